@@ -1,0 +1,39 @@
+"""Every error avcheck raises on purpose. Messages say what was found, in which file, and what to do about it."""
+
+from __future__ import annotations
+
+
+class AvcheckError(Exception):
+    """Base of all errors that are the input's or the caller's, never a bug of avcheck."""
+
+
+class UsageError(AvcheckError):
+    """The call itself is wrong: an option, a tolerance, a path that does not exist."""
+
+
+class MediaError(AvcheckError):
+    """A file could not be judged. One file's `MediaError` never stops the others."""
+
+
+class NotMedia(MediaError):
+    """The file is not a media file avcheck reads (wrong content, playlist, empty, not a regular file)."""
+
+
+class NoVideo(MediaError):
+    """The file has no video stream (cover art does not count)."""
+
+
+class NoAudio(MediaError):
+    """The file has no audio stream, or not the audio track asked for."""
+
+
+class DecodeFailed(MediaError):
+    """The streams are there but nothing in them decodes, or they carry no timestamps."""
+
+
+class LimitExceeded(MediaError):
+    """The file asks for more than a limit allows (pixels, streams)."""
+
+
+class ModelError(AvcheckError):
+    """The weights are missing, damaged, of another version, or not the ones the code knows."""

@@ -1,0 +1,125 @@
+"""The result of a check: frozen dataclasses that are also the JSON record. No torch, no rendering.
+
+Sign of every offset: positive = sound early (ITU-R BT.1359), and `describe_offset` says it in words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+FRAME_MS = 40.0  # offsets in words are also given in frames of 25 fps
+
+Verdict = Literal["in_sync", "out_of_sync", "undecidable", "error"]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How early and how late sound may be, in ms, both positive numbers; `preset` names the source or is None."""
+
+    early_ms: float
+    late_ms: float
+    preset: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("early_ms", "late_ms"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be a finite number of at least 0, not {value}")
+
+
+PRESETS: dict[str, Tolerance] = {
+    "ebu-r37": Tolerance(40, 60, "ebu-r37"),
+    "itu-detect": Tolerance(45, 125, "itu-detect"),
+    "itu-accept": Tolerance(90, 185, "itu-accept"),
+    "atsc": Tolerance(15, 45, "atsc"),
+    "film": Tolerance(22, 22, "film"),
+}
+DEFAULT_PRESET = "ebu-r37"
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """One block of 25 pictures (1 s): its share of the attention (all blocks of a file sum to 1), and its own offset.
+
+    `offset_ms` is None where the block alone shows none.
+    """
+
+    start_s: float
+    attention: float
+    offset_ms: float | None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of blocks judged together. `offset_ms` is None where the segment shows none; `confidence` in 0..1."""
+
+    start_s: float
+    end_s: float
+    offset_ms: float | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """What was lost on the way and so could not be looked at."""
+
+    corrupt_frames: int = 0
+    missing_audio_s: float = 0.0
+    missing_video_s: float = 0.0
+    truncated: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.corrupt_frames or self.truncated or self.notes or self.missing_audio_s > 0.5 or self.missing_video_s > 0.5
+        )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything avcheck says about one file; `to_record()` is its JSON form (schema version 1)."""
+
+    path: str
+    verdict: Verdict
+    reason: str | None = None  # why undecidable, or the error; None otherwise
+    offset_ms: float | None = None  # positive = sound early; None when unknown
+    confidence: float = 0.0  # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
+    tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
+    container_offset_ms: float | None = None  # first sound against first picture by their timestamps, same sign
+    drift_ms_per_min: float | None = None
+    jumps_s: tuple[float, ...] = ()  # where the offset jumps
+    duration_s: float | None = None
+    audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
+    segments: tuple[Segment, ...] = ()
+    blocks: tuple[BlockResult, ...] = ()
+    degraded: Degraded = field(default_factory=Degraded)
+    model_sha256: str = ""
+    avcheck_version: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def offset_text(self) -> str | None:
+        """The offset in words, e.g. "sound late by 120 ms (3.0 frames)"; None when unknown."""
+        return None if self.offset_ms is None else describe_offset(self.offset_ms)
+
+    def to_record(self) -> dict[str, Any]:
+        """The record of one file as plain JSON types, keys in their documented order."""
+        lead = ("schema_version", "avcheck_version", "model_sha256", "path", "verdict", "reason", "offset_ms")
+        data = dataclasses.asdict(self)
+        record = {key: data.pop(key) for key in lead}
+        record["offset_text"] = self.offset_text
+        record.update(data)
+        return record
+
+
+def describe_offset(offset_ms: float) -> str:
+    """An offset in words with its size in frames of 25 fps: the sign is never left to the reader."""
+    size = abs(offset_ms)
+    if round(size) == 0:
+        return "sound and picture together (0 ms)"
+    side = "early" if offset_ms > 0 else "late"
+    return f"sound {side} by {size:.0f} ms ({size / FRAME_MS:.1f} frames)"
