@@ -1,0 +1,46 @@
+"""avcheck: is the sound of a video in sync with its picture, by how much is it off, and how sure is that?
+
+>>> import avcheck
+>>> report = avcheck.check("film.mp4")
+>>> report.verdict, report.offset_text
+('out_of_sync', 'sound late by 120 ms (3.0 frames)')
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avcheck.errors import AvcheckError, MediaError, ModelError, UsageError
+from avcheck.results import DEFAULT_PRESET, PRESETS, Report, Tolerance
+
+__version__ = "0.1.0"
+
+
+def check(
+    path: str | Path,
+    *,
+    audio_track: int | None = None,
+    audio: str | Path | None = None,
+    tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
+    device: str = "auto",
+    model: str | Path | None = None,
+) -> Report:
+    """Check one file against `tolerance` and say what was found.
+
+    `audio_track` counts from 0 among the file's audio tracks; `audio` is a separate sound file in its place; `model` is a
+    weights file in place of the shipped one. A file that cannot be judged gives a Report with verdict "error". Raises
+    UsageError or ModelError for a wrong call. To check many files, load the weights once with `avcheck.scan.Checker`.
+    """
+    from avcheck.batch import CheckSettings, check_many  # late: brings torch and av
+
+    settings = CheckSettings(
+        tolerance=tolerance,
+        device=device,
+        model=None if model is None else Path(model),
+        audio_track=audio_track,
+        audio=None if audio is None else Path(audio),
+    )
+    return next(iter(check_many([Path(path)], settings)))
+
+
+__all__ = ["PRESETS", "AvcheckError", "MediaError", "ModelError", "Report", "Tolerance", "UsageError", "__version__", "check"]

@@ -1,0 +1,228 @@
+"""The only place where rates change: pictures and sound of any rate -> blocks of 25 pictures and their log-mel.
+
+Khosravan et al. (section 3.1) cut a video into non-overlapping blocks of 25 frames. Here a block is exactly one second on a
+25 fps grid that starts at the first picture, so that every file, whatever its frame rate, is seen at the same pace.
+Pictures and sound keep their place in time: what is missing is masked, never closed up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FRAME_RATE = 25  # pictures a second on the block grid
+BLOCK_FRAMES = 25  # pictures in a block
+BLOCK_S = BLOCK_FRAMES / FRAME_RATE
+SAMPLE_RATE = 16_000  # Hz
+MEL_RATE = 100  # log-mel columns a second: four to a picture
+MEL_BINS = 64
+BLOCK_MELS = int(MEL_RATE * BLOCK_S)
+BLOCK_SAMPLES = int(SAMPLE_RATE * BLOCK_S)
+
+_HOP = SAMPLE_RATE // MEL_RATE
+_FFT = 512
+_MARGIN = (_FFT - _HOP) // 2  # samples a column sees beyond its own 10 ms, on either side
+_MEL_LOW_HZ, _MEL_HIGH_HZ = 60.0, 7600.0
+_LOG_FLOOR = 1e-5  # about -100 dBFS: digital silence and dither look alike
+_HOLD_S = 1.0  # a picture older than this is missing, not repeated: a file can claim a 30-hour gap
+_NEAREST_GAP_S = 0.1  # at 10 fps and above the nearest picture shows the moment best; below, a picture stays until the next
+
+
+class Picture(Protocol):
+    """What `blocks` needs of a picture: its time and its luma, uint8 (H, W)."""
+
+    @property
+    def pts_s(self) -> float: ...
+    @property
+    def luma(self) -> NDArray[np.uint8]: ...
+
+
+class Sound(Protocol):
+    """What `blocks` needs of a run of sound: its start and float32 mono samples at 16 kHz."""
+
+    @property
+    def start_s(self) -> float: ...
+    @property
+    def samples(self) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Block:
+    """One second of a file.
+
+    pictures: uint8 (25, H, W), picture k shows `start_s` + k/25 s; picture_mask: bool (25,), False where there was none.
+    mel: float32 (100, 64), column j is centred on `start_s` + (j + 0.5)/100 s; mel_mask: bool (100,), False where no sound was.
+    level_db: loudness of the block's sound, dBFS (RMS); -inf for digital silence or none.
+    """
+
+    index: int
+    start_s: float
+    pictures: NDArray[np.uint8]
+    picture_mask: NDArray[np.bool_]
+    mel: NDArray[np.float32]
+    mel_mask: NDArray[np.bool_]
+    level_db: float
+
+
+def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-mel spectrogram of 16 kHz sound, float32 (columns, 64).
+
+    `samples` holds the sound of the columns plus 176 samples of context before and after it (zeros where there is none), so
+    that len(samples) = 160 * columns + 352 and column j is centred on sample 176 + 160 * j + 80. Hann window of 32 ms.
+    """
+    columns = (len(samples) - 2 * _MARGIN) // _HOP
+    frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[:: _HOP][:columns]
+    power = np.abs(np.fft.rfft(frames * _hann(), axis=1)) ** 2
+    mel: NDArray[np.float32] = np.log(power.astype(np.float32) @ _mel_filters() + _LOG_FLOOR)
+    return mel
+
+
+def context_samples() -> int:
+    """How many samples of sound `log_mel` needs on either side of its columns."""
+    return _MARGIN
+
+
+@lru_cache(maxsize=1)
+def _hann() -> NDArray[np.float32]:
+    return np.hanning(_FFT + 1)[:-1].astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _mel_filters() -> NDArray[np.float32]:
+    """Triangular filters, float32 (257, 64), equal in area, on the HTK mel scale."""
+
+    def to_mel(hz: float) -> float:
+        return 2595.0 * math.log10(1.0 + hz / 700.0)
+
+    edges_mel = np.linspace(to_mel(_MEL_LOW_HZ), to_mel(_MEL_HIGH_HZ), MEL_BINS + 2)
+    edges_hz = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
+    bins_hz = np.fft.rfftfreq(_FFT, 1.0 / SAMPLE_RATE)[:, None]
+    low, mid, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
+    filters = np.clip(np.minimum((bins_hz - low) / (mid - low), (high - bins_hz) / (high - mid)), 0.0, None)
+    # The lowest filters are narrower than an FFT bin: without this floor some would see nothing at all.
+    empty = filters.sum(axis=0) == 0
+    filters[np.argmin(np.abs(bins_hz - mid), axis=0)[empty], np.flatnonzero(empty)] = 1.0
+    normed: NDArray[np.float32] = (filters / filters.sum(axis=0)).astype(np.float32)
+    return normed
+
+
+class SoundTimeline:
+    """Sound pieces laid out by their own timestamps: read any stretch, get samples and a mask of what was really there.
+
+    Only the stretch from the last read on is kept, so memory stays bounded however long the file is.
+    """
+
+    def __init__(self, sounds: Iterable[Sound]) -> None:
+        self._sounds = iter(sounds)
+        self._pieces: list[tuple[float, NDArray[np.float32]]] = []
+        self._ended = False
+
+    def read(self, start_s: float, count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """`count` samples from `start_s` on: float32 samples and bool mask. Starts must not go back by more than 1 s."""
+        end_s = start_s + count / SAMPLE_RATE
+        while not self._ended and (not self._pieces or self._piece_end_s(self._pieces[-1]) < end_s):
+            piece = next(self._sounds, None)
+            if piece is None:
+                self._ended = True
+            elif len(piece.samples):
+                self._pieces.append((piece.start_s, piece.samples))
+                self._drop_before(start_s - 1.0)
+                if piece.start_s >= end_s:
+                    break
+        self._drop_before(start_s - 1.0)
+        samples = np.zeros(count, np.float32)
+        mask = np.zeros(count, np.bool_)
+        for piece_start_s, values in self._pieces:
+            first = round((piece_start_s - start_s) * SAMPLE_RATE)
+            low, high = max(first, 0), min(first + len(values), count)
+            if low < high:
+                samples[low:high] = values[low - first : high - first]
+                mask[low:high] = True
+        return samples, mask
+
+    @staticmethod
+    def _piece_end_s(piece: tuple[float, NDArray[np.float32]]) -> float:
+        return piece[0] + len(piece[1]) / SAMPLE_RATE
+
+    def _drop_before(self, time_s: float) -> None:
+        keep = [piece for piece in self._pieces if self._piece_end_s(piece) > time_s]
+        # The last piece tells how far the source was read, so it always stays.
+        self._pieces = keep or self._pieces[-1:]
+
+
+def blocks(pictures: Iterable[Picture], sounds: Iterable[Sound]) -> Iterator[Block]:
+    """Cut a file into blocks, lazily; memory holds a block or two.
+
+    The grid starts at the first picture. A picture is repeated for at most 1 s; a stretch without any picture yields no
+    block, and the next block keeps its true `start_s` on the same grid. Sound outside the pictures' time is not used.
+    """
+    timeline = SoundTimeline(sounds)
+    grid = _on_grid(pictures)
+    shown: list[Picture | None] = []
+    origin_s = 0.0
+    index = 0
+    for slot, origin_s, picture in grid:  # noqa: B007 - the last origin is needed below
+        while slot >= (index + 1) * BLOCK_FRAMES:
+            if any(item is not None for item in shown):
+                yield _block(index, origin_s, shown, timeline)
+            shown = []
+            index = slot // BLOCK_FRAMES if slot >= (index + 2) * BLOCK_FRAMES else index + 1
+        shown += [None] * (slot - index * BLOCK_FRAMES - len(shown))
+        shown.append(picture)
+    if any(item is not None for item in shown):
+        yield _block(index, origin_s, shown, timeline)
+
+
+def _on_grid(pictures: Iterable[Picture]) -> Iterator[tuple[int, float, Picture]]:
+    """(slot, origin_s, picture) for every slot of the 25 fps grid that has a picture to show, slots rising."""
+    source = iter(pictures)
+    here = next(source, None)
+    if here is None:
+        return
+    origin_s = here.pts_s
+    slot = 0
+    while here is not None:
+        following = next(source, None)
+        if following is None:
+            # The last picture lasts one frame of the grid.
+            if origin_s + slot / FRAME_RATE <= here.pts_s + 0.5 / FRAME_RATE:
+                yield slot, origin_s, here
+            return
+        gap_s = following.pts_s - here.pts_s
+        until_s = here.pts_s + gap_s / 2 if gap_s <= _NEAREST_GAP_S else here.pts_s + min(gap_s, _HOLD_S) - 1e-6
+        while origin_s + slot / FRAME_RATE <= until_s:
+            yield slot, origin_s, here
+            slot += 1
+        if gap_s > _HOLD_S:
+            slot = max(slot, math.ceil((following.pts_s - origin_s) * FRAME_RATE - 0.5))
+        here = following
+
+
+def _block(index: int, origin_s: float, shown: list[Picture | None], timeline: SoundTimeline) -> Block:
+    start_s = origin_s + index * BLOCK_S
+    lumas = [None if picture is None else picture.luma for picture in shown]
+    lumas += [None] * (BLOCK_FRAMES - len(lumas))
+    shape = next(luma.shape for luma in lumas if luma is not None)
+    frames = np.zeros((BLOCK_FRAMES, *shape), np.uint8)
+    mask = np.zeros(BLOCK_FRAMES, np.bool_)
+    for k, luma in enumerate(lumas):
+        if luma is not None and luma.shape == shape:
+            frames[k], mask[k] = luma, True
+    samples, present = timeline.read(start_s - _MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * _MARGIN)
+    inner = slice(_MARGIN, _MARGIN + BLOCK_SAMPLES)
+    rms = float(np.sqrt(np.mean(samples[inner] ** 2)))
+    return Block(
+        index=index,
+        start_s=start_s,
+        pictures=frames,
+        picture_mask=mask,
+        mel=log_mel(samples),
+        mel_mask=present[inner].reshape(BLOCK_MELS, _HOP).mean(axis=1) > 0.5,
+        level_db=20.0 * math.log10(rms) if rms > 0 else -math.inf,
+    )

@@ -1,0 +1,457 @@
+"""The command `avcheck`: arguments -> settings -> run -> exit code. The only place that prints or exits.
+
+`avcheck PATH...` is `avcheck check PATH...`. Everything heavy (torch, av, numpy) is imported by the command that needs
+it, after the paths have been looked at, so `--help`, `--version` and a wrong path answer at once.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from avcheck import __version__, report
+from avcheck.batch import CheckSettings, check_many, discover
+from avcheck.errors import AvcheckError, UsageError
+from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+class ExitCode(IntEnum):
+    """What the exit code says; when several apply, the higher number wins."""
+
+    OK = 0  # nothing out of sync (undecidable files included)
+    OUT_OF_SYNC = 1
+    NOT_JUDGED = 2  # wrong usage, or a file that could not be judged
+    BUG = 3
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141  # the reader of our output has gone, as a shell reports it: not every file was looked at
+
+
+VERDICT_CODE = {
+    "in_sync": ExitCode.OK,
+    "undecidable": ExitCode.OK,
+    "out_of_sync": ExitCode.OUT_OF_SYNC,
+    "error": ExitCode.NOT_JUDGED,
+}
+
+# Typer 0.26 to 0.29 exports only this leaf; its base is every wrong use of the command line.
+_WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+class DefaultGroup(TyperGroup):
+    """A group whose first word may be left out: `avcheck film.mp4` means `avcheck check film.mp4`."""
+
+    default = "check"
+    own_options = frozenset({"-h", "--help", "--version"})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command in front when the first word is neither a command nor an option of the group."""
+        if args and args[0] not in self.commands and args[0] not in self.own_options:
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=DefaultGroup,
+    add_completion=False,
+    context_settings=_CONTEXT,
+    subcommand_metavar="PATH... | COMMAND [ARGS]...",
+    epilog=(
+        "`avcheck film.mp4` is short for `avcheck check film.mp4`; `avcheck check --help` lists its options. "
+        "A file or directory named like a command needs a `./` in front.\n\n"
+        "Exit codes: 0 nothing out of sync, 1 something out of sync, 2 wrong usage or a file that could not be judged, "
+        "3 a bug in avcheck, 130 interrupted; the highest wins."
+    ),
+    rich_markup_mode="markdown",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"avcheck {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs; auto takes a GPU if there is one.")
+]
+Model = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Weights to use (safetensors) in place of those that came with avcheck.")
+]
+
+
+@app.callback()
+def group(version: Version = False) -> None:
+    """Check whether the sound of a video is in sync with its picture, and by how much it is off."""
+
+
+@app.command(context_settings=_CONTEXT)
+def check(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Media files, and directories to search for them.", show_default=False)
+    ],
+    audio_track: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Which audio track to check, counted from 0. Default: the main one.")
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Check this sound file in place of the sound of the one file given.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How early / late (ms) sound may be: "
+            + ", ".join(f"{name} {limit.early_ms:g}/{limit.late_ms:g}" for name, limit in PRESETS.items())
+            + f". Default: {DEFAULT_PRESET}.",
+        ),
+    ] = None,
+    early: Annotated[float | None, typer.Option(metavar="MS", help="How early sound may be, in place of the preset's.")] = None,
+    late: Annotated[float | None, typer.Option(metavar="MS", help="How late sound may be, in place of the preset's.")] = None,
+    device: Device = "auto",
+    model: Model = None,
+    output_format: Annotated[
+        Literal["text", "json", "jsonl"] | None,
+        typer.Option("--format", help="text; json: a list of records; jsonl: one record a line. Default: text."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Exit 0 even if something is out of sync; errors keep their code.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only what is out of sync or could not be judged; no progress, no summary.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="The table of blocks for every file, and a traceback for a bug.")
+    ] = False,
+    version: Version = False,
+) -> None:
+    """Check files, and every media file in the directories given (the default command).
+
+    A single file on a terminal gets a table with one row a second and the verdict; otherwise each file gets one line.
+    Results go to stdout, progress and errors to stderr.
+    """
+    if as_json and output_format not in (None, "json"):
+        raise UsageError(f"--json and --format {output_format} contradict each other")
+    if audio is not None and audio_track is not None:
+        raise UsageError("--audio and --audio-track exclude each other: a separate sound file replaces the tracks")
+    for option, path in (("--audio", audio), ("--model", model)):
+        if path is not None:
+            _require_file(option, path)
+    tolerance = _tolerance(preset, early, late)
+    settings = CheckSettings(tolerance=tolerance, device=device, model=model, audio_track=audio_track, audio=audio)
+    found = discover(paths, tolerance)
+    total = len(found.files) + len(found.errors)
+    if audio is not None and total != 1:
+        raise UsageError(f"--audio goes with exactly one file, not {total}")
+
+    single = total == 1 and sys.stdout.isatty() and not quiet
+    output = _Output("json" if as_json else output_format or "text", quiet=quiet, detailed=single or verbose)
+    code = ExitCode.OK
+
+    def on_bug(path: Path, error: Exception) -> None:
+        nonlocal code
+        code = ExitCode.BUG
+        if verbose or os.environ.get("AVCHECK_DEBUG"):
+            traceback.print_exception(error)
+
+    with output:
+        for failed in found.errors:
+            output.emit(failed)
+        if found.files:  # else not even the imports are worth the wait
+            with _progress(len(found.files), quiet=quiet) as bar:
+                for result in check_many(
+                    found.files, settings, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
+                ):
+                    with bar.out_of_the_way():
+                        output.emit(result)
+    if total > 1 and not quiet:
+        _complain(report.summary(output.verdicts), prefix="")
+    for verdict in output.verdicts:
+        if not (exit_zero and verdict == "out_of_sync"):
+            code = max(code, VERDICT_CODE[verdict])
+    raise typer.Exit(code)
+
+
+@app.command(context_settings=_CONTEXT)
+def demo(
+    offset: Annotated[
+        float, typer.Option(metavar="MS", help="Offset to put in, from -1500 to 1500: positive = sound early, negative = late.")
+    ] = -120.0,
+    keep: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the clip (MP4) under this new name.")] = None,
+    device: Device = "auto",
+    model: Model = None,
+) -> None:
+    """Make a short clip with a known offset, check it, and show both.
+
+    Exit code 0 if what was found is what was put in, to within one frame (40 ms); 2 if not.
+    """
+    import shutil
+    import tempfile
+
+    if not abs(offset) <= 1500:  # written so that NaN is refused as well
+        raise UsageError(f"--offset must lie between -1500 and 1500 ms, not {offset:g}")
+    if model is not None:
+        _require_file("--model", model)
+    if keep is not None:
+        if os.path.lexists(keep):
+            raise UsageError(f"--keep: {keep} exists already, and nothing is written over")
+        if not keep.absolute().parent.is_dir():
+            raise UsageError(f"--keep: there is no directory {keep.absolute().parent}")
+
+    from avcheck.demo import make_demo
+
+    with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
+        clip = Path(folder, "demo.mp4")
+        make_demo(clip, offset_ms=offset)
+        if keep is not None:
+            with clip.open("rb") as source, keep.open("xb") as target:
+                shutil.copyfileobj(source, target)
+        output = _Output("text", quiet=False, detailed=True)
+        output.write(f"made:  {describe_offset(offset)}" + (f", kept as {report.printable(str(keep))}" if keep else "") + "\n")
+        with _progress(1, quiet=False) as bar:
+            settings = CheckSettings(device=device, model=model)
+            result = next(check_many([clip], settings, on_file=bar.on_file, on_progress=bar.on_progress))
+        output.emit(replace(result, path=str(keep or clip.name)))
+    if result.offset_ms is None or result.verdict not in ("in_sync", "out_of_sync"):
+        output.write("found: no offset avcheck would stand by\n")
+        raise typer.Exit(ExitCode.NOT_JUDGED)
+    error_ms = result.offset_ms - offset
+    agrees = abs(error_ms) <= FRAME_MS
+    output.write(
+        f"found: {result.offset_text}, {abs(error_ms):.0f} ms from what was put in: "
+        + ("right to within one frame\n" if agrees else "wrong by more than one frame\n")
+    )
+    raise typer.Exit(ExitCode.OK if agrees else ExitCode.NOT_JUDGED)
+
+
+@app.command(context_settings=_CONTEXT)
+def train(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA", help="A corpus folder, or directories of in-sync media.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")] = Path("runs/train"),
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+) -> None:
+    """Train the network on video that is in sync, by shifting its sound. Needs `pip install 'avcheck[train]'`."""
+    for path in data:
+        _require_directory(path)
+    try:
+        from avcheck.train.run import TrainSettings
+        from avcheck.train.run import train as run_training
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
+    run_training(TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume))
+
+
+@app.command(name="eval", context_settings=_CONTEXT)
+def evaluate(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")],
+    device: Device = "auto",
+    model: Model = None,
+) -> None:
+    """Measure the weights on the validation groups of a corpus and print the tables."""
+    _require_directory(corpus)
+    if model is not None:
+        _require_file("--model", model)
+    from avcheck.eval.run import evaluate as run_evaluation
+
+    for text in run_evaluation(corpus, model=model, device=device):
+        print(text, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command on `argv` (default: the process's own arguments) and return its exit code; never raises."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a replaced stream may not know it
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = typer.main.get_command(app).main(args=args or ["--help"], prog_name="avcheck", standalone_mode=False)
+        sys.stdout.flush()
+        if code == ExitCode.INTERRUPTED:
+            _complain("interrupted")
+        return int(code or 0) if args else ExitCode.NOT_JUDGED
+    except _WRONG_USAGE as error:
+        _complain(f"{error.format_message()} (see avcheck --help)")  # type: ignore[attr-defined]
+        return ExitCode.NOT_JUDGED
+    except AvcheckError as error:
+        _complain(str(error))
+        return ExitCode.NOT_JUDGED
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted")
+        return ExitCode.INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # Typer turns a broken pipe into SystemExit(1), which would read as a finding
+        with suppress(OSError, ValueError):  # what is still buffered goes nowhere, rather than into a second error at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get("AVCHECK_DEBUG") or {"-v", "--verbose"} & set(args):
+            traceback.print_exc()
+        _complain(f"internal error: {type(error).__name__}: {error} (please report it; AVCHECK_DEBUG=1 shows where)")
+        return ExitCode.BUG
+
+
+def _tolerance(preset: str | None, early: float | None, late: float | None) -> Tolerance:
+    """The preset's limits, with those given by hand in place of its own; a mixture no longer bears its name."""
+    base = PRESETS.get(preset or DEFAULT_PRESET)
+    if base is None:
+        raise UsageError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    if early is None and late is None:
+        return base
+    for option, value in (("--early", early), ("--late", late)):
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise UsageError(f"{option} must be a number of milliseconds of at least 0, not {value:g}")
+    return Tolerance(base.early_ms if early is None else early, base.late_ms if late is None else late)
+
+
+def _require_file(option: str, path: Path) -> None:
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return
+    except OSError as error:
+        raise UsageError(f"{option}: cannot read {path}: {error.strerror}") from error
+    raise UsageError(f"{option}: {path} is not a regular file")
+
+
+def _require_directory(path: Path) -> None:
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a directory" if path.exists() else f"{path}: no such file or directory")
+
+
+def _complain(text: str, prefix: str = "avcheck: ") -> None:
+    """One line on stderr; a closed stderr is no reason to fail."""
+    with suppress(OSError, ValueError):
+        print(f"{prefix}{report.printable(text)}", file=sys.stderr, flush=True)
+
+
+class _Output:
+    """Writes each report as it comes, in one format, and counts the verdicts."""
+
+    def __init__(self, form: str, *, quiet: bool, detailed: bool) -> None:
+        self.verdicts: Counter[str] = Counter()
+        self._form = form
+        self._quiet = quiet
+        self._detailed = detailed
+
+    def __enter__(self) -> _Output:
+        if self._form == "json":
+            self.write("[")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # An interrupted list is still a list; a broken pipe takes nothing more.
+        if self._form == "json" and not (kind and issubclass(kind, BrokenPipeError)):
+            self.write("\n]\n" if self.verdicts else "]\n")
+
+    def write(self, text: str) -> None:
+        """Text to stdout at once, so that a reader or a crash finds what is done so far."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise UsageError(f"cannot write the results: {error.strerror}") from error
+
+    def emit(self, result: Report) -> None:
+        """One report to stdout; an error goes to stderr, in text alone there and in JSON as a record too."""
+        if self._form == "json":
+            self.write(("," if self.verdicts else "") + "\n" + report.to_json(result, indent=2))
+        elif self._form == "jsonl":
+            self.write(report.to_json(result) + "\n")
+        self.verdicts[result.verdict] += 1
+        if result.verdict == "error":
+            _complain(report.line(result), prefix="")
+        elif self._form == "text" and not (self._quiet and result.verdict != "out_of_sync"):
+            self._text(result)
+
+    def _text(self, result: Report) -> None:
+        if not self._detailed and not sys.stdout.isatty():
+            self.write(report.line(result) + "\n")
+            return
+        console = _console()
+        with console.capture() as captured:
+            if self._detailed and result.blocks:
+                console.print(report.table(result, width=console.width, ascii_only=console.options.ascii_only))
+            console.print(report.styled_line(result), soft_wrap=True)
+            for name, text in report.details(result) if self._detailed else ():
+                console.print(f"  {name:<11}{text}", soft_wrap=True, markup=False, emoji=False)
+        self.write(captured.get())
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False)
+
+
+class _Bar:
+    """How far a run has come: whole files done, and the fraction of the one at hand. Without a `Progress` it is silent."""
+
+    def __init__(self, total: int, progress: Progress | None = None) -> None:
+        self._total = total
+        self._progress = progress
+        self._started = 0
+        self._task = progress.add_task("loading", total=None) if progress else None
+
+    def on_file(self, path: Path) -> None:
+        """A file begins."""
+        self._started += 1
+        count = f"{self._started}/{self._total} " if self._total > 1 else ""
+        self._update(0.0, count + report.printable(path.name))
+
+    def on_progress(self, fraction: float) -> None:
+        """So much of the file is done, 0..1."""
+        self._update(fraction)
+
+    def _update(self, fraction: float, description: str | None = None) -> None:
+        if self._progress is not None and self._task is not None:
+            done = max(self._started - 1, 0) + min(max(fraction, 0.0), 1.0)
+            self._progress.update(self._task, completed=done, total=self._total, description=description)
+
+    @contextmanager
+    def out_of_the_way(self) -> Iterator[None]:
+        """The bar is off the screen while a result is written to the same terminal."""
+        if self._progress is None:
+            yield
+            return
+        self._progress.stop()
+        yield
+        self._progress.start()
+
+
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Iterator[_Bar]:
+    """A bar with the time left on stderr, if that is a terminal somebody looks at."""
+    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield _Bar(total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    console = Console(file=sys.stderr)
+    # Redirecting stdout would send results to stderr when stdout is a pipe.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
+        yield _Bar(total, progress)

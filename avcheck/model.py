@@ -1,0 +1,263 @@
+"""The network alone: pictures and sound of blocks -> joint features -> attention -> in sync or not. No I/O.
+
+Khosravan, Ardeshir, Puri, "On Attention Modules for Audio-Visual Synchronization" (below: the paper).
+
+    pictures (B, T, H, W) --VisualTrunk--> (B, T, P, D)  P = places = H/16 x W/16
+    log-mel  (B, 4T, M)   --SoundTrunk---> (B, T, D)
+    both, at one candidate shift --JointHead--> joint features (B, N, T', P, C), attention over N, T', P -> 2 logits
+
+Shapes: B clips, T pictures at 25 fps, N blocks of 25 pictures, T' = 5 times in a block, C joint channels, S candidate shifts.
+The paper's 3-D convolutions are factorised here into 2-D over a picture and 1-D over time; its joint convolutions have a
+first layer that is linear in both modalities, W[v; a] = Wv v + Wa a, so a scan computes each half once and a candidate shift
+costs an addition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+AttentionKind = Literal["uniform", "temporal", "spatio-temporal"]
+ATTENTION_KINDS: tuple[AttentionKind, ...] = ("uniform", "temporal", "spatio-temporal")
+BLOCK_FRAMES = 25  # the paper, section 3.1
+BLOCK_TIMES = 5  # T': joint features are averaged over 5 pictures (0.2 s) within a block
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that rebuilds the network; it travels inside the weights file."""
+
+    mel_bins: int = 64
+    stem_frames: int = 5  # pictures seen by the first convolution
+    visual_channels: tuple[int, int, int, int] = (24, 64, 128, 192)
+    sound_channels: tuple[int, int, int, int] = (32, 64, 96, 128)
+    width: int = 192  # channels of the 1-D convolutions over time, in both trunks
+    embedding: int = 64  # D
+    joint_channels: int = 64  # C
+    attention: AttentionKind = "spatio-temporal"
+    contrast_px: int = 41  # side of the square for local contrast normalisation
+
+
+class Scored(NamedTuple):
+    """What the head says of clips at S candidate shifts.
+
+    logits: (B, S, 2), column 1 = in sync. attention: (B, S, N, T', P), sums to 1 over N, T', P.
+    block_logits: (B, S, N, 2), the decision on each block alone.
+    """
+
+    logits: Tensor
+    attention: Tensor
+    block_logits: Tensor
+
+
+def local_contrast(pictures: Tensor, side: int) -> Tensor:
+    """Subtract the local mean and divide by the local deviation over a square of about `side` px. (B, T, H, W) float in 0..1.
+
+    The statistics are taken on a grid of 4 px: smooth at this scale, and a sixteenth of the work.
+    """
+    height, width = pictures.shape[-2:]
+    cells = F.avg_pool2d(pictures, 4, ceil_mode=True, count_include_pad=False)
+    squares = F.avg_pool2d(pictures * pictures, 4, ceil_mode=True, count_include_pad=False)
+    reach = max(1, side // 8)
+    mean = F.avg_pool2d(cells, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+    square = F.avg_pool2d(squares, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+    gain = 1.0 / ((square - mean * mean).clamp_min(0).sqrt() + 0.04)
+    both = F.interpolate(torch.cat([mean, gain]), size=(height, width), mode="bilinear", align_corners=False)
+    mean, gain = both.chunk(2)
+    return (pictures - mean) * gain
+
+
+class _TimeBlock(nn.Module):
+    """Residual 1-D convolution over time, kernel 3: (B, C, T) -> (B, C, T)."""
+
+    def __init__(self, width: int, dilation: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.relu(self.norm(self.conv(x)))
+
+
+def _conv2d(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int]) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class VisualTrunk(nn.Module):
+    """Luma to unit features of every place; fully convolutional, so it runs on face crops and whole frames alike."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        c1, c2, c3, c4 = config.visual_channels
+        self.spatial = nn.Sequential(
+            _conv2d(config.stem_frames, c1, 5, 2), _conv2d(c1, c2, 3, 2), _conv2d(c2, c3, 3, 2), _conv2d(c3, c4, 3, 2)
+        )
+        self.mix = nn.Sequential(nn.Conv1d(c4, config.width, 1, bias=False), nn.BatchNorm1d(config.width), nn.ReLU(inplace=True))
+        self.temporal = nn.Sequential(_TimeBlock(config.width), _TimeBlock(config.width))
+        self.project = nn.Conv1d(config.width, config.embedding, 1)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """(B, T, H, W) luma, uint8 or float 0..255 -> unit features (B, T, P, D) and the grid (rows, columns) of the P places."""
+        batch, times, height, width = pictures.shape
+        x = local_contrast(pictures.float() / 255.0, self.config.contrast_px)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        reach = self.config.stem_frames // 2
+        x = torch.cat([x[:, :1].expand(-1, reach, -1, -1), x, x[:, -1:].expand(-1, reach, -1, -1)], dim=1)
+        # Stacked along the last axis the frames are channels already (channels_last), which is what fast convolutions want.
+        x = torch.stack([x[:, k : k + times] for k in range(self.config.stem_frames)], dim=-1)
+        x = x.view(batch * times, height, width, self.config.stem_frames).permute(0, 3, 1, 2)  # (B*T, 5, H, W)
+        x = self.spatial(x)  # (B*T, C, h, w)
+        rows, columns = x.shape[-2:]
+        places = rows * columns
+        x = x.reshape(batch, times, -1, places).permute(0, 3, 2, 1).reshape(batch * places, -1, times)  # (B*P, C, T)
+        x = self.project(self.temporal(self.mix(x)))
+        x = x.view(batch, places, -1, times).permute(0, 3, 1, 2)  # (B, T, P, D)
+        return F.normalize(x.float(), dim=-1), (rows, columns)
+
+
+class SoundTrunk(nn.Module):
+    """Log-mel (four columns a picture) to one unit feature a picture."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        c1, c2, c3, c4 = config.sound_channels
+        self.spectral = nn.Sequential(
+            _conv2d(1, c1, 3, (2, 1)), _conv2d(c1, c2, 3, (2, 2)), _conv2d(c2, c3, 3, (2, 2)), _conv2d(c3, c4, 3, (2, 1))
+        )
+        bands = -(-config.mel_bins // 16)
+        self.mix = nn.Sequential(
+            nn.Conv1d(c4 * bands, config.width, 1, bias=False), nn.BatchNorm1d(config.width), nn.ReLU(inplace=True)
+        )
+        self.temporal = nn.Sequential(_TimeBlock(config.width), _TimeBlock(config.width, dilation=2))
+        self.project = nn.Conv1d(config.width, config.embedding, 1)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(B, 4T, M) natural-log mel energies -> (B, T, D)."""
+        # A microphone's and a codec's colour is constant over a stretch: taking the mean out of each band removes it.
+        x = (mel - mel.mean(dim=1, keepdim=True)) / 2.5
+        x = self.spectral(x.transpose(1, 2).unsqueeze(1))  # (B, C, bands, T)
+        x = self.project(self.temporal(self.mix(x.flatten(1, 2))))  # (B, D, T)
+        return F.normalize(x.float(), dim=1).transpose(1, 2)
+
+
+class JointHead(nn.Module):
+    """Joint features, attention and decision: the paper's sections 3.1 (joint), 3.2 (attention), 3.4.4 (decision).
+
+    One class for the three rows of the paper's table 1: `uniform` (3.3), `temporal` (3.2.1), `spatio-temporal` (3.2.2).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.kind = config.attention
+        depth, channels = config.embedding, config.joint_channels
+        # Two halves of one linear layer on [v; a]; it starts as |v - a| per channel, which already says "same moment".
+        self.from_picture = nn.Linear(depth, 2 * depth)
+        self.from_sound = nn.Linear(depth, 2 * depth, bias=False)
+        with torch.no_grad():
+            scale = depth**0.5
+            eye = torch.eye(depth) * scale
+            self.from_picture.weight.copy_(torch.cat([eye, -eye]))
+            self.from_sound.weight.copy_(torch.cat([-eye, eye]))
+            self.from_picture.bias.zero_()
+        self.joint = nn.Sequential(nn.Linear(2 * depth, channels), nn.ReLU(), nn.Linear(channels, channels), nn.ReLU())
+        if self.kind == "temporal":
+            self.confidence = nn.Sequential(nn.Linear(channels, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 1))
+        elif self.kind == "spatio-temporal":
+            self.confidence = nn.Sequential(nn.Linear(channels, 16), nn.ReLU(), nn.Dropout(0.4), nn.Linear(16, 1))
+        elif self.kind != "uniform":
+            raise ValueError(f"attention must be one of {', '.join(ATTENTION_KINDS)}, not {self.kind!r}")
+        self.decide = nn.Sequential(nn.Linear(channels, 512), nn.ReLU(), nn.Linear(512, 2))
+
+    def joint_features(self, picture_half: Tensor, sound_half: Tensor) -> Tensor:
+        """Halves (B, N*25, P, J) and (B, N*25, J), already shifted -> joint features (B, N, T', P, C)."""
+        batch, times, places, _ = picture_half.shape
+        x = F.relu(picture_half + sound_half.unsqueeze(2))
+        x = x.view(batch, times // BLOCK_FRAMES, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES, places, -1).mean(3)
+        out: Tensor = self.joint(x)
+        return out
+
+    def score(self, joint: Tensor, present: Tensor) -> Scored:
+        """Joint features (B, S, N, T', P, C) and which cells had picture and sound, bool (B, S, N, T') -> `Scored`.
+
+        Cells without picture or sound get no weight; a block, or a clip, without any cell gets the logits of an even mean.
+        """
+        times, places = joint.shape[3:5]
+        if self.kind == "spatio-temporal":
+            features = joint.flatten(3, 4)  # (B, S, N, T'*P, C)
+            seen = present.unsqueeze(-1).expand(*present.shape, places).flatten(3)
+            raw = self.confidence(features).squeeze(-1).float()
+        else:
+            share = present.float() / present.sum(-1, keepdim=True).clamp_min(1)
+            features = (joint.mean(dim=4) * share.unsqueeze(-1).to(joint.dtype)).sum(dim=3, keepdim=True).squeeze(3).unsqueeze(3)
+            seen = present.any(dim=-1, keepdim=True)
+            raw = self.confidence(features).squeeze(-1).float() if self.kind == "temporal" else seen.float()
+        raw = raw.masked_fill(~seen, -1e4)
+        weight = raw.flatten(2).softmax(-1).view_as(raw)  # (B, S, N, K)
+        clip = (weight.unsqueeze(-1) * features).sum(dim=(2, 3))
+        block = (raw.softmax(-1).unsqueeze(-1) * features).sum(dim=3)
+        if self.kind == "spatio-temporal":
+            attention = weight.unflatten(-1, (times, places))
+        else:
+            attention = (weight.unsqueeze(-1) * share.unsqueeze(-1) / places).expand(*share.shape, places)
+        return Scored(self.decide(clip), attention, self.decide(block))
+
+    def forward(self, picture: Tensor, sound: Tensor, shifts: Tensor, *, margin: int, present: Tensor | None = None) -> Scored:
+        """Score trunk features at each of S shifts.
+
+        picture: (B, N*25, P, D); sound: (B, N*25 + 2 * margin, D), `margin` pictures longer on both sides; shifts: (S,) whole
+        pictures in -margin..margin, positive = the sound is read later; present: bool (B, S, N*25), False where a picture or
+        the sound read for it is missing, or None. Returns `Scored`.
+        """
+        times = picture.shape[1]
+        picture_half = self.from_picture(picture)
+        sound_half = self.from_sound(sound)
+        joint = torch.stack(
+            [
+                self.joint_features(picture_half, sound_half[:, margin + shift : margin + shift + times])
+                for shift in shifts.tolist()
+            ],
+            dim=1,
+        )
+        if present is None:
+            present = torch.ones(*joint.shape[:2], times, dtype=torch.bool, device=joint.device)
+        cells = present.unflatten(-1, (-1, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES)).all(dim=-1)
+        return self.score(joint, cells)
+
+
+def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:
+    """The places of a clip that ever go with its sound: indices (B, min(keep, P)), ascending.
+
+    picture (B, T, P, D), sound (B, T + 2 margin, D): places are ranked by their best mean similarity over all shifts. The
+    joint layers then look at these only; the ranking knows no shift, so it favours none.
+    """
+    times, places = picture.shape[1:3]
+    windows = sound.unfold(1, sound.shape[1] - times + 1, 1)  # (B, T, D, S)
+    mean = torch.einsum("btpd,btds->bps", picture, windows) / times
+    contrast = mean.amax(dim=2) - mean.mean(dim=2)
+    return contrast.topk(min(keep, places), dim=1).indices.sort(dim=1).values
+
+
+class SyncNet(nn.Module):
+    """The whole classifier."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.visual = VisualTrunk(config)
+        self.sound = SoundTrunk(config)
+        self.head = JointHead(config)
+
+    def forward(self, pictures: Tensor, mel: Tensor) -> Scored:
+        """In sync or not, as is: pictures (B, N*25, H, W) and log-mel (B, N*100, M) of the same seconds -> `Scored`, S = 1."""
+        picture, _ = self.visual(pictures)
+        return self.head(picture, self.sound(mel), torch.zeros(1, dtype=torch.long), margin=0)  # type: ignore[no-any-return]

@@ -1,0 +1,190 @@
+"""Rendering of reports as text and JSON. Never computes: what is not in the `Report` is not said.
+
+File names and reasons are other people's text, so every string passes `printable` on its way to a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from avcheck.results import Degraded, Report, Tolerance
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+VERDICT_TEXT = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable", "error": "error"}
+VERDICT_STYLE = {"in_sync": "bold green", "out_of_sync": "bold red", "undecidable": "bold yellow", "error": "bold red"}
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def printable(text: str) -> str:
+    """The text on one line and harmless: what a terminal would act on, reorder or choke on is written as an escape.
+
+    Covers C0 and C1 controls, line and paragraph separators, invisible and direction marks, and the lone surrogates
+    that stand for the bytes of a file name that is not UTF-8.
+    """
+    return "".join(_escape(char) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: one raw byte
+        return f"\\x{code - 0xDC00:02x}"
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def line(report: Report) -> str:
+    """One line of plain text, e.g. "a.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97"."""
+    return "".join(text for text, _ in _line_parts(report))
+
+
+def styled_line(report: Report) -> Text:
+    """The same line as `line`, with the verdict in colour."""
+    from rich.text import Text
+
+    return Text.assemble(*_line_parts(report))
+
+
+def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
+    yield f"{printable(report.path) or '(empty path)'}: ", ""
+    yield VERDICT_TEXT[report.verdict], VERDICT_STYLE[report.verdict]
+    if report.verdict in ("in_sync", "out_of_sync"):
+        if report.offset_text:
+            yield f": {report.offset_text}", ""
+        yield f", confidence {_confidence(report.confidence)}", ""
+        for text in (_drift(report.drift_ms_per_min), _jumps(report.jumps_s)):
+            if text:
+                yield f", {text}", ""
+    elif report.reason:
+        # A reason that begins with the path would say it twice on this line.
+        yield f": {printable(report.reason.removeprefix(report.path).lstrip(': '))}", ""
+    if report.degraded:
+        yield f" [{_degraded(report.degraded)}]", ""
+
+
+def table(report: Report, *, width: int = 80, ascii_only: bool = False) -> Table:
+    """One row a block: its time, its share of the attention as number and bar, and the offset it shows alone.
+
+    `width` is the terminal's in columns; with `ascii_only` the bars are made of "#".
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    bar_width = max(1, min(30, width - 42))  # what the other columns leave
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    rows.add_column("Time", justify="right", no_wrap=True)
+    rows.add_column("Attention", justify="right", no_wrap=True)
+    rows.add_column("", width=bar_width, no_wrap=True)
+    rows.add_column("Local offset", no_wrap=True)
+    most = max((block.attention for block in report.blocks), default=0.0)
+    for block in report.blocks:
+        bar = _bar(block.attention / most if most > 0 else 0.0, bar_width, ascii_only)
+        offset = "-" if block.offset_ms is None else _short_offset(block.offset_ms)
+        rows.add_row(clock(block.start_s), f"{100 * block.attention:.1f} %", Text(bar, style="cyan"), offset)
+    return rows
+
+
+def details(report: Report) -> list[tuple[str, str]]:
+    """What stands under the verdict of a single file, as (name, text), only where there is something to say."""
+    container = report.container_offset_ms
+    rows = [
+        ("reason", printable(report.reason) if report.reason and report.verdict != "undecidable" else None),
+        ("best guess", report.offset_text if report.verdict == "undecidable" else None),
+        ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
+        ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
+        ("drift", _drift(report.drift_ms_per_min)),
+        ("jumps", _jumps(report.jumps_s)),
+        ("timestamps", None if container is None else _container(container)),
+        ("damage", _degraded(report.degraded) if report.degraded else None),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def summary(verdicts: Counter[str]) -> str:
+    """How a batch ended, e.g. "12 files: 9 in sync, 1 out of sync, 2 undecidable"."""
+    total = verdicts.total()
+    words = {**VERDICT_TEXT, "error": "error" if verdicts["error"] == 1 else "errors"}
+    parts = [f"{verdicts[verdict]} {text}" for verdict, text in words.items() if verdicts[verdict]]
+    return f"{total} {'file' if total == 1 else 'files'}: {', '.join(parts) or 'none checked'}"
+
+
+def to_json(report: Report, *, indent: int | None = None) -> str:
+    """The record as JSON in plain ASCII, so that any file name survives any pipe; numbers that are none become null."""
+    return json.dumps(_plain(report.to_record()), ensure_ascii=True, allow_nan=False, indent=indent)
+
+
+def clock(seconds: float) -> str:
+    """A time in a film as people write it: 0:07, 12:05, 1:02:03; rounded down to the second."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def _confidence(value: float) -> str:
+    return f"{math.floor(100 * value + 1e-9) / 100:.2f}"  # down, so that 0.999 does not read as certainty
+
+
+def _short_offset(offset_ms: float) -> str:
+    size = abs(offset_ms)
+    if round(size) == 0:
+        return "0 ms"
+    return f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
+
+
+def _tolerance(tolerance: Tolerance) -> str:
+    text = f"early by at most {tolerance.early_ms:g} ms, late by at most {tolerance.late_ms:g} ms"
+    return f"{text} ({tolerance.preset})" if tolerance.preset else text
+
+
+def _drift(drift_ms_per_min: float | None) -> str | None:
+    if drift_ms_per_min is None or abs(drift_ms_per_min) < 0.05:
+        return None
+    return f"sound drifts {'earlier' if drift_ms_per_min > 0 else 'later'} by {abs(drift_ms_per_min):.1f} ms a minute"
+
+
+def _jumps(jumps_s: tuple[float, ...]) -> str | None:
+    return f"offset jumps at {', '.join(clock(at) for at in jumps_s)}" if jumps_s else None
+
+
+def _container(offset_ms: float) -> str | None:
+    if abs(offset_ms) < 1:
+        return None
+    return f"the sound starts {abs(offset_ms):.0f} ms {'before' if offset_ms > 0 else 'after'} the picture"
+
+
+def _degraded(degraded: Degraded) -> str:
+    parts = []
+    if degraded.corrupt_frames:
+        parts.append(f"{degraded.corrupt_frames} corrupt {'frame' if degraded.corrupt_frames == 1 else 'frames'}")
+    if degraded.missing_audio_s > 0.5:
+        parts.append(f"{degraded.missing_audio_s:.1f} s of sound missing")
+    if degraded.missing_video_s > 0.5:
+        parts.append(f"{degraded.missing_video_s:.1f} s of picture missing")
+    if degraded.truncated:
+        parts.append("file cut short")
+    return "; ".join([*parts, *(printable(note) for note in degraded.notes)])
+
+
+def _bar(share: float, width: int, ascii_only: bool) -> str:
+    if ascii_only:
+        return "#" * round(share * width)
+    full, rest = divmod(round(min(share, 1.0) * width * 8), 8)
+    return "█" * full + (_EIGHTHS[rest] if rest else "")
+
+
+def _plain(value: Any) -> Any:
+    """The value with every NaN and infinity, which JSON does not know, replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

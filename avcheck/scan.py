@@ -1,0 +1,262 @@
+"""One file: blocks -> trunks once -> the classifier at every candidate shift -> a score curve per segment.
+
+A segment is up to ten blocks (10 s) in a row. Memory holds one segment and the two seconds of sound on either side of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcheck import __version__
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, Block, blocks
+from avcheck.media import MediaInfo, open_media
+from avcheck.model import AttentionKind, Scored, best_places
+from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
+from avcheck.verdict import Calibration, Curve, judge
+from avcheck.weights import Loaded, load
+
+SEGMENT_BLOCKS = 10
+MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) apart
+SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+LEVELS = (112, 176)  # short sides, px: a face of a close-up fills the first, one of a medium shot the second
+LEARN_LEVEL_EVERY = 4  # segments; in between, only the level that drew the attention is looked at
+KEEP_PLACES = 32
+_MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
+_MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the visual trunk sees in a run of pictures, the first at `start_s`.
+
+    picture: unit features (1, T, P, D); grid: where each of the P places lies, (level, row, column, rows, columns).
+    shown: bool (T,), False where a picture is missing.
+    """
+
+    start_s: float
+    picture: Tensor
+    grid: tuple[tuple[int, int, int, int, int], ...]
+    shown: NDArray[np.bool_]
+
+
+def scan(
+    source: Iterable[Block], model: Loaded, *, levels: tuple[int, ...] = LEVELS, on_block: Callable[[Block], None] | None = None
+) -> Iterator[Curve]:
+    """Score curves of a file, segment after segment, as its blocks come in."""
+    best_level: int | None = None
+    for number, (before, inside, after) in enumerate(_segments(source, on_block)):
+        learn = best_level is None or number % LEARN_LEVEL_EVERY == 0
+        curve = score_segment(before, inside, after, model, levels if learn or best_level is None else (best_level,))
+        if learn and len(levels) > 1:
+            best_level = _favourite(curve)
+        yield curve
+
+
+def _favourite(curve: Curve) -> int:
+    """The level with most of the attention at the best shift."""
+    share: dict[int, float] = {}
+    at = int(np.argmax(curve.score))
+    for (level, *_), weight in zip(curve.grid, curve.places[:, at].sum(axis=0), strict=True):
+        share[level] = share.get(level, 0.0) + float(weight)
+    return max(share, key=lambda level: share[level])
+
+
+def _segments(
+    source: Iterable[Block], on_block: Callable[[Block], None] | None
+) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
+    """(the blocks just before, the segment's blocks, the blocks just after); a segment never spans a gap in time."""
+    before: list[Block] = []
+    waiting: list[Block] = []
+    for block in source:
+        if on_block is not None:
+            on_block(block)
+        if waiting and block.index != waiting[-1].index + 1:
+            yield from _flush(before, waiting)
+            before, waiting = [], []
+        waiting.append(block)
+        # A tail too short to judge alone is kept for the last segment, so wait for half a segment more than is used.
+        while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
+            inside, rest = waiting[:SEGMENT_BLOCKS], waiting[SEGMENT_BLOCKS:]
+            yield before, inside, rest[:_MARGIN_BLOCKS]
+            before, waiting = inside[-_MARGIN_BLOCKS:], rest
+    yield from _flush(before, waiting)
+
+
+def _flush(before: list[Block], waiting: list[Block]) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
+    if waiting:
+        yield before, waiting, []
+
+
+def score_segment(
+    before: list[Block], inside: list[Block], after: list[Block], model: Loaded, levels: tuple[int, ...] = LEVELS
+) -> Curve:
+    """The classifier on one run of blocks at every shift in `SHIFTS`; `before` and `after` lend their sound."""
+    pictures = np.concatenate([block.pictures for block in inside])
+    shown = np.concatenate([block.picture_mask for block in inside])
+    seen = look(pictures, shown, inside[0].start_s, model, levels)
+    mel, heard = _sound_with_margin(before, inside, after)
+    scored, grid, present = compare(seen, mel, heard, model)
+    score = _logit(scored.logits[0])
+    score[present.mean(axis=1) < 0.5 * max(float(present.mean(axis=1).max()), 1e-6)] = -np.inf
+    attention = scored.attention[0].float()  # (S, N, T', P)
+    return Curve(
+        start_s=inside[0].start_s,
+        end_s=inside[-1].start_s + BLOCK_S,
+        shifts=SHIFTS,
+        score=score,
+        block_start_s=np.array([item.start_s for item in inside]),
+        block_score=_logit(scored.block_logits[0]).T,
+        attention=attention.sum(dim=(2, 3)).T.cpu().numpy(),
+        places=attention.sum(dim=2).transpose(0, 1).cpu().numpy(),
+        grid=grid,
+        motion=np.array([_motion(item) for item in inside], np.float32),
+        detail=np.array([float(item.pictures[item.picture_mask].std(axis=(1, 2)).mean()) for item in inside], np.float32),
+        level_db=np.array([item.level_db for item in inside], np.float32),
+    )
+
+
+@torch.inference_mode()
+def look(
+    pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded, levels: tuple[int, ...] = LEVELS
+) -> Look:
+    """The visual trunk over uint8 (T, H, W) at every level: short side `level` px, never scaled up."""
+    short = min(pictures.shape[1:])
+    source = torch.from_numpy(pictures)[None].to(model.device)
+    parts, grid = [], []
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+        for level in sorted({min(level, short) for level in levels}):
+            scaled = source
+            if level != short:
+                size = [max(16, round(side * level / short)) for side in pictures.shape[1:]]
+                scaled = F.interpolate(source.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+            part, (rows, columns) = model.net.visual(scaled)
+            parts.append(part)
+            grid += [(level, row, column, rows, columns) for row in range(rows) for column in range(columns)]
+    return Look(start_s, torch.cat(parts, dim=2), tuple(grid), shown)
+
+
+@torch.inference_mode()
+def compare(
+    seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], model: Loaded
+) -> tuple[Scored, tuple[tuple[int, int, int, int, int], ...], NDArray[np.bool_]]:
+    """The classifier at every shift in `SHIFTS` of a sound that is `MAX_SHIFT` pictures longer on both sides.
+
+    mel: (4 (T + 2 MAX_SHIFT), 64); heard: bool (T + 2 MAX_SHIFT,). T is a whole number of blocks. Returns the scores, where the
+    places of the attention lie, and which (shift, picture) could be compared, bool (S, T).
+    """
+    times = len(seen.shown)
+    present = np.stack([seen.shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS])
+    picture, grid = seen.picture, seen.grid
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+        sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
+        if model.net.config.attention == "spatio-temporal":
+            keep = best_places(picture, sound, KEEP_PLACES)[0]
+            picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
+        mask = torch.from_numpy(present)[None].to(model.device)
+        scored = model.net.head(picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=mask)
+    return scored, grid, present
+
+
+def _logit(logits: Tensor) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = (logits[..., 1] - logits[..., 0]).float().cpu().numpy()
+    return values
+
+
+def _sound_with_margin(
+    before: list[Block], inside: list[Block], after: list[Block]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Log-mel of the segment and `MAX_SHIFT` pictures either side, and which pictures have sound; what is missing is silence."""
+    near = [*before[-_MARGIN_BLOCKS:], *inside, *after[:_MARGIN_BLOCKS]]
+    first, last = inside[0].index - _MARGIN_BLOCKS, inside[-1].index + _MARGIN_BLOCKS
+    count = (last - first + 1) * BLOCK_MELS
+    there = [block for block in near if first <= block.index <= last]
+    floor = min(float(block.mel.min()) for block in there)
+    mel = np.full((count, MEL_BINS), floor, np.float32)
+    heard = np.zeros(count, np.bool_)
+    for block in there:
+        at = (block.index - first) * BLOCK_MELS
+        mel[at : at + BLOCK_MELS] = block.mel
+        heard[at : at + BLOCK_MELS] = block.mel_mask
+    spare = (_MARGIN_BLOCKS * BLOCK_FRAMES - MAX_SHIFT) * _MELS_A_FRAME
+    cut = slice(spare, count - spare)
+    return mel[cut], heard[cut].reshape(-1, _MELS_A_FRAME).mean(axis=1) > 0.5
+
+
+def _motion(block: Block) -> float:
+    shown = block.pictures[block.picture_mask]
+    if len(shown) < 2:
+        return 0.0
+    return float(np.abs(shown[1:].astype(np.int16) - shown[:-1]).mean())
+
+
+
+
+class Checker:
+    """Weights loaded once, to check any number of files.
+
+    `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps"; `attention`: one of
+    `model.ATTENTION_KINDS`, or None for the file's own. Raises ModelError or UsageError as `weights.load` does.
+    """
+
+    def __init__(self, model: Path | None = None, device: str = "auto", attention: AttentionKind | None = None) -> None:
+        self.loaded = load(model, device=device, attention=attention)
+        self.calibration = Calibration(**self.loaded.calibration)
+
+    def curves(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None = None,
+        audio: str | Path | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[list[Curve], MediaInfo, Degraded]:
+        """The score curves of a file, with what is known of it and what was lost on the way. Raises MediaError."""
+        with open_media(path, audio_track=audio_track, audio_path=audio, short_side=max(LEVELS)) as media:
+            info = media.info
+            first_s = info.first_picture_s or 0.0
+
+            def tell(block: Block) -> None:
+                if on_progress is not None and info.duration_s:
+                    on_progress(min(1.0, (block.start_s + BLOCK_S - first_s) / info.duration_s))
+
+            curves = list(scan(blocks(media.pictures(), media.sounds()), self.loaded, on_block=tell))
+            return curves, media.info, media.degraded
+
+    def check(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None = None,
+        audio: str | Path | None = None,
+        tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Report:
+        """Check one file. Raises MediaError for a file that cannot be judged (`avcheck.check` turns it into a report)."""
+        curves, info, degraded = self.curves(path, audio_track=audio_track, audio=audio, on_progress=on_progress)
+        found = judge(curves, tolerance, self.calibration)
+        return Report(
+            path=str(path),
+            verdict=found.verdict,
+            reason=found.reason,
+            offset_ms=found.offset_ms,
+            confidence=found.confidence,
+            tolerance=tolerance,
+            container_offset_ms=info.container_offset_ms,
+            drift_ms_per_min=found.drift_ms_per_min,
+            jumps_s=found.jumps_s,
+            duration_s=info.duration_s,
+            audio_track=info.audio_track,
+            segments=found.segments,
+            blocks=found.blocks,
+            degraded=degraded,
+            model_sha256=self.loaded.sha256,
+            avcheck_version=__version__,
+        )

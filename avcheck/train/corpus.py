@@ -1,0 +1,185 @@
+"""A corpus to learn from: an indexed folder, or any directory of media that is in sync.
+
+Each clip is decoded once, through the same `media` and `blocks` a check uses, into a cache of plain arrays that training
+maps into memory: luma at 25 fps, sound at 16 kHz, and (as a training aid only) where a frontal face was found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.blocks import BLOCK_SAMPLES, FRAME_RATE, SAMPLE_RATE, SoundTimeline, blocks
+from avcheck.errors import MediaError, UsageError
+from avcheck.media import open_media
+
+CACHE_SIDE = 176  # short side of the cached pictures, px
+FACE_EVERY = 10  # a face is looked for in every tenth picture
+MEDIA_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".flv", ".mpg", ".mpeg", ".mxf"}
+MIN_SECONDS = 2.5
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late; None when unknown."""
+
+    id: str
+    path: Path
+    group: str
+    kind: str  # "speech" or "generic"
+    split: str  # "train" or "val"
+    offset_frames: float | None = None
+    trusted: bool = False
+    face_rel: float | None = None
+
+
+@dataclass(frozen=True)
+class CachedClip:
+    """A decoded clip. Both arrays start at `start_s` = 0 of the clip's own clock.
+
+    frames: uint8 (T, H, W), mapped from disk; samples: int16 (n,) at 16 kHz, mapped from disk.
+    faces: float32 (k, 4), rows of (time_s, centre x, centre y, width), in px of `frames`; empty where none was found.
+    """
+
+    clip: Clip
+    frames: NDArray[np.uint8]
+    samples: NDArray[np.int16]
+    faces: NDArray[np.float32]
+
+    @property
+    def seconds(self) -> float:
+        return len(self.frames) / FRAME_RATE
+
+
+def find_clips(corpus: Path, *, split: str | None = None) -> list[Clip]:
+    """The clips of a corpus folder with an `index.jsonl`, or every media file below a plain directory.
+
+    A plain directory counts as speech, in sync; its groups are its sub-folders (or the files, where there are none), and
+    a fifth of the groups, chosen by a hash of the name, is kept for validation. Raises UsageError when there is nothing.
+    """
+    index = corpus / "index.jsonl"
+    clips = list(_read_index(index) if index.is_file() else _scan_directory(corpus))
+    if split is not None:
+        clips = [clip for clip in clips if clip.split == split]
+    if not clips:
+        raise UsageError(f"{corpus}: no clips found; give a folder of media files or a corpus with an index.jsonl")
+    return clips
+
+
+def _read_index(index: Path) -> Iterator[Clip]:
+    with index.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            truth = row.get("true_offset") or {}
+            yield Clip(
+                id=row["id"],
+                path=index.parent / row["file"],
+                group=row["group"],
+                kind=row["kind"],
+                split=row["split"],
+                offset_frames=truth.get("frames"),
+                trusted=bool(truth.get("trusted")),
+                face_rel=row.get("face_rel"),
+            )
+
+
+def _scan_directory(root: Path) -> Iterator[Clip]:
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() not in MEDIA_SUFFIXES or not path.is_file() or path.name.startswith("."):
+            continue
+        relative = path.relative_to(root)
+        group = relative.parts[0] if len(relative.parts) > 1 else relative.stem
+        digest = hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
+        name = hashlib.sha256(str(relative).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        yield Clip(id=name, path=path, group=group, kind="speech", split="val" if digest[0] % 5 == 0 else "train")
+
+
+def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A whole short clip: uint8 (T, H, W) at 25 fps and float32 samples at 16 kHz, both from the first picture on.
+
+    Raises MediaError as `media` does, and where nothing is left after blocking.
+    """
+    pictures, start_s = [], 0.0
+    with open_media(path, short_side=short_side) as media:
+        for block in blocks(media.pictures(), iter(())):
+            if not pictures:
+                start_s = block.start_s
+            if len(pictures) and block.start_s > start_s + len(pictures) + 0.5:
+                break  # a gap: only the run before it is used
+            pictures.append(block.pictures[: int(block.picture_mask.sum())] if not block.picture_mask.all() else block.pictures)
+    with open_media(path, short_side=short_side) as media:
+        samples, _ = SoundTimeline(media.sounds()).read(start_s, len(pictures) * BLOCK_SAMPLES)
+    if not pictures:
+        raise MediaError(f"{path}: no pictures decode")
+    frames = np.concatenate(pictures)
+    return frames, samples[: len(frames) * SAMPLE_RATE // FRAME_RATE]
+
+
+def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Frontal faces by OpenCV's Haar cascade: rows of (time_s, centre x, centre y, width) in px. A training aid only.
+
+    Raises UsageError when OpenCV is not installed (`pip install 'avcheck[train]'`).
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise UsageError("face crops need OpenCV; install it with: pip install 'avcheck[train]'") from error
+    cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
+    side = min(frames.shape[1:])
+    rows = []
+    for index in range(0, len(frames), FACE_EVERY):
+        found = cascade.detectMultiScale(frames[index], scaleFactor=1.15, minNeighbors=4, minSize=(side // 8, side // 8))
+        if len(found):
+            x, y, width, height = max(found, key=lambda box: box[2])
+            rows.append((index / FRAME_RATE, x + width / 2, y + height / 2, width))
+    if not rows:
+        return np.zeros((0, 4), np.float32)
+    faces = np.asarray(rows, np.float32)
+    # One person at a time: detections far from their neighbours in time are other people or mistakes.
+    centre = np.stack([np.median(faces[max(0, i - 4) : i + 5, 1:], axis=0) for i in range(len(faces))])
+    steady = np.hypot(*(faces[:, 1:3] - centre[:, :2]).T) < 0.35 * centre[:, 2]
+    return faces[steady]
+
+
+def cache_clip(clip: Clip, cache: Path, *, with_faces: bool = True) -> CachedClip | None:
+    """Decode a clip into the cache (once) and map it; None where it cannot be used. Safe to call from several processes."""
+    folder = cache / clip.id
+    done = folder / "done.json"
+    if not done.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            frames, samples = decode(clip.path, CACHE_SIDE)
+        except MediaError as error:
+            done.write_text(json.dumps({"error": str(error)}))
+            return None
+        np.save(folder / "frames.npy", frames)
+        np.save(folder / "samples.npy", (np.clip(samples, -1, 1) * 32767).astype(np.int16))
+        faces = find_faces(frames) if with_faces and clip.kind == "speech" else np.zeros((0, 4), np.float32)
+        np.save(folder / "faces.npy", faces)
+        done.write_text(json.dumps({"clip": {**asdict(clip), "path": clip.path.name}}))
+    if "error" in json.loads(done.read_text()):
+        return None
+    frames = np.load(folder / "frames.npy", mmap_mode="r")
+    if len(frames) < MIN_SECONDS * FRAME_RATE:
+        return None
+    return CachedClip(
+        clip=clip,
+        frames=frames,
+        samples=np.load(folder / "samples.npy", mmap_mode="r"),
+        faces=np.load(folder / "faces.npy"),
+    )
+
+
+def with_offsets(clips: Sequence[Clip], offsets: dict[str, dict[str, float | bool]]) -> list[Clip]:
+    """Clips with the offsets that a cleaning round estimated (`clean.estimate`) in place of their own."""
+    out = []
+    for clip in clips:
+        found = offsets.get(clip.id)
+        out.append(replace(clip, offset_frames=float(found["frames"]), trusted=bool(found["trusted"])) if found else clip)
+    return out

@@ -1,0 +1,223 @@
+"""The trunk stages: an optimiser loop over samples, with checkpoints, resume, a seed and a log that can be plotted."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avcheck.model import ModelConfig, SyncNet
+from avcheck.train.corpus import CachedClip
+from avcheck.train.losses import ShiftScore, shift_loss, shift_target
+from avcheck.train.sampling import Recipe, Sample, draw
+
+EMA_DECAY = 0.998
+
+
+@dataclass(frozen=True)
+class Source:
+    """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of its length."""
+
+    clips: Sequence[CachedClip]
+    share: float
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the trunks' training. `harden` moves every recipe's strength linearly from the first to the second."""
+
+    name: str
+    sources: Sequence[Source]
+    steps: int
+    batch: int = 16
+    rate: float = 1e-3
+    final_rate: float = 1e-5
+    harden: tuple[float, float] = (0.3, 0.3)
+
+
+class Batches:
+    """Draws batches in a background thread, two ahead; each batch is of one source, so that its windows have one size."""
+
+    def __init__(self, stage: Stage, seed: int, start: int, voices: Sequence[CachedClip]) -> None:
+        self._stage, self._voices = stage, voices
+        self._weights = []
+        for source in stage.sources:
+            weight = np.sqrt([clip.seconds for clip in source.clips])
+            self._weights.append(weight / weight.sum())
+        self._queue: queue.Queue[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]]
+        self._queue = queue.Queue(maxsize=3)
+        self._seed, self._step = seed, start
+        self._failure: BaseException | None = None
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _fill(self) -> None:
+        try:
+            while self._step < self._stage.steps:
+                rng = np.random.default_rng((self._seed, self._step))
+                progress = self._step / max(self._stage.steps, 1)
+                self._queue.put(self._batch(rng, progress))
+                self._step += 1
+        except BaseException as error:  # handed to the consumer, which raises it
+            self._failure = error
+            raise
+
+    def _batch(
+        self, rng: np.random.Generator, progress: float
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+        shares = np.array([source.share for source in self._stage.sources])
+        which = int(rng.choice(len(shares), p=shares / shares.sum()))
+        source = self._stage.sources[which]
+        low, high = self._stage.harden
+        recipe = Recipe(**{**vars(source.recipe), "strength": low + (high - low) * progress})
+        samples: list[Sample] = []
+        for _ in range(200 * self._stage.batch):
+            clip = source.clips[int(rng.choice(len(source.clips), p=self._weights[which]))]
+            sample = draw(clip, recipe, rng, self._voices)
+            if sample is not None and sample.valid[recipe.margin - 3 : recipe.margin + 4].all():
+                samples.append(sample)
+            if len(samples) == self._stage.batch:
+                pictures, mel, valid, centre = zip(*samples, strict=True)
+                return np.stack(pictures), np.stack(mel), np.stack(valid), np.array(centre, np.float32)
+        raise RuntimeError(f"stage {self._stage.name}: too few clips are long enough (or show a face) to cut samples from")
+
+    def next(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """pictures uint8 (B, T, H, W), mel (B, 4(T + 2M), 64), valid (B, S), centre (B,)."""
+        while True:
+            try:
+                arrays = self._queue.get(timeout=5)
+                return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+            except queue.Empty:
+                if self._failure is not None:
+                    raise RuntimeError("drawing samples failed") from self._failure
+
+
+@dataclass
+class Learner:
+    """The network, its running mean (which is what is kept), the shift score and the optimiser's state."""
+
+    net: SyncNet
+    score: ShiftScore
+    mean_net: SyncNet
+    mean_score: ShiftScore
+
+    @classmethod
+    def fresh(cls, config: ModelConfig, seed: int) -> Learner:
+        torch.manual_seed(seed)
+        net, score = SyncNet(config), ShiftScore()
+        return cls(net, score, copy.deepcopy(net), copy.deepcopy(score))
+
+    def state(self) -> dict[str, object]:
+        return {name: getattr(self, name).state_dict() for name in ("net", "score", "mean_net", "mean_score")}
+
+    def load(self, state: dict[str, dict[str, Tensor]]) -> None:
+        for name in ("net", "score", "mean_net", "mean_score"):
+            getattr(self, name).load_state_dict(state[name])
+
+    def track(self, step: int) -> None:
+        decay = min(EMA_DECAY, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, live in ((self.mean_net, self.net), (self.mean_score, self.score)):
+                for into, value in zip(mean.state_dict().values(), live.state_dict().values(), strict=True):
+                    if into.dtype.is_floating_point:
+                        into.lerp_(value, 1 - decay)
+                    else:
+                        into.copy_(value)
+
+
+def run_stage(
+    learner: Learner,
+    stage: Stage,
+    *,
+    folder: Path,
+    device: torch.device,
+    seed: int,
+    voices: Sequence[CachedClip] = (),
+    validate: Callable[[SyncNet, ShiftScore], dict[str, float]] | None = None,
+    validate_every_s: float = 240.0,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> None:
+    """Train until the stage's last step; resumes from `folder`'s checkpoint of this stage if there is one."""
+    checkpoint, log = folder / f"{stage.name}.pt", folder / "log.jsonl"
+    learner.net.to(device), learner.score.to(device), learner.mean_net.to(device), learner.mean_score.to(device)
+    parts = [learner.net.visual, learner.net.sound, learner.score]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": [p for part in parts for p in part.parameters() if p.ndim > 1], "weight_decay": 0.05},
+            {"params": [p for part in parts for p in part.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=stage.rate,
+    )
+    step = 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        learner.load(state["learner"])
+        optimiser.load_state_dict(state["optimiser"])
+        step = state["step"]
+    batches = Batches(stage, seed, step, voices)
+    saved = validated = began = time.monotonic()
+    losses: list[float] = []
+    hits: list[float] = []
+    while step < stage.steps:
+        rate = _rate(stage, step)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        pictures, mel, valid, centre = (tensor.to(device) for tensor in batches.next())
+        learner.net.train()
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            picture, _ = learner.net.visual(pictures)
+            sound = learner.net.sound(mel)
+        logits = learner.score(picture, sound)
+        margin = (logits.shape[1] - 1) // 2
+        loss = shift_loss(logits, shift_target(centre.cpu(), margin).to(device), valid)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for part in parts for p in part.parameters()], 2.0)
+        optimiser.step()
+        step += 1
+        learner.track(step)
+        losses.append(loss.item())
+        best = logits.detach().masked_fill(~valid, -1e4).argmax(dim=1).cpu() - margin
+        hits.append(float(((best - centre.cpu()).abs() <= 1.01).float().mean()))
+        if on_step is not None:
+            on_step(step, stage.steps, losses[-1])
+        now = time.monotonic()
+        if step % 50 == 0:
+            entry = {"stage": stage.name, "step": step, "loss": np.mean(losses), "within1": np.mean(hits), "rate": rate}
+            _write(log, {**entry, "steps_per_s": 50 / (now - began)})
+            losses, hits, began = [], [], now
+        if validate is not None and (now - validated > validate_every_s or step == stage.steps):
+            _write(log, {"stage": stage.name, "step": step, **validate(learner.mean_net, learner.mean_score)})
+            validated = began = time.monotonic()
+        if now - saved > 120 or step == stage.steps:
+            _save(checkpoint, {"learner": learner.state(), "optimiser": optimiser.state_dict(), "step": step})
+            saved = now
+
+
+def _rate(stage: Stage, step: int) -> float:
+    warm = min(1.0, (step + 1) / 100)
+    cosine = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+    return warm * (stage.final_rate + (stage.rate - stage.final_rate) * cosine)
+
+
+def _write(log: Path, entry: dict[str, object]) -> None:
+    rounded = {key: round(float(value), 5) if isinstance(value, float) else value for key, value in entry.items()}
+    with log.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(rounded) + "\n")
+
+
+def _save(path: Path, state: dict[str, object]) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)

@@ -1,0 +1,78 @@
+"""How well the trunks alone tell the shift on clips training never saw; printed while training, never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avcheck.blocks import log_mel
+from avcheck.model import SyncNet
+from avcheck.train.corpus import CachedClip
+from avcheck.train.losses import ShiftScore
+from avcheck.train.sampling import Recipe, _box, cut, face_at, read_sound
+
+SEARCH = 25  # frames either way
+
+
+def view_of(cached: CachedClip, first: int, frames: int, view: str, side: int) -> NDArray[np.uint8] | None:
+    """Pictures of a window as a check would see them ("frame": short side `side`) or as a face crop of side x side ("crop")."""
+    pictures = cached.frames[first : first + frames]
+    height, width = pictures.shape[1:]
+    if view == "crop":
+        face = face_at(cached, first, frames)
+        if face is None:
+            return None
+        return cut(pictures, _box(face[0], face[1] + 0.28 * face[2], face[2] / side, (side, side), False), (side, side))
+    zoom = min(height, width) / side
+    size = (round(height / zoom), round(width / zoom))
+    return cut(pictures, _box(width / 2, height / 2, zoom, size, False), size)
+
+
+@torch.inference_mode()
+def curve(
+    net: SyncNet, score: ShiftScore, cached: CachedClip, first: int, frames: int, recipe: Recipe, search: int = SEARCH
+) -> NDArray[np.float32] | None:
+    """Score (2 search + 1,) of a window at every shift of its sound, -inf where the sound would leave the clip; None = no face."""
+    pictures = view_of(cached, first, frames, recipe.view, recipe.size[0])
+    if pictures is None:
+        return None
+    samples, inside = read_sound(cached, first - search, frames + 2 * search)
+    device = next(net.parameters()).device
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        picture, _ = net.visual(torch.from_numpy(pictures)[None].to(device))
+        sound = net.sound(torch.from_numpy(log_mel(samples))[None].to(device))
+    logits: Tensor = score(picture, sound)[0]
+    out = logits.float().cpu().numpy()
+    # Up to a fifth of the window may be silence beyond the clip's end; more would be a guess.
+    covered = np.array([inside[i : i + frames].mean() >= 0.8 for i in range(2 * search + 1)])
+    return np.where(covered, out, -np.inf)
+
+
+def accuracy(
+    net: SyncNet, score: ShiftScore, clips: Sequence[CachedClip], recipe: Recipe, *, frames: int = 105
+) -> dict[str, float]:
+    """Within 1 and 3 frames of the known offset, and true-above-shifted-by-5-frames, over one window each 4 s of the clips."""
+    net.eval()
+    errors, pairs = [], []
+    for cached in clips:
+        offset = cached.clip.offset_frames or 0.0
+        for first in range(SEARCH // 2, max(len(cached.frames) - frames - SEARCH // 2, SEARCH // 2 + 1), 100):
+            if first + frames > len(cached.frames):
+                continue
+            scores = curve(net, score, cached, first, frames, recipe)
+            if scores is None:
+                continue
+            errors.append(abs(int(scores.argmax()) - SEARCH - offset))
+            at = SEARCH + round(offset)
+            pairs += [float(scores[at] > scores[other]) for other in (at - 5, at + 5) if np.isfinite(scores[other])]
+    found = np.array(errors)
+    return {
+        "val_windows": len(found),
+        "val_within1": float((found <= 1.0).mean()),
+        "val_within3": float((found <= 3.0).mean()),
+        "val_pair200": float(np.mean(pairs)),
+    }

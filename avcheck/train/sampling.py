@@ -1,0 +1,232 @@
+"""Training samples: windows of picture and sound cut from cached clips, and what media suffer on the way (augmentation).
+
+Decode first, shift after: the sound of a sample is longer than its pictures by `margin` frames on both sides, and candidate
+shifts only read it elsewhere. Nothing at a cut tells the shift (DESIGN of the labels: they come free, so they must not leak):
+the cut is off the codec's grid, 0.12 s of either end of a clip is never used, and a shift whose sound would leave the
+clip is masked out instead of padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, context_samples, log_mel
+from avcheck.train.corpus import CachedClip
+
+EDGE_FRAMES = 3
+_SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
+cv2.setNumThreads(1)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How samples of a stage are cut and how hard they are treated.
+
+    view "crop": a square around the mouth; "frame": a window of the whole picture at a random scale.
+    strength 0..1 scales every augmentation; face_px is the range of face widths in the window, log-uniform.
+    """
+
+    view: str
+    size: tuple[int, int]  # height, width of the window in px
+    frames: int = 40
+    margin: int = 15
+    strength: float = 0.3
+    face_px: tuple[float, float] = (32.0, 110.0)
+
+
+class Sample(NamedTuple):
+    """pictures uint8 (T, H, W); mel float32 (4 (T + 2 margin), 64); valid bool (2 margin + 1,); centre: true shift in frames.
+
+    At shift index i the sound is read `i - margin` frames later; `centre` is the (fractional) shift at which both match.
+    """
+
+    pictures: NDArray[np.uint8]
+    mel: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    centre: float
+
+
+def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
+    """First and last picture at which a window of `frames` can start, or None where the clip is too short."""
+    shift = abs(cached.clip.offset_frames or 0.0)
+    low = EDGE_FRAMES + int(np.ceil(shift)) + 1
+    high = len(cached.frames) - frames - low
+    return (low, high) if high >= low else None
+
+
+def draw(cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: Sequence[CachedClip]) -> Sample | None:
+    """One sample of a clip; None where the clip is too short or, for crops, shows no face there. `voices` are mixed in."""
+    span = room(cached, recipe.frames)
+    if span is None:
+        return None
+    first = int(rng.integers(span[0], span[1] + 1))
+    window = _crop_box(cached, first, recipe, rng) if recipe.view == "crop" else _frame_box(cached, first, recipe, rng)
+    if window is None:
+        return None
+    pictures = _treat_pictures(cut(cached.frames[first : first + recipe.frames], window, recipe.size), recipe.strength, rng)
+    centre = float(rng.uniform(-0.5, 0.5))
+    # The sound is read `centre` frames early, so that it matches when it is read `centre` later.
+    start = first + (cached.clip.offset_frames or 0.0) - centre
+    samples, mel_valid = read_sound(cached, start - recipe.margin, recipe.frames + 2 * recipe.margin)
+    samples = _treat_sound(samples, recipe.strength, rng, voices)
+    ends = np.array([mel_valid[i : i + recipe.frames].all() for i in range(2 * recipe.margin + 1)])
+    return Sample(pictures, log_mel(samples), ends, centre)
+
+
+def read_sound(cached: CachedClip, start: float, frames: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Sound of `frames` pictures from picture `start` (fractional) on, with the context `log_mel` wants; bool (frames,)."""
+    context = context_samples()
+    low = round(start * _SAMPLES_A_FRAME) - context
+    high = low + frames * _SAMPLES_A_FRAME + 2 * context
+    total = len(cached.samples)
+    inside = cached.samples[max(low, 0) : max(min(high, total), 0)].astype(np.float32) / 32768.0
+    samples = np.zeros(high - low, np.float32)
+    at = max(-low, 0)
+    samples[at : at + len(inside)] = inside
+    index = start + np.arange(frames)
+    last = total / _SAMPLES_A_FRAME - EDGE_FRAMES - 1
+    return samples, (index >= EDGE_FRAMES) & (index <= last)
+
+
+def cut(frames: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Windows of (T, H, W): `box` is the 2 x 3 affine map from window px to frame px."""
+    height, width = size
+    zoom = abs(box[0, 0])
+    out = np.empty((len(frames), height, width), np.uint8)
+    for k, frame in enumerate(frames):
+        source, matrix = np.asarray(frame), box
+        if zoom > 1.5:  # area first, so that a shrunken face does not alias
+            shrink = 1.0 / zoom
+            source = cv2.resize(source, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+            matrix = box * shrink
+        out[k] = cv2.warpAffine(
+            source, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101
+        )
+    return out
+
+
+def face_at(cached: CachedClip, first: int, frames: int) -> tuple[float, float, float] | None:
+    """Median face (x, y, width in px) during a window, or None when fewer than half of the looks found one."""
+    if not len(cached.faces):
+        return None
+    times = cached.faces[:, 0] * FRAME_RATE
+    near = cached.faces[(times >= first - 5) & (times <= first + frames + 5)]
+    if len(near) < max(2, frames // 20):
+        return None
+    x, y, width = np.median(near[:, 1:], axis=0)
+    return float(x), float(y), float(width)
+
+
+def _box(x: float, y: float, zoom: float, size: tuple[int, int], flip: bool) -> NDArray[np.float32]:
+    height, width = size
+    sign = -1.0 if flip else 1.0
+    return np.array([[sign * zoom, 0, x - sign * zoom * width / 2], [0, zoom, y - zoom * height / 2]], np.float32)
+
+
+def _crop_box(cached: CachedClip, first: int, recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float32] | None:
+    face = face_at(cached, first, recipe.frames)
+    if face is None:
+        return None
+    x, y, width = face
+    zoom = width * rng.uniform(0.75, 1.35) / recipe.size[1]
+    jitter = 0.05 + 0.1 * recipe.strength
+    x += width * rng.uniform(-jitter, jitter)
+    y += width * (0.28 + rng.uniform(-jitter, jitter))
+    return _box(x, y, zoom, recipe.size, bool(rng.integers(2)))
+
+
+def _frame_box(cached: CachedClip, first: int, recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float32]:
+    height, width = cached.frames.shape[1:]
+    face = face_at(cached, first, recipe.frames)
+    rows, columns = recipe.size
+    if face is None:
+        zoom = min(height, width) / np.exp(rng.uniform(np.log(0.9 * rows), np.log(1.5 * rows)))
+        x = _place(width, zoom * columns, rng)
+        y = _place(height, zoom * rows, rng)
+    else:
+        low, high = recipe.face_px
+        zoom = face[2] / np.exp(rng.uniform(np.log(low), np.log(high)))
+        zoom = min(zoom, 1.3 * min(height / rows, width / columns) + 0.3)
+        reach_x, reach_y = (0.5 * zoom * n - 0.45 * face[2] for n in (columns, rows))
+        x = face[0] + rng.uniform(-1, 1) * max(reach_x, 0.0)
+        y = face[1] + 0.28 * face[2] + rng.uniform(-1, 1) * max(reach_y, 0.0)
+        # Stay inside the picture where it is large enough.
+        x = _inside(x, width, zoom * columns)
+        y = _inside(y, height, zoom * rows)
+    return _box(x, y, zoom, recipe.size, bool(rng.integers(2)))
+
+
+def _place(extent: float, window: float, rng: np.random.Generator) -> float:
+    return extent / 2 if window >= extent else float(rng.uniform(window / 2, extent - window / 2))
+
+
+def _inside(centre: float, extent: float, window: float) -> float:
+    return extent / 2 if window >= extent else min(max(centre, window / 2), extent - window / 2)
+
+
+def _treat_pictures(pictures: NDArray[np.uint8], strength: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Tone, noise, softness, recompression and dropped pictures, constant over the window as a camera's or codec's are."""
+    chance = 0.6 * strength
+    x = pictures
+    if rng.random() < 0.5:
+        gamma = np.exp(rng.uniform(-0.5, 0.5) * (0.3 + strength))
+        gain, lift = rng.uniform(1 - 0.4 * strength, 1 + 0.3 * strength), rng.uniform(-30, 30) * strength
+        table = np.clip(255 * (np.arange(256) / 255) ** gamma * gain + lift, 0, 255).astype(np.uint8)
+        x = table[x]
+    if rng.random() < chance:  # low resolution
+        height, width = x.shape[1:]
+        shrink = rng.uniform(1.2, 1 + 1.5 * strength + 0.3)
+        small = (max(8, int(width / shrink)), max(8, int(height / shrink)))
+        x = np.stack([cv2.resize(cv2.resize(f, small, interpolation=cv2.INTER_AREA), (width, height)) for f in x])
+    if rng.random() < chance:
+        noise = rng.standard_normal(x.shape, np.float32) * rng.uniform(2, 10) * strength
+        x = np.clip(x + noise, 0, 255).astype(np.uint8)
+    if rng.random() < chance:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 70))]
+        x = np.stack([cv2.imdecode(cv2.imencode(".jpg", f, quality)[1], cv2.IMREAD_GRAYSCALE) for f in x])
+    if rng.random() < 0.4 * strength:  # a lower frame rate: pictures are shown twice, or one in a few is missing
+        keep = rng.random(len(x)) > rng.uniform(0.1, 0.5)
+        keep[0] = True
+        x = x[np.maximum.accumulate(np.where(keep, np.arange(len(x)), 0))]
+    return x
+
+
+def _treat_sound(
+    samples: NDArray[np.float32], strength: float, rng: np.random.Generator, voices: Sequence[CachedClip]
+) -> NDArray[np.float32]:
+    """Noise, other voices or sounds below the first, band limits, an echo."""
+    chance = 0.6 * strength
+    power = float(np.mean(samples**2)) + 1e-9
+    x = samples
+    if rng.random() < chance:
+        colour = rng.standard_normal(len(x)).astype(np.float32)
+        if rng.random() < 0.5:
+            colour = np.cumsum(colour - colour.mean()).astype(np.float32)
+            colour -= np.convolve(colour, np.ones(400, np.float32) / 400, "same")
+        x = x + colour * np.float32(np.sqrt(power / (np.mean(colour**2) + 1e-9)) * 10 ** (-rng.uniform(6, 35) / 20))
+    if voices and rng.random() < chance:
+        other = voices[int(rng.integers(len(voices)))].samples
+        if len(other) > len(x):
+            at = int(rng.integers(len(other) - len(x)))
+            added = other[at : at + len(x)].astype(np.float32) / 32768.0
+            x = x + added * np.float32(np.sqrt(power / (np.mean(added**2) + 1e-9)) * 10 ** (-rng.uniform(6, 24) / 20))
+    if rng.random() < chance:
+        spectrum = np.fft.rfft(x)
+        hz = np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE)
+        low, high = rng.uniform(0, 300), rng.uniform(2500, 8000)
+        spectrum *= 1 / (1 + (hz / high) ** 8) * (1 - 1 / (1 + (hz / (low + 1)) ** 4))
+        x = np.fft.irfft(spectrum, len(x)).astype(np.float32)
+    if rng.random() < 0.5 * chance:  # one early reflection and a short tail; the direct sound stays first
+        delay = int(rng.uniform(0.01, 0.05) * SAMPLE_RATE)
+        gain = np.float32(rng.uniform(0.2, 0.5))
+        echo = x.copy()
+        for k in range(1, 4):
+            echo[k * delay :] += gain**k * x[: len(x) - k * delay]
+        x = echo
+    return np.asarray(x * np.float32(10 ** (rng.uniform(-20, 6) / 20)), np.float32)

@@ -1,0 +1,320 @@
+"""Pure arithmetic, no torch: score curves -> offset, confidence, drift, and in sync / out of sync / undecidable with the reason.
+
+The classifier's logits become a probability over shifts with one more choice, "no match at any shift", whose weight is
+calibrated with everything else: log p(s) is proportional to score(s) / temperature, log p(none) to `none`. Segments are
+independent looks at one offset, so their probabilities multiply; a segment that matches nowhere says nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.results import FRAME_MS, BlockResult, Segment, Tolerance, Verdict
+
+NEAR_FRAMES = 2.0  # confidence is the chance that the offset is right within this many frames (80 ms)
+_SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is not told, nor used for drift
+_BLOCK_CONFIDENCE = 0.6
+_BLOCK_REACH = 2  # a block's own offset is read together with this many neighbours either side
+_JUMP_FRAMES = 3.0  # smaller changes between neighbouring segments are measuring noise
+_SILENT_DB = -65.0
+_STILL = 0.25  # mean change between pictures, 0..255, below which nothing moves
+_FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Numbers fitted on clips with a known offset; they travel with the weights.
+
+    temperature and none: see the module. guard_ms: the measuring error allowed for beside the tolerance. bias_frames: the
+    network's own constant offset. decide: the confidence a verdict needs. exponent: how much of each further segment's
+    curves counts.
+    """
+
+    temperature: float = 1.0
+    none: float = 0.0
+    bias_frames: float = 0.0
+    guard_ms: float = 40.0
+    decide: float = 0.9
+    exponent: float = 1.0
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the classifier says of one segment at every candidate shift; S shifts, N blocks, P places.
+
+    shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive where the sound is late.
+    score: (S,), logit "in sync" minus "not"; -inf where over half of the segment has no sound to compare at that shift.
+    block_start_s: (N,); block_score: (N, S), the same for each block alone; attention: (N, S), each block's share of the
+    attention, summing to 1 over N. places: (N, S, P) attention on every place looked at, and `grid` says where each lies:
+    (level, row, column, rows, columns). motion: (N,), mean change between pictures, 0..255. detail: (N,), deviation over a
+    picture, 0..255. level_db: (N,), loudness of the sound, dBFS.
+    """
+
+    start_s: float
+    end_s: float
+    shifts: NDArray[np.int_]
+    score: NDArray[np.float32]
+    block_start_s: NDArray[np.float64]
+    block_score: NDArray[np.float32]
+    attention: NDArray[np.float32]
+    places: NDArray[np.float32]
+    grid: tuple[tuple[int, int, int, int, int], ...]
+    motion: NDArray[np.float32]
+    detail: NDArray[np.float32]
+    level_db: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A shift in frames (positive = sound late) and the chance that it is right within `NEAR_FRAMES`."""
+
+    frames: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a file's curves say. `offset_ms`: positive = sound early; None when unknown."""
+
+    verdict: Verdict
+    reason: str | None
+    offset_ms: float | None
+    confidence: float
+    drift_ms_per_min: float | None
+    jumps_s: tuple[float, ...]
+    segments: tuple[Segment, ...]
+    blocks: tuple[BlockResult, ...]
+
+
+def posterior(scores: NDArray[np.floating], calibration: Calibration) -> tuple[NDArray[np.float64], float]:
+    """Chance of every shift (S,), and of no match at all; together they sum to 1. -inf scores get none."""
+    logits = np.asarray(scores, np.float64) / calibration.temperature
+    if not np.isfinite(logits).any():
+        return np.zeros(len(logits)), 1.0
+    top = max(float(logits[np.isfinite(logits)].max()), calibration.none)
+    weights = np.exp(logits - top)
+    none = float(np.exp(calibration.none - top))
+    total = float(weights.sum()) + none
+    return weights / total, none / total
+
+
+def combine(curves: Sequence[NDArray[np.floating]], calibration: Calibration) -> NDArray[np.float64]:
+    """Chance of every shift (S,) given several segments of one constant offset; what matches nowhere is spread evenly.
+
+    Segments of one file share their faults, so several together are trusted a little less than independent looks would be.
+    """
+    total = np.zeros(len(curves[0]))
+    for scores in curves:
+        shifts, none = posterior(scores, calibration)
+        # A shift that could not be compared is neither likelier nor less likely than "no match" says.
+        total += np.log(shifts + none / len(shifts) + 1e-12)
+    if len(curves) > 1:
+        total *= calibration.exponent
+    total -= total.max()
+    weights = np.exp(total)
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def estimate(chances: NDArray[np.float64], shifts: NDArray[np.int_], calibration: Calibration) -> Estimate:
+    """The likeliest shift, refined below a frame, and the chance mass within `NEAR_FRAMES` of it."""
+    near = int(NEAR_FRAMES)
+    window = np.convolve(chances, np.ones(2 * near + 1), mode="same")
+    # The heaviest neighbourhood first, the peak within it second: one lonely spike is not an offset.
+    centre = int(np.argmax(window))
+    low = max(0, centre - near)
+    best = low + int(np.argmax(chances[low : centre + near + 1]))
+    frames = float(shifts[best]) + _vertex(np.log(chances + 1e-12), best)
+    mass = float(chances[max(0, best - near) : best + near + 1].sum())
+    return Estimate(frames - calibration.bias_frames, min(mass, 1.0))
+
+
+def _vertex(values: NDArray[np.float64], at: int) -> float:
+    """Where the parabola through a peak and its neighbours has its vertex, -0.5..0.5 steps from the peak."""
+    if not 0 < at < len(values) - 1:
+        return 0.0
+    left, mid, right = values[at - 1 : at + 2]
+    curvature = left - 2 * mid + right
+    return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-9 else 0.0
+
+
+def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibration) -> Judgement:
+    """The verdict on a file from its segments, in time order."""
+    if not curves:
+        return _undecided("there are no pictures to compare with the sound", (), ())
+    shifts = curves[0].shifts
+    singles = [estimate(combine([item.score], calibration), shifts, calibration) for item in curves]
+    segments = tuple(
+        Segment(
+            start_s=item.start_s,
+            end_s=item.end_s,
+            offset_ms=_to_ms(single.frames) if single.confidence >= _SEGMENT_CONFIDENCE else None,
+            confidence=round(single.confidence, 4),
+        )
+        for item, single in zip(curves, singles, strict=True)
+    )
+    whole = estimate(combine([item.score for item in curves], calibration), shifts, calibration)
+    blocks = _block_results(curves, whole, calibration)
+    missing = _what_is_missing(curves)
+    if missing is not None:
+        return _undecided(missing, segments, blocks)
+    course = follow(segments)
+    if course is not None and (course.jumps_s or course.drift_ms_per_min is not None):
+        return _judge_course(course, segments, blocks, tolerance, calibration)
+    if whole.confidence < calibration.decide:
+        return _undecided(_why_unsure(curves, whole, calibration), segments, blocks, whole)
+    offset_ms = _to_ms(whole.frames)
+    verdict, reason = _against(offset_ms, tolerance, calibration)
+    return Judgement(verdict, reason, offset_ms, round(whole.confidence, 4), None, (), segments, blocks)
+
+
+def _to_ms(frames_late: float) -> float:
+    return round(-frames_late * FRAME_MS, 1) + 0.0
+
+
+def _against(offset_ms: float, tolerance: Tolerance, calibration: Calibration) -> tuple[Verdict, str | None]:
+    """In, out, or within the measuring error of the limit."""
+    beyond = offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
+    if beyond > calibration.guard_ms:
+        return "out_of_sync", None
+    if beyond <= 0:
+        return "in_sync", None
+    side = f"early by {offset_ms:.0f} ms" if offset_ms > 0 else f"late by {-offset_ms:.0f} ms"
+    limit = tolerance.early_ms if offset_ms > 0 else tolerance.late_ms
+    return "undecidable", (
+        f"too close to the limit to call: sound {side}, limit {limit:.0f} ms, measuring error {calibration.guard_ms:.0f} ms"
+    )
+
+
+def _undecided(
+    reason: str, segments: tuple[Segment, ...], blocks: tuple[BlockResult, ...], found: Estimate | None = None
+) -> Judgement:
+    confidence = round(found.confidence, 4) if found is not None else 0.0
+    return Judgement("undecidable", reason, None, confidence, None, (), segments, blocks)
+
+
+def _what_is_missing(curves: Sequence[Curve]) -> str | None:
+    """Why no comparison is possible at all, whatever the network says; None when there is something to compare."""
+    motion, detail, level_db = (
+        np.concatenate([getattr(item, name) for item in curves]) for name in ("motion", "detail", "level_db")
+    )
+    if (level_db < _SILENT_DB).mean() > 0.9:
+        return "the sound is silent"
+    if (detail < _FLAT).mean() > 0.9:
+        return "the picture is black or blank"
+    if (motion < _STILL).mean() > 0.9:
+        return "the picture does not move"
+    useful = (level_db >= _SILENT_DB) & (detail >= _FLAT) & (motion >= _STILL)
+    if useful.sum() < 2:
+        return f"only {int(useful.sum())} s of it has both moving pictures and sound; at least 2 s are needed"
+    return None
+
+
+def _why_unsure(curves: Sequence[Curve], whole: Estimate, calibration: Calibration) -> str:
+    none = float(np.mean([posterior(item.score, calibration)[1] for item in curves]))
+    if none > 0.5:
+        return "nothing in the picture goes with the sound at any shift within 2 s (voice-over, music, or another sound track?)"
+    return f"several offsets fit about equally well (confidence {whole.confidence:.2f}, {calibration.decide:.2f} needed)"
+
+
+def _block_results(curves: Sequence[Curve], whole: Estimate, calibration: Calibration) -> tuple[BlockResult, ...]:
+    """Every block's share of the file's attention at the file's offset, and its own offset read with its neighbours."""
+    shifts = curves[0].shifts
+    at = int(np.argmin(np.abs(shifts - (whole.frames + calibration.bias_frames))))
+    # Segments weigh by how much they say, as the network's softmax over one segment cannot know of the others.
+    strength = np.array([1.0 - posterior(item.score, calibration)[1] for item in curves]) + 1e-6
+    seconds = np.array([len(item.block_start_s) for item in curves])
+    strength = strength * seconds / float((strength * seconds).sum())
+    results = []
+    for item, share in zip(curves, strength, strict=True):
+        for k, start_s in enumerate(item.block_start_s):
+            near = item.block_score[max(0, k - _BLOCK_REACH) : k + _BLOCK_REACH + 1]
+            weight = item.attention[max(0, k - _BLOCK_REACH) : k + _BLOCK_REACH + 1, at][:, None]
+            curve = (near * weight).sum(axis=0) / max(float(weight.sum()), 1e-9)
+            curve = np.where(np.isfinite(item.score), curve, -np.inf)
+            local = estimate(combine([curve], calibration), shifts, calibration)
+            offset_ms = _to_ms(local.frames) if local.confidence >= _BLOCK_CONFIDENCE else None
+            results.append(BlockResult(float(start_s), round(float(item.attention[k, at] * share), 6), offset_ms))
+    return tuple(results)
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the offset goes through a file: pieces between jumps, each (start_s, end_s, offset_ms); drift over the whole."""
+
+    pieces: tuple[tuple[float, float, float], ...]
+    jumps_s: tuple[float, ...]
+    drift_ms_per_min: float | None
+    worst_ms: float
+
+
+def follow(segments: Sequence[Segment]) -> Course | None:
+    """A robust line through the segments that show an offset: constant, drifting, or jumping. None below three of them."""
+    told = [segment for segment in segments if segment.offset_ms is not None]
+    if len(told) < 3:
+        return None
+    time_s = np.array([(segment.start_s + segment.end_s) / 2 for segment in told])
+    offset_ms = np.array([segment.offset_ms for segment in told], float)
+    slope, middle = _theil_sen(time_s, offset_ms)
+    residual = offset_ms - (middle + slope * (time_s - np.median(time_s)))
+    noise_ms = max(1.4826 * float(np.median(np.abs(residual))), FRAME_MS / 4)
+    span_ms = abs(slope) * float(time_s[-1] - time_s[0])
+    jump_at = _best_split(offset_ms)
+    if jump_at is not None:
+        early, late = offset_ms[:jump_at], offset_ms[jump_at:]
+        apart = abs(float(np.median(late) - np.median(early)))
+        left_over = np.concatenate([early - np.median(early), late - np.median(late)])
+        # A jump explains the segments better than a line, and is larger than their scatter.
+        if apart > _JUMP_FRAMES * FRAME_MS and np.abs(left_over).mean() < 0.7 * np.abs(residual).mean():
+            where_s = (told[jump_at - 1].end_s + told[jump_at].start_s) / 2
+            pieces = (
+                (told[0].start_s, where_s, float(np.median(early))),
+                (where_s, told[-1].end_s, float(np.median(late))),
+            )
+            return Course(pieces, (where_s,), None, max((p[2] for p in pieces), key=abs))
+    if len(told) >= 5 and span_ms > max(3 * noise_ms, 1.5 * FRAME_MS):
+        ends = [middle + slope * (t - float(np.median(time_s))) for t in (time_s[0], time_s[-1])]
+        piece = (told[0].start_s, told[-1].end_s, middle)
+        return Course((piece,), (), round(60.0 * slope, 2), max(ends, key=abs))
+    return Course(((told[0].start_s, told[-1].end_s, float(np.median(offset_ms))),), (), None, float(np.median(offset_ms)))
+
+
+def _theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+    """Median slope over all pairs, and the median height at the median of x. At most 400 points are paired."""
+    step = max(1, len(x) // 400)
+    pairs = itertools.combinations(range(0, len(x), step), 2)
+    slopes = [(y[j] - y[i]) / (x[j] - x[i]) for i, j in pairs if x[j] > x[i]]
+    slope = float(np.median(slopes)) if slopes else 0.0
+    return slope, float(np.median(y - slope * (x - np.median(x))))
+
+
+def _best_split(values: NDArray[np.float64]) -> int | None:
+    """Index that splits the values into two runs (of at least two each) with the least absolute deviation."""
+    if len(values) < 4:
+        return None
+    costs = {
+        k: float(np.abs(values[:k] - np.median(values[:k])).sum() + np.abs(values[k:] - np.median(values[k:])).sum())
+        for k in range(2, len(values) - 1)
+    }
+    return min(costs, key=lambda k: costs[k])
+
+
+def _judge_course(
+    course: Course,
+    segments: tuple[Segment, ...],
+    blocks: tuple[BlockResult, ...],
+    tolerance: Tolerance,
+    calibration: Calibration,
+) -> Judgement:
+    """A file whose offset changes: judged by its worst stretch; its offset is that stretch's."""
+    told = [segment.confidence for segment in segments if segment.offset_ms is not None]
+    confidence = round(float(np.median(told)), 4)
+    offset_ms = round(course.worst_ms, 1)
+    verdict, reason = _against(offset_ms, tolerance, calibration)
+    if confidence < calibration.decide and verdict != "in_sync":
+        verdict, reason = "undecidable", f"the offset seems to change, but the segments are unsure (confidence {confidence:.2f})"
+    return Judgement(verdict, reason, offset_ms, confidence, course.drift_ms_per_min, course.jumps_s, segments, blocks)

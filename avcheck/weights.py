@@ -1,0 +1,150 @@
+"""The trust boundary for numbers: find a weights file, check its hash, read it (safetensors, never a pickle), build the network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from avcheck.errors import ModelError, UsageError
+from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
+
+FORMAT = "avcheck-1"
+SHIPPED_NAME = "sync.safetensors"
+# The weights this version was measured with. `avcheck train` prints the hash of what it writes.
+SHIPPED_SHA256 = "0"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to use, with what its file says of it."""
+
+    net: SyncNet
+    sha256: str
+    device: torch.device
+    half: bool  # run in bfloat16 where the hardware does that faster
+    calibration: dict[str, Any]
+    training: dict[str, Any]
+
+
+def shipped_path() -> Path:
+    """Where the shipped weights lie: inside the installed package, or `models/` of a checkout. Raises ModelError."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "models", package.parent / "models"):
+        if (folder / SHIPPED_NAME).is_file():
+            return folder / SHIPPED_NAME
+    raise ModelError(f"the shipped weights ({SHIPPED_NAME}) are missing from this installation; reinstall avcheck")
+
+
+def load(path: Path | None = None, *, device: str = "auto", attention: AttentionKind | None = None) -> Loaded:
+    """Read weights (the shipped ones when `path` is None) and build the network in evaluation mode.
+
+    The shipped file must have the hash this version knows; any other file is read as data only and its hash is reported.
+    Raises ModelError for a missing, damaged or foreign file, UsageError for a device that is not there.
+    """
+    where = choose_device(device)
+    source = shipped_path() if path is None else path
+    try:
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{source}: cannot read the weights ({error.strerror}); give a .safetensors file") from error
+    if path is None and digest != SHIPPED_SHA256:
+        raise ModelError(f"{source}: the shipped weights are not the ones this version knows; reinstall avcheck")
+    try:
+        with safe_open(source, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise ModelError(f"{source}: not a safetensors file ({error}); give weights written by avcheck train") from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"{source}: not weights of this version of avcheck (format {metadata.get('format')!r}, not {FORMAT!r})")
+    try:
+        stored = json.loads(metadata["config"])
+        config = ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        if attention is not None:
+            config = replace(config, attention=attention)
+        net = SyncNet(config)
+        prefix = f"heads.{config.attention}."
+        state = {name: value.float() for name, value in tensors.items() if not name.startswith("heads.")}
+        state |= {"head." + name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
+        net.load_state_dict(state)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{source}: the weights do not fit the network ({_first_line(error)})") from error
+    net.eval().requires_grad_(False).to(where)
+    return Loaded(
+        net=net,
+        sha256=digest,
+        device=where,
+        half=_half_is_fast(where),
+        calibration=json.loads(metadata.get("calibration", "{}")),
+        training=json.loads(metadata.get("training", "{}")),
+    )
+
+
+def save(
+    path: Path,
+    net: SyncNet,
+    heads: dict[AttentionKind, JointHead],
+    *,
+    calibration: dict[str, Any],
+    training: dict[str, Any],
+) -> str:
+    """Write the trunks, every head and all that rebuilds and calibrates them; returns the file's SHA-256."""
+    tensors = {name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
+    for kind, head in heads.items():
+        tensors |= {f"heads.{kind}.{name}": value for name, value in head.state_dict().items()}
+    flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    config = asdict(net.config)
+    metadata = {
+        "format": FORMAT,
+        "config": json.dumps(config),
+        "calibration": json.dumps(calibration),
+        "training": json.dumps(training),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(flat, path, metadata=metadata)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then MPS, then the CPU. Raises UsageError for a device this machine does not have."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this machine (or this build of PyTorch) has no CUDA; use --device cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: this machine (or this build of PyTorch) has no MPS; use --device cpu")
+    if name not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {name}: choose auto, cpu, cuda or mps")
+    return torch.device(name)
+
+
+def _half_is_fast(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type == "cpu":
+        # Emulated bfloat16 is slower than float32, so ask for the real instructions.
+        return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
+    return False
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return set()
+    return next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+__all__ = ["ATTENTION_KINDS", "Loaded", "choose_device", "load", "save", "shipped_path"]

@@ -1,0 +1,74 @@
+"""A stand-in for avcheck.scan: the file's name says what the check finds, so the command is tested without a network."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from avcheck.errors import ModelError, NoAudio
+from avcheck.results import BlockResult, Report, Segment, Tolerance
+
+MADE: list[FakeChecker] = []  # every checker built, for tests that look at how it was called
+
+
+class FakeChecker:
+    def __init__(self, model: Path | None = None, device: str = "auto") -> None:
+        if device == "cuda":
+            raise ModelError("no GPU that torch can use; take --device cpu")
+        self.model = model
+        self.device = device
+        self.calls: list[dict[str, object]] = []
+        MADE.append(self)
+
+    def check(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None = None,
+        audio: str | Path | None = None,
+        tolerance: Tolerance,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Report:
+        self.calls.append({"path": path, "audio_track": audio_track, "audio": audio, "tolerance": tolerance})
+        if on_progress:
+            on_progress(0.5)
+            on_progress(1.0)
+        name = Path(path).name
+        if "broken" in name:
+            return Report(str(path), "error", reason="not a media file avcheck reads")
+        if "raises" in name:
+            raise NoAudio(f"{path}: no audio stream")
+        if "bug" in name:
+            raise RuntimeError("shapes differ [3, 4]")
+        if "huge" in name:
+            raise MemoryError
+        if "ctrlc" in name:
+            raise KeyboardInterrupt
+        if "unsure" in name:
+            return Report(str(path), "undecidable", reason="the picture does not show what sounds", confidence=0.2)
+        late = "late" in name
+        return Report(
+            str(path),
+            "out_of_sync" if late else "in_sync",
+            offset_ms=-120.0 if late else 4.0,
+            confidence=0.97,
+            tolerance=tolerance,
+            container_offset_ms=-23.2,
+            duration_s=2.0,
+            audio_track=audio_track or 0,
+            segments=(Segment(0.0, 2.0, -120.0 if late else 4.0, 0.97),),
+            blocks=(BlockResult(0.0, 0.75, -118.0 if late else 4.0), BlockResult(1.0, 0.25, None)),
+        )
+
+
+def install() -> None:
+    """Put the stand-in where `from avcheck.scan import Checker` finds it (in a process of its own)."""
+    sys.modules["avcheck.scan"] = as_module()
+
+
+def as_module() -> ModuleType:
+    module = ModuleType("avcheck.scan")
+    module.Checker = FakeChecker  # type: ignore[attr-defined]
+    return module

@@ -1,0 +1,156 @@
+"""Which files are checked, in which order, and that one file's trouble stays its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import fake_scan
+import pytest
+
+from avcheck.batch import MEDIA_SUFFIXES, CheckSettings, Discovery, check_many, discover
+from avcheck.errors import ModelError, UsageError
+from avcheck.results import PRESETS
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x\0")
+
+
+def names(found: Discovery, root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in found.files]
+
+
+def reasons(found: Discovery) -> dict[str, str | None]:
+    assert all(report.verdict == "error" for report in found.errors)
+    return {Path(report.path).name: report.reason for report in found.errors}
+
+
+def test_directories_are_searched_in_a_stable_order(tmp_path: Path) -> None:
+    touch(tmp_path, "b.MP4", "a.mkv", "z/c.mov", "m/n/d.webm", "m/e.ts", "notes.txt", "cover.jpg", "sound.wav")
+    found = discover([tmp_path])
+    assert names(found, tmp_path) == ["a.mkv", "b.MP4", "m/e.ts", "m/n/d.webm", "z/c.mov"]
+    assert found.errors == []
+
+
+def test_hidden_entries_and_what_is_no_file_are_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "._a.mp4", ".cache/b.mp4", "dir.mp4/c.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert names(discover([tmp_path]), tmp_path) == ["a.mp4", "dir.mp4/c.mp4"]
+
+
+def test_named_files_are_always_taken(tmp_path: Path) -> None:
+    touch(tmp_path, ".hidden.mp4", "film.dat", "noextension")
+    given = [tmp_path / "noextension", tmp_path / "film.dat", tmp_path / ".hidden.mp4"]
+    assert discover(given).files == given
+
+
+def test_each_file_comes_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a/x.mp4", "b/y.mp4")
+    found = discover([tmp_path / "b", tmp_path / "a" / ".." / "b" / "y.mp4", tmp_path, tmp_path / "b"])
+    assert names(found, tmp_path) == ["b/y.mp4", "a/x.mp4"]
+    assert found.errors == []
+
+
+def test_typescript_is_no_transport_stream(tmp_path: Path) -> None:
+    (tmp_path / "app.ts").write_text("export const x = 'ü';\n", encoding="utf-8")
+    (tmp_path / "empty.ts").write_bytes(b"")
+    (tmp_path / "film.ts").write_bytes(b"G@\0\x10" + b"\xff" * 184)
+    assert names(discover([tmp_path]), tmp_path) == ["empty.ts", "film.ts"]
+    assert discover([tmp_path / "app.ts"]).files == [tmp_path / "app.ts"]
+
+
+def test_what_cannot_be_checked_becomes_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "empty/readme.txt", "ok.mp4")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere")
+    found = discover(
+        [tmp_path / n for n in ("gone.mp4", "empty", "pipe", "dangling.mp4", "ok.mp4", "bad\0name")], PRESETS["film"]
+    )
+    assert found.files == [tmp_path / "ok.mp4"]
+    assert reasons(found) == {
+        "gone.mp4": "no such file or directory",
+        "empty": "no media files in this directory",
+        "pipe": "not a regular file",
+        "dangling.mp4": "broken link",
+        "bad\0name": "embedded null byte",
+    }
+    assert found.errors[0].tolerance == PRESETS["film"]
+
+
+def test_a_broken_link_in_a_directory_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    found = discover([tmp_path])
+    assert reasons(found) == {"film.mp4": "broken link"}
+
+
+def test_linked_files_are_followed_and_linked_directories_are_not(tmp_path: Path) -> None:
+    touch(tmp_path, "store/film.mp4", "lib/own.mp4")
+    (tmp_path / "lib" / "link.mp4").symlink_to(tmp_path / "store" / "film.mp4")
+    (tmp_path / "lib" / "loop").symlink_to(tmp_path)
+    assert names(discover([tmp_path / "lib"]), tmp_path) == ["lib/link.mp4", "lib/own.mp4"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_directory_is_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "locked/b.mp4")
+    (tmp_path / "locked").chmod(0)
+    found = discover([tmp_path])
+    (tmp_path / "locked").chmod(0o700)
+    assert names(found, tmp_path) == ["a.mp4"]
+    assert "cannot read this directory" in str(reasons(found)["locked"])
+
+
+def test_the_suffixes_are_as_files_are_compared() -> None:
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in MEDIA_SUFFIXES)
+
+
+# ---- check_many
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.MADE.clear()
+
+
+def test_reports_come_one_by_one() -> None:
+    started: list[Path] = []
+    reports = check_many([Path("good.mp4"), Path("late.mp4")], CheckSettings(), on_file=started.append)
+    assert fake_scan.MADE == []
+    assert next(reports).verdict == "in_sync"
+    assert started == [Path("good.mp4")]
+    assert next(reports).verdict == "out_of_sync"
+    assert len(fake_scan.MADE) == 1
+
+
+def test_progress_is_passed_on() -> None:
+    heard: list[float] = []
+    list(check_many([Path("good.mp4")], CheckSettings(), on_progress=heard.append))
+    assert heard == [0.5, 1.0]
+
+
+def test_trouble_stays_with_its_file() -> None:
+    bugs: list[tuple[Path, Exception]] = []
+    files = [Path(f"{kind}.mp4") for kind in ("raises", "bug", "huge", "good")]
+    settings = CheckSettings(tolerance=PRESETS["film"])
+    reports = list(check_many(files, settings, on_bug=lambda path, error: bugs.append((path, error))))
+    assert [report.verdict for report in reports] == ["error", "error", "error", "in_sync"]
+    assert [report.path for report in reports] == [str(path) for path in files]
+    assert {report.tolerance for report in reports} == {PRESETS["film"]}
+    assert [(path, type(error)) for path, error in bugs] == [(Path("bug.mp4"), RuntimeError)]
+
+
+def test_what_concerns_every_file_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError):
+        list(check_many([Path("good.mp4")], CheckSettings(device="cuda")))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UsageError("no")
+
+    monkeypatch.setattr(fake_scan.FakeChecker, "check", refuse)
+    with pytest.raises(UsageError):
+        list(check_many([Path("good.mp4")], CheckSettings()))

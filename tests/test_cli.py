@@ -1,0 +1,470 @@
+"""The command: arguments, output on each stream, exit codes. The network is replaced by `fake_scan`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import fake_scan
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import avcheck
+from avcheck.cli import ExitCode, app, main
+from avcheck.results import PRESETS, Report, Tolerance
+
+TESTS = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
+FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import main; sys.exit(main())"
+
+
+@pytest.fixture(autouse=True)
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    monkeypatch.delenv("AVCHECK_DEBUG", raising=False)
+    fake_scan.MADE.clear()
+
+
+@pytest.fixture
+def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with one file of each kind, and two below it."""
+    for name in ("good.mp4", "late.mp4", "unsure.mkv", "broken.mov", "lib/a good.mp4", "lib/deep/late.webm"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(*args: str, stdout: Any = subprocess.PIPE, program: str = FAKE_MAIN) -> subprocess.CompletedProcess[bytes]:
+    """`avcheck ARGS` in a process of its own, with the stand-in for the network."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *args], stdout=stdout, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False
+    )
+
+
+# ---- one line a file, exit codes
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "out", "err"),
+    [
+        ("good.mp4", 0, "good.mp4: in sync: sound early by 4 ms (0.1 frames), confidence 0.97\n", ""),
+        ("late.mp4", 1, "late.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97\n", ""),
+        ("unsure.mkv", 0, "unsure.mkv: undecidable: the picture does not show what sounds\n", ""),
+        ("broken.mov", 2, "", "broken.mov: error: not a media file avcheck reads\n"),
+        ("gone.mp4", 2, "", "gone.mp4: error: no such file or directory\n"),
+    ],
+)
+def test_one_plain_line_a_file(
+    clips: Path, capsys: pytest.CaptureFixture[str], name: str, code: int, out: str, err: str
+) -> None:
+    assert main([name]) == code
+    assert tuple(capsys.readouterr()) == (out, err)
+
+
+def test_check_is_the_default_and_can_be_named(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["late.mp4"]) == main(["check", "late.mp4"]) == main(["-q", "late.mp4"]) == main(["--", "late.mp4"]) == 1
+    assert len(set(capsys.readouterr().out.splitlines())) == 1
+
+
+def test_a_file_named_like_a_command(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "demo").write_bytes(b"x")
+    assert main(["./demo"]) == 0
+    assert capsys.readouterr().out.startswith("demo: in sync")
+
+
+def test_a_bad_file_never_stops_the_others(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "raises.mp4").write_bytes(b"x")
+    (clips / "huge.mp4").write_bytes(b"x")
+    assert main(["gone.mp4", "broken.mov", "raises.mp4", "huge.mp4", "late.mp4", "good.mp4"]) == 2
+    out, err = capsys.readouterr()
+    assert [row.split(":")[0] for row in out.splitlines()] == ["late.mp4", "good.mp4"]
+    assert err.splitlines() == [
+        "gone.mp4: error: no such file or directory",
+        "broken.mov: error: not a media file avcheck reads",
+        "raises.mp4: error: no audio stream",
+        "huge.mp4: error: out of memory",
+        "6 files: 1 in sync, 1 out of sync, 4 errors",
+    ]
+
+
+def test_a_directory_is_searched_and_the_model_loaded_once(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lib", "late.mp4"]) == 1
+    out, err = capsys.readouterr()
+    assert [row.split(":")[0] for row in out.splitlines()] == ["lib/a good.mp4", "lib/deep/late.webm", "late.mp4"]
+    assert err == "3 files: 1 in sync, 2 out of sync\n"
+    assert len(fake_scan.MADE) == 1
+
+
+def test_a_directory_without_media(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "notes").mkdir()
+    (clips / "notes" / "a.txt").write_text("nothing")
+    assert main(["notes"]) == 2
+    assert tuple(capsys.readouterr()) == ("", "notes: error: no media files in this directory\n")
+    assert fake_scan.MADE == []
+
+
+def test_an_empty_argument_is_not_the_working_directory(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([""]) == 2
+    assert tuple(capsys.readouterr()) == ("", "(empty path): error: no such file or directory\n")
+
+
+def test_quiet_says_only_what_is_wrong(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-q", "good.mp4", "late.mp4", "unsure.mkv", "broken.mov"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "late.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97\n"
+    assert err == "broken.mov: error: not a media file avcheck reads\n"
+
+
+def test_exit_zero_forgives_findings_and_not_errors(clips: Path) -> None:
+    assert main(["--exit-zero", "late.mp4"]) == 0
+    assert main(["--exit-zero", "late.mp4", "broken.mov"]) == 2
+
+
+def test_the_exit_codes_are_the_documented_ones() -> None:
+    assert {code.name: int(code) for code in ExitCode} == {
+        "OK": 0,
+        "OUT_OF_SYNC": 1,
+        "NOT_JUDGED": 2,
+        "BUG": 3,
+        "INTERRUPTED": 130,
+        "BROKEN_PIPE": 141,
+    }
+
+
+# ---- bugs, interrupts, broken pipes
+
+
+def test_a_bug_in_one_file_is_3_and_the_rest_goes_on(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "bug.mp4").write_bytes(b"x")
+    assert main(["bug.mp4", "broken.mov", "late.mp4"]) == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("late.mp4: out of sync")
+    assert "bug.mp4: error: internal error: RuntimeError: shapes differ [3, 4]" in err
+    assert "please report" in err
+    assert "Traceback" not in err
+
+
+def test_a_bug_elsewhere_is_one_line(clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avcheck.cli.discover", lambda *_: 1 // 0)
+    assert main(["good.mp4"]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("avcheck: internal error: ZeroDivisionError: ")
+    assert err.count("\n") == 1
+    assert "please report" in err
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_a_traceback_on_request(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    (clips / "bug.mp4").write_bytes(b"x")
+    if how == "environment":
+        monkeypatch.setenv("AVCHECK_DEBUG", "1")
+    assert main(["bug.mp4", *(["-v"] if how == "option" else [])]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_interrupted_is_130_and_json_stays_whole(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "ctrlc.mp4").write_bytes(b"x")
+    assert main(["--json", "late.mp4", "ctrlc.mp4", "good.mp4"]) == 130
+    out, err = capsys.readouterr()
+    assert [record["path"] for record in json.loads(out)] == ["late.mp4"]
+    assert err == "avcheck: interrupted\n"
+
+
+def test_a_reader_that_goes_away_is_not_a_finding(clips: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    for args in (["good.mp4"], ["--json", "good.mp4"], ["--help"]):
+        done = command(*args, stdout=write)
+        assert (done.returncode, done.stderr) == (141, b"")
+    os.close(write)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110 - a condition, not a path to keep
+def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        done = command("good.mp4", stdout=full)
+    assert done.returncode == 2
+    assert done.stderr == b"avcheck: cannot write the results: No space left on device\n"
+
+
+# ---- JSON
+
+
+def test_json_is_a_list_and_jsonl_a_record_a_line(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "late.mp4", "gone.mp4"]) == 2
+    listed = json.loads(capsys.readouterr().out)
+    assert main(["--format", "json", "late.mp4", "gone.mp4"]) == 2
+    assert json.loads(capsys.readouterr().out) == listed
+    assert main(["--format", "jsonl", "late.mp4", "gone.mp4"]) == 2
+    assert [json.loads(row) for row in capsys.readouterr().out.splitlines()] == listed
+    assert {record["path"]: (record["verdict"], record["offset_ms"]) for record in listed} == {
+        "gone.mp4": ("error", None),
+        "late.mp4": ("out_of_sync", -120.0),
+    }
+    assert listed[0]["reason"] == "no such file or directory"
+    assert listed[1]["offset_text"] == "sound late by 120 ms (3.0 frames)"
+
+
+def test_json_for_a_single_file_is_a_list_too(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "good.mp4"]) == 0
+    assert [record["verdict"] for record in json.loads(capsys.readouterr().out)] == ["in_sync"]
+
+
+def test_json_stays_whole_when_the_model_fails(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "--device", "cuda", "good.mp4"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out) == []
+    assert err == "avcheck: no GPU that torch can use; take --device cpu\n"
+
+
+# ---- hostile file names
+
+
+def test_hostile_names_cannot_touch_the_terminal(clips: Path) -> None:
+    names = ["[red]late [1] .mp4", "late \x1b[2Jx\n\x07.mp4", "late :warning: \u202egp4.mp4"]
+    for name in names:
+        (clips / name).write_bytes(b"x")
+    raw = os.fsencode(clips) + b"/late \xff.mp4"
+    with open(raw, "wb"):  # noqa: PTH123 - a name that is not UTF-8
+        pass
+    done = command(*names, os.fsdecode(raw))
+    assert done.returncode == 1
+    rows = done.stdout.decode("ascii").splitlines()
+    assert [row.split(": out of sync")[0] for row in rows[:3]] == [
+        "[red]late [1] .mp4",
+        "late \\x1b[2Jx\\n\\x07.mp4",
+        "late :warning: \\u202egp4.mp4",
+    ]
+    assert rows[3].endswith("late \\xff.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97")
+    listed = json.loads(command("--json", *names, os.fsdecode(raw)).stdout.decode("ascii"))
+    assert [os.fsencode(record["path"]) for record in listed] == [*(name.encode() for name in names), raw]
+
+
+def test_a_piped_path_is_never_cut(clips: Path) -> None:
+    deep = clips.joinpath(*["a very long folder name"] * 8)
+    deep.mkdir(parents=True)
+    (deep / "late.mp4").write_bytes(b"x")
+    row = command(str(deep / "late.mp4")).stdout.decode()
+    assert row == f"{deep / 'late.mp4'}: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97\n"
+
+
+# ---- options
+
+
+def test_options_reach_the_check(clips: Path) -> None:
+    (clips / "w.safetensors").write_bytes(b"x")
+    (clips / "dub.wav").write_bytes(b"x")
+    assert main(["good.mp4", "--audio-track", "2", "--device", "cpu", "--model", "w.safetensors"]) == 0
+    assert main(["good.mp4", "--audio", "dub.wav"]) == 0
+    first, second = fake_scan.MADE
+    assert (first.device, first.model, first.calls[0]["audio_track"]) == ("cpu", Path("w.safetensors"), 2)
+    assert (second.device, second.model, second.calls[0]["audio"]) == ("auto", None, Path("dub.wav"))
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [
+        ([], PRESETS["ebu-r37"]),
+        (["--preset", "film"], PRESETS["film"]),
+        (["--early", "10", "--late", "20"], Tolerance(10, 20)),
+        (["--early", "10"], Tolerance(10, 60)),
+        (["--preset", "atsc", "--late", "0"], Tolerance(15, 0)),
+    ],
+)
+def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> None:
+    assert main(["good.mp4", *options]) == 0
+    assert fake_scan.MADE[0].calls[0]["tolerance"] == tolerance
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["good.mp4", "--preset", "bbc"], "there is no preset 'bbc'"),
+        (["good.mp4", "--early", "-5"], "--early must be a number of milliseconds of at least 0"),
+        (["good.mp4", "--late", "nan"], "--late must be a number of milliseconds of at least 0"),
+        (["good.mp4", "--late", "soon"], "Invalid value for '--late'"),
+        (["good.mp4", "--audio-track", "-1"], "--audio-track"),
+        (["good.mp4", "--audio", "gone.wav"], "--audio: cannot read gone.wav: No such file or directory"),
+        (["good.mp4", "--audio", "lib"], "--audio: lib is not a regular file"),
+        (["good.mp4", "late.mp4", "--audio", "late.mp4"], "--audio goes with exactly one file, not 2"),
+        (["lib", "--audio", "late.mp4"], "--audio goes with exactly one file, not 2"),
+        (["good.mp4", "--audio", "late.mp4", "--audio-track", "1"], "--audio and --audio-track exclude each other"),
+        (["good.mp4", "--model", "gone.safetensors"], "--model: cannot read gone.safetensors"),
+        (["good.mp4", "--device", "tpu"], "tpu"),
+        (["good.mp4", "--json", "--format", "jsonl"], "--json and --format jsonl contradict each other"),
+        (["good.mp4", "--bogus"], "--bogus"),
+        (["check"], "PATH"),
+        (["eval", "gone"], "gone: no such file or directory"),
+        (["train", "good.mp4"], "good.mp4 is not a directory"),
+        (["demo", "--offset", "nan"], "--offset must lie between -1500 and 1500 ms"),
+        (["demo", "--offset", "-9000"], "--offset must lie between -1500 and 1500 ms"),
+        (["demo", "--keep", "good.mp4"], "good.mp4 exists already"),
+        (["demo", "--keep", "nowhere/x.mp4"], "there is no directory"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_2(clips: Path, capsys: pytest.CaptureFixture[str], args: list[str], says: str) -> None:
+    assert main(args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("avcheck: ")
+    assert err.count("\n") == 1
+    assert says in err
+    assert fake_scan.MADE == []
+
+
+# ---- the terminal
+
+
+def on_a_terminal(*args: str, columns: int = 100) -> tuple[int, str]:
+    """Exit code and everything shown when both stdout and stderr are a terminal."""
+    ours, theirs = pty.openpty()
+    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": str(columns), "PYTHONUTF8": "1", "NO_COLOR": ""}
+    process = subprocess.Popen([sys.executable, "-c", FAKE_MAIN, *args], stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # Linux reports the far end's close so
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode()
+
+
+def test_a_single_file_on_a_terminal_gets_the_table(clips: Path) -> None:
+    code, shown = on_a_terminal("late.mp4")
+    assert code == 1
+    assert "Attention" in shown and "Local offset" in shown
+    assert "75.0 %" in shown and "118 ms late" in shown and "█" in shown
+    assert "sound late by 120 ms (3.0 frames)" in shown
+    assert "early by at most 40 ms, late by at most 60 ms (ebu-r37)" in shown
+    assert "the sound starts 23 ms after the picture" in shown
+    assert "%" in shown and "late.mp4" in shown
+
+
+def test_several_files_on_a_terminal_get_a_line_each(clips: Path) -> None:
+    code, shown = on_a_terminal("late.mp4", "good.mp4")
+    assert code == 1
+    assert "Attention" not in shown
+    assert "2 files: 1 in sync, 1 out of sync" in shown
+
+
+def test_quiet_on_a_terminal_shows_no_bar(clips: Path) -> None:
+    assert on_a_terminal("-q", "good.mp4") == (0, "")
+
+
+def test_verbose_gives_the_table_when_piped(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-v", "late.mp4", "good.mp4"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("Local offset") == 2
+    assert "\x1b" not in out
+
+
+# ---- demo, train, eval
+
+
+def with_demo(monkeypatch: pytest.MonkeyPatch, made: list[tuple[Path, float]]) -> None:
+    def make_demo(path: Path, *, offset_ms: float, seconds: float = 12.0, seed: int = 1) -> None:
+        path.write_bytes(b"clip")
+        made.append((path, offset_ms))
+
+    module = ModuleType("avcheck.demo")
+    module.make_demo = make_demo  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "avcheck.demo", module)
+
+
+def test_demo_agrees_within_a_frame(clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    made: list[tuple[Path, float]] = []
+    with_demo(monkeypatch, made)
+    assert main(["demo", "--offset", "-20", "--keep", "kept.mp4"]) == 0  # the stand-in finds 4 ms in it
+    out = capsys.readouterr().out
+    assert "made:  sound late by 20 ms (0.5 frames), kept as kept.mp4" in out
+    assert "found: sound early by 4 ms (0.1 frames), 24 ms from what was put in: right to within one frame" in out
+    assert (clips / "kept.mp4").read_bytes() == b"clip"
+    assert made[0][1] == -20
+    assert not made[0][0].exists()
+
+
+def test_demo_that_finds_another_offset_is_2(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_demo(monkeypatch, [])
+    assert main(["demo", "--offset=-120"]) == 2
+    assert "124 ms from what was put in: wrong by more than one frame" in capsys.readouterr().out
+
+
+def test_demo_that_finds_nothing_is_2(clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with_demo(monkeypatch, [])
+    monkeypatch.setattr(fake_scan.FakeChecker, "check", lambda _, path, **__: Report(str(path), "undecidable", "silence"))
+    assert main(["demo"]) == 2
+    assert "found: no offset avcheck would stand by" in capsys.readouterr().out
+
+
+# ---- help, version, start-up
+
+
+def test_version_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (["--version"], ["check", "--version"], ["film.mp4", "--version"]):
+        assert main(args) == 0
+        assert tuple(capsys.readouterr()) == (f"avcheck {avcheck.__version__}\n", "")
+
+
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["check", "-h"], ["demo", "--help"], ["train", "-h"], ["eval", "--help"]])
+def test_help(args: list[str]) -> None:
+    shown = CliRunner().invoke(app, args, prog_name="avcheck")
+    assert shown.exit_code == 0
+    assert f"Usage: avcheck {'' if args[0].startswith('-') else args[0]}".strip() in shown.stdout
+
+
+def test_nothing_given_shows_the_help_and_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "Usage: avcheck" in capsys.readouterr().out
+
+
+def test_every_command_and_option_has_help() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert set(commands) == {"check", "demo", "train", "eval"}
+    for name, each in commands.items():
+        assert each.help, name
+        for parameter in each.params:
+            assert parameter.help, (name, parameter.name)
+
+
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["gone.mp4"], ["check", "--help"], ["gone.mp4", "--json"]])
+def test_what_needs_no_network_loads_none(args: list[str]) -> None:
+    program = (
+        "import sys; from avcheck.cli import main; code = main(sys.argv[1:])\n"
+        "heavy = {'torch', 'av', 'numpy', 'soundfile', 'safetensors', 'cv2'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else code)"
+    )
+    done = command(*args, program=program)
+    assert b"loaded" not in done.stderr
+    assert done.returncode == (2 if "gone.mp4" in args else 0)
+
+
+def test_python_m_avcheck() -> None:
+    line = [sys.executable, "-m", "avcheck", "--version"]
+    done = subprocess.run(line, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
+    assert (done.returncode, done.stdout.decode()) == (0, f"avcheck {avcheck.__version__}\n")
+
+
+def test_the_version_is_the_package_s() -> None:
+    import tomllib
+
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == avcheck.__version__

@@ -1,0 +1,321 @@
+"""Files that are damaged, are not what their name says, or mean harm: each ends in one clear line, or in an honest count."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+from conftest import BRIGHT, Array, clicks
+
+from avcheck import media
+from avcheck.errors import AvcheckError, DecodeFailed, LimitExceeded, MediaError, NoAudio, NotMedia, NoVideo, UsageError
+from avcheck.media import open_media
+from avcheck.results import Degraded
+
+Clip = Callable[..., Path]
+
+
+def refused(path: Path, kind: type[AvcheckError], *words: str, audio_path: Path | None = None) -> None:
+    """Opening `path` raises `kind` with one line that names the file and holds `words`."""
+    with pytest.raises(kind) as caught:
+        open_media(path, audio_path=audio_path)
+    message = str(caught.value)
+    assert type(caught.value) is kind
+    assert message.startswith(f"{audio_path or path}: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def read(path: Path) -> tuple[list[float], float, Degraded]:
+    """Times of all pictures, seconds of sound, and what was lost."""
+    with open_media(path) as file:
+        times_s = []
+        for picture in file.pictures():
+            assert picture.luma.ndim == 2
+            times_s.append(picture.pts_s)
+        sound_s = sum(len(sound.samples) for sound in file.sounds()) / 16000
+        return times_s, sound_s, file.degraded
+
+
+def noise(seed: int = 0, size: tuple[int, int] = (160, 120)) -> Callable[[float], Array]:
+    """A pattern that moves, so that every picture has data worth damaging; one bright picture at 1.6 s."""
+    pattern = np.random.default_rng(seed).integers(40, 120, (size[1], size[0]), np.uint8)
+
+    def draw(time_s: float) -> Array:
+        if abs(time_s - 1.6) < 0.01:
+            return np.full_like(pattern, BRIGHT)
+        return np.roll(pattern, round(time_s * 50), 1)
+
+    return draw
+
+
+# -- not a media file -------------------------------------------------------------------------------------------------
+
+
+def test_missing(tmp_path: Path) -> None:
+    refused(tmp_path / "none.mp4", UsageError, "no such file")
+    refused(tmp_path / "none" / "none.mp4", UsageError, "no such file")
+
+
+def test_directory_and_empty(tmp_path: Path) -> None:
+    refused(tmp_path, NotMedia, "is a directory")
+    (tmp_path / "empty.mp4").touch()
+    refused(tmp_path / "empty.mp4", NotMedia, "is empty")
+
+
+def test_fifo_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    started = time.monotonic()
+    refused(tmp_path / "pipe.mp4", NotMedia, "not a regular file")
+    assert time.monotonic() - started < 1
+
+
+def test_device_and_unreadable(tmp_path: Path) -> None:
+    refused(Path("/dev/zero"), NotMedia, "not a regular file")
+    refused(tmp_path / ("n" * 300 + ".mp4"), NotMedia, "file name too long")
+    with pytest.raises(NotMedia, match="cannot be read"):
+        open_media("nul\0.mp4")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_no_permission(clip: Clip) -> None:
+    path = clip("clip.mp4")
+    path.chmod(0)
+    refused(path, NotMedia, "permission")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_bytes(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "noise.mp4"
+    path.write_bytes(random.Random(seed).randbytes(50_000))
+    refused(path, NotMedia, "is not a video file that avcheck reads")
+
+
+def test_text_image_and_sound_are_not_videos(clip: Clip, tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("Dear all,\nplease find the film attached.\n" * 50)
+    refused(text, NotMedia, "is not a video file")
+    refused(clip("sound.wav", vcodec=None, acodec="pcm_s16le"), NotMedia, "is not a video file")
+    refused(clip("sound.mp3", vcodec=None, acodec="libmp3lame", sample_rate=44100), NotMedia, "is not a video file")
+    image = tmp_path / "image.jpg"
+    with av.open(str(image), "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        container.mux(stream.encode(VideoFrame(64, 48, "yuvj420p")))
+        container.mux(stream.encode(None))
+    refused(image, NotMedia, "is not a video file")
+
+
+PLAYLISTS = {
+    "ffconcat": "ffconcat version 1.0\nfile target.ts\n",
+    "m3u8": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXTINF:2.0,\ntarget.ts\n#EXT-X-ENDLIST\n",
+    "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT2S">'
+    "<Period><AdaptationSet mimeType='video/mp4'><Representation id='1' bandwidth='1'><BaseURL>target.ts</BaseURL>"
+    "</Representation></AdaptationSet></Period></MPD>",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+}
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.ts", "clip.m3u8"])
+def test_playlists_are_not_followed(clip: Clip, kind: str, name: str) -> None:
+    """FFmpeg opens the first two by their content, and with them any file they name."""
+    path = clip("target.ts").with_name(name)
+    path.write_text(PLAYLISTS[kind])
+    refused(path, NotMedia, "is not a video file")
+    refused(path.with_name("target.ts"), NotMedia, "is not a sound file", audio_path=path)
+
+
+@pytest.mark.parametrize(
+    "name", ["a:b.mp4", "http:x.mp4", "concat:a|b.mp4", "-x.mp4", "%03d.mp4", "a\nb.mp4", "ä 🎬 '\".mp4", "a?b#c.mp4"]
+)
+def test_odd_names(clip: Clip, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = clip("clip.mp4")
+    path.rename(path.with_name(name))
+    monkeypatch.chdir(path.parent)
+    with open_media(name) as file:
+        assert sum(1 for _ in file.pictures()) == 50
+    Path(name).write_bytes(b"x")
+    with pytest.raises(NotMedia) as caught:
+        open_media(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_not_text(clip: Clip) -> None:
+    path = clip("clip.mp4")
+    odd = Path(os.fsdecode(os.fsencode(path.parent) + b"/\xff\xfe.mp4"))
+    path.rename(odd)
+    with open_media(odd) as file:
+        assert next(iter(file.pictures())).pts_s == 0
+    odd.write_bytes(b"x")
+    with pytest.raises(NotMedia) as caught:
+        open_media(odd)
+    str(caught.value).encode()
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_video_no_audio(clip: Clip) -> None:
+    refused(clip("song.m4a", vcodec=None, format="mp4"), NoVideo, "has no video stream")
+    refused(clip("mute.mp4", acodec=None), NoAudio, "has no audio track", "--audio FILE")
+    refused(clip("film.mp4"), NoAudio, "has no audio track", audio_path=clip("mute.mkv", acodec=None))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
+def test_audio_track_without_a_packet(clip: Clip, suffix: str) -> None:
+    acodec = "ac3" if suffix in ("ts", "avi") else "aac"
+    path = clip(f"clip.{suffix}", acodec=acodec, audio_gaps_s=[(0, 9)])
+    with pytest.raises(NoAudio) as caught:
+        open_media(path)
+    assert "audio track" in str(caught.value)
+
+
+def test_video_stream_without_a_picture(clip: Clip) -> None:
+    path = clip("clip.mkv")
+    with av.open(str(path)) as source, av.open(str(path.with_name("none.mkv")), "w") as writer:
+        outputs: dict[int, Any] = {stream.index: writer.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux(audio=0):
+            if packet.dts is not None:
+                packet.stream = outputs[packet.stream.index]
+                writer.mux(packet)
+    refused(path.with_name("none.mkv"), DecodeFailed, "none of its pictures decodes")
+
+
+def test_too_many_streams(clip: Clip) -> None:
+    refused(clip("clip.mkv", seconds=0.1, play=[clicks([])] * 70), LimitExceeded, "at least 64 streams")
+
+
+def test_huge_pictures_are_refused(clip: Clip) -> None:
+    """A small JPEG film, patched to claim 16000 x 12000 pixels, of which one picture takes 288 MB."""
+    path = clip("huge.mkv", vcodec="mjpeg", pix_fmt="yuvj420p", full_range=True, size=(64, 48), seconds=0.4)
+    start_of_frame = b"\xff\xc0\x00\x11\x08"
+    data = path.read_bytes()
+    assert data.count(start_of_frame + struct.pack(">HH", 48, 64)) == 10
+    path.write_bytes(
+        data.replace(start_of_frame + struct.pack(">HH", 48, 64), start_of_frame + struct.pack(">HH", 12000, 16000))
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises((LimitExceeded, DecodeFailed)) as caught:
+        open_media(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # KiB
+
+
+def test_header_with_huge_pictures_is_refused(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "MAX_PIXELS", 160 * 120 - 1)
+    refused(clip("clip.mp4"), LimitExceeded, "its pictures are 160 x 120", "scale it down")
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_truncated_mp4(clip: Clip) -> None:
+    path = clip("clip.mp4")
+    path.write_bytes(path.read_bytes()[:-2000])
+    refused(path, NotMedia, "is cut off or damaged", "copy or export it again")
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm", "flv", "avi", "mp4", "mov"])
+def test_truncated_but_playable(clip: Clip, suffix: str) -> None:
+    """With the index in front, what is there plays, and the rest is missed."""
+    vcodec, acodec = ("libvpx", "libopus") if suffix == "webm" else ("libx264", "ac3" if suffix == "avi" else "aac")
+    options = {"movflags": "faststart"} if suffix in ("mp4", "mov") else {}
+    path = clip(f"clip.{suffix}", seconds=4, vcodec=vcodec, acodec=acodec, draw=noise(), container_options=options)
+    times_s, sound_s, degraded = read(path)
+    assert (len(times_s), degraded) == (100, Degraded())
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    times_s, sound_s, degraded = read(path)
+    assert 20 < len(times_s) < 70
+    assert 0.8 < sound_s < 2.8
+    assert degraded.truncated
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "flv"])
+def test_flipped_bytes_are_counted_and_the_rest_keeps_its_time(clip: Clip, suffix: str) -> None:
+    acodec = "pcm_s16le" if suffix == "avi" else "aac"
+    path = clip(
+        f"clip.{suffix}",
+        acodec=acodec,
+        draw=noise(),
+        sample_rate=44100,
+        video_options={"preset": "veryfast", "g": "10", "crf": "20"},
+    )
+    data = bytearray(path.read_bytes())
+    rng = random.Random(1)
+    for _ in range(60):
+        data[rng.randrange(len(data) // 4, len(data) // 2)] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+    with open_media(path) as file:
+        pictures = [(picture.pts_s, picture.luma.mean()) for picture in file.pictures()]
+        list(file.sounds())
+        degraded = file.degraded
+    assert degraded.corrupt_frames > 0
+    assert len(pictures) >= 35
+    shift_s = 0.024 if suffix in ("ts", "flv") else 0.002  # these start with the encoder's priming
+    bright = [time_s for time_s, level in pictures if level > 200]
+    assert bright and bright[0] == pytest.approx(1.6, abs=shift_s)
+
+
+def test_thirty_hours_in_a_kilobyte(clip: Clip) -> None:
+    path = clip("clip.mkv", seconds=0.1, picture_times_s=[0.0, 108000.0], acodec="libopus")
+    started = time.monotonic()
+    times_s, sound_s, degraded = read(path)
+    assert times_s == [0, 108000]
+    assert sound_s < 0.2
+    assert degraded.missing_video_s == pytest.approx(107999)
+    assert time.monotonic() - started < 2
+
+
+def test_sound_file_of_zeros_and_tiny_files(tmp_path: Path, clip: Clip) -> None:
+    film = clip("film.mp4")
+    for name, data in {"zeros.wav": bytes(10_000), "riff.wav": b"RIFF", "head.wav": b"RIFF\x24\0\0\0WAVEfmt "}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(MediaError) as caught:
+            open_media(film, audio_path=tmp_path / name)
+        assert str(caught.value).startswith(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "flv", "mpg"])
+def test_mutations_end_in_a_result_or_a_typed_error(clip: Clip, tmp_path: Path, suffix: str) -> None:
+    """A small fuzz: whatever bytes change, times rise, samples are finite, and only MediaError comes out."""
+    vcodec, acodec = ("mpeg2video", "mp2") if suffix == "mpg" else ("libx264", "ac3" if suffix == "avi" else "aac")
+    good = clip(f"clip.{suffix}", seconds=0.8, vcodec=vcodec, acodec=acodec, draw=noise()).read_bytes()
+    path = tmp_path / f"mutant.{suffix}"
+    opened = 0
+    for seed in range(25):
+        rng = random.Random(seed)
+        data = bytearray(good)
+        for _ in range(rng.choice([1, 5, 50, 500])):
+            data[rng.randrange(len(data) if seed % 2 else min(len(data), 1500))] = rng.randrange(256)
+        if seed % 5 == 0:
+            del data[rng.randrange(len(data)) :]
+        path.write_bytes(data)
+        try:
+            with open_media(path) as file:
+                last_s = -1.0
+                for picture in file.pictures():
+                    assert picture.pts_s > last_s
+                    assert picture.luma.dtype == np.uint8
+                    last_s = picture.pts_s
+                last_s = 0.0
+                for sound in file.sounds():
+                    assert sound.start_s >= last_s - 1e-6
+                    assert np.isfinite(sound.samples).all()
+                    last_s = sound.end_s
+                opened += 1
+        except MediaError as error:
+            assert str(error).startswith(f"{path}: ")
+    assert opened > 3
