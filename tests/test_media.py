@@ -453,6 +453,12 @@ def test_separate_sound_file(clip: Clip, video: str, name: str, acodec: str, rat
         assert file.info.first_sound_s == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.parametrize(("name", "acodec", "bound_ms"), [("sound.aac", "aac", 24), ("sound.ac3", "ac3", 6)])
+def test_bare_streams_do_not_carry_the_delay_of_their_encoder(clip: Clip, name: str, acodec: str, bound_ms: float) -> None:
+    sound_file = clip(name, vcodec=None, acodec=acodec, format="adts" if acodec == "aac" else "ac3")
+    assert 0 < late_ms(clip("clip.mp4"), audio_path=sound_file) < bound_ms
+
+
 def test_separate_sound_file_for_a_silent_film(clip: Clip) -> None:
     """A fragmented mp4 can start at 80 ms: a sound file made for it starts with its first picture."""
     film = clip(

@@ -1,0 +1,1 @@
+"""Measurements of the shipped weights on clips that training never saw (`avcheck eval`)."""

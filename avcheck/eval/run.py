@@ -1,0 +1,715 @@
+"""`avcheck eval`: every measure of the weights on the validation groups of a corpus, whole frames, no face detector.
+
+Each clip is decoded once and looked at once; every measurement then moves its sound. Raw figures are rows (plain dicts, one
+JSON object a line in the file given as `out`), and the tables are made from the rows alone. In every row `late_*` is how much
+the sound was made late (negative: early), on top of the correction for the clip's own offset where it says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, Block, blocks
+from avcheck.errors import MediaError, ModelError
+from avcheck.eval.measures import (
+    CONFIDENCE_EDGES,
+    bootstrap,
+    calibration_error,
+    confidence_bin,
+    leave_one_group_out,
+    share,
+    table,
+)
+from avcheck.eval.windows import GRAIN, Footage, Shot, as_they_are, curves, hear, observe, score
+from avcheck.media import open_media
+from avcheck.model import ATTENTION_KINDS
+from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
+from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS, _favourite, _motion, _segments, look
+from avcheck.scenes import make_scene
+from avcheck.train.corpus import Clip, decode, find_clips
+from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, judge
+from avcheck.weights import Loaded, load
+
+Row = dict[str, Any]
+
+SEED = 1
+LONGEST_S = 120.0  # of a longer clip only the beginning is measured
+PAPER_FRAMES = 105  # 4.2 s
+PAPER_LATE_S = (2.0, 5.8)  # a displaced sound is moved by this much, either way
+PAIR_MS = (50, 100, 200, 300, 500)
+PAIR_MISSING_S = 0.1  # a displaced copy that lacks more sound than this is left out
+OFFSET_FRAMES = (105, 125, 250, 500)  # 4.2, 5, 10, 20 s
+OFFSET_LATE_S = 1.0
+SHIFTED_MS = (80, 120, 200, 500)
+SHIFTED_LEAST_S = 10.0
+CONTROL_S = 20.0  # of each clip
+HISS = 10 ** (-50 / 20)  # RMS of the noise that replaces the sound
+TOLERANCE = PRESETS[DEFAULT_PRESET]
+KINDS = ("speech", "generic")
+VERDICTS = ("out_of_sync", "undecidable", "in_sync")
+_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The weights under test: as a check uses them, and with every kind of attention that they hold."""
+
+    model: Loaded
+    heads: dict[str, Loaded]
+    calibration: Calibration
+    levels: tuple[int, ...] = LEVELS
+
+
+def evaluate(
+    corpus: Path,
+    *,
+    model: Path | None,
+    device: str,
+    out: Path | None = None,
+    speed: bool = True,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> Iterator[str]:
+    """Measure weights (the shipped ones when `model` is None) on the `val` split of a corpus; yields text as it is ready.
+
+    `out` gets every raw figure as JSON lines; `speed=False` leaves the speed measurement out; `on_clip(done, total)` is
+    called after each clip. Raises UsageError for a corpus without clips, ModelError or UsageError as `weights.load` does.
+    """
+    clips = sorted(find_clips(corpus, split="val"), key=lambda clip: (clip.kind, clip.id))
+    bench = _bench(model, device)
+    yield _heading(bench, clips)
+    with ExitStack() as stack:
+        raw = stack.enter_context(out.open("w", encoding="utf-8")) if out is not None else None
+        rows: list[Row] = []
+        failed: list[str] = []
+        foreign = Foreign([clip for clip in clips if clip.kind == "speech"])
+        for number, clip in enumerate(clips, 1):
+            try:
+                frames, samples = decode(clip.path, max(bench.levels))
+            except MediaError as error:
+                failed.append(f"{clip.id} ({error})")
+            else:
+                frames, samples = frames[: round(LONGEST_S * FRAME_RATE)], samples[: round(LONGEST_S * SAMPLE_RATE)]
+                footage = observe(clip, frames, samples, bench.model, bench.levels)
+                for row in measure(footage, bench, foreign):
+                    rows.append(row)
+                    _write(raw, row)
+            if on_clip is not None:
+                on_clip(number, len(clips))
+        if failed:
+            yield f"Left out, cannot be decoded: {'; '.join(failed)}\n"
+        yield from tables(rows)
+        if speed:
+            found = measure_speed(model, device)
+            _write(raw, {"measure": "speed", **found})
+            yield speed_table(found)
+
+
+def _bench(model: Path | None, device: str) -> Bench:
+    loaded = load(model, device=device)
+    heads: dict[str, Loaded] = {}
+    for kind in ATTENTION_KINDS:
+        if kind == loaded.net.config.attention:
+            heads[kind] = loaded
+            continue
+        try:
+            heads[kind] = load(model, device=device, attention=kind)
+        except ModelError:  # weights of a run that trained one head only
+            continue
+    return Bench(loaded, heads, Calibration(**loaded.calibration))
+
+
+def _heading(bench: Bench, clips: Sequence[Clip]) -> str:
+    loaded = bench.model
+    found = []
+    for kind in KINDS:
+        some = [clip for clip in clips if clip.kind == kind]
+        trusted = sum(clip.trusted for clip in some)
+        found.append(
+            f"{kind}: {len(some)} clips of {len({clip.group for clip in some})} groups, {trusted} with a trusted offset"
+        )
+    return "\n".join(
+        [
+            f"Weights {loaded.sha256[:16]}, attention {loaded.net.config.attention}, on {loaded.device}"
+            + ("" if loaded.calibration else ", NOT calibrated (defaults)"),
+            f"Validation groups: {'; '.join(found)}",
+            "Whole frames, no face detector. In brackets: 95 % interval, bootstrap over groups.",
+            "",
+        ]
+    )
+
+
+def _write(raw: TextIO | None, row: Row) -> None:
+    if raw is not None:
+        raw.write(json.dumps(row, default=float) + "\n")
+
+
+# ------------------------------------------------------------------------------------------------------------ measuring
+
+
+def measure(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
+    """Every raw figure of one clip."""
+    clip = footage.clip
+    about = {
+        "clip": clip.id,
+        "group": clip.group,
+        "kind": clip.kind,
+        "own_frames": clip.offset_frames,
+        "trusted": clip.trusted and clip.offset_frames is not None,
+        "clip_s": round(footage.seconds, 2),
+    }
+    for rows in (
+        _paper(footage, bench),
+        _offsets(footage, bench),
+        _verdicts(footage, bench),
+        _controls(footage, bench, foreign),
+    ):
+        for row in rows:
+            yield {"measure": row.pop("measure"), **about, **row}
+
+
+def _rng(clip: Clip, purpose: str) -> np.random.Generator:
+    """Chance that depends on the clip and the purpose alone, not on the order of measuring."""
+    digest = hashlib.sha256(f"{SEED}/{clip.id}/{purpose}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def _missing_s(footage: Footage, start_s: float, seconds: float) -> float:
+    """How much of the sound from `start_s` on the clip does not have."""
+    have_s = len(footage.samples) / SAMPLE_RATE
+    return seconds - max(0.0, min(start_s + seconds, have_s) - max(start_s, 0.0))
+
+
+def displacement(aligned_s: float, seconds: float, have_s: float, rng: np.random.Generator) -> float | None:
+    """How late to make the sound of a window: 2 to 5.8 s either way, evenly among what the clip has; None where it has none.
+
+    The window's aligned sound begins at `aligned_s` of `have_s` seconds; the displaced sound lies wholly within them.
+    """
+    least, most = PAPER_LATE_S
+    late = (least, min(most, aligned_s))
+    early = (max(-most, aligned_s + seconds - have_s), -least)
+    spans = [span for span in (early, late) if span[1] > span[0] + _EPSILON]
+    if not spans:
+        return None
+    at = float(rng.uniform(0.0, sum(high - low for low, high in spans)))
+    for low, high in spans:
+        if at <= high - low:
+            return low + at
+        at -= high - low
+    return spans[-1][1]
+
+
+def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
+    """Windows of 4.2 s, as they are and displaced by 2 to 5.8 s, with every head; and against copies displaced by little."""
+    rng = _rng(footage.clip, "paper")
+    seconds = PAPER_FRAMES / FRAME_RATE
+    have_s = len(footage.samples) / SAMPLE_RATE
+    for first in range(0, len(footage.frames) - PAPER_FRAMES + 1, PAPER_FRAMES):
+        shot = footage.shot(first, PAPER_FRAMES)
+        aligned_s = (first + footage.own_frames) / FRAME_RATE
+        where: Row = {"start_s": first / FRAME_RATE}
+        aligned = hear(footage.samples, aligned_s, shot)
+        logits = {kind: as_they_are(shot, aligned, head) for kind, head in bench.heads.items()}
+        late_s = displacement(aligned_s, seconds, have_s, rng)
+        if late_s is None:
+            yield {"measure": "paper_left_out", **where}
+        else:
+            displaced = hear(footage.samples, aligned_s - late_s, shot)
+            for kind, head in bench.heads.items():
+                row = {"measure": "paper", "attention": kind, **where}
+                yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[kind]}
+                yield {**row, "late_s": late_s, "in_sync": False, "logit": as_they_are(shot, displaced, head)}
+        kind = bench.model.net.config.attention
+        for late_ms in sorted(sign * size for size in PAIR_MS for sign in (-1, 1)):
+            start_s = aligned_s - late_ms / 1000
+            if _missing_s(footage, start_s, seconds) <= PAIR_MISSING_S:
+                logit = as_they_are(shot, hear(footage.samples, start_s, shot), bench.model)
+                yield {"measure": "pairwise", **where, "late_ms": late_ms, "logit_true": logits[kind], "logit": logit}
+
+
+def _find(shot: Shot, sound: list[Block], bench: Bench) -> Estimate:
+    """The offset as a check would estimate it, in frames, positive = late."""
+    found = list(curves(shot, sound, bench.model))
+    return estimate(combine([curve.score for curve in found], bench.calibration), found[0].shifts, bench.calibration)
+
+
+def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
+    """Windows of several lengths, in the middle of the clip, each with its sound moved from where it was recorded."""
+    for count in OFFSET_FRAMES:
+        rng = _rng(footage.clip, f"offset {count}")
+        spare = len(footage.frames) % count
+        for first in range(spare // 2, len(footage.frames) - count + 1, count):
+            late_s = float(rng.uniform(-OFFSET_LATE_S, OFFSET_LATE_S))
+            start_s = first / FRAME_RATE - late_s
+            shot = footage.shot(first, count)
+            found = _find(shot, hear(footage.samples, start_s, shot), bench)
+            yield {
+                "measure": "offset",
+                "seconds": count / FRAME_RATE,
+                "start_s": first / FRAME_RATE,
+                "late_frames": late_s * FRAME_RATE,
+                "missing_s": round(_missing_s(footage, start_s, count / FRAME_RATE), 3),
+                "estimate_frames": found.frames,
+                "confidence": found.confidence,
+            }
+
+
+def _judged(shot: Shot, sound: list[Block], bench: Bench) -> Row:
+    found = judge(list(curves(shot, sound, bench.model)), TOLERANCE, bench.calibration)
+    return {
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "offset_ms": found.offset_ms,
+        "confidence": found.confidence,
+        "drift_ms_per_min": found.drift_ms_per_min,
+        "jumps_s": list(found.jumps_s),
+    }
+
+
+def _verdicts(footage: Footage, bench: Bench) -> Iterator[Row]:
+    """The whole clip as a file: as recorded, with its own offset corrected, and with its sound moved on top of that."""
+    shot = footage.shot(0, len(footage.frames))
+    yield {"measure": "verdict", "case": "as recorded", "late_ms": 0, **_judged(shot, hear(footage.samples, 0.0, shot), bench)}
+    cases: list[tuple[str, int]] = []
+    if footage.clip.trusted:
+        cases.append(("corrected", 0))
+    if footage.clip.kind == "speech" and footage.seconds >= SHIFTED_LEAST_S:
+        cases += [("shifted", sign * size) for size in SHIFTED_MS for sign in (-1, 1)]
+    for case, late_ms in cases:
+        sound = hear(footage.samples, footage.own_frames / FRAME_RATE - late_ms / 1000, shot)
+        yield {"measure": "verdict", "case": case, "late_ms": late_ms, **_judged(shot, sound, bench)}
+
+
+class Foreign:
+    """Sound of clips of other groups, one after another until there is enough; each is decoded once."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self._clips = clips
+        self._samples: dict[str, NDArray[np.int16]] = {}
+
+    def sound(self, clip: Clip, count: int) -> NDArray[np.float32] | None:
+        """`count` samples that do not belong to `clip`, float32; None where there is no other group."""
+        others = [other for other in self._clips if other.group != clip.group]
+        parts: list[NDArray[np.int16]] = []
+        for k in _rng(clip, "foreign").permutation(len(others)):
+            parts.append(self._read(others[k]))
+            if sum(map(len, parts)) >= count:
+                return np.concatenate(parts)[:count].astype(np.float32) / 32768.0
+        return None
+
+    def _read(self, clip: Clip) -> NDArray[np.int16]:
+        if clip.id not in self._samples:
+            pieces: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+            try:
+                with open_media(clip.path) as media:
+                    pieces += [sound.samples for sound in media.sounds()]
+            except MediaError:
+                pass  # a clip that cannot be decoded lends what was read of it
+            self._samples[clip.id] = (np.concatenate(pieces).clip(-1, 1) * 32767).astype(np.int16)
+        return self._samples[clip.id]
+
+
+def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
+    """Speech clips without a match between picture and sound: none of them may be called in sync."""
+    if footage.clip.kind != "speech":
+        return
+    count = min(len(footage.frames), round(CONTROL_S * FRAME_RATE))
+    samples = footage.samples[: count * SAMPLE_RATE // FRAME_RATE]
+    shot = footage.shot(0, count)
+    hiss = (_rng(footage.clip, "hiss").normal(0.0, HISS, len(samples))).astype(np.float32)
+    other = foreign.sound(footage.clip, len(samples))
+    cases: list[tuple[str, Shot, NDArray[np.float32]]] = [
+        ("black picture", footage.black(count), samples),
+        ("mute", shot, np.zeros_like(samples)),
+        ("frozen picture", footage.frozen(count, bench.model, bench.levels), samples),
+        ("frozen picture with grain", footage.frozen(count, bench.model, bench.levels, GRAIN), samples),
+        ("hiss at -50 dB", shot, hiss),
+    ]
+    if other is not None:
+        cases.append(("sound of another clip", shot, other))
+    for case, pictures, sound in cases:
+        yield {"measure": "control", "case": case, **_judged(pictures, hear(sound, 0.0, pictures), bench)}
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def tables(rows: Sequence[Row]) -> Iterator[str]:
+    """Every table that rows can fill, as text."""
+    by: dict[str, list[Row]] = {}
+    for row in rows:
+        by.setdefault(row["measure"], []).append(row)
+    yield paper_table(by.get("paper", []), len(by.get("paper_left_out", [])))
+    yield pairwise_table(by.get("pairwise", []))
+    yield offset_table(by.get("offset", []))
+    yield agreement_table(by.get("offset", []))
+    yield untouched_table(by.get("verdict", []))
+    yield shifted_table(by.get("verdict", []))
+    yield control_table(by.get("control", []))
+    yield from reliability_tables(by.get("offset", []))
+
+
+def _groups(rows: Iterable[Row]) -> list[str]:
+    return [row["group"] for row in rows]
+
+
+def _sizes(rows: Sequence[Row]) -> tuple[int, int, int]:
+    """Rows, clips, groups."""
+    return len(rows), len({row["clip"] for row in rows}), len(set(_groups(rows)))
+
+
+def _populations(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    """(kind, population, rows) for speech and generic: the clips with a trusted offset, and all; empty ones left out."""
+    for kind in KINDS:
+        some = [row for row in rows if row["kind"] == kind]
+        trusted = [row for row in some if row["trusted"]]
+        if trusted:
+            yield kind, "trusted", trusted
+        if some and len(trusted) < len(some):
+            yield kind, "all", some
+
+
+def paper_table(rows: Sequence[Row], left_out: int) -> str:
+    """Binary accuracy, half of the decisions on windows as they are, half on displaced ones."""
+    lines = []
+    for kind, population, some in _populations(rows):
+        for attention in ATTENTION_KINDS:
+            mine = [row for row in some if row["attention"] == attention]
+            if not mine:
+                continue
+            truth, logits, groups = [row["in_sync"] for row in mine], [row["logit"] for row in mine], _groups(mine)
+            right = [float((logit > 0) == wanted) for logit, wanted in zip(logits, truth, strict=True)]
+            best = leave_one_group_out(logits, truth, groups)
+            count, clips, names = _sizes(mine)
+            figures = share(right, groups), share(best, groups if best else [])
+            lines.append((kind, population, attention, count // 2, clips, names, *figures))
+    note = (
+        "Windows of 4.2 s, as they are (corrected for a trusted own offset) and displaced by 2 to 5.8 s within the clip; "
+        f"{left_out} windows left out, as their clip has no sound 2 s away. Chance is 0.5."
+    )
+    header = ("kind", "clips", "attention", "windows", "clips n", "groups", "accuracy, sign", "accuracy, best threshold")
+    return table("Paper protocol", header, lines, note)
+
+
+def pairwise_table(rows: Sequence[Row]) -> str:
+    """How often the true window scores above its displaced copy; a tie counts half."""
+    lines = []
+    for kind, population, some in _populations(rows):
+        cells: list[object] = []
+        for size in PAIR_MS:
+            mine = [row for row in some if abs(row["late_ms"]) == size]
+            wins = [float(row["logit_true"] > row["logit"]) + 0.5 * (row["logit_true"] == row["logit"]) for row in mine]
+            cells.append(share(wins, _groups(mine)))
+        lines.append((kind, population, *_sizes(some), *cells))
+    header = ("kind", "clips", "pairs", "clips n", "groups", *(f"{size} ms" for size in PAIR_MS))
+    note = "True window of 4.2 s above its copy displaced by so much, early and late. Chance is 0.5."
+    return table("Pairwise", header, lines, note)
+
+
+def _errors(rows: Sequence[Row], *, corrected: bool) -> list[float]:
+    """|estimate - truth| in frames."""
+    own = [row["own_frames"] if corrected else 0.0 for row in rows]
+    return [abs(row["estimate_frames"] - row["late_frames"] - frames) for row, frames in zip(rows, own, strict=True)]
+
+
+def _truths(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row], bool]]:
+    """(kind, what counts as truth, rows, own offset corrected) in the three ways to count an offset error."""
+    for kind in KINDS:
+        some = [row for row in rows if row["kind"] == kind]
+        trusted = [row for row in some if row["trusted"]]
+        known = [row for row in some if row["own_frames"] is not None]
+        for name, mine, corrected in (
+            ("trusted, corrected", trusted, True),
+            ("any estimate, corrected", known, True),
+            ("all, own offset taken as 0", some, False),
+        ):
+            if mine:
+                yield kind, name, mine, corrected
+
+
+def offset_table(rows: Sequence[Row]) -> str:
+    """|error| of the estimated offset."""
+    lines = []
+    for kind, name, some, corrected in _truths(rows):
+        for count in OFFSET_FRAMES:
+            mine = [row for row in some if row["seconds"] == count / FRAME_RATE]
+            if not mine:
+                continue
+            errors, groups = np.array(_errors(mine, corrected=corrected)), _groups(mine)
+            near = [share((errors <= frames + _EPSILON).tolist(), groups) for frames in (1, 3)]
+            middle = bootstrap(lambda chosen, errors=errors: FRAME_MS * float(np.median(errors[chosen])), groups)  # type: ignore[misc]
+            lines.append((kind, name, f"{count / FRAME_RATE:g} s", *_sizes(mine), *near, middle.text(0)))
+    header = ("kind", "own offsets", "from", "windows", "clips", "groups", "within 1 frame", "within 3 frames", "median, ms")
+    note = (
+        "Sound moved by up to 1 s either way, evenly, to a sample. Each window is treated like a file cut there after the "
+        "move: it has sound for its own time only, and what the clip does not have is missing."
+    )
+    return table("Offset", header, lines, note)
+
+
+def agreement_table(rows: Sequence[Row]) -> str:
+    """Neighbouring windows of one clip, each moved by its own amount: do they put the clip's own offset in one place?"""
+    lines = []
+    for kind in KINDS:
+        for seconds in (5.0, 10.0):
+            apart, pairs = [], []
+            by: dict[str, list[Row]] = {}
+            for row in rows:
+                if row["kind"] == kind and row["seconds"] == seconds:
+                    by.setdefault(row["clip"], []).append(row)
+            for mine in by.values():
+                own = [
+                    row["estimate_frames"] - row["late_frames"] for row in sorted(mine, key=lambda row: float(row["start_s"]))
+                ]
+                apart += [abs(b - a) for a, b in zip(own[::2], own[1::2], strict=False)]
+                pairs += mine[: len(own) // 2]
+            if apart:
+                near = share([float(distance <= 1 + _EPSILON) for distance in apart], _groups(pairs))
+                lines.append((kind, f"{seconds:g} s", *_sizes(pairs), near))
+    note = "Two disjoint neighbouring pieces of one clip, each with its sound moved by an amount of its own, estimated apart."
+    return table("Agreement", ("kind", "pieces", "pairs", "clips", "groups", "within 1 frame"), lines, note)
+
+
+def _inside(row: Row) -> bool:
+    """Is the clip's own offset inside the tolerance?"""
+    early_ms = -float(row["own_frames"]) * FRAME_MS
+    return -TOLERANCE.late_ms <= early_ms <= TOLERANCE.early_ms
+
+
+def _verdict_shares(rows: Sequence[Row]) -> list[object]:
+    return [share([float(row["verdict"] == verdict) for row in rows], _groups(rows)) for verdict in VERDICTS]
+
+
+def untouched_table(rows: Sequence[Row]) -> str:
+    """False alarms."""
+    lines = []
+    for kind in KINDS:
+        some = [row for row in rows if row["kind"] == kind]
+        recorded = [row for row in some if row["case"] == "as recorded"]
+        for name, mine in (
+            ("as recorded, own offset trusted and inside the tolerance", [r for r in recorded if r["trusted"] and _inside(r)]),
+            ("as recorded, own offset trusted and outside", [r for r in recorded if r["trusted"] and not _inside(r)]),
+            ("as recorded, all", recorded),
+            ("own offset corrected, trusted", [row for row in some if row["case"] == "corrected"]),
+        ):
+            if mine:
+                lines.append((kind, name, len(mine), _sizes(mine)[2], *_verdict_shares(mine)))
+    both = [row for row in rows if row["case"] == "as recorded"]
+    if both:
+        lines.append(("both", "as recorded, all", len(both), _sizes(both)[2], *_verdict_shares(both)))
+    note = f"Whole files, tolerance {TOLERANCE.preset} ({TOLERANCE.early_ms:g} ms early, {TOLERANCE.late_ms:g} ms late)."
+    header = ("kind", "files", "n", "groups", "out of sync (false alarms)", "undecidable", "in sync")
+    return table("Verdict on untouched files", header, lines, note)
+
+
+def shifted_table(rows: Sequence[Row]) -> str:
+    """Detection."""
+    shifted = [row for row in rows if row["case"] == "shifted"]
+    lines = []
+    for kind, population, some in _populations(shifted):
+        for size in SHIFTED_MS:
+            for name, sides in (("early", (-size,)), ("late", (size,)), ("both", (-size, size))):
+                mine = [row for row in some if row["late_ms"] in sides]
+                if not mine:
+                    continue
+                near = [
+                    float(row["verdict"] == "out_of_sync" and abs(row["offset_ms"] + row["late_ms"]) <= NEAR_FRAMES * FRAME_MS)
+                    for row in mine
+                ]
+                shares = _verdict_shares(mine)
+                lines.append((kind, population, f"{size} ms {name}", *_sizes(mine), *shares, share(near, _groups(mine))))
+    header = (
+        "kind",
+        "clips",
+        "sound",
+        "files",
+        "clips n",
+        "groups",
+        "out of sync",
+        "undecidable",
+        "in sync (wrong)",
+        "found within 80 ms",
+    )
+    note = f"Clips of at least {SHIFTED_LEAST_S:g} s, sound moved on top of the correction for a trusted own offset."
+    return table("Verdict on shifted files", header, lines, note)
+
+
+def control_table(rows: Sequence[Row]) -> str:
+    """Nothing of this may be called in sync."""
+    lines = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        mine = [row for row in rows if row["case"] == case]
+        lines.append((case, len(mine), _sizes(mine)[2], *_verdict_shares(mine)))
+    header = ("control", "files", "groups", "out of sync", "undecidable", "in sync (wrong)")
+    return table("Controls", header, lines, f"Speech clips, their first {CONTROL_S:g} s.")
+
+
+def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
+    """Is the confidence what it says? Over the 10 s windows."""
+    ten = [row for row in rows if row["seconds"] == 10.0]
+    for kind, name, mine, corrected in _truths(ten):
+        if name.startswith("any"):
+            continue
+        confidence = np.array([row["confidence"] for row in mine])
+        right = (np.array(_errors(mine, corrected=corrected)) <= NEAR_FRAMES + _EPSILON).astype(np.float64)
+        groups = np.array(_groups(mine))
+        bins = confidence_bin(confidence)
+        lines: list[tuple[object, ...]] = []
+        for k, (low, high) in enumerate(pairwise(CONFIDENCE_EDGES)):
+            inside = bins == k
+            mean = f"{confidence[inside].mean():.3f}" if inside.any() else "-"
+            found = share(right[inside].tolist(), groups[inside].tolist())
+            lines.append((f"{low:g} to {high:g}", int(inside.sum()), len(set(groups[inside])), mean, found))
+        error = bootstrap(
+            lambda chosen, a=confidence, b=right: calibration_error(a[chosen], b[chosen]),  # type: ignore[misc]
+            groups.tolist(),
+        )
+        note = (
+            f"Offset from 10 s; right = within 2 frames. Expected calibration error {error.text(3)} over {len(mine)} windows."
+        )
+        header = ("confidence", "windows", "groups", "mean confidence", "share right")
+        yield table(f"Reliability of the confidence: {kind} ({name})", header, lines, note)
+
+
+# ---------------------------------------------------------------------------------------------------------------- speed
+
+SPEED_S = 20  # of generated 1080p
+SPEED_TIMES = 3  # the scan goes over it so often, as a long file is looked at less closely after its first segment
+_SPEED_SOUND_RATE = 48_000
+
+
+@dataclass
+class _Stopwatch:
+    """CPU and wall seconds by stage."""
+
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    wall_s: dict[str, float] = field(default_factory=dict)
+    _since: tuple[float, float] = (0.0, 0.0)
+
+    def start(self) -> None:
+        self._since = time.process_time(), time.perf_counter()
+
+    def stop(self, stage: str, seconds: float) -> None:
+        """Adds what passed since `start`, as seconds per minute of video, `seconds` of which were worked on."""
+        a_minute = 60.0 / seconds
+        cpu, wall = time.process_time() - self._since[0], time.perf_counter() - self._since[1]
+        self.cpu_s[stage] = self.cpu_s.get(stage, 0.0) + cpu * a_minute
+        self.wall_s[stage] = self.wall_s.get(stage, 0.0) + wall * a_minute
+
+
+def measure_speed(model: Path | None, device: str) -> Row:
+    """Seconds per minute of a generated 1080p H.264 film by stage, and peak memory, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        make_film(path, SPEED_S)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(_time_stages, path, model, device).result()
+
+
+def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) -> None:
+    """A talking head of (H, W) px with camera noise, H.264 and stereo AAC, in mp4."""
+    import av  # `media` reads, and only reads
+
+    height, width = size
+    scene = make_scene("talking", seed=1, seconds=seconds, size=(height // 4, width // 4), head_share=0.4)
+    noise = np.random.default_rng(1).normal(0.0, 2.0, (8, height, width)).round().astype(np.int16)
+    sound = np.repeat(scene.samples, _SPEED_SOUND_RATE // scene.sample_rate)
+    with av.open(str(path), "w", format="mp4") as file:
+        video = file.add_stream("libx264", rate=FRAME_RATE, options={"preset": "veryfast", "crf": "23"})
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        audio = file.add_stream("aac", rate=_SPEED_SOUND_RATE, layout="stereo")
+        picture = np.full((height * 3 // 2, width), 128, np.uint8)
+        for k, luma in enumerate(scene.frames):
+            large = np.repeat(np.repeat(luma, 4, axis=0), 4, axis=1)[:height, :width]
+            picture[:height] = np.clip(large + noise[k % len(noise)], 16, 235)
+            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+            frame.pts, frame.time_base = k, Fraction(1, FRAME_RATE)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+        for at in range(0, len(sound), 1024):
+            both = np.repeat(sound[None, at : at + 1024], 2, axis=0)
+            run = av.AudioFrame.from_ndarray(np.ascontiguousarray(both), format="fltp", layout="stereo")
+            run.sample_rate, run.pts, run.time_base = _SPEED_SOUND_RATE, at, Fraction(1, _SPEED_SOUND_RATE)
+            file.mux(audio.encode(run))
+        file.mux(audio.encode(None))
+
+
+def _time_stages(path: Path, model: Path | None, device: str) -> Row:
+    """The pipeline of `scan.scan` on a film, with a clock between its stages."""
+    loaded = load(model, device=device)
+    watch = _Stopwatch()
+    watch.start()
+    with open_media(path, short_side=max(LEVELS)) as media:
+        once = list(blocks(media.pictures(), media.sounds()))
+    watch.stop("decode", len(once))
+    long = [replace(block, index=k, start_s=float(k)) for k, block in enumerate(once * SPEED_TIMES)]
+    look(once[0].pictures, once[0].picture_mask, 0.0, loaded)  # the first call builds kernels
+    found: list[Curve] = []
+    level: int | None = None
+    for number, (before, inside, after) in enumerate(_segments(iter(long), None)):
+        learn = level is None or number % LEARN_LEVEL_EVERY == 0
+        watch.start()
+        pictures = np.concatenate([block.pictures for block in inside])
+        shown = np.concatenate([block.picture_mask for block in inside])
+        seen = look(pictures, shown, inside[0].start_s, loaded, LEVELS if learn or level is None else (level,))
+        watch.stop("trunk", len(long))
+        watch.start()
+        motion = np.array([_motion(block) for block in inside], np.float32)
+        detail = np.array([float(block.pictures.std(axis=(1, 2)).mean()) for block in inside], np.float32)
+        found.append(score(seen, before, inside, after, loaded, motion, detail))
+        watch.stop("scan", len(long))
+        if learn:
+            level = _favourite(found[-1])
+    watch.start()
+    judge(found, TOLERANCE, Calibration(**loaded.calibration))
+    watch.stop("scan", len(long))
+    kept = sum(array.nbytes for curve in found for array in (curve.places, curve.attention, curve.block_score, curve.score))
+    return {
+        "cpu_s": watch.cpu_s,
+        "wall_s": watch.wall_s,
+        "film_s": len(once),
+        "scanned_s": len(long),
+        "peak_mb": _peak_mb(),
+        "kept_mb_per_min": kept / 1e6 * 60 / len(long),
+        "device": str(loaded.device),
+    }
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process; NaN where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def speed_table(found: Row) -> str:
+    """Seconds per minute of video, how that compares with playing it, and memory."""
+    cpu_s, wall_s = found["cpu_s"], found["wall_s"]
+    lines = [(stage, f"{cpu_s[stage]:.2f}", f"{wall_s[stage]:.2f}") for stage in cpu_s]
+    lines.append(("together", f"{sum(cpu_s.values()):.2f}", f"{sum(wall_s.values()):.2f}"))
+    long_mb = found["peak_mb"] + found["kept_mb_per_min"] * max(0.0, 120 - found["scanned_s"] / 60)
+    note = (
+        f"1080p H.264 of {found['film_s']} s, generated, on {found['device']}: "
+        f"{60 / sum(wall_s.values()):.1f} times as fast as it plays. Peak memory {found['peak_mb']:.0f} MB; "
+        f"{found['kept_mb_per_min']:.2f} MB of curves are kept a minute, so a film of two hours needs about {long_mb:.0f} MB."
+    )
+    return table("Speed: seconds per minute of video", ("stage", "CPU, s", "wall, s"), lines, note)

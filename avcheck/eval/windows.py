@@ -1,0 +1,287 @@
+"""Windows of decoded clips, each treated like a file that was cut there after its sound was moved.
+
+Such a file has sound for its own time only, as a real one does; what the clip itself does not have is missing and masked.
+What the visual trunk sees is computed once per clip and cut with the window: a picture at a window's edge is seen together
+with up to four pictures beyond it, everything else is as in a check (`scan.compare` and `verdict`, segment by segment).
+
+Sound that is late by x: the picture at t meets the sound that belongs to the picture at t - x. A clip whose own offset is f
+frames (positive = late) has the sound of the picture at t at t + f / 25.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from avcheck.blocks import (
+    BLOCK_FRAMES,
+    BLOCK_MELS,
+    BLOCK_S,
+    BLOCK_SAMPLES,
+    FRAME_RATE,
+    MEL_RATE,
+    SAMPLE_RATE,
+    Block,
+    context_samples,
+    log_mel,
+)
+from avcheck.model import best_places
+from avcheck.scan import (
+    KEEP_PLACES,
+    LEARN_LEVEL_EVERY,
+    LEVELS,
+    MAX_SHIFT,
+    SHIFTS,
+    Look,
+    _favourite,
+    _logit,
+    _segments,
+    _sound_with_margin,
+    compare,
+    look,
+)
+from avcheck.train.corpus import Clip
+from avcheck.verdict import Curve
+from avcheck.weights import Loaded
+
+_CHUNK = 250  # pictures that go through the visual trunk at a time
+_REACH = 8  # pictures on either side that a feature may depend on, with some to spare
+_SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
+_NO_PICTURES = np.zeros((BLOCK_FRAMES, 0, 0), np.uint8)
+GRAIN = 2.0  # deviation of the grain on a frozen picture, grey levels of 255
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Pictures as the network sees them, padded with masked black to N whole blocks.
+
+    seen: `Look` over N * 25 pictures; count: how many of them are real; motion, detail: (N,), as in `Curve`.
+    """
+
+    seen: Look
+    count: int
+    motion: NDArray[np.float32]
+    detail: NDArray[np.float32]
+
+    @property
+    def blocks(self) -> int:
+        """N."""
+        return len(self.motion)
+
+    @property
+    def seconds(self) -> float:
+        """How long the pictures last."""
+        return self.count / FRAME_RATE
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A decoded clip and what the visual trunk sees in it. frames: uint8 (T, H, W) at 25 fps; samples: float32 at 16 kHz.
+
+    seen: `Look` over all T pictures; blank: over one black picture. change: (T,), mean difference of each picture from the
+    one before it, 0..255 (change[0] = 0); detail: (T,), deviation over each picture.
+    """
+
+    clip: Clip
+    frames: NDArray[np.uint8]
+    samples: NDArray[np.float32]
+    seen: Look
+    blank: Look
+    change: NDArray[np.float32]
+    detail: NDArray[np.float32]
+
+    @property
+    def seconds(self) -> float:
+        """How long the pictures last."""
+        return len(self.frames) / FRAME_RATE
+
+    @property
+    def own_frames(self) -> float:
+        """The offset to correct for: the clip's own where it is trusted, else 0."""
+        return self.clip.offset_frames if self.clip.trusted and self.clip.offset_frames is not None else 0.0
+
+    def shot(self, first: int, count: int) -> Shot:
+        """Pictures `first` .. `first + count` as a file of their own."""
+        run = slice(first, first + count)
+        return _shot(self.seen.picture[:, run], self.seen.grid, self.change[run], self.detail[run], self.blank)
+
+    def black(self, count: int) -> Shot:
+        """`count` black pictures."""
+        nothing = np.zeros(count, np.float32)
+        return _shot(self.blank.picture.expand(-1, count, -1, -1), self.blank.grid, nothing, nothing, self.blank)
+
+    def frozen(self, count: int, model: Loaded, levels: tuple[int, ...] = LEVELS, grain: float = 0.0) -> Shot:
+        """The clip's middle picture for `count` pictures, with normal noise of `grain` grey levels, which repeats every 2 s."""
+        middle = self.frames[len(self.frames) // 2]
+        period = 2 * FRAME_RATE
+        noise = np.random.default_rng(1).normal(0.0, 1.0, (period, *middle.shape)) * grain
+        still = np.clip(middle + noise, 0, 255).round().astype(np.uint8)
+        around = np.concatenate([still[-_REACH:], still, still[:_REACH]])
+        picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[:, _REACH:-_REACH]
+        turn = np.arange(count) % period
+        change, detail = _change(still), _detail(still)
+        change[0] = change[1:].mean()
+        return _shot(picture[:, turn], self.seen.grid, change[turn], detail[turn], self.blank)
+
+
+def observe(
+    clip: Clip, frames: NDArray[np.uint8], samples: NDArray[np.float32], model: Loaded, levels: tuple[int, ...] = LEVELS
+) -> Footage:
+    """Run the visual trunk over a whole clip, in chunks that overlap so that no seam is seen."""
+    parts = []
+    grid: tuple[tuple[int, int, int, int, int], ...] = ()
+    for first in range(0, len(frames), _CHUNK):
+        low, high = max(0, first - _REACH), min(len(frames), first + _CHUNK + _REACH)
+        part = look(frames[low:high], np.ones(high - low, np.bool_), 0.0, model, levels)
+        parts.append(part.picture[:, first - low : first - low + _CHUNK])
+        grid = part.grid
+    black = np.zeros((2 * _REACH + 1, *frames.shape[1:]), np.uint8)
+    blank = look(black, np.ones(len(black), np.bool_), 0.0, model, levels)
+    shown = np.ones(len(frames), np.bool_)
+    seen = Look(0.0, torch.cat(parts, dim=1), grid, shown)
+    blank = replace(blank, picture=blank.picture[:, _REACH : _REACH + 1], shown=shown[:1])
+    return Footage(clip, frames, samples, seen, blank, _change(frames), _detail(frames))
+
+
+def _change(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    steps = [float(np.abs(b.astype(np.int16) - a).mean()) for a, b in pairwise(frames)]
+    return np.array([0.0, *steps], np.float32)
+
+
+def _detail(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.array([frame.std() for frame in frames], np.float32)
+
+
+def _shot(
+    picture: torch.Tensor,
+    grid: tuple[tuple[int, int, int, int, int], ...],
+    change: NDArray[np.float32],
+    detail: NDArray[np.float32],
+    blank: Look,
+) -> Shot:
+    count = picture.shape[1]
+    blocks = -(-count // BLOCK_FRAMES)
+    spare = blocks * BLOCK_FRAMES - count
+    if spare:
+        picture = torch.cat([picture, blank.picture.expand(-1, spare, -1, -1)], dim=1)
+    shown = np.arange(blocks * BLOCK_FRAMES) < count
+    starts = range(0, count, BLOCK_FRAMES)
+    # Within a block the first picture has none before it to be compared with.
+    motion = [float(change[k + 1 : k + BLOCK_FRAMES].mean()) if k + 1 < count else 0.0 for k in starts]
+    return Shot(
+        seen=Look(0.0, picture, grid, shown),
+        count=count,
+        motion=np.array(motion, np.float32),
+        detail=np.array([float(detail[k : k + BLOCK_FRAMES].mean()) for k in starts], np.float32),
+    )
+
+
+def hear(samples: NDArray[np.float32], start_s: float, shot: Shot) -> list[Block]:
+    """The sound of a window as the blocks a check would make of it, without their pictures.
+
+    Time 0 of the window meets `samples` at `start_s`, to the nearest sample; it may be negative. There is sound for the
+    window's own time, as far as `samples` has it.
+    """
+    context = context_samples()
+    length = shot.count * _SAMPLES_A_FRAME
+    first = round(start_s * SAMPLE_RATE)
+    low, high = max(first, 0), min(first + length, len(samples))
+    total = shot.blocks * BLOCK_SAMPLES
+    padded = np.zeros(total + 2 * context, np.float32)
+    there = np.zeros(total, np.bool_)
+    if low < high:
+        padded[context + low - first : context + high - first] = samples[low:high]
+        there[low - first : high - first] = True
+    mel = log_mel(padded)
+    heard = there.reshape(-1, SAMPLE_RATE // MEL_RATE).mean(axis=1) > 0.5
+    power = (padded[context : context + total] ** 2).reshape(shot.blocks, -1).mean(axis=1, dtype=np.float64)
+    return [
+        Block(
+            index=k,
+            start_s=k * BLOCK_S,
+            pictures=_NO_PICTURES,
+            picture_mask=shot.seen.shown[k * BLOCK_FRAMES : (k + 1) * BLOCK_FRAMES],
+            mel=mel[k * BLOCK_MELS : (k + 1) * BLOCK_MELS],
+            mel_mask=heard[k * BLOCK_MELS : (k + 1) * BLOCK_MELS],
+            level_db=10.0 * math.log10(power[k]) if power[k] > 0 else -math.inf,
+        )
+        for k in range(shot.blocks)
+    ]
+
+
+def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]:
+    """What `scan.scan` yields for a file of these pictures and this sound."""
+    best_level: int | None = None
+    for number, (before, inside, after) in enumerate(_segments(iter(sound), None)):
+        first, last = inside[0].index, inside[-1].index + 1
+        seen = replace(
+            shot.seen,
+            start_s=inside[0].start_s,
+            picture=shot.seen.picture[:, first * BLOCK_FRAMES : last * BLOCK_FRAMES],
+            shown=shot.seen.shown[first * BLOCK_FRAMES : last * BLOCK_FRAMES],
+        )
+        learn = best_level is None or number % LEARN_LEVEL_EVERY == 0
+        if not learn and best_level is not None:
+            seen = at_level(seen, best_level)
+        curve = score(seen, before, inside, after, model, shot.motion[first:last], shot.detail[first:last])
+        if learn:
+            best_level = _favourite(curve)
+        yield curve
+
+
+def at_level(seen: Look, level: int) -> Look:
+    """Only the places of one level of the pyramid."""
+    keep = [k for k, place in enumerate(seen.grid) if place[0] == level]
+    return replace(seen, picture=seen.picture[:, :, keep], grid=tuple(seen.grid[k] for k in keep))
+
+
+def score(
+    seen: Look,
+    before: list[Block],
+    inside: list[Block],
+    after: list[Block],
+    model: Loaded,
+    motion: NDArray[np.float32],
+    detail: NDArray[np.float32],
+) -> Curve:
+    """`scan.score_segment` for pictures that were looked at before."""
+    mel, heard = _sound_with_margin(before, inside, after)
+    scored, grid, present = compare(seen, mel, heard, model)
+    values = _logit(scored.logits[0])
+    values[present.mean(axis=1) < 0.5 * max(float(present.mean(axis=1).max()), 1e-6)] = -np.inf
+    attention = scored.attention[0].float()
+    return Curve(
+        start_s=inside[0].start_s,
+        end_s=inside[-1].start_s + BLOCK_S,
+        shifts=SHIFTS,
+        score=values,
+        block_start_s=np.array([item.start_s for item in inside]),
+        block_score=_logit(scored.block_logits[0]).T,
+        attention=attention.sum(dim=(2, 3)).T.cpu().numpy(),
+        places=attention.sum(dim=2).transpose(0, 1).cpu().numpy(),
+        grid=grid,
+        motion=motion,
+        detail=detail,
+        level_db=np.array([item.level_db for item in inside], np.float32),
+    )
+
+
+@torch.inference_mode()
+def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
+    """Logit "in sync" minus "not" of a window as it is: `scan.compare` at shift 0 alone, all of it one segment."""
+    mel, heard = _sound_with_margin([], sound, [])
+    present = shot.seen.shown & heard[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
+    picture = shot.seen.picture
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+        features = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
+        if model.net.config.attention == "spatio-temporal":
+            picture = picture[:, :, best_places(picture, features, KEEP_PLACES)[0]]
+        mask = torch.from_numpy(present)[None, None].to(model.device)
+        scored = model.net.head(picture, features, torch.zeros(1, dtype=torch.long), margin=MAX_SHIFT, present=mask)
+    return float(_logit(scored.logits[0])[0])

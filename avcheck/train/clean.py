@@ -1,0 +1,67 @@
+"""Clips have offsets of their own ("in sync as recorded" is not quite true): estimate them with a model that never saw the clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from avcheck.model import SyncNet
+from avcheck.train.corpus import CachedClip
+from avcheck.train.losses import ShiftScore
+from avcheck.train.measure import SEARCH, curve
+from avcheck.train.sampling import Recipe
+
+WINDOW_FRAMES = 75
+MAX_WINDOWS = 8
+MAX_OFFSET_FRAMES = 6.0  # beyond this a clip is taken for a voice-over or a mismatch, and dropped
+_MIN_PEAK = 1.2  # peak of the mean curve above its median, in logits of the shift score
+
+
+def estimate_offset(net: SyncNet, score: ShiftScore, cached: CachedClip, recipe: Recipe) -> tuple[float, bool] | None:
+    """(offset in frames, positive = sound late; trusted) of a clip, or None where it has nothing to look at.
+
+    Trusted: the mean curve of windows of 3 s has a clear peak within `MAX_OFFSET_FRAMES`, and most windows peak near it.
+    """
+    starts = range(3, len(cached.frames) - WINDOW_FRAMES - 2, WINDOW_FRAMES) or range(0, 1)
+    chosen = np.linspace(0, len(starts) - 1, min(MAX_WINDOWS, len(starts))).round().astype(int)
+    curves = []
+    for index in chosen:
+        frames = min(WINDOW_FRAMES, len(cached.frames) - starts[index])
+        scores = curve(net, score, cached, starts[index], frames, recipe)
+        if scores is not None:
+            curves.append(np.where(np.isfinite(scores), scores, np.nan))
+    if not curves:
+        return None
+    mean = np.nanmean(curves, axis=0)
+    best = int(np.nanargmax(mean))
+    peaks = np.array([int(np.nanargmax(scores)) for scores in curves])
+    steady = float((np.abs(peaks - best) <= 2).mean())
+    frames_late = float(best - SEARCH)
+    if 0 < best < len(mean) - 1 and np.isfinite(mean[best - 1 : best + 2]).all():
+        left, mid, right = mean[best - 1 : best + 2]
+        frames_late += float(np.clip(0.5 * (left - right) / min(left - 2 * mid + right, -1e-6), -0.5, 0.5))
+    clear = float(mean[best] - np.nanmedian(mean)) > _MIN_PEAK
+    return frames_late, bool(clear and steady >= 0.6 and abs(frames_late) <= MAX_OFFSET_FRAMES)
+
+
+def clean(
+    net: SyncNet,
+    score: ShiftScore,
+    clips: Sequence[CachedClip],
+    recipe: Recipe,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> list[CachedClip]:
+    """The clips with their offsets estimated; those that match nowhere, or not steadily, come back untrusted."""
+    net.eval()
+    out = []
+    for number, cached in enumerate(clips):
+        with torch.inference_mode():
+            found = estimate_offset(net, score, cached, recipe)
+        frames, trusted = found if found is not None else (None, False)
+        out.append(replace(cached, clip=replace(cached.clip, offset_frames=frames, trusted=trusted)))
+        if on_clip is not None:
+            on_clip(number + 1, len(clips))
+    return out

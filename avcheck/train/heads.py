@@ -1,0 +1,197 @@
+"""The last stage: joint layers, attention and decision on top of frozen trunks, as the paper does (section 3.4.5).
+
+The trunks run once over every clip; the heads then learn on the features alone, which takes minutes. Each window is seen at its
+true shift, at near and far wrong ones (the paper's negatives), and with the sound of another clip.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcheck.blocks import BLOCK_FRAMES, log_mel
+from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, SyncNet, best_places
+from avcheck.scan import KEEP_PLACES, LEVELS, MAX_SHIFT, look
+from avcheck.train.corpus import CachedClip
+from avcheck.train.losses import shift_loss
+from avcheck.train.sampling import EDGE_FRAMES, read_sound
+from avcheck.weights import Loaded
+
+_PIECE_FRAMES = 10 * BLOCK_FRAMES
+_NEAR = (-5, -3, -2, -1, 1, 2, 3, 5)
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Trunk features of one piece of a clip, its own offset taken out: picture and sound match at shift 0.
+
+    best: float16 (T, K, D), the places `best_places` keeps; any: float16 (T, K, D), places taken at random;
+    sound: float16 (T + 2 MAX_SHIFT, D), from MAX_SHIFT pictures before the first; heard: bool, where that is real sound.
+    """
+
+    group: str
+    kind: str
+    best: Tensor
+    any: Tensor
+    sound: Tensor
+    heard: Tensor
+
+
+@torch.inference_mode()
+def extract(
+    model: Loaded,
+    clips: Sequence[CachedClip],
+    *,
+    seed: int,
+    max_pieces: int = 3,
+    levels: tuple[int, ...] = LEVELS,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> list[Feature]:
+    """Features of up to `max_pieces` pieces of 10 s of every clip (whole clips where shorter)."""
+    features = []
+    for number, cached in enumerate(clips):
+        rng = np.random.default_rng((seed, number))
+        last = len(cached.frames) - EDGE_FRAMES
+        starts = list(range(EDGE_FRAMES, max(last - _PIECE_FRAMES, EDGE_FRAMES) + 1, _PIECE_FRAMES))
+        for first in rng.permutation(starts)[:max_pieces].tolist():
+            times = min(_PIECE_FRAMES, last - first) // BLOCK_FRAMES * BLOCK_FRAMES
+            if times < 2 * BLOCK_FRAMES:
+                continue
+            pictures = np.ascontiguousarray(cached.frames[first : first + times])
+            seen = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, levels)
+            start = first + (cached.clip.offset_frames or 0.0) - MAX_SHIFT
+            samples, heard = read_sound(cached, start, times + 2 * MAX_SHIFT)
+            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+                sound = model.net.sound(torch.from_numpy(log_mel(samples))[None].to(model.device))
+            best = best_places(seen.picture, sound, KEEP_PLACES)[0]
+            anywhere = torch.from_numpy(rng.permutation(seen.picture.shape[2])[: len(best)])
+            features.append(
+                Feature(
+                    group=cached.clip.group,
+                    kind=cached.clip.kind,
+                    best=seen.picture[0][:, best].half().cpu(),
+                    any=seen.picture[0][:, anywhere].half().cpu(),
+                    sound=sound[0].half().cpu(),
+                    heard=torch.from_numpy(heard),
+                )
+            )
+        if on_clip is not None:
+            on_clip(number + 1, len(clips))
+    return features
+
+
+@dataclass(frozen=True)
+class _Batch:
+    picture: Tensor  # (B, T, K, D)
+    sound: Tensor  # (B, T + 2 MAX_SHIFT, D), at its own time
+    present: Tensor  # bool (B, T + 2 MAX_SHIFT)
+    foreign: Tensor  # another clip's sound
+    weight: Tensor  # (B,)
+
+
+def _draw(features: Sequence[Feature], kind: AttentionKind, batch: int, rng: np.random.Generator) -> _Batch:
+    blocks = int(rng.integers(2, 7))
+    times = blocks * BLOCK_FRAMES
+    long_enough = [item for item in features if len(item.best) >= times]
+    chance = np.array([1.0 if item.kind == "speech" else 0.6 for item in long_enough])
+    chosen = rng.choice(len(long_enough), 2 * batch, p=chance / chance.sum())
+    rows: dict[str, list[Tensor]] = {"picture": [], "sound": [], "present": []}
+    places = min(len(long_enough[i].best[0]) for i in chosen)
+    for i in chosen:
+        item = long_enough[i]
+        at = int(rng.integers(0, len(item.best) - times + 1))
+        source = item.best if kind == "spatio-temporal" else item.any
+        rows["picture"].append(source[at : at + times, :places].float())
+        rows["sound"].append(item.sound[at : at + times + 2 * MAX_SHIFT].float())
+        heard = item.heard[at : at + times + 2 * MAX_SHIFT].clone()
+        if rng.random() < 0.5:  # as in a short file: no sound beyond the pictures' own time, give or take its offset
+            early = int(rng.integers(-20, 21))
+            heard[: max(0, MAX_SHIFT + early)] = False
+            heard[MAX_SHIFT + times + early :] = False
+        rows["present"].append(heard)
+    picture, sound, present = (torch.stack(rows[name]) for name in ("picture", "sound", "present"))
+    strangers = [j for j in range(batch, 2 * batch)]
+    return _Batch(picture[:batch], sound[:batch], present[:batch], sound[strangers], torch.ones(batch))
+
+
+def learn_head(
+    net: SyncNet,
+    kind: AttentionKind,
+    features: Sequence[Feature],
+    *,
+    steps: int,
+    batch: int = 8,
+    shifts_a_step: int = 14,
+    rate: float = 1e-3,
+    seed: int,
+    device: torch.device,
+    on_step: Callable[[int, int, float], None] | None = None,
+    log: Callable[[dict[str, Any]], None] | None = None,
+) -> JointHead:
+    """Train one head; the loss is cross-entropy over shifts plus the paper's binary cross-entropy on in sync / not."""
+    torch.manual_seed(seed)
+    head = JointHead(replace(net.config, attention=kind)).to(device).train()
+    optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    )
+    rng = np.random.default_rng((seed, ATTENTION_KINDS.index(kind)))
+    sums = np.zeros(4)
+    began = time.monotonic()
+    for step in range(steps):
+        drawn = _draw(features, kind, batch, rng)
+        far = rng.choice([s for s in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(s) > 5], shifts_a_step - len(_NEAR) - 1, replace=False)
+        shifts = np.concatenate([[0], _NEAR, far])
+        times = drawn.picture.shape[1]
+        present = torch.stack([drawn.present[:, MAX_SHIFT + s : MAX_SHIFT + s + times] for s in shifts], dim=1)
+        picture = drawn.picture.to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            scored = head(
+                picture, drawn.sound.to(device), torch.from_numpy(shifts), margin=MAX_SHIFT, present=present.to(device)
+            )
+            strange = head(picture, drawn.foreign.to(device), torch.from_numpy(shifts[:2]), margin=MAX_SHIFT)
+        logit = (scored.logits[..., 1] - scored.logits[..., 0]).float()
+        foreign = (strange.logits[..., 1] - strange.logits[..., 0]).float()
+        covered = present.float().mean(-1).to(device)
+        valid = covered >= 0.5
+        near = torch.from_numpy(np.exp(-0.5 * (shifts / 0.7) ** 2)).float().to(device)
+        target = (near / near.sum()).expand_as(logit)
+        choose = shift_loss(logit, target, valid, weight=valid[:, 0].float())
+        away = torch.from_numpy(np.abs(shifts) >= 3).to(device)
+        wrong = F.softplus(logit)[valid & away].mean()
+        right = F.softplus(-logit[:, 0][valid[:, 0]]).mean()
+        loss = choose + 0.5 * (right + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 2.0)
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            binary = 0.5 * ((logit[:, 0] > 0).float().mean() + (logit[valid & away] < 0).float().mean())
+            first = (logit.masked_fill(~valid, -1e4).argmax(1).cpu() <= 8) & valid[:, 0].cpu()
+            hit = torch.from_numpy(np.abs(shifts))[logit.masked_fill(~valid, -1e4).argmax(1).cpu()] <= 1
+            sums += [loss.item(), float(binary), float(hit.float().mean()), float(first.float().mean())]
+        if on_step is not None:
+            on_step(step + 1, steps, loss.item())
+        if log is not None and (step + 1) % 50 == 0:
+            mean = sums / 50
+            log(
+                {
+                    "stage": f"head-{kind}",
+                    "step": step + 1,
+                    "loss": mean[0],
+                    "binary": mean[1],
+                    "within1": mean[2],
+                    "steps_per_s": (step + 1) / (time.monotonic() - began),
+                }
+            )
+            sums[:] = 0
+    return head.eval()

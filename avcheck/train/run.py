@@ -1,0 +1,316 @@
+"""`avcheck train`: from a corpus to a weights file, stage after stage; every stage resumes where it was killed.
+
+    cache     decode once; find faces (a training aid, stages crops and cross-fit only)
+    crossfit  where the corpus tells no offsets: two models, each on one half of the groups, each estimating the other half
+    crops     mouths, easy and dense: the trunks learn what a moment is
+    rest      clips without a trusted offset are estimated by the crops model, which never saw them
+    frames    windows of whole pictures at many scales, generic sounds and generated scenes
+    heads     joint layers, attention and decision of each kind on frozen trunks
+    weights   calibration on the validation groups, then one safetensors file
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avcheck import __version__
+from avcheck.errors import UsageError
+from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig
+from avcheck.scan import LEVELS
+from avcheck.scenes import make_scene
+from avcheck.train.calibrate import calibrate
+from avcheck.train.clean import MAX_OFFSET_FRAMES, clean
+from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
+from avcheck.train.heads import extract, learn_head
+from avcheck.train.learn import Learner, Source, Stage, run_stage
+from avcheck.train.measure import accuracy
+from avcheck.train.sampling import Recipe
+from avcheck.weights import Loaded, choose_device, load, save
+
+CROP = Recipe("crop", (80, 80))
+FRAME = Recipe("frame", (112, 144), face_px=(26.0, 100.0))
+GENERIC = Recipe("frame", (112, 144), frames=60)
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What `avcheck train` is asked to do. Steps are optimiser steps of each stage; `start` is a weights file to go on from."""
+
+    data: tuple[Path, ...]
+    out: Path
+    device: str = "auto"
+    seed: int = 1
+    resume: bool = False
+    start: Path | None = None
+    crossfit_steps: int = 600
+    crop_steps: int = 2400
+    frame_steps: int = 1400
+    head_steps: int = 600
+
+
+def train(settings: TrainSettings) -> Path:
+    """Run every stage and return the weights file. Raises UsageError for an unusable corpus or a folder already in use."""
+    out = settings.out
+    if out.is_dir() and any(out.iterdir()) and not settings.resume:
+        raise UsageError(f"{out} is not empty; give a new --out, or --resume to go on with what is there")
+    out.mkdir(parents=True, exist_ok=True)
+    keep_memory()
+    device = choose_device(settings.device)
+    with progress() as tell:
+        clips = _cached(settings, tell)
+        training = [item for item in clips if item.clip.split == "train"]
+        held_out = [item for item in clips if item.clip.split == "val"]
+        speech = [item for item in training if item.clip.kind == "speech"]
+        known = [item for item in speech if _usable(item)]
+        if len(known) < len(speech) / 4:
+            known = [item for item in _crossfit(settings, speech, device, tell) if _usable(item)]
+        learner = Learner.fresh(ModelConfig(), settings.seed)
+        if settings.start is not None:
+            start = load(settings.start, device="cpu").net
+            learner.net.load_state_dict(start.state_dict(), strict=False)
+            learner.mean_net.load_state_dict(start.state_dict(), strict=False)
+
+        def stage(stage: Stage, view: Recipe) -> None:
+            trusted = [item for item in held_out if item.clip.trusted]
+            run_stage(
+                learner,
+                stage,
+                folder=out,
+                device=device,
+                seed=settings.seed,
+                voices=speech,
+                validate=(lambda net, score: accuracy(net, score, trusted, view)) if trusted else None,
+                validate_every_s=600.0,
+                on_step=tell(stage.name),
+            )
+
+        faces = [item for item in known if len(item.faces) > 3]
+        if faces and settings.crop_steps:
+            stage(Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)), CROP)
+        rest = _rest(settings, learner, speech, known, tell)
+        sources = [Source([*known, *rest], 0.7, FRAME)]
+        generic = [item for item in training if item.clip.kind == "generic"]
+        if generic:
+            sources.append(Source(generic, 0.2, GENERIC))
+        sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.1, FRAME))
+        stage(
+            Stage("frames", sources, settings.frame_steps, rate=8e-4, harden=(0.3, 0.7)),
+            Recipe("frame", (LEVELS[-1], LEVELS[-1])),
+        )
+        used = [*known, *rest, *generic]
+        heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, tell)
+        return _write(settings, learner, heads, used, training, held_out, device, tell)
+
+
+def _cached(settings: TrainSettings, tell: Callable[[str], Callable[..., None]]) -> list[CachedClip]:
+    clips = [clip for folder in settings.data for clip in find_clips(folder)]
+    step = tell("cache")
+    cached = []
+    for number, clip in enumerate(clips):
+        item = cache_clip(clip, settings.out / "cache")
+        if item is not None:
+            cached.append(item)
+        step(number + 1, len(clips))
+    if not any(item.clip.split == "train" for item in cached):
+        raise UsageError("no clip of the training groups decodes; avcheck train needs video with sound")
+    return cached
+
+
+def _usable(cached: CachedClip) -> bool:
+    return cached.clip.trusted and abs(cached.clip.offset_frames or 0.0) <= MAX_OFFSET_FRAMES
+
+
+def _crossfit(
+    settings: TrainSettings, speech: Sequence[CachedClip], device: torch.device, tell: Callable[[str], Callable[..., None]]
+) -> list[CachedClip]:
+    """Two models, each trained on one half of the groups as recorded, each estimating the half it never saw."""
+    groups = sorted({item.clip.group for item in speech})
+    if len(groups) < 2:
+        return [replace(item, clip=replace(item.clip, offset_frames=0.0, trusted=True)) for item in speech]
+    halves = [[item for item in speech if groups.index(item.clip.group) % 2 == half] for half in (0, 1)]
+    out: list[CachedClip] = []
+    for half in (0, 1):
+        name = f"crossfit-{half}"
+        faces = [item for item in halves[half] if len(item.faces) > 3]
+        recipe = CROP if faces else FRAME
+        learner = Learner.fresh(ModelConfig(), settings.seed + half)
+        run_stage(
+            learner,
+            Stage(name, [Source(faces or halves[half], 1.0, recipe)], settings.crossfit_steps, harden=(0.2, 0.2)),
+            folder=settings.out,
+            device=device,
+            seed=settings.seed + half,
+            voices=halves[half],
+            on_step=tell(name),
+        )
+        out += clean(learner.mean_net, learner.mean_score, halves[1 - half], recipe, tell(f"{name}: estimating"))
+    return out
+
+
+def _rest(
+    settings: TrainSettings,
+    learner: Learner,
+    speech: Sequence[CachedClip],
+    known: Sequence[CachedClip],
+    tell: Callable[[str], Callable[..., None]],
+) -> list[CachedClip]:
+    """Speech clips without a trusted offset, with the crops model's estimate; only those it is sure of."""
+    store = settings.out / "rest.json"
+    familiar = {item.clip.id for item in known}
+    others = [item for item in speech if item.clip.id not in familiar]
+    if store.is_file():
+        estimates = json.loads(store.read_text())
+        others = [
+            replace(item, clip=replace(item.clip, offset_frames=estimates[item.clip.id][0], trusted=estimates[item.clip.id][1]))
+            for item in others
+            if item.clip.id in estimates
+        ]
+    else:
+        faced = [item for item in others if len(item.faces)]
+        faceless = [item for item in others if not len(item.faces)]
+        view = Recipe("frame", (LEVELS[0], LEVELS[0]))
+        others = clean(learner.mean_net, learner.mean_score, faced, CROP, tell("estimating offsets"))
+        others += clean(learner.mean_net, learner.mean_score, faceless, view, tell("estimating offsets"))
+        store.write_text(json.dumps({item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in others}))
+    return [item for item in others if _usable(item)]
+
+
+def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[CachedClip]:
+    """Generated scenes as clips, two talking ones to each with impacts; their offset is exactly 0."""
+    clips = []
+    for number in range(count):
+        kind = "impacts" if number % 3 == 2 else "talking"
+        size = (CACHE_SIDE, CACHE_SIDE * (4 if number % 2 else 5) // 4)
+        scene = make_scene(kind, seed=100_000 * seed + number, seconds=8.0, size=size)  # type: ignore[arg-type]
+        faces = np.zeros((0, 4), np.float32)
+        if scene.faces is not None:
+            every = np.arange(0, len(scene.frames), FACE_EVERY)
+            faces = np.column_stack([every / scene.frame_rate, scene.faces[every]]).astype(np.float32)
+        clip = Clip(id=f"scene-{number}", path=Path("scene"), group=f"scene-{number}", kind="scene", split="train")
+        clip = replace(clip, offset_frames=0.0, trusted=True)
+        clips.append(CachedClip(clip, scene.frames, (scene.samples * 32767).astype(np.int16), faces))
+        on_scene(number + 1, count)
+    return clips
+
+
+def _heads(
+    settings: TrainSettings,
+    learner: Learner,
+    clips: Sequence[CachedClip],
+    device: torch.device,
+    tell: Callable[[str], Callable[..., None]],
+) -> dict[AttentionKind, JointHead]:
+    store = settings.out / "heads.pt"
+    net = learner.mean_net.to(device).eval()
+    if store.is_file():
+        saved = torch.load(store, map_location=device, weights_only=True)
+        heads = {kind: JointHead(replace(net.config, attention=kind)).to(device).eval() for kind in ATTENTION_KINDS}
+        for kind, head in heads.items():
+            head.load_state_dict(saved[kind])
+        return heads
+    model = Loaded(net, "", device, device.type in ("cpu", "cuda"), {}, {})
+    features = extract(model, clips, seed=settings.seed, on_clip=tell("features"))
+    log = settings.out / "log.jsonl"
+
+    def note(entry: dict[str, Any]) -> None:
+        with log.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in entry.items()}) + "\n")
+
+    heads = {}
+    for kind in ATTENTION_KINDS:
+        heads[kind] = learn_head(
+            net,
+            kind,
+            features,
+            steps=settings.head_steps,
+            seed=settings.seed,
+            device=device,
+            on_step=tell(f"head: {kind}"),
+            log=note,
+        )
+    torch.save({kind: head.state_dict() for kind, head in heads.items()}, store)
+    return heads
+
+
+def _write(
+    settings: TrainSettings,
+    learner: Learner,
+    heads: dict[AttentionKind, JointHead],
+    used: Sequence[CachedClip],
+    training: Sequence[CachedClip],
+    held_out: Sequence[CachedClip],
+    device: torch.device,
+    tell: Callable[[str], Callable[..., None]],
+) -> Path:
+    path = settings.out / "sync.safetensors"
+    net = learner.mean_net
+    net.head = heads[net.config.attention]
+    model = Loaded(net.to(device).eval(), "", device, device.type in ("cpu", "cuda"), {}, {})
+    calibration = calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else {}
+    facts = {
+        "avcheck": __version__,
+        "seed": settings.seed,
+        "crop_steps": settings.crop_steps,
+        "frame_steps": settings.frame_steps,
+        "head_steps": settings.head_steps,
+        "clips_used": len(used),
+        "minutes_used": round(sum(item.seconds for item in used) / 60, 1),
+        "groups_used": len({item.clip.group for item in used}),
+        "clips_shifted": sum(1 for item in used if abs(item.clip.offset_frames or 0.0) > 0.5),
+        "clips_dropped": len(training) - len(used),
+        "validation_groups": len({item.clip.group for item in held_out}),
+    }
+    digest = save(path, net, heads, calibration=calibration, training=facts)
+    print(json.dumps({"weights": str(path), "sha256": digest, **facts, "calibration": calibration}, indent=1), file=sys.stderr)
+    return path
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory: big tensors come and go every step, and half the time went into page faults."""
+    if sys.platform == "linux" and "MALLOC_TOP_PAD_" not in os.environ:
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+            for option, value in ((-1, 2**31 - 1), (-2, 256 * 2**20), (-4, 0)):  # trim threshold, top pad, no mmap
+                libc.mallopt(option, value)
+        except (OSError, AttributeError):
+            pass  # another C library: slower, nothing worse
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], Callable[..., None]]]:
+    """A rich progress line a stage on stderr; `tell(name)` gives the stage's callback (done, total, loss)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+
+        def tell(name: str) -> Callable[..., None]:
+            task = bar.add_task(name, total=None, loss="")
+
+            def step(done: int, total: int, loss: float | None = None) -> None:
+                bar.update(task, completed=done, total=total, loss="" if loss is None else f"loss {loss:.3f}")
+
+            return step
+
+        yield tell
+
+

@@ -1,0 +1,556 @@
+"""The measurements, against networks whose answers are known: one that matches brightness with loudness, and a constant one."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_clip
+from torch import Tensor, nn
+
+from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, SAMPLE_RATE, blocks
+from avcheck.eval import measures, run
+from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
+from avcheck.media import Picture, Sound
+from avcheck.model import ATTENTION_KINDS, BLOCK_TIMES, JointHead, ModelConfig, Scored, SyncNet
+from avcheck.scan import look, scan
+from avcheck.train.corpus import Clip
+from avcheck.verdict import Calibration
+from avcheck.weights import Loaded, save
+
+Array = np.ndarray[Any, Any]
+SIDE = 48
+SMALL = ModelConfig(
+    visual_channels=(4, 4, 8, 8), sound_channels=(4, 4, 8, 8), width=16, embedding=8, joint_channels=8, contrast_px=9
+)
+SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
+QUIET, LOUD = -6.0, -1.5  # natural log of the amplitude that goes with black and with white
+
+
+# ------------------------------------------------------------------------------------------------------------- stand-ins
+
+
+class Matcher(nn.Module):
+    """In sync where brightness goes with loudness: what `SyncNet` offers, with an answer that is known. gain 0: constant."""
+
+    def __init__(self, attention: str, gain: float) -> None:
+        super().__init__()
+        self.config = replace(SMALL, attention=attention)  # type: ignore[arg-type]
+        self.gain = gain
+
+    def visual(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        bright = pictures.float().mean(dim=(2, 3)) / 255.0
+        return bright[:, :, None, None].expand(-1, -1, 2, 1), (1, 2)
+
+    def sound(self, mel: Tensor) -> Tensor:
+        level = mel.unflatten(1, (-1, 4))[:, :, 1:3].mean(dim=(2, 3))
+        return ((level - LEVEL_QUIET) / (LEVEL_LOUD - LEVEL_QUIET)).unsqueeze(-1)
+
+    def head(self, picture: Tensor, sound: Tensor, shifts: Tensor, *, margin: int, present: Tensor) -> Scored:
+        times, places = picture.shape[1:3]
+        here = picture.mean(dim=2)[..., 0]
+        logit = []
+        for k, shift in enumerate(shifts.tolist()):
+            apart = (here - sound[:, margin + shift : margin + shift + times, 0]).abs()
+            logit.append((apart * present[:, k]).sum(1) / present[:, k].sum(1).clamp_min(1))
+        score = self.gain * (0.12 - torch.stack(logit, dim=1))
+        both = torch.stack([torch.zeros_like(score), score], dim=-1)
+        cells = (times // BLOCK_FRAMES) * BLOCK_TIMES * places
+        attention = torch.full((1, len(shifts), times // BLOCK_FRAMES, BLOCK_TIMES, places), 1.0 / cells)
+        return Scored(both, attention, both[:, :, None].expand(-1, -1, times // BLOCK_FRAMES, -1))
+
+
+def loudness(code: Array, rng: np.random.Generator) -> Array:
+    """Noise whose level in each frame follows `code` (n,), 0..1."""
+    level = np.exp(QUIET + (LOUD - QUIET) * code)
+    return (np.repeat(level, SAMPLES_A_FRAME) * rng.uniform(-1, 1, len(code) * SAMPLES_A_FRAME)).astype(np.float32)
+
+
+def _levels() -> tuple[float, float]:
+    from avcheck.blocks import context_samples, log_mel
+
+    rng = np.random.default_rng(0)
+    pad = np.zeros(context_samples(), np.float32)
+    quiet, loud = (log_mel(np.concatenate([pad, loudness(np.full(50, x), rng), pad]))[4:-4].mean() for x in (0.0, 1.0))
+    return float(quiet), float(loud)
+
+
+LEVEL_QUIET, LEVEL_LOUD = _levels()
+
+
+def material(seconds: float, *, own_frames: int = 0, seed: int = 1) -> tuple[Array, Array]:
+    """Pictures of random brightness and sound of the same loudness, late by `own_frames`."""
+    rng = np.random.default_rng(seed)
+    count = round(seconds * FRAME_RATE)
+    code = rng.uniform(0, 1, count + 200)
+    texture = rng.uniform(-0.1, 0.1, (SIDE, SIDE))
+    bright = np.clip(0.15 + 0.7 * code[100 : 100 + count, None, None] + texture, 0, 1)
+    heard = 0.15 + 0.7 * code[100 - own_frames : 100 - own_frames + count]
+    return (bright * 255).round().astype(np.uint8), loudness(heard, rng)
+
+
+def loaded(attention: str = "spatio-temporal", gain: float = 150.0) -> Loaded:
+    net: Any = Matcher(attention, gain)
+    return Loaded(net, "0" * 64, torch.device("cpu"), False, {}, {})
+
+
+def bench(gain: float = 150.0) -> run.Bench:
+    heads = {kind: loaded(kind, gain) for kind in ATTENTION_KINDS}
+    return run.Bench(heads["spatio-temporal"], heads, Calibration(guard_ms=10.0), levels=(SIDE,))
+
+
+def clip(name: str, *, group: str = "a", kind: str = "speech", own: float | None = None, trusted: bool = False) -> Clip:
+    return Clip(id=name, path=Path(name), group=group, kind=kind, split="val", offset_frames=own, trusted=trusted)
+
+
+class OtherSound:
+    def sound(self, _: Clip, count: int) -> Array:
+        return material(count / SAMPLE_RATE + 1, seed=99)[1][:count]
+
+
+@pytest.fixture(scope="module")
+def oracle_rows() -> list[run.Row]:
+    """Rows of three speech clips (two with an own offset that is known) and one generic clip, under the matching network."""
+    return rows_under(bench())
+
+
+@pytest.fixture(scope="module")
+def constant_rows() -> list[run.Row]:
+    return rows_under(bench(gain=0.0))
+
+
+def rows_under(under: run.Bench) -> list[run.Row]:
+    plan = [
+        (clip("one", group="a", own=2.0, trusted=True), 21.0, 2),
+        (clip("two", group="b", own=-1.0, trusted=True), 12.0, -1),
+        (clip("three", group="c", own=8.0), 11.0, 8),
+        (clip("four", group="d", kind="generic"), 10.5, 0),
+        (clip("five", group="e", kind="generic"), 5.0, 0),
+    ]
+    rows = []
+    for number, (item, seconds, own) in enumerate(plan):
+        frames, samples = material(seconds, own_frames=own, seed=number)
+        footage = observe(item, frames, samples, under.model, under.levels)
+        rows += list(run.measure(footage, under, OtherSound()))  # type: ignore[arg-type]
+    return rows
+
+
+def of(rows: list[run.Row], measure: str, **equal: object) -> list[run.Row]:
+    return [row for row in rows if row["measure"] == measure and all(row[key] == value for key, value in equal.items())]
+
+
+# -------------------------------------------------------------------------------------------------------------- windows
+
+
+def test_a_whole_clip_gives_the_blocks_of_a_check() -> None:
+    frames, samples = material(5.4)
+    footage = observe(clip("x"), frames, samples, loaded(), (SIDE,))
+    shot = footage.shot(0, len(frames))
+    heard = hear(samples, 0.0, shot)
+    pictures = [Picture(k / FRAME_RATE, frame) for k, frame in enumerate(frames)]
+    true = list(blocks(pictures, [Sound(0.0, samples)]))
+    assert len(true) == len(heard) == 6
+    for mine, block in zip(heard, true, strict=True):
+        assert np.array_equal(mine.mel_mask, block.mel_mask)
+        assert np.array_equal(mine.picture_mask, block.picture_mask)
+        assert np.allclose(mine.mel, block.mel, atol=1e-4)
+        assert mine.level_db == pytest.approx(block.level_db, abs=1e-3)
+
+
+@pytest.mark.parametrize("seconds", [5.4, 16.0, 26.2])
+def test_a_whole_clip_gives_the_curves_of_a_check(seconds: float) -> None:
+    frames, samples = material(seconds, own_frames=3)
+    model = loaded()
+    footage = observe(clip("x"), frames, samples, model, (24, SIDE))
+    shot = footage.shot(0, len(frames))
+    pictures = [Picture(k / FRAME_RATE, frame) for k, frame in enumerate(frames)]
+    true = list(scan(blocks(pictures, [Sound(0.0, samples)]), model, levels=(24, SIDE)))
+    mine = list(curves(shot, hear(samples, 0.0, shot), model))
+    assert len(mine) == len(true)
+    for ours, theirs in zip(mine, true, strict=True):
+        for name in ("score", "block_start_s", "block_score", "attention", "places", "motion", "detail", "level_db"):
+            assert np.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-3), name
+        assert (ours.start_s, ours.end_s, ours.grid) == (theirs.start_s, theirs.end_s, theirs.grid)
+        assert ours.shifts[np.argmax(ours.score)] == 3
+
+
+def test_features_of_a_window_are_those_of_a_look_of_its_own_but_at_its_edges() -> None:
+    torch.manual_seed(1)
+    net = SyncNet(SMALL).eval().requires_grad_(False)
+    model = Loaded(net, "", torch.device("cpu"), False, {}, {})
+    frames, samples = material(11.0)  # over one chunk of the visual trunk
+    footage = observe(clip("x"), frames, samples, model, (32, SIDE))
+    shot = footage.shot(200, 105)
+    own = look(frames[200:305], np.ones(105, bool), 0.0, model, (32, SIDE)).picture
+    assert torch.allclose(shot.seen.picture[:, 4:101], own[:, 4:101], atol=1e-4)
+    assert not torch.allclose(shot.seen.picture[:, :2], own[:, :2], atol=1e-4)
+    assert shot.blocks == 5
+    assert shot.seen.picture.shape[1] == 125
+    assert shot.seen.shown.sum() == 105
+
+
+@pytest.mark.parametrize("late_s", [0.05, -0.05, 2.0, -3.1234])
+def test_sound_is_displaced_to_the_sample_and_only_that_of_the_window_is_heard(late_s: float) -> None:
+    frames, samples = material(12.0)
+    footage = observe(clip("x"), frames, samples, loaded(), (SIDE,))
+    shot = footage.shot(125, 105)
+    moved = hear(samples, 5.0 - late_s, shot)
+    first = 5 * SAMPLE_RATE - round(late_s * SAMPLE_RATE)
+    alone = np.zeros_like(samples)
+    alone[: 105 * SAMPLES_A_FRAME] = samples[first : first + 105 * SAMPLES_A_FRAME]
+    expected = hear(alone, 0.0, shot)
+    assert all(np.array_equal(a.mel, b.mel) for a, b in zip(moved, expected, strict=True))
+    assert [int(block.mel_mask.sum()) for block in moved] == [100, 100, 100, 100, 20]
+
+
+def test_sound_the_clip_does_not_have_is_missing_not_wrapped() -> None:
+    frames, samples = material(5.0)
+    footage = observe(clip("x"), frames, samples, loaded(), (SIDE,))
+    shot = footage.shot(0, 125)
+    late = hear(samples, -1.5, shot)
+    assert [int(block.mel_mask.sum()) for block in late] == [0, 50, 100, 100, 100]
+    assert late[0].level_db == -math.inf
+    early = hear(samples, 1.5, shot)
+    assert [int(block.mel_mask.sum()) for block in early] == [100, 100, 100, 50, 0]
+    nothing = hear(samples, 9.0, shot)
+    assert not any(block.mel_mask.any() for block in nothing)
+
+
+def test_late_means_that_the_sound_belongs_to_earlier_pictures() -> None:
+    frames, samples = material(12.0)
+    footage = observe(clip("x"), frames, samples, loaded(), (SIDE,))
+    shot = footage.shot(100, 150)
+    for late in (-7, 0, 12):
+        curve = next(curves(shot, hear(samples, (100 - late) / FRAME_RATE, shot), loaded()))
+        assert curve.shifts[np.argmax(curve.score)] == late
+        assert (as_they_are(shot, hear(samples, (100 - late) / FRAME_RATE, shot), loaded()) > 0) == (late == 0)
+
+
+def test_one_shift_alone_scores_as_among_all() -> None:
+    torch.manual_seed(1)
+    frames, samples = material(6.0)
+    for kind in ATTENTION_KINDS:
+        net = SyncNet(replace(SMALL, attention=kind)).eval().requires_grad_(False)
+        model = Loaded(net, "", torch.device("cpu"), False, {}, {})
+        footage = observe(clip("x"), frames, samples, model, (SIDE,))
+        shot = footage.shot(0, 105)
+        sound = hear(samples, 0.02, shot)
+        curve = next(curves(shot, sound, model))
+        assert as_they_are(shot, sound, model) == pytest.approx(float(curve.score[50]), abs=1e-4)
+
+
+def test_black_and_frozen_pictures_do_not_move() -> None:
+    frames, samples = material(6.0)
+    model = loaded()
+    footage = observe(clip("x"), frames, samples, model, (SIDE,))
+    black, frozen, grainy = footage.black(130), footage.frozen(130, model, (SIDE,)), footage.frozen(130, model, (SIDE,), 2.0)
+    for shot in (black, frozen, grainy):
+        assert shot.seen.picture.shape[1] == 150
+        assert shot.seen.shown.sum() == 130
+    assert black.detail.max() == 0
+    assert frozen.motion.max() == 0
+    assert frozen.detail.min() > 5
+    assert 1.5 < grainy.motion.min() <= grainy.motion.max() < 3.0
+
+
+def test_displacement_is_2_to_5_8_s_within_the_clip() -> None:
+    rng = np.random.default_rng(1)
+    drawn = [run.displacement(20.0, 4.2, 60.0, rng) or 0.0 for _ in range(400)]
+    assert all(2.0 <= abs(late) <= 5.8 for late in drawn)
+    assert 0.4 < np.mean([late > 0 for late in drawn]) < 0.6
+    assert max(drawn) > 5.5
+    assert min(drawn) < -5.5
+    # At the beginning of a clip sound can only be read later, so that it is early.
+    edge = [run.displacement(0.0, 4.2, 7.2, rng) or 0.0 for _ in range(50)]
+    assert all(-3.0 <= late <= -2.0 for late in edge)
+    assert run.displacement(0.0, 4.2, 6.1, rng) is None
+    assert run.displacement(1.9, 4.2, 8.0, rng) is None
+    ends = [run.displacement(4.2, 4.2, 8.4, rng) or 0.0 for _ in range(50)]
+    assert all(2.0 <= late <= 4.2 for late in ends)
+
+
+# --------------------------------------------------------------------------------------------------- known networks
+
+
+def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[run.Row]) -> None:
+    paper = of(oracle_rows, "paper")
+    assert len(paper) == 2 * 3 * (5 + 2 + 2 + 2)
+    assert {row["attention"] for row in paper} == set(ATTENTION_KINDS)
+    known = [row for row in paper if row["trusted"] or row["kind"] == "generic"]
+    assert all((row["logit"] > 0) == row["in_sync"] for row in known)
+    # The clip whose own offset is not trusted is not corrected, so it is rightly seen as out of sync.
+    assert all(row["logit"] < 0 for row in paper if row["clip"] == "three")
+    assert len(of(oracle_rows, "paper_left_out")) == 1  # the clip of 5 s
+    pairs = [row for row in of(oracle_rows, "pairwise") if row["clip"] != "three"]
+    assert {abs(row["late_ms"]) for row in pairs} == set(run.PAIR_MS)
+    assert all(row["logit_true"] > row["logit"] for row in pairs)
+    for row in of(oracle_rows, "offset"):
+        true = {"one": 2, "two": -1, "three": 8}.get(row["clip"], 0) + row["late_frames"]
+        assert row["estimate_frames"] == pytest.approx(true, abs=1.0)
+        assert row["confidence"] > 0.5
+
+
+def test_windows_do_not_overlap_and_are_counted(oracle_rows: list[run.Row]) -> None:
+    for seconds, expected in ((4.2, 5), (5.0, 4), (10.0, 2), (20.0, 1)):
+        starts = [row["start_s"] for row in of(oracle_rows, "offset", clip="one", seconds=seconds)]
+        assert len(starts) == expected
+        assert all(b - a == pytest.approx(seconds) for a, b in zip(starts, starts[1:], strict=False))
+        assert starts[0] == pytest.approx((21.0 - expected * seconds) / 2, abs=0.04)
+    assert all(abs(row["late_frames"]) <= 25 for row in of(oracle_rows, "offset"))
+
+
+def test_verdicts_of_a_network_that_knows(oracle_rows: list[run.Row]) -> None:
+    corrected = of(oracle_rows, "verdict", case="corrected")
+    assert {row["clip"] for row in corrected} == {"one", "two"}
+    assert all(row["verdict"] == "in_sync" for row in corrected)
+    recorded = {row["clip"]: row for row in of(oracle_rows, "verdict", case="as recorded")}
+    assert len(recorded) == 5
+    assert recorded["one"]["offset_ms"] == pytest.approx(-80, abs=8)
+    assert recorded["one"]["verdict"] == "out_of_sync"  # late by 80 ms, 60 are allowed
+    assert recorded["two"]["verdict"] == "in_sync"  # early by 40 ms, 40 are allowed, 10 the measuring error
+    assert recorded["three"]["verdict"] == "out_of_sync"
+    shifted = of(oracle_rows, "verdict", case="shifted")
+    assert len(shifted) == 3 * 8
+    for row in shifted:
+        if row["trusted"]:
+            assert row["verdict"] == "out_of_sync"
+            assert row["offset_ms"] == pytest.approx(-row["late_ms"], abs=25)  # late is negative
+    controls = of(oracle_rows, "control")
+    assert len(controls) == 3 * 6
+    assert not [row for row in controls if row["verdict"] == "in_sync"]
+    assert all(
+        row["verdict"] == "undecidable" for row in controls if row["case"] in ("black picture", "mute", "frozen picture")
+    )
+
+
+def test_a_constant_network_is_at_chance(constant_rows: list[run.Row]) -> None:
+    paper = of(constant_rows, "paper")
+    assert np.mean([(row["logit"] > 0) == row["in_sync"] for row in paper]) == 0.5
+    assert all(row["logit_true"] == row["logit"] for row in of(constant_rows, "pairwise"))
+    text = run.pairwise_table(of(constant_rows, "pairwise"))
+    assert "0.50 [0.50, 0.50]" in text
+    assert all(row["verdict"] == "undecidable" for row in of(constant_rows, "verdict"))
+    errors = run._errors(of(constant_rows, "offset"), corrected=False)
+    assert np.mean(np.array(errors) <= 1) < 0.25
+    agreement = run.agreement_table(of(constant_rows, "offset"))
+    assert "1.00 [" not in agreement
+
+
+def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
+    text = "\n".join(run.tables(oracle_rows))
+    for title in (
+        "Paper protocol",
+        "Pairwise",
+        "Offset",
+        "Agreement",
+        "Verdict on untouched",
+        "Verdict on shifted",
+        "Controls",
+    ):
+        assert f"### {title}" in text
+    assert "Reliability of the confidence: speech (trusted, corrected)" in text
+    paper = cells(run.paper_table(of(oracle_rows, "paper"), 1))
+    assert [row[:6] for row in paper[:3]] == [["speech", "trusted", kind, "7", "2", "2"] for kind in ATTENTION_KINDS]
+    assert all(row[6:] == ["1.00 [1.00, 1.00]"] * 2 for row in paper[:3])
+    assert paper[3][:6] == ["speech", "all", "uniform", "9", "3", "3"]
+    assert paper[3][6].startswith("0.89 ")  # two windows of 18 decisions are of the clip that is not corrected
+    offsets = {(row[0], row[1], row[2]): row for row in cells(run.offset_table(of(oracle_rows, "offset")))}
+    assert offsets["speech", "trusted, corrected", "10 s"][3:8] == ["3", "2", "2", "1.00 [1.00, 1.00]", "1.00 [1.00, 1.00]"]
+    assert offsets["speech", "any estimate, corrected", "10 s"][3:7] == ["4", "3", "3", "1.00 [1.00, 1.00]"]
+    assert offsets["speech", "all, own offset taken as 0", "10 s"][7].startswith("0.75 ")
+    assert offsets["generic", "all, own offset taken as 0", "10 s"][6] == "1.00 [one group]"
+    untouched = {(row[0], row[1]): row for row in cells(run.untouched_table(of(oracle_rows, "verdict")))}
+    assert untouched["speech", "as recorded, own offset trusted and inside the tolerance"][2:5] == [
+        "1",
+        "1",
+        "0.00 [one group]",
+    ]
+    assert untouched["speech", "as recorded, own offset trusted and outside"][4] == "1.00 [one group]"
+    assert untouched["speech", "as recorded, all"][4].startswith("0.67 ")
+    assert untouched["both", "as recorded, all"][4].startswith("0.40 ")
+    shifted = {(row[1], row[2]): row for row in cells(run.shifted_table(of(oracle_rows, "verdict")))}
+    assert shifted["trusted", "200 ms both"][3:7] == ["4", "2", "2", "1.00 [1.00, 1.00]"]
+    assert shifted["trusted", "200 ms early"][9] == "1.00 [1.00, 1.00]"
+
+
+def cells(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_agreement_takes_pairs_of_neighbours_and_undoes_each_move() -> None:
+    def piece(name: str, start_s: float, late: float, found: float) -> run.Row:
+        about = {"clip": name, "group": name, "kind": "speech", "seconds": 10.0, "start_s": start_s}
+        return {"measure": "offset", **about, "late_frames": late, "estimate_frames": found}
+
+    rows = [piece("a", 10, 5, 7.5), piece("a", 0, -20, -17), piece("a", 20, 0, 9), piece("b", 0, 3, 3), piece("b", 10, -3, 3)]
+    assert cells(run.agreement_table(rows)) == [["speech", "10 s", "2", "2", "2", "0.50 [0.00, 1.00]"]]
+
+
+# ------------------------------------------------------------------------------------------------------------ arithmetic
+
+
+def test_share_is_the_mean_and_its_interval_comes_from_groups() -> None:
+    rng = np.random.default_rng(1)
+    hits = [1.0] * 30 + [0.0] * 10
+    apart = measures.share(hits, [str(k) for k in range(40)])
+    assert apart.value == 0.75
+    assert apart.count == 40
+    # Forty independent draws at 0.75: the interval of a binomial.
+    assert apart.low == pytest.approx(0.61, abs=0.04)
+    assert apart.high == pytest.approx(0.88, abs=0.04)
+    # The same figures from four groups that agree within themselves say far less.
+    together = measures.share(hits, [str(k // 10) for k in range(40)])
+    assert together.value == 0.75
+    assert together.high - together.low > 1.5 * (apart.high - apart.low)
+    assert str(measures.share([1.0, 0.0], ["a", "a"])) == "0.50 [one group]"
+    assert str(measures.share([], [])) == "-"
+    # A group weighs by its size.
+    assert measures.share([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"]).value == 0.25
+    values = rng.normal(size=40)
+    middle = measures.bootstrap(lambda chosen: float(np.median(values[chosen])), [str(k // 2) for k in range(40)])
+    assert middle.value == pytest.approx(np.median(values))
+    assert middle.low < middle.value < middle.high
+
+
+def test_thresholds() -> None:
+    assert 1.0 < measures.best_threshold([0.0, 1.0, 2.0, 3.0], [False, False, True, True]) < 2.0
+    assert measures.best_threshold([1.0, 1.0, 1.0], [True, True, False]) < 1.0
+    # The threshold of the other group is applied: perfect within each group, wrong across them.
+    scores = [0.0, 1.0, 10.0, 11.0]
+    truth = [False, True, False, True]
+    assert measures.leave_one_group_out(scores, truth, ["a", "a", "b", "b"]) == [1.0, 0.0, 0.0, 1.0]
+    assert measures.leave_one_group_out(scores, truth, ["a"] * 4) == []
+    shifted = [5.0, 6.0, 5.1, 6.1]
+    assert measures.leave_one_group_out(shifted, truth, ["a", "a", "b", "b"]) == [1.0] * 4
+
+
+def test_calibration_error() -> None:
+    confidence = np.array([0.95] * 20 + [0.5] * 10)
+    right = np.array([1.0] * 19 + [0.0] + [1.0] * 5 + [0.0] * 5)
+    assert measures.calibration_error(confidence, right) == pytest.approx(0.0, abs=1e-9)
+    assert measures.calibration_error(confidence, np.zeros(30)) == pytest.approx((20 * 0.95 + 10 * 0.5) / 30)
+    assert measures.confidence_bin(np.array([0.0, 0.19, 0.2, 0.95, 1.0])).tolist() == [0, 0, 1, 6, 6]
+
+
+def test_a_table_is_aligned_markdown() -> None:
+    text = measures.table("T", ("a", "long"), [(1, "x"), ("yy", 2)], "note")
+    assert text == "### T\n\nnote\n\n| a  | long |\n|----|------|\n| 1  | x    |\n| yy | 2    |\n"
+    assert "(nothing to measure)" in measures.table("T", ("a",), [])
+
+
+# ------------------------------------------------------------------------------------------------------------ end to end
+
+
+def mini_corpus(folder: Path) -> Path:
+    lines = []
+    plan = (
+        ("s1", "speech", "g1", 11.0),
+        ("s2", "speech", "g2", 6.5),
+        ("o1", "generic", "g3", 4.5),
+        ("bad", "generic", "g4", 0.0),
+    )
+    for name, kind, group, seconds in plan:
+        path = folder / "val" / kind / f"{name}.mkv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if seconds:
+            make_clip(path, seconds=seconds, size=(64, 48), acodec="libopus", events_s=(1.0, 2.2, 3.1))
+        else:
+            path.write_text("not a film")
+        line = {"id": name, "split": "val", "kind": kind, "group": group, "file": str(path.relative_to(folder))}
+        lines.append(line | ({"true_offset": {"frames": 0.5, "trusted": True}} if name == "s1" else {}))
+    lines.append({"id": "t", "split": "train", "kind": "speech", "group": "g9", "file": "train/speech/t.mkv"})
+    (folder / "index.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    weights = tmp_path / "w.safetensors"
+    heads = {kind: JointHead(replace(SMALL, attention=kind)) for kind in ATTENTION_KINDS}
+    digest = save(weights, SyncNet(SMALL), heads, calibration={"decide": 0.5}, training={})
+    out = tmp_path / "raw.jsonl"
+    seen: list[tuple[int, int]] = []
+    texts = list(
+        run.evaluate(
+            mini_corpus(tmp_path / "corpus"),
+            model=weights,
+            device="cpu",
+            out=out,
+            speed=False,
+            on_clip=lambda done, total: seen.append((done, total)),
+        )
+    )
+    assert digest[:16] in texts[0]
+    assert "speech: 2 clips of 2 groups, 1 with a trusted offset; generic: 2 clips" in texts[0]
+    assert "bad" in texts[1]
+    assert seen == [(k, 4) for k in range(1, 5)]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {row["clip"] for row in rows} == {"s1", "s2", "o1"}
+    assert {row["measure"] for row in rows} == {"paper", "paper_left_out", "pairwise", "offset", "verdict", "control"}
+    assert all(math.isfinite(row["logit"]) for row in rows if "logit" in row)
+    assert {row["case"] for row in rows if row["measure"] == "control"} > {"black picture", "mute", "sound of another clip"}
+    text = "\n".join(texts)
+    assert text.count("| speech | trusted | spatio-temporal |") == 0 or "trusted" in text
+    assert "nan" not in text
+
+
+def test_weights_with_one_head_are_measured_with_that(tmp_path: Path) -> None:
+    config = replace(SMALL, attention="temporal")
+    weights = tmp_path / "w.safetensors"
+    save(weights, SyncNet(config), {"temporal": JointHead(config)}, calibration={}, training={})
+    under = run._bench(weights, "cpu")
+    assert list(under.heads) == ["temporal"]
+    assert under.heads["temporal"] is under.model
+
+
+def test_foreign_sound_is_of_other_groups_and_long_enough(tmp_path: Path) -> None:
+    corpus = mini_corpus(tmp_path)
+    clips = [
+        replace(clip(name, group=group), path=corpus / "val" / "speech" / f"{name}.mkv")
+        for name, group in (("s1", "g1"), ("s2", "g2"))
+    ]
+    foreign = run.Foreign(clips)
+    sound = foreign.sound(clips[0], 4 * SAMPLE_RATE)
+    assert sound is not None
+    assert len(sound) == 4 * SAMPLE_RATE
+    assert set(foreign._samples) == {"s2"}
+    assert foreign.sound(clips[0], 60 * SAMPLE_RATE) is None
+
+
+def test_speed_is_measured_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "w.safetensors"
+    save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
+    film = tmp_path / "film.mp4"
+    run.make_film(film, 3, size=(96, 160))
+    found = run._time_stages(film, weights, "cpu")
+    assert list(found["cpu_s"]) == ["decode", "trunk", "scan"]
+    assert (found["film_s"], found["scanned_s"]) == (3, 9)
+    text = run.speed_table(
+        {**found, "wall_s": {"decode": 1.0, "trunk": 2.0, "scan": 3.0}, "peak_mb": 500.0, "kept_mb_per_min": 1.0}
+    )
+    assert "10.0 times as fast as it plays" in text
+    assert "about 620 MB" in text
+    assert "together | " in text
+
+
+@pytest.mark.slow
+def test_the_first_clip_of_the_real_corpus_is_measured(tmp_path: Path) -> None:
+    from avcheck.train.corpus import decode, find_clips
+
+    corpus = Path(__file__).resolve().parents[2] / "shared" / "corpus"
+    if not (corpus / "index.jsonl").is_file():
+        pytest.skip("the corpus is not beside this checkout")
+    item = min(find_clips(corpus, split="val"), key=lambda each: each.path.stat().st_size)
+    torch.manual_seed(1)
+    model = Loaded(SyncNet(SMALL).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {})
+    frames, samples = decode(item.path, 176)
+    assert isinstance(observe(item, frames, samples, model), Footage)
+    rows = list(run.measure(observe(item, frames, samples, model), run.Bench(model, {}, Calibration()), run.Foreign([])))
+    assert of(rows, "verdict", case="as recorded")
