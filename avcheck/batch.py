@@ -14,6 +14,7 @@ from pathlib import Path
 from avcheck import __version__
 from avcheck.errors import AvcheckError, MediaError
 from avcheck.results import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.shipped import weights_sha256
 
 # What a directory is searched for; a file named by the caller is checked whatever its name.
 MEDIA_SUFFIXES = frozenset(
@@ -44,7 +45,9 @@ class Discovery:
     errors: list[Report] = field(default_factory=list)
 
 
-def discover(paths: Iterable[str | Path], tolerance: Tolerance = PRESETS[DEFAULT_PRESET]) -> Discovery:
+def discover(
+    paths: Iterable[str | Path], tolerance: Tolerance = PRESETS[DEFAULT_PRESET], model: Path | None = None
+) -> Discovery:
     """Turn files and directories into the files to check, each once, in a stable order.
 
     A named file is always taken. A directory is searched all the way down for `MEDIA_SUFFIXES`, names sorted; hidden
@@ -61,7 +64,7 @@ def discover(paths: Iterable[str | Path], tolerance: Tolerance = PRESETS[DEFAULT
             found.files.append(path)
 
     def refuse(path: str | Path, reason: str) -> None:
-        found.errors.append(error_report(path, reason, tolerance))
+        found.errors.append(error_report(path, reason, tolerance, model))
 
     for given in paths:
         path = Path(given)
@@ -127,9 +130,16 @@ def _is_text(path: Path) -> bool:
     return bool(head) and all(8 < byte < 0xF8 for byte in head)
 
 
-def error_report(path: str | Path, reason: str, tolerance: Tolerance) -> Report:
+def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Path | None = None) -> Report:
     """The report of a file that could not be judged, `reason` in one line."""
-    return Report(str(path), "error", reason=reason, tolerance=tolerance, avcheck_version=__version__)
+    return Report(
+        str(path),
+        "error",
+        reason=reason,
+        tolerance=tolerance,
+        model_sha256=weights_sha256(model),
+        avcheck_version=__version__,
+    )
 
 
 def check_many(
@@ -161,14 +171,14 @@ def check_many(
                 on_progress=on_progress,
             )
         except MediaError as error:
-            report = error_report(path, str(error), settings.tolerance)
+            report = error_report(path, str(error), settings.tolerance, settings.model)
         except AvcheckError:
             raise
         except MemoryError:
-            report = error_report(path, "out of memory", settings.tolerance)
+            report = error_report(path, "out of memory", settings.tolerance, settings.model)
         except Exception as error:
             if on_bug:
                 on_bug(path, error)
             reason = f"internal error: {type(error).__name__}: {error} (please report it; AVCHECK_DEBUG=1 shows where)"
-            report = error_report(path, reason, settings.tolerance)
+            report = error_report(path, reason, settings.tolerance, settings.model)
         yield report

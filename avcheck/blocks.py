@@ -77,7 +77,7 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     that len(samples) = 160 * columns + 352 and column j is centred on sample 176 + 160 * j + 80. Hann window of 32 ms.
     """
     columns = (len(samples) - 2 * _MARGIN) // _HOP
-    frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[:: _HOP][:columns]
+    frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[::_HOP][:columns]
     power = np.abs(np.fft.rfft(frames * _hann(), axis=1)) ** 2
     mel: NDArray[np.float32] = np.log(power.astype(np.float32) @ _mel_filters() + _LOG_FLOOR)
     return mel
@@ -167,7 +167,7 @@ def blocks(pictures: Iterable[Picture], sounds: Iterable[Sound]) -> Iterator[Blo
     shown: list[Picture | None] = []
     origin_s = 0.0
     index = 0
-    for slot, origin_s, picture in grid:  # noqa: B007 - the last origin is needed below
+    for slot, origin_s, picture in grid:
         while slot >= (index + 1) * BLOCK_FRAMES:
             if any(item is not None for item in shown):
                 yield _block(index, origin_s, shown, timeline)

@@ -158,7 +158,7 @@ def check(
             _require_file(option, path)
     tolerance = _tolerance(preset, early, late)
     settings = CheckSettings(tolerance=tolerance, device=device, model=model, audio_track=audio_track, audio=audio)
-    found = discover(paths, tolerance)
+    found = discover(paths, tolerance, model)
     total = len(found.files) + len(found.errors)
     if audio is not None and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
@@ -250,6 +250,10 @@ def train(
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    start: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from, not from scratch.")] = None,
+    scale: Annotated[
+        float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
+    ] = 1.0,
 ) -> None:
     """Train the network on video that is in sync, by shifting its sound. Needs `pip install 'avcheck[train]'`."""
     for path in data:
@@ -261,7 +265,11 @@ def train(
         if error.name != "cv2":
             raise
         raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
-    run_training(TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume))
+    if start is not None:
+        _require_file("--from", start)
+    settings = TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start)
+    path = run_training(settings.scaled(scale))
+    print(path)
 
 
 @app.command(name="eval", context_settings=_CONTEXT)

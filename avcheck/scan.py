@@ -1,6 +1,6 @@
 """One file: blocks -> trunks once -> the classifier at every candidate shift -> a score curve per segment.
 
-A segment is up to ten blocks (10 s) in a row. Memory holds one segment and the two seconds of sound on either side of it.
+A segment is ten blocks (10 s) in a row; the last of a run has up to four more or fewer. Memory holds one segment and the two seconds of sound on either side of it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,10 @@ def _favourite(curve: Curve) -> int:
 def _segments(
     source: Iterable[Block], on_block: Callable[[Block], None] | None
 ) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
-    """(the blocks just before, the segment's blocks, the blocks just after); a segment never spans a gap in time."""
+    """(the blocks just before, the segment's blocks, the blocks just after).
+
+    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is turned half-way).
+    """
     before: list[Block] = []
     waiting: list[Block] = []
     for block in source:
@@ -81,6 +84,9 @@ def _segments(
         if waiting and block.index != waiting[-1].index + 1:
             yield from _flush(before, waiting)
             before, waiting = [], []
+        elif waiting and block.pictures.shape != waiting[-1].pictures.shape:
+            yield before, waiting, [block]
+            before, waiting = waiting[-_MARGIN_BLOCKS:], []
         waiting.append(block)
         # A tail too short to judge alone is kept for the last segment, so wait for half a segment more than is used.
         while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
@@ -104,8 +110,9 @@ def score_segment(
     seen = look(pictures, shown, inside[0].start_s, model, levels)
     mel, heard = _sound_with_margin(before, inside, after)
     scored, grid, present = compare(seen, mel, heard, model)
-    score = _logit(scored.logits[0])
+    score, block_score = _logit(scored.logits[0]), _logit(scored.block_logits[0]).T
     score[present.mean(axis=1) < 0.5 * max(float(present.mean(axis=1).max()), 1e-6)] = -np.inf
+    block_score[present.reshape(len(SHIFTS), len(inside), BLOCK_FRAMES).mean(axis=2).T < 0.5] = -np.inf
     attention = scored.attention[0].float()  # (S, N, T', P)
     return Curve(
         start_s=inside[0].start_s,
@@ -113,7 +120,7 @@ def score_segment(
         shifts=SHIFTS,
         score=score,
         block_start_s=np.array([item.start_s for item in inside]),
-        block_score=_logit(scored.block_logits[0]).T,
+        block_score=block_score,
         attention=attention.sum(dim=(2, 3)).T.cpu().numpy(),
         places=attention.sum(dim=2).transpose(0, 1).cpu().numpy(),
         grid=grid,
@@ -195,8 +202,6 @@ def _motion(block: Block) -> float:
     if len(shown) < 2:
         return 0.0
     return float(np.abs(shown[1:].astype(np.int16) - shown[:-1]).mean())
-
-
 
 
 class Checker:

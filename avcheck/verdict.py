@@ -1,4 +1,4 @@
-"""Pure arithmetic, no torch: score curves -> offset, confidence, drift, and in sync / out of sync / undecidable with the reason.
+"""Pure arithmetic, no torch: score curves -> offset, confidence, drift; in sync, out of sync, or undecidable and why.
 
 The classifier's logits become a probability over shifts with one more choice, "no match at any shift", whose weight is
 calibrated with everything else: log p(s) is proportional to score(s) / temperature, log p(none) to `none`. Segments are
@@ -7,7 +7,7 @@ independent looks at one offset, so their probabilities multiply; a segment that
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ _SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is not told, nor 
 _BLOCK_CONFIDENCE = 0.6
 _BLOCK_REACH = 2  # a block's own offset is read together with this many neighbours either side
 _JUMP_FRAMES = 3.0  # smaller changes between neighbouring segments are measuring noise
+_DRIFT_SURE = 2.5  # deviations by which the segments' order must speak for a drift; noise alone passes one time in a hundred
 _SILENT_DB = -65.0
 _STILL = 0.25  # mean change between pictures, 0..255, below which nothing moves
 _FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
@@ -42,6 +43,13 @@ class Calibration:
     decide: float = 0.9
     exponent: float = 1.0
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"calibration: {name} must be a finite number, not {value!r}")
+        if self.temperature <= 0:
+            raise ValueError(f"calibration: temperature must be above 0, not {self.temperature}")
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -49,8 +57,8 @@ class Curve:
 
     shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive where the sound is late.
     score: (S,), logit "in sync" minus "not"; -inf where over half of the segment has no sound to compare at that shift.
-    block_start_s: (N,); block_score: (N, S), the same for each block alone; attention: (N, S), each block's share of the
-    attention, summing to 1 over N. places: (N, S, P) attention on every place looked at, and `grid` says where each lies:
+    block_start_s: (N,); block_score: (N, S), the same for each block alone, -inf where it could not be compared; attention:
+    (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P) attention on every place looked at, and `grid` says where each lies:
     (level, row, column, rows, columns). motion: (N,), mean change between pictures, 0..255. detail: (N,), deviation over a
     picture, 0..255. level_db: (N,), loudness of the sound, dBFS.
     """
@@ -92,8 +100,9 @@ class Judgement:
 
 
 def posterior(scores: NDArray[np.floating], calibration: Calibration) -> tuple[NDArray[np.float64], float]:
-    """Chance of every shift (S,), and of no match at all; together they sum to 1. -inf scores get none."""
+    """Chance of every shift (S,), and of no match at all; together they sum to 1. -inf scores get none, nor do NaN."""
     logits = np.asarray(scores, np.float64) / calibration.temperature
+    logits = np.where(np.isfinite(logits), logits, -np.inf)
     if not np.isfinite(logits).any():
         return np.zeros(len(logits)), 1.0
     top = max(float(logits[np.isfinite(logits)].max()), calibration.none)
@@ -178,7 +187,7 @@ def _to_ms(frames_late: float) -> float:
 
 def _against(offset_ms: float, tolerance: Tolerance, calibration: Calibration) -> tuple[Verdict, str | None]:
     """In, out, or within the measuring error of the limit."""
-    beyond = offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
+    beyond = _beyond(offset_ms, tolerance)
     if beyond > calibration.guard_ms:
         return "out_of_sync", None
     if beyond <= 0:
@@ -188,6 +197,11 @@ def _against(offset_ms: float, tolerance: Tolerance, calibration: Calibration) -
     return "undecidable", (
         f"too close to the limit to call: sound {side}, limit {limit:.0f} ms, measuring error {calibration.guard_ms:.0f} ms"
     )
+
+
+def _beyond(offset_ms: float, tolerance: Tolerance) -> float:
+    """How far beyond its limit an offset lies, in ms; 0 or less within."""
+    return offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
 
 
 def _undecided(
@@ -233,9 +247,11 @@ def _block_results(curves: Sequence[Curve], whole: Estimate, calibration: Calibr
     for item, share in zip(curves, strength, strict=True):
         for k, start_s in enumerate(item.block_start_s):
             near = item.block_score[max(0, k - _BLOCK_REACH) : k + _BLOCK_REACH + 1]
-            weight = item.attention[max(0, k - _BLOCK_REACH) : k + _BLOCK_REACH + 1, at][:, None]
-            curve = (near * weight).sum(axis=0) / max(float(weight.sum()), 1e-9)
-            curve = np.where(np.isfinite(item.score), curve, -np.inf)
+            known = np.isfinite(near)
+            weight = np.where(known, item.attention[max(0, k - _BLOCK_REACH) : k + _BLOCK_REACH + 1, at][:, None], 0.0)
+            total = weight.sum(axis=0)
+            curve = (np.where(known, near, 0.0) * weight).sum(axis=0) / np.maximum(total, 1e-9)
+            curve = np.where(np.isfinite(item.score) & (total > 0), curve, -np.inf)
             local = estimate(combine([curve], calibration), shifts, calibration)
             offset_ms = _to_ms(local.frames) if local.confidence >= _BLOCK_CONFIDENCE else None
             results.append(BlockResult(float(start_s), round(float(item.attention[k, at] * share), 6), offset_ms))
@@ -244,12 +260,14 @@ def _block_results(curves: Sequence[Curve], whole: Estimate, calibration: Calibr
 
 @dataclass(frozen=True)
 class Course:
-    """How the offset goes through a file: pieces between jumps, each (start_s, end_s, offset_ms); drift over the whole."""
+    """How the offset goes through a file: pieces between jumps, each (start_s, end_s, offset_ms at either end).
 
-    pieces: tuple[tuple[float, float, float], ...]
-    jumps_s: tuple[float, ...]
-    drift_ms_per_min: float | None
-    worst_ms: float
+    A constant piece has the same offset at both ends; a drift is one piece with two.
+    """
+
+    pieces: tuple[tuple[float, float, tuple[float, float]], ...]
+    jumps_s: tuple[float, ...] = ()
+    drift_ms_per_min: float | None = None
 
 
 def follow(segments: Sequence[Segment]) -> Course | None:
@@ -271,25 +289,33 @@ def follow(segments: Sequence[Segment]) -> Course | None:
         # A jump explains the segments better than a line, and is larger than their scatter.
         if apart > _JUMP_FRAMES * FRAME_MS and np.abs(left_over).mean() < 0.7 * np.abs(residual).mean():
             where_s = (told[jump_at - 1].end_s + told[jump_at].start_s) / 2
-            pieces = (
-                (told[0].start_s, where_s, float(np.median(early))),
-                (where_s, told[-1].end_s, float(np.median(late))),
-            )
-            return Course(pieces, (where_s,), None, max((p[2] for p in pieces), key=abs))
-    if len(told) >= 5 and span_ms > max(3 * noise_ms, 1.5 * FRAME_MS):
-        ends = [middle + slope * (t - float(np.median(time_s))) for t in (time_s[0], time_s[-1])]
-        piece = (told[0].start_s, told[-1].end_s, middle)
-        return Course((piece,), (), round(60.0 * slope, 2), max(ends, key=abs))
-    return Course(((told[0].start_s, told[-1].end_s, float(np.median(offset_ms))),), (), None, float(np.median(offset_ms)))
+            before, after = float(np.median(early)), float(np.median(late))
+            pieces = ((told[0].start_s, where_s, (before, before)), (where_s, told[-1].end_s, (after, after)))
+            return Course(pieces, jumps_s=(where_s,))
+    if span_ms > max(3 * noise_ms, 1.5 * FRAME_MS) and abs(_trend(offset_ms)) > _DRIFT_SURE:
+        first, last = (middle + slope * (float(t) - float(np.median(time_s))) for t in (time_s[0], time_s[-1]))
+        return Course(((told[0].start_s, told[-1].end_s, (first, last)),), drift_ms_per_min=round(60.0 * slope, 2))
+    constant = float(np.median(offset_ms))
+    return Course(((told[0].start_s, told[-1].end_s, (constant, constant)),))
 
 
 def _theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
     """Median slope over all pairs, and the median height at the median of x. At most 400 points are paired."""
-    step = max(1, len(x) // 400)
-    pairs = itertools.combinations(range(0, len(x), step), 2)
-    slopes = [(y[j] - y[i]) / (x[j] - x[i]) for i, j in pairs if x[j] > x[i]]
-    slope = float(np.median(slopes)) if slopes else 0.0
+    step = -(-len(x) // 400)
+    first, second = np.triu_indices(len(x[::step]), 1)
+    run, rise = (values[::step][second] - values[::step][first] for values in (x, y))
+    slope = float(np.median(rise[run > 0] / run[run > 0])) if (run > 0).any() else 0.0
     return slope, float(np.median(y - slope * (x - np.median(x))))
+
+
+def _trend(y: NDArray[np.float64]) -> float:
+    """How surely the values rise (negative: fall) in their order, in deviations (Mann-Kendall); an outlier counts like any."""
+    values = y[:: -(-len(y) // 400)]
+    count = len(values)
+    first, second = np.triu_indices(count, 1)
+    balance = float(np.sign(values[second] - values[first]).sum())
+    spread = np.sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    return float(np.sign(balance) * max(0.0, abs(balance) - 1) / spread)
 
 
 def _best_split(values: NDArray[np.float64]) -> int | None:
@@ -310,11 +336,18 @@ def _judge_course(
     tolerance: Tolerance,
     calibration: Calibration,
 ) -> Judgement:
-    """A file whose offset changes: judged by its worst stretch; its offset is that stretch's."""
-    told = [segment.confidence for segment in segments if segment.offset_ms is not None]
-    confidence = round(float(np.median(told)), 4)
-    offset_ms = round(course.worst_ms, 1)
-    verdict, reason = _against(offset_ms, tolerance, calibration)
-    if confidence < calibration.decide and verdict != "in_sync":
-        verdict, reason = "undecidable", f"the offset seems to change, but the segments are unsure (confidence {confidence:.2f})"
-    return Judgement(verdict, reason, offset_ms, confidence, course.drift_ms_per_min, course.jumps_s, segments, blocks)
+    """A file whose offset changes: judged by its worst stretch, and no surer than its least sure one."""
+    told = [segment for segment in segments if segment.offset_ms is not None]
+    sure = [
+        float(np.median([segment.confidence for segment in told if start_s <= (segment.start_s + segment.end_s) / 2 <= end_s]))
+        for start_s, end_s, _ in course.pieces
+    ]
+    confidence = round(min(sure), 4)
+    ends_ms = [round(offset_ms, 1) + 0.0 for *_, ends in course.pieces for offset_ms in ends]
+    # Early and late have limits of their own, so the worst is the furthest beyond its limit, not the largest.
+    offset_ms = max(ends_ms, key=lambda value: _beyond(value, tolerance))
+    if confidence < calibration.decide:
+        reason = f"the offset seems to change, but the segments are unsure (confidence {confidence:.2f})"
+        return Judgement("undecidable", reason, None, confidence, None, (), segments, blocks)
+    verdict, unsure = _against(offset_ms, tolerance, calibration)
+    return Judgement(verdict, unsure, offset_ms, confidence, course.drift_ms_per_min, course.jumps_s, segments, blocks)

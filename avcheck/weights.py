@@ -1,4 +1,4 @@
-"""The trust boundary for numbers: find a weights file, check its hash, read it (safetensors, never a pickle), build the network."""
+"""The trust boundary for numbers: read a weights file (safetensors, never a pickle), check its hash, build the network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,9 @@ from torch import Tensor
 
 from avcheck.errors import ModelError, UsageError
 from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
+from avcheck.shipped import SHIPPED_SHA256, shipped_path
 
 FORMAT = "avcheck-1"
-SHIPPED_NAME = "sync.safetensors"
-# The weights this version was measured with. `avcheck train` prints the hash of what it writes.
-SHIPPED_SHA256 = "0"
 
 
 @dataclass(frozen=True)
@@ -32,15 +30,6 @@ class Loaded:
     half: bool  # run in bfloat16 where the hardware does that faster
     calibration: dict[str, Any]
     training: dict[str, Any]
-
-
-def shipped_path() -> Path:
-    """Where the shipped weights lie: inside the installed package, or `models/` of a checkout. Raises ModelError."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "models", package.parent / "models"):
-        if (folder / SHIPPED_NAME).is_file():
-            return folder / SHIPPED_NAME
-    raise ModelError(f"the shipped weights ({SHIPPED_NAME}) are missing from this installation; reinstall avcheck")
 
 
 def load(path: Path | None = None, *, device: str = "auto", attention: AttentionKind | None = None) -> Loaded:
@@ -147,4 +136,4 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-__all__ = ["ATTENTION_KINDS", "Loaded", "choose_device", "load", "save", "shipped_path"]
+__all__ = ["ATTENTION_KINDS", "Loaded", "choose_device", "load", "save"]

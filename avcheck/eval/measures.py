@@ -95,7 +95,7 @@ def best_threshold(scores: Sequence[float], truth: Sequence[bool]) -> float:
 
 
 def leave_one_group_out(scores: Sequence[float], truth: Sequence[bool], groups: Sequence[str]) -> list[float]:
-    """1.0 or 0.0 for each score: is it called rightly by the threshold that is best on all other groups? Empty for one group."""
+    """1.0 or 0.0 for each score: is it called rightly by the threshold best on all other groups? Empty for one group."""
     values, wanted, names = np.asarray(scores, np.float64), np.asarray(truth, bool), np.asarray(groups)
     if len(np.unique(names)) < 2:
         return []

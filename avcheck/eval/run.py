@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, Block, blocks
@@ -99,16 +101,15 @@ def evaluate(
         rows: list[Row] = []
         failed: list[str] = []
         foreign = Foreign([clip for clip in clips if clip.kind == "speech"])
-        for number, clip in enumerate(clips, 1):
-            try:
-                frames, samples = decode(clip.path, max(bench.levels))
-            except MediaError as error:
-                failed.append(f"{clip.id} ({error})")
+        # Clips side by side on one thread each keep the cores busier than one clip on all of them.
+        pool = ThreadPoolExecutor(_workers(), initializer=torch.set_num_threads, initargs=(1,))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        for number, found in enumerate(pool.map(lambda clip: _measured(clip, bench, foreign), clips), 1):
+            if isinstance(found, str):
+                failed.append(found)
             else:
-                frames, samples = frames[: round(LONGEST_S * FRAME_RATE)], samples[: round(LONGEST_S * SAMPLE_RATE)]
-                footage = observe(clip, frames, samples, bench.model, bench.levels)
-                for row in measure(footage, bench, foreign):
-                    rows.append(row)
+                rows += found
+                for row in found:
                     _write(raw, row)
             if on_clip is not None:
                 on_clip(number, len(clips))
@@ -116,9 +117,9 @@ def evaluate(
             yield f"Left out, cannot be decoded: {'; '.join(failed)}\n"
         yield from tables(rows)
         if speed:
-            found = measure_speed(model, device)
-            _write(raw, {"measure": "speed", **found})
-            yield speed_table(found)
+            timed = measure_speed(model, device)
+            _write(raw, {"measure": "speed", **timed})
+            yield speed_table(timed)
 
 
 def _bench(model: Path | None, device: str) -> Bench:
@@ -133,6 +134,21 @@ def _bench(model: Path | None, device: str) -> Bench:
         except ModelError:  # weights of a run that trained one head only
             continue
     return Bench(loaded, heads, Calibration(**loaded.calibration))
+
+
+def _workers() -> int:
+    """Clips measured at a time; each may take a few hundred MB."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def _measured(clip: Clip, bench: Bench, foreign: Foreign) -> list[Row] | str:
+    """The rows of a clip, or why it cannot be measured."""
+    try:
+        frames, samples = decode(clip.path, max(bench.levels))
+    except MediaError as error:
+        return f"{clip.id} ({error})"
+    frames, samples = frames[: round(LONGEST_S * FRAME_RATE)], samples[: round(LONGEST_S * SAMPLE_RATE)]
+    return list(measure(observe(clip, frames, samples, bench.model, bench.levels), bench, foreign))
 
 
 def _heading(bench: Bench, clips: Sequence[Clip]) -> str:
@@ -403,7 +419,7 @@ def paper_table(rows: Sequence[Row], left_out: int) -> str:
         "Windows of 4.2 s, as they are (corrected for a trusted own offset) and displaced by 2 to 5.8 s within the clip; "
         f"{left_out} windows left out, as their clip has no sound 2 s away. Chance is 0.5."
     )
-    header = ("kind", "clips", "attention", "windows", "clips n", "groups", "accuracy, sign", "accuracy, best threshold")
+    header = ("kind", "own offset", "attention", "windows", "clips", "groups", "accuracy, sign", "accuracy, best threshold")
     return table("Paper protocol", header, lines, note)
 
 
@@ -417,7 +433,7 @@ def pairwise_table(rows: Sequence[Row]) -> str:
             wins = [float(row["logit_true"] > row["logit"]) + 0.5 * (row["logit_true"] == row["logit"]) for row in mine]
             cells.append(share(wins, _groups(mine)))
         lines.append((kind, population, *_sizes(some), *cells))
-    header = ("kind", "clips", "pairs", "clips n", "groups", *(f"{size} ms" for size in PAIR_MS))
+    header = ("kind", "own offset", "pairs", "clips", "groups", *(f"{size} ms" for size in PAIR_MS))
     note = "True window of 4.2 s above its copy displaced by so much, early and late. Chance is 0.5."
     return table("Pairwise", header, lines, note)
 
@@ -536,10 +552,10 @@ def shifted_table(rows: Sequence[Row]) -> str:
                 lines.append((kind, population, f"{size} ms {name}", *_sizes(mine), *shares, share(near, _groups(mine))))
     header = (
         "kind",
-        "clips",
+        "own offset",
         "sound",
         "files",
-        "clips n",
+        "clips",
         "groups",
         "out of sync",
         "undecidable",
@@ -573,9 +589,9 @@ def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
         lines: list[tuple[object, ...]] = []
         for k, (low, high) in enumerate(pairwise(CONFIDENCE_EDGES)):
             inside = bins == k
-            mean = f"{confidence[inside].mean():.3f}" if inside.any() else "-"
-            found = share(right[inside].tolist(), groups[inside].tolist())
-            lines.append((f"{low:g} to {high:g}", int(inside.sum()), len(set(groups[inside])), mean, found))
+            if inside.any():
+                mean, found = confidence[inside].mean(), share(right[inside].tolist(), groups[inside].tolist())
+                lines.append((f"{low:g} to {high:g}", int(inside.sum()), len(set(groups[inside])), f"{mean:.3f}", found))
         error = bootstrap(
             lambda chosen, a=confidence, b=right: calibration_error(a[chosen], b[chosen]),  # type: ignore[misc]
             groups.tolist(),

@@ -119,14 +119,14 @@ class Footage:
     def frozen(self, count: int, model: Loaded, levels: tuple[int, ...] = LEVELS, grain: float = 0.0) -> Shot:
         """The clip's middle picture for `count` pictures, with normal noise of `grain` grey levels, which repeats every 2 s."""
         middle = self.frames[len(self.frames) // 2]
-        period = 2 * FRAME_RATE
+        period = 2 * FRAME_RATE if grain else 1
         noise = np.random.default_rng(1).normal(0.0, 1.0, (period, *middle.shape)) * grain
         still = np.clip(middle + noise, 0, 255).round().astype(np.uint8)
-        around = np.concatenate([still[-_REACH:], still, still[:_REACH]])
+        around = still[np.arange(-_REACH, period + _REACH) % period]
         picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[:, _REACH:-_REACH]
         turn = np.arange(count) % period
-        change, detail = _change(still), _detail(still)
-        change[0] = change[1:].mean()
+        change = np.abs(still.astype(np.int16) - np.roll(still, 1, axis=0)).mean(axis=(1, 2)).astype(np.float32)
+        detail = _detail(still)
         return _shot(picture[:, turn], self.seen.grid, change[turn], detail[turn], self.blank)
 
 

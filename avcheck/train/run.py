@@ -58,6 +58,11 @@ class TrainSettings:
     frame_steps: int = 1400
     head_steps: int = 600
 
+    def scaled(self, factor: float) -> TrainSettings:
+        """The same with every stage's steps times `factor`, at least one each."""
+        names = ("crossfit_steps", "crop_steps", "frame_steps", "head_steps")
+        return replace(self, **{name: max(1, round(getattr(self, name) * factor)) for name in names})
+
 
 def train(settings: TrainSettings) -> Path:
     """Run every stage and return the weights file. Raises UsageError for an unusable corpus or a folder already in use."""

@@ -1,0 +1,33 @@
+"""Which weights a check uses, told without loading them (so without torch): every record names their hash, errors' too."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from avcheck.errors import ModelError
+
+SHIPPED_NAME = "sync.safetensors"
+# The weights this version was measured with. `avcheck train` prints the hash of what it writes.
+SHIPPED_SHA256 = "0"
+
+
+def shipped_path() -> Path:
+    """Where the shipped weights lie: inside the installed package, or `models/` of a checkout. Raises ModelError."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "models", package.parent / "models"):
+        if (folder / SHIPPED_NAME).is_file():
+            return folder / SHIPPED_NAME
+    raise ModelError(f"the shipped weights ({SHIPPED_NAME}) are missing from this installation; reinstall avcheck")
+
+
+@lru_cache(maxsize=8)
+def weights_sha256(model: Path | None) -> str:
+    """SHA-256 of the weights a run was asked to use (None: the shipped ones); "" where that file cannot be read."""
+    if model is None:
+        return SHIPPED_SHA256
+    try:
+        return hashlib.sha256(model.read_bytes()).hexdigest()
+    except OSError:
+        return ""
