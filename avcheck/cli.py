@@ -277,6 +277,10 @@ def evaluate(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")],
     device: Device = "auto",
     model: Model = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", metavar="FILE", help="Also write every single figure, one JSON object a line.")
+    ] = None,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory on a generated film.")] = True,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     _require_directory(corpus)
@@ -284,8 +288,13 @@ def evaluate(
         _require_file("--model", model)
     from avcheck.eval.run import evaluate as run_evaluation
 
-    for text in run_evaluation(corpus, model=model, device=device):
-        print(text, flush=True)
+    with _progress(1, quiet=False) as bar:
+        bar.on_file(corpus)
+        for text in run_evaluation(
+            corpus, model=model, device=device, out=rows, speed=speed, on_clip=lambda done, total: bar.on_progress(done / total)
+        ):
+            with bar.out_of_the_way():
+                print(text, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ _BLOCK_REACH = 2  # a block's own offset is read together with this many neighbo
 _JUMP_FRAMES = 3.0  # smaller changes between neighbouring segments are measuring noise
 _DRIFT_SURE = 2.5  # deviations by which the segments' order must speak for a drift; noise alone passes one time in a hundred
 _SILENT_DB = -65.0
-_STILL = 0.25  # mean change between pictures, 0..255, below which nothing moves
+_STILL = 1.0  # change in the liveliest tile; encoded stills measured up to 0.54 (0.75 with grain), speech from 2.4
 _FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
 
 
@@ -57,10 +57,11 @@ class Curve:
 
     shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive where the sound is late.
     score: (S,), logit "in sync" minus "not"; -inf where over half of the segment has no sound to compare at that shift.
-    block_start_s: (N,); block_score: (N, S), the same for each block alone, -inf where it could not be compared; attention:
-    (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P) attention on every place looked at, and `grid` says where each lies:
-    (level, row, column, rows, columns). motion: (N,), mean change between pictures, 0..255. detail: (N,), deviation over a
-    picture, 0..255. level_db: (N,), loudness of the sound, dBFS.
+    block_start_s: (N,); block_score: (N, S), the same for each block alone, -inf where it could not be compared.
+    attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P) attention on every place
+    looked at, and `grid` says where each lies: (level, row, column, rows, columns). motion: (N,), mean change between pictures
+    in the tile that changes most, 0..255. detail: (N,), deviation over a picture, 0..255. level_db: (N,), loudness of the
+    sound, dBFS.
     """
 
     start_s: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
@@ -10,12 +11,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from avcheck.errors import ModelError, UsageError
 from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
+from avcheck.verdict import Calibration
 
 FORMAT = "avcheck-1"
 
@@ -41,30 +43,43 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
     where = choose_device(device)
     source = shipped_path() if path is None else path
     try:
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelError(f"{source}: cannot read the weights ({error.strerror}); give a .safetensors file") from error
+        if not source.is_file():  # a FIFO or a device would be waited for, or read, for ever
+            raise FileNotFoundError(errno.ENOENT, "no such file")
+        with source.open("rb") as data:
+            digest = hashlib.file_digest(data, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or _first_line(error)
+        raise ModelError(f"{source}: cannot read the weights ({why}); give a .safetensors file") from error
     if path is None and digest != SHIPPED_SHA256:
         raise ModelError(f"{source}: the shipped weights are not the ones this version knows; reinstall avcheck")
     try:
         with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise ModelError(f"{source}: not a safetensors file ({error}); give weights written by avcheck train") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        why = _first_line(error)
+        raise ModelError(f"{source}: not a safetensors file ({why}); give weights written by avcheck train") from error
     if metadata.get("format") != FORMAT:
-        raise ModelError(f"{source}: not weights of this version of avcheck (format {metadata.get('format')!r}, not {FORMAT!r})")
+        told = f"format {metadata.get('format')!r}, not {FORMAT!r}"
+        raise ModelError(f"{source}: not weights of this version of avcheck ({told})")
     try:
-        stored = json.loads(metadata["config"])
-        config = ModelConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
+        config = _config(json.loads(metadata["config"]))
         if attention is not None:
             config = replace(config, attention=attention)
-        net = SyncNet(config)
         prefix = f"heads.{config.attention}."
         state = {name: value.float() for name, value in tensors.items() if not name.startswith("heads.")}
-        state |= {"head." + name.removeprefix(prefix): value.float() for name, value in tensors.items() if name.startswith(prefix)}
+        state |= {"head." + name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
+        if not all(bool(value.isfinite().all()) for value in state.values()):
+            raise ValueError("some are not finite numbers")
+        # Shapes are compared before anything is allocated: the configuration is only a claim of the file.
+        with torch.device("meta"):
+            SyncNet(config).load_state_dict(state, assign=True)
+        net = SyncNet(config)
         net.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        calibration = json.loads(metadata.get("calibration", "{}"))
+        Calibration(**calibration)
+        training = json.loads(metadata.get("training", "{}"))
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ModelError(f"{source}: the weights do not fit the network ({_first_line(error)})") from error
     net.eval().requires_grad_(False).to(where)
     return Loaded(
@@ -72,9 +87,15 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
         sha256=digest,
         device=where,
         half=_half_is_fast(where),
-        calibration=json.loads(metadata.get("calibration", "{}")),
-        training=json.loads(metadata.get("training", "{}")),
+        calibration=calibration,
+        training=training,
     )
+
+
+def _config(stored: dict[str, Any]) -> ModelConfig:
+    """The configuration of a file, as the network wants it. Raises TypeError or ValueError for one that is not."""
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    return ModelConfig(**values)
 
 
 def save(
@@ -97,9 +118,21 @@ def save(
         "calibration": json.dumps(calibration),
         "training": json.dumps(training),
     }
+    data = _ordered(serialize(flat, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(flat, path, metadata=metadata)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _ordered(data: bytes) -> bytes:
+    """A safetensors file with the entries of its header in order: the library writes metadata in a new order each time,
+    and the same training run should give the same hash."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def choose_device(name: str) -> torch.device:
@@ -117,7 +150,7 @@ def choose_device(name: str) -> torch.device:
 
 def _half_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if device.type == "cpu":
         # Emulated bfloat16 is slower than float32, so ask for the real instructions.
         return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
@@ -133,7 +166,9 @@ def _cpu_flags() -> set[str]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """An error in one line. PyTorch's begin with a heading that ends in a colon; what is wrong follows."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
 
 
 __all__ = ["ATTENTION_KINDS", "Loaded", "choose_device", "load", "save"]

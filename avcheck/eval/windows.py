@@ -43,6 +43,7 @@ from avcheck.scan import (
     _logit,
     _segments,
     _sound_with_margin,
+    change,
     compare,
     look,
 )
@@ -150,7 +151,7 @@ def observe(
 
 
 def _change(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    steps = [float(np.abs(b.astype(np.int16) - a).mean()) for a, b in pairwise(frames)]
+    steps = [change(a, b) for a, b in pairwise(frames)]
     return np.array([0.0, *steps], np.float32)
 
 

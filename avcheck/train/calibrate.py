@@ -42,7 +42,7 @@ def trials(
         first, end = EDGE_FRAMES, len(cached.frames) - EDGE_FRAMES
         while end - first >= _PIECE_S[-1] * BLOCK_FRAMES:
             times = next(seconds for seconds in _PIECE_S if end - first >= seconds * BLOCK_FRAMES) * BLOCK_FRAMES
-            pictures = np.ascontiguousarray(cached.frames[first : first + times])
+            pictures = np.array(cached.frames[first : first + times])  # a copy: the cache is read-only
             seen = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, LEVELS)
             truth = float(rng.uniform(-_MAX_DISPLACED, _MAX_DISPLACED))
             out.append(_trial(model, seen, cached, first + (cached.clip.offset_frames or 0.0) - truth, truth, cached.clip.id))
@@ -73,6 +73,8 @@ def fit(found: Sequence[Trial]) -> Calibration:
     """The temperature and the weight of "no match" under which the trials are likeliest; the constant bias; the guard."""
     own = [trial for trial in found if trial.truth is not None]
     foreign = [trial for trial in found if trial.truth is None]
+    if not own:  # nothing to fit to: every candidate would do as well as the last
+        return Calibration()
     best, least = Calibration(), np.inf
     for temperature in np.geomspace(0.3, 6.0, 25):
         for none in np.linspace(-6.0, 14.0, 41):

@@ -1,4 +1,4 @@
-"""Clips have offsets of their own ("in sync as recorded" is not quite true): estimate them with a model that never saw the clip."""
+"""Clips have offsets of their own ("in sync as recorded" is not quite true): a model that never saw a clip estimates its."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ def estimate_offset(net: SyncNet, score: ShiftScore, cached: CachedClip, recipe:
     for index in chosen:
         frames = min(WINDOW_FRAMES, len(cached.frames) - starts[index])
         scores = curve(net, score, cached, starts[index], frames, recipe)
-        if scores is not None:
+        if scores is not None and np.isfinite(scores).any():
             curves.append(np.where(np.isfinite(scores), scores, np.nan))
     if not curves:
         return None
-    mean = np.nanmean(curves, axis=0)
+    told = np.isfinite(curves).sum(axis=0)
+    mean = np.where(told > 0, np.nansum(curves, axis=0) / np.maximum(told, 1), np.nan)
     best = int(np.nanargmax(mean))
     peaks = np.array([int(np.nanargmax(scores)) for scores in curves])
     steady = float((np.abs(peaks - best) <= 2).mean())

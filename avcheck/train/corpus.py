@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def find_clips(corpus: Path, *, split: str | None = None) -> list[Clip]:
     a fifth of the groups, chosen by a hash of the name, is kept for validation. Raises UsageError when there is nothing.
     """
     index = corpus / "index.jsonl"
-    clips = list(_read_index(index) if index.is_file() else _scan_directory(corpus))
+    clips = list(_read_index(index)) if index.is_file() else _scan_directory(corpus)
     if split is not None:
         clips = [clip for clip in clips if clip.split == split]
     if not clips:
@@ -74,30 +74,40 @@ def find_clips(corpus: Path, *, split: str | None = None) -> list[Clip]:
 
 def _read_index(index: Path) -> Iterator[Clip]:
     with index.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            truth = row.get("true_offset") or {}
-            yield Clip(
-                id=row["id"],
-                path=index.parent / row["file"],
-                group=row["group"],
-                kind=row["kind"],
-                split=row["split"],
-                offset_frames=truth.get("frames"),
-                trusted=bool(truth.get("trusted")),
-                face_rel=row.get("face_rel"),
-            )
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                truth = row.get("true_offset") or {}
+                yield Clip(
+                    id=row["id"],
+                    path=index.parent / row["file"],
+                    group=row["group"],
+                    kind=row["kind"],
+                    split=row["split"],
+                    offset_frames=truth.get("frames"),
+                    trusted=bool(truth.get("trusted")),
+                    face_rel=row.get("face_rel"),
+                )
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise UsageError(
+                    f"{index}: line {number} is not a clip of a corpus ({type(error).__name__}: {error})"
+                ) from error
 
 
-def _scan_directory(root: Path) -> Iterator[Clip]:
+def _scan_directory(root: Path) -> list[Clip]:
+    clips = []
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() not in MEDIA_SUFFIXES or not path.is_file() or path.name.startswith("."):
             continue
         relative = path.relative_to(root)
         group = relative.parts[0] if len(relative.parts) > 1 else relative.stem
         digest = hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
-        name = hashlib.sha256(str(relative).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-        yield Clip(id=name, path=path, group=group, kind="speech", split="val" if digest[0] % 5 == 0 else "train")
+        # Of the whole path: two directories given together may hold files of the same name.
+        name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        clips.append(Clip(id=name, path=path, group=group, kind="speech", split="val" if digest[0] % 5 == 0 else "train"))
+    if all(clip.split == "val" for clip in clips):  # one or two groups: something has to be learnt from
+        clips = [replace(clip, split="train") for clip in clips]
+    return clips
 
 
 def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -105,14 +115,19 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
 
     Raises MediaError as `media` does, and where nothing is left after blocking.
     """
-    pictures, start_s = [], 0.0
+    pictures: list[NDArray[np.uint8]] = []
+    start_s = 0.0
     with open_media(path, short_side=short_side) as media:
         for block in blocks(media.pictures(), iter(())):
             if not pictures:
                 start_s = block.start_s
-            if len(pictures) and block.start_s > start_s + len(pictures) + 0.5:
+            if pictures and (block.start_s > start_s + len(pictures) + 0.5 or block.pictures.shape != pictures[0].shape):
                 break  # a gap: only the run before it is used
-            pictures.append(block.pictures[: int(block.picture_mask.sum())] if not block.picture_mask.all() else block.pictures)
+            if not block.picture_mask.all():
+                # What comes after a picture that is missing would close up and lose its place in time.
+                pictures.append(block.pictures[: int(np.argmin(block.picture_mask))])
+                break
+            pictures.append(block.pictures)
     with open_media(path, short_side=short_side) as media:
         samples, _ = SoundTimeline(media.sounds()).read(start_s, len(pictures) * BLOCK_SAMPLES)
     if not pictures:
@@ -128,6 +143,7 @@ def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """
     try:
         import cv2
+        import cv2.data
     except ImportError as error:
         raise UsageError("face crops need OpenCV; install it with: pip install 'avcheck[train]'") from error
     cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
@@ -144,7 +160,8 @@ def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     # One person at a time: detections far from their neighbours in time are other people or mistakes.
     centre = np.stack([np.median(faces[max(0, i - 4) : i + 5, 1:], axis=0) for i in range(len(faces))])
     steady = np.hypot(*(faces[:, 1:3] - centre[:, :2]).T) < 0.35 * centre[:, 2]
-    return faces[steady]
+    kept: NDArray[np.float32] = faces[steady]
+    return kept
 
 
 def cache_clip(clip: Clip, cache: Path, *, with_faces: bool = True) -> CachedClip | None:
@@ -174,12 +191,3 @@ def cache_clip(clip: Clip, cache: Path, *, with_faces: bool = True) -> CachedCli
         samples=np.load(folder / "samples.npy", mmap_mode="r"),
         faces=np.load(folder / "faces.npy"),
     )
-
-
-def with_offsets(clips: Sequence[Clip], offsets: dict[str, dict[str, float | bool]]) -> list[Clip]:
-    """Clips with the offsets that a cleaning round estimated (`clean.estimate`) in place of their own."""
-    out = []
-    for clip in clips:
-        found = offsets.get(clip.id)
-        out.append(replace(clip, offset_frames=float(found["frames"]), trusted=bool(found["trusted"])) if found else clip)
-    return out

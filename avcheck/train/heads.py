@@ -27,6 +27,7 @@ from avcheck.weights import Loaded
 
 _PIECE_FRAMES = 10 * BLOCK_FRAMES
 _NEAR = (-5, -3, -2, -1, 1, 2, 3, 5)
+_FAR = [shift for shift in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(shift) > 5]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def extract(
             times = min(_PIECE_FRAMES, last - first) // BLOCK_FRAMES * BLOCK_FRAMES
             if times < 2 * BLOCK_FRAMES:
                 continue
-            pictures = np.ascontiguousarray(cached.frames[first : first + times])
+            pictures = np.array(cached.frames[first : first + times])  # a copy: the cache is read-only
             seen = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, levels)
             start = first + (cached.clip.offset_frames or 0.0) - MAX_SHIFT
             samples, heard = read_sound(cached, start, times + 2 * MAX_SHIFT)
@@ -144,11 +145,11 @@ def learn_head(
         optimiser, lambda step: min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
     )
     rng = np.random.default_rng((seed, ATTENTION_KINDS.index(kind)))
-    sums = np.zeros(4)
+    sums = np.zeros(3)
     began = time.monotonic()
     for step in range(steps):
         drawn = _draw(features, kind, batch, rng)
-        far = rng.choice([s for s in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(s) > 5], shifts_a_step - len(_NEAR) - 1, replace=False)
+        far = rng.choice(_FAR, shifts_a_step - len(_NEAR) - 1, replace=False)
         shifts = np.concatenate([[0], _NEAR, far])
         times = drawn.picture.shape[1]
         present = torch.stack([drawn.present[:, MAX_SHIFT + s : MAX_SHIFT + s + times] for s in shifts], dim=1)
@@ -170,15 +171,14 @@ def learn_head(
         right = F.softplus(-logit[:, 0][valid[:, 0]]).mean()
         loss = choose + 0.5 * (right + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(head.parameters(), 2.0)
         optimiser.step()
         schedule.step()
         with torch.no_grad():
             binary = 0.5 * ((logit[:, 0] > 0).float().mean() + (logit[valid & away] < 0).float().mean())
-            first = (logit.masked_fill(~valid, -1e4).argmax(1).cpu() <= 8) & valid[:, 0].cpu()
             hit = torch.from_numpy(np.abs(shifts))[logit.masked_fill(~valid, -1e4).argmax(1).cpu()] <= 1
-            sums += [loss.item(), float(binary), float(hit.float().mean()), float(first.float().mean())]
+            sums += [loss.item(), float(binary), float(hit.float().mean())]
         if on_step is not None:
             on_step(step + 1, steps, loss.item())
         if log is not None and (step + 1) % 50 == 0:

@@ -71,7 +71,6 @@ class Batches:
                 self._step += 1
         except BaseException as error:  # handed to the consumer, which raises it
             self._failure = error
-            raise
 
     def _batch(
         self, rng: np.random.Generator, progress: float
@@ -96,7 +95,7 @@ class Batches:
         """pictures uint8 (B, T, H, W), mel (B, 4(T + 2M), 64), valid (B, S), centre (B,)."""
         while True:
             try:
-                arrays = self._queue.get(timeout=5)
+                arrays = self._queue.get(timeout=0.5)
                 return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
             except queue.Empty:
                 if self._failure is not None:
@@ -182,7 +181,7 @@ def run_stage(
         margin = (logits.shape[1] - 1) // 2
         loss = shift_loss(logits, shift_target(centre.cpu(), margin).to(device), valid)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([p for part in parts for p in part.parameters()], 2.0)
         optimiser.step()
         step += 1

@@ -1,12 +1,12 @@
 """`avcheck train`: from a corpus to a weights file, stage after stage; every stage resumes where it was killed.
 
-    cache     decode once; find faces (a training aid, stages crops and cross-fit only)
-    crossfit  where the corpus tells no offsets: two models, each on one half of the groups, each estimating the other half
-    crops     mouths, easy and dense: the trunks learn what a moment is
-    rest      clips without a trusted offset are estimated by the crops model, which never saw them
-    frames    windows of whole pictures at many scales, generic sounds and generated scenes
-    heads     joint layers, attention and decision of each kind on frozen trunks
-    weights   calibration on the validation groups, then one safetensors file
+cache     decode once; find faces (a training aid, stages crops and cross-fit only)
+crossfit  where the corpus tells no offsets: two models, each on one half of the groups, each estimating the other half
+crops     mouths, easy and dense: the trunks learn what a moment is
+rest      clips without a trusted offset are estimated by the crops model, which never saw them
+frames    windows of whole pictures at many scales, generic sounds and generated scenes
+heads     joint layers, attention and decision of each kind on frozen trunks
+weights   calibration on the validation groups, then one safetensors file
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class TrainSettings:
 def train(settings: TrainSettings) -> Path:
     """Run every stage and return the weights file. Raises UsageError for an unusable corpus or a folder already in use."""
     out = settings.out
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is not a directory; give a new --out")
     if out.is_dir() and any(out.iterdir()) and not settings.resume:
         raise UsageError(f"{out} is not empty; give a new --out, or --resume to go on with what is there")
     out.mkdir(parents=True, exist_ok=True)
@@ -104,7 +106,7 @@ def train(settings: TrainSettings) -> Path:
         if faces and settings.crop_steps:
             stage(Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)), CROP)
         rest = _rest(settings, learner, speech, known, tell)
-        sources = [Source([*known, *rest], 0.7, FRAME)]
+        sources = [Source([*known, *rest], 0.7, FRAME)] if known or rest else []
         generic = [item for item in training if item.clip.kind == "generic"]
         if generic:
             sources.append(Source(generic, 0.2, GENERIC))
@@ -139,10 +141,14 @@ def _usable(cached: CachedClip) -> bool:
 def _crossfit(
     settings: TrainSettings, speech: Sequence[CachedClip], device: torch.device, tell: Callable[[str], Callable[..., None]]
 ) -> list[CachedClip]:
-    """Two models, each trained on one half of the groups as recorded, each estimating the half it never saw."""
+    """Two models, each trained on one half of the groups as recorded, each estimating the half it never saw.
+
+    Where that cannot be done, or neither model is sure of anything, the clips are taken as recorded.
+    """
+    as_recorded = [replace(item, clip=replace(item.clip, offset_frames=0.0, trusted=True)) for item in speech]
     groups = sorted({item.clip.group for item in speech})
     if len(groups) < 2:
-        return [replace(item, clip=replace(item.clip, offset_frames=0.0, trusted=True)) for item in speech]
+        return as_recorded
     halves = [[item for item in speech if groups.index(item.clip.group) % 2 == half] for half in (0, 1)]
     out: list[CachedClip] = []
     for half in (0, 1):
@@ -160,7 +166,7 @@ def _crossfit(
             on_step=tell(name),
         )
         out += clean(learner.mean_net, learner.mean_score, halves[1 - half], recipe, tell(f"{name}: estimating"))
-    return out
+    return out if any(_usable(item) for item in out) else as_recorded
 
 
 def _rest(
@@ -317,5 +323,3 @@ def progress() -> Iterator[Callable[[str], Callable[..., None]]]:
             return step
 
         yield tell
-
-

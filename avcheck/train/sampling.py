@@ -189,7 +189,7 @@ def _treat_pictures(pictures: NDArray[np.uint8], strength: float, rng: np.random
         x = np.clip(x + noise, 0, 255).astype(np.uint8)
     if rng.random() < chance:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 70))]
-        x = np.stack([cv2.imdecode(cv2.imencode(".jpg", f, quality)[1], cv2.IMREAD_GRAYSCALE) for f in x])
+        x = np.stack([np.asarray(cv2.imdecode(cv2.imencode(".jpg", f, quality)[1], cv2.IMREAD_GRAYSCALE)) for f in x])
     if rng.random() < 0.4 * strength:  # a lower frame rate: pictures are shown twice, or one in a few is missing
         keep = rng.random(len(x)) > rng.uniform(0.1, 0.5)
         keep[0] = True

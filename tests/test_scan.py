@@ -1,0 +1,349 @@
+"""From blocks to curves: every block once, nothing across a gap, sound lent by the neighbours, memory bounded."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import click
+
+from avcheck import scan as scanning
+from avcheck import weights
+from avcheck.blocks import BLOCK_MELS, MEL_BINS, Block
+from avcheck.errors import MediaError, ModelError
+from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
+from avcheck.results import Report
+from avcheck.scan import MAX_SHIFT, SHIFTS, Checker, scan, score_segment
+from avcheck.weights import Loaded
+
+torch.set_num_threads(1)
+Array = np.ndarray[Any, Any]
+TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+LEVELS = (32, 48)
+
+
+def loaded(kind: AttentionKind = "spatio-temporal", seed: int = 0) -> Loaded:
+    torch.manual_seed(seed)
+    net = SyncNet(replace(TINY, attention=kind)).eval().requires_grad_(False)
+    return Loaded(net, "0" * 64, torch.device("cpu"), False, {}, {})
+
+
+def block(
+    index: int, *, size: tuple[int, int] = (48, 64), heard: bool = True, shown: bool = True, start_s: float = 0.0
+) -> Block:
+    rng = np.random.default_rng((index, *size))
+    mask = np.ones(25, np.bool_)
+    mask[0 if shown else 1 :] = shown
+    return Block(
+        index=index,
+        start_s=start_s + index,
+        pictures=rng.integers(0, 256, (25, *size), np.uint8),
+        picture_mask=mask,
+        mel=rng.normal(-4, 2, (BLOCK_MELS, MEL_BINS)).astype(np.float32),
+        mel_mask=np.full(BLOCK_MELS, heard),
+        level_db=-20.0 if heard else -np.inf,
+    )
+
+
+def segments(indices: list[int], **options: Any) -> list[tuple[list[int], list[int], list[int]]]:
+    found = scanning._segments((block(k, size=(2, 2), **options) for k in indices), None)
+    return [tuple([item.index for item in part] for part in parts) for parts in found]  # type: ignore[misc]
+
+
+# Segments
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 10, 11, 14, 15, 16, 24, 25, 29, 30, 61])
+def test_every_block_is_in_one_segment(count: int) -> None:
+    found = segments(list(range(count)))
+    assert [k for _, inside, _ in found for k in inside] == list(range(count))
+    lengths = [len(inside) for _, inside, _ in found]
+    assert all(length == 10 for length in lengths[:-1])
+    assert lengths[-1] <= 14
+    # A tail too short to be judged alone is never left over.
+    assert len(lengths) == 1 or lengths[-1] >= 5
+
+
+def test_neighbours_lend_two_seconds_of_sound_on_either_side() -> None:
+    found = segments(list(range(28)))
+    assert found == [
+        ([], list(range(10)), [10, 11]),
+        ([8, 9], list(range(10, 20)), [20, 21]),
+        ([18, 19], list(range(20, 28)), []),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_segment_spans_a_gap(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    indices = np.cumsum(rng.choice([1, 1, 1, 1, 1, 1, 1, 2, 300], 80)).tolist()
+    found = segments(indices)
+    assert [k for _, inside, _ in found for k in inside] == indices
+    for before, inside, after in found:
+        run = before + inside + after
+        assert run == list(range(run[0], run[-1] + 1))
+
+
+def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> None:
+    source = [block(k, size=(48, 64) if k < 4 else (64, 48)) for k in range(12)]
+    found = [[[item.index for item in part] for part in parts] for parts in scanning._segments(source, None)]
+    assert found == [[[], [0, 1, 2, 3], [4]], [[2, 3], list(range(4, 12)), []]]
+    curves = list(scan(source, loaded(), levels=LEVELS))
+    assert [len(curve.block_start_s) for curve in curves] == [4, 8]
+    assert np.isfinite(curves[0].score).sum() > 51  # the sound of the blocks after the change was used
+
+
+def test_every_block_is_told_of_as_it_is_read() -> None:
+    told: list[int] = []
+    list(scan((block(k) for k in range(3)), loaded(), levels=LEVELS, on_block=lambda item: told.append(item.index)))
+    assert told == [0, 1, 2]
+
+
+def test_no_blocks_no_curves() -> None:
+    assert list(scan([], loaded())) == []
+
+
+def test_memory_holds_a_segment_however_long_the_film() -> None:
+    made: list[weakref.ref[Array]] = []
+
+    def film() -> Iterator[Block]:
+        for k in range(200):
+            item = block(k, size=(16, 16))
+            made.append(weakref.ref(item.pictures))
+            yield item
+
+    most = 0
+    for curve in scan(film(), loaded(), levels=(16,)):
+        assert len(curve.block_start_s) <= 14
+        gc.collect()
+        most = max(most, sum(pictures() is not None for pictures in made))
+    assert most <= 30
+
+
+# Curves
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+@pytest.mark.parametrize("size", [(48, 64), (96, 96), (180, 101), (101, 180), (16, 16), (33, 47), (9, 20)])
+def test_shapes_of_a_curve(kind: AttentionKind, size: tuple[int, int]) -> None:
+    (curve,) = scan([block(k, size=size, start_s=1.48) for k in range(2)], loaded(kind), levels=LEVELS)
+    shifts, places = len(SHIFTS), len(curve.grid)
+    assert curve.start_s == pytest.approx(1.48)
+    assert curve.end_s == pytest.approx(3.48)
+    assert curve.shifts.tolist() == list(range(-50, 51))
+    assert curve.score.shape == (shifts,)
+    assert curve.block_score.shape == (2, shifts)
+    assert curve.attention.shape == (2, shifts)
+    assert curve.places.shape == (2, shifts, places)
+    assert curve.block_start_s.tolist() == pytest.approx([1.48, 2.48])
+    assert curve.motion.shape == curve.detail.shape == curve.level_db.shape == (2,)
+    assert curve.attention.sum(axis=0) == pytest.approx(1.0, abs=1e-4)
+    assert curve.places.sum(axis=2) == pytest.approx(curve.attention, abs=1e-5)
+    assert np.isfinite(curve.score[MAX_SHIFT])
+    assert places <= 32 or kind != "spatio-temporal"
+    for level, row, column, rows, columns in curve.grid:
+        assert 0 <= row < rows
+        assert 0 <= column < columns
+        assert level in {min(level, min(size)) for level in LEVELS}
+
+
+def test_a_curve_of_one_second_compares_half_of_it_at_least() -> None:
+    (curve,) = scan([block(0)], loaded(), levels=LEVELS)
+    assert np.isfinite(curve.score[MAX_SHIFT - 12 : MAX_SHIFT + 13]).all()
+    assert not np.isfinite(curve.score[: MAX_SHIFT - 13]).any()
+    assert not np.isfinite(curve.score[MAX_SHIFT + 14 :]).any()
+
+
+def test_shifts_without_sound_are_not_compared_block_by_block() -> None:
+    """The first block of a file has no sound before it, so it says nothing of early readings; the ones behind it do."""
+    (curve,) = scan([block(k) for k in range(6)], loaded(), levels=LEVELS)
+    compared = np.isfinite(curve.block_score)
+    assert not compared[0, SHIFTS < -12].any()
+    assert compared[0, SHIFTS >= -12].all()
+    assert compared[2:4].all()
+    assert not compared[5, SHIFTS > 13].any()
+    assert np.isfinite(curve.score).all()
+
+
+def test_no_sound_at_all_gives_no_score() -> None:
+    (curve,) = scan([block(k, heard=False) for k in range(3)], loaded(), levels=LEVELS)
+    assert not np.isfinite(curve.score).any()
+    assert not np.isfinite(curve.block_score).any()
+    assert np.isneginf(curve.level_db).all()
+
+
+def test_neighbouring_sound_is_read_and_pictures_are_not() -> None:
+    blocks = [block(k) for k in range(8)]
+    model = loaded()
+    plain = score_segment(blocks[2:3], blocks[3:6], blocks[6:7], model, LEVELS)
+    rng = np.random.default_rng(5)
+    other_pictures = replace(blocks[2], pictures=rng.integers(0, 256, (25, 48, 64), np.uint8))
+    same = score_segment([other_pictures], blocks[3:6], blocks[6:7], model, LEVELS)
+    assert np.array_equal(plain.score, same.score)
+    other_sound = replace(blocks[6], mel=rng.normal(-4, 2, (BLOCK_MELS, MEL_BINS)).astype(np.float32))
+    changed = score_segment(blocks[2:3], blocks[3:6], [other_sound], model, LEVELS)
+    assert not np.allclose(plain.score, changed.score)
+
+
+def test_the_sound_around_a_segment_lies_in_its_place() -> None:
+    blocks = [block(k) for k in range(10, 18)]
+    mel, heard = scanning._sound_with_margin(blocks[:2], blocks[2:5], blocks[5:7])
+    assert mel.shape == (7 * BLOCK_MELS, MEL_BINS)
+    assert np.array_equal(mel, np.concatenate([item.mel for item in blocks[:7]]))
+    assert heard.shape == (7 * 25,)
+    assert heard.all()
+    # One neighbour is missing on the left, both are on the right.
+    mel, heard = scanning._sound_with_margin(blocks[1:2], blocks[2:5], [])
+    assert np.array_equal(mel[BLOCK_MELS : 5 * BLOCK_MELS], np.concatenate([item.mel for item in blocks[1:5]]))
+    assert (mel[:BLOCK_MELS] == mel.min()).all()
+    assert heard.tolist() == [False] * 25 + [True] * 100 + [False] * 50
+
+
+def test_only_the_favourite_level_is_looked_at_in_between() -> None:
+    curves = list(scan((block(k, size=(48, 48)) for k in range(60)), loaded("uniform"), levels=LEVELS))
+    levels = [{place[0] for place in curve.grid} for curve in curves]
+    assert len(curves) == 6
+    assert levels[0] == levels[4] == set(LEVELS)
+    assert all(len(seen) == 1 for k, seen in enumerate(levels) if k not in (0, 4))
+
+
+def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
+    """Trunks that pass on what they are given and a decision set by hand: sound that is late by 7 pictures peaks at +7."""
+    rng = np.random.default_rng(0)
+    code = torch.nn.functional.normalize(torch.from_numpy(rng.normal(0, 1, (150, TINY.embedding))).float(), dim=-1)
+
+    class Sight(torch.nn.Module):
+        def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
+            return code[pictures[0, :, 0, 0].long()][None, :, None], (1, 1)
+
+    class Hearing(torch.nn.Module):
+        def forward(self, mel: torch.Tensor) -> torch.Tensor:
+            return code[mel[0, ::4, 0].round().long().clamp(0)][None]
+
+    model = loaded("uniform")
+    head = model.net.head
+    for layer in (head.joint[0], head.joint[2], head.decide[0], head.decide[2]):
+        layer.weight.fill_(1e-2)
+        layer.bias.zero_()
+    head.decide[2].weight[1] *= -1
+    model.net.visual, model.net.sound = Sight(), Hearing()  # type: ignore[assignment]
+    seen = []
+    for k in range(5):
+        number = np.arange(25 * k, 25 * k + 25)
+        pictures = np.broadcast_to(number[:, None, None], (25, 16, 16)).astype(np.uint8)
+        mel = np.repeat(np.clip(number - 7, 0, None), 4)[:, None] * np.ones(MEL_BINS)
+        seen.append(replace(block(k, size=(16, 16)), pictures=pictures, mel=mel.astype(np.float32)))
+    (curve,) = scan(seen, model, levels=(16,))
+    assert SHIFTS[np.argmax(curve.score)] == 7
+    assert SHIFTS[np.argmax(curve.block_score[2])] == 7
+
+
+def test_motion_and_detail_are_those_of_the_pictures_shown() -> None:
+    still = replace(block(0), pictures=np.full((25, 48, 64), 90, np.uint8))
+    half = block(1, shown=False)  # one picture only
+    (curve,) = scan([still, half], loaded(), levels=LEVELS)
+    assert curve.motion.tolist() == [0.0, 0.0]
+    assert curve.detail[0] == 0
+    assert curve.detail[1] > 60
+    flicker = replace(
+        still, pictures=np.tile(np.array([90, 94], np.uint8), 13)[:25, None, None] * np.ones((1, 48, 64), np.uint8)
+    )
+    (curve,) = scan([flicker], loaded(), levels=LEVELS)
+    assert curve.motion[0] == pytest.approx(4.0)
+
+
+# A whole file
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    torch.manual_seed(0)
+    net = SyncNet(TINY)
+    heads = {kind: JointHead(replace(TINY, attention=kind)) for kind in ATTENTION_KINDS}
+    weights.save(path, net, heads, calibration={"none": 3.0}, training={})
+    return path
+
+
+def scene(time_s: float) -> Array:
+    rows, columns = np.mgrid[:96, :128]
+    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(np.uint8)
+
+
+def babble(times_s: Array) -> Array:
+    return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (1 + np.sin(2 * np.pi * 3 * times_s)) / 2 + 0.2 * click(times_s % 0.5)
+
+
+def test_a_file_gives_a_whole_report(clip: Callable[..., Path], model: Path) -> None:
+    path = clip("film.mp4", seconds=4.2, size=(128, 96), draw=scene, play=babble)
+    progress: list[float] = []
+    checker = Checker(model, "cpu")
+    report = checker.check(path, on_progress=progress.append)
+    assert isinstance(report, Report)
+    assert report.model_sha256 == checker.loaded.sha256
+    assert len(report.model_sha256) == 64
+    assert report.path == str(path)
+    assert report.verdict in ("in_sync", "out_of_sync", "undecidable")
+    assert (report.reason is None) == (report.verdict != "undecidable")
+    assert report.tolerance.preset == "ebu-r37"
+    assert report.audio_track == 0
+    assert report.duration_s == pytest.approx(4.2, abs=0.1)
+    assert report.container_offset_ms is not None
+    assert len(report.blocks) == 5
+    assert sum(item.attention for item in report.blocks) == pytest.approx(1.0, abs=1e-4)
+    assert [item.start_s for item in report.blocks] == pytest.approx([0, 1, 2, 3, 4], abs=0.001)
+    assert len(report.segments) == 1
+    assert not report.degraded
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+    # The same file gives the same report, whatever was checked in between.
+    assert checker.check(path) == report
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_every_kind_of_attention_checks_a_file_of_a_second(clip: Callable[..., Path], model: Path, kind: AttentionKind) -> None:
+    report = Checker(model, "cpu", kind).check(clip(seconds=1.0, size=(96, 96), draw=lambda t: scene(t)[:, :96], play=babble))
+    assert report.verdict == "undecidable"
+    assert report.reason is not None
+    assert "at least 2 s are needed" in report.reason
+    assert len(report.blocks) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"play": lambda times_s: 0 * times_s, "draw": scene, "size": (128, 96)}, "the sound is silent"),
+        ({"play": babble, "events_s": ()}, "the picture is black or blank"),
+        ({"play": babble, "draw": lambda _: scene(0.0), "size": (128, 96)}, "the picture does not move"),
+    ],
+)
+def test_controls_are_undecidable_with_their_reason(
+    clip: Callable[..., Path], model: Path, options: dict[str, Any], reason: str
+) -> None:
+    report = Checker(model, "cpu").check(clip(seconds=3.0, **options))
+    assert (report.verdict, report.reason) == ("undecidable", reason)
+    assert report.offset_ms is None
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_a_phone_video_is_seen_upright(clip: Callable[..., Path], model: Path, rotation: int) -> None:
+    path = clip(seconds=2.0, size=(128, 96), draw=scene, play=babble, rotation=rotation)
+    curves, info, _ = Checker(model, "cpu").curves(path)
+    assert (info.width, info.height) == ((128, 96) if rotation == 0 else (96, 128))
+    rows, columns = curves[0].grid[0][3:]
+    assert (rows > columns) == (rotation == 90)
+
+
+def test_errors_of_file_and_model_are_typed(tmp_path: Path, model: Path) -> None:
+    with pytest.raises(ModelError):
+        Checker(tmp_path / "none.safetensors", "cpu")
+    (tmp_path / "text.mp4").write_text("not a film")
+    with pytest.raises(MediaError):
+        Checker(model, "cpu").check(tmp_path / "text.mp4")

@@ -1,0 +1,606 @@
+"""Training from a directory of clips to a weights file, and the signs and arithmetic it stands on."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_clip
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+pytest.importorskip("cv2")
+
+from avcheck import weights
+from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, context_samples, log_mel
+from avcheck.errors import UsageError
+from avcheck.model import ATTENTION_KINDS, JointHead, ModelConfig
+from avcheck.scenes import make_scene
+from avcheck.train import calibrate, clean, corpus, heads, learn, run, sampling
+from avcheck.train.corpus import CachedClip, Clip, find_clips
+from avcheck.train.losses import ShiftScore, shift_loss, shift_target
+from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound
+from avcheck.verdict import Calibration
+
+torch.set_num_threads(1)
+Array = np.ndarray[Any, Any]
+A_FRAME = SAMPLE_RATE // FRAME_RATE
+TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+PLAIN = Recipe("frame", (48, 48), frames=20, margin=5, strength=0.0)
+
+
+def cached(
+    frames: Array, samples: Array, *, offset: float | None = 0.0, name: str = "a", faces: Array | None = None
+) -> CachedClip:
+    clip = Clip(id=name, path=Path(name), group=name, kind="speech", split="train", offset_frames=offset, trusted=True)
+    return CachedClip(clip, frames, samples, np.zeros((0, 4), np.float32) if faces is None else faces)
+
+
+def stairs(count: int, late: float = 0.0, size: int = 48) -> CachedClip:
+    """Picture k shows k, and the sound of picture k is k as well, `late` pictures behind."""
+    frames = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None], (count, size, size))
+    at = np.arange(count * A_FRAME) / A_FRAME - late
+    return cached(np.ascontiguousarray(frames), (100 * np.floor(at)).clip(0, 32000).astype(np.int16), offset=late)
+
+
+# Losses
+
+
+def test_shift_target_is_a_gaussian_around_the_true_shift() -> None:
+    target = shift_target(torch.tensor([0.0, 2.3, -0.5]), 5)
+    assert target.shape == (3, 11)
+    assert torch.allclose(target.sum(1), torch.ones(3))
+    assert target.argmax(1).tolist()[:2] == [5, 7]
+    grid = torch.arange(-5.0, 6.0)
+    assert torch.allclose((target * grid).sum(1), torch.tensor([0.0, 2.3, -0.5]), atol=0.02)
+    assert target[2, 4] == pytest.approx(float(target[2, 5]), abs=1e-6)
+    assert target[0, 6] / target[0, 5] == pytest.approx(np.exp(-0.5 / 0.49), rel=1e-4)
+
+
+def test_shift_loss_is_the_cross_entropy_over_valid_shifts() -> None:
+    logits = torch.tensor([[1.0, 2.0, 50.0]])
+    target = torch.tensor([[0.25, 0.75, 0.0]])
+    valid = torch.tensor([[True, True, False]])
+    expected = -(0.25 * F.log_softmax(logits[:, :2], 1)[0, 0] + 0.75 * F.log_softmax(logits[:, :2], 1)[0, 1])
+    assert shift_loss(logits, target, valid) == pytest.approx(float(expected), abs=1e-5)
+    # What of the target lies on invalid shifts is shared out over the others.
+    spread = torch.tensor([[0.125, 0.375, 0.5]])
+    assert shift_loss(logits, spread, valid) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_shift_loss_weighs_rows_and_is_least_at_the_target() -> None:
+    valid = torch.ones(2, 11, dtype=torch.bool)
+    target = shift_target(torch.tensor([0.0, 3.0]), 5)
+    logits = torch.randn(2, 11, generator=torch.Generator().manual_seed(0))
+    each = torch.stack([shift_loss(logits[k : k + 1], target[k : k + 1], valid[:1]) for k in (0, 1)])
+    assert shift_loss(logits, target, valid) == pytest.approx(float(each.mean()), abs=1e-5)
+    assert shift_loss(logits, target, valid, weight=torch.tensor([0.0, 2.0])) == pytest.approx(float(each[1]), abs=1e-5)
+    entropy = -(target * target.clamp_min(1e-30).log()).sum(1).mean()
+    assert shift_loss(target.clamp_min(1e-30).log(), target, valid) == pytest.approx(float(entropy), abs=1e-5)
+    assert shift_loss(logits, target, valid) > entropy
+
+
+@pytest.mark.parametrize("late", [-4, 0, 3])
+def test_shift_score_peaks_where_the_sound_goes_with_one_place(late: int) -> None:
+    margin, generator = 6, torch.Generator().manual_seed(0)
+    sound = F.normalize(torch.randn(1, 30 + 2 * margin, 8, generator=generator), dim=-1)
+    picture = F.normalize(torch.randn(1, 30, 5, 8, generator=generator), dim=-1)
+    picture[:, :, 3] = sound[:, margin + late : margin + late + 30]
+    score = ShiftScore()
+    with torch.inference_mode():
+        assert int(score(picture, sound)[0].argmax()) - margin == late
+        assert score.similarity(picture, sound).max() <= 1.0
+        # Where every place says the same, the soft maximum is that, however many places there are.
+        one = score(picture[:, :, 3:4], sound)
+        assert torch.allclose(score(picture[:, :, 3:4].expand(-1, -1, 7, -1), sound), one, atol=1e-3)
+
+
+# Samples
+
+
+@pytest.mark.parametrize("start", [20.0, 20.37, 7.5, 3.0])
+def test_sound_is_read_where_it_is_asked_for(start: float) -> None:
+    rng = np.random.default_rng(0)
+    clip = cached(np.zeros((60, 8, 8), np.uint8), rng.integers(-20000, 20000, 60 * A_FRAME).astype(np.int16))
+    samples, valid = read_sound(clip, start, 10)
+    context = context_samples()
+    assert len(samples) == 10 * A_FRAME + 2 * context
+    first = round(start * A_FRAME) - context
+    assert np.array_equal(samples, clip.samples[first : first + len(samples)].astype(np.float32) / 32768)
+    assert valid.all()
+    assert log_mel(samples).shape == (40, 64)
+
+
+@pytest.mark.parametrize("start", [-8.0, -2.4, 52.0, 58.3, -100.0, 200.0])
+def test_sound_beyond_the_clip_is_silent_and_not_valid(start: float) -> None:
+    clip = cached(np.zeros((60, 8, 8), np.uint8), np.full(60 * A_FRAME, 16384, np.int16))
+    samples, valid = read_sound(clip, start, 10)
+    context = context_samples()
+    index = round(start * A_FRAME) - context + np.arange(len(samples))
+    assert np.array_equal(samples != 0, (index >= 0) & (index < 60 * A_FRAME))
+    moment = start + np.arange(10)
+    # Neither end of a clip is used, and every valid picture's whole sound is inside.
+    assert np.array_equal(valid, (moment >= EDGE_FRAMES) & (moment + 1 <= 60 - EDGE_FRAMES))
+
+
+@pytest.mark.parametrize("late", [-5.0, 0.0, 3.0, 4.6])
+def test_a_sample_matches_when_its_sound_is_read_centre_pictures_later(late: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sound that is late by `late` pictures, and is known to be: at shift `centre` the picture's own sound is read."""
+    clip = stairs(120, late)
+    monkeypatch.setattr(sampling, "log_mel", lambda samples: samples)
+    recipe = replace(PLAIN, size=(16, 16))
+    monkeypatch.setattr(sampling, "_treat_pictures", lambda pictures, *_: pictures)
+    monkeypatch.setattr(sampling, "_treat_sound", lambda samples, *_: samples)
+    for seed in range(20):
+        sample = sampling.draw(clip, recipe, np.random.default_rng(seed), ())
+        assert sample is not None
+        assert -0.5 <= sample.centre <= 0.5
+        assert sample.pictures.shape == (20, 16, 16)
+        assert sample.valid.shape == (11,)
+        first = int(sample.pictures[0, 8, 8])
+        assert sample.pictures[:, 8, 8].tolist() == list(range(first, first + 20))
+        samples = np.asarray(sample.mel)[context_samples() :]  # log_mel is not applied here
+        # Index 0 of the sound belongs to shift -margin; half a picture further on is the middle of a stair.
+        for k in (0, 7, 19):
+            at = round((recipe.margin + sample.centre + k + 0.5) * A_FRAME)
+            assert round(float(samples[at]) * 32768 / 100) == first + k
+
+
+@pytest.mark.parametrize("offset", [0.0, -5.7, 6.0])
+def test_windows_leave_room_for_the_clips_own_offset(offset: float) -> None:
+    clip = stairs(60, offset)
+    span = sampling.room(clip, 20)
+    assert span is not None
+    low, high = span
+    assert low - abs(offset) >= EDGE_FRAMES
+    assert high + 20 + abs(offset) <= 60 - EDGE_FRAMES
+    assert sampling.room(clip, 60) is None
+
+
+def test_valid_shifts_are_those_whose_sound_is_in_the_clip() -> None:
+    clip = stairs(40)
+    for seed in range(20):
+        sample = sampling.draw(clip, replace(PLAIN, margin=15), np.random.default_rng(seed), ())
+        assert sample is not None
+        assert sample.valid[15]
+        runs = np.flatnonzero(np.diff(sample.valid.astype(int)))
+        assert len(runs) == 2  # one run of valid shifts, invalid ones on either side
+
+
+def test_draws_are_repeatable_and_treated_harder_with_strength() -> None:
+    scene = make_scene("talking", seed=3, seconds=3.0, size=(96, 96))
+    clip = cached(scene.frames, (scene.samples * 32767).astype(np.int16))
+    for strength in (0.0, 0.5, 1.0):
+        recipe = replace(PLAIN, strength=strength)
+        for seed in range(12):
+            a, b = (sampling.draw(clip, recipe, np.random.default_rng(seed), [clip]) for _ in range(2))
+            assert a is not None
+            assert b is not None
+            assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+            assert a.pictures.dtype == np.uint8
+            assert a.mel.shape == (4 * 30, 64)
+            assert np.isfinite(a.mel).all()
+
+
+def test_crops_are_cut_around_the_mouth() -> None:
+    frames = np.zeros((40, 120, 160), np.uint8)
+    frames[:, 78:90, 90:110] = 255  # the mouth of a face at (100, 70) of width 50
+    faces = np.array([[t, 100.0, 70.0, 50.0] for t in np.arange(0, 1.6, 0.4)], np.float32)
+    clip = cached(frames, np.zeros(40 * A_FRAME, np.int16), faces=faces)
+    for seed in range(8):
+        sample = sampling.draw(clip, replace(PLAIN, view="crop"), np.random.default_rng(seed), ())
+        assert sample is not None
+        rows, columns = np.nonzero(sample.pictures[0] > 128)
+        assert abs(rows.mean() - 23.5) < 10
+        assert abs(columns.mean() - 23.5) < 10
+    assert sampling.draw(replace(clip, faces=faces[:0]), replace(PLAIN, view="crop"), np.random.default_rng(0), ()) is None
+
+
+def test_a_window_is_cut_where_its_box_says() -> None:
+    frame = np.arange(100 * 140, dtype=np.int64).reshape(1, 100, 140) % 251
+    box = sampling._box(70.0, 50.0, 1.0, (20, 30), False)
+    assert np.array_equal(sampling.cut(frame.astype(np.uint8), box, (20, 30))[0], frame[0, 40:60, 55:85])
+
+
+# Cleaning
+
+
+class Code(nn.Module):
+    """Trunks that tell the time: picture k and its sound have one random unit feature each."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.code = nn.Parameter(F.normalize(torch.randn(count, 16, generator=generator), dim=-1))
+
+    def visual(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        middle = pictures.shape[-1] // 2
+        return self.code[pictures[0, :, middle, middle].long()][None, :, None], (1, 1)
+
+    def sound(self, mel: Tensor) -> Tensor:
+        return self.code[mel[0, :, 0].long()][None]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Code:
+    """A stub network, and log-mel replaced by the number that `stairs` put into the sound."""
+    from avcheck.train import measure
+
+    def level(samples: Array) -> Array:
+        inside = samples[context_samples() : len(samples) - context_samples()]
+        return np.round(inside.reshape(-1, A_FRAME)[:, A_FRAME // 2] * 32768 / 100).astype(np.float32)[:, None]
+
+    monkeypatch.setattr(measure, "log_mel", level)
+    return Code(256)
+
+
+@pytest.mark.parametrize("late", [-5, 0, 2, 5])
+def test_a_clips_own_offset_is_found_with_its_sign(told: Code, late: int) -> None:
+    found = clean.estimate_offset(told, ShiftScore(), stairs(240, late), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    assert found is not None
+    frames, trusted = found
+    assert frames == pytest.approx(late, abs=0.3)
+    assert trusted
+
+
+def test_an_offset_beyond_belief_is_found_but_not_trusted(told: Code) -> None:
+    found = clean.estimate_offset(told, ShiftScore(), stairs(240, 12), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    assert found is not None
+    assert found[0] == pytest.approx(12, abs=0.3)
+    assert not found[1]
+
+
+def test_sound_of_another_clip_is_not_trusted(told: Code) -> None:
+    clip = stairs(240)
+    rng = np.random.default_rng(0)
+    foreign = np.repeat(100 * rng.integers(0, 256, 240), A_FRAME).astype(np.int16)
+    (out,) = clean.clean(told, ShiftScore(), [replace(clip, samples=foreign)], Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    assert not out.clip.trusted
+
+
+def test_cleaning_writes_the_estimate_into_the_clip_and_reports(told: Code) -> None:
+    steps: list[tuple[int, int]] = []
+    clips = [stairs(240, 3), stairs(64, -2)]
+    out = clean.clean(told, ShiftScore(), clips, Recipe("frame", (48, 48)), lambda *step: steps.append(step))  # type: ignore[arg-type]
+    assert [item.clip.offset_frames for item in out] == pytest.approx([3, -2], abs=0.3)
+    assert all(item.clip.trusted for item in out)
+    assert out[0].frames is clips[0].frames
+    assert steps == [(1, 2), (2, 2)]
+
+
+def test_a_clip_without_a_face_has_no_crop_to_look_at(told: Code) -> None:
+    (out,) = clean.clean(told, ShiftScore(), [stairs(240, 3)], Recipe("crop", (48, 48)))  # type: ignore[arg-type]
+    assert (out.clip.offset_frames, out.clip.trusted) == (None, False)
+
+
+# Corpus
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_a_plain_directory_is_split_by_its_folders(tmp_path: Path) -> None:
+    for k in range(30):
+        for name in ("a.mp4", "b.MKV", "notes.txt", ".hidden.mp4"):
+            touch(tmp_path / f"group-{k}" / "deeper" / name)
+    clips = find_clips(tmp_path)
+    assert len(clips) == 60
+    assert len({clip.id for clip in clips}) == 60
+    assert {clip.kind for clip in clips} == {"speech"}
+    by_group: dict[str, set[str]] = {}
+    for clip in clips:
+        by_group.setdefault(clip.group, set()).add(clip.split)
+    assert len(by_group) == 30
+    assert all(len(splits) == 1 for splits in by_group.values())
+    assert 2 <= sum(splits == {"val"} for splits in by_group.values()) <= 12
+    assert find_clips(tmp_path) == clips
+    assert {clip.split for clip in find_clips(tmp_path, split="val")} == {"val"}
+
+
+def test_files_of_the_same_name_in_two_directories_are_two_clips(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        touch(tmp_path / folder / "clip.mp4")
+    assert find_clips(tmp_path / "one")[0].id != find_clips(tmp_path / "two")[0].id
+
+
+@pytest.mark.parametrize("name", [f"group-{k}" for k in range(12)])
+def test_a_directory_of_one_group_is_learnt_from(tmp_path: Path, name: str) -> None:
+    """Whatever its name hashes to: with every clip kept for validation there would be nothing to train on."""
+    touch(tmp_path / name / "a.mp4")
+    assert [clip.split for clip in find_clips(tmp_path)] == ["train"]
+
+
+def test_a_corpus_is_read_from_its_index(tmp_path: Path) -> None:
+    row = {"id": "x1", "file": "media/x1.mp4", "group": "g", "kind": "speech", "split": "val", "face_rel": 0.4}
+    known = {**row, "id": "x2", "true_offset": {"frames": 2.5, "trusted": True}}
+    (tmp_path / "index.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(known) + "\n")
+    first, second = find_clips(tmp_path)
+    assert (first.offset_frames, first.trusted, first.face_rel) == (None, False, 0.4)
+    assert (second.offset_frames, second.trusted) == (2.5, True)
+    assert first.path == tmp_path / "media" / "x1.mp4"
+
+
+@pytest.mark.parametrize("line", ["not json", "[]", "{}", '"text"', '{"id": "x"}'])
+def test_a_broken_index_is_a_usage_error_with_its_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "index.jsonl").write_text(line + "\n")
+    with pytest.raises(UsageError, match="line 1"):
+        find_clips(tmp_path)
+
+
+def test_an_empty_directory_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no clips found"):
+        find_clips(tmp_path)
+
+
+def test_a_clip_is_decoded_once_with_its_sound_in_place(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", seconds=3.2, size=(320, 240), events_s=(1.0, 2.0))
+    clip = Clip("id", path, "g", "generic", "train")
+    first = corpus.cache_clip(clip, tmp_path / "cache")
+    assert first is not None
+    assert first.frames.shape == (80, 176, 235)
+    assert len(first.samples) == 80 * A_FRAME
+    assert int(first.frames.mean(axis=(1, 2)).argmax()) in (25, 50)
+    loud = np.flatnonzero(np.abs(first.samples.astype(int)) > 6000)
+    assert loud[0] == pytest.approx(SAMPLE_RATE, abs=0.02 * SAMPLE_RATE)
+    path.unlink()
+    again = corpus.cache_clip(clip, tmp_path / "cache")
+    assert again is not None
+    assert np.array_equal(again.frames, first.frames)
+
+
+def test_what_does_not_decode_or_is_too_short_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a film")
+    for _ in range(2):
+        assert corpus.cache_clip(Clip("text", tmp_path / "text.mp4", "g", "speech", "train"), tmp_path / "cache") is None
+    short = make_clip(tmp_path / "short.mp4", seconds=1.0)
+    assert corpus.cache_clip(Clip("short", short, "g", "generic", "train"), tmp_path / "cache") is None
+
+
+@pytest.mark.parametrize("hole_s", [1.3, 2.5, 20.0])
+def test_pictures_after_a_gap_are_not_closed_up(tmp_path: Path, hole_s: float) -> None:
+    """A hole in the picture ends the clip: what follows would move ahead of its sound."""
+    times_s = [k / 25 for k in range(40)] + [1.56 + hole_s + k / 25 for k in range(50)]
+    path = make_clip(
+        tmp_path / "gap.mp4",
+        seconds=times_s[-1] + 0.5,
+        picture_times_s=times_s,
+        draw=lambda t: np.full((120, 160), 60 if t < 1.57 else 200, np.uint8),
+    )
+    frames, samples = corpus.decode(path, 64)
+    assert 40 <= len(frames) <= 66  # held for a second at most
+    assert frames.mean(axis=(1, 2)).max() < 100
+    assert len(samples) == len(frames) * A_FRAME
+
+
+# Calibration
+
+
+def trial(truth: float | None, height: float = 10.0, seed: int = 0) -> calibrate.Trial:
+    rng = np.random.default_rng(seed)
+    score = rng.normal(-3, 0.7, len(calibrate.SHIFTS))
+    if truth is not None:
+        score += height * np.exp(-0.5 * ((calibrate.SHIFTS - truth - 0.6) / 1.2) ** 2)
+    return calibrate.Trial("clip", score.astype(np.float32), truth)
+
+
+def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
+    rng = np.random.default_rng(0)
+    found = calibrate.fit(
+        [trial(float(rng.uniform(-25, 25)), seed=k) for k in range(12)] + [trial(None, seed=100 + k) for k in range(12)]
+    )
+    assert found.bias_frames == pytest.approx(0.6, abs=0.2)
+    assert 20.0 <= found.guard_ms <= 60.0
+    own, foreign = (calibrate.posterior(trial(truth, seed=77).score, found)[1] for truth in (5.0, None))
+    assert own < 0.1 < 0.7 < foreign
+    assert json.loads(json.dumps(vars(found))) == vars(found)
+
+
+def test_nothing_to_calibrate_on_gives_the_defaults() -> None:
+    assert calibrate.fit([]) == Calibration()
+
+
+# The whole of it
+
+
+def talking(path: Path, seed: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scene = make_scene("talking", seed=seed, seconds=5.0, size=(96, 128))
+    frames = scene.frames.astype(np.float32) * (219 / 255) + 16
+
+    def play(times_s: Array) -> Array:
+        return np.interp(times_s, np.arange(len(scene.samples)) / scene.sample_rate, scene.samples)
+
+    return make_clip(
+        path,
+        seconds=5.0,
+        size=(128, 96),
+        draw=lambda t: frames[min(round(t * 25), len(frames) - 1)].astype(np.uint8),
+        play=play,
+    )
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five talking scenes in three folders, one of which is kept for validation."""
+    root = tmp_path_factory.mktemp("films")
+    for number, folder in enumerate(["ann", "ben", "ann", "cat", "ben"]):
+        talking(root / folder / f"{number}.mp4", seed=number)
+    return root
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same training, with a small network, small windows and three scenes."""
+    scenes = run.scenes
+    monkeypatch.setattr(run, "ModelConfig", lambda: TINY)
+    monkeypatch.setattr(run, "CROP", Recipe("crop", (48, 48), frames=20, margin=6))
+    monkeypatch.setattr(run, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6))
+    monkeypatch.setattr(run, "Stage", functools.partial(learn.Stage, batch=4))
+    monkeypatch.setattr(run, "scenes", lambda seed, _, tell: scenes(seed, 3, tell))
+    monkeypatch.setattr(run, "extract", functools.partial(heads.extract, levels=(48,), max_pieces=1))
+    monkeypatch.setattr(run, "learn_head", functools.partial(heads.learn_head, batch=2))
+    monkeypatch.setattr(run, "keep_memory", lambda: None)
+
+
+def settings(films: Path, out: Path, **options: Any) -> run.TrainSettings:
+    steps = {"crossfit_steps": 2, "crop_steps": 2, "frame_steps": 2, "head_steps": 2}
+    return run.TrainSettings(data=(films,), out=out, device="cpu", **{**steps, **options})
+
+
+def test_training_from_a_directory_to_weights_and_on_after_a_kill(films: Path, small: None, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    path = run.train(settings(films, out))
+    assert path == out / "sync.safetensors"
+    for kind in ATTENTION_KINDS:
+        loaded = weights.load(path, device="cpu", attention=kind)
+    assert loaded.net.config == replace(TINY, attention=ATTENTION_KINDS[-1])
+    assert loaded.training["clips_used"] >= 1
+    assert loaded.training["seed"] == 1
+    Calibration(**loaded.calibration)
+    assert {item.name for item in out.iterdir()} >= {"cache", "crossfit-0.pt", "crossfit-1.pt", "frames.pt", "heads.pt"}
+    assert not list(out.glob("*.partial"))
+
+    with pytest.raises(UsageError, match="--resume"):
+        run.train(settings(films, out))
+
+    # A kill after the trunks: the heads are learnt again, from the same trunks with the same seed, to the same file.
+    digest, trunks = loaded.sha256, (out / "frames.pt").stat().st_mtime_ns
+    path.unlink()
+    (out / "heads.pt").unlink()
+    assert weights.load(run.train(settings(films, out, resume=True)), device="cpu").sha256 == digest
+    assert (out / "frames.pt").stat().st_mtime_ns == trunks
+
+    # A kill during the frames stage: that stage is trained again, and what came before it is not.
+    before = (out / "crossfit-0.pt").stat().st_mtime_ns
+    for name in ("frames.pt", "heads.pt", "sync.safetensors"):
+        (out / name).unlink()
+    assert weights.load(run.train(settings(films, out, resume=True)), device="cpu").sha256 == digest
+    assert (out / "crossfit-0.pt").stat().st_mtime_ns == before
+
+
+def test_an_out_that_cannot_be_used_is_refused(films: Path, tmp_path: Path) -> None:
+    touch(tmp_path / "used" / "file")
+    with pytest.raises(UsageError, match="not empty"):
+        run.train(settings(films, tmp_path / "used"))
+    with pytest.raises(UsageError, match="not a directory"):
+        run.train(settings(films, tmp_path / "used" / "file"))
+
+
+def test_a_directory_without_usable_clips_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "text.mp4").write_text("not a film")
+    with pytest.raises(UsageError, match="no clip"):
+        run.train(settings(tmp_path / "films", tmp_path / "run"))
+
+
+def test_generated_scenes_are_clips_in_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run.scenes(1, 3, lambda *_: None)
+    assert [item.clip.offset_frames for item in found] == [0.0] * 3
+    assert all(item.frames.dtype == np.uint8 and len(item.samples) == len(item.frames) * A_FRAME for item in found)
+    assert [len(item.faces) > 0 for item in found] == [True, True, False]
+    face = sampling.face_at(found[0], 10, 40)
+    assert face is not None
+    assert 0 < face[0] < found[0].frames.shape[2]
+    assert 0 < face[1] < found[0].frames.shape[1]
+
+
+def test_settings_scale_every_stage() -> None:
+    plain = run.TrainSettings(data=(), out=Path("out"))
+    assert plain.scaled(0.5).frame_steps == plain.frame_steps // 2
+    assert plain.scaled(1e-9).head_steps == plain.scaled(1e-9).crossfit_steps == 1
+
+
+def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    """Eight steps in one go, and in two goes with a kill in between, give the same network."""
+    scene = make_scene("talking", seed=1, seconds=4.0, size=(64, 64))
+    clip = cached(scene.frames, (scene.samples * 32767).astype(np.int16))
+    recipe = Recipe("frame", (32, 32), frames=20, margin=5)
+    stage = learn.Stage("test", [learn.Source([clip], 1.0, recipe)], 8, batch=2)
+
+    def trained(folder: Path, kill_at: int | None) -> dict[str, Tensor]:
+        folder.mkdir()
+        learner = learn.Learner.fresh(TINY, 3)
+        if kill_at is not None:
+
+            def kill(step: int, total: int, loss: float) -> None:
+                if step == kill_at:
+                    learn._save(
+                        folder / "test.pt", {"learner": learner.state(), "optimiser": optimisers[-1].state_dict(), "step": step}
+                    )
+                    raise KeyboardInterrupt
+
+            optimisers: list[torch.optim.Optimizer] = []
+            make = torch.optim.AdamW
+
+            def remember(*args: Any, **options: Any) -> torch.optim.Optimizer:
+                optimisers.append(make(*args, **options))
+                return optimisers[-1]
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(torch.optim, "AdamW", remember)
+                with pytest.raises(KeyboardInterrupt):
+                    learn.run_stage(learner, stage, folder=folder, device=torch.device("cpu"), seed=5, on_step=kill)
+            learner = learn.Learner.fresh(TINY, 99)
+        learn.run_stage(learner, stage, folder=folder, device=torch.device("cpu"), seed=5)
+        return learner.mean_net.state_dict()
+
+    whole, halves = trained(tmp_path / "whole", None), trained(tmp_path / "halves", 4)
+    assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def test_clips_too_short_for_a_stage_are_said_so(tmp_path: Path) -> None:
+    clip = stairs(30)
+    stage = learn.Stage("test", [learn.Source([clip], 1.0, Recipe("frame", (32, 32), frames=40))], 2, batch=1)
+    with pytest.raises(RuntimeError, match="drawing samples failed") as caught:
+        learn.run_stage(learn.Learner.fresh(TINY, 1), stage, folder=tmp_path, device=torch.device("cpu"), seed=1)
+    assert "too few clips are long enough" in str(caught.value.__cause__)
+
+
+def test_features_of_a_piece_match_at_shift_nought() -> None:
+    """A clip's own offset is taken out when its features are made: picture and sound of the same index belong together."""
+    scene = make_scene("talking", seed=1, seconds=4.0, size=(48, 48))
+    samples = (scene.samples * 32767).astype(np.int16)
+    torch.manual_seed(0)
+    from avcheck.model import SyncNet
+
+    model = weights.Loaded(SyncNet(TINY).eval(), "", torch.device("cpu"), False, {}, {})
+    (plain,) = heads.extract(model, [cached(scene.frames, samples)], seed=1, levels=(48,))
+    late = cached(scene.frames, np.roll(samples, 4 * A_FRAME), offset=4.0)
+    (moved,) = heads.extract(model, [late], seed=1, levels=(48,))
+    assert plain.best.shape == (75, 9, TINY.embedding)
+    assert plain.sound.shape == (75 + 100, TINY.embedding)
+    inside = slice(50, 50 + 60)
+    assert torch.allclose(plain.sound[inside].float(), moved.sound[inside].float(), atol=0.02)
+    assert plain.heard[inside].all()
+    assert not plain.heard[:50].any()
+
+
+def test_a_head_learns_a_match_that_is_there() -> None:
+    """On features where the true shift is plain to see, a few steps put it first."""
+    rng = torch.Generator().manual_seed(0)
+    features = []
+    for k in range(6):
+        sound = F.normalize(torch.randn(160 + 100, TINY.embedding, generator=rng), dim=-1)
+        best = sound[50:210, None].expand(-1, 4, -1)
+        features.append(
+            heads.Feature(str(k), "speech", best.half(), best.half(), sound.half(), torch.ones(260, dtype=torch.bool))
+        )
+    from avcheck.model import SyncNet
+
+    net = SyncNet(TINY)
+    head = heads.learn_head(net, "spatio-temporal", features, steps=40, batch=4, rate=1e-2, seed=1, device=torch.device("cpu"))
+    assert isinstance(head, JointHead)
+    assert not head.training
+    with torch.inference_mode():
+        item = features[0]
+        logits = head(item.best[None, :150].float(), item.sound[None, :250].float(), torch.arange(-50, 51), margin=50).logits[0]
+    assert int((logits[:, 1] - logits[:, 0]).argmax()) == 50

@@ -1,0 +1,510 @@
+"""Curves to a verdict: planted offsets come out with their sign, what shows nothing is never guessed at."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Segment, Tolerance, describe_offset
+from avcheck.verdict import Calibration, Curve, Judgement, combine, estimate, follow, judge, posterior
+
+Array = np.ndarray[Any, Any]
+SHIFTS = np.arange(-50, 51)
+EBU = PRESETS[DEFAULT_PRESET]
+PLAIN = Calibration()
+SEEDS = range(8)
+
+
+def bump(frames: float, height: float = 12.0, width: float = 1.2) -> Array:
+    """A peak of logits at a shift, on a floor far below it."""
+    return (height * np.exp(-0.5 * ((SHIFTS - frames) / width) ** 2) - 4.0).astype(np.float32)
+
+
+def curve(
+    frames: float | None = 0.0,
+    *,
+    start_s: float = 0.0,
+    blocks: int = 10,
+    height: float = 12.0,
+    noise: float = 0.0,
+    seed: int = 0,
+    motion: float = 3.0,
+    detail: float = 40.0,
+    level_db: float = -20.0,
+    score: Array | None = None,
+) -> Curve:
+    """A segment whose sound is late by `frames`; None: nothing matches."""
+    rng = np.random.default_rng(seed)
+    if score is None:
+        score = np.full(len(SHIFTS), -4.0, np.float32) if frames is None else bump(frames, height)
+        score = (score + noise * rng.standard_normal(len(SHIFTS))).astype(np.float32)
+    attention = rng.uniform(0.1, 1.0, (blocks, len(SHIFTS))).astype(np.float32)
+    attention /= attention.sum(axis=0)
+    return Curve(
+        start_s=start_s,
+        end_s=start_s + blocks,
+        shifts=SHIFTS,
+        score=score,
+        block_start_s=start_s + np.arange(blocks, dtype=float),
+        block_score=np.tile(score, (blocks, 1)),
+        attention=attention,
+        places=attention[:, :, None],
+        grid=((112, 0, 0, 1, 1),),
+        motion=np.full(blocks, motion, np.float32),
+        detail=np.full(blocks, detail, np.float32),
+        level_db=np.full(blocks, level_db, np.float32),
+    )
+
+
+def film(offsets_ms: list[float | None], **options: Any) -> list[Curve]:
+    """Segments of 10 s in a row, each with the sound early by its offset."""
+    return [
+        curve(None if ms is None else -ms / FRAME_MS, start_s=10.0 * k, seed=k, **options) for k, ms in enumerate(offsets_ms)
+    ]
+
+
+def verdict(curves: list[Curve], tolerance: Tolerance = EBU, calibration: Calibration = PLAIN) -> Judgement:
+    return judge(curves, tolerance, calibration)
+
+
+# Chances
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_posterior_sums_to_one_whatever_the_scores(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(0, 10 ** rng.uniform(-1, 4), len(SHIFTS))
+    scores[rng.random(len(SHIFTS)) < 0.3] = -np.inf
+    calibration = Calibration(temperature=float(rng.uniform(0.3, 6)), none=float(rng.uniform(-6, 14)))
+    chances, none = posterior(scores, calibration)
+    assert chances.sum() + none == pytest.approx(1.0)
+    assert (chances >= 0).all()
+    assert none >= 0
+    assert (chances[~np.isfinite(scores)] == 0).all()
+
+
+def test_posterior_follows_score_and_temperature() -> None:
+    chances, none = posterior(np.array([0.0, 2.0, -np.inf]), Calibration(temperature=2.0, none=1.0))
+    expected = np.array([1.0, math.e, 0.0, math.e]) / (1 + 2 * math.e)
+    assert [*chances, none] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("empty", [-np.inf, np.nan])
+def test_scores_that_are_none_leave_only_no_match(empty: float) -> None:
+    chances, none = posterior(np.full(5, empty), PLAIN)
+    assert none == 1.0
+    assert not chances.any()
+
+
+def test_a_score_that_is_not_a_number_counts_as_not_compared() -> None:
+    scores = bump(3.0)
+    scores[10] = np.nan
+    chances, none = posterior(scores, PLAIN)
+    assert chances[10] == 0
+    assert chances.sum() + none == pytest.approx(1.0)
+    assert estimate(combine([scores], PLAIN), SHIFTS, PLAIN).frames == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_combine_is_a_distribution_and_knows_no_order(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = [rng.normal(0, 3, len(SHIFTS)) for _ in range(4)]
+    chances = combine(scores, PLAIN)
+    assert chances.sum() == pytest.approx(1.0)
+    assert combine(scores[::-1], PLAIN) == pytest.approx(chances)
+
+
+def test_several_weak_segments_beat_one() -> None:
+    def weak(seed: int) -> Array:
+        return bump(4.0, height=5.0) + np.random.default_rng(seed).normal(0, 0.5, len(SHIFTS))
+
+    one = estimate(combine([weak(0)], PLAIN), SHIFTS, PLAIN)
+    many = estimate(combine([weak(k) for k in range(6)], PLAIN), SHIFTS, PLAIN)
+    assert one.confidence < 0.9 < many.confidence
+    assert many.frames == pytest.approx(4.0, abs=0.3)
+
+
+def test_a_segment_that_matches_nowhere_moves_nothing() -> None:
+    clear = bump(-7.0)
+    nothing = np.full(len(SHIFTS), -20.0)
+    alone = combine([clear], PLAIN)
+    assert combine([clear, nothing, np.full(len(SHIFTS), -np.inf)], PLAIN) == pytest.approx(alone, abs=1e-6)
+
+
+def test_one_wrong_segment_does_not_outvote_three() -> None:
+    found = estimate(combine([bump(2.0), bump(2.0), bump(30.0), bump(2.0)], PLAIN), SHIFTS, PLAIN)
+    assert found.frames == pytest.approx(2.0, abs=0.1)
+    assert found.confidence > 0.99
+
+
+def test_what_could_not_be_compared_is_not_held_against_a_shift() -> None:
+    """One segment sees shift 40 clearly, the other, at the file's edge, cannot compare it at all."""
+    blind = np.full(len(SHIFTS), -4.0)
+    blind[SHIFTS > 20] = -np.inf
+    found = estimate(combine([bump(40.0), blind], PLAIN), SHIFTS, PLAIN)
+    assert found.frames == pytest.approx(40.0, abs=0.1)
+    assert found.confidence > 0.9
+
+
+@pytest.mark.parametrize("frames", [-12.0, -3.4, -0.25, 0.0, 0.3, 1.5, 7.77, 40.2])
+def test_a_planted_peak_is_found_to_a_tenth_of_a_frame(frames: float) -> None:
+    found = estimate(combine([bump(frames)], PLAIN), SHIFTS, PLAIN)
+    assert found.frames == pytest.approx(frames, abs=0.1)
+    assert found.confidence > 0.95
+
+
+@pytest.mark.parametrize("frames", [-50.0, 50.0])
+def test_a_peak_at_the_end_of_the_search_stays_within_it(frames: float) -> None:
+    found = estimate(combine([bump(frames)], PLAIN), SHIFTS, PLAIN)
+    assert found.frames == pytest.approx(frames, abs=0.51)
+    assert abs(found.frames) <= 50.5
+    assert 0 <= found.confidence <= 1
+
+
+def test_a_lonely_spike_loses_to_a_neighbourhood() -> None:
+    chances = np.full(len(SHIFTS), 1e-4)
+    chances[80] = 0.3
+    chances[28:33] = 0.15
+    found = estimate(chances / chances.sum(), SHIFTS, PLAIN)
+    assert -22 <= found.frames <= -18
+
+
+def test_the_networks_own_bias_is_taken_out() -> None:
+    biased = Calibration(bias_frames=0.8)
+    assert estimate(combine([bump(3.8)], biased), SHIFTS, biased).frames == pytest.approx(3.0, abs=0.1)
+    found = verdict([curve(0.8)], calibration=biased)
+    assert found.offset_ms == pytest.approx(0.0, abs=4)
+    assert found.blocks[0].offset_ms == pytest.approx(0.0, abs=4)
+
+
+# The sign
+
+
+@pytest.mark.parametrize("frames_late", [-20, -5, 5, 12.5])
+def test_sound_that_is_read_later_to_match_is_late_and_negative(frames_late: float) -> None:
+    found = verdict([curve(frames_late)])
+    assert found.verdict == "out_of_sync"
+    assert found.reason is None
+    assert found.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
+    side = "late" if frames_late > 0 else "early"
+    assert describe_offset(found.offset_ms).startswith(f"sound {side} by {abs(frames_late) * FRAME_MS:.0f}"[:-1])
+    assert all(segment.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4) for segment in found.segments)
+    assert all(block.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4) for block in found.blocks)
+
+
+def test_zero_is_not_minus_zero() -> None:
+    found = verdict([curve(0.0)])
+    assert found.verdict == "in_sync"
+    assert found.offset_ms is not None
+    assert math.copysign(1.0, found.offset_ms) == 1.0
+
+
+# The tolerance
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "film"])
+def test_presets_forgive_late_sound_more(name: str) -> None:
+    tolerance = PRESETS[name]
+    between_ms = (tolerance.early_ms + tolerance.late_ms) / 2
+    sharp = Calibration(guard_ms=0.0)
+    late = verdict([curve(between_ms / FRAME_MS)], tolerance, sharp)
+    early = verdict([curve(-between_ms / FRAME_MS)], tolerance, sharp)
+    assert (late.verdict, early.verdict) == ("in_sync", "out_of_sync")
+
+
+def test_the_film_preset_is_even() -> None:
+    sharp = Calibration(guard_ms=0.0)
+    for frames in (-0.75, 0.75):
+        assert verdict([curve(frames)], PRESETS["film"], sharp).verdict == "out_of_sync"
+
+
+@pytest.mark.parametrize("side", ["early", "late"])
+def test_within_the_measuring_error_of_the_limit_nothing_is_claimed(side: str) -> None:
+    sign, limit_ms = (1, EBU.early_ms) if side == "early" else (-1, EBU.late_ms)
+    for beyond_ms, expected in ((-15, "in_sync"), (15, "undecidable"), (30, "undecidable"), (50, "out_of_sync")):
+        found = verdict([curve(-sign * (limit_ms + beyond_ms) / FRAME_MS)])
+        assert found.verdict == expected
+        assert found.offset_ms == pytest.approx(sign * (limit_ms + beyond_ms), abs=5)
+        if expected == "undecidable":
+            assert found.reason is not None
+            assert found.reason.startswith("too close to the limit")
+            assert side in found.reason
+            assert f"limit {limit_ms:.0f} ms" in found.reason
+        else:
+            assert found.reason is None
+
+
+# No evidence
+
+
+def test_no_segments_is_undecidable() -> None:
+    found = verdict([])
+    assert found.verdict == "undecidable"
+    assert found.reason == "there are no pictures to compare with the sound"
+    assert found.offset_ms is None
+    assert found.segments == found.blocks == ()
+
+
+@pytest.mark.parametrize("level", [-30.0, 0.0, 30.0])
+def test_a_flat_curve_is_undecidable(level: float) -> None:
+    found = verdict([curve(score=np.full(len(SHIFTS), level, np.float32))])
+    assert found.verdict == "undecidable"
+    assert found.offset_ms is None
+    assert found.confidence < 0.1
+    assert found.reason is not None
+    assert ("nothing in the picture goes with the sound" if level < 0 else "several offsets fit") in found.reason
+    assert all(segment.offset_ms is None for segment in found.segments)
+    assert all(block.offset_ms is None for block in found.blocks)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_noise_is_undecidable(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    curves = [curve(score=rng.normal(-4, 1, len(SHIFTS)).astype(np.float32), start_s=10.0 * k) for k in range(5)]
+    found = verdict(curves)
+    assert found.verdict == "undecidable"
+    assert found.offset_ms is None
+
+
+def test_two_offsets_that_fit_equally_are_undecidable() -> None:
+    found = verdict([curve(score=np.maximum(bump(-20.0), bump(15.0)))])
+    assert found.verdict == "undecidable"
+    assert found.reason is not None
+    assert found.reason.startswith("several offsets fit")
+    assert 0.3 < found.confidence < 0.7
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"level_db": -90.0}, "the sound is silent"),
+        ({"level_db": -math.inf}, "the sound is silent"),
+        ({"detail": 0.5, "motion": 0.0}, "the picture is black or blank"),
+        ({"motion": 0.05}, "the picture does not move"),
+        ({"blocks": 1}, "only 1 s of it has both moving pictures and sound; at least 2 s are needed"),
+    ],
+)
+def test_what_is_missing_is_said_however_sure_the_network(options: dict[str, Any], reason: str) -> None:
+    found = verdict([curve(0.0, height=30.0, **options)])
+    assert found.verdict == "undecidable"
+    assert found.reason == reason
+    assert found.offset_ms is None
+    assert found.confidence == 0.0
+    assert len(found.blocks) == options.get("blocks", 10)
+
+
+def test_silence_in_half_of_a_film_is_not_silence() -> None:
+    assert verdict([curve(0.0), curve(None, start_s=10.0, level_db=-90.0)]).verdict == "in_sync"
+
+
+def test_all_shifts_uncompared_is_undecidable() -> None:
+    found = verdict([curve(score=np.full(len(SHIFTS), -np.inf, np.float32))])
+    assert found.verdict == "undecidable"
+    assert found.offset_ms is None
+    assert sum(block.attention for block in found.blocks) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_scores_that_are_not_numbers_never_give_a_verdict() -> None:
+    found = verdict([curve(score=np.full(len(SHIFTS), np.nan, np.float32))])
+    assert found.verdict == "undecidable"
+    assert found.offset_ms is None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_confidence_below_the_bar_never_gives_a_verdict(seed: int) -> None:
+    """Whatever the curves: a verdict has an offset and the confidence asked for, and every number is in its range."""
+    rng = np.random.default_rng(seed)
+    for _ in range(30):
+        count = int(rng.integers(1, 9))
+        curves = [
+            curve(
+                None if rng.random() < 0.3 else float(rng.uniform(-50, 50)),
+                start_s=10.0 * k,
+                height=float(rng.uniform(0, 12)),
+                noise=float(rng.uniform(0, 2)),
+                blocks=int(rng.integers(1, 15)),
+                seed=int(rng.integers(1 << 30)),
+            )
+            for k in range(count)
+        ]
+        found = verdict(curves)
+        assert found.verdict in ("in_sync", "out_of_sync", "undecidable")
+        assert 0 <= found.confidence <= 1
+        assert (found.reason is None) == (found.verdict != "undecidable")
+        if found.verdict != "undecidable":
+            assert found.confidence >= PLAIN.decide
+            assert found.offset_ms is not None
+            assert abs(found.offset_ms) <= 50.5 * FRAME_MS
+        assert len(found.segments) == count
+        assert all(0 <= segment.confidence <= 1 for segment in found.segments)
+        assert len(found.blocks) == sum(len(item.block_start_s) for item in curves)
+        assert sum(block.attention for block in found.blocks) == pytest.approx(1.0, abs=1e-3)
+
+
+# Blocks
+
+
+def test_a_blocks_own_offset_is_read_with_its_neighbours() -> None:
+    item = curve(0.0, blocks=10)
+    scores = np.stack([bump(0.0 if k < 5 else 10.0) for k in range(10)])
+    item = Curve(**{**vars(item), "block_score": scores})
+    told = [block.offset_ms for block in verdict([item]).blocks]
+    assert told[:3] == pytest.approx([0.0] * 3, abs=4)
+    assert told[7:] == pytest.approx([-400.0] * 3, abs=4)
+
+
+def test_a_block_that_could_not_be_compared_lends_nothing() -> None:
+    item = curve(0.0, blocks=10)
+    scores = np.tile(bump(5.0), (10, 1))
+    scores[0, :60] = -np.inf  # the file's first second, where the sound read earlier is missing
+    scores[4] = -np.inf
+    found = verdict([Curve(**{**vars(item), "block_score": scores})])
+    assert all(block.offset_ms == pytest.approx(-200, abs=4) for block in found.blocks)
+    scores[:] = -np.inf
+    assert all(block.offset_ms is None for block in verdict([Curve(**{**vars(item), "block_score": scores})]).blocks)
+
+
+def test_blocks_of_a_segment_that_matches_weigh_more() -> None:
+    found = verdict(film([0.0, None]), calibration=Calibration(none=2.0))
+    shares = [sum(block.attention for block in found.blocks[first : first + 10]) for first in (0, 10)]
+    assert sum(shares) == pytest.approx(1.0, abs=1e-4)
+    assert shares[0] > 0.7
+
+
+# The course of a long film
+
+
+def segments(offsets_ms: list[float], confidence: float = 0.95) -> list[Segment]:
+    return [Segment(10.0 * k, 10.0 * k + 10, ms, confidence) for k, ms in enumerate(offsets_ms)]
+
+
+def course(offsets_ms: list[float]) -> tuple[tuple[float, ...], float | None]:
+    found = follow(segments(offsets_ms))
+    assert found is not None
+    return found.jumps_s, found.drift_ms_per_min
+
+
+def test_a_course_needs_three_segments_that_tell() -> None:
+    assert follow(segments([0.0, 200.0])) is None
+    assert follow([Segment(10.0 * k, 10.0 * k + 10, None, 0.1) for k in range(9)]) is None
+
+
+@pytest.mark.parametrize("slope", [-60.0, -20.0, 20.0, 120.0])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_drift_is_found(slope: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    minutes = (np.arange(40) * 10 + 5) / 60
+    jumps_s, drift = course((slope * minutes + rng.normal(0, 12, 40)).tolist())
+    assert jumps_s == ()
+    assert drift == pytest.approx(slope, abs=3)
+
+
+@pytest.mark.parametrize("jump_ms", [-400.0, 200.0])
+@pytest.mark.parametrize("where", [2, 10, 17])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_jump_is_found_where_it_is(jump_ms: float, where: int, seed: int) -> None:
+    offsets_ms = np.random.default_rng(seed).normal(0, 12, 20)
+    offsets_ms[where:] += jump_ms
+    jumps_s, drift = course(offsets_ms.tolist())
+    assert jumps_s == (10.0 * where,)
+    assert drift is None
+
+
+@pytest.mark.parametrize("count", [3, 4, 5, 6, 8, 12, 30, 90])
+def test_a_constant_is_not_called_drift_or_jump_under_noise(count: int) -> None:
+    wrong = 0
+    for seed in range(60):
+        rng = np.random.default_rng((count, seed))
+        jumps_s, drift = course(rng.normal(rng.uniform(-200, 200), 25, count).tolist())
+        wrong += bool(jumps_s) or drift is not None
+    assert wrong <= 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_outliers_do_not_bend_the_course(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    offsets_ms = rng.normal(20, 12, 60)
+    offsets_ms[rng.choice(60, 6, replace=False)] = rng.uniform(-2000, 2000, 6)
+    assert course(offsets_ms.tolist()) == ((), None)
+
+
+def test_follow_is_quick_on_a_long_film() -> None:
+    """Two hours in pieces of 10 s; all pairs of them are never looked at one by one."""
+    offsets_ms = np.random.default_rng(0).normal(0, 15, 3000)
+    assert course(offsets_ms.tolist()) == ((), None)
+
+
+def test_a_drifting_film_is_judged_by_its_worst_end() -> None:
+    found = verdict(film([10.0 * k for k in range(24)]))
+    assert found.verdict == "out_of_sync"
+    assert found.drift_ms_per_min == pytest.approx(60.0, abs=3)
+    assert found.offset_ms == pytest.approx(230.0, abs=12)
+    assert found.jumps_s == ()
+
+
+def test_a_film_that_jumps_out_of_sync_is_out_of_sync() -> None:
+    found = verdict(film([0.0] * 6 + [-300.0] * 4))
+    assert found.verdict == "out_of_sync"
+    assert found.jumps_s == (60.0,)
+    assert found.offset_ms == pytest.approx(-300.0, abs=5)
+    assert found.drift_ms_per_min is None
+
+
+def test_the_worst_stretch_is_the_furthest_beyond_its_own_limit() -> None:
+    """Early by 180 ms is 140 over what R37 allows, late by 190 only 130."""
+    found = verdict(film([180.0] * 5 + [-190.0] * 5))
+    assert found.offset_ms == pytest.approx(180.0, abs=5)
+    wide_late = Tolerance(60, 400)
+    assert verdict(film([130.0] * 5 + [-190.0] * 5), wide_late).verdict == "out_of_sync"
+
+
+def test_unsure_segments_do_not_prove_a_change() -> None:
+    """Two of ten segments, each hardly surer than nothing, at the end: not out of sync with their neighbours' confidence."""
+    curves = film([0.0] * 8) + [curve(10.0, start_s=80.0 + 10 * k, height=6.0) for k in range(2)]
+    weak = Calibration(none=1.0)
+    found = verdict(curves, calibration=weak)
+    assert [segment.offset_ms is not None for segment in found.segments] == [True] * 10
+    assert found.segments[-1].confidence < weak.decide < found.segments[0].confidence
+    assert found.verdict == "undecidable"
+    assert found.reason is not None
+    assert "segments are unsure" in found.reason
+    assert found.offset_ms is None
+
+
+def test_a_long_constant_film_is_in_sync_without_drift() -> None:
+    found = verdict(film([20.0] * 30, noise=0.5))
+    assert found.verdict == "in_sync"
+    assert found.drift_ms_per_min is None
+    assert found.jumps_s == ()
+    assert found.confidence > 0.99
+
+
+# Calibration
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": 0.0},
+        {"temperature": -1.0},
+        {"none": math.nan},
+        {"guard_ms": math.inf},
+        {"decide": "0.9"},
+        {"exponent": None},
+    ],
+)
+def test_a_calibration_of_nonsense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="calibration"):
+        Calibration(**wrong)
+
+
+def test_temperature_softens_and_no_match_lowers() -> None:
+    def confidence(**options: float) -> float:
+        calibration = Calibration(**options)
+        return estimate(combine([bump(3.0, height=8.0)], calibration), SHIFTS, calibration).confidence
+
+    assert confidence() > confidence(temperature=3.0)
+    assert confidence() > confidence(none=6.0)

@@ -1,0 +1,310 @@
+"""The trust boundary: what `save` writes comes back the same, and nothing else gets in."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from avcheck import weights
+from avcheck.errors import ModelError, UsageError
+from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
+
+torch.set_num_threads(1)
+TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+CALIBRATION = {"temperature": 1.5, "none": 2.0, "bias_frames": -0.1, "guard_ms": 30.0, "decide": 0.9, "exponent": 1.0}
+
+
+def network() -> tuple[SyncNet, dict[AttentionKind, JointHead]]:
+    torch.manual_seed(0)
+    net = SyncNet(TINY)
+    for name, buffer in net.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_()
+    heads = {kind: JointHead(ModelConfig(**{**vars(TINY), "attention": kind})) for kind in ATTENTION_KINDS}
+    return net, heads
+
+
+def written(path: Path) -> str:
+    return weights.save(path, *network(), calibration=CALIBRATION, training={"seed": 7})
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    written(tmp_path / "good.safetensors")
+    return tmp_path / "good.safetensors"
+
+
+def rewritten(path: Path, change: Callable[[dict[str, Any], dict[str, str]], None]) -> Path:
+    """The same file with its tensors and metadata changed."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata())
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    change(tensors, metadata)
+    save_file(tensors, path, metadata=metadata)
+    return path
+
+
+def refused(path: Path, **options: Any) -> str:
+    """The message of the error that loading raises: one line that names the file."""
+    with pytest.raises(ModelError) as caught:
+        weights.load(path, device="cpu", **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    assert len(message) < len(str(path)) + 400
+    return message
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_what_is_saved_comes_back(tmp_path: Path, kind: AttentionKind) -> None:
+    path = tmp_path / "new" / "folder" / "w.safetensors"
+    net, heads = network()
+    digest = weights.save(path, net, heads, calibration=CALIBRATION, training={"seed": 7})
+    loaded = weights.load(path, device="cpu", attention=kind)
+    assert loaded.sha256 == digest
+    assert len(digest) == 64
+    assert loaded.calibration == CALIBRATION
+    assert loaded.training == {"seed": 7}
+    assert loaded.device == torch.device("cpu")
+    assert loaded.net.config == ModelConfig(**{**vars(TINY), "attention": kind})
+    assert not loaded.net.training
+    assert not any(parameter.requires_grad for parameter in loaded.net.parameters())
+    net.head = heads[kind]
+    for name, value in net.state_dict().items():
+        assert torch.equal(loaded.net.state_dict()[name], value), name
+        assert loaded.net.state_dict()[name].dtype == value.dtype
+    pictures, mel = torch.randint(0, 256, (1, 25, 48, 48), dtype=torch.uint8), torch.randn(1, 100, 64)
+    with torch.inference_mode():
+        assert torch.equal(loaded.net(pictures, mel).logits, net.eval()(pictures, mel).logits)
+
+
+def test_the_files_own_kind_of_attention_is_the_default(good: Path) -> None:
+    assert weights.load(good, device="cpu").net.config.attention == "spatio-temporal"
+
+
+def test_saving_twice_gives_the_same_hash(tmp_path: Path) -> None:
+    assert written(tmp_path / "a.safetensors") == written(tmp_path / "b.safetensors")
+
+
+def test_half_precision_files_are_read(good: Path) -> None:
+    """A file may be halved in size; the network is built in float32 all the same."""
+    rewritten(good, lambda tensors, _: tensors.update({k: v.half() for k, v in tensors.items() if v.is_floating_point()}))
+    loaded = weights.load(good, device="cpu")
+    assert {p.dtype for p in loaded.net.parameters()} == {torch.float32}
+
+
+# The shipped file
+
+
+def test_the_shipped_file_must_have_its_hash(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "shipped_path", lambda: good)
+    with pytest.raises(ModelError, match="not the ones this version knows") as caught:
+        weights.load(None, device="cpu")
+    assert "reinstall" in str(caught.value)
+    monkeypatch.setattr(weights, "SHIPPED_SHA256", weights.load(good, device="cpu").sha256)
+    assert weights.load(None, device="cpu").sha256 == weights.SHIPPED_SHA256
+    # One bit is enough to be refused.
+    data = bytearray(good.read_bytes())
+    data[-1] ^= 1
+    good.write_bytes(data)
+    with pytest.raises(ModelError, match="not the ones this version knows"):
+        weights.load(None, device="cpu")
+
+
+# Files that are not weights
+
+
+def test_a_missing_file_is_a_model_error(tmp_path: Path) -> None:
+    assert "no such file" in refused(tmp_path / "none.safetensors").lower()
+
+
+def test_a_directory_is_a_model_error(tmp_path: Path) -> None:
+    refused(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"not weights at all",
+        b"\0" * 4096,
+        b"\xff" * 64,
+        struct.pack("<Q", 1 << 60) + b"{}",
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 8) + b'{"a": 1}',
+    ],
+    ids=["empty", "one-byte", "text", "zeros", "ones", "huge-header", "no-tensors", "no-shape"],
+)
+def test_junk_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "junk.safetensors"
+    path.write_bytes(data)
+    refused(path)
+
+
+def test_a_truncated_file_is_refused(good: Path) -> None:
+    data = good.read_bytes()
+    for size in (4, 100, len(data) // 2, len(data) - 1):
+        good.write_bytes(data[:size])
+        refused(good)
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
+        return os.mkdir, (os.environ["AVCHECK_TEST_BOMB"],)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AVCHECK_TEST_BOMB", str(tmp_path / "run"))
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(pickle.dumps(Bomb()))
+    refused(path)
+    torch.save({"net": Bomb(), "weights": torch.zeros(3)}, path)
+    refused(path)
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"w": torch.zeros(3)}, path)
+    assert "not weights of this version" in refused(path)
+    save_file({"w": torch.zeros(3)}, path, metadata={"format": "pt"})
+    assert "'pt'" in refused(path)
+
+
+# Files that nearly are
+
+
+@pytest.mark.parametrize("name", ["visual.project.weight", "sound.mix.0.weight", "heads.spatio-temporal.joint.0.bias"])
+def test_a_tensor_of_the_wrong_shape_is_named(good: Path, name: str) -> None:
+    rewritten(good, lambda tensors, _: tensors.update({name: torch.zeros(3, 5)}))
+    assert "do not fit the network" in refused(good)
+    assert name.removeprefix("heads.spatio-temporal.") in refused(good)
+
+
+def test_a_missing_tensor_is_refused(good: Path) -> None:
+    rewritten(good, lambda tensors, _: tensors.__delitem__("visual.project.bias"))
+    assert "visual.project.bias" in refused(good)
+
+
+def test_an_extra_tensor_is_refused(good: Path) -> None:
+    rewritten(good, lambda tensors, _: tensors.update({"visual.spare": torch.zeros(3)}))
+    assert "visual.spare" in refused(good)
+
+
+def test_a_kind_of_attention_that_is_not_in_the_file_is_refused(good: Path) -> None:
+    def drop(tensors: dict[str, Any], _: dict[str, str]) -> None:
+        for name in [name for name in tensors if name.startswith("heads.temporal.")]:
+            del tensors[name]
+
+    rewritten(good, drop)
+    weights.load(good, device="cpu")
+    refused(good, attention="temporal")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_refused(good: Path, value: float) -> None:
+    rewritten(good, lambda tensors, _: tensors.update({"visual.project.bias": torch.full((8,), value)}))
+    assert "finite" in refused(good)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "nonsense",
+        "[1, 2]",
+        "3",
+        '"text"',
+        '{"width": "wide"}',
+        '{"width": -4}',
+        '{"heads": 3}',
+        '{"attention": "spatial"}',
+        '{"sound_channels": [4, 8]}',
+        # Nothing of that size is ever allocated: the file's tensors are compared first.
+        '{"width": 1000000000}',
+        '{"embedding": 10000000000000000000}',
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused(good: Path, config: str) -> None:
+    rewritten(good, lambda _, metadata: metadata.update(config=config))
+    refused(good)
+
+
+def test_a_file_without_a_configuration_is_refused(good: Path) -> None:
+    rewritten(good, lambda _, metadata: metadata.__delitem__("config"))
+    assert "config" in refused(good)
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        "nonsense",
+        "[]",
+        "null",
+        '{"temprature": 2}',
+        '{"temperature": 0}',
+        '{"none": NaN}',
+        '{"decide": "high"}',
+        '{"guard_ms": null}',
+    ],
+)
+def test_a_calibration_of_nonsense_is_refused(good: Path, calibration: str) -> None:
+    """Here, and not as a crash, or a verdict, in the middle of a check."""
+    rewritten(good, lambda _, metadata: metadata.update(calibration=calibration))
+    refused(good)
+
+
+def test_a_file_without_calibration_takes_the_defaults(good: Path) -> None:
+    rewritten(good, lambda _, metadata: metadata.__delitem__("calibration"))
+    assert weights.load(good, device="cpu").calibration == {}
+
+
+def test_metadata_is_plain_json(good: Path) -> None:
+    """Anybody can read what a file says of itself without this package."""
+    data = good.read_bytes()
+    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])["__metadata__"]
+    assert header["format"] == weights.FORMAT
+    assert json.loads(header["config"])["width"] == TINY.width
+    assert json.loads(header["training"]) == {"seed": 7}
+
+
+# Devices
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:0", "CPU", "meta"])
+def test_an_unknown_device_is_a_usage_error(name: str) -> None:
+    with pytest.raises(UsageError, match="choose auto, cpu, cuda or mps"):
+        weights.choose_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_an_absent_device_is_a_usage_error(name: str, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=f"--device {name}: .* use --device cpu"):
+        weights.load(good, device=name)
+    assert weights.choose_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_auto_takes_the_best_there_is(cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert weights.choose_device("auto") == torch.device(expected)
