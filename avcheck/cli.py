@@ -250,7 +250,7 @@ def train(
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
-    start: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from, not from scratch.")] = None,
+    start: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from.")] = None,
     scale: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
     ] = 1.0,
@@ -280,7 +280,7 @@ def evaluate(
     rows: Annotated[
         Path | None, typer.Option("--rows", metavar="FILE", help="Also write every single figure, one JSON object a line.")
     ] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory on a generated film.")] = True,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")] = True,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     _require_directory(corpus)

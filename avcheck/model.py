@@ -91,6 +91,10 @@ def _conv2d(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int
     )
 
 
+def _pointwise(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv1d(inputs, outputs, 1, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True))
+
+
 class VisualTrunk(nn.Module):
     """Luma to unit features of every place; fully convolutional, so it runs on face crops and whole frames alike."""
 
@@ -101,28 +105,40 @@ class VisualTrunk(nn.Module):
         self.spatial = nn.Sequential(
             _conv2d(config.stem_frames, c1, 5, 2), _conv2d(c1, c2, 3, 2), _conv2d(c2, c3, 3, 2), _conv2d(c3, c4, 3, 2)
         )
-        self.mix = nn.Sequential(nn.Conv1d(c4, config.width, 1, bias=False), nn.BatchNorm1d(config.width), nn.ReLU(inplace=True))
+        self.mix = nn.Sequential(
+            nn.Conv1d(c4, config.width, 1, bias=False), nn.BatchNorm1d(config.width), nn.ReLU(inplace=True)
+        )
         self.temporal = nn.Sequential(_TimeBlock(config.width), _TimeBlock(config.width))
         self.project = nn.Conv1d(config.width, config.embedding, 1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """(B, T, H, W) luma, uint8 or float 0..255 -> unit features (B, T, P, D) and the grid (rows, columns) of the P places."""
-        batch, times, height, width = pictures.shape
+        """Luma (B, T, H, W), 0..255 of any type -> unit features (B, T, P, D) and the grid (rows, columns) of the P places."""
+        batch, times = pictures.shape[:2]
         x = local_contrast(pictures.float() / 255.0, self.config.contrast_px)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         reach = self.config.stem_frames // 2
         x = torch.cat([x[:, :1].expand(-1, reach, -1, -1), x, x[:, -1:].expand(-1, reach, -1, -1)], dim=1)
-        # Stacked along the last axis the frames are channels already (channels_last), which is what fast convolutions want.
-        x = torch.stack([x[:, k : k + times] for k in range(self.config.stem_frames)], dim=-1)
-        x = x.view(batch * times, height, width, self.config.stem_frames).permute(0, 3, 1, 2)  # (B*T, 5, H, W)
-        x = self.spatial(x)  # (B*T, C, h, w)
+        # Without gradients a few pictures at a time: what is between two layers then stays in the processor's cache.
+        step = times if torch.is_grad_enabled() else BLOCK_FRAMES
+        parts = [self._see(x, first, min(first + step, times)) for first in range(0, times, step)]
+        x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)  # (B, T, C, h, w)
         rows, columns = x.shape[-2:]
         places = rows * columns
         x = x.reshape(batch, times, -1, places).permute(0, 3, 2, 1).reshape(batch * places, -1, times)  # (B*P, C, T)
         x = self.project(self.temporal(self.mix(x)))
         x = x.view(batch, places, -1, times).permute(0, 3, 1, 2)  # (B, T, P, D)
         return F.normalize(x.float(), dim=-1), (rows, columns)
+
+    def _see(self, padded: Tensor, first: int, last: int) -> Tensor:
+        """Pictures first..last, each with its neighbours: (B, T + 4, H, W) -> (B, last - first, C, h, w)."""
+        batch, _, height, width = padded.shape
+        count = last - first
+        # Stacked along the last axis the frames are channels already (channels_last), which is what fast convolutions want.
+        x = torch.stack([padded[:, first + k : last + k] for k in range(self.config.stem_frames)], dim=-1)
+        x = x.view(batch * count, height, width, self.config.stem_frames).permute(0, 3, 1, 2)  # (B*T, 5, H, W)
+        out: Tensor = self.spatial(x)
+        return out.reshape(batch, count, *out.shape[1:])
 
 
 class SoundTrunk(nn.Module):
@@ -135,9 +151,7 @@ class SoundTrunk(nn.Module):
             _conv2d(1, c1, 3, (2, 1)), _conv2d(c1, c2, 3, (2, 2)), _conv2d(c2, c3, 3, (2, 2)), _conv2d(c3, c4, 3, (2, 1))
         )
         bands = -(-config.mel_bins // 16)
-        self.mix = nn.Sequential(
-            nn.Conv1d(c4 * bands, config.width, 1, bias=False), nn.BatchNorm1d(config.width), nn.ReLU(inplace=True)
-        )
+        self.mix = _pointwise(c4 * bands, config.width)
         self.temporal = nn.Sequential(_TimeBlock(config.width), _TimeBlock(config.width, dilation=2))
         self.project = nn.Conv1d(config.width, config.embedding, 1)
 
@@ -198,7 +212,9 @@ class JointHead(nn.Module):
             raw = self.confidence(features).squeeze(-1).float()
         else:
             share = present.float() / present.sum(-1, keepdim=True).clamp_min(1)
-            features = (joint.mean(dim=4) * share.unsqueeze(-1).to(joint.dtype)).sum(dim=3, keepdim=True).squeeze(3).unsqueeze(3)
+            features = (
+                (joint.mean(dim=4) * share.unsqueeze(-1).to(joint.dtype)).sum(dim=3, keepdim=True).squeeze(3).unsqueeze(3)
+            )
             seen = present.any(dim=-1, keepdim=True)
             raw = self.confidence(features).squeeze(-1).float() if self.kind == "temporal" else seen.float()
         raw = raw.masked_fill(~seen, -1e4)
@@ -230,7 +246,7 @@ class JointHead(nn.Module):
         )
         if present is None:
             present = torch.ones(*joint.shape[:2], times, dtype=torch.bool, device=joint.device)
-        cells = present.unflatten(-1, (-1, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES)).all(dim=-1)
+        cells = present.view(*present.shape[:2], -1, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES).all(dim=-1)
         return self.score(joint, cells)
 
 

@@ -55,15 +55,15 @@ def scan(
 ) -> Iterator[Curve]:
     """Score curves of a file, segment after segment, as its blocks come in."""
     best_level: int | None = None
-    for number, (before, inside, after) in enumerate(_segments(source, on_block)):
+    for number, (before, inside, after) in enumerate(segments(source, on_block)):
         learn = best_level is None or number % LEARN_LEVEL_EVERY == 0
         curve = score_segment(before, inside, after, model, levels if learn or best_level is None else (best_level,))
         if learn and len(levels) > 1:
-            best_level = _favourite(curve)
+            best_level = favourite(curve)
         yield curve
 
 
-def _favourite(curve: Curve) -> int:
+def favourite(curve: Curve) -> int:
     """The level with most of the attention at the best shift."""
     share: dict[int, float] = {}
     at = int(np.argmax(curve.score))
@@ -72,7 +72,7 @@ def _favourite(curve: Curve) -> int:
     return max(share, key=lambda level: share[level])
 
 
-def _segments(
+def segments(
     source: Iterable[Block], on_block: Callable[[Block], None] | None
 ) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
     """(the blocks just before, the segment's blocks, the blocks just after).
@@ -111,23 +111,38 @@ def score_segment(
     pictures = np.concatenate([block.pictures for block in inside])
     shown = np.concatenate([block.picture_mask for block in inside])
     seen = look(pictures, shown, inside[0].start_s, model, levels)
-    mel, heard = _sound_with_margin(before, inside, after)
+    motion = np.array([motion_of(item) for item in inside], np.float32)
+    detail = np.array([float(item.pictures[item.picture_mask].std(axis=(1, 2)).mean()) for item in inside], np.float32)
+    return score(seen, before, inside, after, model, motion, detail)
+
+
+def score(
+    seen: Look,
+    before: list[Block],
+    inside: list[Block],
+    after: list[Block],
+    model: Loaded,
+    motion: NDArray[np.float32],
+    detail: NDArray[np.float32],
+) -> Curve:
+    """`score_segment` for pictures looked at before; of the blocks only the sound is read. `motion`, `detail`: (N,)."""
+    mel, heard = sound_with_margin(before, inside, after)
     scored, grid, present = compare(seen, mel, heard, model)
-    score = _logit(scored.logits[0])
-    score[present.mean(axis=1) < 0.5 * max(float(present.mean(axis=1).max()), 1e-6)] = -np.inf
+    values = logit(scored.logits[0])
+    values[present.mean(axis=1) < 0.5 * max(float(present.mean(axis=1).max()), 1e-6)] = -np.inf
     attention = scored.attention[0].float()  # (S, N, T', P)
     return Curve(
         start_s=inside[0].start_s,
         end_s=inside[-1].start_s + BLOCK_S,
         shifts=SHIFTS,
-        score=score,
+        score=values,
         block_start_s=np.array([item.start_s for item in inside]),
-        block_score=_logit(scored.block_logits[0]).T,
+        block_score=logit(scored.block_logits[0]).T,
         attention=attention.sum(dim=(2, 3)).T.cpu().numpy(),
         places=attention.sum(dim=2).transpose(0, 1).cpu().numpy(),
         grid=grid,
-        motion=np.array([_motion(item) for item in inside], np.float32),
-        detail=np.array([float(item.pictures[item.picture_mask].std(axis=(1, 2)).mean()) for item in inside], np.float32),
+        motion=motion,
+        detail=detail,
         level_db=np.array([item.level_db for item in inside], np.float32),
     )
 
@@ -182,12 +197,12 @@ def compare(
     return Scored(logits, attention, block_logits), grid, present
 
 
-def _logit(logits: Tensor) -> NDArray[np.float32]:
+def logit(logits: Tensor) -> NDArray[np.float32]:
     values: NDArray[np.float32] = (logits[..., 1] - logits[..., 0]).float().cpu().numpy()
     return values
 
 
-def _sound_with_margin(
+def sound_with_margin(
     before: list[Block], inside: list[Block], after: list[Block]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Log-mel of the segment and `MAX_SHIFT` pictures either side, and which pictures have sound; what is missing is quiet."""
@@ -218,7 +233,7 @@ def change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
     return float(whole.reshape(-1, rows, whole.shape[1] // columns, columns).mean(axis=(1, 3)).max())
 
 
-def _motion(block: Block) -> float:
+def motion_of(block: Block) -> float:
     shown = block.pictures[block.picture_mask]
     return float(np.mean([change(before, after) for before, after in pairwise(shown)])) if len(shown) > 1 else 0.0
 

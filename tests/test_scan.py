@@ -53,7 +53,7 @@ def block(
 
 
 def segments(indices: list[int], **options: Any) -> list[tuple[list[int], list[int], list[int]]]:
-    found = scanning._segments((block(k, size=(2, 2), **options) for k in indices), None)
+    found = scanning.segments((block(k, size=(2, 2), **options) for k in indices), None)
     return [tuple([item.index for item in part] for part in parts) for parts in found]  # type: ignore[misc]
 
 
@@ -93,7 +93,7 @@ def test_no_segment_spans_a_gap(seed: int) -> None:
 
 def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> None:
     source = [block(k, size=(48, 64) if k < 4 else (64, 48)) for k in range(12)]
-    found = [[[item.index for item in part] for part in parts] for parts in scanning._segments(source, None)]
+    found = [[[item.index for item in part] for part in parts] for parts in scanning.segments(source, None)]
     assert found == [[[], [0, 1, 2, 3], [4]], [[2, 3], list(range(4, 12)), []]]
     curves = list(scan(source, loaded(), levels=LEVELS))
     assert [len(curve.block_start_s) for curve in curves] == [4, 8]
@@ -194,13 +194,13 @@ def test_neighbouring_sound_is_read_and_pictures_are_not() -> None:
 
 def test_the_sound_around_a_segment_lies_in_its_place() -> None:
     blocks = [block(k) for k in range(10, 18)]
-    mel, heard = scanning._sound_with_margin(blocks[:2], blocks[2:5], blocks[5:7])
+    mel, heard = scanning.sound_with_margin(blocks[:2], blocks[2:5], blocks[5:7])
     assert mel.shape == (7 * BLOCK_MELS, MEL_BINS)
     assert np.array_equal(mel, np.concatenate([item.mel for item in blocks[:7]]))
     assert heard.shape == (7 * 25,)
     assert heard.all()
     # One neighbour is missing on the left, both are on the right.
-    mel, heard = scanning._sound_with_margin(blocks[1:2], blocks[2:5], [])
+    mel, heard = scanning.sound_with_margin(blocks[1:2], blocks[2:5], [])
     assert np.array_equal(mel[BLOCK_MELS : 5 * BLOCK_MELS], np.concatenate([item.mel for item in blocks[1:5]]))
     assert (mel[:BLOCK_MELS] == mel.min()).all()
     assert heard.tolist() == [False] * 25 + [True] * 100 + [False] * 50

@@ -39,11 +39,11 @@ from avcheck.eval.measures import (
     share,
     table,
 )
-from avcheck.eval.windows import GRAIN, Footage, Shot, as_they_are, curves, hear, observe, score
+from avcheck.eval.windows import GRAIN, Footage, Shot, as_they_are, curves, hear, observe
 from avcheck.media import open_media
 from avcheck.model import ATTENTION_KINDS
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
-from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS, _favourite, _motion, _segments, look
+from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS, favourite, look, motion_of, score, segments
 from avcheck.scenes import make_scene
 from avcheck.train.corpus import Clip, decode, find_clips
 from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, judge
@@ -678,7 +678,7 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
     look(once[0].pictures, once[0].picture_mask, 0.0, loaded)  # the first call builds kernels
     found: list[Curve] = []
     level: int | None = None
-    for number, (before, inside, after) in enumerate(_segments(iter(long), None)):
+    for number, (before, inside, after) in enumerate(segments(iter(long), None)):
         learn = level is None or number % LEARN_LEVEL_EVERY == 0
         watch.start()
         pictures = np.concatenate([block.pictures for block in inside])
@@ -686,12 +686,12 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
         seen = look(pictures, shown, inside[0].start_s, loaded, LEVELS if learn or level is None else (level,))
         watch.stop("trunk", len(long))
         watch.start()
-        motion = np.array([_motion(block) for block in inside], np.float32)
+        motion = np.array([motion_of(block) for block in inside], np.float32)
         detail = np.array([float(block.pictures.std(axis=(1, 2)).mean()) for block in inside], np.float32)
         found.append(score(seen, before, inside, after, loaded, motion, detail))
         watch.stop("scan", len(long))
         if learn:
-            level = _favourite(found[-1])
+            level = favourite(found[-1])
     watch.start()
     judge(found, TOLERANCE, Calibration(**loaded.calibration))
     watch.stop("scan", len(long))

@@ -37,15 +37,14 @@ from avcheck.scan import (
     LEARN_LEVEL_EVERY,
     LEVELS,
     MAX_SHIFT,
-    SHIFTS,
     Look,
-    _favourite,
-    _logit,
-    _segments,
-    _sound_with_margin,
     change,
-    compare,
+    favourite,
+    logit,
     look,
+    score,
+    segments,
+    sound_with_margin,
 )
 from avcheck.train.corpus import Clip
 from avcheck.verdict import Curve
@@ -219,7 +218,7 @@ def hear(samples: NDArray[np.float32], start_s: float, shot: Shot) -> list[Block
 def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]:
     """What `scan.scan` yields for a file of these pictures and this sound."""
     best_level: int | None = None
-    for number, (before, inside, after) in enumerate(_segments(iter(sound), None)):
+    for number, (before, inside, after) in enumerate(segments(iter(sound), None)):
         first, last = inside[0].index, inside[-1].index + 1
         seen = replace(
             shot.seen,
@@ -232,7 +231,7 @@ def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]
             seen = at_level(seen, best_level)
         curve = score(seen, before, inside, after, model, shot.motion[first:last], shot.detail[first:last])
         if learn:
-            best_level = _favourite(curve)
+            best_level = favourite(curve)
         yield curve
 
 
@@ -242,41 +241,10 @@ def at_level(seen: Look, level: int) -> Look:
     return replace(seen, picture=seen.picture[:, :, keep], grid=tuple(seen.grid[k] for k in keep))
 
 
-def score(
-    seen: Look,
-    before: list[Block],
-    inside: list[Block],
-    after: list[Block],
-    model: Loaded,
-    motion: NDArray[np.float32],
-    detail: NDArray[np.float32],
-) -> Curve:
-    """`scan.score_segment` for pictures that were looked at before."""
-    mel, heard = _sound_with_margin(before, inside, after)
-    scored, grid, present = compare(seen, mel, heard, model)
-    values = _logit(scored.logits[0])
-    values[present.mean(axis=1) < 0.5 * max(float(present.mean(axis=1).max()), 1e-6)] = -np.inf
-    attention = scored.attention[0].float()
-    return Curve(
-        start_s=inside[0].start_s,
-        end_s=inside[-1].start_s + BLOCK_S,
-        shifts=SHIFTS,
-        score=values,
-        block_start_s=np.array([item.start_s for item in inside]),
-        block_score=_logit(scored.block_logits[0]).T,
-        attention=attention.sum(dim=(2, 3)).T.cpu().numpy(),
-        places=attention.sum(dim=2).transpose(0, 1).cpu().numpy(),
-        grid=grid,
-        motion=motion,
-        detail=detail,
-        level_db=np.array([item.level_db for item in inside], np.float32),
-    )
-
-
 @torch.inference_mode()
 def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
     """Logit "in sync" minus "not" of a window as it is: `scan.compare` at shift 0 alone, all of it one segment."""
-    mel, heard = _sound_with_margin([], sound, [])
+    mel, heard = sound_with_margin([], sound, [])
     present = shot.seen.shown & heard[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
     picture = shot.seen.picture
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
@@ -285,4 +253,4 @@ def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
             picture = picture[:, :, best_places(picture, features, KEEP_PLACES)[0]]
         mask = torch.from_numpy(present)[None, None].to(model.device)
         scored = model.net.head(picture, features, torch.zeros(1, dtype=torch.long), margin=MAX_SHIFT, present=mask)
-    return float(_logit(scored.logits[0])[0])
+    return float(logit(scored.logits[0])[0])

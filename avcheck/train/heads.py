@@ -52,7 +52,7 @@ def extract(
     clips: Sequence[CachedClip],
     *,
     seed: int,
-    max_pieces: int = 3,
+    max_pieces: int = 2,
     levels: tuple[int, ...] = LEVELS,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> list[Feature]:

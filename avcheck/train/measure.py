@@ -36,7 +36,7 @@ def view_of(cached: CachedClip, first: int, frames: int, view: str, side: int) -
 def curve(
     net: SyncNet, score: ShiftScore, cached: CachedClip, first: int, frames: int, recipe: Recipe, search: int = SEARCH
 ) -> NDArray[np.float32] | None:
-    """Score (2 search + 1,) of a window at every shift of its sound, -inf where the sound would leave the clip; None = no face."""
+    """Score (2 search + 1,) of a window at every shift, -inf where the sound would leave the clip; None where no face is."""
     pictures = view_of(cached, first, frames, recipe.view, recipe.size[0])
     if pictures is None:
         return None

@@ -55,8 +55,8 @@ class TrainSettings:
     start: Path | None = None
     crossfit_steps: int = 600
     crop_steps: int = 2400
-    frame_steps: int = 1400
-    head_steps: int = 600
+    frame_steps: int = 1600
+    head_steps: int = 500
 
     def scaled(self, factor: float) -> TrainSettings:
         """The same with every stage's steps times `factor`, at least one each."""
