@@ -91,7 +91,9 @@ def fit(found: Sequence[Trial]) -> Calibration:
     if errors:
         bias = float(np.median(errors))
         spread = float(np.percentile(np.abs(np.array(errors) - bias), 90))
-        best = replace(best, bias_frames=round(bias, 3), guard_ms=round(min(max(spread * FRAME_MS, 20.0), 60.0), 1))
+        best = replace(
+            best, bias_frames=round(bias, 3), guard_ms=round(min(max(spread * FRAME_MS, FRAME_MS), 1.5 * FRAME_MS), 1)
+        )
     return replace(best, temperature=round(best.temperature, 4), none=round(best.none, 3))
 
 

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class TrainSettings:
     crossfit_steps: int = 600
     crop_steps: int = 2400
     frame_steps: int = 1600
-    head_steps: int = 500
+    head_steps: int = 2000
 
     def scaled(self, factor: float) -> TrainSettings:
         """The same with every stage's steps times `factor`, at least one each."""
@@ -65,7 +66,10 @@ class TrainSettings:
 
 
 def train(settings: TrainSettings) -> Path:
-    """Run every stage and return the weights file. Raises UsageError for an unusable corpus or a folder already in use."""
+    """Run every stage and return the weights file; `summary.json` beside it tells its hash and what it was made from.
+
+    Raises UsageError for an unusable corpus or a folder already in use.
+    """
     out = settings.out
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a directory; give a new --out")
@@ -165,7 +169,8 @@ def _crossfit(
             voices=halves[half],
             on_step=tell(name),
         )
-        out += clean(learner.mean_net, learner.mean_score, halves[1 - half], recipe, tell(f"{name}: estimating"))
+        net, score, others, estimating = learner.mean_net, learner.mean_score, halves[1 - half], tell(f"{name}: estimating")
+        out += _estimated(settings.out / f"{name}.json", others, partial(clean, net, score, others, recipe, estimating))
     return out if any(_usable(item) for item in out) else as_recorded
 
 
@@ -177,24 +182,31 @@ def _rest(
     tell: Callable[[str], Callable[..., None]],
 ) -> list[CachedClip]:
     """Speech clips without a trusted offset, with the crops model's estimate; only those it is sure of."""
-    store = settings.out / "rest.json"
     familiar = {item.clip.id for item in known}
     others = [item for item in speech if item.clip.id not in familiar]
-    if store.is_file():
-        estimates = json.loads(store.read_text())
-        others = [
-            replace(item, clip=replace(item.clip, offset_frames=estimates[item.clip.id][0], trusted=estimates[item.clip.id][1]))
-            for item in others
-            if item.clip.id in estimates
-        ]
-    else:
+
+    def compute() -> list[CachedClip]:
         faced = [item for item in others if len(item.faces)]
         faceless = [item for item in others if not len(item.faces)]
         view = Recipe("frame", (LEVELS[0], LEVELS[0]))
-        others = clean(learner.mean_net, learner.mean_score, faced, CROP, tell("estimating offsets"))
-        others += clean(learner.mean_net, learner.mean_score, faceless, view, tell("estimating offsets"))
-        store.write_text(json.dumps({item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in others}))
-    return [item for item in others if _usable(item)]
+        found = clean(learner.mean_net, learner.mean_score, faced, CROP, tell("estimating offsets"))
+        return found + clean(learner.mean_net, learner.mean_score, faceless, view, tell("estimating offsets"))
+
+    return [item for item in _estimated(settings.out / "rest.json", others, compute) if _usable(item)]
+
+
+def _estimated(store: Path, clips: Sequence[CachedClip], compute: Callable[[], list[CachedClip]]) -> list[CachedClip]:
+    """Clips with the offsets in `store`, or, where that is not there yet, as computed and then stored."""
+    if store.is_file():
+        known = json.loads(store.read_text())
+        return [
+            replace(item, clip=replace(item.clip, offset_frames=known[item.clip.id][0], trusted=known[item.clip.id][1]))
+            for item in clips
+            if item.clip.id in known
+        ]
+    found = compute()
+    store.write_text(json.dumps({item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in found}))
+    return found
 
 
 def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[CachedClip]:
@@ -283,7 +295,8 @@ def _write(
         "validation_groups": len({item.clip.group for item in held_out}),
     }
     digest = save(path, net, heads, calibration=calibration, training=facts)
-    print(json.dumps({"weights": str(path), "sha256": digest, **facts, "calibration": calibration}, indent=1), file=sys.stderr)
+    summary = {"weights": path.name, "sha256": digest, "training": facts, "calibration": calibration}
+    (settings.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return path
 
 
