@@ -83,6 +83,19 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return mel
 
 
+def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The log-mel (columns, 64) with the mean of what was heard, bool (columns,), wherever nothing was.
+
+    The sound trunk takes each band's mean out. Silence in place of missing sound would move that mean, and with it every
+    feature of a short file; the mean itself moves nothing.
+    """
+    if heard.all() or not heard.any():
+        return mel
+    filled = mel.copy()
+    filled[~heard] = mel[heard].mean(axis=0)
+    return filled
+
+
 def context_samples() -> int:
     """How many samples of sound `log_mel` needs on either side of its columns."""
     return _MARGIN

@@ -15,11 +15,13 @@ costs an addition.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 AttentionKind = Literal["uniform", "temporal", "spatio-temporal"]
 ATTENTION_KINDS: tuple[AttentionKind, ...] = ("uniform", "temporal", "spatio-temporal")
@@ -77,7 +79,7 @@ class _TimeBlock(nn.Module):
     def __init__(self, width: int, dilation: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
-        self.norm = nn.BatchNorm1d(width)
+        self.norm: nn.BatchNorm1d | nn.Identity = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + F.relu(self.norm(self.conv(x)))
@@ -277,3 +279,15 @@ class SyncNet(nn.Module):
         """In sync or not, as is: pictures (B, N*25, H, W) and log-mel (B, N*100, M) of the same seconds -> `Scored`, S = 1."""
         picture, _ = self.visual(pictures)
         return self.head(picture, self.sound(mel), torch.zeros(1, dtype=torch.long), margin=0)  # type: ignore[no-any-return]
+
+
+def fuse(net: SyncNet) -> SyncNet:
+    """Fold every batch normalisation into its convolution, in place: the same function, faster, for inference only."""
+    for module in list(net.modules()):
+        if isinstance(module, _TimeBlock) and isinstance(module.norm, nn.BatchNorm1d):
+            module.conv, module.norm = fuse_conv_bn_eval(module.conv, module.norm), nn.Identity()
+        elif isinstance(module, nn.Sequential):
+            for at, (layer, norm) in enumerate(pairwise(list(module))):
+                if isinstance(layer, nn.Conv1d | nn.Conv2d) and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
+                    module[at], module[at + 1] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+    return net

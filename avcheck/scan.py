@@ -6,7 +6,10 @@ seconds of sound on either side of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,9 +21,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcheck import __version__
-from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, Block, blocks
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, Block, blocks, without_gaps
 from avcheck.media import MediaInfo, open_media
-from avcheck.model import AttentionKind, Scored, best_places
+from avcheck.model import AttentionKind, Scored, best_places, fuse
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.verdict import Calibration, Curve, judge
 from avcheck.weights import Loaded, load
@@ -205,13 +208,12 @@ def logit(logits: Tensor) -> NDArray[np.float32]:
 def sound_with_margin(
     before: list[Block], inside: list[Block], after: list[Block]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Log-mel of the segment and `MAX_SHIFT` pictures either side, and which pictures have sound; what is missing is quiet."""
+    """Log-mel of the segment and `MAX_SHIFT` pictures either side, and which pictures have sound."""
     near = [*before[-_MARGIN_BLOCKS:], *inside, *after[:_MARGIN_BLOCKS]]
     first, last = inside[0].index - _MARGIN_BLOCKS, inside[-1].index + _MARGIN_BLOCKS
     count = (last - first + 1) * BLOCK_MELS
     there = [block for block in near if first <= block.index <= last]
-    floor = min(float(block.mel.min()) for block in there)
-    mel = np.full((count, MEL_BINS), floor, np.float32)
+    mel = np.zeros((count, MEL_BINS), np.float32)
     heard = np.zeros(count, np.bool_)
     for block in there:
         at = (block.index - first) * BLOCK_MELS
@@ -219,6 +221,7 @@ def sound_with_margin(
         heard[at : at + BLOCK_MELS] = block.mel_mask
     spare = (_MARGIN_BLOCKS * BLOCK_FRAMES - MAX_SHIFT) * _MELS_A_FRAME
     cut = slice(spare, count - spare)
+    mel = without_gaps(mel, heard)
     return mel[cut], heard[cut].reshape(-1, _MELS_A_FRAME).mean(axis=1) > 0.5
 
 
@@ -238,6 +241,56 @@ def motion_of(block: Block) -> float:
     return float(np.mean([change(before, after) for before, after in pairwise(shown)])) if len(shown) > 1 else 0.0
 
 
+def ahead(source: Iterator[Block], depth: int = SEGMENT_BLOCKS) -> Generator[Block, None, None]:
+    """The same blocks, up to `depth` of them made in a thread of their own while the network is at work. Errors come through.
+
+    Close the iterator when done: the thread then stops at its next block.
+    """
+    made: queue.Queue[Block | BaseException | None] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def hand_over(item: Block | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                made.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def make() -> None:
+        try:
+            for block in source:
+                if not hand_over(block):
+                    return
+            hand_over(None)
+        except BaseException as error:  # raised again where the blocks are wanted
+            hand_over(error)
+
+    worker = threading.Thread(target=make, name="avcheck-decode", daemon=True)
+    worker.start()
+    try:
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        # The caller closes the file next, so the thread must be out of it first.
+        stop.set()
+        worker.join()
+
+
+@contextmanager
+def _one_core_for_decoding() -> Iterator[None]:
+    """Leave a core to the decoder: threads of the network that have to wait for it slow all the others down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class Checker:
     """Weights loaded once, to check any number of files.
 
@@ -247,6 +300,7 @@ class Checker:
 
     def __init__(self, model: Path | None = None, device: str = "auto", attention: AttentionKind | None = None) -> None:
         self.loaded = load(model, device=device, attention=attention)
+        fuse(self.loaded.net)
         self.calibration = Calibration(**self.loaded.calibration)
 
     def curves(
@@ -266,7 +320,8 @@ class Checker:
                 if on_progress is not None and info.duration_s:
                     on_progress(min(1.0, (block.start_s + BLOCK_S - first_s) / info.duration_s))
 
-            curves = list(scan(blocks(media.pictures(), media.sounds()), self.loaded, on_block=tell))
+            with closing(ahead(blocks(media.pictures(), media.sounds()))) as coming, _one_core_for_decoding():
+                curves = list(scan(coming, self.loaded, on_block=tell))
             return curves, media.info, media.degraded
 
     def check(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import BLOCK_FRAMES, log_mel
+from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, log_mel, without_gaps
 from avcheck.results import FRAME_MS
 from avcheck.scan import LEVELS, MAX_SHIFT, SHIFTS, compare, look
 from avcheck.train.corpus import CachedClip
@@ -62,7 +62,7 @@ def _trial(model: Loaded, seen: Any, source: CachedClip, start: float, truth: fl
     # As in a file that ends here: there is no sound beyond the pictures' own time.
     heard[:MAX_SHIFT] = False
     heard[MAX_SHIFT + times :] = False
-    scored, _, present = compare(seen, log_mel(samples), heard, model)
+    scored, _, present = compare(seen, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model)
     logits = scored.logits[0].float().cpu().numpy()
     score = logits[:, 1] - logits[:, 0]
     score[present.mean(axis=1) < 0.5] = -np.inf

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.blocks import BLOCK_FRAMES, log_mel
+from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, log_mel, without_gaps
 from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, SyncNet, best_places
 from avcheck.scan import KEEP_PLACES, LEVELS, MAX_SHIFT, look
 from avcheck.train.corpus import CachedClip
@@ -70,8 +70,9 @@ def extract(
             seen = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, levels)
             start = first + (cached.clip.offset_frames or 0.0) - MAX_SHIFT
             samples, heard = read_sound(cached, start, times + 2 * MAX_SHIFT)
+            mel = without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE))
             with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
-                sound = model.net.sound(torch.from_numpy(log_mel(samples))[None].to(model.device))
+                sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
             best = best_places(seen.picture, sound, KEEP_PLACES)[0]
             anywhere = torch.from_numpy(rng.permutation(seen.picture.shape[2])[: len(best)])
             features.append(
