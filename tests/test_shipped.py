@@ -1,0 +1,125 @@
+"""The shipped weights judge media never trained on: generated scenes of other seeds, and real clips where there are any."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
+from avcheck.demo import make_demo
+from avcheck.media import Picture, Sound
+from avcheck.results import DEFAULT_PRESET, PRESETS, Report
+from avcheck.scan import Checker, scan
+from avcheck.shipped import SHIPPED_SHA256, shipped_path
+from avcheck.verdict import Judgement, judge
+
+CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
+TOLERANCE = PRESETS[DEFAULT_PRESET]
+
+
+@pytest.fixture(scope="module")
+def checker() -> Checker:
+    return Checker(device="cpu")
+
+
+def test_the_weights_are_small_and_the_ones_the_code_knows(checker: Checker) -> None:
+    assert checker.loaded.sha256 == SHIPPED_SHA256
+    assert shipped_path().stat().st_size < 15e6
+    assert checker.loaded.training["minutes_used"] > 60
+
+
+def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
+    """Seeds and offsets as they come: none may be judged wrong, and no more than one may go undecided."""
+    undecided = 0
+    for seed, offset_ms in enumerate((0, -200, 160, -900, 0, 500), start=2):
+        path = tmp_path / f"{seed}.mp4"
+        make_demo(path, offset_ms=offset_ms, seconds=10, seed=seed)
+        report = checker.check(path)
+        if report.verdict == "undecidable":
+            undecided += 1
+            assert report.reason
+            continue
+        assert report.verdict == ("out_of_sync" if offset_ms else "in_sync")
+        assert report.offset_ms == pytest.approx(offset_ms, abs=40)
+        assert report.confidence >= checker.calibration.decide
+        assert sum(block.attention for block in report.blocks) == pytest.approx(1, abs=1e-3)
+    assert undecided <= 1
+
+
+Change = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
+CONTROLS: dict[str, Change] = {
+    "black": lambda frames, samples: (np.zeros_like(frames), samples),
+    "mute": lambda frames, samples: (frames, np.zeros_like(samples)),
+    "frozen": lambda frames, samples: (np.repeat(frames[:1], len(frames), axis=0), samples),
+    "noise for sound": lambda frames, samples: (
+        frames,
+        np.random.default_rng(1).normal(0, 0.05, len(samples)).astype(np.float32),
+    ),
+}
+
+
+def scene(path: Path, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Pictures at 25 fps and sound at 16 kHz of a demo clip without an offset, 10 s."""
+    from avcheck.train.corpus import decode
+
+    make_demo(path, offset_ms=0, seconds=10, seed=seed)
+    return decode(path, 176)
+
+
+def judged(checker: Checker, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> Judgement:
+    pictures = (Picture(k / 25, frame) for k, frame in enumerate(frames))
+    source: list[Block] = list(blocks(pictures, iter([Sound(0.0, samples)])))
+    return judge(list(scan(source, checker.loaded)), TOLERANCE, checker.calibration)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_where_nothing_can_be_told_nothing_is_told(tmp_path: Path, checker: Checker, name: str) -> None:
+    frames, samples = CONTROLS[name](*scene(tmp_path / "clip.mp4", seed=6))
+    found = judged(checker, frames, samples)
+    assert found.verdict == "undecidable"
+    assert found.reason
+    assert found.offset_ms is None
+
+
+def test_the_sound_of_another_scene_is_never_in_sync(tmp_path: Path, checker: Checker) -> None:
+    frames, _ = scene(tmp_path / "a.mp4", seed=7)
+    _, samples = scene(tmp_path / "b.mp4", seed=8)
+    assert judged(checker, frames, samples[: len(frames) // BLOCK_FRAMES * BLOCK_SAMPLES]).verdict != "in_sync"
+
+
+def shifted(source: Path, target: Path, late_ms: int) -> None:
+    """A copy whose sound is late by `late_ms`, in its timestamps alone: what plays is what a check must see."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as write:
+        streams = {stream: write.add_stream_from_template(stream) for stream in (read.streams.video[0], read.streams.audio[0])}
+        for packet in read.demux(list(streams)):
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio":
+                delay = round(late_ms / 1000 / packet.time_base)
+                packet.pts += delay
+                packet.dts += delay
+            packet.stream = streams[packet.stream]
+            write.mux(packet)
+
+
+def test_a_real_speaker_is_judged_right(tmp_path: Path, checker: Checker) -> None:
+    if not (CORPUS / "index.jsonl").is_file():
+        pytest.skip("the corpus of real clips is not beside this checkout")
+    rows = [json.loads(line) for line in (CORPUS / "index.jsonl").read_text().splitlines()]
+    known = [row for row in rows if row["split"] == "val" and row.get("true_offset", {}).get("trusted") and row["seconds"] > 15]
+    clips = sorted(known, key=lambda row: -row["true_offset"]["confidence"])[:3]
+    reports: list[Report] = []
+    for row in clips:
+        path = tmp_path / f"{row['id']}.mkv"
+        shifted(CORPUS / row["file"], path, late_ms=400)
+        reports.append(checker.check(path))
+        found_ms, own_ms = reports[-1].offset_ms, -40 * row["true_offset"]["frames"]
+        assert found_ms is not None
+        assert found_ms == pytest.approx(own_ms - 400, abs=60)
+    assert {report.verdict for report in reports} == {"out_of_sync"}
