@@ -79,7 +79,8 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     columns = (len(samples) - 2 * _MARGIN) // _HOP
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[::_HOP][:columns]
     power = np.abs(np.fft.rfft(frames * _hann(), axis=1)) ** 2
-    mel: NDArray[np.float32] = np.log(power.astype(np.float32) @ _mel_filters() + _LOG_FLOOR)
+    # Not `@`: the threads of a BLAS spin for a while after so small a product, and the decoder needs their core.
+    mel: NDArray[np.float32] = np.log(np.einsum("tf,fm->tm", power.astype(np.float32), _mel_filters()) + _LOG_FLOOR)
     return mel
 
 
