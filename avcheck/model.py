@@ -116,13 +116,13 @@ class VisualTrunk(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Luma (B, T, H, W), 0..255 of any type -> unit features (B, T, P, D) and the grid (rows, columns) of the P places."""
         batch, times = pictures.shape[:2]
-        x = local_contrast(pictures.float() / 255.0, self.config.contrast_px)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.to(torch.get_autocast_dtype(x.device.type))
-        reach = self.config.stem_frames // 2
-        x = torch.cat([x[:, :1].expand(-1, reach, -1, -1), x, x[:, -1:].expand(-1, reach, -1, -1)], dim=1)
         # Without gradients a few pictures at a time: what is between two layers then stays in the processor's cache.
         step = times if torch.is_grad_enabled() else BLOCK_FRAMES
+        kind = torch.get_autocast_dtype(pictures.device.type) if torch.is_autocast_enabled(pictures.device.type) else torch.float32
+        flat = [local_contrast(x.float() / 255.0, self.config.contrast_px).to(kind) for x in pictures.split(step, dim=1)]
+        x = torch.cat(flat, dim=1)
+        reach = self.config.stem_frames // 2
+        x = torch.cat([x[:, :1].expand(-1, reach, -1, -1), x, x[:, -1:].expand(-1, reach, -1, -1)], dim=1)
         parts = [self._see(x, first, min(first + step, times)) for first in range(0, times, step)]
         x = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)  # (B, T, C, h, w)
         rows, columns = x.shape[-2:]
