@@ -31,8 +31,13 @@ def check(
     weights file in place of the shipped one. A file that cannot be judged gives a Report with verdict "error". Raises
     UsageError or ModelError for a wrong call. To check many files, load the weights once with `avcheck.scan.Checker`.
     """
-    from avcheck.batch import CheckSettings, check_many  # late: brings torch and av
+    if not isinstance(tolerance, Tolerance):
+        raise UsageError(f"tolerance must be an avcheck.Tolerance or one of avcheck.PRESETS, not {tolerance!r}")
+    from avcheck.batch import CheckSettings, check_many, discover  # late: brings torch and av
 
+    missing = [] if Path(path).is_file() else discover([path], tolerance).errors
+    if missing:
+        return missing[0]
     settings = CheckSettings(
         tolerance=tolerance,
         device=device,

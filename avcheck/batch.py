@@ -171,7 +171,9 @@ def check_many(
                 on_progress=on_progress,
             )
         except MediaError as error:
-            report = error_report(path, str(error), settings.tolerance, settings.model)
+            # The record names the path already.
+            reason = str(error).removeprefix(f"{path}: ")
+            report = error_report(path, reason, settings.tolerance, settings.model)
         except AvcheckError:
             raise
         except MemoryError:

@@ -137,7 +137,7 @@ def check(
         bool, typer.Option("--exit-zero", help="Exit 0 even if something is out of sync; errors keep their code.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Only what is out of sync or could not be judged; no progress, no summary.")
+        bool, typer.Option("--quiet", "-q", help="Only what is out of sync, and errors; no progress, no summary.")
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="The table of blocks for every file, and a traceback for a bug.")
@@ -146,7 +146,7 @@ def check(
 ) -> None:
     """Check files, and every media file in the directories given (the default command).
 
-    A single file on a terminal gets a table with one row a second and the verdict; otherwise each file gets one line.
+    A single file on a terminal gets a table with one row a block (1 s) and the verdict; otherwise each file gets one line.
     Results go to stdout, progress and errors to stderr.
     """
     if as_json and output_format not in (None, "json"):

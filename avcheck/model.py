@@ -118,7 +118,9 @@ class VisualTrunk(nn.Module):
         batch, times = pictures.shape[:2]
         # Without gradients a few pictures at a time: what is between two layers then stays in the processor's cache.
         step = times if torch.is_grad_enabled() else BLOCK_FRAMES
-        kind = torch.get_autocast_dtype(pictures.device.type) if torch.is_autocast_enabled(pictures.device.type) else torch.float32
+        kind = (
+            torch.get_autocast_dtype(pictures.device.type) if torch.is_autocast_enabled(pictures.device.type) else torch.float32
+        )
         flat = [local_contrast(x.float() / 255.0, self.config.contrast_px).to(kind) for x in pictures.split(step, dim=1)]
         x = torch.cat(flat, dim=1)
         reach = self.config.stem_frames // 2

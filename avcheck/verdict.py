@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,7 +171,8 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
     blocks = _block_results(curves, whole, calibration)
     missing = _what_is_missing(curves)
     if missing is not None:
-        return _undecided(missing, segments, blocks)
+        silent = tuple(replace(block, offset_ms=None) for block in blocks)
+        return _undecided(missing, tuple(replace(segment, offset_ms=None) for segment in segments), silent)
     course = follow(segments)
     if course is not None and (course.jumps_s or course.drift_ms_per_min is not None):
         return _judge_course(course, segments, blocks, tolerance, calibration)
