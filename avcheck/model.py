@@ -118,10 +118,11 @@ class VisualTrunk(nn.Module):
         batch, times = pictures.shape[:2]
         # Without gradients a few pictures at a time: what is between two layers then stays in the processor's cache.
         step = times if torch.is_grad_enabled() else BLOCK_FRAMES
-        kind = (
-            torch.get_autocast_dtype(pictures.device.type) if torch.is_autocast_enabled(pictures.device.type) else torch.float32
-        )
-        flat = [local_contrast(x.float() / 255.0, self.config.contrast_px).to(kind) for x in pictures.split(step, dim=1)]
+        where = pictures.device.type
+        kind = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else torch.float32
+        side = self.config.contrast_px
+        pieces = [pictures[:, first : first + step] for first in range(0, times, step)]
+        flat = [local_contrast(piece.float() / 255.0, side).to(kind) for piece in pieces]
         x = torch.cat(flat, dim=1)
         reach = self.config.stem_frames // 2
         x = torch.cat([x[:, :1].expand(-1, reach, -1, -1), x, x[:, -1:].expand(-1, reach, -1, -1)], dim=1)
