@@ -15,7 +15,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from avcheck.errors import ModelError, UsageError
-from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
+from avcheck.model import AttentionKind, JointHead, ModelConfig, SyncNet
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.verdict import Calibration
 
@@ -171,4 +171,4 @@ def _first_line(error: BaseException) -> str:
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
 
 
-__all__ = ["ATTENTION_KINDS", "Loaded", "choose_device", "load", "save"]
+__all__ = ["Loaded", "choose_device", "load", "save"]

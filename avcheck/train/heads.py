@@ -96,7 +96,6 @@ class _Batch:
     sound: Tensor  # (B, T + 2 MAX_SHIFT, D), at its own time
     present: Tensor  # bool (B, T + 2 MAX_SHIFT)
     foreign: Tensor  # another clip's sound
-    weight: Tensor  # (B,)
 
 
 def _draw(features: Sequence[Feature], kind: AttentionKind, batch: int, rng: np.random.Generator) -> _Batch:
@@ -120,8 +119,7 @@ def _draw(features: Sequence[Feature], kind: AttentionKind, batch: int, rng: np.
             heard[MAX_SHIFT + times + early :] = False
         rows["present"].append(heard)
     picture, sound, present = (torch.stack(rows[name]) for name in ("picture", "sound", "present"))
-    strangers = [j for j in range(batch, 2 * batch)]
-    return _Batch(picture[:batch], sound[:batch], present[:batch], sound[strangers], torch.ones(batch))
+    return _Batch(picture[:batch], sound[:batch], present[:batch], sound[batch:])
 
 
 def learn_head(

@@ -194,10 +194,10 @@ def run_stage(
         now = time.monotonic()
         if step % 50 == 0:
             entry = {"stage": stage.name, "step": step, "loss": np.mean(losses), "within1": np.mean(hits), "rate": rate}
-            _write(log, {**entry, "steps_per_s": 50 / (now - began)})
+            write_log(log, {**entry, "steps_per_s": 50 / (now - began)})
             losses, hits, began = [], [], now
         if validate is not None and (now - validated > validate_every_s or step == stage.steps):
-            _write(log, {"stage": stage.name, "step": step, **validate(learner.mean_net, learner.mean_score)})
+            write_log(log, {"stage": stage.name, "step": step, **validate(learner.mean_net, learner.mean_score)})
             validated = began = time.monotonic()
         if now - saved > 120 or step == stage.steps:
             _save(checkpoint, {"learner": learner.state(), "optimiser": optimiser.state_dict(), "step": step})
@@ -210,7 +210,8 @@ def _rate(stage: Stage, step: int) -> float:
     return warm * (stage.final_rate + (stage.rate - stage.final_rate) * cosine)
 
 
-def _write(log: Path, entry: dict[str, object]) -> None:
+def write_log(log: Path, entry: dict[str, object]) -> None:
+    """One line of the training log, JSON, numbers to five digits."""
     rounded = {key: round(float(value), 5) if isinstance(value, float) else value for key, value in entry.items()}
     with log.open("a", encoding="utf-8") as out:
         out.write(json.dumps(rounded) + "\n")

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ from avcheck.train.calibrate import calibrate
 from avcheck.train.clean import MAX_OFFSET_FRAMES, clean
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import extract, learn_head
-from avcheck.train.learn import Learner, Source, Stage, run_stage
+from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
 from avcheck.train.sampling import Recipe
 from avcheck.weights import Loaded, choose_device, load, save
@@ -244,12 +243,6 @@ def _heads(
         return heads
     model = Loaded(net, "", device, device.type in ("cpu", "cuda"), {}, {})
     features = extract(model, clips, seed=settings.seed, on_clip=tell("features"))
-    log = settings.out / "log.jsonl"
-
-    def note(entry: dict[str, Any]) -> None:
-        with log.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in entry.items()}) + "\n")
-
     heads = {}
     for kind in ATTENTION_KINDS:
         heads[kind] = learn_head(
@@ -260,7 +253,7 @@ def _heads(
             seed=settings.seed,
             device=device,
             on_step=tell(f"head: {kind}"),
-            log=note,
+            log=partial(write_log, settings.out / "log.jsonl"),
         )
     torch.save({kind: head.state_dict() for kind, head in heads.items()}, store)
     return heads
