@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +28,16 @@ EMA_DECAY = 0.998
 
 @dataclass(frozen=True)
 class Source:
-    """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of its length."""
+    """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of its length.
+
+    `name` marks its loss in the log; `batch` windows make a batch, or the stage's number of them where it is None.
+    """
 
     clips: Sequence[CachedClip]
     share: float
     recipe: Recipe
+    name: str = "speech"
+    batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,17 @@ class Stage:
     harden: tuple[float, float] = (0.3, 0.3)
 
 
+class Batch(NamedTuple):
+    """pictures uint8 (B, T, H, W), mel (B, 4(T + 2M), 64), valid bool (B, S), target (B, S), centre (B,), the source's name."""
+
+    pictures: NDArray[np.uint8]
+    mel: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    target: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    source: str
+
+
 class Batches:
     """Draws batches in a background thread, two ahead; each batch is of one source, so that its windows have one size."""
 
@@ -56,8 +73,7 @@ class Batches:
         for source in stage.sources:
             weight = np.sqrt([clip.seconds for clip in source.clips])
             self._weights.append(weight / weight.sum())
-        self._queue: queue.Queue[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]]
-        self._queue = queue.Queue(maxsize=3)
+        self._queue: queue.Queue[Batch] = queue.Queue(maxsize=3)
         self._seed, self._step = seed, start
         self._failure: BaseException | None = None
         threading.Thread(target=self._fill, daemon=True).start()
@@ -72,31 +88,30 @@ class Batches:
         except BaseException as error:  # handed to the consumer, which raises it
             self._failure = error
 
-    def _batch(
-        self, rng: np.random.Generator, progress: float
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    def _batch(self, rng: np.random.Generator, progress: float) -> Batch:
         shares = np.array([source.share for source in self._stage.sources])
         which = int(rng.choice(len(shares), p=shares / shares.sum()))
         source = self._stage.sources[which]
         low, high = self._stage.harden
         recipe = Recipe(**{**vars(source.recipe), "strength": low + (high - low) * progress})
+        wanted = source.batch or self._stage.batch
         samples: list[Sample] = []
-        for _ in range(200 * self._stage.batch):
+        for _ in range(200 * wanted):
             clip = source.clips[int(rng.choice(len(source.clips), p=self._weights[which]))]
             sample = draw(clip, recipe, rng, self._voices)
             if sample is not None and sample.valid[recipe.margin - 3 : recipe.margin + 4].all():
                 samples.append(sample)
-            if len(samples) == self._stage.batch:
+            if len(samples) == wanted:
                 pictures, mel, valid, centre = zip(*samples, strict=True)
-                return np.stack(pictures), np.stack(mel), np.stack(valid), np.array(centre, np.float32)
+                true = np.array(centre, np.float32)
+                target = shift_target(torch.from_numpy(true), recipe.margin, recipe.sigma).numpy()
+                return Batch(np.stack(pictures), np.stack(mel), np.stack(valid), target, true, source.name)
         raise RuntimeError(f"stage {self._stage.name}: too few clips are long enough (or show a face) to cut samples from")
 
-    def next(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """pictures uint8 (B, T, H, W), mel (B, 4(T + 2M), 64), valid (B, S), centre (B,)."""
+    def next(self) -> Batch:
         while True:
             try:
-                arrays = self._queue.get(timeout=0.5)
-                return tuple(torch.from_numpy(array) for array in arrays)  # type: ignore[return-value]
+                return self._queue.get(timeout=0.5)
             except queue.Empty:
                 if self._failure is not None:
                     raise RuntimeError("drawing samples failed") from self._failure
@@ -166,36 +181,38 @@ def run_stage(
         step = state["step"]
     batches = Batches(stage, seed, step, voices)
     saved = validated = began = time.monotonic()
-    losses: list[float] = []
-    hits: list[float] = []
+    losses: dict[str, list[float]] = {}
+    hits: dict[str, list[float]] = {}
     while step < stage.steps:
         rate = _rate(stage, step)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        pictures, mel, valid, centre = (tensor.to(device) for tensor in batches.next())
+        batch = batches.next()
+        pictures, mel, valid, target = (torch.from_numpy(array).to(device) for array in batch[:4])
         learner.net.train()
         with torch.autocast(device.type, dtype=torch.bfloat16):
             picture, _ = learner.net.visual(pictures)
             sound = learner.net.sound(mel)
         logits = learner.score(picture, sound)
         margin = (logits.shape[1] - 1) // 2
-        loss = shift_loss(logits, shift_target(centre.cpu(), margin).to(device), valid)
+        loss = shift_loss(logits, target, valid)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_([p for part in parts for p in part.parameters()], 2.0)
         optimiser.step()
         step += 1
         learner.track(step)
-        losses.append(loss.item())
-        best = logits.detach().masked_fill(~valid, -1e4).argmax(dim=1).cpu() - margin
-        hits.append(float(((best - centre.cpu()).abs() <= 1.01).float().mean()))
+        best = logits.detach().masked_fill(~valid, -1e4).argmax(dim=1).cpu().numpy() - margin
+        losses.setdefault(batch.source, []).append(loss.item())
+        hits.setdefault(batch.source, []).append(float((np.abs(best - batch.centre) <= 1.01).mean()))
         if on_step is not None:
-            on_step(step, stage.steps, losses[-1])
+            on_step(step, stage.steps, loss.item())
         now = time.monotonic()
         if step % 50 == 0:
-            entry = {"stage": stage.name, "step": step, "loss": np.mean(losses), "within1": np.mean(hits), "rate": rate}
-            write_log(log, {**entry, "steps_per_s": 50 / (now - began)})
-            losses, hits, began = [], [], now
+            for name in sorted(losses):
+                entry = {"stage": stage.name, "step": step, "source": name, "rate": rate, "steps_per_s": 50 / (now - began)}
+                write_log(log, {**entry, "loss": np.mean(losses[name]), "within1": np.mean(hits[name])})
+            losses, hits, began = {}, {}, now
         if validate is not None and (now - validated > validate_every_s or step == stage.steps):
             write_log(log, {"stage": stage.name, "step": step, **validate(learner.mean_net, learner.mean_score)})
             validated = began = time.monotonic()

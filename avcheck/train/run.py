@@ -39,13 +39,17 @@ from avcheck.train.sampling import Recipe
 from avcheck.weights import Loaded, choose_device, load, save
 
 CROP = Recipe("crop", (80, 80))
-FRAME = Recipe("frame", (112, 144), face_px=(26.0, 100.0))
-GENERIC = Recipe("frame", (112, 144), frames=60)
+FRAME = Recipe("frame", (112, 144), face_px=(22.0, 100.0), speed=0.12)
+# Sounds of things come seldom, so the windows are long; the clips' own offsets are not known, so the target is wide.
+GENERIC = Recipe("frame", (112, 144), frames=75, margin=20, speed=0.15, sigma=1.5)
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `avcheck train` is asked to do. Steps are optimiser steps of each stage; `start` is a weights file to go on from."""
+    """What `avcheck train` is asked to do. Steps are optimiser steps of each stage.
+
+    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out.
+    """
 
     data: tuple[Path, ...]
     out: Path
@@ -55,7 +59,7 @@ class TrainSettings:
     start: Path | None = None
     crossfit_steps: int = 600
     crop_steps: int = 2400
-    frame_steps: int = 1600
+    frame_steps: int = 3000
     head_steps: int = 2000
 
     def scaled(self, factor: float) -> TrainSettings:
@@ -106,16 +110,16 @@ def train(settings: TrainSettings) -> Path:
             )
 
         faces = [item for item in known if len(item.faces) > 3]
-        if faces and settings.crop_steps:
+        if faces and settings.start is None:
             stage(Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)), CROP)
         rest = _rest(settings, learner, speech, known, tell)
-        sources = [Source([*known, *rest], 0.7, FRAME)] if known or rest else []
+        sources = [Source([*known, *rest], 0.6, FRAME)] if known or rest else []
         generic = [item for item in training if item.clip.kind == "generic"]
         if generic:
-            sources.append(Source(generic, 0.2, GENERIC))
-        sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.1, FRAME))
+            sources.append(Source(generic, 0.32, GENERIC, "generic", batch=8))
+        sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.08, FRAME, "scenes"))
         stage(
-            Stage("frames", sources, settings.frame_steps, rate=8e-4, harden=(0.3, 0.7)),
+            Stage("frames", sources, settings.frame_steps, rate=8e-4 if settings.start is None else 5e-4, harden=(0.3, 0.7)),
             Recipe("frame", (LEVELS[-1], LEVELS[-1])),
         )
         used = [*known, *rest, *generic]

@@ -8,6 +8,7 @@ clip is masked out instead of padded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,7 +30,9 @@ class Recipe:
     """How samples of a stage are cut and how hard they are treated.
 
     view "crop": a square around the mouth; "frame": a window of the whole picture at a random scale.
-    strength 0..1 scales every augmentation; face_px is the range of face widths in the window, log-uniform.
+    strength 0..1 scales every augmentation; face_px is the range of face widths in the window, log-uniform. `speed` is the
+    largest change of pace, as a natural logarithm: pictures and sound together are played faster or slower, which gives every
+    voice another pitch. `sigma` is the width of the target over shifts, in frames: wide where a clip's own offset is not known.
     """
 
     view: str
@@ -38,6 +41,8 @@ class Recipe:
     margin: int = 15
     strength: float = 0.3
     face_px: tuple[float, float] = (32.0, 110.0)
+    speed: float = 0.0
+    sigma: float = 0.7
 
 
 class Sample(NamedTuple):
@@ -53,7 +58,7 @@ class Sample(NamedTuple):
 
 
 def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
-    """First and last picture at which a window of `frames` can start, or None where the clip is too short."""
+    """First and last picture at which a window of `frames` pictures can start, or None where the clip is too short."""
     shift = abs(cached.clip.offset_frames or 0.0)
     low = EDGE_FRAMES + int(np.ceil(shift)) + 1
     high = len(cached.frames) - frames - low
@@ -62,36 +67,51 @@ def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
 
 def draw(cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: Sequence[CachedClip]) -> Sample | None:
     """One sample of a clip; None where the clip is too short or, for crops, shows no face there. `voices` are mixed in."""
-    span = room(cached, recipe.frames)
+    pace = float(np.exp(rng.uniform(-recipe.speed, recipe.speed))) if recipe.speed and rng.random() < 0.5 else 1.0
+    lasts = math.ceil(recipe.frames * pace)
+    span = room(cached, lasts)
     if span is None:
         return None
     first = int(rng.integers(span[0], span[1] + 1))
     window = _crop_box(cached, first, recipe, rng) if recipe.view == "crop" else _frame_box(cached, first, recipe, rng)
     if window is None:
         return None
-    pictures = _treat_pictures(cut(cached.frames[first : first + recipe.frames], window, recipe.size), recipe.strength, rng)
+    shown = first + np.floor(np.arange(recipe.frames) * pace).astype(int)
+    pictures = _treat_pictures(cut(cached.frames[shown], window, recipe.size), recipe.strength, rng)
     centre = float(rng.uniform(-0.5, 0.5))
     # The sound is read `centre` frames early, so that it matches when it is read `centre` later.
-    start = first + (cached.clip.offset_frames or 0.0) - centre
-    samples, mel_valid = read_sound(cached, start - recipe.margin, recipe.frames + 2 * recipe.margin)
+    start = first + (cached.clip.offset_frames or 0.0) - (centre + recipe.margin) * pace
+    samples, mel_valid = read_sound(cached, start, recipe.frames + 2 * recipe.margin, pace)
     samples = _treat_sound(samples, recipe.strength, rng, voices)
     ends = np.array([mel_valid[i : i + recipe.frames].all() for i in range(2 * recipe.margin + 1)])
     return Sample(pictures, log_mel(samples), ends, centre)
 
 
-def read_sound(cached: CachedClip, start: float, frames: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Sound of `frames` pictures from picture `start` (fractional) on, with the context `log_mel` wants; bool (frames,)."""
+def read_sound(
+    cached: CachedClip, start: float, frames: int, pace: float = 1.0
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Sound of `frames` pictures from picture `start` (fractional) on, with the context `log_mel` wants; bool (frames,).
+
+    At a `pace` above 1 it is played faster: `frames` pictures take `frames * pace` pictures' worth of the clip.
+    """
     context = context_samples()
-    low = round(start * _SAMPLES_A_FRAME) - context
-    high = low + frames * _SAMPLES_A_FRAME + 2 * context
+    count = frames * _SAMPLES_A_FRAME + 2 * context
     total = len(cached.samples)
-    inside = cached.samples[max(low, 0) : max(min(high, total), 0)].astype(np.float32) / 32768.0
-    samples = np.zeros(high - low, np.float32)
-    at = max(-low, 0)
-    samples[at : at + len(inside)] = inside
-    index = start + np.arange(frames)
+    if pace == 1.0:
+        low = round(start * _SAMPLES_A_FRAME) - context
+        inside = cached.samples[max(low, 0) : max(min(low + count, total), 0)].astype(np.float32) / 32768.0
+        samples = np.zeros(count, np.float32)
+        at = max(-low, 0)
+        samples[at : at + len(inside)] = inside
+    else:
+        where = start * _SAMPLES_A_FRAME + (np.arange(count) - context) * pace
+        low, high = max(math.floor(where[0]), 0), min(math.ceil(where[-1]) + 1, total)
+        inside = cached.samples[low : max(high, low)].astype(np.float32) / 32768.0
+        known = np.arange(low, low + len(inside))
+        samples = np.interp(where, known, inside, left=0.0, right=0.0).astype(np.float32) if len(inside) else where * 0
+    index = start + np.arange(frames) * pace
     last = total / _SAMPLES_A_FRAME - EDGE_FRAMES - 1
-    return samples, (index >= EDGE_FRAMES) & (index <= last)
+    return samples.astype(np.float32, copy=False), (index >= EDGE_FRAMES) & (index <= last)
 
 
 def cut(frames: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
