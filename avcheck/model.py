@@ -4,6 +4,7 @@ Khosravan, Ardeshir, Puri, "On Attention Modules for Audio-Visual Synchronizatio
 
     pictures (B, T, H, W) --VisualTrunk--> (B, T, P, D)  P = places = H/16 x W/16
     log-mel  (B, 4T, M)   --SoundTrunk---> (B, T, D)
+    both, at every candidate shift --Match--> one logit a shift, from the trunks alone
     both, at one candidate shift --JointHead--> joint features (B, N, T', P, C), attention over N, T', P -> 2 logits
 
 Shapes: B clips, T pictures at 25 fps, N blocks of 25 pictures, T' = 5 times in a block, C joint channels, S candidate shifts.
@@ -14,6 +15,7 @@ costs an addition.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -169,6 +171,52 @@ class SoundTrunk(nn.Module):
         return F.normalize(x.float(), dim=1).transpose(1, 2)
 
 
+class Match(nn.Module):
+    """How well picture and sound go together at every shift, from the trunks alone: what they are trained on (DESIGN of the
+    stages: joint layers come after them), and a second opinion beside the joint layers in a check.
+
+    Cosine similarity is averaged over short stretches of time at each place, and the places compete in a soft maximum
+    within each stretch: the mouth, or the hammer, may be elsewhere a moment later. `scale` (learned) turns similarity into
+    logits; `sharpness` (learned) is the hardness of the maximum.
+    """
+
+    STEP, REACH = 3, 3  # stretches of REACH steps of STEP pictures, one every STEP pictures
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.log_sharpness = nn.Parameter(torch.tensor(2.5))
+
+    def forward(self, picture: Tensor, sound: Tensor, present: Tensor | None = None) -> Tensor:
+        """Logits (B, S), S = 2M + 1, of pictures (B, T, P, D) and sound (B, T + 2M, D); T must be 9 or more.
+
+        present: bool (B, S, T), False where a picture or the sound read for it is missing, or None. A shift at which nothing
+        is present gets 0.
+        """
+        windows = sound.unfold(1, sound.shape[1] - picture.shape[1] + 1, 1)  # (B, T, D, S)
+        likeness = torch.matmul(picture, windows).float()  # (B, T, P, S)
+        if present is None:
+            best = self._best(self._stretches(likeness))
+            return self.log_scale.exp() * best.mean(dim=1)
+        there = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
+        share = self._stretches(there)
+        best = self._best(self._stretches(likeness * there) / share.clamp_min(1e-6))
+        share = share.squeeze(2)
+        return self.log_scale.exp() * (best * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
+
+    def _best(self, likeness: Tensor) -> Tensor:
+        """Soft maximum over places: (B, T', P, S) -> (B, T', S); as many equal ones count like one."""
+        sharpness = self.log_sharpness.exp()
+        return (torch.logsumexp(sharpness * likeness, dim=2) - math.log(likeness.shape[2])) / sharpness
+
+    def _stretches(self, x: Tensor) -> Tensor:
+        """Means over stretches of time: (B, T, P, S) -> (B, T', P, S)."""
+        batch, times, *rest = x.shape
+        steps = x[:, : times // self.STEP * self.STEP].reshape(batch, -1, self.STEP, *rest).mean(dim=2)
+        count = steps.shape[1] - self.REACH + 1
+        return torch.stack([steps[:, k : k + count] for k in range(self.REACH)]).mean(dim=0)
+
+
 class JointHead(nn.Module):
     """Joint features, attention and decision: the paper's sections 3.1 (joint), 3.2 (attention), 3.4.4 (decision).
 
@@ -276,6 +324,7 @@ class SyncNet(nn.Module):
         self.config = config
         self.visual = VisualTrunk(config)
         self.sound = SoundTrunk(config)
+        self.match = Match()
         self.head = JointHead(config)
 
     def forward(self, pictures: Tensor, mel: Tensor) -> Scored:

@@ -130,19 +130,19 @@ def score(
 ) -> Curve:
     """`score_segment` for pictures looked at before; of the blocks only the sound is read. `motion`, `detail`: (N,)."""
     mel, heard = sound_with_margin(before, inside, after)
-    scored, grid, present = compare(seen, mel, heard, model)
-    values = weighed(logit(scored.logits[0]), present)
-    attention = scored.attention[0].float()  # (S, N, T', P)
+    found = compare(seen, mel, heard, model)
+    attention = found.scored.attention[0].float()  # (S, N, T', P)
     return Curve(
         start_s=inside[0].start_s,
         end_s=inside[-1].start_s + BLOCK_S,
         shifts=SHIFTS,
-        score=values,
+        score=weighed(logit(found.scored.logits[0]), found.present),
+        match=weighed(found.match, found.present),
         block_start_s=np.array([item.start_s for item in inside]),
-        block_score=logit(scored.block_logits[0]).T,
+        block_score=logit(found.scored.block_logits[0]).T,
         attention=attention.sum(dim=(2, 3)).T.cpu().numpy(),
         places=attention.sum(dim=2).transpose(0, 1).cpu().numpy(),
-        grid=grid,
+        grid=found.grid,
         motion=motion,
         detail=detail,
         level_db=np.array([item.level_db for item in inside], np.float32),
@@ -169,25 +169,37 @@ def look(
     return Look(start_s, torch.cat(parts, dim=2), tuple(grid), shown)
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Pictures and sound compared at every shift in `SHIFTS`.
+
+    scored: what the joint layers say; match: (S,), what the trunks say alone (`model.Match`), in logits; grid: where the
+    places of the attention lie, as in `Look`; present: which (shift, picture) could be compared, bool (S, T).
+    """
+
+    scored: Scored
+    match: NDArray[np.float32]
+    grid: tuple[tuple[int, int, int, int, int], ...]
+    present: NDArray[np.bool_]
+
+
 @torch.inference_mode()
-def compare(
-    seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], model: Loaded
-) -> tuple[Scored, tuple[tuple[int, int, int, int, int], ...], NDArray[np.bool_]]:
+def compare(seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], model: Loaded) -> Compared:
     """The classifier at every shift in `SHIFTS` of a sound that is `MAX_SHIFT` pictures longer on both sides.
 
-    mel: (4 (T + 2 MAX_SHIFT), 64); heard: bool (T + 2 MAX_SHIFT,). T is a whole number of blocks. Returns the scores, where the
-    places of the attention lie, and which (shift, picture) could be compared, bool (S, T). A block that lacks over half of
-    its sound, or of its pictures, at a shift has a logit of -inf there.
+    mel: (4 (T + 2 MAX_SHIFT), 64); heard: bool (T + 2 MAX_SHIFT,). T is a whole number of blocks. A block that lacks over
+    half of its sound, or of its pictures, at a shift has a logit of -inf there.
     """
     times = len(seen.shown)
     present = np.stack([seen.shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS])
     picture, grid = seen.picture, seen.grid
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
+        mask = torch.from_numpy(present)[None].to(model.device)
+        match = model.net.match(picture, sound, mask)
         if model.net.config.attention == "spatio-temporal":
             keep = best_places(picture, sound, KEEP_PLACES)[0]
             picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
-        mask = torch.from_numpy(present)[None].to(model.device)
         logits, attention, block_logits = model.net.head(
             picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=mask
         )
@@ -196,7 +208,7 @@ def compare(
     block_logits = torch.stack([block_logits[..., 0], block_logits[..., 1].masked_fill(~compared, -torch.inf)], dim=-1)
     # At a shift where nothing at all could be compared some heads attend to nothing; an even share sums to 1 like any other.
     attention = torch.where(attention.sum(dim=(2, 3, 4), keepdim=True) > 0, attention, 1 / attention[0, 0].numel())
-    return Scored(logits, attention, block_logits), grid, present
+    return Compared(Scored(logits, attention, block_logits), match[0].float().cpu().numpy(), grid, present)
 
 
 def weighed(values: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:

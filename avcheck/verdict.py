@@ -31,13 +31,14 @@ _FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
 class Calibration:
     """Numbers fitted on clips with a known offset; they travel with the weights.
 
-    temperature and none: see the module. guard_ms: the measuring error allowed for beside the tolerance. bias_frames: the
-    network's own constant offset. decide: the confidence a verdict needs. exponent: how much of each further segment's
-    curves counts.
+    temperature and none: see the module. match: how much the trunks' own score counts beside the joint layers'.
+    bias_frames: the network's own constant offset. guard_ms: the measuring error allowed for beside the tolerance. decide: the
+    confidence a verdict needs. exponent: how much of several segments' joint evidence counts.
     """
 
     temperature: float = 1.0
     none: float = 0.0
+    match: float = 0.0
     bias_frames: float = 0.0
     guard_ms: float = 40.0
     decide: float = 0.9
@@ -56,7 +57,8 @@ class Curve:
     """What the classifier says of one segment at every candidate shift; S shifts, N blocks, P places.
 
     shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive where the sound is late.
-    score: (S,), logit "in sync" minus "not"; -inf where over half of the segment has no sound to compare at that shift.
+    score: (S,), logit "in sync" minus "not", of the joint layers; match: (S,), the same of the trunks alone, up to a constant;
+    both -inf where over half of the segment has no sound to compare at that shift.
     block_start_s: (N,); block_score: (N, S), the same for each block alone, -inf where it could not be compared.
     attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P) attention on every place
     looked at, and `grid` says where each lies: (level, row, column, rows, columns). motion: (N,), mean change between pictures
@@ -68,6 +70,7 @@ class Curve:
     end_s: float
     shifts: NDArray[np.int_]
     score: NDArray[np.float32]
+    match: NDArray[np.float32]
     block_start_s: NDArray[np.float64]
     block_score: NDArray[np.float32]
     attention: NDArray[np.float32]
@@ -98,6 +101,18 @@ class Judgement:
     jumps_s: tuple[float, ...]
     segments: tuple[Segment, ...]
     blocks: tuple[BlockResult, ...]
+
+
+def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
+    """What a segment says of every shift, (S,) logits: the joint layers' score and the trunks', each in its weight."""
+    return weigh_up(curve.score, curve.match, calibration)
+
+
+def weigh_up(score: NDArray[np.floating], match: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
+    """`evidence` of bare curves, (S,) each. The match counts by how far it stands out of its own median."""
+    known = np.isfinite(match)
+    middle = np.median(match[known]) if known.any() else 0.0
+    return np.asarray(score, np.float64) + calibration.match * np.where(known, match - middle, 0.0)
 
 
 def posterior(scores: NDArray[np.floating], calibration: Calibration) -> tuple[NDArray[np.float64], float]:
@@ -157,7 +172,7 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
     if not curves:
         return _undecided("there are no pictures to compare with the sound", (), ())
     shifts = curves[0].shifts
-    singles = [estimate(combine([item.score], calibration), shifts, calibration) for item in curves]
+    singles = [estimate(combine([evidence(item, calibration)], calibration), shifts, calibration) for item in curves]
     segments = tuple(
         Segment(
             start_s=item.start_s,
@@ -167,7 +182,7 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
         )
         for item, single in zip(curves, singles, strict=True)
     )
-    whole = estimate(combine([item.score for item in curves], calibration), shifts, calibration)
+    whole = estimate(combine([evidence(item, calibration) for item in curves], calibration), shifts, calibration)
     blocks = _block_results(curves, whole, calibration)
     missing = _what_is_missing(curves)
     if missing is not None:
@@ -231,7 +246,7 @@ def _what_is_missing(curves: Sequence[Curve]) -> str | None:
 
 
 def _why_unsure(curves: Sequence[Curve], whole: Estimate, calibration: Calibration) -> str:
-    none = float(np.mean([posterior(item.score, calibration)[1] for item in curves]))
+    none = float(np.mean([posterior(evidence(item, calibration), calibration)[1] for item in curves]))
     if none > 0.5:
         return "nothing in the picture goes with the sound at any shift within 2 s (voice-over, music, or another sound track?)"
     return f"several offsets fit about equally well (confidence {whole.confidence:.2f}, {calibration.decide:.2f} needed)"
@@ -242,7 +257,7 @@ def _block_results(curves: Sequence[Curve], whole: Estimate, calibration: Calibr
     shifts = curves[0].shifts
     at = int(np.argmin(np.abs(shifts - (whole.frames + calibration.bias_frames))))
     # Segments weigh by how much they say, as the network's softmax over one segment cannot know of the others.
-    strength = np.array([1.0 - posterior(item.score, calibration)[1] for item in curves]) + 1e-6
+    strength = np.array([1.0 - posterior(evidence(item, calibration), calibration)[1] for item in curves]) + 1e-6
     seconds = np.array([len(item.block_start_s) for item in curves])
     strength = strength * seconds / float((strength * seconds).sum())
     results = []

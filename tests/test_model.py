@@ -15,6 +15,7 @@ from avcheck.model import (
     BLOCK_TIMES,
     AttentionKind,
     JointHead,
+    Match,
     ModelConfig,
     SoundTrunk,
     SyncNet,
@@ -329,10 +330,51 @@ def test_the_shipped_shape_of_the_net_stays_under_15_mb() -> None:
 
 
 def test_everything_learns() -> None:
-    """Gradients reach every parameter of trunks and head."""
+    """Gradients reach every parameter of trunks, match and head."""
     torch.manual_seed(0)
     net = SyncNet(TINY).train()
     scored = net(torch.randint(0, 256, (2, 25, 48, 48), dtype=torch.uint8), torch.randn(2, 100, 64))
     F.cross_entropy(scored.logits[:, 0], torch.tensor([0, 1])).backward()
+    picture, _ = net.visual(torch.randint(0, 256, (2, 25, 48, 48), dtype=torch.uint8))
+    F.cross_entropy(net.match(picture, net.sound(torch.randn(2, 120, 64))), torch.tensor([0, 3])).backward()
     without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert without == []
+
+
+# Match
+
+
+@pytest.mark.parametrize("late", [-4, 0, 3])
+def test_the_match_peaks_where_the_sound_goes_with_one_place(late: int) -> None:
+    margin, generator = 6, torch.Generator().manual_seed(0)
+    sound = F.normalize(torch.randn(1, 30 + 2 * margin, 8, generator=generator), dim=-1)
+    picture = F.normalize(torch.randn(1, 30, 5, 8, generator=generator), dim=-1)
+    picture[:, :, 3] = sound[:, margin + late : margin + late + 30]
+    match = Match()
+    with torch.inference_mode():
+        assert int(match(picture, sound)[0].argmax()) - margin == late
+        # Where every place says the same, the soft maximum is that, however many places there are.
+        one = match(picture[:, :, 3:4], sound)
+        assert torch.allclose(match(picture[:, :, 3:4].expand(-1, -1, 7, -1), sound), one, atol=1e-3)
+        assert float(one.max()) == pytest.approx(float(match.log_scale.exp()), rel=1e-3)  # a cosine of 1
+
+
+def test_what_is_missing_says_nothing_in_the_match() -> None:
+    """Sound that is not there, whatever stands in its place, leaves the scores of what is there."""
+    margin, generator = 4, torch.Generator().manual_seed(0)
+    sound = F.normalize(torch.randn(1, 60 + 2 * margin, 8, generator=generator), dim=-1)
+    picture = F.normalize(torch.randn(1, 60, 5, 8, generator=generator), dim=-1)
+    picture[:, :, 2] = sound[:, margin : margin + 60]
+    heard = torch.ones(60 + 2 * margin, dtype=torch.bool)
+    heard[: margin + 30] = False
+    present = torch.stack([heard[k : k + 60] for k in range(2 * margin + 1)])[None]
+    match = Match()
+    with torch.inference_mode():
+        masked = match(picture, sound, present)
+        other = sound.clone()
+        other[:, : margin + 30] = 1.0
+        assert torch.allclose(match(picture, other, present), masked, atol=1e-4)
+        assert int(masked[0].argmax()) == margin
+        full = match(picture, sound, torch.ones_like(present))
+        assert torch.allclose(full, match(picture, sound), atol=1e-4)
+        assert torch.equal(match(picture, sound, torch.zeros_like(present)), torch.zeros(1, 2 * margin + 1))

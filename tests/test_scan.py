@@ -348,3 +348,15 @@ def test_errors_of_file_and_model_are_typed(tmp_path: Path, model: Path) -> None
     (tmp_path / "text.mp4").write_text("not a film")
     with pytest.raises(MediaError):
         Checker(model, "cpu").check(tmp_path / "text.mp4")
+
+
+def test_little_overlap_counts_little() -> None:
+    """Scores are drawn to their median by the share of pictures that had sound; below half they are left out."""
+    present = np.zeros((5, 100), np.bool_)
+    for row, count in enumerate((100, 80, 60, 40, 0)):
+        present[row, :count] = True
+    values = np.array([1.0, 6.0, 11.0, 50.0, 90.0], np.float32)
+    out = scanning.weighed(values, present)
+    assert out[:3] == pytest.approx([6 + 1.0 * (1 - 6), 6.0, 6 + 0.6 * (11 - 6)])
+    assert np.isneginf(out[3:]).all()
+    assert np.isneginf(scanning.weighed(values, np.zeros_like(present))).all()

@@ -20,13 +20,13 @@ pytest.importorskip("cv2")
 from avcheck import weights
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, context_samples, log_mel
 from avcheck.errors import UsageError
-from avcheck.model import ATTENTION_KINDS, JointHead, ModelConfig
+from avcheck.model import ATTENTION_KINDS, JointHead, Match, ModelConfig
 from avcheck.scenes import make_scene
 from avcheck.train import calibrate, clean, corpus, heads, learn, run, sampling
 from avcheck.train.corpus import CachedClip, Clip, find_clips
-from avcheck.train.losses import ShiftScore, shift_loss, shift_target
+from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound
-from avcheck.verdict import Calibration
+from avcheck.verdict import Calibration, posterior
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
@@ -86,21 +86,6 @@ def test_shift_loss_weighs_rows_and_is_least_at_the_target() -> None:
     assert shift_loss(logits, target, valid) > entropy
 
 
-@pytest.mark.parametrize("late", [-4, 0, 3])
-def test_shift_score_peaks_where_the_sound_goes_with_one_place(late: int) -> None:
-    margin, generator = 6, torch.Generator().manual_seed(0)
-    sound = F.normalize(torch.randn(1, 30 + 2 * margin, 8, generator=generator), dim=-1)
-    picture = F.normalize(torch.randn(1, 30, 5, 8, generator=generator), dim=-1)
-    picture[:, :, 3] = sound[:, margin + late : margin + late + 30]
-    score = ShiftScore()
-    with torch.inference_mode():
-        assert int(score(picture, sound)[0].argmax()) - margin == late
-        assert score.similarity(picture, sound).max() <= 1.0
-        # Where every place says the same, the soft maximum is that, however many places there are.
-        one = score(picture[:, :, 3:4], sound)
-        assert torch.allclose(score(picture[:, :, 3:4].expand(-1, -1, 7, -1), sound), one, atol=1e-3)
-
-
 # Samples
 
 
@@ -115,6 +100,40 @@ def test_sound_is_read_where_it_is_asked_for(start: float) -> None:
     assert np.array_equal(samples, clip.samples[first : first + len(samples)].astype(np.float32) / 32768)
     assert valid.all()
     assert log_mel(samples).shape == (40, 64)
+
+
+@pytest.mark.parametrize("pace", [0.9, 1.1])
+def test_sound_at_another_pace_is_read_where_the_pictures_are(pace: float) -> None:
+    ramp = np.arange(100 * A_FRAME) / 8.0
+    clip = cached(np.zeros((100, 8, 8), np.uint8), ramp.astype(np.int16))
+    samples, valid = read_sound(clip, 30.0, 20, pace)
+    context = context_samples()
+    where = 30.0 * A_FRAME + (np.arange(len(samples)) - context) * pace
+    assert np.abs(samples * 32768 - where / 8.0).max() < 1.0
+    assert valid.all()
+    _, late = read_sound(clip, 80.0, 20, pace)
+    assert int(late.sum()) == np.count_nonzero(80.0 + np.arange(20) * pace <= 96.0)
+
+
+def test_a_sample_at_another_pace_still_matches_at_its_centre() -> None:
+    """Each picture shows its number and sounds like it: at the true shift both agree, whatever the pace."""
+    clip = stairs(200, late=2.0)
+    recipe = replace(PLAIN, frames=40, speed=0.15, strength=0.0)
+    paces = set()
+    for seed in range(12):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sampling, "_treat_pictures", lambda pictures, *_: pictures)
+            patch.setattr(sampling, "_treat_sound", lambda samples, *_: samples)
+            patch.setattr(sampling, "log_mel", lambda samples: samples)
+            sample = sampling.draw(clip, recipe, np.random.default_rng(seed), [])
+        assert sample is not None
+        shown = sample.pictures[:, 24, 24].astype(float)
+        middle = context_samples() + (np.arange(40) + recipe.margin + sample.centre + 0.5) * A_FRAME
+        heard = sample.mel[middle.round().astype(int)] * 32768 / 100
+        paces.add(round((shown[-1] - shown[0]) / 39, 1))
+        assert np.abs(heard - shown).max() <= 1.2
+        assert abs(float((heard - shown).mean())) < 0.7
+    assert len(paces) > 1
 
 
 @pytest.mark.parametrize("start", [-8.0, -2.4, 52.0, 58.3, -100.0, 200.0])
@@ -218,6 +237,7 @@ class Code(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(0)
         self.code = nn.Parameter(F.normalize(torch.randn(count, 16, generator=generator), dim=-1))
+        self.match = Match()
 
     def visual(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
         middle = pictures.shape[-1] // 2
@@ -242,7 +262,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Code:
 
 @pytest.mark.parametrize("late", [-5, 0, 2, 5])
 def test_a_clips_own_offset_is_found_with_its_sign(told: Code, late: int) -> None:
-    found = clean.estimate_offset(told, ShiftScore(), stairs(240, late), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    found = clean.estimate_offset(told, stairs(240, late), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
     assert found is not None
     frames, trusted = found
     assert frames == pytest.approx(late, abs=0.3)
@@ -250,7 +270,7 @@ def test_a_clips_own_offset_is_found_with_its_sign(told: Code, late: int) -> Non
 
 
 def test_an_offset_beyond_belief_is_found_but_not_trusted(told: Code) -> None:
-    found = clean.estimate_offset(told, ShiftScore(), stairs(240, 12), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    found = clean.estimate_offset(told, stairs(240, 12), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
     assert found is not None
     assert found[0] == pytest.approx(12, abs=0.3)
     assert not found[1]
@@ -260,14 +280,14 @@ def test_sound_of_another_clip_is_not_trusted(told: Code) -> None:
     clip = stairs(240)
     rng = np.random.default_rng(0)
     foreign = np.repeat(100 * rng.integers(0, 256, 240), A_FRAME).astype(np.int16)
-    (out,) = clean.clean(told, ShiftScore(), [replace(clip, samples=foreign)], Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    (out,) = clean.clean(told, [replace(clip, samples=foreign)], Recipe("frame", (48, 48)))  # type: ignore[arg-type]
     assert not out.clip.trusted
 
 
 def test_cleaning_writes_the_estimate_into_the_clip_and_reports(told: Code) -> None:
     steps: list[tuple[int, int]] = []
     clips = [stairs(240, 3), stairs(64, -2)]
-    out = clean.clean(told, ShiftScore(), clips, Recipe("frame", (48, 48)), lambda *step: steps.append(step))  # type: ignore[arg-type]
+    out = clean.clean(told, clips, Recipe("frame", (48, 48)), lambda *step: steps.append(step))  # type: ignore[arg-type]
     assert [item.clip.offset_frames for item in out] == pytest.approx([3, -2], abs=0.3)
     assert all(item.clip.trusted for item in out)
     assert out[0].frames is clips[0].frames
@@ -275,7 +295,7 @@ def test_cleaning_writes_the_estimate_into_the_clip_and_reports(told: Code) -> N
 
 
 def test_a_clip_without_a_face_has_no_crop_to_look_at(told: Code) -> None:
-    (out,) = clean.clean(told, ShiftScore(), [stairs(240, 3)], Recipe("crop", (48, 48)))  # type: ignore[arg-type]
+    (out,) = clean.clean(told, [stairs(240, 3)], Recipe("crop", (48, 48)))  # type: ignore[arg-type]
     assert (out.clip.offset_frames, out.clip.trusted) == (None, False)
 
 
@@ -384,12 +404,13 @@ def test_pictures_after_a_gap_are_not_closed_up(tmp_path: Path, hole_s: float) -
 # Calibration
 
 
-def trial(truth: float | None, height: float = 10.0, seed: int = 0) -> calibrate.Trial:
+def trial(truth: float | None, height: float = 10.0, seed: int = 0, seconds: float = 4.0) -> calibrate.Trial:
     rng = np.random.default_rng(seed)
     score = rng.normal(-3, 0.7, len(calibrate.SHIFTS))
     if truth is not None:
         score += height * np.exp(-0.5 * ((calibrate.SHIFTS - truth - 0.6) / 1.2) ** 2)
-    return calibrate.Trial("clip", score.astype(np.float32), truth)
+    match = np.zeros(len(score), np.float32)
+    return calibrate.Trial("clip", score.astype(np.float32), match, truth, seconds)
 
 
 def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
@@ -399,9 +420,37 @@ def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
     )
     assert found.bias_frames == pytest.approx(0.6, abs=0.2)
     assert 20.0 <= found.guard_ms <= 60.0
-    own, foreign = (calibrate.posterior(trial(truth, seed=77).score, found)[1] for truth in (5.0, None))
+    own, foreign = (posterior(trial(truth, seed=77).score, found)[1] for truth in (5.0, None))
     assert own < 0.1 < 0.7 < foreign
     assert json.loads(json.dumps(vars(found))) == vars(found)
+
+
+def test_the_trunks_score_gets_weight_where_it_knows_more() -> None:
+    """The joint layers' curve is noise; the match peaks at the truth. The other way round it gets none."""
+    rng = np.random.default_rng(0)
+    noise = [trial(None, seed=200 + k).score for k in range(24)]
+    true = [trial(float(truth), seed=k) for k, truth in enumerate(rng.uniform(-25, 25, 12))]
+    blind = [replace(own, score=bare, match=own.score) for own, bare in zip(true, noise, strict=False)]
+    strangers = [trial(None, seed=100 + k) for k in range(12)]
+    assert calibrate.fit([*blind, *strangers]).match >= 0.5
+    astray = [replace(own, match=bare) for own, bare in zip(true, noise, strict=False)]
+    assert calibrate.fit([*astray, *strangers]).match <= 0.2
+
+
+def test_segments_that_share_their_faults_count_less_together() -> None:
+    """Films whose segments all peak at the same wrong shift pull the exponent down; independent ones leave it."""
+    rng = np.random.default_rng(0)
+
+    def film(number: int, wrong: bool) -> list[calibrate.Trial]:
+        truth = float(rng.uniform(-20, 20))
+        pieces = [trial(truth + 12.0 * wrong, height=6.0, seed=10 * number + k, seconds=10.0) for k in range(3)]
+        return [replace(piece, clip=str(number), truth=truth) for piece in pieces]
+
+    calibration = Calibration(temperature=1.0, none=2.0)
+    sound = [piece for k in range(6) for piece in film(k, wrong=False)]
+    mixed = [piece for k in range(6) for piece in film(k, wrong=k < 3)]
+    assert calibrate._fit_exponent(sound, calibration) == 1.0
+    assert calibrate._fit_exponent(mixed, calibration) < 0.7
 
 
 def test_nothing_to_calibrate_on_gives_the_defaults() -> None:
@@ -443,7 +492,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     scenes = run.scenes
     monkeypatch.setattr(run, "ModelConfig", lambda: TINY)
     monkeypatch.setattr(run, "CROP", Recipe("crop", (48, 48), frames=20, margin=6))
-    monkeypatch.setattr(run, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6))
+    monkeypatch.setattr(run, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6, speed=0.1))
     monkeypatch.setattr(run, "Stage", functools.partial(learn.Stage, batch=4))
     monkeypatch.setattr(run, "scenes", lambda seed, _, tell: scenes(seed, 3, tell))
     monkeypatch.setattr(run, "extract", functools.partial(heads.extract, levels=(48,), max_pieces=1))
@@ -555,6 +604,19 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
 
     whole, halves = trained(tmp_path / "whole", None), trained(tmp_path / "halves", 4)
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
+    clip = stairs(120, size=32)
+    recipe = Recipe("frame", (32, 32), frames=20, margin=5)
+    sources = [learn.Source([clip], 0.5, recipe), learn.Source([clip], 0.5, replace(recipe, sigma=2.0), "generic", batch=1)]
+    stage = learn.Stage("test", sources, 50, batch=2)
+    learn.run_stage(learn.Learner.fresh(TINY, 1), stage, folder=tmp_path, device=torch.device("cpu"), seed=1)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert {row["source"] for row in rows} == {"speech", "generic"}
+    assert all(row["loss"] > 0 and 0 <= row["within1"] <= 1 for row in rows)
+    batch = learn.Batches(stage, 1, 0, []).next()
+    assert len(batch.pictures) == (1 if batch.source == "generic" else 2)
 
 
 def test_clips_too_short_for_a_stage_are_said_so(tmp_path: Path) -> None:

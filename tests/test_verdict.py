@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Segment, Tolerance, describe_offset
-from avcheck.verdict import Calibration, Curve, Judgement, combine, estimate, follow, judge, posterior
+from avcheck.verdict import Calibration, Curve, Judgement, combine, estimate, evidence, follow, judge, posterior
 
 Array = np.ndarray[Any, Any]
 SHIFTS = np.arange(-50, 51)
@@ -35,6 +35,7 @@ def curve(
     detail: float = 40.0,
     level_db: float = -20.0,
     score: Array | None = None,
+    match: Array | None = None,
 ) -> Curve:
     """A segment whose sound is late by `frames`; None: nothing matches."""
     rng = np.random.default_rng(seed)
@@ -48,6 +49,7 @@ def curve(
         end_s=start_s + blocks,
         shifts=SHIFTS,
         score=score,
+        match=np.zeros_like(score) if match is None else match,
         block_start_s=start_s + np.arange(blocks, dtype=float),
         block_score=np.tile(score, (blocks, 1)),
         attention=attention,
@@ -508,3 +510,19 @@ def test_temperature_softens_and_no_match_lowers() -> None:
 
     assert confidence() > confidence(temperature=3.0)
     assert confidence() > confidence(none=6.0)
+
+
+def test_the_match_is_evidence_beside_the_score() -> None:
+    """Each alone is unsure between two shifts; together they agree on one. What was not compared stays out."""
+    score, match = np.maximum(bump(0.0), bump(20.0)), np.maximum(bump(20.0), bump(-30.0))
+    both = curve(score=score, match=match)
+    assert verdict([both]).verdict == "undecidable"
+    weights = Calibration(match=1.0)
+    assert verdict([both], calibration=weights).offset_ms == pytest.approx(-20 * FRAME_MS, abs=4)
+    # A constant added to the match says nothing.
+    moved = curve(score=score, match=(match + 7.0).astype(np.float32))
+    assert evidence(moved, weights) == pytest.approx(evidence(both, weights), abs=1e-5)
+    gone = np.where(SHIFTS > 10, -np.inf, score).astype(np.float32)
+    told = evidence(curve(score=gone, match=np.where(SHIFTS > 10, -np.inf, match).astype(np.float32)), weights)
+    assert np.isneginf(told[SHIFTS > 10]).all()
+    assert np.isfinite(told[SHIFTS <= 10]).all()

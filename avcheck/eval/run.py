@@ -46,7 +46,7 @@ from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
 from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS, Checker, favourite, look, motion_of, score, segments
 from avcheck.scenes import make_scene
 from avcheck.train.corpus import Clip, decode, find_clips
-from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, judge
+from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge
 from avcheck.weights import Loaded, load
 
 Row = dict[str, Any]
@@ -263,7 +263,8 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
 def _find(shot: Shot, sound: list[Block], bench: Bench) -> Estimate:
     """The offset as a check would estimate it, in frames, positive = late."""
     found = list(curves(shot, sound, bench.model))
-    return estimate(combine([curve.score for curve in found], bench.calibration), found[0].shifts, bench.calibration)
+    chances = combine([evidence(curve, bench.calibration) for curve in found], bench.calibration)
+    return estimate(chances, found[0].shifts, bench.calibration)
 
 
 def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:

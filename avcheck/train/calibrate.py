@@ -11,24 +11,34 @@ from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, log_mel, without_gaps
 from avcheck.results import FRAME_MS
-from avcheck.scan import LEVELS, MAX_SHIFT, SHIFTS, compare, look
+from avcheck.scan import LEVELS, MAX_SHIFT, SEGMENT_BLOCKS, SHIFTS, Look, compare, logit, look, weighed
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
-from avcheck.verdict import Calibration, combine, estimate, posterior
+from avcheck.verdict import NEAR_FRAMES, Calibration, combine, estimate, weigh_up
 from avcheck.weights import Loaded
 
-_PIECE_S = (10, 4)  # long pieces, then what is left in short ones
+_LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
+_SHORT = 4 * BLOCK_FRAMES  # and the whole of a short file
 _MAX_DISPLACED = 25  # frames
-_FOREIGN_WEIGHT = 0.5
+_FOREIGN_WEIGHT = 0.2  # of all that is checked, about a sixth is expected to go with nothing in the picture
+_TEMPERATURES = np.geomspace(0.3, 8.0, 30)
+_NONES = np.linspace(-6.0, 14.0, 81)
+_MATCHES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
+_EXPONENTS = np.linspace(0.3, 1.0, 15)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One piece of a clip with its sound displaced by `truth` frames (positive = late), or a stranger's sound (None)."""
+    """One piece of a clip with its sound displaced by `truth` frames (positive = late), or a stranger's sound (None).
+
+    score, match: (S,) as in `verdict.Curve`; seconds: how long the piece is. Pieces of one clip are displaced alike.
+    """
 
     clip: str
     score: NDArray[np.float32]
+    match: NDArray[np.float32]
     truth: float | None
+    seconds: float
 
 
 def trials(
@@ -39,71 +49,102 @@ def trials(
     out = []
     for number, cached in enumerate(clips):
         strangers = [item for item in clips if item.clip.group != cached.clip.group]
+        truth = float(rng.uniform(-_MAX_DISPLACED, _MAX_DISPLACED))
         first, end = EDGE_FRAMES, len(cached.frames) - EDGE_FRAMES
-        while end - first >= _PIECE_S[-1] * BLOCK_FRAMES:
-            times = next(seconds for seconds in _PIECE_S if end - first >= seconds * BLOCK_FRAMES) * BLOCK_FRAMES
+        while end - first >= _SHORT:
+            times = min(_LONG, (end - first) // BLOCK_FRAMES * BLOCK_FRAMES)
             pictures = np.array(cached.frames[first : first + times])  # a copy: the cache is read-only
             seen = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, LEVELS)
-            truth = float(rng.uniform(-_MAX_DISPLACED, _MAX_DISPLACED))
-            out.append(_trial(model, seen, cached, first + (cached.clip.offset_frames or 0.0) - truth, truth, cached.clip.id))
-            if strangers:
-                other = strangers[int(rng.integers(len(strangers)))]
-                start = rng.uniform(0, max(1, len(other.frames) - times))
-                out.append(_trial(model, seen, other, start, None, cached.clip.id))
+            pieces = [(0, times)] if times == _LONG else []
+            pieces += [(at, at + _SHORT) for at in range(0, times - _SHORT + 1, _SHORT + BLOCK_FRAMES)]
+            for low, high in pieces:
+                part = replace(seen, picture=seen.picture[:, low:high], shown=seen.shown[low:high])
+                start = first + low + (cached.clip.offset_frames or 0.0) - truth
+                out.append(_trial(model, part, cached, start, truth, cached.clip.id))
+                if strangers:
+                    other = strangers[int(rng.integers(len(strangers)))]
+                    start = rng.uniform(0, max(1, len(other.frames) - (high - low)))
+                    out.append(_trial(model, part, other, start, None, cached.clip.id))
             first += times
         if on_clip is not None:
             on_clip(number + 1, len(clips))
     return out
 
 
-def _trial(model: Loaded, seen: Any, source: CachedClip, start: float, truth: float | None, clip: str) -> Trial:
+def _trial(model: Loaded, seen: Look, source: CachedClip, start: float, truth: float | None, clip: str) -> Trial:
     times = len(seen.shown)
     samples, heard = read_sound(source, start - MAX_SHIFT, times + 2 * MAX_SHIFT)
     # As in a file that ends here: there is no sound beyond the pictures' own time.
     heard[:MAX_SHIFT] = False
     heard[MAX_SHIFT + times :] = False
-    scored, _, present = compare(seen, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model)
-    logits = scored.logits[0].float().cpu().numpy()
-    score = logits[:, 1] - logits[:, 0]
-    score[present.mean(axis=1) < 0.5] = -np.inf
-    return Trial(clip, score, truth)
+    found = compare(seen, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model)
+    score, match = (weighed(values, found.present) for values in (logit(found.scored.logits[0]), found.match))
+    return Trial(clip, score, match, truth, times / FRAME_RATE)
 
 
 def fit(found: Sequence[Trial]) -> Calibration:
-    """The temperature and the weight of "no match" under which the trials are likeliest; the constant bias; the guard."""
-    own = [trial for trial in found if trial.truth is not None]
-    foreign = [trial for trial in found if trial.truth is None]
-    if not own:  # nothing to fit to: every candidate would do as well as the last
+    """The calibration under which the trials are likeliest; then the constant bias, the measuring error and the exponent."""
+    if not any(trial.truth is not None for trial in found):  # nothing to fit to: every candidate would do as well as the last
         return Calibration()
-    best, least = Calibration(), np.inf
-    for temperature in np.geomspace(0.3, 6.0, 25):
-        for none in np.linspace(-6.0, 14.0, 41):
-            candidate = Calibration(temperature=float(temperature), none=float(none))
-            cost = sum(_surprise(trial, candidate) for trial in own) / max(len(own), 1)
-            cost += _FOREIGN_WEIGHT * sum(_surprise(trial, candidate) for trial in foreign) / max(len(foreign), 1)
-            if cost < least:
-                best, least = candidate, cost
+    best = min((_fit_chances(found, match) for match in _MATCHES), key=lambda pair: pair[1])[0]
     errors = []
-    for trial in own:
-        told = estimate(combine([trial.score], best), SHIFTS, best)
+    for trial in found:
+        told = estimate(combine([weigh_up(trial.score, trial.match, best)], best), SHIFTS, best)
         if told.confidence >= best.decide and trial.truth is not None:
             errors.append(told.frames - trial.truth)
     if errors:
         bias = float(np.median(errors))
-        spread = float(np.percentile(np.abs(np.array(errors) - bias), 90))
+        spread_ms = float(np.percentile(np.abs(np.array(errors) - bias), 95)) * FRAME_MS
         best = replace(
-            best, bias_frames=round(bias, 3), guard_ms=round(min(max(spread * FRAME_MS, FRAME_MS), 1.5 * FRAME_MS), 1)
+            best, bias_frames=round(bias, 3), guard_ms=round(float(np.clip(spread_ms, FRAME_MS / 2, 1.5 * FRAME_MS)), 1)
         )
-    return replace(best, temperature=round(best.temperature, 4), none=round(best.none, 3))
+    return replace(best, exponent=_fit_exponent(found, best))
 
 
-def _surprise(trial: Trial, calibration: Calibration) -> float:
-    shifts, none = posterior(trial.score, calibration)
-    if trial.truth is None:
-        return -float(np.log(none + 1e-9))
-    near = np.abs(SHIFTS - trial.truth) <= 2.0
-    # A piece may truly show nothing, so "no match" is a lesser fault than a wrong shift.
-    return -float(np.log(shifts[near].sum() + none * near.mean() + 1e-9))
+def _fit_chances(found: Sequence[Trial], match: float) -> tuple[Calibration, float]:
+    """The likeliest temperature and weight of "no match" at one weight of the trunks' score, and the mean surprise there."""
+    raw = np.stack([weigh_up(trial.score, trial.match, Calibration(match=match)) for trial in found])
+    own = np.array([trial.truth is not None for trial in found])
+    near = np.abs(SHIFTS - np.array([[np.nan if trial.truth is None else trial.truth] for trial in found])) <= NEAR_FRAMES
+    best, least = Calibration(match=match), np.inf
+    for temperature in _TEMPERATURES:
+        logits = raw / temperature
+        everywhere = np.logaddexp.reduce(logits, axis=1)[:, None]
+        there = np.logaddexp.reduce(np.where(near, logits, -np.inf), axis=1)[:, None]
+        total = np.logaddexp(everywhere, _NONES)  # (trials, candidates)
+        none = np.exp(_NONES - total)
+        # A piece may truly show nothing, so "no match" is a lesser fault than a wrong shift.
+        chance = np.where(own[:, None], np.exp(there - total) + none * near.mean(axis=1, keepdims=True), none)
+        surprise = -np.log(chance + 1e-9)
+        cost = surprise[own].mean(axis=0)
+        if not own.all():
+            cost = cost + _FOREIGN_WEIGHT * surprise[~own].mean(axis=0)
+        at = int(np.argmin(cost))
+        if cost[at] < least:
+            best = replace(best, temperature=round(float(temperature), 4), none=round(float(_NONES[at]), 3))
+            least = float(cost[at])
+    return best, least
+
+
+def _fit_exponent(found: Sequence[Trial], calibration: Calibration) -> float:
+    """How much of several segments' joint evidence holds: the value under which whole clips' offsets are likeliest."""
+    films: dict[str, list[Trial]] = {}
+    for trial in found:
+        if trial.truth is not None and trial.seconds * FRAME_RATE == _LONG:
+            films.setdefault(trial.clip, []).append(trial)
+    several = [pieces for pieces in films.values() if len(pieces) > 1]
+    if not several:
+        return calibration.exponent
+    costs = []
+    for exponent in _EXPONENTS:
+        candidate = replace(calibration, exponent=float(exponent))
+        cost = 0.0
+        for pieces in several:
+            chances = combine([weigh_up(piece.score, piece.match, candidate) for piece in pieces], candidate)
+            near = np.abs(SHIFTS - (pieces[0].truth or 0.0)) <= NEAR_FRAMES
+            cost -= float(np.log(chances[near].sum() + 1e-9))
+        costs.append(cost)
+    return round(float(_EXPONENTS[int(np.argmin(costs))]), 3)
 
 
 def calibrate(

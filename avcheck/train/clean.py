@@ -10,7 +10,6 @@ import torch
 
 from avcheck.model import SyncNet
 from avcheck.train.corpus import CachedClip
-from avcheck.train.losses import ShiftScore
 from avcheck.train.measure import SEARCH, curve
 from avcheck.train.sampling import Recipe
 
@@ -20,7 +19,7 @@ MAX_OFFSET_FRAMES = 6.0  # beyond this a clip is taken for a voice-over or a mis
 _MIN_PEAK = 1.2  # peak of the mean curve above its median, in logits of the shift score
 
 
-def estimate_offset(net: SyncNet, score: ShiftScore, cached: CachedClip, recipe: Recipe) -> tuple[float, bool] | None:
+def estimate_offset(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[float, bool] | None:
     """(offset in frames, positive = sound late; trusted) of a clip, or None where it has nothing to look at.
 
     Trusted: the mean curve of windows of 3 s has a clear peak within `MAX_OFFSET_FRAMES`, and most windows peak near it.
@@ -30,7 +29,7 @@ def estimate_offset(net: SyncNet, score: ShiftScore, cached: CachedClip, recipe:
     curves = []
     for index in chosen:
         frames = min(WINDOW_FRAMES, len(cached.frames) - starts[index])
-        scores = curve(net, score, cached, starts[index], frames, recipe)
+        scores = curve(net, cached, starts[index], frames, recipe)
         if scores is not None and np.isfinite(scores).any():
             curves.append(np.where(np.isfinite(scores), scores, np.nan))
     if not curves:
@@ -50,7 +49,6 @@ def estimate_offset(net: SyncNet, score: ShiftScore, cached: CachedClip, recipe:
 
 def clean(
     net: SyncNet,
-    score: ShiftScore,
     clips: Sequence[CachedClip],
     recipe: Recipe,
     on_clip: Callable[[int, int], None] | None = None,
@@ -60,7 +58,7 @@ def clean(
     out = []
     for number, cached in enumerate(clips):
         with torch.inference_mode():
-            found = estimate_offset(net, score, cached, recipe)
+            found = estimate_offset(net, cached, recipe)
         frames, trusted = found if found is not None else (None, False)
         out.append(replace(cached, clip=replace(cached.clip, offset_frames=frames, trusted=trusted)))
         if on_clip is not None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from avcheck.model import ModelConfig, SyncNet
 from avcheck.train.corpus import CachedClip
-from avcheck.train.losses import ShiftScore, shift_loss, shift_target
+from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe, Sample, draw
 
 EMA_DECAY = 0.998
@@ -119,35 +119,32 @@ class Batches:
 
 @dataclass
 class Learner:
-    """The network, its running mean (which is what is kept), the shift score and the optimiser's state."""
+    """The network and its running mean (which is what is kept)."""
 
     net: SyncNet
-    score: ShiftScore
     mean_net: SyncNet
-    mean_score: ShiftScore
 
     @classmethod
     def fresh(cls, config: ModelConfig, seed: int) -> Learner:
         torch.manual_seed(seed)
-        net, score = SyncNet(config), ShiftScore()
-        return cls(net, score, copy.deepcopy(net), copy.deepcopy(score))
+        net = SyncNet(config)
+        return cls(net, copy.deepcopy(net))
 
     def state(self) -> dict[str, object]:
-        return {name: getattr(self, name).state_dict() for name in ("net", "score", "mean_net", "mean_score")}
+        return {name: getattr(self, name).state_dict() for name in ("net", "mean_net")}
 
     def load(self, state: dict[str, dict[str, Tensor]]) -> None:
-        for name in ("net", "score", "mean_net", "mean_score"):
+        for name in ("net", "mean_net"):
             getattr(self, name).load_state_dict(state[name])
 
     def track(self, step: int) -> None:
         decay = min(EMA_DECAY, (1 + step) / (10 + step))
         with torch.no_grad():
-            for mean, live in ((self.mean_net, self.net), (self.mean_score, self.score)):
-                for into, value in zip(mean.state_dict().values(), live.state_dict().values(), strict=True):
-                    if into.dtype.is_floating_point:
-                        into.lerp_(value, 1 - decay)
-                    else:
-                        into.copy_(value)
+            for into, value in zip(self.mean_net.state_dict().values(), self.net.state_dict().values(), strict=True):
+                if into.dtype.is_floating_point:
+                    into.lerp_(value, 1 - decay)
+                else:
+                    into.copy_(value)
 
 
 def run_stage(
@@ -158,14 +155,14 @@ def run_stage(
     device: torch.device,
     seed: int,
     voices: Sequence[CachedClip] = (),
-    validate: Callable[[SyncNet, ShiftScore], dict[str, float]] | None = None,
+    validate: Callable[[SyncNet], dict[str, float]] | None = None,
     validate_every_s: float = 240.0,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> None:
     """Train until the stage's last step; resumes from `folder`'s checkpoint of this stage if there is one."""
     checkpoint, log = folder / f"{stage.name}.pt", folder / "log.jsonl"
-    learner.net.to(device), learner.score.to(device), learner.mean_net.to(device), learner.mean_score.to(device)
-    parts = [learner.net.visual, learner.net.sound, learner.score]
+    learner.net.to(device), learner.mean_net.to(device)
+    parts = [learner.net.visual, learner.net.sound, learner.net.match]
     optimiser = torch.optim.AdamW(
         [
             {"params": [p for part in parts for p in part.parameters() if p.ndim > 1], "weight_decay": 0.05},
@@ -193,7 +190,7 @@ def run_stage(
         with torch.autocast(device.type, dtype=torch.bfloat16):
             picture, _ = learner.net.visual(pictures)
             sound = learner.net.sound(mel)
-        logits = learner.score(picture, sound)
+        logits = learner.net.match(picture, sound)
         margin = (logits.shape[1] - 1) // 2
         loss = shift_loss(logits, target, valid)
         optimiser.zero_grad(set_to_none=True)
@@ -214,7 +211,7 @@ def run_stage(
                 write_log(log, {**entry, "loss": np.mean(losses[name]), "within1": np.mean(hits[name])})
             losses, hits, began = {}, {}, now
         if validate is not None and (now - validated > validate_every_s or step == stage.steps):
-            write_log(log, {"stage": stage.name, "step": step, **validate(learner.mean_net, learner.mean_score)})
+            write_log(log, {"stage": stage.name, "step": step, **validate(learner.mean_net)})
             validated = began = time.monotonic()
         if now - saved > 120 or step == stage.steps:
             _save(checkpoint, {"learner": learner.state(), "optimiser": optimiser.state_dict(), "step": step})

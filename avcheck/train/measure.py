@@ -12,7 +12,6 @@ from torch import Tensor
 from avcheck.blocks import log_mel
 from avcheck.model import SyncNet
 from avcheck.train.corpus import CachedClip
-from avcheck.train.losses import ShiftScore
 from avcheck.train.sampling import Recipe, _box, cut, face_at, read_sound
 
 SEARCH = 25  # frames either way
@@ -34,7 +33,7 @@ def view_of(cached: CachedClip, first: int, frames: int, view: str, side: int) -
 
 @torch.inference_mode()
 def curve(
-    net: SyncNet, score: ShiftScore, cached: CachedClip, first: int, frames: int, recipe: Recipe, search: int = SEARCH
+    net: SyncNet, cached: CachedClip, first: int, frames: int, recipe: Recipe, search: int = SEARCH
 ) -> NDArray[np.float32] | None:
     """Score (2 search + 1,) of a window at every shift, -inf where the sound would leave the clip; None where no face is."""
     pictures = view_of(cached, first, frames, recipe.view, recipe.size[0])
@@ -45,16 +44,14 @@ def curve(
     with torch.autocast(device.type, dtype=torch.bfloat16):
         picture, _ = net.visual(torch.from_numpy(pictures)[None].to(device))
         sound = net.sound(torch.from_numpy(log_mel(samples))[None].to(device))
-    logits: Tensor = score(picture, sound)[0]
+    logits: Tensor = net.match(picture, sound)[0]
     out = logits.float().cpu().numpy()
     # Up to a fifth of the window may be silence beyond the clip's end; more would be a guess.
     covered = np.array([inside[i : i + frames].mean() >= 0.8 for i in range(2 * search + 1)])
     return np.where(covered, out, -np.inf)
 
 
-def accuracy(
-    net: SyncNet, score: ShiftScore, clips: Sequence[CachedClip], recipe: Recipe, *, frames: int = 105
-) -> dict[str, float]:
+def accuracy(net: SyncNet, clips: Sequence[CachedClip], recipe: Recipe, *, frames: int = 105) -> dict[str, float]:
     """Within 1 and 3 frames of the known offset, and true-above-shifted-by-5-frames, over one window each 4 s of the clips."""
     net.eval()
     errors, pairs = [], []
@@ -63,7 +60,7 @@ def accuracy(
         for first in range(SEARCH // 2, max(len(cached.frames) - frames - SEARCH // 2, SEARCH // 2 + 1), 100):
             if first + frames > len(cached.frames):
                 continue
-            scores = curve(net, score, cached, first, frames, recipe)
+            scores = curve(net, cached, first, frames, recipe)
             if scores is None:
                 continue
             errors.append(abs(int(scores.argmax()) - SEARCH - offset))

@@ -104,7 +104,7 @@ def train(settings: TrainSettings) -> Path:
                 device=device,
                 seed=settings.seed,
                 voices=speech,
-                validate=(lambda net, score: accuracy(net, score, trusted, view)) if trusted else None,
+                validate=(lambda net: accuracy(net, trusted, view)) if trusted else None,
                 validate_every_s=600.0,
                 on_step=tell(stage.name),
             )
@@ -172,8 +172,8 @@ def _crossfit(
             voices=halves[half],
             on_step=tell(name),
         )
-        net, score, others, estimating = learner.mean_net, learner.mean_score, halves[1 - half], tell(f"{name}: estimating")
-        out += _estimated(settings.out / f"{name}.json", others, partial(clean, net, score, others, recipe, estimating))
+        net, others, estimating = learner.mean_net, halves[1 - half], tell(f"{name}: estimating")
+        out += _estimated(settings.out / f"{name}.json", others, partial(clean, net, others, recipe, estimating))
     return out if any(_usable(item) for item in out) else as_recorded
 
 
@@ -192,8 +192,8 @@ def _rest(
         faced = [item for item in others if len(item.faces)]
         faceless = [item for item in others if not len(item.faces)]
         view = Recipe("frame", (LEVELS[0], LEVELS[0]))
-        found = clean(learner.mean_net, learner.mean_score, faced, CROP, tell("estimating offsets"))
-        return found + clean(learner.mean_net, learner.mean_score, faceless, view, tell("estimating offsets"))
+        found = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
+        return found + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
 
     return [item for item in _estimated(settings.out / "rest.json", others, compute) if _usable(item)]
 

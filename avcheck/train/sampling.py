@@ -76,7 +76,7 @@ def draw(cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: S
     window = _crop_box(cached, first, recipe, rng) if recipe.view == "crop" else _frame_box(cached, first, recipe, rng)
     if window is None:
         return None
-    shown = first + np.floor(np.arange(recipe.frames) * pace).astype(int)
+    shown = first + np.rint(np.arange(recipe.frames) * pace).astype(int)
     pictures = _treat_pictures(cut(cached.frames[shown], window, recipe.size), recipe.strength, rng)
     centre = float(rng.uniform(-0.5, 0.5))
     # The sound is read `centre` frames early, so that it matches when it is read `centre` later.
