@@ -20,7 +20,7 @@ from avcheck.eval import measures, run
 from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
 from avcheck.media import Picture, Sound
 from avcheck.model import ATTENTION_KINDS, BLOCK_TIMES, JointHead, ModelConfig, Scored, SyncNet
-from avcheck.scan import look, scan
+from avcheck.scan import MAX_SHIFT, SHIFTS, look, scan
 from avcheck.train.corpus import Clip
 from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, save
@@ -52,6 +52,9 @@ class Matcher(nn.Module):
     def sound(self, mel: Tensor) -> Tensor:
         level = mel.unflatten(1, (-1, 4))[:, :, 1:3].mean(dim=(2, 3))
         return ((level - LEVEL_QUIET) / (LEVEL_LOUD - LEVEL_QUIET)).unsqueeze(-1)
+
+    def match(self, picture: Tensor, sound: Tensor, present: Tensor) -> Tensor:
+        return self.head(picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=present).logits[..., 1]
 
     def head(self, picture: Tensor, sound: Tensor, shifts: Tensor, *, margin: int, present: Tensor) -> Scored:
         times, places = picture.shape[1:3]
@@ -175,7 +178,7 @@ def test_a_whole_clip_gives_the_curves_of_a_check(seconds: float) -> None:
     mine = list(curves(shot, hear(samples, 0.0, shot), model))
     assert len(mine) == len(true)
     for ours, theirs in zip(mine, true, strict=True):
-        for name in ("score", "block_start_s", "block_score", "attention", "places", "motion", "detail", "level_db"):
+        for name in ("score", "match", "block_start_s", "block_score", "attention", "places", "motion", "detail", "level_db"):
             assert np.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-3), name
         assert (ours.start_s, ours.end_s, ours.grid) == (theirs.start_s, theirs.end_s, theirs.grid)
         assert ours.shifts[np.argmax(ours.score)] == 3
@@ -291,7 +294,9 @@ def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[run.Row]) ->
     pairs = [row for row in of(oracle_rows, "pairwise") if row["clip"] != "three"]
     assert {abs(row["late_ms"]) for row in pairs} == set(run.PAIR_MS)
     assert all(row["logit_true"] > row["logit"] for row in pairs)
-    for row in of(oracle_rows, "offset"):
+    within = of(oracle_rows, "offset_in_film")
+    assert {row["seconds"] for row in within} == {4.2, 5.0, 10.0}
+    for row in [*of(oracle_rows, "offset"), *within]:
         true = {"one": 2, "two": -1, "three": 8}.get(row["clip"], 0) + row["late_frames"]
         assert row["estimate_frames"] == pytest.approx(true, abs=1.0)
         assert row["confidence"] > 0.5
@@ -349,6 +354,7 @@ def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
         "Paper protocol",
         "Pairwise",
         "Offset",
+        "Offset, within a film",
         "Agreement",
         "Verdict on untouched",
         "Verdict on shifted",
@@ -494,7 +500,15 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     assert seen == [(k, 4) for k in range(1, 5)]
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert {row["clip"] for row in rows} == {"s1", "s2", "o1"}
-    assert {row["measure"] for row in rows} == {"paper", "paper_left_out", "pairwise", "offset", "verdict", "control"}
+    assert {row["measure"] for row in rows} == {
+        "paper",
+        "paper_left_out",
+        "pairwise",
+        "offset",
+        "offset_in_film",
+        "verdict",
+        "control",
+    }
     assert all(math.isfinite(row["logit"]) for row in rows if "logit" in row)
     assert {row["case"] for row in rows if row["measure"] == "control"} > {"black picture", "mute", "sound of another clip"}
     text = "\n".join(texts)

@@ -182,17 +182,19 @@ def _shot(
     )
 
 
-def hear(samples: NDArray[np.float32], start_s: float, shot: Shot) -> list[Block]:
+def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int = 0) -> list[Block]:
     """The sound of a window as the blocks a check would make of it, without their pictures.
 
     Time 0 of the window meets `samples` at `start_s`, to the nearest sample; it may be negative. There is sound for the
-    window's own time, as far as `samples` has it.
+    window's own time, as far as `samples` has it; with `around`, also for that many blocks either side, as within a film.
     """
     context = context_samples()
-    length = shot.count * _SAMPLES_A_FRAME
-    first = round(start_s * SAMPLE_RATE)
+    before = around * BLOCK_SAMPLES
+    length = max(shot.count * _SAMPLES_A_FRAME, shot.blocks * BLOCK_SAMPLES if around else 0) + 2 * before
+    first = round(start_s * SAMPLE_RATE) - before
     low, high = max(first, 0), min(first + length, len(samples))
-    total = shot.blocks * BLOCK_SAMPLES
+    blocks = shot.blocks + 2 * around
+    total = blocks * BLOCK_SAMPLES
     padded = np.zeros(total + 2 * context, np.float32)
     there = np.zeros(total, np.bool_)
     if low < high:
@@ -200,19 +202,32 @@ def hear(samples: NDArray[np.float32], start_s: float, shot: Shot) -> list[Block
         there[low - first : high - first] = True
     mel = log_mel(padded)
     heard = there.reshape(-1, SAMPLE_RATE // MEL_RATE).mean(axis=1) > 0.5
-    power = (padded[context : context + total] ** 2).reshape(shot.blocks, -1).mean(axis=1, dtype=np.float64)
+    power = (padded[context : context + total] ** 2).reshape(blocks, -1).mean(axis=1, dtype=np.float64)
     return [
         Block(
-            index=k,
-            start_s=k * BLOCK_S,
+            index=k - around,
+            start_s=(k - around) * BLOCK_S,
             pictures=_NO_PICTURES,
-            picture_mask=shot.seen.shown[k * BLOCK_FRAMES : (k + 1) * BLOCK_FRAMES],
+            picture_mask=_shown(shot, k - around),
             mel=mel[k * BLOCK_MELS : (k + 1) * BLOCK_MELS],
             mel_mask=heard[k * BLOCK_MELS : (k + 1) * BLOCK_MELS],
             level_db=10.0 * math.log10(power[k]) if power[k] > 0 else -math.inf,
         )
-        for k in range(shot.blocks)
+        for k in range(blocks)
     ]
+
+
+def _shown(shot: Shot, block: int) -> NDArray[np.bool_]:
+    if 0 <= block < shot.blocks:
+        return shot.seen.shown[block * BLOCK_FRAMES : (block + 1) * BLOCK_FRAMES]
+    return np.zeros(BLOCK_FRAMES, np.bool_)
+
+
+def within_a_film(shot: Shot, sound: Sequence[Block], model: Loaded) -> Curve:
+    """The window as one segment in the middle of a film: `sound` has the blocks before and after it too (`hear`, `around`)."""
+    around = -sound[0].index
+    before, inside, after = sound[:around], sound[around:-around], sound[-around:]
+    return score(shot.seen, list(before), list(inside), list(after), model, shot.motion, shot.detail)
 
 
 def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]:
