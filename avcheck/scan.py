@@ -162,7 +162,14 @@ def look(
             scaled = source
             if level != short:
                 size = [max(16, round(side * level / short)) for side in pictures.shape[1:]]
-                scaled = F.interpolate(source.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+                # A second at a time, which stays in the processor's cache.
+                scaled = torch.cat(
+                    [
+                        F.interpolate(part.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
+                        for part in source.split(BLOCK_FRAMES, dim=1)
+                    ],
+                    dim=1,
+                )
             part, (rows, columns) = model.net.visual(scaled)
             parts.append(part)
             grid += [(level, row, column, rows, columns) for row in range(rows) for column in range(columns)]
