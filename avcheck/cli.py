@@ -12,43 +12,25 @@ import stat
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from avcheck import __version__, report
+from avcheck import __version__, config, report
 from avcheck.batch import CheckSettings, check_many, discover
 from avcheck.errors import AvcheckError, UsageError
+from avcheck.gate import ExitCode, FailOn, Gate
+from avcheck.output import Target, parse_targets, refuse_inputs, to_file, to_stream
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
-
-
-class ExitCode(IntEnum):
-    """What the exit code says; when several apply, the higher number wins."""
-
-    OK = 0  # nothing out of sync (undecidable files included)
-    OUT_OF_SYNC = 1
-    NOT_JUDGED = 2  # wrong usage, or a file that could not be judged
-    BUG = 3
-    INTERRUPTED = 130
-    BROKEN_PIPE = 141  # the reader of our output has gone, as a shell reports it: not every file was looked at
-
-
-VERDICT_CODE = {
-    "in_sync": ExitCode.OK,
-    "undecidable": ExitCode.OK,
-    "out_of_sync": ExitCode.OUT_OF_SYNC,
-    "error": ExitCode.NOT_JUDGED,
-}
 
 # Typer 0.26 to 0.29 exports only this leaf; its base is every wrong use of the command line.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
@@ -99,6 +81,33 @@ Model = Annotated[
 ]
 
 
+def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
+    """Put what the configuration file and the environment say in place of the options' defaults."""
+    if file is not None:
+        _require_file("--config", file)
+    search_from = None if ctx.params.get("no_config") else Path()
+    names = {option: parameter.name for parameter in ctx.command.params for option in parameter.opts}
+    settings = config.load(os.environ, file=file, search_from=search_from)
+    ctx.default_map = {names[f"--{key}"]: value for key, value in settings.items()}
+    return file
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings to use in place of the nearest avcheck.toml or pyproject.toml.",
+        callback=_configure,
+        is_eager=True,
+    ),
+]
+# Eager, as it must be known when --config is looked at.
+NoConfig = Annotated[
+    bool, typer.Option("--no-config", help="Read no configuration file; AVCHECK_* variables still count.", is_eager=True)
+]
+
+
 @app.callback()
 def group(version: Version = False) -> None:
     """Check whether the sound of a video is in sync with its picture, and by how much it is off."""
@@ -106,6 +115,7 @@ def group(version: Version = False) -> None:
 
 @app.command(context_settings=_CONTEXT)
 def check(
+    ctx: typer.Context,
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH", help="Media files, and directories to search for them.", show_default=False)
     ],
@@ -129,15 +139,27 @@ def check(
     device: Device = "auto",
     model: Model = None,
     output_format: Annotated[
-        Literal["text", "json", "jsonl"] | None,
-        typer.Option("--format", help="text; json: a list of records; jsonl: one record a line. Default: text."),
+        Literal["text", "json", "jsonl", "junit", "github", "csv"] | None,
+        typer.Option("--format", help="What goes to stdout. json: a list of records; jsonl: one a line. Default: text."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit 0 even if something is out of sync; errors keep their code.")
-    ] = False,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option("--output", metavar="FORMAT=FILE", help="Also write a file, as in junit=report.xml. May be repeated."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --output write over files that exist.")] = False,
+    fail_on: Annotated[
+        list[FailOn] | None,
+        typer.Option(help="What makes the exit code other than 0. May be repeated. Default: out-of-sync and error."),
+    ] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 in place of 1; errors keep their code.")] = False,
+    config_file: ConfigFile = None,
+    no_config: NoConfig = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Only what is out of sync, and errors; no progress, no summary.")
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Only what is out of sync, and errors; undecidable only with --fail-on undecidable."
+        ),
     ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="The table of blocks for every file, and a traceback for a bug.")
@@ -149,7 +171,18 @@ def check(
     A single file on a terminal gets a table with one row a block (1 s) and the verdict; otherwise each file gets one line.
     Results go to stdout, progress and errors to stderr.
     """
-    if as_json and output_format not in (None, "json"):
+
+    def configured(name: str) -> bool:
+        return str(getattr(ctx.get_parameter_source(name), "name", "")) == "DEFAULT_MAP"
+
+    if config_file is not None and no_config:
+        raise UsageError("--config and --no-config contradict each other")
+    # What is said on the command line also overrides what would contradict it in a weaker place.
+    if preset is not None and not configured("preset"):
+        early, late = (None if configured(name) else value for name, value in (("early", early), ("late", late)))
+    if audio is not None and configured("audio_track"):
+        audio_track = None
+    if as_json and output_format not in (None, "json") and not configured("output_format"):
         raise UsageError(f"--json and --format {output_format} contradict each other")
     if audio is not None and audio_track is not None:
         raise UsageError("--audio and --audio-track exclude each other: a separate sound file replaces the tracks")
@@ -158,13 +191,24 @@ def check(
             _require_file(option, path)
     tolerance = _tolerance(preset, early, late)
     settings = CheckSettings(tolerance=tolerance, device=device, model=model, audio_track=audio_track, audio=audio)
+    gate = Gate(frozenset(fail_on), exit_zero) if fail_on else Gate(exit_zero=exit_zero)
+    targets = parse_targets(outputs or (), force=force)
     found = discover(paths, tolerance, model)
     total = len(found.files) + len(found.errors)
     if audio is not None and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
 
+    refuse_inputs(targets, [*found.files, *(path for path in (audio, model) if path is not None)])
+
     single = total == 1 and sys.stdout.isatty() and not quiet
-    output = _Output("json" if as_json else output_format or "text", quiet=quiet, detailed=single or verbose)
+    output = _Output(
+        "json" if as_json else output_format or "text",
+        quiet=quiet,
+        detailed=single or verbose,
+        targets=targets,
+        force=force,
+        strict=gate.undecidable_fails,
+    )
     code = ExitCode.OK
 
     def on_bug(path: Path, error: Exception) -> None:
@@ -185,10 +229,7 @@ def check(
                         output.emit(result)
     if total > 1 and not quiet:
         _complain(report.summary(output.verdicts), prefix="")
-    for verdict in output.verdicts:
-        if not (exit_zero and verdict == "out_of_sync"):
-            code = max(code, VERDICT_CODE[verdict])
-    raise typer.Exit(code)
+    raise typer.Exit(max(code, gate.exit_code(output.verdicts)))
 
 
 @app.command(context_settings=_CONTEXT)
@@ -310,7 +351,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _complain("interrupted")
         return int(code or 0) if args else ExitCode.NOT_JUDGED
     except _WRONG_USAGE as error:
-        _complain(f"{error.format_message()} (see avcheck --help)")  # type: ignore[attr-defined]
+        command = getattr(getattr(error, "ctx", None), "command_path", "avcheck")
+        _complain(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]
         return ExitCode.NOT_JUDGED
     except AvcheckError as error:
         _complain(str(error))
@@ -362,24 +404,66 @@ def _complain(text: str, prefix: str = "avcheck: ") -> None:
         print(f"{prefix}{report.printable(text)}", file=sys.stderr, flush=True)
 
 
-class _Output:
-    """Writes each report as it comes, in one format, and counts the verdicts."""
+def _tell_partial(path: Path) -> None:
+    _complain(f"the results so far are in {path}")
 
-    def __init__(self, form: str, *, quiet: bool, detailed: bool) -> None:
+
+def _appender(path: Path) -> Callable[[str], None]:
+    """A `write` that adds to a file; the gate does not fail for a summary nobody can read."""
+
+    def write(text: str) -> None:
+        if text:
+            try:
+                with path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(text)
+            except OSError as error:
+                _complain(f"cannot write the step summary {path}: {error.strerror}")
+
+    return write
+
+
+class _Output:
+    """Sends each report as it comes to stdout in one format, and to files in others, and counts the verdicts."""
+
+    def __init__(
+        self,
+        form: str,
+        *,
+        quiet: bool,
+        detailed: bool,
+        targets: Sequence[Target] = (),
+        force: bool = False,
+        strict: bool = False,
+    ) -> None:
         self.verdicts: Counter[str] = Counter()
         self._form = form
         self._quiet = quiet
         self._detailed = detailed
+        self._targets = targets
+        self._force = force
+        self._strict = strict
+        self._findings = {"out_of_sync", "undecidable"} if strict else {"out_of_sync"}
+        self._documents: list[Callable[[Report], None]] = []
+        self._stack = ExitStack()
 
     def __enter__(self) -> _Output:
-        if self._form == "json":
-            self.write("[")
+        with ExitStack() as stack:
+            for target in self._targets:
+                document = report.renderer(target.form, strict=self._strict)
+                told = to_file(document, target.path, force=self._force, on_partial=_tell_partial)
+                self._documents.append(stack.enter_context(told))
+            step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
+            if step_summary and "github" in (self._form, *(target.form for target in self._targets)):
+                document = report.renderer(report.STEP_SUMMARY, strict=self._strict)
+                self._documents.append(stack.enter_context(to_stream(document, _appender(Path(step_summary)))))
+            if self._form != "text":
+                document = report.renderer(self._form, strict=self._strict)
+                self._documents.append(stack.enter_context(to_stream(document, self.write)))
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # An interrupted list is still a list; a broken pipe takes nothing more.
-        if self._form == "json" and not (kind and issubclass(kind, BrokenPipeError)):
-            self.write("\n]\n" if self.verdicts else "]\n")
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
 
     def write(self, text: str) -> None:
         """Text to stdout at once, so that a reader or a crash finds what is done so far."""
@@ -392,15 +476,13 @@ class _Output:
             raise UsageError(f"cannot write the results: {error.strerror}") from error
 
     def emit(self, result: Report) -> None:
-        """One report to stdout; an error goes to stderr, in text alone there and in JSON as a record too."""
-        if self._form == "json":
-            self.write(("," if self.verdicts else "") + "\n" + report.to_json(result, indent=2))
-        elif self._form == "jsonl":
-            self.write(report.to_json(result) + "\n")
+        """One report to stdout and the files; an error goes to stderr as well, in text alone there."""
+        for add in self._documents:
+            add(result)
         self.verdicts[result.verdict] += 1
         if result.verdict == "error":
             _complain(report.line(result), prefix="")
-        elif self._form == "text" and not (self._quiet and result.verdict != "out_of_sync"):
+        elif self._form == "text" and (not self._quiet or result.verdict in self._findings):
             self._text(result)
 
     def _text(self, result: Report) -> None:
