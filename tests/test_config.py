@@ -37,7 +37,7 @@ def test_every_option_is_a_setting_or_belongs_to_one_run() -> None:
     options = {name[2:] for each in check.params for name in each.opts if name.startswith("--")}
     assert options - {"help"} == set(config.KEYS) | OF_ONE_RUN
     assert not set(config.KEYS) & OF_ONE_RUN
-    assert config.DEVICES == get_args(get_args(Device)[0])
+    assert get_args(get_args(Device)[0]) == config.DEVICES
 
 
 def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
