@@ -60,7 +60,7 @@ app = typer.Typer(
         "`avcheck film.mp4` is short for `avcheck check film.mp4`; `avcheck check --help` lists its options. "
         "A file or directory named like a command needs a `./` in front.\n\n"
         "Exit codes: 0 nothing out of sync, 1 something out of sync, 2 wrong usage or a file that could not be judged, "
-        "3 a bug in avcheck, 130 interrupted; the highest wins."
+        "3 a bug in avcheck, 130 interrupted; the highest wins. `--fail-on` changes what is a 1 or 2."
     ),
     rich_markup_mode="markdown",
 )
@@ -82,12 +82,13 @@ Model = Annotated[
 
 
 def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
-    """Put what the configuration file and the environment say in place of the options' defaults."""
+    """Put what the settings file and the environment say in place of the options' defaults; which file that was."""
     if file is not None:
         _require_file("--config", file)
-    search_from = None if ctx.params.get("no_config") else Path()
+    elif not ctx.params.get("no_config"):
+        file = config.find(Path())
     names = {option: parameter.name for parameter in ctx.command.params for option in parameter.opts}
-    settings = config.load(os.environ, file=file, search_from=search_from)
+    settings = config.load(os.environ, file)
     ctx.default_map = {names[f"--{key}"]: value for key, value in settings.items()}
     return file
 
@@ -162,7 +163,10 @@ def check(
         ),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="The table of blocks for every file, and a traceback for a bug.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="The table of blocks for every file, the settings file, and a traceback for a bug."
+        ),
     ] = False,
     version: Version = False,
 ) -> None:
@@ -177,6 +181,8 @@ def check(
 
     if config_file is not None and no_config:
         raise UsageError("--config and --no-config contradict each other")
+    if config_file is not None and verbose:
+        _complain(f"settings from {config_file}")
     # What is said on the command line also overrides what would contradict it in a weaker place.
     if preset is not None and not configured("preset"):
         early, late = (None if configured(name) else value for name, value in (("early", early), ("late", late)))
@@ -457,6 +463,8 @@ class _Output:
                 document = report.renderer(report.STEP_SUMMARY, strict=self._strict)
                 self._documents.append(stack.enter_context(to_stream(document, _appender(Path(step_summary)))))
             if self._form != "text":
+                with suppress(AttributeError):  # a replaced stream may not know it
+                    sys.stdout.reconfigure(newline="")  # type: ignore[union-attr]
                 document = report.renderer(self._form, strict=self._strict)
                 self._documents.append(stack.enter_context(to_stream(document, self.write)))
             self._stack = stack.pop_all()

@@ -79,14 +79,11 @@ def variable(key: str) -> str:
     return f"AVCHECK_{key.upper().replace('-', '_')}"
 
 
-def load(environment: Mapping[str, str], *, file: Path | None = None, search_from: Path | None = None) -> dict[str, Any]:
+def load(environment: Mapping[str, str], file: Path | None = None) -> dict[str, Any]:
     """Key -> value of everything that is set, the environment over the file.
 
-    `file` is taken as it is; without it the first file found upwards of the directory `search_from`, if that is given.
     Raises UsageError, in one line that names the file or variable and the key, for what is wrong in them.
     """
-    if file is None and search_from is not None:
-        file = find(search_from)
     return overlay({} if file is None else read(file), _from_environment(environment))
 
 

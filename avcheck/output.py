@@ -40,6 +40,8 @@ def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Targe
             raise UsageError(f"--output takes FORMAT=FILE, for example junit=report.xml, not {option!r}")
         if form not in FORMATS:
             raise UsageError(f"--output: there is no format {form!r}; there are {', '.join(FORMATS)}")
+        if name == "-":
+            raise UsageError(f"--output writes files; for stdout take --format {form}")
         path = Path(name)
         if any(os.path.realpath(path) == os.path.realpath(other.path) for other in targets):
             raise UsageError(f"--output: {path} is named twice")

@@ -39,6 +39,7 @@ def media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with clips, and the command `avcheck` with a stand-in for the network on the PATH."""
     for name in ("good.mp4", "late one.mp4", "unsure.mkv", "-odd.mp4"):
         (tmp_path / name).write_bytes(b"x")
+    (tmp_path / ".git").mkdir()  # ends the search for settings here
     program = tmp_path / "bin" / "avcheck"
     program.parent.mkdir()
     code = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import main; sys.exit(main())"

@@ -29,6 +29,7 @@ TESTS = Path(__file__).parent
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith(("AVCHECK_", "GITHUB_"))},
     "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
+    "PYTHONUTF8": "1",
 }
 FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import main; sys.exit(main())"
 
@@ -48,6 +49,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x")
+    (tmp_path / ".git").mkdir()  # ends the search for settings here
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -379,6 +381,8 @@ def test_format_and_fail_on_from_a_file(clips: Path, capsys: pytest.CaptureFixtu
     assert len(json.loads(capsys.readouterr().out)) == 1
     assert main(["--config=other.toml", "late.mp4", "--format", "text", "--fail-on", "out-of-sync"]) == 1
     assert capsys.readouterr().out.startswith("late.mp4: out of sync")
+    assert main(["-v", "--config=other.toml", "late.mp4"]) == 0
+    assert capsys.readouterr().err == "avcheck: settings from other.toml\n"
 
 
 @pytest.mark.parametrize("args", [["--help"], ["check", "--help"], ["check", "--version"], ["--no-config", "good.mp4"]])
@@ -409,6 +413,29 @@ def test_hostile_names_cannot_touch_the_terminal(clips: Path) -> None:
     assert rows[3].endswith("late \\xff.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97")
     listed = json.loads(command("--json", *names, os.fsdecode(raw)).stdout.decode("ascii"))
     assert [os.fsencode(record["path"]) for record in listed] == [*(name.encode() for name in names), raw]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_hostile_names_in_every_format(clips: Path, form: str) -> None:
+    names = [
+        "::error::late.mp4",
+        "late\n::error::x.mp4",
+        "=late.mp4",
+        "late##[error]\x1b[2J<b>&.mp4",
+        "late \U0001f3ac,a:b%.mp4",
+    ]
+    for name in names:
+        (clips / name).write_bytes(b"x")
+    raw = os.fsencode(clips) + b"/late \xff.mp4"
+    with open(raw, "wb"):  # noqa: PTH123 - a name that is not UTF-8
+        pass
+    done = command("--format", form, "--output", f"{form}=report", "--", *names, os.fsdecode(raw))
+    assert (done.returncode, done.stderr) == (1, b"6 files: 6 out of sync\n")
+    shown = done.stdout.decode("utf-8")
+    assert b"\x1b" not in done.stdout and "##[" not in shown
+    commands = [row for row in shown.splitlines() if row.startswith("::")]
+    assert len(commands) == (6 if form == "github" else 0)
+    assert (clips / "report").read_text("utf-8") == shown.replace("\r\n", "\n")
 
 
 def test_a_piped_path_is_never_cut(clips: Path) -> None:

@@ -194,8 +194,7 @@ def test_a_directory_that_is_gone_has_no_settings(tmp_path: Path, monkeypatch: p
 
 def test_the_environment_is_stronger_than_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "avcheck.toml", "early = 1\nlate = 2\ndevice = 'cpu'\n")
-    assert config.load({"AVCHECK_EARLY": "7"}, file=path) == {"early": 7.0, "late": 2, "device": "cpu"}
-    assert config.load({"AVCHECK_EARLY": "7"}, search_from=tmp_path) == {"early": 7.0, "late": 2, "device": "cpu"}
+    assert config.load({"AVCHECK_EARLY": "7"}, path) == {"early": 7.0, "late": 2, "device": "cpu"}
     assert config.load({"AVCHECK_EARLY": "7"}) == {"early": 7.0}
 
 

@@ -41,6 +41,7 @@ def test_targets() -> None:
         (["report.xml"], "--output takes FORMAT=FILE, for example junit=report.xml, not 'report.xml'"),
         (["junit="], "--output takes FORMAT=FILE"),
         (["xml=report.xml"], "there is no format 'xml'; there are text, json, jsonl, junit, github, csv"),
+        (["json=-"], "for stdout take --format json"),
         (["json=a", "csv=./a"], "named twice"),
         (["json=nowhere/a"], "there is no directory"),
         (["json=there.txt"], "there.txt exists already; --force writes over it"),
