@@ -59,7 +59,7 @@ def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Targe
 def refuse_inputs(targets: Iterable[Target], inputs: Iterable[Path]) -> None:
     """Raise UsageError if a target is one of the files that are read: `force` is for reports, not for media."""
     existing = {_identity(target.path): target.path for target in targets}
-    if existing.keys() == {None} or not existing:  # spares a look at each of very many files
+    if set(existing) <= {None}:  # spares a look at each of very many files
         return
     for path in inputs:
         identity = _identity(path)
@@ -105,6 +105,7 @@ def to_file(
         used = True
         with _explained(path):
             growing.add(report)
+            file.flush()  # what is done must outlive even a kill
 
     try:
         with closing(_Growing(renderer, file.write)) as growing:

@@ -114,6 +114,13 @@ def test_a_run_that_ends_early_leaves_a_whole_document_of_what_was_done(folder: 
     assert [record["path"] for record in json.loads(partial[0].read_text())] == ["a.mp4"]
 
 
+def test_a_line_is_on_the_disk_as_soon_as_its_file_is_done(folder: Path) -> None:
+    with to_file(renderer("jsonl"), folder / "out.jsonl") as add:
+        add(REPORTS[0])
+        (partial,) = folder.glob("out.jsonl.*.partial")
+        assert json.loads(partial.read_text())["path"] == "a.mp4"
+
+
 def test_a_run_that_never_began_leaves_nothing(folder: Path) -> None:
     with pytest.raises(RuntimeError), to_file(renderer("json"), folder / "out.json", on_partial=pytest.fail):
         raise RuntimeError
