@@ -1,12 +1,20 @@
-"""A stand-in for avcheck.scan: the file's name says what the check finds, so the command is tested without a network."""
+"""A stand-in for avcheck.scan: the file's name says what the check finds, so the command is tested without a network.
+
+Worker processes get it as `make_checker`, which is pickled by its name.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from avcheck import batch
+from avcheck.batch import CheckSettings
 from avcheck.errors import ModelError, NoAudio
 from avcheck.results import BlockResult, Report, Segment, Tolerance
 
@@ -14,11 +22,12 @@ MADE: list[FakeChecker] = []  # every checker built, for tests that look at how 
 
 
 class FakeChecker:
-    def __init__(self, model: Path | None = None, device: str = "auto") -> None:
+    def __init__(self, model: Path | None = None, device: str = "auto", threads: int = 0) -> None:
         if device == "cuda":
             raise ModelError("no GPU that torch can use; take --device cpu")
         self.model = model
         self.device = device
+        self.threads = threads
         self.calls: list[dict[str, object]] = []
         MADE.append(self)
 
@@ -46,6 +55,18 @@ class FakeChecker:
             raise MemoryError
         if "ctrlc" in name:
             raise KeyboardInterrupt
+        if "segfault" in name:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "killed" in name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "exits" in name:
+            os._exit(7)
+        if "hangs" in name:
+            time.sleep(600)
+        if "eats" in name:
+            bytearray(1 << 33)
+        if "slow" in name:
+            time.sleep(0.1)
         if "unsure" in name:
             return Report(str(path), "undecidable", reason="the picture does not show what sounds", confidence=0.2)
         late = "late" in name
@@ -63,9 +84,15 @@ class FakeChecker:
         )
 
 
+def make_checker(settings: CheckSettings, threads: int) -> FakeChecker:
+    """As `avcheck.batch.load_checker`, which also stands in for it in workers."""
+    return FakeChecker(settings.model, settings.device, threads)
+
+
 def install() -> None:
-    """Put the stand-in where `from avcheck.scan import Checker` finds it (in a process of its own)."""
+    """Put the stand-in where `from avcheck.scan import Checker` and every worker find it (in a process of its own)."""
     sys.modules["avcheck.scan"] = as_module()
+    batch.load_checker = make_checker  # type: ignore[assignment]
 
 
 def as_module() -> ModuleType:

@@ -202,7 +202,10 @@ def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
 # ---- JSON
 
 
-def test_json_is_a_list_and_jsonl_a_record_a_line(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_a_list_and_jsonl_a_record_a_line(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avcheck.batch._now", lambda: "2026-03-01T12:00:00.000Z")
     assert main(["--json", "late.mp4", "gone.mp4"]) == 2
     listed = json.loads(capsys.readouterr().out)
     assert main(["--format", "json", "late.mp4", "gone.mp4"]) == 2
@@ -438,7 +441,7 @@ def test_nothing_given_shows_the_help_and_is_2(capsys: pytest.CaptureFixture[str
 
 def test_every_command_and_option_has_help() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"check", "demo", "train", "eval"}
+    assert set(commands) == {"check", "merge", "demo", "train", "eval"}
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:
