@@ -5,13 +5,13 @@ Nothing here imports torch, av or numpy, and nothing opens a media file: a wrong
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import os
 import re
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from avcheck import __version__
@@ -254,35 +254,21 @@ class _Pattern:
         self._folders_only = glob.endswith("/")
         glob = glob.rstrip("/")
         # A slash at the start or in the middle ties the glob to its folder; a bare name matches at any depth.
-        anywhere = "" if "/" in glob else "(?:.*/)?"
-        try:
-            self._match = re.compile(anywhere + _regex(glob.lstrip("/")), re.DOTALL).fullmatch
-        except re.error:  # a set such as [z-a], which can only be meant as it stands
-            self._match = re.compile(anywhere + re.escape(glob.lstrip("/"))).fullmatch
+        parts = glob.removeprefix("/").split("/") if "/" in glob else ["**", glob]
+        self._parts = [None if part == "**" else re.compile(fnmatch.translate(part)).match for part in parts]
 
     def matches(self, name: str, *, folder: bool = False) -> bool:
-        return (folder or not self._folders_only) and self._match(name) is not None
-
-
-@lru_cache
-def _regex(glob: str) -> str:
-    """A glob as a regular expression: `*` and `?` stay within a folder, `**` crosses them, `[a-z]` and `[!a-z]` are sets."""
-    parts = re.split(r"(\*\*/|/\*\*$|\*+|\?|\[!?\]?[^\]/]*\])", glob)
-    known = {"**/": "(?:.*/)?", "/**": "/.*", "?": "[^/]"}
-    result = ""
-    for number, part in enumerate(parts):
-        if number % 2 == 0:
-            result += re.escape(part)
-        elif part in known:
-            result += known[part]
-        elif part.startswith("*"):
-            result += "[^/]*"
-        else:
-            body = (
-                part[1:-1].replace("\\", r"\\").replace("[", r"\[").replace("&", r"\&").replace("~", r"\~").replace("|", r"\|")
-            )
-            result += f"(?!/)[{'^' + body[1:] if body.startswith('!') else body.replace('^', chr(92) + '^')}]"
-    return result
+        """Whether a path matches; `folder`: it is a directory."""
+        if self._folders_only and not folder:
+            return False
+        names = name.split("/")
+        reached = {0}  # how many names the parts so far may stand for
+        for number, part in enumerate(self._parts, start=1):
+            if part is not None:
+                reached = {at + 1 for at in reached if at < len(names) and part(names[at])}
+            elif reached:  # "**" is any number of names, and at the end at least one
+                reached = set(range(min(reached) + (number == len(self._parts)), len(names) + 1))
+        return len(names) in reached
 
 
 def _read_ignore(path: Path) -> list[_Pattern]:

@@ -44,7 +44,7 @@ def url_stamp(url: str) -> tuple[int | None, int | None]:
 def fetched(url: str) -> Iterator[Path]:
     """A local copy of what lies behind a URL, removed in the end. Raises MediaError."""
     with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
-        local = Path(folder, "media" + Path(url.partition("?")[0]).suffix[:8])
+        local = Path(folder, re.sub(r"[^\w.-]", "_", url.partition("?")[0].rpartition("/")[2])[-100:].lstrip(".") or "media")
         with _told(url):
             system, path = _file_system(url)
             size, free = system.info(path).get("size") or 0, shutil.disk_usage(folder).free

@@ -113,7 +113,9 @@ def run_workers(
                 yield answer
                 pool.forgive(time.monotonic() - began)
             if interrupted.is_set() and not answers:
-                raise KeyboardInterrupt
+                break
+        if interrupted.is_set():
+            raise KeyboardInterrupt
 
 
 def cores() -> int:
@@ -319,7 +321,9 @@ def _work(
     try:
         handle = make_handler(threads)
     except Exception as error:  # the parent decides what it means for the run
-        pipe.send(("failed", error if isinstance(error, AvcheckError) else f"{type(error).__name__}: {error}".removesuffix(": ")))
+        pipe.send(
+            ("failed", error if isinstance(error, AvcheckError) else f"{type(error).__name__}: {error}".removesuffix(": "))
+        )
         return
     said = 0.0
 

@@ -17,6 +17,7 @@ from avcheck import batch
 from avcheck.batch import CheckSettings
 from avcheck.errors import ModelError, NoAudio
 from avcheck.results import BlockResult, Report, Segment, Tolerance
+from avcheck.shipped import weights_sha256
 
 MADE: list[FakeChecker] = []  # every checker built, for tests that look at how it was called
 
@@ -45,8 +46,9 @@ class FakeChecker:
             on_progress(0.5)
             on_progress(1.0)
         name = Path(path).name
+        sha256 = weights_sha256(self.model)
         if "broken" in name:
-            return Report(str(path), "error", reason="not a media file avcheck reads")
+            return Report(str(path), "error", reason="not a media file avcheck reads", model_sha256=sha256)
         if "raises" in name:
             raise NoAudio(f"{path}: no audio stream")
         if "bug" in name:
@@ -68,7 +70,8 @@ class FakeChecker:
         if "slow" in name:
             time.sleep(0.1)
         if "unsure" in name:
-            return Report(str(path), "undecidable", reason="the picture does not show what sounds", confidence=0.2)
+            reason = "the picture does not show what sounds"
+            return Report(str(path), "undecidable", reason=reason, confidence=0.2, model_sha256=sha256)
         late = "late" in name
         return Report(
             str(path),
@@ -81,6 +84,7 @@ class FakeChecker:
             audio_track=audio_track or 0,
             segments=(Segment(0.0, 2.0, -120.0 if late else 4.0, 0.97),),
             blocks=(BlockResult(0.0, 0.75, -118.0 if late else 4.0), BlockResult(1.0, 0.25, None)),
+            model_sha256=sha256,
         )
 
 
