@@ -313,7 +313,7 @@ def _work(
     """What a worker process does: make the handler, then one task after the other, until the parent is gone."""
     for number in _HELD_BACK:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     _limit(memory_mb)
     tempfile.tempdir = scratch
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read as the libraries are loaded
@@ -353,11 +353,12 @@ def _limit(memory_mb: int | None) -> None:
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed has nobody to report to."""
+def _end_with_parent(scratch: str) -> None:
+    """A worker whose parent was killed has nobody to report to, nor to clean up behind it."""
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
+        shutil.rmtree(scratch, ignore_errors=True)
         os._exit(1)
 
 
