@@ -10,23 +10,28 @@ import math
 import os
 import stat
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from avcheck import __version__, config, report
-from avcheck.batch import CheckSettings, check_many, discover
-from avcheck.errors import AvcheckError, UsageError
+from avcheck.batch import BugInWorker, CheckSettings, check_many, identified
+from avcheck.checkpoint import Checkpoint, Merged
+from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
+from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.gate import ExitCode, FailOn, Gate
 from avcheck.output import Target, parse_targets, refuse_inputs, to_file, to_stream
-from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
+from avcheck.remote import Source
+from avcheck.results import BUG, DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
+from avcheck.workers import Limits, cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,6 +113,22 @@ NoConfig = Annotated[
     bool, typer.Option("--no-config", help="Read no configuration file; AVCHECK_* variables still count.", is_eager=True)
 ]
 
+Format = Literal["text", "json", "jsonl", "junit", "github", "csv"]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="FORMAT=FILE", help="Also write a file, as in junit=report.xml. May be repeated."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Let --output write over files that exist.")]
+FailOns = Annotated[
+    list[FailOn] | None,
+    typer.Option("--fail-on", help="What makes the exit code other than 0. May be repeated. Default: out-of-sync and error."),
+]
+ExitZero = Annotated[bool, typer.Option("--exit-zero", help="Exit 0 in place of 1; errors keep their code.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Only what is out of sync, and errors; undecidable only with --fail-on undecidable."),
+]
+
 
 @app.callback()
 def group(version: Version = False) -> None:
@@ -118,8 +139,9 @@ def group(version: Version = False) -> None:
 def check(
     ctx: typer.Context,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Media files, and directories to search for them.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Media files, URLs, and directories to search for files.", show_default=False),
+    ] = None,
     audio_track: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Which audio track to check, counted from 0. Default: the main one.")
     ] = None,
@@ -140,28 +162,48 @@ def check(
     device: Device = "auto",
     model: Model = None,
     output_format: Annotated[
-        Literal["text", "json", "jsonl", "junit", "github", "csv"] | None,
+        Format | None,
         typer.Option("--format", help="What goes to stdout. json: a list of records; jsonl: one a line. Default: text."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    outputs: Annotated[
-        list[str] | None,
-        typer.Option("--output", metavar="FORMAT=FILE", help="Also write a file, as in junit=report.xml. May be repeated."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Let --output write over files that exist.")] = False,
-    fail_on: Annotated[
-        list[FailOn] | None,
-        typer.Option(help="What makes the exit code other than 0. May be repeated. Default: out-of-sync and error."),
-    ] = None,
-    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 in place of 1; errors keep their code.")] = False,
+    outputs: Outputs = None,
+    force: Force = False,
+    fail_on: FailOns = None,
+    exit_zero: ExitZero = False,
     config_file: ConfigFile = None,
     no_config: NoConfig = False,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet", "-q", help="Only what is out of sync, and errors; undecidable only with --fail-on undecidable."
-        ),
+    quiet: Quiet = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Also check the paths in this list, one a line or NUL between them; - is stdin."),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="In directories, take files like this, in place of the known media suffixes."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="In directories, leave out files and directories like this.")
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=0, metavar="N", help="Files to check at a time, each in a process; 0: one a core."),
+    ] = 1,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="Give a file up after this many seconds; it is then an error.")
+    ] = None,
+    memory_limit: Annotated[
+        int | None, typer.Option(metavar="MB", help="Give a file up that needs more memory, weights included (Linux).")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add each record to this file (JSON lines), and skip files that are done in it."),
+    ] = None,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="With --resume, check again what ended in an error.")
     ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Check only the I-th of N parts of the files, I from 1 to N.")
+    ] = None,
     verbose: Annotated[
         bool,
         typer.Option(
@@ -195,16 +237,23 @@ def check(
     for option, path in (("--audio", audio), ("--model", model)):
         if path is not None:
             _require_file(option, path)
+    if retry_errors and resume is None:
+        raise UsageError("--retry-errors goes with --resume")
     tolerance = _tolerance(preset, early, late)
+    limits = Limits(jobs or cores(), timeout, memory_limit)
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), parse_shard(shard) if shard is not None else None)
     settings = CheckSettings(tolerance=tolerance, device=device, model=model, audio_track=audio_track, audio=audio)
-    gate = Gate(frozenset(fail_on), exit_zero) if fail_on else Gate(exit_zero=exit_zero)
+    gate = _gate(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
-    found = discover(paths, tolerance, model)
+    given = [*(paths or ()), *(_listed(files_from) if files_from is not None else ())]
+    if not given:
+        raise UsageError("give a PATH, or a list of paths with --files-from")
+    found = discover(given, tolerance, model, selection)
     total = len(found.files) + len(found.errors)
     if audio is not None and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
 
-    refuse_inputs(targets, [*found.files, *(path for path in (audio, model) if path is not None)])
+    refuse_inputs(targets, (path for path in (*found.files, audio, model, resume) if isinstance(path, Path)))
 
     single = total == 1 and sys.stdout.isatty() and not quiet
     output = _Output(
@@ -215,27 +264,85 @@ def check(
         force=force,
         strict=gate.undecidable_fails,
     )
-    code = ExitCode.OK
+    earlier: Counter[str] = Counter()  # verdicts of files that were done before
 
-    def on_bug(path: Path, error: Exception) -> None:
-        nonlocal code
-        code = ExitCode.BUG
+    def on_bug(path: Source, error: Exception) -> None:
         if verbose or os.environ.get("AVCHECK_DEBUG"):
-            traceback.print_exception(error)
+            print(error, file=sys.stderr) if isinstance(error, BugInWorker) else traceback.print_exception(error)
 
-    with output:
+    with Checkpoint(resume) if resume is not None else nullcontext() as checkpoint, output:
+        if checkpoint is not None and checkpoint.strange:
+            _complain(f"{resume}: lines passed over that are no records: {checkpoint.strange}")
+
+        def is_new(result: Report) -> bool:
+            verdict = checkpoint.verdict(result) if checkpoint is not None else None
+            if verdict is None or (verdict == "error" and retry_errors):
+                return True
+            earlier[verdict] += 1
+            return False
+
+        def keep(result: Report) -> None:
+            if checkpoint is not None:
+                checkpoint.add(result)  # first, as stdout may be closed
+            output.emit(result)
+
         for failed in found.errors:
-            output.emit(failed)
-        if found.files:  # else not even the imports are worth the wait
-            with _progress(len(found.files), quiet=quiet) as bar:
+            result = identified(failed, settings)
+            if is_new(result):
+                keep(result)
+        files = found.files
+        if checkpoint is not None:
+            files = [each for each in files if is_new(_wanted(each, settings))]
+        if files:  # else not even the imports are worth the wait
+            with _progress(len(files), quiet=quiet) as bar:
                 for result in check_many(
-                    found.files, settings, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
+                    files, settings, limits, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
                 ):
-                    with bar.out_of_the_way():
-                        output.emit(result)
-    if total > 1 and not quiet:
+                    with bar.out_of_the_way(result.path):
+                        keep(result)
+    if not quiet:
+        if total == 0:
+            _complain(f"no files in shard {selection.shard}", prefix="")
+        elif total > 1 or earlier:
+            done = f" ({earlier.total()} of them done before, in {resume})" if earlier else ""
+            _complain(report.summary(output.verdicts + earlier) + done, prefix="")
+    raise typer.Exit(output.code(gate, earlier))
+
+
+@app.command(context_settings=_CONTEXT)
+def merge(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Results in JSON lines, as of --resume or --format jsonl.")
+    ],
+    output_format: Annotated[
+        Format, typer.Option("--format", help="What goes to stdout. json: a list of records; jsonl: one a line.")
+    ] = "text",
+    outputs: Outputs = None,
+    force: Force = False,
+    fail_on: FailOns = None,
+    exit_zero: ExitZero = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put the results of several runs (shards, or a run and its repetition) together: the newest record for each path.
+
+    Output and exit code are those of one run over all the files; 2 also if the last line of a file is cut short.
+    """
+    gate = _gate(fail_on, exit_zero)
+    targets = parse_targets(outputs or (), force=force)
+    refuse_inputs(targets, files)
+    merged = Merged(files)
+    for warning in merged.warnings:
+        _complain(warning)
+    if not len(merged):
+        raise UsageError(f"there is no record in {', '.join(map(str, files))}")
+    strict = gate.undecidable_fails
+    with _Output(output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict) as output:
+        for result in merged:
+            output.emit(result)
+    if not quiet:
         _complain(report.summary(output.verdicts), prefix="")
-    raise typer.Exit(max(code, gate.exit_code(output.verdicts)))
+    code = output.code(gate)
+    raise typer.Exit(max(code, ExitCode.NOT_JUDGED) if merged.incomplete else code)
 
 
 @app.command(context_settings=_CONTEXT)
@@ -338,7 +445,12 @@ def evaluate(
     with _progress(1, quiet=False) as bar:
         bar.on_file(corpus)
         for text in run_evaluation(
-            corpus, model=model, device=device, out=rows, speed=speed, on_clip=lambda done, total: bar.on_progress(done / total)
+            corpus,
+            model=model,
+            device=device,
+            out=rows,
+            speed=speed,
+            on_clip=lambda done, total: bar.on_progress(corpus, done / total),
         ):
             with bar.out_of_the_way():
                 print(text, flush=True)
@@ -388,6 +500,29 @@ def _tolerance(preset: str | None, early: float | None, late: float | None) -> T
         if value is not None and not (math.isfinite(value) and value >= 0):
             raise UsageError(f"{option} must be a number of milliseconds of at least 0, not {value:g}")
     return Tolerance(base.early_ms if early is None else early, base.late_ms if late is None else late)
+
+
+def _gate(fail_on: list[FailOn] | None, exit_zero: bool) -> Gate:
+    return Gate(frozenset(fail_on), exit_zero) if fail_on else Gate(exit_zero=exit_zero)
+
+
+def _listed(name: str) -> list[str]:
+    try:
+        listed = read_list(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
+    except OSError as error:
+        raise UsageError(f"--files-from: cannot read {name}: {error.strerror}") from error
+    if not listed:
+        raise UsageError(f"--files-from: there is no path in {'stdin' if name == '-' else name}")
+    return listed
+
+
+def _wanted(source: Source, settings: CheckSettings) -> Report:
+    """A report with all that a finished check of this file would be known by."""
+    blank = error_report(source, "", settings.tolerance, settings.model)
+    try:
+        return identified(blank, settings)
+    except MediaError:  # a URL that cannot be reached now: let the check itself say so
+        return blank
 
 
 def _require_file(option: str, path: Path) -> None:
@@ -442,6 +577,7 @@ class _Output:
         strict: bool = False,
     ) -> None:
         self.verdicts: Counter[str] = Counter()
+        self._bug = False
         self._form = form
         self._quiet = quiet
         self._detailed = detailed
@@ -488,10 +624,16 @@ class _Output:
         for add in self._documents:
             add(result)
         self.verdicts[result.verdict] += 1
+        self._bug |= result.verdict == "error" and (result.reason or "").startswith(BUG)
         if result.verdict == "error":
             _complain(report.line(result), prefix="")
         elif self._form == "text" and (not self._quiet or result.verdict in self._findings):
             self._text(result)
+
+    def code(self, gate: Gate, earlier: Counter[str] | None = None) -> ExitCode:
+        """The exit code for what was emitted, and for verdicts of an earlier run."""
+        found = gate.exit_code(self.verdicts + (earlier or Counter()))
+        return max(ExitCode.BUG, found) if self._bug else found
 
     def _text(self, result: Report) -> None:
         if not self._detailed and not sys.stdout.isatty():
@@ -514,35 +656,47 @@ def _console() -> Console:
 
 
 class _Bar:
-    """How far a run has come: whole files done, and the fraction of the one at hand. Without a `Progress` it is silent."""
+    """How far a run has come: whole files done, and the fractions of those in hand. Without a `Progress` it is silent."""
 
     def __init__(self, total: int, progress: Progress | None = None) -> None:
         self._total = total
         self._progress = progress
-        self._started = 0
+        self._done = 0
+        self._in_hand: dict[str, float] = {}
+        self._began = time.monotonic()
         self._task = progress.add_task("loading", total=None) if progress else None
 
-    def on_file(self, path: Path) -> None:
+    def on_file(self, path: Source) -> None:
         """A file begins."""
-        self._started += 1
-        count = f"{self._started}/{self._total} " if self._total > 1 else ""
-        self._update(0.0, count + report.printable(path.name))
+        self._in_hand[str(path)] = 0.0
+        self._update()
 
-    def on_progress(self, fraction: float) -> None:
+    def on_progress(self, path: Source, fraction: float) -> None:
         """So much of the file is done, 0..1."""
-        self._update(fraction)
+        self._in_hand[str(path)] = min(max(fraction, 0.0), 1.0)
+        self._update()
 
-    def _update(self, fraction: float, description: str | None = None) -> None:
-        if self._progress is not None and self._task is not None:
-            done = max(self._started - 1, 0) + min(max(fraction, 0.0), 1.0)
-            self._progress.update(self._task, completed=done, total=self._total, description=description)
+    def _update(self) -> None:
+        if self._progress is None or self._task is None:
+            return
+        names = [report.printable(PurePath(path).name) for path in self._in_hand]
+        text = names[-1] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
+        if self._total > 1:
+            rate = 60 * self._done / max(time.monotonic() - self._began, 1e-3)
+            text = f"{self._done}/{self._total} done" + (f", {rate:.3g} a minute" if self._done else "") + f": {text}"
+        done = self._done + sum(self._in_hand.values())
+        self._progress.update(self._task, completed=done, total=self._total, description=text)
 
     @contextmanager
-    def out_of_the_way(self) -> Iterator[None]:
-        """The bar is off the screen while a result is written to the same terminal."""
+    def out_of_the_way(self, finished: str | None = None) -> Iterator[None]:
+        """The bar is off the screen while a result, that of the file `finished`, is written to the same terminal."""
+        if finished is not None:
+            self._done += 1
+            self._in_hand.pop(finished, None)
         if self._progress is None:
             yield
             return
+        self._update()
         self._progress.stop()
         yield
         self._progress.start()

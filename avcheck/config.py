@@ -53,11 +53,20 @@ def _choices(names: tuple[str, ...]) -> Kind:
     )
 
 
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 MILLISECONDS = Kind(
     "a number of milliseconds of at least 0", float, lambda value: _is_number(value) and math.isfinite(value) and value >= 0
 )
-COUNT = Kind(
-    "a whole number of at least 0", int, lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0
+SECONDS = Kind("a number of seconds above 0", float, lambda value: _is_number(value) and math.isfinite(value) and value > 0)
+COUNT = Kind("a whole number of at least 0", int, lambda value: _is_count(value, 0))
+MEGABYTES = Kind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
+GLOBS = Kind(
+    "a list of globs",
+    lambda text: [glob.strip() for glob in text.split(",") if glob.strip()],
+    lambda value: isinstance(value, list) and bool(value) and all(isinstance(item, str) and item for item in value),
 )
 FILE = Kind("the name of a file", str, lambda value: isinstance(value, str) and value != "", is_path=True)
 
@@ -71,6 +80,11 @@ KEYS: dict[str, Kind] = {
     "model": FILE,
     "format": _choice(FORMATS),
     "fail-on": _choices(tuple(FailOn)),
+    "include": GLOBS,
+    "exclude": GLOBS,
+    "jobs": COUNT,
+    "timeout": SECONDS,
+    "memory-limit": MEGABYTES,
 }
 
 

@@ -19,8 +19,8 @@ import typer
 import yaml
 
 from avcheck import __version__
-from avcheck.batch import MEDIA_SUFFIXES
 from avcheck.cli import app
+from avcheck.discovery import MEDIA_SUFFIXES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

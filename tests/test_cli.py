@@ -243,7 +243,10 @@ def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
 # ---- JSON
 
 
-def test_json_is_a_list_and_jsonl_a_record_a_line(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_a_list_and_jsonl_a_record_a_line(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avcheck.batch._now", lambda: "2026-03-01T12:00:00.000Z")
     assert main(["--json", "late.mp4", "gone.mp4"]) == 2
     listed = json.loads(capsys.readouterr().out)
     assert main(["--format", "json", "late.mp4", "gone.mp4"]) == 2
@@ -307,13 +310,13 @@ def test_several_files_at_once_beside_the_text(clips: Path, capsys: pytest.Captu
 
     assert main(args) == 2
     assert "report.text exists already; --force writes over it" in capsys.readouterr().err
-    assert main([*args, "--force"]) == 2
-    assert json.loads((clips / "report.json").read_text()) == listed
+    assert main([*args[:2], *args[3:], "--force"]) == 1
+    assert [record["path"] for record in json.loads((clips / "report.json").read_text())] == ["good.mp4", "late.mp4"]
 
 
 def test_force_spares_what_is_checked(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lib", "--output", "json=lib/deep/late.webm", "--force"]) == 2
-    assert "is one of the files to read" in capsys.readouterr().err
+    assert "is a file that is read" in capsys.readouterr().err
     assert (clips / "lib/deep/late.webm").read_bytes() == b"x"
     assert fake_scan.MADE == []
 
@@ -346,6 +349,34 @@ def test_the_step_summary_is_added_to(clips: Path, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert main(["good.mp4", "--format", "github"]) == 0
     assert "cannot write the step summary" in capsys.readouterr().err
+
+
+# ---- resumed and merged runs
+
+
+def test_the_gate_counts_what_a_resumed_run_found_before(clips: Path) -> None:
+    args = ["unsure.mkv", "good.mp4", "--resume", "r.jsonl"]
+    for _ in range(2):  # the second run checks nothing
+        assert main([*args, "--fail-on", "undecidable"]) == 1
+        assert main(args) == 0
+
+
+def test_merge_takes_the_same_formats_files_and_gate(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["late.mp4", "--resume", "1.jsonl"]) == 1
+    assert main(["unsure.mkv", "--resume", "2.jsonl"]) == 0
+    merge = ["merge", "1.jsonl", "2.jsonl"]
+    capsys.readouterr()
+    assert main([*merge, "--format", "github", "--output", "junit=all.xml", "--fail-on", "undecidable"]) == 1
+    assert capsys.readouterr().out.count("::error file=") == 2
+    assert ElementTree.parse(clips / "all.xml").getroot().get("failures") == "2"
+    assert main([*merge, "--fail-on", "error"]) == 0
+    assert main([*merge, "--output", "jsonl=1.jsonl", "--force"]) == 2
+    assert "is a file that is read" in capsys.readouterr().err
+
+
+def test_a_report_cannot_take_the_place_of_the_results_to_resume(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["good.mp4", "--resume", "r.jsonl", "--output", "jsonl=r.jsonl", "--force"]) == 2
+    assert "r.jsonl is a file that is read" in capsys.readouterr().err
 
 
 # ---- settings
@@ -636,7 +667,7 @@ def test_nothing_given_shows_the_help_and_is_2(capsys: pytest.CaptureFixture[str
 
 def test_every_command_and_option_has_help() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"check", "demo", "train", "eval"}
+    assert set(commands) == {"check", "merge", "demo", "train", "eval"}
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:

@@ -14,6 +14,7 @@ from avcheck.errors import UsageError
 
 # Options of `avcheck check` that belong to one run and so are no settings.
 OF_ONE_RUN = {"audio", "json", "output", "force", "exit-zero", "config", "no-config", "quiet", "verbose", "version"}
+OF_ONE_RUN |= {"files-from", "resume", "retry-errors", "shard"}
 EVERYTHING = """
 preset = "film"
 early = 10
@@ -23,6 +24,11 @@ device = "cpu"
 model = "weights/mine.safetensors"
 format = "jsonl"
 fail-on = ["out-of-sync", "undecidable"]
+include = ["*.mxf"]
+exclude = ["tmp/", "*.part.mp4"]
+jobs = 4
+timeout = 900
+memory-limit = 4096
 """
 
 
@@ -50,6 +56,11 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         "model": str(tmp_path / "weights/mine.safetensors"),
         "format": "jsonl",
         "fail-on": ["out-of-sync", "undecidable"],
+        "include": ["*.mxf"],
+        "exclude": ["tmp/", "*.part.mp4"],
+        "jobs": 4,
+        "timeout": 900,
+        "memory-limit": 4096,
     }
     assert set(expected) == set(config.KEYS)
     assert config.read(write(tmp_path / "avcheck.toml", EVERYTHING)) == expected
@@ -67,6 +78,11 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "AVCHECK_MODEL": "mine.safetensors",
         "AVCHECK_FORMAT": "jsonl",
         "AVCHECK_FAIL_ON": "out-of-sync, undecidable",
+        "AVCHECK_INCLUDE": "*.mxf",
+        "AVCHECK_EXCLUDE": "tmp/, *.part.mp4",
+        "AVCHECK_JOBS": "4",
+        "AVCHECK_TIMEOUT": "900",
+        "AVCHECK_MEMORY_LIMIT": "4096",
         "AVCHECK_DEBUG": "1",
     }
     assert config.load(environment) == {
@@ -78,6 +94,11 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "model": "mine.safetensors",
         "format": "jsonl",
         "fail-on": ["out-of-sync", "undecidable"],
+        "include": ["*.mxf"],
+        "exclude": ["tmp/", "*.part.mp4"],
+        "jobs": 4,
+        "timeout": 900.0,
+        "memory-limit": 4096,
     }
     assert {config.variable(key) for key in config.KEYS} == set(environment) - {"AVCHECK_DEBUG"}
     assert config.load(dict.fromkeys(environment, "")) == {}
@@ -103,6 +124,9 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         ("fail-on = 'error'", "fail-on must be a list out of out-of-sync, undecidable, error, not 'error'"),
         ("fail-on = []", "fail-on must be a list out of out-of-sync, undecidable, error, not []"),
         ("fail-on = ['errors']", "fail-on must be a list out of"),
+        ("timeout = 0", "timeout must be a number of seconds above 0, not 0"),
+        ("memory-limit = 0", "memory-limit must be a whole number of megabytes above 0, not 0"),
+        ("include = '*.mxf'", "include must be a list of globs, not '*.mxf'"),
         ("early = ", "not a TOML file"),
     ],
 )

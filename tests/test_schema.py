@@ -14,8 +14,8 @@ import fake_scan
 import pytest
 from jsonschema import Draft202012Validator
 
-from avcheck.batch import error_report
 from avcheck.cli import main
+from avcheck.discovery import error_report
 from avcheck.report import to_json
 from avcheck.results import PRESETS, SCHEMA_VERSION, BlockResult, Degraded, Report, Segment, Tolerance
 
@@ -54,6 +54,10 @@ RECORDS = {
         blocks=(BlockResult(0.0, 0.75, -118.0), BlockResult(1.0, 0.25, None)),
         degraded=Degraded(3, 0.5, 1.5, True, ("two edits",)),
         model_sha256="0a" * 32,
+        file_size=1234,
+        file_mtime_ns=1_700_000_000_000_000_001,
+        settings_sha256="0b" * 32,
+        checked_at="2026-03-01T12:00:00.000Z",
         avcheck_version="0.1.0",
     ),
     "undecidable": Report("a.mp4", "undecidable", reason="silence", confidence=0.2),
