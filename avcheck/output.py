@@ -58,13 +58,14 @@ def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Targe
 
 def refuse_inputs(targets: Iterable[Target], inputs: Iterable[Path]) -> None:
     """Raise UsageError if a target is one of the files that are read: `force` is for reports, not for media."""
-    existing = {_identity(target.path): target.path for target in targets}
-    if set(existing) <= {None}:  # spares a look at each of very many files
+    # The names for a file that is not there yet, the identities for one that has several names.
+    names = {os.path.realpath(target.path) for target in targets}
+    identities = {_identity(target.path) for target in targets} - {None}
+    if not names:
         return
     for path in inputs:
-        identity = _identity(path)
-        if identity is not None and identity in existing:
-            raise UsageError(f"--output: {existing[identity]} is one of the files to read")
+        if os.path.abspath(path) in names or (identities and _identity(path) in identities):  # noqa: PTH100 - keeps no ".."
+            raise UsageError(f"--output: {path} is a file that is read")
 
 
 @contextmanager

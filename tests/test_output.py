@@ -73,9 +73,12 @@ def test_force_never_takes_what_is_read(folder: Path) -> None:
     (folder / "old.json").write_text("[]")
     for name in ("film.mp4", "link.json"):
         targets = parse_targets([f"json={name}", "csv=new.csv"], force=True)
-        with pytest.raises(UsageError, match="one of the files to read"):
+        with pytest.raises(UsageError, match="a file that is read"):
             refuse_inputs(targets, [Path("gone.mp4"), folder / "film.mp4"])
     refuse_inputs(parse_targets(["json=old.json", "csv=new.csv"], force=True), [Path("film.mp4"), Path("gone.mp4")])
+    with pytest.raises(UsageError, match="a file that is read"):
+        refuse_inputs(parse_targets(["csv=new.csv"]), [Path("x/../new.csv")])
+    refuse_inputs([], [Path("film.mp4")])
 
 
 # ---- the file
