@@ -33,7 +33,8 @@ def check(
     """
     if not isinstance(tolerance, Tolerance):
         raise UsageError(f"tolerance must be an avcheck.Tolerance or one of avcheck.PRESETS, not {tolerance!r}")
-    from avcheck.batch import CheckSettings, check_many, discover  # late: brings torch and av
+    from avcheck.batch import CheckSettings, check_many
+    from avcheck.discovery import discover
 
     missing = [] if Path(path).is_file() else discover([path], tolerance).errors
     if missing:

@@ -1,29 +1,28 @@
-"""Many files: which ones to check, and checking one after the other with the model loaded once.
+"""Many files: checking one after the other with the model loaded once, or several at a time in worker processes.
 
 Nothing here imports torch, av or numpy until the first file is really checked, so a wrong path answers at once.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-import stat
+import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
-from avcheck import __version__
-from avcheck.errors import AvcheckError, MediaError
-from avcheck.results import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.shipped import weights_sha256
+from avcheck.discovery import error_report
+from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.remote import Source, fetched, is_url, url_stamp
+from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.workers import Done, Limits, Lost, Tell, run_workers
 
-# What a directory is searched for; a file named by the caller is checked whatever its name.
-MEDIA_SUFFIXES = frozenset(
-    {".3g2", ".3gp", ".m4v", ".mj2", ".mov", ".mp4", ".qt"}
-    | {".mkv", ".webm"}
-    | {".m2t", ".m2ts", ".mpeg", ".mpg", ".mts", ".ts", ".vob"}
-    | {".avi", ".asf", ".f4v", ".flv", ".mxf", ".ogm", ".ogv", ".wmv"}
-)
-_ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})
+OUT_OF_MEMORY = "out of memory"
 
 
 @dataclass(frozen=True)
@@ -36,151 +35,198 @@ class CheckSettings:
     audio_track: int | None = None  # 0-based among the audio tracks; None: the file's main one
     audio: Path | None = None  # a separate sound file in place of the file's own
 
+    def sha256(self) -> str:
+        """Of all that bears on the result, weights apart; where the network runs does not."""
+        values = {
+            "early_ms": float(self.tolerance.early_ms),
+            "late_ms": float(self.tolerance.late_ms),
+            "audio_track": self.audio_track,
+            "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
 
-@dataclass
-class Discovery:
-    """What the given paths amount to: files to check in order, and a report for each path that cannot be checked."""
 
-    files: list[Path] = field(default_factory=list)
-    errors: list[Report] = field(default_factory=list)
+class FileChecker(Protocol):
+    """What checks one file: `avcheck.scan.Checker`, or a stand-in."""
+
+    def check(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None = None,
+        audio: str | Path | None = None,
+        tolerance: Tolerance = ...,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Report:
+        """The report of a file. Raises MediaError for one that cannot be judged."""
 
 
-def discover(
-    paths: Iterable[str | Path], tolerance: Tolerance = PRESETS[DEFAULT_PRESET], model: Path | None = None
-) -> Discovery:
-    """Turn files and directories into the files to check, each once, in a stable order.
+# Settings and number of threads (0: as many as there are cores) -> a checker. Workers get it by pickling.
+CheckerMaker = Callable[[CheckSettings, int], FileChecker]
+OnBug = Callable[[Path | str, Exception], None]
 
-    A named file is always taken. A directory is searched all the way down for `MEDIA_SUFFIXES`, names sorted; hidden
-    entries, linked directories and what is not a regular file are passed over. What is missing, unreadable, not a
-    regular file, or a directory without media becomes a report with verdict "error"; nothing is raised.
+
+class BugInWorker(Exception):
+    """An exception that is avcheck's own fault, of a worker process; its text is the traceback there."""
+
+
+def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
+    """The checker that `settings` ask for, its weights loaded. Raises UsageError and ModelError."""
+    from avcheck.scan import Checker  # late: brings torch and av
+
+    return Checker(model=settings.model, device=settings.device, threads=threads)
+
+
+def check_one(
+    checker: FileChecker,
+    source: Source,
+    settings: CheckSettings,
+    *,
+    on_progress: Callable[[float], None] | None = None,
+    on_bug: OnBug | None = None,
+) -> Report:
+    """Check one file or URL: whatever is wrong with it is in the report, so that any engine can map this over many.
+
+    `on_bug` hears an exception that is avcheck's own fault. Raises UsageError and ModelError, which concern every file.
     """
-    found = Discovery()
-    seen: set[str] = set()
-
-    def take(path: Path) -> None:
-        key = os.path.abspath(path)  # noqa: PTH100 - Path.absolute() keeps "..", so one file could come twice
-        if key not in seen:
-            seen.add(key)
-            found.files.append(path)
-
-    def refuse(path: str | Path, reason: str) -> None:
-        found.errors.append(error_report(path, reason, tolerance, model))
-
-    for given in paths:
-        path = Path(given)
-        # Path("") is the working directory, which nobody who passes an empty variable means.
-        problem, mode = _look(path) if str(given) else ("no such file or directory", 0)
-        if problem:
-            refuse(given, problem)
-        elif stat.S_ISDIR(mode):
-            if not _search(path, take, refuse):
-                refuse(given, "no media files in this directory")
-        elif stat.S_ISREG(mode):
-            take(path)
+    size, changed = None, None
+    try:
+        size, changed = _stamp(source)  # before the check: a file that changes meanwhile is checked again
+        if is_url(source):
+            with fetched(source) as local:
+                report = replace(_check(checker, local, settings, on_progress), path=source)
         else:
-            refuse(given, "not a regular file")
-    return found
+            report = _check(checker, Path(source), settings, on_progress)
+    except MediaError as error:
+        # The record names the path already.
+        report = error_report(source, str(error).removeprefix(f"{source}: "), settings.tolerance, settings.model)
+    except AvcheckError as error:
+        # A file that was there when the run began and is gone now is its own trouble.
+        if not isinstance(error, UsageError) or is_url(source) or os.path.lexists(source):
+            raise
+        report = error_report(source, "no such file or directory", settings.tolerance, settings.model)
+    except Exception as error:
+        if _is_out_of_memory(error):
+            reason = OUT_OF_MEMORY
+        else:
+            if on_bug:
+                on_bug(source, error)
+            reason = f"{BUG}{type(error).__name__}: {error} (please report it; AVCHECK_DEBUG=1 shows where)"
+        report = error_report(source, reason, settings.tolerance, settings.model)
+    return _signed(report, size, changed, settings)
 
 
-def _search(root: Path, take: Callable[[Path], None], refuse: Callable[[str | Path, str], None]) -> int:
-    """Take or refuse what lies under `root`, and say how many that were (before duplicates are dropped)."""
-    count = 0
+def identified(report: Report, settings: CheckSettings) -> Report:
+    """The report with the size and time of its file as it is now, and with the settings, by which a later run knows it.
 
-    def unreadable(error: OSError) -> None:
-        nonlocal count
-        count += 1
-        refuse(error.filename, f"cannot read this directory: {error.strerror}")
-
-    for folder, folders, names in os.walk(root, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if name.startswith(".") or path.suffix.lower() not in MEDIA_SUFFIXES:
-                continue
-            problem, mode = _look(path)
-            if problem:  # a broken link: somebody expects a file here, so silence would be a false "all well"
-                refuse(path, problem)
-            elif stat.S_ISREG(mode) and not (path.suffix.lower() in _ALSO_TYPESCRIPT and _is_text(path)):
-                take(path)
-            else:
-                continue
-            count += 1
-    return count
-
-
-def _look(path: Path) -> tuple[str | None, int]:
-    """What is wrong with a path (None if nothing is) and its mode. Opens nothing: open() would hang on a FIFO."""
-    try:
-        return None, path.stat().st_mode
-    except FileNotFoundError:
-        return ("broken link" if path.is_symlink() else "no such file or directory"), 0
-    except OSError as error:
-        return error.strerror or str(error), 0
-    except ValueError as error:  # a NUL in the name
-        return str(error), 0
-
-
-def _is_text(path: Path) -> bool:
-    """Whether a file starts like text: MPEG transport streams share their suffix with TypeScript."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(1024)
-    except OSError:
-        return False  # let the check itself say what is wrong
-    return bool(head) and all(8 < byte < 0xF8 for byte in head)
-
-
-def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Path | None = None) -> Report:
-    """The report of a file that could not be judged, `reason` in one line."""
-    return Report(
-        str(path),
-        "error",
-        reason=reason,
-        tolerance=tolerance,
-        model_sha256=weights_sha256(model),
-        avcheck_version=__version__,
-    )
+    Raises MediaError for a URL that cannot be reached.
+    """
+    return _signed(report, *_stamp(report.path if is_url(report.path) else Path(report.path)), settings)
 
 
 def check_many(
-    files: Iterable[Path],
+    files: Iterable[Source],
     settings: CheckSettings,
+    limits: Limits | None = None,
     *,
-    on_file: Callable[[Path], None] | None = None,
-    on_progress: Callable[[float], None] | None = None,
-    on_bug: Callable[[Path, Exception], None] | None = None,
+    on_file: Callable[[Source], None] | None = None,
+    on_progress: Callable[[Source, float], None] | None = None,
+    on_bug: OnBug | None = None,
+    make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report]:
-    """Check files one after the other and yield each report as it comes; the model is loaded once, at the first.
+    """Check files and yield each report as it comes; the model is loaded once, or once in each worker process.
 
-    `on_file` hears each file as it begins, `on_progress` the fraction of it that is done (0..1), and `on_bug` an
-    exception that is avcheck's own fault; the file then gets an error report and the next ones go on.
-    Raises UsageError and ModelError, which no other file would escape.
+    Without `limits` that need a worker the files are checked in this process, one after the other; otherwise reports come in
+    the order in which files end, and a worker that crashes, hangs or is killed costs the file it had in hand, whose
+    verdict is "error". `files` is read as the work goes on, and no report is kept.
+
+    `on_file` hears each file as it begins, `on_progress` a file and the fraction of it that is done (0..1), and `on_bug` an
+    exception that is avcheck's own fault; the file then gets an error report and the next ones go on. `make_checker` stands
+    in for `load_checker`. Raises UsageError and ModelError, which no other file would escape.
     """
-    from avcheck.scan import Checker  # late: brings torch and av
+    make_checker = make_checker or load_checker
+    if limits is None or limits.in_process:
+        checker = make_checker(settings, 0)
+        for source in files:
+            if on_file:
+                on_file(source)
+            tell = partial(on_progress, source) if on_progress else None
+            yield check_one(checker, source, settings, on_progress=tell, on_bug=on_bug)
+        return
+    make_handler = partial(_Handler, settings, make_checker)
+    for source, answer in run_workers(files, make_handler, limits, on_start=on_file, on_progress=on_progress):
+        if isinstance(answer, Lost):
+            lost = error_report(source, answer.reason, settings.tolerance, settings.model)
+            yield lost if is_url(source) else identified(replace(lost, checked_at=_now()), settings)
+            continue
+        if answer.bug is not None and on_bug:
+            on_bug(source, BugInWorker(answer.bug))
+        yield answer.report
 
-    checker = Checker(model=settings.model, device=settings.device)
-    for path in files:
-        if on_file:
-            on_file(path)
-        try:
-            report = checker.check(
-                path,
-                audio_track=settings.audio_track,
-                audio=settings.audio,
-                tolerance=settings.tolerance,
-                on_progress=on_progress,
-            )
-        except MediaError as error:
-            # The record names the path already.
-            reason = str(error).removeprefix(f"{path}: ")
-            report = error_report(path, reason, settings.tolerance, settings.model)
-        except AvcheckError:
-            raise
-        except MemoryError:
-            report = error_report(path, "out of memory", settings.tolerance, settings.model)
-        except Exception as error:
-            if on_bug:
-                on_bug(path, error)
-            reason = f"internal error: {type(error).__name__}: {error} (please report it; AVCHECK_DEBUG=1 shows where)"
-            report = error_report(path, reason, settings.tolerance, settings.model)
-        yield report
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a worker sends back for a file."""
+
+    report: Report
+    bug: str | None  # the traceback of an exception that is avcheck's own fault
+
+
+class _Handler:
+    """Lives in a worker: the checker, and what is done with one file after the other."""
+
+    def __init__(self, settings: CheckSettings, make_checker: CheckerMaker, threads: int) -> None:
+        self._settings = settings
+        self._checker = make_checker(settings, threads)
+
+    def __call__(self, source: Source, tell: Tell) -> Done[_Answer]:
+        bugs: list[str] = []
+
+        def keep(source: Source, error: Exception) -> None:
+            bugs.append("".join(traceback.format_exception(error)))
+
+        report = check_one(self._checker, source, self._settings, on_progress=tell, on_bug=keep)
+        return Done(_Answer(report, bugs[0] if bugs else None), worn=report.reason == OUT_OF_MEMORY)
+
+
+def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progress: Callable[[float], None] | None) -> Report:
+    try:
+        return checker.check(
+            path,
+            audio_track=settings.audio_track,
+            audio=settings.audio,
+            tolerance=settings.tolerance,
+            on_progress=on_progress,
+        )
+    except MediaError as error:
+        # Messages begin with the path, which may be that of a scratch file.
+        raise MediaError(str(error).removeprefix(f"{path}: ")) from error
+
+
+def _stamp(source: Source) -> tuple[int | None, int | None]:
+    """Size in bytes and time of the last change in ns since 1970; None for what is not there or is no file."""
+    if is_url(source):
+        return url_stamp(source)
+    try:
+        status = os.stat(source)  # noqa: PTH116 - takes text as well
+    except (OSError, ValueError):
+        return None, None
+    return status.st_size, status.st_mtime_ns
+
+
+def _signed(report: Report, size: int | None, changed: int | None, settings: CheckSettings) -> Report:
+    return replace(
+        report, file_size=size, file_mtime_ns=changed, settings_sha256=settings.sha256(), checked_at=report.checked_at or _now()
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """PyTorch reports it as a RuntimeError."""
+    text = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
+    )

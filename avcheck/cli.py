@@ -10,45 +10,32 @@ import math
 import os
 import stat
 import sys
+import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
-from enum import IntEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from avcheck import __version__, report
-from avcheck.batch import CheckSettings, check_many, discover
-from avcheck.errors import AvcheckError, UsageError
-from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
+from avcheck import __version__, config, report
+from avcheck.batch import BugInWorker, CheckSettings, check_many, identified
+from avcheck.checkpoint import Checkpoint, Merged
+from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
+from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.gate import ExitCode, FailOn, Gate
+from avcheck.output import Target, parse_targets, refuse_inputs, to_file, to_stream
+from avcheck.remote import Source
+from avcheck.results import BUG, DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
+from avcheck.workers import Limits, cores
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
-
-
-class ExitCode(IntEnum):
-    """What the exit code says; when several apply, the higher number wins."""
-
-    OK = 0  # nothing out of sync (undecidable files included)
-    OUT_OF_SYNC = 1
-    NOT_JUDGED = 2  # wrong usage, or a file that could not be judged
-    BUG = 3
-    INTERRUPTED = 130
-    BROKEN_PIPE = 141  # the reader of our output has gone, as a shell reports it: not every file was looked at
-
-
-VERDICT_CODE = {
-    "in_sync": ExitCode.OK,
-    "undecidable": ExitCode.OK,
-    "out_of_sync": ExitCode.OUT_OF_SYNC,
-    "error": ExitCode.NOT_JUDGED,
-}
 
 # Typer 0.26 to 0.29 exports only this leaf; its base is every wrong use of the command line.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
@@ -78,7 +65,7 @@ app = typer.Typer(
         "`avcheck film.mp4` is short for `avcheck check film.mp4`; `avcheck check --help` lists its options. "
         "A file or directory named like a command needs a `./` in front.\n\n"
         "Exit codes: 0 nothing out of sync, 1 something out of sync, 2 wrong usage or a file that could not be judged, "
-        "3 a bug in avcheck, 130 interrupted; the highest wins."
+        "3 a bug in avcheck, 130 interrupted; the highest wins. `--fail-on` changes what is a 1 or 2."
     ),
     rich_markup_mode="markdown",
 )
@@ -99,6 +86,50 @@ Model = Annotated[
 ]
 
 
+def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
+    """Put what the settings file and the environment say in place of the options' defaults; which file that was."""
+    if file is not None:
+        _require_file("--config", file)
+    elif not ctx.params.get("no_config"):
+        file = config.find(Path())
+    names = {option: parameter.name for parameter in ctx.command.params for option in parameter.opts}
+    settings = config.load(os.environ, file)
+    ctx.default_map = {names[f"--{key}"]: value for key, value in settings.items()}
+    return file
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Settings to use in place of the nearest avcheck.toml or pyproject.toml.",
+        callback=_configure,
+        is_eager=True,
+    ),
+]
+# Eager, as it must be known when --config is looked at.
+NoConfig = Annotated[
+    bool, typer.Option("--no-config", help="Read no configuration file; AVCHECK_* variables still count.", is_eager=True)
+]
+
+Format = Literal["text", "json", "jsonl", "junit", "github", "csv"]
+Outputs = Annotated[
+    list[str] | None,
+    typer.Option("--output", metavar="FORMAT=FILE", help="Also write a file, as in junit=report.xml. May be repeated."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Let --output write over files that exist.")]
+FailOns = Annotated[
+    list[FailOn] | None,
+    typer.Option("--fail-on", help="What makes the exit code other than 0. May be repeated. Default: out-of-sync and error."),
+]
+ExitZero = Annotated[bool, typer.Option("--exit-zero", help="Exit 0 in place of 1; errors keep their code.")]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Only what is out of sync, and errors; undecidable only with --fail-on undecidable."),
+]
+
+
 @app.callback()
 def group(version: Version = False) -> None:
     """Check whether the sound of a video is in sync with its picture, and by how much it is off."""
@@ -106,9 +137,11 @@ def group(version: Version = False) -> None:
 
 @app.command(context_settings=_CONTEXT)
 def check(
+    ctx: typer.Context,
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Media files, and directories to search for them.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Media files, URLs, and directories to search for files.", show_default=False),
+    ] = None,
     audio_track: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Which audio track to check, counted from 0. Default: the main one.")
     ] = None,
@@ -129,18 +162,53 @@ def check(
     device: Device = "auto",
     model: Model = None,
     output_format: Annotated[
-        Literal["text", "json", "jsonl"] | None,
-        typer.Option("--format", help="text; json: a list of records; jsonl: one record a line. Default: text."),
+        Format | None,
+        typer.Option("--format", help="What goes to stdout. json: a list of records; jsonl: one a line. Default: text."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Exit 0 even if something is out of sync; errors keep their code.")
+    outputs: Outputs = None,
+    force: Force = False,
+    fail_on: FailOns = None,
+    exit_zero: ExitZero = False,
+    config_file: ConfigFile = None,
+    no_config: NoConfig = False,
+    quiet: Quiet = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Also check the paths in this list, one a line or NUL between them; - is stdin."),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="In directories, take files like this, in place of the known media suffixes."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="In directories, leave out files and directories like this.")
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", min=0, metavar="N", help="Files to check at a time, each in a process; 0: one a core."),
+    ] = 1,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="Give a file up after this many seconds; it is then an error.")
+    ] = None,
+    memory_limit: Annotated[
+        int | None, typer.Option(metavar="MB", help="Give a file up that needs more memory, weights included (Linux).")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Add each record to this file (JSON lines), and skip files that are done in it."),
+    ] = None,
+    retry_errors: Annotated[
+        bool, typer.Option("--retry-errors", help="With --resume, check again what ended in an error.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Only what is out of sync, and errors; no progress, no summary.")
-    ] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Check only the I-th of N parts of the files, I from 1 to N.")
+    ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="The table of blocks for every file, and a traceback for a bug.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="The table of blocks for every file, the settings file, and a traceback for a bug."
+        ),
     ] = False,
     version: Version = False,
 ) -> None:
@@ -149,46 +217,132 @@ def check(
     A single file on a terminal gets a table with one row a block (1 s) and the verdict; otherwise each file gets one line.
     Results go to stdout, progress and errors to stderr.
     """
-    if as_json and output_format not in (None, "json"):
+
+    def configured(name: str) -> bool:
+        return str(getattr(ctx.get_parameter_source(name), "name", "")) == "DEFAULT_MAP"
+
+    if config_file is not None and no_config:
+        raise UsageError("--config and --no-config contradict each other")
+    if config_file is not None and verbose:
+        _complain(f"settings from {config_file}")
+    # What is said on the command line also overrides what would contradict it in a weaker place.
+    if preset is not None and not configured("preset"):
+        early, late = (None if configured(name) else value for name, value in (("early", early), ("late", late)))
+    if audio is not None and configured("audio_track"):
+        audio_track = None
+    if as_json and output_format not in (None, "json") and not configured("output_format"):
         raise UsageError(f"--json and --format {output_format} contradict each other")
     if audio is not None and audio_track is not None:
         raise UsageError("--audio and --audio-track exclude each other: a separate sound file replaces the tracks")
     for option, path in (("--audio", audio), ("--model", model)):
         if path is not None:
             _require_file(option, path)
+    if retry_errors and resume is None:
+        raise UsageError("--retry-errors goes with --resume")
     tolerance = _tolerance(preset, early, late)
+    limits = Limits(jobs or cores(), timeout, memory_limit)
+    selection = Selection(tuple(include or ()), tuple(exclude or ()), parse_shard(shard) if shard is not None else None)
     settings = CheckSettings(tolerance=tolerance, device=device, model=model, audio_track=audio_track, audio=audio)
-    found = discover(paths, tolerance, model)
+    gate = _gate(fail_on, exit_zero)
+    targets = parse_targets(outputs or (), force=force)
+    given = [*(paths or ()), *(_listed(files_from) if files_from is not None else ())]
+    if not given:
+        raise UsageError("give a PATH, or a list of paths with --files-from")
+    found = discover(given, tolerance, model, selection)
     total = len(found.files) + len(found.errors)
     if audio is not None and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
 
+    refuse_inputs(targets, (path for path in (*found.files, audio, model, resume) if isinstance(path, Path)))
+
     single = total == 1 and sys.stdout.isatty() and not quiet
-    output = _Output("json" if as_json else output_format or "text", quiet=quiet, detailed=single or verbose)
-    code = ExitCode.OK
+    output = _Output(
+        "json" if as_json else output_format or "text",
+        quiet=quiet,
+        detailed=single or verbose,
+        targets=targets,
+        force=force,
+        strict=gate.undecidable_fails,
+    )
+    earlier: Counter[str] = Counter()  # verdicts of files that were done before
 
-    def on_bug(path: Path, error: Exception) -> None:
-        nonlocal code
-        code = ExitCode.BUG
+    def on_bug(path: Source, error: Exception) -> None:
         if verbose or os.environ.get("AVCHECK_DEBUG"):
-            traceback.print_exception(error)
+            print(error, file=sys.stderr) if isinstance(error, BugInWorker) else traceback.print_exception(error)
 
-    with output:
+    with Checkpoint(resume) if resume is not None else nullcontext() as checkpoint, output:
+        if checkpoint is not None and checkpoint.strange:
+            _complain(f"{resume}: lines passed over that are no records: {checkpoint.strange}")
+
+        def is_new(result: Report) -> bool:
+            verdict = checkpoint.verdict(result) if checkpoint is not None else None
+            if verdict is None or (verdict == "error" and retry_errors):
+                return True
+            earlier[verdict] += 1
+            return False
+
+        def keep(result: Report) -> None:
+            if checkpoint is not None:
+                checkpoint.add(result)  # first, as stdout may be closed
+            output.emit(result)
+
         for failed in found.errors:
-            output.emit(failed)
-        if found.files:  # else not even the imports are worth the wait
-            with _progress(len(found.files), quiet=quiet) as bar:
+            result = identified(failed, settings)
+            if is_new(result):
+                keep(result)
+        files = found.files
+        if checkpoint is not None:
+            files = [each for each in files if is_new(_wanted(each, settings))]
+        if files:  # else not even the imports are worth the wait
+            with _progress(len(files), quiet=quiet) as bar:
                 for result in check_many(
-                    found.files, settings, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
+                    files, settings, limits, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
                 ):
-                    with bar.out_of_the_way():
-                        output.emit(result)
-    if total > 1 and not quiet:
+                    with bar.out_of_the_way(result.path):
+                        keep(result)
+    if not quiet:
+        if total == 0:
+            _complain(f"no files in shard {selection.shard}", prefix="")
+        elif total > 1 or earlier:
+            done = f" ({earlier.total()} of them done before, in {resume})" if earlier else ""
+            _complain(report.summary(output.verdicts + earlier) + done, prefix="")
+    raise typer.Exit(output.code(gate, earlier))
+
+
+@app.command(context_settings=_CONTEXT)
+def merge(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Results in JSON lines, as of --resume or --format jsonl.")
+    ],
+    output_format: Annotated[
+        Format, typer.Option("--format", help="What goes to stdout. json: a list of records; jsonl: one a line.")
+    ] = "text",
+    outputs: Outputs = None,
+    force: Force = False,
+    fail_on: FailOns = None,
+    exit_zero: ExitZero = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put the results of several runs (shards, or a run and its repetition) together: the newest record for each path.
+
+    Output and exit code are those of one run over all the files; 2 also if the last line of a file is cut short.
+    """
+    gate = _gate(fail_on, exit_zero)
+    targets = parse_targets(outputs or (), force=force)
+    refuse_inputs(targets, files)
+    merged = Merged(files)
+    for warning in merged.warnings:
+        _complain(warning)
+    if not len(merged):
+        raise UsageError(f"there is no record in {', '.join(map(str, files))}")
+    strict = gate.undecidable_fails
+    with _Output(output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict) as output:
+        for result in merged:
+            output.emit(result)
+    if not quiet:
         _complain(report.summary(output.verdicts), prefix="")
-    for verdict in output.verdicts:
-        if not (exit_zero and verdict == "out_of_sync"):
-            code = max(code, VERDICT_CODE[verdict])
-    raise typer.Exit(code)
+    code = output.code(gate)
+    raise typer.Exit(max(code, ExitCode.NOT_JUDGED) if merged.incomplete else code)
 
 
 @app.command(context_settings=_CONTEXT)
@@ -291,7 +445,12 @@ def evaluate(
     with _progress(1, quiet=False) as bar:
         bar.on_file(corpus)
         for text in run_evaluation(
-            corpus, model=model, device=device, out=rows, speed=speed, on_clip=lambda done, total: bar.on_progress(done / total)
+            corpus,
+            model=model,
+            device=device,
+            out=rows,
+            speed=speed,
+            on_clip=lambda done, total: bar.on_progress(corpus, done / total),
         ):
             with bar.out_of_the_way():
                 print(text, flush=True)
@@ -310,7 +469,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             _complain("interrupted")
         return int(code or 0) if args else ExitCode.NOT_JUDGED
     except _WRONG_USAGE as error:
-        _complain(f"{error.format_message()} (see avcheck --help)")  # type: ignore[attr-defined]
+        command = getattr(getattr(error, "ctx", None), "command_path", "avcheck")
+        _complain(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]
         return ExitCode.NOT_JUDGED
     except AvcheckError as error:
         _complain(str(error))
@@ -342,6 +502,29 @@ def _tolerance(preset: str | None, early: float | None, late: float | None) -> T
     return Tolerance(base.early_ms if early is None else early, base.late_ms if late is None else late)
 
 
+def _gate(fail_on: list[FailOn] | None, exit_zero: bool) -> Gate:
+    return Gate(frozenset(fail_on), exit_zero) if fail_on else Gate(exit_zero=exit_zero)
+
+
+def _listed(name: str) -> list[str]:
+    try:
+        listed = read_list(sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes())
+    except OSError as error:
+        raise UsageError(f"--files-from: cannot read {name}: {error.strerror}") from error
+    if not listed:
+        raise UsageError(f"--files-from: there is no path in {'stdin' if name == '-' else name}")
+    return listed
+
+
+def _wanted(source: Source, settings: CheckSettings) -> Report:
+    """A report with all that a finished check of this file would be known by."""
+    blank = error_report(source, "", settings.tolerance, settings.model)
+    try:
+        return identified(blank, settings)
+    except MediaError:  # a URL that cannot be reached now: let the check itself say so
+        return blank
+
+
 def _require_file(option: str, path: Path) -> None:
     try:
         if stat.S_ISREG(path.stat().st_mode):
@@ -362,24 +545,69 @@ def _complain(text: str, prefix: str = "avcheck: ") -> None:
         print(f"{prefix}{report.printable(text)}", file=sys.stderr, flush=True)
 
 
-class _Output:
-    """Writes each report as it comes, in one format, and counts the verdicts."""
+def _tell_partial(path: Path) -> None:
+    _complain(f"the results so far are in {path}")
 
-    def __init__(self, form: str, *, quiet: bool, detailed: bool) -> None:
+
+def _appender(path: Path) -> Callable[[str], None]:
+    """A `write` that adds to a file; the gate does not fail for a summary nobody can read."""
+
+    def write(text: str) -> None:
+        if text:
+            try:
+                with path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(text)
+            except OSError as error:
+                _complain(f"cannot write the step summary {path}: {error.strerror}")
+
+    return write
+
+
+class _Output:
+    """Sends each report as it comes to stdout in one format, and to files in others, and counts the verdicts."""
+
+    def __init__(
+        self,
+        form: str,
+        *,
+        quiet: bool,
+        detailed: bool,
+        targets: Sequence[Target] = (),
+        force: bool = False,
+        strict: bool = False,
+    ) -> None:
         self.verdicts: Counter[str] = Counter()
+        self._bug = False
         self._form = form
         self._quiet = quiet
         self._detailed = detailed
+        self._targets = targets
+        self._force = force
+        self._strict = strict
+        self._findings = {"out_of_sync", "undecidable"} if strict else {"out_of_sync"}
+        self._documents: list[Callable[[Report], None]] = []
+        self._stack = ExitStack()
 
     def __enter__(self) -> _Output:
-        if self._form == "json":
-            self.write("[")
+        with ExitStack() as stack:
+            for target in self._targets:
+                document = report.renderer(target.form, strict=self._strict)
+                told = to_file(document, target.path, force=self._force, on_partial=_tell_partial)
+                self._documents.append(stack.enter_context(told))
+            step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
+            if step_summary and "github" in (self._form, *(target.form for target in self._targets)):
+                document = report.renderer(report.STEP_SUMMARY, strict=self._strict)
+                self._documents.append(stack.enter_context(to_stream(document, _appender(Path(step_summary)))))
+            if self._form != "text":
+                with suppress(AttributeError):  # a replaced stream may not know it
+                    sys.stdout.reconfigure(newline="")  # type: ignore[union-attr]
+                document = report.renderer(self._form, strict=self._strict)
+                self._documents.append(stack.enter_context(to_stream(document, self.write)))
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # An interrupted list is still a list; a broken pipe takes nothing more.
-        if self._form == "json" and not (kind and issubclass(kind, BrokenPipeError)):
-            self.write("\n]\n" if self.verdicts else "]\n")
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
 
     def write(self, text: str) -> None:
         """Text to stdout at once, so that a reader or a crash finds what is done so far."""
@@ -392,16 +620,20 @@ class _Output:
             raise UsageError(f"cannot write the results: {error.strerror}") from error
 
     def emit(self, result: Report) -> None:
-        """One report to stdout; an error goes to stderr, in text alone there and in JSON as a record too."""
-        if self._form == "json":
-            self.write(("," if self.verdicts else "") + "\n" + report.to_json(result, indent=2))
-        elif self._form == "jsonl":
-            self.write(report.to_json(result) + "\n")
+        """One report to stdout and the files; an error goes to stderr as well, in text alone there."""
+        for add in self._documents:
+            add(result)
         self.verdicts[result.verdict] += 1
+        self._bug |= result.verdict == "error" and (result.reason or "").startswith(BUG)
         if result.verdict == "error":
             _complain(report.line(result), prefix="")
-        elif self._form == "text" and not (self._quiet and result.verdict != "out_of_sync"):
+        elif self._form == "text" and (not self._quiet or result.verdict in self._findings):
             self._text(result)
+
+    def code(self, gate: Gate, earlier: Counter[str] | None = None) -> ExitCode:
+        """The exit code for what was emitted, and for verdicts of an earlier run."""
+        found = gate.exit_code(self.verdicts + (earlier or Counter()))
+        return max(ExitCode.BUG, found) if self._bug else found
 
     def _text(self, result: Report) -> None:
         if not self._detailed and not sys.stdout.isatty():
@@ -424,35 +656,47 @@ def _console() -> Console:
 
 
 class _Bar:
-    """How far a run has come: whole files done, and the fraction of the one at hand. Without a `Progress` it is silent."""
+    """How far a run has come: whole files done, and the fractions of those in hand. Without a `Progress` it is silent."""
 
     def __init__(self, total: int, progress: Progress | None = None) -> None:
         self._total = total
         self._progress = progress
-        self._started = 0
+        self._done = 0
+        self._in_hand: dict[str, float] = {}
+        self._began = time.monotonic()
         self._task = progress.add_task("loading", total=None) if progress else None
 
-    def on_file(self, path: Path) -> None:
+    def on_file(self, path: Source) -> None:
         """A file begins."""
-        self._started += 1
-        count = f"{self._started}/{self._total} " if self._total > 1 else ""
-        self._update(0.0, count + report.printable(path.name))
+        self._in_hand[str(path)] = 0.0
+        self._update()
 
-    def on_progress(self, fraction: float) -> None:
+    def on_progress(self, path: Source, fraction: float) -> None:
         """So much of the file is done, 0..1."""
-        self._update(fraction)
+        self._in_hand[str(path)] = min(max(fraction, 0.0), 1.0)
+        self._update()
 
-    def _update(self, fraction: float, description: str | None = None) -> None:
-        if self._progress is not None and self._task is not None:
-            done = max(self._started - 1, 0) + min(max(fraction, 0.0), 1.0)
-            self._progress.update(self._task, completed=done, total=self._total, description=description)
+    def _update(self) -> None:
+        if self._progress is None or self._task is None:
+            return
+        names = [report.printable(PurePath(path).name) for path in self._in_hand]
+        text = names[-1] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
+        if self._total > 1:
+            rate = 60 * self._done / max(time.monotonic() - self._began, 1e-3)
+            text = f"{self._done}/{self._total} done" + (f", {rate:.3g} a minute" if self._done else "") + f": {text}"
+        done = self._done + sum(self._in_hand.values())
+        self._progress.update(self._task, completed=done, total=self._total, description=text)
 
     @contextmanager
-    def out_of_the_way(self) -> Iterator[None]:
-        """The bar is off the screen while a result is written to the same terminal."""
+    def out_of_the_way(self, finished: str | None = None) -> Iterator[None]:
+        """The bar is off the screen while a result, that of the file `finished`, is written to the same terminal."""
+        if finished is not None:
+            self._done += 1
+            self._in_hand.pop(finished, None)
         if self._progress is None:
             yield
             return
+        self._update()
         self._progress.stop()
         yield
         self._progress.start()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 SCHEMA_VERSION = 1
 FRAME_MS = 40.0  # offsets in words are also given in frames of 25 fps
 
 Verdict = Literal["in_sync", "out_of_sync", "undecidable", "error"]
+# Begins the reason of an error that is avcheck's own fault.
+BUG = "internal error: "
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,10 @@ class Report:
     blocks: tuple[BlockResult, ...] = ()
     degraded: Degraded = field(default_factory=Degraded)
     model_sha256: str = ""
+    file_size: int | None = None  # bytes; with the next two and model_sha256, what a resumed run knows the check by
+    file_mtime_ns: int | None = None  # the file's last change, ns since 1970
+    settings_sha256: str = ""  # of all options that bear on the result
+    checked_at: str | None = None  # when the check ended, UTC, e.g. "2026-03-01T12:00:00.000Z"
     avcheck_version: str = ""
     schema_version: int = SCHEMA_VERSION
 
@@ -114,6 +120,35 @@ class Report:
         record["offset_text"] = self.offset_text
         record.update(data)
         return record
+
+    @classmethod
+    def from_record(cls, record: object) -> Report:
+        """The report that a record (parsed JSON) was made of, less fields this version does not know. Raises ValueError."""
+        try:
+            values = _known(cls, record)
+            if not isinstance(values["path"], str) or values["verdict"] not in get_args(Verdict):
+                raise ValueError("no path, or no verdict that avcheck gives")
+            if values["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"schema version {values['schema_version']}, not {SCHEMA_VERSION}")
+            values["tolerance"] = Tolerance(**_known(Tolerance, values["tolerance"]))
+            values["segments"] = tuple(Segment(**_known(Segment, each)) for each in values["segments"])
+            values["blocks"] = tuple(BlockResult(**_known(BlockResult, each)) for each in values["blocks"])
+            values["jumps_s"] = tuple(values["jumps_s"])
+            degraded = _known(Degraded, values["degraded"])
+            values["degraded"] = Degraded(**degraded | {"notes": tuple(degraded["notes"])})
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a record of avcheck ({type(error).__name__}: {error})") from error
+
+
+_Class = TypeVar("_Class")
+
+
+def _known(kind: type[_Class], record: object) -> dict[str, Any]:
+    """Those items of a JSON object that are fields of a dataclass."""
+    if not isinstance(record, dict):
+        raise TypeError(f"{kind.__name__} is no object")
+    return {each.name: record[each.name] for each in dataclasses.fields(kind) if each.name in record}  # type: ignore[arg-type]
 
 
 def describe_offset(offset_ms: float) -> str:

@@ -166,7 +166,7 @@ def look(
                 scaled = torch.cat(
                     [
                         F.interpolate(part.float(), size=size, mode="bilinear", antialias=True, align_corners=False)
-                        for part in source.split(BLOCK_FRAMES, dim=1)
+                        for part in torch.split(source, BLOCK_FRAMES, dim=1)
                     ],
                     dim=1,
                 )
@@ -328,10 +328,16 @@ class Checker:
     """Weights loaded once, to check any number of files.
 
     `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps"; `attention`: one of
-    `model.ATTENTION_KINDS`, or None for the file's own. Raises ModelError or UsageError as `weights.load` does.
+    `model.ATTENTION_KINDS`, or None for the file's own; `threads`: for the network and for the decoder, 0 = as PyTorch and
+    `open_media` choose. Raises ModelError or UsageError as `weights.load` does.
     """
 
-    def __init__(self, model: Path | None = None, device: str = "auto", attention: AttentionKind | None = None) -> None:
+    def __init__(
+        self, model: Path | None = None, device: str = "auto", attention: AttentionKind | None = None, threads: int = 0
+    ) -> None:
+        self._threads = threads
+        if threads:
+            torch.set_num_threads(threads)
         self.loaded = load(model, device=device, attention=attention)
         fuse(self.loaded.net)
         self.calibration = Calibration(**self.loaded.calibration)
@@ -345,7 +351,9 @@ class Checker:
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
         """The score curves of a file, with what is known of it and what was lost on the way. Raises MediaError."""
-        with open_media(path, audio_track=audio_track, audio_path=audio, short_side=max(LEVELS)) as media:
+        with open_media(
+            path, audio_track=audio_track, audio_path=audio, short_side=max(LEVELS), threads=self._threads
+        ) as media:
             info = media.info
             first_s = info.first_picture_s or 0.0
 

@@ -1,24 +1,34 @@
-"""A stand-in for avcheck.scan: the file's name says what the check finds, so the command is tested without a network."""
+"""A stand-in for avcheck.scan: the file's name says what the check finds, so the command is tested without a network.
+
+Worker processes get it as `make_checker`, which is pickled by its name.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from avcheck import batch
+from avcheck.batch import CheckSettings
 from avcheck.errors import ModelError, NoAudio
 from avcheck.results import BlockResult, Report, Segment, Tolerance
+from avcheck.shipped import weights_sha256
 
 MADE: list[FakeChecker] = []  # every checker built, for tests that look at how it was called
 
 
 class FakeChecker:
-    def __init__(self, model: Path | None = None, device: str = "auto") -> None:
+    def __init__(self, model: Path | None = None, device: str = "auto", threads: int = 0) -> None:
         if device == "cuda":
             raise ModelError("no GPU that torch can use; take --device cpu")
         self.model = model
         self.device = device
+        self.threads = threads
         self.calls: list[dict[str, object]] = []
         MADE.append(self)
 
@@ -36,8 +46,9 @@ class FakeChecker:
             on_progress(0.5)
             on_progress(1.0)
         name = Path(path).name
+        sha256 = weights_sha256(self.model)
         if "broken" in name:
-            return Report(str(path), "error", reason="not a media file avcheck reads")
+            return Report(str(path), "error", reason="not a media file avcheck reads", model_sha256=sha256)
         if "raises" in name:
             raise NoAudio(f"{path}: no audio stream")
         if "bug" in name:
@@ -46,8 +57,21 @@ class FakeChecker:
             raise MemoryError
         if "ctrlc" in name:
             raise KeyboardInterrupt
+        if "segfault" in name:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "killed" in name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "exits" in name:
+            os._exit(7)
+        if "hangs" in name:
+            time.sleep(600)
+        if "eats" in name:
+            bytearray(1 << 33)
+        if "slow" in name:
+            time.sleep(0.1)
         if "unsure" in name:
-            return Report(str(path), "undecidable", reason="the picture does not show what sounds", confidence=0.2)
+            reason = "the picture does not show what sounds"
+            return Report(str(path), "undecidable", reason=reason, confidence=0.2, model_sha256=sha256)
         late = "late" in name
         return Report(
             str(path),
@@ -60,12 +84,19 @@ class FakeChecker:
             audio_track=audio_track or 0,
             segments=(Segment(0.0, 2.0, -120.0 if late else 4.0, 0.97),),
             blocks=(BlockResult(0.0, 0.75, -118.0 if late else 4.0), BlockResult(1.0, 0.25, None)),
+            model_sha256=sha256,
         )
 
 
+def make_checker(settings: CheckSettings, threads: int) -> FakeChecker:
+    """As `avcheck.batch.load_checker`, which also stands in for it in workers."""
+    return FakeChecker(settings.model, settings.device, threads)
+
+
 def install() -> None:
-    """Put the stand-in where `from avcheck.scan import Checker` finds it (in a process of its own)."""
+    """Put the stand-in where `from avcheck.scan import Checker` and every worker find it (in a process of its own)."""
     sys.modules["avcheck.scan"] = as_module()
+    batch.load_checker = make_checker  # type: ignore[assignment]
 
 
 def as_module() -> ModuleType:

@@ -9,7 +9,8 @@ from pathlib import Path
 import fake_scan
 import pytest
 
-from avcheck.batch import MEDIA_SUFFIXES, CheckSettings, Discovery, check_many, discover
+from avcheck.batch import CheckSettings, check_many
+from avcheck.discovery import MEDIA_SUFFIXES, Discovery, discover
 from avcheck.errors import ModelError, UsageError
 from avcheck.results import PRESETS
 
@@ -87,11 +88,19 @@ def test_a_broken_link_in_a_directory_is_not_passed_over(tmp_path: Path) -> None
     assert reasons(found) == {"film.mp4": "broken link"}
 
 
-def test_linked_files_are_followed_and_linked_directories_are_not(tmp_path: Path) -> None:
-    touch(tmp_path, "store/film.mp4", "lib/own.mp4")
-    (tmp_path / "lib" / "link.mp4").symlink_to(tmp_path / "store" / "film.mp4")
+def test_links_are_followed_to_files_of_the_same_directory_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "store/film.mp4", "lib/own.mp4", "library/near.mp4")
+    (tmp_path / "lib" / "in.mp4").symlink_to(tmp_path / "lib" / "own.mp4")
+    (tmp_path / "lib" / "out.mp4").symlink_to(tmp_path / "store" / "film.mp4")
+    (tmp_path / "lib" / "near.mp4").symlink_to(tmp_path / "library" / "near.mp4")
     (tmp_path / "lib" / "loop").symlink_to(tmp_path)
-    assert names(discover([tmp_path / "lib"]), tmp_path) == ["lib/link.mp4", "lib/own.mp4"]
+    found = discover([tmp_path / "lib"])
+    assert names(found, tmp_path) == ["lib/in.mp4", "lib/own.mp4"]
+    assert set(reasons(found)) == {"near.mp4", "out.mp4"}
+    assert "a link out of the directory searched" in str(reasons(found)["out.mp4"])
+    (tmp_path / "linked").symlink_to(tmp_path / "lib")
+    assert len(discover([tmp_path / "linked"]).files) == 2
+    assert discover([tmp_path / "lib" / "out.mp4"]).files == [tmp_path / "lib" / "out.mp4"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -128,9 +137,9 @@ def test_reports_come_one_by_one() -> None:
 
 
 def test_progress_is_passed_on() -> None:
-    heard: list[float] = []
-    list(check_many([Path("good.mp4")], CheckSettings(), on_progress=heard.append))
-    assert heard == [0.5, 1.0]
+    heard: list[tuple[Path | str, float]] = []
+    list(check_many([Path("good.mp4")], CheckSettings(), on_progress=lambda path, done: heard.append((path, done))))
+    assert heard == [(Path("good.mp4"), 0.5), (Path("good.mp4"), 1.0)]
 
 
 def test_trouble_stays_with_its_file() -> None:
@@ -144,7 +153,7 @@ def test_trouble_stays_with_its_file() -> None:
     assert [(path, type(error)) for path, error in bugs] == [(Path("bug.mp4"), RuntimeError)]
 
 
-def test_what_concerns_every_file_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_concerns_every_file_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError):
         list(check_many([Path("good.mp4")], CheckSettings(device="cuda")))
 
@@ -152,5 +161,15 @@ def test_what_concerns_every_file_is_raised(monkeypatch: pytest.MonkeyPatch) -> 
         raise UsageError("no")
 
     monkeypatch.setattr(fake_scan.FakeChecker, "check", refuse)
+    touch(tmp_path, "good.mp4")
     with pytest.raises(UsageError):
-        list(check_many([Path("good.mp4")], CheckSettings()))
+        list(check_many([tmp_path / "good.mp4"], CheckSettings()))
+
+
+def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object, path: Path, **__: object) -> None:
+        raise UsageError(f"{path}: no such file; check the path")
+
+    monkeypatch.setattr(fake_scan.FakeChecker, "check", refuse)
+    (report,) = check_many([tmp_path / "good.mp4"], CheckSettings())
+    assert (report.verdict, report.reason) == ("error", "no such file or directory")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pty
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,18 +19,26 @@ import typer
 from typer.testing import CliRunner
 
 import avcheck
-from avcheck.cli import ExitCode, app, main
+from avcheck import config
+from avcheck.cli import app, main
+from avcheck.gate import ExitCode
+from avcheck.report import FORMATS
 from avcheck.results import PRESETS, Report, Tolerance
 
 TESTS = Path(__file__).parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith(("AVCHECK_", "GITHUB_"))},
+    "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
+    "PYTHONUTF8": "1",
+}
 FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
-    monkeypatch.delenv("AVCHECK_DEBUG", raising=False)
+    for name in ("AVCHECK_DEBUG", "GITHUB_STEP_SUMMARY", *map(config.variable, config.KEYS)):
+        monkeypatch.delenv(name, raising=False)
     fake_scan.MADE.clear()
 
 
@@ -39,6 +49,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x")
+    (tmp_path / ".git").mkdir()  # ends the search for settings here
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -140,6 +151,36 @@ def test_the_exit_codes_are_the_documented_ones() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("options", "names", "code"),
+    [
+        (["--fail-on", "out-of-sync"], ["good.mp4", "late.mp4"], 1),
+        (["--fail-on", "out-of-sync"], ["good.mp4", "unsure.mkv"], 0),
+        (["--fail-on", "out-of-sync"], ["good.mp4", "broken.mov"], 0),
+        (["--fail-on", "out-of-sync"], ["broken.mov"], 2),  # nothing was judged
+        (["--fail-on", "out-of-sync"], ["gone.mp4"], 2),
+        (["--fail-on", "undecidable"], ["unsure.mkv"], 1),
+        (["--fail-on", "undecidable"], ["late.mp4"], 0),
+        (["--fail-on", "undecidable"], ["late.mp4", "unsure.mkv", "broken.mov"], 1),
+        (["--fail-on", "undecidable", "--fail-on", "error"], ["late.mp4", "unsure.mkv", "broken.mov"], 2),
+        (["--fail-on", "error"], ["late.mp4"], 0),
+        (["--fail-on", "undecidable", "--exit-zero"], ["unsure.mkv"], 0),
+        (["--fail-on", "undecidable"], ["bug.mp4", "good.mp4"], 3),
+        (["--exit-zero"], ["bug.mp4", "good.mp4"], 3),
+        (["--fail-on", "out-of-sync"], ["ctrlc.mp4"], 130),
+    ],
+)
+def test_fail_on(clips: Path, options: list[str], names: list[str], code: int) -> None:
+    for name in ("bug.mp4", "ctrlc.mp4"):
+        (clips / name).write_bytes(b"x")
+    assert main([*options, *names]) == code
+
+
+def test_quiet_shows_undecidable_where_it_fails_the_run(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-q", "--fail-on", "undecidable", "good.mp4", "unsure.mkv"]) == 1
+    assert capsys.readouterr().out == "unsure.mkv: undecidable: the picture does not show what sounds\n"
+
+
 # ---- bugs, interrupts, broken pipes
 
 
@@ -202,7 +243,10 @@ def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
 # ---- JSON
 
 
-def test_json_is_a_list_and_jsonl_a_record_a_line(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_a_list_and_jsonl_a_record_a_line(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avcheck.batch._now", lambda: "2026-03-01T12:00:00.000Z")
     assert main(["--json", "late.mp4", "gone.mp4"]) == 2
     listed = json.loads(capsys.readouterr().out)
     assert main(["--format", "json", "late.mp4", "gone.mp4"]) == 2
@@ -229,6 +273,156 @@ def test_json_stays_whole_when_the_model_fails(clips: Path, capsys: pytest.Captu
     assert err == "avcheck: no GPU that torch can use; take --device cpu\n"
 
 
+# ---- other formats, and files
+
+
+def test_every_format_goes_to_stdout_alone(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["good.mp4", "late.mp4", "unsure.mkv", "gone.mp4"]
+    said = "gone.mp4: error: no such file or directory\n4 files: 1 in sync, 1 out of sync, 1 undecidable, 1 error\n"
+    shown = {}
+    for form in FORMATS:
+        assert main(["--format", form, *names]) == 2
+        shown[form], err = capsys.readouterr()
+        assert err == said
+    assert len(ElementTree.fromstring(shown["junit"]).findall(".//testcase")) == 4
+    assert len(list(csv.DictReader(shown["csv"].splitlines()))) == 4
+    assert [row.split(" ")[0] for row in shown["github"].splitlines() if row.startswith("::")] == [
+        "::error",
+        "::error",
+        "::warning",
+    ]
+
+
+def test_several_files_at_once_beside_the_text(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = [f"{form}=report.{form}" for form in FORMATS]
+    names = ["good.mp4", "late.mp4", "gone.mp4"]
+    args = [*names, *(word for output in outputs for word in ("--output", output))]
+    assert main(args) == 2
+    assert [row.split(":")[0] for row in capsys.readouterr().out.splitlines()] == ["good.mp4", "late.mp4"]
+    listed = json.loads((clips / "report.json").read_text())
+    assert [record["path"] for record in listed] == ["gone.mp4", "good.mp4", "late.mp4"]  # wrong paths come first
+    assert [json.loads(row) for row in (clips / "report.jsonl").read_text().splitlines()] == listed
+    assert (clips / "report.csv").read_bytes().count(b"\r\n") == 4
+    assert (clips / "report.text").read_text().startswith("gone.mp4: error: no such file or directory\n")
+    assert "::error file=late.mp4," in (clips / "report.github").read_text()
+    assert ElementTree.parse(clips / "report.junit").getroot().get("tests") == "3"
+    assert not list(clips.glob("*.partial"))
+
+    assert main(args) == 2
+    assert "report.text exists already; --force writes over it" in capsys.readouterr().err
+    assert main([*args[:2], *args[3:], "--force"]) == 1
+    assert [record["path"] for record in json.loads((clips / "report.json").read_text())] == ["good.mp4", "late.mp4"]
+
+
+def test_force_spares_what_is_checked(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lib", "--output", "json=lib/deep/late.webm", "--force"]) == 2
+    assert "is a file that is read" in capsys.readouterr().err
+    assert (clips / "lib/deep/late.webm").read_bytes() == b"x"
+    assert fake_scan.MADE == []
+
+
+def test_an_interrupted_run_says_where_its_results_are(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "ctrlc.mp4").write_bytes(b"x")
+    assert main(["late.mp4", "ctrlc.mp4", "--output", "junit=report.xml"]) == 130
+    (left,) = clips.glob("report.xml*")
+    assert ElementTree.parse(left).getroot().get("failures") == "1"
+    assert capsys.readouterr().err == f"avcheck: the results so far are in {left.name}\navcheck: interrupted\n"
+
+
+def test_a_model_that_fails_leaves_no_file(clips: Path) -> None:
+    assert main(["good.mp4", "--device", "cuda", "--output", "json=report.json"]) == 2
+    assert not list(clips.glob("report*"))
+
+
+def test_the_step_summary_is_added_to(clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    target = clips / "summary.md"
+    target.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(target))
+    assert main(["late.mp4", "good.mp4"]) == 1
+    assert target.read_text() == "before\n"
+    assert main(["late.mp4", "good.mp4", "--format", "github"]) == 1
+    assert main(["late.mp4", "--output", "github=notes.txt"]) == 1
+    text = target.read_text()
+    assert text.startswith("before\n### avcheck: 2 files: 1 in sync, 1 out of sync\n")
+    assert text.count("<td><code>late.mp4</code></td>") == 2
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(clips))
+    capsys.readouterr()
+    assert main(["good.mp4", "--format", "github"]) == 0
+    assert "cannot write the step summary" in capsys.readouterr().err
+
+
+# ---- resumed and merged runs
+
+
+def test_the_gate_counts_what_a_resumed_run_found_before(clips: Path) -> None:
+    args = ["unsure.mkv", "good.mp4", "--resume", "r.jsonl"]
+    for _ in range(2):  # the second run checks nothing
+        assert main([*args, "--fail-on", "undecidable"]) == 1
+        assert main(args) == 0
+
+
+def test_merge_takes_the_same_formats_files_and_gate(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["late.mp4", "--resume", "1.jsonl"]) == 1
+    assert main(["unsure.mkv", "--resume", "2.jsonl"]) == 0
+    merge = ["merge", "1.jsonl", "2.jsonl"]
+    capsys.readouterr()
+    assert main([*merge, "--format", "github", "--output", "junit=all.xml", "--fail-on", "undecidable"]) == 1
+    assert capsys.readouterr().out.count("::error file=") == 2
+    assert ElementTree.parse(clips / "all.xml").getroot().get("failures") == "2"
+    assert main([*merge, "--fail-on", "error"]) == 0
+    assert main([*merge, "--output", "jsonl=1.jsonl", "--force"]) == 2
+    assert "is a file that is read" in capsys.readouterr().err
+
+
+def test_a_report_cannot_take_the_place_of_the_results_to_resume(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["good.mp4", "--resume", "r.jsonl", "--output", "jsonl=r.jsonl", "--force"]) == 2
+    assert "r.jsonl is a file that is read" in capsys.readouterr().err
+
+
+# ---- settings
+
+
+def test_a_file_is_weaker_than_the_environment_and_that_than_an_option(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (clips / "avcheck.toml").write_text("preset = 'film'\naudio-track = 3\ndevice = 'cpu'\n")
+    assert main(["good.mp4"]) == 0
+    monkeypatch.setenv("AVCHECK_AUDIO_TRACK", "4")
+    assert main(["good.mp4"]) == main(["good.mp4", "--audio-track", "5"]) == main(["--no-config", "good.mp4"]) == 0
+    assert main(["good.mp4", "--audio", "late.mp4"]) == 0
+    assert [(made.device, made.calls[0]["audio_track"]) for made in fake_scan.MADE] == [
+        ("cpu", 3),
+        ("cpu", 4),
+        ("cpu", 5),
+        ("auto", 4),
+        ("cpu", None),
+    ]
+    assert [made.calls[0]["tolerance"] for made in fake_scan.MADE[:4]] == [*[PRESETS["film"]] * 3, PRESETS["ebu-r37"]]
+
+
+def test_a_preset_on_the_command_line_drops_the_limits_of_the_file(clips: Path) -> None:
+    (clips / "pyproject.toml").write_text("[tool.avcheck]\nearly = 1\nlate = 2\n")
+    assert main(["good.mp4"]) == main(["good.mp4", "--preset", "film"]) == main(["good.mp4", "--late", "9"]) == 0
+    assert [made.calls[0]["tolerance"] for made in fake_scan.MADE] == [Tolerance(1, 2), PRESETS["film"], Tolerance(1, 9)]
+
+
+def test_format_and_fail_on_from_a_file(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "other.toml").write_text("format = 'jsonl'\nfail-on = ['undecidable']\n")
+    assert main(["--config", "other.toml", "late.mp4"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "out_of_sync"
+    assert main(["--config", "other.toml", "unsure.mkv", "--json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)) == 1
+    assert main(["--config=other.toml", "late.mp4", "--format", "text", "--fail-on", "out-of-sync"]) == 1
+    assert capsys.readouterr().out.startswith("late.mp4: out of sync")
+    assert main(["-v", "--config=other.toml", "late.mp4"]) == 0
+    assert capsys.readouterr().err == "avcheck: settings from other.toml\n"
+
+
+@pytest.mark.parametrize("args", [["--help"], ["check", "--help"], ["check", "--version"], ["--no-config", "good.mp4"]])
+def test_wrong_settings_do_not_keep_from_help(clips: Path, args: list[str]) -> None:
+    (clips / "avcheck.toml").write_text("presset = 'film'\n")
+    assert main(args) == 0
+    assert main(["good.mp4"]) == 2
+
+
 # ---- hostile file names
 
 
@@ -250,6 +444,29 @@ def test_hostile_names_cannot_touch_the_terminal(clips: Path) -> None:
     assert rows[3].endswith("late \\xff.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97")
     listed = json.loads(command("--json", *names, os.fsdecode(raw)).stdout.decode("ascii"))
     assert [os.fsencode(record["path"]) for record in listed] == [*(name.encode() for name in names), raw]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_hostile_names_in_every_format(clips: Path, form: str) -> None:
+    names = [
+        "::error::late.mp4",
+        "late\n::error::x.mp4",
+        "=late.mp4",
+        "late##[error]\x1b[2J<b>&.mp4",
+        "late \U0001f3ac,a:b%.mp4",
+    ]
+    for name in names:
+        (clips / name).write_bytes(b"x")
+    raw = os.fsencode(clips) + b"/late \xff.mp4"
+    with open(raw, "wb"):  # noqa: PTH123 - a name that is not UTF-8
+        pass
+    done = command("--format", form, "--output", f"{form}=report", "--", *names, os.fsdecode(raw))
+    assert (done.returncode, done.stderr) == (1, b"6 files: 6 out of sync\n")
+    shown = done.stdout.decode("utf-8")
+    assert b"\x1b" not in done.stdout and "##[" not in shown
+    commands = [row for row in shown.splitlines() if row.startswith("::")]
+    assert len(commands) == (6 if form == "github" else 0)
+    assert (clips / "report").read_text("utf-8") == shown.replace("\r\n", "\n")
 
 
 def test_a_piped_path_is_never_cut(clips: Path) -> None:
@@ -305,6 +522,16 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["good.mp4", "--device", "tpu"], "tpu"),
         (["good.mp4", "--json", "--format", "jsonl"], "--json and --format jsonl contradict each other"),
         (["good.mp4", "--bogus"], "--bogus"),
+        (["--bogus", "good.mp4"], "(see avcheck check --help)"),
+        (["demo", "--bogus"], "(see avcheck demo --help)"),
+        (["good.mp4", "--fail-on", "late"], "late"),
+        (["good.mp4", "--format", "xml"], "xml"),
+        (["good.mp4", "--output", "report.xml"], "--output takes FORMAT=FILE"),
+        (["good.mp4", "--output", "json=late.mp4"], "late.mp4 exists already"),
+        (["good.mp4", "--config", "gone.toml"], "--config: cannot read gone.toml: No such file or directory"),
+        (["good.mp4", "--config", "lib"], "--config: lib is not a regular file"),
+        (["good.mp4", "--config", "wrong.toml"], "wrong.toml: there is no setting presset; did you mean preset?"),
+        (["good.mp4", "--config", "right.toml", "--no-config"], "--config and --no-config contradict each other"),
         (["check"], "PATH"),
         (["eval", "gone"], "gone: no such file or directory"),
         (["train", "good.mp4"], "good.mp4 is not a directory"),
@@ -315,6 +542,8 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
     ],
 )
 def test_wrong_usage_is_one_line_and_2(clips: Path, capsys: pytest.CaptureFixture[str], args: list[str], says: str) -> None:
+    (clips / "wrong.toml").write_text("presset = 'film'\n")
+    (clips / "right.toml").write_text("preset = 'film'\n")
     assert main(args) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -438,7 +667,7 @@ def test_nothing_given_shows_the_help_and_is_2(capsys: pytest.CaptureFixture[str
 
 def test_every_command_and_option_has_help() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"check", "demo", "train", "eval"}
+    assert set(commands) == {"check", "merge", "demo", "train", "eval"}
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:

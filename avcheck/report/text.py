@@ -1,17 +1,15 @@
-"""Rendering of reports as text and JSON. Never computes: what is not in the `Report` is not said.
-
-File names and reasons are other people's text, so every string passes `printable` on its way to a terminal.
-"""
+"""Reports as text for people: the line of a file, the table of its blocks, what stands below, the summary of a run."""
 
 from __future__ import annotations
 
-import json
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from avcheck.report.renderer import Renderer
 from avcheck.results import Degraded, Report, Tolerance
 
 if TYPE_CHECKING:
@@ -21,15 +19,18 @@ if TYPE_CHECKING:
 VERDICT_TEXT = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable", "error": "error"}
 VERDICT_STYLE = {"in_sync": "bold green", "out_of_sync": "bold red", "undecidable": "bold yellow", "error": "bold red"}
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+# Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
+_LOG_COMMAND = re.compile(r"(##\w*)\[")
 
 
 def printable(text: str) -> str:
     """The text on one line and harmless: what a terminal would act on, reorder or choke on is written as an escape.
 
-    Covers C0 and C1 controls, line and paragraph separators, invisible and direction marks, and the lone surrogates
-    that stand for the bytes of a file name that is not UTF-8.
+    Covers C0 and C1 controls, line and paragraph separators, invisible and direction marks, the lone surrogates
+    that stand for the bytes of a file name that is not UTF-8, and the "##[...]" commands of build servers.
     """
-    return "".join(_escape(char) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char for char in text)
+    shown = "".join(_escape(char) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char for char in text)
+    return _LOG_COMMAND.sub(r"\1\\x5b", shown)
 
 
 def _escape(char: str) -> str:
@@ -51,21 +52,33 @@ def styled_line(report: Report) -> Text:
     return Text.assemble(*_line_parts(report))
 
 
-def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
-    yield f"{printable(report.path) or '(empty path)'}: ", ""
-    yield VERDICT_TEXT[report.verdict], VERDICT_STYLE[report.verdict]
+def outcome(report: Report) -> str:
+    """What follows the verdict: the offset and how sure it is, or the reason; "" where there is nothing to say."""
     if report.verdict in ("in_sync", "out_of_sync"):
-        if report.offset_text:
-            yield f": {report.offset_text}", ""
-        yield f", confidence {_confidence(report.confidence)}", ""
-        for text in (_drift(report.drift_ms_per_min), _jumps(report.jumps_s)):
-            if text:
-                yield f", {text}", ""
-    elif report.reason:
-        # A reason that begins with the path would say it twice on this line.
-        yield f": {printable(report.reason.removeprefix(report.path).lstrip(': '))}", ""
+        confidence = f"confidence {_confidence(report.confidence)}"
+        parts = (report.offset_text, confidence, _drift(report.drift_ms_per_min), _jumps(report.jumps_s))
+        return ", ".join(part for part in parts if part)
+    # A reason that begins with the path would say it twice on this line.
+    return printable((report.reason or "").removeprefix(report.path).lstrip(": "))
+
+
+def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
+    path = printable(report.path) or "(empty path)"
+    # GitHub takes a line that begins with "::" for a command; the same file has a name that does not.
+    yield f"{'./' if path.lstrip().startswith('::') else ''}{path}: ", ""
+    yield VERDICT_TEXT[report.verdict], VERDICT_STYLE[report.verdict]
+    if said := outcome(report):
+        yield f": {said}", ""
     if report.degraded:
         yield f" [{_degraded(report.degraded)}]", ""
+
+
+class Lines(Renderer):
+    """The plain line of every file."""
+
+    def item(self, report: Report) -> str:
+        """The line and a line feed."""
+        return line(report) + "\n"
 
 
 def table(report: Report, *, width: int = 80, ascii_only: bool = False) -> Table:
@@ -113,11 +126,6 @@ def summary(verdicts: Counter[str]) -> str:
     words = {**VERDICT_TEXT, "error": "error" if verdicts["error"] == 1 else "errors"}
     parts = [f"{verdicts[verdict]} {text}" for verdict, text in words.items() if verdicts[verdict]]
     return f"{total} {'file' if total == 1 else 'files'}: {', '.join(parts) or 'none checked'}"
-
-
-def to_json(report: Report, *, indent: int | None = None) -> str:
-    """The record as JSON in plain ASCII, so that any file name survives any pipe; numbers that are none become null."""
-    return json.dumps(_plain(report.to_record()), ensure_ascii=True, allow_nan=False, indent=indent)
 
 
 def clock(seconds: float) -> str:
@@ -177,14 +185,3 @@ def _bar(share: float, width: int, ascii_only: bool) -> str:
         return "#" * round(share * width)
     full, rest = divmod(round(min(share, 1.0) * width * 8), 8)
     return "█" * full + (_EIGHTHS[rest] if rest else "")
-
-
-def _plain(value: Any) -> Any:
-    """The value with every NaN and infinity, which JSON does not know, replaced by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

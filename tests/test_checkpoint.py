@@ -1,0 +1,341 @@
+"""Results files: what a resumed run skips, what a kill leaves behind, and merging."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fake_scan
+import pytest
+
+from avcheck import report
+from avcheck.batch import CheckSettings, check_many, identified
+from avcheck.checkpoint import Checkpoint, Merged
+from avcheck.cli import main
+from avcheck.errors import UsageError
+from avcheck.results import BlockResult, Report, Segment, Tolerance
+from avcheck.workers import Limits
+
+TESTS = Path(__file__).parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
+FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import main; sys.exit(main())"
+
+
+@pytest.fixture
+def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "lib").mkdir()
+    for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv"):
+        (tmp_path / "lib" / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.MADE.clear()
+    return tmp_path
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in path.read_text().splitlines()]
+
+
+def checked() -> list[str]:
+    return [str(call["path"]) for checker in fake_scan.MADE for call in checker.calls]
+
+
+def sample(path: str = "a.mp4", at: str | None = None, verdict: Any = "in_sync") -> Report:
+    return Report(
+        path,
+        verdict,
+        offset_ms=4.0,
+        jumps_s=(1.5,),
+        segments=(Segment(0.0, 2.0, 4.0, 0.9),),
+        blocks=(BlockResult(0.0, 1.0, None),),
+        file_size=1,
+        file_mtime_ns=2,
+        checked_at=at,
+    )
+
+
+# ---- the record
+
+
+def test_a_record_can_be_read_back() -> None:
+    settings = CheckSettings(tolerance=Tolerance(10, 20))
+    first = identified(sample(__file__), settings)
+    assert (first.file_size, len(first.settings_sha256)) == (Path(__file__).stat().st_size, 64)
+    record = json.loads(report.to_json(first))
+    assert Report.from_record({**record, "a_field_of_a_later_version": 1}) == first
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"path": 1},
+        {"verdict": "fine"},
+        {"schema_version": 2},
+        {"tolerance": None},
+        {"degraded": []},
+        {"blocks": 3},
+    ],
+)
+def test_what_is_no_record_is_refused(wrong: object) -> None:
+    whole = json.loads(report.to_json(sample()))
+    with pytest.raises(ValueError, match=r"record|verdict|schema|object"):
+        Report.from_record({**whole, **wrong} if isinstance(wrong, dict) and wrong else wrong)
+
+
+def test_the_settings_that_bear_on_a_result_are_told_apart(tmp_path: Path) -> None:
+    dub = tmp_path / "dub.wav"
+    dub.write_bytes(b"1")
+    several = [
+        CheckSettings(),
+        CheckSettings(tolerance=Tolerance(40, 61)),
+        CheckSettings(audio_track=0),
+        CheckSettings(audio=dub),
+    ]
+    hashes = [settings.sha256() for settings in several]
+    dub.write_bytes(b"12")
+    hashes.append(several[-1].sha256())
+    assert len(set(hashes)) == 5
+    assert CheckSettings(device="cpu", tolerance=Tolerance(40.0, 60)).sha256() == hashes[0]
+
+
+# ---- resuming
+
+
+def test_a_second_run_does_only_what_is_left(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lib/a.mp4", "gone.mp4", "--resume", "r.jsonl"]) == 2
+    assert checked() == ["lib/a.mp4"]
+    capsys.readouterr()
+    assert main(["lib", "gone.mp4", "--resume", "r.jsonl"]) == 2
+    assert checked() == ["lib/a.mp4", "lib/b late.mp4", "lib/broken.mov", "lib/c.mkv"]
+    out, err = capsys.readouterr()
+    assert [row.split(":")[0] for row in out.splitlines()] == ["lib/b late.mp4", "lib/c.mkv"]
+    assert err.splitlines()[-1] == "5 files: 2 in sync, 1 out of sync, 2 errors (2 of them done before, in r.jsonl)"
+    assert len(records(clips / "r.jsonl")) == 5
+    assert main(["lib", "--resume", "r.jsonl", "--include", "[ab]*"]) == 2  # what was found before counts
+    assert main(["lib", "--resume", "r.jsonl", "--include", "[ab] *"]) == 1
+    assert main(["lib", "--resume", "r.jsonl", "--include", "[ab] *", "--exit-zero"]) == 0
+    assert len(checked()) == 4
+
+
+def test_what_changed_is_checked_again(clips: Path) -> None:
+    def run(*options: str) -> int:
+        before = len(checked())
+        main(["lib", "--resume", "r.jsonl", *options])
+        return len(checked()) - before
+
+    assert run() == 4
+    assert run() == 0
+    (clips / "lib" / "a.mp4").write_bytes(b"longer")
+    assert run() == 1
+    os.utime(clips / "lib" / "a.mp4", ns=(0, 0))
+    assert run() == 1
+    assert run("--preset", "film") == 4
+    assert run("--device", "cpu") == 0
+    (clips / "w.safetensors").write_bytes(b"other weights")
+    fake_scan.MADE.clear()
+    assert run("--model", "w.safetensors") == 4
+    assert run("--retry-errors") == 1
+
+
+def test_an_internal_error_is_tried_again(clips: Path) -> None:
+    (clips / "bug.mp4").write_bytes(b"x")
+    assert main(["bug.mp4", "--resume", "r.jsonl"]) == 3
+    assert main(["bug.mp4", "--resume", "r.jsonl"]) == 3
+    assert checked() == ["bug.mp4", "bug.mp4"]
+
+
+def test_the_lines_that_the_command_prints_can_be_gone_on_from(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--format", "jsonl", "lib"])
+    lines = capsys.readouterr().out.splitlines(keepends=True)
+    (clips / "r.jsonl").write_text("".join(lines[:2]) + lines[2][:50])
+    main(["lib", "--resume", "r.jsonl"])
+    assert Counter(record["path"] for record in records(clips / "r.jsonl")) == {
+        f"lib/{name}": 1 for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv")
+    }
+
+
+@pytest.mark.parametrize("kept", [0, 1, 30, -2, -1])
+def test_a_last_line_cut_short_is_mended(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "r.jsonl"
+    first, second = (report.to_json(sample(name)) + "\n" for name in ("a.mp4", "b.mp4"))
+    path.write_text(first + second[:kept])
+    with Checkpoint(path) as checkpoint:
+        whole = kept == -1  # only the end of the line is missing
+        assert checkpoint.mended == (kept not in (0, -1))
+        assert checkpoint.verdict(sample("a.mp4")) == "in_sync"
+        assert checkpoint.verdict(sample("b.mp4")) == ("in_sync" if whole else None)
+        checkpoint.add(sample("c.mp4"))
+    assert [record["path"] for record in records(path)] == ["a.mp4", *(["b.mp4"] if whole else []), "c.mp4"]
+
+
+def test_a_first_line_cut_short_is_mended(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    for start in ("{", '{"schema_ver', report.to_json(sample())[:100]):
+        path.write_text(start)
+        with Checkpoint(path) as checkpoint:
+            assert checkpoint.mended
+        assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("content", [b"\x00\x00\x00\x18ftypmp42", b"[\n{}\n]\n", b"{}\n", b"notes", b"{'a': 1"])
+def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="is not a results file of avcheck"):
+        Checkpoint(path)
+    assert path.read_bytes() == content
+    with pytest.raises(UsageError, match="is not a results file of avcheck"):
+        Merged([path])
+
+
+def test_strange_lines_between_records_are_passed_over(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = clips / "r.jsonl"
+    path.write_text(report.to_json(sample("a.mp4")) + "\ngarbage\n\n" + report.to_json(sample("b.mp4")) + "\n")
+    with Checkpoint(path) as checkpoint:
+        assert checkpoint.strange == 1
+        assert checkpoint.verdict(sample("b.mp4")) == "in_sync"
+    main(["lib", "--resume", "r.jsonl"])
+    assert "r.jsonl: lines passed over that are no records: 1" in capsys.readouterr().err
+
+
+def test_what_cannot_be_a_results_file(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(clips / "pipe")
+    for name, says in (("lib", "cannot open lib"), ("pipe", "not a regular file"), ("no/r.jsonl", "cannot open no/r.jsonl")):
+        assert main(["lib", "--resume", name]) == 2
+        assert says in capsys.readouterr().err
+    assert main(["lib", "--retry-errors"]) == 2
+    assert "--retry-errors goes with --resume" in capsys.readouterr().err
+
+
+def test_two_runs_cannot_write_to_one_file(tmp_path: Path) -> None:
+    with Checkpoint(tmp_path / "r.jsonl"), pytest.raises(UsageError, match="another run is writing"):
+        Checkpoint(tmp_path / "r.jsonl")
+    with Checkpoint(tmp_path / "r.jsonl"):
+        pass
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_after_kills_at_any_moment_every_file_is_there_once(clips: Path, jobs: str) -> None:
+    for number in range(10):
+        (clips / "lib" / f"slow {number}.mp4").write_bytes(b"x")
+    expected = {str(path.relative_to(clips)) for path in (clips / "lib").iterdir()}
+    draw = random.Random(7)
+    line = [sys.executable, "-c", FAKE_MAIN, "lib", "--resume", "r.jsonl", "--jobs", jobs]
+    kills = 0
+    for _ in range(30):
+        process = subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=draw.uniform(0.3, 1.2))
+            break
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            with (clips / "r.jsonl").open("ab") as file:  # and now and then the line was not yet whole
+                file.write(b'{"schema_version": 1, "avch' if kills % 2 else b"")
+    assert process.returncode == 2  # broken.mov, found in whichever run
+    assert kills >= 2
+    assert Counter(record["path"] for record in records(clips / "r.jsonl")) == dict.fromkeys(expected, 1)
+
+
+def test_an_interrupt_of_the_command_is_130_and_keeps_what_is_done(clips: Path) -> None:
+    (clips / "lib" / "hangs.mp4").write_bytes(b"x")
+    line = [sys.executable, "-c", FAKE_MAIN, "lib", "--resume", "r.jsonl", "--jobs", "2"]
+    process = subprocess.Popen(
+        line, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not ((clips / "r.jsonl").exists() and len(records(clips / "r.jsonl")) == 4):
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert len(out.splitlines()) == 3
+    assert err.splitlines() == ["lib/broken.mov: error: not a media file avcheck reads", "avcheck: interrupted"]
+    assert len(records(clips / "r.jsonl")) == 4
+
+
+def test_a_file_that_kills_its_worker_is_not_tried_again(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_checker)
+    (clips / "lib" / "segfault.mp4").write_bytes(b"x")
+    assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
+    again = list(records(clips / "r.jsonl"))
+    assert [each["reason"] for each in again if "segfault" in each["path"]] == ["the worker was killed by signal 11 (SIGSEGV)"]
+    assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
+    assert records(clips / "r.jsonl") == again
+
+
+# ---- merging
+
+
+def test_the_newest_record_of_each_path_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two, three = (tmp_path / f"{name}.jsonl" for name in ("one", "two", "three"))
+    rows = {
+        one: [sample("a.mp4", "2026-03-01T12:00:00.000Z"), sample("b.mp4", "2026-03-02T12:00:00.000Z", "out_of_sync")],
+        two: [sample("b.mp4", "2026-03-01T12:00:00.000Z"), sample("c.mp4", verdict="error"), sample("c.mp4")],
+        three: [],
+    }
+    for path, reports in rows.items():
+        path.write_text("".join(report.to_json(each) + "\n" for each in reports))
+    expected = [rows[one][0], rows[one][1], rows[two][2]]
+    assert list(Merged([one, two, three])) == expected
+    assert sorted(each.path for each in Merged([two, one])) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert main(["merge", str(one), str(two), str(three), "--format", "jsonl"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "".join(report.to_json(each) + "\n" for each in expected)
+    assert err == "3 files: 2 in sync, 1 out of sync\n"
+    assert main(["merge", str(one), str(two), "-q"]) == 1
+    assert tuple(capsys.readouterr()) == (
+        "b.mp4: out of sync: sound early by 4 ms (0.1 frames), confidence 0.00, offset jumps at 0:01\n",
+        "",
+    )
+    assert main(["merge", str(one), "--exit-zero"]) == 0
+
+
+def test_a_merge_is_never_better_than_what_it_merges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, empty = tmp_path / "r.jsonl", tmp_path / "empty.jsonl"
+    empty.touch()
+    path.write_text(report.to_json(sample()) + "\n" + report.to_json(sample("b.mp4"))[:60])
+    assert main(["merge", str(path)]) == 2
+    assert "line 2 is cut short (that run was killed)" in capsys.readouterr().err
+    path.write_text(report.to_json(replace(sample(verdict="error"), reason="internal error: ValueError: x")) + "\n")
+    assert main(["merge", str(path)]) == 3
+    capsys.readouterr()
+    assert main(["merge", str(empty)]) == 2
+    assert "there is no record in" in capsys.readouterr().err
+    assert main(["merge", str(tmp_path / "gone.jsonl")]) == 2
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_shards_merge_to_the_whole(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(20):
+        (clips / "lib" / f"more {number}.mp4").write_bytes(b"x")
+    whole = main(["lib"])
+    summary = capsys.readouterr().err.splitlines()[-1]
+    codes = [main(["lib", "--shard", f"{number}/3", "--resume", f"part-{number}.jsonl"]) for number in (1, 2, 3)]
+    assert max(codes) == whole == 2
+    capsys.readouterr()
+    assert main(["merge", *(f"part-{number}.jsonl" for number in (1, 2, 3))]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == summary
+    assert len([path for number in (1, 2, 3) for path in records(clips / f"part-{number}.jsonl")]) == 24
+
+
+def test_check_many_signs_what_it_checked(clips: Path) -> None:
+    (result,) = check_many([Path("lib/a.mp4")], CheckSettings(), Limits())
+    status = Path("lib/a.mp4").stat()
+    assert (result.file_size, result.file_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert result.settings_sha256 == CheckSettings().sha256()
+    assert str(result.checked_at).endswith("Z")

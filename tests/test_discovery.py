@@ -1,0 +1,203 @@
+"""Globs, ignore files, lists and shards: which files of a tree are checked."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import fake_scan
+import pytest
+
+from avcheck.cli import main
+from avcheck.discovery import Selection, Shard, _Pattern, discover, parse_shard, read_list
+from avcheck.errors import UsageError
+from avcheck.results import PRESETS
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x\0")
+
+
+def found(root: Path, include: tuple[str, ...] = (), exclude: tuple[str, ...] = (), shard: Shard | None = None) -> list[str]:
+    selection = Selection(include, exclude, shard)
+    files = discover([root], PRESETS["film"], selection=selection).files
+    return [Path(path).relative_to(root).as_posix() for path in files]
+
+
+# What gitignore(5) says of each, within the subset that README documents.
+@pytest.mark.parametrize(
+    ("glob", "matches", "does_not"),
+    [
+        ("*.mp4", ["a.mp4", "x/y/a.mp4", ".mp4"], ["a.mp4.bak", "a.mov", "a.MP4"]),
+        ("dailies", ["dailies", "x/dailies"], ["dailies2", "dailies/a.mp4"]),
+        ("/a.mp4", ["a.mp4"], ["x/a.mp4"]),
+        ("x/*.mp4", ["x/a.mp4"], ["x/y/a.mp4", "z/x/a.mp4"]),
+        ("x/**/a.mp4", ["x/a.mp4", "x/y/a.mp4", "x/y/z/a.mp4"], ["a.mp4", "xx/a.mp4"]),
+        ("**/a.mp4", ["a.mp4", "x/y/a.mp4"], ["ba.mp4"]),
+        ("x/**", ["x/a.mp4", "x/y/a.mp4"], ["x", "y/x/a.mp4"]),
+        ("take?.mp4", ["take1.mp4", "x/take2.mp4"], ["take.mp4", "take12.mp4", "take/.mp4"]),
+        ("take[0-3].mp4", ["take0.mp4"], ["take4.mp4", "take[0-3].mp4"]),
+        ("take[!0-3].mp4", ["take4.mp4"], ["take0.mp4", "take/.mp4"]),
+        ("take[z-a].mp4", [], ["takez.mp4", "take[z-a].mp4"]),
+        ("a.b+c(1).mp4", ["a.b+c(1).mp4"], ["aXb+c(1).mp4"]),
+        ("[^]x.mp4", ["^x.mp4"], ["x.mp4"]),
+        ("**", ["a.mp4", "x/a.mp4"], []),
+        ("a/**/**/b/**/c", ["a/b/c", "a/x/b/y/z/c"], ["a/b", "b/c"]),
+        ("\\#1.mp4", ["#1.mp4"], ["1.mp4"]),
+        ("[", ["["], ["x"]),
+        ("***.mp4", ["a.mp4", "x/a.mp4"], ["a.mov"]),
+    ],
+)
+def test_globs(glob: str, matches: list[str], does_not: list[str]) -> None:
+    pattern = _Pattern(glob)
+    assert [name for name in matches if not pattern.matches(name)] == []
+    assert [name for name in does_not if pattern.matches(name)] == []
+
+
+def test_a_glob_with_many_stars_is_not_slow() -> None:
+    began = time.process_time()
+    assert not _Pattern("*a" * 12 + "b").matches("a" * 30)
+    assert not _Pattern("**/a/" * 12 + "b").matches("a/" * 30 + "c")
+    assert time.process_time() - began < 0.5
+
+
+def test_include_stands_in_place_of_the_media_suffixes(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mov", "x/c.mp4", "x/d.dat", "notes.txt")
+    assert found(tmp_path, include=("*.mp4",)) == ["a.mp4", "x/c.mp4"]
+    assert found(tmp_path, include=("*.dat", "b*")) == ["b.mov", "x/d.dat"]
+    assert found(tmp_path, include=("x/*",)) == ["x/c.mp4", "x/d.dat"]
+
+
+def test_exclude_leaves_out_files_and_whole_directories(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "proxies/a.mp4", "x/proxies/deep/b.mp4", "x/c proxy.mp4", "x/d.mp4")
+    assert found(tmp_path, exclude=("proxies", "*proxy*")) == ["a.mp4", "x/d.mp4"]
+    assert found(tmp_path, exclude=("proxies/",), include=("*.mp4",)) == ["a.mp4", "x/c proxy.mp4", "x/d.mp4"]
+    assert found(tmp_path, exclude=("/proxies",)) == ["a.mp4", "x/c proxy.mp4", "x/d.mp4", "x/proxies/deep/b.mp4"]
+
+
+def test_a_named_file_is_checked_whatever_is_excluded(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    assert discover([tmp_path / "a.mp4"], selection=Selection(("*.mov",), ("*",))).files == [tmp_path / "a.mp4"]
+
+
+def test_if_nothing_is_left_it_is_said_why(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    (tmp_path / ".avcheckignore").write_text("*.mp4\n")
+    (error,) = discover([tmp_path], selection=Selection(exclude=("b",))).errors
+    assert error.reason == "no media files in this directory that --exclude and .avcheckignore let through"
+
+
+def test_ignore_files(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "a.mp4",
+        "b.mp4",
+        "keep b.mp4",
+        "raw/c.mp4",
+        "x/a.mp4",
+        "x/raw/d.mp4",
+        "x/y/e.mp4",
+        "x/y/f.mp4",
+        "#1.mp4",
+        "z.mp4",
+    )
+    (tmp_path / ".avcheckignore").write_text(
+        "# comment\n\n*b.mp4\n!keep*\r\nraw/\n/a.mp4\n\\#1.mp4\nz.mp4/\n/x/y/e.mp4   \n!\n"
+    )
+    (tmp_path / "x" / ".avcheckignore").write_text("!raw/\ny/f.mp4\n")
+    assert found(tmp_path) == ["keep b.mp4", "z.mp4", "x/a.mp4", "x/raw/d.mp4"]
+    assert found(tmp_path / "x") == ["a.mp4", "raw/d.mp4", "y/e.mp4"]  # ignore files above the root do not count
+
+
+def test_an_ignore_file_that_cannot_be_read_hides_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4")
+    (tmp_path / ".avcheckignore").mkdir()
+    assert found(tmp_path) == ["a.mp4"]
+    (tmp_path / ".avcheckignore").rmdir()
+    os.mkfifo(tmp_path / ".avcheckignore")
+    assert found(tmp_path) == ["a.mp4"]
+
+
+# ---- lists
+
+
+@pytest.mark.parametrize(
+    ("data", "paths"),
+    [
+        (b"a.mp4\nb c.mp4\n", ["a.mp4", "b c.mp4"]),
+        (b"\xef\xbb\xbfa.mp4\r\n\r\nb.mp4", ["a.mp4", "b.mp4"]),
+        (b"a\nb.mp4\0 c.mp4 \0", ["a\nb.mp4", " c.mp4 "]),
+        (b"\xff.mp4\n", ["\udcff.mp4"]),
+        (b"", []),
+        (b"\n\n", []),
+    ],
+)
+def test_lists(data: bytes, paths: list[str]) -> None:
+    assert read_list(data) == paths
+
+
+def test_files_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "good.mp4", "x/late.mp4", "x/unsure.mp4")
+    (tmp_path / "list").write_text("good.mp4\nx\ngone.mp4\n")
+    assert main(["--files-from", "list", "good.mp4"]) == 2
+    out, err = capsys.readouterr()
+    assert [row.split(":")[0] for row in out.splitlines()] == ["good.mp4", "x/late.mp4", "x/unsure.mp4"]
+    assert "gone.mp4: error: no such file or directory" in err
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x/late.mp4\0")))
+    assert main(["--files-from", "-"]) == 1
+    capsys.readouterr()
+    (tmp_path / "empty").touch()
+    for name, says in (("empty", "there is no path in empty"), ("gone", "cannot read gone: No such file")):
+        assert main(["--files-from", name]) == 2
+        assert says in capsys.readouterr().err
+
+
+# ---- shards
+
+
+def test_shards_part_the_files_and_new_ones_move_no_other(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{folder}/{number}.mp4" for folder in "abc" for number in range(40)))
+    parts = [set(found(tmp_path, shard=Shard(index, 4))) for index in (1, 2, 3, 4)]
+    assert Counter(name for part in parts for name in part) == dict.fromkeys(found(tmp_path), 1)
+    assert all(15 <= len(part) <= 50 for part in parts)
+    touch(tmp_path, "a/new.mp4")
+    assert [set(found(tmp_path, shard=Shard(index, 4))) - {"a/new.mp4"} for index in (1, 2, 3, 4)] == parts
+
+
+def test_a_shard_does_not_depend_on_where_the_tree_is_nor_on_the_version() -> None:
+    names = ["a.mp4", "b.mp4", "x/c.mp4", "x/d.mp4", "ü/\udcff.mp4"]
+    assert [next(index for index in range(1, 8) if Shard(index, 7).takes(name)) for name in names] == [7, 1, 4, 1, 5]
+
+
+def test_every_problem_is_told_in_one_shard(tmp_path: Path) -> None:
+    touch(tmp_path, "empty/notes.txt")
+    paths = [tmp_path / "empty", *(tmp_path / f"gone {number}.mp4" for number in range(9))]
+    told = [error.path for index in (1, 2, 3) for error in discover(paths, selection=Selection(shard=Shard(index, 3))).errors]
+    assert sorted(told) == sorted(map(str, paths))
+
+
+def test_a_shard_without_files_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, "lib/a.mp4")
+    other = 1 if Shard(2, 2).takes("a.mp4") else 2
+    assert main(["lib", "--shard", f"{other}/2", "--resume", "r.jsonl", "--format", "json"]) == 0
+    assert tuple(capsys.readouterr()) == ("[]\n", f"no files in shard {other}/2\n")
+    assert (tmp_path / "r.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("wrong", ["", "3", "0/3", "4/3", "1/0", "-1/3", "1/3/5", "a/b", "1 /3"])
+def test_wrong_shards(wrong: str) -> None:
+    with pytest.raises(UsageError, match=re.escape("--shard: a shard is ")):
+        parse_shard(wrong)
+    assert str(parse_shard("3/10")) == "3/10"

@@ -1,0 +1,148 @@
+"""Every record keeps to the schema that is shipped, and says nothing that the schema does not describe."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import fake_scan
+import pytest
+from jsonschema import Draft202012Validator
+
+from avcheck.cli import main
+from avcheck.discovery import error_report
+from avcheck.report import to_json
+from avcheck.results import PRESETS, SCHEMA_VERSION, BlockResult, Degraded, Report, Segment, Tolerance
+
+SCHEMA: dict[str, Any] = json.loads(
+    (resources.files("avcheck") / "schema" / f"record-{SCHEMA_VERSION}.schema.json").read_text(encoding="utf-8")
+)
+
+
+def closed(schema: Any) -> Any:
+    """The schema with every described object closed: it allows further fields for later releases, ours has none."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: closed(value) for key, value in schema.items()}
+    return {**result, "additionalProperties": False} if schema.get("type") == "object" else result
+
+
+OPEN = Draft202012Validator(SCHEMA)
+CLOSED = Draft202012Validator(closed(SCHEMA))
+
+RECORDS = {
+    "in sync": Report("a.mp4", "in_sync", offset_ms=0.0, confidence=1.0, duration_s=3.0, audio_track=0),
+    "out of sync": Report(
+        "\udcff.mp4",
+        "out_of_sync",
+        offset_ms=-120.0,
+        confidence=0.97,
+        tolerance=Tolerance(10, 20.5),
+        container_offset_ms=-23.2,
+        drift_ms_per_min=3.5,
+        jumps_s=(12.0,),
+        duration_s=20.0,
+        audio_track=None,
+        segments=(Segment(0.0, 10.0, -120.0, 0.9), Segment(10.0, 20.0, None, 0.1)),
+        blocks=(BlockResult(0.0, 0.75, -118.0), BlockResult(1.0, 0.25, None)),
+        degraded=Degraded(3, 0.5, 1.5, True, ("two edits",)),
+        model_sha256="0a" * 32,
+        file_size=1234,
+        file_mtime_ns=1_700_000_000_000_000_001,
+        settings_sha256="0b" * 32,
+        checked_at="2026-03-01T12:00:00.000Z",
+        avcheck_version="0.1.0",
+    ),
+    "undecidable": Report("a.mp4", "undecidable", reason="silence", confidence=0.2),
+    "too close to call": Report("a.mp4", "undecidable", reason="too close", offset_ms=50.0, confidence=0.9),
+    "error": Report("a.mp4", "error", reason="no video stream"),
+    "error of a path": error_report("gone.mp4", "no such file or directory", PRESETS["film"]),
+    "error with unreadable weights": error_report("a.mp4", "no audio stream", PRESETS["film"], Path("gone.safetensors")),
+}
+
+
+def test_the_schema_is_a_schema() -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert SCHEMA["properties"]["schema_version"] == {"const": SCHEMA_VERSION}
+
+
+def test_the_schema_describes_exactly_the_fields_there_are() -> None:
+    record = RECORDS["out of sync"].to_record()
+    described = SCHEMA["properties"]
+    assert list(described) and set(described) == set(record) == set(SCHEMA["required"])
+    for name in ("tolerance", "degraded"):
+        assert set(described[name]["properties"]) == set(record[name]) == set(described[name]["required"])
+    for name, kind in (("segments", Segment), ("blocks", BlockResult)):
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert set(described[name]["items"]["properties"]) == fields == set(described[name]["items"]["required"])
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_keep_to_it(name: str) -> None:
+    CLOSED.validate(json.loads(to_json(RECORDS[name])))
+
+
+@pytest.mark.parametrize("form", ["json", "jsonl"])
+def test_what_the_command_prints_keeps_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    monkeypatch.chdir(tmp_path)
+    names = ["good.mp4", "late.mp4", "unsure.mp4", "broken.mp4", "raises.mp4", "bug.mp4", "huge.mp4"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    assert main(["--no-config", "--format", form, *names, "gone.mp4"]) == 3
+    text = capsys.readouterr().out
+    records = json.loads(text) if form == "json" else [json.loads(row) for row in text.splitlines()]
+    assert {record["verdict"] for record in records} == {"in_sync", "out_of_sync", "undecidable", "error"}
+    for record in records:
+        CLOSED.validate(record)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("in sync", {"schema_version": 2}),
+        ("in sync", {"verdict": "fine"}),
+        ("in sync", {"offset_ms": None, "offset_text": None}),
+        ("in sync", {"reason": "because"}),
+        ("in sync", {"confidence": 1.5}),
+        ("in sync", {"offset_ms": "0"}),
+        ("in sync", {"audio_track": -1}),
+        ("in sync", {"audio_track": 0.5}),
+        ("in sync", {"model_sha256": "abc"}),
+        ("in sync", {"tolerance": {"early_ms": 1}}),
+        ("in sync", {"blocks": [{"start_s": 0}]}),
+        ("out of sync", {"offset_text": None}),
+        ("undecidable", {"reason": None}),
+        ("undecidable", {"offset_text": "sound early"}),
+        ("error", {"reason": ""}),
+        ("error", {"offset_ms": 3.0, "offset_text": "sound early by 3 ms"}),
+    ],
+)
+def test_what_is_wrong_is_refused(name: str, change: dict[str, Any]) -> None:
+    record = json.loads(to_json(RECORDS[name]))
+    assert OPEN.is_valid(record)
+    assert not OPEN.is_valid({**record, **change})
+
+
+def test_no_field_may_be_missing() -> None:
+    record = json.loads(to_json(RECORDS["in sync"]))
+    for key in record:
+        less = copy.deepcopy(record)
+        del less[key]
+        assert not OPEN.is_valid(less), key
+
+
+def test_fields_of_later_releases_are_passed_over() -> None:
+    record = json.loads(to_json(RECORDS["in sync"]))
+    record["thumbnail"] = record["tolerance"]["source"] = "new"
+    assert OPEN.is_valid(record)

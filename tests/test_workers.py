@@ -1,0 +1,346 @@
+"""Worker processes: what a crash, a hang, a lack of memory, a bad start and an interrupt cost."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fake_scan
+import pytest
+
+from avcheck import workers
+from avcheck.batch import BugInWorker, CheckSettings, check_many
+from avcheck.errors import ModelError, UsageError
+from avcheck.results import PRESETS, Report
+from avcheck.workers import Done, Limits, Lost, Tell, cores, run_workers, threads_each
+
+TESTS = Path(__file__).parent
+
+
+def check(*names: str, jobs: int = 2, timeout_s: float | None = 60.0, memory_mb: int | None = None) -> dict[str, Report]:
+    files = [Path(name) for name in names]
+    limits = Limits(jobs, timeout_s, memory_mb)
+    reports = list(check_many(files, CheckSettings(tolerance=PRESETS["film"]), limits, make_checker=fake_scan.make_checker))
+    assert sorted(report.path for report in reports) == sorted(names)  # each once, whatever happened
+    assert all(report.settings_sha256 and report.checked_at for report in reports)
+    return {report.path: report for report in reports}
+
+
+def test_a_crash_costs_one_file_and_says_so() -> None:
+    names = ["segfault.mp4", "good.mp4", "killed.mp4", "exits.mp4", "late.mp4", "raises.mp4", "huge.mp4", "good2.mp4"]
+    reports = check(*names)
+    assert {name: report.verdict for name, report in reports.items()} == {
+        **dict.fromkeys(names, "error"),
+        "good.mp4": "in_sync",
+        "good2.mp4": "in_sync",
+        "late.mp4": "out_of_sync",
+    }
+    assert {name: report.reason for name, report in reports.items() if report.verdict == "error"} == {
+        "segfault.mp4": "the worker was killed by signal 11 (SIGSEGV)",
+        "killed.mp4": "the worker was killed by signal 9 (SIGKILL; out of memory?)",
+        "exits.mp4": "the worker ended with exit code 7",
+        "raises.mp4": "no audio stream",
+        "huge.mp4": "out of memory",
+    }
+    assert {report.tolerance for report in reports.values()} == {PRESETS["film"]}
+
+
+def test_a_hang_ends_at_the_deadline() -> None:
+    began = time.monotonic()
+    reports = check("hangs.mp4", "good.mp4", jobs=1, timeout_s=0.5)
+    assert reports["hangs.mp4"].reason == "no result within 0.5 s"
+    assert reports["good.mp4"].verdict == "in_sync"
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
+def test_memory_is_capped() -> None:
+    reports = check("eats.mp4", "good.mp4", jobs=1, memory_mb=512)
+    assert reports["eats.mp4"].reason == "out of memory"
+    assert reports["good.mp4"].verdict == "in_sync"
+
+
+def test_a_bug_in_a_worker_is_heard_with_its_traceback() -> None:
+    bugs: list[tuple[Path | str, Exception]] = []
+    (report,) = check_many(
+        [Path("bug.mp4")],
+        CheckSettings(),
+        Limits(timeout_s=60),
+        on_bug=lambda path, error: bugs.append((path, error)),
+        make_checker=fake_scan.make_checker,
+    )
+    assert str(report.reason).startswith("internal error: RuntimeError: shapes differ [3, 4]")
+    ((path, error),) = bugs
+    assert path == Path("bug.mp4")
+    assert isinstance(error, BugInWorker)
+    assert "fake_scan.py" in str(error)
+
+
+def test_what_concerns_every_file_is_raised() -> None:
+    with pytest.raises(ModelError, match="no GPU"):
+        list(
+            check_many([Path("good.mp4")], CheckSettings(device="cuda"), Limits(2), make_checker=fake_scan.make_checker),
+        )
+
+
+def test_progress_and_beginnings_are_heard() -> None:
+    began: list[Path | str] = []
+    heard: list[tuple[Path | str, float]] = []
+    files = [Path("good.mp4"), Path("late.mp4")]
+    reports = check_many(
+        files,
+        CheckSettings(),
+        Limits(timeout_s=60),
+        on_file=began.append,
+        on_progress=lambda path, done: heard.append((path, done)),
+        make_checker=fake_scan.make_checker,
+    )
+    assert [report.path for report in reports] == ["good.mp4", "late.mp4"]
+    assert began == files
+    assert heard[0] == (files[0], 0.5)  # the rest comes too soon after it to be told
+
+
+# ---- the supervisor alone
+
+
+def doubler(threads: int) -> Callable[[int, Tell], Done[int]]:
+    return lambda task, tell: Done(2 * task)
+
+
+def pids(threads: int) -> Callable[[int, Tell], Done[tuple[int, int, str | None]]]:
+    return lambda task, tell: Done((os.getpid(), threads, os.environ.get("OMP_NUM_THREADS")), worn=task == 1)
+
+
+def scratch(threads: int) -> Callable[[int, Tell], Done[str]]:
+    import tempfile
+
+    def handle(task: int, tell: Tell) -> Done[str]:
+        folder = tempfile.mkdtemp()
+        Path(folder, "big").write_bytes(b"x")
+        if task:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Done(folder)
+
+    return handle
+
+
+def unwilling(marker: Path, fails: int, threads: int) -> Callable[[int, Tell], Done[int]]:
+    """Does not start the first `fails` times."""
+    tries = len(list(marker.parent.glob("try*")))
+    (marker.parent / f"try{tries}").touch()
+    if tries < fails:
+        os._exit(1)
+    return doubler(threads)
+
+
+def toucher(threads: int) -> Callable[[Path, Tell], Done[str]]:
+    def handle(task: Path, tell: Tell) -> Done[str]:
+        task.touch()
+        return Done(task.name)
+
+    return handle
+
+
+def heavy(threads: int) -> Callable[[int, Tell], Done[int]]:
+    weights = bytearray(1 << 28)
+    return lambda task, tell: Done(len(weights))
+
+
+def hoarder(threads: int) -> Callable[[int, Tell], Done[bytes]]:
+    return lambda task, tell: Done(bytes(20_000))
+
+
+def test_answers_come_for_every_task_and_none_is_drawn_too_early() -> None:
+    drawn: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for number in range(20):
+            drawn.append(number)
+            yield number
+
+    answers = run_workers(tasks(), doubler, Limits(2))
+    first = next(answers)
+    assert len(drawn) <= 4
+    assert dict([first, *answers]) == {number: 2 * number for number in range(20)}
+
+
+def test_no_task_needs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_Worker", None)
+    assert list(run_workers([], doubler, Limits(2))) == []
+
+
+def test_a_worn_worker_is_replaced_and_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(workers, "cores", lambda: 6)
+    answers = [answer for _, answer in run_workers(range(4), pids, Limits(1, timeout_s=60))]
+    assert not any(isinstance(answer, Lost) for answer in answers)
+    first, second, third, fourth = answers
+    assert first == second != third == fourth  # type: ignore[comparison-overlap]
+    assert (first[1], first[2]) == (6, "6")  # type: ignore[index]
+    assert threads_each(4) == 1
+    assert threads_each(100) == 1
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def test_a_worker_is_replaced_after_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "TASKS_A_WORKER", 2)
+    answers = [answer for _, answer in run_workers([0] * 4, pids, Limits(1, timeout_s=60))]
+    assert answers[0] == answers[1] != answers[2] == answers[3]
+
+
+def test_what_a_killed_worker_wrote_is_cleaned_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    kept: list[Path] = []
+    for task, answer in run_workers([0, 1, 0], scratch, Limits(1, timeout_s=60)):
+        if task:
+            assert isinstance(answer, Lost)
+        else:
+            assert isinstance(answer, str)
+            kept.append(Path(answer))
+    assert all(tmp_path in path.parents for path in kept)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_that_does_not_start_is_tried_again(tmp_path: Path) -> None:
+    make = functools.partial(unwilling, tmp_path / "x", 2)
+    assert dict(run_workers(range(3), make, Limits(1, timeout_s=60))) == {0: 0, 1: 2, 2: 4}
+
+
+def test_if_no_worker_starts_the_run_ends(tmp_path: Path) -> None:
+    make = functools.partial(unwilling, tmp_path / "x", 99)
+    with pytest.raises(UsageError, match="no worker can be started: the worker ended with exit code 1"):
+        list(run_workers(range(3), make, Limits(2)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
+def test_too_low_a_memory_limit_is_said_to_be() -> None:
+    with pytest.raises(UsageError, match="MemoryError; a memory limit of 100 MB may be too low"):
+        list(run_workers(range(3), heavy, Limits(1, memory_mb=100)))
+
+
+def test_the_time_of_whoever_reads_the_answers_is_not_the_tasks() -> None:
+    answers = run_workers([0, 1, 2, 3], doubler, Limits(2, timeout_s=1.0))
+    got = []
+    for answer in answers:
+        got.append(answer)
+        time.sleep(1.2 if len(got) == 1 else 0)
+    assert dict(got) == {0: 0, 1: 2, 2: 4, 3: 6}
+
+
+def test_the_parent_s_memory_does_not_grow_with_the_number_of_files() -> None:
+    tracemalloc.start()
+    peaks = []
+    try:
+        for count in (100, 1000):
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            assert sum(1 for _ in run_workers(range(count), hoarder, Limits(1, timeout_s=60))) == count
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 200_000  # 900 answers of 20 kB would be 18 MB
+
+
+def test_it_works_in_a_thread_too() -> None:
+    got: list[tuple[int, int | Lost]] = []
+    thread = threading.Thread(target=lambda: got.extend(run_workers([1], doubler, Limits(1, timeout_s=60))))
+    thread.start()
+    thread.join(30)
+    assert got == [(1, 2)]
+
+
+@pytest.mark.parametrize("wrong", [{"jobs": 0}, {"timeout_s": 0.0}, {"timeout_s": float("nan")}, {"memory_mb": 0}])
+def test_limits_that_cannot_be(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Limits(**wrong)  # type: ignore[arg-type]
+
+
+# ---- interrupts and kills of the whole run
+
+
+def test_the_first_interrupt_loses_no_answer_and_the_second_does_not_wait(tmp_path: Path) -> None:
+    answers = run_workers([tmp_path / "0", tmp_path / "1", tmp_path / "2"], toucher, Limits(2))
+    got = [next(answers)]
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "1").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)  # it was touched just before the answer was sent
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        got.extend(answers)
+    assert sorted(got) == [(tmp_path / "0", "0"), (tmp_path / "1", "1")]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+RUN = """
+import fake_scan, sys
+from pathlib import Path
+from avcheck.batch import CheckSettings, check_many
+from avcheck.workers import Limits
+try:
+    for report in check_many(map(Path, sys.argv[1:]), CheckSettings(), Limits(2), make_checker=fake_scan.make_checker):
+        print(report.path, flush=True)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def running(*names: str) -> subprocess.Popen[str]:
+    path = os.pathsep.join((str(TESTS), str(TESTS.parent)))
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, *names],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
+    )
+
+
+def alive(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(entry.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
+def test_an_interrupt_leaves_no_process_and_no_traceback() -> None:
+    process = running("good.mp4", "hangs.mp4", "hangs too.mp4")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "good.mp4\n"
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    out, err = process.communicate(timeout=30)
+    assert out.splitlines() == ["interrupted"]
+    assert err == ""
+    assert alive(process.pid) == []
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
+def test_workers_do_not_outlive_a_killed_parent() -> None:
+    process = running("good.mp4", "hangs.mp4")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "good.mp4\n"
+    process.kill()
+    process.wait(timeout=10)
+    deadline = time.monotonic() + 10
+    while alive(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(process.pid) == []
+    process.communicate()
