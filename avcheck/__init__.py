@@ -24,12 +24,14 @@ def check(
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
     device: str = "auto",
     model: str | Path | None = None,
+    sample: int | None = None,
 ) -> Report:
     """Check one file against `tolerance` and say what was found.
 
     `audio_track` counts from 0 among the file's audio tracks; `audio` is a separate sound file in its place; `model` is a
-    weights file in place of the shipped one. A file that cannot be judged gives a Report with verdict "error". Raises
-    UsageError or ModelError for a wrong call. To check many files, load the weights once with `avcheck.scan.Checker`.
+    weights file in place of the shipped one; `sample` is how many stretches of a long title to look at in place of all of it (8
+    is what the command takes). A file that cannot be judged gives a Report with verdict "error". Raises UsageError or
+    ModelError for a wrong call. To check many files, load the weights once with `avcheck.scan.Checker`.
     """
     if not isinstance(tolerance, Tolerance):
         raise UsageError(f"tolerance must be an avcheck.Tolerance or one of avcheck.PRESETS, not {tolerance!r}")
@@ -45,6 +47,7 @@ def check(
         model=None if model is None else Path(model),
         audio_track=audio_track,
         audio=None if audio is None else Path(audio),
+        sample=sample,
     )
     return next(iter(check_many([Path(path)], settings)))
 

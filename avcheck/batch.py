@@ -18,6 +18,7 @@ from typing import Protocol
 
 from avcheck.discovery import error_report
 from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.probes import LEAST_PROBES
 from avcheck.remote import Source, fetched, is_url, url_stamp
 from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.workers import Done, Limits, Lost, Tell, run_workers
@@ -27,13 +28,18 @@ OUT_OF_MEMORY = "out of memory"
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """How every file of one run is checked; plain data, so that it can be passed on to any worker."""
+    """How every file of one run is checked; plain data, so that it can be passed on to any worker. Raises UsageError."""
 
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
     device: str = "auto"
     model: Path | None = None  # None: the weights that came with avcheck
     audio_track: int | None = None  # 0-based among the audio tracks; None: the file's main one
     audio: Path | None = None  # a separate sound file in place of the file's own
+    sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < LEAST_PROBES:
+            raise UsageError(f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}")
 
     def sha256(self) -> str:
         """Of all that bears on the result, weights apart; where the network runs does not."""
@@ -41,6 +47,7 @@ class CheckSettings:
             "early_ms": float(self.tolerance.early_ms),
             "late_ms": float(self.tolerance.late_ms),
             "audio_track": self.audio_track,
+            "sample": self.sample,
             "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
@@ -56,6 +63,7 @@ class FileChecker(Protocol):
         audio_track: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = ...,
+        sample: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         """The report of a file. Raises MediaError for one that cannot be judged."""
@@ -196,6 +204,7 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
             audio_track=settings.audio_track,
             audio=settings.audio,
             tolerance=settings.tolerance,
+            sample=settings.sample,
             on_progress=on_progress,
         )
     except MediaError as error:

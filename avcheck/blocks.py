@@ -29,6 +29,7 @@ _HOP = SAMPLE_RATE // MEL_RATE
 _FFT = 512
 _MARGIN = (_FFT - _HOP) // 2  # samples a column sees beyond its own 10 ms, on either side
 _MEL_LOW_HZ, _MEL_HIGH_HZ = 60.0, 7600.0
+SOUND_LEAD_S = 0.05  # at least so much sound before a block belongs to its log-mel
 _LOG_FLOOR = 1e-5  # about -100 dBFS: digital silence and dither look alike
 _HOLD_S = 1.0  # a picture older than this is missing, not repeated: a file can claim a 30-hour gap
 _NEAREST_GAP_S = 0.1  # at 10 fps and above the nearest picture shows the moment best; below, a picture stays until the next
@@ -170,37 +171,49 @@ class SoundTimeline:
         self._pieces = keep or self._pieces[-1:]
 
 
-def blocks(pictures: Iterable[Picture], sounds: Iterable[Sound]) -> Iterator[Block]:
+def blocks(
+    pictures: Iterable[Picture],
+    sounds: Iterable[Sound],
+    *,
+    origin_s: float | None = None,
+    first: int = 0,
+    count: int | None = None,
+) -> Iterator[Block]:
     """Cut a file into blocks, lazily; memory holds a block or two.
 
     The grid starts at the first picture. A picture is repeated for at most 1 s; a stretch without any picture yields no
     block, and the next block keeps its true `start_s` on the same grid. Sound outside the pictures' time is not used.
+
+    A stretch of a file gives the same blocks as the whole: `count` blocks from number `first` on, on the grid that starts at
+    `origin_s`, from pictures that begin with the one shown as block `first` starts, and sound that begins `SOUND_LEAD_S`
+    before it. Neither is read further than needed.
     """
     timeline = SoundTimeline(sounds)
-    grid = _on_grid(pictures)
     shown: list[Picture | None] = []
-    origin_s = 0.0
-    index = 0
-    for slot, origin_s, picture in grid:
+    index = first
+    for slot, start_s, picture in _on_grid(pictures, origin_s, first * BLOCK_FRAMES):
+        origin_s = start_s
         while slot >= (index + 1) * BLOCK_FRAMES:
             if any(item is not None for item in shown):
                 yield _block(index, origin_s, shown, timeline)
             shown = []
             index = slot // BLOCK_FRAMES if slot >= (index + 2) * BLOCK_FRAMES else index + 1
+        if count is not None and index >= first + count:
+            return
         shown += [None] * (slot - index * BLOCK_FRAMES - len(shown))
         shown.append(picture)
-    if any(item is not None for item in shown):
+    if origin_s is not None and any(item is not None for item in shown):
         yield _block(index, origin_s, shown, timeline)
 
 
-def _on_grid(pictures: Iterable[Picture]) -> Iterator[tuple[int, float, Picture]]:
-    """(slot, origin_s, picture) for every slot of the 25 fps grid that has a picture to show, slots rising."""
+def _on_grid(pictures: Iterable[Picture], origin_s: float | None, slot: int) -> Iterator[tuple[int, float, Picture]]:
+    """(slot, origin_s, picture) for every slot of the 25 fps grid, from `slot` on, that has a picture to show, slots rising."""
     source = iter(pictures)
     here = next(source, None)
     if here is None:
         return
-    origin_s = here.pts_s
-    slot = 0
+    if origin_s is None:
+        origin_s = here.pts_s
     while here is not None:
         following = next(source, None)
         if following is None:

@@ -29,6 +29,7 @@ from avcheck.discovery import Selection, discover, error_report, parse_shard, re
 from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.gate import ExitCode, FailOn, Gate
 from avcheck.output import Target, parse_targets, refuse_inputs, to_file, to_stream
+from avcheck.probes import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 from avcheck.remote import Source
 from avcheck.results import BUG, DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
 from avcheck.workers import Limits, cores
@@ -159,6 +160,19 @@ def check(
     ] = None,
     early: Annotated[float | None, typer.Option(metavar="MS", help="How early sound may be, in place of the preset's.")] = None,
     late: Annotated[float | None, typer.Option(metavar="MS", help="How late sound may be, in place of the preset's.")] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample/--no-sample",
+            help=f"Look at stretches of {PROBE_BLOCKS} s spread over a long title, in place of all of it.",
+        ),
+    ] = False,
+    probes: Annotated[
+        int,
+        typer.Option(
+            min=LEAST_PROBES, metavar="N", help=f"How many stretches --sample begins with; it ends with at most {MOST} N."
+        ),
+    ] = PROBES,
     device: Device = "auto",
     model: Model = None,
     output_format: Annotated[
@@ -239,10 +253,19 @@ def check(
             _require_file(option, path)
     if retry_errors and resume is None:
         raise UsageError("--retry-errors goes with --resume")
+    if not sample and str(getattr(ctx.get_parameter_source("probes"), "name", "")) == "COMMANDLINE":
+        raise UsageError("--probes goes with --sample")
     tolerance = _tolerance(preset, early, late)
     limits = Limits(jobs or cores(), timeout, memory_limit)
     selection = Selection(tuple(include or ()), tuple(exclude or ()), parse_shard(shard) if shard is not None else None)
-    settings = CheckSettings(tolerance=tolerance, device=device, model=model, audio_track=audio_track, audio=audio)
+    settings = CheckSettings(
+        tolerance=tolerance,
+        device=device,
+        model=model,
+        audio_track=audio_track,
+        audio=audio,
+        sample=probes if sample else None,
+    )
     gate = _gate(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
     given = [*(paths or ()), *(_listed(files_from) if files_from is not None else ())]

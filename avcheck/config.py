@@ -15,6 +15,7 @@ from typing import Any
 
 from avcheck.errors import UsageError
 from avcheck.gate import FailOn
+from avcheck.probes import LEAST_PROBES
 from avcheck.report import FORMATS
 from avcheck.results import PRESETS
 
@@ -61,7 +62,13 @@ MILLISECONDS = Kind(
     "a number of milliseconds of at least 0", float, lambda value: _is_number(value) and math.isfinite(value) and value >= 0
 )
 SECONDS = Kind("a number of seconds above 0", float, lambda value: _is_number(value) and math.isfinite(value) and value > 0)
+FLAG = Kind(
+    "true or false",
+    lambda text: {"true": True, "1": True, "false": False, "0": False}.get(text.lower()),
+    lambda value: isinstance(value, bool),
+)
 COUNT = Kind("a whole number of at least 0", int, lambda value: _is_count(value, 0))
+PROBE_COUNT = Kind(f"a whole number of at least {LEAST_PROBES}", int, lambda value: _is_count(value, LEAST_PROBES))
 MEGABYTES = Kind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
 GLOBS = Kind(
     "a list of globs",
@@ -76,6 +83,8 @@ KEYS: dict[str, Kind] = {
     "early": MILLISECONDS,
     "late": MILLISECONDS,
     "audio-track": COUNT,
+    "sample": FLAG,
+    "probes": PROBE_COUNT,
     "device": _choice(DEVICES),
     "model": FILE,
     "format": _choice(FORMATS),

@@ -31,6 +31,10 @@ class DecodeFailed(MediaError):
     """The streams are there but nothing in them decodes, or they carry no timestamps."""
 
 
+class CannotSeek(MediaError):
+    """The file cannot be read from the middle, or not at less cost than from its beginning."""
+
+
 class LimitExceeded(MediaError):
     """The file asks for more than a limit allows (pixels, streams)."""
 

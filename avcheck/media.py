@@ -20,6 +20,7 @@ import stat
 import struct
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,7 +39,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from avcheck.errors import DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVideo, UsageError
+from avcheck.errors import CannotSeek, DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVideo, UsageError
 from avcheck.results import Degraded
 
 SAMPLE_RATE = 16_000  # Hz, of every Sound
@@ -54,6 +55,16 @@ CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is this long at least, but for the l
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 MAX_INDEX = 64 << 20  # bytes of an mp4's index that are searched for cuts; ten hours of film take 20 MB
 READ_FAILURES = 64  # reads that fail in a row before what follows counts as lost
+RUN_UP_S = 30.0  # a key frame further before the place asked for makes seeking no cheaper than going on
+# How far before the place asked for to seek to, one after the other until a key frame lies before it: some formats go by
+# decoding time, which is a few pictures ahead, and an MPEG-TS has no index of its key frames.
+_BACK_S = (0.2, 2.0, 6.0, 12.0, 24.0)
+# A sound decoder that starts in the middle is wrong at first (AAC for a frame, Opus for 80 ms), and some leave out what
+# they do at the beginning of a file. What comes in the second half of the run-up is right; the resampler settles in it.
+_SOUND_RUN_UP_S = 0.4
+_ANCHOR_FRAMES = 4  # of the sound's start, which tell where its samples lie: the first may be shorter, or have a gap after it
+# Formats whose timestamps after a seek are those of a decode from the start; in the others they are guessed from bit rates.
+_SEEKABLE = frozenset({"mp4", "matroska", "mpegts", "wav"})
 
 # Demuxers by FFmpeg's names. Without this list a text file named clip.mp4 is a playlist that opens other files: a protocol
 # whitelist alone does not stop it. None of these follows a reference to another file.
@@ -157,7 +168,7 @@ class _Tally:
 class Media:
     """An open file; made by `open_media`, closed by `with` or `close()`.
 
-    `pictures()` and `sounds()` each start at the beginning with every call; `degraded` counts what the latest ones lost.
+    `pictures()` and `sounds()` start at the beginning with every call, or near `from_s`; `degraded` counts what they lost.
     """
 
     def __init__(
@@ -168,9 +179,11 @@ class Media:
         *,
         short_side: int = SHORT_SIDE,
         threads: int = 1,
+        seekable: bool = False,
         notes: Sequence[str] = (),
     ) -> None:
         self.info = info
+        self.seekable = seekable  # whether `pictures` and `sounds` take a `from_s`
         self._notes = tuple(notes)
         self._picture_source = pictures
         self._sound_source = sounds
@@ -191,25 +204,34 @@ class Media:
         while self._running:
             self._running.pop().close()
 
-    def pictures(self) -> Iterator[Picture]:
-        """The pictures in the order they are shown, `pts_s` strictly rising and at least 0.
+    def pictures(self, from_s: float | None = None) -> Generator[Picture, None, None]:
+        """The pictures in the order they are shown, `pts_s` strictly rising and at least 0. Close it to stop early.
 
-        Raises DecodeFailed at the end of a file in which no picture decoded or none had a timestamp.
+        With `from_s` (seconds) the first is the one shown at that moment, if there is one; what comes before it is sought, not
+        decoded, as far back as the last key frame. Such a call adds to `degraded` what it lost; one without starts anew.
+
+        Raises DecodeFailed at the end of a file in which no picture decoded or none had a timestamp, and CannotSeek where a
+        decode from `from_s` cannot be the same as one from the beginning, or would be no shorter.
         """
-        self._picture_tally = _Tally()
-        return self._start(self._decode_pictures(self._picture_tally))
+        if from_s is None:
+            self._picture_tally = _Tally()
+        return self._start(self._decode_pictures(self._picture_tally, from_s))
 
-    def sounds(self) -> Iterator[Sound]:
+    def sounds(self, from_s: float | None = None) -> Generator[Sound, None, None]:
         """The sound in runs of half a second or more, rising and never overlapping; a gap shows in the next `start_s`.
 
-        Raises NoAudio at the end of a file whose audio track held no sound.
+        With `from_s` (seconds) it begins there, with the very samples that a decode from the beginning gives there; for
+        `degraded` as in `pictures`.
+
+        Raises NoAudio at the end of a file whose audio track held no sound, and CannotSeek as `pictures` does.
         """
-        self._sound_tally = _Tally()
-        return self._start(self._decode_sounds(self._sound_tally))
+        if from_s is None:
+            self._sound_tally = _Tally()
+        return self._start(self._decode_sounds(self._sound_tally, from_s))
 
     @property
     def degraded(self) -> Degraded:
-        """What was lost so far by the latest `pictures()` and `sounds()`."""
+        """What was lost so far by the latest `pictures()` and `sounds()`, or by all that had a `from_s`."""
         picture, sound = self._picture_tally, self._sound_tally
         notes = list(self._notes)
         if sound.lost:
@@ -243,7 +265,7 @@ class Media:
         self._running.append(iterator)
         return iterator
 
-    def _decode_pictures(self, tally: _Tally) -> Generator[Picture, None, None]:
+    def _decode_pictures(self, tally: _Tally, from_s: float | None) -> Generator[Picture, None, None]:
         source = self._picture_source
         with _open_container(source.path, source.formats) as container:
             stream = next(stream for stream in container.streams.video if stream.index == source.index)
@@ -253,7 +275,8 @@ class Media:
                 stream.codec_context.options |= {"skip_loop_filter": "all"}
             scaler = _Scaler(stream, self._short_side)
             last_s = -1.0
-            for frame in _frames(container, stream, tally):
+            shown: Picture | None = None  # at `from_s`, as far as is known
+            for frame in _frames(container, stream, tally, _packets_from(container, stream, tally, from_s, source.origin_s)):
                 time_s = _time_s(frame, source.origin_s)
                 if time_s is None:
                     tally.undated += 1
@@ -262,44 +285,66 @@ class Media:
                         tally.missing_s += max(0.0, time_s - last_s - STALE_S)
                     tally.damaged += frame.is_corrupt
                     last_s = time_s
-                    tally.end_s = _end_s(frame, time_s)
-                    yield Picture(time_s, scaler.later(frame))
+                    tally.end_s = max(tally.end_s, _end_s(frame, time_s))
+                    picture = Picture(time_s, scaler.later(frame))
+                    if from_s is not None and time_s <= from_s:
+                        shown = picture
+                        continue
+                    if shown is not None:
+                        yield shown
+                        shown = None
+                    yield picture
                 elif time_s < last_s - STALE_S:
                     tally.backward += 1
+            if shown is not None:
+                yield shown
             tally.finished = True
-            if last_s < 0:
+            if last_s < 0 and from_s is None:
                 raise _no_pictures(source.path, undated=tally.undated)
 
-    def _decode_sounds(self, tally: _Tally) -> Generator[Sound, None, None]:
+    def _decode_sounds(self, tally: _Tally, from_s: float | None) -> Generator[Sound, None, None]:
         source = self._sound_source
         with _open_container(source.path, source.formats) as container:
             stream = container.streams[source.index]
             _prepare(container, [stream], 1)
             run: _Run | None = None
+            begin_s = from_s or 0.0
             end_s = 0.0  # of the sound so far; what lies before it is pre-roll or an overlap
-            for frame in _frames(container, stream, tally):
+            until_s = None if from_s is None else from_s - _SOUND_RUN_UP_S
+            sought = _has_to_seek(until_s)
+            anchor = _anchor(source) if sought else None
+            settled_s: float | None = None
+            for frame in _frames(container, stream, tally, _packets_from(container, stream, tally, until_s, source.origin_s)):
                 time_s = _time_s(frame, source.origin_s)
                 if time_s is None and run is None:
-                    tally.undated += 1
+                    tally.undated += from_s is None
                     continue
+                if run is None and time_s is not None and sought:
+                    settled_s = time_s + _SOUND_RUN_UP_S / 2 if settled_s is None else settled_s
+                    if time_s < settled_s:
+                        continue
                 if time_s is None or (run is not None and abs(time_s - run.end_s) < JITTER_S):
                     time_s = end_s if run is None else run.end_s
                 if run is not None and _end_s(frame, time_s) <= end_s and time_s != run.end_s:
                     tally.backward += time_s < end_s - STALE_S
                     continue
                 if run is not None and (time_s != run.end_s or not run.takes(frame)):
-                    tally.missing_s += max(0.0, time_s - end_s)
+                    tally.missing_s += max(0.0, time_s - max(begin_s, end_s))
                     yield from run.flush(tally)
                     run = None
                 if run is None:
-                    run = _Run(frame, time_s, end_s)
+                    lead = 0
+                    if anchor is not None:
+                        time_s, lead = anchor.place(time_s)
+                        anchor = None
+                    run = _Run(frame, time_s, max(begin_s, end_s), lead)
                 yield from run.push(frame, tally)
                 end_s = max(end_s, run.end_s)
-                tally.end_s = end_s
+                tally.end_s = max(tally.end_s, end_s)
             if run is not None:
                 yield from run.flush(tally)
             tally.finished = True
-            if run is None:
+            if run is None and from_s is None:
                 raise _no_sound(source.path)
 
 
@@ -341,6 +386,7 @@ def open_media(
         width, height = _display_size(video, picture)
         tracks = list(container.streams.audio)
         edits = _edits(path) if "mp4" in container.format.name.split(",") else 0
+        seekable = _is_seekable(container)
         info = MediaInfo(
             path=path,
             duration_s=_duration_s(container, video),
@@ -375,10 +421,11 @@ def open_media(
                 first_sound_s=_first_sound_s(sound, origin_s),
             )
             sounds = _Source(audio_path, SOUND_FORMATS, audio.index, origin_s)
+            seekable = seekable and _is_seekable(container)
     if threads <= 0:
         threads = min(MAX_THREADS, _cores())
     notes = [f"its edit list has {edits} pieces; the file was checked unedited"] if edits > 1 else []
-    return Media(info, pictures, sounds, short_side=short_side, threads=threads, notes=notes)
+    return Media(info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, notes=notes)
 
 
 def _open_container(path: Path, formats: str) -> InputContainer:
@@ -546,11 +593,96 @@ class _Decoder:
         return frames
 
 
-def _frames(container: InputContainer, stream: Stream, tally: _Tally) -> Iterator[Any]:
-    """The decoded frames of one stream."""
+def _frames(container: InputContainer, stream: Stream, tally: _Tally, packets: Iterator[Packet[Any]]) -> Iterator[Any]:
+    """The decoded frames of one stream's packets."""
     decoder = _Decoder(container, stream, tally)
-    for packet in _packets(container, [stream], tally):
+    for packet in packets:
         yield from decoder.decode(packet)
+
+
+def _is_seekable(container: InputContainer) -> bool:
+    return not _SEEKABLE.isdisjoint(container.format.name.split(","))
+
+
+def _has_to_seek(from_s: float | None) -> bool:
+    """Whether there is a way back to a key frame; nearer to the beginning a decode starts there."""
+    return from_s is not None and from_s > _BACK_S[-1]
+
+
+def _packets_from(
+    container: InputContainer, stream: Stream, tally: _Tally, from_s: float | None, origin_s: float
+) -> Iterator[Packet[Any]]:
+    """The packets of one stream from a key frame on that is due at or before `from_s`, or all of them. Raises CannotSeek."""
+    if from_s is None or not _has_to_seek(from_s):
+        yield from _packets(container, [stream], tally)
+        return
+    for back_s in _BACK_S:
+        _seek(container, stream, from_s - back_s + origin_s)
+        packets = _packets(container, [stream], tally)
+        for packet in packets:
+            if not packet.is_keyframe or packet.pts is None:
+                continue
+            due_s = float(packet.pts * (packet.time_base or 0)) - origin_s
+            if due_s > from_s:
+                break
+            if due_s < from_s - RUN_UP_S:
+                raise _cannot_seek(container)
+            yield packet
+            yield from packets
+            return
+    raise _cannot_seek(container)
+
+
+def _seek(container: InputContainer, stream: Stream, time_s: float) -> None:
+    """Go to a key frame at or before `time_s` on the stream's own clock."""
+    try:
+        container.seek(round(time_s / float(stream.time_base or 1)), stream=stream, backward=True)
+    except (av.error.FFmpegError, OverflowError):
+        raise _cannot_seek(container) from None
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """Where the samples of a sound lie that is decoded from its beginning, so that a decode from the middle gives the same.
+
+    A run is placed by its first timestamp, and by counting from there; a timestamp in its middle is rounded to a tick, and
+    the resampler's 16 kHz samples fall between those of other rates as the run began. The run of the file's first frames
+    starts at `start_s`; `offset` samples on, frames of `size` samples follow each other.
+    """
+
+    start_s: float
+    offset: int
+    size: int
+    rate: int
+    tick_s: float
+
+    def place(self, time_s: float) -> tuple[float, int]:
+        """The exact time of a frame due about `time_s`, and how many samples before it the resampler has to begin."""
+        frames = round(((time_s - self.start_s) * self.rate - self.offset) / self.size)
+        taken = self.offset + frames * self.size
+        exact_s = self.start_s + taken / self.rate
+        if abs(exact_s - time_s) > 1.5 * self.tick_s + 1e-4:  # after a gap: the timestamp is all there is
+            return time_s, 0
+        return exact_s, taken % (self.rate // math.gcd(self.rate, SAMPLE_RATE))
+
+
+def _anchor(source: _Source) -> _Anchor | None:
+    """The anchor that the first frames of a sound make, as `Media.sounds` joins them; None where they have no timestamps."""
+    start_s: float | None = None
+    taken = 0
+    anchor = None
+    with _open_container(source.path, source.formats) as container:
+        stream = container.streams[source.index]
+        _prepare(container, [stream], 1)
+        packets = _packets(container, [stream], _Tally())
+        for frame in islice(_frames(container, stream, _Tally(), packets), _ANCHOR_FRAMES):
+            time_s = _time_s(frame, source.origin_s)
+            if time_s is not None and (start_s is None or abs(time_s - start_s - taken / frame.sample_rate) >= JITTER_S):
+                start_s, taken = time_s, 0
+            if start_s is not None:
+                anchor = _Anchor(start_s, taken, frame.samples, frame.sample_rate, float(stream.time_base or 0))
+                taken += frame.samples
+    return anchor
 
 
 def _packets(container: InputContainer, streams: Sequence[Stream], tally: _Tally) -> Iterator[Packet[Any]]:
@@ -686,20 +818,30 @@ class _Scaler:
 class _Run:
     """Sound without a gap on its way to 16 kHz mono. Time is kept here: the resampler only ever sees samples."""
 
-    def __init__(self, frame: AudioFrame, start_s: float, from_s: float) -> None:
-        """A run that starts with `frame` at `start_s`; what it has before `from_s` is not given out."""
-        self._start_s = start_s
+    def __init__(self, frame: AudioFrame, start_s: float, from_s: float, lead: int = 0) -> None:
+        """A run that starts with `frame` at `start_s`; what it has before `from_s` is not given out.
+
+        The resampler begins `lead` samples earlier, with silence.
+        """
+        self._start_s = start_s - lead / frame.sample_rate
         self._rate = frame.sample_rate
         self._key = _sound_format(frame)
         self._taken = 0  # samples at the source's rate
         self._given = 0  # samples at SAMPLE_RATE
-        self._skip = max(0, math.ceil((from_s - start_s) * SAMPLE_RATE - 1e-3))
+        self._skip = max(0, math.ceil((from_s - self._start_s) * SAMPLE_RATE - 1e-3))
         self._pending: list[Samples] = []
         # Channels that nobody says the place of are averaged: the resampler refuses to mix them. They are packed first, as
         # PyAV 18 reads past the end of a planar frame of 8 channels or more.
         self._packer = AudioResampler("flt") if "channels" in frame.layout.name or "ambi" in frame.layout.name else None
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
         self._resampler = AudioResampler("flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
+        if lead:
+            silence = AudioFrame(frame.format.name, frame.layout.name, lead)
+            silence.sample_rate = frame.sample_rate
+            for plane in silence.planes:
+                plane.update(bytes(plane.buffer_size))
+            self._taken += lead
+            self._resample(silence, _Tally())
 
     @property
     def end_s(self) -> float:
@@ -762,6 +904,10 @@ def _mean(frame: AudioFrame) -> AudioFrame:
 
 def _timed_out(path: Path) -> DecodeFailed:
     return DecodeFailed(f"{_shown(path)}: reading timed out; copy it to a local disk")
+
+
+def _cannot_seek(container: InputContainer) -> CannotSeek:
+    return CannotSeek(f"{_shown(Path(container.name.removeprefix('file:')))}: cannot be read from the middle; check it whole")
 
 
 def _no_pictures(path: Path, undated: int = 0) -> DecodeFailed:

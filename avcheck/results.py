@@ -95,6 +95,7 @@ class Report:
     drift_ms_per_min: float | None = None
     jumps_s: tuple[float, ...] = ()  # where the offset jumps
     duration_s: float | None = None
+    sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
     segments: tuple[Segment, ...] = ()
     blocks: tuple[BlockResult, ...] = ()

@@ -1,7 +1,8 @@
 """One file: blocks -> trunks once -> the classifier at every candidate shift -> a score curve per segment.
 
 A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds one segment and the two
-seconds of sound on either side of it.
+seconds of sound on either side of it. A title that is sampled is looked at in probes of two segments (`avcheck.probes` says
+where), which are the same segments, with the same sound around them, as those of the whole title.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,9 +23,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcheck import __version__
-from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, Block, blocks, without_gaps
-from avcheck.media import MediaInfo, open_media
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, SOUND_LEAD_S, Block, blocks, without_gaps
+from avcheck.errors import CannotSeek
+from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import AttentionKind, Scored, best_places, fuse
+from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.verdict import Calibration, Curve, judge
 from avcheck.weights import Loaded, load
@@ -37,6 +41,10 @@ KEEP_PLACES = 32
 _MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
 _TILE = 16  # px
+_FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
+_PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -57,8 +65,14 @@ def scan(
     source: Iterable[Block], model: Loaded, *, levels: tuple[int, ...] = LEVELS, on_block: Callable[[Block], None] | None = None
 ) -> Iterator[Curve]:
     """Score curves of a file, segment after segment, as its blocks come in."""
+    yield from _scan_segments(segments(source, on_block), model, levels)
+
+
+def _scan_segments(
+    found: Iterable[tuple[list[Block], list[Block], list[Block]]], model: Loaded, levels: tuple[int, ...] = LEVELS
+) -> Iterator[Curve]:
     best_level: int | None = None
-    for number, (before, inside, after) in enumerate(segments(source, on_block)):
+    for number, (before, inside, after) in enumerate(found):
         learn = best_level is None or number % LEARN_LEVEL_EVERY == 0
         curve = score_segment(before, inside, after, model, levels if learn or best_level is None else (best_level,))
         if learn and len(levels) > 1:
@@ -105,6 +119,38 @@ def segments(
 def _flush(before: list[Block], waiting: list[Block]) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
     if waiting:
         yield before, waiting, []
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A stretch of a title: its blocks, and those just before and after it, which lend their sound."""
+
+    before: list[Block]
+    inside: list[Block]
+    after: list[Block]
+
+    def segments(self) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
+        """What `segments` gives for these blocks in the middle of the whole title."""
+        for before, inside, after in segments(self.inside, None):
+            yield before or self.before, inside, after or self.after
+
+
+def probes(
+    media: Media, where: Iterable[int], origin_s: float, on_block: Callable[[Block], None] | None = None
+) -> Iterator[Probe]:
+    """Decode these stretches of a file whose blocks start at `origin_s`. Raises CannotSeek, and MediaError as `media` does."""
+    for stretch in where:
+        start, end = stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS
+        first = max(0, start - _MARGIN_BLOCKS)
+        start_s = origin_s + first * BLOCK_S
+        probe = Probe([], [], [])
+        with closing(media.pictures(start_s)) as pictures, closing(media.sounds(start_s - SOUND_LEAD_S)) as sounds:
+            for block in blocks(pictures, sounds, origin_s=origin_s, first=first, count=end + _MARGIN_BLOCKS - first):
+                if on_block is not None:
+                    on_block(block)
+                part = probe.before if block.index < start else probe.inside if block.index < end else probe.after
+                part.append(block)
+        yield probe
 
 
 def score_segment(
@@ -274,15 +320,15 @@ def motion_of(block: Block) -> float:
     return float(np.mean([change(before, after) for before, after in pairwise(shown)])) if len(shown) > 1 else 0.0
 
 
-def ahead(source: Iterator[Block], depth: int = SEGMENT_BLOCKS) -> Generator[Block, None, None]:
-    """The same blocks, up to `depth` of them made in a thread of their own while the network is at work. Errors come through.
+def ahead(source: Iterator[Item], depth: int = SEGMENT_BLOCKS) -> Generator[Item, None, None]:
+    """The same items, up to `depth` of them made in a thread of their own while the network is at work. Errors come through.
 
-    Close the iterator when done: the thread then stops at its next block.
+    Close the iterator when done: the thread then stops at its next item.
     """
-    made: queue.Queue[Block | BaseException | None] = queue.Queue(maxsize=depth)
+    made: queue.Queue[Item | BaseException | None] = queue.Queue(maxsize=depth)
     stop = threading.Event()
 
-    def hand_over(item: Block | BaseException | None) -> bool:
+    def hand_over(item: Item | BaseException | None) -> bool:
         while not stop.is_set():
             try:
                 made.put(item, timeout=0.1)
@@ -293,8 +339,8 @@ def ahead(source: Iterator[Block], depth: int = SEGMENT_BLOCKS) -> Generator[Blo
 
     def make() -> None:
         try:
-            for block in source:
-                if not hand_over(block):
+            for item in source:
+                if not hand_over(item):
                     return
             hand_over(None)
         except BaseException as error:  # raised again where the blocks are wanted
@@ -322,6 +368,20 @@ def _one_core_for_decoding() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@dataclass
+class _Tell:
+    """Tells how far a sampled check has come: from `done`, by `step` with every block that is decoded."""
+
+    on_progress: Callable[[float], None] | None
+    done: float
+    step: float
+
+    def __call__(self, block: Block) -> None:
+        self.done = min(1.0, self.done + self.step)
+        if self.on_progress is not None:
+            self.on_progress(self.done)
 
 
 class Checker:
@@ -365,6 +425,48 @@ class Checker:
                 curves = list(scan(coming, self.loaded, on_block=tell))
             return curves, media.info, media.degraded
 
+    def sampled_curves(
+        self,
+        path: str | Path,
+        probes_first: int,
+        *,
+        audio_track: int | None = None,
+        audio: str | Path | None = None,
+        tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[list[Curve], MediaInfo, Degraded] | None:
+        """As `curves`, of stretches spread over the title only, and of more where those leave the verdict open.
+
+        None for a title that is too short for `probes_first` of them, or cannot be read from the middle: check it whole.
+        Raises MediaError.
+        """
+        with open_media(
+            path, audio_track=audio_track, audio_path=audio, short_side=max(LEVELS), threads=self._threads
+        ) as media:
+            origin_s = media.info.first_picture_s
+            if not media.seekable or origin_s is None or media.info.duration_s is None:
+                return None
+            total = stretches(media.info.duration_s - origin_s)
+            where = first_probes(total, probes_first)
+            looked: list[int] = []
+            curves: list[Curve] = []
+            done, share = 0.0, _FIRST_SHARE
+            try:
+                while where:
+                    tell = _Tell(on_progress, done, (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * _MARGIN_BLOCKS)))
+                    source = ahead(probes(media, where, origin_s, tell), _PROBES_AHEAD)
+                    with closing(source), _one_core_for_decoding():
+                        for probe in source:
+                            curves += _scan_segments(probe.segments(), self.loaded)
+                    done, share = done + (1 - done) * share, 0.5
+                    looked += where
+                    curves.sort(key=lambda curve: curve.start_s)
+                    found = judge(curves, tolerance, self.calibration)
+                    where = more_probes(looked, found, total, probes_first, origin_s)
+            except CannotSeek:
+                return None
+            return (curves, media.info, media.degraded) if curves else None
+
     def check(
         self,
         path: str | Path,
@@ -372,10 +474,19 @@ class Checker:
         audio_track: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
+        sample: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
-        """Check one file. Raises MediaError for a file that cannot be judged (`avcheck.check` turns it into a report)."""
-        curves, info, degraded = self.curves(path, audio_track=audio_track, audio=audio, on_progress=on_progress)
+        """Check one file, or with `sample` only that many stretches of it at first, if it is long enough for that.
+
+        Raises MediaError for a file that cannot be judged (`avcheck.check` turns it into a report).
+        """
+        sampled = None
+        if sample is not None:
+            sampled = self.sampled_curves(
+                path, sample, audio_track=audio_track, audio=audio, tolerance=tolerance, on_progress=on_progress
+            )
+        curves, info, degraded = sampled or self.curves(path, audio_track=audio_track, audio=audio, on_progress=on_progress)
         found = judge(curves, tolerance, self.calibration)
         return Report(
             path=str(path),
@@ -388,6 +499,7 @@ class Checker:
             drift_ms_per_min=found.drift_ms_per_min,
             jumps_s=found.jumps_s,
             duration_s=info.duration_s,
+            sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
             audio_track=info.audio_track,
             segments=found.segments,
             blocks=found.blocks,

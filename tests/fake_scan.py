@@ -39,9 +39,10 @@ class FakeChecker:
         audio_track: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance,
+        sample: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
-        self.calls.append({"path": path, "audio_track": audio_track, "audio": audio, "tolerance": tolerance})
+        self.calls.append({"path": path, "audio_track": audio_track, "audio": audio, "tolerance": tolerance, "sample": sample})
         if on_progress:
             on_progress(0.5)
             on_progress(1.0)
@@ -81,6 +82,7 @@ class FakeChecker:
             tolerance=tolerance,
             container_offset_ms=-23.2,
             duration_s=2.0,
+            sampled_s=None if sample is None else 1.0,
             audio_track=audio_track or 0,
             segments=(Segment(0.0, 2.0, -120.0 if late else 4.0, 0.97),),
             blocks=(BlockResult(0.0, 0.75, -118.0 if late else 4.0), BlockResult(1.0, 0.25, None)),

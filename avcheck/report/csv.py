@@ -29,6 +29,7 @@ COLUMNS = (
     "drift_ms_per_min",
     "jumps_s",
     "duration_s",
+    "sampled_s",
     "audio_track",
     "corrupt_frames",
     "missing_audio_s",
@@ -58,7 +59,7 @@ def _cells(report: Report) -> Iterator[str | float | None]:
     yield from (report.path, report.verdict, report.reason, report.offset_ms, report.offset_text, report.confidence)
     yield from (tolerance.early_ms, tolerance.late_ms, tolerance.preset)
     yield from (report.container_offset_ms, report.drift_ms_per_min, "; ".join(f"{at:g}" for at in report.jumps_s))
-    yield from (report.duration_s, report.audio_track, degraded.corrupt_frames)
+    yield from (report.duration_s, report.sampled_s, report.audio_track, degraded.corrupt_frames)
     yield from (degraded.missing_audio_s, degraded.missing_video_s, "yes" if degraded.truncated else "no")
     yield from ("; ".join(degraded.notes), report.avcheck_version, report.model_sha256)
 

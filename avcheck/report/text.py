@@ -69,6 +69,8 @@ def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
     yield VERDICT_TEXT[report.verdict], VERDICT_STYLE[report.verdict]
     if said := outcome(report):
         yield f": {said}", ""
+    if looked := _sampled(report):
+        yield f" [sampled {looked}]", ""
     if report.degraded:
         yield f" [{_degraded(report.degraded)}]", ""
 
@@ -112,6 +114,7 @@ def details(report: Report) -> list[tuple[str, str]]:
         ("best guess", report.offset_text if report.verdict == "undecidable" else None),
         ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
         ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
+        ("sampled", _sampled(report)),
         ("drift", _drift(report.drift_ms_per_min)),
         ("jumps", _jumps(report.jumps_s)),
         ("timestamps", None if container is None else _container(container)),
@@ -159,6 +162,12 @@ def _drift(drift_ms_per_min: float | None) -> str | None:
 
 def _jumps(jumps_s: tuple[float, ...]) -> str | None:
     return f"offset jumps at {', '.join(clock(at) for at in jumps_s)}" if jumps_s else None
+
+
+def _sampled(report: Report) -> str | None:
+    if report.sampled_s is None:
+        return None
+    return clock(report.sampled_s) + ("" if report.duration_s is None else f" of {clock(report.duration_s)}")
 
 
 def _container(offset_ms: float) -> str | None:
