@@ -465,6 +465,8 @@ class Checker:
                     where = more_probes(looked, found, total, probes_first, origin_s)
             except CannotSeek:
                 return None
+            if curves and on_progress is not None:
+                on_progress(1.0)
             return (curves, media.info, media.degraded) if curves else None
 
     def check(

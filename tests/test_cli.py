@@ -490,6 +490,20 @@ def test_options_reach_the_check(clips: Path) -> None:
     assert (second.device, second.model, second.calls[0]["audio"]) == ("auto", None, Path("dub.wav"))
 
 
+def test_sampling_is_asked_for_by_option_or_setting(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ([], ["--sample"], ["--sample", "--probes", "12"]):
+        assert main(["good.mp4", *options]) == 0
+    (clips / "avcheck.toml").write_text("sample = true\nprobes = 5\n")
+    for options in ([], ["--probes", "6"], ["--no-sample"]):
+        assert main(["good.mp4", *options]) == 0
+    assert [made.calls[0]["sample"] for made in fake_scan.MADE] == [None, 8, 12, 5, 6, None]
+    assert "[sampled 0:01 of 0:02]" in capsys.readouterr().out
+    assert main(["good.mp4", "--no-sample", "--probes", "6"]) == main(["good.mp4", "--probes", "2"]) == 2
+    errors = capsys.readouterr().err
+    assert "--probes goes with --sample" in errors
+    assert "2 is not in the range" in errors
+
+
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [

@@ -20,6 +20,8 @@ preset = "film"
 early = 10
 late = 20.5
 audio-track = 1
+sample = true
+probes = 5
 device = "cpu"
 model = "weights/mine.safetensors"
 format = "jsonl"
@@ -52,6 +54,8 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         "early": 10,
         "late": 20.5,
         "audio-track": 1,
+        "sample": True,
+        "probes": 5,
         "device": "cpu",
         "model": str(tmp_path / "weights/mine.safetensors"),
         "format": "jsonl",
@@ -74,6 +78,8 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "AVCHECK_EARLY": "10",
         "AVCHECK_LATE": "20.5",
         "AVCHECK_AUDIO_TRACK": "1",
+        "AVCHECK_SAMPLE": "true",
+        "AVCHECK_PROBES": "5",
         "AVCHECK_DEVICE": "cpu",
         "AVCHECK_MODEL": "mine.safetensors",
         "AVCHECK_FORMAT": "jsonl",
@@ -90,6 +96,8 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "early": 10.0,
         "late": 20.5,
         "audio-track": 1,
+        "sample": True,
+        "probes": 5,
         "device": "cpu",
         "model": "mine.safetensors",
         "format": "jsonl",
@@ -117,6 +125,8 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         ("late = inf", "late must be a number of milliseconds of at least 0, not inf"),
         ("late = nan", "late must be a number of milliseconds of at least 0, not nan"),
         ("audio-track = 1.0", "audio-track must be a whole number of at least 0, not 1.0"),
+        ("sample = 1", "sample must be true or false, not 1"),
+        ("probes = 2", "probes must be a whole number of at least 3, not 2"),
         ("audio-track = true", "audio-track must be a whole number of at least 0, not True"),
         ("preset = 'bbc'", "preset must be one of ebu-r37, itu-detect, itu-accept, atsc, film, not 'bbc'"),
         ("device = ['cpu']", "device must be one of auto, cpu, cuda, mps, not ['cpu']"),

@@ -35,6 +35,10 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
             "sound drifts later by 12.3 ms a minute, offset jumps at 1:05, 1:02:05",
         ),
         (
+            Report("a.mp4", "undecidable", reason="silence", duration_s=5400.0, sampled_s=160.0, degraded=Degraded(1)),
+            "a.mp4: undecidable: silence [sampled 2:40 of 1:30:00] [1 corrupt frame]",
+        ),
+        (
             Report("a.mp4", "undecidable", reason="silence", degraded=Degraded(1, 3.0, 0.1, True, ("multi\nedit",))),
             "a.mp4: undecidable: silence [1 corrupt frame; 3.0 s of sound missing; file cut short; multi\\nedit]",
         ),

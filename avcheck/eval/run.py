@@ -638,11 +638,14 @@ class _Stopwatch:
         self.wall_s[stage] = self.wall_s.get(stage, 0.0) + wall * a_minute
 
 
-def measure_speed(model: Path | None, device: str) -> Row:
-    """Seconds per minute of a generated 1080p H.264 film by stage, and peak memory, in a process of its own."""
+def measure_speed(model: Path | None, device: str, seconds: float = SPEED_S) -> Row:
+    """Seconds per minute of a generated 1080p H.264 film by stage, and peak memory, in a process of its own.
+
+    `seconds`: how long the film is.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
-        make_film(path, SPEED_S)
+        make_film(path, seconds)
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             return pool.submit(_time_stages, path, model, device).result()
 

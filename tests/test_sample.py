@@ -1,0 +1,268 @@
+"""Sampling long titles: where to look, that what is seen there is what the whole shows, and that the verdict is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_clip
+
+from avcheck import scan as scanning
+from avcheck import weights
+from avcheck.batch import CheckSettings
+from avcheck.blocks import Block, blocks
+from avcheck.errors import CannotSeek, UsageError
+from avcheck.media import open_media
+from avcheck.model import ATTENTION_KINDS, JointHead, ModelConfig, SyncNet
+from avcheck.probes import MOST, PROBE_BLOCKS, first_probes, more_probes, stretches
+from avcheck.results import Segment
+from avcheck.scan import MAX_SHIFT, SHIFTS, Checker
+from avcheck.verdict import Curve, Judgement
+
+torch.set_num_threads(1)
+Array = np.ndarray[Any, Any]
+BITS = np.random.default_rng(7).integers(0, 2, 25 * 260)
+
+
+# ---- where to look
+
+
+def test_the_first_probes_lie_in_the_middle_of_equal_parts() -> None:
+    assert stretches(3600.0) == 180
+    assert first_probes(180, 8) == (11, 33, 56, 78, 101, 123, 146, 168)
+    assert first_probes(16, 8) == (1, 3, 5, 7, 9, 11, 13, 15)
+
+
+@pytest.mark.parametrize("total", [0, 1, 5, 15])
+def test_a_short_title_is_not_sampled(total: int) -> None:
+    assert first_probes(total, 8) == ()
+
+
+def found(offsets: dict[int, float | None], verdict: str = "in_sync", drift: float | None = None) -> Judgement:
+    """What probes say whose segments all show these offsets (ms)."""
+    segments = tuple(
+        Segment(PROBE_BLOCKS * k + half, PROBE_BLOCKS * k + half + 10, offset_ms, 0.9)
+        for k, offset_ms in sorted(offsets.items())
+        for half in (0.0, 10.0)
+    )
+    return Judgement(verdict, None, 0.0, 0.9, drift, (), segments, ())  # type: ignore[arg-type]
+
+
+def test_probes_that_agree_are_enough() -> None:
+    looked = {3: 0.0, 10: 12.0, 17: -20.0, 24: None}
+    assert more_probes(list(looked), found(looked), 28, 4, 0.0) == ()
+
+
+@pytest.mark.parametrize("where", [4, 11, 15, 16, 24])
+def test_a_jump_is_narrowed_down_to_neighbouring_stretches(where: int) -> None:
+    total, count = 28, 4
+    looked = list(first_probes(total, count))
+    while more := more_probes(looked, found({k: 0.0 if k < where else 240.0 for k in looked}), total, count, 0.0):
+        assert len(more) == 1
+        looked += more
+    assert {where - 1, where} <= set(looked)
+    assert len(looked) <= count + 3
+
+
+def test_a_drift_is_followed_to_both_ends() -> None:
+    looked = {3: 0.0, 10: -100.0, 17: -200.0, 24: -300.0}
+    assert more_probes(list(looked), found(looked, "out_of_sync", -20.0), 28, 4, 0.0) == (0, 27)
+
+
+def test_an_open_verdict_asks_for_more_up_to_the_cap() -> None:
+    looked = list(first_probes(100, 8))
+    while more := more_probes(looked, found(dict.fromkeys(looked), "undecidable"), 100, 8, 0.0):
+        assert not set(more) & set(looked)
+        looked += more
+    assert len(looked) == 8 * MOST
+    assert max(np.diff(sorted(looked))) <= 8
+    tiny = list(first_probes(6, 3))
+    while more := more_probes(tiny, found(dict.fromkeys(tiny), "undecidable"), 6, 3, 0.0):
+        tiny += more
+    assert sorted(tiny) == list(range(6))
+
+
+def test_segments_are_told_apart_on_the_grid_of_the_title() -> None:
+    late = tuple(Segment(1.48 + PROBE_BLOCKS * k, 11.48 + PROBE_BLOCKS * k, 200.0 * (k > 5), 0.9) for k in (1, 9))
+    judged = Judgement("out_of_sync", None, 200.0, 0.9, None, (), late, ())
+    assert more_probes([1, 9], judged, 12, 3, 1.48) == (5,)
+
+
+def test_too_few_probes_are_refused() -> None:
+    with pytest.raises(UsageError, match="at least 3 probes, not 2"):
+        CheckSettings(sample=2)
+
+
+# ---- what is seen there
+
+
+def scene(time_s: float) -> Array:
+    rows, columns = np.mgrid[:48, :64]
+    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(np.uint8)
+
+
+def babble(times_s: Array) -> Array:
+    tone = np.sin(2 * np.pi * (300 * times_s + 40 * np.sin(times_s)))
+    return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (1 + np.sin(6 * np.pi * times_s)) / 2 + 0.1 * tone
+
+
+B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "250"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("clip.mp4", {}),
+        ("clip.mp4", {"sample_rate": 44100, "fps": 30000 / 1001}),
+        ("clip.mp4", {"audio_offset_s": 0.5}),
+        ("clip.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+        ("clip.mkv", {"sample_rate": 44100}),
+        ("clip.mkv", {"acodec": "libmp3lame", "start_s": 1.3}),
+        ("clip.webm", {"vcodec": "libvpx", "acodec": "libopus", "video_options": {}}),
+        ("clip.ts", {}),
+    ],
+)
+def test_a_probe_s_blocks_are_those_of_the_whole_title(clip: Callable[..., Path], name: str, options: dict[str, Any]) -> None:
+    path = clip(name, **{"seconds": 64, "size": (64, 48), "draw": scene, "play": babble, "video_options": B_FRAMES} | options)
+    with open_media(path, threads=1) as media:
+        assert media.seekable
+        origin_s = media.info.first_picture_s
+        assert origin_s is not None
+        (probe,) = scanning.probes(media, [2], origin_s)
+        assert not media.degraded.truncated
+        whole = {block.index: block for block in blocks(media.pictures(), media.sounds())}
+    assert [len(part) for part in (probe.before, probe.inside, probe.after)] == [2, 20, 2]
+    for block in (*probe.before, *probe.inside, *probe.after):
+        same = whole[block.index]
+        assert block.start_s == same.start_s
+        for field in ("pictures", "picture_mask", "mel", "mel_mask", "level_db"):
+            assert np.array_equal(getattr(block, field), getattr(same, field)), (block.index, field)
+
+
+def test_segments_of_a_probe_have_the_sound_of_both_sides() -> None:
+    def block(index: int) -> Block:
+        pictures = np.zeros((25, 2, 2), np.uint8)
+        return Block(index, float(index), pictures, np.ones(25, bool), np.zeros((100, 64)), np.ones(100, bool), -20.0)
+
+    probe = scanning.Probe([block(k) for k in (38, 39)], [block(k) for k in range(40, 60)], [block(k) for k in (60, 61)])
+    parts = [[[item.index for item in part] for part in parts] for parts in probe.segments()]
+    assert parts == [[[38, 39], list(range(40, 50)), [50, 51]], [[48, 49], list(range(50, 60)), [60, 61]]]
+
+
+def test_a_file_without_key_frames_is_not_read_from_the_middle(clip: Callable[..., Path]) -> None:
+    path = clip(seconds=45, size=(64, 48), video_options={"preset": "ultrafast", "g": "9999", "sc_threshold": "0"})
+    with open_media(path, threads=1) as media, pytest.raises(CannotSeek, match="check it whole"):
+        list(scanning.probes(media, [2], 0.0))
+
+
+# ---- the verdict
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    torch.manual_seed(0)
+    tiny = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+    heads = {kind: JointHead(tiny) for kind in ATTENTION_KINDS}
+    weights.save(path, SyncNet(tiny), heads, calibration={"none": 3.0}, training={})
+    return path
+
+
+def correlated(before: list[Block], inside: list[Block], after: list[Block], *_: Any) -> Curve:
+    """In place of the network: how well brightness and loudness go together at every shift."""
+    bright = np.concatenate([item.pictures.mean(axis=(1, 2)) for item in inside])
+    bright = (bright - bright.mean()) / bright.std()
+    mel, _ = scanning.sound_with_margin(before, inside, after)
+    loud = mel.mean(axis=1).reshape(-1, 4).mean(axis=1)
+    loud = (loud - loud.mean()) / loud.std()
+    score = np.array([30 * np.mean(bright * loud[MAX_SHIFT + s : MAX_SHIFT + s + len(bright)]) for s in SHIFTS], np.float32)
+    count, shifts = len(inside), len(SHIFTS)
+    even = np.full((count, shifts), 1 / count, np.float32)
+    return Curve(
+        start_s=inside[0].start_s,
+        end_s=inside[-1].start_s + 1,
+        shifts=SHIFTS,
+        score=score,
+        match=np.zeros(shifts, np.float32),
+        block_start_s=np.array([item.start_s for item in inside]),
+        block_score=np.tile(score, (count, 1)),
+        attention=even,
+        places=even[:, :, None],
+        grid=((112, 0, 0, 1, 1),),
+        motion=np.full(count, 9.0, np.float32),
+        detail=np.full(count, 50.0, np.float32),
+        level_db=np.array([item.level_db for item in inside], np.float32),
+    )
+
+
+def blink(time_s: float) -> Array:
+    return np.full((48, 64), 60 + 140 * BITS[round(time_s * 25)], np.uint8)
+
+
+def late(late_s: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """A tone that is loud whenever the picture of `late_s` before is bright."""
+
+    def play(times_s: Array) -> Array:
+        at = np.floor((times_s - late_s(times_s)) * 25 + 0.5).astype(int)
+        return np.where(BITS[at], 0.5, 0.02) * np.sin(2 * np.pi * 700 * times_s)
+
+    return play
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "late_s"),
+    [
+        ("film.mp4", lambda t: 0 * t),
+        ("film.mkv", lambda t: 0 * t + 0.2),
+        ("film.ts", lambda t: 0.24 * (t > 131.0)),
+        ("film.mp4", lambda t: -0.4 * t / 200.0),
+    ],
+    ids=["in sync", "late", "jump", "drift"],
+)
+def test_the_verdict_of_probes_is_that_of_the_whole(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, late_s: Callable[[Array], Array]
+) -> None:
+    monkeypatch.setattr(scanning, "score_segment", correlated)
+    path = make_clip(tmp_path / name, seconds=201, size=(64, 48), draw=blink, play=late(late_s), video_options=B_FRAMES)
+    checker = Checker(model, "cpu")
+    progress: list[float] = []
+    some = checker.check(path, sample=3, on_progress=progress.append)
+    whole = checker.check(path)
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+    assert whole.sampled_s is None
+    assert some.sampled_s is not None
+    assert 60 <= some.sampled_s <= 140
+    assert sum(segment.end_s - segment.start_s for segment in some.segments) == pytest.approx(some.sampled_s)
+    assert some.verdict == whole.verdict == ("in_sync" if late_s(np.full(1, 200.0))[0] == 0 else "out_of_sync")
+    assert some.offset_ms == pytest.approx(whole.offset_ms, abs=12)
+    assert some.drift_ms_per_min == pytest.approx(whole.drift_ms_per_min, abs=3)
+    assert len(some.jumps_s) == len(whole.jumps_s)
+    assert some.jumps_s == pytest.approx(whole.jumps_s, abs=20)
+    assert {(segment.start_s, segment.offset_ms) for segment in some.segments} <= {
+        (segment.start_s, segment.offset_ms) for segment in whole.segments
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("short.mp4", {"seconds": 30}),
+        ("old.avi", {"seconds": 125, "acodec": "pcm_s16le"}),
+        ("fixed.mp4", {"seconds": 125, "video_options": {"preset": "ultrafast", "g": "9999", "sc_threshold": "0"}}),
+    ],
+)
+def test_what_is_short_or_cannot_be_sought_is_checked_whole(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(scanning, "score_segment", correlated)
+    path = make_clip(tmp_path / name, size=(64, 48), draw=blink, play=late(lambda t: 0 * t), **options)
+    report = Checker(model, "cpu").check(path, sample=3)
+    assert report.sampled_s is None
+    assert report.verdict == "in_sync"
+    assert report.segments[-1].end_s == pytest.approx(options["seconds"], abs=1)
