@@ -307,6 +307,7 @@ def test_csv_has_a_row_a_file() -> None:
         "drift_ms_per_min": "",
         "jumps_s": "12; 90.5",
         "duration_s": "100.0",
+        "sampled_s": "",
         "audio_track": "0",
         "corrupt_frames": "2",
         "missing_audio_s": "0.0",

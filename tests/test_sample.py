@@ -177,7 +177,7 @@ def correlated(before: list[Block], inside: list[Block], after: list[Block], *_:
     bright = np.concatenate([item.pictures.mean(axis=(1, 2)) for item in inside])
     bright = (bright - bright.mean()) / bright.std()
     mel, _ = scanning.sound_with_margin(before, inside, after)
-    loud = mel.mean(axis=1).reshape(-1, 4).mean(axis=1)
+    loud = mel.max(axis=1).reshape(-1, 4).mean(axis=1)
     loud = (loud - loud.mean()) / loud.std()
     score = np.array([30 * np.mean(bright * loud[MAX_SHIFT + s : MAX_SHIFT + s + len(bright)]) for s in SHIFTS], np.float32)
     count, shifts = len(inside), len(SHIFTS)
@@ -219,8 +219,8 @@ def late(late_s: Callable[[Array], Array]) -> Callable[[Array], Array]:
     [
         ("film.mp4", lambda t: 0 * t),
         ("film.mkv", lambda t: 0 * t + 0.2),
-        ("film.ts", lambda t: 0.24 * (t > 131.0)),
-        ("film.mp4", lambda t: -0.4 * t / 200.0),
+        ("film.ts", lambda t: 0.24 * (t > 81.0)),
+        ("film.mp4", lambda t: -0.4 * t / 125.0),
     ],
     ids=["in sync", "late", "jump", "drift"],
 )
@@ -228,7 +228,7 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, late_s: Callable[[Array], Array]
 ) -> None:
     monkeypatch.setattr(scanning, "score_segment", correlated)
-    path = make_clip(tmp_path / name, seconds=201, size=(64, 48), draw=blink, play=late(late_s), video_options=B_FRAMES)
+    path = make_clip(tmp_path / name, seconds=125, size=(64, 48), draw=blink, play=late(late_s), video_options=B_FRAMES)
     checker = Checker(model, "cpu")
     progress: list[float] = []
     some = checker.check(path, sample=3, on_progress=progress.append)
@@ -237,9 +237,9 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     assert progress[-1] == 1.0
     assert whole.sampled_s is None
     assert some.sampled_s is not None
-    assert 60 <= some.sampled_s <= 140
+    assert 60 <= some.sampled_s <= 80  # three probes, and one more where there is something to follow
     assert sum(segment.end_s - segment.start_s for segment in some.segments) == pytest.approx(some.sampled_s)
-    assert some.verdict == whole.verdict == ("in_sync" if late_s(np.full(1, 200.0))[0] == 0 else "out_of_sync")
+    assert some.verdict == whole.verdict == ("in_sync" if late_s(np.full(1, 125.0))[0] == 0 else "out_of_sync")
     assert some.offset_ms == pytest.approx(whole.offset_ms, abs=12)
     assert some.drift_ms_per_min == pytest.approx(whole.drift_ms_per_min, abs=3)
     assert len(some.jumps_s) == len(whole.jumps_s)
