@@ -335,7 +335,7 @@ class Media:
                 if run is None:
                     lead = 0
                     if anchor is not None:
-                        time_s, lead = anchor.place(time_s)
+                        time_s, lead = anchor.place(frame, time_s)
                         anchor = None
                     run = _Run(frame, time_s, max(begin_s, end_s), lead)
                 yield from run.push(frame, tally)
@@ -656,8 +656,10 @@ class _Anchor:
     rate: int
     tick_s: float
 
-    def place(self, time_s: float) -> tuple[float, int]:
+    def place(self, frame: AudioFrame, time_s: float) -> tuple[float, int]:
         """The exact time of a frame due about `time_s`, and how many samples before it the resampler has to begin."""
+        if frame.sample_rate != self.rate:
+            return time_s, 0
         frames = round(((time_s - self.start_s) * self.rate - self.offset) / self.size)
         taken = self.offset + frames * self.size
         exact_s = self.start_s + taken / self.rate
@@ -679,7 +681,7 @@ def _anchor(source: _Source) -> _Anchor | None:
             time_s = _time_s(frame, source.origin_s)
             if time_s is not None and (start_s is None or abs(time_s - start_s - taken / frame.sample_rate) >= JITTER_S):
                 start_s, taken = time_s, 0
-            if start_s is not None:
+            if start_s is not None and frame.samples:
                 anchor = _Anchor(start_s, taken, frame.samples, frame.sample_rate, float(stream.time_base or 0))
                 taken += frame.samples
     return anchor
