@@ -366,6 +366,8 @@ def demo(
     if model is not None:
         _require_file("--model", model)
     if keep is not None:
+        if keep.suffix.lower() != ".mp4":
+            raise UsageError(f"--keep: the clip is an MP4, so its name must end in .mp4, not {keep.suffix or keep.name!r}")
         if os.path.lexists(keep):
             raise UsageError(f"--keep: {keep} exists already, and nothing is written over")
         if not keep.absolute().parent.is_dir():

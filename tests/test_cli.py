@@ -537,6 +537,7 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["train", "good.mp4"], "good.mp4 is not a directory"),
         (["demo", "--offset", "nan"], "--offset must lie between -1500 and 1500 ms"),
         (["demo", "--offset", "-9000"], "--offset must lie between -1500 and 1500 ms"),
+        (["demo", "--keep", "new.avi"], "must end in .mp4"),
         (["demo", "--keep", "good.mp4"], "good.mp4 exists already"),
         (["demo", "--keep", "nowhere/x.mp4"], "there is no directory"),
     ],

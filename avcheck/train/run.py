@@ -278,7 +278,7 @@ def _write(
     net = learner.mean_net
     net.head = heads[net.config.attention]
     model = Loaded(net.to(device).eval(), "", device, device.type in ("cpu", "cuda"), {}, {})
-    calibration = calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else {}
+    calibration, reliability = calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else ({}, {})
     facts = {
         "avcheck": __version__,
         "seed": settings.seed,
@@ -291,6 +291,7 @@ def _write(
         "clips_shifted": sum(1 for item in used if abs(item.clip.offset_frames or 0.0) > 0.5),
         "clips_dropped": len(training) - len(used),
         "validation_groups": len({item.clip.group for item in held_out}),
+        "reliability_on_groups_left_out": reliability,
     }
     digest = save(path, net, heads, calibration=calibration, training=facts)
     summary = {"weights": path.name, "sha256": digest, "training": facts, "calibration": calibration}
