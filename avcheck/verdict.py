@@ -24,6 +24,7 @@ _SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is not told, nor 
 _BLOCK_CONFIDENCE = 0.6
 _BLOCK_REACH = 2  # a block's own offset is read together with this many neighbours either side
 _JUMP_FRAMES = 3.0  # smaller changes between neighbouring segments are measuring noise
+_SCATTER_FRAMES = 2.0  # segments of which a quarter lies further off a course follow none
 _DRIFT_SURE = 2.5  # deviations by which the segments' order must speak for a drift; noise alone passes one time in a hundred
 _FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
 _SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that match, if it does
@@ -308,16 +309,23 @@ def follow(segments: Sequence[Segment]) -> Course | None:
         apart = abs(float(np.median(late) - np.median(early)))
         left_over = np.concatenate([early - np.median(early), late - np.median(late)])
         # A jump explains the segments better than a line, and is larger than their scatter.
-        if apart > _JUMP_FRAMES * FRAME_MS and np.abs(left_over).mean() < 0.7 * np.abs(residual).mean():
+        steady = _spread_ms(left_over) <= _SCATTER_FRAMES * FRAME_MS
+        if steady and apart > _JUMP_FRAMES * FRAME_MS and np.abs(left_over).mean() < 0.7 * np.abs(residual).mean():
             where_s = (told[jump_at - 1].end_s + told[jump_at].start_s) / 2
             before, after = float(np.median(early)), float(np.median(late))
             pieces = ((told[0].start_s, where_s, (before, before)), (where_s, told[-1].end_s, (after, after)))
             return Course(pieces, jumps_s=(where_s,))
-    if span_ms > max(3 * noise_ms, 1.5 * FRAME_MS) and abs(_trend(offset_ms)) > _DRIFT_SURE:
+    steady = _spread_ms(residual) <= _SCATTER_FRAMES * FRAME_MS
+    if steady and span_ms > max(3 * noise_ms, 1.5 * FRAME_MS) and abs(_trend(offset_ms)) > _DRIFT_SURE:
         first, last = (middle + slope * (float(t) - float(np.median(time_s))) for t in (time_s[0], time_s[-1]))
         return Course(((told[0].start_s, told[-1].end_s, (first, last)),), drift_ms_per_min=round(60.0 * slope, 2))
     constant = float(np.median(offset_ms))
     return Course(((told[0].start_s, told[-1].end_s, (constant, constant)),))
+
+
+def _spread_ms(residual_ms: NDArray[np.float64]) -> float:
+    """How far off three quarters of the segments lie at most."""
+    return float(np.percentile(np.abs(residual_ms), 75))
 
 
 def _theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:

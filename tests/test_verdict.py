@@ -559,3 +559,16 @@ def test_one_segment_combined_is_its_posterior() -> None:
     scores = bump(4.0, 9.0)
     shifts, none = posterior(scores, PLAIN)
     assert combine([scores], PLAIN) == pytest.approx(shifts + none / len(SHIFTS), abs=1e-9)
+
+
+def test_segments_that_peak_anywhere_follow_no_course() -> None:
+    """What chance puts here and there in a film of voice-over is neither a jump nor a drift."""
+    rng = np.random.default_rng(0)
+    for count, most in ((4, 6), (5, 2), (6, 2), (8, 0), (12, 0), (30, 0)):
+        strayed = 0
+        for _ in range(100):
+            offsets_ms = rng.uniform(-2000, 2000, count)
+            course = follow([Segment(10.0 * k, 10.0 * k + 10.0, float(ms), 0.95) for k, ms in enumerate(offsets_ms)])
+            assert course is not None
+            strayed += bool(course.jumps_s) or course.drift_ms_per_min is not None
+        assert strayed <= most, count
