@@ -545,8 +545,8 @@ def untouched_table(rows: Sequence[Row]) -> str:
         if mine:
             lines.append(("both", name, len(mine), _sizes(mine)[2], *_verdict_shares(mine)))
     note = (
-        f"Whole files, tolerance {TOLERANCE.preset} ({TOLERANCE.early_ms:g} ms early, {TOLERANCE.late_ms:g} ms late). A file whose "
-        'own trusted offset is outside is rightly called "out of sync", so it is no false alarm.'
+        f"Whole files, tolerance {TOLERANCE.preset} ({TOLERANCE.early_ms:g} ms early, {TOLERANCE.late_ms:g} ms late). A file "
+        'whose own trusted offset is outside is rightly called "out of sync", so it is no false alarm.'
     )
     header = ("kind", "files", "n", "groups", "out of sync", "undecidable", "in sync")
     return table("Verdict on untouched files", header, lines, note)

@@ -11,6 +11,7 @@ weights   calibration on the validation groups, then one safetensors file
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import json
 import os
@@ -26,7 +27,7 @@ import torch
 
 from avcheck import __version__
 from avcheck.errors import UsageError
-from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig
+from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet, fuse
 from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
 from avcheck.train.calibrate import calibrate
@@ -246,7 +247,7 @@ def _heads(
         for kind, head in heads.items():
             head.load_state_dict(saved[kind])
         return heads
-    model = Loaded(net, "", device, device.type in ("cpu", "cuda"), {}, {})
+    model = _as_checked(net, device)
     features = extract(model, clips, seed=settings.seed, on_clip=tell("features"))
     heads = {}
     for kind in ATTENTION_KINDS:
@@ -277,7 +278,7 @@ def _write(
     path = settings.out / "sync.safetensors"
     net = learner.mean_net
     net.head = heads[net.config.attention]
-    model = Loaded(net.to(device).eval(), "", device, device.type in ("cpu", "cuda"), {}, {})
+    model = _as_checked(net, device)
     calibration, reliability = calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else ({}, {})
     facts = {
         "avcheck": __version__,
@@ -297,6 +298,11 @@ def _write(
     summary = {"weights": path.name, "sha256": digest, "training": facts, "calibration": calibration}
     (settings.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return path
+
+
+def _as_checked(net: SyncNet, device: torch.device) -> Loaded:
+    """A copy of the network as a check runs it."""
+    return Loaded(fuse(copy.deepcopy(net).to(device).eval()), "", device, device.type in ("cpu", "cuda"), {}, {})
 
 
 def keep_memory() -> None:
