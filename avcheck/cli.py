@@ -166,6 +166,10 @@ def check(
     memory_limit: Annotated[
         int | None, typer.Option(metavar="MB", help="Give a file up that needs more memory, weights included (Linux).")
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Where --jobs run: processes of this machine, or actors of a Ray cluster (avcheck[ray])."),
+    ] = "local",
     resume: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Add each record to this file (JSON lines), and skip files that are done in it."),
@@ -240,9 +244,15 @@ def check(
             files = [each for each in files if is_new(_wanted(each, settings))]
         if files:  # else not even the imports are worth the wait
             with _progress(len(files), quiet=quiet) as bar:
-                for result in check_many(
-                    files, settings, limits, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
-                ):
+                if engine == "ray":
+                    from avcheck.engines import check_with_ray
+
+                    results = check_with_ray(files, settings, limits)
+                else:
+                    results = check_many(
+                        files, settings, limits, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
+                    )
+                for result in results:
                     with bar.out_of_the_way(result.path):
                         keep(result)
     if not quiet:

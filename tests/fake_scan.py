@@ -93,6 +93,10 @@ def make_checker(settings: CheckSettings, threads: int) -> FakeChecker:
     return FakeChecker(settings.model, settings.device, threads)
 
 
+def make_no_checker(settings: CheckSettings, threads: int) -> FakeChecker:
+    raise ModelError("the weights are damaged")
+
+
 def install() -> None:
     """Put the stand-in where `from avcheck.scan import Checker` and every worker find it (in a process of its own)."""
     sys.modules["avcheck.scan"] = as_module()
