@@ -341,6 +341,7 @@ def _work(
     with suppress(EOFError, OSError):  # the parent is gone, or wants no more
         while True:
             pipe.send(("done", handle(pipe.recv(), tell)))
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _limit(memory_mb: int | None) -> None:
