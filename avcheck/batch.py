@@ -227,12 +227,8 @@ def _now() -> str:
 
 def _is_out_of_memory(error: Exception) -> bool:
     """PyTorch, oneDNN (in its own words) and Python's threads report it as a RuntimeError."""
-    text = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and (
-            "allocate memory" in text
-            or "out of memory" in text
-            or text in ("could not create a primitive", "can't start new thread")
-        )
-    )
+    if isinstance(error, RuntimeError):
+        text = str(error)
+        known = "could not create a primitive", "can't start new thread"
+        return "allocate memory" in text or "out of memory" in text or text in known
+    return isinstance(error, MemoryError)
