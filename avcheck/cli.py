@@ -215,11 +215,17 @@ def check(
     output = _Output("json" if as_json else output_format or "text", quiet=quiet, detailed=single or verbose)
     earlier: Counter[str] = Counter()  # verdicts of files that were done before
 
+    debug = verbose or bool(os.environ.get("AVCHECK_DEBUG"))
+
     def on_bug(path: Source, error: Exception) -> None:
-        if verbose or os.environ.get("AVCHECK_DEBUG"):
-            print(error, file=sys.stderr) if isinstance(error, BugInWorker) else traceback.print_exception(error)
+        if isinstance(error, BugInWorker) and debug:
+            print(error, file=sys.stderr)
+        elif debug:
+            traceback.print_exception(error)
 
     with Checkpoint(resume) if resume is not None else nullcontext() as checkpoint, output:
+        if checkpoint is not None and checkpoint.mended:
+            _complain(f"{resume}: the last line was cut short by a kill, and is taken away")
         if checkpoint is not None and checkpoint.strange:
             _complain(f"{resume}: lines passed over that are no records: {checkpoint.strange}")
 

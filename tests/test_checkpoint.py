@@ -162,6 +162,7 @@ def test_the_lines_that_the_command_prints_can_be_gone_on_from(clips: Path, caps
     lines = capsys.readouterr().out.splitlines(keepends=True)
     (clips / "r.jsonl").write_text("".join(lines[:2]) + lines[2][:50])
     main(["lib", "--resume", "r.jsonl"])
+    assert "r.jsonl: the last line was cut short by a kill, and is taken away" in capsys.readouterr().err
     assert Counter(record["path"] for record in records(clips / "r.jsonl")) == {
         f"lib/{name}": 1 for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv")
     }
