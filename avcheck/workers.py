@@ -254,6 +254,9 @@ class _Pool(Generic[Task, Answer]):
             handles |= {worker.pipe: worker, worker.process.sentinel: worker}
         ended: list[tuple[Task, Answer | Lost]] = []
         heard = dict.fromkeys(handles[handle] for handle in connection.wait(list(handles), timeout_s))
+        overslept_s = time.monotonic() - now - timeout_s
+        if overslept_s > 1:  # everything was stopped, as by Ctrl-Z
+            self.forgive(overslept_s)
         for worker in heard:
             ended += self._listen(worker)
         for worker in [each for each in self._workers if each.deadline <= time.monotonic()]:
