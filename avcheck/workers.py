@@ -326,11 +326,18 @@ def _work(
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read as the libraries are loaded
         os.environ.setdefault(name, str(threads))
     try:
+        with suppress(EOFError, OSError):  # the parent is gone, or wants no more
+            _serve(pipe, make_handler, threads)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[Any, Tell], Done[Any]]], threads: int) -> None:
+    try:
         handle = make_handler(threads)
     except Exception as error:  # the parent decides what it means for the run
-        pipe.send(
-            ("failed", error if isinstance(error, AvcheckError) else f"{type(error).__name__}: {error}".removesuffix(": "))
-        )
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+        pipe.send(("failed", error if isinstance(error, AvcheckError) else text))
         return
     said = 0.0
 
@@ -341,10 +348,8 @@ def _work(
             pipe.send(("progress", fraction))
 
     pipe.send(("ready", None))
-    with suppress(EOFError, OSError):  # the parent is gone, or wants no more
-        while True:
-            pipe.send(("done", handle(pipe.recv(), tell)))
-    shutil.rmtree(scratch, ignore_errors=True)
+    while True:
+        pipe.send(("done", handle(pipe.recv(), tell)))
 
 
 def _limit(memory_mb: int | None) -> None:
