@@ -20,9 +20,9 @@ from avcheck.weights import Loaded
 _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
 _SHORT = 4 * BLOCK_FRAMES  # and the whole of a short file
 _MAX_DISPLACED = 25  # frames
-_TEMPERATURES = np.geomspace(0.3, 8.0, 30)
+_TEMPERATURES = np.geomspace(0.3, 12.0, 34)
 _NONES = np.linspace(-6.0, 14.0, 81)
-_MATCHES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
+_MATCHES = (0.0, 0.2, 0.5, 1.0, 1.5, 2.5, 4.0, 6.0)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class TrainSettings:
     crossfit_steps: int = 600
     crop_steps: int = 2400
     frame_steps: int = 3000
-    head_steps: int = 2000
+    head_steps: int = 1500
 
     def scaled(self, factor: float) -> TrainSettings:
         """The same with every stage's steps times `factor`, at least one each."""
