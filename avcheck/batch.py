@@ -165,7 +165,8 @@ def check_many(
     for source, answer in run_workers(files, make_handler, limits, on_start=on_file, on_progress=on_progress):
         if isinstance(answer, Lost):
             lost = error_report(source, answer.reason, settings.tolerance, settings.model)
-            yield lost if is_url(source) else identified(replace(lost, checked_at=_now()), settings)
+            # A URL is not asked again: what may have hung a worker must not hang this process.
+            yield _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
             continue
         if answer.bug is not None and on_bug:
             on_bug(source, BugInWorker(answer.bug))
@@ -234,8 +235,9 @@ def _now() -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch reports it as a RuntimeError."""
-    text = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
-    )
+    """PyTorch, oneDNN (in its own words) and Python's threads report it as a RuntimeError."""
+    if isinstance(error, RuntimeError):
+        text = str(error)
+        known = "could not create a primitive", "can't start new thread"
+        return "allocate memory" in text or "out of memory" in text or text in known
+    return isinstance(error, MemoryError)

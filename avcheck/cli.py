@@ -208,6 +208,10 @@ def check(
     memory_limit: Annotated[
         int | None, typer.Option(metavar="MB", help="Give a file up that needs more memory, weights included (Linux).")
     ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="Where --jobs run: processes of this machine, or actors of a Ray cluster (avcheck[ray])."),
+    ] = "local",
     resume: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Add each record to this file (JSON lines), and skip files that are done in it."),
@@ -289,11 +293,17 @@ def check(
     )
     earlier: Counter[str] = Counter()  # verdicts of files that were done before
 
+    debug = verbose or bool(os.environ.get("AVCHECK_DEBUG"))
+
     def on_bug(path: Source, error: Exception) -> None:
-        if verbose or os.environ.get("AVCHECK_DEBUG"):
-            print(error, file=sys.stderr) if isinstance(error, BugInWorker) else traceback.print_exception(error)
+        if isinstance(error, BugInWorker) and debug:
+            print(error, file=sys.stderr)
+        elif debug:
+            traceback.print_exception(error)
 
     with Checkpoint(resume) if resume is not None else nullcontext() as checkpoint, output:
+        if checkpoint is not None and checkpoint.mended:
+            _complain(f"{resume}: the last line was cut short by a kill, and is taken away")
         if checkpoint is not None and checkpoint.strange:
             _complain(f"{resume}: lines passed over that are no records: {checkpoint.strange}")
 
@@ -318,9 +328,15 @@ def check(
             files = [each for each in files if is_new(_wanted(each, settings))]
         if files:  # else not even the imports are worth the wait
             with _progress(len(files), quiet=quiet) as bar:
-                for result in check_many(
-                    files, settings, limits, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
-                ):
+                if engine == "ray":
+                    from avcheck.engines import check_with_ray
+
+                    results = check_with_ray(files, settings, limits)
+                else:
+                    results = check_many(
+                        files, settings, limits, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
+                    )
+                for result in results:
                     with bar.out_of_the_way(result.path):
                         keep(result)
     if not quiet:
@@ -389,6 +405,8 @@ def demo(
     if model is not None:
         _require_file("--model", model)
     if keep is not None:
+        if keep.suffix.lower() != ".mp4":
+            raise UsageError(f"--keep: the clip is an MP4, so its name must end in .mp4, not {keep.suffix or keep.name!r}")
         if os.path.lexists(keep):
             raise UsageError(f"--keep: {keep} exists already, and nothing is written over")
         if not keep.absolute().parent.is_dir():

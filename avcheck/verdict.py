@@ -1,8 +1,11 @@
 """Pure arithmetic, no torch: score curves -> offset, confidence, drift; in sync, out of sync, or undecidable and why.
 
 The classifier's logits become a probability over shifts with one more choice, "no match at any shift", whose weight is
-calibrated with everything else: log p(s) is proportional to score(s) / temperature, log p(none) to `none`. Segments are
-independent looks at one offset, so their probabilities multiply; a segment that matches nowhere says nothing.
+calibrated with everything else: log p(s) is proportional to score(s) / temperature, log p(none) to `none`.
+
+A file is a mixture: either nothing in it ever matches (a voice-over, a wrong sound track), or a share of its segments
+matches, all at one shift, and the others show nothing. The share is not known, so every one is tried. Were segments simply
+multiplied, a hundred of them that match nowhere would sooner or later agree on some shift by chance.
 """
 
 from __future__ import annotations
@@ -21,7 +24,13 @@ _SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is not told, nor 
 _BLOCK_CONFIDENCE = 0.6
 _BLOCK_REACH = 2  # a block's own offset is read together with this many neighbours either side
 _JUMP_FRAMES = 3.0  # smaller changes between neighbouring segments are measuring noise
+_SCATTER_FRAMES = 2.0  # segments of which a quarter lies further off a course follow none
 _DRIFT_SURE = 2.5  # deviations by which the segments' order must speak for a drift; noise alone passes one time in a hundred
+_FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
+_SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that match, if it does
+_SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
+_SEGMENT_MATCHES = _FILE_MATCHES * float((_SHARES * _SHARE_CHANCE).sum())
+UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES  # of a segment to match nowhere, before it is looked at
 _SILENT_DB = -65.0
 _STILL = 1.0  # change in the liveliest tile; encoded stills measured up to 0.54 (0.75 with grain), speech from 2.4
 _FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
@@ -33,7 +42,7 @@ class Calibration:
 
     temperature and none: see the module. match: how much the trunks' own score counts beside the joint layers'.
     bias_frames: the network's own constant offset. guard_ms: the measuring error allowed for beside the tolerance. decide: the
-    confidence a verdict needs. exponent: how much of several segments' joint evidence counts.
+    confidence a verdict needs.
     """
 
     temperature: float = 1.0
@@ -42,7 +51,6 @@ class Calibration:
     bias_frames: float = 0.0
     guard_ms: float = 40.0
     decide: float = 0.9
-    exponent: float = 1.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -129,20 +137,17 @@ def posterior(scores: NDArray[np.floating], calibration: Calibration) -> tuple[N
 
 
 def combine(curves: Sequence[NDArray[np.floating]], calibration: Calibration) -> NDArray[np.float64]:
-    """Chance of every shift (S,) given several segments of one constant offset; what matches nowhere is spread evenly.
-
-    Segments of one file share their faults, so several together are trusted a little less than independent looks would be.
-    """
-    total = np.zeros(len(curves[0]))
-    for scores in curves:
-        shifts, none = posterior(scores, calibration)
-        # A shift that could not be compared is neither likelier nor less likely than "no match" says.
-        total += np.log(shifts + none / len(shifts) + 1e-12)
-    if len(curves) > 1:
-        total *= calibration.exponent
-    total -= total.max()
-    weights = np.exp(total)
-    return np.asarray(weights / weights.sum(), np.float64)
+    """Chance of every shift (S,) given the evidence (S,) of each segment of a file; what matches nowhere is spread evenly."""
+    logits = np.asarray(curves, np.float64) / calibration.temperature
+    count = logits.shape[1]
+    # How much likelier a match at the shift makes what was seen than no match; a shift that was not compared says nothing.
+    ratio = np.where(np.isfinite(logits), logits - calibration.none + math.log(UNMATCHED_ODDS * count), 0.0)
+    shares = _SHARES[:, None, None]
+    mixed = np.logaddexp(np.log1p(-shares), np.log(shares) + ratio).sum(axis=1)  # (shares, S)
+    shifts = np.logaddexp.reduce(np.log(_SHARE_CHANCE)[:, None] + mixed, axis=0) + math.log(_FILE_MATCHES / count)
+    none = math.log(1 - _FILE_MATCHES)
+    total = np.logaddexp(np.logaddexp.reduce(shifts), none)
+    return np.asarray(np.exp(shifts - total) + math.exp(none - total) / count, np.float64)
 
 
 def estimate(chances: NDArray[np.float64], shifts: NDArray[np.int_], calibration: Calibration) -> Estimate:
@@ -304,16 +309,23 @@ def follow(segments: Sequence[Segment]) -> Course | None:
         apart = abs(float(np.median(late) - np.median(early)))
         left_over = np.concatenate([early - np.median(early), late - np.median(late)])
         # A jump explains the segments better than a line, and is larger than their scatter.
-        if apart > _JUMP_FRAMES * FRAME_MS and np.abs(left_over).mean() < 0.7 * np.abs(residual).mean():
+        steady = _spread_ms(left_over) <= _SCATTER_FRAMES * FRAME_MS
+        if steady and apart > _JUMP_FRAMES * FRAME_MS and np.abs(left_over).mean() < 0.7 * np.abs(residual).mean():
             where_s = (told[jump_at - 1].end_s + told[jump_at].start_s) / 2
             before, after = float(np.median(early)), float(np.median(late))
             pieces = ((told[0].start_s, where_s, (before, before)), (where_s, told[-1].end_s, (after, after)))
             return Course(pieces, jumps_s=(where_s,))
-    if span_ms > max(3 * noise_ms, 1.5 * FRAME_MS) and abs(_trend(offset_ms)) > _DRIFT_SURE:
+    steady = _spread_ms(residual) <= _SCATTER_FRAMES * FRAME_MS
+    if steady and span_ms > max(3 * noise_ms, 1.5 * FRAME_MS) and abs(_trend(offset_ms)) > _DRIFT_SURE:
         first, last = (middle + slope * (float(t) - float(np.median(time_s))) for t in (time_s[0], time_s[-1]))
         return Course(((told[0].start_s, told[-1].end_s, (first, last)),), drift_ms_per_min=round(60.0 * slope, 2))
     constant = float(np.median(offset_ms))
     return Course(((told[0].start_s, told[-1].end_s, (constant, constant)),))
+
+
+def _spread_ms(residual_ms: NDArray[np.float64]) -> float:
+    """How far off three quarters of the segments lie at most."""
+    return float(np.percentile(np.abs(residual_ms), 75))
 
 
 def _theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:

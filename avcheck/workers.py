@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import secrets
 import shutil
 import signal
 import sys
@@ -43,6 +44,7 @@ class Limits:
     jobs: int = 1
     timeout_s: float | None = None  # for one file, once a worker is ready for it
     memory_mb: int | None = None  # data of one worker (MiB), program and weights included
+    threads: int = 0  # of each worker; 0: its share of the cores
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -142,11 +144,12 @@ class _Worker(Generic[Task, Answer]):
         self.given = 0
         self.deadline = time.monotonic() + START_S
         self._timeout_s = math.inf if limits.timeout_s is None else limits.timeout_s
-        # In a folder of its own, what a killed worker was writing can be cleaned up.
-        self._scratch = tempfile.mkdtemp(prefix="avcheck-worker-")
+        # In a folder of its own, what a killed worker was writing can be cleaned up. The worker makes it, and removes it
+        # if it is this process that is killed.
+        self._scratch = str(Path(tempfile.gettempdir(), f"avcheck-worker-{secrets.token_hex(8)}"))
         context = get_context("spawn")  # fork would copy the locks that other threads hold at the time
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, make_handler, threads_each(limits.jobs), limits.memory_mb, self._scratch)
+        arguments = (theirs, make_handler, limits.threads or threads_each(limits.jobs), limits.memory_mb, self._scratch)
         self.process = context.Process(target=_work, args=arguments, name="avcheck-worker", daemon=True)
         with _signals_held_back():
             self.process.start()
@@ -251,6 +254,9 @@ class _Pool(Generic[Task, Answer]):
             handles |= {worker.pipe: worker, worker.process.sentinel: worker}
         ended: list[tuple[Task, Answer | Lost]] = []
         heard = dict.fromkeys(handles[handle] for handle in connection.wait(list(handles), timeout_s))
+        overslept_s = time.monotonic() - now - timeout_s
+        if overslept_s > 1:  # everything was stopped, as by Ctrl-Z
+            self.forgive(overslept_s)
         for worker in heard:
             ended += self._listen(worker)
         for worker in [each for each in self._workers if each.deadline <= time.monotonic()]:
@@ -313,17 +319,25 @@ def _work(
     """What a worker process does: make the handler, then one task after the other, until the parent is gone."""
     for number in _HELD_BACK:
         signal.signal(number, signal.SIG_IGN)
+    Path(scratch).mkdir(mode=0o700)
+    tempfile.tempdir = scratch
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     _limit(memory_mb)
-    tempfile.tempdir = scratch
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read as the libraries are loaded
         os.environ.setdefault(name, str(threads))
     try:
+        with suppress(EOFError, OSError):  # the parent is gone, or wants no more
+            _serve(pipe, make_handler, threads)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[Any, Tell], Done[Any]]], threads: int) -> None:
+    try:
         handle = make_handler(threads)
     except Exception as error:  # the parent decides what it means for the run
-        pipe.send(
-            ("failed", error if isinstance(error, AvcheckError) else f"{type(error).__name__}: {error}".removesuffix(": "))
-        )
+        text = f"{type(error).__name__}: {error}".removesuffix(": ")
+        pipe.send(("failed", error if isinstance(error, AvcheckError) else text))
         return
     said = 0.0
 
@@ -334,9 +348,8 @@ def _work(
             pipe.send(("progress", fraction))
 
     pipe.send(("ready", None))
-    with suppress(EOFError, OSError):  # the parent is gone, or wants no more
-        while True:
-            pipe.send(("done", handle(pipe.recv(), tell)))
+    while True:
+        pipe.send(("done", handle(pipe.recv(), tell)))
 
 
 def _limit(memory_mb: int | None) -> None:

@@ -66,6 +66,8 @@ class FakeChecker:
             os._exit(7)
         if "hangs" in name:
             time.sleep(600)
+        if "naps" in name:
+            time.sleep(1)
         if "eats" in name:
             bytearray(1 << 33)
         if "slow" in name:
@@ -93,6 +95,10 @@ class FakeChecker:
 def make_checker(settings: CheckSettings, threads: int) -> FakeChecker:
     """As `avcheck.batch.load_checker`, which also stands in for it in workers."""
     return FakeChecker(settings.model, settings.device, threads)
+
+
+def make_no_checker(settings: CheckSettings, threads: int) -> FakeChecker:
+    raise ModelError("the weights are damaged")
 
 
 def install() -> None:

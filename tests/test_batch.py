@@ -173,3 +173,22 @@ def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(tmp_path: Path,
     monkeypatch.setattr(fake_scan.FakeChecker, "check", refuse)
     (report,) = check_many([tmp_path / "good.mp4"], CheckSettings())
     assert (report.verdict, report.reason) == ("error", "no such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:113] DefaultCPUAllocator: can't allocate memory: ..."), "out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
+        (RuntimeError("could not create a primitive"), "out of memory"),
+        (RuntimeError("could not create a primitive descriptor for a convolution"), "internal error"),
+        (ValueError("out of memory"), "internal error"),
+    ],
+)
+def test_a_lack_of_memory_has_many_names(monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
+    (report,) = check_many([Path("good.mp4")], CheckSettings())
+    assert str(report.reason).startswith(reason)

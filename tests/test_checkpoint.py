@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,10 @@ def sample(path: str = "a.mp4", at: str | None = None, verdict: Any = "in_sync")
         file_mtime_ns=2,
         checked_at=at,
     )
+
+
+def written(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 # ---- the record
@@ -164,6 +169,7 @@ def test_the_lines_that_the_command_prints_can_be_gone_on_from(clips: Path, caps
     lines = capsys.readouterr().out.splitlines(keepends=True)
     (clips / "r.jsonl").write_text("".join(lines[:2]) + lines[2][:50])
     main(["lib", "--resume", "r.jsonl"])
+    assert "r.jsonl: the last line was cut short by a kill, and is taken away" in capsys.readouterr().err
     assert Counter(record["path"] for record in records(clips / "r.jsonl")) == {
         f"lib/{name}": 1 for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv")
     }
@@ -237,17 +243,21 @@ def test_after_kills_at_any_moment_every_file_is_there_once(clips: Path, jobs: s
     draw = random.Random(7)
     line = [sys.executable, "-c", FAKE_MAIN, "lib", "--resume", "r.jsonl", "--jobs", jobs]
     kills = 0
-    for _ in range(30):
+    while True:
         process = subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            process.wait(timeout=draw.uniform(0.3, 1.2))
+        enough = written(clips / "r.jsonl") + draw.randint(1, 4)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and written(clips / "r.jsonl") < enough and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=draw.uniform(0, 0.1))
+        if process.poll() is not None:
             break
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            with (clips / "r.jsonl").open("ab") as file:  # and now and then the line was not yet whole
-                file.write(b'{"schema_version": 1, "avch' if kills % 2 else b"")
+        process.kill()
+        process.wait()
+        kills += 1
+        with (clips / "r.jsonl").open("ab") as file:  # and now and then the line was not yet whole
+            file.write(b'{"schema_version": 1, "avch' if kills % 2 else b"")
     assert process.returncode == 2  # broken.mov, found in whichever run
     assert kills >= 2
     assert Counter(record["path"] for record in records(clips / "r.jsonl")) == dict.fromkeys(expected, 1)

@@ -213,6 +213,38 @@ def test_a_traceback_on_request(
         monkeypatch.setenv("AVCHECK_DEBUG", "1")
     assert main(["bug.mp4", *(["-v"] if how == "option" else [])]) == 3
     assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_checker)
+    assert main(["bug.mp4", "--timeout", "60", *(["-v"] if how == "option" else [])]) == 3
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "fake_scan.py" in err
+
+
+def test_files_checked_at_a_time_come_as_they_end(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_checker)
+    (clips / "segfault.mp4").write_bytes(b"x")
+    assert main([".", "--jobs", "2", "--format", "jsonl"]) == 2
+    out, err = capsys.readouterr()
+    found = {record["path"]: record["verdict"] for record in map(json.loads, out.splitlines())}
+    assert found == {
+        "good.mp4": "in_sync",
+        "late.mp4": "out_of_sync",
+        "unsure.mkv": "undecidable",
+        "broken.mov": "error",
+        "segfault.mp4": "error",
+        "lib/a good.mp4": "in_sync",
+        "lib/deep/late.webm": "out_of_sync",
+    }
+    assert "segfault.mp4: error: the worker was killed by signal 11 (SIGSEGV)\n" in err
+    assert fake_scan.MADE == []  # not even made in this process
+
+
+def test_limits_that_cannot_be_are_wrong_usage(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (["--jobs", "-1"], ["--timeout", "0"], ["--memory-limit", "0"], ["--shard", "0/3"], ["--engine", "spark"]):
+        assert main(["good.mp4", *args]) == 2
+        assert capsys.readouterr().out == ""
+    assert fake_scan.MADE == []
 
 
 def test_interrupted_is_130_and_json_stays_whole(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -551,6 +583,7 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["train", "good.mp4"], "good.mp4 is not a directory"),
         (["demo", "--offset", "nan"], "--offset must lie between -1500 and 1500 ms"),
         (["demo", "--offset", "-9000"], "--offset must lie between -1500 and 1500 ms"),
+        (["demo", "--keep", "new.avi"], "must end in .mp4"),
         (["demo", "--keep", "good.mp4"], "good.mp4 exists already"),
         (["demo", "--keep", "nowhere/x.mp4"], "there is no directory"),
     ],

@@ -381,6 +381,9 @@ def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
     assert untouched["speech", "as recorded, own offset trusted and outside"][4] == "1.00 [one group]"
     assert untouched["speech", "as recorded, all"][4].startswith("0.67 ")
     assert untouched["both", "as recorded, all"][4].startswith("0.40 ")
+    unknown = untouched["both", "as recorded, all but those known to be outside"]
+    assert unknown[2] == "4"
+    assert unknown[4].startswith("0.25 ")  # the clip whose own offset is large but not trusted
     shifted = {(row[1], row[2]): row for row in cells(run.shifted_table(of(oracle_rows, "verdict")))}
     assert shifted["trusted", "200 ms both"][3:7] == ["4", "2", "2", "1.00 [1.00, 1.00]"]
     assert shifted["trusted", "200 ms early"][9] == "1.00 [1.00, 1.00]"

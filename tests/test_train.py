@@ -410,7 +410,7 @@ def trial(truth: float | None, height: float = 10.0, seed: int = 0, seconds: flo
     if truth is not None:
         score += height * np.exp(-0.5 * ((calibrate.SHIFTS - truth - 0.6) / 1.2) ** 2)
     match = np.zeros(len(score), np.float32)
-    return calibrate.Trial("clip", score.astype(np.float32), match, truth, seconds)
+    return calibrate.Trial("group", score.astype(np.float32), match, truth, seconds)
 
 
 def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
@@ -437,20 +437,19 @@ def test_the_trunks_score_gets_weight_where_it_knows_more() -> None:
     assert calibrate.fit([*astray, *strangers]).match <= 0.2
 
 
-def test_segments_that_share_their_faults_count_less_together() -> None:
-    """Films whose segments all peak at the same wrong shift pull the exponent down; independent ones leave it."""
+def test_a_calibration_is_tried_on_groups_it_was_not_fitted_to() -> None:
     rng = np.random.default_rng(0)
-
-    def film(number: int, wrong: bool) -> list[calibrate.Trial]:
-        truth = float(rng.uniform(-20, 20))
-        pieces = [trial(truth + 12.0 * wrong, height=6.0, seed=10 * number + k, seconds=10.0) for k in range(3)]
-        return [replace(piece, clip=str(number), truth=truth) for piece in pieces]
-
-    calibration = Calibration(temperature=1.0, none=2.0)
-    sound = [piece for k in range(6) for piece in film(k, wrong=False)]
-    mixed = [piece for k in range(6) for piece in film(k, wrong=k < 3)]
-    assert calibrate._fit_exponent(sound, calibration) == 1.0
-    assert calibrate._fit_exponent(mixed, calibration) < 0.7
+    own = [replace(trial(float(rng.uniform(-25, 25)), seed=k, seconds=4.0 + 6 * (k % 2)), group=str(k % 6)) for k in range(24)]
+    foreign = [replace(trial(None, seed=100 + k, seconds=4.0 + 6 * (k % 2)), group=str(k % 6)) for k in range(24)]
+    found = calibrate.left_out([*own, *foreign])
+    assert set(found) == {"4 s", "10 s"}
+    for row in found.values():
+        assert row["pieces"] == 12
+        assert row["accuracy"] == 1.0
+        assert row["decided"] > 0.9
+        assert row["right"] == 1.0
+        assert row["confidence"] > 0.9
+        assert row["foreign_decided"] == 0.0
 
 
 def test_nothing_to_calibrate_on_gives_the_defaults() -> None:

@@ -129,11 +129,11 @@ def test_several_weak_segments_beat_one() -> None:
     assert many.frames == pytest.approx(4.0, abs=0.3)
 
 
-def test_a_segment_that_matches_nowhere_moves_nothing() -> None:
+def test_a_segment_that_matches_nowhere_moves_next_to_nothing() -> None:
     clear = bump(-7.0)
     nothing = np.full(len(SHIFTS), -20.0)
     alone = combine([clear], PLAIN)
-    assert combine([clear, nothing, np.full(len(SHIFTS), -np.inf)], PLAIN) == pytest.approx(alone, abs=1e-6)
+    assert combine([clear, nothing, np.full(len(SHIFTS), -np.inf)], PLAIN) == pytest.approx(alone, abs=5e-3)
 
 
 def test_one_wrong_segment_does_not_outvote_three() -> None:
@@ -495,7 +495,7 @@ def test_a_long_constant_film_is_in_sync_without_drift() -> None:
         {"none": math.nan},
         {"guard_ms": math.inf},
         {"decide": "0.9"},
-        {"exponent": None},
+        {"match": None},
     ],
 )
 def test_a_calibration_of_nonsense_is_refused(wrong: dict[str, Any]) -> None:
@@ -526,3 +526,49 @@ def test_the_match_is_evidence_beside_the_score() -> None:
     told = evidence(curve(score=gone, match=np.where(SHIFTS > 10, -np.inf, match).astype(np.float32)), weights)
     assert np.isneginf(told[SHIFTS > 10]).all()
     assert np.isfinite(told[SHIFTS <= 10]).all()
+
+
+@pytest.mark.parametrize("count", [30, 100, 700])
+def test_many_segments_that_match_nowhere_never_agree_by_chance(count: int) -> None:
+    """A voice-over for hours: one segment in twenty peaks somewhere by chance, and some of those agree."""
+    rng = np.random.default_rng(count)
+    calibration = Calibration(none=3.0)
+    for _ in range(3):
+        curves = [
+            rng.normal(-4.0, 0.7, len(SHIFTS)) if rng.random() > 0.05 else bump(float(rng.integers(-50, 51)), 11.0)
+            for _ in range(count)
+        ]
+        found = estimate(combine(curves, calibration), SHIFTS, calibration)
+        assert found.confidence < 0.5
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_a_share_of_segments_that_match_is_enough(share: float) -> None:
+    """The same hours with a speaker in view now and then, always at one offset."""
+    rng = np.random.default_rng(1)
+    calibration = Calibration(none=3.0)
+    curves = [
+        bump(7.0 + rng.normal(0, 0.3), 11.0) if k < 100 * share else rng.normal(-4.0, 0.7, len(SHIFTS)) for k in range(100)
+    ]
+    found = estimate(combine(curves, calibration), SHIFTS, calibration)
+    assert found.confidence > 0.99
+    assert found.frames == pytest.approx(7.0, abs=0.5)
+
+
+def test_one_segment_combined_is_its_posterior() -> None:
+    scores = bump(4.0, 9.0)
+    shifts, none = posterior(scores, PLAIN)
+    assert combine([scores], PLAIN) == pytest.approx(shifts + none / len(SHIFTS), abs=1e-9)
+
+
+def test_segments_that_peak_anywhere_follow_no_course() -> None:
+    """What chance puts here and there in a film of voice-over is neither a jump nor a drift."""
+    rng = np.random.default_rng(0)
+    for count, most in ((4, 6), (5, 2), (6, 2), (8, 0), (12, 0), (30, 0)):
+        strayed = 0
+        for _ in range(100):
+            offsets_ms = rng.uniform(-2000, 2000, count)
+            course = follow([Segment(10.0 * k, 10.0 * k + 10.0, float(ms), 0.95) for k, ms in enumerate(offsets_ms)])
+            assert course is not None
+            strayed += bool(course.jumps_s) or course.drift_ms_per_min is not None
+        assert strayed <= most, count

@@ -20,7 +20,7 @@ from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig
 
 torch.set_num_threads(1)
 TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
-CALIBRATION = {"temperature": 1.5, "none": 2.0, "bias_frames": -0.1, "guard_ms": 30.0, "decide": 0.9, "exponent": 1.0}
+CALIBRATION = {"temperature": 1.5, "none": 2.0, "bias_frames": -0.1, "guard_ms": 30.0, "decide": 0.9, "match": 1.0}
 
 
 def network() -> tuple[SyncNet, dict[AttentionKind, JointHead]]:

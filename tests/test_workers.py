@@ -288,8 +288,8 @@ from pathlib import Path
 from avcheck.batch import CheckSettings, check_many
 from avcheck.workers import Limits
 try:
-    for report in check_many(map(Path, sys.argv[1:]), CheckSettings(), Limits(2), make_checker=fake_scan.make_checker):
-        print(report.path, flush=True)
+    for report in check_many(map(Path, sys.argv[1:]), CheckSettings(), Limits(2, 2.0), make_checker=fake_scan.make_checker):
+        print(report.path, report.verdict, flush=True)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
@@ -307,8 +307,15 @@ def running(*names: str) -> subprocess.Popen[str]:
     )
 
 
+def left_over(session: int) -> list[int]:
+    """The processes of a session that do not end within 10 s."""
+    deadline = time.monotonic() + 10
+    while (found := alive(session)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
 def alive(session: int) -> list[int]:
-    """The processes of a session that have not ended."""
     found = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -324,23 +331,30 @@ def alive(session: int) -> list[int]:
 def test_an_interrupt_leaves_no_process_and_no_traceback() -> None:
     process = running("good.mp4", "hangs.mp4", "hangs too.mp4")
     assert process.stdout is not None
-    assert process.stdout.readline() == "good.mp4\n"
+    assert process.stdout.readline() == "good.mp4 in_sync\n"
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
     out, err = process.communicate(timeout=30)
     assert out.splitlines() == ["interrupted"]
     assert err == ""
-    assert alive(process.pid) == []
+    assert left_over(process.pid) == []
+
+
+def test_the_time_that_everything_is_stopped_is_not_the_tasks() -> None:
+    process = running("good.mp4", "naps.mp4")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "good.mp4 in_sync\n"
+    os.killpg(process.pid, signal.SIGSTOP)  # Ctrl-Z
+    time.sleep(2.5)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.communicate(timeout=30) == ("naps.mp4 in_sync\n", "")
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
 def test_workers_do_not_outlive_a_killed_parent() -> None:
     process = running("good.mp4", "hangs.mp4")
     assert process.stdout is not None
-    assert process.stdout.readline() == "good.mp4\n"
+    assert process.stdout.readline() == "good.mp4 in_sync\n"
     process.kill()
     process.wait(timeout=10)
-    deadline = time.monotonic() + 10
-    while alive(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert alive(process.pid) == []
+    assert left_over(process.pid) == []
     process.communicate()

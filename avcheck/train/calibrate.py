@@ -14,27 +14,25 @@ from avcheck.results import FRAME_MS
 from avcheck.scan import LEVELS, MAX_SHIFT, SEGMENT_BLOCKS, SHIFTS, Look, compare, logit, look, weighed
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
-from avcheck.verdict import NEAR_FRAMES, Calibration, combine, estimate, weigh_up
+from avcheck.verdict import NEAR_FRAMES, UNMATCHED_ODDS, Calibration, combine, estimate, weigh_up
 from avcheck.weights import Loaded
 
 _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
 _SHORT = 4 * BLOCK_FRAMES  # and the whole of a short file
 _MAX_DISPLACED = 25  # frames
-_FOREIGN_WEIGHT = 0.2  # of all that is checked, about a sixth is expected to go with nothing in the picture
-_TEMPERATURES = np.geomspace(0.3, 8.0, 30)
+_TEMPERATURES = np.geomspace(0.3, 12.0, 34)
 _NONES = np.linspace(-6.0, 14.0, 81)
-_MATCHES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
-_EXPONENTS = np.linspace(0.3, 1.0, 15)
+_MATCHES = (0.0, 0.2, 0.5, 1.0, 1.5, 2.5, 4.0, 6.0)
 
 
 @dataclass(frozen=True)
 class Trial:
     """One piece of a clip with its sound displaced by `truth` frames (positive = late), or a stranger's sound (None).
 
-    score, match: (S,) as in `verdict.Curve`; seconds: how long the piece is. Pieces of one clip are displaced alike.
+    group: of the clip whose pictures they are; score, match: (S,) as in `verdict.Curve`; seconds: how long the piece is.
     """
 
-    clip: str
+    group: str
     score: NDArray[np.float32]
     match: NDArray[np.float32]
     truth: float | None
@@ -60,18 +58,18 @@ def trials(
             for low, high in pieces:
                 part = replace(seen, picture=seen.picture[:, low:high], shown=seen.shown[low:high])
                 start = first + low + (cached.clip.offset_frames or 0.0) - truth
-                out.append(_trial(model, part, cached, start, truth, cached.clip.id))
+                out.append(_trial(model, part, cached, start, truth, cached.clip.group))
                 if strangers:
                     other = strangers[int(rng.integers(len(strangers)))]
                     start = rng.uniform(0, max(1, len(other.frames) - (high - low)))
-                    out.append(_trial(model, part, other, start, None, cached.clip.id))
+                    out.append(_trial(model, part, other, start, None, cached.clip.group))
             first += times
         if on_clip is not None:
             on_clip(number + 1, len(clips))
     return out
 
 
-def _trial(model: Loaded, seen: Look, source: CachedClip, start: float, truth: float | None, clip: str) -> Trial:
+def _trial(model: Loaded, seen: Look, source: CachedClip, start: float, truth: float | None, group: str) -> Trial:
     times = len(seen.shown)
     samples, heard = read_sound(source, start - MAX_SHIFT, times + 2 * MAX_SHIFT)
     # As in a file that ends here: there is no sound beyond the pictures' own time.
@@ -79,11 +77,11 @@ def _trial(model: Loaded, seen: Look, source: CachedClip, start: float, truth: f
     heard[MAX_SHIFT + times :] = False
     found = compare(seen, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model)
     score, match = (weighed(values, found.present) for values in (logit(found.scored.logits[0]), found.match))
-    return Trial(clip, score, match, truth, times / FRAME_RATE)
+    return Trial(group, score, match, truth, times / FRAME_RATE)
 
 
 def fit(found: Sequence[Trial]) -> Calibration:
-    """The calibration under which the trials are likeliest; then the constant bias, the measuring error and the exponent."""
+    """The calibration under which the trials are likeliest; then the constant bias and the measuring error."""
     if not any(trial.truth is not None for trial in found):  # nothing to fit to: every candidate would do as well as the last
         return Calibration()
     best = min((_fit_chances(found, match) for match in _MATCHES), key=lambda pair: pair[1])[0]
@@ -98,7 +96,7 @@ def fit(found: Sequence[Trial]) -> Calibration:
         best = replace(
             best, bias_frames=round(bias, 3), guard_ms=round(float(np.clip(spread_ms, FRAME_MS / 2, 1.5 * FRAME_MS)), 1)
         )
-    return replace(best, exponent=_fit_exponent(found, best))
+    return best
 
 
 def _fit_chances(found: Sequence[Trial], match: float) -> tuple[Calibration, float]:
@@ -118,7 +116,7 @@ def _fit_chances(found: Sequence[Trial], match: float) -> tuple[Calibration, flo
         surprise = -np.log(chance + 1e-9)
         cost = surprise[own].mean(axis=0)
         if not own.all():
-            cost = cost + _FOREIGN_WEIGHT * surprise[~own].mean(axis=0)
+            cost = cost + UNMATCHED_ODDS * surprise[~own].mean(axis=0)
         at = int(np.argmin(cost))
         if cost[at] < least:
             best = replace(best, temperature=round(float(temperature), 4), none=round(float(_NONES[at]), 3))
@@ -126,30 +124,47 @@ def _fit_chances(found: Sequence[Trial], match: float) -> tuple[Calibration, flo
     return best, least
 
 
-def _fit_exponent(found: Sequence[Trial], calibration: Calibration) -> float:
-    """How much of several segments' joint evidence holds: the value under which whole clips' offsets are likeliest."""
-    films: dict[str, list[Trial]] = {}
-    for trial in found:
-        if trial.truth is not None and trial.seconds * FRAME_RATE == _LONG:
-            films.setdefault(trial.clip, []).append(trial)
-    several = [pieces for pieces in films.values() if len(pieces) > 1]
-    if not several:
-        return calibration.exponent
-    costs = []
-    for exponent in _EXPONENTS:
-        candidate = replace(calibration, exponent=float(exponent))
-        cost = 0.0
-        for pieces in several:
-            chances = combine([weigh_up(piece.score, piece.match, candidate) for piece in pieces], candidate)
-            near = np.abs(SHIFTS - (pieces[0].truth or 0.0)) <= NEAR_FRAMES
-            cost -= float(np.log(chances[near].sum() + 1e-9))
-        costs.append(cost)
-    return round(float(_EXPONENTS[int(np.argmin(costs))]), 3)
+def left_out(found: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float]]:
+    """How the calibration holds on groups that its fit did not see: one row for each length of piece.
+
+    Each fifth of the groups is judged with what was fitted to the others. `decided`: share of the pieces with the confidence a
+    verdict needs; `right`: of those, within `NEAR_FRAMES` of the truth; `confidence` and `accuracy`: means over all pieces;
+    `foreign_decided`: the share of pieces with a stranger's sound that would still be told an offset.
+    """
+    groups = sorted({trial.group for trial in found})
+    rows: list[tuple[float, bool, float, bool]] = []  # seconds, own sound, confidence, right
+    for fold in range(min(folds, len(groups))):
+        inside = set(groups[fold::folds])
+        calibration = fit([trial for trial in found if trial.group not in inside])
+        for trial in found:
+            if trial.group in inside:
+                told = estimate(combine([weigh_up(trial.score, trial.match, calibration)], calibration), SHIFTS, calibration)
+                right = trial.truth is not None and abs(told.frames - trial.truth) <= NEAR_FRAMES
+                rows.append((trial.seconds, trial.truth is not None, told.confidence, right))
+    out = {}
+    for seconds in sorted({row[0] for row in rows}):
+        own = [row for row in rows if row[0] == seconds and row[1]]
+        foreign = [row for row in rows if row[0] == seconds and not row[1]]
+        sure = [row for row in own if row[2] >= Calibration.decide]
+        shares = {
+            "pieces": float(len(own)),
+            "decided": len(sure) / max(len(own), 1),
+            "right": sum(row[3] for row in sure) / max(len(sure), 1),
+            "confidence": sum(row[2] for row in own) / max(len(own), 1),
+            "accuracy": sum(row[3] for row in own) / max(len(own), 1),
+            "foreign_decided": sum(row[2] >= Calibration.decide for row in foreign) / max(len(foreign), 1),
+        }
+        out[f"{seconds:g} s"] = {name: round(value, 3) for name, value in shares.items()}
+    return out
 
 
 def calibrate(
     model: Loaded, held_out: Sequence[CachedClip], on_clip: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
-    """Calibration for the weights file, from the held-out speech clips with a trusted offset (all clips where none has one)."""
+) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """Calibration for the weights file, from the held-out speech clips with a trusted offset (all clips where none has one).
+
+    And how it holds on groups left out of the fit (`left_out`).
+    """
     known = [item for item in held_out if item.clip.trusted] or list(held_out)
-    return asdict(fit(trials(model, known, on_clip=on_clip)))
+    found = trials(model, known, on_clip=on_clip)
+    return asdict(fit(found)), left_out(found)

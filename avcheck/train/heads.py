@@ -144,10 +144,13 @@ def learn_head(
     on_step: Callable[[int, int, float], None] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
 ) -> JointHead:
-    """Train one head; the loss is cross-entropy over shifts plus the paper's binary cross-entropy on in sync / not."""
+    """Train one head; the loss is the paper's binary cross-entropy on in sync / not, plus what a check asks of it: a
+    cross-entropy over the shifts and one more choice, "no match", which is right for the sound of another group.
+    """
     torch.manual_seed(seed)
     head = JointHead(replace(net.config, attention=kind)).to(device).train()
-    optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-3)
+    none = torch.zeros(1, device=device, requires_grad=True)  # the logit of "no match"
+    optimiser = torch.optim.AdamW([*head.parameters(), none], lr=rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
     )
@@ -165,18 +168,25 @@ def learn_head(
             scored = head(
                 picture, drawn.sound.to(device), torch.from_numpy(shifts), margin=MAX_SHIFT, present=present.to(device)
             )
-            strange = head(picture, drawn.foreign.to(device), torch.from_numpy(shifts[:2]), margin=MAX_SHIFT)
+            strange = head(picture, drawn.foreign.to(device), torch.from_numpy(far), margin=MAX_SHIFT)
         logit = (scored.logits[..., 1] - scored.logits[..., 0]).float()
         foreign = (strange.logits[..., 1] - strange.logits[..., 0]).float()
         covered = present.float().mean(-1).to(device)
         valid = covered >= 0.5
         near = torch.from_numpy(np.exp(-0.5 * (shifts / 0.7) ** 2)).float().to(device)
         target = (near / near.sum()).expand_as(logit)
-        choose = shift_loss(logit, target, valid, weight=valid[:, 0].float())
+        no_match = none.expand(len(logit), 1)
+        choose = shift_loss(
+            torch.cat([logit, no_match], dim=1),
+            F.pad(target, (0, 1)),
+            F.pad(valid, (0, 1), value=True),
+            weight=valid[:, 0].float(),
+        )
+        refuse = -torch.cat([foreign, no_match], dim=1).log_softmax(dim=1)[:, -1].mean()
         away = torch.from_numpy(np.abs(shifts) >= 3).to(device)
         wrong = F.softplus(logit)[valid & away].mean()
         right = F.softplus(-logit[:, 0][valid[:, 0]]).mean()
-        loss = choose + 0.5 * (right + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
+        loss = choose + 0.5 * refuse + 0.5 * (right + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(head.parameters(), 2.0)

@@ -11,6 +11,7 @@ weights   calibration on the validation groups, then one safetensors file
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import json
 import os
@@ -26,7 +27,7 @@ import torch
 
 from avcheck import __version__
 from avcheck.errors import UsageError
-from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig
+from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet, fuse
 from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
 from avcheck.train.calibrate import calibrate
@@ -60,7 +61,7 @@ class TrainSettings:
     crossfit_steps: int = 600
     crop_steps: int = 2400
     frame_steps: int = 3000
-    head_steps: int = 2000
+    head_steps: int = 1500
 
     def scaled(self, factor: float) -> TrainSettings:
         """The same with every stage's steps times `factor`, at least one each."""
@@ -246,7 +247,7 @@ def _heads(
         for kind, head in heads.items():
             head.load_state_dict(saved[kind])
         return heads
-    model = Loaded(net, "", device, device.type in ("cpu", "cuda"), {}, {})
+    model = _as_checked(net, device)
     features = extract(model, clips, seed=settings.seed, on_clip=tell("features"))
     heads = {}
     for kind in ATTENTION_KINDS:
@@ -277,8 +278,8 @@ def _write(
     path = settings.out / "sync.safetensors"
     net = learner.mean_net
     net.head = heads[net.config.attention]
-    model = Loaded(net.to(device).eval(), "", device, device.type in ("cpu", "cuda"), {}, {})
-    calibration = calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else {}
+    model = _as_checked(net, device)
+    calibration, reliability = calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else ({}, {})
     facts = {
         "avcheck": __version__,
         "seed": settings.seed,
@@ -291,11 +292,17 @@ def _write(
         "clips_shifted": sum(1 for item in used if abs(item.clip.offset_frames or 0.0) > 0.5),
         "clips_dropped": len(training) - len(used),
         "validation_groups": len({item.clip.group for item in held_out}),
+        "reliability_on_groups_left_out": reliability,
     }
     digest = save(path, net, heads, calibration=calibration, training=facts)
     summary = {"weights": path.name, "sha256": digest, "training": facts, "calibration": calibration}
     (settings.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return path
+
+
+def _as_checked(net: SyncNet, device: torch.device) -> Loaded:
+    """A copy of the network as a check runs it."""
+    return Loaded(fuse(copy.deepcopy(net).to(device).eval()), "", device, device.type in ("cpu", "cuda"), {}, {})
 
 
 def keep_memory() -> None:

@@ -1,0 +1,93 @@
+"""Other engines than our own processes that spread a batch over machines: Ray Data. Needs `pip install 'avcheck[ray]'`.
+
+Each actor keeps one guarded worker process below it, the same as `--jobs` uses: a crash in a decoder must not take the
+actor along, which Ray would start again with the same file. Ray carries paths out and records back, never media.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from avcheck import report
+from avcheck.batch import CheckerMaker, CheckSettings, check_many
+from avcheck.errors import AvcheckError, UsageError
+from avcheck.remote import Source, is_url
+from avcheck.results import Report
+from avcheck.workers import Limits
+
+FILES_A_BLOCK = 8  # results come back, and work is repeated after the loss of a machine, by this many
+
+
+def check_with_ray(
+    files: Iterable[Source], settings: CheckSettings, limits: Limits, *, make_checker: CheckerMaker | None = None
+) -> Iterator[Report]:
+    """As `batch.check_many`, by `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names, or of one on this machine.
+
+    An actor takes `limits.threads` CPUs (0: one), and a whole GPU with settings for device "cuda". Files must have the same
+    path on every machine. Raises UsageError if Ray is not installed or cannot be reached, and if it gives the run up.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UsageError(f"the engine ray needs Ray ({error}): pip install 'avcheck[ray]'") from error
+    rows = [{"path": str(each), "source": str(each if is_url(each) else Path(each).absolute())} for each in files]
+    if not rows:
+        return
+    if not ray.is_initialized():
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UsageError(f"Ray cannot be reached: {' '.join(str(error).split())[:200]}") from error
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # stderr is for our own progress
+    gpus = int(settings.device == "cuda")
+    if gpus and not ray.cluster_resources().get("GPU"):
+        raise UsageError("--device cuda: no machine of the Ray cluster has a GPU, so the run would wait for ever")
+    cpus = limits.threads or 1
+    there = replace(
+        settings, model=settings.model and settings.model.absolute(), audio=settings.audio and settings.audio.absolute()
+    )
+    actors = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / FILES_A_BLOCK)).map(
+        _Actor,
+        fn_constructor_args=(there, replace(limits, jobs=1, threads=cpus), make_checker),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=limits.jobs),
+        num_cpus=cpus,
+        num_gpus=gpus,
+    )
+    try:
+        for row in actors.iter_rows():
+            if row["failed"]:
+                raise UsageError(row["failed"])
+            result = Report.from_record(json.loads(row["record"]))
+            yield replace(result, settings_sha256=settings.sha256())  # of the paths as they are given here
+    except ray.exceptions.RayError as error:
+        raise UsageError(f"the run on Ray failed: {' '.join(str(error).split())[:300]}") from error
+
+
+class _Actor:
+    """Checks one file after the other in a worker process of its own."""
+
+    def __init__(self, settings: CheckSettings, limits: Limits, make_checker: CheckerMaker | None) -> None:
+        self._source: Source = ""
+        # A deadline, if only a distant one, is what makes it a process of its own.
+        limits = replace(limits, timeout_s=limits.timeout_s or 7 * 86400.0)
+        self._reports = check_many(self._sources(), settings, limits, make_checker=make_checker)
+
+    def _sources(self) -> Iterator[Source]:
+        while True:  # drawn from once for each report, as there is one worker
+            yield self._source
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        self._source = row["source"] if is_url(row["source"]) else Path(row["source"])
+        try:
+            result = replace(next(self._reports), path=row["path"])
+        except AvcheckError as error:  # concerns every file; raised here, it would reach the driver wrapped in pages of Ray's
+            return {"record": "", "failed": str(error)}
+        return {"record": report.to_json(result), "failed": ""}

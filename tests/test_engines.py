@@ -1,0 +1,75 @@
+"""Ray, where it is installed: the same reports as without it, whatever the files do."""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import fake_scan
+import pytest
+
+from avcheck.batch import CheckSettings
+from avcheck.cli import main
+from avcheck.engines import check_with_ray
+from avcheck.errors import UsageError
+from avcheck.results import PRESETS
+from avcheck.workers import Limits
+
+
+def test_a_missing_ray_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any) -> Any:
+        if name.startswith("ray"):
+            raise ModuleNotFoundError("No module named 'ray'", name="ray")
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    assert main([str(tmp_path), "--engine", "ray"]) == 2
+    message = "avcheck: the engine ray needs Ray (No module named 'ray'): pip install 'avcheck[ray]'\n"
+    assert tuple(capsys.readouterr()) == ("", message)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_a_crash_below_an_actor_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.chdir(tmp_path)
+    tests = Path(__file__).parent
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tests), str(tests.parent))))  # Ray's processes find fake_scan there
+    names = [
+        "good.mp4",
+        "segfault.mp4",
+        "late.mp4",
+        "raises.mp4",
+        "bug.mp4",
+        "killed.mp4",
+        "good 2.mp4",
+        "good 3.mp4",
+        "good 4.mp4",
+    ]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    settings = CheckSettings(tolerance=PRESETS["film"])
+    try:
+        with pytest.raises(UsageError, match="would wait for ever"):
+            list(
+                check_with_ray([Path("good.mp4")], CheckSettings(device="cuda"), Limits(), make_checker=fake_scan.make_checker)
+            )
+        with pytest.raises(UsageError, match=r"^the weights are damaged$"):
+            list(check_with_ray([Path("good.mp4")], CheckSettings(), Limits(), make_checker=fake_scan.make_no_checker))
+        files = [Path(name) for name in names]
+        found = {each.path: each for each in check_with_ray(files, settings, Limits(2), make_checker=fake_scan.make_checker)}
+    finally:
+        ray.shutdown()
+    assert sorted(found) == sorted(names)
+    assert {name for name, each in found.items() if each.verdict == "error"} == {names[1], *names[3:6]}
+    assert found["segfault.mp4"].reason == "the worker was killed by signal 11 (SIGSEGV)"
+    assert found["late.mp4"].verdict == "out_of_sync"
+    assert {each.settings_sha256 for each in found.values()} == {settings.sha256()}
+    assert found["good.mp4"].file_size == 1
