@@ -272,10 +272,18 @@ def test_flipped_bytes_are_counted_and_the_rest_keeps_its_time(clip: Clip, suffi
 def test_thirty_hours_in_a_kilobyte(clip: Clip) -> None:
     path = clip("clip.mkv", seconds=0.1, picture_times_s=[0.0, 108000.0], acodec="libopus")
     started = time.monotonic()
+    with open_media(path) as file, pytest.raises(LimitExceeded, match="30 hours after the first, over the limit of 24; remux"):
+        list(file.pictures())
+    assert time.monotonic() - started < 2
+
+
+def test_a_gap_of_most_of_a_day_costs_nothing(clip: Clip) -> None:
+    path = clip("clip.mkv", seconds=0.1, picture_times_s=[0.0, 80000.0], acodec="libopus")
+    started = time.monotonic()
     times_s, sound_s, degraded = read(path)
-    assert times_s == [0, 108000]
+    assert times_s == [0, 80000]
     assert sound_s < 0.2
-    assert degraded.missing_video_s == pytest.approx(107999)
+    assert degraded.missing_video_s == pytest.approx(79999)
     assert time.monotonic() - started < 2
 
 
