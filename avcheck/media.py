@@ -56,6 +56,7 @@ _SMOOTH_FROM = 4  # a picture to be made this many times smaller need not be deb
 MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds pictures
 JITTER_S = 0.003  # mkv and flv count in ms: a smaller gap or overlap is rounding
 STALE_S = 1.0  # a picture older than this is missing, not repeated
+FAR_S = 10.0  # a frame this far ahead of the one before is only believed if the next one does not go back
 CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is this long at least, but for the last one before a gap
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 MAX_INDEX = 64 << 20  # bytes of an mp4's index that are looked at; ten hours of film take 20 MB
@@ -155,6 +156,7 @@ class _Tally:
     damaged: int = 0  # frames that the decoder patched up
     undated: int = 0  # frames without a timestamp
     backward: int = 0  # frames more than a second before what was already seen
+    stray: int = 0  # frames with a timestamp far ahead of those around them
     bad_samples: int = 0  # NaN or infinite
     missing_s: float = 0.0
     end_s: float = 0.0  # where the last frame ends
@@ -226,6 +228,8 @@ class Media:
         for kind, tally in (("pictures", picture), ("audio frames", sound)):
             if tally.undated:
                 notes.append(f"{tally.undated} {kind} without a timestamp were left out")
+            if tally.stray:
+                notes.append(f"{tally.stray} {kind} with a damaged timestamp were left out")
             if tally.backward:
                 notes.append(f"timestamps jump back: {tally.backward} {kind} were left out")
         return Degraded(
@@ -260,8 +264,7 @@ class Media:
                 stream.codec_context.options |= {"skip_loop_filter": "all"}
             scaler = _Scaler(stream, self._short_side)
             first_s = last_s = -1.0
-            for frame in _frames(container, stream, tally):
-                time_s = _time_s(frame, source.origin_s)
+            for time_s, frame in _dated(_frames(container, stream, tally), source.origin_s, tally):
                 if time_s is None:
                     tally.undated += 1
                 elif first_s >= 0 and time_s > first_s + MAX_DURATION_S:
@@ -290,11 +293,10 @@ class Media:
             _prepare(container, [stream], 1)
             run: _Run | None = None
             end_s = 0.0  # of the sound so far; what lies before it is pre-roll or an overlap
-            for frame in _frames(container, stream, tally):
+            for time_s, frame in _dated(_frames(container, stream, tally), source.origin_s, tally):
                 if not MIN_RATE <= frame.sample_rate <= MAX_RATE:  # it can change in mid-stream
                     tally.lost += 1
                     continue
-                time_s = _time_s(frame, source.origin_s)
                 if time_s is None and run is None:
                     tally.undated += 1
                     continue
@@ -578,6 +580,28 @@ def _frames(container: InputContainer, stream: Stream, tally: _Tally) -> Iterato
     decoder = _Decoder(container, stream, tally)
     for packet in _packets(container, [stream], tally):
         yield from decoder.decode(packet)
+
+
+def _dated(frames: Iterator[Any], origin_s: float, tally: _Tally) -> Iterator[tuple[float | None, Any]]:
+    """The frames with their times, without those whose timestamp is damaged: one such frame would make all others late."""
+    last_s = math.inf
+    held: tuple[float, Any] | None = None
+    for frame in frames:
+        time_s = _time_s(frame, origin_s)
+        if held is not None:
+            if time_s is not None and time_s < held[0]:
+                tally.stray += 1
+            else:
+                yield held
+                last_s = held[0]
+            held = None
+        if time_s is not None and time_s > last_s + FAR_S:
+            held = time_s, frame
+            continue
+        yield time_s, frame
+        last_s = last_s if time_s is None else time_s
+    if held is not None:
+        yield held
 
 
 def _packets(container: InputContainer, streams: Sequence[Stream], tally: _Tally) -> Iterator[Packet[Any]]:
