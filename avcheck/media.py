@@ -882,7 +882,8 @@ def _sound_format(frame: AudioFrame) -> tuple[str, str, int]:
 
 def _mean(frame: AudioFrame) -> AudioFrame:
     """The mean of all channels of a frame of packed floats."""
-    samples = frame.to_ndarray().reshape(frame.samples, -1).mean(1, dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not a number is counted further on
+        samples = frame.to_ndarray().reshape(frame.samples, -1).mean(1, dtype=np.float32)
     mono = AudioFrame.from_ndarray(samples[None], "flt", "mono")
     mono.sample_rate = frame.sample_rate
     return mono

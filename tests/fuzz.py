@@ -36,7 +36,7 @@ import guard
 import hostile
 
 from avcheck import report
-from avcheck.batch import CheckSettings, FileChecker, check_many, load_checker
+from avcheck.batch import CheckerMaker, CheckSettings, FileChecker, check_many, load_checker
 from avcheck.discovery import MEDIA_SUFFIXES
 from avcheck.remote import Source
 from avcheck.results import BUG, Report
@@ -270,6 +270,7 @@ class Fuzz:
     seed: int
     root: Path
     deadline_s: float = DEADLINE_S
+    seeds: Sequence[tuple[str, bytes]] = ()
     cases: int = 0
     full: int = 0
     commands: int = 0
@@ -281,9 +282,9 @@ class Fuzz:
         made = self.root / "seeds"
         for each in (self.folder, self.kept, made):
             each.mkdir()
-        self.seeds = make_seeds(made)
-        for name in (hostile.TARGET, FILM):
-            (self.folder / name).write_bytes((made / "13.ts").read_bytes())
+        self.seeds = self.seeds or make_seeds(made)
+        hostile.make_clip(self.folder / FILM, format="mpegts")
+        shutil.copyfile(self.folder / FILM, self.folder / hostile.TARGET)
         self.model = self.root / "untrained.safetensors"
 
     def path(self, number: int) -> Path:
@@ -292,8 +293,8 @@ class Fuzz:
         path.write_bytes(content)
         return path
 
-    def check(self, numbers: Sequence[int], *, full: bool = False) -> None:
-        """Check these cases in a guarded worker."""
+    def check(self, numbers: Sequence[int], *, full: bool = False, make: CheckerMaker | None = None) -> None:
+        """Check these cases in a guarded worker, with the network or with what `make` makes."""
         settings = CheckSettings(model=self._model() if full else None, device="cpu")
         limits = Limits(1, self.deadline_s, 3000 if full else 1000)
         records: Counter[str] = Counter()
@@ -305,7 +306,7 @@ class Fuzz:
                 yield paths[-1]
 
         with guard.Opened(self.folder) as opened:
-            make = guarded_checker if full else guarded_decoder
+            make = make or (guarded_checker if full else guarded_decoder)
             for found in check_many(cases(), settings, limits, make_checker=make):
                 records[found.path] += 1
                 self.verdicts[found.verdict] += 1
