@@ -109,9 +109,8 @@ def main(count: int = 1000, jobs: int = 2) -> int:
         memory = watched(process, whole, marks)
         took_s = time.monotonic() - began
         found, lines = verdicts(whole)
-        print(
-            f"{count} files, {Counter(expected.values())['error']} of them hostile, {jobs} workers, exit code {process.returncode}"
-        )
+        bad = Counter(expected.values())["error"]
+        print(f"{count} files, {bad} of them hostile, {jobs} workers, exit code {process.returncode}")
         print(f"verdicts {dict(Counter(found.values()))}, {lines} records")
         wrong = sum(found[path] != verdict for path, verdict in expected.items() if path in found)
         print(f"lost {len(expected.keys() - found.keys())}, twice {lines - len(found)}, other than expected {wrong}")
@@ -129,9 +128,8 @@ def main(count: int = 1000, jobs: int = 2) -> int:
         process.wait()
         again, lines = verdicts(killed)
         exact = again == found and lines == len(again)
-        print(
-            f"killed after {before} records and started again: {lines} records, {'exactly the same' if exact else 'NOT the same'}"
-        )
+        same = "exactly the same" if exact else "NOT the same"
+        print(f"killed after {before} records and started again: {lines} records, {same}")
         left = sorted(path.name for path in root.glob("avcheck-worker-*"))
         print(f"scratch folders left: {len(left)}")
         return 0 if exact and found == expected and not left else 1
