@@ -18,12 +18,14 @@ import math
 import os
 import stat
 import struct
+import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import av.error
@@ -47,13 +49,19 @@ SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 MAX_ASPECT = 2.4  # a picture wider (or taller) than this is scaled by its long side instead
 MAX_PIXELS = 8192 * 4608  # 8K and a little; decoding a 16k x 12k picture takes over a gigabyte
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
+MAX_CHANNELS = 64  # of a sound track; the resampler takes no more
+MIN_RATE, MAX_RATE = 2_000, 768_000  # Hz; a megabyte of sound that claims 1 Hz would be 32 GB at 16 kHz
+MAX_DURATION_S = 24 * 3600.0  # between the first picture and the last; a file can claim centuries in a kilobyte
+MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without listing them: half a gigabyte of FFmpeg's
 _SMOOTH_FROM = 4  # a picture to be made this many times smaller need not be deblocked
 MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds pictures
 JITTER_S = 0.003  # mkv and flv count in ms: a smaller gap or overlap is rounding
 STALE_S = 1.0  # a picture older than this is missing, not repeated
+FAR_S = 10.0  # a frame this far ahead of the one before is only believed if the next one does not go back
 CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is this long at least, but for the last one before a gap
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
-MAX_INDEX = 64 << 20  # bytes of an mp4's index that are searched for cuts; ten hours of film take 20 MB
+MAX_INDEX = 64 << 20  # bytes of an mp4's index that are looked at; ten hours of film take 20 MB
+MAX_BOXES = 1 << 17  # boxes of an mp4 that are looked at: a day in fragments of 2 s has 86,400
 READ_FAILURES = 64  # reads that fail in a row before what follows counts as lost
 RUN_UP_S = 30.0  # a key frame further before the place asked for makes seeking no cheaper than going on
 # How far before the place asked for to seek to, one after the other until a key frame lies before it: some formats go by
@@ -159,6 +167,7 @@ class _Tally:
     damaged: int = 0  # frames that the decoder patched up
     undated: int = 0  # frames without a timestamp
     backward: int = 0  # frames more than a second before what was already seen
+    stray: int = 0  # frames with a timestamp far ahead of those around them
     bad_samples: int = 0  # NaN or infinite
     missing_s: float = 0.0
     end_s: float = 0.0  # where the last frame ends
@@ -241,6 +250,8 @@ class Media:
         for kind, tally in (("pictures", picture), ("audio frames", sound)):
             if tally.undated:
                 notes.append(f"{tally.undated} {kind} without a timestamp were left out")
+            if tally.stray:
+                notes.append(f"{tally.stray} {kind} with a damaged timestamp were left out")
             if tally.backward:
                 notes.append(f"timestamps jump back: {tally.backward} {kind} were left out")
         return Degraded(
@@ -274,16 +285,22 @@ class Media:
                 # The deblocking filter smooths what scaling down averages away: a fifth of an H.264 decoder's time.
                 stream.codec_context.options |= {"skip_loop_filter": "all"}
             scaler = _Scaler(stream, self._short_side)
-            last_s = -1.0
+            first_s = last_s = -1.0
             shown: Picture | None = None  # at `from_s`, as far as is known
-            for frame in _frames(container, stream, tally, _packets_from(container, stream, tally, from_s, source.origin_s)):
-                time_s = _time_s(frame, source.origin_s)
+            packets = _packets_from(container, stream, tally, from_s, source.origin_s)
+            for time_s, frame in _dated(_frames(container, stream, tally, packets), source.origin_s, tally):
                 if time_s is None:
                     tally.undated += 1
+                elif first_s >= 0 and time_s > first_s + MAX_DURATION_S:
+                    raise LimitExceeded(
+                        f"{_shown(source.path)}: a picture is due {(time_s - first_s) / 3600:.0f} hours after the first, over "
+                        f"the limit of {MAX_DURATION_S / 3600:.0f}; remux it to mend its timestamps, or cut it into parts"
+                    )
                 elif last_s < time_s and time_s >= 0:
                     if last_s >= 0:
                         tally.missing_s += max(0.0, time_s - last_s - STALE_S)
                     tally.damaged += frame.is_corrupt
+                    first_s = time_s if first_s < 0 else first_s
                     last_s = time_s
                     tally.end_s = max(tally.end_s, _end_s(frame, time_s))
                     picture = Picture(time_s, scaler.later(frame))
@@ -314,8 +331,11 @@ class Media:
             sought = _has_to_seek(until_s)
             anchor = _anchor(source) if sought else None
             settled_s: float | None = None
-            for frame in _frames(container, stream, tally, _packets_from(container, stream, tally, until_s, source.origin_s)):
-                time_s = _time_s(frame, source.origin_s)
+            packets = _packets_from(container, stream, tally, until_s, source.origin_s)
+            for time_s, frame in _dated(_frames(container, stream, tally, packets), source.origin_s, tally):
+                if not MIN_RATE <= frame.sample_rate <= MAX_RATE:  # it can change in mid-stream
+                    tally.lost += 1
+                    continue
                 if time_s is None and run is None:
                     tally.undated += from_s is None
                     continue
@@ -385,7 +405,7 @@ def open_media(
         rotation = 0 if picture is None else _rotation(picture)
         width, height = _display_size(video, picture)
         tracks = list(container.streams.audio)
-        edits = _edits(path) if "mp4" in container.format.name.split(",") else 0
+        edits = _Index(path).edits if "mp4" in container.format.name.split(",") else 0
         seekable = _is_seekable(container)
         info = MediaInfo(
             path=path,
@@ -447,14 +467,18 @@ def _open_container(path: Path, formats: str) -> InputContainer:
         "protocol_whitelist": "file",
         "format_whitelist": formats,
         "max_streams": str(MAX_STREAMS),
+        "max_pixels": str(MAX_PIXELS),  # for the decoders that only look into the file; `_prepare` tells the others
         "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
     }
     too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
+    samples = _Index(path).samples
+    if samples > MAX_SAMPLES:
+        raise LimitExceeded(f"{name}: its index claims {samples:,} pictures or packets; remux it, or export it again")
     try:
         # A bare "a:b.mp4" would be read as protocol "a".
         container = av.open(f"file:{path.absolute()}", "r", options=options, metadata_errors="replace", timeout=(10, 30))
     except MemoryError:
-        raise LimitExceeded(too_many) from None
+        raise LimitExceeded(f"{too_many}, or export it again if that is not so") from None
     except av.error.PermissionError:
         raise NotMedia(f"{name}: cannot be read (permission denied); check its permissions") from None
     except av.error.ExitError:
@@ -469,8 +493,11 @@ def _open_container(path: Path, formats: str) -> InputContainer:
 
 def _not_media(path: Path, formats: str, error: Exception) -> str:
     """Why a file did not open, and what to do, from its first bytes."""
-    with path.open("rb") as file:
-        head = file.read(64)
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as unreadable:
+        return f"cannot be read ({_reason(unreadable)}); check the disk"
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):
         return "is cut off or damaged (the index of an mp4 or mov is missing); copy or export it again"
     if head[:4] == b"\x1a\x45\xdf\xa3" or head[8:12] == b"AVI " or head[:4] == b"OggS" or head[:3] == b"FLV":
@@ -519,6 +546,10 @@ def _choose_audio(container: InputContainer, path: Path, track: int | None) -> A
         raise DecodeFailed(
             f"{_shown(path)}: its audio codec is unknown; convert the sound to AAC or PCM, or choose another track"
         )
+    rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
+    if (rate and not MIN_RATE <= rate <= MAX_RATE) or channels > MAX_CHANNELS:
+        claims = f"{channels} channels" if channels > MAX_CHANNELS else f"{rate} samples a second"
+        raise LimitExceeded(f"{_shown(path)}: its sound claims {claims}; convert the sound to 48 kHz, or choose another track")
     return stream
 
 
@@ -687,6 +718,28 @@ def _anchor(source: _Source) -> _Anchor | None:
     return anchor
 
 
+def _dated(frames: Iterator[Any], origin_s: float, tally: _Tally) -> Iterator[tuple[float | None, Any]]:
+    """The frames with their times, without those whose timestamp is damaged: one such frame would make all others late."""
+    last_s = math.inf
+    held: tuple[float, Any] | None = None
+    for frame in frames:
+        time_s = _time_s(frame, origin_s)
+        if held is not None:
+            if time_s is not None and time_s < held[0]:
+                tally.stray += 1
+            else:
+                yield held
+                last_s = held[0]
+            held = None
+        if time_s is not None and time_s > last_s + FAR_S:
+            held = time_s, frame
+            continue
+        yield time_s, frame
+        last_s = last_s if time_s is None else time_s
+    if held is not None:
+        yield held
+
+
 def _packets(container: InputContainer, streams: Sequence[Stream], tally: _Tally) -> Iterator[Packet[Any]]:
     """The packets of `streams`. A failed read is counted and tried again: it ends PyAV's generator, but not the file."""
     failures = 0
@@ -738,34 +791,110 @@ def _duration_s(container: InputContainer, video: VideoStream) -> float | None:
     return duration_s if duration_s > 0 else None
 
 
-def _edits(path: Path) -> int:
-    """How many pieces of media the edit lists of an mp4 or mov show, at most; 0 without one.
+@dataclass
+class _Track:
+    """What decides how many entries FFmpeg makes for a track of an mp4: it believes some counts that nothing backs."""
 
-    With one, the demuxer only shifts the track, which is right. More are not played: the piece after a cut would have
-    its sound up to an AAC frame early.
+    handlers: set[bytes] = field(default_factory=set)
+    samples: int = 0  # all of one size, so that only their number is stored
+    whole_chunks: bool = True  # its times allow FFmpeg to take sound a chunk at a time
+    runs: list[tuple[int, int]] = field(default_factory=list)  # first chunk, samples in each from there on
+    chunks: int = 0
+    in_fragments: int = 0
+
+    def entries(self) -> int:
+        if not self.whole_chunks or b"soun" not in self.handlers or self.handlers & {b"vide", b"subp", b"clcp"}:
+            return self.samples + self.in_fragments
+        after = self.chunks + 1
+        ends = [*(min(first, after) for first, _ in self.runs[1:]), after]
+        pieces = (max(0, end - first) * -(-count // 1024) for (first, count), end in zip(self.runs, ends, strict=False))
+        return sum(pieces) + self.in_fragments
+
+
+class _Index:
+    """What the boxes of an mp4 or mov say, read before FFmpeg believes them; empty for other files.
+
+    edits: pieces of media that the edit lists show, at most over the tracks. With one, the demuxer only shifts the track,
+    which is right. More are not played: the piece after a cut would have its sound up to an AAC frame early.
+    samples: entries that FFmpeg would hold in memory for what is only counted, not listed.
     """
-    with path.open("rb") as file:
-        moov = b""
-        while len(head := file.read(16)) >= 8 and not moov:
+
+    def __init__(self, path: Path) -> None:
+        self.edits = 0
+        self._boxes = 0
+        self._tracks = [_Track()]
+        # Opening the file will say what is wrong with it; what is damaged here is damaged there.
+        with suppress(OSError, struct.error, zlib.error), path.open("rb") as file:
+            self._read_file(file)
+        self.samples = sum(track.entries() for track in self._tracks)
+
+    def _read_file(self, file: BinaryIO) -> None:
+        total, at = os.fstat(file.fileno()).st_size, 0
+        while at + 8 <= total and self._boxes < MAX_BOXES:
+            file.seek(at)
+            head = file.read(16)
             size, kind = struct.unpack(">I4s", head[:8])
+            skip = 8
             if size == 1 and len(head) == 16:
-                size = struct.unpack(">Q", head[8:])[0]
+                size, skip = struct.unpack(">Q", head[8:])[0], 16
+            size = size or total - at
+            if size < skip or not kind.isascii():
+                return
+            self._boxes += 1
+            if kind in _BOXES_OF_BOXES:
+                file.seek(at + skip)
+                self._enter(kind, memoryview(file.read(min(size - skip, MAX_INDEX))), 1)
+            at += size
+
+    def _enter(self, kind: bytes, body: memoryview, depth: int) -> None:
+        if kind == b"trak":
+            self._tracks.append(_Track())
+        at = 0
+        while at + 8 <= len(body) and self._boxes < MAX_BOXES and depth < _MAX_DEPTH:
+            size, inner = struct.unpack_from(">I4s", body, at)
+            size = size or len(body) - at
             if size < 8:
-                break
-            if kind == b"moov":
-                moov = head + file.read(min(size, MAX_INDEX) - 16)
-            else:
-                file.seek(size - len(head), os.SEEK_CUR)
-    most = 0
-    at = moov.find(b"elst")
-    while at >= 0 and len(moov) >= at + 12:
-        version, count = moov[at + 4], int.from_bytes(moov[at + 8 : at + 12], "big")
-        entry = struct.Struct(">Qq4x" if version == 1 else ">Ii4x")
-        end = min(at + 12 + count * entry.size, len(moov))
-        end -= (end - at - 12) % entry.size
-        most = max(most, sum(media_time >= 0 for _, media_time in entry.iter_unpack(moov[at + 12 : end])))
-        at = moov.find(b"elst", at + 12)
-    return most
+                return
+            self._boxes += 1
+            part = body[at + 8 : at + size]
+            if inner in _BOXES_OF_BOXES:
+                self._enter(inner, part, depth + 1)
+            elif inner == b"cmov":  # the whole index, compressed
+                packed = bytes(part)
+                packed = packed[packed.find(b"cmvd") + 8 :]
+                self._enter(b"moov", memoryview(zlib.decompressobj().decompress(packed, MAX_INDEX)), depth + 1)
+            elif len(part) >= 8:
+                self._take(inner, part)
+            at += size
+
+    def _take(self, kind: bytes, body: memoryview) -> None:
+        track = self._tracks[-1]
+        count = int.from_bytes(body[4:8], "big")
+        if kind == b"elst":
+            rows = _rows(">Qq4x" if body[0] == 1 else ">Ii4x", body[8:], count)
+            self.edits = max(self.edits, sum(media_time >= 0 for _, media_time in rows))
+        elif kind == b"hdlr":
+            track.handlers.add(bytes(body[8:12]))
+        elif kind == b"stsz" and count:
+            track.samples = max(track.samples, int.from_bytes(body[8:12], "big"))
+        elif kind == b"stts":
+            track.whole_chunks &= count == 1 and int.from_bytes(body[12:16], "big") == 1
+        elif kind == b"stsc":
+            track.runs += _rows(">II4x", body[8:], count)
+        elif kind in (b"stco", b"co64"):
+            track.chunks = max(track.chunks, min(count, len(body) // 4))
+        elif kind == b"trun":
+            track.in_fragments += count
+
+
+_BOXES_OF_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"moof", b"traf"}
+_MAX_DEPTH = 10  # as FFmpeg
+
+
+def _rows(form: str, data: memoryview, count: int) -> Iterator[tuple[int, int]]:
+    """The `count` pairs of a table, or as many as there are."""
+    row = struct.Struct(form)
+    return row.iter_unpack(data[: min(count, len(data) // row.size) * row.size])
 
 
 def _rotation(frame: VideoFrame) -> int:
@@ -832,6 +961,7 @@ class _Run:
         self._given = 0  # samples at SAMPLE_RATE
         self._skip = max(0, math.ceil((from_s - self._start_s) * SAMPLE_RATE - 1e-3))
         self._pending: list[Samples] = []
+        self._waiting = 0  # samples in them
         # Channels that nobody says the place of are averaged: the resampler refuses to mix them. They are packed first, as
         # PyAV 18 reads past the end of a planar frame of 8 channels or more.
         self._packer = AudioResampler("flt") if "channels" in frame.layout.name or "ambi" in frame.layout.name else None
@@ -858,7 +988,7 @@ class _Run:
         self._taken += frame.samples
         frame.pts = None
         self._resample(frame, tally)
-        if sum(map(len, self._pending)) >= CHUNK_SAMPLES:
+        if self._waiting >= CHUNK_SAMPLES:
             yield from self._give(tally)
 
     def flush(self, tally: _Tally) -> Iterator[Sound]:
@@ -873,15 +1003,15 @@ class _Run:
                 [frame] if self._packer is None or frame is None else [_mean(part) for part in self._packer.resample(frame)]
             )
             for part in frames:
-                self._pending += [
-                    out.to_ndarray().reshape(-1).astype(np.float32, copy=False) for out in self._resampler.resample(part)
-                ]
+                for out in self._resampler.resample(part):
+                    self._pending.append(out.to_ndarray().reshape(-1).astype(np.float32, copy=False))
+                    self._waiting += len(self._pending[-1])
         except (av.error.FFmpegError, ValueError, MemoryError):
             tally.lost += 1
 
     def _give(self, tally: _Tally, limit: int | None = None) -> Iterator[Sound]:
         samples = np.concatenate(self._pending)[:limit] if self._pending else np.zeros(0, np.float32)
-        self._pending = []
+        self._pending, self._waiting = [], 0
         first = min(len(samples), max(0, self._skip - self._given))
         start_s = self._start_s + (self._given + first) / SAMPLE_RATE
         self._given += len(samples)
@@ -898,7 +1028,8 @@ def _sound_format(frame: AudioFrame) -> tuple[str, str, int]:
 
 def _mean(frame: AudioFrame) -> AudioFrame:
     """The mean of all channels of a frame of packed floats."""
-    samples = frame.to_ndarray().reshape(frame.samples, -1).mean(1, dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not a number is counted further on
+        samples = frame.to_ndarray().reshape(frame.samples, -1).mean(1, dtype=np.float32)
     mono = AudioFrame.from_ndarray(samples[None], "flt", "mono")
     mono.sample_rate = frame.sample_rate
     return mono
@@ -915,7 +1046,8 @@ def _cannot_seek(container: InputContainer) -> CannotSeek:
 def _no_pictures(path: Path, undated: int = 0) -> DecodeFailed:
     if undated:
         return DecodeFailed(f"{_shown(path)}: its pictures carry no timestamps; remux it to mp4 or mkv")
-    return DecodeFailed(f"{_shown(path)}: none of its pictures decodes; copy or export it again")
+    limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
+    return DecodeFailed(f"{_shown(path)}: none of its pictures decodes (damaged, or over {limit}); export it again")
 
 
 def _no_sound(path: Path) -> NoAudio:

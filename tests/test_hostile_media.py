@@ -8,10 +8,13 @@ import resource
 import struct
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
+import hostile
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
@@ -23,6 +26,7 @@ from avcheck.media import open_media
 from avcheck.results import Degraded
 
 Clip = Callable[..., Path]
+FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
 
 def refused(path: Path, kind: type[AvcheckError], *words: str, audio_path: Path | None = None) -> None:
@@ -218,6 +222,58 @@ def test_header_with_huge_pictures_is_refused(clip: Clip, monkeypatch: pytest.Mo
     refused(clip("clip.mp4"), LimitExceeded, "its pictures are 160 x 120", "scale it down")
 
 
+def wav(rate: int, channels: int, size: int = 1_000_000) -> bytes:
+    header = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2 % 2**32, channels * 2 % 2**16, 16)
+    body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", size) + bytes(size)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "words"),
+    [(1, 1, "1 samples a second"), (2**31 - 1, 1, "2147483647 samples a second"), (48000, 65, "65 channels")],
+)
+def test_sound_that_would_swell_is_refused(clip: Clip, tmp_path: Path, rate: int, channels: int, words: str) -> None:
+    """A megabyte of sound at 1 Hz is 6 days, and 32 GB at 16 kHz."""
+    path = tmp_path / "swell.wav"
+    path.write_bytes(wav(rate, channels))
+    refused(clip("film.mp4"), LimitExceeded, f"its sound claims {words}", "convert the sound", audio_path=path)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(2_000, 1), (8_000, 1), (48_000, 64), (192_000, 2), (768_000, 1)])
+def test_odd_but_honest_sound_is_read(clip: Clip, tmp_path: Path, rate: int, channels: int) -> None:
+    path = tmp_path / "odd.wav"
+    path.write_bytes(wav(rate, channels, size=rate * channels * 2))
+    with open_media(clip("film.mp4"), audio_path=path) as file:
+        assert sum(len(sound.samples) for sound in file.sounds()) == pytest.approx(16000, abs=20)
+
+
+def test_an_index_that_only_counts_takes_no_memory(tmp_path: Path) -> None:
+    """Each is a few kB, and FFmpeg alone makes some 2 GB of it."""
+    base = hostile.make_clip(tmp_path / "base.mp4", seconds=0.6).read_bytes()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, (data, words) in hostile.mp4_bombs(tmp_path, base).items():
+        path = tmp_path / f"{name}.mp4"
+        path.write_bytes(data)
+        refused(path, LimitExceeded, *words)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+@pytest.mark.parametrize("options", [{"acodec": "pcm_s16le", "layout": "stereo"}, {"container_options": FRAGMENTED}])
+def test_an_honest_index_is_believed(clip: Clip, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = clip("film.mov", seconds=4, **options)
+    monkeypatch.setattr(media, "MAX_SAMPLES", 400)  # 100 pictures, 189 packets of sound
+    assert read(path)[0][-1] == pytest.approx(3.97, abs=0.02)
+
+
+def test_an_index_of_cuts_costs_no_more_than_its_size(clip: Clip) -> None:
+    """Looking for the name of an edit list anywhere, and believing its length, took the square of it."""
+    path = clip("film.mp4")
+    path.write_bytes(hostile.replaced(path.read_bytes(), b"edts", b"\0\0\0\x10elst\x7f\xff\xff\xff\0\0\0\0" * 60_000))
+    started = time.monotonic()
+    assert len(read(path)[0]) == 50
+    assert time.monotonic() - started < 3
+
+
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -272,10 +328,28 @@ def test_flipped_bytes_are_counted_and_the_rest_keeps_its_time(clip: Clip, suffi
 def test_thirty_hours_in_a_kilobyte(clip: Clip) -> None:
     path = clip("clip.mkv", seconds=0.1, picture_times_s=[0.0, 108000.0], acodec="libopus")
     started = time.monotonic()
+    with open_media(path) as file, pytest.raises(LimitExceeded, match="30 hours after the first, over the limit of 24; remux"):
+        list(file.pictures())
+    assert time.monotonic() - started < 2
+
+
+def test_one_wild_timestamp_costs_one_frame() -> None:
+    times_s = [k / 25 for k in range(50)]
+    times_s[20] = 5000.0
+    frames = [SimpleNamespace(pts=round(at * 1000), time_base=Fraction(1, 1000)) for at in times_s]
+    tally = media._Tally()
+    kept = [time_s for time_s, _ in media._dated(iter(frames), 0.0, tally)]
+    assert kept == [at for at in times_s if at < 5000]
+    assert tally.stray == 1
+
+
+def test_a_gap_of_most_of_a_day_costs_nothing(clip: Clip) -> None:
+    path = clip("clip.mkv", seconds=0.1, picture_times_s=[0.0, 80000.0], acodec="libopus")
+    started = time.monotonic()
     times_s, sound_s, degraded = read(path)
-    assert times_s == [0, 108000]
+    assert times_s == [0, 80000]
     assert sound_s < 0.2
-    assert degraded.missing_video_s == pytest.approx(107999)
+    assert degraded.missing_video_s == pytest.approx(79999)
     assert time.monotonic() - started < 2
 
 

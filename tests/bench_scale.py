@@ -1,0 +1,141 @@
+"""`python -m tests.bench_scale [FILES]`: a large batch with hostile files in it, by the command, with a kill half-way.
+
+Generated clips of 2 s (copies of a few), 3 % of them hostile, are decoded and cut into blocks; no network is loaded, so
+what is measured is everything around it. It prints what was lost, the verdicts, the main process's memory as the files go
+by and the speed; and whether a run that was killed half-way and started again has the same records as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import hostile
+
+TESTS = Path(__file__).parent
+COMMAND = "import decode_scan, sys; decode_scan.install(); from avcheck.cli import main; sys.exit(main())"
+HOSTILE_SHARE = 0.03
+SIZE = (96, 72)
+KINDS = (
+    ("mp4", {}),
+    ("mkv", {"acodec": "libopus"}),
+    ("mov", {"acodec": "pcm_s16le"}),
+    ("ts", {}),
+    ("avi", {"acodec": "ac3"}),
+    ("webm", {"vcodec": "libvpx", "acodec": "libopus"}),
+)
+
+
+def make_batch(root: Path, count: int) -> dict[str, str]:
+    """Write the files into `root`; the verdict that each has to get, by path."""
+    bad_count = round(count * HOSTILE_SHARE)
+    (root / "corpus").mkdir()
+    (root / "bases").mkdir()
+    corpus = hostile.write_corpus(root / "corpus")
+    bad = [case for case in corpus.cases if case.path.parent == corpus.folder and not case.judged]
+    good = []
+    for number, (suffix, options) in enumerate(KINDS):
+        path = root / "bases" / f"{number}.{suffix}"
+        good.append(hostile.make_clip(path, **{"size": SIZE, "draw": hostile.noise(number, SIZE), **options}))
+    rng = random.Random(1)
+    worst = set(rng.sample(range(count), bad_count))
+    expected = {}
+    for number in range(count):
+        source = rng.choice(bad).path if number in worst else good[number % len(good)]
+        path = root / "batch" / f"{number // 100:02d}" / f"{number:05d}{source.suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, path)
+        expected[str(path)] = "error" if number in worst else "in_sync"
+    return expected
+
+
+def start(root: Path, results: Path, jobs: int) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-c", COMMAND, "check", str(root / "batch"), "--jobs", str(jobs), "--timeout", "60", "-q"]
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "TMPDIR": str(root)}
+    line += ["--no-config", "--resume", str(results)]
+    return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def done_in(results: Path) -> int:
+    return results.read_bytes().count(b"\n") if results.exists() else 0
+
+
+def memory_mb(pid: int) -> float:
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(text.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def watched(process: subprocess.Popen[bytes], results: Path, marks: Sequence[int]) -> dict[int, float]:
+    """Memory of the main process as so many records are written."""
+    found: dict[int, float] = {}
+    while process.poll() is None:
+        done = done_in(results)
+        for mark in marks:
+            if done >= mark and mark not in found:
+                try:
+                    found[mark] = memory_mb(process.pid)
+                except (OSError, IndexError):  # it has just ended
+                    break
+        time.sleep(0.02)
+    return found
+
+
+def verdicts(results: Path) -> tuple[dict[str, str], int]:
+    """The verdict of every path, and how many records there are."""
+    records = [json.loads(line) for line in results.read_bytes().splitlines()]
+    return {record["path"]: record["verdict"] for record in records}, len(records)
+
+
+def main(count: int = 1000, jobs: int = 2) -> int:
+    root = Path(tempfile.mkdtemp(prefix="avcheck-scale-"))
+    try:
+        expected = make_batch(root, count)
+        whole = root / "whole.jsonl"
+        began = time.monotonic()
+        process = start(root, whole, jobs)
+        marks = sorted({max(1, count // 10), count // 2, count - 5})
+        memory = watched(process, whole, marks)
+        took_s = time.monotonic() - began
+        found, lines = verdicts(whole)
+        bad = Counter(expected.values())["error"]
+        print(f"{count} files, {bad} of them hostile, {jobs} workers, exit code {process.returncode}")
+        print(f"verdicts {dict(Counter(found.values()))}, {lines} records")
+        wrong = sum(found[path] != verdict for path, verdict in expected.items() if path in found)
+        print(f"lost {len(expected.keys() - found.keys())}, twice {lines - len(found)}, other than expected {wrong}")
+        print("main process: " + ", ".join(f"{size:.1f} MB at {mark} files" for mark, size in memory.items()))
+        print(f"{60 * count / took_s:.0f} files a minute ({took_s:.0f} s)")
+
+        killed = root / "killed.jsonl"
+        process = start(root, killed, jobs)
+        while process.poll() is None and done_in(killed) < count // 2:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        before = done_in(killed)
+        process = start(root, killed, jobs)
+        process.wait()
+        again, lines = verdicts(killed)
+        exact = again == found and lines == len(again)
+        same = "exactly the same" if exact else "NOT the same"
+        print(f"killed after {before} records and started again: {lines} records, {same}")
+        left = sorted(path.name for path in root.glob("avcheck-worker-*"))
+        print(f"scratch folders left: {len(left)}")
+        return 0 if exact and found == expected and not left else 1
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*(int(text) for text in sys.argv[1:3])))

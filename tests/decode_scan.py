@@ -1,0 +1,69 @@
+"""A stand-in for avcheck.scan without a network: everything is decoded and cut into blocks as ever, and found in sync.
+
+Worker processes get it as `make_checker`, which is pickled by its name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from avcheck import batch
+from avcheck.batch import CheckSettings
+from avcheck.blocks import blocks
+from avcheck.media import open_media
+from avcheck.results import BlockResult, Report, Tolerance
+from avcheck.shipped import weights_sha256
+
+
+class DecodeChecker:
+    def __init__(self, model: Path | None = None, device: str = "auto", threads: int = 0) -> None:
+        self._sha256 = weights_sha256(model)
+
+    def check(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None = None,
+        audio: str | Path | None = None,
+        tolerance: Tolerance,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Report:
+        found = []
+        with open_media(path, audio_track=audio_track, audio_path=audio, threads=1) as media:
+            last_s = -1.0
+            for block in blocks(media.pictures(), media.sounds()):
+                assert block.start_s > last_s
+                assert np.isfinite(block.mel).all()
+                last_s = block.start_s
+                found.append(BlockResult(block.start_s, 0.0, None))
+            return Report(
+                str(path),
+                "in_sync",
+                offset_ms=0.0,
+                confidence=1.0,
+                tolerance=tolerance,
+                container_offset_ms=media.info.container_offset_ms,
+                duration_s=media.info.duration_s,
+                audio_track=media.info.audio_track,
+                blocks=tuple(found),
+                degraded=media.degraded,
+                model_sha256=self._sha256,
+            )
+
+
+def make_checker(settings: CheckSettings, threads: int) -> DecodeChecker:
+    """As `avcheck.batch.load_checker`, which also stands in for it in workers."""
+    return DecodeChecker(settings.model, settings.device, threads)
+
+
+def install() -> None:
+    """Put the stand-in where the command and every worker find it (in a process of its own)."""
+    module = ModuleType("avcheck.scan")
+    module.Checker = DecodeChecker  # type: ignore[attr-defined]
+    sys.modules["avcheck.scan"] = module
+    batch.load_checker = make_checker  # type: ignore[assignment]
