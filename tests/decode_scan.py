@@ -31,6 +31,7 @@ class DecodeChecker:
         audio_track: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance,
+        sample: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         found = []
