@@ -283,7 +283,8 @@ def _write(
     facts = {
         "avcheck": __version__,
         "seed": settings.seed,
-        "crop_steps": settings.crop_steps,
+        "started_from": None if settings.start is None else load(settings.start, device="cpu").sha256,
+        "crop_steps": settings.crop_steps if settings.start is None else 0,
         "frame_steps": settings.frame_steps,
         "head_steps": settings.head_steps,
         "clips_used": len(used),
