@@ -240,9 +240,9 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     assert 60 <= some.sampled_s <= 80  # three probes, and one more where there is something to follow
     assert sum(segment.end_s - segment.start_s for segment in some.segments) == pytest.approx(some.sampled_s)
     assert some.verdict == whole.verdict == ("in_sync" if late_s(np.full(1, 125.0))[0] == 0 else "out_of_sync")
-    # A drift is told where the last probe lies, up to 10 s before the end: 32 ms here.
-    assert some.offset_ms == pytest.approx(whole.offset_ms, abs=35)
-    assert some.drift_ms_per_min == pytest.approx(whole.drift_ms_per_min, abs=3)
+    # A drift is judged by its last segment, and the end of the title that fills no probe is not looked at.
+    assert some.offset_ms == pytest.approx(whole.offset_ms, abs=24)
+    assert some.drift_ms_per_min == pytest.approx(whole.drift_ms_per_min, rel=0.06)
     assert len(some.jumps_s) == len(whole.jumps_s)
     assert some.jumps_s == pytest.approx(whole.jumps_s, abs=20)
     assert {(segment.start_s, segment.offset_ms) for segment in some.segments} <= {
