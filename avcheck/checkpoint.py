@@ -119,6 +119,8 @@ class Merged:
     def __post_init__(self) -> None:
         for number, path in enumerate(self.files):
             ours = False
+            if path.exists() and not path.is_file():
+                raise UsageError(f"{path} is not a regular file, and merge reads its files twice; save it under a name first")
             try:
                 with path.open("rb") as file:
                     for line in _lines(file):

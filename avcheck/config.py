@@ -117,19 +117,20 @@ def overlay(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any
 
 
 def find(start: Path) -> Path | None:
-    """The file that counts in directory `start`: the first on the way up, as far as the root of the repository.
+    """The file that counts in directory `start`: the first on the way up to the root of the repository, if it is in one.
 
     A pyproject.toml without a table [tool.avcheck] is passed over. Raises UsageError for one that is no TOML.
     """
     try:
         start = start.resolve()
-        for folder in (start, *start.parents):
+        folders = [start, *start.parents]
+        roots = [k for k, folder in enumerate(folders) if any((folder / mark).exists() for mark in _REPOSITORY_MARKS)]
+        # Outside a repository only the directory itself: what lies above may belong to somebody else.
+        for folder in folders[: roots[0] + 1 if roots else 1]:
             for name in FILE_NAMES:
                 path = folder / name
                 if path.is_file() and (name != "pyproject.toml" or _table(path) is not None):
                     return path
-            if any((folder / mark).exists() for mark in _REPOSITORY_MARKS):
-                break
     except OSError:  # a directory that is gone or that we may not look into has no settings for us
         pass
     return None

@@ -220,7 +220,10 @@ def _search(
 
 
 def _lies_in(path: Path, folder: str) -> bool:
-    return os.path.commonpath((os.path.realpath(path), folder)) == folder
+    try:
+        return os.path.commonpath((os.path.realpath(path), folder)) == folder
+    except ValueError:  # another drive
+        return False
 
 
 def _look(path: Path) -> tuple[str | None, int]:

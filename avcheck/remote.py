@@ -44,7 +44,9 @@ def url_stamp(url: str) -> tuple[int | None, int | None]:
 def fetched(url: str) -> Iterator[Path]:
     """A local copy of what lies behind a URL, removed in the end. Raises MediaError."""
     with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
-        local = Path(folder, re.sub(r"[^\w.-]", "_", url.partition("?")[0].rpartition("/")[2])[-100:].lstrip(".") or "media")
+        local = Path(
+            folder, re.sub(r"[^A-Za-z0-9_.-]", "_", url.partition("?")[0].rpartition("/")[2])[-100:].lstrip(".") or "media"
+        )
         with _told(url):
             system, path = _file_system(url)
             size, free = system.info(path).get("size") or 0, shutil.disk_usage(folder).free

@@ -41,6 +41,7 @@ KEEP_PLACES = 32
 _MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
 _TILE = 16  # px
+_LEAST_SHARE = 0.4  # of a segment's pictures that need sound at some shift: else what there is says nothing of the segment
 _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 
@@ -268,12 +269,14 @@ def weighed(values: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[
     """Scores (S,) drawn towards their median by the share of the pictures that had no sound there; present: bool (S, T).
 
     Where a short file has little sound left to compare, the score is a mean over little and peaks by chance: of windows of
-    4.2 s, 8 in 100 were lost to such a peak. -inf where under half of what the best shift has could be compared.
+    4.2 s, 8 in 100 were lost to such a peak. -inf where under half of what the best shift has could be compared, and
+    everywhere where that is little itself.
     """
     share = present.mean(axis=1)
-    share = share / max(float(share.max()), 1e-6)
+    most = float(share.max())
+    share = share / max(most, 1e-6)
     compared = (share >= 0.5) & np.isfinite(values)
-    if not compared.any():
+    if most < _LEAST_SHARE or not compared.any():
         return np.full(len(values), -np.inf, np.float32)
     middle = np.median(values[compared])
     return np.where(compared, middle + (values - middle) * share, -np.inf).astype(np.float32)

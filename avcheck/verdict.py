@@ -31,6 +31,7 @@ _SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that 
 _SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
 _SEGMENT_MATCHES = _FILE_MATCHES * float((_SHARES * _SHARE_CHANCE).sum())
 UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES  # of a segment to match nowhere, before it is looked at
+_MOST_TELLING = 1e4  # how much likelier one segment can make a shift: beyond that it is the fit that speaks, not what was seen
 _SILENT_DB = -65.0
 _STILL = 1.0  # change in the liveliest tile; encoded stills measured up to 0.54 (0.75 with grain), speech from 2.4
 _FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
@@ -142,6 +143,7 @@ def combine(curves: Sequence[NDArray[np.floating]], calibration: Calibration) ->
     count = logits.shape[1]
     # How much likelier a match at the shift makes what was seen than no match; a shift that was not compared says nothing.
     ratio = np.where(np.isfinite(logits), logits - calibration.none + math.log(UNMATCHED_ODDS * count), 0.0)
+    ratio -= np.maximum(ratio.max(axis=1, keepdims=True) - math.log(_MOST_TELLING), 0.0)
     shares = _SHARES[:, None, None]
     mixed = np.logaddexp(np.log1p(-shares), np.log(shares) + ratio).sum(axis=1)  # (shares, S)
     shifts = np.logaddexp.reduce(np.log(_SHARE_CHANCE)[:, None] + mixed, axis=0) + math.log(_FILE_MATCHES / count)
@@ -195,7 +197,9 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
         return _undecided(missing, tuple(replace(segment, offset_ms=None) for segment in segments), silent)
     course = follow(segments)
     if course is not None and (course.jumps_s or course.drift_ms_per_min is not None):
-        return _judge_course(course, segments, blocks, tolerance, calibration)
+        sure = _course_confidence(course, curves, calibration)
+        if sure >= calibration.decide:
+            return _judge_course(course, sure, segments, blocks, tolerance, calibration)
     if whole.confidence < calibration.decide:
         return _undecided(_why_unsure(curves, whole, calibration), segments, blocks, whole)
     offset_ms = _to_ms(whole.frames)
@@ -320,7 +324,25 @@ def follow(segments: Sequence[Segment]) -> Course | None:
         first, last = (middle + slope * (float(t) - float(np.median(time_s))) for t in (time_s[0], time_s[-1]))
         return Course(((told[0].start_s, told[-1].end_s, (first, last)),), drift_ms_per_min=round(60.0 * slope, 2))
     constant = float(np.median(offset_ms))
+    away = _stray_run(offset_ms, constant)
+    if away is not None:
+        run = told[away]
+        apart_ms = float(np.median(offset_ms[away]))
+        from_s = (told[away.start - 1].end_s + run[0].start_s) / 2
+        to_s = (run[-1].end_s + told[away.stop].start_s) / 2
+        whole = (told[0].start_s, from_s, constant), (from_s, to_s, apart_ms), (to_s, told[-1].end_s, constant)
+        return Course(tuple((start_s, end_s, (ms, ms)) for start_s, end_s, ms in whole), jumps_s=(from_s, to_s))
     return Course(((told[0].start_s, told[-1].end_s, (constant, constant)),))
+
+
+def _stray_run(offset_ms: NDArray[np.float64], constant: float) -> slice | None:
+    """The longest run of segments in the middle (three at least) that lie together, off what the others keep to."""
+    stray = np.abs(offset_ms - constant) > _JUMP_FRAMES * FRAME_MS
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], stray, [False]]).astype(int)))
+    runs = [slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+    inner = [run for run in runs if run.start > 0 and run.stop < len(stray) and run.stop - run.start >= 3]
+    steady = [run for run in inner if _spread_ms(offset_ms[run] - np.median(offset_ms[run])) <= _SCATTER_FRAMES * FRAME_MS]
+    return max(steady, key=lambda run: run.stop - run.start, default=None)
 
 
 def _spread_ms(residual_ms: NDArray[np.float64]) -> float:
@@ -358,25 +380,43 @@ def _best_split(values: NDArray[np.float64]) -> int | None:
     return min(costs, key=lambda k: costs[k])
 
 
+def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Calibration) -> float:
+    """How sure the least sure piece is: all segments in it are asked, those too that show no offset of their own."""
+    shifts = curves[0].shifts
+    sure = []
+    for start_s, end_s, (first_ms, last_ms) in course.pieces:
+        inside = [item for item in curves if start_s <= (item.start_s + item.end_s) / 2 <= end_s]
+        turned = []
+        for item in inside:
+            way = ((item.start_s + item.end_s) / 2 - start_s) / max(end_s - start_s, 1e-9)
+            late = round(-(first_ms + way * (last_ms - first_ms)) / FRAME_MS + calibration.bias_frames)
+            turned.append(_moved(evidence(item, calibration), late))  # what goes with the course now peaks at 0
+        told = estimate(combine(turned, calibration), shifts, calibration) if turned else Estimate(0.0, 0.0)
+        sure.append(told.confidence if abs(told.frames) <= _SCATTER_FRAMES else 0.0)
+    return min(sure)
+
+
+def _moved(values: NDArray[np.float64], frames: int) -> NDArray[np.float64]:
+    """Values over shifts, read `frames` further on; what is not known there is -inf."""
+    out = np.full(len(values), -np.inf)
+    low, high = max(0, -frames), min(len(values), len(values) - frames)
+    if low < high:
+        out[low:high] = values[low + frames : high + frames]
+    return out
+
+
 def _judge_course(
     course: Course,
+    confidence: float,
     segments: tuple[Segment, ...],
     blocks: tuple[BlockResult, ...],
     tolerance: Tolerance,
     calibration: Calibration,
 ) -> Judgement:
-    """A file whose offset changes: judged by its worst stretch, and no surer than its least sure one."""
-    told = [segment for segment in segments if segment.offset_ms is not None]
-    sure = [
-        float(np.median([segment.confidence for segment in told if start_s <= (segment.start_s + segment.end_s) / 2 <= end_s]))
-        for start_s, end_s, _ in course.pieces
-    ]
-    confidence = round(min(sure), 4)
+    """A file whose offset changes: judged by its worst stretch."""
     ends_ms = [round(offset_ms, 1) + 0.0 for *_, ends in course.pieces for offset_ms in ends]
     # Early and late have limits of their own, so the worst is the furthest beyond its limit, not the largest.
     offset_ms = max(ends_ms, key=lambda value: _beyond(value, tolerance))
-    if confidence < calibration.decide:
-        reason = f"the offset seems to change, but the segments are unsure (confidence {confidence:.2f})"
-        return Judgement("undecidable", reason, None, confidence, None, (), segments, blocks)
     verdict, unsure = _against(offset_ms, tolerance, calibration)
-    return Judgement(verdict, unsure, offset_ms, confidence, course.drift_ms_per_min, course.jumps_s, segments, blocks)
+    sure = round(confidence, 4)
+    return Judgement(verdict, unsure, offset_ms, sure, course.drift_ms_per_min, course.jumps_s, segments, blocks)

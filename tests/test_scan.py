@@ -208,11 +208,11 @@ def test_the_sound_around_a_segment_lies_in_its_place() -> None:
 
 
 def test_only_the_favourite_level_is_looked_at_in_between() -> None:
-    curves = list(scan((block(k, size=(48, 48)) for k in range(60)), loaded("uniform"), levels=LEVELS))
+    curves = list(scan((block(k, size=(48, 48)) for k in range(80)), loaded("uniform"), levels=LEVELS))
     levels = [{place[0] for place in curve.grid} for curve in curves]
-    assert len(curves) == 6
-    assert levels[0] == levels[4] == set(LEVELS)
-    assert all(len(seen) == 1 for k, seen in enumerate(levels) if k not in (0, 4))
+    assert len(curves) == 8
+    assert levels[0] == levels[6] == set(LEVELS)
+    assert all(len(seen) == 1 for k, seen in enumerate(levels) if k not in (0, 6))
 
 
 def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:

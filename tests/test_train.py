@@ -410,7 +410,7 @@ def trial(truth: float | None, height: float = 10.0, seed: int = 0, seconds: flo
     if truth is not None:
         score += height * np.exp(-0.5 * ((calibrate.SHIFTS - truth - 0.6) / 1.2) ** 2)
     match = np.zeros(len(score), np.float32)
-    return calibrate.Trial("group", score.astype(np.float32), match, truth, seconds)
+    return calibrate.Trial(frozenset({"group"}), score.astype(np.float32), match, truth, seconds)
 
 
 def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
@@ -439,8 +439,11 @@ def test_the_trunks_score_gets_weight_where_it_knows_more() -> None:
 
 def test_a_calibration_is_tried_on_groups_it_was_not_fitted_to() -> None:
     rng = np.random.default_rng(0)
-    own = [replace(trial(float(rng.uniform(-25, 25)), seed=k, seconds=4.0 + 6 * (k % 2)), group=str(k % 6)) for k in range(24)]
-    foreign = [replace(trial(None, seed=100 + k, seconds=4.0 + 6 * (k % 2)), group=str(k % 6)) for k in range(24)]
+    own = [
+        replace(trial(float(rng.uniform(-25, 25)), seed=k, seconds=4.0 + 6 * (k % 2)), groups=frozenset({str(k % 6)}))
+        for k in range(24)
+    ]
+    foreign = [replace(trial(None, seed=100 + k, seconds=4.0 + 6 * (k % 2)), groups=frozenset({str(k % 6)})) for k in range(24)]
     found = calibrate.left_out([*own, *foreign])
     assert set(found) == {"4 s", "10 s"}
     for row in found.values():

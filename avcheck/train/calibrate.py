@@ -29,10 +29,11 @@ _MATCHES = (0.0, 0.2, 0.5, 1.0, 1.5, 2.5, 4.0, 6.0)
 class Trial:
     """One piece of a clip with its sound displaced by `truth` frames (positive = late), or a stranger's sound (None).
 
-    group: of the clip whose pictures they are; score, match: (S,) as in `verdict.Curve`; seconds: how long the piece is.
+    groups: of the clip whose pictures and of the one whose sound it is; score, match: (S,) as in `verdict.Curve`; seconds: how
+    long the piece is.
     """
 
-    group: str
+    groups: frozenset[str]
     score: NDArray[np.float32]
     match: NDArray[np.float32]
     truth: float | None
@@ -58,26 +59,30 @@ def trials(
             for low, high in pieces:
                 part = replace(seen, picture=seen.picture[:, low:high], shown=seen.shown[low:high])
                 start = first + low + (cached.clip.offset_frames or 0.0) - truth
-                out.append(_trial(model, part, cached, start, truth, cached.clip.group))
+                # A long piece is a short file, or a segment of a film that has sound before and after it.
+                alone = high - low < _LONG or bool(rng.integers(2))
+                out.append(_trial(model, part, cached, cached, start, truth, alone))
                 if strangers:
                     other = strangers[int(rng.integers(len(strangers)))]
                     start = rng.uniform(0, max(1, len(other.frames) - (high - low)))
-                    out.append(_trial(model, part, other, start, None, cached.clip.group))
+                    out.append(_trial(model, part, cached, other, start, None, alone))
             first += times
         if on_clip is not None:
             on_clip(number + 1, len(clips))
     return out
 
 
-def _trial(model: Loaded, seen: Look, source: CachedClip, start: float, truth: float | None, group: str) -> Trial:
+def _trial(
+    model: Loaded, seen: Look, shown: CachedClip, source: CachedClip, start: float, truth: float | None, alone: bool
+) -> Trial:
     times = len(seen.shown)
     samples, heard = read_sound(source, start - MAX_SHIFT, times + 2 * MAX_SHIFT)
-    # As in a file that ends here: there is no sound beyond the pictures' own time.
-    heard[:MAX_SHIFT] = False
-    heard[MAX_SHIFT + times :] = False
+    if alone:  # as in a file that ends here: there is no sound beyond the pictures' own time
+        heard[:MAX_SHIFT] = False
+        heard[MAX_SHIFT + times :] = False
     found = compare(seen, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model)
     score, match = (weighed(values, found.present) for values in (logit(found.scored.logits[0]), found.match))
-    return Trial(group, score, match, truth, times / FRAME_RATE)
+    return Trial(frozenset({shown.clip.group, source.clip.group}), score, match, truth, times / FRAME_RATE)
 
 
 def fit(found: Sequence[Trial]) -> Calibration:
@@ -131,13 +136,13 @@ def left_out(found: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, floa
     verdict needs; `right`: of those, within `NEAR_FRAMES` of the truth; `confidence` and `accuracy`: means over all pieces;
     `foreign_decided`: the share of pieces with a stranger's sound that would still be told an offset.
     """
-    groups = sorted({trial.group for trial in found})
+    groups = sorted(set().union(*(trial.groups for trial in found)))
     rows: list[tuple[float, bool, float, bool]] = []  # seconds, own sound, confidence, right
     for fold in range(min(folds, len(groups))):
         inside = set(groups[fold::folds])
-        calibration = fit([trial for trial in found if trial.group not in inside])
+        calibration = fit([trial for trial in found if not trial.groups & inside])
         for trial in found:
-            if trial.group in inside:
+            if trial.groups <= inside or (trial.truth is None and trial.groups & inside):
                 told = estimate(combine([weigh_up(trial.score, trial.match, calibration)], calibration), SHIFTS, calibration)
                 right = trial.truth is not None and abs(told.frames - trial.truth) <= NEAR_FRAMES
                 rows.append((trial.seconds, trial.truth is not None, told.confidence, right))
