@@ -187,6 +187,7 @@ def score(
         match=weighed(found.match, found.present),
         block_start_s=np.array([item.start_s for item in inside]),
         block_score=logit(found.scored.block_logits[0]).T,
+        block_match=found.block_match,
         attention=attention.sum(dim=(2, 3)).T.cpu().numpy(),
         places=attention.sum(dim=2).transpose(0, 1).cpu().numpy(),
         grid=found.grid,
@@ -227,12 +228,14 @@ def look(
 class Compared:
     """Pictures and sound compared at every shift in `SHIFTS`.
 
-    scored: what the joint layers say; match: (S,), what the trunks say alone (`model.Match`), in logits; grid: where the
-    places of the attention lie, as in `Look`; present: which (shift, picture) could be compared, bool (S, T).
+    scored: what the joint layers say; match: (S,), what the trunks say alone (`model.Match`), in logits; block_match: (N, S),
+    the same of each block; grid: where the places of the attention lie, as in `Look`; present: which (shift, picture) could be
+    compared, bool (S, T).
     """
 
     scored: Scored
     match: NDArray[np.float32]
+    block_match: NDArray[np.float32]
     grid: tuple[tuple[int, int, int, int, int], ...]
     present: NDArray[np.bool_]
 
@@ -251,6 +254,16 @@ def compare(seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], mode
         sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
         mask = torch.from_numpy(present)[None].to(model.device)
         match = model.net.match(picture, sound, mask)
+        block_match = torch.cat(
+            [
+                model.net.match(
+                    picture[:, at : at + BLOCK_FRAMES],
+                    sound[:, at : at + BLOCK_FRAMES + 2 * MAX_SHIFT],
+                    mask[:, :, at : at + BLOCK_FRAMES],
+                )
+                for at in range(0, times, BLOCK_FRAMES)
+            ]
+        )
         if model.net.config.attention == "spatio-temporal":
             keep = best_places(picture, sound, KEEP_PLACES)[0]
             picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
@@ -262,7 +275,13 @@ def compare(seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], mode
     block_logits = torch.stack([block_logits[..., 0], block_logits[..., 1].masked_fill(~compared, -torch.inf)], dim=-1)
     # At a shift where nothing at all could be compared some heads attend to nothing; an even share sums to 1 like any other.
     attention = torch.where(attention.sum(dim=(2, 3, 4), keepdim=True) > 0, attention, 1 / attention[0, 0].numel())
-    return Compared(Scored(logits, attention, block_logits), match[0].float().cpu().numpy(), grid, present)
+    return Compared(
+        scored=Scored(logits, attention, block_logits),
+        match=match[0].float().cpu().numpy(),
+        block_match=block_match.float().cpu().numpy(),
+        grid=grid,
+        present=present,
+    )
 
 
 def weighed(values: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -68,7 +68,8 @@ class Curve:
     shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive where the sound is late.
     score: (S,), logit "in sync" minus "not", of the joint layers; match: (S,), the same of the trunks alone, up to a constant;
     both -inf where over half of the segment has no sound to compare at that shift.
-    block_start_s: (N,); block_score: (N, S), the same for each block alone, -inf where it could not be compared.
+    block_start_s: (N,); block_score: (N, S), the same as score for each block alone, -inf where it could not be compared;
+    block_match: (N, S), the same as match for each block alone.
     attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P) attention on every place
     looked at, and `grid` says where each lies: (level, row, column, rows, columns). motion: (N,), mean change between pictures
     in the tile that changes most, 0..255. detail: (N,), deviation over a picture, 0..255. level_db: (N,), loudness of the
@@ -82,6 +83,7 @@ class Curve:
     match: NDArray[np.float32]
     block_start_s: NDArray[np.float64]
     block_score: NDArray[np.float32]
+    block_match: NDArray[np.float32]
     attention: NDArray[np.float32]
     places: NDArray[np.float32]
     grid: tuple[tuple[int, int, int, int, int], ...]
@@ -272,12 +274,14 @@ def _block_results(curves: Sequence[Curve], whole: Estimate, calibration: Calibr
     results = []
     for item, share in zip(curves, strength, strict=True):
         for k, start_s in enumerate(item.block_start_s):
-            near = item.block_score[max(0, k - _BLOCK_REACH) : k + _BLOCK_REACH + 1]
-            known = np.isfinite(near)
-            weight = np.where(known, item.attention[max(0, k - _BLOCK_REACH) : k + _BLOCK_REACH + 1, at][:, None], 0.0)
+            here = slice(max(0, k - _BLOCK_REACH), k + _BLOCK_REACH + 1)
+            known = np.isfinite(item.block_score[here])
+            weight = np.where(known, item.attention[here, at][:, None], 0.0)
             total = weight.sum(axis=0)
-            curve = (np.where(known, near, 0.0) * weight).sum(axis=0) / np.maximum(total, 1e-9)
-            curve = np.where(np.isfinite(item.score) & (total > 0), curve, -np.inf)
+            score = (np.where(known, item.block_score[here], 0.0) * weight).sum(axis=0) / np.maximum(total, 1e-9)
+            match = np.where(known, item.block_match[here], 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+            told = np.isfinite(item.score) & (total > 0)
+            curve = weigh_up(np.where(told, score, -np.inf), np.where(told, match, -np.inf), calibration)
             local = estimate(combine([curve], calibration), shifts, calibration)
             offset_ms = _to_ms(local.frames) if local.confidence >= _BLOCK_CONFIDENCE else None
             results.append(BlockResult(float(start_s), round(float(item.attention[k, at] * share), 6), offset_ms))

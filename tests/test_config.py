@@ -210,9 +210,18 @@ def test_the_search_ends_at_the_repository(tmp_path: Path) -> None:
     write(tmp_path / "avcheck.toml", "early = 1\n")
     inner = tmp_path / "repository" / "films"
     inner.mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
     assert config.find(inner) == tmp_path / "avcheck.toml"
     write(tmp_path / "repository" / ".git", "gitdir: elsewhere\n")
     assert config.find(inner) is None
+
+
+def test_outside_a_repository_only_the_directory_itself_is_searched(tmp_path: Path) -> None:
+    """What lies above it, /tmp say, may belong to somebody else."""
+    written = write(tmp_path / "avcheck.toml", "early = 1\n")
+    (tmp_path / "films").mkdir()
+    assert config.find(tmp_path) == written
+    assert config.find(tmp_path / "films") is None
 
 
 def test_a_directory_that_is_gone_has_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

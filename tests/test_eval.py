@@ -178,7 +178,18 @@ def test_a_whole_clip_gives_the_curves_of_a_check(seconds: float) -> None:
     mine = list(curves(shot, hear(samples, 0.0, shot), model))
     assert len(mine) == len(true)
     for ours, theirs in zip(mine, true, strict=True):
-        for name in ("score", "match", "block_start_s", "block_score", "attention", "places", "motion", "detail", "level_db"):
+        for name in (
+            "score",
+            "match",
+            "block_start_s",
+            "block_score",
+            "block_match",
+            "attention",
+            "places",
+            "motion",
+            "detail",
+            "level_db",
+        ):
             assert np.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-3), name
         assert (ours.start_s, ours.end_s, ours.grid) == (theirs.start_s, theirs.end_s, theirs.grid)
         assert ours.shifts[np.argmax(ours.score)] == 3

@@ -34,6 +34,19 @@ def test_the_weights_are_small_and_the_ones_the_code_knows(checker: Checker) -> 
     assert checker.loaded.training["minutes_used"] > 60
 
 
+def test_the_documents_speak_of_these_weights(checker: Checker) -> None:
+    root = Path(__file__).resolve().parents[1]
+    card, readme = (" ".join((root / name).read_text(encoding="utf-8").split()) for name in ("models/CARD.md", "README.md"))
+    calibration = checker.calibration
+    assert f"SHA-256 `{SHIPPED_SHA256}`" in card
+    assert f"Weights {SHIPPED_SHA256[:16]}, attention" in card  # the heading of the evaluation
+    for name in ("temperature", "match", "guard_ms"):
+        assert f"{getattr(calibration, name):g}" in card
+    early, late = (limit + calibration.guard_ms for limit in (TOLERANCE.early_ms, TOLERANCE.late_ms))
+    assert f"measuring error, {calibration.guard_ms:.0f} ms" in readme
+    assert f"beyond {early:.0f} ms early or {late:.0f} ms late" in readme
+
+
 def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
     """Seeds and offsets as they come: none may be judged wrong, and no more than one may go undecided."""
     undecided = 0

@@ -52,6 +52,7 @@ def curve(
         match=np.zeros_like(score) if match is None else match,
         block_start_s=start_s + np.arange(blocks, dtype=float),
         block_score=np.tile(score, (blocks, 1)),
+        block_match=np.tile(np.zeros_like(score) if match is None else match, (blocks, 1)),
         attention=attention,
         places=attention[:, :, None],
         grid=((112, 0, 0, 1, 1),),
