@@ -254,6 +254,9 @@ def compare(seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], mode
         sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
         mask = torch.from_numpy(present)[None].to(model.device)
         match = model.net.match(picture, sound, mask)
+        if model.net.config.attention == "spatio-temporal":
+            keep = best_places(picture, sound, KEEP_PLACES)[0]
+            picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
         block_match = torch.cat(
             [
                 model.net.match(
@@ -264,9 +267,6 @@ def compare(seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], mode
                 for at in range(0, times, BLOCK_FRAMES)
             ]
         )
-        if model.net.config.attention == "spatio-temporal":
-            keep = best_places(picture, sound, KEEP_PLACES)[0]
-            picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
         logits, attention, block_logits = model.net.head(
             picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=mask
         )
