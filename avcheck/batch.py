@@ -110,7 +110,7 @@ def check_one(
         report = error_report(source, str(error).removeprefix(f"{source}: "), settings.tolerance, settings.model)
     except AvcheckError as error:
         # A file that was there when the run began and is gone now is its own trouble.
-        if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - a path of bytes too
+        if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
             raise
         report = error_report(source, "no such file or directory", settings.tolerance, settings.model)
     except Exception as error:

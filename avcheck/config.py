@@ -124,9 +124,9 @@ def find(start: Path) -> Path | None:
     try:
         start = start.resolve()
         folders = [start, *start.parents]
-        roots = [k for k, folder in enumerate(folders) if any((folder / mark).exists() for mark in _REPOSITORY_MARKS)]
         # Outside a repository only the directory itself: what lies above may belong to somebody else.
-        for folder in folders[: roots[0] + 1 if roots else 1]:
+        root = next((k for k, each in enumerate(folders) if any((each / mark).exists() for mark in _REPOSITORY_MARKS)), 0)
+        for folder in folders[: root + 1]:
             for name in FILE_NAMES:
                 path = folder / name
                 if path.is_file() and (name != "pyproject.toml" or _table(path) is not None):

@@ -183,8 +183,8 @@ def score(
         start_s=inside[0].start_s,
         end_s=inside[-1].start_s + BLOCK_S,
         shifts=SHIFTS,
-        score=weighed(logit(found.scored.logits[0]), found.present),
-        match=weighed(found.match, found.present),
+        score=found.weighed_score(),
+        match=found.weighed_match(),
         block_start_s=np.array([item.start_s for item in inside]),
         block_score=logit(found.scored.block_logits[0]).T,
         block_match=found.block_match,
@@ -238,6 +238,14 @@ class Compared:
     block_match: NDArray[np.float32]
     grid: tuple[tuple[int, int, int, int, int], ...]
     present: NDArray[np.bool_]
+
+    def weighed_score(self) -> NDArray[np.float32]:
+        """What the joint layers say of every shift, (S,), as `verdict.Curve.score` has it."""
+        return weighed(logit(self.scored.logits[0]), self.present)
+
+    def weighed_match(self) -> NDArray[np.float32]:
+        """The same of the trunks, (S,), as `verdict.Curve.match` has it."""
+        return weighed(self.match, self.present)
 
 
 @torch.inference_mode()

@@ -67,7 +67,7 @@ class Curve:
 
     shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive where the sound is late.
     score: (S,), logit "in sync" minus "not", of the joint layers; match: (S,), the same of the trunks alone, up to a constant;
-    both -inf where over half of the segment has no sound to compare at that shift.
+    both -inf where under half of what the best shift has could be compared, and everywhere where that is little itself.
     block_start_s: (N,); block_score: (N, S), the same as score for each block alone, -inf where it could not be compared;
     block_match: (N, S), the same as match for each block alone.
     attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P) attention on every place

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, log_mel, without_gaps
 from avcheck.results import FRAME_MS
-from avcheck.scan import LEVELS, MAX_SHIFT, SEGMENT_BLOCKS, SHIFTS, Look, compare, logit, look, weighed
+from avcheck.scan import LEVELS, MAX_SHIFT, SEGMENT_BLOCKS, SHIFTS, Look, compare, look
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
 from avcheck.verdict import NEAR_FRAMES, UNMATCHED_ODDS, Calibration, combine, estimate, weigh_up
@@ -81,8 +81,8 @@ def _trial(
         heard[:MAX_SHIFT] = False
         heard[MAX_SHIFT + times :] = False
     found = compare(seen, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model)
-    score, match = (weighed(values, found.present) for values in (logit(found.scored.logits[0]), found.match))
-    return Trial(frozenset({shown.clip.group, source.clip.group}), score, match, truth, times / FRAME_RATE)
+    groups = frozenset({shown.clip.group, source.clip.group})
+    return Trial(groups, found.weighed_score(), found.weighed_match(), truth, times / FRAME_RATE)
 
 
 def fit(found: Sequence[Trial]) -> Calibration:

@@ -30,6 +30,7 @@ from avcheck.errors import UsageError
 from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet, fuse
 from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
+from avcheck.shipped import weights_sha256
 from avcheck.train.calibrate import calibrate
 from avcheck.train.clean import MAX_OFFSET_FRAMES, clean
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
@@ -283,7 +284,7 @@ def _write(
     facts = {
         "avcheck": __version__,
         "seed": settings.seed,
-        "started_from": None if settings.start is None else load(settings.start, device="cpu").sha256,
+        "started_from": None if settings.start is None else weights_sha256(settings.start),
         "crop_steps": settings.crop_steps if settings.start is None else 0,
         "frame_steps": settings.frame_steps,
         "head_steps": settings.head_steps,

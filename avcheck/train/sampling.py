@@ -97,21 +97,21 @@ def read_sound(
     context = context_samples()
     count = frames * _SAMPLES_A_FRAME + 2 * context
     total = len(cached.samples)
+    samples = np.zeros(count, np.float32)
     if pace == 1.0:
         low = round(start * _SAMPLES_A_FRAME) - context
         inside = cached.samples[max(low, 0) : max(min(low + count, total), 0)].astype(np.float32) / 32768.0
-        samples = np.zeros(count, np.float32)
         at = max(-low, 0)
         samples[at : at + len(inside)] = inside
     else:
         where = start * _SAMPLES_A_FRAME + (np.arange(count) - context) * pace
         low, high = max(math.floor(where[0]), 0), min(math.ceil(where[-1]) + 1, total)
         inside = cached.samples[low : max(high, low)].astype(np.float32) / 32768.0
-        known = np.arange(low, low + len(inside))
-        samples = np.interp(where, known, inside, left=0.0, right=0.0).astype(np.float32) if len(inside) else where * 0
+        if len(inside):
+            samples[:] = np.interp(where, np.arange(low, low + len(inside)), inside, left=0.0, right=0.0)
     index = start + np.arange(frames) * pace
     last = total / _SAMPLES_A_FRAME - EDGE_FRAMES - 1
-    return samples.astype(np.float32, copy=False), (index >= EDGE_FRAMES) & (index <= last)
+    return samples, (index >= EDGE_FRAMES) & (index <= last)
 
 
 def cut(frames: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
