@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -350,10 +350,12 @@ def motion_of(block: Block) -> float:
     return float(np.mean([change(before, after) for before, after in pairwise(shown)])) if len(shown) > 1 else 0.0
 
 
-def ahead(source: Iterator[Item], depth: int = SEGMENT_BLOCKS) -> Generator[Item, None, None]:
+def ahead(
+    source: Iterator[Item], depth: int = 2 * SEGMENT_BLOCKS, ended: threading.Event | None = None
+) -> Generator[Item, None, None]:
     """The same items, up to `depth` of them made in a thread of their own while the network is at work. Errors come through.
 
-    Close the iterator when done: the thread then stops at its next item.
+    `ended` is set when the last one is made. Close the iterator when done: the thread then stops at its next item.
     """
     made: queue.Queue[Item | BaseException | None] = queue.Queue(maxsize=depth)
     stop = threading.Event()
@@ -372,6 +374,8 @@ def ahead(source: Iterator[Item], depth: int = SEGMENT_BLOCKS) -> Generator[Item
             for item in source:
                 if not hand_over(item):
                     return
+            if ended is not None:
+                ended.set()
             hand_over(None)
         except BaseException as error:  # raised again where the blocks are wanted
             hand_over(error)
@@ -389,13 +393,18 @@ def ahead(source: Iterator[Item], depth: int = SEGMENT_BLOCKS) -> Generator[Item
         worker.join()
 
 
-@contextmanager
-def _one_core_for_decoding() -> Iterator[None]:
-    """Leave a core to the decoder: threads of the network that have to wait for it slow all the others down."""
+def _beside_decoding(source: Iterator[Item], ended: threading.Event) -> Generator[Item, None, None]:
+    """The same items, with a core left to the decoder until it has `ended`.
+
+    Threads of the network that have to wait for it slow all the others down.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:
-        yield
+        for item in source:
+            if ended.is_set():
+                torch.set_num_threads(threads)
+            yield item
     finally:
         torch.set_num_threads(threads)
 
@@ -451,8 +460,12 @@ class Checker:
                 if on_progress is not None and info.duration_s:
                     on_progress(min(1.0, (block.start_s + BLOCK_S - first_s) / info.duration_s))
 
-            with closing(ahead(blocks(media.pictures(), media.sounds()))) as coming, _one_core_for_decoding():
-                curves = list(scan(coming, self.loaded, on_block=tell))
+            ended = threading.Event()
+            with (
+                closing(ahead(blocks(media.pictures(), media.sounds()), ended=ended)) as coming,
+                closing(_beside_decoding(segments(coming, tell), ended)) as found,
+            ):
+                curves = list(_scan_segments(found, self.loaded))
             return curves, media.info, media.degraded
 
     def sampled_curves(
@@ -484,9 +497,12 @@ class Checker:
             try:
                 while where:
                     tell = _Tell(on_progress, done, (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * _MARGIN_BLOCKS)))
-                    source = ahead(probes(media, where, origin_s, tell), _PROBES_AHEAD)
-                    with closing(source), _one_core_for_decoding():
-                        for probe in source:
+                    ended = threading.Event()
+                    with (
+                        closing(ahead(probes(media, where, origin_s, tell), _PROBES_AHEAD, ended)) as source,
+                        closing(_beside_decoding(source, ended)) as coming,
+                    ):
+                        for probe in coming:
                             curves += _scan_segments(probe.segments(), self.loaded)
                     done, share = done + (1 - done) * share, 0.5
                     looked += where

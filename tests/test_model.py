@@ -22,6 +22,7 @@ from avcheck.model import (
     VisualTrunk,
     best_places,
     local_contrast,
+    neighbours,
 )
 
 torch.set_num_threads(1)
@@ -118,6 +119,50 @@ def test_local_contrast_hardly_sees_brightness_or_gain() -> None:
 
 
 # The head
+
+
+def test_neighbours_follow_what_moves() -> None:
+    picture = F.normalize(torch.randn(1, 1, 6, 8, 12, generator=torch.Generator().manual_seed(3)), dim=-1)
+    moved = torch.cat([picture, picture.roll((1, -1), dims=(2, 3))], dim=1)  # one down and one to the left
+    before, after = neighbours(moved)
+    place = torch.arange(48).view(6, 8)
+    assert torch.equal(before[0, 0].view(6, 8)[1:, :-1], place[:-1, 1:])
+    assert torch.equal(after[0, 0].view(6, 8)[:-1, 1:], place[1:, :-1])
+    still, again = neighbours(picture.expand(1, 4, 6, 8, 12))
+    assert torch.equal(still, place.flatten().expand(1, 3, 48))
+    assert torch.equal(again, still)
+    flat, _ = neighbours(torch.ones(1, 2, 6, 8, 12))  # everything is as like as everything else
+    assert torch.equal(flat, place.flatten().expand(1, 1, 48))
+
+
+def test_alignment_changes_nothing_where_nothing_moves() -> None:
+    torch.manual_seed(0)
+    plain = VisualTrunk(TINY).eval()
+    aligned = VisualTrunk(replace(TINY, alignment=True)).eval()
+    aligned.load_state_dict(plain.state_dict())
+    still = torch.randint(0, 256, (1, 1, 96, 160), dtype=torch.uint8).expand(1, 6, 96, 160)
+    moving = torch.randint(0, 256, (1, 6, 96, 160), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.allclose(plain(still)[0], aligned(still)[0], atol=1e-5)
+        assert not torch.allclose(plain(moving)[0], aligned(moving)[0], atol=1e-5)
+
+
+def test_a_convolution_over_time_follows_what_moves() -> None:
+    torch.manual_seed(0)
+    block = VisualTrunk(TINY).eval().temporal[0]
+    life = torch.randn(1, 6, TINY.width)  # of one thing, which goes a place to the right with each picture
+    features = torch.zeros(1, 6, 4, 8, TINY.width)
+    for time in range(6):
+        features[0, time, 2, 1 + time] = life[0, time]
+    path = 2 * 8 + 1 + torch.arange(6)
+    before = torch.arange(32).repeat(1, 5, 1)
+    after = before.clone()
+    before[0, range(5), path[1:]] = path[:-1]
+    after[0, range(5), path[:-1]] = path[1:]
+    with torch.inference_mode():
+        followed = block.follow(features.flatten(2, 3), before, after)
+        alone = block(life.transpose(1, 2)).transpose(1, 2)
+    assert torch.allclose(followed[0, range(6), path], alone[0], atol=1e-5)
 
 
 @KINDS

@@ -227,6 +227,70 @@ def test_a_window_is_cut_where_its_box_says() -> None:
     assert np.array_equal(sampling.cut(frame.astype(np.uint8), box, (20, 30))[0], frame[0, 40:60, 55:85])
 
 
+def test_recompressed_pictures_keep_their_order_and_size() -> None:
+    frames = np.stack([np.full((51, 64), 20 + 6 * k, np.uint8) for k in range(30)])
+    frames[:, 10:30, 10:30] += 40
+    back = sampling._recompress(frames, quality=30)
+    assert back.shape == frames.shape
+    assert np.abs(back.astype(int) - frames).mean() < 4
+    assert not np.array_equal(back, frames)
+
+
+def test_a_held_camera_drifts_about_the_window_and_stays_near_it() -> None:
+    box = sampling._box(70.0, 50.0, 1.5, (40, 60), True)
+    recipe = replace(PLAIN, size=(40, 60), strength=1.0)
+    seen = [sampling._held(box, recipe, np.random.default_rng(seed)) for seed in range(40)]
+    moving = [item for item in seen if item.ndim == 3]
+    assert 10 < len(moving) < 40
+    assert all(item.shape == (recipe.frames, 2, 3) for item in moving)
+    assert all(np.ptp(item[:, 0, 2]) > 0 for item in moving)
+    middle = np.array([30.0, 20.0, 1.0])
+    centres = np.array([(item if item.ndim == 2 else item.mean(axis=0)) @ middle for item in seen])
+    assert np.abs(centres - [70.0, 50.0]).max() < 1e-3  # turned and stretched about its middle
+    assert np.array_equal(sampling._held(box, replace(recipe, strength=0.0), np.random.default_rng(0)), box)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_somebody_else_is_put_beside_the_face_and_never_over_it(flip: bool) -> None:
+    other = cached(np.full((60, 90, 120), 200, np.uint8), np.zeros(60 * A_FRAME, np.int16))
+    recipe = replace(PLAIN, size=(48, 96))
+    box = sampling._box(60.0, 45.0, 1.0, (48, 96), flip)
+    for x in (30.0, 60.0, 90.0):
+        face = (x, 45.0, 20.0)
+        at = round((x - box[0, 2]) / box[0, 0])
+        pictures = np.zeros((recipe.frames, 48, 96), np.uint8)
+        sampling._stand_beside(pictures, face, box, recipe, np.random.default_rng(0), [other])
+        assert (pictures == 200).any()
+        assert not pictures[:, :, max(0, at - 10) : at + 10].any()
+    untouched = np.zeros((recipe.frames, 48, 96), np.uint8)
+    sampling._stand_beside(untouched, None, box, recipe, np.random.default_rng(0), [other])
+    assert not untouched.any()
+
+
+def test_a_room_rings_on_and_leaves_the_direct_sound_in_place() -> None:
+    click = np.zeros(16_000, np.float32)
+    click[5_000] = 1.0
+    wet = sampling._in_a_room(click, np.random.default_rng(0))
+    assert int(np.abs(wet).argmax()) == 5_000
+    assert not np.abs(wet[:4_999]).max() > 1e-4
+    assert np.abs(wet[5_050:7_000]).sum() > 0.5
+
+
+def test_another_vocal_tract_moves_bands_and_no_columns() -> None:
+    mel = np.full((40, 64), -10.0, np.float32)
+    mel[17, 30] = 0.0
+    peaks = set()
+    for seed in range(30):
+        out = sampling._treat_mel(mel, 1.0, np.random.default_rng(seed))
+        assert out.shape == mel.shape
+        if out.max() > -8:  # not in a band that was lost
+            time, band = np.unravel_index(int(out.argmax()), out.shape)
+            assert time == 17
+            peaks.add(int(band))
+    assert len(peaks) > 4
+    assert np.array_equal(sampling._treat_mel(mel, 0.0, np.random.default_rng(0)), mel)
+
+
 # Cleaning
 
 

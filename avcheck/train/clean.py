@@ -15,7 +15,7 @@ from avcheck.train.sampling import Recipe
 
 WINDOW_FRAMES = 75
 MAX_WINDOWS = 8
-MAX_OFFSET_FRAMES = 6.0  # beyond this a clip is taken for a voice-over or a mismatch, and dropped
+MAX_OFFSET_FRAMES = 12.5  # beyond this a clip is taken for a voice-over or a mismatch, and dropped
 _MIN_PEAK = 1.2  # peak of the mean curve above its median, in logits of the shift score
 
 

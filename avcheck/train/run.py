@@ -105,7 +105,7 @@ def train(settings: TrainSettings) -> Path:
                 folder=out,
                 device=device,
                 seed=settings.seed,
-                voices=speech,
+                voices=[*speech, *(item for item in training if item.clip.kind == "generic")],
                 validate=(lambda net: accuracy(net, trusted, view)) if trusted else None,
                 validate_every_s=600.0,
                 on_step=tell(stage.name),
@@ -187,11 +187,14 @@ def _rest(
     known: Sequence[CachedClip],
     tell: Callable[[str], Callable[..., None]],
 ) -> list[CachedClip]:
-    """Speech clips without a trusted offset, with the crops model's estimate; only those it is sure of."""
+    """Speech clips without a trusted offset, with the estimate of the crops model, or of the one gone on from; only those it
+    is sure of."""
     familiar = {item.clip.id for item in known}
     others = [item for item in speech if item.clip.id not in familiar]
 
     def compute() -> list[CachedClip]:
+        if settings.start is not None:  # it has learnt to look at whole pictures
+            return clean(learner.mean_net, others, Recipe("frame", (LEVELS[-1], LEVELS[-1])), tell("estimating offsets"))
         faced = [item for item in others if len(item.faces)]
         faceless = [item for item in others if not len(item.faces)]
         view = Recipe("frame", (LEVELS[0], LEVELS[0]))

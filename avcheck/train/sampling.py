@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -77,14 +79,17 @@ def draw(cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: S
     if window is None:
         return None
     shown = first + np.rint(np.arange(recipe.frames) * pace).astype(int)
-    pictures = _treat_pictures(cut(cached.frames[shown], window, recipe.size), recipe.strength, rng)
+    pictures = cut(cached.frames[shown], _held(window, recipe, rng), recipe.size)
+    if recipe.view == "frame" and rng.random() < 0.4 * recipe.strength:
+        _stand_beside(pictures, face_at(cached, first, lasts), window, recipe, rng, voices)
+    pictures = _treat_pictures(pictures, recipe.strength, rng)
     centre = float(rng.uniform(-0.5, 0.5))
     # The sound is read `centre` frames early, so that it matches when it is read `centre` later.
     start = first + (cached.clip.offset_frames or 0.0) - (centre + recipe.margin) * pace
     samples, mel_valid = read_sound(cached, start, recipe.frames + 2 * recipe.margin, pace)
     samples = _treat_sound(samples, recipe.strength, rng, voices)
     ends = np.array([mel_valid[i : i + recipe.frames].all() for i in range(2 * recipe.margin + 1)])
-    return Sample(pictures, log_mel(samples), ends, centre)
+    return Sample(pictures, _treat_mel(log_mel(samples), recipe.strength, rng), ends, centre)
 
 
 def read_sound(
@@ -115,16 +120,16 @@ def read_sound(
 
 
 def cut(frames: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Windows of (T, H, W): `box` is the 2 x 3 affine map from window px to frame px."""
+    """Windows of (T, H, W): `box` is the 2 x 3 affine map from window px to frame px, or one for each picture, (T, 2, 3)."""
     height, width = size
-    zoom = abs(box[0, 0])
+    zoom = float(np.hypot(*box[..., 0].reshape(-1, 2)[0]))
     out = np.empty((len(frames), height, width), np.uint8)
     for k, frame in enumerate(frames):
-        source, matrix = np.asarray(frame), box
+        source, matrix = np.asarray(frame), box if box.ndim == 2 else box[k]
         if zoom > 1.5:  # area first, so that a shrunken face does not alias
             shrink = 1.0 / zoom
             source = cv2.resize(source, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-            matrix = box * shrink
+            matrix = matrix * np.float32(shrink)
         out[k] = cv2.warpAffine(
             source, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT_101
         )
@@ -182,6 +187,54 @@ def _frame_box(cached: CachedClip, first: int, recipe: Recipe, rng: np.random.Ge
     return _box(x, y, zoom, recipe.size, bool(rng.integers(2)))
 
 
+def _held(box: NDArray[np.float32], recipe: Recipe, rng: np.random.Generator) -> NDArray[np.float32]:
+    """The window as a hand holds the camera: a little turned and stretched, and drifting; (2, 3) or (T, 2, 3)."""
+    chance = 0.6 * recipe.strength
+    height, width = recipe.size
+    if rng.random() < chance:
+        turn, stretch = rng.uniform(-0.12, 0.12), np.exp(rng.uniform(-0.1, 0.1))
+        about = np.array([[np.cos(turn) * stretch, -np.sin(turn)], [np.sin(turn), np.cos(turn) / stretch]])
+        middle = np.array([width / 2, height / 2])
+        linear = box[:, :2] @ about
+        box = np.column_stack([linear, box[:, :2] @ middle + box[:, 2] - linear @ middle]).astype(np.float32)
+    if rng.random() < chance:
+        drift = np.cumsum(rng.standard_normal((recipe.frames + 8, 2)), axis=0)
+        drift = np.stack([np.convolve(axis, np.ones(9) / 9, "valid") for axis in drift.T], axis=1)
+        drift = (drift - drift.mean(axis=0)) * rng.uniform(0.1, 0.8) * np.hypot(*box[:, 0])
+        box = np.repeat(box[None], recipe.frames, axis=0)
+        box[:, :, 2] += drift.astype(np.float32)
+    return box
+
+
+def _stand_beside(
+    pictures: NDArray[np.uint8],
+    face: tuple[float, float, float] | None,
+    box: NDArray[np.float32],
+    recipe: Recipe,
+    rng: np.random.Generator,
+    others: Sequence[CachedClip],
+) -> None:
+    """Put somebody else, who is not heard, beside the one who is: two people in one picture of whom one speaks. In place."""
+    other = others[int(rng.integers(len(others)))] if others else None
+    span = room(other, recipe.frames) if other is not None else None
+    if other is None or span is None or face is None:
+        return
+    width = recipe.size[1]
+    at = (face[0] - box[0, 2]) / box[0, 0]  # px of the window; the box may be mirrored
+    reach = 0.6 * face[2] / abs(box[0, 0])
+    left, right = at - reach, width - (at + reach)
+    free = int(min(max(left, right), 0.6 * width))
+    if free < 24:
+        return
+    first = int(rng.integers(span[0], span[1] + 1))
+    view = Recipe("frame", (recipe.size[0], free), recipe.frames, face_px=recipe.face_px)
+    beside = cut(other.frames[first : first + recipe.frames], _frame_box(other, first, view, rng), view.size)
+    if left > right:
+        pictures[:, :, :free] = beside
+    else:
+        pictures[:, :, width - free :] = beside
+
+
 def _place(extent: float, window: float, rng: np.random.Generator) -> float:
     return extent / 2 if window >= extent else float(rng.uniform(window / 2, extent - window / 2))
 
@@ -208,19 +261,55 @@ def _treat_pictures(pictures: NDArray[np.uint8], strength: float, rng: np.random
         noise = rng.standard_normal(x.shape, np.float32) * rng.uniform(2, 10) * strength
         x = np.clip(x + noise, 0, 255).astype(np.uint8)
     if rng.random() < chance:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 70))]
-        x = np.stack([np.asarray(cv2.imdecode(cv2.imencode(".jpg", f, quality)[1], cv2.IMREAD_GRAYSCALE)) for f in x])
+        if rng.random() < 0.5:
+            quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 70))]
+            x = np.stack([np.asarray(cv2.imdecode(cv2.imencode(".jpg", f, quality)[1], cv2.IMREAD_GRAYSCALE)) for f in x])
+        else:
+            x = _recompress(x, quality=int(rng.integers(26, 40)))
     if rng.random() < 0.4 * strength:  # a lower frame rate: pictures are shown twice, or one in a few is missing
-        keep = rng.random(len(x)) > rng.uniform(0.1, 0.5)
-        keep[0] = True
-        x = x[np.maximum.accumulate(np.where(keep, np.arange(len(x)), 0))]
+        if rng.random() < 0.5:
+            keep = rng.random(len(x)) > rng.uniform(0.1, 0.5)
+            keep[0] = True
+            x = x[np.maximum.accumulate(np.where(keep, np.arange(len(x)), 0))]
+        else:
+            rate, phase = rng.choice([12.0, 15.0, 18.0, 20.0, 24.0]) / FRAME_RATE, rng.random()
+            nearest = np.rint((np.rint(np.arange(len(x)) * rate + phase) - phase) / rate).astype(int)
+            x = x[np.clip(nearest, 0, len(x) - 1)]
+    if rng.random() < 0.15 * strength:  # a converter that blends neighbours
+        mixed = cv2.blur(x.reshape(len(x), -1).astype(np.float32), (1, 3), borderType=cv2.BORDER_REPLICATE)
+        x = mixed.reshape(x.shape).astype(np.uint8)
     return x
+
+
+def _recompress(pictures: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint8]:
+    """Through H.264 and back, at a constant rate factor: with the blocks and the smearing along time of a small file."""
+    coder = av.CodecContext.create("libx264", "w")
+    height, width = (side // 2 * 2 for side in pictures.shape[1:])
+    coder.width, coder.height, coder.pix_fmt = width, height, "yuv420p"
+    coder.time_base = Fraction(1, FRAME_RATE)
+    coder.options = {"preset": "veryfast", "crf": str(quality), "threads": "1"}
+    reader = av.CodecContext.create("h264", "r")
+    reader.thread_count = 1
+    grey = np.full((height // 2, width), 128, np.uint8)
+    packets = []
+    for number, picture in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(np.concatenate([picture[:height, :width], grey]), format="yuv420p")
+        frame.pts = number
+        packets += coder.encode(frame)
+    packets += coder.encode(None)
+    frames = [frame for packet in [*packets, None] for frame in reader.decode(packet)]
+    if len(frames) != len(pictures):
+        raise RuntimeError(f"H.264 gave {len(frames)} of {len(pictures)} pictures back")
+    out = pictures.copy()
+    for number, frame in enumerate(frames):
+        out[number, :height, :width] = frame.to_ndarray()[:height]
+    return out
 
 
 def _treat_sound(
     samples: NDArray[np.float32], strength: float, rng: np.random.Generator, voices: Sequence[CachedClip]
 ) -> NDArray[np.float32]:
-    """Noise, other voices or sounds below the first, band limits, an echo."""
+    """Noise, other voices, music or sounds below the first, colour and band limits, an echo, a room."""
     chance = 0.6 * strength
     power = float(np.mean(samples**2)) + 1e-9
     x = samples
@@ -241,6 +330,8 @@ def _treat_sound(
         hz = np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE)
         low, high = rng.uniform(0, 300), rng.uniform(2500, 8000)
         spectrum *= 1 / (1 + (hz / high) ** 8) * (1 - 1 / (1 + (hz / (low + 1)) ** 4))
+        colour_db = np.interp(np.log(hz + 50), np.linspace(np.log(50), np.log(8050), 8), rng.uniform(-8, 8, 8) * strength)
+        spectrum *= 10 ** (colour_db / 20)
         x = np.fft.irfft(spectrum, len(x)).astype(np.float32)
     if rng.random() < 0.5 * chance:  # one early reflection and a short tail; the direct sound stays first
         delay = int(rng.uniform(0.01, 0.05) * SAMPLE_RATE)
@@ -249,4 +340,35 @@ def _treat_sound(
         for k in range(1, 4):
             echo[k * delay :] += gain**k * x[: len(x) - k * delay]
         x = echo
+    if rng.random() < 0.5 * chance:
+        x = _in_a_room(x, rng)
     return np.asarray(x * np.float32(10 ** (rng.uniform(-20, 6) / 20)), np.float32)
+
+
+def _in_a_room(samples: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Reverberation as decaying noise after the direct sound, which stays where it is."""
+    lasts_s = rng.uniform(0.15, 0.7)  # until it has fallen by 60 dB
+    count = int(lasts_s * SAMPLE_RATE)
+    tail = rng.standard_normal(count) * 10 ** (-3.0 * np.arange(count) / count)
+    tail[: int(0.003 * SAMPLE_RATE)] = 0.0
+    tail *= 10 ** (-rng.uniform(2, 15) / 20) / np.sqrt((tail**2).sum())
+    tail[0] = 1.0
+    size = 1 << (len(samples) + count - 2).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)
+    return wet[: len(samples)].astype(np.float32)
+
+
+def _treat_mel(mel: NDArray[np.float32], strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Another vocal tract (the bands stretched or squeezed, as in vocal tract length perturbation) and bands that are lost."""
+    bins = mel.shape[1]
+    if rng.random() < strength:
+        where = np.clip(np.arange(bins) * np.exp(rng.uniform(-0.14, 0.14)), 0, bins - 1)
+        low = np.minimum(where.astype(int), bins - 2)
+        share = (where - low).astype(np.float32)
+        mel = mel[:, low] * (1 - share) + mel[:, low + 1] * share
+    if rng.random() < 0.5 * strength:
+        mel = mel.copy()
+        width = int(rng.integers(3, 11))
+        at = int(rng.integers(0, bins - width + 1))
+        mel[:, at : at + width] = mel[:, at : at + width].mean(axis=0)
+    return mel
