@@ -21,7 +21,7 @@ from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.probes import LEAST_PROBES
 from avcheck.remote import Source, fetched, is_url, url_stamp
 from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.workers import Done, Limits, Lost, Tell, run_workers
+from avcheck.workers import BugInWorker, Done, Limits, Lost, Tell, run_workers
 
 OUT_OF_MEMORY = "out of memory"
 
@@ -74,10 +74,6 @@ CheckerMaker = Callable[[CheckSettings, int], FileChecker]
 OnBug = Callable[[Path | str, Exception], None]
 
 
-class BugInWorker(Exception):
-    """An exception that is avcheck's own fault, of a worker process; its text is the traceback there."""
-
-
 def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
     """The checker that `settings` ask for, its weights loaded. Raises UsageError and ModelError."""
     from avcheck.scan import Checker  # late: brings torch and av
@@ -119,7 +115,7 @@ def check_one(
         else:
             if on_bug:
                 on_bug(source, error)
-            reason = f"{BUG}{type(error).__name__}: {error} (please report it; AVCHECK_DEBUG=1 shows where)"
+            reason = _bug_in_words(f"{type(error).__name__}: {error}")
         report = error_report(source, reason, settings.tolerance, settings.model)
     return _signed(report, size, changed, settings)
 
@@ -164,12 +160,15 @@ def check_many(
     make_handler = partial(_Handler, settings, make_checker)
     for source, answer in run_workers(files, make_handler, limits, on_start=on_file, on_progress=on_progress):
         if isinstance(answer, Lost):
-            lost = error_report(source, answer.reason, settings.tolerance, settings.model)
+            reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
+            lost = error_report(source, reason, settings.tolerance, settings.model)
+            if answer.bug is not None and on_bug:
+                on_bug(source, BugInWorker(answer.reason, answer.bug))
             # A URL is not asked again: what may have hung a worker must not hang this process.
             yield _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
             continue
         if answer.bug is not None and on_bug:
-            on_bug(source, BugInWorker(answer.bug))
+            on_bug(source, BugInWorker(answer.report.reason or "", answer.bug))
         yield answer.report
 
 
@@ -186,7 +185,12 @@ class _Handler:
 
     def __init__(self, settings: CheckSettings, make_checker: CheckerMaker, threads: int) -> None:
         self._settings = settings
-        self._checker = make_checker(settings, threads)
+        try:
+            self._checker = make_checker(settings, threads)
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise MemoryError(f"{error}".partition("\n")[0]) from error
+            raise
 
     def __call__(self, source: Source, tell: Tell) -> Done[_Answer]:
         bugs: list[str] = []
@@ -194,7 +198,14 @@ class _Handler:
         def keep(source: Source, error: Exception) -> None:
             bugs.append("".join(traceback.format_exception(error)))
 
-        report = check_one(self._checker, source, self._settings, on_progress=tell, on_bug=keep)
+        try:
+            report = check_one(self._checker, source, self._settings, on_progress=tell, on_bug=keep)
+        except AvcheckError as error:  # the other files are checked all the same: the run was well when this worker began
+            report = _signed(
+                error_report(source, str(error), self._settings.tolerance, self._settings.model),
+                *_stamp(source),
+                self._settings,
+            )
         return Done(_Answer(report, bugs[0] if bugs else None), worn=report.reason == OUT_OF_MEMORY)
 
 
@@ -228,6 +239,10 @@ def _signed(report: Report, size: int | None, changed: int | None, settings: Che
     return replace(
         report, file_size=size, file_mtime_ns=changed, settings_sha256=settings.sha256(), checked_at=report.checked_at or _now()
     )
+
+
+def _bug_in_words(text: str) -> str:
+    return f"{BUG}{text} (please report it; AVCHECK_DEBUG=1 shows where)"
 
 
 def _now() -> str:

@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 from avcheck import __version__, config, report
-from avcheck.batch import BugInWorker, CheckSettings, check_many, identified
+from avcheck.batch import CheckSettings, check_many, identified
 from avcheck.checkpoint import Checkpoint, Merged
 from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
 from avcheck.errors import AvcheckError, MediaError, UsageError
@@ -32,7 +32,7 @@ from avcheck.output import Target, parse_targets, refuse_inputs, to_file, to_str
 from avcheck.probes import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 from avcheck.remote import Source
 from avcheck.results import BUG, DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
-from avcheck.workers import Limits, cores
+from avcheck.workers import BugInWorker, Limits, cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -297,7 +297,7 @@ def check(
 
     def on_bug(path: Source, error: Exception) -> None:
         if isinstance(error, BugInWorker) and debug:
-            print(error, file=sys.stderr)
+            print(error.traceback, file=sys.stderr)
         elif debug:
             traceback.print_exception(error)
 
@@ -525,8 +525,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.BROKEN_PIPE
     except Exception as error:
         if os.environ.get("AVCHECK_DEBUG") or {"-v", "--verbose"} & set(args):
-            traceback.print_exc()
-        _complain(f"internal error: {type(error).__name__}: {error} (please report it; AVCHECK_DEBUG=1 shows where)")
+            if isinstance(error, BugInWorker):
+                print(error.traceback, file=sys.stderr)
+            else:
+                traceback.print_exc()
+        name = "" if isinstance(error, BugInWorker) else f"{type(error).__name__}: "
+        _complain(f"{BUG}{name}{error} (please report it; AVCHECK_DEBUG=1 shows where)")
         return ExitCode.BUG
 
 

@@ -19,7 +19,7 @@ from avcheck.batch import CheckerMaker, CheckSettings, check_many
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.remote import Source, is_url
 from avcheck.results import Report
-from avcheck.workers import Limits
+from avcheck.workers import BugInWorker, Limits
 
 FILES_A_BLOCK = 8  # results come back, and work is repeated after the loss of a machine, by this many
 
@@ -30,7 +30,8 @@ def check_with_ray(
     """As `batch.check_many`, by `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names, or of one on this machine.
 
     An actor takes `limits.threads` CPUs (0: one), and a whole GPU with settings for device "cuda". Files must have the same
-    path on every machine. Raises UsageError if Ray is not installed or cannot be reached, and if it gives the run up.
+    path on every machine. Raises UsageError if Ray is not installed or cannot be reached, if it gives the run up, and for what
+    would be raised without it; BugInWorker for a bug of avcheck's own.
     """
     try:
         import ray
@@ -63,6 +64,8 @@ def check_with_ray(
     )
     try:
         for row in actors.iter_rows():
+            if row["bug"]:
+                raise BugInWorker(row["failed"], row["bug"])
             if row["failed"]:
                 raise UsageError(row["failed"])
             result = Report.from_record(json.loads(row["record"]))
@@ -76,6 +79,7 @@ class _Actor:
 
     def __init__(self, settings: CheckSettings, limits: Limits, make_checker: CheckerMaker | None) -> None:
         self._source: Source = ""
+        self._failed = self._bug = ""
         # A deadline, if only a distant one, is what makes it a process of its own.
         limits = replace(limits, timeout_s=limits.timeout_s or 7 * 86400.0)
         self._reports = check_many(self._sources(), settings, limits, make_checker=make_checker)
@@ -85,9 +89,15 @@ class _Actor:
             yield self._source
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        record = ""
         self._source = row["source"] if is_url(row["source"]) else Path(row["source"])
-        try:
-            result = replace(next(self._reports), path=row["path"])
-        except AvcheckError as error:  # concerns every file; raised here, it would reach the driver wrapped in pages of Ray's
-            return {"record": "", "failed": str(error)}
-        return {"record": report.to_json(result), "failed": ""}
+        # What is raised concerns every file, and the rest of the block comes here before the driver has heard of it. Not
+        # raised again, as it would reach the driver wrapped in pages of Ray's.
+        if not self._failed:
+            try:
+                record = report.to_json(replace(next(self._reports), path=row["path"]))
+            except AvcheckError as error:
+                self._failed = str(error)
+            except BugInWorker as error:
+                self._failed, self._bug = str(error), error.traceback
+        return {"record": record, "failed": self._failed, "bug": self._bug}
