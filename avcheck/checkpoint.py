@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from avcheck import report
 from avcheck.errors import UsageError
+from avcheck.remote import Stamp, is_url
 from avcheck.results import BUG, Report, Verdict
 
 _BEGINNING = b'{"schema_version"'  # of every record
@@ -35,6 +36,7 @@ class Checkpoint:
         self.mended = False
         self.strange = 0
         self._done: dict[bytes, Verdict] = {}
+        self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
         try:
             # O_NONBLOCK, as a FIFO would be waited for; on a regular file it has no meaning.
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -62,6 +64,10 @@ class Checkpoint:
         An internal error counts as nothing: it is worth another try.
         """
         return self._done.get(_key(wanted))
+
+    def verdicts(self, wanted: Report) -> Mapping[Stamp, Verdict]:
+        """What was found before for the same URL, weights and settings, by size and time of change, which only it knows."""
+        return self._urls.get(_key(wanted, stamped=False), {})
 
     def add(self, result: Report) -> None:
         """Write a record so that it outlives this process, and the machine. Raises UsageError."""
@@ -93,6 +99,9 @@ class Checkpoint:
                     ours = True
                     if not (line.result.reason or "").startswith(BUG):
                         self._done[_key(line.result)] = line.result.verdict
+                        if is_url(line.result.path):
+                            stamp = line.result.file_size, line.result.file_mtime_ns
+                            self._urls.setdefault(_key(line.result, stamped=False), {})[stamp] = line.result.verdict
                     if line.cut:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
@@ -182,8 +191,9 @@ def _lines(file: IO[bytes]) -> Iterator[_Line]:
         start += len(raw)
 
 
-def _key(result: Report) -> bytes:
-    return _digest(result.path, result.file_size, result.file_mtime_ns, result.model_sha256, result.settings_sha256)
+def _key(result: Report, *, stamped: bool = True) -> bytes:
+    stamp = (result.file_size, result.file_mtime_ns) if stamped else ()
+    return _digest(result.path, *stamp, result.model_sha256, result.settings_sha256)
 
 
 def _digest(*parts: str | int | None) -> bytes:

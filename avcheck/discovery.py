@@ -16,7 +16,7 @@ from pathlib import Path
 
 from avcheck import __version__
 from avcheck.errors import UsageError
-from avcheck.remote import Source, is_url
+from avcheck.remote import Source, is_url, shown, url_problem
 from avcheck.results import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.shipped import weights_sha256
 
@@ -79,10 +79,10 @@ def discover(
 ) -> Discovery:
     """Turn files, URLs and directories into the files to check, each once, in a stable order.
 
-    A named file or URL is always taken. A directory is searched all the way down for what `selection` wants, names sorted;
-    hidden entries, linked directories, what `.avcheckignore` names and what is not a regular file are passed over. What is
-    missing, unreadable, not a regular file, a link out of its directory, or a directory without media becomes a report
-    with verdict "error"; nothing is raised.
+    A named file is always taken, and so is a URL that `url_problem` lets through. A directory is searched all the way down
+    for what `selection` wants, names sorted; hidden entries, linked directories, what `.avcheckignore` names and what is not
+    a regular file are passed over. What is missing, unreadable, not a regular file, a link out of its directory, or a
+    directory without media becomes a report with verdict "error"; nothing is raised.
     """
     found = Discovery()
     seen: set[str] = set()
@@ -95,16 +95,20 @@ def discover(
 
     def take(path: Source, name: str) -> None:
         # abspath, as Path.absolute() keeps "..", so one file could come twice.
-        if wanted(path if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
+        if wanted(name if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
             found.files.append(path)
 
     def refuse(path: str | Path, name: str, reason: str) -> None:
-        if wanted(f"{path}\0error", name):
+        if wanted(f"{shown(path)}\0error", name):
             found.errors.append(error_report(path, reason, tolerance, model))
 
     for given in paths:
         if is_url(given):
-            take(str(given), str(given))
+            problem = url_problem(given)
+            if problem:
+                refuse(given, shown(given), problem)
+            else:
+                take(given, shown(given))
             continue
         path = Path(given)
         name = path.as_posix()
@@ -145,7 +149,7 @@ def parse_shard(text: str) -> Shard:
 def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Path | None = None) -> Report:
     """The report of a file that could not be judged, `reason` in one line."""
     return Report(
-        str(path),
+        shown(path),
         "error",
         reason=reason,
         tolerance=tolerance,

@@ -41,7 +41,7 @@ def test_a_missing_ray_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_what_concerns_every_file_is_said_for_each_of_a_block(make_checker: Any, says: str, bug: bool) -> None:
     actor = _Actor(CheckSettings(), Limits(), make_checker)
     for _ in range(3):
-        row = actor({"path": "good.mp4", "source": "good.mp4"})
+        row = actor({"path": "good.mp4", "source": "good.mp4", "before": "[]"})
         assert (row["record"], row["failed"]) == ("", says)
         assert ("make_bug" in row["bug"]) == bug
 
