@@ -28,7 +28,7 @@ from avcheck.checkpoint import Checkpoint, Merged
 from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.gate import ExitCode, FailOn, Gate
-from avcheck.output import Target, parse_targets, refuse_inputs, to_file, to_stream
+from avcheck.output import Guard, Target, parse_targets, to_file, to_stream
 from avcheck.probes import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 from avcheck.remote import Source, Stamp, is_url, shown, without_secrets
 from avcheck.results import BUG, DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
@@ -275,12 +275,16 @@ def check(
     given = [*(paths or ()), *(_listed(files_from) if files_from is not None else ())]
     if not given:
         raise UsageError("give a PATH, or a list of paths with --files-from")
-    found = discover(given, tolerance, model, selection)
+    guard = Guard(targets)
+    # A list on stdin is a file too, where the shell put one there.
+    listed = None if files_from is None else Path("/dev/stdin" if files_from == "-" else files_from)
+    for path in (audio, model, resume, config_file, listed):
+        if path is not None:
+            guard.refuse(path)
+    found = discover(given, tolerance, model, selection, guard.refuse if targets else None)
     total = len(found.files) + len(found.errors)
     if audio is not None and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
-
-    refuse_inputs(targets, (path for path in (*found.files, audio, model, resume) if isinstance(path, Path)))
 
     single = total == 1 and sys.stdout.isatty() and not quiet
     output = _Output(
@@ -388,7 +392,9 @@ def merge(
     """
     gate = _gate(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
-    refuse_inputs(targets, files)
+    guard = Guard(targets)
+    for path in files:
+        guard.refuse(path)
     merged = Merged(files)
     for warning in merged.warnings:
         _complain(warning)

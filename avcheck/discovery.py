@@ -76,6 +76,7 @@ def discover(
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
     model: Path | None = None,
     selection: Selection = Selection(),
+    on_read: Callable[[Path], None] | None = None,
 ) -> Discovery:
     """Turn files, URLs and directories into the files to check, each once, in a stable order.
 
@@ -83,6 +84,8 @@ def discover(
     for what `selection` wants, names sorted; hidden entries, linked directories, what `.avcheckignore` names and what is not
     a regular file are passed over. What is missing, unreadable, not a regular file, a link out of its directory, or a
     directory without media becomes a report with verdict "error"; nothing is raised.
+
+    `on_read` hears every local file that this run or that of another shard reads, ignore files included.
     """
     found = Discovery()
     seen: set[str] = set()
@@ -94,6 +97,8 @@ def discover(
         return True
 
     def take(path: Source, name: str) -> None:
+        if on_read and isinstance(path, Path):
+            on_read(path)
         # abspath, as Path.absolute() keeps "..", so one file could come twice.
         if wanted(name if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
             found.files.append(path)
@@ -117,7 +122,7 @@ def discover(
         if problem:
             refuse(given, name, problem)
         elif stat.S_ISDIR(mode):
-            if not _search(path, selection, take, refuse):
+            if not _search(path, selection, take, refuse, on_read):
                 refuse(given, name, "no media files in this directory" + _narrowed(path, selection))
         elif stat.S_ISREG(mode):
             take(path, name)
@@ -171,6 +176,7 @@ def _search(
     selection: Selection,
     take: Callable[[Path, str], None],
     refuse: Callable[[str | Path, str, str], None],
+    on_read: Callable[[Path], None] | None,
 ) -> int:
     """Take or refuse what lies under `root`, and say how many that were (before duplicates and other shards are dropped)."""
     count = 0
@@ -201,6 +207,8 @@ def _search(
         prefix = "" if here == root else f"{here.relative_to(root).as_posix()}/"
         if IGNORE_FILE in names:
             ignored[prefix] = _read_ignore(here / IGNORE_FILE)
+            if on_read:
+                on_read(here / IGNORE_FILE)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and not left_out(prefix + n, folder=True))
         for leaf in sorted(names):
             path, name = here / leaf, prefix + leaf
