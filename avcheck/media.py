@@ -470,7 +470,7 @@ def _open_container(path: Path, formats: str) -> InputContainer:
         "max_pixels": str(MAX_PIXELS),  # for the decoders that only look into the file; `_prepare` tells the others
         "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
     }
-    too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
+    too_many = _too_many_streams(name)
     samples = _Index(path).samples
     if samples > MAX_SAMPLES:
         raise LimitExceeded(f"{name}: its index claims {samples:,} pictures or packets; remux it, or export it again")
@@ -489,6 +489,10 @@ def _open_container(path: Path, formats: str) -> InputContainer:
         container.close()
         raise LimitExceeded(too_many)
     return container
+
+
+def _too_many_streams(name: str | Path) -> str:
+    return f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
 
 
 def _not_media(path: Path, formats: str, error: Exception) -> str:
@@ -612,7 +616,9 @@ class _Decoder:
             frames: list[Any] = packet.decode()
         except (EOFError, BlockingIOError):
             return []
-        except (av.error.FFmpegError, MemoryError, ValueError):
+        except MemoryError:  # says nothing about the packet; also an FFmpegError where FFmpeg lacked it
+            raise
+        except (av.error.FFmpegError, ValueError):
             self._tally.lost += 1
             if self._due is not None and packet.dts in self._due:
                 self._due.remove(packet.dts)
@@ -668,6 +674,8 @@ def _seek(container: InputContainer, stream: Stream, time_s: float) -> None:
     """Go to a key frame at or before `time_s` on the stream's own clock."""
     try:
         container.seek(round(time_s / float(stream.time_base or 1)), stream=stream, backward=True)
+    except MemoryError:
+        raise
     except (av.error.FFmpegError, OverflowError):
         raise _cannot_seek(container) from None
 
@@ -751,7 +759,11 @@ def _packets(container: InputContainer, streams: Sequence[Stream], tally: _Tally
             return
         except av.error.ExitError:
             raise _timed_out(Path(container.name.removeprefix("file:"))) from None
-        except (av.error.FFmpegError, MemoryError, IndexError):  # IndexError: PyAV, when a damaged flv grows a stream
+        except MemoryError:
+            if len(container.streams) >= MAX_STREAMS:  # how FFmpeg refuses a stream more that turns up on the way
+                raise LimitExceeded(_too_many_streams(container.name.removeprefix("file:"))) from None
+            raise
+        except (av.error.FFmpegError, IndexError):  # IndexError: PyAV, when a damaged flv grows a stream
             failures += 1
             tally.lost += failures == 1
 
@@ -1006,7 +1018,9 @@ class _Run:
                 for out in self._resampler.resample(part):
                     self._pending.append(out.to_ndarray().reshape(-1).astype(np.float32, copy=False))
                     self._waiting += len(self._pending[-1])
-        except (av.error.FFmpegError, ValueError, MemoryError):
+        except MemoryError:
+            raise
+        except (av.error.FFmpegError, ValueError):
             tally.lost += 1
 
     def _give(self, tally: _Tally, limit: int | None = None) -> Iterator[Sound]:
