@@ -105,7 +105,9 @@ class Checkpoint:
                     if line.cut:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
-                    raise UsageError(f"--resume: {self.path} is not a results file of avcheck ({line.problem})")
+                    raise UsageError(
+                        f"--resume: {self.path} is not a results file of avcheck (line {line.number}: {line.problem})"
+                    )
                 elif line.cut:
                     self.mended = True
                     os.truncate(self._fd, line.start)
@@ -117,7 +119,7 @@ class Checkpoint:
 class Merged:
     """The newest record for each path among several results files. Raises UsageError for a file that is none.
 
-    `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on.
+    `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on, or that a record is damaged.
     """
 
     files: Sequence[Path]
@@ -132,13 +134,19 @@ class Merged:
                 raise UsageError(f"{path} is not a regular file, and merge reads its files twice; save it under a name first")
             try:
                 with path.open("rb") as file:
-                    for line in _lines(file):
+                    for line in _lines(file, whole=True):
                         if line.result is None:
                             if not (ours or line.may_be_ours):
-                                raise UsageError(f"{path} is not a results file of avcheck ({line.problem})")
-                            self.incomplete |= line.cut
-                            what = "is cut short (that run was killed)" if line.cut else "is no record and is passed over"
-                            self.warnings.append(f"{path}: line {line.number} {what}")
+                                raise UsageError(
+                                    f"{path} is not a results file of avcheck (line {line.number}: {line.problem})"
+                                )
+                            self.incomplete |= line.cut or line.damaged
+                            what = "no record and is passed over"
+                            if line.cut:
+                                what = "cut short (that run was killed)"
+                            elif line.damaged:
+                                what = f"a damaged record and is passed over ({line.problem}); check that file again"
+                            self.warnings.append(f"{path}: line {line.number} is {what}")
                             continue
                         ours = True
                         key, found = _digest(line.result.path), (line.result.checked_at or "", number, line.start)
@@ -159,7 +167,10 @@ class Merged:
             with path.open("rb") as file:
                 for start in sorted(starts):
                     file.seek(start)
-                    yield Report.from_record(json.loads(file.readline()))
+                    try:
+                        yield Report.from_record(json.loads(file.readline()))
+                    except ValueError as error:
+                        raise UsageError(f"{path} has changed while it was read") from error
 
 
 @dataclass(frozen=True)
@@ -167,27 +178,29 @@ class _Line:
     number: int  # from 1
     start: int  # bytes from the beginning of the file
     cut: bool  # it has no end of line
+    damaged: bool  # it begins as a record does, and is none
     may_be_ours: bool  # it begins as a record does, so it may be one cut short
-    result: Report | None  # without blocks and segments; None: the line is no record
+    result: Report | None  # None: the line is no record
     problem: str = ""
 
 
-def _lines(file: IO[bytes]) -> Iterator[_Line]:
-    """The lines of a results file that are not blank."""
+def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
+    """The lines of a results file that are not blank, without blocks and segments unless `whole`, which takes longer."""
     start = 0
     for number, raw in enumerate(file, start=1):
         result, problem = None, ""
         try:
             record = json.loads(raw) if raw.strip() else None
-            if isinstance(record, dict):
+            if isinstance(record, dict) and not whole:
                 record |= {"blocks": (), "segments": ()}
             result = Report.from_record(record)
         except (ValueError, RecursionError) as error:
-            problem = f"line {number}: {str(error)[:100]}"
+            problem = str(error)[:100]
         if raw.strip():
             cut = not raw.endswith(b"\n")
-            may_be_ours = cut and (raw.startswith(_BEGINNING) or _BEGINNING.startswith(raw))
-            yield _Line(number, start, cut, may_be_ours, result, problem)
+            begins = raw.startswith(_BEGINNING)
+            may_be_ours = cut and (begins or _BEGINNING.startswith(raw))
+            yield _Line(number, start, cut, begins and result is None, may_be_ours, result, problem)
         start += len(raw)
 
 

@@ -470,7 +470,7 @@ def _open_container(path: Path, formats: str) -> InputContainer:
         "max_pixels": str(MAX_PIXELS),  # for the decoders that only look into the file; `_prepare` tells the others
         "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
     }
-    too_many = _too_many_streams(name)
+    too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
     samples = _Index(path).samples
     if samples > MAX_SAMPLES:
         raise LimitExceeded(f"{name}: its index claims {samples:,} pictures or packets; remux it, or export it again")
@@ -489,10 +489,6 @@ def _open_container(path: Path, formats: str) -> InputContainer:
         container.close()
         raise LimitExceeded(too_many)
     return container
-
-
-def _too_many_streams(name: str | Path) -> str:
-    return f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
 
 
 def _not_media(path: Path, formats: str, error: Exception) -> str:
@@ -599,6 +595,20 @@ def _first_frames(
     return found.get(video.index) if video else None, found.get(audio.index) if audio else None, True
 
 
+def _let_out_lack_of_memory(error: Exception) -> None:
+    """Raise an error again that says nothing about the file: memory is short.
+
+    FFmpeg says so too of damage that claims 2 GB or more, which it never allocates, and of a stream too many. It is believed
+    where there is no room for the largest picture that is decoded.
+    """
+    if isinstance(error, av.error.MemoryError):
+        with suppress(MemoryError):
+            np.empty(8 * MAX_PIXELS, np.uint8)  # four planes of 16 bits, and untouched, so it costs nothing
+            return
+    if isinstance(error, MemoryError):
+        raise error
+
+
 class _Decoder:
     """Decodes the packets of one stream. One that does not decode is counted and skipped; PyAV's own loop would stop."""
 
@@ -616,9 +626,8 @@ class _Decoder:
             frames: list[Any] = packet.decode()
         except (EOFError, BlockingIOError):
             return []
-        except MemoryError:  # says nothing about the packet; also an FFmpegError where FFmpeg lacked it
-            raise
-        except (av.error.FFmpegError, ValueError):
+        except (av.error.FFmpegError, MemoryError, ValueError) as error:
+            _let_out_lack_of_memory(error)
             self._tally.lost += 1
             if self._due is not None and packet.dts in self._due:
                 self._due.remove(packet.dts)
@@ -674,9 +683,8 @@ def _seek(container: InputContainer, stream: Stream, time_s: float) -> None:
     """Go to a key frame at or before `time_s` on the stream's own clock."""
     try:
         container.seek(round(time_s / float(stream.time_base or 1)), stream=stream, backward=True)
-    except MemoryError:
-        raise
-    except (av.error.FFmpegError, OverflowError):
+    except (av.error.FFmpegError, OverflowError) as error:
+        _let_out_lack_of_memory(error)
         raise _cannot_seek(container) from None
 
 
@@ -759,11 +767,8 @@ def _packets(container: InputContainer, streams: Sequence[Stream], tally: _Tally
             return
         except av.error.ExitError:
             raise _timed_out(Path(container.name.removeprefix("file:"))) from None
-        except MemoryError:
-            if len(container.streams) >= MAX_STREAMS:  # how FFmpeg refuses a stream more that turns up on the way
-                raise LimitExceeded(_too_many_streams(container.name.removeprefix("file:"))) from None
-            raise
-        except (av.error.FFmpegError, IndexError):  # IndexError: PyAV, when a damaged flv grows a stream
+        except (av.error.FFmpegError, MemoryError, IndexError) as error:  # IndexError: PyAV, when a damaged flv grows a stream
+            _let_out_lack_of_memory(error)
             failures += 1
             tally.lost += failures == 1
 
@@ -1018,9 +1023,8 @@ class _Run:
                 for out in self._resampler.resample(part):
                     self._pending.append(out.to_ndarray().reshape(-1).astype(np.float32, copy=False))
                     self._waiting += len(self._pending[-1])
-        except MemoryError:
-            raise
-        except (av.error.FFmpegError, ValueError):
+        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+            _let_out_lack_of_memory(error)
             tally.lost += 1
 
     def _give(self, tally: _Tally, limit: int | None = None) -> Iterator[Sound]:

@@ -359,17 +359,20 @@ def test_a_lack_of_memory_is_no_damage_of_the_file(clip: Clip, monkeypatch: pyte
         raise error
 
     tally = media._Tally()
-    container = SimpleNamespace(format=SimpleNamespace(name="mp4"), streams=[], name="file:x.mp4", demux=fail, seek=fail)
+    container = SimpleNamespace(format=SimpleNamespace(name="mp4"), name="file:x.mp4", demux=fail, seek=fail)
     packet = SimpleNamespace(decode=fail, dts=0)
+    if isinstance(error, av.error.MemoryError):  # FFmpeg's own is doubted as long as there is memory
+        assert media._Decoder(container, SimpleNamespace(), tally).decode(packet) == []  # type: ignore[arg-type]
+        assert list(media._packets(container, [], tally)) == []  # type: ignore[arg-type]
+        assert tally.lost == 2
+        tally.lost = 0
+        monkeypatch.setattr(np, "empty", fail)
     with pytest.raises(MemoryError):
         media._Decoder(container, SimpleNamespace(), tally).decode(packet)  # type: ignore[arg-type]
     with pytest.raises(MemoryError):
         list(media._packets(container, [], tally))  # type: ignore[arg-type]
     with pytest.raises(MemoryError):
         media._seek(container, SimpleNamespace(time_base=1), 0.0)  # type: ignore[arg-type]
-    container.streams = [None] * media.MAX_STREAMS
-    with pytest.raises(LimitExceeded, match=r"^x.mp4: has at least 64 streams"):
-        list(media._packets(container, [], tally))  # type: ignore[arg-type]
     assert tally == media._Tally()
     path = clip("film.mp4")
     monkeypatch.setattr(media, "AudioResampler", lambda *_, **__: SimpleNamespace(resample=fail))
