@@ -526,6 +526,7 @@ def evaluate(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on `argv` (default: the process's own arguments) and return its exit code; never raises."""
     args = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a replaced stream may not know it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -556,6 +557,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = "" if isinstance(error, BugInWorker) else f"{type(error).__name__}: "
         _complain(f"{BUG}{name}{error} (please report it; AVCHECK_DEBUG=1 shows where)")
         return ExitCode.BUG
+
+
+def _open_closed_streams() -> None:
+    """What somebody has closed (`2>&-`) goes nowhere; left as it is, the next file opened would get its number, and its text."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # by number, as the lowest free one is given
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
 
 
 def _tolerance(preset: str | None, early: float | None, late: float | None) -> Tolerance:

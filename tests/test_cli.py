@@ -272,6 +272,20 @@ def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
     assert done.stderr == b"avcheck: cannot write the results: No space left on device\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_bug(clips: Path, closed: str) -> None:
+    (clips / "command.py").write_text(FAKE_MAIN)
+    for args, code in (("good.mp4 late.mp4 --output json=out.json --force", 1), ("--json late.mp4", 1)):
+        line = ["sh", "-c", f'"$0" command.py {args} {closed}', sys.executable]
+        done = subprocess.run(line, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
+        assert done.returncode == code
+        assert b"internal error" not in done.stderr
+    assert [record["path"] for record in json.loads((clips / "out.json").read_text())] == ["good.mp4", "late.mp4"]
+    line = ["sh", "-c", '"$0" command.py --files-from - <&-', sys.executable]
+    done = subprocess.run(line, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, b"avcheck: --files-from: there is no path in stdin\n")
+
+
 # ---- JSON
 
 
