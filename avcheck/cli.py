@@ -560,10 +560,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """What somebody has closed (`2>&-`) goes nowhere; left as it is, the next file opened would get its number, and its text."""
+    """What somebody has closed (`2>&-`) goes nowhere; left so, the next file opened would get its number, and its text."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # by number, as the lowest free one is given
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we run
 
 
 def _tolerance(preset: str | None, early: float | None, late: float | None) -> Tolerance:

@@ -91,10 +91,10 @@ def discover(
     seen: set[str] = set()
 
     def wanted(key: str, name: str) -> bool:
-        if key in seen or (selection.shard is not None and not selection.shard.takes(name)):
+        if key in seen:
             return False
-        seen.add(key)
-        return True
+        seen.add(key)  # before the shard: the same file may come under another name, which another shard would take
+        return selection.shard is None or selection.shard.takes(name)
 
     def take(path: Source, name: str) -> None:
         if on_read and isinstance(path, Path):

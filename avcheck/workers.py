@@ -110,7 +110,7 @@ def run_workers(
 
     An exception of a handler is a `Lost` with its traceback, and a new worker goes on.
     Raises what `make_handler` raises if that is an AvcheckError, UsageError if no worker can be started, and BugInWorker if
-    any other exception than MemoryError is why.
+    that is for an exception that neither the machine nor the installation explains.
     """
     pool = _Pool(make_handler, limits, on_start, on_progress)
     source = iter(tasks)
@@ -371,8 +371,11 @@ def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[
     except AvcheckError as error:
         pipe.send(("failed", error))
         return
-    except Exception as error:  # the parent decides what it means for the run
-        pipe.send(("failed", _lost(error)))
+    except (ImportError, MemoryError, OSError) as error:  # also how a library says that it gets too little memory
+        pipe.send(("failed", Lost(_in_a_line(error))))
+        return
+    except Exception as error:
+        pipe.send(("failed", Lost(_in_a_line(error), "".join(traceback.format_exception(error)))))
         return
     said = 0.0
 
@@ -389,14 +392,13 @@ def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[
         try:
             kind, content = "done", handle(task, tell)
         except Exception as error:
-            kind, content = "lost", _lost(error)
+            bug = None if isinstance(error, MemoryError) else "".join(traceback.format_exception(error))
+            kind, content = "lost", Lost(_in_a_line(error), bug)
         pipe.send((kind, content))
 
 
-def _lost(error: Exception) -> Lost:
-    text = f"{type(error).__name__}: {error}".removesuffix(": ")
-    # What is short of memory as it loads has a limit that is too low, and no bug.
-    return Lost(text, None if isinstance(error, MemoryError) else "".join(traceback.format_exception(error)))
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())
 
 
 def _limit(memory_mb: int | None) -> None:
@@ -408,7 +410,9 @@ def _limit(memory_mb: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if memory_mb is not None:
         # Not RLIMIT_AS: that counts what is only reserved or mapped from files, half of what torch takes.
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = memory_mb << 20 if hard == resource.RLIM_INFINITY else min(memory_mb << 20, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 

@@ -113,6 +113,10 @@ def make_too_big(settings: CheckSettings, threads: int) -> FakeChecker:
     raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
 
+def make_unloadable(settings: CheckSettings, threads: int) -> FakeChecker:
+    raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
+
+
 def install() -> None:
     """Put the stand-in where `from avcheck.scan import Checker` and every worker find it (in a process of its own)."""
     sys.modules["avcheck.scan"] = as_module()

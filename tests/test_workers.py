@@ -105,6 +105,13 @@ def test_a_bug_as_a_worker_loads_is_a_bug(
     assert tuple(capsys.readouterr()) == ("", said)
 
 
+def test_a_library_that_cannot_be_loaded_is_no_bug() -> None:
+    with pytest.raises(
+        UsageError, match=r"started: ImportError: libtorch_cpu.so: failed to map .*; a memory limit of 900 MB may"
+    ):
+        list(check_many([Path("good.mp4")], CheckSettings(), Limits(2, None, 900), make_checker=fake_scan.make_unloadable))
+
+
 def test_too_little_memory_to_load_is_no_bug() -> None:
     with pytest.raises(UsageError, match=r"no worker can be started: MemoryError: .*can't allocate memory"):
         list(check_many([Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_too_big))
@@ -281,6 +288,19 @@ def test_if_no_worker_starts_the_run_ends(tmp_path: Path) -> None:
 def test_too_low_a_memory_limit_is_said_to_be() -> None:
     with pytest.raises(UsageError, match="MemoryError; a memory limit of 100 MB may be too low"):
         list(run_workers(range(3), heavy, Limits(1, memory_mb=100)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
+def test_a_memory_limit_above_the_system_s_is_the_system_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    asked: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (0, 5 << 20))
+    monkeypatch.setattr(resource, "setrlimit", lambda *each: asked.append(each))
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: 0)
+    for megabytes in (4, 6):
+        workers._limit(megabytes)
+    assert [limits for what, limits in asked if what == resource.RLIMIT_DATA] == [(4 << 20, 4 << 20), (5 << 20, 5 << 20)]
 
 
 def test_the_time_of_whoever_reads_the_answers_is_not_the_tasks() -> None:
