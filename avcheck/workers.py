@@ -398,7 +398,7 @@ def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[
 
 
 def _in_a_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())
+    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())[:200]
 
 
 def _limit(memory_mb: int | None) -> None:
