@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,9 +19,9 @@ from typing import Protocol
 from avcheck.discovery import error_report
 from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.probes import LEAST_PROBES
-from avcheck.remote import Source, fetched, is_url, url_stamp
+from avcheck.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.workers import Done, Limits, Lost, Tell, run_workers
+from avcheck.workers import BugInWorker, Done, Limits, Lost, Tell, run_workers
 
 OUT_OF_MEMORY = "out of memory"
 
@@ -69,13 +69,18 @@ class FileChecker(Protocol):
         """The report of a file. Raises MediaError for one that cannot be judged."""
 
 
+@dataclass(frozen=True)
+class Unchanged:
+    """In place of a report: the file is as it was when it was checked before, which is not done again."""
+
+    source: Source
+    stamp: Stamp
+
+
 # Settings and number of threads (0: as many as there are cores) -> a checker. Workers get it by pickling.
 CheckerMaker = Callable[[CheckSettings, int], FileChecker]
 OnBug = Callable[[Path | str, Exception], None]
-
-
-class BugInWorker(Exception):
-    """An exception that is avcheck's own fault, of a worker process; its text is the traceback there."""
+Before = Callable[[Source], Collection[Stamp]]  # with which stamps a file has been checked before
 
 
 def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
@@ -97,17 +102,33 @@ def check_one(
 
     `on_bug` hears an exception that is avcheck's own fault. Raises UsageError and ModelError, which concern every file.
     """
+    result = _check_one(checker, source, settings, (), on_progress, on_bug)
+    if isinstance(result, Unchanged):
+        raise TypeError("nothing was checked before")
+    return result
+
+
+def _check_one(
+    checker: FileChecker,
+    source: Source,
+    settings: CheckSettings,
+    before: Collection[Stamp],
+    on_progress: Callable[[float], None] | None,
+    on_bug: OnBug | None,
+) -> Report | Unchanged:
     size, changed = None, None
     try:
         size, changed = _stamp(source)  # before the check: a file that changes meanwhile is checked again
+        if (size, changed) in before:
+            return Unchanged(source, (size, changed))
         if is_url(source):
             with fetched(source) as local:
-                report = replace(_check(checker, local, settings, on_progress), path=source)
+                report = replace(_check(checker, local, settings, on_progress), path=shown(source))
         else:
             report = _check(checker, Path(source), settings, on_progress)
     except MediaError as error:
         # The record names the path already.
-        report = error_report(source, str(error).removeprefix(f"{source}: "), settings.tolerance, settings.model)
+        report = error_report(source, str(error).removeprefix(f"{shown(source)}: "), settings.tolerance, settings.model)
     except AvcheckError as error:
         # A file that was there when the run began and is gone now is its own trouble.
         if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
@@ -119,7 +140,7 @@ def check_one(
         else:
             if on_bug:
                 on_bug(source, error)
-            reason = f"{BUG}{type(error).__name__}: {error} (please report it; AVCHECK_DEBUG=1 shows where)"
+            reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
         report = error_report(source, reason, settings.tolerance, settings.model)
     return _signed(report, size, changed, settings)
 
@@ -127,9 +148,9 @@ def check_one(
 def identified(report: Report, settings: CheckSettings) -> Report:
     """The report with the size and time of its file as it is now, and with the settings, by which a later run knows it.
 
-    Raises MediaError for a URL that cannot be reached.
+    A URL is not asked for its size and time.
     """
-    return _signed(report, *_stamp(report.path if is_url(report.path) else Path(report.path)), settings)
+    return _signed(report, *((None, None) if is_url(report.path) else _stamp(Path(report.path))), settings)
 
 
 def check_many(
@@ -152,6 +173,28 @@ def check_many(
     exception that is avcheck's own fault; the file then gets an error report and the next ones go on. `make_checker` stands
     in for `load_checker`. Raises UsageError and ModelError, which no other file would escape.
     """
+    results = check_changed(
+        files, settings, limits, on_file=on_file, on_progress=on_progress, on_bug=on_bug, make_checker=make_checker
+    )
+    return (result for result in results if not isinstance(result, Unchanged))
+
+
+def check_changed(
+    files: Iterable[Source],
+    settings: CheckSettings,
+    limits: Limits | None = None,
+    *,
+    before: Before | None = None,
+    on_file: Callable[[Source], None] | None = None,
+    on_progress: Callable[[Source, float], None] | None = None,
+    on_bug: OnBug | None = None,
+    make_checker: CheckerMaker | None = None,
+) -> Iterator[Report | Unchanged]:
+    """As `check_many`, less the files that are still as `before` says; each of these comes as `Unchanged`.
+
+    Size and time are asked for as a file comes up, by the worker where there are workers: a server may take long to answer
+    or never do so.
+    """
     make_checker = make_checker or load_checker
     if limits is None or limits.in_process:
         checker = make_checker(settings, 0)
@@ -159,25 +202,42 @@ def check_many(
             if on_file:
                 on_file(source)
             tell = partial(on_progress, source) if on_progress else None
-            yield check_one(checker, source, settings, on_progress=tell, on_bug=on_bug)
+            yield _check_one(checker, source, settings, before(source) if before else (), tell, on_bug)
         return
-    make_handler = partial(_Handler, settings, make_checker)
-    for source, answer in run_workers(files, make_handler, limits, on_start=on_file, on_progress=on_progress):
+    for task, answer in run_workers(
+        (_Task(source, tuple(before(source)) if before else ()) for source in files),
+        partial(_Handler, settings, make_checker),
+        limits,
+        on_start=None if on_file is None else lambda task: on_file(task.source),
+        on_progress=None if on_progress is None else lambda task, done: on_progress(task.source, done),
+    ):
+        source = task.source
         if isinstance(answer, Lost):
-            lost = error_report(source, answer.reason, settings.tolerance, settings.model)
+            reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
+            lost = error_report(source, reason, settings.tolerance, settings.model)
+            if answer.bug is not None and on_bug:
+                on_bug(source, BugInWorker(answer.reason, answer.bug))
             # A URL is not asked again: what may have hung a worker must not hang this process.
             yield _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
             continue
         if answer.bug is not None and on_bug:
-            on_bug(source, BugInWorker(answer.bug))
-        yield answer.report
+            on_bug(source, BugInWorker("", answer.bug))
+        yield answer.result
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker is given."""
+
+    source: Source
+    before: tuple[Stamp, ...]
 
 
 @dataclass(frozen=True)
 class _Answer:
     """What a worker sends back for a file."""
 
-    report: Report
+    result: Report | Unchanged
     bug: str | None  # the traceback of an exception that is avcheck's own fault
 
 
@@ -186,16 +246,27 @@ class _Handler:
 
     def __init__(self, settings: CheckSettings, make_checker: CheckerMaker, threads: int) -> None:
         self._settings = settings
-        self._checker = make_checker(settings, threads)
+        try:
+            self._checker = make_checker(settings, threads)
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise MemoryError(f"{error}".partition("\n")[0]) from error
+            raise
 
-    def __call__(self, source: Source, tell: Tell) -> Done[_Answer]:
+    def __call__(self, task: _Task, tell: Tell) -> Done[_Answer]:
+        source, settings = task.source, self._settings
         bugs: list[str] = []
 
         def keep(source: Source, error: Exception) -> None:
             bugs.append("".join(traceback.format_exception(error)))
 
-        report = check_one(self._checker, source, self._settings, on_progress=tell, on_bug=keep)
-        return Done(_Answer(report, bugs[0] if bugs else None), worn=report.reason == OUT_OF_MEMORY)
+        try:
+            result = _check_one(self._checker, source, settings, task.before, tell, keep)
+        except AvcheckError as error:  # the other files are checked all the same: the run was well when this worker began
+            lost = error_report(source, without_secrets(str(error), source), settings.tolerance, settings.model)
+            result = _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
+        worn = isinstance(result, Report) and result.reason == OUT_OF_MEMORY
+        return Done(_Answer(result, bugs[0] if bugs else None), worn)
 
 
 def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progress: Callable[[float], None] | None) -> Report:
@@ -213,7 +284,7 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
         raise MediaError(str(error).removeprefix(f"{path}: ")) from error
 
 
-def _stamp(source: Source) -> tuple[int | None, int | None]:
+def _stamp(source: Source) -> Stamp:
     """Size in bytes and time of the last change in ns since 1970; None for what is not there or is no file."""
     if is_url(source):
         return url_stamp(source)
@@ -228,6 +299,10 @@ def _signed(report: Report, size: int | None, changed: int | None, settings: Che
     return replace(
         report, file_size=size, file_mtime_ns=changed, settings_sha256=settings.sha256(), checked_at=report.checked_at or _now()
     )
+
+
+def _bug_in_words(text: str) -> str:
+    return f"{BUG}{text} (please report it; AVCHECK_DEBUG=1 shows where)"
 
 
 def _now() -> str:

@@ -10,13 +10,14 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from avcheck import report
 from avcheck.errors import UsageError
+from avcheck.remote import Stamp, is_url
 from avcheck.results import BUG, Report, Verdict
 
 _BEGINNING = b'{"schema_version"'  # of every record
@@ -35,6 +36,7 @@ class Checkpoint:
         self.mended = False
         self.strange = 0
         self._done: dict[bytes, Verdict] = {}
+        self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
         try:
             # O_NONBLOCK, as a FIFO would be waited for; on a regular file it has no meaning.
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -62,6 +64,10 @@ class Checkpoint:
         An internal error counts as nothing: it is worth another try.
         """
         return self._done.get(_key(wanted))
+
+    def verdicts(self, wanted: Report) -> Mapping[Stamp, Verdict]:
+        """What was found before for the same URL, weights and settings, by size and time of change, which only it knows."""
+        return self._urls.get(_key(wanted, stamped=False), {})
 
     def add(self, result: Report) -> None:
         """Write a record so that it outlives this process, and the machine. Raises UsageError."""
@@ -93,10 +99,15 @@ class Checkpoint:
                     ours = True
                     if not (line.result.reason or "").startswith(BUG):
                         self._done[_key(line.result)] = line.result.verdict
+                        if is_url(line.result.path):
+                            stamp = line.result.file_size, line.result.file_mtime_ns
+                            self._urls.setdefault(_key(line.result, stamped=False), {})[stamp] = line.result.verdict
                     if line.cut:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
-                    raise UsageError(f"--resume: {self.path} is not a results file of avcheck ({line.problem})")
+                    raise UsageError(
+                        f"--resume: {self.path} is not a results file of avcheck (line {line.number}: {line.problem})"
+                    )
                 elif line.cut:
                     self.mended = True
                     os.truncate(self._fd, line.start)
@@ -108,7 +119,7 @@ class Checkpoint:
 class Merged:
     """The newest record for each path among several results files. Raises UsageError for a file that is none.
 
-    `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on.
+    `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on, or that a record is damaged.
     """
 
     files: Sequence[Path]
@@ -123,13 +134,19 @@ class Merged:
                 raise UsageError(f"{path} is not a regular file, and merge reads its files twice; save it under a name first")
             try:
                 with path.open("rb") as file:
-                    for line in _lines(file):
+                    for line in _lines(file, whole=True):
                         if line.result is None:
                             if not (ours or line.may_be_ours):
-                                raise UsageError(f"{path} is not a results file of avcheck ({line.problem})")
-                            self.incomplete |= line.cut
-                            what = "is cut short (that run was killed)" if line.cut else "is no record and is passed over"
-                            self.warnings.append(f"{path}: line {line.number} {what}")
+                                raise UsageError(
+                                    f"{path} is not a results file of avcheck (line {line.number}: {line.problem})"
+                                )
+                            self.incomplete |= line.cut or line.damaged
+                            what = "no record and is passed over"
+                            if line.cut:
+                                what = "cut short (that run was killed)"
+                            elif line.damaged:
+                                what = f"a damaged record and is passed over ({line.problem}); check that file again"
+                            self.warnings.append(f"{path}: line {line.number} is {what}")
                             continue
                         ours = True
                         key, found = _digest(line.result.path), (line.result.checked_at or "", number, line.start)
@@ -150,7 +167,10 @@ class Merged:
             with path.open("rb") as file:
                 for start in sorted(starts):
                     file.seek(start)
-                    yield Report.from_record(json.loads(file.readline()))
+                    try:
+                        yield Report.from_record(json.loads(file.readline()))
+                    except ValueError as error:
+                        raise UsageError(f"{path} has changed while it was read") from error
 
 
 @dataclass(frozen=True)
@@ -158,32 +178,35 @@ class _Line:
     number: int  # from 1
     start: int  # bytes from the beginning of the file
     cut: bool  # it has no end of line
+    damaged: bool  # it begins as a record does, and is none
     may_be_ours: bool  # it begins as a record does, so it may be one cut short
-    result: Report | None  # without blocks and segments; None: the line is no record
+    result: Report | None  # None: the line is no record
     problem: str = ""
 
 
-def _lines(file: IO[bytes]) -> Iterator[_Line]:
-    """The lines of a results file that are not blank."""
+def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
+    """The lines of a results file that are not blank, without blocks and segments unless `whole`, which takes longer."""
     start = 0
     for number, raw in enumerate(file, start=1):
         result, problem = None, ""
         try:
             record = json.loads(raw) if raw.strip() else None
-            if isinstance(record, dict):
+            if isinstance(record, dict) and not whole:
                 record |= {"blocks": (), "segments": ()}
             result = Report.from_record(record)
         except (ValueError, RecursionError) as error:
-            problem = f"line {number}: {str(error)[:100]}"
+            problem = str(error)[:100]
         if raw.strip():
             cut = not raw.endswith(b"\n")
-            may_be_ours = cut and (raw.startswith(_BEGINNING) or _BEGINNING.startswith(raw))
-            yield _Line(number, start, cut, may_be_ours, result, problem)
+            begins = raw.startswith(_BEGINNING)
+            may_be_ours = cut and (begins or _BEGINNING.startswith(raw))
+            yield _Line(number, start, cut, begins and result is None, may_be_ours, result, problem)
         start += len(raw)
 
 
-def _key(result: Report) -> bytes:
-    return _digest(result.path, result.file_size, result.file_mtime_ns, result.model_sha256, result.settings_sha256)
+def _key(result: Report, *, stamped: bool = True) -> bytes:
+    stamp = (result.file_size, result.file_mtime_ns) if stamped else ()
+    return _digest(result.path, *stamp, result.model_sha256, result.settings_sha256)
 
 
 def _digest(*parts: str | int | None) -> bytes:

@@ -23,16 +23,16 @@ import typer
 from typer.core import TyperGroup
 
 from avcheck import __version__, config, report
-from avcheck.batch import BugInWorker, CheckSettings, check_many, identified
+from avcheck.batch import CheckSettings, Unchanged, check_changed, check_many, identified
 from avcheck.checkpoint import Checkpoint, Merged
 from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
-from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.errors import AvcheckError, UsageError
 from avcheck.gate import ExitCode, FailOn, Gate
-from avcheck.output import Target, parse_targets, refuse_inputs, to_file, to_stream
+from avcheck.output import Guard, Target, parse_targets, to_file, to_stream
 from avcheck.probes import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
-from avcheck.remote import Source
+from avcheck.remote import Source, Stamp, is_url, shown, without_secrets
 from avcheck.results import BUG, DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
-from avcheck.workers import Limits, cores
+from avcheck.workers import BugInWorker, Limits, cores
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -275,12 +275,16 @@ def check(
     given = [*(paths or ()), *(_listed(files_from) if files_from is not None else ())]
     if not given:
         raise UsageError("give a PATH, or a list of paths with --files-from")
-    found = discover(given, tolerance, model, selection)
+    guard = Guard(targets)
+    # A list on stdin is a file too, where the shell put one there.
+    listed = None if files_from is None else Path("/dev/stdin" if files_from == "-" else files_from)
+    for path in (audio, model, resume, config_file, listed):
+        if path is not None:
+            guard.refuse(path)
+    found = discover(given, tolerance, model, selection, guard.refuse if targets else None)
     total = len(found.files) + len(found.errors)
     if audio is not None and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
-
-    refuse_inputs(targets, (path for path in (*found.files, audio, model, resume) if isinstance(path, Path)))
 
     single = total == 1 and sys.stdout.isatty() and not quiet
     output = _Output(
@@ -297,9 +301,9 @@ def check(
 
     def on_bug(path: Source, error: Exception) -> None:
         if isinstance(error, BugInWorker) and debug:
-            print(error, file=sys.stderr)
+            print(without_secrets(error.traceback, path), file=sys.stderr)
         elif debug:
-            traceback.print_exception(error)
+            print(without_secrets("".join(traceback.format_exception(error)), path), file=sys.stderr)
 
     with Checkpoint(resume) if resume is not None else nullcontext() as checkpoint, output:
         if checkpoint is not None and checkpoint.mended:
@@ -314,29 +318,49 @@ def check(
             earlier[verdict] += 1
             return False
 
+        def before(source: Source) -> list[Stamp]:
+            if checkpoint is None or not is_url(source):
+                return []
+            found = checkpoint.verdicts(_wanted(source, settings))
+            return [stamp for stamp, verdict in found.items() if not (verdict == "error" and retry_errors)]
+
         def keep(result: Report) -> None:
             if checkpoint is not None:
                 checkpoint.add(result)  # first, as stdout may be closed
             output.emit(result)
 
         for failed in found.errors:
-            result = identified(failed, settings)
-            if is_new(result):
-                keep(result)
+            wrong = identified(failed, settings)
+            if is_new(wrong):
+                keep(wrong)
         files = found.files
         if checkpoint is not None:
-            files = [each for each in files if is_new(_wanted(each, settings))]
+            # A URL is asked when it comes up: thousands of answers from afar would be waited for here.
+            files = [each for each in files if is_url(each) or is_new(_wanted(each, settings))]
         if files:  # else not even the imports are worth the wait
             with _progress(len(files), quiet=quiet) as bar:
                 if engine == "ray":
                     from avcheck.engines import check_with_ray
 
-                    results = check_with_ray(files, settings, limits)
+                    results = check_with_ray(files, settings, limits, before=before)
                 else:
-                    results = check_many(
-                        files, settings, limits, on_file=bar.on_file, on_progress=bar.on_progress, on_bug=on_bug
+                    results = check_changed(
+                        files,
+                        settings,
+                        limits,
+                        before=before,
+                        on_file=bar.on_file,
+                        on_progress=bar.on_progress,
+                        on_bug=on_bug,
                     )
                 for result in results:
+                    if isinstance(result, Unchanged):
+                        same = replace(
+                            _wanted(result.source, settings), file_size=result.stamp[0], file_mtime_ns=result.stamp[1]
+                        )
+                        is_new(same)
+                        bar.done(result.source)
+                        continue
                     with bar.out_of_the_way(result.path):
                         keep(result)
     if not quiet:
@@ -368,7 +392,9 @@ def merge(
     """
     gate = _gate(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
-    refuse_inputs(targets, files)
+    guard = Guard(targets)
+    for path in files:
+        guard.refuse(path)
     merged = Merged(files)
     for warning in merged.warnings:
         _complain(warning)
@@ -500,6 +526,7 @@ def evaluate(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on `argv` (default: the process's own arguments) and return its exit code; never raises."""
     args = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a replaced stream may not know it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -525,9 +552,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.BROKEN_PIPE
     except Exception as error:
         if os.environ.get("AVCHECK_DEBUG") or {"-v", "--verbose"} & set(args):
-            traceback.print_exc()
-        _complain(f"internal error: {type(error).__name__}: {error} (please report it; AVCHECK_DEBUG=1 shows where)")
+            where = error.traceback if isinstance(error, BugInWorker) else traceback.format_exc()
+            print(without_secrets(where), file=sys.stderr)
+        name = "" if isinstance(error, BugInWorker) else f"{type(error).__name__}: "
+        _complain(f"{BUG}{name}{error} (please report it; AVCHECK_DEBUG=1 shows where)")
         return ExitCode.BUG
+
+
+def _open_closed_streams() -> None:
+    """What somebody has closed (`2>&-`) goes nowhere; left so, the next file opened would get its number, and its text."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # by number, as the lowest free one is given
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we run
 
 
 def _tolerance(preset: str | None, early: float | None, late: float | None) -> Tolerance:
@@ -558,12 +594,8 @@ def _listed(name: str) -> list[str]:
 
 
 def _wanted(source: Source, settings: CheckSettings) -> Report:
-    """A report with all that a finished check of this file would be known by."""
-    blank = error_report(source, "", settings.tolerance, settings.model)
-    try:
-        return identified(blank, settings)
-    except MediaError:  # a URL that cannot be reached now: let the check itself say so
-        return blank
+    """A report with all that a finished check of this file would be known by; of a URL, less its size and time."""
+    return identified(error_report(source, "", settings.tolerance, settings.model), settings)
 
 
 def _require_file(option: str, path: Path) -> None:
@@ -583,7 +615,7 @@ def _require_directory(path: Path) -> None:
 def _complain(text: str, prefix: str = "avcheck: ") -> None:
     """One line on stderr; a closed stderr is no reason to fail."""
     with suppress(OSError, ValueError):
-        print(f"{prefix}{report.printable(text)}", file=sys.stderr, flush=True)
+        print(f"{prefix}{report.printable(without_secrets(text))}", file=sys.stderr, flush=True)
 
 
 def _tell_partial(path: Path) -> None:
@@ -709,12 +741,18 @@ class _Bar:
 
     def on_file(self, path: Source) -> None:
         """A file begins."""
-        self._in_hand[str(path)] = 0.0
+        self._in_hand[shown(path)] = 0.0
         self._update()
 
     def on_progress(self, path: Source, fraction: float) -> None:
         """So much of the file is done, 0..1."""
-        self._in_hand[str(path)] = min(max(fraction, 0.0), 1.0)
+        self._in_hand[shown(path)] = min(max(fraction, 0.0), 1.0)
+        self._update()
+
+    def done(self, path: Source) -> None:
+        """A file is done, and there is nothing to write."""
+        self._done += 1
+        self._in_hand.pop(shown(path), None)
         self._update()
 
     def _update(self) -> None:

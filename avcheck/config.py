@@ -164,7 +164,7 @@ def _table(path: Path) -> dict[str, Any] | None:
         content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot read the settings: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from error
     if path.name == "pyproject.toml":
         tool = content.get("tool", {})

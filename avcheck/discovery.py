@@ -16,7 +16,7 @@ from pathlib import Path
 
 from avcheck import __version__
 from avcheck.errors import UsageError
-from avcheck.remote import Source, is_url
+from avcheck.remote import Source, is_url, shown, url_problem
 from avcheck.results import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.shipped import weights_sha256
 
@@ -76,35 +76,44 @@ def discover(
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
     model: Path | None = None,
     selection: Selection = Selection(),
+    on_read: Callable[[Path], None] | None = None,
 ) -> Discovery:
     """Turn files, URLs and directories into the files to check, each once, in a stable order.
 
-    A named file or URL is always taken. A directory is searched all the way down for what `selection` wants, names sorted;
-    hidden entries, linked directories, what `.avcheckignore` names and what is not a regular file are passed over. What is
-    missing, unreadable, not a regular file, a link out of its directory, or a directory without media becomes a report
-    with verdict "error"; nothing is raised.
+    A named file is always taken, and so is a URL that `url_problem` lets through. A directory is searched all the way down
+    for what `selection` wants, names sorted; hidden entries, linked directories, what `.avcheckignore` names and what is not
+    a regular file are passed over. What is missing, unreadable, not a regular file, a link out of its directory, or a
+    directory without media becomes a report with verdict "error"; nothing is raised.
+
+    `on_read` hears every local file that this run or that of another shard reads, ignore files included.
     """
     found = Discovery()
     seen: set[str] = set()
 
     def wanted(key: str, name: str) -> bool:
-        if key in seen or (selection.shard is not None and not selection.shard.takes(name)):
+        if key in seen:
             return False
-        seen.add(key)
-        return True
+        seen.add(key)  # before the shard: the same file may come under another name, which another shard would take
+        return selection.shard is None or selection.shard.takes(name)
 
     def take(path: Source, name: str) -> None:
+        if on_read and isinstance(path, Path):
+            on_read(path)
         # abspath, as Path.absolute() keeps "..", so one file could come twice.
-        if wanted(path if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
+        if wanted(name if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
             found.files.append(path)
 
     def refuse(path: str | Path, name: str, reason: str) -> None:
-        if wanted(f"{path}\0error", name):
+        if wanted(f"{shown(path)}\0error", name):
             found.errors.append(error_report(path, reason, tolerance, model))
 
     for given in paths:
         if is_url(given):
-            take(str(given), str(given))
+            problem = url_problem(given)
+            if problem:
+                refuse(given, shown(given), problem)
+            else:
+                take(given, shown(given))
             continue
         path = Path(given)
         name = path.as_posix()
@@ -113,7 +122,7 @@ def discover(
         if problem:
             refuse(given, name, problem)
         elif stat.S_ISDIR(mode):
-            if not _search(path, selection, take, refuse):
+            if not _search(path, selection, take, refuse, on_read):
                 refuse(given, name, "no media files in this directory" + _narrowed(path, selection))
         elif stat.S_ISREG(mode):
             take(path, name)
@@ -145,7 +154,7 @@ def parse_shard(text: str) -> Shard:
 def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Path | None = None) -> Report:
     """The report of a file that could not be judged, `reason` in one line."""
     return Report(
-        str(path),
+        shown(path),
         "error",
         reason=reason,
         tolerance=tolerance,
@@ -167,6 +176,7 @@ def _search(
     selection: Selection,
     take: Callable[[Path, str], None],
     refuse: Callable[[str | Path, str, str], None],
+    on_read: Callable[[Path], None] | None,
 ) -> int:
     """Take or refuse what lies under `root`, and say how many that were (before duplicates and other shards are dropped)."""
     count = 0
@@ -197,6 +207,8 @@ def _search(
         prefix = "" if here == root else f"{here.relative_to(root).as_posix()}/"
         if IGNORE_FILE in names:
             ignored[prefix] = _read_ignore(here / IGNORE_FILE)
+            if on_read:
+                on_read(here / IGNORE_FILE)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and not left_out(prefix + n, folder=True))
         for leaf in sorted(names):
             path, name = here / leaf, prefix + leaf

@@ -15,29 +15,42 @@ from pathlib import Path
 from typing import Any
 
 from avcheck import report
-from avcheck.batch import CheckerMaker, CheckSettings, check_many
+from avcheck.batch import Before, CheckerMaker, CheckSettings, Unchanged, check_changed
 from avcheck.errors import AvcheckError, UsageError
-from avcheck.remote import Source, is_url
+from avcheck.remote import Source, Stamp, is_url, shown
 from avcheck.results import Report
-from avcheck.workers import Limits
+from avcheck.workers import BugInWorker, Limits
 
 FILES_A_BLOCK = 8  # results come back, and work is repeated after the loss of a machine, by this many
 
 
 def check_with_ray(
-    files: Iterable[Source], settings: CheckSettings, limits: Limits, *, make_checker: CheckerMaker | None = None
-) -> Iterator[Report]:
-    """As `batch.check_many`, by `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names, or of one on this machine.
+    files: Iterable[Source],
+    settings: CheckSettings,
+    limits: Limits,
+    *,
+    before: Before | None = None,
+    make_checker: CheckerMaker | None = None,
+) -> Iterator[Report | Unchanged]:
+    """As `batch.check_changed`, by `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names, or of one on this machine.
 
     An actor takes `limits.threads` CPUs (0: one), and a whole GPU with settings for device "cuda". Files must have the same
-    path on every machine. Raises UsageError if Ray is not installed or cannot be reached, and if it gives the run up.
+    path on every machine. Raises UsageError if Ray is not installed or cannot be reached, if it gives the run up, and for what
+    would be raised without it; BugInWorker for a bug of avcheck's own.
     """
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise UsageError(f"the engine ray needs Ray ({error}): pip install 'avcheck[ray]'") from error
-    rows = [{"path": str(each), "source": str(each if is_url(each) else Path(each).absolute())} for each in files]
+    rows = [
+        {
+            "path": shown(each),
+            "source": each if is_url(each) else str(Path(each).absolute()),
+            "before": json.dumps(list(before(each)) if before else []),
+        }
+        for each in files
+    ]
     if not rows:
         return
     if not ray.is_initialized():
@@ -63,8 +76,13 @@ def check_with_ray(
     )
     try:
         for row in actors.iter_rows():
+            if row["bug"]:
+                raise BugInWorker(row["failed"], row["bug"])
             if row["failed"]:
                 raise UsageError(row["failed"])
+            if row["same"]:
+                yield Unchanged(row["path"], tuple(json.loads(row["same"])))
+                continue
             result = Report.from_record(json.loads(row["record"]))
             yield replace(result, settings_sha256=settings.sha256())  # of the paths as they are given here
     except ray.exceptions.RayError as error:
@@ -76,18 +94,33 @@ class _Actor:
 
     def __init__(self, settings: CheckSettings, limits: Limits, make_checker: CheckerMaker | None) -> None:
         self._source: Source = ""
+        self._before: list[Stamp] = []
+        self._failed = self._bug = ""
         # A deadline, if only a distant one, is what makes it a process of its own.
         limits = replace(limits, timeout_s=limits.timeout_s or 7 * 86400.0)
-        self._reports = check_many(self._sources(), settings, limits, make_checker=make_checker)
+        self._results = check_changed(
+            self._sources(), settings, limits, before=lambda _: self._before, make_checker=make_checker
+        )
 
     def _sources(self) -> Iterator[Source]:
         while True:  # drawn from once for each report, as there is one worker
             yield self._source
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        record = same = ""
+        self._before = [(size, changed) for size, changed in json.loads(row["before"])]
         self._source = row["source"] if is_url(row["source"]) else Path(row["source"])
-        try:
-            result = replace(next(self._reports), path=row["path"])
-        except AvcheckError as error:  # concerns every file; raised here, it would reach the driver wrapped in pages of Ray's
-            return {"record": "", "failed": str(error)}
-        return {"record": report.to_json(result), "failed": ""}
+        # What is raised concerns every file, and the rest of the block comes here before the driver has heard of it. Not
+        # raised again, as it would reach the driver wrapped in pages of Ray's.
+        if not self._failed:
+            try:
+                result = next(self._results)
+                if isinstance(result, Unchanged):
+                    same = json.dumps(result.stamp)
+                else:
+                    record = report.to_json(replace(result, path=row["path"]))
+            except AvcheckError as error:
+                self._failed = str(error)
+            except BugInWorker as error:
+                self._failed, self._bug = str(error), error.traceback
+        return {"path": row["path"], "record": record, "same": same, "failed": self._failed, "bug": self._bug}

@@ -595,6 +595,20 @@ def _first_frames(
     return found.get(video.index) if video else None, found.get(audio.index) if audio else None, True
 
 
+def _let_out_lack_of_memory(error: Exception) -> None:
+    """Raise an error again that says nothing about the file: memory is short.
+
+    FFmpeg says so too of damage that claims 2 GB or more, which it never allocates, and of a stream too many. It is believed
+    where there is no room for the largest picture that is decoded.
+    """
+    if isinstance(error, av.error.MemoryError):
+        with suppress(MemoryError):
+            np.empty(8 * MAX_PIXELS, np.uint8)  # four planes of 16 bits, and untouched, so it costs nothing
+            return
+    if isinstance(error, MemoryError):
+        raise error
+
+
 class _Decoder:
     """Decodes the packets of one stream. One that does not decode is counted and skipped; PyAV's own loop would stop."""
 
@@ -612,7 +626,8 @@ class _Decoder:
             frames: list[Any] = packet.decode()
         except (EOFError, BlockingIOError):
             return []
-        except (av.error.FFmpegError, MemoryError, ValueError):
+        except (av.error.FFmpegError, MemoryError, ValueError) as error:
+            _let_out_lack_of_memory(error)
             self._tally.lost += 1
             if self._due is not None and packet.dts in self._due:
                 self._due.remove(packet.dts)
@@ -668,7 +683,8 @@ def _seek(container: InputContainer, stream: Stream, time_s: float) -> None:
     """Go to a key frame at or before `time_s` on the stream's own clock."""
     try:
         container.seek(round(time_s / float(stream.time_base or 1)), stream=stream, backward=True)
-    except (av.error.FFmpegError, OverflowError):
+    except (av.error.FFmpegError, OverflowError) as error:
+        _let_out_lack_of_memory(error)
         raise _cannot_seek(container) from None
 
 
@@ -751,7 +767,8 @@ def _packets(container: InputContainer, streams: Sequence[Stream], tally: _Tally
             return
         except av.error.ExitError:
             raise _timed_out(Path(container.name.removeprefix("file:"))) from None
-        except (av.error.FFmpegError, MemoryError, IndexError):  # IndexError: PyAV, when a damaged flv grows a stream
+        except (av.error.FFmpegError, MemoryError, IndexError) as error:  # IndexError: PyAV, when a damaged flv grows a stream
+            _let_out_lack_of_memory(error)
             failures += 1
             tally.lost += failures == 1
 
@@ -1006,7 +1023,8 @@ class _Run:
                 for out in self._resampler.resample(part):
                     self._pending.append(out.to_ndarray().reshape(-1).astype(np.float32, copy=False))
                     self._waiting += len(self._pending[-1])
-        except (av.error.FFmpegError, ValueError, MemoryError):
+        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+            _let_out_lack_of_memory(error)
             tally.lost += 1
 
     def _give(self, tally: _Tally, limit: int | None = None) -> Iterator[Sound]:

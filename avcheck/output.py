@@ -56,15 +56,21 @@ def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Targe
     return tuple(targets)
 
 
-def refuse_inputs(targets: Iterable[Target], inputs: Iterable[Path]) -> None:
-    """Raise UsageError if a target is one of the files that are read: `force` is for reports, not for media."""
-    # The names for a file that is not there yet, the identities for one that has several names.
-    names = {os.path.realpath(target.path) for target in targets}
-    identities = {_identity(target.path) for target in targets} - {None}
-    if not names:
-        return
-    for path in inputs:
-        if os.path.abspath(path) in names or (identities and _identity(path) in identities):  # noqa: PTH100 - keeps no ".."
+class Guard:
+    """Keeps what a run reads from being written over: `force` is for reports, not for media, lists or settings."""
+
+    def __init__(self, targets: Iterable[Target]) -> None:
+        # The names for a file that is not there yet, the identities for one that has several names.
+        paths = [target.path for target in targets]
+        self._names = {os.path.realpath(path) for path in paths}
+        self._identities = {_identity(path) for path in paths} - {None}
+
+    def refuse(self, path: Path) -> None:
+        """Raise UsageError if this file, which is read, is one of the targets, under this or another name."""
+        if not self._names:
+            return
+        found = _identity(path)
+        if (os.path.realpath(path) in self._names) if found is None else (found in self._identities):
             raise UsageError(f"--output: {path} is a file that is read")
 
 

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args
 
 SCHEMA_VERSION = 1
@@ -127,10 +131,10 @@ class Report:
         """The report that a record (parsed JSON) was made of, less fields this version does not know. Raises ValueError."""
         try:
             values = _known(cls, record)
-            if not isinstance(values["path"], str) or values["verdict"] not in get_args(Verdict):
-                raise ValueError("no path, or no verdict that avcheck gives")
             if values["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema version {values['schema_version']}, not {SCHEMA_VERSION}")
+            if not _TIME.fullmatch(values.get("checked_at") or _NO_TIME):
+                raise ValueError(f"checked_at is {values['checked_at']!r:.60}, no time in UTC")
             values["tolerance"] = Tolerance(**_known(Tolerance, values["tolerance"]))
             values["segments"] = tuple(Segment(**_known(Segment, each)) for each in values["segments"])
             values["blocks"] = tuple(BlockResult(**_known(BlockResult, each)) for each in values["blocks"])
@@ -144,12 +148,50 @@ class Report:
 
 _Class = TypeVar("_Class")
 
+_NO_TIME = "2000-01-01T00:00:00Z"
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max  # NaN is not
+
+
+# The types of the fields as they are written above, and what JSON may have there.
+_JSON_TYPES: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "str | None": lambda value: value is None or isinstance(value, str),
+    "float": _is_finite,
+    "float | None": lambda value: value is None or _is_finite(value),
+    "int": _is_whole,
+    "int | None": lambda value: value is None or _is_whole(value),
+    "bool": lambda value: isinstance(value, bool),
+    "Verdict": lambda value: isinstance(value, str) and value in get_args(Verdict),
+    "tuple[float, ...]": lambda value: isinstance(value, list | tuple) and all(map(_is_finite, value)),
+    "tuple[str, ...]": lambda value: isinstance(value, list | tuple) and all(isinstance(each, str) for each in value),
+}
+
+
+@lru_cache
+def _fields(kind: Any) -> tuple[tuple[str, Callable[[Any], bool]], ...]:
+    """The fields of a dataclass, and what tells whether JSON has the right type there (objects tell themselves)."""
+    return tuple((each.name, _JSON_TYPES.get(str(each.type), lambda _: True)) for each in dataclasses.fields(kind))
+
 
 def _known(kind: type[_Class], record: object) -> dict[str, Any]:
-    """Those items of a JSON object that are fields of a dataclass."""
+    """Those items of a JSON object that are fields of a dataclass. Raises TypeError where one has the wrong type."""
     if not isinstance(record, dict):
         raise TypeError(f"{kind.__name__} is no object")
-    return {each.name: record[each.name] for each in dataclasses.fields(kind) if each.name in record}  # type: ignore[arg-type]
+    values = {}
+    for name, is_right in _fields(kind):  # type: ignore[arg-type]
+        if name in record:
+            if not is_right(record[name]):
+                raise TypeError(f"{name} is {record[name]!r:.60}")
+            values[name] = record[name]
+    return values
 
 
 def describe_offset(offset_ms: float) -> str:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -64,9 +65,21 @@ class Limits:
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of an answer: the worker is gone, and the reason in one line."""
+    """In place of an answer: the reason in one line, and the traceback where a handler raised what it should not."""
 
     reason: str
+    bug: str | None = None
+
+
+class BugInWorker(Exception):
+    """An exception in a worker process that is avcheck's own fault, in one line; `traceback` is that of the worker."""
+
+    def __init__(self, text: str, traceback: str) -> None:
+        super().__init__(text, traceback)
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,9 @@ def run_workers(
     for an answer counts against no task. The first Ctrl-C ends the run with KeyboardInterrupt as soon as all answers that
     are ready have been yielded, the second at once.
 
-    Raises what `make_handler` raises if that is an AvcheckError, and UsageError if no worker can be started.
+    An exception of a handler is a `Lost` with its traceback, and a new worker goes on.
+    Raises what `make_handler` raises if that is an AvcheckError, UsageError if no worker can be started, and BugInWorker if
+    that is for an exception that neither the machine nor the installation explains.
     """
     pool = _Pool(make_handler, limits, on_start, on_progress)
     source = iter(tasks)
@@ -237,7 +252,12 @@ class _Pool(Generic[Task, Answer]):
         """Give a task to an idle worker, or to a new one."""
         worker = next((each for each in self._workers if not each.tasks), None)
         if worker is None:
-            worker = _Worker(self._make_handler, self._limits)
+            try:
+                worker = _Worker(self._make_handler, self._limits)
+            except OSError as error:  # no more processes, or no more open files
+                self._waiting.append(task)
+                self._do_without(f"{error.strerror or error}")
+                return
             self._workers.append(worker)
         worker.put(task)
         if worker.ready and self._on_start:
@@ -284,17 +304,24 @@ class _Pool(Generic[Task, Answer]):
                     worker.end()
                     self._workers.remove(worker)
                     return
+            elif kind == "lost":
+                yield worker.tasks.pop(), content
+                worker.end()  # who knows what state it is in
+                self._workers.remove(worker)
+                return
             elif kind == "failed":
                 if isinstance(content, AvcheckError):
                     raise content
                 worker.end()
-                yield from self._remove(worker, content)
+                yield from self._remove(worker, content.reason, content.bug)
                 return
             elif kind == "gone":
                 yield from self._remove(worker, _end_in_words(worker.end(grace_s=5.0)))
 
-    def _remove(self, worker: _Worker[Task, Answer], reason: str) -> Iterator[tuple[Task, Answer | Lost]]:
-        """Take note that a worker is gone: its task is lost, unless it never began."""
+    def _remove(
+        self, worker: _Worker[Task, Answer], reason: str, bug: str | None = None
+    ) -> Iterator[tuple[Task, Answer | Lost]]:
+        """Take note that a worker is gone: its task is lost, unless it never began. `bug`: a traceback of its start."""
         self._workers.remove(worker)
         if worker.ready:
             yield from ((task, Lost(reason)) for task in worker.tasks)
@@ -302,11 +329,17 @@ class _Pool(Generic[Task, Answer]):
         self._waiting.extend(worker.tasks)
         self._failed_starts += 1
         if self._failed_starts >= STARTS:
-            if not any(each.ready for each in self._workers):
-                memory = self._limits.memory_mb
-                advice = "" if memory is None else f"; a memory limit of {memory} MB may be too low to load the network"
-                raise UsageError(f"no worker can be started: {reason}{advice}")
-            self._slots = len(self._workers)  # go on with those that there are
+            self._do_without(reason, bug)
+
+    def _do_without(self, reason: str, bug: str | None = None) -> None:
+        """Go on with those workers that there are; raises where there is none."""
+        if not self._workers:
+            if bug is not None:
+                raise BugInWorker(reason, bug)
+            memory = self._limits.memory_mb
+            advice = "" if memory is None else f"; a memory limit of {memory} MB may be too low to load the network"
+            raise UsageError(f"no worker can be started: {reason}{advice}")
+        self._slots = len(self._workers)
 
 
 def _work(
@@ -335,9 +368,14 @@ def _work(
 def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[Any, Tell], Done[Any]]], threads: int) -> None:
     try:
         handle = make_handler(threads)
-    except Exception as error:  # the parent decides what it means for the run
-        text = f"{type(error).__name__}: {error}".removesuffix(": ")
-        pipe.send(("failed", error if isinstance(error, AvcheckError) else text))
+    except AvcheckError as error:
+        pipe.send(("failed", error))
+        return
+    except (ImportError, MemoryError, OSError) as error:  # also how a library says that it gets too little memory
+        pipe.send(("failed", Lost(_in_a_line(error))))
+        return
+    except Exception as error:
+        pipe.send(("failed", Lost(_in_a_line(error), "".join(traceback.format_exception(error)))))
         return
     said = 0.0
 
@@ -349,7 +387,18 @@ def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[
 
     pipe.send(("ready", None))
     while True:
-        pipe.send(("done", handle(pipe.recv(), tell)))
+        task = pipe.recv()
+        content: Done[Any] | Lost
+        try:
+            kind, content = "done", handle(task, tell)
+        except Exception as error:
+            bug = None if isinstance(error, MemoryError) else "".join(traceback.format_exception(error))
+            kind, content = "lost", Lost(_in_a_line(error), bug)
+        pipe.send((kind, content))
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())[:200]
 
 
 def _limit(memory_mb: int | None) -> None:
@@ -361,7 +410,9 @@ def _limit(memory_mb: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if memory_mb is not None:
         # Not RLIMIT_AS: that counts what is only reserved or mapped from files, half of what torch takes.
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = memory_mb << 20 if hard == resource.RLIM_INFINITY else min(memory_mb << 20, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 

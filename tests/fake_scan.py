@@ -54,6 +54,10 @@ class FakeChecker:
             raise NoAudio(f"{path}: no audio stream")
         if "bug" in name:
             raise RuntimeError("shapes differ [3, 4]")
+        if "model" in name:
+            raise ModelError("the network gave no numbers")
+        if "pid" in name:
+            return Report(str(path), "undecidable", reason=f"checked in process {os.getpid()}", model_sha256=sha256)
         if "huge" in name:
             raise MemoryError
         if "ctrlc" in name:
@@ -99,6 +103,18 @@ def make_checker(settings: CheckSettings, threads: int) -> FakeChecker:
 
 def make_no_checker(settings: CheckSettings, threads: int) -> FakeChecker:
     raise ModelError("the weights are damaged")
+
+
+def make_bug(settings: CheckSettings, threads: int) -> FakeChecker:
+    raise KeyError("trunk")
+
+
+def make_too_big(settings: CheckSettings, threads: int) -> FakeChecker:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+
+def make_unloadable(settings: CheckSettings, threads: int) -> FakeChecker:
+    raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
 
 
 def install() -> None:

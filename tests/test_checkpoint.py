@@ -92,11 +92,23 @@ def test_a_record_can_be_read_back() -> None:
         {"tolerance": None},
         {"degraded": []},
         {"blocks": 3},
+        {"blocks": [{"start_s": "0", "attention": 1, "offset_ms": None}]},
+        {"checked_at": 5},
+        {"checked_at": "yesterday"},
+        {"confidence": "0.9"},
+        {"confidence": None},
+        {"confidence": True},
+        {"offset_ms": float("nan")},
+        {"offset_ms": 10**400},
+        {"reason": ["x"]},
+        {"file_size": 1.5},
+        {"jumps_s": ["1:00"]},
+        {"jumps_s": "12"},
     ],
 )
 def test_what_is_no_record_is_refused(wrong: object) -> None:
     whole = json.loads(report.to_json(sample()))
-    with pytest.raises(ValueError, match=r"record|verdict|schema|object"):
+    with pytest.raises(ValueError, match=r"record|verdict|schema|object|checked_at"):
         Report.from_record({**whole, **wrong} if isinstance(wrong, dict) and wrong else wrong)
 
 
@@ -330,6 +342,43 @@ def test_a_merge_is_never_better_than_what_it_merges(tmp_path: Path, capsys: pyt
     assert "there is no record in" in capsys.readouterr().err
     assert main(["merge", str(tmp_path / "gone.jsonl")]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"checked_at": 5},
+        {"path": 7},
+        {"confidence": "high"},
+        {"offset_ms": "late"},
+        {"reason": 3},
+        {"blocks": [{"start_s": 0}]},
+    ],
+)
+def test_a_damaged_record_is_named_and_never_passes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any]
+) -> None:
+    good, bad = (json.loads(report.to_json(sample(name, "2026-03-01T12:00:00.000Z"))) for name in ("a.mp4", "b.mp4"))
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(good) + "\n" + json.dumps(bad | wrong) + "\n")
+    for form in ("text", "github", "csv", "junit"):
+        assert main(["merge", str(path), "--format", form]) == 2
+        warning, summary = capsys.readouterr().err.splitlines()
+        assert warning.startswith(f"avcheck: {path}: line 2 is a damaged record and is passed over (not a record of avcheck (")
+        assert warning.endswith("; check that file again")
+        assert summary == "1 file: 1 in sync"
+    path.write_text(json.dumps(bad | wrong) + "\n" + json.dumps(good) + "\n")
+    assert main(["merge", str(path)]) == 2
+    assert capsys.readouterr().err.startswith(f"avcheck: {path} is not a results file of avcheck (line 1: not a record of")
+
+
+def test_a_file_that_changes_during_a_merge(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(report.to_json(sample()) + "\n")
+    merged = Merged([path])
+    path.write_text("something else\n")
+    with pytest.raises(UsageError, match="has changed while it was read"):
+        list(merged)
 
 
 def test_shards_merge_to_the_whole(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -272,6 +272,20 @@ def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
     assert done.stderr == b"avcheck: cannot write the results: No space left on device\n"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_bug(clips: Path, closed: str) -> None:
+    (clips / "command.py").write_text(FAKE_MAIN)
+    for args, code in (("good.mp4 late.mp4 --output json=out.json --force", 1), ("--json late.mp4", 1)):
+        line = ["sh", "-c", f'"$0" command.py {args} {closed}', sys.executable]
+        done = subprocess.run(line, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
+        assert done.returncode == code
+        assert b"internal error" not in done.stderr
+    assert [record["path"] for record in json.loads((clips / "out.json").read_text())] == ["good.mp4", "late.mp4"]
+    line = ["sh", "-c", '"$0" command.py --files-from - <&-', sys.executable]
+    done = subprocess.run(line, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, b"avcheck: --files-from: there is no path in stdin\n")
+
+
 # ---- JSON
 
 
@@ -453,6 +467,65 @@ def test_wrong_settings_do_not_keep_from_help(clips: Path, args: list[str]) -> N
     (clips / "avcheck.toml").write_text("presset = 'film'\n")
     assert main(args) == 0
     assert main(["good.mp4"]) == 2
+
+
+@pytest.mark.parametrize("how", ["itself", "a hard link", "a link"])
+@pytest.mark.parametrize(
+    ("args", "read"),
+    [
+        (["--files-from", "list.txt"], "list.txt"),
+        (["--files-from", "-"], "list.txt"),
+        (["--config", "other.toml", "lib"], "other.toml"),
+        (["good.mp4"], "avcheck.toml"),
+        (["--model", "w.safetensors", "lib"], "w.safetensors"),
+        (["--audio", "dub.wav", "good.mp4"], "dub.wav"),
+        (["--resume", "r.jsonl", "lib"], "r.jsonl"),
+        (["good.mp4", "late.mp4"], "late.mp4"),
+        (["lib"], "lib/deep/late.webm"),
+        (["lib", "--shard", "1/2"], "lib/deep/late.webm"),
+        (["lib", "--shard", "2/2"], "lib/deep/late.webm"),
+        (["good.mp4", "--shard", "1/2"], "good.mp4"),
+        (["good.mp4", "--shard", "2/2"], "good.mp4"),
+        (["lib"], "lib/.avcheckignore"),
+        (["merge", "r.jsonl"], "r.jsonl"),
+    ],
+)
+def test_force_never_writes_over_what_is_read(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: list[str], read: str, how: str
+) -> None:
+    if args[0] == "merge":
+        assert main(["good.mp4", "--resume", "r.jsonl"]) == 0
+    (clips / "list.txt").write_text("good.mp4\n")
+    for name in ("avcheck.toml", "other.toml", "lib/.avcheckignore", "w.safetensors", "dub.wav"):
+        (clips / name).write_text("# nothing")
+    (clips / "r.jsonl").touch()
+    target = {"itself": read, "a hard link": "hard.txt", "a link": "link.txt"}[how]
+    if how == "a hard link":
+        os.link(read, target)
+    elif how == "a link":
+        Path(target).symlink_to(read)
+    before = (clips / read).read_bytes()
+    fake_scan.MADE.clear()
+    capsys.readouterr()
+    line = [*args, "--output", f"json={target}", "--force"]
+    if "-" in args:
+        with Path("list.txt").open("rb") as stdin:
+            program = [sys.executable, "-c", FAKE_MAIN, *line]
+            done = subprocess.run(program, stdin=stdin, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
+        code, err = done.returncode, done.stderr.decode()
+    else:
+        code, err = main(line), capsys.readouterr().err
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("avcheck: --output: ") and err.endswith(" is a file that is read\n")
+    assert (clips / read).read_bytes() == before
+    assert fake_scan.MADE == []
+
+
+def test_force_writes_over_an_old_report_of_a_new_resume_file(clips: Path) -> None:
+    (clips / "old.json").write_text("[]")
+    assert main(["lib", "--output", "json=old.json", "--force", "--resume", "r.jsonl"]) == 1
+    assert len(json.loads((clips / "old.json").read_text())) == 2
+    assert main(["lib", "--output", "json=r2.jsonl", "--resume", "./r2.jsonl"]) == 2
 
 
 # ---- hostile file names

@@ -157,6 +157,7 @@ def test_what_is_wrong_is_told_in_one_line_with_file_and_key(tmp_path: Path, nam
     ("content", "says"),
     [
         (b"\xff\xfe", "not a TOML file"),
+        (b"a=" + b"[" * 100_000, "not a TOML file"),
         (b"[project]\n", "there is no table [tool.avcheck]"),
         (b"tool = 1\n", "there is no table [tool.avcheck]"),
         (b"[tool]\navcheck = 1\n", "tool.avcheck must be a table"),

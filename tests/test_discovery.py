@@ -173,6 +173,14 @@ def test_shards_part_the_files_and_new_ones_move_no_other(tmp_path: Path) -> Non
     assert [set(found(tmp_path, shard=Shard(index, 4))) - {"a/new.mp4"} for index in (1, 2, 3, 4)] == parts
 
 
+def test_a_file_given_twice_is_in_one_shard(tmp_path: Path) -> None:
+    names = [f"lib/{number}.mp4" for number in range(40)]
+    touch(tmp_path, *names)
+    given = [tmp_path / "lib", *(tmp_path / name for name in names)]
+    parts = [discover(given, selection=Selection(shard=Shard(index, 4))).files for index in (1, 2, 3, 4)]
+    assert sorted(path for part in parts for path in part) == sorted(tmp_path / name for name in names)
+
+
 def test_a_shard_does_not_depend_on_where_the_tree_is_nor_on_the_version() -> None:
     names = ["a.mp4", "b.mp4", "x/c.mp4", "x/d.mp4", "ü/\udcff.mp4"]
     assert [next(index for index in range(1, 8) if Shard(index, 7).takes(name)) for name in names] == [7, 1, 4, 1, 5]

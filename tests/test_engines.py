@@ -13,10 +13,10 @@ import pytest
 
 from avcheck.batch import CheckSettings
 from avcheck.cli import main
-from avcheck.engines import check_with_ray
+from avcheck.engines import _Actor, check_with_ray
 from avcheck.errors import UsageError
 from avcheck.results import PRESETS
-from avcheck.workers import Limits
+from avcheck.workers import BugInWorker, Limits
 
 
 def test_a_missing_ray_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,6 +32,18 @@ def test_a_missing_ray_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert main([str(tmp_path), "--engine", "ray"]) == 2
     message = "avcheck: the engine ray needs Ray (No module named 'ray'): pip install 'avcheck[ray]'\n"
     assert tuple(capsys.readouterr()) == ("", message)
+
+
+@pytest.mark.parametrize(
+    ("make_checker", "says", "bug"),
+    [(fake_scan.make_no_checker, "the weights are damaged", False), (fake_scan.make_bug, "KeyError: 'trunk'", True)],
+)
+def test_what_concerns_every_file_is_said_for_each_of_a_block(make_checker: Any, says: str, bug: bool) -> None:
+    actor = _Actor(CheckSettings(), Limits(), make_checker)
+    for _ in range(3):
+        row = actor({"path": "good.mp4", "source": "good.mp4", "before": "[]"})
+        assert (row["record"], row["failed"]) == ("", says)
+        assert ("make_bug" in row["bug"]) == bug
 
 
 @pytest.mark.slow
@@ -62,7 +74,9 @@ def test_a_crash_below_an_actor_costs_one_file(tmp_path: Path, monkeypatch: pyte
                 check_with_ray([Path("good.mp4")], CheckSettings(device="cuda"), Limits(), make_checker=fake_scan.make_checker)
             )
         with pytest.raises(UsageError, match=r"^the weights are damaged$"):
-            list(check_with_ray([Path("good.mp4")], CheckSettings(), Limits(), make_checker=fake_scan.make_no_checker))
+            list(check_with_ray([Path("good.mp4")] * 3, CheckSettings(), Limits(), make_checker=fake_scan.make_no_checker))
+        with pytest.raises(BugInWorker, match=r"^KeyError: 'trunk'$"):
+            list(check_with_ray([Path("good.mp4")] * 3, CheckSettings(), Limits(), make_checker=fake_scan.make_bug))
         files = [Path(name) for name in names]
         found = {each.path: each for each in check_with_ray(files, settings, Limits(2), make_checker=fake_scan.make_checker)}
     finally:

@@ -343,7 +343,7 @@ def test_csv_with_hostile_names(name: str) -> None:
             assert not cell.lstrip(" ").startswith(tuple("=+-@\t\r＝＋－＠"))  # noqa: RUF001
 
 
-@pytest.mark.parametrize("name", ["=1.mp4", "+1.mp4", "-1.mp4", "@1.mp4", "\t1.mp4", "\r1.mp4", "  =1.mp4"])
+@pytest.mark.parametrize("name", ["=1.mp4", "+1.mp4", "-1.mp4", "@1.mp4", "\t1.mp4", "\r1.mp4", "  =1.mp4", "\xa0\u3000=1.mp4"])
 def test_csv_defuses_formulas(name: str) -> None:
     assert rows(document("csv", [Report(name, "in_sync")]))[0]["path"].startswith("'")
 

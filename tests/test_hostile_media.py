@@ -353,6 +353,33 @@ def test_a_gap_of_most_of_a_day_costs_nothing(clip: Clip) -> None:
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.parametrize("error", [MemoryError(), av.error.MemoryError(12, "Cannot allocate memory")])
+def test_a_lack_of_memory_is_no_damage_of_the_file(clip: Clip, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise error
+
+    tally = media._Tally()
+    container = SimpleNamespace(format=SimpleNamespace(name="mp4"), name="file:x.mp4", demux=fail, seek=fail)
+    packet = SimpleNamespace(decode=fail, dts=0)
+    if isinstance(error, av.error.MemoryError):  # FFmpeg's own is doubted as long as there is memory
+        assert media._Decoder(container, SimpleNamespace(), tally).decode(packet) == []  # type: ignore[arg-type]
+        assert list(media._packets(container, [], tally)) == []  # type: ignore[arg-type]
+        assert tally.lost == 2
+        tally.lost = 0
+        monkeypatch.setattr(np, "empty", fail)
+    with pytest.raises(MemoryError):
+        media._Decoder(container, SimpleNamespace(), tally).decode(packet)  # type: ignore[arg-type]
+    with pytest.raises(MemoryError):
+        list(media._packets(container, [], tally))  # type: ignore[arg-type]
+    with pytest.raises(MemoryError):
+        media._seek(container, SimpleNamespace(time_base=1), 0.0)  # type: ignore[arg-type]
+    assert tally == media._Tally()
+    path = clip("film.mp4")
+    monkeypatch.setattr(media, "AudioResampler", lambda *_, **__: SimpleNamespace(resample=fail))
+    with open_media(path) as opened, pytest.raises(MemoryError):
+        list(opened.sounds())
+
+
 def test_sound_file_of_zeros_and_tiny_files(tmp_path: Path, clip: Clip) -> None:
     film = clip("film.mp4")
     for name, data in {"zeros.wav": bytes(10_000), "riff.wav": b"RIFF", "head.wav": b"RIFF\x24\0\0\0WAVEfmt "}.items():

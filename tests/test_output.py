@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from avcheck.errors import UsageError
-from avcheck.output import parse_targets, refuse_inputs, to_file, to_stream
+from avcheck.output import Guard, parse_targets, to_file, to_stream
 from avcheck.report import renderer
 from avcheck.results import Report
 
@@ -71,14 +71,19 @@ def test_force_never_takes_what_is_read(folder: Path) -> None:
     (folder / "film.mp4").write_bytes(b"x")
     (folder / "link.json").symlink_to("film.mp4")
     (folder / "old.json").write_text("[]")
-    for name in ("film.mp4", "link.json"):
-        targets = parse_targets([f"json={name}", "csv=new.csv"], force=True)
-        with pytest.raises(UsageError, match="a file that is read"):
-            refuse_inputs(targets, [Path("gone.mp4"), folder / "film.mp4"])
-    refuse_inputs(parse_targets(["json=old.json", "csv=new.csv"], force=True), [Path("film.mp4"), Path("gone.mp4")])
-    with pytest.raises(UsageError, match="a file that is read"):
-        refuse_inputs(parse_targets(["csv=new.csv"]), [Path("x/../new.csv")])
-    refuse_inputs([], [Path("film.mp4")])
+    os.link(folder / "film.mp4", folder / "hard.json")
+    (folder / "here").symlink_to(".")
+    for name in ("film.mp4", "link.json", "hard.json", "here/film.mp4"):
+        guard = Guard(parse_targets([f"json={name}", "csv=new.csv"], force=True))
+        guard.refuse(Path("gone.mp4"))
+        with pytest.raises(UsageError, match=r"^--output: .*film.mp4 is a file that is read$"):
+            guard.refuse(folder / "film.mp4")
+    guard = Guard(parse_targets(["json=old.json", "csv=new.csv"], force=True))
+    for path in (Path("film.mp4"), Path("gone.mp4")):
+        guard.refuse(path)
+    with pytest.raises(UsageError, match="a file that is read"):  # which a run may make, as that of --resume
+        Guard(parse_targets(["csv=new.csv"])).refuse(Path("here/new.csv"))
+    Guard([]).refuse(Path("film.mp4"))
 
 
 # ---- the file

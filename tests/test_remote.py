@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import builtins
+import json
+import re
 import sys
 from collections import namedtuple
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import fake_scan
 import pytest
 
+from avcheck import remote
 from avcheck.batch import CheckSettings, check_many
 from avcheck.cli import main
-from avcheck.discovery import discover
-from avcheck.remote import fetched, is_url
+from avcheck.discovery import Selection, Shard, discover
+from avcheck.errors import MediaError
+from avcheck.remote import fetched, is_url, shown, url_problem, url_stamp, without_secrets
+from avcheck.report import FORMATS
+from avcheck.results import Report
 from avcheck.workers import Limits
+
+SIGNED = "https://films.example/a/late.mp4?id=7&X-Amz-Signature={}&X-Amz-Expires=60"
 
 fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture(autouse=True)
-def memory() -> Iterator[Any]:
+def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(remote, "SCHEMES", remote.SCHEMES | {"memory"})
     system = fsspec.filesystem("memory")
     system.pipe("/films/late.mp4", b"picture and sound")
     yield system
@@ -32,6 +42,16 @@ def memory() -> Iterator[Any]:
 def check(url: str) -> Any:
     (report,) = check_many([url], CheckSettings(), make_checker=fake_scan.make_checker)
     return report
+
+
+def checker_with_memory(settings: CheckSettings, threads: int) -> fake_scan.FakeChecker:
+    """For workers, each of which has a memory of its own."""
+    remote.SCHEMES |= {"memory"}
+    for number in range(3):
+        memory = fsspec.filesystem("memory")
+        memory.pipe(f"/films/late {number}.mp4", b"x")
+        memory.store[f"/films/late {number}.mp4"].modified = datetime(2026, 3, 1, tzinfo=UTC)
+    return fake_scan.make_checker(settings, threads)
 
 
 def test_what_is_a_url() -> None:
@@ -57,7 +77,6 @@ def test_trouble_is_a_report_in_one_line(memory: Any) -> None:
     memory.pipe("/films/raises.mp4", b"x")
     assert check("memory://films/raises.mp4").reason == "no audio stream"
     assert check("memory://films/gone.mp4").reason == "no such file"
-    assert "cannot be fetched: ValueError: Protocol not known" in check("nonsense://x.mp4").reason
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,13 +102,180 @@ def test_a_copy_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
 def test_workers_take_urls_and_a_second_run_skips_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "late.mp4"
-    file.write_bytes(b"x")
-    (report,) = check_many([f"file://{file}"], CheckSettings(), Limits(timeout_s=60), make_checker=fake_scan.make_checker)
-    assert (report.path, report.verdict) == (f"file://{file}", "out_of_sync")
+    url = "memory://films/late 0.mp4"
+    (report,) = check_many([url], CheckSettings(), Limits(timeout_s=60), make_checker=checker_with_memory)
+    assert (report.path, report.verdict) == (url, "out_of_sync")
     monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["memory://films/late.mp4", "--resume", "r.jsonl"]) == 1
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 1
     assert "1 of them done before" in capsys.readouterr().err
+
+
+# ---- what is opened
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("file:///etc/passwd", "file:// is not opened; give the path of a local file without it"),
+        ("FILE://localhost/etc/passwd", "file:// is not opened; give the path"),
+        ("local:///etc/passwd", "local:// is not opened; give the path"),
+        ("simplecache::file:///etc/passwd", "a chain of file systems (::) is not opened; give the URL of the file itself"),
+        ("simplecache::https://x/a.mp4", "a chain of file systems (::) is not opened"),
+        ("https://x/a.mp4::file:///etc/passwd", "a chain of file systems (::) is not opened"),
+        ("zip://a.mp4::/etc/films.zip", "a chain of file systems (::) is not opened"),
+        ("reference://x", "reference:// is not opened, only abfs,"),
+        ("nonsense://x.mp4", "nonsense:// is not opened, only abfs,"),
+        ("https://x/" + "a" * 9000, "more than 8192 characters"),
+        ("https://x/a\n.mp4", "control character"),
+    ],
+)
+def test_a_list_cannot_name_what_is_not_remote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, says: str
+) -> None:
+    monkeypatch.setattr(fsspec.core, "url_to_fs", pytest.fail)
+    for opened in (url_stamp, lambda each: fetched(each).__enter__()):
+        with pytest.raises(MediaError) as caught:
+            opened(url)
+        assert says in str(caught.value)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list").write_bytes(url.encode() + b"\0")
+    for _ in range(2):
+        assert main(["--files-from", "list", "--resume", "r.jsonl", "-q"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1
+    assert says in err
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("scheme", sorted(remote.SCHEMES))
+def test_the_schemes_are_some_that_fsspec_or_its_packages_know(scheme: str) -> None:
+    assert scheme in fsspec.available_protocols() or scheme == "abfss"
+    assert url_problem(f"{scheme}://place/film.mp4") is None
+
+
+def test_a_scheme_may_be_in_capitals(memory: Any) -> None:
+    assert url_stamp("MEMORY://films/late.mp4")[0] == 17
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("film.mp4", "film.mp4"),
+        ("s3://bucket/a #1 @home.mp4", "s3://bucket/a #1 @home.mp4"),
+        ("abfs://films@place.dfs.core.windows.net/a.mp4", "abfs://films@place.dfs.core.windows.net/a.mp4"),
+        ("https://x:8080/a.mp4#access_token=S3CRET", "https://x:8080/a.mp4"),
+        ("https://x/a.mp4?token=S3CRET", "https://x/a.mp4?redacted"),
+        ("https://x/a.mp4?sv=2024&se=2026&sp=r&sig=S3CRET", "https://x/a.mp4?redacted"),
+        ("https://:S3CRET@x/a.mp4", "https://redacted@x/a.mp4"),
+        ("https://x:S3CRET?S3CRET@y/a.mp4", "https://redacted?redacted-*"),
+        ("https://user:S3CRET@x/a.mp4?S3CRET", "https://redacted-*@x/a.mp4?redacted-*"),
+        ("sftp://user:S3C@RET@x/a.mp4", "sftp://redacted-*@x/a.mp4"),
+        ("simplecache::https://user:S3CRET@x/a.mp4?sig=S3CRET", "simplecache::https://redacted-*@x/a.mp4?redacted"),
+        ("https://us::S3CRET@x/a.mp4", "https://us::redacted-*"),
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, expected: str) -> None:
+    found = shown(url)
+    assert re.sub("-[0-9a-f]{12}", "-*", found) == expected
+    assert shown(found) == found
+    assert (
+        without_secrets(f"cannot read {found}: no such file; see ({found}).")
+        == f"cannot read {found}: no such file; see ({found})."
+    )
+    assert "S3C" not in without_secrets(f"cannot read {url}: no such file")
+    assert "S3C" not in without_secrets(f"Auth failed for {url.replace('/a.mp4', '')} and {url.rpartition('?')[2]}", url)
+
+
+def test_a_url_is_the_same_however_it_is_signed() -> None:
+    assert shown(SIGNED.format("aaaa")) == shown(SIGNED.format("bbbb").replace("=60", "=90"))
+    assert shown(SIGNED.format("aaaa")) != shown(SIGNED.format("aaaa").replace("id=7", "id=8"))
+    assert shown("sftp://ann:1@x/a.mp4") == shown("sftp://ann:2@x/a.mp4") != shown("sftp://bob:1@x/a.mp4")
+    urls = [SIGNED.format(number) for number in range(9)]
+    assert discover(urls).files == urls[:1]
+    assert {len(discover([url], selection=Selection(shard=Shard(1, 4))).files) for url in urls} in ({0}, {1})
+
+
+def test_a_secret_is_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], memory: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    monkeypatch.setenv("AVCHECK_DEBUG", "1")
+    monkeypatch.chdir(tmp_path)
+
+    def to_memory(url: str) -> Any:
+        if "denied" in url:
+            raise OSError(f"403: {url}, signed 'S3CRET+1' for ann:S3CRET2")
+        return memory, f"/films/{url.partition('?')[0].rpartition('/')[2]}"
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", to_memory)
+    kinds = ("late", "bug", "raises", "gone", "denied")
+    for kind in kinds[:3]:
+        memory.pipe(f"/films/{kind}.mp4", b"x")
+    urls = [f"https://ann:S3CRET2@films.example/{kind}.mp4?Signature=S3CRET%2B1" for kind in kinds]
+    urls += ["simplecache::" + urls[0]]
+    outputs = [word for form in FORMATS for word in ("--output", f"{form}=out.{form}")]
+    assert main([*urls, "--resume", "r.jsonl", *outputs]) == 3
+    assert main(["x", "--model", "https://ann:S3CRET@x/weights"]) == 2
+    said = "".join(capsys.readouterr())
+    assert "Traceback" in said and "films.example/late.mp4?redacted: out of sync" in said
+    for path in (tmp_path / "r.jsonl", *tmp_path.glob("out.*")):
+        said += path.read_text()
+    assert "S3CRET" not in said
+    # Signed again, only the bug is checked again; the server that says no is asked again.
+    again = [url.replace("S3CRET", "other") for url in urls]
+    before = len((tmp_path / "r.jsonl").read_text().splitlines())
+    main([*again, "--resume", "r.jsonl"])
+    paths = [json.loads(row)["path"] for row in (tmp_path / "r.jsonl").read_text().splitlines()]
+    names = [path.partition("?")[0].rpartition("/")[2] for path in paths[before:]]
+    assert sorted(names) == ["bug.mp4", "denied.mp4", "gone.mp4"]
+    assert set(paths[before:]) <= set(paths[:before])
+    capsys.readouterr()
+    main(["merge", "r.jsonl"])
+    assert capsys.readouterr().err.splitlines()[-1] == f"{before} files: 1 out of sync, {before - 1} errors"
+
+
+# ---- going on with many URLs
+
+
+@pytest.mark.parametrize("jobs", [[], ["--timeout", "60"]])
+def test_urls_done_before_are_not_asked_all_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], jobs: list[str]
+) -> None:
+    monkeypatch.setattr("avcheck.batch.load_checker", checker_with_memory)
+    monkeypatch.chdir(tmp_path)
+    urls = [f"memory://films/late {number}.mp4" for number in range(3)]
+    assert main([urls[0], urls[2], "--resume", "r.jsonl", *jobs]) == 1
+    asked: list[str] = []
+    real = remote.url_stamp
+    monkeypatch.setattr("avcheck.batch.url_stamp", lambda url: asked.append(url) or real(url))
+    heard: list[str] = []
+    monkeypatch.setattr(
+        fake_scan.FakeChecker, "check", lambda _, path, **__: heard.append(f"{len(asked)}") or Report("x", "in_sync")
+    )
+    capsys.readouterr()
+    assert main([urls[1], *urls, "--resume", "r.jsonl", *jobs]) == 1
+    out, err = capsys.readouterr()
+    assert [row.partition(": ")[0] for row in out.splitlines()] == [urls[1]]
+    if jobs:
+        assert asked == []  # but by the worker
+        assert err == "3 files: 3 out of sync (2 of them done before, in r.jsonl)\n"
+    else:
+        assert asked == [urls[1], urls[0], urls[2]] and heard == ["1"]  # each as it came up
+        assert err == "3 files: 1 in sync, 2 out of sync (2 of them done before, in r.jsonl)\n"
+
+
+def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    monkeypatch.chdir(tmp_path)
+    memory.pipe("/films/raises.mp4", b"x")
+    for options, records in (([], 2), ([], 2), (["--retry-errors"], 3)):
+        assert main(["memory://films/raises.mp4", "memory://films/late.mp4", "--resume", "r.jsonl", *options]) == 2
+        assert len((tmp_path / "r.jsonl").read_text().splitlines()) == records

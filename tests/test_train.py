@@ -374,7 +374,7 @@ def touch(path: Path) -> Path:
 
 def test_a_plain_directory_is_split_by_its_folders(tmp_path: Path) -> None:
     for k in range(30):
-        for name in ("a.mp4", "b.MKV", "notes.txt", ".hidden.mp4"):
+        for name in ("a.mp4", "b.WMV", "notes.txt", ".hidden.mp4"):
             touch(tmp_path / f"group-{k}" / "deeper" / name)
     clips = find_clips(tmp_path)
     assert len(clips) == 60

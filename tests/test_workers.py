@@ -12,15 +12,17 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fake_scan
 import pytest
 
 from avcheck import workers
-from avcheck.batch import BugInWorker, CheckSettings, check_many
+from avcheck.batch import CheckSettings, check_many
+from avcheck.cli import main
 from avcheck.errors import ModelError, UsageError
 from avcheck.results import PRESETS, Report
-from avcheck.workers import Done, Limits, Lost, Tell, cores, run_workers, threads_each
+from avcheck.workers import BugInWorker, Done, Limits, Lost, Tell, cores, run_workers, threads_each
 
 TESTS = Path(__file__).parent
 
@@ -81,7 +83,38 @@ def test_a_bug_in_a_worker_is_heard_with_its_traceback() -> None:
     ((path, error),) = bugs
     assert path == Path("bug.mp4")
     assert isinstance(error, BugInWorker)
-    assert "fake_scan.py" in str(error)
+    assert "fake_scan.py" in error.traceback
+
+
+def test_an_error_that_concerns_every_file_costs_one_file_and_no_worker() -> None:
+    reports = check("pid.mp4", "model.mp4", "pid too.mp4", jobs=1)
+    assert (reports["model.mp4"].verdict, reports["model.mp4"].reason) == ("error", "the network gave no numbers")
+    assert reports["pid.mp4"].reason == reports["pid too.mp4"].reason
+
+
+def test_a_bug_as_a_worker_loads_is_a_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(BugInWorker, match=r"^KeyError: 'trunk'$") as caught:
+        list(check_many([Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_bug))
+    assert "make_bug" in caught.value.traceback
+    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_bug)
+    (tmp_path / "good.mp4").write_bytes(b"x")
+    assert main([str(tmp_path), "--timeout", "60"]) == 3
+    said = "avcheck: internal error: KeyError: 'trunk' (please report it; AVCHECK_DEBUG=1 shows where)\n"
+    assert tuple(capsys.readouterr()) == ("", said)
+
+
+def test_a_library_that_cannot_be_loaded_is_no_bug() -> None:
+    with pytest.raises(
+        UsageError, match=r"started: ImportError: libtorch_cpu.so: failed to map .*; a memory limit of 900 MB may"
+    ):
+        list(check_many([Path("good.mp4")], CheckSettings(), Limits(2, None, 900), make_checker=fake_scan.make_unloadable))
+
+
+def test_too_little_memory_to_load_is_no_bug() -> None:
+    with pytest.raises(UsageError, match=r"no worker can be started: MemoryError: .*can't allocate memory"):
+        list(check_many([Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_too_big))
 
 
 def test_what_concerns_every_file_is_raised() -> None:
@@ -154,6 +187,10 @@ def heavy(threads: int) -> Callable[[int, Tell], Done[int]]:
     return lambda task, tell: Done(len(weights))
 
 
+def thrower(threads: int) -> Callable[[int, Tell], Done[int]]:
+    return lambda task, tell: Done(12 // task)
+
+
 def hoarder(threads: int) -> Callable[[int, Tell], Done[bytes]]:
     return lambda task, tell: Done(bytes(20_000))
 
@@ -209,6 +246,33 @@ def test_what_a_killed_worker_wrote_is_cleaned_up(tmp_path: Path, monkeypatch: p
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_exception_of_a_handler_costs_one_task() -> None:
+    answers = dict(run_workers([3, 0, 2], thrower, Limits(1, timeout_s=60)))
+    lost = answers.pop(0)
+    assert answers == {3: 4, 2: 6}
+    assert isinstance(lost, Lost) and lost.reason.startswith("ZeroDivisionError: ")
+    assert "in thrower" in str(lost.bug) or "<lambda>" in str(lost.bug)
+
+
+@pytest.mark.parametrize("can_start", [0, 1])
+def test_a_machine_that_starts_no_more_processes(monkeypatch: pytest.MonkeyPatch, can_start: int) -> None:
+    real, started = workers._Worker, []
+
+    def start(*args: Any) -> Any:
+        if len(started) >= can_start:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        started.append(real(*args))
+        return started[-1]
+
+    monkeypatch.setattr(workers, "_Worker", start)
+    answers = run_workers(range(5), doubler, Limits(3))
+    if can_start:
+        assert dict(answers) == {number: 2 * number for number in range(5)}
+    else:
+        with pytest.raises(UsageError, match="no worker can be started: Resource temporarily unavailable"):
+            list(answers)
+
+
 def test_a_worker_that_does_not_start_is_tried_again(tmp_path: Path) -> None:
     make = functools.partial(unwilling, tmp_path / "x", 2)
     assert dict(run_workers(range(3), make, Limits(1, timeout_s=60))) == {0: 0, 1: 2, 2: 4}
@@ -224,6 +288,19 @@ def test_if_no_worker_starts_the_run_ends(tmp_path: Path) -> None:
 def test_too_low_a_memory_limit_is_said_to_be() -> None:
     with pytest.raises(UsageError, match="MemoryError; a memory limit of 100 MB may be too low"):
         list(run_workers(range(3), heavy, Limits(1, memory_mb=100)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
+def test_a_memory_limit_above_the_system_s_is_the_system_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+
+    asked: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (0, 5 << 20))
+    monkeypatch.setattr(resource, "setrlimit", lambda *each: asked.append(each))
+    monkeypatch.setattr(Path, "write_text", lambda *_, **__: 0)
+    for megabytes in (4, 6):
+        workers._limit(megabytes)
+    assert [limits for what, limits in asked if what == resource.RLIMIT_DATA] == [(4 << 20, 4 << 20), (5 << 20, 5 << 20)]
 
 
 def test_the_time_of_whoever_reads_the_answers_is_not_the_tasks() -> None:

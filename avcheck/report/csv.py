@@ -75,5 +75,6 @@ def _cell(value: str | float | None) -> str | float:
     if value is None:
         return ""
     if isinstance(value, str):
-        return ("'" if value.lstrip(" ").startswith(_FORMULA) else "") + printable(value)
+        begins_a_formula = value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA)
+        return ("'" if begins_a_formula else "") + printable(value)
     return value if math.isfinite(value) else ""

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_SAMPLES, FRAME_RATE, SAMPLE_RATE, SoundTimeline, blocks
+from avcheck.discovery import MEDIA_SUFFIXES
 from avcheck.errors import MediaError, UsageError
 from avcheck.media import open_media
 
 CACHE_SIDE = 176  # short side of the cached pictures, px
 FACE_EVERY = 10  # a face is looked for in every tenth picture
-MEDIA_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".flv", ".mpg", ".mpeg", ".mxf"}
 MIN_SECONDS = 2.5
 
 
