@@ -104,11 +104,14 @@ def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | No
     figure, axes = _figure(len(panels), 5.2, 4.2)
     for at, (name, rows, corrected) in zip(axes, panels, strict=True):
         clips = {row["clip"] for row in rows}
+        top = 0.1
         for seconds, mine in _by_length(rows):
             colour = _COLOURS[seconds]
             confidence, wrong = _outcome(mine, corrected=corrected)
             area = area_under_risk(confidence, wrong)
-            at.plot(*risk_curve(confidence, wrong), color=colour, label=f"{seconds:g} s, wrong (area {area:.3f})")
+            coverage, risk = risk_curve(confidence, wrong)
+            top = max(top, 1.3 * float(risk.max()))
+            at.plot(coverage, risk, color=colour, label=f"{seconds:g} s, wrong (area {area:.3f})")
             strangers = [row["confidence"] for row in foreign if row["seconds"] == seconds and row["clip"] in clips]
             if strangers:
                 levels = np.unique(np.concatenate([confidence, strangers]))[::-1]
@@ -126,12 +129,8 @@ def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | No
                         at.annotate(
                             f"{least:g}", (x, y), (0, above), textcoords="offset points", fontsize=8, ha="center", color=colour
                         )
-        at.set(
-            xlim=(0, 1.02),
-            ylim=(-0.05 * max(at.get_ylim()[1], 0.1), None),
-            xlabel="coverage: share of windows kept",
-            title=name,
-        )
+        # A stranger's sound may be kept as often as all else: of that only what lies as low as the risk is of interest.
+        at.set(xlim=(0, 1.02), ylim=(-0.05 * top, top), xlabel="coverage: share of windows kept", title=name)
         at.legend(loc="upper left", fontsize=8)
     axes[0].set_ylabel("risk: share of those kept")
     figure.suptitle(
@@ -189,7 +188,7 @@ def detection(verdicts: Sequence[Row]) -> Figure | None:
     _, clips, groups = sizes(moved)
     at.set(xlabel="sound moved by, ms (negative = late)", ylabel="share of files", ylim=(0, 1))
     figure.suptitle(f"Verdict on moved sound: {clips} clips of {groups} groups, own offset corrected")
-    figure.legend(loc="outside upper center", ncols=len(_SHADES), frameon=False)
+    figure.legend(loc="outside lower center", ncols=len(_SHADES), frameon=False)
     return figure
 
 
