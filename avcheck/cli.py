@@ -445,7 +445,9 @@ def train(
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
-    start: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from; adapted, where DATA has no index.")
+    ] = None,
     scale: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
     ] = 1.0,

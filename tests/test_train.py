@@ -448,6 +448,9 @@ def test_a_calibration_is_tried_on_groups_it_was_not_fitted_to() -> None:
     foreign = [replace(trial(None, seed=100 + k, seconds=4.0 + 6 * (k % 2)), groups=frozenset({str(k % 6)})) for k in range(24)]
     found = calibrate.left_out([*own, *foreign])
     assert set(found) == {"4 s", "10 s"}
+    # One that refuses everything decides nothing, whatever was fitted.
+    refused = calibrate.judged([*own, *foreign], Calibration(none=60.0))
+    assert {name: (row["pieces"], row["decided"]) for name, row in refused.items()} == {"4 s": (12, 0), "10 s": (12, 0)}
     for row in found.values():
         assert row["pieces"] == 12
         assert row["accuracy"] == 1.0
@@ -580,10 +583,10 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
     assert not torch.equal(before.net.state_dict()[first], after.net.state_dict()[first])
     facts = after.training
     assert facts["adapted_from"] == before.sha256
-    assert (facts["seed"], facts["minutes_used"]) == (5, 90.0)  # of the training before
+    assert facts["training_before"] == {"seed": 5, "minutes_used": 90.0}
     clips = corpus.find_clips(films)
     trained = [clip for clip in clips if clip.split == "train" and clip.id not in unsure]
-    assert (facts["adapt_clips_used"], facts["adapt_clips_dropped"]) == (len(trained), 1)
+    assert (facts["clips_used"], facts["clips_dropped"]) == (len(trained), 1)
     assert set(facts["adapt_on_groups_held_out"]) == {"before", "after"}
     assert facts["adapt_on_groups_held_out"]["after"]["4 s"]["pieces"] == len(clips) - len(trained) - 1
 

@@ -48,7 +48,7 @@ CROP = Recipe("crop", (80, 80))
 FRAME = Recipe("frame", (112, 144), face_px=(22.0, 100.0), speed=0.12)
 # Sounds of things come seldom, so the windows are long; the clips' own offsets are not known, so the target is wide.
 GENERIC = Recipe("frame", (112, 144), frames=75, margin=20, speed=0.15, sigma=1.5)
-_ADAPT_RATE = 5e-4
+_ADAPT_RATE = 2e-4
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class TrainSettings:
     crop_steps: int = 2400
     frame_steps: int = 3000
     head_steps: int = 1500
-    adapt_steps: int = 150
+    adapt_steps: int = 100
 
     def scaled(self, factor: float) -> TrainSettings:
         """The same with every stage's steps times `factor`, at least one each."""
@@ -192,15 +192,17 @@ def _adapt(
         for name, model in (("before", checked), ("after", _as_checked(net, device))):
             found[name] = judged(trials(model, held_out, on_clip=tell(f"clips held out, {name}")), calibration)
     facts = {
-        **before.training,
+        "avcheck": __version__,
+        "seed": settings.seed,
         "adapted_from": before.sha256,
-        "adapted_with": __version__,
         "adapt_steps": settings.adapt_steps,
-        "adapt_seed": settings.seed,
-        "adapt_clips_used": len(learnt_from),
-        "adapt_minutes_used": round(sum(item.seconds for item in learnt_from) / 60, 1),
-        "adapt_clips_dropped": len(clips) - len(sure),
+        "clips_used": len(learnt_from),
+        "minutes_used": round(sum(item.seconds for item in learnt_from) / 60, 1),
+        "groups_used": len({item.clip.group for item in learnt_from}),
+        "clips_dropped": len(clips) - len(sure),
+        "validation_groups": len({item.clip.group for item in held_out}),
         "adapt_on_groups_held_out": found,
+        "training_before": before.training,
     }
     return _save(settings.out, net, heads, before.calibration, facts)
 
