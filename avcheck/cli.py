@@ -471,7 +471,9 @@ def train(
     device: Device = "auto",
     seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
-    start: Annotated[Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from; adapted, where DATA has no index.")
+    ] = None,
     scale: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
     ] = 1.0,
@@ -495,15 +497,37 @@ def train(
 
 @app.command(name="eval", context_settings=_CONTEXT)
 def evaluate(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")],
+    corpus: Annotated[Path | None, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")] = None,
     device: Device = "auto",
     model: Model = None,
     rows: Annotated[
         Path | None, typer.Option("--rows", metavar="FILE", help="Also write every single figure, one JSON object a line.")
     ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Tables and pictures of figures that --rows wrote earlier.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", metavar="FOLDER", help="Also draw pictures there. Needs matplotlib.")
+    ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")] = True,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
+    if plots is not None and plots.exists():
+        _require_directory(plots)
+    if source is not None:
+        if corpus is not None or model is not None or rows is not None:
+            raise UsageError("--from measures nothing, so CORPUS, --model and --rows do not go with it")
+        _require_file("--from", source)
+        from avcheck.eval.rows import read_rows
+
+        earlier = read_rows(source)
+        from avcheck.eval.run import from_rows
+
+        for text in from_rows(earlier, plots=plots):
+            print(text, flush=True)
+        return
+    if corpus is None:
+        raise UsageError("give a CORPUS to measure, or --from FILE with figures measured earlier")
     _require_directory(corpus)
     if model is not None:
         _require_file("--model", model)
@@ -516,6 +540,7 @@ def evaluate(
             model=model,
             device=device,
             out=rows,
+            plots=plots,
             speed=speed,
             on_clip=lambda done, total: bar.on_progress(corpus, done / total),
         ):

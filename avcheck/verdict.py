@@ -139,12 +139,19 @@ def posterior(scores: NDArray[np.floating], calibration: Calibration) -> tuple[N
     return weights / total, none / total
 
 
+def match_ratio(scores: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
+    """How much likelier a match at each shift makes the evidence (..., S) than no match anywhere, as a logarithm (..., S).
+
+    A shift that was not compared says nothing: 0.
+    """
+    logits = np.asarray(scores, np.float64) / calibration.temperature
+    return np.where(np.isfinite(logits), logits - calibration.none + math.log(UNMATCHED_ODDS * logits.shape[-1]), 0.0)
+
+
 def combine(curves: Sequence[NDArray[np.floating]], calibration: Calibration) -> NDArray[np.float64]:
     """Chance of every shift (S,) given the evidence (S,) of each segment of a file; what matches nowhere is spread evenly."""
-    logits = np.asarray(curves, np.float64) / calibration.temperature
-    count = logits.shape[1]
-    # How much likelier a match at the shift makes what was seen than no match; a shift that was not compared says nothing.
-    ratio = np.where(np.isfinite(logits), logits - calibration.none + math.log(UNMATCHED_ODDS * count), 0.0)
+    ratio = match_ratio(np.asarray(curves, np.float64), calibration)
+    count = ratio.shape[1]
     ratio -= np.maximum(ratio.max(axis=1, keepdims=True) - math.log(_MOST_TELLING), 0.0)
     shares = _SHARES[:, None, None]
     mixed = np.logaddexp(np.log1p(-shares), np.log(shares) + ratio).sum(axis=1)  # (shares, S)

@@ -16,7 +16,9 @@ from conftest import make_clip
 from torch import Tensor, nn
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, SAMPLE_RATE, blocks
-from avcheck.eval import measures, run
+from avcheck.errors import UsageError
+from avcheck.eval import measures, plots, run
+from avcheck.eval.rows import RISK_FROM, RISK_S, errors_frames, read_rows
 from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
 from avcheck.media import Picture, Sound
 from avcheck.model import ATTENTION_KINDS, BLOCK_TIMES, JointHead, ModelConfig, Scored, SyncNet
@@ -295,8 +297,8 @@ def test_displacement_is_2_to_5_8_s_within_the_clip() -> None:
 
 def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[run.Row]) -> None:
     paper = of(oracle_rows, "paper")
-    assert len(paper) == 2 * 3 * (5 + 2 + 2 + 2)
-    assert {row["attention"] for row in paper} == set(ATTENTION_KINDS)
+    assert len(paper) == 2 * 4 * (5 + 2 + 2 + 2)
+    assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, run.AS_A_CHECK}
     known = [row for row in paper if row["trusted"] or row["kind"] == "generic"]
     assert all((row["logit"] > 0) == row["in_sync"] for row in known)
     # The clip whose own offset is not trusted is not corrected, so it is rightly seen as out of sync.
@@ -348,13 +350,14 @@ def test_verdicts_of_a_network_that_knows(oracle_rows: list[run.Row]) -> None:
 
 def test_a_constant_network_is_at_chance(constant_rows: list[run.Row]) -> None:
     paper = of(constant_rows, "paper")
+    assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, run.AS_A_CHECK}
     assert np.mean([(row["logit"] > 0) == row["in_sync"] for row in paper]) == 0.5
     assert all(row["logit_true"] == row["logit"] for row in of(constant_rows, "pairwise"))
     text = run.pairwise_table(of(constant_rows, "pairwise"))
     assert "0.50 [0.50, 0.50]" in text
     assert all(row["verdict"] == "undecidable" for row in of(constant_rows, "verdict"))
-    errors = run._errors(of(constant_rows, "offset"), corrected=False)
-    assert np.mean(np.array(errors) <= 1) < 0.25
+    errors = np.abs(errors_frames(of(constant_rows, "offset"), corrected=False))
+    assert np.mean(errors <= 1) < 0.25
     agreement = run.agreement_table(of(constant_rows, "offset"))
     assert "1.00 [" not in agreement
 
@@ -375,9 +378,14 @@ def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
     assert "Reliability of the confidence: speech (trusted, corrected)" in text
     paper = cells(run.paper_table(of(oracle_rows, "paper"), 1))
     assert [row[:6] for row in paper[:3]] == [["speech", "trusted", kind, "7", "2", "2"] for kind in ATTENTION_KINDS]
-    assert all(row[6:] == ["1.00 [1.00, 1.00]"] * 2 for row in paper[:3])
-    assert paper[3][:6] == ["speech", "all", "uniform", "9", "3", "3"]
-    assert paper[3][6].startswith("0.89 ")  # two windows of 18 decisions are of the clip that is not corrected
+    assert paper[3][:6] == ["speech", "trusted", run.AS_A_CHECK, "7", "2", "2"]
+    assert all(row[6:] == ["1.00 [1.00, 1.00]"] * 2 for row in paper[:4])
+    assert paper[4][:6] == ["speech", "all", "uniform", "9", "3", "3"]
+    assert paper[4][6].startswith("0.89 ")  # two windows of 18 decisions are of the clip that is not corrected
+    pairs = {(row[0], row[1], row[2]): row for row in cells(run.pairwise_table(of(oracle_rows, "pairwise")))}
+    assert pairs["speech", "trusted", "40 ms"][4:] == ["2", "2", "1.00 [1.00, 1.00]"]
+    near = [row for row in of(oracle_rows, "pairwise", trusted=True) if abs(row["late_ms"]) == 40]
+    assert pairs["speech", "trusted", "40 ms"][3] == str(len(near))
     offsets = {(row[0], row[1], row[2]): row for row in cells(run.offset_table(of(oracle_rows, "offset")))}
     assert offsets["speech", "trusted, corrected", "10 s"][3:8] == ["3", "2", "2", "1.00 [1.00, 1.00]", "1.00 [1.00, 1.00]"]
     assert offsets["speech", "any estimate, corrected", "10 s"][3:7] == ["4", "3", "3", "1.00 [1.00, 1.00]"]
@@ -398,6 +406,35 @@ def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
     shifted = {(row[1], row[2]): row for row in cells(run.shifted_table(of(oracle_rows, "verdict")))}
     assert shifted["trusted", "200 ms both"][3:7] == ["4", "2", "2", "1.00 [1.00, 1.00]"]
     assert shifted["trusted", "200 ms early"][9] == "1.00 [1.00, 1.00]"
+
+
+def test_a_stranger_s_sound_is_less_sure_than_a_window_s_own(oracle_rows: list[run.Row]) -> None:
+    foreign = of(oracle_rows, "foreign")
+    assert {row["kind"] for row in foreign} == {"speech"}
+    for seconds in RISK_S:
+        own = [row["confidence"] for row in of(oracle_rows, "offset", kind="speech", seconds=seconds)]
+        strangers = [row["confidence"] for row in foreign if row["seconds"] == seconds]
+        assert len(strangers) == len(own)
+        assert max(strangers) < min(own)
+
+
+def test_the_risk_table_counts_what_is_kept(oracle_rows: list[run.Row]) -> None:
+    rows = [dict(row) for row in of(oracle_rows, "offset", clip="one", seconds=4.2)] * 2
+    rows = [{**row, "confidence": sure} for row, sure in zip(rows, np.linspace(0.1, 1.0, 10), strict=True)]
+    rows[0]["estimate_frames"] += 2.5  # the least sure one is wrong, and a sure one
+    rows[8]["estimate_frames"] -= 9.0
+    foreign = [{**row, "confidence": sure} for row, sure in zip(rows[:4], (0.1, 0.2, 0.6, 0.97), strict=True)]
+    trusted, known = run.risk_tables(rows, foreign)
+    assert "speech (trusted, corrected)" in trusted
+    assert "speech (any estimate, corrected)" in known
+    found = {row[1]: row for row in cells(trusted)}
+    assert list(found) == [f"{least:g}" for least in RISK_FROM]
+    assert found["0"][2:] == ["10", "1.00 [one group]", "0.20 [one group]", "1.00 [one group]"]
+    assert found["0.5"][2:] == ["6", "0.60 [one group]", "0.17 [one group]", "0.50 [one group]"]
+    assert found["0.95"][2:] == ["1", "0.10 [one group]", "0.00 [one group]", "0.25 [one group]"]
+    assert "no order 0.200" in trusted
+    without = cells(next(iter(run.risk_tables(rows, []))))
+    assert {row[5] for row in without} == {"-"}
 
 
 def cells(text: str) -> list[list[str]]:
@@ -460,10 +497,79 @@ def test_calibration_error() -> None:
     assert measures.confidence_bin(np.array([0.0, 0.19, 0.2, 0.95, 1.0])).tolist() == [0, 0, 1, 6, 6]
 
 
+def test_risk_against_coverage() -> None:
+    confidence = np.array([0.2, 0.9, 0.9, 0.5])
+    wrong = np.array([1.0, 0.0, 1.0, 0.0])
+    coverage, risk = measures.risk_curve(confidence, wrong)
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    # The two surest come in no order, so the first of them counts as half wrong.
+    assert risk.tolist() == pytest.approx([0.5, 0.5, 1 / 3, 0.5])
+    assert measures.area_under_risk(confidence, wrong) == pytest.approx(np.mean([0.5, 0.5, 1 / 3, 0.5]))
+    assert measures.area_under_risk(np.full(4, 0.7), wrong) == pytest.approx(0.5)
+    assert measures.area_under_risk(-wrong, wrong) == pytest.approx(np.mean([0, 0, 1 / 3, 0.5]))
+
+
 def test_a_table_is_aligned_markdown() -> None:
     text = measures.table("T", ("a", "long"), [(1, "x"), ("yy", 2)], "note")
     assert text == "### T\n\nnote\n\n| a  | long |\n|----|------|\n| 1  | x    |\n| yy | 2    |\n"
     assert "(nothing to measure)" in measures.table("T", ("a",), [])
+
+
+# -------------------------------------------------------------------------------------------------------------- pictures
+
+
+def test_pictures_show_the_figures_of_the_tables(oracle_rows: list[run.Row]) -> None:
+    offsets, foreign = of(oracle_rows, "offset"), of(oracle_rows, "foreign")
+    figure = plots.risk_coverage(offsets, foreign)
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes] == ["speech, trusted, corrected", "speech, any estimate, corrected"]
+    lines = {str(line.get_label()): line.get_xydata() for line in figure.axes[1].lines}
+    drawn = next(data for name, data in lines.items() if name.startswith("10 s, wrong"))
+    mine = of(offsets, "offset", kind="speech", seconds=10.0)
+    wrong = (np.abs(errors_frames(mine, corrected=True)) > 2).astype(float)
+    expected = measures.risk_curve(np.array([row["confidence"] for row in mine]), wrong)
+    assert np.array_equal(np.asarray(drawn), np.column_stack(expected))
+    figure = plots.detection(of(oracle_rows, "verdict"))
+    assert figure is not None
+    at = figure.axes[0]
+    names = [text.get_text() for text in at.get_xticklabels()]
+    assert names == ["-500", "-200", "-120", "-80", "0", "+80", "+120", "+200", "+500"]
+    heights = dict(zip(plots._SHADES, ([bar.get_height() for bar in bars] for bars in at.containers), strict=True))
+    assert heights["in_sync"] == [0, 0, 0, 0, 1, 0, 0, 0, 0]
+    assert heights["out_of_sync"] == [1, 1, 1, 1, 0, 1, 1, 1, 1]
+
+
+def test_pictures_are_written_where_there_is_something_to_draw(oracle_rows: list[run.Row], tmp_path: Path) -> None:
+    written = plots.draw(oracle_rows, tmp_path / "new" / "folder")
+    assert [path.stem for path in written] == ["reliability", "risk-coverage", "offset-error", "detection"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+    generic = [row for row in oracle_rows if row["kind"] == "generic"]
+    assert plots.draw(generic, tmp_path) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write pictures there"):
+        plots.draw(oracle_rows, tmp_path / "file")
+
+
+def test_without_matplotlib_pictures_are_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
+    for texts in (
+        run.evaluate(tmp_path / "gone", model=None, device="cpu", plots=tmp_path),
+        run.from_rows([], plots=tmp_path),
+    ):
+        with pytest.raises(UsageError, match=r"pictures need matplotlib; install it with: pip install 'avcheck\[train\]'"):
+            next(texts)
+
+
+def test_a_file_of_something_else_is_no_file_of_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    for text, why in (('{"measure": "paper"}\n{"a": 1}\n', "line 2 is no figure"), ("[1]\n", "line 1"), ("{", "no rows of")):
+        path.write_text(text)
+        with pytest.raises(UsageError, match=why):
+            read_rows(path)
+    with pytest.raises(UsageError, match="no rows of"):
+        read_rows(tmp_path / "gone")
 
 
 # ------------------------------------------------------------------------------------------------------------ end to end
@@ -504,6 +610,7 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
             model=weights,
             device="cpu",
             out=out,
+            plots=tmp_path / "plots",
             speed=False,
             on_clip=lambda done, total: seen.append((done, total)),
         )
@@ -512,9 +619,12 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     assert "speech: 2 clips of 2 groups, 1 with a trusted offset; generic: 2 clips" in texts[0]
     assert "bad" in texts[1]
     assert seen == [(k, 4) for k in range(1, 5)]
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert list(run.from_rows(read_rows(out), plots=tmp_path / "plots")) == texts
+    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"reliability.png", "risk-coverage.png"}
+    rows = [row for row in read_rows(out) if row["measure"] != "heading"]
     assert {row["clip"] for row in rows} == {"s1", "s2", "o1"}
     assert {row["measure"] for row in rows} == {
+        "foreign",
         "paper",
         "paper_left_out",
         "pairwise",
@@ -527,7 +637,7 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     assert {row["case"] for row in rows if row["measure"] == "control"} > {"black picture", "mute", "sound of another clip"}
     text = "\n".join(texts)
     assert {tuple(row[:3]) for row in cells(texts[2])} == {
-        ("speech", population, kind) for population in ("trusted", "all") for kind in ATTENTION_KINDS
+        ("speech", population, kind) for population in ("trusted", "all") for kind in (*ATTENTION_KINDS, run.AS_A_CHECK)
     }
     assert "nan" not in text
 

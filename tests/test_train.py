@@ -6,6 +6,7 @@ import functools
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,14 @@ pytest.importorskip("cv2")
 from avcheck import weights
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, context_samples, log_mel
 from avcheck.errors import UsageError
-from avcheck.model import ATTENTION_KINDS, JointHead, Match, ModelConfig
+from avcheck.model import ATTENTION_KINDS, JointHead, Match, ModelConfig, SyncNet
+from avcheck.scan import Look
 from avcheck.scenes import make_scene
 from avcheck.train import calibrate, clean, corpus, heads, learn, run, sampling
 from avcheck.train.corpus import CachedClip, Clip, find_clips
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound
-from avcheck.verdict import Calibration, posterior
+from avcheck.verdict import Calibration, Estimate, posterior
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
@@ -510,6 +512,9 @@ def test_a_calibration_is_tried_on_groups_it_was_not_fitted_to() -> None:
     foreign = [replace(trial(None, seed=100 + k, seconds=4.0 + 6 * (k % 2)), groups=frozenset({str(k % 6)})) for k in range(24)]
     found = calibrate.left_out([*own, *foreign])
     assert set(found) == {"4 s", "10 s"}
+    # One that refuses everything decides nothing, whatever was fitted.
+    refused = calibrate.judged([*own, *foreign], Calibration(none=60.0))
+    assert {name: (row["pieces"], row["decided"]) for name, row in refused.items()} == {"4 s": (12, 0), "10 s": (12, 0)}
     for row in found.values():
         assert row["pieces"] == 12
         assert row["accuracy"] == 1.0
@@ -547,7 +552,7 @@ def talking(path: Path, seed: int) -> Path:
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five talking scenes in three folders, one of which is kept for validation."""
     root = tmp_path_factory.mktemp("films")
-    for number, folder in enumerate(["ann", "ben", "ann", "cat", "ben"]):
+    for number, folder in enumerate(["ann", "ben", "ann", "hal", "ben"]):
         talking(root / folder / f"{number}.mp4", seed=number)
     return root
 
@@ -600,6 +605,83 @@ def test_training_from_a_directory_to_weights_and_on_after_a_kill(films: Path, s
         (out / name).unlink()
     assert weights.load(run.train(settings(films, out, resume=True)), device="cpu").sha256 == digest
     assert (out / "crossfit-0.pt").stat().st_mtime_ns == before
+
+
+def start_weights(path: Path, **calibration: float) -> Path:
+    torch.manual_seed(7)
+    made = {kind: JointHead(replace(TINY, attention=kind)) for kind in ATTENTION_KINDS}
+    weights.save(path, SyncNet(TINY), made, calibration=calibration, training={"seed": 5, "minutes_used": 90.0})
+    return path
+
+
+def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
+    films: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights to go on from and no offset known: heads and calibration stay, and clips they are not sure of are left out."""
+    start = start_weights(tmp_path / "start.safetensors", none=3.25, decide=0.8)
+    unsure: list[str] = []
+
+    def told_offset(_: weights.Loaded, item: CachedClip, calibration: Calibration) -> Estimate:
+        assert calibration.none == 3.25
+        if item.clip.split == "train" and not unsure:
+            unsure.append(item.clip.id)
+            return Estimate(0.5, 0.79)
+        return Estimate(0.5, 0.81)
+
+    monkeypatch.setattr(run, "told_offset", told_offset)
+    out = tmp_path / "run"
+    path = run.train(settings(films, out, start=start, adapt_steps=3))
+    assert len(json.loads((out / "told.json").read_text())) == 5
+    assert {item.name for item in out.iterdir()} == {"cache", "told.json", "adapt.pt", "sync.safetensors", "summary.json"}
+    adapted = torch.load(out / "adapt.pt", weights_only=True)["learner"]["mean_net"]
+    for kind in ATTENTION_KINDS:
+        before, after = (weights.load(each, device="cpu", attention=kind) for each in (start, path))
+        assert after.calibration == before.calibration == {"none": 3.25, "decide": 0.8}
+        for name, value in before.net.state_dict().items():
+            now = after.net.state_dict()[name]
+            if name.startswith("head."):
+                assert torch.equal(now, value), name
+            elif value.is_floating_point():
+                assert torch.allclose(now, (value + adapted[name]) / 2, atol=1e-6), name
+    first = "visual." + next(iter(before.net.visual.state_dict()))
+    assert not torch.equal(before.net.state_dict()[first], after.net.state_dict()[first])
+    facts = after.training
+    assert facts["adapted_from"] == before.sha256
+    assert facts["training_before"] == {"seed": 5, "minutes_used": 90.0}
+    clips = corpus.find_clips(films)
+    trained = [clip for clip in clips if clip.split == "train" and clip.id not in unsure]
+    assert (facts["clips_used"], facts["clips_dropped"]) == (len(trained), 1)
+    assert set(facts["adapt_on_groups_held_out"]) == {"before", "after"}
+    assert facts["adapt_on_groups_held_out"]["after"]["4 s"]["pieces"] == len(clips) - len(trained) - 1
+
+    monkeypatch.setattr(run, "told_offset", lambda *_: Estimate(0.0, 0.1))
+    with pytest.raises(UsageError, match=r"start\.safetensors is sure of the offset of none of these clips"):
+        run.train(settings(films, tmp_path / "other", start=start))
+
+
+def test_a_whole_clip_s_offset_is_told_as_by_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of 10 s and the rest agree on the sound's delay, with the sound either side of each."""
+    seen: list[tuple[float, int]] = []
+
+    def look(pictures: Array, shown: Array, start_s: float, *_: object) -> Look:
+        seen.append((start_s, len(pictures)))
+        return Look(start_s, torch.zeros(1, len(pictures), 1, 1), (), shown)
+
+    def compare(part: Look, mel: Array, heard: Array, _: object) -> Any:
+        assert len(mel) == 4 * len(heard) == 4 * (len(part.shown) + 100)
+        score = np.where(calibrate.SHIFTS == 3, 20.0, -5.0).astype(np.float32)
+        return SimpleNamespace(weighed_score=lambda: score, weighed_match=lambda: np.zeros(101, np.float32))
+
+    monkeypatch.setattr(calibrate, "look", look)
+    monkeypatch.setattr(calibrate, "compare", compare)
+    clip = Clip(id="a", path=Path("a"), group="a", kind="speech", split="train")
+    item = CachedClip(clip, np.zeros((610, 8, 8), np.uint8), np.zeros(610 * A_FRAME, np.int16), np.zeros((0, 4), np.float32))
+    told = calibrate.told_offset(None, item, Calibration(bias_frames=0.25))  # type: ignore[arg-type]
+    assert seen == [(0.0, 250), (10.0, 250), (20.0, 100)]
+    assert told.frames == pytest.approx(2.75, abs=0.01)
+    assert told.confidence > 0.99
+    short = replace(item, frames=item.frames[:20])
+    assert calibrate.told_offset(None, short, Calibration()).confidence == 0  # type: ignore[arg-type]
 
 
 def test_an_out_that_cannot_be_used_is_refused(films: Path, tmp_path: Path) -> None:
@@ -698,8 +780,6 @@ def test_features_of_a_piece_match_at_shift_nought() -> None:
     scene = make_scene("talking", seed=1, seconds=4.0, size=(48, 48))
     samples = (scene.samples * 32767).astype(np.int16)
     torch.manual_seed(0)
-    from avcheck.model import SyncNet
-
     model = weights.Loaded(SyncNet(TINY).eval(), "", torch.device("cpu"), False, {}, {})
     (plain,) = heads.extract(model, [cached(scene.frames, samples)], seed=1, levels=(48,))
     late = cached(scene.frames, np.roll(samples, 4 * A_FRAME), offset=4.0)
@@ -725,8 +805,6 @@ def test_a_head_learns_a_match_that_is_there() -> None:
         features.append(
             heads.Feature(str(k), "speech", best.half(), best.half(), sound.half(), torch.ones(260, dtype=torch.bool))
         )
-    from avcheck.model import SyncNet
-
     net = SyncNet(TINY)
     head = heads.learn_head(net, "spatio-temporal", features, steps=40, batch=4, rate=1e-2, seed=1, device=torch.device("cpu"))
     assert isinstance(head, JointHead)

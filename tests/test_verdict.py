@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Segment, Tolerance, describe_offset
-from avcheck.verdict import Calibration, Curve, Judgement, combine, estimate, evidence, follow, judge, posterior
+from avcheck.verdict import (
+    UNMATCHED_ODDS,
+    Calibration,
+    Curve,
+    Judgement,
+    combine,
+    estimate,
+    evidence,
+    follow,
+    judge,
+    match_ratio,
+    posterior,
+)
 
 Array = np.ndarray[Any, Any]
 SHIFTS = np.arange(-50, 51)
@@ -109,6 +121,18 @@ def test_a_score_that_is_not_a_number_counts_as_not_compared() -> None:
     assert chances[10] == 0
     assert chances.sum() + none == pytest.approx(1.0)
     assert estimate(combine([scores], PLAIN), SHIFTS, PLAIN).frames == pytest.approx(3.0, abs=0.1)
+
+
+def test_match_ratio_weighs_a_match_at_a_shift_against_none() -> None:
+    calibration = Calibration(temperature=2.0, none=3.0)
+    scores = np.array([[6.0, 8.0, -np.inf, np.nan]])
+    # By `posterior` the match at a shift has e^(score / temperature - none) times the chance of no match; before anything is
+    # seen it has 1 / (UNMATCHED_ODDS * 4).
+    chances, none = posterior(scores[0], calibration)
+    found = match_ratio(scores, calibration)
+    assert found.shape == scores.shape
+    assert np.exp(found[0, :2]) == pytest.approx(chances[:2] / none * UNMATCHED_ODDS * 4)
+    assert found[0, 2:].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -126,6 +126,23 @@ def calibration_error(confidence: Reals, right: Reals) -> float:
     return float(error)
 
 
+def risk_curve(confidence: Reals, wrong: Reals) -> tuple[Reals, Reals]:
+    """Share wrong among the k surest of n, for k = 1..n: (coverage k / n, risk), each (n,).
+
+    wrong: 0..1 each. Those of one confidence come in no order, so each of them counts as their mean.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    _, member = np.unique(-confidence[order], return_inverse=True)
+    level = np.bincount(member, weights=wrong[order]) / np.bincount(member)
+    ranks = np.arange(1, len(confidence) + 1)
+    return ranks / len(confidence), np.cumsum(level[member]) / ranks
+
+
+def area_under_risk(confidence: Reals, wrong: Reals) -> float:
+    """Mean risk over all coverages: 0 is never wrong; a confidence that says nothing has the share wrong."""
+    return float(risk_curve(confidence, wrong)[1].mean())
+
+
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> str:
     """A Markdown table, columns aligned so that it reads as plain text too; ends with a blank line."""
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]

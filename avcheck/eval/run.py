@@ -1,8 +1,7 @@
 """`avcheck eval`: every measure of the weights on the validation groups of a corpus, whole frames, no face detector.
 
 Each clip is decoded once and looked at once; every measurement then moves its sound. Raw figures are rows (plain dicts, one
-JSON object a line in the file given as `out`), and the tables are made from the rows alone. In every row `late_*` is how much
-the sound was made late (negative: early), on top of the correction for the clip's own offset where it says so.
+JSON object a line in the file given as `out`), and tables and pictures are made from the rows alone (`eval.rows`).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from fractions import Fraction
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -32,12 +31,26 @@ from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, Block, blocks
 from avcheck.errors import MediaError, ModelError
 from avcheck.eval.measures import (
     CONFIDENCE_EDGES,
+    area_under_risk,
     bootstrap,
     calibration_error,
     confidence_bin,
     leave_one_group_out,
     share,
     table,
+)
+from avcheck.eval.plots import draw, require_matplotlib
+from avcheck.eval.rows import (
+    KINDS,
+    RISK_FROM,
+    RISK_S,
+    Row,
+    errors_frames,
+    groups_of,
+    of_measure,
+    populations,
+    sizes,
+    truths,
 )
 from avcheck.eval.windows import GRAIN, Footage, Shot, as_they_are, curves, hear, observe, within_a_film
 from avcheck.media import open_media
@@ -46,16 +59,15 @@ from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
 from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS, SEGMENT_BLOCKS, Checker, favourite, look, motion_of, score, segments
 from avcheck.scenes import make_scene
 from avcheck.train.corpus import Clip, decode, find_clips
-from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge
+from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge, match_ratio
 from avcheck.weights import Loaded, load
-
-Row = dict[str, Any]
 
 SEED = 1
 LONGEST_S = 120.0  # of a longer clip only the beginning is measured
 PAPER_FRAMES = 105  # 4.2 s
+AS_A_CHECK = "as in a check"  # stands in the place of a kind of attention
 PAPER_LATE_S = (2.0, 5.8)  # a displaced sound is moved by this much, either way
-PAIR_MS = (50, 100, 200, 300, 500)
+PAIR_MS = (40, 50, 80, 100, 200, 300, 500)
 PAIR_MISSING_S = 0.1  # a displaced copy that lacks more sound than this is left out
 OFFSET_FRAMES = (105, 125, 250, 500)  # 4.2, 5, 10, 20 s
 OFFSET_LATE_S = 1.0
@@ -64,7 +76,6 @@ SHIFTED_LEAST_S = 10.0
 CONTROL_S = 20.0  # of each clip
 HISS = 10 ** (-50 / 20)  # RMS of the noise that replaces the sound
 TOLERANCE = PRESETS[DEFAULT_PRESET]
-KINDS = ("speech", "generic")
 VERDICTS = ("out_of_sync", "undecidable", "in_sync")
 _EPSILON = 1e-6
 _AROUND = 2  # blocks of sound either side of a segment, which reach as far as the shifts that are tried
@@ -86,19 +97,25 @@ def evaluate(
     model: Path | None,
     device: str,
     out: Path | None = None,
+    plots: Path | None = None,
     speed: bool = True,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[str]:
     """Measure weights (the shipped ones when `model` is None) on the `val` split of a corpus; yields text as it is ready.
 
-    `out` gets every raw figure as JSON lines; `speed=False` leaves the speed measurement out; `on_clip(done, total)` is
-    called after each clip. Raises UsageError for a corpus without clips, ModelError or UsageError as `weights.load` does.
+    `out` gets every raw figure as JSON lines; `plots` is a folder for pictures (`eval.plots`); `speed=False` leaves the speed
+    measurement out; `on_clip(done, total)` is called after each clip. Raises UsageError for a corpus without clips and for
+    pictures without matplotlib, ModelError or UsageError as `weights.load` does.
     """
+    if plots is not None:
+        require_matplotlib()
     clips = sorted(find_clips(corpus, split="val"), key=lambda clip: (clip.kind, clip.id))
     bench = _bench(model, device)
-    yield _heading(bench, clips)
+    heading = _heading(bench, clips)
+    yield heading
     with ExitStack() as stack:
         raw = stack.enter_context(out.open("w", encoding="utf-8")) if out is not None else None
+        _write(raw, {"measure": "heading", "text": heading})
         rows: list[Row] = []
         failed: list[str] = []
         foreign = Foreign([clip for clip in clips if clip.kind == "speech"])
@@ -115,12 +132,34 @@ def evaluate(
             if on_clip is not None:
                 on_clip(number, len(clips))
         if failed:
-            yield f"Left out, cannot be decoded: {'; '.join(failed)}\n"
+            text = f"Left out, cannot be decoded: {'; '.join(failed)}\n"
+            _write(raw, {"measure": "heading", "text": text})
+            yield text
         yield from tables(rows)
+        if plots is not None:
+            yield _drawn(rows, plots)
         if speed:
             timed = measure_speed(model, device)
             _write(raw, {"measure": "speed", **timed})
             yield speed_table(timed)
+
+
+def from_rows(rows: Sequence[Row], *, plots: Path | None = None) -> Iterator[str]:
+    """What `evaluate` yields, from rows that it wrote (`rows.read_rows`). Raises UsageError for pictures as that does."""
+    if plots is not None:
+        require_matplotlib()
+    by = of_measure(rows)
+    for row in by.get("heading", []):
+        yield row["text"]
+    yield from tables(rows)
+    if plots is not None:
+        yield _drawn(rows, plots)
+    for row in by.get("speed", []):
+        yield speed_table(row)
+
+
+def _drawn(rows: Sequence[Row], folder: Path) -> str:
+    return "Pictures: " + ", ".join(str(path) for path in draw(rows, folder)) + "\n"
 
 
 def _bench(model: Path | None, device: str) -> Bench:
@@ -195,6 +234,7 @@ def measure(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
     for rows in (
         _paper(footage, bench),
         _offsets(footage, bench),
+        _foreign_offsets(footage, bench, foreign),
         _verdicts(footage, bench),
         _controls(footage, bench, foreign),
     ):
@@ -244,6 +284,7 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
         where: Row = {"start_s": first / FRAME_RATE}
         aligned = hear(footage.samples, aligned_s, shot)
         logits = {kind: as_they_are(shot, aligned, head) for kind, head in bench.heads.items()}
+        logits[AS_A_CHECK] = _matches_as_it_is(shot, aligned, bench)
         late_s = displacement(aligned_s, seconds, have_s, rng)
         if late_s is None:
             yield {"measure": "paper_left_out", **where}
@@ -253,12 +294,22 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
                 row = {"measure": "paper", "attention": kind, **where}
                 yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[kind]}
                 yield {**row, "late_s": late_s, "in_sync": False, "logit": as_they_are(shot, displaced, head)}
+            row = {"measure": "paper", "attention": AS_A_CHECK, **where}
+            yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[AS_A_CHECK]}
+            yield {**row, "late_s": late_s, "in_sync": False, "logit": _matches_as_it_is(shot, displaced, bench)}
         kind = bench.model.net.config.attention
         for late_ms in sorted(sign * size for size in PAIR_MS for sign in (-1, 1)):
             start_s = aligned_s - late_ms / 1000
             if _missing_s(footage, start_s, seconds) <= PAIR_MISSING_S:
                 logit = as_they_are(shot, hear(footage.samples, start_s, shot), bench.model)
                 yield {"measure": "pairwise", **where, "late_ms": late_ms, "logit_true": logits[kind], "logit": logit}
+
+
+def _matches_as_it_is(shot: Shot, sound: list[Block], bench: Bench) -> float:
+    """Log odds that picture and sound match as they are, by a check's own evidence; even odds before anything is seen."""
+    (curve,) = curves(shot, sound, bench.model)
+    ratio = match_ratio(evidence(curve, bench.calibration), bench.calibration)
+    return float(ratio[np.flatnonzero(curve.shifts == 0)[0]])
 
 
 def _find(found: Sequence[Curve], bench: Bench) -> Estimate:
@@ -291,6 +342,26 @@ def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
                     "estimate_frames": told.frames,
                     "confidence": told.confidence,
                 }
+
+
+def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
+    """Windows of speech clips with the sound of another group: whatever offset is told of them, none is right."""
+    samples = foreign.sound(footage.clip, len(footage.samples)) if footage.clip.kind == "speech" else None
+    if samples is None:
+        return
+    for seconds in RISK_S:
+        count = round(seconds * FRAME_RATE)
+        spare = len(footage.frames) % count
+        for first in range(spare // 2, len(footage.frames) - count + 1, count):
+            shot = footage.shot(first, count)
+            told = _find(list(curves(shot, hear(samples, first / FRAME_RATE, shot), bench.model)), bench)
+            yield {
+                "measure": "foreign",
+                "seconds": seconds,
+                "start_s": first / FRAME_RATE,
+                "estimate_frames": told.frames,
+                "confidence": told.confidence,
+            }
 
 
 def _judged(shot: Shot, sound: list[Block], bench: Bench) -> Row:
@@ -375,9 +446,7 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
 
 def tables(rows: Sequence[Row]) -> Iterator[str]:
     """Every table that rows can fill, as text."""
-    by: dict[str, list[Row]] = {}
-    for row in rows:
-        by.setdefault(row["measure"], []).append(row)
+    by = of_measure(rows)
     yield paper_table(by.get("paper", []), len(by.get("paper_left_out", [])))
     yield pairwise_table(by.get("pairwise", []))
     yield offset_table(by.get("offset", []))
@@ -387,45 +456,28 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
     yield shifted_table(by.get("verdict", []))
     yield control_table(by.get("control", []))
     yield from reliability_tables(by.get("offset", []))
-
-
-def _groups(rows: Iterable[Row]) -> list[str]:
-    return [row["group"] for row in rows]
-
-
-def _sizes(rows: Sequence[Row]) -> tuple[int, int, int]:
-    """Rows, clips, groups."""
-    return len(rows), len({row["clip"] for row in rows}), len(set(_groups(rows)))
-
-
-def _populations(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
-    """(kind, population, rows) for speech and generic: the clips with a trusted offset, and all; empty ones left out."""
-    for kind in KINDS:
-        some = [row for row in rows if row["kind"] == kind]
-        trusted = [row for row in some if row["trusted"]]
-        if trusted:
-            yield kind, "trusted", trusted
-        if some and len(trusted) < len(some):
-            yield kind, "all", some
+    yield from risk_tables(by.get("offset", []), by.get("foreign", []))
 
 
 def paper_table(rows: Sequence[Row], left_out: int) -> str:
     """Binary accuracy, half of the decisions on windows as they are, half on displaced ones."""
     lines = []
-    for kind, population, some in _populations(rows):
-        for attention in ATTENTION_KINDS:
+    for kind, population, some in populations(rows):
+        for attention in (*ATTENTION_KINDS, AS_A_CHECK):
             mine = [row for row in some if row["attention"] == attention]
             if not mine:
                 continue
-            truth, logits, groups = [row["in_sync"] for row in mine], [row["logit"] for row in mine], _groups(mine)
+            truth, logits, groups = [row["in_sync"] for row in mine], [row["logit"] for row in mine], groups_of(mine)
             right = [float((logit > 0) == wanted) for logit, wanted in zip(logits, truth, strict=True)]
             best = leave_one_group_out(logits, truth, groups)
-            count, clips, names = _sizes(mine)
+            count, clips, names = sizes(mine)
             figures = share(right, groups), share(best, groups if best else [])
             lines.append((kind, population, attention, count // 2, clips, names, *figures))
     note = (
         "Windows of 4.2 s, as they are (corrected for a trusted own offset) and displaced by 2 to 5.8 s within the clip; "
-        f"{left_out} windows left out, as their clip has no sound 2 s away. Chance is 0.5."
+        f'{left_out} windows left out, as their clip has no sound 2 s away. Chance is 0.5. "{AS_A_CHECK}": the default '
+        "attention at every shift of the window's own 4.2 s, weighed with the trunks' match; the sign is that of the "
+        "calibrated odds of a match at shift 0 against none, even beforehand as the protocol has them."
     )
     header = ("kind", "own offset", "attention", "windows", "clips", "groups", "accuracy, sign", "accuracy, best threshold")
     return table("Paper protocol", header, lines, note)
@@ -434,51 +486,29 @@ def paper_table(rows: Sequence[Row], left_out: int) -> str:
 def pairwise_table(rows: Sequence[Row]) -> str:
     """How often the true window scores above its displaced copy; a tie counts half."""
     lines = []
-    for kind, population, some in _populations(rows):
-        cells: list[object] = []
+    for kind, population, some in populations(rows):
         for size in PAIR_MS:
             mine = [row for row in some if abs(row["late_ms"]) == size]
             wins = [float(row["logit_true"] > row["logit"]) + 0.5 * (row["logit_true"] == row["logit"]) for row in mine]
-            cells.append(share(wins, _groups(mine)))
-        lines.append((kind, population, *_sizes(some), *cells))
-    header = ("kind", "own offset", "pairs", "clips", "groups", *(f"{size} ms" for size in PAIR_MS))
+            if mine:
+                lines.append((kind, population, f"{size} ms", *sizes(mine), share(wins, groups_of(mine))))
+    header = ("kind", "own offset", "displaced by", "pairs", "clips", "groups", "true above displaced")
     note = "True window of 4.2 s above its copy displaced by so much, early and late. Chance is 0.5."
     return table("Pairwise", header, lines, note)
-
-
-def _errors(rows: Sequence[Row], *, corrected: bool) -> list[float]:
-    """|estimate - truth| in frames."""
-    own = [row["own_frames"] if corrected else 0.0 for row in rows]
-    return [abs(row["estimate_frames"] - row["late_frames"] - frames) for row, frames in zip(rows, own, strict=True)]
-
-
-def _truths(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row], bool]]:
-    """(kind, what counts as truth, rows, own offset corrected) in the three ways to count an offset error."""
-    for kind in KINDS:
-        some = [row for row in rows if row["kind"] == kind]
-        trusted = [row for row in some if row["trusted"]]
-        known = [row for row in some if row["own_frames"] is not None]
-        for name, mine, corrected in (
-            ("trusted, corrected", trusted, True),
-            ("any estimate, corrected", known, True),
-            ("all, own offset taken as 0", some, False),
-        ):
-            if mine:
-                yield kind, name, mine, corrected
 
 
 def offset_table(rows: Sequence[Row], *, in_film: bool = False) -> str:
     """|error| of the estimated offset, of windows on their own or, with `in_film`, with the sound around them."""
     lines = []
-    for kind, name, some, corrected in _truths(rows):
+    for kind, name, some, corrected in truths(rows):
         for count in OFFSET_FRAMES:
             mine = [row for row in some if row["seconds"] == count / FRAME_RATE]
             if not mine:
                 continue
-            errors, groups = np.array(_errors(mine, corrected=corrected)), _groups(mine)
+            errors, groups = np.abs(errors_frames(mine, corrected=corrected)), groups_of(mine)
             near = [share((errors <= frames + _EPSILON).tolist(), groups) for frames in (1, 3)]
             middle = bootstrap(lambda chosen, errors=errors: FRAME_MS * float(np.median(errors[chosen])), groups)  # type: ignore[misc]
-            lines.append((kind, name, f"{count / FRAME_RATE:g} s", *_sizes(mine), *near, middle.text(0)))
+            lines.append((kind, name, f"{count / FRAME_RATE:g} s", *sizes(mine), *near, middle.text(0)))
     header = ("kind", "own offsets", "from", "windows", "clips", "groups", "within 1 frame", "within 3 frames", "median, ms")
     note = (
         "Sound moved by up to 1 s either way, evenly, to a sample. Each window is treated like a file cut there after the "
@@ -506,8 +536,8 @@ def agreement_table(rows: Sequence[Row]) -> str:
                 apart += [abs(b - a) for a, b in zip(own[::2], own[1::2], strict=False)]
                 pairs += mine[: len(own) // 2]
             if apart:
-                near = share([float(distance <= 1 + _EPSILON) for distance in apart], _groups(pairs))
-                lines.append((kind, f"{seconds:g} s", *_sizes(pairs), near))
+                near = share([float(distance <= 1 + _EPSILON) for distance in apart], groups_of(pairs))
+                lines.append((kind, f"{seconds:g} s", *sizes(pairs), near))
     note = "Two disjoint neighbouring pieces of one clip, each with its sound moved by an amount of its own, estimated apart."
     return table("Agreement", ("kind", "pieces", "pairs", "clips", "groups", "within 1 frame"), lines, note)
 
@@ -519,7 +549,7 @@ def _inside(row: Row) -> bool:
 
 
 def _verdict_shares(rows: Sequence[Row]) -> list[object]:
-    return [share([float(row["verdict"] == verdict) for row in rows], _groups(rows)) for verdict in VERDICTS]
+    return [share([float(row["verdict"] == verdict) for row in rows], groups_of(rows)) for verdict in VERDICTS]
 
 
 def untouched_table(rows: Sequence[Row]) -> str:
@@ -535,14 +565,14 @@ def untouched_table(rows: Sequence[Row]) -> str:
             ("own offset corrected, trusted", [row for row in some if row["case"] == "corrected"]),
         ):
             if mine:
-                lines.append((kind, name, len(mine), _sizes(mine)[2], *_verdict_shares(mine)))
+                lines.append((kind, name, len(mine), sizes(mine)[2], *_verdict_shares(mine)))
     recorded = [row for row in rows if row["case"] == "as recorded"]
     for name, mine in (
         ("as recorded, all but those known to be outside", [r for r in recorded if not r["trusted"] or _inside(r)]),
         ("as recorded, all", recorded),
     ):
         if mine:
-            lines.append(("both", name, len(mine), _sizes(mine)[2], *_verdict_shares(mine)))
+            lines.append(("both", name, len(mine), sizes(mine)[2], *_verdict_shares(mine)))
     note = (
         f"Whole files, tolerance {TOLERANCE.preset} ({TOLERANCE.early_ms:g} ms early, {TOLERANCE.late_ms:g} ms late). A file "
         'whose own trusted offset is outside is rightly called "out of sync", so it is no false alarm.'
@@ -555,7 +585,7 @@ def shifted_table(rows: Sequence[Row]) -> str:
     """Detection."""
     shifted = [row for row in rows if row["case"] == "shifted"]
     lines = []
-    for kind, population, some in _populations(shifted):
+    for kind, population, some in populations(shifted):
         for size in SHIFTED_MS:
             for name, sides in (("early", (-size,)), ("late", (size,)), ("both", (-size, size))):
                 mine = [row for row in some if row["late_ms"] in sides]
@@ -566,7 +596,7 @@ def shifted_table(rows: Sequence[Row]) -> str:
                     for row in mine
                 ]
                 shares = _verdict_shares(mine)
-                lines.append((kind, population, f"{size} ms {name}", *_sizes(mine), *shares, share(near, _groups(mine))))
+                lines.append((kind, population, f"{size} ms {name}", *sizes(mine), *shares, share(near, groups_of(mine))))
     header = (
         "kind",
         "own offset",
@@ -588,7 +618,7 @@ def control_table(rows: Sequence[Row]) -> str:
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]
-        lines.append((case, len(mine), _sizes(mine)[2], *_verdict_shares(mine)))
+        lines.append((case, len(mine), sizes(mine)[2], *_verdict_shares(mine)))
     header = ("control", "files", "groups", "out of sync", "undecidable", "in sync (wrong)")
     return table("Controls", header, lines, f"Speech clips, their first {CONTROL_S:g} s.")
 
@@ -596,12 +626,12 @@ def control_table(rows: Sequence[Row]) -> str:
 def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
     """Is the confidence what it says? Over the 10 s windows."""
     ten = [row for row in rows if row["seconds"] == 10.0]
-    for kind, name, mine, corrected in _truths(ten):
+    for kind, name, mine, corrected in truths(ten):
         if name.startswith("any"):
             continue
         confidence = np.array([row["confidence"] for row in mine])
-        right = (np.array(_errors(mine, corrected=corrected)) <= NEAR_FRAMES + _EPSILON).astype(np.float64)
-        groups = np.array(_groups(mine))
+        right = (np.abs(errors_frames(mine, corrected=corrected)) <= NEAR_FRAMES + _EPSILON).astype(np.float64)
+        groups = np.array(groups_of(mine))
         bins = confidence_bin(confidence)
         lines: list[tuple[object, ...]] = []
         for k, (low, high) in enumerate(pairwise(CONFIDENCE_EDGES)):
@@ -618,6 +648,40 @@ def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
         )
         header = ("confidence", "windows", "groups", "mean confidence", "share right")
         yield table(f"Reliability of the confidence: {kind} ({name})", header, lines, note)
+
+
+def risk_tables(rows: Sequence[Row], foreign: Sequence[Row]) -> Iterator[str]:
+    """Which windows can be judged at all? Those below a confidence are given up; how many of the others are wrong?"""
+    for kind, name, some, corrected in truths(rows):
+        if name.startswith("all"):
+            continue
+        clips = {row["clip"] for row in some}
+        lines: list[tuple[object, ...]] = []
+        areas = []
+        for seconds in RISK_S:
+            length = f"{seconds:g} s"
+            mine = [row for row in some if row["seconds"] == seconds]
+            if not mine:
+                continue
+            strangers = [row for row in foreign if row["seconds"] == seconds and row["clip"] in clips]
+            wrong = (np.abs(errors_frames(mine, corrected=corrected)) > NEAR_FRAMES + _EPSILON).astype(np.float64)
+            confidence, names = np.array([row["confidence"] for row in mine]), groups_of(mine)
+            for least in RISK_FROM:
+                kept = confidence >= least
+                risk = share(wrong[kept].tolist(), [group for group, keep in zip(names, kept, strict=True) if keep])
+                fooled = share([float(row["confidence"] >= least) for row in strangers], groups_of(strangers))
+                lines.append((length, f"{least:g}", int(kept.sum()), share(kept.astype(float).tolist(), names), risk, fooled))
+            area = bootstrap(lambda chosen, a=confidence, b=wrong: area_under_risk(a[chosen], b[chosen]), names)  # type: ignore[misc]
+            areas.append(
+                f"{length} {area.text(3)} (no order {wrong.mean():.3f}, perfect order {area_under_risk(-wrong, wrong):.3f}; "
+                f"{len(strangers)} windows with a stranger's sound)"
+            )
+        note = (
+            "Windows of the offset measure with at least the confidence are kept; wrong = beyond 2 frames. With a stranger's "
+            f"sound in its place none can be judged. Area under the curve, lower is better: {'; '.join(areas)}."
+        )
+        header = ("from", "confidence", "windows", "kept", "wrong among the kept", "stranger's sound kept")
+        yield table(f"Risk against coverage: {kind} ({name})", header, lines, note)
 
 
 # ---------------------------------------------------------------------------------------------------------------- speed

@@ -14,7 +14,7 @@ from avcheck.results import FRAME_MS
 from avcheck.scan import LEVELS, MAX_SHIFT, SEGMENT_BLOCKS, SHIFTS, Look, compare, look
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
-from avcheck.verdict import NEAR_FRAMES, UNMATCHED_ODDS, Calibration, combine, estimate, weigh_up
+from avcheck.verdict import NEAR_FRAMES, UNMATCHED_ODDS, Calibration, Estimate, combine, estimate, weigh_up
 from avcheck.weights import Loaded
 
 _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
@@ -137,15 +137,29 @@ def left_out(found: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, floa
     `foreign_decided`: the share of pieces with a stranger's sound that would still be told an offset.
     """
     groups = sorted(set().union(*(trial.groups for trial in found)))
-    rows: list[tuple[float, bool, float, bool]] = []  # seconds, own sound, confidence, right
+    rows: list[tuple[float, bool, float, bool]] = []
     for fold in range(min(folds, len(groups))):
         inside = set(groups[fold::folds])
         calibration = fit([trial for trial in found if not trial.groups & inside])
         for trial in found:
             if trial.groups <= inside or (trial.truth is None and trial.groups & inside):
-                told = estimate(combine([weigh_up(trial.score, trial.match, calibration)], calibration), SHIFTS, calibration)
-                right = trial.truth is not None and abs(told.frames - trial.truth) <= NEAR_FRAMES
-                rows.append((trial.seconds, trial.truth is not None, told.confidence, right))
+                rows.append(_row(trial, calibration))
+    return _shares(rows)
+
+
+def judged(found: Sequence[Trial], calibration: Calibration) -> dict[str, dict[str, float]]:
+    """How a calibration does on trials: as `left_out`, with the same one for all."""
+    return _shares([_row(trial, calibration) for trial in found])
+
+
+def _row(trial: Trial, calibration: Calibration) -> tuple[float, bool, float, bool]:
+    """(seconds, own sound, confidence, right)"""
+    told = estimate(combine([weigh_up(trial.score, trial.match, calibration)], calibration), SHIFTS, calibration)
+    right = trial.truth is not None and abs(told.frames - trial.truth) <= NEAR_FRAMES
+    return trial.seconds, trial.truth is not None, told.confidence, right
+
+
+def _shares(rows: Sequence[tuple[float, bool, float, bool]]) -> dict[str, dict[str, float]]:
     out = {}
     for seconds in sorted({row[0] for row in rows}):
         own = [row for row in rows if row[0] == seconds and row[1]]
@@ -161,6 +175,24 @@ def left_out(found: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, floa
         }
         out[f"{seconds:g} s"] = {name: round(value, 3) for name, value in shares.items()}
     return out
+
+
+def told_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> Estimate:
+    """The offset of a whole clip as a check would tell it, from its pieces of 10 s (all of it where it is shorter).
+
+    Without any confidence where it is too short for a block.
+    """
+    evidence = []
+    count = len(cached.frames) // BLOCK_FRAMES * BLOCK_FRAMES
+    for first in range(0, count, _LONG):
+        times = min(_LONG, count - first)
+        pictures = np.array(cached.frames[first : first + times])  # a copy: the cache is read-only
+        seen = look(pictures, np.ones(times, np.bool_), first / FRAME_RATE, model, LEVELS)
+        piece = _trial(model, seen, cached, cached, float(first), 0.0, alone=False)
+        evidence.append(weigh_up(piece.score, piece.match, calibration))
+    if not evidence:
+        return Estimate(0.0, 0.0)
+    return estimate(combine(evidence, calibration), SHIFTS, calibration)
 
 
 def calibrate(

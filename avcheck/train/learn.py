@@ -219,7 +219,7 @@ def run_stage(
 
 
 def _rate(stage: Stage, step: int) -> float:
-    warm = min(1.0, (step + 1) / 100)
+    warm = min(1.0, (step + 1) / min(100, max(1, stage.steps // 5)))
     cosine = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
     return warm * (stage.final_rate + (stage.rate - stage.final_rate) * cosine)
 

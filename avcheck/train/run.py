@@ -7,6 +7,8 @@ rest      clips without a trusted offset are estimated by the crops model, which
 frames    windows of whole pictures at many scales, generic sounds and generated scenes
 heads     joint layers, attention and decision of each kind on frozen trunks
 weights   calibration on the validation groups, then one safetensors file
+
+Media of which no offset is known, with weights to go on from, are a catalogue to adapt to: one short stage (`_adapt`).
 """
 
 from __future__ import annotations
@@ -21,36 +23,40 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from avcheck import __version__
-from avcheck.errors import UsageError
+from avcheck.errors import ModelError, UsageError
 from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet, fuse
 from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
 from avcheck.shipped import weights_sha256
-from avcheck.train.calibrate import calibrate
+from avcheck.train.calibrate import calibrate, judged, told_offset, trials
 from avcheck.train.clean import MAX_OFFSET_FRAMES, clean
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
 from avcheck.train.sampling import Recipe
+from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, choose_device, load, save
 
 CROP = Recipe("crop", (80, 80))
 FRAME = Recipe("frame", (112, 144), face_px=(22.0, 100.0), speed=0.12)
 # Sounds of things come seldom, so the windows are long; the clips' own offsets are not known, so the target is wide.
 GENERIC = Recipe("frame", (112, 144), frames=75, margin=20, speed=0.15, sigma=1.5)
+_ADAPT_RATE = 2e-4
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """What `avcheck train` is asked to do. Steps are optimiser steps of each stage.
 
-    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out.
+    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out. `adapt_steps` are those of
+    the only stage where such weights are adapted to a catalogue.
     """
 
     data: tuple[Path, ...]
@@ -63,10 +69,11 @@ class TrainSettings:
     crop_steps: int = 2400
     frame_steps: int = 3000
     head_steps: int = 1500
+    adapt_steps: int = 100
 
     def scaled(self, factor: float) -> TrainSettings:
         """The same with every stage's steps times `factor`, at least one each."""
-        names = ("crossfit_steps", "crop_steps", "frame_steps", "head_steps")
+        names = ("crossfit_steps", "crop_steps", "frame_steps", "head_steps", "adapt_steps")
         return replace(self, **{name: max(1, round(getattr(self, name) * factor)) for name in names})
 
 
@@ -85,6 +92,8 @@ def train(settings: TrainSettings) -> Path:
     device = choose_device(settings.device)
     with progress() as tell:
         clips = _cached(settings, tell)
+        if settings.start is not None and not any(item.clip.trusted for item in clips):
+            return _adapt(settings, settings.start, clips, device, tell)
         training = [item for item in clips if item.clip.split == "train"]
         held_out = [item for item in clips if item.clip.split == "val"]
         speech = [item for item in training if item.clip.kind == "speech"]
@@ -128,6 +137,97 @@ def train(settings: TrainSettings) -> Path:
         used = [*known, *rest, *generic]
         heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, tell)
         return _write(settings, learner, heads, used, training, held_out, device, tell)
+
+
+def _adapt(
+    settings: TrainSettings,
+    start: Path,
+    clips: Sequence[CachedClip],
+    device: torch.device,
+    tell: Callable[[str], Callable[..., None]],
+) -> Path:
+    """Weights that learnt a little from a catalogue without forgetting what they were trained on, which is not at hand.
+
+    The trunks alone move, for few steps at a low rate, on the clips that the weights are sure of already (each shifted by the
+    offset they tell) and some generated scenes; what is kept is half-way between before and after. Heads and calibration stay:
+    a few clips of one kind have nothing to teach them. What the groups held out say of both is written into the facts.
+    """
+    before = load(start, device=str(device))
+    heads: dict[AttentionKind, JointHead] = {}
+    for kind in ATTENTION_KINDS:
+        try:
+            heads[kind] = load(start, device=str(device), attention=kind).net.head
+        except ModelError:  # weights of a run that trained one head only
+            continue
+    calibration = Calibration(**before.calibration)
+    checked = _as_checked(before.net, device)
+    known = _estimated(
+        settings.out / "told.json", clips, partial(_told, checked, clips, calibration, tell("estimating offsets"))
+    )
+    sure = [item for item in known if _usable(item)]
+    learnt_from = [item for item in sure if item.clip.split == "train"]
+    held_out = [item for item in sure if item.clip.split == "val"]
+    if not learnt_from:
+        raise UsageError(
+            f"{start.name} is sure of the offset of none of these clips, so there is nothing to learn from; give some in "
+            "which somebody is seen to speak for 10 s or more"
+        )
+    learner = Learner.fresh(before.net.config, settings.seed)
+    for net in (learner.net, learner.mean_net):
+        net.load_state_dict(before.net.state_dict())
+    unseen = scenes(settings.seed, 20, tell("scenes"))
+    sources = [Source(learnt_from, 0.9, FRAME), Source(unseen, 0.1, FRAME, "scenes")]
+    run_stage(
+        learner,
+        Stage("adapt", sources, settings.adapt_steps, batch=8, rate=_ADAPT_RATE, harden=(0.3, 0.3)),
+        folder=settings.out,
+        device=device,
+        seed=settings.seed,
+        voices=learnt_from,
+        on_step=tell("adapt"),
+    )
+    net = between(before.net, learner.mean_net)
+    found = {}
+    if held_out:
+        for name, model in (("before", checked), ("after", _as_checked(net, device))):
+            found[name] = judged(trials(model, held_out, on_clip=tell(f"clips held out, {name}")), calibration)
+    facts = {
+        "avcheck": __version__,
+        "seed": settings.seed,
+        "adapted_from": before.sha256,
+        "adapt_steps": settings.adapt_steps,
+        "clips_used": len(learnt_from),
+        "minutes_used": round(sum(item.seconds for item in learnt_from) / 60, 1),
+        "groups_used": len({item.clip.group for item in learnt_from}),
+        "clips_dropped": len(clips) - len(sure),
+        "validation_groups": len({item.clip.group for item in held_out}),
+        "adapt_on_groups_held_out": found,
+        "training_before": before.training,
+    }
+    return _save(settings.out, net, heads, before.calibration, facts)
+
+
+def _told(
+    model: Loaded, clips: Sequence[CachedClip], calibration: Calibration, on_clip: Callable[[int, int], None]
+) -> list[CachedClip]:
+    """The clips with the offset a check tells of them, trusted where that is sure enough for a verdict."""
+    out = []
+    for number, item in enumerate(clips):
+        told = told_offset(model, item, calibration)
+        clip = replace(item.clip, offset_frames=told.frames, trusted=told.confidence >= calibration.decide)
+        out.append(replace(item, clip=clip))
+        on_clip(number + 1, len(clips))
+    return out
+
+
+def between(first: SyncNet, second: SyncNet) -> SyncNet:
+    """A network half-way between two of one configuration, which is as good as both where they are near each other."""
+    net = copy.deepcopy(first)
+    with torch.no_grad():
+        for into, value in zip(net.state_dict().values(), second.state_dict().values(), strict=True):
+            if into.dtype.is_floating_point:
+                into.lerp_(value, 0.5)
+    return net
 
 
 def _cached(settings: TrainSettings, tell: Callable[[str], Callable[..., None]]) -> list[CachedClip]:
@@ -279,7 +379,6 @@ def _write(
     device: torch.device,
     tell: Callable[[str], Callable[..., None]],
 ) -> Path:
-    path = settings.out / "sync.safetensors"
     net = learner.mean_net
     net.head = heads[net.config.attention]
     model = _as_checked(net, device)
@@ -299,9 +398,17 @@ def _write(
         "validation_groups": len({item.clip.group for item in held_out}),
         "reliability_on_groups_left_out": reliability,
     }
+    return _save(settings.out, net, heads, calibration, facts)
+
+
+def _save(
+    out: Path, net: SyncNet, heads: dict[AttentionKind, JointHead], calibration: dict[str, Any], facts: dict[str, Any]
+) -> Path:
+    """Write the weights file, and what it holds beside it."""
+    path = out / "sync.safetensors"
     digest = save(path, net, heads, calibration=calibration, training=facts)
     summary = {"weights": path.name, "sha256": digest, "training": facts, "calibration": calibration}
-    (settings.out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return path
 
 

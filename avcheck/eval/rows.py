@@ -1,0 +1,85 @@
+"""Raw figures of an evaluation: one plain dict each, one JSON object a line in a file, and how tables and pictures group them.
+
+In every row `late_*` is how much the sound was made late (negative: early), on top of the correction for the clip's own
+offset where it says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from avcheck.errors import UsageError
+
+Row = dict[str, Any]
+
+KINDS = ("speech", "generic")
+RISK_S = (4.2, 10.0)  # lengths of the windows whose confidence is held against what came of it
+RISK_FROM = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # confidence from which a window is kept
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows that an evaluation wrote. Raises UsageError where a line is none, or the file cannot be read."""
+    rows = []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                row = json.loads(line)
+                if not isinstance(row, dict) or "measure" not in row:
+                    raise UsageError(f"{path}: line {number} is no figure of `avcheck eval --rows`")
+                rows.append(row)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: no rows of `avcheck eval --rows`: {error}") from error
+    return rows
+
+
+def of_measure(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """The rows of every measure, in their order."""
+    by: dict[str, list[Row]] = {}
+    for row in rows:
+        by.setdefault(row["measure"], []).append(row)
+    return by
+
+
+def groups_of(rows: Iterable[Row]) -> list[str]:
+    """The group of each row."""
+    return [row["group"] for row in rows]
+
+
+def sizes(rows: Sequence[Row]) -> tuple[int, int, int]:
+    """Rows, clips, groups."""
+    return len(rows), len({row["clip"] for row in rows}), len(set(groups_of(rows)))
+
+
+def populations(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    """(kind, population, rows) for speech and generic: the clips with a trusted offset, and all; empty ones left out."""
+    for kind in KINDS:
+        some = [row for row in rows if row["kind"] == kind]
+        trusted = [row for row in some if row["trusted"]]
+        if trusted:
+            yield kind, "trusted", trusted
+        if some and len(trusted) < len(some):
+            yield kind, "all", some
+
+
+def errors_frames(rows: Sequence[Row], *, corrected: bool) -> list[float]:
+    """Estimate minus truth in frames, positive where the sound is told later than it is."""
+    own = [row["own_frames"] if corrected else 0.0 for row in rows]
+    return [row["estimate_frames"] - row["late_frames"] - frames for row, frames in zip(rows, own, strict=True)]
+
+
+def truths(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row], bool]]:
+    """(kind, what counts as truth, rows, own offset corrected) in the three ways to count an offset error."""
+    for kind in KINDS:
+        some = [row for row in rows if row["kind"] == kind]
+        trusted = [row for row in some if row["trusted"]]
+        known = [row for row in some if row["own_frames"] is not None]
+        for name, mine, corrected in (
+            ("trusted, corrected", trusted, True),
+            ("any estimate, corrected", known, True),
+            ("all, own offset taken as 0", some, False),
+        ):
+            if mine:
+                yield kind, name, mine, corrected
