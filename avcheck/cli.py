@@ -476,6 +476,7 @@ def evaluate(
         Path | None, typer.Option("--rows", metavar="FILE", help="Also write every single figure, one JSON object a line.")
     ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")] = True,
+    small: Annotated[bool, typer.Option("--small/--no-small", help="Also measure small faces and two side by side.")] = True,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     _require_directory(corpus)
@@ -491,6 +492,7 @@ def evaluate(
             device=device,
             out=rows,
             speed=speed,
+            small=small,
             on_clip=lambda done, total: bar.on_progress(corpus, done / total),
         ):
             with bar.out_of_the_way():

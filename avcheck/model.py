@@ -308,17 +308,23 @@ class JointHead(nn.Module):
         return self.score(joint, cells)
 
 
-def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:
-    """The places of a clip that ever go with its sound: indices (B, min(keep, P)), ascending.
+def agreement(picture: Tensor, sound: Tensor) -> Tensor:
+    """How far every place's likeness to the sound at its best shift stands out of that at the others, (B, P).
 
-    picture (B, T, P, D), sound (B, T + 2 margin, D): places are ranked by their best mean similarity over all shifts. The
-    joint layers then look at these only; the ranking knows no shift, so it favours none.
+    picture (B, T, P, D), sound (B, T + 2 margin, D), both of the trunks. The measure knows no shift, so it favours none.
     """
-    times, places = picture.shape[1:3]
+    times = picture.shape[1]
     windows = sound.unfold(1, sound.shape[1] - times + 1, 1)  # (B, T, D, S)
     mean = torch.einsum("btpd,btds->bps", picture, windows) / times
-    contrast = mean.amax(dim=2) - mean.mean(dim=2)
-    return contrast.topk(min(keep, places), dim=1).indices.sort(dim=1).values
+    return mean.amax(dim=2) - mean.mean(dim=2)
+
+
+def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:
+    """The places of a clip that ever go with its sound: indices (B, min(keep, P)), ascending, by their `agreement`.
+
+    The joint layers then look at these only.
+    """
+    return agreement(picture, sound).topk(min(keep, picture.shape[2]), dim=1).indices.sort(dim=1).values
 
 
 class SyncNet(nn.Module):
