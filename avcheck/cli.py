@@ -476,7 +476,10 @@ def evaluate(
         Path | None, typer.Option("--rows", metavar="FILE", help="Also write every single figure, one JSON object a line.")
     ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")] = True,
-    small: Annotated[bool, typer.Option("--small/--no-small", help="Also measure small faces and two side by side.")] = True,
+    small: Annotated[
+        bool,
+        typer.Option("--small/--no-small", help="Also measure small faces and two talkers side by side (10 minutes of CPU)."),
+    ] = False,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     _require_directory(corpus)

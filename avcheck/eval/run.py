@@ -91,12 +91,12 @@ def evaluate(
     device: str,
     out: Path | None = None,
     speed: bool = True,
-    small: bool = True,
+    small: bool = False,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[str]:
     """Measure weights (the shipped ones when `model` is None) on the `val` split of a corpus; yields text as it is ready.
 
-    `out` gets every raw figure as JSON lines; `speed=False` leaves the speed measurement out, `small=False` the one of small
+    `out` gets every raw figure as JSON lines; `speed=False` leaves the speed measurement out, `small` adds the one of small
     faces; `on_clip(done, total)` is called after each clip. Raises UsageError for a corpus without clips, ModelError or
     UsageError as `weights.load` does.
     """
