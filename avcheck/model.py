@@ -28,6 +28,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 AttentionKind = Literal["uniform", "temporal", "spatio-temporal"]
 ATTENTION_KINDS: tuple[AttentionKind, ...] = ("uniform", "temporal", "spatio-temporal")
 BLOCK_FRAMES = 25  # the paper, section 3.1
+_PX_AT_A_TIME = 176 * 422  # the largest picture of a first look, of which a block is seen at a time
 BLOCK_TIMES = 5  # T': joint features are averaged over 5 pictures (0.2 s) within a block
 
 
@@ -124,7 +125,9 @@ class VisualTrunk(nn.Module):
         """Luma (B, T, H, W), 0..255 of any type -> unit features (B, T, P, D) and the grid (rows, columns) of the P places."""
         batch, times = pictures.shape[:2]
         # Without gradients a few pictures at a time: what is between two layers then stays in the processor's cache.
-        step = times if torch.is_grad_enabled() else BLOCK_FRAMES
+        # Larger pictures are seen fewer at a time, for the cache and for memory.
+        fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
+        step = times if torch.is_grad_enabled() else max(4, min(BLOCK_FRAMES, fewer))
         where = pictures.device.type
         kind = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else torch.float32
         side = self.config.contrast_px
