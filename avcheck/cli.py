@@ -510,6 +510,10 @@ def evaluate(
         Path | None, typer.Option("--plots", metavar="FOLDER", help="Also draw pictures there. Needs matplotlib.")
     ] = None,
     speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")] = True,
+    small: Annotated[
+        bool,
+        typer.Option("--small/--no-small", help="Also measure small faces and two talkers side by side (10 minutes of CPU)."),
+    ] = False,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     if plots is not None and plots.exists():
@@ -542,6 +546,7 @@ def evaluate(
             out=rows,
             plots=plots,
             speed=speed,
+            small=small,
             on_clip=lambda done, total: bar.on_progress(corpus, done / total),
         ):
             with bar.out_of_the_way():

@@ -28,6 +28,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 AttentionKind = Literal["uniform", "temporal", "spatio-temporal"]
 ATTENTION_KINDS: tuple[AttentionKind, ...] = ("uniform", "temporal", "spatio-temporal")
 BLOCK_FRAMES = 25  # the paper, section 3.1
+_PX_AT_A_TIME = 176 * 422  # the largest picture of a first look, of which a block is seen at a time
 BLOCK_TIMES = 5  # T': joint features are averaged over 5 pictures (0.2 s) within a block
 
 
@@ -167,7 +168,9 @@ class VisualTrunk(nn.Module):
         """Luma (B, T, H, W), 0..255 of any type -> unit features (B, T, P, D) and the grid (rows, columns) of the P places."""
         batch, times = pictures.shape[:2]
         # Without gradients a few pictures at a time: what is between two layers then stays in the processor's cache.
-        step = times if torch.is_grad_enabled() else BLOCK_FRAMES
+        # Larger pictures are seen fewer at a time, for the cache and for memory.
+        fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
+        step = times if torch.is_grad_enabled() else max(4, min(BLOCK_FRAMES, fewer))
         where = pictures.device.type
         kind = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else torch.float32
         side = self.config.contrast_px
@@ -364,17 +367,23 @@ class JointHead(nn.Module):
         return self.score(joint, cells)
 
 
-def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:
-    """The places of a clip that ever go with its sound: indices (B, min(keep, P)), ascending.
+def agreement(picture: Tensor, sound: Tensor) -> Tensor:
+    """How far every place's likeness to the sound at its best shift stands out of that at the others, (B, P).
 
-    picture (B, T, P, D), sound (B, T + 2 margin, D): places are ranked by their best mean similarity over all shifts. The
-    joint layers then look at these only; the ranking knows no shift, so it favours none.
+    picture (B, T, P, D), sound (B, T + 2 margin, D), both of the trunks. The measure knows no shift, so it favours none.
     """
-    times, places = picture.shape[1:3]
+    times = picture.shape[1]
     windows = sound.unfold(1, sound.shape[1] - times + 1, 1)  # (B, T, D, S)
     mean = torch.einsum("btpd,btds->bps", picture, windows) / times
-    contrast = mean.amax(dim=2) - mean.mean(dim=2)
-    return contrast.topk(min(keep, places), dim=1).indices.sort(dim=1).values
+    return mean.amax(dim=2) - mean.mean(dim=2)
+
+
+def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:
+    """The places of a clip that ever go with its sound: indices (B, min(keep, P)), ascending, by their `agreement`.
+
+    The joint layers then look at these only.
+    """
+    return agreement(picture, sound).topk(min(keep, picture.shape[2]), dim=1).indices.sort(dim=1).values
 
 
 class SyncNet(nn.Module):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -26,11 +26,12 @@ from avcheck import __version__
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, SOUND_LEAD_S, Block, blocks, without_gaps
 from avcheck.errors import CannotSeek
 from avcheck.media import Media, MediaInfo, open_media
-from avcheck.model import AttentionKind, Scored, best_places, fuse
+from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
-from avcheck.verdict import Calibration, Curve, judge
+from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen
 from avcheck.weights import Loaded, load
+from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
 
 SEGMENT_BLOCKS = 10
 MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) apart
@@ -44,6 +45,9 @@ _TILE = 16  # px
 _LEAST_SHARE = 0.4  # of a segment's pictures that need sound at some shift: else what there is says nothing of the segment
 _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
+ZOOM_SEGMENTS = 3  # of an undecided file are looked at closer at first, and as many again if one of them shows an offset
+_CHUNK = 75  # pictures of a closer look that go through the trunk at a time: they are nine times as large
+_REACH = 8  # pictures on either side that a feature may depend on, with some to spare
 
 Item = TypeVar("Item")
 
@@ -124,7 +128,7 @@ def _flush(before: list[Block], waiting: list[Block]) -> Iterator[tuple[list[Blo
 
 @dataclass(frozen=True)
 class Probe:
-    """A stretch of a title: its blocks, and those just before and after it, which lend their sound."""
+    """A stretch of a file: its blocks, and those just before and after it, which lend their sound."""
 
     before: list[Block]
     inside: list[Block]
@@ -141,17 +145,21 @@ def probes(
 ) -> Iterator[Probe]:
     """Decode these stretches of a file whose blocks start at `origin_s`. Raises CannotSeek, and MediaError as `media` does."""
     for stretch in where:
-        start, end = stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS
-        first = max(0, start - _MARGIN_BLOCKS)
-        start_s = origin_s + first * BLOCK_S
-        probe = Probe([], [], [])
-        with closing(media.pictures(start_s)) as pictures, closing(media.sounds(start_s - SOUND_LEAD_S)) as sounds:
-            for block in blocks(pictures, sounds, origin_s=origin_s, first=first, count=end + _MARGIN_BLOCKS - first):
-                if on_block is not None:
-                    on_block(block)
-                part = probe.before if block.index < start else probe.inside if block.index < end else probe.after
-                part.append(block)
-        yield probe
+        yield _stretch(media, stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS, origin_s, on_block)
+
+
+def _stretch(media: Media, start: int, end: int, origin_s: float, on_block: Callable[[Block], None] | None = None) -> Probe:
+    """Blocks `start` up to `end`, with those around them."""
+    first = max(0, start - _MARGIN_BLOCKS)
+    start_s = origin_s + first * BLOCK_S
+    probe = Probe([], [], [])
+    with closing(media.pictures(start_s)) as pictures, closing(media.sounds(start_s - SOUND_LEAD_S)) as sounds:
+        for block in blocks(pictures, sounds, origin_s=origin_s, first=first, count=end + _MARGIN_BLOCKS - first):
+            if on_block is not None:
+                on_block(block)
+            part = probe.before if block.index < start else probe.inside if block.index < end else probe.after
+            part.append(block)
+    return probe
 
 
 def score_segment(
@@ -197,6 +205,48 @@ def score(
     )
 
 
+def score_closer(
+    seen: Look, curve: Curve, before: list[Block], inside: list[Block], after: list[Block], model: Loaded
+) -> Curve:
+    """`curve`, of one segment, from a larger look at its pictures, of which the window that goes best with the sound is kept.
+
+    One window only: what the rest of the picture shows is at best nothing, and lowers the confidence. Of the blocks only the
+    sound is read.
+    """
+    mel, _ = sound_with_margin(before, inside, after)
+    window = best_window(_strength(seen, mel, model), seen.grid)
+    grid = tuple(seen.grid[k] for k in window.tolist())
+    narrow = replace(seen, picture=seen.picture[:, :, torch.from_numpy(window)], grid=grid)
+    return score(narrow, before, inside, after, model, curve.motion, curve.detail)
+
+
+def zoom(
+    curves: list[Curve],
+    found: Judgement,
+    closer: Callable[[Curve], Curve],
+    tolerance: Tolerance,
+    calibration: Calibration,
+) -> tuple[list[Curve], Judgement]:
+    """The curves of a file and what they say, after a closer look at some of its segments if nothing was seen in any.
+
+    `closer` gives a segment's curve from a closer look. A file that is decided costs nothing, nor does one whose sound is
+    silent or whose pictures do not move.
+    """
+    if found.verdict != "undecidable" or found.offset_ms is not None or unseen(curves) is not None:
+        return curves, found
+    curves = list(curves)
+    mute = [k for k, part in enumerate(found.segments) if part.offset_ms is None and unseen([curves[k]]) is None]
+    for _ in range(2):
+        chosen = spread(mute, ZOOM_SEGMENTS)
+        for k in chosen:
+            curves[k] = closer(curves[k])
+        found = judge(curves, tolerance, calibration)
+        mute = [k for k in mute if k not in chosen]
+        if found.verdict != "undecidable" or not any(found.segments[k].offset_ms is not None for k in chosen):
+            break
+    return curves, found
+
+
 @torch.inference_mode()
 def look(
     pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded, levels: tuple[int, ...] = LEVELS
@@ -222,6 +272,34 @@ def look(
             parts.append(part)
             grid += [(level, row, column, rows, columns) for row in range(rows) for column in range(columns)]
     return Look(start_s, torch.cat(parts, dim=2), tuple(grid), shown)
+
+
+def look_in_parts(
+    pictures: NDArray[np.uint8],
+    shown: NDArray[np.bool_],
+    start_s: float,
+    model: Loaded,
+    levels: tuple[int, ...] = LEVELS,
+    chunk: int = _CHUNK,
+) -> Look:
+    """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large."""
+    parts = []
+    grid: tuple[tuple[int, int, int, int, int], ...] = ()
+    for first in range(0, len(pictures), chunk):
+        low, high = max(0, first - _REACH), min(len(pictures), first + chunk + _REACH)
+        part = look(pictures[low:high], shown[low:high], start_s, model, levels)
+        parts.append(part.picture[:, first - low : first - low + chunk])
+        grid = part.grid
+    return Look(start_s, torch.cat(parts, dim=1), grid, shown)
+
+
+@torch.inference_mode()
+def _strength(seen: Look, mel: NDArray[np.float32], model: Loaded) -> NDArray[np.float32]:
+    """`model.agreement` of every place with the sound, (P,)."""
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+        sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
+    strength: NDArray[np.float32] = agreement(seen.picture, sound)[0].float().cpu().numpy()
+    return strength
 
 
 @dataclass(frozen=True)
@@ -515,6 +593,43 @@ class Checker:
                 on_progress(1.0)
             return (curves, media.info, media.degraded) if curves else None
 
+    def _closer(
+        self, path: str | Path, info: MediaInfo, stack: ExitStack, *, audio_track: int | None, audio: str | Path | None
+    ) -> Callable[[Curve], Curve]:
+        """Looks closer at segments of a file, which is opened again, until `stack` is closed, when the first is asked for.
+
+        A file whose pictures are too small for that, or that cannot be read from the middle, raises CannotSeek then.
+        """
+        opened: list[Media] = []
+
+        def open_again() -> Media:
+            if info.first_picture_s is None or min(info.width, info.height) < LEAST_SIDE:
+                raise CannotSeek(f"{path}: there is nothing to look closer at")
+            media = open_media(path, audio_track=audio_track, audio_path=audio, short_side=CLOSER_SIDE, threads=self._threads)
+            opened.append(stack.enter_context(media))
+            if not media.seekable:
+                raise CannotSeek(f"{path}: cannot be read from the middle")
+            return media
+
+        def closer(curve: Curve) -> Curve:
+            media = opened[0] if opened else open_again()
+            origin_s = info.first_picture_s or 0.0
+            start = round((curve.start_s - origin_s) / BLOCK_S)
+            end = start + len(curve.block_start_s)
+            stretch = _stretch(media, start, end, origin_s)
+            if len(stretch.inside) != end - start or len({block.pictures.shape for block in stretch.inside}) > 1:
+                return curve  # damaged: decoded from here, it is not what was looked at first
+            pictures = np.concatenate([block.pictures for block in stretch.inside])
+            shown = np.concatenate([block.picture_mask for block in stretch.inside])
+            # A large picture is let go as soon as it can be.
+            inside = [replace(block, pictures=block.pictures[:0]) for block in stretch.inside]
+            before, after = stretch.before, stretch.after
+            del stretch
+            seen = look_in_parts(pictures, shown, curve.start_s, self.loaded, (CLOSER_SIDE,))
+            return score_closer(seen, curve, before, inside, after, self.loaded)
+
+        return closer
+
     def check(
         self,
         path: str | Path,
@@ -536,6 +651,9 @@ class Checker:
             )
         curves, info, degraded = sampled or self.curves(path, audio_track=audio_track, audio=audio, on_progress=on_progress)
         found = judge(curves, tolerance, self.calibration)
+        with ExitStack() as stack, suppress(CannotSeek):
+            closer = self._closer(path, info, stack, audio_track=audio_track, audio=audio)
+            curves, found = zoom(curves, found, closer, tolerance, self.calibration)
         return Report(
             path=str(path),
             verdict=found.verdict,

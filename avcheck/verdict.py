@@ -200,7 +200,7 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
     )
     whole = estimate(combine([evidence(item, calibration) for item in curves], calibration), shifts, calibration)
     blocks = _block_results(curves, whole, calibration)
-    missing = _what_is_missing(curves)
+    missing = unseen(curves)
     if missing is not None:
         silent = tuple(replace(block, offset_ms=None) for block in blocks)
         return _undecided(missing, tuple(replace(segment, offset_ms=None) for segment in segments), silent)
@@ -246,7 +246,7 @@ def _undecided(
     return Judgement("undecidable", reason, None, confidence, None, (), segments, blocks)
 
 
-def _what_is_missing(curves: Sequence[Curve]) -> str | None:
+def unseen(curves: Sequence[Curve]) -> str | None:
     """Why no comparison is possible at all, whatever the network says; None when there is something to compare."""
     motion, detail, level_db = (
         np.concatenate([getattr(item, name) for item in curves]) for name in ("motion", "detail", "level_db")

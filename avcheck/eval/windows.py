@@ -42,6 +42,7 @@ from avcheck.scan import (
     favourite,
     logit,
     look,
+    look_in_parts,
     score,
     segments,
     sound_with_margin,
@@ -134,17 +135,10 @@ def observe(
     clip: Clip, frames: NDArray[np.uint8], samples: NDArray[np.float32], model: Loaded, levels: tuple[int, ...] = LEVELS
 ) -> Footage:
     """Run the visual trunk over a whole clip, in chunks that overlap so that no seam is seen."""
-    parts = []
-    grid: tuple[tuple[int, int, int, int, int], ...] = ()
-    for first in range(0, len(frames), _CHUNK):
-        low, high = max(0, first - _REACH), min(len(frames), first + _CHUNK + _REACH)
-        part = look(frames[low:high], np.ones(high - low, np.bool_), 0.0, model, levels)
-        parts.append(part.picture[:, first - low : first - low + _CHUNK])
-        grid = part.grid
+    shown = np.ones(len(frames), np.bool_)
+    seen = look_in_parts(frames, shown, 0.0, model, levels, _CHUNK)
     black = np.zeros((2 * _REACH + 1, *frames.shape[1:]), np.uint8)
     blank = look(black, np.ones(len(black), np.bool_), 0.0, model, levels)
-    shown = np.ones(len(frames), np.bool_)
-    seen = Look(0.0, torch.cat(parts, dim=1), grid, shown)
     blank = replace(blank, picture=blank.picture[:, _REACH : _REACH + 1], shown=shown[:1])
     return Footage(clip, frames, samples, seen, blank, _change(frames), _detail(frames))
 

@@ -1,0 +1,240 @@
+"""A closer look: at what, at how much of a file, and that it finds a small face and no match for a stranger's sound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_clip
+from test_verdict import PLAIN, curve, film
+
+from avcheck import scan as scanning
+from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
+from avcheck.model import ModelConfig, SyncNet
+from avcheck.results import DEFAULT_PRESET, PRESETS
+from avcheck.scan import ZOOM_SEGMENTS, Checker, look, look_in_parts, zoom
+from avcheck.scenes import make_scene
+from avcheck.verdict import Curve, judge
+from avcheck.weights import Loaded
+from avcheck.zoom import LEAST_SIDE, REACH, best_window, spread
+
+torch.set_num_threads(1)
+Array = np.ndarray[Any, Any]
+EBU = PRESETS[DEFAULT_PRESET]
+TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+GRID = tuple((528, row, column, 20, 30) for row in range(20) for column in range(30))
+
+
+# ---- where
+
+
+@pytest.mark.parametrize(("row", "column", "rows", "columns"), [(10, 12, 7, 7), (0, 0, 4, 4), (19, 29, 4, 4), (1, 29, 5, 4)])
+def test_the_window_lies_around_the_strongest_place_within_the_picture(row: int, column: int, rows: int, columns: int) -> None:
+    strength = np.random.default_rng(0).uniform(0, 0.1, len(GRID))
+    strength[row * 30 + column] = 1.0
+    places = [GRID[k][1:3] for k in best_window(strength, GRID)]
+    assert len(places) == rows * columns
+    assert all(abs(y - row) <= REACH and abs(x - column) <= REACH for y, x in places)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 100])
+def test_what_is_looked_at_is_spread_evenly(count: int) -> None:
+    chosen = spread(range(count), 3)
+    assert len(chosen) == min(count, 3)
+    assert chosen == sorted(set(chosen))
+    if count == 100:
+        assert chosen == [16, 50, 83]
+
+
+# ---- how much
+
+
+def closer_by(offsets: dict[int, float], looked: list[int]) -> Callable[[Curve], Curve]:
+    """Looks closer at segments of 10 s: those of `offsets` show one then (frames late)."""
+
+    def closer(item: Curve) -> Curve:
+        number = round(item.start_s / 10)
+        looked.append(number)
+        return curve(offsets[number], start_s=item.start_s) if number in offsets else item
+
+    return closer
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [film([0.0] * 6), film([200.0] * 6), film([None] * 6, level_db=-90.0), film([None] * 6, motion=0.1)],
+    ids=["in sync", "out of sync", "silent", "still"],
+)
+def test_what_is_decided_or_shows_nothing_to_look_at_is_not_looked_at_closer(curves: list[Curve]) -> None:
+    looked: list[int] = []
+    found = judge(curves, EBU, PLAIN)
+    assert zoom(curves, found, closer_by({}, looked), EBU, PLAIN) == (curves, found)
+    assert not looked
+
+
+def test_a_file_that_shows_nothing_costs_a_few_segments() -> None:
+    looked: list[int] = []
+    curves = film([None] * 60, noise=0.1)
+    calibration = replace(PLAIN, none=6.0)
+    found = judge(curves, EBU, calibration)
+    assert found.verdict == "undecidable"
+    _, after = zoom(curves, found, closer_by({}, looked), EBU, calibration)
+    assert looked == spread(range(60), ZOOM_SEGMENTS)
+    assert after.verdict == "undecidable"
+
+
+def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
+    looked: list[int] = []
+    curves = film([None] * 20, noise=0.1)
+    calibration = replace(PLAIN, none=6.0)
+    closer = closer_by(dict.fromkeys(range(20), 5.0), looked)
+    seen, after = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration)
+    assert after.verdict == "out_of_sync"
+    assert after.offset_ms == pytest.approx(-200, abs=5)
+    assert len(looked) == ZOOM_SEGMENTS
+    assert len(seen) == len(after.segments) == 20
+    assert [part.offset_ms is not None for part in after.segments] == [k in looked for k in range(20)]
+
+
+def test_one_that_shows_an_offset_asks_for_as_many_more() -> None:
+    looked: list[int] = []
+    curves = film([None] * 30, noise=0.1)
+    calibration = replace(PLAIN, none=6.0, decide=1.0)  # never decided
+    first = spread(range(30), ZOOM_SEGMENTS)
+    zoom(curves, judge(curves, EBU, calibration), closer_by({first[0]: 5.0}, looked), EBU, calibration)
+    assert len(looked) == len(set(looked)) == 2 * ZOOM_SEGMENTS
+
+
+def test_a_long_look_in_parts_is_the_look_at_once() -> None:
+    torch.manual_seed(0)
+    model = Loaded(SyncNet(TINY).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {})
+    pictures = np.random.default_rng(0).integers(0, 256, (70, 48, 64), np.uint8)
+    shown = np.ones(70, np.bool_)
+    once, parts = look(pictures, shown, 1.5, model, (48,)), look_in_parts(pictures, shown, 1.5, model, (48,), chunk=20)
+    assert torch.allclose(once.picture, parts.picture, atol=1e-5)
+    assert (once.grid, once.start_s) == (parts.grid, parts.start_s)
+
+
+# ---- files
+
+
+def wide_shot(path: Path, *, late_s: float, foreign: bool = False, seconds: float = 8.0) -> Path:
+    """A drawn talker of 96 px, a head of 48 in it, before a moving ground of 528 x 528."""
+    side, head = 528, 96
+    scene = make_scene("talking", seed=1, seconds=seconds, size=(head, head), sound_margin_s=1.0, head_share=0.5, studio=True)
+    other = make_scene("talking", seed=51, seconds=seconds, size=(16, 16), sound_margin_s=1.0)
+    heard = other.samples if foreign else scene.samples
+    cells = np.random.default_rng(3).integers(60, 180, (1, 1, side // 16 + 2, side // 16 + 2))
+    ground = torch.nn.functional.interpolate(torch.from_numpy(cells).float(), size=(side + 40, side + 40), mode="bilinear")
+
+    def draw(time_s: float) -> Array:
+        down = int(20 + 18 * np.sin(2 * time_s))
+        picture = ground[0, 0, down : down + side, 5 : 5 + side].numpy().copy()
+        picture[300 : 300 + head, 60 : 60 + head] = scene.frames[min(len(scene.frames) - 1, round(time_s * 25))]
+        return (picture * 219 / 255 + 16).astype(np.uint8)
+
+    def play(times_s: Array) -> Array:
+        return np.interp(times_s - late_s, np.arange(len(heard)) / scene.sample_rate - 1.0, heard)
+
+    return make_clip(path, seconds=seconds, size=(side, side), draw=draw, play=play, sample_rate=16000)
+
+
+def test_a_small_face_is_undecidable_at_first_and_found_by_a_closer_look(tmp_path: Path) -> None:
+    path = wide_shot(tmp_path / "wide.mp4", late_s=0.2)
+    checker = Checker(device="cpu")
+    curves, *_ = checker.curves(path)
+    assert judge(curves, EBU, checker.calibration).verdict == "undecidable"
+    report = checker.check(path)
+    assert report.verdict == "out_of_sync"
+    assert report.offset_ms == pytest.approx(-200, abs=40)
+
+
+def test_a_strangers_sound_stays_undecidable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    score_closer = scanning.score_closer
+
+    def counted(*args: Any) -> Curve:
+        looked.append(args[1].start_s)
+        return score_closer(*args)
+
+    monkeypatch.setattr(scanning, "score_closer", counted)
+    report = Checker(device="cpu").check(wide_shot(tmp_path / "foreign.mp4", late_s=0.0, foreign=True))
+    assert report.verdict == "undecidable"
+    assert report.offset_ms is None
+    assert looked == [0.0]
+
+
+def test_a_small_picture_is_not_opened_again(clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    open_media = scanning.open_media
+
+    def counted(*args: Any, **options: Any) -> Any:
+        opened.append(options["short_side"])
+        return open_media(*args, **options)
+
+    monkeypatch.setattr(scanning, "open_media", counted)
+    noise = np.random.default_rng(0).integers(30, 220, (8, 120, 160), np.uint8)
+    path = clip(
+        seconds=4.0,
+        size=(160, 120),
+        draw=lambda time_s: noise[round(time_s * 25) % 8],
+        play=lambda times_s: 0.3 * np.sin(2000 * times_s) * (1 + np.sin(9 * times_s)),
+    )
+    assert min(noise.shape[1:]) < LEAST_SIDE
+    assert Checker(device="cpu").check(path).verdict == "undecidable"
+    assert len(opened) == 1
+
+
+# ---- the pictures it is measured on
+
+
+def test_a_clip_takes_the_same_share_of_a_larger_picture_at_every_size() -> None:
+    inner, ground = np.full((30, 60, 40), 250, np.uint8), np.full((30, 40, 50), 10, np.uint8)
+    setting = shrunk(inner, ground, 4, np.random.default_rng(2))
+    boxes = []
+    for side in (160, 480):
+        pictures = setting.pictures(side)
+        assert pictures.shape == (30, side, round(side * 16 / 9))
+        rows, columns = np.nonzero(pictures[7] > 200)
+        boxes.append(np.array([rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1]) / side)
+    assert boxes[0] == pytest.approx(boxes[1], abs=0.02)
+    assert boxes[1][2:] == pytest.approx([1.5 / 4, 1 / 4], abs=0.01)  # the short side is a quarter of the picture's height
+
+
+def test_what_fills_its_place_keeps_its_shape() -> None:
+    stripes = np.zeros((2, 40, 80), np.uint8)
+    stripes[:, :, 20:60] = 200  # a square in the middle
+    (picture, _) = Setting((Layer(stripes, (0.0, 0.0), (1.0, 1.0), fill=True),), aspect=1.0).pictures(100)
+    assert (picture > 150).all()
+
+
+def test_two_side_by_side_are_of_one_height_and_meet_where_it_says() -> None:
+    left, right = np.full((3, 40, 20), 60, np.uint8), np.full((3, 80, 120), 180, np.uint8)
+    setting, meet = side_by_side(left, right)
+    picture = setting.pictures(120)[0]
+    assert picture.shape == (120, 240)
+    assert meet == pytest.approx(0.25)
+    assert (picture[:, :58] == 60).all()
+    assert (picture[:, 62:] == 180).all()
+
+
+@pytest.mark.parametrize(("have", "want"), [(4, 11), (1, 3), (9, 5)])
+def test_there_and_back_never_jumps(have: int, want: int) -> None:
+    numbers = np.arange(have)[:, None, None].astype(np.uint8)
+    played = there_and_back(numbers, want)[:, 0, 0].astype(int)
+    assert len(played) == want
+    assert np.abs(np.diff(played)).max() <= 1
+    assert played[: min(have, want)].tolist() == list(range(min(have, want)))
+
+
+def test_attention_is_told_by_halves() -> None:
+    item = curve(0.0)
+    grid = ((176, 0, 0, 1, 4), (176, 0, 1, 1, 4), (176, 0, 3, 1, 4))
+    places = np.stack([item.attention * share for share in (0.1, 0.2, 0.7)], axis=2)
+    assert share_beyond(replace(item, places=places, grid=grid), 0.5, 50) == pytest.approx(0.7)
+    assert share_beyond(replace(item, places=places, grid=grid), 0.3, 50) == pytest.approx(0.9)
