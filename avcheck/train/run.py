@@ -27,7 +27,7 @@ import torch
 
 from avcheck import __version__
 from avcheck.errors import UsageError
-from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet, fuse
+from avcheck.model import ATTENTION_KINDS, AttentionKind, Head, ModelConfig, SyncNet, fuse, make_head
 from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
 from avcheck.shipped import weights_sha256
@@ -239,12 +239,14 @@ def _heads(
     clips: Sequence[CachedClip],
     device: torch.device,
     tell: Callable[[str], Callable[..., None]],
-) -> dict[AttentionKind, JointHead]:
+) -> dict[AttentionKind, Head]:
     store = settings.out / "heads.pt"
     net = learner.mean_net.to(device).eval()
     if store.is_file():
         saved = torch.load(store, map_location=device, weights_only=True)
-        heads = {kind: JointHead(replace(net.config, attention=kind)).to(device).eval() for kind in ATTENTION_KINDS}
+        heads: dict[AttentionKind, Head] = {
+            kind: make_head(replace(net.config, attention=kind)).to(device).eval() for kind in ATTENTION_KINDS
+        }
         for kind, head in heads.items():
             head.load_state_dict(saved[kind])
         return heads
@@ -269,7 +271,7 @@ def _heads(
 def _write(
     settings: TrainSettings,
     learner: Learner,
-    heads: dict[AttentionKind, JointHead],
+    heads: dict[AttentionKind, Head],
     used: Sequence[CachedClip],
     training: Sequence[CachedClip],
     held_out: Sequence[CachedClip],
