@@ -100,7 +100,8 @@ class _Batch:
 
 def _draw(features: Sequence[Feature], keep_places: int | None, batch: int, rng: np.random.Generator) -> _Batch:
     """A batch of windows of 2 to 6 s; `keep_places` as in `ModelConfig`."""
-    blocks = int(rng.integers(2, 7))
+    longest = max(len(item.best) for item in features) // BLOCK_FRAMES
+    blocks = min(int(rng.integers(2, 7)), longest)
     times = blocks * BLOCK_FRAMES
     long_enough = [item for item in features if len(item.best) >= times]
     chance = np.array([1.0 if item.kind == "speech" else 0.6 for item in long_enough])
