@@ -38,11 +38,11 @@ def corpus(tmp_path: Path) -> Path:
     folder = tmp_path / "corpus"
     lines: list[dict[str, Any]] = []
     plan = (
-        ("s1", "val", "speech", "g1", 11.0),
-        ("s2", "val", "speech", "g2", 9.5),
-        ("o1", "val", "generic", "g3", 7.0),
-        ("t1", "train", "speech", "g8", 5.0),
-        ("t2", "train", "generic", "g9", 5.0),
+        ("s1", "val", "speech", "g1", 10.6),
+        ("s2", "val", "speech", "g2", 6.6),
+        ("o1", "val", "generic", "g3", 6.6),
+        ("t1", "train", "speech", "g8", 3.6),
+        ("t2", "train", "generic", "g9", 3.6),
     )
     for name, split, kind, group, seconds in plan:
         path = folder / f"{name}.mkv"
