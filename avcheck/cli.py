@@ -553,6 +553,41 @@ def evaluate(
                 print(text, flush=True)
 
 
+@app.command(context_settings=_CONTEXT)
+def ablate(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where features, heads and rows go.")] = Path("runs/ablation"),
+    device: Device = "auto",
+    model: Model = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps a head.")] = 1500,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed of the training; give several for several runs a head.")] = None,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Heads begin as those of the weights, not from scratch.")] = False,
+) -> None:
+    """Train a head of every kind on the weights' trunks and compare them. Goes on where it was stopped."""
+    _require_directory(corpus)
+    if model is not None:
+        _require_file("--model", model)
+    try:
+        from avcheck.eval.ablation import AblationSettings
+        from avcheck.eval.ablation import ablate as run_ablation
+        from avcheck.train.run import progress
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
+    settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on)
+    with progress() as tell:
+        stages: dict[str, Callable[..., None]] = {}
+
+        def on_step(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = tell(stage)
+            stages[stage](done, total)
+
+        for text in run_ablation(settings, on_step=on_step):
+            print(text, flush=True)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on `argv` (default: the process's own arguments) and return its exit code; never raises."""
     args = list(sys.argv[1:] if argv is None else argv)

@@ -38,7 +38,7 @@ MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) a
 SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
 LEVELS = (112, 176)  # short sides, px: a face of a close-up fills the first, one of a medium shot the second
 LEARN_LEVEL_EVERY = 6  # segments; in between, only the level that drew the attention is looked at
-KEEP_PLACES = 32
+KEEP_PLACES = 32  # the most that any head keeps
 _MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
 _TILE = 16  # px
@@ -340,8 +340,8 @@ def compare(seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], mode
         sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
         mask = torch.from_numpy(present)[None].to(model.device)
         match = model.net.match(picture, sound, mask)
-        if model.net.config.attention == "spatio-temporal":
-            keep = best_places(picture, sound, KEEP_PLACES)[0]
+        if (places := model.net.config.keep_places) is not None:
+            keep = best_places(picture, sound, places)[0]
             picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
         block_match = torch.cat(
             [

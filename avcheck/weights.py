@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from avcheck.errors import ModelError, UsageError
-from avcheck.model import AttentionKind, JointHead, ModelConfig, SyncNet
+from avcheck.model import AttentionKind, Head, ModelConfig, SyncNet
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.verdict import Calibration
 
@@ -101,7 +102,7 @@ def _config(stored: dict[str, Any]) -> ModelConfig:
 def save(
     path: Path,
     net: SyncNet,
-    heads: dict[AttentionKind, JointHead],
+    heads: Mapping[AttentionKind, Head],
     *,
     calibration: dict[str, Any],
     training: dict[str, Any],

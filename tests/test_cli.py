@@ -658,6 +658,7 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["eval", "lib", "--from", "right.toml"], "--from measures nothing, so CORPUS, --model and --rows do not go with it"),
         (["eval", "--from", "right.toml"], "right.toml: no rows of `avcheck eval --rows`"),
         (["eval", "lib", "--plots", "good.mp4"], "good.mp4 is not a directory"),
+        (["ablate", "good.mp4"], "good.mp4 is not a directory"),
         (["train", "good.mp4"], "good.mp4 is not a directory"),
         (["demo", "--offset", "nan"], "--offset must lie between -1500 and 1500 ms"),
         (["demo", "--offset", "-9000"], "--offset must lie between -1500 and 1500 ms"),
@@ -778,7 +779,9 @@ def test_version_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
         assert tuple(capsys.readouterr()) == (f"avcheck {avcheck.__version__}\n", "")
 
 
-@pytest.mark.parametrize("args", [["--help"], ["-h"], ["check", "-h"], ["demo", "--help"], ["train", "-h"], ["eval", "--help"]])
+@pytest.mark.parametrize(
+    "args", [["-h"], *([name, "--help"] for name in ("check", "demo", "train", "eval", "ablate")), ["--help"]]
+)
 def test_help(args: list[str]) -> None:
     shown = CliRunner().invoke(app, args, prog_name="avcheck")
     assert shown.exit_code == 0
@@ -792,7 +795,7 @@ def test_nothing_given_shows_the_help_and_is_2(capsys: pytest.CaptureFixture[str
 
 def test_every_command_and_option_has_help() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"check", "merge", "demo", "train", "eval"}
+    assert set(commands) == {"check", "merge", "demo", "train", "eval", "ablate"}
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:

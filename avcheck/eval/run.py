@@ -249,13 +249,13 @@ def measure(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery |
             yield {"measure": row.pop("measure"), **about, **row}
 
 
-def _rng(clip: Clip, purpose: str) -> np.random.Generator:
+def chance(clip: Clip, purpose: str) -> np.random.Generator:
     """Chance that depends on the clip and the purpose alone, not on the order of measuring."""
     digest = hashlib.sha256(f"{SEED}/{clip.id}/{purpose}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def _missing_s(footage: Footage, start_s: float, seconds: float) -> float:
+def missing_s(footage: Footage, start_s: float, seconds: float) -> float:
     """How much of the sound from `start_s` on the clip does not have."""
     have_s = len(footage.samples) / SAMPLE_RATE
     return seconds - max(0.0, min(start_s + seconds, have_s) - max(start_s, 0.0))
@@ -282,7 +282,7 @@ def displacement(aligned_s: float, seconds: float, have_s: float, rng: np.random
 
 def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
     """Windows of 4.2 s, as they are and displaced by 2 to 5.8 s, with every head; and against copies displaced by little."""
-    rng = _rng(footage.clip, "paper")
+    rng = chance(footage.clip, "paper")
     seconds = PAPER_FRAMES / FRAME_RATE
     have_s = len(footage.samples) / SAMPLE_RATE
     for first in range(0, len(footage.frames) - PAPER_FRAMES + 1, PAPER_FRAMES):
@@ -307,7 +307,7 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
         kind = bench.model.net.config.attention
         for late_ms in sorted(sign * size for size in PAIR_MS for sign in (-1, 1)):
             start_s = aligned_s - late_ms / 1000
-            if _missing_s(footage, start_s, seconds) <= PAIR_MISSING_S:
+            if missing_s(footage, start_s, seconds) <= PAIR_MISSING_S:
                 logit = as_they_are(shot, hear(footage.samples, start_s, shot), bench.model)
                 yield {"measure": "pairwise", **where, "late_ms": late_ms, "logit_true": logits[kind], "logit": logit}
 
@@ -328,7 +328,7 @@ def _find(found: Sequence[Curve], bench: Bench) -> Estimate:
 def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
     """Windows of several lengths, in the middle of the clip, each with its sound moved from where it was recorded."""
     for count in OFFSET_FRAMES:
-        rng = _rng(footage.clip, f"offset {count}")
+        rng = chance(footage.clip, f"offset {count}")
         spare = len(footage.frames) % count
         for first in range(spare // 2, len(footage.frames) - count + 1, count):
             late_s = float(rng.uniform(-OFFSET_LATE_S, OFFSET_LATE_S))
@@ -345,7 +345,7 @@ def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
                     "seconds": count / FRAME_RATE,
                     "start_s": first / FRAME_RATE,
                     "late_frames": late_s * FRAME_RATE,
-                    "missing_s": round(_missing_s(footage, start_s, count / FRAME_RATE), 3),
+                    "missing_s": round(missing_s(footage, start_s, count / FRAME_RATE), 3),
                     "estimate_frames": told.frames,
                     "confidence": told.confidence,
                 }
@@ -408,7 +408,7 @@ class Foreign:
         """`count` samples that do not belong to `clip`, float32; None where there is no other group."""
         others = [other for other in self._clips if other.group != clip.group]
         parts: list[NDArray[np.int16]] = []
-        for k in _rng(clip, "foreign").permutation(len(others)):
+        for k in chance(clip, "foreign").permutation(len(others)):
             parts.append(self._read(others[k]))
             if sum(map(len, parts)) >= count:
                 return np.concatenate(parts)[:count].astype(np.float32) / 32768.0
@@ -433,7 +433,7 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
     count = min(len(footage.frames), round(CONTROL_S * FRAME_RATE))
     samples = footage.samples[: count * SAMPLE_RATE // FRAME_RATE]
     shot = footage.shot(0, count)
-    hiss = (_rng(footage.clip, "hiss").normal(0.0, HISS, len(samples))).astype(np.float32)
+    hiss = (chance(footage.clip, "hiss").normal(0.0, HISS, len(samples))).astype(np.float32)
     other = foreign.sound(footage.clip, len(samples))
     cases: list[tuple[str, Shot, NDArray[np.float32]]] = [
         ("black picture", footage.black(count), samples),
@@ -457,7 +457,7 @@ class Scenery:
     def pictures(self, clip: Clip, kind: str, count: int, short_side: int) -> NDArray[np.uint8] | None:
         """`count` pictures of a clip of this kind and of another group than `clip`; None where none decodes."""
         others = [other for other in self._clips if other.kind == kind and other.group != clip.group]
-        for k in _rng(clip, f"scenery {kind}").permutation(len(others)):
+        for k in chance(clip, f"scenery {kind}").permutation(len(others)):
             with suppress(MediaError):
                 return there_and_back(decode(others[k].path, short_side)[0][:count], count)
         return None
@@ -468,7 +468,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
     clip, count = footage.clip, SMALL_FRAMES
     if clip.kind != "speech" or not clip.trusted or len(footage.frames) < count:
         return
-    rng = _rng(clip, "small")
+    rng = chance(clip, "small")
     first = (len(footage.frames) - count) // 2
     late_s = float(rng.uniform(-OFFSET_LATE_S, OFFSET_LATE_S))
     start_s = first / FRAME_RATE - late_s
@@ -701,14 +701,18 @@ def control_table(rows: Sequence[Row]) -> str:
     return table("Controls", header, lines, f"Speech clips, their first {CONTROL_S:g} s.")
 
 
+def _sizes_of(rows: Sequence[Row]) -> list[float]:
+    return [abs(error) for error in errors_frames(rows, corrected=True)]
+
+
 def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> str:
     """Small faces, and which of two speaks."""
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]
         groups = groups_of(mine)
-        first = _errors([{**row, "estimate_frames": row["first_frames"]} for row in mine], corrected=True)
-        errors = _errors(mine, corrected=True)
+        first = _sizes_of([{**row, "estimate_frames": row["first_frames"]} for row in mine])
+        errors = _sizes_of(mine)
         sure = [row["confidence"] >= decide for row in mine]
         wrong = [told and error > NEAR_FRAMES + _EPSILON for told, error in zip(sure, errors, strict=True)]
         found = [row for row in mine if "attention" in row]

@@ -33,7 +33,6 @@ from avcheck.blocks import (
 )
 from avcheck.model import best_places
 from avcheck.scan import (
-    KEEP_PLACES,
     LEARN_LEVEL_EVERY,
     LEVELS,
     MAX_SHIFT,
@@ -258,8 +257,8 @@ def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
     picture = shot.seen.picture
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         features = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
-        if model.net.config.attention == "spatio-temporal":
-            picture = picture[:, :, best_places(picture, features, KEEP_PLACES)[0]]
+        if (places := model.net.config.keep_places) is not None:
+            picture = picture[:, :, best_places(picture, features, places)[0]]
         mask = torch.from_numpy(present)[None, None].to(model.device)
         scored = model.net.head(picture, features, torch.zeros(1, dtype=torch.long), margin=MAX_SHIFT, present=mask)
     return float(logit(scored.logits[0])[0])

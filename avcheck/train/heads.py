@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, log_mel, without_gaps
-from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, SyncNet, best_places
+from avcheck.model import HEAD_KINDS, TOKEN_S, AttentionKind, FusionKind, Head, SyncNet, TransformerHead, best_places, make_head
 from avcheck.scan import KEEP_PLACES, LEVELS, MAX_SHIFT, look
 from avcheck.train.corpus import CachedClip
-from avcheck.train.losses import shift_loss
+from avcheck.train.losses import matching_loss, shift_loss
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
 from avcheck.weights import Loaded
 
@@ -98,8 +98,10 @@ class _Batch:
     foreign: Tensor  # another clip's sound
 
 
-def _draw(features: Sequence[Feature], kind: AttentionKind, batch: int, rng: np.random.Generator) -> _Batch:
-    blocks = int(rng.integers(2, 7))
+def _draw(features: Sequence[Feature], keep_places: int | None, batch: int, rng: np.random.Generator) -> _Batch:
+    """A batch of windows of 2 to 6 s; `keep_places` as in `ModelConfig`."""
+    longest = max(len(item.best) for item in features) // BLOCK_FRAMES
+    blocks = min(int(rng.integers(2, 7)), longest)
     times = blocks * BLOCK_FRAMES
     long_enough = [item for item in features if len(item.best) >= times]
     chance = np.array([1.0 if item.kind == "speech" else 0.6 for item in long_enough])
@@ -108,11 +110,12 @@ def _draw(features: Sequence[Feature], kind: AttentionKind, batch: int, rng: np.
     chosen = [*own, *strangers]
     rows: dict[str, list[Tensor]] = {"picture": [], "sound": [], "present": []}
     places = min(len(long_enough[i].best[0]) for i in chosen)
-    for i in chosen:
+    for number, i in enumerate(chosen):
         item = long_enough[i]
         at = int(rng.integers(0, len(item.best) - times + 1))
-        source = item.best if kind == "spatio-temporal" else item.any
-        rows["picture"].append(source[at : at + times, :places].float())
+        if number < batch:
+            source = item.any if keep_places is None else item.best
+            rows["picture"].append(source[at : at + times, :places].float())
         rows["sound"].append(item.sound[at : at + times + 2 * MAX_SHIFT].float())
         heard = item.heard[at : at + times + 2 * MAX_SHIFT].clone()
         if rng.random() < 0.5:  # as in a short file: no sound beyond the pictures' own time, give or take its offset
@@ -121,13 +124,25 @@ def _draw(features: Sequence[Feature], kind: AttentionKind, batch: int, rng: np.
             heard[MAX_SHIFT + times + early :] = False
         rows["present"].append(heard)
     picture, sound, present = (torch.stack(rows[name]) for name in ("picture", "sound", "present"))
-    return _Batch(picture[:batch], sound[:batch], present[:batch], sound[batch:])
+    if keep_places is not None and keep_places < places:
+        chosen_places = best_places(picture, sound[:batch], keep_places)
+        picture = picture.take_along_dim(chosen_places[:, None, :, None], dim=2)
+    return _Batch(picture, sound[:batch], present[:batch], sound[batch:])
 
 
 def _stranger(features: Sequence[Feature], own: int, rng: np.random.Generator) -> int:
     """The number of a feature of another group, as far as there is one: the same speaker may say the same again."""
     others = [k for k, item in enumerate(features) if item.group != features[own].group] or list(range(len(features)))
     return int(rng.choice(others))
+
+
+def _matching(head: Head, drawn: _Batch, device: torch.device) -> Tensor:
+    """The cross-temporal matching of a batch, between what the head makes of pictures and of sound."""
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        picture, sound = head.matched(drawn.picture.to(device), drawn.sound.to(device))
+    picture_s = torch.arange(picture.shape[1], device=device) * TOKEN_S
+    sound_s = (torch.arange(sound.shape[1], device=device) - MAX_SHIFT) * TOKEN_S
+    return matching_loss(picture, sound, picture_s, sound_s, drawn.present.to(device))
 
 
 def learn_head(
@@ -139,26 +154,36 @@ def learn_head(
     batch: int = 8,
     shifts_a_step: int = 14,
     rate: float = 1e-3,
+    fusion: FusionKind = "cross",
+    refuse: float = 0.5,
+    matching: float = 0.0,
+    start: Mapping[str, Tensor] | None = None,
     seed: int,
     device: torch.device,
     on_step: Callable[[int, int, float], None] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
-) -> JointHead:
+) -> Head:
     """Train one head; the loss is the paper's binary cross-entropy on in sync / not, plus what a check asks of it: a
     cross-entropy over the shifts and one more choice, "no match", which is right for the sound of another group.
+
+    fusion: of a transformer; refuse: weight of that last choice; matching: weight of `matching_loss`; start: the state of a
+    `JointHead` to go on from (a transformer's joint layers begin as a spatio-temporal head's).
     """
     torch.manual_seed(seed)
-    head = JointHead(replace(net.config, attention=kind)).to(device).train()
+    config = replace(net.config, attention=kind, fusion=fusion)
+    head = make_head(config).to(device).train()
+    if start is not None:
+        (head.joint if isinstance(head, TransformerHead) else head).load_state_dict(dict(start))
     none = torch.zeros(1, device=device, requires_grad=True)  # the logit of "no match"
     optimiser = torch.optim.AdamW([*head.parameters(), none], lr=rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
     )
-    rng = np.random.default_rng((seed, ATTENTION_KINDS.index(kind)))
+    rng = np.random.default_rng((seed, HEAD_KINDS.index(kind)))
     sums = np.zeros(3)
     began = time.monotonic()
     for step in range(steps):
-        drawn = _draw(features, kind, batch, rng)
+        drawn = _draw(features, config.keep_places, batch, rng)
         far = rng.choice(_FAR, shifts_a_step - len(_NEAR) - 1, replace=False)
         shifts = np.concatenate([[0], _NEAR, far])
         times = drawn.picture.shape[1]
@@ -182,11 +207,13 @@ def learn_head(
             F.pad(valid, (0, 1), value=True),
             weight=valid[:, 0].float(),
         )
-        refuse = -torch.cat([foreign, no_match], dim=1).log_softmax(dim=1)[:, -1].mean()
+        refused = -torch.cat([foreign, no_match], dim=1).log_softmax(dim=1)[:, -1].mean()
         away = torch.from_numpy(np.abs(shifts) >= 3).to(device)
         wrong = F.softplus(logit)[valid & away].mean()
         right = F.softplus(-logit[:, 0][valid[:, 0]]).mean()
-        loss = choose + 0.5 * refuse + 0.5 * (right + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
+        loss = choose + refuse * refused + 0.5 * (right + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
+        if matching:
+            loss = loss + matching * _matching(head, drawn, device)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(head.parameters(), 2.0)

@@ -1,6 +1,8 @@
-"""What the trunks are trained on: tell the true shift from its neighbours."""
+"""What trunks and heads are trained on: tell the true shift from its neighbours, a moment from the moments around it."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -22,3 +24,36 @@ def shift_loss(logits: Tensor, target: Tensor, valid: Tensor, weight: Tensor | N
     if weight is None:
         return each.mean()
     return (each * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+def matching_loss(
+    picture: Tensor,
+    sound: Tensor,
+    picture_s: Tensor,
+    sound_s: Tensor,
+    heard: Tensor,
+    *,
+    scale: float = 15.0,
+    sigma_s: float = 0.03,
+) -> Tensor:
+    """Cross-temporal matching (CTM, Koo et al.): pictures and sound that are close in time must be alike, and no others.
+
+    picture: unit vectors (B, T, P, D) at picture_s (T,) seconds; sound: (B, L, D) at sound_s (L,), in sync; heard: bool (B, L),
+    False where there is no sound. The place that fits best speaks for a picture (soft maximum). Each picture chooses among all
+    sounds and each sound among all pictures; what is right is a Gaussian of `sigma_s` over the time between them.
+    """
+    likeness = scale * torch.einsum("btpd,bld->btpl", picture.float(), sound.float())
+    likeness = torch.logsumexp(likeness, dim=2) - math.log(picture.shape[2])  # (B, T, L)
+    apart_s = picture_s[:, None] - sound_s
+    target = torch.exp(-0.5 * (apart_s / sigma_s) ** 2).expand_as(likeness)
+    near = (apart_s.abs() <= 2 * sigma_s).expand_as(likeness)
+    valid = heard[:, None].expand_as(likeness)
+    # Who has nothing of its own time to choose has no say.
+    pictures_say = (valid & near).any(dim=2).float()
+    sounds_say = (valid & near).any(dim=1).float()
+    by_picture = shift_loss(likeness.flatten(0, 1), target.flatten(0, 1), valid.flatten(0, 1), pictures_say.flatten())
+    turned = likeness.transpose(1, 2).flatten(0, 1)
+    by_sound = shift_loss(
+        turned, target.transpose(1, 2).flatten(0, 1), torch.ones_like(turned, dtype=torch.bool), sounds_say.flatten()
+    )
+    return 0.5 * (by_picture + by_sound)

@@ -30,7 +30,7 @@ import torch
 
 from avcheck import __version__
 from avcheck.errors import ModelError, UsageError
-from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet, fuse
+from avcheck.model import ATTENTION_KINDS, AttentionKind, Head, ModelConfig, SyncNet, fuse, make_head
 from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
 from avcheck.shipped import weights_sha256
@@ -55,7 +55,8 @@ _ADAPT_RATE = 2e-4
 class TrainSettings:
     """What `avcheck train` is asked to do. Steps are optimiser steps of each stage.
 
-    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out. `adapt_steps` are those of
+    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out, and what is kept of the
+    frames stage is half-way between before and after. `adapt_steps` are those of
     the only stage where such weights are adapted to a catalogue.
     """
 
@@ -134,6 +135,8 @@ def train(settings: TrainSettings) -> Path:
             Stage("frames", sources, settings.frame_steps, rate=8e-4 if settings.start is None else 5e-4, harden=(0.3, 0.7)),
             Recipe("frame", (LEVELS[-1], LEVELS[-1])),
         )
+        if settings.start is not None:
+            learner.mean_net = between(start, learner.mean_net)
         used = [*known, *rest, *generic]
         heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, tell)
         return _write(settings, learner, heads, used, training, held_out, device, tell)
@@ -153,7 +156,7 @@ def _adapt(
     a few clips of one kind have nothing to teach them. What the groups held out say of both is written into the facts.
     """
     before = load(start, device=str(device))
-    heads: dict[AttentionKind, JointHead] = {}
+    heads: dict[AttentionKind, Head] = {}
     for kind in ATTENTION_KINDS:
         try:
             heads[kind] = load(start, device=str(device), attention=kind).net.head
@@ -342,12 +345,14 @@ def _heads(
     clips: Sequence[CachedClip],
     device: torch.device,
     tell: Callable[[str], Callable[..., None]],
-) -> dict[AttentionKind, JointHead]:
+) -> dict[AttentionKind, Head]:
     store = settings.out / "heads.pt"
     net = learner.mean_net.to(device).eval()
     if store.is_file():
         saved = torch.load(store, map_location=device, weights_only=True)
-        heads = {kind: JointHead(replace(net.config, attention=kind)).to(device).eval() for kind in ATTENTION_KINDS}
+        heads: dict[AttentionKind, Head] = {
+            kind: make_head(replace(net.config, attention=kind)).to(device).eval() for kind in ATTENTION_KINDS
+        }
         for kind, head in heads.items():
             head.load_state_dict(saved[kind])
         return heads
@@ -372,7 +377,7 @@ def _heads(
 def _write(
     settings: TrainSettings,
     learner: Learner,
-    heads: dict[AttentionKind, JointHead],
+    heads: dict[AttentionKind, Head],
     used: Sequence[CachedClip],
     training: Sequence[CachedClip],
     held_out: Sequence[CachedClip],
@@ -402,7 +407,7 @@ def _write(
 
 
 def _save(
-    out: Path, net: SyncNet, heads: dict[AttentionKind, JointHead], calibration: dict[str, Any], facts: dict[str, Any]
+    out: Path, net: SyncNet, heads: dict[AttentionKind, Head], calibration: dict[str, Any], facts: dict[str, Any]
 ) -> Path:
     """Write the weights file, and what it holds beside it."""
     path = out / "sync.safetensors"

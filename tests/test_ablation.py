@@ -1,0 +1,172 @@
+"""The ablation: what is trained, what is kept, and that the tables say what the rows say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_clip
+from torch import Tensor, nn
+
+from avcheck.blocks import FRAME_RATE, SAMPLE_RATE
+from avcheck.errors import UsageError
+from avcheck.eval import ablation
+from avcheck.eval.ablation import AblationSettings, Variant, ablate
+from avcheck.model import ATTENTION_KINDS, JointHead, ModelConfig, SyncNet
+from avcheck.scan import MAX_SHIFT
+from avcheck.train.corpus import CachedClip, Clip
+from avcheck.weights import Loaded, save
+
+torch.set_num_threads(1)
+SMALL = ModelConfig(
+    visual_channels=(4, 4, 8, 8), sound_channels=(4, 4, 8, 8), width=16, embedding=8, joint_channels=8, contrast_px=9
+)
+FEW = (
+    Variant("uniform", "uniform", refuse=0.0),
+    Variant("spatio-temporal", "spatio-temporal"),
+    Variant("transformer, cross-modal + CTM", "transformer", "cross", matching=0.2),
+)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    lines: list[dict[str, Any]] = []
+    plan = (
+        ("s1", "val", "speech", "g1", 10.6),
+        ("s2", "val", "speech", "g2", 6.6),
+        ("o1", "val", "generic", "g3", 6.6),
+        ("t1", "train", "speech", "g8", 3.6),
+        ("t2", "train", "generic", "g9", 3.6),
+    )
+    for name, split, kind, group, seconds in plan:
+        path = folder / f"{name}.mkv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make_clip(path, seconds=seconds, size=(64, 48), acodec="libopus", events_s=(1.0, 2.2, 3.1))
+        line = {"id": name, "split": split, "kind": kind, "group": group, "file": path.name}
+        lines.append(line | ({"true_offset": {"frames": 0.5, "trusted": True}} if kind == "speech" else {}))
+    (folder / "index.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder
+
+
+@pytest.fixture
+def settings(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AblationSettings:
+    torch.manual_seed(1)
+    weights = tmp_path / "w.safetensors"
+    heads = {kind: JointHead(replace(SMALL, attention=kind)) for kind in ATTENTION_KINDS}
+    save(weights, SyncNet(SMALL), heads, calibration={}, training={})
+    monkeypatch.setattr(ablation, "RATES", (50.0,))
+    monkeypatch.setattr(ablation, "RATE_S", 2.0)
+    monkeypatch.setattr(ablation, "RATE_SCENES", 1)
+    return AblationSettings(corpus, tmp_path / "out", weights, "cpu", steps=2, seeds=(1,), go_on=True)
+
+
+def cells(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_heads_are_trained_measured_and_kept(settings: AblationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages: list[str] = []
+    texts = list(ablate(settings, variants=FEW, levels=(48,), on_step=lambda stage, done, total: stages.append(stage)))
+    assert "2 steps going on from the heads of the weights, seeds 1" in texts[0]
+    assert "2 clips of speech, 1 others" in texts[0]
+    assert [row[:2] for row in cells(texts[1])] == [[variant.name, "1"] for variant in FEW]
+    assert {"features", "validation clips", "transformer-cross-modal-CTM-1"} <= set(stages)
+    rates = [json.loads(line) for line in (settings.out / "rows" / "rates-1.jsonl").read_text().splitlines()]
+    fed = {(row["source"], row["variant"], row["fed"]) for row in rows_of(rates)}
+    transformer, plain = FEW[2].name, FEW[1].name
+    assert fed == {
+        (source, name, how)
+        for source in ("clips", "scenes")
+        for name, how in ((plain, "25 fps"), (transformer, "25 fps"), (transformer, "native"))
+    }
+    # The trained heads are other than what they began as, and the sound of a pair is measured on trusted speech alone.
+    rows = [json.loads(line) for line in (settings.out / "rows" / "spatio-temporal-1.jsonl").read_text().splitlines()]
+    assert {row["clip"] for row in rows if row["measure"] == "paper"} == {"s1", "s2", "o1"}
+    assert {row["clip"] for row in rows if row["measure"] == "offset"} == {"s1", "s2"}
+    assert {abs(row["late_ms"]) for row in rows if row["measure"] == "pairwise"} == {40, 80, 200, 500}
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("this was done before")
+
+    for name in ("learn_head", "measure", "extract", "observe", "rate_rows"):
+        monkeypatch.setattr(ablation, name, never)
+    again = list(ablate(settings, variants=FEW, levels=(48,)))
+    assert [[row[:-1] for row in cells(text)] for text in again] == [[row[:-1] for row in cells(text)] for text in texts]
+    with pytest.raises(UsageError, match="another recipe"):
+        list(ablate(replace(settings, steps=3), variants=FEW, levels=(48,)))
+
+
+def rows_of(rows: list[ablation.Row]) -> list[ablation.Row]:
+    assert all(np.isfinite(row["error_frames"]) and 0 <= row["won_80_ms"] <= 1 for row in rows)
+    return rows
+
+
+class Listener(nn.Module):
+    """Hears how loud each 40 ms is."""
+
+    def sound(self, mel: Tensor) -> Tensor:
+        return mel.unflatten(1, (-1, 4)).mean(dim=(2, 3)).unsqueeze(-1)
+
+
+@pytest.mark.parametrize("rate", [24.0, 30_000 / 1001])
+@pytest.mark.parametrize("late", [-8, 0, 5])
+def test_a_clip_at_another_rate_has_its_sound_where_it_is_said_to_be(rate: float, late: int) -> None:
+    rng = np.random.default_rng(1)
+    code = rng.uniform(0, 1, 400)
+    frames = np.broadcast_to((code * 255).astype(np.uint8)[:, None, None], (400, 16, 16))
+    own = 3  # the clip's own sound is so much late
+    level = np.exp(-6 + 4.5 * np.roll(code, own))
+    a_frame = SAMPLE_RATE // FRAME_RATE
+    samples = (np.repeat(level, a_frame) * rng.uniform(-1, 1, 400 * a_frame) * 32767).astype(np.int16)
+    clip = Clip(id="c", path=Path("c"), group="g", kind="speech", split="val", offset_frames=float(own), trusted=True)
+    net: Any = Listener()
+    model = Loaded(net, "", torch.device("cpu"), False, {}, {})
+    item = ablation.paced_clip(CachedClip(clip, frames, samples, np.zeros((0, 4), np.float32)), rate, late, model)
+    assert item is not None
+    assert len(item.frames) == round(8 * rate)
+    assert item.heard.all()
+    bright = item.frames[:, 0, 0].astype(float)
+    middle_s = (np.arange(len(bright)) + 0.5) / rate
+    heard_s = (np.arange(item.sound.shape[1]) - MAX_SHIFT + 0.5) / FRAME_RATE
+    loud = item.sound[0, :, 0].numpy()
+    likeness = [
+        np.corrcoef(bright[10:-10], np.interp(middle_s[10:-10] + shift / FRAME_RATE, heard_s, loud))[0, 1]
+        for shift in range(-15, 16)
+    ]
+    assert int(np.argmax(likeness)) - 15 == late
+    assert max(likeness) > 0.6
+
+
+def test_a_short_clip_is_not_played_at_another_rate() -> None:
+    clip = Clip(id="c", path=Path("c"), group="g", kind="speech", split="val")
+    short = CachedClip(clip, np.zeros((200, 16, 16), np.uint8), np.zeros(128_000, np.int16), np.zeros((0, 4), np.float32))
+    net: Any = Listener()
+    assert ablation.paced_clip(short, 30_000 / 1001, 0, Loaded(net, "", torch.device("cpu"), False, {}, {})) is None
+
+
+def test_the_table_of_heads_says_what_the_rows_say() -> None:
+    rows: list[ablation.Row] = []
+    for seed, group, right in ((1, "a", True), (1, "b", True), (2, "a", True), (2, "b", False)):
+        about = {"variant": "v", "seed": seed, "clip": group, "group": group, "kind": "speech", "trusted": True, "first": 0}
+        for in_sync in (True, False):
+            rows.append({**about, "measure": "paper", "in_sync": in_sync, "logit": 1.0 if in_sync == right else -1.0})
+        rows.append({**about, "first": 105, "measure": "paper", "in_sync": True, "logit": -1.0})  # not displaced: no decision
+        rows.append({**about, "measure": "pairwise", "late_ms": -80, "won": 0.5})
+        rows.append({**about, "measure": "offset", "seconds": 4.2, "error_frames": -1.0 if right else 1.5})
+    (row,) = cells(ablation.head_table(rows, {"v": 0.5, "spatio-temporal": 1.0}))
+    assert row[:2] == ["v", "2"]
+    assert row[2].startswith("0.75 [")
+    assert row[4] == row[2]
+    assert row[5] == "-"
+    assert row[6] == "-"
+    assert row[7].startswith("0.50 [")
+    assert row[10].startswith("0.75 [")
+    assert row[11] == "-"
+    assert row[12] == "0.50 (0.50x)"
