@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from avcheck import __version__
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, SOUND_LEAD_S, Block, blocks, without_gaps
-from avcheck.errors import CannotSeek
+from avcheck.errors import CannotSeek, MediaError
 from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
@@ -651,7 +651,7 @@ class Checker:
             )
         curves, info, degraded = sampled or self.curves(path, audio_track=audio_track, audio=audio, on_progress=on_progress)
         found = judge(curves, tolerance, self.calibration)
-        with ExitStack() as stack, suppress(CannotSeek):
+        with ExitStack() as stack, suppress(MediaError):  # what was seen at first still holds
             closer = self._closer(path, info, stack, audio_track=audio_track, audio=audio)
             curves, found = zoom(curves, found, closer, tolerance, self.calibration)
         return Report(

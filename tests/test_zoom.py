@@ -14,6 +14,7 @@ from conftest import make_clip
 from test_verdict import PLAIN, curve, film
 
 from avcheck import scan as scanning
+from avcheck.errors import DecodeFailed
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
 from avcheck.model import ModelConfig, SyncNet
 from avcheck.results import DEFAULT_PRESET, PRESETS
@@ -238,3 +239,27 @@ def test_attention_is_told_by_halves() -> None:
     places = np.stack([item.attention * share for share in (0.1, 0.2, 0.7)], axis=2)
     assert share_beyond(replace(item, places=places, grid=grid), 0.5, 50) == pytest.approx(0.7)
     assert share_beyond(replace(item, places=places, grid=grid), 0.3, 50) == pytest.approx(0.9)
+
+
+def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
+    clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_media = scanning.open_media
+
+    def once(*args: Any, **options: Any) -> Any:
+        opened.append(options["short_side"])
+        if len(opened) > 1:
+            raise DecodeFailed("the file went away")
+        return open_media(*args, **options)
+
+    monkeypatch.setattr(scanning, "open_media", once)
+    noise = np.random.default_rng(0).integers(30, 220, (8, LEAST_SIDE, LEAST_SIDE), np.uint8)
+    path = clip(
+        seconds=4.0,
+        size=(LEAST_SIDE, LEAST_SIDE),
+        draw=lambda time_s: noise[round(time_s * 25) % 8],
+        play=lambda times_s: 0.3 * np.sin(2000 * times_s) * (1 + np.sin(9 * times_s)),
+    )
+    assert Checker(device="cpu").check(path).verdict == "undecidable"
+    assert opened == [176, 528]
