@@ -76,16 +76,32 @@ def scan(
 def _scan_segments(
     found: Iterable[tuple[list[Block], list[Block], list[Block]]], model: Loaded, levels: tuple[int, ...] = LEVELS
 ) -> Iterator[Curve]:
-    best_level: int | None = None
-    for number, (before, inside, after) in enumerate(found):
-        learn = best_level is None or number % LEARN_LEVEL_EVERY == 0
-        curve = score_segment(before, inside, after, model, levels if learn or best_level is None else (best_level,))
-        if learn and len(levels) > 1:
-            best_level = favourite(curve)
+    choice = LevelChoice(levels)
+    for before, inside, after in found:
+        curve = score_segment(before, inside, after, model, choice.levels)
+        choice.after(curve)
         yield curve
 
 
-def favourite(curve: Curve) -> int:
+class LevelChoice:
+    """Which levels of the pyramid the next segment is looked at: all of them every `LEARN_LEVEL_EVERY`th time, and in between
+    the one that drew most of the attention then.
+    """
+
+    def __init__(self, levels: tuple[int, ...] = LEVELS) -> None:
+        self._all = self.levels = levels
+        self._segments = 0
+
+    def after(self, curve: Curve) -> None:
+        """Learn from what was seen of the segment just looked at."""
+        if self.levels == self._all and len(self._all) > 1:
+            self.levels = (_favourite(curve),)
+        self._segments += 1
+        if self._segments % LEARN_LEVEL_EVERY == 0:
+            self.levels = self._all
+
+
+def _favourite(curve: Curve) -> int:
     """The level with most of the attention at the best shift."""
     share: dict[int, float] = {}
     at = int(np.argmax(curve.score))

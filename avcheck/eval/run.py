@@ -57,7 +57,7 @@ from avcheck.eval.windows import GRAIN, Footage, Shot, as_they_are, curves, hear
 from avcheck.media import open_media
 from avcheck.model import ATTENTION_KINDS, fuse
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
-from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS, SEGMENT_BLOCKS, Checker, favourite, look, motion_of, score, segments
+from avcheck.scan import LEVELS, SEGMENT_BLOCKS, Checker, LevelChoice, look, motion_of, score, segments
 from avcheck.scenes import make_scene
 from avcheck.train.corpus import Clip, decode, find_clips
 from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge, match_ratio
@@ -893,21 +893,19 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
         once = list(blocks(media.pictures(), media.sounds()))
     watch.stop("decode", len(once))
     found: list[Curve] = []
-    level: int | None = None
-    for number, (before, inside, after) in enumerate(segments(iter(once), None)):
-        learn = level is None or number % LEARN_LEVEL_EVERY == 0
+    choice = LevelChoice()
+    for before, inside, after in segments(iter(once), None):
         watch.start()
         pictures = np.concatenate([block.pictures for block in inside])
         shown = np.concatenate([block.picture_mask for block in inside])
-        seen = look(pictures, shown, inside[0].start_s, loaded, LEVELS if learn or level is None else (level,))
+        seen = look(pictures, shown, inside[0].start_s, loaded, choice.levels)
         watch.stop("trunk", len(once))
         watch.start()
         motion = np.array([motion_of(block) for block in inside], np.float32)
         detail = np.array([float(block.pictures.std(axis=(1, 2)).mean()) for block in inside], np.float32)
         found.append(score(seen, before, inside, after, loaded, motion, detail))
         watch.stop("scan", len(once))
-        if learn:
-            level = favourite(found[-1])
+        choice.after(found[-1])
     watch.start()
     judge(found, TOLERANCE, Calibration(**loaded.calibration))
     watch.stop("scan", len(once))

@@ -33,12 +33,11 @@ from avcheck.blocks import (
 )
 from avcheck.model import best_places
 from avcheck.scan import (
-    LEARN_LEVEL_EVERY,
     LEVELS,
     MAX_SHIFT,
+    LevelChoice,
     Look,
     change,
-    favourite,
     logit,
     look,
     look_in_parts,
@@ -225,8 +224,8 @@ def within_a_film(shot: Shot, sound: Sequence[Block], model: Loaded) -> Curve:
 
 def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]:
     """What `scan.scan` yields for a file of these pictures and this sound."""
-    best_level: int | None = None
-    for number, (before, inside, after) in enumerate(segments(iter(sound), None)):
+    choice = LevelChoice(tuple(dict.fromkeys(level for level, *_ in shot.seen.grid)))
+    for before, inside, after in segments(iter(sound), None):
         first, last = inside[0].index, inside[-1].index + 1
         seen = replace(
             shot.seen,
@@ -234,18 +233,18 @@ def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]
             picture=shot.seen.picture[:, first * BLOCK_FRAMES : last * BLOCK_FRAMES],
             shown=shot.seen.shown[first * BLOCK_FRAMES : last * BLOCK_FRAMES],
         )
-        learn = best_level is None or number % LEARN_LEVEL_EVERY == 0
-        if not learn and best_level is not None:
-            seen = at_level(seen, best_level)
-        curve = score(seen, before, inside, after, model, shot.motion[first:last], shot.detail[first:last])
-        if learn:
-            best_level = favourite(curve)
+        curve = score(
+            at_levels(seen, choice.levels), before, inside, after, model, shot.motion[first:last], shot.detail[first:last]
+        )
+        choice.after(curve)
         yield curve
 
 
-def at_level(seen: Look, level: int) -> Look:
-    """Only the places of one level of the pyramid."""
-    keep = [k for k, place in enumerate(seen.grid) if place[0] == level]
+def at_levels(seen: Look, levels: tuple[int, ...]) -> Look:
+    """Only the places of these levels of the pyramid."""
+    keep = [k for k, place in enumerate(seen.grid) if place[0] in levels]
+    if len(keep) == len(seen.grid):
+        return seen
     return replace(seen, picture=seen.picture[:, :, keep], grid=tuple(seen.grid[k] for k in keep))
 
 
