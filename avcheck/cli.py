@@ -562,6 +562,9 @@ def ablate(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps a head.")] = 1500,
     seed: Annotated[list[int] | None, typer.Option(help="Seed of the training; give several for several runs a head.")] = None,
     go_on: Annotated[bool, typer.Option("--go-on", help="Heads begin as those of the weights, not from scratch.")] = False,
+    trunk_steps: Annotated[
+        int, typer.Option(min=0, help="Also compare trunks with and without alignment, after so many steps (0: do not).")
+    ] = 0,
 ) -> None:
     """Train a head of every kind on the weights' trunks and compare them. Goes on where it was stopped."""
     _require_directory(corpus)
@@ -575,7 +578,7 @@ def ablate(
         if error.name != "cv2":
             raise
         raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
-    settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on)
+    settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps)
     with progress() as tell:
         stages: dict[str, Callable[..., None]] = {}
 

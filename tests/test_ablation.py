@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE
 from avcheck.errors import UsageError
-from avcheck.eval import ablation
+from avcheck.eval import ablation, trunks
 from avcheck.eval.ablation import AblationSettings, Variant, ablate
 from avcheck.model import ATTENTION_KINDS, JointHead, ModelConfig, SyncNet
 from avcheck.scan import MAX_SHIFT
 from avcheck.train.corpus import CachedClip, Clip
+from avcheck.train.sampling import Recipe
 from avcheck.weights import Loaded, save
 
 torch.set_num_threads(1)
@@ -170,3 +172,45 @@ def test_the_table_of_heads_says_what_the_rows_say() -> None:
     assert row[10].startswith("0.75 [")
     assert row[11] == "-"
     assert row[12] == "0.50 (0.50x)"
+
+
+def test_trunks_are_trained_measured_and_kept(settings: AblationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trunks, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6))
+    out, cache = settings.out / "trunks", settings.out / "cache"
+    cache.mkdir(parents=True)
+    rows = trunks.trunk_rows(settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1)
+    assert {(row.alignment, row.camera, row.group) for row in rows} == {
+        (alignment, camera, group)
+        for alignment in (False, True)
+        for camera in ("as it is", "held by hand")
+        for group in ("g1", "g2")
+    }
+    plain, aligned = (torch.load(out / f"trunk-{name}-1.pt", weights_only=True) for name in ("plain", "aligned"))
+    assert not torch.equal(*(kept["learner"]["net"]["visual.project.weight"] for kept in (plain, aligned)))
+    monkeypatch.setattr(trunks, "run_stage", None)  # this was done before
+    assert trunks.trunk_rows(settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1) == rows
+    lines = cells(trunks.trunk_table(rows, 2))
+    assert [line[:3] for line in lines] == [
+        [camera, trunk, "1"] for camera in ("as it is", "held by hand") for trunk in ("plain", "aligned")
+    ]
+
+
+def test_a_hand_moves_whole_pictures_smoothly_and_not_far() -> None:
+    rng = np.random.default_rng(0)
+    scene = np.repeat(np.repeat(rng.integers(0, 256, (11, 14), np.uint8), 16, axis=0), 16, axis=1)
+    clip = Clip(id="c", path=Path("c"), group="g", kind="speech", split="val")
+    still = CachedClip(clip, np.broadcast_to(scene, (80, 176, 224)), np.zeros(0, np.int16), np.zeros((0, 4), np.float32))
+    held = trunks.held_by_hand(still, 3)
+    assert held.frames.shape == still.frames.shape
+    assert np.array_equal(held.frames, trunks.held_by_hand(still, 3).frames)
+    window = np.hanning(176)[:, None] * np.hanning(224)
+    spectra = [np.fft.fft2((frame - frame.mean()) * window) for frame in held.frames]
+    moves = []
+    for before, after in pairwise(spectra):
+        cross = np.fft.ifft2(after * before.conj()).real
+        at = np.unravel_index(int(cross.argmax()), cross.shape)
+        moves.append([(at[0] + 88) % 176 - 88, (at[1] + 112) % 224 - 112])
+    moves_px = np.array(moves)
+    assert np.abs(moves_px).max() <= 12
+    assert 0.3 < np.abs(moves_px).mean() < 4
+    assert np.abs(moves_px.cumsum(axis=0)).max() < 2.5 * 0.12 * 176

@@ -24,6 +24,7 @@ from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, SAMPLE_RATE, log_
 from avcheck.errors import UsageError
 from avcheck.eval.measures import bootstrap, leave_one_group_out, share, table
 from avcheck.eval.run import LONGEST_S, OFFSET_LATE_S, PAIR_MISSING_S, PAPER_FRAMES, chance, displacement, missing_s
+from avcheck.eval.trunks import trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, Shot, hear, observe
 from avcheck.model import ATTENTION_KINDS, AttentionKind, FusionKind, Head, TransformerHead, best_places, fuse, make_head
 from avcheck.results import FRAME_MS
@@ -83,7 +84,8 @@ class AblationSettings:
     """What `avcheck ablate` is asked to do.
 
     `steps` optimiser steps a head and seed; with `go_on` heads begin as those of the weights do (the paper's kinds as
-    themselves, a transformer's joint layers as the spatio-temporal head), and learn at half the pace.
+    themselves, a transformer's joint layers as the spatio-temporal head), and learn at half the pace. With `trunk_steps` the
+    visual trunk with and without alignment is compared too (`eval.trunks`).
     """
 
     corpus: Path
@@ -93,6 +95,7 @@ class AblationSettings:
     steps: int = 1500
     seeds: tuple[int, ...] = (1,)
     go_on: bool = False
+    trunk_steps: int = 0
 
 
 def ablate(
@@ -151,6 +154,22 @@ def ablate(
     if not found.is_file():
         _write(found, list(_rates(out, heads, model, held_out, levels, tell)))
     yield rate_table([json.loads(line) for line in found.read_text().splitlines()])
+    if settings.trunk_steps:
+        pairs = [
+            row
+            for seed in settings.seeds
+            for row in trunk_rows(
+                settings.corpus,
+                out / f"trunks-{settings.trunk_steps}",
+                cache=out / "cache",
+                model=settings.model,
+                device=settings.device,
+                steps=settings.trunk_steps,
+                seed=seed,
+                on_step=on_step,
+            )
+        ]
+        yield trunk_table(pairs, settings.trunk_steps)
 
 
 def _same_weights(out: Path, model: Loaded, settings: AblationSettings) -> None:

@@ -68,17 +68,19 @@ def trunk_rows(
     corpus: Path,
     out: Path,
     *,
+    cache: Path,
     model: Path | None,
     device: str = "auto",
     steps: int,
     seed: int,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> list[TrunkRow]:
-    """Train both trunks for `steps` and measure them; what is in `out` already is not done again.
+    """Train both trunks for `steps` and measure them; what is in `out` already is not done again. `cache`: of decoded clips.
 
     Raises UsageError for an unusable corpus, ModelError or UsageError as `weights.load` does.
     """
     tell = on_step or (lambda stage, done, total: None)
+    out.mkdir(parents=True, exist_ok=True)
     where = choose_device(device)
     start = load(model, device="cpu").net
     cached: list[CachedClip] = []
@@ -86,7 +88,7 @@ def trunk_rows(
     def clips(split: str) -> list[CachedClip]:
         if not cached:
             wanted = [clip for clip in find_clips(corpus) if clip.kind == "speech" and clip.trusted]
-            cached.extend(item for clip in wanted if (item := cache_clip(clip, out / "cache")) is not None)
+            cached.extend(item for clip in wanted if (item := cache_clip(clip, cache)) is not None)
         found = [item for item in cached if item.clip.split == split]
         if not found:
             raise UsageError(f"{corpus}: no clip of the {split} groups is known well enough for a comparison of trunks")
