@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from avcheck.discovery import error_report
-from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.errors import AvcheckError, MediaError, UsageError, is_out_of_memory
 from avcheck.probes import LEAST_PROBES
 from avcheck.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, Report, Tolerance
@@ -135,7 +135,7 @@ def _check_one(
             raise
         report = error_report(source, "no such file or directory", settings.tolerance, settings.model)
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             reason = OUT_OF_MEMORY
         else:
             if on_bug:
@@ -249,7 +249,7 @@ class _Handler:
         try:
             self._checker = make_checker(settings, threads)
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise MemoryError(f"{error}".partition("\n")[0]) from error
             raise
 
@@ -307,12 +307,3 @@ def _bug_in_words(text: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """PyTorch, oneDNN (in its own words) and Python's threads report it as a RuntimeError."""
-    if isinstance(error, RuntimeError):
-        text = str(error)
-        known = "could not create a primitive", "can't start new thread"
-        return "allocate memory" in text or "out of memory" in text or text in known
-    return isinstance(error, MemoryError)

@@ -41,3 +41,12 @@ class LimitExceeded(MediaError):
 
 class ModelError(AvcheckError):
     """The weights are missing, damaged, of another version, or not the ones the code knows."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: PyTorch, oneDNN (in its own words) and Python's threads say so in a RuntimeError."""
+    if isinstance(error, RuntimeError):
+        text = str(error)
+        known = "could not create a primitive", "can't start new thread"
+        return "allocate memory" in text or "out of memory" in text or text in known
+    return isinstance(error, MemoryError)

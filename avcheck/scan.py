@@ -2,7 +2,8 @@
 
 A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds one segment and the two
 seconds of sound on either side of it. A title that is sampled is looked at in probes of two segments (`avcheck.probes` says
-where), which are the same segments, with the same sound around them, as those of the whole title.
+where), which are the same segments, with the same sound around them, as those of the whole title. A file that stays undecidable
+may get a closer look (`zoom`): a few of its segments again, their pictures three times the size.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 
 from avcheck import __version__
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, SOUND_LEAD_S, Block, blocks, without_gaps
-from avcheck.errors import CannotSeek, MediaError
+from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
 from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
@@ -243,10 +244,10 @@ def zoom(
     tolerance: Tolerance,
     calibration: Calibration,
 ) -> tuple[list[Curve], Judgement]:
-    """The curves of a file and what they say, after a closer look at some of its segments if nothing was seen in any.
+    """The curves of a file and what they say, after a closer look at some of the segments that showed nothing.
 
-    `closer` gives a segment's curve from a closer look. A file that is decided costs nothing, nor does one whose sound is
-    silent or whose pictures do not move.
+    `closer` gives a segment's curve from a closer look. A file that is decided, or of which an offset is told, costs nothing,
+    nor does one whose sound is silent or whose pictures do not move.
     """
     if found.verdict != "undecidable" or found.offset_ms is not None or unseen(curves) is not None:
         return curves, found
@@ -258,7 +259,8 @@ def zoom(
             curves[k] = closer(curves[k])
         found = judge(curves, tolerance, calibration)
         mute = [k for k in mute if k not in chosen]
-        if found.verdict != "undecidable" or not any(found.segments[k].offset_ms is not None for k in chosen):
+        told = found.verdict != "undecidable" or found.offset_ms is not None
+        if told or not any(found.segments[k].offset_ms is not None for k in chosen):
             break
     return curves, found
 
@@ -629,6 +631,14 @@ class Checker:
 
         def closer(curve: Curve) -> Curve:
             media = opened[0] if opened else open_again()
+            try:
+                return look_again(media, curve)
+            except Exception as error:  # what was seen at first still holds
+                if isinstance(error, MediaError) or is_out_of_memory(error):
+                    return curve
+                raise
+
+        def look_again(media: Media, curve: Curve) -> Curve:
             origin_s = info.first_picture_s or 0.0
             start = round((curve.start_s - origin_s) / BLOCK_S)
             end = start + len(curve.block_start_s)
@@ -637,9 +647,11 @@ class Checker:
                 return curve  # damaged: decoded from here, it is not what was looked at first
             pictures = np.concatenate([block.pictures for block in stretch.inside])
             shown = np.concatenate([block.picture_mask for block in stretch.inside])
-            # A large picture is let go as soon as it can be.
-            inside = [replace(block, pictures=block.pictures[:0]) for block in stretch.inside]
-            before, after = stretch.before, stretch.after
+            # Large pictures are let go as soon as they can be; a view would keep them.
+            before, inside, after = (
+                [replace(block, pictures=block.pictures[:0].copy()) for block in part]
+                for part in (stretch.before, stretch.inside, stretch.after)
+            )
             del stretch
             seen = look_in_parts(pictures, shown, curve.start_s, self.loaded, (CLOSER_SIDE,))
             return score_closer(seen, curve, before, inside, after, self.loaded)
@@ -667,7 +679,7 @@ class Checker:
             )
         curves, info, degraded = sampled or self.curves(path, audio_track=audio_track, audio=audio, on_progress=on_progress)
         found = judge(curves, tolerance, self.calibration)
-        with ExitStack() as stack, suppress(MediaError):  # what was seen at first still holds
+        with ExitStack() as stack, suppress(MediaError):  # it cannot be opened again, or not be read from the middle
             closer = self._closer(path, info, stack, audio_track=audio_track, audio=audio)
             curves, found = zoom(curves, found, closer, tolerance, self.calibration)
         return Report(

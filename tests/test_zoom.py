@@ -241,6 +241,17 @@ def test_attention_is_told_by_halves() -> None:
     assert share_beyond(replace(item, places=places, grid=grid), 0.3, 50) == pytest.approx(0.9)
 
 
+def noisy(clip: Callable[..., Path]) -> Path:
+    """4 s that move and sound and show nothing, just large enough to be looked at closer."""
+    noise = np.random.default_rng(0).integers(30, 220, (8, LEAST_SIDE, LEAST_SIDE), np.uint8)
+    return clip(
+        seconds=4.0,
+        size=(LEAST_SIDE, LEAST_SIDE),
+        draw=lambda time_s: noise[round(time_s * 25) % 8],
+        play=lambda times_s: 0.3 * np.sin(2000 * times_s) * (1 + np.sin(9 * times_s)),
+    )
+
+
 def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,12 +265,34 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
         return open_media(*args, **options)
 
     monkeypatch.setattr(scanning, "open_media", once)
-    noise = np.random.default_rng(0).integers(30, 220, (8, LEAST_SIDE, LEAST_SIDE), np.uint8)
-    path = clip(
-        seconds=4.0,
-        size=(LEAST_SIDE, LEAST_SIDE),
-        draw=lambda time_s: noise[round(time_s * 25) % 8],
-        play=lambda times_s: 0.3 * np.sin(2000 * times_s) * (1 + np.sin(9 * times_s)),
-    )
+    path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
     assert opened == [176, 528]
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), DecodeFailed("damage")]
+)
+def test_a_segment_that_cannot_be_looked_at_closer_stays_as_it_was(
+    clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    looked = []
+
+    def fails(*_: Any) -> Any:
+        looked.append(1)
+        raise error
+
+    monkeypatch.setattr(scanning, "look_in_parts", fails)
+    path = noisy(clip)
+    assert Checker(device="cpu").check(path).verdict == "undecidable"
+    assert looked
+
+
+def test_a_bug_in_a_closer_look_is_no_lack_of_memory(clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(scanning, "look_in_parts", fails)
+    path = noisy(clip)
+    with pytest.raises(RuntimeError, match="shapes"):
+        Checker(device="cpu").check(path)

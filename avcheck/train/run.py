@@ -104,6 +104,8 @@ def train(settings: TrainSettings) -> Path:
         learner = Learner.fresh(ModelConfig(), settings.seed)
         if settings.start is not None:
             start = load(settings.start, device="cpu").net
+            if start.config != ModelConfig():
+                raise UsageError(f"{settings.start} holds another network than this version trains; leave --from out")
             learner.net.load_state_dict(start.state_dict(), strict=False)
             learner.mean_net.load_state_dict(start.state_dict(), strict=False)
 
@@ -229,7 +231,7 @@ def between(first: SyncNet, second: SyncNet) -> SyncNet:
     with torch.no_grad():
         for into, value in zip(net.state_dict().values(), second.state_dict().values(), strict=True):
             if into.dtype.is_floating_point:
-                into.lerp_(value, 0.5)
+                into.lerp_(value.to(into.device), 0.5)
     return net
 
 
