@@ -178,6 +178,12 @@ def test_a_scheme_may_be_in_capitals(memory: Any) -> None:
         ("sftp://user:S3C@RET@x/a.mp4", "sftp://redacted-*@x/a.mp4"),
         ("simplecache::https://user:S3CRET@x/a.mp4?sig=S3CRET", "simplecache::https://redacted-*@x/a.mp4?redacted"),
         ("https://us::S3CRET@x/a.mp4", "https://us::redacted-*"),
+        ("https://user:1/S3CRET@x/a.mp4", "https://redacted-*@x/a.mp4"),
+        ("https://user:/S3C@RET@x/a.mp4?id=7", "https://redacted-*@x/a.mp4?redacted-*"),
+        ("https://x:8080/films/a.mp4?of=ann@home", "https://x:8080/films/a.mp4?redacted-*"),
+        ("https://x/@ann/a.mp4", "https://x/@ann/a.mp4"),
+        ("https://user:pw'S3CRET@x/a.mp4?sig=S3CRET", "https://redacted-*@x/a.mp4?redacted"),
+        ("https://x/it's.mp4", "https://x/it's.mp4"),
     ],
 )
 def test_what_is_shown_of_a_url(url: str, expected: str) -> None:
@@ -190,6 +196,19 @@ def test_what_is_shown_of_a_url(url: str, expected: str) -> None:
     )
     assert "S3C" not in without_secrets(f"cannot read {url}: no such file")
     assert "S3C" not in without_secrets(f"Auth failed for {url.replace('/a.mp4', '')} and {url.rpartition('?')[2]}", url)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cfg https://u:pw'S3CRET@host/f?sig=S3CRET", "cfg https://redacted-*@host/f?redacted"),
+        ("no 'https://x/f?sig=S3CRET', no 'https://x/g'.", "no 'https://x/f?redacted', no 'https://x/g'."),
+        ("['https://x/f','https://u:S3CRET@x/g']", "['https://x/f','https://redacted-*@x/g']"),
+        ("from 'https://x/f'", "from 'https://x/f'"),
+    ],
+)
+def test_a_quote_ends_no_url_in_a_text(text: str, expected: str) -> None:
+    assert re.sub("-[0-9a-f]{12}", "-*", without_secrets(text)) == expected
 
 
 def test_a_url_is_the_same_however_it_is_signed() -> None:
