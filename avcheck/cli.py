@@ -388,7 +388,8 @@ def merge(
 ) -> None:
     """Put the results of several runs (shards, or a run and its repetition) together: the newest record for each path.
 
-    Output and exit code are those of one run over all the files; 2 also if the last line of a file is cut short.
+    Output and exit code are those of one run over all the files; 2 also if the last line of a file is cut short or a
+    record in it is damaged.
     """
     gate = _gate(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
