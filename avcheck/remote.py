@@ -98,6 +98,11 @@ def shown(source: Source) -> str:
     return f"{scheme}{host}{slash}{path}{mark}{query}"
 
 
+def as_sent(url: str) -> str:
+    """A URL as its server gets it, secrets included: what tells two apart. Not to be shown or kept."""
+    return url.partition("#")[0] if url.lower().startswith("http") else url
+
+
 def without_secrets(text: str, source: Source = "") -> str:
     """A text for people with every URL in it as `shown` has it, and without what else it repeats of the URL `source`."""
     if is_url(source):

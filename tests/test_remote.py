@@ -19,7 +19,7 @@ from avcheck import remote
 from avcheck.batch import CheckSettings, check_many
 from avcheck.cli import main
 from avcheck.discovery import Selection, Shard, discover
-from avcheck.errors import MediaError
+from avcheck.errors import MediaError, UsageError
 from avcheck.remote import fetched, is_url, shown, url_problem, url_stamp, without_secrets
 from avcheck.report import FORMATS
 from avcheck.results import Report
@@ -216,8 +216,22 @@ def test_a_url_is_the_same_however_it_is_signed() -> None:
     assert shown(SIGNED.format("aaaa")) != shown(SIGNED.format("aaaa").replace("id=7", "id=8"))
     assert shown("sftp://ann:1@x/a.mp4") == shown("sftp://ann:2@x/a.mp4") != shown("sftp://bob:1@x/a.mp4")
     urls = [SIGNED.format(number) for number in range(9)]
-    assert discover(urls).files == urls[:1]
     assert {len(discover([url], selection=Selection(shard=Shard(1, 4))).files) for url in urls} in ({0}, {1})
+
+
+def test_no_url_is_left_out_for_looking_like_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = ["https://h/dl?token=S3CRET1", "https://h/dl?token=S3CRET2"]
+    for shard in (None, Shard(1, 2), Shard(2, 2)):  # every machine is given the same, so none may go on
+        with pytest.raises(UsageError, match=r"two URLs given are both https://h/dl\?redacted but for their secrets"):
+            discover(urls, selection=Selection(shard=shard))
+    monkeypatch.chdir(tmp_path)
+    assert main([*urls, "--resume", "r.jsonl"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "a results file of its own" in err and "S3CRET" not in err
+    same = [urls[0], urls[0], f"{urls[0]}#end", "https://h/dl?token=1&id=2"]
+    assert discover(same).files == [same[0], same[3]]
 
 
 def test_a_secret_is_nowhere(
