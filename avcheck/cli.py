@@ -336,7 +336,11 @@ def check(
         files = found.files
         if checkpoint is not None:
             # A URL is asked when it comes up: thousands of answers from afar would be waited for here.
-            files = [each for each in files if is_url(each) or is_new(_wanted(each, settings))]
+            files = [
+                each
+                for each in files
+                if (is_url(each) and not checkpoint.gave_up(_wanted(each, settings))) or is_new(_wanted(each, settings))
+            ]
         if files:  # else not even the imports are worth the wait
             with _progress(len(files), quiet=quiet) as bar:
                 if engine == "ray":

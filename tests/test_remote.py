@@ -51,6 +51,7 @@ def checker_with_memory(settings: CheckSettings, threads: int) -> fake_scan.Fake
         memory = fsspec.filesystem("memory")
         memory.pipe(f"/films/late {number}.mp4", b"x")
         memory.store[f"/films/late {number}.mp4"].modified = datetime(2026, 3, 1, tzinfo=UTC)
+    memory.pipe("/films/segfault.mp4", b"x")
     return fake_scan.make_checker(settings, threads)
 
 
@@ -260,13 +261,13 @@ def test_a_secret_is_nowhere(
     for path in (tmp_path / "r.jsonl", *tmp_path.glob("out.*")):
         said += path.read_text()
     assert "S3CRET" not in said
-    # Signed again, only the bug is checked again; the server that says no is asked again.
+    # Signed again, only the bug is checked again; what the server said no to waits for --retry-errors.
     again = [url.replace("S3CRET", "other") for url in urls]
     before = len((tmp_path / "r.jsonl").read_text().splitlines())
     main([*again, "--resume", "r.jsonl"])
     paths = [json.loads(row)["path"] for row in (tmp_path / "r.jsonl").read_text().splitlines()]
     names = [path.partition("?")[0].rpartition("/")[2] for path in paths[before:]]
-    assert sorted(names) == ["bug.mp4", "denied.mp4", "gone.mp4"]
+    assert names == ["bug.mp4"]
     assert set(paths[before:]) <= set(paths[:before])
     capsys.readouterr()
     main(["merge", "r.jsonl"])
@@ -312,3 +313,32 @@ def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
     for options, records in (([], 2), ([], 2), (["--retry-errors"], 3)):
         assert main(["memory://films/raises.mp4", "memory://films/late.mp4", "--resume", "r.jsonl", *options]) == 2
         assert len((tmp_path / "r.jsonl").read_text().splitlines()) == records
+
+
+@pytest.mark.parametrize("name", ["segfault", "gone"])
+def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr("avcheck.batch.load_checker", checker_with_memory)
+    monkeypatch.chdir(tmp_path)
+    command = [f"memory://films/{name}.mp4", "--resume", "r.jsonl", "--timeout", "60"]
+    assert main(command) == 2
+    (record,) = map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
+    assert (record["verdict"], record["file_size"], record["file_mtime_ns"]) == ("error", None, None)
+    capsys.readouterr()
+    for options, records in (([], 1), (["--retry-errors"], 2)):
+        assert main([*command, *options]) == 2
+        assert len((tmp_path / "r.jsonl").read_text().splitlines()) == records
+        assert ("1 of them done before" in capsys.readouterr().err) == (records == 1)
+
+
+def test_of_a_url_the_newest_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    monkeypatch.chdir(tmp_path)
+    command = ["memory://films/in sync.mp4", "--resume", "r.jsonl"]
+    assert main(command) == 2
+    memory.pipe("/films/in sync.mp4", b"x")
+    assert main([*command, "--retry-errors"]) == main(command) == 0
+    memory.rm("/films/in sync.mp4")
+    assert main(command) == main(command) == 2
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
