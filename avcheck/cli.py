@@ -532,7 +532,7 @@ def evaluate(
         earlier = read_rows(source)
         from avcheck.eval.run import from_rows
 
-        for text in from_rows(earlier, plots=plots):
+        for text in from_rows(earlier, plots=plots, source=source):
             print(text, flush=True)
         return
     if corpus is None:
