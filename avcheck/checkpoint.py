@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -65,9 +65,17 @@ class Checkpoint:
         """
         return self._done.get(_key(wanted))
 
-    def verdicts(self, wanted: Report) -> Mapping[Stamp, Verdict]:
-        """What was found before for the same URL, weights and settings, by size and time of change, which only it knows."""
+    def verdicts(self, wanted: Report) -> dict[Stamp, Verdict]:
+        """What was found before for the same URL, weights and settings, by size and time of change; the newest last."""
         return self._urls.get(_key(wanted, stamped=False), {})
+
+    def gave_up(self, wanted: Report) -> bool:
+        """Whether the newest record of this URL is an error without size and time: it did not answer, or cost its worker.
+
+        To ask it for them again may end the same way.
+        """
+        newest = next(reversed(self.verdicts(wanted).items()), None)
+        return newest == ((None, None), "error")
 
     def add(self, result: Report) -> None:
         """Write a record so that it outlives this process, and the machine. Raises UsageError."""
@@ -101,7 +109,9 @@ class Checkpoint:
                         self._done[_key(line.result)] = line.result.verdict
                         if is_url(line.result.path):
                             stamp = line.result.file_size, line.result.file_mtime_ns
-                            self._urls.setdefault(_key(line.result, stamped=False), {})[stamp] = line.result.verdict
+                            found = self._urls.setdefault(_key(line.result, stamped=False), {})
+                            found.pop(stamp, None)  # so that the newest is the last
+                            found[stamp] = line.result.verdict
                     if line.cut:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):

@@ -336,7 +336,11 @@ def check(
         files = found.files
         if checkpoint is not None:
             # A URL is asked when it comes up: thousands of answers from afar would be waited for here.
-            files = [each for each in files if is_url(each) or is_new(_wanted(each, settings))]
+            files = [
+                each
+                for each in files
+                if (is_url(each) and not checkpoint.gave_up(_wanted(each, settings))) or is_new(_wanted(each, settings))
+            ]
         if files:  # else not even the imports are worth the wait
             with _progress(len(files), quiet=quiet) as bar:
                 if engine == "ray":
@@ -388,7 +392,8 @@ def merge(
 ) -> None:
     """Put the results of several runs (shards, or a run and its repetition) together: the newest record for each path.
 
-    Output and exit code are those of one run over all the files; 2 also if the last line of a file is cut short.
+    Output and exit code are those of one run over all the files; 2 also if the last line of a file is cut short or a
+    record in it is damaged.
     """
     gate = _gate(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
@@ -527,7 +532,7 @@ def evaluate(
         earlier = read_rows(source)
         from avcheck.eval.run import from_rows
 
-        for text in from_rows(earlier, plots=plots):
+        for text in from_rows(earlier, plots=plots, source=source):
             print(text, flush=True)
         return
     if corpus is None:

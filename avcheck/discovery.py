@@ -16,7 +16,7 @@ from pathlib import Path
 
 from avcheck import __version__
 from avcheck.errors import UsageError
-from avcheck.remote import Source, is_url, shown, url_problem
+from avcheck.remote import Source, as_sent, is_url, shown, url_problem
 from avcheck.results import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.shipped import weights_sha256
 
@@ -83,12 +83,16 @@ def discover(
     A named file is always taken, and so is a URL that `url_problem` lets through. A directory is searched all the way down
     for what `selection` wants, names sorted; hidden entries, linked directories, what `.avcheckignore` names and what is not
     a regular file are passed over. What is missing, unreadable, not a regular file, a link out of its directory, or a
-    directory without media becomes a report with verdict "error"; nothing is raised.
+    directory without media becomes a report with verdict "error".
+
+    Raises UsageError for two URLs that differ in nothing but what is not shown: their results could not be told apart, and
+    whether they lead to one file (a URL signed twice) or two (a token that stands for a file) nobody can see.
 
     `on_read` hears every local file that this run or that of another shard reads, ignore files included.
     """
     found = Discovery()
     seen: set[str] = set()
+    urls: dict[str, str] = {}  # as shown -> as sent
 
     def wanted(key: str, name: str) -> bool:
         if key in seen:
@@ -112,6 +116,11 @@ def discover(
             problem = url_problem(given)
             if problem:
                 refuse(given, shown(given), problem)
+            elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
+                raise UsageError(
+                    f"two URLs given are both {shown(given)} but for their secrets, and results go by that; "
+                    "if they lead to one file give one of them, else check each in a run with a results file of its own"
+                )
             else:
                 take(given, shown(given))
             continue

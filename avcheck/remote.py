@@ -41,7 +41,9 @@ _SIGNS_FOR_AZURE = frozenset(
     {"saoid", "scid", "sdd", "se", "ses", "sip", "ske", "skoid", "sks", "skt", "sktid", "skv", "sp", "spr"}
 ) | frozenset({"sr", "srt", "ss", "st", "suoid", "sv"})
 _SHOWN = re.compile(r"redacted(-[0-9a-f]{12})?")
-_IN_TEXT = re.compile(rf"""(?:{_SCHEME}:/|(?:{"|".join(sorted(SCHEMES))}):)/[^\s'"<>]+""", re.IGNORECASE)
+_BEGINS = rf"""(?:{_SCHEME}:/|(?:{"|".join(sorted(SCHEMES))}):)/"""
+# A quote may be part of a password, so it ends a URL only where the next one begins; one that is left over is taken off later.
+_IN_TEXT = re.compile(rf"""{_BEGINS}(?:(?!'\W{{0,4}}{_BEGINS})[^\s"<>])+""", re.IGNORECASE)
 
 
 def is_url(source: Source) -> TypeGuard[str]:
@@ -80,8 +82,7 @@ def shown(source: Source) -> str:
     if scheme.lower().startswith("http"):
         rest = rest.partition("#")[0]  # is never sent
     place, mark, query = rest.partition("?")
-    host, slash, path = place.partition("/")
-    user, at, host = host.rpartition("@")
+    user, at, host, slash, path = _parts(place)
     if scheme.lower().removesuffix("://") in _AZURE and ":" not in user:
         host, user, at = f"{user}{at}{host}", "", ""
     if not re.fullmatch(r"(\[[0-9A-Fa-f:.]*\]|[^:]*)(:\d*)?", host):  # what looks like a port may be part of a password
@@ -97,12 +98,17 @@ def shown(source: Source) -> str:
     return f"{scheme}{host}{slash}{path}{mark}{query}"
 
 
+def as_sent(url: str) -> str:
+    """A URL as its server gets it, secrets included: what tells two apart. Not to be shown or kept."""
+    return url.partition("#")[0] if url.lower().startswith("http") else url
+
+
 def without_secrets(text: str, source: Source = "") -> str:
     """A text for people with every URL in it as `shown` has it, and without what else it repeats of the URL `source`."""
     if is_url(source):
         text = text.replace(source, shown(source))
         place, _, query = source.partition("://")[2].partition("?")
-        user = place.partition("/")[0].rpartition("@")[0]
+        user = _parts(place)[0]
         known = shown(source)
         secrets = [user, *user.partition(":")[::2], query, *(part.partition("=")[2] for part in re.split("[&#]", query))]
         for secret in sorted({each for raw in secrets for each in (raw, unquote_plus(raw))}, key=len, reverse=True):
@@ -110,7 +116,7 @@ def without_secrets(text: str, source: Source = "") -> str:
                 text = text.replace(secret, "redacted")
 
     def show(match: re.Match[str]) -> str:
-        url = match[0].rstrip(".,:;!)]")
+        url = match[0].rstrip(".,:;!)]'")
         full = url if "://" in url else url.replace(":/", "://", 1)  # as a path has it
         return shown(full) + match[0][len(url) :]
 
@@ -160,6 +166,15 @@ def _file_system(url: str) -> tuple[Any, str]:
     scheme, colon, rest = url.partition(":")
     system, path = fsspec.core.url_to_fs(scheme.lower() + colon + rest)
     return system, path
+
+
+def _parts(place: str) -> tuple[str, str, str, str, str]:
+    """User (with the password), "@", host, "/", path of what stands between :// and the question mark; "" for a missing one."""
+    host, slash, path = place.partition("/")
+    if "@" in path and re.fullmatch(r"[^@]*:\d*", host):  # what looks like a port may be the start of a password with a slash
+        user, at, place = place.rpartition("@")
+        return user, at, *place.partition("/")
+    return *host.rpartition("@"), slash, path
 
 
 def _hidden(text: str) -> str:

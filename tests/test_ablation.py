@@ -103,6 +103,10 @@ def test_heads_are_trained_measured_and_kept(settings: AblationSettings, monkeyp
     assert [[row[:-1] for row in cells(text)] for text in again] == [[row[:-1] for row in cells(text)] for text in texts]
     with pytest.raises(UsageError, match="another recipe"):
         list(ablate(replace(settings, steps=3), variants=FEW, levels=(48,)))
+    index = settings.corpus / "index.jsonl"
+    index.write_text(index.read_text().partition("\n")[2])
+    with pytest.raises(UsageError, match="another corpus"):
+        list(ablate(settings, variants=FEW, levels=(48,)))
 
 
 def rows_of(rows: list[ablation.Row]) -> list[ablation.Row]:

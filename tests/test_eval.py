@@ -564,12 +564,25 @@ def test_without_matplotlib_pictures_are_refused_before_anything_is_measured(
 
 def test_a_file_of_something_else_is_no_file_of_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    for text, why in (('{"measure": "paper"}\n{"a": 1}\n', "line 2 is no figure"), ("[1]\n", "line 1"), ("{", "no rows of")):
+    wrong = '{"measure": "paper"}\n{"a": 1}\n'
+    for text, why in ((wrong, "line 2 is no figure"), ("[1]\n", "line 1"), ("{", "no rows of"), ("", "is empty")):
         path.write_text(text)
         with pytest.raises(UsageError, match=why):
             read_rows(path)
     with pytest.raises(UsageError, match="no rows of"):
         read_rows(tmp_path / "gone")
+    path.write_text('{"measure": "control", "case": "mute"}\n')
+    with pytest.raises(UsageError, match=r"rows\.jsonl: not all figures of `avcheck eval --rows` are there \(KeyError"):
+        list(run.from_rows(read_rows(path), source=path))
+
+
+@pytest.mark.parametrize(("heading", "expected"), [({"decide": 0.5}, 0.5), ({}, Calibration.decide)])
+def test_rows_are_told_by_the_confidence_that_the_run_asked_for(
+    monkeypatch: pytest.MonkeyPatch, heading: dict[str, float], expected: float
+) -> None:
+    monkeypatch.setattr(run, "small_table", lambda rows, foreign, decide: f"small faces, from {decide}")
+    rows = [{"measure": "heading", "text": "Weights", **heading}, {"measure": "heading", "text": "Left out"}]
+    assert f"small faces, from {expected}" in list(run.from_rows([*rows, {"measure": "small"}]))
 
 
 # ------------------------------------------------------------------------------------------------------------ end to end
@@ -621,6 +634,7 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     assert seen == [(k, 4) for k in range(1, 5)]
     assert list(run.from_rows(read_rows(out), plots=tmp_path / "plots")) == texts
     assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"reliability.png", "risk-coverage.png"}
+    assert read_rows(out)[0]["decide"] == 0.5
     rows = [row for row in read_rows(out) if row["measure"] != "heading"]
     assert {row["clip"] for row in rows} == {"s1", "s2", "o1"}
     assert {row["measure"] for row in rows} == {

@@ -19,7 +19,7 @@ from avcheck import remote
 from avcheck.batch import CheckSettings, check_many
 from avcheck.cli import main
 from avcheck.discovery import Selection, Shard, discover
-from avcheck.errors import MediaError
+from avcheck.errors import MediaError, UsageError
 from avcheck.remote import fetched, is_url, shown, url_problem, url_stamp, without_secrets
 from avcheck.report import FORMATS
 from avcheck.results import Report
@@ -51,6 +51,7 @@ def checker_with_memory(settings: CheckSettings, threads: int) -> fake_scan.Fake
         memory = fsspec.filesystem("memory")
         memory.pipe(f"/films/late {number}.mp4", b"x")
         memory.store[f"/films/late {number}.mp4"].modified = datetime(2026, 3, 1, tzinfo=UTC)
+    memory.pipe("/films/segfault.mp4", b"x")
     return fake_scan.make_checker(settings, threads)
 
 
@@ -178,6 +179,12 @@ def test_a_scheme_may_be_in_capitals(memory: Any) -> None:
         ("sftp://user:S3C@RET@x/a.mp4", "sftp://redacted-*@x/a.mp4"),
         ("simplecache::https://user:S3CRET@x/a.mp4?sig=S3CRET", "simplecache::https://redacted-*@x/a.mp4?redacted"),
         ("https://us::S3CRET@x/a.mp4", "https://us::redacted-*"),
+        ("https://user:1/S3CRET@x/a.mp4", "https://redacted-*@x/a.mp4"),
+        ("https://user:/S3C@RET@x/a.mp4?id=7", "https://redacted-*@x/a.mp4?redacted-*"),
+        ("https://x:8080/films/a.mp4?of=ann@home", "https://x:8080/films/a.mp4?redacted-*"),
+        ("https://x/@ann/a.mp4", "https://x/@ann/a.mp4"),
+        ("https://user:pw'S3CRET@x/a.mp4?sig=S3CRET", "https://redacted-*@x/a.mp4?redacted"),
+        ("https://x/it's.mp4", "https://x/it's.mp4"),
     ],
 )
 def test_what_is_shown_of_a_url(url: str, expected: str) -> None:
@@ -192,13 +199,40 @@ def test_what_is_shown_of_a_url(url: str, expected: str) -> None:
     assert "S3C" not in without_secrets(f"Auth failed for {url.replace('/a.mp4', '')} and {url.rpartition('?')[2]}", url)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cfg https://u:pw'S3CRET@host/f?sig=S3CRET", "cfg https://redacted-*@host/f?redacted"),
+        ("no 'https://x/f?sig=S3CRET', no 'https://x/g'.", "no 'https://x/f?redacted', no 'https://x/g'."),
+        ("['https://x/f','https://u:S3CRET@x/g']", "['https://x/f','https://redacted-*@x/g']"),
+        ("from 'https://x/f'", "from 'https://x/f'"),
+    ],
+)
+def test_a_quote_ends_no_url_in_a_text(text: str, expected: str) -> None:
+    assert re.sub("-[0-9a-f]{12}", "-*", without_secrets(text)) == expected
+
+
 def test_a_url_is_the_same_however_it_is_signed() -> None:
     assert shown(SIGNED.format("aaaa")) == shown(SIGNED.format("bbbb").replace("=60", "=90"))
     assert shown(SIGNED.format("aaaa")) != shown(SIGNED.format("aaaa").replace("id=7", "id=8"))
     assert shown("sftp://ann:1@x/a.mp4") == shown("sftp://ann:2@x/a.mp4") != shown("sftp://bob:1@x/a.mp4")
     urls = [SIGNED.format(number) for number in range(9)]
-    assert discover(urls).files == urls[:1]
     assert {len(discover([url], selection=Selection(shard=Shard(1, 4))).files) for url in urls} in ({0}, {1})
+
+
+def test_no_url_is_left_out_for_looking_like_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls = ["https://h/dl?token=S3CRET1", "https://h/dl?token=S3CRET2"]
+    for shard in (None, Shard(1, 2), Shard(2, 2)):  # every machine is given the same, so none may go on
+        with pytest.raises(UsageError, match=r"two URLs given are both https://h/dl\?redacted but for their secrets"):
+            discover(urls, selection=Selection(shard=shard))
+    monkeypatch.chdir(tmp_path)
+    assert main([*urls, "--resume", "r.jsonl"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "a results file of its own" in err and "S3CRET" not in err
+    same = [urls[0], urls[0], f"{urls[0]}#end", "https://h/dl?token=1&id=2"]
+    assert discover(same).files == [same[0], same[3]]
 
 
 def test_a_secret_is_nowhere(
@@ -227,13 +261,13 @@ def test_a_secret_is_nowhere(
     for path in (tmp_path / "r.jsonl", *tmp_path.glob("out.*")):
         said += path.read_text()
     assert "S3CRET" not in said
-    # Signed again, only the bug is checked again; the server that says no is asked again.
+    # Signed again, only the bug is checked again; what the server said no to waits for --retry-errors.
     again = [url.replace("S3CRET", "other") for url in urls]
     before = len((tmp_path / "r.jsonl").read_text().splitlines())
     main([*again, "--resume", "r.jsonl"])
     paths = [json.loads(row)["path"] for row in (tmp_path / "r.jsonl").read_text().splitlines()]
     names = [path.partition("?")[0].rpartition("/")[2] for path in paths[before:]]
-    assert sorted(names) == ["bug.mp4", "denied.mp4", "gone.mp4"]
+    assert names == ["bug.mp4"]
     assert set(paths[before:]) <= set(paths[:before])
     capsys.readouterr()
     main(["merge", "r.jsonl"])
@@ -279,3 +313,32 @@ def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
     for options, records in (([], 2), ([], 2), (["--retry-errors"], 3)):
         assert main(["memory://films/raises.mp4", "memory://films/late.mp4", "--resume", "r.jsonl", *options]) == 2
         assert len((tmp_path / "r.jsonl").read_text().splitlines()) == records
+
+
+@pytest.mark.parametrize("name", ["segfault", "gone"])
+def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr("avcheck.batch.load_checker", checker_with_memory)
+    monkeypatch.chdir(tmp_path)
+    command = [f"memory://films/{name}.mp4", "--resume", "r.jsonl", "--timeout", "60"]
+    assert main(command) == 2
+    (record,) = map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
+    assert (record["verdict"], record["file_size"], record["file_mtime_ns"]) == ("error", None, None)
+    capsys.readouterr()
+    for options, records in (([], 1), (["--retry-errors"], 2)):
+        assert main([*command, *options]) == 2
+        assert len((tmp_path / "r.jsonl").read_text().splitlines()) == records
+        assert ("1 of them done before" in capsys.readouterr().err) == (records == 1)
+
+
+def test_of_a_url_the_newest_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
+    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    monkeypatch.chdir(tmp_path)
+    command = ["memory://films/in sync.mp4", "--resume", "r.jsonl"]
+    assert main(command) == 2
+    memory.pipe("/films/in sync.mp4", b"x")
+    assert main([*command, "--retry-errors"]) == main(command) == 0
+    memory.rm("/films/in sync.mp4")
+    assert main(command) == main(command) == 2
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3

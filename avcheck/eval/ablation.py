@@ -7,6 +7,7 @@ every head and its rows, so a run goes on where it was stopped. `late_*` is how 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -117,8 +118,8 @@ def ablate(
         (out / name).mkdir(parents=True, exist_ok=True)
     model = load(settings.model, device=settings.device)
     fuse(model.net)
-    _same_weights(out, model, settings)
     clips = find_clips(settings.corpus)
+    _same_run(out, model, clips, settings)
     held_out = _prepared(out, model, [clip for clip in clips if clip.split == "val"], levels, tell)
     features: list[Feature] = []
     rows: list[Row] = []
@@ -172,11 +173,17 @@ def ablate(
         yield trunk_table(pairs, settings.trunk_steps)
 
 
-def _same_weights(out: Path, model: Loaded, settings: AblationSettings) -> None:
-    """What is in the folder must be of these weights and this recipe."""
-    facts = {"sha256": model.sha256, "steps": settings.steps, "go_on": settings.go_on}
+def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: AblationSettings) -> None:
+    """What is in the folder must be of these weights, this recipe and this corpus. Raises UsageError."""
+    listed = json.dumps(sorted(clip.id for clip in clips)).encode("ascii")
+    corpus = hashlib.sha256(listed).hexdigest()
+    facts = {"sha256": model.sha256, "steps": settings.steps, "go_on": settings.go_on, "clips_sha256": corpus}
     store = out / "of.json"
-    if store.is_file() and json.loads(store.read_text()) != facts:
+    # A folder of an earlier version does not say its corpus.
+    found = {"clips_sha256": corpus} | json.loads(store.read_text()) if store.is_file() else facts
+    if found["clips_sha256"] != corpus:
+        raise UsageError(f"{out} holds an ablation on another corpus; give a new --out")
+    if found != facts:
         raise UsageError(f"{out} holds an ablation of other weights or another recipe; give a new --out")
     store.write_text(json.dumps(facts))
 

@@ -21,7 +21,7 @@ RISK_FROM = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # confidence from which a window i
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows that an evaluation wrote. Raises UsageError where a line is none, or the file cannot be read."""
+    """The rows that an evaluation wrote. Raises UsageError where a line is none, or the file is empty or cannot be read."""
     rows = []
     try:
         with path.open(encoding="utf-8") as lines:
@@ -32,6 +32,8 @@ def read_rows(path: Path) -> list[Row]:
                 rows.append(row)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: no rows of `avcheck eval --rows`: {error}") from error
+    if not rows:
+        raise UsageError(f"{path}: no rows of `avcheck eval --rows`: the file is empty")
     return rows
 
 

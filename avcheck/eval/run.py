@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, Block, blocks
-from avcheck.errors import MediaError, ModelError
+from avcheck.errors import MediaError, ModelError, UsageError
 from avcheck.eval.measures import (
     CONFIDENCE_EDGES,
     area_under_risk,
@@ -120,7 +120,7 @@ def evaluate(
     yield heading
     with ExitStack() as stack:
         raw = stack.enter_context(out.open("w", encoding="utf-8")) if out is not None else None
-        _write(raw, {"measure": "heading", "text": heading})
+        _write(raw, {"measure": "heading", "text": heading, "decide": bench.calibration.decide})
         rows: list[Row] = []
         failed: list[str] = []
         foreign = Foreign([clip for clip in clips if clip.kind == "speech"])
@@ -150,18 +150,26 @@ def evaluate(
             yield speed_table(timed)
 
 
-def from_rows(rows: Sequence[Row], *, plots: Path | None = None) -> Iterator[str]:
-    """What `evaluate` yields, from rows that it wrote (`rows.read_rows`). Raises UsageError for pictures as that does."""
+def from_rows(rows: Sequence[Row], *, plots: Path | None = None, source: Path | None = None) -> Iterator[str]:
+    """What `evaluate` yields, from rows that it wrote (`rows.read_rows`), read from `source`.
+
+    Raises UsageError for pictures as that does, and for rows that lack what the tables need.
+    """
     if plots is not None:
         require_matplotlib()
     by = of_measure(rows)
-    for row in by.get("heading", []):
-        yield row["text"]
-    yield from tables(rows)
-    if plots is not None:
-        yield _drawn(rows, plots)
-    for row in by.get("speed", []):
-        yield speed_table(row)
+    headings = by.get("heading", [])
+    try:
+        for row in headings:
+            yield row["text"]
+        yield from tables(rows, next((row["decide"] for row in headings if "decide" in row), Calibration.decide))
+        if plots is not None:
+            yield _drawn(rows, plots)
+        for row in by.get("speed", []):
+            yield speed_table(row)
+    except (KeyError, TypeError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{source or 'rows'}: not all figures of `avcheck eval --rows` are there ({told})") from error
 
 
 def _drawn(rows: Sequence[Row], folder: Path) -> str:
