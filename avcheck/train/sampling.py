@@ -297,12 +297,13 @@ def _recompress(pictures: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint
         frame.pts = number
         packets += coder.encode(frame)
     packets += coder.encode(None)
-    frames = [frame for packet in [*packets, None] for frame in reader.decode(packet)]
+    # Each is taken as it comes: held until the last, some differed from run to run.
+    frames = [frame.to_ndarray()[:height] for packet in [*packets, None] for frame in reader.decode(packet)]
     if len(frames) != len(pictures):
         raise RuntimeError(f"H.264 gave {len(frames)} of {len(pictures)} pictures back")
     out = pictures.copy()
     for number, frame in enumerate(frames):
-        out[number, :height, :width] = frame.to_ndarray()[:height]
+        out[number, :height, :width] = frame
     return out
 
 
