@@ -302,8 +302,7 @@ def _recompress(pictures: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint
     if len(frames) != len(pictures):
         raise RuntimeError(f"H.264 gave {len(frames)} of {len(pictures)} pictures back")
     out = pictures.copy()
-    for number, frame in enumerate(frames):
-        out[number, :height, :width] = frame
+    out[:, :height, :width] = np.stack(frames)
     return out
 
 
