@@ -31,7 +31,7 @@ from avcheck.model import ATTENTION_KINDS, AttentionKind, FusionKind, Head, Tran
 from avcheck.results import FRAME_MS
 from avcheck.scan import KEEP_PLACES, LEVELS, MAX_SHIFT, SHIFTS, Look, logit, look, sound_with_margin, weighed
 from avcheck.scenes import make_scene
-from avcheck.train.clean import MAX_OFFSET_FRAMES
+from avcheck.train.clean import usable
 from avcheck.train.corpus import CACHE_SIDE, CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import Feature, extract, learn_head
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
@@ -214,17 +214,13 @@ def _features(
     """Trunk features of the training clips whose own offset is known, or which have no speech; kept in `out`."""
     store = out / "features.pt"
     if not store.is_file():
-        wanted = [clip for clip in clips if clip.split == "train" and (clip.kind == "generic" or _known(clip))]
+        wanted = [clip for clip in clips if clip.split == "train" and (clip.kind == "generic" or usable(clip))]
         cached = [item for clip in wanted if (item := cache_clip(clip, out / "cache", with_faces=False)) is not None]
         if not cached:
             raise UsageError("no clip of the training groups is known well enough to learn from")
         found = extract(model, cached, seed=1, levels=levels, on_clip=lambda done, total: tell("features", done, total))
         _store([vars(item) for item in found], store)
     return [Feature(**item) for item in torch.load(store, weights_only=True)]
-
-
-def _known(clip: Clip) -> bool:
-    return clip.trusted and abs(clip.offset_frames or 0.0) <= MAX_OFFSET_FRAMES
 
 
 def _learnt(

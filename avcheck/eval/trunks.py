@@ -20,7 +20,7 @@ from avcheck.errors import UsageError
 from avcheck.eval.measures import share, table
 from avcheck.model import ModelConfig
 from avcheck.scan import LEVELS
-from avcheck.train.clean import MAX_OFFSET_FRAMES
+from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, cache_clip, find_clips
 from avcheck.train.learn import Learner, Source, Stage, run_stage
 from avcheck.train.measure import windows
@@ -100,10 +100,8 @@ def trunk_rows(
         store = out / "rows" / f"{name}.jsonl"
         if not store.is_file():
             config: ModelConfig = replace(start.config, alignment=alignment)
-            learner = Learner.fresh(config, seed)
-            for net in (learner.net, learner.mean_net):
-                net.load_state_dict(start.state_dict())
-            known = [item for item in clips("train") if abs(item.clip.offset_frames or 0.0) <= MAX_OFFSET_FRAMES]
+            learner = Learner.fresh(config, seed, start)
+            known = [item for item in clips("train") if usable(item.clip)]
             run_stage(
                 learner,
                 Stage(name, [Source(known, 1.0, FRAME)], steps, rate=_RATE, harden=(0.5, 0.5)),

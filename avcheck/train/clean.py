@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from avcheck.model import SyncNet
-from avcheck.train.corpus import CachedClip
+from avcheck.train.corpus import CachedClip, Clip
 from avcheck.train.measure import SEARCH, curve
 from avcheck.train.sampling import Recipe
 
@@ -45,6 +45,11 @@ def estimate_offset(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[f
         frames_late += float(np.clip(0.5 * (left - right) / min(left - 2 * mid + right, -1e-6), -0.5, 0.5))
     clear = float(mean[best] - np.nanmedian(mean)) > _MIN_PEAK
     return frames_late, bool(clear and steady >= 0.6 and abs(frames_late) <= MAX_OFFSET_FRAMES)
+
+
+def usable(clip: Clip) -> bool:
+    """Whether a clip's own offset is known well enough, and small enough, to learn from it."""
+    return clip.trusted and abs(clip.offset_frames or 0.0) <= MAX_OFFSET_FRAMES
 
 
 def clean(

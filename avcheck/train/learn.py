@@ -125,9 +125,12 @@ class Learner:
     mean_net: SyncNet
 
     @classmethod
-    def fresh(cls, config: ModelConfig, seed: int) -> Learner:
+    def fresh(cls, config: ModelConfig, seed: int, start: SyncNet | None = None) -> Learner:
+        """A network of this configuration: new, or going on from another with the same parameters."""
         torch.manual_seed(seed)
         net = SyncNet(config)
+        if start is not None:
+            net.load_state_dict(start.state_dict())
         return cls(net, copy.deepcopy(net))
 
     def state(self) -> dict[str, object]:

@@ -35,7 +35,7 @@ from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
 from avcheck.shipped import weights_sha256
 from avcheck.train.calibrate import calibrate, judged, told_offset, trials
-from avcheck.train.clean import MAX_OFFSET_FRAMES, clean
+from avcheck.train.clean import clean, usable
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
@@ -98,16 +98,14 @@ def train(settings: TrainSettings) -> Path:
         training = [item for item in clips if item.clip.split == "train"]
         held_out = [item for item in clips if item.clip.split == "val"]
         speech = [item for item in training if item.clip.kind == "speech"]
-        known = [item for item in speech if _usable(item)]
+        generic = [item for item in training if item.clip.kind == "generic"]
+        known = [item for item in speech if usable(item.clip)]
         if len(known) < len(speech) / 4:
-            known = [item for item in _crossfit(settings, speech, device, tell) if _usable(item)]
-        learner = Learner.fresh(ModelConfig(), settings.seed)
-        if settings.start is not None:
-            start = load(settings.start, device="cpu").net
-            if start.config != ModelConfig():
-                raise UsageError(f"{settings.start} holds another network than this version trains; leave --from out")
-            learner.net.load_state_dict(start.state_dict(), strict=False)
-            learner.mean_net.load_state_dict(start.state_dict(), strict=False)
+            known = [item for item in _crossfit(settings, speech, device, tell) if usable(item.clip)]
+        start = None if settings.start is None else load(settings.start, device="cpu").net
+        if start is not None and start.config != ModelConfig():
+            raise UsageError(f"{settings.start} holds another network than this version trains; leave --from out")
+        learner = Learner.fresh(ModelConfig(), settings.seed, start)
 
         def stage(stage: Stage, view: Recipe) -> None:
             trusted = [item for item in held_out if item.clip.trusted]
@@ -117,7 +115,7 @@ def train(settings: TrainSettings) -> Path:
                 folder=out,
                 device=device,
                 seed=settings.seed,
-                voices=[*speech, *(item for item in training if item.clip.kind == "generic")],
+                voices=[*speech, *generic],
                 validate=(lambda net: accuracy(net, trusted, view)) if trusted else None,
                 validate_every_s=600.0,
                 on_step=tell(stage.name),
@@ -128,7 +126,6 @@ def train(settings: TrainSettings) -> Path:
             stage(Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)), CROP)
         rest = _rest(settings, learner, speech, known, tell)
         sources = [Source([*known, *rest], 0.8, FRAME)] if known or rest else []
-        generic = [item for item in training if item.clip.kind == "generic"]
         if generic:
             # With a third of the batches they were learnt by heart: training clips rose, unseen ones stayed at chance.
             sources.append(Source(generic, 0.12, GENERIC, "generic", batch=8))
@@ -137,7 +134,7 @@ def train(settings: TrainSettings) -> Path:
             Stage("frames", sources, settings.frame_steps, rate=8e-4 if settings.start is None else 5e-4, harden=(0.3, 0.7)),
             Recipe("frame", (LEVELS[-1], LEVELS[-1])),
         )
-        if settings.start is not None:
+        if start is not None:
             learner.mean_net = between(start, learner.mean_net)
         used = [*known, *rest, *generic]
         heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, tell)
@@ -169,7 +166,7 @@ def _adapt(
     known = _estimated(
         settings.out / "told.json", clips, partial(_told, checked, clips, calibration, tell("estimating offsets"))
     )
-    sure = [item for item in known if _usable(item)]
+    sure = [item for item in known if usable(item.clip)]
     learnt_from = [item for item in sure if item.clip.split == "train"]
     held_out = [item for item in sure if item.clip.split == "val"]
     if not learnt_from:
@@ -177,9 +174,7 @@ def _adapt(
             f"{start.name} is sure of the offset of none of these clips, so there is nothing to learn from; give some in "
             "which somebody is seen to speak for 10 s or more"
         )
-    learner = Learner.fresh(before.net.config, settings.seed)
-    for net in (learner.net, learner.mean_net):
-        net.load_state_dict(before.net.state_dict())
+    learner = Learner.fresh(before.net.config, settings.seed, before.net)
     unseen = scenes(settings.seed, 20, tell("scenes"))
     sources = [Source(learnt_from, 0.9, FRAME), Source(unseen, 0.1, FRAME, "scenes")]
     run_stage(
@@ -249,10 +244,6 @@ def _cached(settings: TrainSettings, tell: Callable[[str], Callable[..., None]])
     return cached
 
 
-def _usable(cached: CachedClip) -> bool:
-    return cached.clip.trusted and abs(cached.clip.offset_frames or 0.0) <= MAX_OFFSET_FRAMES
-
-
 def _crossfit(
     settings: TrainSettings, speech: Sequence[CachedClip], device: torch.device, tell: Callable[[str], Callable[..., None]]
 ) -> list[CachedClip]:
@@ -282,7 +273,7 @@ def _crossfit(
         )
         net, others, estimating = learner.mean_net, halves[1 - half], tell(f"{name}: estimating")
         out += _estimated(settings.out / f"{name}.json", others, partial(clean, net, others, recipe, estimating))
-    return out if any(_usable(item) for item in out) else as_recorded
+    return out if any(usable(item.clip) for item in out) else as_recorded
 
 
 def _rest(
@@ -306,7 +297,7 @@ def _rest(
         found = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
         return found + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
 
-    return [item for item in _estimated(settings.out / "rest.json", others, compute) if _usable(item)]
+    return [item for item in _estimated(settings.out / "rest.json", others, compute) if usable(item.clip)]
 
 
 def _estimated(store: Path, clips: Sequence[CachedClip], compute: Callable[[], list[CachedClip]]) -> list[CachedClip]:
