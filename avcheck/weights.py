@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from avcheck.errors import ModelError, UsageError
-from avcheck.model import AttentionKind, Head, ModelConfig, SyncNet
+from avcheck.model import ATTENTION_KINDS, AttentionKind, Head, ModelConfig, SyncNet
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.verdict import Calibration
 
@@ -91,6 +92,18 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
         calibration=calibration,
         training=training,
     )
+
+
+def load_heads(own: Loaded, path: Path | None = None, *, device: str = "auto") -> dict[AttentionKind, Loaded]:
+    """What `load` gave, `own`, and the same file with each other of the paper's heads; a run may have trained one only."""
+    heads: dict[AttentionKind, Loaded] = {}
+    for kind in ATTENTION_KINDS:
+        if kind == own.net.config.attention:
+            heads[kind] = own
+            continue
+        with suppress(ModelError):
+            heads[kind] = load(path, device=device, attention=kind)
+    return heads
 
 
 def _config(stored: dict[str, Any]) -> ModelConfig:

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, Block, blocks
-from avcheck.errors import MediaError, ModelError, UsageError
+from avcheck.errors import MediaError, UsageError
 from avcheck.eval.measures import (
     CONFIDENCE_EDGES,
     area_under_risk,
@@ -61,7 +61,7 @@ from avcheck.scan import LEVELS, SEGMENT_BLOCKS, Checker, LevelChoice, look, mot
 from avcheck.scenes import make_scene
 from avcheck.train.corpus import Clip, decode, find_clips
 from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge, match_ratio
-from avcheck.weights import Loaded, load
+from avcheck.weights import Loaded, load, load_heads
 
 SEED = 1
 LONGEST_S = 120.0  # of a longer clip only the beginning is measured
@@ -179,16 +179,8 @@ def _drawn(rows: Sequence[Row], folder: Path) -> str:
 def _bench(model: Path | None, device: str) -> Bench:
     loaded = load(model, device=device)
     fuse(loaded.net)
-    heads: dict[str, Loaded] = {}
-    for kind in ATTENTION_KINDS:
-        if kind == loaded.net.config.attention:
-            heads[kind] = loaded
-            continue
-        try:
-            heads[kind] = load(model, device=device, attention=kind)
-        except ModelError:  # weights of a run that trained one head only
-            continue
-    return Bench(loaded, heads, Calibration(**loaded.calibration))
+    heads = load_heads(loaded, model, device=device)
+    return Bench(loaded, {str(kind): head for kind, head in heads.items()}, Calibration(**loaded.calibration))
 
 
 def _workers() -> int:

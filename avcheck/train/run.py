@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from avcheck import __version__
-from avcheck.errors import ModelError, UsageError
+from avcheck.errors import UsageError
 from avcheck.model import ATTENTION_KINDS, AttentionKind, Head, ModelConfig, SyncNet, fuse, make_head
 from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
@@ -42,7 +42,7 @@ from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
 from avcheck.train.sampling import Recipe
 from avcheck.verdict import Calibration
-from avcheck.weights import Loaded, choose_device, load, save
+from avcheck.weights import Loaded, choose_device, load, load_heads, save
 
 CROP = Recipe("crop", (80, 80))
 FRAME = Recipe("frame", (112, 144), face_px=(22.0, 100.0), speed=0.12)
@@ -155,12 +155,7 @@ def _adapt(
     a few clips of one kind have nothing to teach them. What the groups held out say of both is written into the facts.
     """
     before = load(start, device=str(device))
-    heads: dict[AttentionKind, Head] = {}
-    for kind in ATTENTION_KINDS:
-        try:
-            heads[kind] = load(start, device=str(device), attention=kind).net.head
-        except ModelError:  # weights of a run that trained one head only
-            continue
+    heads = {kind: found.net.head for kind, found in load_heads(before, start, device=str(device)).items()}
     calibration = Calibration(**before.calibration)
     checked = _as_checked(before.net, device)
     known = _estimated(
