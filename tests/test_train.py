@@ -211,6 +211,17 @@ def test_draws_are_repeatable_and_treated_harder_with_strength() -> None:
             assert np.isfinite(a.mel).all()
 
 
+def test_recompressing_a_moving_picture_gives_the_same_each_time() -> None:
+    scene = make_scene("talking", seed=3, seconds=3.0, size=(96, 96))
+    pictures = np.stack([np.roll(scene.frames[k], (k, 2 * k), (0, 1)) for k in range(60)])
+    first = sampling._recompress(pictures, quality=30)
+    assert not np.array_equal(first, pictures)
+    rng = np.random.default_rng(0)
+    for _ in range(10):  # memory of many sizes taken and left in between, so that the coder meets others' leavings
+        [rng.integers(0, 255, int(rng.integers(1, 300_000)), np.uint8) for _ in range(10)]
+        assert np.array_equal(sampling._recompress(pictures, quality=30), first)
+
+
 def test_crops_are_cut_around_the_mouth() -> None:
     frames = np.zeros((40, 120, 160), np.uint8)
     frames[:, 78:90, 90:110] = 255  # the mouth of a face at (100, 70) of width 50

@@ -287,7 +287,8 @@ def _recompress(pictures: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint
     height, width = (side // 2 * 2 for side in pictures.shape[1:])
     coder.width, coder.height, coder.pix_fmt = width, height, "yuv420p"
     coder.time_base = Fraction(1, FRAME_RATE)
-    coder.options = {"preset": "veryfast", "crf": str(quality), "threads": "1"}
+    # x264's macroblock tree reads memory that nobody wrote: for small pictures its choices differ from call to call.
+    coder.options = {"preset": "veryfast", "crf": str(quality), "threads": "1", "x264-params": "mbtree=0"}
     reader = av.CodecContext.create("h264", "r")
     reader.thread_count = 1
     grey = np.full((height // 2, width), 128, np.uint8)
@@ -297,7 +298,6 @@ def _recompress(pictures: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint
         frame.pts = number
         packets += coder.encode(frame)
     packets += coder.encode(None)
-    # Each is taken as it comes: held until the last, some differed from run to run.
     frames = [frame.to_ndarray()[:height] for packet in [*packets, None] for frame in reader.decode(packet)]
     if len(frames) != len(pictures):
         raise RuntimeError(f"H.264 gave {len(frames)} of {len(pictures)} pictures back")
