@@ -189,7 +189,7 @@ def blocks(
     before it. Neither is read further than needed.
     """
     timeline = SoundTimeline(sounds)
-    shown: list[Picture | None] = []
+    shown: list[NDArray[np.uint8] | None] = []
     index = first
     for slot, start_s, picture in _on_grid(pictures, origin_s, first * BLOCK_FRAMES):
         origin_s = start_s
@@ -201,7 +201,8 @@ def blocks(
         if count is not None and index >= first + count:
             return
         shown += [None] * (slot - index * BLOCK_FRAMES - len(shown))
-        shown.append(picture)
+        # Scaled down at once: the decoder works on meanwhile, and large pictures are not kept.
+        shown.append(picture.luma)
     if origin_s is not None and any(item is not None for item in shown):
         yield _block(index, origin_s, shown, timeline)
 
@@ -231,14 +232,12 @@ def _on_grid(pictures: Iterable[Picture], origin_s: float | None, slot: int) -> 
         here = following
 
 
-def _block(index: int, origin_s: float, shown: list[Picture | None], timeline: SoundTimeline) -> Block:
+def _block(index: int, origin_s: float, shown: list[NDArray[np.uint8] | None], timeline: SoundTimeline) -> Block:
     start_s = origin_s + index * BLOCK_S
-    lumas = [None if picture is None else picture.luma for picture in shown]
-    lumas += [None] * (BLOCK_FRAMES - len(lumas))
-    shape = next(luma.shape for luma in lumas if luma is not None)
+    shape = next(luma.shape for luma in shown if luma is not None)
     frames = np.zeros((BLOCK_FRAMES, *shape), np.uint8)
     mask = np.zeros(BLOCK_FRAMES, np.bool_)
-    for k, luma in enumerate(lumas):
+    for k, luma in enumerate(shown):
         if luma is not None and luma.shape == shape:
             frames[k], mask[k] = luma, True
     samples, present = timeline.read(start_s - _MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * _MARGIN)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avcheck import model
 from avcheck.model import (
     ATTENTION_KINDS,
     BLOCK_FRAMES,
@@ -107,18 +108,92 @@ def test_sound_trunk_does_not_hear_colour_or_loudness() -> None:
 
 def test_local_contrast_hardly_sees_brightness_or_gain() -> None:
     generator = torch.Generator().manual_seed(0)
-    pictures = 0.25 + 0.5 * torch.rand(1, 3, 96, 128, generator=generator)
+    pictures = 64 + 128 * torch.rand(1, 3, 96, 128, generator=generator)
     plain = local_contrast(pictures, 41)
     assert plain.shape == pictures.shape
-    assert torch.allclose(local_contrast(pictures + 0.2, 41), plain, atol=1e-4)
+    assert torch.allclose(local_contrast(pictures + 50, 41), plain, atol=1e-4)
     dimmed = local_contrast(0.6 * pictures, 41)
     # The small constant below the deviation keeps flat places quiet, so a gain is taken out for the most part only.
     assert (dimmed - plain).abs().mean() < 0.15 * plain.abs().mean()
     assert torch.corrcoef(torch.stack([dimmed.flatten(), plain.flatten()]))[0, 1] > 0.995
-    assert local_contrast(torch.full((1, 1, 40, 40), 0.7), 41).abs().max() < 1e-4
+    assert local_contrast(torch.full((1, 1, 40, 40), 180.0), 41).abs().max() < 1e-4
+
+
+def test_local_statistics_are_those_of_the_library() -> None:
+    """Means by matrices and the enlarging of whole ratio against PyTorch's pooling and interpolation."""
+    values = torch.rand(1, 2, 44, 57, generator=torch.Generator().manual_seed(1))
+    cells = F.avg_pool2d(values, 4, ceil_mode=True, count_include_pad=False)
+    for window, padding in (((7, 1), (3, 0)), ((1, 7), (0, 3))):
+        cells = F.avg_pool2d(cells, window, stride=1, padding=padding, count_include_pad=False)
+    means = model._square_mean(values, 3)
+    assert torch.allclose(means, cells, atol=1e-6)
+    larger = F.interpolate(means, scale_factor=4, mode="bilinear", align_corners=False)
+    assert torch.allclose(model._enlarged(means), larger, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_first_layer_is_a_convolution_over_five_pictures(kind: torch.dtype) -> None:
+    torch.manual_seed(2)
+    stem = model._Stem(*model._conv2d(5, 8, 5, 2)).eval().to(kind)
+    pictures = torch.randn(2, 9, 22, 30).to(kind)
+    stacked = torch.stack([pictures[:, k : k + 5] for k in range(5)], dim=1).flatten(0, 1)
+    with torch.inference_mode():
+        plain = nn.Sequential.forward(stem, stacked)
+        assert torch.allclose(stem(pictures), plain, atol=1e-5 if kind == torch.float32 else 0.05)
+        assert (plain > 0.2).any()
+
+
+def test_what_is_seen_does_not_depend_on_how_many_pictures_are_seen_at_a_time() -> None:
+    torch.manual_seed(0)
+    trunk = VisualTrunk(TINY).eval()
+    pictures = torch.randint(0, 256, (1, 61, 42, 55), dtype=torch.uint8)
+    at_once, grid = trunk(pictures)  # with gradients
+    with torch.inference_mode():
+        in_turn, same_grid = trunk(pictures)
+    assert grid == same_grid
+    assert torch.allclose(at_once, in_turn, atol=1e-4)
+
+
+def test_time_is_looked_along_alike_at_one_place_and_at_many() -> None:
+    torch.manual_seed(0)
+    for dilation in (1, 2):
+        block = model._TimeBlock(6, dilation).eval()
+        x = torch.randn(2, 6, 9, 4)
+        with torch.inference_mode():
+            apart = torch.stack([x[..., k] + F.relu(block.norm(block.conv(x[..., k]))) for k in range(4)], dim=-1)
+            assert torch.allclose(block(x), apart, atol=1e-5)
+            assert torch.allclose(block(x[..., 0]), apart[..., 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_rectified_is_relu(kind: torch.dtype) -> None:
+    values = torch.tensor([-3.0, -1e-30, -0.0, 0.0, 1e-30, 2.5, float("inf"), -float("inf")]).to(kind)
+    with torch.inference_mode():
+        assert torch.equal(model._rectified(values.clone()), F.relu(values))
+    assert torch.equal(model._rectified(values.clone()), F.relu(values))
 
 
 # The head
+
+
+def test_the_head_in_whole_numbers_is_as_near_as_bfloat16() -> None:
+    torch.manual_seed(0)
+    head = JointHead(TINY).eval()
+    picture = F.normalize(torch.randn(1, 50, 6, TINY.embedding), dim=-1)
+    sound = F.normalize(torch.randn(1, 70, TINY.embedding), dim=-1)
+
+    def joint() -> torch.Tensor:
+        halves = head.from_picture(picture), head.from_sound(sound)[:, 10:60]
+        return head._joined(*head._counted(*halves)).float()
+
+    with torch.inference_mode():
+        exact = joint()
+        with torch.autocast("cpu", torch.bfloat16):
+            whole = joint()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = head.joint_features(head.from_picture(picture), head.from_sound(sound)[:, 10:60]).float()
+    assert not torch.equal(whole, rough)
+    assert (whole - exact).abs().mean() < 1.2 * (rough - exact).abs().mean()
 
 
 def test_neighbours_follow_what_moves() -> None:

@@ -581,7 +581,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "scenes", lambda seed, _, tell: scenes(seed, 3, tell))
     monkeypatch.setattr(run, "extract", functools.partial(heads.extract, levels=(48,), max_pieces=1))
     monkeypatch.setattr(run, "learn_head", functools.partial(heads.learn_head, batch=2))
-    monkeypatch.setattr(run, "keep_memory", lambda: None)
+    monkeypatch.setattr(run, "keep_memory", lambda **_: None)
 
 
 def settings(films: Path, out: Path, **options: Any) -> run.TrainSettings:

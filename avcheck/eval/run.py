@@ -55,9 +55,10 @@ from avcheck.eval.rows import (
 from avcheck.eval.small import Scene, share_beyond, shrunk, side_by_side, there_and_back
 from avcheck.eval.windows import GRAIN, Footage, Shot, as_they_are, curves, hear, observe, within_a_film
 from avcheck.media import open_media
+from avcheck.memory import keep_memory
 from avcheck.model import ATTENTION_KINDS, fuse
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
-from avcheck.scan import LEVELS, SEGMENT_BLOCKS, Checker, LevelChoice, look, motion_of, score, segments
+from avcheck.scan import LEVELS, SEGMENT_BLOCKS, Checker, LevelChoice, detail_of, look, motion_of, score, segments
 from avcheck.scenes import make_scene
 from avcheck.train.corpus import Clip, decode, find_clips
 from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge, match_ratio
@@ -880,6 +881,7 @@ def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) 
 
 def _time_stages(path: Path, model: Path | None, device: str) -> Row:
     """A check of a film as a user runs it, then the same stages one after the other with a clock between them."""
+    keep_memory()
     checker = Checker(model, device)
     loaded = checker.loaded
     checker.curves(path)  # the first look builds kernels
@@ -902,7 +904,7 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
         watch.stop("trunk", len(once))
         watch.start()
         motion = np.array([motion_of(block) for block in inside], np.float32)
-        detail = np.array([float(block.pictures.std(axis=(1, 2)).mean()) for block in inside], np.float32)
+        detail = np.array([detail_of(block) for block in inside], np.float32)
         found.append(score(seen, before, inside, after, loaded, motion, detail))
         watch.stop("scan", len(once))
         choice.after(found[-1])

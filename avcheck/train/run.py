@@ -14,10 +14,7 @@ Media of which no offset is known, with weights to go on from, are a catalogue t
 from __future__ import annotations
 
 import copy
-import ctypes
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +27,7 @@ import torch
 
 from avcheck import __version__
 from avcheck.errors import UsageError
+from avcheck.memory import keep_memory
 from avcheck.model import ATTENTION_KINDS, AttentionKind, Head, ModelConfig, SyncNet, fuse, make_head
 from avcheck.scan import LEVELS
 from avcheck.scenes import make_scene
@@ -89,7 +87,7 @@ def train(settings: TrainSettings) -> Path:
     if out.is_dir() and any(out.iterdir()) and not settings.resume:
         raise UsageError(f"{out} is not empty; give a new --out, or --resume to go on with what is there")
     out.mkdir(parents=True, exist_ok=True)
-    keep_memory()
+    keep_memory(all_sizes=True)
     device = choose_device(settings.device)
     with progress() as tell:
         clips = _cached(settings, tell)
@@ -408,17 +406,6 @@ def _save(
 def _as_checked(net: SyncNet, device: torch.device) -> Loaded:
     """A copy of the network as a check runs it."""
     return Loaded(fuse(copy.deepcopy(net).to(device).eval()), "", device, device.type in ("cpu", "cuda"), {}, {})
-
-
-def keep_memory() -> None:
-    """Tell glibc to keep freed memory: big tensors come and go every step, and half the time went into page faults."""
-    if sys.platform == "linux" and "MALLOC_TOP_PAD_" not in os.environ:
-        try:
-            libc = ctypes.CDLL("libc.so.6")
-            for option, value in ((-1, 2**31 - 1), (-2, 256 * 2**20), (-4, 0)):  # trim threshold, top pad, no mmap
-                libc.mallopt(option, value)
-        except (OSError, AttributeError):
-            pass  # another C library: slower, nothing worse
 
 
 @contextmanager

@@ -1,0 +1,28 @@
+"""How the process deals with the memory that it frees. Knows nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+# mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD (at most 32 MB), M_MMAP_MAX
+_TRIM, _PAD, _MMAP_FROM, _MMAP_MAX = -1, -2, -3, -4
+_CHECKING = ((_TRIM, 2**31 - 1), (_MMAP_FROM, 32 * 2**20))
+_LEARNING = ((_TRIM, 2**31 - 1), (_PAD, 256 * 2**20), (_MMAP_MAX, 0))
+
+
+def keep_memory(*, all_sizes: bool = False) -> None:
+    """Tell glibc to keep freed memory of up to 32 MB a piece, or of all sizes, for the next that asks.
+
+    Tensors of megabytes come and go with every layer. Given back and asked for again, they cost page faults: a tenth of the
+    network's time in a check, half of it in training. The most that the process needs at a time stays the same.
+    """
+    if sys.platform != "linux" or not {"MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"}.isdisjoint(os.environ):
+        return
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in _LEARNING if all_sizes else _CHECKING:
+            libc.mallopt(option, value)
+    except (OSError, AttributeError):
+        pass  # another C library: slower, nothing worse
