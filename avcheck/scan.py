@@ -3,7 +3,7 @@
 A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds one segment and the two
 seconds of sound on either side of it. A title that is sampled is looked at in probes of two segments (`avcheck.probes` says
 where), which are the same segments, with the same sound around them, as those of the whole title. A file that stays undecidable
-may get a closer look (`zoom`): a few of its segments again, their pictures three times the size.
+may get a closer look (`zoom`): a few of its segments again, their pictures more than three times the size.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
 SEGMENT_BLOCKS = 10
 MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) apart
 SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
-LEVELS = (112, 176)  # short sides, px: a face of a close-up fills the first, one of a medium shot the second
+LEVELS = (112, 160)  # short sides, px: a face of a close-up fills the first, one of a medium shot the second
 LEARN_LEVEL_EVERY = 6  # segments; in between, only the level that drew the attention is looked at
 KEEP_PLACES = 32  # the most that any head keeps
 _MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
@@ -47,7 +47,7 @@ _LEAST_SHARE = 0.4  # of a segment's pictures that need sound at some shift: els
 _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 ZOOM_SEGMENTS = 3  # of an undecided file are looked at closer at first, and as many again if one of them shows an offset
-_CHUNK = 75  # pictures of a closer look that go through the trunk at a time: they are nine times as large
+_CHUNK = 75  # pictures of a closer look that go through the trunk at a time: they are eleven times as large
 _REACH = 8  # pictures on either side that a feature may depend on, with some to spare
 
 Item = TypeVar("Item")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-CLOSER_SIDE = 528  # px, short side: three times that of the first look
+CLOSER_SIDE = 528  # px, short side: more than three times that of the first look
 LEAST_SIDE = 264  # px; a smaller picture was seen well enough
 REACH = 3  # places on either side of a window's middle, 16 px each
 

@@ -22,7 +22,7 @@ from avcheck.eval.rows import RISK_FROM, RISK_S, errors_frames, read_rows
 from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
 from avcheck.media import Picture, Sound
 from avcheck.model import ATTENTION_KINDS, BLOCK_TIMES, JointHead, ModelConfig, Scored, SyncNet
-from avcheck.scan import MAX_SHIFT, SHIFTS, look, scan
+from avcheck.scan import LEVELS, MAX_SHIFT, SHIFTS, look, scan
 from avcheck.train.corpus import Clip
 from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, save
@@ -705,7 +705,7 @@ def test_the_first_clip_of_the_real_corpus_is_measured(tmp_path: Path) -> None:
     item = min(find_clips(corpus, split="val"), key=lambda each: each.path.stat().st_size)
     torch.manual_seed(1)
     model = Loaded(SyncNet(SMALL).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {})
-    frames, samples = decode(item.path, 176)
+    frames, samples = decode(item.path, max(LEVELS))
     assert isinstance(observe(item, frames, samples, model), Footage)
     rows = list(run.measure(observe(item, frames, samples, model), run.Bench(model, {}, Calibration()), run.Foreign([])))
     assert of(rows, "verdict", case="as recorded")

@@ -15,7 +15,7 @@ from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
 from avcheck.demo import make_demo
 from avcheck.media import Picture, Sound
 from avcheck.results import DEFAULT_PRESET, PRESETS, Report
-from avcheck.scan import Checker, scan
+from avcheck.scan import LEVELS, Checker, scan
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.verdict import Judgement, judge
 
@@ -82,7 +82,7 @@ def scene(path: Path, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]
     from avcheck.train.corpus import decode
 
     make_demo(path, offset_ms=0, seconds=10, seed=seed)
-    return decode(path, 176)
+    return decode(path, max(LEVELS))
 
 
 def judged(checker: Checker, frames: NDArray[np.uint8], samples: NDArray[np.float32]) -> Judgement:

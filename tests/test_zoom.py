@@ -18,11 +18,11 @@ from avcheck.errors import DecodeFailed
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
 from avcheck.model import ModelConfig, SyncNet
 from avcheck.results import DEFAULT_PRESET, PRESETS
-from avcheck.scan import ZOOM_SEGMENTS, Checker, look, look_in_parts, zoom
+from avcheck.scan import LEVELS, ZOOM_SEGMENTS, Checker, look, look_in_parts, zoom
 from avcheck.scenes import make_scene
 from avcheck.verdict import Curve, judge
 from avcheck.weights import Loaded
-from avcheck.zoom import LEAST_SIDE, REACH, best_window, spread
+from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, REACH, best_window, spread
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
@@ -267,7 +267,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
     monkeypatch.setattr(scanning, "open_media", once)
     path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
-    assert opened == [176, 528]
+    assert opened == [max(LEVELS), CLOSER_SIDE]
 
 
 @pytest.mark.parametrize(

@@ -816,7 +816,7 @@ def risk_tables(rows: Sequence[Row], foreign: Sequence[Row]) -> Iterator[str]:
 
 # ---------------------------------------------------------------------------------------------------------------- speed
 
-SPEED_S = 60  # of generated 1080p
+SPEED_S = 120.0
 _SPEED_SOUND_RATE = 48_000
 
 
