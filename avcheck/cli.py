@@ -570,6 +570,10 @@ def ablate(
     trunk_steps: Annotated[
         int, typer.Option(min=0, help="Also compare trunks with and without alignment, after so many steps (0: do not).")
     ] = 0,
+    first_steps: Annotated[
+        int,
+        typer.Option(min=0, help="Also compare so many steps from scratch with and without generated scenes (0: do not)."),
+    ] = 0,
 ) -> None:
     """Train a head of every kind on the weights' trunks and compare them. Goes on where it was stopped."""
     _require_directory(corpus)
@@ -583,7 +587,7 @@ def ablate(
         if error.name != "cv2":
             raise
         raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
-    settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps)
+    settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps)
     with progress() as tell:
         stages: dict[str, Callable[..., None]] = {}
 

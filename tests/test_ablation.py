@@ -20,7 +20,9 @@ from avcheck.eval import ablation, trunks
 from avcheck.eval.ablation import AblationSettings, Variant, ablate
 from avcheck.model import ATTENTION_KINDS, JointHead, ModelConfig, SyncNet
 from avcheck.scan import MAX_SHIFT
-from avcheck.train.corpus import CachedClip, Clip
+from avcheck.scenes import make_scene
+from avcheck.train.corpus import CachedClip, Clip, cache_clip
+from avcheck.train.learn import Stage
 from avcheck.train.sampling import Recipe
 from avcheck.weights import Loaded, save
 
@@ -218,3 +220,39 @@ def test_a_hand_moves_whole_pictures_smoothly_and_not_far() -> None:
     assert np.abs(moves_px).max() <= 12
     assert 0.3 < np.abs(moves_px).mean() < 4
     assert np.abs(moves_px.cumsum(axis=0)).max() < 2.5 * 0.12 * 176
+
+
+def test_first_steps_with_and_without_scenes(settings: AblationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    crop = Recipe("crop", (48, 48), frames=20, margin=6)
+    monkeypatch.setattr(trunks, "CROP", crop)
+    monkeypatch.setattr(trunks, "ModelConfig", lambda: SMALL)
+    monkeypatch.setattr(trunks, "_SCENES", 2)
+    generated = make_scene("talking", seed=9, seconds=4.0, size=(96, 96))
+    assert generated.faces is not None
+    faces = np.column_stack([np.arange(0, 100, 5) / 25, generated.faces[::5]]).astype(np.float32)
+
+    def with_a_face(clip: Clip, folder: Path) -> CachedClip:
+        found = cache_clip(clip, folder)
+        assert found is not None
+        return replace(found, faces=faces)
+
+    monkeypatch.setattr(trunks, "cache_clip", with_a_face)
+    stages: list[list[str]] = []
+    monkeypatch.setattr(trunks, "run_stage", lambda learner, stage, **_: stages.append(_sources(stage)))
+
+    def run() -> list[trunks.FirstRow]:
+        cache = settings.out / "cache"
+        cache.mkdir(parents=True, exist_ok=True)
+        return trunks.first_rows(settings.corpus, settings.out / "first", cache=cache, device="cpu", steps=10, seed=1)
+
+    rows = run()
+    assert stages == [["speech x 10"], ["speech x 10", "scenes x 10"], ["scenes x 3"], ["speech x 7"]]
+    assert {(row.scenes, row.group) for row in rows} == {(way, group) for way in trunks.SCENES for group in ("g1", "g2")}
+    assert run() == rows
+    assert len(stages) == 4  # kept
+    lines = cells(trunks.first_table(rows, 10))
+    assert [line[:2] for line in lines] == [[way, "1"] for way in trunks.SCENES]
+
+
+def _sources(stage: Stage) -> list[str]:
+    return [f"{source.name} x {stage.steps}" for source in stage.sources]

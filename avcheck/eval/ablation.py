@@ -25,7 +25,7 @@ from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, SAMPLE_RATE, log_
 from avcheck.errors import UsageError
 from avcheck.eval.measures import bootstrap, leave_one_group_out, share, table
 from avcheck.eval.run import LONGEST_S, OFFSET_LATE_S, PAIR_MISSING_S, PAPER_FRAMES, chance, displacement, missing_s
-from avcheck.eval.trunks import trunk_rows, trunk_table
+from avcheck.eval.trunks import first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, Shot, hear, observe
 from avcheck.model import ATTENTION_KINDS, AttentionKind, FusionKind, Head, TransformerHead, best_places, fuse, make_head
 from avcheck.results import FRAME_MS
@@ -86,7 +86,8 @@ class AblationSettings:
 
     `steps` optimiser steps a head and seed; with `go_on` heads begin as those of the weights do (the paper's kinds as
     themselves, a transformer's joint layers as the spatio-temporal head), and learn at half the pace. With `trunk_steps` the
-    visual trunk with and without alignment is compared too (`eval.trunks`).
+    visual trunk with and without alignment is compared too, with `first_steps` trunks from scratch with and without generated
+    scenes (`eval.trunks`).
     """
 
     corpus: Path
@@ -97,6 +98,7 @@ class AblationSettings:
     seeds: tuple[int, ...] = (1,)
     go_on: bool = False
     trunk_steps: int = 0
+    first_steps: int = 0
 
 
 def ablate(
@@ -171,6 +173,21 @@ def ablate(
             )
         ]
         yield trunk_table(pairs, settings.trunk_steps)
+    if settings.first_steps:
+        firsts = [
+            row
+            for seed in settings.seeds
+            for row in first_rows(
+                settings.corpus,
+                out / f"first-{settings.first_steps}",
+                cache=out / "cache",
+                device=settings.device,
+                steps=settings.first_steps,
+                seed=seed,
+                on_step=on_step,
+            )
+        ]
+        yield first_table(firsts, settings.first_steps)
 
 
 def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: AblationSettings) -> None:

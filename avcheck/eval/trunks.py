@@ -1,7 +1,9 @@
-"""What following things from picture to picture is worth in the visual trunk (alignment-guided temporal attention, ATA).
+"""Two comparisons of trunks, measured by their own match on validation clips.
 
-Two trunks go on from the same weights over the same samples, one with `ModelConfig.alignment` and one without, and are
-measured by their own match on validation clips, as they are and as if the camera had been held by hand.
+What following things from picture to picture is worth (alignment-guided temporal attention, ATA): two trunks go on from the
+same weights over the same samples, one with `ModelConfig.alignment` and one without, and are measured on clips as they are
+and as if the camera had been held by hand. What generated scenes are worth in the first hours: trunks begin from scratch on
+face crops of recorded clips, with and without scenes among them.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,13 +28,17 @@ from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, cache_clip, find_clips
 from avcheck.train.learn import Learner, Source, Stage, run_stage
 from avcheck.train.measure import windows
-from avcheck.train.run import FRAME
+from avcheck.train.run import CROP, FRAME, scenes
 from avcheck.train.sampling import Recipe
 from avcheck.weights import choose_device, load
 
 _RATE = 2e-4  # the trunks have learnt; this is for getting used to the change
 _DRIFT_PX = 1.5  # a picture, at a short side of 176 px
 _WINDOW_FRAMES = 105  # 4.2 s
+SCENES = ("none", "among the clips", "first")  # where generated scenes come in
+_SCENES = 60  # generated, two talking ones to each with impacts, which has no face to crop
+_SCENE_SHARE = 0.3
+_SCENES_ALONE = 0.3
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,17 @@ class TrunkRow:
     alignment: bool
     seed: int
     camera: str
+    group: str
+    error_frames: float
+    won: float | None
+
+
+@dataclass(frozen=True)
+class FirstRow:
+    """One window of 4.2 s of a clip's face crop, as in `TrunkRow`. scenes: where generated scenes came in."""
+
+    scenes: str
+    seed: int
     group: str
     error_frames: float
     won: float | None
@@ -83,41 +102,109 @@ def trunk_rows(
     out.mkdir(parents=True, exist_ok=True)
     where = choose_device(device)
     start = load(model, device="cpu").net
-    cached: list[CachedClip] = []
-
-    def clips(split: str) -> list[CachedClip]:
-        if not cached:
-            wanted = [clip for clip in find_clips(corpus) if clip.kind == "speech" and clip.trusted]
-            cached.extend(item for clip in wanted if (item := cache_clip(clip, cache)) is not None)
-        found = [item for item in cached if item.clip.split == split]
-        if not found:
-            raise UsageError(f"{corpus}: no clip of the {split} groups is known well enough for a comparison of trunks")
-        return found
-
+    known = _Known(corpus, cache)
     rows: list[TrunkRow] = []
     for alignment in (False, True):
         name = f"trunk-{'aligned' if alignment else 'plain'}-{seed}"
-        store = out / "rows" / f"{name}.jsonl"
-        if not store.is_file():
+        step = partial(tell, name)
+
+        def measured(name: str = name, alignment: bool = alignment, step: Callable[[int, int], None] = step) -> list[TrunkRow]:
             config: ModelConfig = replace(start.config, alignment=alignment)
             learner = Learner.fresh(config, seed, start)
-            known = [item for item in clips("train") if usable(item.clip)]
+            clips = known.to_learn_from()
             run_stage(
                 learner,
-                Stage(name, [Source(known, 1.0, FRAME)], steps, rate=_RATE, harden=(0.5, 0.5)),
+                Stage(name, [Source(clips, 1.0, FRAME)], steps, rate=_RATE, harden=(0.5, 0.5)),
                 folder=out,
                 device=where,
                 seed=seed,
-                voices=known,
-                on_step=lambda done, total, _, name=name: tell(name, done, total),  # type: ignore[misc]
+                voices=clips,
+                on_step=lambda done, total, _: step(done, total),
             )
-            found = _measured(learner, clips("val"), alignment, seed, lambda done, total, name=name: tell(name, done, total))  # type: ignore[misc]
-            store.parent.mkdir(parents=True, exist_ok=True)
-            partial = store.with_suffix(".partial")
-            partial.write_text("".join(json.dumps(vars(row)) + "\n" for row in found))
-            partial.replace(store)
-        rows += [TrunkRow(**json.loads(line)) for line in store.read_text().splitlines()]
+            return _measured(learner, known.of("val"), alignment, seed, step)
+
+        rows += [TrunkRow(**row) for row in _kept(out / "rows" / f"{name}.jsonl", measured)]
     return rows
+
+
+def first_rows(
+    corpus: Path,
+    out: Path,
+    *,
+    cache: Path,
+    device: str = "auto",
+    steps: int,
+    seed: int,
+    on_step: Callable[[str, int, int], None] | None = None,
+) -> list[FirstRow]:
+    """Train trunks from scratch on face crops for `steps` in each of `SCENES` ways; kept and raising as `trunk_rows`."""
+    tell = on_step or (lambda stage, done, total: None)
+    out.mkdir(parents=True, exist_ok=True)
+    where = choose_device(device)
+    known = _Known(corpus, cache)
+    rows: list[FirstRow] = []
+    for number, way in enumerate(SCENES):
+        step = partial(tell, f"first steps, {way}")
+
+        def measured(number: int = number, way: str = way, step: Callable[[int, int], None] = step) -> list[FirstRow]:
+            clips = [item for item in known.to_learn_from() if len(item.faces) > 3]
+            talking = [item for item in scenes(seed, _SCENES, step) if len(item.faces) > 3]
+            recorded, generated = Source(clips, 1.0 - _SCENE_SHARE, CROP), Source(talking, _SCENE_SHARE, CROP, "scenes")
+            learner = Learner.fresh(ModelConfig(), seed)
+            alone = round(_SCENES_ALONE * steps) if way == "first" else 0
+            stages = [Stage(f"scenes-{seed}", [generated], alone, harden=(0.2, 0.2))] if alone else []
+            sources = [recorded, generated] if way == "among the clips" else [recorded]
+            stages.append(Stage(f"first-{number}-{seed}", sources, steps - alone, harden=(0.2, 0.3)))
+            for stage in stages:
+                run_stage(
+                    learner,
+                    stage,
+                    folder=out,
+                    device=where,
+                    seed=seed,
+                    voices=clips,
+                    on_step=lambda done, total, _: step(done, total),
+                )
+            net = learner.mean_net.eval()
+            return [
+                FirstRow(way, seed, item.clip.group, error, won)
+                for item in known.of("val")
+                for error, won in windows(net, item, CROP, _WINDOW_FRAMES)
+            ]
+
+        rows += [FirstRow(**row) for row in _kept(out / "rows" / f"first-{number}-{seed}.jsonl", measured)]
+    return rows
+
+
+class _Known:
+    """Speech whose own offset is trusted, decoded when first asked for."""
+
+    def __init__(self, corpus: Path, cache: Path) -> None:
+        self._corpus, self._cache = corpus, cache
+        self._clips: list[CachedClip] = []
+
+    def of(self, split: str) -> list[CachedClip]:
+        """The clips of one split. Raises UsageError where there is none."""
+        if not self._clips:
+            wanted = [clip for clip in find_clips(self._corpus) if clip.kind == "speech" and clip.trusted]
+            self._clips = [item for clip in wanted if (item := cache_clip(clip, self._cache)) is not None]
+        found = [item for item in self._clips if item.clip.split == split]
+        if not found:
+            raise UsageError(f"{self._corpus}: no clip of the {split} groups is known well enough for a comparison of trunks")
+        return found
+
+    def to_learn_from(self) -> list[CachedClip]:
+        return [item for item in self.of("train") if usable(item.clip)]
+
+
+def _kept(store: Path, measured: Callable[[], Sequence[TrunkRow | FirstRow]]) -> list[dict[str, Any]]:
+    """The rows in `store`, which are measured first if they are not there."""
+    if not store.is_file():
+        store.parent.mkdir(parents=True, exist_ok=True)
+        partial_store = store.with_suffix(".partial")
+        partial_store.write_text("".join(json.dumps(vars(row)) + "\n" for row in measured()))
+        partial_store.replace(store)
+    return [json.loads(line) for line in store.read_text().splitlines()]
 
 
 @torch.inference_mode()
@@ -141,15 +228,32 @@ def trunk_table(rows: Sequence[TrunkRow], steps: int) -> str:
     for camera in dict.fromkeys(row.camera for row in rows):
         for alignment in (False, True):
             mine = [row for row in rows if row.camera == camera and row.alignment == alignment]
-            groups = [row.group for row in mine]
-            near = [share([float(row.error_frames <= frames) for row in mine], groups) for frames in (1, 3)]
-            told = [row for row in mine if row.won is not None]
-            won = share([row.won for row in told if row.won is not None], [row.group for row in told])
-            seeds = len({row.seed for row in mine})
-            lines.append((camera, "aligned" if alignment else "plain", seeds, len(mine), len(set(groups)), *near, won))
-    header = ("camera", "trunk", "seeds", "windows", "groups", "within 1 frame", "within 3 frames", "pair 200 ms")
+            lines.append((camera, "aligned" if alignment else "plain", *_cells(mine)))
+    header = ("camera", "trunk", *_CELLS)
     note = (
         f"Both trunks went on from the same weights for {steps} steps over the same samples. Windows of 4.2 s of speech with a "
         "trusted own offset, whole pictures, the trunks' match alone, 1 s searched either way, sound beyond the window there."
     )
     return table("Alignment of neighbouring pictures (ATA) in the visual trunk", header, lines, note)
+
+
+def first_table(rows: Sequence[FirstRow], steps: int) -> str:
+    """Trunks from scratch, with and without generated scenes."""
+    lines = [(way, *_cells([row for row in rows if row.scenes == way])) for way in dict.fromkeys(row.scenes for row in rows)]
+    note = (
+        f"Trunks from scratch, {steps} steps each on face crops of training clips; scenes: none, in {_SCENE_SHARE:.0%} of the "
+        f"batches, or alone in the first {_SCENES_ALONE:.0%} of the steps. Face crops of 4.2 s of validation speech with a "
+        "trusted own offset, the trunks' match alone, 1 s searched either way."
+    )
+    return table("Generated scenes in the first steps", ("scenes", *_CELLS), lines, note)
+
+
+_CELLS = ("seeds", "windows", "groups", "within 1 frame", "within 3 frames", "pair 200 ms")
+
+
+def _cells(rows: Sequence[TrunkRow] | Sequence[FirstRow]) -> tuple[object, ...]:
+    groups = [row.group for row in rows]
+    near = [share([float(row.error_frames <= frames) for row in rows], groups) for frames in (1, 3)]
+    told = [row for row in rows if row.won is not None]
+    won = share([row.won for row in told if row.won is not None], [row.group for row in told])
+    return len({row.seed for row in rows}), len(rows), len(set(groups)), *near, won
