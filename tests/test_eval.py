@@ -689,9 +689,9 @@ def test_speed_is_measured_stage_by_stage(tmp_path: Path, monkeypatch: pytest.Mo
     assert found["film_s"] == 3
     assert 50 < found["peak_mb"] < 20_000
     stages = {"whole check": 6.0, "decode": 1.0, "trunk": 2.0, "scan": 3.0}
-    text = run.speed_table({**found, "wall_s": stages, "peak_mb": 500.0, "kept_mb_per_min": 1.0})
+    text = run.speed_table({**found, "wall_s": stages, "peak_mb": 500.0, "closer_mb": 800.0, "kept_mb_per_min": 1.0})
     assert "10.0 times as fast as it plays" in text
-    assert "about 620 MB" in text
+    assert "about 620 and 920 MB" in text
     assert "trunk alone" in text
 
 
