@@ -646,6 +646,7 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
     path = run.train(settings(films, out, start=start, adapt_steps=3))
     assert len(json.loads((out / "told.json").read_text())) == 5
     assert {item.name for item in out.iterdir()} == {"cache", "told.json", "adapt.pt", "sync.safetensors", "summary.json"}
+    assert json.loads((out / "summary.json").read_text())["dropped"] == unsure
     adapted = torch.load(out / "adapt.pt", weights_only=True)["learner"]["mean_net"]
     for kind in ATTENTION_KINDS:
         before, after = (weights.load(each, device="cpu", attention=kind) for each in (start, path))

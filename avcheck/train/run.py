@@ -197,7 +197,7 @@ def _adapt(
         "adapt_on_groups_held_out": found,
         "training_before": before.training,
     }
-    return _save(settings.out, net, heads, before.calibration, facts)
+    return _save(settings.out, net, heads, before.calibration, facts, dropped=sorted(set(_ids(clips)) - set(_ids(sure))))
 
 
 def _told(
@@ -389,16 +389,26 @@ def _write(
         "validation_groups": len({item.clip.group for item in held_out}),
         "reliability_on_groups_left_out": reliability,
     }
-    return _save(settings.out, net, heads, calibration, facts)
+    return _save(settings.out, net, heads, calibration, facts, dropped=sorted(set(_ids(training)) - set(_ids(used))))
+
+
+def _ids(clips: Sequence[CachedClip]) -> list[str]:
+    return [item.clip.id for item in clips]
 
 
 def _save(
-    out: Path, net: SyncNet, heads: dict[AttentionKind, Head], calibration: dict[str, Any], facts: dict[str, Any]
+    out: Path,
+    net: SyncNet,
+    heads: dict[AttentionKind, Head],
+    calibration: dict[str, Any],
+    facts: dict[str, Any],
+    *,
+    dropped: Sequence[str],
 ) -> Path:
-    """Write the weights file, and what it holds beside it."""
+    """Write the weights file, and what it holds beside it, with the clips that were not learnt from, which it does not name."""
     path = out / "sync.safetensors"
     digest = save(path, net, heads, calibration=calibration, training=facts)
-    summary = {"weights": path.name, "sha256": digest, "training": facts, "calibration": calibration}
+    summary = {"weights": path.name, "sha256": digest, "training": facts, "calibration": calibration, "dropped": list(dropped)}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return path
 
