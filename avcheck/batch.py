@@ -18,7 +18,6 @@ from typing import Protocol
 
 from avcheck.discovery import error_report
 from avcheck.errors import AvcheckError, MediaError, UsageError, is_out_of_memory
-from avcheck.memory import keep_memory
 from avcheck.probes import LEAST_PROBES
 from avcheck.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, Report, Tolerance
@@ -88,7 +87,6 @@ def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
     """The checker that `settings` ask for, its weights loaded. Raises UsageError and ModelError."""
     from avcheck.scan import Checker  # late: brings torch and av
 
-    keep_memory()
     return Checker(model=settings.model, device=settings.device, threads=threads)
 
 

@@ -28,6 +28,7 @@ from avcheck.checkpoint import Checkpoint, Merged
 from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.gate import ExitCode, FailOn, Gate
+from avcheck.memory import keep_memory
 from avcheck.output import Guard, Target, parse_targets, to_file, to_stream
 from avcheck.probes import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 from avcheck.remote import Source, Stamp, is_url, shown, without_secrets
@@ -348,6 +349,7 @@ def check(
 
                     results = check_with_ray(files, settings, limits, before=before)
                 else:
+                    keep_memory()
                     results = check_changed(
                         files,
                         settings,
@@ -455,6 +457,7 @@ def demo(
         output.write(f"made:  {describe_offset(offset)}" + (f", kept as {report.printable(str(keep))}" if keep else "") + "\n")
         with _progress(1, quiet=False) as bar:
             settings = CheckSettings(device=device, model=model)
+            keep_memory()
             result = next(check_many([clip], settings, on_file=bar.on_file, on_progress=bar.on_progress))
         output.emit(replace(result, path=str(keep or clip.name)))
     if result.offset_ms is None or result.verdict not in ("in_sync", "out_of_sync"):

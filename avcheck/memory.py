@@ -6,7 +6,7 @@ import ctypes
 import os
 import sys
 
-# mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD (at most 32 MB), M_MMAP_MAX
+# mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD (at most 32 MB) in bytes, M_MMAP_MAX in pieces
 _TRIM, _PAD, _MMAP_FROM, _MMAP_MAX = -1, -2, -3, -4
 _CHECKING = ((_TRIM, 2**31 - 1), (_MMAP_FROM, 32 * 2**20))
 _LEARNING = ((_TRIM, 2**31 - 1), (_PAD, 256 * 2**20), (_MMAP_MAX, 0))
@@ -16,9 +16,10 @@ def keep_memory(*, all_sizes: bool = False) -> None:
     """Tell glibc to keep freed memory of up to 32 MB a piece, or of all sizes, for the next that asks.
 
     Tensors of megabytes come and go with every layer. Given back and asked for again, they cost page faults: a tenth of the
-    network's time in a check, half of it in training. The most that the process needs at a time stays the same.
+    network's time in a check, half of it in training. The process grows a little for it. It concerns the whole process, so
+    only programs of our own ask for it, and who has set glibc up by the environment is left alone.
     """
-    if sys.platform != "linux" or not {"MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_"}.isdisjoint(os.environ):
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return
     try:
         libc = ctypes.CDLL("libc.so.6")

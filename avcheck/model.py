@@ -32,7 +32,7 @@ HEAD_KINDS: tuple[AttentionKind, ...] = (*ATTENTION_KINDS, "transformer")
 FusionKind = Literal["cross", "self"]
 FUSION_KINDS: tuple[FusionKind, ...] = ("cross", "self")
 BLOCK_FRAMES = 25  # the paper, section 3.1
-_PX_AT_A_TIME = 176 * 422  # the largest picture of a first look, of which a block is seen at a time
+_PX_AT_A_TIME = 176 * 422  # of a picture of which a block is seen at a time; those of a first look are smaller
 BLOCK_TIMES = 5  # T': joint features are averaged over 5 pictures (0.2 s) within a block
 TOKEN_S = 1 / BLOCK_FRAMES  # between two sound features, and between two pictures at 25 fps
 
@@ -229,6 +229,8 @@ class VisualTrunk(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        if config.stem_frames % 2 == 0:
+            raise ValueError(f"stem_frames must be odd, not {config.stem_frames}")
         self.config = config
         c1, c2, c3, c4 = config.visual_channels
         self.spatial = nn.Sequential(
@@ -274,7 +276,7 @@ class VisualTrunk(nn.Module):
             if seen == pictures.shape[1]:
                 parts.append(flat[:, -1:].expand(-1, reach, -1, -1))
             held = torch.cat(parts, dim=1)
-            before = held[:, -2 * reach :]
+            before = held[:, held.shape[1] - 2 * reach :]
             yield held
 
     def _see(self, pictures: Tensor) -> Tensor:
@@ -396,7 +398,7 @@ class JointHead(nn.Module):
         return self._joined(picture_half, sound_half, 1.0)
 
     def _joined(self, picture_half: Tensor, sound_half: Tensor, unit: float) -> Tensor:
-        """`joint_features` of halves that count in units of `unit`."""
+        """`joint_features` of halves in which one is worth `unit`: whole numbers, or 1.0 for floats."""
         batch, times, places, _ = picture_half.shape
         x = (picture_half + sound_half.unsqueeze(2)).relu_()
         x = x.view(batch, times // BLOCK_FRAMES, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES, places, -1)
@@ -415,7 +417,7 @@ class JointHead(nn.Module):
         """
         if torch.is_grad_enabled() or picture_half.dtype != torch.bfloat16 or picture_half.device.type != "cpu":
             return picture_half, sound_half, 1.0
-        most = float(picture_half.abs().max() + sound_half.abs().max())
+        most = float(picture_half.abs().max()) + float(sound_half.abs().max())  # added in bfloat16 it may come out too small
         unit = max(most, 1e-6) * (BLOCK_FRAMES // BLOCK_TIMES) / (2**15 - 1 - BLOCK_FRAMES)
         picture_half, sound_half = ((half.float() / unit).round().to(torch.int16) for half in (picture_half, sound_half))
         return picture_half, sound_half, unit

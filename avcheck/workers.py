@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Any, Generic, TypeVar
 
 from avcheck.errors import AvcheckError, UsageError
+from avcheck.memory import keep_memory
 
 START_S = 300.0  # a worker that is not ready by then is taken for hung; loading takes a few seconds
 STARTS = 3  # workers in a row that do not get ready before it is given up
@@ -356,6 +357,8 @@ def _work(
     tempfile.tempdir = scratch
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     _limit(memory_mb)
+    if memory_mb is None:
+        keep_memory()  # under a limit, what is freed is wanted back
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read as the libraries are loaded
         os.environ.setdefault(name, str(threads))
     try:

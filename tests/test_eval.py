@@ -688,10 +688,15 @@ def test_speed_is_measured_stage_by_stage(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(found["cpu_s"]) == ["whole check", "decode", "trunk", "scan"]
     assert found["film_s"] == 3
     assert 50 < found["peak_mb"] < 20_000
+    assert found["closer_mb"] is None or found["closer_mb"] >= found["peak_mb"]
     stages = {"whole check": 6.0, "decode": 1.0, "trunk": 2.0, "scan": 3.0}
     text = run.speed_table({**found, "wall_s": stages, "peak_mb": 500.0, "closer_mb": 800.0, "kept_mb_per_min": 1.0})
     assert "10.0 times as fast as it plays" in text
-    assert "about 620 and 920 MB" in text
+    assert "about 620 MB" in text
+    assert "looked at closer: 800 MB, of two hours about 920 MB" in text
+    earlier = {**found, "wall_s": stages}
+    del earlier["closer_mb"]
+    assert "closer" not in run.speed_table(earlier)
     assert "trunk alone" in text
 
 

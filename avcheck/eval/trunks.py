@@ -39,6 +39,7 @@ SCENES = ("none", "among the clips", "first")  # where generated scenes come in
 _SCENES = 60  # generated, two talking ones to each with impacts, which has no face to crop
 _SCENE_SHARE = 0.3
 _SCENES_ALONE = 0.3
+_FIGURES = ("seeds", "windows", "groups", "within 1 frame", "within 3 frames", "pair 200 ms")
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,17 @@ def first_rows(
     out.mkdir(parents=True, exist_ok=True)
     where = choose_device(device)
     known = _Known(corpus, cache)
+    talking: list[CachedClip] = []
     rows: list[FirstRow] = []
     for number, way in enumerate(SCENES):
         step = partial(tell, f"first steps, {way}")
 
         def measured(number: int = number, way: str = way, step: Callable[[int, int], None] = step) -> list[FirstRow]:
             clips = [item for item in known.to_learn_from() if len(item.faces) > 3]
-            talking = [item for item in scenes(seed, _SCENES, step) if len(item.faces) > 3]
+            if not clips:
+                raise UsageError(f"{corpus}: no face is found in the clips to learn from, of which first steps take crops")
+            if not talking and way != "none":
+                talking.extend(item for item in scenes(seed, _SCENES, step) if len(item.faces) > 3)
             recorded, generated = Source(clips, 1.0 - _SCENE_SHARE, CROP), Source(talking, _SCENE_SHARE, CROP, "scenes")
             learner = Learner.fresh(ModelConfig(), seed)
             alone = round(_SCENES_ALONE * steps) if way == "first" else 0
@@ -229,7 +234,7 @@ def trunk_table(rows: Sequence[TrunkRow], steps: int) -> str:
         for alignment in (False, True):
             mine = [row for row in rows if row.camera == camera and row.alignment == alignment]
             lines.append((camera, "aligned" if alignment else "plain", *_cells(mine)))
-    header = ("camera", "trunk", *_CELLS)
+    header = ("camera", "trunk", *_FIGURES)
     note = (
         f"Both trunks went on from the same weights for {steps} steps over the same samples. Windows of 4.2 s of speech with a "
         "trusted own offset, whole pictures, the trunks' match alone, 1 s searched either way, sound beyond the window there."
@@ -242,13 +247,11 @@ def first_table(rows: Sequence[FirstRow], steps: int) -> str:
     lines = [(way, *_cells([row for row in rows if row.scenes == way])) for way in dict.fromkeys(row.scenes for row in rows)]
     note = (
         f"Trunks from scratch, {steps} steps each on face crops of training clips; scenes: none, in {_SCENE_SHARE:.0%} of the "
-        f"batches, or alone in the first {_SCENES_ALONE:.0%} of the steps. Face crops of 4.2 s of validation speech with a "
+        f"batches, or alone in the first {_SCENES_ALONE:.0%} of the steps, as a stage with its own rise and "
+        "fall of the rate. Face crops of 4.2 s of validation speech with a "
         "trusted own offset, the trunks' match alone, 1 s searched either way."
     )
-    return table("Generated scenes in the first steps", ("scenes", *_CELLS), lines, note)
-
-
-_CELLS = ("seeds", "windows", "groups", "within 1 frame", "within 3 frames", "pair 200 ms")
+    return table("Generated scenes in the first steps", ("scenes", *_FIGURES), lines, note)
 
 
 def _cells(rows: Sequence[TrunkRow] | Sequence[FirstRow]) -> tuple[object, ...]:
