@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 
@@ -21,6 +20,8 @@ def keep_memory(*, all_sizes: bool = False) -> None:
     """
     if sys.platform != "linux" or any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return
+    import ctypes  # late: `avcheck --help` answers without it
+
     try:
         libc = ctypes.CDLL("libc.so.6")
         for option, value in _LEARNING if all_sizes else _CHECKING:
