@@ -393,12 +393,11 @@ class JointHead(nn.Module):
             raise ValueError(f"attention must be one of {', '.join(ATTENTION_KINDS)}, not {self.kind!r}")
         self.decide = nn.Sequential(nn.Linear(channels, 512), nn.ReLU(), nn.Linear(512, 2))
 
-    def joint_features(self, picture_half: Tensor, sound_half: Tensor) -> Tensor:
-        """Halves (B, N*25, P, J) and (B, N*25, J), already shifted -> joint features (B, N, T', P, C)."""
-        return self._joined(picture_half, sound_half, 1.0)
+    def joint_features(self, picture_half: Tensor, sound_half: Tensor, unit: float = 1.0) -> Tensor:
+        """Halves (B, N*25, P, J) and (B, N*25, J), already shifted -> joint features (B, N, T', P, C).
 
-    def _joined(self, picture_half: Tensor, sound_half: Tensor, unit: float) -> Tensor:
-        """`joint_features` of halves in which one is worth `unit`: whole numbers, or 1.0 for floats."""
+        unit: what one is worth in halves of whole numbers.
+        """
         batch, times, places, _ = picture_half.shape
         x = (picture_half + sound_half.unsqueeze(2)).relu_()
         x = x.view(batch, times // BLOCK_FRAMES, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES, places, -1)
@@ -465,7 +464,7 @@ class JointHead(nn.Module):
     ) -> Scored:
         """As `forward`, with the sound that each shift reads told by S slices, or indices (N*25,), into (B, any, D)."""
         picture_half, sound_half, unit = self._counted(self.from_picture(picture), self.from_sound(sound))
-        joint = torch.stack([self._joined(picture_half, sound_half[:, at], unit) for at in reads], dim=1)
+        joint = torch.stack([self.joint_features(picture_half, sound_half[:, at], unit) for at in reads], dim=1)
         return self.score(joint, _cells(present, joint, picture.shape[1]))
 
     def matched(self, picture: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:

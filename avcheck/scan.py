@@ -40,7 +40,6 @@ SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
 LEVELS = (112, 160)  # short sides, px: a face of a close-up fills the first, one of a medium shot the second
 LEARN_LEVEL_EVERY = 6  # segments; in between, only the level that drew the attention is looked at
 KEEP_PLACES = 32  # the most that any head keeps
-_SOME = (0, 3, 4, 9, 14, 16, 22)  # pictures of a block
 _MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
 _TILE = 16  # px
@@ -450,9 +449,8 @@ def motion_of(block: Block) -> float:
 
 
 def detail_of(block: Block) -> float:
-    """Deviation of luma over a picture, 0..255, on average: of a few pictures, since it changes slowly, at no steady pace."""
-    shown = block.pictures[block.picture_mask]
-    return float(shown[[at * len(shown) // BLOCK_FRAMES for at in _SOME]].std(axis=(1, 2)).mean())
+    """Deviation of luma over a picture, 0..255, on average."""
+    return float(block.pictures[block.picture_mask].std(axis=(1, 2)).mean())
 
 
 def ahead(

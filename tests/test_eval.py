@@ -189,10 +189,10 @@ def test_a_whole_clip_gives_the_curves_of_a_check(seconds: float) -> None:
             "attention",
             "places",
             "motion",
+            "detail",
             "level_db",
         ):
             assert np.allclose(getattr(ours, name), getattr(theirs, name), atol=1e-3), name
-        assert np.allclose(ours.detail, theirs.detail, atol=0.05)  # a check takes it from every fifth picture
         assert (ours.start_s, ours.end_s, ours.grid) == (theirs.start_s, theirs.end_s, theirs.grid)
         assert ours.shifts[np.argmax(ours.score)] == 3
 

@@ -184,7 +184,7 @@ def test_the_head_in_whole_numbers_is_as_near_as_bfloat16() -> None:
 
     def joint() -> torch.Tensor:
         halves = head.from_picture(picture), head.from_sound(sound)[:, 10:60]
-        return head._joined(*head._counted(*halves)).float()
+        return head.joint_features(*head._counted(*halves)).float()
 
     with torch.inference_mode():
         exact = joint()

@@ -13,8 +13,9 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, SAMPLE_RATE, log_mel, without_gaps
 from avcheck.errors import UsageError
 from avcheck.eval.measures import bootstrap, leave_one_group_out, share, table
+from avcheck.eval.rows import Row, kept
 from avcheck.eval.run import LONGEST_S, OFFSET_LATE_S, PAIR_MISSING_S, PAPER_FRAMES, chance, displacement, missing_s
 from avcheck.eval.trunks import first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, Shot, hear, observe
@@ -38,7 +40,7 @@ from avcheck.train.sampling import EDGE_FRAMES, read_sound
 from avcheck.verdict import Calibration, estimate, posterior
 from avcheck.weights import Loaded, load
 
-Row = dict[str, Any]
+T = TypeVar("T")
 
 PAIR_MS = (40, 80, 200, 500)
 OFFSET_FRAMES = (105, 250)  # 4.2 and 10 s
@@ -142,52 +144,36 @@ def ablate(
             if seed == settings.seeds[0]:
                 heads[variant.name] = head
                 seconds_s[variant.name] = head_seconds(head, model)
-            found = out / "rows" / f"{name}.jsonl"
-            if not found.is_file():
-                lines = [
+            rows += kept(
+                out / "rows" / f"{name}.jsonl",
+                (
                     {"variant": variant.name, "seed": seed, **row}
                     for number, clip in enumerate(held_out)
                     for row in _told(measure(*_opened(out, clip), head, model), tell, name, number, len(held_out))
-                ]
-                _write(found, lines)
-            rows += [json.loads(line) for line in found.read_text().splitlines()]
+                ),
+            )
     yield heading(model, settings, held_out)
     yield head_table(rows, seconds_s)
-    found = out / "rows" / f"rates-{settings.seeds[0]}.jsonl"
-    if not found.is_file():
-        _write(found, list(_rates(out, heads, model, held_out, levels, tell)))
-    yield rate_table([json.loads(line) for line in found.read_text().splitlines()])
+    store = out / "rows" / f"rates-{settings.seeds[0]}.jsonl"
+    yield rate_table(kept(store, _rates(out, heads, model, held_out, levels, tell)))
+    trunks = partial(trunk_rows, model=settings.model)
     if settings.trunk_steps:
-        pairs = [
-            row
-            for seed in settings.seeds
-            for row in trunk_rows(
-                settings.corpus,
-                out / f"trunks-{settings.trunk_steps}",
-                cache=out / "cache",
-                model=settings.model,
-                device=settings.device,
-                steps=settings.trunk_steps,
-                seed=seed,
-                on_step=on_step,
-            )
-        ]
-        yield trunk_table(pairs, settings.trunk_steps)
+        yield trunk_table(_of_trunks(trunks, "trunks", settings.trunk_steps, settings, on_step), settings.trunk_steps)
     if settings.first_steps:
-        firsts = [
-            row
-            for seed in settings.seeds
-            for row in first_rows(
-                settings.corpus,
-                out / f"first-{settings.first_steps}",
-                cache=out / "cache",
-                device=settings.device,
-                steps=settings.first_steps,
-                seed=seed,
-                on_step=on_step,
-            )
-        ]
-        yield first_table(firsts, settings.first_steps)
+        yield first_table(_of_trunks(first_rows, "first", settings.first_steps, settings, on_step), settings.first_steps)
+
+
+def _of_trunks(
+    measured: Callable[..., list[T]],
+    name: str,
+    steps: int,
+    settings: AblationSettings,
+    on_step: Callable[[str, int, int], None] | None,
+) -> list[T]:
+    """The rows of one of the comparisons of `eval.trunks`, of all seeds."""
+    out = settings.out
+    common = {"cache": out / "cache", "device": settings.device, "steps": steps, "on_step": on_step}
+    return [row for seed in settings.seeds for row in measured(settings.corpus, out / f"{name}-{steps}", seed=seed, **common)]
 
 
 def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: AblationSettings) -> None:
@@ -208,12 +194,6 @@ def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: Ablatio
 def _store(what: object, path: Path) -> None:
     partial = path.with_suffix(".partial")
     torch.save(what, partial)
-    partial.replace(path)
-
-
-def _write(path: Path, rows: Sequence[Row]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(row, default=float) + "\n" for row in rows))
     partial.replace(path)
 
 

@@ -37,6 +37,16 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
+def kept(store: Path, measured: Iterable[Row]) -> list[Row]:
+    """The rows in `store`; if it is not there those `measured`, which it then holds whole. Else nothing is taken of them."""
+    if not store.is_file():
+        store.parent.mkdir(parents=True, exist_ok=True)
+        partial = store.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row, default=float) + "\n" for row in measured))
+        partial.replace(store)
+    return [json.loads(line) for line in store.read_text().splitlines()]
+
+
 def of_measure(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """The rows of every measure, in their order."""
     by: dict[str, list[Row]] = {}

@@ -8,12 +8,10 @@ face crops of recorded clips, with and without scenes among them.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
 from avcheck.eval.measures import share, table
+from avcheck.eval.rows import Row, kept
 from avcheck.model import ModelConfig
 from avcheck.scan import LEVELS
 from avcheck.train.clean import usable
@@ -104,27 +103,26 @@ def trunk_rows(
     where = choose_device(device)
     start = load(model, device="cpu").net
     known = _Known(corpus, cache)
+
+    def measured(alignment: bool, name: str) -> Iterator[Row]:
+        config: ModelConfig = replace(start.config, alignment=alignment)
+        learner = Learner.fresh(config, seed, start)
+        clips = known.to_learn_from()
+        run_stage(
+            learner,
+            Stage(name, [Source(clips, 1.0, FRAME)], steps, rate=_RATE, harden=(0.5, 0.5)),
+            folder=out,
+            device=where,
+            seed=seed,
+            voices=clips,
+            on_step=lambda done, total, _: tell(name, done, total),
+        )
+        yield from map(vars, _measured(learner, known.of("val"), alignment, seed, partial(tell, name)))
+
     rows: list[TrunkRow] = []
     for alignment in (False, True):
         name = f"trunk-{'aligned' if alignment else 'plain'}-{seed}"
-        step = partial(tell, name)
-
-        def measured(name: str = name, alignment: bool = alignment, step: Callable[[int, int], None] = step) -> list[TrunkRow]:
-            config: ModelConfig = replace(start.config, alignment=alignment)
-            learner = Learner.fresh(config, seed, start)
-            clips = known.to_learn_from()
-            run_stage(
-                learner,
-                Stage(name, [Source(clips, 1.0, FRAME)], steps, rate=_RATE, harden=(0.5, 0.5)),
-                folder=out,
-                device=where,
-                seed=seed,
-                voices=clips,
-                on_step=lambda done, total, _: step(done, total),
-            )
-            return _measured(learner, known.of("val"), alignment, seed, step)
-
-        rows += [TrunkRow(**row) for row in _kept(out / "rows" / f"{name}.jsonl", measured)]
+        rows += [TrunkRow(**row) for row in kept(out / "rows" / f"{name}.jsonl", measured(alignment, name))]
     return rows
 
 
@@ -144,40 +142,38 @@ def first_rows(
     where = choose_device(device)
     known = _Known(corpus, cache)
     talking: list[CachedClip] = []
+
+    def measured(number: int, way: str) -> Iterator[Row]:
+        name = f"first steps, {way}"
+        clips = [item for item in known.to_learn_from() if len(item.faces) > 3]
+        if not clips:
+            raise UsageError(f"{corpus}: no face is found in the clips to learn from, of which first steps take crops")
+        if not talking and way != "none":
+            talking.extend(item for item in scenes(seed, _SCENES, partial(tell, name)) if len(item.faces) > 3)
+        recorded, generated = Source(clips, 1.0 - _SCENE_SHARE, CROP), Source(talking, _SCENE_SHARE, CROP, "scenes")
+        learner = Learner.fresh(ModelConfig(), seed)
+        alone = round(_SCENES_ALONE * steps) if way == "first" else 0
+        stages = [Stage(f"scenes-{seed}", [generated], alone, harden=(0.2, 0.2))] if alone else []
+        sources = [recorded, generated] if way == "among the clips" else [recorded]
+        stages.append(Stage(f"first-{number}-{seed}", sources, steps - alone, harden=(0.2, 0.3)))
+        for stage in stages:
+            run_stage(
+                learner,
+                stage,
+                folder=out,
+                device=where,
+                seed=seed,
+                voices=clips,
+                on_step=lambda done, total, _: tell(name, done, total),
+            )
+        net = learner.mean_net.eval()
+        for item in known.of("val"):
+            for error, won in windows(net, item, CROP, _WINDOW_FRAMES):
+                yield vars(FirstRow(way, seed, item.clip.group, error, won))
+
     rows: list[FirstRow] = []
     for number, way in enumerate(SCENES):
-        step = partial(tell, f"first steps, {way}")
-
-        def measured(number: int = number, way: str = way, step: Callable[[int, int], None] = step) -> list[FirstRow]:
-            clips = [item for item in known.to_learn_from() if len(item.faces) > 3]
-            if not clips:
-                raise UsageError(f"{corpus}: no face is found in the clips to learn from, of which first steps take crops")
-            if not talking and way != "none":
-                talking.extend(item for item in scenes(seed, _SCENES, step) if len(item.faces) > 3)
-            recorded, generated = Source(clips, 1.0 - _SCENE_SHARE, CROP), Source(talking, _SCENE_SHARE, CROP, "scenes")
-            learner = Learner.fresh(ModelConfig(), seed)
-            alone = round(_SCENES_ALONE * steps) if way == "first" else 0
-            stages = [Stage(f"scenes-{seed}", [generated], alone, harden=(0.2, 0.2))] if alone else []
-            sources = [recorded, generated] if way == "among the clips" else [recorded]
-            stages.append(Stage(f"first-{number}-{seed}", sources, steps - alone, harden=(0.2, 0.3)))
-            for stage in stages:
-                run_stage(
-                    learner,
-                    stage,
-                    folder=out,
-                    device=where,
-                    seed=seed,
-                    voices=clips,
-                    on_step=lambda done, total, _: step(done, total),
-                )
-            net = learner.mean_net.eval()
-            return [
-                FirstRow(way, seed, item.clip.group, error, won)
-                for item in known.of("val")
-                for error, won in windows(net, item, CROP, _WINDOW_FRAMES)
-            ]
-
-        rows += [FirstRow(**row) for row in _kept(out / "rows" / f"first-{number}-{seed}.jsonl", measured)]
+        rows += [FirstRow(**row) for row in kept(out / "rows" / f"first-{number}-{seed}.jsonl", measured(number, way))]
     return rows
 
 
@@ -200,16 +196,6 @@ class _Known:
 
     def to_learn_from(self) -> list[CachedClip]:
         return [item for item in self.of("train") if usable(item.clip)]
-
-
-def _kept(store: Path, measured: Callable[[], Sequence[TrunkRow | FirstRow]]) -> list[dict[str, Any]]:
-    """The rows in `store`, which are measured first if they are not there."""
-    if not store.is_file():
-        store.parent.mkdir(parents=True, exist_ok=True)
-        partial_store = store.with_suffix(".partial")
-        partial_store.write_text("".join(json.dumps(vars(row)) + "\n" for row in measured()))
-        partial_store.replace(store)
-    return [json.loads(line) for line in store.read_text().splitlines()]
 
 
 @torch.inference_mode()

@@ -20,9 +20,7 @@ from avcheck.discovery import MEDIA_SUFFIXES
 from avcheck.errors import MediaError, UsageError
 from avcheck.media import open_media
 
-CACHE_SIDE = (
-    176  # short side of the cached pictures, px: a little larger than any look, as windows are cut and scaled from them
-)
+CACHE_SIDE = 176  # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
 FACE_EVERY = 10  # a face is looked for in every tenth picture
 MIN_SECONDS = 2.5
 
