@@ -256,7 +256,7 @@ class VisualTrunk(nn.Module):
                 x = block.follow(x, before, after)  # type: ignore[operator]
         else:
             x = self.temporal(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        x = F.linear(x, self.project.weight.squeeze(-1), self.project.bias)
+        x = F.conv2d(x.permute(0, 3, 1, 2), self.project.weight.unsqueeze(-1), self.project.bias).permute(0, 2, 3, 1)
         return F.normalize(x.float(), dim=-1), (rows, columns)
 
     def _in_turn(self, pictures: Tensor, step: int) -> Iterator[Tensor]:
