@@ -30,6 +30,7 @@ from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
+from avcheck.steady import shake, steadied
 from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen
 from avcheck.weights import Loaded, load
 from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
@@ -37,7 +38,7 @@ from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
 SEGMENT_BLOCKS = 10
 MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) apart
 SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
-LEVELS = (112, 160)  # short sides, px: a face of a close-up fills the first, one of a medium shot the second
+LEVELS = (80, 112, 160)  # short sides, px: a face of a close-up fills the first, one of a medium shot the last
 LEARN_LEVEL_EVERY = 6  # segments; in between, only the level that drew the attention is looked at
 KEEP_PLACES = 32  # the most that any head keeps
 _MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
@@ -265,11 +266,37 @@ def zoom(
     return curves, found
 
 
-@torch.inference_mode()
 def look(
     pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded, levels: tuple[int, ...] = LEVELS
 ) -> Look:
-    """The visual trunk over uint8 (T, H, W) at every level: short side `level` px, never scaled up."""
+    """The visual trunk over uint8 (T, H, W), held steady, at every level: short side `level` px, never scaled up."""
+    return _look(steadied(pictures, shake(pictures)), shown, start_s, model, levels)
+
+
+def look_in_parts(
+    pictures: NDArray[np.uint8],
+    shown: NDArray[np.bool_],
+    start_s: float,
+    model: Loaded,
+    levels: tuple[int, ...] = LEVELS,
+    chunk: int = _CHUNK,
+) -> Look:
+    """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large."""
+    strayed = shake(pictures)
+    parts = []
+    grid: tuple[tuple[int, int, int, int, int], ...] = ()
+    for first in range(0, len(pictures), chunk):
+        run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
+        part = _look(steadied(pictures[run], strayed[run]), shown[run], start_s, model, levels)
+        parts.append(part.picture[:, first - run.start : first - run.start + chunk])
+        grid = part.grid
+    return Look(start_s, torch.cat(parts, dim=1), grid, shown)
+
+
+@torch.inference_mode()
+def _look(
+    pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded, levels: tuple[int, ...]
+) -> Look:
     short = min(pictures.shape[1:])
     source = torch.from_numpy(pictures)[None].to(model.device)
     parts, grid = [], []
@@ -290,25 +317,6 @@ def look(
             parts.append(part)
             grid += [(level, row, column, rows, columns) for row in range(rows) for column in range(columns)]
     return Look(start_s, torch.cat(parts, dim=2), tuple(grid), shown)
-
-
-def look_in_parts(
-    pictures: NDArray[np.uint8],
-    shown: NDArray[np.bool_],
-    start_s: float,
-    model: Loaded,
-    levels: tuple[int, ...] = LEVELS,
-    chunk: int = _CHUNK,
-) -> Look:
-    """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large."""
-    parts = []
-    grid: tuple[tuple[int, int, int, int, int], ...] = ()
-    for first in range(0, len(pictures), chunk):
-        low, high = max(0, first - _REACH), min(len(pictures), first + chunk + _REACH)
-        part = look(pictures[low:high], shown[low:high], start_s, model, levels)
-        parts.append(part.picture[:, first - low : first - low + chunk])
-        grid = part.grid
-    return Look(start_s, torch.cat(parts, dim=1), grid, shown)
 
 
 @torch.inference_mode()

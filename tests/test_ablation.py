@@ -185,9 +185,10 @@ def test_trunks_are_trained_measured_and_kept(settings: AblationSettings, monkey
     out, cache = settings.out / "trunks", settings.out / "cache"
     cache.mkdir(parents=True)
     rows = trunks.trunk_rows(settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1)
-    assert {(row.alignment, row.camera, row.group) for row in rows} == {
-        (alignment, camera, group)
+    assert {(row.alignment, row.steady, row.camera, row.group) for row in rows} == {
+        (alignment, steady, camera, group)
         for alignment in (False, True)
+        for steady in (False, True)
         for camera in ("as it is", "held by hand")
         for group in ("g1", "g2")
     }
@@ -197,7 +198,10 @@ def test_trunks_are_trained_measured_and_kept(settings: AblationSettings, monkey
     assert trunks.trunk_rows(settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1) == rows
     lines = cells(trunks.trunk_table(rows, 2))
     assert [line[:3] for line in lines] == [
-        [camera, trunk, "1"] for camera in ("as it is", "held by hand") for trunk in ("plain", "aligned")
+        [camera, pictures, trunk]
+        for camera in ("as it is", "held by hand")
+        for pictures in ("as they come", "held steady")
+        for trunk in ("plain", "aligned")
     ]
 
 

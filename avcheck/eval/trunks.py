@@ -1,9 +1,10 @@
 """Two comparisons of trunks, measured by their own match on validation clips.
 
-What following things from picture to picture is worth (alignment-guided temporal attention, ATA): two trunks go on from the
-same weights over the same samples, one with `ModelConfig.alignment` and one without, and are measured on clips as they are
-and as if the camera had been held by hand. What generated scenes are worth in the first hours: trunks begin from scratch on
-face crops of recorded clips, with and without scenes among them.
+What following things from picture to picture is worth: two trunks go on from the same weights over the same samples, one with
+`ModelConfig.alignment` (alignment-guided temporal attention, ATA) and one without, and are measured on clips as they are and as
+if the camera had been held by hand, of pictures as they come and of pictures held steady (`avcheck.steady`). What generated
+scenes are worth in the first hours: trunks begin from scratch on face crops of recorded clips, with and without scenes among
+them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -43,10 +45,11 @@ _FIGURES = ("seeds", "windows", "groups", "within 1 frame", "within 3 frames", "
 
 @dataclass(frozen=True)
 class TrunkRow:
-    """One window of 4.2 s of a clip. error_frames: from the clip's own offset; won: above copies
-    displaced by 200 ms, 0..1."""
+    """One window of 4.2 s of a clip. steady: its pictures were held steady; error_frames: from the clip's own offset; won:
+    above copies displaced by 200 ms, 0..1."""
 
     alignment: bool
+    steady: bool
     seed: int
     camera: str
     group: str
@@ -207,8 +210,9 @@ def _measured(
     rows = []
     for number, item in enumerate(clips):
         for camera, shown in (("as it is", item), ("held by hand", held_by_hand(item, number))):
-            for error, won in windows(net, shown, view, _WINDOW_FRAMES):
-                rows.append(TrunkRow(alignment, seed, camera, item.clip.group, error, won))
+            for steady in (False, True):
+                for error, won in windows(net, shown, replace(view, steady=steady), _WINDOW_FRAMES):
+                    rows.append(TrunkRow(alignment, steady, seed, camera, item.clip.group, error, won))
         on_clip(number + 1, len(clips))
     return rows
 
@@ -217,15 +221,16 @@ def trunk_table(rows: Sequence[TrunkRow], steps: int) -> str:
     """Plain and aligned trunks side by side."""
     lines = []
     for camera in dict.fromkeys(row.camera for row in rows):
-        for alignment in (False, True):
-            mine = [row for row in rows if row.camera == camera and row.alignment == alignment]
-            lines.append((camera, "aligned" if alignment else "plain", *_cells(mine)))
-    header = ("camera", "trunk", *_FIGURES)
+        for steady, alignment in product((False, True), repeat=2):
+            mine = [row for row in rows if (row.camera, row.steady, row.alignment) == (camera, steady, alignment)]
+            pictures, trunk = "held steady" if steady else "as they come", "aligned" if alignment else "plain"
+            lines.append((camera, pictures, trunk, *_cells(mine)))
+    header = ("camera", "pictures", "trunk", *_FIGURES)
     note = (
-        f"Both trunks went on from the same weights for {steps} steps over the same samples. Windows of 4.2 s of speech with a "
-        "trusted own offset, whole pictures, the trunks' match alone, 1 s searched either way, sound beyond the window there."
+        f"Both trunks went on from the same weights for {steps} steps over the same samples, held steady. Windows of 4.2 s "
+        "of speech with a trusted own offset, whole pictures, the trunks' match alone, 1 s searched either way, sound beyond the window there."
     )
-    return table("Alignment of neighbouring pictures (ATA) in the visual trunk", header, lines, note)
+    return table("Pictures held steady, and alignment of neighbouring ones (ATA) in the visual trunk", header, lines, note)
 
 
 def first_table(rows: Sequence[FirstRow], steps: int) -> str:

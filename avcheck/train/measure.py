@@ -11,24 +11,27 @@ from torch import Tensor
 
 from avcheck.blocks import log_mel
 from avcheck.model import SyncNet
+from avcheck.steady import shake, steadied
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import Recipe, _box, cut, face_at, read_sound
 
 SEARCH = 25  # frames either way
 
 
-def view_of(cached: CachedClip, first: int, frames: int, view: str, side: int) -> NDArray[np.uint8] | None:
-    """Pictures of a window as a check would see them ("frame": short side `side`) or as a face crop of side x side ("crop")."""
+def view_of(cached: CachedClip, first: int, frames: int, recipe: Recipe) -> NDArray[np.uint8] | None:
+    """Pictures of a window as a check would see them ("frame", short side `size[0]`) or as a square face crop ("crop")."""
+    side = recipe.size[0]
     pictures = cached.frames[first : first + frames]
     height, width = pictures.shape[1:]
-    if view == "crop":
+    if recipe.view == "crop":
         face = face_at(cached, first, frames)
         if face is None:
             return None
         return cut(pictures, _box(face[0], face[1] + 0.28 * face[2], face[2] / side, (side, side), False), (side, side))
     zoom = min(height, width) / side
     size = (round(height / zoom), round(width / zoom))
-    return cut(pictures, _box(width / 2, height / 2, zoom, size, False), size)
+    whole = cut(pictures, _box(width / 2, height / 2, zoom, size, False), size)
+    return steadied(whole, shake(whole)) if recipe.steady else whole
 
 
 @torch.inference_mode()
@@ -36,7 +39,7 @@ def curve(
     net: SyncNet, cached: CachedClip, first: int, frames: int, recipe: Recipe, search: int = SEARCH
 ) -> NDArray[np.float32] | None:
     """Score (2 search + 1,) of a window at every shift, -inf where the sound would leave the clip; None where no face is."""
-    pictures = view_of(cached, first, frames, recipe.view, recipe.size[0])
+    pictures = view_of(cached, first, frames, recipe)
     if pictures is None:
         return None
     samples, inside = read_sound(cached, first - search, frames + 2 * search)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, context_samples, log_mel
+from avcheck.steady import shake, steadied
 from avcheck.train.corpus import CachedClip
 
 EDGE_FRAMES = 3
@@ -35,6 +36,7 @@ class Recipe:
     strength 0..1 scales every augmentation; face_px is the range of face widths in the window, log-uniform. `speed` is the
     largest change of pace, as a natural logarithm: pictures and sound together are played faster or slower, which gives every
     voice another pitch. `sigma` is the width of the target over shifts, in frames: wide where a clip's own offset is not known.
+    `steady`: windows of whole pictures have the camera's shake taken out, as in a check.
     """
 
     view: str
@@ -45,6 +47,7 @@ class Recipe:
     face_px: tuple[float, float] = (32.0, 110.0)
     speed: float = 0.0
     sigma: float = 0.7
+    steady: bool = True
 
 
 class Sample(NamedTuple):
@@ -80,6 +83,8 @@ def draw(cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: S
         return None
     shown = first + np.rint(np.arange(recipe.frames) * pace).astype(int)
     pictures = cut(cached.frames[shown], _held(window, recipe, rng), recipe.size)
+    if recipe.view == "frame" and recipe.steady:
+        pictures = steadied(pictures, shake(pictures))
     if recipe.view == "frame" and rng.random() < 0.4 * recipe.strength:
         _stand_beside(pictures, face_at(cached, first, lasts), window, recipe, rng, voices)
     pictures = _treat_pictures(pictures, recipe.strength, rng)

@@ -1,0 +1,100 @@
+"""Camera shake taken out before the network looks.
+
+The network compares what is seen at a place from picture to picture. Where a hand holds the camera a mouth does not stay in
+its place, and of a phone's picture of somebody who walks and talks nothing was left to compare. So pictures are brought to
+where they would be if the camera followed its own course smoothly: how far each has moved from the one before is measured by
+phase correlation (Kuglin and Hines, 1975), and of the course only what a mean over two seconds does not follow is taken out.
+Pans stay, a camera on a tripod leaves every picture as it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+_SIDE = 64  # what is correlated: pictures brought to this size, either way
+_BAND = 0.2  # cycles a sample: finer detail is noise, and blocks of the codec, which do not move with the camera
+_LEAST_PEAK = 0.3  # of a perfect match; unlike pictures on either side of a cut reach 0.16, moving ones 0.5
+_REACH = 25  # pictures on either side that the smooth course is a mean over
+_LEAST_MOVE = 0.1  # px; less is not worth softening a picture for
+_CHUNK = 250  # pictures measured at a time
+
+
+def shake(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How far each picture of (T, H, W) has strayed from the camera's smooth course: (T, 2), px to the right and down."""
+    count, height, width = pictures.shape
+    if count < 2:
+        return np.zeros((count, 2))
+    steps = np.concatenate([_steps(pictures[at : at + _CHUNK + 1]) for at in range(0, count - 1, _CHUNK)])
+    course = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)]) * (width / _SIDE, height / _SIDE)
+    reach = min(_REACH, count - 1)
+    padded = np.pad(course, ((reach, reach), (0, 0)), "reflect")
+    total = np.cumsum(np.concatenate([np.zeros((1, 2)), padded]), axis=0)
+    smooth = (total[2 * reach + 1 :] - total[: -2 * reach - 1]) / (2 * reach + 1)
+    return np.asarray(course - smooth)
+
+
+def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The pictures (T, H, W), each moved back by as much as it has strayed (T, 2), borders mirrored."""
+    moved = np.abs(strayed).max(axis=1) >= _LEAST_MOVE
+    if not moved.any():
+        return pictures
+    out = pictures.copy()
+    for at in np.flatnonzero(moved):
+        out[at] = _moved(pictures[at], *strayed[at])
+    return out
+
+
+def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """How far each picture but the first has moved from the one before, (T - 1, 2), in samples of the reduced pictures.
+
+    Nothing where they are too unlike to tell.
+    """
+    whole = torch.from_numpy(pictures)[:, None]
+    small = F.interpolate(whole, size=(_SIDE, _SIDE), mode="bilinear", antialias=True)[:, 0].float()
+    window = torch.hann_window(_SIDE, periodic=False)
+    small = (small - small.mean(dim=(1, 2), keepdim=True)) * (window[:, None] * window)
+    spectrum = torch.fft.rfft2(small)
+    cross = spectrum[1:] * spectrum[:-1].conj()
+    size = cross.abs()
+    down, across = torch.fft.fftfreq(_SIDE)[:, None], torch.fft.rfftfreq(_SIDE)
+    band = torch.exp(-(down**2 + across**2) / (2 * _BAND**2))
+    cross *= band / (size + 1e-3 * size.mean(dim=(1, 2), keepdim=True) + 1e-6)
+    found = torch.fft.irfft2(cross, s=(_SIDE, _SIDE)).numpy()
+    perfect = float(torch.fft.irfft2(band, s=(_SIDE, _SIDE))[0, 0])
+    row, column = np.divmod(found.reshape(len(found), -1).argmax(axis=1), _SIDE)
+    each = np.arange(len(found))
+    peak = found[each, row, column]
+    x = column + _vertex(found[each, row, column - 1], peak, found[each, row, (column + 1) % _SIDE])
+    y = row + _vertex(found[each, row - 1, column], peak, found[each, (row + 1) % _SIDE, column])
+    steps = np.stack([x, y], axis=1)
+    steps -= np.where(steps > _SIDE / 2, _SIDE, 0)
+    return np.where((peak >= _LEAST_PEAK * perfect)[:, None], steps, 0.0)
+
+
+def _vertex(before: NDArray[np.floating], peak: NDArray[np.floating], after: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Where the peak lies between samples, -0.5..0.5: of a Gaussian, which a band of this shape makes of it."""
+    left, middle, right = (np.log(np.maximum(values, 1e-6)) for values in (before, peak, after))
+    curvature = left - 2 * middle + right
+    return np.clip(np.where(curvature < -1e-6, 0.5 * (left - right) / np.minimum(curvature, -1e-6), 0.0), -0.5, 0.5)
+
+
+def _moved(picture: NDArray[np.uint8], right: float, down: float) -> NDArray[np.uint8]:
+    """What lies so far to the right of and below each place of the picture (H, W), between pixels by their neighbours."""
+    height, width = picture.shape
+    columns, rows = int(np.floor(right)), int(np.floor(down))
+    wide = picture[np.ix_(_mirrored(rows, height + 1, height), _mirrored(columns, width + 1, width))].astype(np.uint16)
+    # In steps of a sixteenth of a pixel: sums of four stay within 16 bits.
+    x, y = round(16 * (right - columns)), round(16 * (down - rows))
+    across = wide[:, :-1] * np.uint16(16 - x) + wide[:, 1:] * np.uint16(x)
+    both: NDArray[np.uint16] = across[:-1] * np.uint16(16 - y) + across[1:] * np.uint16(y)
+    return ((both + np.uint16(128)) >> np.uint16(8)).astype(np.uint8)
+
+
+def _mirrored(first: int, count: int, length: int) -> NDArray[np.int_]:
+    """Indices `first` .. `first + count` of something of this length that is mirrored at either end, again and again."""
+    period = max(1, 2 * length - 2)
+    at = np.arange(first, first + count) % period
+    return np.where(at < length, at, period - at)
