@@ -3,7 +3,7 @@
 The network compares what is seen at a place from picture to picture. Where a hand holds the camera a mouth does not stay in
 its place, and of a phone's picture of somebody who walks and talks nothing was left to compare. So pictures are brought to
 where they would be if the camera followed its own course smoothly: how far each has moved from the one before is measured by
-phase correlation (Kuglin and Hines, 1975), and of the course only what a mean over two seconds does not follow is taken out.
+phase correlation (Kuglin and Hines, 1975), and of the course only what a mean over four seconds does not follow is taken out.
 Pans stay, a camera on a tripod leaves every picture as it is.
 """
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 _SIDE = 64  # what is correlated: pictures brought to this size, either way
 _BAND = 0.2  # cycles a sample: finer detail is noise, and blocks of the codec, which do not move with the camera
 _LEAST_PEAK = 0.3  # of a perfect match; unlike pictures on either side of a cut reach 0.16, moving ones 0.5
-_REACH = 25  # pictures on either side that the smooth course is a mean over
+_REACH = 50  # pictures on either side that the smooth course is a mean over
 _LEAST_MOVE = 0.1  # px; less is not worth softening a picture for
 _CHUNK = 250  # pictures measured at a time
 
@@ -86,11 +86,16 @@ def _moved(picture: NDArray[np.uint8], right: float, down: float) -> NDArray[np.
     height, width = picture.shape
     columns, rows = int(np.floor(right)), int(np.floor(down))
     wide = picture[np.ix_(_mirrored(rows, height + 1, height), _mirrored(columns, width + 1, width))].astype(np.uint16)
-    # In steps of a sixteenth of a pixel: sums of four stay within 16 bits.
-    x, y = round(16 * (right - columns)), round(16 * (down - rows))
-    across = wide[:, :-1] * np.uint16(16 - x) + wide[:, 1:] * np.uint16(x)
-    both: NDArray[np.uint16] = across[:-1] * np.uint16(16 - y) + across[1:] * np.uint16(y)
-    return ((both + np.uint16(128)) >> np.uint16(8)).astype(np.uint8)
+    across = _between(wide[:, :-1], wide[:, 1:], right - columns)
+    both = _between(across[:-1], across[1:], down - rows)
+    return ((both + 128) // 256).astype(np.uint8)
+
+
+def _between(first: NDArray[np.uint16], second: NDArray[np.uint16], part: float) -> NDArray[np.uint16]:
+    """16 times the mean of both, `part` 0..1 of the way, in sixteenths: of bytes, twice over, that stays within 16 bits."""
+    sixteenths = round(16 * part)
+    mixed: NDArray[np.uint16] = np.add(first * (16 - sixteenths), second * sixteenths, dtype=np.uint16)
+    return mixed
 
 
 def _mirrored(first: int, count: int, length: int) -> NDArray[np.int_]:

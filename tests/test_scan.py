@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import click
+from test_steady import filmed, unsteady
 
 from avcheck import scan as scanning
 from avcheck import weights
@@ -20,7 +21,7 @@ from avcheck.blocks import BLOCK_MELS, MEL_BINS, Block
 from avcheck.errors import MediaError, ModelError
 from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
 from avcheck.results import Report
-from avcheck.scan import MAX_SHIFT, SHIFTS, Checker, scan, score_segment
+from avcheck.scan import MAX_SHIFT, SHIFTS, Checker, look, scan, score_segment
 from avcheck.weights import Loaded
 
 torch.set_num_threads(1)
@@ -244,6 +245,17 @@ def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
     (curve,) = scan(seen, model, levels=(16,))
     assert SHIFTS[np.argmax(curve.score)] == 7
     assert SHIFTS[np.argmax(curve.block_score[2])] == 7
+
+
+def test_a_camera_held_by_hand_sees_what_one_on_a_tripod_sees() -> None:
+    course = unsteady(60)
+    # What the mean over four seconds follows of it stays.
+    smooth = np.stack([np.convolve(np.pad(axis, 50, "reflect"), np.ones(101) / 101, "valid") for axis in course.T], axis=1)
+    held, carried = (filmed(way, (96, 128), noise=0) for way in (course, smooth))
+    steady, shaken = (look(frames, np.ones(60, np.bool_), 0.0, loaded(), (96,)) for frames in (carried, held))
+    places = [k for k, (_, row, column, *_) in enumerate(steady.grid) if 1 <= row < 5 and 1 <= column < 7]
+    alike = (steady.picture * shaken.picture).sum(-1)[:, 3:-3, places]
+    assert alike.mean() > 0.99
 
 
 def test_motion_and_detail_are_those_of_the_pictures_shown() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
 from avcheck.demo import make_demo
+from avcheck.eval.trunks import held_by_hand
 from avcheck.media import Picture, Sound
 from avcheck.results import DEFAULT_PRESET, PRESETS, Report
 from avcheck.scan import LEVELS, Checker, scan
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
+from avcheck.train.corpus import CachedClip, Clip, decode
 from avcheck.verdict import Judgement, judge
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
@@ -79,8 +82,6 @@ CONTROLS: dict[str, Change] = {
 
 def scene(path: Path, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Pictures at 25 fps and sound at 16 kHz of a demo clip without an offset, 10 s."""
-    from avcheck.train.corpus import decode
-
     make_demo(path, offset_ms=0, seconds=10, seed=seed)
     return decode(path, max(LEVELS))
 
@@ -121,14 +122,28 @@ def shifted(source: Path, target: Path, late_ms: int) -> None:
             write.mux(packet)
 
 
-def test_a_real_speaker_is_judged_right(tmp_path: Path, checker: Checker) -> None:
+def well_known() -> list[dict[str, Any]]:
+    """Three clips of validation groups with an offset that is known well."""
     if not (CORPUS / "index.jsonl").is_file():
         pytest.skip("the corpus of real clips is not beside this checkout")
     rows = [json.loads(line) for line in (CORPUS / "index.jsonl").read_text().splitlines()]
     known = [row for row in rows if row["split"] == "val" and row.get("true_offset", {}).get("trusted") and row["seconds"] > 15]
-    clips = sorted(known, key=lambda row: -row["true_offset"]["confidence"])[:3]
+    return sorted(known, key=lambda row: -row["true_offset"]["confidence"])[:3]
+
+
+def test_a_real_speaker_held_by_hand_is_judged_as_on_a_tripod(checker: Checker) -> None:
+    for seed, row in enumerate(well_known()):
+        frames, samples = decode(CORPUS / row["file"], max(LEVELS))
+        clip = Clip(id=row["id"], path=Path(row["file"]), group=row["group"], kind="speech", split="val")
+        held = held_by_hand(CachedClip(clip, frames[:250], np.zeros(0, np.int16), np.zeros((0, 4), np.float32)), seed)
+        assert float(np.abs(held.frames.astype(int) - frames[:250]).mean()) > 5
+        found = judged(checker, held.frames, samples[: 10 * BLOCK_SAMPLES])
+        assert found.offset_ms == pytest.approx(-40 * row["true_offset"]["frames"], abs=60)
+
+
+def test_a_real_speaker_is_judged_right(tmp_path: Path, checker: Checker) -> None:
     reports: list[Report] = []
-    for row in clips:
+    for row in well_known():
         path = tmp_path / f"{row['id']}.mkv"
         shifted(CORPUS / row["file"], path, late_ms=400)
         reports.append(checker.check(path))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_clip
+from test_steady import filmed, unsteady
 from test_verdict import PLAIN, curve, film
 
 from avcheck import scan as scanning
@@ -111,10 +112,11 @@ def test_one_that_shows_an_offset_asks_for_as_many_more() -> None:
     assert len(looked) == len(set(looked)) == 2 * ZOOM_SEGMENTS
 
 
-def test_a_long_look_in_parts_is_the_look_at_once() -> None:
+@pytest.mark.parametrize("held", ["still", "by hand"])
+def test_a_long_look_in_parts_is_the_look_at_once(held: str) -> None:
     torch.manual_seed(0)
     model = Loaded(SyncNet(TINY).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {})
-    pictures = np.random.default_rng(0).integers(0, 256, (70, 48, 64), np.uint8)
+    pictures = filmed(unsteady(70) if held == "by hand" else np.zeros((70, 2)), (48, 64), noise=20.0)
     shown = np.ones(70, np.bool_)
     once, parts = look(pictures, shown, 1.5, model, (48,)), look_in_parts(pictures, shown, 1.5, model, (48,), chunk=20)
     assert torch.allclose(once.picture, parts.picture, atol=1e-5)
