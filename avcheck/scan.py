@@ -30,7 +30,7 @@ from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
-from avcheck.steady import shake, steadied
+from avcheck.steady import shake, shakes, steadied
 from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen
 from avcheck.weights import Loaded, load
 from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
@@ -269,8 +269,12 @@ def zoom(
 def look(
     pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded, levels: tuple[int, ...] = LEVELS
 ) -> Look:
-    """The visual trunk over uint8 (T, H, W), held steady, at every level: short side `level` px, never scaled up."""
-    return _look(steadied(pictures, shake(pictures)), shown, start_s, model, levels)
+    """The visual trunk over uint8 (T, H, W), held steady, at every level: short side `level` px, never scaled up.
+
+    Where much of the picture shakes it is looked at as it comes as well, place by place: in a picture held steady, what stood
+    still in the shaking one (a speaker in a corner of it, say) shakes instead.
+    """
+    return look_in_parts(pictures, shown, start_s, model, levels, max(1, len(pictures)))
 
 
 def look_in_parts(
@@ -283,13 +287,18 @@ def look_in_parts(
 ) -> Look:
     """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large."""
     strayed = shake(pictures)
+    ways = (strayed, None) if shakes(pictures, strayed) else (strayed,)
     parts = []
     grid: tuple[tuple[int, int, int, int, int], ...] = ()
     for first in range(0, len(pictures), chunk):
         run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
-        part = _look(steadied(pictures[run], strayed[run]), shown[run], start_s, model, levels)
-        parts.append(part.picture[:, first - run.start : first - run.start + chunk])
-        grid = part.grid
+        keep = slice(first - run.start, first - run.start + chunk)
+        found = [
+            _look(pictures[run] if way is None else steadied(pictures[run], way[run]), shown[run], start_s, model, levels)
+            for way in ways
+        ]
+        parts.append(torch.cat([part.picture[:, keep] for part in found], dim=2))
+        grid = sum((part.grid for part in found), ())
     return Look(start_s, torch.cat(parts, dim=1), grid, shown)
 
 

@@ -1,13 +1,15 @@
 """Camera shake taken out before the network looks.
 
 The network compares what is seen at a place from picture to picture. Where a hand holds the camera a mouth does not stay in
-its place, and of a phone's picture of somebody who walks and talks nothing was left to compare. So pictures are brought to
-where they would be if the camera followed its own course smoothly: how far each has moved from the one before is measured by
-phase correlation (Kuglin and Hines, 1975), and of the course only what a mean over four seconds does not follow is taken out.
-Pans stay, a camera on a tripod leaves every picture as it is.
+its place, and of a phone's picture of somebody who walks and talks nothing was left to compare. So what moves as a whole, the
+scene or a face that fills the picture, is held where its smooth course would have it: how far each picture has moved from the
+one before is measured by phase correlation (Kuglin and Hines, 1975), shot by shot, and of the course what a mean over four
+seconds does not follow is taken out. So a pan stays a pan but for two seconds at either end of a shot.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,22 +20,40 @@ _SIDE = 64  # what is correlated: pictures brought to this size, either way
 _BAND = 0.2  # cycles a sample: finer detail is noise, and blocks of the codec, which do not move with the camera
 _LEAST_PEAK = 0.3  # of a perfect match; unlike pictures on either side of a cut reach 0.16, moving ones 0.5
 _REACH = 50  # pictures on either side that the smooth course is a mean over
+_FARTHEST = 10  # samples from one picture to the next: a sixth of the picture
+_MUCH = 0.03  # of the short side: one clip of speech in seven
 _LEAST_MOVE = 0.1  # px; less is not worth softening a picture for
 _CHUNK = 250  # pictures measured at a time
 
 
 def shake(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How far each picture of (T, H, W) has strayed from the camera's smooth course: (T, 2), px to the right and down."""
+    """How far each picture of (T, H, W) has strayed from the smooth course of its shot: (T, 2), px to the right and down."""
     count, height, width = pictures.shape
     if count < 2:
         return np.zeros((count, 2))
     steps = np.concatenate([_steps(pictures[at : at + _CHUNK + 1]) for at in range(0, count - 1, _CHUNK)])
-    course = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)]) * (width / _SIDE, height / _SIDE)
-    reach = min(_REACH, count - 1)
-    padded = np.pad(course, ((reach, reach), (0, 0)), "reflect")
+    cuts = np.flatnonzero(np.isnan(steps[:, 0]))
+    shots = [_strayed(np.cumsum([(0.0, 0.0), *shot], axis=0)) for shot in _between_cuts(steps, cuts)]
+    return np.asarray(np.concatenate(shots) * (width / _SIDE, height / _SIDE))
+
+
+def _between_cuts(steps: NDArray[np.float64], cuts: NDArray[np.int_]) -> list[NDArray[np.float64]]:
+    edges = [-1, *cuts.tolist(), len(steps)]
+    return [steps[first + 1 : last] for first, last in pairwise(edges)]
+
+
+def _strayed(course: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A course (T, 2) without its running mean, mirrored at either end."""
+    reach = min(_REACH, len(course) - 1)
+    padded = np.pad(course, ((reach, reach), (0, 0)), "reflect") if reach else course
     total = np.cumsum(np.concatenate([np.zeros((1, 2)), padded]), axis=0)
     smooth = (total[2 * reach + 1 :] - total[: -2 * reach - 1]) / (2 * reach + 1)
     return np.asarray(course - smooth)
+
+
+def shakes(pictures: NDArray[np.uint8], strayed: NDArray[np.float64]) -> bool:
+    """Whether the pictures (T, H, W) stray far, as those of somebody do who walks with the camera; `strayed` as of `shake`."""
+    return len(strayed) > 0 and float(np.sqrt((strayed**2).sum(axis=1).mean())) > _MUCH * min(pictures.shape[1:])
 
 
 def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -50,7 +70,7 @@ def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64]) -> NDArr
 def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
     """How far each picture but the first has moved from the one before, (T - 1, 2), in samples of the reduced pictures.
 
-    Nothing where they are too unlike to tell.
+    NaN at a cut: where both are too unlike to tell, or lie too far apart for a camera that goes on.
     """
     whole = torch.from_numpy(pictures)[:, None]
     small = F.interpolate(whole, size=(_SIDE, _SIDE), mode="bilinear", antialias=True)[:, 0].float()
@@ -71,7 +91,8 @@ def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
     y = row + _vertex(found[each, row - 1, column], peak, found[each, (row + 1) % _SIDE, column])
     steps = np.stack([x, y], axis=1)
     steps -= np.where(steps > _SIDE / 2, _SIDE, 0)
-    return np.where((peak >= _LEAST_PEAK * perfect)[:, None], steps, 0.0)
+    told = (peak >= _LEAST_PEAK * perfect) & (np.abs(steps).max(axis=1) <= _FARTHEST)
+    return np.where(told[:, None], steps, np.nan)
 
 
 def _vertex(before: NDArray[np.floating], peak: NDArray[np.floating], after: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -99,7 +120,7 @@ def _between(first: NDArray[np.uint16], second: NDArray[np.uint16], part: float)
 
 
 def _mirrored(first: int, count: int, length: int) -> NDArray[np.int_]:
-    """Indices `first` .. `first + count` of something of this length that is mirrored at either end, again and again."""
+    """`count` indices from `first` on of something of this length that is mirrored at either end, again and again."""
     period = max(1, 2 * length - 2)
     at = np.arange(first, first + count) % period
     return np.where(at < length, at, period - at)

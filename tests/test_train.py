@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_clip
+from test_steady import filmed, unsteady
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,7 +25,7 @@ from avcheck.errors import UsageError
 from avcheck.model import ATTENTION_KINDS, JointHead, Match, ModelConfig, SyncNet
 from avcheck.scan import Look
 from avcheck.scenes import make_scene
-from avcheck.train import calibrate, clean, corpus, heads, learn, run, sampling
+from avcheck.train import calibrate, clean, corpus, heads, learn, measure, run, sampling
 from avcheck.train.corpus import CachedClip, Clip, find_clips
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound
@@ -263,6 +264,25 @@ def test_a_held_camera_drifts_about_the_window_and_stays_near_it() -> None:
     centres = np.array([(item if item.ndim == 2 else item.mean(axis=0)) @ middle for item in seen])
     assert np.abs(centres - [70.0, 50.0]).max() < 1e-3  # turned and stretched about its middle
     assert np.array_equal(sampling._held(box, replace(recipe, strength=0.0), np.random.default_rng(0)), box)
+
+
+def test_windows_of_whole_pictures_are_held_steady_as_in_a_check() -> None:
+    item = cached(filmed(unsteady(120), (96, 128)), np.zeros(120 * A_FRAME, np.int16))
+
+    def change(pictures: Array) -> float:
+        return float(np.abs(np.diff(pictures[:, 16:-16, 16:-16].astype(float), axis=0)).mean())
+
+    recipe = Recipe("frame", (96, 128), frames=60, margin=5, strength=0.0)
+    drawn, viewed = [], []
+    for steady in (False, True):
+        sample = sampling.draw(item, replace(recipe, steady=steady), np.random.default_rng(1), [])
+        assert sample is not None
+        drawn.append(change(sample.pictures))
+        window = measure.view_of(item, 20, 60, replace(recipe, steady=steady))
+        assert window is not None
+        viewed.append(change(window))
+    assert drawn[1] < 0.6 * drawn[0]
+    assert viewed[1] < 0.6 * viewed[0]
 
 
 @pytest.mark.parametrize("flip", [False, True])

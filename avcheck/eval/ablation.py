@@ -180,7 +180,8 @@ def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: Ablatio
     """What is in the folder must be of these weights, this recipe and this corpus. Raises UsageError."""
     listed = json.dumps(sorted(clip.id for clip in clips)).encode("ascii")
     corpus = hashlib.sha256(listed).hexdigest()
-    facts = {"sha256": model.sha256, "steps": settings.steps, "go_on": settings.go_on, "clips_sha256": corpus}
+    looked = {"levels": list(LEVELS), "steady": True}
+    facts = {"sha256": model.sha256, "steps": settings.steps, "go_on": settings.go_on, "clips_sha256": corpus, **looked}
     store = out / "of.json"
     # A folder of an earlier version does not say its corpus.
     found = {"clips_sha256": corpus} | json.loads(store.read_text()) if store.is_file() else facts
@@ -451,7 +452,7 @@ def head_seconds(head: Head, model: Loaded, rounds: int = 3) -> float:
     rng = torch.Generator().manual_seed(1)
     times = 10 * BLOCK_FRAMES
     depth = model.net.config.embedding
-    places = head.config.keep_places or 10 * KEEP_PLACES  # a wide picture at two sizes has about three hundred
+    places = head.config.keep_places or 10 * KEEP_PLACES  # a wide picture at three sizes has about three hundred
     picture = torch.nn.functional.normalize(torch.randn(1, times, places, depth, generator=rng), dim=-1)
     sound = torch.nn.functional.normalize(torch.randn(1, times + 2 * MAX_SHIFT, depth, generator=rng), dim=-1)
     present = np.ones((len(SHIFTS), times), np.bool_)

@@ -229,7 +229,7 @@ def trunk_table(rows: Sequence[TrunkRow], steps: int) -> str:
     note = (
         f"Both trunks went on from the same weights for {steps} steps over the same samples, held steady. Windows of 4.2 s "
         "of speech with a trusted own offset, whole pictures, the trunks' match alone, 1 s searched either way, sound beyond "
-        "the window there."
+        "the window there. By hand: moved up and down and sideways only."
     )
     return table("Pictures held steady, and alignment of neighbouring ones (ATA) in the visual trunk", header, lines, note)
 

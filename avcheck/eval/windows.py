@@ -2,7 +2,8 @@
 
 Such a file has sound for its own time only, as a real one does; what the clip itself does not have is missing and masked.
 What the visual trunk sees is computed once per clip and cut with the window: a picture at a window's edge is seen together
-with up to four pictures beyond it, everything else is as in a check (`scan.compare` and `verdict`, segment by segment).
+with up to four pictures beyond it, and the camera's shake is measured against its course over the whole clip. Everything else
+is as in a check (`scan.compare` and `verdict`, segment by segment).
 
 Sound that is late by x: the picture at t meets the sound that belongs to the picture at t - x. A clip whose own offset is f
 frames (positive = late) has the sound of the picture at t at t + f / 25.
@@ -123,6 +124,7 @@ class Footage:
         still = np.clip(middle + noise, 0, 255).round().astype(np.uint8)
         around = still[np.arange(-_REACH, period + _REACH) % period]
         picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[:, _REACH:-_REACH]
+        picture = _as_often(picture, len(self.seen.grid))
         turn = np.arange(count) % period
         change = np.abs(still.astype(np.int16) - np.roll(still, 1, axis=0)).mean(axis=(1, 2)).astype(np.float32)
         detail = _detail(still)
@@ -137,8 +139,14 @@ def observe(
     seen = look_in_parts(frames, shown, 0.0, model, levels, _CHUNK)
     black = np.zeros((2 * _REACH + 1, *frames.shape[1:]), np.uint8)
     blank = look(black, np.ones(len(black), np.bool_), 0.0, model, levels)
-    blank = replace(blank, picture=blank.picture[:, _REACH : _REACH + 1], shown=shown[:1])
+    picture = _as_often(blank.picture[:, _REACH : _REACH + 1], len(seen.grid))
+    blank = Look(0.0, picture, seen.grid, shown[:1])
     return Footage(clip, frames, samples, seen, blank, _change(frames), _detail(frames))
+
+
+def _as_often(picture: torch.Tensor, places: int) -> torch.Tensor:
+    """What does not shake, (1, T, P, D), at as many places as a look at a clip that does: twice at each (`scan.look`)."""
+    return picture.repeat(1, 1, places // picture.shape[2], 1)
 
 
 def _change(frames: NDArray[np.uint8]) -> NDArray[np.float32]:

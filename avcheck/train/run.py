@@ -286,7 +286,7 @@ def _rest(
             return clean(learner.mean_net, others, Recipe("frame", (LEVELS[-1], LEVELS[-1])), tell("estimating offsets"))
         faced = [item for item in others if len(item.faces)]
         faceless = [item for item in others if not len(item.faces)]
-        view = Recipe("frame", (LEVELS[1], LEVELS[1]))
+        view = Recipe("frame", FRAME.size[:1] * 2)
         found = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
         return found + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
 

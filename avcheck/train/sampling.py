@@ -36,7 +36,7 @@ class Recipe:
     strength 0..1 scales every augmentation; face_px is the range of face widths in the window, log-uniform. `speed` is the
     largest change of pace, as a natural logarithm: pictures and sound together are played faster or slower, which gives every
     voice another pitch. `sigma` is the width of the target over shifts, in frames: wide where a clip's own offset is not known.
-    `steady`: windows of whole pictures have the camera's shake taken out, as in a check.
+    `steady`: of windows of whole pictures the camera's shake is taken out, as in a check, but as far as the window alone tells.
     """
 
     view: str
@@ -83,11 +83,11 @@ def draw(cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: S
         return None
     shown = first + np.rint(np.arange(recipe.frames) * pace).astype(int)
     pictures = cut(cached.frames[shown], _held(window, recipe, rng), recipe.size)
-    if recipe.view == "frame" and recipe.steady:
-        pictures = steadied(pictures, shake(pictures))
     if recipe.view == "frame" and rng.random() < 0.4 * recipe.strength:
         _stand_beside(pictures, face_at(cached, first, lasts), window, recipe, rng, voices)
     pictures = _treat_pictures(pictures, recipe.strength, rng)
+    if recipe.view == "frame" and recipe.steady:
+        pictures = steadied(pictures, shake(pictures))
     centre = float(rng.uniform(-0.5, 0.5))
     # The sound is read `centre` frames early, so that it matches when it is read `centre` later.
     start = first + (cached.clip.offset_frames or 0.0) - (centre + recipe.margin) * pace
