@@ -106,7 +106,8 @@ def _moved(picture: NDArray[np.uint8], right: float, down: float) -> NDArray[np.
     """What lies so far to the right of and below each place of the picture (H, W), between pixels by their neighbours."""
     height, width = picture.shape
     columns, rows = int(np.floor(right)), int(np.floor(down))
-    wide = picture[np.ix_(_mirrored(rows, height + 1, height), _mirrored(columns, width + 1, width))].astype(np.uint16)
+    tall = picture.take(_mirrored(rows, height + 1, height), axis=0)
+    wide = tall.take(_mirrored(columns, width + 1, width), axis=1).astype(np.uint16)
     across = _between(wide[:, :-1], wide[:, 1:], right - columns)
     both = _between(across[:-1], across[1:], down - rows)
     return ((both + 128) // 256).astype(np.uint8)
