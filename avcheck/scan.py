@@ -30,7 +30,7 @@ from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
-from avcheck.steady import shake, shakes, steadied
+from avcheck.steady import shake, steadied
 from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen
 from avcheck.weights import Loaded, load
 from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
@@ -40,6 +40,8 @@ MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) a
 SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
 LEVELS = (80, 112, 160)  # short sides, px: a face of a close-up fills the first, one of a medium shot the last
 LEARN_LEVEL_EVERY = 6  # segments; in between, only the level that drew the attention is looked at
+MUCH_SHAKE = 0.03  # of the short side, so far strays one clip of speech in seven: looked at as it comes as well
+MUCH_SHAKE_CLOSER = 0.002  # the same of a closer look: a pixel
 KEEP_PLACES = 32  # the most that any head keeps
 _MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
@@ -223,6 +225,11 @@ def score(
     )
 
 
+def look_closer(pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded) -> Look:
+    """The visual trunk over large pictures, whole, for `score_closer`. A small face leaves its place with little shake."""
+    return look_in_parts(pictures, shown, start_s, model, (CLOSER_SIDE,), much=MUCH_SHAKE_CLOSER)
+
+
 def score_closer(
     seen: Look, curve: Curve, before: list[Block], inside: list[Block], after: list[Block], model: Loaded
 ) -> Curve:
@@ -274,7 +281,7 @@ def look(
     Where much of the picture shakes it is looked at as it comes as well, place by place: in a picture held steady, what stood
     still in the shaking one (a speaker in a corner of it, say) shakes instead.
     """
-    return look_in_parts(pictures, shown, start_s, model, levels, max(1, len(pictures)))
+    return look_in_parts(pictures, shown, start_s, model, levels, chunk=max(1, len(pictures)))
 
 
 def look_in_parts(
@@ -284,10 +291,15 @@ def look_in_parts(
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
     chunk: int = _CHUNK,
+    much: float = MUCH_SHAKE,
 ) -> Look:
-    """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large."""
+    """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large.
+
+    What shakes by over `much` of the short side is looked at as it comes as well.
+    """
     strayed = shake(pictures)
-    ways = (strayed, None) if shakes(pictures, strayed) else (strayed,)
+    shakes = len(pictures) > 0 and bool(np.sqrt((strayed**2).sum(axis=1).mean()) > much * min(pictures.shape[1:]))
+    ways = (strayed, None) if shakes else (strayed,)
     parts = []
     grid: tuple[tuple[int, int, int, int, int], ...] = ()
     for first in range(0, len(pictures), chunk):
@@ -677,7 +689,7 @@ class Checker:
                 for part in (stretch.before, stretch.inside, stretch.after)
             )
             del stretch
-            seen = look_in_parts(pictures, shown, curve.start_s, self.loaded, (CLOSER_SIDE,))
+            seen = look_closer(pictures, shown, curve.start_s, self.loaded)
             return score_closer(seen, curve, before, inside, after, self.loaded)
 
         return closer

@@ -21,7 +21,6 @@ _BAND = 0.2  # cycles a sample: finer detail is noise, and blocks of the codec, 
 _LEAST_PEAK = 0.3  # of a perfect match; unlike pictures on either side of a cut reach 0.16, moving ones 0.5
 _REACH = 50  # pictures on either side that the smooth course is a mean over
 _FARTHEST = 10  # samples from one picture to the next: a sixth of the picture
-_MUCH = 0.03  # of the short side: one clip of speech in seven
 _LEAST_MOVE = 0.1  # px; less is not worth softening a picture for
 _CHUNK = 250  # pictures measured at a time
 
@@ -49,11 +48,6 @@ def _strayed(course: NDArray[np.float64]) -> NDArray[np.float64]:
     total = np.cumsum(np.concatenate([np.zeros((1, 2)), padded]), axis=0)
     smooth = (total[2 * reach + 1 :] - total[: -2 * reach - 1]) / (2 * reach + 1)
     return np.asarray(course - smooth)
-
-
-def shakes(pictures: NDArray[np.uint8], strayed: NDArray[np.float64]) -> bool:
-    """Whether the pictures (T, H, W) stray far, as those of somebody do who walks with the camera; `strayed` as of `shake`."""
-    return len(strayed) > 0 and float(np.sqrt((strayed**2).sum(axis=1).mean())) > _MUCH * min(pictures.shape[1:])
 
 
 def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -286,7 +286,7 @@ def test_a_segment_that_cannot_be_looked_at_closer_stays_as_it_was(
         looked.append(1)
         raise error
 
-    monkeypatch.setattr(scanning, "look_in_parts", fails)
+    monkeypatch.setattr(scanning, "look_closer", fails)
     path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
     assert looked
@@ -296,7 +296,7 @@ def test_a_bug_in_a_closer_look_is_no_lack_of_memory(clip: Callable[..., Path], 
     def fails(*_: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(scanning, "look_in_parts", fails)
+    monkeypatch.setattr(scanning, "look_closer", fails)
     path = noisy(clip)
     with pytest.raises(RuntimeError, match="shapes"):
         Checker(device="cpu").check(path)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from avcheck.blocks import BLOCK_FRAMES, Block
 from avcheck.eval.windows import Footage, Shot, curves, observe
 from avcheck.results import Tolerance
-from avcheck.scan import Look, look_in_parts, score_closer, zoom
+from avcheck.scan import Look, look_closer, score_closer, zoom
 from avcheck.train.corpus import Clip
 from avcheck.verdict import Calibration, Curve, judge
 from avcheck.weights import Loaded
@@ -126,7 +126,7 @@ class Scene:
             if self._seen is None:
                 pictures = self._setting.pictures(CLOSER_SIDE)
                 shown = np.ones(len(pictures), np.bool_)
-                self._seen = look_in_parts(pictures, shown, 0.0, self._model, (CLOSER_SIDE,))
+                self._seen = look_closer(pictures, shown, 0.0, self._model)
             return score_closer(self._seen, curve, [], sound, [], self._model)
 
         return closer
