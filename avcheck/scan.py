@@ -50,7 +50,8 @@ _LEAST_SHARE = 0.4  # of a segment's pictures that need sound at some shift: els
 _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 ZOOM_SEGMENTS = 3  # of an undecided file are looked at closer at first, and as many again if one of them shows an offset
-_CHUNK = 75  # pictures of a closer look that go through the trunk at a time: they are eleven times as large
+_CHUNK = 50  # pictures of a closer look that go through the trunk at a time: they are eleven times as large
+_PLACES_AT_A_TIME = 500
 _REACH = 8  # pictures on either side that a feature may depend on, with some to spare
 
 Item = TypeVar("Item")
@@ -227,7 +228,8 @@ def score(
 
 def look_closer(pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded) -> Look:
     """The visual trunk over large pictures, whole, for `score_closer`. A small face leaves its place with little shake."""
-    return look_in_parts(pictures, shown, start_s, model, (CLOSER_SIDE,), much=MUCH_SHAKE_CLOSER)
+    kept = torch.bfloat16 if model.half else torch.float32  # what is done with them next rounds them to that
+    return look_in_parts(pictures, shown, start_s, model, (CLOSER_SIDE,), much=MUCH_SHAKE_CLOSER, kept=kept)
 
 
 def score_closer(
@@ -284,6 +286,7 @@ def look(
     return look_in_parts(pictures, shown, start_s, model, levels, chunk=max(1, len(pictures)))
 
 
+@torch.inference_mode()
 def look_in_parts(
     pictures: NDArray[np.uint8],
     shown: NDArray[np.bool_],
@@ -292,26 +295,32 @@ def look_in_parts(
     levels: tuple[int, ...] = LEVELS,
     chunk: int = _CHUNK,
     much: float = MUCH_SHAKE,
+    kept: torch.dtype = torch.float32,
 ) -> Look:
     """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large.
 
-    What shakes by over `much` of the short side is looked at as it comes as well.
+    What shakes by over `much` of the short side is looked at as it comes as well. `kept`: what the features are kept as.
     """
     strayed = shake(pictures)
-    shakes = len(pictures) > 0 and bool(np.sqrt((strayed**2).sum(axis=1).mean()) > much * min(pictures.shape[1:]))
+    shakes = float(np.sqrt((strayed**2).sum(axis=1).mean())) > much * min(pictures.shape[1:])
     ways = (strayed, None) if shakes else (strayed,)
-    parts = []
+    whole: Tensor | None = None
     grid: tuple[tuple[int, int, int, int, int], ...] = ()
     for first in range(0, len(pictures), chunk):
         run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
-        keep = slice(first - run.start, first - run.start + chunk)
-        found = [
-            _look(pictures[run] if way is None else steadied(pictures[run], way[run]), shown[run], start_s, model, levels)
-            for way in ways
-        ]
-        parts.append(torch.cat([part.picture[:, keep] for part in found], dim=2))
-        grid = sum((part.grid for part in found), ())
-    return Look(start_s, torch.cat(parts, dim=1), grid, shown)
+        for number, way in enumerate(ways):
+            part = _look(
+                pictures[run] if way is None else steadied(pictures[run], way[run]), shown[run], start_s, model, levels
+            )
+            if whole is None:  # parts put together in the end would take the memory twice
+                size = (1, len(pictures), len(ways) * len(part.grid), part.picture.shape[3])
+                whole = part.picture.new_empty(size, dtype=kept)
+                grid = len(ways) * part.grid
+            places = slice(number * len(part.grid), (number + 1) * len(part.grid))
+            whole[:, first : first + chunk, places] = part.picture[:, first - run.start :][:, :chunk]
+    if whole is None:
+        raise ValueError("there are no pictures to look at")
+    return Look(start_s, whole, grid, shown)
 
 
 @torch.inference_mode()
@@ -345,7 +354,10 @@ def _strength(seen: Look, mel: NDArray[np.float32], model: Loaded) -> NDArray[np
     """`model.agreement` of every place with the sound, (P,)."""
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
-    strength: NDArray[np.float32] = agreement(seen.picture, sound)[0].float().cpu().numpy()
+        # The places of a closer look are thousands, and are copied to be compared.
+        parts = torch.split(seen.picture, _PLACES_AT_A_TIME, dim=2)
+        found = [agreement(part, sound)[0].float() for part in parts]
+    strength: NDArray[np.float32] = torch.cat(found).cpu().numpy()
     return strength
 
 
