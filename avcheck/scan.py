@@ -303,15 +303,13 @@ def look_in_parts(
     """
     strayed = shake(pictures)
     shakes = float(np.sqrt((strayed**2).sum(axis=1).mean())) > much * min(pictures.shape[1:])
-    ways = (strayed, None) if shakes else (strayed,)
+    ways = (strayed, np.zeros_like(strayed)) if shakes else (strayed,)
     whole: Tensor | None = None
     grid: tuple[tuple[int, int, int, int, int], ...] = ()
     for first in range(0, len(pictures), chunk):
         run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
         for number, way in enumerate(ways):
-            part = _look(
-                pictures[run] if way is None else steadied(pictures[run], way[run]), shown[run], start_s, model, levels
-            )
+            part = _look(steadied(pictures[run], way[run]), shown[run], start_s, model, levels)
             if whole is None:  # parts put together in the end would take the memory twice
                 size = (1, len(pictures), len(ways) * len(part.grid), part.picture.shape[3])
                 whole = part.picture.new_empty(size, dtype=kept)

@@ -31,13 +31,13 @@ def shake(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
     if count < 2:
         return np.zeros((count, 2))
     steps = np.concatenate([_steps(pictures[at : at + _CHUNK + 1]) for at in range(0, count - 1, _CHUNK)])
-    cuts = np.flatnonzero(np.isnan(steps[:, 0]))
-    shots = [_strayed(np.cumsum([(0.0, 0.0), *shot], axis=0)) for shot in _between_cuts(steps, cuts)]
+    shots = [_strayed(np.cumsum([(0.0, 0.0), *shot], axis=0)) for shot in _shots(steps)]
     return np.asarray(np.concatenate(shots) * (width / _SIDE, height / _SIDE))
 
 
-def _between_cuts(steps: NDArray[np.float64], cuts: NDArray[np.int_]) -> list[NDArray[np.float64]]:
-    edges = [-1, *cuts.tolist(), len(steps)]
+def _shots(steps: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """The steps (T - 1, 2) between one cut and the next, of which there is none in a shot of one picture."""
+    edges = [-1, *np.flatnonzero(np.isnan(steps[:, 0])).tolist(), len(steps)]
     return [steps[first + 1 : last] for first, last in pairwise(edges)]
 
 
@@ -50,8 +50,10 @@ def _strayed(course: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(course - smooth)
 
 
-def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The pictures (T, H, W), each moved back by as much as it has strayed (T, 2), borders mirrored."""
+def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64] | None = None) -> NDArray[np.uint8]:
+    """The pictures (T, H, W), each moved back by as much as it has strayed (T, 2), borders mirrored; None: by their `shake`."""
+    if strayed is None:
+        strayed = shake(pictures)
     moved = np.abs(strayed).max(axis=1) >= _LEAST_MOVE
     if not moved.any():
         return pictures

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import click
-from test_steady import filmed, unsteady
+from test_steady import filmed, followed, unsteady
 
 from avcheck import scan as scanning
 from avcheck import weights
@@ -249,9 +249,7 @@ def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
 
 def test_a_camera_held_by_hand_sees_what_one_on_a_tripod_sees(monkeypatch: pytest.MonkeyPatch) -> None:
     course = 0.2 * unsteady(60)
-    # What the mean over four seconds follows of it stays.
-    smooth = np.stack([np.convolve(np.pad(axis, 50, "reflect"), np.ones(101) / 101, "valid") for axis in course.T], axis=1)
-    held, carried = (filmed(way, (96, 128), noise=0) for way in (course, smooth))
+    held, carried = (filmed(way, (96, 128), noise=0) for way in (course, followed(course)))
 
     def seen(frames: Array) -> torch.Tensor:
         found = look(frames, np.ones(60, np.bool_), 0.0, loaded(), (96,))

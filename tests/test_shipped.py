@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
 from avcheck.demo import make_demo
-from avcheck.eval.trunks import held_by_hand
 from avcheck.media import Picture, Sound
 from avcheck.results import DEFAULT_PRESET, PRESETS, Report
 from avcheck.scan import LEVELS, Checker, scan
@@ -132,6 +131,9 @@ def well_known() -> list[dict[str, Any]]:
 
 
 def test_a_real_speaker_held_by_hand_is_judged_as_on_a_tripod(checker: Checker) -> None:
+    pytest.importorskip("cv2")
+    from avcheck.eval.trunks import held_by_hand
+
     for seed, row in enumerate(well_known()):
         frames, samples = decode(CORPUS / row["file"], max(LEVELS))
         clip = Clip(id=row["id"], path=Path(row["file"]), group=row["group"], kind="speech", split="val")

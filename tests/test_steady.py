@@ -44,13 +44,18 @@ def unsteady(count: int, seed: int = 2) -> NDArray[np.float64]:
     return np.asarray(np.clip(course - course[0], -_MARGIN + 2, _MARGIN - 2))
 
 
+def followed(course: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What a mean over four seconds follows of a course (T, 2)."""
+    return np.stack([np.convolve(np.pad(axis, 50, "reflect"), np.ones(101) / 101, "valid") for axis in course.T], axis=1)
+
+
 @pytest.mark.parametrize("size", [(120, 200), (200, 120), (64, 64), (160, 284)])
 def test_how_far_a_camera_strayed_is_measured_to_a_fraction_of_a_pixel(size: tuple[int, int]) -> None:
     course = unsteady(60)
     strayed = shake(filmed(course, size))
     assert strayed.shape == (60, 2)
     # What is seen moves against the camera; both courses without their mean over four seconds.
-    smooth = np.stack([np.convolve(np.pad(axis, 50, "reflect"), np.ones(101) / 101, "valid") for axis in course.T], axis=1)
+    smooth = followed(course)
     assert np.abs(strayed + (course - smooth)).max() < 0.5
     assert np.sqrt(((strayed + (course - smooth)) ** 2).mean()) < 0.15
 
@@ -105,7 +110,7 @@ def test_few_pictures(count: int) -> None:
 def test_long_runs_are_measured_in_pieces_without_a_seam() -> None:
     course = np.tile(unsteady(60), (10, 1))[:520]
     strayed = shake(filmed(course, (48, 64)))
-    smooth = np.stack([np.convolve(np.pad(axis, 50, "reflect"), np.ones(101) / 101, "valid") for axis in course.T], axis=1)
+    smooth = followed(course)
     assert np.abs((strayed + (course - smooth))[240:270]).max() < 0.5
 
 

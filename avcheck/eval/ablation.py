@@ -123,7 +123,7 @@ def ablate(
     model = load(settings.model, device=settings.device)
     fuse(model.net)
     clips = find_clips(settings.corpus)
-    _same_run(out, model, clips, settings)
+    _same_run(out, model, clips, settings, levels)
     held_out = _prepared(out, model, [clip for clip in clips if clip.split == "val"], levels, tell)
     features: list[Feature] = []
     rows: list[Row] = []
@@ -176,11 +176,11 @@ def _of_trunks(
     return [row for seed in settings.seeds for row in measured(settings.corpus, out / f"{name}-{steps}", seed=seed, **common)]
 
 
-def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: AblationSettings) -> None:
+def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: AblationSettings, levels: tuple[int, ...]) -> None:
     """What is in the folder must be of these weights, this recipe and this corpus. Raises UsageError."""
     listed = json.dumps(sorted(clip.id for clip in clips)).encode("ascii")
     corpus = hashlib.sha256(listed).hexdigest()
-    looked = {"levels": list(LEVELS), "steady": True}
+    looked = {"levels": list(levels), "steady": True}
     facts = {"sha256": model.sha256, "steps": settings.steps, "go_on": settings.go_on, "clips_sha256": corpus, **looked}
     store = out / "of.json"
     # A folder of an earlier version does not say its corpus.

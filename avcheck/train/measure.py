@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avcheck.blocks import log_mel
 from avcheck.model import SyncNet
-from avcheck.steady import shake, steadied
+from avcheck.steady import steadied
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import Recipe, _box, cut, face_at, read_sound
 
@@ -31,7 +31,7 @@ def view_of(cached: CachedClip, first: int, frames: int, recipe: Recipe) -> NDAr
     zoom = min(height, width) / side
     size = (round(height / zoom), round(width / zoom))
     whole = cut(pictures, _box(width / 2, height / 2, zoom, size, False), size)
-    return steadied(whole, shake(whole)) if recipe.steady else whole
+    return steadied(whole) if recipe.steady else whole
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, context_samples, log_mel
-from avcheck.steady import shake, steadied
+from avcheck.steady import steadied
 from avcheck.train.corpus import CachedClip
 
 EDGE_FRAMES = 3
@@ -87,7 +87,7 @@ def draw(cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: S
         _stand_beside(pictures, face_at(cached, first, lasts), window, recipe, rng, voices)
     pictures = _treat_pictures(pictures, recipe.strength, rng)
     if recipe.view == "frame" and recipe.steady:
-        pictures = steadied(pictures, shake(pictures))
+        pictures = steadied(pictures)
     centre = float(rng.uniform(-0.5, 0.5))
     # The sound is read `centre` frames early, so that it matches when it is read `centre` later.
     start = first + (cached.clip.offset_frames or 0.0) - (centre + recipe.margin) * pace
