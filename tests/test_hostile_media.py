@@ -20,9 +20,10 @@ import pytest
 from av.video.frame import VideoFrame
 from conftest import BRIGHT, Array, clicks
 
-from avcheck import media
 from avcheck.errors import AvcheckError, DecodeFailed, LimitExceeded, MediaError, NoAudio, NotMedia, NoVideo, UsageError
-from avcheck.media import open_media
+from avcheck.media import container, open_media, sound
+from avcheck.media.base import Tally
+from avcheck.media.packets import Decoder, dated, packets_of, seek
 from avcheck.results import Degraded
 
 Clip = Callable[..., Path]
@@ -218,7 +219,7 @@ def test_huge_pictures_are_refused(clip: Clip) -> None:
 
 
 def test_header_with_huge_pictures_is_refused(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MAX_PIXELS", 160 * 120 - 1)
+    monkeypatch.setattr(container, "MAX_PIXELS", 160 * 120 - 1)
     refused(clip("clip.mp4"), LimitExceeded, "its pictures are 160 x 120", "scale it down")
 
 
@@ -261,7 +262,7 @@ def test_an_index_that_only_counts_takes_no_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [{"acodec": "pcm_s16le", "layout": "stereo"}, {"container_options": FRAGMENTED}])
 def test_an_honest_index_is_believed(clip: Clip, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     path = clip("film.mov", seconds=4, **options)
-    monkeypatch.setattr(media, "MAX_SAMPLES", 400)  # 100 pictures, 189 packets of sound
+    monkeypatch.setattr(container, "MAX_SAMPLES", 400)  # 100 pictures, 189 packets of sound
     assert read(path)[0][-1] == pytest.approx(3.97, abs=0.02)
 
 
@@ -337,8 +338,8 @@ def test_one_wild_timestamp_costs_one_frame() -> None:
     times_s = [k / 25 for k in range(50)]
     times_s[20] = 5000.0
     frames = [SimpleNamespace(pts=round(at * 1000), time_base=Fraction(1, 1000)) for at in times_s]
-    tally = media._Tally()
-    kept = [time_s for time_s, _ in media._dated(iter(frames), 0.0, tally)]
+    tally = Tally()
+    kept = [time_s for time_s, _ in dated(iter(frames), 0.0, tally)]
     assert kept == [at for at in times_s if at < 5000]
     assert tally.stray == 1
 
@@ -358,24 +359,24 @@ def test_a_lack_of_memory_is_no_damage_of_the_file(clip: Clip, monkeypatch: pyte
     def fail(*_: object, **__: object) -> Any:
         raise error
 
-    tally = media._Tally()
+    tally = Tally()
     container = SimpleNamespace(format=SimpleNamespace(name="mp4"), name="file:x.mp4", demux=fail, seek=fail)
     packet = SimpleNamespace(decode=fail, dts=0)
     if isinstance(error, av.error.MemoryError):  # FFmpeg's own is doubted as long as there is memory
-        assert media._Decoder(container, SimpleNamespace(), tally).decode(packet) == []  # type: ignore[arg-type]
-        assert list(media._packets(container, [], tally)) == []  # type: ignore[arg-type]
+        assert Decoder(container, SimpleNamespace(), tally).decode(packet) == []  # type: ignore[arg-type]
+        assert list(packets_of(container, [], tally)) == []  # type: ignore[arg-type]
         assert tally.lost == 2
         tally.lost = 0
         monkeypatch.setattr(np, "empty", fail)
     with pytest.raises(MemoryError):
-        media._Decoder(container, SimpleNamespace(), tally).decode(packet)  # type: ignore[arg-type]
+        Decoder(container, SimpleNamespace(), tally).decode(packet)  # type: ignore[arg-type]
     with pytest.raises(MemoryError):
-        list(media._packets(container, [], tally))  # type: ignore[arg-type]
+        list(packets_of(container, [], tally))  # type: ignore[arg-type]
     with pytest.raises(MemoryError):
-        media._seek(container, SimpleNamespace(time_base=1), 0.0)  # type: ignore[arg-type]
-    assert tally == media._Tally()
+        seek(container, SimpleNamespace(time_base=1), 0.0)  # type: ignore[arg-type]
+    assert tally == Tally()
     path = clip("film.mp4")
-    monkeypatch.setattr(media, "AudioResampler", lambda *_, **__: SimpleNamespace(resample=fail))
+    monkeypatch.setattr(sound, "AudioResampler", lambda *_, **__: SimpleNamespace(resample=fail))
     with open_media(path) as opened, pytest.raises(MemoryError):
         list(opened.sounds())
 

@@ -15,9 +15,9 @@ import pytest
 from av.video.frame import VideoFrame
 from conftest import BRIGHT, DARK, Array, click, click_time_s, clicks, make_clip
 
-from avcheck import media
 from avcheck.errors import NoAudio, NoVideo
-from avcheck.media import Media, Picture, Sound, open_media
+from avcheck.media import Luma, Media, Picture, Sound, open_media
+from avcheck.media.picture import Scaler
 
 Clip = Callable[..., Path]
 B_FRAMES = {"preset": "veryfast", "bf": "2"}
@@ -295,14 +295,14 @@ def test_downscaling_averages(clip: Clip) -> None:
 
 def test_pictures_that_nobody_looks_at_are_not_scaled(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     scaled = 0
-    scale = media._Scaler.scale
+    scale = Scaler.scale
 
-    def counted(self: media._Scaler, frame: VideoFrame) -> media.Luma:
+    def counted(self: Scaler, frame: VideoFrame) -> Luma:
         nonlocal scaled
         scaled += 1
         return scale(self, frame)
 
-    monkeypatch.setattr(media._Scaler, "scale", counted)
+    monkeypatch.setattr(Scaler, "scale", counted)
     with open_media(clip("clip.mp4", fps=60)) as file:
         for number, picture in enumerate(file.pictures()):
             if number % 2:

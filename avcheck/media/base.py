@@ -1,0 +1,165 @@
+"""What every part of the reader shares: pictures and sounds with their times, and what went wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.container import InputContainer
+from av.frame import Frame
+
+from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
+
+SAMPLE_RATE = 16_000  # Hz, of every Sound
+
+SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
+
+MIN_RATE, MAX_RATE = 2_000, 768_000  # Hz; a megabyte of sound that claims 1 Hz would be 32 GB at 16 kHz
+MAX_PIXELS = 8192 * 4608  # 8K and a little; decoding a 16k x 12k picture takes over a gigabyte
+
+JITTER_S = 0.003  # mkv and flv count in ms: a smaller gap or overlap is rounding
+
+STALE_S = 1.0  # a picture older than this is missing, not repeated
+
+Samples = np.ndarray[Any, np.dtype[np.float32]]
+
+Luma = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+class Picture:
+    """One picture: when it is shown, and its luma, scaled when first asked for.
+
+    `pts_s` is in seconds on the file's clock. `luma` is uint8 (H, W), full range (black 0, white 255), upright, square
+    pixels. A picture whose luma was never asked for costs no scaling but keeps its decoded frame alive: ask or let go.
+    """
+
+    __slots__ = ("_luma", "pts_s")
+
+    def __init__(self, pts_s: float, luma: Luma | Callable[[], Luma]) -> None:
+        self.pts_s = pts_s
+        self._luma = luma
+
+    @property
+    def luma(self) -> Luma:
+        """The picture as uint8 (H, W); the same size for all pictures of a file."""
+        if callable(self._luma):
+            self._luma = self._luma()
+        return self._luma
+
+    def __repr__(self) -> str:
+        return f"Picture(pts_s={self.pts_s:.6f})"
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A run of samples without a gap: float32 (n,), mono, 16 kHz, finite, in -1..1; `start_s` on the file's clock."""
+
+    start_s: float
+    samples: Samples
+
+    @property
+    def end_s(self) -> float:
+        """Time of the sample after the last, in seconds."""
+        return self.start_s + len(self.samples) / SAMPLE_RATE
+
+    def __repr__(self) -> str:
+        return f"Sound(start_s={self.start_s:.6f}, end_s={self.end_s:.6f})"
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file says about itself, and when its first picture and sound are really due (seconds on the file's clock)."""
+
+    path: Path
+    duration_s: float | None
+    video_codec: str
+    width: int  # as displayed: rotated, square pixels
+    height: int
+    rotation: int  # degrees that were turned counterclockwise to stand upright: 0, 90, 180, 270
+    frame_rate: float | None  # mean, by the header
+    audio_codec: str
+    audio_track: int | None  # 0-based among the file's audio tracks; None for a separate sound file
+    audio_tracks: int  # in the file the sound comes from
+    first_picture_s: float | None  # None: none within the first 30 s
+    first_sound_s: float | None
+
+    @property
+    def container_offset_ms(self) -> float | None:
+        """First picture minus first sound, in ms: positive = sound early. It is the container's offset, not the content's."""
+        if self.first_picture_s is None or self.first_sound_s is None:
+            return None
+        return 1000.0 * (self.first_picture_s - self.first_sound_s)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero of our clock."""
+
+    path: Path
+    formats: str
+    index: int
+    origin_s: float
+
+
+@dataclass
+class Tally:
+    """What went wrong so far in one stream, and how far it got. `end_s` is on the clock of pictures and sounds."""
+
+    lost: int = 0  # packets that did not decode, and reads that failed
+    damaged: int = 0  # frames that the decoder patched up
+    undated: int = 0  # frames without a timestamp
+    backward: int = 0  # frames more than a second before what was already seen
+    stray: int = 0  # frames with a timestamp far ahead of those around them
+    bad_samples: int = 0  # NaN or infinite
+    missing_s: float = 0.0
+    end_s: float = 0.0  # where the last frame ends
+    finished: bool = False
+
+
+def frame_time_s(frame: Frame, origin_s: float) -> float | None:
+    """When a frame is due, in seconds; None if the file does not say."""
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return frame.pts * frame.time_base.numerator / frame.time_base.denominator - origin_s
+
+
+def frame_end_s(frame: Frame, time_s: float) -> float:
+    if isinstance(frame, AudioFrame):
+        return time_s + frame.samples / frame.sample_rate
+    return time_s + float((frame.duration or 0) * (frame.time_base or 0))
+
+
+def timed_out(path: Path) -> DecodeFailed:
+    return DecodeFailed(f"{printable(path)}: reading timed out; copy it to a local disk")
+
+
+def cannot_seek(container: InputContainer) -> CannotSeek:
+    return CannotSeek(
+        f"{printable(Path(container.name.removeprefix('file:')))}: cannot be read from the middle; check it whole"
+    )
+
+
+def no_pictures(path: Path, undated: int = 0) -> DecodeFailed:
+    if undated:
+        return DecodeFailed(f"{printable(path)}: its pictures carry no timestamps; remux it to mp4 or mkv")
+    limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
+    return DecodeFailed(f"{printable(path)}: none of its pictures decodes (damaged, or over {limit}); export it again")
+
+
+def no_sound(path: Path) -> NoAudio:
+    return NoAudio(
+        f"{printable(path)}: its audio track holds no sound that decodes; choose another with --audio-track or --audio"
+    )
+
+
+def reason_of(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def printable(path: Path) -> str:
+    """A path as one printable line: names can hold anything."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(path))

@@ -1,0 +1,197 @@
+"""Open a container safely, choose its streams, and read its clock."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from avcheck.errors import DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVideo, UsageError
+from avcheck.media.base import MAX_PIXELS, MAX_RATE, MIN_RATE, Tally, frame_end_s, frame_time_s, printable, reason_of, timed_out
+from avcheck.media.mp4 import Index
+from avcheck.media.packets import Decoder, packets_of, prepare
+
+MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
+
+MAX_CHANNELS = 64  # of a sound track; the resampler takes no more
+
+MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without listing them: half a gigabyte of FFmpeg's
+
+PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
+
+# Demuxers by FFmpeg's names. Without this list a text file named clip.mp4 is a playlist that opens other files: a protocol
+# whitelist alone does not stop it. None of these follows a reference to another file.
+VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf"
+
+SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,caf,flac,mp3,aac,ac3,eac3"
+
+SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, mpg, ogv or wmv"
+
+# PyAV 18 raises on a tag that is not UTF-8 unless told otherwise; PyAV 19 has no such option and keeps the bytes.
+_OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+
+
+def open_container(path: Path, formats: str) -> InputContainer:
+    """Open `path` with one of the demuxers of `formats`, and nothing else. Raises the typed errors of `open_media`."""
+    name = printable(path)
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{name}: no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        raise NotMedia(f"{name}: cannot be read ({reason_of(error)}); check its name and permissions") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise NotMedia(f"{name}: is a directory; name a file in it")
+    if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for ever, and no timeout covers it
+        raise NotMedia(f"{name}: is not a regular file; save the video to a file first")
+    if status.st_size == 0:
+        raise NotMedia(f"{name}: is empty (0 bytes); copy or export it again")
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": formats,
+        "max_streams": str(MAX_STREAMS),
+        "max_pixels": str(MAX_PIXELS),  # for the decoders that only look into the file; `prepare` tells the others
+        "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
+    }
+    too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
+    samples = Index(path).samples
+    if samples > MAX_SAMPLES:
+        raise LimitExceeded(f"{name}: its index claims {samples:,} pictures or packets; remux it, or export it again")
+    try:
+        # A bare "a:b.mp4" would be read as protocol "a".
+        container: InputContainer = av.open(f"file:{path.absolute()}", "r", options=options, timeout=(10, 30), **_OPEN_MORE)
+    except MemoryError:
+        raise LimitExceeded(f"{too_many}, or export it again if that is not so") from None
+    except av.error.PermissionError:
+        raise NotMedia(f"{name}: cannot be read (permission denied); check its permissions") from None
+    except av.error.ExitError:
+        raise timed_out(path) from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise NotMedia(f"{name}: {_not_media(path, formats, error)}") from None
+    if len(container.streams) >= MAX_STREAMS:  # matroska goes on without the rest, and then reads nothing
+        container.close()
+        raise LimitExceeded(too_many)
+    return container
+
+
+def _not_media(path: Path, formats: str, error: Exception) -> str:
+    """Why a file did not open, and what to do, from its first bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as unreadable:
+        return f"cannot be read ({reason_of(unreadable)}); check the disk"
+    if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):
+        return "is cut off or damaged (the index of an mp4 or mov is missing); copy or export it again"
+    if head[:4] == b"\x1a\x45\xdf\xa3" or head[8:12] == b"AVI " or head[:4] == b"OggS" or head[:3] == b"FLV":
+        return f"is damaged ({reason_of(error)}); copy or export it again"
+    if formats == VIDEO_FORMATS:
+        return f"is not a video file that avcheck reads; use {SUPPORTED}"
+    return "is not a sound file that avcheck reads; use wav, flac, mp3, m4a, ogg or a video file"
+
+
+def choose_video(container: InputContainer, path: Path) -> VideoStream:
+    """The video stream that plays: never cover art or a thumbnail. Its size is within `MAX_PIXELS`."""
+    still = Disposition.attached_pic | Disposition.timed_thumbnails
+    streams = [stream for stream in container.streams.video if not stream.disposition & still]
+    if not streams:
+        found = " (only cover art)" if container.streams.video else ""
+        raise NoVideo(f"{printable(path)}: has no video stream{found}; name a video file")
+    best = container.streams.best("video")
+    stream = next((stream for stream in streams if stream is best), streams[0])
+    stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
+    if stream.codec_context is None:
+        raise DecodeFailed(f"{printable(path)}: its video codec is unknown; convert it to H.264, for example")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
+        raise LimitExceeded(f"{printable(path)}: its pictures are {width} x {height}, over the limit of {limit}; scale it down")
+    return stream
+
+
+def choose_audio(container: InputContainer, path: Path, track: int | None) -> AudioStream:
+    """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours more channels."""
+    streams = list(container.streams.audio)
+    count = len(streams)
+    if not streams:
+        raise NoAudio(f"{printable(path)}: has no audio track; name the sound with --audio FILE")
+    if track is None:
+        best = container.streams.best("audio")
+        stream = next((stream for stream in streams if stream is best), streams[0])
+        if not stream.disposition & Disposition.default:
+            stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
+    elif 0 <= track < count:
+        stream = streams[track]
+    else:
+        have = "1 audio track, number 0" if count == 1 else f"{count} audio tracks, numbers 0 to {count - 1}"
+        raise NoAudio(f"{printable(path)}: has no audio track {track}: it has {have}; choose one with --audio-track")
+    if stream.codec_context is None:
+        raise DecodeFailed(
+            f"{printable(path)}: its audio codec is unknown; convert the sound to AAC or PCM, or choose another track"
+        )
+    rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
+    if (rate and not MIN_RATE <= rate <= MAX_RATE) or channels > MAX_CHANNELS:
+        claims = f"{channels} channels" if channels > MAX_CHANNELS else f"{rate} samples a second"
+        raise LimitExceeded(
+            f"{printable(path)}: its sound claims {claims}; convert the sound to 48 kHz, or choose another track"
+        )
+    return stream
+
+
+def first_frames(
+    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, origin_s: float
+) -> tuple[VideoFrame | None, AudioFrame | None, bool]:
+    """The first picture and the first sound not before zero, and whether the file ended before both were found."""
+    streams = [stream for stream in (video, audio) if stream is not None]
+    prepare(container, streams, 1)
+    found: dict[int, Any] = {}
+    decoders = {stream.index: Decoder(container, stream, Tally()) for stream in streams}
+    start_s: float | None = None
+    for packet in packets_of(container, streams, Tally()):
+        stream = packet.stream
+        if packet.dts is not None and packet.time_base is not None:
+            time_s = float(packet.dts * packet.time_base)
+            start_s = time_s if start_s is None else start_s
+            if time_s > start_s + PROBE_S:
+                return found.get(video.index) if video else None, found.get(audio.index) if audio else None, False
+        if stream.index in found:
+            continue
+        for frame in decoders[stream.index].decode(packet):
+            due_s = frame_time_s(frame, origin_s)
+            if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
+                found[stream.index] = frame
+                break
+        if len(found) == len(streams):
+            break
+    return found.get(video.index) if video else None, found.get(audio.index) if audio else None, True
+
+
+def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
+    time_s = None if sound is None else frame_time_s(sound, origin_s)
+    return None if time_s is None else max(0.0, time_s)
+
+
+def origin_s_of(container: InputContainer) -> float:
+    """The timestamp that is zero of our clock, the same for all streams of a file."""
+    if "mp4" in container.format.name.split(","):
+        return 0.0
+    return (container.start_time or 0) / av.time_base
+
+
+def duration_s_of(container: InputContainer, video: VideoStream) -> float | None:
+    """How long the file plays, by its header."""
+    duration_s = (container.duration or 0) / av.time_base
+    if "matroska" in container.format.name and duration_s > origin_s_of(container):
+        duration_s -= origin_s_of(container)  # matroska's writers give the last timestamp for the length
+    if container.format.name == "avi" and video.average_rate:
+        duration_s = max(duration_s, video.frames / float(video.average_rate))  # FFmpeg fits the length to the file's size
+    return duration_s if duration_s > 0 else None

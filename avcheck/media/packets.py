@@ -1,0 +1,179 @@
+"""Packets and frames of one stream: damage is counted and passed over, and decoding goes on."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Stream
+from av.video.stream import VideoStream
+
+from avcheck.media.base import MAX_PIXELS, Tally, cannot_seek, frame_time_s, timed_out
+
+FAR_S = 10.0  # a frame this far ahead of the one before is only believed if the next one does not go back
+
+READ_FAILURES = 64  # reads that fail in a row before what follows counts as lost
+
+RUN_UP_S = 30.0  # a key frame further before the place asked for makes seeking no cheaper than going on
+
+# How far before the place asked for to seek to, one after the other until a key frame lies before it: some formats go by
+# decoding time, which is a few pictures ahead, and an MPEG-TS has no index of its key frames.
+_BACK_S = (0.2, 2.0, 6.0, 12.0, 24.0)
+
+# Formats whose timestamps after a seek are those of a decode from the start; in the others they are guessed from bit rates.
+SEEKABLE = frozenset({"mp4", "matroska", "mpegts", "wav"})
+
+
+def prepare(container: InputContainer, streams: Sequence[Stream], threads: int) -> None:
+    """Set the decoders up before their first packet, and have the demuxer skip every other stream."""
+    for stream in container.streams:
+        if stream not in streams:
+            stream.discard = Discard.all
+    for stream in streams:
+        context = stream.codec_context
+        context.thread_type = "NONE" if threads == 1 else "AUTO"
+        context.thread_count = threads
+        if isinstance(stream, VideoStream):
+            # Given to av.open it has no effect; here it also covers a size that changes in mid-stream.
+            context.options = {"max_pixels": str(MAX_PIXELS)}
+
+
+def raise_if_memory_is_short(error: Exception) -> None:
+    """Raise an error again that says nothing about the file: memory is short.
+
+    FFmpeg says so too of damage that claims 2 GB or more, which it never allocates, and of a stream too many. It is believed
+    where there is no room for the largest picture that is decoded.
+    """
+    if isinstance(error, av.error.MemoryError):
+        with suppress(MemoryError):
+            np.empty(8 * MAX_PIXELS, np.uint8)  # four planes of 16 bits, and untouched, so it costs nothing
+            return
+    if isinstance(error, MemoryError):
+        raise error
+
+
+class Decoder:
+    """Decodes the packets of one stream. One that does not decode is counted and skipped; PyAV's own loop would stop."""
+
+    def __init__(self, container: InputContainer, stream: Stream, tally: Tally) -> None:
+        self._tally = tally
+        # AVI stores no presentation times, and those FFmpeg makes up for H.264 are a frame late, or twice the same with
+        # B-frames. What a chunk does say is its place: the n-th picture shown takes the n-th of these times.
+        self._due: list[int] | None = [] if container.format.name == "avi" and isinstance(stream, VideoStream) else None
+
+    def decode(self, packet: Packet[Any]) -> list[Any]:
+        """The frames that this packet completes."""
+        if self._due is not None and packet.dts is not None:
+            heapq.heappush(self._due, packet.dts)
+        try:
+            frames: list[Any] = packet.decode()
+        except (EOFError, BlockingIOError):
+            return []
+        except (av.error.FFmpegError, MemoryError, ValueError) as error:
+            raise_if_memory_is_short(error)
+            self._tally.lost += 1
+            if self._due is not None and packet.dts in self._due:
+                self._due.remove(packet.dts)
+                heapq.heapify(self._due)
+            return []
+        if self._due is not None:
+            for frame in frames:
+                frame.pts = heapq.heappop(self._due) if self._due else None
+        return frames
+
+
+def decoded_frames(container: InputContainer, stream: Stream, tally: Tally, packets: Iterator[Packet[Any]]) -> Iterator[Any]:
+    """The decoded frames of one stream's packets."""
+    decoder = Decoder(container, stream, tally)
+    for packet in packets:
+        yield from decoder.decode(packet)
+
+
+def is_seekable(container: InputContainer) -> bool:
+    return not SEEKABLE.isdisjoint(container.format.name.split(","))
+
+
+def has_to_seek(from_s: float | None) -> bool:
+    """Whether there is a way back to a key frame; nearer to the beginning a decode starts there."""
+    return from_s is not None and from_s > _BACK_S[-1]
+
+
+def packets_from(
+    container: InputContainer, stream: Stream, tally: Tally, from_s: float | None, origin_s: float
+) -> Iterator[Packet[Any]]:
+    """The packets of one stream from a key frame on that is due at or before `from_s`, or all of them. Raises CannotSeek."""
+    if from_s is None or not has_to_seek(from_s):
+        yield from packets_of(container, [stream], tally)
+        return
+    for back_s in _BACK_S:
+        seek(container, stream, from_s - back_s + origin_s)
+        packets = packets_of(container, [stream], tally)
+        for packet in packets:
+            if not packet.is_keyframe or packet.pts is None:
+                continue
+            due_s = float(packet.pts * (packet.time_base or 0)) - origin_s
+            if due_s > from_s:
+                break
+            if due_s < from_s - RUN_UP_S:
+                raise cannot_seek(container)
+            yield packet
+            yield from packets
+            return
+    raise cannot_seek(container)
+
+
+def seek(container: InputContainer, stream: Stream, time_s: float) -> None:
+    """Go to a key frame at or before `time_s` on the stream's own clock."""
+    try:
+        container.seek(round(time_s / float(stream.time_base or 1)), stream=stream, backward=True)
+    except (av.error.FFmpegError, OverflowError) as error:
+        raise_if_memory_is_short(error)
+        raise cannot_seek(container) from None
+
+
+def dated(frames: Iterator[Any], origin_s: float, tally: Tally) -> Iterator[tuple[float | None, Any]]:
+    """The frames with their times, without those whose timestamp is damaged: one such frame would make all others late."""
+    last_s = math.inf
+    held: tuple[float, Any] | None = None
+    for frame in frames:
+        time_s = frame_time_s(frame, origin_s)
+        if held is not None:
+            if time_s is not None and time_s < held[0]:
+                tally.stray += 1
+            else:
+                yield held
+                last_s = held[0]
+            held = None
+        if time_s is not None and time_s > last_s + FAR_S:
+            held = time_s, frame
+            continue
+        yield time_s, frame
+        last_s = last_s if time_s is None else time_s
+    if held is not None:
+        yield held
+
+
+def packets_of(container: InputContainer, streams: Sequence[Stream], tally: Tally) -> Iterator[Packet[Any]]:
+    """The packets of `streams`. A failed read is counted and tried again: it ends PyAV's generator, but not the file."""
+    failures = 0
+    while failures < READ_FAILURES:
+        try:
+            for packet in container.demux(list(streams)):
+                failures = 0
+                yield packet
+            return
+        except av.error.ExitError:
+            raise timed_out(Path(container.name.removeprefix("file:"))) from None
+        except (av.error.FFmpegError, MemoryError, IndexError) as error:  # IndexError: PyAV, when a damaged flv grows a stream
+            raise_if_memory_is_short(error)
+            failures += 1
+            tally.lost += failures == 1

@@ -1,0 +1,223 @@
+"""An open file: its pictures and its sound, on one clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from av.audio.stream import AudioStream
+
+from avcheck.media.base import SHORT_SIDE, MediaInfo, Picture, Sound, Source, Tally, frame_time_s, no_pictures, no_sound
+from avcheck.media.container import (
+    SOUND_FORMATS,
+    VIDEO_FORMATS,
+    choose_audio,
+    choose_video,
+    duration_s_of,
+    first_frames,
+    first_sound_s_of,
+    open_container,
+    origin_s_of,
+)
+from avcheck.media.mp4 import Index
+from avcheck.media.packets import is_seekable
+from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
+from avcheck.media.sound import decode_sounds
+from avcheck.results import Degraded
+
+MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds pictures
+
+
+class Media:
+    """An open file; made by `open_media`, closed by `with` or `close()`.
+
+    `pictures()` and `sounds()` start at the beginning with every call, or near `from_s`; `degraded` counts what they lost.
+    """
+
+    def __init__(
+        self,
+        info: MediaInfo,
+        pictures: Source,
+        sounds: Source,
+        *,
+        short_side: int = SHORT_SIDE,
+        threads: int = 1,
+        seekable: bool = False,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.info = info
+        self.seekable = seekable  # whether `pictures` and `sounds` take a `from_s`
+        self._notes = tuple(notes)
+        self._picture_source = pictures
+        self._sound_source = sounds
+        self._short_side = short_side
+        self._threads = threads
+        self._picture_tally = Tally()
+        self._sound_tally = Tally()
+        self._running: list[Generator[Any, None, None]] = []
+
+    def __enter__(self) -> Media:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the containers of all iterators; they end there. Pictures already given out stay good."""
+        while self._running:
+            self._running.pop().close()
+
+    def pictures(self, from_s: float | None = None) -> Generator[Picture, None, None]:
+        """The pictures in the order they are shown, `pts_s` strictly rising and at least 0. Close it to stop early.
+
+        With `from_s` (seconds) the first is the one shown at that moment, if there is one; what comes before it is sought, not
+        decoded, as far back as the last key frame. Such a call adds to `degraded` what it lost; one without starts anew.
+
+        Raises DecodeFailed at the end of a file in which no picture decoded or none had a timestamp, and CannotSeek where a
+        decode from `from_s` cannot be the same as one from the beginning, or would be no shorter.
+        """
+        if from_s is None:
+            self._picture_tally = Tally()
+        return self._start(
+            decode_pictures(
+                self._picture_source, self._picture_tally, from_s, short_side=self._short_side, threads=self._threads
+            )
+        )
+
+    def sounds(self, from_s: float | None = None) -> Generator[Sound, None, None]:
+        """The sound in runs of half a second or more, rising and never overlapping; a gap shows in the next `start_s`.
+
+        With `from_s` (seconds) it begins there, with the very samples that a decode from the beginning gives there; for
+        `degraded` as in `pictures`.
+
+        Raises NoAudio at the end of a file whose audio track held no sound, and CannotSeek as `pictures` does.
+        """
+        if from_s is None:
+            self._sound_tally = Tally()
+        return self._start(decode_sounds(self._sound_source, self._sound_tally, from_s))
+
+    @property
+    def degraded(self) -> Degraded:
+        """What was lost so far by the latest `pictures()` and `sounds()`, or by all that had a `from_s`."""
+        picture, sound = self._picture_tally, self._sound_tally
+        notes = list(self._notes)
+        if sound.lost:
+            notes.append(f"{sound.lost} damaged audio packets")
+        if sound.bad_samples:
+            notes.append(f"{sound.bad_samples} audio samples were not a number and count as silence")
+        for kind, tally in (("pictures", picture), ("audio frames", sound)):
+            if tally.undated:
+                notes.append(f"{tally.undated} {kind} without a timestamp were left out")
+            if tally.stray:
+                notes.append(f"{tally.stray} {kind} with a damaged timestamp were left out")
+            if tally.backward:
+                notes.append(f"timestamps jump back: {tally.backward} {kind} were left out")
+        return Degraded(
+            corrupt_frames=picture.lost + picture.damaged,
+            missing_audio_s=round(sound.missing_s, 3),
+            missing_video_s=round(picture.missing_s, 3),
+            truncated=self._truncated(),
+            notes=tuple(notes),
+        )
+
+    def _truncated(self) -> bool:
+        """Whether the file ended well before its header says. Known only once both streams were read to their end."""
+        duration_s = self.info.duration_s
+        if duration_s is None or not (self._picture_tally.finished and self._sound_tally.finished):
+            return False
+        end_s = self._picture_tally.end_s
+        if self._sound_source.path == self._picture_source.path:
+            end_s = max(end_s, self._sound_tally.end_s)
+        return end_s < duration_s - max(1.0, 0.01 * duration_s)
+
+    def _start(self, iterator: Generator[Any, None, None]) -> Generator[Any, None, None]:
+        self._running.append(iterator)
+        return iterator
+
+
+def open_media(
+    path: str | Path,
+    *,
+    audio_track: int | None = None,
+    audio_path: str | Path | None = None,
+    short_side: int = SHORT_SIDE,
+    threads: int = 0,
+) -> Media:
+    """Open a video file for checking, and find its first picture and its first sound.
+
+    `audio_track` counts from 0 among the audio tracks; None takes the default one. `audio_path` takes the sound from another
+    file instead, whose time zero is laid on the first picture or sound of the video file, whichever is earlier.
+    `short_side` is the size of the pictures in pixels; a smaller source is never scaled up, and one wider than 2.4 to 1
+    gets a long side of 2.4 x `short_side`. `threads` are for decoding pictures; 0 = as many as there are cores, up to 4.
+
+    Raises UsageError (no such file), NotMedia, NoVideo, NoAudio, DecodeFailed, LimitExceeded.
+    """
+    path = Path(path)
+    with open_container(path, VIDEO_FORMATS) as container:
+        video = choose_video(container, path)
+        origin_s = origin_s_of(container)
+        audio: AudioStream | None = None
+        if audio_path is None:
+            audio = choose_audio(container, path, audio_track)
+        elif container.streams.audio:
+            audio = choose_audio(container, path, None)
+        picture, sound, at_end = first_frames(container, video, audio, origin_s)
+        if picture is None and at_end:
+            raise no_pictures(path)
+        if sound is None and at_end and audio_path is None:
+            raise no_sound(path)
+        first_picture_s = None if picture is None else frame_time_s(picture, origin_s)
+        first_sound_s = first_sound_s_of(sound, origin_s)
+        rate = video.average_rate or video.guessed_rate
+        rotation = 0 if picture is None else rotation_of(picture)
+        width, height = display_size(picture or video.codec_context, pixel_aspect(video))
+        tracks = list(container.streams.audio)
+        edits = Index(path).edits if "mp4" in container.format.name.split(",") else 0
+        seekable = is_seekable(container)
+        info = MediaInfo(
+            path=path,
+            duration_s=duration_s_of(container, video),
+            video_codec=video.codec_context.name,
+            width=width if rotation in (0, 180) else height,
+            height=height if rotation in (0, 180) else width,
+            rotation=rotation,
+            frame_rate=float(rate) if rate else None,
+            audio_codec=audio.codec_context.name if audio else "",
+            audio_track=tracks.index(audio) if audio else None,
+            audio_tracks=len(tracks),
+            first_picture_s=first_picture_s,
+            first_sound_s=first_sound_s,
+        )
+        pictures = Source(path, VIDEO_FORMATS, video.index, origin_s)
+        sounds = Source(path, VIDEO_FORMATS, audio.index if audio else -1, origin_s)
+
+    if audio_path is not None:
+        audio_path = Path(audio_path)
+        start_s = min((time_s for time_s in (first_picture_s, first_sound_s) if time_s is not None), default=0.0)
+        with open_container(audio_path, SOUND_FORMATS) as container:
+            audio = choose_audio(container, audio_path, audio_track)
+            origin_s = origin_s_of(container) - start_s
+            _, sound, at_end = first_frames(container, None, audio, origin_s)
+            if sound is None and at_end:
+                raise no_sound(audio_path)
+            info = dataclasses.replace(
+                info,
+                audio_codec=audio.codec_context.name,
+                audio_track=None,
+                audio_tracks=len(container.streams.audio),
+                first_sound_s=first_sound_s_of(sound, origin_s),
+            )
+            sounds = Source(audio_path, SOUND_FORMATS, audio.index, origin_s)
+            seekable = seekable and is_seekable(container)
+    if threads <= 0:
+        threads = min(MAX_THREADS, _cores())
+    notes = [f"its edit list has {edits} pieces; the file was checked unedited"] if edits > 1 else []
+    return Media(info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, notes=notes)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,232 @@
+"""Decoded sound as runs of 16 kHz mono without a gap, placed by their timestamps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import av
+import av.error
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+from avcheck.media.base import (
+    JITTER_S,
+    MAX_RATE,
+    MIN_RATE,
+    SAMPLE_RATE,
+    STALE_S,
+    Samples,
+    Sound,
+    Source,
+    Tally,
+    frame_end_s,
+    frame_time_s,
+    no_sound,
+)
+from avcheck.media.container import open_container
+from avcheck.media.packets import (
+    dated,
+    decoded_frames,
+    has_to_seek,
+    packets_from,
+    packets_of,
+    prepare,
+    raise_if_memory_is_short,
+)
+
+CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is this long at least, but for the last one before a gap
+
+# A sound decoder that starts in the middle is wrong at first (AAC for a frame, Opus for 80 ms), and some leave out what
+# they do at the beginning of a file. What comes in the second half of the run-up is right; the resampler settles in it.
+_SOUND_RUN_UP_S = 0.4
+
+_ANCHOR_FRAMES = 4  # of the sound's start, which tell where its samples lie: the first may be shorter, or have a gap after it
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """Where the samples of a sound lie that is decoded from its beginning, so that a decode from the middle gives the same.
+
+    A run is placed by its first timestamp, and by counting from there; a timestamp in its middle is rounded to a tick, and
+    the resampler's 16 kHz samples fall between those of other rates as the run began. The run of the file's first frames
+    starts at `start_s`; `offset` samples on, frames of `size` samples follow each other.
+    """
+
+    start_s: float
+    offset: int
+    size: int
+    rate: int
+    tick_s: float
+
+    def place(self, frame: AudioFrame, time_s: float) -> tuple[float, int]:
+        """The exact time of a frame due about `time_s`, and how many samples before it the resampler has to begin."""
+        if frame.sample_rate != self.rate:
+            return time_s, 0
+        frames = round(((time_s - self.start_s) * self.rate - self.offset) / self.size)
+        taken = self.offset + frames * self.size
+        exact_s = self.start_s + taken / self.rate
+        if abs(exact_s - time_s) > 1.5 * self.tick_s + 1e-4:  # after a gap: the timestamp is all there is
+            return time_s, 0
+        return exact_s, taken % (self.rate // math.gcd(self.rate, SAMPLE_RATE))
+
+
+def _anchor(source: Source) -> _Anchor | None:
+    """The anchor that the first frames of a sound make, as `Media.sounds` joins them; None where they have no timestamps."""
+    start_s: float | None = None
+    taken = 0
+    anchor = None
+    with open_container(source.path, source.formats) as container:
+        stream = container.streams[source.index]
+        prepare(container, [stream], 1)
+        packets = packets_of(container, [stream], Tally())
+        for frame in islice(decoded_frames(container, stream, Tally(), packets), _ANCHOR_FRAMES):
+            time_s = frame_time_s(frame, source.origin_s)
+            if time_s is not None and (start_s is None or abs(time_s - start_s - taken / frame.sample_rate) >= JITTER_S):
+                start_s, taken = time_s, 0
+            if start_s is not None and frame.samples:
+                anchor = _Anchor(start_s, taken, frame.samples, frame.sample_rate, float(stream.time_base or 0))
+                taken += frame.samples
+    return anchor
+
+
+class _Run:
+    """Sound without a gap on its way to 16 kHz mono. Time is kept here: the resampler only ever sees samples."""
+
+    def __init__(self, frame: AudioFrame, start_s: float, from_s: float, lead: int = 0) -> None:
+        """A run that starts with `frame` at `start_s`; what it has before `from_s` is not given out.
+
+        The resampler begins `lead` samples earlier, with silence.
+        """
+        self._start_s = start_s - lead / frame.sample_rate
+        self._rate = frame.sample_rate
+        self._key = _sound_format(frame)
+        self._taken = 0  # samples at the source's rate
+        self._given = 0  # samples at SAMPLE_RATE
+        self._skip = max(0, math.ceil((from_s - self._start_s) * SAMPLE_RATE - 1e-3))
+        self._pending: list[Samples] = []
+        self._waiting = 0  # samples in them
+        # Channels that nobody says the place of are averaged: the resampler refuses to mix them. They are packed first, as
+        # PyAV 18 reads past the end of a planar frame of 8 channels or more.
+        self._packer = AudioResampler("flt") if "channels" in frame.layout.name or "ambi" in frame.layout.name else None
+        # Without rematrix_maxval a stereo mix in floats can exceed 1.
+        self._resampler = AudioResampler("flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
+        if lead:
+            silence = AudioFrame(frame.format.name, frame.layout.name, lead)
+            silence.sample_rate = frame.sample_rate
+            for plane in silence.planes:
+                plane.update(bytes(plane.buffer_size))
+            self._taken += lead
+            self._resample(silence, Tally())
+
+    @property
+    def end_s(self) -> float:
+        """Where the sound taken so far ends."""
+        return self._start_s + self._taken / self._rate
+
+    def takes(self, frame: AudioFrame) -> bool:
+        """Whether the frame has the format of this run."""
+        return _sound_format(frame) == self._key
+
+    def push(self, frame: AudioFrame, tally: Tally) -> Iterator[Sound]:
+        self._taken += frame.samples
+        frame.pts = None
+        self._resample(frame, tally)
+        if self._waiting >= CHUNK_SAMPLES:
+            yield from self._give(tally)
+
+    def flush(self, tally: Tally) -> Iterator[Sound]:
+        """The rest, with what the resampler's filter still held."""
+        self._resample(None, tally)
+        rest = self._taken * SAMPLE_RATE // self._rate - self._given  # the filter's tail runs past the sound
+        yield from self._give(tally, max(0, rest))
+
+    def _resample(self, frame: AudioFrame | None, tally: Tally) -> None:
+        try:
+            frames = (
+                [frame] if self._packer is None or frame is None else [_mean(part) for part in self._packer.resample(frame)]
+            )
+            for part in frames:
+                for out in self._resampler.resample(part):
+                    self._pending.append(out.to_ndarray().reshape(-1).astype(np.float32, copy=False))
+                    self._waiting += len(self._pending[-1])
+        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+            raise_if_memory_is_short(error)
+            tally.lost += 1
+
+    def _give(self, tally: Tally, limit: int | None = None) -> Iterator[Sound]:
+        samples = np.concatenate(self._pending)[:limit] if self._pending else np.zeros(0, np.float32)
+        self._pending, self._waiting = [], 0
+        first = min(len(samples), max(0, self._skip - self._given))
+        start_s = self._start_s + (self._given + first) / SAMPLE_RATE
+        self._given += len(samples)
+        samples = samples[first:]
+        if len(samples):
+            good = np.isfinite(samples)  # the filter is short: what is not a number spreads by a millisecond
+            tally.bad_samples += len(samples) - int(np.count_nonzero(good))
+            yield Sound(start_s, np.clip(np.where(good, samples, np.float32(0)), -1.0, 1.0))
+
+
+def _sound_format(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _mean(frame: AudioFrame) -> AudioFrame:
+    """The mean of all channels of a frame of packed floats."""
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not a number is counted further on
+        samples = frame.to_ndarray().reshape(frame.samples, -1).mean(1, dtype=np.float32)
+    mono = AudioFrame.from_ndarray(samples[None], "flt", "mono")
+    mono.sample_rate = frame.sample_rate
+    return mono
+
+
+def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
+    """The sound of a stream, as `Media.sounds` describes it; what is lost counts in `tally`."""
+    with open_container(source.path, source.formats) as container:
+        stream = container.streams[source.index]
+        prepare(container, [stream], 1)
+        run: _Run | None = None
+        begin_s = from_s or 0.0
+        end_s = 0.0  # of the sound so far; what lies before it is pre-roll or an overlap
+        until_s = None if from_s is None else from_s - _SOUND_RUN_UP_S
+        sought = has_to_seek(until_s)
+        anchor = _anchor(source) if sought else None
+        settled_s: float | None = None
+        packets = packets_from(container, stream, tally, until_s, source.origin_s)
+        for time_s, frame in dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally):
+            if not MIN_RATE <= frame.sample_rate <= MAX_RATE:  # it can change in mid-stream
+                tally.lost += 1
+                continue
+            if time_s is None and run is None:
+                tally.undated += from_s is None
+                continue
+            if run is None and time_s is not None and sought:
+                settled_s = time_s + _SOUND_RUN_UP_S / 2 if settled_s is None else settled_s
+                if time_s < settled_s:
+                    continue
+            if time_s is None or (run is not None and abs(time_s - run.end_s) < JITTER_S):
+                time_s = end_s if run is None else run.end_s
+            if run is not None and frame_end_s(frame, time_s) <= end_s and time_s != run.end_s:
+                tally.backward += time_s < end_s - STALE_S
+                continue
+            if run is not None and (time_s != run.end_s or not run.takes(frame)):
+                tally.missing_s += max(0.0, time_s - max(begin_s, end_s))
+                yield from run.flush(tally)
+                run = None
+            if run is None:
+                lead = 0
+                if anchor is not None:
+                    time_s, lead = anchor.place(frame, time_s)
+                    anchor = None
+                run = _Run(frame, time_s, max(begin_s, end_s), lead)
+            yield from run.push(frame, tally)
+            end_s = max(end_s, run.end_s)
+            tally.end_s = max(tally.end_s, end_s)
+        if run is not None:
+            yield from run.flush(tally)
+        tally.finished = True
+        if run is None and from_s is None:
+            raise no_sound(source.path)
