@@ -131,9 +131,9 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, 
 
 
 def _joined(first: Change, second: Change) -> Change | None:
-    """Two neighbours of one constant offset as one; None where they differ."""
+    """Two neighbours of one constant offset as one; None where they differ or something lies between."""
     levels = {first.start_ms, first.end_ms, second.start_ms, second.end_ms}
-    if max(levels) - min(levels) >= _SAME_MS:
+    if max(levels) - min(levels) >= _SAME_MS or second.start_s - first.end_s >= _LEAST_STRETCH_S:
         return None
     share = (first.end_s - first.start_s) / (first.end_s - first.start_s + second.end_s - second.start_s)
     level_ms = share * first.start_ms + (1 - share) * second.start_ms
