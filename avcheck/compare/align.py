@@ -21,6 +21,7 @@ _COARSE = 5  # rows in one of the coarse track, in which a window is looked for 
 _LEAST_SCORE = 0.35  # of a match; windows of unrelated sound reach 0.2, of unrelated pictures 0.3
 _LEAST_LEAD = 0.08  # by which the best place must beat every other that is further off than `_BESIDE_S`
 _BESIDE_S = 0.25
+_CANDIDATES = 5  # places of the coarse track that are looked at closely
 _LEAST_ROWS = 0.3  # of a window's rows that need something in them
 _PROBES = 7  # windows that choose the pace
 _LEAST_GAIN = 0.02  # in mean score, for another pace to be preferred to 1
@@ -286,7 +287,7 @@ class _Finder:
         if high - low < len(window):
             return None
         scores = _correlate(self._reference.rows[low:high], window, self._energy[low : high + 1])
-        hit = _peak(scores, RATE_HZ)
+        hit = _peak(scores)
         return None if hit is None else (self._reference.start_s + (low + hit[0]) / RATE_HZ, hit[1])
 
     def anywhere(self, window: Rows) -> tuple[float, float] | None:
@@ -298,10 +299,22 @@ class _Finder:
         if size not in self._spectra:
             self._spectra[size] = np.fft.rfft(self._coarse, size, axis=0).astype(np.complex64)
         scores = _correlate(self._coarse, thin, self._coarse_energy, self._spectra[size])
-        hit = _peak(scores, RATE_HZ / _COARSE, least=_LEAST_SCORE / 2)
-        if hit is None:
+        hits = [self._best(window, at * _COARSE, _COARSE) for at in _tops(scores, _CANDIDATES)]
+        first, *others = sorted(hits, key=lambda hit: hit[1], reverse=True)
+        rivals = [score for at_s, score in others if abs(at_s - first[0]) > _BESIDE_S]
+        if first[1] < _LEAST_SCORE or (rivals and first[1] - max(rivals) < _LEAST_LEAD):
             return None
-        return self.near(window, self._reference.start_s + hit[0] * _COARSE / RATE_HZ, 0.3)
+        return first
+
+    def _best(self, window: Rows, row: int, reach: int) -> tuple[float, float]:
+        """The best place of a window within `reach` rows of `row`, and its score."""
+        low = max(0, row - reach)
+        high = min(len(self._reference.rows), row + reach + len(window))
+        if high - low < len(window):
+            return self._reference.start_s + row / RATE_HZ, 0.0
+        scores = _correlate(self._reference.rows[low:high], window, self._energy[low : high + 1])
+        at = int(np.argmax(scores))
+        return self._reference.start_s + (low + at + vertex(scores, at)) / RATE_HZ, min(1.0, float(scores[at]))
 
 
 def _thinned(rows: Rows) -> Rows:
@@ -329,15 +342,25 @@ def _correlate(
     return np.asarray(np.where(quiet, 0.0, dots / np.maximum(norm, 1e-9)))
 
 
-def _peak(scores: NDArray[np.float64], rate_hz: float, least: float = _LEAST_SCORE) -> tuple[float, float] | None:
+def _tops(scores: NDArray[np.float64], count: int) -> list[int]:
+    """The places of the highest scores, at least `_BESIDE_S` apart in rows of the coarse track."""
+    left = scores.copy()
+    beside = round(_BESIDE_S * RATE_HZ / _COARSE)
+    tops = []
+    for _ in range(count):
+        at = int(np.argmax(left))
+        tops.append(at)
+        left[max(0, at - beside) : at + beside + 1] = -np.inf
+    return tops
+
+
+def _peak(scores: NDArray[np.float64]) -> tuple[float, float] | None:
     """The best place, below a row, and its score; None where it is too low or another is nearly as good."""
-    if not len(scores):
-        return None
     at = int(np.argmax(scores))
     score = float(scores[at])
-    beside = round(_BESIDE_S * rate_hz)
+    beside = round(_BESIDE_S * RATE_HZ)
     others = np.concatenate([scores[: max(0, at - beside)], scores[at + beside + 1 :]])
-    if score < least or (len(others) and score - float(others.max()) < _LEAST_LEAD):
+    if score < _LEAST_SCORE or (len(others) and score - float(others.max()) < _LEAST_LEAD):
         return None
     return at + vertex(scores, at), min(score, 1.0)
 

@@ -15,7 +15,8 @@ from avcheck.media import SAMPLE_RATE
 
 _REACH_S = 0.03  # around the place known so far
 _LOW_HZ, _HIGH_HZ = 150.0, 4000.0
-_LEAST_PEAK = 5.0  # peak over the deviation of the curve; noise reaches 4
+_LEAST_RATIO = 1.5  # of the peak to the highest that is further off than `_BESIDE_S`; of noise at most 1.3
+_BESIDE_S = 0.001
 _FLOOR = 1e-3  # of the strongest frequency: what is weaker is left out, as its phase is noise
 
 
@@ -54,11 +55,13 @@ def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | No
     curve = np.fft.irfft(np.where(used, cross / np.maximum(strength, 1e-20), 0.0), size)
     reach = round(_REACH_S * SAMPLE_RATE)
     near = np.concatenate([curve[-reach:], curve[: reach + 1]])
-    size_of = np.abs(near)  # a track whose polarity was turned is the same sound
-    at = int(np.argmax(size_of))
-    if size_of[at] < _LEAST_PEAK * float(np.std(curve)):
+    height = np.abs(near)  # a track whose polarity was turned is the same sound
+    at = int(np.argmax(height))
+    beside = round(_BESIDE_S * SAMPLE_RATE)
+    others = np.concatenate([height[: max(0, at - beside)], height[at + beside + 1 :]])
+    if height[at] < _LEAST_RATIO * float(others.max()):
         return None
-    return at - reach + vertex(size_of, at)
+    return at - reach + vertex(height, at)
 
 
 def _rounded_s(recording: Recording, start_s: float) -> float:

@@ -1,0 +1,207 @@
+"""Comparing a file with its reference: known edits come back as known numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avcheck.compare.align import RATE_HZ, Edges, Track, matches, pieces
+from avcheck.compare.comparison import Comparison, Title, compare_titles, read_title
+from avcheck.compare.features import Recording, picture_track
+from avcheck.compare.fine import delay
+from avcheck.media import SAMPLE_RATE, Picture, Sound
+
+Clip = Callable[..., Path]
+SECONDS = 40.0
+
+
+def track(seconds: float = 60, seed: int = 1, start_s: float = 0.0) -> Track:
+    rows = np.random.default_rng(seed).normal(size=(round(seconds * RATE_HZ), 8)).astype(np.float32)
+    kernel = np.hanning(9)[:, None]
+    return Track(start_s, np.stack([np.convolve(column, kernel[:, 0], "same") for column in rows.T], axis=1).astype(np.float32))
+
+
+def align(reference: Track, file: Track) -> list[tuple[float, float, float, float]]:
+    found, pace = matches(reference, file)
+    parts = pieces(found, pace, 0.03, Edges(reference, file))
+    return [(part.start_s, part.end_s, part.reference_start_s, part.pace) for part in parts]
+
+
+def test_what_is_the_same_is_one_piece() -> None:
+    ((start_s, end_s, reference_s, pace),) = align(track(), track())
+    assert (start_s, reference_s, pace) == pytest.approx((0, 0, 1), abs=0.005)
+    assert end_s == pytest.approx(60, abs=0.3)
+
+
+def test_a_track_that_starts_later_keeps_its_own_clock() -> None:
+    whole = track()
+    ((start_s, _, reference_s, _),) = align(whole, Track(5.0, whole.rows[1200:]))
+    assert reference_s - start_s == pytest.approx(12 - 5, abs=0.005)
+
+
+def test_inserted_and_removed_stretches_are_found_to_a_tenth_of_a_second() -> None:
+    whole = track()
+    strange = track(10, seed=2)
+    rows = np.concatenate([whole.rows[:2000], strange.rows, whole.rows[2000:3500], whole.rows[4000:]])
+    first, second, third = align(whole, Track(0.0, rows))
+    assert (first[1], second[0]) == pytest.approx((20, 30), abs=0.1)
+    assert second[2] - second[0] == pytest.approx(-10, abs=0.005)
+    assert (second[1], third[0]) == pytest.approx((45, 45), abs=0.1)
+    assert third[2] - third[0] == pytest.approx(-5, abs=0.005)
+
+
+@pytest.mark.parametrize("pace", [25 / 24, 24 / 25, 1001 / 1000])
+def test_a_title_that_plays_faster_or_slower_is_one_piece_of_its_pace(pace: float) -> None:
+    whole = track(100)
+    ((_, _, reference_s, found),) = align(whole, whole.at_pace(1 / pace))
+    assert found == pytest.approx(pace, abs=2e-4)
+    assert reference_s == pytest.approx(0, abs=0.02)
+
+
+def test_what_is_not_in_the_reference_is_not_found() -> None:
+    assert align(track(), track(seed=2)) == []
+
+
+def test_silence_is_not_found_anywhere() -> None:
+    assert align(track(), Track(0.0, np.zeros((6000, 8), np.float32))) == []
+
+
+@pytest.mark.parametrize("samples", [0.0, 3.0, -17.25, 140.5])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_delay_is_exact_below_a_sample_and_at_either_polarity(samples: float, sign: int) -> None:
+    rng = np.random.default_rng(3)
+    sound = rng.normal(size=SAMPLE_RATE).astype(np.float32)
+    spectrum = np.fft.rfft(sound)
+    moved = np.fft.irfft(spectrum * np.exp(-2j * np.pi * np.fft.rfftfreq(len(sound)) * samples)).astype(np.float32)
+    assert delay(sign * moved, sound) == pytest.approx(samples, abs=0.1)
+
+
+def test_delay_of_unrelated_noise_is_none() -> None:
+    rng = np.random.default_rng(4)
+    assert delay(*rng.normal(size=(2, SAMPLE_RATE)).astype(np.float32)) is None
+
+
+def test_a_recording_keeps_times_and_gaps() -> None:
+    recording = Recording()
+    recording.add(Sound(1.0, np.full(1600, 0.5, np.float32)))
+    recording.add(Sound(1.3, np.full(1600, 0.25, np.float32)))
+    read = recording.read(0.95, 8000)
+    recording.close()
+    assert read[:800].max() == 0
+    assert read[800:2400] == pytest.approx(0.5, abs=1e-4)
+    assert read[2400:5600].max() == 0
+    assert read[5600:7200] == pytest.approx(0.25, abs=1e-4)
+
+
+def scenery(time_s: float, height: int = 90, width: int = 160) -> np.ndarray[Any, Any]:
+    """A picture in which every region brightens and darkens in its own way, uint8 (height, width)."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[0:1:6j, 0:1:10j]
+    waves = [np.sin(2 * np.pi * (rate * time_s + px * x + py * y)) for rate, px, py in rng.uniform(0.2, 2.3, (9, 3))]
+    cells = np.clip(125 + 25 * sum(waves), 20, 230)
+    return np.kron(cells, np.ones((height // 6, width // 10))).astype(np.uint8)
+
+
+def noise(seconds: float) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
+    """A sound that is known at every time: noise below 4 kHz whose level comes and goes."""
+    rng = np.random.default_rng(6)
+    grid = np.arange(round(seconds * 12000)) / 12000
+    level = 0.12 * (1.2 + np.sin(2 * np.pi * np.cumsum(rng.uniform(0.5, 5, len(grid))) / 12000))
+    samples = rng.normal(size=len(grid)) * level
+    return lambda times: np.interp(times, grid, samples)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compare")
+
+
+@pytest.fixture(scope="module")
+def reference(folder: Path) -> Iterator[Title]:
+    from conftest import make_clip
+
+    clip = make_clip(
+        folder / "reference.mkv", seconds=SECONDS, draw=scenery, play=noise(SECONDS + 5), size=(160, 90), acodec="flac"
+    )
+    title = read_title(clip)
+    yield title
+    title.close()
+
+
+def compared(reference: Title, path: Path) -> Comparison:
+    title = read_title(path)
+    try:
+        return compare_titles(reference, title)
+    finally:
+        title.close()
+
+
+def moves(comparison: Comparison) -> list[float]:
+    return [ms for change in comparison.changes for ms in (change.start_ms, change.end_ms)]
+
+
+@pytest.mark.parametrize("late_ms", [0, 7, -250])
+def test_sound_moved_is_told_to_a_millisecond(reference: Title, clip: Clip, late_ms: int) -> None:
+    sound = noise(SECONDS + 5)
+    path = clip("film.mp4", seconds=30, draw=scenery, play=lambda t: 0.3 * sound(t - late_ms / 1000), size=(160, 90))
+    comparison = compared(reference, path)
+    assert moves(comparison) == pytest.approx([-late_ms, -late_ms], abs=1.0)
+    assert comparison.aligned_s == pytest.approx(comparison.duration_s, abs=1.0)
+
+
+@pytest.mark.parametrize("fps", [24, 30, 50])
+def test_another_frame_rate_and_size_is_no_change(reference: Title, clip: Clip, fps: int) -> None:
+    def shown(time_s: float) -> np.ndarray[Any, Any]:  # a frame-rate converter takes the nearest picture
+        return np.repeat(np.repeat(scenery(np.round(time_s * 25) / 25), 2, axis=0), 2, axis=1)
+
+    path = clip("film.mp4", seconds=30, fps=fps, draw=shown, play=noise(SECONDS + 5), size=(320, 180))
+    # A quarter of a picture of the reference.
+    assert moves(compared(reference, path)) == pytest.approx([0, 0], abs=10)
+
+
+def test_letterbox_logo_and_level_are_no_change(reference: Title, clip: Clip) -> None:
+    def boxed(time_s: float) -> np.ndarray[Any, Any]:
+        picture = np.full((120, 160), 16, np.uint8)
+        picture[15:105] = scenery(time_s)
+        picture[20:35, 120:150] = 235
+        return picture
+
+    sound = noise(SECONDS + 5)
+    path = clip("film.mp4", seconds=30, draw=boxed, play=lambda t: 0.2 * sound(t), size=(160, 120))
+    assert moves(compared(reference, path)) == pytest.approx([0, 0], abs=2)
+
+
+def test_a_cut_in_the_sound_alone_is_a_jump(reference: Title, clip: Clip) -> None:
+    sound = noise(SECONDS + 5)
+    path = clip("film.mp4", seconds=36, draw=scenery, play=lambda t: sound(np.where(t < 18, t, t + 0.2)), size=(160, 90))
+    first, second = compared(reference, path).changes
+    assert first.end_s == pytest.approx(18, abs=0.2)
+    assert (first.start_ms, second.start_ms) == pytest.approx((0, 200), abs=1.0)
+
+
+def test_a_sample_rate_slip_is_a_drift(reference: Title, clip: Clip) -> None:
+    sound = noise(SECONDS + 5)
+    path = clip("film.mp4", seconds=36, draw=scenery, play=lambda t: sound(1.002 * t), size=(160, 90))
+    (change,) = compared(reference, path).changes
+    assert (change.start_ms, change.end_ms) == pytest.approx((0, 72), abs=2.5)
+
+
+def test_another_title_cannot_be_aligned(reference: Title, clip: Clip) -> None:
+    rng = np.random.default_rng(8)
+
+    def other(time_s: float) -> np.ndarray[Any, Any]:
+        return scenery(1000 + 1.37 * time_s)[::-1, ::-1]
+
+    path = clip("film.mp4", seconds=24, draw=other, play=lambda t: 0.2 * rng.normal(size=len(t)), size=(160, 90))
+    comparison = compared(reference, path)
+    assert comparison.sound == ()
+    assert comparison.changes == ()
+
+
+def test_a_still_picture_tells_nothing() -> None:
+    still = picture_track(Picture(k / 25, np.full((48, 80), 90, np.uint8)) for k in range(250))
+    assert not still.rows.any()
