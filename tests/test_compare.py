@@ -156,7 +156,8 @@ def test_sound_moved_is_told_to_a_millisecond(reference: Title, clip: Clip, late
 @pytest.mark.parametrize("fps", [24, 30, 50])
 def test_another_frame_rate_and_size_is_no_change(reference: Title, clip: Clip, fps: int) -> None:
     def shown(time_s: float) -> np.ndarray[Any, Any]:  # a frame-rate converter takes the nearest picture
-        return np.repeat(np.repeat(scenery(np.round(time_s * 25) / 25), 2, axis=0), 2, axis=1)
+        nearest = np.floor(time_s * 25 + 0.499)  # of two that are equally near the earlier
+        return np.repeat(np.repeat(scenery(nearest / 25), 2, axis=0), 2, axis=1)
 
     path = clip("film.mp4", seconds=30, fps=fps, draw=shown, play=noise(SECONDS + 5), size=(320, 180))
     # A quarter of a picture of the reference.
