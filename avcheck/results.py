@@ -86,6 +86,20 @@ class Degraded:
 
 
 @dataclass(frozen=True)
+class Track:
+    """An audio or picture track as the file lists it; `number` counts from 0 among those of its kind.
+
+    `language` and `title` are the file's own words, "" where it has none: other people's text, to be escaped where it is shown.
+    """
+
+    number: int
+    language: str
+    title: str
+    codec: str
+    default: bool  # flagged as the one to play
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything avcheck says about one file; `to_record()` is its JSON form (schema version 1)."""
 
@@ -101,6 +115,9 @@ class Report:
     duration_s: float | None = None
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
+    video_track: int | None = None  # 0-based among the picture tracks that play; None for an error
+    audio_tracks: tuple[Track, ...] = ()  # of the file that the sound comes from
+    video_tracks: tuple[Track, ...] = ()  # those that play: no cover art
     segments: tuple[Segment, ...] = ()
     blocks: tuple[BlockResult, ...] = ()
     degraded: Degraded = field(default_factory=Degraded)
@@ -139,6 +156,8 @@ class Report:
             values["segments"] = tuple(Segment(**_known(Segment, each)) for each in values["segments"])
             values["blocks"] = tuple(BlockResult(**_known(BlockResult, each)) for each in values["blocks"])
             values["jumps_s"] = tuple(values["jumps_s"])
+            for kind in ("audio_tracks", "video_tracks"):  # younger than the first records
+                values[kind] = tuple(Track(**_known(Track, each)) for each in values.get(kind, ()))
             degraded = _known(Degraded, values["degraded"])
             values["degraded"] = Degraded(**degraded | {"notes": tuple(degraded["notes"])})
             return cls(**values)
