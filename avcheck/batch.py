@@ -34,6 +34,7 @@ class CheckSettings:
     device: str = "auto"
     model: Path | None = None  # None: the weights that came with avcheck
     audio_track: int | None = None  # 0-based among the audio tracks; None: the file's main one
+    video_track: int | None = None  # the same among the picture tracks that play
     audio: Path | None = None  # a separate sound file in place of the file's own
     sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
 
@@ -47,6 +48,7 @@ class CheckSettings:
             "early_ms": float(self.tolerance.early_ms),
             "late_ms": float(self.tolerance.late_ms),
             "audio_track": self.audio_track,
+            "video_track": self.video_track,
             "sample": self.sample,
             "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
         }
@@ -61,6 +63,7 @@ class FileChecker(Protocol):
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = ...,
         sample: int | None = None,
@@ -274,6 +277,7 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
         return checker.check(
             path,
             audio_track=settings.audio_track,
+            video_track=settings.video_track,
             audio=settings.audio,
             tolerance=settings.tolerance,
             sample=settings.sample,

@@ -147,6 +147,12 @@ def check(
     audio_track: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Which audio track to check, counted from 0. Default: the main one.")
     ] = None,
+    video_track: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Which picture track to check, counted from 0 without cover art. Default: the main one."
+        ),
+    ] = None,
     audio: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check this sound file in place of the sound of the one file given.")
     ] = None,
@@ -268,6 +274,7 @@ def check(
         device=device,
         model=model,
         audio_track=audio_track,
+        video_track=video_track,
         audio=audio,
         sample=probes if sample else None,
     )

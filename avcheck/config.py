@@ -83,6 +83,7 @@ KEYS: dict[str, Kind] = {
     "early": MILLISECONDS,
     "late": MILLISECONDS,
     "audio-track": COUNT,
+    "video-track": COUNT,
     "sample": FLAG,
     "probes": PROBE_COUNT,
     "device": _choice(DEVICES),

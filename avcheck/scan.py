@@ -31,6 +31,7 @@ from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.steady import shake, steadied
+from avcheck.tracks import others
 from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen
 from avcheck.weights import Loaded, load
 from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
@@ -588,12 +589,18 @@ class Checker:
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
         audio: str | Path | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
         """The score curves of a file, with what is known of it and what was lost on the way. Raises MediaError."""
         with open_media(
-            path, audio_track=audio_track, audio_path=audio, short_side=max(LEVELS), threads=self._threads
+            path,
+            audio_track=audio_track,
+            video_track=video_track,
+            audio_path=audio,
+            short_side=max(LEVELS),
+            threads=self._threads,
         ) as media:
             info = media.info
             first_s = info.first_picture_s or 0.0
@@ -616,6 +623,7 @@ class Checker:
         probes_first: int,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
         on_progress: Callable[[float], None] | None = None,
@@ -626,7 +634,12 @@ class Checker:
         Raises MediaError.
         """
         with open_media(
-            path, audio_track=audio_track, audio_path=audio, short_side=max(LEVELS), threads=self._threads
+            path,
+            audio_track=audio_track,
+            video_track=video_track,
+            audio_path=audio,
+            short_side=max(LEVELS),
+            threads=self._threads,
         ) as media:
             origin_s = media.info.first_picture_s
             if not media.seekable or origin_s is None or media.info.duration_s is None:
@@ -658,7 +671,14 @@ class Checker:
             return (curves, media.info, media.degraded) if curves else None
 
     def _closer(
-        self, path: str | Path, info: MediaInfo, stack: ExitStack, *, audio_track: int | None, audio: str | Path | None
+        self,
+        path: str | Path,
+        info: MediaInfo,
+        stack: ExitStack,
+        *,
+        audio_track: int | None,
+        video_track: int | None,
+        audio: str | Path | None,
     ) -> Callable[[Curve], Curve]:
         """Looks closer at segments of a file, which is opened again, until `stack` is closed, when the first is asked for.
 
@@ -669,7 +689,14 @@ class Checker:
         def open_again() -> Media:
             if info.first_picture_s is None or min(info.width, info.height) < LEAST_SIDE:
                 raise CannotSeek(f"{path}: there is nothing to look closer at")
-            media = open_media(path, audio_track=audio_track, audio_path=audio, short_side=CLOSER_SIDE, threads=self._threads)
+            media = open_media(
+                path,
+                audio_track=audio_track,
+                video_track=video_track,
+                audio_path=audio,
+                short_side=CLOSER_SIDE,
+                threads=self._threads,
+            )
             opened.append(stack.enter_context(media))
             if not media.seekable:
                 raise CannotSeek(f"{path}: cannot be read from the middle")
@@ -709,6 +736,7 @@ class Checker:
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
         sample: int | None = None,
@@ -721,17 +749,25 @@ class Checker:
         sampled = None
         if sample is not None:
             sampled = self.sampled_curves(
-                path, sample, audio_track=audio_track, audio=audio, tolerance=tolerance, on_progress=on_progress
+                path,
+                sample,
+                audio_track=audio_track,
+                video_track=video_track,
+                audio=audio,
+                tolerance=tolerance,
+                on_progress=on_progress,
             )
-        curves, info, degraded = sampled or self.curves(path, audio_track=audio_track, audio=audio, on_progress=on_progress)
+        curves, info, degraded = sampled or self.curves(
+            path, audio_track=audio_track, video_track=video_track, audio=audio, on_progress=on_progress
+        )
         found = judge(curves, tolerance, self.calibration)
         with ExitStack() as stack, suppress(MediaError):  # it cannot be opened again, or not be read from the middle
-            closer = self._closer(path, info, stack, audio_track=audio_track, audio=audio)
+            closer = self._closer(path, info, stack, audio_track=audio_track, video_track=video_track, audio=audio)
             curves, found = zoom(curves, found, closer, tolerance, self.calibration)
         return Report(
             path=str(path),
             verdict=found.verdict,
-            reason=found.reason,
+            reason=_reason(found, info),
             offset_ms=found.offset_ms,
             confidence=found.confidence,
             tolerance=tolerance,
@@ -741,9 +777,22 @@ class Checker:
             duration_s=info.duration_s,
             sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
             audio_track=info.audio_track,
+            video_track=info.video_track,
+            audio_tracks=info.audio_tracks,
+            video_tracks=info.video_tracks,
             segments=found.segments,
             blocks=found.blocks,
             degraded=degraded,
             model_sha256=self.loaded.sha256,
             avcheck_version=__version__,
         )
+
+
+def _reason(found: Judgement, info: MediaInfo) -> str | None:
+    """Why a file is undecidable, with the tracks that were not looked at where one of them may be the one that was meant."""
+    if found.verdict != "undecidable" or found.offset_ms is not None:
+        return found.reason
+    # A separate sound file stands in place of the tracks, so none of its own can be chosen.
+    audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
+    video = [track for track in info.video_tracks if track.number != info.video_track]
+    return "; ".join(part for part in (found.reason, others(audio, video)) if part)

@@ -37,12 +37,22 @@ class FakeChecker:
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance,
         sample: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
-        self.calls.append({"path": path, "audio_track": audio_track, "audio": audio, "tolerance": tolerance, "sample": sample})
+        self.calls.append(
+            {
+                "path": path,
+                "audio_track": audio_track,
+                "video_track": video_track,
+                "audio": audio,
+                "tolerance": tolerance,
+                "sample": sample,
+            }
+        )
         if on_progress:
             on_progress(0.5)
             on_progress(1.0)
@@ -90,6 +100,7 @@ class FakeChecker:
             duration_s=2.0,
             sampled_s=None if sample is None else 1.0,
             audio_track=audio_track or 0,
+            video_track=video_track or 0,
             segments=(Segment(0.0, 2.0, -120.0 if late else 4.0, 0.97),),
             blocks=(BlockResult(0.0, 0.75, -118.0 if late else 4.0), BlockResult(1.0, 0.25, None)),
             model_sha256=sha256,

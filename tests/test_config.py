@@ -20,6 +20,7 @@ preset = "film"
 early = 10
 late = 20.5
 audio-track = 1
+video-track = 2
 sample = true
 probes = 5
 device = "cpu"
@@ -54,6 +55,7 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         "early": 10,
         "late": 20.5,
         "audio-track": 1,
+        "video-track": 2,
         "sample": True,
         "probes": 5,
         "device": "cpu",
@@ -78,6 +80,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "AVCHECK_EARLY": "10",
         "AVCHECK_LATE": "20.5",
         "AVCHECK_AUDIO_TRACK": "1",
+        "AVCHECK_VIDEO_TRACK": "2",
         "AVCHECK_SAMPLE": "true",
         "AVCHECK_PROBES": "5",
         "AVCHECK_DEVICE": "cpu",
@@ -96,6 +99,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "early": 10.0,
         "late": 20.5,
         "audio-track": 1,
+        "video-track": 2,
         "sample": True,
         "probes": 5,
         "device": "cpu",

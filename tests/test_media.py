@@ -399,11 +399,11 @@ def test_audio_track_is_chosen(clip: Clip, suffix: str) -> None:
     for track, event_s in enumerate([0.5, 1.0, 1.5]):
         with open_media(path, audio_track=track) as file:
             start_s, samples = whole(list(file.sounds()))
-            assert (file.info.audio_track, file.info.audio_tracks) == (track, 3)
+            assert (file.info.audio_track, len(file.info.audio_tracks)) == (track, 3)
             zero_s = flash_s(file) - 1.0
         assert click_time_s(start_s, samples) - zero_s == pytest.approx(event_s, abs=0.003)
     with pytest.raises(
-        NoAudio, match=r"has no audio track 3: it has 3 audio tracks, numbers 0 to 2; choose one with --audio-track"
+        NoAudio, match=r"has no audio track 3: it has 3 audio tracks, numbers 0.*, 1.* and 2.*; choose one with --audio-track"
     ):
         open_media(path, audio_track=3)
     with pytest.raises(NoAudio, match=r"no audio track -1"):
@@ -449,7 +449,7 @@ def test_separate_sound_file(clip: Clip, video: str, name: str, acodec: str, rat
     # An ac3 stream in mpegts starts 5 ms before its picture, and that start is what the sound file is laid on.
     assert late_ms(picture_file, audio_path=sound_file) == pytest.approx(120, abs=6 if video == "ts" else 3)
     with open_media(picture_file, audio_path=str(sound_file)) as file:
-        assert (file.info.audio_track, file.info.audio_tracks) == (None, 1)
+        assert (file.info.audio_track, len(file.info.audio_tracks)) == (None, 1)
         assert file.info.first_sound_s == pytest.approx(0, abs=1e-3)
 
 

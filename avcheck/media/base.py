@@ -13,6 +13,8 @@ from av.container import InputContainer
 from av.frame import Frame
 
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
+from avcheck.results import Track
+from avcheck.tracks import escaped
 
 SAMPLE_RATE = 16_000  # Hz, of every Sound
 
@@ -83,7 +85,9 @@ class MediaInfo:
     frame_rate: float | None  # mean, by the header
     audio_codec: str
     audio_track: int | None  # 0-based among the file's audio tracks; None for a separate sound file
-    audio_tracks: int  # in the file the sound comes from
+    video_track: int  # 0-based among the picture tracks that play
+    audio_tracks: tuple[Track, ...]  # of the file the sound comes from
+    video_tracks: tuple[Track, ...]  # those that play: no cover art, no thumbnails
     first_picture_s: float | None  # None: none within the first 30 s
     first_sound_s: float | None
 
@@ -162,4 +166,4 @@ def reason_of(error: Exception) -> str:
 
 def printable(path: Path) -> str:
     """A path as one printable line: names can hold anything."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(path))
+    return escaped(str(path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import av.error
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -19,6 +21,8 @@ from avcheck.errors import DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVid
 from avcheck.media.base import MAX_PIXELS, MAX_RATE, MIN_RATE, Tally, frame_end_s, frame_time_s, printable, reason_of, timed_out
 from avcheck.media.mp4 import Index
 from avcheck.media.packets import Decoder, packets_of, prepare
+from avcheck.results import Track
+from avcheck.tracks import available
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
@@ -35,6 +39,12 @@ VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,o
 SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,caf,flac,mp3,aac,ac3,eac3"
 
 SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, mpg, ogv or wmv"
+
+_MAX_WORDS = 200  # characters of a track's language or title; a file can hold megabytes of them
+
+# Names that programs give to the handler of a track of an mp4 themselves ("SoundHandler", "Core Media Video", "ISO Media file
+# produced by Google Inc."); any other is the title that somebody gave it.
+_NO_TITLE = re.compile(r"handler|media|^(sound|video|audio)$", re.IGNORECASE)
 
 # PyAV 18 raises on a tag that is not UTF-8 unless told otherwise; PyAV 19 has no such option and keeps the bytes.
 _OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -99,16 +109,57 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
     return "is not a sound file that avcheck reads; use wav, flac, mp3, m4a, ogg or a video file"
 
 
-def choose_video(container: InputContainer, path: Path) -> VideoStream:
-    """The video stream that plays: never cover art or a thumbnail. Its size is within `MAX_PIXELS`."""
+def tracks_of(streams: Sequence[Stream]) -> tuple[Track, ...]:
+    """The streams of one kind as tracks, numbered from 0."""
+    return tuple(
+        Track(
+            number=number,
+            language=_language_of(stream),
+            title=_title_of(stream),
+            codec=stream.codec_context.codec.canonical_name if stream.codec_context else "",
+            default=bool(stream.disposition & Disposition.default),
+        )
+        for number, stream in enumerate(streams)
+    )
+
+
+def _language_of(stream: Stream) -> str:
+    language = _words_of(stream, "language")
+    return "" if language == "und" else language  # mp4 has no other way to say nothing
+
+
+def _title_of(stream: Stream) -> str:
+    handler = _words_of(stream, "handler_name")
+    return _words_of(stream, "title") or ("" if _NO_TITLE.search(handler) else handler)
+
+
+def _words_of(stream: Stream, key: str) -> str:
+    """A tag of the stream, cut; what is no UTF-8 in it is U+FFFD with every PyAV (19 would have lone surrogates there)."""
+    words = stream.metadata.get(key, "")[:_MAX_WORDS].strip()
+    return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def playing(container: InputContainer) -> list[VideoStream]:
+    """The picture tracks that play: never cover art or a thumbnail."""
     still = Disposition.attached_pic | Disposition.timed_thumbnails
-    streams = [stream for stream in container.streams.video if not stream.disposition & still]
+    return [stream for stream in container.streams.video if not stream.disposition & still]
+
+
+def choose_video(container: InputContainer, path: Path, track: int | None) -> VideoStream:
+    """Picture track `track` among those that play, or the default one. Its size is within `MAX_PIXELS`."""
+    streams = playing(container)
     if not streams:
         found = " (only cover art)" if container.streams.video else ""
         raise NoVideo(f"{printable(path)}: has no video stream{found}; name a video file")
-    best = container.streams.best("video")
-    stream = next((stream for stream in streams if stream is best), streams[0])
-    stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
+    if track is None:
+        best = container.streams.best("video")
+        stream = next((stream for stream in streams if stream is best), streams[0])
+        stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
+    elif 0 <= track < len(streams):
+        stream = streams[track]
+    else:
+        have = available(tracks_of(streams), "picture")
+        raise NoVideo(f"{printable(path)}: has no picture track {track}: it has {have}; choose one with --video-track")
     if stream.codec_context is None:
         raise DecodeFailed(f"{printable(path)}: its video codec is unknown; convert it to H.264, for example")
     width, height = stream.codec_context.width, stream.codec_context.height
@@ -121,7 +172,6 @@ def choose_video(container: InputContainer, path: Path) -> VideoStream:
 def choose_audio(container: InputContainer, path: Path, track: int | None) -> AudioStream:
     """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours more channels."""
     streams = list(container.streams.audio)
-    count = len(streams)
     if not streams:
         raise NoAudio(f"{printable(path)}: has no audio track; name the sound with --audio FILE")
     if track is None:
@@ -129,10 +179,10 @@ def choose_audio(container: InputContainer, path: Path, track: int | None) -> Au
         stream = next((stream for stream in streams if stream is best), streams[0])
         if not stream.disposition & Disposition.default:
             stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
-    elif 0 <= track < count:
+    elif 0 <= track < len(streams):
         stream = streams[track]
     else:
-        have = "1 audio track, number 0" if count == 1 else f"{count} audio tracks, numbers 0 to {count - 1}"
+        have = available(tracks_of(streams), "audio")
         raise NoAudio(f"{printable(path)}: has no audio track {track}: it has {have}; choose one with --audio-track")
     if stream.codec_context is None:
         raise DecodeFailed(

@@ -22,6 +22,8 @@ from avcheck.media.container import (
     first_sound_s_of,
     open_container,
     origin_s_of,
+    playing,
+    tracks_of,
 )
 from avcheck.media.mp4 import Index
 from avcheck.media.packets import is_seekable
@@ -143,14 +145,16 @@ def open_media(
     path: str | Path,
     *,
     audio_track: int | None = None,
+    video_track: int | None = None,
     audio_path: str | Path | None = None,
     short_side: int = SHORT_SIDE,
     threads: int = 0,
 ) -> Media:
     """Open a video file for checking, and find its first picture and its first sound.
 
-    `audio_track` counts from 0 among the audio tracks; None takes the default one. `audio_path` takes the sound from another
-    file instead, whose time zero is laid on the first picture or sound of the video file, whichever is earlier.
+    `audio_track` counts from 0 among the audio tracks, `video_track` among the picture tracks that play (cover art does not);
+    None takes the default one. `audio_path` takes the sound from another file instead, whose time zero is laid on the first
+    picture or sound of the video file, whichever is earlier.
     `short_side` is the size of the pictures in pixels; a smaller source is never scaled up, and one wider than 2.4 to 1
     gets a long side of 2.4 x `short_side`. `threads` are for decoding pictures; 0 = as many as there are cores, up to 4.
 
@@ -158,7 +162,7 @@ def open_media(
     """
     path = Path(path)
     with open_container(path, VIDEO_FORMATS) as container:
-        video = choose_video(container, path)
+        video = choose_video(container, path, video_track)
         origin_s = origin_s_of(container)
         audio: AudioStream | None = None
         if audio_path is None:
@@ -175,7 +179,7 @@ def open_media(
         rate = video.average_rate or video.guessed_rate
         rotation = 0 if picture is None else rotation_of(picture)
         width, height = display_size(picture or video.codec_context, pixel_aspect(video))
-        tracks = list(container.streams.audio)
+        sounding, shown = list(container.streams.audio), playing(container)
         edits = Index(path).edits if "mp4" in container.format.name.split(",") else 0
         seekable = is_seekable(container)
         info = MediaInfo(
@@ -187,8 +191,10 @@ def open_media(
             rotation=rotation,
             frame_rate=float(rate) if rate else None,
             audio_codec=audio.codec_context.name if audio else "",
-            audio_track=tracks.index(audio) if audio else None,
-            audio_tracks=len(tracks),
+            audio_track=sounding.index(audio) if audio else None,
+            video_track=shown.index(video),
+            audio_tracks=tracks_of(sounding),
+            video_tracks=tracks_of(shown),
             first_picture_s=first_picture_s,
             first_sound_s=first_sound_s,
         )
@@ -208,7 +214,7 @@ def open_media(
                 info,
                 audio_codec=audio.codec_context.name,
                 audio_track=None,
-                audio_tracks=len(container.streams.audio),
+                audio_tracks=tracks_of(list(container.streams.audio)),
                 first_sound_s=first_sound_s_of(sound, origin_s),
             )
             sounds = Source(audio_path, SOUND_FORMATS, audio.index, origin_s)
