@@ -176,7 +176,7 @@ def audio_frame(stream: Any, samples: Array, pts: int) -> AudioFrame:
     context = stream.codec_context
     channels = len(context.layout.channels)
     kind = context.format.name
-    if channels >= 8 and kind.endswith("p"):  # PyAV 18 reads past the end of such a frame
+    if channels >= 8 and kind.endswith("p"):  # not every PyAV makes planar frames of many channels from an array
         kind = kind[:-1]
     data = np.asarray(samples, np.float64)
     if kind[:3] == "s16":

@@ -58,7 +58,7 @@ def test_a_steady_offset_says_nothing_of_drift() -> None:
     [
         ("film é 映画 🎬.mp4", "film é 映画 🎬.mp4"),
         ("a\nb\r\t\x00\x7f", "a\\nb\\r\\t\\x00\\x7f"),
-        ("\x1b]0;title\x07\x9b2J", "\\x1b]0;title\\x07\\x9b2J"),
+        ("\x1b[1mtitle\x07\x9b1m", "\\x1b[1mtitle\\x07\\x9b1m"),
         ("a\u2028b\u202ec\u200b", "a\\u2028b\\u202ec\\u200b"),
         ("\udcff\ud800", "\\xff\\ud800"),
         ("[red]a[/red]", "[red]a[/red]"),

@@ -20,8 +20,8 @@ SAMPLE_RATE = 16_000  # Hz, of every Sound
 
 SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 
-MIN_RATE, MAX_RATE = 2_000, 768_000  # Hz; a megabyte of sound that claims 1 Hz would be 32 GB at 16 kHz
-MAX_PIXELS = 8192 * 4608  # 8K and a little; decoding a 16k x 12k picture takes over a gigabyte
+MIN_RATE, MAX_RATE = 2_000, 768_000  # Hz; sound that claims a lower rate swells when it is resampled
+MAX_PIXELS = 8192 * 4608  # 8K and a little: memory for a picture is set aside by what it claims
 
 JITTER_S = 0.003  # mkv and flv count in ms: a smaller gap or overlap is rounding
 

@@ -26,14 +26,14 @@ from avcheck.tracks import available
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
-MAX_CHANNELS = 64  # of a sound track; the resampler takes no more
+MAX_CHANNELS = 64  # of a sound track: what can be mixed
 
-MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without listing them: half a gigabyte of FFmpeg's
+MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without listing them: memory is set aside for each
 
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 
-# Demuxers by FFmpeg's names. Without this list a text file named clip.mp4 is a playlist that opens other files: a protocol
-# whitelist alone does not stop it. None of these follows a reference to another file.
+# Demuxers by FFmpeg's names, which go by a file's content and not by its name. Only those that hold their media themselves:
+# none follows a reference to another file.
 VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf"
 
 SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,caf,flac,mp3,aac,ac3,eac3"

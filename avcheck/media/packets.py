@@ -50,8 +50,8 @@ def prepare(container: InputContainer, streams: Sequence[Stream], threads: int) 
 def raise_if_memory_is_short(error: Exception) -> None:
     """Raise an error again that says nothing about the file: memory is short.
 
-    FFmpeg says so too of damage that claims 2 GB or more, which it never allocates, and of a stream too many. It is believed
-    where there is no room for the largest picture that is decoded.
+    FFmpeg says so too of damage that claims more than it ever allocates, and of a stream too many. It is believed where there
+    is no room for the largest picture that is decoded.
     """
     if isinstance(error, av.error.MemoryError):
         with suppress(MemoryError):

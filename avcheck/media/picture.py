@@ -17,7 +17,7 @@ from avcheck.media.packets import dated, decoded_frames, packets_from, prepare
 
 MAX_ASPECT = 2.4  # a picture wider (or taller) than this is scaled by its long side instead
 
-MAX_DURATION_S = 24 * 3600.0  # between the first picture and the last; a file can claim centuries in a kilobyte
+MAX_DURATION_S = 24 * 3600.0  # between the first picture and the last; a small file can claim any length
 
 _SMOOTH_FROM = 4  # a picture to be made this many times smaller need not be deblocked
 

@@ -110,7 +110,7 @@ class _Run:
         self._pending: list[Samples] = []
         self._waiting = 0  # samples in them
         # Channels that nobody says the place of are averaged: the resampler refuses to mix them. They are packed first, as
-        # PyAV 18 reads past the end of a planar frame of 8 channels or more.
+        # not every PyAV turns planar frames of many channels into arrays.
         self._packer = AudioResampler("flt") if "channels" in frame.layout.name or "ambi" in frame.layout.name else None
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
         self._resampler = AudioResampler("flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
