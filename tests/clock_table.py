@@ -260,7 +260,7 @@ FIVE = {"video_options": {"preset": "ultrafast"}}
 
 # Why a file's own timestamps say another lateness than that of what was encoded.
 HEARD = "no edit list, so the 1024 samples that the AAC encoder puts in front are heard"
-MOVED = "AVI tells no encoder delay, and FFmpeg's muxer moves the pictures by a whole one to make room for it"
+MOVED = "AVI tells no encoder delay, and FFmpeg's muxer moves all pictures but the first by a whole one to make room for it"
 UNTOLD = "AVI tells no encoder delay, so it is heard"
 
 # What is not right yet.

@@ -100,18 +100,16 @@ def test_titles_are_other_people_s_text() -> None:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])
-def test_a_file_tells_its_tracks(clip: Clip, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "key"), [("mkv", "title"), ("mp4", "title"), ("mov", "handler_name"), ("ts", "title")])
+def test_a_file_tells_its_tracks(clip: Clip, tmp_path: Path, suffix: str, key: str) -> None:
     film, voice = clip("film.mp4", seconds=0.4), clip("voice.mp4", seconds=0.4, acodec="ac3")
-    tags = [{}, {"language": "eng"}, {"language": "deu", "title": "Mic"}]
-    if suffix == "mp4":  # the handler's name is where recorders put the title, and programs their own
-        tags[2]["handler_name"] = tags[2].pop("title")
+    tags = [{}, {"language": "eng"}, {"language": "ger", key: "Mic"}]
     path = joined(tmp_path / f"joined.{suffix}", [(film, "video"), (film, "audio"), (voice, "audio")], tags)
     with open_media(path) as media:
         info = media.info
     assert [(found.number, found.language, found.codec) for found in info.audio_tracks] == [
         (0, "eng", "aac"),
-        (1, "deu", "ac3"),
+        (1, "ger", "ac3"),
     ]
     assert [found.title for found in info.audio_tracks] == ["", "" if suffix == "ts" else "Mic"]
     assert info.video_track == 0

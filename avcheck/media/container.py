@@ -130,7 +130,8 @@ def _language_of(stream: Stream) -> str:
 
 def _title_of(stream: Stream) -> str:
     handler = _words_of(stream, "handler_name")
-    return _words_of(stream, "title") or ("" if _NO_TITLE.search(handler) else handler)
+    title = _words_of(stream, "title") or _words_of(stream, "name")  # the latter in mp4 and mov
+    return title or ("" if _NO_TITLE.search(handler) else handler)
 
 
 def _words_of(stream: Stream, key: str) -> str:
