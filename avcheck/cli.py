@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-# Typer 0.26 to 0.29 exports only this leaf; its base is every wrong use of the command line.
+# Typer 0.29 exports only this leaf; its base is every wrong use of the command line.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
