@@ -200,7 +200,7 @@ def check_changed(
     """
     make_checker = make_checker or load_checker
     if limits is None or limits.in_process:
-        checker = make_checker(settings, 0)
+        checker = make_checker(settings, limits.threads if limits else 0)
         for source in files:
             if on_file:
                 on_file(source)

@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 from avcheck import __version__, config, report
 from avcheck.batch import CheckSettings, Unchanged, check_changed, check_many, identified
 from avcheck.checkpoint import Checkpoint, Merged
+from avcheck.cores import cores, wait_patiently
 from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.gate import ExitCode, FailOn, Gate
@@ -33,13 +34,13 @@ from avcheck.output import Guard, Target, parse_targets, to_file, to_stream
 from avcheck.probes import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 from avcheck.remote import Source, Stamp, is_url, shown, without_secrets
 from avcheck.results import BUG, DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
-from avcheck.workers import BugInWorker, Limits, cores
+from avcheck.workers import BugInWorker, Limits
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-# Typer 0.26 to 0.29 exports only this leaf; its base is every wrong use of the command line.
+# Typer 0.29 exports only this leaf; its base is every wrong use of the command line.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -209,6 +210,10 @@ def check(
         int,
         typer.Option("--jobs", "-j", min=0, metavar="N", help="Files to check at a time, each in a process; 0: one a core."),
     ] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Threads for each file; 0: as many as there are cores, shared among --jobs."),
+    ] = 0,
     timeout: Annotated[
         float | None, typer.Option(metavar="S", help="Give a file up after this many seconds; it is then an error.")
     ] = None,
@@ -217,7 +222,7 @@ def check(
     ] = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="Where --jobs run: processes of this machine, or actors of a Ray cluster (avcheck[ray])."),
+        typer.Option(help="Where --jobs run: processes of this machine, or actors of a Ray cluster (the extra ray)."),
     ] = "local",
     resume: Annotated[
         Path | None,
@@ -267,7 +272,7 @@ def check(
     if not sample and str(getattr(ctx.get_parameter_source("probes"), "name", "")) == "COMMANDLINE":
         raise UsageError("--probes goes with --sample")
     tolerance = _tolerance(preset, early, late)
-    limits = Limits(jobs or cores(), timeout, memory_limit)
+    limits = Limits(jobs or cores(), timeout, memory_limit, threads)
     selection = Selection(tuple(include or ()), tuple(exclude or ()), parse_shard(shard) if shard is not None else None)
     settings = CheckSettings(
         tolerance=tolerance,
@@ -493,7 +498,7 @@ def train(
         float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
     ] = 1.0,
 ) -> None:
-    """Train the network on video that is in sync, by shifting its sound. Needs `pip install 'avcheck[train]'`."""
+    """Train the network on video that is in sync, by shifting its sound. Needs the extra train."""
     for path in data:
         _require_directory(path)
     try:
@@ -502,7 +507,7 @@ def train(
     except ModuleNotFoundError as error:
         if error.name != "cv2":
             raise
-        raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
+        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     if start is not None:
         _require_file("--from", start)
     settings = TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start)
@@ -596,7 +601,7 @@ def ablate(
     except ModuleNotFoundError as error:
         if error.name != "cv2":
             raise
-        raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
+        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps)
     with progress() as tell:
         stages: dict[str, Callable[..., None]] = {}
@@ -613,6 +618,7 @@ def ablate(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on `argv` (default: the process's own arguments) and return its exit code; never raises."""
     args = list(sys.argv[1:] if argv is None else argv)
+    wait_patiently()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a replaced stream may not know it

@@ -93,6 +93,7 @@ KEYS: dict[str, Kind] = {
     "include": GLOBS,
     "exclude": GLOBS,
     "jobs": COUNT,
+    "threads": COUNT,
     "timeout": SECONDS,
     "memory-limit": MEGABYTES,
 }

@@ -193,7 +193,7 @@ def _told(url: str) -> Iterator[None]:
         raise
     except ImportError as error:
         kind = url.partition("://")[0]
-        reason = f"reading {kind}:// needs another package ({error}): pip install 'avcheck[remote]'"
+        reason = f"reading {kind}:// needs another package ({error}): pip install 'fsspec[http,s3]'"
         raise MediaError(f"{shown(url)}: {reason}") from error
     except FileNotFoundError as error:
         raise MediaError(f"{shown(url)}: no such file") from error

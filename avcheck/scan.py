@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from avcheck import __version__
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, SOUND_LEAD_S, Block, blocks, without_gaps
+from avcheck.cores import cores
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
 from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
@@ -571,15 +572,15 @@ class Checker:
 
     `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps"; `attention`: one of
     `model.ATTENTION_KINDS`, or None for the file's own; `threads`: for the network and for the decoder, 0 = as PyTorch and
-    `open_media` choose. Raises ModelError or UsageError as `weights.load` does.
+    `open_media` choose, within what this process may use. Raises ModelError or UsageError as `weights.load` does.
     """
 
     def __init__(
         self, model: Path | None = None, device: str = "auto", attention: AttentionKind | None = None, threads: int = 0
     ) -> None:
         self._threads = threads
-        if threads:
-            torch.set_num_threads(threads)
+        # PyTorch counts the machine's cores, whatever a container's share of them is.
+        torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
         self.loaded = load(model, device=device, attention=attention)
         fuse(self.loaded.net)
         self.calibration = Calibration(**self.loaded.calibration)

@@ -53,7 +53,7 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
         why = getattr(error, "strerror", None) or _first_line(error)
         raise ModelError(f"{source}: cannot read the weights ({why}); give a .safetensors file") from error
     if path is None and digest != SHIPPED_SHA256:
-        raise ModelError(f"{source}: the shipped weights are not the ones this version knows; reinstall avcheck")
+        raise ModelError(f"{source}: the shipped weights are not the ones this version knows; install avcheck again")
     try:
         with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}

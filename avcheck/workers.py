@@ -26,6 +26,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
+from avcheck.cores import cores
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.memory import keep_memory
 
@@ -46,13 +47,15 @@ class Limits:
     jobs: int = 1
     timeout_s: float | None = None  # for one file, once a worker is ready for it
     memory_mb: int | None = None  # data of one worker (MiB), program and weights included
-    threads: int = 0  # of each worker; 0: its share of the cores
+    threads: int = 0  # of each worker, or of this process where there is none; 0: its share of the cores
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UsageError(f"jobs must be at least 1, not {self.jobs}")
         if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
             raise UsageError(f"the timeout must be a number of seconds above 0, not {self.timeout_s:g}")
+        if self.threads < 0:
+            raise UsageError(f"threads must be at least 0, not {self.threads}")
         if self.memory_mb is not None and self.memory_mb < 1:
             raise UsageError(f"the memory limit must be a number of MB above 0, not {self.memory_mb}")
         if self.memory_mb is not None and sys.platform != "linux":
@@ -134,16 +137,6 @@ def run_workers(
                 break
         if interrupted.is_set():
             raise KeyboardInterrupt
-
-
-def cores() -> int:
-    """Processor cores this process may use: those it is tied to, or the share its container (cgroup v2) gets, if less."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return count if quota == "max" else max(1, min(count, round(int(quota) / int(period))))
-    except (OSError, ValueError, ZeroDivisionError):
-        return count
 
 
 def threads_each(jobs: int) -> int:

@@ -30,6 +30,7 @@ fail-on = ["out-of-sync", "undecidable"]
 include = ["*.mxf"]
 exclude = ["tmp/", "*.part.mp4"]
 jobs = 4
+threads = 2
 timeout = 900
 memory-limit = 4096
 """
@@ -65,6 +66,7 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         "include": ["*.mxf"],
         "exclude": ["tmp/", "*.part.mp4"],
         "jobs": 4,
+        "threads": 2,
         "timeout": 900,
         "memory-limit": 4096,
     }
@@ -90,6 +92,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "AVCHECK_INCLUDE": "*.mxf",
         "AVCHECK_EXCLUDE": "tmp/, *.part.mp4",
         "AVCHECK_JOBS": "4",
+        "AVCHECK_THREADS": "2",
         "AVCHECK_TIMEOUT": "900",
         "AVCHECK_MEMORY_LIMIT": "4096",
         "AVCHECK_DEBUG": "1",
@@ -109,6 +112,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "include": ["*.mxf"],
         "exclude": ["tmp/", "*.part.mp4"],
         "jobs": 4,
+        "threads": 2,
         "timeout": 900.0,
         "memory-limit": 4096,
     }

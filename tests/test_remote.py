@@ -90,7 +90,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert check("memory://films/late.mp4").reason == (
-        "reading memory:// needs another package (No module named 'fsspec'): pip install 'avcheck[remote]'"
+        "reading memory:// needs another package (No module named 'fsspec'): pip install 'fsspec[http,s3]'"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import sys
 import tempfile
 import time
@@ -29,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, Block, blocks
+from avcheck.cores import cores
 from avcheck.errors import MediaError, UsageError
 from avcheck.eval.measures import (
     CONFIDENCE_EDGES,
@@ -187,7 +187,7 @@ def _bench(model: Path | None, device: str) -> Bench:
 
 def _workers() -> int:
     """Clips measured at a time; each may take a few hundred MB."""
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(4, cores())
 
 
 def _measured(clip: Clip, bench: Bench, foreign: Foreign, scenery: Scenery | None) -> list[Row] | str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from typing import Any
 
 from av.audio.stream import AudioStream
 
+from avcheck.cores import cores
 from avcheck.media.base import SHORT_SIDE, MediaInfo, Picture, Sound, Source, Tally, frame_time_s, no_pictures, no_sound
 from avcheck.media.container import (
     SOUND_FORMATS,
@@ -220,10 +220,6 @@ def open_media(
             sounds = Source(audio_path, SOUND_FORMATS, audio.index, origin_s)
             seekable = seekable and is_seekable(container)
     if threads <= 0:
-        threads = min(MAX_THREADS, _cores())
+        threads = min(MAX_THREADS, cores())
     notes = [f"its edit list has {edits} pieces; the file was checked unedited"] if edits > 1 else []
     return Media(info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, notes=notes)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

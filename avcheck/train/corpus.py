@@ -139,13 +139,13 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
 def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Frontal faces by OpenCV's Haar cascade: rows of (time_s, centre x, centre y, width) in px. A training aid only.
 
-    Raises UsageError when OpenCV is not installed (`pip install 'avcheck[train]'`).
+    Raises UsageError when OpenCV is not installed (the extra `train`).
     """
     try:
         import cv2
         import cv2.data
     except ImportError as error:
-        raise UsageError("face crops need OpenCV; install it with: pip install 'avcheck[train]'") from error
+        raise UsageError("face crops need OpenCV; install it with: pip install 'opencv-python-headless<5'") from error
     cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
     side = min(frames.shape[1:])
     rows = []
