@@ -497,6 +497,12 @@ def train(
     scale: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
     ] = 1.0,
+    faces: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Faces found by `python -m avcheck.train.facemesh`, beside those found while decoding."
+        ),
+    ] = None,
 ) -> None:
     """Train the network on video that is in sync, by shifting its sound. Needs the extra train."""
     for path in data:
@@ -510,7 +516,9 @@ def train(
         raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     if start is not None:
         _require_file("--from", start)
-    settings = TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start)
+    if faces is not None:
+        _require_file("--faces", faces)
+    settings = TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start, faces=faces)
     path = run_training(settings.scaled(scale))
     print(path)
 
@@ -534,13 +542,20 @@ def evaluate(
         bool,
         typer.Option("--small/--no-small", help="Also measure small faces and two talkers side by side (10 minutes of CPU)."),
     ] = False,
+    faces: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where speakers are seen, as `python -m avcheck.train.facemesh` tells it."),
+    ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Measure only of how many whole speech clips an offset is told.")
+    ] = False,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     if plots is not None and plots.exists():
         _require_directory(plots)
     if source is not None:
-        if corpus is not None or model is not None or rows is not None:
-            raise UsageError("--from measures nothing, so CORPUS, --model and --rows do not go with it")
+        if corpus is not None or model is not None or rows is not None or faces is not None or coverage:
+            raise UsageError("--from measures nothing, so CORPUS, --model, --rows, --faces and --coverage do not go with it")
         _require_file("--from", source)
         from avcheck.eval.rows import read_rows
 
@@ -555,6 +570,8 @@ def evaluate(
     _require_directory(corpus)
     if model is not None:
         _require_file("--model", model)
+    if faces is not None:
+        _require_file("--faces", faces)
     from avcheck.eval.run import evaluate as run_evaluation
 
     with _progress(1, quiet=False) as bar:
@@ -567,6 +584,8 @@ def evaluate(
             plots=plots,
             speed=speed,
             small=small,
+            faces=faces,
+            coverage=coverage,
             on_clip=lambda done, total: bar.on_progress(corpus, done / total),
         ):
             with bar.out_of_the_way():

@@ -656,6 +656,53 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     assert "nan" not in text
 
 
+def test_coverage_alone_is_measured_of_whole_speech_clips(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    weights, out, faces = tmp_path / "w.safetensors", tmp_path / "raw.jsonl", tmp_path / "faces.json"
+    save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
+    faces.write_text('{"s1": {"looks": 2, "rows": [[0, 0.5, 0.5, 0.2]]}}')
+    corpus = mini_corpus(tmp_path / "corpus")
+    texts = list(run.evaluate(corpus, model=weights, device="cpu", out=out, faces=faces, coverage=True, speed=False))
+    rows = [row for row in read_rows(out) if row["measure"] != "heading"]
+    assert {row["measure"] for row in rows} == {"coverage"}
+    assert [(row["clip"], row["case"], row["face_share"]) for row in rows] == [
+        ("s1", "as recorded", 0.5),  # of another group there is not as much sound as it is long
+        ("s2", "as recorded", None),
+        ("s2", run.STRANGER, None),
+    ]
+    assert len(texts) == 2  # the heading and one table
+    assert [row[:4] for row in cells(texts[1])][:2] == [["first", "all", "2", "2"], ["first", "speaker seen", "1", "1"]]
+    assert list(run.from_rows(read_rows(out))) == texts
+
+
+def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> None:
+    def row(name: str, told_ms: float | None, verdict: str, **more: Any) -> run.Row:
+        about = {"clip": name, "group": name, "added": 1, "own_frames": 2.0, "trusted": True, "clip_s": 8.0, "face_share": 1.0}
+        return {**about, "case": "as recorded", "offset_ms": told_ms, "verdict": verdict, **more}
+
+    rows = [
+        row("right", -80.0, "out_of_sync"),
+        row("near a limit", -70.0, "undecidable"),
+        row("wrong", 90.0, "out_of_sync"),
+        row("nothing", None, "undecidable"),
+        row("not known", 500.0, "out_of_sync", trusted=False, own_frames=None, face_share=0.49),
+        row("short", -80.0, "out_of_sync", clip_s=5.9),
+        row("short", 120.0, "out_of_sync", clip_s=5.9, case=run.STRANGER),
+        row("new", -80.0, "out_of_sync", added=3),
+    ]
+    found = {(line[0], line[1]): line[2:] for line in cells(run.coverage_table(rows))}
+    assert [line[:2] for line in found.values()] == [["6", "6"], ["5", "5"], ["4", "4"], ["5", "5"]] + [["1", "1"]] * 4
+    figures = {key: [cell.split()[0] for cell in line[2:]] for key, line in found.items()}
+    assert figures["first", "all"] == ["0.83", "0.67", "0.25", "1.00"]
+    assert figures["first", "speaker seen"] == ["0.80", "0.60", "0.25", "1.00"]
+    assert figures["first", "speaker seen, 6 s or longer"] == ["0.75", "0.50", "0.33", "-"]
+    assert figures["first", "trusted"] == figures["first", "speaker seen"]
+    assert figures["later", "all"] == ["1.00", "1.00", "0.00", "-"]
+    without = run.coverage_table([{**item, "face_share": None} for item in rows])
+    assert "speaker seen, 6" not in without.replace("Speaker", "")
+    assert [line[1] for line in cells(without)] == ["all", "trusted"] * 2
+
+
 def test_weights_with_one_head_are_measured_with_that(tmp_path: Path) -> None:
     config = replace(SMALL, attention="temporal")
     weights = tmp_path / "w.safetensors"

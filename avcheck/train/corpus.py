@@ -27,7 +27,10 @@ MIN_SECONDS = 2.5
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late; None when unknown."""
+    """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late; None when unknown.
+
+    added: in which round of collecting it came, from 1 on; weights know nothing of rounds after their training.
+    """
 
     id: str
     path: Path
@@ -37,6 +40,7 @@ class Clip:
     offset_frames: float | None = None
     trusted: bool = False
     face_rel: float | None = None
+    added: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def _read_index(index: Path) -> Iterator[Clip]:
                     offset_frames=truth.get("frames"),
                     trusted=bool(truth.get("trusted")),
                     face_rel=row.get("face_rel"),
+                    added=int(row.get("added", 1)),
                 )
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UsageError(
