@@ -549,13 +549,19 @@ def evaluate(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Measure only of how many whole speech clips an offset is told.")
     ] = False,
+    added: Annotated[
+        list[int] | None, typer.Option(help="Only clips that came in this round of the corpus; give several for several.")
+    ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="Only clips set aside for the last table, which are left out otherwise.")
+    ] = False,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     if plots is not None and plots.exists():
         _require_directory(plots)
     if source is not None:
-        if corpus is not None or model is not None or rows is not None or faces is not None or coverage:
-            raise UsageError("--from measures nothing, so CORPUS, --model, --rows, --faces and --coverage do not go with it")
+        if corpus is not None or model is not None or rows is not None or faces is not None or coverage or added or last:
+            raise UsageError("--from measures nothing, so only --plots goes with it")
         _require_file("--from", source)
         from avcheck.eval.rows import read_rows
 
@@ -586,6 +592,8 @@ def evaluate(
             small=small,
             faces=faces,
             coverage=coverage,
+            added=added or (),
+            last=last,
             on_clip=lambda done, total: bar.on_progress(corpus, done / total),
         ):
             with bar.out_of_the_way():

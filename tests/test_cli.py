@@ -657,7 +657,7 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["eval", "gone"], "gone: no such file or directory"),
         (["eval"], "give a CORPUS to measure, or --from FILE"),
         (["eval", "--from", "gone.jsonl"], "--from: cannot read gone.jsonl"),
-        (["eval", "lib", "--from", "right.toml"], "--from measures nothing, so CORPUS, --model, --rows, --faces and"),
+        (["eval", "lib", "--from", "right.toml"], "--from measures nothing, so only --plots goes with it"),
         (["eval", "lib", "--faces", "gone.json"], "--faces: cannot read gone.json"),
         (["eval", "--from", "right.toml"], "right.toml: no rows of `avcheck eval --rows`"),
         (["eval", "lib", "--plots", "good.mp4"], "good.mp4 is not a directory"),

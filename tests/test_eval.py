@@ -23,7 +23,7 @@ from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
 from avcheck.media import Picture, Sound
 from avcheck.model import ATTENTION_KINDS, BLOCK_TIMES, JointHead, ModelConfig, Scored, SyncNet
 from avcheck.scan import LEVELS, MAX_SHIFT, SHIFTS, look, scan
-from avcheck.train.corpus import Clip
+from avcheck.train.corpus import Clip, set_aside
 from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, save
 
@@ -673,6 +673,45 @@ def test_coverage_alone_is_measured_of_whole_speech_clips(tmp_path: Path) -> Non
     assert len(texts) == 2  # the heading and one table
     assert [row[:4] for row in cells(texts[1])][:2] == [["first", "all", "2", "2"], ["first", "speaker seen", "1", "1"]]
     assert list(run.from_rows(read_rows(out))) == texts
+
+
+def aside_corpus(folder: Path) -> tuple[Path, str, str]:
+    """Two later clips beside the first ones: of a group that is set aside, and of one that is not."""
+    corpus = mini_corpus(folder)
+    shown, hidden = (
+        next(name for name in map(str, range(99)) if set_aside(replace(clip("x", group=name), added=2)) is wanted)
+        for wanted in (False, True)
+    )
+    later = [
+        {"id": f"later-{group}", "split": "val", "kind": "speech", "group": group, "added": 2, "file": "val/speech/s2.mkv"}
+        for group in (shown, hidden)
+    ]
+    with (corpus / "index.jsonl").open("a") as index:
+        index.writelines("\n" + json.dumps(line) for line in later)
+    return corpus, f"later-{shown}", f"later-{hidden}"
+
+
+def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    weights, out = tmp_path / "w.safetensors", tmp_path / "raw.jsonl"
+    save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
+    corpus, shown, hidden = aside_corpus(tmp_path / "corpus")
+    partial_rows: list[int] = []
+
+    def measured(**choice: Any) -> set[str]:
+        def on_clip(*_: int) -> None:
+            partial_rows.append(len(read_rows(out)))  # they are in the file as soon as they are there
+
+        list(run.evaluate(corpus, model=weights, device="cpu", out=out, coverage=True, on_clip=on_clip, **choice))
+        return {row["clip"] for row in read_rows(out) if row["measure"] != "heading"}
+
+    assert measured() == {"s1", "s2", shown}
+    assert measured(last=True) == {hidden}
+    assert measured(added=[1]) == {"s1", "s2"}
+    assert measured(added=[2, 3]) == {shown}
+    assert partial_rows[0] > 1
+    with pytest.raises(UsageError, match="none of its validation clips"):
+        measured(added=[1], last=True)
 
 
 def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> None:

@@ -609,6 +609,15 @@ def settings(films: Path, out: Path, **options: Any) -> run.TrainSettings:
     return run.TrainSettings(data=(films,), out=out, device="cpu", **{**steps, **options})
 
 
+def test_a_fifth_of_the_later_validation_groups_is_set_aside() -> None:
+    def some(added: int, split: str) -> list[bool]:
+        return [corpus.set_aside(Clip("a", Path("a"), f"group {k}", "speech", split, added=added)) for k in range(500)]
+
+    assert 0.15 < np.mean(some(2, "val")) < 0.25
+    assert some(2, "val") == some(3, "val")
+    assert not any(some(1, "val") + some(2, "train"))
+
+
 @pytest.mark.parametrize("fast", [True, False])
 def test_bfloat16_is_used_where_it_is_fast_alone(fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Emulated, a step took eight times as long."""

@@ -62,7 +62,7 @@ from avcheck.model import ATTENTION_KINDS, fuse
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
 from avcheck.scan import LEVELS, SEGMENT_BLOCKS, Checker, LevelChoice, detail_of, look, motion_of, score, segments
 from avcheck.scenes import make_scene
-from avcheck.train.corpus import Clip, decode, find_clips
+from avcheck.train.corpus import Clip, decode, find_clips, set_aside
 from avcheck.train.facemesh import read_faces
 from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge, match_ratio
 from avcheck.weights import Loaded, load, load_heads
@@ -113,29 +113,35 @@ def evaluate(
     small: bool = False,
     faces: Path | None = None,
     coverage: bool = False,
+    added: Sequence[int] = (),
+    last: bool = False,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[str]:
     """Measure weights (the shipped ones when `model` is None) on the `val` split of a corpus; yields text as it is ready.
 
-    `out` gets every raw figure as JSON lines; `plots` is a folder for pictures (`eval.plots`); `speed=False` leaves the speed
-    measurement out, `small` adds the one of small faces; `faces` is a file of `train.facemesh`, which tells in which clips a
-    speaker is seen; `coverage` measures whole speech clips only, for the one table of what is told of them;
-    `on_clip(done, total)` is called after each clip. Raises UsageError
-    for a corpus without clips and for pictures without matplotlib, ModelError or UsageError as `weights.load` does.
+    out: gets every raw figure as JSON lines, at once. plots: a folder for pictures (`eval.plots`). speed: also measure speed.
+    small: also measure small faces. faces: a file of `train.facemesh`, which tells in which clips a speaker is seen. coverage:
+    measure whole speech clips and nothing else, for the table of how many are told an offset. added: only clips of these
+    rounds of the corpus (empty: of all). last: only those set aside for the last table (`corpus.set_aside`), which are left out
+    otherwise. on_clip: called after each clip with (done, total).
+
+    Raises UsageError for a corpus without such clips and for pictures without matplotlib, ModelError or UsageError as
+    `weights.load` does.
     """
     if plots is not None:
         require_matplotlib()
     clips = sorted(find_clips(corpus, split="val"), key=lambda clip: (clip.kind, clip.id))
+    clips = [clip for clip in clips if set_aside(clip) == last and clip.added in (added or (clip.added,))]
     if coverage:
         clips = [clip for clip in clips if clip.kind == "speech"]
-        if not clips:
-            raise UsageError(f"{corpus}: no speech clips among the validation groups")
+    if not clips:
+        raise UsageError(f"{corpus}: none of its validation clips is of what was asked for")
     face_share = {name: found.share for name, found in read_faces(faces).items()} if faces is not None else {}
     bench = _bench(model, device)
     heading = _heading(bench, clips)
     yield heading
     with ExitStack() as stack:
-        raw = stack.enter_context(out.open("w", encoding="utf-8")) if out is not None else None
+        raw = stack.enter_context(out.open("w", buffering=1, encoding="utf-8")) if out is not None else None
         _write(raw, {"measure": "heading", "text": heading, "decide": bench.calibration.decide})
         rows: list[Row] = []
         failed: list[str] = []
@@ -163,7 +169,7 @@ def evaluate(
         yield from tables(rows, bench.calibration.decide)
         if plots is not None:
             yield _drawn(rows, plots)
-        if speed:
+        if speed and not coverage:
             timed = measure_speed(model, device)
             _write(raw, {"measure": "speed", **timed})
             yield speed_table(timed)

@@ -43,6 +43,17 @@ class Clip:
     added: int = 1
 
 
+def set_aside(clip: Clip) -> bool:
+    """Whether a validation clip is kept for the last table: a fifth of the groups that came after the first round, by a hash of
+    the group's name. Nothing is fitted, chosen or compared on them, so they show what was chosen in view of the others."""
+    return clip.split == "val" and clip.added > 1 and _fifth(clip.group)
+
+
+def _fifth(group: str) -> bool:
+    """A fifth of all groups, chosen by a hash of the name."""
+    return hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()[0] % 5 == 0
+
+
 @dataclass(frozen=True)
 class CachedClip:
     """A decoded clip. Both arrays start at `start_s` = 0 of the clip's own clock.
@@ -106,10 +117,9 @@ def _scan_directory(root: Path) -> list[Clip]:
             continue
         relative = path.relative_to(root)
         group = relative.parts[0] if len(relative.parts) > 1 else relative.stem
-        digest = hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
         # Of the whole path: two directories given together may hold files of the same name.
         name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-        clips.append(Clip(id=name, path=path, group=group, kind="speech", split="val" if digest[0] % 5 == 0 else "train"))
+        clips.append(Clip(id=name, path=path, group=group, kind="speech", split="val" if _fifth(group) else "train"))
     if all(clip.split == "val" for clip in clips):  # one or two groups: something has to be learnt from
         clips = [replace(clip, split="train") for clip in clips]
     return clips
