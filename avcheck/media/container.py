@@ -10,8 +10,8 @@ import av
 import av.error
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import InputContainer
-from av.stream import Disposition
+from av.container import Flags, InputContainer
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -77,6 +77,8 @@ def open_container(path: Path, formats: str) -> InputContainer:
         raise timed_out(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise NotMedia(f"{name}: {_not_media(path, formats, error)}") from None
+    # PyAV has FFmpeg make up a presentation time where a file has none, by which H.264 in ASF or AVI comes a picture late.
+    container.flags &= ~Flags.gen_pts.value
     if len(container.streams) >= MAX_STREAMS:  # matroska goes on without the rest, and then reads nothing
         container.close()
         raise LimitExceeded(too_many)
@@ -156,23 +158,31 @@ def first_frames(
     found: dict[int, Any] = {}
     decoders = {stream.index: Decoder(container, stream, Tally()) for stream in streams}
     start_s: float | None = None
+
+    def take(stream: Stream, frames: list[Any]) -> None:
+        for frame in frames:
+            due_s = frame_time_s(frame, origin_s)
+            if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
+                found[stream.index] = frame
+                return
+
+    at_end = True
     for packet in packets_of(container, streams, Tally()):
         stream = packet.stream
         if packet.dts is not None and packet.time_base is not None:
             time_s = float(packet.dts * packet.time_base)
             start_s = time_s if start_s is None else start_s
             if time_s > start_s + PROBE_S:
-                return found.get(video.index) if video else None, found.get(audio.index) if audio else None, False
-        if stream.index in found:
-            continue
-        for frame in decoders[stream.index].decode(packet):
-            due_s = frame_time_s(frame, origin_s)
-            if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
-                found[stream.index] = frame
+                at_end = False
                 break
+        if stream.index not in found:
+            take(stream, decoders[stream.index].decode(packet))
         if len(found) == len(streams):
             break
-    return found.get(video.index) if video else None, found.get(audio.index) if audio else None, True
+    for stream in streams:
+        if stream.index not in found:
+            take(stream, decoders[stream.index].rest())
+    return found.get(video.index) if video else None, found.get(audio.index) if audio else None, at_end
 
 
 def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:

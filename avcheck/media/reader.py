@@ -107,6 +107,12 @@ class Media:
         notes = list(self._notes)
         if sound.lost:
             notes.append(f"{sound.lost} damaged audio packets")
+        if picture.decoding_times:
+            notes.append("its pictures have decoding times only: each is shown when it is decoded")
+        if sound.one_channel_s:
+            notes.append(
+                f"its channels cancel each other when mixed: for {sound.one_channel_s:.0f} s one of them was taken alone"
+            )
         if sound.bad_samples:
             notes.append(f"{sound.bad_samples} audio samples were not a number and count as silence")
         for kind, tally in (("pictures", picture), ("audio frames", sound)):
