@@ -10,7 +10,7 @@ import av
 import av.error
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import Flags, InputContainer
+from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -29,12 +29,12 @@ MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without list
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 
 # Demuxers by FFmpeg's names. Without this list a text file named clip.mp4 is a playlist that opens other files: a protocol
-# whitelist alone does not stop it. None of these follows a reference to another file.
-VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf"
+# whitelist alone does not stop it. None of these follows a reference to another file: what WTV calls files lies inside it.
+VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf,dv,gxf,rm,wtv,nut"
 
-SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,caf,flac,mp3,aac,ac3,eac3"
+SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,au,caf,flac,wv,tta,ape,tak,mp3,aac,loas,ac3,eac3,dts,dtshd,truehd,mlp,amr"
 
-SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, mpg, ogv or wmv"
+SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, gxf, mpg, ogv, wmv, wtv, dv, rm or nut"
 
 # PyAV 18 raises on a tag that is not UTF-8 unless told otherwise; PyAV 19 has no such option and keeps the bytes.
 _OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -60,6 +60,7 @@ def open_container(path: Path, formats: str) -> InputContainer:
         "format_whitelist": formats,
         "max_streams": str(MAX_STREAMS),
         "max_pixels": str(MAX_PIXELS),  # for the decoders that only look into the file; `prepare` tells the others
+        "fflags": "-genpts",  # PyAV has presentation times made up where a file has none: H.264 in ASF comes a picture late
         "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
     }
     too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
@@ -77,8 +78,6 @@ def open_container(path: Path, formats: str) -> InputContainer:
         raise timed_out(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise NotMedia(f"{name}: {_not_media(path, formats, error)}") from None
-    # PyAV has FFmpeg make up a presentation time where a file has none, by which H.264 in ASF or AVI comes a picture late.
-    container.flags &= ~Flags.gen_pts.value
     if len(container.streams) >= MAX_STREAMS:  # matroska goes on without the rest, and then reads nothing
         container.close()
         raise LimitExceeded(too_many)

@@ -10,6 +10,7 @@ and the first is shown at the beginning of the sound: the n-th picture shown tak
 from __future__ import annotations
 
 import heapq
+from itertools import pairwise
 from typing import Any
 
 from av.container import InputContainer
@@ -24,8 +25,8 @@ HELD = 12  # pictures by which reordering shows: H.264 and HEVC reorder by at mo
 class ShowOrder:
     """Gives the decoded pictures of one stream the times at which they are shown, in the stream's time base.
 
-    What is decoded goes through `taken`, then `shown`; at the end `rest` gives what was held back. A picture of which nothing is
-    known keeps None.
+    What is decoded goes through `taken`, then `shown`; at the end `rest` gives what was held back. A picture whose time is not
+    known gets None.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
@@ -65,7 +66,7 @@ class ShowOrder:
         self._held += frames
         if not self._decided:
             times = [frame.pts for frame in self._held if frame.pts is not None]
-            self._decoding = any(0 <= before - after < self._stale for before, after in zip(times, times[1:], strict=False))
+            self._decoding = any(0 <= before - after < self._stale for before, after in pairwise(times))
             self._decided = (
                 self._decoding
                 or not self._stream.codec_context.has_b_frames

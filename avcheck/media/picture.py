@@ -44,7 +44,7 @@ def display_size(size: VideoFrame | VideoCodecContext, aspect: float) -> tuple[i
 def is_full_range(pixels: VideoFormat) -> bool:
     """Whether black is 0 and white the largest number in this pixel format unless a frame says otherwise.
 
-    So it is wherever the numbers are not luma; luma keeps its foot and head room, however it is packed (`uyvy422`, `y210`, `p010`).
+    So it is wherever the numbers are not luma; luma keeps its foot and head room, whatever its packing (`uyvy422`, `p210`).
     """
     return (
         pixels.is_rgb
@@ -56,9 +56,10 @@ def is_full_range(pixels: VideoFormat) -> bool:
 
 
 def placed_between(frames: Iterable[tuple[float | None, VideoFrame]], tally: Tally) -> Iterator[tuple[float, VideoFrame]]:
-    """The pictures with the times they have, and those without one evenly between their neighbours; the last as far apart as before.
+    """The pictures with their times; those without one are spread evenly between their neighbours.
 
-    Where no time is near enough (none came before, or the gap is over a second a picture), they count as undated.
+    The last ones follow as far apart as those before. Where no time is near enough (none came before, or the gap is over a
+    second a picture), they are left out and count as undated.
     """
     waiting: list[VideoFrame] = []
     last_s: float | None = None
