@@ -1,14 +1,14 @@
 """Where the frames of a sound lie in time, whether their timestamps are rounded, jitter, drift or have gaps.
 
 Sound is counted on from a timestamp sample by sample, as every player does. A frame's residual is its timestamp minus what was
-counted; the others of its run should have the same. What lies within `JITTER_S` is rounding. Beyond it, the frames that follow
-tell what happened:
+counted; the others of its run should have the same. What lies within `JITTER_S`, or a tick of the container's clock, is
+rounding. Beyond it, the frames that follow tell what happened:
 
 * They agree with the count: this one timestamp is off, as around the short blocks of Vorbis. The frame is joined.
 * They agree with this frame: packets are missing, or the clock has drifted away by so much. A new run begins at the timestamp.
 * They do not agree with each other: the timestamps jitter, as those of browsers and WebRTC do. Nothing is cut or filled for
-  that. A run is placed by the mean of its residuals over some seconds, and placed anew where that mean has moved by `JITTER_S`,
-  or where the frames to come are late or early by about `GAP_S`.
+  that. A run is placed by the mean of its residuals over some seconds. It is placed anew where that mean has moved by
+  `JITTER_S`, or where the frames to come are late or early by about `GAP_S`.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ def told(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> It
             expected_s = time_s + stated_s
 
 
-def placed(frames: Iterable[tuple[float | None, AudioFrame]]) -> Iterator[Placed]:
+def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> Iterator[Placed]:
     """The frames of a sound, placed as this module says, from the first with a time on. Decodes ahead as far as it has to."""
+    rounding_s = min(max(JITTER_S, tick_s), GAP_S)
     ahead = _Ahead(frames)
     behind: deque[_Waiting] = deque()
     base_s: float | None = None  # the residual of the run
@@ -86,16 +87,16 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]]) -> Iterator[Placed
         own_s = item.residual_s
         before_s = base_s
         exact = True
-        if own_s is not None and (base_s is None or abs(own_s - base_s) >= JITTER_S):
+        if own_s is not None and (base_s is None or abs(own_s - base_s) >= rounding_s):
             following = ahead.residuals_s(_NEXT_S)
             middle_s = float(np.median(following)) if len(following) else own_s
             if len(following) >= _ENOUGH:
-                jittering = bool(np.mean(np.abs(following - middle_s) < JITTER_S) < _MOST)
+                jittering = bool(np.mean(np.abs(following - middle_s) < rounding_s) < _MOST)
             exact = not jittering
             if base_s is None:
                 base_s = _centre_s(own_s, ahead) if jittering else own_s
             elif not jittering:
-                if abs(middle_s - base_s) >= JITTER_S > abs(own_s - middle_s):
+                if abs(middle_s - base_s) >= rounding_s > abs(own_s - middle_s):
                     base_s = own_s
             elif min(abs(own_s - base_s), abs(_midmean(following, own_s) - base_s)) >= _BEYOND_S:
                 base_s = _centre_s(own_s, ahead)
@@ -104,7 +105,7 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]]) -> Iterator[Placed
                 near = [other.residual_s for other in behind if other.residual_s is not None]
                 around = np.array([*near, own_s, *ahead.residuals_s(_LONG_S)])
                 mean_s = _midmean(around[np.abs(around - base_s) < _BEYOND_S], base_s)
-                if abs(mean_s - base_s) >= JITTER_S:
+                if abs(mean_s - base_s) >= rounding_s:
                     base_s = mean_s
         if base_s is None:
             continue

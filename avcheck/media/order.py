@@ -66,14 +66,16 @@ class ShowOrder:
         self._held += frames
         if not self._decided:
             times = [frame.pts for frame in self._held if frame.pts is not None]
-            self._decoding = any(0 <= before - after < self._stale for before, after in pairwise(times))
+            self._decoding = any(0 < before - after < self._stale for before, after in pairwise(times))
             self._decided = (
                 self._decoding
                 or not self._stream.codec_context.has_b_frames
                 or len(times) < len(self._held)
                 or len(times) >= HELD
             )
-            self._tally.decoding_times |= self._decoding
+            if self._decoding:
+                first = self._held[0]
+                self._tally.decoding_delay_s = float(((first.dts or first.pts) - first.pts) * (self._stream.time_base or 0))
         return self.rest() if self._decided else []
 
     def rest(self) -> list[Any]:

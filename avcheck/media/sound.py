@@ -85,13 +85,14 @@ def _anchor(source: Source) -> _Anchor | None:
     with open_container(source.path, source.formats) as container:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
+        tick_s = float(stream.time_base or 0)
         packets = packets_of(container, [stream], Tally())
         frames = dated(decoded_frames(container, stream, Tally(), packets), source.origin_s, Tally())
-        for place in islice(placed(frames), _ANCHOR_FRAMES):
+        for place in islice(placed(frames, tick_s), _ANCHOR_FRAMES):
             if not place.joined:
                 start_s, taken = place.time_s, 0
             if place.frame.samples:
-                anchor = _Anchor(start_s, taken, place.frame.samples, place.frame.sample_rate, float(stream.time_base or 0))
+                anchor = _Anchor(start_s, taken, place.frame.samples, place.frame.sample_rate, tick_s)
                 taken += place.frame.samples
     return anchor
 
@@ -204,14 +205,15 @@ def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generat
         until_s = None if from_s is None else run_up_from_s(from_s) - _SOUND_RUN_UP_S
         sought = has_to_seek(until_s)
         anchor = _anchor(source) if sought else None
+        tick_s = float(stream.time_base or 0)
         packets = packets_from(container, stream, tally, until_s, source.origin_s)
         frames = _usable(
             dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally), tally, from_s, sought
         )
         if not COUNTED.isdisjoint(container.format.name.split(",")):
-            frames = told(frames, float(stream.time_base or 0))
+            frames = told(frames, tick_s)
         follows = False  # the frame before was not left out
-        for place in placed(frames):
+        for place in placed(frames, tick_s):
             frame, time_s = place.frame, place.time_s
             if sought and not place.exact:
                 raise cannot_seek(container)
