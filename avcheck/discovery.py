@@ -25,7 +25,8 @@ MEDIA_SUFFIXES = frozenset(
     {".3g2", ".3gp", ".m4v", ".mj2", ".mov", ".mp4", ".qt"}
     | {".mkv", ".webm"}
     | {".m2t", ".m2ts", ".mpeg", ".mpg", ".mts", ".ts", ".vob"}
-    | {".avi", ".asf", ".f4v", ".flv", ".mxf", ".ogm", ".ogv", ".wmv"}
+    | {".avi", ".asf", ".f4v", ".flv", ".gxf", ".mxf", ".nut", ".ogm", ".ogv", ".wmv", ".wtv"}
+    | {".dif", ".dv", ".rm", ".rmvb"}
 )
 IGNORE_FILE = ".avcheckignore"
 _ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})

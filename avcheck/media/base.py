@@ -119,6 +119,8 @@ class Tally:
     backward: int = 0  # frames more than a second before what was already seen
     stray: int = 0  # frames with a timestamp far ahead of those around them
     bad_samples: int = 0  # NaN or infinite
+    decoding_delay_s: float | None = None  # of pictures that carry decoding times only, from theirs to where they are shown
+    one_channel_s: float = 0.0  # sound of which one channel was taken, as all together cancel
     missing_s: float = 0.0
     end_s: float = 0.0  # where the last frame ends
     finished: bool = False

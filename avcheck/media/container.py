@@ -33,12 +33,12 @@ MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without list
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 
 # Demuxers by FFmpeg's names, which go by a file's content and not by its name. Only those that hold their media themselves:
-# none follows a reference to another file.
-VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf"
+# none follows a reference to another file; what WTV calls files lies inside it.
+VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf,dv,gxf,rm,wtv,nut"
 
-SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,caf,flac,mp3,aac,ac3,eac3"
+SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,au,caf,flac,wv,tta,ape,tak,mp3,aac,loas,ac3,eac3,dts,dtshd,truehd,mlp,amr"
 
-SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, mpg, ogv or wmv"
+SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, gxf, mpg, ogv, wmv, wtv, dv, rm or nut"
 
 _MAX_WORDS = 200  # characters of a track's language or title; a file can hold megabytes of them
 
@@ -70,6 +70,7 @@ def open_container(path: Path, formats: str) -> InputContainer:
         "format_whitelist": formats,
         "max_streams": str(MAX_STREAMS),
         "max_pixels": str(MAX_PIXELS),  # for the decoders that only look into the file; `prepare` tells the others
+        "fflags": "-genpts",  # PyAV has presentation times made up where a file has none: H.264 in ASF comes a picture late
         "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
     }
     too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
@@ -207,23 +208,31 @@ def first_frames(
     found: dict[int, Any] = {}
     decoders = {stream.index: Decoder(container, stream, Tally()) for stream in streams}
     start_s: float | None = None
+
+    def take(stream: Stream, frames: list[Any]) -> None:
+        for frame in frames:
+            due_s = frame_time_s(frame, origin_s)
+            if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
+                found[stream.index] = frame
+                return
+
+    at_end = True
     for packet in packets_of(container, streams, Tally()):
         stream = packet.stream
         if packet.dts is not None and packet.time_base is not None:
             time_s = float(packet.dts * packet.time_base)
             start_s = time_s if start_s is None else start_s
             if time_s > start_s + PROBE_S:
-                return found.get(video.index) if video else None, found.get(audio.index) if audio else None, False
-        if stream.index in found:
-            continue
-        for frame in decoders[stream.index].decode(packet):
-            due_s = frame_time_s(frame, origin_s)
-            if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
-                found[stream.index] = frame
+                at_end = False
                 break
+        if stream.index not in found:
+            take(stream, decoders[stream.index].decode(packet))
         if len(found) == len(streams):
             break
-    return found.get(video.index) if video else None, found.get(audio.index) if audio else None, True
+    for stream in streams:
+        if stream.index not in found:
+            take(stream, decoders[stream.index].rest())
+    return found.get(video.index) if video else None, found.get(audio.index) if audio else None, at_end
 
 
 def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:

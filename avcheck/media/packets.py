@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +17,7 @@ from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
 from avcheck.media.base import MAX_PIXELS, Tally, cannot_seek, frame_time_s, timed_out
+from avcheck.media.order import ShowOrder
 
 FAR_S = 10.0  # a frame this far ahead of the one before is only believed if the next one does not go back
 
@@ -66,14 +66,12 @@ class Decoder:
 
     def __init__(self, container: InputContainer, stream: Stream, tally: Tally) -> None:
         self._tally = tally
-        # AVI stores no presentation times, and those FFmpeg makes up for H.264 are a frame late, or twice the same with
-        # B-frames. What a chunk does say is its place: the n-th picture shown takes the n-th of these times.
-        self._due: list[int] | None = [] if container.format.name == "avi" and isinstance(stream, VideoStream) else None
+        self._order = ShowOrder(container, stream, tally) if isinstance(stream, VideoStream) else None
 
     def decode(self, packet: Packet[Any]) -> list[Any]:
-        """The frames that this packet completes."""
-        if self._due is not None and packet.dts is not None:
-            heapq.heappush(self._due, packet.dts)
+        """The frames that this packet completes, and those that were held back until their times were known."""
+        if self._order is not None:
+            self._order.taken(packet)
         try:
             frames: list[Any] = packet.decode()
         except (EOFError, BlockingIOError):
@@ -81,14 +79,14 @@ class Decoder:
         except (av.error.FFmpegError, MemoryError, ValueError) as error:
             raise_if_memory_is_short(error)
             self._tally.lost += 1
-            if self._due is not None and packet.dts in self._due:
-                self._due.remove(packet.dts)
-                heapq.heapify(self._due)
+            if self._order is not None:
+                self._order.lost(packet)
             return []
-        if self._due is not None:
-            for frame in frames:
-                frame.pts = heapq.heappop(self._due) if self._due else None
-        return frames
+        return frames if self._order is None else self._order.shown(frames)
+
+    def rest(self) -> list[Any]:
+        """The frames still held back, at the end of the packets."""
+        return [] if self._order is None else self._order.rest()
 
 
 def decoded_frames(container: InputContainer, stream: Stream, tally: Tally, packets: Iterator[Packet[Any]]) -> Iterator[Any]:
@@ -96,6 +94,7 @@ def decoded_frames(container: InputContainer, stream: Stream, tally: Tally, pack
     decoder = Decoder(container, stream, tally)
     for packet in packets:
         yield from decoder.decode(packet)
+    yield from decoder.rest()
 
 
 def is_seekable(container: InputContainer) -> bool:

@@ -109,6 +109,16 @@ class Media:
         notes = list(self._notes)
         if sound.lost:
             notes.append(f"{sound.lost} damaged audio packets")
+        if picture.decoding_delay_s is not None:
+            delay_ms = 1000 * picture.decoding_delay_s
+            notes.append(
+                "its pictures carry decoding times only: each is shown when it is decoded; "
+                f"a player that takes them for the times of presentation shows it {delay_ms:.0f} ms earlier"
+            )
+        if sound.one_channel_s:
+            notes.append(
+                f"its channels cancel each other when mixed: for {sound.one_channel_s:.0f} s one of them was taken alone"
+            )
         if sound.bad_samples:
             notes.append(f"{sound.bad_samples} audio samples were not a number and count as silence")
         for kind, tally in (("pictures", picture), ("audio frames", sound)):
