@@ -31,7 +31,7 @@ from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.steady import shake, steadied
-from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen
+from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen, without_unseen
 from avcheck.weights import Loaded, load
 from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
 
@@ -728,10 +728,12 @@ class Checker:
         with ExitStack() as stack, suppress(MediaError):  # it cannot be opened again, or not be read from the middle
             closer = self._closer(path, info, stack, audio_track=audio_track, audio=audio)
             curves, found = zoom(curves, found, closer, tolerance, self.calibration)
+        found = without_unseen(found, degraded.unseen_s, info.duration_s)
         return Report(
             path=str(path),
             verdict=found.verdict,
             reason=found.reason,
+            reason_code=found.reason_code,
             offset_ms=found.offset_ms,
             confidence=found.confidence,
             tolerance=tolerance,

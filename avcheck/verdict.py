@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.results import FRAME_MS, BlockResult, Segment, Tolerance, Verdict
+from avcheck.results import FRAME_MS, BlockResult, ReasonCode, Segment, Tolerance, Verdict
 
 NEAR_FRAMES = 2.0  # confidence is the chance that the offset is right within this many frames (80 ms)
 _SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is not told, nor used for drift
@@ -32,6 +32,7 @@ _SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
 _SEGMENT_MATCHES = _FILE_MATCHES * float((_SHARES * _SHARE_CHANCE).sum())
 UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES  # of a segment to match nowhere, before it is looked at
 _MOST_TELLING = 1e4  # how much likelier one segment can make a shift: beyond that it is the fit that speaks, not what was seen
+_UNSEEN_S, _UNSEEN_SHARE = 2.0, 0.1  # a file of which more than both was not looked at is never called in sync
 _SILENT_DB = -65.0
 _STILL = 1.0  # change in the liveliest tile; encoded stills measured up to 0.54 (0.75 with grain), speech from 2.4
 _FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
@@ -112,6 +113,7 @@ class Judgement:
     jumps_s: tuple[float, ...]
     segments: tuple[Segment, ...]
     blocks: tuple[BlockResult, ...]
+    reason_code: ReasonCode | None = None
 
 
 def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
@@ -214,6 +216,25 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
     offset_ms = _to_ms(whole.frames)
     verdict, reason = _against(offset_ms, tolerance, calibration)
     return Judgement(verdict, reason, offset_ms, round(whole.confidence, 4), None, (), segments, blocks)
+
+
+def without_unseen(judgement: Judgement, unseen_s: Sequence[tuple[float, float]], length_s: float | None) -> Judgement:
+    """The same judgement, but undecidable where it says "in sync" and a large part of the file was not looked at.
+
+    unseen_s: (start, end) of the stretches that were not looked at; they may overlap. length_s: of the file, None: unknown,
+    and then it is taken to end with the last block or stretch.
+    """
+    missed_s = 0.0
+    looked_until_s = -math.inf
+    for start_s, end_s in sorted(unseen_s):
+        missed_s += max(0.0, end_s - max(start_s, looked_until_s))
+        looked_until_s = max(looked_until_s, end_s)
+    if length_s is None:
+        length_s = max([0.0, looked_until_s, *(segment.end_s for segment in judgement.segments)])
+    if judgement.verdict != "in_sync" or missed_s <= max(_UNSEEN_S, _UNSEEN_SHARE * length_s):
+        return judgement
+    reason = f"what was looked at is in sync, but {missed_s:.1f} s of {length_s:.1f} s were not looked at"
+    return replace(judgement, verdict="undecidable", reason=reason, reason_code="not_all_looked_at")
 
 
 def _to_ms(frames_late: float) -> float:

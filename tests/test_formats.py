@@ -316,6 +316,8 @@ def test_csv_has_a_row_a_file() -> None:
         "notes": "two edits; =HYPERLINK()",
         "avcheck_version": "0.1.0",
         "model_sha256": "0" * 64,
+        "reason_code": "",
+        "unseen_s": "",
     }
     assert (good["path"], good["offset_ms"]) == ("good.mp4", "4.0")
     assert (unsure["reason"], unsure["offset_ms"]) == ("silence", "")

@@ -42,6 +42,20 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
             Report("a.mp4", "undecidable", reason="silence", degraded=Degraded(1, 3.0, 0.1, True, ("multi\nedit",))),
             "a.mp4: undecidable: silence [1 corrupt frame; 3.0 s of sound missing; file cut short; multi\\nedit]",
         ),
+        (
+            Report("a.mp4", "in_sync", offset_ms=0.0, confidence=0.99, degraded=Degraded(1, unseen_s=((3.0, 9.04),))),
+            "a.mp4: in sync: sound and picture together (0 ms), confidence 0.99 "
+            "[1 corrupt frame; not looked at: 3.0 s to 9.0 s]",
+        ),
+        (
+            Report(
+                "a.mp4",
+                "undecidable",
+                reason="x",
+                degraded=Degraded(notes=("the clock restarts",), unseen_s=((58.0, 65.0), (3725.0, 3731.5))),
+            ),
+            "a.mp4: undecidable: x [not looked at: 0:58 to 1:05, 1:02:05 to 1:02:11; the clock restarts]",
+        ),
     ],
 )
 def test_the_line_of_a_file(report: Report, text: str) -> None:

@@ -94,3 +94,23 @@ def test_degraded_is_true_when_something_is_worth_saying() -> None:
     assert Degraded(missing_audio_s=0.6)
     assert Degraded(corrupt_frames=1)
     assert Degraded(truncated=True)
+    assert Degraded(unseen_s=((3.0, 9.0),))
+
+
+@pytest.mark.parametrize("wrong", [(9.0, 3.0), (0.0, math.inf), (math.nan, 1.0)])
+def test_what_was_not_looked_at_is_a_stretch_of_time(wrong: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="no stretch of time"):
+        Degraded(unseen_s=((0.0, 1.0), wrong))
+
+
+def test_a_record_gives_back_what_was_not_looked_at() -> None:
+    report = Report(
+        "a.mp4", "undecidable", reason="x", reason_code="silent", degraded=Degraded(unseen_s=((3.0, 9.5), (20, 21.0)))
+    )
+    record = json.loads(json.dumps(report.to_record()))
+    assert record["degraded"]["unseen_s"] == [[3.0, 9.5], [20, 21.0]]
+    assert record["reason_code"] == "silent"
+    assert Report.from_record(record) == report
+    for wrong in ([[3.0]], [[1.0, 2.0, 3.0]], [3.0, 9.5], [["3", "9"]], "3-9", [[9.0, 3.0]]):
+        with pytest.raises(ValueError, match=r"unseen_s|no stretch of time"):
+            Report.from_record({**record, "degraded": {**record["degraded"], "unseen_s": wrong}})

@@ -21,6 +21,7 @@ from avcheck.verdict import (
     judge,
     match_ratio,
     posterior,
+    without_unseen,
 )
 
 Array = np.ndarray[Any, Any]
@@ -521,6 +522,45 @@ def test_a_long_constant_film_is_in_sync_without_drift() -> None:
     assert found.drift_ms_per_min is None
     assert found.jumps_s == ()
     assert found.confidence > 0.99
+
+
+# What was not looked at
+
+
+@pytest.mark.parametrize(
+    ("unseen_s", "length_s", "expected"),
+    [
+        ((), 20.0, "in_sync"),
+        (((3.0, 5.0),), 20.0, "in_sync"),  # 2 s are let go whatever the length
+        (((3.0, 5.1),), 20.0, "undecidable"),
+        (((0.0, 9.9),), 100.0, "in_sync"),  # and a tenth
+        (((0.0, 10.1),), 100.0, "undecidable"),
+        (((0.0, 1.5), (10.0, 11.5)), 20.0, "undecidable"),  # together
+        (((0.0, 2.0), (0.5, 1.5), (1.0, 2.0)), 20.0, "in_sync"),  # what overlaps counts once
+        (((18.0, 24.0),), None, "undecidable"),  # 6 of 24 s
+        (((20.0, 21.9),), None, "in_sync"),
+    ],
+)
+def test_a_file_of_which_a_large_part_was_not_looked_at_is_never_in_sync(
+    unseen_s: tuple[tuple[float, float], ...], length_s: float | None, expected: str
+) -> None:
+    found = without_unseen(verdict(film([0.0, 0.0])), unseen_s, length_s)
+    assert found.verdict == expected
+    assert found.offset_ms == pytest.approx(0.0, abs=4)
+    assert found.reason_code == (None if expected == "in_sync" else "not_all_looked_at")
+    assert (found.reason is None) == (expected == "in_sync")
+
+
+def test_what_was_not_looked_at_is_said_in_seconds() -> None:
+    found = without_unseen(verdict(film([0.0, 0.0])), ((3.0, 9.0),), 20.0)
+    assert found.reason == "what was looked at is in sync, but 6.0 s of 20.0 s were not looked at"
+
+
+def test_what_is_out_of_sync_stays_so_whatever_was_not_looked_at() -> None:
+    late = verdict(film([-300.0, -300.0]))
+    assert without_unseen(late, ((0.0, 100.0),), 120.0) == late
+    silent = verdict([curve(0.0, level_db=-90.0)])
+    assert without_unseen(silent, ((0.0, 100.0),), 120.0) == silent
 
 
 # Calibration

@@ -38,6 +38,8 @@ COLUMNS = (
     "notes",
     "avcheck_version",
     "model_sha256",
+    "reason_code",
+    "unseen_s",
 )
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the full-width ones too
 
@@ -62,6 +64,7 @@ def _cells(report: Report) -> Iterator[str | float | None]:
     yield from (report.duration_s, report.sampled_s, report.audio_track, degraded.corrupt_frames)
     yield from (degraded.missing_audio_s, degraded.missing_video_s, "yes" if degraded.truncated else "no")
     yield from ("; ".join(degraded.notes), report.avcheck_version, report.model_sha256)
+    yield from (report.reason_code, "; ".join(f"{start_s:g}-{end_s:g}" for start_s, end_s in degraded.unseen_s))
 
 
 def _row(cells: Iterator[str | float | None] | tuple[str, ...]) -> str:

@@ -138,6 +138,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+def span(start_s: float, end_s: float) -> str:
+    """A stretch of a film in words: "3.0 s to 9.0 s", and from a minute on "0:58 to 1:02:03"."""
+    return f"{start_s:.1f} s to {end_s:.1f} s" if end_s < 60 else f"{clock(start_s)} to {clock(end_s)}"
+
+
 def _confidence(value: float) -> str:
     return f"{math.floor(100 * value + 1e-9) / 100:.2f}"  # down, so that 0.999 does not read as certainty
 
@@ -186,6 +191,8 @@ def _degraded(degraded: Degraded) -> str:
         parts.append(f"{degraded.missing_video_s:.1f} s of picture missing")
     if degraded.truncated:
         parts.append("file cut short")
+    if degraded.unseen_s:
+        parts.append(f"not looked at: {', '.join(span(*stretch) for stretch in degraded.unseen_s)}")
     return "; ".join([*parts, *(printable(note) for note in degraded.notes)])
 
 
