@@ -9,7 +9,7 @@ import dataclasses
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args
@@ -103,6 +103,21 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A part of the file in which the offset is the same, or changes evenly from one end to the other (ms)."""
+
+    start_s: float
+    end_s: float
+    start_offset_ms: float
+    end_offset_ms: float
+
+    def offset_at(self, time_s: float) -> float:
+        """The offset (ms) at a moment (s); before and after the stretch as at its ends."""
+        share = (time_s - self.start_s) / max(self.end_s - self.start_s, 1e-9)
+        return self.start_offset_ms + min(max(share, 0.0), 1.0) * (self.end_offset_ms - self.start_offset_ms)
+
+
+@dataclass(frozen=True)
 class Degraded:
     """What was lost on the way and so could not be looked at.
 
@@ -140,6 +155,8 @@ class Report:
     container_offset_ms: float | None = None  # first sound against first picture by their timestamps, same sign
     drift_ms_per_min: float | None = None
     jumps_s: tuple[float, ...] = ()  # where the offset jumps
+    jump_intervals_s: tuple[tuple[float, float], ...] = ()  # for each of jumps_s, between which times the jump lies
+    stretches: tuple[Stretch, ...] = ()  # how the offset goes through the file, as far as it is known
     duration_s: float | None = None
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
@@ -180,10 +197,12 @@ class Report:
             values["tolerance"] = Tolerance(**_known(Tolerance, values["tolerance"]))
             values["segments"] = tuple(Segment(**_known(Segment, each)) for each in values["segments"])
             values["blocks"] = tuple(BlockResult(**_known(BlockResult, each)) for each in values["blocks"])
+            values["stretches"] = tuple(Stretch(**_known(Stretch, each)) for each in values.get("stretches", ()))
             values["jumps_s"] = tuple(values["jumps_s"])
+            values["jump_intervals_s"] = _pairs(values.get("jump_intervals_s", ()))
             degraded = _known(Degraded, values["degraded"])
             degraded["notes"] = tuple(degraded["notes"])
-            degraded["unseen_s"] = tuple((start_s, end_s) for start_s, end_s in degraded.get("unseen_s", ()))
+            degraded["unseen_s"] = _pairs(degraded.get("unseen_s", ()))
             values["degraded"] = Degraded(**degraded)
             return cls(**values)
         except (KeyError, TypeError) as error:
@@ -194,6 +213,10 @@ _Class = TypeVar("_Class")
 
 _NO_TIME = "2000-01-01T00:00:00Z"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z")
+
+
+def _pairs(values: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    return tuple((first, second) for first, second in values)
 
 
 def _is_whole(value: Any) -> bool:
