@@ -25,6 +25,7 @@ from avcheck.results import (
     ErrorCode,
     Report,
     Segment,
+    Stretch,
     Tolerance,
     UndecidableCode,
 )
@@ -35,7 +36,7 @@ SCHEMA: dict[str, Any] = json.loads(
 
 REASON_CODES = [each["const"] for each in SCHEMA["$defs"]["reason_code"]["oneOf"]]
 # Fields that came after the first release: its records must stay valid, so the schema asks for none of these.
-ADDED = {"reason_code"}
+ADDED = {"reason_code", "jump_intervals_s", "stretches"}
 ADDED_TO_DEGRADED = {"unseen_s"}
 
 
@@ -65,6 +66,8 @@ RECORDS = {
         container_offset_ms=-23.2,
         drift_ms_per_min=3.5,
         jumps_s=(12.0,),
+        jump_intervals_s=((10.0, 14.0),),
+        stretches=(Stretch(0.0, 10.0, 3.0, 3.0), Stretch(14.0, 20.0, -100.0, -120.0)),
         duration_s=20.0,
         sampled_s=10.0,
         audio_track=None,
@@ -81,8 +84,10 @@ RECORDS = {
     "undecidable": Report("a.mp4", "undecidable", reason="silence", reason_code="silent", confidence=0.2),
     "borderline": Report("a.mp4", "undecidable", reason="near", reason_code="borderline", offset_ms=50.0, confidence=0.9),
     "error": Report("a.mp4", "error", reason="no video stream", reason_code="no_video"),
-    "error of a path": error_report("gone.mp4", "no such file or directory", PRESETS["film"]),
-    "error with unreadable weights": error_report("a.mp4", "no audio stream", PRESETS["film"], Path("gone.safetensors")),
+    "error of a path": error_report("gone.mp4", "no such file or directory", PRESETS["film"], code="missing"),
+    "error with unreadable weights": error_report(
+        "a.mp4", "no audio stream", PRESETS["film"], Path("gone.safetensors"), code="no_audio"
+    ),
 }
 
 
@@ -100,7 +105,7 @@ def test_the_schema_describes_exactly_the_fields_there_are() -> None:
     for name, added in (("tolerance", set()), ("degraded", ADDED_TO_DEGRADED)):
         assert set(described[name]["properties"]) == set(record[name]) == set(described[name]["required"]) | added
         assert not added & set(described[name]["required"])
-    for name, kind in (("segments", Segment), ("blocks", BlockResult)):
+    for name, kind in (("segments", Segment), ("blocks", BlockResult), ("stretches", Stretch)):
         fields = {field.name for field in dataclasses.fields(kind)}
         assert set(described[name]["items"]["properties"]) == fields == set(described[name]["items"]["required"])
 
@@ -158,6 +163,8 @@ def test_what_the_command_prints_keeps_to_it(
         ("undecidable", {"reason": None}),
         ("undecidable", {"offset_text": "sound early"}),
         ("error", {"reason": ""}),
+        ("out of sync", {"stretches": [{"start_s": 0.0, "end_s": 10.0}]}),
+        ("out of sync", {"jump_intervals_s": [[10.0]]}),
         ("error", {"offset_ms": 3.0, "offset_text": "sound early by 3 ms"}),
     ],
 )
@@ -192,4 +199,5 @@ def test_records_of_the_first_release_stay_valid(name: str) -> None:
         del record["degraded"][key]
     OPEN.validate(record)
     first = Report.from_record(record)
-    assert (first.reason, first.reason_code, first.degraded.unseen_s) == (record["reason"], None, ())
+    assert (first.reason, first.offset_ms, first.jumps_s) == (record["reason"], record["offset_ms"], tuple(record["jumps_s"]))
+    assert (first.reason_code, first.stretches, first.jump_intervals_s, first.degraded.unseen_s) == (None, (), (), ())
