@@ -20,7 +20,7 @@ from avcheck.discovery import error_report
 from avcheck.errors import AvcheckError, MediaError, UsageError, is_out_of_memory
 from avcheck.probes import LEAST_PROBES
 from avcheck.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
-from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
 from avcheck.workers import BugInWorker, Done, Limits, Lost, Tell, run_workers
 
 OUT_OF_MEMORY = "out of memory"
@@ -131,20 +131,22 @@ def _check_one(
             report = _check(checker, Path(source), settings, on_progress)
     except MediaError as error:
         # The record names the path already.
-        report = error_report(source, str(error).removeprefix(f"{shown(source)}: "), settings.tolerance, settings.model)
+        reason = str(error).removeprefix(f"{shown(source)}: ")
+        report = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
     except AvcheckError as error:
         # A file that was there when the run began and is gone now is its own trouble.
         if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
             raise
-        report = error_report(source, "no such file or directory", settings.tolerance, settings.model)
+        report = error_report(source, "no such file or directory", settings.tolerance, settings.model, code="missing")
     except Exception as error:
+        code: ErrorCode = "bug"
         if is_out_of_memory(error):
-            reason = OUT_OF_MEMORY
+            reason, code = OUT_OF_MEMORY, "out_of_memory"
         else:
             if on_bug:
                 on_bug(source, error)
             reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
-        report = error_report(source, reason, settings.tolerance, settings.model)
+        report = error_report(source, reason, settings.tolerance, settings.model, code=code)
     return _signed(report, size, changed, settings)
 
 
@@ -217,7 +219,7 @@ def check_changed(
         source = task.source
         if isinstance(answer, Lost):
             reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
-            lost = error_report(source, reason, settings.tolerance, settings.model)
+            lost = error_report(source, reason, settings.tolerance, settings.model, code=answer.code)
             if answer.bug is not None and on_bug:
                 on_bug(source, BugInWorker(answer.reason, answer.bug))
             # A URL is not asked again: what may have hung a worker must not hang this process.
@@ -266,7 +268,8 @@ class _Handler:
         try:
             result = _check_one(self._checker, source, settings, task.before, tell, keep)
         except AvcheckError as error:  # the other files are checked all the same: the run was well when this worker began
-            lost = error_report(source, without_secrets(str(error), source), settings.tolerance, settings.model)
+            reason = without_secrets(str(error), source)
+            lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
             result = _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
         worn = isinstance(result, Report) and result.reason == OUT_OF_MEMORY
         return Done(_Answer(result, bugs[0] if bugs else None), worn)
@@ -285,7 +288,7 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
         )
     except MediaError as error:
         # Messages begin with the path, which may be that of a scratch file.
-        raise MediaError(str(error).removeprefix(f"{path}: ")) from error
+        raise type(error)(str(error).removeprefix(f"{path}: ")) from error
 
 
 def _stamp(source: Source) -> Stamp:

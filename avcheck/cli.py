@@ -715,7 +715,7 @@ def _listed(name: str) -> list[str]:
 
 def _wanted(source: Source, settings: CheckSettings) -> Report:
     """A report with all that a finished check of this file would be known by; of a URL, less its size and time."""
-    return identified(error_report(source, "", settings.tolerance, settings.model), settings)
+    return identified(error_report(source, "", settings.tolerance, settings.model, code="other"), settings)
 
 
 def _require_file(option: str, path: Path) -> None:

@@ -33,7 +33,7 @@ from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.steady import shake, steadied
 from avcheck.tracks import others
-from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen
+from avcheck.verdict import Calibration, Curve, Judgement, judge, obstacle, without_unseen
 from avcheck.weights import Loaded, load
 from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
 
@@ -261,10 +261,10 @@ def zoom(
     `closer` gives a segment's curve from a closer look. A file that is decided, or of which an offset is told, costs nothing,
     nor does one whose sound is silent or whose pictures do not move.
     """
-    if found.verdict != "undecidable" or found.offset_ms is not None or unseen(curves) is not None:
+    if found.verdict != "undecidable" or found.offset_ms is not None or obstacle(curves) is not None:
         return curves, found
     curves = list(curves)
-    mute = [k for k, part in enumerate(found.segments) if part.offset_ms is None and unseen([curves[k]]) is None]
+    mute = [k for k, part in enumerate(found.segments) if part.offset_ms is None and obstacle([curves[k]]) is None]
     for _ in range(2):
         chosen = spread(mute, ZOOM_SEGMENTS)
         for k in chosen:
@@ -765,16 +765,20 @@ class Checker:
         with ExitStack() as stack, suppress(MediaError):  # it cannot be opened again, or not be read from the middle
             closer = self._closer(path, info, stack, audio_track=audio_track, video_track=video_track, audio=audio)
             curves, found = zoom(curves, found, closer, tolerance, self.calibration)
+        found = without_unseen(found, degraded.unseen_s, info.duration_s)
         return Report(
             path=str(path),
             verdict=found.verdict,
             reason=_reason(found, info),
+            reason_code=found.reason_code,
             offset_ms=found.offset_ms,
             confidence=found.confidence,
             tolerance=tolerance,
             container_offset_ms=info.container_offset_ms,
             drift_ms_per_min=found.drift_ms_per_min,
             jumps_s=found.jumps_s,
+            jump_intervals_s=found.jump_intervals_s,
+            stretches=found.stretches,
             duration_s=info.duration_s,
             sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
             audio_track=info.audio_track,

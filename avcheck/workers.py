@@ -29,6 +29,7 @@ from typing import Any, Generic, TypeVar
 from avcheck.cores import cores
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.memory import keep_memory
+from avcheck.results import ErrorCode
 
 START_S = 300.0  # a worker that is not ready by then is taken for hung; loading takes a few seconds
 STARTS = 3  # workers in a row that do not get ready before it is given up
@@ -69,10 +70,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of an answer: the reason in one line, and the traceback where a handler raised what it should not."""
+    """In place of an answer: the reason in one line and its kind, and the traceback of what a handler should not raise."""
 
     reason: str
     bug: str | None = None
+    code: ErrorCode = "crashed"
 
 
 class BugInWorker(Exception):
@@ -278,7 +280,7 @@ class _Pool(Generic[Task, Answer]):
             if worker in self._workers and worker.deadline <= time.monotonic():
                 what = f"no result within {self._limits.timeout_s:g} s" if worker.ready else f"not ready within {START_S:g} s"
                 worker.end()
-                ended += self._remove(worker, what)
+                ended += self._remove(worker, what, code="timeout")
         return ended
 
     def _listen(self, worker: _Worker[Task, Answer]) -> Iterator[tuple[Task, Answer | Lost]]:
@@ -313,12 +315,12 @@ class _Pool(Generic[Task, Answer]):
                 yield from self._remove(worker, _end_in_words(worker.end(grace_s=5.0)))
 
     def _remove(
-        self, worker: _Worker[Task, Answer], reason: str, bug: str | None = None
+        self, worker: _Worker[Task, Answer], reason: str, bug: str | None = None, code: ErrorCode = "crashed"
     ) -> Iterator[tuple[Task, Answer | Lost]]:
         """Take note that a worker is gone: its task is lost, unless it never began. `bug`: a traceback of its start."""
         self._workers.remove(worker)
         if worker.ready:
-            yield from ((task, Lost(reason)) for task in worker.tasks)
+            yield from ((task, Lost(reason, code=code)) for task in worker.tasks)
             return
         self._waiting.extend(worker.tasks)
         self._failed_starts += 1
@@ -371,7 +373,7 @@ def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[
         pipe.send(("failed", Lost(_in_a_line(error))))
         return
     except Exception as error:
-        pipe.send(("failed", Lost(_in_a_line(error), "".join(traceback.format_exception(error)))))
+        pipe.send(("failed", Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")))
         return
     said = 0.0
 
@@ -388,8 +390,10 @@ def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[
         try:
             kind, content = "done", handle(task, tell)
         except Exception as error:
-            bug = None if isinstance(error, MemoryError) else "".join(traceback.format_exception(error))
-            kind, content = "lost", Lost(_in_a_line(error), bug)
+            if isinstance(error, MemoryError):
+                kind, content = "lost", Lost(_in_a_line(error), code="out_of_memory")
+            else:
+                kind, content = "lost", Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")
         pipe.send((kind, content))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from avcheck.course import follow
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Segment, Tolerance, describe_offset
 from avcheck.verdict import (
     UNMATCHED_ODDS,
@@ -17,10 +18,10 @@ from avcheck.verdict import (
     combine,
     estimate,
     evidence,
-    follow,
     judge,
     match_ratio,
     posterior,
+    without_unseen,
 )
 
 Array = np.ndarray[Any, Any]
@@ -256,12 +257,13 @@ def test_within_the_measuring_error_of_the_limit_nothing_is_claimed(side: str) -
         assert found.verdict == expected
         assert found.offset_ms == pytest.approx(sign * (limit_ms + beyond_ms), abs=5)
         if expected == "undecidable":
-            assert found.reason is not None
-            assert found.reason.startswith("too close to the limit")
-            assert side in found.reason
-            assert f"limit {limit_ms:.0f} ms" in found.reason
+            assert found.offset_ms is not None
+            assert found.reason_code == "borderline"
+            said = f"{describe_offset(found.offset_ms)}, limit {limit_ms:.0f} ms, measuring error 40 ms"
+            assert found.reason == said
+            assert side in said
         else:
-            assert found.reason is None
+            assert found.reason is found.reason_code is None
 
 
 # No evidence
@@ -521,6 +523,45 @@ def test_a_long_constant_film_is_in_sync_without_drift() -> None:
     assert found.drift_ms_per_min is None
     assert found.jumps_s == ()
     assert found.confidence > 0.99
+
+
+# What was not looked at
+
+
+@pytest.mark.parametrize(
+    ("unseen_s", "length_s", "expected"),
+    [
+        ((), 20.0, "in_sync"),
+        (((3.0, 5.0),), 20.0, "in_sync"),  # 2 s are let go whatever the length
+        (((3.0, 5.1),), 20.0, "undecidable"),
+        (((0.0, 9.9),), 100.0, "in_sync"),  # and a tenth
+        (((0.0, 10.1),), 100.0, "undecidable"),
+        (((0.0, 1.5), (10.0, 11.5)), 20.0, "undecidable"),  # together
+        (((0.0, 2.0), (0.5, 1.5), (1.0, 2.0)), 20.0, "in_sync"),  # what overlaps counts once
+        (((18.0, 24.0),), None, "undecidable"),  # 6 of 24 s
+        (((20.0, 21.9),), None, "in_sync"),
+    ],
+)
+def test_a_file_of_which_a_large_part_was_not_looked_at_is_never_in_sync(
+    unseen_s: tuple[tuple[float, float], ...], length_s: float | None, expected: str
+) -> None:
+    found = without_unseen(verdict(film([0.0, 0.0])), unseen_s, length_s)
+    assert found.verdict == expected
+    assert found.offset_ms == pytest.approx(0.0, abs=4)
+    assert found.reason_code == (None if expected == "in_sync" else "not_all_looked_at")
+    assert (found.reason is None) == (expected == "in_sync")
+
+
+def test_what_was_not_looked_at_is_said_in_seconds() -> None:
+    found = without_unseen(verdict(film([0.0, 0.0])), ((3.0, 9.0),), 20.0)
+    assert found.reason == "what was looked at is in sync, but 6.0 s of 20.0 s were not looked at"
+
+
+def test_what_is_out_of_sync_stays_so_whatever_was_not_looked_at() -> None:
+    late = verdict(film([-300.0, -300.0]))
+    assert without_unseen(late, ((0.0, 100.0),), 120.0) == late
+    silent = verdict([curve(0.0, level_db=-90.0)])
+    assert without_unseen(silent, ((0.0, 100.0),), 120.0) == silent
 
 
 # Calibration

@@ -17,7 +17,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from avcheck.errors import DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVideo, UsageError
+from avcheck.errors import DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVideo, Unreadable, UsageError
 from avcheck.media.base import MAX_PIXELS, MAX_RATE, MIN_RATE, Tally, frame_end_s, frame_time_s, printable, reason_of, timed_out
 from avcheck.media.mp4 import Index
 from avcheck.media.packets import Decoder, packets_of, prepare
@@ -58,7 +58,7 @@ def open_container(path: Path, formats: str) -> InputContainer:
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{name}: no such file; check the path") from None
     except (OSError, ValueError) as error:
-        raise NotMedia(f"{name}: cannot be read ({reason_of(error)}); check its name and permissions") from None
+        raise Unreadable(f"{name}: cannot be read ({reason_of(error)}); check its name and permissions") from None
     if stat.S_ISDIR(status.st_mode):
         raise NotMedia(f"{name}: is a directory; name a file in it")
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for ever, and no timeout covers it
@@ -83,7 +83,7 @@ def open_container(path: Path, formats: str) -> InputContainer:
     except MemoryError:
         raise LimitExceeded(f"{too_many}, or export it again if that is not so") from None
     except av.error.PermissionError:
-        raise NotMedia(f"{name}: cannot be read (permission denied); check its permissions") from None
+        raise Unreadable(f"{name}: cannot be read (permission denied); check its permissions") from None
     except av.error.ExitError:
         raise timed_out(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
