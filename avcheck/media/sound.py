@@ -27,7 +27,7 @@ from avcheck.media.base import (
     frame_time_s,
     no_sound,
 )
-from avcheck.media.container import open_container
+from avcheck.media.container import open_source
 from avcheck.media.packets import (
     dated,
     decoded_frames,
@@ -79,7 +79,8 @@ def _anchor(source: Source) -> _Anchor | None:
     start_s: float | None = None
     taken = 0
     anchor = None
-    with open_container(source.path, source.formats) as container:
+    container, source = open_source(source)
+    with container:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
         packets = packets_of(container, [stream], Tally())
@@ -185,7 +186,8 @@ def _mean(frame: AudioFrame) -> AudioFrame:
 
 def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
     """The sound of a stream, as `Media.sounds` describes it; what is lost counts in `tally`."""
-    with open_container(source.path, source.formats) as container:
+    container, source = open_source(source)
+    with container:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
         run: _Run | None = None

@@ -86,7 +86,8 @@ class Stamps:
 
     def steps(self) -> Ticks:
         """From each timestamp to the next, across a wrap of the counter."""
-        return apart(self.dts[1:], self.dts[:-1])
+        steps: Ticks = apart(self.dts[1:], self.dts[:-1])
+        return steps
 
     def without_strays(self) -> Stamps:
         """Without timestamps that jump and come back at once, nor a jump of the very last: damage, or packets out of order."""
@@ -118,6 +119,11 @@ class Survey:
     tables: tuple[Tables, ...]
     stamps: Mapping[int, Stamps]
     scrambled: frozenset[int]
+
+    def excerpt(self, start: int, end: int, tables: bytes) -> Excerpt:
+        """The packets from byte `start` up to `end`."""
+        lead = _lead(self.size)
+        return Excerpt(max(0, start - lead), self.end if end >= self.end else end - lead, tables)
 
     @property
     def opening(self) -> int:
@@ -243,52 +249,47 @@ def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
         sounds = none if era.audio_pid is None else survey.stamps.get(era.audio_pid, none).between(era.start, era.end)
         starts = [(era.start, era.start), *_restarts(pictures, sounds)]
         ends = [*starts[1:], (era.end, era.end)]
-        for (picture_at, sound_at), (picture_end, sound_end) in zip(starts, ends, strict=True):
-            section = _section(
-                survey, era, pictures.between(picture_at, picture_end), sounds.between(sound_at, sound_end),
-                (picture_at, picture_end), (sound_at, sound_end), found[-1] if found else None,
-            )
-            if section is not None:
-                found.append(section)
+        for (shown_at, heard_at), (shown_to, heard_to) in zip(starts, ends, strict=True):
+            shown, heard = pictures.between(shown_at, shown_to), sounds.between(heard_at, heard_to)
+            placed = _placed(era, shown, heard, found[-1] if found else None)
+            if placed is not None:
+                start_s, end_s, zero = placed
+                excerpts = (survey.excerpt(shown_at, shown_to, era.tables), survey.excerpt(heard_at, heard_to, era.tables))
+                found.append(Section(start_s, end_s, zero, era, *excerpts, _first(shown), _first(heard)))
     return found
 
 
-def _section(
-    survey: Survey, era: Era, pictures: Stamps, sounds: Stamps, shown: tuple[int, int], heard: tuple[int, int], before: Section | None
-) -> Section | None:
-    firsts = [_first(stamps) if len(stamps) else None for stamps in (pictures, sounds)]
-    base = next((first for first in firsts if first is not None), None)
-    if base is None:
+def _placed(era: Era, pictures: Stamps, sounds: Stamps, before: Section | None) -> tuple[float, float, int] | None:
+    """Start and end of a section in seconds, and its zero; None for one without a timestamp."""
+    firsts = [first for first in (_first(pictures), _first(sounds)) if first is not None]
+    if not firsts:
         return None
-    zero = base + min(int(apart(first, base)) for first in firsts if first is not None)
-    picture_end, sound_end = (_end(stamps, zero) if len(stamps) else None for stamps in (pictures, sounds))
-    if picture_end is None or (sound_end is not None and sound_end > picture_end + _SPLICED_S):
-        picture_end = sound_end
-    length_s = picture_end or 0.0
+    zero = firsts[0] + min(int(apart(first, firsts[0])) for first in firsts)
+    length_s = _end_s(pictures, zero)
+    if _end_s(sounds, zero) > length_s + _SPLICED_S:
+        length_s = _end_s(sounds, zero)
     start_s = 0.0
     if before is not None:
         start_s = before.end_s
         since_s = int(apart(zero, before.zero)) / TICKS_S - (before.end_s - before.start_s)
         if before.era is not era and _SAME_CLOCK_S <= since_s <= FAR / TICKS_S:
             start_s += since_s
-    lead = 4 if survey.size == 192 else 0
-
-    def excerpt(span: tuple[int, int]) -> Excerpt:
-        return Excerpt(max(0, span[0] - lead), max(0, span[1] - lead) if span[1] < survey.end else survey.end, era.tables)
-
-    return Section(start_s, start_s + length_s, zero % WRAP, era, excerpt(shown), excerpt(heard), *firsts)
+    return start_s, start_s + length_s, zero % WRAP
 
 
-def _first(stamps: Stamps) -> int:
-    """The earliest presentation time of the first second."""
+def _first(stamps: Stamps) -> int | None:
+    """The earliest presentation time of the first second, None where there is none."""
+    if not len(stamps):
+        return None
     since = apart(stamps.pts, stamps.pts[0])
     return int(stamps.pts[0] + since[np.abs(since) < _LEAD].min())
 
 
-def _end(stamps: Stamps, zero: int) -> float:
+def _end_s(stamps: Stamps, zero: int) -> float:
     """Where the last picture or sound ends, in seconds from `zero`."""
-    steps = stamps.steps()
-    decoded = apart(stamps.dts[0], zero) + np.concatenate([[0], np.cumsum(steps)])
+    if not len(stamps):
+        return 0.0
+    decoded = apart(stamps.dts[0], zero) + np.concatenate([[0], np.cumsum(stamps.steps())])
     shown = np.sort(decoded + apart(stamps.pts, stamps.dts))
     return float(shown[-1] + (np.median(np.diff(shown)) if len(shown) > 1 else 0)) / TICKS_S
 
@@ -505,7 +506,8 @@ class _Pass:
 
 
 def _pids(head: NDArray[np.uint32]) -> NDArray[np.int64]:
-    return (head & 0x1F00 | head >> 16 & 0xFF).astype(np.int64)
+    pids: NDArray[np.int64] = (head & 0x1F00 | head >> 16 & 0xFF).astype(np.int64)
+    return pids
 
 
 def _payload(buffer: bytearray, at: int) -> bytes:
@@ -515,9 +517,14 @@ def _payload(buffer: bytearray, at: int) -> bytes:
     return bytes(buffer[at + skip : at + _PACKET]) if control & 0x10 and not control & 0xC0 else b""
 
 
+def _lead(size: int) -> int:
+    """How many bytes a recorder puts in front of each packet."""
+    return 4 if size == 192 else 0
+
+
 def _framed(packet: bytes, size: int) -> bytes:
     """A packet of 188 bytes as one of `size`, with zeros for what a recorder adds."""
-    lead = 4 if size == 192 else 0
+    lead = _lead(size)
     return bytes(lead) + packet + bytes(size - lead - len(packet))
 
 
