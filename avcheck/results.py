@@ -116,6 +116,8 @@ class Report:
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
     video_track: int | None = None  # 0-based among the picture tracks that play; None for an error
+    program: int | None = None  # number of the programme of an MPEG-TS whose tracks these are; None for every other file
+    programs: tuple[int, ...] = ()  # those there are at the start of the file
     audio_tracks: tuple[Track, ...] = ()  # of the file that the sound comes from
     video_tracks: tuple[Track, ...] = ()  # those that play: no cover art
     segments: tuple[Segment, ...] = ()
@@ -156,6 +158,7 @@ class Report:
             values["segments"] = tuple(Segment(**_known(Segment, each)) for each in values["segments"])
             values["blocks"] = tuple(BlockResult(**_known(BlockResult, each)) for each in values["blocks"])
             values["jumps_s"] = tuple(values["jumps_s"])
+            values["programs"] = tuple(values.get("programs", ()))
             for kind in ("audio_tracks", "video_tracks"):  # younger than the first records
                 values[kind] = tuple(Track(**_known(Track, each)) for each in values.get(kind, ()))
             degraded = _known(Degraded, values["degraded"])
@@ -190,6 +193,7 @@ _JSON_TYPES: dict[str, Callable[[Any], bool]] = {
     "bool": lambda value: isinstance(value, bool),
     "Verdict": lambda value: isinstance(value, str) and value in get_args(Verdict),
     "tuple[float, ...]": lambda value: isinstance(value, list | tuple) and all(map(_is_finite, value)),
+    "tuple[int, ...]": lambda value: isinstance(value, list | tuple) and all(map(_is_whole, value)),
     "tuple[str, ...]": lambda value: isinstance(value, list | tuple) and all(isinstance(each, str) for each in value),
 }
 

@@ -61,10 +61,12 @@ class Media:
         short_side: int = SHORT_SIDE,
         threads: int = 1,
         seekable: bool = False,
+        seams_s: Sequence[float] = (),
         notes: Sequence[str] = (),
     ) -> None:
         self.info = info
         self.seekable = seekable  # whether `pictures` and `sounds` take a `from_s`
+        self.seams_s = tuple(seams_s)  # where one recording was joined to another, as far as is known
         self._notes = tuple(notes)
         self._picture_parts = pictures
         self._sound_parts = sounds
@@ -243,9 +245,12 @@ def open_media(
     if threads <= 0:
         threads = min(MAX_THREADS, _cores())
     notes = [f"its edit list has {edits} pieces; the file was checked unedited"] if edits > 1 else []
-    if layout is not None and layout.seams_s:
-        notes.append(f"its clock or its PIDs change {_places(layout.seams_s)}; each part was checked by its own timestamps")
-    return Media(info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, notes=notes)
+    seams_s = () if layout is None else layout.seams_s
+    if seams_s:
+        notes.append(f"its clock or its PIDs change {_places(seams_s)}; each part was checked by its own timestamps")
+    return Media(
+        info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, seams_s=seams_s, notes=notes
+    )
 
 
 def _places(times_s: Sequence[float]) -> str:

@@ -25,8 +25,8 @@ from avcheck.media.container import choose_audio, choose_video, open_container, 
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
 from avcheck.media.transport import MAX_SECTIONS, Era, Excerpt, Programme, Survey, Tables, sections_of, survey
+from avcheck.tracks import listed
 
-_MOST_NAMED = 12  # programmes in an error: a transponder carries a hundred
 _ROUNDING = 1e-3  # of a sample
 
 Item = TypeVar("Item")
@@ -92,7 +92,7 @@ def survey_of(container: InputContainer, path: Path, program: int | None) -> Sur
     if program is not None and (found is None or program not in programmes_of(found)):
         have = "has no programmes; leave --program out"
         if found is not None:
-            have = f"has no programme {program}: it has {_listed(programmes_of(found))}; choose one with --program"
+            have = f"has no programme {program}: it has {listed(programmes_of(found))}; choose one with --program"
         raise NoVideo(f"{printable(path)}: {have}")
     return found
 
@@ -311,10 +311,3 @@ def _joined(
     tally.finished = True
     if empty and failure is not None and from_s is None:
         raise failure
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    names = [str(number) for number in numbers[:_MOST_NAMED]]
-    if len(numbers) > _MOST_NAMED:
-        names.append(f"{len(numbers) - _MOST_NAMED} more")
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

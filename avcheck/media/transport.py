@@ -429,7 +429,8 @@ class _Pass:
         skip = np.where(fits, skip, 4)
 
         def byte(k: int) -> NDArray[np.int64]:
-            return packets[row, skip + k].astype(np.int64)
+            column: NDArray[np.int64] = packets[row, skip + k].astype(np.int64)
+            return column
 
         stream = byte(3)
         is_pes = fits & ~locked & (byte(0) == 0) & (byte(1) == 0) & (byte(2) == 1)
