@@ -189,6 +189,8 @@ def choose_video(container: InputContainer, path: Path, track: int | None, pids:
     """
     streams = of_programme(playing(container), pids)
     if not streams:
+        if pids is not None:
+            raise NoVideo(f"{printable(path)}: its programme has no video stream; choose another with --program")
         found = " (only cover art)" if container.streams.video else ""
         raise NoVideo(f"{printable(path)}: has no video stream{found}; name a video file")
     if track is None:

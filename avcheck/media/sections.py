@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from av.video.stream import VideoStream
 
 from avcheck.errors import CannotSeek, DecodeFailed, MediaError, NoVideo
 from avcheck.media.base import SAMPLE_RATE, Picture, Piece, Sound, Source, Tally, no_pictures, printable
-from avcheck.media.container import choose_audio, choose_video, open_container, open_source
+from avcheck.media.container import choose_audio, choose_video, of_programme, open_container, open_source, playing
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
 from avcheck.media.transport import MAX_SECTIONS, Era, Excerpt, Programme, Survey, Tables, sections_of, survey
@@ -76,8 +77,8 @@ class Layout:
 
     @property
     def seams_s(self) -> tuple[float, ...]:
-        """Where one section ends and the next begins."""
-        return tuple(part.start_s for part in self.pictures[1:])
+        """Where the pictures of one section end and those of the next begin."""
+        return tuple(max(before.end_s, part.start_s) for before, part in pairwise(self.pictures))
 
     def first_whole(self) -> tuple[Part, Part]:
         """The first section that has both, or else a picture, or else the first."""
@@ -111,7 +112,7 @@ def choose_streams(container: InputContainer, path: Path, found: Survey | None, 
     if wanted.program is not None:
         return _choose_of(container, path, wanted, programmes[wanted.program], found.scrambled)
     clear = [pid for each in programmes.values() for pid in each.types if pid not in found.scrambled]
-    if found.scrambled and not any(pid in found.stamps for pid in clear):
+    if found.scrambled and playing(container) and not of_programme(playing(container), clear):
         raise _encrypted(path)
     video = choose_video(container, path, wanted.video_track, clear or None)
     programme = next((each for each in programmes.values() if video.id in each.types), None)

@@ -40,7 +40,7 @@ _LEAD = TICKS_S  # a section's first timestamps are those of its first second
 
 _PAT, _PMT = 0x00, 0x02  # table ids
 _PADDING = 0x1FFF
-_SPLICED_S = 1.0  # sound that goes on past the last picture for less than this does not lengthen a section
+_SPLICED_S = 1.0  # by which the sound may begin before the first picture, and end after the last, where a section is cut
 _SAME_CLOCK_S = -0.1  # the clock of the next PIDs goes on if they start so far from the end of those before
 
 Ticks = NDArray[np.int64]
@@ -240,7 +240,7 @@ def is_jump(step: Any) -> Any:
 def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
     """The sections of a file, laid one after the other. Both streams of one are moved by the same time.
 
-    A section begins where the one before ends; where only the PIDs change and the clock goes on, it keeps its place.
+    A section follows the one before; where only the PIDs change and the clock goes on, it keeps its place.
     """
     found: list[Section] = []
     none = Stamps(*(np.zeros(0, np.int64),) * 3)
@@ -260,7 +260,11 @@ def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
 
 
 def _placed(era: Era, pictures: Stamps, sounds: Stamps, before: Section | None) -> tuple[float, float, int] | None:
-    """Start and end of a section in seconds, and its zero; None for one without a timestamp."""
+    """Start and end of a section in seconds, and its zero; None for one without a timestamp.
+
+    Its first picture follows the last one before, so that sound cut a little earlier than the picture, on either side, overlaps
+    as it did before it was cut.
+    """
     firsts = [first for first in (_first(pictures), _first(sounds)) if first is not None]
     if not firsts:
         return None
@@ -270,10 +274,13 @@ def _placed(era: Era, pictures: Stamps, sounds: Stamps, before: Section | None) 
         length_s = _end_s(sounds, zero)
     start_s = 0.0
     if before is not None:
-        start_s = before.end_s
-        since_s = int(apart(zero, before.zero)) / TICKS_S - (before.end_s - before.start_s)
-        if before.era is not era and _SAME_CLOCK_S <= since_s <= FAR / TICKS_S:
-            start_s += since_s
+        lead_s = int(apart(firsts[0], zero)) / TICKS_S
+        since_s = int(apart(zero, before.zero)) / TICKS_S
+        gap_s = since_s + lead_s - (before.end_s - before.start_s)
+        if before.era is not era and _SAME_CLOCK_S <= gap_s <= FAR / TICKS_S:
+            start_s = before.start_s + since_s
+        else:
+            start_s = before.end_s - (lead_s if lead_s < _SPLICED_S else 0.0)
     return start_s, start_s + length_s, zero % WRAP
 
 
