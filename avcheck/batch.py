@@ -35,6 +35,7 @@ class CheckSettings:
     model: Path | None = None  # None: the weights that came with avcheck
     audio_track: int | None = None  # 0-based among the audio tracks; None: the file's main one
     video_track: int | None = None  # the same among the picture tracks that play
+    program: int | None = None  # number of the programme of an MPEG transport stream whose tracks these are; None: the main one
     audio: Path | None = None  # a separate sound file in place of the file's own
     sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
 
@@ -49,6 +50,7 @@ class CheckSettings:
             "late_ms": float(self.tolerance.late_ms),
             "audio_track": self.audio_track,
             "video_track": self.video_track,
+            "program": self.program,
             "sample": self.sample,
             "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
         }
@@ -64,6 +66,7 @@ class FileChecker(Protocol):
         *,
         audio_track: int | None = None,
         video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = ...,
         sample: int | None = None,
@@ -281,6 +284,7 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
             path,
             audio_track=settings.audio_track,
             video_track=settings.video_track,
+            program=settings.program,
             audio=settings.audio,
             tolerance=settings.tolerance,
             sample=settings.sample,

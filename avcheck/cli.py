@@ -154,6 +154,10 @@ def check(
             min=0, metavar="N", help="Which picture track to check, counted from 0 without cover art. Default: the main one."
         ),
     ] = None,
+    program: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Which programme of an MPEG-TS to check, by its number. Default: the main one."),
+    ] = None,
     audio: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check this sound file in place of the sound of the one file given.")
     ] = None,
@@ -280,6 +284,7 @@ def check(
         model=model,
         audio_track=audio_track,
         video_track=video_track,
+        program=program,
         audio=audio,
         sample=probes if sample else None,
     )

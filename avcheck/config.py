@@ -84,6 +84,7 @@ KEYS: dict[str, Kind] = {
     "late": MILLISECONDS,
     "audio-track": COUNT,
     "video-track": COUNT,
+    "program": COUNT,
     "sample": FLAG,
     "probes": PROBE_COUNT,
     "device": _choice(DEVICES),

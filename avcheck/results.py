@@ -175,6 +175,8 @@ class Report:
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
     video_track: int | None = None  # 0-based among the picture tracks that play; None for an error
+    program: int | None = None  # number of the programme of an MPEG-TS whose tracks these are; None for every other file
+    programs: tuple[int, ...] = ()  # those there are at the start of the file
     audio_tracks: tuple[Track, ...] = ()  # of the file that the sound comes from
     video_tracks: tuple[Track, ...] = ()  # those that play: no cover art
     segments: tuple[Segment, ...] = ()
@@ -216,6 +218,7 @@ class Report:
             values["blocks"] = tuple(BlockResult(**_known(BlockResult, each)) for each in values["blocks"])
             values["stretches"] = tuple(Stretch(**_known(Stretch, each)) for each in values.get("stretches", ()))
             values["jumps_s"] = tuple(values["jumps_s"])
+            values["programs"] = tuple(values.get("programs", ()))
             for kind in ("audio_tracks", "video_tracks"):  # younger than the first records
                 values[kind] = tuple(Track(**_known(Track, each)) for each in values.get(kind, ()))
             values["jump_intervals_s"] = _pairs(values.get("jump_intervals_s", ()))
@@ -266,6 +269,7 @@ _JSON_TYPES: dict[str, Callable[[Any], bool]] = {
     "tuple[tuple[float, float], ...]": lambda value: _is_list(
         value, lambda pair: _is_list(pair, _is_finite) and len(pair) == 2
     ),
+    "tuple[int, ...]": lambda value: _is_list(value, _is_whole),
 }
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -118,11 +119,12 @@ def _favourite(curve: Curve) -> int:
 
 
 def segments(
-    source: Iterable[Block], on_block: Callable[[Block], None] | None
+    source: Iterable[Block], on_block: Callable[[Block], None] | None, seams_s: Sequence[float] = ()
 ) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
     """(the blocks just before, the segment's blocks, the blocks just after).
 
-    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is turned half-way).
+    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is turned half-way). It ends at one
+    of `seams_s`, where one recording was joined to another, unless it would be too short to show an offset.
     """
     before: list[Block] = []
     waiting: list[Block] = []
@@ -135,6 +137,9 @@ def segments(
         elif waiting and block.pictures.shape != waiting[-1].pictures.shape:
             yield before, waiting, [block]
             before, waiting = waiting[-_MARGIN_BLOCKS:], []
+        elif len(waiting) >= SEGMENT_BLOCKS // 2 and _starts_at(block, seams_s):
+            yield before, waiting, []
+            before, waiting = [], []
         waiting.append(block)
         # A tail too short to judge alone is kept for the last segment, so wait for half a segment more than is used.
         while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
@@ -142,6 +147,12 @@ def segments(
             yield before, inside, rest[:_MARGIN_BLOCKS]
             before, waiting = inside[-_MARGIN_BLOCKS:], rest
     yield from _flush(before, waiting)
+
+
+def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
+    """Whether a seam lies nearer to the start of this block than to that of any other; `seams_s` rise."""
+    low, high = (bisect_left(seams_s, block.start_s + side * BLOCK_S / 2) for side in (-1, 1))
+    return low < high
 
 
 def _flush(before: list[Block], waiting: list[Block]) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
@@ -591,6 +602,7 @@ class Checker:
         *,
         audio_track: int | None = None,
         video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
@@ -599,6 +611,7 @@ class Checker:
             path,
             audio_track=audio_track,
             video_track=video_track,
+            program=program,
             audio_path=audio,
             short_side=max(LEVELS),
             threads=self._threads,
@@ -613,7 +626,7 @@ class Checker:
             ended = threading.Event()
             with (
                 closing(ahead(blocks(media.pictures(), media.sounds()), ended=ended)) as coming,
-                closing(_beside_decoding(segments(coming, tell), ended)) as found,
+                closing(_beside_decoding(segments(coming, tell, media.seams_s), ended)) as found,
             ):
                 curves = list(_scan_segments(found, self.loaded))
             return curves, media.info, media.degraded
@@ -625,6 +638,7 @@ class Checker:
         *,
         audio_track: int | None = None,
         video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
         on_progress: Callable[[float], None] | None = None,
@@ -638,6 +652,7 @@ class Checker:
             path,
             audio_track=audio_track,
             video_track=video_track,
+            program=program,
             audio_path=audio,
             short_side=max(LEVELS),
             threads=self._threads,
@@ -679,6 +694,7 @@ class Checker:
         *,
         audio_track: int | None,
         video_track: int | None,
+        program: int | None,
         audio: str | Path | None,
     ) -> Callable[[Curve], Curve]:
         """Looks closer at segments of a file, which is opened again, until `stack` is closed, when the first is asked for.
@@ -694,6 +710,7 @@ class Checker:
                 path,
                 audio_track=audio_track,
                 video_track=video_track,
+                program=program,
                 audio_path=audio,
                 short_side=CLOSER_SIDE,
                 threads=self._threads,
@@ -738,6 +755,7 @@ class Checker:
         *,
         audio_track: int | None = None,
         video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
         sample: int | None = None,
@@ -754,16 +772,19 @@ class Checker:
                 sample,
                 audio_track=audio_track,
                 video_track=video_track,
+                program=program,
                 audio=audio,
                 tolerance=tolerance,
                 on_progress=on_progress,
             )
         curves, info, degraded = sampled or self.curves(
-            path, audio_track=audio_track, video_track=video_track, audio=audio, on_progress=on_progress
+            path, audio_track=audio_track, video_track=video_track, program=program, audio=audio, on_progress=on_progress
         )
         found = judge(curves, tolerance, self.calibration)
         with ExitStack() as stack, suppress(MediaError):  # it cannot be opened again, or not be read from the middle
-            closer = self._closer(path, info, stack, audio_track=audio_track, video_track=video_track, audio=audio)
+            closer = self._closer(
+                path, info, stack, audio_track=audio_track, video_track=video_track, program=program, audio=audio
+            )
             curves, found = zoom(curves, found, closer, tolerance, self.calibration)
         found = without_unseen(found, degraded.unseen_s, info.duration_s)
         return Report(
@@ -783,6 +804,8 @@ class Checker:
             sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
             audio_track=info.audio_track,
             video_track=info.video_track,
+            program=info.program,
+            programs=info.programs,
             audio_tracks=info.audio_tracks,
             video_tracks=info.video_tracks,
             segments=found.segments,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from avcheck.results import Track
 
-_MOST_NAMED = 6  # tracks, and
+_MOST_NAMED = 6  # tracks or programmes, and
 _MOST_TITLE = 40  # characters of a title: a sentence stays one
 _LANGUAGE = re.compile(r"[A-Za-z0-9-]{2,12}")
 
@@ -41,6 +41,22 @@ def others(audio: Sequence[Track], video: Sequence[Track]) -> str:
     has = " and ".join(_other(kind, tracks) for kind, tracks in found)
     choice = " or ".join(f"{options[kind]} {tracks[0].number if len(tracks) == 1 else 'N'}" for kind, tracks in found)
     return f"the file has {has}: try {choice}"
+
+
+def programme(number: int, numbers: Sequence[int]) -> str:
+    """Which programme of several was checked, as in "101; --program chooses 102"; "" where there is no other."""
+    if len(numbers) < 2:
+        return ""
+    others = [other for other in numbers if other != number]
+    return f"{number}; --program chooses {listed(others, 'or')}"
+
+
+def listed(numbers: Sequence[int], word: str = "and") -> str:
+    """Numbers of programmes in words: a transponder carries dozens."""
+    names = [str(number) for number in numbers[:_MOST_NAMED]]
+    if len(numbers) > _MOST_NAMED:
+        names.append(f"{len(numbers) - _MOST_NAMED} more")
+    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _other(kind: str, tracks: Sequence[Track]) -> str:

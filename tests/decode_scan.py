@@ -30,13 +30,16 @@ class DecodeChecker:
         *,
         audio_track: int | None = None,
         video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance,
         sample: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         found = []
-        with open_media(path, audio_track=audio_track, video_track=video_track, audio_path=audio, threads=1) as media:
+        with open_media(
+            path, audio_track=audio_track, video_track=video_track, program=program, audio_path=audio, threads=1
+        ) as media:
             last_s = -1.0
             for block in blocks(media.pictures(), media.sounds()):
                 assert block.start_s > last_s
@@ -53,6 +56,8 @@ class DecodeChecker:
                 duration_s=media.info.duration_s,
                 audio_track=media.info.audio_track,
                 video_track=media.info.video_track,
+                program=media.info.program,
+                programs=media.info.programs,
                 audio_tracks=media.info.audio_tracks,
                 video_tracks=media.info.video_tracks,
                 blocks=tuple(found),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from av.container import InputContainer
 from av.frame import Frame
 
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
+from avcheck.media.transport import Excerpt
 from avcheck.results import Track
 from avcheck.tracks import escaped
 
@@ -86,6 +87,8 @@ class MediaInfo:
     audio_codec: str
     audio_track: int | None  # 0-based among the file's audio tracks; None for a separate sound file
     video_track: int  # 0-based among the picture tracks that play
+    program: int | None  # the number of the programme checked, of a transport stream
+    programs: tuple[int, ...]  # those at the start of the file
     audio_tracks: tuple[Track, ...]  # of the file the sound comes from
     video_tracks: tuple[Track, ...]  # those that play: no cover art, no thumbnails
     first_picture_s: float | None  # None: none within the first 30 s
@@ -100,13 +103,29 @@ class MediaInfo:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """One stream in an excerpt of a transport stream. `zero` is the timestamp that is zero of the excerpt's clock, and `first`
+    that of the stream itself, both in ticks as they stand in the file; FFmpeg may count its counter's wraps otherwise.
+    """
+
+    excerpt: Excerpt
+    pid: int
+    first: int
+    zero: int
+
+
+@dataclass(frozen=True)
 class Source:
-    """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero of our clock."""
+    """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero of our clock.
+
+    Of a stream in a `piece`, `open_source` finds out `index` and `origin_s`.
+    """
 
     path: Path
     formats: str
     index: int
     origin_s: float
+    piece: Piece | None = None
 
 
 @dataclass
@@ -124,6 +143,14 @@ class Tally:
     missing_s: float = 0.0
     end_s: float = 0.0  # where the last frame ends
     finished: bool = False
+    unseen: list[tuple[float, float]] = field(default_factory=list)  # from, to: nothing in them decoded
+
+    def add(self, part: Tally) -> None:
+        """Count what went wrong in a part of the stream, whose `end_s` is on the clock of the whole."""
+        for name in ("lost", "damaged", "undated", "backward", "stray", "bad_samples", "missing_s"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        self.end_s = max(self.end_s, part.end_s)
+        self.unseen += part.unseen
 
 
 def frame_time_s(frame: Frame, origin_s: float) -> float | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import av.error
@@ -18,9 +19,21 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avcheck.errors import DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVideo, Unreadable, UsageError
-from avcheck.media.base import MAX_PIXELS, MAX_RATE, MIN_RATE, Tally, frame_end_s, frame_time_s, printable, reason_of, timed_out
+from avcheck.media.base import (
+    MAX_PIXELS,
+    MAX_RATE,
+    MIN_RATE,
+    Source,
+    Tally,
+    frame_end_s,
+    frame_time_s,
+    printable,
+    reason_of,
+    timed_out,
+)
 from avcheck.media.mp4 import Index
 from avcheck.media.packets import Decoder, packets_of, prepare
+from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
 from avcheck.results import Track
 from avcheck.tracks import available
 
@@ -46,12 +59,17 @@ _MAX_WORDS = 200  # characters of a track's language or title; a file can hold m
 # produced by Google Inc."); any other is the title that somebody gave it.
 _NO_TITLE = re.compile(r"handler|media|^(sound|video|audio)$", re.IGNORECASE)
 
+AnyStream = TypeVar("AnyStream", bound=Stream)
+
 # PyAV 18 raises on a tag that is not UTF-8 unless told otherwise; PyAV 19 has no such option and keeps the bytes.
 _OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
-def open_container(path: Path, formats: str) -> InputContainer:
-    """Open `path` with one of the demuxers of `formats`, and nothing else. Raises the typed errors of `open_media`."""
+def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> InputContainer:
+    """Open `path`, or an excerpt of it, with one of the demuxers of `formats`, and nothing else.
+
+    Raises the typed errors of `open_media`.
+    """
     name = printable(path)
     try:
         status = path.stat()
@@ -79,7 +97,8 @@ def open_container(path: Path, formats: str) -> InputContainer:
         raise LimitExceeded(f"{name}: its index claims {samples:,} pictures or packets; remux it, or export it again")
     try:
         # A bare "a:b.mp4" would be read as protocol "a".
-        container: InputContainer = av.open(f"file:{path.absolute()}", "r", options=options, timeout=(10, 30), **_OPEN_MORE)
+        file = f"file:{path.absolute()}" if excerpt is None else excerpt.open(path)
+        container: InputContainer = av.open(file, "r", options=options, timeout=(10, 30), **_OPEN_MORE)
     except MemoryError:
         raise LimitExceeded(f"{too_many}, or export it again if that is not so") from None
     except av.error.PermissionError:
@@ -92,6 +111,24 @@ def open_container(path: Path, formats: str) -> InputContainer:
         container.close()
         raise LimitExceeded(too_many)
     return container
+
+
+def open_source(source: Source) -> tuple[InputContainer, Source]:
+    """The container of a stream, and the stream with its number and its zero in that container. Raises as `open_container`."""
+    piece = source.piece
+    if piece is None:
+        return open_container(source.path, source.formats), source
+    container = open_container(source.path, source.formats, piece.excerpt)
+    streams = [*container.streams.video, *container.streams.audio]
+    stream = next((stream for stream in streams if stream.id == piece.pid and stream.codec_context is not None), None)
+    if stream is None:
+        container.close()
+        raise DecodeFailed(f"{printable(source.path)}: part of it cannot be decoded; remux it, or cut it into parts")
+    first_s, wrap_s = piece.first / TICKS_S, WRAP / TICKS_S
+    start_s = first_s if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
+    turns = round((start_s - first_s) / wrap_s)
+    origin_s = first_s + turns * wrap_s - int(apart(piece.first, piece.zero)) / TICKS_S
+    return container, replace(source, index=stream.index, origin_s=origin_s)
 
 
 def _not_media(path: Path, formats: str, error: Exception) -> str:
@@ -147,10 +184,15 @@ def playing(container: InputContainer) -> list[VideoStream]:
     return [stream for stream in container.streams.video if not stream.disposition & still]
 
 
-def choose_video(container: InputContainer, path: Path, track: int | None) -> VideoStream:
-    """Picture track `track` among those that play, or the default one. Its size is within `MAX_PIXELS`."""
-    streams = playing(container)
+def choose_video(container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None) -> VideoStream:
+    """Picture track `track` among those that play, or the default one; with `pids`, of these only.
+
+    Its size is within `MAX_PIXELS`.
+    """
+    streams = of_programme(playing(container), pids)
     if not streams:
+        if pids is not None:
+            raise NoVideo(f"{printable(path)}: its programme has no video stream; choose another with --program")
         found = " (only cover art)" if container.streams.video else ""
         raise NoVideo(f"{printable(path)}: has no video stream{found}; name a video file")
     if track is None:
@@ -171,13 +213,25 @@ def choose_video(container: InputContainer, path: Path, track: int | None) -> Vi
     return stream
 
 
-def choose_audio(container: InputContainer, path: Path, track: int | None) -> AudioStream:
-    """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours more channels."""
-    streams = list(container.streams.audio)
+def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> list[AnyStream]:
+    """Those of the streams that have one of these PIDs; all of them without."""
+    return [stream for stream in streams if pids is None or stream.id in pids]
+
+
+def choose_audio(container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None) -> AudioStream:
+    """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours more channels.
+
+    With `pids`, of these only.
+    """
+    streams = of_programme(container.streams.audio, pids)
+    if not streams and container.streams.audio:
+        raise NoAudio(
+            f"{printable(path)}: the programme has no audio track; choose another with --program, or use --audio FILE"
+        )
     if not streams:
         raise NoAudio(f"{printable(path)}: has no audio track; name the sound with --audio FILE")
     if track is None:
-        best = container.streams.best("audio")
+        best = container.streams.best("audio", related=None if pids is None else _one_of(container, pids))
         stream = next((stream for stream in streams if stream is best), streams[0])
         if not stream.disposition & Disposition.default:
             stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
@@ -197,6 +251,11 @@ def choose_audio(container: InputContainer, path: Path, track: int | None) -> Au
             f"{printable(path)}: its sound claims {claims}; convert the sound to 48 kHz, or choose another track"
         )
     return stream
+
+
+def _one_of(container: InputContainer, pids: Collection[int]) -> Stream | None:
+    """A picture stream of a programme, which FFmpeg takes for the programme."""
+    return next((stream for stream in container.streams.video if stream.id in pids), None)
 
 
 def first_frames(

@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from avcheck.errors import LimitExceeded
 from avcheck.media.base import STALE_S, Luma, Picture, Source, Tally, frame_end_s, no_pictures, printable
-from avcheck.media.container import open_container
+from avcheck.media.container import open_source
 from avcheck.media.packets import dated, decoded_frames, packets_from, prepare
 
 MAX_ASPECT = 2.4  # a picture wider (or taller) than this is scaled by its long side instead
@@ -125,7 +125,8 @@ def decode_pictures(
     source: Source, tally: Tally, from_s: float | None, *, short_side: int, threads: int
 ) -> Generator[Picture, None, None]:
     """The pictures of a stream, as `Media.pictures` describes them; what is lost counts in `tally`."""
-    with open_container(source.path, source.formats) as container:
+    container, source = open_source(source)
+    with container:
         stream = next(stream for stream in container.streams.video if stream.index == source.index)
         prepare(container, [stream], threads)
         if min(stream.codec_context.width, stream.codec_context.height) >= _SMOOTH_FROM * short_side:

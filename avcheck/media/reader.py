@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-from av.audio.stream import AudioStream
 
 from avcheck.cores import cores
 from avcheck.media.base import SHORT_SIDE, MediaInfo, Picture, Sound, Source, Tally, frame_time_s, no_pictures, no_sound
@@ -16,10 +15,10 @@ from avcheck.media.container import (
     SOUND_FORMATS,
     VIDEO_FORMATS,
     choose_audio,
-    choose_video,
     duration_s_of,
     first_frames,
     first_sound_s_of,
+    of_programme,
     open_container,
     origin_s_of,
     playing,
@@ -27,9 +26,22 @@ from avcheck.media.container import (
 )
 from avcheck.media.mp4 import Index
 from avcheck.media.packets import is_seekable
-from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
-from avcheck.media.sound import decode_sounds
+from avcheck.media.picture import display_size, pixel_aspect, rotation_of
+from avcheck.media.sections import (
+    Part,
+    Wanted,
+    choose_streams,
+    layout_of,
+    opened,
+    pictures_of,
+    programmes_of,
+    sounds_of,
+    survey_of,
+    whole_of,
+)
 from avcheck.results import Degraded
+
+_MOST_PLACES = 3  # named one by one
 
 MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds pictures
 
@@ -43,19 +55,21 @@ class Media:
     def __init__(
         self,
         info: MediaInfo,
-        pictures: Source,
-        sounds: Source,
+        pictures: Sequence[Part],
+        sounds: Sequence[Part],
         *,
         short_side: int = SHORT_SIDE,
         threads: int = 1,
         seekable: bool = False,
+        seams_s: Sequence[float] = (),
         notes: Sequence[str] = (),
     ) -> None:
         self.info = info
         self.seekable = seekable  # whether `pictures` and `sounds` take a `from_s`
+        self.seams_s = tuple(seams_s)  # where one recording was joined to another, as far as is known
         self._notes = tuple(notes)
-        self._picture_source = pictures
-        self._sound_source = sounds
+        self._picture_parts = pictures
+        self._sound_parts = sounds
         self._short_side = short_side
         self._threads = threads
         self._picture_tally = Tally()
@@ -85,9 +99,7 @@ class Media:
         if from_s is None:
             self._picture_tally = Tally()
         return self._start(
-            decode_pictures(
-                self._picture_source, self._picture_tally, from_s, short_side=self._short_side, threads=self._threads
-            )
+            pictures_of(self._picture_parts, self._picture_tally, from_s, short_side=self._short_side, threads=self._threads)
         )
 
     def sounds(self, from_s: float | None = None) -> Generator[Sound, None, None]:
@@ -100,7 +112,7 @@ class Media:
         """
         if from_s is None:
             self._sound_tally = Tally()
-        return self._start(decode_sounds(self._sound_source, self._sound_tally, from_s))
+        return self._start(sounds_of(self._sound_parts, self._sound_tally, from_s))
 
     @property
     def degraded(self) -> Degraded:
@@ -142,7 +154,7 @@ class Media:
         if duration_s is None or not (self._picture_tally.finished and self._sound_tally.finished):
             return False
         end_s = self._picture_tally.end_s
-        if self._sound_source.path == self._picture_source.path:
+        if self.info.audio_track is not None:
             end_s = max(end_s, self._sound_tally.end_s)
         return end_s < duration_s - max(1.0, 0.01 * duration_s)
 
@@ -156,6 +168,7 @@ def open_media(
     *,
     audio_track: int | None = None,
     video_track: int | None = None,
+    program: int | None = None,
     audio_path: str | Path | None = None,
     short_side: int = SHORT_SIDE,
     threads: int = 0,
@@ -163,22 +176,29 @@ def open_media(
     """Open a video file for checking, and find its first picture and its first sound.
 
     `audio_track` counts from 0 among the audio tracks, `video_track` among the picture tracks that play (cover art does not);
-    None takes the default one. `audio_path` takes the sound from another file instead, whose time zero is laid on the first
-    picture or sound of the video file, whichever is earlier.
+    None takes the default one. `program` is the number of a programme of an MPEG transport stream, whose tracks these then are;
+    None takes the one with the main picture. `audio_path` takes the sound from another file instead, whose time zero is laid on
+    the first picture or sound of the video file, whichever is earlier.
     `short_side` is the size of the pictures in pixels; a smaller source is never scaled up, and one wider than 2.4 to 1
     gets a long side of 2.4 x `short_side`. `threads` are for decoding pictures; 0 = as many as there are cores, up to 4.
 
     Raises UsageError (no such file), NotMedia, NoVideo, NoAudio, DecodeFailed, LimitExceeded.
     """
     path = Path(path)
-    with open_container(path, VIDEO_FORMATS) as container:
-        video = choose_video(container, path, video_track)
-        origin_s = origin_s_of(container)
-        audio: AudioStream | None = None
-        if audio_path is None:
-            audio = choose_audio(container, path, audio_track)
-        elif container.streams.audio:
-            audio = choose_audio(container, path, None)
+    wanted = Wanted(program, video_track, audio_track, own_sound=audio_path is None)
+    with ExitStack() as stack:
+        container = stack.enter_context(open_container(path, VIDEO_FORMATS))
+        packets = survey_of(container, path, program)
+        chosen = choose_streams(container, path, packets, wanted)
+        video, audio = chosen.video, chosen.audio
+        sounding, shown = of_programme(container.streams.audio, chosen.pids), of_programme(playing(container), chosen.pids)
+        audio_number, video_number = sounding.index(audio) if audio else None, shown.index(video)
+        audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
+        origin_s, duration_s = origin_s_of(container), duration_s_of(container, video)
+        layout = layout_of(path, VIDEO_FORMATS, packets, chosen, wanted)
+        if layout is not None:
+            duration_s = layout.end_s
+            container, video, audio, origin_s = stack.enter_context(opened(layout))
         picture, sound, at_end = first_frames(container, video, audio, origin_s)
         if picture is None and at_end:
             raise no_pictures(path)
@@ -189,27 +209,30 @@ def open_media(
         rate = video.average_rate or video.guessed_rate
         rotation = 0 if picture is None else rotation_of(picture)
         width, height = display_size(picture or video.codec_context, pixel_aspect(video))
-        sounding, shown = list(container.streams.audio), playing(container)
         edits = Index(path).edits if "mp4" in container.format.name.split(",") else 0
         seekable = is_seekable(container)
         info = MediaInfo(
             path=path,
-            duration_s=duration_s_of(container, video),
+            duration_s=duration_s,
             video_codec=video.codec_context.name,
             width=width if rotation in (0, 180) else height,
             height=height if rotation in (0, 180) else width,
             rotation=rotation,
             frame_rate=float(rate) if rate else None,
             audio_codec=audio.codec_context.name if audio else "",
-            audio_track=sounding.index(audio) if audio else None,
-            video_track=shown.index(video),
-            audio_tracks=tracks_of(sounding),
-            video_tracks=tracks_of(shown),
+            audio_track=audio_number,
+            video_track=video_number,
+            program=chosen.programme.number if chosen.programme else None,
+            programs=programmes_of(packets) if packets else (),
+            audio_tracks=audio_tracks,
+            video_tracks=video_tracks,
             first_picture_s=first_picture_s,
             first_sound_s=first_sound_s,
         )
-        pictures = Source(path, VIDEO_FORMATS, video.index, origin_s)
-        sounds = Source(path, VIDEO_FORMATS, audio.index if audio else -1, origin_s)
+        pictures = whole_of(Source(path, VIDEO_FORMATS, video.index, origin_s))
+        sounds = whole_of(Source(path, VIDEO_FORMATS, audio.index if audio else -1, origin_s))
+        if layout is not None:
+            pictures, sounds = layout.pictures, layout.sounds
 
     if audio_path is not None:
         audio_path = Path(audio_path)
@@ -227,9 +250,21 @@ def open_media(
                 audio_tracks=tracks_of(list(container.streams.audio)),
                 first_sound_s=first_sound_s_of(sound, origin_s),
             )
-            sounds = Source(audio_path, SOUND_FORMATS, audio.index, origin_s)
+            sounds = whole_of(Source(audio_path, SOUND_FORMATS, audio.index, origin_s))
             seekable = seekable and is_seekable(container)
     if threads <= 0:
         threads = min(MAX_THREADS, cores())
     notes = [f"its edit list has {edits} pieces; the file was checked unedited"] if edits > 1 else []
-    return Media(info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, notes=notes)
+    seams_s = () if layout is None else layout.seams_s
+    if seams_s:
+        notes.append(f"its clock or its PIDs change {_places(seams_s)}; each part was checked by its own timestamps")
+    return Media(
+        info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, seams_s=seams_s, notes=notes
+    )
+
+
+def _places(times_s: Sequence[float]) -> str:
+    """Where something happens, as in "at 12.3 s and 40.0 s"."""
+    if len(times_s) > _MOST_PLACES:
+        return f"at {len(times_s)} places, first at {times_s[0]:.1f} s"
+    return "at " + " and ".join(f"{time_s:.1f} s" for time_s in times_s)

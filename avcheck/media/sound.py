@@ -26,7 +26,7 @@ from avcheck.media.base import (
     frame_end_s,
     no_sound,
 )
-from avcheck.media.container import open_container
+from avcheck.media.container import open_source
 from avcheck.media.joining import COUNTED, placed, told
 from avcheck.media.mixing import Mixer, run_up_from_s
 from avcheck.media.packets import (
@@ -82,7 +82,8 @@ def _anchor(source: Source) -> _Anchor | None:
     start_s = 0.0
     taken = 0
     anchor = None
-    with open_container(source.path, source.formats) as container:
+    container, source = open_source(source)
+    with container:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
         tick_s = float(stream.time_base or 0)
@@ -196,7 +197,8 @@ def _mean(frame: AudioFrame) -> AudioFrame:
 
 def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
     """The sound of a stream, as `Media.sounds` describes it; what is lost counts in `tally`."""
-    with open_container(source.path, source.formats) as container:
+    container, source = open_source(source)
+    with container:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
         run: _Run | None = None

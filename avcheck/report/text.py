@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from avcheck.report.renderer import Renderer
 from avcheck.results import Degraded, Report, Stretch, Tolerance, describe_offset
+from avcheck.tracks import programme
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -76,6 +77,8 @@ def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
         yield f": {said}", ""
     if looked := _sampled(report):
         yield f" [sampled {looked}]", ""
+    if report.program is not None and (chosen := programme(report.program, report.programs)):
+        yield f" [programme {chosen}]", ""
     if report.degraded:
         yield f" [{_degraded(report.degraded)}]", ""
 
@@ -119,6 +122,7 @@ def details(report: Report) -> list[tuple[str, str]]:
         ("best guess", report.offset_text if report.verdict == "undecidable" and report.reason_code != "borderline" else None),
         ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
         ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
+        ("programme", None if report.program is None else programme(report.program, report.programs)),
         ("sampled", _sampled(report)),
         ("drift", _drift(report.drift_ms_per_min)),
         ("jumps", _jumps(report)),
