@@ -4,8 +4,8 @@ av-drift-detector draws pictures that carry their number as a barcode, and sound
 tones; from what a reader gives out, pictures and samples with their times, it says how late the sound is at every picture,
 to a fraction of a millisecond. All media are written by PyAV with the sound `LATE_MS` late; no ffmpeg executable is needed.
 
-`python -m tests.clock_table` prints the table as Markdown. `--rows FILE` keeps the figures, and `--from FILE FILE` prints those
-of several runs (of several PyAVs) side by side.
+`python -m tests.clock_table` prints the table as Markdown. `--rows FILE` keeps the figures, `--from FILE FILE` prints those
+of several runs (of several PyAVs) side by side, and `--into` puts them into a document.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ SECONDS = 2.4
 SIZE = (320, 180)  # px, the least that the instrument draws
 RATE = 48_000  # Hz, of the instrument's sound
 CUT_S = 1.3  # where cuts begin, in the middle of a group of 25 pictures
+MARKS = "<!-- table -->", "<!-- end -->"
 UNWRITABLE = "this PyAV cannot write it"
 NEAR_MS, SPREAD_MS = 3.0, 6.0  # what counts as right: the median, and the range over all pictures
 
@@ -463,9 +464,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("match", nargs="?", default="", help="only cases whose name holds this")
     parser.add_argument("--rows", type=Path, help="write what was measured to this file")
     parser.add_argument("--from", dest="files", nargs="+", type=Path, help="measure nothing: the table of these files")
+    parser.add_argument("--into", type=Path, help="put the table of --from between the marks in this document")
     options = parser.parse_args(argv)
     if options.files:
-        print(table([[Row(**row) for row in json.loads(path.read_text())] for path in options.files]), end="")
+        text = table([[Row(**row) for row in json.loads(path.read_text())] for path in options.files])
+        if options.into:
+            before, _, rest = options.into.read_text(encoding="utf-8").partition(MARKS[0])
+            after = rest.partition(MARKS[1])[2]
+            options.into.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{after}", encoding="utf-8")
+        else:
+            print(text, end="")
         return 0
     rows = []
     for case in CASES:

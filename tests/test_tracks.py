@@ -31,7 +31,7 @@ def track(number: int, language: str = "", title: str = "") -> Track:
     return Track(number, language, title, "aac", number == 0)
 
 
-def joined(path: Path, parts: Sequence[tuple[Path, str]], tags: Sequence[dict[str, str]] = ()) -> Path:
+def joined(path: Path, parts: Sequence[tuple[Path, str]], tags: Sequence[dict[str, str]] = (), *, flagged: bool = True) -> Path:
     """A file with the first stream of a kind ("video" or "audio") of each source, copied; the first of a kind is flagged."""
     readers = [av.open(str(source)) for source, _ in parts]
     with av.open(str(path), "w") as writer:
@@ -40,7 +40,7 @@ def joined(path: Path, parts: Sequence[tuple[Path, str]], tags: Sequence[dict[st
             stream = getattr(reader.streams, kind)[0]
             output: Any = writer.add_stream_from_template(stream)
             output.metadata.update(tags[number] if number < len(tags) else {})
-            output.disposition = int(kind not in [earlier for _, earlier in parts[:number]])  # default, or not
+            output.disposition = int(flagged and kind not in [earlier for _, earlier in parts[:number]])  # default, or not
             found.append((reader, stream, output))
         for reader, stream, output in found:
             for packet in reader.demux(stream):
@@ -127,6 +127,15 @@ def test_a_title_that_is_not_text_reads_the_same_with_every_pyav(clip: Clip, tmp
 def test_the_flagged_track_is_the_default(clip: Clip) -> None:
     with open_media(clip("clip.mkv", play=[clicks([1.0])] * 3, default_track=1, seconds=0.4)) as media:
         assert [found.default for found in media.info.audio_tracks] == [False, True, False]
+        assert media.info.audio_track == 1
+
+
+def test_without_a_flag_the_first_track_is_not_always_the_one(clip: Clip, tmp_path: Path) -> None:
+    """FFmpeg then takes the track whose header tells a bit rate; all the more the others have to be named."""
+    film, voice = clip("film.mp4", seconds=0.4), clip("voice.mp4", seconds=0.4, acodec="ac3")
+    path = joined(tmp_path / "bare.mkv", [(film, "video"), (film, "audio"), (voice, "audio")], flagged=False)
+    with open_media(path) as media:
+        assert [(found.codec, found.default) for found in media.info.audio_tracks] == [("aac", False), ("ac3", False)]
         assert media.info.audio_track == 1
 
 
