@@ -55,6 +55,8 @@ _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 ZOOM_SEGMENTS = 3  # of an undecided file are looked at closer at first, and as many again if one of them shows an offset
 _CHUNK = 50  # pictures of a closer look that go through the trunk at a time: they are eleven times as large
 _PLACES_AT_A_TIME = 500
+_SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}  # reasons that another sound may not have
+_PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}  # the same of pictures
 _REACH = 8  # pictures on either side that a feature may depend on, with some to spare
 
 Item = TypeVar("Item")
@@ -818,9 +820,9 @@ class Checker:
 
 def _reason(found: Judgement, info: MediaInfo) -> str | None:
     """Why a file is undecidable, with the tracks that were not looked at where one of them may be the one that was meant."""
-    if found.verdict != "undecidable" or found.offset_ms is not None:
-        return found.reason
     # A separate sound file stands in place of the tracks, so none of its own can be chosen.
     audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
     video = [track for track in info.video_tracks if track.number != info.video_track]
+    audio = audio if found.reason_code in _SOUND_IN_DOUBT else []
+    video = video if found.reason_code in _PICTURE_IN_DOUBT else []
     return "; ".join(part for part in (found.reason, others(audio, video)) if part)

@@ -265,10 +265,6 @@ MOVED = "AVI tells no encoder delay, and FFmpeg's muxer moves all pictures but t
 UNTOLD = "the container tells no encoder delay, so it is heard"
 DECODED = "no presentation times, so a picture is shown when it is decoded, as FFmpeg and mpv do"
 
-# What is not right yet.
-PICTURES_LOST = "pictures whose times do not rise are dropped"
-REFUSED = "refused"
-
 
 def _written() -> Iterator[Case]:
     """Files as PyAV writes them."""
@@ -333,7 +329,7 @@ def _written() -> Iterator[Case]:
     yield Case("ts, MPEG-2, MP2", "ts", "mpeg2video", "mp2", two)
     yield Case("m2ts, H.264, AC-3", "m2ts", "libx264", "ac3", B)
     yield Case("mpg, MPEG-1, MP2", "mpg", "mpeg1video", "mp2", two)
-    yield Case("mpg, H.264, MP2", "mpg", "libx264", "mp2", B, wrong="of several pictures in one PES packet some are dropped")
+    yield Case("mpg, H.264, MP2", "mpg", "libx264", "mp2", B)
     yield Case("vob, MPEG-2, AC-3", "vob", "mpeg2video", "ac3", two)
 
     yield Case("avi, MPEG-4 part 2, PCM", "avi", "mpeg4", "pcm_s16le")
@@ -352,9 +348,8 @@ def _written() -> Iterator[Case]:
     yield Case("wmv, WMV 2, WMA 2", "wmv", "wmv2", "wmav2", {"sample_rate": 44_100})
     yield Case("wmv, WMV 2, WMA 1", "wmv", "wmv2", "wmav1", {"sample_rate": 44_100}, slow=True)
     one = {"video_options": {"bf": "0"}}
-    wrong = "FFmpeg 8 gives H.264 in ASF a picture too late"
-    yield Case("asf, H.264 without B-pictures, MP3", "asf", "libx264", "libmp3lame", one, wrong=wrong)
-    yield Case("asf, H.264, AAC", "asf", "libx264", "aac", B, wrong=PICTURES_LOST)
+    yield Case("asf, H.264 without B-pictures, MP3", "asf", "libx264", "libmp3lame", one)
+    yield Case("asf, H.264, AAC", "asf", "libx264", "aac", B)
     yield Case("flv, H.264, AAC", "flv", "libx264", "aac", B)
     yield Case("flv, Sorenson, MP3", "flv", "flv", "libmp3lame", {"sample_rate": 44_100})
     yield Case("flv, Sorenson, Nellymoser", "flv", "flv", "nellymoser", {"sample_rate": 44_100}, slow=True)
@@ -364,16 +359,16 @@ def _written() -> Iterator[Case]:
     yield Case("mxf, MPEG-2, PCM", "mxf", "mpeg2video", "pcm_s16le", two)
     yield Case("mxf, DNxHR, PCM", "mxf", "dnxhd", "pcm_s24le", dnx, slow=True)
     yield Case("mxf, ProRes, PCM", "mxf", "prores_ks", "pcm_s24le", {"pix_fmt": "yuv422p10le"}, slow=True)
-    yield Case("mxf, H.264, PCM", "mxf", "libx264", "pcm_s16le", B, late_ms=-40, why=DECODED, wrong=PICTURES_LOST)
+    yield Case("mxf, H.264, PCM", "mxf", "libx264", "pcm_s16le", B, late_ms=-40, why=DECODED)
     for acodec, name in (("libopus", "Opus"), ("flac", "FLAC")):
         yield Case(f"ogv, VP8, {name}", "ogv", "libvpx", acodec, {"format": "ogg"})
     yield Case("ogv, VP8, Vorbis", "ogv", "libvpx", "vorbis", _with(EXPERIMENTAL, format="ogg"))
-    yield Case("nut, H.264, Opus", "nut", "libx264", "libopus", B, wrong=REFUSED)
-    yield Case("dv, DV PAL", "dv", "dvvideo", "pcm_s16le", PAL, wrong=REFUSED)
+    yield Case("nut, H.264, Opus", "nut", "libx264", "libopus", B)
+    yield Case("dv, DV PAL", "dv", "dvvideo", "pcm_s16le", PAL)
     gxf = "FFmpeg's reader has the pictures of a GXF one later than its writer put them"
-    yield Case("gxf, MPEG-2, PCM", "gxf", "mpeg2video", "pcm_s16le", {"size": (720, 576)}, late_ms=0, why=gxf, wrong=REFUSED)
+    yield Case("gxf, MPEG-2, PCM", "gxf", "mpeg2video", "pcm_s16le", {"size": (720, 576)}, late_ms=0, why=gxf)
     small = {"size": (352, 288)}
-    yield Case("rm, RealVideo 2, AC-3", "rm", "rv20", "ac3", small, late_ms=45.33, why=UNTOLD, wrong=REFUSED)
+    yield Case("rm, RealVideo 2, AC-3", "rm", "rv20", "ac3", small, late_ms=45.33, why=UNTOLD)
 
 
 def _copied() -> Iterator[Case]:
@@ -399,13 +394,13 @@ def _copied() -> Iterator[Case]:
         late = partial(copied, later_s=(0.0, 0.3))
         yield Case(name, "mov", vcodec, "pcm_s16le", {}, late, target, why=f"{target} keeps no start of its own for a stream")
     yield Case("mkv to webm", "mkv", "libvpx", "libopus", {}, copied, "webm", slow=True)
-    yield Case("mp4 to asf", "mp4", "libx264", "aac", B, copied, "asf", slow=True, wrong=PICTURES_LOST)
+    yield Case("mp4 to asf", "mp4", "libx264", "aac", B, copied, "asf", slow=True)
     parts = "mov", "libx264", "pcm_s16le", B, copied, "mxf"
-    yield Case("mov to mxf", *parts, late_ms=-40, why=DECODED, slow=True, wrong=PICTURES_LOST)
+    yield Case("mov to mxf", *parts, late_ms=-40, why=DECODED, slow=True)
     yield Case("ts to avi", "ts", "libx264", "libmp3lame", B, copied, "avi", late_ms=63.02, why=UNTOLD)
     for target, late_ms in (("mp4", -16.98), ("mkv", 23.02)):
         parts = "avi", "libx264", "libmp3lame", B, copied, target
-        yield Case(f"avi to {target}", *parts, late_ms=late_ms, why=DECODED, wrong=PICTURES_LOST)
+        yield Case(f"avi to {target}", *parts, late_ms=late_ms, why=DECODED)
     yield Case("mp4 to fragments", "mp4", "libx264", "aac", B, partial(copied, options=FRAGMENTS))
     yield Case("HLS in mp4, joined", "mp4", "libx264", "aac", B, partial(_segmented, kind="fmp4"))
     yield Case("HLS in MPEG-TS, joined", "mp4", "libx264", "aac", B, partial(_segmented, kind="mpegts"), "ts")

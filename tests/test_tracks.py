@@ -214,6 +214,14 @@ def test_a_still_first_picture_names_the_second(clip: Clip, tmp_path: Path, mode
     assert report.reason == "the picture does not move; the file has another picture track, number 1: try --video-track 1"
 
 
+def test_only_tracks_that_could_help_are_named(clip: Clip, tmp_path: Path, model: Path) -> None:
+    """Another picture makes a silent sound no louder."""
+    film = clip("film.mp4", seconds=3, size=(128, 96), draw=moving, play=[clicks([])])
+    parts = [(film, "video"), (film, "video"), (film, "audio"), (film, "audio")]
+    report = Checker(model, "cpu").check(joined(tmp_path / "four.mkv", parts))
+    assert report.reason == "the sound is silent; the file has another audio track, number 1: try --audio-track 1"
+
+
 def test_a_separate_sound_has_no_tracks_to_choose_from(clip: Clip, tmp_path: Path, model: Path) -> None:
     dub = silent_first(clip, tmp_path)
     report = Checker(model, "cpu").check(dub, audio=dub)
