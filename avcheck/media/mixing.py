@@ -33,7 +33,7 @@ FADE_S = 0.02
 
 _MOST_VALUES = 1 << 24  # samples of all channels that a window may hold, 64 MB; beyond, it ends early
 
-_UNSAFE_CHANNELS = 8  # PyAV 18 reads past the end of a planar frame of so many
+_PLANAR_MOST = 7  # channels of a planar frame that every PyAV turns into an array
 
 
 def run_up_from_s(from_s: float) -> float:
@@ -86,7 +86,7 @@ class Mixer:
         self._rate = frame.sample_rate
         self._start_s = start_s
         self._taken = 0
-        safe = self._channels < _UNSAFE_CHANNELS or not frame.format.is_planar
+        safe = self._channels <= _PLANAR_MOST or not frame.format.is_planar
         self._weights = None
         if self._channels > 1 and safe:
             self._weights = mix_weights(self._layout, self._channels) if named else np.full(self._channels, 1 / self._channels)
