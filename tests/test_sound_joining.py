@@ -303,7 +303,7 @@ def test_sound_that_changes_in_mid_stream(clip: Clip, before: dict[str, Any], af
         assert file.degraded.missing_audio_s == 0
     assert all(later.start_s - sooner.end_s < 1e-3 for sooner, later in pairwise(sounds))
     second_s = joint_s - packets[0][0]
-    own = [sound for sound in sounds if sound.start_s > second_s - 1e-3]
+    own = [sound for sound in sounds if sound.start_s > second_s - 1e-4]
     assert len(own) > 2
     times_s = own[0].start_s + np.arange(sum(len(sound.samples) for sound in own)) / 16000
     delay_s = 1024 / after.get("sample_rate", 48000)  # of the encoder, which a bare stream cannot mark
