@@ -104,7 +104,7 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> 
                 looked_s = item.start_s
                 near = [other.residual_s for other in behind if other.residual_s is not None]
                 around = np.array([*near, own_s, *ahead.residuals_s(_LONG_S)])
-                mean_s = _midmean(around[np.abs(around - base_s) < _BEYOND_S], base_s)
+                mean_s = float(around[np.abs(around - base_s) < _BEYOND_S].mean())
                 if abs(mean_s - base_s) >= rounding_s:
                     base_s = mean_s
         if base_s is None:
@@ -118,9 +118,9 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> 
 def _centre_s(own_s: float, ahead: _Ahead) -> float:
     """The residual of a run whose first frame has `own_s`, by the frames that follow; `own_s` where theirs lie elsewhere."""
     centre_s = _midmean(ahead.residuals_s(_NEXT_S), own_s)
-    following = ahead.residuals_s(_LONG_S)
-    centre_s = _midmean(following[np.abs(following - centre_s) < _BEYOND_S], own_s)
-    return centre_s if abs(own_s - centre_s) < _BEYOND_S else own_s
+    around = np.array([own_s, *ahead.residuals_s(_LONG_S)])
+    near = around[np.abs(around - centre_s) < _BEYOND_S]
+    return float(near.mean()) if abs(own_s - centre_s) < _BEYOND_S else own_s
 
 
 def _midmean(values: NDArray[np.float64], otherwise: float) -> float:

@@ -19,7 +19,9 @@ from av.video.stream import VideoStream
 
 from avcheck.media.base import STALE_S, Tally
 
-HELD = 12  # pictures by which reordering shows: H.264 and HEVC reorder by at most 16, encoders by 2 to 4
+# Pictures that are held back at most until it shows which times these are, and pixels in them: an encoder that may use
+# B-pictures often begins without.
+HELD_MOST, HELD_LEAST, HELD_PIXELS = 128, 8, 50_000_000
 
 
 class ShowOrder:
@@ -64,14 +66,14 @@ class ShowOrder:
                 frame.pts = heapq.heappop(self._places) if self._places else None
             return frames
         self._held += frames
-        if not self._decided:
+        if frames and not self._decided:
             times = [frame.pts for frame in self._held if frame.pts is not None]
             self._decoding = any(0 < before - after < self._stale for before, after in pairwise(times))
             self._decided = (
                 self._decoding
                 or not self._stream.codec_context.has_b_frames
                 or len(times) < len(self._held)
-                or len(times) >= HELD
+                or len(times) >= min(HELD_MOST, max(HELD_LEAST, HELD_PIXELS // (frames[0].width * frames[0].height)))
             )
             if self._decoding:
                 first = self._held[0]
