@@ -162,7 +162,7 @@ class Report:
     path: str
     verdict: Verdict
     reason: str | None = None  # why undecidable, or the error; None otherwise
-    reason_code: ReasonCode | None = None  # the kind of reason; None where there is none, and in records of avcheck 0.1
+    reason_code: ReasonCode | None = None  # the kind of reason; None where there is none, and in older records
     offset_ms: float | None = None  # positive = sound early; None when unknown
     confidence: float = 0.0  # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]

@@ -92,6 +92,7 @@ def test_if_nothing_is_left_it_is_said_why(tmp_path: Path) -> None:
     (tmp_path / ".avcheckignore").write_text("*.mp4\n")
     (error,) = discover([tmp_path], selection=Selection(exclude=("b",))).errors
     assert error.reason == "no media files in this directory that --exclude and .avcheckignore let through"
+    assert error.reason_code == "no_media"
 
 
 def test_ignore_files(tmp_path: Path) -> None:

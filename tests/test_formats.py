@@ -37,7 +37,7 @@ LATE = Report(
     model_sha256="0" * 64,
     avcheck_version="0.1.0",
 )
-LATE_TEXT = "sound late by 120 ms (3.0 frames), confidence 0.97, offset jumps between 0:10 and 0:14, at 1:30"
+LATE_TEXT = "sound late by 120 ms (3.0 frames) at worst, confidence 0.97, offset jumps between 0:10 and 0:14, at 1:30"
 BORDERLINE = Report(
     "near.mp4",
     "undecidable",

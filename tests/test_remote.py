@@ -77,7 +77,9 @@ def test_a_report_names_the_url() -> None:
 def test_trouble_is_a_report_in_one_line(memory: Any) -> None:
     memory.pipe("/films/raises.mp4", b"x")
     assert check("memory://films/raises.mp4").reason == "no audio stream"
-    assert check("memory://films/gone.mp4").reason == "no such file"
+    assert check("memory://films/raises.mp4").reason_code == "no_audio"
+    gone = check("memory://films/gone.mp4")
+    assert (gone.reason, gone.reason_code) == ("no such file", "missing")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +98,9 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_copy_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: namedtuple("usage", "free")(3))
-    reason = check("memory://films/late.mp4").reason
+    report = check("memory://films/late.mp4")
+    assert report.reason_code == "fetch_failed"
+    reason = report.reason
     assert reason.startswith("needs 0.0 GB of scratch space") and reason.endswith("set TMPDIR to a larger disk")
 
 

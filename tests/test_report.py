@@ -32,7 +32,7 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
         (Report("a.mp4", "error", reason="two\nlines"), "a.mp4: error: two\\nlines"),
         (
             Report("a.mp4", "out_of_sync", offset_ms=80.0, confidence=0.9, drift_ms_per_min=-12.34, jumps_s=(65.0, 3725.9)),
-            "a.mp4: out of sync: sound early by 80 ms (2.0 frames), confidence 0.90, "
+            "a.mp4: out of sync: sound early by 80 ms (2.0 frames) at worst, confidence 0.90, "
             "sound drifts later by 12.3 ms a minute, offset jumps at 1:05, at 1:02:05",
         ),
         (
@@ -52,7 +52,7 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
                 jumps_s=(550.0, 700.0),
                 jump_intervals_s=((500.0, 600.0), (699.9, 700.1)),
             ),
-            "a.mp4: out of sync: sound late by 400 ms (10.0 frames), confidence 0.99, "
+            "a.mp4: out of sync: sound late by 400 ms (10.0 frames) at worst, confidence 0.99, "
             "offset jumps between 8:20 and 10:00, between 11:39 and 11:40",
         ),
         (

@@ -61,9 +61,9 @@ def verdict_text(report: Report) -> str:
 def outcome(report: Report) -> str:
     """What follows the verdict: the offset and how sure it is, or the reason; "" where there is nothing to say."""
     if report.verdict in ("in_sync", "out_of_sync"):
-        confidence = f"confidence {_confidence(report.confidence)}"
-        parts = (report.offset_text, confidence, _drift(report.drift_ms_per_min), _jumps(report))
-        return ", ".join(part for part in parts if part)
+        changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
+        offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
+        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes])
     # A reason that begins with the path would say it twice on this line.
     return printable((report.reason or "").removeprefix(report.path).lstrip(": "))
 
@@ -176,7 +176,7 @@ def _drift(drift_ms_per_min: float | None) -> str | None:
 
 
 def _jumps(report: Report) -> str | None:
-    intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]  # records of avcheck 0.1 have none
+    intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]  # older records have none
     times = [
         f"at {clock(start_s)}" if clock(start_s) == clock(end_s) else f"between {clock(start_s)} and {clock(end_s)}"
         for start_s, end_s in intervals_s
