@@ -513,16 +513,18 @@ def test_cut_ts_starts_in_mid_stream(clip: Clip) -> None:
     assert late_s == pytest.approx(0, abs=0.001)
 
 
-def test_joined_ts_says_that_time_jumps_back(clip: Clip) -> None:
-    path = clip("clip.ts", seconds=3)
-    path.write_bytes(path.read_bytes() * 2)
+def test_joined_flv_says_that_time_jumps_back_and_how_much_was_left_out(clip: Clip) -> None:
+    path = clip("clip.flv", seconds=3, acodec="aac", sample_rate=44100)
+    data = path.read_bytes()
+    path.write_bytes(data + data[13:])  # without its header
     with open_media(path) as file:
         times_s = [picture.pts_s for picture in file.pictures()]
         sounds = list(file.sounds())
-        notes = file.degraded.notes
+        notes, unseen_s = file.degraded.notes, file.degraded.unseen_s
     assert times_s == sorted(set(times_s))
     assert all(before.end_s <= after.start_s + 1e-6 for before, after in pairwise(sounds))
     assert any("timestamps jump back" in note for note in notes)
+    assert unseen_s == (pytest.approx((3, 5), abs=0.15),)  # the last second of the second half is no more than a second back
 
 
 def test_a_long_film_takes_no_more_memory(tmp_path: Path) -> None:

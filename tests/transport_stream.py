@@ -29,6 +29,14 @@ def with_pid(packet: bytes, pid: int) -> bytes:
     return packet[:1] + head.to_bytes(2, "big") + packet[3:]
 
 
+def with_blank_payload(packet: bytes) -> bytes:
+    """The packet with zeros for what it carries, but for the header of a PES packet."""
+    keep = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
+    if starts(packet):
+        keep += 9 + packet[keep + 8]
+    return packet[:keep].ljust(PACKET, b"\0")
+
+
 def crc(data: bytes) -> bytes:
     """CRC-32 of MPEG tables."""
     value = 0xFFFFFFFF

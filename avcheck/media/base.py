@@ -143,14 +143,23 @@ class Tally:
     missing_s: float = 0.0
     end_s: float = 0.0  # where the last frame ends
     finished: bool = False
-    unseen: list[tuple[float, float]] = field(default_factory=list)  # from, to: nothing in them decoded
+    unseen: list[tuple[float, float]] = field(default_factory=list)  # from, to: left out, or nothing in them decoded
 
-    def add(self, part: Tally) -> None:
-        """Count what went wrong in a part of the stream, whose `end_s` is on the clock of the whole."""
-        for name in ("lost", "damaged", "undated", "backward", "stray", "bad_samples", "missing_s"):
+    def leave_out(self, frame: Frame, last_s: float) -> None:
+        """Count a frame whose time lies back before `last_s`. It belongs where the recording goes on after that."""
+        self.backward += 1
+        length_s = frame_end_s(frame, 0.0)
+        if self.unseen and self.unseen[-1][0] == last_s:
+            length_s += self.unseen.pop()[1] - last_s
+        self.unseen.append((last_s, last_s + length_s))
+
+    def add(self, part: Tally, start_s: float) -> None:
+        """Count what went wrong in a part of the stream that starts at `start_s`."""
+        for name in ("lost", "damaged", "undated", "backward", "stray", "bad_samples", "one_channel_s", "missing_s"):
             setattr(self, name, getattr(self, name) + getattr(part, name))
-        self.end_s = max(self.end_s, part.end_s)
-        self.unseen += part.unseen
+        self.decoding_delay_s = self.decoding_delay_s or part.decoding_delay_s
+        self.end_s = max(self.end_s, start_s + part.end_s)
+        self.unseen += [(start_s + from_s, start_s + to_s) for from_s, to_s in part.unseen]
 
 
 def frame_time_s(frame: Frame, origin_s: float) -> float | None:

@@ -225,9 +225,7 @@ def choose_audio(container: InputContainer, path: Path, track: int | None, pids:
     """
     streams = of_programme(container.streams.audio, pids)
     if not streams and container.streams.audio:
-        raise NoAudio(
-            f"{printable(path)}: the programme has no audio track; choose another with --program, or use --audio FILE"
-        )
+        raise NoAudio(f"{printable(path)}: its programme has no audio track; use another --program, or --audio FILE")
     if not streams:
         raise NoAudio(f"{printable(path)}: has no audio track; name the sound with --audio FILE")
     if track is None:

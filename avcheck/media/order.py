@@ -35,7 +35,10 @@ class ShowOrder:
         self._stream = stream
         self._tally = tally
         self._places: list[int] | None = [] if container.format.name == "avi" else None
-        self._decided = False
+        # A program stream dates one picture of a PES packet; FFmpeg counts on from there. It dates the picture whose own header
+        # is the first in the packet, though the next one is meant where a sequence header went before, in the last packet.
+        self._counted = container.format.name == "mpeg"
+        self._decided = self._counted
         self._decoding = False  # whether the times are decoding times
         self._lead: int | None = None  # of a packet's presentation time over its decoding time
         self._held: list[Any] = []
@@ -86,7 +89,7 @@ class ShowOrder:
         for frame in frames:
             time = frame.dts if self._decoding or frame.pts is None else frame.pts
             if self._falls_back(time):
-                time = frame.dts
+                time = self._last + frame.duration if self._counted and self._last is not None else frame.dts
             frame.pts = None if self._falls_back(time) else time
             if frame.pts is not None:
                 self._last = frame.pts

@@ -159,7 +159,7 @@ def decode_pictures(
                     shown = None
                 yield picture
             elif time_s < last_s - STALE_S:
-                tally.backward += 1
+                tally.leave_out(frame, last_s)
         if shown is not None:
             yield shown
         tally.finished = True

@@ -41,6 +41,8 @@ from avcheck.media.sections import (
 )
 from avcheck.results import Degraded
 
+_LEAST_UNSEEN_S = 0.5
+
 _MOST_PLACES = 3  # named one by one
 
 MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds pictures
@@ -146,6 +148,7 @@ class Media:
             missing_video_s=round(picture.missing_s, 3),
             truncated=self._truncated(),
             notes=tuple(notes),
+            unseen_s=_merged([*picture.unseen, *sound.unseen]),
         )
 
     def _truncated(self) -> bool:
@@ -261,6 +264,16 @@ def open_media(
     return Media(
         info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, seams_s=seams_s, notes=notes
     )
+
+
+def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """Stretches of time in order, those that overlap as one; what is shorter than `_LEAST_UNSEEN_S` is left out."""
+    merged: list[tuple[float, float]] = []
+    for start_s, end_s in sorted(stretches):
+        if merged and start_s <= merged[-1][1]:
+            start_s, end_s = merged[-1][0], max(end_s, merged.pop()[1])
+        merged.append((start_s, end_s))
+    return tuple((round(start_s, 3), round(end_s, 3)) for start_s, end_s in merged if end_s - start_s >= _LEAST_UNSEEN_S)
 
 
 def _places(times_s: Sequence[float]) -> str:

@@ -21,7 +21,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avcheck.errors import CannotSeek, DecodeFailed, MediaError, NoVideo
-from avcheck.media.base import SAMPLE_RATE, Picture, Piece, Sound, Source, Tally, no_pictures, printable
+from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Piece, Sound, Source, Tally, no_pictures, printable
 from avcheck.media.container import choose_audio, choose_video, of_programme, open_container, open_source, playing
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
@@ -238,6 +238,7 @@ def pictures_of(
 ) -> Generator[Picture, None, None]:
     """The pictures of a file, as `Media.pictures` describes them; what is lost counts in `tally`."""
     last_s = -1.0
+    before: Part | None = None
 
     def decode(source: Source, lost: Tally, at_s: float | None) -> Generator[Picture, None, None]:
         return decode_pictures(source, lost, at_s, short_side=short_side, threads=threads)
@@ -245,6 +246,9 @@ def pictures_of(
     with closing(_joined(parts, decode, tally, from_s)) as joined:
         for part, picture in joined:
             time_s = picture.pts_s + part.start_s
+            if len(parts) > 1 and from_s is None and part is not before and time_s - max(0.0, last_s) > STALE_S:
+                tally.missing_s += time_s - max(0.0, last_s) - STALE_S  # no key frame where the part begins
+            before = part
             if time_s > last_s:
                 last_s = picture.pts_s = time_s
                 yield picture
@@ -305,10 +309,9 @@ def _joined(
         except MediaError as error:
             failure = failure or error
         finally:
-            lost.end_s += part.start_s
-            tally.add(lost)
-        if not ended:
-            tally.unseen.append((lost.end_s, part.end_s))
+            tally.add(lost, part.start_s)
+        if not ended and part.start_s + lost.end_s < part.end_s:
+            tally.unseen.append((part.start_s + lost.end_s, part.end_s))
     tally.finished = True
     if empty and failure is not None and from_s is None:
         raise failure

@@ -221,7 +221,8 @@ def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generat
                 raise cannot_seek(container)
             follows &= place.joined
             if run is not None and not follows and frame_end_s(frame, time_s) <= end_s:
-                tally.backward += time_s < end_s - STALE_S
+                if time_s < end_s - STALE_S:
+                    tally.leave_out(frame, end_s)
                 continue
             if run is not None and (not follows or not run.takes(frame)):
                 if follows:
