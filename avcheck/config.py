@@ -68,6 +68,7 @@ FLAG = Kind(
     lambda value: isinstance(value, bool),
 )
 COUNT = Kind("a whole number of at least 0", int, lambda value: _is_count(value, 0))
+NUMBER = Kind("a whole number of at least 1", int, lambda value: _is_count(value, 1))
 PROBE_COUNT = Kind(f"a whole number of at least {LEAST_PROBES}", int, lambda value: _is_count(value, LEAST_PROBES))
 MEGABYTES = Kind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
 GLOBS = Kind(
@@ -84,7 +85,7 @@ KEYS: dict[str, Kind] = {
     "late": MILLISECONDS,
     "audio-track": COUNT,
     "video-track": COUNT,
-    "program": COUNT,
+    "program": NUMBER,
     "sample": FLAG,
     "probes": PROBE_COUNT,
     "device": _choice(DEVICES),

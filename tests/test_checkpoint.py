@@ -120,6 +120,7 @@ def test_the_settings_that_bear_on_a_result_are_told_apart(tmp_path: Path) -> No
         CheckSettings(tolerance=Tolerance(40, 61)),
         CheckSettings(audio_track=0),
         CheckSettings(video_track=0),
+        CheckSettings(program=1),
         CheckSettings(sample=8),
         CheckSettings(sample=9),
         CheckSettings(audio=dub),
@@ -127,7 +128,7 @@ def test_the_settings_that_bear_on_a_result_are_told_apart(tmp_path: Path) -> No
     hashes = [settings.sha256() for settings in several]
     dub.write_bytes(b"12")
     hashes.append(several[-1].sha256())
-    assert len(set(hashes)) == 8
+    assert len(set(hashes)) == 9
     assert CheckSettings(device="cpu", tolerance=Tolerance(40.0, 60)).sha256() == hashes[0]
 
 

@@ -588,11 +588,12 @@ def test_a_piped_path_is_never_cut(clips: Path) -> None:
 def test_options_reach_the_check(clips: Path) -> None:
     (clips / "w.safetensors").write_bytes(b"x")
     (clips / "dub.wav").write_bytes(b"x")
-    assert main(["good.mp4", "--audio-track", "2", "--video-track", "1", "--device", "cpu", "--model", "w.safetensors"]) == 0
+    chosen = ["--audio-track", "2", "--video-track", "1", "--program", "101"]
+    assert main(["good.mp4", *chosen, "--device", "cpu", "--model", "w.safetensors"]) == 0
     assert main(["good.mp4", "--audio", "dub.wav"]) == 0
     first, second = fake_scan.MADE
     assert (first.device, first.model, first.calls[0]["audio_track"]) == ("cpu", Path("w.safetensors"), 2)
-    assert first.calls[0]["video_track"] == 1
+    assert (first.calls[0]["video_track"], first.calls[0]["program"]) == (1, 101)
     assert (second.device, second.model, second.calls[0]["audio"]) == ("auto", None, Path("dub.wav"))
 
 
@@ -634,6 +635,7 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["good.mp4", "--late", "soon"], "Invalid value for '--late'"),
         (["good.mp4", "--audio-track", "-1"], "--audio-track"),
         (["good.mp4", "--video-track", "-1"], "--video-track"),
+        (["good.mp4", "--program", "0"], "--program"),
         (["good.mp4", "--audio", "gone.wav"], "--audio: cannot read gone.wav: No such file or directory"),
         (["good.mp4", "--audio", "lib"], "--audio: lib is not a regular file"),
         (["good.mp4", "late.mp4", "--audio", "late.mp4"], "--audio goes with exactly one file, not 2"),

@@ -21,6 +21,7 @@ early = 10
 late = 20.5
 audio-track = 1
 video-track = 2
+program = 101
 sample = true
 probes = 5
 device = "cpu"
@@ -57,6 +58,7 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         "late": 20.5,
         "audio-track": 1,
         "video-track": 2,
+        "program": 101,
         "sample": True,
         "probes": 5,
         "device": "cpu",
@@ -83,6 +85,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "AVCHECK_LATE": "20.5",
         "AVCHECK_AUDIO_TRACK": "1",
         "AVCHECK_VIDEO_TRACK": "2",
+        "AVCHECK_PROGRAM": "101",
         "AVCHECK_SAMPLE": "true",
         "AVCHECK_PROBES": "5",
         "AVCHECK_DEVICE": "cpu",
@@ -103,6 +106,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "late": 20.5,
         "audio-track": 1,
         "video-track": 2,
+        "program": 101,
         "sample": True,
         "probes": 5,
         "device": "cpu",

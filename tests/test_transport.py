@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from conftest import Array, click_time_s
+from decode_scan import DecodeChecker
 from transport_stream import (
     AUDIO_PID,
     PMT_PID,
@@ -25,6 +27,8 @@ from transport_stream import (
     write,
 )
 
+from avcheck import batch
+from avcheck.cli import main
 from avcheck.errors import DecodeFailed, NoAudio, NoVideo
 from avcheck.media import Media, Sound, open_media
 from avcheck.media.transport import survey
@@ -115,6 +119,19 @@ def test_a_programme_without_sound_is_not_given_another_s(clip: Clip) -> None:
         open_media(path)
     with pytest.raises(NoVideo, match="its programme has no video stream; choose another with --program"):
         open_media(path, program=12)
+
+
+def test_the_command_says_which_programme_was_taken_and_that_there_are_others(
+    two_programmes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "load_checker", lambda settings, threads: DecodeChecker())
+    assert main([str(two_programmes), "--no-config"]) == 0
+    assert "[programme 11; --program chooses 12]" in capsys.readouterr().out
+    assert main([str(two_programmes), "--no-config", "--program", "12", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)[0]
+    assert (record["program"], record["programs"]) == (12, [11, 12])
+    assert main([str(two_programmes), "--no-config", "--program", "3"]) == 2
+    assert "has no programme 3: it has 11 and 12; choose one with --program" in capsys.readouterr().err
 
 
 def test_an_ordinary_recording_has_one_programme_and_no_seam(clip: Clip) -> None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +249,7 @@ def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
     for era in eras:
         pictures = survey.stamps.get(era.video_pid, none).between(era.start, era.end)
         sounds = none if era.audio_pid is None else survey.stamps.get(era.audio_pid, none).between(era.start, era.end)
-        starts = [(era.start, era.start), *_restarts(pictures, sounds)]
+        starts = [(era.start, era.start), *islice(_restarts(pictures, sounds), MAX_SECTIONS)]
         ends = [*starts[1:], (era.end, era.end)]
         for (shown_at, heard_at), (shown_to, heard_to) in zip(starts, ends, strict=True):
             shown, heard = pictures.between(shown_at, shown_to), sounds.between(heard_at, heard_to)
@@ -296,7 +298,10 @@ def _end_s(stamps: Stamps, zero: int) -> float:
     """Where the last picture or sound ends, in seconds from `zero`."""
     if not len(stamps):
         return 0.0
-    decoded = apart(stamps.dts[0], zero) + np.concatenate([[0], np.cumsum(stamps.steps())])
+    steps = stamps.steps()
+    if (steps < -BACK).any():  # more sections than are told apart
+        steps[is_jump(steps)] = 0
+    decoded = apart(stamps.dts[0], zero) + np.concatenate([[0], np.cumsum(steps)])
     shown = np.sort(decoded + apart(stamps.pts, stamps.dts))
     return float(shown[-1] + (np.median(np.diff(shown)) if len(shown) > 1 else 0)) / TICKS_S
 
@@ -330,6 +335,12 @@ def _restarts(pictures: Stamps, sounds: Stamps) -> Iterator[tuple[int, int]]:
 
 def survey(path: Path) -> Survey | None:
     """Go over the packets of a transport stream; None for a file in which no PAT and PMT is found. Raises OSError."""
+    status = path.stat()
+    return _survey(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # a check opens its file several times
+def _survey(path: Path, _size: int, _changed: int) -> Survey | None:
     with path.open("rb", buffering=0) as file:
         pass_ = _Pass(file.seek(0, io.SEEK_END))
         pass_.read(file)
