@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -151,13 +152,31 @@ def test_a_time_given_twice_costs_no_picture(clip: Clip) -> None:
 
 def between(*times_s: float | None) -> tuple[list[float], int]:
     tally = Tally()
-    frames: Any = ((time_s, SimpleNamespace()) for time_s in times_s)
+    frames: Any = ((time_s, SimpleNamespace(duration=1, time_base=Fraction(1, 25))) for time_s in times_s)
     return [time_s for time_s, _ in placed_between(frames, tally)], tally.undated
 
 
 def test_pictures_without_a_time_lie_between_their_neighbours() -> None:
     assert between(0.0, None, None, 0.3, 0.5) == (pytest.approx([0.0, 0.1, 0.2, 0.3, 0.5]), 0)
     assert between(0.0, 0.1, None, None) == (pytest.approx([0.0, 0.1, 0.2, 0.3]), 0)
+
+
+@pytest.mark.parametrize("count", [10, 30, 100])
+def test_one_time_for_many_pictures(count: int) -> None:
+    """So H.264 lies in an MPEG program stream; a second in which no picture has a time holds no more memory than others."""
+    times_s, undated = between(1.0, *[None] * (count - 1), 1.0 + count / 25, None)
+    assert times_s == pytest.approx([1.0 + k / 25 for k in range(count + 2)])
+    assert undated == 0
+
+
+def test_h264_in_a_program_stream(clip: Clip) -> None:
+    path = clip("clip.mpg", acodec="mp2", **x264(2))
+    with av.open(str(path)) as container:
+        assert sum(frame.pts is None for frame in container.decode(video=0)) > 10
+    times_s = times_of(path)
+    assert len(times_s) == 50
+    assert np.diff(times_s) == pytest.approx(0.04, abs=1e-3)
+    assert late_ms(path) == pytest.approx(0, abs=1)
 
 
 def test_pictures_without_a_time_and_without_neighbours_are_counted() -> None:
