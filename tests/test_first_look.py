@@ -18,10 +18,11 @@ from avcheck import batch, media
 from avcheck.batch import CheckSettings, Unchanged, check_changed, check_many, first_look
 from avcheck.cli import main
 from avcheck.errors import ModelError, UsageError
+from avcheck.media.container import SUPPORTED
 from avcheck.results import Report
 from avcheck.workers import Limits
 
-NO_VIDEO = "is not a video file that avcheck reads; use mp4, mov, mkv, webm, ts, avi, flv, mxf, mpg, ogv or wmv"
+NO_VIDEO = f"is not a video file that avcheck reads; use {SUPPORTED}"
 WITH_WORKER = Limits(timeout_s=60)
 everywhere = pytest.mark.parametrize("limits", [None, WITH_WORKER], ids=["here", "in a worker"])
 
