@@ -13,13 +13,13 @@ _PATIENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # GNU's runtime, which PyTorch's Linux builds carry, and the standard's own name
     "KMP_BLOCKTIME": "0",  # LLVM's and Intel's, on macOS and Windows
 }
+_USERS_OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")  # who sets one has decided on all
 
 
 def cores(root: Path = Path("/")) -> int:
     """Processors this process may use, at least 1: those it is tied to, or its container's share of them, if less.
 
-    The share is the CPU quota of its cgroup and of those above it, version 2 or 1, rounded up:
-    half a processor is one.
+    The share is the CPU quota of its cgroup and of those above it, version 2 or 1, rounded up: half a processor is one.
     `root` is where `proc` and `sys` lie.
     """
     tied = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -32,8 +32,8 @@ def wait_patiently(environment: MutableMapping[str, str] = os.environ) -> None:
     It works until torch is loaded, and for processes started from here. It concerns the whole process, so only programs of
     our own ask for it.
     """
-    for name, value in _PATIENT.items():
-        environment.setdefault(name, value)
+    if not any(environment.get(name) for name in _USERS_OWN):
+        environment.update(_PATIENT)
 
 
 def _quotas(root: Path) -> list[float]:

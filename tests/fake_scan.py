@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from avcheck import batch
-from avcheck.batch import CheckSettings
+from avcheck.batch import CheckerMaker, CheckSettings, Source, Stamp
 from avcheck.errors import ModelError, NoAudio
 from avcheck.results import BlockResult, Report, Segment, Tolerance
 from avcheck.shipped import weights_sha256
@@ -130,10 +132,23 @@ def make_unloadable(settings: CheckSettings, threads: int) -> FakeChecker:
     raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
 
 
+def no_first_look(settings: CheckSettings, source: Source, before: Collection[Stamp]) -> None:
+    """As `avcheck.batch.first_look`, for files that hold no media: the checker says what is wrong with them."""
+
+
 def install() -> None:
     """Put the stand-in where `from avcheck.scan import Checker` and every worker find it (in a process of its own)."""
     sys.modules["avcheck.scan"] = as_module()
     batch.load_checker = make_checker  # type: ignore[assignment]
+    batch.first_look = no_first_look
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, in_workers: CheckerMaker | None = None) -> None:
+    """The same for the length of a test; in worker processes too if `in_workers` makes the checker there."""
+    monkeypatch.setitem(sys.modules, "avcheck.scan", as_module())
+    monkeypatch.setattr(batch, "first_look", no_first_look)
+    if in_workers is not None:
+        monkeypatch.setattr(batch, "load_checker", in_workers)
 
 
 def as_module() -> ModuleType:

@@ -37,7 +37,7 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv"):
         (tmp_path / "lib" / name).write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     fake_scan.MADE.clear()
     return tmp_path
 
@@ -295,7 +295,7 @@ def test_an_interrupt_of_the_command_is_130_and_keeps_what_is_done(clips: Path) 
 
 
 def test_a_file_that_kills_its_worker_is_not_tried_again(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_checker)
+    fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
     (clips / "lib" / "segfault.mp4").write_bytes(b"x")
     assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
     again = list(records(clips / "r.jsonl"))

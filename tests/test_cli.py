@@ -36,7 +36,7 @@ FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     for name in ("AVCHECK_DEBUG", "GITHUB_STEP_SUMMARY", *map(config.variable, config.KEYS)):
         monkeypatch.delenv(name, raising=False)
     fake_scan.MADE.clear()
@@ -213,7 +213,7 @@ def test_a_traceback_on_request(
         monkeypatch.setenv("AVCHECK_DEBUG", "1")
     assert main(["bug.mp4", *(["-v"] if how == "option" else [])]) == 3
     assert "Traceback" in capsys.readouterr().err
-    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_checker)
+    fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
     assert main(["bug.mp4", "--timeout", "60", *(["-v"] if how == "option" else [])]) == 3
     err = capsys.readouterr().err
     assert "Traceback" in err and "fake_scan.py" in err
@@ -222,7 +222,7 @@ def test_a_traceback_on_request(
 def test_files_checked_at_a_time_come_as_they_end(
     clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_checker)
+    fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
     (clips / "segfault.mp4").write_bytes(b"x")
     assert main([".", "--jobs", "2", "--format", "jsonl"]) == 2
     out, err = capsys.readouterr()

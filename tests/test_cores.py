@@ -77,10 +77,16 @@ def test_a_process_tied_to_fewer_processors_has_fewer(tree: Tree, monkeypatch: p
     assert cores(root) == 1
 
 
-def test_what_the_user_set_is_kept() -> None:
-    environment = {"OMP_WAIT_POLICY": "ACTIVE"}
-    wait_patiently(environment)
-    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "KMP_BLOCKTIME": "0"}
+def test_threads_wait_patiently_unless_the_user_says_how_they_wait() -> None:
+    patient = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+    for given in ({}, {"OMP_WAIT_POLICY": ""}, {"OMP_NUM_THREADS": "1"}):
+        environment = dict(given)
+        wait_patiently(environment)
+        assert environment == given | patient
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY"):
+        environment = {name: "5"}
+        wait_patiently(environment)
+        assert environment == {name: "5"}
 
 
 @pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])

@@ -145,7 +145,7 @@ def test_lists(data: bytes, paths: list[str]) -> None:
 
 
 def test_files_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "good.mp4", "x/late.mp4", "x/unsure.mp4")
     (tmp_path / "list").write_text("good.mp4\nx\ngone.mp4\n")

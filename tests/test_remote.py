@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import json
 import re
-import sys
 from collections import namedtuple
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -110,7 +109,7 @@ def test_workers_take_urls_and_a_second_run_skips_them(
     url = "memory://films/late 0.mp4"
     (report,) = check_many([url], CheckSettings(), Limits(timeout_s=60), make_checker=checker_with_memory)
     assert (report.path, report.verdict) == (url, "out_of_sync")
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["memory://films/late.mp4", "--resume", "r.jsonl"]) == 1
@@ -242,7 +241,7 @@ def test_no_url_is_left_out_for_looking_like_another(
 def test_a_secret_is_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], memory: Any
 ) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.setenv("AVCHECK_DEBUG", "1")
     monkeypatch.chdir(tmp_path)
 
@@ -285,7 +284,7 @@ def test_a_secret_is_nowhere(
 def test_urls_done_before_are_not_asked_all_at_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], jobs: list[str]
 ) -> None:
-    monkeypatch.setattr("avcheck.batch.load_checker", checker_with_memory)
+    fake_scan.stand_in(monkeypatch, checker_with_memory)
     monkeypatch.chdir(tmp_path)
     urls = [f"memory://films/late {number}.mp4" for number in range(3)]
     assert main([urls[0], urls[2], "--resume", "r.jsonl", *jobs]) == 1
@@ -311,7 +310,7 @@ def test_urls_done_before_are_not_asked_all_at_first(
 def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any
 ) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     memory.pipe("/films/raises.mp4", b"x")
     for options, records in (([], 2), ([], 2), (["--retry-errors"], 3)):
@@ -323,7 +322,7 @@ def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
 def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    monkeypatch.setattr("avcheck.batch.load_checker", checker_with_memory)
+    fake_scan.stand_in(monkeypatch, checker_with_memory)
     monkeypatch.chdir(tmp_path)
     command = [f"memory://films/{name}.mp4", "--resume", "r.jsonl", "--timeout", "60"]
     assert main(command) == 2
@@ -337,7 +336,7 @@ def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
 
 
 def test_of_a_url_the_newest_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     command = ["memory://films/in sync.mp4", "--resume", "r.jsonl"]
     assert main(command) == 2

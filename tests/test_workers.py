@@ -108,7 +108,7 @@ def test_a_bug_as_a_worker_loads_is_a_bug(
     with pytest.raises(BugInWorker, match=r"^KeyError: 'trunk'$") as caught:
         list(check_many([Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_bug))
     assert "make_bug" in caught.value.traceback
-    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_bug)
+    fake_scan.stand_in(monkeypatch, fake_scan.make_bug)
     (tmp_path / "good.mp4").write_bytes(b"x")
     assert main([str(tmp_path), "--timeout", "60"]) == 3
     said = "avcheck: internal error: KeyError: 'trunk' (please report it; AVCHECK_DEBUG=1 shows where)\n"
