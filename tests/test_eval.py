@@ -23,7 +23,7 @@ from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
 from avcheck.media import Picture, Sound
 from avcheck.model import ATTENTION_KINDS, BLOCK_TIMES, JointHead, ModelConfig, Scored, SyncNet
 from avcheck.scan import LEVELS, MAX_SHIFT, SHIFTS, look, scan
-from avcheck.train.corpus import Clip, set_aside
+from avcheck.train.corpus import Clip, find_clips, set_aside
 from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, save
 
@@ -605,6 +605,7 @@ def mini_corpus(folder: Path) -> Path:
             path.write_text("not a film")
         line = {"id": name, "split": "val", "kind": kind, "group": group, "file": str(path.relative_to(folder))}
         lines.append(line | ({"true_offset": {"frames": 0.5, "trusted": True}} if name == "s1" else {}))
+    lines.append({"id": "w", "split": "val", "kind": "words", "group": "g8", "file": "val/speech/s1.mkv"})  # of no use here
     lines.append({"id": "t", "split": "train", "kind": "speech", "group": "g9", "file": "train/speech/t.mkv"})
     (folder / "index.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder
@@ -712,6 +713,8 @@ def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) 
     assert partial_rows[0] > 1
     with pytest.raises(UsageError, match="none of its validation clips"):
         measured(added=[1], last=True)
+    assert hidden not in {item.id for item in find_clips(corpus)}
+    assert [item.id for item in find_clips(corpus, last=True)] == [hidden]
 
 
 def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> None:

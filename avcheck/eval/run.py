@@ -62,7 +62,7 @@ from avcheck.model import ATTENTION_KINDS, fuse
 from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
 from avcheck.scan import LEVELS, SEGMENT_BLOCKS, Checker, LevelChoice, detail_of, look, motion_of, score, segments
 from avcheck.scenes import make_scene
-from avcheck.train.corpus import Clip, decode, find_clips, set_aside
+from avcheck.train.corpus import Clip, decode, find_clips
 from avcheck.train.facemesh import read_faces
 from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge, match_ratio
 from avcheck.weights import Loaded, load, load_heads
@@ -130,8 +130,8 @@ def evaluate(
     """
     if plots is not None:
         require_matplotlib()
-    clips = sorted(find_clips(corpus, split="val"), key=lambda clip: (clip.kind, clip.id))
-    clips = [clip for clip in clips if set_aside(clip) == last and clip.added in (added or (clip.added,))]
+    clips = sorted(find_clips(corpus, split="val", last=last), key=lambda clip: (clip.kind, clip.id))
+    clips = [clip for clip in clips if clip.added in (added or (clip.added,))]
     if coverage:
         clips = [clip for clip in clips if clip.kind == "speech"]
     if not clips:

@@ -23,6 +23,7 @@ from avcheck.media import open_media
 CACHE_SIDE = 176  # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
 FACE_EVERY = 10  # a face is looked for in every tenth picture
 MIN_SECONDS = 2.5
+KINDS = ("speech", "generic")
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,17 @@ class CachedClip:
         return len(self.frames) / FRAME_RATE
 
 
-def find_clips(corpus: Path, *, split: str | None = None) -> list[Clip]:
+def find_clips(corpus: Path, *, split: str | None = None, last: bool = False) -> list[Clip]:
     """The clips of a corpus folder with an `index.jsonl`, or every media file below a plain directory.
 
     A plain directory counts as speech, in sync; its groups are its sub-folders (or the files, where there are none), and
-    a fifth of the groups, chosen by a hash of the name, is kept for validation. Raises UsageError when there is nothing.
+    a fifth of the groups, chosen by a hash of the name, is kept for validation. Clips of other kinds than `KINDS` are left out,
+    and those that are set aside (`set_aside`), unless they are what is asked for: `last`. Raises UsageError when there is
+    nothing.
     """
     index = corpus / "index.jsonl"
     clips = list(_read_index(index)) if index.is_file() else _scan_directory(corpus)
+    clips = [clip for clip in clips if clip.kind in KINDS and set_aside(clip) == last]
     if split is not None:
         clips = [clip for clip in clips if clip.split == split]
     if not clips:

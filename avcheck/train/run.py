@@ -34,7 +34,7 @@ from avcheck.scenes import make_scene
 from avcheck.shipped import weights_sha256
 from avcheck.train.calibrate import calibrate, judged, told_offset, trials
 from avcheck.train.clean import clean, usable
-from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips, set_aside
+from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
@@ -96,7 +96,7 @@ def train(settings: TrainSettings) -> Path:
         if settings.start is not None and not any(item.clip.trusted for item in clips):
             return _adapt(settings, settings.start, clips, device, tell)
         training = [item for item in clips if item.clip.split == "train"]
-        held_out = [item for item in clips if item.clip.split == "val" and not set_aside(item.clip)]
+        held_out = [item for item in clips if item.clip.split == "val"]
         speech = [item for item in training if item.clip.kind == "speech"]
         generic = [item for item in training if item.clip.kind == "generic"]
         known = [item for item in speech if usable(item.clip)]
@@ -226,8 +226,7 @@ def between(first: SyncNet, second: SyncNet) -> SyncNet:
 
 
 def _cached(settings: TrainSettings, tell: Callable[[str], Callable[..., None]]) -> list[CachedClip]:
-    # Other kinds (cuts of a second, of many speakers each) are nothing that the stages know how to use.
-    clips = [clip for folder in settings.data for clip in find_clips(folder) if clip.kind in ("speech", "generic")]
+    clips = [clip for folder in settings.data for clip in find_clips(folder)]
     meshes = read_faces(settings.faces) if settings.faces is not None else {}
     step = tell("cache")
     cached = []
