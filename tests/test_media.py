@@ -162,26 +162,6 @@ def test_mp4_cut_by_stream_copy_drops_what_lies_before_zero(clip: Clip) -> None:
     assert late_s == pytest.approx(0, abs=0.002)
 
 
-def test_mp4_with_cuts_in_its_edit_list_says_so(clip: Clip) -> None:
-    """Played unedited, picture and sound stay together; FFmpeg's own cuts move the sound by up to an AAC frame."""
-    path = clip("clip.mp4", seconds=3, acodec="pcm_s16le", format="mov")
-    data = path.read_bytes()
-    at = data.index(b"edts")
-    assert data[at + 8 : at + 12] == b"elst"
-    one = data[at - 4 : at - 4 + 36]
-    assert late_ms(path) == pytest.approx(0, abs=1)
-    entries = struct.pack(">IiHH", 1000, 0, 1, 0) + struct.pack(">IiHH", 1000, 12800, 1, 0)
-    two = struct.pack(">I4sI4sII", 48, b"edts", 40, b"elst", 0, 2) + entries
-    moov, trak = data.index(b"moov"), data.rindex(b"trak", 0, at)
-    patched = bytearray(data.replace(one, two, 1))
-    for box in (moov, trak):
-        patched[box - 4 : box] = struct.pack(">I", struct.unpack(">I", data[box - 4 : box])[0] + len(two) - len(one))
-    path.write_bytes(patched)
-    with open_media(path) as file:
-        assert file.degraded.notes == ("its edit list has 2 pieces; the file was checked unedited",)
-        assert click_time_s(*whole(list(file.sounds()))) - flash_s(file) == pytest.approx(0, abs=0.001)
-
-
 @pytest.mark.parametrize(
     "fps", [15, Fraction(24000, 1001), 24, 25, Fraction(30000, 1001), 30, 50, 60, Fraction(60000, 1001), 12.5]
 )

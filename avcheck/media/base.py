@@ -11,6 +11,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.frame import Frame
+from av.packet import Packet
 
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
 from avcheck.media.transport import Excerpt
@@ -32,6 +33,8 @@ Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 Luma = np.ndarray[Any, np.dtype[np.uint8]]
 
+Retime = Callable[["Packet[Any]"], None]  # gives a packet the presentation time that its container states
+
 
 class Picture:
     """One picture: when it is shown, and its luma, scaled when first asked for.
@@ -52,6 +55,10 @@ class Picture:
         if callable(self._luma):
             self._luma = self._luma()
         return self._luma
+
+    def at(self, pts_s: float) -> Picture:
+        """The same picture, shown at another time."""
+        return Picture(pts_s, lambda: self.luma)
 
     def __repr__(self) -> str:
         return f"Picture(pts_s={self.pts_s:.6f})"
@@ -126,6 +133,8 @@ class Source:
     index: int
     origin_s: float
     piece: Piece | None = None
+    retime: Retime | None = None  # None: FFmpeg's presentation times are right
+    seek_ahead_s: float = 0.0  # how far behind a place FFmpeg is to be sent, to go there
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from avcheck.media.base import (
     MAX_PIXELS,
     MAX_RATE,
     MIN_RATE,
+    Retime,
     Source,
     Tally,
     frame_end_s,
@@ -31,8 +32,9 @@ from avcheck.media.base import (
     reason_of,
     timed_out,
 )
-from avcheck.media.mp4 import Index
+from avcheck.media.mp4 import index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
+from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
 from avcheck.results import Track
 from avcheck.tracks import available
@@ -92,7 +94,7 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
     }
     too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
-    samples = Index(path).samples
+    samples = index_of(path).samples
     if samples > MAX_SAMPLES:
         raise LimitExceeded(f"{name}: its index claims {samples:,} pictures or packets; remux it, or export it again")
     try:
@@ -257,9 +259,12 @@ def _one_of(container: InputContainer, pids: Collection[int]) -> Stream | None:
 
 
 def first_frames(
-    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, origin_s: float
+    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, clocks: Mapping[int, Clock]
 ) -> tuple[VideoFrame | None, AudioFrame | None, bool]:
-    """The first picture and the first sound not before zero, and whether the file ended before both were found."""
+    """The first picture and the first sound not before zero, and whether the file ended before both were found.
+
+    `clocks` are those of the streams, by their index. Of a stream with a timeline, zero is that of its media.
+    """
     streams = [stream for stream in (video, audio) if stream is not None]
     prepare(container, streams, 1)
     found: dict[int, Any] = {}
@@ -268,13 +273,14 @@ def first_frames(
 
     def take(stream: Stream, frames: list[Any]) -> None:
         for frame in frames:
-            due_s = frame_time_s(frame, origin_s)
+            due_s = frame_time_s(frame, clocks[stream.index].origin_s)
             if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
                 found[stream.index] = frame
                 return
 
     at_end = True
-    for packet in packets_of(container, streams, Tally()):
+    retime = next((clock.retime for clock in clocks.values()), None)
+    for packet in packets_of(container, streams, Tally(), retime):
         stream = packet.stream
         if packet.dts is not None and packet.time_base is not None:
             time_s = float(packet.dts * packet.time_base)
@@ -297,16 +303,68 @@ def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
     return None if time_s is None else max(0.0, time_s)
 
 
+@dataclass(frozen=True)
+class Clock:
+    """How the timestamps of a stream become times on the file's clock.
+
+    `origin_s` is what they call zero; with a `timeline`, zero of the stream's media, which that lays on the file's clock.
+    `retime` corrects packets of the whole file; for `seek_ahead_s` see `Source`.
+    """
+
+    origin_s: float
+    timeline: Timeline | None = None
+    retime: Retime | None = None
+    seek_ahead_s: float = 0.0
+
+    def source(self, path: Path, formats: str, index: int) -> Source:
+        """The stream of this clock that has this number in a file."""
+        return Source(path, formats, index, self.origin_s, retime=self.retime, seek_ahead_s=self.seek_ahead_s)
+
+
+def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
+    """The clock of a stream.
+
+    Raises DecodeFailed where the file says how it is encrypted, or what no clock can follow; LimitExceeded where an index is
+    too long to know all of it.
+    """
+    if not _is_mp4(container):
+        return Clock(origin_s_of(container))
+    index = index_of(path)
+    track = index.track(stream.id)
+    kind = "pictures are" if isinstance(stream, VideoStream) else "sound is"
+    if track.encrypted:
+        raise DecodeFailed(f"{printable(path)}: its {kind} encrypted ({track.encrypted}); decrypt it first, with its key")
+    if track.problem is not None:
+        raise DecodeFailed(f"{printable(path)}: when its {kind} due is unknown: {track.problem}; export it again")
+    retime = index.retime if index.retimes else None
+    if index.retimes and not index.complete:
+        raise LimitExceeded(f"{printable(path)}: is in too many fragments to tell when its {kind} due; remux it")
+    if track.timeline is None:
+        return Clock(0.0, retime=retime)
+    return Clock(track.origin_s, track.timeline, retime, track.seek_ahead_s)
+
+
+def _is_mp4(container: InputContainer) -> bool:
+    return "mp4" in container.format.name.split(",")
+
+
 def origin_s_of(container: InputContainer) -> float:
     """The timestamp that is zero of our clock, the same for all streams of a file."""
-    if "mp4" in container.format.name.split(","):
+    if _is_mp4(container):
         return 0.0
     return (container.start_time or 0) / av.time_base
 
 
-def duration_s_of(container: InputContainer, video: VideoStream) -> float | None:
+def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> float | None:
     """How long the file plays, by its header."""
     duration_s = (container.duration or 0) / av.time_base
+    if _is_mp4(container) and duration_s:
+        # FFmpeg counts from the first timestamp, which can be one that an edit list does not show.
+        index, media_end_s = index_of(path), duration_s + (container.start_time or 0) / av.time_base
+        if index.end_s is None:
+            duration_s = min(duration_s, media_end_s)
+        else:
+            duration_s = index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))
     if "matroska" in container.format.name and duration_s > origin_s_of(container):
         duration_s -= origin_s_of(container)  # matroska's writers give the last timestamp for the length
     if container.format.name == "avi" and video.average_rate:

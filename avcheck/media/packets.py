@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
-from avcheck.media.base import MAX_PIXELS, Tally, cannot_seek, frame_time_s, timed_out
+from avcheck.media.base import MAX_PIXELS, Retime, Source, Tally, cannot_seek, frame_time_s, timed_out
 from avcheck.media.order import ShowOrder
 
 FAR_S = 10.0  # a frame this far ahead of the one before is only believed if the next one does not go back
@@ -107,19 +107,23 @@ def has_to_seek(from_s: float | None) -> bool:
 
 
 def packets_from(
-    container: InputContainer, stream: Stream, tally: Tally, from_s: float | None, origin_s: float
+    container: InputContainer,
+    stream: Stream,
+    tally: Tally,
+    from_s: float | None,
+    source: Source,
 ) -> Iterator[Packet[Any]]:
     """The packets of one stream from a key frame on that is due at or before `from_s`, or all of them. Raises CannotSeek."""
     if from_s is None or not has_to_seek(from_s):
-        yield from packets_of(container, [stream], tally)
+        yield from packets_of(container, [stream], tally, source.retime)
         return
     for back_s in _BACK_S:
-        seek(container, stream, from_s - back_s + origin_s)
-        packets = packets_of(container, [stream], tally)
+        seek(container, stream, from_s - back_s + source.origin_s + source.seek_ahead_s)
+        packets = packets_of(container, [stream], tally, source.retime)
         for packet in packets:
             if not packet.is_keyframe or packet.pts is None:
                 continue
-            due_s = float(packet.pts * (packet.time_base or 0)) - origin_s
+            due_s = float(packet.pts * (packet.time_base or 0)) - source.origin_s
             if due_s > from_s:
                 break
             if due_s < from_s - RUN_UP_S:
@@ -161,13 +165,17 @@ def dated(frames: Iterator[Any], origin_s: float, tally: Tally) -> Iterator[tupl
         yield held
 
 
-def packets_of(container: InputContainer, streams: Sequence[Stream], tally: Tally) -> Iterator[Packet[Any]]:
+def packets_of(
+    container: InputContainer, streams: Sequence[Stream], tally: Tally, retime: Retime | None = None
+) -> Iterator[Packet[Any]]:
     """The packets of `streams`. A failed read is counted and tried again: it ends PyAV's generator, but not the file."""
     failures = 0
     while failures < READ_FAILURES:
         try:
             for packet in container.demux(list(streams)):
                 failures = 0
+                if retime is not None:
+                    retime(packet)
                 yield packet
             return
         except av.error.ExitError:

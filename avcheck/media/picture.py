@@ -141,7 +141,7 @@ def decode_pictures(
         scaler = Scaler(stream, short_side)
         first_s = last_s = -1.0
         shown: Picture | None = None  # at `from_s`, as far as is known
-        packets = packets_from(container, stream, tally, from_s, source.origin_s)
+        packets = packets_from(container, stream, tally, from_s, source)
         frames = dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally)
         for time_s, frame in placed_between(frames, tally):
             if first_s >= 0 and time_s > first_s + MAX_DURATION_S:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from avcheck.cores import cores
+from avcheck.errors import DecodeFailed
 from avcheck.media.base import SHORT_SIDE, MediaInfo, Picture, Sound, Source, Tally, frame_time_s, no_pictures, no_sound
 from avcheck.media.container import (
     SOUND_FORMATS,
     VIDEO_FORMATS,
+    Clock,
     choose_audio,
+    clock_of,
     duration_s_of,
     first_frames,
     first_sound_s_of,
     of_programme,
     open_container,
-    origin_s_of,
     playing,
     tracks_of,
 )
-from avcheck.media.mp4 import Index
 from avcheck.media.packets import is_seekable
-from avcheck.media.picture import display_size, pixel_aspect, rotation_of
+from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
 from avcheck.media.sections import (
     Part,
     Wanted,
@@ -39,6 +40,8 @@ from avcheck.media.sections import (
     survey_of,
     whole_of,
 )
+from avcheck.media.sound import decode_sounds
+from avcheck.media.timeline import Timeline, play_pictures, play_sounds
 from avcheck.results import Degraded
 
 _LEAST_UNSEEN_S = 0.5
@@ -65,6 +68,8 @@ class Media:
         seekable: bool = False,
         seams_s: Sequence[float] = (),
         notes: Sequence[str] = (),
+        picture_timeline: Timeline | None = None,
+        sound_timeline: Timeline | None = None,
     ) -> None:
         self.info = info
         self.seekable = seekable  # whether `pictures` and `sounds` take a `from_s`
@@ -72,6 +77,8 @@ class Media:
         self._notes = tuple(notes)
         self._picture_parts = pictures
         self._sound_parts = sounds
+        self._picture_timeline = picture_timeline
+        self._sound_timeline = sound_timeline
         self._short_side = short_side
         self._threads = threads
         self._picture_tally = Tally()
@@ -100,9 +107,14 @@ class Media:
         """
         if from_s is None:
             self._picture_tally = Tally()
-        return self._start(
-            pictures_of(self._picture_parts, self._picture_tally, from_s, short_side=self._short_side, threads=self._threads)
-        )
+        parts, short_side, threads = self._picture_parts, self._short_side, self._threads
+
+        def decode(tally: Tally, from_s: float | None) -> Generator[Picture, None, None]:
+            return pictures_of(parts, tally, from_s, short_side=short_side, threads=threads)
+
+        if self._picture_timeline is None:
+            return self._start(decode(self._picture_tally, from_s))
+        return self._start(play_pictures(self._picture_timeline, decode, self._picture_tally, from_s, self.info.path))
 
     def sounds(self, from_s: float | None = None) -> Generator[Sound, None, None]:
         """The sound in runs of half a second or more, rising and never overlapping; a gap shows in the next `start_s`.
@@ -114,7 +126,14 @@ class Media:
         """
         if from_s is None:
             self._sound_tally = Tally()
-        return self._start(sounds_of(self._sound_parts, self._sound_tally, from_s))
+        parts = self._sound_parts
+
+        def decode(tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
+            return sounds_of(parts, tally, from_s)
+
+        if self._sound_timeline is None:
+            return self._start(decode(self._sound_tally, from_s))
+        return self._start(play_sounds(self._sound_timeline, decode, self._sound_tally, from_s, self.info.path))
 
     @property
     def degraded(self) -> Degraded:
@@ -197,22 +216,38 @@ def open_media(
         sounding, shown = of_programme(container.streams.audio, chosen.pids), of_programme(playing(container), chosen.pids)
         audio_number, video_number = sounding.index(audio) if audio else None, shown.index(video)
         audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
-        origin_s, duration_s = origin_s_of(container), duration_s_of(container, video)
+        duration_s = duration_s_of(container, path, video)
         layout = layout_of(path, VIDEO_FORMATS, packets, chosen, wanted)
         if layout is not None:
             duration_s = layout.end_s
             container, video, audio, origin_s = stack.enter_context(opened(layout))
-        picture, sound, at_end = first_frames(container, video, audio, origin_s)
+            clock = heard = Clock(origin_s)
+        else:
+            clock = heard = clock_of(container, path, video)
+            try:
+                heard = clock if audio is None else clock_of(container, path, audio)
+            except DecodeFailed:
+                if audio_path is None:
+                    raise
+                audio = None  # it is not what is checked
+        clocks = {stream.index: its for stream, its in ((video, clock), (audio, heard)) if stream is not None}
+        picture, sound, at_end = first_frames(container, video, audio, clocks)
         if picture is None and at_end:
             raise no_pictures(path)
         if sound is None and at_end and audio_path is None:
             raise no_sound(path)
-        first_picture_s = None if picture is None else frame_time_s(picture, origin_s)
-        first_sound_s = first_sound_s_of(sound, origin_s)
+        picture_source = clock.source(path, VIDEO_FORMATS, video.index)
+        sound_source = heard.source(path, VIDEO_FORMATS, audio.index if audio else -1)
+        picture_timeline, sound_timeline = clock.timeline, heard.timeline
+        first_picture_s = None if picture is None else frame_time_s(picture, clock.origin_s)
+        first_sound_s = first_sound_s_of(sound, heard.origin_s)
+        if picture_timeline is not None:
+            first_picture_s = _first_picture_s(picture_source, picture_timeline)
+        if sound_timeline is not None and sound is not None:
+            first_sound_s = _first_sound_s(sound_source, sound_timeline)
         rate = video.average_rate or video.guessed_rate
         rotation = 0 if picture is None else rotation_of(picture)
         width, height = display_size(picture or video.codec_context, pixel_aspect(video))
-        edits = Index(path).edits if "mp4" in container.format.name.split(",") else 0
         seekable = is_seekable(container)
         info = MediaInfo(
             path=path,
@@ -232,8 +267,7 @@ def open_media(
             first_picture_s=first_picture_s,
             first_sound_s=first_sound_s,
         )
-        pictures = whole_of(Source(path, VIDEO_FORMATS, video.index, origin_s))
-        sounds = whole_of(Source(path, VIDEO_FORMATS, audio.index if audio else -1, origin_s))
+        pictures, sounds = whole_of(picture_source), whole_of(sound_source)
         if layout is not None:
             pictures, sounds = layout.pictures, layout.sounds
 
@@ -242,28 +276,64 @@ def open_media(
         start_s = min((time_s for time_s in (first_picture_s, first_sound_s) if time_s is not None), default=0.0)
         with open_container(audio_path, SOUND_FORMATS) as container:
             audio = choose_audio(container, audio_path, audio_track)
-            origin_s = origin_s_of(container) - start_s
-            _, sound, at_end = first_frames(container, None, audio, origin_s)
+            heard = clock_of(container, audio_path, audio)
+            sound_timeline = None if heard.timeline is None else heard.timeline.later(start_s)
+            if sound_timeline is None:
+                heard = dataclasses.replace(heard, origin_s=heard.origin_s - start_s)
+            _, sound, at_end = first_frames(container, None, audio, {audio.index: heard})
             if sound is None and at_end:
                 raise no_sound(audio_path)
+            sound_source = heard.source(audio_path, SOUND_FORMATS, audio.index)
+            first_sound_s = first_sound_s_of(sound, heard.origin_s)
+            if sound_timeline is not None and sound is not None:
+                first_sound_s = _first_sound_s(sound_source, sound_timeline)
             info = dataclasses.replace(
                 info,
                 audio_codec=audio.codec_context.name,
                 audio_track=None,
                 audio_tracks=tracks_of(list(container.streams.audio)),
-                first_sound_s=first_sound_s_of(sound, origin_s),
+                first_sound_s=first_sound_s,
             )
-            sounds = whole_of(Source(audio_path, SOUND_FORMATS, audio.index, origin_s))
+            sounds = whole_of(sound_source)
             seekable = seekable and is_seekable(container)
     if threads <= 0:
         threads = min(MAX_THREADS, cores())
-    notes = [f"its edit list has {edits} pieces; the file was checked unedited"] if edits > 1 else []
+    notes: list[str] = []
     seams_s = () if layout is None else layout.seams_s
     if seams_s:
         notes.append(f"its clock or its PIDs change {_places(seams_s)}; each part was checked by its own timestamps")
     return Media(
-        info, pictures, sounds, short_side=short_side, threads=threads, seekable=seekable, seams_s=seams_s, notes=notes
+        info,
+        pictures,
+        sounds,
+        short_side=short_side,
+        threads=threads,
+        seekable=seekable,
+        seams_s=seams_s,
+        notes=notes,
+        picture_timeline=picture_timeline,
+        sound_timeline=sound_timeline,
     )
+
+
+def _first_picture_s(source: Source, timeline: Timeline) -> float | None:
+    """When the first picture of a timeline is shown."""
+
+    def decode(tally: Tally, from_s: float | None) -> Generator[Picture, None, None]:
+        return decode_pictures(source, tally, from_s, short_side=SHORT_SIDE, threads=1)
+
+    with closing(play_pictures(timeline, decode, Tally(), None, source.path)) as pictures:
+        return next((picture.pts_s for picture in pictures), None)
+
+
+def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
+    """When the first sound of a timeline is heard."""
+
+    def decode(tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
+        return decode_sounds(source, tally, from_s)
+
+    with closing(play_sounds(timeline, decode, Tally(), None, source.path)) as sounds:
+        return next((sound.start_s for sound in sounds), None)
 
 
 def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -87,7 +87,7 @@ def _anchor(source: Source) -> _Anchor | None:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
         tick_s = float(stream.time_base or 0)
-        packets = packets_of(container, [stream], Tally())
+        packets = packets_of(container, [stream], Tally(), source.retime)
         frames = dated(decoded_frames(container, stream, Tally(), packets), source.origin_s, Tally())
         for place in islice(placed(frames, tick_s), _ANCHOR_FRAMES):
             if not place.joined:
@@ -208,7 +208,7 @@ def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generat
         sought = has_to_seek(until_s)
         anchor = _anchor(source) if sought else None
         tick_s = float(stream.time_base or 0)
-        packets = packets_from(container, stream, tally, until_s, source.origin_s)
+        packets = packets_from(container, stream, tally, until_s, source)
         frames = _usable(
             dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally), tally, from_s, sought
         )
