@@ -38,6 +38,7 @@ class ShowOrder:
         # A program stream dates one picture of a PES packet; FFmpeg counts on from there. It dates the picture whose own header
         # is the first in the packet, though the next one is meant where a sequence header went before, in the last packet.
         self._counted = container.format.name == "mpeg"
+        self._ahead = 0  # by which the last picture to go ahead did so
         self._decided = self._counted
         self._decoding = False  # whether the times are decoding times
         self._lead: int | None = None  # of a packet's presentation time over its decoding time
@@ -88,12 +89,30 @@ class ShowOrder:
         frames, self._held = self._held, []
         for frame in frames:
             time = frame.dts if self._decoding or frame.pts is None else frame.pts
+            if self._counted:
+                time = self._counted_on(frame, time)
             if self._falls_back(time):
-                time = self._last + frame.duration if self._counted and self._last is not None else frame.dts
+                time = frame.dts
             frame.pts = None if self._falls_back(time) else time
             if frame.pts is not None:
                 self._last = frame.pts
         return frames
+
+    def _counted_on(self, frame: Any, time: int | None) -> int | None:
+        """The time of a picture of a program stream: where it falls back, it follows the one before.
+
+        Where an earlier one went ahead by as much, the pictures since then were late, and this one is right.
+        """
+        if time is None or self._last is None or not frame.duration:
+            return time
+        ahead = time - self._last - frame.duration
+        if ahead > 0:
+            self._ahead = ahead
+        elif self._falls_back(time):
+            owed, self._ahead = self._ahead, 0
+            if abs(owed + ahead) >= frame.duration / 2:
+                return int(self._last + frame.duration)
+        return time
 
     def _falls_back(self, time: int | None) -> bool:
         """Whether a picture would be shown with the one before, or a little earlier; much earlier, the clock was set back."""
