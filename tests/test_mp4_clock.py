@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import islice, pairwise
@@ -118,6 +119,9 @@ def in_empty(rows: Sequence[Row], time_ms: float) -> bool:
             return True
         at_ms += 1000 * row_s
     return False
+
+
+BOXES = (b"trun", b"tfhd", b"tfdt", b"uuid", b"stts", b"mdhd", b"mvhd", b"tkhd", b"trex")
 
 
 # -- edit lists of several pieces -------------------------------------------------------------------------------------
@@ -490,3 +494,21 @@ def test_an_index_of_which_not_all_was_looked_at_gives_no_times(clip: Clip, monk
     with pytest.raises(LimitExceeded, match="is in too many fragments to tell when its pictures are due; remux it"):
         open_media(signed)
     assert late_ms(plain) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
+
+
+def test_a_damaged_index_is_read_as_far_as_it_goes(clip: Clip) -> None:
+    """Cut off anywhere, and with any of its bytes changed: what cannot be read is left to the demuxer to say."""
+    for name, options in (("film.mp4", {"movflags": "cmaf+frag_keyframe"}), ("film.ismv", {})):
+        path = clip(name, seconds=0.4, size=(64, 48), video_options=B_FRAMES, container_options=options)
+        data = path.read_bytes()
+        assert mp4.Index(path).retimes
+        rng = np.random.default_rng(1)
+        inside = [match.start() + k for match in re.finditer(b"|".join(BOXES), data) for k in range(40)]
+        for number in range(120):
+            at = int(rng.choice(inside))
+            path.write_bytes(data[:at] if number % 3 == 0 else data[:at] + bytes([rng.integers(256)]) + data[at + 1 :])
+            index = mp4.Index(path)
+            if index.samples < 1 << 16:  # a larger one is refused before anything else is asked of it
+                tracks = [index.track(k) for k in (1, 2)]
+                assert all(track.timeline is None or track.timeline.pieces for track in tracks)
+                assert index.retimes == any(track.times is not None for track in tracks)

@@ -69,6 +69,8 @@ class _Run:
     def _column(self, bit: int, default: int) -> NDArray[np.int64]:
         if bit not in self._columns:
             return np.full(self.count, default, np.int64)
+        if not self.count:
+            return np.zeros(0, np.int64)
         # Offsets are signed in either version of the box, as every player takes them.
         form = np.dtype(">i4" if bit == 0x800 else ">u4")
         width = len(self._columns)
@@ -88,7 +90,8 @@ class _Run:
     @property
     def end(self) -> int:
         """Where the last sample ends, in bytes of the file."""
-        return self.place + int(self._column(0x200, self.size).sum())
+        sizes = int(self._column(0x200, 0).sum()) if 0x200 in self._columns else self.count * self.size
+        return _bounded(self.place + sizes)
 
     @property
     def places(self) -> NDArray[np.int64]:
@@ -240,7 +243,7 @@ class TrackBoxes:
                     durations = run.durations
                     places.append(run.places)
                     times.append(decode_time + np.cumsum(durations) - durations + run.offsets - self.shift)
-                    decode_time += int(durations.sum())
+                    decode_time = _bounded(decode_time + int(durations.sum()))
             found = SampleTimes(np.concatenate(places), np.concatenate(times)) if places else None
         self.fragments = []
         return found
@@ -398,7 +401,7 @@ class Index:
             )
         elif kind == b"stts":
             rows = np.frombuffer(body[8 : 8 + len(body[8:]) // 8 * 8], ">u4").reshape(-1, 2).astype(np.int64)
-            track.listed = int(rows.prod(1).sum())
+            track.listed = _bounded(int(rows.prod(1).sum()))
         elif kind == b"trex":
             known = self.track(int.from_bytes(body[4:8], "big"))
             known.fragmented = True
@@ -419,7 +422,7 @@ class Index:
                 fragment.size = int.from_bytes(body[at : at + 4], "big")
         elif kind == b"tfdt":
             fragment.decode_time = _ticks(body[4:12] if wide else body[4:8])
-        elif kind == b"uuid" and body[:16] == _TFXD:
+        elif kind == b"uuid" and len(body) >= 24 and body[:16] == _TFXD:
             fragment.shown_time = _ticks(body[20:28] if body[16] == 1 else body[20:24], signed=True)
         elif kind == b"trun" and fragment.track is not None:
             data = int.from_bytes(body[8:12], "big", signed=True) if body[3] & 0x1 else 0
@@ -447,7 +450,10 @@ def _index(path: Path, _size: int, _mtime_ns: int) -> Index:
 
 def _ticks(data: memoryview, *, signed: bool = False) -> int:
     """A number that sums with others of its kind in 64 bits; 0 for one that only damage makes so large."""
-    value = int.from_bytes(data, "big", signed=signed)
+    return _bounded(int.from_bytes(data, "big", signed=signed))
+
+
+def _bounded(value: int) -> int:
     return value if abs(value) < _MOST_TICKS else 0
 
 
