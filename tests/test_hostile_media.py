@@ -22,7 +22,17 @@ import pytest
 from av.video.frame import VideoFrame
 from conftest import BRIGHT, Array, clicks
 
-from avcheck.errors import AvcheckError, DecodeFailed, LimitExceeded, MediaError, NoAudio, NotMedia, NoVideo, UsageError
+from avcheck.errors import (
+    AvcheckError,
+    DecodeFailed,
+    LimitExceeded,
+    MediaError,
+    NoAudio,
+    NotMedia,
+    NoVideo,
+    Unreadable,
+    UsageError,
+)
 from avcheck.media import container, mp4, open_media, sound
 from avcheck.media import packets as packets_of_media
 from avcheck.media.base import Tally
@@ -91,8 +101,8 @@ def test_fifo_does_not_hang(tmp_path: Path) -> None:
 
 def test_device_and_unreadable(tmp_path: Path) -> None:
     refused(Path("/dev/zero"), NotMedia, "not a regular file")
-    refused(tmp_path / ("n" * 300 + ".mp4"), NotMedia, "file name too long")
-    with pytest.raises(NotMedia, match="cannot be read"):
+    refused(tmp_path / ("n" * 300 + ".mp4"), Unreadable, "file name too long")
+    with pytest.raises(Unreadable, match="cannot be read"):
         open_media("nul\0.mp4")
 
 

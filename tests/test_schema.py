@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -128,7 +127,7 @@ def test_records_keep_to_it(name: str) -> None:
 def test_what_the_command_prints_keeps_to_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     names = ["good.mp4", "late.mp4", "unsure.mp4", "broken.mp4", "raises.mp4", "bug.mp4", "huge.mp4"]
     for name in names:
