@@ -60,16 +60,16 @@ class NoAudio(MediaError):
     code: ClassVar[ErrorCode] = "no_audio"
 
 
-class Encrypted(MediaError):
-    """The pictures or the sound are encrypted."""
-
-    code: ClassVar[ErrorCode] = "encrypted"
-
-
 class DecodeFailed(MediaError):
     """The streams are there but nothing in them decodes, or they carry no timestamps."""
 
     code: ClassVar[ErrorCode] = "decode_failed"
+
+
+class Encrypted(DecodeFailed):
+    """The pictures or the sound are encrypted."""
+
+    code: ClassVar[ErrorCode] = "encrypted"
 
 
 class CannotSeek(MediaError):

@@ -18,7 +18,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from avcheck.errors import DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVideo, Unreadable, UsageError
+from avcheck.errors import DecodeFailed, Encrypted, LimitExceeded, NoAudio, NotMedia, NoVideo, Unreadable, UsageError
 from avcheck.media.base import (
     MAX_PIXELS,
     MAX_RATE,
@@ -324,7 +324,7 @@ class Clock:
 def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
     """The clock of a stream.
 
-    Raises DecodeFailed where the file says how it is encrypted, or what no clock can follow; LimitExceeded where an index is
+    Raises Encrypted, DecodeFailed for what no clock can follow; LimitExceeded where an index is
     too long to know all of it.
     """
     if not _is_mp4(container):
@@ -333,7 +333,7 @@ def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
     track = index.track(stream.id)
     kind = "pictures are" if isinstance(stream, VideoStream) else "sound is"
     if track.encrypted:
-        raise DecodeFailed(f"{printable(path)}: its {kind} encrypted ({track.encrypted}); decrypt it first, with its key")
+        raise Encrypted(f"{printable(path)}: its {kind} encrypted ({track.encrypted}); decrypt it first, with its key")
     if track.problem is not None:
         raise DecodeFailed(f"{printable(path)}: when its {kind} due is unknown: {track.problem}; export it again")
     retime = index.retime if index.retimes else None

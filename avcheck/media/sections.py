@@ -20,7 +20,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avcheck.errors import CannotSeek, DecodeFailed, MediaError, NoVideo
+from avcheck.errors import CannotSeek, Encrypted, MediaError, NoVideo
 from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Piece, Sound, Source, Tally, no_pictures, printable
 from avcheck.media.container import choose_audio, choose_video, of_programme, open_container, open_source, playing
 from avcheck.media.picture import decode_pictures
@@ -150,8 +150,8 @@ def _choose(
     return Chosen(video, audio, pids=pids)
 
 
-def _encrypted(path: Path) -> DecodeFailed:
-    return DecodeFailed(f"{printable(path)}: is encrypted (its packets are scrambled); decrypt it, or record it in the clear")
+def _encrypted(path: Path) -> Encrypted:
+    return Encrypted(f"{printable(path)}: is encrypted (its packets are scrambled); decrypt it, or record it in the clear")
 
 
 def layout_of(path: Path, formats: str, found: Survey | None, chosen: Chosen, wanted: Wanted) -> Layout | None:
