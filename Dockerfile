@@ -5,7 +5,7 @@ FROM python:3.11.13-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/avcheck
 # Before the sources, so that a change of avcheck does not load torch again.
-RUN /opt/avcheck/bin/pip install --index-url https://download.pytorch.org/whl/cpu 'torch>=2.6,<2.14'
+RUN /opt/avcheck/bin/pip install --index-url https://download.pytorch.org/whl/cpu 'torch>=2.13,<2.14'
 WORKDIR /src
 COPY pyproject.toml README.md ./
 COPY models models

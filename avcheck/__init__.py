@@ -20,6 +20,8 @@ def check(
     path: str | Path,
     *,
     audio_track: int | None = None,
+    video_track: int | None = None,
+    program: int | None = None,
     audio: str | Path | None = None,
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
     device: str = "auto",
@@ -28,10 +30,11 @@ def check(
 ) -> Report:
     """Check one file against `tolerance` and say what was found.
 
-    `audio_track` counts from 0 among the file's audio tracks; `audio` is a separate sound file in its place; `model` is a
-    weights file in place of the shipped one; `sample` is how many stretches of a long title to look at in place of all of it (8
-    is what the command takes). A file that cannot be judged gives a Report with verdict "error". Raises UsageError or
-    ModelError for a wrong call. To check many files, load the weights once with `avcheck.scan.Checker`.
+    `audio_track` counts from 0 among the file's audio tracks, `video_track` among its picture tracks that play; `program` is
+    the number of the programme of an MPEG-TS whose tracks these are; `audio` is a separate sound file in place of the tracks;
+    `model` is a weights file in place of the shipped one; `sample` is how many stretches of a long title to look at in place of
+    all of it (8 is what the command takes). A file that cannot be judged gives a Report with verdict "error". Raises UsageError
+    or ModelError for a wrong call. To check many files, load the weights once with `avcheck.scan.Checker`.
     """
     if not isinstance(tolerance, Tolerance):
         raise UsageError(f"tolerance must be an avcheck.Tolerance or one of avcheck.PRESETS, not {tolerance!r}")
@@ -46,6 +49,8 @@ def check(
         device=device,
         model=None if model is None else Path(model),
         audio_track=audio_track,
+        video_track=video_track,
+        program=program,
         audio=None if audio is None else Path(audio),
         sample=sample,
     )

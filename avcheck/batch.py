@@ -1,6 +1,7 @@
 """Many files: checking one after the other with the model loaded once, or several at a time in worker processes.
 
-Nothing here imports torch, av or numpy until the first file is really checked, so a wrong path answers at once.
+Nothing here imports av or numpy before the first file is opened, nor torch before one is found that can be checked: loading
+torch costs many times what it takes to see that a file is no video.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from avcheck.discovery import error_report
 from avcheck.errors import AvcheckError, MediaError, UsageError, is_out_of_memory
 from avcheck.probes import LEAST_PROBES
 from avcheck.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
-from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.results import BUG, DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
 from avcheck.workers import BugInWorker, Done, Limits, Lost, Tell, run_workers
 
 OUT_OF_MEMORY = "out of memory"
@@ -34,6 +35,8 @@ class CheckSettings:
     device: str = "auto"
     model: Path | None = None  # None: the weights that came with avcheck
     audio_track: int | None = None  # 0-based among the audio tracks; None: the file's main one
+    video_track: int | None = None  # the same among the picture tracks that play
+    program: int | None = None  # number of the programme of an MPEG transport stream whose tracks these are; None: the main one
     audio: Path | None = None  # a separate sound file in place of the file's own
     sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
 
@@ -47,6 +50,8 @@ class CheckSettings:
             "early_ms": float(self.tolerance.early_ms),
             "late_ms": float(self.tolerance.late_ms),
             "audio_track": self.audio_track,
+            "video_track": self.video_track,
+            "program": self.program,
             "sample": self.sample,
             "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
         }
@@ -61,6 +66,8 @@ class FileChecker(Protocol):
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = ...,
         sample: int | None = None,
@@ -79,6 +86,8 @@ class Unchanged:
 
 # Settings and number of threads (0: as many as there are cores) -> a checker. Workers get it by pickling.
 CheckerMaker = Callable[[CheckSettings, int], FileChecker]
+# Settings, a file and the stamps it was checked with before -> its result, or None: that takes a checker. Pickled as well.
+FirstLook = Callable[[CheckSettings, Source, Collection[Stamp]], "Report | Unchanged | None"]
 OnBug = Callable[[Path | str, Exception], None]
 Before = Callable[[Source], Collection[Stamp]]  # with which stamps a file has been checked before
 
@@ -88,6 +97,33 @@ def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
     from avcheck.scan import Checker  # late: brings torch and av
 
     return Checker(model=settings.model, device=settings.device, threads=threads)
+
+
+def first_look(settings: CheckSettings, source: Source, before: Collection[Stamp]) -> Report | Unchanged | None:
+    """The result of a file that is not to be checked, by its container alone; None for any other, and for every URL.
+
+    None too where something else goes wrong than that the file cannot be judged: the check meets it again, and reports it.
+    """
+    if is_url(source):  # would be fetched twice
+        return None
+    size, changed = _stamp(source)
+    if (size, changed) in before:
+        return Unchanged(source, (size, changed))
+    try:
+        from avcheck.media import open_media  # late: brings av and numpy
+
+        with open_media(
+            source,
+            audio_track=settings.audio_track,
+            video_track=settings.video_track,
+            program=settings.program,
+            audio_path=settings.audio,
+        ):
+            return None
+    except MediaError as error:
+        return _signed(_refused(source, error, settings), size, changed, settings)
+    except Exception:
+        return None
 
 
 def check_one(
@@ -127,21 +163,21 @@ def _check_one(
         else:
             report = _check(checker, Path(source), settings, on_progress)
     except MediaError as error:
-        # The record names the path already.
-        report = error_report(source, str(error).removeprefix(f"{shown(source)}: "), settings.tolerance, settings.model)
+        report = _refused(source, error, settings)
     except AvcheckError as error:
         # A file that was there when the run began and is gone now is its own trouble.
         if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
             raise
-        report = error_report(source, "no such file or directory", settings.tolerance, settings.model)
+        report = error_report(source, "no such file or directory", settings.tolerance, settings.model, code="missing")
     except Exception as error:
+        code: ErrorCode = "bug"
         if is_out_of_memory(error):
-            reason = OUT_OF_MEMORY
+            reason, code = OUT_OF_MEMORY, "out_of_memory"
         else:
             if on_bug:
                 on_bug(source, error)
             reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
-        report = error_report(source, reason, settings.tolerance, settings.model)
+        report = error_report(source, reason, settings.tolerance, settings.model, code=code)
     return _signed(report, size, changed, settings)
 
 
@@ -171,7 +207,8 @@ def check_many(
 
     `on_file` hears each file as it begins, `on_progress` a file and the fraction of it that is done (0..1), and `on_bug` an
     exception that is avcheck's own fault; the file then gets an error report and the next ones go on. `make_checker` stands
-    in for `load_checker`. Raises UsageError and ModelError, which no other file would escape.
+    in for `load_checker`. The checker is made when the first file comes up that opens as media. Raises UsageError and
+    ModelError, which no other file would escape.
     """
     results = check_changed(
         files, settings, limits, on_file=on_file, on_progress=on_progress, on_bug=on_bug, make_checker=make_checker
@@ -195,26 +232,35 @@ def check_changed(
     Size and time are asked for as a file comes up, by the worker where there are workers: a server may take long to answer
     or never do so.
     """
+    look = first_look if make_checker is None else None  # a stand-in may know of files that are no media
     make_checker = make_checker or load_checker
     if limits is None or limits.in_process:
-        checker = make_checker(settings, 0)
+        checker: FileChecker | None = None
         for source in files:
             if on_file:
                 on_file(source)
+            stamps = before(source) if before else ()
+            if checker is None:
+                known = look(settings, source, stamps) if look is not None else None
+                if known is not None:
+                    yield known
+                    continue
+                checker = make_checker(settings, limits.threads if limits else 0)
             tell = partial(on_progress, source) if on_progress else None
-            yield _check_one(checker, source, settings, before(source) if before else (), tell, on_bug)
+            yield _check_one(checker, source, settings, stamps, tell, on_bug)
         return
     for task, answer in run_workers(
         (_Task(source, tuple(before(source)) if before else ()) for source in files),
         partial(_Handler, settings, make_checker),
         limits,
+        at_once=None if look is None else partial(_AtOnce, settings, look),
         on_start=None if on_file is None else lambda task: on_file(task.source),
         on_progress=None if on_progress is None else lambda task, done: on_progress(task.source, done),
     ):
         source = task.source
         if isinstance(answer, Lost):
             reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
-            lost = error_report(source, reason, settings.tolerance, settings.model)
+            lost = error_report(source, reason, settings.tolerance, settings.model, code=answer.code)
             if answer.bug is not None and on_bug:
                 on_bug(source, BugInWorker(answer.reason, answer.bug))
             # A URL is not asked again: what may have hung a worker must not hang this process.
@@ -241,6 +287,19 @@ class _Answer:
     bug: str | None  # the traceback of an exception that is avcheck's own fault
 
 
+class _AtOnce:
+    """Lives in a worker: answers for the files that need no checker."""
+
+    def __init__(self, settings: CheckSettings, look: FirstLook) -> None:
+        import avcheck.media  # noqa: F401 - now: a machine or a memory limit too small for it is no fault of a file
+
+        self._settings, self._look = settings, look
+
+    def __call__(self, task: _Task) -> Done[_Answer] | None:
+        known = self._look(self._settings, task.source, task.before)
+        return None if known is None else Done(_Answer(known, None))
+
+
 class _Handler:
     """Lives in a worker: the checker, and what is done with one file after the other."""
 
@@ -263,7 +322,8 @@ class _Handler:
         try:
             result = _check_one(self._checker, source, settings, task.before, tell, keep)
         except AvcheckError as error:  # the other files are checked all the same: the run was well when this worker began
-            lost = error_report(source, without_secrets(str(error), source), settings.tolerance, settings.model)
+            reason = without_secrets(str(error), source)
+            lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
             result = _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
         worn = isinstance(result, Report) and result.reason == OUT_OF_MEMORY
         return Done(_Answer(result, bugs[0] if bugs else None), worn)
@@ -274,6 +334,8 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
         return checker.check(
             path,
             audio_track=settings.audio_track,
+            video_track=settings.video_track,
+            program=settings.program,
             audio=settings.audio,
             tolerance=settings.tolerance,
             sample=settings.sample,
@@ -281,7 +343,12 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
         )
     except MediaError as error:
         # Messages begin with the path, which may be that of a scratch file.
-        raise MediaError(str(error).removeprefix(f"{path}: ")) from error
+        raise type(error)(str(error).removeprefix(f"{path}: ")) from error
+
+
+def _refused(source: Source, error: MediaError, settings: CheckSettings) -> Report:
+    reason = str(error).removeprefix(f"{shown(source)}: ")  # the record names the path already
+    return error_report(source, reason, settings.tolerance, settings.model, code=error.code)
 
 
 def _stamp(source: Source) -> Stamp:

@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 from avcheck import __version__, config, report
 from avcheck.batch import CheckSettings, Unchanged, check_changed, check_many, identified
 from avcheck.checkpoint import Checkpoint, Merged
+from avcheck.cores import cores, wait_patiently
 from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.gate import ExitCode, FailOn, Gate
@@ -33,13 +34,13 @@ from avcheck.output import Guard, Target, parse_targets, to_file, to_stream
 from avcheck.probes import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 from avcheck.remote import Source, Stamp, is_url, shown, without_secrets
 from avcheck.results import BUG, DEFAULT_PRESET, FRAME_MS, PRESETS, Report, Tolerance, describe_offset
-from avcheck.workers import BugInWorker, Limits, cores
+from avcheck.workers import BugInWorker, Limits
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-# Typer 0.26 to 0.29 exports only this leaf; its base is every wrong use of the command line.
+# Typer 0.29 exports only this leaf; its base is every wrong use of the command line.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -147,6 +148,16 @@ def check(
     audio_track: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Which audio track to check, counted from 0. Default: the main one.")
     ] = None,
+    video_track: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="Which picture track to check, counted from 0 without cover art. Default: the main one."
+        ),
+    ] = None,
+    program: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Which programme of an MPEG-TS to check, by its number. Default: the main one."),
+    ] = None,
     audio: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Check this sound file in place of the sound of the one file given.")
     ] = None,
@@ -203,6 +214,10 @@ def check(
         int,
         typer.Option("--jobs", "-j", min=0, metavar="N", help="Files to check at a time, each in a process; 0: one a core."),
     ] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Threads for each file; 0: as many as there are cores, shared among --jobs."),
+    ] = 0,
     timeout: Annotated[
         float | None, typer.Option(metavar="S", help="Give a file up after this many seconds; it is then an error.")
     ] = None,
@@ -211,7 +226,7 @@ def check(
     ] = None,
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option(help="Where --jobs run: processes of this machine, or actors of a Ray cluster (avcheck[ray])."),
+        typer.Option(help="Where --jobs run: processes of this machine, or actors of a Ray cluster (the extra ray)."),
     ] = "local",
     resume: Annotated[
         Path | None,
@@ -261,13 +276,15 @@ def check(
     if not sample and str(getattr(ctx.get_parameter_source("probes"), "name", "")) == "COMMANDLINE":
         raise UsageError("--probes goes with --sample")
     tolerance = _tolerance(preset, early, late)
-    limits = Limits(jobs or cores(), timeout, memory_limit)
+    limits = Limits(jobs or cores(), timeout, memory_limit, threads)
     selection = Selection(tuple(include or ()), tuple(exclude or ()), parse_shard(shard) if shard is not None else None)
     settings = CheckSettings(
         tolerance=tolerance,
         device=device,
         model=model,
         audio_track=audio_track,
+        video_track=video_track,
+        program=program,
         audio=audio,
         sample=probes if sample else None,
     )
@@ -485,8 +502,14 @@ def train(
     scale: Annotated[
         float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
     ] = 1.0,
+    faces: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Faces found by `python -m avcheck.train.facemesh`, beside those found while decoding."
+        ),
+    ] = None,
 ) -> None:
-    """Train the network on video that is in sync, by shifting its sound. Needs `pip install 'avcheck[train]'`."""
+    """Train the network on video that is in sync, by shifting its sound. Needs the extra train."""
     for path in data:
         _require_directory(path)
     try:
@@ -495,10 +518,12 @@ def train(
     except ModuleNotFoundError as error:
         if error.name != "cv2":
             raise
-        raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
+        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     if start is not None:
         _require_file("--from", start)
-    settings = TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start)
+    if faces is not None:
+        _require_file("--faces", faces)
+    settings = TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start, faces=faces)
     path = run_training(settings.scaled(scale))
     print(path)
 
@@ -522,13 +547,26 @@ def evaluate(
         bool,
         typer.Option("--small/--no-small", help="Also measure small faces and two talkers side by side (10 minutes of CPU)."),
     ] = False,
+    faces: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where speakers are seen, as `python -m avcheck.train.facemesh` tells it."),
+    ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Measure only of how many whole speech clips an offset is told.")
+    ] = False,
+    added: Annotated[
+        list[int] | None, typer.Option(help="Only clips that came in this round of the corpus; give several for several.")
+    ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="Only clips set aside for the last table, which are left out otherwise.")
+    ] = False,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     if plots is not None and plots.exists():
         _require_directory(plots)
     if source is not None:
-        if corpus is not None or model is not None or rows is not None:
-            raise UsageError("--from measures nothing, so CORPUS, --model and --rows do not go with it")
+        if corpus is not None or model is not None or rows is not None or faces is not None or coverage or added or last:
+            raise UsageError("--from measures nothing, so only --plots goes with it")
         _require_file("--from", source)
         from avcheck.eval.rows import read_rows
 
@@ -543,6 +581,8 @@ def evaluate(
     _require_directory(corpus)
     if model is not None:
         _require_file("--model", model)
+    if faces is not None:
+        _require_file("--faces", faces)
     from avcheck.eval.run import evaluate as run_evaluation
 
     with _progress(1, quiet=False) as bar:
@@ -555,6 +595,10 @@ def evaluate(
             plots=plots,
             speed=speed,
             small=small,
+            faces=faces,
+            coverage=coverage,
+            added=added or (),
+            last=last,
             on_clip=lambda done, total: bar.on_progress(corpus, done / total),
         ):
             with bar.out_of_the_way():
@@ -589,7 +633,7 @@ def ablate(
     except ModuleNotFoundError as error:
         if error.name != "cv2":
             raise
-        raise UsageError("training needs OpenCV: pip install 'avcheck[train]'") from error
+        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps)
     with progress() as tell:
         stages: dict[str, Callable[..., None]] = {}
@@ -606,6 +650,7 @@ def ablate(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on `argv` (default: the process's own arguments) and return its exit code; never raises."""
     args = list(sys.argv[1:] if argv is None else argv)
+    wait_patiently()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a replaced stream may not know it
@@ -675,7 +720,7 @@ def _listed(name: str) -> list[str]:
 
 def _wanted(source: Source, settings: CheckSettings) -> Report:
     """A report with all that a finished check of this file would be known by; of a URL, less its size and time."""
-    return identified(error_report(source, "", settings.tolerance, settings.model), settings)
+    return identified(error_report(source, "", settings.tolerance, settings.model, code="other"), settings)
 
 
 def _require_file(option: str, path: Path) -> None:

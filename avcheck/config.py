@@ -68,6 +68,7 @@ FLAG = Kind(
     lambda value: isinstance(value, bool),
 )
 COUNT = Kind("a whole number of at least 0", int, lambda value: _is_count(value, 0))
+NUMBER = Kind("a whole number of at least 1", int, lambda value: _is_count(value, 1))
 PROBE_COUNT = Kind(f"a whole number of at least {LEAST_PROBES}", int, lambda value: _is_count(value, LEAST_PROBES))
 MEGABYTES = Kind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
 GLOBS = Kind(
@@ -83,6 +84,8 @@ KEYS: dict[str, Kind] = {
     "early": MILLISECONDS,
     "late": MILLISECONDS,
     "audio-track": COUNT,
+    "video-track": COUNT,
+    "program": NUMBER,
     "sample": FLAG,
     "probes": PROBE_COUNT,
     "device": _choice(DEVICES),
@@ -92,6 +95,7 @@ KEYS: dict[str, Kind] = {
     "include": GLOBS,
     "exclude": GLOBS,
     "jobs": COUNT,
+    "threads": COUNT,
     "timeout": SECONDS,
     "memory-limit": MEGABYTES,
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from avcheck import __version__
 from avcheck.errors import UsageError
 from avcheck.remote import Source, as_sent, is_url, shown, url_problem
-from avcheck.results import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.results import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
 from avcheck.shipped import weights_sha256
 
 # What a directory is searched for; a file named by the caller is checked whatever its name.
@@ -25,9 +25,11 @@ MEDIA_SUFFIXES = frozenset(
     {".3g2", ".3gp", ".m4v", ".mj2", ".mov", ".mp4", ".qt"}
     | {".mkv", ".webm"}
     | {".m2t", ".m2ts", ".mpeg", ".mpg", ".mts", ".ts", ".vob"}
-    | {".avi", ".asf", ".f4v", ".flv", ".mxf", ".ogm", ".ogv", ".wmv"}
+    | {".avi", ".asf", ".f4v", ".flv", ".gxf", ".mxf", ".nut", ".ogm", ".ogv", ".wmv", ".wtv"}
+    | {".dif", ".dv", ".rm", ".rmvb"}
 )
 IGNORE_FILE = ".avcheckignore"
+_MISSING: tuple[int, str, ErrorCode] = (0, "no such file or directory", "missing")
 _ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})
 
 
@@ -107,15 +109,15 @@ def discover(
         if wanted(name if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
             found.files.append(path)
 
-    def refuse(path: str | Path, name: str, reason: str) -> None:
+    def refuse(path: str | Path, name: str, reason: str, code: ErrorCode) -> None:
         if wanted(f"{shown(path)}\0error", name):
-            found.errors.append(error_report(path, reason, tolerance, model))
+            found.errors.append(error_report(path, reason, tolerance, model, code=code))
 
     for given in paths:
         if is_url(given):
             problem = url_problem(given)
             if problem:
-                refuse(given, shown(given), problem)
+                refuse(given, shown(given), problem, "bad_url")
             elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
                 raise UsageError(
                     f"two URLs given are both {shown(given)} but for their secrets, and results go by that; "
@@ -127,16 +129,16 @@ def discover(
         path = Path(given)
         name = path.as_posix()
         # Path("") is the working directory, which nobody who passes an empty variable means.
-        problem, mode = _look(path) if str(given) else ("no such file or directory", 0)
+        mode, problem, code = _look(path) if str(given) else _MISSING
         if problem:
-            refuse(given, name, problem)
+            refuse(given, name, problem, code)
         elif stat.S_ISDIR(mode):
             if not _search(path, selection, take, refuse, on_read):
-                refuse(given, name, "no media files in this directory" + _narrowed(path, selection))
+                refuse(given, name, "no media files in this directory" + _narrowed(path, selection), "no_media")
         elif stat.S_ISREG(mode):
             take(path, name)
         else:
-            refuse(given, name, "not a regular file")
+            refuse(given, name, "not a regular file", "not_media")
     return found
 
 
@@ -160,12 +162,13 @@ def parse_shard(text: str) -> Shard:
         raise UsageError(f"--shard: {error}") from None
 
 
-def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Path | None = None) -> Report:
-    """The report of a file that could not be judged, `reason` in one line."""
+def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Path | None = None, *, code: ErrorCode) -> Report:
+    """The report of a file that could not be judged, `reason` in one line and `code` its kind."""
     return Report(
         shown(path),
         "error",
         reason=reason,
+        reason_code=code,
         tolerance=tolerance,
         model_sha256=weights_sha256(model),
         avcheck_version=__version__,
@@ -184,7 +187,7 @@ def _search(
     root: Path,
     selection: Selection,
     take: Callable[[Path, str], None],
-    refuse: Callable[[str | Path, str, str], None],
+    refuse: Callable[[str | Path, str, str, ErrorCode], None],
     on_read: Callable[[Path], None] | None,
 ) -> int:
     """Take or refuse what lies under `root`, and say how many that were (before duplicates and other shards are dropped)."""
@@ -197,9 +200,8 @@ def _search(
     def unreadable(error: OSError) -> None:
         nonlocal count
         count += 1
-        refuse(
-            error.filename, Path(error.filename).relative_to(root).as_posix(), f"cannot read this directory: {error.strerror}"
-        )
+        name = Path(error.filename).relative_to(root).as_posix()
+        refuse(error.filename, name, f"cannot read this directory: {error.strerror}", "unreadable")
 
     def left_out(name: str, *, folder: bool) -> bool:
         if any(pattern.matches(name, folder=folder) for pattern in exclude):
@@ -227,13 +229,14 @@ def _search(
                 continue
             if left_out(name, folder=False):
                 continue
-            problem, mode = _look(path)
+            mode, problem, code = _look(path)
             if problem:  # a broken link: somebody expects a file here, so silence would be a false "all well"
-                refuse(path, name, problem)
+                refuse(path, name, problem, code)
             elif not stat.S_ISREG(mode) or (path.suffix.lower() in _ALSO_TYPESCRIPT and _is_text(path)):
                 continue
             elif path.is_symlink() and not _lies_in(path, inside):
-                refuse(path, name, "a link out of the directory searched, which is not followed; give the file by name")
+                problem = "a link out of the directory searched, which is not followed; give the file by name"
+                refuse(path, name, problem, "outside_link")
             else:
                 take(path, name)
             count += 1
@@ -247,16 +250,16 @@ def _lies_in(path: Path, folder: str) -> bool:
         return False
 
 
-def _look(path: Path) -> tuple[str | None, int]:
-    """What is wrong with a path (None if nothing is) and its mode. Opens nothing: open() would hang on a FIFO."""
+def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
+    """A path's mode, and what is wrong with it (None: nothing) with its code. Opens nothing: open() would hang on a FIFO."""
     try:
-        return None, path.stat().st_mode
+        return path.stat().st_mode, None, "other"
     except FileNotFoundError:
-        return ("broken link" if path.is_symlink() else "no such file or directory"), 0
+        return (0, "broken link", "missing") if path.is_symlink() else _MISSING
     except OSError as error:
-        return error.strerror or str(error), 0
+        return 0, error.strerror or str(error), "unreadable"
     except ValueError as error:  # a NUL in the name
-        return str(error), 0
+        return 0, str(error), "missing"
 
 
 def _is_text(path: Path) -> bool:

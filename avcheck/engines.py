@@ -1,4 +1,4 @@
-"""Other engines than our own processes that spread a batch over machines: Ray Data. Needs `pip install 'avcheck[ray]'`.
+"""Other engines than our own processes that spread a batch over machines: Ray Data. Needs the extra `ray`.
 
 Each actor keeps one guarded worker process below it, the same as `--jobs` uses: a crash in a decoder must not take the
 actor along, which Ray would start again with the same file. Ray carries paths out and records back, never media.
@@ -42,7 +42,7 @@ def check_with_ray(
         import ray
         import ray.data
     except ImportError as error:
-        raise UsageError(f"the engine ray needs Ray ({error}): pip install 'avcheck[ray]'") from error
+        raise UsageError(f"the engine ray needs Ray ({error}): pip install 'ray[data]'") from error
     rows = [
         {
             "path": shown(each),

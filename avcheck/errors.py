@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+from avcheck.results import ErrorCode
+
 
 class AvcheckError(Exception):
-    """Base of all errors that are the input's or the caller's, never a bug of avcheck."""
+    """Base of all errors that are the input's or the caller's, never a bug of avcheck.
+
+    `code` is the `reason_code` of the report of a file that raised it.
+    """
+
+    code: ClassVar[ErrorCode] = "other"
 
 
 class UsageError(AvcheckError):
@@ -18,17 +27,49 @@ class MediaError(AvcheckError):
 class NotMedia(MediaError):
     """The file is not a media file avcheck reads (wrong content, playlist, empty, not a regular file)."""
 
+    code: ClassVar[ErrorCode] = "not_media"
+
+
+class Unreadable(NotMedia):
+    """The system does not let the file be read, so nobody knows what it is (permissions, a broken disk)."""
+
+    code: ClassVar[ErrorCode] = "unreadable"
+
+
+class FetchFailed(MediaError):
+    """The file cannot be fetched from its URL."""
+
+    code: ClassVar[ErrorCode] = "fetch_failed"
+
+
+class Missing(MediaError):
+    """There is no such file."""
+
+    code: ClassVar[ErrorCode] = "missing"
+
 
 class NoVideo(MediaError):
     """The file has no video stream (cover art does not count)."""
+
+    code: ClassVar[ErrorCode] = "no_video"
 
 
 class NoAudio(MediaError):
     """The file has no audio stream, or not the audio track asked for."""
 
+    code: ClassVar[ErrorCode] = "no_audio"
+
 
 class DecodeFailed(MediaError):
     """The streams are there but nothing in them decodes, or they carry no timestamps."""
+
+    code: ClassVar[ErrorCode] = "decode_failed"
+
+
+class Encrypted(DecodeFailed):
+    """The pictures or the sound are encrypted."""
+
+    code: ClassVar[ErrorCode] = "encrypted"
 
 
 class CannotSeek(MediaError):
@@ -38,9 +79,13 @@ class CannotSeek(MediaError):
 class LimitExceeded(MediaError):
     """The file asks for more than a limit allows (pixels, streams)."""
 
+    code: ClassVar[ErrorCode] = "limit"
+
 
 class ModelError(AvcheckError):
     """The weights are missing, damaged, of another version, or not the ones the code knows."""
+
+    code: ClassVar[ErrorCode] = "model"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

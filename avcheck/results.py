@@ -9,7 +9,7 @@ import dataclasses
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, TypeVar, get_args
@@ -18,6 +18,39 @@ SCHEMA_VERSION = 1
 FRAME_MS = 40.0  # offsets in words are also given in frames of 25 fps
 
 Verdict = Literal["in_sync", "out_of_sync", "undecidable", "error"]
+# Why a file was not judged, for programs; `Report.reason` says it to people. `record-1.schema.json` describes each.
+UndecidableCode = Literal[
+    "borderline",
+    "not_all_looked_at",
+    "silent",
+    "blank",
+    "still",
+    "too_short",
+    "no_pictures",
+    "no_match",
+    "ambiguous",
+]
+ErrorCode = Literal[
+    "missing",
+    "unreadable",
+    "not_media",
+    "no_media",
+    "outside_link",
+    "bad_url",
+    "fetch_failed",
+    "no_video",
+    "no_audio",
+    "encrypted",
+    "decode_failed",
+    "limit",
+    "timeout",
+    "crashed",
+    "out_of_memory",
+    "model",
+    "bug",
+    "other",
+]
+ReasonCode = UndecidableCode | ErrorCode
 # Begins the reason of an error that is avcheck's own fault.
 BUG = "internal error: "
 
@@ -70,19 +103,56 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """A part of the file in which the offset is the same, or changes evenly from one end to the other (ms)."""
+
+    start_s: float
+    end_s: float
+    start_offset_ms: float
+    end_offset_ms: float
+
+    def offset_at(self, time_s: float) -> float:
+        """The offset (ms) at a moment (s); before and after the stretch as at its ends."""
+        share = (time_s - self.start_s) / max(self.end_s - self.start_s, 1e-9)
+        return self.start_offset_ms + min(max(share, 0.0), 1.0) * (self.end_offset_ms - self.start_offset_ms)
+
+
+@dataclass(frozen=True)
 class Degraded:
-    """What was lost on the way and so could not be looked at."""
+    """What was lost on the way and so could not be looked at.
+
+    `unseen_s`: the stretches that were not looked at, (start, end) on the file's clock; `notes` says why.
+    """
 
     corrupt_frames: int = 0
     missing_audio_s: float = 0.0
     missing_video_s: float = 0.0
     truncated: bool = False
     notes: tuple[str, ...] = ()
+    unseen_s: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        for start_s, end_s in self.unseen_s:
+            if not (math.isfinite(start_s) and math.isfinite(end_s) and start_s <= end_s):
+                raise ValueError(f"no stretch of time: {start_s} s to {end_s} s")
 
     def __bool__(self) -> bool:
-        return bool(
-            self.corrupt_frames or self.truncated or self.notes or self.missing_audio_s > 0.5 or self.missing_video_s > 0.5
-        )
+        lost = self.corrupt_frames or self.truncated or self.notes or self.unseen_s
+        return bool(lost or self.missing_audio_s > 0.5 or self.missing_video_s > 0.5)
+
+
+@dataclass(frozen=True)
+class Track:
+    """An audio or picture track as the file lists it; `number` counts from 0 among those of its kind.
+
+    `language` and `title` are the file's own words, "" where it has none: other people's text, to be escaped where it is shown.
+    """
+
+    number: int
+    language: str
+    title: str
+    codec: str
+    default: bool  # flagged as the one to play
 
 
 @dataclass(frozen=True)
@@ -92,15 +162,23 @@ class Report:
     path: str
     verdict: Verdict
     reason: str | None = None  # why undecidable, or the error; None otherwise
+    reason_code: ReasonCode | None = None  # the kind of reason; None where there is none, and in older records
     offset_ms: float | None = None  # positive = sound early; None when unknown
     confidence: float = 0.0  # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
     container_offset_ms: float | None = None  # first sound against first picture by their timestamps, same sign
     drift_ms_per_min: float | None = None
     jumps_s: tuple[float, ...] = ()  # where the offset jumps
+    jump_intervals_s: tuple[tuple[float, float], ...] = ()  # for each of jumps_s, between which times the jump lies
+    stretches: tuple[Stretch, ...] = ()  # how the offset goes through the file, as far as it is known
     duration_s: float | None = None
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
+    video_track: int | None = None  # 0-based among the picture tracks that play; None for an error
+    program: int | None = None  # number of the programme of an MPEG-TS whose tracks these are; None for every other file
+    programs: tuple[int, ...] = ()  # those there are at the start of the file
+    audio_tracks: tuple[Track, ...] = ()  # of the file that the sound comes from
+    video_tracks: tuple[Track, ...] = ()  # those that play: no cover art
     segments: tuple[Segment, ...] = ()
     blocks: tuple[BlockResult, ...] = ()
     degraded: Degraded = field(default_factory=Degraded)
@@ -119,7 +197,7 @@ class Report:
 
     def to_record(self) -> dict[str, Any]:
         """The record of one file as plain JSON types, keys in their documented order."""
-        lead = ("schema_version", "avcheck_version", "model_sha256", "path", "verdict", "reason", "offset_ms")
+        lead = ("schema_version", "avcheck_version", "model_sha256", "path", "verdict", "reason", "reason_code", "offset_ms")
         data = dataclasses.asdict(self)
         record = {key: data.pop(key) for key in lead}
         record["offset_text"] = self.offset_text
@@ -138,9 +216,16 @@ class Report:
             values["tolerance"] = Tolerance(**_known(Tolerance, values["tolerance"]))
             values["segments"] = tuple(Segment(**_known(Segment, each)) for each in values["segments"])
             values["blocks"] = tuple(BlockResult(**_known(BlockResult, each)) for each in values["blocks"])
+            values["stretches"] = tuple(Stretch(**_known(Stretch, each)) for each in values.get("stretches", ()))
             values["jumps_s"] = tuple(values["jumps_s"])
+            values["programs"] = tuple(values.get("programs", ()))
+            for kind in ("audio_tracks", "video_tracks"):  # younger than the first records
+                values[kind] = tuple(Track(**_known(Track, each)) for each in values.get(kind, ()))
+            values["jump_intervals_s"] = _pairs(values.get("jump_intervals_s", ()))
             degraded = _known(Degraded, values["degraded"])
-            values["degraded"] = Degraded(**degraded | {"notes": tuple(degraded["notes"])})
+            degraded["notes"] = tuple(degraded["notes"])
+            degraded["unseen_s"] = _pairs(degraded.get("unseen_s", ()))
+            values["degraded"] = Degraded(**degraded)
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record of avcheck ({type(error).__name__}: {error})") from error
@@ -152,8 +237,16 @@ _NO_TIME = "2000-01-01T00:00:00Z"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z")
 
 
+def _pairs(values: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    return tuple((first, second) for first, second in values)
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_list(value: Any, is_item: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list | tuple) and all(map(is_item, value))
 
 
 def _is_finite(value: Any) -> bool:
@@ -170,8 +263,13 @@ _JSON_TYPES: dict[str, Callable[[Any], bool]] = {
     "int | None": lambda value: value is None or _is_whole(value),
     "bool": lambda value: isinstance(value, bool),
     "Verdict": lambda value: isinstance(value, str) and value in get_args(Verdict),
-    "tuple[float, ...]": lambda value: isinstance(value, list | tuple) and all(map(_is_finite, value)),
-    "tuple[str, ...]": lambda value: isinstance(value, list | tuple) and all(isinstance(each, str) for each in value),
+    "ReasonCode | None": lambda value: value is None or isinstance(value, str),  # later releases may add codes
+    "tuple[float, ...]": lambda value: _is_list(value, _is_finite),
+    "tuple[str, ...]": lambda value: _is_list(value, lambda each: isinstance(each, str)),
+    "tuple[tuple[float, float], ...]": lambda value: _is_list(
+        value, lambda pair: _is_list(pair, _is_finite) and len(pair) == 2
+    ),
+    "tuple[int, ...]": lambda value: _is_list(value, _is_whole),
 }
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -25,13 +26,15 @@ from torch.nn import functional as F
 
 from avcheck import __version__
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, MEL_BINS, SOUND_LEAD_S, Block, blocks, without_gaps
+from avcheck.cores import cores
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
 from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import AttentionKind, Scored, agreement, best_places, fuse
 from avcheck.probes import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.results import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.steady import shake, steadied
-from avcheck.verdict import Calibration, Curve, Judgement, judge, unseen
+from avcheck.tracks import others
+from avcheck.verdict import Calibration, Curve, Judgement, judge, obstacle, without_unseen
 from avcheck.weights import Loaded, load
 from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, best_window, spread
 
@@ -52,6 +55,8 @@ _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 ZOOM_SEGMENTS = 3  # of an undecided file are looked at closer at first, and as many again if one of them shows an offset
 _CHUNK = 50  # pictures of a closer look that go through the trunk at a time: they are eleven times as large
 _PLACES_AT_A_TIME = 500
+_SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}  # reasons that another sound may not have
+_PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}  # the same of pictures
 _REACH = 8  # pictures on either side that a feature may depend on, with some to spare
 
 Item = TypeVar("Item")
@@ -116,11 +121,12 @@ def _favourite(curve: Curve) -> int:
 
 
 def segments(
-    source: Iterable[Block], on_block: Callable[[Block], None] | None
+    source: Iterable[Block], on_block: Callable[[Block], None] | None, seams_s: Sequence[float] = ()
 ) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
     """(the blocks just before, the segment's blocks, the blocks just after).
 
-    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is turned half-way).
+    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is turned half-way). It ends at one
+    of `seams_s`, where one recording was joined to another, unless it would be too short to show an offset.
     """
     before: list[Block] = []
     waiting: list[Block] = []
@@ -133,6 +139,9 @@ def segments(
         elif waiting and block.pictures.shape != waiting[-1].pictures.shape:
             yield before, waiting, [block]
             before, waiting = waiting[-_MARGIN_BLOCKS:], []
+        elif len(waiting) >= SEGMENT_BLOCKS // 2 and _starts_at(block, seams_s):
+            yield before, waiting, []
+            before, waiting = [], []
         waiting.append(block)
         # A tail too short to judge alone is kept for the last segment, so wait for half a segment more than is used.
         while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
@@ -140,6 +149,12 @@ def segments(
             yield before, inside, rest[:_MARGIN_BLOCKS]
             before, waiting = inside[-_MARGIN_BLOCKS:], rest
     yield from _flush(before, waiting)
+
+
+def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
+    """Whether a seam lies nearer to the start of this block than to that of any other; `seams_s` rise."""
+    low, high = (bisect_left(seams_s, block.start_s + side * BLOCK_S / 2) for side in (-1, 1))
+    return low < high
 
 
 def _flush(before: list[Block], waiting: list[Block]) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
@@ -259,10 +274,10 @@ def zoom(
     `closer` gives a segment's curve from a closer look. A file that is decided, or of which an offset is told, costs nothing,
     nor does one whose sound is silent or whose pictures do not move.
     """
-    if found.verdict != "undecidable" or found.offset_ms is not None or unseen(curves) is not None:
+    if found.verdict != "undecidable" or found.offset_ms is not None or obstacle(curves) is not None:
         return curves, found
     curves = list(curves)
-    mute = [k for k, part in enumerate(found.segments) if part.offset_ms is None and unseen([curves[k]]) is None]
+    mute = [k for k, part in enumerate(found.segments) if part.offset_ms is None and obstacle([curves[k]]) is None]
     for _ in range(2):
         chosen = spread(mute, ZOOM_SEGMENTS)
         for k in chosen:
@@ -570,15 +585,15 @@ class Checker:
 
     `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps"; `attention`: one of
     `model.ATTENTION_KINDS`, or None for the file's own; `threads`: for the network and for the decoder, 0 = as PyTorch and
-    `open_media` choose. Raises ModelError or UsageError as `weights.load` does.
+    `open_media` choose, within what this process may use. Raises ModelError or UsageError as `weights.load` does.
     """
 
     def __init__(
         self, model: Path | None = None, device: str = "auto", attention: AttentionKind | None = None, threads: int = 0
     ) -> None:
         self._threads = threads
-        if threads:
-            torch.set_num_threads(threads)
+        # PyTorch counts the machine's cores, whatever a container's share of them is.
+        torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
         self.loaded = load(model, device=device, attention=attention)
         fuse(self.loaded.net)
         self.calibration = Calibration(**self.loaded.calibration)
@@ -588,12 +603,20 @@ class Checker:
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
         """The score curves of a file, with what is known of it and what was lost on the way. Raises MediaError."""
         with open_media(
-            path, audio_track=audio_track, audio_path=audio, short_side=max(LEVELS), threads=self._threads
+            path,
+            audio_track=audio_track,
+            video_track=video_track,
+            program=program,
+            audio_path=audio,
+            short_side=max(LEVELS),
+            threads=self._threads,
         ) as media:
             info = media.info
             first_s = info.first_picture_s or 0.0
@@ -605,7 +628,7 @@ class Checker:
             ended = threading.Event()
             with (
                 closing(ahead(blocks(media.pictures(), media.sounds()), ended=ended)) as coming,
-                closing(_beside_decoding(segments(coming, tell), ended)) as found,
+                closing(_beside_decoding(segments(coming, tell, media.seams_s), ended)) as found,
             ):
                 curves = list(_scan_segments(found, self.loaded))
             return curves, media.info, media.degraded
@@ -616,6 +639,8 @@ class Checker:
         probes_first: int,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
         on_progress: Callable[[float], None] | None = None,
@@ -626,7 +651,13 @@ class Checker:
         Raises MediaError.
         """
         with open_media(
-            path, audio_track=audio_track, audio_path=audio, short_side=max(LEVELS), threads=self._threads
+            path,
+            audio_track=audio_track,
+            video_track=video_track,
+            program=program,
+            audio_path=audio,
+            short_side=max(LEVELS),
+            threads=self._threads,
         ) as media:
             origin_s = media.info.first_picture_s
             if not media.seekable or origin_s is None or media.info.duration_s is None:
@@ -658,7 +689,15 @@ class Checker:
             return (curves, media.info, media.degraded) if curves else None
 
     def _closer(
-        self, path: str | Path, info: MediaInfo, stack: ExitStack, *, audio_track: int | None, audio: str | Path | None
+        self,
+        path: str | Path,
+        info: MediaInfo,
+        stack: ExitStack,
+        *,
+        audio_track: int | None,
+        video_track: int | None,
+        program: int | None,
+        audio: str | Path | None,
     ) -> Callable[[Curve], Curve]:
         """Looks closer at segments of a file, which is opened again, until `stack` is closed, when the first is asked for.
 
@@ -669,7 +708,15 @@ class Checker:
         def open_again() -> Media:
             if info.first_picture_s is None or min(info.width, info.height) < LEAST_SIDE:
                 raise CannotSeek(f"{path}: there is nothing to look closer at")
-            media = open_media(path, audio_track=audio_track, audio_path=audio, short_side=CLOSER_SIDE, threads=self._threads)
+            media = open_media(
+                path,
+                audio_track=audio_track,
+                video_track=video_track,
+                program=program,
+                audio_path=audio,
+                short_side=CLOSER_SIDE,
+                threads=self._threads,
+            )
             opened.append(stack.enter_context(media))
             if not media.seekable:
                 raise CannotSeek(f"{path}: cannot be read from the middle")
@@ -709,6 +756,8 @@ class Checker:
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
         sample: int | None = None,
@@ -721,29 +770,59 @@ class Checker:
         sampled = None
         if sample is not None:
             sampled = self.sampled_curves(
-                path, sample, audio_track=audio_track, audio=audio, tolerance=tolerance, on_progress=on_progress
+                path,
+                sample,
+                audio_track=audio_track,
+                video_track=video_track,
+                program=program,
+                audio=audio,
+                tolerance=tolerance,
+                on_progress=on_progress,
             )
-        curves, info, degraded = sampled or self.curves(path, audio_track=audio_track, audio=audio, on_progress=on_progress)
+        curves, info, degraded = sampled or self.curves(
+            path, audio_track=audio_track, video_track=video_track, program=program, audio=audio, on_progress=on_progress
+        )
         found = judge(curves, tolerance, self.calibration)
         with ExitStack() as stack, suppress(MediaError):  # it cannot be opened again, or not be read from the middle
-            closer = self._closer(path, info, stack, audio_track=audio_track, audio=audio)
+            closer = self._closer(
+                path, info, stack, audio_track=audio_track, video_track=video_track, program=program, audio=audio
+            )
             curves, found = zoom(curves, found, closer, tolerance, self.calibration)
+        found = without_unseen(found, degraded.unseen_s, info.duration_s)
         return Report(
             path=str(path),
             verdict=found.verdict,
-            reason=found.reason,
+            reason=_reason(found, info),
+            reason_code=found.reason_code,
             offset_ms=found.offset_ms,
             confidence=found.confidence,
             tolerance=tolerance,
             container_offset_ms=info.container_offset_ms,
             drift_ms_per_min=found.drift_ms_per_min,
             jumps_s=found.jumps_s,
+            jump_intervals_s=found.jump_intervals_s,
+            stretches=found.stretches,
             duration_s=info.duration_s,
             sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
             audio_track=info.audio_track,
+            video_track=info.video_track,
+            program=info.program,
+            programs=info.programs,
+            audio_tracks=info.audio_tracks,
+            video_tracks=info.video_tracks,
             segments=found.segments,
             blocks=found.blocks,
             degraded=degraded,
             model_sha256=self.loaded.sha256,
             avcheck_version=__version__,
         )
+
+
+def _reason(found: Judgement, info: MediaInfo) -> str | None:
+    """Why a file is undecidable, with the tracks that were not looked at where one of them may be the one that was meant."""
+    # A separate sound file stands in place of the tracks, so none of its own can be chosen.
+    audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
+    video = [track for track in info.video_tracks if track.number != info.video_track]
+    audio = audio if found.reason_code in _SOUND_IN_DOUBT else []
+    video = video if found.reason_code in _PICTURE_IN_DOUBT else []
+    return "; ".join(part for part in (found.reason, others(audio, video)) if part)

@@ -19,7 +19,7 @@ def shipped_path() -> Path:
     for folder in (package / "models", package.parent / "models"):
         if (folder / SHIPPED_NAME).is_file():
             return folder / SHIPPED_NAME
-    raise ModelError(f"the shipped weights ({SHIPPED_NAME}) are missing from this installation; reinstall avcheck")
+    raise ModelError(f"the shipped weights ({SHIPPED_NAME}) are missing; install avcheck again from where it came")
 
 
 @lru_cache(maxsize=8)

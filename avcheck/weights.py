@@ -53,7 +53,7 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
         why = getattr(error, "strerror", None) or _first_line(error)
         raise ModelError(f"{source}: cannot read the weights ({why}); give a .safetensors file") from error
     if path is None and digest != SHIPPED_SHA256:
-        raise ModelError(f"{source}: the shipped weights are not the ones this version knows; reinstall avcheck")
+        raise ModelError(f"{source}: the shipped weights are not the ones this version knows; install avcheck again")
     try:
         with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -88,7 +88,7 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
         net=net,
         sha256=digest,
         device=where,
-        half=_half_is_fast(where),
+        half=half_is_fast(where),
         calibration=calibration,
         training=training,
     )
@@ -162,11 +162,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _half_is_fast(device: torch.device) -> bool:
+def half_is_fast(device: torch.device) -> bool:
+    """Whether bfloat16 is quicker there than float32; emulated, as on most processors, it takes eight times as long."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     if device.type == "cpu":
-        # Emulated bfloat16 is slower than float32, so ask for the real instructions.
         return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
     return False
 
@@ -185,4 +185,4 @@ def _first_line(error: BaseException) -> str:
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
 
 
-__all__ = ["Loaded", "choose_device", "load", "save"]
+__all__ = ["Loaded", "choose_device", "half_is_fast", "load", "save"]

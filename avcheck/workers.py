@@ -26,8 +26,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
+from avcheck.cores import cores, wait_patiently
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.memory import keep_memory
+from avcheck.results import ErrorCode
 
 START_S = 300.0  # a worker that is not ready by then is taken for hung; loading takes a few seconds
 STARTS = 3  # workers in a row that do not get ready before it is given up
@@ -46,13 +48,15 @@ class Limits:
     jobs: int = 1
     timeout_s: float | None = None  # for one file, once a worker is ready for it
     memory_mb: int | None = None  # data of one worker (MiB), program and weights included
-    threads: int = 0  # of each worker; 0: its share of the cores
+    threads: int = 0  # of each worker, or of this process where there is none; 0: its share of the cores
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UsageError(f"jobs must be at least 1, not {self.jobs}")
         if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
             raise UsageError(f"the timeout must be a number of seconds above 0, not {self.timeout_s:g}")
+        if self.threads < 0:
+            raise UsageError(f"threads must be at least 0, not {self.threads}")
         if self.memory_mb is not None and self.memory_mb < 1:
             raise UsageError(f"the memory limit must be a number of MB above 0, not {self.memory_mb}")
         if self.memory_mb is not None and sys.platform != "linux":
@@ -66,10 +70,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of an answer: the reason in one line, and the traceback where a handler raised what it should not."""
+    """In place of an answer: the reason in one line and its kind, and the traceback of what a handler should not raise."""
 
     reason: str
     bug: str | None = None
+    code: ErrorCode = "crashed"
 
 
 class BugInWorker(Exception):
@@ -99,6 +104,7 @@ def run_workers(
     make_handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]],
     limits: Limits,
     *,
+    at_once: Callable[[], Callable[[Task], Done[Answer] | None]] | None = None,
     on_start: Callable[[Task], None] | None = None,
     on_progress: Callable[[Task, float], None] | None = None,
 ) -> Iterator[tuple[Task, Answer | Lost]]:
@@ -109,11 +115,14 @@ def run_workers(
     for an answer counts against no task. The first Ctrl-C ends the run with KeyboardInterrupt as soon as all answers that
     are ready have been yielded, the second at once.
 
+    `at_once` (picklable) makes in a worker what answers the tasks that need no handler, and says None to the others. With it
+    a worker makes its handler when the first task comes that needs one; the time that takes counts against no task either.
+
     An exception of a handler is a `Lost` with its traceback, and a new worker goes on.
     Raises what `make_handler` raises if that is an AvcheckError, UsageError if no worker can be started, and BugInWorker if
     that is for an exception that neither the machine nor the installation explains.
     """
-    pool = _Pool(make_handler, limits, on_start, on_progress)
+    pool = _Pool(_Making(make_handler, at_once), limits, on_start, on_progress)
     source = iter(tasks)
     more = True
     with _first_interrupt() as interrupted, pool:
@@ -136,26 +145,25 @@ def run_workers(
             raise KeyboardInterrupt
 
 
-def cores() -> int:
-    """Processor cores this process may use: those it is tied to, or the share its container (cgroup v2) gets, if less."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return count if quota == "max" else max(1, min(count, round(int(quota) / int(period))))
-    except (OSError, ValueError, ZeroDivisionError):
-        return count
-
-
 def threads_each(jobs: int) -> int:
     """Threads for each of `jobs` workers, so that all of them together have a core each: more slow all of them down."""
     return max(1, cores() // jobs)
 
 
+@dataclass(frozen=True)
+class _Making(Generic[Task, Answer]):
+    """How a worker comes to its answers; what `run_workers` is given."""
+
+    handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]]
+    at_once: Callable[[], Callable[[Task], Done[Answer] | None]] | None
+
+
 class _Worker(Generic[Task, Answer]):
     """The parent's end of one worker process."""
 
-    def __init__(self, make_handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]], limits: Limits) -> None:
-        self.ready = False
+    def __init__(self, making: _Making[Task, Answer], limits: Limits) -> None:
+        self.ready = False  # the time of a task counts
+        self.begun = False  # it has been said that the task in hand was begun
         self.tasks: list[Task] = []  # the one in hand, or none
         self.given = 0
         self.deadline = time.monotonic() + START_S
@@ -165,7 +173,7 @@ class _Worker(Generic[Task, Answer]):
         self._scratch = str(Path(tempfile.gettempdir(), f"avcheck-worker-{secrets.token_hex(8)}"))
         context = get_context("spawn")  # fork would copy the locks that other threads hold at the time
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, make_handler, limits.threads or threads_each(limits.jobs), limits.memory_mb, self._scratch)
+        arguments = (theirs, making, limits.threads or threads_each(limits.jobs), limits.memory_mb, self._scratch)
         self.process = context.Process(target=_work, args=arguments, name="avcheck-worker", daemon=True)
         with _signals_held_back():
             self.process.start()
@@ -173,6 +181,7 @@ class _Worker(Generic[Task, Answer]):
 
     def put(self, task: Task) -> None:
         self.tasks.append(task)
+        self.begun = False
         self.given += 1
         with suppress(OSError):  # it has just died, which the next wait will notice
             self.pipe.send(task)
@@ -210,12 +219,12 @@ class _Pool(Generic[Task, Answer]):
 
     def __init__(
         self,
-        make_handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]],
+        making: _Making[Task, Answer],
         limits: Limits,
         on_start: Callable[[Task], None] | None,
         on_progress: Callable[[Task, float], None] | None,
     ) -> None:
-        self._make_handler = make_handler
+        self._making = making
         self._limits = limits
         self._on_start = on_start
         self._on_progress = on_progress
@@ -254,15 +263,21 @@ class _Pool(Generic[Task, Answer]):
         worker = next((each for each in self._workers if not each.tasks), None)
         if worker is None:
             try:
-                worker = _Worker(self._make_handler, self._limits)
+                worker = _Worker(self._making, self._limits)
             except OSError as error:  # no more processes, or no more open files
                 self._waiting.append(task)
                 self._do_without(f"{error.strerror or error}")
                 return
             self._workers.append(worker)
         worker.put(task)
-        if worker.ready and self._on_start:
-            self._on_start(task)
+        if worker.ready:
+            self._begin(worker)
+
+    def _begin(self, worker: _Worker[Task, Answer]) -> None:
+        """Say that the task in hand was begun, once."""
+        if worker.tasks and not worker.begun and self._on_start:
+            self._on_start(worker.tasks[0])
+        worker.begun = True
 
     def wait(self, timeout_s: float) -> list[tuple[Task, Answer | Lost]]:
         """Wait until something happens, `timeout_s` or a deadline has passed; returns the tasks that ended."""
@@ -285,17 +300,20 @@ class _Pool(Generic[Task, Answer]):
             if worker in self._workers and worker.deadline <= time.monotonic():
                 what = f"no result within {self._limits.timeout_s:g} s" if worker.ready else f"not ready within {START_S:g} s"
                 worker.end()
-                ended += self._remove(worker, what)
+                ended += self._remove(worker, what, code="timeout")
         return ended
 
     def _listen(self, worker: _Worker[Task, Answer]) -> Iterator[tuple[Task, Answer | Lost]]:
         for kind, content in worker.messages():
             if kind == "ready":
-                self._failed_starts = 0
+                if content:  # it has its handler
+                    self._failed_starts = 0
                 worker.ready = True
                 worker.begin()
-                if worker.tasks and self._on_start:
-                    self._on_start(worker.tasks[0])
+                self._begin(worker)
+            elif kind == "loading":
+                worker.ready = False
+                worker.deadline = time.monotonic() + START_S
             elif kind == "progress" and worker.tasks and self._on_progress:
                 self._on_progress(worker.tasks[0], content)
             elif kind == "done":
@@ -320,12 +338,12 @@ class _Pool(Generic[Task, Answer]):
                 yield from self._remove(worker, _end_in_words(worker.end(grace_s=5.0)))
 
     def _remove(
-        self, worker: _Worker[Task, Answer], reason: str, bug: str | None = None
+        self, worker: _Worker[Task, Answer], reason: str, bug: str | None = None, code: ErrorCode = "crashed"
     ) -> Iterator[tuple[Task, Answer | Lost]]:
         """Take note that a worker is gone: its task is lost, unless it never began. `bug`: a traceback of its start."""
         self._workers.remove(worker)
         if worker.ready:
-            yield from ((task, Lost(reason)) for task in worker.tasks)
+            yield from ((task, Lost(reason, code=code)) for task in worker.tasks)
             return
         self._waiting.extend(worker.tasks)
         self._failed_starts += 1
@@ -345,7 +363,7 @@ class _Pool(Generic[Task, Answer]):
 
 def _work(
     pipe: connection.Connection,
-    make_handler: Callable[[int], Callable[[Any, Tell], Done[Any]]],
+    making: _Making[Any, Any],
     threads: int,
     memory_mb: int | None,
     scratch: str,
@@ -361,24 +379,24 @@ def _work(
         keep_memory()  # under a limit, what is freed is wanted back
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read as the libraries are loaded
         os.environ.setdefault(name, str(threads))
+    wait_patiently()
     try:
         with suppress(EOFError, OSError):  # the parent is gone, or wants no more
-            _serve(pipe, make_handler, threads)
+            _serve(pipe, making, threads)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[Any, Tell], Done[Any]]], threads: int) -> None:
+def _serve(pipe: connection.Connection, making: _Making[Any, Any], threads: int) -> None:
+    handle: Callable[[Any, Tell], Done[Any]] | None = None
+    answer: Callable[[Any], Done[Any] | None] | None = None
     try:
-        handle = make_handler(threads)
-    except AvcheckError as error:
-        pipe.send(("failed", error))
-        return
-    except (ImportError, MemoryError, OSError) as error:  # also how a library says that it gets too little memory
-        pipe.send(("failed", Lost(_in_a_line(error))))
-        return
+        if making.at_once is None:
+            handle = making.handler(threads)
+        else:
+            answer = making.at_once()
     except Exception as error:
-        pipe.send(("failed", Lost(_in_a_line(error), "".join(traceback.format_exception(error)))))
+        pipe.send(("failed", _why_no_start(error)))
         return
     said = 0.0
 
@@ -388,16 +406,38 @@ def _serve(pipe: connection.Connection, make_handler: Callable[[int], Callable[[
             said = time.monotonic()
             pipe.send(("progress", fraction))
 
-    pipe.send(("ready", None))
+    pipe.send(("ready", handle is not None))
     while True:
         task = pipe.recv()
-        content: Done[Any] | Lost
+        content: Done[Any] | Lost | None
         try:
-            kind, content = "done", handle(task, tell)
+            content = answer(task) if answer and not handle else None
+            if content is None and handle is None:
+                pipe.send(("loading", None))
+                try:
+                    handle = making.handler(threads)
+                except Exception as error:
+                    pipe.send(("failed", _why_no_start(error)))
+                    return
+                pipe.send(("ready", True))
+            if content is None and handle is not None:
+                content = handle(task, tell)
+            kind = "done"
         except Exception as error:
-            bug = None if isinstance(error, MemoryError) else "".join(traceback.format_exception(error))
-            kind, content = "lost", Lost(_in_a_line(error), bug)
+            if isinstance(error, MemoryError):
+                kind, content = "lost", Lost(_in_a_line(error), code="out_of_memory")
+            else:
+                kind, content = "lost", Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")
         pipe.send((kind, content))
+
+
+def _why_no_start(error: Exception) -> AvcheckError | Lost:
+    """What a worker says in place of being ready."""
+    if isinstance(error, AvcheckError):
+        return error
+    if isinstance(error, ImportError | MemoryError | OSError):  # also how a library says that it gets too little memory
+        return Lost(_in_a_line(error))
+    return Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")
 
 
 def _in_a_line(error: Exception) -> str:

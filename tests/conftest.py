@@ -85,6 +85,8 @@ def make_clip(
     pix_fmt: str = "yuv420p",
     full_range: bool = False,
     video_options: Mapping[str, str] | None = None,
+    audio_options: Mapping[str, str] | None = None,
+    bit_rate: int = 128_000,  # of the sound
     container_options: Mapping[str, str] | None = None,
     format: str | None = None,
 ) -> Path:
@@ -118,10 +120,12 @@ def make_clip(
                 video.set_display_rotation(rotation)
         audios: list[Any] = []
         for index in range(len(plays) if acodec else 0):
-            audio: Any = container.add_stream(acodec or "aac", rate=sample_rate, layout=layout)
+            audio: Any = container.add_stream(
+                acodec or "aac", rate=sample_rate, layout=layout, options=dict(audio_options or {})
+            )
             if default_track is not None:
                 audio.disposition = 1 if index == default_track else 0
-            audio.bit_rate = 128_000
+            audio.bit_rate = bit_rate
             audios.append(audio)
         cover: Any = None
         if cover_art:
@@ -172,7 +176,7 @@ def audio_frame(stream: Any, samples: Array, pts: int) -> AudioFrame:
     context = stream.codec_context
     channels = len(context.layout.channels)
     kind = context.format.name
-    if channels >= 8 and kind.endswith("p"):  # PyAV 18 reads past the end of such a frame
+    if channels >= 8 and kind.endswith("p"):  # not every PyAV makes planar frames of many channels from an array
         kind = kind[:-1]
     data = np.asarray(samples, np.float64)
     if kind[:3] == "s16":

@@ -29,13 +29,17 @@ class DecodeChecker:
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance,
         sample: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         found = []
-        with open_media(path, audio_track=audio_track, audio_path=audio, threads=1) as media:
+        with open_media(
+            path, audio_track=audio_track, video_track=video_track, program=program, audio_path=audio, threads=1
+        ) as media:
             last_s = -1.0
             for block in blocks(media.pictures(), media.sounds()):
                 assert block.start_s > last_s
@@ -51,6 +55,11 @@ class DecodeChecker:
                 container_offset_ms=media.info.container_offset_ms,
                 duration_s=media.info.duration_s,
                 audio_track=media.info.audio_track,
+                video_track=media.info.video_track,
+                program=media.info.program,
+                programs=media.info.programs,
+                audio_tracks=media.info.audio_tracks,
+                video_tracks=media.info.video_tracks,
                 blocks=tuple(found),
                 degraded=media.degraded,
                 model_sha256=self._sha256,

@@ -9,12 +9,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 from avcheck import batch
-from avcheck.batch import CheckSettings
+from avcheck.batch import CheckerMaker, CheckSettings, Source, Stamp
 from avcheck.errors import ModelError, NoAudio
 from avcheck.results import BlockResult, Report, Segment, Tolerance
 from avcheck.shipped import weights_sha256
@@ -37,12 +39,24 @@ class FakeChecker:
         path: str | Path,
         *,
         audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
         audio: str | Path | None = None,
         tolerance: Tolerance,
         sample: int | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
-        self.calls.append({"path": path, "audio_track": audio_track, "audio": audio, "tolerance": tolerance, "sample": sample})
+        self.calls.append(
+            {
+                "path": path,
+                "audio_track": audio_track,
+                "video_track": video_track,
+                "program": program,
+                "audio": audio,
+                "tolerance": tolerance,
+                "sample": sample,
+            }
+        )
         if on_progress:
             on_progress(0.5)
             on_progress(1.0)
@@ -90,6 +104,7 @@ class FakeChecker:
             duration_s=2.0,
             sampled_s=None if sample is None else 1.0,
             audio_track=audio_track or 0,
+            video_track=video_track or 0,
             segments=(Segment(0.0, 2.0, -120.0 if late else 4.0, 0.97),),
             blocks=(BlockResult(0.0, 0.75, -118.0 if late else 4.0), BlockResult(1.0, 0.25, None)),
             model_sha256=sha256,
@@ -117,10 +132,23 @@ def make_unloadable(settings: CheckSettings, threads: int) -> FakeChecker:
     raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
 
 
+def no_first_look(settings: CheckSettings, source: Source, before: Collection[Stamp]) -> None:
+    """As `avcheck.batch.first_look`, for files that hold no media: the checker says what is wrong with them."""
+
+
 def install() -> None:
     """Put the stand-in where `from avcheck.scan import Checker` and every worker find it (in a process of its own)."""
     sys.modules["avcheck.scan"] = as_module()
     batch.load_checker = make_checker  # type: ignore[assignment]
+    batch.first_look = no_first_look
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, in_workers: CheckerMaker | None = None) -> None:
+    """The same for the length of a test; in worker processes too if `in_workers` makes the checker there."""
+    monkeypatch.setitem(sys.modules, "avcheck.scan", as_module())
+    monkeypatch.setattr(batch, "first_look", no_first_look)
+    if in_workers is not None:
+        monkeypatch.setattr(batch, "load_checker", in_workers)
 
 
 def as_module() -> ModuleType:

@@ -4,7 +4,8 @@ Every case is checked in a guarded worker of avcheck's own (`avcheck.workers`) t
 that the kernel kills for opening a socket. Most cases are decoded and cut into blocks, a share goes through a whole
 (untrained) network, and now and then the last cases go through the command itself. It has to hold that no case hangs,
 crashes its worker, ends as a bug of avcheck or opens another file of its folder; that each has exactly one record; and that
-the command ends with a documented exit code. Case K of seed S is always the same file: `--seed S --case K` runs it alone.
+the command ends with a documented exit code. No case is kept: case K of seed S is always the same file, and
+`--seed S --case K` runs it alone.
 """
 
 from __future__ import annotations
@@ -94,15 +95,13 @@ Mutation = Callable[[bytearray, random.Random], None]
 
 
 def make_seeds(folder: Path) -> list[tuple[str, bytes]]:
-    """(suffix, content) of small good files of every kind, and of files that refer to others."""
+    """(suffix, content) of small good files of every kind."""
     found = []
     for number, (suffix, options) in enumerate(KINDS):
         path = folder / f"{number}.{suffix}"
         size = (96, 64) if options.get("vcodec") == "libsvtav1" else (64, 48)
         hostile.make_clip(path, **{"seconds": 0.64, "size": size, "draw": hostile.noise(number, size), **options})  # type: ignore[arg-type]
         found.append((suffix, path.read_bytes()))
-    found += [("mp4", text.encode()) for text in hostile.REFERENCES.values()]
-    found.append(("mov", hostile.refer_elsewhere(found[0][1])))
     return found
 
 
@@ -278,9 +277,9 @@ class Fuzz:
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.folder, self.kept = self.root / "cases", self.root / "faults"
+        self.folder = self.root / "cases"
         made = self.root / "seeds"
-        for each in (self.folder, self.kept, made):
+        for each in (self.folder, made):
             each.mkdir()
         self.seeds = self.seeds or make_seeds(made)
         hostile.make_clip(self.folder / FILM, format="mpegts")
@@ -347,10 +346,7 @@ class Fuzz:
         return self.model
 
     def _fault(self, path: Path, problem: str) -> None:
-        kept = self.kept / f"seed-{self.seed}-case-{path.name}"
-        if path.exists():
-            shutil.copyfile(path, kept)
-        self.faults.append(f"{problem}  seed {self.seed} case {path.stem}: {kept}")
+        self.faults.append(f"{problem}  seed {self.seed} case {path.stem}")
         print(f"FAULT {self.faults[-1]}", flush=True)
 
 
@@ -397,10 +393,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"seed {fuzz.seed}: {fuzz.cases} cases in {took_s:.0f} s, {fuzz.cases / took_s:.1f} a second; {fuzz.full} of them with "
         f"the network, {fuzz.commands} runs of the command; {dict(sorted(fuzz.verdicts.items()))}; {len(fuzz.faults)} faults"
     )
-    if fuzz.faults:
-        print(f"kept in {fuzz.kept}")
-    else:
-        shutil.rmtree(root)
+    shutil.rmtree(root)
     return 1 if fuzz.faults else 0
 
 

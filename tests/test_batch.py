@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+from typing import get_args
 
 import fake_scan
 import pytest
 
+from avcheck import errors
 from avcheck.batch import CheckSettings, check_many
 from avcheck.discovery import MEDIA_SUFFIXES, Discovery, discover
 from avcheck.errors import ModelError, UsageError
-from avcheck.results import PRESETS
+from avcheck.results import PRESETS, ErrorCode
 
 
 def touch(root: Path, *names: str) -> None:
@@ -79,6 +80,11 @@ def test_what_cannot_be_checked_becomes_an_error(tmp_path: Path) -> None:
         "dangling.mp4": "broken link",
         "bad\0name": "embedded null byte",
     }
+    codes = {Path(report.path).name: report.reason_code for report in found.errors}
+    assert codes == dict.fromkeys(("gone.mp4", "dangling.mp4", "bad\0name"), "missing") | {
+        "empty": "no_media",
+        "pipe": "not_media",
+    }
     assert found.errors[0].tolerance == PRESETS["film"]
 
 
@@ -98,6 +104,7 @@ def test_links_are_followed_to_files_of_the_same_directory_alone(tmp_path: Path)
     assert names(found, tmp_path) == ["lib/in.mp4", "lib/own.mp4"]
     assert set(reasons(found)) == {"near.mp4", "out.mp4"}
     assert "a link out of the directory searched" in str(reasons(found)["out.mp4"])
+    assert {report.reason_code for report in found.errors} == {"outside_link"}
     (tmp_path / "linked").symlink_to(tmp_path / "lib")
     assert len(discover([tmp_path / "linked"]).files) == 2
     assert discover([tmp_path / "lib" / "out.mp4"]).files == [tmp_path / "lib" / "out.mp4"]
@@ -122,7 +129,7 @@ def test_the_suffixes_are_as_files_are_compared() -> None:
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     fake_scan.MADE.clear()
 
 
@@ -173,6 +180,7 @@ def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(tmp_path: Path,
     monkeypatch.setattr(fake_scan.FakeChecker, "check", refuse)
     (report,) = check_many([tmp_path / "good.mp4"], CheckSettings())
     assert (report.verdict, report.reason) == ("error", "no such file or directory")
+    assert report.reason_code == "missing"
 
 
 @pytest.mark.parametrize(
@@ -192,3 +200,25 @@ def test_a_lack_of_memory_has_many_names(monkeypatch: pytest.MonkeyPatch, error:
     monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
     (report,) = check_many([Path("good.mp4")], CheckSettings())
     assert str(report.reason).startswith(reason)
+    assert report.reason_code == ("out_of_memory" if reason == "out of memory" else "bug")
+
+
+ERRORS = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.AvcheckError)]
+
+
+@pytest.mark.parametrize(
+    "kind", [each for each in ERRORS if issubclass(each, errors.MediaError)], ids=lambda kind: kind.__name__
+)
+def test_the_kind_of_an_error_is_in_the_report(monkeypatch: pytest.MonkeyPatch, kind: type[errors.MediaError]) -> None:
+    def fail(_: object, path: Path, **__: object) -> None:
+        raise kind(f"{path}: what is wrong")
+
+    monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
+    (report,) = check_many([Path("good.mp4")], CheckSettings())
+    assert (report.verdict, report.reason, report.reason_code) == ("error", "what is wrong", kind.code)
+
+
+def test_every_error_has_a_documented_code_of_its_own() -> None:
+    codes = [kind.code for kind in ERRORS if "code" in vars(kind)]
+    assert set(codes) <= set(get_args(ErrorCode))
+    assert len(set(codes)) == len(codes)

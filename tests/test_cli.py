@@ -36,7 +36,7 @@ FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     for name in ("AVCHECK_DEBUG", "GITHUB_STEP_SUMMARY", *map(config.variable, config.KEYS)):
         monkeypatch.delenv(name, raising=False)
     fake_scan.MADE.clear()
@@ -213,7 +213,7 @@ def test_a_traceback_on_request(
         monkeypatch.setenv("AVCHECK_DEBUG", "1")
     assert main(["bug.mp4", *(["-v"] if how == "option" else [])]) == 3
     assert "Traceback" in capsys.readouterr().err
-    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_checker)
+    fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
     assert main(["bug.mp4", "--timeout", "60", *(["-v"] if how == "option" else [])]) == 3
     err = capsys.readouterr().err
     assert "Traceback" in err and "fake_scan.py" in err
@@ -222,7 +222,7 @@ def test_a_traceback_on_request(
 def test_files_checked_at_a_time_come_as_they_end(
     clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_checker)
+    fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
     (clips / "segfault.mp4").write_bytes(b"x")
     assert main([".", "--jobs", "2", "--format", "jsonl"]) == 2
     out, err = capsys.readouterr()
@@ -588,10 +588,12 @@ def test_a_piped_path_is_never_cut(clips: Path) -> None:
 def test_options_reach_the_check(clips: Path) -> None:
     (clips / "w.safetensors").write_bytes(b"x")
     (clips / "dub.wav").write_bytes(b"x")
-    assert main(["good.mp4", "--audio-track", "2", "--device", "cpu", "--model", "w.safetensors"]) == 0
+    chosen = ["--audio-track", "2", "--video-track", "1", "--program", "101"]
+    assert main(["good.mp4", *chosen, "--device", "cpu", "--model", "w.safetensors"]) == 0
     assert main(["good.mp4", "--audio", "dub.wav"]) == 0
     first, second = fake_scan.MADE
     assert (first.device, first.model, first.calls[0]["audio_track"]) == ("cpu", Path("w.safetensors"), 2)
+    assert (first.calls[0]["video_track"], first.calls[0]["program"]) == (1, 101)
     assert (second.device, second.model, second.calls[0]["audio"]) == ("auto", None, Path("dub.wav"))
 
 
@@ -632,6 +634,8 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["good.mp4", "--late", "nan"], "--late must be a number of milliseconds of at least 0"),
         (["good.mp4", "--late", "soon"], "Invalid value for '--late'"),
         (["good.mp4", "--audio-track", "-1"], "--audio-track"),
+        (["good.mp4", "--video-track", "-1"], "--video-track"),
+        (["good.mp4", "--program", "0"], "--program"),
         (["good.mp4", "--audio", "gone.wav"], "--audio: cannot read gone.wav: No such file or directory"),
         (["good.mp4", "--audio", "lib"], "--audio: lib is not a regular file"),
         (["good.mp4", "late.mp4", "--audio", "late.mp4"], "--audio goes with exactly one file, not 2"),
@@ -655,7 +659,8 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["eval", "gone"], "gone: no such file or directory"),
         (["eval"], "give a CORPUS to measure, or --from FILE"),
         (["eval", "--from", "gone.jsonl"], "--from: cannot read gone.jsonl"),
-        (["eval", "lib", "--from", "right.toml"], "--from measures nothing, so CORPUS, --model and --rows do not go with it"),
+        (["eval", "lib", "--from", "right.toml"], "--from measures nothing, so only --plots goes with it"),
+        (["eval", "lib", "--faces", "gone.json"], "--faces: cannot read gone.json"),
         (["eval", "--from", "right.toml"], "right.toml: no rows of `avcheck eval --rows`"),
         (["eval", "lib", "--plots", "good.mp4"], "good.mp4 is not a directory"),
         (["ablate", "good.mp4"], "good.mp4 is not a directory"),

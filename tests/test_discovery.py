@@ -92,6 +92,7 @@ def test_if_nothing_is_left_it_is_said_why(tmp_path: Path) -> None:
     (tmp_path / ".avcheckignore").write_text("*.mp4\n")
     (error,) = discover([tmp_path], selection=Selection(exclude=("b",))).errors
     assert error.reason == "no media files in this directory that --exclude and .avcheckignore let through"
+    assert error.reason_code == "no_media"
 
 
 def test_ignore_files(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_lists(data: bytes, paths: list[str]) -> None:
 
 
 def test_files_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "good.mp4", "x/late.mp4", "x/unsure.mp4")
     (tmp_path / "list").write_text("good.mp4\nx\ngone.mp4\n")

@@ -30,7 +30,7 @@ def test_a_missing_ray_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(builtins, "__import__", without)
     (tmp_path / "a.mp4").write_bytes(b"x")
     assert main([str(tmp_path), "--engine", "ray"]) == 2
-    message = "avcheck: the engine ray needs Ray (No module named 'ray'): pip install 'avcheck[ray]'\n"
+    message = "avcheck: the engine ray needs Ray (No module named 'ray'): pip install 'ray[data]'\n"
     assert tuple(capsys.readouterr()) == ("", message)
 
 

@@ -23,7 +23,7 @@ from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
 from avcheck.media import Picture, Sound
 from avcheck.model import ATTENTION_KINDS, BLOCK_TIMES, JointHead, ModelConfig, Scored, SyncNet
 from avcheck.scan import LEVELS, MAX_SHIFT, SHIFTS, look, scan
-from avcheck.train.corpus import Clip
+from avcheck.train.corpus import Clip, find_clips, set_aside
 from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, save
 
@@ -558,7 +558,7 @@ def test_without_matplotlib_pictures_are_refused_before_anything_is_measured(
         run.evaluate(tmp_path / "gone", model=None, device="cpu", plots=tmp_path),
         run.from_rows([], plots=tmp_path),
     ):
-        with pytest.raises(UsageError, match=r"pictures need matplotlib; install it with: pip install 'avcheck\[train\]'"):
+        with pytest.raises(UsageError, match=r"pictures need matplotlib; install it with: pip install matplotlib"):
             next(texts)
 
 
@@ -605,6 +605,7 @@ def mini_corpus(folder: Path) -> Path:
             path.write_text("not a film")
         line = {"id": name, "split": "val", "kind": kind, "group": group, "file": str(path.relative_to(folder))}
         lines.append(line | ({"true_offset": {"frames": 0.5, "trusted": True}} if name == "s1" else {}))
+    lines.append({"id": "w", "split": "val", "kind": "words", "group": "g8", "file": "val/speech/s1.mkv"})  # of no use here
     lines.append({"id": "t", "split": "train", "kind": "speech", "group": "g9", "file": "train/speech/t.mkv"})
     (folder / "index.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder
@@ -654,6 +655,94 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
         ("speech", population, kind) for population in ("trusted", "all") for kind in (*ATTENTION_KINDS, run.AS_A_CHECK)
     }
     assert "nan" not in text
+
+
+def test_coverage_alone_is_measured_of_whole_speech_clips(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    weights, out, faces = tmp_path / "w.safetensors", tmp_path / "raw.jsonl", tmp_path / "faces.json"
+    save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
+    faces.write_text('{"s1": {"looks": 2, "rows": [[0, 0.5, 0.5, 0.2]]}}')
+    corpus = mini_corpus(tmp_path / "corpus")
+    texts = list(run.evaluate(corpus, model=weights, device="cpu", out=out, faces=faces, coverage=True, speed=False))
+    rows = [row for row in read_rows(out) if row["measure"] != "heading"]
+    assert {row["measure"] for row in rows} == {"coverage"}
+    assert [(row["clip"], row["case"], row["face_share"]) for row in rows] == [
+        ("s1", "as recorded", 0.5),  # of another group there is not as much sound as it is long
+        ("s2", "as recorded", None),
+        ("s2", run.STRANGER, None),
+    ]
+    assert len(texts) == 2  # the heading and one table
+    assert [row[:4] for row in cells(texts[1])][:2] == [["first", "all", "2", "2"], ["first", "speaker seen", "1", "1"]]
+    assert list(run.from_rows(read_rows(out))) == texts
+
+
+def aside_corpus(folder: Path) -> tuple[Path, str, str]:
+    """Two later clips beside the first ones: of a group that is set aside, and of one that is not."""
+    corpus = mini_corpus(folder)
+    shown, hidden = (
+        next(name for name in map(str, range(99)) if set_aside(replace(clip("x", group=name), added=2)) is wanted)
+        for wanted in (False, True)
+    )
+    later = [
+        {"id": f"later-{group}", "split": "val", "kind": "speech", "group": group, "added": 2, "file": "val/speech/s2.mkv"}
+        for group in (shown, hidden)
+    ]
+    with (corpus / "index.jsonl").open("a") as index:
+        index.writelines("\n" + json.dumps(line) for line in later)
+    return corpus, f"later-{shown}", f"later-{hidden}"
+
+
+def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    weights, out = tmp_path / "w.safetensors", tmp_path / "raw.jsonl"
+    save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
+    corpus, shown, hidden = aside_corpus(tmp_path / "corpus")
+    partial_rows: list[int] = []
+
+    def measured(**choice: Any) -> set[str]:
+        def on_clip(*_: int) -> None:
+            partial_rows.append(len(read_rows(out)))  # they are in the file as soon as they are there
+
+        list(run.evaluate(corpus, model=weights, device="cpu", out=out, coverage=True, on_clip=on_clip, **choice))
+        return {row["clip"] for row in read_rows(out) if row["measure"] != "heading"}
+
+    assert measured() == {"s1", "s2", shown}
+    assert measured(last=True) == {hidden}
+    assert measured(added=[1]) == {"s1", "s2"}
+    assert measured(added=[2, 3]) == {shown}
+    assert partial_rows[0] > 1
+    with pytest.raises(UsageError, match="none of its validation clips"):
+        measured(added=[1], last=True)
+    assert hidden not in {item.id for item in find_clips(corpus)}
+    assert [item.id for item in find_clips(corpus, last=True)] == [hidden]
+
+
+def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> None:
+    def row(name: str, told_ms: float | None, verdict: str, **more: Any) -> run.Row:
+        about = {"clip": name, "group": name, "added": 1, "own_frames": 2.0, "trusted": True, "clip_s": 8.0, "face_share": 1.0}
+        return {**about, "case": "as recorded", "offset_ms": told_ms, "verdict": verdict, **more}
+
+    rows = [
+        row("right", -80.0, "out_of_sync"),
+        row("near a limit", -70.0, "undecidable"),
+        row("wrong", 90.0, "out_of_sync"),
+        row("nothing", None, "undecidable"),
+        row("not known", 500.0, "out_of_sync", trusted=False, own_frames=None, face_share=0.49),
+        row("short", -80.0, "out_of_sync", clip_s=5.9),
+        row("short", 120.0, "out_of_sync", clip_s=5.9, case=run.STRANGER),
+        row("new", -80.0, "out_of_sync", added=3),
+    ]
+    found = {(line[0], line[1]): line[2:] for line in cells(run.coverage_table(rows))}
+    assert [line[:2] for line in found.values()] == [["6", "6"], ["5", "5"], ["4", "4"], ["5", "5"]] + [["1", "1"]] * 4
+    figures = {key: [cell.split()[0] for cell in line[2:]] for key, line in found.items()}
+    assert figures["first", "all"] == ["0.83", "0.67", "0.25", "1.00"]
+    assert figures["first", "speaker seen"] == ["0.80", "0.60", "0.25", "1.00"]
+    assert figures["first", "speaker seen, 6 s or longer"] == ["0.75", "0.50", "0.33", "-"]
+    assert figures["first", "trusted"] == figures["first", "speaker seen"]
+    assert figures["later", "all"] == ["1.00", "1.00", "0.00", "-"]
+    without = run.coverage_table([{**item, "face_share": None} for item in rows])
+    assert "speaker seen, 6" not in without.replace("Speaker", "")
+    assert [line[1] for line in cells(without)] == ["all", "trusted"] * 2
 
 
 def test_weights_with_one_head_are_measured_with_that(tmp_path: Path) -> None:

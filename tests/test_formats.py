@@ -17,7 +17,7 @@ import pytest
 
 from avcheck import report as rendering
 from avcheck.report import FORMATS, STEP_SUMMARY, renderer
-from avcheck.results import BlockResult, Degraded, Report, Segment, Tolerance
+from avcheck.results import BlockResult, Degraded, Report, Segment, Stretch, Tolerance
 
 LATE = Report(
     "late.mp4",
@@ -27,13 +27,24 @@ LATE = Report(
     tolerance=Tolerance(40, 60, "ebu-r37"),
     container_offset_ms=-23.2,
     jumps_s=(12.0, 90.5),
+    jump_intervals_s=((10.0, 14.0), (90.5, 90.5)),
+    stretches=(Stretch(0.0, 10.0, 4.0, 4.0), Stretch(14.0, 90.5, -120.0, -120.0), Stretch(90.5, 100.0, 4.0, 24.5)),
     duration_s=100.0,
     audio_track=0,
     segments=(Segment(0.0, 100.0, -120.0, 0.97),),
     blocks=(BlockResult(0.0, 1.0, -118.0),),
-    degraded=Degraded(corrupt_frames=2, notes=("two edits", "=HYPERLINK()")),
+    degraded=Degraded(corrupt_frames=2, notes=("two edits", "=1+1")),
     model_sha256="0" * 64,
     avcheck_version="0.1.0",
+)
+LATE_TEXT = "sound late by 120 ms (3.0 frames) at worst, confidence 0.97, offset jumps between 0:10 and 0:14, at 1:30"
+BORDERLINE = Report(
+    "near.mp4",
+    "undecidable",
+    reason="sound late by 70 ms (1.8 frames), limit 60 ms, measuring error 22 ms",
+    reason_code="borderline",
+    offset_ms=-70.0,
+    confidence=1.0,
 )
 GOOD = Report("good.mp4", "in_sync", offset_ms=4.0, confidence=0.9)
 UNSURE = Report("unsure.mkv", "undecidable", reason="silence", confidence=0.2)
@@ -44,12 +55,12 @@ HOSTILE = [
     "::error file=x::y.mp4",
     " ::warning::y.mp4",
     "a\n::error::b.mp4",
-    "a\r::set-output name=x::b.mp4",
+    "a\r::debug::b.mp4",
     "##[error]x.mp4",
-    "a ##vso[task.complete result=Succeeded]b.mp4",
-    "##teamcity[buildStatus text='ok'].mp4",
+    "a ##vso[task.debug]b.mp4",
+    "##teamcity[message text='ok'].mp4",
     "100%,a:b%0A.mp4",
-    "=HYPERLINK(1).mp4",
+    "=1+1.mp4",
     "+1.mp4",
     "-1.mp4",
     "@SUM(1).mp4",
@@ -59,10 +70,10 @@ HOSTILE = [
     "＝1.mp4",  # noqa: RUF001
     '"quoted", twice.mp4',
     "<b>&amp;\"']]>.mp4",
-    "</code><script>alert(1)</script>.mp4",
+    "</code><b>bold</b>.mp4",
     "| a | `b` | [c](d) **e**.mp4",
     "[red]a[/red].mp4",
-    "\x1b[2J\x07\x9b2J.mp4",
+    "\x1b[1m\x07\x9b1m.mp4",
     "\x00\x01\x0b\x1f\x7f\x85.mp4",
     "\ufffe\uffff.mp4",
     "\u202egp4.\u200b\u2028.mp4",
@@ -177,13 +188,7 @@ def test_junit_maps_verdicts() -> None:
     found = {case.get("name"): [(child.tag, child.attrib) for child in case] for case in root.iter("testcase")}
     assert found == {
         "late.mp4": [
-            (
-                "failure",
-                {
-                    "type": "out_of_sync",
-                    "message": "sound late by 120 ms (3.0 frames), confidence 0.97, offset jumps at 0:12, 1:30",
-                },
-            )
+            ("failure", {"type": "out_of_sync", "message": LATE_TEXT}),
         ],
         "good.mp4": [],
         "unsure.mkv": [("skipped", {"type": "undecidable", "message": "silence"})],
@@ -192,6 +197,26 @@ def test_junit_maps_verdicts() -> None:
     body = root.find(".//failure")
     assert body is not None and body.text is not None
     assert "tolerance: early by at most 40 ms, late by at most 60 ms (ebu-r37)" in body.text.splitlines()
+    assert [row for row in body.text.splitlines() if row.startswith("stretch: ")] == [
+        "stretch: 0:00 to 0:10: sound early by 4 ms (0.1 frames)",
+        "stretch: 0:14 to 1:30: sound late by 120 ms (3.0 frames)",
+        "stretch: 1:30 to 1:40: from sound early by 4 ms (0.1 frames) to sound early by 24 ms (0.6 frames)",
+    ]
+
+
+def test_borderline_is_said_in_words_and_stays_undecidable() -> None:
+    """For programs the verdict and what hangs on it stay as they are; people read the word."""
+    case = checked_junit(document("junit", [BORDERLINE])).find(".//skipped")
+    assert case is not None
+    assert case.attrib == {"type": "undecidable", "message": f"borderline: {BORDERLINE.reason}"}
+    text = document("github", [BORDERLINE])
+    assert text.splitlines()[0] == f"near.mp4: borderline: {BORDERLINE.reason}"
+    assert annotations(text) == [("warning", "near.mp4", BORDERLINE.reason)]
+    assert "title=avcheck%3A borderline::" in text
+    row = rows(document("csv", [BORDERLINE]))[0]
+    assert (row["verdict"], row["reason_code"], row["reason"]) == ("undecidable", "borderline", BORDERLINE.reason)
+    record = json.loads(document("jsonl", [BORDERLINE]))
+    assert (record["verdict"], record["reason_code"], record["offset_ms"]) == ("undecidable", "borderline", -70.0)
 
 
 def test_junit_as_junitparser_reads_it() -> None:
@@ -232,7 +257,11 @@ def test_github_annotates_what_is_wrong() -> None:
     text = document("github", EACH)
     assert text.splitlines()[:3] == [rendering.line(report) for report in (LATE, GOOD, UNSURE)]
     assert annotations(text) == [
-        ("error", "late.mp4", "sound late by 120 ms (3.0 frames), confidence 0.97, offset jumps at 0:12, 1:30"),
+        (
+            "error",
+            "late.mp4",
+            LATE_TEXT,
+        ),
         ("error", "broken.mov", "not a media file avcheck reads"),
         ("warning", "unsure.mkv", "silence"),
     ]
@@ -313,9 +342,13 @@ def test_csv_has_a_row_a_file() -> None:
         "missing_audio_s": "0.0",
         "missing_video_s": "0.0",
         "truncated": "no",
-        "notes": "two edits; =HYPERLINK()",
+        "notes": "two edits; =1+1",
         "avcheck_version": "0.1.0",
         "model_sha256": "0" * 64,
+        "reason_code": "",
+        "unseen_s": "",
+        "jump_intervals_s": "10 to 14; 90.5 to 90.5",
+        "stretches": "0 to 10 s: 4 to 4 ms; 14 to 90.5 s: -120 to -120 ms; 90.5 to 100 s: 4 to 24.5 ms",
     }
     assert (good["path"], good["offset_ms"]) == ("good.mp4", "4.0")
     assert (unsure["reason"], unsure["offset_ms"]) == ("silence", "")

@@ -1,4 +1,4 @@
-"""The whole hostile corpus in one run of the command: every file ends as it has to, in every format, and opens no other."""
+"""All of `tests.hostile` in one run of the command: every file ends as it has to, in every format, and opens no other."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_nothing_but_the_files_named_is_opened(run: Run) -> None:
 def test_a_file_that_is_followed_would_be_noticed(corpus: hostile.Corpus) -> None:
     import av
 
-    with guard.Opened(corpus.folder) as watch, av.open(str(corpus.folder / "ffconcat.mp4")) as container:
+    with guard.Opened(corpus.folder) as watch, av.open(str(corpus.folder / "list.ffconcat")) as container:
         assert len(list(container.decode(video=0))) == 50
         assert hostile.TARGET.encode() in watch.names()
 

@@ -1,10 +1,12 @@
-"""Files that are damaged, are not what their name says, or mean harm: each ends in one clear line, or in an honest count."""
+"""Files that are damaged, oversized or not what their name says: each ends in one clear line, or in an honest count.
+
+No file here is of harm to other software: limits are lowered by the test, and what is claimed is claimed by a little.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-import resource
 import struct
 import time
 from collections.abc import Callable
@@ -20,8 +22,19 @@ import pytest
 from av.video.frame import VideoFrame
 from conftest import BRIGHT, Array, clicks
 
-from avcheck.errors import AvcheckError, DecodeFailed, LimitExceeded, MediaError, NoAudio, NotMedia, NoVideo, UsageError
-from avcheck.media import container, open_media, sound
+from avcheck.errors import (
+    AvcheckError,
+    DecodeFailed,
+    LimitExceeded,
+    MediaError,
+    NoAudio,
+    NotMedia,
+    NoVideo,
+    Unreadable,
+    UsageError,
+)
+from avcheck.media import container, mp4, open_media, sound
+from avcheck.media import packets as packets_of_media
 from avcheck.media.base import Tally
 from avcheck.media.packets import Decoder, dated, packets_of, seek
 from avcheck.results import Degraded
@@ -88,8 +101,8 @@ def test_fifo_does_not_hang(tmp_path: Path) -> None:
 
 def test_device_and_unreadable(tmp_path: Path) -> None:
     refused(Path("/dev/zero"), NotMedia, "not a regular file")
-    refused(tmp_path / ("n" * 300 + ".mp4"), NotMedia, "file name too long")
-    with pytest.raises(NotMedia, match="cannot be read"):
+    refused(tmp_path / ("n" * 300 + ".mp4"), Unreadable, "file name too long")
+    with pytest.raises(Unreadable, match="cannot be read"):
         open_media("nul\0.mp4")
 
 
@@ -122,29 +135,39 @@ def test_text_image_and_sound_are_not_videos(clip: Clip, tmp_path: Path) -> None
     refused(image, NotMedia, "is not a video file")
 
 
-PLAYLISTS = {
-    "ffconcat": "ffconcat version 1.0\nfile target.ts\n",
-    "m3u8": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXTINF:2.0,\ntarget.ts\n#EXT-X-ENDLIST\n",
-    "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT2S">'
-    "<Period><AdaptationSet mimeType='video/mp4'><Representation id='1' bandwidth='1'><BaseURL>target.ts</BaseURL>"
-    "</Representation></AdaptationSet></Period></MPD>",
-    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
-}
-
-
-@pytest.mark.parametrize("kind", PLAYLISTS)
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.ts", "clip.m3u8"])
-def test_playlists_are_not_followed(clip: Clip, kind: str, name: str) -> None:
-    """FFmpeg opens the first two by their content, and with them any file they name."""
-    path = clip("target.ts").with_name(name)
-    path.write_text(PLAYLISTS[kind])
+@pytest.mark.parametrize("name", hostile.PLAYLISTS)
+def test_playlists_are_not_followed(clip: Clip, name: str) -> None:
+    """FFmpeg alone would open the file that they list."""
+    target = clip(hostile.TARGET, format="mpegts")
+    path = target.with_name(name)
+    path.write_text(hostile.PLAYLISTS[name])
     refused(path, NotMedia, "is not a video file")
-    refused(path.with_name("target.ts"), NotMedia, "is not a sound file", audio_path=path)
+    refused(target, NotMedia, "is not a sound file", audio_path=path)
 
 
-@pytest.mark.parametrize(
-    "name", ["a:b.mp4", "http:x.mp4", "concat:a|b.mp4", "-x.mp4", "%03d.mp4", "a\nb.mp4", "ä 🎬 '\".mp4", "a?b#c.mp4"]
-)
+def test_only_formats_that_hold_their_media_themselves_are_opened(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard is for files whose content, whatever their name, is that of a format which opens other files."""
+    refer = {"hls", "applehttp", "concat", "dash", "sdp", "rtsp", "rtp", "imf", "image2", "lavfi", "vapoursynth", "avisynth"}
+    asked: list[dict[str, str]] = []
+    opened = av.open
+
+    def listening(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["options"])
+        return opened(*arguments, **options)
+
+    film = clip("film.mp4")
+    monkeypatch.setattr(av, "open", listening)
+    with open_media(film, audio_path=film) as file:
+        next(iter(file.pictures()))
+        next(iter(file.sounds()))
+    assert len(asked) >= 4
+    for options in asked:
+        assert options["protocol_whitelist"] == "file"
+        assert "mov" in options["format_whitelist"].split(",")
+        assert not refer & set(options["format_whitelist"].split(","))
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "http:x.mp4", "-x.mp4", "%03d.mp4", "a\nb.mp4", "ä 🎬 '\".mp4", "a?b#c.mp4"])
 def test_odd_names(clip: Clip, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = clip("clip.mp4")
     path.rename(path.with_name(name))
@@ -202,20 +225,24 @@ def test_too_many_streams(clip: Clip) -> None:
     refused(clip("clip.mkv", seconds=0.1, play=[clicks([])] * 70), LimitExceeded, "at least 64 streams")
 
 
-def test_huge_pictures_are_refused(clip: Clip) -> None:
-    """A small JPEG film, patched to claim 16000 x 12000 pixels, of which one picture takes 288 MB."""
-    path = clip("huge.mkv", vcodec="mjpeg", pix_fmt="yuvj420p", full_range=True, size=(64, 48), seconds=0.4)
-    start_of_frame = b"\xff\xc0\x00\x11\x08"
-    data = path.read_bytes()
-    assert data.count(start_of_frame + struct.pack(">HH", 48, 64)) == 10
-    path.write_bytes(
-        data.replace(start_of_frame + struct.pack(">HH", 48, 64), start_of_frame + struct.pack(">HH", 12000, 16000))
-    )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def test_pictures_that_outgrow_their_header_are_refused(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard is for pictures that take much memory once decoded, of which the header says nothing."""
+    options = {"vcodec": "mjpeg", "pix_fmt": "yuvj420p", "full_range": True, "seconds": 0.4}
+    small, large = clip("small.mkv", size=(64, 48), **options), clip("large.mkv", size=(160, 120), **options)
+    path = tmp_path / "grows.mkv"
+    with av.open(str(small)) as one, av.open(str(large)) as other, av.open(str(path), "w") as writer:
+        outputs: list[Any] = [writer.add_stream_from_template(stream) for stream in one.streams]
+        for packets, output in ((other.demux(video=0), outputs[0]), (one.demux(audio=0), outputs[1])):
+            for packet in packets:
+                if packet.dts is not None:
+                    packet.stream = output
+                    writer.mux(packet)
+    assert len(read(path)[0]) == 10
+    for module in (container, packets_of_media):
+        monkeypatch.setattr(module, "MAX_PIXELS", 100 * 100)
     with pytest.raises((LimitExceeded, DecodeFailed)) as caught:
-        open_media(path)
+        read(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000  # KiB
 
 
 def test_header_with_huge_pictures_is_refused(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,20 +250,23 @@ def test_header_with_huge_pictures_is_refused(clip: Clip, monkeypatch: pytest.Mo
     refused(clip("clip.mp4"), LimitExceeded, "its pictures are 160 x 120", "scale it down")
 
 
-def wav(rate: int, channels: int, size: int = 1_000_000) -> bytes:
-    header = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2 % 2**32, channels * 2 % 2**16, 16)
+def wav(rate: int, channels: int, size: int) -> bytes:
+    header = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
     body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", size) + bytes(size)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 @pytest.mark.parametrize(
     ("rate", "channels", "words"),
-    [(1, 1, "1 samples a second"), (2**31 - 1, 1, "2147483647 samples a second"), (48000, 65, "65 channels")],
+    [(1000, 1, "1000 samples a second"), (1_000_000, 1, "1000000 samples a second"), (48000, 6, "6 channels")],
 )
-def test_sound_that_would_swell_is_refused(clip: Clip, tmp_path: Path, rate: int, channels: int, words: str) -> None:
-    """A megabyte of sound at 1 Hz is 6 days, and 32 GB at 16 kHz."""
+def test_sound_that_would_swell_is_refused(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, channels: int, words: str
+) -> None:
+    """The guard is for little sound that is much once it is at our rate, or more channels than can be mixed."""
     path = tmp_path / "swell.wav"
-    path.write_bytes(wav(rate, channels))
+    path.write_bytes(wav(rate, channels, size=12_000))
+    monkeypatch.setattr(container, "MAX_CHANNELS", 5)
     refused(clip("film.mp4"), LimitExceeded, f"its sound claims {words}", "convert the sound", audio_path=path)
 
 
@@ -248,15 +278,26 @@ def test_odd_but_honest_sound_is_read(clip: Clip, tmp_path: Path, rate: int, cha
         assert sum(len(sound.samples) for sound in file.sounds()) == pytest.approx(16000, abs=20)
 
 
-def test_an_index_that_only_counts_takes_no_memory(tmp_path: Path) -> None:
-    """Each is a few kB, and FFmpeg alone makes some 2 GB of it."""
-    base = hostile.make_clip(tmp_path / "base.mp4", seconds=0.6).read_bytes()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name, (data, words) in hostile.mp4_bombs(tmp_path, base).items():
-        path = tmp_path / f"{name}.mp4"
-        path.write_bytes(data)
-        refused(path, LimitExceeded, *words)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+@pytest.mark.parametrize(
+    ("options", "packed"),
+    [
+        ({"acodec": "pcm_s16le"}, False),
+        ({"acodec": "pcm_s16le"}, True),
+        ({"vcodec": "rawvideo", "pix_fmt": "uyvy422"}, False),
+        ({"container_options": FRAGMENTED}, False),
+    ],
+    ids=["sound", "packed", "pictures", "fragments"],
+)
+def test_an_index_that_only_counts_is_not_believed_beyond_a_limit(
+    clip: Clip, options: dict[str, Any], packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard is for an index that counts what it does not list, and so asks for memory that nothing in the file backs."""
+    path = clip("film.mov", seconds=0.6, **options)
+    if packed:
+        path.write_bytes(hostile.with_packed_index(path.read_bytes()))
+    assert len(read(path)[0]) == 15
+    monkeypatch.setattr(container, "MAX_SAMPLES", 10)
+    refused(path, LimitExceeded, "its index claims", "pictures or packets", "remux it")
 
 
 @pytest.mark.parametrize("options", [{"acodec": "pcm_s16le", "layout": "stereo"}, {"container_options": FRAGMENTED}])
@@ -266,13 +307,13 @@ def test_an_honest_index_is_believed(clip: Clip, options: dict[str, Any], monkey
     assert read(path)[0][-1] == pytest.approx(3.97, abs=0.02)
 
 
-def test_an_index_of_cuts_costs_no_more_than_its_size(clip: Clip) -> None:
-    """Looking for the name of an edit list anywhere, and believing its length, took the square of it."""
-    path = clip("film.mp4")
-    path.write_bytes(hostile.replaced(path.read_bytes(), b"edts", b"\0\0\0\x10elst\x7f\xff\xff\xff\0\0\0\0" * 60_000))
-    started = time.monotonic()
+def test_so_many_boxes_of_an_index_are_looked_at_and_no_more(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard is for an index that takes long to look through. FFmpeg then says what is wrong with the file, if anything."""
+    path = clip("film.mov", acodec="pcm_s16le")
+    assert mp4.Index(path).samples > 0
+    monkeypatch.setattr(mp4, "MAX_BOXES", 5)
+    assert mp4.Index(path).samples == 0
     assert len(read(path)[0]) == 50
-    assert time.monotonic() - started < 3
 
 
 # -- damage -----------------------------------------------------------------------------------------------------------
@@ -326,7 +367,7 @@ def test_flipped_bytes_are_counted_and_the_rest_keeps_its_time(clip: Clip, suffi
     assert bright and bright[0] == pytest.approx(1.6, abs=shift_s)
 
 
-def test_thirty_hours_in_a_kilobyte(clip: Clip) -> None:
+def test_more_than_a_day_in_a_small_file(clip: Clip) -> None:
     path = clip("clip.mkv", seconds=0.1, picture_times_s=[0.0, 108000.0], acodec="libopus")
     started = time.monotonic()
     with open_media(path) as file, pytest.raises(LimitExceeded, match="30 hours after the first, over the limit of 24; remux"):

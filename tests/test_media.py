@@ -162,26 +162,6 @@ def test_mp4_cut_by_stream_copy_drops_what_lies_before_zero(clip: Clip) -> None:
     assert late_s == pytest.approx(0, abs=0.002)
 
 
-def test_mp4_with_cuts_in_its_edit_list_says_so(clip: Clip) -> None:
-    """Played unedited, picture and sound stay together; FFmpeg's own cuts move the sound by up to an AAC frame."""
-    path = clip("clip.mp4", seconds=3, acodec="pcm_s16le", format="mov")
-    data = path.read_bytes()
-    at = data.index(b"edts")
-    assert data[at + 8 : at + 12] == b"elst"
-    one = data[at - 4 : at - 4 + 36]
-    assert late_ms(path) == pytest.approx(0, abs=1)
-    entries = struct.pack(">IiHH", 1000, 0, 1, 0) + struct.pack(">IiHH", 1000, 12800, 1, 0)
-    two = struct.pack(">I4sI4sII", 48, b"edts", 40, b"elst", 0, 2) + entries
-    moov, trak = data.index(b"moov"), data.rindex(b"trak", 0, at)
-    patched = bytearray(data.replace(one, two, 1))
-    for box in (moov, trak):
-        patched[box - 4 : box] = struct.pack(">I", struct.unpack(">I", data[box - 4 : box])[0] + len(two) - len(one))
-    path.write_bytes(patched)
-    with open_media(path) as file:
-        assert file.degraded.notes == ("its edit list has 2 pieces; the file was checked unedited",)
-        assert click_time_s(*whole(list(file.sounds()))) - flash_s(file) == pytest.approx(0, abs=0.001)
-
-
 @pytest.mark.parametrize(
     "fps", [15, Fraction(24000, 1001), 24, 25, Fraction(30000, 1001), 30, 50, 60, Fraction(60000, 1001), 12.5]
 )
@@ -399,11 +379,11 @@ def test_audio_track_is_chosen(clip: Clip, suffix: str) -> None:
     for track, event_s in enumerate([0.5, 1.0, 1.5]):
         with open_media(path, audio_track=track) as file:
             start_s, samples = whole(list(file.sounds()))
-            assert (file.info.audio_track, file.info.audio_tracks) == (track, 3)
+            assert (file.info.audio_track, len(file.info.audio_tracks)) == (track, 3)
             zero_s = flash_s(file) - 1.0
         assert click_time_s(start_s, samples) - zero_s == pytest.approx(event_s, abs=0.003)
     with pytest.raises(
-        NoAudio, match=r"has no audio track 3: it has 3 audio tracks, numbers 0 to 2; choose one with --audio-track"
+        NoAudio, match=r"has no audio track 3: it has 3 audio tracks, numbers 0.*, 1.* and 2.*; choose one with --audio-track"
     ):
         open_media(path, audio_track=3)
     with pytest.raises(NoAudio, match=r"no audio track -1"):
@@ -449,7 +429,7 @@ def test_separate_sound_file(clip: Clip, video: str, name: str, acodec: str, rat
     # An ac3 stream in mpegts starts 5 ms before its picture, and that start is what the sound file is laid on.
     assert late_ms(picture_file, audio_path=sound_file) == pytest.approx(120, abs=6 if video == "ts" else 3)
     with open_media(picture_file, audio_path=str(sound_file)) as file:
-        assert (file.info.audio_track, file.info.audio_tracks) == (None, 1)
+        assert (file.info.audio_track, len(file.info.audio_tracks)) == (None, 1)
         assert file.info.first_sound_s == pytest.approx(0, abs=1e-3)
 
 
@@ -513,16 +493,18 @@ def test_cut_ts_starts_in_mid_stream(clip: Clip) -> None:
     assert late_s == pytest.approx(0, abs=0.001)
 
 
-def test_joined_ts_says_that_time_jumps_back(clip: Clip) -> None:
-    path = clip("clip.ts", seconds=3)
-    path.write_bytes(path.read_bytes() * 2)
+def test_joined_flv_says_that_time_jumps_back_and_how_much_was_left_out(clip: Clip) -> None:
+    path = clip("clip.flv", seconds=3, acodec="aac", sample_rate=44100)
+    data = path.read_bytes()
+    path.write_bytes(data + data[13:])  # without its header
     with open_media(path) as file:
         times_s = [picture.pts_s for picture in file.pictures()]
         sounds = list(file.sounds())
-        notes = file.degraded.notes
+        notes, unseen_s = file.degraded.notes, file.degraded.unseen_s
     assert times_s == sorted(set(times_s))
     assert all(before.end_s <= after.start_s + 1e-6 for before, after in pairwise(sounds))
     assert any("timestamps jump back" in note for note in notes)
+    assert unseen_s == (pytest.approx((3, 5), abs=0.15),)  # the last second of the second half is no more than a second back
 
 
 def test_a_long_film_takes_no_more_memory(tmp_path: Path) -> None:

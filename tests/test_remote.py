@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import json
 import re
-import sys
 from collections import namedtuple
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -77,7 +76,9 @@ def test_a_report_names_the_url() -> None:
 def test_trouble_is_a_report_in_one_line(memory: Any) -> None:
     memory.pipe("/films/raises.mp4", b"x")
     assert check("memory://films/raises.mp4").reason == "no audio stream"
-    assert check("memory://films/gone.mp4").reason == "no such file"
+    assert check("memory://films/raises.mp4").reason_code == "no_audio"
+    gone = check("memory://films/gone.mp4")
+    assert (gone.reason, gone.reason_code) == ("no such file", "missing")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,13 +91,15 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert check("memory://films/late.mp4").reason == (
-        "reading memory:// needs another package (No module named 'fsspec'): pip install 'avcheck[remote]'"
+        "reading memory:// needs another package (No module named 'fsspec'): pip install 'fsspec[http,s3]'"
     )
 
 
 def test_a_copy_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: namedtuple("usage", "free")(3))
-    reason = check("memory://films/late.mp4").reason
+    report = check("memory://films/late.mp4")
+    assert report.reason_code == "fetch_failed"
+    reason = report.reason
     assert reason.startswith("needs 0.0 GB of scratch space") and reason.endswith("set TMPDIR to a larger disk")
 
 
@@ -106,7 +109,7 @@ def test_workers_take_urls_and_a_second_run_skips_them(
     url = "memory://films/late 0.mp4"
     (report,) = check_many([url], CheckSettings(), Limits(timeout_s=60), make_checker=checker_with_memory)
     assert (report.path, report.verdict) == (url, "out_of_sync")
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["memory://films/late.mp4", "--resume", "r.jsonl"]) == 1
@@ -120,13 +123,13 @@ def test_workers_take_urls_and_a_second_run_skips_them(
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("file:///etc/passwd", "file:// is not opened; give the path of a local file without it"),
-        ("FILE://localhost/etc/passwd", "file:// is not opened; give the path"),
-        ("local:///etc/passwd", "local:// is not opened; give the path"),
-        ("simplecache::file:///etc/passwd", "a chain of file systems (::) is not opened; give the URL of the file itself"),
+        ("file:///films/a.mp4", "file:// is not opened; give the path of a local file without it"),
+        ("FILE://localhost/films/a.mp4", "file:// is not opened; give the path"),
+        ("local:///films/a.mp4", "local:// is not opened; give the path"),
+        ("simplecache::file:///films/a.mp4", "a chain of file systems (::) is not opened; give the URL of the file itself"),
         ("simplecache::https://x/a.mp4", "a chain of file systems (::) is not opened"),
-        ("https://x/a.mp4::file:///etc/passwd", "a chain of file systems (::) is not opened"),
-        ("zip://a.mp4::/etc/films.zip", "a chain of file systems (::) is not opened"),
+        ("https://x/a.mp4::file:///films/a.mp4", "a chain of file systems (::) is not opened"),
+        ("zip://a.mp4::/films.zip", "a chain of file systems (::) is not opened"),
         ("reference://x", "reference:// is not opened, only abfs,"),
         ("nonsense://x.mp4", "nonsense:// is not opened, only abfs,"),
         ("https://x/" + "a" * 9000, "more than 8192 characters"),
@@ -238,7 +241,7 @@ def test_no_url_is_left_out_for_looking_like_another(
 def test_a_secret_is_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], memory: Any
 ) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.setenv("AVCHECK_DEBUG", "1")
     monkeypatch.chdir(tmp_path)
 
@@ -281,7 +284,7 @@ def test_a_secret_is_nowhere(
 def test_urls_done_before_are_not_asked_all_at_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], jobs: list[str]
 ) -> None:
-    monkeypatch.setattr("avcheck.batch.load_checker", checker_with_memory)
+    fake_scan.stand_in(monkeypatch, checker_with_memory)
     monkeypatch.chdir(tmp_path)
     urls = [f"memory://films/late {number}.mp4" for number in range(3)]
     assert main([urls[0], urls[2], "--resume", "r.jsonl", *jobs]) == 1
@@ -307,7 +310,7 @@ def test_urls_done_before_are_not_asked_all_at_first(
 def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any
 ) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     memory.pipe("/films/raises.mp4", b"x")
     for options, records in (([], 2), ([], 2), (["--retry-errors"], 3)):
@@ -319,7 +322,7 @@ def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
 def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    monkeypatch.setattr("avcheck.batch.load_checker", checker_with_memory)
+    fake_scan.stand_in(monkeypatch, checker_with_memory)
     monkeypatch.chdir(tmp_path)
     command = [f"memory://films/{name}.mp4", "--resume", "r.jsonl", "--timeout", "60"]
     assert main(command) == 2
@@ -333,7 +336,7 @@ def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
 
 
 def test_of_a_url_the_newest_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     command = ["memory://films/in sync.mp4", "--resume", "r.jsonl"]
     assert main(command) == 2

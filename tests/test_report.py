@@ -6,12 +6,13 @@ import io
 import json
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from avcheck import report as rendering
-from avcheck.results import BlockResult, Degraded, Report, Tolerance
+from avcheck.results import BlockResult, Degraded, Report, Stretch, Tolerance
 
 LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
 
@@ -31,8 +32,8 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
         (Report("a.mp4", "error", reason="two\nlines"), "a.mp4: error: two\\nlines"),
         (
             Report("a.mp4", "out_of_sync", offset_ms=80.0, confidence=0.9, drift_ms_per_min=-12.34, jumps_s=(65.0, 3725.9)),
-            "a.mp4: out of sync: sound early by 80 ms (2.0 frames), confidence 0.90, "
-            "sound drifts later by 12.3 ms a minute, offset jumps at 1:05, 1:02:05",
+            "a.mp4: out of sync: sound early by 80 ms (2.0 frames) at worst, confidence 0.90, "
+            "sound drifts later by 12.3 ms a minute, offset jumps at 1:05, at 1:02:05",
         ),
         (
             Report("a.mp4", "undecidable", reason="silence", duration_s=5400.0, sampled_s=160.0, degraded=Degraded(1)),
@@ -41,6 +42,43 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
         (
             Report("a.mp4", "undecidable", reason="silence", degraded=Degraded(1, 3.0, 0.1, True, ("multi\nedit",))),
             "a.mp4: undecidable: silence [1 corrupt frame; 3.0 s of sound missing; file cut short; multi\\nedit]",
+        ),
+        (
+            Report(
+                "a.mp4",
+                "out_of_sync",
+                offset_ms=-400.0,
+                confidence=0.99,
+                jumps_s=(550.0, 700.0),
+                jump_intervals_s=((500.0, 600.0), (699.9, 700.1)),
+            ),
+            "a.mp4: out of sync: sound late by 400 ms (10.0 frames) at worst, confidence 0.99, "
+            "offset jumps between 8:20 and 10:00, between 11:39 and 11:40",
+        ),
+        (
+            Report(
+                "a.mp4",
+                "undecidable",
+                reason="sound late by 70 ms (1.8 frames), limit 60 ms, measuring error 22 ms",
+                reason_code="borderline",
+                offset_ms=-70.0,
+                confidence=1.0,
+            ),
+            "a.mp4: borderline: sound late by 70 ms (1.8 frames), limit 60 ms, measuring error 22 ms",
+        ),
+        (
+            Report("a.mp4", "in_sync", offset_ms=0.0, confidence=0.99, degraded=Degraded(1, unseen_s=((3.0, 9.04),))),
+            "a.mp4: in sync: sound and picture together (0 ms), confidence 0.99 "
+            "[1 corrupt frame; not looked at: 3.0 s to 9.0 s]",
+        ),
+        (
+            Report(
+                "a.mp4",
+                "undecidable",
+                reason="x",
+                degraded=Degraded(notes=("the clock restarts",), unseen_s=((58.0, 65.0), (3725.0, 3731.5))),
+            ),
+            "a.mp4: undecidable: x [not looked at: 0:58 to 1:05, 1:02:05 to 1:02:11; the clock restarts]",
         ),
     ],
 )
@@ -58,7 +96,7 @@ def test_a_steady_offset_says_nothing_of_drift() -> None:
     [
         ("film é 映画 🎬.mp4", "film é 映画 🎬.mp4"),
         ("a\nb\r\t\x00\x7f", "a\\nb\\r\\t\\x00\\x7f"),
-        ("\x1b]0;title\x07\x9b2J", "\\x1b]0;title\\x07\\x9b2J"),
+        ("\x1b[1mtitle\x07\x9b1m", "\\x1b[1mtitle\\x07\\x9b1m"),
         ("a\u2028b\u202ec\u200b", "a\\u2028b\\u202ec\\u200b"),
         ("\udcff\ud800", "\\xff\\ud800"),
         ("[red]a[/red]", "[red]a[/red]"),
@@ -129,6 +167,26 @@ def test_details_say_only_what_there_is_to_say() -> None:
         "damage": "2 corrupt frames; 1.0 s of picture missing",
     }
     assert rendering.details(Report("a.mp4", "error", reason="no\x07 video")) == [("reason", "no\\x07 video")]
+
+
+def test_stretches_are_told_where_the_offset_changes() -> None:
+    jumps = replace(LATE, stretches=(Stretch(0.0, 500.0, 4.0, 4.0), Stretch(600.0, 1200.0, -400.0, -400.3)))
+    assert [text for name, text in rendering.details(jumps) if name == "stretch"] == [
+        "0:00 to 8:20: sound early by 4 ms (0.1 frames)",
+        "10:00 to 20:00: sound late by 400 ms (10.0 frames)",
+    ]
+    drifts = replace(LATE, stretches=(Stretch(0.0, 51.0, 65.3, 178.0),))
+    assert ("stretch", "0:00 to 0:51: from sound early by 65 ms (1.6 frames) to sound early by 178 ms (4.5 frames)") in (
+        rendering.details(drifts)
+    )
+    constant = replace(LATE, stretches=(Stretch(0.0, 51.0, -120.0, -120.0),))
+    assert rendering.details(constant) == rendering.details(LATE)
+
+
+def test_borderline_is_measured_and_no_guess() -> None:
+    report = Report("a.mp4", "undecidable", reason="x", reason_code="borderline", offset_ms=-70.0, confidence=1.0)
+    assert [name for name, _ in rendering.details(report)] == ["confidence", "tolerance"]
+    assert "best guess" in dict(rendering.details(replace(report, reason_code="not_all_looked_at")))
 
 
 def test_summary() -> None:

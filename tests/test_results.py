@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from avcheck.results import DEFAULT_PRESET, PRESETS, BlockResult, Degraded, Report, Segment, Tolerance, describe_offset
+from avcheck.results import DEFAULT_PRESET, PRESETS, BlockResult, Degraded, Report, Segment, Stretch, Tolerance, describe_offset
 
 # DESIGN.md's record. More fields may follow, these keep their names and the first ones their order.
 DOCUMENTED = [
@@ -94,3 +94,41 @@ def test_degraded_is_true_when_something_is_worth_saying() -> None:
     assert Degraded(missing_audio_s=0.6)
     assert Degraded(corrupt_frames=1)
     assert Degraded(truncated=True)
+    assert Degraded(unseen_s=((3.0, 9.0),))
+
+
+@pytest.mark.parametrize("wrong", [(9.0, 3.0), (0.0, math.inf), (math.nan, 1.0)])
+def test_what_was_not_looked_at_is_a_stretch_of_time(wrong: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="no stretch of time"):
+        Degraded(unseen_s=((0.0, 1.0), wrong))
+
+
+def test_a_record_gives_back_its_stretches() -> None:
+    stretches = (Stretch(0.0, 500.0, 4.0, 4.0), Stretch(600, 1200.0, -400.0, -410.0))
+    report = Report("a.mp4", "out_of_sync", offset_ms=-410.0, jump_intervals_s=((500.0, 600.0),), stretches=stretches)
+    record = json.loads(json.dumps(report.to_record()))
+    assert record["stretches"][1] == {"start_s": 600, "end_s": 1200.0, "start_offset_ms": -400.0, "end_offset_ms": -410.0}
+    assert record["jump_intervals_s"] == [[500.0, 600.0]]
+    assert Report.from_record(record) == report
+    for name, wrong in (("stretches", [{"start_s": 0}]), ("stretches", [3]), ("jump_intervals_s", [[1, 2, 3]])):
+        with pytest.raises(ValueError, match="not a record"):
+            Report.from_record({**record, name: wrong})
+
+
+def test_a_stretch_says_the_offset_at_every_moment() -> None:
+    stretch = Stretch(10.0, 20.0, -100.0, 100.0)
+    assert [stretch.offset_at(at_s) for at_s in (0.0, 10.0, 12.5, 20.0, 99.0)] == [-100.0, -100.0, -50.0, 100.0, 100.0]
+    assert Stretch(5.0, 5.0, 3.0, 3.0).offset_at(5.0) == 3.0
+
+
+def test_a_record_gives_back_what_was_not_looked_at() -> None:
+    report = Report(
+        "a.mp4", "undecidable", reason="x", reason_code="silent", degraded=Degraded(unseen_s=((3.0, 9.5), (20, 21.0)))
+    )
+    record = json.loads(json.dumps(report.to_record()))
+    assert record["degraded"]["unseen_s"] == [[3.0, 9.5], [20, 21.0]]
+    assert record["reason_code"] == "silent"
+    assert Report.from_record(record) == report
+    for wrong in ([[3.0]], [[1.0, 2.0, 3.0]], [3.0, 9.5], [["3", "9"]], "3-9", [[9.0, 3.0]]):
+        with pytest.raises(ValueError, match=r"unseen_s|no stretch of time"):
+            Report.from_record({**record, "degraded": {**record["degraded"], "unseen_s": wrong}})

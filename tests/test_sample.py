@@ -241,12 +241,20 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     assert 60 <= some.sampled_s <= 80  # three probes, and one more where there is something to follow
     assert sum(segment.end_s - segment.start_s for segment in some.segments) == pytest.approx(some.sampled_s)
     assert some.verdict == whole.verdict == ("in_sync" if late_s(np.full(1, 125.0))[0] == 0 else "out_of_sync")
-    # A drift is judged by its last segment, and the end of the title that fills no probe is not looked at.
+    # A drift is judged by its end, and the end of the title that fills no probe is not looked at.
     assert some.offset_ms == pytest.approx(whole.offset_ms, abs=24)
     assert (some.drift_ms_per_min is None) == (whole.drift_ms_per_min is None)
     assert (some.drift_ms_per_min or 0.0) == pytest.approx(whole.drift_ms_per_min or 0.0, rel=0.06)
     assert len(some.jumps_s) == len(whole.jumps_s)
     assert some.jumps_s == pytest.approx(whole.jumps_s, abs=20)
+    for report in (some, whole):
+        assert len(report.stretches) == len(report.jumps_s) + 1
+        for start_s, end_s in report.jump_intervals_s:
+            assert start_s - 10 <= 81 <= end_s + 10  # the segment in which it jumps shows what most of it has
+        for stretch in report.stretches:
+            for at_s, offset_ms in (stretch.start_s, stretch.start_offset_ms), (stretch.end_s, stretch.end_offset_ms):
+                inside_s = np.clip(at_s, stretch.start_s + 10, stretch.end_s - 10) if report.jumps_s else at_s
+                assert offset_ms == pytest.approx(-1000 * float(late_s(np.full(1, inside_s))[0]), abs=40)
     assert {(segment.start_s, segment.offset_ms) for segment in some.segments} <= {
         (segment.start_s, segment.offset_ms) for segment in whole.segments
     }

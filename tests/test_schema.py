@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import fake_scan
 import pytest
@@ -17,20 +16,38 @@ from jsonschema import Draft202012Validator
 from avcheck.cli import main
 from avcheck.discovery import error_report
 from avcheck.report import to_json
-from avcheck.results import PRESETS, SCHEMA_VERSION, BlockResult, Degraded, Report, Segment, Tolerance
+from avcheck.results import (
+    PRESETS,
+    SCHEMA_VERSION,
+    BlockResult,
+    Degraded,
+    ErrorCode,
+    Report,
+    Segment,
+    Stretch,
+    Tolerance,
+    UndecidableCode,
+)
 
 SCHEMA: dict[str, Any] = json.loads(
     (resources.files("avcheck") / "schema" / f"record-{SCHEMA_VERSION}.schema.json").read_text(encoding="utf-8")
 )
 
+REASON_CODES = [each["const"] for each in SCHEMA["$defs"]["reason_code"]["oneOf"]]
+# Fields that came later: records without them must stay valid, so the schema asks for none of these.
+ADDED = {"reason_code", "jump_intervals_s", "stretches"}
+ADDED_TO_DEGRADED = {"unseen_s"}
+
 
 def closed(schema: Any) -> Any:
-    """The schema with every described object closed: it allows further fields for later releases, ours has none."""
+    """The schema without the room that it leaves for later releases: no further fields, no further kinds of reason."""
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     result = {key: closed(value) for key, value in schema.items()}
+    if "reason_code" in result.get("properties", {}):
+        result["properties"]["reason_code"]["enum"] = [*REASON_CODES, None]
     return {**result, "additionalProperties": False} if schema.get("type") == "object" else result
 
 
@@ -48,12 +65,14 @@ RECORDS = {
         container_offset_ms=-23.2,
         drift_ms_per_min=3.5,
         jumps_s=(12.0,),
+        jump_intervals_s=((10.0, 14.0),),
+        stretches=(Stretch(0.0, 10.0, 3.0, 3.0), Stretch(14.0, 20.0, -100.0, -120.0)),
         duration_s=20.0,
         sampled_s=10.0,
         audio_track=None,
         segments=(Segment(0.0, 10.0, -120.0, 0.9), Segment(10.0, 20.0, None, 0.1)),
         blocks=(BlockResult(0.0, 0.75, -118.0), BlockResult(1.0, 0.25, None)),
-        degraded=Degraded(3, 0.5, 1.5, True, ("two edits",)),
+        degraded=Degraded(3, 0.5, 1.5, True, ("two edits",), ((3.0, 9.0), (12.5, 13.0))),
         model_sha256="0a" * 32,
         file_size=1234,
         file_mtime_ns=1_700_000_000_000_000_001,
@@ -61,11 +80,13 @@ RECORDS = {
         checked_at="2026-03-01T12:00:00.000Z",
         avcheck_version="0.1.0",
     ),
-    "undecidable": Report("a.mp4", "undecidable", reason="silence", confidence=0.2),
-    "too close to call": Report("a.mp4", "undecidable", reason="too close", offset_ms=50.0, confidence=0.9),
-    "error": Report("a.mp4", "error", reason="no video stream"),
-    "error of a path": error_report("gone.mp4", "no such file or directory", PRESETS["film"]),
-    "error with unreadable weights": error_report("a.mp4", "no audio stream", PRESETS["film"], Path("gone.safetensors")),
+    "undecidable": Report("a.mp4", "undecidable", reason="silence", reason_code="silent", confidence=0.2),
+    "borderline": Report("a.mp4", "undecidable", reason="near", reason_code="borderline", offset_ms=50.0, confidence=0.9),
+    "error": Report("a.mp4", "error", reason="no video stream", reason_code="no_video"),
+    "error of a path": error_report("gone.mp4", "no such file or directory", PRESETS["film"], code="missing"),
+    "error with unreadable weights": error_report(
+        "a.mp4", "no audio stream", PRESETS["film"], Path("gone.safetensors"), code="no_audio"
+    ),
 }
 
 
@@ -78,12 +99,23 @@ def test_the_schema_is_a_schema() -> None:
 def test_the_schema_describes_exactly_the_fields_there_are() -> None:
     record = RECORDS["out of sync"].to_record()
     described = SCHEMA["properties"]
-    assert list(described) and set(described) == set(record) == set(SCHEMA["required"])
-    for name in ("tolerance", "degraded"):
-        assert set(described[name]["properties"]) == set(record[name]) == set(described[name]["required"])
-    for name, kind in (("segments", Segment), ("blocks", BlockResult)):
+    assert set(described) == set(record) == set(SCHEMA["required"]) | ADDED
+    assert not ADDED & set(SCHEMA["required"])
+    for name, added in (("tolerance", set()), ("degraded", ADDED_TO_DEGRADED)):
+        assert set(described[name]["properties"]) == set(record[name]) == set(described[name]["required"]) | added
+        assert not added & set(described[name]["required"])
+    for name, kind in (("segments", Segment), ("blocks", BlockResult), ("stretches", Stretch)):
         fields = {field.name for field in dataclasses.fields(kind)}
         assert set(described[name]["items"]["properties"]) == fields == set(described[name]["items"]["required"])
+
+
+def test_every_kind_of_reason_is_described_once() -> None:
+    codes = [*get_args(UndecidableCode), *get_args(ErrorCode)]
+    assert codes == REASON_CODES
+    assert len(set(codes)) == len(codes)
+    record = json.loads(to_json(RECORDS["error"]))
+    assert all(CLOSED.is_valid({**record, "reason_code": code}) for code in codes)
+    assert not CLOSED.is_valid({**record, "reason_code": "a_new_kind"})
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -95,7 +127,7 @@ def test_records_keep_to_it(name: str) -> None:
 def test_what_the_command_prints_keeps_to_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "avcheck.scan", fake_scan.as_module())
+    fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     names = ["good.mp4", "late.mp4", "unsure.mp4", "broken.mp4", "raises.mp4", "bug.mp4", "huge.mp4"]
     for name in names:
@@ -115,6 +147,9 @@ def test_what_the_command_prints_keeps_to_it(
         ("in sync", {"verdict": "fine"}),
         ("in sync", {"offset_ms": None, "offset_text": None}),
         ("in sync", {"reason": "because"}),
+        ("in sync", {"reason_code": "silent"}),
+        ("undecidable", {"reason_code": "Silent!"}),
+        ("out of sync", {"degraded": {**json.loads(to_json(RECORDS["out of sync"]))["degraded"], "unseen_s": [[3.0]]}}),
         ("in sync", {"confidence": 1.5}),
         ("in sync", {"offset_ms": "0"}),
         ("in sync", {"sampled_s": 0}),
@@ -127,6 +162,8 @@ def test_what_the_command_prints_keeps_to_it(
         ("undecidable", {"reason": None}),
         ("undecidable", {"offset_text": "sound early"}),
         ("error", {"reason": ""}),
+        ("out of sync", {"stretches": [{"start_s": 0.0, "end_s": 10.0}]}),
+        ("out of sync", {"jump_intervals_s": [[10.0]]}),
         ("error", {"offset_ms": 3.0, "offset_text": "sound early by 3 ms"}),
     ],
 )
@@ -138,7 +175,7 @@ def test_what_is_wrong_is_refused(name: str, change: dict[str, Any]) -> None:
 
 def test_no_field_may_be_missing() -> None:
     record = json.loads(to_json(RECORDS["in sync"]))
-    for key in record:
+    for key in record.keys() - ADDED:
         less = copy.deepcopy(record)
         del less[key]
         assert not OPEN.is_valid(less), key
@@ -148,3 +185,18 @@ def test_fields_of_later_releases_are_passed_over() -> None:
     record = json.loads(to_json(RECORDS["in sync"]))
     record["thumbnail"] = record["tolerance"]["source"] = "new"
     assert OPEN.is_valid(record)
+    error = json.loads(to_json(RECORDS["error"]))
+    assert OPEN.is_valid({**error, "reason_code": "a_new_kind"})
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_older_records_stay_valid(name: str) -> None:
+    record = json.loads(to_json(RECORDS[name]))
+    for key in ADDED:
+        del record[key]
+    for key in ADDED_TO_DEGRADED:
+        del record["degraded"][key]
+    OPEN.validate(record)
+    older = Report.from_record(record)
+    assert (older.reason, older.offset_ms, older.jumps_s) == (record["reason"], record["offset_ms"], tuple(record["jumps_s"]))
+    assert (older.reason_code, older.stretches, older.jump_intervals_s, older.degraded.unseen_s) == (None, (), (), ())

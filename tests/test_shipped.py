@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from long_titles import Fault, drawn_shots, write_title
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
@@ -65,6 +66,25 @@ def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
         assert report.confidence >= checker.calibration.decide
         assert sum(block.attention for block in report.blocks) == pytest.approx(1, abs=1e-3)
     assert undecided <= 1
+
+
+@pytest.mark.slow
+def test_a_drift_of_fifty_seconds_is_judged_by_its_worst_end(tmp_path: Path, checker: Checker) -> None:
+    """Sound that runs 0.2 % fast, from 50 to 156 ms early: as a constant it would pass for some 100 ms."""
+    path = write_title(tmp_path / "fast.mp4", drawn_shots(51), 51, Fault("fast", (-50.0, -156.0)))
+    report = checker.check(path)
+    assert report.verdict == "out_of_sync"
+    assert report.drift_ms_per_min == pytest.approx(60 * 106 / 51, rel=0.2)
+    (stretch,) = report.stretches
+    assert (stretch.start_s, stretch.end_s) == pytest.approx((0, 51), abs=0.1)
+    assert (stretch.start_offset_ms, stretch.end_offset_ms) == pytest.approx((50, 156), abs=30)
+    assert report.offset_ms == stretch.end_offset_ms
+    strays = [
+        block
+        for block in report.blocks
+        if block.offset_ms is not None and abs(block.offset_ms - stretch.offset_at(block.start_s)) > 120
+    ]
+    assert strays == []
 
 
 Change = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]

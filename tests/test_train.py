@@ -609,6 +609,42 @@ def settings(films: Path, out: Path, **options: Any) -> run.TrainSettings:
     return run.TrainSettings(data=(films,), out=out, device="cpu", **{**steps, **options})
 
 
+def test_a_fifth_of_the_later_validation_groups_is_set_aside() -> None:
+    def some(added: int, split: str) -> list[bool]:
+        return [corpus.set_aside(Clip("a", Path("a"), f"group {k}", "speech", split, added=added)) for k in range(500)]
+
+    assert 0.15 < np.mean(some(2, "val")) < 0.25
+    assert some(2, "val") == some(3, "val")
+    assert not any(some(1, "val") + some(2, "train"))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bfloat16_is_used_where_it_is_fast_alone(fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Emulated, a step took eight times as long."""
+    for module in (learn, heads, measure):
+        monkeypatch.setattr(module, "half_is_fast", lambda _: fast)
+    learner = learn.Learner.fresh(TINY, 1)
+    used: dict[str, list[bool]] = {"trunk": [], "head": []}
+
+    def note(which: str) -> Any:
+        return lambda *_: used[which].append(torch.is_autocast_enabled("cpu"))
+
+    learner.net.sound.register_forward_pre_hook(note("trunk"))
+    stage = learn.Stage("frames", [learn.Source([stairs(60)], 1.0, PLAIN)], steps=1, batch=2)
+    learn.run_stage(learner, stage, folder=tmp_path, device=torch.device("cpu"), seed=1)
+    measure.curve(learner.net.eval(), stairs(90), 30, 25, PLAIN, search=5)
+    assert used["trunk"] == [fast] * 2
+
+    made = heads.make_head
+    monkeypatch.setattr(
+        heads, "make_head", lambda config: (head := made(config), head.register_forward_pre_hook(note("head")))[0]
+    )
+    part = torch.randn(50, 6, 8).half()
+    feature = heads.Feature("a", "speech", part, part, torch.randn(150, 8).half(), torch.ones(150, dtype=torch.bool))
+    heads.learn_head(learner.net, "temporal", [feature], steps=1, batch=2, seed=1, device=torch.device("cpu"))
+    assert used["head"] == [fast] * 2  # of its own sound and of a stranger's
+
+
 def test_training_from_a_directory_to_weights_and_on_after_a_kill(films: Path, small: None, tmp_path: Path) -> None:
     out = tmp_path / "run"
     path = run.train(settings(films, out))

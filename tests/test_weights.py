@@ -111,7 +111,7 @@ def test_the_shipped_file_must_have_its_hash(good: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(weights, "shipped_path", lambda: good)
     with pytest.raises(ModelError, match="not the ones this version knows") as caught:
         weights.load(None, device="cpu")
-    assert "reinstall" in str(caught.value)
+    assert "install avcheck again" in str(caught.value)
     monkeypatch.setattr(weights, "SHIPPED_SHA256", weights.load(good, device="cpu").sha256)
     assert weights.load(None, device="cpu").sha256 == weights.SHIPPED_SHA256
     # One bit is enough to be refused.
@@ -147,11 +147,11 @@ def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
         b"not weights at all",
         b"\0" * 4096,
         b"\xff" * 64,
-        struct.pack("<Q", 1 << 60) + b"{}",
+        struct.pack("<Q", 4096) + b"{}",
         struct.pack("<Q", 2) + b"{}",
         struct.pack("<Q", 8) + b'{"a": 1}',
     ],
-    ids=["empty", "one-byte", "text", "zeros", "ones", "huge-header", "no-tensors", "no-shape"],
+    ids=["empty", "one-byte", "text", "zeros", "ones", "long-header", "no-tensors", "no-shape"],
 )
 def test_junk_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "junk.safetensors"
@@ -166,19 +166,17 @@ def test_a_truncated_file_is_refused(good: Path) -> None:
         refused(good)
 
 
-class Bomb:
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
-        return os.mkdir, (os.environ["AVCHECK_TEST_BOMB"],)
-
-
-def test_a_pickle_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AVCHECK_TEST_BOMB", str(tmp_path / "run"))
+def test_a_pickle_is_refused_and_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pickle can run what it likes, so nothing may even begin to read one."""
     path = tmp_path / "w.safetensors"
-    path.write_bytes(pickle.dumps(Bomb()))
+    path.write_bytes(pickle.dumps({"weights": [0.0]}))
+    other = tmp_path / "v.safetensors"
+    torch.save({"weights": torch.zeros(3)}, other)
+    for reader in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, reader, pytest.fail)
+    monkeypatch.setattr(torch, "load", pytest.fail)
     refused(path)
-    torch.save({"net": Bomb(), "weights": torch.zeros(3)}, path)
-    refused(path)
-    assert not (tmp_path / "run").exists()
+    refused(other)
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:

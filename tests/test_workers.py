@@ -52,6 +52,13 @@ def test_a_crash_costs_one_file_and_says_so() -> None:
         "raises.mp4": "no audio stream",
         "huge.mp4": "out of memory",
     }
+    assert {name: report.reason_code for name, report in reports.items() if report.verdict == "error"} == {
+        "segfault.mp4": "crashed",
+        "killed.mp4": "crashed",
+        "exits.mp4": "crashed",
+        "raises.mp4": "no_audio",
+        "huge.mp4": "out_of_memory",
+    }
     assert {report.tolerance for report in reports.values()} == {PRESETS["film"]}
 
 
@@ -59,6 +66,7 @@ def test_a_hang_ends_at_the_deadline() -> None:
     began = time.monotonic()
     reports = check("hangs.mp4", "good.mp4", jobs=1, timeout_s=0.5)
     assert reports["hangs.mp4"].reason == "no result within 0.5 s"
+    assert reports["hangs.mp4"].reason_code == "timeout"
     assert reports["good.mp4"].verdict == "in_sync"
     assert time.monotonic() - began < 20
 
@@ -80,6 +88,7 @@ def test_a_bug_in_a_worker_is_heard_with_its_traceback() -> None:
         make_checker=fake_scan.make_checker,
     )
     assert str(report.reason).startswith("internal error: RuntimeError: shapes differ [3, 4]")
+    assert report.reason_code == "bug"
     ((path, error),) = bugs
     assert path == Path("bug.mp4")
     assert isinstance(error, BugInWorker)
@@ -89,6 +98,7 @@ def test_a_bug_in_a_worker_is_heard_with_its_traceback() -> None:
 def test_an_error_that_concerns_every_file_costs_one_file_and_no_worker() -> None:
     reports = check("pid.mp4", "model.mp4", "pid too.mp4", jobs=1)
     assert (reports["model.mp4"].verdict, reports["model.mp4"].reason) == ("error", "the network gave no numbers")
+    assert reports["model.mp4"].reason_code == "model"
     assert reports["pid.mp4"].reason == reports["pid too.mp4"].reason
 
 
@@ -98,7 +108,7 @@ def test_a_bug_as_a_worker_loads_is_a_bug(
     with pytest.raises(BugInWorker, match=r"^KeyError: 'trunk'$") as caught:
         list(check_many([Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_bug))
     assert "make_bug" in caught.value.traceback
-    monkeypatch.setattr("avcheck.batch.load_checker", fake_scan.make_bug)
+    fake_scan.stand_in(monkeypatch, fake_scan.make_bug)
     (tmp_path / "good.mp4").write_bytes(b"x")
     assert main([str(tmp_path), "--timeout", "60"]) == 3
     said = "avcheck: internal error: KeyError: 'trunk' (please report it; AVCHECK_DEBUG=1 shows where)\n"

@@ -32,7 +32,7 @@ _SUBJECT = "speech"  # generic sound has no clip whose own offset is known
 def require_matplotlib() -> None:
     """Raises UsageError where it is not installed, before anything else takes its time."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("pictures need matplotlib; install it with: pip install 'avcheck[train]'")
+        raise UsageError("pictures need matplotlib; install it with: pip install matplotlib")
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, Block, blocks
+from avcheck.cores import cores
 from avcheck.errors import MediaError, UsageError
 from avcheck.eval.measures import (
     CONFIDENCE_EDGES,
@@ -62,6 +63,7 @@ from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS
 from avcheck.scan import LEVELS, SEGMENT_BLOCKS, Checker, LevelChoice, detail_of, look, motion_of, score, segments
 from avcheck.scenes import make_scene
 from avcheck.train.corpus import Clip, decode, find_clips
+from avcheck.train.facemesh import read_faces
 from avcheck.verdict import NEAR_FRAMES, Calibration, Curve, Estimate, combine, estimate, evidence, judge, match_ratio
 from avcheck.weights import Loaded, load, load_heads
 
@@ -80,6 +82,9 @@ CONTROL_S = 20.0  # of each clip
 SMALL_FRAMES = 250  # 10 s
 SMALL_FACTORS = (2, 4, 8)
 SMALL_FOREIGN = 4  # the factor at which a stranger's sound is tried too
+STRANGER = "sound of another clip"
+COVERAGE_S = 6.0  # from this length on a clip is asked for a verdict
+SEEN_SHARE = 0.5  # of the pictures looked at that show a face, where a speaker is seen
 HISS = 10 ** (-50 / 20)  # RMS of the noise that replaces the sound
 TOLERANCE = PRESETS[DEFAULT_PRESET]
 VERDICTS = ("out_of_sync", "undecidable", "in_sync")
@@ -106,22 +111,37 @@ def evaluate(
     plots: Path | None = None,
     speed: bool = True,
     small: bool = False,
+    faces: Path | None = None,
+    coverage: bool = False,
+    added: Sequence[int] = (),
+    last: bool = False,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[str]:
     """Measure weights (the shipped ones when `model` is None) on the `val` split of a corpus; yields text as it is ready.
 
-    `out` gets every raw figure as JSON lines; `plots` is a folder for pictures (`eval.plots`); `speed=False` leaves the speed
-    measurement out, `small` adds the one of small faces; `on_clip(done, total)` is called after each clip. Raises UsageError
-    for a corpus without clips and for pictures without matplotlib, ModelError or UsageError as `weights.load` does.
+    out: gets every raw figure as JSON lines, at once. plots: a folder for pictures (`eval.plots`). speed: also measure speed.
+    small: also measure small faces. faces: a file of `train.facemesh`, which tells in which clips a speaker is seen. coverage:
+    measure whole speech clips and nothing else, for the table of how many are told an offset. added: only clips of these
+    rounds of the corpus (empty: of all). last: only those set aside for the last table (`corpus.set_aside`), which are left out
+    otherwise. on_clip: called after each clip with (done, total).
+
+    Raises UsageError for a corpus without such clips and for pictures without matplotlib, ModelError or UsageError as
+    `weights.load` does.
     """
     if plots is not None:
         require_matplotlib()
-    clips = sorted(find_clips(corpus, split="val"), key=lambda clip: (clip.kind, clip.id))
+    clips = sorted(find_clips(corpus, split="val", last=last), key=lambda clip: (clip.kind, clip.id))
+    clips = [clip for clip in clips if clip.added in (added or (clip.added,))]
+    if coverage:
+        clips = [clip for clip in clips if clip.kind == "speech"]
+    if not clips:
+        raise UsageError(f"{corpus}: none of its validation clips is of what was asked for")
+    face_share = {name: found.share for name, found in read_faces(faces).items()} if faces is not None else {}
     bench = _bench(model, device)
     heading = _heading(bench, clips)
     yield heading
     with ExitStack() as stack:
-        raw = stack.enter_context(out.open("w", encoding="utf-8")) if out is not None else None
+        raw = stack.enter_context(out.open("w", buffering=1, encoding="utf-8")) if out is not None else None
         _write(raw, {"measure": "heading", "text": heading, "decide": bench.calibration.decide})
         rows: list[Row] = []
         failed: list[str] = []
@@ -130,10 +150,13 @@ def evaluate(
         # Clips side by side on one thread each keep the cores busier than one clip on all of them.
         pool = ThreadPoolExecutor(_workers(), initializer=torch.set_num_threads, initargs=(1,))
         stack.callback(pool.shutdown, cancel_futures=True)
-        for number, found in enumerate(pool.map(lambda clip: _measured(clip, bench, foreign, scenery), clips), 1):
+        for number, found in enumerate(
+            pool.map(partial(_measured, bench=bench, foreign=foreign, scenery=scenery, coverage=coverage), clips), 1
+        ):
             if isinstance(found, str):
                 failed.append(found)
             else:
+                found = [{**row, "face_share": face_share.get(row["clip"])} for row in found]
                 rows += found
                 for row in found:
                     _write(raw, row)
@@ -146,7 +169,7 @@ def evaluate(
         yield from tables(rows, bench.calibration.decide)
         if plots is not None:
             yield _drawn(rows, plots)
-        if speed:
+        if speed and not coverage:
             timed = measure_speed(model, device)
             _write(raw, {"measure": "speed", **timed})
             yield speed_table(timed)
@@ -187,17 +210,18 @@ def _bench(model: Path | None, device: str) -> Bench:
 
 def _workers() -> int:
     """Clips measured at a time; each may take a few hundred MB."""
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(4, cores())
 
 
-def _measured(clip: Clip, bench: Bench, foreign: Foreign, scenery: Scenery | None) -> list[Row] | str:
+def _measured(clip: Clip, bench: Bench, foreign: Foreign, scenery: Scenery | None, coverage: bool) -> list[Row] | str:
     """The rows of a clip, or why it cannot be measured."""
     try:
         frames, samples = decode(clip.path, max(bench.levels))
     except MediaError as error:
         return f"{clip.id} ({error})"
     frames, samples = frames[: round(LONGEST_S * FRAME_RATE)], samples[: round(LONGEST_S * SAMPLE_RATE)]
-    return list(measure(observe(clip, frames, samples, bench.model, bench.levels), bench, foreign, scenery))
+    footage = observe(clip, frames, samples, bench.model, bench.levels)
+    return list(measure_coverage(footage, bench, foreign) if coverage else measure(footage, bench, foreign, scenery))
 
 
 def _heading(bench: Bench, clips: Sequence[Clip]) -> str:
@@ -230,15 +254,6 @@ def _write(raw: TextIO | None, row: Row) -> None:
 
 def measure(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery | None = None) -> Iterator[Row]:
     """Every raw figure of one clip; those of small faces only where there is `scenery` to set it in."""
-    clip = footage.clip
-    about = {
-        "clip": clip.id,
-        "group": clip.group,
-        "kind": clip.kind,
-        "own_frames": clip.offset_frames,
-        "trusted": clip.trusted and clip.offset_frames is not None,
-        "clip_s": round(footage.seconds, 2),
-    }
     for rows in (
         _paper(footage, bench),
         _offsets(footage, bench),
@@ -248,7 +263,30 @@ def measure(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery |
         _small(footage, bench, foreign, scenery) if scenery is not None else (),
     ):
         for row in rows:
-            yield {"measure": row.pop("measure"), **about, **row}
+            yield {"measure": row.pop("measure"), **_about(footage), **row}
+
+
+def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
+    """What is told of a whole speech clip as it was recorded, and of all its pictures with the sound of another group."""
+    shot = footage.shot(0, len(footage.frames))
+    sounds = {"as recorded": footage.samples, STRANGER: foreign.sound(footage.clip, len(footage.samples))}
+    for case, samples in sounds.items():
+        if samples is not None:
+            told = _judged(shot, hear(samples, 0.0, shot), bench)
+            yield {"measure": "coverage", **_about(footage), "case": case, **told}
+
+
+def _about(footage: Footage) -> Row:
+    clip = footage.clip
+    return {
+        "clip": clip.id,
+        "group": clip.group,
+        "kind": clip.kind,
+        "added": clip.added,
+        "own_frames": clip.offset_frames,
+        "trusted": clip.trusted and clip.offset_frames is not None,
+        "clip_s": round(footage.seconds, 2),
+    }
 
 
 def chance(clip: Clip, purpose: str) -> np.random.Generator:
@@ -445,7 +483,7 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
         ("hiss at -50 dB", shot, hiss),
     ]
     if other is not None:
-        cases.append(("sound of another clip", shot, other))
+        cases.append((STRANGER, shot, other))
     for case, pictures, sound in cases:
         yield {"measure": "control", "case": case, **_judged(pictures, hear(sound, 0.0, pictures), bench)}
 
@@ -525,6 +563,10 @@ def _told(at_first: Estimate, closer: Estimate) -> Row:
 def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[str]:
     """Every table that rows can fill, as text. decide: the confidence a verdict needs."""
     by = of_measure(rows)
+    if by.get("coverage"):
+        yield coverage_table(by["coverage"])
+        if by.keys() <= {"heading", "coverage"}:  # nothing else was measured
+            return
     yield paper_table(by.get("paper", []), len(by.get("paper_left_out", [])))
     yield pairwise_table(by.get("pairwise", []))
     yield offset_table(by.get("offset", []))
@@ -626,6 +668,55 @@ def _inside(row: Row) -> bool:
     """Is the clip's own offset inside the tolerance?"""
     early_ms = -float(row["own_frames"]) * FRAME_MS
     return -TOLERANCE.late_ms <= early_ms <= TOLERANCE.early_ms
+
+
+def coverage_table(rows: Sequence[Row]) -> str:
+    """Of how much an offset is told at all: over every clip, whether or not its own offset is known."""
+    lines: list[tuple[object, ...]] = []
+    known = any(row["face_share"] is not None for row in rows)
+    for name, rounds in (
+        ("first", [row for row in rows if row["added"] == 1]),
+        ("later", [row for row in rows if row["added"] > 1]),
+    ):
+        seen = [row for row in rounds if (row["face_share"] or 0.0) >= SEEN_SHARE]
+        long = [row for row in seen if row["clip_s"] >= COVERAGE_S]
+        some = [("all", rounds), ("trusted", [row for row in rounds if row["trusted"]])]
+        some[1:1] = [("speaker seen", seen), (f"speaker seen, {COVERAGE_S:g} s or longer", long)] if known else []
+        for population, mine in some:
+            own = [row for row in mine if row["case"] == "as recorded"]
+            strange = [row for row in mine if row["case"] == STRANGER]
+            if not own:
+                continue
+            told = [row for row in own if row["offset_ms"] is not None]
+            judged = [row for row in told if row["trusted"] and row["offset_ms"] is not None]
+            off = [float(abs(row["offset_ms"] + row["own_frames"] * FRAME_MS) > NEAR_FRAMES * FRAME_MS) for row in judged]
+            lines.append(
+                (
+                    name,
+                    population,
+                    *sizes(own)[1:],
+                    share([float(row["offset_ms"] is not None) for row in own], groups_of(own)),
+                    share([float(row["verdict"] != "undecidable") for row in own], groups_of(own)),
+                    share(off, groups_of(judged)),
+                    share([float(row["offset_ms"] is not None) for row in strange], groups_of(strange)),
+                )
+            )
+    header = (
+        "round",
+        "speech clips",
+        "clips",
+        "groups",
+        "offset told",
+        "verdict",
+        "told wrong, of those known",
+        "told of a stranger's sound",
+    )
+    note = (
+        "Whole clips as recorded. Speaker seen: a face mesh found a face in half of the pictures looked at. Verdict: in or out "
+        f"of sync; where an offset is told without one, it is too close to a limit. Wrong: beyond {NEAR_FRAMES:g} frames of a "
+        "trusted own offset, which is an estimate by another network, or for later rounds by earlier weights."
+    )
+    return table("Coverage of whole clips", header, lines, note)
 
 
 def _verdict_shares(rows: Sequence[Row]) -> list[object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,19 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 from av.frame import Frame
+from av.packet import Packet
 
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
+from avcheck.media.transport import Excerpt
+from avcheck.results import Track
+from avcheck.tracks import escaped
 
 SAMPLE_RATE = 16_000  # Hz, of every Sound
 
 SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 
-MIN_RATE, MAX_RATE = 2_000, 768_000  # Hz; a megabyte of sound that claims 1 Hz would be 32 GB at 16 kHz
-MAX_PIXELS = 8192 * 4608  # 8K and a little; decoding a 16k x 12k picture takes over a gigabyte
+MIN_RATE, MAX_RATE = 2_000, 768_000  # Hz; sound that claims a lower rate swells when it is resampled
+MAX_PIXELS = 8192 * 4608  # 8K and a little: memory for a picture is set aside by what it claims
 
 JITTER_S = 0.003  # mkv and flv count in ms: a smaller gap or overlap is rounding
 
@@ -28,6 +32,8 @@ STALE_S = 1.0  # a picture older than this is missing, not repeated
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 Luma = np.ndarray[Any, np.dtype[np.uint8]]
+
+Retime = Callable[["Packet[Any]"], None]  # gives a packet the presentation time that its container states
 
 
 class Picture:
@@ -49,6 +55,10 @@ class Picture:
         if callable(self._luma):
             self._luma = self._luma()
         return self._luma
+
+    def at(self, pts_s: float) -> Picture:
+        """The same picture, shown at another time."""
+        return Picture(pts_s, lambda: self.luma)
 
     def __repr__(self) -> str:
         return f"Picture(pts_s={self.pts_s:.6f})"
@@ -83,7 +93,11 @@ class MediaInfo:
     frame_rate: float | None  # mean, by the header
     audio_codec: str
     audio_track: int | None  # 0-based among the file's audio tracks; None for a separate sound file
-    audio_tracks: int  # in the file the sound comes from
+    video_track: int  # 0-based among the picture tracks that play
+    program: int | None  # the number of the programme checked, of a transport stream
+    programs: tuple[int, ...]  # those at the start of the file
+    audio_tracks: tuple[Track, ...]  # of the file the sound comes from
+    video_tracks: tuple[Track, ...]  # those that play: no cover art, no thumbnails
     first_picture_s: float | None  # None: none within the first 30 s
     first_sound_s: float | None
 
@@ -96,13 +110,31 @@ class MediaInfo:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """One stream in an excerpt of a transport stream. `zero` is the timestamp that is zero of the excerpt's clock, and `first`
+    that of the stream itself, both in ticks as they stand in the file; FFmpeg may count its counter's wraps otherwise.
+    """
+
+    excerpt: Excerpt
+    pid: int
+    first: int
+    zero: int
+
+
+@dataclass(frozen=True)
 class Source:
-    """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero of our clock."""
+    """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero of our clock.
+
+    Of a stream in a `piece`, `open_source` finds out `index` and `origin_s`.
+    """
 
     path: Path
     formats: str
     index: int
     origin_s: float
+    piece: Piece | None = None
+    retime: Retime | None = None  # None: FFmpeg's presentation times are right
+    seek_ahead_s: float = 0.0  # how far behind a place FFmpeg is to be sent, to go there
 
 
 @dataclass
@@ -115,9 +147,28 @@ class Tally:
     backward: int = 0  # frames more than a second before what was already seen
     stray: int = 0  # frames with a timestamp far ahead of those around them
     bad_samples: int = 0  # NaN or infinite
+    decoding_delay_s: float | None = None  # of pictures that carry decoding times only, from theirs to where they are shown
+    one_channel_s: float = 0.0  # sound of which one channel was taken, as all together cancel
     missing_s: float = 0.0
     end_s: float = 0.0  # where the last frame ends
     finished: bool = False
+    unseen: list[tuple[float, float]] = field(default_factory=list)  # from, to: left out, or nothing in them decoded
+
+    def leave_out(self, frame: Frame, last_s: float) -> None:
+        """Count a frame whose time lies back before `last_s`. It belongs where the recording goes on after that."""
+        self.backward += 1
+        length_s = frame_end_s(frame, 0.0)
+        if self.unseen and self.unseen[-1][0] == last_s:
+            length_s += self.unseen.pop()[1] - last_s
+        self.unseen.append((last_s, last_s + length_s))
+
+    def add(self, part: Tally, start_s: float) -> None:
+        """Count what went wrong in a part of the stream that starts at `start_s`."""
+        for name in ("lost", "damaged", "undated", "backward", "stray", "bad_samples", "one_channel_s", "missing_s"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        self.decoding_delay_s = self.decoding_delay_s or part.decoding_delay_s
+        self.end_s = max(self.end_s, start_s + part.end_s)
+        self.unseen += [(start_s + from_s, start_s + to_s) for from_s, to_s in part.unseen]
 
 
 def frame_time_s(frame: Frame, origin_s: float) -> float | None:
@@ -162,4 +213,4 @@ def reason_of(error: Exception) -> str:
 
 def printable(path: Path) -> str:
     """A path as one printable line: names can hold anything."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(path))
+    return escaped(str(path))

@@ -2,53 +2,83 @@
 
 from __future__ import annotations
 
+import re
 import stat
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import av.error
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from avcheck.errors import DecodeFailed, LimitExceeded, NoAudio, NotMedia, NoVideo, UsageError
-from avcheck.media.base import MAX_PIXELS, MAX_RATE, MIN_RATE, Tally, frame_end_s, frame_time_s, printable, reason_of, timed_out
-from avcheck.media.mp4 import Index
+from avcheck.errors import DecodeFailed, Encrypted, LimitExceeded, NoAudio, NotMedia, NoVideo, Unreadable, UsageError
+from avcheck.media.base import (
+    MAX_PIXELS,
+    MAX_RATE,
+    MIN_RATE,
+    Retime,
+    Source,
+    Tally,
+    frame_end_s,
+    frame_time_s,
+    printable,
+    reason_of,
+    timed_out,
+)
+from avcheck.media.mp4 import index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
+from avcheck.media.timeline import Timeline
+from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
+from avcheck.results import Track
+from avcheck.tracks import available
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
-MAX_CHANNELS = 64  # of a sound track; the resampler takes no more
+MAX_CHANNELS = 64  # of a sound track: what can be mixed
 
-MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without listing them: half a gigabyte of FFmpeg's
+MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without listing them: memory is set aside for each
 
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 
-# Demuxers by FFmpeg's names. Without this list a text file named clip.mp4 is a playlist that opens other files: a protocol
-# whitelist alone does not stop it. None of these follows a reference to another file.
-VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf"
+# Demuxers by FFmpeg's names, which go by a file's content and not by its name. Only those that hold their media themselves:
+# none follows a reference to another file; what WTV calls files lies inside it.
+VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf,dv,gxf,rm,wtv,nut"
 
-SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,caf,flac,mp3,aac,ac3,eac3"
+SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,au,caf,flac,wv,tta,ape,tak,mp3,aac,loas,ac3,eac3,dts,dtshd,truehd,mlp,amr"
 
-SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, mpg, ogv or wmv"
+SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, gxf, mpg, ogv, wmv, wtv, dv, rm or nut"
+
+_MAX_WORDS = 200  # characters of a track's language or title; a file can hold megabytes of them
+
+# Names that programs give to the handler of a track of an mp4 themselves ("SoundHandler", "Core Media Video", "ISO Media file
+# produced by Google Inc."); any other is the title that somebody gave it.
+_NO_TITLE = re.compile(r"handler|media|^(sound|video|audio)$", re.IGNORECASE)
+
+AnyStream = TypeVar("AnyStream", bound=Stream)
 
 # PyAV 18 raises on a tag that is not UTF-8 unless told otherwise; PyAV 19 has no such option and keeps the bytes.
 _OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 
 
-def open_container(path: Path, formats: str) -> InputContainer:
-    """Open `path` with one of the demuxers of `formats`, and nothing else. Raises the typed errors of `open_media`."""
+def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> InputContainer:
+    """Open `path`, or an excerpt of it, with one of the demuxers of `formats`, and nothing else.
+
+    Raises the typed errors of `open_media`.
+    """
     name = printable(path)
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{name}: no such file; check the path") from None
     except (OSError, ValueError) as error:
-        raise NotMedia(f"{name}: cannot be read ({reason_of(error)}); check its name and permissions") from None
+        raise Unreadable(f"{name}: cannot be read ({reason_of(error)}); check its name and permissions") from None
     if stat.S_ISDIR(status.st_mode):
         raise NotMedia(f"{name}: is a directory; name a file in it")
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for ever, and no timeout covers it
@@ -60,19 +90,21 @@ def open_container(path: Path, formats: str) -> InputContainer:
         "format_whitelist": formats,
         "max_streams": str(MAX_STREAMS),
         "max_pixels": str(MAX_PIXELS),  # for the decoders that only look into the file; `prepare` tells the others
+        "fflags": "-genpts",  # PyAV has presentation times made up where a file has none: H.264 in ASF comes a picture late
         "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
     }
     too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
-    samples = Index(path).samples
+    samples = index_of(path).samples
     if samples > MAX_SAMPLES:
         raise LimitExceeded(f"{name}: its index claims {samples:,} pictures or packets; remux it, or export it again")
     try:
         # A bare "a:b.mp4" would be read as protocol "a".
-        container: InputContainer = av.open(f"file:{path.absolute()}", "r", options=options, timeout=(10, 30), **_OPEN_MORE)
+        file = f"file:{path.absolute()}" if excerpt is None else excerpt.open(path)
+        container: InputContainer = av.open(file, "r", options=options, timeout=(10, 30), **_OPEN_MORE)
     except MemoryError:
         raise LimitExceeded(f"{too_many}, or export it again if that is not so") from None
     except av.error.PermissionError:
-        raise NotMedia(f"{name}: cannot be read (permission denied); check its permissions") from None
+        raise Unreadable(f"{name}: cannot be read (permission denied); check its permissions") from None
     except av.error.ExitError:
         raise timed_out(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -81,6 +113,24 @@ def open_container(path: Path, formats: str) -> InputContainer:
         container.close()
         raise LimitExceeded(too_many)
     return container
+
+
+def open_source(source: Source) -> tuple[InputContainer, Source]:
+    """The container of a stream, and the stream with its number and its zero in that container. Raises as `open_container`."""
+    piece = source.piece
+    if piece is None:
+        return open_container(source.path, source.formats), source
+    container = open_container(source.path, source.formats, piece.excerpt)
+    streams = [*container.streams.video, *container.streams.audio]
+    stream = next((stream for stream in streams if stream.id == piece.pid and stream.codec_context is not None), None)
+    if stream is None:
+        container.close()
+        raise DecodeFailed(f"{printable(source.path)}: part of it cannot be decoded; remux it, or cut it into parts")
+    first_s, wrap_s = piece.first / TICKS_S, WRAP / TICKS_S
+    start_s = first_s if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
+    turns = round((start_s - first_s) / wrap_s)
+    origin_s = first_s + turns * wrap_s - int(apart(piece.first, piece.zero)) / TICKS_S
+    return container, replace(source, index=stream.index, origin_s=origin_s)
 
 
 def _not_media(path: Path, formats: str, error: Exception) -> str:
@@ -99,16 +149,63 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
     return "is not a sound file that avcheck reads; use wav, flac, mp3, m4a, ogg or a video file"
 
 
-def choose_video(container: InputContainer, path: Path) -> VideoStream:
-    """The video stream that plays: never cover art or a thumbnail. Its size is within `MAX_PIXELS`."""
+def tracks_of(streams: Sequence[Stream]) -> tuple[Track, ...]:
+    """The streams of one kind as tracks, numbered from 0."""
+    return tuple(
+        Track(
+            number=number,
+            language=_language_of(stream),
+            title=_title_of(stream),
+            codec=stream.codec_context.codec.canonical_name if stream.codec_context else "",
+            default=bool(stream.disposition & Disposition.default),
+        )
+        for number, stream in enumerate(streams)
+    )
+
+
+def _language_of(stream: Stream) -> str:
+    language = _words_of(stream, "language")
+    return "" if language == "und" else language  # mp4 has no other way to say nothing
+
+
+def _title_of(stream: Stream) -> str:
+    handler = _words_of(stream, "handler_name")
+    title = _words_of(stream, "title") or _words_of(stream, "name")  # the latter in mp4 and mov
+    return title or ("" if _NO_TITLE.search(handler) else handler)
+
+
+def _words_of(stream: Stream, key: str) -> str:
+    """A tag of the stream, cut; what is no UTF-8 in it is U+FFFD with every PyAV (19 would have lone surrogates there)."""
+    words = stream.metadata.get(key, "")[:_MAX_WORDS].strip()
+    return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def playing(container: InputContainer) -> list[VideoStream]:
+    """The picture tracks that play: never cover art or a thumbnail."""
     still = Disposition.attached_pic | Disposition.timed_thumbnails
-    streams = [stream for stream in container.streams.video if not stream.disposition & still]
+    return [stream for stream in container.streams.video if not stream.disposition & still]
+
+
+def choose_video(container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None) -> VideoStream:
+    """Picture track `track` among those that play, or the default one; with `pids`, of these only.
+
+    Its size is within `MAX_PIXELS`.
+    """
+    streams = of_programme(playing(container), pids)
     if not streams:
+        if pids is not None:
+            raise NoVideo(f"{printable(path)}: its programme has no video stream; choose another with --program")
         found = " (only cover art)" if container.streams.video else ""
         raise NoVideo(f"{printable(path)}: has no video stream{found}; name a video file")
-    best = container.streams.best("video")
-    stream = next((stream for stream in streams if stream is best), streams[0])
-    stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
+    if track is None:
+        best = container.streams.best("video")
+        stream = next((stream for stream in streams if stream is best), streams[0])
+        stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
+    elif 0 <= track < len(streams):
+        stream = streams[track]
+    else:
+        have = available(tracks_of(streams), "picture")
+        raise NoVideo(f"{printable(path)}: has no picture track {track}: it has {have}; choose one with --video-track")
     if stream.codec_context is None:
         raise DecodeFailed(f"{printable(path)}: its video codec is unknown; convert it to H.264, for example")
     width, height = stream.codec_context.width, stream.codec_context.height
@@ -118,21 +215,30 @@ def choose_video(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def choose_audio(container: InputContainer, path: Path, track: int | None) -> AudioStream:
-    """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours more channels."""
-    streams = list(container.streams.audio)
-    count = len(streams)
+def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> list[AnyStream]:
+    """Those of the streams that have one of these PIDs; all of them without."""
+    return [stream for stream in streams if pids is None or stream.id in pids]
+
+
+def choose_audio(container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None) -> AudioStream:
+    """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours more channels.
+
+    With `pids`, of these only.
+    """
+    streams = of_programme(container.streams.audio, pids)
+    if not streams and container.streams.audio:
+        raise NoAudio(f"{printable(path)}: its programme has no audio track; use another --program, or --audio FILE")
     if not streams:
         raise NoAudio(f"{printable(path)}: has no audio track; name the sound with --audio FILE")
     if track is None:
-        best = container.streams.best("audio")
+        best = container.streams.best("audio", related=None if pids is None else _one_of(container, pids))
         stream = next((stream for stream in streams if stream is best), streams[0])
         if not stream.disposition & Disposition.default:
             stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
-    elif 0 <= track < count:
+    elif 0 <= track < len(streams):
         stream = streams[track]
     else:
-        have = "1 audio track, number 0" if count == 1 else f"{count} audio tracks, numbers 0 to {count - 1}"
+        have = available(tracks_of(streams), "audio")
         raise NoAudio(f"{printable(path)}: has no audio track {track}: it has {have}; choose one with --audio-track")
     if stream.codec_context is None:
         raise DecodeFailed(
@@ -147,32 +253,49 @@ def choose_audio(container: InputContainer, path: Path, track: int | None) -> Au
     return stream
 
 
+def _one_of(container: InputContainer, pids: Collection[int]) -> Stream | None:
+    """A picture stream of a programme, which FFmpeg takes for the programme."""
+    return next((stream for stream in container.streams.video if stream.id in pids), None)
+
+
 def first_frames(
-    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, origin_s: float
+    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, clocks: Mapping[int, Clock]
 ) -> tuple[VideoFrame | None, AudioFrame | None, bool]:
-    """The first picture and the first sound not before zero, and whether the file ended before both were found."""
+    """The first picture and the first sound not before zero, and whether the file ended before both were found.
+
+    `clocks` are those of the streams, by their index. Of a stream with a timeline, zero is that of its media.
+    """
     streams = [stream for stream in (video, audio) if stream is not None]
     prepare(container, streams, 1)
     found: dict[int, Any] = {}
     decoders = {stream.index: Decoder(container, stream, Tally()) for stream in streams}
     start_s: float | None = None
-    for packet in packets_of(container, streams, Tally()):
+
+    def take(stream: Stream, frames: list[Any]) -> None:
+        for frame in frames:
+            due_s = frame_time_s(frame, clocks[stream.index].origin_s)
+            if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
+                found[stream.index] = frame
+                return
+
+    at_end = True
+    retime = next((clock.retime for clock in clocks.values()), None)
+    for packet in packets_of(container, streams, Tally(), retime):
         stream = packet.stream
         if packet.dts is not None and packet.time_base is not None:
             time_s = float(packet.dts * packet.time_base)
             start_s = time_s if start_s is None else start_s
             if time_s > start_s + PROBE_S:
-                return found.get(video.index) if video else None, found.get(audio.index) if audio else None, False
-        if stream.index in found:
-            continue
-        for frame in decoders[stream.index].decode(packet):
-            due_s = frame_time_s(frame, origin_s)
-            if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
-                found[stream.index] = frame
+                at_end = False
                 break
+        if stream.index not in found:
+            take(stream, decoders[stream.index].decode(packet))
         if len(found) == len(streams):
             break
-    return found.get(video.index) if video else None, found.get(audio.index) if audio else None, True
+    for stream in streams:
+        if stream.index not in found:
+            take(stream, decoders[stream.index].rest())
+    return found.get(video.index) if video else None, found.get(audio.index) if audio else None, at_end
 
 
 def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
@@ -180,16 +303,68 @@ def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
     return None if time_s is None else max(0.0, time_s)
 
 
+@dataclass(frozen=True)
+class Clock:
+    """How the timestamps of a stream become times on the file's clock.
+
+    `origin_s` is what they call zero; with a `timeline`, zero of the stream's media, which that lays on the file's clock.
+    `retime` corrects packets of the whole file; for `seek_ahead_s` see `Source`.
+    """
+
+    origin_s: float
+    timeline: Timeline | None = None
+    retime: Retime | None = None
+    seek_ahead_s: float = 0.0
+
+    def source(self, path: Path, formats: str, index: int) -> Source:
+        """The stream of this clock that has this number in a file."""
+        return Source(path, formats, index, self.origin_s, retime=self.retime, seek_ahead_s=self.seek_ahead_s)
+
+
+def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
+    """The clock of a stream.
+
+    Raises Encrypted, DecodeFailed for what no clock can follow; LimitExceeded where an index is
+    too long to know all of it.
+    """
+    if not _is_mp4(container):
+        return Clock(origin_s_of(container))
+    index = index_of(path)
+    track = index.track(stream.id)
+    kind = "pictures are" if isinstance(stream, VideoStream) else "sound is"
+    if track.encrypted:
+        raise Encrypted(f"{printable(path)}: its {kind} encrypted ({track.encrypted}); decrypt it first, with its key")
+    if track.problem is not None:
+        raise DecodeFailed(f"{printable(path)}: when its {kind} due is unknown: {track.problem}; export it again")
+    retime = index.retime if index.retimes else None
+    if index.retimes and not index.complete:
+        raise LimitExceeded(f"{printable(path)}: is in too many fragments to tell when its {kind} due; remux it")
+    if track.timeline is None:
+        return Clock(0.0, retime=retime)
+    return Clock(track.origin_s, track.timeline, retime, track.seek_ahead_s)
+
+
+def _is_mp4(container: InputContainer) -> bool:
+    return "mp4" in container.format.name.split(",")
+
+
 def origin_s_of(container: InputContainer) -> float:
     """The timestamp that is zero of our clock, the same for all streams of a file."""
-    if "mp4" in container.format.name.split(","):
+    if _is_mp4(container):
         return 0.0
     return (container.start_time or 0) / av.time_base
 
 
-def duration_s_of(container: InputContainer, video: VideoStream) -> float | None:
+def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> float | None:
     """How long the file plays, by its header."""
     duration_s = (container.duration or 0) / av.time_base
+    if _is_mp4(container) and duration_s:
+        # FFmpeg counts from the first timestamp, which can be one that an edit list does not show.
+        index, media_end_s = index_of(path), duration_s + (container.start_time or 0) / av.time_base
+        if index.end_s is None:
+            duration_s = min(duration_s, media_end_s)
+        else:
+            duration_s = index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))
     if "matroska" in container.format.name and duration_s > origin_s_of(container):
         duration_s -= origin_s_of(container)  # matroska's writers give the last timestamp for the length
     if container.format.name == "avi" and video.average_rate:

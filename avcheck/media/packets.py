@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +16,8 @@ from av.packet import Packet
 from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
-from avcheck.media.base import MAX_PIXELS, Tally, cannot_seek, frame_time_s, timed_out
+from avcheck.media.base import MAX_PIXELS, Retime, Source, Tally, cannot_seek, frame_time_s, timed_out
+from avcheck.media.order import ShowOrder
 
 FAR_S = 10.0  # a frame this far ahead of the one before is only believed if the next one does not go back
 
@@ -50,8 +50,8 @@ def prepare(container: InputContainer, streams: Sequence[Stream], threads: int) 
 def raise_if_memory_is_short(error: Exception) -> None:
     """Raise an error again that says nothing about the file: memory is short.
 
-    FFmpeg says so too of damage that claims 2 GB or more, which it never allocates, and of a stream too many. It is believed
-    where there is no room for the largest picture that is decoded.
+    FFmpeg says so too of damage that claims more than it ever allocates, and of a stream too many. It is believed where there
+    is no room for the largest picture that is decoded.
     """
     if isinstance(error, av.error.MemoryError):
         with suppress(MemoryError):
@@ -66,14 +66,12 @@ class Decoder:
 
     def __init__(self, container: InputContainer, stream: Stream, tally: Tally) -> None:
         self._tally = tally
-        # AVI stores no presentation times, and those FFmpeg makes up for H.264 are a frame late, or twice the same with
-        # B-frames. What a chunk does say is its place: the n-th picture shown takes the n-th of these times.
-        self._due: list[int] | None = [] if container.format.name == "avi" and isinstance(stream, VideoStream) else None
+        self._order = ShowOrder(container, stream, tally) if isinstance(stream, VideoStream) else None
 
     def decode(self, packet: Packet[Any]) -> list[Any]:
-        """The frames that this packet completes."""
-        if self._due is not None and packet.dts is not None:
-            heapq.heappush(self._due, packet.dts)
+        """The frames that this packet completes, and those that were held back until their times were known."""
+        if self._order is not None:
+            self._order.taken(packet)
         try:
             frames: list[Any] = packet.decode()
         except (EOFError, BlockingIOError):
@@ -81,14 +79,14 @@ class Decoder:
         except (av.error.FFmpegError, MemoryError, ValueError) as error:
             raise_if_memory_is_short(error)
             self._tally.lost += 1
-            if self._due is not None and packet.dts in self._due:
-                self._due.remove(packet.dts)
-                heapq.heapify(self._due)
+            if self._order is not None:
+                self._order.lost(packet)
             return []
-        if self._due is not None:
-            for frame in frames:
-                frame.pts = heapq.heappop(self._due) if self._due else None
-        return frames
+        return frames if self._order is None else self._order.shown(frames)
+
+    def rest(self) -> list[Any]:
+        """The frames still held back, at the end of the packets."""
+        return [] if self._order is None else self._order.rest()
 
 
 def decoded_frames(container: InputContainer, stream: Stream, tally: Tally, packets: Iterator[Packet[Any]]) -> Iterator[Any]:
@@ -96,6 +94,7 @@ def decoded_frames(container: InputContainer, stream: Stream, tally: Tally, pack
     decoder = Decoder(container, stream, tally)
     for packet in packets:
         yield from decoder.decode(packet)
+    yield from decoder.rest()
 
 
 def is_seekable(container: InputContainer) -> bool:
@@ -108,19 +107,23 @@ def has_to_seek(from_s: float | None) -> bool:
 
 
 def packets_from(
-    container: InputContainer, stream: Stream, tally: Tally, from_s: float | None, origin_s: float
+    container: InputContainer,
+    stream: Stream,
+    tally: Tally,
+    from_s: float | None,
+    source: Source,
 ) -> Iterator[Packet[Any]]:
     """The packets of one stream from a key frame on that is due at or before `from_s`, or all of them. Raises CannotSeek."""
     if from_s is None or not has_to_seek(from_s):
-        yield from packets_of(container, [stream], tally)
+        yield from packets_of(container, [stream], tally, source.retime)
         return
     for back_s in _BACK_S:
-        seek(container, stream, from_s - back_s + origin_s)
-        packets = packets_of(container, [stream], tally)
+        seek(container, stream, from_s - back_s + source.origin_s + source.seek_ahead_s)
+        packets = packets_of(container, [stream], tally, source.retime)
         for packet in packets:
             if not packet.is_keyframe or packet.pts is None:
                 continue
-            due_s = float(packet.pts * (packet.time_base or 0)) - origin_s
+            due_s = float(packet.pts * (packet.time_base or 0)) - source.origin_s
             if due_s > from_s:
                 break
             if due_s < from_s - RUN_UP_S:
@@ -162,13 +165,17 @@ def dated(frames: Iterator[Any], origin_s: float, tally: Tally) -> Iterator[tupl
         yield held
 
 
-def packets_of(container: InputContainer, streams: Sequence[Stream], tally: Tally) -> Iterator[Packet[Any]]:
+def packets_of(
+    container: InputContainer, streams: Sequence[Stream], tally: Tally, retime: Retime | None = None
+) -> Iterator[Packet[Any]]:
     """The packets of `streams`. A failed read is counted and tried again: it ends PyAV's generator, but not the file."""
     failures = 0
     while failures < READ_FAILURES:
         try:
             for packet in container.demux(list(streams)):
                 failures = 0
+                if retime is not None:
+                    retime(packet)
                 yield packet
             return
         except av.error.ExitError:

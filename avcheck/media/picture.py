@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from avcheck.errors import LimitExceeded
 from avcheck.media.base import STALE_S, Luma, Picture, Source, Tally, frame_end_s, no_pictures, printable
-from avcheck.media.container import open_container
+from avcheck.media.container import open_source
 from avcheck.media.packets import dated, decoded_frames, packets_from, prepare
 
 MAX_ASPECT = 2.4  # a picture wider (or taller) than this is scaled by its long side instead
 
-MAX_DURATION_S = 24 * 3600.0  # between the first picture and the last; a file can claim centuries in a kilobyte
+MAX_DURATION_S = 24 * 3600.0  # between the first picture and the last; a small file can claim any length
+
+MAX_UNDATED = 16  # pictures in a row without a time that are placed between their neighbours
 
 _SMOOTH_FROM = 4  # a picture to be made this many times smaller need not be deblocked
 
@@ -36,6 +39,57 @@ def pixel_aspect(stream: VideoStream) -> float:
 def display_size(size: VideoFrame | VideoCodecContext, aspect: float) -> tuple[int, int]:
     """Width and height in square pixels, before rotation."""
     return max(1, round(size.width * aspect)), max(1, size.height)
+
+
+def is_full_range(pixels: VideoFormat) -> bool:
+    """Whether black is 0 and white the largest number in this pixel format unless a frame says otherwise.
+
+    So it is wherever the numbers are not luma; luma keeps its foot and head room, whatever its packing (`uyvy422`, `p210`).
+    """
+    return (
+        pixels.is_rgb
+        or pixels.has_palette
+        or pixels.is_bit_stream
+        or pixels.is_bayer
+        or pixels.name.startswith(("yuvj", "xyz"))
+    )
+
+
+def placed_between(frames: Iterable[tuple[float | None, VideoFrame]], tally: Tally) -> Iterator[tuple[float, VideoFrame]]:
+    """The pictures with their times; those without one are spread evenly between their neighbours.
+
+    The last ones follow as far apart as those before. Of more than `MAX_UNDATED` in a row the first are placed by their own
+    length: of H.264 in an MPEG program stream often one in thirty has a time. Where no time is near enough (none came before,
+    or the gap is over a second a picture), they are left out and count as undated.
+    """
+    waiting: list[VideoFrame] = []
+    last_s: float | None = None
+    step_s = 0.0
+    for time_s, frame in frames:
+        if time_s is None:
+            waiting.append(frame)
+            if last_s is None or len(waiting) > MAX_UNDATED:
+                oldest = waiting.pop(0)
+                length_s = float((oldest.duration or 0) * (oldest.time_base or 0))
+                if last_s is not None and 0 < length_s <= STALE_S:
+                    last_s += length_s
+                    yield last_s, oldest
+                else:
+                    tally.undated += 1
+            continue
+        if last_s is not None:
+            step_s = (time_s - last_s) / (len(waiting) + 1)
+            if 0 < step_s <= STALE_S:
+                yield from ((last_s + (k + 1) * step_s, undated) for k, undated in enumerate(waiting))
+            else:
+                tally.undated += len(waiting)
+        waiting.clear()
+        yield time_s, frame
+        last_s = time_s
+    if last_s is not None and 0 < step_s <= STALE_S:
+        yield from ((last_s + (k + 1) * step_s, undated) for k, undated in enumerate(waiting))
+    else:
+        tally.undated += len(waiting)
 
 
 def _scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -60,7 +114,7 @@ class Scaler:
     def scale(self, frame: VideoFrame) -> Luma:
         if self._size is None:
             self._size = _scaled_size(*display_size(frame, self._aspect), self._short_side)
-        full = frame.color_range == ColorRange.JPEG or not frame.format.name.startswith(("yuv", "nv", "p0", "gray"))
+        full = frame.color_range == ColorRange.JPEG or is_full_range(frame.format)
         gray = self._reformatter.reformat(
             frame,
             *self._size,
@@ -77,7 +131,8 @@ def decode_pictures(
     source: Source, tally: Tally, from_s: float | None, *, short_side: int, threads: int
 ) -> Generator[Picture, None, None]:
     """The pictures of a stream, as `Media.pictures` describes them; what is lost counts in `tally`."""
-    with open_container(source.path, source.formats) as container:
+    container, source = open_source(source)
+    with container:
         stream = next(stream for stream in container.streams.video if stream.index == source.index)
         prepare(container, [stream], threads)
         if min(stream.codec_context.width, stream.codec_context.height) >= _SMOOTH_FROM * short_side:
@@ -86,11 +141,10 @@ def decode_pictures(
         scaler = Scaler(stream, short_side)
         first_s = last_s = -1.0
         shown: Picture | None = None  # at `from_s`, as far as is known
-        packets = packets_from(container, stream, tally, from_s, source.origin_s)
-        for time_s, frame in dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally):
-            if time_s is None:
-                tally.undated += 1
-            elif first_s >= 0 and time_s > first_s + MAX_DURATION_S:
+        packets = packets_from(container, stream, tally, from_s, source)
+        frames = dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally)
+        for time_s, frame in placed_between(frames, tally):
+            if first_s >= 0 and time_s > first_s + MAX_DURATION_S:
                 raise LimitExceeded(
                     f"{printable(source.path)}: a picture is due {(time_s - first_s) / 3600:.0f} hours after the first, over "
                     f"the limit of {MAX_DURATION_S / 3600:.0f}; remux it to mend its timestamps, or cut it into parts"
@@ -111,7 +165,7 @@ def decode_pictures(
                     shown = None
                 yield picture
             elif time_s < last_s - STALE_S:
-                tally.backward += 1
+                tally.leave_out(frame, last_s)
         if shown is not None:
             yield shown
         tally.finished = True

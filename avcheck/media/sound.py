@@ -14,7 +14,6 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
 from avcheck.media.base import (
-    JITTER_S,
     MAX_RATE,
     MIN_RATE,
     SAMPLE_RATE,
@@ -23,11 +22,13 @@ from avcheck.media.base import (
     Sound,
     Source,
     Tally,
+    cannot_seek,
     frame_end_s,
-    frame_time_s,
     no_sound,
 )
-from avcheck.media.container import open_container
+from avcheck.media.container import open_source
+from avcheck.media.joining import COUNTED, placed, told
+from avcheck.media.mixing import Mixer, run_up_from_s
 from avcheck.media.packets import (
     dated,
     decoded_frames,
@@ -43,6 +44,8 @@ CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is this long at least, but for the l
 # A sound decoder that starts in the middle is wrong at first (AAC for a frame, Opus for 80 ms), and some leave out what
 # they do at the beginning of a file. What comes in the second half of the run-up is right; the resampler settles in it.
 _SOUND_RUN_UP_S = 0.4
+
+_LEAST_LOSS_S = 0.01  # a smaller hole is what the clock of a recorder has drifted by, not a packet lost
 
 _ANCHOR_FRAMES = 4  # of the sound's start, which tell where its samples lie: the first may be shorter, or have a gap after it
 
@@ -76,20 +79,22 @@ class _Anchor:
 
 def _anchor(source: Source) -> _Anchor | None:
     """The anchor that the first frames of a sound make, as `Media.sounds` joins them; None where they have no timestamps."""
-    start_s: float | None = None
+    start_s = 0.0
     taken = 0
     anchor = None
-    with open_container(source.path, source.formats) as container:
+    container, source = open_source(source)
+    with container:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
-        packets = packets_of(container, [stream], Tally())
-        for frame in islice(decoded_frames(container, stream, Tally(), packets), _ANCHOR_FRAMES):
-            time_s = frame_time_s(frame, source.origin_s)
-            if time_s is not None and (start_s is None or abs(time_s - start_s - taken / frame.sample_rate) >= JITTER_S):
-                start_s, taken = time_s, 0
-            if start_s is not None and frame.samples:
-                anchor = _Anchor(start_s, taken, frame.samples, frame.sample_rate, float(stream.time_base or 0))
-                taken += frame.samples
+        tick_s = float(stream.time_base or 0)
+        packets = packets_of(container, [stream], Tally(), source.retime)
+        frames = dated(decoded_frames(container, stream, Tally(), packets), source.origin_s, Tally())
+        for place in islice(placed(frames, tick_s), _ANCHOR_FRAMES):
+            if not place.joined:
+                start_s, taken = place.time_s, 0
+            if place.frame.samples:
+                anchor = _Anchor(start_s, taken, place.frame.samples, place.frame.sample_rate, tick_s)
+                taken += place.frame.samples
     return anchor
 
 
@@ -110,10 +115,11 @@ class _Run:
         self._pending: list[Samples] = []
         self._waiting = 0  # samples in them
         # Channels that nobody says the place of are averaged: the resampler refuses to mix them. They are packed first, as
-        # PyAV 18 reads past the end of a planar frame of 8 channels or more.
+        # not every PyAV turns planar frames of many channels into arrays.
         self._packer = AudioResampler("flt") if "channels" in frame.layout.name or "ambi" in frame.layout.name else None
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
         self._resampler = AudioResampler("flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
+        self._mixer = Mixer(frame, start_s, named=self._packer is None)
         if lead:
             silence = AudioFrame(frame.format.name, frame.layout.name, lead)
             silence.sample_rate = frame.sample_rate
@@ -133,16 +139,22 @@ class _Run:
 
     def push(self, frame: AudioFrame, tally: Tally) -> Iterator[Sound]:
         self._taken += frame.samples
+        for part in self._mixer.push(frame, tally):
+            yield from self._pass(part, tally)
+
+    def flush(self, tally: Tally) -> Iterator[Sound]:
+        """The rest, with what the resampler's filter still held."""
+        for part in self._mixer.rest(tally):
+            yield from self._pass(part, tally)
+        self._resample(None, tally)
+        rest = self._taken * SAMPLE_RATE // self._rate - self._given  # the filter's tail runs past the sound
+        yield from self._give(tally, max(0, rest))
+
+    def _pass(self, frame: AudioFrame, tally: Tally) -> Iterator[Sound]:
         frame.pts = None
         self._resample(frame, tally)
         if self._waiting >= CHUNK_SAMPLES:
             yield from self._give(tally)
-
-    def flush(self, tally: Tally) -> Iterator[Sound]:
-        """The rest, with what the resampler's filter still held."""
-        self._resample(None, tally)
-        rest = self._taken * SAMPLE_RATE // self._rate - self._given  # the filter's tail runs past the sound
-        yield from self._give(tally, max(0, rest))
 
     def _resample(self, frame: AudioFrame | None, tally: Tally) -> None:
         try:
@@ -185,35 +197,38 @@ def _mean(frame: AudioFrame) -> AudioFrame:
 
 def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
     """The sound of a stream, as `Media.sounds` describes it; what is lost counts in `tally`."""
-    with open_container(source.path, source.formats) as container:
+    container, source = open_source(source)
+    with container:
         stream = container.streams[source.index]
         prepare(container, [stream], 1)
         run: _Run | None = None
         begin_s = from_s or 0.0
         end_s = 0.0  # of the sound so far; what lies before it is pre-roll or an overlap
-        until_s = None if from_s is None else from_s - _SOUND_RUN_UP_S
+        until_s = None if from_s is None else run_up_from_s(from_s) - _SOUND_RUN_UP_S
         sought = has_to_seek(until_s)
         anchor = _anchor(source) if sought else None
-        settled_s: float | None = None
-        packets = packets_from(container, stream, tally, until_s, source.origin_s)
-        for time_s, frame in dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally):
-            if not MIN_RATE <= frame.sample_rate <= MAX_RATE:  # it can change in mid-stream
-                tally.lost += 1
+        tick_s = float(stream.time_base or 0)
+        packets = packets_from(container, stream, tally, until_s, source)
+        frames = _usable(
+            dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally), tally, from_s, sought
+        )
+        if not COUNTED.isdisjoint(container.format.name.split(",")):
+            frames = told(frames, tick_s)
+        follows = False  # the frame before was not left out
+        for place in placed(frames, tick_s):
+            frame, time_s = place.frame, place.time_s
+            if sought and not place.exact:
+                raise cannot_seek(container)
+            follows &= place.joined
+            if run is not None and not follows and frame_end_s(frame, time_s) <= end_s:
+                if time_s < end_s - STALE_S:
+                    tally.leave_out(frame, end_s)
                 continue
-            if time_s is None and run is None:
-                tally.undated += from_s is None
-                continue
-            if run is None and time_s is not None and sought:
-                settled_s = time_s + _SOUND_RUN_UP_S / 2 if settled_s is None else settled_s
-                if time_s < settled_s:
-                    continue
-            if time_s is None or (run is not None and abs(time_s - run.end_s) < JITTER_S):
-                time_s = end_s if run is None else run.end_s
-            if run is not None and frame_end_s(frame, time_s) <= end_s and time_s != run.end_s:
-                tally.backward += time_s < end_s - STALE_S
-                continue
-            if run is not None and (time_s != run.end_s or not run.takes(frame)):
-                tally.missing_s += max(0.0, time_s - max(begin_s, end_s))
+            if run is not None and (not follows or not run.takes(frame)):
+                if follows:
+                    time_s = run.end_s
+                elif time_s - max(begin_s, end_s) > _LEAST_LOSS_S:
+                    tally.missing_s += time_s - max(begin_s, end_s)
                 yield from run.flush(tally)
                 run = None
             if run is None:
@@ -223,6 +238,7 @@ def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generat
                     anchor = None
                 run = _Run(frame, time_s, max(begin_s, end_s), lead)
             yield from run.push(frame, tally)
+            follows = True
             end_s = max(end_s, run.end_s)
             tally.end_s = max(tally.end_s, end_s)
         if run is not None:
@@ -230,3 +246,24 @@ def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generat
         tally.finished = True
         if run is None and from_s is None:
             raise no_sound(source.path)
+
+
+def _usable(
+    frames: Iterator[tuple[float | None, AudioFrame]], tally: Tally, from_s: float | None, sought: bool
+) -> Iterator[tuple[float | None, AudioFrame]]:
+    """The frames from the first with a time on; in the middle of a file, from where the decoder has settled."""
+    begun = False
+    settled_s: float | None = None
+    for time_s, frame in frames:
+        if not MIN_RATE <= frame.sample_rate <= MAX_RATE:  # it can change in mid-stream
+            tally.lost += 1
+            continue
+        if not begun and time_s is None:
+            tally.undated += from_s is None
+            continue
+        if not begun and time_s is not None and sought:
+            settled_s = time_s + _SOUND_RUN_UP_S / 2 if settled_s is None else settled_s
+            if time_s < settled_s:
+                continue
+        begun = True
+        yield time_s, frame

@@ -38,6 +38,10 @@ COLUMNS = (
     "notes",
     "avcheck_version",
     "model_sha256",
+    "reason_code",
+    "unseen_s",
+    "jump_intervals_s",
+    "stretches",
 )
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the full-width ones too
 
@@ -62,6 +66,15 @@ def _cells(report: Report) -> Iterator[str | float | None]:
     yield from (report.duration_s, report.sampled_s, report.audio_track, degraded.corrupt_frames)
     yield from (degraded.missing_audio_s, degraded.missing_video_s, "yes" if degraded.truncated else "no")
     yield from ("; ".join(degraded.notes), report.avcheck_version, report.model_sha256)
+    yield from (report.reason_code, _intervals(degraded.unseen_s), _intervals(report.jump_intervals_s))
+    yield "; ".join(
+        f"{each.start_s:g} to {each.end_s:g} s: {each.start_offset_ms:g} to {each.end_offset_ms:g} ms"
+        for each in report.stretches
+    )
+
+
+def _intervals(intervals_s: tuple[tuple[float, float], ...]) -> str:
+    return "; ".join(f"{start_s:g} to {end_s:g}" for start_s, end_s in intervals_s)
 
 
 def _row(cells: Iterator[str | float | None] | tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ import html
 from collections import Counter
 
 from avcheck.report.renderer import Renderer
-from avcheck.report.text import VERDICT_TEXT, line, outcome, printable, summary
+from avcheck.report.text import line, outcome, printable, summary, verdict_text
 from avcheck.results import Report
 
 SHOWN = 10  # annotations of a kind that GitHub shows a step
@@ -77,7 +77,7 @@ class StepSummary(Renderer):
         """Nothing; the file is counted."""
         self._verdicts[report.verdict] += 1
         if report.verdict in self._shown:
-            cells = (f"<code>{_html(report.path)}</code>", VERDICT_TEXT[report.verdict], _html(outcome(report)))
+            cells = (f"<code>{_html(report.path)}</code>", verdict_text(report), _html(outcome(report)))
             self._rows.add(report, f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n")
         return ""
 
@@ -94,7 +94,7 @@ class StepSummary(Renderer):
 
 
 def _command(level: str, report: Report) -> str:
-    verdict = VERDICT_TEXT[report.verdict]
+    verdict = verdict_text(report)
     title = f"avcheck: {verdict}"
     said = outcome(report) or verdict
     return f"::{level} file={_property(report.path)},title={_property(title)}::{_data(said)}\n"

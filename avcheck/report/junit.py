@@ -12,7 +12,7 @@ from collections import Counter
 
 from avcheck import __version__
 from avcheck.report.renderer import Renderer
-from avcheck.report.text import details, line, outcome, printable
+from avcheck.report.text import details, line, outcome, printable, verdict_text
 from avcheck.results import Report
 
 _ELEMENT = {"out_of_sync": "failure", "error": "error", "undecidable": "skipped"}
@@ -46,9 +46,12 @@ class JUnit(Renderer):
         case = f'<testcase classname="avcheck" name="{_xml(report.path)}"'
         if element is None:
             return f"{case}/>\n"
-        told = [line(report), *(f"{name}: {text}" for name, text in details(report))]
-        body = "\n".join(_xml(text) for text in told)
-        message = f'type="{report.verdict}" message="{_xml(outcome(report))}"'
+        rows = [line(report), *(f"{name}: {text}" for name, text in details(report))]
+        body = "\n".join(_xml(row) for row in rows)
+        said = outcome(report)
+        if report.reason_code == "borderline":
+            said = f"{verdict_text(report)}: {said}"
+        message = f'type="{report.verdict}" message="{_xml(said)}"'
         return f"{case}>\n<{element} {message}>{body}</{element}>\n</testcase>\n"
 
     def tail(self) -> str:

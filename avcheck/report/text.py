@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from avcheck.report.renderer import Renderer
-from avcheck.results import Degraded, Report, Tolerance
+from avcheck.results import Degraded, Report, Stretch, Tolerance, describe_offset
+from avcheck.tracks import programme
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,12 +53,17 @@ def styled_line(report: Report) -> Text:
     return Text.assemble(*_line_parts(report))
 
 
+def verdict_text(report: Report) -> str:
+    """The verdict in words; an offset that is measured but within the measuring error of its limit is "borderline"."""
+    return "borderline" if report.reason_code == "borderline" else VERDICT_TEXT[report.verdict]
+
+
 def outcome(report: Report) -> str:
     """What follows the verdict: the offset and how sure it is, or the reason; "" where there is nothing to say."""
     if report.verdict in ("in_sync", "out_of_sync"):
-        confidence = f"confidence {_confidence(report.confidence)}"
-        parts = (report.offset_text, confidence, _drift(report.drift_ms_per_min), _jumps(report.jumps_s))
-        return ", ".join(part for part in parts if part)
+        changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
+        offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
+        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes])
     # A reason that begins with the path would say it twice on this line.
     return printable((report.reason or "").removeprefix(report.path).lstrip(": "))
 
@@ -66,11 +72,13 @@ def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
     path = printable(report.path) or "(empty path)"
     # GitHub takes a line that begins with "::" for a command; the same file has a name that does not.
     yield f"{'./' if path.lstrip().startswith('::') else ''}{path}: ", ""
-    yield VERDICT_TEXT[report.verdict], VERDICT_STYLE[report.verdict]
+    yield verdict_text(report), VERDICT_STYLE[report.verdict]
     if said := outcome(report):
         yield f": {said}", ""
     if looked := _sampled(report):
         yield f" [sampled {looked}]", ""
+    if report.program is not None and (chosen := programme(report.program, report.programs)):
+        yield f" [programme {chosen}]", ""
     if report.degraded:
         yield f" [{_degraded(report.degraded)}]", ""
 
@@ -111,12 +119,14 @@ def details(report: Report) -> list[tuple[str, str]]:
     container = report.container_offset_ms
     rows = [
         ("reason", printable(report.reason) if report.reason and report.verdict != "undecidable" else None),
-        ("best guess", report.offset_text if report.verdict == "undecidable" else None),
+        ("best guess", report.offset_text if report.verdict == "undecidable" and report.reason_code != "borderline" else None),
         ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
         ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
+        ("programme", None if report.program is None else programme(report.program, report.programs)),
         ("sampled", _sampled(report)),
         ("drift", _drift(report.drift_ms_per_min)),
-        ("jumps", _jumps(report.jumps_s)),
+        ("jumps", _jumps(report)),
+        *(("stretch", _stretch(stretch)) for stretch in report.stretches if len(report.stretches) > 1 or _drifts(stretch)),
         ("timestamps", None if container is None else _container(container)),
         ("damage", _degraded(report.degraded) if report.degraded else None),
     ]
@@ -136,6 +146,11 @@ def clock(seconds: float) -> str:
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def span(start_s: float, end_s: float) -> str:
+    """A stretch of a film in words: "3.0 s to 9.0 s", and from a minute on "0:58 to 1:02:03"."""
+    return f"{start_s:.1f} s to {end_s:.1f} s" if end_s < 60 else f"{clock(start_s)} to {clock(end_s)}"
 
 
 def _confidence(value: float) -> str:
@@ -160,8 +175,23 @@ def _drift(drift_ms_per_min: float | None) -> str | None:
     return f"sound drifts {'earlier' if drift_ms_per_min > 0 else 'later'} by {abs(drift_ms_per_min):.1f} ms a minute"
 
 
-def _jumps(jumps_s: tuple[float, ...]) -> str | None:
-    return f"offset jumps at {', '.join(clock(at) for at in jumps_s)}" if jumps_s else None
+def _jumps(report: Report) -> str | None:
+    intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]  # older records have none
+    times = [
+        f"at {clock(start_s)}" if clock(start_s) == clock(end_s) else f"between {clock(start_s)} and {clock(end_s)}"
+        for start_s, end_s in intervals_s
+    ]
+    return f"offset jumps {', '.join(times)}" if times else None
+
+
+def _drifts(stretch: Stretch) -> bool:
+    return abs(stretch.end_offset_ms - stretch.start_offset_ms) >= 1
+
+
+def _stretch(stretch: Stretch) -> str:
+    start, end = describe_offset(stretch.start_offset_ms), describe_offset(stretch.end_offset_ms)
+    change = f"from {start} to {end}" if _drifts(stretch) else start
+    return f"{clock(stretch.start_s)} to {clock(stretch.end_s)}: {change}"
 
 
 def _sampled(report: Report) -> str | None:
@@ -186,6 +216,8 @@ def _degraded(degraded: Degraded) -> str:
         parts.append(f"{degraded.missing_video_s:.1f} s of picture missing")
     if degraded.truncated:
         parts.append("file cut short")
+    if degraded.unseen_s:
+        parts.append(f"not looked at: {', '.join(span(*stretch) for stretch in degraded.unseen_s)}")
     return "; ".join([*parts, *(printable(note) for note in degraded.notes)])
 
 

@@ -23,11 +23,15 @@ from avcheck.media import open_media
 CACHE_SIDE = 176  # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
 FACE_EVERY = 10  # a face is looked for in every tenth picture
 MIN_SECONDS = 2.5
+KINDS = ("speech", "generic")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late; None when unknown."""
+    """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late; None when unknown.
+
+    added: in which round of collecting it came, from 1 on; weights know nothing of rounds after their training.
+    """
 
     id: str
     path: Path
@@ -37,6 +41,18 @@ class Clip:
     offset_frames: float | None = None
     trusted: bool = False
     face_rel: float | None = None
+    added: int = 1
+
+
+def set_aside(clip: Clip) -> bool:
+    """Whether a validation clip is kept for the last table: a fifth of the groups that came after the first round, by a hash of
+    the group's name. Nothing is fitted, chosen or compared on them, so they show what was chosen in view of the others."""
+    return clip.split == "val" and clip.added > 1 and _fifth(clip.group)
+
+
+def _fifth(group: str) -> bool:
+    """A fifth of all groups, chosen by a hash of the name."""
+    return hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()[0] % 5 == 0
 
 
 @dataclass(frozen=True)
@@ -57,14 +73,17 @@ class CachedClip:
         return len(self.frames) / FRAME_RATE
 
 
-def find_clips(corpus: Path, *, split: str | None = None) -> list[Clip]:
+def find_clips(corpus: Path, *, split: str | None = None, last: bool = False) -> list[Clip]:
     """The clips of a corpus folder with an `index.jsonl`, or every media file below a plain directory.
 
     A plain directory counts as speech, in sync; its groups are its sub-folders (or the files, where there are none), and
-    a fifth of the groups, chosen by a hash of the name, is kept for validation. Raises UsageError when there is nothing.
+    a fifth of the groups, chosen by a hash of the name, is kept for validation. Clips of other kinds than `KINDS` are left out,
+    and those that are set aside (`set_aside`), unless they are what is asked for: `last`. Raises UsageError when there is
+    nothing.
     """
     index = corpus / "index.jsonl"
     clips = list(_read_index(index)) if index.is_file() else _scan_directory(corpus)
+    clips = [clip for clip in clips if clip.kind in KINDS and set_aside(clip) == last]
     if split is not None:
         clips = [clip for clip in clips if clip.split == split]
     if not clips:
@@ -87,6 +106,7 @@ def _read_index(index: Path) -> Iterator[Clip]:
                     offset_frames=truth.get("frames"),
                     trusted=bool(truth.get("trusted")),
                     face_rel=row.get("face_rel"),
+                    added=int(row.get("added", 1)),
                 )
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UsageError(
@@ -101,10 +121,9 @@ def _scan_directory(root: Path) -> list[Clip]:
             continue
         relative = path.relative_to(root)
         group = relative.parts[0] if len(relative.parts) > 1 else relative.stem
-        digest = hashlib.sha256(group.encode("utf-8", "surrogateescape")).digest()
         # Of the whole path: two directories given together may hold files of the same name.
         name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-        clips.append(Clip(id=name, path=path, group=group, kind="speech", split="val" if digest[0] % 5 == 0 else "train"))
+        clips.append(Clip(id=name, path=path, group=group, kind="speech", split="val" if _fifth(group) else "train"))
     if all(clip.split == "val" for clip in clips):  # one or two groups: something has to be learnt from
         clips = [replace(clip, split="train") for clip in clips]
     return clips
@@ -139,13 +158,13 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
 def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Frontal faces by OpenCV's Haar cascade: rows of (time_s, centre x, centre y, width) in px. A training aid only.
 
-    Raises UsageError when OpenCV is not installed (`pip install 'avcheck[train]'`).
+    Raises UsageError when OpenCV is not installed (the extra `train`).
     """
     try:
         import cv2
         import cv2.data
     except ImportError as error:
-        raise UsageError("face crops need OpenCV; install it with: pip install 'avcheck[train]'") from error
+        raise UsageError("face crops need OpenCV; install it with: pip install 'opencv-python-headless<5'") from error
     cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
     side = min(frames.shape[1:])
     rows = []

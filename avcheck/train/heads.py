@@ -23,7 +23,7 @@ from avcheck.scan import KEEP_PLACES, LEVELS, MAX_SHIFT, look
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import matching_loss, shift_loss
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
-from avcheck.weights import Loaded
+from avcheck.weights import Loaded, half_is_fast
 
 _PIECE_FRAMES = 10 * BLOCK_FRAMES
 _NEAR = (-5, -3, -2, -1, 1, 2, 3, 5)
@@ -138,7 +138,7 @@ def _stranger(features: Sequence[Feature], own: int, rng: np.random.Generator) -
 
 def _matching(head: Head, drawn: _Batch, device: torch.device) -> Tensor:
     """The cross-temporal matching of a batch, between what the head makes of pictures and of sound."""
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_is_fast(device)):
         picture, sound = head.matched(drawn.picture.to(device), drawn.sound.to(device))
     picture_s = torch.arange(picture.shape[1], device=device) * TOKEN_S
     sound_s = (torch.arange(sound.shape[1], device=device) - MAX_SHIFT) * TOKEN_S
@@ -170,6 +170,7 @@ def learn_head(
     `JointHead` to go on from (a transformer's joint layers begin as a spatio-temporal head's).
     """
     torch.manual_seed(seed)
+    half = half_is_fast(device)
     config = replace(net.config, attention=kind, fusion=fusion)
     head = make_head(config).to(device).train()
     if start is not None:
@@ -189,7 +190,7 @@ def learn_head(
         times = drawn.picture.shape[1]
         present = torch.stack([drawn.present[:, MAX_SHIFT + s : MAX_SHIFT + s + times] for s in shifts], dim=1)
         picture = drawn.picture.to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             scored = head(
                 picture, drawn.sound.to(device), torch.from_numpy(shifts), margin=MAX_SHIFT, present=present.to(device)
             )

@@ -22,6 +22,7 @@ from avcheck.model import ModelConfig, SyncNet
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe, Sample, draw
+from avcheck.weights import half_is_fast
 
 EMA_DECAY = 0.998
 
@@ -165,6 +166,7 @@ def run_stage(
     """Train until the stage's last step; resumes from `folder`'s checkpoint of this stage if there is one."""
     checkpoint, log = folder / f"{stage.name}.pt", folder / "log.jsonl"
     learner.net.to(device), learner.mean_net.to(device)
+    half = half_is_fast(device)
     parts = [learner.net.visual, learner.net.sound, learner.net.match]
     optimiser = torch.optim.AdamW(
         [
@@ -190,7 +192,7 @@ def run_stage(
         batch = batches.next()
         pictures, mel, valid, target = (torch.from_numpy(array).to(device) for array in batch[:4])
         learner.net.train()
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             picture, _ = learner.net.visual(pictures)
             sound = learner.net.sound(mel)
         logits = learner.net.match(picture, sound)

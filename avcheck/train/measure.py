@@ -14,6 +14,7 @@ from avcheck.model import SyncNet
 from avcheck.steady import steadied
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import Recipe, _box, cut, face_at, read_sound
+from avcheck.weights import half_is_fast
 
 SEARCH = 25  # frames either way
 
@@ -44,7 +45,8 @@ def curve(
         return None
     samples, inside = read_sound(cached, first - search, frames + 2 * search)
     device = next(net.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    half = half_is_fast(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
         picture, _ = net.visual(torch.from_numpy(pictures)[None].to(device))
         sound = net.sound(torch.from_numpy(log_mel(samples))[None].to(device))
     logits: Tensor = net.match(picture, sound)[0]

@@ -35,6 +35,7 @@ from avcheck.shipped import weights_sha256
 from avcheck.train.calibrate import calibrate, judged, told_offset, trials
 from avcheck.train.clean import clean, usable
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
+from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
@@ -55,7 +56,7 @@ class TrainSettings:
 
     `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out, and what is kept of the
     frames stage is half-way between before and after. `adapt_steps` are those of
-    the only stage where such weights are adapted to a catalogue.
+    the only stage where such weights are adapted to a catalogue. `faces` is a file of `facemesh`, which finds more of them.
     """
 
     data: tuple[Path, ...]
@@ -64,6 +65,7 @@ class TrainSettings:
     seed: int = 1
     resume: bool = False
     start: Path | None = None
+    faces: Path | None = None
     crossfit_steps: int = 600
     crop_steps: int = 2400
     frame_steps: int = 3000
@@ -225,16 +227,24 @@ def between(first: SyncNet, second: SyncNet) -> SyncNet:
 
 def _cached(settings: TrainSettings, tell: Callable[[str], Callable[..., None]]) -> list[CachedClip]:
     clips = [clip for folder in settings.data for clip in find_clips(folder)]
+    meshes = read_faces(settings.faces) if settings.faces is not None else {}
     step = tell("cache")
     cached = []
     for number, clip in enumerate(clips):
         item = cache_clip(clip, settings.out / "cache")
         if item is not None:
-            cached.append(item)
+            cached.append(with_faces(item, meshes.get(clip.id)))
         step(number + 1, len(clips))
     if not any(item.clip.split == "train" for item in cached):
         raise UsageError("no clip of the training groups decodes; avcheck train needs video with sound")
     return cached
+
+
+def with_faces(item: CachedClip, found: Faces | None) -> CachedClip:
+    """The clip with the faces of a mesh, where that saw more of them than the cascade did."""
+    if found is None or len(found.rows) <= len(item.faces):
+        return item
+    return replace(item, faces=found.in_px(min(item.frames.shape[1:])))
 
 
 def _crossfit(

@@ -1,0 +1,174 @@
+"""Where the frames of a sound lie in time, whether their timestamps are rounded, jitter, drift or have gaps.
+
+Sound is counted on from a timestamp sample by sample, as every player does. A frame's residual is its timestamp minus what was
+counted; the others of its run should have the same. What lies within `JITTER_S`, or a tick of the container's clock, is
+rounding. Beyond it, the frames that follow tell what happened:
+
+* They agree with the count: this one timestamp is off, as around the short blocks of Vorbis. The frame is joined.
+* They agree with this frame: packets are missing, or the clock has drifted away by so much. A new run begins at the timestamp.
+* They do not agree with each other: the timestamps jitter, as those of browsers and WebRTC do. Nothing is cut or filled for
+  that. A run is placed by the mean of its residuals over some seconds. It is placed anew where that mean has moved by
+  `JITTER_S`, or where the frames to come are late or early by about `GAP_S`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from numpy.typing import NDArray
+
+from avcheck.media.base import JITTER_S
+
+GAP_S = 0.04  # so much is a gap also where timestamps jitter
+
+_BEYOND_S = 0.75 * GAP_S  # a residual this far off belongs to what lies behind a gap, from which jitter has taken a part
+
+_NEXT_S = 0.5  # of sound, whose timestamps tell whether a frame's own can be believed
+
+_ENOUGH = 8  # timestamps that say whether they agree
+
+_MOST = 0.75  # of them have to
+
+_LONG_S = 5.0  # of sound, over which jitter is averaged: 15 ms of it leave less than 1 ms
+
+_AGAIN_S = 0.25  # how often the mean is looked at
+
+_MOST_VALUES = 1 << 24  # samples of all channels that are decoded ahead, 64 MB; 5 s of 16 channels at 192 kHz
+
+_SAME_LENGTH = 0.02  # by which part a packet's stated length may differ from what it holds: no clock drifts as much
+
+# Demuxers that count the times of packets from the length of those before, from one timestamp to the next (or have but one).
+COUNTED = frozenset({"mpegts", "mpeg", "aac", "loas", "mp3", "ac3", "eac3", "dts"})
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A frame and when it begins, in seconds. `joined`: where the frame before ends. `exact`: jitter had no part in it."""
+
+    frame: AudioFrame
+    time_s: float
+    joined: bool
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    frame: AudioFrame
+    start_s: float  # in sound counted from the first frame on
+    residual_s: float | None  # None: no timestamp
+
+
+def told(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> Iterator[tuple[float | None, AudioFrame]]:
+    """The frames without the times that a demuxer of `COUNTED` has counted with a wrong length, as after a change of rate."""
+    expected_s: float | None = None
+    for time_s, frame in frames:
+        counted = time_s is not None and expected_s is not None and abs(time_s - expected_s) <= 1.5 * tick_s
+        yield (None if counted else time_s), frame
+        expected_s = None
+        length_s = frame.samples / frame.sample_rate
+        stated_s = float((frame.duration or 0) * (frame.time_base or 0))
+        if time_s is not None and stated_s > 0 and abs(stated_s - length_s) > _SAME_LENGTH * length_s:
+            expected_s = time_s + stated_s
+
+
+def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> Iterator[Placed]:
+    """The frames of a sound, placed as this module says, from the first with a time on. Decodes ahead as far as it has to."""
+    rounding_s = min(max(JITTER_S, tick_s), GAP_S)
+    ahead = _Ahead(frames)
+    behind: deque[_Waiting] = deque()
+    base_s: float | None = None  # the residual of the run
+    jittering = False
+    looked_s = 0.0
+    while (item := ahead.pop()) is not None:
+        own_s = item.residual_s
+        before_s = base_s
+        exact = True
+        if own_s is not None and (base_s is None or abs(own_s - base_s) >= rounding_s):
+            following = ahead.residuals_s(_NEXT_S)
+            middle_s = float(np.median(following)) if len(following) else own_s
+            if len(following) >= _ENOUGH:
+                jittering = bool(np.mean(np.abs(following - middle_s) < rounding_s) < _MOST)
+            exact = not jittering
+            if base_s is None:
+                base_s = _centre_s(own_s, ahead) if jittering else own_s
+            elif not jittering:
+                if abs(middle_s - base_s) >= rounding_s > abs(own_s - middle_s):
+                    base_s = own_s
+            elif min(abs(own_s - base_s), abs(_midmean(following, own_s) - base_s)) >= _BEYOND_S:
+                base_s = _centre_s(own_s, ahead)
+            elif item.start_s >= looked_s + _AGAIN_S:
+                looked_s = item.start_s
+                near = [other.residual_s for other in behind if other.residual_s is not None]
+                around = np.array([*near, own_s, *ahead.residuals_s(_LONG_S)])
+                mean_s = float(around[np.abs(around - base_s) < _BEYOND_S].mean())
+                if abs(mean_s - base_s) >= rounding_s:
+                    base_s = mean_s
+        if base_s is None:
+            continue
+        behind.append(item)
+        while behind[0].start_s < item.start_s - _LONG_S:
+            behind.popleft()
+        yield Placed(item.frame, base_s + item.start_s, joined=base_s == before_s, exact=exact)
+
+
+def _centre_s(own_s: float, ahead: _Ahead) -> float:
+    """The residual of a run whose first frame has `own_s`, by the frames that follow; `own_s` where theirs lie elsewhere."""
+    centre_s = _midmean(ahead.residuals_s(_NEXT_S), own_s)
+    around = np.array([own_s, *ahead.residuals_s(_LONG_S)])
+    near = around[np.abs(around - centre_s) < _BEYOND_S]
+    return float(near.mean()) if abs(own_s - centre_s) < _BEYOND_S else own_s
+
+
+def _midmean(values: NDArray[np.float64], otherwise: float) -> float:
+    """The mean of the middle half, which a few wild values do not move; `otherwise` of none."""
+    if not len(values):
+        return otherwise
+    quarter = len(values) // 4
+    return float(np.sort(values)[quarter : len(values) - quarter].mean())
+
+
+class _Ahead:
+    """Frames decoded ahead of time."""
+
+    def __init__(self, frames: Iterable[tuple[float | None, AudioFrame]]) -> None:
+        self._frames = iter(frames)
+        self._queue: deque[_Waiting] = deque()
+        self._values = 0  # in the queue
+        self._end_s = 0.0  # of what was taken from `frames`, in sound counted from the first on
+
+    def pop(self) -> _Waiting | None:
+        """The next frame; None at the end."""
+        if not self._queue and not self._pull():
+            return None
+        item = self._queue.popleft()
+        self._values -= _values(item.frame)
+        return item
+
+    def residuals_s(self, seconds: float) -> NDArray[np.float64]:
+        """The residuals of the frames to come, over so much sound, but of `_ENOUGH` frames at least if there are."""
+        while (
+            (len(self._queue) < _ENOUGH or self._queue[-1].start_s < self._queue[0].start_s + seconds)
+            and self._values < _MOST_VALUES
+            and self._pull()
+        ):
+            pass
+        until_s = self._queue[0].start_s + seconds if self._queue else 0.0
+        items = (item for number, item in enumerate(self._queue) if number < _ENOUGH or item.start_s < until_s)
+        return np.array([item.residual_s for item in items if item.residual_s is not None])
+
+    def _pull(self) -> bool:
+        time_s, frame = next(self._frames, (None, None))
+        if frame is None:
+            return False
+        self._queue.append(_Waiting(frame, self._end_s, None if time_s is None else time_s - self._end_s))
+        self._values += _values(frame)
+        self._end_s += frame.samples / frame.sample_rate
+        return True
+
+
+def _values(frame: AudioFrame) -> int:
+    return int(frame.samples * frame.layout.nb_channels)

@@ -1,0 +1,135 @@
+"""Where faces are, by a face mesh: it sees turned, small and partly hidden ones that `corpus.find_faces` does not.
+
+An aid for training and measuring; a check never looks for faces. MediaPipe wants Python 3.11 and NumPy 1, so this runs in an
+environment of its own, and what it finds is kept in a file that `avcheck train --faces` and `avcheck eval --faces` read:
+
+    python3.11 -m venv mesh && mesh/bin/pip install mediapipe==0.10.21 'numpy<2' av
+    PYTHONPATH=. mesh/bin/python -m avcheck.train.facemesh CORPUS faces.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.blocks import FRAME_RATE
+from avcheck.errors import MediaError, UsageError
+from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, decode, find_clips
+
+# The landmarks of the mesh are numbered; the inner edges of the lips are these.
+_UPPER_LIP, _LOWER_LIP = 13, 14
+# A mesh ends at the cheeks, the cascade's square beyond them: median over 743 pictures in which both saw the same face. The
+# mouth lies by this part of that square below its centre, as `sampling` has it.
+_CASCADE_WIDTH, _MOUTH_BELOW = 1.27, 0.28
+_HEIGHT_TO_WIDTH = 0.75  # a turned face is narrow but as high as before
+
+Mesh = Callable[[NDArray[np.uint8]], NDArray[np.float64] | None]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What a mesh found in one clip. looks: at how many pictures it looked.
+
+    rows: float32 (k, 4), (time_s, centre x, centre y, width) in units of the picture's short side, sized and placed like
+    those of `corpus.find_faces`; only pictures with a face have one.
+    """
+
+    looks: int
+    rows: NDArray[np.float32]
+
+    @property
+    def share(self) -> float:
+        """Of the pictures looked at, how many show a face."""
+        return len(self.rows) / max(self.looks, 1)
+
+    def in_px(self, short_side: int) -> NDArray[np.float32]:
+        """The rows in px of pictures with this short side, as `corpus.CachedClip` has them."""
+        scale = np.array([1, short_side, short_side, short_side], np.float32)
+        return np.asarray(self.rows * scale, np.float32)
+
+
+def find(frames: NDArray[np.uint8], mesh: Mesh, every: int = FACE_EVERY) -> Faces:
+    """The face in every so many pictures, uint8 (T, H, W) at 25 fps. `mesh` gives the landmarks (k, 2), parts of the picture's
+    width and height, of the most prominent face of an RGB picture, or None."""
+    height, width = frames.shape[1:]
+    rows = []
+    looks = range(0, len(frames), every)
+    for at in looks:
+        points = mesh(np.repeat(frames[at][..., None], 3, axis=2))
+        if points is None:
+            continue
+        points = points * np.array([width, height]) / min(width, height)
+        extent = np.ptp(points, axis=0)
+        size = _CASCADE_WIDTH * max(extent[0], _HEIGHT_TO_WIDTH * extent[1])
+        mouth = points[[_UPPER_LIP, _LOWER_LIP]].mean(axis=0)
+        rows.append((at / FRAME_RATE, mouth[0], mouth[1] - _MOUTH_BELOW * size, size))
+    return Faces(len(looks), np.array(rows, np.float32).reshape(-1, 4))
+
+
+def write_faces(path: Path, found: dict[str, Faces]) -> None:
+    """One JSON object: clip id -> looks and rows, to a thousandth."""
+    told = {name: {"looks": item.looks, "rows": np.round(item.rows, 3).tolist()} for name, item in found.items()}
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(told))
+    partial.replace(path)
+
+
+def read_faces(path: Path) -> dict[str, Faces]:
+    """What `write_faces` wrote. Raises UsageError for a file of something else."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: Faces(int(item["looks"]), np.array(item["rows"], np.float32).reshape(-1, 4)) for name, item in told.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: no faces as avcheck.train.facemesh writes them ({type(error).__name__}: {error})") from error
+
+
+def _mediapipe() -> Mesh:
+    """MediaPipe's face mesh, following a face from picture to picture. Raises UsageError where it is not installed."""
+    try:
+        import mediapipe
+    except ImportError as error:
+        raise UsageError("a face mesh needs MediaPipe: pip install mediapipe==0.10.21 'numpy<2' (Python 3.11)") from error
+    mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
+
+    def landmarks(picture: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+        found = mesh.process(picture).multi_face_landmarks
+        return np.array([(point.x, point.y) for point in found[0].landmark]) if found else None
+
+    return landmarks
+
+
+def main(arguments: Sequence[str], new_mesh: Callable[[], Mesh] = _mediapipe) -> int:
+    """`CORPUS FILE`: look at the speech clips of a corpus that FILE does not tell of yet."""
+    if len(arguments) != 2:
+        print("usage: python -m avcheck.train.facemesh CORPUS FILE", file=sys.stderr)
+        return 2
+    corpus, path = map(Path, arguments)
+    try:
+        found = read_faces(path) if path.is_file() else {}
+        clips = [clip for clip in find_clips(corpus) if clip.kind == "speech" and clip.id not in found]
+        for number, clip in enumerate(clips, 1):
+            try:
+                frames, _ = decode(clip.path, CACHE_SIDE)
+                # A new one for each clip: it begins where the last face was.
+                found[clip.id] = find(frames, new_mesh())
+            except MediaError as error:
+                print(error, file=sys.stderr)
+            if number % 20 == 0 or number == len(clips):
+                write_faces(path, found)
+                print(f"{number} of {len(clips)} clips", file=sys.stderr)
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

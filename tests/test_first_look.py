@@ -1,0 +1,144 @@
+"""A file that is no media is refused before torch is loaded, in this process and in a worker; a clip is checked as ever."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import fields
+from inspect import signature
+from pathlib import Path
+
+import fake_scan
+import pytest
+
+from avcheck import batch, media
+from avcheck.batch import CheckSettings, Unchanged, check_changed, check_many, first_look
+from avcheck.cli import main
+from avcheck.errors import ModelError, UsageError
+from avcheck.media.container import SUPPORTED
+from avcheck.results import Report
+from avcheck.workers import Limits
+
+NO_VIDEO = f"is not a video file that avcheck reads; use {SUPPORTED}"
+WITH_WORKER = Limits(timeout_s=60)
+everywhere = pytest.mark.parametrize("limits", [None, WITH_WORKER], ids=["here", "in a worker"])
+
+
+def make_slowly(settings: CheckSettings, threads: int) -> fake_scan.FakeChecker:
+    time.sleep(3)
+    return fake_scan.make_checker(settings, threads)
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.mp4"
+    path.write_text("Remember the milk.\n")
+    return path
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, make: batch.CheckerMaker) -> None:
+    """Another checker, but the real first look."""
+    fake_scan.MADE.clear()
+    monkeypatch.setattr(batch, "load_checker", make)
+
+
+def test_the_command_refuses_a_text_file_without_torch(notes: Path) -> None:
+    code = f"import sys; from avcheck.cli import main; print(main([{str(notes)!r}]), 'torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("2 False\n", f"{notes}: error: {NO_VIDEO}\n")
+
+
+@everywhere
+def test_no_checker_is_made_for_what_cannot_be_checked(
+    notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, limits: Limits | None
+) -> None:
+    stand_in(monkeypatch, fake_scan.make_no_checker)
+    mute = clip("mute.mp4", acodec=None, seconds=0.2)
+    found = {report.path: report for report in check_many([notes, mute], CheckSettings(), limits)}
+    assert [each.verdict for each in found.values()] == ["error", "error"]
+    assert found[str(notes)].reason == NO_VIDEO
+    assert "no audio track" in (found[str(mute)].reason or "")
+    assert found[str(notes)].file_size == notes.stat().st_size
+    assert all(each.model_sha256 and each.settings_sha256 and each.checked_at for each in found.values())
+
+
+@everywhere
+def test_a_checker_that_cannot_be_made_ends_the_run_at_the_first_clip(
+    notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, limits: Limits | None
+) -> None:
+    stand_in(monkeypatch, fake_scan.make_no_checker)
+    reports = check_many([notes, clip(seconds=0.2)], CheckSettings(), limits)
+    assert next(reports).path == str(notes)
+    with pytest.raises(ModelError, match="the weights are damaged"):
+        next(reports)
+
+
+@everywhere
+def test_among_clips_one_checker_is_made_and_each_file_begins_once(
+    notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, limits: Limits | None
+) -> None:
+    stand_in(monkeypatch, fake_scan.make_checker)
+    files = [notes, clip("pid.mp4", seconds=0.2), clip("pid too.mp4", seconds=0.2)]
+    begun: list[object] = []
+    reports: list[Report] = list(check_many(files, CheckSettings(), limits, on_file=begun.append))
+    assert begun == files
+    assert [report.verdict for report in reports] == ["error", "undecidable", "undecidable"]
+    assert len({report.reason for report in reports[1:]}) == 1  # checked by one process
+    assert len(fake_scan.MADE) == (0 if limits else 1)
+
+
+def test_the_time_that_the_network_takes_to_load_is_no_file_s(
+    clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch, make_slowly)
+    (report,) = check_many([clip("good.mp4", seconds=0.2)], CheckSettings(), Limits(timeout_s=2))
+    assert report.verdict == "in_sync"
+
+
+def test_a_network_that_does_not_fit_into_memory_is_no_file_s_fault(
+    notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch, fake_scan.make_too_big)
+    reports = check_many([notes, clip(seconds=0.2)], CheckSettings(), WITH_WORKER)
+    assert next(reports).reason == NO_VIDEO
+    with pytest.raises(UsageError, match="no worker can be started: MemoryError"):
+        next(reports)
+
+
+@everywhere
+def test_a_text_file_checked_before_is_not_looked_at_again(notes: Path, limits: Limits | None) -> None:
+    stamp = (notes.stat().st_size, notes.stat().st_mtime_ns)
+    assert list(check_changed([notes], CheckSettings(), limits, before=lambda _: [stamp])) == [Unchanged(notes, stamp)]
+
+
+def test_a_first_look_leaves_everything_else_to_the_check(
+    notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert first_look(CheckSettings(), clip(seconds=0.2), ()) is None
+    assert first_look(CheckSettings(), "memory://films/notes.mp4", ()) is None
+    assert first_look(CheckSettings(), tmp_path / "gone.mp4", ()) is None
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setitem(sys.modules, "avcheck.media", None)
+    assert first_look(CheckSettings(), notes, ()) is None
+
+
+def test_a_first_look_opens_what_the_check_opens(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting that chooses what is opened is passed on: else a file could be refused for a track nobody asked for."""
+    choices = {each.name for each in fields(CheckSettings)} & set(signature(media.open_media).parameters)
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(media, "open_media", lambda path, **options: asked.update(options) or nullcontext())
+    assert first_look(CheckSettings(audio=notes, **dict.fromkeys(choices, 3)), notes, ()) is None
+    assert {"audio_track", "video_track"} <= choices
+    assert asked == {"audio_path": notes, **dict.fromkeys(choices, 3)}
+
+
+def test_a_wrong_audio_file_is_refused_without_a_checker(
+    notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch, fake_scan.make_no_checker)
+    film = clip(seconds=0.2)
+    assert main([str(film), "--audio", str(notes)]) == 2
+    assert "is not a sound file that avcheck reads" in capsys.readouterr().err

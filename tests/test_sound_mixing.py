@@ -1,0 +1,185 @@
+"""Channels that cancel each other in the mono mix are not mixed; every other mix is as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.audio.frame import AudioFrame
+from conftest import Array, Sounds, click_time_s, clicks, make_clip
+from test_media import whole
+
+from avcheck.media import open_media
+from avcheck.media.mixing import FADE_S, WINDOW_S, channel_instead, mix_weights
+
+RATE = 48000
+
+voice = clicks([0.7, 1.9, 3.1, 4.3])
+
+
+def hum(times_s: Array) -> Array:
+    return 0.05 * np.sin(2 * np.pi * 220 * times_s)
+
+
+def faint(times_s: Array) -> Array:
+    return 0.2 * hum(times_s)
+
+
+def silent(times_s: Array) -> Array:
+    return np.zeros(len(times_s))
+
+
+def over(sound: Sounds, gain: float = -1.0) -> Sounds:
+    return lambda times_s: gain * sound(times_s)
+
+
+def film(path: Path, channels: Sequence[Sounds], *, codec: str = "pcm_s16le", seconds: float = 5.0) -> Path:
+    """A film with one sound a channel."""
+    layout = {2: "stereo", 6: "5.1"}[len(channels)]
+    make_clip(path.with_name("picture.mkv"), acodec=None, seconds=seconds, fps=5, size=(64, 48))
+    with av.open(str(path.with_name("picture.mkv"))) as reader, av.open(str(path), "w") as writer:
+        video = writer.add_stream_from_template(reader.streams.video[0])
+        audio = writer.add_stream(codec, rate=RATE, layout=layout)
+        for packet in reader.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                writer.mux(packet)
+        kind = audio.codec_context.format.name
+        for first in range(0, round(seconds * RATE), 1024):
+            times_s = (first + np.arange(1024)) / RATE
+            samples = np.array([play(times_s) for play in channels])
+            block = np.round(samples * 32767).astype(np.int16) if kind.startswith("s16") else samples.astype(np.float32)
+            block = block if kind.endswith("p") else block.T.reshape(1, -1)
+            frame = AudioFrame.from_ndarray(np.ascontiguousarray(block), kind, layout)
+            frame.sample_rate, frame.pts, frame.time_base = RATE, first, Fraction(1, RATE)
+            writer.mux(audio.encode(frame))
+        writer.mux(audio.encode(None))
+    return path
+
+
+def heard(path: Path, from_s: float | None = None) -> tuple[float, Array, tuple[str, ...]]:
+    with open_media(path) as file:
+        start_s, samples = whole(list(file.sounds(from_s)))
+        return start_s, samples, file.degraded.notes
+
+
+def like(samples: Array, start_s: float, sound: Sounds) -> float:
+    """How much like `sound` a piece is, with its sign; its own level."""
+    expected = sound(start_s + np.arange(len(samples)) / 16000)
+    return float(samples @ expected / (expected @ expected))
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "aac", "flac"])
+def test_stereo_in_opposite_phase_is_heard(tmp_path: Path, codec: str) -> None:
+    start_s, samples, notes = heard(film(tmp_path / "film.mkv", [voice, over(voice)], codec=codec))
+    assert like(samples, start_s, voice) == pytest.approx(1.0, abs=0.05)  # the left channel at its own level
+    assert click_time_s(start_s, samples[: round(1.5 * 16000)]) == pytest.approx(0.7, abs=1e-3)
+    assert notes == ("its channels cancel each other when mixed: for 5 s one of them was taken alone",)
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        # FL, FR, FC, LFE, BL, BR
+        [over(voice, 0.7), over(voice, 0.7), over(voice), silent, silent, silent],
+        [voice, over(voice), faint, silent, faint, faint],
+        [faint, faint, silent, silent, voice, over(voice)],
+    ],
+    ids=["centre", "front", "back"],
+)
+def test_surround_with_a_channel_turned_over_is_heard(tmp_path: Path, channels: Sequence[Sounds]) -> None:
+    start_s, samples, notes = heard(film(tmp_path / "film.mkv", channels))
+    assert abs(like(samples, start_s, voice)) > 0.9
+    assert any("cancel each other" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        [voice, voice],
+        [voice, silent],
+        [voice, hum],
+        [voice, over(voice, -0.5)],  # 6 dB down, and as clear
+        [hum, hum, voice, silent, silent, silent],
+        [voice, voice, voice, silent, over(voice, 0.5), over(voice, 0.5)],
+        [silent, silent],
+    ],
+)
+def test_any_other_mix_is_the_resampler_s_bit_for_bit(
+    tmp_path: Path, channels: Sequence[Sounds], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(tmp_path / "film.mkv", channels)
+    start_s, samples, notes = heard(path)
+    assert notes == ()
+    monkeypatch.setattr("avcheck.media.mixing.channel_instead", lambda *_: None)
+    assert heard(path)[0] == start_s
+    assert np.array_equal(heard(path)[1], samples)
+
+
+def test_a_change_in_the_middle_makes_no_click(tmp_path: Path) -> None:
+    """Right from the beginning, turned over from 4 s on, right again from 8 s on."""
+
+    def right(times_s: Array) -> Array:
+        return np.where((times_s >= 4) & (times_s < 8), -1.0, 1.0) * tone(times_s)
+
+    def tone(times_s: Array) -> Array:
+        return 0.5 * np.sin(2 * np.pi * 200 * times_s)
+
+    start_s, samples, notes = heard(film(tmp_path / "film.mkv", [tone, right], seconds=12))
+    assert notes == ("its channels cancel each other when mixed: for 4 s one of them was taken alone",)
+    times_s = start_s + np.arange(len(samples)) / 16000
+    steady = np.abs((times_s + 0.5 * FADE_S + 0.01) % WINDOW_S) > FADE_S + 0.04  # away from the fades
+    inside = steady & (times_s > 0.1) & (times_s < 11.8)
+    assert samples[inside] == pytest.approx(tone(times_s)[inside], abs=0.01)
+    slope = 0.5 * 2 * np.pi * 200 / 16000  # of the tone, the most from one sample to the next
+    assert np.abs(np.diff(samples[200:-400])).max() < 1.3 * slope
+
+
+def test_a_decode_from_the_middle_mixes_the_same(tmp_path: Path) -> None:
+    def right(times_s: Array) -> Array:
+        return np.where(times_s < 41, 1.0, -1.0) * hum(times_s)
+
+    path = film(tmp_path / "film.mkv", [hum, right], seconds=50)
+    start_s, samples, _ = heard(path)
+    for from_s in (38.9, 41.5, 43.0, 44.01):
+        begin_s, piece, _ = heard(path, from_s)
+        first = round((begin_s - start_s) * 16000)
+        assert begin_s == pytest.approx(from_s, abs=1e-4)
+        assert np.array_equal(piece[:-1], samples[first : first + len(piece) - 1])
+
+
+# -- the rule ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("layout", "count"), [("stereo", 2), ("5.1", 6), ("7.1", 8), ("quad", 4)])
+def test_weights_are_those_of_the_resampler(layout: str, count: int) -> None:
+    weights = mix_weights(layout, count)
+    assert weights.sum() == pytest.approx(1.0, abs=1e-6)
+    assert (weights >= 0).all()
+    if layout == "stereo":
+        assert weights.tolist() == [0.5, 0.5]
+    if layout in ("5.1", "7.1"):
+        assert weights[3] == 0  # deep bass
+
+
+def chosen(*channels: Array) -> int | None:
+    samples = np.array(channels)
+    return channel_instead(np.full(len(channels), 1 / len(channels)), samples @ samples.T)
+
+
+def test_the_channel_that_is_taken() -> None:
+    one, other = np.random.default_rng(0).normal(size=(2, 10000))
+    assert chosen(one, -one) == 0
+    assert chosen(one, -1.2 * one) == 0  # the first that is loud enough: not one now, the other then
+    assert chosen(0.1 * one, other, -other) == 1
+    assert chosen(one, -0.8 * one) == 0
+    assert chosen(one, -0.5 * one) is None
+    assert chosen(one, other) is None
+    assert chosen(one, one) is None
+    assert chosen(0 * one, 0 * one) is None
+    assert chosen(one * np.nan, one) is None
+    assert chosen(2 * other, one, -one) is None  # what is loudest stands
