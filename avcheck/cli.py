@@ -27,7 +27,7 @@ from avcheck.batch import CheckSettings, Unchanged, check_changed, check_many, i
 from avcheck.checkpoint import Checkpoint, Merged
 from avcheck.cores import cores, wait_patiently
 from avcheck.discovery import Selection, discover, error_report, parse_shard, read_list
-from avcheck.errors import AvcheckError, UsageError
+from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.gate import ExitCode, FailOn, Gate
 from avcheck.memory import keep_memory
 from avcheck.output import Guard, Target, parse_targets, to_file, to_stream
@@ -432,6 +432,37 @@ def merge(
         _complain(report.summary(output.verdicts), prefix="")
     code = output.code(gate)
     raise typer.Exit(max(code, ExitCode.NOT_JUDGED) if merged.incomplete else code)
+
+
+@app.command(context_settings=_CONTEXT)
+def compare(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The title as it was.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The title as a pipeline made it.")],
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="As of check.")] = None,
+    early: Annotated[float | None, typer.Option(metavar="MS", help="How early sound may have become.")] = None,
+    late: Annotated[float | None, typer.Option(metavar="MS", help="How late sound may have become.")] = None,
+    output_format: Annotated[Format, typer.Option("--format", help="What goes to stdout.")] = "text",
+    fail_on: FailOns = None,
+    exit_zero: ExitZero = False,
+) -> None:
+    """Say how the sync of FILE differs from that of REFERENCE, for any content: sound and picture are each aligned.
+
+    It does not say whether REFERENCE itself is in sync; `avcheck check` does.
+    """
+    tolerance = _tolerance(preset, early, late)
+    gate = _gate(fail_on, exit_zero)
+    for path in (reference, file):
+        if not path.is_file():
+            raise UsageError(f"{path} is not a file")
+    from avcheck.compare.verdict import compare_files
+
+    try:
+        result = compare_files(reference, file, tolerance)
+    except MediaError as error:
+        raise UsageError(str(error)) from error
+    with _Output(output_format, quiet=False, detailed=output_format == "text", strict=gate.undecidable_fails) as output:
+        output.emit(result)
+    raise typer.Exit(output.code(gate))
 
 
 @app.command(context_settings=_CONTEXT)

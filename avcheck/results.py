@@ -29,6 +29,7 @@ UndecidableCode = Literal[
     "no_pictures",
     "no_match",
     "ambiguous",
+    "not_aligned",
 ]
 ErrorCode = Literal[
     "missing",

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.compare.align import RATE_HZ, Edges, Track, matches, pieces
-from avcheck.compare.comparison import Comparison, Title, compare_titles, read_title
+from avcheck.cli import main
+from avcheck.compare.align import RATE_HZ, Edges, Piece, Track, matches, pieces
+from avcheck.compare.comparison import Change, Comparison, Title, compare_titles, read_title
 from avcheck.compare.features import Recording, picture_track
 from avcheck.compare.fine import delay
+from avcheck.compare.verdict import to_report
 from avcheck.media import SAMPLE_RATE, Picture, Sound
+from avcheck.results import PRESETS, Report
 
 Clip = Callable[..., Path]
 SECONDS = 40.0
@@ -206,3 +209,45 @@ def test_another_title_cannot_be_aligned(reference: Title, clip: Clip) -> None:
 def test_a_still_picture_tells_nothing() -> None:
     still = picture_track(Picture(k / 25, np.full((48, 80), 90, np.uint8)) for k in range(250))
     assert not still.rows.any()
+
+
+def judged(*changes: Change, share: float = 1.0) -> Report:
+    piece = Piece(0.0, 60.0, 0.0, 1.0)
+    return to_report("film.mp4", Comparison((piece,), (piece,), changes, 60.0 * share, 60.0), PRESETS["ebu-r37"])
+
+
+def test_the_worst_stretch_decides_and_every_change_is_listed() -> None:
+    report = judged(Change(0, 30, 0, 0), Change(30.4, 60, 200, 200))
+    assert (report.verdict, report.offset_ms, report.jump_intervals_s) == ("out_of_sync", 200, ((30, 30.4),))
+    assert [stretch.start_offset_ms for stretch in report.stretches] == [0, 200]
+    assert report.drift_ms_per_min is None
+
+
+def test_a_drift_is_told_a_minute() -> None:
+    report = judged(Change(0, 60, 0, -90))
+    assert (report.verdict, report.offset_ms, report.drift_ms_per_min) == ("out_of_sync", -90, -90)
+
+
+def test_just_beyond_the_limit_is_borderline() -> None:
+    report = judged(Change(0, 60, -65, -65))
+    assert (report.verdict, report.reason_code) == ("undecidable", "borderline")
+
+
+def test_something_inserted_into_both_is_no_jump_but_is_not_passed_over() -> None:
+    report = judged(Change(0, 30, 0, 0), Change(37, 60, 1, 1), share=0.9)
+    assert (report.verdict, report.jumps_s, report.degraded.unseen_s) == ("in_sync", (), ((30, 37),))
+
+
+def test_too_little_found_is_undecidable() -> None:
+    report = judged(Change(0, 20, 0, 0), share=0.33)
+    assert (report.verdict, report.offset_ms, report.reason_code) == ("undecidable", None, "not_aligned")
+
+
+def test_the_command_says_what_changed(clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = noise(SECONDS + 5)
+    before = clip("before.mkv", seconds=20, draw=scenery, play=sound, size=(160, 90), acodec="flac")
+    after = clip("after.mp4", seconds=20, draw=scenery, play=lambda t: sound(t - 0.15), size=(160, 90))
+    assert main(["compare", str(before), str(after)]) == 1
+    assert "out of sync: sound late by 150 ms (3.8 frames)" in capsys.readouterr().out
+    assert main(["compare", str(before), str(before)]) == 0
+    assert main(["compare", str(before), "gone.mp4"]) == 2

@@ -22,7 +22,7 @@ _PICTURE_JUMP_S = 0.03
 _FINE_WINDOWS_S = (1.0, 8.0)
 _COARSE_JUMP_S = 0.03  # of the sound, before its waveform was looked at
 _LEAST_STRETCH_S = 0.5
-_SAME_MS = 2.0  # stretches that differ by less are one
+SAME_MS = 2.0  # stretches that differ by less are one
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, 
                 continue
             # Sound that is further on in the reference than the picture shown with it is early.
             ends = [1000 * (heard.reference_s(at_s) - shown.reference_s(at_s)) for at_s in (start_s, end_s)]
-            if abs(ends[1] - ends[0]) < _SAME_MS:
+            if abs(ends[1] - ends[0]) < SAME_MS:
                 ends = [float(np.mean(ends))] * 2
             out.append(Change(start_s, end_s, ends[0], ends[1]))
     out.sort(key=lambda change: change.start_s)
@@ -133,7 +133,7 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, 
 def _joined(first: Change, second: Change) -> Change | None:
     """Two neighbours of one constant offset as one; None where they differ or something lies between."""
     levels = {first.start_ms, first.end_ms, second.start_ms, second.end_ms}
-    if max(levels) - min(levels) >= _SAME_MS or second.start_s - first.end_s >= _LEAST_STRETCH_S:
+    if max(levels) - min(levels) >= SAME_MS or second.start_s - first.end_s >= _LEAST_STRETCH_S:
         return None
     share = (first.end_s - first.start_s) / (first.end_s - first.start_s + second.end_s - second.start_s)
     level_ms = share * first.start_ms + (1 - share) * second.start_ms
