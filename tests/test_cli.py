@@ -800,7 +800,7 @@ def test_nothing_given_shows_the_help_and_is_2(capsys: pytest.CaptureFixture[str
 
 def test_every_command_and_option_has_help() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    assert set(commands) == {"check", "merge", "demo", "train", "eval", "ablate"}
+    assert set(commands) == {"check", "merge", "compare", "demo", "train", "eval", "ablate"}
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:
