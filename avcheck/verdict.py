@@ -248,8 +248,8 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
         return replace(judgement, reason_code=reason.code)
     # Early and late have limits of their own, so the worst is the furthest beyond its limit, not the largest.
     ends_ms = [end_ms for stretch in course.stretches for end_ms in (stretch.start_offset_ms, stretch.end_offset_ms)]
-    worst_ms = max(ends_ms, key=lambda offset_ms: _beyond(offset_ms, tolerance))
-    verdict, reason = _against(worst_ms, tolerance, calibration)
+    worst_ms = max(ends_ms, key=lambda offset_ms: beyond_ms(offset_ms, tolerance))
+    verdict, reason = against(worst_ms, tolerance, calibration.guard_ms)
     return Judgement(
         verdict=verdict,
         reason=None if reason is None else reason.text,
@@ -288,20 +288,19 @@ def _to_ms(frames_late: float) -> float:
     return round(-frames_late * FRAME_MS, 1) + 0.0
 
 
-def _against(offset_ms: float, tolerance: Tolerance, calibration: Calibration) -> tuple[Verdict, Reason | None]:
+def against(offset_ms: float, tolerance: Tolerance, error_ms: float) -> tuple[Verdict, Reason | None]:
     """In, out, or borderline: beyond the limit by less than the measuring error."""
-    beyond = _beyond(offset_ms, tolerance)
-    if beyond > calibration.guard_ms:
+    beyond = beyond_ms(offset_ms, tolerance)
+    if beyond > error_ms:
         return "out_of_sync", None
     if beyond <= 0:
         return "in_sync", None
     limit_ms = tolerance.early_ms if offset_ms > 0 else tolerance.late_ms
-    error_ms = calibration.guard_ms
     text = f"{describe_offset(offset_ms)}, limit {limit_ms:g} ms, measuring error {error_ms:.0f} ms"
     return "undecidable", Reason("borderline", text)
 
 
-def _beyond(offset_ms: float, tolerance: Tolerance) -> float:
+def beyond_ms(offset_ms: float, tolerance: Tolerance) -> float:
     """How far beyond its limit an offset lies, in ms; 0 or less within."""
     return offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from avcheck import __version__
 from avcheck.compare.comparison import SAME_MS, Change, Comparison, compare_titles, read_title
-from avcheck.results import Degraded, Report, Stretch, Tolerance, Verdict, describe_offset
+from avcheck.results import Degraded, Report, Stretch, Tolerance
+from avcheck.verdict import against, beyond_ms
 
 MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _LEAST_ALIGNED = 0.5  # of what the file has, for a verdict
@@ -38,8 +39,8 @@ def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
         why = f"it cannot be aligned with the reference: {what} cannot be found there"
         return replace(plain, reason=why, reason_code="not_aligned", confidence=round(share, 4))
     ends_ms = [value for change in found.changes for value in (change.start_ms, change.end_ms)]
-    offset_ms = max(ends_ms, key=lambda value: _beyond_ms(value, tolerance))
-    verdict, reason = _against(offset_ms, tolerance)
+    offset_ms = max(ends_ms, key=lambda value: beyond_ms(value, tolerance))
+    verdict, reason = against(offset_ms, tolerance, MEASURING_ERROR_MS)
     jumps = [
         (before.end_s, after.start_s)
         for before, after in pairwise(found.changes)
@@ -49,8 +50,8 @@ def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
     return replace(
         plain,
         verdict=verdict,
-        reason=reason,
-        reason_code=None if reason is None else "borderline",
+        reason=None if reason is None else reason.text,
+        reason_code=None if reason is None else reason.code,
         offset_ms=round(offset_ms, 1) + 0.0,
         confidence=round(min(share, 1.0), 4),
         drift_ms_per_min=_drift(longest),
@@ -62,21 +63,6 @@ def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
         ),
         degraded=_unaligned(found),
     )
-
-
-def _beyond_ms(offset_ms: float, tolerance: Tolerance) -> float:
-    """How far beyond its limit an offset lies; 0 or less within."""
-    return offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
-
-
-def _against(offset_ms: float, tolerance: Tolerance) -> tuple[Verdict, str | None]:
-    beyond_ms = _beyond_ms(offset_ms, tolerance)
-    if beyond_ms <= 0:
-        return "in_sync", None
-    if beyond_ms > MEASURING_ERROR_MS:
-        return "out_of_sync", None
-    limit_ms = tolerance.early_ms if offset_ms > 0 else tolerance.late_ms
-    return "undecidable", f"{describe_offset(offset_ms)}, limit {limit_ms:g} ms, measuring error {MEASURING_ERROR_MS:.0f} ms"
 
 
 def _drift(change: Change) -> float | None:
