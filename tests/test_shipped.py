@@ -45,9 +45,7 @@ def test_the_documents_speak_of_these_weights(checker: Checker) -> None:
     assert f"Weights {SHIPPED_SHA256[:16]}, attention" in card  # the heading of the evaluation
     for name in ("temperature", "match", "guard_ms"):
         assert f"{getattr(calibration, name):g}" in card
-    early, late = (limit + calibration.guard_ms for limit in (TOLERANCE.early_ms, TOLERANCE.late_ms))
     assert f"measuring error, {calibration.guard_ms:.0f} ms" in readme
-    assert f"beyond {early:.0f} ms early or {late:.0f} ms late" in readme
 
 
 def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
@@ -142,12 +140,13 @@ def shifted(source: Path, target: Path, late_ms: int) -> None:
 
 
 def well_known() -> list[dict[str, Any]]:
-    """Three clips of validation groups with an offset that is known well."""
+    """Three clips of validation groups whose offset other weights than the shipped ones were sure of."""
     if not (CORPUS / "index.jsonl").is_file():
         pytest.skip("the corpus of real clips is not beside this checkout")
     rows = [json.loads(line) for line in (CORPUS / "index.jsonl").read_text().splitlines()]
-    known = [row for row in rows if row["split"] == "val" and row.get("true_offset", {}).get("trusted") and row["seconds"] > 15]
-    return sorted(known, key=lambda row: -row["true_offset"]["confidence"])[:3]
+    known = [row for row in rows if row["split"] == "val" and "added" not in row and row.get("true_offset", {}).get("trusted")]
+    long = [row for row in known if row["seconds"] > 15]
+    return sorted(long, key=lambda row: -row["true_offset"]["confidence"])[:3]
 
 
 def test_a_real_speaker_held_by_hand_is_judged_as_on_a_tripod(checker: Checker) -> None:
