@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avcheck.errors import AvcheckError, MediaError, ModelError, UsageError
-from avcheck.results import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 
 __version__ = "0.1.0"
 
@@ -38,8 +38,8 @@ def check(
     """
     if not isinstance(tolerance, Tolerance):
         raise UsageError(f"tolerance must be an avcheck.Tolerance or one of avcheck.PRESETS, not {tolerance!r}")
-    from avcheck.batch import CheckSettings, check_many
-    from avcheck.discovery import discover
+    from avcheck.batch.discovery import discover
+    from avcheck.batch.run import CheckSettings, check_many
 
     missing = [] if Path(path).is_file() else discover([path], tolerance).errors
     if missing:

@@ -2,6 +2,6 @@
 
 import sys
 
-from avcheck.cli import main
+from avcheck.cli.app import main
 
 sys.exit(main())

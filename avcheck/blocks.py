@@ -10,27 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from avcheck.mel import MEL_HOP, MEL_MARGIN, MEL_RATE, SAMPLE_RATE, log_mel
+
 FRAME_RATE = 25  # pictures a second on the block grid
 BLOCK_FRAMES = 25  # pictures in a block
 BLOCK_S = BLOCK_FRAMES / FRAME_RATE
-SAMPLE_RATE = 16_000  # Hz
-MEL_RATE = 100  # log-mel columns a second: four to a picture
-MEL_BINS = 64
 BLOCK_MELS = int(MEL_RATE * BLOCK_S)
 BLOCK_SAMPLES = int(SAMPLE_RATE * BLOCK_S)
-
-_HOP = SAMPLE_RATE // MEL_RATE
-_FFT = 512
-_MARGIN = (_FFT - _HOP) // 2  # samples a column sees beyond its own 10 ms, on either side
-_MEL_LOW_HZ, _MEL_HIGH_HZ = 60.0, 7600.0
 SOUND_LEAD_S = 0.05  # at least so much sound before a block belongs to its log-mel
-_LOG_FLOOR = 1e-5  # about -100 dBFS: digital silence and dither look alike
 _HOLD_S = 1.0  # a picture older than this is missing, not repeated: a file can claim a 30-hour gap
 _NEAREST_GAP_S = 0.1  # at 10 fps and above the nearest picture shows the moment best; below, a picture stays until the next
 
@@ -71,20 +63,6 @@ class Block:
     level_db: float
 
 
-def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-mel spectrogram of 16 kHz sound, float32 (columns, 64).
-
-    `samples` holds the sound of the columns plus 176 samples of context before and after it (zeros where there is none), so
-    that len(samples) = 160 * columns + 352 and column j is centred on sample 176 + 160 * j + 80. Hann window of 32 ms.
-    """
-    columns = (len(samples) - 2 * _MARGIN) // _HOP
-    frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[::_HOP][:columns]
-    power = np.abs(np.fft.rfft(frames * _hann(), axis=1)) ** 2
-    # Not `@`: the threads of a BLAS spin for a while after so small a product, and the decoder needs their core.
-    mel: NDArray[np.float32] = np.log(np.einsum("tf,fm->tm", power.astype(np.float32), _mel_filters()) + _LOG_FLOOR)
-    return mel
-
-
 def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The log-mel (columns, 64) with the mean of what was heard, bool (columns,), wherever nothing was.
 
@@ -96,35 +74,6 @@ def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[
     filled = mel.copy()
     filled[~heard] = mel[heard].mean(axis=0)
     return filled
-
-
-def context_samples() -> int:
-    """How many samples of sound `log_mel` needs on either side of its columns."""
-    return _MARGIN
-
-
-@lru_cache(maxsize=1)
-def _hann() -> NDArray[np.float32]:
-    return np.hanning(_FFT + 1)[:-1].astype(np.float32)
-
-
-@lru_cache(maxsize=1)
-def _mel_filters() -> NDArray[np.float32]:
-    """Triangular filters, float32 (257, 64), equal in area, on the HTK mel scale."""
-
-    def to_mel(hz: float) -> float:
-        return 2595.0 * math.log10(1.0 + hz / 700.0)
-
-    edges_mel = np.linspace(to_mel(_MEL_LOW_HZ), to_mel(_MEL_HIGH_HZ), MEL_BINS + 2)
-    edges_hz = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
-    bins_hz = np.fft.rfftfreq(_FFT, 1.0 / SAMPLE_RATE)[:, None]
-    low, mid, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
-    filters = np.clip(np.minimum((bins_hz - low) / (mid - low), (high - bins_hz) / (high - mid)), 0.0, None)
-    # The lowest filters are narrower than an FFT bin: without this floor some would see nothing at all.
-    empty = filters.sum(axis=0) == 0
-    filters[np.argmin(np.abs(bins_hz - mid), axis=0)[empty], np.flatnonzero(empty)] = 1.0
-    normed: NDArray[np.float32] = (filters / filters.sum(axis=0)).astype(np.float32)
-    return normed
 
 
 class SoundTimeline:
@@ -240,8 +189,8 @@ def _block(index: int, origin_s: float, shown: list[NDArray[np.uint8] | None], t
     for k, luma in enumerate(shown):
         if luma is not None and luma.shape == shape:
             frames[k], mask[k] = luma, True
-    samples, present = timeline.read(start_s - _MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * _MARGIN)
-    inner = slice(_MARGIN, _MARGIN + BLOCK_SAMPLES)
+    samples, present = timeline.read(start_s - MEL_MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * MEL_MARGIN)
+    inner = slice(MEL_MARGIN, MEL_MARGIN + BLOCK_SAMPLES)
     rms = float(np.sqrt(np.mean(samples[inner] ** 2)))
     return Block(
         index=index,
@@ -249,6 +198,6 @@ def _block(index: int, origin_s: float, shown: list[NDArray[np.uint8] | None], t
         pictures=frames,
         picture_mask=mask,
         mel=log_mel(samples),
-        mel_mask=present[inner].reshape(BLOCK_MELS, _HOP).mean(axis=1) > 0.5,
+        mel_mask=present[inner].reshape(BLOCK_MELS, MEL_HOP).mean(axis=1) > 0.5,
         level_db=20.0 * math.log10(rms) if rms > 0 else -math.inf,
     )

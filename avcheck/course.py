@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.results import FRAME_MS, Segment, Stretch
+from avcheck.report import FRAME_MS, Segment, Stretch
 
 JUMP_MS = 3 * FRAME_MS  # smaller changes between neighbouring segments are measuring noise
 SCATTER_MS = 2 * FRAME_MS  # segments of which a quarter lies further off a course follow none

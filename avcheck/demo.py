@@ -12,7 +12,8 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
 from avcheck.errors import UsageError
-from avcheck.scenes import SAMPLE_RATE, Floats, Scene, make_scene
+from avcheck.scenes.base import SAMPLE_RATE, Floats, Scene
+from avcheck.scenes.generate import make_scene
 
 FRAME_RATE = 25
 SIZE = (432, 576)  # height, width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from avcheck.results import ErrorCode
+from avcheck.report import ErrorCode
 
 
 class AvcheckError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from avcheck.results import Track
+from avcheck.report import Track
 
 _MOST_NAMED = 6  # tracks or programmes, and
 _MOST_TITLE = 40  # characters of a title: a sentence stays one

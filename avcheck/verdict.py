@@ -18,16 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.course import SCATTER_MS, Course, follow
-from avcheck.results import (
-    FRAME_MS,
-    BlockResult,
-    Segment,
-    Stretch,
-    Tolerance,
-    UndecidableCode,
-    Verdict,
-    describe_offset,
-)
+from avcheck.report import FRAME_MS, BlockResult, Segment, Stretch, Tolerance, UndecidableCode, Verdict, describe_offset
 
 NEAR_FRAMES = 2.0  # confidence is the chance that the offset is right within this many frames (80 ms)
 _SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is not told, nor used for drift

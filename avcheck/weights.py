@@ -17,7 +17,9 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from avcheck.errors import ModelError, UsageError
-from avcheck.model import ATTENTION_KINDS, AttentionKind, Head, ModelConfig, SyncNet
+from avcheck.heads import Head
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.verdict import Calibration
 

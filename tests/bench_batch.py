@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from avcheck.checker import Checker
 from avcheck.demo import make_demo
-from avcheck.eval.run import measure_speed, speed_table
-from avcheck.results import Report
-from avcheck.scan import Checker
+from avcheck.eval.speed import measure_speed, speed_table
+from avcheck.report import Report
 from tests.long_titles import Fault, drawn_shots, recorded_shots, write_title
 
 PARTS = ("batch", "stages", "sample")

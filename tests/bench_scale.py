@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import hostile
 
 TESTS = Path(__file__).parent
-COMMAND = "import decode_scan, sys; decode_scan.install(); from avcheck.cli import main; sys.exit(main())"
+COMMAND = "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
 HOSTILE_SHARE = 0.03
 SIZE = (96, 72)
 KINDS = (

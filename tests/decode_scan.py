@@ -12,11 +12,11 @@ from types import ModuleType
 
 import numpy as np
 
-from avcheck import batch
-from avcheck.batch import CheckSettings
+from avcheck.batch import run
+from avcheck.batch.run import CheckSettings
 from avcheck.blocks import blocks
 from avcheck.media import open_media
-from avcheck.results import BlockResult, Report, Tolerance
+from avcheck.report import BlockResult, Report, Tolerance
 from avcheck.shipped import weights_sha256
 
 
@@ -73,7 +73,7 @@ def make_checker(settings: CheckSettings, threads: int) -> DecodeChecker:
 
 def install() -> None:
     """Put the stand-in where the command and every worker find it (in a process of its own)."""
-    module = ModuleType("avcheck.scan")
+    module = ModuleType("avcheck.checker")
     module.Checker = DecodeChecker  # type: ignore[attr-defined]
-    sys.modules["avcheck.scan"] = module
-    batch.load_checker = make_checker  # type: ignore[assignment]
+    sys.modules["avcheck.checker"] = module
+    run.load_checker = make_checker  # type: ignore[assignment]

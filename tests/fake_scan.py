@@ -15,10 +15,10 @@ from types import ModuleType
 
 import pytest
 
-from avcheck import batch
-from avcheck.batch import CheckerMaker, CheckSettings, Source, Stamp
+from avcheck.batch import run
+from avcheck.batch.run import CheckerMaker, CheckSettings, Source, Stamp
 from avcheck.errors import ModelError, NoAudio
-from avcheck.results import BlockResult, Report, Segment, Tolerance
+from avcheck.report import BlockResult, Report, Segment, Tolerance
 from avcheck.shipped import weights_sha256
 
 MADE: list[FakeChecker] = []  # every checker built, for tests that look at how it was called
@@ -137,21 +137,21 @@ def no_first_look(settings: CheckSettings, source: Source, before: Collection[St
 
 
 def install() -> None:
-    """Put the stand-in where `from avcheck.scan import Checker` and every worker find it (in a process of its own)."""
-    sys.modules["avcheck.scan"] = as_module()
-    batch.load_checker = make_checker  # type: ignore[assignment]
-    batch.first_look = no_first_look
+    """Put the stand-in where `from avcheck.checker import Checker` and every worker find it (in a process of its own)."""
+    sys.modules["avcheck.checker"] = as_module()
+    run.load_checker = make_checker  # type: ignore[assignment]
+    run.first_look = no_first_look
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, in_workers: CheckerMaker | None = None) -> None:
     """The same for the length of a test; in worker processes too if `in_workers` makes the checker there."""
-    monkeypatch.setitem(sys.modules, "avcheck.scan", as_module())
-    monkeypatch.setattr(batch, "first_look", no_first_look)
+    monkeypatch.setitem(sys.modules, "avcheck.checker", as_module())
+    monkeypatch.setattr(run, "first_look", no_first_look)
     if in_workers is not None:
-        monkeypatch.setattr(batch, "load_checker", in_workers)
+        monkeypatch.setattr(run, "load_checker", in_workers)
 
 
 def as_module() -> ModuleType:
-    module = ModuleType("avcheck.scan")
+    module = ModuleType("avcheck.checker")
     module.Checker = FakeChecker  # type: ignore[attr-defined]
     return module

@@ -36,19 +36,19 @@ import decode_scan
 import guard
 import hostile
 
-from avcheck import report
-from avcheck.batch import CheckerMaker, CheckSettings, FileChecker, check_many, load_checker
-from avcheck.discovery import MEDIA_SUFFIXES
-from avcheck.remote import Source
-from avcheck.results import BUG, Report
-from avcheck.workers import Limits
+from avcheck import render
+from avcheck.batch.discovery import MEDIA_SUFFIXES
+from avcheck.batch.process import Limits
+from avcheck.batch.remote import Source
+from avcheck.batch.run import CheckerMaker, CheckSettings, FileChecker, check_many, load_checker
+from avcheck.report import BUG, Report
 
 TESTS = Path(__file__).parent
 DEADLINE_S = 30.0  # for a case that takes some 20 ms on an idle machine
 ROUND = 400  # cases between two looks at the clock by the workers
 FULL = 40  # of them through the network
 COMMAND = 25  # of them through the command
-COMMAND_LINE = "import decode_scan, sys; decode_scan.install(); from avcheck.cli import main; sys.exit(main())"
+COMMAND_LINE = "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
 EXIT_CODES = {0, 1, 2}  # 3 would be a bug
 
 # (suffix, options of make_clip)
@@ -359,7 +359,7 @@ def fault_of(found: Report) -> str | None:
         return reason
     if len(reason.splitlines()) > 1 or (found.verdict == "error") != bool(reason and found.verdict == "error"):
         return f"not one clear line: {reason!r}"
-    json.loads(report.to_json(found))
+    json.loads(render.to_json(found))
     return None
 
 

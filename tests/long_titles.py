@@ -13,7 +13,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 
-from avcheck.scenes import make_scene
+from avcheck.scenes.generate import make_scene
 from avcheck.train.corpus import decode, find_clips
 
 FRAME_RATE = 25

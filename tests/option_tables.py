@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from avcheck.cli import app
+from avcheck.cli.app import app
 
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]

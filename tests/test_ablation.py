@@ -14,13 +14,17 @@ import torch
 from conftest import make_clip
 from torch import Tensor, nn
 
-from avcheck.blocks import FRAME_RATE, SAMPLE_RATE
+from avcheck.blocks import FRAME_RATE
 from avcheck.errors import UsageError
-from avcheck.eval import ablation, trunks
+from avcheck.eval import ablation, ablation_tables, trunks
+from avcheck.eval import rates as rates_eval
 from avcheck.eval.ablation import AblationSettings, Variant, ablate
-from avcheck.model import ATTENTION_KINDS, JointHead, ModelConfig, SyncNet
-from avcheck.scan import MAX_SHIFT
-from avcheck.scenes import make_scene
+from avcheck.heads import JointHead
+from avcheck.mel import SAMPLE_RATE
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS, ModelConfig
+from avcheck.scenes.generate import make_scene
+from avcheck.segments import MAX_SHIFT
 from avcheck.train.corpus import CachedClip, Clip, cache_clip
 from avcheck.train.learn import Stage
 from avcheck.train.sampling import Recipe
@@ -64,9 +68,10 @@ def settings(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     weights = tmp_path / "w.safetensors"
     heads = {kind: JointHead(replace(SMALL, attention=kind)) for kind in ATTENTION_KINDS}
     save(weights, SyncNet(SMALL), heads, calibration={}, training={})
-    monkeypatch.setattr(ablation, "RATES", (50.0,))
-    monkeypatch.setattr(ablation, "RATE_S", 2.0)
-    monkeypatch.setattr(ablation, "RATE_SCENES", 1)
+    monkeypatch.setattr(rates_eval, "RATES", (50.0,))
+    monkeypatch.setattr(ablation_tables, "RATE_S", 2.0)
+    monkeypatch.setattr(rates_eval, "RATE_S", 2.0)
+    monkeypatch.setattr(rates_eval, "RATE_SCENES", 1)
     return AblationSettings(corpus, tmp_path / "out", weights, "cpu", steps=2, seeds=(1,), go_on=True)
 
 
@@ -136,7 +141,7 @@ def test_a_clip_at_another_rate_has_its_sound_where_it_is_said_to_be(rate: float
     clip = Clip(id="c", path=Path("c"), group="g", kind="speech", split="val", offset_frames=float(own), trusted=True)
     net: Any = Listener()
     model = Loaded(net, "", torch.device("cpu"), False, {}, {})
-    item = ablation.paced_clip(CachedClip(clip, frames, samples, np.zeros((0, 4), np.float32)), rate, late, model)
+    item = rates_eval.paced_clip(CachedClip(clip, frames, samples, np.zeros((0, 4), np.float32)), rate, late, model)
     assert item is not None
     assert len(item.frames) == round(8 * rate)
     assert item.heard.all()
@@ -156,7 +161,7 @@ def test_a_short_clip_is_not_played_at_another_rate() -> None:
     clip = Clip(id="c", path=Path("c"), group="g", kind="speech", split="val")
     short = CachedClip(clip, np.zeros((200, 16, 16), np.uint8), np.zeros(128_000, np.int16), np.zeros((0, 4), np.float32))
     net: Any = Listener()
-    assert ablation.paced_clip(short, 30_000 / 1001, 0, Loaded(net, "", torch.device("cpu"), False, {}, {})) is None
+    assert rates_eval.paced_clip(short, 30_000 / 1001, 0, Loaded(net, "", torch.device("cpu"), False, {}, {})) is None
 
 
 def test_the_table_of_heads_says_what_the_rows_say() -> None:
@@ -168,7 +173,7 @@ def test_the_table_of_heads_says_what_the_rows_say() -> None:
         rows.append({**about, "first": 105, "measure": "paper", "in_sync": True, "logit": -1.0})  # not displaced: no decision
         rows.append({**about, "measure": "pairwise", "late_ms": -80, "won": 0.5})
         rows.append({**about, "measure": "offset", "seconds": 4.2, "error_frames": -1.0 if right else 1.5})
-    (row,) = cells(ablation.head_table(rows, {"v": 0.5, "spatio-temporal": 1.0}))
+    (row,) = cells(ablation_tables.head_table(rows, {"v": 0.5, "spatio-temporal": 1.0}))
     assert row[:2] == ["v", "2"]
     assert row[2].startswith("0.75 [")
     assert row[4] == row[2]

@@ -10,10 +10,10 @@ import fake_scan
 import pytest
 
 from avcheck import errors
-from avcheck.batch import CheckSettings, check_many
-from avcheck.discovery import MEDIA_SUFFIXES, Discovery, discover
+from avcheck.batch.discovery import MEDIA_SUFFIXES, Discovery, discover
+from avcheck.batch.run import CheckSettings, check_many
 from avcheck.errors import ModelError, UsageError
-from avcheck.results import PRESETS, ErrorCode
+from avcheck.report import PRESETS, ErrorCode
 
 
 def touch(root: Path, *names: str) -> None:

@@ -12,19 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.blocks import (
-    BLOCK_FRAMES,
-    BLOCK_MELS,
-    FRAME_RATE,
-    MEL_BINS,
-    MEL_RATE,
-    SAMPLE_RATE,
-    Block,
-    SoundTimeline,
-    blocks,
-    context_samples,
-    log_mel,
-)
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, FRAME_RATE, Block, SoundTimeline, blocks
+from avcheck.mel import MEL_BINS, MEL_RATE, SAMPLE_RATE, context_samples, log_mel
 
 Array = np.ndarray[Any, Any]
 LOG_FLOOR = math.log(1e-5)

@@ -18,17 +18,17 @@ from typing import Any
 import fake_scan
 import pytest
 
-from avcheck import report
-from avcheck.batch import CheckSettings, check_many, identified
-from avcheck.checkpoint import Checkpoint, Merged
-from avcheck.cli import main
+from avcheck import render
+from avcheck.batch.checkpoint import Checkpoint, Merged
+from avcheck.batch.process import Limits
+from avcheck.batch.run import CheckSettings, check_many, identified
+from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.results import BlockResult, Report, Segment, Tolerance
-from avcheck.workers import Limits
+from avcheck.report import BlockResult, Report, Segment, Tolerance
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
-FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import main; sys.exit(main())"
+FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_a_record_can_be_read_back() -> None:
     settings = CheckSettings(tolerance=Tolerance(10, 20))
     first = identified(sample(__file__), settings)
     assert (first.file_size, len(first.settings_sha256)) == (Path(__file__).stat().st_size, 64)
-    record = json.loads(report.to_json(first))
+    record = json.loads(render.to_json(first))
     assert Report.from_record({**record, "a_field_of_a_later_version": 1}) == first
 
 
@@ -107,7 +107,7 @@ def test_a_record_can_be_read_back() -> None:
     ],
 )
 def test_what_is_no_record_is_refused(wrong: object) -> None:
-    whole = json.loads(report.to_json(sample()))
+    whole = json.loads(render.to_json(sample()))
     with pytest.raises(ValueError, match=r"record|verdict|schema|object|checked_at"):
         Report.from_record({**whole, **wrong} if isinstance(wrong, dict) and wrong else wrong)
 
@@ -192,7 +192,7 @@ def test_the_lines_that_the_command_prints_can_be_gone_on_from(clips: Path, caps
 @pytest.mark.parametrize("kept", [0, 1, 30, -2, -1])
 def test_a_last_line_cut_short_is_mended(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "r.jsonl"
-    first, second = (report.to_json(sample(name)) + "\n" for name in ("a.mp4", "b.mp4"))
+    first, second = (render.to_json(sample(name)) + "\n" for name in ("a.mp4", "b.mp4"))
     path.write_text(first + second[:kept])
     with Checkpoint(path) as checkpoint:
         whole = kept == -1  # only the end of the line is missing
@@ -205,7 +205,7 @@ def test_a_last_line_cut_short_is_mended(tmp_path: Path, kept: int) -> None:
 
 def test_a_first_line_cut_short_is_mended(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    for start in ("{", '{"schema_ver', report.to_json(sample())[:100]):
+    for start in ("{", '{"schema_ver', render.to_json(sample())[:100]):
         path.write_text(start)
         with Checkpoint(path) as checkpoint:
             assert checkpoint.mended
@@ -225,7 +225,7 @@ def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) 
 
 def test_strange_lines_between_records_are_passed_over(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = clips / "r.jsonl"
-    path.write_text(report.to_json(sample("a.mp4")) + "\ngarbage\n\n" + report.to_json(sample("b.mp4")) + "\n")
+    path.write_text(render.to_json(sample("a.mp4")) + "\ngarbage\n\n" + render.to_json(sample("b.mp4")) + "\n")
     with Checkpoint(path) as checkpoint:
         assert checkpoint.strange == 1
         assert checkpoint.verdict(sample("b.mp4")) == "in_sync"
@@ -315,13 +315,13 @@ def test_the_newest_record_of_each_path_is_kept(tmp_path: Path, capsys: pytest.C
         three: [],
     }
     for path, reports in rows.items():
-        path.write_text("".join(report.to_json(each) + "\n" for each in reports))
+        path.write_text("".join(render.to_json(each) + "\n" for each in reports))
     expected = [rows[one][0], rows[one][1], rows[two][2]]
     assert list(Merged([one, two, three])) == expected
     assert sorted(each.path for each in Merged([two, one])) == ["a.mp4", "b.mp4", "c.mp4"]
     assert main(["merge", str(one), str(two), str(three), "--format", "jsonl"]) == 1
     out, err = capsys.readouterr()
-    assert out == "".join(report.to_json(each) + "\n" for each in expected)
+    assert out == "".join(render.to_json(each) + "\n" for each in expected)
     assert err == "3 files: 2 in sync, 1 out of sync\n"
     assert main(["merge", str(one), str(two), "-q"]) == 1
     assert tuple(capsys.readouterr()) == (
@@ -334,10 +334,10 @@ def test_the_newest_record_of_each_path_is_kept(tmp_path: Path, capsys: pytest.C
 def test_a_merge_is_never_better_than_what_it_merges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, empty = tmp_path / "r.jsonl", tmp_path / "empty.jsonl"
     empty.touch()
-    path.write_text(report.to_json(sample()) + "\n" + report.to_json(sample("b.mp4"))[:60])
+    path.write_text(render.to_json(sample()) + "\n" + render.to_json(sample("b.mp4"))[:60])
     assert main(["merge", str(path)]) == 2
     assert "line 2 is cut short (that run was killed)" in capsys.readouterr().err
-    path.write_text(report.to_json(replace(sample(verdict="error"), reason="internal error: ValueError: x")) + "\n")
+    path.write_text(render.to_json(replace(sample(verdict="error"), reason="internal error: ValueError: x")) + "\n")
     assert main(["merge", str(path)]) == 3
     capsys.readouterr()
     assert main(["merge", str(empty)]) == 2
@@ -360,7 +360,7 @@ def test_a_merge_is_never_better_than_what_it_merges(tmp_path: Path, capsys: pyt
 def test_a_damaged_record_is_named_and_never_passes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any]
 ) -> None:
-    good, bad = (json.loads(report.to_json(sample(name, "2026-03-01T12:00:00.000Z"))) for name in ("a.mp4", "b.mp4"))
+    good, bad = (json.loads(render.to_json(sample(name, "2026-03-01T12:00:00.000Z"))) for name in ("a.mp4", "b.mp4"))
     path = tmp_path / "r.jsonl"
     path.write_text(json.dumps(good) + "\n" + json.dumps(bad | wrong) + "\n")
     for form in ("text", "github", "csv", "junit"):
@@ -376,7 +376,7 @@ def test_a_damaged_record_is_named_and_never_passes(
 
 def test_a_file_that_changes_during_a_merge(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
-    path.write_text(report.to_json(sample()) + "\n")
+    path.write_text(render.to_json(sample()) + "\n")
     merged = Merged([path])
     path.write_text("something else\n")
     with pytest.raises(UsageError, match="has changed while it was read"):

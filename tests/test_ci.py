@@ -19,8 +19,8 @@ import typer
 import yaml
 
 from avcheck import __version__
-from avcheck.cli import app
-from avcheck.discovery import MEDIA_SUFFIXES
+from avcheck.batch.discovery import MEDIA_SUFFIXES
+from avcheck.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -42,7 +42,7 @@ def media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".git").mkdir()  # ends the search for settings here
     program = tmp_path / "bin" / "avcheck"
     program.parent.mkdir()
-    code = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import main; sys.exit(main())"
+    code = "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n', encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")

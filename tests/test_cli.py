@@ -19,11 +19,11 @@ import typer
 from typer.testing import CliRunner
 
 import avcheck
-from avcheck import config
-from avcheck.cli import app, main
-from avcheck.gate import ExitCode
-from avcheck.report import FORMATS
-from avcheck.results import PRESETS, Report, Tolerance
+from avcheck.cli import config
+from avcheck.cli.app import app, main
+from avcheck.cli.gate import ExitCode
+from avcheck.render import FORMATS
+from avcheck.report import PRESETS, Report, Tolerance
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {
@@ -31,7 +31,7 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
     "PYTHONUTF8": "1",
 }
-FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli import main; sys.exit(main())"
+FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
 
 
 @pytest.fixture(autouse=True)
@@ -195,7 +195,7 @@ def test_a_bug_in_one_file_is_3_and_the_rest_goes_on(clips: Path, capsys: pytest
 
 
 def test_a_bug_elsewhere_is_one_line(clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("avcheck.cli.discover", lambda *_: 1 // 0)
+    monkeypatch.setattr("avcheck.cli.check.discover", lambda *_: 1 // 0)
     assert main(["good.mp4"]) == 3
     out, err = capsys.readouterr()
     assert out == ""
@@ -292,7 +292,7 @@ def test_a_stream_that_is_closed_is_no_bug(clips: Path, closed: str) -> None:
 def test_json_is_a_list_and_jsonl_a_record_a_line(
     clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avcheck.batch._now", lambda: "2026-03-01T12:00:00.000Z")
+    monkeypatch.setattr("avcheck.batch.run._now", lambda: "2026-03-01T12:00:00.000Z")
     assert main(["--json", "late.mp4", "gone.mp4"]) == 2
     listed = json.loads(capsys.readouterr().out)
     assert main(["--format", "json", "late.mp4", "gone.mp4"]) == 2
@@ -810,7 +810,7 @@ def test_every_command_and_option_has_help() -> None:
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["gone.mp4"], ["check", "--help"], ["gone.mp4", "--json"]])
 def test_what_needs_no_network_loads_none(args: list[str]) -> None:
     program = (
-        "import sys; from avcheck.cli import main; code = main(sys.argv[1:])\n"
+        "import sys; from avcheck.cli.app import main; code = main(sys.argv[1:])\n"
         "heavy = {'torch', 'av', 'numpy', 'soundfile', 'safetensors', 'cv2'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else code)"
     )

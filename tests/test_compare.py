@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.cli import main
+from avcheck.cli.app import main
 from avcheck.compare.align import RATE_HZ, Edges, Piece, Track, matches, pieces
 from avcheck.compare.comparison import Change, Comparison, Title, compare_titles, read_title
 from avcheck.compare.features import Recording, picture_track
 from avcheck.compare.fine import delay
 from avcheck.compare.verdict import to_report
 from avcheck.media import SAMPLE_RATE, Picture, Sound
-from avcheck.results import PRESETS, Report
+from avcheck.report import PRESETS, Report
 
 Clip = Callable[..., Path]
 SECONDS = 40.0

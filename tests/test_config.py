@@ -8,8 +8,9 @@ from typing import Any, get_args
 import pytest
 import typer
 
-from avcheck import config
-from avcheck.cli import Device, app
+from avcheck.cli import config
+from avcheck.cli.app import app
+from avcheck.cli.options import Device
 from avcheck.errors import UsageError
 
 # Options of `avcheck check` that belong to one run and so are no settings.

@@ -14,7 +14,7 @@ from av.codec import Codec
 from conftest import click_time_s
 from test_media import flash_s, late_ms, whole
 
-from avcheck.discovery import MEDIA_SUFFIXES
+from avcheck.batch.discovery import MEDIA_SUFFIXES
 from avcheck.errors import NotMedia
 from avcheck.media import open_media
 from avcheck.media.container import SOUND_FORMATS, SUPPORTED, VIDEO_FORMATS

@@ -93,7 +93,7 @@ def test_threads_wait_patiently_unless_the_user_says_how_they_wait() -> None:
 def test_the_command_waits_patiently_and_the_library_does_not_interfere(given: dict[str, str], policy: str) -> None:
     plain = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")}
     code = "import os, avcheck{0}; print(os.environ.get('OMP_WAIT_POLICY'))"
-    command = code.format("; from avcheck.cli import main; main(['--version'])")
+    command = code.format("; from avcheck.cli.app import main; main(['--version'])")
     for text, wanted in ((command, policy), (code.format(""), given.get("OMP_WAIT_POLICY", "None"))):
         run = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=plain | given)
         assert run.stdout.splitlines()[-1] == wanted

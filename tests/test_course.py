@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from avcheck.course import Course, follow, order_chance, student_chance, theil_sen
-from avcheck.results import Segment, Stretch
+from avcheck.report import Segment, Stretch
 
 Array = np.ndarray[Any, Any]
 SEEDS = range(8)

@@ -13,10 +13,10 @@ from pathlib import Path
 import fake_scan
 import pytest
 
-from avcheck.cli import main
-from avcheck.discovery import Selection, Shard, _Pattern, discover, parse_shard, read_list
+from avcheck.batch.discovery import Selection, Shard, _Pattern, discover, parse_shard, read_list
+from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.results import PRESETS
+from avcheck.report import PRESETS
 
 
 def touch(root: Path, *names: str) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from option_tables import COMMANDS, page
 
-from avcheck import config
-from avcheck.gate import ExitCode, FailOn, Gate
-from avcheck.report import FORMATS
-from avcheck.results import PRESETS, Report
+from avcheck.cli import config
+from avcheck.cli.gate import ExitCode, FailOn, Gate
+from avcheck.render import FORMATS
+from avcheck.report import PRESETS, Report
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,12 +11,13 @@ from typing import Any
 import fake_scan
 import pytest
 
-from avcheck.batch import CheckSettings
-from avcheck.cli import main
-from avcheck.engines import _Actor, check_with_ray
+from avcheck.batch.process import Limits
+from avcheck.batch.ray_engine import _Actor, check_with_ray
+from avcheck.batch.run import CheckSettings
+from avcheck.batch.workers import BugInWorker
+from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.results import PRESETS
-from avcheck.workers import BugInWorker, Limits
+from avcheck.report import PRESETS
 
 
 def test_a_missing_ray_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

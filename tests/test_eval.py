@@ -15,14 +15,19 @@ import torch
 from conftest import make_clip
 from torch import Tensor, nn
 
-from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, SAMPLE_RATE, blocks
+from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, blocks
 from avcheck.errors import UsageError
-from avcheck.eval import measures, plots, run, small
+from avcheck.eval import measure as measure_eval
+from avcheck.eval import plots, protocol, run, small, speed, stats, tables
 from avcheck.eval.rows import RISK_FROM, RISK_S, errors_frames, read_rows
 from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
+from avcheck.heads import JointHead, Scored
 from avcheck.media import Picture, Sound
-from avcheck.model import ATTENTION_KINDS, BLOCK_TIMES, JointHead, ModelConfig, Scored, SyncNet
-from avcheck.scan import LEVELS, MAX_SHIFT, SHIFTS, look, scan
+from avcheck.mel import SAMPLE_RATE
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS, BLOCK_TIMES, ModelConfig
+from avcheck.scan import LEVELS, SHIFTS, look, scan
+from avcheck.segments import MAX_SHIFT
 from avcheck.train.corpus import Clip, find_clips, set_aside
 from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, save
@@ -79,7 +84,7 @@ def loudness(code: Array, rng: np.random.Generator) -> Array:
 
 
 def _levels() -> tuple[float, float]:
-    from avcheck.blocks import context_samples, log_mel
+    from avcheck.mel import context_samples, log_mel
 
     rng = np.random.default_rng(0)
     pad = np.zeros(context_samples(), np.float32)
@@ -106,9 +111,9 @@ def loaded(attention: str = "spatio-temporal", gain: float = 150.0) -> Loaded:
     return Loaded(net, "0" * 64, torch.device("cpu"), False, {}, {})
 
 
-def bench(gain: float = 150.0) -> run.Bench:
+def bench(gain: float = 150.0) -> protocol.Bench:
     heads = {kind: loaded(kind, gain) for kind in ATTENTION_KINDS}
-    return run.Bench(heads["spatio-temporal"], heads, Calibration(guard_ms=10.0, decide=0.6), levels=(SIDE,))
+    return protocol.Bench(heads["spatio-temporal"], heads, Calibration(guard_ms=10.0, decide=0.6), levels=(SIDE,))
 
 
 def clip(name: str, *, group: str = "a", kind: str = "speech", own: float | None = None, trusted: bool = False) -> Clip:
@@ -131,7 +136,7 @@ def constant_rows() -> list[run.Row]:
     return rows_under(bench(gain=0.0))
 
 
-def rows_under(under: run.Bench) -> list[run.Row]:
+def rows_under(under: protocol.Bench) -> list[run.Row]:
     plan = [
         (clip("one", group="a", own=2.0, trusted=True), 21.0, 2),
         (clip("two", group="b", own=-1.0, trusted=True), 12.0, -1),
@@ -143,7 +148,7 @@ def rows_under(under: run.Bench) -> list[run.Row]:
     for number, (item, seconds, own) in enumerate(plan):
         frames, samples = material(seconds, own_frames=own, seed=number)
         footage = observe(item, frames, samples, under.model, under.levels)
-        rows += list(run.measure(footage, under, OtherSound()))  # type: ignore[arg-type]
+        rows += list(measure_eval.measure(footage, under, OtherSound()))  # type: ignore[arg-type]
     return rows
 
 
@@ -278,17 +283,17 @@ def test_black_and_frozen_pictures_do_not_move() -> None:
 
 def test_displacement_is_2_to_5_8_s_within_the_clip() -> None:
     rng = np.random.default_rng(1)
-    drawn = [run.displacement(20.0, 4.2, 60.0, rng) or 0.0 for _ in range(400)]
+    drawn = [protocol.displacement(20.0, 4.2, 60.0, rng) or 0.0 for _ in range(400)]
     assert all(2.0 <= abs(late) <= 5.8 for late in drawn)
     assert 0.4 < np.mean([late > 0 for late in drawn]) < 0.6
     assert max(drawn) > 5.5
     assert min(drawn) < -5.5
     # At the beginning of a clip sound can only be read later, so that it is early.
-    edge = [run.displacement(0.0, 4.2, 7.2, rng) or 0.0 for _ in range(50)]
+    edge = [protocol.displacement(0.0, 4.2, 7.2, rng) or 0.0 for _ in range(50)]
     assert all(-3.0 <= late <= -2.0 for late in edge)
-    assert run.displacement(0.0, 4.2, 6.1, rng) is None
-    assert run.displacement(1.9, 4.2, 8.0, rng) is None
-    ends = [run.displacement(4.2, 4.2, 8.4, rng) or 0.0 for _ in range(50)]
+    assert protocol.displacement(0.0, 4.2, 6.1, rng) is None
+    assert protocol.displacement(1.9, 4.2, 8.0, rng) is None
+    ends = [protocol.displacement(4.2, 4.2, 8.4, rng) or 0.0 for _ in range(50)]
     assert all(2.0 <= late <= 4.2 for late in ends)
 
 
@@ -298,14 +303,14 @@ def test_displacement_is_2_to_5_8_s_within_the_clip() -> None:
 def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[run.Row]) -> None:
     paper = of(oracle_rows, "paper")
     assert len(paper) == 2 * 4 * (5 + 2 + 2 + 2)
-    assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, run.AS_A_CHECK}
+    assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, protocol.AS_A_CHECK}
     known = [row for row in paper if row["trusted"] or row["kind"] == "generic"]
     assert all((row["logit"] > 0) == row["in_sync"] for row in known)
     # The clip whose own offset is not trusted is not corrected, so it is rightly seen as out of sync.
     assert all(row["logit"] < 0 for row in paper if row["clip"] == "three")
     assert len(of(oracle_rows, "paper_left_out")) == 1  # the clip of 5 s
     pairs = [row for row in of(oracle_rows, "pairwise") if row["clip"] != "three"]
-    assert {abs(row["late_ms"]) for row in pairs} == set(run.PAIR_MS)
+    assert {abs(row["late_ms"]) for row in pairs} == set(protocol.PAIR_MS)
     assert all(row["logit_true"] > row["logit"] for row in pairs)
     within = of(oracle_rows, "offset_in_film")
     assert {row["seconds"] for row in within} == {4.2, 5.0, 10.0}
@@ -350,20 +355,20 @@ def test_verdicts_of_a_network_that_knows(oracle_rows: list[run.Row]) -> None:
 
 def test_a_constant_network_is_at_chance(constant_rows: list[run.Row]) -> None:
     paper = of(constant_rows, "paper")
-    assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, run.AS_A_CHECK}
+    assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, protocol.AS_A_CHECK}
     assert np.mean([(row["logit"] > 0) == row["in_sync"] for row in paper]) == 0.5
     assert all(row["logit_true"] == row["logit"] for row in of(constant_rows, "pairwise"))
-    text = run.pairwise_table(of(constant_rows, "pairwise"))
+    text = tables.pairwise_table(of(constant_rows, "pairwise"))
     assert "0.50 [0.50, 0.50]" in text
     assert all(row["verdict"] == "undecidable" for row in of(constant_rows, "verdict"))
     errors = np.abs(errors_frames(of(constant_rows, "offset"), corrected=False))
     assert np.mean(errors <= 1) < 0.25
-    agreement = run.agreement_table(of(constant_rows, "offset"))
+    agreement = tables.agreement_table(of(constant_rows, "offset"))
     assert "1.00 [" not in agreement
 
 
 def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
-    text = "\n".join(run.tables(oracle_rows))
+    text = "\n".join(tables.tables(oracle_rows))
     for title in (
         "Paper protocol",
         "Pairwise",
@@ -376,22 +381,22 @@ def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
     ):
         assert f"### {title}" in text
     assert "Reliability of the confidence: speech (trusted, corrected)" in text
-    paper = cells(run.paper_table(of(oracle_rows, "paper"), 1))
+    paper = cells(tables.paper_table(of(oracle_rows, "paper"), 1))
     assert [row[:6] for row in paper[:3]] == [["speech", "trusted", kind, "7", "2", "2"] for kind in ATTENTION_KINDS]
-    assert paper[3][:6] == ["speech", "trusted", run.AS_A_CHECK, "7", "2", "2"]
+    assert paper[3][:6] == ["speech", "trusted", protocol.AS_A_CHECK, "7", "2", "2"]
     assert all(row[6:] == ["1.00 [1.00, 1.00]"] * 2 for row in paper[:4])
     assert paper[4][:6] == ["speech", "all", "uniform", "9", "3", "3"]
     assert paper[4][6].startswith("0.89 ")  # two windows of 18 decisions are of the clip that is not corrected
-    pairs = {(row[0], row[1], row[2]): row for row in cells(run.pairwise_table(of(oracle_rows, "pairwise")))}
+    pairs = {(row[0], row[1], row[2]): row for row in cells(tables.pairwise_table(of(oracle_rows, "pairwise")))}
     assert pairs["speech", "trusted", "40 ms"][4:] == ["2", "2", "1.00 [1.00, 1.00]"]
     near = [row for row in of(oracle_rows, "pairwise", trusted=True) if abs(row["late_ms"]) == 40]
     assert pairs["speech", "trusted", "40 ms"][3] == str(len(near))
-    offsets = {(row[0], row[1], row[2]): row for row in cells(run.offset_table(of(oracle_rows, "offset")))}
+    offsets = {(row[0], row[1], row[2]): row for row in cells(tables.offset_table(of(oracle_rows, "offset")))}
     assert offsets["speech", "trusted, corrected", "10 s"][3:8] == ["3", "2", "2", "1.00 [1.00, 1.00]", "1.00 [1.00, 1.00]"]
     assert offsets["speech", "any estimate, corrected", "10 s"][3:7] == ["4", "3", "3", "1.00 [1.00, 1.00]"]
     assert offsets["speech", "all, own offset taken as 0", "10 s"][7].startswith("0.75 ")
     assert offsets["generic", "all, own offset taken as 0", "10 s"][6] == "1.00 [one group]"
-    untouched = {(row[0], row[1]): row for row in cells(run.untouched_table(of(oracle_rows, "verdict")))}
+    untouched = {(row[0], row[1]): row for row in cells(tables.untouched_table(of(oracle_rows, "verdict")))}
     assert untouched["speech", "as recorded, own offset trusted and inside the tolerance"][2:5] == [
         "1",
         "1",
@@ -403,7 +408,7 @@ def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
     unknown = untouched["both", "as recorded, all but those known to be outside"]
     assert unknown[2] == "4"
     assert unknown[4].startswith("0.25 ")  # the clip whose own offset is large but not trusted
-    shifted = {(row[1], row[2]): row for row in cells(run.shifted_table(of(oracle_rows, "verdict")))}
+    shifted = {(row[1], row[2]): row for row in cells(tables.shifted_table(of(oracle_rows, "verdict")))}
     assert shifted["trusted", "200 ms both"][3:7] == ["4", "2", "2", "1.00 [1.00, 1.00]"]
     assert shifted["trusted", "200 ms early"][9] == "1.00 [1.00, 1.00]"
 
@@ -424,7 +429,7 @@ def test_the_risk_table_counts_what_is_kept(oracle_rows: list[run.Row]) -> None:
     rows[0]["estimate_frames"] += 2.5  # the least sure one is wrong, and a sure one
     rows[8]["estimate_frames"] -= 9.0
     foreign = [{**row, "confidence": sure} for row, sure in zip(rows[:4], (0.1, 0.2, 0.6, 0.97), strict=True)]
-    trusted, known = run.risk_tables(rows, foreign)
+    trusted, known = tables.risk_tables(rows, foreign)
     assert "speech (trusted, corrected)" in trusted
     assert "speech (any estimate, corrected)" in known
     found = {row[1]: row for row in cells(trusted)}
@@ -433,7 +438,7 @@ def test_the_risk_table_counts_what_is_kept(oracle_rows: list[run.Row]) -> None:
     assert found["0.5"][2:] == ["6", "0.60 [one group]", "0.17 [one group]", "0.50 [one group]"]
     assert found["0.95"][2:] == ["1", "0.10 [one group]", "0.00 [one group]", "0.25 [one group]"]
     assert "no order 0.200" in trusted
-    without = cells(next(iter(run.risk_tables(rows, []))))
+    without = cells(next(iter(tables.risk_tables(rows, []))))
     assert {row[5] for row in without} == {"-"}
 
 
@@ -448,7 +453,7 @@ def test_agreement_takes_pairs_of_neighbours_and_undoes_each_move() -> None:
         return {"measure": "offset", **about, "late_frames": late, "estimate_frames": found}
 
     rows = [piece("a", 10, 5, 7.5), piece("a", 0, -20, -17), piece("a", 20, 0, 9), piece("b", 0, 3, 3), piece("b", 10, -3, 3)]
-    assert cells(run.agreement_table(rows)) == [["speech", "10 s", "2", "2", "2", "0.50 [0.00, 1.00]"]]
+    assert cells(tables.agreement_table(rows)) == [["speech", "10 s", "2", "2", "2", "0.50 [0.00, 1.00]"]]
 
 
 # ------------------------------------------------------------------------------------------------------------ arithmetic
@@ -457,62 +462,62 @@ def test_agreement_takes_pairs_of_neighbours_and_undoes_each_move() -> None:
 def test_share_is_the_mean_and_its_interval_comes_from_groups() -> None:
     rng = np.random.default_rng(1)
     hits = [1.0] * 30 + [0.0] * 10
-    apart = measures.share(hits, [str(k) for k in range(40)])
+    apart = stats.share(hits, [str(k) for k in range(40)])
     assert apart.value == 0.75
     assert apart.count == 40
     # Forty independent draws at 0.75: the interval of a binomial.
     assert apart.low == pytest.approx(0.61, abs=0.04)
     assert apart.high == pytest.approx(0.88, abs=0.04)
     # The same figures from four groups that agree within themselves say far less.
-    together = measures.share(hits, [str(k // 10) for k in range(40)])
+    together = stats.share(hits, [str(k // 10) for k in range(40)])
     assert together.value == 0.75
     assert together.high - together.low > 1.5 * (apart.high - apart.low)
-    assert str(measures.share([1.0, 0.0], ["a", "a"])) == "0.50 [one group]"
-    assert str(measures.share([], [])) == "-"
+    assert str(stats.share([1.0, 0.0], ["a", "a"])) == "0.50 [one group]"
+    assert str(stats.share([], [])) == "-"
     # A group weighs by its size.
-    assert measures.share([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"]).value == 0.25
+    assert stats.share([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"]).value == 0.25
     values = rng.normal(size=40)
-    middle = measures.bootstrap(lambda chosen: float(np.median(values[chosen])), [str(k // 2) for k in range(40)])
+    middle = stats.bootstrap(lambda chosen: float(np.median(values[chosen])), [str(k // 2) for k in range(40)])
     assert middle.value == pytest.approx(np.median(values))
     assert middle.low < middle.value < middle.high
 
 
 def test_thresholds() -> None:
-    assert 1.0 < measures.best_threshold([0.0, 1.0, 2.0, 3.0], [False, False, True, True]) < 2.0
-    assert measures.best_threshold([1.0, 1.0, 1.0], [True, True, False]) < 1.0
+    assert 1.0 < stats.best_threshold([0.0, 1.0, 2.0, 3.0], [False, False, True, True]) < 2.0
+    assert stats.best_threshold([1.0, 1.0, 1.0], [True, True, False]) < 1.0
     # The threshold of the other group is applied: perfect within each group, wrong across them.
     scores = [0.0, 1.0, 10.0, 11.0]
     truth = [False, True, False, True]
-    assert measures.leave_one_group_out(scores, truth, ["a", "a", "b", "b"]) == [1.0, 0.0, 0.0, 1.0]
-    assert measures.leave_one_group_out(scores, truth, ["a"] * 4) == []
+    assert stats.leave_one_group_out(scores, truth, ["a", "a", "b", "b"]) == [1.0, 0.0, 0.0, 1.0]
+    assert stats.leave_one_group_out(scores, truth, ["a"] * 4) == []
     shifted = [5.0, 6.0, 5.1, 6.1]
-    assert measures.leave_one_group_out(shifted, truth, ["a", "a", "b", "b"]) == [1.0] * 4
+    assert stats.leave_one_group_out(shifted, truth, ["a", "a", "b", "b"]) == [1.0] * 4
 
 
 def test_calibration_error() -> None:
     confidence = np.array([0.95] * 20 + [0.5] * 10)
     right = np.array([1.0] * 19 + [0.0] + [1.0] * 5 + [0.0] * 5)
-    assert measures.calibration_error(confidence, right) == pytest.approx(0.0, abs=1e-9)
-    assert measures.calibration_error(confidence, np.zeros(30)) == pytest.approx((20 * 0.95 + 10 * 0.5) / 30)
-    assert measures.confidence_bin(np.array([0.0, 0.19, 0.2, 0.95, 1.0])).tolist() == [0, 0, 1, 6, 6]
+    assert stats.calibration_error(confidence, right) == pytest.approx(0.0, abs=1e-9)
+    assert stats.calibration_error(confidence, np.zeros(30)) == pytest.approx((20 * 0.95 + 10 * 0.5) / 30)
+    assert stats.confidence_bin(np.array([0.0, 0.19, 0.2, 0.95, 1.0])).tolist() == [0, 0, 1, 6, 6]
 
 
 def test_risk_against_coverage() -> None:
     confidence = np.array([0.2, 0.9, 0.9, 0.5])
     wrong = np.array([1.0, 0.0, 1.0, 0.0])
-    coverage, risk = measures.risk_curve(confidence, wrong)
+    coverage, risk = stats.risk_curve(confidence, wrong)
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     # The two surest come in no order, so the first of them counts as half wrong.
     assert risk.tolist() == pytest.approx([0.5, 0.5, 1 / 3, 0.5])
-    assert measures.area_under_risk(confidence, wrong) == pytest.approx(np.mean([0.5, 0.5, 1 / 3, 0.5]))
-    assert measures.area_under_risk(np.full(4, 0.7), wrong) == pytest.approx(0.5)
-    assert measures.area_under_risk(-wrong, wrong) == pytest.approx(np.mean([0, 0, 1 / 3, 0.5]))
+    assert stats.area_under_risk(confidence, wrong) == pytest.approx(np.mean([0.5, 0.5, 1 / 3, 0.5]))
+    assert stats.area_under_risk(np.full(4, 0.7), wrong) == pytest.approx(0.5)
+    assert stats.area_under_risk(-wrong, wrong) == pytest.approx(np.mean([0, 0, 1 / 3, 0.5]))
 
 
 def test_a_table_is_aligned_markdown() -> None:
-    text = measures.table("T", ("a", "long"), [(1, "x"), ("yy", 2)], "note")
+    text = stats.table("T", ("a", "long"), [(1, "x"), ("yy", 2)], "note")
     assert text == "### T\n\nnote\n\n| a  | long |\n|----|------|\n| 1  | x    |\n| yy | 2    |\n"
-    assert "(nothing to measure)" in measures.table("T", ("a",), [])
+    assert "(nothing to measure)" in stats.table("T", ("a",), [])
 
 
 # -------------------------------------------------------------------------------------------------------------- pictures
@@ -527,7 +532,7 @@ def test_pictures_show_the_figures_of_the_tables(oracle_rows: list[run.Row]) -> 
     drawn = next(data for name, data in lines.items() if name.startswith("10 s, wrong"))
     mine = of(offsets, "offset", kind="speech", seconds=10.0)
     wrong = (np.abs(errors_frames(mine, corrected=True)) > 2).astype(float)
-    expected = measures.risk_curve(np.array([row["confidence"] for row in mine]), wrong)
+    expected = stats.risk_curve(np.array([row["confidence"] for row in mine]), wrong)
     assert np.array_equal(np.asarray(drawn), np.column_stack(expected))
     figure = plots.detection(of(oracle_rows, "verdict"))
     assert figure is not None
@@ -580,7 +585,7 @@ def test_a_file_of_something_else_is_no_file_of_rows(tmp_path: Path) -> None:
 def test_rows_are_told_by_the_confidence_that_the_run_asked_for(
     monkeypatch: pytest.MonkeyPatch, heading: dict[str, float], expected: float
 ) -> None:
-    monkeypatch.setattr(run, "small_table", lambda rows, foreign, decide: f"small faces, from {decide}")
+    monkeypatch.setattr(tables, "small_table", lambda rows, foreign, decide: f"small faces, from {decide}")
     rows = [{"measure": "heading", "text": "Weights", **heading}, {"measure": "heading", "text": "Left out"}]
     assert f"small faces, from {expected}" in list(run.from_rows([*rows, {"measure": "small"}]))
 
@@ -652,7 +657,7 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     assert {row["case"] for row in rows if row["measure"] == "control"} > {"black picture", "mute", "sound of another clip"}
     text = "\n".join(texts)
     assert {tuple(row[:3]) for row in cells(texts[2])} == {
-        ("speech", population, kind) for population in ("trusted", "all") for kind in (*ATTENTION_KINDS, run.AS_A_CHECK)
+        ("speech", population, kind) for population in ("trusted", "all") for kind in (*ATTENTION_KINDS, protocol.AS_A_CHECK)
     }
     assert "nan" not in text
 
@@ -669,7 +674,7 @@ def test_coverage_alone_is_measured_of_whole_speech_clips(tmp_path: Path) -> Non
     assert [(row["clip"], row["case"], row["face_share"]) for row in rows] == [
         ("s1", "as recorded", 0.5),  # of another group there is not as much sound as it is long
         ("s2", "as recorded", None),
-        ("s2", run.STRANGER, None),
+        ("s2", protocol.STRANGER, None),
     ]
     assert len(texts) == 2  # the heading and one table
     assert [row[:4] for row in cells(texts[1])][:2] == [["first", "all", "2", "2"], ["first", "speaker seen", "1", "1"]]
@@ -729,10 +734,10 @@ def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> 
         row("nothing", None, "undecidable"),
         row("not known", 500.0, "out_of_sync", trusted=False, own_frames=None, face_share=0.49),
         row("short", -80.0, "out_of_sync", clip_s=5.9),
-        row("short", 120.0, "out_of_sync", clip_s=5.9, case=run.STRANGER),
+        row("short", 120.0, "out_of_sync", clip_s=5.9, case=protocol.STRANGER),
         row("new", -80.0, "out_of_sync", added=3),
     ]
-    found = {(line[0], line[1]): line[2:] for line in cells(run.coverage_table(rows))}
+    found = {(line[0], line[1]): line[2:] for line in cells(tables.coverage_table(rows))}
     assert [line[:2] for line in found.values()] == [["6", "6"], ["5", "5"], ["4", "4"], ["5", "5"]] + [["1", "1"]] * 4
     figures = {key: [cell.split()[0] for cell in line[2:]] for key, line in found.items()}
     assert figures["first", "all"] == ["0.83", "0.67", "0.25", "1.00"]
@@ -740,7 +745,7 @@ def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> 
     assert figures["first", "speaker seen, 6 s or longer"] == ["0.75", "0.50", "0.33", "-"]
     assert figures["first", "trusted"] == figures["first", "speaker seen"]
     assert figures["later", "all"] == ["1.00", "1.00", "0.00", "-"]
-    without = run.coverage_table([{**item, "face_share": None} for item in rows])
+    without = tables.coverage_table([{**item, "face_share": None} for item in rows])
     assert "speaker seen, 6" not in without.replace("Speaker", "")
     assert [line[1] for line in cells(without)] == ["all", "trusted"] * 2
 
@@ -760,7 +765,7 @@ def test_foreign_sound_is_of_other_groups_and_long_enough(tmp_path: Path) -> Non
         replace(clip(name, group=group), path=corpus / "val" / "speech" / f"{name}.mkv")
         for name, group in (("s1", "g1"), ("s2", "g2"))
     ]
-    foreign = run.Foreign(clips)
+    foreign = protocol.Foreign(clips)
     sound = foreign.sound(clips[0], 4 * SAMPLE_RATE)
     assert sound is not None
     assert len(sound) == 4 * SAMPLE_RATE
@@ -772,20 +777,20 @@ def test_speed_is_measured_stage_by_stage(tmp_path: Path, monkeypatch: pytest.Mo
     weights = tmp_path / "w.safetensors"
     save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
     film = tmp_path / "film.mp4"
-    run.make_film(film, 3, size=(96, 160))
-    found = run._time_stages(film, weights, "cpu")
+    speed.make_film(film, 3, size=(96, 160))
+    found = speed._time_stages(film, weights, "cpu")
     assert list(found["cpu_s"]) == ["whole check", "decode", "trunk", "scan"]
     assert found["film_s"] == 3
     assert 50 < found["peak_mb"] < 20_000
     assert found["closer_mb"] is None or found["closer_mb"] >= found["peak_mb"]
     stages = {"whole check": 6.0, "decode": 1.0, "trunk": 2.0, "scan": 3.0}
-    text = run.speed_table({**found, "wall_s": stages, "peak_mb": 500.0, "closer_mb": 800.0, "kept_mb_per_min": 1.0})
+    text = speed.speed_table({**found, "wall_s": stages, "peak_mb": 500.0, "closer_mb": 800.0, "kept_mb_per_min": 1.0})
     assert "10.0 times as fast as it plays" in text
     assert "about 620 MB" in text
     assert "looked at closer: 800 MB, of two hours about 920 MB" in text
     earlier = {**found, "wall_s": stages}
     del earlier["closer_mb"]
-    assert "closer" not in run.speed_table(earlier)
+    assert "closer" not in speed.speed_table(earlier)
     assert "trunk alone" in text
 
 
@@ -801,7 +806,11 @@ def test_the_first_clip_of_the_real_corpus_is_measured(tmp_path: Path) -> None:
     model = Loaded(SyncNet(SMALL).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {})
     frames, samples = decode(item.path, max(LEVELS))
     assert isinstance(observe(item, frames, samples, model), Footage)
-    rows = list(run.measure(observe(item, frames, samples, model), run.Bench(model, {}, Calibration()), run.Foreign([])))
+    rows = list(
+        measure_eval.measure(
+            observe(item, frames, samples, model), protocol.Bench(model, {}, Calibration()), protocol.Foreign([])
+        )
+    )
     assert of(rows, "verdict", case="as recorded")
 
 
@@ -820,7 +829,7 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
     under = bench()
     frames, samples = material(11.0, own_frames=2)
     footage = observe(clip("one", own=2.0, trusted=True), frames, samples, under.model, under.levels)
-    rows = list(run.measure(footage, under, OtherSound(), Wall()))  # type: ignore[arg-type]
+    rows = list(measure_eval.measure(footage, under, OtherSound(), Wall()))  # type: ignore[arg-type]
     mine = {row["case"]: row for row in of(rows, "small")}
     assert list(mine) == ["alone", "1/2", "1/4", "1/8", "side by side"]
     alone = mine["alone"]
@@ -832,10 +841,10 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
     assert any(row["closer"] for row in mine.values() if row["case"] != "alone")
     assert 0 <= mine["side by side"]["attention"] <= 1
     assert [row["case"] for row in of(rows, "small_foreign")] == ["1/4"]
-    assert "Small faces" in "".join(run.tables(rows))
+    assert "Small faces" in "".join(tables.tables(rows))
     untrusted = observe(clip("two"), frames, samples, under.model, under.levels)
-    assert not of(list(run.measure(untrusted, under, OtherSound(), Wall())), "small")  # type: ignore[arg-type]
-    assert not of(list(run.measure(footage, under, OtherSound())), "small")  # type: ignore[arg-type]
+    assert not of(list(measure_eval.measure(untrusted, under, OtherSound(), Wall())), "small")  # type: ignore[arg-type]
+    assert not of(list(measure_eval.measure(footage, under, OtherSound())), "small")  # type: ignore[arg-type]
 
 
 def test_the_table_of_small_faces_counts_what_is_near_sure_and_wrong() -> None:
@@ -846,7 +855,7 @@ def test_the_table_of_small_faces_counts_what_is_near_sure_and_wrong() -> None:
 
     rows = [row("1/4", 0.5, 0.95), row("1/4", 1.5, 0.8), row("1/4", 9.0, 0.97), row("1/4", 30.0, 0.1)]
     rows += [row("side by side", 0.0, 0.99, attention=0.8)]
-    text = run.small_table(rows, [row("1/4", 0.0, 0.95), row("1/4", 1.0, 0.2)], decide=0.9)
+    text = tables.small_table(rows, [row("1/4", 0.0, 0.95), row("1/4", 1.0, 0.2)], decide=0.9)
     quarter, both = ([cell.strip().split(" ")[0] for cell in line.split("|")[1:-1]] for line in text.splitlines()[-2:])
     assert quarter[:4] == ["1/4", "4", "4", "4"]
     assert quarter[4:] == ["0.00", "0.25", "0.00", "0.50", "0.25", "-", "0.50"]

@@ -14,13 +14,14 @@ from pathlib import Path
 import fake_scan
 import pytest
 
-from avcheck import batch, media
-from avcheck.batch import CheckSettings, Unchanged, check_changed, check_many, first_look
-from avcheck.cli import main
+from avcheck import media
+from avcheck.batch import run as run_batch
+from avcheck.batch.process import Limits
+from avcheck.batch.run import CheckSettings, Unchanged, check_changed, check_many, first_look
+from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
 from avcheck.media.container import SUPPORTED
-from avcheck.results import Report
-from avcheck.workers import Limits
+from avcheck.report import Report
 
 NO_VIDEO = f"is not a video file that avcheck reads; use {SUPPORTED}"
 WITH_WORKER = Limits(timeout_s=60)
@@ -39,14 +40,14 @@ def notes(tmp_path: Path) -> Path:
     return path
 
 
-def stand_in(monkeypatch: pytest.MonkeyPatch, make: batch.CheckerMaker) -> None:
+def stand_in(monkeypatch: pytest.MonkeyPatch, make: run_batch.CheckerMaker) -> None:
     """Another checker, but the real first look."""
     fake_scan.MADE.clear()
-    monkeypatch.setattr(batch, "load_checker", make)
+    monkeypatch.setattr(run_batch, "load_checker", make)
 
 
 def test_the_command_refuses_a_text_file_without_torch(notes: Path) -> None:
-    code = f"import sys; from avcheck.cli import main; print(main([{str(notes)!r}]), 'torch' in sys.modules)"
+    code = f"import sys; from avcheck.cli.app import main; print(main([{str(notes)!r}]), 'torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("2 False\n", f"{notes}: error: {NO_VIDEO}\n")
 

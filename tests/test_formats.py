@@ -15,9 +15,9 @@ from collections.abc import Iterable
 import junitparser
 import pytest
 
-from avcheck import report as rendering
-from avcheck.report import FORMATS, STEP_SUMMARY, renderer
-from avcheck.results import BlockResult, Degraded, Report, Segment, Stretch, Tolerance
+from avcheck import render as rendering
+from avcheck.render import FORMATS, STEP_SUMMARY, renderer
+from avcheck.report import BlockResult, Degraded, Report, Segment, Stretch, Tolerance
 
 LATE = Report(
     "late.mp4",

@@ -13,8 +13,8 @@ import guard
 import hostile
 import pytest
 
-from avcheck.batch import CheckSettings
-from avcheck.results import Report
+from avcheck.batch.run import CheckSettings
+from avcheck.report import Report
 
 pytestmark = pytest.mark.skipif(not guard.AVAILABLE, reason="watching what is opened needs Linux")
 

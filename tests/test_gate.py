@@ -6,7 +6,7 @@ from itertools import chain, combinations
 
 import pytest
 
-from avcheck.gate import ExitCode, FailOn, Gate
+from avcheck.cli.gate import ExitCode, FailOn, Gate
 
 ALL = frozenset(FailOn)
 CHOICES = [frozenset(chosen) for chosen in chain.from_iterable(combinations(FailOn, size) for size in (1, 2, 3))]

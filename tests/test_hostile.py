@@ -19,10 +19,10 @@ import guard
 import hostile
 import pytest
 
-from avcheck.report import FORMATS
+from avcheck.render import FORMATS
 
 TESTS = Path(__file__).parent
-COMMAND = "import decode_scan, sys; decode_scan.install(); from avcheck.cli import main; sys.exit(main())"
+COMMAND = "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
 LOCKED = f"import guard; guard.forbid_network(); {COMMAND}" if guard.AVAILABLE else COMMAND
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
 ENVIRONMENT.pop("GITHUB_STEP_SUMMARY", None)

@@ -37,7 +37,7 @@ from avcheck.media import container, mp4, open_media, sound
 from avcheck.media import packets as packets_of_media
 from avcheck.media.base import Tally
 from avcheck.media.packets import Decoder, dated, packets_of, seek
-from avcheck.results import Degraded
+from avcheck.report import Degraded
 
 Clip = Callable[..., Path]
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}

@@ -9,22 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck import model
-from avcheck.model import (
-    ATTENTION_KINDS,
-    BLOCK_FRAMES,
-    BLOCK_TIMES,
-    AttentionKind,
-    JointHead,
-    Match,
-    ModelConfig,
-    SoundTrunk,
-    SyncNet,
-    VisualTrunk,
-    best_places,
-    local_contrast,
-    neighbours,
-)
+from avcheck import trunks as trunks_module
+from avcheck.heads import JointHead, Match
+from avcheck.model import SyncNet, best_places
+from avcheck.model_config import ATTENTION_KINDS, BLOCK_FRAMES, BLOCK_TIMES, AttentionKind, ModelConfig
+from avcheck.trunks import SoundTrunk, VisualTrunk, local_contrast, neighbours
 
 torch.set_num_threads(1)
 TINY = ModelConfig(
@@ -125,16 +114,16 @@ def test_local_statistics_are_those_of_the_library() -> None:
     cells = F.avg_pool2d(values, 4, ceil_mode=True, count_include_pad=False)
     for window, padding in (((7, 1), (3, 0)), ((1, 7), (0, 3))):
         cells = F.avg_pool2d(cells, window, stride=1, padding=padding, count_include_pad=False)
-    means = model._square_mean(values, 3)
+    means = trunks_module._square_mean(values, 3)
     assert torch.allclose(means, cells, atol=1e-6)
     larger = F.interpolate(means, scale_factor=4, mode="bilinear", align_corners=False)
-    assert torch.allclose(model._enlarged(means), larger, atol=1e-6)
+    assert torch.allclose(trunks_module._enlarged(means), larger, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_the_first_layer_is_a_convolution_over_five_pictures(kind: torch.dtype) -> None:
     torch.manual_seed(2)
-    stem = model._Stem(*model._conv2d(5, 8, 5, 2)).eval().to(kind)
+    stem = trunks_module._Stem(*trunks_module._conv2d(5, 8, 5, 2)).eval().to(kind)
     pictures = torch.randn(2, 9, 22, 30).to(kind)
     stacked = torch.stack([pictures[:, k : k + 5] for k in range(5)], dim=1).flatten(0, 1)
     with torch.inference_mode():
@@ -157,7 +146,7 @@ def test_what_is_seen_does_not_depend_on_how_many_pictures_are_seen_at_a_time() 
 def test_time_is_looked_along_alike_at_one_place_and_at_many() -> None:
     torch.manual_seed(0)
     for dilation in (1, 2):
-        block = model._TimeBlock(6, dilation).eval()
+        block = trunks_module.TimeBlock(6, dilation).eval()
         x = torch.randn(2, 6, 9, 4)
         with torch.inference_mode():
             apart = torch.stack([x[..., k] + F.relu(block.norm(block.conv(x[..., k]))) for k in range(4)], dim=-1)
@@ -169,8 +158,8 @@ def test_time_is_looked_along_alike_at_one_place_and_at_many() -> None:
 def test_rectified_is_relu(kind: torch.dtype) -> None:
     values = torch.tensor([-3.0, -1e-30, -0.0, 0.0, 1e-30, 2.5, float("inf"), -float("inf")]).to(kind)
     with torch.inference_mode():
-        assert torch.equal(model._rectified(values.clone()), F.relu(values))
-    assert torch.equal(model._rectified(values.clone()), F.relu(values))
+        assert torch.equal(trunks_module._rectified(values.clone()), F.relu(values))
+    assert torch.equal(trunks_module._rectified(values.clone()), F.relu(values))
 
 
 # The head

@@ -28,7 +28,7 @@ def texts() -> list[Path]:
 
 def test_the_name_is_not_the_stranger_s() -> None:
     assert PROJECT["name"] == "avcheck-sync"
-    assert PROJECT["scripts"] == {"avcheck": "avcheck.cli:main"}
+    assert PROJECT["scripts"] == {"avcheck": "avcheck.cli.app:main"}
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from typing import Any
 import fake_scan
 import pytest
 
-from avcheck import remote
-from avcheck.batch import CheckSettings, check_many
-from avcheck.cli import main
-from avcheck.discovery import Selection, Shard, discover
+from avcheck.batch import remote
+from avcheck.batch.discovery import Selection, Shard, discover
+from avcheck.batch.process import Limits
+from avcheck.batch.remote import fetched, is_url, shown, url_problem, url_stamp, without_secrets
+from avcheck.batch.run import CheckSettings, check_many
+from avcheck.cli.app import main
 from avcheck.errors import MediaError, UsageError
-from avcheck.remote import fetched, is_url, shown, url_problem, url_stamp, without_secrets
-from avcheck.report import FORMATS
-from avcheck.results import Report
-from avcheck.workers import Limits
+from avcheck.render import FORMATS
+from avcheck.report import Report
 
 SIGNED = "https://films.example/a/late.mp4?id=7&X-Amz-Signature={}&X-Amz-Expires=60"
 
@@ -290,7 +290,7 @@ def test_urls_done_before_are_not_asked_all_at_first(
     assert main([urls[0], urls[2], "--resume", "r.jsonl", *jobs]) == 1
     asked: list[str] = []
     real = remote.url_stamp
-    monkeypatch.setattr("avcheck.batch.url_stamp", lambda url: asked.append(url) or real(url))
+    monkeypatch.setattr("avcheck.batch.run.url_stamp", lambda url: asked.append(url) or real(url))
     heard: list[str] = []
     monkeypatch.setattr(
         fake_scan.FakeChecker, "check", lambda _, path, **__: heard.append(f"{len(asked)}") or Report("x", "in_sync")

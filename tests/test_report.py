@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from avcheck import report as rendering
-from avcheck.results import BlockResult, Degraded, Report, Stretch, Tolerance
+from avcheck import render as rendering
+from avcheck.report import BlockResult, Degraded, Report, Stretch, Tolerance
 
 LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
 

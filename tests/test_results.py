@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from avcheck.results import DEFAULT_PRESET, PRESETS, BlockResult, Degraded, Report, Segment, Stretch, Tolerance, describe_offset
+from avcheck.report import DEFAULT_PRESET, PRESETS, BlockResult, Degraded, Report, Segment, Stretch, Tolerance, describe_offset
 
 # DESIGN.md's record. More fields may follow, these keep their names and the first ones their order.
 DOCUMENTED = [

@@ -12,15 +12,20 @@ import torch
 from conftest import make_clip
 
 from avcheck import scan as scanning
+from avcheck import segments as segments_module
 from avcheck import weights
-from avcheck.batch import CheckSettings
+from avcheck.batch.run import CheckSettings
 from avcheck.blocks import Block, blocks
+from avcheck.checker import Checker
 from avcheck.errors import CannotSeek, UsageError
+from avcheck.heads import JointHead
 from avcheck.media import open_media
-from avcheck.model import ATTENTION_KINDS, JointHead, ModelConfig, SyncNet
-from avcheck.probes import MOST, PROBE_BLOCKS, first_probes, more_probes, stretches
-from avcheck.results import Segment
-from avcheck.scan import MAX_SHIFT, SHIFTS, Checker
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS, ModelConfig
+from avcheck.report import Segment
+from avcheck.sampling import MOST, PROBE_BLOCKS, first_probes, more_probes, stretches
+from avcheck.scan import SHIFTS
+from avcheck.segments import MAX_SHIFT
 from avcheck.verdict import Curve, Judgement
 
 torch.set_num_threads(1)
@@ -132,7 +137,7 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(clip: Callable[..., Path]
         assert media.seekable
         origin_s = media.info.first_picture_s
         assert origin_s is not None
-        (probe,) = scanning.probes(media, [2], origin_s)
+        (probe,) = segments_module.probes(media, [2], origin_s)
         assert not media.degraded.truncated
         whole = {block.index: block for block in blocks(media.pictures(), media.sounds())}
     assert [len(part) for part in (probe.before, probe.inside, probe.after)] == [2, 20, 2]
@@ -148,7 +153,7 @@ def test_segments_of_a_probe_have_the_sound_of_both_sides() -> None:
         pictures = np.zeros((25, 2, 2), np.uint8)
         return Block(index, float(index), pictures, np.ones(25, bool), np.zeros((100, 64)), np.ones(100, bool), -20.0)
 
-    probe = scanning.Probe([block(k) for k in (38, 39)], [block(k) for k in range(40, 60)], [block(k) for k in (60, 61)])
+    probe = segments_module.Probe([block(k) for k in (38, 39)], [block(k) for k in range(40, 60)], [block(k) for k in (60, 61)])
     parts = [[[item.index for item in part] for part in parts] for parts in probe.segments()]
     assert parts == [[[38, 39], list(range(40, 50)), [50, 51]], [[48, 49], list(range(50, 60)), [60, 61]]]
 
@@ -156,7 +161,7 @@ def test_segments_of_a_probe_have_the_sound_of_both_sides() -> None:
 def test_a_file_without_key_frames_is_not_read_from_the_middle(clip: Callable[..., Path]) -> None:
     path = clip(seconds=45, size=(64, 48), video_options={"preset": "ultrafast", "g": "9999", "sc_threshold": "0"})
     with open_media(path, threads=1) as media, pytest.raises(CannotSeek, match="check it whole"):
-        list(scanning.probes(media, [2], 0.0))
+        list(segments_module.probes(media, [2], 0.0))
 
 
 # ---- the verdict

@@ -16,12 +16,18 @@ from conftest import click
 from test_steady import filmed, followed, unsteady
 
 from avcheck import scan as scanning
+from avcheck import segments as segments_module
 from avcheck import weights
-from avcheck.blocks import BLOCK_MELS, MEL_BINS, Block
+from avcheck.blocks import BLOCK_MELS, Block
+from avcheck.checker import Checker
 from avcheck.errors import MediaError, ModelError
-from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
-from avcheck.results import Report
-from avcheck.scan import MAX_SHIFT, SHIFTS, Checker, look, scan, score_segment
+from avcheck.heads import JointHead
+from avcheck.mel import MEL_BINS
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
+from avcheck.report import Report
+from avcheck.scan import SHIFTS, look, scan, score_segment
+from avcheck.segments import MAX_SHIFT
 from avcheck.weights import Loaded
 
 torch.set_num_threads(1)
@@ -54,7 +60,7 @@ def block(
 
 
 def segments(indices: list[int], **options: Any) -> list[tuple[list[int], list[int], list[int]]]:
-    found = scanning.segments((block(k, size=(2, 2), **options) for k in indices), None)
+    found = segments_module.segments((block(k, size=(2, 2), **options) for k in indices), None)
     return [tuple([item.index for item in part] for part in parts) for parts in found]  # type: ignore[misc]
 
 
@@ -94,7 +100,7 @@ def test_no_segment_spans_a_gap(seed: int) -> None:
 
 def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> None:
     source = [block(k, size=(48, 64) if k < 4 else (64, 48)) for k in range(12)]
-    found = [[[item.index for item in part] for part in parts] for parts in scanning.segments(source, None)]
+    found = [[[item.index for item in part] for part in parts] for parts in segments_module.segments(source, None)]
     assert found == [[[], [0, 1, 2, 3], [4]], [[2, 3], list(range(4, 12)), []]]
     curves = list(scan(source, loaded(), levels=LEVELS))
     assert [len(curve.block_start_s) for curve in curves] == [4, 8]

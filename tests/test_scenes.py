@@ -11,7 +11,8 @@ import pytest
 
 from avcheck.demo import FRAME_RATE, MARGIN_S, SIZE, make_demo
 from avcheck.errors import UsageError
-from avcheck.scenes import SAMPLE_RATE, Kind, Scene, Thing, make_scene
+from avcheck.scenes.base import SAMPLE_RATE, Kind, Scene, Thing
+from avcheck.scenes.generate import make_scene
 
 RATE = 200  # Hz at which loudness and movement are compared
 FRAME_MS = 40.0

@@ -13,10 +13,10 @@ import fake_scan
 import pytest
 from jsonschema import Draft202012Validator
 
-from avcheck.cli import main
-from avcheck.discovery import error_report
-from avcheck.report import to_json
-from avcheck.results import (
+from avcheck.batch.discovery import error_report
+from avcheck.cli.app import main
+from avcheck.render import to_json
+from avcheck.report import (
     PRESETS,
     SCHEMA_VERSION,
     BlockResult,

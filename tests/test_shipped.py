@@ -14,10 +14,11 @@ from long_titles import Fault, drawn_shots, write_title
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
+from avcheck.checker import Checker
 from avcheck.demo import make_demo
 from avcheck.media import Picture, Sound
-from avcheck.results import DEFAULT_PRESET, PRESETS, Report
-from avcheck.scan import LEVELS, Checker, scan
+from avcheck.report import DEFAULT_PRESET, PRESETS, Report
+from avcheck.scan import LEVELS, scan
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.train.corpus import CachedClip, Clip, decode
 from avcheck.verdict import Judgement, judge

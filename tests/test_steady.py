@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avcheck.steady import shake, steadied
+from avcheck.stabilise import shake, steadied
 
 Pictures = NDArray[np.uint8]
 _MARGIN = 24

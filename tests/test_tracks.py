@@ -15,13 +15,16 @@ import torch
 from conftest import Array, click, clicks
 from test_scan import TINY
 
-from avcheck import cli, weights
+from avcheck import weights
+from avcheck.checker import Checker
+from avcheck.cli import app
 from avcheck.errors import NoAudio, NoVideo
+from avcheck.heads import JointHead
 from avcheck.media import open_media
-from avcheck.model import ATTENTION_KINDS, JointHead, SyncNet
-from avcheck.report.text import line
-from avcheck.results import Report, Track
-from avcheck.scan import Checker
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS
+from avcheck.render.text import line
+from avcheck.report import Report, Track
 from avcheck.tracks import available, named, others
 
 Clip = Callable[..., Path]
@@ -244,8 +247,8 @@ def test_records_of_before_have_no_tracks() -> None:
 def test_the_command_says_it(clip: Clip, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = silent_first(clip, tmp_path)
     arguments = ["check", str(path), "--no-config", "--model", str(model), "--device", "cpu"]
-    assert cli.main([*arguments, "--video-track", "0"]) == 0
+    assert app.main([*arguments, "--video-track", "0"]) == 0
     assert '1 ("Mic"): try --audio-track 1' in capsys.readouterr().out
-    assert cli.main([*arguments, "--video-track", "3"]) == 2
+    assert app.main([*arguments, "--video-track", "3"]) == 2
     error = capsys.readouterr().err
     assert "has no picture track 3: it has 1 picture track, number 0; choose one with --video-track" in error

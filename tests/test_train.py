@@ -20,12 +20,16 @@ from torch.nn import functional as F
 pytest.importorskip("cv2")
 
 from avcheck import weights
-from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, context_samples, log_mel
+from avcheck.blocks import FRAME_RATE
 from avcheck.errors import UsageError
-from avcheck.model import ATTENTION_KINDS, JointHead, Match, ModelConfig, SyncNet
+from avcheck.heads import JointHead, Match
+from avcheck.mel import SAMPLE_RATE, context_samples, log_mel
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS, ModelConfig
 from avcheck.scan import Look
-from avcheck.scenes import make_scene
+from avcheck.scenes.generate import make_scene
 from avcheck.train import calibrate, clean, corpus, heads, learn, measure, run, sampling
+from avcheck.train import settings as settings_train
 from avcheck.train.corpus import CachedClip, Clip, find_clips
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound
@@ -604,9 +608,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "keep_memory", lambda **_: None)
 
 
-def settings(films: Path, out: Path, **options: Any) -> run.TrainSettings:
+def settings(films: Path, out: Path, **options: Any) -> settings_train.TrainSettings:
     steps = {"crossfit_steps": 2, "crop_steps": 2, "frame_steps": 2, "head_steps": 2}
-    return run.TrainSettings(data=(films,), out=out, device="cpu", **{**steps, **options})
+    return settings_train.TrainSettings(data=(films,), out=out, device="cpu", **{**steps, **options})
 
 
 def test_a_fifth_of_the_later_validation_groups_is_set_aside() -> None:
@@ -781,7 +785,7 @@ def test_generated_scenes_are_clips_in_sync(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_settings_scale_every_stage() -> None:
-    plain = run.TrainSettings(data=(), out=Path("out"))
+    plain = settings_train.TrainSettings(data=(), out=Path("out"))
     assert plain.scaled(0.5).frame_steps == plain.frame_steps // 2
     assert plain.scaled(1e-9).head_steps == plain.scaled(1e-9).crossfit_steps == 1
 

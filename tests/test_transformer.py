@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.model import BLOCK_TIMES, FUSION_KINDS, FusionKind, ModelConfig, SyncNet, TransformerHead, make_head, rotate
+from avcheck.heads import TransformerHead, make_head, rotate
+from avcheck.model import SyncNet
+from avcheck.model_config import BLOCK_TIMES, FUSION_KINDS, FusionKind, ModelConfig
 from avcheck.train.losses import matching_loss
 
 torch.set_num_threads(1)

@@ -27,8 +27,8 @@ from transport_stream import (
     write,
 )
 
-from avcheck import batch
-from avcheck.cli import main
+from avcheck.batch import run
+from avcheck.cli.app import main
 from avcheck.errors import DecodeFailed, NoAudio, NoVideo
 from avcheck.media import Media, Sound, open_media
 from avcheck.media.transport import survey
@@ -129,7 +129,7 @@ def test_a_programme_without_sound_is_not_given_another_s(clip: Clip) -> None:
 def test_the_command_says_which_programme_was_taken_and_that_there_are_others(
     two_programmes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch, "load_checker", lambda settings, threads: DecodeChecker())
+    monkeypatch.setattr(run, "load_checker", lambda settings, threads: DecodeChecker())
     assert main([str(two_programmes), "--no-config"]) == 0
     assert "[programme 11; --program chooses 12]" in capsys.readouterr().out
     assert main([str(two_programmes), "--no-config", "--program", "12", "--json"]) == 0

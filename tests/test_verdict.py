@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.results import DEFAULT_PRESET, FRAME_MS, PRESETS, Tolerance, describe_offset
+from avcheck.report import DEFAULT_PRESET, FRAME_MS, PRESETS, Tolerance, describe_offset
 from avcheck.verdict import (
     UNMATCHED_ODDS,
     Calibration,

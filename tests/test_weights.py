@@ -16,7 +16,9 @@ from safetensors.torch import save_file
 
 from avcheck import weights
 from avcheck.errors import ModelError, UsageError
-from avcheck.model import ATTENTION_KINDS, AttentionKind, JointHead, ModelConfig, SyncNet
+from avcheck.heads import JointHead
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 
 torch.set_num_threads(1)
 TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)

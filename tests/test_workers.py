@@ -17,12 +17,14 @@ from typing import Any
 import fake_scan
 import pytest
 
-from avcheck import workers
-from avcheck.batch import CheckSettings, check_many
-from avcheck.cli import main
+from avcheck.batch import process as process_batch
+from avcheck.batch import workers
+from avcheck.batch.process import Done, Limits, Lost, Tell, cores, threads_each
+from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.workers import BugInWorker, run_workers
+from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
-from avcheck.results import PRESETS, Report
-from avcheck.workers import BugInWorker, Done, Limits, Lost, Tell, cores, run_workers, threads_each
+from avcheck.report import PRESETS, Report
 
 TESTS = Path(__file__).parent
 
@@ -220,13 +222,13 @@ def test_answers_come_for_every_task_and_none_is_drawn_too_early() -> None:
 
 
 def test_no_task_needs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_Worker", None)
+    monkeypatch.setattr(workers, "Worker", None)
     assert list(run_workers([], doubler, Limits(2))) == []
 
 
 def test_a_worn_worker_is_replaced_and_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(workers, "cores", lambda: 6)
+    monkeypatch.setattr(process_batch, "cores", lambda: 6)
     answers = [answer for _, answer in run_workers(range(4), pids, Limits(1, timeout_s=60))]
     assert not any(isinstance(answer, Lost) for answer in answers)
     first, second, third, fourth = answers
@@ -266,7 +268,7 @@ def test_an_exception_of_a_handler_costs_one_task() -> None:
 
 @pytest.mark.parametrize("can_start", [0, 1])
 def test_a_machine_that_starts_no_more_processes(monkeypatch: pytest.MonkeyPatch, can_start: int) -> None:
-    real, started = workers._Worker, []
+    real, started = process_batch.Worker, []
 
     def start(*args: Any) -> Any:
         if len(started) >= can_start:
@@ -274,7 +276,7 @@ def test_a_machine_that_starts_no_more_processes(monkeypatch: pytest.MonkeyPatch
         started.append(real(*args))
         return started[-1]
 
-    monkeypatch.setattr(workers, "_Worker", start)
+    monkeypatch.setattr(workers, "Worker", start)
     answers = run_workers(range(5), doubler, Limits(3))
     if can_start:
         assert dict(answers) == {number: 2 * number for number in range(5)}
@@ -309,7 +311,7 @@ def test_a_memory_limit_above_the_system_s_is_the_system_s(monkeypatch: pytest.M
     monkeypatch.setattr(resource, "setrlimit", lambda *each: asked.append(each))
     monkeypatch.setattr(Path, "write_text", lambda *_, **__: 0)
     for megabytes in (4, 6):
-        workers._limit(megabytes)
+        process_batch._limit(megabytes)
     assert [limits for what, limits in asked if what == resource.RLIMIT_DATA] == [(4 << 20, 4 << 20), (5 << 20, 5 << 20)]
 
 

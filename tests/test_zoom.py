@@ -14,16 +14,19 @@ from conftest import make_clip
 from test_steady import filmed, unsteady
 from test_verdict import PLAIN, curve, film
 
-from avcheck import scan as scanning
+from avcheck import checker as checker_module
+from avcheck import closeup
+from avcheck.checker import Checker
+from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, REACH, ZOOM_SEGMENTS, best_window, spread, zoom
 from avcheck.errors import DecodeFailed
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
-from avcheck.model import ModelConfig, SyncNet
-from avcheck.results import DEFAULT_PRESET, PRESETS
-from avcheck.scan import LEVELS, ZOOM_SEGMENTS, Checker, look, look_in_parts, zoom
-from avcheck.scenes import make_scene
+from avcheck.model import SyncNet
+from avcheck.model_config import ModelConfig
+from avcheck.report import DEFAULT_PRESET, PRESETS
+from avcheck.scan import LEVELS, look, look_in_parts
+from avcheck.scenes.generate import make_scene
 from avcheck.verdict import Curve, judge
 from avcheck.weights import Loaded
-from avcheck.zoom import CLOSER_SIDE, LEAST_SIDE, REACH, best_window, spread
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
@@ -161,13 +164,13 @@ def test_a_small_face_is_undecidable_at_first_and_found_by_a_closer_look(tmp_pat
 
 def test_a_strangers_sound_stays_undecidable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    score_closer = scanning.score_closer
+    score_closer = closeup.score_closer
 
     def counted(*args: Any) -> Curve:
         looked.append(args[1].start_s)
         return score_closer(*args)
 
-    monkeypatch.setattr(scanning, "score_closer", counted)
+    monkeypatch.setattr(checker_module, "score_closer", counted)
     report = Checker(device="cpu").check(wide_shot(tmp_path / "foreign.mp4", late_s=0.0, foreign=True))
     assert report.verdict == "undecidable"
     assert report.offset_ms is None
@@ -176,13 +179,13 @@ def test_a_strangers_sound_stays_undecidable(tmp_path: Path, monkeypatch: pytest
 
 def test_a_small_picture_is_not_opened_again(clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    open_media = scanning.open_media
+    open_media = checker_module.open_media
 
     def counted(*args: Any, **options: Any) -> Any:
         opened.append(options["short_side"])
         return open_media(*args, **options)
 
-    monkeypatch.setattr(scanning, "open_media", counted)
+    monkeypatch.setattr(checker_module, "open_media", counted)
     noise = np.random.default_rng(0).integers(30, 220, (8, 120, 160), np.uint8)
     path = clip(
         seconds=4.0,
@@ -260,7 +263,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    open_media = scanning.open_media
+    open_media = checker_module.open_media
 
     def once(*args: Any, **options: Any) -> Any:
         opened.append(options["short_side"])
@@ -268,7 +271,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
             raise DecodeFailed("the file went away")
         return open_media(*args, **options)
 
-    monkeypatch.setattr(scanning, "open_media", once)
+    monkeypatch.setattr(checker_module, "open_media", once)
     path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
     assert opened == [max(LEVELS), CLOSER_SIDE]
@@ -286,7 +289,7 @@ def test_a_segment_that_cannot_be_looked_at_closer_stays_as_it_was(
         looked.append(1)
         raise error
 
-    monkeypatch.setattr(scanning, "look_closer", fails)
+    monkeypatch.setattr(checker_module, "look_closer", fails)
     path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
     assert looked
@@ -296,7 +299,7 @@ def test_a_bug_in_a_closer_look_is_no_lack_of_memory(clip: Callable[..., Path], 
     def fails(*_: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(scanning, "look_closer", fails)
+    monkeypatch.setattr(checker_module, "look_closer", fails)
     path = noisy(clip)
     with pytest.raises(RuntimeError, match="shapes"):
         Checker(device="cpu").check(path)

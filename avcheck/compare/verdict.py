@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avcheck import __version__
 from avcheck.compare.comparison import SAME_MS, Change, Comparison, compare_titles, read_title
-from avcheck.results import Degraded, Report, Stretch, Tolerance
+from avcheck.report import Degraded, Report, Stretch, Tolerance
 from avcheck.verdict import against, beyond_ms
 
 MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps

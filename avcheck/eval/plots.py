@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
-from avcheck.eval.measures import CONFIDENCE_EDGES, area_under_risk, confidence_bin, risk_curve, share
 from avcheck.eval.rows import RISK_FROM, RISK_S, Row, errors_frames, groups_of, of_measure, sizes, truths
-from avcheck.results import FRAME_MS
+from avcheck.eval.stats import CONFIDENCE_EDGES, area_under_risk, confidence_bin, risk_curve, share
+from avcheck.report import FRAME_MS
 from avcheck.verdict import NEAR_FRAMES
 
 if TYPE_CHECKING:

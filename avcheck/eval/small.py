@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from avcheck.blocks import BLOCK_FRAMES, Block
+from avcheck.closeup import CLOSER_SIDE, look_closer, score_closer, zoom
 from avcheck.eval.windows import Footage, Shot, curves, observe
-from avcheck.results import Tolerance
-from avcheck.scan import Look, look_closer, score_closer, zoom
+from avcheck.report import Tolerance
+from avcheck.scan import Look
 from avcheck.train.corpus import Clip
 from avcheck.verdict import Calibration, Curve, judge
 from avcheck.weights import Loaded
-from avcheck.zoom import CLOSER_SIDE
 
 ASPECT = 16 / 9  # of the larger picture
 FULL = ((0.0, 0.0), (1.0, 1.0))

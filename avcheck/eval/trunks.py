@@ -2,7 +2,7 @@
 
 What following things from picture to picture is worth: two trunks go on from the same weights over the same samples, one with
 `ModelConfig.alignment` (alignment-guided temporal attention, ATA) and one without, and are measured on clips as they are and as
-if the camera had been held by hand, of pictures as they come and of pictures held steady (`avcheck.steady`). What generated
+if the camera had been held by hand, of pictures as they come and of pictures held steady (`avcheck.stabilise`). What generated
 scenes are worth in the first hours: trunks begin from scratch on face crops of recorded clips, with and without scenes among
 them.
 """
@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
-from avcheck.eval.measures import share, table
 from avcheck.eval.rows import Row, kept
-from avcheck.model import ModelConfig
+from avcheck.eval.stats import share, table
+from avcheck.model_config import ModelConfig
 from avcheck.scan import LEVELS
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, cache_clip, find_clips

@@ -20,32 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avcheck.blocks import (
-    BLOCK_FRAMES,
-    BLOCK_MELS,
-    BLOCK_S,
-    BLOCK_SAMPLES,
-    FRAME_RATE,
-    MEL_RATE,
-    SAMPLE_RATE,
-    Block,
-    context_samples,
-    log_mel,
-)
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, FRAME_RATE, Block
+from avcheck.mel import MEL_RATE, SAMPLE_RATE, context_samples, log_mel
 from avcheck.model import best_places
-from avcheck.scan import (
-    LEVELS,
-    MAX_SHIFT,
-    LevelChoice,
-    Look,
-    change,
-    logit,
-    look,
-    look_in_parts,
-    score,
-    segments,
-    sound_with_margin,
-)
+from avcheck.scan import LEVELS, LevelChoice, Look, change, logit, look, look_in_parts, score, sound_with_margin
+from avcheck.segments import MAX_SHIFT, segments
 from avcheck.train.corpus import Clip
 from avcheck.verdict import Curve
 from avcheck.weights import Loaded

@@ -15,7 +15,7 @@ from av.packet import Packet
 
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
 from avcheck.media.transport import Excerpt
-from avcheck.results import Track
+from avcheck.report import Track
 from avcheck.tracks import escaped
 
 SAMPLE_RATE = 16_000  # Hz, of every Sound

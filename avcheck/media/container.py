@@ -36,7 +36,7 @@ from avcheck.media.mp4 import index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
-from avcheck.results import Track
+from avcheck.report import Track
 from avcheck.tracks import available
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks

@@ -42,7 +42,7 @@ from avcheck.media.sections import (
 )
 from avcheck.media.sound import decode_sounds
 from avcheck.media.timeline import Timeline, play_pictures, play_sounds
-from avcheck.results import Degraded
+from avcheck.report import Degraded
 
 _LEAST_UNSEEN_S = 0.5
 

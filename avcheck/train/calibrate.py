@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, log_mel, without_gaps
-from avcheck.results import FRAME_MS
-from avcheck.scan import LEVELS, MAX_SHIFT, SEGMENT_BLOCKS, SHIFTS, Look, compare, look
+from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, without_gaps
+from avcheck.mel import MEL_RATE, log_mel
+from avcheck.report import FRAME_MS
+from avcheck.scan import LEVELS, SHIFTS, Look, compare, look
+from avcheck.segments import MAX_SHIFT, SEGMENT_BLOCKS
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
 from avcheck.verdict import NEAR_FRAMES, UNMATCHED_ODDS, Calibration, Estimate, combine, estimate, weigh_up

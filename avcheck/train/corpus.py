@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import BLOCK_SAMPLES, FRAME_RATE, SAMPLE_RATE, SoundTimeline, blocks
-from avcheck.discovery import MEDIA_SUFFIXES
+from avcheck.batch.discovery import MEDIA_SUFFIXES
+from avcheck.blocks import BLOCK_SAMPLES, FRAME_RATE, SoundTimeline, blocks
 from avcheck.errors import MediaError, UsageError
 from avcheck.media import open_media
+from avcheck.mel import SAMPLE_RATE
 
 CACHE_SIDE = 176  # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
 FACE_EVERY = 10  # a face is looked for in every tenth picture

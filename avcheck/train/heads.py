@@ -17,9 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, MEL_RATE, log_mel, without_gaps
-from avcheck.model import HEAD_KINDS, TOKEN_S, AttentionKind, FusionKind, Head, SyncNet, TransformerHead, best_places, make_head
-from avcheck.scan import KEEP_PLACES, LEVELS, MAX_SHIFT, look
+from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, without_gaps
+from avcheck.heads import Head, TransformerHead, make_head
+from avcheck.mel import MEL_RATE, log_mel
+from avcheck.model import SyncNet, best_places
+from avcheck.model_config import HEAD_KINDS, TOKEN_S, AttentionKind, FusionKind
+from avcheck.scan import KEEP_PLACES, LEVELS, look
+from avcheck.segments import MAX_SHIFT
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import matching_loss, shift_loss
 from avcheck.train.sampling import EDGE_FRAMES, read_sound

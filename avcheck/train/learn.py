@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.model import ModelConfig, SyncNet
+from avcheck.model import SyncNet
+from avcheck.model_config import ModelConfig
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe, Sample, draw

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import log_mel
+from avcheck.mel import log_mel
 from avcheck.model import SyncNet
-from avcheck.steady import steadied
+from avcheck.stabilise import steadied
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import Recipe, _box, cut, face_at, read_sound
 from avcheck.weights import half_is_fast

@@ -17,7 +17,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ import torch
 
 from avcheck import __version__
 from avcheck.errors import UsageError
+from avcheck.heads import Head, make_head
 from avcheck.memory import keep_memory
-from avcheck.model import ATTENTION_KINDS, AttentionKind, Head, ModelConfig, SyncNet, fuse, make_head
+from avcheck.model import SyncNet, fuse
+from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from avcheck.scan import LEVELS
-from avcheck.scenes import make_scene
+from avcheck.scenes.generate import make_scene
 from avcheck.shipped import weights_sha256
 from avcheck.train.calibrate import calibrate, judged, told_offset, trials
 from avcheck.train.clean import clean, usable
@@ -40,6 +42,7 @@ from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
 from avcheck.train.sampling import Recipe
+from avcheck.train.settings import TrainSettings
 from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, choose_device, load, load_heads, save
 
@@ -48,34 +51,6 @@ FRAME = Recipe("frame", (112, 144), face_px=(22.0, 100.0), speed=0.12)
 # Sounds of things come seldom, so the windows are long; the clips' own offsets are not known, so the target is wide.
 GENERIC = Recipe("frame", (112, 144), frames=75, margin=20, speed=0.15, sigma=1.5)
 _ADAPT_RATE = 2e-4
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """What `avcheck train` is asked to do. Steps are optimiser steps of each stage.
-
-    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out, and what is kept of the
-    frames stage is half-way between before and after. `adapt_steps` are those of
-    the only stage where such weights are adapted to a catalogue. `faces` is a file of `facemesh`, which finds more of them.
-    """
-
-    data: tuple[Path, ...]
-    out: Path
-    device: str = "auto"
-    seed: int = 1
-    resume: bool = False
-    start: Path | None = None
-    faces: Path | None = None
-    crossfit_steps: int = 600
-    crop_steps: int = 2400
-    frame_steps: int = 3000
-    head_steps: int = 1500
-    adapt_steps: int = 100
-
-    def scaled(self, factor: float) -> TrainSettings:
-        """The same with every stage's steps times `factor`, at least one each."""
-        names = ("crossfit_steps", "crop_steps", "frame_steps", "head_steps", "adapt_steps")
-        return replace(self, **{name: max(1, round(getattr(self, name) * factor)) for name in names})
 
 
 def train(settings: TrainSettings) -> Path:

@@ -19,8 +19,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import FRAME_RATE, SAMPLE_RATE, context_samples, log_mel
-from avcheck.steady import steadied
+from avcheck.blocks import FRAME_RATE
+from avcheck.mel import SAMPLE_RATE, context_samples, log_mel
+from avcheck.stabilise import steadied
 from avcheck.train.corpus import CachedClip
 
 EDGE_FRAMES = 3

@@ -1,0 +1,1 @@
+"""Many files: finding them, spreading them over processes, keeping what is done."""

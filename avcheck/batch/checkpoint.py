@@ -1,0 +1,223 @@
+"""Results files (JSON lines): the checkpoint that a run goes on from, and the merging of those of several runs.
+
+A record is written whole, in one go, as its file ends. So a kill at any moment leaves whole records, and at most a last
+line cut short, which the next run takes away again. Memory holds a few bytes for each file, never its report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from avcheck import render
+from avcheck.batch.remote import Stamp, is_url
+from avcheck.errors import UsageError
+from avcheck.report import BUG, Report, Verdict
+
+_BEGINNING = b'{"schema_version"'  # of every record
+
+
+class Checkpoint:
+    """A results file to go on from: what is done in it, and where the next records go. Use with `with`.
+
+    The file is made if it is not there. A last line cut short by a kill is taken away (`mended`), other lines that are no
+    record are passed over (`strange`). Raises UsageError for a file that is something else, which stays as it is, for one
+    that cannot be read or written, and for one that another run is writing to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.mended = False
+        self.strange = 0
+        self._done: dict[bytes, Verdict] = {}
+        self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
+        try:
+            # O_NONBLOCK, as a FIFO would be waited for; on a regular file it has no meaning.
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            self._fd = os.open(path, flags, 0o666)
+        except OSError as error:
+            raise UsageError(f"--resume: cannot open {path}: {error.strerror}") from error
+        try:
+            if not path.is_file():
+                raise UsageError(f"--resume: {path} is not a regular file")
+            self._lock()
+            self._read()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def verdict(self, wanted: Report) -> Verdict | None:
+        """What was found before for the same path, size, time of change, weights and settings; None if nothing was.
+
+        An internal error counts as nothing: it is worth another try.
+        """
+        return self._done.get(_key(wanted))
+
+    def verdicts(self, wanted: Report) -> dict[Stamp, Verdict]:
+        """What was found before for the same URL, weights and settings, by size and time of change; the newest last."""
+        return self._urls.get(_key(wanted, stamped=False), {})
+
+    def gave_up(self, wanted: Report) -> bool:
+        """Whether the newest record of this URL is an error without size and time: it did not answer, or cost its worker.
+
+        To ask it for them again may end the same way.
+        """
+        newest = next(reversed(self.verdicts(wanted).items()), None)
+        return newest == ((None, None), "error")
+
+    def add(self, result: Report) -> None:
+        """Write a record so that it outlives this process, and the machine. Raises UsageError."""
+        data = render.to_json(result).encode("ascii") + b"\n"
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+            os.fsync(self._fd)
+        except OSError as error:
+            raise UsageError(f"--resume: cannot write to {self.path}: {error.strerror}") from error
+
+    def _lock(self) -> None:
+        if sys.platform == "win32":
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"--resume: another run is writing to {self.path}") from None
+        except OSError:
+            pass  # a file system without locks keeps nobody out
+
+    def _read(self) -> None:
+        ours = False
+        with self.path.open("rb") as file:
+            for line in _lines(file):
+                if line.result is not None:
+                    ours = True
+                    if not (line.result.reason or "").startswith(BUG):
+                        self._done[_key(line.result)] = line.result.verdict
+                        if is_url(line.result.path):
+                            stamp = line.result.file_size, line.result.file_mtime_ns
+                            found = self._urls.setdefault(_key(line.result, stamped=False), {})
+                            found.pop(stamp, None)  # so that the newest is the last
+                            found[stamp] = line.result.verdict
+                    if line.cut:
+                        os.write(self._fd, b"\n")
+                elif not (ours or line.may_be_ours):
+                    raise UsageError(
+                        f"--resume: {self.path} is not a results file of avcheck (line {line.number}: {line.problem})"
+                    )
+                elif line.cut:
+                    self.mended = True
+                    os.truncate(self._fd, line.start)
+                else:
+                    self.strange += 1
+
+
+@dataclass
+class Merged:
+    """The newest record for each path among several results files. Raises UsageError for a file that is none.
+
+    `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on, or that a record is damaged.
+    """
+
+    files: Sequence[Path]
+    warnings: list[str] = field(default_factory=list)
+    incomplete: bool = False
+    _newest: dict[bytes, tuple[str, int, int]] = field(default_factory=dict)  # path -> (checked at, file, offset)
+
+    def __post_init__(self) -> None:
+        for number, path in enumerate(self.files):
+            ours = False
+            if path.exists() and not path.is_file():
+                raise UsageError(f"{path} is not a regular file, and merge reads its files twice; save it under a name first")
+            try:
+                with path.open("rb") as file:
+                    for line in _lines(file, whole=True):
+                        if line.result is None:
+                            if not (ours or line.may_be_ours):
+                                raise UsageError(
+                                    f"{path} is not a results file of avcheck (line {line.number}: {line.problem})"
+                                )
+                            self.incomplete |= line.cut or line.damaged
+                            what = "no record and is passed over"
+                            if line.cut:
+                                what = "cut short (that run was killed)"
+                            elif line.damaged:
+                                what = f"a damaged record and is passed over ({line.problem}); check that file again"
+                            self.warnings.append(f"{path}: line {line.number} is {what}")
+                            continue
+                        ours = True
+                        key, found = _digest(line.result.path), (line.result.checked_at or "", number, line.start)
+                        # Times are compared as text, which their fixed form allows; without one, the later line is newer.
+                        self._newest[key] = max(found, self._newest.get(key, found))
+            except OSError as error:
+                raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+    def __len__(self) -> int:
+        return len(self._newest)
+
+    def __iter__(self) -> Iterator[Report]:
+        """The records, in the order of files and lines, read again one at a time."""
+        kept: list[list[int]] = [[] for _ in self.files]
+        for _, number, start in self._newest.values():
+            kept[number].append(start)
+        for path, starts in zip(self.files, kept, strict=True):
+            with path.open("rb") as file:
+                for start in sorted(starts):
+                    file.seek(start)
+                    try:
+                        yield Report.from_record(json.loads(file.readline()))
+                    except ValueError as error:
+                        raise UsageError(f"{path} has changed while it was read") from error
+
+
+@dataclass(frozen=True)
+class _Line:
+    number: int  # from 1
+    start: int  # bytes from the beginning of the file
+    cut: bool  # it has no end of line
+    damaged: bool  # it begins as a record does, and is none
+    may_be_ours: bool  # it begins as a record does, so it may be one cut short
+    result: Report | None  # None: the line is no record
+    problem: str = ""
+
+
+def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
+    """The lines of a results file that are not blank, without blocks and segments unless `whole`, which takes longer."""
+    start = 0
+    for number, raw in enumerate(file, start=1):
+        result, problem = None, ""
+        try:
+            record = json.loads(raw) if raw.strip() else None
+            if isinstance(record, dict) and not whole:
+                record |= {"blocks": (), "segments": ()}
+            result = Report.from_record(record)
+        except (ValueError, RecursionError) as error:
+            problem = str(error)[:100]
+        if raw.strip():
+            cut = not raw.endswith(b"\n")
+            begins = raw.startswith(_BEGINNING)
+            may_be_ours = cut and (begins or _BEGINNING.startswith(raw))
+            yield _Line(number, start, cut, begins and result is None, may_be_ours, result, problem)
+        start += len(raw)
+
+
+def _key(result: Report, *, stamped: bool = True) -> bytes:
+    stamp = (result.file_size, result.file_mtime_ns) if stamped else ()
+    return _digest(result.path, *stamp, result.model_sha256, result.settings_sha256)
+
+
+def _digest(*parts: str | int | None) -> bytes:
+    return hashlib.blake2b(json.dumps(parts).encode("ascii"), digest_size=16).digest()

@@ -1,0 +1,308 @@
+"""Which files a run checks: what the given paths, lists, patterns, ignore files and the shard amount to.
+
+Nothing here imports torch, av or numpy, and nothing opens a media file: a wrong path answers at once.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avcheck import __version__
+from avcheck.batch.remote import Source, as_sent, is_url, shown, url_problem
+from avcheck.errors import UsageError
+from avcheck.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
+from avcheck.shipped import weights_sha256
+
+# What a directory is searched for; a file named by the caller is checked whatever its name.
+MEDIA_SUFFIXES = frozenset(
+    {".3g2", ".3gp", ".m4v", ".mj2", ".mov", ".mp4", ".qt"}
+    | {".mkv", ".webm"}
+    | {".m2t", ".m2ts", ".mpeg", ".mpg", ".mts", ".ts", ".vob"}
+    | {".avi", ".asf", ".f4v", ".flv", ".gxf", ".mxf", ".nut", ".ogm", ".ogv", ".wmv", ".wtv"}
+    | {".dif", ".dv", ".rm", ".rmvb"}
+)
+IGNORE_FILE = ".avcheckignore"
+_MISSING: tuple[int, str, ErrorCode] = (0, "no such file or directory", "missing")
+_ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The `index`-th of `count` parts of the files, counted from 1. Raises ValueError for a part that cannot be."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise ValueError(f"a shard is I/N with I from 1 to N, not {self.index}/{self.count}")
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def takes(self, name: str) -> bool:
+        """Whether a file is in this part, by its path relative to its root: new files move no other file to another part."""
+        digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.count == self.index - 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of the files under a directory is wanted; globs as in `.avcheckignore`. A path given by name is never left out.
+
+    `include` stands in place of `MEDIA_SUFFIXES`; `shard` parts everything, named paths too.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    shard: Shard | None = None
+
+
+@dataclass
+class Discovery:
+    """What the given paths amount to: files to check in order, and a report for each path that cannot be checked."""
+
+    files: list[Source] = field(default_factory=list)
+    errors: list[Report] = field(default_factory=list)
+
+
+def discover(
+    paths: Iterable[str | Path],
+    tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
+    model: Path | None = None,
+    selection: Selection = Selection(),
+    on_read: Callable[[Path], None] | None = None,
+) -> Discovery:
+    """Turn files, URLs and directories into the files to check, each once, in a stable order.
+
+    A named file is always taken, and so is a URL that `url_problem` lets through. A directory is searched all the way down
+    for what `selection` wants, names sorted; hidden entries, linked directories, what `.avcheckignore` names and what is not
+    a regular file are passed over. What is missing, unreadable, not a regular file, a link out of its directory, or a
+    directory without media becomes a report with verdict "error".
+
+    Raises UsageError for two URLs that differ in nothing but what is not shown: their results could not be told apart, and
+    whether they lead to one file (a URL signed twice) or two (a token that stands for a file) nobody can see.
+
+    `on_read` hears every local file that this run or that of another shard reads, ignore files included.
+    """
+    found = Discovery()
+    seen: set[str] = set()
+    urls: dict[str, str] = {}  # as shown -> as sent
+
+    def wanted(key: str, name: str) -> bool:
+        if key in seen:
+            return False
+        seen.add(key)  # before the shard: the same file may come under another name, which another shard would take
+        return selection.shard is None or selection.shard.takes(name)
+
+    def take(path: Source, name: str) -> None:
+        if on_read and isinstance(path, Path):
+            on_read(path)
+        # abspath, as Path.absolute() keeps "..", so one file could come twice.
+        if wanted(name if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
+            found.files.append(path)
+
+    def refuse(path: str | Path, name: str, reason: str, code: ErrorCode) -> None:
+        if wanted(f"{shown(path)}\0error", name):
+            found.errors.append(error_report(path, reason, tolerance, model, code=code))
+
+    for given in paths:
+        if is_url(given):
+            problem = url_problem(given)
+            if problem:
+                refuse(given, shown(given), problem, "bad_url")
+            elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
+                raise UsageError(
+                    f"two URLs given are both {shown(given)} but for their secrets, and results go by that; "
+                    "if they lead to one file give one of them, else check each in a run with a results file of its own"
+                )
+            else:
+                take(given, shown(given))
+            continue
+        path = Path(given)
+        name = path.as_posix()
+        # Path("") is the working directory, which nobody who passes an empty variable means.
+        mode, problem, code = _look(path) if str(given) else _MISSING
+        if problem:
+            refuse(given, name, problem, code)
+        elif stat.S_ISDIR(mode):
+            if not _search(path, selection, take, refuse, on_read):
+                refuse(given, name, "no media files in this directory" + _narrowed(path, selection), "no_media")
+        elif stat.S_ISREG(mode):
+            take(path, name)
+        else:
+            refuse(given, name, "not a regular file", "not_media")
+    return found
+
+
+def read_list(data: bytes) -> list[str]:
+    """The paths of a list, one a line; separated by NULs alone where there is one, as `find -print0` writes them."""
+    separator = b"\0" if b"\0" in data else b"\n"
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(separator)
+    if separator == b"\n":
+        lines = [line.removesuffix(b"\r") for line in lines]
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def parse_shard(text: str) -> Shard:
+    """A shard as it is written on a command line, e.g. "3/10". Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    try:
+        if match is None:
+            raise ValueError(f"a shard is written I/N, as in 3/10, not {text!r}")
+        return Shard(int(match[1]), int(match[2]))
+    except ValueError as error:
+        raise UsageError(f"--shard: {error}") from None
+
+
+def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Path | None = None, *, code: ErrorCode) -> Report:
+    """The report of a file that could not be judged, `reason` in one line and `code` its kind."""
+    return Report(
+        shown(path),
+        "error",
+        reason=reason,
+        reason_code=code,
+        tolerance=tolerance,
+        model_sha256=weights_sha256(model),
+        avcheck_version=__version__,
+    )
+
+
+def _narrowed(root: Path, selection: Selection) -> str:
+    """What may have left out what the caller expects to be there."""
+    options = [name for name, globs in (("--include", selection.include), ("--exclude", selection.exclude)) if globs]
+    if (root / IGNORE_FILE).is_file():
+        options.append(IGNORE_FILE)
+    return f" that {' and '.join(options)} let through" if options else ""
+
+
+def _search(
+    root: Path,
+    selection: Selection,
+    take: Callable[[Path, str], None],
+    refuse: Callable[[str | Path, str, str, ErrorCode], None],
+    on_read: Callable[[Path], None] | None,
+) -> int:
+    """Take or refuse what lies under `root`, and say how many that were (before duplicates and other shards are dropped)."""
+    count = 0
+    inside = os.path.realpath(root)
+    include = [_Pattern(glob) for glob in selection.include]
+    exclude = [_Pattern(glob) for glob in selection.exclude]
+    ignored: dict[str, list[_Pattern]] = {}  # by the folder whose ignore file they stand in: "" or "a/b/"
+
+    def unreadable(error: OSError) -> None:
+        nonlocal count
+        count += 1
+        name = Path(error.filename).relative_to(root).as_posix()
+        refuse(error.filename, name, f"cannot read this directory: {error.strerror}", "unreadable")
+
+    def left_out(name: str, *, folder: bool) -> bool:
+        if any(pattern.matches(name, folder=folder) for pattern in exclude):
+            return True
+        out = False
+        for base, patterns in ignored.items():  # from the root down, so the nearest ignore file has the last word
+            for pattern in patterns if name.startswith(base) else ():
+                if pattern.matches(name.removeprefix(base), folder=folder):
+                    out = not pattern.negated
+        return out
+
+    for folder, folders, names in os.walk(root, onerror=unreadable):
+        here = Path(folder)
+        prefix = "" if here == root else f"{here.relative_to(root).as_posix()}/"
+        if IGNORE_FILE in names:
+            ignored[prefix] = _read_ignore(here / IGNORE_FILE)
+            if on_read:
+                on_read(here / IGNORE_FILE)
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and not left_out(prefix + n, folder=True))
+        for leaf in sorted(names):
+            path, name = here / leaf, prefix + leaf
+            if leaf.startswith("."):
+                continue
+            if not (any(p.matches(name) for p in include) if include else path.suffix.lower() in MEDIA_SUFFIXES):
+                continue
+            if left_out(name, folder=False):
+                continue
+            mode, problem, code = _look(path)
+            if problem:  # a broken link: somebody expects a file here, so silence would be a false "all well"
+                refuse(path, name, problem, code)
+            elif not stat.S_ISREG(mode) or (path.suffix.lower() in _ALSO_TYPESCRIPT and _is_text(path)):
+                continue
+            elif path.is_symlink() and not _lies_in(path, inside):
+                problem = "a link out of the directory searched, which is not followed; give the file by name"
+                refuse(path, name, problem, "outside_link")
+            else:
+                take(path, name)
+            count += 1
+    return count
+
+
+def _lies_in(path: Path, folder: str) -> bool:
+    try:
+        return os.path.commonpath((os.path.realpath(path), folder)) == folder
+    except ValueError:  # another drive
+        return False
+
+
+def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
+    """A path's mode, and what is wrong with it (None: nothing) with its code. Opens nothing: open() would hang on a FIFO."""
+    try:
+        return path.stat().st_mode, None, "other"
+    except FileNotFoundError:
+        return (0, "broken link", "missing") if path.is_symlink() else _MISSING
+    except OSError as error:
+        return 0, error.strerror or str(error), "unreadable"
+    except ValueError as error:  # a NUL in the name
+        return 0, str(error), "missing"
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file starts like text: MPEG transport streams share their suffix with TypeScript."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return False  # let the check itself say what is wrong
+    return bool(head) and all(8 < byte < 0xF8 for byte in head)
+
+
+class _Pattern:
+    """One glob of the subset of gitignore's that README documents, against posix paths relative to its own folder."""
+
+    def __init__(self, glob: str) -> None:
+        self.negated = glob.startswith("!")
+        glob = glob.removeprefix("!").removeprefix("\\")
+        self._folders_only = glob.endswith("/")
+        glob = glob.rstrip("/")
+        # A slash at the start or in the middle ties the glob to its folder; a bare name matches at any depth.
+        parts = glob.removeprefix("/").split("/") if "/" in glob else ["**", glob]
+        self._parts = [None if part == "**" else re.compile(fnmatch.translate(part)).match for part in parts]
+
+    def matches(self, name: str, *, folder: bool = False) -> bool:
+        """Whether a path matches; `folder`: it is a directory."""
+        if self._folders_only and not folder:
+            return False
+        names = name.split("/")
+        reached = {0}  # how many names the parts so far may stand for
+        for number, part in enumerate(self._parts, start=1):
+            if part is not None:
+                reached = {at + 1 for at in reached if at < len(names) and part(names[at])}
+            elif reached:  # "**" is any number of names, and at the end at least one
+                reached = set(range(min(reached) + (number == len(self._parts)), len(names) + 1))
+        return len(names) in reached
+
+
+def _read_ignore(path: Path) -> list[_Pattern]:
+    """The patterns of an ignore file; one that cannot be read is none, as what it would leave out is then checked."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
+    except OSError:
+        return []
+    lines = (line.rstrip() for line in text.splitlines())
+    return [_Pattern(line) for line in lines if line and not line.startswith("#") and line.strip("!/")]

@@ -1,0 +1,274 @@
+"""One worker process: its limits, its messages, and how it ends."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from avcheck.cores import cores, wait_patiently
+from avcheck.errors import AvcheckError, UsageError
+from avcheck.memory import keep_memory
+from avcheck.report import ErrorCode
+
+START_S = 300.0  # a worker that is not ready by then is taken for hung; loading takes a few seconds
+_PROGRESS_S = 0.2  # between two reports of one worker
+
+Task = TypeVar("Task")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many worker processes, and what one file may cost. None: no limit. Raises UsageError for what cannot be."""
+
+    jobs: int = 1
+    timeout_s: float | None = None  # for one file, once a worker is ready for it
+    memory_mb: int | None = None  # data of one worker (MiB), program and weights included
+    threads: int = 0  # of each worker, or of this process where there is none; 0: its share of the cores
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise UsageError(f"jobs must be at least 1, not {self.jobs}")
+        if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
+            raise UsageError(f"the timeout must be a number of seconds above 0, not {self.timeout_s:g}")
+        if self.threads < 0:
+            raise UsageError(f"threads must be at least 0, not {self.threads}")
+        if self.memory_mb is not None and self.memory_mb < 1:
+            raise UsageError(f"the memory limit must be a number of MB above 0, not {self.memory_mb}")
+        if self.memory_mb is not None and sys.platform != "linux":
+            raise UsageError("a memory limit needs Linux; elsewhere use a container")
+
+    @property
+    def in_process(self) -> bool:
+        """Whether no worker is needed: nothing to do at the same time, and nothing to be cut off."""
+        return self.jobs == 1 and self.timeout_s is None and self.memory_mb is None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """In place of an answer: the reason in one line and its kind, and the traceback of what a handler should not raise."""
+
+    reason: str
+    bug: str | None = None
+    code: ErrorCode = "crashed"
+
+
+@dataclass(frozen=True)
+class Done(Generic[Answer]):
+    """What a handler returns: the answer, and whether its process is too worn (out of memory) to be used again."""
+
+    answer: Answer
+    worn: bool = False
+
+
+Tell = Callable[[float], None]  # takes the fraction of a task that is done, 0..1
+
+
+def threads_each(jobs: int) -> int:
+    """Threads for each of `jobs` workers, so that all of them together have a core each: more slow all of them down."""
+    return max(1, cores() // jobs)
+
+
+@dataclass(frozen=True)
+class Making(Generic[Task, Answer]):
+    """How a worker comes to its answers; what `run_workers` is given."""
+
+    handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]]
+    at_once: Callable[[], Callable[[Task], Done[Answer] | None]] | None
+
+
+class Worker(Generic[Task, Answer]):
+    """The parent's end of one worker process."""
+
+    def __init__(self, making: Making[Task, Answer], limits: Limits) -> None:
+        self.ready = False  # the time of a task counts
+        self.begun = False  # it has been said that the task in hand was begun
+        self.tasks: list[Task] = []  # the one in hand, or none
+        self.given = 0
+        self.deadline = time.monotonic() + START_S
+        self._timeout_s = math.inf if limits.timeout_s is None else limits.timeout_s
+        # In a folder of its own, what a killed worker was writing can be cleaned up. The worker makes it, and removes it
+        # if it is this process that is killed.
+        self._scratch = str(Path(tempfile.gettempdir(), f"avcheck-worker-{secrets.token_hex(8)}"))
+        context = get_context("spawn")  # fork would copy the locks that other threads hold at the time
+        self.pipe, theirs = context.Pipe()
+        arguments = (theirs, making, limits.threads or threads_each(limits.jobs), limits.memory_mb, self._scratch)
+        self.process = context.Process(target=_work, args=arguments, name="avcheck-worker", daemon=True)
+        with _signals_held_back():
+            self.process.start()
+        theirs.close()  # or the end of the process would not be the end of the pipe
+
+    def put(self, task: Task) -> None:
+        self.tasks.append(task)
+        self.begun = False
+        self.given += 1
+        with suppress(OSError):  # it has just died, which the next wait will notice
+            self.pipe.send(task)
+        if self.ready:
+            self.begin()
+
+    def begin(self) -> None:
+        """The clock of the task in hand starts."""
+        self.deadline = time.monotonic() + (self._timeout_s if self.tasks else math.inf)
+
+    def messages(self) -> Iterator[tuple[str, Any]]:
+        """What the worker has sent and nobody has read, and "gone" if that was the last."""
+        alive = self.process.is_alive()  # asked first, so that what it said before its end is read
+        try:
+            while self.pipe.poll():
+                yield self.pipe.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            alive = False
+        if not alive:
+            yield "gone", None
+
+    def end(self, grace_s: float = 0.0) -> int | None:
+        """Kill the process if it is still there after `grace_s`, and clean up. Returns its exit code, -N for signal N."""
+        self.process.join(grace_s)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join(5.0)  # what waits for a dead network drive cannot be killed, nor waited for
+        self.pipe.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        return self.process.exitcode
+
+
+def _work(
+    pipe: connection.Connection,
+    making: Making[Any, Any],
+    threads: int,
+    memory_mb: int | None,
+    scratch: str,
+) -> None:
+    """What a worker process does: make the handler, then one task after the other, until the parent is gone."""
+    for number in _HELD_BACK:
+        signal.signal(number, signal.SIG_IGN)
+    Path(scratch).mkdir(mode=0o700)
+    tempfile.tempdir = scratch
+    threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
+    _limit(memory_mb)
+    if memory_mb is None:
+        keep_memory()  # under a limit, what is freed is wanted back
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read as the libraries are loaded
+        os.environ.setdefault(name, str(threads))
+    wait_patiently()
+    try:
+        with suppress(EOFError, OSError):  # the parent is gone, or wants no more
+            _serve(pipe, making, threads)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _serve(pipe: connection.Connection, making: Making[Any, Any], threads: int) -> None:
+    handle: Callable[[Any, Tell], Done[Any]] | None = None
+    answer: Callable[[Any], Done[Any] | None] | None = None
+    try:
+        if making.at_once is None:
+            handle = making.handler(threads)
+        else:
+            answer = making.at_once()
+    except Exception as error:
+        pipe.send(("failed", _why_no_start(error)))
+        return
+    said = 0.0
+
+    def tell(fraction: float) -> None:
+        nonlocal said
+        if time.monotonic() - said > _PROGRESS_S:
+            said = time.monotonic()
+            pipe.send(("progress", fraction))
+
+    pipe.send(("ready", handle is not None))
+    while True:
+        task = pipe.recv()
+        content: Done[Any] | Lost | None
+        try:
+            content = answer(task) if answer and not handle else None
+            if content is None and handle is None:
+                pipe.send(("loading", None))
+                try:
+                    handle = making.handler(threads)
+                except Exception as error:
+                    pipe.send(("failed", _why_no_start(error)))
+                    return
+                pipe.send(("ready", True))
+            if content is None and handle is not None:
+                content = handle(task, tell)
+            kind = "done"
+        except Exception as error:
+            if isinstance(error, MemoryError):
+                kind, content = "lost", Lost(_in_a_line(error), code="out_of_memory")
+            else:
+                kind, content = "lost", Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")
+        pipe.send((kind, content))
+
+
+def _why_no_start(error: Exception) -> AvcheckError | Lost:
+    """What a worker says in place of being ready."""
+    if isinstance(error, AvcheckError):
+        return error
+    if isinstance(error, ImportError | MemoryError | OSError):  # also how a library says that it gets too little memory
+        return Lost(_in_a_line(error))
+    return Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())[:200]
+
+
+def _limit(memory_mb: int | None) -> None:
+    """Cap this process's data, write no core files, and be the first to go when the machine runs out of memory."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if memory_mb is not None:
+        # Not RLIMIT_AS: that counts what is only reserved or mapped from files, half of what torch takes.
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = memory_mb << 20 if hard == resource.RLIM_INFINITY else min(memory_mb << 20, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+
+
+def _end_with_parent(scratch: str) -> None:
+    """A worker whose parent was killed has nobody to report to, nor to clean up behind it."""
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(1)
+
+
+# Whoever stops a run from a terminal, a batch system or a service manager signals every process of it. The workers leave
+# that to the parent, or each would look like a file that kills its worker.
+_HELD_BACK = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """A process started in here begins with these signals blocked; those meant for this one arrive at the end."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

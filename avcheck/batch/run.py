@@ -1,0 +1,377 @@
+"""Many files: checking one after the other with the model loaded once, or several at a time in worker processes.
+
+Nothing here imports av or numpy before the first file is opened, nor torch before one is found that can be checked: loading
+torch costs many times what it takes to see that a file is no video.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from avcheck.batch.discovery import error_report
+from avcheck.batch.process import Done, Limits, Lost, Tell
+from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
+from avcheck.batch.workers import BugInWorker, run_workers
+from avcheck.errors import AvcheckError, MediaError, UsageError, is_out_of_memory
+from avcheck.report import BUG, DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
+from avcheck.sampling import LEAST_PROBES
+
+OUT_OF_MEMORY = "out of memory"
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How every file of one run is checked; plain data, so that it can be passed on to any worker. Raises UsageError."""
+
+    tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
+    device: str = "auto"
+    model: Path | None = None  # None: the weights that came with avcheck
+    audio_track: int | None = None  # 0-based among the audio tracks; None: the file's main one
+    video_track: int | None = None  # the same among the picture tracks that play
+    program: int | None = None  # number of the programme of an MPEG transport stream whose tracks these are; None: the main one
+    audio: Path | None = None  # a separate sound file in place of the file's own
+    sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < LEAST_PROBES:
+            raise UsageError(f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}")
+
+    def sha256(self) -> str:
+        """Of all that bears on the result, weights apart; where the network runs does not."""
+        values = {
+            "early_ms": float(self.tolerance.early_ms),
+            "late_ms": float(self.tolerance.late_ms),
+            "audio_track": self.audio_track,
+            "video_track": self.video_track,
+            "program": self.program,
+            "sample": self.sample,
+            "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
+        }
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
+
+
+class FileChecker(Protocol):
+    """What checks one file: `avcheck.scan.Checker`, or a stand-in."""
+
+    def check(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
+        audio: str | Path | None = None,
+        tolerance: Tolerance = ...,
+        sample: int | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Report:
+        """The report of a file. Raises MediaError for one that cannot be judged."""
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """In place of a report: the file is as it was when it was checked before, which is not done again."""
+
+    source: Source
+    stamp: Stamp
+
+
+# Settings and number of threads (0: as many as there are cores) -> a checker. Workers get it by pickling.
+CheckerMaker = Callable[[CheckSettings, int], FileChecker]
+# Settings, a file and the stamps it was checked with before -> its result, or None: that takes a checker. Pickled as well.
+FirstLook = Callable[[CheckSettings, Source, Collection[Stamp]], "Report | Unchanged | None"]
+OnBug = Callable[[Path | str, Exception], None]
+Before = Callable[[Source], Collection[Stamp]]  # with which stamps a file has been checked before
+
+
+def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
+    """The checker that `settings` ask for, its weights loaded. Raises UsageError and ModelError."""
+    from avcheck.checker import Checker  # late: brings torch and av
+
+    return Checker(model=settings.model, device=settings.device, threads=threads)
+
+
+def first_look(settings: CheckSettings, source: Source, before: Collection[Stamp]) -> Report | Unchanged | None:
+    """The result of a file that is not to be checked, by its container alone; None for any other, and for every URL.
+
+    None too where something else goes wrong than that the file cannot be judged: the check meets it again, and reports it.
+    """
+    if is_url(source):  # would be fetched twice
+        return None
+    size, changed = _stamp(source)
+    if (size, changed) in before:
+        return Unchanged(source, (size, changed))
+    try:
+        from avcheck.media import open_media  # late: brings av and numpy
+
+        with open_media(
+            source,
+            audio_track=settings.audio_track,
+            video_track=settings.video_track,
+            program=settings.program,
+            audio_path=settings.audio,
+        ):
+            return None
+    except MediaError as error:
+        return _signed(_refused(source, error, settings), size, changed, settings)
+    except Exception:
+        return None
+
+
+def check_one(
+    checker: FileChecker,
+    source: Source,
+    settings: CheckSettings,
+    *,
+    on_progress: Callable[[float], None] | None = None,
+    on_bug: OnBug | None = None,
+) -> Report:
+    """Check one file or URL: whatever is wrong with it is in the report, so that any engine can map this over many.
+
+    `on_bug` hears an exception that is avcheck's own fault. Raises UsageError and ModelError, which concern every file.
+    """
+    result = _check_one(checker, source, settings, (), on_progress, on_bug)
+    if isinstance(result, Unchanged):
+        raise TypeError("nothing was checked before")
+    return result
+
+
+def _check_one(
+    checker: FileChecker,
+    source: Source,
+    settings: CheckSettings,
+    before: Collection[Stamp],
+    on_progress: Callable[[float], None] | None,
+    on_bug: OnBug | None,
+) -> Report | Unchanged:
+    size, changed = None, None
+    try:
+        size, changed = _stamp(source)  # before the check: a file that changes meanwhile is checked again
+        if (size, changed) in before:
+            return Unchanged(source, (size, changed))
+        if is_url(source):
+            with fetched(source) as local:
+                report = replace(_check(checker, local, settings, on_progress), path=shown(source))
+        else:
+            report = _check(checker, Path(source), settings, on_progress)
+    except MediaError as error:
+        report = _refused(source, error, settings)
+    except AvcheckError as error:
+        # A file that was there when the run began and is gone now is its own trouble.
+        if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
+            raise
+        report = error_report(source, "no such file or directory", settings.tolerance, settings.model, code="missing")
+    except Exception as error:
+        code: ErrorCode = "bug"
+        if is_out_of_memory(error):
+            reason, code = OUT_OF_MEMORY, "out_of_memory"
+        else:
+            if on_bug:
+                on_bug(source, error)
+            reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
+        report = error_report(source, reason, settings.tolerance, settings.model, code=code)
+    return _signed(report, size, changed, settings)
+
+
+def identified(report: Report, settings: CheckSettings) -> Report:
+    """The report with the size and time of its file as it is now, and with the settings, by which a later run knows it.
+
+    A URL is not asked for its size and time.
+    """
+    return _signed(report, *((None, None) if is_url(report.path) else _stamp(Path(report.path))), settings)
+
+
+def check_many(
+    files: Iterable[Source],
+    settings: CheckSettings,
+    limits: Limits | None = None,
+    *,
+    on_file: Callable[[Source], None] | None = None,
+    on_progress: Callable[[Source, float], None] | None = None,
+    on_bug: OnBug | None = None,
+    make_checker: CheckerMaker | None = None,
+) -> Iterator[Report]:
+    """Check files and yield each report as it comes; the model is loaded once, or once in each worker process.
+
+    Without `limits` that need a worker the files are checked in this process, one after the other; otherwise reports come in
+    the order in which files end, and a worker that crashes, hangs or is killed costs the file it had in hand, whose
+    verdict is "error". `files` is read as the work goes on, and no report is kept.
+
+    `on_file` hears each file as it begins, `on_progress` a file and the fraction of it that is done (0..1), and `on_bug` an
+    exception that is avcheck's own fault; the file then gets an error report and the next ones go on. `make_checker` stands
+    in for `load_checker`. The checker is made when the first file comes up that opens as media. Raises UsageError and
+    ModelError, which no other file would escape.
+    """
+    results = check_changed(
+        files, settings, limits, on_file=on_file, on_progress=on_progress, on_bug=on_bug, make_checker=make_checker
+    )
+    return (result for result in results if not isinstance(result, Unchanged))
+
+
+def check_changed(
+    files: Iterable[Source],
+    settings: CheckSettings,
+    limits: Limits | None = None,
+    *,
+    before: Before | None = None,
+    on_file: Callable[[Source], None] | None = None,
+    on_progress: Callable[[Source, float], None] | None = None,
+    on_bug: OnBug | None = None,
+    make_checker: CheckerMaker | None = None,
+) -> Iterator[Report | Unchanged]:
+    """As `check_many`, less the files that are still as `before` says; each of these comes as `Unchanged`.
+
+    Size and time are asked for as a file comes up, by the worker where there are workers: a server may take long to answer
+    or never do so.
+    """
+    look = first_look if make_checker is None else None  # a stand-in may know of files that are no media
+    make_checker = make_checker or load_checker
+    if limits is None or limits.in_process:
+        checker: FileChecker | None = None
+        for source in files:
+            if on_file:
+                on_file(source)
+            stamps = before(source) if before else ()
+            if checker is None:
+                known = look(settings, source, stamps) if look is not None else None
+                if known is not None:
+                    yield known
+                    continue
+                checker = make_checker(settings, limits.threads if limits else 0)
+            tell = partial(on_progress, source) if on_progress else None
+            yield _check_one(checker, source, settings, stamps, tell, on_bug)
+        return
+    for task, answer in run_workers(
+        (_Task(source, tuple(before(source)) if before else ()) for source in files),
+        partial(_Handler, settings, make_checker),
+        limits,
+        at_once=None if look is None else partial(_AtOnce, settings, look),
+        on_start=None if on_file is None else lambda task: on_file(task.source),
+        on_progress=None if on_progress is None else lambda task, done: on_progress(task.source, done),
+    ):
+        source = task.source
+        if isinstance(answer, Lost):
+            reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
+            lost = error_report(source, reason, settings.tolerance, settings.model, code=answer.code)
+            if answer.bug is not None and on_bug:
+                on_bug(source, BugInWorker(answer.reason, answer.bug))
+            # A URL is not asked again: what may have hung a worker must not hang this process.
+            yield _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
+            continue
+        if answer.bug is not None and on_bug:
+            on_bug(source, BugInWorker("", answer.bug))
+        yield answer.result
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a worker is given."""
+
+    source: Source
+    before: tuple[Stamp, ...]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a worker sends back for a file."""
+
+    result: Report | Unchanged
+    bug: str | None  # the traceback of an exception that is avcheck's own fault
+
+
+class _AtOnce:
+    """Lives in a worker: answers for the files that need no checker."""
+
+    def __init__(self, settings: CheckSettings, look: FirstLook) -> None:
+        import avcheck.media  # noqa: F401 - now: a machine or a memory limit too small for it is no fault of a file
+
+        self._settings, self._look = settings, look
+
+    def __call__(self, task: _Task) -> Done[_Answer] | None:
+        known = self._look(self._settings, task.source, task.before)
+        return None if known is None else Done(_Answer(known, None))
+
+
+class _Handler:
+    """Lives in a worker: the checker, and what is done with one file after the other."""
+
+    def __init__(self, settings: CheckSettings, make_checker: CheckerMaker, threads: int) -> None:
+        self._settings = settings
+        try:
+            self._checker = make_checker(settings, threads)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise MemoryError(f"{error}".partition("\n")[0]) from error
+            raise
+
+    def __call__(self, task: _Task, tell: Tell) -> Done[_Answer]:
+        source, settings = task.source, self._settings
+        bugs: list[str] = []
+
+        def keep(source: Source, error: Exception) -> None:
+            bugs.append("".join(traceback.format_exception(error)))
+
+        try:
+            result = _check_one(self._checker, source, settings, task.before, tell, keep)
+        except AvcheckError as error:  # the other files are checked all the same: the run was well when this worker began
+            reason = without_secrets(str(error), source)
+            lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
+            result = _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
+        worn = isinstance(result, Report) and result.reason == OUT_OF_MEMORY
+        return Done(_Answer(result, bugs[0] if bugs else None), worn)
+
+
+def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progress: Callable[[float], None] | None) -> Report:
+    try:
+        return checker.check(
+            path,
+            audio_track=settings.audio_track,
+            video_track=settings.video_track,
+            program=settings.program,
+            audio=settings.audio,
+            tolerance=settings.tolerance,
+            sample=settings.sample,
+            on_progress=on_progress,
+        )
+    except MediaError as error:
+        # Messages begin with the path, which may be that of a scratch file.
+        raise type(error)(str(error).removeprefix(f"{path}: ")) from error
+
+
+def _refused(source: Source, error: MediaError, settings: CheckSettings) -> Report:
+    reason = str(error).removeprefix(f"{shown(source)}: ")  # the record names the path already
+    return error_report(source, reason, settings.tolerance, settings.model, code=error.code)
+
+
+def _stamp(source: Source) -> Stamp:
+    """Size in bytes and time of the last change in ns since 1970; None for what is not there or is no file."""
+    if is_url(source):
+        return url_stamp(source)
+    try:
+        status = os.stat(source)  # noqa: PTH116 - takes text as well
+    except (OSError, ValueError):
+        return None, None
+    return status.st_size, status.st_mtime_ns
+
+
+def _signed(report: Report, size: int | None, changed: int | None, settings: CheckSettings) -> Report:
+    return replace(
+        report, file_size=size, file_mtime_ns=changed, settings_sha256=settings.sha256(), checked_at=report.checked_at or _now()
+    )
+
+
+def _bug_in_words(text: str) -> str:
+    return f"{BUG}{text} (please report it; AVCHECK_DEBUG=1 shows where)"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,301 @@
+"""One file: blocks -> trunks once -> the classifier at every candidate shift -> a score curve per segment.
+
+A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds one segment and the two
+seconds of sound on either side of it. A title that is sampled is looked at in probes of two segments (`avcheck.probes` says
+where), which are the same segments, with the same sound around them, as those of the whole title. A file that stays undecidable
+may get a closer look (`zoom`): a few of its segments again, their pictures more than three times the size.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avcheck import __version__
+from avcheck.blocks import BLOCK_S, Block, blocks
+from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, look_closer, score_closer, zoom
+from avcheck.cores import cores
+from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
+from avcheck.media import Media, MediaInfo, open_media
+from avcheck.model import fuse
+from avcheck.model_config import AttentionKind
+from avcheck.report import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
+from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes, stretches
+from avcheck.scan import LEVELS, scan_segments
+from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probe_over, probes, segments
+from avcheck.tracks import others
+from avcheck.verdict import Calibration, Curve, Judgement, judge, without_unseen
+from avcheck.weights import load
+
+_FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
+_PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
+_SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}  # reasons that another sound may not have
+_PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}  # the same of pictures
+
+
+@dataclass
+class _Tell:
+    """Tells how far a sampled check has come: from `done`, by `step` with every block that is decoded."""
+
+    on_progress: Callable[[float], None] | None
+    done: float
+    step: float
+
+    def __call__(self, block: Block) -> None:
+        self.done = min(1.0, self.done + self.step)
+        if self.on_progress is not None:
+            self.on_progress(self.done)
+
+
+class Checker:
+    """Weights loaded once, to check any number of files.
+
+    `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps"; `attention`: one of
+    `model.ATTENTION_KINDS`, or None for the file's own; `threads`: for the network and for the decoder, 0 = as PyTorch and
+    `open_media` choose, within what this process may use. Raises ModelError or UsageError as `weights.load` does.
+    """
+
+    def __init__(
+        self, model: Path | None = None, device: str = "auto", attention: AttentionKind | None = None, threads: int = 0
+    ) -> None:
+        self._threads = threads
+        # PyTorch counts the machine's cores, whatever a container's share of them is.
+        torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
+        self.loaded = load(model, device=device, attention=attention)
+        fuse(self.loaded.net)
+        self.calibration = Calibration(**self.loaded.calibration)
+
+    def curves(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
+        audio: str | Path | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[list[Curve], MediaInfo, Degraded]:
+        """The score curves of a file, with what is known of it and what was lost on the way. Raises MediaError."""
+        with open_media(
+            path,
+            audio_track=audio_track,
+            video_track=video_track,
+            program=program,
+            audio_path=audio,
+            short_side=max(LEVELS),
+            threads=self._threads,
+        ) as media:
+            info = media.info
+            first_s = info.first_picture_s or 0.0
+
+            def tell(block: Block) -> None:
+                if on_progress is not None and info.duration_s:
+                    on_progress(min(1.0, (block.start_s + BLOCK_S - first_s) / info.duration_s))
+
+            ended = threading.Event()
+            with (
+                closing(ahead(blocks(media.pictures(), media.sounds()), ended=ended)) as coming,
+                closing(beside_decoding(segments(coming, tell, media.seams_s), ended)) as found,
+            ):
+                curves = list(scan_segments(found, self.loaded))
+            return curves, media.info, media.degraded
+
+    def sampled_curves(
+        self,
+        path: str | Path,
+        probes_first: int,
+        *,
+        audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
+        audio: str | Path | None = None,
+        tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[list[Curve], MediaInfo, Degraded] | None:
+        """As `curves`, of stretches spread over the title only, and of more where those leave the verdict open.
+
+        None for a title that is too short for `probes_first` of them, or cannot be read from the middle: check it whole.
+        Raises MediaError.
+        """
+        with open_media(
+            path,
+            audio_track=audio_track,
+            video_track=video_track,
+            program=program,
+            audio_path=audio,
+            short_side=max(LEVELS),
+            threads=self._threads,
+        ) as media:
+            origin_s = media.info.first_picture_s
+            if not media.seekable or origin_s is None or media.info.duration_s is None:
+                return None
+            total = stretches(media.info.duration_s - origin_s)
+            where = first_probes(total, probes_first)
+            looked: list[int] = []
+            curves: list[Curve] = []
+            done, share = 0.0, _FIRST_SHARE
+            try:
+                while where:
+                    tell = _Tell(on_progress, done, (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)))
+                    ended = threading.Event()
+                    with (
+                        closing(ahead(probes(media, where, origin_s, tell), _PROBES_AHEAD, ended)) as source,
+                        closing(beside_decoding(source, ended)) as coming,
+                    ):
+                        for probe in coming:
+                            curves += scan_segments(probe.segments(), self.loaded)
+                    done, share = done + (1 - done) * share, 0.5
+                    looked += where
+                    curves.sort(key=lambda curve: curve.start_s)
+                    found = judge(curves, tolerance, self.calibration)
+                    where = more_probes(looked, found, total, probes_first, origin_s)
+            except CannotSeek:
+                return None
+            if curves and on_progress is not None:
+                on_progress(1.0)
+            return (curves, media.info, media.degraded) if curves else None
+
+    def _closer(
+        self,
+        path: str | Path,
+        info: MediaInfo,
+        stack: ExitStack,
+        *,
+        audio_track: int | None,
+        video_track: int | None,
+        program: int | None,
+        audio: str | Path | None,
+    ) -> Callable[[Curve], Curve]:
+        """Looks closer at segments of a file, which is opened again, until `stack` is closed, when the first is asked for.
+
+        A file whose pictures are too small for that, or that cannot be read from the middle, raises CannotSeek then.
+        """
+        opened: list[Media] = []
+
+        def open_again() -> Media:
+            if info.first_picture_s is None or min(info.width, info.height) < LEAST_SIDE:
+                raise CannotSeek(f"{path}: there is nothing to look closer at")
+            media = open_media(
+                path,
+                audio_track=audio_track,
+                video_track=video_track,
+                program=program,
+                audio_path=audio,
+                short_side=CLOSER_SIDE,
+                threads=self._threads,
+            )
+            opened.append(stack.enter_context(media))
+            if not media.seekable:
+                raise CannotSeek(f"{path}: cannot be read from the middle")
+            return media
+
+        def closer(curve: Curve) -> Curve:
+            media = opened[0] if opened else open_again()
+            try:
+                return look_again(media, curve)
+            except Exception as error:  # what was seen at first still holds
+                if isinstance(error, MediaError) or is_out_of_memory(error):
+                    return curve
+                raise
+
+        def look_again(media: Media, curve: Curve) -> Curve:
+            origin_s = info.first_picture_s or 0.0
+            start = round((curve.start_s - origin_s) / BLOCK_S)
+            end = start + len(curve.block_start_s)
+            stretch = probe_over(media, start, end, origin_s)
+            if len(stretch.inside) != end - start or len({block.pictures.shape for block in stretch.inside}) > 1:
+                return curve  # damaged: decoded from here, it is not what was looked at first
+            pictures = np.concatenate([block.pictures for block in stretch.inside])
+            shown = np.concatenate([block.picture_mask for block in stretch.inside])
+            # Large pictures are let go as soon as they can be; a view would keep them.
+            before, inside, after = (
+                [replace(block, pictures=block.pictures[:0].copy()) for block in part]
+                for part in (stretch.before, stretch.inside, stretch.after)
+            )
+            del stretch
+            seen = look_closer(pictures, shown, curve.start_s, self.loaded)
+            return score_closer(seen, curve, before, inside, after, self.loaded)
+
+        return closer
+
+    def check(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None = None,
+        video_track: int | None = None,
+        program: int | None = None,
+        audio: str | Path | None = None,
+        tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
+        sample: int | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Report:
+        """Check one file, or with `sample` only that many stretches of it at first, if it is long enough for that.
+
+        Raises MediaError for a file that cannot be judged (`avcheck.check` turns it into a report).
+        """
+        sampled = None
+        if sample is not None:
+            sampled = self.sampled_curves(
+                path,
+                sample,
+                audio_track=audio_track,
+                video_track=video_track,
+                program=program,
+                audio=audio,
+                tolerance=tolerance,
+                on_progress=on_progress,
+            )
+        curves, info, degraded = sampled or self.curves(
+            path, audio_track=audio_track, video_track=video_track, program=program, audio=audio, on_progress=on_progress
+        )
+        found = judge(curves, tolerance, self.calibration)
+        with ExitStack() as stack, suppress(MediaError):  # it cannot be opened again, or not be read from the middle
+            closer = self._closer(
+                path, info, stack, audio_track=audio_track, video_track=video_track, program=program, audio=audio
+            )
+            curves, found = zoom(curves, found, closer, tolerance, self.calibration)
+        found = without_unseen(found, degraded.unseen_s, info.duration_s)
+        return Report(
+            path=str(path),
+            verdict=found.verdict,
+            reason=_reason(found, info),
+            reason_code=found.reason_code,
+            offset_ms=found.offset_ms,
+            confidence=found.confidence,
+            tolerance=tolerance,
+            container_offset_ms=info.container_offset_ms,
+            drift_ms_per_min=found.drift_ms_per_min,
+            jumps_s=found.jumps_s,
+            jump_intervals_s=found.jump_intervals_s,
+            stretches=found.stretches,
+            duration_s=info.duration_s,
+            sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
+            audio_track=info.audio_track,
+            video_track=info.video_track,
+            program=info.program,
+            programs=info.programs,
+            audio_tracks=info.audio_tracks,
+            video_tracks=info.video_tracks,
+            segments=found.segments,
+            blocks=found.blocks,
+            degraded=degraded,
+            model_sha256=self.loaded.sha256,
+            avcheck_version=__version__,
+        )
+
+
+def _reason(found: Judgement, info: MediaInfo) -> str | None:
+    """Why a file is undecidable, with the tracks that were not looked at where one of them may be the one that was meant."""
+    # A separate sound file stands in place of the tracks, so none of its own can be chosen.
+    audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
+    video = [track for track in info.video_tracks if track.number != info.video_track]
+    audio = audio if found.reason_code in _SOUND_IN_DOUBT else []
+    video = video if found.reason_code in _PICTURE_IN_DOUBT else []
+    return "; ".join(part for part in (found.reason, others(audio, video)) if part)

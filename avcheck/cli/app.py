@@ -1,0 +1,110 @@
+"""The command `avcheck`: arguments -> settings -> run -> exit code. The only place that prints or exits.
+
+`avcheck PATH...` is `avcheck check PATH...`. Everything heavy (torch, av, numpy) is imported by the command that needs
+it, after the paths have been looked at, so `--help`, `--version` and a wrong path answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avcheck.batch.remote import without_secrets
+from avcheck.batch.workers import BugInWorker
+from avcheck.cli import check, demo, lab  # noqa: F401 - each adds its commands, in the order of --help
+from avcheck.cli.check import tolerance_of
+from avcheck.cli.gate import ExitCode
+from avcheck.cli.group import CONTEXT, app
+from avcheck.cli.options import ExitZero, FailOns, Format, gate_of
+from avcheck.cli.screen import Output, complain
+from avcheck.cores import wait_patiently
+from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.report import BUG
+
+__all__ = ["app", "main"]
+
+
+# Typer 0.29 exports only this leaf; its base is every wrong use of the command line.
+_WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
+
+
+@app.command(context_settings=CONTEXT)
+def compare(
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The title as it was.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The title as a pipeline made it.")],
+    preset: Annotated[str | None, typer.Option(metavar="NAME", help="As of check.")] = None,
+    early: Annotated[float | None, typer.Option(metavar="MS", help="How early sound may have become.")] = None,
+    late: Annotated[float | None, typer.Option(metavar="MS", help="How late sound may have become.")] = None,
+    output_format: Annotated[Format, typer.Option("--format", help="What goes to stdout.")] = "text",
+    fail_on: FailOns = None,
+    exit_zero: ExitZero = False,
+) -> None:
+    """Say how the sync of FILE differs from that of REFERENCE, for any content: sound and picture are each aligned.
+
+    It does not say whether REFERENCE itself is in sync; `avcheck check` does.
+    """
+    tolerance = tolerance_of(preset, early, late)
+    gate = gate_of(fail_on, exit_zero)
+    for path in (reference, file):
+        if not path.is_file():
+            raise UsageError(f"{path} is not a file")
+    from avcheck.compare.verdict import compare_files
+
+    try:
+        result = compare_files(reference, file, tolerance)
+    except MediaError as error:
+        raise UsageError(str(error)) from error
+    with Output(output_format, quiet=False, detailed=output_format == "text", strict=gate.undecidable_fails) as output:
+        output.emit(result)
+    raise typer.Exit(output.code(gate))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command on `argv` (default: the process's own arguments) and return its exit code; never raises."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    wait_patiently()
+    _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # a replaced stream may not know it
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = typer.main.get_command(app).main(args=args or ["--help"], prog_name="avcheck", standalone_mode=False)
+        sys.stdout.flush()
+        if code == ExitCode.INTERRUPTED:
+            complain("interrupted")
+        return int(code or 0) if args else ExitCode.NOT_JUDGED
+    except _WRONG_USAGE as error:
+        command = getattr(getattr(error, "ctx", None), "command_path", "avcheck")
+        complain(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]
+        return ExitCode.NOT_JUDGED
+    except AvcheckError as error:
+        complain(str(error))
+        return ExitCode.NOT_JUDGED
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted")
+        return ExitCode.INTERRUPTED
+    except (BrokenPipeError, SystemExit):  # Typer turns a broken pipe into SystemExit(1), which would read as a finding
+        with suppress(OSError, ValueError):  # what is still buffered goes nowhere, rather than into a second error at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get("AVCHECK_DEBUG") or {"-v", "--verbose"} & set(args):
+            where = error.traceback if isinstance(error, BugInWorker) else traceback.format_exc()
+            print(without_secrets(where), file=sys.stderr)
+        name = "" if isinstance(error, BugInWorker) else f"{type(error).__name__}: "
+        complain(f"{BUG}{name}{error} (please report it; AVCHECK_DEBUG=1 shows where)")
+        return ExitCode.BUG
+
+
+def _open_closed_streams() -> None:
+    """What somebody has closed (`2>&-`) goes nowhere; left so, the next file opened would get its number, and its text."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # by number, as the lowest free one is given
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we run

@@ -1,0 +1,200 @@
+"""Settings from a file and from the environment, for the options of `avcheck check` that belong to a project.
+
+Of rising strength: the table [tool.avcheck] of a pyproject.toml or an avcheck.toml, variables AVCHECK_*, the command line.
+What belongs to one run (the paths, --audio, --output, --force, --exit-zero, -q, -v) is an option only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avcheck.cli.gate import FailOn
+from avcheck.errors import UsageError
+from avcheck.render import FORMATS
+from avcheck.report import PRESETS
+from avcheck.sampling import LEAST_PROBES
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+FILE_NAMES = ("avcheck.toml", "pyproject.toml")  # in one directory the first one counts
+_REPOSITORY_MARKS = (".git", ".hg")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of value: what it is called in an error, how text is read, and which values are right.
+
+    `parse` turns the text of a variable into a value and may raise ValueError; `accepts` judges a value of a TOML file
+    or from `parse`.
+    """
+
+    wanted: str
+    parse: Callable[[str], Any]
+    accepts: Callable[[Any], bool]
+    is_path: bool = False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _choice(names: tuple[str, ...]) -> Kind:
+    return Kind(f"one of {', '.join(names)}", str, lambda value: isinstance(value, str) and value in names)
+
+
+def _choices(names: tuple[str, ...]) -> Kind:
+    return Kind(
+        f"a list out of {', '.join(names)}",
+        lambda text: text.replace(",", " ").split(),
+        lambda value: isinstance(value, list) and bool(value) and all(item in names for item in value),
+    )
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+MILLISECONDS = Kind(
+    "a number of milliseconds of at least 0", float, lambda value: _is_number(value) and math.isfinite(value) and value >= 0
+)
+SECONDS = Kind("a number of seconds above 0", float, lambda value: _is_number(value) and math.isfinite(value) and value > 0)
+FLAG = Kind(
+    "true or false",
+    lambda text: {"true": True, "1": True, "false": False, "0": False}.get(text.lower()),
+    lambda value: isinstance(value, bool),
+)
+COUNT = Kind("a whole number of at least 0", int, lambda value: _is_count(value, 0))
+NUMBER = Kind("a whole number of at least 1", int, lambda value: _is_count(value, 1))
+PROBE_COUNT = Kind(f"a whole number of at least {LEAST_PROBES}", int, lambda value: _is_count(value, LEAST_PROBES))
+MEGABYTES = Kind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
+GLOBS = Kind(
+    "a list of globs",
+    lambda text: [glob.strip() for glob in text.split(",") if glob.strip()],
+    lambda value: isinstance(value, list) and bool(value) and all(isinstance(item, str) and item for item in value),
+)
+FILE = Kind("the name of a file", str, lambda value: isinstance(value, str) and value != "", is_path=True)
+
+# Option of `avcheck check` without its dashes: what it takes. The variable of "audio-track" is AVCHECK_AUDIO_TRACK.
+KEYS: dict[str, Kind] = {
+    "preset": _choice(tuple(PRESETS)),
+    "early": MILLISECONDS,
+    "late": MILLISECONDS,
+    "audio-track": COUNT,
+    "video-track": COUNT,
+    "program": NUMBER,
+    "sample": FLAG,
+    "probes": PROBE_COUNT,
+    "device": _choice(DEVICES),
+    "model": FILE,
+    "format": _choice(FORMATS),
+    "fail-on": _choices(tuple(FailOn)),
+    "include": GLOBS,
+    "exclude": GLOBS,
+    "jobs": COUNT,
+    "threads": COUNT,
+    "timeout": SECONDS,
+    "memory-limit": MEGABYTES,
+}
+
+
+def variable(key: str) -> str:
+    """The environment variable of a key: AVCHECK_AUDIO_TRACK for "audio-track"."""
+    return f"AVCHECK_{key.upper().replace('-', '_')}"
+
+
+def load(environment: Mapping[str, str], file: Path | None = None) -> dict[str, Any]:
+    """Key -> value of everything that is set, the environment over the file.
+
+    Raises UsageError, in one line that names the file or variable and the key, for what is wrong in them.
+    """
+    return overlay({} if file is None else read(file), _from_environment(environment))
+
+
+def overlay(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, the stronger where they differ; a preset is stronger than limits of a weaker place, not only than its preset."""
+    limits = {"early", "late"} if "preset" in strong else set()
+    return {**{key: value for key, value in weak.items() if key not in limits}, **strong}
+
+
+def find(start: Path) -> Path | None:
+    """The file that counts in directory `start`: the first on the way up to the root of the repository, if it is in one.
+
+    A pyproject.toml without a table [tool.avcheck] is passed over. Raises UsageError for one that is no TOML.
+    """
+    try:
+        start = start.resolve()
+        folders = [start, *start.parents]
+        # Outside a repository only the directory itself: what lies above may belong to somebody else.
+        root = next((k for k, each in enumerate(folders) if any((each / mark).exists() for mark in _REPOSITORY_MARKS)), 0)
+        for folder in folders[: root + 1]:
+            for name in FILE_NAMES:
+                path = folder / name
+                if path.is_file() and (name != "pyproject.toml" or _table(path) is not None):
+                    return path
+    except OSError:  # a directory that is gone or that we may not look into has no settings for us
+        pass
+    return None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Key -> value of a file: the table [tool.avcheck] of a pyproject.toml, the whole of any other TOML file.
+
+    Names of files in it are relative to it. Raises UsageError.
+    """
+    table = _table(path)
+    if table is None:
+        raise UsageError(f"{path}: there is no table [tool.avcheck]")
+    prefix = "tool.avcheck." if path.name == "pyproject.toml" else ""
+    settings = {}
+    for key, value in table.items():
+        kind = KEYS.get(key)
+        if kind is None:
+            raise UsageError(f"{path}: there is no setting {prefix}{key}{_nearest(key)}")
+        if not kind.accepts(value):
+            raise UsageError(f"{path}: {prefix}{key} must be {kind.wanted}, not {value!r}")
+        settings[key] = str(path.parent / value) if kind.is_path else value
+    return settings
+
+
+def _table(path: Path) -> dict[str, Any] | None:
+    """The settings as they stand in the file; None for a pyproject.toml without any."""
+    import tomllib
+
+    try:
+        content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read the settings: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from error
+    if path.name == "pyproject.toml":
+        tool = content.get("tool", {})
+        content = tool.get("avcheck") if isinstance(tool, dict) else None
+    if content is not None and not isinstance(content, dict):
+        raise UsageError(f"{path}: tool.avcheck must be a table")
+    return content
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    settings = {}
+    for key, kind in KEYS.items():
+        text = environment.get(variable(key), "")
+        if text == "":  # how shells and build servers unset a variable
+            continue
+        try:
+            value = kind.parse(text)
+        except ValueError:
+            value = None
+        if not kind.accepts(value):
+            raise UsageError(f"{variable(key)} must be {kind.wanted}, not {text!r}")
+        settings[key] = value
+    return settings
+
+
+def _nearest(key: str) -> str:
+    """The known key that was probably meant, else all of them."""
+    near = difflib.get_close_matches(key.lower().replace("_", "-"), KEYS, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(KEYS)}"

@@ -1,0 +1,75 @@
+"""`avcheck demo`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avcheck import render
+from avcheck.batch.run import CheckSettings, check_many
+from avcheck.cli.gate import ExitCode
+from avcheck.cli.group import CONTEXT, app
+from avcheck.cli.options import Device, Model, require_file
+from avcheck.cli.screen import Output, progress_bar
+from avcheck.errors import UsageError
+from avcheck.memory import keep_memory
+from avcheck.report import FRAME_MS, describe_offset
+
+
+@app.command(context_settings=CONTEXT)
+def demo(
+    offset: Annotated[
+        float, typer.Option(metavar="MS", help="Offset to put in, from -1500 to 1500: positive = sound early, negative = late.")
+    ] = -120.0,
+    keep: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the clip (MP4) under this new name.")] = None,
+    device: Device = "auto",
+    model: Model = None,
+) -> None:
+    """Make a short clip with a known offset, check it, and show both.
+
+    Exit code 0 if what was found is what was put in, to within one frame (40 ms); 2 if not.
+    """
+    import shutil
+    import tempfile
+
+    if not abs(offset) <= 1500:  # written so that NaN is refused as well
+        raise UsageError(f"--offset must lie between -1500 and 1500 ms, not {offset:g}")
+    if model is not None:
+        require_file("--model", model)
+    if keep is not None:
+        if keep.suffix.lower() != ".mp4":
+            raise UsageError(f"--keep: the clip is an MP4, so its name must end in .mp4, not {keep.suffix or keep.name!r}")
+        if os.path.lexists(keep):
+            raise UsageError(f"--keep: {keep} exists already, and nothing is written over")
+        if not keep.absolute().parent.is_dir():
+            raise UsageError(f"--keep: there is no directory {keep.absolute().parent}")
+
+    from avcheck.demo import make_demo
+
+    with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
+        clip = Path(folder, "demo.mp4")
+        make_demo(clip, offset_ms=offset)
+        if keep is not None:
+            with clip.open("rb") as source, keep.open("xb") as target:
+                shutil.copyfileobj(source, target)
+        output = Output("text", quiet=False, detailed=True)
+        output.write(f"made:  {describe_offset(offset)}" + (f", kept as {render.printable(str(keep))}" if keep else "") + "\n")
+        with progress_bar(1, quiet=False) as bar:
+            settings = CheckSettings(device=device, model=model)
+            keep_memory()
+            result = next(check_many([clip], settings, on_file=bar.on_file, on_progress=bar.on_progress))
+        output.emit(replace(result, path=str(keep or clip.name)))
+    if result.offset_ms is None or result.verdict not in ("in_sync", "out_of_sync"):
+        output.write("found: no offset avcheck would stand by\n")
+        raise typer.Exit(ExitCode.NOT_JUDGED)
+    error_ms = result.offset_ms - offset
+    agrees = abs(error_ms) <= FRAME_MS
+    output.write(
+        f"found: {result.offset_text}, {abs(error_ms):.0f} ms from what was put in: "
+        + ("right to within one frame\n" if agrees else "wrong by more than one frame\n")
+    )
+    raise typer.Exit(ExitCode.OK if agrees else ExitCode.NOT_JUDGED)

@@ -1,0 +1,172 @@
+"""`avcheck train`, `avcheck eval` and `avcheck ablate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avcheck.cli.group import CONTEXT, app
+from avcheck.cli.options import Device, Model, require_directory, require_file
+from avcheck.cli.screen import progress_bar
+from avcheck.errors import UsageError
+
+
+@app.command(context_settings=CONTEXT)
+def train(
+    data: Annotated[list[Path], typer.Argument(metavar="DATA", help="A corpus folder, or directories of in-sync media.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")] = Path("runs/train"),
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from; adapted, where DATA has no index.")
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
+    ] = 1.0,
+    faces: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Faces found by `python -m avcheck.train.facemesh`, beside those found while decoding."
+        ),
+    ] = None,
+) -> None:
+    """Train the network on video that is in sync, by shifting its sound. Needs the extra train."""
+    for path in data:
+        require_directory(path)
+    try:
+        from avcheck.train.run import train as run_training
+        from avcheck.train.settings import TrainSettings
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
+    if start is not None:
+        require_file("--from", start)
+    if faces is not None:
+        require_file("--faces", faces)
+    settings = TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start, faces=faces)
+    path = run_training(settings.scaled(scale))
+    print(path)
+
+
+@app.command(name="eval", context_settings=CONTEXT)
+def evaluate(
+    corpus: Annotated[Path | None, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")] = None,
+    device: Device = "auto",
+    model: Model = None,
+    rows: Annotated[
+        Path | None, typer.Option("--rows", metavar="FILE", help="Also write every single figure, one JSON object a line.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Tables and pictures of figures that --rows wrote earlier.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option("--plots", metavar="FOLDER", help="Also draw pictures there. Needs matplotlib.")
+    ] = None,
+    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")] = True,
+    small: Annotated[
+        bool,
+        typer.Option("--small/--no-small", help="Also measure small faces and two talkers side by side (10 minutes of CPU)."),
+    ] = False,
+    faces: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where speakers are seen, as `python -m avcheck.train.facemesh` tells it."),
+    ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Measure only of how many whole speech clips an offset is told.")
+    ] = False,
+    added: Annotated[
+        list[int] | None, typer.Option(help="Only clips that came in this round of the corpus; give several for several.")
+    ] = None,
+    last: Annotated[
+        bool, typer.Option("--last", help="Only clips set aside for the last table, which are left out otherwise.")
+    ] = False,
+) -> None:
+    """Measure the weights on the validation groups of a corpus and print the tables."""
+    if plots is not None and plots.exists():
+        require_directory(plots)
+    if source is not None:
+        if corpus is not None or model is not None or rows is not None or faces is not None or coverage or added or last:
+            raise UsageError("--from measures nothing, so only --plots goes with it")
+        require_file("--from", source)
+        from avcheck.eval.rows import read_rows
+
+        earlier = read_rows(source)
+        from avcheck.eval.run import from_rows
+
+        for text in from_rows(earlier, plots=plots, source=source):
+            print(text, flush=True)
+        return
+    if corpus is None:
+        raise UsageError("give a CORPUS to measure, or --from FILE with figures measured earlier")
+    require_directory(corpus)
+    if model is not None:
+        require_file("--model", model)
+    if faces is not None:
+        require_file("--faces", faces)
+    from avcheck.eval.run import evaluate as run_evaluation
+
+    with progress_bar(1, quiet=False) as bar:
+        bar.on_file(corpus)
+        for text in run_evaluation(
+            corpus,
+            model=model,
+            device=device,
+            out=rows,
+            plots=plots,
+            speed=speed,
+            small=small,
+            faces=faces,
+            coverage=coverage,
+            added=added or (),
+            last=last,
+            on_clip=lambda done, total: bar.on_progress(corpus, done / total),
+        ):
+            with bar.out_of_the_way():
+                print(text, flush=True)
+
+
+@app.command(context_settings=CONTEXT)
+def ablate(
+    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where features, heads and rows go.")] = Path("runs/ablation"),
+    device: Device = "auto",
+    model: Model = None,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps a head.")] = 1500,
+    seed: Annotated[list[int] | None, typer.Option(help="Seed of the training; give several for several runs a head.")] = None,
+    go_on: Annotated[bool, typer.Option("--go-on", help="Heads begin as those of the weights, not from scratch.")] = False,
+    trunk_steps: Annotated[
+        int, typer.Option(min=0, help="Also compare trunks with and without alignment, after so many steps (0: do not).")
+    ] = 0,
+    first_steps: Annotated[
+        int,
+        typer.Option(min=0, help="Also compare so many steps from scratch with and without generated scenes (0: do not)."),
+    ] = 0,
+) -> None:
+    """Train a head of every kind on the weights' trunks and compare them. Goes on where it was stopped."""
+    require_directory(corpus)
+    if model is not None:
+        require_file("--model", model)
+    try:
+        from avcheck.eval.ablation import AblationSettings
+        from avcheck.eval.ablation import ablate as run_ablation
+        from avcheck.train.run import progress
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
+    settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps)
+    with progress() as tell:
+        stages: dict[str, Callable[..., None]] = {}
+
+        def on_step(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = tell(stage)
+            stages[stage](done, total)
+
+        for text in run_ablation(settings, on_step=on_step):
+            print(text, flush=True)

@@ -1,0 +1,208 @@
+"""What the user sees: results on stdout, the bar and complaints on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from avcheck import render
+from avcheck.batch.remote import Source, shown, without_secrets
+from avcheck.cli.gate import ExitCode, Gate
+from avcheck.errors import UsageError
+from avcheck.render.output import Target, to_file, to_stream
+from avcheck.report import BUG, Report
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+def complain(text: str, prefix: str = "avcheck: ") -> None:
+    """One line on stderr; a closed stderr is no reason to fail."""
+    with suppress(OSError, ValueError):
+        print(f"{prefix}{render.printable(without_secrets(text))}", file=sys.stderr, flush=True)
+
+
+def _tell_partial(path: Path) -> None:
+    complain(f"the results so far are in {path}")
+
+
+def _appender(path: Path) -> Callable[[str], None]:
+    """A `write` that adds to a file; the gate does not fail for a summary nobody can read."""
+
+    def write(text: str) -> None:
+        if text:
+            try:
+                with path.open("a", encoding="utf-8", newline="") as file:
+                    file.write(text)
+            except OSError as error:
+                complain(f"cannot write the step summary {path}: {error.strerror}")
+
+    return write
+
+
+class Output:
+    """Sends each report as it comes to stdout in one format, and to files in others, and counts the verdicts."""
+
+    def __init__(
+        self,
+        form: str,
+        *,
+        quiet: bool,
+        detailed: bool,
+        targets: Sequence[Target] = (),
+        force: bool = False,
+        strict: bool = False,
+    ) -> None:
+        self.verdicts: Counter[str] = Counter()
+        self._bug = False
+        self._form = form
+        self._quiet = quiet
+        self._detailed = detailed
+        self._targets = targets
+        self._force = force
+        self._strict = strict
+        self._findings = {"out_of_sync", "undecidable"} if strict else {"out_of_sync"}
+        self._documents: list[Callable[[Report], None]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Output:
+        with ExitStack() as stack:
+            for target in self._targets:
+                document = render.renderer(target.form, strict=self._strict)
+                told = to_file(document, target.path, force=self._force, on_partial=_tell_partial)
+                self._documents.append(stack.enter_context(told))
+            step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
+            if step_summary and "github" in (self._form, *(target.form for target in self._targets)):
+                document = render.renderer(render.STEP_SUMMARY, strict=self._strict)
+                self._documents.append(stack.enter_context(to_stream(document, _appender(Path(step_summary)))))
+            if self._form != "text":
+                with suppress(AttributeError):  # a replaced stream may not know it
+                    sys.stdout.reconfigure(newline="")  # type: ignore[union-attr]
+                document = render.renderer(self._form, strict=self._strict)
+                self._documents.append(stack.enter_context(to_stream(document, self.write)))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+
+    def write(self, text: str) -> None:
+        """Text to stdout at once, so that a reader or a crash finds what is done so far."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise UsageError(f"cannot write the results: {error.strerror}") from error
+
+    def emit(self, result: Report) -> None:
+        """One report to stdout and the files; an error goes to stderr as well, in text alone there."""
+        for add in self._documents:
+            add(result)
+        self.verdicts[result.verdict] += 1
+        self._bug |= result.verdict == "error" and (result.reason or "").startswith(BUG)
+        if result.verdict == "error":
+            complain(render.line(result), prefix="")
+        elif self._form == "text" and (not self._quiet or result.verdict in self._findings):
+            self._text(result)
+
+    def code(self, gate: Gate, earlier: Counter[str] | None = None) -> ExitCode:
+        """The exit code for what was emitted, and for verdicts of an earlier run."""
+        found = gate.exit_code(self.verdicts + (earlier or Counter()))
+        return max(ExitCode.BUG, found) if self._bug else found
+
+    def _text(self, result: Report) -> None:
+        if not self._detailed and not sys.stdout.isatty():
+            self.write(render.line(result) + "\n")
+            return
+        console = _console()
+        with console.capture() as captured:
+            if self._detailed and result.blocks:
+                console.print(render.table(result, width=console.width, ascii_only=console.options.ascii_only))
+            console.print(render.styled_line(result), soft_wrap=True)
+            for name, text in render.details(result) if self._detailed else ():
+                console.print(f"  {name:<11}{text}", soft_wrap=True, markup=False, emoji=False)
+        self.write(captured.get())
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False)
+
+
+class _Bar:
+    """How far a run has come: whole files done, and the fractions of those in hand. Without a `Progress` it is silent."""
+
+    def __init__(self, total: int, progress: Progress | None = None) -> None:
+        self._total = total
+        self._progress = progress
+        self._done = 0
+        self._in_hand: dict[str, float] = {}
+        self._began = time.monotonic()
+        self._task = progress.add_task("loading", total=None) if progress else None
+
+    def on_file(self, path: Source) -> None:
+        """A file begins."""
+        self._in_hand[shown(path)] = 0.0
+        self._update()
+
+    def on_progress(self, path: Source, fraction: float) -> None:
+        """So much of the file is done, 0..1."""
+        self._in_hand[shown(path)] = min(max(fraction, 0.0), 1.0)
+        self._update()
+
+    def done(self, path: Source) -> None:
+        """A file is done, and there is nothing to write."""
+        self._done += 1
+        self._in_hand.pop(shown(path), None)
+        self._update()
+
+    def _update(self) -> None:
+        if self._progress is None or self._task is None:
+            return
+        names = [render.printable(PurePath(path).name) for path in self._in_hand]
+        text = names[-1] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
+        if self._total > 1:
+            rate = 60 * self._done / max(time.monotonic() - self._began, 1e-3)
+            text = f"{self._done}/{self._total} done" + (f", {rate:.3g} a minute" if self._done else "") + f": {text}"
+        done = self._done + sum(self._in_hand.values())
+        self._progress.update(self._task, completed=done, total=self._total, description=text)
+
+    @contextmanager
+    def out_of_the_way(self, finished: str | None = None) -> Iterator[None]:
+        """The bar is off the screen while a result, that of the file `finished`, is written to the same terminal."""
+        if finished is not None:
+            self._done += 1
+            self._in_hand.pop(finished, None)
+        if self._progress is None:
+            yield
+            return
+        self._update()
+        self._progress.stop()
+        yield
+        self._progress.start()
+
+
+@contextmanager
+def progress_bar(total: int, *, quiet: bool) -> Iterator[_Bar]:
+    """A bar with the time left on stderr, if that is a terminal somebody looks at."""
+    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield _Bar(total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    console = Console(file=sys.stderr)
+    # Redirecting stdout would send results to stderr when stdout is a pipe.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
+        yield _Bar(total, progress)

@@ -1,0 +1,131 @@
+"""What is measured: the constants of the protocol, and the chances drawn for each clip."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.errors import MediaError
+from avcheck.eval.small import there_and_back
+from avcheck.eval.windows import Footage
+from avcheck.media import open_media
+from avcheck.mel import SAMPLE_RATE
+from avcheck.report import DEFAULT_PRESET, PRESETS
+from avcheck.scan import LEVELS
+from avcheck.train.corpus import Clip, decode
+from avcheck.verdict import Calibration
+from avcheck.weights import Loaded
+
+SEED = 1
+LONGEST_S = 120.0  # of a longer clip only the beginning is measured
+PAPER_FRAMES = 105  # 4.2 s
+AS_A_CHECK = "as in a check"  # stands in the place of a kind of attention
+PAPER_LATE_S = (2.0, 5.8)  # a displaced sound is moved by this much, either way
+PAIR_MS = (40, 50, 80, 100, 200, 300, 500)
+PAIR_MISSING_S = 0.1  # a displaced copy that lacks more sound than this is left out
+OFFSET_FRAMES = (105, 125, 250, 500)  # 4.2, 5, 10, 20 s
+OFFSET_LATE_S = 1.0
+SHIFTED_MS = (80, 120, 200, 500)
+SHIFTED_LEAST_S = 10.0
+CONTROL_S = 20.0  # of each clip
+SMALL_FRAMES = 250  # 10 s
+SMALL_FACTORS = (2, 4, 8)
+SMALL_FOREIGN = 4  # the factor at which a stranger's sound is tried too
+STRANGER = "sound of another clip"
+COVERAGE_S = 6.0  # from this length on a clip is asked for a verdict
+SEEN_SHARE = 0.5  # of the pictures looked at that show a face, where a speaker is seen
+HISS = 10 ** (-50 / 20)  # RMS of the noise that replaces the sound
+TOLERANCE = PRESETS[DEFAULT_PRESET]
+VERDICTS = ("out_of_sync", "undecidable", "in_sync")
+EPSILON = 1e-6
+AROUND = 2  # blocks of sound either side of a segment, which reach as far as the shifts that are tried
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The weights under test: as a check uses them, and with every kind of attention that they hold."""
+
+    model: Loaded
+    heads: dict[str, Loaded]
+    calibration: Calibration
+    levels: tuple[int, ...] = LEVELS
+
+
+def chance(clip: Clip, purpose: str) -> np.random.Generator:
+    """Chance that depends on the clip and the purpose alone, not on the order of measuring."""
+    digest = hashlib.sha256(f"{SEED}/{clip.id}/{purpose}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def missing_s(footage: Footage, start_s: float, seconds: float) -> float:
+    """How much of the sound from `start_s` on the clip does not have."""
+    have_s = len(footage.samples) / SAMPLE_RATE
+    return seconds - max(0.0, min(start_s + seconds, have_s) - max(start_s, 0.0))
+
+
+def displacement(aligned_s: float, seconds: float, have_s: float, rng: np.random.Generator) -> float | None:
+    """How late to make the sound of a window: 2 to 5.8 s either way, evenly among what the clip has; None where it has none.
+
+    The window's aligned sound begins at `aligned_s` of `have_s` seconds; the displaced sound lies wholly within them.
+    """
+    least, most = PAPER_LATE_S
+    late = (least, min(most, aligned_s))
+    early = (max(-most, aligned_s + seconds - have_s), -least)
+    spans = [span for span in (early, late) if span[1] > span[0] + EPSILON]
+    if not spans:
+        return None
+    at = float(rng.uniform(0.0, sum(high - low for low, high in spans)))
+    for low, high in spans:
+        if at <= high - low:
+            return low + at
+        at -= high - low
+    return spans[-1][1]
+
+
+class Foreign:
+    """Sound of clips of other groups, one after another until there is enough; each is decoded once."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self._clips = clips
+        self._samples: dict[str, NDArray[np.int16]] = {}
+
+    def sound(self, clip: Clip, count: int) -> NDArray[np.float32] | None:
+        """`count` samples that do not belong to `clip`, float32; None where there is no other group."""
+        others = [other for other in self._clips if other.group != clip.group]
+        parts: list[NDArray[np.int16]] = []
+        for k in chance(clip, "foreign").permutation(len(others)):
+            parts.append(self._read(others[k]))
+            if sum(map(len, parts)) >= count:
+                return np.concatenate(parts)[:count].astype(np.float32) / 32768.0
+        return None
+
+    def _read(self, clip: Clip) -> NDArray[np.int16]:
+        if clip.id not in self._samples:
+            pieces: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+            try:
+                with open_media(clip.path) as media:
+                    pieces += [sound.samples for sound in media.sounds()]
+            except MediaError:
+                pass  # a clip that cannot be decoded lends what was read of it
+            self._samples[clip.id] = (np.concatenate(pieces).clip(-1, 1) * 32767).astype(np.int16)
+        return self._samples[clip.id]
+
+
+class Scenery:
+    """Pictures of clips of other groups, to set a clip before or beside."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self._clips = clips
+
+    def pictures(self, clip: Clip, kind: str, count: int, short_side: int) -> NDArray[np.uint8] | None:
+        """`count` pictures of a clip of this kind and of another group than `clip`; None where none decodes."""
+        others = [other for other in self._clips if other.kind == kind and other.group != clip.group]
+        for k in chance(clip, f"scenery {kind}").permutation(len(others)):
+            with suppress(MediaError):
+                return there_and_back(decode(others[k].path, short_side)[0][:count], count)
+        return None

@@ -1,0 +1,182 @@
+"""How fast a check is, stage by stage, and how much memory it takes."""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+import wave
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from avcheck.blocks import FRAME_RATE, blocks
+from avcheck.checker import Checker
+from avcheck.eval.protocol import TOLERANCE
+from avcheck.eval.rows import Row
+from avcheck.eval.stats import table
+from avcheck.media import open_media
+from avcheck.memory import keep_memory
+from avcheck.scan import LEVELS, LevelChoice, detail_of, look, motion_of, score
+from avcheck.scenes.generate import make_scene
+from avcheck.segments import segments
+from avcheck.verdict import Calibration, Curve, judge
+
+SPEED_S = 120.0  # of generated 1080p
+_STRANGER_S = 60.0  # of another film's sound
+_SPEED_SOUND_RATE = 48_000
+
+
+@dataclass
+class _Stopwatch:
+    """CPU and wall seconds by stage."""
+
+    cpu_s: dict[str, float] = field(default_factory=dict)
+    wall_s: dict[str, float] = field(default_factory=dict)
+    _since: tuple[float, float] = (0.0, 0.0)
+
+    def start(self) -> None:
+        self._since = time.process_time(), time.perf_counter()
+
+    def stop(self, stage: str, seconds: float) -> None:
+        """Adds what passed since `start`, as seconds per minute of video, `seconds` of which were worked on."""
+        a_minute = 60.0 / seconds
+        cpu, wall = time.process_time() - self._since[0], time.perf_counter() - self._since[1]
+        self.cpu_s[stage] = self.cpu_s.get(stage, 0.0) + cpu * a_minute
+        self.wall_s[stage] = self.wall_s.get(stage, 0.0) + wall * a_minute
+
+
+def measure_speed(model: Path | None, device: str, seconds: float = SPEED_S) -> Row:
+    """Seconds per minute of a generated 1080p H.264 film by stage, and peak memory, in a process of its own.
+
+    `seconds`: how long the film is.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "film.mp4"
+        make_film(path, seconds)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(_time_stages, path, model, device).result()
+
+
+def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) -> None:
+    """A talking head of (H, W) px with camera noise, H.264 and stereo AAC, in mp4."""
+    import av  # `media` reads, and only reads
+
+    height, width = size
+    scene = make_scene("talking", seed=1, seconds=seconds, size=(height // 4, width // 4), head_share=0.4)
+    noise = np.random.default_rng(1).normal(0.0, 2.0, (8, height, width)).round().astype(np.int16)
+    sound = np.repeat(scene.samples, _SPEED_SOUND_RATE // scene.sample_rate)
+    with av.open(str(path), "w", format="mp4") as file:
+        video = file.add_stream("libx264", rate=FRAME_RATE, options={"preset": "veryfast", "crf": "23"})
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        audio = file.add_stream("aac", rate=_SPEED_SOUND_RATE, layout="stereo")
+        picture = np.full((height * 3 // 2, width), 128, np.uint8)
+        for k, luma in enumerate(scene.frames):
+            large = np.repeat(np.repeat(luma, 4, axis=0), 4, axis=1)[:height, :width]
+            picture[:height] = np.clip(large + noise[k % len(noise)], 16, 235)
+            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+            frame.pts, frame.time_base = k, Fraction(1, FRAME_RATE)
+            file.mux(video.encode(frame))
+        file.mux(video.encode(None))
+        for at in range(0, len(sound), 1024):
+            both = np.repeat(sound[None, at : at + 1024], 2, axis=0)
+            run = av.AudioFrame.from_ndarray(np.ascontiguousarray(both), format="fltp", layout="stereo")
+            run.sample_rate, run.pts, run.time_base = _SPEED_SOUND_RATE, at, Fraction(1, _SPEED_SOUND_RATE)
+            file.mux(audio.encode(run))
+        file.mux(audio.encode(None))
+
+
+def _time_stages(path: Path, model: Path | None, device: str) -> Row:
+    """A check of a film as a user runs it, then the same stages one after the other with a clock between them."""
+    keep_memory()
+    checker = Checker(model, device)
+    loaded = checker.loaded
+    checker.curves(path)  # the first look builds kernels
+    watch = _Stopwatch()
+    watch.start()
+    whole, *_ = checker.curves(path)
+    watch.stop("whole check", round(sum(curve.end_s - curve.start_s for curve in whole)))
+    peak_mb = _peak_mb()
+    closer_mb = _closer_mb(path, checker)
+    watch.start()
+    with open_media(path, short_side=max(LEVELS)) as media:
+        once = list(blocks(media.pictures(), media.sounds()))
+    watch.stop("decode", len(once))
+    found: list[Curve] = []
+    choice = LevelChoice()
+    for before, inside, after in segments(iter(once), None):
+        watch.start()
+        pictures = np.concatenate([block.pictures for block in inside])
+        shown = np.concatenate([block.picture_mask for block in inside])
+        seen = look(pictures, shown, inside[0].start_s, loaded, choice.levels)
+        watch.stop("trunk", len(once))
+        watch.start()
+        motion = np.array([motion_of(block) for block in inside], np.float32)
+        detail = np.array([detail_of(block) for block in inside], np.float32)
+        found.append(score(seen, before, inside, after, loaded, motion, detail))
+        watch.stop("scan", len(once))
+        choice.after(found[-1])
+    watch.start()
+    judge(found, TOLERANCE, Calibration(**loaded.calibration))
+    watch.stop("scan", len(once))
+    kept = sum(array.nbytes for curve in found for array in (curve.places, curve.attention, curve.block_score, curve.score))
+    return {
+        "cpu_s": watch.cpu_s,
+        "wall_s": watch.wall_s,
+        "film_s": len(once),
+        "peak_mb": peak_mb,
+        "closer_mb": closer_mb,
+        "kept_mb_per_min": kept / 1e6 * 60 / len(once),
+        "device": str(loaded.device),
+    }
+
+
+def _closer_mb(path: Path, checker: Checker) -> float | None:
+    """Peak memory with a stranger's sound, which is undecidable and looked at closer; None where it was not."""
+    other = path.with_suffix(".wav")
+    scene = make_scene("talking", seed=2, seconds=_STRANGER_S, size=(36, 64))
+    with wave.open(str(other), "wb") as file:
+        file.setparams((1, 2, scene.sample_rate, 0, "NONE", ""))
+        file.writeframes((scene.samples * 32767).astype("<i2").tobytes())
+    report = checker.check(path, audio=other)
+    return _peak_mb() if report.verdict == "undecidable" and report.offset_ms is None else None
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process; NaN where the system does not tell."""
+    with suppress(OSError, StopIteration, ValueError):
+        # Linux hands a parent's peak down to the child's ru_maxrss; its own is here.
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e3
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def speed_table(found: Row) -> str:
+    """Seconds per minute of video, how that compares with playing it, and memory."""
+    cpu_s, wall_s = found["cpu_s"], found["wall_s"]
+    names = {name: name if name == "whole check" else f"{name} alone" for name in cpu_s}
+    lines = [(names[stage], f"{cpu_s[stage]:.2f}", f"{wall_s[stage]:.2f}") for stage in cpu_s]
+    more_mb = found["kept_mb_per_min"] * max(0.0, 120 - found["film_s"] / 60)
+    note = (
+        f"1080p H.264 of {found['film_s']} s, generated, on {found['device']}: "
+        f"{60 / wall_s['whole check']:.1f} times as fast as it plays. Peak memory {found['peak_mb']:.0f} MB; "
+        f"{found['kept_mb_per_min']:.2f} MB of curves are kept a minute, so a film of two hours needs about "
+        f"{found['peak_mb'] + more_mb:.0f} MB."
+    )
+    if (closer_mb := found.get("closer_mb")) is not None:
+        note += (
+            f" With another film's sound it is undecidable and looked at closer: {closer_mb:.0f} MB, of two hours about "
+            f"{closer_mb + more_mb:.0f} MB."
+        )
+    return table("Speed: seconds per minute of video", ("stage", "CPU, s", "wall, s"), lines, note)

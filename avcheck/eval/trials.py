@@ -1,0 +1,190 @@
+"""Trials of a head: clips at known shifts, and the scores they get."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE
+from avcheck.eval.protocol import OFFSET_LATE_S, PAIR_MISSING_S, PAPER_FRAMES, chance, displacement, missing_s
+from avcheck.eval.rows import Row
+from avcheck.eval.windows import Footage, Shot, hear
+from avcheck.heads import Head
+from avcheck.mel import SAMPLE_RATE
+from avcheck.model import best_places
+from avcheck.report import FRAME_MS
+from avcheck.scan import KEEP_PLACES, SHIFTS, logit, sound_with_margin, weighed
+from avcheck.segments import MAX_SHIFT
+from avcheck.verdict import Calibration, estimate, posterior
+from avcheck.weights import Loaded
+
+PAIR_MS = (40, 80, 200, 500)
+OFFSET_FRAMES = (105, 250)  # 4.2 and 10 s
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A window of a clip with its sound moved, heard by the sound trunk.
+
+    measure: "paper", "pairwise" or "offset"; first, count: its pictures; late_frames: how late the sound was made; sound:
+    float16 (T + 2 MAX_SHIFT, D), T = `count` in whole blocks; heard: bool (T + 2 MAX_SHIFT,); keep: the places that go best
+    with it, (K,).
+    """
+
+    measure: str
+    first: int
+    count: int
+    late_frames: float
+    sound: Tensor
+    heard: Tensor
+    keep: Tensor
+
+
+def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
+    """The trials of a clip; those of the paper's protocol and of the offset are the ones that `avcheck eval` makes.
+
+    Displaced copies and offsets are of clips whose own offset is known: elsewhere they measure the recording.
+    """
+    clip = footage.clip
+    rng = chance(clip, "paper")
+    have_s = len(footage.samples) / SAMPLE_RATE
+    seconds = PAPER_FRAMES / FRAME_RATE
+    known = clip.kind == "speech" and clip.trusted
+    for first in range(0, len(footage.frames) - PAPER_FRAMES + 1, PAPER_FRAMES):
+        shot = footage.shot(first, PAPER_FRAMES)
+        aligned_s = (first + footage.own_frames) / FRAME_RATE
+        late_s = displacement(aligned_s, seconds, have_s, rng)
+        moves = [("paper", 0.0)] if late_s is None else [("paper", 0.0), ("paper", late_s)]
+        for late_ms in (sign * size for size in PAIR_MS for sign in (-1, 1)):
+            if known and missing_s(footage, aligned_s - late_ms / 1000, seconds) <= PAIR_MISSING_S:
+                moves.append(("pairwise", late_ms / 1000))
+        for measure_, moved_s in moves:
+            yield _trial(footage, shot, measure_, first, aligned_s - moved_s, moved_s, model)
+    for count in OFFSET_FRAMES if known else ():
+        rng = chance(clip, f"offset {count}")
+        spare = len(footage.frames) % count
+        for first in range(spare // 2, len(footage.frames) - count + 1, count):
+            late_s = float(rng.uniform(-OFFSET_LATE_S, OFFSET_LATE_S))
+            shot = footage.shot(first, count)
+            yield _trial(footage, shot, "offset", first, first / FRAME_RATE - late_s, late_s, model)
+
+
+@torch.inference_mode()
+def _trial(footage: Footage, shot: Shot, measure_: str, first: int, start_s: float, late_s: float, model: Loaded) -> Trial:
+    mel, heard = sound_with_margin([], hear(footage.samples, start_s, shot), [])
+    sound = listen(mel, model)
+    return Trial(
+        measure=measure_,
+        first=first,
+        count=shot.count,
+        late_frames=late_s * FRAME_RATE,
+        sound=sound[0].half(),
+        heard=torch.from_numpy(heard),
+        keep=best_places(shot.seen.picture, sound, KEEP_PLACES)[0],
+    )
+
+
+def listen(mel: NDArray[np.float32], model: Loaded) -> Tensor:
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+        return model.net.sound(torch.from_numpy(mel)[None].to(model.device)).float().cpu()  # type: ignore[no-any-return]
+
+
+@torch.inference_mode()
+def measure(footage: Footage, found: Sequence[Trial], head: Head, model: Loaded) -> Iterator[Row]:
+    """The rows of a clip under one head."""
+    keep = head.config.keep_places
+    about = {
+        "clip": footage.clip.id,
+        "group": footage.clip.group,
+        "kind": footage.clip.kind,
+        "trusted": footage.clip.trusted and footage.clip.offset_frames is not None,
+    }
+    true: dict[int, float] = {}
+    for trial in found:
+        if trial.measure == "offset" and keep is None:
+            continue  # the whole picture at every shift: ten times the work, for the heads that no check would use
+        shot = footage.shot(trial.first, trial.count)
+        picture, sound = shot.seen.picture, trial.sound[None].float()
+        if keep is not None:
+            picture = picture[:, :, trial.keep]
+            if keep < len(trial.keep):
+                picture = picture[:, :, best_places(picture, sound, keep)[0]]
+        row = {"measure": trial.measure, **about, "first": trial.first, "late_frames": trial.late_frames}
+        if trial.measure == "offset":
+            values = scores(head, picture, sound, shot.seen.shown, trial.heard.numpy(), model)
+            told = estimate(posterior(values, Calibration())[0], SHIFTS, Calibration()).frames
+            error = told - trial.late_frames - footage.own_frames
+            yield {**row, "seconds": trial.count / FRAME_RATE, "error_frames": error}
+            continue
+        present = shot.seen.shown & trial.heard.numpy()[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
+        value = head_logits(head, picture, sound, np.zeros(1, np.int64), present[None], model)
+        if trial.measure == "paper":
+            if trial.late_frames == 0.0:
+                true[trial.first] = float(value[0])
+            yield {**row, "in_sync": trial.late_frames == 0.0, "logit": float(value[0])}
+        else:
+            yield {**row, "late_ms": round(trial.late_frames * FRAME_MS), "won": win_score(true[trial.first], float(value[0]))}
+
+
+def win_score(true: float, other: float) -> float:
+    return float(true > other) + 0.5 * (true == other)
+
+
+def scores(
+    head: Head,
+    picture: Tensor,
+    sound: Tensor,
+    shown: NDArray[np.bool_],
+    heard: NDArray[np.bool_],
+    model: Loaded,
+) -> NDArray[np.float32]:
+    """The head's score of every shift, (S,), as `scan.Compared.weighed_score` has it."""
+    times = len(shown)
+    present = np.stack([shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS])
+    return weighed(head_logits(head, picture, sound, SHIFTS, present, model), present)
+
+
+def head_logits(
+    head: Head,
+    picture: Tensor,
+    sound: Tensor,
+    shifts: NDArray[np.int64],
+    present: NDArray[np.bool_],
+    model: Loaded,
+    **times: Tensor,
+) -> NDArray[np.float32]:
+    where = model.device
+    with torch.autocast(where.type, dtype=torch.bfloat16, enabled=model.half):
+        scored = head(
+            picture.to(where),
+            sound.to(where),
+            torch.from_numpy(shifts),
+            margin=MAX_SHIFT,
+            present=torch.from_numpy(present)[None].to(where),
+            **times,
+        )
+    return logit(scored.logits[0])
+
+
+@torch.inference_mode()
+def head_seconds(head: Head, model: Loaded, rounds: int = 3) -> float:
+    """CPU seconds that the head alone takes for a minute of video at all shifts: 10 s of noise, the best of `rounds`."""
+    rng = torch.Generator().manual_seed(1)
+    times = 10 * BLOCK_FRAMES
+    depth = model.net.config.embedding
+    places = head.config.keep_places or 10 * KEEP_PLACES  # a wide picture at three sizes has about three hundred
+    picture = torch.nn.functional.normalize(torch.randn(1, times, places, depth, generator=rng), dim=-1)
+    sound = torch.nn.functional.normalize(torch.randn(1, times + 2 * MAX_SHIFT, depth, generator=rng), dim=-1)
+    present = np.ones((len(SHIFTS), times), np.bool_)
+    best = np.inf
+    for _ in range(rounds):
+        began = time.process_time()
+        head_logits(head, picture, sound, SHIFTS, present, model)
+        best = min(best, time.process_time() - began)
+    return 60.0 / 10.0 * float(best)

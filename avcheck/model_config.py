@@ -1,0 +1,38 @@
+"""What the network is built of: the settings that a weights file carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+AttentionKind = Literal["uniform", "temporal", "spatio-temporal", "transformer"]
+ATTENTION_KINDS: tuple[AttentionKind, ...] = ("uniform", "temporal", "spatio-temporal")  # the paper's, in every weights file
+HEAD_KINDS: tuple[AttentionKind, ...] = (*ATTENTION_KINDS, "transformer")
+FusionKind = Literal["cross", "self"]
+FUSION_KINDS: tuple[FusionKind, ...] = ("cross", "self")
+BLOCK_FRAMES = 25  # the paper, section 3.1
+BLOCK_TIMES = 5  # T': joint features are averaged over 5 pictures (0.2 s) within a block
+TOKEN_S = 1 / BLOCK_FRAMES  # between two sound features, and between two pictures at 25 fps
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that rebuilds the network; it travels inside the weights file."""
+
+    mel_bins: int = 64
+    stem_frames: int = 5  # pictures seen by the first convolution
+    visual_channels: tuple[int, int, int, int] = (24, 64, 128, 192)
+    sound_channels: tuple[int, int, int, int] = (32, 64, 96, 128)
+    width: int = 192  # channels of the 1-D convolutions over time, in both trunks
+    embedding: int = 64  # D
+    joint_channels: int = 64  # C
+    attention: AttentionKind = "spatio-temporal"
+    contrast_px: int = 41  # side of the square for local contrast normalisation
+    alignment: bool = False  # follow what moves from picture to picture before looking along time (`neighbours`)
+    fusion: FusionKind = "cross"  # of the transformer: sound attends to pictures, or each to its own kind only
+    attention_heads: int = 4  # of the transformer
+
+    @property
+    def keep_places(self) -> int | None:
+        """How many places the head looks at, those that go best with the sound (`best_places`); None: the whole picture."""
+        return {"spatio-temporal": 32, "transformer": 12}.get(self.attention)

@@ -1,0 +1,25 @@
+"""The formats by name."""
+
+from __future__ import annotations
+
+from avcheck.render.base import Renderer
+from avcheck.render.github import Annotations, StepSummary
+from avcheck.render.junit import JUnit
+from avcheck.render.records import JsonLines, JsonList
+from avcheck.render.table_csv import Csv
+from avcheck.render.text import Lines
+
+FORMATS = ("text", "json", "jsonl", "junit", "github", "csv")
+STEP_SUMMARY = "github-summary"
+
+
+def renderer(form: str, *, strict: bool = False) -> Renderer:
+    """A new document in one of `FORMATS`, or the `STEP_SUMMARY`; with `strict`, undecidable is told as a failure."""
+    if form == "junit":
+        return JUnit(strict=strict)
+    if form == "github":
+        return Annotations(strict=strict)
+    if form == STEP_SUMMARY:
+        return StepSummary(strict=strict)
+    plain: dict[str, type[Renderer]] = {"text": Lines, "json": JsonList, "jsonl": JsonLines, "csv": Csv}
+    return plain[form]()

@@ -1,0 +1,116 @@
+"""GitHub Actions: workflow commands that annotate the worst files, and a Markdown summary of the step.
+
+GitHub shows ten errors and ten warnings a step, so no more are written. Worst first means: out of sync by the size of
+the offset, then what could not be judged; where two are alike, by path. Undecidable files are warnings (errors and in
+the table, where the run was told to fail on them), the least sure first.
+"""
+
+from __future__ import annotations
+
+import bisect
+import html
+from collections import Counter
+
+from avcheck.render.base import Renderer
+from avcheck.render.text import line, outcome, printable, summary, verdict_text
+from avcheck.report import Report
+
+SHOWN = 10  # annotations of a kind that GitHub shows a step
+ROWS = 100  # of the summary's table; GitHub refuses summaries beyond 1 MiB
+_CELL = 500  # characters of a path or reason in the table
+
+
+class _Worst:
+    """The worst so many of all items added, worst first; what is pushed out is forgotten, so memory stays small."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: list[tuple[tuple[int, float, str], str]] = []
+
+    def add(self, report: Report, text: str) -> None:
+        bisect.insort(self._kept, (_rank(report), text))
+        del self._kept[self._limit :]
+
+    def texts(self) -> list[str]:
+        return [text for _, text in self._kept]
+
+
+def _rank(report: Report) -> tuple[int, float, str]:
+    """Sorts worst first."""
+    if report.verdict == "out_of_sync":
+        return 0, -abs(report.offset_ms or 0.0), report.path
+    return (1, 0.0, report.path) if report.verdict == "error" else (2, report.confidence, report.path)
+
+
+class Annotations(Renderer):
+    """A line of text a file as it comes, then the annotations; an error's line is left to stderr."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        """With `strict`, undecidable is an error."""
+        self._strict = strict
+        self._errors = _Worst(SHOWN)
+        self._warnings = _Worst(SHOWN)
+
+    def item(self, report: Report) -> str:
+        """The file's line of text; its annotation, if any, waits for the tail."""
+        if report.verdict == "undecidable" and not self._strict:
+            self._warnings.add(report, _command("warning", report))
+        elif report.verdict != "in_sync":
+            self._errors.add(report, _command("error", report))
+        return "" if report.verdict == "error" else line(report) + "\n"
+
+    def tail(self) -> str:
+        """The annotations, worst first, errors before warnings."""
+        return "".join(self._errors.texts() + self._warnings.texts())
+
+
+class StepSummary(Renderer):
+    """The summary of a step in Markdown: the counts, and a table of the worst files. Nothing is said before the end."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        """With `strict`, undecidable files are in the table."""
+        self._shown = {"out_of_sync", "error", *(("undecidable",) if strict else ())}
+        self._verdicts: Counter[str] = Counter()
+        self._rows = _Worst(ROWS)
+
+    def item(self, report: Report) -> str:
+        """Nothing; the file is counted."""
+        self._verdicts[report.verdict] += 1
+        if report.verdict in self._shown:
+            cells = (f"<code>{_html(report.path)}</code>", verdict_text(report), _html(outcome(report)))
+            self._rows.add(report, f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n")
+        return ""
+
+    def tail(self) -> str:
+        """All of it."""
+        text = f"### avcheck: {summary(self._verdicts)}\n\n"
+        rows = self._rows.texts()
+        if not rows:
+            return text
+        # A table in HTML: Markdown in a file name stays text in it, as there is no blank line.
+        table = f"<table>\n<tr><th>file</th><th>verdict</th><th>what was found</th></tr>\n{''.join(rows)}</table>\n\n"
+        left = sum(self._verdicts[verdict] for verdict in self._shown) - len(rows)
+        return text + table + (f"and {left} more\n\n" if left else "")
+
+
+def _command(level: str, report: Report) -> str:
+    verdict = verdict_text(report)
+    title = f"avcheck: {verdict}"
+    said = outcome(report) or verdict
+    return f"::{level} file={_property(report.path)},title={_property(title)}::{_data(said)}\n"
+
+
+def _data(text: str) -> str:
+    """The text as the message of a workflow command."""
+    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(escaped)
+
+
+def _property(text: str) -> str:
+    """The text as the value of a property of a workflow command."""
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _html(text: str) -> str:
+    shown = printable(text)
+    return html.escape(shown if len(shown) <= _CELL else shown[: _CELL - 1] + "…")

@@ -1,0 +1,65 @@
+"""JUnit XML as Jenkins, GitLab, Azure and Buildkite read it: a file is a test case.
+
+Out of sync is a failure, a file that could not be judged an error, undecidable is skipped (or a failure, where the run
+was told to fail on it). Only attributes that Jenkins' own schema (xunit-plugin, junit-10.xsd) knows are written, which is
+why `testsuites` has no "skipped" and `testcase` no "file". The XML is plain ASCII, so it survives any locale.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+
+from avcheck import __version__
+from avcheck.render.base import Renderer
+from avcheck.render.text import details, line, outcome, printable, verdict_text
+from avcheck.report import Report
+
+_ELEMENT = {"out_of_sync": "failure", "error": "error", "undecidable": "skipped"}
+
+
+class JUnit(Renderer):
+    """One test suite; its head holds the counts, so it comes last."""
+
+    head_last = True
+
+    def __init__(self, *, strict: bool = False) -> None:
+        """With `strict`, undecidable is a failure."""
+        self._element = {**_ELEMENT, "undecidable": "failure"} if strict else _ELEMENT
+        self._counts: Counter[str | None] = Counter()
+
+    def head(self) -> str:
+        """The XML declaration and both opening tags with the counts of every item so far."""
+        counts = {"tests": self._counts.total(), "failures": self._counts["failure"], "errors": self._counts["error"]}
+        suites = " ".join(f'{name}="{count}"' for name, count in counts.items())
+        return (
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            f'<testsuites name="avcheck" {suites}>\n'
+            f'<testsuite name="avcheck" {suites} skipped="{self._counts["skipped"]}">\n'
+            f'<properties><property name="avcheck_version" value="{_xml(__version__)}"/></properties>\n'
+        )
+
+    def item(self, report: Report) -> str:
+        """The test case of one file."""
+        element = self._element.get(report.verdict)
+        self._counts[element] += 1
+        case = f'<testcase classname="avcheck" name="{_xml(report.path)}"'
+        if element is None:
+            return f"{case}/>\n"
+        rows = [line(report), *(f"{name}: {text}" for name, text in details(report))]
+        body = "\n".join(_xml(row) for row in rows)
+        said = outcome(report)
+        if report.reason_code == "borderline":
+            said = f"{verdict_text(report)}: {said}"
+        message = f'type="{report.verdict}" message="{_xml(said)}"'
+        return f"{case}>\n<{element} {message}>{body}</{element}>\n</testcase>\n"
+
+    def tail(self) -> str:
+        """Both closing tags."""
+        return "</testsuite>\n</testsuites>\n"
+
+
+def _xml(text: str) -> str:
+    """The text for an attribute or an element; what XML 1.0 forbids, and a line break, stands there as a visible escape."""
+    shown = printable(text).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
+    return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")

@@ -1,0 +1,202 @@
+"""Where rendered results go: to a stream as they come, or to a file that is whole or not there.
+
+A document whose head is known only at the end is kept in a temporary file until then, so memory stays small however
+many files are checked.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from avcheck.errors import UsageError
+from avcheck.render import FORMATS, Renderer
+from avcheck.report import Report
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file to write and its format, one of `FORMATS`."""
+
+    form: str
+    path: Path
+
+
+def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Target, ...]:
+    """The targets of `FORMAT=FILE` texts. Raises UsageError for what cannot be written, before anything is checked.
+
+    A file that exists is refused unless `force`, and what is there but no regular file (a device, a directory) always.
+    """
+    targets: list[Target] = []
+    for option in options:
+        form, equals, name = option.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--output takes FORMAT=FILE, for example junit=report.xml, not {option!r}")
+        if form not in FORMATS:
+            raise UsageError(f"--output: there is no format {form!r}; there are {', '.join(FORMATS)}")
+        if name == "-":
+            raise UsageError(f"--output writes files; for stdout take --format {form}")
+        path = Path(name)
+        if any(os.path.realpath(path) == os.path.realpath(other.path) for other in targets):
+            raise UsageError(f"--output: {path} is named twice")
+        if os.path.lexists(path):
+            if not path.is_file():
+                raise UsageError(f"--output: {path} is not a regular file")
+            if not force:
+                raise UsageError(f"--output: {path} exists already; --force writes over it")
+        elif not path.absolute().parent.is_dir():
+            raise UsageError(f"--output: there is no directory {path.absolute().parent}")
+        targets.append(Target(form, path))
+    return tuple(targets)
+
+
+class Guard:
+    """Keeps what a run reads from being written over: `force` is for reports, not for media, lists or settings."""
+
+    def __init__(self, targets: Iterable[Target]) -> None:
+        # The names for a file that is not there yet, the identities for one that has several names.
+        paths = [target.path for target in targets]
+        self._names = {os.path.realpath(path) for path in paths}
+        self._identities = {_identity(path) for path in paths} - {None}
+
+    def refuse(self, path: Path) -> None:
+        """Raise UsageError if this file, which is read, is one of the targets, under this or another name."""
+        if not self._names:
+            return
+        found = _identity(path)
+        if (os.path.realpath(path) in self._names) if found is None else (found in self._identities):
+            raise UsageError(f"--output: {path} is a file that is read")
+
+
+@contextmanager
+def to_stream(renderer: Renderer, write: Callable[[str], None]) -> Iterator[Callable[[Report], None]]:
+    """One document on its way to a stream: call what this yields with each report, leave the block to finish it.
+
+    A document that is interrupted is finished too, so that a list is still a list; only a reader that has gone away
+    gets nothing more. Raises what `write` raises, and UsageError where a temporary file cannot be written.
+    """
+    with closing(_Growing(renderer, write)) as growing:
+        try:
+            yield growing.add
+        except BrokenPipeError:
+            raise
+        except BaseException:
+            growing.finish()
+            raise
+        growing.finish()
+
+
+@contextmanager
+def to_file(
+    renderer: Renderer, path: Path, *, force: bool = False, on_partial: Callable[[Path], None] | None = None
+) -> Iterator[Callable[[Report], None]]:
+    """One document on its way to a file, which appears under its name only when it is whole; use it like `to_stream`.
+
+    Until then it grows beside it as NAME.XXXXXXXX.partial. If the run ends early, what was done is finished as a whole
+    document and left there, `on_partial` is told where, and nothing is under the name. Raises UsageError where the file
+    cannot be written, or (unless `force`) another file has taken the name meanwhile.
+    """
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    with _explained(path):
+        file = partial.open("x", encoding="utf-8", newline="", errors="backslashreplace")
+    used = whole = False
+
+    def add(report: Report) -> None:
+        nonlocal used
+        used = True
+        with _explained(path):
+            growing.add(report)
+            file.flush()  # what is done must outlive even a kill
+
+    try:
+        with closing(_Growing(renderer, file.write)) as growing:
+            try:
+                yield add
+            finally:
+                with _explained(path):
+                    try:
+                        growing.finish()
+                        file.flush()
+                        os.fsync(file.fileno())
+                    finally:
+                        file.close()
+        with _explained(path):
+            _publish(partial, path, force)
+        whole = True
+    finally:
+        if not used and not whole:
+            partial.unlink(missing_ok=True)
+        elif not whole and on_partial:
+            on_partial(partial)
+
+
+class _Growing:
+    """A document as far as it has come."""
+
+    def __init__(self, renderer: Renderer, write: Callable[[str], object]) -> None:
+        self._renderer = renderer
+        self._write = write
+        self._spool: IO[str] | None = None
+        if renderer.head_last:
+            with _explained("a temporary file"):
+                self._spool = tempfile.TemporaryFile("w+", encoding="utf-8", newline="")  # noqa: SIM115 - close() does
+        else:
+            write(renderer.head())
+
+    def add(self, report: Report) -> None:
+        text = self._renderer.item(report)
+        if self._spool is None:
+            self._write(text)
+        else:
+            with _explained("a temporary file"):
+                self._spool.write(text)
+
+    def finish(self) -> None:
+        if self._spool is not None:
+            self._write(self._renderer.head())
+            self._spool.seek(0)
+            while piece := self._spool.read(1 << 16):
+                self._write(piece)
+        self._write(self._renderer.tail())
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+
+def _publish(partial: Path, path: Path, force: bool) -> None:
+    """Give the file its name in one step, so that no reader ever finds a part of it."""
+    if not force:
+        try:
+            os.link(partial, path)  # unlike a rename it never writes over a file
+        except OSError:  # the name is taken, or the file system knows no links
+            if os.path.lexists(path):
+                raise UsageError(f"--output: {path} has appeared during the run and is not written over") from None
+        else:
+            partial.unlink()
+            return
+    partial.replace(path)
+
+
+@contextmanager
+def _explained(what: str | Path) -> Iterator[None]:
+    """An OSError of writing `what` becomes a UsageError."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write {what}: {error.strerror or error}") from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What two names of one file have in common; None where there is no file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

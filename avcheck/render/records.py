@@ -1,0 +1,60 @@
+"""The record as JSON: one object a line, or all of them in one list. Its fields are in `schema/record-1.schema.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from avcheck.render.base import Renderer
+from avcheck.report import Report
+
+# Build servers act on "##[" and "##vso[" anywhere in a line of their log; inside a JSON string an escape says the same.
+_LOG_COMMAND = re.compile(r"(##\w*)\[")
+
+
+def to_json(report: Report, *, indent: int | None = None) -> str:
+    """The record as JSON in plain ASCII, so that any file name survives any pipe; numbers that are none become null."""
+    text = json.dumps(_plain(report.to_record()), ensure_ascii=True, allow_nan=False, indent=indent)
+    return _LOG_COMMAND.sub(r"\1\\u005b", text)
+
+
+class JsonLines(Renderer):
+    """One record a line."""
+
+    def item(self, report: Report) -> str:
+        """The record and a line feed."""
+        return to_json(report) + "\n"
+
+
+class JsonList(Renderer):
+    """All records in one JSON list."""
+
+    def __init__(self) -> None:
+        self._empty = True
+
+    def head(self) -> str:
+        """The opening bracket."""
+        return "["
+
+    def item(self, report: Report) -> str:
+        """The record, with the comma that parts it from the one before."""
+        comma = "" if self._empty else ","
+        self._empty = False
+        return f"{comma}\n{to_json(report, indent=2)}"
+
+    def tail(self) -> str:
+        """The closing bracket."""
+        return "]\n" if self._empty else "\n]\n"
+
+
+def _plain(value: Any) -> Any:
+    """The value with every NaN and infinity, which JSON does not know, replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

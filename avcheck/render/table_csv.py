@@ -1,0 +1,93 @@
+"""CSV after RFC 4180, one row a file; numbers are bare, every text is quoted and can be no formula.
+
+A spreadsheet runs a cell that begins with = + - @, also in their full width, or with a tab or CR; such a text (a file
+name is other people's text) gets an apostrophe in front. For the exact name take JSON.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+
+from avcheck.render.base import Renderer
+from avcheck.render.text import printable
+from avcheck.report import Report
+
+COLUMNS = (
+    "path",
+    "verdict",
+    "reason",
+    "offset_ms",
+    "offset_text",
+    "confidence",
+    "early_ms",
+    "late_ms",
+    "preset",
+    "container_offset_ms",
+    "drift_ms_per_min",
+    "jumps_s",
+    "duration_s",
+    "sampled_s",
+    "audio_track",
+    "corrupt_frames",
+    "missing_audio_s",
+    "missing_video_s",
+    "truncated",
+    "notes",
+    "avcheck_version",
+    "model_sha256",
+    "reason_code",
+    "unseen_s",
+    "jump_intervals_s",
+    "stretches",
+)
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the full-width ones too
+
+
+class Csv(Renderer):
+    """The table with its header line."""
+
+    def head(self) -> str:
+        """The names of the columns."""
+        return _row(COLUMNS)
+
+    def item(self, report: Report) -> str:
+        """One row; what is unknown is an empty cell, several values in one cell are parted by "; "."""
+        return _row(_cells(report))
+
+
+def _cells(report: Report) -> Iterator[str | float | None]:
+    tolerance, degraded = report.tolerance, report.degraded
+    yield from (report.path, report.verdict, report.reason, report.offset_ms, report.offset_text, report.confidence)
+    yield from (tolerance.early_ms, tolerance.late_ms, tolerance.preset)
+    yield from (report.container_offset_ms, report.drift_ms_per_min, "; ".join(f"{at:g}" for at in report.jumps_s))
+    yield from (report.duration_s, report.sampled_s, report.audio_track, degraded.corrupt_frames)
+    yield from (degraded.missing_audio_s, degraded.missing_video_s, "yes" if degraded.truncated else "no")
+    yield from ("; ".join(degraded.notes), report.avcheck_version, report.model_sha256)
+    yield from (report.reason_code, _intervals(degraded.unseen_s), _intervals(report.jump_intervals_s))
+    yield "; ".join(
+        f"{each.start_s:g} to {each.end_s:g} s: {each.start_offset_ms:g} to {each.end_offset_ms:g} ms"
+        for each in report.stretches
+    )
+
+
+def _intervals(intervals_s: tuple[tuple[float, float], ...]) -> str:
+    return "; ".join(f"{start_s:g} to {end_s:g}" for start_s, end_s in intervals_s)
+
+
+def _row(cells: Iterator[str | float | None] | tuple[str, ...]) -> str:
+    text = io.StringIO()
+    # Quotes around every text keep a row from beginning with "::", which GitHub takes for a command.
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n").writerow(_cell(cell) for cell in cells)
+    return text.getvalue()
+
+
+def _cell(value: str | float | None) -> str | float:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        begins_a_formula = value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA)
+        return ("'" if begins_a_formula else "") + printable(value)
+    return value if math.isfinite(value) else ""

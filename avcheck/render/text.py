@@ -1,0 +1,228 @@
+"""Reports as text for people: the line of a file, the table of its blocks, what stands below, the summary of a run."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from avcheck.render.base import Renderer
+from avcheck.report import Degraded, Report, Stretch, Tolerance, describe_offset
+from avcheck.tracks import programme
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+VERDICT_TEXT = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable", "error": "error"}
+VERDICT_STYLE = {"in_sync": "bold green", "out_of_sync": "bold red", "undecidable": "bold yellow", "error": "bold red"}
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+# Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
+_LOG_COMMAND = re.compile(r"(##\w*)\[")
+
+
+def printable(text: str) -> str:
+    """The text on one line and harmless: what a terminal would act on, reorder or choke on is written as an escape.
+
+    Covers C0 and C1 controls, line and paragraph separators, invisible and direction marks, the lone surrogates
+    that stand for the bytes of a file name that is not UTF-8, and the "##[...]" commands of build servers.
+    """
+    shown = "".join(_escape(char) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char for char in text)
+    return _LOG_COMMAND.sub(r"\1\\x5b", shown)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: one raw byte
+        return f"\\x{code - 0xDC00:02x}"
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def line(report: Report) -> str:
+    """One line of plain text, e.g. "a.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97"."""
+    return "".join(text for text, _ in _line_parts(report))
+
+
+def styled_line(report: Report) -> Text:
+    """The same line as `line`, with the verdict in colour."""
+    from rich.text import Text
+
+    return Text.assemble(*_line_parts(report))
+
+
+def verdict_text(report: Report) -> str:
+    """The verdict in words; an offset that is measured but within the measuring error of its limit is "borderline"."""
+    return "borderline" if report.reason_code == "borderline" else VERDICT_TEXT[report.verdict]
+
+
+def outcome(report: Report) -> str:
+    """What follows the verdict: the offset and how sure it is, or the reason; "" where there is nothing to say."""
+    if report.verdict in ("in_sync", "out_of_sync"):
+        changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
+        offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
+        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes])
+    # A reason that begins with the path would say it twice on this line.
+    return printable((report.reason or "").removeprefix(report.path).lstrip(": "))
+
+
+def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
+    path = printable(report.path) or "(empty path)"
+    # GitHub takes a line that begins with "::" for a command; the same file has a name that does not.
+    yield f"{'./' if path.lstrip().startswith('::') else ''}{path}: ", ""
+    yield verdict_text(report), VERDICT_STYLE[report.verdict]
+    if said := outcome(report):
+        yield f": {said}", ""
+    if looked := _sampled(report):
+        yield f" [sampled {looked}]", ""
+    if report.program is not None and (chosen := programme(report.program, report.programs)):
+        yield f" [programme {chosen}]", ""
+    if report.degraded:
+        yield f" [{_degraded(report.degraded)}]", ""
+
+
+class Lines(Renderer):
+    """The plain line of every file."""
+
+    def item(self, report: Report) -> str:
+        """The line and a line feed."""
+        return line(report) + "\n"
+
+
+def table(report: Report, *, width: int = 80, ascii_only: bool = False) -> Table:
+    """One row a block: its time, its share of the attention as number and bar, and the offset it shows alone.
+
+    `width` is the terminal's in columns; with `ascii_only` the bars are made of "#".
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    bar_width = max(1, min(30, width - 42))  # what the other columns leave
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    rows.add_column("Time", justify="right", no_wrap=True)
+    rows.add_column("Attention", justify="right", no_wrap=True)
+    rows.add_column("", width=bar_width, no_wrap=True)
+    rows.add_column("Local offset", no_wrap=True)
+    most = max((block.attention for block in report.blocks), default=0.0)
+    for block in report.blocks:
+        bar = _bar(block.attention / most if most > 0 else 0.0, bar_width, ascii_only)
+        offset = "-" if block.offset_ms is None else _short_offset(block.offset_ms)
+        rows.add_row(clock(block.start_s), f"{100 * block.attention:.1f} %", Text(bar, style="cyan"), offset)
+    return rows
+
+
+def details(report: Report) -> list[tuple[str, str]]:
+    """What stands under the verdict of a single file, as (name, text), only where there is something to say."""
+    container = report.container_offset_ms
+    rows = [
+        ("reason", printable(report.reason) if report.reason and report.verdict != "undecidable" else None),
+        ("best guess", report.offset_text if report.verdict == "undecidable" and report.reason_code != "borderline" else None),
+        ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
+        ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
+        ("programme", None if report.program is None else programme(report.program, report.programs)),
+        ("sampled", _sampled(report)),
+        ("drift", _drift(report.drift_ms_per_min)),
+        ("jumps", _jumps(report)),
+        *(("stretch", _stretch(stretch)) for stretch in report.stretches if len(report.stretches) > 1 or _drifts(stretch)),
+        ("timestamps", None if container is None else _container(container)),
+        ("damage", _degraded(report.degraded) if report.degraded else None),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def summary(verdicts: Counter[str]) -> str:
+    """How a batch ended, e.g. "12 files: 9 in sync, 1 out of sync, 2 undecidable"."""
+    total = verdicts.total()
+    words = {**VERDICT_TEXT, "error": "error" if verdicts["error"] == 1 else "errors"}
+    parts = [f"{verdicts[verdict]} {text}" for verdict, text in words.items() if verdicts[verdict]]
+    return f"{total} {'file' if total == 1 else 'files'}: {', '.join(parts) or 'none checked'}"
+
+
+def clock(seconds: float) -> str:
+    """A time in a film as people write it: 0:07, 12:05, 1:02:03; rounded down to the second."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def span(start_s: float, end_s: float) -> str:
+    """A stretch of a film in words: "3.0 s to 9.0 s", and from a minute on "0:58 to 1:02:03"."""
+    return f"{start_s:.1f} s to {end_s:.1f} s" if end_s < 60 else f"{clock(start_s)} to {clock(end_s)}"
+
+
+def _confidence(value: float) -> str:
+    return f"{math.floor(100 * value + 1e-9) / 100:.2f}"  # down, so that 0.999 does not read as certainty
+
+
+def _short_offset(offset_ms: float) -> str:
+    size = abs(offset_ms)
+    if round(size) == 0:
+        return "0 ms"
+    return f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
+
+
+def _tolerance(tolerance: Tolerance) -> str:
+    text = f"early by at most {tolerance.early_ms:g} ms, late by at most {tolerance.late_ms:g} ms"
+    return f"{text} ({tolerance.preset})" if tolerance.preset else text
+
+
+def _drift(drift_ms_per_min: float | None) -> str | None:
+    if drift_ms_per_min is None or abs(drift_ms_per_min) < 0.05:
+        return None
+    return f"sound drifts {'earlier' if drift_ms_per_min > 0 else 'later'} by {abs(drift_ms_per_min):.1f} ms a minute"
+
+
+def _jumps(report: Report) -> str | None:
+    intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]  # older records have none
+    times = [
+        f"at {clock(start_s)}" if clock(start_s) == clock(end_s) else f"between {clock(start_s)} and {clock(end_s)}"
+        for start_s, end_s in intervals_s
+    ]
+    return f"offset jumps {', '.join(times)}" if times else None
+
+
+def _drifts(stretch: Stretch) -> bool:
+    return abs(stretch.end_offset_ms - stretch.start_offset_ms) >= 1
+
+
+def _stretch(stretch: Stretch) -> str:
+    start, end = describe_offset(stretch.start_offset_ms), describe_offset(stretch.end_offset_ms)
+    change = f"from {start} to {end}" if _drifts(stretch) else start
+    return f"{clock(stretch.start_s)} to {clock(stretch.end_s)}: {change}"
+
+
+def _sampled(report: Report) -> str | None:
+    if report.sampled_s is None:
+        return None
+    return clock(report.sampled_s) + ("" if report.duration_s is None else f" of {clock(report.duration_s)}")
+
+
+def _container(offset_ms: float) -> str | None:
+    if abs(offset_ms) < 1:
+        return None
+    return f"the sound starts {abs(offset_ms):.0f} ms {'before' if offset_ms > 0 else 'after'} the picture"
+
+
+def _degraded(degraded: Degraded) -> str:
+    parts = []
+    if degraded.corrupt_frames:
+        parts.append(f"{degraded.corrupt_frames} corrupt {'frame' if degraded.corrupt_frames == 1 else 'frames'}")
+    if degraded.missing_audio_s > 0.5:
+        parts.append(f"{degraded.missing_audio_s:.1f} s of sound missing")
+    if degraded.missing_video_s > 0.5:
+        parts.append(f"{degraded.missing_video_s:.1f} s of picture missing")
+    if degraded.truncated:
+        parts.append("file cut short")
+    if degraded.unseen_s:
+        parts.append(f"not looked at: {', '.join(span(*stretch) for stretch in degraded.unseen_s)}")
+    return "; ".join([*parts, *(printable(note) for note in degraded.notes)])
+
+
+def _bar(share: float, width: int, ascii_only: bool) -> str:
+    if ascii_only:
+        return "#" * round(share * width)
+    full, rest = divmod(round(min(share, 1.0) * width * 8), 8)
+    return "█" * full + (_EIGHTHS[rest] if rest else "")

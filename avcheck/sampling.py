@@ -1,0 +1,80 @@
+"""Where to look in a long title that is not decoded whole. Pure arithmetic on what was found so far; no torch.
+
+A title is cut into stretches of `PROBE_BLOCKS` seconds on the grid of its blocks; a probe is one of them, looked at. Probes are
+spread evenly at first. More are placed where those at hand disagree, and where they leave the verdict open, up to
+`MOST` times as many as at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from avcheck.report import FRAME_MS
+
+if TYPE_CHECKING:
+    from avcheck.verdict import Judgement
+
+PROBE_BLOCKS = 20  # seconds looked at by a probe: two segments
+PROBES = 8
+LEAST_PROBES = 3  # below, no drift and no jump could be told
+MOST = 3  # times the probes of the beginning
+WORTH_IT = 2  # a title is sampled if it is longer than so many times what its first probes look at
+APART_MS = 2 * FRAME_MS  # offsets of two probes that differ by more disagree
+
+
+def stretches(duration_s: float) -> int:
+    """How many whole stretches there are in so many seconds of pictures."""
+    return int(duration_s // PROBE_BLOCKS)
+
+
+def first_probes(total: int, count: int) -> tuple[int, ...]:
+    """`count` of `total` stretches, each in the middle of an equal part of the title; none if it is too short to be sampled."""
+    if total < WORTH_IT * count:
+        return ()
+    return tuple(int((number + 0.5) * total / count) for number in range(count))
+
+
+def more_probes(looked: Sequence[int], found: Judgement, total: int, count: int, origin_s: float) -> tuple[int, ...]:
+    """The stretches to look at next, rising; none when enough was seen.
+
+    `looked`: those looked at so far; `found`: what they say together; `total`: how many there are; `count`: the probes of the
+    beginning; `origin_s`: where the first stretch starts. Between two neighbours that disagree the middle is taken,
+    which halves the time in which the offset jumps. A drift is followed to both ends of the title. An open verdict asks for the
+    middle of the widest gaps, as many as there were probes at first.
+    """
+    room = MOST * count - len(looked)
+    if room <= 0:
+        return ()
+    have = sorted(looked)
+    offsets = _offsets(have, found, origin_s)
+    told = [stretch for stretch in have if stretch in offsets]
+    wanted: dict[int, None] = {}
+    if found.drift_ms_per_min is not None:
+        wanted |= dict.fromkeys((0, total - 1))
+    for before, after in pairwise(told):
+        both = [*offsets[before], *offsets[after]]
+        if max(both) - min(both) > APART_MS and found.drift_ms_per_min is None:
+            wanted |= dict.fromkeys(_middle_of_widest([x for x in have if before <= x <= after]))
+    if found.verdict == "undecidable":
+        edges = [-1, *have, total]
+        gaps = sorted(pairwise(edges), key=lambda gap: gap[0] - gap[1])[:count]
+        wanted |= dict.fromkeys(middle for gap in gaps for middle in _middle_of_widest(gap))
+    return tuple(sorted([stretch for stretch in wanted if 0 <= stretch < total and stretch not in looked][:room]))
+
+
+def _middle_of_widest(edges: Sequence[int]) -> tuple[int, ...]:
+    """The stretch in the middle of the widest gap between neighbours; none where there is no gap."""
+    low, high = max(pairwise(edges), key=lambda gap: gap[1] - gap[0])
+    return ((low + high) // 2,) if high - low > 1 else ()
+
+
+def _offsets(looked: Sequence[int], found: Judgement, origin_s: float) -> dict[int, list[float]]:
+    """The offsets (ms) that the segments of every stretch show, for stretches that show any."""
+    offsets: dict[int, list[float]] = {}
+    for segment in found.segments:
+        stretch = int(((segment.start_s + segment.end_s) / 2 - origin_s) // PROBE_BLOCKS)
+        if segment.offset_ms is not None and stretch in looked:
+            offsets.setdefault(stretch, []).append(segment.offset_ms)
+    return offsets

@@ -1,0 +1,1 @@
+"""Generated scenes whose picture and sound move together."""

@@ -1,0 +1,118 @@
+"""Generated scenes whose picture and sound move together, from numpy alone: for training, for the demo and for tests.
+
+Time: frame k shows the state at the instant `start_s + k / frame_rate` (no exposure time), and sample i is the sound at
+`sound_start_s + i / sample_rate`. Picture and sound are drawn from the same continuous trajectories, so a scene is in sync by
+construction and to the sample; what was played before the first frame is not cut off, the scene begins in the middle of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Reals = NDArray[np.floating[Any]]
+Kind = Literal["talking", "impacts"]
+Thing = Literal["ball", "hammer", "pendulum", "clapper"]
+
+SAMPLE_RATE = 16000
+TRACK_RATE = 1000  # Hz; articulation is computed on this grid
+HOP = 80  # samples between two settings of the vocal tract filter (5 ms)
+WINDOW = 4 * HOP
+FFT = 512
+SETTLE_S = 1.5  # trajectories begin and end this far outside what is cut from them
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Pictures and their sound.
+
+    frames: uint8 (T, H, W), luma. frame_rate: Hz. samples: float32 (n,), mono, -1..1, at `sample_rate` Hz.
+    start_s: time of frames[0]; sound_start_s: time of samples[0], equal to start_s unless a sound margin was asked for.
+
+    What is true of the scene, for tests and for cutting crops:
+    faces: float32 (T, 3), head centre x, y and head width in pixels; mouths: float32 (T, 2), mouth centre x, y in pixels;
+    opening: float32 (T,), mouth opening, 0 closed .. about 1. All three None for impacts.
+    contacts_s: float64 (m,), rising times of all contacts within the sound; None for talking.
+    """
+
+    frames: NDArray[np.uint8]
+    frame_rate: float
+    samples: Floats
+    sample_rate: int = SAMPLE_RATE
+    start_s: float = 0.0
+    sound_start_s: float = 0.0
+    faces: Floats | None = None
+    mouths: Floats | None = None
+    opening: Floats | None = None
+    contacts_s: Doubles | None = None
+
+
+class Roll:
+    """Independent random generators by purpose, so that one purpose drawing more does not change the others."""
+
+    def __init__(self, seed: int, kind: Kind) -> None:
+        self._seed, self._kind = seed, kind
+
+    def __call__(self, purpose: str) -> np.random.Generator:
+        return np.random.default_rng([self._seed, *self._kind.encode(), *purpose.encode()])
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every kind of scene is made from."""
+
+    roll: Roll
+    times_s: Doubles  # of the frames
+    frame_rate: float
+    size: tuple[int, int]
+    begin_s: float  # of the sound
+    samples_n: int
+    studio: bool
+
+    @property
+    def end_s(self) -> float:
+        """Where the sound ends."""
+        return self.begin_s + self.samples_n / SAMPLE_RATE
+
+
+class Track:
+    """A value over time by key frames; the ease of a key shapes the way from it to the next one."""
+
+    SMOOTH, FAST_START, FAST_END, LINEAR = range(4)
+
+    def __init__(self, value: float) -> None:
+        self._t = [-1e6]
+        self._v = [value]
+        self._ease = [self.LINEAR]
+
+    def key(self, t: float, value: float, ease: int = SMOOTH) -> None:
+        self._t.append(max(t, self._t[-1] + 1e-4))
+        self._v.append(value)
+        self._ease.append(ease)
+
+    @property
+    def last(self) -> float:
+        return self._v[-1]
+
+    def at(self, times_s: Doubles) -> Doubles:
+        t, v = np.array([*self._t, 1e6]), np.array([*self._v, self._v[-1]])
+        i = np.clip(np.searchsorted(t, times_s, "right") - 1, 0, len(t) - 2)
+        u = np.clip((times_s - t[i]) / (t[i + 1] - t[i]), 0.0, 1.0)
+        shaped = np.choose(np.array(self._ease)[i], [u * u * (3 - 2 * u), u * (2 - u), u * u, u])
+        course: Doubles = v[i] + (v[i + 1] - v[i]) * shaped
+        return course
+
+
+def wander(rng: np.random.Generator, times_s: Doubles, low_hz: float, high_hz: float, waves: int = 4) -> Doubles:
+    """A smooth random course around 0, about -1..1, made of a few sines."""
+    hz = np.exp(rng.uniform(math.log(low_hz), math.log(high_hz), waves))
+    weight = rng.uniform(0.3, 1.0, waves) / np.sqrt(hz)
+    phase = rng.uniform(0, 2 * np.pi, waves)
+    course: Doubles = np.sin(2 * np.pi * times_s[:, None] * hz + phase) @ weight
+    return course / float(weight.sum())

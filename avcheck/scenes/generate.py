@@ -1,0 +1,48 @@
+"""Generated scenes whose picture and sound move together, from numpy alone: for training, for the demo and for tests.
+
+Time: frame k shows the state at the instant `start_s + k / frame_rate` (no exposure time), and sample i is the sound at
+`sound_start_s + i / sample_rate`. Picture and sound are drawn from the same continuous trajectories, so a scene is in sync by
+construction and to the sample; what was played before the first frame is not cut off, the scene begins in the middle of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from avcheck.scenes.base import SAMPLE_RATE, Kind, Roll, Scene, Stage, Thing
+from avcheck.scenes.impacts import impacts
+from avcheck.scenes.talking import talking
+
+
+def make_scene(
+    kind: Kind,
+    *,
+    seed: int,
+    seconds: float,
+    size: tuple[int, int] = (160, 224),
+    frame_rate: float = 25.0,
+    sound_margin_s: float = 0.0,
+    head_share: float | None = None,
+    studio: bool = False,
+    things: Sequence[Thing] | None = None,
+) -> Scene:
+    """A scene of `seconds`, `size` = (H, W) pixels, the same for the same arguments.
+
+    "talking": a drawn face whose mouth moves with speech-like sound. "impacts": one to three things that strike, each contact
+    with its sound.
+
+    sound_margin_s: samples cover so much more before the first and after the last frame, so that the sound can be shifted
+    without running out. head_share: head width over the short side of the frame (None: 0.25..0.6 at random).
+    studio: even light, no shake, hardly any noise. things: what strikes (None: at random).
+    """
+    if kind not in ("talking", "impacts"):
+        raise ValueError(f"there is no scene of kind {kind!r}")
+    if seconds <= 0 or frame_rate <= 0 or min(size) < 16 or sound_margin_s < 0:
+        raise ValueError(f"cannot draw {seconds} s of {size} pixels at {frame_rate} Hz with {sound_margin_s} s of sound margin")
+    frames_n = max(1, round(seconds * frame_rate))
+    times_s = np.arange(frames_n) / frame_rate
+    samples_n = round((seconds + 2 * sound_margin_s) * SAMPLE_RATE)
+    stage = Stage(Roll(seed, kind), times_s, frame_rate, size, -sound_margin_s, samples_n, studio)
+    return talking(stage, head_share) if kind == "talking" else impacts(stage, things)

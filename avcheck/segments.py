@@ -1,0 +1,160 @@
+"""Windows of blocks with the margins that their sound needs, and decoding ahead of them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_S, SOUND_LEAD_S, Block, blocks
+from avcheck.media import Media
+from avcheck.sampling import PROBE_BLOCKS
+
+SEGMENT_BLOCKS = 10
+MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) apart
+MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
+
+Item = TypeVar("Item")
+
+
+def segments(
+    source: Iterable[Block], on_block: Callable[[Block], None] | None, seams_s: Sequence[float] = ()
+) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
+    """(the blocks just before, the segment's blocks, the blocks just after).
+
+    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is turned half-way). It ends at one
+    of `seams_s`, where one recording was joined to another, unless it would be too short to show an offset.
+    """
+    before: list[Block] = []
+    waiting: list[Block] = []
+    for block in source:
+        if on_block is not None:
+            on_block(block)
+        if waiting and block.index != waiting[-1].index + 1:
+            yield from _flush(before, waiting)
+            before, waiting = [], []
+        elif waiting and block.pictures.shape != waiting[-1].pictures.shape:
+            yield before, waiting, [block]
+            before, waiting = waiting[-MARGIN_BLOCKS:], []
+        elif len(waiting) >= SEGMENT_BLOCKS // 2 and _starts_at(block, seams_s):
+            yield before, waiting, []
+            before, waiting = [], []
+        waiting.append(block)
+        # A tail too short to judge alone is kept for the last segment, so wait for half a segment more than is used.
+        while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
+            inside, rest = waiting[:SEGMENT_BLOCKS], waiting[SEGMENT_BLOCKS:]
+            yield before, inside, rest[:MARGIN_BLOCKS]
+            before, waiting = inside[-MARGIN_BLOCKS:], rest
+    yield from _flush(before, waiting)
+
+
+def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
+    """Whether a seam lies nearer to the start of this block than to that of any other; `seams_s` rise."""
+    low, high = (bisect_left(seams_s, block.start_s + side * BLOCK_S / 2) for side in (-1, 1))
+    return low < high
+
+
+def _flush(before: list[Block], waiting: list[Block]) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
+    if waiting:
+        yield before, waiting, []
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A stretch of a file: its blocks, and those just before and after it, which lend their sound."""
+
+    before: list[Block]
+    inside: list[Block]
+    after: list[Block]
+
+    def segments(self) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
+        """What `segments` gives for these blocks in the middle of the whole title."""
+        for before, inside, after in segments(self.inside, None):
+            yield before or self.before, inside, after or self.after
+
+
+def probes(
+    media: Media, where: Iterable[int], origin_s: float, on_block: Callable[[Block], None] | None = None
+) -> Iterator[Probe]:
+    """Decode these stretches of a file whose blocks start at `origin_s`. Raises CannotSeek, and MediaError as `media` does."""
+    for stretch in where:
+        yield probe_over(media, stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS, origin_s, on_block)
+
+
+def probe_over(media: Media, start: int, end: int, origin_s: float, on_block: Callable[[Block], None] | None = None) -> Probe:
+    """Blocks `start` up to `end`, with those around them."""
+    first = max(0, start - MARGIN_BLOCKS)
+    start_s = origin_s + first * BLOCK_S
+    probe = Probe([], [], [])
+    with closing(media.pictures(start_s)) as pictures, closing(media.sounds(start_s - SOUND_LEAD_S)) as sounds:
+        for block in blocks(pictures, sounds, origin_s=origin_s, first=first, count=end + MARGIN_BLOCKS - first):
+            if on_block is not None:
+                on_block(block)
+            part = probe.before if block.index < start else probe.inside if block.index < end else probe.after
+            part.append(block)
+    return probe
+
+
+def ahead(
+    source: Iterator[Item], depth: int = 2 * SEGMENT_BLOCKS, ended: threading.Event | None = None
+) -> Generator[Item, None, None]:
+    """The same items, up to `depth` of them made in a thread of their own while the network is at work. Errors come through.
+
+    `ended` is set when the last one is made. Close the iterator when done: the thread then stops at its next item.
+    """
+    made: queue.Queue[Item | BaseException | None] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def hand_over(item: Item | BaseException | None) -> bool:
+        while not stop.is_set():
+            try:
+                made.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def make() -> None:
+        try:
+            for item in source:
+                if not hand_over(item):
+                    return
+            if ended is not None:
+                ended.set()
+            hand_over(None)
+        except BaseException as error:  # raised again where the blocks are wanted
+            hand_over(error)
+
+    worker = threading.Thread(target=make, name="avcheck-decode", daemon=True)
+    worker.start()
+    try:
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        # The caller closes the file next, so the thread must be out of it first.
+        stop.set()
+        worker.join()
+
+
+def beside_decoding(source: Iterator[Item], ended: threading.Event) -> Generator[Item, None, None]:
+    """The same items, with a core left to the decoder until it has `ended`.
+
+    Threads of the network that have to wait for it slow all the others down.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        for item in source:
+            if ended.is_set():
+                torch.set_num_threads(threads)
+            yield item
+    finally:
+        torch.set_num_threads(threads)

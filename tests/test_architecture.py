@@ -1,0 +1,78 @@
+"""The rooms of the package: imports run one way, in no circle. `python -m tests.test_architecture` prints the layers."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "avcheck"
+LONGEST = 575  # lines of a file
+
+# From the ground up: a room imports from itself and from those before it. What is in no room is a room of its own.
+ROOMS = (
+    "__init__ _version errors memory cores shipped report tracks",
+    "media mel stabilise model_config trunks heads model course verdict sampling blocks weights",
+    "segments scan closeup checker",
+    "batch scenes render",
+    "demo train eval",
+    "cli __main__",
+)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that are imported as the file is loaded; not those of a function or for types alone."""
+    out: set[str] = set()
+    pending: list[ast.stmt] = list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "avcheck":
+            for each in node.names:
+                inner = f"{node.module}.{each.name}"
+                out.add(inner if is_module(inner) else str(node.module))
+        elif isinstance(node, ast.Try):
+            pending += node.body
+    return out
+
+
+def is_module(name: str) -> bool:
+    path = PACKAGE.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def graph() -> dict[str, set[str]]:
+    """Every module and what it imports."""
+    return {name_of(path): imports(path) - {name_of(path)} for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room(module: str) -> int:
+    """The storey of a module, counted from the ground."""
+    name = module.split(".")[1] if "." in module else "__init__"
+    return next(storey for storey, names in enumerate(ROOMS) if name in names.split())
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    TopologicalSorter(graph()).prepare()  # raises CycleError, which names the circle
+
+
+def test_imports_run_downwards() -> None:
+    upwards = [f"{a} -> {b}" for a, others in graph().items() for b in others if room(b) > room(a)]
+    assert not upwards
+
+
+def test_no_file_is_too_long() -> None:
+    long = {path.name: n for path in PACKAGE.rglob("*.py") if (n := path.read_text(encoding="utf-8").count("\n")) > LONGEST}
+    assert not long
+
+
+if __name__ == "__main__":
+    for storey, names in enumerate(ROOMS):
+        print(storey, names)
+        for module, others in graph().items():
+            if room(module) == storey:
+                print(f"    {module} <- {', '.join(sorted(others))}")
