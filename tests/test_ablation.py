@@ -80,6 +80,7 @@ def cells(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
+@pytest.mark.slow
 def test_heads_are_trained_measured_and_kept(settings: AblationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     stages: list[str] = []
     texts = list(ablate(settings, variants=FEW, levels=(48,), on_step=lambda stage, done, total: stages.append(stage)))
@@ -185,6 +186,7 @@ def test_the_table_of_heads_says_what_the_rows_say() -> None:
     assert row[12] == "0.50 (0.50x)"
 
 
+@pytest.mark.slow
 def test_trunks_are_trained_measured_and_kept(settings: AblationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trunks, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6))
     out, cache = settings.out / "trunks", settings.out / "cache"

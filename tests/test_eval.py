@@ -616,6 +616,7 @@ def mini_corpus(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     torch.manual_seed(1)
     weights = tmp_path / "w.safetensors"

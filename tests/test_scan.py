@@ -117,6 +117,7 @@ def test_no_blocks_no_curves() -> None:
     assert list(scan([], loaded())) == []
 
 
+@pytest.mark.slow
 def test_memory_holds_a_segment_however_long_the_film() -> None:
     made: list[weakref.ref[Array]] = []
 

@@ -49,6 +49,7 @@ def test_the_documents_speak_of_these_weights(checker: Checker) -> None:
     assert f"measuring error, {calibration.guard_ms:.0f} ms" in readme
 
 
+@pytest.mark.slow
 def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
     """Seeds and offsets as they come: none may be judged wrong, and no more than one may go undecided."""
     undecided = 0
@@ -119,6 +120,7 @@ def test_where_nothing_can_be_told_nothing_is_told(tmp_path: Path, checker: Chec
     assert found.offset_ms is None
 
 
+@pytest.mark.slow
 def test_the_sound_of_another_scene_is_never_in_sync(tmp_path: Path, checker: Checker) -> None:
     frames, _ = scene(tmp_path / "a.mp4", seed=7)
     _, samples = scene(tmp_path / "b.mp4", seed=8)
@@ -150,6 +152,7 @@ def well_known() -> list[dict[str, Any]]:
     return sorted(long, key=lambda row: -row["true_offset"]["confidence"])[:3]
 
 
+@pytest.mark.slow
 def test_a_real_speaker_held_by_hand_is_judged_as_on_a_tripod(checker: Checker) -> None:
     pytest.importorskip("cv2")
     from avcheck.eval.trunks import held_by_hand
@@ -163,6 +166,7 @@ def test_a_real_speaker_held_by_hand_is_judged_as_on_a_tripod(checker: Checker) 
         assert found.offset_ms == pytest.approx(-40 * row["true_offset"]["frames"], abs=60)
 
 
+@pytest.mark.slow
 def test_a_real_speaker_is_judged_right(tmp_path: Path, checker: Checker) -> None:
     reports: list[Report] = []
     for row in well_known():

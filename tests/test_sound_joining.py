@@ -206,6 +206,7 @@ def test_a_gap_in_a_recording_of_a_browser(clip: Clip) -> None:
     assert missing_s == pytest.approx(0.06, abs=0.004)
 
 
+@pytest.mark.slow
 def test_a_sound_that_jitters_is_not_read_from_the_middle(clip: Clip) -> None:
     """Where it lies is known from many timestamps, which a decode from the middle does not see."""
     path = film(clip, seconds=50)

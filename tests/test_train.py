@@ -649,6 +649,7 @@ def test_bfloat16_is_used_where_it_is_fast_alone(fast: bool, tmp_path: Path, mon
     assert used["head"] == [fast] * 2  # of its own sound and of a stranger's
 
 
+@pytest.mark.slow
 def test_training_from_a_directory_to_weights_and_on_after_a_kill(films: Path, small: None, tmp_path: Path) -> None:
     out = tmp_path / "run"
     path = run.train(settings(films, out))
@@ -687,6 +688,7 @@ def start_weights(path: Path, **calibration: float) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
     films: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

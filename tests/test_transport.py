@@ -281,6 +281,7 @@ def test_segments_of_a_stream_joined_again(clip: Clip, tmp_path: Path, reset: bo
         assert len(list(file.pictures())) == 150
 
 
+@pytest.mark.slow
 def test_a_joined_recording_is_read_from_the_middle(clip: Clip) -> None:
     """What is decoded from a place on is what a decode from the beginning gives there."""
     events_s = [0.6 + 2 * k for k in range(15)]

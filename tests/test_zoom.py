@@ -152,6 +152,7 @@ def wide_shot(path: Path, *, late_s: float, foreign: bool = False, seconds: floa
     return make_clip(path, seconds=seconds, size=(side, side), draw=draw, play=play, sample_rate=16000)
 
 
+@pytest.mark.slow
 def test_a_small_face_is_undecidable_at_first_and_found_by_a_closer_look(tmp_path: Path) -> None:
     path = wide_shot(tmp_path / "wide.mp4", late_s=0.2)
     checker = Checker(device="cpu")
@@ -162,6 +163,7 @@ def test_a_small_face_is_undecidable_at_first_and_found_by_a_closer_look(tmp_pat
     assert report.offset_ms == pytest.approx(-200, abs=40)
 
 
+@pytest.mark.slow
 def test_a_strangers_sound_stays_undecidable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
     score_closer = closeup.score_closer
