@@ -1,4 +1,4 @@
-"""A stand-in for avcheck.scan without a network: everything is decoded and cut into blocks as ever, and found in sync.
+"""A stand-in for avcheck.checker without a network: everything is decoded and cut into blocks as ever, and found in sync.
 
 Worker processes get it as `make_checker`, which is pickled by its name.
 """

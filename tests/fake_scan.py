@@ -1,4 +1,4 @@
-"""A stand-in for avcheck.scan: the file's name says what the check finds, so the command is tested without a network.
+"""A stand-in for avcheck.checker: the file's name says what the check finds, so the command is tested without a network.
 
 Worker processes get it as `make_checker`, which is pickled by its name.
 """

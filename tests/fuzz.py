@@ -1,6 +1,6 @@
 """`python -m tests.fuzz --minutes N [--seed S]`: damages small generated files at random and has avcheck check them.
 
-Every case is checked in a guarded worker of avcheck's own (`avcheck.workers`) that has a deadline and a memory limit, and
+Every case is checked in a guarded worker of avcheck's own (`avcheck.batch.workers`) that has a deadline and a memory limit, and
 that the kernel kills for opening a socket. Most cases are decoded and cut into blocks, a share goes through a whole
 (untrained) network, and now and then the last cases go through the command itself. It has to hold that no case hangs,
 crashes its worker, ends as a bug of avcheck or opens another file of its folder; that each has exactly one record; and that

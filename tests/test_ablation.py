@@ -105,8 +105,9 @@ def test_heads_are_trained_measured_and_kept(settings: AblationSettings, monkeyp
     def never(*_: object, **__: object) -> None:
         raise AssertionError("this was done before")
 
-    for name in ("learn_head", "measure", "extract", "observe", "rate_rows"):
+    for name in ("learn_head", "measure", "extract", "observe"):
         monkeypatch.setattr(ablation, name, never)
+    monkeypatch.setattr(rates_eval, "rate_rows", never)
     again = list(ablate(settings, variants=FEW, levels=(48,)))
     assert [[row[:-1] for row in cells(text)] for text in again] == [[row[:-1] for row in cells(text)] for text in texts]
     with pytest.raises(UsageError, match="another recipe"):

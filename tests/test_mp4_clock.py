@@ -15,7 +15,7 @@ from conftest import Array, click, clicks
 from mp4_boxes import NOTHING, Row, with_edits, without
 
 from avcheck.errors import CannotSeek, DecodeFailed, LimitExceeded
-from avcheck.media import Media, Sound, mp4, open_media, timeline
+from avcheck.media import Media, Sound, mp4, mp4_track, open_media, timeline
 from avcheck.media import packets as media_packets
 
 Clip = Callable[..., Path]
@@ -326,7 +326,7 @@ def test_a_plain_list_is_left_to_ffmpeg(clip: Clip) -> None:
 def test_a_list_that_cannot_be_followed_is_an_error(
     clip: Clip, monkeypatch: pytest.MonkeyPatch, rows: list[Row], reason: str, handler: bytes, kind: str
 ) -> None:
-    monkeypatch.setattr(mp4, "MAX_PIECES", 5)
+    monkeypatch.setattr(mp4_track, "MAX_PIECES", 5)
     path = with_edits(film(clip), {handler: rows})
     with pytest.raises(DecodeFailed, match=rf"film\.mp4: when its {kind} due is unknown: {reason}; export it again"):
         open_media(path)
@@ -483,7 +483,7 @@ def test_an_index_is_read_again_when_the_file_has_changed(clip: Clip) -> None:
     with_edits(path, {b"vide": [(0.2, 0.0), (0.8, 0.0)]})
     assert mp4.index_of(path) is not first
     assert mp4.index_of(path).track(1).timeline is not None
-    assert mp4.index_of(path.with_name("none.mp4")).track(1) == mp4.TrackBoxes()
+    assert mp4.index_of(path.with_name("none.mp4")).track(1) == mp4_track.TrackBoxes()
 
 
 def test_an_index_of_which_not_all_was_looked_at_gives_no_times(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:

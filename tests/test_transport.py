@@ -31,7 +31,7 @@ from avcheck.batch import run
 from avcheck.cli.app import main
 from avcheck.errors import DecodeFailed, NoAudio, NoVideo
 from avcheck.media import Media, Sound, open_media
-from avcheck.media.transport import survey
+from avcheck.media.survey import survey
 
 Clip = Callable[..., Path]
 H264, AAC = 0x1B, 0x0F

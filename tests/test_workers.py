@@ -374,8 +374,8 @@ def test_the_first_interrupt_loses_no_answer_and_the_second_does_not_wait(tmp_pa
 RUN = """
 import fake_scan, sys
 from pathlib import Path
-from avcheck.batch import CheckSettings, check_many
-from avcheck.workers import Limits
+from avcheck.batch.process import Limits
+from avcheck.batch.run import CheckSettings, check_many
 try:
     for report in check_many(map(Path, sys.argv[1:]), CheckSettings(), Limits(2, 2.0), make_checker=fake_scan.make_checker):
         print(report.path, report.verdict, flush=True)

@@ -25,7 +25,8 @@ from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Piece, Sound, Sour
 from avcheck.media.container import choose_audio, choose_video, of_programme, open_container, open_source, playing
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
-from avcheck.media.transport import MAX_SECTIONS, Era, Excerpt, Programme, Survey, Tables, sections_of, survey
+from avcheck.media.survey import survey
+from avcheck.media.transport import MAX_SECTIONS, Era, Excerpt, Programme, Survey, Tables, sections_of
 from avcheck.tracks import listed
 
 _ROUNDING = 1e-3  # of a sample
