@@ -180,7 +180,7 @@ class Checker:
 
         def open_again() -> Media:
             if info.first_picture_s is None or min(info.width, info.height) < LEAST_SIDE:
-                raise CannotSeek(f"{path}: there is nothing to look closer at")
+                raise CannotSeek(path, "there is nothing to look closer at")
             media = open_media(
                 path,
                 audio_track=audio_track,
@@ -192,7 +192,7 @@ class Checker:
             )
             opened.append(stack.enter_context(media))
             if not media.seekable:
-                raise CannotSeek(f"{path}: cannot be read from the middle")
+                raise CannotSeek(path, "cannot be read from the middle")
             return media
 
         def closer(curve: Curve) -> Curve:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from avcheck.report import ErrorCode
+from avcheck.tracks import escaped
 
 
 class AvcheckError(Exception):
@@ -22,6 +24,14 @@ class UsageError(AvcheckError):
 
 class MediaError(AvcheckError):
     """A file could not be judged. One file's `MediaError` never stops the others."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = str(path)  # as it was opened; of a URL, what may be shown of it
+        self.reason = reason  # what is wrong and what to do about it, without the path
+
+    def __str__(self) -> str:
+        return f"{escaped(self.path)}: {self.reason}"
 
 
 class NotMedia(MediaError):

@@ -65,7 +65,7 @@ class FakeChecker:
         if "broken" in name:
             return Report(str(path), "error", reason="not a media file avcheck reads", model_sha256=sha256)
         if "raises" in name:
-            raise NoAudio(f"{path}: no audio stream")
+            raise NoAudio(path, "no audio stream")
         if "bug" in name:
             raise RuntimeError("shapes differ [3, 4]")
         if "model" in name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import get_args
 
@@ -211,11 +212,30 @@ ERRORS = [value for value in vars(errors).values() if isinstance(value, type) an
 )
 def test_the_kind_of_an_error_is_in_the_report(monkeypatch: pytest.MonkeyPatch, kind: type[errors.MediaError]) -> None:
     def fail(_: object, path: Path, **__: object) -> None:
-        raise kind(f"{path}: what is wrong")
+        raise kind(path, "what is wrong")
 
     monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
     (report,) = check_many([Path("good.mp4")], CheckSettings())
     assert (report.verdict, report.reason, report.reason_code) == ("error", "what is wrong", kind.code)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("good.mp4", "is empty"), ("voice.wav", "voice.wav: is empty"), ("a\x1b[31m.wav", "a\\x1b[31m.wav: is empty")],
+)
+def test_a_reason_names_only_another_file_than_the_record(monkeypatch: pytest.MonkeyPatch, path: str, reason: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise errors.NotMedia(path, "is empty")
+
+    monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
+    (report,) = check_many(["./good.mp4" if path == "good.mp4" else "film.mp4"], CheckSettings())
+    assert report.reason == reason
+
+
+def test_an_error_keeps_its_parts_on_the_way_to_another_process() -> None:
+    error = pickle.loads(pickle.dumps(errors.NoAudio(Path("a.mp4"), "has no audio track")))  # noqa: S301 - our own
+    assert (type(error), error.path, error.reason) == (errors.NoAudio, "a.mp4", "has no audio track")
+    assert str(error) == "a.mp4: has no audio track"
 
 
 def test_every_error_has_a_documented_code_of_its_own() -> None:

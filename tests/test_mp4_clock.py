@@ -258,7 +258,7 @@ def test_a_file_that_cannot_be_sought_is_decoded_anew_for_each_piece(clip: Clip,
         whole, sounds = seen(file), [(sound.start_s, len(sound.samples)) for sound in file.sounds()]
 
     def refuse(container: object, *_: object) -> None:
-        raise CannotSeek("no")
+        raise CannotSeek("film.mp4", "no")
 
     monkeypatch.setattr(media_packets, "seek", refuse)
     with open_media(path, short_side=48) as file:

@@ -28,7 +28,6 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
         (Report("a.mp4", "undecidable", reason="silence", offset_ms=400.0, confidence=0.3), "a.mp4: undecidable: silence"),
         (Report("a.mp4", "undecidable"), "a.mp4: undecidable"),
         (Report("a.mp4", "error", reason="no video stream"), "a.mp4: error: no video stream"),
-        (Report("a.mp4", "error", reason="a.mp4: no video stream"), "a.mp4: error: no video stream"),
         (Report("a.mp4", "error", reason="two\nlines"), "a.mp4: error: two\\nlines"),
         (
             Report("a.mp4", "out_of_sync", offset_ms=80.0, confidence=0.9, drift_ms_per_min=-12.34, jumps_s=(65.0, 3725.9)),

@@ -270,7 +270,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
     def once(*args: Any, **options: Any) -> Any:
         opened.append(options["short_side"])
         if len(opened) > 1:
-            raise DecodeFailed("the file went away")
+            raise DecodeFailed("clip.mp4", "the file went away")
         return open_media(*args, **options)
 
     monkeypatch.setattr(checker_module, "open_media", once)
@@ -280,7 +280,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), DecodeFailed("damage")]
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), DecodeFailed("clip.mp4", "damage")]
 )
 def test_a_segment_that_cannot_be_looked_at_closer_stays_as_it_was(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: Exception

@@ -151,7 +151,7 @@ def fetched(url: str) -> Iterator[Path]:
             size, free = system.info(path).get("size") or 0, shutil.disk_usage(folder).free
             if size > free:
                 wanted = f"needs {size / 1e9:.1f} GB of scratch space and {tempfile.gettempdir()} has {free / 1e9:.1f}"
-                raise FetchFailed(f"{shown(url)}: {wanted}; set TMPDIR to a larger disk")
+                raise FetchFailed(shown(url), f"{wanted}; set TMPDIR to a larger disk")
             with system.open(path, "rb") as remote, local.open("wb") as copy:
                 shutil.copyfileobj(remote, copy, _CHUNK)
         yield local
@@ -160,7 +160,7 @@ def fetched(url: str) -> Iterator[Path]:
 def _file_system(url: str) -> tuple[Any, str]:
     problem = url_problem(url)
     if problem:
-        raise FetchFailed(f"{shown(url)}: {problem}")
+        raise FetchFailed(shown(url), problem)
     import fsspec  # late: few runs need it
 
     scheme, colon, rest = url.partition(":")
@@ -194,9 +194,9 @@ def _told(url: str) -> Iterator[None]:
     except ImportError as error:
         kind = url.partition("://")[0]
         reason = f"reading {kind}:// needs another package ({error}): pip install 'fsspec[http,s3]'"
-        raise FetchFailed(f"{shown(url)}: {reason}") from error
+        raise FetchFailed(shown(url), reason) from error
     except FileNotFoundError as error:
-        raise Missing(f"{shown(url)}: no such file") from error
+        raise Missing(shown(url), "no such file") from error
     except Exception as error:  # a missing permission, a broken connection, a full disk, a scheme nobody knows
         text = without_secrets(" ".join(str(error).split()), url)[:200]
-        raise FetchFailed(f"{shown(url)}: cannot be fetched: {type(error).__name__}: {text}") from error
+        raise FetchFailed(shown(url), f"cannot be fetched: {type(error).__name__}: {text}") from error

@@ -122,7 +122,7 @@ def first_look(settings: CheckSettings, source: Source, before: Collection[Stamp
         ):
             return None
     except MediaError as error:
-        return _signed(_refused(source, error, settings), size, changed, settings)
+        return _signed(_refused(source, Path(source), error, settings), size, changed, settings)
     except Exception:
         return None
 
@@ -154,6 +154,7 @@ def _check_one(
     on_bug: OnBug | None,
 ) -> Report | Unchanged:
     size, changed = None, None
+    local = Path(source)
     try:
         size, changed = _stamp(source)  # before the check: a file that changes meanwhile is checked again
         if (size, changed) in before:
@@ -162,9 +163,9 @@ def _check_one(
             with fetched(source) as local:
                 report = replace(_check(checker, local, settings, on_progress), path=shown(source))
         else:
-            report = _check(checker, Path(source), settings, on_progress)
+            report = _check(checker, local, settings, on_progress)
     except MediaError as error:
-        report = _refused(source, error, settings)
+        report = _refused(source, local, error, settings)
     except AvcheckError as error:
         # A file that was there when the run began and is gone now is its own trouble.
         if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
@@ -331,24 +332,21 @@ class _Handler:
 
 
 def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progress: Callable[[float], None] | None) -> Report:
-    try:
-        return checker.check(
-            path,
-            audio_track=settings.audio_track,
-            video_track=settings.video_track,
-            program=settings.program,
-            audio=settings.audio,
-            tolerance=settings.tolerance,
-            sample=settings.sample,
-            on_progress=on_progress,
-        )
-    except MediaError as error:
-        # Messages begin with the path, which may be that of a scratch file.
-        raise type(error)(str(error).removeprefix(f"{path}: ")) from error
+    return checker.check(
+        path,
+        audio_track=settings.audio_track,
+        video_track=settings.video_track,
+        program=settings.program,
+        audio=settings.audio,
+        tolerance=settings.tolerance,
+        sample=settings.sample,
+        on_progress=on_progress,
+    )
 
 
-def _refused(source: Source, error: MediaError, settings: CheckSettings) -> Report:
-    reason = str(error).removeprefix(f"{shown(source)}: ")  # the record names the path already
+def _refused(source: Source, local: Path, error: MediaError, settings: CheckSettings) -> Report:
+    """The record of a file that cannot be judged. It names the path already, so its reason names only another one."""
+    reason = error.reason if error.path in (str(local), shown(source)) else str(error)
     return error_report(source, reason, settings.tolerance, settings.model, code=error.code)
 
 

@@ -16,7 +16,6 @@ from av.packet import Packet
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
 from avcheck.media.transport import Excerpt
 from avcheck.report import Track
-from avcheck.tracks import escaped
 
 SAMPLE_RATE = 16_000  # Hz, of every Sound
 
@@ -185,32 +184,23 @@ def frame_end_s(frame: Frame, time_s: float) -> float:
 
 
 def timed_out(path: Path) -> DecodeFailed:
-    return DecodeFailed(f"{printable(path)}: reading timed out; copy it to a local disk")
+    return DecodeFailed(path, "reading timed out; copy it to a local disk")
 
 
 def cannot_seek(container: InputContainer) -> CannotSeek:
-    return CannotSeek(
-        f"{printable(Path(container.name.removeprefix('file:')))}: cannot be read from the middle; check it whole"
-    )
+    return CannotSeek(Path(container.name.removeprefix("file:")), "cannot be read from the middle; check it whole")
 
 
 def no_pictures(path: Path, undated: int = 0) -> DecodeFailed:
     if undated:
-        return DecodeFailed(f"{printable(path)}: its pictures carry no timestamps; remux it to mp4 or mkv")
+        return DecodeFailed(path, "its pictures carry no timestamps; remux it to mp4 or mkv")
     limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
-    return DecodeFailed(f"{printable(path)}: none of its pictures decodes (damaged, or over {limit}); export it again")
+    return DecodeFailed(path, f"none of its pictures decodes (damaged, or over {limit}); export it again")
 
 
 def no_sound(path: Path) -> NoAudio:
-    return NoAudio(
-        f"{printable(path)}: its audio track holds no sound that decodes; choose another with --audio-track or --audio"
-    )
+    return NoAudio(path, "its audio track holds no sound that decodes; choose another with --audio-track or --audio")
 
 
 def reason_of(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
-
-
-def printable(path: Path) -> str:
-    """A path as one printable line: names can hold anything."""
-    return escaped(str(path))

@@ -28,7 +28,6 @@ from avcheck.media.base import (
     Tally,
     frame_end_s,
     frame_time_s,
-    printable,
     reason_of,
     timed_out,
 )
@@ -37,7 +36,7 @@ from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
 from avcheck.report import Track
-from avcheck.tracks import available
+from avcheck.tracks import available, escaped
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
@@ -72,19 +71,18 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
 
     Raises the typed errors of `open_media`.
     """
-    name = printable(path)
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{name}: no such file; check the path") from None
+        raise UsageError(f"{escaped(str(path))}: no such file; check the path") from None
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{name}: cannot be read ({reason_of(error)}); check its name and permissions") from None
+        raise Unreadable(path, f"cannot be read ({reason_of(error)}); check its name and permissions") from None
     if stat.S_ISDIR(status.st_mode):
-        raise NotMedia(f"{name}: is a directory; name a file in it")
+        raise NotMedia(path, "is a directory; name a file in it")
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for ever, and no timeout covers it
-        raise NotMedia(f"{name}: is not a regular file; save the video to a file first")
+        raise NotMedia(path, "is not a regular file; save the video to a file first")
     if status.st_size == 0:
-        raise NotMedia(f"{name}: is empty (0 bytes); copy or export it again")
+        raise NotMedia(path, "is empty (0 bytes); copy or export it again")
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": formats,
@@ -93,25 +91,25 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         "fflags": "-genpts",  # PyAV has presentation times made up where a file has none: H.264 in ASF comes a picture late
         "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
     }
-    too_many = f"{name}: has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
+    too_many = f"has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
     samples = index_of(path).samples
     if samples > MAX_SAMPLES:
-        raise LimitExceeded(f"{name}: its index claims {samples:,} pictures or packets; remux it, or export it again")
+        raise LimitExceeded(path, f"its index claims {samples:,} pictures or packets; remux it, or export it again")
     try:
         # A bare "a:b.mp4" would be read as protocol "a".
         file = f"file:{path.absolute()}" if excerpt is None else excerpt.open(path)
         container: InputContainer = av.open(file, "r", options=options, timeout=(10, 30), **_OPEN_MORE)
     except MemoryError:
-        raise LimitExceeded(f"{too_many}, or export it again if that is not so") from None
+        raise LimitExceeded(path, f"{too_many}, or export it again if that is not so") from None
     except av.error.PermissionError:
-        raise Unreadable(f"{name}: cannot be read (permission denied); check its permissions") from None
+        raise Unreadable(path, "cannot be read (permission denied); check its permissions") from None
     except av.error.ExitError:
         raise timed_out(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise NotMedia(f"{name}: {_not_media(path, formats, error)}") from None
+        raise NotMedia(path, _not_media(path, formats, error)) from None
     if len(container.streams) >= MAX_STREAMS:  # matroska goes on without the rest, and then reads nothing
         container.close()
-        raise LimitExceeded(too_many)
+        raise LimitExceeded(path, too_many)
     return container
 
 
@@ -125,7 +123,7 @@ def open_source(source: Source) -> tuple[InputContainer, Source]:
     stream = next((stream for stream in streams if stream.id == piece.pid and stream.codec_context is not None), None)
     if stream is None:
         container.close()
-        raise DecodeFailed(f"{printable(source.path)}: part of it cannot be decoded; remux it, or cut it into parts")
+        raise DecodeFailed(source.path, "part of it cannot be decoded; remux it, or cut it into parts")
     first_s, wrap_s = piece.first / TICKS_S, WRAP / TICKS_S
     start_s = first_s if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
     turns = round((start_s - first_s) / wrap_s)
@@ -194,9 +192,9 @@ def choose_video(container: InputContainer, path: Path, track: int | None, pids:
     streams = of_programme(playing(container), pids)
     if not streams:
         if pids is not None:
-            raise NoVideo(f"{printable(path)}: its programme has no video stream; choose another with --program")
+            raise NoVideo(path, "its programme has no video stream; choose another with --program")
         found = " (only cover art)" if container.streams.video else ""
-        raise NoVideo(f"{printable(path)}: has no video stream{found}; name a video file")
+        raise NoVideo(path, f"has no video stream{found}; name a video file")
     if track is None:
         best = container.streams.best("video")
         stream = next((stream for stream in streams if stream is best), streams[0])
@@ -205,13 +203,13 @@ def choose_video(container: InputContainer, path: Path, track: int | None, pids:
         stream = streams[track]
     else:
         have = available(tracks_of(streams), "picture")
-        raise NoVideo(f"{printable(path)}: has no picture track {track}: it has {have}; choose one with --video-track")
+        raise NoVideo(path, f"has no picture track {track}: it has {have}; choose one with --video-track")
     if stream.codec_context is None:
-        raise DecodeFailed(f"{printable(path)}: its video codec is unknown; convert it to H.264, for example")
+        raise DecodeFailed(path, "its video codec is unknown; convert it to H.264, for example")
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
-        raise LimitExceeded(f"{printable(path)}: its pictures are {width} x {height}, over the limit of {limit}; scale it down")
+        raise LimitExceeded(path, f"its pictures are {width} x {height}, over the limit of {limit}; scale it down")
     return stream
 
 
@@ -227,9 +225,9 @@ def choose_audio(container: InputContainer, path: Path, track: int | None, pids:
     """
     streams = of_programme(container.streams.audio, pids)
     if not streams and container.streams.audio:
-        raise NoAudio(f"{printable(path)}: its programme has no audio track; use another --program, or --audio FILE")
+        raise NoAudio(path, "its programme has no audio track; use another --program, or --audio FILE")
     if not streams:
-        raise NoAudio(f"{printable(path)}: has no audio track; name the sound with --audio FILE")
+        raise NoAudio(path, "has no audio track; name the sound with --audio FILE")
     if track is None:
         best = container.streams.best("audio", related=None if pids is None else _one_of(container, pids))
         stream = next((stream for stream in streams if stream is best), streams[0])
@@ -239,17 +237,13 @@ def choose_audio(container: InputContainer, path: Path, track: int | None, pids:
         stream = streams[track]
     else:
         have = available(tracks_of(streams), "audio")
-        raise NoAudio(f"{printable(path)}: has no audio track {track}: it has {have}; choose one with --audio-track")
+        raise NoAudio(path, f"has no audio track {track}: it has {have}; choose one with --audio-track")
     if stream.codec_context is None:
-        raise DecodeFailed(
-            f"{printable(path)}: its audio codec is unknown; convert the sound to AAC or PCM, or choose another track"
-        )
+        raise DecodeFailed(path, "its audio codec is unknown; convert the sound to AAC or PCM, or choose another track")
     rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
     if (rate and not MIN_RATE <= rate <= MAX_RATE) or channels > MAX_CHANNELS:
         claims = f"{channels} channels" if channels > MAX_CHANNELS else f"{rate} samples a second"
-        raise LimitExceeded(
-            f"{printable(path)}: its sound claims {claims}; convert the sound to 48 kHz, or choose another track"
-        )
+        raise LimitExceeded(path, f"its sound claims {claims}; convert the sound to 48 kHz, or choose another track")
     return stream
 
 
@@ -333,12 +327,12 @@ def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
     track = index.track(stream.id)
     kind = "pictures are" if isinstance(stream, VideoStream) else "sound is"
     if track.encrypted:
-        raise Encrypted(f"{printable(path)}: its {kind} encrypted ({track.encrypted}); decrypt it first, with its key")
+        raise Encrypted(path, f"its {kind} encrypted ({track.encrypted}); decrypt it first, with its key")
     if track.problem is not None:
-        raise DecodeFailed(f"{printable(path)}: when its {kind} due is unknown: {track.problem}; export it again")
+        raise DecodeFailed(path, f"when its {kind} due is unknown: {track.problem}; export it again")
     retime = index.retime if index.retimes else None
     if index.retimes and not index.complete:
-        raise LimitExceeded(f"{printable(path)}: is in too many fragments to tell when its {kind} due; remux it")
+        raise LimitExceeded(path, f"is in too many fragments to tell when its {kind} due; remux it")
     if track.timeline is None:
         return Clock(0.0, retime=retime)
     return Clock(track.origin_s, track.timeline, retime, track.seek_ahead_s)

@@ -12,7 +12,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from avcheck.errors import LimitExceeded
-from avcheck.media.base import STALE_S, Luma, Picture, Source, Tally, frame_end_s, no_pictures, printable
+from avcheck.media.base import STALE_S, Luma, Picture, Source, Tally, frame_end_s, no_pictures
 from avcheck.media.container import open_source
 from avcheck.media.packets import dated, decoded_frames, packets_from, prepare
 
@@ -146,8 +146,9 @@ def decode_pictures(
         for time_s, frame in placed_between(frames, tally):
             if first_s >= 0 and time_s > first_s + MAX_DURATION_S:
                 raise LimitExceeded(
-                    f"{printable(source.path)}: a picture is due {(time_s - first_s) / 3600:.0f} hours after the first, over "
-                    f"the limit of {MAX_DURATION_S / 3600:.0f}; remux it to mend its timestamps, or cut it into parts"
+                    source.path,
+                    f"a picture is due {(time_s - first_s) / 3600:.0f} hours after the first, over "
+                    f"the limit of {MAX_DURATION_S / 3600:.0f}; remux it to mend its timestamps, or cut it into parts",
                 )
             elif last_s < time_s and time_s >= 0:
                 if last_s >= 0:

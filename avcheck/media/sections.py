@@ -21,7 +21,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avcheck.errors import CannotSeek, Encrypted, MediaError, NoVideo
-from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Piece, Sound, Source, Tally, no_pictures, printable
+from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Piece, Sound, Source, Tally, no_pictures
 from avcheck.media.container import choose_audio, choose_video, of_programme, open_container, open_source, playing
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
@@ -95,7 +95,7 @@ def survey_of(container: InputContainer, path: Path, program: int | None) -> Sur
         have = "has no programmes; leave --program out"
         if found is not None:
             have = f"has no programme {program}: it has {listed(programmes_of(found))}; choose one with --program"
-        raise NoVideo(f"{printable(path)}: {have}")
+        raise NoVideo(path, have)
     return found
 
 
@@ -152,7 +152,7 @@ def _choose(
 
 
 def _encrypted(path: Path) -> Encrypted:
-    return Encrypted(f"{printable(path)}: is encrypted (its packets are scrambled); decrypt it, or record it in the clear")
+    return Encrypted(path, "is encrypted (its packets are scrambled); decrypt it, or record it in the clear")
 
 
 def layout_of(path: Path, formats: str, found: Survey | None, chosen: Chosen, wanted: Wanted) -> Layout | None:

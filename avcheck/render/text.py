@@ -64,8 +64,7 @@ def outcome(report: Report) -> str:
         changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
         offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
         return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes])
-    # A reason that begins with the path would say it twice on this line.
-    return printable((report.reason or "").removeprefix(report.path).lstrip(": "))
+    return printable(report.reason or "")
 
 
 def _line_parts(report: Report) -> Iterator[tuple[str, str]]:

@@ -151,7 +151,7 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
     with open_media(path, short_side=short_side) as media:
         samples, _ = SoundTimeline(media.sounds()).read(start_s, len(pictures) * BLOCK_SAMPLES)
     if not pictures:
-        raise MediaError(f"{path}: no pictures decode")
+        raise MediaError(path, "no pictures decode")
     frames = np.concatenate(pictures)
     return frames, samples[: len(frames) * SAMPLE_RATE // FRAME_RATE]
 
