@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from avcheck.cores import cores
-from avcheck.errors import DecodeFailed
-from avcheck.media.base import SHORT_SIDE, MediaInfo, Picture, Sound, Source, Tally, frame_time_s, no_pictures, no_sound
-from avcheck.media.container import (
-    SOUND_FORMATS,
-    VIDEO_FORMATS,
-    Clock,
-    choose_audio,
-    clock_of,
-    duration_s_of,
-    first_frames,
-    first_sound_s_of,
-    of_programme,
-    open_container,
-    playing,
-    tracks_of,
-)
-from avcheck.media.packets import is_seekable
-from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
-from avcheck.media.sections import (
-    Part,
-    Wanted,
-    choose_streams,
-    layout_of,
-    opened,
-    pictures_of,
-    programmes_of,
-    sounds_of,
-    survey_of,
-    whole_of,
-)
-from avcheck.media.sound import decode_sounds
-from avcheck.media.timeline import Timeline, play_pictures, play_sounds
+from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
+from avcheck.media.opening import Opened, open_film, with_sound_of
+from avcheck.media.sections import Wanted, pictures_of, sounds_of
+from avcheck.media.timeline import play_pictures, play_sounds
 from avcheck.report import Degraded
 
 _LEAST_UNSEEN_S = 0.5
@@ -57,28 +27,11 @@ class Media:
     `pictures()` and `sounds()` start at the beginning with every call, or near `from_s`; `degraded` counts what they lost.
     """
 
-    def __init__(
-        self,
-        info: MediaInfo,
-        pictures: Sequence[Part],
-        sounds: Sequence[Part],
-        *,
-        short_side: int = SHORT_SIDE,
-        threads: int = 1,
-        seekable: bool = False,
-        seams_s: Sequence[float] = (),
-        notes: Sequence[str] = (),
-        picture_timeline: Timeline | None = None,
-        sound_timeline: Timeline | None = None,
-    ) -> None:
-        self.info = info
-        self.seekable = seekable  # whether `pictures` and `sounds` take a `from_s`
-        self.seams_s = tuple(seams_s)  # where one recording was joined to another, as far as is known
-        self._notes = tuple(notes)
-        self._picture_parts = pictures
-        self._sound_parts = sounds
-        self._picture_timeline = picture_timeline
-        self._sound_timeline = sound_timeline
+    def __init__(self, film: Opened, *, short_side: int = SHORT_SIDE, threads: int = 1) -> None:
+        self.info = film.info
+        self.seekable = film.seekable  # whether `pictures` and `sounds` take a `from_s`
+        self.seams_s = film.seams_s
+        self._film = film
         self._short_side = short_side
         self._threads = threads
         self._picture_tally = Tally()
@@ -107,14 +60,14 @@ class Media:
         """
         if from_s is None:
             self._picture_tally = Tally()
-        parts, short_side, threads = self._picture_parts, self._short_side, self._threads
+        parts, short_side, threads = self._film.pictures, self._short_side, self._threads
 
         def decode(tally: Tally, from_s: float | None) -> Generator[Picture, None, None]:
             return pictures_of(parts, tally, from_s, short_side=short_side, threads=threads)
 
-        if self._picture_timeline is None:
+        if self._film.picture_timeline is None:
             return self._start(decode(self._picture_tally, from_s))
-        return self._start(play_pictures(self._picture_timeline, decode, self._picture_tally, from_s, self.info.path))
+        return self._start(play_pictures(self._film.picture_timeline, decode, self._picture_tally, from_s, self.info.path))
 
     def sounds(self, from_s: float | None = None) -> Generator[Sound, None, None]:
         """The sound in runs of half a second or more, rising and never overlapping; a gap shows in the next `start_s`.
@@ -126,20 +79,22 @@ class Media:
         """
         if from_s is None:
             self._sound_tally = Tally()
-        parts = self._sound_parts
+        parts = self._film.sounds
 
         def decode(tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
             return sounds_of(parts, tally, from_s)
 
-        if self._sound_timeline is None:
+        if self._film.sound_timeline is None:
             return self._start(decode(self._sound_tally, from_s))
-        return self._start(play_sounds(self._sound_timeline, decode, self._sound_tally, from_s, self.info.path))
+        return self._start(play_sounds(self._film.sound_timeline, decode, self._sound_tally, from_s, self.info.path))
 
     @property
     def degraded(self) -> Degraded:
         """What was lost so far by the latest `pictures()` and `sounds()`, or by all that had a `from_s`."""
         picture, sound = self._picture_tally, self._sound_tally
-        notes = list(self._notes)
+        notes: list[str] = []
+        if self.seams_s:
+            notes.append(f"its clock or its PIDs change {_places(self.seams_s)}; each part was checked by its own timestamps")
         if sound.lost:
             notes.append(f"{sound.lost} damaged audio packets")
         if picture.decoding_delay_s is not None:
@@ -206,134 +161,11 @@ def open_media(
 
     Raises UsageError (no such file), NotMedia, NoVideo, NoAudio, DecodeFailed, LimitExceeded.
     """
-    path = Path(path)
     wanted = Wanted(program, video_track, audio_track, own_sound=audio_path is None)
-    with ExitStack() as stack:
-        container = stack.enter_context(open_container(path, VIDEO_FORMATS))
-        packets = survey_of(container, path, program)
-        chosen = choose_streams(container, path, packets, wanted)
-        video, audio = chosen.video, chosen.audio
-        sounding, shown = of_programme(container.streams.audio, chosen.pids), of_programme(playing(container), chosen.pids)
-        audio_number, video_number = sounding.index(audio) if audio else None, shown.index(video)
-        audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
-        duration_s = duration_s_of(container, path, video)
-        layout = layout_of(path, VIDEO_FORMATS, packets, chosen, wanted)
-        if layout is not None:
-            duration_s = layout.end_s
-            container, video, audio, origin_s = stack.enter_context(opened(layout))
-            clock = heard = Clock(origin_s)
-        else:
-            clock = heard = clock_of(container, path, video)
-            try:
-                heard = clock if audio is None else clock_of(container, path, audio)
-            except DecodeFailed:
-                if audio_path is None:
-                    raise
-                audio = None  # it is not what is checked
-        clocks = {stream.index: its for stream, its in ((video, clock), (audio, heard)) if stream is not None}
-        picture, sound, at_end = first_frames(container, video, audio, clocks)
-        if picture is None and at_end:
-            raise no_pictures(path)
-        if sound is None and at_end and audio_path is None:
-            raise no_sound(path)
-        picture_source = clock.source(path, VIDEO_FORMATS, video.index)
-        sound_source = heard.source(path, VIDEO_FORMATS, audio.index if audio else -1)
-        picture_timeline, sound_timeline = clock.timeline, heard.timeline
-        first_picture_s = None if picture is None else frame_time_s(picture, clock.origin_s)
-        first_sound_s = first_sound_s_of(sound, heard.origin_s)
-        if picture_timeline is not None:
-            first_picture_s = _first_picture_s(picture_source, picture_timeline)
-        if sound_timeline is not None and sound is not None:
-            first_sound_s = _first_sound_s(sound_source, sound_timeline)
-        rate = video.average_rate or video.guessed_rate
-        rotation = 0 if picture is None else rotation_of(picture)
-        width, height = display_size(picture or video.codec_context, pixel_aspect(video))
-        seekable = is_seekable(container)
-        info = MediaInfo(
-            path=path,
-            duration_s=duration_s,
-            video_codec=video.codec_context.name,
-            width=width if rotation in (0, 180) else height,
-            height=height if rotation in (0, 180) else width,
-            rotation=rotation,
-            frame_rate=float(rate) if rate else None,
-            audio_codec=audio.codec_context.name if audio else "",
-            audio_track=audio_number,
-            video_track=video_number,
-            program=chosen.programme.number if chosen.programme else None,
-            programs=programmes_of(packets) if packets else (),
-            audio_tracks=audio_tracks,
-            video_tracks=video_tracks,
-            first_picture_s=first_picture_s,
-            first_sound_s=first_sound_s,
-        )
-        pictures, sounds = whole_of(picture_source), whole_of(sound_source)
-        if layout is not None:
-            pictures, sounds = layout.pictures, layout.sounds
-
+    film = open_film(Path(path), wanted)
     if audio_path is not None:
-        audio_path = Path(audio_path)
-        start_s = min((time_s for time_s in (first_picture_s, first_sound_s) if time_s is not None), default=0.0)
-        with open_container(audio_path, SOUND_FORMATS) as container:
-            audio = choose_audio(container, audio_path, audio_track)
-            heard = clock_of(container, audio_path, audio)
-            sound_timeline = None if heard.timeline is None else heard.timeline.later(start_s)
-            if sound_timeline is None:
-                heard = dataclasses.replace(heard, origin_s=heard.origin_s - start_s)
-            _, sound, at_end = first_frames(container, None, audio, {audio.index: heard})
-            if sound is None and at_end:
-                raise no_sound(audio_path)
-            sound_source = heard.source(audio_path, SOUND_FORMATS, audio.index)
-            first_sound_s = first_sound_s_of(sound, heard.origin_s)
-            if sound_timeline is not None and sound is not None:
-                first_sound_s = _first_sound_s(sound_source, sound_timeline)
-            info = dataclasses.replace(
-                info,
-                audio_codec=audio.codec_context.name,
-                audio_track=None,
-                audio_tracks=tracks_of(list(container.streams.audio)),
-                first_sound_s=first_sound_s,
-            )
-            sounds = whole_of(sound_source)
-            seekable = seekable and is_seekable(container)
-    if threads <= 0:
-        threads = min(MAX_THREADS, cores())
-    notes: list[str] = []
-    seams_s = () if layout is None else layout.seams_s
-    if seams_s:
-        notes.append(f"its clock or its PIDs change {_places(seams_s)}; each part was checked by its own timestamps")
-    return Media(
-        info,
-        pictures,
-        sounds,
-        short_side=short_side,
-        threads=threads,
-        seekable=seekable,
-        seams_s=seams_s,
-        notes=notes,
-        picture_timeline=picture_timeline,
-        sound_timeline=sound_timeline,
-    )
-
-
-def _first_picture_s(source: Source, timeline: Timeline) -> float | None:
-    """When the first picture of a timeline is shown."""
-
-    def decode(tally: Tally, from_s: float | None) -> Generator[Picture, None, None]:
-        return decode_pictures(source, tally, from_s, short_side=SHORT_SIDE, threads=1)
-
-    with closing(play_pictures(timeline, decode, Tally(), None, source.path)) as pictures:
-        return next((picture.pts_s for picture in pictures), None)
-
-
-def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
-    """When the first sound of a timeline is heard."""
-
-    def decode(tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
-        return decode_sounds(source, tally, from_s)
-
-    with closing(play_sounds(timeline, decode, Tally(), None, source.path)) as sounds:
-        return next((sound.start_s for sound in sounds), None)
+        film = with_sound_of(film, Path(audio_path), audio_track)
+    return Media(film, short_side=short_side, threads=threads if threads > 0 else min(MAX_THREADS, cores()))
 
 
 def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -174,7 +175,6 @@ def learn_head(
     `JointHead` to go on from (a transformer's joint layers begin as a spatio-temporal head's).
     """
     torch.manual_seed(seed)
-    half = half_is_fast(device)
     config = replace(net.config, attention=kind, fusion=fusion)
     head = make_head(config).to(device).train()
     if start is not None:
@@ -191,43 +191,13 @@ def learn_head(
         drawn = _draw(features, config.keep_places, batch, rng)
         far = rng.choice(_FAR, shifts_a_step - len(_NEAR) - 1, replace=False)
         shifts = np.concatenate([[0], _NEAR, far])
-        times = drawn.picture.shape[1]
-        present = torch.stack([drawn.present[:, MAX_SHIFT + s : MAX_SHIFT + s + times] for s in shifts], dim=1)
-        picture = drawn.picture.to(device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-            scored = head(
-                picture, drawn.sound.to(device), torch.from_numpy(shifts), margin=MAX_SHIFT, present=present.to(device)
-            )
-            strange = head(picture, drawn.foreign.to(device), torch.from_numpy(far), margin=MAX_SHIFT)
-        logit = (scored.logits[..., 1] - scored.logits[..., 0]).float()
-        foreign = (strange.logits[..., 1] - strange.logits[..., 0]).float()
-        covered = present.float().mean(-1).to(device)
-        valid = covered >= 0.5
-        near = torch.from_numpy(np.exp(-0.5 * (shifts / 0.7) ** 2)).float().to(device)
-        target = (near / near.sum()).expand_as(logit)
-        no_match = none.expand(len(logit), 1)
-        choose = shift_loss(
-            torch.cat([logit, no_match], dim=1),
-            F.pad(target, (0, 1)),
-            F.pad(valid, (0, 1), value=True),
-            weight=valid[:, 0].float(),
-        )
-        refused = -torch.cat([foreign, no_match], dim=1).log_softmax(dim=1)[:, -1].mean()
-        away = torch.from_numpy(np.abs(shifts) >= 3).to(device)
-        wrong = F.softplus(logit)[valid & away].mean()
-        right = F.softplus(-logit[:, 0][valid[:, 0]]).mean()
-        loss = choose + refuse * refused + 0.5 * (right + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
-        if matching:
-            loss = loss + matching * _matching(head, drawn, device)
+        loss, right = _head_loss(head, drawn, shifts, far, none, refuse=refuse, matching=matching)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(head.parameters(), 2.0)
         optimiser.step()
         schedule.step()
-        with torch.no_grad():
-            binary = 0.5 * ((logit[:, 0] > 0).float().mean() + (logit[valid & away] < 0).float().mean())
-            hit = torch.from_numpy(np.abs(shifts))[logit.masked_fill(~valid, -1e4).argmax(1).cpu()] <= 1
-            sums += [loss.item(), float(binary), float(hit.float().mean())]
+        sums += [loss.item(), *right]
         if on_step is not None:
             on_step(step + 1, steps, loss.item())
         if log is not None and (step + 1) % 50 == 0:
@@ -244,3 +214,51 @@ def learn_head(
             )
             sums[:] = 0
     return head.eval()
+
+
+def _head_loss(
+    head: Head,
+    drawn: _Batch,
+    shifts: NDArray[np.int64],
+    far: NDArray[np.int64],
+    none: Tensor,
+    *,
+    refuse: float,
+    matching: float,
+) -> tuple[Tensor, tuple[float, float]]:
+    """The loss of a batch, and how often the head was right: in sync or not, and the shift to within a picture.
+
+    `shifts` (S,) are tried on a clip's own sound, in sync first; `far` (F,) on another group's. `none` (1,) is the logit of
+    "no match".
+    """
+    device = none.device
+    times = drawn.picture.shape[1]
+    present = torch.stack([drawn.present[:, MAX_SHIFT + s : MAX_SHIFT + s + times] for s in shifts], dim=1)
+    picture = drawn.picture.to(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_is_fast(device)):
+        scored = head(picture, drawn.sound.to(device), torch.from_numpy(shifts), margin=MAX_SHIFT, present=present.to(device))
+        strange = head(picture, drawn.foreign.to(device), torch.from_numpy(far), margin=MAX_SHIFT)
+    logit = (scored.logits[..., 1] - scored.logits[..., 0]).float()
+    foreign = (strange.logits[..., 1] - strange.logits[..., 0]).float()
+    covered = present.float().mean(-1).to(device)
+    valid = covered >= 0.5
+    near = torch.from_numpy(np.exp(-0.5 * (shifts / 0.7) ** 2)).float().to(device)
+    target = (near / near.sum()).expand_as(logit)
+    no_match = none.expand(len(logit), 1)
+    choose = shift_loss(
+        torch.cat([logit, no_match], dim=1),
+        F.pad(target, (0, 1)),
+        F.pad(valid, (0, 1), value=True),
+        weight=valid[:, 0].float(),
+    )
+    refused = -torch.cat([foreign, no_match], dim=1).log_softmax(dim=1)[:, -1].mean()
+    away = torch.from_numpy(np.abs(shifts) >= 3).to(device)
+    wrong = F.softplus(logit)[valid & away].mean()
+    matched = F.softplus(-logit[:, 0][valid[:, 0]]).mean()
+    loss = choose + refuse * refused + 0.5 * (matched + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
+    if matching:
+        loss = loss + matching * _matching(head, drawn, device)
+    with torch.no_grad():
+        binary = 0.5 * ((logit[:, 0] > 0).float().mean() + (logit[valid & away] < 0).float().mean())
+        hit = torch.from_numpy(np.abs(shifts))[logit.masked_fill(~valid, -1e4).argmax(1).cpu()] <= 1
+    return loss, (float(binary), float(hit.float().mean()))

@@ -1,0 +1,184 @@
+"""What it takes to open a file: streams chosen, clocks set, the first picture and the first sound found."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from avcheck.errors import DecodeFailed
+from avcheck.media.base import SHORT_SIDE, MediaInfo, Picture, Sound, Source, Tally, frame_time_s, no_pictures, no_sound
+from avcheck.media.container import (
+    SOUND_FORMATS,
+    VIDEO_FORMATS,
+    Clock,
+    choose_audio,
+    clock_of,
+    duration_s_of,
+    first_frames,
+    first_sound_s_of,
+    of_programme,
+    open_container,
+    playing,
+    tracks_of,
+)
+from avcheck.media.packets import is_seekable
+from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
+from avcheck.media.sections import (
+    Part,
+    Wanted,
+    choose_streams,
+    layout_of,
+    opened,
+    programmes_of,
+    survey_of,
+    whole_of,
+)
+from avcheck.media.sound import decode_sounds
+from avcheck.media.timeline import Timeline, play_pictures, play_sounds
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file that was looked into: how to decode it, on one clock."""
+
+    info: MediaInfo
+    pictures: Sequence[Part]
+    sounds: Sequence[Part]
+    seekable: bool  # whether both can be read from the middle
+    picture_timeline: Timeline | None = None  # an edit list to play, of an mp4 or mov
+    sound_timeline: Timeline | None = None
+    seams_s: tuple[float, ...] = ()  # where one recording was joined to another, as far as is known
+
+
+def open_film(path: Path, wanted: Wanted) -> Opened:
+    """Open a video file, and find its first picture and its first sound. Raises as `open_media`."""
+    with ExitStack() as stack:
+        container = stack.enter_context(open_container(path, VIDEO_FORMATS))
+        packets = survey_of(container, path, wanted.program)
+        chosen = choose_streams(container, path, packets, wanted)
+        video, audio = chosen.video, chosen.audio
+        sounding, shown = of_programme(container.streams.audio, chosen.pids), of_programme(playing(container), chosen.pids)
+        audio_number, video_number = sounding.index(audio) if audio else None, shown.index(video)
+        audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
+        duration_s = duration_s_of(container, path, video)
+        layout = layout_of(path, VIDEO_FORMATS, packets, chosen, wanted)
+        if layout is not None:
+            duration_s = layout.end_s
+            container, video, audio, origin_s = stack.enter_context(opened(layout))
+            clock = heard = Clock(origin_s)
+        else:
+            clock = heard = clock_of(container, path, video)
+            try:
+                heard = clock if audio is None else clock_of(container, path, audio)
+            except DecodeFailed:
+                if wanted.own_sound:
+                    raise
+                audio = None  # it is not what is checked
+        clocks = {stream.index: its for stream, its in ((video, clock), (audio, heard)) if stream is not None}
+        picture, sound, at_end = first_frames(container, video, audio, clocks)
+        if picture is None and at_end:
+            raise no_pictures(path)
+        if sound is None and at_end and wanted.own_sound:
+            raise no_sound(path)
+        picture_source = clock.source(path, VIDEO_FORMATS, video.index)
+        sound_source = heard.source(path, VIDEO_FORMATS, audio.index if audio else -1)
+        first_picture_s = None if picture is None else frame_time_s(picture, clock.origin_s)
+        if clock.timeline is not None:
+            first_picture_s = _first_picture_s(picture_source, clock.timeline)
+        first_sound_s = first_sound_s_of(sound, heard.origin_s)
+        if heard.timeline is not None and sound is not None:
+            first_sound_s = _first_sound_s(sound_source, heard.timeline)
+        width, height, rotation = _upright(video, picture)
+        rate = video.average_rate or video.guessed_rate
+        info = MediaInfo(
+            path=path,
+            duration_s=duration_s,
+            video_codec=video.codec_context.name,
+            width=width,
+            height=height,
+            rotation=rotation,
+            frame_rate=float(rate) if rate else None,
+            audio_codec=audio.codec_context.name if audio else "",
+            audio_track=audio_number,
+            video_track=video_number,
+            program=chosen.programme.number if chosen.programme else None,
+            programs=programmes_of(packets) if packets else (),
+            audio_tracks=audio_tracks,
+            video_tracks=video_tracks,
+            first_picture_s=first_picture_s,
+            first_sound_s=first_sound_s,
+        )
+        return Opened(
+            info,
+            whole_of(picture_source) if layout is None else layout.pictures,
+            whole_of(sound_source) if layout is None else layout.sounds,
+            is_seekable(container),
+            clock.timeline,
+            heard.timeline,
+            () if layout is None else layout.seams_s,
+        )
+
+
+def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
+    """The film with the sound of another file, whose zero is laid on the film's first picture or sound, whichever is earlier.
+
+    Raises as `open_media`.
+    """
+    firsts = (film.info.first_picture_s, film.info.first_sound_s)
+    start_s = min((time_s for time_s in firsts if time_s is not None), default=0.0)
+    with open_container(path, SOUND_FORMATS) as container:
+        audio = choose_audio(container, path, track)
+        heard = clock_of(container, path, audio)
+        timeline = None if heard.timeline is None else heard.timeline.later(start_s)
+        if timeline is None:
+            heard = dataclasses.replace(heard, origin_s=heard.origin_s - start_s)
+        _, sound, at_end = first_frames(container, None, audio, {audio.index: heard})
+        if sound is None and at_end:
+            raise no_sound(path)
+        source = heard.source(path, SOUND_FORMATS, audio.index)
+        first_sound_s = first_sound_s_of(sound, heard.origin_s)
+        if timeline is not None and sound is not None:
+            first_sound_s = _first_sound_s(source, timeline)
+        info = dataclasses.replace(
+            film.info,
+            audio_codec=audio.codec_context.name,
+            audio_track=None,
+            audio_tracks=tracks_of(list(container.streams.audio)),
+            first_sound_s=first_sound_s,
+        )
+        return dataclasses.replace(
+            film, info=info, sounds=whole_of(source), seekable=film.seekable and is_seekable(container), sound_timeline=timeline
+        )
+
+
+def _upright(video: VideoStream, picture: VideoFrame | None) -> tuple[int, int, int]:
+    """Width and height in pixels as displayed, and the degrees that the pictures are turned."""
+    rotation = 0 if picture is None else rotation_of(picture)
+    width, height = display_size(picture or video.codec_context, pixel_aspect(video))
+    return (width, height, rotation) if rotation in (0, 180) else (height, width, rotation)
+
+
+def _first_picture_s(source: Source, timeline: Timeline) -> float | None:
+    """When the first picture of a timeline is shown."""
+
+    def decode(tally: Tally, from_s: float | None) -> Generator[Picture, None, None]:
+        return decode_pictures(source, tally, from_s, short_side=SHORT_SIDE, threads=1)
+
+    with closing(play_pictures(timeline, decode, Tally(), None, source.path)) as pictures:
+        return next((picture.pts_s for picture in pictures), None)
+
+
+def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
+    """When the first sound of a timeline is heard."""
+
+    def decode(tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
+        return decode_sounds(source, tally, from_s)
+
+    with closing(play_sounds(timeline, decode, Tally(), None, source.path)) as sounds:
+        return next((sound.start_s for sound in sounds), None)
