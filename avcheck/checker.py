@@ -29,6 +29,8 @@ from avcheck.report import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.scan import LEVELS, scan_segments
 from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probe_over, probes, segments
+from avcheck.signals.signal import SIGNAL_SIDE, Signal, as_test_signal
+from avcheck.signals.verdict import judge_signal
 from avcheck.tracks import others
 from avcheck.verdict import Calibration, Curve, Judgement, judge, without_unseen
 from avcheck.weights import load
@@ -261,6 +263,11 @@ class Checker:
                 path, info, stack, audio_track=audio_track, video_track=video_track, program=program, audio=audio
             )
             curves, found = zoom(curves, found, closer, tolerance, self.calibration)
+        signal = None
+        if sampled is None and found.verdict == "undecidable" and found.reason_code != "borderline":
+            signal = self._signal(path, audio_track=audio_track, video_track=video_track, program=program, audio=audio)
+        if signal is not None:
+            found = replace(judge_signal(signal, tolerance), blocks=found.blocks)
         found = without_unseen(found, degraded.unseen_s, info.duration_s)
         return Report(
             path=str(path),
@@ -269,6 +276,7 @@ class Checker:
             reason_code=found.reason_code,
             offset_ms=found.offset_ms,
             confidence=found.confidence,
+            measured_by="network" if signal is None else "test_signal",
             tolerance=tolerance,
             container_offset_ms=info.container_offset_ms,
             drift_ms_per_min=found.drift_ms_per_min,
@@ -289,6 +297,31 @@ class Checker:
             model_sha256=self.loaded.sha256,
             avcheck_version=__version__,
         )
+
+    def _signal(
+        self,
+        path: str | Path,
+        *,
+        audio_track: int | None,
+        video_track: int | None,
+        program: int | None,
+        audio: str | Path | None,
+    ) -> Signal | None:
+        """The test signal that a file is; None for any other."""
+        with (
+            suppress(MediaError),
+            open_media(
+                path,
+                audio_track=audio_track,
+                video_track=video_track,
+                program=program,
+                audio_path=audio,
+                short_side=SIGNAL_SIDE,
+                threads=self._threads,
+            ) as media,
+        ):
+            return as_test_signal(media)
+        return None
 
 
 def _reason(found: Judgement, info: MediaInfo) -> str | None:

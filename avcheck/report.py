@@ -166,6 +166,7 @@ class Report:
     reason_code: ReasonCode | None = None  # the kind of reason; None where there is none, and in older records
     offset_ms: float | None = None  # positive = sound early; None when unknown
     confidence: float = 0.0  # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
+    measured_by: str = "network"  # or "test_signal" (flashes with beeps), or "reference" (`avcheck compare`)
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
     container_offset_ms: float | None = None  # first sound against first picture by their timestamps, same sign
     drift_ms_per_min: float | None = None

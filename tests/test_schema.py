@@ -35,7 +35,7 @@ SCHEMA: dict[str, Any] = json.loads(
 
 REASON_CODES = [each["const"] for each in SCHEMA["$defs"]["reason_code"]["oneOf"]]
 # Fields that came later: records without them must stay valid, so the schema asks for none of these.
-ADDED = {"reason_code", "jump_intervals_s", "stretches"}
+ADDED = {"measured_by", "reason_code", "jump_intervals_s", "stretches"}
 ADDED_TO_DEGRADED = {"unseen_s"}
 
 

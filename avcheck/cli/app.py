@@ -18,7 +18,7 @@ import typer
 
 from avcheck.batch.remote import without_secrets
 from avcheck.batch.workers import BugInWorker
-from avcheck.cli import check, demo, lab  # noqa: F401 - each adds its commands, in the order of --help
+from avcheck.cli import check, demo, lab, signal  # noqa: F401 - each adds its commands, in the order of --help
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import CONTEXT, app

@@ -127,6 +127,8 @@ class Output:
         with console.capture() as captured:
             if self._detailed and result.blocks:
                 console.print(render.table(result, width=console.width, ascii_only=console.options.ascii_only))
+            if self._detailed and result.measured_by == "test_signal":
+                console.print(render.event_table(result))
             console.print(render.styled_line(result), soft_wrap=True)
             for name, text in render.details(result) if self._detailed else ():
                 console.print(f"  {name:<11}{text}", soft_wrap=True, markup=False, emoji=False)

@@ -32,7 +32,14 @@ def compare_files(reference: Path, file: Path, tolerance: Tolerance) -> Report:
 def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
     """The record of a comparison. `offset_ms` is the worst difference from the reference; `confidence` the share aligned."""
     share = found.aligned_s / found.duration_s if found.duration_s else 0.0
-    plain = Report(path, "undecidable", tolerance=tolerance, duration_s=found.duration_s, avcheck_version=__version__)
+    plain = Report(
+        path,
+        "undecidable",
+        measured_by="reference",
+        tolerance=tolerance,
+        duration_s=found.duration_s,
+        avcheck_version=__version__,
+    )
     if share < _LEAST_ALIGNED:
         missing = [name for name, parts in (("sound", found.sound), ("picture", found.picture)) if not parts]
         what = f"its {' and '.join(missing)}" if missing else f"more than {found.aligned_s:.0f} s of {found.duration_s:.0f} s"

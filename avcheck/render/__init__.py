@@ -6,7 +6,7 @@ File names and reasons are other people's text; every format passes them through
 from avcheck.render.base import Renderer
 from avcheck.render.formats import FORMATS, STEP_SUMMARY, renderer
 from avcheck.render.records import to_json
-from avcheck.render.text import clock, details, line, printable, styled_line, summary, table
+from avcheck.render.text import clock, details, event_table, line, printable, styled_line, summary, table
 
 __all__ = [
     "FORMATS",
@@ -14,6 +14,7 @@ __all__ = [
     "Renderer",
     "clock",
     "details",
+    "event_table",
     "line",
     "printable",
     "renderer",

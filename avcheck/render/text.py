@@ -74,6 +74,8 @@ def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
     yield verdict_text(report), VERDICT_STYLE[report.verdict]
     if said := outcome(report):
         yield f": {said}", ""
+    if report.measured_by == "test_signal":
+        yield " [test signal]", ""
     if looked := _sampled(report):
         yield f" [sampled {looked}]", ""
     if report.program is not None and (chosen := programme(report.program, report.programs)):
@@ -113,6 +115,21 @@ def table(report: Report, *, width: int = 80, ascii_only: bool = False) -> Table
     return rows
 
 
+def event_table(report: Report) -> Table:
+    """One row a flash of a test signal: when it is seen, when its beep is heard, and the offset."""
+    from rich import box
+    from rich.table import Table
+
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("Flash", "Beep", "Offset"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    for event in report.segments:
+        offset_ms = event.offset_ms or 0.0
+        beep_s = event.start_s - offset_ms / 1000
+        rows.add_row(f"{event.start_s:.3f} s", f"{beep_s:.3f} s", _short_offset(offset_ms))
+    return rows
+
+
 def details(report: Report) -> list[tuple[str, str]]:
     """What stands under the verdict of a single file, as (name, text), only where there is something to say."""
     container = report.container_offset_ms
@@ -120,6 +137,7 @@ def details(report: Report) -> list[tuple[str, str]]:
         ("reason", printable(report.reason) if report.reason and report.verdict != "undecidable" else None),
         ("best guess", report.offset_text if report.verdict == "undecidable" and report.reason_code != "borderline" else None),
         ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
+        ("by", f"{len(report.segments)} flashes with their beeps" if report.measured_by == "test_signal" else None),
         ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
         ("programme", None if report.program is None else programme(report.program, report.programs)),
         ("sampled", _sampled(report)),
