@@ -15,7 +15,7 @@ from avcheck.media import SAMPLE_RATE, Picture, Sound, open_media
 from avcheck.report import PRESETS
 from avcheck.signals.beeps import beeps_of
 from avcheck.signals.flashes import flashes_of
-from avcheck.signals.signal import Signal, signal_of, as_test_signal
+from avcheck.signals.signal import Signal, as_test_signal, signal_of
 from avcheck.signals.verdict import check_signal
 
 Clip = Callable[..., Path]
