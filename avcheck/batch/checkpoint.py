@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -35,7 +35,7 @@ class Checkpoint:
         self.path = path
         self.mended = False
         self.strange = 0
-        self._done: dict[bytes, Verdict] = {}
+        self._done: dict[bytes, tuple[Verdict, int]] = {}  # and where the record begins
         self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
         try:
             # O_NONBLOCK, as a FIFO would be waited for; on a regular file it has no meaning.
@@ -63,7 +63,18 @@ class Checkpoint:
 
         An internal error counts as nothing: it is worth another try.
         """
-        return self._done.get(_key(wanted))
+        found = self._done.get(_key(wanted))
+        return None if found is None else found[0]
+
+    def start(self, wanted: Report) -> int:
+        """Where the record of a file that `verdict` knows begins, in bytes: little to remember of each of many files."""
+        return self._done[_key(wanted)][1]
+
+    def reports(self, starts: Iterable[int]) -> Iterator[Report]:
+        """The whole records that begin there, read again one at a time. Raises UsageError where there is none any more."""
+        with self.path.open("rb") as file:
+            for start in starts:
+                yield _record_at(file, start, self.path)
 
     def verdicts(self, wanted: Report) -> dict[Stamp, Verdict]:
         """What was found before for the same URL, weights and settings, by size and time of change; the newest last."""
@@ -106,7 +117,7 @@ class Checkpoint:
                 if line.result is not None:
                     ours = True
                     if not (line.result.reason or "").startswith(BUG):
-                        self._done[_key(line.result)] = line.result.verdict
+                        self._done[_key(line.result)] = line.result.verdict, line.start
                         if is_url(line.result.path):
                             stamp = line.result.file_size, line.result.file_mtime_ns
                             found = self._urls.setdefault(_key(line.result, stamped=False), {})
@@ -176,11 +187,7 @@ class Merged:
         for path, starts in zip(self.files, kept, strict=True):
             with path.open("rb") as file:
                 for start in sorted(starts):
-                    file.seek(start)
-                    try:
-                        yield Report.from_record(json.loads(file.readline()))
-                    except ValueError as error:
-                        raise UsageError(f"{path} has changed while it was read") from error
+                    yield _record_at(file, start, path)
 
 
 @dataclass(frozen=True)
@@ -212,6 +219,14 @@ def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
             may_be_ours = cut and (begins or _BEGINNING.startswith(raw))
             yield _Line(number, start, cut, begins and result is None, may_be_ours, result, problem)
         start += len(raw)
+
+
+def _record_at(file: IO[bytes], start: int, path: Path) -> Report:
+    file.seek(start)
+    try:
+        return Report.from_record(json.loads(file.readline()))
+    except ValueError as error:
+        raise UsageError(f"{path} has changed while it was read") from error
 
 
 def _key(result: Report, *, stamped: bool = True) -> bytes:

@@ -12,20 +12,18 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from avcheck.batch.remote import without_secrets
 from avcheck.batch.workers import BugInWorker
-from avcheck.cli import check, demo, lab, signal  # noqa: F401 - each adds its commands, in the order of --help
-from avcheck.cli.check import tolerance_of
+from avcheck.cli import check, compare, demo, help, lab, results, signal  # noqa: F401 - each adds its commands
 from avcheck.cli.gate import ExitCode
-from avcheck.cli.group import CONTEXT, app
-from avcheck.cli.options import ExitZero, FailOns, Format, gate_of
-from avcheck.cli.screen import Output, complain
+from avcheck.cli.group import app
+from avcheck.cli.screen import complain
+from avcheck.cli.usage import explain
 from avcheck.cores import wait_patiently
-from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.errors import AvcheckError
 from avcheck.report import BUG
 
 __all__ = ["app", "main"]
@@ -33,37 +31,6 @@ __all__ = ["app", "main"]
 
 # Typer 0.29 exports only this leaf; its base is every wrong use of the command line.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
-
-
-@app.command(context_settings=CONTEXT)
-def compare(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The title as it was.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The title as a pipeline made it.")],
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="As of check.")] = None,
-    early: Annotated[float | None, typer.Option(metavar="MS", help="How early sound may have become.")] = None,
-    late: Annotated[float | None, typer.Option(metavar="MS", help="How late sound may have become.")] = None,
-    output_format: Annotated[Format, typer.Option("--format", help="What goes to stdout.")] = "text",
-    fail_on: FailOns = None,
-    exit_zero: ExitZero = False,
-) -> None:
-    """Say how the sync of FILE differs from that of REFERENCE, for any content: sound and picture are each aligned.
-
-    It does not say whether REFERENCE itself is in sync; `avcheck check` does.
-    """
-    tolerance = tolerance_of(preset, early, late)
-    gate = gate_of(fail_on, exit_zero)
-    for path in (reference, file):
-        if not path.is_file():
-            raise UsageError(f"{path} is not a file")
-    from avcheck.compare.verdict import compare_files
-
-    try:
-        result = compare_files(reference, file, tolerance)
-    except MediaError as error:
-        raise UsageError(str(error)) from error
-    with Output(output_format, quiet=False, detailed=output_format == "text", strict=gate.undecidable_fails) as output:
-        output.emit(result)
-    raise typer.Exit(output.code(gate))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             complain("interrupted")
         return int(code or 0) if args else ExitCode.NOT_JUDGED
     except _WRONG_USAGE as error:
-        command = getattr(getattr(error, "ctx", None), "command_path", "avcheck")
-        complain(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]
+        complain(explain(error))
         return ExitCode.NOT_JUDGED
     except AvcheckError as error:
         complain(str(error))
@@ -90,7 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted")
         return ExitCode.INTERRUPTED
-    except (BrokenPipeError, SystemExit):  # Typer turns a broken pipe into SystemExit(1), which would read as a finding
+    except (BrokenPipeError, SystemExit) as error:
+        # Typer turns a broken pipe into SystemExit(1), which would read as a finding; completion ends with one of its own.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, OSError):
+            is_asked_by_shell = os.environ.get("_AVCHECK_COMPLETE", "").startswith("complete_")
+            return int(error.code or 0) if is_asked_by_shell or not error.code else ExitCode.NOT_JUDGED
         with suppress(OSError, ValueError):  # what is still buffered goes nowhere, rather than into a second error at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE

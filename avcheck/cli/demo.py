@@ -12,7 +12,7 @@ import typer
 from avcheck import render
 from avcheck.batch.run import CheckSettings, check_many
 from avcheck.cli.gate import ExitCode
-from avcheck.cli.group import CONTEXT, app
+from avcheck.cli.group import app
 from avcheck.cli.options import Device, Model, require_file
 from avcheck.cli.screen import Output, progress_bar
 from avcheck.errors import UsageError
@@ -20,7 +20,7 @@ from avcheck.memory import keep_memory
 from avcheck.report import FRAME_MS, describe_offset
 
 
-@app.command(context_settings=CONTEXT)
+@app.command()
 def demo(
     offset: Annotated[
         float, typer.Option(metavar="MS", help="Offset to put in, from -1500 to 1500: positive = sound early, negative = late.")

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from avcheck.cli.options import Version
+from avcheck.cli.options import GENERAL, Version
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
+RESULTS, TRAINING = "Saved results", "Training and measuring"  # panels of the commands
 
 
-class DefaultGroup(TyperGroup):
+class _Plain:
+    """Help without the names of Python's types: a flag takes nothing, and an argument says by its own name what it is."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for each in params:
+            if getattr(each, "is_flag", False):
+                each.metavar = ""
+            elif each.param_type_name == "argument":
+                each.display_type_rich = _no_type
+            if each.name == "help":
+                each.rich_help_panel = GENERAL
+        return params
+
+
+def _no_type(ctx: Any) -> None:
+    """In place of a parameter's `display_type_rich`."""
+
+
+class Command(_Plain, TyperCommand):
+    """One of the commands."""
+
+
+class DefaultGroup(_Plain, TyperGroup):
     """A group whose first word may be left out: `avcheck film.mp4` means `avcheck check film.mp4`."""
 
     default = "check"
-    own_options = frozenset({"-h", "--help", "--version"})
+    own_options = frozenset({"-h", "--help", "--version", "--install-completion", "--show-completion"})
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the default command in front when the first word is neither a command nor an option of the group."""
@@ -24,14 +51,38 @@ class DefaultGroup(TyperGroup):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """What may come first: a command, an option of the group, or one of the default command."""
+        found = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            command = self.commands[self.default]
+            known = {item.value for item in found}
+            inside = command.make_context(self.default, [], parent=ctx, resilient_parsing=True)
+            return found + [item for item in command.shell_complete(inside, incomplete) if item.value not in known]
+        # Where nothing is found, the shell itself looks for files.
+        return found + [type(found[0])(name) for name in _files(incomplete)] if found else []
 
-app = typer.Typer(
+
+def _files(beginning: str) -> list[str]:
+    """Files and directories here whose names begin so; what is hidden only where it is asked for."""
+    names = [f"{path.name}{'/' if path.is_dir() else ''}" for path in sorted(Path().iterdir())]
+    return [name for name in names if name.startswith(beginning) and not (name.startswith(".") and not beginning)]
+
+
+class App(typer.Typer):
+    """Typer with the look of this command for each of its own."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:
+        """As Typer's; what is given overrides the look."""
+        return super().command(name, **{"cls": Command, "context_settings": CONTEXT, **settings})
+
+
+app = App(
     cls=DefaultGroup,
-    add_completion=False,
     context_settings=CONTEXT,
     subcommand_metavar="PATH... | COMMAND [ARGS]...",
     epilog=(
-        "`avcheck film.mp4` is short for `avcheck check film.mp4`; `avcheck check --help` lists its options. "
+        "`avcheck film.mp4` is short for `avcheck check film.mp4`; `avcheck help check` lists its options. "
         "A file or directory named like a command needs a `./` in front.\n\n"
         "Exit codes: 0 nothing out of sync, 1 something out of sync, 2 wrong usage or a file that could not be judged, "
         "3 a bug in avcheck, 130 interrupted; the highest wins. `--fail-on` changes what is a 1 or 2."

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from avcheck.cli.group import CONTEXT, app
+from avcheck.cli.group import TRAINING, app
 from avcheck.cli.options import Device, Model, require_directory, require_file
 from avcheck.cli.screen import progress_bar
 from avcheck.errors import UsageError
 
 
-@app.command(context_settings=CONTEXT)
+@app.command(rich_help_panel=TRAINING)
 def train(
     data: Annotated[list[Path], typer.Argument(metavar="DATA", help="A corpus folder, or directories of in-sync media.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")] = Path("runs/train"),
@@ -53,7 +53,7 @@ def train(
     print(path)
 
 
-@app.command(name="eval", context_settings=CONTEXT)
+@app.command(name="eval", rich_help_panel=TRAINING)
 def evaluate(
     corpus: Annotated[Path | None, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")] = None,
     device: Device = "auto",
@@ -130,7 +130,7 @@ def evaluate(
                 print(text, flush=True)
 
 
-@app.command(context_settings=CONTEXT)
+@app.command(rich_help_panel=TRAINING)
 def ablate(
     corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where features, heads and rows go.")] = Path("runs/ablation"),

@@ -1,11 +1,11 @@
-"""Options that several commands share, and what checks their values."""
+"""The options of the commands, by the panel of `--help` they stand in, and what checks their values."""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,19 @@ from avcheck import __version__
 from avcheck.cli import config
 from avcheck.cli.gate import FailOn, Gate
 from avcheck.errors import UsageError
+from avcheck.render import FORMATS
+from avcheck.report import DEFAULT_PRESET, PRESETS
+from avcheck.sampling import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
+
+Format = Literal["text", "json", "jsonl", "junit", "github", "csv"]
+
+INPUT, ANALYSIS, VERDICT, OUTPUT = "Input", "Analysis", "Verdict and exit code", "Output"
+BATCH, RESUME, GENERAL = "Batch", "Resume and shards", "General"
+
+
+def option(*names: str, panel: str = GENERAL, **settings: Any) -> Any:
+    """An option of a panel. A default is told in the help text, or not worth telling."""
+    return typer.Option(*names, rich_help_panel=panel, show_default=False, **settings)
 
 
 def _print_version(wanted: bool) -> None:
@@ -21,17 +34,10 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-Version = Annotated[bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)]
-Device = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where the network runs; auto takes a GPU if there is one.")
-]
-Model = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Weights to use (safetensors) in place of those that came with avcheck.")
-]
-
-
 def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
     """Put what the settings file and the environment say in place of the options' defaults; which file that was."""
+    if ctx.resilient_parsing:  # a shell asks for completions
+        return None
     if file is not None:
         require_file("--config", file)
     elif not ctx.params.get("no_config"):
@@ -42,36 +48,186 @@ def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
     return file
 
 
+def _words(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+# ---- what to check
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH", help="Media files, URLs, and directories to search for files.", show_default=False),
+]
+FilesFrom = Annotated[
+    str | None,
+    option("--files-from", panel=INPUT, metavar="FILE", help="Also check the paths in this list, one a line; - is stdin."),
+]
+Include = Annotated[
+    list[str] | None,
+    option("--include", panel=INPUT, metavar="GLOB", help="In directories, take files like this, not the known suffixes."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    option("--exclude", panel=INPUT, metavar="GLOB", help="In directories, leave out files and directories like this."),
+]
+AudioTrack = Annotated[
+    int | None,
+    option("--audio-track", panel=INPUT, min=0, metavar="N", help="The audio track to check, from 0. Default: the main one."),
+]
+VideoTrack = Annotated[
+    int | None,
+    option(
+        "--video-track",
+        panel=INPUT,
+        min=0,
+        metavar="N",
+        help="The picture track to check, from 0, cover art not counted. Default: the main one.",
+    ),
+]
+Program = Annotated[
+    int | None,
+    option("--program", panel=INPUT, min=1, metavar="N", help="The programme of an MPEG-TS to check. Default: the main one."),
+]
+Audio = Annotated[
+    Path | None,
+    option("--audio", panel=INPUT, metavar="FILE", help="Check this sound file in place of the sound of the one file given."),
+]
+
+# ---- how to look at it
+
+Sample = Annotated[
+    bool,
+    option(
+        "--sample/--no-sample",
+        panel=ANALYSIS,
+        help=f"Look at stretches of {PROBE_BLOCKS} s spread over a long title, instead of all of it.",
+    ),
+]
+ProbeCount = Annotated[
+    int,
+    option(
+        "--probes",
+        panel=ANALYSIS,
+        min=LEAST_PROBES,
+        metavar="N",
+        help=f"How many stretches --sample begins with; it ends with at most {MOST} N. Default: {PROBES}.",
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    option(
+        "--device",
+        panel=ANALYSIS,
+        metavar="NAME",
+        help=f"Where the network runs: {_words(config.DEVICES)}. Default: auto, a GPU if there is one.",
+    ),
+]
+Model = Annotated[
+    Path | None,
+    option("--model", panel=ANALYSIS, metavar="FILE", help="Weights (safetensors) to use instead of those of avcheck."),
+]
+Threads = Annotated[
+    int,
+    option(
+        "--threads", panel=ANALYSIS, min=0, metavar="N", help="Threads for each file. Default: all cores, shared by --jobs."
+    ),
+]
+
+# ---- what passes
+
+Preset = Annotated[
+    str | None,
+    option(
+        "--preset",
+        panel=VERDICT,
+        metavar="NAME",
+        help="How early / late (ms) sound may be: "
+        + ", ".join(f"{name} {limit.early_ms:g}/{limit.late_ms:g}" for name, limit in PRESETS.items())
+        + f". Default: {DEFAULT_PRESET}.",
+    ),
+]
+Early = Annotated[
+    float | None, option("--early", panel=VERDICT, metavar="MS", help="How early sound may be, instead of the preset's.")
+]
+Late = Annotated[
+    float | None, option("--late", panel=VERDICT, metavar="MS", help="How late sound may be, instead of the preset's.")
+]
+FailOns = Annotated[
+    list[FailOn] | None,
+    option(
+        "--fail-on",
+        panel=VERDICT,
+        metavar="KIND",
+        help=f"What fails the run: {_words(tuple(FailOn))}. May be repeated. Default: out-of-sync and error.",
+    ),
+]
+ExitZero = Annotated[bool, option("--exit-zero", panel=VERDICT, help="Exit with 0 instead of 1; errors keep their exit code.")]
+
+# ---- what is written
+
+_FORMAT_HELP = f"What goes to stdout: {_words(FORMATS)}. Default: text."
+OutputFormat = Annotated[Format, option("--format", panel=OUTPUT, metavar="FORMAT", help=_FORMAT_HELP)]
+OptionalFormat = Annotated[Format | None, option("--format", panel=OUTPUT, metavar="FORMAT", help=_FORMAT_HELP)]
+AsJson = Annotated[
+    bool,
+    option("--json", panel=OUTPUT, help="Same as --format json: one object for one file, else a list of them."),
+]
+Outputs = Annotated[
+    list[str] | None,
+    option("--output", panel=OUTPUT, metavar="FORMAT=FILE", help="Also write a file, as in junit=report.xml. May be repeated."),
+]
+Force = Annotated[bool, option("--force", panel=OUTPUT, help="Let --output write over files that exist.")]
+Quiet = Annotated[
+    bool,
+    option("--quiet", "-q", panel=OUTPUT, help="Show only what fails: out of sync, errors, and what --fail-on adds."),
+]
+Verbose = Annotated[
+    bool,
+    option("--verbose", "-v", panel=OUTPUT, help="Show every second of every file, the settings file, and where a bug is."),
+]
+
+# ---- many files
+
+Jobs = Annotated[
+    int,
+    option("--jobs", "-j", panel=BATCH, min=0, metavar="N", help="Files to check at a time; 0: one a core. Default: 1."),
+]
+Timeout = Annotated[
+    float | None,
+    option("--timeout", panel=BATCH, metavar="S", help="Give up on a file after this many seconds; it is then an error."),
+]
+MemoryLimit = Annotated[
+    int | None,
+    option("--memory-limit", panel=BATCH, metavar="MB", help="Give up on a file that needs more memory than this (Linux)."),
+]
+Engine = Annotated[
+    Literal["local", "ray"],
+    option("--engine", panel=BATCH, metavar="NAME", help="Where --jobs run: local, or ray (a cluster; needs the extra ray)."),
+]
+Resume = Annotated[
+    Path | None,
+    option("--resume", panel=RESUME, metavar="FILE", help="Add results to this file (JSON lines); skip what is done in it."),
+]
+RetryErrors = Annotated[bool, option("--retry-errors", panel=RESUME, help="With --resume, check again what ended in an error.")]
+ShardOf = Annotated[
+    str | None, option("--shard", panel=RESUME, metavar="I/N", help="Check only the I-th of N parts, I from 1 to N.")
+]
+
+# ---- every command
+
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--config",
         metavar="FILE",
-        help="Settings to use in place of the nearest avcheck.toml or pyproject.toml.",
+        help="Settings to use instead of the nearest avcheck.toml or pyproject.toml.",
         callback=_configure,
         is_eager=True,
     ),
 ]
 # Eager, as it must be known when --config is looked at.
-NoConfig = Annotated[
-    bool, typer.Option("--no-config", help="Read no configuration file; AVCHECK_* variables still count.", is_eager=True)
-]
-
-Format = Literal["text", "json", "jsonl", "junit", "github", "csv"]
-Outputs = Annotated[
-    list[str] | None,
-    typer.Option("--output", metavar="FORMAT=FILE", help="Also write a file, as in junit=report.xml. May be repeated."),
-]
-Force = Annotated[bool, typer.Option("--force", help="Let --output write over files that exist.")]
-FailOns = Annotated[
-    list[FailOn] | None,
-    typer.Option("--fail-on", help="What makes the exit code other than 0. May be repeated. Default: out-of-sync and error."),
-]
-ExitZero = Annotated[bool, typer.Option("--exit-zero", help="Exit 0 in place of 1; errors keep their code.")]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Only what is out of sync, and errors; undecidable only with --fail-on undecidable."),
-]
+NoConfig = Annotated[bool, option("--no-config", help="Read no settings file; AVCHECK_* variables still count.", is_eager=True)]
+Version = Annotated[bool, option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)]
 
 
 def gate_of(fail_on: list[FailOn] | None, exit_zero: bool) -> Gate:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,19 @@ class Output:
         *,
         quiet: bool,
         detailed: bool,
+        every_row: bool = False,
+        single: bool = False,
         targets: Sequence[Target] = (),
         force: bool = False,
         strict: bool = False,
     ) -> None:
+        """`detailed`: text has the table of each file, with `every_row` however long; `single`: JSON is one object, no list."""
         self.verdicts: Counter[str] = Counter()
+        self._earlier = 0  # of these, how many an earlier run found
         self._bug = False
+        self._every_row = every_row
+        self._single = single
+        self._worst: render.Worst[Report] = render.Worst(render.FAILURES)
         self._form = form
         self._quiet = quiet
         self._detailed = detailed
@@ -75,23 +83,26 @@ class Output:
     def __enter__(self) -> Output:
         with ExitStack() as stack:
             for target in self._targets:
-                document = render.renderer(target.form, strict=self._strict)
+                document = self._document(target.form)
                 told = to_file(document, target.path, force=self._force, on_partial=_tell_partial)
                 self._documents.append(stack.enter_context(told))
             step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
             if step_summary and "github" in (self._form, *(target.form for target in self._targets)):
-                document = render.renderer(render.STEP_SUMMARY, strict=self._strict)
+                document = self._document(render.STEP_SUMMARY)
                 self._documents.append(stack.enter_context(to_stream(document, _appender(Path(step_summary)))))
             if self._form != "text":
                 with suppress(AttributeError):  # a replaced stream may not know it
                     sys.stdout.reconfigure(newline="")  # type: ignore[union-attr]
-                document = render.renderer(self._form, strict=self._strict)
+                document = self._document(self._form)
                 self._documents.append(stack.enter_context(to_stream(document, self.write)))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self._stack.__exit__(*exception)
+
+    def _document(self, form: str) -> render.Renderer:
+        return render.renderer(form, strict=self._strict, single=self._single)
 
     def write(self, text: str) -> None:
         """Text to stdout at once, so that a reader or a crash finds what is done so far."""
@@ -103,20 +114,59 @@ class Output:
         except OSError as error:
             raise UsageError(f"cannot write the results: {error.strerror}") from error
 
-    def emit(self, result: Report) -> None:
-        """One report to stdout and the files; an error goes to stderr as well, in text alone there."""
+    def emit(self, result: Report, *, earlier: bool = False) -> None:
+        """One report to stdout and the files; an error goes to stderr as well, in text alone there.
+
+        What an `earlier` run found is in every document, and counts; as text it was shown then.
+        """
         for add in self._documents:
             add(result)
         self.verdicts[result.verdict] += 1
+        if result.verdict in {"error", *self._findings}:
+            self._worst.add(result, replace(result, segments=(), blocks=()))
         self._bug |= result.verdict == "error" and (result.reason or "").startswith(BUG)
-        if result.verdict == "error":
+        if earlier:
+            self._earlier += 1
+        elif result.verdict == "error":
             complain(render.line(result), prefix="")
         elif self._form == "text" and (not self._quiet or result.verdict in self._findings):
             self._text(result)
 
-    def code(self, gate: Gate, earlier: Counter[str] | None = None) -> ExitCode:
-        """The exit code for what was emitted, and for verdicts of an earlier run."""
-        found = gate.exit_code(self.verdicts + (earlier or Counter()))
+    def finish(self, total: int, *, empty: str = "", resume: Path | None = None) -> None:
+        """The end of a run over `total` files: what failed and why, and the summary; `empty` is said where there is none.
+
+        A single file that was just checked has said it all.
+        """
+        if self._quiet:
+            return
+        if total == 0:
+            complain(empty, prefix="")
+        elif total > 1 or self._earlier:
+            self._failures()
+            complain(render.summary(self.verdicts) + self._done_before(resume), prefix="")
+
+    def _done_before(self, resume: Path | None) -> str:
+        if not self._earlier:
+            return ""
+        if self._earlier == self.verdicts.total():
+            return f" (all done before, in {resume}: nothing was left to check)"
+        return f" ({self._earlier} of them done before, in {resume})"
+
+    def _failures(self) -> None:
+        """What failed and why, worst first: on stdout with the text, and else where somebody looks at stderr."""
+        failed = sum(count for verdict, count in self.verdicts.items() if verdict in {"error", *self._findings})
+        if not failed:
+            return
+        rows = list(render.failures(self._worst.items(), failed, self.verdicts.total()))
+        if self._form == "text":
+            self.write("".join(f"{row}\n" for row in ["", *rows]))
+        if sys.stderr.isatty() and not (self._form == "text" and sys.stdout.isatty()):
+            for row in rows:
+                complain(row, prefix="")
+
+    def code(self, gate: Gate) -> ExitCode:
+        """The exit code for what was emitted."""
+        found = gate.exit_code(self.verdicts)
         return max(ExitCode.BUG, found) if self._bug else found
 
     def _text(self, result: Report) -> None:
@@ -126,7 +176,10 @@ class Output:
         console = _console()
         with console.capture() as captured:
             if self._detailed and result.blocks:
-                console.print(render.table(result, width=console.width, ascii_only=console.options.ascii_only))
+                table = render.table(
+                    result, width=console.width, ascii_only=console.options.ascii_only, every_row=self._every_row
+                )
+                console.print(table)
             if self._detailed and result.measured_by == "test_signal":
                 console.print(render.event_table(result))
             console.print(render.styled_line(result), soft_wrap=True)
@@ -141,7 +194,7 @@ def _console() -> Console:
     return Console(file=sys.stdout, highlight=False)
 
 
-class _Bar:
+class Bar:
     """How far a run has come: whole files done, and the fractions of those in hand. Without a `Progress` it is silent."""
 
     def __init__(self, total: int, progress: Progress | None = None) -> None:
@@ -150,7 +203,8 @@ class _Bar:
         self._done = 0
         self._in_hand: dict[str, float] = {}
         self._began = time.monotonic()
-        self._task = progress.add_task("loading", total=None) if progress else None
+        self._loaded = False  # the network, which the first file to be checked waits for
+        self._task = progress.add_task("starting", total=None) if progress else None
 
     def on_file(self, path: Source) -> None:
         """A file begins."""
@@ -159,6 +213,7 @@ class _Bar:
 
     def on_progress(self, path: Source, fraction: float) -> None:
         """So much of the file is done, 0..1."""
+        self._loaded = True
         self._in_hand[shown(path)] = min(max(fraction, 0.0), 1.0)
         self._update()
 
@@ -176,6 +231,8 @@ class _Bar:
         if self._total > 1:
             rate = 60 * self._done / max(time.monotonic() - self._began, 1e-3)
             text = f"{self._done}/{self._total} done" + (f", {rate:.3g} a minute" if self._done else "") + f": {text}"
+        if names and not self._loaded:
+            text += " (loading the network)"
         done = self._done + sum(self._in_hand.values())
         self._progress.update(self._task, completed=done, total=self._total, description=text)
 
@@ -195,10 +252,10 @@ class _Bar:
 
 
 @contextmanager
-def progress_bar(total: int, *, quiet: bool) -> Iterator[_Bar]:
+def progress_bar(total: int, *, quiet: bool) -> Iterator[Bar]:
     """A bar with the time left on stderr, if that is a terminal somebody looks at."""
     if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield _Bar(total)
+        yield Bar(total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -207,4 +264,4 @@ def progress_bar(total: int, *, quiet: bool) -> Iterator[_Bar]:
     console = Console(file=sys.stderr)
     # Redirecting stdout would send results to stderr when stdout is a pipe.
     with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
-        yield _Bar(total, progress)
+        yield Bar(total, progress)

@@ -4,17 +4,26 @@ File names and reasons are other people's text; every format passes them through
 """
 
 from avcheck.render.base import Renderer
+from avcheck.render.changes import change_line, changes_json, changes_summary
 from avcheck.render.formats import FORMATS, STEP_SUMMARY, renderer
 from avcheck.render.records import to_json
-from avcheck.render.text import clock, details, event_table, line, printable, styled_line, summary, table
+from avcheck.render.text import FAILURES, clock, details, failures, line, printable, styled_line, summary
+from avcheck.render.text_table import event_table, table
+from avcheck.render.worst import Worst
 
 __all__ = [
+    "FAILURES",
     "FORMATS",
     "STEP_SUMMARY",
     "Renderer",
+    "Worst",
+    "change_line",
+    "changes_json",
+    "changes_summary",
     "clock",
     "details",
     "event_table",
+    "failures",
     "line",
     "printable",
     "renderer",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from avcheck.render.base import Renderer
 from avcheck.render.github import Annotations, StepSummary
 from avcheck.render.junit import JUnit
-from avcheck.render.records import JsonLines, JsonList
+from avcheck.render.records import JsonLines, JsonList, JsonRecord
 from avcheck.render.table_csv import Csv
 from avcheck.render.text import Lines
 
@@ -13,8 +13,13 @@ FORMATS = ("text", "json", "jsonl", "junit", "github", "csv")
 STEP_SUMMARY = "github-summary"
 
 
-def renderer(form: str, *, strict: bool = False) -> Renderer:
-    """A new document in one of `FORMATS`, or the `STEP_SUMMARY`; with `strict`, undecidable is told as a failure."""
+def renderer(form: str, *, strict: bool = False, single: bool = False) -> Renderer:
+    """A new document in one of `FORMATS`, or the `STEP_SUMMARY`.
+
+    With `strict`, undecidable is told as a failure; with `single`, JSON is the one record itself and no list.
+    """
+    if form == "json" and single:
+        return JsonRecord()
     if form == "junit":
         return JUnit(strict=strict)
     if form == "github":

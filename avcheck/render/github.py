@@ -7,39 +7,17 @@ the table, where the run was told to fail on them), the least sure first.
 
 from __future__ import annotations
 
-import bisect
 import html
 from collections import Counter
 
 from avcheck.render.base import Renderer
 from avcheck.render.text import line, outcome, printable, summary, verdict_text
+from avcheck.render.worst import Worst
 from avcheck.report import Report
 
 SHOWN = 10  # annotations of a kind that GitHub shows a step
 ROWS = 100  # of the summary's table; GitHub refuses summaries beyond 1 MiB
 _CELL = 500  # characters of a path or reason in the table
-
-
-class _Worst:
-    """The worst so many of all items added, worst first; what is pushed out is forgotten, so memory stays small."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._kept: list[tuple[tuple[int, float, str], str]] = []
-
-    def add(self, report: Report, text: str) -> None:
-        bisect.insort(self._kept, (_rank(report), text))
-        del self._kept[self._limit :]
-
-    def texts(self) -> list[str]:
-        return [text for _, text in self._kept]
-
-
-def _rank(report: Report) -> tuple[int, float, str]:
-    """Sorts worst first."""
-    if report.verdict == "out_of_sync":
-        return 0, -abs(report.offset_ms or 0.0), report.path
-    return (1, 0.0, report.path) if report.verdict == "error" else (2, report.confidence, report.path)
 
 
 class Annotations(Renderer):
@@ -48,8 +26,8 @@ class Annotations(Renderer):
     def __init__(self, *, strict: bool = False) -> None:
         """With `strict`, undecidable is an error."""
         self._strict = strict
-        self._errors = _Worst(SHOWN)
-        self._warnings = _Worst(SHOWN)
+        self._errors: Worst[str] = Worst(SHOWN)
+        self._warnings: Worst[str] = Worst(SHOWN)
 
     def item(self, report: Report) -> str:
         """The file's line of text; its annotation, if any, waits for the tail."""
@@ -61,7 +39,7 @@ class Annotations(Renderer):
 
     def tail(self) -> str:
         """The annotations, worst first, errors before warnings."""
-        return "".join(self._errors.texts() + self._warnings.texts())
+        return "".join(self._errors.items() + self._warnings.items())
 
 
 class StepSummary(Renderer):
@@ -71,7 +49,7 @@ class StepSummary(Renderer):
         """With `strict`, undecidable files are in the table."""
         self._shown = {"out_of_sync", "error", *(("undecidable",) if strict else ())}
         self._verdicts: Counter[str] = Counter()
-        self._rows = _Worst(ROWS)
+        self._rows: Worst[str] = Worst(ROWS)
 
     def item(self, report: Report) -> str:
         """Nothing; the file is counted."""
@@ -84,7 +62,7 @@ class StepSummary(Renderer):
     def tail(self) -> str:
         """All of it."""
         text = f"### avcheck: {summary(self._verdicts)}\n\n"
-        rows = self._rows.texts()
+        rows = self._rows.items()
         if not rows:
             return text
         # A table in HTML: Markdown in a file name stays text in it, as there is no blank line.

@@ -6,14 +6,17 @@ many files are checked.
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import secrets
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from avcheck.errors import UsageError
 from avcheck.render import FORMATS, Renderer
@@ -65,6 +68,12 @@ class Guard:
         self._names = {os.path.realpath(path) for path in paths}
         self._identities = {_identity(path) for path in paths} - {None}
 
+    def refuse_all(self, paths: Iterable[Path | None]) -> None:
+        """`refuse` for each of these that there is."""
+        for path in paths:
+            if path is not None:
+                self.refuse(path)
+
     def refuse(self, path: Path) -> None:
         """Raise UsageError if this file, which is read, is one of the targets, under this or another name."""
         if not self._names:
@@ -99,12 +108,14 @@ def to_file(
     """One document on its way to a file, which appears under its name only when it is whole; use it like `to_stream`.
 
     Until then it grows beside it as NAME.XXXXXXXX.partial. If the run ends early, what was done is finished as a whole
-    document and left there, `on_partial` is told where, and nothing is under the name. Raises UsageError where the file
-    cannot be written, or (unless `force`) another file has taken the name meanwhile.
+    document and left there, `on_partial` is told where, and nothing is under the name. What earlier runs left so is removed
+    once the file is whole. Raises UsageError where the file cannot be written, or (unless `force`) another file has taken the
+    name meanwhile.
     """
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     with _explained(path):
         file = partial.open("x", encoding="utf-8", newline="", errors="backslashreplace")
+        _is_ours(file)
     used = whole = False
 
     def add(report: Report) -> None:
@@ -129,6 +140,7 @@ def to_file(
         with _explained(path):
             _publish(partial, path, force)
         whole = True
+        _clear_stale(path)
     finally:
         if not used and not whole:
             partial.unlink(missing_ok=True)
@@ -182,6 +194,32 @@ def _publish(partial: Path, path: Path, force: bool) -> None:
             partial.unlink()
             return
     partial.replace(path)
+
+
+def _clear_stale(path: Path) -> None:
+    """Remove what interrupted runs left of a file that is whole now; what another run is writing at this moment stays."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
+        with suppress(OSError):
+            if re.fullmatch("[0-9a-f]{8}", left.suffixes[-2][1:]) and left.is_file() and not left.is_symlink():
+                with left.open("r+b") as file:
+                    is_left = _is_ours(file)
+                if is_left:
+                    left.unlink()
+
+
+def _is_ours(file: IO[Any]) -> bool:
+    """Lock a file that is being written, until it is closed; False where another run has it."""
+    if sys.platform == "win32":  # where a file that is open cannot be removed anyway
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks keeps nobody out
+        pass
+    return True
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The record as JSON: one object a line, or all of them in one list. Its fields are in `schema/record-1.schema.json`."""
+"""The record as JSON: one a line, all in one list, or one alone. Its fields are in `schema/record-1.schema.json`."""
 
 from __future__ import annotations
 
@@ -47,6 +47,22 @@ class JsonList(Renderer):
     def tail(self) -> str:
         """The closing bracket."""
         return "]\n" if self._empty else "\n]\n"
+
+
+class JsonRecord(Renderer):
+    """The one record of a run over one file; null where the run ended before there was one."""
+
+    def __init__(self) -> None:
+        self._empty = True
+
+    def item(self, report: Report) -> str:
+        """The record and a line feed."""
+        self._empty = False
+        return to_json(report, indent=2) + "\n"
+
+    def tail(self) -> str:
+        """Nothing, or null."""
+        return "null\n" if self._empty else ""
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from avcheck.render.base import Renderer
@@ -14,12 +14,12 @@ from avcheck.report import Degraded, Report, Stretch, Tolerance, describe_offset
 from avcheck.tracks import programme
 
 if TYPE_CHECKING:
-    from rich.table import Table
     from rich.text import Text
 
 VERDICT_TEXT = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable", "error": "error"}
 VERDICT_STYLE = {"in_sync": "bold green", "out_of_sync": "bold red", "undecidable": "bold yellow", "error": "bold red"}
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
+FAILURES = 100  # of a run are listed at its end
+_STRETCHES = 4  # of a file are told in its line
 # Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
 _LOG_COMMAND = re.compile(r"(##\w*)\[")
 
@@ -63,7 +63,7 @@ def outcome(report: Report) -> str:
     if report.verdict in ("in_sync", "out_of_sync"):
         changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
         offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
-        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes])
+        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes]) + _course(report)
     return printable(report.reason or "")
 
 
@@ -90,44 +90,6 @@ class Lines(Renderer):
     def item(self, report: Report) -> str:
         """The line and a line feed."""
         return line(report) + "\n"
-
-
-def table(report: Report, *, width: int = 80, ascii_only: bool = False) -> Table:
-    """One row a block: its time, its share of the attention as number and bar, and the offset it shows alone.
-
-    `width` is the terminal's in columns; with `ascii_only` the bars are made of "#".
-    """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    bar_width = max(1, min(30, width - 42))  # what the other columns leave
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    rows.add_column("Time", justify="right", no_wrap=True)
-    rows.add_column("Attention", justify="right", no_wrap=True)
-    rows.add_column("", width=bar_width, no_wrap=True)
-    rows.add_column("Local offset", no_wrap=True)
-    most = max((block.attention for block in report.blocks), default=0.0)
-    for block in report.blocks:
-        bar = _bar(block.attention / most if most > 0 else 0.0, bar_width, ascii_only)
-        offset = "-" if block.offset_ms is None else _short_offset(block.offset_ms)
-        rows.add_row(clock(block.start_s), f"{100 * block.attention:.1f} %", Text(bar, style="cyan"), offset)
-    return rows
-
-
-def event_table(report: Report) -> Table:
-    """One row a flash of a test signal: when it is seen, when its beep is heard, and the offset."""
-    from rich import box
-    from rich.table import Table
-
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("Flash", "Beep", "Offset"):
-        rows.add_column(name, justify="right", no_wrap=True)
-    for event in report.segments:
-        offset_ms = event.offset_ms or 0.0
-        beep_s = event.start_s - offset_ms / 1000
-        rows.add_row(f"{event.start_s:.3f} s", f"{beep_s:.3f} s", _short_offset(offset_ms))
-    return rows
 
 
 def details(report: Report) -> list[tuple[str, str]]:
@@ -158,6 +120,17 @@ def summary(verdicts: Counter[str]) -> str:
     return f"{total} {'file' if total == 1 else 'files'}: {', '.join(parts) or 'none checked'}"
 
 
+def failures(worst: Iterable[Report], failed: int, total: int) -> Iterator[str]:
+    """The lines that end a batch: how many files failed, and of the worst, which come first, what and why."""
+    yield f"Failed: {failed} of {total} {'file' if total == 1 else 'files'}"
+    listed = list(worst)
+    for report in listed:
+        path = printable(report.path) or "(empty path)"
+        yield f"  {verdict_text(report):<11}  {path}: {outcome(report)}"
+    if failed > len(listed):
+        yield f"  and {failed - len(listed)} more"
+
+
 def clock(seconds: float) -> str:
     """A time in a film as people write it: 0:07, 12:05, 1:02:03; rounded down to the second."""
     minutes, second = divmod(int(seconds), 60)
@@ -172,13 +145,6 @@ def span(start_s: float, end_s: float) -> str:
 
 def _confidence(value: float) -> str:
     return f"{math.floor(100 * value + 1e-9) / 100:.2f}"  # down, so that 0.999 does not read as certainty
-
-
-def _short_offset(offset_ms: float) -> str:
-    size = abs(offset_ms)
-    if round(size) == 0:
-        return "0 ms"
-    return f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
 
 
 def _tolerance(tolerance: Tolerance) -> str:
@@ -199,6 +165,15 @@ def _jumps(report: Report) -> str | None:
         for start_s, end_s in intervals_s
     ]
     return f"offset jumps {', '.join(times)}" if times else None
+
+
+def _course(report: Report) -> str:
+    """From when to when a file has which offset, where that changes: "; 0:00 to 0:40: sound late by 10 ms (...), ..."."""
+    if len(report.stretches) < 2:
+        return ""
+    told = [_stretch(stretch) for stretch in report.stretches[:_STRETCHES]]
+    left = len(report.stretches) - len(told)
+    return f" ({'; '.join(told)}{f'; and {left} more' if left else ''})"
 
 
 def _drifts(stretch: Stretch) -> bool:
@@ -236,10 +211,3 @@ def _degraded(degraded: Degraded) -> str:
     if degraded.unseen_s:
         parts.append(f"not looked at: {', '.join(span(*stretch) for stretch in degraded.unseen_s)}")
     return "; ".join([*parts, *(printable(note) for note in degraded.notes)])
-
-
-def _bar(share: float, width: int, ascii_only: bool) -> str:
-    if ascii_only:
-        return "#" * round(share * width)
-    full, rest = divmod(round(min(share, 1.0) * width * 8), 8)
-    return "█" * full + (_EIGHTHS[rest] if rest else "")

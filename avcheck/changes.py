@@ -1,0 +1,67 @@
+"""What changed between two runs over the same files. Compares what was found; judges nothing anew."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from avcheck.report import FRAME_MS, Report
+
+Kind = Literal["worse", "better", "changed", "new", "gone"]
+KINDS: tuple[Kind, ...] = ("worse", "better", "changed", "new", "gone")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one path. The reports are without their segments and blocks."""
+
+    path: str
+    kind: Kind
+    before: Report | None  # None: not in the earlier run
+    after: Report | None  # None: not in the later run
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """What else differs between the two checks, and so may be why."""
+        if self.before is None or self.after is None:
+            return ()
+        old, new = self.before, self.after
+        differs = {
+            "the file": (old.file_size, old.file_mtime_ns) != (new.file_size, new.file_mtime_ns),
+            "the tolerance": old.tolerance != new.tolerance,
+            "the weights": old.model_sha256 != new.model_sha256,
+            "avcheck": old.avcheck_version != new.avcheck_version,
+        }
+        return tuple(name for name, does in differs.items() if does)
+
+
+def changes_between(before: Iterable[Report], after: Iterable[Report], failing: Collection[str]) -> list[Change]:
+    """Every path of two runs whose result is not the same in both, worse ones first, then by path.
+
+    `failing`: the verdicts that fail a run. Worse is what fails now and did not fail so before: another verdict, an offset more
+    than a frame (40 ms) further out, or a path that is new. An offset that moves by up to a frame is no change.
+    """
+    old = {report.path: replace(report, segments=(), blocks=()) for report in before}
+    changes = []
+    for report in after:
+        kind = _kind(earlier := old.pop(report.path, None), report, failing)
+        if kind is not None:
+            changes.append(Change(report.path, kind, earlier, replace(report, segments=(), blocks=())))
+    changes += [Change(path, "gone", report, None) for path, report in old.items()]
+    return sorted(changes, key=lambda change: (KINDS.index(change.kind), change.path))
+
+
+def _kind(old: Report | None, new: Report, failing: Collection[str]) -> Kind | None:
+    if old is None:
+        return "worse" if new.verdict in failing else "new"
+    if old.verdict != new.verdict:
+        if new.verdict in failing:
+            return "worse"
+        return "better" if old.verdict in failing or new.verdict == "in_sync" else "changed"
+    moved_ms = 0.0 if old.offset_ms is None or new.offset_ms is None else abs(new.offset_ms) - abs(old.offset_ms)
+    if new.verdict in failing and moved_ms > FRAME_MS:
+        return "worse"
+    if old.offset_ms is not None and new.offset_ms is not None and abs(new.offset_ms - old.offset_ms) > FRAME_MS:
+        return "changed"
+    return "changed" if old.reason_code != new.reason_code else None

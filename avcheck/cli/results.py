@@ -1,0 +1,146 @@
+"""`avcheck merge`, `avcheck show` and `avcheck diff`: what is done with saved results."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avcheck import render
+from avcheck.batch.checkpoint import Merged
+from avcheck.changes import changes_between
+from avcheck.cli import options as opt
+from avcheck.cli.gate import ExitCode
+from avcheck.cli.group import RESULTS, app
+from avcheck.cli.screen import Output, complain
+from avcheck.errors import UsageError
+from avcheck.render.output import Guard, parse_targets
+from avcheck.report import BUG, Report
+
+Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Results in JSON lines, as of --resume or --format jsonl.")]
+
+
+@app.command(rich_help_panel=RESULTS)
+def merge(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Results in JSON lines, as of --resume or --format jsonl.")
+    ],
+    fail_on: opt.FailOns = None,
+    exit_zero: opt.ExitZero = False,
+    output_format: opt.OutputFormat = "text",
+    outputs: opt.Outputs = None,
+    force: opt.Force = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Put the results of several runs (shards, or a run and its repetition) together: the newest record for each path.
+
+    Output and exit code are those of one run over all the files; 2 also if the last line of a file is cut short or a
+    record in it is damaged.
+    """
+    gate = opt.gate_of(fail_on, exit_zero)
+    targets = parse_targets(outputs or (), force=force)
+    Guard(targets).refuse_all(files)
+    merged = _read(files)
+    strict = gate.undecidable_fails
+    with Output(output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict) as output:
+        for result in merged:
+            output.emit(result)
+        output.finish(len(merged))
+    if len(merged) == 1 and not quiet:
+        complain(render.summary(output.verdicts), prefix="")
+    raise typer.Exit(_code(output.code(gate), merged))
+
+
+@app.command(rich_help_panel=RESULTS)
+def show(
+    results: Results,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE", help="Only these, by path or name.", show_default=False)
+    ] = None,
+    fail_on: opt.FailOns = None,
+    exit_zero: opt.ExitZero = False,
+    output_format: opt.OutputFormat = "text",
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Show saved results as the check showed them: the table of a single file, a line for each of several.
+
+    The exit code is that of the check.
+    """
+    gate = opt.gate_of(fail_on, exit_zero)
+    merged = _read([results])
+    chosen = _chosen(merged, names, results) if names else merged
+    output = Output(
+        output_format,
+        quiet=quiet,
+        detailed=verbose or (len(chosen) == 1 and not quiet),
+        every_row=verbose,
+        single=len(chosen) == 1 and bool(names),
+        strict=gate.undecidable_fails,
+    )
+    with output:
+        for report in chosen:
+            output.emit(report)
+        output.finish(len(chosen))
+    raise typer.Exit(_code(output.code(gate), merged))
+
+
+@app.command(rich_help_panel=RESULTS)
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="Results of the earlier run, in JSON lines.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Results of the later run, in JSON lines.")],
+    fail_on: opt.FailOns = None,
+    exit_zero: opt.ExitZero = False,
+    as_json: Annotated[bool, opt.option("--json", panel=opt.OUTPUT, help="A list of the changes, for programs.")] = False,
+    quiet: Annotated[bool, opt.option("--quiet", "-q", panel=opt.OUTPUT, help="Show only what became worse.")] = False,
+) -> None:
+    """Show what changed between two runs, and fail on what became worse.
+
+    Worse is what fails now and did not fail so before, and a new file that fails. The exit code is then that of a check: 1 or
+    2, by --fail-on. What fails as it did before, and files that are gone, fail nothing.
+    """
+    gate = opt.gate_of(fail_on, exit_zero)
+    before, after = _read([old]), _read([new])
+    changes = changes_between(before, after, {kind.verdict for kind in gate.fail_on})
+    shown = [change for change in changes if change.kind == "worse" or not quiet]
+    sys.stdout.write(render.changes_json(shown) if as_json else "".join(f"{render.change_line(each)}\n" for each in shown))
+    sys.stdout.flush()
+    if not quiet:
+        complain(render.changes_summary(changes, len(before), len(after)), prefix="")
+    worse = [change.after for change in changes if change.kind == "worse" and change.after is not None]
+    code = gate.exit_code(Counter(report.verdict for report in worse))
+    if all(report.verdict == "error" for report in after):  # a run that judged no file fails
+        code = max(code, ExitCode.NOT_JUDGED)
+    if any((report.reason or "").startswith(BUG) for report in worse):
+        code = ExitCode.BUG
+    raise typer.Exit(_code(_code(code, before), after))
+
+
+def _read(files: list[Path]) -> Merged:
+    merged = Merged(files)
+    for warning in merged.warnings:
+        complain(warning)
+    if not len(merged):
+        raise UsageError(f"there is no record in {', '.join(map(str, files))}")
+    return merged
+
+
+def _code(code: ExitCode, merged: Merged) -> ExitCode:
+    return max(code, ExitCode.NOT_JUDGED) if merged.incomplete else code
+
+
+def _chosen(merged: Merged, names: list[str], results: Path) -> list[Report]:
+    """The reports that are meant by their whole path or by the end of it. Raises UsageError for a name that fits none."""
+    fits = {name: False for name in names}
+    chosen = []
+    for report in merged:
+        meant = [name for name in names if report.path == name or report.path.endswith(f"/{name.removeprefix('./')}")]
+        fits.update(dict.fromkeys(meant, True))
+        chosen += [report] if meant else []
+    for name, does_fit in fits.items():
+        if not does_fit:
+            raise UsageError(f"there is no {name} in {results}")
+    return chosen

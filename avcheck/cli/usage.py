@@ -1,0 +1,56 @@
+"""Wrong usage in our own words: what Typer and the libraries below it say is for their callers, not for users."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+# How pydantic, which converts for Typer, begins a message: what we say in its place.
+_SAYS = (
+    (r"Input should be a valid number\b.*", "must be a number"),
+    (r"Input should be a valid integer\b.*", "must be a whole number"),
+    (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
+    (r"Input should be less than or equal to (\S+)", r"must be at most \1"),
+    (r"Input should be a valid string\b.*", "must be plain text (UTF-8)"),
+    (r"Value error, (.*?) is not one of (.*?)\.?", r"is \1, not one of \2"),
+)
+
+
+def explain(error: Exception) -> str:
+    """What is wrong with the command line, in one line without Typer's and pydantic's wording."""
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", "avcheck")
+    return f"{_what(error)} (see {command} --help)"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A question that names what was probably meant, or nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _what(error: Exception) -> str:
+    option, parameter, context = (getattr(error, name, None) for name in ("option_name", "param", "ctx"))
+    message = str(getattr(error, "message", "") or error)
+    if hasattr(error, "possibilities"):
+        known = [name for each in context.command.get_params(context) for name in each.opts] if context else []
+        return f"there is no option {option}{nearest(str(option), known)}"
+    if option and "requires" in message:
+        return f"{option} needs a value"
+    if option and "does not take" in message:
+        return f"{option} takes no value"
+    if parameter is not None and hasattr(error, "param_type"):
+        return f"{parameter.metavar or parameter.name} is missing"
+    if parameter is not None:
+        return f"{parameter.opts[0] if parameter.opts[0].startswith('-') else parameter.metavar} {_in_our_words(message)}"
+    if match := re.fullmatch(r"Got unexpected extra argument\(s\) \((.*)\)", message, re.DOTALL):
+        return f"there is nothing to do with {match[1]}"
+    return message
+
+
+def _in_our_words(message: str) -> str:
+    for pattern, ours in _SAYS:
+        if (match := re.fullmatch(pattern, message, re.DOTALL)) is not None:
+            return match.expand(ours)
+    return "has a wrong value"

@@ -1,0 +1,63 @@
+"""What changed between two runs, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from avcheck.changes import KINDS, Change
+from avcheck.render.text import outcome, printable, verdict_text
+from avcheck.report import Report
+
+
+def change_line(change: Change) -> str:
+    """One line, e.g. "worse    a.mp4: in sync -> out of sync: sound late by 120 ms (3.0 frames), confidence 0.97"."""
+    old, new = change.before, change.after
+    if new is None:
+        result = f"was {_result(old)}" if old is not None else ""
+    elif old is None:
+        result = f"new: {_result(new)}"
+    elif old.verdict == new.verdict:
+        result = f"{_result(new)}; was {outcome(old)}"
+    else:
+        result = f"{verdict_text(old)} -> {_result(new)}"
+    causes = f" [{', '.join(change.causes)} changed]" if change.causes else ""
+    return f"{change.kind:<8} {printable(change.path)}: {result}{causes}"
+
+
+def changes_summary(changes: Sequence[Change], before: int, after: int) -> str:
+    """How many of each kind, e.g. "12 files, 12 before: 1 worse, 2 better, 9 the same"."""
+    kinds = Counter(change.kind for change in changes)
+    same = after - sum(count for kind, count in kinds.items() if kind != "gone")
+    parts = [f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind]] + [f"{same} the same"]
+    return f"{after} files, {before} before: {', '.join(parts)}"
+
+
+def changes_json(changes: Sequence[Change]) -> str:
+    """A list with one object a change: `path`, `change`, `causes`, and `before` and `after`, null where there is none."""
+    rows = [
+        {
+            "path": change.path,
+            "change": change.kind,
+            "causes": change.causes,
+            "before": _record(change.before),
+            "after": _record(change.after),
+        }
+        for change in changes
+    ]
+    return json.dumps(rows, indent=2, ensure_ascii=True) + "\n"
+
+
+def _result(report: Report) -> str:
+    said = outcome(report)
+    return verdict_text(report) + (f": {said}" if said else "")
+
+
+def _record(report: Report | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    keys = ("verdict", "reason", "reason_code", "offset_ms", "offset_text", "confidence", "tolerance", "checked_at")
+    record = report.to_record()
+    return {key: record[key] for key in keys}

@@ -1,0 +1,101 @@
+"""The table of a single file: how the offset goes through it, and on request every second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from avcheck.render.text import clock
+from avcheck.report import Report
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ROWS = 30  # blocks that are shown each in a row of its own without being asked for
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def table(report: Report, *, width: int = 80, ascii_only: bool = False, every_row: bool = False) -> Table:
+    """One row a block of a short file, one row a stretch of a long one; with `every_row`, of any file one a block.
+
+    `width` is the terminal's in columns; with `ascii_only` the bars are made of "#".
+    """
+    if every_row or len(report.blocks) <= ROWS:
+        return _blocks(report, width, ascii_only)
+    return _stretches(report)
+
+
+def _blocks(report: Report, width: int, ascii_only: bool) -> Table:
+    """A block's time, its share of the attention as number and bar, and the offset it shows alone."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    bar_width = max(1, min(30, width - 42))  # what the other columns leave
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    rows.add_column("Time", justify="right", no_wrap=True)
+    rows.add_column("Attention", justify="right", no_wrap=True)
+    rows.add_column("", width=bar_width, no_wrap=True)
+    rows.add_column("Local offset", no_wrap=True)
+    most = max((block.attention for block in report.blocks), default=0.0)
+    for block in report.blocks:
+        bar = _bar(block.attention / most if most > 0 else 0.0, bar_width, ascii_only)
+        offset = "-" if block.offset_ms is None else _short_offset(block.offset_ms)
+        rows.add_row(clock(block.start_s), f"{100 * block.attention:.1f} %", Text(bar, style="cyan"), offset)
+    return rows
+
+
+def _stretches(report: Report) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=f"{len(report.blocks)} rows of 1 s: -v", caption_justify="left")
+    rows.add_column("From", justify="right", no_wrap=True)
+    rows.add_column("To", justify="right", no_wrap=True)
+    rows.add_column("Offset", no_wrap=True)
+    for start_s, end_s, offset in _course(report):
+        rows.add_row(clock(start_s), clock(end_s), offset)
+    return rows
+
+
+def event_table(report: Report) -> Table:
+    """One row a flash of a test signal: when it is seen, when its beep is heard, and the offset."""
+    from rich import box
+    from rich.table import Table
+
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("Flash", "Beep", "Offset"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    for event in report.segments:
+        offset_ms = event.offset_ms or 0.0
+        beep_s = event.start_s - offset_ms / 1000
+        rows.add_row(f"{event.start_s:.3f} s", f"{beep_s:.3f} s", _short_offset(offset_ms))
+    return rows
+
+
+def _course(report: Report) -> Iterator[tuple[float, float, str]]:
+    """From when to when which offset is told (s): the stretches, else the segments with and without one."""
+    for stretch in report.stretches:
+        start, end = _short_offset(stretch.start_offset_ms), _short_offset(stretch.end_offset_ms)
+        yield stretch.start_s, stretch.end_s, start if start == end else f"{start} to {end}"
+    if not report.stretches:
+        for is_known, run in groupby(report.segments, key=lambda segment: segment.offset_ms is not None):
+            segments = list(run)
+            offsets = [segment.offset_ms for segment in segments if segment.offset_ms is not None]
+            low, high = (_short_offset(pick(offsets)) for pick in (min, max)) if is_known else ("-", "-")
+            yield segments[0].start_s, segments[-1].end_s, low if low == high else f"{low} to {high}"
+
+
+def _short_offset(offset_ms: float) -> str:
+    size = abs(offset_ms)
+    if round(size) == 0:
+        return "0 ms"
+    return f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
+
+
+def _bar(share: float, width: int, ascii_only: bool) -> str:
+    if ascii_only:
+        return "#" * round(share * width)
+    full, rest = divmod(round(min(share, 1.0) * width * 8), 8)
+    return "█" * full + (_EIGHTHS[rest] if rest else "")
