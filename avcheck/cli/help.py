@@ -19,7 +19,8 @@ def _commands(ctx: typer.Context, incomplete: str) -> list[str]:
 def show_help(
     ctx: typer.Context,
     command: Annotated[
-        str | None, typer.Argument(metavar="[COMMAND]", help="The command to explain.", show_default=False)
+        str | None,
+        typer.Argument(metavar="COMMAND", help="The command to explain.", show_default=False, autocompletion=_commands),
     ] = None,
 ) -> None:
     """Explain avcheck, or one of its commands: the same as COMMAND --help."""

@@ -19,7 +19,7 @@ def train(
     data: Annotated[list[Path], typer.Argument(metavar="DATA", help="A corpus folder, or directories of in-sync media.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")] = Path("runs/train"),
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn by chance.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything drawn by chance.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     start: Annotated[
         Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from; adapted, where DATA has no index.")
@@ -80,7 +80,8 @@ def evaluate(
         bool, typer.Option("--coverage", help="Measure only of how many whole speech clips an offset is told.")
     ] = False,
     added: Annotated[
-        list[int] | None, typer.Option(help="Only clips that came in this round of the corpus; give several for several.")
+        list[int] | None,
+        typer.Option(metavar="N", help="Only clips that came in this round of the corpus; give several for several."),
     ] = None,
     last: Annotated[
         bool, typer.Option("--last", help="Only clips set aside for the last table, which are left out otherwise.")
@@ -136,15 +137,22 @@ def ablate(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where features, heads and rows go.")] = Path("runs/ablation"),
     device: Device = "auto",
     model: Model = None,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps a head.")] = 1500,
-    seed: Annotated[list[int] | None, typer.Option(help="Seed of the training; give several for several runs a head.")] = None,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps a head.")] = 1500,
+    seed: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Seed of the training; give several for several runs a head.")
+    ] = None,
     go_on: Annotated[bool, typer.Option("--go-on", help="Heads begin as those of the weights, not from scratch.")] = False,
     trunk_steps: Annotated[
-        int, typer.Option(min=0, help="Also compare trunks with and without alignment, after so many steps (0: do not).")
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Also compare trunks with and without alignment, after so many steps (0: do not)."
+        ),
     ] = 0,
     first_steps: Annotated[
         int,
-        typer.Option(min=0, help="Also compare so many steps from scratch with and without generated scenes (0: do not)."),
+        typer.Option(
+            min=0, metavar="N", help="Also compare so many steps from scratch with and without generated scenes (0: do not)."
+        ),
     ] = 0,
 ) -> None:
     """Train a head of every kind on the weights' trunks and compare them. Goes on where it was stopped."""

@@ -1,0 +1,134 @@
+"""Help, completion and the words for wrong usage, as they look on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from avcheck.cli.app import app, main
+
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_80_columns_and_names_no_type(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert not re.search(r"<[a-z\[\]]+>", shown), "a type of Python"
+    for option in (option for each in COMMANDS[name].params for option in each.opts if option.startswith("--")):
+        assert option in shown.replace("│", " ").split(), "the name of an option is broken"
+
+
+def test_the_options_of_check_stand_in_panels(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--help"]) == 0
+    shown = capsys.readouterr().out
+    titles = [row.strip("╭╮─ ") for row in shown.splitlines() if row.startswith("╭")]
+    assert titles == [
+        "Arguments",
+        "Input",
+        "Analysis",
+        "Verdict and exit code",
+        "Output",
+        "Batch",
+        "Resume and shards",
+        "General",
+    ]
+    assert "Examples:" in shown and "avcheck --json film.mp4" in shown
+
+
+def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
+    for args in (["help"], ["--help"], ["help", "diff"], ["diff", "--help"]):
+        assert main(args) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("Usage: avcheck [OPTIONS] PATH... | COMMAND") == shown.count("Usage: avcheck diff") == 2
+    assert main(["help", "dif"]) == 2
+    assert capsys.readouterr().err == "avcheck: there is no command 'dif'; did you mean diff?\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--verison"], "there is no option --verison; did you mean --version? (see avcheck check --help)"),
+        (["a.mp4", "--jsn"], "there is no option --jsn; did you mean --json? (see avcheck check --help)"),
+        (["a.mp4", "--zzz"], "there is no option --zzz (see avcheck check --help)"),
+        (["a.mp4", "--early", "soon"], "--early must be a number (see avcheck check --help)"),
+        (["a.mp4", "-j", "x"], "--jobs must be a whole number (see avcheck check --help)"),
+        (["a.mp4", "--jobs", "-1"], "--jobs must be at least 0 (see avcheck check --help)"),
+        (
+            ["a.mp4", "--device", "tpu"],
+            "--device is 'tpu', not one of 'auto', 'cpu', 'cuda', 'mps' (see avcheck check --help)",
+        ),
+        (["a.mp4", "--early", os.fsdecode(b"\xff")], "--early must be plain text (UTF-8) (see avcheck check --help)"),
+        (["a.mp4", "--json=3"], "--json takes no value (see avcheck --help)"),
+        (["a.mp4", "--audio"], "--audio needs a value (see avcheck --help)"),
+        (["merge"], "FILE is missing (see avcheck merge --help)"),
+        (["diff", "a.jsonl"], "NEW is missing (see avcheck diff --help)"),
+        (["demo", "x"], "there is nothing to do with x (see avcheck demo --help)"),
+    ],
+)
+def test_wrong_usage_is_told_in_our_words(args: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    assert tuple(capsys.readouterr()) == ("", f"avcheck: {says}\n")
+
+
+def complete(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What bash is told for a line whose last word is being typed."""
+    words = line.split(" ")
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "_AVCHECK_COMPLETE": "complete_bash", **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "avcheck"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **asked},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("avcheck --js", ["--json"]),  # of the default command
+        ("avcheck film.mp4 --preset", ["--preset"]),
+        ("avcheck check --device ", ["auto", "cpu", "cuda", "mps"]),
+        ("avcheck di", ["diff", "dialogue.mp4"]),
+        ("avcheck film", []),  # the shell looks for files
+        ("avcheck help co", ["compare"]),
+    ],
+)
+def test_completion_knows_options_values_commands_and_files(tmp_path: Path, line: str, found: list[str]) -> None:
+    for name in ("dialogue.mp4", "film.mp4", ".hidden.mp4"):
+        (tmp_path / name).touch()
+    done = complete(line, tmp_path)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, found, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_gets_a_script_that_it_can_read(tmp_path: Path, shell: str) -> None:
+    done = complete("", tmp_path, _AVCHECK_COMPLETE=f"source_{shell}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"_AVCHECK_COMPLETE=complete_{shell}" in done.stdout
+    if (program := shutil.which(shell)) is not None:
+        read = subprocess.run([program, "-n"], input=done.stdout, capture_output=True, text=True, timeout=60, check=False)
+        assert (read.returncode, read.stderr) == (0, "")
+
+
+def test_an_unknown_shell_is_wrong_usage(tmp_path: Path) -> None:
+    done = complete("", tmp_path, _AVCHECK_COMPLETE="bash_source")
+    assert (done.returncode, done.stdout) == (2, "")
