@@ -22,6 +22,10 @@ class UsageError(AvcheckError):
     """The call itself is wrong: an option, a tolerance, a path that does not exist."""
 
 
+class Cancelled(AvcheckError):
+    """Whoever called for a check has called it off."""
+
+
 class MediaError(AvcheckError):
     """A file could not be judged. One file's `MediaError` never stops the others."""
 

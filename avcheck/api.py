@@ -1,0 +1,154 @@
+"""The two calls of the package: one file, and many. What is heavy is imported by the call that needs it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avcheck.errors import Cancelled, UsageError
+from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.sampling import PROBES
+
+if TYPE_CHECKING:
+    from avcheck.batch.run import CheckSettings
+
+
+def check(
+    path: str | Path,
+    *,
+    tolerance: Tolerance | str = DEFAULT_PRESET,
+    sample: bool | int = False,
+    audio_track: int | None = None,
+    video_track: int | None = None,
+    program: int | None = None,
+    audio: str | Path | None = None,
+    device: str = "auto",
+    model: str | Path | None = None,
+    on_progress: Callable[[float], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> Report:
+    """Check one file and say what was found.
+
+    Args:
+        path: The file, or a URL.
+        tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
+        sample: Look at stretches of a long title instead of all of it; a number says at how many to begin with.
+        audio_track: Which audio track, from 0. None: the main one.
+        video_track: Which picture track, from 0 among those that play. None: the main one.
+        program: Number of the programme of an MPEG-TS whose tracks these are. None: the main one.
+        audio: A sound file in place of the file's own tracks.
+        device: "auto", "cpu", "cuda" or "mps".
+        model: Weights in place of those that came with avcheck.
+        on_progress: Hears how much is done, 0 to 1, rising. It may run in another thread.
+        cancel: Once this event is set, the check ends soon with Cancelled.
+
+    Returns:
+        The report. A file that cannot be judged has the verdict "error".
+
+    Raises:
+        UsageError: The call is wrong, or `path` is a directory, which `check_many` takes.
+        ModelError: The weights are missing or damaged, or the device is not there.
+        Cancelled: `cancel` was set.
+    """
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder is closed
+        raise UsageError(f"{path} is a directory; avcheck.check_many searches directories")
+    results = check_many(
+        [path],
+        tolerance=tolerance,
+        sample=sample,
+        audio_track=audio_track,
+        video_track=video_track,
+        program=program,
+        audio=audio,
+        device=device,
+        model=model,
+        on_progress=None if on_progress is None else lambda _, fraction: on_progress(fraction),
+        cancel=cancel,
+    )
+    return next(results)
+
+
+def check_many(
+    paths: Iterable[str | Path],
+    *,
+    jobs: int = 1,
+    timeout_s: float | None = None,
+    memory_mb: int | None = None,
+    on_progress: Callable[[str, float], None] | None = None,
+    cancel: threading.Event | None = None,
+    **options: Any,
+) -> Iterator[Report]:
+    """Check files, and the media files in directories, with the weights loaded once (once in each worker process).
+
+    Args:
+        paths: Files, URLs, and directories to search as the command does.
+        jobs: How many files to check at a time, each in a process. A script that asks for several needs the guard
+            `if __name__ == "__main__":`, because every process imports it.
+        timeout_s: Give up on a file after so many seconds; it is then an error.
+        memory_mb: Give up on a file that needs more memory than this (Linux).
+        on_progress: Hears a file and how much of it is done, 0 to 1. It may run in another thread.
+        cancel: Once this event is set, the run ends soon with Cancelled.
+        options: `tolerance`, `sample`, `audio_track`, `video_track`, `program`, `audio`, `device`, `model` of `check`.
+
+    Yields:
+        A report a file as each ends; first those of paths that cannot be checked at all.
+
+    Raises:
+        UsageError, ModelError, Cancelled: As `check`, here too when the first report is asked for.
+    """
+    settings = _settings(**options)
+    from avcheck.batch.discovery import discover
+    from avcheck.batch.process import Limits
+    from avcheck.batch.run import check_many as check_all
+
+    def tell(path: Path | str, fraction: float) -> None:
+        _stop_if(cancel)
+        if on_progress is not None:
+            on_progress(str(path), fraction)
+
+    found = discover(paths, settings.tolerance, settings.model)
+    limits = Limits(jobs, timeout_s, memory_mb)
+    _stop_if(cancel)
+    for report in found.errors:
+        yield report
+    for report in check_all(found.files, settings, limits, on_file=lambda _: _stop_if(cancel), on_progress=tell):
+        yield report
+        _stop_if(cancel)
+
+
+def _settings(
+    *,
+    tolerance: Tolerance | str = DEFAULT_PRESET,
+    sample: bool | int = False,
+    audio: str | Path | None = None,
+    model: str | Path | None = None,
+    **others: Any,
+) -> CheckSettings:
+    from avcheck.batch.run import CheckSettings
+
+    return CheckSettings(
+        tolerance=_tolerance(tolerance),
+        sample=(PROBES if sample is True else sample) or None,
+        audio=None if audio is None else Path(audio),
+        model=None if model is None else Path(model),
+        **others,
+    )
+
+
+def _tolerance(given: Tolerance | str) -> Tolerance:
+    if isinstance(given, Tolerance):
+        return given
+    if given in PRESETS:
+        return PRESETS[given]
+    near = difflib.get_close_matches(str(given), PRESETS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; presets are {', '.join(PRESETS)}"
+    raise UsageError(f"tolerance must be the name of a preset or an avcheck.Tolerance, not {given!r}{hint}")
+
+
+def _stop_if(cancel: threading.Event | None) -> None:
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("the check was cancelled")
