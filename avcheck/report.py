@@ -188,6 +188,7 @@ class Report:
     file_size: int | None = None  # bytes; with the next two and model_sha256, what a resumed run knows the check by
     file_mtime_ns: int | None = None  # the file's last change, ns since 1970
     settings_sha256: str = ""  # of all options that bear on the result
+    elapsed_s: float | None = None  # how long the check took; None where nothing was opened, and in older records
     checked_at: str | None = None  # when the check ended, UTC, e.g. "2026-03-01T12:00:00.000Z"
     avcheck_version: str = ""
     schema_version: int = SCHEMA_VERSION

@@ -308,6 +308,7 @@ def test_json_is_a_list_and_jsonl_a_record_a_line(
     clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("avcheck.batch.run._now", lambda: "2026-03-01T12:00:00.000Z")
+    monkeypatch.setattr("avcheck.batch.run._seconds", lambda: 0.0)
     assert main(["--json", "late.mp4", "gone.mp4"]) == 2
     listed = json.loads(capsys.readouterr().out)
     assert main(["--format", "json", "late.mp4", "gone.mp4"]) == 2

@@ -37,7 +37,10 @@ LATE = Report(
     model_sha256="0" * 64,
     avcheck_version="0.1.0",
 )
-LATE_TEXT = "sound late by 120 ms (3.0 frames) at worst, confidence 0.97, offset jumps between 0:10 and 0:14, at 1:30"
+LATE_TEXT = (
+    "sound late by 120 ms (3.0 frames) at worst, confidence 0.97, offset jumps between 0:10 and 0:14, at 1:30 "
+    "(0:00 to 0:10: 4 ms early; 0:14 to 1:30: 120 ms late; 1:30 to 1:40: 4 ms early to 24 ms early)"
+)
 BORDERLINE = Report(
     "near.mp4",
     "undecidable",
@@ -217,6 +220,23 @@ def test_borderline_is_said_in_words_and_stays_undecidable() -> None:
     assert (row["verdict"], row["reason_code"], row["reason"]) == ("undecidable", "borderline", BORDERLINE.reason)
     record = json.loads(document("jsonl", [BORDERLINE]))
     assert (record["verdict"], record["reason_code"], record["offset_ms"]) == ("undecidable", "borderline", -70.0)
+
+
+def test_junit_tells_a_reason_once_the_time_and_the_folder() -> None:
+    reports = [
+        Report("shows/one/a.mp4", "error", reason="no audio stream", elapsed_s=0.25),
+        Report("shows/b.mp4", "in_sync", elapsed_s=61.5),
+        Report("c.mp4", "error", reason="no such file or directory"),
+        Report("https://host/films/d.mp4?redacted-0", "in_sync", elapsed_s=1),
+    ]
+    root = checked_junit(document("junit", reports))
+    cases = [(case.get("classname"), case.get("time")) for case in root.iter("testcase")]
+    assert cases == [("shows/one", "0.250"), ("shows", "61.500"), ("avcheck", "0.000"), ("https://host/films", "1.000")]
+    assert root.get("time") == root[0].get("time") == "62.750"
+    assert [each.text for each in root.findall(".//error")] == [
+        "shows/one/a.mp4: error: no audio stream",
+        "c.mp4: error: no such file or directory",
+    ]
 
 
 def test_junit_as_junitparser_reads_it() -> None:

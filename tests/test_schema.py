@@ -35,7 +35,7 @@ SCHEMA: dict[str, Any] = json.loads(
 
 REASON_CODES = [each["const"] for each in SCHEMA["$defs"]["reason_code"]["oneOf"]]
 # Fields that came later: records without them must stay valid, so the schema asks for none of these.
-ADDED = {"measured_by", "reason_code", "jump_intervals_s", "stretches"}
+ADDED = {"elapsed_s", "measured_by", "reason_code", "jump_intervals_s", "stretches"}
 ADDED_TO_DEGRADED = {"unseen_s"}
 
 
@@ -77,6 +77,7 @@ RECORDS = {
         file_size=1234,
         file_mtime_ns=1_700_000_000_000_000_001,
         settings_sha256="0b" * 32,
+        elapsed_s=1.5,
         checked_at="2026-03-01T12:00:00.000Z",
         avcheck_version="0.1.0",
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -155,6 +156,7 @@ def _check_one(
 ) -> Report | Unchanged:
     size, changed = None, None
     local = Path(source)
+    began_s = _seconds()
     try:
         size, changed = _stamp(source)  # before the check: a file that changes meanwhile is checked again
         if (size, changed) in before:
@@ -180,7 +182,7 @@ def _check_one(
                 on_bug(source, error)
             reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
         report = error_report(source, reason, settings.tolerance, settings.model, code=code)
-    return _signed(report, size, changed, settings)
+    return _signed(replace(report, elapsed_s=round(_seconds() - began_s, 3)), size, changed, settings)
 
 
 def identified(report: Report, settings: CheckSettings) -> Report:
@@ -369,6 +371,10 @@ def _signed(report: Report, size: int | None, changed: int | None, settings: Che
 
 def _bug_in_words(text: str) -> str:
     return f"{BUG}{text} (please report it; AVCHECK_DEBUG=1 shows where)"
+
+
+def _seconds() -> float:
+    return time.monotonic()
 
 
 def _now() -> str:

@@ -182,7 +182,7 @@ class Output:
                 console.print(table)
             if self._detailed and result.measured_by == "test_signal":
                 console.print(render.event_table(result))
-            console.print(render.styled_line(result), soft_wrap=True)
+            console.print(render.styled_line(result, course=not self._detailed), soft_wrap=True)
             for name, text in render.details(result) if self._detailed else ():
                 console.print(f"  {name:<11}{text}", soft_wrap=True, markup=False, emoji=False)
         self.write(captured.get())

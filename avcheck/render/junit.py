@@ -27,11 +27,12 @@ class JUnit(Renderer):
         """With `strict`, undecidable is a failure."""
         self._element = {**_ELEMENT, "undecidable": "failure"} if strict else _ELEMENT
         self._counts: Counter[str | None] = Counter()
+        self._elapsed_s = 0.0
 
     def head(self) -> str:
         """The XML declaration and both opening tags with the counts of every item so far."""
         counts = {"tests": self._counts.total(), "failures": self._counts["failure"], "errors": self._counts["error"]}
-        suites = " ".join(f'{name}="{count}"' for name, count in counts.items())
+        suites = " ".join(f'{name}="{count}"' for name, count in counts.items()) + f' time="{self._elapsed_s:.3f}"'
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f'<testsuites name="avcheck" {suites}>\n'
@@ -40,15 +41,20 @@ class JUnit(Renderer):
         )
 
     def item(self, report: Report) -> str:
-        """The test case of one file."""
+        """The test case of one file; its class is the folder, by which build servers group."""
         element = self._element.get(report.verdict)
         self._counts[element] += 1
-        case = f'<testcase classname="avcheck" name="{_xml(report.path)}"'
+        self._elapsed_s += report.elapsed_s or 0.0
+        folder = report.path.replace("\\", "/").rpartition("/")[0]
+        case = (
+            f'<testcase classname="{_xml(folder or "avcheck")}" name="{_xml(report.path)}" time="{report.elapsed_s or 0.0:.3f}"'
+        )
         if element is None:
             return f"{case}/>\n"
-        rows = [line(report), *(f"{name}: {text}" for name, text in details(report))]
-        body = "\n".join(_xml(row) for row in rows)
         said = outcome(report)
+        # The line tells the reason already.
+        rows = [line(report, course=False), *(f"{name}: {text}" for name, text in details(report) if name != "reason")]
+        body = "\n".join(_xml(row) for row in rows)
         if report.reason_code == "borderline":
             said = f"{verdict_text(report)}: {said}"
         message = f'type="{report.verdict}" message="{_xml(said)}"'

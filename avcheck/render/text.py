@@ -41,16 +41,19 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def line(report: Report) -> str:
-    """One line of plain text, e.g. "a.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97"."""
-    return "".join(text for text, _ in _line_parts(report))
+def line(report: Report, *, course: bool = True) -> str:
+    """One line of plain text, e.g. "a.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97".
+
+    With `course` it tells of an offset that changes from when to when it is what; `details` does so as well.
+    """
+    return "".join(text for text, _ in _line_parts(report, course))
 
 
-def styled_line(report: Report) -> Text:
+def styled_line(report: Report, *, course: bool = True) -> Text:
     """The same line as `line`, with the verdict in colour."""
     from rich.text import Text
 
-    return Text.assemble(*_line_parts(report))
+    return Text.assemble(*_line_parts(report, course))
 
 
 def verdict_text(report: Report) -> str:
@@ -58,21 +61,23 @@ def verdict_text(report: Report) -> str:
     return "borderline" if report.reason_code == "borderline" else VERDICT_TEXT[report.verdict]
 
 
-def outcome(report: Report) -> str:
+def outcome(report: Report, *, course: bool = True) -> str:
     """What follows the verdict: the offset and how sure it is, or the reason; "" where there is nothing to say."""
     if report.verdict in ("in_sync", "out_of_sync"):
         changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
         offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
-        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes]) + _course(report)
+        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes]) + (
+            _course(report) if course else ""
+        )
     return printable(report.reason or "")
 
 
-def _line_parts(report: Report) -> Iterator[tuple[str, str]]:
+def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
     path = printable(report.path) or "(empty path)"
     # GitHub takes a line that begins with "::" for a command; the same file has a name that does not.
     yield f"{'./' if path.lstrip().startswith('::') else ''}{path}: ", ""
     yield verdict_text(report), VERDICT_STYLE[report.verdict]
-    if said := outcome(report):
+    if said := outcome(report, course=course):
         yield f": {said}", ""
     if report.measured_by == "test_signal":
         yield " [test signal]", ""
@@ -143,6 +148,20 @@ def span(start_s: float, end_s: float) -> str:
     return f"{start_s:.1f} s to {end_s:.1f} s" if end_s < 60 else f"{clock(start_s)} to {clock(end_s)}"
 
 
+def short_offset(offset_ms: float) -> str:
+    """An offset in few words: "120 ms late"."""
+    size = abs(offset_ms)
+    if round(size) == 0:
+        return "0 ms"
+    return f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
+
+
+def change_of(start_ms: float, end_ms: float) -> str:
+    """Two offsets in few words, or the one that both are: "4 ms early to 24 ms early"."""
+    start, end = short_offset(start_ms), short_offset(end_ms)
+    return start if start == end else f"{start} to {end}"
+
+
 def _confidence(value: float) -> str:
     return f"{math.floor(100 * value + 1e-9) / 100:.2f}"  # down, so that 0.999 does not read as certainty
 
@@ -168,10 +187,13 @@ def _jumps(report: Report) -> str | None:
 
 
 def _course(report: Report) -> str:
-    """From when to when a file has which offset, where that changes: "; 0:00 to 0:40: sound late by 10 ms (...), ..."."""
+    """From when to when a file has which offset, where that changes: " (0:00 to 0:40: 4 ms early; ...)"."""
     if len(report.stretches) < 2:
         return ""
-    told = [_stretch(stretch) for stretch in report.stretches[:_STRETCHES]]
+    told = [
+        f"{clock(each.start_s)} to {clock(each.end_s)}: {change_of(each.start_offset_ms, each.end_offset_ms)}"
+        for each in report.stretches[:_STRETCHES]
+    ]
     left = len(report.stretches) - len(told)
     return f" ({'; '.join(told)}{f'; and {left} more' if left else ''})"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from avcheck.render.text import clock
+from avcheck.render.text import change_of, clock, short_offset
 from avcheck.report import Report
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _blocks(report: Report, width: int, ascii_only: bool) -> Table:
     most = max((block.attention for block in report.blocks), default=0.0)
     for block in report.blocks:
         bar = _bar(block.attention / most if most > 0 else 0.0, bar_width, ascii_only)
-        offset = "-" if block.offset_ms is None else _short_offset(block.offset_ms)
+        offset = "-" if block.offset_ms is None else short_offset(block.offset_ms)
         rows.add_row(clock(block.start_s), f"{100 * block.attention:.1f} %", Text(bar, style="cyan"), offset)
     return rows
 
@@ -70,28 +70,20 @@ def event_table(report: Report) -> Table:
     for event in report.segments:
         offset_ms = event.offset_ms or 0.0
         beep_s = event.start_s - offset_ms / 1000
-        rows.add_row(f"{event.start_s:.3f} s", f"{beep_s:.3f} s", _short_offset(offset_ms))
+        rows.add_row(f"{event.start_s:.3f} s", f"{beep_s:.3f} s", short_offset(offset_ms))
     return rows
 
 
 def _course(report: Report) -> Iterator[tuple[float, float, str]]:
     """From when to when which offset is told (s): the stretches, else the segments with and without one."""
     for stretch in report.stretches:
-        start, end = _short_offset(stretch.start_offset_ms), _short_offset(stretch.end_offset_ms)
-        yield stretch.start_s, stretch.end_s, start if start == end else f"{start} to {end}"
+        yield stretch.start_s, stretch.end_s, change_of(stretch.start_offset_ms, stretch.end_offset_ms)
     if not report.stretches:
         for is_known, run in groupby(report.segments, key=lambda segment: segment.offset_ms is not None):
             segments = list(run)
             offsets = [segment.offset_ms for segment in segments if segment.offset_ms is not None]
-            low, high = (_short_offset(pick(offsets)) for pick in (min, max)) if is_known else ("-", "-")
-            yield segments[0].start_s, segments[-1].end_s, low if low == high else f"{low} to {high}"
-
-
-def _short_offset(offset_ms: float) -> str:
-    size = abs(offset_ms)
-    if round(size) == 0:
-        return "0 ms"
-    return f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
+            told = change_of(min(offsets), max(offsets)) if is_known else "-"
+            yield segments[0].start_s, segments[-1].end_s, told
 
 
 def _bar(share: float, width: int, ascii_only: bool) -> str:
