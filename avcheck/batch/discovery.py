@@ -5,7 +5,6 @@ Nothing here imports torch, av or numpy, and nothing opens a media file: a wrong
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import os
 import re
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avcheck import __version__
+from avcheck.batch import globs
 from avcheck.batch.remote import Source, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError
 from avcheck.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
@@ -193,9 +193,8 @@ def _search(
     """Take or refuse what lies under `root`, and say how many that were (before duplicates and other shards are dropped)."""
     count = 0
     inside = os.path.realpath(root)
-    include = [_Pattern(glob) for glob in selection.include]
-    exclude = [_Pattern(glob) for glob in selection.exclude]
-    ignored: dict[str, list[_Pattern]] = {}  # by the folder whose ignore file they stand in: "" or "a/b/"
+    include, exclude = globs.of_option("--include", selection.include), globs.of_option("--exclude", selection.exclude)
+    ignored: dict[str, globs.Globs] = {}  # by the folder whose ignore file they stand in: "" or "a/b/"
 
     def unreadable(error: OSError) -> None:
         nonlocal count
@@ -204,20 +203,22 @@ def _search(
         refuse(error.filename, name, f"cannot read this directory: {error.strerror}", "unreadable")
 
     def left_out(name: str, *, folder: bool) -> bool:
-        if any(pattern.matches(name, folder=folder) for pattern in exclude):
+        if exclude.decide(name, folder=folder):
             return True
-        out = False
-        for base, patterns in ignored.items():  # from the root down, so the nearest ignore file has the last word
-            for pattern in patterns if name.startswith(base) else ():
-                if pattern.matches(name.removeprefix(base), folder=folder):
-                    out = not pattern.negated
-        return out
+        said = [
+            patterns.decide(name.removeprefix(base), folder=folder)
+            for base, patterns in ignored.items()
+            if name.startswith(base)
+        ]
+        return next((out for out in reversed(said) if out is not None), False)  # the nearest ignore file has the last word
 
     for folder, folders, names in os.walk(root, onerror=unreadable):
         here = Path(folder)
         prefix = "" if here == root else f"{here.relative_to(root).as_posix()}/"
         if IGNORE_FILE in names:
-            ignored[prefix] = _read_ignore(here / IGNORE_FILE)
+            ignored[prefix], wrong = globs.of_file(here / IGNORE_FILE)
+            if wrong is not None:
+                refuse(here / IGNORE_FILE, prefix + IGNORE_FILE, wrong, "other")
             if on_read:
                 on_read(here / IGNORE_FILE)
         folders[:] = sorted(n for n in folders if not n.startswith(".") and not left_out(prefix + n, folder=True))
@@ -225,7 +226,7 @@ def _search(
             path, name = here / leaf, prefix + leaf
             if leaf.startswith("."):
                 continue
-            if not (any(p.matches(name) for p in include) if include else path.suffix.lower() in MEDIA_SUFFIXES):
+            if not (include.decide(name) if include else path.suffix.lower() in MEDIA_SUFFIXES):
                 continue
             if left_out(name, folder=False):
                 continue
@@ -270,39 +271,3 @@ def _is_text(path: Path) -> bool:
     except OSError:
         return False  # let the check itself say what is wrong
     return bool(head) and all(8 < byte < 0xF8 for byte in head)
-
-
-class _Pattern:
-    """One glob of the subset of gitignore's that README documents, against posix paths relative to its own folder."""
-
-    def __init__(self, glob: str) -> None:
-        self.negated = glob.startswith("!")
-        glob = glob.removeprefix("!").removeprefix("\\")
-        self._folders_only = glob.endswith("/")
-        glob = glob.rstrip("/")
-        # A slash at the start or in the middle ties the glob to its folder; a bare name matches at any depth.
-        parts = glob.removeprefix("/").split("/") if "/" in glob else ["**", glob]
-        self._parts = [None if part == "**" else re.compile(fnmatch.translate(part)).match for part in parts]
-
-    def matches(self, name: str, *, folder: bool = False) -> bool:
-        """Whether a path matches; `folder`: it is a directory."""
-        if self._folders_only and not folder:
-            return False
-        names = name.split("/")
-        reached = {0}  # how many names the parts so far may stand for
-        for number, part in enumerate(self._parts, start=1):
-            if part is not None:
-                reached = {at + 1 for at in reached if at < len(names) and part(names[at])}
-            elif reached:  # "**" is any number of names, and at the end at least one
-                reached = set(range(min(reached) + (number == len(self._parts)), len(names) + 1))
-        return len(names) in reached
-
-
-def _read_ignore(path: Path) -> list[_Pattern]:
-    """The patterns of an ignore file; one that cannot be read is none, as what it would leave out is then checked."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
-    except OSError:
-        return []
-    lines = (line.rstrip() for line in text.splitlines())
-    return [_Pattern(line) for line in lines if line and not line.startswith("#") and line.strip("!/")]
