@@ -1,7 +1,6 @@
 """Globs as in .gitignore, of `.avcheckignore`, --include and --exclude: what they mean is left to pathspec.
 
-pathspec turns a glob into a regular expression that tries every way to share a name among its stars: one glob of six stars
-against one name of 255 letters takes minutes. So globs of more than three are refused.
+The time that a match takes grows steeply with the stars of a name, so globs of more than three are refused.
 """
 
 from __future__ import annotations
