@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avcheck import __version__
+from avcheck import __version__, progress
 from avcheck.blocks import BLOCK_S, Block, blocks
 from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, look_closer, score_closer, zoom
 from avcheck.cores import cores
@@ -94,16 +94,11 @@ class Checker:
             threads=self._threads,
         ) as media:
             info = media.info
-            first_s = info.first_picture_s or 0.0
-
-            def tell(block: Block) -> None:
-                if on_progress is not None and info.duration_s:
-                    on_progress(min(1.0, (block.start_s + BLOCK_S - first_s) / info.duration_s))
-
             ended = threading.Event()
             with (
+                progress.first_look(self.loaded.net.visual, info.duration_s or 0.0, on_progress),
                 closing(ahead(blocks(media.pictures(), media.sounds()), ended=ended)) as coming,
-                closing(beside_decoding(segments(coming, tell, media.seams_s), ended)) as found,
+                closing(beside_decoding(segments(coming, None, media.seams_s), ended)) as found,
             ):
                 curves = list(scan_segments(found, self.loaded))
             return curves, media.info, media.degraded
@@ -258,7 +253,11 @@ class Checker:
             path, audio_track=audio_track, video_track=video_track, program=program, audio=audio, on_progress=on_progress
         )
         found = judge(curves, tolerance, self.calibration)
-        with ExitStack() as stack, suppress(MediaError):  # it cannot be opened again, or not be read from the middle
+        with (
+            progress.closer_look(self.loaded.net.visual, None if sampled else on_progress),
+            ExitStack() as stack,
+            suppress(MediaError),  # it cannot be opened again, or not be read from the middle
+        ):
             closer = self._closer(
                 path, info, stack, audio_track=audio_track, video_track=video_track, program=program, audio=audio
             )

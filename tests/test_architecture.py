@@ -13,7 +13,7 @@ LONGEST_FILE, LONGEST_FUNCTION = 450, 80  # lines
 ROOMS = (
     "__init__ _version errors memory cores shipped report changes tracks sampling api",
     "media mel stabilise model_config trunks heads model course verdict blocks weights",
-    "segments scan closeup signals checker",
+    "segments scan closeup signals progress checker",
     "batch compare scenes render",
     "demo train eval",
     "cli __main__",

@@ -1,0 +1,60 @@
+"""The progress of a check follows the work of the visual trunk, and the bar says what it waits for."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+from torch import nn
+
+from avcheck import progress
+from avcheck.cli.screen import Bar
+from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS
+
+
+def look(trunk: nn.Module, seconds: int) -> None:
+    """What a scan shows the trunk: every sixth segment of 10 s at all levels, of the others one."""
+    for segment in range(seconds // 10):
+        for level in LEVELS if segment % LEARN_LEVEL_EVERY == 0 else LEVELS[1:2]:
+            trunk(torch.zeros(1, 250, level, level * 2))
+
+
+@pytest.mark.parametrize("seconds", [10, 120, 600])
+def test_progress_rises_with_the_work(seconds: int) -> None:
+    heard: list[float] = []
+    trunk = nn.Identity()
+    with progress.first_look(trunk, seconds, heard.append):
+        look(trunk, seconds)
+    assert heard == sorted(heard) and len(set(heard)) == len(heard)
+    assert heard[0] < 0.2 and heard[-1] == pytest.approx(0.99 * progress.FIRST_LOOK)
+    with progress.closer_look(trunk, heard.append):
+        look(trunk, 30)
+    assert heard == sorted(heard) and heard[-2] < heard[-1] == 1.0
+    heard.clear()
+    look(trunk, 10)
+    assert heard == []  # nobody listens any more
+
+
+def test_nobody_has_to_listen() -> None:
+    trunk = nn.Identity()
+    with progress.first_look(trunk, 10, None), progress.closer_look(trunk, None):
+        look(trunk, 10)
+
+
+def test_the_bar_says_that_the_network_is_loaded_and_then_how_far_it_is() -> None:
+    rich = Progress(TextColumn("{task.description}"), console=Console(file=io.StringIO()))
+    bar = Bar(2, rich)
+    assert rich.tasks[0].description == "starting"
+    bar.on_file(Path("lib/a.mp4"))
+    assert rich.tasks[0].description == "0/2 done: a.mp4 (loading the network)"
+    bar.on_progress(Path("lib/a.mp4"), 0.5)
+    assert (rich.tasks[0].description, rich.tasks[0].completed) == ("0/2 done: a.mp4", 0.5)
+    with bar.out_of_the_way("lib/a.mp4"):
+        pass
+    bar.on_file(Path("lib/b.mp4"))
+    assert rich.tasks[0].description.endswith(": b.mp4")  # it is loaded once
+    assert rich.tasks[0].completed == 1
