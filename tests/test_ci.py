@@ -114,6 +114,19 @@ def test_the_action_has_what_github_needs() -> None:
         assert each["description"] and isinstance(each["default"], str), name
     used = re.findall(r"inputs\.([\w-]+)", (ROOT / "action.yml").read_text(encoding="utf-8"))
     assert set(used) == set(action["inputs"])
+    written = action_script().split("} >>")[0]
+    for name, each in action["outputs"].items():
+        assert each["description"]
+        assert each["value"] == f"${{{{ steps.check.outputs.{name} }}}}"
+        assert f"{name}=" in written or name.replace("-", "_") in written
+
+
+@pytest.mark.parametrize("name", ["action.yml", "ci/github-workflow.yml"])
+def test_what_others_made_is_pinned_by_its_digest(name: str) -> None:
+    used = [row for row in (ROOT / name).read_text(encoding="utf-8").splitlines() if "uses:" in row and "OWNER/" not in row]
+    assert used
+    for row in used:
+        assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", row), row
 
 
 def test_the_workflow_uses_inputs_the_action_has() -> None:
@@ -133,7 +146,7 @@ def action_script() -> str:
 
 @needs_bash
 def test_the_action_runs(media: Path) -> None:
-    summary = media / "summary.md"
+    summary, outputs = media / "summary.md", media / "outputs"
     done = bash(
         action_script(),
         INPUT_PATHS="good.mp4\nlate one.mp4\n-odd.mp4\n",
@@ -142,11 +155,17 @@ def test_the_action_runs(media: Path) -> None:
         INPUT_PRESET="film",
         INPUT_FAIL_ON="out-of-sync, error",
         GITHUB_STEP_SUMMARY=str(summary),
+        GITHUB_OUTPUT=str(outputs),
+        RUNNER_TEMP=str(media),
     )
     assert done.returncode == 1, done.stderr
     assert "::error file=late one.mp4,title=avcheck%3A out of sync::" in done.stdout
     assert "<code>late one.mp4</code>" in summary.read_text(encoding="utf-8")
     assert ElementTree.parse(media / "avcheck.xml").getroot().get("tests") == "3"
+    told = dict(row.split("=", 1) for row in outputs.read_text(encoding="utf-8").splitlines())
+    records = [json.loads(row) for row in Path(told.pop("results")).read_text(encoding="utf-8").splitlines()]
+    assert [record["path"] for record in records] == ["good.mp4", "late one.mp4", "-odd.mp4"]
+    assert told == {"exit-code": "1", "in-sync": "2", "out-of-sync": "1", "undecidable": "0", "error": "0"}
 
 
 @needs_bash
@@ -158,6 +177,10 @@ def test_the_action_with_its_defaults(media: Path) -> None:
     assert bash(action_script(), **environment | {"INPUT_FAIL_ON": "error"}).returncode == 0
     assert bash(action_script(), **environment | {"INPUT_PATHS": "$(touch pwned)"}).returncode == 2
     assert not (media / "pwned").exists()
+    outputs = media / "outputs"
+    wrong = environment | {"INPUT_PRESET": "bbc", "GITHUB_OUTPUT": str(outputs)}
+    assert bash(action_script(), **wrong).returncode == 2  # and no file of results
+    assert "exit-code=2\n" in outputs.read_text(encoding="utf-8")
 
 
 # ---- GitLab
