@@ -1,23 +1,34 @@
-"""The tables of docs/cli.md, made from the command's own help: `python -m tests.option_tables` writes them anew."""
+"""docs/cli.md and the man page, made from the command's own help: `python -m tests.option_tables` writes them anew."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import typer
 
+from avcheck import __version__
 from avcheck.cli.app import app
 
-PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+PROJECT = Path(__file__).parent.parent
+PAGE, MAN_PAGE = PROJECT / "docs" / "cli.md", PROJECT / "avcheck" / "man" / "avcheck.1"
+ROOT = typer.main.get_command(app)
+COMMANDS = ROOT.commands  # type: ignore[attr-defined]
 
 HEAD = """# Commands and options
 
-Made from `avcheck --help` by `python -m tests.option_tables`; `avcheck COMMAND --help` prints the same.
+Made from `avcheck --help` by `python -m tests.option_tables`; `avcheck COMMAND --help` and `avcheck help COMMAND` print the
+same, and so does `man avcheck` where the environment that avcheck is installed in is activated.
 
 `avcheck PATH...` is short for `avcheck check PATH...`. Results go to stdout, progress and errors to stderr.
 Paths that cannot be checked at all (missing, unreadable, a directory without media) are reported first; then come the files in
 the order given, those of a directory sorted by name.
+
+`avcheck --install-completion` sets up completion of commands, options, values and files in the shell it is called from (bash,
+zsh, fish, PowerShell), and `avcheck --show-completion` prints the script for it. `_AVCHECK_COMPLETE=source_zsh avcheck` prints
+that of another shell (`source_bash`, `source_fish`).
 """
 
 
@@ -25,30 +36,75 @@ def page() -> str:
     """The whole document."""
     parts = [HEAD]
     for name, command in COMMANDS.items():
-        words = " ".join((command.help or "").split())
-        parts.append(f"\n## avcheck {name}\n\n{words}\n\n| option | meaning |\n| --- | --- |\n{''.join(rows(command))}")
+        parts.append(f"\n## avcheck {name}\n\n{words(command.help)}\n")
+        for panel, parameters in panels(command):
+            rows = (
+                f"{cell(', '.join(f'`{each}`' for each in names(command, parameter)))} {cell(meaning(parameter))} |\n"
+                for parameter in parameters
+            )
+            parts.append(f"\n| {panel} | |\n| --- | --- |\n{''.join(rows)}")
     return "".join(parts)
 
 
-def rows(command: typer.core.TyperCommand) -> list[str]:
-    """One row a parameter."""
-    found = []
-    for parameter in command.params:
-        if parameter.param_type_name == "argument":
-            names = f"`{parameter.metavar or parameter.name}`"
-        else:
-            shown = [*parameter.opts, *parameter.secondary_opts]
-            value = "" if getattr(parameter, "is_flag", False) else f" {parameter.metavar or _kind(command, parameter)}"
-            names = ", ".join(f"`{option}{value}`" for option in shown)
-        text = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
-        found.append(f"| {names.replace('|', chr(92) + '|')} | {text or 'Print the help and exit.'} |\n")
-    return found
+def man_page() -> str:
+    """The same as a man page (roff)."""
+    parts = [f'.TH AVCHECK 1 "" "avcheck {__version__}" "User Commands"\n.SH NAME\navcheck \\- {roff(words(ROOT.help))}\n']
+    parts.append(
+        ".SH SYNOPSIS\n.B avcheck\n[\\fIOPTIONS\\fR] \\fIPATH\\fR...\n.br\n.B avcheck\n\\fICOMMAND\\fR [\\fIARGS\\fR]...\n"
+    )
+    for name, command in COMMANDS.items():
+        parts.append(f".SH AVCHECK {name.upper()}\n{roff(words(command.help))}\n")
+        for panel, parameters in panels(command):
+            parts.append(f".SS {panel}\n")
+            for parameter in parameters:
+                parts.append(f".TP\n.B {roff(', '.join(names(command, parameter)))}\n{roff(meaning(parameter))}\n")
+    parts.append(f".SH EXIT STATUS\n{roff(words(ROOT.epilog).replace('`', ''))}\n")
+    return "".join(parts)
 
 
-def _kind(command: typer.core.TyperCommand, parameter: typer.core.TyperOption) -> str:
+def panels(command: Any) -> Iterator[tuple[str, list[Any]]]:
+    """The parameters of a command by the panel of its help that they stand in, without --help."""
+    parameters = [each for each in command.params if each.name != "help"]
+    for panel, found in groupby(parameters, key=panel_of):
+        yield panel, list(found)
+
+
+def panel_of(parameter: Any) -> str:
+    return str(parameter.rich_help_panel or ("Arguments" if parameter.param_type_name == "argument" else "Options"))
+
+
+def names(command: Any, parameter: Any) -> list[str]:
+    """How a parameter is written, each way with what it takes."""
+    if parameter.param_type_name == "argument":
+        return [parameter.metavar or parameter.name]
+    value = "" if getattr(parameter, "is_flag", False) else f" {parameter.metavar or kind(command, parameter)}"
+    return [f"{option}{value}" for option in [*parameter.opts, *parameter.secondary_opts]]
+
+
+def kind(command: Any, parameter: Any) -> str:
     """What an option without a metavar takes."""
     return str(parameter.display_type(typer.Context(command))).strip("<>")
 
 
+def meaning(parameter: Any) -> str:
+    return words(getattr(parameter, "help", None))
+
+
+def cell(text: str) -> str:
+    """Of a table in Markdown."""
+    return "| " + text.replace("|", "\\|")
+
+
+def words(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def roff(text: str) -> str:
+    """Plain text as roff takes it."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    MAN_PAGE.write_text(man_page(), encoding="utf-8")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from option_tables import COMMANDS, page
+from option_tables import COMMANDS, MAN_PAGE, man_page, page
 
 from avcheck.cli import config
 from avcheck.cli.gate import ExitCode, FailOn, Gate
@@ -23,6 +25,7 @@ def text_of(name: str) -> str:
 
 def test_the_option_tables_are_those_of_the_command() -> None:
     assert text_of("docs/cli.md") == page()  # python -m tests.option_tables
+    assert MAN_PAGE.read_text(encoding="utf-8") == man_page()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -90,3 +93,13 @@ def test_the_readme_is_short_and_shows_both_set_up_commands() -> None:
     assert len(readme.split()) < 1300
     assert "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/avcheck demo --offset -120" in readme
     assert "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest" in readme
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="no groff here")
+def test_the_man_page_is_one() -> None:
+    shown = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-ww", str(MAN_PAGE)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for command in COMMANDS:
+        assert f"AVCHECK {command.upper()}" in re.sub(".\b", "", shown.stdout)  # bold is a letter struck twice
