@@ -54,7 +54,7 @@ def test_the_bar_says_that_the_network_is_loaded_and_then_how_far_it_is() -> Non
     bar.on_progress(Path("lib/a.mp4"), 0.5)
     assert (rich.tasks[0].description, rich.tasks[0].completed) == ("0/2 done: a.mp4", 0.5)
     with bar.out_of_the_way("lib/a.mp4"):
-        pass
+        assert rich.tasks[0].description.endswith(" a minute")
     bar.on_file(Path("lib/b.mp4"))
     assert rich.tasks[0].description.endswith(": b.mp4")  # it is loaded once
     assert rich.tasks[0].completed == 1

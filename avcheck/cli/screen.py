@@ -230,7 +230,8 @@ class Bar:
         text = names[-1] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
         if self._total > 1:
             rate = 60 * self._done / max(time.monotonic() - self._began, 1e-3)
-            text = f"{self._done}/{self._total} done" + (f", {rate:.3g} a minute" if self._done else "") + f": {text}"
+            speed = f", {rate:.3g} a minute" if self._done else ""
+            text = f"{self._done}/{self._total} done{speed}" + (f": {text}" if text else "")
         if names and not self._loaded:
             text += " (loading the network)"
         done = self._done + sum(self._in_hand.values())
