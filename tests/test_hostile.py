@@ -130,7 +130,9 @@ def test_stdout_says_what_a_file_would(run: Run, form: str, tmp_path: Path) -> N
     written = run.outputs[form]
     if form == "text":  # errors go to stderr there
         written = "".join(line for line in written.splitlines(keepends=True) if ": error: " not in line)
-    assert done.stdout.decode() == written
+    lines, _, failed = done.stdout.decode().partition("\nFailed: ")
+    assert lines == written
+    assert bool(failed) == (form == "text")
 
 
 def test_no_name_acts_on_a_terminal_or_a_build_server(run: Run) -> None:

@@ -134,6 +134,17 @@ def test_show_tells_saved_results_as_the_check_did(clips: Path, capsys: Capture)
     assert capsys.readouterr().err == "avcheck: there is no zzz.mp4 in r.jsonl\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"\x00\x00\x00\x18ftypmp42", "not UTF-8 text"), (b"\xff\xfe\n", "not UTF-8 text"), (b"notes", "not JSON")],
+)
+def test_what_is_wrong_with_a_file_is_told_in_our_words(tmp_path: Path, capsys: Capture, content: bytes, says: str) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(content)
+    assert main(["show", str(path)]) == 2
+    assert capsys.readouterr().err == f"avcheck: {path} is not a results file of avcheck (line 1: {says})\n"
+
+
 def test_a_long_film_is_shown_by_its_stretches_and_on_request_by_the_second(saved: Callable[..., str], capsys: Capture) -> None:
     blocks = tuple(BlockResult(float(k), 0.01, 4.0) for k in range(100))
     stretches = (Stretch(0.0, 40.0, 4.0, 4.0), Stretch(40.0, 100.0, -200.0, -190.0))

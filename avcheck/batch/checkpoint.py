@@ -211,7 +211,11 @@ def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
             if isinstance(record, dict) and not whole:
                 record |= {"blocks": (), "segments": ()}
             result = Report.from_record(record)
-        except (ValueError, RecursionError) as error:
+        except UnicodeDecodeError:  # of JSON's own guess at the encoding
+            problem = "not UTF-8 text"
+        except (json.JSONDecodeError, RecursionError):
+            problem = "not JSON"
+        except ValueError as error:
             problem = str(error)[:100]
         if raw.strip():
             cut = not raw.endswith(b"\n")

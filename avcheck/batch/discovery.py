@@ -259,8 +259,8 @@ def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
         return (0, "broken link", "missing") if path.is_symlink() else _MISSING
     except OSError as error:
         return 0, error.strerror or str(error), "unreadable"
-    except ValueError as error:  # a NUL in the name
-        return 0, str(error), "missing"
+    except ValueError:
+        return 0, "no such file: its name holds a NUL", "missing"
 
 
 def _is_text(path: Path) -> bool:

@@ -168,7 +168,11 @@ def _table(path: Path) -> dict[str, Any] | None:
         content: Any = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot read the settings: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a TOML file: it is not UTF-8 text") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: not a TOML file: it is nested too deeply") from error
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from error
     if path.name == "pyproject.toml":
         tool = content.get("tool", {})
