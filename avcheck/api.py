@@ -22,6 +22,7 @@ def check(
     *,
     tolerance: Tolerance | str = DEFAULT_PRESET,
     sample: bool | int = False,
+    detail: bool = False,
     audio_track: int | None = None,
     video_track: int | None = None,
     program: int | None = None,
@@ -37,6 +38,7 @@ def check(
         path: The file, or a URL.
         tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
         sample: Look at stretches of a long title instead of all of it; a number says at how many to begin with.
+        detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
         audio_track: Which audio track, from 0. None: the main one.
         video_track: Which picture track, from 0 among those that play. None: the main one.
         program: Number of the programme of an MPEG-TS whose tracks these are. None: the main one.
@@ -60,6 +62,7 @@ def check(
         [path],
         tolerance=tolerance,
         sample=sample,
+        detail=detail,
         audio_track=audio_track,
         video_track=video_track,
         program=program,
@@ -92,7 +95,8 @@ def check_many(
         memory_mb: Give up on a file that needs more memory than this (Linux).
         on_progress: Hears a file and how much of it is done, 0 to 1. It may run in another thread.
         cancel: Once this event is set, the run ends soon with Cancelled.
-        options: `tolerance`, `sample`, `audio_track`, `video_track`, `program`, `audio`, `device`, `model` of `check`.
+        options: `tolerance`, `sample`, `detail`, `audio_track`, `video_track`, `program`, `audio`, `device` and
+            `model` of `check`.
 
     Yields:
         A report a file as each ends; first those of paths that cannot be checked at all.

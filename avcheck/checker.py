@@ -21,6 +21,7 @@ from avcheck import __version__, progress
 from avcheck.blocks import BLOCK_S, Block, blocks
 from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, look_closer, score_closer, zoom
 from avcheck.cores import cores
+from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
 from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import fuse
@@ -231,11 +232,13 @@ class Checker:
         audio: str | Path | None = None,
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
         sample: int | None = None,
+        detail: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         """Check one file, or with `sample` only that many stretches of it at first, if it is long enough for that.
 
-        Raises MediaError for a file that cannot be judged (`avcheck.check` turns it into a report).
+        `detail`: whether the report has its `Detail`. Raises MediaError for a file that cannot be judged (`avcheck.check` turns
+        it into a report).
         """
         sampled = None
         if sample is not None:
@@ -293,6 +296,7 @@ class Checker:
             segments=found.segments,
             blocks=found.blocks,
             degraded=degraded,
+            detail=detail_of(curves, found, self.calibration, info) if detail else None,
             model_sha256=self.loaded.sha256,
             avcheck_version=__version__,
         )

@@ -157,6 +157,58 @@ class Track:
 
 
 @dataclass(frozen=True)
+class BlockPlaces:
+    """Where in the picture the attention of one block falls: (column, row, share) of the cells with most of it.
+
+    Cells are counted from 0 at the upper left corner; all shares of a block sum to 1 or, as small ones are left out, to less.
+    """
+
+    start_s: float
+    cells: tuple[tuple[int, int, float], ...]
+
+
+@dataclass(frozen=True)
+class SegmentDetail:
+    """What the network says of one segment at every candidate offset, and where in the picture it looks.
+
+    fit: for each of `Detail.offsets_ms`, the natural logarithm of how much likelier what was seen and heard is if the segment
+    matches at that offset than if it matches at none; None where there was too little to compare. columns, rows: the cells
+    that the picture is divided into; blocks: the segment's blocks in time order.
+    """
+
+    start_s: float
+    end_s: float
+    fit: tuple[float | None, ...]
+    columns: int
+    rows: int
+    blocks: tuple[BlockPlaces, ...]
+
+
+@dataclass(frozen=True)
+class MediaFacts:
+    """What the container and its streams say of themselves; sizes in pixels as displayed, times on the file's clock."""
+
+    container: str
+    video_codec: str
+    width: int
+    height: int
+    rotation: int  # degrees that the picture was turned counterclockwise to stand upright
+    frame_rate: float | None  # mean, by the header
+    audio_codec: str
+    first_picture_s: float | None
+    first_sound_s: float | None
+
+
+@dataclass(frozen=True)
+class Detail:
+    """What a verdict rests on, for those who want to draw it. `offsets_ms` rise; positive = sound early."""
+
+    offsets_ms: tuple[float, ...]
+    segments: tuple[SegmentDetail, ...]
+    media: MediaFacts
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything avcheck says about one file; `to_record()` is its JSON form (schema version 1)."""
 
@@ -184,6 +236,7 @@ class Report:
     segments: tuple[Segment, ...] = ()
     blocks: tuple[BlockResult, ...] = ()
     degraded: Degraded = field(default_factory=Degraded)
+    detail: Detail | None = None  # only where it was asked for
     model_sha256: str = ""
     file_size: int | None = None  # bytes; with the next two and model_sha256, what a resumed run knows the check by
     file_mtime_ns: int | None = None  # the file's last change, ns since 1970
@@ -229,6 +282,8 @@ class Report:
             degraded["notes"] = tuple(degraded["notes"])
             degraded["unseen_s"] = _pairs(degraded.get("unseen_s", ()))
             values["degraded"] = Degraded(**degraded)
+            if values.get("detail") is not None:
+                values["detail"] = _detail(values["detail"])
             return cls(**values)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record of avcheck ({type(error).__name__}: {error})") from error
@@ -242,6 +297,27 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0
 
 def _pairs(values: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:
     return tuple((first, second) for first, second in values)
+
+
+def _detail(record: object) -> Detail:
+    values = _known(Detail, record)
+    count = len(values["offsets_ms"])
+    values["offsets_ms"] = tuple(values["offsets_ms"])
+    values["media"] = MediaFacts(**_known(MediaFacts, values["media"]))
+    segments = []
+    for each in values["segments"]:
+        segment = _known(SegmentDetail, each)
+        if len(segment["fit"]) != count:
+            raise TypeError(f"fit has {len(segment['fit'])} values for {count} offsets")
+        segment["fit"] = tuple(segment["fit"])
+        blocks = (_known(BlockPlaces, block) for block in segment["blocks"])
+        segment["blocks"] = tuple(
+            BlockPlaces(block["start_s"], tuple((column, row, share) for column, row, share in block["cells"]))
+            for block in blocks
+        )
+        segments.append(SegmentDetail(**segment))
+    values["segments"] = tuple(segments)
+    return Detail(**values)
 
 
 def _is_whole(value: Any) -> bool:
@@ -273,6 +349,10 @@ _JSON_TYPES: dict[str, Callable[[Any], bool]] = {
         value, lambda pair: _is_list(pair, _is_finite) and len(pair) == 2
     ),
     "tuple[int, ...]": lambda value: _is_list(value, _is_whole),
+    "tuple[float | None, ...]": lambda value: _is_list(value, lambda each: each is None or _is_finite(each)),
+    "tuple[tuple[int, int, float], ...]": lambda value: _is_list(
+        value, lambda cell: _is_list(cell, _is_finite) and len(cell) == 3 and all(map(_is_whole, cell[:2]))
+    ),
 }
 
 

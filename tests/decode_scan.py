@@ -34,6 +34,7 @@ class DecodeChecker:
         audio: str | Path | None = None,
         tolerance: Tolerance,
         sample: int | None = None,
+        detail: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         found = []

@@ -44,6 +44,7 @@ class FakeChecker:
         audio: str | Path | None = None,
         tolerance: Tolerance,
         sample: int | None = None,
+        detail: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         self.calls.append(
@@ -55,6 +56,7 @@ class FakeChecker:
                 "audio": audio,
                 "tolerance": tolerance,
                 "sample": sample,
+                "detail": detail,
             }
         )
         if on_progress:

@@ -13,8 +13,8 @@ LONGEST_FILE, LONGEST_FUNCTION = 450, 80  # lines
 ROOMS = (
     "__init__ _version errors memory cores shipped report changes tracks sampling api",
     "media mel stabilise model_config trunks heads model course verdict blocks weights",
-    "segments scan closeup signals progress checker",
-    "batch compare scenes render",
+    "segments scan closeup detail signals stills progress checker",
+    "batch compare evidence scenes render",
     "demo train eval",
     "cli __main__",
 )

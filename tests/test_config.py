@@ -15,7 +15,7 @@ from avcheck.errors import UsageError
 
 # Options of `avcheck check` that belong to one run and so are no settings.
 OF_ONE_RUN = {"audio", "json", "output", "force", "exit-zero", "config", "no-config", "quiet", "verbose", "version"}
-OF_ONE_RUN |= {"engine", "files-from", "resume", "retry-errors", "shard"}
+OF_ONE_RUN |= {"detail", "engine", "files-from", "resume", "retry-errors", "shard"}
 EVERYTHING = """
 preset = "film"
 early = 10

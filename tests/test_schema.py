@@ -19,13 +19,18 @@ from avcheck.render import to_json
 from avcheck.report import (
     PRESETS,
     SCHEMA_VERSION,
+    BlockPlaces,
     BlockResult,
     Degraded,
+    Detail,
     ErrorCode,
+    MediaFacts,
     Report,
     Segment,
+    SegmentDetail,
     Stretch,
     Tolerance,
+    Track,
     UndecidableCode,
 )
 
@@ -35,7 +40,7 @@ SCHEMA: dict[str, Any] = json.loads(
 
 REASON_CODES = [each["const"] for each in SCHEMA["$defs"]["reason_code"]["oneOf"]]
 # Fields that came later: records without them must stay valid, so the schema asks for none of these.
-ADDED = {"elapsed_s", "measured_by", "reason_code", "jump_intervals_s", "stretches"}
+ADDED = {"detail", "elapsed_s", "measured_by", "reason_code", "jump_intervals_s", "stretches"}
 ADDED_TO_DEGRADED = {"unseen_s"}
 
 
@@ -48,12 +53,21 @@ def closed(schema: Any) -> Any:
     result = {key: closed(value) for key, value in schema.items()}
     if "reason_code" in result.get("properties", {}):
         result["properties"]["reason_code"]["enum"] = [*REASON_CODES, None]
-    return {**result, "additionalProperties": False} if schema.get("type") == "object" else result
+    return {**result, "additionalProperties": False} if "object" in schema.get("type", ()) else result
 
 
 OPEN = Draft202012Validator(SCHEMA)
 CLOSED = Draft202012Validator(closed(SCHEMA))
 
+DETAIL = Detail(
+    (-40.0, 0.0, 40.0),
+    (
+        SegmentDetail(
+            0.0, 2.0, (3.25, -1.5, None), 9, 5, (BlockPlaces(0.0, ((4, 2, 0.75), (3, 2, 0.125))), BlockPlaces(1.0, ()))
+        ),
+    ),
+    MediaFacts("QuickTime / MOV", "h264", 1920, 1080, 90, 23.976, "aac", 0.0, None),
+)
 RECORDS = {
     "in sync": Report("a.mp4", "in_sync", offset_ms=0.0, confidence=1.0, duration_s=3.0, audio_track=0),
     "out of sync": Report(
@@ -73,6 +87,8 @@ RECORDS = {
         segments=(Segment(0.0, 10.0, -120.0, 0.9), Segment(10.0, 20.0, None, 0.1)),
         blocks=(BlockResult(0.0, 0.75, -118.0), BlockResult(1.0, 0.25, None)),
         degraded=Degraded(3, 0.5, 1.5, True, ("two edits",), ((3.0, 9.0), (12.5, 13.0))),
+        detail=DETAIL,
+        audio_tracks=(Track(0, "eng", "", "aac", True),),
         model_sha256="0a" * 32,
         file_size=1234,
         file_mtime_ns=1_700_000_000_000_000_001,
@@ -117,6 +133,40 @@ def test_every_kind_of_reason_is_described_once() -> None:
     record = json.loads(to_json(RECORDS["error"]))
     assert all(CLOSED.is_valid({**record, "reason_code": code}) for code in codes)
     assert not CLOSED.is_valid({**record, "reason_code": "a_new_kind"})
+
+
+def test_the_schema_describes_exactly_the_fields_of_the_detail() -> None:
+    described = SCHEMA["properties"]["detail"]
+    segment = described["properties"]["segments"]["items"]
+    for schema, kind in (
+        (described, Detail),
+        (segment, SegmentDetail),
+        (segment["properties"]["blocks"]["items"], BlockPlaces),
+        (described["properties"]["media"], MediaFacts),
+    ):
+        fields = {field.name for field in dataclasses.fields(kind)}
+        assert set(schema["properties"]) == fields == set(schema["required"])
+
+
+def test_the_detail_comes_back_from_its_record() -> None:
+    record = json.loads(to_json(RECORDS["out of sync"]))
+    assert Report.from_record(record).detail == DETAIL
+    assert Report.from_record({**record, "detail": None}).detail is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"offsets_ms": [0.0]},  # and three values of fit
+        {"media": None},
+        {"segments": [{"start_s": 0.0}]},
+        {"offsets_ms": [0.0, "40", 80.0]},
+    ],
+)
+def test_a_damaged_detail_is_refused(change: dict[str, Any]) -> None:
+    record = json.loads(to_json(RECORDS["out of sync"]))
+    with pytest.raises(ValueError, match="not a record"):
+        Report.from_record({**record, "detail": {**record["detail"], **change}})
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -165,6 +215,8 @@ def test_what_the_command_prints_keeps_to_it(
         ("error", {"reason": ""}),
         ("out of sync", {"stretches": [{"start_s": 0.0, "end_s": 10.0}]}),
         ("out of sync", {"jump_intervals_s": [[10.0]]}),
+        ("in sync", {"detail": {"offsets_ms": []}}),
+        ("in sync", {"detail": []}),
         ("error", {"offset_ms": 3.0, "offset_text": "sound early by 3 ms"}),
     ],
 )

@@ -202,14 +202,14 @@ class _Line:
 
 
 def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
-    """The lines of a results file that are not blank, without blocks and segments unless `whole`, which takes longer."""
+    """The lines of a results file that are not blank; without what is long in a record unless `whole`, which takes longer."""
     start = 0
     for number, raw in enumerate(file, start=1):
         result, problem = None, ""
         try:
             record = json.loads(raw) if raw.strip() else None
             if isinstance(record, dict) and not whole:
-                record |= {"blocks": (), "segments": ()}
+                record |= {"blocks": (), "segments": (), "detail": None}
             result = Report.from_record(record)
         except UnicodeDecodeError:  # of JSON's own guess at the encoding
             problem = "not UTF-8 text"

@@ -41,6 +41,7 @@ class CheckSettings:
     program: int | None = None  # number of the programme of an MPEG transport stream whose tracks these are; None: the main one
     audio: Path | None = None  # a separate sound file in place of the file's own
     sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
+    detail: bool = False  # put `report.Detail` in every record; the verdict does not depend on it
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_PROBES:
@@ -73,6 +74,7 @@ class FileChecker(Protocol):
         audio: str | Path | None = None,
         tolerance: Tolerance = ...,
         sample: int | None = None,
+        detail: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         """The report of a file. Raises MediaError for one that cannot be judged."""
@@ -342,6 +344,7 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
         audio=settings.audio,
         tolerance=settings.tolerance,
         sample=settings.sample,
+        detail=settings.detail,
         on_progress=on_progress,
     )
 

@@ -8,7 +8,8 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -21,7 +22,7 @@ from avcheck.batch.run import CheckSettings, Unchanged, check_changed, identifie
 from avcheck.batch.workers import BugInWorker
 from avcheck.cli import options as opt
 from avcheck.cli.group import app
-from avcheck.cli.screen import Bar, Output, complain, progress_bar
+from avcheck.cli.screen import Bar, Output, complain, progress_bar, take_stills
 from avcheck.cores import cores
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
@@ -65,6 +66,7 @@ def check(
     as_json: opt.AsJson = False,
     outputs: opt.Outputs = None,
     force: opt.Force = False,
+    detail: opt.Detailed = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
     jobs: opt.Jobs = 1,
@@ -102,6 +104,7 @@ def check(
         program=program,
         audio=audio,
         sample=probes if sample else None,
+        detail=detail,
     )
     limits = Limits(jobs or cores(), timeout, memory_limit, threads)
     selection = Selection(tuple(include or ()), tuple(exclude or ()), None if shard is None else parse_shard(shard))
@@ -116,8 +119,11 @@ def check(
     total = len(found.files) + len(found.errors)
     if audio is not None and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
+    form = "json" if as_json else output_format or "text"
+    if total == 1 and "html" in (form, *(target.form for target in targets)):
+        settings = replace(settings, detail=True)  # the page draws it
     output = Output(
-        "json" if as_json else output_format or "text",
+        form,
         quiet=quiet,
         detailed=verbose or (total == 1 and sys.stdout.isatty() and not quiet),
         every_row=verbose,
@@ -125,6 +131,7 @@ def check(
         targets=targets,
         force=force,
         strict=gate.undecidable_fails,
+        illustrate=partial(take_stills, audio=audio),
     )
     resumed = None if resume is None else Resumed(resume, settings, retry_errors=retry_errors)
     with resumed or nullcontext(), output:

@@ -17,7 +17,7 @@ from avcheck.render import FORMATS
 from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.sampling import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 
-Format = Literal["text", "json", "jsonl", "junit", "github", "csv"]
+Format = Literal["text", "json", "jsonl", "junit", "github", "csv", "html"]
 
 INPUT, ANALYSIS, VERDICT, OUTPUT = "Input", "Analysis", "Verdict and exit code", "Output"
 BATCH, RESUME, GENERAL = "Batch", "Resume and shards", "General"
@@ -171,6 +171,10 @@ OptionalFormat = Annotated[Format | None, option("--format", panel=OUTPUT, metav
 AsJson = Annotated[
     bool,
     option("--json", panel=OUTPUT, help="Same as --format json: one object for one file, else a list of them."),
+]
+Detailed = Annotated[
+    bool,
+    option("--detail", panel=OUTPUT, help="Put into each record what its verdict rests on: the score curves, the attention."),
 ]
 Outputs = Annotated[
     list[str] | None,

@@ -63,14 +63,18 @@ def show(
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
     output_format: opt.OutputFormat = "text",
+    outputs: opt.Outputs = None,
+    force: opt.Force = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Show saved results as the check showed them: the table of a single file, a line for each of several.
+    """Show saved results as the check showed them: the table of a single file, a line for each of several; or as a page.
 
     The exit code is that of the check.
     """
     gate = opt.gate_of(fail_on, exit_zero)
+    targets = parse_targets(outputs or (), force=force)
+    Guard(targets).refuse(results)
     merged = _read([results])
     chosen = _chosen(merged, names, results) if names else merged
     output = Output(
@@ -79,6 +83,8 @@ def show(
         detailed=verbose or (len(chosen) == 1 and not quiet),
         every_row=verbose,
         single=len(chosen) == 1 and bool(names),
+        targets=targets,
+        force=force,
         strict=gate.undecidable_fails,
     )
     with output:

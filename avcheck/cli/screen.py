@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from avcheck.render.page import Illustrate
+    from avcheck.stills import Illustration
+
 
 def complain(text: str, prefix: str = "avcheck: ") -> None:
     """One line on stderr; a closed stderr is no reason to fail."""
@@ -48,6 +51,13 @@ def _appender(path: Path) -> Callable[[str], None]:
     return write
 
 
+def take_stills(report: Report, audio: Path | None = None) -> Illustration:
+    """`stills.illustrate`, whose module is loaded only when a page is made."""
+    from avcheck.stills import illustrate
+
+    return illustrate(report, audio)
+
+
 class Output:
     """Sends each report as it comes to stdout in one format, and to files in others, and counts the verdicts."""
 
@@ -62,6 +72,7 @@ class Output:
         targets: Sequence[Target] = (),
         force: bool = False,
         strict: bool = False,
+        illustrate: Illustrate = take_stills,
     ) -> None:
         """`detailed`: text has the table of each file, with `every_row` however long; `single`: JSON is one object, no list."""
         self.verdicts: Counter[str] = Counter()
@@ -76,6 +87,7 @@ class Output:
         self._targets = targets
         self._force = force
         self._strict = strict
+        self._illustrate = illustrate
         self._findings = {"out_of_sync", "undecidable"} if strict else {"out_of_sync"}
         self._documents: list[Callable[[Report], None]] = []
         self._stack = ExitStack()
@@ -102,7 +114,7 @@ class Output:
         self._stack.__exit__(*exception)
 
     def _document(self, form: str) -> render.Renderer:
-        return render.renderer(form, strict=self._strict, single=self._single)
+        return render.renderer(form, strict=self._strict, single=self._single, illustrate=self._illustrate)
 
     def write(self, text: str) -> None:
         """Text to stdout at once, so that a reader or a crash finds what is done so far."""
@@ -123,7 +135,7 @@ class Output:
             add(result)
         self.verdicts[result.verdict] += 1
         if result.verdict in {"error", *self._findings}:
-            self._worst.add(result, replace(result, segments=(), blocks=()))
+            self._worst.add(result, replace(result, segments=(), blocks=(), detail=None))
         self._bug |= result.verdict == "error" and (result.reason or "").startswith(BUG)
         if earlier:
             self._earlier += 1

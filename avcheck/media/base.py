@@ -99,6 +99,7 @@ class MediaInfo:
     video_tracks: tuple[Track, ...]  # those that play: no cover art, no thumbnails
     first_picture_s: float | None  # None: none within the first 30 s
     first_sound_s: float | None
+    container: str = ""  # FFmpeg's words for the kind of container
 
     @property
     def container_offset_ms(self) -> float | None:

@@ -113,6 +113,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             video_tracks=video_tracks,
             first_picture_s=first_picture_s,
             first_sound_s=first_sound_s,
+            container=container.format.long_name,
         )
         return Opened(
             info,

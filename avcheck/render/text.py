@@ -143,6 +143,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+def moment(time_s: float) -> str:
+    """A time in a film to the hundredth of a second: 0:07.52."""
+    hundredths = round(100 * time_s)
+    return f"{clock(hundredths // 100)}.{hundredths % 100:02d}"
+
+
 def span(start_s: float, end_s: float) -> str:
     """A stretch of a film in words: "3.0 s to 9.0 s", and from a minute on "0:58 to 1:02:03"."""
     return f"{start_s:.1f} s to {end_s:.1f} s" if end_s < 60 else f"{clock(start_s)} to {clock(end_s)}"

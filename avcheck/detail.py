@@ -1,0 +1,90 @@
+"""What a verdict rests on, made ready for drawing: how well every offset fits, and where in the picture the network looked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.media import MediaInfo
+from avcheck.report import FRAME_MS, BlockPlaces, Detail, MediaFacts, SegmentDetail
+from avcheck.verdict import Calibration, Curve, Judgement, evidence, match_ratio
+
+LEAST_SHARE = 0.04  # of a block's attention, that a cell needs to be told of: what is left out is spread thinly
+MOST_CELLS = 8  # of a block
+
+
+def detail_of(curves: Sequence[Curve], found: Judgement, calibration: Calibration, info: MediaInfo) -> Detail:
+    """The detail of a file from the curves of its segments, in time order, and what they say together."""
+    # Shifts say how much later the sound is read, so offsets, of which a positive one is early, rise the other way.
+    offsets_ms = -FRAME_MS * (curves[0].shifts[::-1] - calibration.bias_frames) if curves else np.zeros(0)
+    media = MediaFacts(
+        container=info.container,
+        video_codec=info.video_codec,
+        width=info.width,
+        height=info.height,
+        rotation=info.rotation,
+        frame_rate=None if info.frame_rate is None else round(info.frame_rate, 4),
+        audio_codec=info.audio_codec,
+        first_picture_s=info.first_picture_s,
+        first_sound_s=info.first_sound_s,
+    )
+    segments = tuple(_segment(curve, found, calibration) for curve in curves)
+    return Detail(tuple(round(float(offset_ms), 1) + 0.0 for offset_ms in offsets_ms), segments, media)
+
+
+def _segment(curve: Curve, found: Judgement, calibration: Calibration) -> SegmentDetail:
+    seen = evidence(curve, calibration)
+    known = np.isfinite(seen)
+    fit = [
+        round(float(value), 2) + 0.0 if there else None
+        for value, there in zip(match_ratio(seen, calibration), known, strict=True)
+    ]
+    at = _shift(curve, seen, found, calibration)
+    columns, rows = max((place[4], place[3]) for place in curve.grid)
+    spread = _onto_cells(curve.grid, columns, rows)
+    blocks = tuple(
+        BlockPlaces(float(start_s), _cells(curve.places[number, at] @ spread, columns))
+        for number, start_s in enumerate(curve.block_start_s)
+    )
+    return SegmentDetail(curve.start_s, curve.end_s, tuple(fit[::-1]), columns, rows, blocks)
+
+
+def _shift(curve: Curve, seen: NDArray[np.float64], found: Judgement, calibration: Calibration) -> int:
+    """The index of the shift that the file has at this segment; where none is known, of the one that fits it best."""
+    if not found.stretches:
+        return int(np.argmax(seen))
+    middle_s = (curve.start_s + curve.end_s) / 2
+    nearest = min(found.stretches, key=lambda each: max(each.start_s - middle_s, middle_s - each.end_s, 0.0))
+    frames = calibration.bias_frames - nearest.offset_at(middle_s) / FRAME_MS
+    return int(np.argmin(np.abs(curve.shifts - frames)))
+
+
+def _onto_cells(grid: Sequence[tuple[int, int, int, int, int]], columns: int, rows: int) -> NDArray[np.float64]:
+    """How the attention on each of P places falls on the cells of the picture, (P, rows * columns); each row sums to 1.
+
+    A place of a coarser level lies over several cells.
+    """
+    shares = [
+        np.outer(_overlap(row, its_rows, rows), _overlap(column, its_columns, columns)).ravel()
+        for _, row, column, its_rows, its_columns in grid
+    ]
+    return np.stack(shares)
+
+
+def _overlap(place: int, places: int, cells: int) -> NDArray[np.float64]:
+    """How much of one place out of `places` side by side lies over each of `cells` side by side, (cells,), summing to 1."""
+    edges = np.linspace(0, places, cells + 1)
+    inside = np.clip(edges, place, place + 1)
+    return np.asarray(np.diff(inside), np.float64)
+
+
+def _cells(attention: NDArray[np.float64], columns: int) -> tuple[tuple[int, int, float], ...]:
+    """(column, row, share) of the cells with most of a block's attention (rows * columns,), the strongest first."""
+    total = float(attention.sum())
+    if not total > 0:
+        return ()
+    share = attention / total
+    best = np.argsort(-share, kind="stable")[:MOST_CELLS]
+    return tuple((int(k % columns), int(k // columns), round(float(share[k]), 3)) for k in best if share[k] >= LEAST_SHARE)

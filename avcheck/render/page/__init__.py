@@ -1,0 +1,186 @@
+"""A report that people look at: one HTML page that holds all it shows, opens from disk, and asks the network for nothing.
+
+A single file is shown whole; of many, a table shows the worst first, and each row opens its details. Other people's text
+(names, titles, languages) goes through `printable` and is escaped by the templates; the page's content security policy allows
+its own style sheet and script by their hashes, pictures that it holds, and nothing else.
+
+Templates are Jinja2's, with autoescape. It is a dependency of avcheck itself and no extra: PyTorch needs it too, so it is
+there in any case. It is loaded only when a page is made.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from avcheck import __version__
+from avcheck.render.base import Renderer
+from avcheck.render.page import charts, film, words
+from avcheck.render.records import to_json
+from avcheck.render.text import VERDICT_TEXT, clock, outcome, printable, summary
+from avcheck.render.worst import Worst
+from avcheck.report import Report
+
+if TYPE_CHECKING:
+    from avcheck.stills import Illustration
+
+MOST_ROWS = 10_000  # of the table; what is better than the worst so many is counted only
+
+Illustrate = Callable[[Report], "Illustration"]
+
+
+class Page(Renderer):
+    """The page of a run. Nothing is said before the end; memory holds the rows of the `limit` worst files at most."""
+
+    def __init__(self, *, illustrate: Illustrate | None = None, limit: int = MOST_ROWS) -> None:
+        """`illustrate` gives the stills of a file that is the only one; None: there are none."""
+        self._illustrate = illustrate
+        self._verdicts: Counter[str] = Counter()
+        self._first: Report | None = None
+        self._rows: Worst[Markup] = Worst(limit)
+
+    def item(self, report: Report) -> str:
+        """Nothing; the file is kept if it is the first, else its row."""
+        self._verdicts[report.verdict] += 1
+        if self._verdicts.total() == 1:
+            self._first = report
+            return ""
+        if self._first is not None:
+            self._rows.add(self._first, _row(self._first))
+            self._first = None
+        self._rows.add(report, _row(report))
+        return ""
+
+    def tail(self) -> str:
+        """All of it."""
+        if self._first is not None:
+            return _one(self._first, self._illustrate)
+        rows = self._rows.items()
+        return _document(
+            "many.html",
+            title=f"avcheck: {summary(self._verdicts)}",
+            summary=summary(self._verdicts),
+            counts=[(verdict, text, self._verdicts[verdict]) for verdict, text in _ORDER if self._verdicts[verdict]],
+            rows=rows,
+            left=self._verdicts.total() - len(rows),
+            legend=charts.lane_legend(),
+        )
+
+
+# Runs before the body is read: rows that a script will show page by page are not laid out first, which takes long.
+_EARLY = Markup('document.documentElement.classList.add("scripted");')
+
+# As the table is sorted.
+_ORDER = [(verdict, VERDICT_TEXT[verdict]) for verdict in ("out_of_sync", "error", "undecidable", "in_sync")]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The exact record as a file to download."""
+
+    name: str
+    size: int
+    packed: str  # gzip, base64: a two-hour title's is a quarter of its size
+
+
+def _one(report: Report, illustrate: Illustrate | None) -> str:
+    found = illustrate(report) if illustrate is not None else None
+    data = to_json(report).encode("ascii") + b"\n"
+    packed = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
+    name = words.file_name(report)
+    return _document(
+        "one.html",
+        title=f"{name}: {words.verdict(report)} (avcheck)",
+        report=report,
+        name=name,
+        path=printable(report.path),
+        verdict=words.verdict(report),
+        sentence=words.sentence(report),
+        facts=words.facts(report),
+        course=words.course(report),
+        segments=words.segments(report),
+        offset_chart=charts.offset_chart(report) if report.segments else Markup(""),
+        score_map=charts.score_map(report),
+        attention_chart=charts.attention_chart(report),
+        fit_legend=charts.fit_legend(),
+        lane_legend=charts.lane_legend(),
+        frames=[film.frame(still, report) for still in found.stills] if found else [],
+        no_frames=found.reason if found else "",
+        unseen=words.unseen(report),
+        notes=words.notes(report),
+        container=words.container(report),
+        audio_tracks=words.tracks(report.audio_tracks, report.audio_track),
+        video_tracks=words.tracks(report.video_tracks, report.video_track),
+        made=words.made(report),
+        again=words.again(report),
+        record=_Record(words.record_name(report), len(data), packed),
+    )
+
+
+def _row(report: Report) -> Markup:
+    """The row of a file in the table, with its details folded away."""
+    path = printable(report.path) or "(empty path)"
+    name = words.file_name(report)
+    folder = path.removesuffix(name)
+    duration_s = report.duration_s
+    text = (
+        _environment()
+        .get_template("row.html")
+        .render(
+            report=report,
+            folder=folder if folder != path else "",
+            name=name if folder != path else path,
+            verdict=words.verdict(report),
+            said=outcome(report),
+            facts=words.row_facts(report),
+            lines=words.lines(report),
+            chart=charts.small_chart(report) if report.segments else Markup(""),
+            offset="" if report.offset_ms is None else charts.short_offset(report.offset_ms),
+            confidence="" if report.verdict == "error" else f"{int(100 * report.confidence + 1e-7) / 100:.2f}",
+            duration="" if duration_s is None else clock(duration_s),
+            again=words.again(report),
+        )
+    )
+    return Markup(text)  # noqa: S704 - it comes from a template that escapes
+
+
+def _document(template: str, **context: Any) -> str:
+    style, script = _asset("page.css"), _asset("page.js")
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(_EARLY)} {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    own = {"policy": policy, "style": style, "early": _EARLY, "script": script, "version": __version__}
+    return _environment().get_template(template).render(**own, **context) + "\n"
+
+
+@lru_cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("avcheck.render", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@lru_cache
+def _asset(name: str) -> Markup:
+    """A file of the page that is put into it as it is."""
+    return Markup(resources.files(__name__).joinpath(name).read_text(encoding="utf-8"))  # noqa: S704 - our own
+
+
+def _hash(text: str) -> str:
+    """What a content security policy knows a style sheet or script by."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"

@@ -1,0 +1,201 @@
+"""What a page says of a report, in words.
+
+Every text that is not avcheck's own goes through `printable`; the templates escape it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import PurePath
+
+from avcheck.render.text import clock, details, outcome, printable, span, verdict_text
+from avcheck.report import Report, Track, describe_offset
+
+Facts = list[tuple[str, str]]
+
+
+def sentence(report: Report) -> str:
+    """The verdict as a person would say it."""
+    if report.verdict == "in_sync" and report.offset_ms is not None:
+        return f"Sound and picture are in sync: {describe_offset(report.offset_ms)}."
+    if report.verdict == "out_of_sync" and report.offset_ms is not None:
+        said = describe_offset(report.offset_ms)
+        early = report.offset_ms > 0
+        limit = report.tolerance.early_ms if early else report.tolerance.late_ms
+        worst = " at worst" if len(report.stretches) > 1 or report.drift_ms_per_min is not None else ""
+        return f"{said[0].upper()}{said[1:]}{worst}; at most {limit:g} ms {'early' if early else 'late'} is allowed."
+    said = outcome(report) or "No more is known."
+    return f"{said[0].upper()}{said[1:]}{'' if said.endswith(('.', '?', '!', ')')) else '.'}"
+
+
+def facts(report: Report) -> Facts:
+    """What stands under the verdict, one line each."""
+    left_out = {"damage", "stretch", "reason"}
+    by_network = report.measured_by == "network"
+    meaning = {"confidence": " (the chance that the offset is right within 80 ms)" if by_network else ""}
+    return [(name, text + meaning.get(name, "")) for name, text in details(report) if name not in left_out]
+
+
+def row_facts(report: Report) -> Facts:
+    """The same for a row of a table, which tells the confidence already."""
+    return [fact for fact in facts(report) if fact[0] != "confidence"]
+
+
+def course(report: Report) -> list[tuple[str, str, str]]:
+    """The stretches as (from, to, offset), where the offset changes."""
+    out = []
+    for each in report.stretches:
+        ends = (describe_offset(each.start_offset_ms), describe_offset(each.end_offset_ms))
+        drifts = abs(each.end_offset_ms - each.start_offset_ms) >= 1
+        out.append((clock(each.start_s), clock(each.end_s), f"from {ends[0]} to {ends[1]}" if drifts else ends[0]))
+    return out
+
+
+def segments(report: Report) -> list[tuple[str, str, str]]:
+    """Every segment as (from and to, offset, confidence)."""
+    return [
+        (
+            f"{clock(each.start_s)} to {clock(each.end_s)}",
+            "none" if each.offset_ms is None else describe_offset(each.offset_ms),
+            f"{each.confidence:.2f}",
+        )
+        for each in report.segments
+    ]
+
+
+def unseen(report: Report) -> list[tuple[str, str]]:
+    """What was not looked at, or shows nothing, and why."""
+    degraded = report.degraded
+    out: list[tuple[str, str]] = []
+    if report.sampled_s is not None and report.duration_s is not None:
+        rest_s = max(0.0, report.duration_s - report.sampled_s)
+        out.append((clock(rest_s), "Not decoded: the title was sampled."))
+    out += [(span(*each), "Left out or damaged; the notes below say why.") for each in degraded.unseen_s]
+    if degraded.missing_video_s > 0.5:
+        out.append((f"{degraded.missing_video_s:.1f} s", "There is no picture."))
+    if degraded.missing_audio_s > 0.5:
+        out.append((f"{degraded.missing_audio_s:.1f} s", "There is no sound."))
+    if degraded.corrupt_frames:
+        frames = "frame" if degraded.corrupt_frames == 1 else "frames"
+        out.append((f"{degraded.corrupt_frames} {frames}", "Damaged; the decoder patched or dropped them."))
+    if degraded.truncated:
+        out.append(("the end", "The file is cut short: it ends before its header says."))
+    mute_s = sum(each.end_s - each.start_s for each in report.segments if each.offset_ms is None)
+    if mute_s and report.verdict != "error":
+        out.append(
+            (clock(mute_s), "Looked at, but shows no offset of its own: nothing in the picture goes with the sound there.")
+        )
+    return out
+
+
+def lines(report: Report) -> list[str]:
+    """What else the details of a row say: stretches, what was not looked at, tracks to choose from."""
+    out = [f"{start} to {end}: {text}" for start, end, text in (course(report) if len(report.stretches) > 1 else ())]
+    out += [f"{what}: {why}" for what, why in unseen(report)] + notes(report)
+    if len(report.audio_tracks) > 1:
+        found = tracks(report.audio_tracks, report.audio_track)
+        out += [f"audio track {' '.join(filter(None, track))}" for track in found]
+    return out
+
+
+def notes(report: Report) -> list[str]:
+    """What the reader of the file remarked."""
+    return [printable(note) for note in report.degraded.notes]
+
+
+def tracks(found: tuple[Track, ...], checked: int | None) -> list[tuple[str, ...]]:
+    """Tracks as (number, codec, language, title, what is special)."""
+    return [
+        (
+            str(each.number),
+            printable(each.codec),
+            printable(each.language),
+            printable(each.title),
+            ", ".join(["checked"] * (each.number == checked) + ["default"] * each.default),
+        )
+        for each in found
+    ]
+
+
+def container(report: Report) -> Facts:
+    """What is known of the file and its streams."""
+    media = report.detail.media if report.detail else None
+    rows: Facts = []
+    if media is not None:
+        rate = "" if media.frame_rate is None else f", {media.frame_rate:g} pictures a second"
+        turned = f", turned by {media.rotation}°" if media.rotation else ""
+        rows += [
+            ("container", printable(media.container)),
+            ("picture", f"{printable(media.video_codec)}, {media.width} x {media.height}{rate}{turned}"),
+            ("sound", printable(media.audio_codec)),
+            ("first picture", "not found" if media.first_picture_s is None else f"at {media.first_picture_s:.3f} s"),
+            ("first sound", "not found" if media.first_sound_s is None else f"at {media.first_sound_s:.3f} s"),
+        ]
+    if report.container_offset_ms is not None:
+        rows.append(("timestamps", f"sound starts {_ahead(report.container_offset_ms)} the picture"))
+    if report.program is not None:
+        rows.append(("programme", f"{report.program} of {', '.join(map(str, report.programs))}"))
+    if report.duration_s is not None:
+        rows.append(("duration", clock(report.duration_s)))
+    if report.file_size is not None:
+        rows.append(("size", f"{report.file_size:,} bytes"))
+    return [row for row in rows if row[1]]
+
+
+def made(report: Report) -> Facts:
+    """What the record was made with."""
+    rows = [
+        ("checked", report.checked_at or ""),
+        ("avcheck", printable(report.avcheck_version)),
+        ("weights", report.model_sha256[:16]),
+        ("settings", report.settings_sha256[:16]),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def again(report: Report) -> str:
+    """The command that does this check again and makes this page.
+
+    "" where a name does not survive being typed, and for a comparison.
+    """
+    if printable(report.path) != report.path or not report.path or report.measured_by == "reference":
+        return ""
+    path = f"./{report.path}" if report.path.startswith("-") else report.path
+    words = ["avcheck", path]
+    if report.tolerance.preset is not None:
+        words += ["--preset", report.tolerance.preset]
+    else:
+        words += ["--early", f"{report.tolerance.early_ms:g}", "--late", f"{report.tolerance.late_ms:g}"]
+    for option, value in (("--audio-track", report.audio_track), ("--video-track", report.video_track)):
+        if value is not None:
+            words += [option, str(value)]
+    if report.program is not None:
+        words += ["--program", str(report.program)]
+    if report.sampled_s is not None:
+        words.append("--sample")
+    if report.audio_track is None and report.verdict != "error":
+        words += ["--audio", "SOUND_FILE"]
+    return " ".join(map(shlex.quote, [*words, "--output", "html=report.html"]))
+
+
+def file_name(report: Report) -> str:
+    """The last part of the path, which a page is headed with."""
+    path = printable(report.path)
+    return PurePath(path).name or path or "(empty path)"
+
+
+def record_name(report: Report) -> str:
+    """A harmless name for the record as a file."""
+    return (re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(report.path).name).strip("._-") or "record")[:100] + ".avcheck.json"
+
+
+def verdict(report: Report) -> str:
+    """The verdict in one or two words."""
+    return verdict_text(report)
+
+
+def _ahead(offset_ms: float) -> str:
+    if abs(offset_ms) < 0.5:
+        return "with"
+    return f"{abs(offset_ms):.0f} ms {'before' if offset_ms > 0 else 'after'}"
