@@ -1,0 +1,198 @@
+"""Which seconds tell most, and the film of them: as they are, and with the offset taken out (H.264 and AAC in MP4)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from avcheck.blocks import BLOCK_S
+from avcheck.errors import DecodeFailed, UsageError
+from avcheck.evidence.panel import AROUND_S, HEIGHT, PICTURE_HEIGHT, WIDTH, Canvas, glow_of, panel, picture
+from avcheck.media import SAMPLE_RATE, Media, open_media
+from avcheck.render.text import moment
+from avcheck.report import Report, describe_offset
+
+FRAME_RATE = 25
+SOUND_RATE = 48_000  # Hz: what every player takes
+SHORTEST_S, LONGEST_S, USUAL_S = 5.0, 15.0, 8.0
+_PACKET = 1024  # samples of an AAC frame
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a title that is shown, seconds on its clock."""
+
+    start_s: float
+    length_s: float
+
+    @property
+    def end_s(self) -> float:
+        """Where it ends."""
+        return self.start_s + self.length_s
+
+
+def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> Span:
+    """The `length_s` that draw most of the attention and lie in one stretch, or those from `at_s` on. Raises UsageError."""
+    if not SHORTEST_S <= length_s <= LONGEST_S:
+        raise UsageError(f"--length must lie between {SHORTEST_S:g} and {LONGEST_S:g} s, not {length_s:g}")
+    end_s = max([report.duration_s or 0.0, *(segment.end_s for segment in report.segments)])
+    if at_s is not None:
+        if not 0 <= at_s < end_s:
+            raise UsageError(f"--at must lie in the title, from 0 to {end_s:.1f} s, not {at_s:g}")
+        return Span(at_s, min(length_s, end_s - at_s))
+    length_s = min(length_s, end_s) if end_s else length_s
+    starts = [block.start_s for block in report.blocks if block.start_s + length_s <= end_s + 1e-6]
+
+    def weight(start_s: float) -> tuple[int, float]:
+        inside = [block for block in report.blocks if start_s <= block.start_s < start_s + length_s]
+        steady = any(each.start_s <= start_s and start_s + length_s <= each.end_s for each in report.stretches)
+        return int(steady), sum(block.attention for block in inside)
+
+    return Span(max(starts, key=weight, default=0.0), length_s)
+
+
+def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = None) -> None:
+    """Write the film of a span of the file that a report is about; `audio`: the separate sound file, if there was one.
+
+    A report without an offset makes a film of the seconds as they are only. Raises MediaError, and OSError for `target`.
+    """
+    with open_media(
+        report.path,
+        audio_track=report.audio_track,
+        video_track=report.video_track,
+        program=report.program,
+        audio_path=audio,
+        short_side=PICTURE_HEIGHT,
+    ) as media:
+        pictures = _pictures(media, span, _Glows(report))
+        margin_s = AROUND_S + 2.5  # an offset is at most 2 s
+        first_s = max(0.0, span.start_s - margin_s)
+        sound = _Sound(first_s, _samples(media, first_s, span.end_s + margin_s))
+    gain = 0.9 / max(float(np.abs(sound.between(span.start_s, span.length_s)).max(initial=0.0)), 0.02)
+    offset_ms = report.offset_ms
+    middle_s = (span.start_s + span.end_s) / 2
+    if report.stretches:
+        nearest = min(report.stretches, key=lambda each: max(each.start_s - middle_s, middle_s - each.end_s, 0.0))
+        offset_ms = nearest.offset_at(middle_s)
+    parts = [(f"as it is: {'no offset found' if offset_ms is None else describe_offset(offset_ms)}", 0.0, offset_ms)]
+    if offset_ms is not None:
+        parts.append(("with the offset taken out", offset_ms / 1000, 0.0))
+
+    def frames() -> Iterator[Canvas]:
+        for words, moved_s, left_ms in parts:
+            for k, shown in enumerate(pictures):
+                at_s = span.start_s + k / FRAME_RATE
+                frame = shown.copy()
+                around = sound.between(at_s - moved_s - AROUND_S, 2 * AROUND_S)
+                panel(frame, gain * around, words, moment(at_s), None if left_ms is None else -left_ms / 1000)
+                yield frame
+
+    # Sound early by x: what belongs to the picture at t is heard at t - x.
+    heard = [sound.between(span.start_s - moved_s, len(pictures) / FRAME_RATE) for _, moved_s, _ in parts]
+    _write(target, frames(), _at_sound_rate(np.concatenate(heard)))
+
+
+def _write(target: Path, frames: Iterator[Canvas], samples: NDArray[np.float32]) -> None:
+    """An MP4 of pictures, 25 a second, and mono sound at `SOUND_RATE`, both from 0 on."""
+    with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as file:
+        video = file.add_stream("libx264", rate=FRAME_RATE, options={"crf": "21", "preset": "veryfast"})
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=128_000)
+        sent = 0
+        for k, canvas in enumerate(frames):
+            frame = VideoFrame.from_ndarray(canvas.stacked(), format="yuv420p")
+            frame.pts, frame.time_base = k, Fraction(1, FRAME_RATE)
+            file.mux(video.encode(frame))
+            # Sound follows the pictures closely, so that the file plays without reading far ahead.
+            while sent < len(samples) and sent * FRAME_RATE < (k + 1) * SOUND_RATE:
+                file.mux(audio.encode(_audio_frame(samples[sent : sent + _PACKET], sent)))
+                sent += _PACKET
+        file.mux(video.encode(None))
+        file.mux(audio.encode(None))
+
+
+def _audio_frame(samples: NDArray[np.float32], place: int) -> AudioFrame:
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, place, Fraction(1, SOUND_RATE)
+    return frame
+
+
+def _at_sound_rate(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """From 16 to 48 kHz by padding the spectrum, which delays nothing."""
+    times = SOUND_RATE // SAMPLE_RATE
+    count = len(samples) * times
+    return (np.fft.irfft(np.fft.rfft(samples), count) * times).astype(np.float32).clip(-1, 1)
+
+
+class _Glows:
+    """Where the attention of each second of a report falls."""
+
+    def __init__(self, report: Report) -> None:
+        segments = report.detail.segments if report.detail else ()
+        found = [(block.start_s, segment, block) for segment in segments for block in segment.blocks]
+        self._starts_s = [start_s for start_s, _, _ in found]
+        self._found = found
+
+    def at(self, time_s: float) -> NDArray[np.float32] | None:
+        """Over the cells of the picture, 0..1; None where nothing is known."""
+        k = bisect_right(self._starts_s, time_s) - 1
+        if k < 0 or time_s >= self._starts_s[k] + BLOCK_S:
+            return None
+        return glow_of(*self._found[k][1:])
+
+
+@dataclass(frozen=True, eq=False)
+class _Sound:
+    """Samples at 16 kHz from `start_s` on; silence outside."""
+
+    start_s: float
+    samples: NDArray[np.float32]
+
+    def between(self, start_s: float, length_s: float) -> NDArray[np.float32]:
+        first, count = round((start_s - self.start_s) * SAMPLE_RATE), round(length_s * SAMPLE_RATE)
+        out = np.zeros(count, np.float32)
+        low, high = max(first, 0), min(first + count, len(self.samples))
+        if low < high:
+            out[low - first : high - first] = self.samples[low:high]
+        return out
+
+
+def _pictures(media: Media, span: Span, glows: _Glows) -> list[Canvas]:
+    """The pictures of a span, 25 a second, each with the attention of its second over it."""
+    count = round(span.length_s * FRAME_RATE)
+    found: list[Canvas] = []
+    shown = None
+    with closing(media.pictures(span.start_s if media.seekable else None)) as source:
+        for each in source:
+            while shown is not None and len(found) < count and each.pts_s > span.start_s + (len(found) + 0.5) / FRAME_RATE:
+                found.append(picture(shown.luma, glows.at(shown.pts_s)))
+            if len(found) == count:
+                break
+            shown = each
+    if shown is None:
+        raise DecodeFailed(media.info.path, f"there is no picture at {span.start_s:.1f} s")
+    return found + [picture(shown.luma, glows.at(shown.pts_s))] * (count - len(found))
+
+
+def _samples(media: Media, start_s: float, end_s: float) -> NDArray[np.float32]:
+    """The sound from `start_s` to `end_s`, silence where there is none."""
+    out = np.zeros(round((end_s - start_s) * SAMPLE_RATE), np.float32)
+    with closing(media.sounds(start_s if media.seekable else None)) as sounds:
+        for sound in sounds:
+            first = round((sound.start_s - start_s) * SAMPLE_RATE)
+            low, high = max(first, 0), min(first + len(sound.samples), len(out))
+            if low < high:
+                out[low:high] = sound.samples[low - first : high - first]
+            if first + len(sound.samples) >= len(out):
+                break
+    return out

@@ -1,0 +1,174 @@
+"""Evidence as a film, read back: the seconds as they are keep their offset, and the same seconds after them have none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import fake_scan
+import numpy as np
+import pytest
+from conftest import click_time_s
+
+from avcheck.cli.app import main
+from avcheck.errors import UsageError
+from avcheck.evidence.film import FRAME_RATE, Span, make_film, telling_span
+from avcheck.evidence.letters import written
+from avcheck.evidence.panel import HEIGHT, PICTURE_HEIGHT, WIDTH, Canvas, glow_of, panel, picture
+from avcheck.report import BlockPlaces, BlockResult, Report, SegmentDetail, Stretch
+
+Clip = Callable[..., Path]
+EVENT_S = 6.0
+
+
+def report(path: Path | str = "a.mp4", offset_ms: float | None = -200.0, attention: dict[int, float] | None = None) -> Report:
+    stretches = () if offset_ms is None else (Stretch(0.0, 20.0, offset_ms, offset_ms),)
+    return Report(
+        str(path),
+        "undecidable" if offset_ms is None else "out_of_sync",
+        offset_ms=offset_ms,
+        duration_s=20.0,
+        audio_track=0,
+        video_track=0,
+        stretches=stretches,
+        blocks=tuple(BlockResult(float(k), (attention or {}).get(k, 0.01), None) for k in range(20)),
+    )
+
+
+# ---- which seconds
+
+
+def test_the_seconds_that_draw_most_attention_are_shown() -> None:
+    assert telling_span(report(attention={9: 0.3, 11: 0.3, 13: 0.2}), 5.0) == Span(9.0, 5.0)
+
+
+def test_a_jump_does_not_lie_in_them_where_that_can_be() -> None:
+    made = report(attention={9: 0.4, 10: 0.4, 14: 0.1})
+    parts = (Stretch(0.0, 10.0, 0.0, 0.0), Stretch(10.0, 20.0, -200.0, -200.0))
+    span = telling_span(Report(**{**vars(made), "stretches": parts}), 5.0)
+    assert span in (Span(5.0, 5.0), Span(10.0, 5.0))
+
+
+def test_what_is_asked_for_is_shown_as_far_as_the_title_goes() -> None:
+    assert telling_span(report(), 8.0, at_s=15.5) == Span(15.5, 4.5)
+    for length_s, at_s in ((4.9, None), (15.1, None), (float("nan"), None), (8.0, 20.0), (8.0, -1.0)):
+        with pytest.raises(UsageError, match="must lie"):
+            telling_span(report(), length_s, at_s)
+
+
+# ---- the film
+
+
+@pytest.mark.parametrize("late_ms", [200.0, -160.0])
+def test_the_offset_is_heard_and_then_taken_out(clip: Clip, tmp_path: Path, late_ms: float) -> None:
+    path = clip(seconds=12, events_s=(EVENT_S,), sound_late_s=late_ms / 1000, size=(320, 240))
+    target = tmp_path / "out.mp4"
+    make_film(report(path, -late_ms), Span(3.0, 5.0), target)
+    with av.open(str(target)) as file:
+        video, audio = file.streams.video[0], file.streams.audio[0]
+        assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (audio.codec_context.name, audio.codec_context.sample_rate) == ("aac", 48_000)
+        frames = [(frame.time, frame.to_ndarray(format="gray")) for frame in file.decode(video)]
+    assert len(frames) == 2 * 5 * FRAME_RATE
+    flashes_s = [time_s for time_s, luma in frames if luma[:PICTURE_HEIGHT].mean() > 100]
+    assert flashes_s == pytest.approx([EVENT_S - 3.0, EVENT_S - 3.0 + 5.0], abs=0.001)
+    with av.open(str(target)) as file:
+        parts = [(frame.time, frame.to_ndarray()[0]) for frame in file.decode(audio=0)]
+    sound = np.concatenate([samples for _, samples in parts])
+    half = 5 * 48_000
+    start_s = parts[0][0]
+    first_s = click_time_s(start_s, sound[:half], 48_000)
+    second_s = click_time_s(start_s + 5.0, sound[half:], 48_000)
+    assert 1000 * (first_s - flashes_s[0]) == pytest.approx(late_ms, abs=3)
+    assert 1000 * (second_s - flashes_s[1]) == pytest.approx(0, abs=3)
+
+
+def test_without_an_offset_there_is_nothing_to_take_out(clip: Clip, tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    make_film(report(clip(seconds=8), None), Span(1.0, 5.0), target)
+    with av.open(str(target)) as file:
+        assert sum(1 for _ in file.decode(video=0)) == 5 * FRAME_RATE
+
+
+# ---- one frame
+
+
+def test_the_attention_glows_where_it_falls() -> None:
+    segment = SegmentDetail(0.0, 1.0, (), 16, 9, (BlockPlaces(0.0, ((12, 2, 0.5), (12, 3, 0.25))),))
+    glow = glow_of(segment, segment.blocks[0])
+    assert glow is not None
+    canvas = picture(np.full((360, 640), 100, np.uint8), glow)
+    row, column = np.unravel_index(int(canvas.v.argmax()), canvas.v.shape)
+    assert (row // 20, column // 20) == (2, 12)  # cells are 40 px, the colour planes half as large
+    assert (canvas.u[:, :160] == 128).all()
+    assert glow_of(segment, BlockPlaces(0.0, ())) is None
+
+
+@pytest.mark.parametrize("size", [(90, 160), (160, 90), (120, 300), (1, 1)])
+def test_a_picture_of_any_shape_fits(size: tuple[int, int]) -> None:
+    canvas = picture(np.full(size, 255, np.uint8), None)
+    assert canvas.stacked().shape == (HEIGHT * 3 // 2, WIDTH)
+    shown = np.argwhere(canvas.y[:PICTURE_HEIGHT] == 235)
+    (top, left), (bottom, right) = shown.min(axis=0), shown.max(axis=0)
+    assert (bottom - top + 1) / (right - left + 1) == pytest.approx(size[0] / size[1], rel=0.03)
+    assert abs(left - (WIDTH - 1 - right)) <= 2
+    assert abs(top - (PICTURE_HEIGHT - 1 - bottom)) <= 2
+
+
+@pytest.mark.parametrize("its_s", [0.25, -0.5, None, 5.0])
+def test_the_mark_stands_where_the_sound_is_heard(its_s: float | None) -> None:
+    canvas = Canvas.blank()
+    panel(canvas, np.zeros(32_000, np.float32), "as it is", "0:01.00", its_s)
+    columns = np.flatnonzero(canvas.v[(PICTURE_HEIGHT + 60) // 2] > 150)
+    if its_s is None or abs(its_s) > 1:
+        assert not len(columns)
+    else:
+        assert abs(2 * columns.mean() - WIDTH * (its_s + 1) / 2) <= 2
+
+
+def test_letters_are_written_as_they_look() -> None:
+    assert ["".join("#" if dot else "." for dot in row) for row in written("T1", scale=1)] == [
+        "#####...#...",
+        "..#....##...",
+        "..#.....#...",
+        "..#.....#...",
+        "..#.....#...",
+        "..#.....#...",
+        "..#....###..",
+    ]
+
+
+# ---- the command
+
+
+def test_the_command_refuses_before_it_looks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    title = tmp_path / "a.mp4"
+    title.write_bytes(b"x")
+    other = tmp_path / "there.mp4"
+    other.write_bytes(b"y")
+    for target, words in (
+        (tmp_path / "out.mkv", "must end in .mp4"),
+        (other, "exists already; --force"),
+        (title, "is no file to write over"),
+        (tmp_path / "gone" / "out.mp4", "there is no directory"),
+    ):
+        assert main(["evidence", str(title), str(target)]) == 2
+        assert words in capsys.readouterr().err
+    assert (title.read_bytes(), other.read_bytes()) == (b"x", b"y")
+
+
+def test_the_command_writes_a_whole_film_or_none(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_scan.stand_in(monkeypatch)
+    title, target = clip("late.mp4", seconds=8), tmp_path / "out.mp4"
+    assert main(["evidence", str(title), str(target)]) == 0  # out of sync, and the film is there
+    said = capsys.readouterr()
+    assert "sound late by 120 ms" in said.out
+    assert "out.mp4 shows 0:00 to 0:02" in said.err
+    assert fake_scan.MADE[-1].calls[-1]["detail"] is True
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"x")
+    assert main(["evidence", str(broken), str(tmp_path / "none.mp4")]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.mp4", "late.mp4", "out.mp4"]
