@@ -169,7 +169,7 @@ def copied(
         }
         start_s = (reader.start_time or 0) / av.time_base if from_s else 0.0
         packets = [packet for packet in reader.demux() if packet.size]
-        _complete(packets)
+        complete(packets)
         keys_s = [_time_s(packet) - start_s for packet in packets if packet.stream.type == "video" and packet.is_keyframe]
         key_s = max((key_s for key_s in keys_s if key_s <= from_s + 1e-6), default=0.0)
         shown = False
@@ -186,7 +186,7 @@ def copied(
             writer.mux(packet)
 
 
-def _complete(packets: Sequence[Any]) -> None:
+def complete(packets: Sequence[Any]) -> None:
     """Give the first packets of a matroska file with B-pictures the decoding times that FFmpeg does not work out for them."""
     later: dict[int, Any] = {}
     for packet in reversed(packets):
@@ -210,12 +210,12 @@ def measure(case: Case, folder: Path) -> Row:
     except (av.error.FFmpegError, ValueError, OSError) as error:
         return Row(case.name, av.__version__, error=f"{UNWRITABLE}: {getattr(error, 'strerror', None) or error}")
     try:
-        return _measured(case.name, path)
+        return measured(case.name, path)
     except MediaError as error:
         return Row(case.name, av.__version__, error=str(error).removeprefix(f"{path}: "))
 
 
-def _measured(name: str, path: Path) -> Row:
+def measured(name: str, path: Path) -> Row:
     reader = instrument.StampReader(try_qr=False)
     count = 0
     with open_media(path, short_side=2000, threads=1) as media:
