@@ -15,7 +15,7 @@ ROOMS = (
     "media mel stabilise model_config trunks heads model course verdict blocks weights",
     "segments scan closeup detail signals stills progress checker",
     "batch compare evidence scenes render",
-    "demo train eval",
+    "demo fix train eval",
     "cli __main__",
 )
 

@@ -1,0 +1,127 @@
+"""`avcheck fix`."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avcheck.cli import options as opt
+from avcheck.cli.check import tolerance_of
+from avcheck.cli.gate import ExitCode
+from avcheck.cli.group import app
+from avcheck.cli.screen import Output, complain, progress_bar
+from avcheck.errors import UsageError
+from avcheck.render.fixed import fixed_record, fixed_text
+from avcheck.report import BUG
+from avcheck.sampling import PROBES
+
+if TYPE_CHECKING:
+    from avcheck.batch.run import CheckSettings
+    from avcheck.fix.repair import Check
+    from avcheck.report import Report
+
+# What is out of sync and has not become a fixed file is a 1, as a file out of sync is in `avcheck check`.
+_CODES = {
+    "fixed": ExitCode.OK,
+    "in_sync": ExitCode.OK,
+    "planned": ExitCode.OK,
+    "refused": ExitCode.OUT_OF_SYNC,
+    "failed": ExitCode.OUT_OF_SYNC,
+    "undecidable": ExitCode.NOT_JUDGED,
+    "error": ExitCode.NOT_JUDGED,
+}
+
+
+@app.command()
+def fix(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="The file to fix; it is only read.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The new file; its suffix says its container.")],
+    force_offset: Annotated[
+        float | None,
+        opt.option(
+            "--force-offset",
+            panel=opt.ANALYSIS,
+            metavar="MS",
+            help="Take this offset for true, positive = sound early; only the clock is checked, not the content.",
+        ),
+    ] = None,
+    every_track: Annotated[
+        bool, opt.option("--every-track", panel=opt.INPUT, help="Move all audio tracks alike, not the checked one alone.")
+    ] = False,
+    audio_track: opt.AudioTrack = None,
+    video_track: opt.VideoTrack = None,
+    sample: opt.Sample = False,
+    device: opt.Device = "auto",
+    model: opt.Model = None,
+    preset: opt.Preset = None,
+    early: opt.Early = None,
+    late: opt.Late = None,
+    print_command: Annotated[
+        bool,
+        opt.option("--print-command", panel=opt.OUTPUT, help="Write no file: print the ffmpeg command that moves the sound."),
+    ] = False,
+    as_json: Annotated[
+        bool, opt.option("--json", panel=opt.OUTPUT, help="Print the record of what was found and done.")
+    ] = False,
+    quiet: Annotated[bool, opt.option("--quiet", "-q", panel=opt.OUTPUT, help="Say nothing if OUT or IN is in sync.")] = False,
+) -> None:
+    """Write OUT, a copy of IN whose sound is where it belongs.
+
+    IN is checked first; where it is in sync or undecidable, nothing is written. Packets are copied and the sound gets other
+    times; only where it drifts is it encoded again. OUT is read back by the clock and checked before it gets its name.
+
+    Exit codes: 0 OUT is in sync, or IN was and nothing was written; 1 IN is out of sync and was not fixed; 2 IN cannot be
+    judged; 3 a bug.
+    """
+    from avcheck.batch.run import CheckSettings
+
+    if force_offset is not None and not (math.isfinite(force_offset) and force_offset):
+        raise UsageError(f"--force-offset must be a number of milliseconds other than 0, not {force_offset:g}")
+    if as_json and print_command:
+        raise UsageError("--json and --print-command contradict each other: the record of a fix holds what was done")
+    opt.require_file("IN", source)
+    if model is not None:
+        opt.require_file("--model", model)
+    settings = CheckSettings(
+        tolerance=tolerance_of(preset, early, late),
+        device=device,
+        model=model,
+        sample=PROBES if sample else None,
+    )
+
+    from avcheck.fix.repair import Wanted, fix_file
+
+    wanted = Wanted(audio_track, video_track, every_track, force_offset, print_command)
+    result = fix_file(source, target, wanted, _checker(settings, quiet=quiet))
+    code = _CODES[result.status]
+    if any((report.reason or "").startswith(BUG) for report in (result.before, result.after) if report is not None):
+        code = ExitCode.BUG
+    output = Output("text", quiet=quiet, detailed=False)
+    if result.command is not None:
+        output.write(result.command + "\n")
+    elif as_json:
+        output.write(json.dumps(fixed_record(result), indent=2) + "\n")
+    elif code is ExitCode.OK and not quiet:
+        output.write(fixed_text(result))
+    if code is not ExitCode.OK and not as_json:
+        complain(fixed_text(result).splitlines()[-1], prefix="")
+    raise typer.Exit(code)
+
+
+def _checker(settings: CheckSettings, *, quiet: bool) -> Check:
+    """Checks a file as `avcheck check` does, with its bar."""
+    from avcheck.batch.run import check_many
+    from avcheck.memory import keep_memory
+
+    def check(path: Path, audio_track: int | None, video_track: int | None) -> Report:
+        keep_memory()
+        its = replace(settings, audio_track=audio_track, video_track=video_track)
+        with progress_bar(1, quiet=quiet) as bar:
+            return next(check_many([path], its, on_file=bar.on_file, on_progress=bar.on_progress))
+
+    return check

@@ -1,0 +1,156 @@
+"""Sound played at another pace: decoded, interpolated at the new places, and encoded by the codec it had."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from numpy.typing import NDArray
+
+from avcheck.fix.moves import Move
+from avcheck.media.base import JITTER_S
+
+_TAPS = 32  # on either side of a place
+_PHASES = 512  # between two samples, and linear between those: errors below -100 dB
+_ROOM = 0.97  # of the band that is kept, for the filter to fall off
+_BETA = 9.0  # of the Kaiser window
+_CHUNK = 8192  # places interpolated at a time
+
+Floats = NDArray[np.float32]
+
+
+class Pace:
+    """Plays runs of samples (channels, n) at the new pace of a move; what lies before 0 s of the new file is left out."""
+
+    def __init__(self, move: Move, rate: int, channels: int) -> None:
+        self._move = move
+        self._rate = rate
+        self._table = _sinc_table(min(1.0, move.pace) * _ROOM)
+        self._held = np.zeros((channels, 0), np.float32)
+        self._held_from = 0  # number of the first sample held, counted from 0 s of the old file
+        self._next = -1  # number of the next sample to give out, counted from 0 s of the new file; -1: none came in yet
+
+    def take(self, start_s: float, samples: Floats) -> Iterator[tuple[int, Floats]]:
+        """Add samples (channels, n) that began at `start_s`; runs for the new file, each with its first sample's number."""
+        place = round(start_s * self._rate)
+        if self._next < 0:
+            self._held_from = place
+            self._next = 0  # with silence up to the first sound: in AVI and MXF every stream begins at 0
+        apart = place - (self._held_from + self._held.shape[1])
+        if abs(apart) > JITTER_S * self._rate:
+            if apart > 0:
+                self._held = np.pad(self._held, ((0, 0), (0, apart)))
+            else:
+                samples = samples[:, -apart:]
+        self._held = np.concatenate([self._held, samples], axis=1)
+        yield from self._give(self._held_from + self._held.shape[1] - _TAPS)
+
+    def rest(self) -> Iterator[tuple[int, Floats]]:
+        """What is left at the end, as if silence followed."""
+        end = self._held_from + self._held.shape[1]
+        self._held = np.pad(self._held, ((0, 0), (0, _TAPS)))
+        yield from self._give(end)
+
+    def _give(self, known_to: int) -> Iterator[tuple[int, Floats]]:
+        """All samples of the new file whose place in the old one lies before the sample `known_to`."""
+        last = math.floor(self._move.new_s(known_to / self._rate) * self._rate)
+        while self._next < last:
+            numbers = np.arange(self._next, min(last, self._next + _CHUNK))
+            # Times are numbers near each other and far from 0: their difference keeps the precision.
+            places = (numbers / self._rate - self._move.later_s) / self._move.pace * self._rate - self._held_from
+            yield self._next, _interpolated(self._held, places, self._table)
+            self._next += len(numbers)
+            let_go = int(places[-1]) - _TAPS
+            if let_go > 0:
+                self._held = self._held[:, let_go:]
+                self._held_from += let_go
+
+
+def _sinc_table(cutoff: float) -> Floats:
+    """(phases + 1, 2 x taps): the weights of the samples around a place, by where it lies between two of them."""
+    at = np.arange(-_TAPS + 1, _TAPS + 1)[None, :] - np.linspace(0, 1, _PHASES + 1)[:, None]
+    window = np.i0(_BETA * np.sqrt(np.clip(1 - (at / _TAPS) ** 2, 0, 1))) / np.i0(_BETA)
+    table = cutoff * np.sinc(cutoff * at) * window
+    return np.asarray(table / table.sum(axis=1, keepdims=True), np.float32)
+
+
+def _interpolated(samples: Floats, places: NDArray[np.float64], table: Floats) -> Floats:
+    """Samples (channels, n) at places that need not be whole; outside there is silence."""
+    whole = np.floor(places).astype(np.int64)
+    phase = (places - whole) * _PHASES
+    low = np.minimum(phase.astype(np.int64), _PHASES - 1)
+    part = (phase - low).astype(np.float32)[:, None]
+    weights = (1 - part) * table[low] + part * table[low + 1]
+    around = whole[:, None] + np.arange(-_TAPS + 1, _TAPS + 1)[None, :]
+    padded = np.pad(samples, ((0, 0), (1, 1)))
+    near = padded[:, np.clip(around + 1, 0, samples.shape[1] + 1)]
+    return np.asarray((near * weights).sum(axis=2), np.float32)
+
+
+class Encoder:
+    """Decodes the packets of a track, plays them at the new pace, and encodes them for a stream of the new file."""
+
+    def __init__(self, source: Any, target: Any, move: Move, origin_s: float) -> None:
+        context = source.codec_context
+        self._source = source
+        self._target = target
+        self._rate = int(context.sample_rate)
+        self._layout = context.layout.name
+        self._origin = round(origin_s * self._rate)
+        self._pace = Pace(move, self._rate, context.layout.nb_channels)
+        self._planar = AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
+        self._waiting: list[Floats] = []
+        self._first = 0  # number of the first sample that waits
+
+    def take(self, packet: Any, retime_s: float) -> list[Any]:
+        """Packets for the new file; `retime_s` is added to the times of what is decoded to have them on the file's clock."""
+        made: list[Any] = []
+        for frame in packet.decode():
+            if frame.pts is None or frame.time_base is None:
+                continue
+            start_s = float(frame.pts * frame.time_base) + retime_s
+            for part in self._planar.resample(frame):
+                for first, samples in self._pace.take(start_s, part.to_ndarray().astype(np.float32, copy=False)):
+                    made += self._encode(first, samples)
+        return made
+
+    def rest(self) -> list[Any]:
+        """The last packets."""
+        made: list[Any] = []
+        for first, samples in self._pace.rest():
+            made += self._encode(first, samples)
+        made += self._encode_waiting(whole_only=False)
+        return [*made, *self._target.encode(None)]
+
+    def _encode(self, first: int, samples: Floats) -> list[Any]:
+        if not self._waiting:
+            self._first = first
+        self._waiting.append(samples)
+        return self._encode_waiting(whole_only=True)
+
+    def _encode_waiting(self, *, whole_only: bool) -> list[Any]:
+        """Frames of the size that the encoder wants; the last may be shorter."""
+        size = self._target.codec_context.frame_size or 1024
+        if not self._waiting:
+            return []
+        samples = np.concatenate(self._waiting, axis=1)
+        made: list[Any] = []
+        at = 0
+        while at + (size if whole_only else 1) <= samples.shape[1]:
+            made += self._target.encode(self._frame(samples[:, at : at + size], self._first + at))
+            at += size
+        self._waiting = [samples[:, at:]] if at < samples.shape[1] else []
+        self._first += at
+        return made
+
+    def _frame(self, samples: Floats, number: int) -> AudioFrame:
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples.clip(-1, 1)), format="fltp", layout=self._layout)
+        frame.sample_rate = self._rate
+        frame.pts = number + self._origin
+        frame.time_base = Fraction(1, self._rate)
+        return frame

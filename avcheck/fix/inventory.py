@@ -1,0 +1,133 @@
+"""What a file holds beside its packets, and what of it a new file does not have: a fix says what it could not keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av.error
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from avcheck.fix.plan import OWN_TAGS, Plan
+from avcheck.fix.remux import Ledger
+from avcheck.media.container import VIDEO_FORMATS, open_container
+
+# Tags that a writer sets by itself or that count what is in a stream.
+_OWN = re.compile(
+    r"(_statistics.*|bps|number_of_.*|creation_time|modification_date|vendor_id|variant_bitrate|software|application_platform"
+    r"|(company|product|toolkit)_.*|.*_?umid|(generation_)?uid)(-[a-z]{3})?"
+)
+_DEFAULT_HANDLERS = re.compile(r"handler|media", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A stream as its container describes it. `picture`: rotation and side data of the first picture, of the main one only."""
+
+    tags: tuple[tuple[str, str], ...]
+    disposition: int
+    description: tuple[tuple[str, str], ...]
+    picture: tuple[str, ...] = ()
+
+
+def lost(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[str, ...]:
+    """In words, what of the old file the new one has no more; streams that were dropped are in the plan."""
+    with open_container(plan.source, VIDEO_FORMATS) as old, open_container(target, VIDEO_FORMATS) as new:
+        return tuple(_lost(plan, old, new, ledgers))
+
+
+def _lost(plan: Plan, old: Any, new: Any, ledgers: dict[int, Ledger]) -> Iterator[str]:
+    kept = _tags(new)
+    for key, value in _tags(old).items():
+        if kept.get(key) != value:
+            yield f"the tag {key}"
+    if _chapters(old) != _chapters(new):
+        yield "chapters"
+    for index, ledger in ledgers.items():
+        each = ledger.plan
+        before, after = _facts(old.streams[each.index]), _facts(new.streams[index])
+        name = f"{each.kind} stream {each.index}"
+        for key, value in before.tags:
+            if dict(after.tags).get(key) != value:
+                yield f"the tag {key} of {name}"
+        gone = Disposition(before.disposition & ~after.disposition)
+        if gone:
+            yield f"the flag {'|'.join(flag.name or '' for flag in gone)} of {name}"
+        if each.action != "encoded":
+            for key, value in before.description:
+                if plan.same_format and dict(after.description).get(key) != value:
+                    yield f"the {key} of {name} ({value})"
+    shown, showing = _first_picture(old, plan.main_video), _first_picture(new, _new_index(plan, ledgers))
+    for fact in shown:
+        if fact not in showing:
+            yield fact
+    if any(each.action == "rebuilt" for each in plan.streams) and _timecode(old) != _timecode(new):
+        yield "the timecode"
+
+
+def _new_index(plan: Plan, ledgers: dict[int, Ledger]) -> int:
+    return next(index for index, ledger in ledgers.items() if ledger.plan.index == plan.main_video)
+
+
+def _tags(holder: Any) -> dict[str, str]:
+    """Tags that somebody wrote, by their name in small letters."""
+    return {
+        key.lower(): value
+        for key, value in holder.metadata.items()
+        if not (key.lower() in OWN_TAGS or _OWN.fullmatch(key.lower()))
+    }
+
+
+def _facts(stream: Any) -> Facts:
+    tags = _tags(stream)
+    if _DEFAULT_HANDLERS.search(tags.get("handler_name", "handler")):
+        tags.pop("handler_name", None)
+    if tags.get("language") == "und":
+        del tags["language"]
+    description: list[tuple[str, str]] = []
+    context = stream.codec_context
+    if context is not None:
+        with suppress(UnicodeError):
+            description.append(("codec tag", context.codec_tag))
+        if isinstance(stream, VideoStream):
+            for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
+                description.append((name, str(int(getattr(context, name)))))
+            description.append(("pixel shape", str(context.sample_aspect_ratio or Fraction(1))))
+    return Facts(tuple(tags.items()), int(stream.disposition), tuple(description))
+
+
+def _chapters(container: Any) -> list[tuple[int, int, str]]:
+    """Start and end in ms, and the title."""
+    found = []
+    for each in container.chapters():
+        start_ms, end_ms = (round(1000 * float(each[side] * each["time_base"])) for side in ("start", "end"))
+        found.append((start_ms, end_ms, each["metadata"].get("title", "")))
+    return found
+
+
+def _timecode(container: Any) -> str | None:
+    return next((each.metadata["timecode"] for each in container.streams if "timecode" in each.metadata), None)
+
+
+def _first_picture(container: Any, index: int) -> list[str]:
+    """What the first picture that decodes says of itself: how it is turned, and its side data (mastering display, for one)."""
+    stream = container.streams[index]
+    with suppress(av.error.FFmpegError):
+        for number, packet in enumerate(container.demux(stream)):
+            for frame in packet.decode():
+                turned = [f"the rotation by {frame.rotation} degrees"] if frame.rotation else []
+                return turned + sorted(f"side data {_kind(each)} of the pictures" for each in frame.side_data)
+            if number > 100:
+                break
+    return []
+
+
+def _kind(side_data: Any) -> str:
+    """The kind of side data by its key, which is the data itself with PyAV 18, and its type with 19."""
+    return str(getattr(side_data, "type", side_data).name).lower()

@@ -1,0 +1,263 @@
+"""Write the new file: every stream of the plan, packet by packet, with what PyAV does not copy by itself."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.packet import Packet
+from av.stream import Disposition
+
+from avcheck.fix.encode import Encoder
+from avcheck.fix.moves import Move, Refused
+from avcheck.fix.pcm import Layout
+from avcheck.fix.plan import OWN_TAGS, SILENCE, Plan, StreamPlan, add_stream, encoder_of
+from avcheck.media.base import JITTER_S, reason_of, timed_out
+from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
+
+_TICKS = 90_000  # a second at least, of times that are moved
+
+
+@dataclass
+class Ledger:
+    """What was written of one stream: where each packet is due on the old file's clock, in seconds, and a sum of its bytes."""
+
+    plan: StreamPlan
+    times_s: list[float] = field(default_factory=list)
+    sums: list[int] = field(default_factory=list)
+    left_out: int = 0  # packets that a cut took away
+
+
+def write(plan: Plan, target: Path) -> dict[int, Ledger]:
+    """Write `target`, which must not exist, and say what was written, by the number of the stream in the new file.
+
+    Raises MediaError, and Refused where the container does not take it; then `target` may be left behind, incomplete.
+    """
+    with open_container(plan.source, VIDEO_FORMATS) as reader:
+        writer = av.open(str(target.absolute()), "w", format=plan.muxer, options=dict(plan.options))
+        try:
+            return _Copy(plan, reader, writer).run()
+        except av.error.FFmpegError as error:
+            raise Refused(f"cannot be written as {plan.muxer}: {reason_of(error)}") from error
+        finally:
+            with suppress(av.error.FFmpegError):
+                writer.close()
+
+
+@dataclass
+class _Cut:
+    """How far the packets of a track have come: what a cut brings in while the piece before still plays is left out."""
+
+    piece: Move
+    end: int = 0  # of the last packet, in ticks
+    until: int | None = None  # of the piece before
+
+
+class _Copy:
+    """One pass over the packets of a file."""
+
+    def __init__(self, plan: Plan, reader: Any, writer: Any) -> None:
+        self._plan = plan
+        self._reader = reader
+        self._writer = writer
+        self._origin_s: dict[int, float] = {}
+        self._clocks: dict[int, Clock] = {}
+        self._outputs: dict[int, Any] = {}
+        self._ledgers: dict[int, Ledger] = {}
+        self._layouts: dict[int, Layout] = {}
+        self._encoders: dict[int, Encoder] = {}
+        self._cuts: dict[int, _Cut] = {}
+
+    def run(self) -> dict[int, Ledger]:
+        """Write everything."""
+        self._add_streams()
+        writer = self._writer
+        tags = {key: value for key, value in self._reader.metadata.items() if key.lower() not in OWN_TAGS}
+        writer.metadata.update(tags)
+        writer.set_chapters(self._reader.chapters())
+        for packet in _dated(self._packets()):
+            for made in self._new_packets(packet):
+                writer.mux(made)
+        for index, encoder in self._encoders.items():
+            for made in encoder.rest():
+                made.stream = self._outputs[index]
+                writer.mux(made)
+        for index, layout in self._layouts.items():
+            for made in self._pcm(index, layout.rest()):
+                writer.mux(made)
+        written = {self._outputs[index].index: ledger for index, ledger in self._ledgers.items()}
+        writer.close()
+        return written
+
+    def _add_streams(self) -> None:
+        for each in self._plan.streams:
+            if not each.is_written:
+                continue
+            stream = self._reader.streams[each.index]
+            if each.action == "encoded":
+                self._outputs[each.index] = made = self._encoded_stream(stream, each)
+                self._encoders[each.index] = Encoder(stream, made, self._plan.moves.pieces[0], self._clock(stream).origin_s)
+            else:
+                self._outputs[each.index] = add_stream(self._writer, stream, same_format=self._plan.same_format)
+            if each.action == "rewritten":
+                context = stream.codec_context
+                frame = context.layout.nb_channels * _bits(each.codec) // 8
+                self._layouts[each.index] = Layout(self._plan.moves, context.sample_rate, frame, SILENCE[each.codec])
+            self._ledgers[each.index] = Ledger(each)
+
+    def _encoded_stream(self, stream: Any, plan: StreamPlan) -> Any:
+        context = stream.codec_context
+        name = encoder_of(plan.codec) or plan.codec
+        made = self._writer.add_stream(name, rate=context.sample_rate, layout=context.layout.name)
+        if context.bit_rate and plan.codec not in SILENCE:
+            made.bit_rate = context.bit_rate
+        formats = made.codec_context.codec.audio_formats or []
+        if context.format is not None and context.format.name in {each.name for each in formats}:
+            made.codec_context.format = context.format.name
+        made.disposition = stream.disposition
+        made.metadata.update({key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS})
+        return made
+
+    def _clock(self, stream: Any) -> Clock:
+        if stream.index not in self._clocks:
+            self._clocks[stream.index] = clock_of(self._reader, self._plan.source, stream)
+        return self._clocks[stream.index]
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        """Every packet of the streams that are written, with the presentation time that its container states."""
+        streams = [self._reader.streams[index] for index in self._outputs if self._reader.streams[index].type != "attachment"]
+        try:
+            for packet in self._reader.demux(streams):
+                self._retime(packet)
+                yield packet
+        except av.error.ExitError:
+            raise timed_out(self._plan.source) from None
+        except av.error.FFmpegError as error:
+            raise Refused(f"is damaged ({reason_of(error)}); a copy would lose what comes after") from error
+
+    def _retime(self, packet: Packet[Any]) -> None:
+        """Give a packet the presentation time that its container states; it is decoded as long before as it was."""
+        retime = self._clock(packet.stream).retime
+        if retime is None:
+            return
+        was = packet.pts
+        retime(packet)
+        if was is not None and packet.pts is not None and packet.dts is not None:
+            packet.dts += packet.pts - was
+
+    def _new_packets(self, packet: Packet[Any]) -> Iterator[Packet[Any]]:
+        index = packet.stream.index
+        ledger = self._ledgers[index]
+        action = ledger.plan.action
+        clock = self._clock(packet.stream)
+        if action == "encoded":
+            for made in self._encoders[index].take(packet, -clock.origin_s):
+                made.stream = self._outputs[index]
+                yield made
+            return
+        if not packet.size or packet.time_base is None or is_filler(packet, ledger.plan.codec):
+            return
+        if packet.dts is None and packet.stream.disposition & Disposition.attached_pic:
+            packet.pts = packet.dts = 0  # a picture for the whole of the film
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is None:
+            raise Refused("has packets without a time; remux it to mkv first")
+        due_s = float(stamp * packet.time_base) - clock.origin_s
+        if action == "rewritten":
+            yield from self._pcm(index, self._layouts[index].take(due_s, bytes(packet)))
+            return
+        if action == "moved":
+            _refine(packet)
+            later = self._later(packet, due_s)
+            if later is None:
+                ledger.left_out += 1
+                return
+            packet.pts = None if packet.pts is None else packet.pts + later
+            packet.dts = None if packet.dts is None else packet.dts + later
+            due_s += float(later * packet.time_base)
+        packet.stream = self._outputs[index]
+        ledger.times_s.append(due_s)
+        ledger.sums.append(zlib.crc32(packet))
+        yield packet
+
+    def _later(self, packet: Packet[Any], due_s: float) -> int | None:
+        """By how many ticks a packet of the sound comes later; None where a cut takes it away."""
+        tick_s = Fraction(packet.time_base or 1)
+        length = packet.duration or 0
+        piece = self._plan.moves.at(due_s + float(length * tick_s) / 2)
+        later = round(Fraction(piece.later_s) / tick_s)
+        if not self._plan.moves.jumps or packet.dts is None:
+            return later
+        start = packet.dts + later
+        cut = self._cuts.setdefault(packet.stream.index, _Cut(piece))
+        if piece is not cut.piece:
+            cut.piece, cut.until = piece, cut.end
+        if cut.until is not None and start + round(JITTER_S / float(tick_s)) < cut.until:
+            return None
+        cut.end = start + length
+        return later
+
+    def _pcm(self, index: int, runs: Iterator[tuple[int, bytes]]) -> Iterator[Packet[Any]]:
+        """Runs of samples as packets of the new file."""
+        stream = self._reader.streams[index]
+        rate = stream.codec_context.sample_rate
+        for first, run in runs:
+            made: Packet[Any] = Packet(run)
+            made.stream = self._outputs[index]
+            made.time_base = Fraction(1, rate)
+            made.pts = made.dts = first + round(self._clock(stream).origin_s * rate)
+            made.is_keyframe = True
+            yield made
+
+
+def _refine(packet: Packet[Any]) -> None:
+    """Count a packet's times in ticks fine enough to be moved by: AVI has them as long as a packet of MP3, 24 ms."""
+    parts = math.ceil(packet.time_base * _TICKS)
+    packet.pts = None if packet.pts is None else packet.pts * parts
+    packet.dts = None if packet.dts is None else packet.dts * parts
+    packet.duration = (packet.duration or 0) * parts
+    packet.time_base = packet.time_base / parts
+
+
+def is_filler(packet: Packet[Any], codec: str) -> bool:
+    """Whether a packet says that no subtitle is shown: writers of mp4 put these in by themselves, and would have them twice."""
+    return codec == "mov_text" and bytes(packet) == bytes(2)
+
+
+def _bits(codec: str) -> int:
+    """Bits of one sample of PCM."""
+    digits = "".join(char for char in codec.removeprefix("pcm_") if char.isdigit())
+    return int(digits or 8)
+
+
+def _dated(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """The same packets, each with a decoding time: the first ones of matroska with B-pictures have none, the key frame among
+    them, and FFmpeg's muxers lose what has none.
+    """
+    waiting: dict[int, list[Packet[Any]]] = {}
+    for packet in packets:
+        index = packet.stream.index
+        held = waiting.get(index, [])
+        if packet.dts is None and packet.size and packet.stream.type == "video":
+            waiting.setdefault(index, []).append(packet)
+            continue
+        if packet.dts is not None and held:
+            after = packet.dts
+            for each in reversed(held):
+                after -= each.duration or 1
+                each.dts = after
+            yield from held
+            del waiting[index]
+        yield packet
+    for held in waiting.values():
+        for each in held:
+            each.dts = each.pts
+        yield from held

@@ -1,0 +1,241 @@
+"""Check, move, read back, check again: the file is there at the end, whole and in sync, or it is not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from avcheck import __version__
+from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.fix import moves
+from avcheck.fix.command import ffmpeg_line
+from avcheck.fix.inventory import lost
+from avcheck.fix.moves import Moves, Refused
+from avcheck.fix.plan import Plan, make_plan
+from avcheck.fix.remux import Ledger, write
+from avcheck.fix.verify import Failed, Readback, read_back
+from avcheck.media.base import reason_of
+from avcheck.media.container import VIDEO_FORMATS, open_container
+from avcheck.report import Report
+from avcheck.tracks import escaped
+
+SCHEMA_VERSION = 1
+
+Status = Literal["fixed", "in_sync", "undecidable", "refused", "failed", "planned", "error"]
+# Measures a file with these of its audio and picture tracks; None: the main ones.
+Check = Callable[[Path, int | None, int | None], Report]
+
+
+@dataclass(frozen=True)
+class StreamResult:
+    """What became of one stream of the old file; `action` as in `StreamPlan`.
+
+    track: its number among the old file's streams. moved_ms: by how much its times are later than the pictures' now against
+    before (at its first moment, where that changes). packets: as many as were written; None where it was not copied. identical:
+    whether each is bit by bit what it was; None where there is nothing to compare.
+    """
+
+    track: int
+    kind: str
+    codec: str
+    language: str
+    title: str
+    action: str
+    why: str = ""
+    moved_ms: float = 0.0
+    packets: int | None = None
+    identical: bool | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything `avcheck fix` says about one file; `to_record()` is its JSON form.
+
+    fixed: the new file is there. in_sync: it was in sync, and nothing was written. undecidable: nobody knows whether it is.
+    refused: it is out of sync and cannot be fixed here. failed: the new file was not what it should be, and is gone. planned:
+    only the command was asked for. error: it cannot be read.
+    moves: (from_s, until_s, later_ms, pace) of each; None: no bound.
+    """
+
+    input: str
+    output: str
+    status: Status
+    reason: str | None = None
+    before: Report | None = None
+    after: Report | None = None
+    moves: tuple[tuple[float | None, float | None, float, float], ...] = ()
+    streams: tuple[StreamResult, ...] = ()
+    clock: Readback | None = None
+    lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    command: str | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """As plain JSON types; `before` and `after` are records of `avcheck check`."""
+        record: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "avcheck_version": __version__}
+        record |= {key: getattr(self, key) for key in ("input", "output", "status", "reason")}
+        record["before"] = None if self.before is None else self.before.to_record()
+        record["after"] = None if self.after is None else self.after.to_record()
+        names = ("from_s", "until_s", "later_ms", "pace")
+        record["moves"] = [dict(zip(names, move, strict=True)) for move in self.moves]
+        record["streams"] = [asdict(each) for each in self.streams]
+        record["clock"] = None if self.clock is None else {**asdict(self.clock), "identical": sorted(self.clock.identical)}
+        return record | {"lost": list(self.lost), "notes": list(self.notes), "command": self.command}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to do. `force_offset_ms`: take this offset (positive = sound early) and ask the network neither before nor after."""
+
+    audio_track: int | None = None
+    video_track: int | None = None
+    every_track: bool = False
+    force_offset_ms: float | None = None
+    only_command: bool = False
+
+
+def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcome:
+    """Write `target` from `source` with its sound where it belongs, if it is not there already.
+
+    `check` measures a file. What cannot be done is told in the outcome. Raises UsageError where `target` exists.
+    """
+    if os.path.lexists(target):
+        raise UsageError(f"{escaped(str(target))} exists already, and nothing is written over; name another file")
+    if not target.absolute().parent.is_dir():
+        raise UsageError(f"there is no directory {escaped(str(target.absolute().parent))}")
+    start = Outcome(str(source), str(target), "error")
+    before: Report | None = None
+    if wanted.force_offset_ms is None:
+        before = check(source, wanted.audio_track, wanted.video_track)
+        start = Outcome(str(source), str(target), "error", before.reason, before)
+        if before.verdict != "out_of_sync":
+            status: Status = before.verdict
+            return replace(start, status=status)
+    try:
+        way = moves.by(wanted.force_offset_ms or 0.0) if before is None else moves.of(before)
+        plan = make_plan(
+            source,
+            target,
+            way,
+            audio_track=wanted.audio_track if before is None else before.audio_track,
+            video_track=wanted.video_track if before is None else before.video_track,
+            every_track=wanted.every_track,
+        )
+        start = replace(start, moves=_told(way), notes=plan.notes)
+        if wanted.only_command:
+            line = ffmpeg_line(plan, target, _sample_rates(plan))
+            return replace(start, status="planned", reason=None, command=line)
+        with _partial(target) as partial:
+            return _fixed(plan, partial, start, None if wanted.force_offset_ms is not None else check)
+    except Refused as error:
+        return replace(start, status="refused", reason=str(error))
+    except Failed as error:
+        return replace(start, status="failed", reason=str(error))
+    except MediaError as error:
+        return replace(start, status="error", reason=error.reason)
+
+
+class _Partial:
+    """The file that is being written, beside the one it is to become."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path = path
+        self._target = target
+
+    def keep(self) -> None:
+        """Give it its name, if nobody has taken that in the meantime. Raises UsageError."""
+        try:
+            try:
+                os.link(self.path, self._target)  # unlike a rename, never over a file
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links
+                if os.path.lexists(self._target):
+                    raise FileExistsError from None
+                self.path.rename(self._target)
+        except FileExistsError:
+            raise UsageError(
+                f"{escaped(str(self._target))} has come to be in the meantime, and nothing is written over"
+            ) from None
+        except OSError as error:
+            raise UsageError(f"{escaped(str(self._target))}: cannot be written ({reason_of(error)})") from error
+
+
+@contextmanager
+def _partial(target: Path) -> Iterator[_Partial]:
+    """A new, empty file beside `target`, which is gone afterwards whatever happens. Raises UsageError."""
+    path = target.with_name(f".{target.stem[:100]}.partial-{secrets.token_hex(4)}{target.suffix}")
+    try:
+        path.touch(exist_ok=False)
+    except OSError as error:
+        raise UsageError(f"{escaped(str(target))}: cannot be written ({reason_of(error)})") from error
+    try:
+        yield _Partial(path, target)
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _fixed(plan: Plan, partial: _Partial, start: Outcome, check: Check | None) -> Outcome:
+    try:
+        ledgers = write(plan, partial.path)
+    except OSError as error:
+        raise UsageError(f"{escaped(start.output)}: cannot be written ({reason_of(error)})") from error
+    try:
+        clock = read_back(plan, partial.path, ledgers)
+        gone = lost(plan, partial.path, ledgers)
+    except AvcheckError as error:
+        said = error.reason if isinstance(error, MediaError) else str(error)
+        raise Failed(f"read back, the new file is wrong: {said}; it was not kept") from error
+    outcome = replace(start, clock=clock, lost=gone, streams=_streams(plan, ledgers, clock), reason=None)
+    if check is not None:
+        after = check(partial.path, plan.new_audio_track, plan.new_video_track)
+        outcome = replace(outcome, after=replace(after, path=start.output))
+        if after.verdict != "in_sync":
+            found = after.offset_text or after.reason
+            return replace(
+                outcome, status="failed", reason=f"checked again, the new file is not in sync ({found}); it was not kept"
+            )
+    partial.keep()
+    return replace(outcome, status="fixed")
+
+
+def _told(way: Moves) -> tuple[tuple[float | None, float | None, float, float], ...]:
+    def bound(time_s: float) -> float | None:
+        return None if abs(time_s) == float("inf") else round(time_s, 3)
+
+    return tuple((bound(each.from_s), bound(each.until_s), round(1000 * each.later_s, 3), each.pace) for each in way.pieces)
+
+
+def _streams(plan: Plan, ledgers: dict[int, Ledger], clock: Readback) -> tuple[StreamResult, ...]:
+    by_index = {ledger.plan.index: ledger for ledger in ledgers.values()}
+    first_ms = 1000 * plan.moves.pieces[0].later_s
+    results = []
+    for each in plan.streams:
+        ledger = by_index.get(each.index)
+        copied = ledger is not None and each.action in ("copied", "moved") and each.kind != "attachment"
+        results.append(
+            StreamResult(
+                track=each.index,
+                kind=each.kind,
+                codec=each.codec,
+                language=each.language,
+                title=each.title,
+                action=each.action,
+                why=each.why,
+                moved_ms=round(first_ms, 3) if each.action in ("moved", "rewritten", "encoded") else 0.0,
+                packets=len(ledger.sums) if ledger is not None and copied else None,
+                identical=each.index in clock.identical if copied else None,
+            )
+        )
+    return tuple(results)
+
+
+def _sample_rates(plan: Plan) -> dict[int, int]:
+    with open_container(plan.source, VIDEO_FORMATS) as container:
+        return {each.index: int(each.codec_context.sample_rate) for each in container.streams.audio if each.codec_context}

@@ -1,0 +1,101 @@
+"""What `avcheck fix` did, as text for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from avcheck.render.text import outcome as found
+from avcheck.render.text import printable, verdict_text
+
+if TYPE_CHECKING:
+    from avcheck.fix.repair import Outcome, StreamResult
+    from avcheck.report import Report
+
+_DONE = {
+    "copied": "copied",
+    "moved": "moved, packets copied",
+    "rewritten": "moved, samples copied",
+    "encoded": "played at another pace and encoded again",
+    "rebuilt": "made anew by the container",
+    "dropped": "not kept",
+}
+
+
+def fixed_text(result: Outcome) -> str:
+    """A few lines, the last one saying how it ended."""
+    rows = [*_before(result), *_done(result), *_after(result)]
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = [f"{name:<{width}}  {printable(text)}" for name, text in rows]
+    return "\n".join([*lines, f"{printable(_subject(result))}: {printable(_end(result))}"]) + "\n"
+
+
+def fixed_record(result: Outcome) -> dict[str, Any]:
+    """The record of one file."""
+    return result.to_record()
+
+
+def _subject(result: Outcome) -> str:
+    return result.output if result.status == "fixed" else result.input
+
+
+def _end(result: Outcome) -> str:
+    reason = result.reason or ""
+    return {
+        "fixed": f"fixed, from {result.input}",
+        "in_sync": "in sync already; nothing was written",
+        "undecidable": f"not fixed, as nobody knows whether it is in sync: {reason}",
+        "refused": f"not fixed: {reason}",
+        "failed": f"not fixed: {reason}",
+        "planned": "nothing was written; the command above does it",
+        "error": f"not fixed: {reason}",
+    }[result.status]
+
+
+def _before(result: Outcome) -> Iterator[tuple[str, str]]:
+    if result.before is not None and result.before.verdict in ("in_sync", "out_of_sync"):
+        yield "before", _verdict(result.before)
+
+
+def _after(result: Outcome) -> Iterator[tuple[str, str]]:
+    if result.clock is not None:
+        sound = result.clock.sound_ms
+        heard = "" if sound is None else f", decoded sound within {sound:.2f} ms at {result.clock.sound_places} places"
+        yield "clock", f"packets within {result.clock.packet_ms:.2f} ms of where they should be{heard}"
+    if result.after is not None:
+        yield "after", _verdict(result.after)
+    elif result.status == "fixed":
+        yield "after", "not checked, as the offset was given"
+
+
+def _verdict(report: Report) -> str:
+    said = found(report)
+    return verdict_text(report) + (f": {said}" if said else "")
+
+
+def _done(result: Outcome) -> Iterator[tuple[str, str]]:
+    for from_s, until_s, later_ms, pace in result.moves:
+        where = "the sound" if from_s is None and until_s is None else f"the sound {_span(from_s, until_s)}"
+        way = f"{abs(later_ms):.1f} ms {'later' if later_ms >= 0 else 'earlier'}"
+        yield "move", f"{where} {way}" if pace == 1.0 else f"{where} at {pace:.6f} x its times, then {way}"
+    for stream in result.streams:
+        yield "stream", _stream(stream)
+    if result.lost:
+        yield "lost", ", ".join(result.lost)
+    for note in result.notes:
+        yield "note", note
+
+
+def _stream(stream: StreamResult) -> str:
+    words = [f"{stream.track} {stream.kind}", stream.codec, stream.language, f'"{stream.title}"' if stream.title else ""]
+    done = _DONE[stream.action] + (f" ({stream.why})" if stream.why else "")
+    if stream.packets is not None:
+        same = ", bit by bit the same" if stream.identical else ""
+        done += f", {stream.packets} packets{same}"
+    return f"{' '.join(word for word in words if word)}: {done}"
+
+
+def _span(from_s: float | None, until_s: float | None) -> str:
+    if from_s is None:
+        return f"up to {until_s:.2f} s"
+    return f"from {from_s:.2f} s on" if until_s is None else f"from {from_s:.2f} to {until_s:.2f} s"

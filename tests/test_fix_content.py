@@ -1,0 +1,60 @@
+"""`avcheck fix` whole, with the network before and after: what a talking head says comes when its mouth says it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from films import Early, talking
+
+from avcheck.cli.app import main
+
+pytestmark = pytest.mark.slow
+
+WITHIN_MS = 15.0  # of zero, measured again
+
+
+def fixed(source: Path, capsys: pytest.CaptureFixture[str]) -> dict:
+    target = source.with_name(f"fixed{source.suffix}")
+    code = main(["fix", "--json", str(source), str(target)])
+    record = json.loads(capsys.readouterr().out)
+    assert (code, record["status"]) == (0, "fixed"), record["reason"]
+    assert target.is_file()
+    return record
+
+
+@pytest.mark.parametrize(
+    ("name", "offset_ms"),
+    [("film.mp4", -180), ("film.mov", 1500), ("film.mkv", 250), ("film.ts", -700), ("film.avi", 120), ("film.mxf", -400)],
+)
+def test_an_offset_is_taken_out(name: str, offset_ms: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = talking(tmp_path / name, 12.0, lambda times_s: np.full(len(times_s), offset_ms / 1000))
+    record = fixed(source, capsys)
+    assert record["before"]["offset_ms"] == pytest.approx(offset_ms, abs=40)
+    assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
+    assert {each["action"] for each in record["streams"]} <= {"copied", "moved", "rewritten"}
+    assert main(["fix", "--json", str(tmp_path / f"fixed{source.suffix}"), str(tmp_path / f"again{source.suffix}")]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "in_sync"
+    assert not (tmp_path / f"again{source.suffix}").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "early", "action"),
+    [
+        ("film.mp4", lambda times_s: 0.1 + 0.005 * times_s, "encoded"),
+        ("film.avi", lambda times_s: -0.2 + 0.004 * times_s, "encoded"),
+        ("film.ts", lambda times_s: np.where(times_s < 30, 0.2, -0.3), "moved"),
+        ("film.mxf", lambda times_s: np.where(times_s < 25, -0.25, 0.15), "rewritten"),
+    ],
+    ids=["drift mp4", "drift avi", "jump ts", "jump mxf"],
+)
+def test_drifts_and_jumps_are_taken_out(
+    name: str, early: Early, action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = fixed(talking(tmp_path / name, 60.0, early), capsys)
+    assert [each["action"] for each in record["streams"]] == ["copied", action]
+    assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
+    assert record["after"]["drift_ms_per_min"] is None
+    assert record["after"]["jumps_s"] == []

@@ -1,0 +1,173 @@
+"""A fixed file has all that the old one had: tracks, languages, flags, titles, chapters, rotation, HDR, timecode, fonts."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.packet import Packet
+from clock_table import complete
+from films import tiles
+from test_fix import forced, packets
+
+CHAPTERS = [("one", 0, 2000), ("two", 2000, 4000)]
+HDR = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400:log-level=none"
+
+
+def rich(path: Path, **options: Any) -> Path:
+    """A film with two languages, the second the default one, subtitles, chapters, a title, and a font where there is room."""
+    plain = tiles(path.with_name(f"plain{path.suffix}"), play=[_tone(300.0), _tone(500.0)], **options)
+    with av.open(str(plain)) as reader, av.open(str(path), "w") as writer:
+        outputs: dict[int, Any] = {}
+        for stream in reader.streams:
+            made = writer.add_stream_from_template(stream, opaque=True)
+            made.disposition = stream.disposition
+            outputs[stream.index] = made
+        sounds = [made for made in outputs.values() if made.type == "audio"]
+        for made, language, default in zip(sounds, ("fra", "ita"), (0, 1), strict=True):
+            made.metadata["language"] = language
+            made.disposition = default
+        subtitles: Any = writer.add_mux_stream("subrip" if path.suffix == ".mkv" else "mov_text")
+        subtitles.time_base = Fraction(1, 1000)
+        subtitles.metadata["language"] = "eng"
+        if path.suffix == ".mkv":
+            sounds[1].metadata["title"] = "Kommentar"
+            writer.add_attachment("letters.ttf", "font/ttf", b"not really a font")
+        else:
+            outputs[0].metadata["timecode"] = "10:00:00:00"
+        writer.metadata["title"] = "A film"
+        writer.set_chapters(
+            [
+                {"id": k, "start": start, "end": end, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
+                for k, (title, start, end) in enumerate(CHAPTERS)
+            ]
+        )
+        for number, text in enumerate(("Hello", "World")):
+            said = text.encode() if path.suffix == ".mkv" else len(text).to_bytes(2, "big") + text.encode()
+            line: Any = Packet(said)
+            line.stream, line.time_base = subtitles, Fraction(1, 1000)
+            line.pts = line.dts = 500 + 1500 * number
+            line.duration = 1000
+            writer.mux(line)
+        found = [packet for packet in reader.demux() if packet.size]
+        complete(found)
+        for packet in found:
+            packet.stream = outputs[packet.stream.index]
+            writer.mux(packet)
+    plain.unlink()
+    return path
+
+
+def _tone(hz: float) -> Any:
+
+    return lambda times_s: 0.3 * np.sin(2 * np.pi * hz * times_s)
+
+
+def chapters(container: Any) -> list[tuple[str, int, int]]:
+    found = []
+    for each in container.chapters():
+        ms = [round(1000 * float(each[side] * each["time_base"])) for side in ("start", "end")]
+        found.append((each["metadata"]["title"], *ms))
+    return found
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("offset_ms", [-200, 200])
+def test_nothing_is_lost(suffix: str, offset_ms: float, tmp_path: Path) -> None:
+    codecs = {"vcodec": "libx264", "acodec": "aac"}
+    turned = {} if suffix == ".mkv" else {"rotation": 90}
+    source = rich(tmp_path / f"film{suffix}", **codecs, **turned)
+    target = tmp_path / f"fixed{suffix}"
+    result = forced(source, target, offset_ms)
+    assert result.status == "fixed", result.reason
+    assert result.lost == ()
+    assert [note for note in result.notes if "audio track 0 was not measured and not moved" in note]
+    by_kind = {(each.kind, each.language): each.action for each in result.streams if each.kind in ("audio", "subtitle")}
+    assert by_kind == {("audio", "fra"): "copied", ("audio", "ita"): "moved", ("subtitle", "eng"): "copied"}
+    assert "dropped" not in {each.action for each in result.streams}
+    with av.open(str(source)) as old, av.open(str(target)) as new:
+        assert len(new.streams) == len(old.streams)
+        for was, now in zip(old.streams, new.streams, strict=True):
+            assert now.type == was.type
+            assert int(now.disposition) == int(was.disposition)
+            for key in ("language", "title", "timecode", "filename"):
+                assert now.metadata.get(key) == was.metadata.get(key)
+            if was.type in ("video", "audio"):
+                assert now.codec_context.extradata == was.codec_context.extradata
+                assert now.codec_context.codec_tag == was.codec_context.codec_tag
+        assert new.metadata["title"] == "A film"
+        assert chapters(new) == chapters(old) == CHAPTERS
+        assert next(new.decode(video=0)).rotation == next(old.decode(video=0)).rotation == turned.get("rotation", 0)
+    old_packets, new_packets = packets(source), packets(target)
+    for each in result.streams:
+        if each.kind in ("video", "audio"):
+            assert new_packets[each.track] == old_packets[each.track]
+        if each.kind == "subtitle":  # mp4 may end with one more empty packet
+            count = len(old_packets[each.track])
+            assert new_packets[each.track][:count] == old_packets[each.track]
+
+
+def test_every_track_moves_where_that_is_wanted(tmp_path: Path) -> None:
+    source = rich(tmp_path / "film.mp4", vcodec="libx264", acodec="aac")
+    result = forced(source, tmp_path / "fixed.mp4", 200, every_track=True)
+    assert [each.action for each in result.streams if each.kind == "audio"] == ["moved", "moved"]
+    assert result.notes == ()
+
+
+def test_the_channels_of_one_sound_move_together(tmp_path: Path) -> None:
+    """MXF has a track a channel: moving the one that was measured would part left from right."""
+    source = tiles(tmp_path / "film.mxf", play=[_tone(300.0), _tone(500.0)])
+    result = forced(source, tmp_path / "fixed.mxf", 120)
+    assert result.status == "fixed", result.reason
+    assert [each.action for each in result.streams] == ["copied", "rewritten", "rewritten"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_hdr_side_data_and_the_letters_of_hevc_are_kept(suffix: str, tmp_path: Path) -> None:
+    colours = {"color_primaries": "bt2020", "color_trc": "smpte2084", "colorspace": "bt2020nc"}
+    source = tiles(
+        tmp_path / f"film{suffix}",
+        2.0,
+        vcodec="libx265",
+        acodec="aac",
+        pix_fmt="yuv420p10le",
+        video_options={"preset": "ultrafast", "x265-params": HDR, "tag": "hvc1", **colours},
+    )
+    target = tmp_path / f"fixed{suffix}"
+    result = forced(source, target, 120)
+    assert result.status == "fixed", result.reason
+    assert result.lost == ()
+    found = []
+    for path in (source, target):
+        with av.open(str(path)) as container:
+            context = container.streams.video[0].codec_context
+            frame = next(container.decode(video=0))
+            kinds = sorted(str(getattr(each, "type", each).name) for each in frame.side_data)
+            found.append((kinds, context.color_trc, context.color_primaries, context.codec_tag, context.extradata))
+    assert found[0] == found[1]
+    assert "MASTERING_DISPLAY_METADATA" in found[1][0]
+
+
+def test_what_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    source = rich(tmp_path / "film.mp4", vcodec="libx264", acodec="aac")
+    target = tmp_path / "fixed.mkv"
+    result = forced(source, target, 120)
+    assert result.status == "fixed", result.reason
+    dropped = {each.kind: each.why for each in result.streams if each.action == "dropped"}
+    assert dropped["subtitle"] == "matroska does not hold mov_text"
+    assert len(result.streams) == len(av.open(str(source)).streams)
+
+
+def test_cover_art_stays_cover_art(tmp_path: Path) -> None:
+    source = tiles(tmp_path / "film.mp4", cover_art=True)
+    target = tmp_path / "fixed.mp4"
+    result = forced(source, target, -120)
+    assert result.status == "fixed", result.reason
+    assert [each.action for each in result.streams] == ["copied", "moved", "copied"]
+    with av.open(str(target)) as container:
+        assert [int(each.disposition) & 1024 for each in container.streams.video] == [0, 1024]
+    assert packets(target)[2] == packets(source)[2]
