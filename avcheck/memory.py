@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD (at most 32 MB) in bytes, M_MMAP_MAX in pieces
 _TRIM, _PAD, _MMAP_FROM, _MMAP_MAX = -1, -2, -3, -4
@@ -28,3 +31,16 @@ def keep_memory(*, all_sizes: bool = False) -> None:
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass  # another C library: slower, nothing worse
+
+
+@contextmanager
+def while_importing() -> Iterator[None]:
+    """No search for garbage in here. What an import makes stays: looking through it again and again is a fifth of PyTorch's."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -22,7 +22,9 @@ from avcheck.batch.discovery import error_report
 from avcheck.batch.process import Done, Limits, Lost, Tell
 from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.batch.workers import BugInWorker, run_workers
-from avcheck.errors import AvcheckError, MediaError, UsageError, is_out_of_memory
+from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
+from avcheck.memory import while_importing
+from avcheck.plain_text import NO_VIDEO, is_text
 from avcheck.report import BUG, DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
 from avcheck.sampling import LEAST_PROBES
 
@@ -98,7 +100,8 @@ Before = Callable[[Source], Collection[Stamp]]  # with which stamps a file has b
 
 def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
     """The checker that `settings` ask for, its weights loaded. Raises UsageError and ModelError."""
-    from avcheck.checker import Checker  # late: brings torch and av
+    with while_importing():
+        from avcheck.checker import Checker  # late: brings torch and av
 
     return Checker(model=settings.model, device=settings.device, threads=threads)
 
@@ -114,6 +117,8 @@ def first_look(settings: CheckSettings, source: Source, before: Collection[Stamp
     if (size, changed) in before:
         return Unchanged(source, (size, changed))
     try:
+        if is_text(Path(source)):
+            raise NotMedia(source, NO_VIDEO)
         from avcheck.media import open_media  # late: brings av and numpy
 
         with open_media(
