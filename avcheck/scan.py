@@ -18,7 +18,7 @@ from avcheck.mel import MEL_BINS
 from avcheck.model import best_places
 from avcheck.segments import MARGIN_BLOCKS, MAX_SHIFT, segments
 from avcheck.stabilise import shake, steadied
-from avcheck.verdict import Curve
+from avcheck.verdict import Curve, obstacle
 from avcheck.weights import Loaded
 
 SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
@@ -74,7 +74,9 @@ class LevelChoice:
         self._segments = 0
 
     def after(self, curve: Curve) -> None:
-        """Learn from what was seen of the segment just looked at."""
+        """Learn from what was seen of the segment just looked at, if it was."""
+        if not curve.looked:
+            return
         if self.levels == self._all and len(self._all) > 1:
             self.levels = (_favourite(curve),)
         self._segments += 1
@@ -95,12 +97,38 @@ def score_segment(
     before: list[Block], inside: list[Block], after: list[Block], model: Loaded, levels: tuple[int, ...] = LEVELS
 ) -> Curve:
     """The classifier on one run of blocks at every shift in `SHIFTS`; `before` and `after` lend their sound."""
+    nothing = _nothing_seen(inside)
+    if obstacle([nothing]) is not None:
+        return nothing
     pictures = np.concatenate([block.pictures for block in inside])
     shown = np.concatenate([block.picture_mask for block in inside])
     seen = look(pictures, shown, inside[0].start_s, model, levels)
-    motion = np.array([motion_of(item) for item in inside], np.float32)
-    detail = np.array([detail_of(item) for item in inside], np.float32)
-    return score(seen, before, inside, after, model, motion, detail)
+    return score(seen, before, inside, after, model, nothing.motion, nothing.detail)
+
+
+def _nothing_seen(inside: list[Block]) -> Curve:
+    """The curve of a segment that is not looked at: every shift is as likely as any other.
+
+    So it is where there is nothing to hear, or nothing that moves: the network could only guess.
+    """
+    count, shifts = len(inside), len(SHIFTS)
+    unknown, each = np.full(shifts, -np.inf, np.float32), np.full((count, shifts), -np.inf, np.float32)
+    return Curve(
+        start_s=inside[0].start_s,
+        end_s=inside[-1].start_s + BLOCK_S,
+        shifts=SHIFTS,
+        score=unknown,
+        match=unknown,
+        block_start_s=np.array([item.start_s for item in inside]),
+        block_score=each,
+        block_match=each,
+        attention=np.full((count, shifts), 1 / count, np.float32),
+        places=np.zeros((count, shifts, 0), np.float32),
+        grid=(),
+        motion=np.array([motion_of(item) for item in inside], np.float32),
+        detail=np.array([detail_of(item) for item in inside], np.float32),
+        level_db=np.array([item.level_db for item in inside], np.float32),
+    )
 
 
 def score(
@@ -131,6 +159,7 @@ def score(
         motion=motion,
         detail=detail,
         level_db=np.array([item.level_db for item in inside], np.float32),
+        looked=len(seen.shown) * len(seen.grid),
     )
 
 
@@ -154,11 +183,10 @@ def look_in_parts(
     levels: tuple[int, ...] = LEVELS,
     chunk: int = _CHUNK,
     much: float = MUCH_SHAKE,
-    kept: torch.dtype = torch.float32,
 ) -> Look:
     """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large.
 
-    What shakes by over `much` of the short side is looked at as it comes as well. `kept`: what the features are kept as.
+    What shakes by over `much` of the short side is looked at as it comes as well.
     """
     strayed = shake(pictures)
     shakes = float(np.sqrt((strayed**2).sum(axis=1).mean())) > much * min(pictures.shape[1:])
@@ -168,10 +196,10 @@ def look_in_parts(
     for first in range(0, len(pictures), chunk):
         run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
         for number, way in enumerate(ways):
-            part = _look(steadied(pictures[run], way[run]), shown[run], start_s, model, levels)
+            part = look_as_it_is(steadied(pictures[run], way[run]), shown[run], start_s, model, levels)
             if whole is None:  # parts put together in the end would take the memory twice
                 size = (1, len(pictures), len(ways) * len(part.grid), part.picture.shape[3])
-                whole = part.picture.new_empty(size, dtype=kept)
+                whole = part.picture.new_empty(size)
                 grid = len(ways) * part.grid
             places = slice(number * len(part.grid), (number + 1) * len(part.grid))
             whole[:, first : first + chunk, places] = part.picture[:, first - run.start :][:, :chunk]
@@ -181,9 +209,10 @@ def look_in_parts(
 
 
 @torch.inference_mode()
-def _look(
+def look_as_it_is(
     pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded, levels: tuple[int, ...]
 ) -> Look:
+    """`look` at pictures that are held steady already, or are not to be."""
     short = min(pictures.shape[1:])
     source = torch.from_numpy(pictures)[None].to(model.device)
     parts, grid = [], []

@@ -44,6 +44,7 @@ class CheckSettings:
     audio: Path | None = None  # a separate sound file in place of the file's own
     sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
     detail: bool = False  # put `report.Detail` in every record; the verdict does not depend on it
+    thorough: bool = False  # a closer look may cost what it will
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_PROBES:
@@ -58,6 +59,7 @@ class CheckSettings:
             "video_track": self.video_track,
             "program": self.program,
             "sample": self.sample,
+            "thorough": self.thorough,
             "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
@@ -77,6 +79,7 @@ class FileChecker(Protocol):
         tolerance: Tolerance = ...,
         sample: int | None = None,
         detail: bool = False,
+        thorough: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         """The report of a file. Raises MediaError for one that cannot be judged."""
@@ -350,6 +353,7 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
         tolerance=settings.tolerance,
         sample=settings.sample,
         detail=settings.detail,
+        thorough=settings.thorough,
         on_progress=on_progress,
     )
 
