@@ -21,7 +21,7 @@ from torch import Tensor
 from avcheck.blocks import BLOCK_FRAMES, Block
 from avcheck.model import agreement, likeness, standing_out
 from avcheck.report import Tolerance
-from avcheck.scan import MUCH_SHAKE, Look, look_as_it_is, score, sound_with_margin
+from avcheck.scan import MUCH_SHAKE, Look, look_as_it_is, score, sound_with_margin, together
 from avcheck.segments import MARGIN_BLOCKS, MAX_SHIFT
 from avcheck.stabilise import reduced, shake, steadied
 from avcheck.verdict import Calibration, Curve, Judgement, judge, obstacle
@@ -147,7 +147,7 @@ def look_closer(
     looks = [_look_into(window, inside, strayed, both, model) for window in found]
     agrees = [_agreement(each, sound) for each in looks]
     best = max(range(len(looks)), key=lambda k: agrees[k].max())
-    narrow = _narrowed(looks[best], best_window(agrees[best], looks[best].grid))
+    narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
     seen = score(narrow, before, inside, after, model, curve.motion, curve.detail)
     return Seen(replace(seen, looked=curve.looked), search.cost + len(looks) * window_cost, cut=not math.isinf(budget))
 
@@ -270,19 +270,13 @@ def _look_into(
     grid = tuple(
         (side, row + top // PLACE, column + left // PLACE, *whole) for look in looks for _, row, column, *_ in look.grid
     )
-    return Look(inside[0].start_s, torch.cat([look.picture for look in looks], dim=2), grid, shown)
+    return replace(together(looks), grid=grid)
 
 
 def _agreement(seen: Look, sound: Tensor) -> NDArray[np.float32]:
     """`model.agreement` of every place with the sound, (P,)."""
     strength: NDArray[np.float32] = agreement(seen.picture, sound.to(seen.picture.dtype))[0].float().cpu().numpy()
     return strength
-
-
-def _narrowed(seen: Look, places: NDArray[np.int_]) -> Look:
-    """These places of it alone."""
-    kept = torch.from_numpy(places).to(seen.picture.device)
-    return replace(seen, picture=seen.picture[:, :, kept], grid=tuple(seen.grid[k] for k in places.tolist()))
 
 
 def _pictures(inside: list[Block], run: slice) -> NDArray[np.uint8]:

@@ -210,6 +210,11 @@ def _vertex(values: NDArray[np.float64], at: int) -> float:
     return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-9 else 0.0
 
 
+def sureness(curve: Curve, calibration: Calibration) -> float:
+    """The confidence in the offset that a segment shows by itself."""
+    return estimate(combine([evidence(curve, calibration)], calibration), curve.shifts, calibration).confidence
+
+
 def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibration) -> Judgement:
     """The verdict on a file from its segments, in time order. A file whose offset changes is judged by its worst stretch."""
     if not curves:
