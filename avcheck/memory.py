@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD (at most 32 MB) in bytes, M_MMAP_MAX in pieces
 _TRIM, _PAD, _MMAP_FROM, _MMAP_MAX = -1, -2, -3, -4
@@ -31,6 +31,16 @@ def keep_memory(*, all_sizes: bool = False) -> None:
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass  # another C library: slower, nothing worse
+
+
+def give_back() -> None:
+    """Give the system what `keep_memory` kept, after a file: else a worker holds what its largest file took, for good."""
+    if sys.platform != "linux":
+        return
+    import ctypes  # late, as above
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @contextmanager

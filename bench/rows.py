@@ -7,7 +7,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,26 +45,16 @@ class Cost:
 
 def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
     """Check `path` by the command of a checkout. Raises SystemExit where that breaks down."""
-    line = [sys.executable, "-m", "avcheck", str(path), "--no-config", "--format", "jsonl", "-q", *options]
-    began = time.monotonic()
-    with subprocess.Popen(
-        [*line, "--fail-on", "undecidable"],
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        out, complaint = process.stdout, process.stderr
-        if out is None or complaint is None:
-            raise SystemExit("the command has no output")
-        records = [json.loads(each) for each in out]
-        said = complaint.read().decode()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if not records or process.returncode not in (0, 1, 2):
-        raise SystemExit(f"{checkout}: exit code {process.returncode}: {said}")
+    figures = path.with_name("cost.json")
+    meter = [sys.executable, str(Path(__file__).with_name("meter.py")), str(figures)]
+    line = [sys.executable, "-m", "avcheck", str(path), "--no-config", "--format", "jsonl", "-q", "--fail-on", "undecidable"]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run([*meter, *line, *options], cwd=checkout, env=environment, capture_output=True, check=False)
+    records = [json.loads(each) for each in done.stdout.splitlines()]
+    if not records or done.returncode not in (0, 1, 2):
+        raise SystemExit(f"{checkout}: exit code {done.returncode}: {done.stderr.decode()}")
     verdicts = tuple(record["verdict"] for record in sorted(records, key=lambda record: record["path"]))
-    return Cost(time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, verdicts)
+    return Cost(**json.loads(figures.read_text(encoding="ascii")), verdicts=verdicts)
 
 
 def medians(runs: Sequence[Cost]) -> Cost:

@@ -92,6 +92,22 @@ def test_no_clip_is_text(clip: Callable[..., Path], suffix: str) -> None:
     assert not is_text(clip(f"clip.{suffix}", seconds=0.2, vcodec=vcodec, acodec=acodec))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_memory_that_was_kept_is_given_back() -> None:
+    code = """
+import avcheck.memory as memory
+def resident_mb(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 2**20
+memory.keep_memory()
+pieces = [bytearray(b'x' * 2**20) for _ in range(100)]
+del pieces
+kept_mb = resident_mb()
+memory.give_back()
+print(kept_mb - resident_mb())
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) > 80
+
+
 def test_collecting_garbage_rests_while_a_module_is_loaded() -> None:
     with while_importing():
         assert not gc.isenabled()

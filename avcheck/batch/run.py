@@ -23,7 +23,7 @@ from avcheck.batch.process import Done, Limits, Lost, Tell
 from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.batch.workers import BugInWorker, run_workers
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
-from avcheck.memory import while_importing
+from avcheck.memory import give_back, while_importing
 from avcheck.plain_text import NO_VIDEO, is_text
 from avcheck.report import BUG, DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
 from avcheck.sampling import LEAST_PROBES
@@ -339,6 +339,7 @@ class _Handler:
             reason = without_secrets(str(error), source)
             lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
             result = _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
+        give_back()
         worn = isinstance(result, Report) and result.reason == OUT_OF_MEMORY
         return Done(_Answer(result, bugs[0] if bugs else None), worn)
 
