@@ -30,10 +30,10 @@ from avcheck.weights import Loaded
 CLOSER_SIDE = 528  # px, short side: more than three times that of the first look
 LEAST_SIDE = 264  # px; a smaller picture was seen well enough
 SEARCH_SIDE = 264  # px
-SEARCH_BLOCKS = 4  # s
+SEARCH_BLOCKS = 3  # s
 LEAST_SEARCH = 2  # s; less finds nothing
 PLACE = 16  # px
-WINDOW = 10  # places, a side; of a face, the mouth and what is around it take half of that
+WINDOW = 8  # places, a side: a little more than is judged
 MOST_WINDOWS = 4
 REACH = 3  # places on either side of a window's middle that are judged together
 MUCH_SHAKE_CLOSER = 0.002  # of the short side, a pixel: what shakes by more is looked at as it comes as well

@@ -274,7 +274,7 @@ def test_a_small_picture_is_not_opened_again(clip: Callable[..., Path], monkeypa
     )
     assert min(noise.shape[1:]) < LEAST_SIDE
     assert Checker(device="cpu").check(path).verdict == "undecidable"
-    assert len(opened) == 1
+    assert CLOSER_SIDE not in opened
 
 
 # ---- the pictures it is measured on
@@ -353,7 +353,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
     monkeypatch.setattr(checker_module, "open_media", once)
     path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
-    assert opened == [max(LEVELS), CLOSER_SIDE]
+    assert opened[:2] == [max(LEVELS), CLOSER_SIDE]
 
 
 @pytest.mark.parametrize(
