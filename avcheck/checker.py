@@ -247,8 +247,7 @@ class Checker:
         curves, info, degraded = sampled or self.curves(
             path, audio_track=audio_track, video_track=video_track, program=program, audio=audio, on_progress=on_progress
         )
-        found = judge(curves, tolerance, self.calibration)
-        zoomed = Zoomed(curves, found)
+        zoomed = Zoomed(curves, judge(curves, tolerance, self.calibration))
         with (
             progress.closer_look(self.loaded.net.visual, None if sampled else on_progress),
             ExitStack() as stack,
@@ -257,7 +256,7 @@ class Checker:
             closer = self._closer(
                 path, info, stack, audio_track=audio_track, video_track=video_track, program=program, audio=audio
             )
-            zoomed = zoom(curves, found, closer, tolerance, self.calibration, thorough=thorough)
+            zoomed = zoom(curves, zoomed.found, closer, tolerance, self.calibration, thorough=thorough)
         found, cut, signal = zoomed.found, zoomed.cut, None
         if sampled is None and found.verdict == "undecidable" and found.reason_code != "borderline":
             signal = self._signal(path, audio_track=audio_track, video_track=video_track, program=program, audio=audio)

@@ -153,6 +153,7 @@ def _nothing_seen(inside: list[Block]) -> Curve:
     So it is where there is nothing to hear, or nothing that moves: the network could only guess.
     """
     count, shifts = len(inside), len(SHIFTS)
+    even = np.full((count, shifts), 1 / count, np.float32)
     unknown, each = np.full(shifts, -np.inf, np.float32), np.full((count, shifts), -np.inf, np.float32)
     return Curve(
         start_s=inside[0].start_s,
@@ -163,9 +164,9 @@ def _nothing_seen(inside: list[Block]) -> Curve:
         block_start_s=np.array([item.start_s for item in inside]),
         block_score=each,
         block_match=each,
-        attention=np.full((count, shifts), 1 / count, np.float32),
-        places=np.zeros((count, shifts, 0), np.float32),
-        grid=(),
+        attention=even,
+        places=even[:, :, None],  # the whole picture
+        grid=((min(LEVELS), 0, 0, 1, 1),),
         motion=np.array([motion_of(item) for item in inside], np.float32),
         detail=np.array([detail_of(item) for item in inside], np.float32),
         level_db=np.array([item.level_db for item in inside], np.float32),
