@@ -22,6 +22,7 @@ def check(
     *,
     tolerance: Tolerance | str = DEFAULT_PRESET,
     sample: bool | int = False,
+    thorough: bool = False,
     detail: bool = False,
     audio_track: int | None = None,
     video_track: int | None = None,
@@ -38,6 +39,7 @@ def check(
         path: The file, or a URL.
         tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
         sample: Look at stretches of a long title instead of all of it; a number says at how many to begin with.
+        thorough: Where nothing is seen at first, look closer without a limit on what that costs.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
         audio_track: Which audio track, from 0. None: the main one.
         video_track: Which picture track, from 0 among those that play. None: the main one.
@@ -62,6 +64,7 @@ def check(
         [path],
         tolerance=tolerance,
         sample=sample,
+        thorough=thorough,
         detail=detail,
         audio_track=audio_track,
         video_track=video_track,
@@ -95,8 +98,8 @@ def check_many(
         memory_mb: Give up on a file that needs more memory than this (Linux).
         on_progress: Hears a file and how much of it is done, 0 to 1. It may run in another thread.
         cancel: Once this event is set, the run ends soon with Cancelled.
-        options: `tolerance`, `sample`, `detail`, `audio_track`, `video_track`, `program`, `audio`, `device` and
-            `model` of `check`.
+        options: `tolerance`, `sample`, `thorough`, `detail`, `audio_track`, `video_track`, `program`, `audio`, `device`
+            and `model` of `check`.
 
     Yields:
         A report a file as each ends; first those of paths that cannot be checked at all.

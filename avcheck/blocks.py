@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -61,6 +61,10 @@ class Block:
     mel: NDArray[np.float32]
     mel_mask: NDArray[np.bool_]
     level_db: float
+
+    def sound_alone(self) -> Block:
+        """The same block without its pictures, which take the memory."""
+        return replace(self, pictures=np.zeros((0, *self.pictures.shape[1:]), np.uint8))
 
 
 def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -14,12 +14,11 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from avcheck import __version__, progress
 from avcheck.blocks import BLOCK_S, Block, blocks
-from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, look_closer, score_closer, zoom
+from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, Closer, Seen, Zoomed, look_closer, zoom
 from avcheck.cores import cores
 from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
@@ -36,6 +35,7 @@ from avcheck.tracks import others
 from avcheck.verdict import Calibration, Curve, Judgement, judge, without_unseen
 from avcheck.weights import load
 
+_LEFT = "small faces may not have been looked at (--thorough does)"
 _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 _SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}  # reasons that another sound may not have
@@ -169,7 +169,7 @@ class Checker:
         video_track: int | None,
         program: int | None,
         audio: str | Path | None,
-    ) -> Callable[[Curve], Curve]:
+    ) -> Closer:
         """Looks closer at segments of a file, which is opened again, until `stack` is closed, when the first is asked for.
 
         A file whose pictures are too small for that, or that cannot be read from the middle, raises CannotSeek then.
@@ -193,32 +193,23 @@ class Checker:
                 raise CannotSeek(path, "cannot be read from the middle")
             return media
 
-        def closer(curve: Curve) -> Curve:
+        def closer(curve: Curve, budget: float) -> Seen:
             media = opened[0] if opened else open_again()
             try:
-                return look_again(media, curve)
+                return look_again(media, curve, budget)
             except Exception as error:  # what was seen at first still holds
                 if isinstance(error, MediaError) or is_out_of_memory(error):
-                    return curve
+                    return Seen(curve)
                 raise
 
-        def look_again(media: Media, curve: Curve) -> Curve:
+        def look_again(media: Media, curve: Curve, budget: float) -> Seen:
             origin_s = info.first_picture_s or 0.0
             start = round((curve.start_s - origin_s) / BLOCK_S)
             end = start + len(curve.block_start_s)
             stretch = probe_over(media, start, end, origin_s)
             if len(stretch.inside) != end - start or len({block.pictures.shape for block in stretch.inside}) > 1:
-                return curve  # damaged: decoded from here, it is not what was looked at first
-            pictures = np.concatenate([block.pictures for block in stretch.inside])
-            shown = np.concatenate([block.picture_mask for block in stretch.inside])
-            # Large pictures are let go as soon as they can be; a view would keep them.
-            before, inside, after = (
-                [replace(block, pictures=block.pictures[:0].copy()) for block in part]
-                for part in (stretch.before, stretch.inside, stretch.after)
-            )
-            del stretch
-            seen = look_closer(pictures, shown, curve.start_s, self.loaded)
-            return score_closer(seen, curve, before, inside, after, self.loaded)
+                return Seen(curve)  # damaged: decoded from here, it is not what was looked at first
+            return look_closer(curve, stretch.before, stretch.inside, stretch.after, self.loaded, budget)
 
         return closer
 
@@ -233,12 +224,13 @@ class Checker:
         tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
         sample: int | None = None,
         detail: bool = False,
+        thorough: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         """Check one file, or with `sample` only that many stretches of it at first, if it is long enough for that.
 
-        `detail`: whether the report has its `Detail`. Raises MediaError for a file that cannot be judged (`avcheck.check` turns
-        it into a report).
+        `thorough`: a closer look, where there is one, may cost what it will. `detail`: whether the report has its `Detail`.
+        Raises MediaError for a file that cannot be judged (`avcheck.check` turns it into a report).
         """
         sampled = None
         if sample is not None:
@@ -255,7 +247,7 @@ class Checker:
         curves, info, degraded = sampled or self.curves(
             path, audio_track=audio_track, video_track=video_track, program=program, audio=audio, on_progress=on_progress
         )
-        found = judge(curves, tolerance, self.calibration)
+        zoomed = Zoomed(curves, judge(curves, tolerance, self.calibration))
         with (
             progress.closer_look(self.loaded.net.visual, None if sampled else on_progress),
             ExitStack() as stack,
@@ -264,17 +256,17 @@ class Checker:
             closer = self._closer(
                 path, info, stack, audio_track=audio_track, video_track=video_track, program=program, audio=audio
             )
-            curves, found = zoom(curves, found, closer, tolerance, self.calibration)
-        signal = None
+            zoomed = zoom(curves, zoomed.found, closer, tolerance, self.calibration, thorough=thorough)
+        found, cut, signal = zoomed.found, zoomed.cut, None
         if sampled is None and found.verdict == "undecidable" and found.reason_code != "borderline":
             signal = self._signal(path, audio_track=audio_track, video_track=video_track, program=program, audio=audio)
         if signal is not None:
-            found = replace(judge_signal(signal, tolerance), blocks=found.blocks)
+            found, cut = replace(judge_signal(signal, tolerance), blocks=found.blocks), False
         found = without_unseen(found, degraded.unseen_s, info.duration_s)
         return Report(
             path=str(path),
             verdict=found.verdict,
-            reason=_reason(found, info),
+            reason=_reason(found, info, cut),
             reason_code=found.reason_code,
             offset_ms=found.offset_ms,
             confidence=found.confidence,
@@ -287,6 +279,7 @@ class Checker:
             stretches=found.stretches,
             duration_s=info.duration_s,
             sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
+            closer_look_cut=cut,
             audio_track=info.audio_track,
             video_track=info.video_track,
             program=info.program,
@@ -296,7 +289,7 @@ class Checker:
             segments=found.segments,
             blocks=found.blocks,
             degraded=degraded,
-            detail=detail_of(curves, found, self.calibration, info) if detail else None,
+            detail=detail_of(zoomed.curves, found, self.calibration, info) if detail else None,
             model_sha256=self.loaded.sha256,
             avcheck_version=__version__,
         )
@@ -327,11 +320,13 @@ class Checker:
         return None
 
 
-def _reason(found: Judgement, info: MediaInfo) -> str | None:
-    """Why a file is undecidable, with the tracks that were not looked at where one of them may be the one that was meant."""
+def _reason(found: Judgement, info: MediaInfo, cut: bool) -> str | None:
+    """Why a file is undecidable, with what was not looked at: tracks, of which one may be the one that was meant, and what a
+    closer look left, `cut`.
+    """
     # A separate sound file stands in place of the tracks, so none of its own can be chosen.
     audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
     video = [track for track in info.video_tracks if track.number != info.video_track]
     audio = audio if found.reason_code in _SOUND_IN_DOUBT else []
     video = video if found.reason_code in _PICTURE_IN_DOUBT else []
-    return "; ".join(part for part in (found.reason, others(audio, video)) if part)
+    return "; ".join(part for part in (found.reason, others(audio, video), _LEFT if cut else None) if part)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,6 +26,13 @@ class Scored(NamedTuple):
     logits: Tensor
     attention: Tensor
     block_logits: Tensor
+
+
+def _identity(size: int) -> Tensor:
+    """The identity, (size, size). NumPy's: on the meta device, where `weights.load` builds the network, `torch.eye` imports
+    PyTorch's compiler, which takes as long as PyTorch itself (seen with 2.13).
+    """
+    return torch.from_numpy(np.eye(size, dtype=np.float32))
 
 
 class Match(nn.Module):
@@ -96,7 +104,7 @@ class JointHead(nn.Module):
         self.from_sound = nn.Linear(depth, 2 * depth, bias=False)
         with torch.no_grad():
             scale = depth**0.5
-            eye = torch.eye(depth) * scale
+            eye = _identity(depth) * scale
             self.from_picture.weight.copy_(torch.cat([eye, -eye]))
             self.from_sound.weight.copy_(torch.cat([-eye, eye]))
             self.from_picture.bias.zero_()
@@ -264,7 +272,7 @@ class TransformerHead(nn.Module):
             self.log_sharpness = nn.Parameter(torch.full((self.heads,), math.log(2.0 * depth**0.5)))
             with torch.no_grad():
                 for layer in (self.query, self.key, self.value):  # it starts as likeness, and hands over what it found as it is
-                    layer.weight.copy_(torch.eye(depth))
+                    layer.weight.copy_(_identity(depth))
 
     def forward(
         self,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 # mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD (at most 32 MB) in bytes, M_MMAP_MAX in pieces
 _TRIM, _PAD, _MMAP_FROM, _MMAP_MAX = -1, -2, -3, -4
@@ -28,3 +31,26 @@ def keep_memory(*, all_sizes: bool = False) -> None:
             libc.mallopt(option, value)
     except (OSError, AttributeError):
         pass  # another C library: slower, nothing worse
+
+
+def give_back() -> None:
+    """Give the system what `keep_memory` kept, after a file: else a worker holds what its largest file took, for good."""
+    if sys.platform != "linux":
+        return
+    import ctypes  # late, as above
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@contextmanager
+def while_importing() -> Iterator[None]:
+    """No search for garbage in here. What an import makes stays: looking through it again and again is a fifth of PyTorch's."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -26,15 +26,24 @@ from avcheck.model_config import ModelConfig
 from avcheck.trunks import SoundTrunk, TimeBlock, VisualTrunk
 
 
-def agreement(picture: Tensor, sound: Tensor) -> Tensor:
-    """How far every place's likeness to the sound at its best shift stands out of that at the others, (B, P).
+def likeness(picture: Tensor, sound: Tensor) -> Tensor:
+    """The mean likeness of every place to the sound, at every shift: (B, P, S), S = 2 margin + 1.
 
-    picture (B, T, P, D), sound (B, T + 2 margin, D), both of the trunks. The measure knows no shift, so it favours none.
+    picture (B, T, P, D), sound (B, T + 2 margin, D), both of the trunks.
     """
     times = picture.shape[1]
     windows = sound.unfold(1, sound.shape[1] - times + 1, 1)  # (B, T, D, S)
-    mean = torch.einsum("btpd,btds->bps", picture, windows) / times
-    return mean.amax(dim=2) - mean.mean(dim=2)
+    return torch.einsum("btpd,btds->bps", picture, windows) / times
+
+
+def standing_out(like: Tensor) -> Tensor:
+    """How far a likeness (B, P, S) at its best shift stands out of that at the others, (B, P). It favours no shift."""
+    return like.amax(dim=2) - like.mean(dim=2)
+
+
+def agreement(picture: Tensor, sound: Tensor) -> Tensor:
+    """How well every place goes with the sound, (B, P): its `likeness`, `standing_out`."""
+    return standing_out(likeness(picture, sound))
 
 
 def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:

@@ -227,6 +227,7 @@ class Report:
     stretches: tuple[Stretch, ...] = ()  # how the offset goes through the file, as far as it is known
     duration_s: float | None = None
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
+    closer_look_cut: bool = False  # a closer look ended at its budget and told nothing; a thorough one may
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
     video_track: int | None = None  # 0-based among the picture tracks that play; None for an error
     program: int | None = None  # number of the programme of an MPEG-TS whose tracks these are; None for every other file

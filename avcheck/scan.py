@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,12 +18,14 @@ from avcheck.mel import MEL_BINS
 from avcheck.model import best_places
 from avcheck.segments import MARGIN_BLOCKS, MAX_SHIFT, segments
 from avcheck.stabilise import shake, steadied
-from avcheck.verdict import Curve
+from avcheck.verdict import Calibration, Curve, obstacle, sureness
 from avcheck.weights import Loaded
 
 SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
 LEVELS = (80, 112, 160)  # short sides, px: a face of a close-up fills the first, one of a medium shot the last
 LEARN_LEVEL_EVERY = 6  # segments; in between, only the level that drew the attention is looked at
+_NOTHING_TO_COMPARE = {"silent", "blank", "still"}
+_SURE = 0.99  # confidence in a segment's offset from which it needs no larger look
 MUCH_SHAKE = 0.03  # of the short side, so far strays one clip of speech in seven: looked at as it comes as well
 KEEP_PLACES = 32  # the most that any head keeps
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
@@ -45,6 +47,11 @@ class Look:
     picture: Tensor
     grid: tuple[tuple[int, int, int, int, int], ...]
     shown: NDArray[np.bool_]
+
+    def at(self, places: Sequence[int]) -> Look:
+        """These places of it alone."""
+        kept = torch.tensor(places, dtype=torch.long, device=self.picture.device)
+        return replace(self, picture=self.picture[:, :, kept], grid=tuple(self.grid[k] for k in places))
 
 
 def scan(
@@ -74,7 +81,9 @@ class LevelChoice:
         self._segments = 0
 
     def after(self, curve: Curve) -> None:
-        """Learn from what was seen of the segment just looked at."""
+        """Learn from what was seen of the segment just looked at, if it was."""
+        if not curve.looked:
+            return
         if self.levels == self._all and len(self._all) > 1:
             self.levels = (_favourite(curve),)
         self._segments += 1
@@ -95,12 +104,73 @@ def score_segment(
     before: list[Block], inside: list[Block], after: list[Block], model: Loaded, levels: tuple[int, ...] = LEVELS
 ) -> Curve:
     """The classifier on one run of blocks at every shift in `SHIFTS`; `before` and `after` lend their sound."""
+    nothing = _nothing_seen(inside)
+    why = obstacle([nothing])
+    if why is not None and why.code in _NOTHING_TO_COMPARE:
+        return nothing
     pictures = np.concatenate([block.pictures for block in inside])
     shown = np.concatenate([block.picture_mask for block in inside])
-    seen = look(pictures, shown, inside[0].start_s, model, levels)
-    motion = np.array([motion_of(item) for item in inside], np.float32)
-    detail = np.array([detail_of(item) for item in inside], np.float32)
-    return score(seen, before, inside, after, model, motion, detail)
+    looks: dict[int, Look] = {}
+
+    def curve_at(levels: tuple[int, ...]) -> Curve:
+        if missing := tuple(level for level in levels if level not in looks):
+            looks.update(by_level(look(pictures, shown, inside[0].start_s, model, missing)))
+        return score(together([looks[level] for level in levels]), before, inside, after, model, nothing.motion, nothing.detail)
+
+    short = min(pictures.shape[1:])
+    return until_sure(tuple(sorted({min(level, short) for level in levels})), curve_at, model)
+
+
+def until_sure(levels: tuple[int, ...], curve_at: Callable[[tuple[int, ...]], Curve], model: Loaded) -> Curve:
+    """The curve of a segment at all levels but the largest, which rise, or at all of them where that does not make sure.
+
+    The largest takes over half of the time, and of a face that fills the smaller ones it moves the offset by a millisecond.
+    """
+    if len(levels) > 1:
+        curve = curve_at(levels[:-1])
+        if sureness(curve, Calibration(**model.calibration)) >= _SURE:
+            return curve
+    return curve_at(levels)
+
+
+def by_level(seen: Look) -> dict[int, Look]:
+    """A look at several levels as one of each."""
+    places: dict[int, list[int]] = {}
+    for k, (level, *_) in enumerate(seen.grid):
+        places.setdefault(level, []).append(k)
+    return {level: seen.at(kept) for level, kept in places.items()}
+
+
+def together(looks: Sequence[Look]) -> Look:
+    """Looks at the same pictures as one."""
+    grid = tuple(place for each in looks for place in each.grid)
+    return replace(looks[0], picture=torch.cat([each.picture for each in looks], dim=2), grid=grid)
+
+
+def _nothing_seen(inside: list[Block]) -> Curve:
+    """The curve of a segment that is not looked at: every shift is as likely as any other.
+
+    So it is where there is nothing to hear, or nothing that moves: the network could only guess.
+    """
+    count, shifts = len(inside), len(SHIFTS)
+    even = np.full((count, shifts), 1 / count, np.float32)
+    unknown, each = np.full(shifts, -np.inf, np.float32), np.full((count, shifts), -np.inf, np.float32)
+    return Curve(
+        start_s=inside[0].start_s,
+        end_s=inside[-1].start_s + BLOCK_S,
+        shifts=SHIFTS,
+        score=unknown,
+        match=unknown,
+        block_start_s=np.array([item.start_s for item in inside]),
+        block_score=each,
+        block_match=each,
+        attention=even,
+        places=even[:, :, None],  # the whole picture
+        grid=((min(LEVELS), 0, 0, 1, 1),),
+        motion=np.array([motion_of(item) for item in inside], np.float32),
+        detail=np.array([detail_of(item) for item in inside], np.float32),
+        level_db=np.array([item.level_db for item in inside], np.float32),
+    )
 
 
 def score(
@@ -131,6 +201,7 @@ def score(
         motion=motion,
         detail=detail,
         level_db=np.array([item.level_db for item in inside], np.float32),
+        looked=len(seen.shown) * len(seen.grid),
     )
 
 
@@ -154,11 +225,10 @@ def look_in_parts(
     levels: tuple[int, ...] = LEVELS,
     chunk: int = _CHUNK,
     much: float = MUCH_SHAKE,
-    kept: torch.dtype = torch.float32,
 ) -> Look:
     """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for what is long or large.
 
-    What shakes by over `much` of the short side is looked at as it comes as well. `kept`: what the features are kept as.
+    What shakes by over `much` of the short side is looked at as it comes as well.
     """
     strayed = shake(pictures)
     shakes = float(np.sqrt((strayed**2).sum(axis=1).mean())) > much * min(pictures.shape[1:])
@@ -168,10 +238,10 @@ def look_in_parts(
     for first in range(0, len(pictures), chunk):
         run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
         for number, way in enumerate(ways):
-            part = _look(steadied(pictures[run], way[run]), shown[run], start_s, model, levels)
+            part = look_as_it_is(steadied(pictures[run], way[run]), shown[run], start_s, model, levels)
             if whole is None:  # parts put together in the end would take the memory twice
                 size = (1, len(pictures), len(ways) * len(part.grid), part.picture.shape[3])
-                whole = part.picture.new_empty(size, dtype=kept)
+                whole = part.picture.new_empty(size)
                 grid = len(ways) * part.grid
             places = slice(number * len(part.grid), (number + 1) * len(part.grid))
             whole[:, first : first + chunk, places] = part.picture[:, first - run.start :][:, :chunk]
@@ -181,9 +251,10 @@ def look_in_parts(
 
 
 @torch.inference_mode()
-def _look(
+def look_as_it_is(
     pictures: NDArray[np.uint8], shown: NDArray[np.bool_], start_s: float, model: Loaded, levels: tuple[int, ...]
 ) -> Look:
+    """`look` at pictures that are held steady already, or are not to be."""
     short = min(pictures.shape[1:])
     source = torch.from_numpy(pictures)[None].to(model.device)
     parts, grid = [], []

@@ -88,7 +88,7 @@ def probes(
 
 
 def probe_over(media: Media, start: int, end: int, origin_s: float, on_block: Callable[[Block], None] | None = None) -> Probe:
-    """Blocks `start` up to `end`, with those around them."""
+    """Blocks `start` up to `end`, with those around them, which come without their pictures."""
     first = max(0, start - MARGIN_BLOCKS)
     start_s = origin_s + first * BLOCK_S
     probe = Probe([], [], [])
@@ -96,8 +96,10 @@ def probe_over(media: Media, start: int, end: int, origin_s: float, on_block: Ca
         for block in blocks(pictures, sounds, origin_s=origin_s, first=first, count=end + MARGIN_BLOCKS - first):
             if on_block is not None:
                 on_block(block)
-            part = probe.before if block.index < start else probe.inside if block.index < end else probe.after
-            part.append(block)
+            if start <= block.index < end:
+                probe.inside.append(block)
+            else:
+                (probe.before if block.index < start else probe.after).append(block.sound_alone())
     return probe
 
 

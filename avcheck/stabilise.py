@@ -63,16 +63,23 @@ def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64] | None = 
     return out
 
 
+def reduced(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures (T, H, W) as small as they are correlated, (T, 64, 64): their `shake` is the same, in smaller pixels."""
+    if pictures.shape[1:] == (_SIDE, _SIDE):
+        return pictures
+    whole = torch.from_numpy(pictures)[:, None]
+    return F.interpolate(whole, size=(_SIDE, _SIDE), mode="bilinear", antialias=True)[:, 0].numpy()
+
+
 def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
     """How far each picture but the first has moved from the one before, (T - 1, 2), in samples of the reduced pictures.
 
     NaN at a cut: where both are too unlike to tell, or lie too far apart for a camera that goes on.
     """
-    whole = torch.from_numpy(pictures)[:, None]
-    small = F.interpolate(whole, size=(_SIDE, _SIDE), mode="bilinear", antialias=True)[:, 0].float()
+    seen = torch.from_numpy(reduced(pictures)).float()
     window = torch.hann_window(_SIDE, periodic=False)
-    small = (small - small.mean(dim=(1, 2), keepdim=True)) * (window[:, None] * window)
-    spectrum = torch.fft.rfft2(small)
+    seen = (seen - seen.mean(dim=(1, 2), keepdim=True)) * (window[:, None] * window)
+    spectrum = torch.fft.rfft2(seen)
     cross = spectrum[1:] * spectrum[:-1].conj()
     size = cross.abs()
     down, across = torch.fft.fftfreq(_SIDE)[:, None], torch.fft.rfftfreq(_SIDE)

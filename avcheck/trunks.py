@@ -13,6 +13,8 @@ from avcheck.model_config import BLOCK_FRAMES, ModelConfig
 _PX_AT_A_TIME = 176 * 422  # of a picture of which a block is seen at a time; those of a first look are smaller
 
 
+_TIMES = 50  # pictures that go through the layers over time at a time
+
 _CELL_PX = 4  # of the grid on which local statistics are taken: smooth at this scale, and a sixteenth of the work
 
 
@@ -195,10 +197,24 @@ class VisualTrunk(nn.Module):
             before, after = neighbours(x.view(*x.shape[:2], rows, columns, -1))
             for block in self.temporal:
                 x = block.follow(x, before, after)  # type: ignore[operator]
+            x = self._projected(x.permute(0, 3, 1, 2))
+        elif torch.is_grad_enabled():
+            x = self._projected(self.temporal(x.permute(0, 3, 1, 2)))
         else:
-            x = self.temporal(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        x = F.conv2d(x.permute(0, 3, 1, 2), self.project.weight.unsqueeze(-1), self.project.bias).permute(0, 2, 3, 1)
-        return F.normalize(x.float(), dim=-1), (rows, columns)
+            x = torch.cat(list(self._over_time(x.permute(0, 3, 1, 2))), dim=1)
+        return x, (rows, columns)
+
+    def _over_time(self, x: Tensor) -> Iterator[Tensor]:
+        """What the layers over time make of (B, C, T, P), in runs of some pictures: every layer copies all that it is given."""
+        times, reach = x.shape[2], len(self.temporal)
+        for first in range(0, times, _TIMES):
+            start, end = max(0, first - reach), min(times, first + _TIMES + reach)
+            yield self._projected(self.temporal(x[:, :, start:end])[:, :, first - start :][:, :, :_TIMES])
+
+    def _projected(self, x: Tensor) -> Tensor:
+        """(B, C, T, P) -> unit features (B, T, P, D)."""
+        x = F.conv2d(x, self.project.weight.unsqueeze(-1), self.project.bias).permute(0, 2, 3, 1)
+        return F.normalize(x.float(), dim=-1)
 
     def _in_turn(self, pictures: Tensor, step: int) -> Iterator[Tensor]:
         """Pictures (B, T, H, W) with even contrast and sides, `step` at a time, with those that the first layer sees before

@@ -74,7 +74,7 @@ class Curve:
     attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P) attention on every place
     looked at, and `grid` says where each lies: (level, row, column, rows, columns). motion: (N,), mean change between pictures
     in the tile that changes most, 0..255. detail: (N,), deviation over a picture, 0..255. level_db: (N,), loudness of the
-    sound, dBFS.
+    sound, dBFS. looked: what the look at its pictures cost, in places times pictures.
     """
 
     start_s: float
@@ -91,6 +91,12 @@ class Curve:
     motion: NDArray[np.float32]
     detail: NDArray[np.float32]
     level_db: NDArray[np.float32]
+    looked: int = 0
+
+    @property
+    def useful(self) -> NDArray[np.bool_]:
+        """Which blocks have sound and pictures that move, (N,)."""
+        return (self.level_db >= _SILENT_DB) & (self.detail >= _FLAT) & (self.motion >= _STILL)
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,11 @@ def _vertex(values: NDArray[np.float64], at: int) -> float:
     return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-9 else 0.0
 
 
+def sureness(curve: Curve, calibration: Calibration) -> float:
+    """The confidence in the offset that a segment shows by itself."""
+    return estimate(combine([evidence(curve, calibration)], calibration), curve.shifts, calibration).confidence
+
+
 def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibration) -> Judgement:
     """The verdict on a file from its segments, in time order. A file whose offset changes is judged by its worst stretch."""
     if not curves:
@@ -307,9 +318,9 @@ def obstacle(curves: Sequence[Curve]) -> Reason | None:
         return Reason("blank", "the picture is black or blank")
     if (motion < _STILL).mean() > 0.9:
         return Reason("still", "the picture does not move")
-    useful = (level_db >= _SILENT_DB) & (detail >= _FLAT) & (motion >= _STILL)
-    if useful.sum() < 2:
-        text = f"only {int(useful.sum())} s of it has both moving pictures and sound; at least 2 s are needed"
+    useful_s = sum(int(item.useful.sum()) for item in curves)
+    if useful_s < 2:
+        text = f"only {useful_s} s of it has both moving pictures and sound; at least 2 s are needed"
         return Reason("too_short", text)
     return None
 

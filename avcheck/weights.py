@@ -71,15 +71,15 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
         if attention is not None:
             config = replace(config, attention=attention)
         prefix = f"heads.{config.attention}."
-        state = {name: value.float() for name, value in tensors.items() if not name.startswith("heads.")}
-        state |= {"head." + name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
+        names = {name: name for name in tensors if not name.startswith("heads.")}
+        names |= {name: "head." + name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+        state = {own: _copied(tensors[name]) for name, own in names.items()}
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise ValueError("some are not finite numbers")
-        # Shapes are compared before anything is allocated: the configuration is only a claim of the file.
+        # Shapes are compared, and nothing is allocated: the configuration is only a claim of the file.
         with torch.device("meta"):
-            SyncNet(config).load_state_dict(state, assign=True)
-        net = SyncNet(config)
-        net.load_state_dict(state)
+            net = SyncNet(config)
+        net.load_state_dict(state, assign=True)
         calibration = json.loads(metadata.get("calibration", "{}"))
         Calibration(**calibration)
         training = json.loads(metadata.get("training", "{}"))
@@ -94,6 +94,11 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
         calibration=calibration,
         training=training,
     )
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """In single precision, counts apart, and off the file: that is mapped, and may be replaced while a check goes on."""
+    return tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
 def load_heads(own: Loaded, path: Path | None = None, *, device: str = "auto") -> dict[AttentionKind, Loaded]:

@@ -35,6 +35,7 @@ class DecodeChecker:
         tolerance: Tolerance,
         sample: int | None = None,
         detail: bool = False,
+        thorough: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         found = []

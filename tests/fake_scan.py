@@ -45,6 +45,7 @@ class FakeChecker:
         tolerance: Tolerance,
         sample: int | None = None,
         detail: bool = False,
+        thorough: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         self.calls.append(
@@ -57,6 +58,7 @@ class FakeChecker:
                 "tolerance": tolerance,
                 "sample": sample,
                 "detail": detail,
+                "thorough": thorough,
             }
         )
         if on_progress:

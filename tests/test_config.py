@@ -24,6 +24,7 @@ audio-track = 1
 video-track = 2
 program = 101
 sample = true
+thorough = true
 probes = 5
 device = "cpu"
 model = "weights/mine.safetensors"
@@ -61,6 +62,7 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         "video-track": 2,
         "program": 101,
         "sample": True,
+        "thorough": True,
         "probes": 5,
         "device": "cpu",
         "model": str(tmp_path / "weights/mine.safetensors"),
@@ -90,6 +92,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "AVCHECK_SAMPLE": "true",
         "AVCHECK_PROBES": "5",
         "AVCHECK_DEVICE": "cpu",
+        "AVCHECK_THOROUGH": "true",
         "AVCHECK_MODEL": "mine.safetensors",
         "AVCHECK_FORMAT": "jsonl",
         "AVCHECK_FAIL_ON": "out-of-sync, undecidable",
@@ -109,6 +112,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "video-track": 2,
         "program": 101,
         "sample": True,
+        "thorough": True,
         "probes": 5,
         "device": "cpu",
         "model": "mine.safetensors",

@@ -17,7 +17,8 @@ from test_media import flash_s, late_ms, whole
 from avcheck.batch.discovery import MEDIA_SUFFIXES
 from avcheck.errors import NotMedia
 from avcheck.media import open_media
-from avcheck.media.container import SOUND_FORMATS, SUPPORTED, VIDEO_FORMATS
+from avcheck.media.container import SOUND_FORMATS, VIDEO_FORMATS
+from avcheck.plain_text import SUPPORTED
 
 Clip = Callable[..., Path]
 B_FRAMES = {"preset": "medium", "bf": "2"}

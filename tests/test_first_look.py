@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -20,10 +21,10 @@ from avcheck.batch.process import Limits
 from avcheck.batch.run import CheckSettings, Unchanged, check_changed, check_many, first_look
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
-from avcheck.media.container import SUPPORTED
+from avcheck.memory import while_importing
+from avcheck.plain_text import NO_VIDEO, is_text
 from avcheck.report import Report
 
-NO_VIDEO = f"is not a video file that avcheck reads; use {SUPPORTED}"
 WITH_WORKER = Limits(timeout_s=60)
 everywhere = pytest.mark.parametrize("limits", [None, WITH_WORKER], ids=["here", "in a worker"])
 
@@ -46,10 +47,71 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, make: run_batch.CheckerMaker) -> N
     monkeypatch.setattr(run_batch, "load_checker", make)
 
 
-def test_the_command_refuses_a_text_file_without_torch(notes: Path) -> None:
-    code = f"import sys; from avcheck.cli.app import main; print(main([{str(notes)!r}]), 'torch' in sys.modules)"
+def loaded_by(code: str, *names: str) -> tuple[str, list[str]]:
+    """What a new process prints, and which of these modules it has loaded in the end."""
+    code = f"import sys; {code}; print(*(name for name in {names} if name in sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert (run.stdout, run.stderr) == ("2 False\n", f"{notes}: error: {NO_VIDEO}\n")
+    return run.stderr, run.stdout.split()
+
+
+def test_the_command_refuses_a_text_file_without_any_library_of_media(notes: Path) -> None:
+    said, loaded = loaded_by(f"from avcheck.cli.app import main; main([{str(notes)!r}])", "torch", "av", "numpy", "avcheck")
+    assert (said, loaded) == (f"{notes}: error: {NO_VIDEO}\n", ["avcheck"])
+
+
+def test_loading_the_weights_brings_no_compiler() -> None:
+    code = "from avcheck import weights; weights.load(device='cpu')"
+    assert loaded_by(code, "torch", "torch._dynamo", "sympy") == ("", ["torch"])
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"Remember the milk.\n", True),
+        ("Grüße, 你好".encode() * 1000, True),
+        (b"", False),
+        (b"two words\x00", False),
+        (b"\xff\xfe\xfd", False),
+    ],
+)
+def test_text_is_known_by_its_first_bytes(tmp_path: Path, content: bytes, text: bool) -> None:
+    path = tmp_path / "some"
+    path.write_bytes(content)
+    assert is_text(path) == text
+
+
+def test_no_folder_is_text(tmp_path: Path) -> None:
+    assert not is_text(tmp_path)
+    assert not is_text(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts", "avi", "flv", "mxf", "mpg", "nut"])
+def test_no_clip_is_text(clip: Callable[..., Path], suffix: str) -> None:
+    codecs = {"mpg": ("mpeg2video", "mp2"), "mxf": ("mpeg2video", "pcm_s16le")}
+    vcodec, acodec = codecs.get(suffix, ("libx264", "aac"))
+    assert not is_text(clip(f"clip.{suffix}", seconds=0.2, vcodec=vcodec, acodec=acodec))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_memory_that_was_kept_is_given_back() -> None:
+    code = """
+import avcheck.memory as memory
+def resident_mb(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 2**20
+memory.keep_memory()
+pieces = [bytearray(b'x' * 2**20) for _ in range(100)]
+del pieces
+kept_mb = resident_mb()
+memory.give_back()
+print(kept_mb - resident_mb())
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(run.stdout) > 80
+
+
+def test_collecting_garbage_rests_while_a_module_is_loaded() -> None:
+    with while_importing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 @everywhere
@@ -123,17 +185,20 @@ def test_a_first_look_leaves_everything_else_to_the_check(
     assert first_look(CheckSettings(), tmp_path / "gone.mp4", ()) is None
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.setitem(sys.modules, "avcheck.media", None)
+    notes.write_bytes(bytes(100))
     assert first_look(CheckSettings(), notes, ()) is None
 
 
-def test_a_first_look_opens_what_the_check_opens(notes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_look_opens_what_the_check_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every setting that chooses what is opened is passed on: else a file could be refused for a track nobody asked for."""
+    film = tmp_path / "film.mp4"
+    film.write_bytes(bytes(100))
     choices = {each.name for each in fields(CheckSettings)} & set(signature(media.open_media).parameters)
     asked: dict[str, object] = {}
     monkeypatch.setattr(media, "open_media", lambda path, **options: asked.update(options) or nullcontext())
-    assert first_look(CheckSettings(audio=notes, **dict.fromkeys(choices, 3)), notes, ()) is None
+    assert first_look(CheckSettings(audio=film, **dict.fromkeys(choices, 3)), film, ()) is None
     assert {"audio_track", "video_track"} <= choices
-    assert asked == {"audio_path": notes, **dict.fromkeys(choices, 3)}
+    assert asked == {"audio_path": film, **dict.fromkeys(choices, 3)}
 
 
 def test_a_wrong_audio_file_is_refused_without_a_checker(

@@ -61,6 +61,19 @@ def test_visual_trunk_takes_floats_of_the_same_range_and_treats_clips_apart() ->
         assert torch.allclose(trunk(pictures[1:])[0], both[1:], atol=1e-5)
 
 
+@pytest.mark.parametrize("times", [1, 3, 49, 50, 51, 103])
+def test_runs_of_pictures_have_no_seams(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    torch.manual_seed(0)
+    trunk = VisualTrunk(TINY).eval()
+    pictures = torch.randint(0, 256, (1, times, 32, 48), dtype=torch.uint8)
+    with torch.inference_mode():
+        in_runs = trunk(pictures)[0]
+        monkeypatch.setattr(trunks_module, "_TIMES", 1000)
+        at_once = trunk(pictures)[0]
+    assert in_runs.shape == at_once.shape
+    assert torch.allclose(in_runs, at_once, atol=1e-5)
+
+
 def test_places_run_along_rows_first() -> None:
     """What changes in a corner of the picture changes the features of that corner's place, and not of the far one."""
     torch.manual_seed(0)

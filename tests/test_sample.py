@@ -145,6 +145,9 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(clip: Callable[..., Path]
         same = whole[block.index]
         assert block.start_s == same.start_s
         for field in ("pictures", "picture_mask", "mel", "mel_mask", "level_db"):
+            if field == "pictures" and not 40 <= block.index < 60:
+                assert not len(block.pictures)  # those around it lend their sound
+                continue
             assert np.array_equal(getattr(block, field), getattr(same, field)), (block.index, field)
 
 

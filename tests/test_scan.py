@@ -25,9 +25,10 @@ from avcheck.heads import JointHead
 from avcheck.mel import MEL_BINS
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
-from avcheck.report import Report
-from avcheck.scan import SHIFTS, look, scan, score_segment
+from avcheck.report import DEFAULT_PRESET, PRESETS, Report
+from avcheck.scan import SHIFTS, Look, look, scan, score_segment
 from avcheck.segments import MAX_SHIFT
+from avcheck.verdict import Calibration, judge
 from avcheck.weights import Loaded
 
 torch.set_num_threads(1)
@@ -223,6 +224,62 @@ def test_only_the_favourite_level_is_looked_at_in_between() -> None:
     assert all(len(seen) == 1 for k, seen in enumerate(levels) if k not in (0, 6))
 
 
+def blank(item: Block) -> Block:
+    return replace(item, pictures=np.full_like(item.pictures, 90))
+
+
+def still(item: Block) -> Block:
+    return replace(item, pictures=np.repeat(item.pictures[:1], 25, axis=0))
+
+
+def silent(item: Block) -> Block:
+    return replace(item, level_db=-90.0)
+
+
+@pytest.mark.parametrize("spoilt", [blank, still, silent])
+def test_where_nothing_can_be_compared_nothing_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, spoilt: Callable[[Block], Block]
+) -> None:
+    looked = []
+
+    def counted(pictures: Array, shown: Array, start_s: float, *others: Any) -> Look:
+        looked.append(start_s)
+        return look(pictures, shown, start_s, *others)
+
+    monkeypatch.setattr(scanning, "look", counted)
+    found = [*(spoilt(block(k)) for k in range(10)), *(block(k) for k in range(10, 20))]
+    first, second = scan(found, loaded(), levels=(48,))
+    assert looked == [10.0]
+    assert (first.looked, second.looked) == (0, 250 * 3 * 4)
+    assert not np.isfinite(first.score).any()
+    assert (first.start_s, first.end_s, len(first.block_start_s)) == (0.0, 10.0, 10)
+    assert first.attention.sum(axis=0) == pytest.approx(1.0)
+    whole = judge([first, second], PRESETS[DEFAULT_PRESET], Calibration())
+    alone = judge([second], PRESETS[DEFAULT_PRESET], Calibration())
+    assert (whole.verdict, whole.offset_ms) == (alone.verdict, alone.offset_ms)
+    assert len(whole.blocks) == 20
+
+
+@pytest.mark.parametrize(("sure", "levels"), [(0.99, {16, 32}), (0.98, {16, 32, 48})])
+def test_the_largest_size_is_looked_at_where_the_others_do_not_make_sure(
+    monkeypatch: pytest.MonkeyPatch, sure: float, levels: set[int]
+) -> None:
+    monkeypatch.setattr(scanning, "sureness", lambda curve, calibration: sure)
+    model = loaded("uniform")
+    (curve,) = scan([block(k) for k in range(4)], model, levels=(16, 32, 48))
+    assert {place[0] for place in curve.grid} == levels
+
+
+def test_a_look_level_by_level_is_the_look_at_once() -> None:
+    pictures, shown = block(0).pictures, np.ones(25, np.bool_)
+    once = look(pictures, shown, 0.0, loaded(), (16, 48))
+    apart = scanning.by_level(once)
+    assert set(apart) == {16, 48}
+    again = scanning.together([apart[16], apart[48]])
+    assert again.grid == once.grid
+    assert torch.equal(again.picture, once.picture)
+
+
 def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
     """Trunks that pass on what they are given and a decision set by hand: sound that is late by 7 pictures peaks at +7."""
     rng = np.random.default_rng(0)
@@ -246,7 +303,8 @@ def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
     seen = []
     for k in range(5):
         number = np.arange(25 * k, 25 * k + 25)
-        pictures = np.broadcast_to(number[:, None, None], (25, 16, 16)).astype(np.uint8)
+        pictures = block(k, size=(16, 16)).pictures
+        pictures[:, 0, 0] = number
         mel = np.repeat(np.clip(number - 7, 0, None), 4)[:, None] * np.ones(MEL_BINS)
         seen.append(replace(block(k, size=(16, 16)), pictures=pictures, mel=mel.astype(np.float32)))
     (curve,) = scan(seen, model, levels=(16,))

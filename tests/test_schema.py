@@ -40,7 +40,7 @@ SCHEMA: dict[str, Any] = json.loads(
 
 REASON_CODES = [each["const"] for each in SCHEMA["$defs"]["reason_code"]["oneOf"]]
 # Fields that came later: records without them must stay valid, so the schema asks for none of these.
-ADDED = {"detail", "elapsed_s", "measured_by", "reason_code", "jump_intervals_s", "stretches"}
+ADDED = {"closer_look_cut", "detail", "elapsed_s", "measured_by", "reason_code", "jump_intervals_s", "stretches"}
 ADDED_TO_DEGRADED = {"unseen_s"}
 
 

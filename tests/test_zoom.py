@@ -15,9 +15,23 @@ from test_steady import filmed, unsteady
 from test_verdict import PLAIN, curve, film
 
 from avcheck import checker as checker_module
-from avcheck import closeup
 from avcheck.checker import Checker
-from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, REACH, ZOOM_SEGMENTS, best_window, spread, zoom
+from avcheck.closeup import (
+    CLOSER_SIDE,
+    LEAST_SIDE,
+    PLACE,
+    REACH,
+    WINDOW,
+    ZOOM_SEGMENTS,
+    Closer,
+    Seen,
+    Zoomed,
+    best_window,
+    likeliest,
+    look_closer,
+    windows,
+    zoom,
+)
 from avcheck.errors import DecodeFailed
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
 from avcheck.model import SyncNet
@@ -47,27 +61,58 @@ def test_the_window_lies_around_the_strongest_place_within_the_picture(row: int,
     assert all(abs(y - row) <= REACH and abs(x - column) <= REACH for y, x in places)
 
 
+def test_windows_lie_around_the_strongest_places_and_within_the_picture() -> None:
+    strength = np.zeros(len(GRID))
+    strength[10 * 30 + 12], strength[10 * 30 + 13], strength[29] = 1.0, 0.9, 0.8  # the second lies in the window of the first
+    size = (20 * PLACE, 30 * PLACE)
+    side = WINDOW * PLACE
+    found = windows(strength, GRID, size, 2)
+    assert [window[2:] for window in found] == [(side, side)] * 2
+    assert all(top % PLACE == left % PLACE == 0 for top, left, *_ in found)
+    assert all(abs(top + side / 2 - (y + 0.5) * PLACE) <= PLACE for (top, *_), y in zip(found[:1], (10,), strict=True))
+    assert found[1][:2] == (0, size[1] - side)  # the corner
+    assert len(windows(strength, GRID, size, 1)) == 1
+    assert windows(strength, GRID, (100, 100), 9)[0] == (0, 0, 100, 100)  # a picture no larger than a window
+
+
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 100])
-def test_what_is_looked_at_is_spread_evenly(count: int) -> None:
-    chosen = spread(range(count), 3)
-    assert len(chosen) == min(count, 3)
-    assert chosen == sorted(set(chosen))
+def test_what_is_looked_at_is_spread_over_the_file(count: int) -> None:
+    chosen = likeliest(range(count), film([None] * count), [0.1] * count)
+    assert len(chosen) == len(set(chosen)) == min(count, ZOOM_SEGMENTS)
     if count == 100:
-        assert chosen == [16, 50, 83]
+        assert [k // 33 for k in sorted(chosen)] == [0, 1, 2]
+
+
+def test_the_segments_that_sound_and_move_are_looked_at_and_the_one_that_showed_most_first() -> None:
+    curves = film([None] * 9)
+    useful = {2, 4, 8}
+    for k in set(range(9)) - useful:
+        curves[k] = replace(curves[k], level_db=np.where(np.arange(10) < 5, -90.0, curves[k].level_db))
+    assert likeliest(range(9), curves, [0.1, 0.9, 0.2, 0.1, 0.4, 0.1, 0.1, 0.1, 0.3]) == [4, 8, 2]
 
 
 # ---- how much
 
 
-def closer_by(offsets: dict[int, float], looked: list[int]) -> Callable[[Curve], Curve]:
-    """Looks closer at segments of 10 s: those of `offsets` show one then (frames late)."""
+COST = 250 * 180  # places times pictures, of one segment
 
-    def closer(item: Curve) -> Curve:
+
+def closer_by(offsets: dict[int, float], looked: list[int], spent: float = COST, cut: bool = False) -> Closer:
+    """Looks closer at segments of 10 s for `spent`, if the budget allows: those of `offsets` show one then (frames late)."""
+
+    def closer(item: Curve, budget: float) -> Seen:
+        if budget < spent:
+            return Seen(item, cut=True)
         number = round(item.start_s / 10)
         looked.append(number)
-        return curve(offsets[number], start_s=item.start_s) if number in offsets else item
+        return Seen(curve(offsets[number], start_s=item.start_s) if number in offsets else item, spent, cut)
 
     return closer
+
+
+def at_a_cost(curves: list[Curve]) -> list[Curve]:
+    """The same, each looked at for `COST`."""
+    return [replace(item, looked=COST) for item in curves]
 
 
 @pytest.mark.parametrize(
@@ -78,27 +123,57 @@ def closer_by(offsets: dict[int, float], looked: list[int]) -> Callable[[Curve],
 def test_what_is_decided_or_shows_nothing_to_look_at_is_not_looked_at_closer(curves: list[Curve]) -> None:
     looked: list[int] = []
     found = judge(curves, EBU, PLAIN)
-    assert zoom(curves, found, closer_by({}, looked), EBU, PLAIN) == (curves, found)
+    assert zoom(curves, found, closer_by({}, looked), EBU, PLAIN) == Zoomed(curves, found)
     assert not looked
 
 
 def test_a_file_that_shows_nothing_costs_a_few_segments() -> None:
     looked: list[int] = []
-    curves = film([None] * 60, noise=0.1)
+    curves = at_a_cost(film([None] * 60, noise=0.1))
     calibration = replace(PLAIN, none=6.0)
     found = judge(curves, EBU, calibration)
     assert found.verdict == "undecidable"
-    _, after = zoom(curves, found, closer_by({}, looked), EBU, calibration)
-    assert looked == spread(range(60), ZOOM_SEGMENTS)
-    assert after.verdict == "undecidable"
+    after = zoom(curves, found, closer_by({}, looked), EBU, calibration)
+    assert sorted(k // 20 for k in looked) == [0, 1, 2]
+    assert (after.found.verdict, after.cut) == ("undecidable", False)
+
+
+@pytest.mark.parametrize(("thorough", "times"), [(False, 2), (True, ZOOM_SEGMENTS)])
+def test_a_closer_look_costs_no_more_than_the_first(thorough: bool, times: int) -> None:
+    looked: list[int] = []
+    curves = at_a_cost(film([None] * 20, noise=0.1))
+    calibration = replace(PLAIN, none=6.0)
+    closer = closer_by({}, looked, spent=8 * COST)
+    after = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration, thorough=thorough)
+    assert len(looked) == times
+    assert after.cut == (not thorough)
+
+
+@pytest.mark.parametrize(("segments", "times"), [(1, 1), (2, 1), (4, 2), (6, 3)])
+def test_no_more_seconds_are_decoded_again_than_there_are(segments: int, times: int) -> None:
+    looked: list[int] = []
+    curves = at_a_cost(film([None] * segments, noise=0.1))
+    calibration = replace(PLAIN, none=6.0)
+    after = zoom(curves, judge(curves, EBU, calibration), closer_by({}, looked, spent=1), EBU, calibration)
+    assert len(looked) == times
+    assert after.cut == (times < min(segments, ZOOM_SEGMENTS))
+
+
+def test_what_was_cut_is_not_told_of_a_file_that_is_decided() -> None:
+    curves = at_a_cost(film([None] * 20, noise=0.1))
+    calibration = replace(PLAIN, none=6.0)
+    closer = closer_by(dict.fromkeys(range(20), 5.0), [], cut=True)
+    after = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration)
+    assert (after.found.verdict, after.cut) == ("out_of_sync", False)
 
 
 def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
     looked: list[int] = []
-    curves = film([None] * 20, noise=0.1)
+    curves = at_a_cost(film([None] * 20, noise=0.1))
     calibration = replace(PLAIN, none=6.0)
     closer = closer_by(dict.fromkeys(range(20), 5.0), looked)
-    seen, after = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration)
+    zoomed = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration)
+    seen, after = zoomed.curves, zoomed.found
     assert after.verdict == "out_of_sync"
     assert after.offset_ms == pytest.approx(-200, abs=5)
     assert len(looked) == ZOOM_SEGMENTS
@@ -108,10 +183,11 @@ def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
 
 def test_one_that_shows_an_offset_asks_for_as_many_more() -> None:
     looked: list[int] = []
-    curves = film([None] * 30, noise=0.1)
+    curves = at_a_cost(film([None] * 30, noise=0.1))
     calibration = replace(PLAIN, none=6.0, decide=1.0)  # never decided
-    first = spread(range(30), ZOOM_SEGMENTS)
-    zoom(curves, judge(curves, EBU, calibration), closer_by({first[0]: 5.0}, looked), EBU, calibration)
+    found = judge(curves, EBU, calibration)
+    first = likeliest(range(30), curves, [part.confidence for part in found.segments])
+    zoom(curves, found, closer_by({first[0]: 5.0}, looked), EBU, calibration)
     assert len(looked) == len(set(looked)) == 2 * ZOOM_SEGMENTS
 
 
@@ -166,17 +242,18 @@ def test_a_small_face_is_undecidable_at_first_and_found_by_a_closer_look(tmp_pat
 @pytest.mark.slow
 def test_a_strangers_sound_stays_undecidable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    score_closer = closeup.score_closer
 
-    def counted(*args: Any) -> Curve:
-        looked.append(args[1].start_s)
-        return score_closer(*args)
+    def counted(curve: Curve, *others: Any) -> Seen:
+        looked.append(curve.start_s)
+        return look_closer(curve, *others)
 
-    monkeypatch.setattr(checker_module, "score_closer", counted)
+    monkeypatch.setattr(checker_module, "look_closer", counted)
     report = Checker(device="cpu").check(wide_shot(tmp_path / "foreign.mp4", late_s=0.0, foreign=True))
     assert report.verdict == "undecidable"
     assert report.offset_ms is None
     assert looked == [0.0]
+    assert report.closer_look_cut
+    assert "--thorough" in (report.reason or "")
 
 
 def test_a_small_picture_is_not_opened_again(clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +274,7 @@ def test_a_small_picture_is_not_opened_again(clip: Callable[..., Path], monkeypa
     )
     assert min(noise.shape[1:]) < LEAST_SIDE
     assert Checker(device="cpu").check(path).verdict == "undecidable"
-    assert len(opened) == 1
+    assert CLOSER_SIDE not in opened
 
 
 # ---- the pictures it is measured on
@@ -276,7 +353,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
     monkeypatch.setattr(checker_module, "open_media", once)
     path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
-    assert opened == [max(LEVELS), CLOSER_SIDE]
+    assert opened[:2] == [max(LEVELS), CLOSER_SIDE]
 
 
 @pytest.mark.parametrize(

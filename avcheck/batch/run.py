@@ -22,7 +22,9 @@ from avcheck.batch.discovery import error_report
 from avcheck.batch.process import Done, Limits, Lost, Tell
 from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.batch.workers import BugInWorker, run_workers
-from avcheck.errors import AvcheckError, MediaError, UsageError, is_out_of_memory
+from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
+from avcheck.memory import give_back, while_importing
+from avcheck.plain_text import NO_VIDEO, is_text
 from avcheck.report import BUG, DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
 from avcheck.sampling import LEAST_PROBES
 
@@ -42,6 +44,7 @@ class CheckSettings:
     audio: Path | None = None  # a separate sound file in place of the file's own
     sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
     detail: bool = False  # put `report.Detail` in every record; the verdict does not depend on it
+    thorough: bool = False  # a closer look may cost what it will
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_PROBES:
@@ -56,6 +59,7 @@ class CheckSettings:
             "video_track": self.video_track,
             "program": self.program,
             "sample": self.sample,
+            "thorough": self.thorough,
             "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
         }
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
@@ -75,6 +79,7 @@ class FileChecker(Protocol):
         tolerance: Tolerance = ...,
         sample: int | None = None,
         detail: bool = False,
+        thorough: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
         """The report of a file. Raises MediaError for one that cannot be judged."""
@@ -98,7 +103,8 @@ Before = Callable[[Source], Collection[Stamp]]  # with which stamps a file has b
 
 def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
     """The checker that `settings` ask for, its weights loaded. Raises UsageError and ModelError."""
-    from avcheck.checker import Checker  # late: brings torch and av
+    with while_importing():
+        from avcheck.checker import Checker  # late: brings torch and av
 
     return Checker(model=settings.model, device=settings.device, threads=threads)
 
@@ -114,6 +120,8 @@ def first_look(settings: CheckSettings, source: Source, before: Collection[Stamp
     if (size, changed) in before:
         return Unchanged(source, (size, changed))
     try:
+        if is_text(Path(source)):
+            raise NotMedia(source, NO_VIDEO)
         from avcheck.media import open_media  # late: brings av and numpy
 
         with open_media(
@@ -331,6 +339,7 @@ class _Handler:
             reason = without_secrets(str(error), source)
             lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
             result = _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
+        give_back()
         worn = isinstance(result, Report) and result.reason == OUT_OF_MEMORY
         return Done(_Answer(result, bugs[0] if bugs else None), worn)
 
@@ -345,6 +354,7 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
         tolerance=settings.tolerance,
         sample=settings.sample,
         detail=settings.detail,
+        thorough=settings.thorough,
         on_progress=on_progress,
     )
 

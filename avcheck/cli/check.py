@@ -54,6 +54,7 @@ def check(
     audio: opt.Audio = None,
     sample: opt.Sample = False,
     probes: opt.ProbeCount = PROBES,
+    thorough: opt.Thorough = False,
     device: opt.Device = "auto",
     model: opt.Model = None,
     threads: opt.Threads = 0,
@@ -104,6 +105,7 @@ def check(
         program=program,
         audio=audio,
         sample=probes if sample else None,
+        thorough=thorough,
         detail=detail,
     )
     limits = Limits(jobs or cores(), timeout, memory_limit, threads)

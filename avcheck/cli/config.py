@@ -87,6 +87,7 @@ KEYS: dict[str, Kind] = {
     "video-track": COUNT,
     "program": NUMBER,
     "sample": FLAG,
+    "thorough": FLAG,
     "probes": PROBE_COUNT,
     "device": _choice(DEVICES),
     "model": FILE,

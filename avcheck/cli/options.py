@@ -103,6 +103,14 @@ Sample = Annotated[
         help=f"Look at stretches of {PROBE_BLOCKS} s spread over a long title, instead of all of it.",
     ),
 ]
+Thorough = Annotated[
+    bool,
+    option(
+        "--thorough/--no-thorough",
+        panel=ANALYSIS,
+        help="Where nothing is seen at first, look closer without a limit on what that costs.",
+    ),
+]
 ProbeCount = Annotated[
     int,
     option(

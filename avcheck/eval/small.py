@@ -6,8 +6,7 @@ and the clip takes the same share of it at every size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,10 +14,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from avcheck.blocks import BLOCK_FRAMES, Block
-from avcheck.closeup import CLOSER_SIDE, look_closer, score_closer, zoom
+from avcheck.closeup import CLOSER_SIDE, Closer, Seen, look_closer, zoom
 from avcheck.eval.windows import Footage, Shot, curves, observe
 from avcheck.report import Tolerance
-from avcheck.scan import Look
 from avcheck.train.corpus import Clip
 from avcheck.verdict import Calibration, Curve, judge
 from avcheck.weights import Loaded
@@ -108,7 +106,7 @@ class Scene:
         self._setting, self._model = setting, model
         pictures = setting.pictures(max(levels))
         self._footage: Footage = observe(clip, pictures, np.zeros(0, np.float32), model, levels)
-        self._seen: Look | None = None
+        self._larger: Pictures | None = None
 
     @property
     def shot(self) -> Shot:
@@ -118,16 +116,16 @@ class Scene:
     def judged(self, sound: list[Block], tolerance: Tolerance, calibration: Calibration) -> tuple[Curve, Curve]:
         """The curve of a segment with this sound as looked at first, and the one a check judges in the end."""
         found = list(curves(self.shot, sound, self._model))
-        closer, _ = zoom(found, judge(found, tolerance, calibration), self._closer(sound), tolerance, calibration)
-        return found[0], closer[0]
+        zoomed = zoom(found, judge(found, tolerance, calibration), self._closer(sound), tolerance, calibration)
+        return found[0], zoomed.curves[0]
 
-    def _closer(self, sound: list[Block]) -> Callable[[Curve], Curve]:
-        def closer(curve: Curve) -> Curve:
-            if self._seen is None:
-                pictures = self._setting.pictures(CLOSER_SIDE)
-                shown = np.ones(len(pictures), np.bool_)
-                self._seen = look_closer(pictures, shown, 0.0, self._model)
-            return score_closer(self._seen, curve, [], sound, [], self._model)
+    def _closer(self, sound: list[Block]) -> Closer:
+        def closer(curve: Curve, budget: float) -> Seen:
+            if self._larger is None:
+                self._larger = self._setting.pictures(CLOSER_SIDE)
+            parts = np.split(self._larger, len(sound))
+            inside = [replace(block, pictures=part) for block, part in zip(sound, parts, strict=True)]
+            return look_closer(curve, [], inside, [], self._model, budget)
 
         return closer
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, FRAME_RATE, Block
 from avcheck.mel import MEL_RATE, SAMPLE_RATE, context_samples, log_mel
 from avcheck.model import best_places
-from avcheck.scan import LEVELS, LevelChoice, Look, change, logit, look, look_in_parts, score, sound_with_margin
+from avcheck.scan import LEVELS, LevelChoice, Look, change, logit, look, look_in_parts, score, sound_with_margin, until_sure
 from avcheck.segments import MAX_SHIFT, segments
 from avcheck.train.corpus import Clip
 from avcheck.verdict import Curve
@@ -220,11 +221,18 @@ def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]
             picture=shot.seen.picture[:, first * BLOCK_FRAMES : last * BLOCK_FRAMES],
             shown=shot.seen.shown[first * BLOCK_FRAMES : last * BLOCK_FRAMES],
         )
-        curve = score(
-            at_levels(seen, choice.levels), before, inside, after, model, shot.motion[first:last], shot.detail[first:last]
-        )
+        around = (before, inside, after, model, shot.motion[first:last], shot.detail[first:last])
+        curve = until_sure(choice.levels, partial(_scored, seen, around), model)
         choice.after(curve)
         yield curve
+
+
+def _scored(
+    seen: Look,
+    around: tuple[list[Block], list[Block], list[Block], Loaded, NDArray[np.float32], NDArray[np.float32]],
+    levels: tuple[int, ...],
+) -> Curve:
+    return score(at_levels(seen, levels), *around)
 
 
 def at_levels(seen: Look, levels: tuple[int, ...]) -> Look:
@@ -232,7 +240,7 @@ def at_levels(seen: Look, levels: tuple[int, ...]) -> Look:
     keep = [k for k, place in enumerate(seen.grid) if place[0] in levels]
     if len(keep) == len(seen.grid):
         return seen
-    return replace(seen, picture=seen.picture[:, :, keep], grid=tuple(seen.grid[k] for k in keep))
+    return seen.at(keep)
 
 
 @torch.inference_mode()

@@ -35,6 +35,7 @@ from avcheck.media.mp4 import index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
+from avcheck.plain_text import NO_VIDEO
 from avcheck.report import Track
 from avcheck.tracks import available, escaped
 
@@ -51,8 +52,6 @@ PROBE_S = 30.0  # how far into a file its first picture and sound are looked for
 VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf,dv,gxf,rm,wtv,nut"
 
 SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,au,caf,flac,wv,tta,ape,tak,mp3,aac,loas,ac3,eac3,dts,dtshd,truehd,mlp,amr"
-
-SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, gxf, mpg, ogv, wmv, wtv, dv, rm or nut"
 
 _MAX_WORDS = 200  # characters of a track's language or title; a file can hold megabytes of them
 
@@ -143,7 +142,7 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
     if head[:4] == b"\x1a\x45\xdf\xa3" or head[8:12] == b"AVI " or head[:4] == b"OggS" or head[:3] == b"FLV":
         return f"is damaged ({reason_of(error)}); copy or export it again"
     if formats == VIDEO_FORMATS:
-        return f"is not a video file that avcheck reads; use {SUPPORTED}"
+        return NO_VIDEO
     return "is not a sound file that avcheck reads; use wav, flac, mp3, m4a, ogg or a video file"
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench_batch`: how fast a batch is checked by one worker and by two, and what `--sample` saves and costs.
+"""`python -m bench.batch`: how fast a batch is checked by one worker and by two, and what `--sample` saves and costs.
 
 Three parts, each of which `--parts` can leave out:
 
@@ -123,7 +123,7 @@ def _cpu_s() -> float:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench_batch", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.batch", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--model", type=Path, metavar="FILE", help="weights in place of the shipped ones")
     parser.add_argument("--files", type=int, default=6, help="clips in the batch")

@@ -1,4 +1,4 @@
-"""`python -m tests.bench_scale [FILES]`: a large batch with hostile files in it, by the command, with a kill half-way.
+"""`python -m bench.scale [FILES]`: a large batch with hostile files in it, by the command, with a kill half-way.
 
 Generated clips of 2 s (copies of a few), 3 % of them hostile, are decoded and cut into blocks; no network is loaded, so
 what is measured is everything around it. It prints what was lost, the verdicts, the main process's memory as the files go
@@ -20,11 +20,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import hostile
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parent.parent / "tests"
 COMMAND = "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
 HOSTILE_SHARE = 0.03
 SIZE = (96, 72)

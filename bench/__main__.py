@@ -1,0 +1,71 @@
+"""`python -m bench [ROW ...] [--against CHECKOUT]`: what checks cost here, and how many times as much they cost there.
+
+    python -m bench clip undecidable --against ../before --runs 3 --seconds 20
+
+`ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` in the environment stands for an ordinary processor. `python -m bench.batch`
+and `python -m bench.scale` measure long titles and large batches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from avcheck.cores import cores
+from bench.rows import ROWS, Cost, measured
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _options(arguments)
+    checkouts = [HERE] if options.against is None else [HERE, options.against.resolve()]
+    for checkout in checkouts:
+        if not (checkout / "avcheck" / "__main__.py").is_file():
+            raise SystemExit(f"{checkout}: no checkout of avcheck")
+    print(f"{cores()} cores, {torch.backends.cpu.get_cpu_capability()}, medians of {options.runs}, {options.seconds:g} s")
+    with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
+        for name in options.rows:
+            path = Path(folder, ROWS[name].name)
+            ROWS[name].make(path, options.seconds)
+            here, *there = measured(ROWS[name], path, checkouts, options.runs)
+            print(f"{name:12} here   {_line(here)}", flush=True)
+            for other in there:
+                print(f"{'':12} there  {_line(other)}")
+                print(f"{'':12} ratio  {_ratios(here, other)}", flush=True)
+
+
+def _line(cost: Cost) -> str:
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(cost.verdicts).items())
+    return f"{cost.wall_s:7.2f} s wall  {cost.cpu_s:7.2f} s CPU  {cost.memory_mb:6.0f} MB  {verdicts}"
+
+
+def _ratios(here: Cost, there: Cost) -> str:
+    same = "same verdicts" if here.verdicts == there.verdicts else "OTHER verdicts"
+    return (
+        f"{there.wall_s / here.wall_s:7.2f}         {there.cpu_s / here.cpu_s:7.2f}        "
+        f"{there.memory_mb / here.memory_mb:6.2f}     {same}"
+    )
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}; all if none is given")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="measure this checkout too, in turn with this one")
+    parser.add_argument("--runs", type=int, default=3, help="of each row and checkout")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each file")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.rows if name not in ROWS]
+    if unknown:
+        parser.error(f"there is no row {unknown[0]}; there are {', '.join(ROWS)}")
+    options.rows = options.rows or list(ROWS)
+    return options
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

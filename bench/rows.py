@@ -1,0 +1,72 @@
+"""The rows: what is checked, and what one run of the command costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import media
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is checked: how it is made, given a path and seconds; the path's name; and options of the command."""
+
+    make: Callable[[Path, float], None]
+    name: str
+    options: tuple[str, ...] = ()
+
+
+ROWS = {
+    "clip": Row(media.clip, "clip.mp4"),
+    "heads": Row(media.heads, "heads.mp4"),
+    "undecidable": Row(media.texture, "texture.mp4"),
+    "slide": Row(media.slide, "slide.mp4"),
+    "text": Row(media.text, "notes.txt"),
+    "batch": Row(media.clips, "clips", ("--jobs", "2")),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One run, or the medians of several: wall and CPU seconds, the largest process in MB, and the verdicts in order."""
+
+    wall_s: float
+    cpu_s: float
+    memory_mb: float
+    verdicts: tuple[str, ...]
+
+
+def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
+    """Check `path` by the command of a checkout. Raises SystemExit where that breaks down."""
+    figures = path.with_name("cost.json")
+    meter = [sys.executable, str(Path(__file__).with_name("meter.py")), str(figures)]
+    line = [sys.executable, "-m", "avcheck", str(path), "--no-config", "--format", "jsonl", "-q", "--fail-on", "undecidable"]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run([*meter, *line, *options], cwd=checkout, env=environment, capture_output=True, check=False)
+    records = [json.loads(each) for each in done.stdout.splitlines()]
+    if not records or done.returncode not in (0, 1, 2):
+        raise SystemExit(f"{checkout}: exit code {done.returncode}: {done.stderr.decode()}")
+    verdicts = tuple(record["verdict"] for record in sorted(records, key=lambda record: record["path"]))
+    return Cost(**json.loads(figures.read_text(encoding="ascii")), verdicts=verdicts)
+
+
+def medians(runs: Sequence[Cost]) -> Cost:
+    """The median of each figure."""
+    figures = zip(*((run.wall_s, run.cpu_s, run.memory_mb) for run in runs), strict=True)
+    return Cost(*map(statistics.median, figures), runs[-1].verdicts)
+
+
+def measured(row: Row, path: Path, checkouts: Sequence[Path], runs: int) -> list[Cost]:
+    """What a row costs with each checkout: all of them in turn, `runs` times, as the machine may be busy at times."""
+    found: list[list[Cost]] = [[] for _ in checkouts]
+    for _ in range(runs):
+        for costs, checkout in zip(found, checkouts, strict=True):
+            costs.append(cost_of(checkout, path, row.options))
+    return [medians(costs) for costs in found]

@@ -1,0 +1,40 @@
+"""The bench runs: one tiny row, beside itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import HERE, main
+from bench.rows import Cost, medians
+
+
+def test_a_row_is_measured_beside_another_checkout(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["text", "--against", str(HERE), "--runs", "1"])
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert "medians of 1" in heading
+    here, there, ratio = (line.removeprefix("text").split() for line in lines)
+    for line, word in ((here, "here"), (there, "there")):
+        assert (line[0], line[-1]) == (word, "error")  # a text is no video
+        wall_s, cpu_s, memory_mb = float(line[1]), float(line[4]), float(line[7])
+        assert 0 < cpu_s <= 60
+        assert wall_s > 0
+        assert memory_mb > 5
+    assert ratio[-2:] == ["same", "verdicts"]
+    assert float(ratio[2]) == pytest.approx(float(there[4]) / float(here[4]), rel=0.1)
+
+
+def test_medians_are_of_each_figure() -> None:
+    runs = [Cost(1.0, 9.0, 5.0, ("in_sync",)), Cost(2.0, 7.0, 4.0, ("in_sync",)), Cost(9.0, 8.0, 6.0, ("in_sync",))]
+    assert medians(runs) == Cost(2.0, 8.0, 5.0, ("in_sync",))
+
+
+@pytest.mark.parametrize("arguments", [["nothing"], ["text", "--against", "/nowhere"]])
+def test_what_cannot_be_measured_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+
+
+def test_the_folder_is_the_checkout() -> None:
+    assert Path("tests/test_bench.py") == Path(__file__).relative_to(HERE)
