@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -117,6 +118,8 @@ def test_every_format_has_every_file_once(run: Run, form: str) -> None:
         suite = ElementTree.fromstring(text)[0]
         assert len(suite.findall("testcase")) == total
         assert len(suite.findall("testcase/error")) == total - judged
+    elif form == "html":
+        assert len(re.findall(r"<tr class=.?(?:in_sync|error)\b", text)) == total
     else:
         assert len([line for line in text.splitlines() if line.startswith("::")]) == 10
 

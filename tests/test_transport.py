@@ -133,7 +133,7 @@ def test_the_command_says_which_programme_was_taken_and_that_there_are_others(
     assert main([str(two_programmes), "--no-config"]) == 0
     assert "[programme 11; --program chooses 12]" in capsys.readouterr().out
     assert main([str(two_programmes), "--no-config", "--program", "12", "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)[0]
+    record = json.loads(capsys.readouterr().out)
     assert (record["program"], record["programs"]) == (12, [11, 12])
     assert main([str(two_programmes), "--no-config", "--program", "3"]) == 2
     assert "has no programme 3: it has 11 and 12; choose one with --program" in capsys.readouterr().err
