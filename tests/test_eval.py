@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from dataclasses import replace
@@ -827,6 +828,8 @@ class Wall:
 def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of one place for the whole picture: what it is not sure of is looked at closer."""
     monkeypatch.setattr(small, "CLOSER_SIDE", 64)
+    # One place costs so little at first that it pays for no closer look.
+    monkeypatch.setattr(small, "zoom", functools.partial(small.zoom, thorough=True))
     under = bench()
     frames, samples = material(11.0, own_frames=2)
     footage = observe(clip("one", own=2.0, trusted=True), frames, samples, under.model, under.levels)
