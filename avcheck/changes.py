@@ -39,8 +39,9 @@ class Change:
 def changes_between(before: Iterable[Report], after: Iterable[Report], failing: Collection[str]) -> list[Change]:
     """Every path of two runs whose result is not the same in both, worse ones first, then by path.
 
-    `failing`: the verdicts that fail a run. Worse is what fails now and did not fail so before: another verdict, an offset more
-    than a frame (40 ms) further out, or a path that is new. An offset that moves by up to a frame is no change.
+    `failing`: the verdicts that fail a run. Worse: it fails now and did not fail in the same way before. That is another
+    verdict, an offset more than a frame (40 ms) further out, or a path that is new. An offset that moves by up to a frame is no
+    change.
     """
     old = {report.path: replace(report, segments=(), blocks=()) for report in before}
     changes = []

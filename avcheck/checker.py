@@ -1,9 +1,9 @@
 """One file: blocks -> trunks once -> the classifier at every candidate shift -> a score curve per segment.
 
 A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds one segment and the two
-seconds of sound on either side of it. A title that is sampled is looked at in probes of two segments (`avcheck.probes` says
-where), which are the same segments, with the same sound around them, as those of the whole title. A file that stays undecidable
-may get a closer look (`zoom`): a few of its segments again, their pictures more than three times the size.
+seconds of sound on either side of it. A title that is sampled is looked at in probes of two segments (`sampling` says where).
+They are the segments that the whole title has there, with the same sound around them. A file that stays undecidable may get a
+closer look (`closeup`): a few of its segments again, their pictures more than three times the size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from avcheck import __version__, progress
+from avcheck import progress
 from avcheck.blocks import BLOCK_S, Block, blocks
 from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, Closer, Seen, Zoomed, look_closer, zoom
 from avcheck.cores import cores
@@ -26,10 +26,11 @@ from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import fuse
 from avcheck.model_config import AttentionKind
 from avcheck.report import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
+from avcheck.reporting import report_on
 from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.scan import LEVELS, scan_segments
 from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probe_over, probes, segments
-from avcheck.signals.signal import SIGNAL_SIDE, Signal, as_test_signal
+from avcheck.signals.signal import SIGNAL_SIDE, as_test_signal
 from avcheck.signals.verdict import judge_signal
 from avcheck.tracks import others
 from avcheck.verdict import Calibration, Curve, Judgement, judge, without_unseen
@@ -40,6 +41,9 @@ _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be 
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 _SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}  # reasons that another sound may not have
 _PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}  # the same of pictures
+
+
+_Opener = Callable[[int], Media]  # opens a file on the tracks to check, its pictures with such a short side, px
 
 
 @dataclass
@@ -60,7 +64,7 @@ class Checker:
     """Weights loaded once, to check any number of files.
 
     `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps"; `attention`: one of
-    `model.ATTENTION_KINDS`, or None for the file's own; `threads`: for the network and for the decoder, 0 = as PyTorch and
+    `ATTENTION_KINDS`, or None for the file's own; `threads`: for the network and for the decoder, 0 = as PyTorch and
     `open_media` choose, within what this process may use. Raises ModelError or UsageError as `weights.load` does.
     """
 
@@ -85,15 +89,26 @@ class Checker:
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
         """The score curves of a file, with what is known of it and what was lost on the way. Raises MediaError."""
-        with open_media(
-            path,
-            audio_track=audio_track,
-            video_track=video_track,
-            program=program,
-            audio_path=audio,
-            short_side=max(LEVELS),
-            threads=self._threads,
-        ) as media:
+        return self._curves(self._opener(path, audio_track, video_track, program, audio), on_progress)
+
+    def _opener(
+        self, path: str | Path, audio_track: int | None, video_track: int | None, program: int | None, audio: str | Path | None
+    ) -> _Opener:
+        def opener(short_side: int) -> Media:
+            return open_media(
+                path,
+                audio_track=audio_track,
+                video_track=video_track,
+                program=program,
+                audio_path=audio,
+                short_side=short_side,
+                threads=self._threads,
+            )
+
+        return opener
+
+    def _curves(self, opener: _Opener, on_progress: Callable[[float], None] | None) -> tuple[list[Curve], MediaInfo, Degraded]:
+        with opener(max(LEVELS)) as media:
             info = media.info
             ended = threading.Event()
             with (
@@ -104,32 +119,15 @@ class Checker:
                 curves = list(scan_segments(found, self.loaded))
             return curves, media.info, media.degraded
 
-    def sampled_curves(
-        self,
-        path: str | Path,
-        probes_first: int,
-        *,
-        audio_track: int | None = None,
-        video_track: int | None = None,
-        program: int | None = None,
-        audio: str | Path | None = None,
-        tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
-        on_progress: Callable[[float], None] | None = None,
+    def _sampled_curves(
+        self, opener: _Opener, probes_first: int, tolerance: Tolerance, on_progress: Callable[[float], None] | None
     ) -> tuple[list[Curve], MediaInfo, Degraded] | None:
-        """As `curves`, of stretches spread over the title only, and of more where those leave the verdict open.
+        """As `_curves`, of stretches spread over the title only, and of more where those leave the verdict open.
 
         None for a title that is too short for `probes_first` of them, or cannot be read from the middle: check it whole.
         Raises MediaError.
         """
-        with open_media(
-            path,
-            audio_track=audio_track,
-            video_track=video_track,
-            program=program,
-            audio_path=audio,
-            short_side=max(LEVELS),
-            threads=self._threads,
-        ) as media:
+        with opener(max(LEVELS)) as media:
             origin_s = media.info.first_picture_s
             if not media.seekable or origin_s is None or media.info.duration_s is None:
                 return None
@@ -159,17 +157,7 @@ class Checker:
                 on_progress(1.0)
             return (curves, media.info, media.degraded) if curves else None
 
-    def _closer(
-        self,
-        path: str | Path,
-        info: MediaInfo,
-        stack: ExitStack,
-        *,
-        audio_track: int | None,
-        video_track: int | None,
-        program: int | None,
-        audio: str | Path | None,
-    ) -> Closer:
+    def _closer(self, opener: _Opener, info: MediaInfo, stack: ExitStack) -> Closer:
         """Looks closer at segments of a file, which is opened again, until `stack` is closed, when the first is asked for.
 
         A file whose pictures are too small for that, or that cannot be read from the middle, raises CannotSeek then.
@@ -178,19 +166,11 @@ class Checker:
 
         def open_again() -> Media:
             if info.first_picture_s is None or min(info.width, info.height) < LEAST_SIDE:
-                raise CannotSeek(path, "there is nothing to look closer at")
-            media = open_media(
-                path,
-                audio_track=audio_track,
-                video_track=video_track,
-                program=program,
-                audio_path=audio,
-                short_side=CLOSER_SIDE,
-                threads=self._threads,
-            )
+                raise CannotSeek(info.path, "there is nothing to look closer at")
+            media = opener(CLOSER_SIDE)
             opened.append(stack.enter_context(media))
             if not media.seekable:
-                raise CannotSeek(path, "cannot be read from the middle")
+                raise CannotSeek(info.path, "cannot be read from the middle")
             return media
 
         def closer(curve: Curve, budget: float) -> Seen:
@@ -232,92 +212,35 @@ class Checker:
         `thorough`: a closer look, where there is one, may cost what it will. `detail`: whether the report has its `Detail`.
         Raises MediaError for a file that cannot be judged (`avcheck.check` turns it into a report).
         """
-        sampled = None
-        if sample is not None:
-            sampled = self.sampled_curves(
-                path,
-                sample,
-                audio_track=audio_track,
-                video_track=video_track,
-                program=program,
-                audio=audio,
-                tolerance=tolerance,
-                on_progress=on_progress,
-            )
-        curves, info, degraded = sampled or self.curves(
-            path, audio_track=audio_track, video_track=video_track, program=program, audio=audio, on_progress=on_progress
-        )
+        opener = self._opener(path, audio_track, video_track, program, audio)
+        sampled = None if sample is None else self._sampled_curves(opener, sample, tolerance, on_progress)
+        curves, info, degraded = sampled or self._curves(opener, on_progress)
         zoomed = Zoomed(curves, judge(curves, tolerance, self.calibration))
         with (
             progress.closer_look(self.loaded.net.visual, None if sampled else on_progress),
             ExitStack() as stack,
             suppress(MediaError),  # it cannot be opened again, or not be read from the middle
         ):
-            closer = self._closer(
-                path, info, stack, audio_track=audio_track, video_track=video_track, program=program, audio=audio
-            )
+            closer = self._closer(opener, info, stack)
             zoomed = zoom(curves, zoomed.found, closer, tolerance, self.calibration, thorough=thorough)
         found, cut, signal = zoomed.found, zoomed.cut, None
         if sampled is None and found.verdict == "undecidable" and found.reason_code != "borderline":
-            signal = self._signal(path, audio_track=audio_track, video_track=video_track, program=program, audio=audio)
+            with suppress(MediaError), opener(SIGNAL_SIDE) as media:
+                signal = as_test_signal(media)
         if signal is not None:
             found, cut = replace(judge_signal(signal, tolerance), blocks=found.blocks), False
         found = without_unseen(found, degraded.unseen_s, info.duration_s)
-        return Report(
-            path=str(path),
-            verdict=found.verdict,
+        return replace(
+            report_on(path, found, info, degraded, tolerance),
             reason=_reason(found, info, cut),
-            reason_code=found.reason_code,
-            offset_ms=found.offset_ms,
-            confidence=found.confidence,
             measured_by="network" if signal is None else "test_signal",
-            tolerance=tolerance,
-            container_offset_ms=info.container_offset_ms,
-            drift_ms_per_min=found.drift_ms_per_min,
-            jumps_s=found.jumps_s,
-            jump_intervals_s=found.jump_intervals_s,
-            stretches=found.stretches,
-            duration_s=info.duration_s,
             sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
             closer_look_cut=cut,
-            audio_track=info.audio_track,
-            video_track=info.video_track,
             program=info.program,
             programs=info.programs,
-            audio_tracks=info.audio_tracks,
-            video_tracks=info.video_tracks,
-            segments=found.segments,
-            blocks=found.blocks,
-            degraded=degraded,
             detail=detail_of(zoomed.curves, found, self.calibration, info) if detail else None,
             model_sha256=self.loaded.sha256,
-            avcheck_version=__version__,
         )
-
-    def _signal(
-        self,
-        path: str | Path,
-        *,
-        audio_track: int | None,
-        video_track: int | None,
-        program: int | None,
-        audio: str | Path | None,
-    ) -> Signal | None:
-        """The test signal that a file is; None for any other."""
-        with (
-            suppress(MediaError),
-            open_media(
-                path,
-                audio_track=audio_track,
-                video_track=video_track,
-                program=program,
-                audio_path=audio,
-                short_side=SIGNAL_SIDE,
-                threads=self._threads,
-            ) as media,
-        ):
-            return as_test_signal(media)
-        return None
 
 
 def _reason(found: Judgement, info: MediaInfo, cut: bool) -> str | None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.report import FRAME_MS, Segment, Stretch
+from avcheck.report import FRAME_MS, Segment, Stretch, nearest_stretch
 
 JUMP_MS = 3 * FRAME_MS  # smaller changes between neighbouring segments are measuring noise
 SCATTER_MS = 2 * FRAME_MS  # segments of which a quarter lies further off a course follow none
@@ -48,7 +48,7 @@ class Course:
 
     def nearest(self, time_s: float) -> Stretch:
         """The stretch a moment lies in or is nearest to."""
-        return min(self.stretches, key=lambda each: max(each.start_s - time_s, time_s - each.end_s, 0.0))
+        return nearest_stretch(self.stretches, time_s)
 
     def offsets_ms(self, time_s: float) -> tuple[float, ...]:
         """What the offset can be at a moment: one value, and two where a jump may lie before or after it."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.media import MediaInfo
-from avcheck.report import FRAME_MS, BlockPlaces, Detail, MediaFacts, SegmentDetail
+from avcheck.report import FRAME_MS, BlockPlaces, Detail, MediaFacts, SegmentDetail, nearest_stretch
 from avcheck.verdict import Calibration, Curve, Judgement, evidence, match_ratio
 
 LEAST_SHARE = 0.04  # of a block's attention, that a cell needs to be told of: what is left out is spread thinly
@@ -56,8 +56,7 @@ def _shift(curve: Curve, seen: NDArray[np.float64], found: Judgement, calibratio
     if not found.stretches:
         return int(np.argmax(seen))
     middle_s = (curve.start_s + curve.end_s) / 2
-    nearest = min(found.stretches, key=lambda each: max(each.start_s - middle_s, middle_s - each.end_s, 0.0))
-    frames = calibration.bias_frames - nearest.offset_at(middle_s) / FRAME_MS
+    frames = calibration.bias_frames - nearest_stretch(found.stretches, middle_s).offset_at(middle_s) / FRAME_MS
     return int(np.argmin(np.abs(curve.shifts - frames)))
 
 

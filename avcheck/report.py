@@ -118,6 +118,11 @@ class Stretch:
         return self.start_offset_ms + min(max(share, 0.0), 1.0) * (self.end_offset_ms - self.start_offset_ms)
 
 
+def nearest_stretch(stretches: Sequence[Stretch], time_s: float) -> Stretch:
+    """The stretch, of one or more, that a moment (s) lies in or is nearest to."""
+    return min(stretches, key=lambda each: max(each.start_s - time_s, time_s - each.end_s, 0.0))
+
+
 @dataclass(frozen=True)
 class Degraded:
     """What was lost on the way and so could not be looked at.
@@ -251,6 +256,15 @@ class Report:
     def offset_text(self) -> str | None:
         """The offset in words, e.g. "sound late by 120 ms (3.0 frames)"; None when unknown."""
         return None if self.offset_ms is None else describe_offset(self.offset_ms)
+
+    def offset_at(self, time_s: float) -> float | None:
+        """The offset (ms) at a moment (s): that of the nearest stretch, or of the whole file; None when unknown."""
+        return nearest_stretch(self.stretches, time_s).offset_at(time_s) if self.stretches else self.offset_ms
+
+    @property
+    def is_bug(self) -> bool:
+        """Whether the check ended in an error of avcheck's own."""
+        return (self.reason or "").startswith(BUG)
 
     def to_record(self) -> dict[str, Any]:
         """The record of one file as plain JSON types, keys in their documented order."""

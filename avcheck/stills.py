@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from avcheck.errors import AvcheckError, CannotSeek
-from avcheck.media import SAMPLE_RATE, Luma, Media, open_media
+from avcheck.media import SAMPLE_RATE, Luma, Media, Sound, open_media
 from avcheck.report import BlockResult, Report
 
 MOST = 6
@@ -77,14 +77,7 @@ def illustrate(report: Report, audio: Path | None = None) -> Illustration:
     if not times_s:
         return Illustration((), "No moment stands out.")
     try:
-        with open_media(
-            path,
-            audio_track=report.audio_track,
-            video_track=report.video_track,
-            program=report.program,
-            audio_path=audio,
-            short_side=SHORT_SIDE,
-        ) as media:
+        with open_again(report, SHORT_SIDE, audio) as media:
             found = tuple(still for time_s in times_s if (still := _take(media, time_s)) is not None)
     except CannotSeek:
         return Illustration((), "This kind of file cannot be read from the middle.")
@@ -129,7 +122,29 @@ def _take(media: Media, time_s: float) -> Still | None:
         if picture is None or abs(picture.pts_s - time_s) > _APART_S:
             return None
         luma = picture.luma
-    samples = np.zeros(round(2 * AROUND_S * SAMPLE_RATE), np.float32)
+    sound, heard = sound_between(media, start_s, start_s + 2 * AROUND_S)
+    height, width = luma.shape
+    return Still(picture.pts_s, _jpeg(luma), width, height, start_s, sound.end_s, _peaks(sound.samples, heard))
+
+
+def open_again(report: Report, short_side: int, audio: Path | None = None) -> Media:
+    """The file that a report is about, on the tracks that were checked; `audio`: the separate sound file, if there was one.
+
+    Raises as `open_media`.
+    """
+    return open_media(
+        report.path,
+        audio_track=report.audio_track,
+        video_track=report.video_track,
+        program=report.program,
+        audio_path=audio,
+        short_side=short_side,
+    )
+
+
+def sound_between(media: Media, start_s: float, end_s: float) -> tuple[Sound, NDArray[np.bool_]]:
+    """The sound from `start_s` to `end_s`, silent where there is none, and for each of its samples whether there is any."""
+    samples = np.zeros(round((end_s - start_s) * SAMPLE_RATE), np.float32)
     heard = np.zeros(len(samples), np.bool_)
     with closing(media.sounds(start_s if media.seekable else None)) as sounds:
         for sound in sounds:
@@ -138,11 +153,9 @@ def _take(media: Media, time_s: float) -> Still | None:
             if low < high:
                 samples[low:high] = sound.samples[low - first : high - first]
                 heard[low:high] = True
-            if first >= len(samples) or high == len(samples):
+            if first + len(sound.samples) >= len(samples):
                 break
-    height, width = luma.shape
-    end_s = start_s + len(samples) / SAMPLE_RATE
-    return Still(picture.pts_s, _jpeg(luma), width, height, start_s, end_s, _peaks(samples, heard))
+    return Sound(start_s, samples), heard
 
 
 def _peaks(samples: NDArray[np.float32], heard: NDArray[np.bool_]) -> tuple[tuple[float, float] | None, ...]:

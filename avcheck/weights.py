@@ -17,6 +17,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from avcheck.errors import ModelError, UsageError
+from avcheck.files import whole_file
 from avcheck.heads import Head
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
@@ -141,9 +142,8 @@ def save(
     }
     data = _ordered(serialize(flat, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -18,7 +18,7 @@ from typing import IO
 from avcheck import render
 from avcheck.batch.remote import Stamp, is_url
 from avcheck.errors import UsageError
-from avcheck.report import BUG, Report, Verdict
+from avcheck.report import Report, Verdict
 
 _BEGINNING = b'{"schema_version"'  # of every record
 
@@ -116,7 +116,7 @@ class Checkpoint:
             for line in _lines(file):
                 if line.result is not None:
                     ours = True
-                    if not (line.result.reason or "").startswith(BUG):
+                    if not line.result.is_bug:
                         self._done[_key(line.result)] = line.result.verdict, line.start
                         if is_url(line.result.path):
                             stamp = line.result.file_size, line.result.file_mtime_ns

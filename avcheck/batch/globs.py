@@ -1,6 +1,6 @@
 """Globs as in .gitignore, of `.avcheckignore`, --include and --exclude: what they mean is left to pathspec.
 
-The time that a match takes grows steeply with the stars of a name, so globs of more than three are refused.
+A glob with many wildcards is refused, so that matching stays quick whatever an ignore file holds.
 """
 
 from __future__ import annotations

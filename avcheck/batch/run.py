@@ -66,7 +66,7 @@ class CheckSettings:
 
 
 class FileChecker(Protocol):
-    """What checks one file: `avcheck.scan.Checker`, or a stand-in."""
+    """What checks one file: `avcheck.checker.Checker`, or a stand-in."""
 
     def check(
         self,

@@ -10,7 +10,7 @@ import typer
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.group import app
-from avcheck.cli.screen import Output
+from avcheck.cli.screen import show_alone
 from avcheck.errors import MediaError, UsageError
 
 
@@ -40,7 +40,4 @@ def compare(
         result = compare_files(reference, file, tolerance)
     except MediaError as error:
         raise UsageError(str(error)) from error
-    detailed = output_format == "text"
-    with Output(output_format, quiet=False, detailed=detailed, single=True, strict=gate.undecidable_fails) as output:
-        output.emit(result)
-    raise typer.Exit(output.code(gate))
+    raise typer.Exit(show_alone(result, output_format, gate))

@@ -10,13 +10,12 @@ from typing import Annotated
 import typer
 
 from avcheck import render
-from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.run import CheckSettings
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.options import Device, Model, require_file
-from avcheck.cli.screen import Output, progress_bar
+from avcheck.cli.screen import Output, check_alone
 from avcheck.errors import UsageError
-from avcheck.memory import keep_memory
 from avcheck.report import FRAME_MS, describe_offset
 
 
@@ -58,10 +57,7 @@ def demo(
                 shutil.copyfileobj(source, target)
         output = Output("text", quiet=False, detailed=True)
         output.write(f"made:  {describe_offset(offset)}" + (f", kept as {render.printable(str(keep))}" if keep else "") + "\n")
-        with progress_bar(1, quiet=False) as bar:
-            settings = CheckSettings(device=device, model=model)
-            keep_memory()
-            result = next(check_many([clip], settings, on_file=bar.on_file, on_progress=bar.on_progress))
+        result = check_alone(clip, CheckSettings(device=device, model=model), quiet=False)
         output.emit(replace(result, path=str(keep or clip.name)))
     if result.offset_ms is None or result.verdict not in ("in_sync", "out_of_sync"):
         output.write("found: no offset avcheck would stand by\n")

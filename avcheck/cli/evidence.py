@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 
-from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.run import CheckSettings
 from avcheck.cli import options as opt
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
-from avcheck.cli.screen import Output, complain, progress_bar
+from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
-from avcheck.memory import keep_memory
 from avcheck.render import clock, printable
 
 
@@ -58,9 +57,7 @@ def evidence(
 
     output = Output("text", quiet=False, detailed=False)
     settings = CheckSettings(device=device, model=model, audio_track=audio_track, video_track=video_track, detail=True)
-    with progress_bar(1, quiet=False) as bar:
-        keep_memory()
-        report = next(check_many([file], settings, on_file=bar.on_file, on_progress=bar.on_progress))
+    report = check_alone(file, settings, quiet=False)
     output.emit(report)
     if report.verdict == "error":
         raise typer.Exit(ExitCode.NOT_JUDGED)

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avcheck.batch.run import CheckSettings
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
-from avcheck.cli.screen import Output, complain, progress_bar
+from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
-from avcheck.render.fixed import fixed_record, fixed_text
-from avcheck.report import BUG
+from avcheck.render.fixed import fixed_text
 from avcheck.sampling import PROBES
 
 if TYPE_CHECKING:
-    from avcheck.batch.run import CheckSettings
     from avcheck.fix.repair import Check
     from avcheck.report import Report
 
@@ -78,8 +77,6 @@ def fix(
     Exit codes: 0 OUT is in sync, or IN was and nothing was written; 1 IN is out of sync and was not fixed; 2 IN cannot be
     judged; 3 a bug.
     """
-    from avcheck.batch.run import CheckSettings
-
     if force_offset is not None and not (math.isfinite(force_offset) and force_offset):
         raise UsageError(f"--force-offset must be a number of milliseconds other than 0, not {force_offset:g}")
     if as_json and print_command:
@@ -99,13 +96,13 @@ def fix(
     wanted = Wanted(audio_track, video_track, every_track, force_offset, print_command)
     result = fix_file(source, target, wanted, _checker(settings, quiet=quiet))
     code = _CODES[result.status]
-    if any((report.reason or "").startswith(BUG) for report in (result.before, result.after) if report is not None):
+    if any(report.is_bug for report in (result.before, result.after) if report is not None):
         code = ExitCode.BUG
     output = Output("text", quiet=quiet, detailed=False)
     if result.command is not None:
         output.write(result.command + "\n")
     elif as_json:
-        output.write(json.dumps(fixed_record(result), indent=2) + "\n")
+        output.write(json.dumps(result.to_record(), indent=2) + "\n")
     elif code is ExitCode.OK and not quiet:
         output.write(fixed_text(result))
     if code is not ExitCode.OK and not as_json:
@@ -115,13 +112,8 @@ def fix(
 
 def _checker(settings: CheckSettings, *, quiet: bool) -> Check:
     """Checks a file as `avcheck check` does, with its bar."""
-    from avcheck.batch.run import check_many
-    from avcheck.memory import keep_memory
 
     def check(path: Path, audio_track: int | None, video_track: int | None) -> Report:
-        keep_memory()
-        its = replace(settings, audio_track=audio_track, video_track=video_track)
-        with progress_bar(1, quiet=quiet) as bar:
-            return next(check_many([path], its, on_file=bar.on_file, on_progress=bar.on_progress))
+        return check_alone(path, replace(settings, audio_track=audio_track, video_track=video_track), quiet=quiet)
 
     return check

@@ -18,7 +18,7 @@ from avcheck.cli.group import RESULTS, app
 from avcheck.cli.screen import Output, complain
 from avcheck.errors import UsageError
 from avcheck.render.output import Guard, parse_targets
-from avcheck.report import BUG, Report
+from avcheck.report import Report
 
 Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Results in JSON lines, as of --resume or --format jsonl.")]
 
@@ -105,8 +105,8 @@ def diff(
 ) -> None:
     """Show what changed between two runs, and fail on what became worse.
 
-    Worse is what fails now and did not fail so before, and a new file that fails. The exit code is then that of a check: 1 or
-    2, by --fail-on. What fails as it did before, and files that are gone, fail nothing.
+    Worse is a file that fails now and did not fail in the same way before, or a new one that fails. The exit code is then that
+    of a check: 1 or 2, by --fail-on. Files that failed before in the same way, and files that are gone, do not count.
     """
     gate = opt.gate_of(fail_on, exit_zero)
     before, after = _read([old]), _read([new])
@@ -120,7 +120,7 @@ def diff(
     code = gate.exit_code(Counter(report.verdict for report in worse))
     if all(report.verdict == "error" for report in after):  # a run that judged no file fails
         code = max(code, ExitCode.NOT_JUDGED)
-    if any((report.reason or "").startswith(BUG) for report in worse):
+    if any(report.is_bug for report in worse):
         code = ExitCode.BUG
     raise typer.Exit(_code(_code(code, before), after))
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from avcheck import render
 from avcheck.batch.remote import Source, shown, without_secrets
+from avcheck.batch.run import CheckSettings, check_many
 from avcheck.cli.gate import ExitCode, Gate
 from avcheck.errors import UsageError
+from avcheck.memory import keep_memory
 from avcheck.render.output import Target, to_file, to_stream
-from avcheck.report import BUG, Report
+from avcheck.report import Report
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,7 +138,7 @@ class Output:
         self.verdicts[result.verdict] += 1
         if result.verdict in {"error", *self._findings}:
             self._worst.add(result, replace(result, segments=(), blocks=(), detail=None))
-        self._bug |= result.verdict == "error" and (result.reason or "").startswith(BUG)
+        self._bug |= result.is_bug
         if earlier:
             self._earlier += 1
         elif result.verdict == "error":
@@ -198,6 +200,20 @@ class Output:
             for name, text in render.details(result) if self._detailed else ():
                 console.print(f"  {name:<11}{text}", soft_wrap=True, markup=False, emoji=False)
         self.write(captured.get())
+
+
+def show_alone(report: Report, form: str, gate: Gate) -> ExitCode:
+    """The one result of a command to stdout, with its details where it is text. The exit code is the gate's."""
+    with Output(form, quiet=False, detailed=form == "text", single=True, strict=gate.undecidable_fails) as output:
+        output.emit(report)
+    return output.code(gate)
+
+
+def check_alone(path: Path, settings: CheckSettings, *, quiet: bool) -> Report:
+    """Check one file in this process, with the bar. Raises UsageError and ModelError."""
+    with progress_bar(1, quiet=quiet) as bar:
+        keep_memory()
+        return next(check_many([path], settings, on_file=bar.on_file, on_progress=bar.on_progress))
 
 
 def _console() -> Console:

@@ -10,7 +10,7 @@ import typer
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.group import app
-from avcheck.cli.screen import Output
+from avcheck.cli.screen import show_alone
 from avcheck.errors import MediaError, UsageError
 
 
@@ -41,7 +41,4 @@ def signal(
         report = check_signal(file, tolerance, audio_track=audio_track, video_track=video_track, audio_path=audio)
     except MediaError as error:
         raise UsageError(str(error)) from error
-    detailed = output_format == "text"
-    with Output(output_format, quiet=False, detailed=detailed, single=True, strict=gate.undecidable_fails) as output:
-        output.emit(report)
-    raise typer.Exit(output.code(gate))
+    raise typer.Exit(show_alone(report, output_format, gate))

@@ -30,6 +30,7 @@ from avcheck.eval.rows import Row, kept
 from avcheck.eval.trials import Trial, head_seconds, measure, trials
 from avcheck.eval.trunks import first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, observe
+from avcheck.files import whole_file
 from avcheck.heads import Head, make_head
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import fuse
@@ -183,9 +184,8 @@ def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: Ablatio
 
 
 def _store(what: object, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(what, partial)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        torch.save(what, partial)
 
 
 def _told(rows: Iterator[Row], tell: Callable[[str, int, int], None], stage: str, number: int, total: int) -> Iterator[Row]:

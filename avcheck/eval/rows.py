@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avcheck.errors import UsageError
+from avcheck.files import whole_file
 
 Row = dict[str, Any]
 
@@ -41,9 +42,8 @@ def kept(store: Path, measured: Iterable[Row]) -> list[Row]:
     """The rows in `store`; if it is not there those `measured`, which it then holds whole. Else nothing is taken of them."""
     if not store.is_file():
         store.parent.mkdir(parents=True, exist_ok=True)
-        partial = store.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row, default=float) + "\n" for row in measured))
-        partial.replace(store)
+        with whole_file(store) as partial:
+            partial.write_text("".join(json.dumps(row, default=float) + "\n" for row in measured))
     return [json.loads(line) for line in store.read_text().splitlines()]
 
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from avcheck.blocks import BLOCK_S
 from avcheck.errors import DecodeFailed, UsageError
 from avcheck.evidence.panel import AROUND_S, HEIGHT, PICTURE_HEIGHT, WIDTH, Canvas, glow_of, panel, picture
-from avcheck.media import SAMPLE_RATE, Media, open_media
+from avcheck.media import SAMPLE_RATE, Media, Sound
 from avcheck.render.text import moment
 from avcheck.report import Report, describe_offset
+from avcheck.stills import open_again, sound_between
 
 FRAME_RATE = 25
 SOUND_RATE = 48_000  # Hz: what every player takes
@@ -66,24 +67,13 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
 
     A report without an offset makes a film of the seconds as they are only. Raises MediaError, and OSError for `target`.
     """
-    with open_media(
-        report.path,
-        audio_track=report.audio_track,
-        video_track=report.video_track,
-        program=report.program,
-        audio_path=audio,
-        short_side=PICTURE_HEIGHT,
-    ) as media:
+    with open_again(report, PICTURE_HEIGHT, audio) as media:
         pictures = _pictures(media, span, _Glows(report))
         margin_s = AROUND_S + 2.5  # an offset is at most 2 s
         first_s = max(0.0, span.start_s - margin_s)
-        sound = _Sound(first_s, _samples(media, first_s, span.end_s + margin_s))
-    gain = 0.9 / max(float(np.abs(sound.between(span.start_s, span.length_s)).max(initial=0.0)), 0.02)
-    offset_ms = report.offset_ms
-    middle_s = (span.start_s + span.end_s) / 2
-    if report.stretches:
-        nearest = min(report.stretches, key=lambda each: max(each.start_s - middle_s, middle_s - each.end_s, 0.0))
-        offset_ms = nearest.offset_at(middle_s)
+        sound, _ = sound_between(media, first_s, span.end_s + margin_s)
+    gain = 0.9 / max(float(np.abs(_samples(sound, span.start_s, span.length_s)).max(initial=0.0)), 0.02)
+    offset_ms = report.offset_at((span.start_s + span.end_s) / 2)
     parts = [(f"as it is: {'no offset found' if offset_ms is None else describe_offset(offset_ms)}", 0.0, offset_ms)]
     if offset_ms is not None:
         parts.append(("with the offset taken out", offset_ms / 1000, 0.0))
@@ -93,12 +83,12 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
             for k, shown in enumerate(pictures):
                 at_s = span.start_s + k / FRAME_RATE
                 frame = shown.copy()
-                around = sound.between(at_s - moved_s - AROUND_S, 2 * AROUND_S)
+                around = _samples(sound, at_s - moved_s - AROUND_S, 2 * AROUND_S)
                 panel(frame, gain * around, words, moment(at_s), None if left_ms is None else -left_ms / 1000)
                 yield frame
 
     # Sound early by x: what belongs to the picture at t is heard at t - x.
-    heard = [sound.between(span.start_s - moved_s, len(pictures) / FRAME_RATE) for _, moved_s, _ in parts]
+    heard = [_samples(sound, span.start_s - moved_s, len(pictures) / FRAME_RATE) for _, moved_s, _ in parts]
     _write(target, frames(), _at_sound_rate(np.concatenate(heard)))
 
 
@@ -151,20 +141,14 @@ class _Glows:
         return glow_of(*self._found[k][1:])
 
 
-@dataclass(frozen=True, eq=False)
-class _Sound:
-    """Samples at 16 kHz from `start_s` on; silence outside."""
-
-    start_s: float
-    samples: NDArray[np.float32]
-
-    def between(self, start_s: float, length_s: float) -> NDArray[np.float32]:
-        first, count = round((start_s - self.start_s) * SAMPLE_RATE), round(length_s * SAMPLE_RATE)
-        out = np.zeros(count, np.float32)
-        low, high = max(first, 0), min(first + count, len(self.samples))
-        if low < high:
-            out[low - first : high - first] = self.samples[low:high]
-        return out
+def _samples(sound: Sound, start_s: float, length_s: float) -> NDArray[np.float32]:
+    """What of a run of samples lies in that time, silence outside of it."""
+    first, count = round((start_s - sound.start_s) * SAMPLE_RATE), round(length_s * SAMPLE_RATE)
+    out = np.zeros(count, np.float32)
+    low, high = max(first, 0), min(first + count, len(sound.samples))
+    if low < high:
+        out[low - first : high - first] = sound.samples[low:high]
+    return out
 
 
 def _pictures(media: Media, span: Span, glows: _Glows) -> list[Canvas]:
@@ -182,17 +166,3 @@ def _pictures(media: Media, span: Span, glows: _Glows) -> list[Canvas]:
     if shown is None:
         raise DecodeFailed(media.info.path, f"there is no picture at {span.start_s:.1f} s")
     return found + [picture(shown.luma, glows.at(shown.pts_s))] * (count - len(found))
-
-
-def _samples(media: Media, start_s: float, end_s: float) -> NDArray[np.float32]:
-    """The sound from `start_s` to `end_s`, silence where there is none."""
-    out = np.zeros(round((end_s - start_s) * SAMPLE_RATE), np.float32)
-    with closing(media.sounds(start_s if media.seekable else None)) as sounds:
-        for sound in sounds:
-            first = round((sound.start_s - start_s) * SAMPLE_RATE)
-            low, high = max(first, 0), min(first + len(sound.samples), len(out))
-            if low < high:
-                out[low:high] = sound.samples[low - first : high - first]
-            if first + len(sound.samples) >= len(out):
-                break
-    return out

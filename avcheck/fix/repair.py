@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from avcheck import __version__
 from avcheck.errors import AvcheckError, MediaError, UsageError
+from avcheck.files import publish_new
 from avcheck.fix import moves
 from avcheck.fix.command import ffmpeg_line
 from avcheck.fix.inventory import lost
@@ -150,14 +151,7 @@ class _Partial:
     def keep(self) -> None:
         """Give it its name, if nobody has taken that in the meantime. Raises UsageError."""
         try:
-            try:
-                os.link(self.path, self._target)  # unlike a rename, never over a file
-            except FileExistsError:
-                raise
-            except OSError:  # a file system without hard links
-                if os.path.lexists(self._target):
-                    raise FileExistsError from None
-                self.path.rename(self._target)
+            publish_new(self.path, self._target)
         except FileExistsError:
             raise UsageError(
                 f"{escaped(str(self._target))} has come to be in the meantime, and nothing is written over"

@@ -1,9 +1,9 @@
-"""What `avcheck fix` did, as text for people and as JSON."""
+"""What `avcheck fix` did, as text for people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from avcheck.render.text import outcome as found
 from avcheck.render.text import printable, verdict_text
@@ -28,11 +28,6 @@ def fixed_text(result: Outcome) -> str:
     width = max((len(name) for name, _ in rows), default=0)
     lines = [f"{name:<{width}}  {printable(text)}" for name, text in rows]
     return "\n".join([*lines, f"{printable(_subject(result))}: {printable(_end(result))}"]) + "\n"
-
-
-def fixed_record(result: Outcome) -> dict[str, Any]:
-    """The record of one file."""
-    return result.to_record()
 
 
 def _subject(result: Outcome) -> str:

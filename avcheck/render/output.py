@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from avcheck.errors import UsageError
+from avcheck.files import publish_new
 from avcheck.render import FORMATS, Renderer
 from avcheck.report import Report
 
@@ -184,16 +185,13 @@ class _Growing:
 
 def _publish(partial: Path, path: Path, force: bool) -> None:
     """Give the file its name in one step, so that no reader ever finds a part of it."""
-    if not force:
-        try:
-            os.link(partial, path)  # unlike a rename it never writes over a file
-        except OSError:  # the name is taken, or the file system knows no links
-            if os.path.lexists(path):
-                raise UsageError(f"--output: {path} has appeared during the run and is not written over") from None
-        else:
-            partial.unlink()
-            return
-    partial.replace(path)
+    if force:
+        partial.replace(path)
+        return
+    try:
+        publish_new(partial, path)
+    except FileExistsError:
+        raise UsageError(f"--output: {path} has appeared during the run and is not written over") from None
 
 
 def _clear_stale(path: Path) -> None:

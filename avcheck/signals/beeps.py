@@ -13,10 +13,10 @@ from avcheck.media import SAMPLE_RATE, Sound
 _STEP = 16  # samples: the level is taken every millisecond
 _STEP_S = _STEP / SAMPLE_RATE
 _WIDTH = 2  # steps that a level is the mean of
-_RISE_DB = 20.0  # over the quietest of the moments before
-_BEFORE_S = 0.1  # that were as quiet as that
+_RISE_DB = 20.0  # over the loudest moment
+_BEFORE_S = 0.1  # of so long before
 _LEAST_DB = -50.0  # dBFS
-_PLATEAU_S = 0.012  # in which a beep reaches its level; a click never does later
+_PLATEAU_S = 0.012  # in which a beep reaches its full level
 _LONGEST_S = 1.5  # beep; longer is a tone or a noise
 _END_DB = 20.0  # below its level a beep has ended
 _FLOOR_DB = -90.0

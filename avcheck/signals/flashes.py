@@ -63,10 +63,8 @@ def _flashes(times_s: NDArray[np.float64], levels: Levels) -> list[Flash]:
         if at <= ended:
             continue
         before = levels[at - 1].astype(int)
-        full = levels[min(at + 1, len(levels) - 1)].astype(int)
-        change = (
-            np.where(np.abs(full - before) > np.abs(levels[at].astype(int) - before), full, levels[at].astype(int)) - before
-        )
+        first, second = levels[[at, min(at + 1, len(levels) - 1)]].astype(int) - before
+        change = np.where(np.abs(second) > np.abs(first), second, first)
         changed = np.abs(change) >= _CHANGE
         end = int(np.searchsorted(times_s, times_s[at] + _LONGEST_S, "right"))
         after = levels[at + 1 : end].astype(int)
@@ -81,7 +79,7 @@ def _flashes(times_s: NDArray[np.float64], levels: Levels) -> list[Flash]:
 
 
 def _sudden(levels: Levels) -> list[int]:
-    """The pictures that differ from the one before by `_CHANGE` in some cells, or begin to within one more picture."""
+    """The pictures that differ from the one before by `_CHANGE` in some cells; or begin to, and do so in the next picture."""
     if len(levels) < 3:
         return []
     sudden: list[int] = []

@@ -100,9 +100,9 @@ def _pairs(flashes_s: NDArray[np.float64], beeps_s: NDArray[np.float64]) -> tupl
     The offset may change slowly or by a jump, so that what is left is paired by its own offset.
     """
     events: list[Event] = []
-    flashes, beeps = list(flashes_s), list(beeps_s)
-    while flashes and beeps:
-        ways_s = np.subtract.outer(np.array(flashes), np.array(beeps))
+    flashes, beeps = flashes_s, beeps_s
+    while len(flashes) and len(beeps):
+        ways_s = np.subtract.outer(flashes, beeps)
         near = np.abs(ways_s) <= MAX_OFFSET_S
         if not near.any():
             break
@@ -111,12 +111,9 @@ def _pairs(flashes_s: NDArray[np.float64], beeps_s: NDArray[np.float64]) -> tupl
         best_s = float(min(candidates_s[counts >= 0.9 * counts.max()], key=abs))
         if counts.max() < (_LEAST_PAIRS if events else 1):
             break
-        taken = [
-            (flash, int(np.argmin(np.abs(flash - np.array(beeps) - best_s))))
-            for flash in flashes
-            if np.abs(flash - np.array(beeps) - best_s).min() <= _TOGETHER_S
-        ]
-        events += [Event(float(flash), float(beeps[number])) for flash, number in taken]
-        flashes = [flash for flash in flashes if flash not in {flash for flash, _ in taken}]
-        beeps = [beep for number, beep in enumerate(beeps) if number not in {number for _, number in taken}]
+        off_s = np.abs(ways_s - best_s)
+        paired = off_s.min(axis=1) <= _TOGETHER_S
+        mates = off_s.argmin(axis=1)[paired]
+        events += [Event(float(flash), float(beep)) for flash, beep in zip(flashes[paired], beeps[mates], strict=True)]
+        flashes, beeps = flashes[~paired], np.delete(beeps, mates)
     return tuple(sorted(events, key=lambda event: event.picture_s))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE
 from avcheck.errors import MediaError, UsageError
+from avcheck.files import whole_file
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, decode, find_clips
 
 # The landmarks of the mesh are numbered; the inner edges of the lips are these.
@@ -75,9 +76,8 @@ def find(frames: NDArray[np.uint8], mesh: Mesh, every: int = FACE_EVERY) -> Face
 def write_faces(path: Path, found: dict[str, Faces]) -> None:
     """One JSON object: clip id -> looks and rows, to a thousandth."""
     told = {name: {"looks": item.looks, "rows": np.round(item.rows, 3).tolist()} for name, item in found.items()}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(told))
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(told))
 
 
 def read_faces(path: Path) -> dict[str, Faces]:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from avcheck.files import whole_file
 from avcheck.model import SyncNet
 from avcheck.model_config import ModelConfig
 from avcheck.train.corpus import CachedClip
@@ -238,6 +239,5 @@ def write_log(log: Path, entry: dict[str, object]) -> None:
 
 
 def _save(path: Path, state: dict[str, object]) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        torch.save(state, partial)

@@ -31,17 +31,10 @@ class Frame:
 def frame(still: Still, report: Report) -> Frame:
     """A still with the attention of its second over it; under it the sound, and where the sound of this picture lies."""
     at = moment(still.time_s)
-    offset_ms = offset_at(report, still.time_s)
+    offset_ms = report.offset_at(still.time_s)
     share = next((block.attention for block in report.blocks if block.start_s <= still.time_s < block.start_s + 1), None)
     parts = [] if share is None else [f"{100 * share:.1f} % of the attention"]
     return Frame(at, ", ".join(parts), _picture(still, report), _wave(still, offset_ms))
-
-
-def offset_at(report: Report, time_s: float) -> float | None:
-    """The offset (ms) found for this moment; None where there is none."""
-    if not report.stretches:
-        return report.offset_ms
-    return min(report.stretches, key=lambda each: max(each.start_s - time_s, time_s - each.end_s, 0.0)).offset_at(time_s)
 
 
 def _picture(still: Still, report: Report) -> Markup:

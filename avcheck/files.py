@@ -1,0 +1,31 @@
+"""Files that are whole or not there: written beside their place, and put there in one step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Where to write what `path` is to hold. At the end it takes that name, over any file; after an error it does not.
+
+    Raises OSError.
+    """
+    partial = path.with_name(path.name + ".partial")
+    yield partial
+    partial.replace(path)
+
+
+def publish_new(partial: Path, path: Path) -> None:
+    """Give a finished file its name, never over another file. Raises FileExistsError if the name is taken, and OSError."""
+    try:
+        os.link(partial, path)  # unlike a rename it never writes over a file
+    except OSError:  # the name is taken, or the file system knows no links
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} exists") from None
+        partial.replace(path)
+    else:
+        partial.unlink()

@@ -1,0 +1,37 @@
+"""What was found in a file and what is known of it, as a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avcheck import __version__
+from avcheck.media import MediaInfo
+from avcheck.report import Degraded, Report, Tolerance
+from avcheck.verdict import Judgement
+
+
+def report_on(path: str | Path, found: Judgement, info: MediaInfo, degraded: Degraded, tolerance: Tolerance) -> Report:
+    """The report of a file that was judged; how that was done is for the caller to add."""
+    return Report(
+        path=str(path),
+        verdict=found.verdict,
+        reason=found.reason,
+        reason_code=found.reason_code,
+        offset_ms=found.offset_ms,
+        confidence=found.confidence,
+        tolerance=tolerance,
+        container_offset_ms=info.container_offset_ms,
+        drift_ms_per_min=found.drift_ms_per_min,
+        jumps_s=found.jumps_s,
+        jump_intervals_s=found.jump_intervals_s,
+        stretches=found.stretches,
+        duration_s=info.duration_s,
+        audio_track=info.audio_track,
+        video_track=info.video_track,
+        audio_tracks=info.audio_tracks,
+        video_tracks=info.video_tracks,
+        segments=found.segments,
+        blocks=found.blocks,
+        degraded=degraded,
+        avcheck_version=__version__,
+    )
