@@ -1,4 +1,6 @@
-"""Prints the oldest versions that pyproject.toml allows, one `name==version` a line, as constraints for pip."""
+"""Prints the oldest versions that pyproject.toml allows, one `name==version` a line, as constraints
+for pip.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads(
+    (Path(__file__).parent.parent / "pyproject.toml").read_text(encoding="utf-8")
+)["project"]
 
 for text in PROJECT["dependencies"]:
     requirement = Requirement(text)

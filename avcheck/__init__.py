@@ -1,4 +1,5 @@
-"""avcheck: is the sound of a video in sync with its picture, by how much is it off, and how sure is that?
+"""avcheck: is the sound of a video in sync with its picture, by how much is it off, and how sure is
+that?
 
 >>> import avcheck
 >>> report = avcheck.check("film.mp4", tolerance="ebu-r37")

@@ -1,4 +1,6 @@
-"""The two calls of the package: one file, and many. What is heavy is imported by the call that needs it."""
+"""The two calls of the package: one file, and many. What is heavy is imported by the call that
+needs it.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ def check(
     Args:
         path: The file, or a URL.
         tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
-        sample: Look at stretches of a long title instead of all of it; a number says at how many to begin with.
+        sample: Look at stretches of a long title instead of all of it; a number says at how many to
+            begin with.
         thorough: Where nothing is seen at first, look closer without a limit on what that costs.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
         audio_track: Which audio track, from 0. None: the main one.
@@ -88,18 +91,19 @@ def check_many(
     cancel: threading.Event | None = None,
     **options: Any,
 ) -> Iterator[Report]:
-    """Check files, and the media files in directories, with the weights loaded once (once in each worker process).
+    """Check files, and the media files in directories, with the weights loaded once (once in each
+    worker process).
 
     Args:
         paths: Files, URLs, and directories to search as the command does.
-        jobs: How many files to check at a time, each in a process. A script that asks for several needs the guard
-            `if __name__ == "__main__":`, because every process imports it.
+        jobs: How many files to check at a time, each in a process. A script that asks for several
+            needs the guard `if __name__ == "__main__":`, because every process imports it.
         timeout_s: Give up on a file after so many seconds; it is then an error.
         memory_mb: Give up on a file that needs more memory than this (Linux).
         on_progress: Hears a file and how much of it is done, 0 to 1. It may run in another thread.
         cancel: Once this event is set, the run ends soon with Cancelled.
-        options: `tolerance`, `sample`, `thorough`, `detail`, `audio_track`, `video_track`, `program`, `audio`, `device`
-            and `model` of `check`.
+        options: `tolerance`, `sample`, `thorough`, `detail`, `audio_track`, `video_track`,
+            `program`, `audio`, `device` and `model` of `check`.
 
     Yields:
         A report a file as each ends; first those of paths that cannot be checked at all.
@@ -122,7 +126,9 @@ def check_many(
     _stop_if(cancel)
     for report in found.errors:
         yield report
-    for report in check_all(found.files, settings, limits, on_file=lambda _: _stop_if(cancel), on_progress=tell):
+    for report in check_all(
+        found.files, settings, limits, on_file=lambda _: _stop_if(cancel), on_progress=tell
+    ):
         yield report
         _stop_if(cancel)
 
@@ -153,7 +159,9 @@ def _tolerance(given: Tolerance | str) -> Tolerance:
         return PRESETS[given]
     near = difflib.get_close_matches(str(given), PRESETS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; presets are {', '.join(PRESETS)}"
-    raise UsageError(f"tolerance must be the name of a preset or an avcheck.Tolerance, not {given!r}{hint}")
+    raise UsageError(
+        f"tolerance must be the name of a preset or an avcheck.Tolerance, not {given!r}{hint}"
+    )
 
 
 def _stop_if(cancel: threading.Event | None) -> None:

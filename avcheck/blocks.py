@@ -1,8 +1,10 @@
-"""The only place where rates change: pictures and sound of any rate -> blocks of 25 pictures and their log-mel.
+"""The only place where rates change: pictures and sound of any rate -> blocks of 25 pictures and
+their log-mel.
 
-Khosravan et al. (section 3.1) cut a video into non-overlapping blocks of 25 frames. Here a block is exactly one second on a
-25 fps grid that starts at the first picture, so that every file, whatever its frame rate, is seen at the same pace.
-Pictures and sound keep their place in time: what is missing is masked, never closed up.
+Khosravan et al. (section 3.1) cut a video into non-overlapping blocks of 25 frames. Here a block is
+exactly one second on a 25 fps grid that starts at the first picture, so that every file, whatever
+its frame rate, is seen at the same pace. Pictures and sound keep their place in time: what is
+missing is masked, never closed up.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ BLOCK_MELS = int(MEL_RATE * BLOCK_S)
 BLOCK_SAMPLES = int(SAMPLE_RATE * BLOCK_S)
 SOUND_LEAD_S = 0.05  # at least so much sound before a block belongs to its log-mel
 _HOLD_S = 1.0  # a picture older than this is missing, not repeated: a file can claim a 30-hour gap
-_NEAREST_GAP_S = 0.1  # at 10 fps and above the nearest picture shows the moment best; below, a picture stays until the next
+# At 10 fps and above the nearest picture shows the moment best; below, a picture stays until the
+# next
+_NEAREST_GAP_S = 0.1
 
 
 class Picture(Protocol):
@@ -49,8 +53,10 @@ class Sound(Protocol):
 class Block:
     """One second of a file.
 
-    pictures: uint8 (25, H, W), picture k shows `start_s` + k/25 s; picture_mask: bool (25,), False where there was none.
-    mel: float32 (100, 64), column j is centred on `start_s` + (j + 0.5)/100 s; mel_mask: bool (100,), False where no sound was.
+    pictures: uint8 (25, H, W), picture k shows `start_s` + k/25 s; picture_mask: bool (25,), False
+    where there was none.
+    mel: float32 (100, 64), column j is centred on `start_s` + (j + 0.5)/100 s; mel_mask: bool
+    (100,), False where no sound was.
     level_db: loudness of the block's sound, dBFS (RMS); -inf for digital silence or none.
     """
 
@@ -68,10 +74,11 @@ class Block:
 
 
 def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The log-mel (columns, 64) with the mean of what was heard, bool (columns,), wherever nothing was.
+    """The log-mel (columns, 64) with the mean of what was heard, bool (columns,), wherever nothing
+    was.
 
-    The sound trunk takes each band's mean out. Silence in place of missing sound would move that mean, and with it every
-    feature of a short file; the mean itself moves nothing.
+    The sound trunk takes each band's mean out. Silence in place of missing sound would move that
+    mean, and with it every feature of a short file; the mean itself moves nothing.
     """
     if heard.all() or not heard.any():
         return mel
@@ -81,9 +88,11 @@ def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[
 
 
 class SoundTimeline:
-    """Sound pieces laid out by their own timestamps: read any stretch, get samples and a mask of what was really there.
+    """Sound pieces laid out by their own timestamps: read any stretch, get samples and a mask of
+    what was really there.
 
-    Only the stretch from the last read on is kept, so memory stays bounded however long the file is.
+    Only the stretch from the last read on is kept, so memory stays bounded however long the file
+    is.
     """
 
     def __init__(self, sounds: Iterable[Sound]) -> None:
@@ -92,7 +101,9 @@ class SoundTimeline:
         self._ended = False
 
     def read(self, start_s: float, count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """`count` samples from `start_s` on: float32 samples and bool mask. Starts must not go back by more than 1 s."""
+        """`count` samples from `start_s` on: float32 samples and bool mask. Starts must not go back
+        by more than 1 s.
+        """
         end_s = start_s + count / SAMPLE_RATE
         while not self._ended and (not self._pieces or self._piece_end_s(self._pieces[-1]) < end_s):
             piece = next(self._sounds, None)
@@ -134,12 +145,14 @@ def blocks(
 ) -> Iterator[Block]:
     """Cut a file into blocks, lazily; memory holds a block or two.
 
-    The grid starts at the first picture. A picture is repeated for at most 1 s; a stretch without any picture yields no
-    block, and the next block keeps its true `start_s` on the same grid. Sound outside the pictures' time is not used.
+    The grid starts at the first picture. A picture is repeated for at most 1 s; a stretch without
+    any picture yields no block, and the next block keeps its true `start_s` on the same grid. Sound
+    outside the pictures' time is not used.
 
-    A stretch of a file gives the same blocks as the whole: `count` blocks from number `first` on, on the grid that starts at
-    `origin_s`, from pictures that begin with the one shown as block `first` starts, and sound that begins `SOUND_LEAD_S`
-    before it. Neither is read further than needed.
+    A stretch of a file gives the same blocks as the whole: `count` blocks from number `first` on,
+    on the grid that starts at `origin_s`, from pictures that begin with the one shown as block
+    `first` starts, and sound that begins `SOUND_LEAD_S` before it. Neither is read further than
+    needed.
     """
     timeline = SoundTimeline(sounds)
     shown: list[NDArray[np.uint8] | None] = []
@@ -160,8 +173,12 @@ def blocks(
         yield _block(index, origin_s, shown, timeline)
 
 
-def _on_grid(pictures: Iterable[Picture], origin_s: float | None, slot: int) -> Iterator[tuple[int, float, Picture]]:
-    """(slot, origin_s, picture) for every slot of the 25 fps grid, from `slot` on, that has a picture to show, slots rising."""
+def _on_grid(
+    pictures: Iterable[Picture], origin_s: float | None, slot: int
+) -> Iterator[tuple[int, float, Picture]]:
+    """(slot, origin_s, picture) for every slot of the 25 fps grid, from `slot` on, that has a
+    picture to show, slots rising.
+    """
     source = iter(pictures)
     here = next(source, None)
     if here is None:
@@ -176,7 +193,11 @@ def _on_grid(pictures: Iterable[Picture], origin_s: float | None, slot: int) -> 
                 yield slot, origin_s, here
             return
         gap_s = following.pts_s - here.pts_s
-        until_s = here.pts_s + gap_s / 2 if gap_s <= _NEAREST_GAP_S else here.pts_s + min(gap_s, _HOLD_S) - 1e-6
+        until_s = (
+            here.pts_s + gap_s / 2
+            if gap_s <= _NEAREST_GAP_S
+            else here.pts_s + min(gap_s, _HOLD_S) - 1e-6
+        )
         while origin_s + slot / FRAME_RATE <= until_s:
             yield slot, origin_s, here
             slot += 1
@@ -185,7 +206,9 @@ def _on_grid(pictures: Iterable[Picture], origin_s: float | None, slot: int) -> 
         here = following
 
 
-def _block(index: int, origin_s: float, shown: list[NDArray[np.uint8] | None], timeline: SoundTimeline) -> Block:
+def _block(
+    index: int, origin_s: float, shown: list[NDArray[np.uint8] | None], timeline: SoundTimeline
+) -> Block:
     start_s = origin_s + index * BLOCK_S
     shape = next(luma.shape for luma in shown if luma is not None)
     frames = np.zeros((BLOCK_FRAMES, *shape), np.uint8)
@@ -193,7 +216,9 @@ def _block(index: int, origin_s: float, shown: list[NDArray[np.uint8] | None], t
     for k, luma in enumerate(shown):
         if luma is not None and luma.shape == shape:
             frames[k], mask[k] = luma, True
-    samples, present = timeline.read(start_s - MEL_MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * MEL_MARGIN)
+    samples, present = timeline.read(
+        start_s - MEL_MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * MEL_MARGIN
+    )
     inner = slice(MEL_MARGIN, MEL_MARGIN + BLOCK_SAMPLES)
     rms = float(np.sqrt(np.mean(samples[inner] ** 2)))
     return Block(

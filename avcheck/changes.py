@@ -1,4 +1,6 @@
-"""What changed between two runs over the same files. Compares what was found; judges nothing anew."""
+"""What changed between two runs over the same files. Compares what was found; judges nothing
+anew.
+"""
 
 from __future__ import annotations
 
@@ -36,19 +38,23 @@ class Change:
         return tuple(name for name, does in differs.items() if does)
 
 
-def changes_between(before: Iterable[Report], after: Iterable[Report], failing: Collection[str]) -> list[Change]:
+def changes_between(
+    before: Iterable[Report], after: Iterable[Report], failing: Collection[str]
+) -> list[Change]:
     """Every path of two runs whose result is not the same in both, worse ones first, then by path.
 
-    `failing`: the verdicts that fail a run. Worse: it fails now and did not fail in the same way before. That is another
-    verdict, an offset more than a frame (40 ms) further out, or a path that is new. An offset that moves by up to a frame is no
-    change.
+    `failing`: the verdicts that fail a run. Worse: it fails now and did not fail in the same way
+    before. That is another verdict, an offset more than a frame (40 ms) further out, or a path that
+    is new. An offset that moves by up to a frame is no change.
     """
     old = {report.path: replace(report, segments=(), blocks=()) for report in before}
     changes = []
     for report in after:
         kind = _kind(earlier := old.pop(report.path, None), report, failing)
         if kind is not None:
-            changes.append(Change(report.path, kind, earlier, replace(report, segments=(), blocks=())))
+            changes.append(
+                Change(report.path, kind, earlier, replace(report, segments=(), blocks=()))
+            )
     changes += [Change(path, "gone", report, None) for path, report in old.items()]
     return sorted(changes, key=lambda change: (KINDS.index(change.kind), change.path))
 
@@ -60,9 +66,17 @@ def _kind(old: Report | None, new: Report, failing: Collection[str]) -> Kind | N
         if new.verdict in failing:
             return "worse"
         return "better" if old.verdict in failing or new.verdict == "in_sync" else "changed"
-    moved_ms = 0.0 if old.offset_ms is None or new.offset_ms is None else abs(new.offset_ms) - abs(old.offset_ms)
+    moved_ms = (
+        0.0
+        if old.offset_ms is None or new.offset_ms is None
+        else abs(new.offset_ms) - abs(old.offset_ms)
+    )
     if new.verdict in failing and moved_ms > FRAME_MS:
         return "worse"
-    if old.offset_ms is not None and new.offset_ms is not None and abs(new.offset_ms - old.offset_ms) > FRAME_MS:
+    if (
+        old.offset_ms is not None
+        and new.offset_ms is not None
+        and abs(new.offset_ms - old.offset_ms) > FRAME_MS
+    ):
         return "changed"
     return "changed" if old.reason_code != new.reason_code else None

@@ -1,9 +1,11 @@
-"""One file: blocks -> trunks once -> the classifier at every candidate shift -> a score curve per segment.
+"""One file: blocks -> trunks once -> the classifier at every candidate shift -> a score curve per
+segment.
 
-A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds one segment and the two
-seconds of sound on either side of it. A title that is sampled is looked at in probes of two segments (`sampling` says where).
-They are the segments that the whole title has there, with the same sound around them. A file that stays undecidable may get a
-closer look (`closeup`): a few of its segments again, their pictures more than three times the size.
+A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds
+one segment and the two seconds of sound on either side of it. A title that is sampled is looked at
+in probes of two segments (`sampling` says where). They are the segments that the whole title has
+there, with the same sound around them. A file that stays undecidable may get a closer look
+(`closeup`): a few of its segments again, their pictures more than three times the size.
 """
 
 from __future__ import annotations
@@ -22,33 +24,44 @@ from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, Closer, Seen, Zoomed, look_
 from avcheck.cores import cores
 from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
+from avcheck.looking import LEVELS
 from avcheck.media import Media, MediaInfo, open_media
 from avcheck.model import fuse
 from avcheck.model_config import AttentionKind
+from avcheck.posterior import Calibration, Curve
 from avcheck.report import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.reporting import report_on
 from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes, stretches
-from avcheck.scan import LEVELS, scan_segments
+from avcheck.scan import scan_segments
 from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probe_over, probes, segments
 from avcheck.signals.signal import SIGNAL_SIDE, as_test_signal
 from avcheck.signals.verdict import judge_signal
 from avcheck.tracks import others
-from avcheck.verdict import Calibration, Curve, Judgement, judge, without_unseen
+from avcheck.verdict import Judgement, judge, without_unseen
 from avcheck.weights import load
 
 _LEFT = "small faces may not have been looked at (--thorough does)"
 _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
-_SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}  # reasons that another sound may not have
+# Reasons that another sound may not have
+_SOUND_IN_DOUBT = {
+    "silent",
+    "too_short",
+    "no_match",
+    "ambiguous",
+}
 _PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}  # the same of pictures
 
 
-_Opener = Callable[[int], Media]  # opens a file on the tracks to check, its pictures with such a short side, px
+# Opens a file on the tracks to check, its pictures with such a short side, px
+_Opener = Callable[[int], Media]
 
 
 @dataclass
 class _Tell:
-    """Tells how far a sampled check has come: from `done`, by `step` with every block that is decoded."""
+    """Tells how far a sampled check has come: from `done`, by `step` with every block that is
+    decoded.
+    """
 
     on_progress: Callable[[float], None] | None
     done: float
@@ -63,13 +76,18 @@ class _Tell:
 class Checker:
     """Weights loaded once, to check any number of files.
 
-    `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps"; `attention`: one of
-    `ATTENTION_KINDS`, or None for the file's own; `threads`: for the network and for the decoder, 0 = as PyTorch and
-    `open_media` choose, within what this process may use. Raises ModelError or UsageError as `weights.load` does.
+    `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps";
+    `attention`: one of `ATTENTION_KINDS`, or None for the file's own; `threads`: for the network
+    and for the decoder, 0 = as PyTorch and `open_media` choose, within what this process may use.
+    Raises ModelError or UsageError as `weights.load` does.
     """
 
     def __init__(
-        self, model: Path | None = None, device: str = "auto", attention: AttentionKind | None = None, threads: int = 0
+        self,
+        model: Path | None = None,
+        device: str = "auto",
+        attention: AttentionKind | None = None,
+        threads: int = 0,
     ) -> None:
         self._threads = threads
         # PyTorch counts the machine's cores, whatever a container's share of them is.
@@ -88,11 +106,20 @@ class Checker:
         audio: str | Path | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
-        """The score curves of a file, with what is known of it and what was lost on the way. Raises MediaError."""
-        return self._curves(self._opener(path, audio_track, video_track, program, audio), on_progress)
+        """The score curves of a file, with what is known of it and what was lost on the way. Raises
+        MediaError.
+        """
+        return self._curves(
+            self._opener(path, audio_track, video_track, program, audio), on_progress
+        )
 
     def _opener(
-        self, path: str | Path, audio_track: int | None, video_track: int | None, program: int | None, audio: str | Path | None
+        self,
+        path: str | Path,
+        audio_track: int | None,
+        video_track: int | None,
+        program: int | None,
+        audio: str | Path | None,
     ) -> _Opener:
         def opener(short_side: int) -> Media:
             return open_media(
@@ -107,7 +134,9 @@ class Checker:
 
         return opener
 
-    def _curves(self, opener: _Opener, on_progress: Callable[[float], None] | None) -> tuple[list[Curve], MediaInfo, Degraded]:
+    def _curves(
+        self, opener: _Opener, on_progress: Callable[[float], None] | None
+    ) -> tuple[list[Curve], MediaInfo, Degraded]:
         with opener(max(LEVELS)) as media:
             info = media.info
             ended = threading.Event()
@@ -120,12 +149,17 @@ class Checker:
             return curves, media.info, media.degraded
 
     def _sampled_curves(
-        self, opener: _Opener, probes_first: int, tolerance: Tolerance, on_progress: Callable[[float], None] | None
+        self,
+        opener: _Opener,
+        probes_first: int,
+        tolerance: Tolerance,
+        on_progress: Callable[[float], None] | None,
     ) -> tuple[list[Curve], MediaInfo, Degraded] | None:
-        """As `_curves`, of stretches spread over the title only, and of more where those leave the verdict open.
+        """As `_curves`, of stretches spread over the title only, and of more where those leave the
+        verdict open.
 
-        None for a title that is too short for `probes_first` of them, or cannot be read from the middle: check it whole.
-        Raises MediaError.
+        None for a title that is too short for `probes_first` of them, or cannot be read from the
+        middle: check it whole. Raises MediaError.
         """
         with opener(max(LEVELS)) as media:
             origin_s = media.info.first_picture_s
@@ -138,10 +172,16 @@ class Checker:
             done, share = 0.0, _FIRST_SHARE
             try:
                 while where:
-                    tell = _Tell(on_progress, done, (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)))
+                    tell = _Tell(
+                        on_progress,
+                        done,
+                        (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)),
+                    )
                     ended = threading.Event()
                     with (
-                        closing(ahead(probes(media, where, origin_s, tell), _PROBES_AHEAD, ended)) as source,
+                        closing(
+                            ahead(probes(media, where, origin_s, tell), _PROBES_AHEAD, ended)
+                        ) as source,
                         closing(beside_decoding(source, ended)) as coming,
                     ):
                         for probe in coming:
@@ -158,9 +198,11 @@ class Checker:
             return (curves, media.info, media.degraded) if curves else None
 
     def _closer(self, opener: _Opener, info: MediaInfo, stack: ExitStack) -> Closer:
-        """Looks closer at segments of a file, which is opened again, until `stack` is closed, when the first is asked for.
+        """Looks closer at segments of a file, which is opened again, until `stack` is closed, when
+        the first is asked for.
 
-        A file whose pictures are too small for that, or that cannot be read from the middle, raises CannotSeek then.
+        A file whose pictures are too small for that, or that cannot be read from the middle, raises
+        CannotSeek then.
         """
         opened: list[Media] = []
 
@@ -187,9 +229,14 @@ class Checker:
             start = round((curve.start_s - origin_s) / BLOCK_S)
             end = start + len(curve.block_start_s)
             stretch = probe_over(media, start, end, origin_s)
-            if len(stretch.inside) != end - start or len({block.pictures.shape for block in stretch.inside}) > 1:
+            if (
+                len(stretch.inside) != end - start
+                or len({block.pictures.shape for block in stretch.inside}) > 1
+            ):
                 return Seen(curve)  # damaged: decoded from here, it is not what was looked at first
-            return look_closer(curve, stretch.before, stretch.inside, stretch.after, self.loaded, budget)
+            return look_closer(
+                curve, stretch.before, stretch.inside, stretch.after, self.loaded, budget
+            )
 
         return closer
 
@@ -207,13 +254,17 @@ class Checker:
         thorough: bool = False,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
-        """Check one file, or with `sample` only that many stretches of it at first, if it is long enough for that.
+        """Check one file, or with `sample` only that many stretches of it at first, if it is long
+        enough for that.
 
-        `thorough`: a closer look, where there is one, may cost what it will. `detail`: whether the report has its `Detail`.
-        Raises MediaError for a file that cannot be judged (`avcheck.check` turns it into a report).
+        `thorough`: a closer look, where there is one, may cost what it will. `detail`: whether the
+        report has its `Detail`. Raises MediaError for a file that cannot be judged (`avcheck.check`
+        turns it into a report).
         """
         opener = self._opener(path, audio_track, video_track, program, audio)
-        sampled = None if sample is None else self._sampled_curves(opener, sample, tolerance, on_progress)
+        sampled = (
+            None if sample is None else self._sampled_curves(opener, sample, tolerance, on_progress)
+        )
         curves, info, degraded = sampled or self._curves(opener, on_progress)
         zoomed = Zoomed(curves, judge(curves, tolerance, self.calibration))
         with (
@@ -222,7 +273,9 @@ class Checker:
             suppress(MediaError),  # it cannot be opened again, or not be read from the middle
         ):
             closer = self._closer(opener, info, stack)
-            zoomed = zoom(curves, zoomed.found, closer, tolerance, self.calibration, thorough=thorough)
+            zoomed = zoom(
+                curves, zoomed.found, closer, tolerance, self.calibration, thorough=thorough
+            )
         found, cut, signal = zoomed.found, zoomed.cut, None
         if sampled is None and found.verdict == "undecidable" and found.reason_code != "borderline":
             with suppress(MediaError), opener(SIGNAL_SIDE) as media:
@@ -234,7 +287,9 @@ class Checker:
             report_on(path, found, info, degraded, tolerance),
             reason=_reason(found, info, cut),
             measured_by="network" if signal is None else "test_signal",
-            sampled_s=None if sampled is None else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
+            sampled_s=None
+            if sampled is None
+            else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
             closer_look_cut=cut,
             program=info.program,
             programs=info.programs,
@@ -244,12 +299,14 @@ class Checker:
 
 
 def _reason(found: Judgement, info: MediaInfo, cut: bool) -> str | None:
-    """Why a file is undecidable, with what was not looked at: tracks, of which one may be the one that was meant, and what a
-    closer look left, `cut`.
+    """Why a file is undecidable, with what was not looked at: tracks, of which one may be the one
+    that was meant, and what a closer look left, `cut`.
     """
     # A separate sound file stands in place of the tracks, so none of its own can be chosen.
     audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
     video = [track for track in info.video_tracks if track.number != info.video_track]
     audio = audio if found.reason_code in _SOUND_IN_DOUBT else []
     video = video if found.reason_code in _PICTURE_IN_DOUBT else []
-    return "; ".join(part for part in (found.reason, others(audio, video), _LEFT if cut else None) if part)
+    return "; ".join(
+        part for part in (found.reason, others(audio, video), _LEFT if cut else None) if part
+    )

@@ -1,4 +1,6 @@
-"""How many processors this process may use, and how its threads wait. Standard library only: read before torch is loaded."""
+"""How many processors this process may use, and how its threads wait. Standard library only: read
+before torch is loaded.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +9,39 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-# Threads of OpenMP spin for a while when they have nothing to do. On a machine that others use as well the spinning takes the
-# processor from whoever has work, this process's own decoder included.
+# Threads of OpenMP spin for a while when they have nothing to do. On a machine that others use as
+# well the spinning takes the processor from whoever has work, this process's own decoder included.
 _PATIENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # GNU's runtime, which PyTorch's Linux builds carry, and the standard's own name
+    # GNU's runtime, which PyTorch's Linux builds carry, and the standard's own name
+    "OMP_WAIT_POLICY": "PASSIVE",
     "KMP_BLOCKTIME": "0",  # LLVM's and Intel's, on macOS and Windows
 }
-_USERS_OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")  # who sets one has decided on all
+# Who sets one has decided on all
+_USERS_OWN = (
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "KMP_BLOCKTIME",
+    "KMP_LIBRARY",
+)
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Processors this process may use, at least 1: those it is tied to, or its container's share of them, if less.
+    """Processors this process may use, at least 1: those it is tied to, or its container's share of
+    them, if less.
 
-    The share is the CPU quota of its cgroup and of those above it, version 2 or 1, rounded up: half a processor is one.
-    `root` is where `proc` and `sys` lie.
+    The share is the CPU quota of its cgroup and of those above it, version 2 or 1, rounded up: half
+    a processor is one. `root` is where `proc` and `sys` lie.
     """
     tied = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([tied, *(math.ceil(share) for share in _quotas(root))]))
 
 
 def wait_patiently(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have OpenMP's threads sleep rather than spin while they wait, unless the environment says how they wait.
+    """Have OpenMP's threads sleep rather than spin while they wait, unless the environment says how
+    they wait.
 
-    It works until torch is loaded, and for processes started from here. It concerns the whole process, so only programs of
-    our own ask for it.
+    It works until torch is loaded, and for processes started from here. It concerns the whole
+    process, so only programs of our own ask for it.
     """
     if not any(environment.get(name) for name in _USERS_OWN):
         environment.update(_PATIENT)
@@ -47,11 +58,14 @@ def _quotas(root: Path) -> list[float]:
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         mount = root / "sys/fs/cgroup"
         if "cpu" in controllers.split(","):
-            mount = next((mount / name for name in ("cpu,cpuacct", "cpu") if (mount / name).is_dir()), mount)
+            mount = next(
+                (mount / name for name in ("cpu,cpuacct", "cpu") if (mount / name).is_dir()), mount
+            )
         elif controllers:
             continue
         parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-        # Inside a container the mount shows the container's own cgroup as its root, whatever the path says.
+        # Inside a container the mount shows the container's own cgroup as its root, whatever the
+        # path says.
         for depth in range(len(parts) + 1):
             quota = _quota(mount.joinpath(*parts[:depth]))
             quotas += [] if quota is None else [quota]

@@ -1,4 +1,6 @@
-"""How the offset goes through a file: constant, drifting or jumping. Pure arithmetic on the offsets of its segments."""
+"""How the offset goes through a file: constant, drifting or jumping. Pure arithmetic on the offsets
+of its segments.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,20 @@ SCATTER_MS = 2 * FRAME_MS  # segments of which a quarter lies further off a cour
 _LEAST_SEGMENTS = 3  # that show an offset: below, there is no course
 _LEAST_OF_DRIFT = 4  # with fewer the residuals say too little of the noise
 _DRIFT_MS = 1.5 * FRAME_MS  # from one end to the other; less is not worth calling a drift
-_LINE_CHANCE = 0.01  # how often noise alone may rise or fall as much, against the residuals from the line
+# How often noise alone may rise or fall as much, against the residuals from the line
+_LINE_CHANCE = 0.01
 _ORDER_CHANCE = 0.1  # the same by the order of the segments alone, which no outlier can bend
 _LEAST_ERROR_MS = 1.0  # of a segment: residuals below that are luck
-_EXACT_ORDERS = 30  # segments up to which every order is counted; beyond, the normal approximation is good to 0.001
+# Segments up to which every order is counted; beyond, the normal approximation is good to 0.001
+_EXACT_ORDERS = 30
 _PAIRED = 400  # segments at most of which all pairs are looked at
 
 
 @dataclass(frozen=True)
 class Course:
-    """Stretches in time order, between any two of which the offset jumps; a drift is one stretch whose ends differ."""
+    """Stretches in time order, between any two of which the offset jumps; a drift is one stretch
+    whose ends differ.
+    """
 
     stretches: tuple[Stretch, ...]
     drift_ms_per_min: float | None = None
@@ -38,7 +44,9 @@ class Course:
 
     @property
     def jump_intervals_s(self) -> tuple[tuple[float, float], ...]:
-        """Between which times each jump lies: the end of the stretch before it and the start of the one after it."""
+        """Between which times each jump lies: the end of the stretch before it and the start of the
+        one after it.
+        """
         return tuple((before.end_s, after.start_s) for before, after in pairwise(self.stretches))
 
     @property
@@ -51,7 +59,9 @@ class Course:
         return nearest_stretch(self.stretches, time_s)
 
     def offsets_ms(self, time_s: float) -> tuple[float, ...]:
-        """What the offset can be at a moment: one value, and two where a jump may lie before or after it."""
+        """What the offset can be at a moment: one value, and two where a jump may lie before or
+        after it.
+        """
         for before, after in pairwise(self.stretches):
             if before.end_s < time_s < after.start_s:
                 return before.end_offset_ms, after.start_offset_ms
@@ -59,7 +69,8 @@ class Course:
 
 
 def follow(segments: Sequence[Segment]) -> Course | None:
-    """The course of the segments that show an offset: constant, drifting, or jumping. None below three of them.
+    """The course of the segments that show an offset: constant, drifting, or jumping. None below
+    three of them.
 
     A jump once, or away for a while and back, is found; outliers are not followed.
     """
@@ -77,7 +88,9 @@ def follow(segments: Sequence[Segment]) -> Course | None:
             ms_per_s, start_ms = drift
             start_s, end_s = known[0].start_s, known[-1].end_s
             ends_ms = (start_ms + ms_per_s * (at_s - time_s[0]) for at_s in (start_s, end_s))
-            return Course((Stretch(start_s, end_s, *map(_rounded, ends_ms)),), round(60.0 * ms_per_s, 2))
+            return Course(
+                (Stretch(start_s, end_s, *map(_rounded, ends_ms)),), round(60.0 * ms_per_s, 2)
+            )
         runs = _away_and_back(offset_ms) or [(slice(0, len(known)), float(np.median(offset_ms)))]
     return Course(tuple(_constant(known[run], run_ms) for run, run_ms in runs))
 
@@ -91,8 +104,12 @@ def _rounded(offset_ms: float) -> float:
     return round(float(offset_ms), 1) + 0.0
 
 
-def _one_jump(offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]) -> list[tuple[slice, float]] | None:
-    """The runs on either side of a jump with their offsets, where two levels fit better than the line with these residuals."""
+def _one_jump(
+    offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]
+) -> list[tuple[slice, float]] | None:
+    """The runs on either side of a jump with their offsets, where two levels fit better than the
+    line with these residuals.
+    """
     split = _best_split(offset_ms)
     if split is None:
         return None
@@ -107,13 +124,21 @@ def _one_jump(offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]) 
 
 
 def _away_and_back(offset_ms: NDArray[np.float64]) -> list[tuple[slice, float]] | None:
-    """The longest run of segments in the middle (three at least) that lie together, off what the others keep to."""
+    """The longest run of segments in the middle (three at least) that lie together, off what the
+    others keep to.
+    """
     constant_ms = float(np.median(offset_ms))
     stray = np.abs(offset_ms - constant_ms) > JUMP_MS
     edges = np.flatnonzero(np.diff(np.concatenate([[False], stray, [False]]).astype(int)))
-    runs = [slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
-    inner = [run for run in runs if run.start > 0 and run.stop < len(stray) and run.stop - run.start >= 3]
-    steady = [run for run in inner if _spread_ms(offset_ms[run] - np.median(offset_ms[run])) <= SCATTER_MS]
+    runs = [
+        slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)
+    ]
+    inner = [
+        run for run in runs if run.start > 0 and run.stop < len(stray) and run.stop - run.start >= 3
+    ]
+    steady = [
+        run for run in inner if _spread_ms(offset_ms[run] - np.median(offset_ms[run])) <= SCATTER_MS
+    ]
     if not steady:
         return None
     away = max(steady, key=lambda run: run.stop - run.start)
@@ -124,10 +149,12 @@ def _away_and_back(offset_ms: NDArray[np.float64]) -> list[tuple[slice, float]] 
 def _drift(
     time_s: NDArray[np.float64], offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]
 ) -> tuple[float, float] | None:
-    """Slope (ms a second) of a drift and the offset (ms) at the first time, from the residuals off a robust line; None: none.
+    """Slope (ms a second) of a drift and the offset (ms) at the first time, from the residuals off
+    a robust line; None: none.
 
-    The least-squares line through the segments that keep to the robust one must rise or fall by more than their residuals
-    explain (Student's t), and so must the order of all segments (Mann-Kendall). Both chances are exact, so few segments do.
+    The least-squares line through the segments that keep to the robust one must rise or fall by
+    more than their residuals explain (Student's t), and so must the order of all segments
+    (Mann-Kendall). Both chances are exact, so few segments do.
     """
     keeps = np.abs(residual_ms) <= JUMP_MS
     count = int(keeps.sum())
@@ -152,18 +179,25 @@ def _spread_ms(residual_ms: NDArray[np.float64]) -> float:
 
 
 def _best_split(values: NDArray[np.float64]) -> int | None:
-    """Index that splits the values into two runs (of at least two each) with the least absolute deviation."""
+    """Index that splits the values into two runs (of at least two each) with the least absolute
+    deviation.
+    """
     if len(values) < 4:
         return None
     costs = {
-        k: float(np.abs(values[:k] - np.median(values[:k])).sum() + np.abs(values[k:] - np.median(values[k:])).sum())
+        k: float(
+            np.abs(values[:k] - np.median(values[:k])).sum()
+            + np.abs(values[k:] - np.median(values[k:])).sum()
+        )
         for k in range(2, len(values) - 1)
     }
     return min(costs, key=lambda k: costs[k])
 
 
 def theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Median slope over all pairs, and the median height at the median of x. At most 400 points are paired."""
+    """Median slope over all pairs, and the median height at the median of x. At most 400 points are
+    paired.
+    """
     step = -(-len(x) // _PAIRED)
     first, second = np.triu_indices(len(x[::step]), 1)
     run, rise = (values[::step][second] - values[::step][first] for values in (x, y))
@@ -172,9 +206,11 @@ def theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, fl
 
 
 def order_chance(values: NDArray[np.float64]) -> float:
-    """How often values in random order rise or fall at least as steadily as these (Mann-Kendall, both sides).
+    """How often values in random order rise or fall at least as steadily as these (Mann-Kendall,
+    both sides).
 
-    Exact for few values without ties, which the offsets of segments are; ties make it larger, never smaller.
+    Exact for few values without ties, which the offsets of segments are; ties make it larger, never
+    smaller.
     """
     values = values[:: -(-len(values) // _PAIRED)]
     count = len(values)
@@ -186,7 +222,8 @@ def order_chance(values: NDArray[np.float64]) -> float:
     if count > _EXACT_ORDERS:
         deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
         return math.erfc((balance - 1) / deviation / math.sqrt(2))
-    orders = np.ones(1)  # share of the orders of the values so far that have so many pairs in descending order
+    # Share of the orders of the values so far that have so many pairs in descending order
+    orders = np.ones(1)
     for size in range(2, count + 1):
         orders = np.convolve(orders, np.full(size, 1.0 / size))
     most_descending = (pairs - balance) // 2
@@ -194,7 +231,9 @@ def order_chance(values: NDArray[np.float64]) -> float:
 
 
 def student_chance(t: float, degrees: int) -> float:
-    """How often Student's t with so many degrees of freedom lies at least as far from 0 (Abramowitz and Stegun, 26.7.3-4)."""
+    """How often Student's t with so many degrees of freedom lies at least as far from 0 (Abramowitz
+    and Stegun, 26.7.3-4).
+    """
     angle = math.atan(abs(t) / math.sqrt(degrees))
     cosine = math.cos(angle)
     odd = degrees % 2

@@ -1,4 +1,6 @@
-"""What a verdict rests on, made ready for drawing: how well every offset fits, and where in the picture the network looked."""
+"""What a verdict rests on, made ready for drawing: how well every offset fits, and where in the
+picture the network looked.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.media import MediaInfo
+from avcheck.posterior import Calibration, Curve, evidence, match_ratio
 from avcheck.report import FRAME_MS, BlockPlaces, Detail, MediaFacts, SegmentDetail, nearest_stretch
-from avcheck.verdict import Calibration, Curve, Judgement, evidence, match_ratio
+from avcheck.verdict import Judgement
 
-LEAST_SHARE = 0.04  # of a block's attention, that a cell needs to be told of: what is left out is spread thinly
+# Of a block's attention, that a cell needs to be told of: what is left out is spread thinly
+LEAST_SHARE = 0.04
 MOST_CELLS = 8  # of a block
 
 
-def detail_of(curves: Sequence[Curve], found: Judgement, calibration: Calibration, info: MediaInfo) -> Detail:
-    """The detail of a file from the curves of its segments, in time order, and what they say together."""
-    # Shifts say how much later the sound is read, so offsets, of which a positive one is early, rise the other way.
-    offsets_ms = -FRAME_MS * (curves[0].shifts[::-1] - calibration.bias_frames) if curves else np.zeros(0)
+def detail_of(
+    curves: Sequence[Curve], found: Judgement, calibration: Calibration, info: MediaInfo
+) -> Detail:
+    """The detail of a file from the curves of its segments, in time order, and what they say
+    together.
+    """
+    # Shifts say how much later the sound is read, so offsets, of which a positive one is early,
+    # rise the other way.
+    offsets_ms = (
+        -FRAME_MS * (curves[0].shifts[::-1] - calibration.bias_frames) if curves else np.zeros(0)
+    )
     media = MediaFacts(
         container=info.container,
         video_codec=info.video_codec,
@@ -31,7 +42,9 @@ def detail_of(curves: Sequence[Curve], found: Judgement, calibration: Calibratio
         first_sound_s=info.first_sound_s,
     )
     segments = tuple(_segment(curve, found, calibration) for curve in curves)
-    return Detail(tuple(round(float(offset_ms), 1) + 0.0 for offset_ms in offsets_ms), segments, media)
+    return Detail(
+        tuple(round(float(offset_ms), 1) + 0.0 for offset_ms in offsets_ms), segments, media
+    )
 
 
 def _segment(curve: Curve, found: Judgement, calibration: Calibration) -> SegmentDetail:
@@ -51,17 +64,27 @@ def _segment(curve: Curve, found: Judgement, calibration: Calibration) -> Segmen
     return SegmentDetail(curve.start_s, curve.end_s, tuple(fit[::-1]), columns, rows, blocks)
 
 
-def _shift(curve: Curve, seen: NDArray[np.float64], found: Judgement, calibration: Calibration) -> int:
-    """The index of the shift that the file has at this segment; where none is known, of the one that fits it best."""
+def _shift(
+    curve: Curve, seen: NDArray[np.float64], found: Judgement, calibration: Calibration
+) -> int:
+    """The index of the shift that the file has at this segment; where none is known, of the one
+    that fits it best.
+    """
     if not found.stretches:
         return int(np.argmax(seen))
     middle_s = (curve.start_s + curve.end_s) / 2
-    frames = calibration.bias_frames - nearest_stretch(found.stretches, middle_s).offset_at(middle_s) / FRAME_MS
+    frames = (
+        calibration.bias_frames
+        - nearest_stretch(found.stretches, middle_s).offset_at(middle_s) / FRAME_MS
+    )
     return int(np.argmin(np.abs(curve.shifts - frames)))
 
 
-def _onto_cells(grid: Sequence[tuple[int, int, int, int, int]], columns: int, rows: int) -> NDArray[np.float64]:
-    """How the attention on each of P places falls on the cells of the picture, (P, rows * columns); each row sums to 1.
+def _onto_cells(
+    grid: Sequence[tuple[int, int, int, int, int]], columns: int, rows: int
+) -> NDArray[np.float64]:
+    """How the attention on each of P places falls on the cells of the picture, (P, rows * columns);
+    each row sums to 1.
 
     A place of a coarser level lies over several cells.
     """
@@ -73,17 +96,25 @@ def _onto_cells(grid: Sequence[tuple[int, int, int, int, int]], columns: int, ro
 
 
 def _overlap(place: int, places: int, cells: int) -> NDArray[np.float64]:
-    """How much of one place out of `places` side by side lies over each of `cells` side by side, (cells,), summing to 1."""
+    """How much of one place out of `places` side by side lies over each of `cells` side by side,
+    (cells,), summing to 1.
+    """
     edges = np.linspace(0, places, cells + 1)
     inside = np.clip(edges, place, place + 1)
     return np.asarray(np.diff(inside), np.float64)
 
 
 def _cells(attention: NDArray[np.float64], columns: int) -> tuple[tuple[int, int, float], ...]:
-    """(column, row, share) of the cells with most of a block's attention (rows * columns,), the strongest first."""
+    """(column, row, share) of the cells with most of a block's attention (rows * columns,), the
+    strongest first.
+    """
     total = float(attention.sum())
     if not total > 0:
         return ()
     share = attention / total
     best = np.argsort(-share, kind="stable")[:MOST_CELLS]
-    return tuple((int(k % columns), int(k // columns), round(float(share[k]), 3)) for k in best if share[k] >= LEAST_SHARE)
+    return tuple(
+        (int(k % columns), int(k // columns), round(float(share[k]), 3))
+        for k in best
+        if share[k] >= LEAST_SHARE
+    )

@@ -1,4 +1,6 @@
-"""Every error avcheck raises on purpose. Messages say what was found, in which file, and what to do about it."""
+"""Every error avcheck raises on purpose. Messages say what was found, in which file, and what to do
+about it.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,17 @@ class MediaError(AvcheckError):
 
 
 class NotMedia(MediaError):
-    """The file is not a media file avcheck reads (wrong content, playlist, empty, not a regular file)."""
+    """The file is not a media file avcheck reads (wrong content, playlist, empty, not a regular
+    file).
+    """
 
     code: ClassVar[ErrorCode] = "not_media"
 
 
 class Unreadable(NotMedia):
-    """The system does not let the file be read, so nobody knows what it is (permissions, a broken disk)."""
+    """The system does not let the file be read, so nobody knows what it is (permissions, a broken
+    disk).
+    """
 
     code: ClassVar[ErrorCode] = "unreadable"
 
@@ -103,7 +109,9 @@ class ModelError(AvcheckError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: PyTorch, oneDNN (in its own words) and Python's threads say so in a RuntimeError."""
+    """Whether memory ran out: PyTorch, oneDNN (in its own words) and Python's threads say so in a
+    RuntimeError.
+    """
     if isinstance(error, RuntimeError):
         text = str(error)
         known = "could not create a primitive", "can't start new thread"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Where to write what `path` is to hold. At the end it takes that name, over any file; after an error it does not.
+    """Where to write what `path` is to hold. At the end it takes that name, over any file; after an
+    error it does not.
 
     Raises OSError.
     """
@@ -20,7 +21,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def publish_new(partial: Path, path: Path) -> None:
-    """Give a finished file its name, never over another file. Raises FileExistsError if the name is taken, and OSError."""
+    """Give a finished file its name, never over another file. Raises FileExistsError if the name is
+    taken, and OSError.
+    """
     try:
         os.link(partial, path)  # unlike a rename it never writes over a file
     except OSError:  # the name is taken, or the file system knows no links

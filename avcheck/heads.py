@@ -5,93 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck.model_config import ATTENTION_KINDS, BLOCK_FRAMES, BLOCK_TIMES, FUSION_KINDS, TOKEN_S, ModelConfig
+from avcheck.match import Scored, cells, identity
+from avcheck.model_config import (
+    ATTENTION_KINDS,
+    BLOCK_FRAMES,
+    BLOCK_TIMES,
+    FUSION_KINDS,
+    TOKEN_S,
+    ModelConfig,
+)
 from avcheck.trunks import Rectify
 
 
-class Scored(NamedTuple):
-    """What the head says of clips at S candidate shifts.
-
-    logits: (B, S, 2), column 1 = in sync. attention: (B, S, N, T', P), sums to 1 over N, T', P.
-    block_logits: (B, S, N, 2), the decision on each block alone.
-    """
-
-    logits: Tensor
-    attention: Tensor
-    block_logits: Tensor
-
-
-def _identity(size: int) -> Tensor:
-    """The identity, (size, size). NumPy's: on the meta device, where `weights.load` builds the network, `torch.eye` imports
-    PyTorch's compiler, which takes as long as PyTorch itself (seen with 2.13).
-    """
-    return torch.from_numpy(np.eye(size, dtype=np.float32))
-
-
-class Match(nn.Module):
-    """How well picture and sound go together at every shift, from the trunks alone: what they are trained on (DESIGN of the
-    stages: joint layers come after them), and a second opinion beside the joint layers in a check.
-
-    Cosine similarity is averaged over short stretches of time at each place, and the places compete in a soft maximum
-    within each stretch: the mouth, or the hammer, may be elsewhere a moment later. `scale` (learned) turns similarity into
-    logits; `sharpness` (learned) is the hardness of the maximum.
-    """
-
-    STEP, REACH = 3, 3  # stretches of REACH steps of STEP pictures, one every STEP pictures
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(3.0))
-        self.log_sharpness = nn.Parameter(torch.tensor(2.5))
-
-    def forward(self, picture: Tensor, sound: Tensor, present: Tensor | None = None) -> Tensor:
-        """Logits (B, S), S = 2M + 1, of pictures (B, T, P, D) and sound (B, T + 2M, D); T must be 9 or more.
-
-        present: bool (B, S, T), False where a picture or the sound read for it is missing, or None. A shift at which nothing
-        is present gets 0.
-        """
-        windows = sound.unfold(1, sound.shape[1] - picture.shape[1] + 1, 1)  # (B, T, D, S)
-        likeness = torch.matmul(picture, windows).float()  # (B, T, P, S)
-        if present is None:
-            best = self._best(self._stretches(likeness))
-            return self.log_scale.exp() * best.mean(dim=1)
-        there = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
-        share = self._stretches(there)
-        best = self._best(self._stretches(likeness * there) / share.clamp_min(1e-6))
-        share = share.squeeze(2)
-        return self.log_scale.exp() * (best * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
-
-    def _best(self, likeness: Tensor) -> Tensor:
-        """Soft maximum over places: (B, T', P, S) -> (B, T', S); as many equal ones count like one."""
-        sharpness = self.log_sharpness.exp()
-        return (torch.logsumexp(sharpness * likeness, dim=2) - math.log(likeness.shape[2])) / sharpness
-
-    def _stretches(self, x: Tensor) -> Tensor:
-        """Means over stretches of time: (B, T, P, S) -> (B, T', P, S)."""
-        batch, times, *rest = x.shape
-        steps = x[:, : times // self.STEP * self.STEP].reshape(batch, -1, self.STEP, *rest).mean(dim=2)
-        count = steps.shape[1] - self.REACH + 1
-        return torch.stack([steps[:, k : k + count] for k in range(self.REACH)]).mean(dim=0)
-
-
-def _cells(present: Tensor | None, joint: Tensor, times: int) -> Tensor:
-    """Which cells have picture and sound throughout: bool (B, S, N*25), or None for all -> (B, S, N, T')."""
-    if present is None:
-        present = torch.ones(*joint.shape[:2], times, dtype=torch.bool, device=joint.device)
-    return present.view(*present.shape[:2], -1, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES).all(dim=-1)
-
-
 class JointHead(nn.Module):
-    """Joint features, attention and decision: the paper's sections 3.1 (joint), 3.2 (attention), 3.4.4 (decision).
+    """Joint features, attention and decision: the paper's sections 3.1 (joint), 3.2 (attention),
+    3.4.4 (decision).
 
-    One class for the three rows of the paper's table 1: `uniform` (3.3), `temporal` (3.2.1), `spatio-temporal` (3.2.2).
+    One class for the three rows of the paper's table 1: `uniform` (3.3), `temporal` (3.2.1),
+    `spatio-temporal` (3.2.2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -99,33 +35,46 @@ class JointHead(nn.Module):
         self.config = config
         self.kind = config.attention
         depth, channels = config.embedding, config.joint_channels
-        # Two halves of one linear layer on [v; a]; it starts as |v - a| per channel, which already says "same moment".
+        # Two halves of one linear layer on [v; a]; it starts as |v - a| per channel, which already
+        # says "same moment".
         self.from_picture = nn.Linear(depth, 2 * depth)
         self.from_sound = nn.Linear(depth, 2 * depth, bias=False)
         with torch.no_grad():
             scale = depth**0.5
-            eye = _identity(depth) * scale
+            eye = identity(depth) * scale
             self.from_picture.weight.copy_(torch.cat([eye, -eye]))
             self.from_sound.weight.copy_(torch.cat([-eye, eye]))
             self.from_picture.bias.zero_()
-        self.joint = nn.Sequential(nn.Linear(2 * depth, channels), Rectify(), nn.Linear(channels, channels), Rectify())
+        self.joint = nn.Sequential(
+            nn.Linear(2 * depth, channels), Rectify(), nn.Linear(channels, channels), Rectify()
+        )
         if self.kind == "temporal":
-            self.confidence = nn.Sequential(nn.Linear(channels, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 1))
+            self.confidence = nn.Sequential(
+                nn.Linear(channels, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 1)
+            )
         elif self.kind == "spatio-temporal":
-            self.confidence = nn.Sequential(nn.Linear(channels, 16), nn.ReLU(), nn.Dropout(0.4), nn.Linear(16, 1))
+            self.confidence = nn.Sequential(
+                nn.Linear(channels, 16), nn.ReLU(), nn.Dropout(0.4), nn.Linear(16, 1)
+            )
         elif self.kind != "uniform":
-            raise ValueError(f"attention must be one of {', '.join(ATTENTION_KINDS)}, not {self.kind!r}")
+            raise ValueError(
+                f"attention must be one of {', '.join(ATTENTION_KINDS)}, not {self.kind!r}"
+            )
         self.decide = nn.Sequential(nn.Linear(channels, 512), nn.ReLU(), nn.Linear(512, 2))
 
     def joint_features(self, picture_half: Tensor, sound_half: Tensor, unit: float = 1.0) -> Tensor:
-        """Halves (B, N*25, P, J) and (B, N*25, J), already shifted -> joint features (B, N, T', P, C).
+        """Halves (B, N*25, P, J) and (B, N*25, J), already shifted -> joint features (B, N, T', P,
+        C).
 
         unit: what one is worth in halves of whole numbers.
         """
         batch, times, places, _ = picture_half.shape
         x = (picture_half + sound_half.unsqueeze(2)).relu_()
-        x = x.view(batch, times // BLOCK_FRAMES, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES, places, -1)
-        # A mean of five: PyTorch takes five times as long over it when asked for a mean in bfloat16.
+        x = x.view(
+            batch, times // BLOCK_FRAMES, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES, places, -1
+        )
+        # A mean of five: PyTorch takes five times as long over it when asked for a mean in
+        # bfloat16.
         first, *others = x.unbind(3)
         total = sum(others, first)
         if not total.is_floating_point():
@@ -134,21 +83,31 @@ class JointHead(nn.Module):
         return out
 
     def _counted(self, picture_half: Tensor, sound_half: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Both halves in whole numbers of 16 bits, and their unit: for a processor a third of the work of bfloat16, and finer.
+        """Both halves in whole numbers of 16 bits, and their unit: for a processor a third of the
+        work of bfloat16, and finer.
 
         Five sums of a half and a half stay within the numbers there are.
         """
-        if torch.is_grad_enabled() or picture_half.dtype != torch.bfloat16 or picture_half.device.type != "cpu":
+        if (
+            torch.is_grad_enabled()
+            or picture_half.dtype != torch.bfloat16
+            or picture_half.device.type != "cpu"
+        ):
             return picture_half, sound_half, 1.0
-        most = float(picture_half.abs().max()) + float(sound_half.abs().max())  # added in bfloat16 it may come out too small
+        # Added in bfloat16 it may come out too small
+        most = float(picture_half.abs().max()) + float(sound_half.abs().max())
         unit = max(most, 1e-6) * (BLOCK_FRAMES // BLOCK_TIMES) / (2**15 - 1 - BLOCK_FRAMES)
-        picture_half, sound_half = ((half.float() / unit).round().to(torch.int16) for half in (picture_half, sound_half))
+        picture_half, sound_half = (
+            (half.float() / unit).round().to(torch.int16) for half in (picture_half, sound_half)
+        )
         return picture_half, sound_half, unit
 
     def score(self, joint: Tensor, present: Tensor) -> Scored:
-        """Joint features (B, S, N, T', P, C) and which cells had picture and sound, bool (B, S, N, T') -> `Scored`.
+        """Joint features (B, S, N, T', P, C) and which cells had picture and sound, bool (B, S, N,
+        T') -> `Scored`.
 
-        Cells without picture or sound get no weight; a block, or a clip, without any cell gets the logits of an even mean.
+        Cells without picture or sound get no weight; a block, or a clip, without any cell gets the
+        logits of an even mean.
         """
         times, places = joint.shape[3:5]
         if self.kind == "spatio-temporal":
@@ -158,10 +117,17 @@ class JointHead(nn.Module):
         else:
             share = present.float() / present.sum(-1, keepdim=True).clamp_min(1)
             features = (
-                (joint.mean(dim=4) * share.unsqueeze(-1).to(joint.dtype)).sum(dim=3, keepdim=True).squeeze(3).unsqueeze(3)
+                (joint.mean(dim=4) * share.unsqueeze(-1).to(joint.dtype))
+                .sum(dim=3, keepdim=True)
+                .squeeze(3)
+                .unsqueeze(3)
             )
             seen = present.any(dim=-1, keepdim=True)
-            raw = self.confidence(features).squeeze(-1).float() if self.kind == "temporal" else seen.float()
+            raw = (
+                self.confidence(features).squeeze(-1).float()
+                if self.kind == "temporal"
+                else seen.float()
+            )
         raw = raw.masked_fill(~seen, -1e4)
         weight = raw.flatten(2).softmax(-1).view_as(raw)  # (B, S, N, K)
         clip = torch.matmul(weight.flatten(2).unsqueeze(2), features.flatten(2, 3)).squeeze(2)
@@ -169,42 +135,72 @@ class JointHead(nn.Module):
         if self.kind == "spatio-temporal":
             attention = weight.unflatten(-1, (times, places))
         else:
-            attention = (weight.unsqueeze(-1) * share.unsqueeze(-1) / places).expand(*share.shape, places)
+            attention = (weight.unsqueeze(-1) * share.unsqueeze(-1) / places).expand(
+                *share.shape, places
+            )
         return Scored(self.decide(clip), attention, self.decide(block))
 
-    def forward(self, picture: Tensor, sound: Tensor, shifts: Tensor, *, margin: int, present: Tensor | None = None) -> Scored:
+    def forward(
+        self,
+        picture: Tensor,
+        sound: Tensor,
+        shifts: Tensor,
+        *,
+        margin: int,
+        present: Tensor | None = None,
+    ) -> Scored:
         """Score trunk features at each of S shifts.
 
-        picture: (B, N*25, P, D); sound: (B, N*25 + 2 * margin, D), `margin` pictures longer on both sides; shifts: (S,) whole
-        pictures in -margin..margin, positive = the sound is read later; present: bool (B, S, N*25), False where a picture or
-        the sound read for it is missing, or None. Returns `Scored`.
+        picture: (B, N*25, P, D); sound: (B, N*25 + 2 * margin, D), `margin` pictures longer on both
+        sides; shifts: (S,) whole pictures in -margin..margin, positive = the sound is read later;
+        present: bool (B, S, N*25), False where a picture or the sound read for it is missing, or
+        None. Returns `Scored`.
         """
         times = picture.shape[1]
         at = [slice(margin + shift, margin + shift + times) for shift in shifts.tolist()]
         return self.score_reads(picture, sound, at, present)
 
     def score_reads(
-        self, picture: Tensor, sound: Tensor, reads: Sequence[slice | Tensor], present: Tensor | None = None
+        self,
+        picture: Tensor,
+        sound: Tensor,
+        reads: Sequence[slice | Tensor],
+        present: Tensor | None = None,
     ) -> Scored:
-        """As `forward`, with the sound that each shift reads told by S slices, or indices (N*25,), into (B, any, D)."""
-        picture_half, sound_half, unit = self._counted(self.from_picture(picture), self.from_sound(sound))
-        joint = torch.stack([self.joint_features(picture_half, sound_half[:, at], unit) for at in reads], dim=1)
-        return self.score(joint, _cells(present, joint, picture.shape[1]))
+        """As `forward`, with the sound that each shift reads told by S slices, or indices (N*25,),
+        into (B, any, D).
+        """
+        picture_half, sound_half, unit = self._counted(
+            self.from_picture(picture), self.from_sound(sound)
+        )
+        joint = torch.stack(
+            [self.joint_features(picture_half, sound_half[:, at], unit) for at in reads], dim=1
+        )
+        return self.score(joint, cells(present, joint, picture.shape[1]))
 
     def matched(self, picture: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors of pictures (B, T, P, J) and sound (B, T', J) as the first joint layer compares them."""
-        return F.normalize(self.from_picture(picture).float(), dim=-1), F.normalize(-self.from_sound(sound).float(), dim=-1)
+        """Unit vectors of pictures (B, T, P, J) and sound (B, T', J) as the first joint layer
+        compares them.
+        """
+        return F.normalize(self.from_picture(picture).float(), dim=-1), F.normalize(
+            -self.from_sound(sound).float(), dim=-1
+        )
 
 
 def rotate(tokens: Tensor, times_s: Tensor) -> Tensor:
-    """Rotary position from a time in seconds: tokens (..., A, D), their times (...) -> the same shape, float32.
+    """Rotary position from a time in seconds: tokens (..., A, D), their times (...) -> the same
+    shape, float32.
 
-    The product of two rotated tokens depends on the seconds between them alone, whatever the rate of either: TaRoPE (Koo et
-    al., "Multimodal Self-Attention Network with Temporal Alignment for Audio-Visual Emotion Recognition"). Each of the A
-    attention heads is turned alike, its D/2 pairs of channels from once in two seconds to once in a tenth of a second.
+    The product of two rotated tokens depends on the seconds between them alone, whatever the rate
+    of either: TaRoPE (Koo et al., "Multimodal Self-Attention Network with Temporal Alignment for
+    Audio-Visual Emotion Recognition"). Each of the A attention heads is turned alike, its D/2 pairs
+    of channels from once in two seconds to once in a tenth of a second.
     """
     half = tokens.shape[-1] // 2
-    rates = 2 * math.pi * torch.logspace(math.log10(0.5), math.log10(10.0), half, device=tokens.device)  # radians a second
+    # radians a second
+    rates = (
+        2 * math.pi * torch.logspace(math.log10(0.5), math.log10(10.0), half, device=tokens.device)
+    )
     angle = (times_s.float().unsqueeze(-1) * rates).unsqueeze(-2)
     cos, sin = angle.cos(), angle.sin()
     first, second = tokens.float()[..., :half], tokens.float()[..., half:]
@@ -212,9 +208,11 @@ def rotate(tokens: Tensor, times_s: Tensor) -> Tensor:
 
 
 class _SelfAttention(nn.Module):
-    """One transformer layer over the times of one kind of token: (R, L, D) at (L,) seconds -> unit (R, L, D).
+    """One transformer layer over the times of one kind of token: (R, L, D) at (L,) seconds -> unit
+    (R, L, D).
 
-    Tokens attend to those within `REACH_S`. Both branches start at nought: a fresh layer changes nothing.
+    Tokens attend to those within `REACH_S`. Both branches start at nought: a fresh layer changes
+    nothing.
     """
 
     REACH_S = 0.41  # ten pictures of 25 fps, and no edge of the grid
@@ -226,7 +224,9 @@ class _SelfAttention(nn.Module):
         self.norm_in, self.norm_mid = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.mix = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
         for last in (self.out, self.mix[-1]):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -234,11 +234,16 @@ class _SelfAttention(nn.Module):
     def forward(self, tokens: Tensor, times_s: Tensor) -> Tensor:
         rows, times, _ = tokens.shape
         x = tokens * self.scale
-        query, key, value = self.query_key_value(self.norm_in(x)).view(rows, times, 3, self.heads, -1).unbind(2)
+        query, key, value = (
+            self.query_key_value(self.norm_in(x)).view(rows, times, 3, self.heads, -1).unbind(2)
+        )
         far = (times_s[:, None] - times_s).abs() > self.REACH_S
         query = rotate(query, times_s).to(value.dtype) * query.shape[-1] ** -0.5
-        query, key, value = (part.transpose(1, 2) for part in (query, rotate(key, times_s).to(value.dtype), value))
-        # In place of the fused kernel, whose backward pass took half of a training step at this size of head.
+        query, key, value = (
+            part.transpose(1, 2) for part in (query, rotate(key, times_s).to(value.dtype), value)
+        )
+        # In place of the fused kernel, whose backward pass took half of a training step at this
+        # size of head.
         weight = (query @ key.transpose(-1, -2)).masked_fill(far, -1e4).softmax(dim=-1)
         x = x + self.out((weight.to(value.dtype) @ value).transpose(1, 2).flatten(2))
         x = x + self.mix(self.norm_mid(x))
@@ -246,13 +251,15 @@ class _SelfAttention(nn.Module):
 
 
 class TransformerHead(nn.Module):
-    """A transformer on the trunks' features whose only clock is seconds, then joint features, attention and decision.
+    """A transformer on the trunks' features whose only clock is seconds, then joint features,
+    attention and decision.
 
-    Every token has a time in seconds (`rotate`), so pictures come at their own rate, and a candidate shift is only other
-    seconds on the sound's tokens: everything is projected once. Picture tokens attend to their place's own, sound tokens to
-    sound. Then, with `fusion` "cross", at each shift each sound token attends to all places of the pictures around it, and
-    is joined with what it finds there; with "self", sound is joined with every place of the picture at its time. The joint
-    layers, the attention over them and the decision are those of `JointHead`.
+    Every token has a time in seconds (`rotate`), so pictures come at their own rate, and a
+    candidate shift is only other seconds on the sound's tokens: everything is projected once.
+    Picture tokens attend to their place's own, sound tokens to sound. Then, with `fusion` "cross",
+    at each shift each sound token attends to all places of the pictures around it, and is joined
+    with what it finds there; with "self", sound is joined with every place of the picture at its
+    time. The joint layers, the attention over them and the decision are those of `JointHead`.
     """
 
     WINDOW = 1  # a sound token attends to so many pictures on either side of the nearest one
@@ -260,7 +267,9 @@ class TransformerHead(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         if config.fusion not in FUSION_KINDS:
-            raise ValueError(f"fusion must be one of {', '.join(FUSION_KINDS)}, not {config.fusion!r}")
+            raise ValueError(
+                f"fusion must be one of {', '.join(FUSION_KINDS)}, not {config.fusion!r}"
+            )
         depth = config.embedding
         self.config = config
         self.fusion, self.heads = config.fusion, config.attention_heads
@@ -268,11 +277,18 @@ class TransformerHead(nn.Module):
         self.sounds = _SelfAttention(depth, self.heads)
         self.joint = JointHead(replace(config, attention="spatio-temporal"))
         if self.fusion == "cross":
-            self.query, self.key, self.value = (nn.Linear(depth, depth, bias=False) for _ in range(3))
+            self.query, self.key, self.value = (
+                nn.Linear(depth, depth, bias=False) for _ in range(3)
+            )
             self.log_sharpness = nn.Parameter(torch.full((self.heads,), math.log(2.0 * depth**0.5)))
             with torch.no_grad():
-                for layer in (self.query, self.key, self.value):  # it starts as likeness, and hands over what it found as it is
-                    layer.weight.copy_(_identity(depth))
+                # It starts as likeness, and hands over what it found as it is
+                for layer in (
+                    self.query,
+                    self.key,
+                    self.value,
+                ):
+                    layer.weight.copy_(identity(depth))
 
     def forward(
         self,
@@ -285,11 +301,14 @@ class TransformerHead(nn.Module):
         picture_s: Tensor | None = None,
         sound_s: Tensor | None = None,
     ) -> Scored:
-        """Score trunk features at each of S shifts, as `JointHead.forward` does, at any picture rate.
+        """Score trunk features at each of S shifts, as `JointHead.forward` does, at any picture
+        rate.
 
-        picture: (B, N*25, P, D) at picture_s (N*25,) seconds, rising; sound: (B, L, D) at sound_s (L,) seconds, 1/25 s apart;
-        shifts: (S,) in 25ths of a second. Without times, pictures are 1/25 s apart and the sound begins `margin` pictures
-        before the first. present: bool (B, S, N*25), False where a picture or the sound nearest to it is missing.
+        picture: (B, N*25, P, D) at picture_s (N*25,) seconds, rising; sound: (B, L, D) at sound_s
+            (L,) seconds, 1/25 s apart;
+        shifts: (S,) in 25ths of a second. Without times, pictures are 1/25 s apart and the sound
+        begins `margin` pictures before the first. present: bool (B, S, N*25), False where a picture
+        or the sound nearest to it is missing.
         """
         times = picture.shape[1]
         if picture_s is None:
@@ -298,23 +317,44 @@ class TransformerHead(nn.Module):
             sound_s = (torch.arange(sound.shape[1], device=sound.device) - margin) * TOKEN_S
         picture, sound = self.matched(picture, sound, picture_s, sound_s)
         shifts_s = shifts.to(picture.device) * TOKEN_S
-        read = ((picture_s + shifts_s[:, None] - sound_s[0]) / TOKEN_S).round().long().clamp(0, sound.shape[1] - 1)  # (S, T)
+        # (S, T)
+        read = (
+            ((picture_s + shifts_s[:, None] - sound_s[0]) / TOKEN_S)
+            .round()
+            .long()
+            .clamp(0, sound.shape[1] - 1)
+        )
         if self.fusion == "self":
             return self.joint.score_reads(picture, sound, list(read), present)
-        found, places = self._attend(picture, sound, read, picture_s, sound_s[read] - shifts_s[:, None], present)
+        found, places = self._attend(
+            picture, sound, read, picture_s, sound_s[read] - shifts_s[:, None], present
+        )
         batch, count = found.shape[:2]
-        found_half, sound_half = self.joint.from_picture(found), self.joint.from_sound(sound)[:, read]
-        joint = self.joint.joint_features(found_half.flatten(0, 1).unsqueeze(2), sound_half.flatten(0, 1))
+        found_half, sound_half = (
+            self.joint.from_picture(found),
+            self.joint.from_sound(sound)[:, read],
+        )
+        joint = self.joint.joint_features(
+            found_half.flatten(0, 1).unsqueeze(2), sound_half.flatten(0, 1)
+        )
         joint = joint.view(batch, count, *joint.shape[1:])
-        scored = self.joint.score(joint, _cells(present, joint, times))
+        scored = self.joint.score(joint, cells(present, joint, times))
         # (B, S, N, T', 1) in time, and (B, S, T, P) among the places at each time.
-        places = places.view(batch, count, -1, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES, places.shape[-1]).mean(dim=4)
+        places = places.view(
+            batch, count, -1, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES, places.shape[-1]
+        ).mean(dim=4)
         return scored._replace(attention=scored.attention * places)
 
     def matched(
-        self, picture: Tensor, sound: Tensor, picture_s: Tensor | None = None, sound_s: Tensor | None = None
+        self,
+        picture: Tensor,
+        sound: Tensor,
+        picture_s: Tensor | None = None,
+        sound_s: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Unit vectors of pictures (B, T, P, D), sound (B, L, D) after attention to their own kind; times as in `forward`."""
+        """Unit vectors of pictures (B, T, P, D), sound (B, L, D) after attention to their own kind;
+        times as in `forward`.
+        """
         batch, times, places, _ = picture.shape
         if picture_s is None:
             picture_s = torch.arange(times, device=picture.device) * TOKEN_S
@@ -324,37 +364,61 @@ class TransformerHead(nn.Module):
         return rows.view(batch, places, times, -1).transpose(1, 2), self.sounds(sound, sound_s)
 
     def _attend(
-        self, picture: Tensor, sound: Tensor, read: Tensor, picture_s: Tensor, asked_s: Tensor, present: Tensor | None
+        self,
+        picture: Tensor,
+        sound: Tensor,
+        read: Tensor,
+        picture_s: Tensor,
+        asked_s: Tensor,
+        present: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """What each sound token finds in the pictures, (B, S, T, D), and where, (B, S, T, P), summing to 1.
+        """What each sound token finds in the pictures, (B, S, T, D), and where, (B, S, T, P),
+        summing to 1.
 
-        read: (S, T), the sound token nearest to each picture at each shift; asked_s: (S, T), its time on the pictures' clock.
+        read: (S, T), the sound token nearest to each picture at each shift; asked_s: (S, T), its
+            time on the pictures' clock.
         """
         batch, times, places, _ = picture.shape
-        query = rotate(self.query(sound).unflatten(-1, (self.heads, -1))[:, read], asked_s) * self.log_sharpness.exp()[:, None]
-        key = rotate(self.key(picture).unflatten(-1, (self.heads, -1)), picture_s[:, None])  # (B, T, P, A, d)
+        query = (
+            rotate(self.query(sound).unflatten(-1, (self.heads, -1))[:, read], asked_s)
+            * self.log_sharpness.exp()[:, None]
+        )
+        # (B, T, P, A, d)
+        key = rotate(self.key(picture).unflatten(-1, (self.heads, -1)), picture_s[:, None])
         value = rotate(self.value(picture).unflatten(-1, (self.heads, -1)), picture_s[:, None])
         around = torch.arange(times, device=picture.device)[:, None] + torch.arange(
             -self.WINDOW, self.WINDOW + 1, device=picture.device
         )
         hidden = (around < 0) | (around >= times)  # (T, W)
         around = around.clamp(0, times - 1)
-        hidden = hidden.expand(batch, -1, -1) if present is None else hidden | ~present.any(dim=1)[:, around]
-        hidden = hidden & ~hidden.all(dim=-1, keepdim=True)  # attending to nothing is undefined; what it gives is masked later
+        hidden = (
+            hidden.expand(batch, -1, -1)
+            if present is None
+            else hidden | ~present.any(dim=1)[:, around]
+        )
+        # Attending to nothing is undefined; what it gives is masked later
+        hidden = hidden & ~hidden.all(dim=-1, keepdim=True)
         query = query.permute(0, 2, 3, 1, 4).to(picture.dtype)  # (B, T, A, S, d)
         founds, maps = [], []
-        step = times if torch.is_grad_enabled() else BLOCK_FRAMES  # a block at a time stays in the processor's cache
+        # A block at a time stays in the processor's cache
+        step = times if torch.is_grad_enabled() else BLOCK_FRAMES
         for first in range(0, times, step):
             near = around[first : first + step]
+            # (B, t, A, W*P, d)
             keys, values = (
-                part[:, near].flatten(2, 3).permute(0, 1, 3, 2, 4).to(picture.dtype) for part in (key, value)
-            )  # (B, t, A, W*P, d)
+                part[:, near].flatten(2, 3).permute(0, 1, 3, 2, 4).to(picture.dtype)
+                for part in (key, value)
+            )
             raw = query[:, first : first + step] @ keys.transpose(-1, -2)
             veil = hidden[:, first : first + step, :, None].expand(-1, -1, -1, places).flatten(2)
-            weight = raw.float().masked_fill(veil[:, :, None, None], -1e4).softmax(dim=-1)  # (B, t, A, S, W*P)
+            # (B, t, A, S, W*P)
+            weight = raw.float().masked_fill(veil[:, :, None, None], -1e4).softmax(dim=-1)
             founds.append((weight.to(values.dtype) @ values).float())
-            maps.append(weight.mean(dim=2).view(batch, len(near), -1, near.shape[1], places).sum(dim=-2))
-        found = rotate(torch.cat(founds, dim=1).permute(0, 3, 1, 2, 4), -asked_s)  # (B, S, T, A, d), on the sound's own clock
+            maps.append(
+                weight.mean(dim=2).view(batch, len(near), -1, near.shape[1], places).sum(dim=-2)
+            )
+        # (B, S, T, A, d), on the sound's own clock
+        found = rotate(torch.cat(founds, dim=1).permute(0, 3, 1, 2, 4), -asked_s)
         return F.normalize(found.flatten(-2), dim=-1), torch.cat(maps, dim=1).transpose(1, 2)
 
 

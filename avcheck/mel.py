@@ -22,14 +22,18 @@ _LOG_FLOOR = 1e-5  # about -100 dBFS: digital silence and dither look alike
 def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Log-mel spectrogram of 16 kHz sound, float32 (columns, 64).
 
-    `samples` holds the sound of the columns plus 176 samples of context before and after it (zeros where there is none), so
-    that len(samples) = 160 * columns + 352 and column j is centred on sample 176 + 160 * j + 80. Hann window of 32 ms.
+    `samples` holds the sound of the columns plus 176 samples of context before and after it (zeros
+    where there is none), so that len(samples) = 160 * columns + 352 and column j is centred on
+    sample 176 + 160 * j + 80. Hann window of 32 ms.
     """
     columns = (len(samples) - 2 * MEL_MARGIN) // MEL_HOP
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[::MEL_HOP][:columns]
     power = np.abs(np.fft.rfft(frames * _hann(), axis=1)) ** 2
-    # Not `@`: the threads of a BLAS spin for a while after so small a product, and the decoder needs their core.
-    mel: NDArray[np.float32] = np.log(np.einsum("tf,fm->tm", power.astype(np.float32), _mel_filters()) + _LOG_FLOOR)
+    # Not `@`: the threads of a BLAS spin for a while after so small a product, and the decoder
+    # needs their core.
+    mel: NDArray[np.float32] = np.log(
+        np.einsum("tf,fm->tm", power.astype(np.float32), _mel_filters()) + _LOG_FLOOR
+    )
     return mel
 
 
@@ -54,8 +58,11 @@ def _mel_filters() -> NDArray[np.float32]:
     edges_hz = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
     bins_hz = np.fft.rfftfreq(_FFT, 1.0 / SAMPLE_RATE)[:, None]
     low, mid, high = edges_hz[:-2], edges_hz[1:-1], edges_hz[2:]
-    filters = np.clip(np.minimum((bins_hz - low) / (mid - low), (high - bins_hz) / (high - mid)), 0.0, None)
-    # The lowest filters are narrower than an FFT bin: without this floor some would see nothing at all.
+    filters = np.clip(
+        np.minimum((bins_hz - low) / (mid - low), (high - bins_hz) / (high - mid)), 0.0, None
+    )
+    # The lowest filters are narrower than an FFT bin: without this floor some would see nothing at
+    # all.
     empty = filters.sum(axis=0) == 0
     filters[np.argmin(np.abs(bins_hz - mid), axis=0)[empty], np.flatnonzero(empty)] = 1.0
     normed: NDArray[np.float32] = (filters / filters.sum(axis=0)).astype(np.float32)

@@ -8,20 +8,25 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-# mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD (at most 32 MB) in bytes, M_MMAP_MAX in pieces
+# mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD (at most 32 MB) in bytes, M_MMAP_MAX
+# in pieces
 _TRIM, _PAD, _MMAP_FROM, _MMAP_MAX = -1, -2, -3, -4
 _CHECKING = ((_TRIM, 2**31 - 1), (_MMAP_FROM, 32 * 2**20))
 _LEARNING = ((_TRIM, 2**31 - 1), (_PAD, 256 * 2**20), (_MMAP_MAX, 0))
 
 
 def keep_memory(*, all_sizes: bool = False) -> None:
-    """Tell glibc to keep freed memory of up to 32 MB a piece, or of all sizes, for the next that asks.
+    """Tell glibc to keep freed memory of up to 32 MB a piece, or of all sizes, for the next that
+    asks.
 
-    Tensors of megabytes come and go with every layer. Given back and asked for again, they cost page faults: a tenth of the
-    network's time in a check, half of it in training. The process grows a little for it. It concerns the whole process, so
-    only programs of our own ask for it, and who has set glibc up by the environment is left alone.
+    Tensors of megabytes come and go with every layer. Given back and asked for again, they cost
+    page faults: a tenth of the network's time in a check, half of it in training. The process grows
+    a little for it. It concerns the whole process, so only programs of our own ask for it, and who
+    has set glibc up by the environment is left alone.
     """
-    if sys.platform != "linux" or any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
+    if sys.platform != "linux" or any(
+        name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ
+    ):
         return
     import ctypes  # late: `avcheck --help` answers without it
 
@@ -34,7 +39,9 @@ def keep_memory(*, all_sizes: bool = False) -> None:
 
 
 def give_back() -> None:
-    """Give the system what `keep_memory` kept, after a file: else a worker holds what its largest file took, for good."""
+    """Give the system what `keep_memory` kept, after a file: else a worker holds what its largest
+    file took, for good.
+    """
     if sys.platform != "linux":
         return
     import ctypes  # late, as above
@@ -45,7 +52,9 @@ def give_back() -> None:
 
 @contextmanager
 def while_importing() -> Iterator[None]:
-    """No search for garbage in here. What an import makes stays: looking through it again and again is a fifth of PyTorch's."""
+    """No search for garbage in here. What an import makes stays: looking through it again and again
+    is a fifth of PyTorch's.
+    """
     if not gc.isenabled():
         yield
         return

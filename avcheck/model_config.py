@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 AttentionKind = Literal["uniform", "temporal", "spatio-temporal", "transformer"]
-ATTENTION_KINDS: tuple[AttentionKind, ...] = ("uniform", "temporal", "spatio-temporal")  # the paper's, in every weights file
+# The paper's, in every weights file
+ATTENTION_KINDS: tuple[AttentionKind, ...] = (
+    "uniform",
+    "temporal",
+    "spatio-temporal",
+)
 HEAD_KINDS: tuple[AttentionKind, ...] = (*ATTENTION_KINDS, "transformer")
 FusionKind = Literal["cross", "self"]
 FUSION_KINDS: tuple[FusionKind, ...] = ("cross", "self")
@@ -28,11 +33,15 @@ class ModelConfig:
     joint_channels: int = 64  # C
     attention: AttentionKind = "spatio-temporal"
     contrast_px: int = 41  # side of the square for local contrast normalisation
-    alignment: bool = False  # follow what moves from picture to picture before looking along time (`neighbours`)
-    fusion: FusionKind = "cross"  # of the transformer: sound attends to pictures, or each to its own kind only
+    # Follow what moves from picture to picture before looking along time (`neighbours`)
+    alignment: bool = False
+    # Of the transformer: sound attends to pictures, or each to its own kind only
+    fusion: FusionKind = "cross"
     attention_heads: int = 4  # of the transformer
 
     @property
     def keep_places(self) -> int | None:
-        """How many places the head looks at, those that go best with the sound (`best_places`); None: the whole picture."""
+        """How many places the head looks at, those that go best with the sound (`best_places`);
+        None: the whole picture.
+        """
         return {"spatio-temporal": 32, "transformer": 12}.get(self.attention)

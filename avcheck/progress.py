@@ -1,6 +1,8 @@
-"""How far the check of a file has come, by what its visual trunk has seen: that is where the time goes.
+"""How far the check of a file has come, by what its visual trunk has seen: that is where the time
+goes.
 
-Decoding runs ahead of the network, and a short file is decoded whole before the network begins, so it tells nothing.
+Decoding runs ahead of the network, and a short file is decoded whole before the network begins, so
+it tells nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_S
-from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS
+from avcheck.looking import LEVELS
+from avcheck.scan import LEARN_LEVEL_EVERY
 from avcheck.segments import SEGMENT_BLOCKS
 
 FIRST_LOOK = 0.9  # of the whole; the rest is for the closer look that a file may need
@@ -40,7 +43,9 @@ def first_look(trunk: nn.Module, seconds: float, tell: Tell | None) -> Iterator[
 
 @contextmanager
 def closer_look(trunk: nn.Module, tell: Tell | None) -> Iterator[None]:
-    """Tells the progress of `trunk` over a few segments again, from `FIRST_LOOK` on; 1 at the end, also of no work."""
+    """Tells the progress of `trunk` over a few segments again, from `FIRST_LOOK` on; 1 at the end,
+    also of no work.
+    """
     calls = 0
 
     def hear(_: Tensor) -> float:
@@ -71,9 +76,12 @@ def _heard(trunk: nn.Module, hear: Callable[[Tensor], float], tell: Tell | None)
 
 
 def _expected(seconds: float) -> float:
-    """The work of a first look: every sixth segment at all levels, of the others one level, here the middle one."""
+    """The work of a first look: every sixth segment at all levels, of the others one level, here
+    the middle one.
+    """
     whole, middle = (
-        sum(_work(BLOCK_FRAMES, side) for side in sides) for sides in (LEVELS, (sorted(LEVELS)[len(LEVELS) // 2],))
+        sum(_work(BLOCK_FRAMES, side) for side in sides)
+        for sides in (LEVELS, (sorted(LEVELS)[len(LEVELS) // 2],))
     )
     segments = max(1, math.ceil(seconds / (SEGMENT_BLOCKS * BLOCK_S)))
     at_all_levels = math.ceil(segments / LEARN_LEVEL_EVERY) / segments

@@ -1,6 +1,7 @@
 """The result of a check: frozen dataclasses that are also the JSON record. No torch, no rendering.
 
-Sign of every offset: positive = sound early (ITU-R BT.1359), and `describe_offset` says it in words.
+Sign of every offset: positive = sound early (ITU-R BT.1359), and `describe_offset` says it in
+words.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal
+
+from avcheck.typed_json import read
 
 SCHEMA_VERSION = 1
 FRAME_MS = 40.0  # offsets in words are also given in frames of 25 fps
 
 Verdict = Literal["in_sync", "out_of_sync", "undecidable", "error"]
-# Why a file was not judged, for programs; `Report.reason` says it to people. `record-1.schema.json` describes each.
+# Why a file was not judged, for programs; `Report.reason` says it to people. `record-1.schema.json`
+# describes each.
 UndecidableCode = Literal[
     "borderline",
     "not_all_looked_at",
@@ -52,13 +54,17 @@ ErrorCode = Literal[
     "other",
 ]
 ReasonCode = UndecidableCode | ErrorCode
+_IN_EVERY_RECORD = ("schema_version", "tolerance", "segments", "blocks", "jumps_s", "degraded")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z")
 # Begins the reason of an error that is avcheck's own fault.
 BUG = "internal error: "
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How early and how late sound may be, in ms, both positive numbers; `preset` names the source or is None."""
+    """How early and how late sound may be, in ms, both positive numbers; `preset` names the source
+    or is None.
+    """
 
     early_ms: float
     late_ms: float
@@ -83,7 +89,8 @@ DEFAULT_PRESET = "ebu-r37"
 
 @dataclass(frozen=True)
 class BlockResult:
-    """One block of 25 pictures (1 s): its share of the attention (all blocks of a file sum to 1), and its own offset.
+    """One block of 25 pictures (1 s): its share of the attention (all blocks of a file sum to 1),
+    and its own offset.
 
     `offset_ms` is None where the block alone shows none.
     """
@@ -95,7 +102,9 @@ class BlockResult:
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of blocks judged together. `offset_ms` is None where the segment shows none; `confidence` in 0..1."""
+    """A run of blocks judged together. `offset_ms` is None where the segment shows none;
+    `confidence` in 0..1.
+    """
 
     start_s: float
     end_s: float
@@ -105,7 +114,9 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of the file in which the offset is the same, or changes evenly from one end to the other (ms)."""
+    """A part of the file in which the offset is the same, or changes evenly from one end to the
+    other (ms).
+    """
 
     start_s: float
     end_s: float
@@ -115,7 +126,9 @@ class Stretch:
     def offset_at(self, time_s: float) -> float:
         """The offset (ms) at a moment (s); before and after the stretch as at its ends."""
         share = (time_s - self.start_s) / max(self.end_s - self.start_s, 1e-9)
-        return self.start_offset_ms + min(max(share, 0.0), 1.0) * (self.end_offset_ms - self.start_offset_ms)
+        return self.start_offset_ms + min(max(share, 0.0), 1.0) * (
+            self.end_offset_ms - self.start_offset_ms
+        )
 
 
 def nearest_stretch(stretches: Sequence[Stretch], time_s: float) -> Stretch:
@@ -127,7 +140,8 @@ def nearest_stretch(stretches: Sequence[Stretch], time_s: float) -> Stretch:
 class Degraded:
     """What was lost on the way and so could not be looked at.
 
-    `unseen_s`: the stretches that were not looked at, (start, end) on the file's clock; `notes` says why.
+    `unseen_s`: the stretches that were not looked at, (start, end) on the file's clock; `notes`
+    says why.
     """
 
     corrupt_frames: int = 0
@@ -149,9 +163,11 @@ class Degraded:
 
 @dataclass(frozen=True)
 class Track:
-    """An audio or picture track as the file lists it; `number` counts from 0 among those of its kind.
+    """An audio or picture track as the file lists it; `number` counts from 0 among those of its
+    kind.
 
-    `language` and `title` are the file's own words, "" where it has none: other people's text, to be escaped where it is shown.
+    `language` and `title` are the file's own words, "" where it has none: other people's text, to
+    be escaped where it is shown.
     """
 
     number: int
@@ -163,9 +179,11 @@ class Track:
 
 @dataclass(frozen=True)
 class BlockPlaces:
-    """Where in the picture the attention of one block falls: (column, row, share) of the cells with most of it.
+    """Where in the picture the attention of one block falls: (column, row, share) of the cells with
+    most of it.
 
-    Cells are counted from 0 at the upper left corner; all shares of a block sum to 1 or, as small ones are left out, to less.
+    Cells are counted from 0 at the upper left corner; all shares of a block sum to 1 or, as small
+    ones are left out, to less.
     """
 
     start_s: float
@@ -174,11 +192,13 @@ class BlockPlaces:
 
 @dataclass(frozen=True)
 class SegmentDetail:
-    """What the network says of one segment at every candidate offset, and where in the picture it looks.
+    """What the network says of one segment at every candidate offset, and where in the picture it
+    looks.
 
-    fit: for each of `Detail.offsets_ms`, the natural logarithm of how much likelier what was seen and heard is if the segment
-    matches at that offset than if it matches at none; None where there was too little to compare. columns, rows: the cells
-    that the picture is divided into; blocks: the segment's blocks in time order.
+    fit: for each of `Detail.offsets_ms`, the natural logarithm of how much likelier what was seen
+    and heard is if the segment matches at that offset than if it matches at none; None where there
+    was too little to compare. columns, rows: the cells that the picture is divided into; blocks:
+    the segment's blocks in time order.
     """
 
     start_s: float
@@ -191,7 +211,9 @@ class SegmentDetail:
 
 @dataclass(frozen=True)
 class MediaFacts:
-    """What the container and its streams say of themselves; sizes in pixels as displayed, times on the file's clock."""
+    """What the container and its streams say of themselves; sizes in pixels as displayed, times on
+    the file's clock.
+    """
 
     container: str
     video_codec: str
@@ -206,11 +228,19 @@ class MediaFacts:
 
 @dataclass(frozen=True)
 class Detail:
-    """What a verdict rests on, for those who want to draw it. `offsets_ms` rise; positive = sound early."""
+    """What a verdict rests on, for those who want to draw it. `offsets_ms` rise; positive = sound
+    early.
+    """
 
     offsets_ms: tuple[float, ...]
     segments: tuple[SegmentDetail, ...]
     media: MediaFacts
+
+    def __post_init__(self) -> None:
+        count = len(self.offsets_ms)
+        for each in self.segments:
+            if len(each.fit) != count:
+                raise TypeError(f"fit has {len(each.fit)} values for {count} offsets")
 
 
 @dataclass(frozen=True)
@@ -220,22 +250,30 @@ class Report:
     path: str
     verdict: Verdict
     reason: str | None = None  # why undecidable, or the error; None otherwise
-    reason_code: ReasonCode | None = None  # the kind of reason; None where there is none, and in older records
+    # The kind of reason; None where there is none, and in older records
+    reason_code: ReasonCode | None = None
     offset_ms: float | None = None  # positive = sound early; None when unknown
-    confidence: float = 0.0  # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
-    measured_by: str = "network"  # or "test_signal" (flashes with beeps), or "reference" (`avcheck compare`)
+    # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
+    confidence: float = 0.0
+    # Or "test_signal" (flashes with beeps), or "reference" (`avcheck compare`)
+    measured_by: str = "network"
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
-    container_offset_ms: float | None = None  # first sound against first picture by their timestamps, same sign
+    # First sound against first picture by their timestamps, same sign
+    container_offset_ms: float | None = None
     drift_ms_per_min: float | None = None
     jumps_s: tuple[float, ...] = ()  # where the offset jumps
-    jump_intervals_s: tuple[tuple[float, float], ...] = ()  # for each of jumps_s, between which times the jump lies
-    stretches: tuple[Stretch, ...] = ()  # how the offset goes through the file, as far as it is known
+    # For each of jumps_s, between which times the jump lies
+    jump_intervals_s: tuple[tuple[float, float], ...] = ()
+    # How the offset goes through the file, as far as it is known
+    stretches: tuple[Stretch, ...] = ()
     duration_s: float | None = None
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
-    closer_look_cut: bool = False  # a closer look ended at its budget and told nothing; a thorough one may
+    # A closer look ended at its budget and told nothing; a thorough one may
+    closer_look_cut: bool = False
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
     video_track: int | None = None  # 0-based among the picture tracks that play; None for an error
-    program: int | None = None  # number of the programme of an MPEG-TS whose tracks these are; None for every other file
+    # Number of the programme of an MPEG-TS whose tracks these are; None for every other file
+    program: int | None = None
     programs: tuple[int, ...] = ()  # those there are at the start of the file
     audio_tracks: tuple[Track, ...] = ()  # of the file that the sound comes from
     video_tracks: tuple[Track, ...] = ()  # those that play: no cover art
@@ -244,10 +282,12 @@ class Report:
     degraded: Degraded = field(default_factory=Degraded)
     detail: Detail | None = None  # only where it was asked for
     model_sha256: str = ""
-    file_size: int | None = None  # bytes; with the next two and model_sha256, what a resumed run knows the check by
+    # Bytes; with the next two and model_sha256, what a resumed run knows the check by
+    file_size: int | None = None
     file_mtime_ns: int | None = None  # the file's last change, ns since 1970
     settings_sha256: str = ""  # of all options that bear on the result
-    elapsed_s: float | None = None  # how long the check took; None where nothing was opened, and in older records
+    # How long the check took; None where nothing was opened, and in older records
+    elapsed_s: float | None = None
     checked_at: str | None = None  # when the check ended, UTC, e.g. "2026-03-01T12:00:00.000Z"
     avcheck_version: str = ""
     schema_version: int = SCHEMA_VERSION
@@ -258,8 +298,14 @@ class Report:
         return None if self.offset_ms is None else describe_offset(self.offset_ms)
 
     def offset_at(self, time_s: float) -> float | None:
-        """The offset (ms) at a moment (s): that of the nearest stretch, or of the whole file; None when unknown."""
-        return nearest_stretch(self.stretches, time_s).offset_at(time_s) if self.stretches else self.offset_ms
+        """The offset (ms) at a moment (s): that of the nearest stretch, or of the whole file; None
+        when unknown.
+        """
+        return (
+            nearest_stretch(self.stretches, time_s).offset_at(time_s)
+            if self.stretches
+            else self.offset_ms
+        )
 
     @property
     def is_bug(self) -> bool:
@@ -268,7 +314,16 @@ class Report:
 
     def to_record(self) -> dict[str, Any]:
         """The record of one file as plain JSON types, keys in their documented order."""
-        lead = ("schema_version", "avcheck_version", "model_sha256", "path", "verdict", "reason", "reason_code", "offset_ms")
+        lead = (
+            "schema_version",
+            "avcheck_version",
+            "model_sha256",
+            "path",
+            "verdict",
+            "reason",
+            "reason_code",
+            "offset_ms",
+        )
         data = dataclasses.asdict(self)
         record = {key: data.pop(key) for key in lead}
         record["offset_text"] = self.offset_text
@@ -277,121 +332,28 @@ class Report:
 
     @classmethod
     def from_record(cls, record: object) -> Report:
-        """The report that a record (parsed JSON) was made of, less fields this version does not know. Raises ValueError."""
+        """The report that a record (parsed JSON) was made of, less fields this version does not
+        know. Raises ValueError.
+        """
         try:
-            values = _known(cls, record)
-            if values["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(f"schema version {values['schema_version']}, not {SCHEMA_VERSION}")
-            if not _TIME.fullmatch(values.get("checked_at") or _NO_TIME):
-                raise ValueError(f"checked_at is {values['checked_at']!r:.60}, no time in UTC")
-            values["tolerance"] = Tolerance(**_known(Tolerance, values["tolerance"]))
-            values["segments"] = tuple(Segment(**_known(Segment, each)) for each in values["segments"])
-            values["blocks"] = tuple(BlockResult(**_known(BlockResult, each)) for each in values["blocks"])
-            values["stretches"] = tuple(Stretch(**_known(Stretch, each)) for each in values.get("stretches", ()))
-            values["jumps_s"] = tuple(values["jumps_s"])
-            values["programs"] = tuple(values.get("programs", ()))
-            for kind in ("audio_tracks", "video_tracks"):  # younger than the first records
-                values[kind] = tuple(Track(**_known(Track, each)) for each in values.get(kind, ()))
-            values["jump_intervals_s"] = _pairs(values.get("jump_intervals_s", ()))
-            degraded = _known(Degraded, values["degraded"])
-            degraded["notes"] = tuple(degraded["notes"])
-            degraded["unseen_s"] = _pairs(degraded.get("unseen_s", ()))
-            values["degraded"] = Degraded(**degraded)
-            if values.get("detail") is not None:
-                values["detail"] = _detail(values["detail"])
-            return cls(**values)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not a record of avcheck ({type(error).__name__}: {error})") from error
-
-
-_Class = TypeVar("_Class")
-
-_NO_TIME = "2000-01-01T00:00:00Z"
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z")
-
-
-def _pairs(values: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:
-    return tuple((first, second) for first, second in values)
-
-
-def _detail(record: object) -> Detail:
-    values = _known(Detail, record)
-    count = len(values["offsets_ms"])
-    values["offsets_ms"] = tuple(values["offsets_ms"])
-    values["media"] = MediaFacts(**_known(MediaFacts, values["media"]))
-    segments = []
-    for each in values["segments"]:
-        segment = _known(SegmentDetail, each)
-        if len(segment["fit"]) != count:
-            raise TypeError(f"fit has {len(segment['fit'])} values for {count} offsets")
-        segment["fit"] = tuple(segment["fit"])
-        blocks = (_known(BlockPlaces, block) for block in segment["blocks"])
-        segment["blocks"] = tuple(
-            BlockPlaces(block["start_s"], tuple((column, row, share) for column, row, share in block["cells"]))
-            for block in blocks
-        )
-        segments.append(SegmentDetail(**segment))
-    values["segments"] = tuple(segments)
-    return Detail(**values)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_list(value: Any, is_item: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list | tuple) and all(map(is_item, value))
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max  # NaN is not
-
-
-# The types of the fields as they are written above, and what JSON may have there.
-_JSON_TYPES: dict[str, Callable[[Any], bool]] = {
-    "str": lambda value: isinstance(value, str),
-    "str | None": lambda value: value is None or isinstance(value, str),
-    "float": _is_finite,
-    "float | None": lambda value: value is None or _is_finite(value),
-    "int": _is_whole,
-    "int | None": lambda value: value is None or _is_whole(value),
-    "bool": lambda value: isinstance(value, bool),
-    "Verdict": lambda value: isinstance(value, str) and value in get_args(Verdict),
-    "ReasonCode | None": lambda value: value is None or isinstance(value, str),  # later releases may add codes
-    "tuple[float, ...]": lambda value: _is_list(value, _is_finite),
-    "tuple[str, ...]": lambda value: _is_list(value, lambda each: isinstance(each, str)),
-    "tuple[tuple[float, float], ...]": lambda value: _is_list(
-        value, lambda pair: _is_list(pair, _is_finite) and len(pair) == 2
-    ),
-    "tuple[int, ...]": lambda value: _is_list(value, _is_whole),
-    "tuple[float | None, ...]": lambda value: _is_list(value, lambda each: each is None or _is_finite(each)),
-    "tuple[tuple[int, int, float], ...]": lambda value: _is_list(
-        value, lambda cell: _is_list(cell, _is_finite) and len(cell) == 3 and all(map(_is_whole, cell[:2]))
-    ),
-}
-
-
-@lru_cache
-def _fields(kind: Any) -> tuple[tuple[str, Callable[[Any], bool]], ...]:
-    """The fields of a dataclass, and what tells whether JSON has the right type there (objects tell themselves)."""
-    return tuple((each.name, _JSON_TYPES.get(str(each.type), lambda _: True)) for each in dataclasses.fields(kind))
-
-
-def _known(kind: type[_Class], record: object) -> dict[str, Any]:
-    """Those items of a JSON object that are fields of a dataclass. Raises TypeError where one has the wrong type."""
-    if not isinstance(record, dict):
-        raise TypeError(f"{kind.__name__} is no object")
-    values = {}
-    for name, is_right in _fields(kind):  # type: ignore[arg-type]
-        if name in record:
-            if not is_right(record[name]):
-                raise TypeError(f"{name} is {record[name]!r:.60}")
-            values[name] = record[name]
-    return values
+            for name in _IN_EVERY_RECORD:
+                if isinstance(record, dict) and name not in record:
+                    raise TypeError(f"without {name}")
+            # Later releases may add codes
+            report = read(cls, record, reason_code=str | None)
+        except TypeError as error:
+            raise ValueError(f"not a record of avcheck ({error})") from error
+        if report.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"schema version {report.schema_version}, not {SCHEMA_VERSION}")
+        if report.checked_at and not _TIME.fullmatch(report.checked_at):
+            raise ValueError(f"checked_at is {report.checked_at!r:.60}, no time in UTC")
+        return report
 
 
 def describe_offset(offset_ms: float) -> str:
-    """An offset in words with its size in frames of 25 fps: the sign is never left to the reader."""
+    """An offset in words with its size in frames of 25 fps: the sign is never left to the
+    reader.
+    """
     size = abs(offset_ms)
     if round(size) == 0:
         return "sound and picture together (0 ms)"

@@ -10,7 +10,9 @@ from avcheck.report import Degraded, Report, Tolerance
 from avcheck.verdict import Judgement
 
 
-def report_on(path: str | Path, found: Judgement, info: MediaInfo, degraded: Degraded, tolerance: Tolerance) -> Report:
+def report_on(
+    path: str | Path, found: Judgement, info: MediaInfo, degraded: Degraded, tolerance: Tolerance
+) -> Report:
     """The report of a file that was judged; how that was done is for the caller to add."""
     return Report(
         path=str(path),

@@ -1,8 +1,9 @@
-"""Where to look in a long title that is not decoded whole. Pure arithmetic on what was found so far; no torch.
+"""Where to look in a long title that is not decoded whole. Pure arithmetic on what was found so
+far; no torch.
 
-A title is cut into stretches of `PROBE_BLOCKS` seconds on the grid of its blocks; a probe is one of them, looked at. Probes are
-spread evenly at first. More are placed where those at hand disagree, and where they leave the verdict open, up to
-`MOST` times as many as at first.
+A title is cut into stretches of `PROBE_BLOCKS` seconds on the grid of its blocks; a probe is one of
+them, looked at. Probes are spread evenly at first. More are placed where those at hand disagree,
+and where they leave the verdict open, up to `MOST` times as many as at first.
 """
 
 from __future__ import annotations
@@ -30,19 +31,24 @@ def stretches(duration_s: float) -> int:
 
 
 def first_probes(total: int, count: int) -> tuple[int, ...]:
-    """`count` of `total` stretches, each in the middle of an equal part of the title; none if it is too short to be sampled."""
+    """`count` of `total` stretches, each in the middle of an equal part of the title; none if it is
+    too short to be sampled.
+    """
     if total < WORTH_IT * count:
         return ()
     return tuple(int((number + 0.5) * total / count) for number in range(count))
 
 
-def more_probes(looked: Sequence[int], found: Judgement, total: int, count: int, origin_s: float) -> tuple[int, ...]:
+def more_probes(
+    looked: Sequence[int], found: Judgement, total: int, count: int, origin_s: float
+) -> tuple[int, ...]:
     """The stretches to look at next, rising; none when enough was seen.
 
-    `looked`: those looked at so far; `found`: what they say together; `total`: how many there are; `count`: the probes of the
-    beginning; `origin_s`: where the first stretch starts. Between two neighbours that disagree the middle is taken,
-    which halves the time in which the offset jumps. A drift is followed to both ends of the title. An open verdict asks for the
-    middle of the widest gaps, as many as there were probes at first.
+    `looked`: those looked at so far; `found`: what they say together; `total`: how many there are;
+    `count`: the probes of the beginning; `origin_s`: where the first stretch starts. Between two
+    neighbours that disagree the middle is taken, which halves the time in which the offset jumps. A
+    drift is followed to both ends of the title. An open verdict asks for the middle of the widest
+    gaps, as many as there were probes at first.
     """
     room = MOST * count - len(looked)
     if room <= 0:
@@ -61,11 +67,17 @@ def more_probes(looked: Sequence[int], found: Judgement, total: int, count: int,
         edges = [-1, *have, total]
         gaps = sorted(pairwise(edges), key=lambda gap: gap[0] - gap[1])[:count]
         wanted |= dict.fromkeys(middle for gap in gaps for middle in _middle_of_widest(gap))
-    return tuple(sorted([stretch for stretch in wanted if 0 <= stretch < total and stretch not in looked][:room]))
+    return tuple(
+        sorted(
+            [stretch for stretch in wanted if 0 <= stretch < total and stretch not in looked][:room]
+        )
+    )
 
 
 def _middle_of_widest(edges: Sequence[int]) -> tuple[int, ...]:
-    """The stretch in the middle of the widest gap between neighbours; none where there is no gap."""
+    """The stretch in the middle of the widest gap between neighbours; none where there is no
+    gap.
+    """
     low, high = max(pairwise(edges), key=lambda gap: gap[1] - gap[0])
     return ((low + high) // 2,) if high - low > 1 else ()
 

@@ -28,8 +28,9 @@ def segments(
 ) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
     """(the blocks just before, the segment's blocks, the blocks just after).
 
-    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is turned half-way). It ends at one
-    of `seams_s`, where one recording was joined to another, unless it would be too short to show an offset.
+    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is
+    turned half-way). It ends at one of `seams_s`, where one recording was joined to another, unless
+    it would be too short to show an offset.
     """
     before: list[Block] = []
     waiting: list[Block] = []
@@ -46,7 +47,8 @@ def segments(
             yield before, waiting, []
             before, waiting = [], []
         waiting.append(block)
-        # A tail too short to judge alone is kept for the last segment, so wait for half a segment more than is used.
+        # A tail too short to judge alone is kept for the last segment, so wait for half a segment
+        # more than is used.
         while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
             inside, rest = waiting[:SEGMENT_BLOCKS], waiting[SEGMENT_BLOCKS:]
             yield before, inside, rest[:MARGIN_BLOCKS]
@@ -55,19 +57,25 @@ def segments(
 
 
 def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
-    """Whether a seam lies nearer to the start of this block than to that of any other; `seams_s` rise."""
+    """Whether a seam lies nearer to the start of this block than to that of any other; `seams_s`
+    rise.
+    """
     low, high = (bisect_left(seams_s, block.start_s + side * BLOCK_S / 2) for side in (-1, 1))
     return low < high
 
 
-def _flush(before: list[Block], waiting: list[Block]) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
+def _flush(
+    before: list[Block], waiting: list[Block]
+) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
     if waiting:
         yield before, waiting, []
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A stretch of a file: its blocks, and those just before and after it, which lend their sound."""
+    """A stretch of a file: its blocks, and those just before and after it, which lend their
+    sound.
+    """
 
     before: list[Block]
     inside: list[Block]
@@ -80,20 +88,38 @@ class Probe:
 
 
 def probes(
-    media: Media, where: Iterable[int], origin_s: float, on_block: Callable[[Block], None] | None = None
+    media: Media,
+    where: Iterable[int],
+    origin_s: float,
+    on_block: Callable[[Block], None] | None = None,
 ) -> Iterator[Probe]:
-    """Decode these stretches of a file whose blocks start at `origin_s`. Raises CannotSeek, and MediaError as `media` does."""
+    """Decode these stretches of a file whose blocks start at `origin_s`. Raises CannotSeek, and
+    MediaError as `media` does.
+    """
     for stretch in where:
-        yield probe_over(media, stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS, origin_s, on_block)
+        yield probe_over(
+            media, stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS, origin_s, on_block
+        )
 
 
-def probe_over(media: Media, start: int, end: int, origin_s: float, on_block: Callable[[Block], None] | None = None) -> Probe:
+def probe_over(
+    media: Media,
+    start: int,
+    end: int,
+    origin_s: float,
+    on_block: Callable[[Block], None] | None = None,
+) -> Probe:
     """Blocks `start` up to `end`, with those around them, which come without their pictures."""
     first = max(0, start - MARGIN_BLOCKS)
     start_s = origin_s + first * BLOCK_S
     probe = Probe([], [], [])
-    with closing(media.pictures(start_s)) as pictures, closing(media.sounds(start_s - SOUND_LEAD_S)) as sounds:
-        for block in blocks(pictures, sounds, origin_s=origin_s, first=first, count=end + MARGIN_BLOCKS - first):
+    with (
+        closing(media.pictures(start_s)) as pictures,
+        closing(media.sounds(start_s - SOUND_LEAD_S)) as sounds,
+    ):
+        for block in blocks(
+            pictures, sounds, origin_s=origin_s, first=first, count=end + MARGIN_BLOCKS - first
+        ):
             if on_block is not None:
                 on_block(block)
             if start <= block.index < end:
@@ -106,9 +132,11 @@ def probe_over(media: Media, start: int, end: int, origin_s: float, on_block: Ca
 def ahead(
     source: Iterator[Item], depth: int = 2 * SEGMENT_BLOCKS, ended: threading.Event | None = None
 ) -> Generator[Item, None, None]:
-    """The same items, up to `depth` of them made in a thread of their own while the network is at work. Errors come through.
+    """The same items, up to `depth` of them made in a thread of their own while the network is at
+    work. Errors come through.
 
-    `ended` is set when the last one is made. Close the iterator when done: the thread then stops at its next item.
+    `ended` is set when the last one is made. Close the iterator when done: the thread then stops at
+    its next item.
     """
     made: queue.Queue[Item | BaseException | None] = queue.Queue(maxsize=depth)
     stop = threading.Event()

@@ -1,4 +1,6 @@
-"""Which weights a check uses, told without loading them (so without torch): every record names their hash, errors' too."""
+"""Which weights a check uses, told without loading them (so without torch): every record names
+their hash, errors' too.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,24 @@ SHIPPED_SHA256 = "a70a398bcf14ac1fac93ffe2ecbe65918fd79ead4c5caf9282998cdaf88249
 
 
 def shipped_path() -> Path:
-    """Where the shipped weights lie: inside the installed package, or `models/` of a checkout. Raises ModelError."""
+    """Where the shipped weights lie: inside the installed package, or `models/` of a checkout.
+    Raises ModelError.
+    """
     package = Path(__file__).resolve().parent
     for folder in (package / "models", package.parent / "models"):
         if (folder / SHIPPED_NAME).is_file():
             return folder / SHIPPED_NAME
-    raise ModelError(f"the shipped weights ({SHIPPED_NAME}) are missing; install avcheck again from where it came")
+    raise ModelError(
+        f"the shipped weights ({SHIPPED_NAME}) are missing; install avcheck again from where it "
+        "came"
+    )
 
 
 @lru_cache(maxsize=8)
 def weights_sha256(model: Path | None) -> str:
-    """SHA-256 of the weights a run was asked to use (None: the shipped ones); "" where that file cannot be read."""
+    """SHA-256 of the weights a run was asked to use (None: the shipped ones); "" where that file
+    cannot be read.
+    """
     if model is None:
         return SHIPPED_SHA256
     try:

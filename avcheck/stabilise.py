@@ -1,10 +1,12 @@
 """Camera shake taken out before the network looks.
 
-The network compares what is seen at a place from picture to picture. Where a hand holds the camera a mouth does not stay in
-its place, and of a phone's picture of somebody who walks and talks nothing was left to compare. So what moves as a whole, the
-scene or a face that fills the picture, is held where its smooth course would have it: how far each picture has moved from the
-one before is measured by phase correlation (Kuglin and Hines, 1975), shot by shot, and of the course what a mean over four
-seconds does not follow is taken out. So a pan stays a pan but for two seconds at either end of a shot.
+The network compares what is seen at a place from picture to picture. Where a hand holds the camera
+a mouth does not stay in its place, and of a phone's picture of somebody who walks and talks nothing
+was left to compare. So what moves as a whole, the scene or a face that fills the picture, is held
+where its smooth course would have it: how far each picture has moved from the one before is
+measured by phase correlation (Kuglin and Hines, 1975), shot by shot, and of the course what a mean
+over four seconds does not follow is taken out. So a pan stays a pan but for two seconds at either
+end of a shot.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 _SIDE = 64  # what is correlated: pictures brought to this size, either way
-_BAND = 0.2  # cycles a sample: finer detail is noise, and blocks of the codec, which do not move with the camera
-_LEAST_PEAK = 0.3  # of a perfect match; unlike pictures on either side of a cut reach 0.16, moving ones 0.5
+# Cycles a sample: finer detail is noise, and blocks of the codec, which do not move with the camera
+_BAND = 0.2
+# Of a perfect match; unlike pictures on either side of a cut reach 0.16, moving ones 0.5
+_LEAST_PEAK = 0.3
 _REACH = 50  # pictures on either side that the smooth course is a mean over
 _FARTHEST = 10  # samples from one picture to the next: a sixth of the picture
 _LEAST_MOVE = 0.1  # px; less is not worth softening a picture for
@@ -26,17 +30,23 @@ _CHUNK = 250  # pictures measured at a time
 
 
 def shake(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How far each picture of (T, H, W) has strayed from the smooth course of its shot: (T, 2), px to the right and down."""
+    """How far each picture of (T, H, W) has strayed from the smooth course of its shot: (T, 2), px
+    to the right and down.
+    """
     count, height, width = pictures.shape
     if count < 2:
         return np.zeros((count, 2))
-    steps = np.concatenate([_steps(pictures[at : at + _CHUNK + 1]) for at in range(0, count - 1, _CHUNK)])
+    steps = np.concatenate(
+        [_steps(pictures[at : at + _CHUNK + 1]) for at in range(0, count - 1, _CHUNK)]
+    )
     shots = [_strayed(np.cumsum([(0.0, 0.0), *shot], axis=0)) for shot in _shots(steps)]
     return np.asarray(np.concatenate(shots) * (width / _SIDE, height / _SIDE))
 
 
 def _shots(steps: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """The steps (T - 1, 2) between one cut and the next, of which there is none in a shot of one picture."""
+    """The steps (T - 1, 2) between one cut and the next, of which there is none in a shot of one
+    picture.
+    """
     edges = [-1, *np.flatnonzero(np.isnan(steps[:, 0])).tolist(), len(steps)]
     return [steps[first + 1 : last] for first, last in pairwise(edges)]
 
@@ -50,8 +60,12 @@ def _strayed(course: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(course - smooth)
 
 
-def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64] | None = None) -> NDArray[np.uint8]:
-    """The pictures (T, H, W), each moved back by as much as it has strayed (T, 2), borders mirrored; None: by their `shake`."""
+def steadied(
+    pictures: NDArray[np.uint8], strayed: NDArray[np.float64] | None = None
+) -> NDArray[np.uint8]:
+    """The pictures (T, H, W), each moved back by as much as it has strayed (T, 2), borders
+    mirrored; None: by their `shake`.
+    """
     if strayed is None:
         strayed = shake(pictures)
     moved = np.abs(strayed).max(axis=1) >= _LEAST_MOVE
@@ -64,7 +78,9 @@ def steadied(pictures: NDArray[np.uint8], strayed: NDArray[np.float64] | None = 
 
 
 def reduced(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pictures (T, H, W) as small as they are correlated, (T, 64, 64): their `shake` is the same, in smaller pixels."""
+    """Pictures (T, H, W) as small as they are correlated, (T, 64, 64): their `shake` is the same,
+    in smaller pixels.
+    """
     if pictures.shape[1:] == (_SIDE, _SIDE):
         return pictures
     whole = torch.from_numpy(pictures)[:, None]
@@ -72,7 +88,8 @@ def reduced(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How far each picture but the first has moved from the one before, (T - 1, 2), in samples of the reduced pictures.
+    """How far each picture but the first has moved from the one before, (T - 1, 2), in samples of
+    the reduced pictures.
 
     NaN at a cut: where both are too unlike to tell, or lie too far apart for a camera that goes on.
     """
@@ -98,15 +115,25 @@ def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.where(told[:, None], steps, np.nan)
 
 
-def _vertex(before: NDArray[np.floating], peak: NDArray[np.floating], after: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Where the peak lies between samples, -0.5..0.5: of a Gaussian, which a band of this shape makes of it."""
+def _vertex(
+    before: NDArray[np.floating], peak: NDArray[np.floating], after: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Where the peak lies between samples, -0.5..0.5: of a Gaussian, which a band of this shape
+    makes of it.
+    """
     left, middle, right = (np.log(np.maximum(values, 1e-6)) for values in (before, peak, after))
     curvature = left - 2 * middle + right
-    return np.clip(np.where(curvature < -1e-6, 0.5 * (left - right) / np.minimum(curvature, -1e-6), 0.0), -0.5, 0.5)
+    return np.clip(
+        np.where(curvature < -1e-6, 0.5 * (left - right) / np.minimum(curvature, -1e-6), 0.0),
+        -0.5,
+        0.5,
+    )
 
 
 def _moved(picture: NDArray[np.uint8], right: float, down: float) -> NDArray[np.uint8]:
-    """What lies so far to the right of and below each place of the picture (H, W), between pixels by their neighbours."""
+    """What lies so far to the right of and below each place of the picture (H, W), between pixels
+    by their neighbours.
+    """
     height, width = picture.shape
     columns, rows = int(np.floor(right)), int(np.floor(down))
     tall = picture.take(_mirrored(rows, height + 1, height), axis=0)
@@ -116,15 +143,23 @@ def _moved(picture: NDArray[np.uint8], right: float, down: float) -> NDArray[np.
     return ((both + 128) // 256).astype(np.uint8)
 
 
-def _between(first: NDArray[np.uint16], second: NDArray[np.uint16], part: float) -> NDArray[np.uint16]:
-    """16 times the mean of both, `part` 0..1 of the way, in sixteenths: of bytes, twice over, that stays within 16 bits."""
+def _between(
+    first: NDArray[np.uint16], second: NDArray[np.uint16], part: float
+) -> NDArray[np.uint16]:
+    """16 times the mean of both, `part` 0..1 of the way, in sixteenths: of bytes, twice over, that
+    stays within 16 bits.
+    """
     sixteenths = round(16 * part)
-    mixed: NDArray[np.uint16] = np.add(first * (16 - sixteenths), second * sixteenths, dtype=np.uint16)
+    mixed: NDArray[np.uint16] = np.add(
+        first * (16 - sixteenths), second * sixteenths, dtype=np.uint16
+    )
     return mixed
 
 
 def _mirrored(first: int, count: int, length: int) -> NDArray[np.int_]:
-    """`count` indices from `first` on of something of this length that is mirrored at either end, again and again."""
+    """`count` indices from `first` on of something of this length that is mirrored at either end,
+    again and again.
+    """
     period = max(1, 2 * length - 2)
     at = np.arange(first, first + count) % period
     return np.where(at < length, at, period - at)

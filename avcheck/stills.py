@@ -1,4 +1,6 @@
-"""The most telling moments of a file that was checked: the picture there, and the sound around it."""
+"""The most telling moments of a file that was checked: the picture there, and the sound around
+it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ AROUND_S = 1.0  # of sound on either side of a picture
 PARTS = 200  # that the sound is drawn in
 _TRIED = 200  # blocks of a stretch; so many may lie near one that is chosen
 _APART_S = 3.0  # stills nearer to each other show the same
-_READ_THROUGH_S = 180.0  # a title that cannot be read from the middle is read from its beginning if it is no longer
+# A title that cannot be read from the middle is read from its beginning if it is no longer
+_READ_THROUGH_S = 180.0
 _QUALITY = 5  # quantiser of the JPEG, 2 (best) to 31
 
 
@@ -34,8 +37,8 @@ _QUALITY = 5  # quantiser of the JPEG, 2 (best) to 31
 class Still:
     """One picture as a grey JPEG, upright, and the sound around it.
 
-    peaks: the lowest and highest sample (-1..1) in each of `PARTS` equal parts of the time from `sound_start_s` to
-    `sound_end_s`; both are None in a part without sound.
+    peaks: the lowest and highest sample (-1..1) in each of `PARTS` equal parts of the time from
+    `sound_start_s` to `sound_end_s`; both are None in a part without sound.
     """
 
     time_s: float
@@ -56,7 +59,8 @@ class Illustration:
 
 
 def illustrate(report: Report, audio: Path | None = None) -> Illustration:
-    """Stills of the file that a report is about, as long as it is there and unchanged. `audio`: the separate sound file.
+    """Stills of the file that a report is about, as long as it is there and unchanged. `audio`: the
+    separate sound file.
 
     Never raises for what is wrong with the file; memory holds a second of pictures.
     """
@@ -69,7 +73,10 @@ def illustrate(report: Report, audio: Path | None = None) -> Illustration:
         status = path.stat()
     except (OSError, ValueError):
         return Illustration((), "The file is not there any more.")
-    if report.file_size is not None and (status.st_size, status.st_mtime_ns) != (report.file_size, report.file_mtime_ns):
+    if report.file_size is not None and (status.st_size, status.st_mtime_ns) != (
+        report.file_size,
+        report.file_mtime_ns,
+    ):
         return Illustration((), "The file has changed since it was checked.")
     if report.audio_track is None and audio is None:
         return Illustration((), "Its sound came from another file.")
@@ -78,22 +85,30 @@ def illustrate(report: Report, audio: Path | None = None) -> Illustration:
         return Illustration((), "No moment stands out.")
     try:
         with open_again(report, SHORT_SIDE, audio) as media:
-            found = tuple(still for time_s in times_s if (still := _take(media, time_s)) is not None)
+            found = tuple(
+                still for time_s in times_s if (still := _take(media, time_s)) is not None
+            )
     except CannotSeek:
         return Illustration((), "This kind of file cannot be read from the middle.")
     except AvcheckError:
         return Illustration((), "The file could not be opened again.")
-    return Illustration(found, "" if found else "There is no picture at the moments that stand out.")
+    return Illustration(
+        found, "" if found else "There is no picture at the moments that stand out."
+    )
 
 
 def moments(report: Report, most: int = MOST) -> tuple[float, ...]:
     """The times (s), rising, of at most `most` pictures that tell most of the verdict.
 
-    The most attended blocks of each stretch in turn, so that both sides of a jump are seen, then those outside of any; none
-    near another. Blocks that show an offset themselves go before those that do not.
+    The most attended blocks of each stretch in turn, so that both sides of a jump are seen, then
+    those outside of any; none near another. Blocks that show an offset themselves go before those
+    that do not.
     """
     ranked = sorted(report.blocks, key=lambda block: (block.offset_ms is None, -block.attention))
-    parts = [[each for each in ranked if part.start_s <= each.start_s < part.end_s] for part in report.stretches]
+    parts = [
+        [each for each in ranked if part.start_s <= each.start_s < part.end_s]
+        for part in report.stretches
+    ]
     in_turn = [block for each in zip_longest(*(part[:_TRIED] for part in parts)) for block in each]
     apart_s = _APART_S
     if report.blocks:
@@ -124,11 +139,20 @@ def _take(media: Media, time_s: float) -> Still | None:
         luma = picture.luma
     sound, heard = sound_between(media, start_s, start_s + 2 * AROUND_S)
     height, width = luma.shape
-    return Still(picture.pts_s, _jpeg(luma), width, height, start_s, sound.end_s, _peaks(sound.samples, heard))
+    return Still(
+        picture.pts_s,
+        _jpeg(luma),
+        width,
+        height,
+        start_s,
+        sound.end_s,
+        _peaks(sound.samples, heard),
+    )
 
 
 def open_again(report: Report, short_side: int, audio: Path | None = None) -> Media:
-    """The file that a report is about, on the tracks that were checked; `audio`: the separate sound file, if there was one.
+    """The file that a report is about, on the tracks that were checked; `audio`: the separate sound
+    file, if there was one.
 
     Raises as `open_media`.
     """
@@ -143,7 +167,9 @@ def open_again(report: Report, short_side: int, audio: Path | None = None) -> Me
 
 
 def sound_between(media: Media, start_s: float, end_s: float) -> tuple[Sound, NDArray[np.bool_]]:
-    """The sound from `start_s` to `end_s`, silent where there is none, and for each of its samples whether there is any."""
+    """The sound from `start_s` to `end_s`, silent where there is none, and for each of its samples
+    whether there is any.
+    """
     samples = np.zeros(round((end_s - start_s) * SAMPLE_RATE), np.float32)
     heard = np.zeros(len(samples), np.bool_)
     with closing(media.sounds(start_s if media.seekable else None)) as sounds:
@@ -158,9 +184,14 @@ def sound_between(media: Media, start_s: float, end_s: float) -> tuple[Sound, ND
     return Sound(start_s, samples), heard
 
 
-def _peaks(samples: NDArray[np.float32], heard: NDArray[np.bool_]) -> tuple[tuple[float, float] | None, ...]:
+def _peaks(
+    samples: NDArray[np.float32], heard: NDArray[np.bool_]
+) -> tuple[tuple[float, float] | None, ...]:
     parts = zip(np.array_split(samples, PARTS), np.array_split(heard, PARTS), strict=True)
-    return tuple((round(float(part.min()), 3), round(float(part.max()), 3)) if there.any() else None for part, there in parts)
+    return tuple(
+        (round(float(part.min()), 3), round(float(part.max()), 3)) if there.any() else None
+        for part, there in parts
+    )
 
 
 def _jpeg(luma: Luma) -> bytes:

@@ -1,4 +1,6 @@
-"""The tracks of a file in words: what there is to choose from, and that another track may be the one that was meant."""
+"""The tracks of a file in words: what there is to choose from, and that another track may be the
+one that was meant.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,16 @@ _LANGUAGE = re.compile(r"[A-Za-z0-9-]{2,12}")
 
 
 def escaped(text: str) -> str:
-    """Other people's text on one printable line: what a terminal would act on is written as an escape."""
+    """Other people's text on one printable line: what a terminal would act on is written as an
+    escape.
+    """
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 def named(tracks: Sequence[Track]) -> str:
-    """The numbers of tracks, each with its language and title, as in `0 (eng), 1 (eng, "Commentary") and 2`."""
+    """The numbers of tracks, each with its language and title, as in `0 (eng), 1 (eng,
+    "Commentary") and 2`.
+    """
     names = [_name(track) for track in tracks[:_MOST_NAMED]]
     if len(tracks) > _MOST_NAMED:
         names.append(f"{len(tracks) - _MOST_NAMED} more")
@@ -26,25 +32,33 @@ def named(tracks: Sequence[Track]) -> str:
 
 
 def available(tracks: Sequence[Track], kind: str) -> str:
-    """What there is to choose from, as in `1 audio track, number 0`; `kind` is "audio" or "picture"."""
+    """What there is to choose from, as in `1 audio track, number 0`; `kind` is "audio" or
+    "picture".
+    """
     if len(tracks) == 1:
         return f"1 {kind} track, number {named(tracks)}"
     return f"{len(tracks)} {kind} tracks, numbers {named(tracks)}"
 
 
 def others(audio: Sequence[Track], video: Sequence[Track]) -> str:
-    """That the file has these tracks besides those that were checked, and which options choose them; "" if it has none."""
+    """That the file has these tracks besides those that were checked, and which options choose
+    them; "" if it has none.
+    """
     found = [(kind, tracks) for kind, tracks in (("audio", audio), ("picture", video)) if tracks]
     if not found:
         return ""
     options = {"audio": "--audio-track", "picture": "--video-track"}
     has = " and ".join(_other(kind, tracks) for kind, tracks in found)
-    choice = " or ".join(f"{options[kind]} {tracks[0].number if len(tracks) == 1 else 'N'}" for kind, tracks in found)
+    choice = " or ".join(
+        f"{options[kind]} {tracks[0].number if len(tracks) == 1 else 'N'}" for kind, tracks in found
+    )
     return f"the file has {has}: try {choice}"
 
 
 def programme(number: int, numbers: Sequence[int]) -> str:
-    """Which programme of several was checked, as in "101; --program chooses 102"; "" where there is no other."""
+    """Which programme of several was checked, as in "101; --program chooses 102"; "" where there is
+    no other.
+    """
     if len(numbers) < 2:
         return ""
     others = [other for other in numbers if other != number]

@@ -10,25 +10,38 @@ from torch.nn import functional as F
 
 from avcheck.model_config import BLOCK_FRAMES, ModelConfig
 
-_PX_AT_A_TIME = 176 * 422  # of a picture of which a block is seen at a time; those of a first look are smaller
+# Of a picture of which a block is seen at a time; those of a first look are smaller
+_PX_AT_A_TIME = 176 * 422
 
 
 _TIMES = 50  # pictures that go through the layers over time at a time
 
-_CELL_PX = 4  # of the grid on which local statistics are taken: smooth at this scale, and a sixteenth of the work
+# Of the grid on which local statistics are taken: smooth at this scale, and a sixteenth of the work
+_CELL_PX = 4
 
 
 def local_contrast(pictures: Tensor, side: int) -> Tensor:
-    """Subtract the local mean and divide by the local deviation over a square of about `side` px: (B, T, H, W), 0..255."""
-    with torch.autocast(pictures.device.type, enabled=False):  # the mean of squares less the squared mean needs every bit
-        mean, squares = (_square_mean(values, side // (2 * _CELL_PX)) for values in (pictures, pictures * pictures))
+    """Subtract the local mean and divide by the local deviation over a square of about `side` px:
+    (B, T, H, W), 0..255.
+    """
+    # The mean of squares less the squared mean needs every bit
+    with torch.autocast(pictures.device.type, enabled=False):
+        mean, squares = (
+            _square_mean(values, side // (2 * _CELL_PX))
+            for values in (pictures, pictures * pictures)
+        )
         gain = 1.0 / ((squares - mean * mean).clamp_min(0).sqrt() + 0.04 * 255.0)
-        mean, gain = (_enlarged(grid)[..., : pictures.shape[-2], : pictures.shape[-1]] for grid in (mean, gain))
+        mean, gain = (
+            _enlarged(grid)[..., : pictures.shape[-2], : pictures.shape[-1]]
+            for grid in (mean, gain)
+        )
         return (pictures - mean).mul_(gain)
 
 
 def _square_mean(values: Tensor, reach: int) -> Tensor:
-    """Means (B, T, rows, columns) of cells of `_CELL_PX`, and then over the cells up to `reach` away in both directions."""
+    """Means (B, T, rows, columns) of cells of `_CELL_PX`, and then over the cells up to `reach`
+    away in both directions.
+    """
     cells = F.avg_pool2d(values, _CELL_PX, ceil_mode=True, count_include_pad=False)
 
     def band(count: int) -> Tensor:
@@ -36,26 +49,35 @@ def _square_mean(values: Tensor, reach: int) -> Tensor:
         near = ((at - at.unsqueeze(1)).abs() <= max(1, reach)).to(cells.dtype)
         return near / near.sum(dim=1, keepdim=True)
 
-    return band(cells.shape[-2]) @ cells @ band(cells.shape[-1]).T  # a third of the time of pooling with these windows
+    # A third of the time of pooling with these windows
+    return band(cells.shape[-2]) @ cells @ band(cells.shape[-1]).T
 
 
 def _enlarged(cells: Tensor) -> Tensor:
-    """Bilinear, `_CELL_PX` times in both directions: (B, T, rows, columns) -> (B, T, rows * 4, columns * 4).
+    """Bilinear, `_CELL_PX` times in both directions: (B, T, rows, columns) -> (B, T, rows * 4,
+    columns * 4).
 
     The same as `interpolate`, in half the time: it knows that the ratio is whole.
     """
     half = _CELL_PX // 2
     share = (torch.arange(_CELL_PX, device=cells.device, dtype=cells.dtype) + 0.5) / _CELL_PX
     x = F.pad(cells, (1, 1, 1, 1), mode="replicate")
-    x = torch.lerp(x[..., :-1, None], x[..., 1:, None], share).flatten(-2)[..., half:-half].contiguous()
-    return torch.lerp(x[..., :-1, None, :], x[..., 1:, None, :], share.unsqueeze(1)).flatten(-3, -2)[..., half:-half, :]
+    x = (
+        torch.lerp(x[..., :-1, None], x[..., 1:, None], share)
+        .flatten(-2)[..., half:-half]
+        .contiguous()
+    )
+    return torch.lerp(x[..., :-1, None, :], x[..., 1:, None, :], share.unsqueeze(1)).flatten(
+        -3, -2
+    )[..., half:-half, :]
 
 
 def _rectified(x: Tensor) -> Tensor:
     """ReLU of what nobody needs as it was: in place."""
     if torch.is_grad_enabled() or x.dtype != torch.bfloat16:
         return F.relu(x, inplace=True)
-    # A bfloat16 is negative where the whole number of the same bits is: the same result in a fifth of the time.
+    # A bfloat16 is negative where the whole number of the same bits is: the same result in a fifth
+    # of the time.
     x.view(torch.int16).clamp_min_(0)
     return x
 
@@ -68,7 +90,9 @@ class Rectify(nn.Module):
 
 
 class TimeBlock(nn.Module):
-    """Residual 1-D convolution over time, kernel 3: (B, C, T), or (B, C, T, P) at every place -> the same shape."""
+    """Residual 1-D convolution over time, kernel 3: (B, C, T), or (B, C, T, P) at every place ->
+    the same shape.
+    """
 
     def __init__(self, width: int, dilation: int = 1) -> None:
         super().__init__()
@@ -80,7 +104,8 @@ class TimeBlock(nn.Module):
         wide = x if x.dim() == 4 else x.unsqueeze(-1)
         padding, dilation = (int(conv.padding[0]), 0), (conv.dilation[0], 1)
         y = F.conv2d(wide, conv.weight.unsqueeze(-1), conv.bias, padding=padding, dilation=dilation)
-        rows = y.permute(0, 2, 3, 1)  # where all places of a picture come in at once they lie in memory like this
+        # Where all places of a picture come in at once they lie in memory like this
+        rows = y.permute(0, 2, 3, 1)
         y = self.norm(rows.flatten(0, 2)).view(rows.shape).permute(0, 3, 1, 2)
         return x + _rectified(y).view_as(x)
 
@@ -98,12 +123,14 @@ class TimeBlock(nn.Module):
 
 @torch.no_grad()
 def neighbours(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each place of a picture was in the picture before, and where it will be in the next: by likeness, no parameters.
+    """Where each place of a picture was in the picture before, and where it will be in the next: by
+    likeness, no parameters.
 
-    Alignment-guided temporal attention (arXiv 2210.00132) aligns the patches of neighbouring pictures before anything looks
-    along time. Here a place may move by one place in each direction from picture to picture; of equally like ones the place
-    itself is taken. features (B, T, h, w, C) -> before, after: indices (B, T - 1, h*w), of the place in picture t that goes
-    with a place of picture t + 1, and the other way round.
+    Alignment-guided temporal attention (arXiv 2210.00132) aligns the patches of neighbouring
+    pictures before anything looks along time. Here a place may move by one place in each direction
+    from picture to picture; of equally like ones the place itself is taken. features (B, T, h, w,
+    C) -> before, after: indices (B, T - 1, h*w), of the place in picture t that goes with a place
+    of picture t + 1, and the other way round.
     """
     batch, times, rows, columns, _ = features.shape
     unit = F.normalize(features.float(), dim=-1)
@@ -113,7 +140,8 @@ def neighbours(features: Tensor) -> tuple[Tensor, Tensor]:
     found = []
     for here, there in ((second, first), (first, second)):
         wide = F.pad(there, (0, 0, 1, 1, 1, 1))
-        # Beyond the border is nothing to go with; a place must be clearly more alike than the same one to be moved to.
+        # Beyond the border is nothing to go with; a place must be clearly more alike than the same
+        # one to be moved to.
         inside = F.pad(torch.ones_like(place, dtype=torch.bool), (1, 1, 1, 1))
         likeness, index = [], []
         for y, x in moves:
@@ -136,28 +164,37 @@ def _conv2d(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int
 
 
 def _pointwise(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv1d(inputs, outputs, 1, bias=False), nn.BatchNorm1d(outputs), Rectify())
+    return nn.Sequential(
+        nn.Conv1d(inputs, outputs, 1, bias=False), nn.BatchNorm1d(outputs), Rectify()
+    )
 
 
 class _Stem(nn.Sequential):
     """The first layer, as `_conv2d` makes it: 5 x 5 px at a stride of 2, of some pictures in a row.
 
-    Four px become channels first, and the convolution 3 x 3: the same sums, without the copies of single px that cost more
-    than the sums do.
+    Four px become channels first, and the convolution 3 x 3: the same sums, without the copies of
+    single px that cost more than the sums do.
     """
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures (B, T, H, W) of even sides -> (B * (T - F + 1), C, H/2, W/2), channels last, of every F in a row."""
+        """Pictures (B, T, H, W) of even sides -> (B * (T - F + 1), C, H/2, W/2), channels last, of
+        every F in a row.
+        """
         conv: nn.Conv2d = self[0]  # type: ignore[assignment]
         batch, times, height, width = pictures.shape
         frames = conv.in_channels
         count = times - frames + 1
-        # Numbers of two bytes are moved two, and then four, at a time: to the same places, ten times as fast.
+        # Numbers of two bytes are moved two, and then four, at a time: to the same places, ten
+        # times as fast.
         small = pictures.element_size() == 2
         x = pictures.contiguous().view(torch.int32) if small else pictures
+        # (B, T, H/2, W/2, 4 px)
         x = (
-            x.reshape(batch, times, height // 2, 2, width // 2, -1).transpose(3, 4).contiguous().flatten(4)
-        )  # (B, T, H/2, W/2, 4 px)
+            x.reshape(batch, times, height // 2, 2, width // 2, -1)
+            .transpose(3, 4)
+            .contiguous()
+            .flatten(4)
+        )
         x = x.view(torch.int64) if small else x
         x = torch.stack([x[:, k : k + count] for k in range(frames)], dim=4).view(pictures.dtype)
         x = x.flatten(4).flatten(0, 1).permute(0, 3, 1, 2)  # (B * count, F * 4 px, H/2, W/2)
@@ -168,7 +205,9 @@ class _Stem(nn.Sequential):
 
 
 class VisualTrunk(nn.Module):
-    """Luma to unit features of every place; fully convolutional, so it runs on face crops and whole frames alike."""
+    """Luma to unit features of every place; fully convolutional, so it runs on face crops and whole
+    frames alike.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -177,17 +216,22 @@ class VisualTrunk(nn.Module):
         self.config = config
         c1, c2, c3, c4 = config.visual_channels
         self.spatial = nn.Sequential(
-            _Stem(*_conv2d(config.stem_frames, c1, 5, 2)), _conv2d(c1, c2, 3, 2), _conv2d(c2, c3, 3, 2), _conv2d(c3, c4, 3, 2)
+            _Stem(*_conv2d(config.stem_frames, c1, 5, 2)),
+            _conv2d(c1, c2, 3, 2),
+            _conv2d(c2, c3, 3, 2),
+            _conv2d(c3, c4, 3, 2),
         )
         self.mix = _pointwise(c4, config.width)
         self.temporal = nn.Sequential(TimeBlock(config.width), TimeBlock(config.width))
         self.project = nn.Conv1d(config.width, config.embedding, 1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Luma (B, T, H, W), 0..255 of any type -> unit features (B, T, P, D) and the grid (rows, columns) of the P places."""
+        """Luma (B, T, H, W), 0..255 of any type -> unit features (B, T, P, D) and the grid (rows,
+        columns) of the P places.
+        """
         times = pictures.shape[1]
-        # Without gradients a few pictures at a time: what is between two layers then stays in the processor's cache.
-        # Larger pictures are seen fewer at a time, for the cache and for memory.
+        # Without gradients a few pictures at a time: what is between two layers then stays in the
+        # processor's cache. Larger pictures are seen fewer at a time, for the cache and for memory.
         fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
         step = times if torch.is_grad_enabled() else max(4, min(BLOCK_FRAMES, fewer))
         seen = [self._see(some) for some in self._in_turn(pictures, step)]
@@ -205,11 +249,15 @@ class VisualTrunk(nn.Module):
         return x, (rows, columns)
 
     def _over_time(self, x: Tensor) -> Iterator[Tensor]:
-        """What the layers over time make of (B, C, T, P), in runs of some pictures: every layer copies all that it is given."""
+        """What the layers over time make of (B, C, T, P), in runs of some pictures: every layer
+        copies all that it is given.
+        """
         times, reach = x.shape[2], len(self.temporal)
         for first in range(0, times, _TIMES):
             start, end = max(0, first - reach), min(times, first + _TIMES + reach)
-            yield self._projected(self.temporal(x[:, :, start:end])[:, :, first - start :][:, :, :_TIMES])
+            yield self._projected(
+                self.temporal(x[:, :, start:end])[:, :, first - start :][:, :, :_TIMES]
+            )
 
     def _projected(self, x: Tensor) -> Tensor:
         """(B, C, T, P) -> unit features (B, T, P, D)."""
@@ -217,12 +265,14 @@ class VisualTrunk(nn.Module):
         return F.normalize(x.float(), dim=-1)
 
     def _in_turn(self, pictures: Tensor, step: int) -> Iterator[Tensor]:
-        """Pictures (B, T, H, W) with even contrast and sides, `step` at a time, with those that the first layer sees before
-        and after them; beyond either end the picture there stands still.
+        """Pictures (B, T, H, W) with even contrast and sides, `step` at a time, with those that the
+        first layer sees before and after them; beyond either end the picture there stands still.
         """
         reach = self.config.stem_frames // 2
         where = pictures.device.type
-        kind = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else torch.float32
+        kind = (
+            torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else torch.float32
+        )
         odd = (0, pictures.shape[3] % 2, 0, pictures.shape[2] % 2)
         seen = 0
         before: Tensor | None = None
@@ -252,7 +302,10 @@ class SoundTrunk(nn.Module):
         super().__init__()
         c1, c2, c3, c4 = config.sound_channels
         self.spectral = nn.Sequential(
-            _conv2d(1, c1, 3, (2, 1)), _conv2d(c1, c2, 3, (2, 2)), _conv2d(c2, c3, 3, (2, 2)), _conv2d(c3, c4, 3, (2, 1))
+            _conv2d(1, c1, 3, (2, 1)),
+            _conv2d(c1, c2, 3, (2, 2)),
+            _conv2d(c2, c3, 3, (2, 2)),
+            _conv2d(c3, c4, 3, (2, 1)),
         )
         bands = -(-config.mel_bins // 16)
         self.mix = _pointwise(c4 * bands, config.width)
@@ -261,7 +314,8 @@ class SoundTrunk(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, 4T, M) natural-log mel energies -> (B, T, D)."""
-        # A microphone's and a codec's colour is constant over a stretch: taking the mean out of each band removes it.
+        # A microphone's and a codec's colour is constant over a stretch: taking the mean out of
+        # each band removes it.
         x = (mel - mel.mean(dim=1, keepdim=True)) / 2.5
         x = self.spectral(x.transpose(1, 2).unsqueeze(1))  # (B, C, bands, T)
         x = self.project(self.temporal(self.mix(x.flatten(1, 2))))  # (B, D, T)

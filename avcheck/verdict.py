@@ -1,11 +1,14 @@
-"""Pure arithmetic, no torch: score curves -> offset, confidence, drift; in sync, out of sync, or undecidable and why.
+"""Pure arithmetic, no torch: score curves -> offset, confidence, drift; in sync, out of sync, or
+undecidable and why.
 
-The classifier's logits become a probability over shifts with one more choice, "no match at any shift", whose weight is
-calibrated with everything else: log p(s) is proportional to score(s) / temperature, log p(none) to `none`.
+The classifier's logits become a probability over shifts with one more choice, "no match at any
+shift", whose weight is calibrated with everything else: log p(s) is proportional to score(s) /
+temperature, log p(none) to `none`.
 
-A file is a mixture: either nothing in it ever matches (a voice-over, a wrong sound track), or a share of its segments
-matches, all at one shift, and the others show nothing. The share is not known, so every one is tried. Were segments simply
-multiplied, a hundred of them that match nowhere would sooner or later agree on some shift by chance.
+A file is a mixture: either nothing in it ever matches (a voice-over, a wrong sound track), or a
+share of its segments matches, all at one shift, and the others show nothing. The share is not
+known, so every one is tried. Were segments simply multiplied, a hundred of them that match nowhere
+would sooner or later agree on some shift by chance.
 """
 
 from __future__ import annotations
@@ -18,93 +21,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.course import SCATTER_MS, Course, follow
-from avcheck.report import FRAME_MS, BlockResult, Segment, Stretch, Tolerance, UndecidableCode, Verdict, describe_offset
+from avcheck.posterior import (
+    FLAT,
+    NEAR_FRAMES,
+    SILENT_DB,
+    STILL,
+    Calibration,
+    Curve,
+    Estimate,
+    combine,
+    estimate,
+    evidence,
+    log_likelihood,
+    match_ratio,
+    posterior,
+    weigh_up,
+)
+from avcheck.report import (
+    FRAME_MS,
+    BlockResult,
+    Segment,
+    Stretch,
+    Tolerance,
+    UndecidableCode,
+    Verdict,
+    describe_offset,
+)
 
-NEAR_FRAMES = 2.0  # confidence is the chance that the offset is right within this many frames (80 ms)
 _SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is not told, nor used for drift
 _BLOCK_CONFIDENCE = 0.6
 _BLOCK_REACH = 2  # a block's own offset is read together with this many neighbours either side
-_STRAY_FRAMES = 3.0  # a block further off what its file and its segment show needs more evidence of its own
+# A block further off what its file and its segment show needs more evidence of its own
+_STRAY_FRAMES = 3.0
 _STRAY_RATIO = 1e4  # how much likelier than theirs its own offset must be
-_FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
-_SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that match, if it does
-_SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
-_SEGMENT_MATCHES = _FILE_MATCHES * float((_SHARES * _SHARE_CHANCE).sum())
-UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES  # of a segment to match nowhere, before it is looked at
-_MOST_TELLING = 1e4  # how much likelier one segment can make a shift: beyond that it is the fit that speaks, not what was seen
-_UNSEEN_S, _UNSEEN_SHARE = 2.0, 0.1  # a file of which more than both was not looked at is never called in sync
-_SILENT_DB = -65.0
-_STILL = 1.0  # change in the liveliest tile; encoded stills measured up to 0.54 (0.75 with grain), speech from 2.4
-_FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Numbers fitted on clips with a known offset; they travel with the weights.
-
-    temperature and none: see the module. match: how much the trunks' own score counts beside the joint layers'.
-    bias_frames: the network's own constant offset. guard_ms: the measuring error allowed for beside the tolerance. decide: the
-    confidence a verdict needs.
-    """
-
-    temperature: float = 1.0
-    none: float = 0.0
-    match: float = 0.0
-    bias_frames: float = 0.0
-    guard_ms: float = 40.0
-    decide: float = 0.9
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"calibration: {name} must be a finite number, not {value!r}")
-        if self.temperature <= 0:
-            raise ValueError(f"calibration: temperature must be above 0, not {self.temperature}")
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What the classifier says of one segment at every candidate shift; S shifts, N blocks, P places.
-
-    shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive where the sound is late.
-    score: (S,), logit "in sync" minus "not", of the joint layers; match: (S,), the same of the trunks alone, up to a constant;
-    both -inf where under half of what the best shift has could be compared, and everywhere where that is little itself.
-    block_start_s: (N,); block_score: (N, S), the same as score for each block alone, -inf where it could not be compared;
-    block_match: (N, S), the same as match for each block alone.
-    attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P) attention on every place
-    looked at, and `grid` says where each lies: (level, row, column, rows, columns). motion: (N,), mean change between pictures
-    in the tile that changes most, 0..255. detail: (N,), deviation over a picture, 0..255. level_db: (N,), loudness of the
-    sound, dBFS. looked: what the look at its pictures cost, in places times pictures.
-    """
-
-    start_s: float
-    end_s: float
-    shifts: NDArray[np.int_]
-    score: NDArray[np.float32]
-    match: NDArray[np.float32]
-    block_start_s: NDArray[np.float64]
-    block_score: NDArray[np.float32]
-    block_match: NDArray[np.float32]
-    attention: NDArray[np.float32]
-    places: NDArray[np.float32]
-    grid: tuple[tuple[int, int, int, int, int], ...]
-    motion: NDArray[np.float32]
-    detail: NDArray[np.float32]
-    level_db: NDArray[np.float32]
-    looked: int = 0
-
-    @property
-    def useful(self) -> NDArray[np.bool_]:
-        """Which blocks have sound and pictures that move, (N,)."""
-        return (self.level_db >= _SILENT_DB) & (self.detail >= _FLAT) & (self.motion >= _STILL)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A shift in frames (positive = sound late) and the chance that it is right within `NEAR_FRAMES`."""
-
-    frames: float
-    confidence: float
+# A file of which more than both was not looked at is never called in sync
+_UNSEEN_S, _UNSEEN_SHARE = (
+    2.0,
+    0.1,
+)
 
 
 @dataclass(frozen=True)
@@ -132,95 +86,21 @@ class Judgement:
     stretches: tuple[Stretch, ...] = ()
 
 
-def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
-    """What a segment says of every shift, (S,) logits: the joint layers' score and the trunks', each in its weight."""
-    return weigh_up(curve.score, curve.match, calibration)
-
-
-def weigh_up(score: NDArray[np.floating], match: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
-    """`evidence` of bare curves, (S,) each. The match counts by how far it stands out of its own median."""
-    known = np.isfinite(match)
-    middle = np.median(match[known]) if known.any() else 0.0
-    return np.asarray(score, np.float64) + calibration.match * np.where(known, match - middle, 0.0)
-
-
-def posterior(scores: NDArray[np.floating], calibration: Calibration) -> tuple[NDArray[np.float64], float]:
-    """Chance of every shift (S,), and of no match at all; together they sum to 1. -inf scores get none, nor do NaN."""
-    logits = np.asarray(scores, np.float64) / calibration.temperature
-    logits = np.where(np.isfinite(logits), logits, -np.inf)
-    if not np.isfinite(logits).any():
-        return np.zeros(len(logits)), 1.0
-    top = max(float(logits[np.isfinite(logits)].max()), calibration.none)
-    weights = np.exp(logits - top)
-    none = float(np.exp(calibration.none - top))
-    total = float(weights.sum()) + none
-    return weights / total, none / total
-
-
-def match_ratio(scores: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
-    """How much likelier a match at each shift makes the evidence (..., S) than no match anywhere, as a logarithm (..., S).
-
-    A shift that was not compared says nothing: 0.
-    """
-    logits = np.asarray(scores, np.float64) / calibration.temperature
-    return np.where(np.isfinite(logits), logits - calibration.none + math.log(UNMATCHED_ODDS * logits.shape[-1]), 0.0)
-
-
-def log_likelihood(curves: Sequence[NDArray[np.floating]], calibration: Calibration) -> NDArray[np.float64]:
-    """How much likelier a file that matches at each shift makes its segments' evidence (S,) than one that matches at none.
-
-    As a logarithm, (S,).
-    """
-    ratio = match_ratio(np.asarray(curves, np.float64), calibration)
-    ratio -= np.maximum(ratio.max(axis=1, keepdims=True) - math.log(_MOST_TELLING), 0.0)
-    shares = _SHARES[:, None, None]
-    mixed = np.logaddexp(np.log1p(-shares), np.log(shares) + ratio).sum(axis=1)  # (shares, S)
-    return np.asarray(np.logaddexp.reduce(np.log(_SHARE_CHANCE)[:, None] + mixed, axis=0), np.float64)
-
-
-def combine(curves: Sequence[NDArray[np.floating]], calibration: Calibration) -> NDArray[np.float64]:
-    """Chance of every shift (S,) given the evidence (S,) of each segment of a file; what matches nowhere is spread evenly."""
-    shifts = log_likelihood(curves, calibration)
-    count = len(shifts)
-    shifts += math.log(_FILE_MATCHES / count)
-    none = math.log(1 - _FILE_MATCHES)
-    total = np.logaddexp(np.logaddexp.reduce(shifts), none)
-    return np.asarray(np.exp(shifts - total) + math.exp(none - total) / count, np.float64)
-
-
-def estimate(chances: NDArray[np.float64], shifts: NDArray[np.int_], calibration: Calibration) -> Estimate:
-    """The likeliest shift, refined below a frame, and the chance mass within `NEAR_FRAMES` of it."""
-    near = int(NEAR_FRAMES)
-    window = np.convolve(chances, np.ones(2 * near + 1), mode="same")
-    # The heaviest neighbourhood first, the peak within it second: one lonely spike is not an offset.
-    centre = int(np.argmax(window))
-    low = max(0, centre - near)
-    best = low + int(np.argmax(chances[low : centre + near + 1]))
-    frames = float(shifts[best]) + _vertex(np.log(chances + 1e-12), best)
-    mass = float(chances[max(0, best - near) : best + near + 1].sum())
-    return Estimate(frames - calibration.bias_frames, min(mass, 1.0))
-
-
-def _vertex(values: NDArray[np.float64], at: int) -> float:
-    """Where the parabola through a peak and its neighbours has its vertex, -0.5..0.5 steps from the peak."""
-    if not 0 < at < len(values) - 1:
-        return 0.0
-    left, mid, right = values[at - 1 : at + 2]
-    curvature = left - 2 * mid + right
-    return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-9 else 0.0
-
-
-def sureness(curve: Curve, calibration: Calibration) -> float:
-    """The confidence in the offset that a segment shows by itself."""
-    return estimate(combine([evidence(curve, calibration)], calibration), curve.shifts, calibration).confidence
-
-
 def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibration) -> Judgement:
-    """The verdict on a file from its segments, in time order. A file whose offset changes is judged by its worst stretch."""
+    """The verdict on a file from its segments, in time order. A file whose offset changes is judged
+    by its worst stretch.
+    """
     if not curves:
-        return Judgement("undecidable", "there are no pictures to compare with the sound", reason_code="no_pictures")
+        return Judgement(
+            "undecidable",
+            "there are no pictures to compare with the sound",
+            reason_code="no_pictures",
+        )
     shifts = curves[0].shifts
-    singles = [estimate(combine([evidence(item, calibration)], calibration), shifts, calibration) for item in curves]
+    singles = [
+        estimate(combine([evidence(item, calibration)], calibration), shifts, calibration)
+        for item in curves
+    ]
     segments = tuple(
         Segment(
             start_s=item.start_s,
@@ -230,12 +110,18 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
         )
         for item, single in zip(curves, singles, strict=True)
     )
-    whole = estimate(combine([evidence(item, calibration) for item in curves], calibration), shifts, calibration)
+    whole = estimate(
+        combine([evidence(item, calibration) for item in curves], calibration), shifts, calibration
+    )
     reason = obstacle(curves)
     if reason is not None:
         segments = tuple(replace(segment, offset_ms=None) for segment in segments)
-        blocks = tuple(replace(block, offset_ms=None) for block in _block_results(curves, whole, calibration))
-        return Judgement("undecidable", reason.text, segments=segments, blocks=blocks, reason_code=reason.code)
+        blocks = tuple(
+            replace(block, offset_ms=None) for block in _block_results(curves, whole, calibration)
+        )
+        return Judgement(
+            "undecidable", reason.text, segments=segments, blocks=blocks, reason_code=reason.code
+        )
     course, confidence = follow(segments), 0.0
     if course is not None and course.changes:
         confidence = _course_confidence(course, curves, calibration)
@@ -246,10 +132,17 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
     if confidence < calibration.decide:
         reason = _why_unsure(curves, whole, calibration)
         blocks = _block_results(curves, whole, calibration)
-        judgement = Judgement("undecidable", reason.text, None, round(confidence, 4), segments=segments, blocks=blocks)
+        judgement = Judgement(
+            "undecidable", reason.text, None, round(confidence, 4), segments=segments, blocks=blocks
+        )
         return replace(judgement, reason_code=reason.code)
-    # Early and late have limits of their own, so the worst is the furthest beyond its limit, not the largest.
-    ends_ms = [end_ms for stretch in course.stretches for end_ms in (stretch.start_offset_ms, stretch.end_offset_ms)]
+    # Early and late have limits of their own, so the worst is the furthest beyond its limit, not
+    # the largest.
+    ends_ms = [
+        end_ms
+        for stretch in course.stretches
+        for end_ms in (stretch.start_offset_ms, stretch.end_offset_ms)
+    ]
     worst_ms = max(ends_ms, key=lambda offset_ms: beyond_ms(offset_ms, tolerance))
     verdict, reason = against(worst_ms, tolerance, calibration.guard_ms)
     return Judgement(
@@ -267,11 +160,14 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
     )
 
 
-def without_unseen(judgement: Judgement, unseen_s: Sequence[tuple[float, float]], length_s: float | None) -> Judgement:
-    """The same judgement, but undecidable where it says "in sync" and a large part of the file was not looked at.
+def without_unseen(
+    judgement: Judgement, unseen_s: Sequence[tuple[float, float]], length_s: float | None
+) -> Judgement:
+    """The same judgement, but undecidable where it says "in sync" and a large part of the file was
+    not looked at.
 
-    unseen_s: (start, end) of the stretches that were not looked at; they may overlap. length_s: of the file, None: unknown,
-    and then it is taken to end with the last block or stretch.
+    unseen_s: (start, end) of the stretches that were not looked at; they may overlap. length_s: of
+    the file, None: unknown, and then it is taken to end with the last block or stretch.
     """
     missed_s = 0.0
     looked_until_s = -math.inf
@@ -282,7 +178,10 @@ def without_unseen(judgement: Judgement, unseen_s: Sequence[tuple[float, float]]
         length_s = max([0.0, looked_until_s, *(segment.end_s for segment in judgement.segments)])
     if judgement.verdict != "in_sync" or missed_s <= max(_UNSEEN_S, _UNSEEN_SHARE * length_s):
         return judgement
-    reason = f"what was looked at is in sync, but {missed_s:.1f} s of {length_s:.1f} s were not looked at"
+    reason = (
+        f"what was looked at is in sync, but {missed_s:.1f} s of {length_s:.1f} s were not "
+        "looked at"
+    )
     return replace(judgement, verdict="undecidable", reason=reason, reason_code="not_all_looked_at")
 
 
@@ -290,7 +189,9 @@ def _to_ms(frames_late: float) -> float:
     return round(-frames_late * FRAME_MS, 1) + 0.0
 
 
-def against(offset_ms: float, tolerance: Tolerance, error_ms: float) -> tuple[Verdict, Reason | None]:
+def against(
+    offset_ms: float, tolerance: Tolerance, error_ms: float
+) -> tuple[Verdict, Reason | None]:
     """In, out, or borderline: beyond the limit by less than the measuring error."""
     beyond = beyond_ms(offset_ms, tolerance)
     if beyond > error_ms:
@@ -308,29 +209,42 @@ def beyond_ms(offset_ms: float, tolerance: Tolerance) -> float:
 
 
 def obstacle(curves: Sequence[Curve]) -> Reason | None:
-    """What makes any comparison impossible, whatever the network says; None when there is something to compare."""
+    """What makes any comparison impossible, whatever the network says; None when there is something
+    to compare.
+    """
     motion, detail, level_db = (
-        np.concatenate([getattr(item, name) for item in curves]) for name in ("motion", "detail", "level_db")
+        np.concatenate([getattr(item, name) for item in curves])
+        for name in ("motion", "detail", "level_db")
     )
-    if (level_db < _SILENT_DB).mean() > 0.9:
+    if (level_db < SILENT_DB).mean() > 0.9:
         return Reason("silent", "the sound is silent")
-    if (detail < _FLAT).mean() > 0.9:
+    if (detail < FLAT).mean() > 0.9:
         return Reason("blank", "the picture is black or blank")
-    if (motion < _STILL).mean() > 0.9:
+    if (motion < STILL).mean() > 0.9:
         return Reason("still", "the picture does not move")
     useful_s = sum(int(item.useful.sum()) for item in curves)
     if useful_s < 2:
-        text = f"only {useful_s} s of it has both moving pictures and sound; at least 2 s are needed"
+        text = (
+            f"only {useful_s} s of it has both moving pictures and sound; at least 2 s are needed"
+        )
         return Reason("too_short", text)
     return None
 
 
 def _why_unsure(curves: Sequence[Curve], whole: Estimate, calibration: Calibration) -> Reason:
-    none = float(np.mean([posterior(evidence(item, calibration), calibration)[1] for item in curves]))
+    none = float(
+        np.mean([posterior(evidence(item, calibration), calibration)[1] for item in curves])
+    )
     if none > 0.5:
-        text = "nothing in the picture goes with the sound at any shift within 2 s (voice-over, music, or another sound track?)"
+        text = (
+            "nothing in the picture goes with the sound at any shift within 2 s (voice-over, "
+            "music, or another sound track?)"
+        )
         return Reason("no_match", text)
-    text = f"several offsets fit about equally well (confidence {whole.confidence:.2f}, {calibration.decide:.2f} needed)"
+    text = (
+        f"several offsets fit about equally well (confidence {whole.confidence:.2f}, "
+        f"{calibration.decide:.2f} needed)"
+    )
     return Reason("ambiguous", text)
 
 
@@ -341,15 +255,20 @@ def _block_results(
     segments: Sequence[Segment] = (),
     course: Course | None = None,
 ) -> tuple[BlockResult, ...]:
-    """Every block's share of the file's attention at the file's offset, and its own offset read with its neighbours.
+    """Every block's share of the file's attention at the file's offset, and its own offset read
+    with its neighbours.
 
-    In a file whose `course` is known (else None), a block that strays from it, and from what its segment surely shows, has an
-    offset only where there is much evidence for it.
+    In a file whose `course` is known (else None), a block that strays from it, and from what its
+    segment surely shows, has an offset only where there is much evidence for it.
     """
     shifts = curves[0].shifts
     at = int(np.argmin(np.abs(shifts - (whole.frames + calibration.bias_frames))))
-    # Segments weigh by how much they say, as the network's softmax over one segment cannot know of the others.
-    strength = np.array([1.0 - posterior(evidence(item, calibration), calibration)[1] for item in curves]) + 1e-6
+    # Segments weigh by how much they say, as the network's softmax over one segment cannot know of
+    # the others.
+    strength = (
+        np.array([1.0 - posterior(evidence(item, calibration), calibration)[1] for item in curves])
+        + 1e-6
+    )
     seconds = np.array([len(item.block_start_s) for item in curves])
     strength = strength * seconds / float((strength * seconds).sum())
     results = []
@@ -365,25 +284,34 @@ def _block_results(
                     offsets_ms = (*offsets_ms, segment.offset_ms)
                 shows = _holds(local, curve, offsets_ms, shifts, calibration)
             offset_ms = _to_ms(local.frames) if shows else None
-            results.append(BlockResult(float(start_s), round(float(item.attention[k, at] * share), 6), offset_ms))
+            results.append(
+                BlockResult(
+                    float(start_s), round(float(item.attention[k, at] * share), 6), offset_ms
+                )
+            )
     return tuple(results)
 
 
 def _block_evidence(item: Curve, k: int, at: int, calibration: Calibration) -> NDArray[np.float64]:
-    """What a block says of every shift together with its neighbours, (S,); `at`: the shift whose attention weighs them.
+    """What a block says of every shift together with its neighbours, (S,); `at`: the shift whose
+    attention weighs them.
 
-    As in `Curve`, a shift at which under half as many of them as elsewhere could be compared says nothing: the mean of few
-    strays further.
+    As in `Curve`, a shift at which under half as many of them as elsewhere could be compared says
+    nothing: the mean of few strays further.
     """
     near = slice(max(0, k - _BLOCK_REACH), k + _BLOCK_REACH + 1)
     known = np.isfinite(item.block_score[near])
     count = known.sum(axis=0)
     weight = np.where(known, item.attention[near, at][:, None], 0.0)
     total = weight.sum(axis=0)
-    score = (np.where(known, item.block_score[near], 0.0) * weight).sum(axis=0) / np.maximum(total, 1e-9)
+    score = (np.where(known, item.block_score[near], 0.0) * weight).sum(axis=0) / np.maximum(
+        total, 1e-9
+    )
     match = np.where(known, item.block_match[near], 0.0).sum(axis=0) / np.maximum(count, 1)
     compared = np.isfinite(item.score) & (total > 0) & (2 * count >= count.max())
-    return weigh_up(np.where(compared, score, -np.inf), np.where(compared, match, -np.inf), calibration)
+    return weigh_up(
+        np.where(compared, score, -np.inf), np.where(compared, match, -np.inf), calibration
+    )
 
 
 def _holds(
@@ -400,25 +328,37 @@ def _holds(
     ratio = match_ratio(curve, calibration)
 
     def best_near(frames: float) -> float:
-        return float(ratio[np.abs(shifts - (frames + calibration.bias_frames)) <= NEAR_FRAMES].max(initial=-math.inf))
+        return float(
+            ratio[np.abs(shifts - (frames + calibration.bias_frames)) <= NEAR_FRAMES].max(
+                initial=-math.inf
+            )
+        )
 
     return best_near(local.frames) - max(0.0, *map(best_near, expected)) >= math.log(_STRAY_RATIO)
 
 
-def _along(course: Course, curves: Sequence[Curve], calibration: Calibration) -> list[NDArray[np.float64]]:
-    """The evidence (S,) of every segment, moved so that what goes with the course peaks at no shift."""
+def _along(
+    course: Course, curves: Sequence[Curve], calibration: Calibration
+) -> list[NDArray[np.float64]]:
+    """The evidence (S,) of every segment, moved so that what goes with the course peaks at no
+    shift.
+    """
     moved = []
     for item in curves:
         middle_s = (item.start_s + item.end_s) / 2
         offset_ms = course.nearest(middle_s).offset_at(middle_s)
-        moved.append(_moved(evidence(item, calibration), calibration.bias_frames - offset_ms / FRAME_MS))
+        moved.append(
+            _moved(evidence(item, calibration), calibration.bias_frames - offset_ms / FRAME_MS)
+        )
     return moved
 
 
 def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Calibration) -> float:
-    """How sure the least sure stretch is; 0 where some one offset makes all that was seen likelier than the course does.
+    """How sure the least sure stretch is; 0 where some one offset makes all that was seen likelier
+    than the course does.
 
-    All segments in a stretch, or nearer to it than to another, are asked, those too that show no offset of their own.
+    All segments in a stretch, or nearer to it than to another, are asked, those too that show no
+    offset of their own.
     """
     shifts = curves[0].shifts
     moved = _along(course, curves, calibration)
@@ -431,13 +371,20 @@ def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Cal
         middle_s = (item.start_s + item.end_s) / 2
         if start_s <= middle_s <= end_s:
             parts[course.nearest(middle_s)].append(values)
-    estimates = [estimate(combine(part, calibration), shifts, calibration) for part in parts.values()]
+    estimates = [
+        estimate(combine(part, calibration), shifts, calibration) for part in parts.values()
+    ]
     bias = calibration.bias_frames  # of which the curves, once moved, are free
-    return min(each.confidence if abs(each.frames + bias) <= SCATTER_MS / FRAME_MS else 0.0 for each in estimates)
+    return min(
+        each.confidence if abs(each.frames + bias) <= SCATTER_MS / FRAME_MS else 0.0
+        for each in estimates
+    )
 
 
 def _moved(values: NDArray[np.float64], frames: float) -> NDArray[np.float64]:
-    """Values over shifts, read `frames` further on, between shifts by both neighbours; what is not known there is -inf."""
+    """Values over shifts, read `frames` further on, between shifts by both neighbours; what is not
+    known there is -inf.
+    """
     at = np.arange(len(values)) + frames
     low = np.floor(at).astype(int)
     part = at - low
@@ -445,4 +392,6 @@ def _moved(values: NDArray[np.float64], frames: float) -> NDArray[np.float64]:
     left, right = (padded[np.clip(low + step + 1, 0, len(values) + 1)] for step in (0, 1))
     known = np.isfinite(left) & (np.isfinite(right) | (part == 0))
     right = np.where(part == 0, left, right)
-    return np.where(known, (1 - part) * np.where(known, left, 0) + part * np.where(known, right, 0), -np.inf)
+    return np.where(
+        known, (1 - part) * np.where(known, left, 0) + part * np.where(known, right, 0), -np.inf
+    )

@@ -1,4 +1,6 @@
-"""The trust boundary for numbers: read a weights file (safetensors, never a pickle), check its hash, build the network."""
+"""The trust boundary for numbers: read a weights file (safetensors, never a pickle), check its
+hash, build the network.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ from avcheck.files import whole_file
 from avcheck.heads import Head
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
+from avcheck.posterior import Calibration
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
-from avcheck.verdict import Calibration
 
 FORMAT = "avcheck-1"
 
@@ -39,11 +41,14 @@ class Loaded:
     training: dict[str, Any]
 
 
-def load(path: Path | None = None, *, device: str = "auto", attention: AttentionKind | None = None) -> Loaded:
+def load(
+    path: Path | None = None, *, device: str = "auto", attention: AttentionKind | None = None
+) -> Loaded:
     """Read weights (the shipped ones when `path` is None) and build the network in evaluation mode.
 
-    The shipped file must have the hash this version knows; any other file is read as data only and its hash is reported.
-    Raises ModelError for a missing, damaged or foreign file, UsageError for a device that is not there.
+    The shipped file must have the hash this version knows; any other file is read as data only and
+    its hash is reported. Raises ModelError for a missing, damaged or foreign file, UsageError for a
+    device that is not there.
     """
     where = choose_device(device)
     source = shipped_path() if path is None else path
@@ -54,16 +59,23 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
             digest = hashlib.file_digest(data, "sha256").hexdigest()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or _first_line(error)
-        raise ModelError(f"{source}: cannot read the weights ({why}); give a .safetensors file") from error
+        raise ModelError(
+            f"{source}: cannot read the weights ({why}); give a .safetensors file"
+        ) from error
     if path is None and digest != SHIPPED_SHA256:
-        raise ModelError(f"{source}: the shipped weights are not the ones this version knows; install avcheck again")
+        raise ModelError(
+            f"{source}: the shipped weights are not the ones this version knows; install avcheck "
+            "again"
+        )
     try:
         with safe_open(source, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         why = _first_line(error)
-        raise ModelError(f"{source}: not a safetensors file ({why}); give weights written by avcheck train") from error
+        raise ModelError(
+            f"{source}: not a safetensors file ({why}); give weights written by avcheck train"
+        ) from error
     if metadata.get("format") != FORMAT:
         told = f"format {metadata.get('format')!r}, not {FORMAT!r}"
         raise ModelError(f"{source}: not weights of this version of avcheck ({told})")
@@ -73,11 +85,14 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
             config = replace(config, attention=attention)
         prefix = f"heads.{config.attention}."
         names = {name: name for name in tensors if not name.startswith("heads.")}
-        names |= {name: "head." + name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+        names |= {
+            name: "head." + name.removeprefix(prefix) for name in tensors if name.startswith(prefix)
+        }
         state = {own: _copied(tensors[name]) for name, own in names.items()}
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise ValueError("some are not finite numbers")
-        # Shapes are compared, and nothing is allocated: the configuration is only a claim of the file.
+        # Shapes are compared, and nothing is allocated: the configuration is only a claim of the
+        # file.
         with torch.device("meta"):
             net = SyncNet(config)
         net.load_state_dict(state, assign=True)
@@ -85,7 +100,9 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
         Calibration(**calibration)
         training = json.loads(metadata.get("training", "{}"))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise ModelError(f"{source}: the weights do not fit the network ({_first_line(error)})") from error
+        raise ModelError(
+            f"{source}: the weights do not fit the network ({_first_line(error)})"
+        ) from error
     net.eval().requires_grad_(False).to(where)
     return Loaded(
         net=net,
@@ -98,12 +115,18 @@ def load(path: Path | None = None, *, device: str = "auto", attention: Attention
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    """In single precision, counts apart, and off the file: that is mapped, and may be replaced while a check goes on."""
+    """In single precision, counts apart, and off the file: that is mapped, and may be replaced
+    while a check goes on.
+    """
     return tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
 
-def load_heads(own: Loaded, path: Path | None = None, *, device: str = "auto") -> dict[AttentionKind, Loaded]:
-    """What `load` gave, `own`, and the same file with each other of the paper's heads; a run may have trained one only."""
+def load_heads(
+    own: Loaded, path: Path | None = None, *, device: str = "auto"
+) -> dict[AttentionKind, Loaded]:
+    """What `load` gave, `own`, and the same file with each other of the paper's heads; a run may
+    have trained one only.
+    """
     heads: dict[AttentionKind, Loaded] = {}
     for kind in ATTENTION_KINDS:
         if kind == own.net.config.attention:
@@ -115,8 +138,12 @@ def load_heads(own: Loaded, path: Path | None = None, *, device: str = "auto") -
 
 
 def _config(stored: dict[str, Any]) -> ModelConfig:
-    """The configuration of a file, as the network wants it. Raises TypeError or ValueError for one that is not."""
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    """The configuration of a file, as the network wants it. Raises TypeError or ValueError for one
+    that is not.
+    """
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
     return ModelConfig(**values)
 
 
@@ -128,8 +155,12 @@ def save(
     calibration: dict[str, Any],
     training: dict[str, Any],
 ) -> str:
-    """Write the trunks, every head and all that rebuilds and calibrates them; returns the file's SHA-256."""
-    tensors = {name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
+    """Write the trunks, every head and all that rebuilds and calibrates them; returns the file's
+    SHA-256.
+    """
+    tensors = {
+        name: value for name, value in net.state_dict().items() if not name.startswith("head.")
+    }
     for kind, head in heads.items():
         tensors |= {f"heads.{kind}.{name}": value for name, value in head.state_dict().items()}
     flat = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -148,8 +179,9 @@ def save(
 
 
 def _ordered(data: bytes) -> bytes:
-    """A safetensors file with the entries of its header in order: the library writes metadata in a new order each time,
-    and the same training run should give the same hash."""
+    """A safetensors file with the entries of its header in order: the library writes metadata in a
+    new order each time, and the same training run should give the same hash.
+    """
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -157,20 +189,34 @@ def _ordered(data: bytes) -> bytes:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` takes CUDA, then MPS, then the CPU. Raises UsageError for a device this machine does not have."""
+    """`auto` takes CUDA, then MPS, then the CPU. Raises UsageError for a device this machine does
+    not have.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this machine (or this build of PyTorch) has no CUDA; use --device cpu")
+        raise UsageError(
+            "--device cuda: this machine (or this build of PyTorch) has no CUDA; use --device cpu"
+        )
     if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("--device mps: this machine (or this build of PyTorch) has no MPS; use --device cpu")
+        raise UsageError(
+            "--device mps: this machine (or this build of PyTorch) has no MPS; use --device cpu"
+        )
     if name not in ("cpu", "cuda", "mps"):
         raise UsageError(f"--device {name}: choose auto, cpu, cuda or mps")
     return torch.device(name)
 
 
 def half_is_fast(device: torch.device) -> bool:
-    """Whether bfloat16 is quicker there than float32; emulated, as on most processors, it takes eight times as long."""
+    """Whether bfloat16 is quicker there than float32; emulated, as on most processors, it takes
+    eight times as long.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     if device.type == "cpu":
@@ -183,12 +229,18 @@ def _cpu_flags() -> set[str]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return set()
-    return next((set(line.split()) for line in text.splitlines() if line.startswith("flags")), set())
+    return next(
+        (set(line.split()) for line in text.splitlines() if line.startswith("flags")), set()
+    )
 
 
 def _first_line(error: BaseException) -> str:
-    """An error in one line. PyTorch's begin with a heading that ends in a colon; what is wrong follows."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    """An error in one line. PyTorch's begin with a heading that ends in a colon; what is wrong
+    follows.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
+        type(error).__name__
+    ]
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
 
 

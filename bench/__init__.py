@@ -1,1 +1,3 @@
-"""What a check costs, beside another checkout: `python -m bench --help`. Not part of the package."""
+"""What a check costs, beside another checkout: `python -m bench --help`. Not part of the
+package.
+"""

@@ -1,9 +1,11 @@
-"""`python -m bench [ROW ...] [--against CHECKOUT]`: what checks cost here, and how many times as much they cost there.
+"""`python -m bench [ROW ...] [--against CHECKOUT]`: what checks cost here, and how many times as
+much they cost there.
 
     python -m bench clip undecidable --against ../before --runs 3 --seconds 20
 
-`ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` in the environment stands for an ordinary processor. `python -m bench.batch`
-and `python -m bench.scale` measure long titles and large batches.
+`ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2` in the environment stands for an ordinary
+processor. `python -m bench.batch` and `python -m bench.scale` measure long titles and large
+batches.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ def main(arguments: list[str] | None = None) -> None:
     for checkout in checkouts:
         if not (checkout / "avcheck" / "__main__.py").is_file():
             raise SystemExit(f"{checkout}: no checkout of avcheck")
-    print(f"{cores()} cores, {torch.backends.cpu.get_cpu_capability()}, medians of {options.runs}, {options.seconds:g} s")
+    print(
+        f"{cores()} cores, {torch.backends.cpu.get_cpu_capability()}, medians of {options.runs}, "
+        f"{options.seconds:g} s"
+    )
     with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
         for name in options.rows:
             path = Path(folder, ROWS[name].name)
@@ -42,7 +47,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _line(cost: Cost) -> str:
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(cost.verdicts).items())
-    return f"{cost.wall_s:7.2f} s wall  {cost.cpu_s:7.2f} s CPU  {cost.memory_mb:6.0f} MB  {verdicts}"
+    return (
+        f"{cost.wall_s:7.2f} s wall  {cost.cpu_s:7.2f} s CPU  {cost.memory_mb:6.0f} MB  {verdicts}"
+    )
 
 
 def _ratios(here: Cost, there: Cost) -> str:
@@ -54,9 +61,18 @@ def _ratios(here: Cost, there: Cost) -> str:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}; all if none is given")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="measure this checkout too, in turn with this one")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "rows", nargs="*", metavar="ROW", help=f"any of {', '.join(ROWS)}; all if none is given"
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="CHECKOUT",
+        help="measure this checkout too, in turn with this one",
+    )
     parser.add_argument("--runs", type=int, default=3, help="of each row and checkout")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each file")
     options = parser.parse_args(arguments)

@@ -1,11 +1,13 @@
-"""`python -m bench.batch`: how fast a batch is checked by one worker and by two, and what `--sample` saves and costs.
+"""`python -m bench.batch`: how fast a batch is checked by one worker and by two, and what
+`--sample` saves and costs.
 
 Three parts, each of which `--parts` can leave out:
 
-* batch: generated clips through the command, with 1 and 2 workers. The figures include starting up and loading the network.
+* batch: generated clips through the command, with 1 and 2 workers. The figures include starting up
+  and loading the network.
 * stages: where the time of a 1080p film goes.
-* sample: long titles with a known offset, drift or jump, each checked whole and sampled. They are made of generated talking
-  scenes, or with `--corpus` of its validation clips.
+* sample: long titles with a known offset, drift or jump, each checked whole and sampled. They are
+  made of generated talking scenes, or with `--corpus` of its validation clips.
 """
 
 from __future__ import annotations
@@ -50,21 +52,42 @@ def batch(folder: Path, files: int, seconds: float, model: Path | None) -> None:
     media = folder / "clips"
     media.mkdir()
     for number in range(files):
-        make_demo(media / f"{number:03d}.mp4", offset_ms=40.0 * (number % 5 - 2), seconds=seconds, seed=number + 1)
+        make_demo(
+            media / f"{number:03d}.mp4",
+            offset_ms=40.0 * (number % 5 - 2),
+            seconds=seconds,
+            seed=number + 1,
+        )
     print(f"{files} clips of {seconds:g} s, 576 x 432")
     for jobs in (1, 2):
         began, used = time.monotonic(), _cpu_s()
-        line = [sys.executable, "-m", "avcheck", str(media), "--jobs", str(jobs), "--timeout", "600", "--format", "jsonl", "-q"]
+        line = [
+            sys.executable,
+            "-m",
+            "avcheck",
+            str(media),
+            "--jobs",
+            str(jobs),
+            "--timeout",
+            "600",
+            "--format",
+            "jsonl",
+            "-q",
+        ]
         done = subprocess.run(
-            [*line, *(("--model", str(model)) if model else ())], stdout=subprocess.PIPE, check=False
+            [*line, *(("--model", str(model)) if model else ())],
+            stdout=subprocess.PIPE,
+            check=False,
         ).stdout.splitlines()
         wall_s, cpu_s = time.monotonic() - began, _cpu_s() - used
         if len(done) != files:
             raise SystemExit(f"{jobs} workers: {len(done)} results of {files}")
         print(
-            f"{jobs} {'worker ' if jobs == 1 else 'workers'}  {60 * files / wall_s:6.1f} files a minute  "
+            f"{jobs} {'worker ' if jobs == 1 else 'workers'}  {60 * files / wall_s:6.1f} files a "
+            "minute  "
             f"{60 * cpu_s / (files * seconds):6.1f} CPU seconds a minute of video  "
-            f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:6.0f} MB the largest process",
+            f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:6.0f} MB the largest "
+            "process",
             flush=True,
         )
     print()
@@ -75,12 +98,21 @@ def sample(folder: Path, options: argparse.Namespace) -> None:
     seconds = 60.0 * options.minutes
     checker = Checker(options.model, "cpu")
     same, apart_ms, spent = 0, [], {None: [0.0, 0.0], options.probes: [0.0, 0.0]}
-    source = "generated talking scenes" if options.corpus is None else "validation clips of speech"
-    print(f"{options.titles} titles of {options.minutes:g} minutes, {source}; --sample --probes {options.probes}")
+    source = (
+        "generated talking scenes" if options.corpus is None else ("validation clips of speech")
+    )
+    print(
+        f"{options.titles} titles of {options.minutes:g} minutes, {source}; --sample --probes "
+        f"{options.probes}"
+    )
     for number in range(options.titles):
         fault = FAULTS[number % len(FAULTS)]
         seed = 1 + number
-        shots = drawn_shots(seconds, seed) if options.corpus is None else recorded_shots(options.corpus, seconds, seed)
+        shots = (
+            drawn_shots(seconds, seed)
+            if options.corpus is None
+            else recorded_shots(options.corpus, seconds, seed)
+        )
         path = write_title(folder / f"title{number}.mp4", shots, seconds, fault)
         reports: dict[int | None, Report] = {}
         for probes in spent:
@@ -89,7 +121,11 @@ def sample(folder: Path, options: argparse.Namespace) -> None:
             spent[probes][0] += time.process_time() - used
             spent[probes][1] += time.perf_counter() - began
         whole, some = reports[None], reports[options.probes]
-        print(f"  {fault.name}: whole {_found(whole)}; sampled {_found(some)}, {some.sampled_s or seconds:.0f} s", flush=True)
+        print(
+            f"  {fault.name}: whole {_found(whole)}; sampled {_found(some)}, "
+            f"{some.sampled_s or seconds:.0f} s",
+            flush=True,
+        )
         same += whole.verdict == some.verdict
         if whole.offset_ms is not None and some.offset_ms is not None:
             apart_ms.append(abs(whole.offset_ms - some.offset_ms))
@@ -97,11 +133,16 @@ def sample(folder: Path, options: argparse.Namespace) -> None:
     minutes = options.titles * options.minutes
     (whole_cpu_s, whole_s), (some_cpu_s, some_s) = spent.values()
     print(
-        f"seconds a minute of title: whole {whole_cpu_s / minutes:.2f} CPU, {whole_s / minutes:.2f} wall; "
+        f"seconds a minute of title: whole {whole_cpu_s / minutes:.2f} CPU, "
+        f"{whole_s / minutes:.2f} wall; "
         f"sampled {some_cpu_s / minutes:.2f} CPU, {some_s / minutes:.2f} wall; "
         f"{whole_cpu_s / some_cpu_s:.1f} times less CPU, {whole_s / some_s:.1f} times less wall"
     )
-    offsets = f"; offsets apart by {max(apart_ms):.0f} ms at most ({len(apart_ms)} titles)" if apart_ms else ""
+    offsets = (
+        f"; offsets apart by {max(apart_ms):.0f} ms at most ({len(apart_ms)} titles)"
+        if apart_ms
+        else ""
+    )
     print(f"same verdict: {same} of {options.titles}{offsets}")
 
 
@@ -123,16 +164,27 @@ def _cpu_s() -> float:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.batch", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.batch", description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--model", type=Path, metavar="FILE", help="weights in place of the shipped ones")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="weights in place of the shipped ones"
+    )
     parser.add_argument("--files", type=int, default=6, help="clips in the batch")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each")
-    parser.add_argument("--film", type=int, default=30, metavar="S", help="length of the 1080p film")
+    parser.add_argument(
+        "--film", type=int, default=30, metavar="S", help="length of the 1080p film"
+    )
     parser.add_argument("--titles", type=int, default=3, help="long titles")
     parser.add_argument("--minutes", type=float, default=6.0, help="length of each")
     parser.add_argument("--probes", type=int, default=3, help="as for the command")
-    parser.add_argument("--corpus", type=Path, metavar="DIR", help="make the titles of this corpus's validation clips")
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        metavar="DIR",
+        help="make the titles of this corpus's validation clips",
+    )
     return parser.parse_args()
 
 

@@ -26,14 +26,23 @@ def heads(path: Path, seconds: float) -> None:
     """A talking head of 1080 lines, in sync."""
     width, height = SIZE
     scene = make_scene(
-        "talking", seed=1, seconds=seconds, size=(height // _COARSE, width // _COARSE), head_share=0.5, studio=True
+        "talking",
+        seed=1,
+        seconds=seconds,
+        size=(height // _COARSE, width // _COARSE),
+        head_share=0.5,
+        studio=True,
     )
 
     def draw(time_s: float) -> Array:
         picture = scene.frames[min(len(scene.frames) - 1, round(time_s * 25))]
-        return (picture.repeat(_COARSE, axis=0).repeat(_COARSE, axis=1) * (219 / 255) + 16).astype(np.uint8)
+        return (picture.repeat(_COARSE, axis=0).repeat(_COARSE, axis=1) * (219 / 255) + 16).astype(
+            np.uint8
+        )
 
-    make_clip(path, seconds=seconds, size=SIZE, draw=draw, play=_played(scene.samples), sample_rate=RATE)
+    make_clip(
+        path, seconds=seconds, size=SIZE, draw=draw, play=_played(scene.samples), sample_rate=RATE
+    )
 
 
 def texture(path: Path, seconds: float) -> None:
@@ -58,7 +67,14 @@ def slide(path: Path, seconds: float) -> None:
     width, height = SIZE
     scene = make_scene("talking", seed=1, seconds=seconds, size=(64, 64))
     picture = np.linspace(40, 210, width).astype(np.uint8)[None].repeat(height, axis=0)
-    make_clip(path, seconds=seconds, size=SIZE, draw=lambda _: picture, play=_played(scene.samples), sample_rate=RATE)
+    make_clip(
+        path,
+        seconds=seconds,
+        size=SIZE,
+        draw=lambda _: picture,
+        play=_played(scene.samples),
+        sample_rate=RATE,
+    )
 
 
 def text(path: Path, seconds: float) -> None:
@@ -70,7 +86,12 @@ def clips(folder: Path, seconds: float, count: int = 6) -> None:
     """A folder of talking heads of 576 x 432."""
     folder.mkdir()
     for number in range(count):
-        make_demo(folder / f"{number}.mp4", offset_ms=40.0 * (number % 5 - 2), seconds=seconds, seed=number + 1)
+        make_demo(
+            folder / f"{number}.mp4",
+            offset_ms=40.0 * (number % 5 - 2),
+            seconds=seconds,
+            seed=number + 1,
+        )
 
 
 def _played(samples: Array) -> Callable[[Array], Array]:

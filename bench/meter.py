@@ -1,6 +1,8 @@
-"""`python bench/meter.py OUT COMMAND...`: runs a command and writes its wall and CPU seconds and largest process to OUT.
+"""`python bench/meter.py OUT COMMAND...`: runs a command and writes its wall and CPU seconds and
+largest process to OUT.
 
-It is a process of its own, and imports little: until a child has loaded its own program, its memory counts as its parent's.
+It is a process of its own, and imports little: until a child has loaded its own program, its memory
+counts as its parent's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ def main(out: str, *command: str) -> int:
     began = time.monotonic()
     code = subprocess.run(command, check=False).returncode
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    figures = {"wall_s": time.monotonic() - began, "cpu_s": used.ru_utime + used.ru_stime, "memory_mb": used.ru_maxrss / 1024}
+    figures = {
+        "wall_s": time.monotonic() - began,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "memory_mb": used.ru_maxrss / 1024,
+    }
     Path(out).write_text(json.dumps(figures), encoding="ascii")
     return code
 

@@ -16,7 +16,9 @@ from bench import media
 
 @dataclass(frozen=True)
 class Row:
-    """What is checked: how it is made, given a path and seconds; the path's name; and options of the command."""
+    """What is checked: how it is made, given a path and seconds; the path's name; and options of
+    the command.
+    """
 
     make: Callable[[Path, float], None]
     name: str
@@ -35,7 +37,9 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """One run, or the medians of several: wall and CPU seconds, the largest process in MB, and the verdicts in order."""
+    """One run, or the medians of several: wall and CPU seconds, the largest process in MB, and the
+    verdicts in order.
+    """
 
     wall_s: float
     cpu_s: float
@@ -47,13 +51,28 @@ def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
     """Check `path` by the command of a checkout. Raises SystemExit where that breaks down."""
     figures = path.with_name("cost.json")
     meter = [sys.executable, str(Path(__file__).with_name("meter.py")), str(figures)]
-    line = [sys.executable, "-m", "avcheck", str(path), "--no-config", "--format", "jsonl", "-q", "--fail-on", "undecidable"]
+    line = [
+        sys.executable,
+        "-m",
+        "avcheck",
+        str(path),
+        "--no-config",
+        "--format",
+        "jsonl",
+        "-q",
+        "--fail-on",
+        "undecidable",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run([*meter, *line, *options], cwd=checkout, env=environment, capture_output=True, check=False)
+    done = subprocess.run(
+        [*meter, *line, *options], cwd=checkout, env=environment, capture_output=True, check=False
+    )
     records = [json.loads(each) for each in done.stdout.splitlines()]
     if not records or done.returncode not in (0, 1, 2):
         raise SystemExit(f"{checkout}: exit code {done.returncode}: {done.stderr.decode()}")
-    verdicts = tuple(record["verdict"] for record in sorted(records, key=lambda record: record["path"]))
+    verdicts = tuple(
+        record["verdict"] for record in sorted(records, key=lambda record: record["path"])
+    )
     return Cost(**json.loads(figures.read_text(encoding="ascii")), verdicts=verdicts)
 
 
@@ -64,7 +83,9 @@ def medians(runs: Sequence[Cost]) -> Cost:
 
 
 def measured(row: Row, path: Path, checkouts: Sequence[Path], runs: int) -> list[Cost]:
-    """What a row costs with each checkout: all of them in turn, `runs` times, as the machine may be busy at times."""
+    """What a row costs with each checkout: all of them in turn, `runs` times, as the machine may be
+    busy at times.
+    """
     found: list[list[Cost]] = [[] for _ in checkouts]
     for _ in range(runs):
         for costs, checkout in zip(found, checkouts, strict=True):

@@ -1,8 +1,10 @@
-"""`python -m bench.scale [FILES]`: a large batch with hostile files in it, by the command, with a kill half-way.
+"""`python -m bench.scale [FILES]`: a large batch with hostile files in it, by the command, with a
+kill half-way.
 
-Generated clips of 2 s (copies of a few), 3 % of them hostile, are decoded and cut into blocks; no network is loaded, so
-what is measured is everything around it. It prints what was lost, the verdicts, the main process's memory as the files go
-by and the speed; and whether a run that was killed half-way and started again has the same records as one that was not.
+Generated clips of 2 s (copies of a few), 3 % of them hostile, are decoded and cut into blocks; no
+network is loaded, so what is measured is everything around it. It prints what was lost, the
+verdicts, the main process's memory as the files go by and the speed; and whether a run that was
+killed half-way and started again has the same records as one that was not.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import hostile
 
 TESTS = Path(__file__).parent.parent / "tests"
-COMMAND = "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
+COMMAND = (
+    "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; "
+    "sys.exit(main())"
+)
 HOSTILE_SHARE = 0.03
 SIZE = (96, 72)
 KINDS = (
@@ -48,7 +53,11 @@ def make_batch(root: Path, count: int) -> dict[str, str]:
     good = []
     for number, (suffix, options) in enumerate(KINDS):
         path = root / "bases" / f"{number}.{suffix}"
-        good.append(hostile.make_clip(path, **{"size": SIZE, "draw": hostile.noise(number, SIZE), **options}))
+        good.append(
+            hostile.make_clip(
+                path, **{"size": SIZE, "draw": hostile.noise(number, SIZE), **options}
+            )
+        )
     rng = random.Random(1)
     worst = set(rng.sample(range(count), bad_count))
     expected = {}
@@ -62,10 +71,23 @@ def make_batch(root: Path, count: int) -> dict[str, str]:
 
 
 def start(root: Path, results: Path, jobs: int) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-c", COMMAND, "check", str(root / "batch"), "--jobs", str(jobs), "--timeout", "60", "-q"]
+    line = [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "check",
+        str(root / "batch"),
+        "--jobs",
+        str(jobs),
+        "--timeout",
+        "60",
+        "-q",
+    ]
     environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "TMPDIR": str(root)}
     line += ["--no-config", "--resume", str(results)]
-    return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def done_in(results: Path) -> int:
@@ -77,7 +99,9 @@ def memory_mb(pid: int) -> float:
     return int(text.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def watched(process: subprocess.Popen[bytes], results: Path, marks: Sequence[int]) -> dict[int, float]:
+def watched(
+    process: subprocess.Popen[bytes], results: Path, marks: Sequence[int]
+) -> dict[int, float]:
     """Memory of the main process as so many records are written."""
     found: dict[int, float] = {}
     while process.poll() is None:
@@ -110,11 +134,19 @@ def main(count: int = 1000, jobs: int = 2) -> int:
         took_s = time.monotonic() - began
         found, lines = verdicts(whole)
         bad = Counter(expected.values())["error"]
-        print(f"{count} files, {bad} of them hostile, {jobs} workers, exit code {process.returncode}")
+        print(
+            f"{count} files, {bad} of them hostile, {jobs} workers, exit code {process.returncode}"
+        )
         print(f"verdicts {dict(Counter(found.values()))}, {lines} records")
         wrong = sum(found[path] != verdict for path, verdict in expected.items() if path in found)
-        print(f"lost {len(expected.keys() - found.keys())}, twice {lines - len(found)}, other than expected {wrong}")
-        print("main process: " + ", ".join(f"{size:.1f} MB at {mark} files" for mark, size in memory.items()))
+        print(
+            f"lost {len(expected.keys() - found.keys())}, twice {lines - len(found)}, other than "
+            f"expected {wrong}"
+        )
+        print(
+            "main process: "
+            + ", ".join(f"{size:.1f} MB at {mark} files" for mark, size in memory.items())
+        )
         print(f"{60 * count / took_s:.0f} files a minute ({took_s:.0f} s)")
 
         killed = root / "killed.jsonl"

@@ -1,11 +1,14 @@
-"""The clock of the reader against somebody else's instrument, container by container and codec by codec.
+"""The clock of the reader against somebody else's instrument, container by container and codec by
+codec.
 
-av-drift-detector draws pictures that carry their number as a barcode, and sound that carries the number of its picture as
-tones; from what a reader gives out, pictures and samples with their times, it says how late the sound is at every picture,
-to a fraction of a millisecond. All media are written by PyAV with the sound `LATE_MS` late; no ffmpeg executable is needed.
+av-drift-detector draws pictures that carry their number as a barcode, and sound that carries the
+number of its picture as tones; from what a reader gives out, pictures and samples with their times,
+it says how late the sound is at every picture, to a fraction of a millisecond. All media are
+written by PyAV with the sound `LATE_MS` late; no ffmpeg executable is needed.
 
-`python -m tests.clock_table` prints the table as Markdown. `--rows FILE` keeps the figures, `--from FILE FILE` prints those
-of several runs (of several PyAVs) side by side, and `--into` puts them into a document.
+`python -m tests.clock_table` prints the table as Markdown. `--rows FILE` keeps the figures, `--from
+FILE FILE` prints those of several runs (of several PyAVs) side by side, and `--into` puts them into
+a document.
 """
 
 from __future__ import annotations
@@ -45,11 +48,12 @@ NEAR_MS, SPREAD_MS = 3.0, 6.0  # what counts as right: the median, and the range
 
 @dataclass(frozen=True)
 class Case:
-    """A file: how it is written, what is done to it afterwards by copying packets, and how late its sound then is.
+    """A file: how it is written, what is done to it afterwards by copying packets, and how late its
+    sound then is.
 
-    `late_ms` is the truth by the file's own timestamps, `why` says in words why it is not `LATE_MS`. `wrong`: what is not right
-    yet. `pictures` is how many there are to see. `slow` cases are near repeats, or take long. `only`: the major version of PyAV
-    that can write it.
+    `late_ms` is the truth by the file's own timestamps, `why` says in words why it is not
+    `LATE_MS`. `wrong`: what is not right yet. `pictures` is how many there are to see. `slow` cases
+    are near repeats, or take long. `only`: the major version of PyAV that can write it.
     """
 
     name: str
@@ -69,7 +73,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a case: median, least and most lateness in ms, and how many pictures came and were read."""
+    """What was measured of a case: median, least and most lateness in ms, and how many pictures
+    came and were read.
+    """
 
     name: str
     pyav: str
@@ -94,7 +100,7 @@ class Row:
         return ""
 
 
-# -- media ------------------------------------------------------------------------------------------------------------
+# -- media -----------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=2)
@@ -102,13 +108,20 @@ def _drawn(fps: str, size: tuple[int, int]) -> list[Array]:
     """The instrument's pictures, luma in limited range."""
     renderer = instrument.PatternRenderer(fps=fps, width=size[0], height=size[1], sample_rate=RATE)
     count = round(SECONDS * Fraction(fps))
-    return [np.frombuffer(renderer.render(number), np.uint8).reshape(size[1], size[0]) for number in range(count)]
+    return [
+        np.frombuffer(renderer.render(number), np.uint8).reshape(size[1], size[0])
+        for number in range(count)
+    ]
 
 
 @lru_cache(maxsize=4)
 def _played(fps: str, rate: int) -> Array:
     """The instrument's sound, `LATE_MS` late, at a codec's rate."""
-    made = np.array(instrument.synthesize_audio(round(SECONDS * RATE), fps=fps, sample_rate=RATE, delay=LATE_MS / 1000))
+    made = np.array(
+        instrument.synthesize_audio(
+            round(SECONDS * RATE), fps=fps, sample_rate=RATE, delay=LATE_MS / 1000
+        )
+    )
     return made if rate == RATE else _resampled(made, round(SECONDS * rate))
 
 
@@ -159,18 +172,28 @@ def copied(
     options: dict[str, str] | None = None,
     format: str | None = None,
 ) -> None:
-    """Copy packets, without those of the sound before `from_s` and those of the picture before the key frame before it.
+    """Copy packets, without those of the sound before `from_s` and those of the picture before the
+    key frame before it.
 
-    `from_s` becomes zero; `later_s` is added to the times of pictures and sound. As `ffmpeg -ss S -i IN -c copy OUT` does.
+    `from_s` becomes zero; `later_s` is added to the times of pictures and sound. As `ffmpeg -ss S
+    -i IN -c copy OUT` does.
     """
-    with av.open(str(source)) as reader, av.open(str(target), "w", format=format, options=options or {}) as writer:
+    with (
+        av.open(str(source)) as reader,
+        av.open(str(target), "w", format=format, options=options or {}) as writer,
+    ):
         outputs: dict[int, Any] = {
-            stream.index: writer.add_stream_from_template(stream, opaque=True) for stream in reader.streams
+            stream.index: writer.add_stream_from_template(stream, opaque=True)
+            for stream in reader.streams
         }
         start_s = (reader.start_time or 0) / av.time_base if from_s else 0.0
         packets = [packet for packet in reader.demux() if packet.size]
         complete(packets)
-        keys_s = [_time_s(packet) - start_s for packet in packets if packet.stream.type == "video" and packet.is_keyframe]
+        keys_s = [
+            _time_s(packet) - start_s
+            for packet in packets
+            if packet.stream.type == "video" and packet.is_keyframe
+        ]
         key_s = max((key_s for key_s in keys_s if key_s <= from_s + 1e-6), default=0.0)
         shown = False
         for packet in packets:
@@ -187,7 +210,9 @@ def copied(
 
 
 def complete(packets: Sequence[Any]) -> None:
-    """Give the first packets of a matroska file with B-pictures the decoding times that FFmpeg does not work out for them."""
+    """Give the first packets of a matroska file with B-pictures the decoding times that FFmpeg does
+    not work out for them.
+    """
     later: dict[int, Any] = {}
     for packet in reversed(packets):
         if packet.dts is None:
@@ -200,7 +225,7 @@ def _time_s(packet: Any) -> float:
     return float((packet.dts if packet.pts is None else packet.pts) * packet.time_base)
 
 
-# -- measuring --------------------------------------------------------------------------------------------------------
+# -- measuring -------------------------------------------------------------------------------------
 
 
 def measure(case: Case, folder: Path) -> Row:
@@ -208,7 +233,11 @@ def measure(case: Case, folder: Path) -> Row:
     try:
         path = write(case, folder)
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        return Row(case.name, av.__version__, error=f"{UNWRITABLE}: {getattr(error, 'strerror', None) or error}")
+        return Row(
+            case.name,
+            av.__version__,
+            error=f"{UNWRITABLE}: {getattr(error, 'strerror', None) or error}",
+        )
     try:
         return measured(case.name, path)
     except MediaError as error:
@@ -239,9 +268,10 @@ def measured(name: str, path: Path) -> Row:
     return Row(name, av.__version__, found["median_ms"], found["min_ms"], found["max_ms"], count)
 
 
-# -- cases ------------------------------------------------------------------------------------------------------------
+# -- cases -----------------------------------------------------------------------------------------
 
-B = {"video_options": {"preset": "veryfast", "crf": "20", "bf": "3", "g": "25"}}  # H.264 with B-pictures
+# H.264 with B-pictures
+B = {"video_options": {"preset": "veryfast", "crf": "20", "bf": "3", "g": "25"}}
 
 
 def _with(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -261,7 +291,10 @@ FIVE = {"video_options": {"preset": "ultrafast"}}
 
 # Why a file's own timestamps say another lateness than that of what was encoded.
 HEARD = "no edit list, so the 1024 samples that the AAC encoder puts in front are heard"
-MOVED = "AVI tells no encoder delay, and FFmpeg's muxer moves all pictures but the first by a whole one to make room for it"
+MOVED = (
+    "AVI tells no encoder delay, and FFmpeg's muxer moves all pictures but the first by a "
+    "whole one to make room for it"
+)
 UNTOLD = "the container tells no encoder delay, so it is heard"
 DECODED = "no presentation times, so a picture is shown when it is decoded, as FFmpeg and mpv do"
 
@@ -269,37 +302,85 @@ DECODED = "no presentation times, so a picture is shown when it is decoded, as F
 def _written() -> Iterator[Case]:
     """Files as PyAV writes them."""
     for fps, count in (("24000/1001", 58), ("25", 60), (NTSC, 72), ("50", 120), ("60", 144)):
-        yield Case(f"mp4, H.264, AAC, {fps} pictures a second", "mp4", "libx264", "aac", _with(B, fps=fps), pictures=count)
+        yield Case(
+            f"mp4, H.264, AAC, {fps} pictures a second",
+            "mp4",
+            "libx264",
+            "aac",
+            _with(B, fps=fps),
+            pictures=count,
+        )
     for rate in (44_100, 22_050, 16_000, 8_000):
-        yield Case(f"mp4, H.264, AAC at {rate} Hz", "mp4", "libx264", "aac", _with(B, sample_rate=rate), slow=rate < 20_000)
+        yield Case(
+            f"mp4, H.264, AAC at {rate} Hz",
+            "mp4",
+            "libx264",
+            "aac",
+            _with(B, sample_rate=rate),
+            slow=rate < 20_000,
+        )
     yield Case("mp4, H.264, AAC 5.1", "mp4", "libx264", "aac", _with(B, layout="5.1"))
-    for acodec, name in (("libmp3lame", "MP3"), ("ac3", "AC-3"), ("eac3", "E-AC-3"), ("libopus", "Opus"), ("flac", "FLAC")):
+    for acodec, name in (
+        ("libmp3lame", "MP3"),
+        ("ac3", "AC-3"),
+        ("eac3", "E-AC-3"),
+        ("libopus", "Opus"),
+        ("flac", "FLAC"),
+    ):
         yield Case(f"mp4, H.264, {name}", "mp4", "libx264", acodec, B)
         yield Case(f"mkv, H.264, {name}", "mkv", "libx264", acodec, B)
     yield Case("mp4, H.264, MP2", "mp4", "libx264", "mp2", B, slow=True)
     yield Case("mp4, H.264, ALAC", "mp4", "libx264", "alac", B, slow=True)
     times_s = [number / 25 for number in range(60) if number % 7 != 3]
-    yield Case("mp4, H.264, AAC, variable rate", "mp4", "libx264", "aac", _with(B, picture_times_s=times_s), pictures=51)
+    yield Case(
+        "mp4, H.264, AAC, variable rate",
+        "mp4",
+        "libx264",
+        "aac",
+        _with(B, picture_times_s=times_s),
+        pictures=51,
+    )
     yield Case("mp4, HEVC, AAC", "mp4", "libx265", "aac", FIVE)
     yield Case("mp4, AV1, Opus", "mp4", "libsvtav1", "libopus")
     yield Case("mp4, MPEG-4 part 2, AAC", "mp4", "mpeg4", "aac", slow=True)
     for flags, name in (("empty_moov", "empty_moov"), ("delay_moov", "delay_moov")):
         options = {"movflags": f"frag_keyframe+{flags}"}
-        yield Case(f"mp4 in fragments ({name}), H.264, AAC", "mp4", "libx264", "aac", _with(B, container_options=options))
+        yield Case(
+            f"mp4 in fragments ({name}), H.264, AAC",
+            "mp4",
+            "libx264",
+            "aac",
+            _with(B, container_options=options),
+        )
     cmaf, late = {"movflags": "cmaf+frag_keyframe"}, {"movflags": "cmaf+frag_keyframe+delay_moov"}
     name = "mp4, CMAF, H.264, AAC"
-    yield Case(name, "mp4", "libx264", "aac", _with(B, container_options=cmaf), late_ms=61.33, why=HEARD)
-    yield Case("mp4, CMAF with an edit list, H.264, AAC", "mp4", "libx264", "aac", _with(B, container_options=late))
+    yield Case(
+        name, "mp4", "libx264", "aac", _with(B, container_options=cmaf), late_ms=61.33, why=HEARD
+    )
+    yield Case(
+        "mp4, CMAF with an edit list, H.264, AAC",
+        "mp4",
+        "libx264",
+        "aac",
+        _with(B, container_options=late),
+    )
     yield Case("ismv, H.264, AAC", "ismv", "libx264", "aac", B)
-    for option, name in (({"movflags": "negative_cts_offsets"}, "negative offsets"), ({"use_editlist": "0"}, "no edit list")):
-        yield Case(f"mp4, {name}, H.264, AAC", "mp4", "libx264", "aac", _with(B, container_options=option))
+    for option, name in (
+        ({"movflags": "negative_cts_offsets"}, "negative offsets"),
+        ({"use_editlist": "0"}, "no edit list"),
+    ):
+        yield Case(
+            f"mp4, {name}, H.264, AAC", "mp4", "libx264", "aac", _with(B, container_options=option)
+        )
     yield Case("f4v, H.264, AAC", "f4v", "libx264", "aac", B, slow=True)
     yield Case("mov, H.264, ALAC", "mov", "libx264", "alac", B)
     yield Case("mov, H.264, ADPCM IMA", "mov", "libx264", "adpcm_ima_qt", B, slow=True)
     yield Case("mov, ProRes, PCM", "mov", "prores_ks", "pcm_s16le", {"pix_fmt": "yuv422p10le"})
     dnx = {"pix_fmt": "yuv422p", "video_options": {"profile": "dnxhr_lb"}}
     yield Case("mov, DNxHR, PCM 24 bit", "mov", "dnxhd", "pcm_s24le", dnx)
-    yield Case("mov, CineForm, PCM", "mov", "cfhd", "pcm_s16le", {"pix_fmt": "yuv422p10le"}, slow=True)
+    yield Case(
+        "mov, CineForm, PCM", "mov", "cfhd", "pcm_s16le", {"pix_fmt": "yuv422p10le"}, slow=True
+    )
     yield Case("mov, JPEG 2000, PCM", "mov", "jpeg2000", "pcm_s16le", slow=True)
     yield Case("mov, DV, PCM", "mov", "dvvideo", "pcm_s16le", PAL, slow=True)
     yield Case("3gp, MPEG-4 part 2, AAC", "3gp", "mpeg4", "aac")
@@ -307,21 +388,44 @@ def _written() -> Iterator[Case]:
     yield Case("3gp, H.263, AMR", "3gp", "h263", "libopencore_amrnb", amr, only="18", slow=True)
 
     yield Case("mkv, H.264, AAC", "mkv", "libx264", "aac", B)
-    for acodec, name in (("mp2", "MP2"), ("alac", "ALAC"), ("wavpack", "WavPack"), ("tta", "TTA"), ("pcm_s24le", "PCM 24 bit")):
+    for acodec, name in (
+        ("mp2", "MP2"),
+        ("alac", "ALAC"),
+        ("wavpack", "WavPack"),
+        ("tta", "TTA"),
+        ("pcm_s24le", "PCM 24 bit"),
+    ):
         yield Case(f"mkv, H.264, {name}", "mkv", "libx264", acodec, B, slow=acodec != "wavpack")
     yield Case("mkv, H.264, Vorbis", "mkv", "libx264", "vorbis", _with(B, EXPERIMENTAL))
     yield Case("mkv, FFV1, PCM float", "mkv", "ffv1", "pcm_f32le")
     group = {"bf": "4", "x264-params": "open-gop=1:b-pyramid=2"}
-    yield Case("mkv, H.264 in open groups, AAC", "mkv", "libx264", "aac", _with(B, video_options=group))
+    yield Case(
+        "mkv, H.264 in open groups, AAC", "mkv", "libx264", "aac", _with(B, video_options=group)
+    )
     interlaced = {"flags": "+ilme+ildct"}
-    yield Case("mkv, H.264 interlaced, AAC", "mkv", "libx264", "aac", _with(B, video_options=interlaced))
+    yield Case(
+        "mkv, H.264 interlaced, AAC", "mkv", "libx264", "aac", _with(B, video_options=interlaced)
+    )
     yield Case("webm, VP8, Vorbis", "webm", "libvpx", "vorbis", EXPERIMENTAL)
     yield Case("webm, VP9, Opus", "webm", "libvpx-vp9", "libopus")
 
-    sounds = ("aac", "AAC"), ("libmp3lame", "MP3"), ("mp2", "MP2"), ("ac3", "AC-3"), ("eac3", "E-AC-3"), ("libopus", "Opus")
+    sounds = (
+        ("aac", "AAC"),
+        ("libmp3lame", "MP3"),
+        ("mp2", "MP2"),
+        ("ac3", "AC-3"),
+        ("eac3", "E-AC-3"),
+        ("libopus", "Opus"),
+    )
     for acodec, name in sounds:
         yield Case(f"ts, H.264, {name}", "ts", "libx264", acodec, B)
-    yield Case("ts, HEVC with B-pictures, AAC", "ts", "libx265", "aac", _with(FIVE, video_options={"bf": "3", "b-adapt": "0"}))
+    yield Case(
+        "ts, HEVC with B-pictures, AAC",
+        "ts",
+        "libx265",
+        "aac",
+        _with(FIVE, video_options={"bf": "3", "b-adapt": "0"}),
+    )
     two = {"video_options": {"bf": "2"}}
     yield Case("ts, MPEG-2, MP2", "ts", "mpeg2video", "mp2", two)
     yield Case("m2ts, H.264, AC-3", "m2ts", "libx264", "ac3", B)
@@ -337,8 +441,16 @@ def _written() -> Iterator[Case]:
     yield Case("avi, MPEG-4 part 2, AC-3", "avi", "mpeg4", "ac3", late_ms=45.33, why=UNTOLD)
     yield Case("avi, MPEG-4 part 2, MP2", "avi", "mpeg4", "mp2", late_ms=50.02, why=UNTOLD)
     yield Case("avi, MPEG-4 part 2, ADPCM", "avi", "mpeg4", "adpcm_ms", slow=True)
-    yield Case("avi, Motion JPEG, PCM", "avi", "mjpeg", "pcm_s16le", {"pix_fmt": "yuvj420p", "full_range": True})
-    yield Case("avi, HuffYUV, PCM", "avi", "huffyuv", "pcm_s16le", {"pix_fmt": "yuv422p"}, slow=True)
+    yield Case(
+        "avi, Motion JPEG, PCM",
+        "avi",
+        "mjpeg",
+        "pcm_s16le",
+        {"pix_fmt": "yuvj420p", "full_range": True},
+    )
+    yield Case(
+        "avi, HuffYUV, PCM", "avi", "huffyuv", "pcm_s16le", {"pix_fmt": "yuv422p"}, slow=True
+    )
     yield Case("avi, UYVY, PCM", "avi", "rawvideo", "pcm_s16le", {"pix_fmt": "uyvy422"})
     yield Case("avi, DV, PCM", "avi", "dvvideo", "pcm_s16le", PAL, slow=True)
 
@@ -349,13 +461,17 @@ def _written() -> Iterator[Case]:
     yield Case("asf, H.264, AAC", "asf", "libx264", "aac", B)
     yield Case("flv, H.264, AAC", "flv", "libx264", "aac", B)
     yield Case("flv, Sorenson, MP3", "flv", "flv", "libmp3lame", {"sample_rate": 44_100})
-    yield Case("flv, Sorenson, Nellymoser", "flv", "flv", "nellymoser", {"sample_rate": 44_100}, slow=True)
+    yield Case(
+        "flv, Sorenson, Nellymoser", "flv", "flv", "nellymoser", {"sample_rate": 44_100}, slow=True
+    )
     yield Case("flv, HEVC, AAC", "flv", "libx265", "aac", FIVE, slow=True)
     yield Case("flv, AV1, Opus", "flv", "libsvtav1", "libopus", slow=True)
 
     yield Case("mxf, MPEG-2, PCM", "mxf", "mpeg2video", "pcm_s16le", two)
     yield Case("mxf, DNxHR, PCM", "mxf", "dnxhd", "pcm_s24le", dnx, slow=True)
-    yield Case("mxf, ProRes, PCM", "mxf", "prores_ks", "pcm_s24le", {"pix_fmt": "yuv422p10le"}, slow=True)
+    yield Case(
+        "mxf, ProRes, PCM", "mxf", "prores_ks", "pcm_s24le", {"pix_fmt": "yuv422p10le"}, slow=True
+    )
     yield Case("mxf, H.264, PCM", "mxf", "libx264", "pcm_s16le", B, late_ms=-40, why=DECODED)
     for acodec, name in (("libopus", "Opus"), ("flac", "FLAC")):
         yield Case(f"ogv, VP8, {name}", "ogv", "libvpx", acodec, {"format": "ogg"})
@@ -363,7 +479,15 @@ def _written() -> Iterator[Case]:
     yield Case("nut, H.264, Opus", "nut", "libx264", "libopus", B)
     yield Case("dv, DV PAL", "dv", "dvvideo", "pcm_s16le", PAL)
     gxf = "FFmpeg's reader has the pictures of a GXF one later than its writer put them"
-    yield Case("gxf, MPEG-2, PCM", "gxf", "mpeg2video", "pcm_s16le", {"size": (720, 576)}, late_ms=0, why=gxf)
+    yield Case(
+        "gxf, MPEG-2, PCM",
+        "gxf",
+        "mpeg2video",
+        "pcm_s16le",
+        {"size": (720, 576)},
+        late_ms=0,
+        why=gxf,
+    )
     small = {"size": (352, 288)}
     yield Case("rm, RealVideo 2, AC-3", "rm", "rv20", "ac3", small, late_ms=45.33, why=UNTOLD)
 
@@ -380,44 +504,101 @@ def _copied() -> Iterator[Case]:
         # mp4 and mov hide the pictures before the cut, the others show them from the key frame on.
         shown = 27 if suffix in ("mp4", "mov") else 35
         yield Case(f"{suffix}, cut", *parts, copy(from_s=CUT_S), pictures=shown, slow=some)
-        yield Case(f"{suffix}, sound moved by 300 ms", *parts, copy(later_s=(0.0, 0.3)), late_ms=340, slow=some)
-        yield Case(f"{suffix}, pictures moved by 300 ms", *parts, copy(later_s=(0.3, 0.0)), late_ms=-260, slow=some)
-        yield Case(f"{suffix}, both an hour later", *parts, copy(later_s=(3600.0, 3600.0)), slow=some)
-    ways = [("mp4", "mkv"), ("mkv", "mp4"), ("ts", "mp4"), ("mp4", "ts"), ("flv", "mp4"), ("ts", "mkv"), ("mkv", "ts")]
+        yield Case(
+            f"{suffix}, sound moved by 300 ms",
+            *parts,
+            copy(later_s=(0.0, 0.3)),
+            late_ms=340,
+            slow=some,
+        )
+        yield Case(
+            f"{suffix}, pictures moved by 300 ms",
+            *parts,
+            copy(later_s=(0.3, 0.0)),
+            late_ms=-260,
+            slow=some,
+        )
+        yield Case(
+            f"{suffix}, both an hour later", *parts, copy(later_s=(3600.0, 3600.0)), slow=some
+        )
+    ways = [
+        ("mp4", "mkv"),
+        ("mkv", "mp4"),
+        ("ts", "mp4"),
+        ("mp4", "ts"),
+        ("flv", "mp4"),
+        ("ts", "mkv"),
+        ("mkv", "ts"),
+    ]
     for source, target in [*ways, ("mkv", "flv")]:
-        yield Case(f"{source} to {target}", source, "libx264", "aac", B, copied, target, slow=source == "ts")
+        yield Case(
+            f"{source} to {target}",
+            source,
+            "libx264",
+            "aac",
+            B,
+            copied,
+            target,
+            slow=source == "ts",
+        )
     for target, vcodec in (("avi", "mpeg4"), ("mxf", "mpeg2video")):
         name = f"mov to {target}, sound moved by 300 ms"
         late = partial(copied, later_s=(0.0, 0.3))
-        yield Case(name, "mov", vcodec, "pcm_s16le", {}, late, target, why=f"{target} keeps no start of its own for a stream")
+        yield Case(
+            name,
+            "mov",
+            vcodec,
+            "pcm_s16le",
+            {},
+            late,
+            target,
+            why=f"{target} keeps no start of its own for a stream",
+        )
     yield Case("mkv to webm", "mkv", "libvpx", "libopus", {}, copied, "webm", slow=True)
     yield Case("mp4 to asf", "mp4", "libx264", "aac", B, copied, "asf", slow=True)
     parts = "mov", "libx264", "pcm_s16le", B, copied, "mxf"
     yield Case("mov to mxf", *parts, late_ms=-40, why=DECODED, slow=True)
-    yield Case("ts to avi", "ts", "libx264", "libmp3lame", B, copied, "avi", late_ms=63.02, why=UNTOLD)
+    yield Case(
+        "ts to avi", "ts", "libx264", "libmp3lame", B, copied, "avi", late_ms=63.02, why=UNTOLD
+    )
     for target, late_ms in (("mp4", -16.98), ("mkv", 23.02)):
         parts = "avi", "libx264", "libmp3lame", B, copied, target
         yield Case(f"avi to {target}", *parts, late_ms=late_ms, why=DECODED)
     yield Case("mp4 to fragments", "mp4", "libx264", "aac", B, partial(copied, options=FRAGMENTS))
     yield Case("HLS in mp4, joined", "mp4", "libx264", "aac", B, partial(_segmented, kind="fmp4"))
-    yield Case("HLS in MPEG-TS, joined", "mp4", "libx264", "aac", B, partial(_segmented, kind="mpegts"), "ts")
+    yield Case(
+        "HLS in MPEG-TS, joined",
+        "mp4",
+        "libx264",
+        "aac",
+        B,
+        partial(_segmented, kind="mpegts"),
+        "ts",
+    )
 
 
 def _segmented(source: Path, target: Path, *, kind: str) -> None:
     """The segments that a packager makes, one after the other in one file."""
     folder = target.parent / "segments"
     folder.mkdir()
-    options = {"hls_time": "1", "hls_playlist_type": "vod", "hls_segment_type": kind, "hls_segment_filename": f"{folder}/%03d"}
+    options = {
+        "hls_time": "1",
+        "hls_playlist_type": "vod",
+        "hls_segment_type": kind,
+        "hls_segment_filename": f"{folder}/%03d",
+    }
     options |= {"hls_fmp4_init_filename": "init"} if kind == "fmp4" else {}
     copied(source, folder / "list.m3u8", options=options, format="hls")
     first = [folder / "init"] if kind == "fmp4" else []
-    target.write_bytes(b"".join(part.read_bytes() for part in [*first, *sorted(folder.glob("[0-9]*"))]))
+    target.write_bytes(
+        b"".join(part.read_bytes() for part in [*first, *sorted(folder.glob("[0-9]*"))])
+    )
 
 
 CASES = (*_written(), *_copied())
 
 
-# -- the table --------------------------------------------------------------------------------------------------------
+# -- the table -------------------------------------------------------------------------------------
 
 
 def table(runs: Sequence[Sequence[Row]]) -> str:
@@ -437,7 +618,9 @@ def table(runs: Sequence[Sequence[Row]]) -> str:
         ]
         why = [case.why] if case.why else []
         why += [f"**not right: {case.wrong or ', '.join(faults)}**"] if faults else []
-        lines.append(f"| {case.name} | {case.late_ms:.2f} | {' | '.join(said)} | {'; '.join(why)} |")
+        lines.append(
+            f"| {case.name} | {case.late_ms:.2f} | {' | '.join(said)} | {'; '.join(why)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -446,24 +629,42 @@ def _cell(case: Case, row: Row | None) -> str:
         return ""
     if row.late_ms is None or row.least_ms is None or row.most_ms is None:
         return "cannot be written" if row.error.startswith(UNWRITABLE) else "refused"
-    spread = "" if row.most_ms - row.least_ms < 1 else f" ({row.least_ms:.0f} to {row.most_ms:.0f})"
-    lost = "" if row.pictures == case.pictures else f", {row.pictures} of {case.pictures} pictures"
+    spread = (
+        "" if row.most_ms - row.least_ms < 1 else (f" ({row.least_ms:.0f} to {row.most_ms:.0f})")
+    )
+    lost = (
+        "" if row.pictures == case.pictures else (f", {row.pictures} of {case.pictures} pictures")
+    )
     return f"{row.late_ms:.2f}{spread}{lost}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.clock_table", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.clock_table", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("match", nargs="?", default="", help="only cases whose name holds this")
     parser.add_argument("--rows", type=Path, help="write what was measured to this file")
-    parser.add_argument("--from", dest="files", nargs="+", type=Path, help="measure nothing: the table of these files")
-    parser.add_argument("--into", type=Path, help="put the table of --from between the marks in this document")
+    parser.add_argument(
+        "--from",
+        dest="files",
+        nargs="+",
+        type=Path,
+        help="measure nothing: the table of these files",
+    )
+    parser.add_argument(
+        "--into", type=Path, help="put the table of --from between the marks in this document"
+    )
     options = parser.parse_args(argv)
     if options.files:
-        text = table([[Row(**row) for row in json.loads(path.read_text())] for path in options.files])
+        text = table(
+            [[Row(**row) for row in json.loads(path.read_text())] for path in options.files]
+        )
         if options.into:
             before, _, rest = options.into.read_text(encoding="utf-8").partition(MARKS[0])
             after = rest.partition(MARKS[1])[2]
-            options.into.write_text(f"{before}{MARKS[0]}\n{text}{MARKS[1]}{after}", encoding="utf-8")
+            options.into.write_text(
+                f"{before}{MARKS[0]}\n{text}{MARKS[1]}{after}", encoding="utf-8"
+            )
         else:
             print(text, end="")
         return 0

@@ -1,4 +1,6 @@
-"""Clips made on the spot: a picture that flashes and a sound that clicks, at times that are known exactly."""
+"""Clips made on the spot: a picture that flashes and a sound that clicks, at times that are known
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ Sounds = Callable[[Array], Array]  # times in seconds (n,) -> samples (n,), -1..
 
 
 def click(times_s: Array) -> Array:
-    """A 20 ms chirp that begins at 0: 0.8 peak, and sharp under correlation whatever a codec does to it."""
+    """A 20 ms chirp that begins at 0: 0.8 peak, and sharp under correlation whatever a codec does
+    to it.
+    """
     inside = (times_s >= 0) & (times_s < CLICK_S)
     phase = 2 * np.pi * (500 * times_s + 0.5 * (5500 / CLICK_S) * times_s**2)  # 0.5 to 6 kHz
     return np.where(inside, 0.8 * np.sin(phase) * np.sin(np.pi * times_s / CLICK_S), 0.0)
@@ -72,10 +76,12 @@ def make_clip(
     layout: str = "mono",
     events_s: Sequence[float] = (1.0,),  # flash and click
     sound_late_s: float = 0.0,  # moves the click inside the sound: the content is out of sync
-    audio_offset_s: float = 0.0,  # moves the whole audio stream by its timestamps: the click moves with it
+    # Moves the whole audio stream by its timestamps: the click moves with it
+    audio_offset_s: float = 0.0,
     start_s: float = 0.0,  # moves both streams by their timestamps
     picture_times_s: Sequence[float] | None = None,  # variable frame rate; None: every 1 / fps
-    audio_gaps_s: Sequence[tuple[float, float]] = (),  # audio left out of the stream, codec frame by codec frame
+    # Audio left out of the stream, codec frame by codec frame
+    audio_gaps_s: Sequence[tuple[float, float]] = (),
     draw: Pictures | None = None,
     play: Sounds | Sequence[Sounds] | None = None,  # a sequence makes one audio track each
     rotation: int = 0,  # degrees counterclockwise, as a phone writes it
@@ -90,23 +96,33 @@ def make_clip(
     container_options: Mapping[str, str] | None = None,
     format: str | None = None,
 ) -> Path:
-    """Write a video with PyAV: by default 2 s of dark pictures, one bright at 1.0 s, and a click in the sound at 1.0 s.
+    """Write a video with PyAV: by default 2 s of dark pictures, one bright at 1.0 s, and a click in
+    the sound at 1.0 s.
 
-    `draw(time_s)` and `play(times_s)` replace the scene. Either codec may be None, which leaves that stream out.
+    `draw(time_s)` and `play(times_s)` replace the scene. Either codec may be None, which leaves
+    that stream out.
     """
     rate = Fraction(fps).limit_denominator(1001)
     draw = draw or flashes(events_s, float(rate), size)
     late_s = [event_s + sound_late_s for event_s in events_s]
     plays = [clicks(late_s)] if play is None else [play] if callable(play) else list(play)
-    times_s = picture_times_s or [k / float(rate) for k in range(math.ceil(seconds * float(rate) - 1e-9))]
+    times_s = picture_times_s or [
+        k / float(rate) for k in range(math.ceil(seconds * float(rate) - 1e-9))
+    ]
     with av.open(str(path), "w", format=format, options=dict(container_options or {})) as container:
         video: Any = None
         if vcodec:
-            options = {"preset": "ultrafast", "crf": "28"} if vcodec in ("libx264", "libx265") else {}
+            options = (
+                {"preset": "ultrafast", "crf": "28"} if vcodec in ("libx264", "libx265") else {}
+            )
             options |= {"x265-params": "log-level=none"} if vcodec == "libx265" else {}
             options |= {"preset": "12"} if vcodec == "libsvtav1" else {}
-            options |= {"deadline": "realtime", "cpu-used": "8"} if vcodec.startswith("libvpx") else {}
-            video = container.add_stream(vcodec, rate=rate, options=options | dict(video_options or {}))
+            options |= (
+                {"deadline": "realtime", "cpu-used": "8"} if vcodec.startswith("libvpx") else {}
+            )
+            video = container.add_stream(
+                vcodec, rate=rate, options=options | dict(video_options or {})
+            )
             video.width, video.height = size
             video.pix_fmt = pix_fmt
             tick = Fraction(1, 12000) if picture_times_s else 1 / rate
@@ -135,7 +151,11 @@ def make_clip(
         container.start_encoding()
         if cover:
             container.mux(
-                cover.encode(VideoFrame.from_ndarray(np.full((64, 64), 128, np.uint8), "gray").reformat(format="yuvj420p"))
+                cover.encode(
+                    VideoFrame.from_ndarray(np.full((64, 64), 128, np.uint8), "gray").reformat(
+                        format="yuvj420p"
+                    )
+                )
             )
 
         frame_samples = 1024
@@ -163,7 +183,13 @@ def make_clip(
             for audio, sound in zip(audios, plays, strict=True):
                 times = (first + np.arange(count)) / sample_rate
                 container.mux(
-                    audio.encode(audio_frame(audio, sound(times), first + round((audio_offset_s + start_s) * sample_rate)))
+                    audio.encode(
+                        audio_frame(
+                            audio,
+                            sound(times),
+                            first + round((audio_offset_s + start_s) * sample_rate),
+                        )
+                    )
                 )
         for stream in [video, *audios, cover]:
             if stream is not None:
@@ -176,7 +202,8 @@ def audio_frame(stream: Any, samples: Array, pts: int) -> AudioFrame:
     context = stream.codec_context
     channels = len(context.layout.channels)
     kind = context.format.name
-    if channels >= 8 and kind.endswith("p"):  # not every PyAV makes planar frames of many channels from an array
+    # Not every PyAV makes planar frames of many channels from an array
+    if channels >= 8 and kind.endswith("p"):
         kind = kind[:-1]
     data = np.asarray(samples, np.float64)
     if kind[:3] == "s16":
@@ -188,7 +215,9 @@ def audio_frame(stream: Any, samples: Array, pts: int) -> AudioFrame:
     else:
         data = data.astype(np.float64 if kind[:3] == "dbl" else np.float32)
     block = np.tile(data, (channels, 1)) if kind.endswith("p") else np.repeat(data, channels)[None]
-    frame = AudioFrame.from_ndarray(np.ascontiguousarray(block), format=kind, layout=context.layout.name)
+    frame = AudioFrame.from_ndarray(
+        np.ascontiguousarray(block), format=kind, layout=context.layout.name
+    )
     frame.sample_rate = context.sample_rate
     frame.pts = pts
     frame.time_base = Fraction(1, context.sample_rate)
@@ -197,5 +226,7 @@ def audio_frame(stream: Any, samples: Array, pts: int) -> AudioFrame:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Callable[..., Path]:
-    """`clip("name.mp4", **options)` makes a clip in the test's own directory; the options are those of `make_clip`."""
+    """`clip("name.mp4", **options)` makes a clip in the test's own directory; the options are those
+    of `make_clip`.
+    """
     return lambda name="clip.mp4", **options: make_clip(tmp_path / name, **options)

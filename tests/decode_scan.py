@@ -1,4 +1,5 @@
-"""A stand-in for avcheck.checker without a network: everything is decoded and cut into blocks as ever, and found in sync.
+"""A stand-in for avcheck.checker without a network: everything is decoded and cut into blocks as
+ever, and found in sync.
 
 Worker processes get it as `make_checker`, which is pickled by its name.
 """
@@ -40,7 +41,12 @@ class DecodeChecker:
     ) -> Report:
         found = []
         with open_media(
-            path, audio_track=audio_track, video_track=video_track, program=program, audio_path=audio, threads=1
+            path,
+            audio_track=audio_track,
+            video_track=video_track,
+            program=program,
+            audio_path=audio,
+            threads=1,
         ) as media:
             last_s = -1.0
             for block in blocks(media.pictures(), media.sounds()):

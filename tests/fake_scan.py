@@ -1,4 +1,5 @@
-"""A stand-in for avcheck.checker: the file's name says what the check finds, so the command is tested without a network.
+"""A stand-in for avcheck.checker: the file's name says what the check finds, so the command is
+tested without a network.
 
 Worker processes get it as `make_checker`, which is pickled by its name.
 """
@@ -67,7 +68,9 @@ class FakeChecker:
         name = Path(path).name
         sha256 = weights_sha256(self.model)
         if "broken" in name:
-            return Report(str(path), "error", reason="not a media file avcheck reads", model_sha256=sha256)
+            return Report(
+                str(path), "error", reason="not a media file avcheck reads", model_sha256=sha256
+            )
         if "raises" in name:
             raise NoAudio(path, "no audio stream")
         if "bug" in name:
@@ -75,7 +78,12 @@ class FakeChecker:
         if "model" in name:
             raise ModelError("the network gave no numbers")
         if "pid" in name:
-            return Report(str(path), "undecidable", reason=f"checked in process {os.getpid()}", model_sha256=sha256)
+            return Report(
+                str(path),
+                "undecidable",
+                reason=f"checked in process {os.getpid()}",
+                model_sha256=sha256,
+            )
         if "huge" in name:
             raise MemoryError
         if "ctrlc" in name:
@@ -96,7 +104,9 @@ class FakeChecker:
             time.sleep(0.1)
         if "unsure" in name:
             reason = "the picture does not show what sounds"
-            return Report(str(path), "undecidable", reason=reason, confidence=0.2, model_sha256=sha256)
+            return Report(
+                str(path), "undecidable", reason=reason, confidence=0.2, model_sha256=sha256
+            )
         late = "late" in name
         return Report(
             str(path),
@@ -137,18 +147,24 @@ def make_unloadable(settings: CheckSettings, threads: int) -> FakeChecker:
 
 
 def no_first_look(settings: CheckSettings, source: Source, before: Collection[Stamp]) -> None:
-    """As `avcheck.batch.first_look`, for files that hold no media: the checker says what is wrong with them."""
+    """As `avcheck.batch.first_look`, for files that hold no media: the checker says what is wrong
+    with them.
+    """
 
 
 def install() -> None:
-    """Put the stand-in where `from avcheck.checker import Checker` and every worker find it (in a process of its own)."""
+    """Put the stand-in where `from avcheck.checker import Checker` and every worker find it (in a
+    process of its own).
+    """
     sys.modules["avcheck.checker"] = as_module()
     run.load_checker = make_checker  # type: ignore[assignment]
     run.first_look = no_first_look
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, in_workers: CheckerMaker | None = None) -> None:
-    """The same for the length of a test; in worker processes too if `in_workers` makes the checker there."""
+    """The same for the length of a test; in worker processes too if `in_workers` makes the checker
+    there.
+    """
     monkeypatch.setitem(sys.modules, "avcheck.checker", as_module())
     monkeypatch.setattr(run, "first_look", no_first_look)
     if in_workers is not None:

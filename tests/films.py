@@ -1,4 +1,6 @@
-"""Films to be fixed: a talking head, or tiles under bursts of noise, whose sound strays from the picture as a test wants."""
+"""Films to be fixed: a talking head, or tiles under bursts of noise, whose sound strays from the
+picture as a test wants.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from avcheck.scenes.base import SAMPLE_RATE
 from avcheck.scenes.generate import make_scene
 
 MARGIN_S = 3.0  # of sound before and after a talking head
-Early = Callable[[Array], Array]  # times (n,) in seconds -> by how many seconds the sound is early then
+# Times (n,) in seconds -> by how many seconds the sound is early then
+Early = Callable[[Array], Array]
 KINDS: dict[str, dict[str, Any]] = {  # container and codecs by the name of a file
     "film.mp4": {"vcodec": "libx264", "acodec": "aac"},
     "film.mov": {"vcodec": "libx264", "acodec": "pcm_s16le"},
@@ -31,14 +34,19 @@ def talking(path: Path, seconds: float, early: Early) -> Path:
     scene = _head(seconds)
 
     def draw(time_s: float) -> Array:
-        return np.asarray(16 + scene.frames[min(round(25 * time_s), len(scene.frames) - 1)] * (219 / 255), np.uint8)
+        return np.asarray(
+            16 + scene.frames[min(round(25 * time_s), len(scene.frames) - 1)] * (219 / 255),
+            np.uint8,
+        )
 
     at_s = np.arange(len(scene.samples)) / SAMPLE_RATE - MARGIN_S
 
     def play(times_s: Array) -> Array:
         return np.interp(times_s + early(times_s), at_s, scene.samples)
 
-    return make_clip(path, seconds=seconds, size=(576, 432), draw=draw, play=play, **KINDS[f"film{path.suffix}"])
+    return make_clip(
+        path, seconds=seconds, size=(576, 432), draw=draw, play=play, **KINDS[f"film{path.suffix}"]
+    )
 
 
 @lru_cache(maxsize=1)
@@ -56,7 +64,9 @@ def _head(seconds: float) -> Any:
 
 
 def tiles(path: Path, seconds: float = 4.0, **options: Any) -> Path:
-    """Every picture is another one, and so is every stretch of the sound: noise that swells once a second."""
+    """Every picture is another one, and so is every stretch of the sound: noise that swells once a
+    second.
+    """
     settings = {**KINDS.get(path.name, {}), **options}
     if settings.get("vcodec", "libx264") == "libx264":
         settings.setdefault("video_options", B)

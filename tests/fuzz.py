@@ -1,11 +1,13 @@
-"""`python -m tests.fuzz --minutes N [--seed S]`: damages small generated files at random and has avcheck check them.
+"""`python -m tests.fuzz --minutes N [--seed S]`: damages small generated files at random and has
+avcheck check them.
 
-Every case is checked in a guarded worker of avcheck's own (`avcheck.batch.workers`) that has a deadline and a memory limit, and
-that the kernel kills for opening a socket. Most cases are decoded and cut into blocks, a share goes through a whole
-(untrained) network, and now and then the last cases go through the command itself. It has to hold that no case hangs,
-crashes its worker, ends as a bug of avcheck or opens another file of its folder; that each has exactly one record; and that
-the command ends with a documented exit code. No case is kept: case K of seed S is always the same file, and
-`--seed S --case K` runs it alone.
+Every case is checked in a guarded worker of avcheck's own (`avcheck.batch.workers`) that has a
+deadline and a memory limit, and that the kernel kills for opening a socket. Most cases are decoded
+and cut into blocks, a share goes through a whole (untrained) network, and now and then the last
+cases go through the command itself. It has to hold that no case hangs, crashes its worker, ends as
+a bug of avcheck or opens another file of its folder; that each has exactly one record; and that the
+command ends with a documented exit code. No case is kept: case K of seed S is always the same file,
+and `--seed S --case K` runs it alone.
 """
 
 from __future__ import annotations
@@ -48,7 +50,11 @@ DEADLINE_S = 30.0  # for a case that takes some 20 ms on an idle machine
 ROUND = 400  # cases between two looks at the clock by the workers
 FULL = 40  # of them through the network
 COMMAND = 25  # of them through the command
-COMMAND_LINE = "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
+COMMAND_LINE = (
+    "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import "
+    "main; "
+    "sys.exit(main())"
+)
 EXIT_CODES = {0, 1, 2}  # 3 would be a bug
 
 # (suffix, options of make_clip)
@@ -56,13 +62,37 @@ KINDS = (
     ("mp4", {}),
     ("mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}}),
     ("mp4", {"container_options": {"movflags": "faststart"}, "vcodec": "libx265", "acodec": "ac3"}),
-    ("mp4", {"vcodec": "mpeg4", "acodec": "libmp3lame", "sample_rate": 44100, "rotation": 90, "cover_art": True}),
-    ("mov", {"vcodec": "prores_ks", "pix_fmt": "yuv422p10le", "acodec": "pcm_s16le", "layout": "stereo"}),
+    (
+        "mp4",
+        {
+            "vcodec": "mpeg4",
+            "acodec": "libmp3lame",
+            "sample_rate": 44100,
+            "rotation": 90,
+            "cover_art": True,
+        },
+    ),
+    (
+        "mov",
+        {
+            "vcodec": "prores_ks",
+            "pix_fmt": "yuv422p10le",
+            "acodec": "pcm_s16le",
+            "layout": "stereo",
+        },
+    ),
     ("mov", {"vcodec": "mjpeg", "pix_fmt": "yuvj420p", "full_range": True, "acodec": "alac"}),
     ("mkv", {}),
     ("mkv", {"vcodec": "ffv1", "acodec": "flac"}),
     ("mkv", {"vcodec": "mpeg2video", "acodec": "ac3"}),
-    ("mkv", {"vcodec": "libx264", "acodec": "pcm_f32le", "picture_times_s": [0.0, 0.03, 0.2, 0.21, 0.6]}),
+    (
+        "mkv",
+        {
+            "vcodec": "libx264",
+            "acodec": "pcm_f32le",
+            "picture_times_s": [0.0, 0.03, 0.2, 0.21, 0.6],
+        },
+    ),
     ("webm", {"vcodec": "libvpx", "acodec": "libopus"}),
     ("webm", {"vcodec": "libvpx-vp9", "acodec": "libopus"}),
     ("webm", {"vcodec": "libsvtav1", "acodec": "libopus"}),
@@ -84,9 +114,38 @@ KINDS = (
 )
 SOUNDS = {".wav", ".flac", ".mp3", ".aiff"}  # checked with the picture of `FILM`
 FILM = "film.dat"
-ODD_NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
-_TABLES = {b"stts", b"ctts", b"stsc", b"stsz", b"stco", b"elst", b"mdhd", b"mvhd", b"tkhd", b"trun", b"tfdt", b"tfhd", b"hdlr"}
-# Matroska elements with a size worth changing: segment, cluster, block, tracks, codec private, timestamps, rates, sizes.
+ODD_NUMBERS = (
+    0,
+    1,
+    2,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFE,
+    0xFFFFFFFF,
+)
+_TABLES = {
+    b"stts",
+    b"ctts",
+    b"stsc",
+    b"stsz",
+    b"stco",
+    b"elst",
+    b"mdhd",
+    b"mvhd",
+    b"tkhd",
+    b"trun",
+    b"tfdt",
+    b"tfhd",
+    b"hdlr",
+}
+# Matroska elements with a size worth changing: segment, cluster, block, tracks, codec private,
+# timestamps, rates, sizes.
 _EBML = re.compile(
     rb"\x18\x53\x80\x67|\x1f\x43\xb6\x75|\x16\x54\xae\x6b|\x63\xa2|\xe7|\xa3|\xa0|\xa1|\x9b|\x2a\xd7\xb1|\x44\x89|\xb5|\xb0|\xba|\x9f"
 )
@@ -100,12 +159,14 @@ def make_seeds(folder: Path) -> list[tuple[str, bytes]]:
     for number, (suffix, options) in enumerate(KINDS):
         path = folder / f"{number}.{suffix}"
         size = (96, 64) if options.get("vcodec") == "libsvtav1" else (64, 48)
-        hostile.make_clip(path, **{"seconds": 0.64, "size": size, "draw": hostile.noise(number, size), **options})  # type: ignore[arg-type]
+        hostile.make_clip(
+            path, **{"seconds": 0.64, "size": size, "draw": hostile.noise(number, size), **options}
+        )  # type: ignore[arg-type]
         found.append((suffix, path.read_bytes()))
     return found
 
 
-# -- mutations --------------------------------------------------------------------------------------------------------
+# -- mutations -------------------------------------------------------------------------------------
 
 
 def _near(data: bytearray, rng: random.Random) -> int:
@@ -133,7 +194,9 @@ def set_number(data: bytearray, rng: random.Random) -> None:
     at = _near(data, rng)
     size = struct.calcsize(form)
     if at + size <= len(data):
-        value = rng.choice((*ODD_NUMBERS, rng.getrandbits(8 * size), len(data), 2**63 - 1, 2**64 - 1))
+        value = rng.choice(
+            (*ODD_NUMBERS, rng.getrandbits(8 * size), len(data), 2**63 - 1, 2**64 - 1)
+        )
         struct.pack_into(form, data, at, value % (1 << (8 * size)))
 
 
@@ -156,14 +219,19 @@ def repeat(data: bytearray, rng: random.Random) -> None:
 def swap(data: bytearray, rng: random.Random) -> None:
     one, other = sorted((_near(data, rng), _near(data, rng)))
     size = rng.randrange(1, 500)
-    data[one : one + size], data[other : other + size] = data[other : other + size], data[one : one + size]
+    data[one : one + size], data[other : other + size] = (
+        data[other : other + size],
+        data[one : one + size],
+    )
 
 
 def mp4_size(data: bytearray, rng: random.Random) -> None:
     boxes = list(hostile.mp4_boxes(data))
     if boxes:
         _, start, end = rng.choice(boxes)
-        size = rng.choice((*ODD_NUMBERS, 7, 8, 9, end - start - 1, end - start + 1, 2 * (end - start), len(data)))
+        size = rng.choice(
+            (*ODD_NUMBERS, 7, 8, 9, end - start - 1, end - start + 1, 2 * (end - start), len(data))
+        )
         struct.pack_into(">I", data, start, size % 2**32)
 
 
@@ -174,7 +242,9 @@ def mp4_table(data: bytearray, rng: random.Random) -> None:
         _, start, end = rng.choice(boxes)
         for _ in range(rng.choice((1, 1, 4))):
             at = rng.randrange(start + 8, end - 3, 4)
-            struct.pack_into(">I", data, at, rng.choice((*ODD_NUMBERS, rng.getrandbits(32), rng.randrange(5000))))
+            struct.pack_into(
+                ">I", data, at, rng.choice((*ODD_NUMBERS, rng.getrandbits(32), rng.randrange(5000)))
+            )
 
 
 def ebml(data: bytearray, rng: random.Random) -> None:
@@ -229,7 +299,7 @@ def mutant(seeds: Sequence[tuple[str, bytes]], seed: int, number: int) -> tuple[
     return suffix, bytes(data)
 
 
-# -- running ----------------------------------------------------------------------------------------------------------
+# -- running ---------------------------------------------------------------------------------------
 
 
 class WithFilm:
@@ -241,12 +311,17 @@ class WithFilm:
     def check(self, path: str | Path, **options: Any) -> Report:
         path = Path(path)
         if path.suffix in SOUNDS:
-            return replace(self._checker.check(path.with_name(FILM), **{**options, "audio": path}), path=str(path))
+            return replace(
+                self._checker.check(path.with_name(FILM), **{**options, "audio": path}),
+                path=str(path),
+            )
         return self._checker.check(path, **options)
 
 
 def guarded_decoder(settings: CheckSettings, threads: int) -> FileChecker:
-    """What a worker does with a case: decode it and cut it into blocks, without the network of any kind."""
+    """What a worker does with a case: decode it and cut it into blocks, without the network of any
+    kind.
+    """
     warnings.simplefilter("error", RuntimeWarning)  # a NaN that numpy warns of is a bug as well
     if guard.AVAILABLE:
         guard.forbid_network()
@@ -292,7 +367,9 @@ class Fuzz:
         path.write_bytes(content)
         return path
 
-    def check(self, numbers: Sequence[int], *, full: bool = False, make: CheckerMaker | None = None) -> None:
+    def check(
+        self, numbers: Sequence[int], *, full: bool = False, make: CheckerMaker | None = None
+    ) -> None:
         """Check these cases in a guarded worker, with the network or with what `make` makes."""
         settings = CheckSettings(model=self._model() if full else None, device="cpu")
         limits = Limits(1, self.deadline_s, 3000 if full else 1000)
@@ -324,13 +401,30 @@ class Fuzz:
     def command(self, numbers: Sequence[int]) -> None:
         """Check these cases with one run of the command, two workers."""
         paths = [self.path(number) for number in numbers]
-        line = [sys.executable, "-c", COMMAND_LINE, "check", "--jobs", "2", "--timeout", f"{self.deadline_s:g}"]
-        environment = {"PYTHONPATH": f"{TESTS}:{TESTS.parent}", "TMPDIR": str(self.root), "OMP_NUM_THREADS": "1"}
+        line = [
+            sys.executable,
+            "-c",
+            COMMAND_LINE,
+            "check",
+            "--jobs",
+            "2",
+            "--timeout",
+            f"{self.deadline_s:g}",
+        ]
+        environment = {
+            "PYTHONPATH": f"{TESTS}:{TESTS.parent}",
+            "TMPDIR": str(self.root),
+            "OMP_NUM_THREADS": "1",
+        }
         line += ["--format", "jsonl", "--no-config", "--", *map(str, paths)]
         done = subprocess.run(line, env=environment, capture_output=True, timeout=600, check=False)
         records = Counter(json.loads(row)["path"] for row in done.stdout.splitlines())
         if done.returncode not in EXIT_CODES:
-            self._fault(paths[0], f"the command ended with {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
+            self._fault(
+                paths[0],
+                f"the command ended with {done.returncode}: "
+                f"{done.stderr.decode(errors='replace')[-500:]}",
+            )
         for path in paths:
             if records[str(path)] != 1:
                 self._fault(path, f"{records[str(path)]} records of the command")
@@ -357,13 +451,17 @@ def fault_of(found: Report) -> str | None:
         return reason
     if any(words in reason for words in ("the worker", "no result within", "out of memory")):
         return reason
-    if len(reason.splitlines()) > 1 or (found.verdict == "error") != bool(reason and found.verdict == "error"):
+    if len(reason.splitlines()) > 1 or (found.verdict == "error") != bool(
+        reason and found.verdict == "error"
+    ):
         return f"not one clear line: {reason!r}"
     json.loads(render.to_json(found))
     return None
 
 
-def run(fuzz: Fuzz, seconds: float, *, full: int = FULL, command: int = COMMAND, size: int = ROUND) -> None:
+def run(
+    fuzz: Fuzz, seconds: float, *, full: int = FULL, command: int = COMMAND, size: int = ROUND
+) -> None:
     """Check cases until the time is up, at least one round."""
     until = time.monotonic() + seconds
     numbers = itertools.count()
@@ -376,7 +474,9 @@ def run(fuzz: Fuzz, seconds: float, *, full: int = FULL, command: int = COMMAND,
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--case", type=int, help="only this case")
@@ -390,8 +490,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         fuzz.check([options.case])
     took_s = time.monotonic() - began
     print(
-        f"seed {fuzz.seed}: {fuzz.cases} cases in {took_s:.0f} s, {fuzz.cases / took_s:.1f} a second; {fuzz.full} of them with "
-        f"the network, {fuzz.commands} runs of the command; {dict(sorted(fuzz.verdicts.items()))}; {len(fuzz.faults)} faults"
+        f"seed {fuzz.seed}: {fuzz.cases} cases in {took_s:.0f} s, {fuzz.cases / took_s:.1f} a "
+        f"second; {fuzz.full} of them with "
+        f"the network, {fuzz.commands} runs of the command; "
+        f"{dict(sorted(fuzz.verdicts.items()))}; {len(fuzz.faults)} faults"
     )
     shutil.rmtree(root)
     return 1 if fuzz.faults else 0

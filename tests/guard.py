@@ -1,4 +1,6 @@
-"""Watches what a check does to the machine, from outside Python: FFmpeg opens files and sockets on its own. Linux only."""
+"""Watches what a check does to the machine, from outside Python: FFmpeg opens files and sockets on
+its own. Linux only.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ AVAILABLE = sys.platform == "linux" and platform.machine() in _SYSCALLS
 
 
 def forbid_network() -> None:
-    """From now on the kernel kills this process (SIGSYS) for a socket, a connection or another program. For good."""
+    """From now on the kernel kills this process (SIGSYS) for a socket, a connection or another
+    program. For good.
+    """
     forbidden = _SYSCALLS[platform.machine()]
 
     def step(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
@@ -33,7 +37,8 @@ def forbid_network() -> None:
 
     libc = ctypes.CDLL(None, use_errno=True)
     rule = Filter(len(program) // 8, ctypes.addressof(code))
-    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(rule), 0, 0):  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+    # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(rule), 0, 0):
         raise OSError(ctypes.get_errno(), "seccomp is not to be had")
 
 
@@ -47,7 +52,10 @@ class Opened:
     def __enter__(self) -> Opened:
         libc = ctypes.CDLL(None, use_errno=True)
         self._handle = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._handle < 0 or libc.inotify_add_watch(self._handle, os.fsencode(self._folder), _IN_OPEN) < 0:
+        if (
+            self._handle < 0
+            or libc.inotify_add_watch(self._handle, os.fsencode(self._folder), _IN_OPEN) < 0
+        ):
             raise OSError(ctypes.get_errno(), "inotify is not to be had")
         return self
 

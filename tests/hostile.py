@@ -1,7 +1,8 @@
-"""Generated files that are damaged, oversized or not what their name says, and what each has to end as.
+"""Generated files that are damaged, oversized or not what their name says, and what each has to end
+as.
 
-All are harmless to other software: what is oversized is so by a little, and guards against more are tested with limits that the
-test lowers. `python -m tests.hostile FOLDER` writes them all.
+All are harmless to other software: what is oversized is so by a little, and guards against more are
+tested with limits that the test lowers. `python -m tests.hostile FOLDER` writes them all.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ TARGET = "target.dat"  # a video that other files refer to, and that nobody may 
 # Ordinary playlists under their own names, of which FFmpeg opens the file that they list.
 PLAYLISTS = {
     "list.ffconcat": f"ffconcat version 1.0\nfile {TARGET}\n",
-    "list.m3u8": f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n#EXTINF:2.0,\n{TARGET}\n#EXT-X-ENDLIST\n",
+    "list.m3u8": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:3\n"
+    f"#EXTINF:2.0,\n{TARGET}\n#EXT-X-ENDLIST\n",
 }
-# Names with what a terminal, a build server, a spreadsheet, a shell or FFmpeg would read as more than a name; each would do
-# no more than print, colour or calculate something.
+# Names with what a terminal, a build server, a spreadsheet, a shell or FFmpeg would read as more
+# than a name; each would do no more than print, colour or calculate something.
 NAMES = (
     "[bold red]x[blink] [link=x]y :warning:.mp4",
     "\x1b[31mred.mp4",
@@ -73,7 +75,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Corpus:
-    """`given` are the paths for the command: the folder, and what is only looked at when it is named."""
+    """`given` are the paths for the command: the folder, and what is only looked at when it is
+    named.
+    """
 
     given: tuple[Path, ...]
     folder: Path
@@ -133,9 +137,14 @@ def write_corpus(root: Path) -> Corpus:
         "gone.mp4": "no such file",
     }
     cases += [Case(apart / name, False, (words,)) for name, words in odd.items()]
-    cases += [Case(apart / "link.mp4", True), Case(Path("/dev/zero"), False, ("not a regular file",))]
+    cases += [
+        Case(apart / "link.mp4", True),
+        Case(Path("/dev/zero"), False, ("not a regular file",)),
+    ]
     shutil.rmtree(bases)
-    named = tuple(case.path for case in cases if case.path.parent != folder or case.path.name in PLAYLISTS)
+    named = tuple(
+        case.path for case in cases if case.path.parent != folder or case.path.name in PLAYLISTS
+    )
     return Corpus((folder, *named), folder, tuple(cases))
 
 
@@ -148,17 +157,36 @@ def _made(bases: Path) -> dict[str, tuple[Path, bool, tuple[str, ...]]]:
     found: dict[str, tuple[Path, bool, tuple[str, ...]]] = {
         "mute": (clip("mute.mp4", acodec=None), False, ("has no audio track", "--audio FILE")),
         "song": (clip("song.mov", vcodec=None), False, ("has no video stream",)),
-        "no-sound": (clip("no-sound.mkv", audio_gaps_s=[(0, 9)]), False, ("no sound that decodes",)),
-        "day": (clip("day.mkv", picture_times_s=[0.0, 108000.0], acodec="libopus"), False, ("30 hours after the first",)),
-        "tracks": (clip("tracks.mkv", play=[clicks([])] * 70, seconds=0.1), False, ("at least 64 streams",)),
+        "no-sound": (
+            clip("no-sound.mkv", audio_gaps_s=[(0, 9)]),
+            False,
+            ("no sound that decodes",),
+        ),
+        "day": (
+            clip("day.mkv", picture_times_s=[0.0, 108000.0], acodec="libopus"),
+            False,
+            ("30 hours after the first",),
+        ),
+        "tracks": (
+            clip("tracks.mkv", play=[clicks([])] * 70, seconds=0.1),
+            False,
+            ("at least 64 streams",),
+        ),
         "cover": (clip("cover.mp4", vcodec=None, cover_art=True), False, ("only cover art",)),
         "thin": (clip("thin.mkv", vcodec="ffv1", size=(16, 2000)), True, ()),
         "dot": (clip("dot.mkv", vcodec="ffv1", size=(1, 1)), True, ()),
     }
     pcm = clip("pcm.mkv", acodec="pcm_s16le").read_bytes()
     rate = pcm.index(b"\xb5\x88") + 2  # SamplingFrequency, 8 bytes
-    for name, value, words in (("slow", 1e3, "claims 1000 samples a second"), ("fast", 1e6, "claims 1000000 samples a second")):
-        found[name] = (_put(bases / f"{name}.mkv", pcm[:rate] + struct.pack(">d", value) + pcm[rate + 8 :]), False, (words,))
+    for name, value, words in (
+        ("slow", 1e3, "claims 1000 samples a second"),
+        ("fast", 1e6, "claims 1000000 samples a second"),
+    ):
+        found[name] = (
+            _put(bases / f"{name}.mkv", pcm[:rate] + struct.pack(">d", value) + pcm[rate + 8 :]),
+            False,
+            (words,),
+        )
     mkv = clip("base.mkv").read_bytes()
     size = mkv.index(b"\x18\x53\x80\x67") + 4
     open_ended = mkv[:size] + b"\x01" + b"\xff" * 7 + mkv[size + 8 :]  # a segment of unknown length
@@ -168,11 +196,19 @@ def _made(bases: Path) -> dict[str, tuple[Path, bool, tuple[str, ...]]]:
         ("chapters", _chapters(70), True, ()),
         ("tags", _tags(70), True, ()),
     ):
-        found[name] = (_put(bases / f"{name}.mkv", open_ended[:at] + element + open_ended[at:]), judged, words)
+        found[name] = (
+            _put(bases / f"{name}.mkv", open_ended[:at] + element + open_ended[at:]),
+            judged,
+            words,
+        )
     found["tiny-packets"] = (_tiny_packets(bases / "tiny-packets.mkv", 300), True, ())
     for suffix in ("mkv", "ts", "avi", "flv"):
         path = clip(f"half.{suffix}", seconds=2, acodec="ac3" if suffix == "avi" else "aac")
-        found[f"half-{suffix}"] = (_put(path, path.read_bytes()[: path.stat().st_size // 2]), True, ())
+        found[f"half-{suffix}"] = (
+            _put(path, path.read_bytes()[: path.stat().st_size // 2]),
+            True,
+            (),
+        )
         path = clip(f"flips.{suffix}", seconds=2, acodec="ac3" if suffix == "avi" else "aac")
         data, rng = bytearray(path.read_bytes()), random.Random(2)
         for _ in range(100):
@@ -205,7 +241,7 @@ def _tiny_packets(path: Path, count: int) -> Path:
     return path
 
 
-# -- matroska ---------------------------------------------------------------------------------------------------------
+# -- matroska --------------------------------------------------------------------------------------
 
 
 def _element(name: bytes, content: bytes) -> bytes:
@@ -214,7 +250,12 @@ def _element(name: bytes, content: bytes) -> bytes:
 
 def _attachments(count: int) -> bytes:
     def one(number: int) -> bytes:
-        parts = ((b"\x46\x6e", b"a"), (b"\x46\x60", b"text/x"), (b"\x46\x5c", b"x"), (b"\x46\xae", number.to_bytes(4, "big")))
+        parts = (
+            (b"\x46\x6e", b"a"),
+            (b"\x46\x60", b"text/x"),
+            (b"\x46\x5c", b"x"),
+            (b"\x46\xae", number.to_bytes(4, "big")),
+        )
         return _element(b"\x61\xa7", b"".join(_element(*part) for part in parts))
 
     return _element(b"\x19\x41\xa4\x69", b"".join(one(number + 1) for number in range(count)))
@@ -223,25 +264,49 @@ def _attachments(count: int) -> bytes:
 def _chapters(count: int) -> bytes:
     def one(number: int) -> bytes:
         parts = ((b"\x73\xc4", number + 1), (b"\x91", number), (b"\x92", number + 1))
-        return _element(b"\xb6", b"".join(_element(name, value.to_bytes(4, "big")) for name, value in parts))
+        return _element(
+            b"\xb6", b"".join(_element(name, value.to_bytes(4, "big")) for name, value in parts)
+        )
 
     return _element(b"\x10\x43\xa7\x70", _element(b"\x45\xb9", b"".join(map(one, range(count)))))
 
 
 def _tags(count: int) -> bytes:
     def one(number: int) -> bytes:
-        return _element(b"\x67\xc8", _element(b"\x45\xa3", b"T%d" % number) + _element(b"\x44\x87", b"v"))
+        return _element(
+            b"\x67\xc8", _element(b"\x45\xa3", b"T%d" % number) + _element(b"\x44\x87", b"v")
+        )
 
-    return _element(b"\x12\x54\xc3\x67", _element(b"\x73\x73", _element(b"\x63\xc0", b"") + b"".join(map(one, range(count)))))
+    return _element(
+        b"\x12\x54\xc3\x67",
+        _element(b"\x73\x73", _element(b"\x63\xc0", b"") + b"".join(map(one, range(count)))),
+    )
 
 
-# -- mp4 --------------------------------------------------------------------------------------------------------------
+# -- mp4 -------------------------------------------------------------------------------------------
 
-_PARENTS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", b"moof", b"traf", b"edts", b"mvex", b"udta"})
+_PARENTS = frozenset(
+    {
+        b"moov",
+        b"trak",
+        b"mdia",
+        b"minf",
+        b"stbl",
+        b"dinf",
+        b"moof",
+        b"traf",
+        b"edts",
+        b"mvex",
+        b"udta",
+    }
+)
 
 
 def mp4_boxes(
-    data: bytes | bytearray, start: int = 0, end: int | None = None, parents: frozenset[bytes] = _PARENTS
+    data: bytes | bytearray,
+    start: int = 0,
+    end: int | None = None,
+    parents: frozenset[bytes] = _PARENTS,
 ) -> Iterator[tuple[bytes, int, int]]:
     """(kind, start, end) of every box, parents before their children."""
     end = len(data) if end is None else end
@@ -268,7 +333,9 @@ def _box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", 8 + len(content)) + kind + content
 
 
-def noise(seed: int = 0, size: tuple[int, int] = (64, 48)) -> Callable[[float], np.ndarray[Any, Any]]:
+def noise(
+    seed: int = 0, size: tuple[int, int] = (64, 48)
+) -> Callable[[float], np.ndarray[Any, Any]]:
     """A pattern that moves, so that every picture has data worth damaging."""
     pattern = np.random.default_rng(seed).integers(40, 200, (size[1], size[0]), np.uint8)
     return lambda time_s: np.roll(pattern, round(time_s * 50), 1)

@@ -1,4 +1,6 @@
-"""Long titles with a known offset, out of generated talking scenes or of decoded clips, for tests and benches of sampling."""
+"""Long titles with a known offset, out of generated talking scenes or of decoded clips, for tests
+and benches of sampling.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Shot:
-    """Pictures, uint8 (T, H, W) at 25 fps from 0 s, and their sound from 0 s, float32 at 16 kHz; in sync."""
+    """Pictures, uint8 (T, H, W) at 25 fps from 0 s, and their sound from 0 s, float32 at 16 kHz; in
+    sync.
+    """
 
     pictures: Array
     samples: Array
@@ -35,7 +39,9 @@ class Shot:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a title: how late its sound is (ms, negative: early) at both ends, and how it gets there."""
+    """What is wrong with a title: how late its sound is (ms, negative: early) at both ends, and how
+    it gets there.
+    """
 
     name: str
     late_ms: tuple[float, float] = (0.0, 0.0)
@@ -44,20 +50,35 @@ class Fault:
     def late_s(self, times_s: Array, seconds: float) -> Array:
         """How late the sound is at these moments (s) of a title of so many seconds."""
         start, end = self.late_ms
-        share = times_s / seconds if self.jump_at is None else np.where(times_s < self.jump_at * seconds, 0.0, 1.0)
+        share = (
+            times_s / seconds
+            if self.jump_at is None
+            else np.where(times_s < self.jump_at * seconds, 0.0, 1.0)
+        )
         return (start + (end - start) * share) / 1000.0
 
 
 def drawn_shots(seconds: float, seed: int = 1) -> Iterator[Shot]:
     """Generated talking heads, a new one every 12 s, for so many seconds at least."""
     for number in range(int(-(-seconds // SHOT_S))):
-        scene = make_scene("talking", seed=1000 * seed + number, seconds=SHOT_S, size=SIZE, head_share=0.5, studio=True)
+        scene = make_scene(
+            "talking",
+            seed=1000 * seed + number,
+            seconds=SHOT_S,
+            size=SIZE,
+            head_share=0.5,
+            studio=True,
+        )
         yield Shot(scene.frames, scene.samples)
 
 
 def recorded_shots(corpus: Path, seconds: float, seed: int = 1) -> Iterator[Shot]:
-    """The validation clips of speech whose own offset is known, corrected for it, drawn by chance until there is enough."""
-    clips = [clip for clip in find_clips(corpus, split="val") if clip.kind == "speech" and clip.trusted]
+    """The validation clips of speech whose own offset is known, corrected for it, drawn by chance
+    until there is enough.
+    """
+    clips = [
+        clip for clip in find_clips(corpus, split="val") if clip.kind == "speech" and clip.trusted
+    ]
     clips = [clip for clip in clips if clip.offset_frames is not None]
     rng = np.random.default_rng(seed)
     have_s = 0.0
@@ -65,7 +86,11 @@ def recorded_shots(corpus: Path, seconds: float, seed: int = 1) -> Iterator[Shot
         for k in rng.permutation(len(clips)):
             frames, samples = decode(clips[k].path, min(SIZE))
             late = round((clips[k].offset_frames or 0.0) / FRAME_RATE * SAMPLE_RATE)
-            samples = samples[late:] if late > 0 else np.concatenate([np.zeros(-late, np.float32), samples])
+            samples = (
+                samples[late:]
+                if late > 0
+                else np.concatenate([np.zeros(-late, np.float32), samples])
+            )
             count = min(len(frames), len(samples) * FRAME_RATE // SAMPLE_RATE)
             yield Shot(frames[:count], samples[: count * SAMPLE_RATE // FRAME_RATE])
             have_s += count / FRAME_RATE
@@ -74,9 +99,17 @@ def recorded_shots(corpus: Path, seconds: float, seed: int = 1) -> Iterator[Shot
 
 
 def write_title(
-    path: Path, shots: Iterator[Shot], seconds: float, fault: Fault | None = None, *, key_every: int = 250, bframes: int = 3
+    path: Path,
+    shots: Iterator[Shot],
+    seconds: float,
+    fault: Fault | None = None,
+    *,
+    key_every: int = 250,
+    bframes: int = 3,
 ) -> Path:
-    """Write shots one after the other, cut to `seconds`, with their sound displaced as `fault` says; H.264 and AAC."""
+    """Write shots one after the other, cut to `seconds`, with their sound displaced as `fault`
+    says; H.264 and AAC.
+    """
     with av.open(str(path), "w") as file:
         options = {"preset": "veryfast", "crf": "24", "g": str(key_every), "bf": str(bframes)}
         video: Any = file.add_stream("libx264", rate=FRAME_RATE, options=options)
@@ -89,7 +122,9 @@ def write_title(
             sounds.append(shot.samples)
             for luma in shot.pictures:
                 if count < seconds * FRAME_RATE:
-                    frame = VideoFrame.from_ndarray(_fitted(luma), format="gray").reformat(format="yuv420p")
+                    frame = VideoFrame.from_ndarray(_fitted(luma), format="gray").reformat(
+                        format="yuv420p"
+                    )
                     frame.pts, frame.time_base = count, Fraction(1, FRAME_RATE)
                     file.mux(video.encode(frame))
                     count += 1
@@ -97,9 +132,13 @@ def write_title(
         sound = np.concatenate(sounds)
         times_s = np.arange(round(count / FRAME_RATE * SOUND_RATE)) / SOUND_RATE
         late_s = (fault or Fault("in sync")).late_s(times_s, seconds)
-        played = np.interp(times_s - late_s, np.arange(len(sound)) / SAMPLE_RATE, sound, left=0.0, right=0.0)
+        played = np.interp(
+            times_s - late_s, np.arange(len(sound)) / SAMPLE_RATE, sound, left=0.0, right=0.0
+        )
         for at in range(0, len(played), 1024):
-            run = AudioFrame.from_ndarray(played[None, at : at + 1024].astype(np.float32), format="fltp", layout="mono")
+            run = AudioFrame.from_ndarray(
+                played[None, at : at + 1024].astype(np.float32), format="fltp", layout="mono"
+            )
             run.sample_rate, run.pts, run.time_base = SOUND_RATE, at, Fraction(1, SOUND_RATE)
             file.mux(audio.encode(run))
         file.mux(audio.encode(None))
@@ -111,7 +150,9 @@ def _fitted(luma: Array) -> Array:
     if luma.shape == SIZE:
         return luma
     scale = min(SIZE[0] / luma.shape[0], SIZE[1] / luma.shape[1])
-    height, width = (min(side, round(scale * each)) for side, each in zip(SIZE, luma.shape, strict=True))
+    height, width = (
+        min(side, round(scale * each)) for side, each in zip(SIZE, luma.shape, strict=True)
+    )
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(luma), format="gray")
     scaled = frame.reformat(width=width, height=height, interpolation="AREA").to_ndarray()
     whole = np.full(SIZE, 16, np.uint8)

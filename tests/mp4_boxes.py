@@ -1,4 +1,6 @@
-"""Rewrites the boxes of an mp4 or mov that PyAV wrote: edit lists of any kind, fragments left out, boxes taken away."""
+"""Rewrites the boxes of an mp4 or mov that PyAV wrote: edit lists of any kind, fragments left out,
+boxes taken away.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ from pathlib import Path
 
 NOTHING = -1.0  # the media time of a row that shows nothing
 
-Row = tuple[float, float] | tuple[float, float, float]  # seconds it lasts, where in the content it begins, and its rate
+# Seconds it lasts, where in the content it begins, and its rate
+Row = tuple[float, float] | tuple[float, float, float]
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -35,8 +38,8 @@ def find(data: bytes, *kinds: bytes) -> bytes | None:
 
 
 def with_edits(path: Path, lists: Mapping[bytes, Sequence[Row]], *, version: int = 0) -> Path:
-    """Give the tracks of a file (by handler, b"vide" or b"soun") other edit lists; its index must lie at its end, or its
-    media in fragments.
+    """Give the tracks of a file (by handler, b"vide" or b"soun") other edit lists; its index must
+    lie at its end, or its media in fragments.
 
     Rows are in seconds of the content: what the one edit of the file lets begin at zero is zero.
     """
@@ -52,7 +55,9 @@ def with_edits(path: Path, lists: Mapping[bytes, Sequence[Row]], *, version: int
             rows = lists.get((find(body, b"mdia", b"hdlr") or b"")[8:12])
             if rows is not None:
                 kept = b"".join(box(*inner) for inner in boxes(body) if inner[0] != b"edts")
-                return box(kind, kept + box(b"edts", box(b"elst", _elst(body, rows, scale, version))))
+                return box(
+                    kind, kept + box(b"edts", box(b"elst", _elst(body, rows, scale, version)))
+                )
         return box(kind, body)
 
     grown = b"".join(change(*inner) for inner in boxes(data))
@@ -69,13 +74,18 @@ def _elst(trak: bytes, rows: Sequence[Row], movie_scale: int, version: int) -> b
     for lasts_s, from_s, *rate in rows:
         media_time = -1 if from_s == NOTHING else zero + round(from_s * scale)
         body += struct.pack(
-            ">Qqi" if version else ">Iii", round(lasts_s * movie_scale), media_time, round((rate or [1.0])[0] * 65536)
+            ">Qqi" if version else ">Iii",
+            round(lasts_s * movie_scale),
+            media_time,
+            round((rate or [1.0])[0] * 65536),
         )
     return body
 
 
 def without(path: Path, drop: Callable[[bytes, int], bool]) -> Path:
-    """Take boxes of the file's top level away: those of which `drop(kind, number among their kind)` is true."""
+    """Take boxes of the file's top level away: those of which `drop(kind, number among their kind)`
+    is true.
+    """
     seen: dict[bytes, int] = {}
     kept = b""
     for kind, body in boxes(path.read_bytes()):

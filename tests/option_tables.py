@@ -1,4 +1,6 @@
-"""docs/cli.md and the man page, made from the command's own help: `python -m tests.option_tables` writes them anew."""
+"""docs/cli.md and the man page, made from the command's own help: `python -m tests.option_tables`
+writes them anew.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,18 @@ COMMANDS = ROOT.commands  # type: ignore[attr-defined]
 
 HEAD = """# Commands and options
 
-Made from `avcheck --help` by `python -m tests.option_tables`; `avcheck COMMAND --help` and `avcheck help COMMAND` print the
-same, and so does `man avcheck` where the environment that avcheck is installed in is activated.
+Made from `avcheck --help` by `python -m tests.option_tables`; `avcheck COMMAND --help` and `avcheck
+help COMMAND` print the same, and so does `man avcheck` where the environment that avcheck is
+installed in is activated.
 
-`avcheck PATH...` is short for `avcheck check PATH...`. Results go to stdout, progress and errors to stderr.
-Paths that cannot be checked at all (missing, unreadable, a directory without media) are reported first; then come the files in
-the order given, those of a directory sorted by name.
+`avcheck PATH...` is short for `avcheck check PATH...`. Results go to stdout, progress and errors to
+stderr. Paths that cannot be checked at all (missing, unreadable, a directory without media) are
+reported first; then come the files in the order given, those of a directory sorted by name.
 
-`avcheck --install-completion` sets up completion of commands, options, values and files in the shell it is called from (bash,
-zsh, fish, PowerShell), and `avcheck --show-completion` prints the script for it. `_AVCHECK_COMPLETE=source_zsh avcheck` prints
-that of another shell (`source_bash`, `source_fish`).
+`avcheck --install-completion` sets up completion of commands, options, values and files in the
+shell it is called from (bash, zsh, fish, PowerShell), and `avcheck --show-completion` prints the
+script for it. `_AVCHECK_COMPLETE=source_zsh avcheck` prints that of another shell (`source_bash`,
+`source_fish`).
 """
 
 
@@ -39,7 +43,8 @@ def page() -> str:
         parts.append(f"\n## avcheck {name}\n\n{words(command.help)}\n")
         for panel, parameters in panels(command):
             rows = (
-                f"{cell(', '.join(f'`{each}`' for each in names(command, parameter)))} {cell(meaning(parameter))} |\n"
+                f"{cell(', '.join(f'`{each}`' for each in names(command, parameter)))} "
+                f"{cell(meaning(parameter))} |\n"
                 for parameter in parameters
             )
             parts.append(f"\n| {panel} | |\n| --- | --- |\n{''.join(rows)}")
@@ -48,16 +53,23 @@ def page() -> str:
 
 def man_page() -> str:
     """The same as a man page (roff)."""
-    parts = [f'.TH AVCHECK 1 "" "avcheck {__version__}" "User Commands"\n.SH NAME\navcheck \\- {roff(words(ROOT.help))}\n']
+    parts = [
+        f'.TH AVCHECK 1 "" "avcheck {__version__}" "User Commands"\n.SH NAME\navcheck \\- '
+        f"{roff(words(ROOT.help))}\n"
+    ]
     parts.append(
-        ".SH SYNOPSIS\n.B avcheck\n[\\fIOPTIONS\\fR] \\fIPATH\\fR...\n.br\n.B avcheck\n\\fICOMMAND\\fR [\\fIARGS\\fR]...\n"
+        ".SH SYNOPSIS\n.B avcheck\n[\\fIOPTIONS\\fR] \\fIPATH\\fR...\n.br\n.B "
+        "avcheck\n\\fICOMMAND\\fR [\\fIARGS\\fR]...\n"
     )
     for name, command in COMMANDS.items():
         parts.append(f".SH AVCHECK {name.upper()}\n{roff(words(command.help))}\n")
         for panel, parameters in panels(command):
             parts.append(f".SS {panel}\n")
             for parameter in parameters:
-                parts.append(f".TP\n.B {roff(', '.join(names(command, parameter)))}\n{roff(meaning(parameter))}\n")
+                parts.append(
+                    ".TP\n.B "
+                    f"{roff(', '.join(names(command, parameter)))}\n{roff(meaning(parameter))}\n"
+                )
     parts.append(f".SH EXIT STATUS\n{roff(words(ROOT.epilog).replace('`', ''))}\n")
     return "".join(parts)
 
@@ -70,14 +82,21 @@ def panels(command: Any) -> Iterator[tuple[str, list[Any]]]:
 
 
 def panel_of(parameter: Any) -> str:
-    return str(parameter.rich_help_panel or ("Arguments" if parameter.param_type_name == "argument" else "Options"))
+    return str(
+        parameter.rich_help_panel
+        or ("Arguments" if parameter.param_type_name == "argument" else "Options")
+    )
 
 
 def names(command: Any, parameter: Any) -> list[str]:
     """How a parameter is written, each way with what it takes."""
     if parameter.param_type_name == "argument":
         return [parameter.metavar or parameter.name]
-    value = "" if getattr(parameter, "is_flag", False) else f" {parameter.metavar or kind(command, parameter)}"
+    value = (
+        ""
+        if getattr(parameter, "is_flag", False)
+        else f" {parameter.metavar or kind(command, parameter)}"
+    )
     return [f"{option}{value}" for option in [*parameter.opts, *parameter.secondary_opts]]
 
 

@@ -26,7 +26,9 @@ NO_JPEG = b"\xff\xd8\xff\xd9"
 
 
 def title(seconds: int, *, path: str = "film.mp4", seed: int = 1, jump: bool = True) -> Report:
-    """A title whose sound is late by 20 ms, and by 240 ms from its middle on; one segment in five shows no offset."""
+    """A title whose sound is late by 20 ms, and by 240 ms from its middle on; one segment in five
+    shows no offset.
+    """
     draw = random.Random(seed)
     half = seconds // 20 * 10
 
@@ -37,20 +39,38 @@ def title(seconds: int, *, path: str = "film.mp4", seed: int = 1, jump: bool = T
     for start in range(0, seconds, 10):
         shows = draw.random() < 0.8
         offset_ms = round(at(start) + draw.gauss(0, 8), 1)
-        segments.append(Segment(float(start), start + 10.0, offset_ms if shows else None, round(draw.uniform(0.9, 1), 4)))
+        segments.append(
+            Segment(
+                float(start),
+                start + 10.0,
+                offset_ms if shows else None,
+                round(draw.uniform(0.9, 1), 4),
+            )
+        )
         fit = tuple(
-            round(draw.gauss(-7, 2) + 14 * shows * math.exp(-(((each - at(start)) / 60) ** 2)), 2) for each in OFFSETS_MS
+            round(draw.gauss(-7, 2) + 14 * shows * math.exp(-(((each - at(start)) / 60) ** 2)), 2)
+            for each in OFFSETS_MS
         )
         blocks = tuple(
-            BlockPlaces(start + k, tuple((6 + n, 4, round(draw.uniform(0.04, 0.2), 3)) for n in range(6))) for k in range(10)
+            BlockPlaces(
+                start + k, tuple((6 + n, 4, round(draw.uniform(0.04, 0.2), 3)) for n in range(6))
+            )
+            for k in range(10)
         )
         details.append(SegmentDetail(float(start), start + 10.0, fit, 18, 10, blocks))
     seen = tuple(
-        BlockResult(float(k), round(draw.uniform(0.5, 1.5) / seconds, 6), at(k) + draw.randrange(-30, 30) if k % 3 else None)
+        BlockResult(
+            float(k),
+            round(draw.uniform(0.5, 1.5) / seconds, 6),
+            at(k) + draw.randrange(-30, 30) if k % 3 else None,
+        )
         for k in range(seconds)
     )
     parts = (
-        (Stretch(0.0, float(half), -20.0, -20.0), Stretch(half + 10.0, float(seconds), -240.0, -240.0))
+        (
+            Stretch(0.0, float(half), -20.0, -20.0),
+            Stretch(half + 10.0, float(seconds), -240.0, -240.0),
+        )
         if jump
         else (Stretch(0.0, float(seconds), -20.0, -20.0),)
     )
@@ -70,7 +90,9 @@ def title(seconds: int, *, path: str = "film.mp4", seed: int = 1, jump: bool = T
         video_tracks=(Track(0, "", "", "h264", True),),
         segments=tuple(segments),
         blocks=seen,
-        degraded=Degraded(corrupt_frames=2, notes=("2 damaged audio packets",), unseen_s=((12.0, 14.5),)),
+        degraded=Degraded(
+            corrupt_frames=2, notes=("2 damaged audio packets",), unseen_s=((12.0, 14.5),)
+        ),
         detail=Detail(OFFSETS_MS, tuple(details), MEDIA),
         model_sha256="0a" * 32,
         file_size=1_234_567,
@@ -85,11 +107,15 @@ def stills(report: Report, size: int = 25_000) -> Illustration:
     peaks = tuple((-0.5, 0.25) if k % 7 else None for k in range(PARTS))
     moments_s = (2.5, 12.5, 22.5, 32.5, 42.5, 52.5)
     data = NO_JPEG + random.Random(2).randbytes(size)
-    return Illustration(tuple(Still(at_s, data, 480, 270, at_s - 1, at_s + 1, peaks) for at_s in moments_s))
+    return Illustration(
+        tuple(Still(at_s, data, 480, 270, at_s - 1, at_s + 1, peaks) for at_s in moments_s)
+    )
 
 
 def run(count: int, *, seconds: int = 5400) -> list[Report]:
-    """A run of so many files, one in ten an error, one in ten undecidable, one in five out of sync."""
+    """A run of so many files, one in ten an error, one in ten undecidable, one in five out of
+    sync.
+    """
     draw = random.Random(3)
     reports = []
     for k in range(count):
@@ -101,23 +127,35 @@ def run(count: int, *, seconds: int = 5400) -> list[Report]:
         known = k % 10 != 1
         base = draw.choice([-130.0, 120.0]) if k % 5 == 2 else draw.uniform(-40, 30)
         segments = tuple(
-            Segment(float(at), at + 10.0, round(base + draw.gauss(0, 9), 1) if known and draw.random() < 0.7 else None, 0.95)
+            Segment(
+                float(at),
+                at + 10.0,
+                round(base + draw.gauss(0, 9), 1) if known and draw.random() < 0.7 else None,
+                0.95,
+            )
             for at in range(0, seconds, 10)
         )
         reports.append(
             Report(
                 path,
                 "undecidable" if not known else "out_of_sync" if k % 5 == 2 else "in_sync",
-                reason=None if known else "nothing in the picture goes with the sound at any shift within 2 s",
+                reason=None
+                if known
+                else "nothing in the picture goes with the sound at any shift within 2 s",
                 reason_code=None if known else "no_match",
                 offset_ms=round(base, 1) if known else None,
                 confidence=0.96 if known else 0.3,
                 container_offset_ms=-21.3,
-                stretches=(Stretch(0.0, float(seconds), round(base, 1), round(base, 1)),) if known else (),
+                stretches=(Stretch(0.0, float(seconds), round(base, 1), round(base, 1)),)
+                if known
+                else (),
                 duration_s=float(seconds + k),
                 audio_track=0,
                 video_track=0,
-                audio_tracks=(Track(0, "eng", "Stereo", "aac", True), Track(1, "fra", "Audio description", "aac", False)),
+                audio_tracks=(
+                    Track(0, "eng", "Stereo", "aac", True),
+                    Track(1, "fra", "Audio description", "aac", False),
+                ),
                 video_tracks=(Track(0, "", "", "h264", True),),
                 segments=segments,
             )

@@ -32,7 +32,12 @@ from avcheck.weights import Loaded, save
 
 torch.set_num_threads(1)
 SMALL = ModelConfig(
-    visual_channels=(4, 4, 8, 8), sound_channels=(4, 4, 8, 8), width=16, embedding=8, joint_channels=8, contrast_px=9
+    visual_channels=(4, 4, 8, 8),
+    sound_channels=(4, 4, 8, 8),
+    width=16,
+    embedding=8,
+    joint_channels=8,
+    contrast_px=9,
 )
 FEW = (
     Variant("uniform", "uniform", refuse=0.0),
@@ -57,7 +62,9 @@ def corpus(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         make_clip(path, seconds=seconds, size=(64, 48), acodec="libopus", events_s=(1.0, 2.2, 3.1))
         line = {"id": name, "split": split, "kind": kind, "group": group, "file": path.name}
-        lines.append(line | ({"true_offset": {"frames": 0.5, "trusted": True}} if kind == "speech" else {}))
+        lines.append(
+            line | ({"true_offset": {"frames": 0.5, "trusted": True}} if kind == "speech" else {})
+        )
     (folder / "index.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder
 
@@ -72,7 +79,9 @@ def settings(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setattr(ablation_tables, "RATE_S", 2.0)
     monkeypatch.setattr(rates_eval, "RATE_S", 2.0)
     monkeypatch.setattr(rates_eval, "RATE_SCENES", 1)
-    return AblationSettings(corpus, tmp_path / "out", weights, "cpu", steps=2, seeds=(1,), go_on=True)
+    return AblationSettings(
+        corpus, tmp_path / "out", weights, "cpu", steps=2, seeds=(1,), go_on=True
+    )
 
 
 def cells(text: str) -> list[list[str]]:
@@ -81,14 +90,26 @@ def cells(text: str) -> list[list[str]]:
 
 
 @pytest.mark.slow
-def test_heads_are_trained_measured_and_kept(settings: AblationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heads_are_trained_measured_and_kept(
+    settings: AblationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stages: list[str] = []
-    texts = list(ablate(settings, variants=FEW, levels=(48,), on_step=lambda stage, done, total: stages.append(stage)))
+    texts = list(
+        ablate(
+            settings,
+            variants=FEW,
+            levels=(48,),
+            on_step=lambda stage, done, total: stages.append(stage),
+        )
+    )
     assert "2 steps going on from the heads of the weights, seeds 1" in texts[0]
     assert "2 clips of speech, 1 others" in texts[0]
     assert [row[:2] for row in cells(texts[1])] == [[variant.name, "1"] for variant in FEW]
     assert {"features", "validation clips", "transformer-cross-modal-CTM-1"} <= set(stages)
-    rates = [json.loads(line) for line in (settings.out / "rows" / "rates-1.jsonl").read_text().splitlines()]
+    rates = [
+        json.loads(line)
+        for line in (settings.out / "rows" / "rates-1.jsonl").read_text().splitlines()
+    ]
     fed = {(row["source"], row["variant"], row["fed"]) for row in rows_of(rates)}
     transformer, plain = FEW[2].name, FEW[1].name
     assert fed == {
@@ -96,11 +117,20 @@ def test_heads_are_trained_measured_and_kept(settings: AblationSettings, monkeyp
         for source in ("clips", "scenes")
         for name, how in ((plain, "25 fps"), (transformer, "25 fps"), (transformer, "native"))
     }
-    # The trained heads are other than what they began as, and the sound of a pair is measured on trusted speech alone.
-    rows = [json.loads(line) for line in (settings.out / "rows" / "spatio-temporal-1.jsonl").read_text().splitlines()]
+    # The trained heads are other than what they began as, and the sound of a pair is measured on
+    # trusted speech alone.
+    rows = [
+        json.loads(line)
+        for line in (settings.out / "rows" / "spatio-temporal-1.jsonl").read_text().splitlines()
+    ]
     assert {row["clip"] for row in rows if row["measure"] == "paper"} == {"s1", "s2", "o1"}
     assert {row["clip"] for row in rows if row["measure"] == "offset"} == {"s1", "s2"}
-    assert {abs(row["late_ms"]) for row in rows if row["measure"] == "pairwise"} == {40, 80, 200, 500}
+    assert {abs(row["late_ms"]) for row in rows if row["measure"] == "pairwise"} == {
+        40,
+        80,
+        200,
+        500,
+    }
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("this was done before")
@@ -109,7 +139,9 @@ def test_heads_are_trained_measured_and_kept(settings: AblationSettings, monkeyp
         monkeypatch.setattr(ablation, name, never)
     monkeypatch.setattr(rates_eval, "rate_rows", never)
     again = list(ablate(settings, variants=FEW, levels=(48,)))
-    assert [[row[:-1] for row in cells(text)] for text in again] == [[row[:-1] for row in cells(text)] for text in texts]
+    assert [[row[:-1] for row in cells(text)] for text in again] == [
+        [row[:-1] for row in cells(text)] for text in texts
+    ]
     with pytest.raises(UsageError, match="another recipe"):
         list(ablate(replace(settings, steps=3), variants=FEW, levels=(48,)))
     index = settings.corpus / "index.jsonl"
@@ -132,18 +164,32 @@ class Listener(nn.Module):
 
 @pytest.mark.parametrize("rate", [24.0, 30_000 / 1001])
 @pytest.mark.parametrize("late", [-8, 0, 5])
-def test_a_clip_at_another_rate_has_its_sound_where_it_is_said_to_be(rate: float, late: int) -> None:
+def test_a_clip_at_another_rate_has_its_sound_where_it_is_said_to_be(
+    rate: float, late: int
+) -> None:
     rng = np.random.default_rng(1)
     code = rng.uniform(0, 1, 400)
     frames = np.broadcast_to((code * 255).astype(np.uint8)[:, None, None], (400, 16, 16))
     own = 3  # the clip's own sound is so much late
     level = np.exp(-6 + 4.5 * np.roll(code, own))
     a_frame = SAMPLE_RATE // FRAME_RATE
-    samples = (np.repeat(level, a_frame) * rng.uniform(-1, 1, 400 * a_frame) * 32767).astype(np.int16)
-    clip = Clip(id="c", path=Path("c"), group="g", kind="speech", split="val", offset_frames=float(own), trusted=True)
+    samples = (np.repeat(level, a_frame) * rng.uniform(-1, 1, 400 * a_frame) * 32767).astype(
+        np.int16
+    )
+    clip = Clip(
+        id="c",
+        path=Path("c"),
+        group="g",
+        kind="speech",
+        split="val",
+        offset_frames=float(own),
+        trusted=True,
+    )
     net: Any = Listener()
     model = Loaded(net, "", torch.device("cpu"), False, {}, {})
-    item = rates_eval.paced_clip(CachedClip(clip, frames, samples, np.zeros((0, 4), np.float32)), rate, late, model)
+    item = rates_eval.paced_clip(
+        CachedClip(clip, frames, samples, np.zeros((0, 4), np.float32)), rate, late, model
+    )
     assert item is not None
     assert len(item.frames) == round(8 * rate)
     assert item.heard.all()
@@ -152,7 +198,9 @@ def test_a_clip_at_another_rate_has_its_sound_where_it_is_said_to_be(rate: float
     heard_s = (np.arange(item.sound.shape[1]) - MAX_SHIFT + 0.5) / FRAME_RATE
     loud = item.sound[0, :, 0].numpy()
     likeness = [
-        np.corrcoef(bright[10:-10], np.interp(middle_s[10:-10] + shift / FRAME_RATE, heard_s, loud))[0, 1]
+        np.corrcoef(
+            bright[10:-10], np.interp(middle_s[10:-10] + shift / FRAME_RATE, heard_s, loud)
+        )[0, 1]
         for shift in range(-15, 16)
     ]
     assert int(np.argmax(likeness)) - 15 == late
@@ -161,20 +209,48 @@ def test_a_clip_at_another_rate_has_its_sound_where_it_is_said_to_be(rate: float
 
 def test_a_short_clip_is_not_played_at_another_rate() -> None:
     clip = Clip(id="c", path=Path("c"), group="g", kind="speech", split="val")
-    short = CachedClip(clip, np.zeros((200, 16, 16), np.uint8), np.zeros(128_000, np.int16), np.zeros((0, 4), np.float32))
+    short = CachedClip(
+        clip,
+        np.zeros((200, 16, 16), np.uint8),
+        np.zeros(128_000, np.int16),
+        np.zeros((0, 4), np.float32),
+    )
     net: Any = Listener()
-    assert rates_eval.paced_clip(short, 30_000 / 1001, 0, Loaded(net, "", torch.device("cpu"), False, {}, {})) is None
+    assert (
+        rates_eval.paced_clip(
+            short, 30_000 / 1001, 0, Loaded(net, "", torch.device("cpu"), False, {}, {})
+        )
+        is None
+    )
 
 
 def test_the_table_of_heads_says_what_the_rows_say() -> None:
     rows: list[ablation.Row] = []
     for seed, group, right in ((1, "a", True), (1, "b", True), (2, "a", True), (2, "b", False)):
-        about = {"variant": "v", "seed": seed, "clip": group, "group": group, "kind": "speech", "trusted": True, "first": 0}
+        about = {
+            "variant": "v",
+            "seed": seed,
+            "clip": group,
+            "group": group,
+            "kind": "speech",
+            "trusted": True,
+            "first": 0,
+        }
         for in_sync in (True, False):
-            rows.append({**about, "measure": "paper", "in_sync": in_sync, "logit": 1.0 if in_sync == right else -1.0})
-        rows.append({**about, "first": 105, "measure": "paper", "in_sync": True, "logit": -1.0})  # not displaced: no decision
+            rows.append(
+                {
+                    **about,
+                    "measure": "paper",
+                    "in_sync": in_sync,
+                    "logit": 1.0 if in_sync == right else -1.0,
+                }
+            )
+        # not displaced: no decision
+        rows.append({**about, "first": 105, "measure": "paper", "in_sync": True, "logit": -1.0})
         rows.append({**about, "measure": "pairwise", "late_ms": -80, "won": 0.5})
-        rows.append({**about, "measure": "offset", "seconds": 4.2, "error_frames": -1.0 if right else 1.5})
+        rows.append(
+            {**about, "measure": "offset", "seconds": 4.2, "error_frames": -1.0 if right else 1.5}
+        )
     (row,) = cells(ablation_tables.head_table(rows, {"v": 0.5, "spatio-temporal": 1.0}))
     assert row[:2] == ["v", "2"]
     assert row[2].startswith("0.75 [")
@@ -188,11 +264,15 @@ def test_the_table_of_heads_says_what_the_rows_say() -> None:
 
 
 @pytest.mark.slow
-def test_trunks_are_trained_measured_and_kept(settings: AblationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trunks_are_trained_measured_and_kept(
+    settings: AblationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trunks, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6))
     out, cache = settings.out / "trunks", settings.out / "cache"
     cache.mkdir(parents=True)
-    rows = trunks.trunk_rows(settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1)
+    rows = trunks.trunk_rows(
+        settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1
+    )
     assert {(row.alignment, row.steady, row.camera, row.group) for row in rows} == {
         (alignment, steady, camera, group)
         for alignment in (False, True)
@@ -200,10 +280,19 @@ def test_trunks_are_trained_measured_and_kept(settings: AblationSettings, monkey
         for camera in ("as it is", "held by hand")
         for group in ("g1", "g2")
     }
-    plain, aligned = (torch.load(out / f"trunk-{name}-1.pt", weights_only=True) for name in ("plain", "aligned"))
-    assert not torch.equal(*(kept["learner"]["net"]["visual.project.weight"] for kept in (plain, aligned)))
+    plain, aligned = (
+        torch.load(out / f"trunk-{name}-1.pt", weights_only=True) for name in ("plain", "aligned")
+    )
+    assert not torch.equal(
+        *(kept["learner"]["net"]["visual.project.weight"] for kept in (plain, aligned))
+    )
     monkeypatch.setattr(trunks, "run_stage", None)  # this was done before
-    assert trunks.trunk_rows(settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1) == rows
+    assert (
+        trunks.trunk_rows(
+            settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1
+        )
+        == rows
+    )
     lines = cells(trunks.trunk_table(rows, 2))
     assert [line[:3] for line in lines] == [
         [camera, pictures, trunk]
@@ -217,7 +306,12 @@ def test_a_hand_moves_whole_pictures_smoothly_and_not_far() -> None:
     rng = np.random.default_rng(0)
     scene = np.repeat(np.repeat(rng.integers(0, 256, (11, 14), np.uint8), 16, axis=0), 16, axis=1)
     clip = Clip(id="c", path=Path("c"), group="g", kind="speech", split="val")
-    still = CachedClip(clip, np.broadcast_to(scene, (80, 176, 224)), np.zeros(0, np.int16), np.zeros((0, 4), np.float32))
+    still = CachedClip(
+        clip,
+        np.broadcast_to(scene, (80, 176, 224)),
+        np.zeros(0, np.int16),
+        np.zeros((0, 4), np.float32),
+    )
     held = trunks.held_by_hand(still, 3)
     assert held.frames.shape == still.frames.shape
     assert np.array_equal(held.frames, trunks.held_by_hand(still, 3).frames)
@@ -234,7 +328,9 @@ def test_a_hand_moves_whole_pictures_smoothly_and_not_far() -> None:
     assert np.abs(moves_px.cumsum(axis=0)).max() < 2.5 * 0.12 * 176
 
 
-def test_first_steps_with_and_without_scenes(settings: AblationSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_steps_with_and_without_scenes(
+    settings: AblationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     crop = Recipe("crop", (48, 48), frames=20, margin=6)
     monkeypatch.setattr(trunks, "CROP", crop)
     monkeypatch.setattr(trunks, "ModelConfig", lambda: SMALL)
@@ -250,16 +346,27 @@ def test_first_steps_with_and_without_scenes(settings: AblationSettings, monkeyp
 
     monkeypatch.setattr(trunks, "cache_clip", with_a_face)
     stages: list[list[str]] = []
-    monkeypatch.setattr(trunks, "run_stage", lambda learner, stage, **_: stages.append(_sources(stage)))
+    monkeypatch.setattr(
+        trunks, "run_stage", lambda learner, stage, **_: stages.append(_sources(stage))
+    )
 
     def run() -> list[trunks.FirstRow]:
         cache = settings.out / "cache"
         cache.mkdir(parents=True, exist_ok=True)
-        return trunks.first_rows(settings.corpus, settings.out / "first", cache=cache, device="cpu", steps=10, seed=1)
+        return trunks.first_rows(
+            settings.corpus, settings.out / "first", cache=cache, device="cpu", steps=10, seed=1
+        )
 
     rows = run()
-    assert stages == [["speech x 10"], ["speech x 10", "scenes x 10"], ["scenes x 3"], ["speech x 7"]]
-    assert {(row.scenes, row.group) for row in rows} == {(way, group) for way in trunks.SCENES for group in ("g1", "g2")}
+    assert stages == [
+        ["speech x 10"],
+        ["speech x 10", "scenes x 10"],
+        ["scenes x 3"],
+        ["speech x 7"],
+    ]
+    assert {(row.scenes, row.group) for row in rows} == {
+        (way, group) for way in trunks.SCENES for group in ("g1", "g2")
+    }
     assert run() == rows
     assert len(stages) == 4  # kept
     lines = cells(trunks.first_table(rows, 10))

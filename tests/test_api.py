@@ -24,7 +24,11 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     ("given", "limits"),
-    [("film", avcheck.PRESETS["film"]), (avcheck.PRESETS["atsc"], avcheck.PRESETS["atsc"]), (avcheck.Tolerance(1, 2),) * 2],
+    [
+        ("film", avcheck.PRESETS["film"]),
+        (avcheck.PRESETS["atsc"], avcheck.PRESETS["atsc"]),
+        (avcheck.Tolerance(1, 2),) * 2,
+    ],
 )
 def test_a_tolerance_is_a_preset_s_name_or_limits(
     clips: Path, given: str | avcheck.Tolerance, limits: avcheck.Tolerance
@@ -34,7 +38,11 @@ def test_a_tolerance_is_a_preset_s_name_or_limits(
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [("ebu-r73", "did you mean 'ebu-r37'"), ("bbc", "presets are ebu-r37, itu-detect"), (40, "not 40; presets are")],
+    [
+        ("ebu-r73", "did you mean 'ebu-r37'"),
+        ("bbc", "presets are ebu-r37, itu-detect"),
+        (40, "not 40; presets are"),
+    ],
 )
 def test_a_wrong_tolerance_says_what_there_is(clips: Path, given: object, says: str) -> None:
     with pytest.raises(avcheck.UsageError, match=says):
@@ -48,10 +56,17 @@ def test_sample_is_yes_or_a_number(clips: Path, given: bool | int, asked: int | 
 
 
 def test_a_directory_is_a_clear_error_and_many_take_it(clips: Path) -> None:
-    with pytest.raises(avcheck.UsageError, match=r"lib is a directory; avcheck.check_many searches directories"):
+    with pytest.raises(
+        avcheck.UsageError, match=r"lib is a directory; avcheck.check_many searches directories"
+    ):
         avcheck.check("lib")
     found = [(report.path, report.verdict) for report in avcheck.check_many(["lib", "gone.mp4"])]
-    expected = [("gone.mp4", "error"), ("lib/a.mp4", "in_sync"), ("lib/b late.mp4", "out_of_sync"), ("lib/broken.mov", "error")]
+    expected = [
+        ("gone.mp4", "error"),
+        ("lib/a.mp4", "in_sync"),
+        ("lib/b late.mp4", "out_of_sync"),
+        ("lib/broken.mov", "error"),
+    ]
     assert found == expected
     assert len(fake_scan.MADE) == 1  # the weights are loaded once
 
@@ -66,7 +81,12 @@ def test_progress_is_heard(clips: Path) -> None:
     avcheck.check("lib/a.mp4", on_progress=one.append)
     assert one == [0.5, 1.0]
     many: list[tuple[str, float]] = []
-    list(avcheck.check_many(["lib/a.mp4", "lib/b late.mp4"], on_progress=lambda path, done: many.append((path, done))))
+    list(
+        avcheck.check_many(
+            ["lib/a.mp4", "lib/b late.mp4"],
+            on_progress=lambda path, done: many.append((path, done)),
+        )
+    )
     assert many == [(path, done) for path in ("lib/a.mp4", "lib/b late.mp4") for done in (0.5, 1.0)]
 
 
@@ -85,7 +105,9 @@ def test_a_check_can_be_called_off(clips: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_run_can_be_called_off_between_files(clips: Path, monkeypatch: pytest.MonkeyPatch, jobs: int) -> None:
+def test_a_run_can_be_called_off_between_files(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
     fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
     cancel = threading.Event()
     reports = avcheck.check_many(["lib"], jobs=jobs, cancel=cancel)

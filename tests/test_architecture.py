@@ -1,4 +1,6 @@
-"""The rooms of the package: imports run one way, in no circle. `python -m tests.test_architecture` prints the layers."""
+"""The rooms of the package: imports run one way, in no circle. `python -m tests.test_architecture`
+prints the layers.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "avcheck"
 LONGEST_FILE, LONGEST_FUNCTION = 450, 80  # lines
 
-# From the ground up: a room imports from itself and from those before it. What is in no room is a room of its own.
+# From the ground up: a room imports from itself and from those before it. What is in no room is a
+# room of its own.
 ROOMS = (
-    "__init__ _version errors memory cores files plain_text shipped report changes tracks sampling api",
-    "media mel stabilise model_config trunks heads model course verdict blocks weights",
-    "segments scan closeup detail reporting signals stills progress checker",
+    "__init__ _version errors memory cores files plain_text shipped typed_json report changes "
+    "tracks sampling api",
+    "media mel stabilise model_config trunks match heads model course "
+    "posterior verdict blocks weights",
+    "segments looking shifts scan closeup detail reporting signals stills progress checker",
     "batch compare evidence scenes render",
     "demo fix train eval",
     "cli __main__",
@@ -21,7 +26,9 @@ ROOMS = (
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of the package that are imported as the file is loaded; not those of a function or for types alone."""
+    """Modules of the package that are imported as the file is loaded; not those of a function or
+    for types alone.
+    """
     out: set[str] = set()
     pending: list[ast.stmt] = list(ast.parse(path.read_text(encoding="utf-8")).body)
     while pending:
@@ -47,7 +54,9 @@ def name_of(path: Path) -> str:
 
 def graph() -> dict[str, set[str]]:
     """Every module and what it imports."""
-    return {name_of(path): imports(path) - {name_of(path)} for path in sorted(PACKAGE.rglob("*.py"))}
+    return {
+        name_of(path): imports(path) - {name_of(path)} for path in sorted(PACKAGE.rglob("*.py"))
+    }
 
 
 def room(module: str) -> int:
@@ -67,7 +76,9 @@ def test_imports_run_downwards() -> None:
 
 def test_no_file_is_too_long() -> None:
     long = {
-        path.name: n for path in PACKAGE.rglob("*.py") if (n := path.read_text(encoding="utf-8").count("\n")) > LONGEST_FILE
+        path.name: n
+        for path in PACKAGE.rglob("*.py")
+        if (n := path.read_text(encoding="utf-8").count("\n")) > LONGEST_FILE
     }
     assert not long
 
@@ -77,9 +88,11 @@ def test_no_function_is_too_long() -> None:
         f"{path.name}: {node.name}": n
         for path in PACKAGE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef) and (n := (node.end_lineno or 0) - node.lineno + 1) > LONGEST_FUNCTION
+        if isinstance(node, ast.FunctionDef)
+        # The options of a command are its parameters
+        and (n := (node.end_lineno or 0) - node.body[0].lineno + 1) > LONGEST_FUNCTION
     }
-    assert not long.keys() - {"check.py: check"}  # every option is a parameter
+    assert not long
 
 
 if __name__ == "__main__":

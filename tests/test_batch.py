@@ -33,7 +33,17 @@ def reasons(found: Discovery) -> dict[str, str | None]:
 
 
 def test_directories_are_searched_in_a_stable_order(tmp_path: Path) -> None:
-    touch(tmp_path, "b.MP4", "a.mkv", "z/c.mov", "m/n/d.webm", "m/e.ts", "notes.txt", "cover.jpg", "sound.wav")
+    touch(
+        tmp_path,
+        "b.MP4",
+        "a.mkv",
+        "z/c.mov",
+        "m/n/d.webm",
+        "m/e.ts",
+        "notes.txt",
+        "cover.jpg",
+        "sound.wav",
+    )
     found = discover([tmp_path])
     assert names(found, tmp_path) == ["a.mkv", "b.MP4", "m/e.ts", "m/n/d.webm", "z/c.mov"]
     assert found.errors == []
@@ -53,7 +63,9 @@ def test_named_files_are_always_taken(tmp_path: Path) -> None:
 
 def test_each_file_comes_once(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.mp4", "b/y.mp4")
-    found = discover([tmp_path / "b", tmp_path / "a" / ".." / "b" / "y.mp4", tmp_path, tmp_path / "b"])
+    found = discover(
+        [tmp_path / "b", tmp_path / "a" / ".." / "b" / "y.mp4", tmp_path, tmp_path / "b"]
+    )
     assert names(found, tmp_path) == ["b/y.mp4", "a/x.mp4"]
     assert found.errors == []
 
@@ -71,7 +83,11 @@ def test_what_cannot_be_checked_becomes_an_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere")
     found = discover(
-        [tmp_path / n for n in ("gone.mp4", "empty", "pipe", "dangling.mp4", "ok.mp4", "bad\0name")], PRESETS["film"]
+        [
+            tmp_path / n
+            for n in ("gone.mp4", "empty", "pipe", "dangling.mp4", "ok.mp4", "bad\0name")
+        ],
+        PRESETS["film"],
     )
     assert found.files == [tmp_path / "ok.mp4"]
     assert reasons(found) == {
@@ -136,7 +152,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_reports_come_one_by_one() -> None:
     started: list[Path] = []
-    reports = check_many([Path("good.mp4"), Path("late.mp4")], CheckSettings(), on_file=started.append)
+    reports = check_many(
+        [Path("good.mp4"), Path("late.mp4")], CheckSettings(), on_file=started.append
+    )
     assert fake_scan.MADE == []
     assert next(reports).verdict == "in_sync"
     assert started == [Path("good.mp4")]
@@ -146,7 +164,13 @@ def test_reports_come_one_by_one() -> None:
 
 def test_progress_is_passed_on() -> None:
     heard: list[tuple[Path | str, float]] = []
-    list(check_many([Path("good.mp4")], CheckSettings(), on_progress=lambda path, done: heard.append((path, done))))
+    list(
+        check_many(
+            [Path("good.mp4")],
+            CheckSettings(),
+            on_progress=lambda path, done: heard.append((path, done)),
+        )
+    )
     assert heard == [(Path("good.mp4"), 0.5), (Path("good.mp4"), 1.0)]
 
 
@@ -154,14 +178,18 @@ def test_trouble_stays_with_its_file() -> None:
     bugs: list[tuple[Path, Exception]] = []
     files = [Path(f"{kind}.mp4") for kind in ("raises", "bug", "huge", "good")]
     settings = CheckSettings(tolerance=PRESETS["film"])
-    reports = list(check_many(files, settings, on_bug=lambda path, error: bugs.append((path, error))))
+    reports = list(
+        check_many(files, settings, on_bug=lambda path, error: bugs.append((path, error)))
+    )
     assert [report.verdict for report in reports] == ["error", "error", "error", "in_sync"]
     assert [report.path for report in reports] == [str(path) for path in files]
     assert {report.tolerance for report in reports} == {PRESETS["film"]}
     assert [(path, type(error)) for path, error in bugs] == [(Path("bug.mp4"), RuntimeError)]
 
 
-def test_what_concerns_every_file_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_concerns_every_file_is_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ModelError):
         list(check_many([Path("good.mp4")], CheckSettings(device="cuda")))
 
@@ -174,7 +202,9 @@ def test_what_concerns_every_file_is_raised(tmp_path: Path, monkeypatch: pytest.
         list(check_many([tmp_path / "good.mp4"], CheckSettings()))
 
 
-def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_: object, path: Path, **__: object) -> None:
         raise UsageError(f"{path}: no such file; check the path")
 
@@ -187,14 +217,25 @@ def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(tmp_path: Path,
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:113] DefaultCPUAllocator: can't allocate memory: ..."), "out of memory"),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:113] DefaultCPUAllocator: can't allocate memory: "
+                "..."
+            ),
+            "out of memory",
+        ),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
         (RuntimeError("could not create a primitive"), "out of memory"),
-        (RuntimeError("could not create a primitive descriptor for a convolution"), "internal error"),
+        (
+            RuntimeError("could not create a primitive descriptor for a convolution"),
+            "internal error",
+        ),
         (ValueError("out of memory"), "internal error"),
     ],
 )
-def test_a_lack_of_memory_has_many_names(monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str) -> None:
+def test_a_lack_of_memory_has_many_names(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
@@ -204,26 +245,44 @@ def test_a_lack_of_memory_has_many_names(monkeypatch: pytest.MonkeyPatch, error:
     assert report.reason_code == ("out_of_memory" if reason == "out of memory" else "bug")
 
 
-ERRORS = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, errors.AvcheckError)]
+ERRORS = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and issubclass(value, errors.AvcheckError)
+]
 
 
 @pytest.mark.parametrize(
-    "kind", [each for each in ERRORS if issubclass(each, errors.MediaError)], ids=lambda kind: kind.__name__
+    "kind",
+    [each for each in ERRORS if issubclass(each, errors.MediaError)],
+    ids=lambda kind: kind.__name__,
 )
-def test_the_kind_of_an_error_is_in_the_report(monkeypatch: pytest.MonkeyPatch, kind: type[errors.MediaError]) -> None:
+def test_the_kind_of_an_error_is_in_the_report(
+    monkeypatch: pytest.MonkeyPatch, kind: type[errors.MediaError]
+) -> None:
     def fail(_: object, path: Path, **__: object) -> None:
         raise kind(path, "what is wrong")
 
     monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
     (report,) = check_many([Path("good.mp4")], CheckSettings())
-    assert (report.verdict, report.reason, report.reason_code) == ("error", "what is wrong", kind.code)
+    assert (report.verdict, report.reason, report.reason_code) == (
+        "error",
+        "what is wrong",
+        kind.code,
+    )
 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("good.mp4", "is empty"), ("voice.wav", "voice.wav: is empty"), ("a\x1b[31m.wav", "a\\x1b[31m.wav: is empty")],
+    [
+        ("good.mp4", "is empty"),
+        ("voice.wav", "voice.wav: is empty"),
+        ("a\x1b[31m.wav", "a\\x1b[31m.wav: is empty"),
+    ],
 )
-def test_a_reason_names_only_another_file_than_the_record(monkeypatch: pytest.MonkeyPatch, path: str, reason: str) -> None:
+def test_a_reason_names_only_another_file_than_the_record(
+    monkeypatch: pytest.MonkeyPatch, path: str, reason: str
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise errors.NotMedia(path, "is empty")
 
@@ -234,7 +293,11 @@ def test_a_reason_names_only_another_file_than_the_record(monkeypatch: pytest.Mo
 
 def test_an_error_keeps_its_parts_on_the_way_to_another_process() -> None:
     error = pickle.loads(pickle.dumps(errors.NoAudio(Path("a.mp4"), "has no audio track")))  # noqa: S301 - our own
-    assert (type(error), error.path, error.reason) == (errors.NoAudio, "a.mp4", "has no audio track")
+    assert (type(error), error.path, error.reason) == (
+        errors.NoAudio,
+        "a.mp4",
+        "has no audio track",
+    )
     assert str(error) == "a.mp4: has no audio track"
 
 

@@ -26,7 +26,11 @@ def test_a_row_is_measured_beside_another_checkout(capsys: pytest.CaptureFixture
 
 
 def test_medians_are_of_each_figure() -> None:
-    runs = [Cost(1.0, 9.0, 5.0, ("in_sync",)), Cost(2.0, 7.0, 4.0, ("in_sync",)), Cost(9.0, 8.0, 6.0, ("in_sync",))]
+    runs = [
+        Cost(1.0, 9.0, 5.0, ("in_sync",)),
+        Cost(2.0, 7.0, 4.0, ("in_sync",)),
+        Cost(9.0, 8.0, 6.0, ("in_sync",)),
+    ]
     assert medians(runs) == Cost(2.0, 8.0, 5.0, ("in_sync",))
 
 

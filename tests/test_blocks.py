@@ -1,4 +1,6 @@
-"""Where rates change: any frame rate onto 25 fps, any sound onto log-mel columns, everything in its own place in time."""
+"""Where rates change: any frame rate onto 25 fps, any sound onto log-mel columns, everything in its
+own place in time.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def shown(times_s: list[float]) -> list[tuple[float, int | None]]:
 
 
 def noise(seconds: float, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+    return (
+        np.random.default_rng(seed).normal(0, 0.1, round(seconds * SAMPLE_RATE)).astype(np.float32)
+    )
 
 
 @pytest.mark.parametrize("start_s", [0.0, 1.48, -0.02])
@@ -116,7 +120,12 @@ def test_a_picture_older_than_a_second_is_missing() -> None:
 def test_a_gap_of_thirty_hours_yields_nothing_in_between_and_ends_fast() -> None:
     far_s = 30 * 3600.0
     began = time.monotonic()
-    found = list(blocks(shots([0.0, 0.04, 0.08, far_s, far_s + 0.04]), [Run(0.0, noise(1.0)), Run(far_s, noise(1.0))]))
+    found = list(
+        blocks(
+            shots([0.0, 0.04, 0.08, far_s, far_s + 0.04]),
+            [Run(0.0, noise(1.0)), Run(far_s, noise(1.0))],
+        )
+    )
     assert time.monotonic() - began < 2.0
     assert [block.start_s for block in found] == pytest.approx([0.0, 1.0, far_s])
     assert [block.index for block in found] == [0, 1, round(far_s)]
@@ -217,12 +226,17 @@ def test_every_band_hears_something() -> None:
 
 
 def test_sound_is_laid_out_by_time_not_by_count() -> None:
-    pieces = [Run(0.5, noise(0.5)), Run(1.75, noise(1.0, 1))]  # late by half a second, and a hole of 0.75 s
+    # Late by half a second, and a hole of 0.75 s
+    pieces = [
+        Run(0.5, noise(0.5)),
+        Run(1.75, noise(1.0, 1)),
+    ]
     first, second, third = blocks(shots(k / 25 for k in range(75)), pieces)
     assert first.mel_mask.tolist() == [False] * 50 + [True] * 50
     assert second.mel_mask.tolist() == [False] * 75 + [True] * 25
     assert third.mel_mask.tolist() == [True] * 75 + [False] * 25
-    assert first.mel[:45] == pytest.approx(LOG_FLOOR)  # columns near the edge see a little of what follows
+    # Columns near the edge see a little of what follows
+    assert first.mel[:45] == pytest.approx(LOG_FLOOR)
     assert first.mel[55:].mean() > LOG_FLOOR + 3
 
 
@@ -253,7 +267,9 @@ def test_no_sound_at_all_is_silent_and_masked() -> None:
 def test_how_sound_is_chunked_does_not_matter(chunk: int) -> None:
     samples = noise(5.0)
     whole = list(blocks(shots(0.3 + k / 25 for k in range(100)), [Run(0.0, samples)]))
-    pieces = [Run(at / SAMPLE_RATE, samples[at : at + chunk]) for at in range(0, len(samples), chunk)]
+    pieces = [
+        Run(at / SAMPLE_RATE, samples[at : at + chunk]) for at in range(0, len(samples), chunk)
+    ]
     for a, b in zip(whole, blocks(shots(0.3 + k / 25 for k in range(100)), pieces), strict=True):
         assert np.array_equal(a.mel, b.mel)
         assert np.array_equal(a.mel_mask, b.mel_mask)
@@ -300,7 +316,9 @@ def test_timeline_memory_is_bounded() -> None:
 
 
 def test_blocks_are_lazy() -> None:
-    """A block comes out as soon as the picture after it is in, and no picture is asked for before it is needed."""
+    """A block comes out as soon as the picture after it is in, and no picture is asked for before
+    it is needed.
+    """
     taken = 0
 
     def endless() -> Iterator[Shot]:

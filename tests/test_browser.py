@@ -1,6 +1,8 @@
-"""The page in a real headless Chromium: it opens, sorts, filters and downloads, asks for nothing, and axe finds no fault.
+"""The page in a real headless Chromium: it opens, sorts, filters and downloads, asks for nothing,
+and axe finds no fault.
 
-Needs the extra `browser` and a Chromium on the PATH (Debian's package `chromium`); skipped without them.
+Needs the extra `browser` and a Chromium on the PATH (Debian's package `chromium`); skipped without
+them.
 """
 
 from __future__ import annotations
@@ -20,10 +22,14 @@ from test_page import HOSTILE, hostile, page
 from avcheck.render.records import to_json
 from avcheck.report import Report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (extra `browser`)")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="Playwright is not installed (extra `browser`)"
+)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = os.environ.get("AVCHECK_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+CHROMIUM = os.environ.get("AVCHECK_TEST_CHROMIUM") or next(
+    filter(None, map(shutil.which, NAMES)), None
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on the PATH")
 
 Open = Callable[..., Any]
@@ -40,7 +46,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
-    """`opened(text)` shows a page and fails at the end if it had anything to say, or asked for anything but itself."""
+    """`opened(text)` shows a page and fails at the end if it had anything to say, or asked for
+    anything but itself.
+    """
     said: list[str] = []
     contexts = []
 
@@ -52,7 +60,12 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
         tab.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
-        tab.on("request", lambda request: said.append(request.url) if not request.url.startswith(("data:", "blob:")) else None)
+        tab.on(
+            "request",
+            lambda request: (
+                said.append(request.url) if not request.url.startswith(("data:", "blob:")) else None
+            ),
+        )
         tab.goto(path.as_uri())
         assert said.pop(0) == path.as_uri()
         return tab
@@ -69,10 +82,13 @@ def names(tab: Any) -> list[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_title_opens_without_a_word(opened: Open, scheme: str) -> None:
-    tab = opened(page([title(60)], stills), color_scheme=scheme, viewport={"width": 390, "height": 800})
+    tab = opened(
+        page([title(60)], stills), color_scheme=scheme, viewport={"width": 390, "height": 800}
+    )
     assert tab.locator("svg.chart").count() == 3
     assert tab.locator("svg.still").count() == 6
-    assert tab.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out of a narrow window
+    # Nothing sticks out of a narrow window
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
     dark = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (dark == "rgb(20, 24, 29)") is (scheme == "dark")
 
@@ -93,7 +109,9 @@ def test_the_table_sorts_both_ways_and_what_has_no_number_comes_last(opened: Ope
     known = [report.offset_ms for report in reports if report.offset_ms is not None]
     for order in (sorted(known), sorted(known, reverse=True)):
         tab.click("th[data-key=offset] button")
-        shown = tab.eval_on_selector_all("table.files tbody tr", "rows => rows.map(row => row.dataset.offset)")
+        shown = tab.eval_on_selector_all(
+            "table.files tbody tr", "rows => rows.map(row => row.dataset.offset)"
+        )
         assert [float(text) for text in shown if text] == order
         assert shown[len(order) :] == [""] * (30 - len(order))
     assert tab.get_attribute("th[data-key=offset]", "aria-sort") == "descending"
@@ -135,7 +153,11 @@ def test_no_name_runs(opened: Open, count: int) -> None:
     tab.evaluate("document.querySelectorAll('button.opens').forEach(button => button.click())")
     if count > 1:
         shown = "".join(names(tab))
-        assert all(name in shown.replace("\n", "") for name in HOSTILE if name.isprintable() and "/" not in name)
+        assert all(
+            name in shown.replace("\n", "")
+            for name in HOSTILE
+            if name.isprintable() and "/" not in name
+        )
     assert tab.locator("img, iframe, object").count() == 0
 
 
@@ -153,14 +175,17 @@ def test_print_shows_all_rows_and_no_controls(opened: Open) -> None:
     tab.emulate_media(media="print")
     assert tab.locator("table.files tbody tr").count() == 300
     assert not tab.locator(".filters").is_visible()
-    assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(26, 32, 40)"  # dark on white, whatever the screen is
+    # Dark on white, whatever the screen is
+    assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(26, 32, 40)"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("kind", ["one", "many"])
 def test_axe_finds_no_fault(opened: Open, kind: str, scheme: str, width: int) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra `browser`)")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe is not installed (extra `browser`)"
+    )
     text = page([title(60)], stills) if kind == "one" else page(run(30, seconds=60))
     tab = opened(text, color_scheme=scheme, viewport={"width": width, "height": 900})
     if kind == "many":
@@ -175,11 +200,17 @@ def test_ten_thousand_rows_stay_quick(opened: Open) -> None:
     began = time.monotonic()
     tab = opened(page(run(10_000, seconds=10)))
     assert tab.locator("table.files tbody tr").count() == 200
-    clicks = ("th[data-key=offset] button", "th[data-key=name] button", "[name=verdict][value=in_sync]")
+    clicks = (
+        "th[data-key=offset] button",
+        "th[data-key=name] button",
+        "[name=verdict][value=in_sync]",
+    )
     for selector in clicks:
         took_ms = tab.evaluate(
-            "async selector => { const began = performance.now(); document.querySelector(selector).click();"
-            " await new Promise(done => requestAnimationFrame(() => setTimeout(done))); return performance.now() - began }",
+            "async selector => { const began = performance.now(); "
+            "document.querySelector(selector).click();"
+            " await new Promise(done => requestAnimationFrame(() => setTimeout(done))); return "
+            "performance.now() - began }",
             selector,
         )
         assert took_ms < 2000, selector  # a tenth of it where nothing else runs

@@ -28,7 +28,9 @@ from avcheck.report import BlockResult, Report, Segment, Tolerance
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
-FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
+FAKE_MAIN = (
+    "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
+)
 
 
 @pytest.fixture
@@ -135,17 +137,26 @@ def test_the_settings_that_bear_on_a_result_are_told_apart(tmp_path: Path) -> No
 # ---- resuming
 
 
-def test_a_second_run_does_only_what_is_left(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_does_only_what_is_left(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["lib/a.mp4", "gone.mp4", "--resume", "r.jsonl"]) == 2
     assert checked() == ["lib/a.mp4"]
     capsys.readouterr()
     assert main(["lib", "gone.mp4", "--resume", "r.jsonl"]) == 2
     assert checked() == ["lib/a.mp4", "lib/b late.mp4", "lib/broken.mov", "lib/c.mkv"]
     out, err = capsys.readouterr()
-    assert [row.split(":")[0] for row in out.partition("\n\n")[0].splitlines()] == ["lib/b late.mp4", "lib/c.mkv"]
-    assert err.splitlines()[-1] == "5 files: 2 in sync, 1 out of sync, 2 errors (2 of them done before, in r.jsonl)"
+    assert [row.split(":")[0] for row in out.partition("\n\n")[0].splitlines()] == [
+        "lib/b late.mp4",
+        "lib/c.mkv",
+    ]
+    assert (
+        err.splitlines()[-1]
+        == "5 files: 2 in sync, 1 out of sync, 2 errors (2 of them done before, in r.jsonl)"
+    )
     assert len(records(clips / "r.jsonl")) == 5
-    assert main(["lib", "--resume", "r.jsonl", "--include", "[ab]*"]) == 2  # what was found before counts
+    # What was found before counts
+    assert main(["lib", "--resume", "r.jsonl", "--include", "[ab]*"]) == 2
     assert main(["lib", "--resume", "r.jsonl", "--include", "[ab] *"]) == 1
     assert main(["lib", "--resume", "r.jsonl", "--include", "[ab] *", "--exit-zero"]) == 0
     assert len(checked()) == 4
@@ -178,12 +189,17 @@ def test_an_internal_error_is_tried_again(clips: Path) -> None:
     assert checked() == ["bug.mp4", "bug.mp4"]
 
 
-def test_the_lines_that_the_command_prints_can_be_gone_on_from(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lines_that_the_command_prints_can_be_gone_on_from(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["--format", "jsonl", "lib"])
     lines = capsys.readouterr().out.splitlines(keepends=True)
     (clips / "r.jsonl").write_text("".join(lines[:2]) + lines[2][:50])
     main(["lib", "--resume", "r.jsonl"])
-    assert "r.jsonl: the last line was cut short by a kill, and is taken away" in capsys.readouterr().err
+    assert (
+        "r.jsonl: the last line was cut short by a kill, and is taken away"
+        in capsys.readouterr().err
+    )
     assert Counter(record["path"] for record in records(clips / "r.jsonl")) == {
         f"lib/{name}": 1 for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv")
     }
@@ -200,7 +216,11 @@ def test_a_last_line_cut_short_is_mended(tmp_path: Path, kept: int) -> None:
         assert checkpoint.verdict(sample("a.mp4")) == "in_sync"
         assert checkpoint.verdict(sample("b.mp4")) == ("in_sync" if whole else None)
         checkpoint.add(sample("c.mp4"))
-    assert [record["path"] for record in records(path)] == ["a.mp4", *(["b.mp4"] if whole else []), "c.mp4"]
+    assert [record["path"] for record in records(path)] == [
+        "a.mp4",
+        *(["b.mp4"] if whole else []),
+        "c.mp4",
+    ]
 
 
 def test_a_first_line_cut_short_is_mended(tmp_path: Path) -> None:
@@ -212,7 +232,9 @@ def test_a_first_line_cut_short_is_mended(tmp_path: Path) -> None:
         assert path.read_bytes() == b""
 
 
-@pytest.mark.parametrize("content", [b"\x00\x00\x00\x18ftypmp42", b"[\n{}\n]\n", b"{}\n", b"notes", b"{'a': 1"])
+@pytest.mark.parametrize(
+    "content", [b"\x00\x00\x00\x18ftypmp42", b"[\n{}\n]\n", b"{}\n", b"notes", b"{'a': 1"]
+)
 def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
@@ -223,9 +245,13 @@ def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) 
         Merged([path])
 
 
-def test_strange_lines_between_records_are_passed_over(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_strange_lines_between_records_are_passed_over(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = clips / "r.jsonl"
-    path.write_text(render.to_json(sample("a.mp4")) + "\ngarbage\n\n" + render.to_json(sample("b.mp4")) + "\n")
+    path.write_text(
+        render.to_json(sample("a.mp4")) + "\ngarbage\n\n" + render.to_json(sample("b.mp4")) + "\n"
+    )
     with Checkpoint(path) as checkpoint:
         assert checkpoint.strange == 1
         assert checkpoint.verdict(sample("b.mp4")) == "in_sync"
@@ -235,7 +261,11 @@ def test_strange_lines_between_records_are_passed_over(clips: Path, capsys: pyte
 
 def test_what_cannot_be_a_results_file(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(clips / "pipe")
-    for name, says in (("lib", "cannot open lib"), ("pipe", "not a regular file"), ("no/r.jsonl", "cannot open no/r.jsonl")):
+    for name, says in (
+        ("lib", "cannot open lib"),
+        ("pipe", "not a regular file"),
+        ("no/r.jsonl", "cannot open no/r.jsonl"),
+    ):
         assert main(["lib", "--resume", name]) == 2
         assert says in capsys.readouterr().err
     assert main(["lib", "--retry-errors"]) == 2
@@ -243,7 +273,10 @@ def test_what_cannot_be_a_results_file(clips: Path, capsys: pytest.CaptureFixtur
 
 
 def test_two_runs_cannot_write_to_one_file(tmp_path: Path) -> None:
-    with Checkpoint(tmp_path / "r.jsonl"), pytest.raises(UsageError, match="another run is writing"):
+    with (
+        Checkpoint(tmp_path / "r.jsonl"),
+        pytest.raises(UsageError, match="another run is writing"),
+    ):
         Checkpoint(tmp_path / "r.jsonl")
     with Checkpoint(tmp_path / "r.jsonl"):
         pass
@@ -258,10 +291,16 @@ def test_after_kills_at_any_moment_every_file_is_there_once(clips: Path, jobs: s
     line = [sys.executable, "-c", FAKE_MAIN, "lib", "--resume", "r.jsonl", "--jobs", jobs]
     kills = 0
     while True:
-        process = subprocess.Popen(line, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            line, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         enough = written(clips / "r.jsonl") + draw.randint(1, 4)
         deadline = time.monotonic() + 60
-        while process.poll() is None and written(clips / "r.jsonl") < enough and time.monotonic() < deadline:
+        while (
+            process.poll() is None
+            and written(clips / "r.jsonl") < enough
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=draw.uniform(0, 0.1))
@@ -274,32 +313,48 @@ def test_after_kills_at_any_moment_every_file_is_there_once(clips: Path, jobs: s
             file.write(b'{"schema_version": 1, "avch' if kills % 2 else b"")
     assert process.returncode == 2  # broken.mov, found in whichever run
     assert kills >= 2
-    assert Counter(record["path"] for record in records(clips / "r.jsonl")) == dict.fromkeys(expected, 1)
+    assert Counter(record["path"] for record in records(clips / "r.jsonl")) == dict.fromkeys(
+        expected, 1
+    )
 
 
 def test_an_interrupt_of_the_command_is_130_and_keeps_what_is_done(clips: Path) -> None:
     (clips / "lib" / "hangs.mp4").write_bytes(b"x")
     line = [sys.executable, "-c", FAKE_MAIN, "lib", "--resume", "r.jsonl", "--jobs", "2"]
     process = subprocess.Popen(
-        line, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        line,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not ((clips / "r.jsonl").exists() and len(records(clips / "r.jsonl")) == 4):
+    while time.monotonic() < deadline and not (
+        (clips / "r.jsonl").exists() and len(records(clips / "r.jsonl")) == 4
+    ):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert len(out.splitlines()) == 3
-    assert err.splitlines() == ["lib/broken.mov: error: not a media file avcheck reads", "avcheck: interrupted"]
+    assert err.splitlines() == [
+        "lib/broken.mov: error: not a media file avcheck reads",
+        "avcheck: interrupted",
+    ]
     assert len(records(clips / "r.jsonl")) == 4
 
 
-def test_a_file_that_kills_its_worker_is_not_tried_again(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_kills_its_worker_is_not_tried_again(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
     (clips / "lib" / "segfault.mp4").write_bytes(b"x")
     assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
     again = list(records(clips / "r.jsonl"))
-    assert [each["reason"] for each in again if "segfault" in each["path"]] == ["the worker was killed by signal 11 (SIGSEGV)"]
+    assert [each["reason"] for each in again if "segfault" in each["path"]] == [
+        "the worker was killed by signal 11 (SIGSEGV)"
+    ]
     assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
     assert records(clips / "r.jsonl") == again
 
@@ -307,11 +362,20 @@ def test_a_file_that_kills_its_worker_is_not_tried_again(clips: Path, monkeypatc
 # ---- merging
 
 
-def test_the_newest_record_of_each_path_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_newest_record_of_each_path_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two, three = (tmp_path / f"{name}.jsonl" for name in ("one", "two", "three"))
     rows = {
-        one: [sample("a.mp4", "2026-03-01T12:00:00.000Z"), sample("b.mp4", "2026-03-02T12:00:00.000Z", "out_of_sync")],
-        two: [sample("b.mp4", "2026-03-01T12:00:00.000Z"), sample("c.mp4", verdict="error"), sample("c.mp4")],
+        one: [
+            sample("a.mp4", "2026-03-01T12:00:00.000Z"),
+            sample("b.mp4", "2026-03-02T12:00:00.000Z", "out_of_sync"),
+        ],
+        two: [
+            sample("b.mp4", "2026-03-01T12:00:00.000Z"),
+            sample("c.mp4", verdict="error"),
+            sample("c.mp4"),
+        ],
         three: [],
     }
     for path, reports in rows.items():
@@ -325,19 +389,25 @@ def test_the_newest_record_of_each_path_is_kept(tmp_path: Path, capsys: pytest.C
     assert err == "3 files: 2 in sync, 1 out of sync\n"
     assert main(["merge", str(one), str(two), "-q"]) == 1
     assert tuple(capsys.readouterr()) == (
-        "b.mp4: out of sync: sound early by 4 ms (0.1 frames) at worst, confidence 0.00, offset jumps at 0:01\n",
+        "b.mp4: out of sync: sound early by 4 ms (0.1 frames) at worst, confidence 0.00, offset "
+        "jumps at 0:01\n",
         "",
     )
     assert main(["merge", str(one), "--exit-zero"]) == 0
 
 
-def test_a_merge_is_never_better_than_what_it_merges(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_merge_is_never_better_than_what_it_merges(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, empty = tmp_path / "r.jsonl", tmp_path / "empty.jsonl"
     empty.touch()
     path.write_text(render.to_json(sample()) + "\n" + render.to_json(sample("b.mp4"))[:60])
     assert main(["merge", str(path)]) == 2
     assert "line 2 is cut short (that run was killed)" in capsys.readouterr().err
-    path.write_text(render.to_json(replace(sample(verdict="error"), reason="internal error: ValueError: x")) + "\n")
+    path.write_text(
+        render.to_json(replace(sample(verdict="error"), reason="internal error: ValueError: x"))
+        + "\n"
+    )
     assert main(["merge", str(path)]) == 3
     capsys.readouterr()
     assert main(["merge", str(empty)]) == 2
@@ -360,18 +430,26 @@ def test_a_merge_is_never_better_than_what_it_merges(tmp_path: Path, capsys: pyt
 def test_a_damaged_record_is_named_and_never_passes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any]
 ) -> None:
-    good, bad = (json.loads(render.to_json(sample(name, "2026-03-01T12:00:00.000Z"))) for name in ("a.mp4", "b.mp4"))
+    good, bad = (
+        json.loads(render.to_json(sample(name, "2026-03-01T12:00:00.000Z")))
+        for name in ("a.mp4", "b.mp4")
+    )
     path = tmp_path / "r.jsonl"
     path.write_text(json.dumps(good) + "\n" + json.dumps(bad | wrong) + "\n")
     for form in ("text", "github", "csv", "junit"):
         assert main(["merge", str(path), "--format", form]) == 2
         warning, summary = capsys.readouterr().err.splitlines()
-        assert warning.startswith(f"avcheck: {path}: line 2 is a damaged record and is passed over (not a record of avcheck (")
+        assert warning.startswith(
+            f"avcheck: {path}: line 2 is a damaged record and is passed over (not a record of "
+            "avcheck ("
+        )
         assert warning.endswith("; check that file again")
         assert summary == "1 file: 1 in sync"
     path.write_text(json.dumps(bad | wrong) + "\n" + json.dumps(good) + "\n")
     assert main(["merge", str(path)]) == 2
-    assert capsys.readouterr().err.startswith(f"avcheck: {path} is not a results file of avcheck (line 1: not a record of")
+    assert capsys.readouterr().err.startswith(
+        f"avcheck: {path} is not a results file of avcheck (line 1: not a record of"
+    )
 
 
 def test_a_file_that_changes_during_a_merge(tmp_path: Path) -> None:
@@ -388,12 +466,18 @@ def test_shards_merge_to_the_whole(clips: Path, capsys: pytest.CaptureFixture[st
         (clips / "lib" / f"more {number}.mp4").write_bytes(b"x")
     whole = main(["lib"])
     summary = capsys.readouterr().err.splitlines()[-1]
-    codes = [main(["lib", "--shard", f"{number}/3", "--resume", f"part-{number}.jsonl"]) for number in (1, 2, 3)]
+    codes = [
+        main(["lib", "--shard", f"{number}/3", "--resume", f"part-{number}.jsonl"])
+        for number in (1, 2, 3)
+    ]
     assert max(codes) == whole == 2
     capsys.readouterr()
     assert main(["merge", *(f"part-{number}.jsonl" for number in (1, 2, 3))]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == summary
-    assert len([path for number in (1, 2, 3) for path in records(clips / f"part-{number}.jsonl")]) == 24
+    assert (
+        len([path for number in (1, 2, 3) for path in records(clips / f"part-{number}.jsonl")])
+        == 24
+    )
 
 
 def test_check_many_signs_what_it_checked(clips: Path) -> None:

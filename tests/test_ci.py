@@ -1,4 +1,6 @@
-"""The hook, the action, the snippets and the image: well formed, up to date with the command, and their scripts run."""
+"""The hook, the action, the snippets and the image: well formed, up to date with the command, and
+their scripts run.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +38,21 @@ def load(name: str) -> Any:
 
 @pytest.fixture
 def media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with clips, and the command `avcheck` with a stand-in for the network on the PATH."""
+    """A working directory with clips, and the command `avcheck` with a stand-in for the network on
+    the PATH.
+    """
     for name in ("good.mp4", "late one.mp4", "unsure.mkv", "-odd.mp4"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / ".git").mkdir()  # ends the search for settings here
     program = tmp_path / "bin" / "avcheck"
     program.parent.mkdir()
-    code = "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n', encoding="utf-8")
+    code = (
+        "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; "
+        "sys.exit(main())"
+    )
+    program.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n', encoding="utf-8"
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "tests"), str(ROOT))))
@@ -74,7 +83,17 @@ needs_bash = pytest.mark.skipif(BASH is None, reason="no bash here")
 def test_the_hook_has_what_pre_commit_needs() -> None:
     (hook,) = load(".pre-commit-hooks.yaml")
     assert {"id", "name", "entry", "language"} <= set(hook)
-    assert set(hook) <= {"id", "name", "description", "entry", "language", "files", "types", "require_serial", "args"}
+    assert set(hook) <= {
+        "id",
+        "name",
+        "description",
+        "entry",
+        "language",
+        "files",
+        "types",
+        "require_serial",
+        "args",
+    }
     assert hook["language"] == "python" and hook["require_serial"] is True
     pattern = re.compile(hook["files"])
     expected = MEDIA_SUFFIXES - {".ts", ".mts"}
@@ -123,7 +142,11 @@ def test_the_action_has_what_github_needs() -> None:
 
 @pytest.mark.parametrize("name", ["action.yml", "ci/github-workflow.yml"])
 def test_what_others_made_is_pinned_by_its_digest(name: str) -> None:
-    used = [row for row in (ROOT / name).read_text(encoding="utf-8").splitlines() if "uses:" in row and "OWNER/" not in row]
+    used = [
+        row
+        for row in (ROOT / name).read_text(encoding="utf-8").splitlines()
+        if "uses:" in row and "OWNER/" not in row
+    ]
     assert used
     for row in used:
         assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", row), row
@@ -163,14 +186,26 @@ def test_the_action_runs(media: Path) -> None:
     assert "<code>late one.mp4</code>" in summary.read_text(encoding="utf-8")
     assert ElementTree.parse(media / "avcheck.xml").getroot().get("tests") == "3"
     told = dict(row.split("=", 1) for row in outputs.read_text(encoding="utf-8").splitlines())
-    records = [json.loads(row) for row in Path(told.pop("results")).read_text(encoding="utf-8").splitlines()]
+    records = [
+        json.loads(row)
+        for row in Path(told.pop("results")).read_text(encoding="utf-8").splitlines()
+    ]
     assert [record["path"] for record in records] == ["good.mp4", "late one.mp4", "-odd.mp4"]
-    assert told == {"exit-code": "1", "in-sync": "2", "out-of-sync": "1", "undecidable": "0", "error": "0"}
+    assert told == {
+        "exit-code": "1",
+        "in-sync": "2",
+        "out-of-sync": "1",
+        "undecidable": "0",
+        "error": "0",
+    }
 
 
 @needs_bash
 def test_the_action_with_its_defaults(media: Path) -> None:
-    inputs = {key.upper().replace("-", "_"): each["default"] for key, each in load("action.yml")["inputs"].items()}
+    inputs = {
+        key.upper().replace("-", "_"): each["default"]
+        for key, each in load("action.yml")["inputs"].items()
+    }
     environment = {f"INPUT_{key}": value for key, value in inputs.items()}
     assert bash(action_script(), **environment).returncode == 1
     assert bash(action_script(), **environment | {"INPUT_FAIL_ON": "undecidable"}).returncode == 1
@@ -189,12 +224,23 @@ def test_the_action_with_its_defaults(media: Path) -> None:
 @needs_bash
 def test_the_gitlab_job_runs_and_keeps_its_report(media: Path) -> None:
     job = load("ci/gitlab-ci.yml")["avcheck"]
-    assert set(job) <= {"stage", "image", "variables", "cache", "before_script", "script", "artifacts"}
+    assert set(job) <= {
+        "stage",
+        "image",
+        "variables",
+        "cache",
+        "before_script",
+        "script",
+        "artifacts",
+    }
     done = bash("\n".join(job["script"]), **{**job["variables"], "MEDIA": "."})
     assert done.returncode == 1, done.stderr
     report = media / job["artifacts"]["reports"]["junit"]
     assert ElementTree.parse(report).getroot().get("tests") == "4"
-    records = [json.loads(row) for row in (media / job["artifacts"]["paths"][0]).read_text(encoding="utf-8").splitlines()]
+    records = [
+        json.loads(row)
+        for row in (media / job["artifacts"]["paths"][0]).read_text(encoding="utf-8").splitlines()
+    ]
     assert len(records) == 4
     assert job["artifacts"]["when"] == "always"  # a report of what failed is the point
     assert job["variables"]["AVCHECK_PACKAGE"].endswith(f"@v{__version__}")
@@ -230,7 +276,15 @@ def test_the_torch_they_install_is_the_one_avcheck_wants(name: str) -> None:
     assert "https://download.pytorch.org/whl/cpu" in (ROOT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [".pre-commit-hooks.yaml", "action.yml", "ci/gitlab-ci.yml", "ci/pre-commit-config.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [".pre-commit-hooks.yaml", "action.yml", "ci/gitlab-ci.yml", "ci/pre-commit-config.yaml"],
+)
 def test_they_name_options_that_exist(name: str) -> None:
-    text = re.sub(r"^.*\bpip\b.*$|^.*-m venv.*$", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(
+        r"^.*\bpip\b.*$|^.*-m venv.*$",
+        "",
+        (ROOT / name).read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= OPTIONS

@@ -1,4 +1,6 @@
-"""The command: arguments, output on each stream, exit codes. The network is replaced by `fake_scan`."""
+"""The command: arguments, output on each stream, exit codes. The network is replaced by
+`fake_scan`.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,17 @@ from avcheck.report import PRESETS, Report, Tolerance
 
 TESTS = Path(__file__).parent
 ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if not name.startswith(("AVCHECK_", "GITHUB_"))},
+    **{
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AVCHECK_", "GITHUB_"))
+    },
     "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
     "PYTHONUTF8": "1",
 }
-FAKE_MAIN = "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
+FAKE_MAIN = (
+    "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +53,14 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with one file of each kind, and two below it."""
-    for name in ("good.mp4", "late.mp4", "unsure.mkv", "broken.mov", "lib/a good.mp4", "lib/deep/late.webm"):
+    for name in (
+        "good.mp4",
+        "late.mp4",
+        "unsure.mkv",
+        "broken.mov",
+        "lib/a good.mp4",
+        "lib/deep/late.webm",
+    ):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"x")
@@ -54,10 +69,17 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def command(*args: str, stdout: Any = subprocess.PIPE, program: str = FAKE_MAIN) -> subprocess.CompletedProcess[bytes]:
+def command(
+    *args: str, stdout: Any = subprocess.PIPE, program: str = FAKE_MAIN
+) -> subprocess.CompletedProcess[bytes]:
     """`avcheck ARGS` in a process of its own, with the stand-in for the network."""
     return subprocess.run(
-        [sys.executable, "-c", program, *args], stdout=stdout, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False
+        [sys.executable, "-c", program, *args],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        timeout=60,
+        check=False,
     )
 
 
@@ -72,8 +94,18 @@ def rows(out: str) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "code", "out", "err"),
     [
-        ("good.mp4", 0, "good.mp4: in sync: sound early by 4 ms (0.1 frames), confidence 0.97\n", ""),
-        ("late.mp4", 1, "late.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97\n", ""),
+        (
+            "good.mp4",
+            0,
+            "good.mp4: in sync: sound early by 4 ms (0.1 frames), confidence 0.97\n",
+            "",
+        ),
+        (
+            "late.mp4",
+            1,
+            "late.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97\n",
+            "",
+        ),
         ("unsure.mkv", 0, "unsure.mkv: undecidable: the picture does not show what sounds\n", ""),
         ("broken.mov", 2, "", "broken.mov: error: not a media file avcheck reads\n"),
         ("gone.mp4", 2, "", "gone.mp4: error: no such file or directory\n"),
@@ -86,8 +118,16 @@ def test_one_plain_line_a_file(
     assert tuple(capsys.readouterr()) == (out, err)
 
 
-def test_check_is_the_default_and_can_be_named(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["late.mp4"]) == main(["check", "late.mp4"]) == main(["-q", "late.mp4"]) == main(["--", "late.mp4"]) == 1
+def test_check_is_the_default_and_can_be_named(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["late.mp4"])
+        == main(["check", "late.mp4"])
+        == main(["-q", "late.mp4"])
+        == main(["--", "late.mp4"])
+        == 1
+    )
     assert len(set(capsys.readouterr().out.splitlines())) == 1
 
 
@@ -122,7 +162,9 @@ def test_a_bad_file_never_stops_the_others(clips: Path, capsys: pytest.CaptureFi
     ]
 
 
-def test_a_directory_is_searched_and_the_model_loaded_once(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_is_searched_and_the_model_loaded_once(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["lib", "late.mp4"]) == 1
     out, err = capsys.readouterr()
     assert rows(out) == ["lib/a good.mp4", "lib/deep/late.webm", "late.mp4"]
@@ -138,7 +180,9 @@ def test_a_directory_without_media(clips: Path, capsys: pytest.CaptureFixture[st
     assert fake_scan.MADE == []
 
 
-def test_an_empty_argument_is_not_the_working_directory(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_empty_argument_is_not_the_working_directory(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([""]) == 2
     assert tuple(capsys.readouterr()) == ("", "(empty path): error: no such file or directory\n")
 
@@ -177,7 +221,11 @@ def test_the_exit_codes_are_the_documented_ones() -> None:
         (["--fail-on", "undecidable"], ["unsure.mkv"], 1),
         (["--fail-on", "undecidable"], ["late.mp4"], 0),
         (["--fail-on", "undecidable"], ["late.mp4", "unsure.mkv", "broken.mov"], 1),
-        (["--fail-on", "undecidable", "--fail-on", "error"], ["late.mp4", "unsure.mkv", "broken.mov"], 2),
+        (
+            ["--fail-on", "undecidable", "--fail-on", "error"],
+            ["late.mp4", "unsure.mkv", "broken.mov"],
+            2,
+        ),
         (["--fail-on", "error"], ["late.mp4"], 0),
         (["--fail-on", "undecidable", "--exit-zero"], ["unsure.mkv"], 0),
         (["--fail-on", "undecidable"], ["bug.mp4", "good.mp4"], 3),
@@ -191,15 +239,22 @@ def test_fail_on(clips: Path, options: list[str], names: list[str], code: int) -
     assert main([*options, *names]) == code
 
 
-def test_quiet_shows_undecidable_where_it_fails_the_run(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_shows_undecidable_where_it_fails_the_run(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["-q", "--fail-on", "undecidable", "good.mp4", "unsure.mkv"]) == 1
-    assert capsys.readouterr().out == "unsure.mkv: undecidable: the picture does not show what sounds\n"
+    assert (
+        capsys.readouterr().out
+        == "unsure.mkv: undecidable: the picture does not show what sounds\n"
+    )
 
 
 # ---- bugs, interrupts, broken pipes
 
 
-def test_a_bug_in_one_file_is_3_and_the_rest_goes_on(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_in_one_file_is_3_and_the_rest_goes_on(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (clips / "bug.mp4").write_bytes(b"x")
     assert main(["bug.mp4", "broken.mov", "late.mp4"]) == 3
     out, err = capsys.readouterr()
@@ -209,7 +264,9 @@ def test_a_bug_in_one_file_is_3_and_the_rest_goes_on(clips: Path, capsys: pytest
     assert "Traceback" not in err
 
 
-def test_a_bug_elsewhere_is_one_line(clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_elsewhere_is_one_line(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("avcheck.cli.check.discover", lambda *_: 1 // 0)
     assert main(["good.mp4"]) == 3
     out, err = capsys.readouterr()
@@ -255,14 +312,24 @@ def test_files_checked_at_a_time_come_as_they_end(
     assert fake_scan.MADE == []  # not even made in this process
 
 
-def test_limits_that_cannot_be_are_wrong_usage(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for args in (["--jobs", "-1"], ["--timeout", "0"], ["--memory-limit", "0"], ["--shard", "0/3"], ["--engine", "spark"]):
+def test_limits_that_cannot_be_are_wrong_usage(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for args in (
+        ["--jobs", "-1"],
+        ["--timeout", "0"],
+        ["--memory-limit", "0"],
+        ["--shard", "0/3"],
+        ["--engine", "spark"],
+    ):
         assert main(["good.mp4", *args]) == 2
         assert capsys.readouterr().out == ""
     assert fake_scan.MADE == []
 
 
-def test_interrupted_is_130_and_json_stays_whole(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupted_is_130_and_json_stays_whole(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (clips / "ctrlc.mp4").write_bytes(b"x")
     assert main(["--json", "late.mp4", "ctrlc.mp4", "good.mp4"]) == 130
     out, err = capsys.readouterr()
@@ -290,15 +357,24 @@ def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_a_stream_that_is_closed_is_no_bug(clips: Path, closed: str) -> None:
     (clips / "command.py").write_text(FAKE_MAIN)
-    for args, code in (("good.mp4 late.mp4 --output json=out.json --force", 1), ("--json late.mp4", 1)):
+    for args, code in (
+        ("good.mp4 late.mp4 --output json=out.json --force", 1),
+        ("--json late.mp4", 1),
+    ):
         line = ["sh", "-c", f'"$0" command.py {args} {closed}', sys.executable]
         done = subprocess.run(line, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
         assert done.returncode == code
         assert b"internal error" not in done.stderr
-    assert [record["path"] for record in json.loads((clips / "out.json").read_text())] == ["good.mp4", "late.mp4"]
+    assert [record["path"] for record in json.loads((clips / "out.json").read_text())] == [
+        "good.mp4",
+        "late.mp4",
+    ]
     line = ["sh", "-c", '"$0" command.py --files-from - <&-', sys.executable]
     done = subprocess.run(line, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (2, b"avcheck: --files-from: there is no path in stdin\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"avcheck: --files-from: there is no path in stdin\n",
+    )
 
 
 # ---- JSON
@@ -339,11 +415,15 @@ def test_json_of_one_named_file_is_one_object(
     (clips / "list.txt").write_text("good.mp4\n")
     main(["--json", *args, "--output", "json=report.json"])
     found = json.loads(capsys.readouterr().out)
-    assert ([each["verdict"] for each in found] if isinstance(found, list) else found["verdict"]) == verdicts
+    assert (
+        [each["verdict"] for each in found] if isinstance(found, list) else found["verdict"]
+    ) == verdicts
     assert json.loads((clips / "report.json").read_text()) == found
 
 
-def test_json_stays_whole_when_the_model_fails(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_stays_whole_when_the_model_fails(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--json", "--device", "cuda", "good.mp4"]) == 2
     out, err = capsys.readouterr()
     assert json.loads(out) is None
@@ -357,7 +437,10 @@ def test_json_stays_whole_when_the_model_fails(clips: Path, capsys: pytest.Captu
 
 def test_every_format_goes_to_stdout_alone(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["good.mp4", "late.mp4", "unsure.mkv", "gone.mp4"]
-    said = "gone.mp4: error: no such file or directory\n4 files: 1 in sync, 1 out of sync, 1 undecidable, 1 error\n"
+    said = (
+        "gone.mp4: error: no such file or directory\n4 files: 1 in sync, 1 out of sync, 1 "
+        "undecidable, 1 error\n"
+    )
     shown = {}
     for form in FORMATS:
         assert main(["--format", form, *names]) == 2
@@ -372,17 +455,28 @@ def test_every_format_goes_to_stdout_alone(clips: Path, capsys: pytest.CaptureFi
     ]
 
 
-def test_several_files_at_once_beside_the_text(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_files_at_once_beside_the_text(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     outputs = [f"{form}=report.{form}" for form in FORMATS]
     names = ["good.mp4", "late.mp4", "gone.mp4"]
     args = [*names, *(word for output in outputs for word in ("--output", output))]
     assert main(args) == 2
     assert rows(capsys.readouterr().out) == ["good.mp4", "late.mp4"]
     listed = json.loads((clips / "report.json").read_text())
-    assert [record["path"] for record in listed] == ["gone.mp4", "good.mp4", "late.mp4"]  # wrong paths come first
+    # wrong paths come first
+    assert [record["path"] for record in listed] == [
+        "gone.mp4",
+        "good.mp4",
+        "late.mp4",
+    ]
     assert [json.loads(row) for row in (clips / "report.jsonl").read_text().splitlines()] == listed
     assert (clips / "report.csv").read_bytes().count(b"\r\n") == 4
-    assert (clips / "report.text").read_text().startswith("gone.mp4: error: no such file or directory\n")
+    assert (
+        (clips / "report.text")
+        .read_text()
+        .startswith("gone.mp4: error: no such file or directory\n")
+    )
     assert "::error file=late.mp4," in (clips / "report.github").read_text()
     assert ElementTree.parse(clips / "report.junit").getroot().get("tests") == "3"
     assert not list(clips.glob("*.partial"))
@@ -390,7 +484,10 @@ def test_several_files_at_once_beside_the_text(clips: Path, capsys: pytest.Captu
     assert main(args) == 2
     assert "report.text exists already; --force writes over it" in capsys.readouterr().err
     assert main([*args[:2], *args[3:], "--force"]) == 1
-    assert [record["path"] for record in json.loads((clips / "report.json").read_text())] == ["good.mp4", "late.mp4"]
+    assert [record["path"] for record in json.loads((clips / "report.json").read_text())] == [
+        "good.mp4",
+        "late.mp4",
+    ]
 
 
 def test_force_spares_what_is_checked(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -400,12 +497,17 @@ def test_force_spares_what_is_checked(clips: Path, capsys: pytest.CaptureFixture
     assert fake_scan.MADE == []
 
 
-def test_an_interrupted_run_says_where_its_results_are(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupted_run_says_where_its_results_are(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (clips / "ctrlc.mp4").write_bytes(b"x")
     assert main(["late.mp4", "ctrlc.mp4", "--output", "junit=report.xml"]) == 130
     (left,) = clips.glob("report.xml*")
     assert ElementTree.parse(left).getroot().get("failures") == "1"
-    assert capsys.readouterr().err == f"avcheck: the results so far are in {left.name}\navcheck: interrupted\n"
+    assert (
+        capsys.readouterr().err
+        == f"avcheck: the results so far are in {left.name}\navcheck: interrupted\n"
+    )
 
 
 def test_a_model_that_fails_leaves_no_file(clips: Path) -> None:
@@ -413,7 +515,9 @@ def test_a_model_that_fails_leaves_no_file(clips: Path) -> None:
     assert not list(clips.glob("report*"))
 
 
-def test_the_step_summary_is_added_to(clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_step_summary_is_added_to(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = clips / "summary.md"
     target.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(target))
@@ -440,12 +544,19 @@ def test_the_gate_counts_what_a_resumed_run_found_before(clips: Path) -> None:
         assert main(args) == 0
 
 
-def test_merge_takes_the_same_formats_files_and_gate(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_merge_takes_the_same_formats_files_and_gate(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["late.mp4", "--resume", "1.jsonl"]) == 1
     assert main(["unsure.mkv", "--resume", "2.jsonl"]) == 0
     merge = ["merge", "1.jsonl", "2.jsonl"]
     capsys.readouterr()
-    assert main([*merge, "--format", "github", "--output", "junit=all.xml", "--fail-on", "undecidable"]) == 1
+    assert (
+        main(
+            [*merge, "--format", "github", "--output", "junit=all.xml", "--fail-on", "undecidable"]
+        )
+        == 1
+    )
     assert capsys.readouterr().out.count("::error file=") == 2
     assert ElementTree.parse(clips / "all.xml").getroot().get("failures") == "2"
     assert main([*merge, "--fail-on", "error"]) == 0
@@ -453,7 +564,9 @@ def test_merge_takes_the_same_formats_files_and_gate(clips: Path, capsys: pytest
     assert "is a file that is read" in capsys.readouterr().err
 
 
-def test_a_report_cannot_take_the_place_of_the_results_to_resume(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_cannot_take_the_place_of_the_results_to_resume(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["good.mp4", "--resume", "r.jsonl", "--output", "jsonl=r.jsonl", "--force"]) == 2
     assert "r.jsonl is a file that is read" in capsys.readouterr().err
 
@@ -461,11 +574,18 @@ def test_a_report_cannot_take_the_place_of_the_results_to_resume(clips: Path, ca
 # ---- settings
 
 
-def test_a_file_is_weaker_than_the_environment_and_that_than_an_option(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_weaker_than_the_environment_and_that_than_an_option(
+    clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (clips / "avcheck.toml").write_text("preset = 'film'\naudio-track = 3\ndevice = 'cpu'\n")
     assert main(["good.mp4"]) == 0
     monkeypatch.setenv("AVCHECK_AUDIO_TRACK", "4")
-    assert main(["good.mp4"]) == main(["good.mp4", "--audio-track", "5"]) == main(["--no-config", "good.mp4"]) == 0
+    assert (
+        main(["good.mp4"])
+        == main(["good.mp4", "--audio-track", "5"])
+        == main(["--no-config", "good.mp4"])
+        == 0
+    )
     assert main(["good.mp4", "--audio", "late.mp4"]) == 0
     assert [(made.device, made.calls[0]["audio_track"]) for made in fake_scan.MADE] == [
         ("cpu", 3),
@@ -474,13 +594,25 @@ def test_a_file_is_weaker_than_the_environment_and_that_than_an_option(clips: Pa
         ("auto", 4),
         ("cpu", None),
     ]
-    assert [made.calls[0]["tolerance"] for made in fake_scan.MADE[:4]] == [*[PRESETS["film"]] * 3, PRESETS["ebu-r37"]]
+    assert [made.calls[0]["tolerance"] for made in fake_scan.MADE[:4]] == [
+        *[PRESETS["film"]] * 3,
+        PRESETS["ebu-r37"],
+    ]
 
 
 def test_a_preset_on_the_command_line_drops_the_limits_of_the_file(clips: Path) -> None:
     (clips / "pyproject.toml").write_text("[tool.avcheck]\nearly = 1\nlate = 2\n")
-    assert main(["good.mp4"]) == main(["good.mp4", "--preset", "film"]) == main(["good.mp4", "--late", "9"]) == 0
-    assert [made.calls[0]["tolerance"] for made in fake_scan.MADE] == [Tolerance(1, 2), PRESETS["film"], Tolerance(1, 9)]
+    assert (
+        main(["good.mp4"])
+        == main(["good.mp4", "--preset", "film"])
+        == main(["good.mp4", "--late", "9"])
+        == 0
+    )
+    assert [made.calls[0]["tolerance"] for made in fake_scan.MADE] == [
+        Tolerance(1, 2),
+        PRESETS["film"],
+        Tolerance(1, 9),
+    ]
 
 
 def test_format_and_fail_on_from_a_file(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -489,13 +621,18 @@ def test_format_and_fail_on_from_a_file(clips: Path, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["verdict"] == "out_of_sync"
     assert main(["--config", "other.toml", "unsure.mkv", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "undecidable"
-    assert main(["--config=other.toml", "late.mp4", "--format", "text", "--fail-on", "out-of-sync"]) == 1
+    assert (
+        main(["--config=other.toml", "late.mp4", "--format", "text", "--fail-on", "out-of-sync"])
+        == 1
+    )
     assert capsys.readouterr().out.startswith("late.mp4: out of sync")
     assert main(["-v", "--config=other.toml", "late.mp4"]) == 0
     assert capsys.readouterr().err == "avcheck: settings from other.toml\n"
 
 
-@pytest.mark.parametrize("args", [["--help"], ["check", "--help"], ["check", "--version"], ["--no-config", "good.mp4"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["check", "--help"], ["check", "--version"], ["--no-config", "good.mp4"]]
+)
 def test_wrong_settings_do_not_keep_from_help(clips: Path, args: list[str]) -> None:
     (clips / "avcheck.toml").write_text("presset = 'film'\n")
     assert main(args) == 0
@@ -524,7 +661,12 @@ def test_wrong_settings_do_not_keep_from_help(clips: Path, args: list[str]) -> N
     ],
 )
 def test_force_never_writes_over_what_is_read(
-    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, args: list[str], read: str, how: str
+    clips: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    args: list[str],
+    read: str,
+    how: str,
 ) -> None:
     if args[0] == "merge":
         assert main(["good.mp4", "--resume", "r.jsonl"]) == 0
@@ -544,7 +686,9 @@ def test_force_never_writes_over_what_is_read(
     if "-" in args:
         with Path("list.txt").open("rb") as stdin:
             program = [sys.executable, "-c", FAKE_MAIN, *line]
-            done = subprocess.run(program, stdin=stdin, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
+            done = subprocess.run(
+                program, stdin=stdin, capture_output=True, env=ENVIRONMENT, timeout=60, check=False
+            )
         code, err = done.returncode, done.stderr.decode()
     else:
         code, err = main(line), capsys.readouterr().err
@@ -579,9 +723,14 @@ def test_hostile_names_cannot_touch_the_terminal(clips: Path) -> None:
         "late \\x1b[2Jx\\n\\x07.mp4",
         "late :warning: \\u202egp4.mp4",
     ]
-    assert rows[3].endswith("late \\xff.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97")
+    assert rows[3].endswith(
+        "late \\xff.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97"
+    )
     listed = json.loads(command("--json", *names, os.fsdecode(raw)).stdout.decode("ascii"))
-    assert [os.fsencode(record["path"]) for record in listed] == [*(name.encode() for name in names), raw]
+    assert [os.fsencode(record["path"]) for record in listed] == [
+        *(name.encode() for name in names),
+        raw,
+    ]
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -604,7 +753,9 @@ def test_hostile_names_in_every_format(clips: Path, form: str) -> None:
     assert b"\x1b" not in done.stdout and "##[" not in shown
     commands = [row for row in shown.splitlines() if row.startswith("::")]
     assert len(commands) == (6 if form == "github" else 0)
-    assert (clips / "report").read_text("utf-8") == shown.replace("\r\n", "\n").partition("\n\nFailed: ")[0].rstrip("\n") + "\n"
+    assert (clips / "report").read_text("utf-8") == shown.replace("\r\n", "\n").partition(
+        "\n\nFailed: "
+    )[0].rstrip("\n") + "\n"
 
 
 def test_a_piped_path_is_never_cut(clips: Path) -> None:
@@ -612,7 +763,10 @@ def test_a_piped_path_is_never_cut(clips: Path) -> None:
     deep.mkdir(parents=True)
     (deep / "late.mp4").write_bytes(b"x")
     row = command(str(deep / "late.mp4")).stdout.decode()
-    assert row == f"{deep / 'late.mp4'}: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97\n"
+    assert (
+        row == f"{deep / 'late.mp4'}: out of sync: sound late by 120 ms (3.0 frames), confidence "
+        "0.97\n"
+    )
 
 
 # ---- options
@@ -625,12 +779,22 @@ def test_options_reach_the_check(clips: Path) -> None:
     assert main(["good.mp4", *chosen, "--device", "cpu", "--model", "w.safetensors"]) == 0
     assert main(["good.mp4", "--audio", "dub.wav"]) == 0
     first, second = fake_scan.MADE
-    assert (first.device, first.model, first.calls[0]["audio_track"]) == ("cpu", Path("w.safetensors"), 2)
+    assert (first.device, first.model, first.calls[0]["audio_track"]) == (
+        "cpu",
+        Path("w.safetensors"),
+        2,
+    )
     assert (first.calls[0]["video_track"], first.calls[0]["program"]) == (1, 101)
-    assert (second.device, second.model, second.calls[0]["audio"]) == ("auto", None, Path("dub.wav"))
+    assert (second.device, second.model, second.calls[0]["audio"]) == (
+        "auto",
+        None,
+        Path("dub.wav"),
+    )
 
 
-def test_sampling_is_asked_for_by_option_or_setting(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sampling_is_asked_for_by_option_or_setting(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for options in ([], ["--sample"], ["--sample", "--probes", "12"]):
         assert main(["good.mp4", *options]) == 0
     (clips / "avcheck.toml").write_text("sample = true\nprobes = 5\n")
@@ -638,7 +802,11 @@ def test_sampling_is_asked_for_by_option_or_setting(clips: Path, capsys: pytest.
         assert main(["good.mp4", *options]) == 0
     assert [made.calls[0]["sample"] for made in fake_scan.MADE] == [None, 8, 12, 5, 6, None]
     assert "[sampled 0:01 of 0:02]" in capsys.readouterr().out
-    assert main(["good.mp4", "--no-sample", "--probes", "6"]) == main(["good.mp4", "--probes", "2"]) == 2
+    assert (
+        main(["good.mp4", "--no-sample", "--probes", "6"])
+        == main(["good.mp4", "--probes", "2"])
+        == 2
+    )
     errors = capsys.readouterr().err
     assert "--probes goes with --sample" in errors
     assert "--probes must be at least 3" in errors
@@ -669,14 +837,26 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["good.mp4", "--audio-track", "-1"], "--audio-track"),
         (["good.mp4", "--video-track", "-1"], "--video-track"),
         (["good.mp4", "--program", "0"], "--program"),
-        (["good.mp4", "--audio", "gone.wav"], "--audio: cannot read gone.wav: No such file or directory"),
+        (
+            ["good.mp4", "--audio", "gone.wav"],
+            "--audio: cannot read gone.wav: No such file or directory",
+        ),
         (["good.mp4", "--audio", "lib"], "--audio: lib is not a regular file"),
-        (["good.mp4", "late.mp4", "--audio", "late.mp4"], "--audio goes with exactly one file, not 2"),
+        (
+            ["good.mp4", "late.mp4", "--audio", "late.mp4"],
+            "--audio goes with exactly one file, not 2",
+        ),
         (["lib", "--audio", "late.mp4"], "--audio goes with exactly one file, not 2"),
-        (["good.mp4", "--audio", "late.mp4", "--audio-track", "1"], "--audio and --audio-track exclude each other"),
+        (
+            ["good.mp4", "--audio", "late.mp4", "--audio-track", "1"],
+            "--audio and --audio-track exclude each other",
+        ),
         (["good.mp4", "--model", "gone.safetensors"], "--model: cannot read gone.safetensors"),
         (["good.mp4", "--device", "tpu"], "tpu"),
-        (["good.mp4", "--json", "--format", "jsonl"], "--json and --format jsonl contradict each other"),
+        (
+            ["good.mp4", "--json", "--format", "jsonl"],
+            "--json and --format jsonl contradict each other",
+        ),
         (["good.mp4", "--bogus"], "--bogus"),
         (["--bogus", "good.mp4"], "(see avcheck check --help)"),
         (["demo", "--bogus"], "(see avcheck demo --help)"),
@@ -684,15 +864,27 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["good.mp4", "--format", "xml"], "xml"),
         (["good.mp4", "--output", "report.xml"], "--output takes FORMAT=FILE"),
         (["good.mp4", "--output", "json=late.mp4"], "late.mp4 exists already"),
-        (["good.mp4", "--config", "gone.toml"], "--config: cannot read gone.toml: No such file or directory"),
+        (
+            ["good.mp4", "--config", "gone.toml"],
+            "--config: cannot read gone.toml: No such file or directory",
+        ),
         (["good.mp4", "--config", "lib"], "--config: lib is not a regular file"),
-        (["good.mp4", "--config", "wrong.toml"], "wrong.toml: there is no setting presset; did you mean preset?"),
-        (["good.mp4", "--config", "right.toml", "--no-config"], "--config and --no-config contradict each other"),
+        (
+            ["good.mp4", "--config", "wrong.toml"],
+            "wrong.toml: there is no setting presset; did you mean preset?",
+        ),
+        (
+            ["good.mp4", "--config", "right.toml", "--no-config"],
+            "--config and --no-config contradict each other",
+        ),
         (["check"], "PATH"),
         (["eval", "gone"], "gone: no such file or directory"),
         (["eval"], "give a CORPUS to measure, or --from FILE"),
         (["eval", "--from", "gone.jsonl"], "--from: cannot read gone.jsonl"),
-        (["eval", "lib", "--from", "right.toml"], "--from measures nothing, so only --plots goes with it"),
+        (
+            ["eval", "lib", "--from", "right.toml"],
+            "--from measures nothing, so only --plots goes with it",
+        ),
         (["eval", "lib", "--faces", "gone.json"], "--faces: cannot read gone.json"),
         (["eval", "--from", "right.toml"], "right.toml: no rows of `avcheck eval --rows`"),
         (["eval", "lib", "--plots", "good.mp4"], "good.mp4 is not a directory"),
@@ -705,7 +897,9 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["demo", "--keep", "nowhere/x.mp4"], "there is no directory"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(clips: Path, capsys: pytest.CaptureFixture[str], args: list[str], says: str) -> None:
+def test_wrong_usage_is_one_line_and_2(
+    clips: Path, capsys: pytest.CaptureFixture[str], args: list[str], says: str
+) -> None:
     (clips / "wrong.toml").write_text("presset = 'film'\n")
     (clips / "right.toml").write_text("preset = 'film'\n")
     assert main(args) == 2
@@ -723,8 +917,16 @@ def test_wrong_usage_is_one_line_and_2(clips: Path, capsys: pytest.CaptureFixtur
 def on_a_terminal(*args: str, columns: int = 100) -> tuple[int, str]:
     """Exit code and everything shown when both stdout and stderr are a terminal."""
     ours, theirs = pty.openpty()
-    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": str(columns), "PYTHONUTF8": "1", "NO_COLOR": ""}
-    process = subprocess.Popen([sys.executable, "-c", FAKE_MAIN, *args], stdout=theirs, stderr=theirs, env=environment)
+    environment = {
+        **ENVIRONMENT,
+        "TERM": "xterm",
+        "COLUMNS": str(columns),
+        "PYTHONUTF8": "1",
+        "NO_COLOR": "",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAKE_MAIN, *args], stdout=theirs, stderr=theirs, env=environment
+    )
     os.close(theirs)
     shown = b""
     while True:
@@ -761,7 +963,9 @@ def test_quiet_on_a_terminal_shows_no_bar(clips: Path) -> None:
     assert on_a_terminal("-q", "good.mp4") == (0, "")
 
 
-def test_verbose_gives_the_table_when_piped(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_gives_the_table_when_piped(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["-v", "late.mp4", "good.mp4"]) == 1
     out = capsys.readouterr().out
     assert out.count("Local offset") == 2
@@ -781,13 +985,19 @@ def with_demo(monkeypatch: pytest.MonkeyPatch, made: list[tuple[Path, float]]) -
     monkeypatch.setitem(sys.modules, "avcheck.demo", module)
 
 
-def test_demo_agrees_within_a_frame(clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_agrees_within_a_frame(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     made: list[tuple[Path, float]] = []
     with_demo(monkeypatch, made)
-    assert main(["demo", "--offset", "-20", "--keep", "kept.mp4"]) == 0  # the stand-in finds 4 ms in it
+    # The stand-in finds 4 ms in it
+    assert main(["demo", "--offset", "-20", "--keep", "kept.mp4"]) == 0
     out = capsys.readouterr().out
     assert "made:  sound late by 20 ms (0.5 frames), kept as kept.mp4" in out
-    assert "found: sound early by 4 ms (0.1 frames), 24 ms from what was put in: right to within one frame" in out
+    assert (
+        "found: sound early by 4 ms (0.1 frames), 24 ms from what was put in: right to within one "
+        "frame" in out
+    )
     assert (clips / "kept.mp4").read_bytes() == b"clip"
     assert made[0][1] == -20
     assert not made[0][0].exists()
@@ -801,9 +1011,15 @@ def test_demo_that_finds_another_offset_is_2(
     assert "124 ms from what was put in: wrong by more than one frame" in capsys.readouterr().out
 
 
-def test_demo_that_finds_nothing_is_2(clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_that_finds_nothing_is_2(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with_demo(monkeypatch, [])
-    monkeypatch.setattr(fake_scan.FakeChecker, "check", lambda _, path, **__: Report(str(path), "undecidable", "silence"))
+    monkeypatch.setattr(
+        fake_scan.FakeChecker,
+        "check",
+        lambda _, path, **__: Report(str(path), "undecidable", "silence"),
+    )
     assert main(["demo"]) == 2
     assert "found: no offset avcheck would stand by" in capsys.readouterr().out
 
@@ -818,7 +1034,12 @@ def test_version_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [["-h"], *([name, "--help"] for name in ("check", "demo", "train", "eval", "ablate")), ["--help"]]
+    "args",
+    [
+        ["-h"],
+        *([name, "--help"] for name in ("check", "demo", "train", "eval", "ablate")),
+        ["--help"],
+    ],
 )
 def test_help(args: list[str]) -> None:
     shown = CliRunner().invoke(app, args, prog_name="avcheck")
@@ -844,7 +1065,9 @@ def test_every_command_and_option_has_help() -> None:
             assert parameter.help, (name, parameter.name)
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["gone.mp4"], ["check", "--help"], ["gone.mp4", "--json"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], ["gone.mp4"], ["check", "--help"], ["gone.mp4", "--json"]]
+)
 def test_what_needs_no_network_loads_none(args: list[str]) -> None:
     program = (
         "import sys; from avcheck.cli.app import main; code = main(sys.argv[1:])\n"
@@ -865,5 +1088,7 @@ def test_python_m_avcheck() -> None:
 def test_the_version_is_the_package_s() -> None:
     import tomllib
 
-    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
     assert project["version"] == avcheck.__version__

@@ -25,12 +25,16 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_fits_80_columns_and_names_no_type(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_fits_80_columns_and_names_no_type(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([name, "--help"]) == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert not re.search(r"<[a-z\[\]]+>", shown), "a type of Python"
-    for option in (option for each in COMMANDS[name].params for option in each.opts if option.startswith("--")):
+    for option in (
+        option for each in COMMANDS[name].params for option in each.opts if option.startswith("--")
+    ):
         assert option in shown.replace("│", " ").split(), "the name of an option is broken"
 
 
@@ -55,7 +59,11 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
     for args in (["help"], ["--help"], ["help", "diff"], ["diff", "--help"]):
         assert main(args) == 0
     shown = capsys.readouterr().out
-    assert shown.count("Usage: avcheck [OPTIONS] PATH... | COMMAND") == shown.count("Usage: avcheck diff") == 2
+    assert (
+        shown.count("Usage: avcheck [OPTIONS] PATH... | COMMAND")
+        == shown.count("Usage: avcheck diff")
+        == 2
+    )
     assert main(["help", "dif"]) == 2
     assert capsys.readouterr().err == "avcheck: there is no command 'dif'; did you mean diff?\n"
 
@@ -63,8 +71,14 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--verison"], "there is no option --verison; did you mean --version? (see avcheck check --help)"),
-        (["a.mp4", "--jsn"], "there is no option --jsn; did you mean --json? (see avcheck check --help)"),
+        (
+            ["--verison"],
+            "there is no option --verison; did you mean --version? (see avcheck check --help)",
+        ),
+        (
+            ["a.mp4", "--jsn"],
+            "there is no option --jsn; did you mean --json? (see avcheck check --help)",
+        ),
         (["a.mp4", "--zzz"], "there is no option --zzz (see avcheck check --help)"),
         (["a.mp4", "--early", "soon"], "--early must be a number (see avcheck check --help)"),
         (["a.mp4", "-j", "x"], "--jobs must be a whole number (see avcheck check --help)"),
@@ -73,7 +87,10 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
             ["a.mp4", "--device", "tpu"],
             "--device is 'tpu', not one of 'auto', 'cpu', 'cuda', 'mps' (see avcheck check --help)",
         ),
-        (["a.mp4", "--early", os.fsdecode(b"\xff")], "--early must be plain text (UTF-8) (see avcheck check --help)"),
+        (
+            ["a.mp4", "--early", os.fsdecode(b"\xff")],
+            "--early must be plain text (UTF-8) (see avcheck check --help)",
+        ),
         (["a.mp4", "--json=3"], "--json takes no value (see avcheck --help)"),
         (["a.mp4", "--audio"], "--audio needs a value (see avcheck --help)"),
         (["merge"], "FILE is missing (see avcheck merge --help)"),
@@ -81,7 +98,9 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
         (["demo", "x"], "there is nothing to do with x (see avcheck demo --help)"),
     ],
 )
-def test_wrong_usage_is_told_in_our_words(args: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_told_in_our_words(
+    args: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(args) == 2
     assert tuple(capsys.readouterr()) == ("", f"avcheck: {says}\n")
 
@@ -89,7 +108,12 @@ def test_wrong_usage_is_told_in_our_words(args: list[str], says: str, capsys: py
 def complete(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """What bash is told for a line whose last word is being typed."""
     words = line.split(" ")
-    asked = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1), "_AVCHECK_COMPLETE": "complete_bash", **environment}
+    asked = {
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+        "_AVCHECK_COMPLETE": "complete_bash",
+        **environment,
+    }
     return subprocess.run(
         [sys.executable, "-m", "avcheck"],
         cwd=folder,
@@ -112,7 +136,9 @@ def complete(line: str, folder: Path, **environment: str) -> subprocess.Complete
         ("avcheck help co", ["compare"]),
     ],
 )
-def test_completion_knows_options_values_commands_and_files(tmp_path: Path, line: str, found: list[str]) -> None:
+def test_completion_knows_options_values_commands_and_files(
+    tmp_path: Path, line: str, found: list[str]
+) -> None:
     for name in ("dialogue.mp4", "film.mp4", ".hidden.mp4"):
         (tmp_path / name).touch()
     done = complete(line, tmp_path)
@@ -125,7 +151,14 @@ def test_every_shell_gets_a_script_that_it_can_read(tmp_path: Path, shell: str) 
     assert (done.returncode, done.stderr) == (0, "")
     assert f"_AVCHECK_COMPLETE=complete_{shell}" in done.stdout
     if (program := shutil.which(shell)) is not None:
-        read = subprocess.run([program, "-n"], input=done.stdout, capture_output=True, text=True, timeout=60, check=False)
+        read = subprocess.run(
+            [program, "-n"],
+            input=done.stdout,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
         assert (read.returncode, read.stderr) == (0, "")
 
 

@@ -25,7 +25,12 @@ SECONDS = 40.0
 def track(seconds: float = 60, seed: int = 1, start_s: float = 0.0) -> Track:
     rows = np.random.default_rng(seed).normal(size=(round(seconds * RATE_HZ), 8)).astype(np.float32)
     kernel = np.hanning(9)[:, None]
-    return Track(start_s, np.stack([np.convolve(column, kernel[:, 0], "same") for column in rows.T], axis=1).astype(np.float32))
+    return Track(
+        start_s,
+        np.stack([np.convolve(column, kernel[:, 0], "same") for column in rows.T], axis=1).astype(
+            np.float32
+        ),
+    )
 
 
 def align(reference: Track, file: Track) -> list[tuple[float, float, float, float]]:
@@ -49,7 +54,9 @@ def test_a_track_that_starts_later_keeps_its_own_clock() -> None:
 def test_inserted_and_removed_stretches_are_found_to_a_tenth_of_a_second() -> None:
     whole = track()
     strange = track(10, seed=2)
-    rows = np.concatenate([whole.rows[:2000], strange.rows, whole.rows[2000:3500], whole.rows[4000:]])
+    rows = np.concatenate(
+        [whole.rows[:2000], strange.rows, whole.rows[2000:3500], whole.rows[4000:]]
+    )
     first, second, third = align(whole, Track(0.0, rows))
     assert (first[1], second[0]) == pytest.approx((20, 30), abs=0.1)
     assert second[2] - second[0] == pytest.approx(-10, abs=0.005)
@@ -79,7 +86,9 @@ def test_delay_is_exact_below_a_sample_and_at_either_polarity(samples: float, si
     rng = np.random.default_rng(3)
     sound = rng.normal(size=SAMPLE_RATE).astype(np.float32)
     spectrum = np.fft.rfft(sound)
-    moved = np.fft.irfft(spectrum * np.exp(-2j * np.pi * np.fft.rfftfreq(len(sound)) * samples)).astype(np.float32)
+    moved = np.fft.irfft(
+        spectrum * np.exp(-2j * np.pi * np.fft.rfftfreq(len(sound)) * samples)
+    ).astype(np.float32)
     assert delay(sign * moved, sound) == pytest.approx(samples, abs=0.1)
 
 
@@ -101,10 +110,15 @@ def test_a_recording_keeps_times_and_gaps() -> None:
 
 
 def scenery(time_s: float, height: int = 90, width: int = 160) -> np.ndarray[Any, Any]:
-    """A picture in which every region brightens and darkens in its own way, uint8 (height, width)."""
+    """A picture in which every region brightens and darkens in its own way, uint8 (height,
+    width).
+    """
     rng = np.random.default_rng(5)
     y, x = np.mgrid[0:1:6j, 0:1:10j]
-    waves = [np.sin(2 * np.pi * (rate * time_s + px * x + py * y)) for rate, px, py in rng.uniform(0.2, 2.3, (9, 3))]
+    waves = [
+        np.sin(2 * np.pi * (rate * time_s + px * x + py * y))
+        for rate, px, py in rng.uniform(0.2, 2.3, (9, 3))
+    ]
     cells = np.clip(125 + 25 * sum(waves), 20, 230)
     return np.kron(cells, np.ones((height // 6, width // 10))).astype(np.uint8)
 
@@ -128,7 +142,12 @@ def reference(folder: Path) -> Iterator[Title]:
     from conftest import make_clip
 
     clip = make_clip(
-        folder / "reference.mkv", seconds=SECONDS, draw=scenery, play=noise(SECONDS + 5), size=(160, 90), acodec="flac"
+        folder / "reference.mkv",
+        seconds=SECONDS,
+        draw=scenery,
+        play=noise(SECONDS + 5),
+        size=(160, 90),
+        acodec="flac",
     )
     title = read_title(clip)
     yield title
@@ -150,7 +169,13 @@ def moves(comparison: Comparison) -> list[float]:
 @pytest.mark.parametrize("late_ms", [0, 7, -250])
 def test_sound_moved_is_told_to_a_millisecond(reference: Title, clip: Clip, late_ms: int) -> None:
     sound = noise(SECONDS + 5)
-    path = clip("film.mp4", seconds=30, draw=scenery, play=lambda t: 0.3 * sound(t - late_ms / 1000), size=(160, 90))
+    path = clip(
+        "film.mp4",
+        seconds=30,
+        draw=scenery,
+        play=lambda t: 0.3 * sound(t - late_ms / 1000),
+        size=(160, 90),
+    )
     comparison = compared(reference, path)
     assert moves(comparison) == pytest.approx([-late_ms, -late_ms], abs=1.0)
     assert comparison.aligned_s == pytest.approx(comparison.duration_s, abs=1.0)
@@ -158,11 +183,16 @@ def test_sound_moved_is_told_to_a_millisecond(reference: Title, clip: Clip, late
 
 @pytest.mark.parametrize("fps", [24, 30, 50])
 def test_another_frame_rate_and_size_is_no_change(reference: Title, clip: Clip, fps: int) -> None:
-    def shown(time_s: float) -> np.ndarray[Any, Any]:  # a frame-rate converter takes the nearest picture
+    # A frame-rate converter takes the nearest picture
+    def shown(
+        time_s: float,
+    ) -> np.ndarray[Any, Any]:
         nearest = np.floor(time_s * 25 + 0.499)  # of two that are equally near the earlier
         return np.repeat(np.repeat(scenery(nearest / 25), 2, axis=0), 2, axis=1)
 
-    path = clip("film.mp4", seconds=30, fps=fps, draw=shown, play=noise(SECONDS + 5), size=(320, 180))
+    path = clip(
+        "film.mp4", seconds=30, fps=fps, draw=shown, play=noise(SECONDS + 5), size=(320, 180)
+    )
     # A quarter of a picture of the reference.
     assert moves(compared(reference, path)) == pytest.approx([0, 0], abs=10)
 
@@ -181,7 +211,13 @@ def test_letterbox_logo_and_level_are_no_change(reference: Title, clip: Clip) ->
 
 def test_a_cut_in_the_sound_alone_is_a_jump(reference: Title, clip: Clip) -> None:
     sound = noise(SECONDS + 5)
-    path = clip("film.mp4", seconds=36, draw=scenery, play=lambda t: sound(np.where(t < 18, t, t + 0.2)), size=(160, 90))
+    path = clip(
+        "film.mp4",
+        seconds=36,
+        draw=scenery,
+        play=lambda t: sound(np.where(t < 18, t, t + 0.2)),
+        size=(160, 90),
+    )
     first, second = compared(reference, path).changes
     assert first.end_s == pytest.approx(18, abs=0.2)
     assert (first.start_ms, second.start_ms) == pytest.approx((0, 200), abs=1.0)
@@ -189,7 +225,9 @@ def test_a_cut_in_the_sound_alone_is_a_jump(reference: Title, clip: Clip) -> Non
 
 def test_a_sample_rate_slip_is_a_drift(reference: Title, clip: Clip) -> None:
     sound = noise(SECONDS + 5)
-    path = clip("film.mp4", seconds=36, draw=scenery, play=lambda t: sound(1.002 * t), size=(160, 90))
+    path = clip(
+        "film.mp4", seconds=36, draw=scenery, play=lambda t: sound(1.002 * t), size=(160, 90)
+    )
     (change,) = compared(reference, path).changes
     assert (change.start_ms, change.end_ms) == pytest.approx((0, 72), abs=2.5)
 
@@ -200,7 +238,13 @@ def test_another_title_cannot_be_aligned(reference: Title, clip: Clip) -> None:
     def other(time_s: float) -> np.ndarray[Any, Any]:
         return scenery(1000 + 1.37 * time_s)[::-1, ::-1]
 
-    path = clip("film.mp4", seconds=24, draw=other, play=lambda t: 0.2 * rng.normal(size=len(t)), size=(160, 90))
+    path = clip(
+        "film.mp4",
+        seconds=24,
+        draw=other,
+        play=lambda t: 0.2 * rng.normal(size=len(t)),
+        size=(160, 90),
+    )
     comparison = compared(reference, path)
     assert comparison.sound == ()
     assert comparison.changes == ()
@@ -213,12 +257,18 @@ def test_a_still_picture_tells_nothing() -> None:
 
 def judged(*changes: Change, share: float = 1.0) -> Report:
     piece = Piece(0.0, 60.0, 0.0, 1.0)
-    return to_report("film.mp4", Comparison((piece,), (piece,), changes, 60.0 * share, 60.0), PRESETS["ebu-r37"])
+    return to_report(
+        "film.mp4", Comparison((piece,), (piece,), changes, 60.0 * share, 60.0), PRESETS["ebu-r37"]
+    )
 
 
 def test_the_worst_stretch_decides_and_every_change_is_listed() -> None:
     report = judged(Change(0, 30, 0, 0), Change(30.4, 60, 200, 200))
-    assert (report.verdict, report.offset_ms, report.jump_intervals_s) == ("out_of_sync", 200, ((30, 30.4),))
+    assert (report.verdict, report.offset_ms, report.jump_intervals_s) == (
+        "out_of_sync",
+        200,
+        ((30, 30.4),),
+    )
     assert [stretch.start_offset_ms for stretch in report.stretches] == [0, 200]
     assert report.drift_ms_per_min is None
 
@@ -235,18 +285,28 @@ def test_just_beyond_the_limit_is_borderline() -> None:
 
 def test_something_inserted_into_both_is_no_jump_but_is_not_passed_over() -> None:
     report = judged(Change(0, 30, 0, 0), Change(37, 60, 1, 1), share=0.9)
-    assert (report.verdict, report.jumps_s, report.degraded.unseen_s) == ("in_sync", (), ((30, 37),))
+    assert (report.verdict, report.jumps_s, report.degraded.unseen_s) == (
+        "in_sync",
+        (),
+        ((30, 37),),
+    )
 
 
 def test_too_little_found_is_undecidable() -> None:
     report = judged(Change(0, 20, 0, 0), share=0.33)
-    assert (report.verdict, report.offset_ms, report.reason_code) == ("undecidable", None, "not_aligned")
+    assert (report.verdict, report.offset_ms, report.reason_code) == (
+        "undecidable",
+        None,
+        "not_aligned",
+    )
 
 
 def test_the_command_says_what_changed(clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
     sound = noise(SECONDS + 5)
     before = clip("before.mkv", seconds=20, draw=scenery, play=sound, size=(160, 90), acodec="flac")
-    after = clip("after.mp4", seconds=20, draw=scenery, play=lambda t: sound(t - 0.15), size=(160, 90))
+    after = clip(
+        "after.mp4", seconds=20, draw=scenery, play=lambda t: sound(t - 0.15), size=(160, 90)
+    )
     assert main(["compare", str(before), str(after)]) == 1
     assert "out of sync: sound late by 150 ms (3.8 frames)" in capsys.readouterr().out
     assert main(["compare", str(before), str(before)]) == 0

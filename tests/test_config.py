@@ -1,4 +1,6 @@
-"""Settings from a file and the environment: where they are looked for, what they may be, which is the stronger."""
+"""Settings from a file and the environment: where they are looked for, what they may be, which is
+the stronger.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,18 @@ from avcheck.cli.options import Device
 from avcheck.errors import UsageError
 
 # Options of `avcheck check` that belong to one run and so are no settings.
-OF_ONE_RUN = {"audio", "json", "output", "force", "exit-zero", "config", "no-config", "quiet", "verbose", "version"}
+OF_ONE_RUN = {
+    "audio",
+    "json",
+    "output",
+    "force",
+    "exit-zero",
+    "config",
+    "no-config",
+    "quiet",
+    "verbose",
+    "version",
+}
 OF_ONE_RUN |= {"detail", "engine", "files-from", "resume", "retry-errors", "shard"}
 EVERYTHING = """
 preset = "film"
@@ -78,7 +91,12 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
     assert set(expected) == set(config.KEYS)
     assert config.read(write(tmp_path / "avcheck.toml", EVERYTHING)) == expected
     assert config.read(write(tmp_path / "other.toml", EVERYTHING)) == expected
-    assert config.read(write(tmp_path / "pyproject.toml", "[project]\nname='x'\n[tool.avcheck]" + EVERYTHING)) == expected
+    assert (
+        config.read(
+            write(tmp_path / "pyproject.toml", "[project]\nname='x'\n[tool.avcheck]" + EVERYTHING)
+        )
+        == expected
+    )
 
 
 def test_every_setting_can_stand_in_the_environment() -> None:
@@ -145,10 +163,16 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         ("sample = 1", "sample must be true or false, not 1"),
         ("probes = 2", "probes must be a whole number of at least 3, not 2"),
         ("audio-track = true", "audio-track must be a whole number of at least 0, not True"),
-        ("preset = 'bbc'", "preset must be one of ebu-r37, itu-detect, itu-accept, atsc, film, not 'bbc'"),
+        (
+            "preset = 'bbc'",
+            "preset must be one of ebu-r37, itu-detect, itu-accept, atsc, film, not 'bbc'",
+        ),
         ("device = ['cpu']", "device must be one of auto, cpu, cuda, mps, not ['cpu']"),
         ("model = ''", "model must be the name of a file, not ''"),
-        ("fail-on = 'error'", "fail-on must be a list out of out-of-sync, undecidable, error, not 'error'"),
+        (
+            "fail-on = 'error'",
+            "fail-on must be a list out of out-of-sync, undecidable, error, not 'error'",
+        ),
         ("fail-on = []", "fail-on must be a list out of out-of-sync, undecidable, error, not []"),
         ("fail-on = ['errors']", "fail-on must be a list out of"),
         ("timeout = 0", "timeout must be a number of seconds above 0, not 0"),
@@ -158,7 +182,9 @@ def test_every_setting_can_stand_in_the_environment() -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["avcheck.toml", "pyproject.toml"])
-def test_what_is_wrong_is_told_in_one_line_with_file_and_key(tmp_path: Path, name: str, text: str, says: str) -> None:
+def test_what_is_wrong_is_told_in_one_line_with_file_and_key(
+    tmp_path: Path, name: str, text: str, says: str
+) -> None:
     path = write(tmp_path / name, ("[tool.avcheck]\n" if name == "pyproject.toml" else "") + text)
     with pytest.raises(UsageError) as caught:
         config.read(path)
@@ -166,7 +192,9 @@ def test_what_is_wrong_is_told_in_one_line_with_file_and_key(tmp_path: Path, nam
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
     if name == "pyproject.toml" and "TOML" not in says:
-        says = says.replace("no setting ", "no setting tool.avcheck.").replace(says.split(" ")[0] + " must", "must", 1)
+        says = says.replace("no setting ", "no setting tool.avcheck.").replace(
+            says.split(" ")[0] + " must", "must", 1
+        )
     assert says in message
 
 
@@ -199,9 +227,21 @@ def test_settings_too_deep_for_the_parser(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("AVCHECK_EARLY", "soon", "AVCHECK_EARLY must be a number of milliseconds of at least 0, not 'soon'"),
-        ("AVCHECK_LATE", "nan", "AVCHECK_LATE must be a number of milliseconds of at least 0, not 'nan'"),
-        ("AVCHECK_AUDIO_TRACK", "-1", "AVCHECK_AUDIO_TRACK must be a whole number of at least 0, not '-1'"),
+        (
+            "AVCHECK_EARLY",
+            "soon",
+            "AVCHECK_EARLY must be a number of milliseconds of at least 0, not 'soon'",
+        ),
+        (
+            "AVCHECK_LATE",
+            "nan",
+            "AVCHECK_LATE must be a number of milliseconds of at least 0, not 'nan'",
+        ),
+        (
+            "AVCHECK_AUDIO_TRACK",
+            "-1",
+            "AVCHECK_AUDIO_TRACK must be a whole number of at least 0, not '-1'",
+        ),
         ("AVCHECK_FORMAT", "xml", "AVCHECK_FORMAT must be one of text, json"),
         ("AVCHECK_FAIL_ON", "error;undecidable", "AVCHECK_FAIL_ON must be a list out of"),
         ("AVCHECK_FAIL_ON", ",", "AVCHECK_FAIL_ON must be a list out of"),
@@ -250,7 +290,9 @@ def test_outside_a_repository_only_the_directory_itself_is_searched(tmp_path: Pa
     assert config.find(tmp_path / "films") is None
 
 
-def test_a_directory_that_is_gone_has_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_directory_that_is_gone_has_no_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
@@ -270,5 +312,14 @@ def test_the_environment_is_stronger_than_the_file(tmp_path: Path) -> None:
 def test_a_stronger_preset_also_drops_weaker_limits() -> None:
     weak = {"preset": "film", "early": 1, "device": "cpu"}
     assert config.overlay(weak, {"preset": "atsc"}) == {"preset": "atsc", "device": "cpu"}
-    assert config.overlay(weak, {"late": 5}) == {"preset": "film", "early": 1, "late": 5, "device": "cpu"}
-    assert config.overlay(weak, {"preset": "atsc", "late": 5}) == {"preset": "atsc", "late": 5, "device": "cpu"}
+    assert config.overlay(weak, {"late": 5}) == {
+        "preset": "film",
+        "early": 1,
+        "late": 5,
+        "device": "cpu",
+    }
+    assert config.overlay(weak, {"preset": "atsc", "late": 5}) == {
+        "preset": "atsc",
+        "late": 5,
+        "device": "cpu",
+    }

@@ -1,4 +1,6 @@
-"""Containers of archives and broadcasters, and raw sound beside a film: each on the clock that its demuxer gives."""
+"""Containers of archives and broadcasters, and raw sound beside a film: each on the clock that its
+demuxer gives.
+"""
 
 from __future__ import annotations
 
@@ -28,17 +30,34 @@ AC3_MS = 256 / 48  # what its encoder delays, where the container cannot tell
 @pytest.mark.parametrize(
     ("suffix", "options", "expected_ms"),
     [
-        ("dv", {"vcodec": "dvvideo", "acodec": "pcm_s16le", "layout": "stereo", "size": (720, 576)}, 0.0),
-        ("dif", {"vcodec": "dvvideo", "acodec": "pcm_s16le", "layout": "stereo", "size": (720, 576), "format": "dv"}, 0.0),
+        (
+            "dv",
+            {"vcodec": "dvvideo", "acodec": "pcm_s16le", "layout": "stereo", "size": (720, 576)},
+            0.0,
+        ),
+        (
+            "dif",
+            {
+                "vcodec": "dvvideo",
+                "acodec": "pcm_s16le",
+                "layout": "stereo",
+                "size": (720, 576),
+                "format": "dv",
+            },
+            0.0,
+        ),
         ("rm", {"vcodec": "rv20", "acodec": "ac3", "size": (352, 288)}, AC3_MS),
         ("wtv", {"vcodec": "mpeg2video", "acodec": "mp2", "video_options": {"bf": "2"}}, 0.0),
         ("wtv", {"vcodec": "libx264", "acodec": "ac3", "video_options": B_FRAMES}, 0.0),
         ("nut", {"vcodec": "libx264", "acodec": "libopus", "video_options": B_FRAMES}, 0.0),
-        # GXF keeps no delay of the sound: FFmpeg's encoder delays the picture by one, and its demuxer shows it one later.
+        # GXF keeps no delay of the sound: FFmpeg's encoder delays the picture by one, and its
+        # demuxer shows it one later.
         ("gxf", {"vcodec": "mpeg2video", "acodec": "pcm_s16le", "size": (720, 576)}, -40.0),
     ],
 )
-def test_flash_and_click(clip: Clip, suffix: str, options: dict[str, Any], expected_ms: float) -> None:
+def test_flash_and_click(
+    clip: Clip, suffix: str, options: dict[str, Any], expected_ms: float
+) -> None:
     path = clip(f"clip.{suffix}", **options)
     with open_media(path) as file:
         times_s = [picture.pts_s for picture in file.pictures()]
@@ -64,14 +83,20 @@ def test_flash_and_click(clip: Clip, suffix: str, options: dict[str, Any], expec
         ("sound.ra", "ac3", 48000, {"format": "rm"}, AC3_MS),
     ],
 )
-def test_separate_sound(clip: Clip, name: str, acodec: str, rate: int, options: dict[str, Any], delay_ms: float) -> None:
+def test_separate_sound(
+    clip: Clip, name: str, acodec: str, rate: int, options: dict[str, Any], delay_ms: float
+) -> None:
     path = clip(name, vcodec=None, acodec=acodec, sample_rate=rate, events_s=(1.12,), **options)
     assert late_ms(clip("film.mp4"), audio_path=path) == pytest.approx(120 + delay_ms, abs=1)
 
 
-@pytest.mark.parametrize(("name", "acodec"), [("sound.dts", "dca"), ("sound.thd", "truehd"), ("sound.mlp", "mlp")])
+@pytest.mark.parametrize(
+    ("name", "acodec"), [("sound.dts", "dca"), ("sound.thd", "truehd"), ("sound.mlp", "mlp")]
+)
 def test_separate_sound_of_a_disc(clip: Clip, name: str, acodec: str) -> None:
-    """PyAV's own build decodes these and does not encode them; one with the encoders checks them here."""
+    """PyAV's own build decodes these and does not encode them; one with the encoders checks them
+    here.
+    """
     if acodec not in av.codecs_available or not _encodes(acodec):
         assert {"dts", "truehd", "mlp"} <= set(SOUND_FORMATS.split(","))
         pytest.skip(f"this PyAV does not encode {acodec}")
@@ -89,7 +114,17 @@ def _encodes(codec: str) -> bool:
 
 def test_every_format_is_one_that_this_ffmpeg_knows() -> None:
     for name in SOUND_FORMATS.split(","):
-        known = {"m4a", "3gp", "3g2", "mj2", "mov", "mp4", "webm", "matroska"}  # names of one demuxer
+        # names of one demuxer
+        known = {
+            "m4a",
+            "3gp",
+            "3g2",
+            "mj2",
+            "mov",
+            "mp4",
+            "webm",
+            "matroska",
+        }
         assert name in known or av.format.ContainerFormat(name, "r").is_input, name
 
 
@@ -106,7 +141,21 @@ def test_the_message_of_a_file_that_is_no_video(tmp_path: Path) -> None:
 
 
 def test_no_demuxer_is_allowed_that_opens_other_files() -> None:
-    """Playlists, descriptions and numbered pictures name other files, which a whitelist of protocols lets through."""
-    following = {"hls", "dash", "concat", "image2", "sdp", "rtsp", "imf", "vobsub", "avisynth", "tee", "webm_dash_manifest"}
+    """Playlists, descriptions and numbered pictures name other files, which a whitelist of
+    protocols lets through.
+    """
+    following = {
+        "hls",
+        "dash",
+        "concat",
+        "image2",
+        "sdp",
+        "rtsp",
+        "imf",
+        "vobsub",
+        "avisynth",
+        "tee",
+        "webm_dash_manifest",
+    }
     assert not following & set(SOUND_FORMATS.split(","))
     assert set(VIDEO_FORMATS.split(",")) <= set(SOUND_FORMATS.split(","))

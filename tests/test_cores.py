@@ -71,7 +71,9 @@ def test_the_quota_of_the_cgroup_counts(tree: Tree, files: dict[str, str], count
     assert cores(tree(files)) == count
 
 
-def test_a_process_tied_to_fewer_processors_has_fewer(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_tied_to_fewer_processors_has_fewer(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tree({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "800000 100000\n"})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert cores(root) == 1
@@ -89,11 +91,28 @@ def test_threads_wait_patiently_unless_the_user_says_how_they_wait() -> None:
         assert environment == {name: "5"}
 
 
-@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
-def test_the_command_waits_patiently_and_the_library_does_not_interfere(given: dict[str, str], policy: str) -> None:
-    plain = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")}
+@pytest.mark.parametrize(
+    ("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")]
+)
+def test_the_command_waits_patiently_and_the_library_does_not_interfere(
+    given: dict[str, str], policy: str
+) -> None:
+    plain = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+    }
     code = "import os, avcheck{0}; print(os.environ.get('OMP_WAIT_POLICY'))"
     command = code.format("; from avcheck.cli.app import main; main(['--version'])")
-    for text, wanted in ((command, policy), (code.format(""), given.get("OMP_WAIT_POLICY", "None"))):
-        run = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True, env=plain | given)
+    for text, wanted in (
+        (command, policy),
+        (code.format(""), given.get("OMP_WAIT_POLICY", "None")),
+    ):
+        run = subprocess.run(
+            [sys.executable, "-c", text],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=plain | given,
+        )
         assert run.stdout.splitlines()[-1] == wanted

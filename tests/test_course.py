@@ -1,4 +1,6 @@
-"""How the offset goes through a file: drift, jump or constant from the offsets of its segments, and the chances behind it."""
+"""How the offset goes through a file: drift, jump or constant from the offsets of its segments, and
+the chances behind it.
+"""
 
 from __future__ import annotations
 
@@ -54,19 +56,30 @@ def test_a_jump_is_found_where_it_is(jump_ms: float, where: int, seed: int) -> N
 
 @pytest.mark.parametrize("kind", ["normal", "heavy tails"])
 def test_a_constant_is_not_called_drift_or_jump_under_noise(kind: str) -> None:
-    """At most one constant file in a hundred, whatever its length: segments stray by 25 ms, or mostly less and rarely 100."""
+    """At most one constant file in a hundred, whatever its length: segments stray by 25 ms, or
+    mostly less and rarely 100.
+    """
     files = 300
     for count in (3, 4, 5, 6, 8, 12, 30):
         rng = np.random.default_rng(count)
-        noise_ms = 25 * (rng.normal(size=(files, count)) if kind == "normal" else rng.standard_t(3, (files, count)) / 3**0.5)
+        noise_ms = 25 * (
+            rng.normal(size=(files, count))
+            if kind == "normal"
+            else rng.standard_t(3, (files, count)) / 3**0.5
+        )
         wrong = sum(course((-70 + row).tolist()) != ((), None) for row in noise_ms)
-        print(f"{kind} noise, {count} segments, seed {count}: {wrong} of {files} constant files change")
+        print(
+            f"{kind} noise, {count} segments, seed {count}: {wrong} of {files} constant files "
+            "change"
+        )
         assert wrong <= 0.01 * files
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_fifty_seconds_that_drift_by_a_hundred_milliseconds_are_told(seed: int) -> None:
-    """Five segments, 120 ms a minute: too few for the order alone to be sure, enough for their residuals."""
+    """Five segments, 120 ms a minute: too few for the order alone to be sure, enough for their
+    residuals.
+    """
     rng = np.random.default_rng(seed)
     jumps_s, drift = course((60 + 20 * np.arange(5) + rng.normal(0, 4, 5)).tolist())
     assert jumps_s == ()
@@ -80,7 +93,9 @@ def test_forty_seconds_are_the_least_that_can_drift() -> None:
 
 
 def test_a_rise_that_its_residuals_explain_is_no_drift() -> None:
-    """In perfect order, and yet the steps between the segments say that the next file may as well fall."""
+    """In perfect order, and yet the steps between the segments say that the next file may as well
+    fall.
+    """
     assert course([0.0, 3.0, 60.0, 63.0]) == ((), None)
 
 
@@ -114,9 +129,19 @@ def test_segments_that_peak_anywhere_follow_no_course() -> None:
         assert strayed <= most, count
 
 
-def test_the_interval_of_a_jump_goes_from_what_agrees_with_before_to_what_agrees_with_after() -> None:
-    rows = [Segment(0.0, 10.0, 0.0, 0.9), Segment(10.0, 20.0, 4.0, 0.9), Segment(20.0, 30.0, None, 0.1)]
-    rows += [Segment(30.0, 41.0, None, 0.1), Segment(41.0, 51.0, -400.0, 0.9), Segment(51.0, 60.0, -404.0, 0.9)]
+def test_the_interval_of_a_jump_goes_from_what_agrees_with_before_to_what_agrees_with_after() -> (
+    None
+):
+    rows = [
+        Segment(0.0, 10.0, 0.0, 0.9),
+        Segment(10.0, 20.0, 4.0, 0.9),
+        Segment(20.0, 30.0, None, 0.1),
+    ]
+    rows += [
+        Segment(30.0, 41.0, None, 0.1),
+        Segment(41.0, 51.0, -400.0, 0.9),
+        Segment(51.0, 60.0, -404.0, 0.9),
+    ]
     found = follow(rows)
     assert found is not None
     assert found.stretches == (Stretch(0.0, 20.0, 2.0, 2.0), Stretch(41.0, 60.0, -402.0, -402.0))
@@ -154,8 +179,12 @@ def test_the_chance_of_an_order_is_what_counting_every_order_gives(count: int) -
 
 def test_the_chance_of_a_perfect_order_is_one_in_half_of_all() -> None:
     for count in (3, 5, 8):
-        assert order_chance(np.arange(count, dtype=float)) == pytest.approx(2 / math.factorial(count))
-        assert order_chance(-np.arange(count, dtype=float)) == pytest.approx(2 / math.factorial(count))
+        assert order_chance(np.arange(count, dtype=float)) == pytest.approx(
+            2 / math.factorial(count)
+        )
+        assert order_chance(-np.arange(count, dtype=float)) == pytest.approx(
+            2 / math.factorial(count)
+        )
     assert order_chance(np.ones(6)) == 1.0
 
 
@@ -165,13 +194,25 @@ def test_many_segments_go_by_the_normal_approximation_without_a_step() -> None:
         values = rng.normal(0.02 * np.arange(30), 1.0)
         exact = order_chance(values)
         deviation = math.sqrt(30 * 29 * 65 / 18)
-        approximate = math.erfc((abs(balance_of(tuple(values.tolist()))) - 1) / deviation / math.sqrt(2))
+        approximate = math.erfc(
+            (abs(balance_of(tuple(values.tolist()))) - 1) / deviation / math.sqrt(2)
+        )
         assert exact == pytest.approx(approximate, abs=0.003)
     assert order_chance(np.arange(31.0)) < 1e-10
 
 
 @pytest.mark.parametrize(
-    ("degrees", "t"), [(1, 63.657), (2, 9.925), (3, 5.841), (4, 4.604), (5, 4.032), (10, 3.169), (29, 2.756), (1000, 2.581)]
+    ("degrees", "t"),
+    [
+        (1, 63.657),
+        (2, 9.925),
+        (3, 5.841),
+        (4, 4.604),
+        (5, 4.032),
+        (10, 3.169),
+        (29, 2.756),
+        (1000, 2.581),
+    ],
 )
 def test_students_t_has_its_tabled_values(degrees: int, t: float) -> None:
     """Two-sided 1 % points as every table of the distribution has them."""

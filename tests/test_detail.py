@@ -1,4 +1,6 @@
-"""The detail of a record: curves the right way round, and attention on the right cells of the picture."""
+"""The detail of a record: curves the right way round, and attention on the right cells of the
+picture.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,16 @@ import pytest
 
 from avcheck.detail import LEAST_SHARE, detail_of
 from avcheck.media import MediaInfo
+from avcheck.posterior import Calibration, Curve
 from avcheck.report import Stretch, Track
-from avcheck.verdict import Calibration, Curve, Judgement
+from avcheck.verdict import Judgement
 
 SHIFTS = np.arange(-5, 6)
-GRID = ((80, 0, 1, 2, 2), (160, 3, 0, 4, 4))  # the upper right quarter, and the lowest cell at the left
+# The upper right quarter, and the lowest cell at the left
+GRID = (
+    (80, 0, 1, 2, 2),
+    (160, 3, 0, 4, 4),
+)
 INFO = MediaInfo(
     path=Path("a.mp4"),
     duration_s=2.0,
@@ -36,7 +43,9 @@ INFO = MediaInfo(
 
 
 def curve(peak: int, places: dict[int, tuple[float, float]] | None = None) -> Curve:
-    """Two blocks that match at shift `peak` (frames, positive = sound late); `places`: attention by shift, else even."""
+    """Two blocks that match at shift `peak` (frames, positive = sound late); `places`: attention by
+    shift, else even.
+    """
     score = np.where(peak == SHIFTS, 6.0, -6.0).astype(np.float32)
     score[0] = -np.inf
     attention = np.full((2, len(SHIFTS), 2), 0.25, np.float32)
@@ -67,7 +76,19 @@ def found(offset_ms: float | None) -> Judgement:
 
 def test_a_sound_that_is_late_fits_at_a_negative_offset() -> None:
     detail = detail_of([curve(3)], found(-120.0), Calibration(), INFO)
-    assert detail.offsets_ms == (-200.0, -160.0, -120.0, -80.0, -40.0, 0.0, 40.0, 80.0, 120.0, 160.0, 200.0)
+    assert detail.offsets_ms == (
+        -200.0,
+        -160.0,
+        -120.0,
+        -80.0,
+        -40.0,
+        0.0,
+        40.0,
+        80.0,
+        120.0,
+        160.0,
+        200.0,
+    )
     (segment,) = detail.segments
     fit = dict(zip(detail.offsets_ms, segment.fit, strict=True))
     assert max((value, at) for at, value in fit.items() if value is not None)[1] == -120.0
@@ -89,13 +110,23 @@ def test_attention_falls_on_the_cells_of_the_finest_level() -> None:
     assert (segment.columns, segment.rows) == (4, 4)
     assert [block.start_s for block in segment.blocks] == [10.0, 11.0]
     # A quarter of the picture is four cells, each with a quarter of its share of 0.8.
-    assert set(segment.blocks[0].cells) == {(2, 0, 0.2), (3, 0, 0.2), (2, 1, 0.2), (3, 1, 0.2), (0, 3, 0.2)}
+    assert set(segment.blocks[0].cells) == {
+        (2, 0, 0.2),
+        (3, 0, 0.2),
+        (2, 1, 0.2),
+        (3, 1, 0.2),
+        (0, 3, 0.2),
+    }
 
 
 @pytest.mark.parametrize("offset_ms", [-120.0, None])
-def test_attention_is_that_at_the_offset_found_or_else_at_the_best_one(offset_ms: float | None) -> None:
+def test_attention_is_that_at_the_offset_found_or_else_at_the_best_one(
+    offset_ms: float | None,
+) -> None:
     places = {2: (0.0, 1.0), 3: (1.0, 0.0)}
-    detail = detail_of([curve(2 if offset_ms is None else 3, places)], found(offset_ms), Calibration(), INFO)
+    detail = detail_of(
+        [curve(2 if offset_ms is None else 3, places)], found(offset_ms), Calibration(), INFO
+    )
     cells = {cell[:2] for cell in detail.segments[0].blocks[0].cells}
     assert cells == ({(0, 3)} if offset_ms is None else {(2, 0), (3, 0), (2, 1), (3, 1)})
 
@@ -109,6 +140,10 @@ def test_what_is_spread_thinly_is_left_out() -> None:
 
 def test_the_media_facts_are_those_of_the_file() -> None:
     media = detail_of([], found(None), Calibration(), INFO).media
-    assert (media.container, media.video_codec, media.audio_codec) == ("QuickTime / MOV", "h264", "aac")
+    assert (media.container, media.video_codec, media.audio_codec) == (
+        "QuickTime / MOV",
+        "h264",
+        "aac",
+    )
     assert (media.width, media.height, media.rotation, media.frame_rate) == (640, 360, 90, 23.976)
     assert (media.first_picture_s, media.first_sound_s) == (0.0, 0.021)

@@ -25,7 +25,12 @@ def touch(root: Path, *names: str) -> None:
         (root / name).write_bytes(b"x\0")
 
 
-def found(root: Path, include: tuple[str, ...] = (), exclude: tuple[str, ...] = (), shard: Shard | None = None) -> list[str]:
+def found(
+    root: Path,
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+    shard: Shard | None = None,
+) -> list[str]:
     selection = Selection(include, exclude, shard)
     files = discover([root], PRESETS["film"], selection=selection).files
     return [Path(path).relative_to(root).as_posix() for path in files]
@@ -62,7 +67,9 @@ def test_globs(glob: str, matches: list[str], does_not: list[str]) -> None:
 @pytest.mark.parametrize("glob", ["*a*b*c*.mp4", "a/**/b/**/c/**/d/**/e", "x/****"])
 def test_a_glob_of_too_many_stars_is_refused(tmp_path: Path, glob: str) -> None:
     touch(tmp_path, "a.mp4")
-    with pytest.raises(UsageError, match=r"--exclude: .* has more than 3 stars; write several simpler globs"):
+    with pytest.raises(
+        UsageError, match=r"--exclude: .* has more than 3 stars; write several simpler globs"
+    ):
         found(tmp_path, exclude=(glob,))
 
 
@@ -98,20 +105,34 @@ def test_include_stands_in_place_of_the_media_suffixes(tmp_path: Path) -> None:
 def test_exclude_leaves_out_files_and_whole_directories(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "proxies/a.mp4", "x/proxies/deep/b.mp4", "x/c proxy.mp4", "x/d.mp4")
     assert found(tmp_path, exclude=("proxies", "*proxy*")) == ["a.mp4", "x/d.mp4"]
-    assert found(tmp_path, exclude=("proxies/",), include=("*.mp4",)) == ["a.mp4", "x/c proxy.mp4", "x/d.mp4"]
-    assert found(tmp_path, exclude=("/proxies",)) == ["a.mp4", "x/c proxy.mp4", "x/d.mp4", "x/proxies/deep/b.mp4"]
+    assert found(tmp_path, exclude=("proxies/",), include=("*.mp4",)) == [
+        "a.mp4",
+        "x/c proxy.mp4",
+        "x/d.mp4",
+    ]
+    assert found(tmp_path, exclude=("/proxies",)) == [
+        "a.mp4",
+        "x/c proxy.mp4",
+        "x/d.mp4",
+        "x/proxies/deep/b.mp4",
+    ]
 
 
 def test_a_named_file_is_checked_whatever_is_excluded(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
-    assert discover([tmp_path / "a.mp4"], selection=Selection(("*.mov",), ("*",))).files == [tmp_path / "a.mp4"]
+    assert discover([tmp_path / "a.mp4"], selection=Selection(("*.mov",), ("*",))).files == [
+        tmp_path / "a.mp4"
+    ]
 
 
 def test_if_nothing_is_left_it_is_said_why(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
     (tmp_path / ".avcheckignore").write_text("*.mp4\n")
     (error,) = discover([tmp_path], selection=Selection(exclude=("b",))).errors
-    assert error.reason == "no media files in this directory that --exclude and .avcheckignore let through"
+    assert (
+        error.reason
+        == "no media files in this directory that --exclude and .avcheckignore let through"
+    )
     assert error.reason_code == "no_media"
 
 
@@ -134,7 +155,12 @@ def test_ignore_files(tmp_path: Path) -> None:
     )
     (tmp_path / "x" / ".avcheckignore").write_text("!raw/\ny/f.mp4\n")
     assert found(tmp_path) == ["keep b.mp4", "z.mp4", "x/a.mp4", "x/raw/d.mp4"]
-    assert found(tmp_path / "x") == ["a.mp4", "raw/d.mp4", "y/e.mp4"]  # ignore files above the root do not count
+    # Ignore files above the root do not count
+    assert found(tmp_path / "x") == [
+        "a.mp4",
+        "raw/d.mp4",
+        "y/e.mp4",
+    ]
 
 
 def test_an_ignore_file_that_cannot_be_read_hides_nothing(tmp_path: Path) -> None:
@@ -164,7 +190,9 @@ def test_lists(data: bytes, paths: list[str]) -> None:
     assert read_list(data) == paths
 
 
-def test_files_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "good.mp4", "x/late.mp4", "x/unsure.mp4")
@@ -178,7 +206,10 @@ def test_files_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert main(["--files-from", "-"]) == 1
     capsys.readouterr()
     (tmp_path / "empty").touch()
-    for name, says in (("empty", "there is no path in empty"), ("gone", "cannot read gone: No such file")):
+    for name, says in (
+        ("empty", "there is no path in empty"),
+        ("gone", "cannot read gone: No such file"),
+    ):
         assert main(["--files-from", name]) == 2
         assert says in capsys.readouterr().err
 
@@ -192,26 +223,38 @@ def test_shards_part_the_files_and_new_ones_move_no_other(tmp_path: Path) -> Non
     assert Counter(name for part in parts for name in part) == dict.fromkeys(found(tmp_path), 1)
     assert all(15 <= len(part) <= 50 for part in parts)
     touch(tmp_path, "a/new.mp4")
-    assert [set(found(tmp_path, shard=Shard(index, 4))) - {"a/new.mp4"} for index in (1, 2, 3, 4)] == parts
+    assert [
+        set(found(tmp_path, shard=Shard(index, 4))) - {"a/new.mp4"} for index in (1, 2, 3, 4)
+    ] == parts
 
 
 def test_a_file_given_twice_is_in_one_shard(tmp_path: Path) -> None:
     names = [f"lib/{number}.mp4" for number in range(40)]
     touch(tmp_path, *names)
     given = [tmp_path / "lib", *(tmp_path / name for name in names)]
-    parts = [discover(given, selection=Selection(shard=Shard(index, 4))).files for index in (1, 2, 3, 4)]
-    assert sorted(path for part in parts for path in part) == sorted(tmp_path / name for name in names)
+    parts = [
+        discover(given, selection=Selection(shard=Shard(index, 4))).files for index in (1, 2, 3, 4)
+    ]
+    assert sorted(path for part in parts for path in part) == sorted(
+        tmp_path / name for name in names
+    )
 
 
 def test_a_shard_does_not_depend_on_where_the_tree_is_nor_on_the_version() -> None:
     names = ["a.mp4", "b.mp4", "x/c.mp4", "x/d.mp4", "ü/\udcff.mp4"]
-    assert [next(index for index in range(1, 8) if Shard(index, 7).takes(name)) for name in names] == [7, 1, 4, 1, 5]
+    assert [
+        next(index for index in range(1, 8) if Shard(index, 7).takes(name)) for name in names
+    ] == [7, 1, 4, 1, 5]
 
 
 def test_every_problem_is_told_in_one_shard(tmp_path: Path) -> None:
     touch(tmp_path, "empty/notes.txt")
     paths = [tmp_path / "empty", *(tmp_path / f"gone {number}.mp4" for number in range(9))]
-    told = [error.path for index in (1, 2, 3) for error in discover(paths, selection=Selection(shard=Shard(index, 3))).errors]
+    told = [
+        error.path
+        for index in (1, 2, 3)
+        for error in discover(paths, selection=Selection(shard=Shard(index, 3))).errors
+    ]
     assert sorted(told) == sorted(map(str, paths))
 
 

@@ -1,4 +1,6 @@
-"""The documents keep up with the command: every command, option, setting, field and exit code is in them."""
+"""The documents keep up with the command: every command, option, setting, field and exit code is in
+them.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def test_every_command_is_in_the_documents(name: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=str)
 def test_every_preset_stands_with_its_limits(preset: object) -> None:
     name, early_ms, late_ms = preset.preset, preset.early_ms, preset.late_ms  # type: ignore[attr-defined]
-    assert re.search(rf"\| `{name}`[^|]*\| {early_ms:g} / {late_ms:g} \|", text_of("docs/verdict.md"))
+    assert re.search(
+        rf"\| `{name}`[^|]*\| {early_ms:g} / {late_ms:g} \|", text_of("docs/verdict.md")
+    )
 
 
 @pytest.mark.parametrize("code", [code for code in ExitCode if code is not ExitCode.BROKEN_PIPE])
@@ -52,7 +56,9 @@ def test_every_format_and_field_is_in_the_documents(name: str) -> None:
 @pytest.mark.parametrize("key", config.KEYS)
 def test_every_setting_is_in_the_documents(key: str) -> None:
     rows = [
-        row for row in text_of("docs/settings.md").splitlines() if row.startswith("|") and f"`{config.variable(key)}`" in row
+        row
+        for row in text_of("docs/settings.md").splitlines()
+        if row.startswith("|") and f"`{config.variable(key)}`" in row
     ]
     (row,) = rows
     assert f"`{key}`" in row.split("|")[1]
@@ -66,7 +72,9 @@ def test_the_example_settings_are_settings(tmp_path: Path) -> None:
 
 def test_the_table_of_fail_on_is_true() -> None:
     rows = re.findall(
-        r"^\| ([^|]*(?:--fail-on|all three)[^|]*) \| (\d) \| (\d) \| (\d) \|$", text_of("docs/ci.md"), re.MULTILINE
+        r"^\| ([^|]*(?:--fail-on|all three)[^|]*) \| (\d) \| (\d) \| (\d) \|$",
+        text_of("docs/ci.md"),
+        re.MULTILINE,
     )
     assert len(rows) == 7  # every choice; the default is out-of-sync with error
     for words, *codes in rows:
@@ -75,15 +83,23 @@ def test_the_table_of_fail_on_is_true() -> None:
         elif words == "all three":
             gate = Gate(frozenset(FailOn))
         else:
-            gate = Gate(frozenset(FailOn(word) for word in re.findall(r"--fail-on ([\w-]+)", words)))
+            gate = Gate(
+                frozenset(FailOn(word) for word in re.findall(r"--fail-on ([\w-]+)", words))
+            )
         found = [gate.exit_code({"in_sync": 1, kind.verdict: 1}) for kind in FailOn]
         assert found == [int(code) for code in codes], words
 
 
-LINKS = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))]
+LINKS = [
+    (page, link)
+    for page in PAGES
+    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+]
 
 
-@pytest.mark.parametrize(("page", "link"), LINKS, ids=[f"{page.name}-{link}" for page, link in LINKS])
+@pytest.mark.parametrize(
+    ("page", "link"), LINKS, ids=[f"{page.name}-{link}" for page, link in LINKS]
+)
 def test_every_linked_file_is_there(page: Path, link: str) -> None:
     assert (page.parent / link).is_file()
 
@@ -91,15 +107,26 @@ def test_every_linked_file_is_there(page: Path, link: str) -> None:
 def test_the_readme_is_short_and_shows_both_set_up_commands() -> None:
     readme = text_of("README.md")
     assert len(readme.split()) < 1300
-    assert "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/avcheck demo --offset -120" in readme
-    assert "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest" in readme
+    assert (
+        "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/avcheck demo --offset -120"
+        in readme
+    )
+    assert (
+        "python3 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/python -m pytest"
+        in readme
+    )
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="no groff here")
 def test_the_man_page_is_one() -> None:
     shown = subprocess.run(
-        ["groff", "-man", "-Tutf8", "-ww", str(MAN_PAGE)], capture_output=True, text=True, timeout=60, check=False
+        ["groff", "-man", "-Tutf8", "-ww", str(MAN_PAGE)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (shown.returncode, shown.stderr) == (0, "")
     for command in COMMANDS:
-        assert f"AVCHECK {command.upper()}" in re.sub(".\b", "", shown.stdout)  # bold is a letter struck twice
+        # Bold is a letter struck twice
+        assert f"AVCHECK {command.upper()}" in re.sub(".\b", "", shown.stdout)

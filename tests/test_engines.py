@@ -20,7 +20,9 @@ from avcheck.errors import UsageError
 from avcheck.report import PRESETS
 
 
-def test_a_missing_ray_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_ray_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     real = builtins.__import__
 
     def without(name: str, *args: Any) -> Any:
@@ -37,9 +39,14 @@ def test_a_missing_ray_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize(
     ("make_checker", "says", "bug"),
-    [(fake_scan.make_no_checker, "the weights are damaged", False), (fake_scan.make_bug, "KeyError: 'trunk'", True)],
+    [
+        (fake_scan.make_no_checker, "the weights are damaged", False),
+        (fake_scan.make_bug, "KeyError: 'trunk'", True),
+    ],
 )
-def test_what_concerns_every_file_is_said_for_each_of_a_block(make_checker: Any, says: str, bug: bool) -> None:
+def test_what_concerns_every_file_is_said_for_each_of_a_block(
+    make_checker: Any, says: str, bug: bool
+) -> None:
     actor = _Actor(CheckSettings(), Limits(), make_checker)
     for _ in range(3):
         row = actor({"path": "good.mp4", "source": "good.mp4", "before": "[]"})
@@ -49,12 +56,15 @@ def test_what_concerns_every_file_is_said_for_each_of_a_block(make_checker: Any,
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_a_crash_below_an_actor_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_below_an_actor_costs_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
     monkeypatch.chdir(tmp_path)
     tests = Path(__file__).parent
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tests), str(tests.parent))))  # Ray's processes find fake_scan there
+    # Ray's processes find fake_scan there
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tests), str(tests.parent))))
     names = [
         "good.mp4",
         "segfault.mp4",
@@ -72,18 +82,45 @@ def test_a_crash_below_an_actor_costs_one_file(tmp_path: Path, monkeypatch: pyte
     try:
         with pytest.raises(UsageError, match="would wait for ever"):
             list(
-                check_with_ray([Path("good.mp4")], CheckSettings(device="cuda"), Limits(), make_checker=fake_scan.make_checker)
+                check_with_ray(
+                    [Path("good.mp4")],
+                    CheckSettings(device="cuda"),
+                    Limits(),
+                    make_checker=fake_scan.make_checker,
+                )
             )
         with pytest.raises(UsageError, match=r"^the weights are damaged$"):
-            list(check_with_ray([Path("good.mp4")] * 3, CheckSettings(), Limits(), make_checker=fake_scan.make_no_checker))
+            list(
+                check_with_ray(
+                    [Path("good.mp4")] * 3,
+                    CheckSettings(),
+                    Limits(),
+                    make_checker=fake_scan.make_no_checker,
+                )
+            )
         with pytest.raises(BugInWorker, match=r"^KeyError: 'trunk'$"):
-            list(check_with_ray([Path("good.mp4")] * 3, CheckSettings(), Limits(), make_checker=fake_scan.make_bug))
+            list(
+                check_with_ray(
+                    [Path("good.mp4")] * 3,
+                    CheckSettings(),
+                    Limits(),
+                    make_checker=fake_scan.make_bug,
+                )
+            )
         files = [Path(name) for name in names]
-        found = {each.path: each for each in check_with_ray(files, settings, Limits(2), make_checker=fake_scan.make_checker)}
+        found = {
+            each.path: each
+            for each in check_with_ray(
+                files, settings, Limits(2), make_checker=fake_scan.make_checker
+            )
+        }
     finally:
         ray.shutdown()
     assert sorted(found) == sorted(names)
-    assert {name for name, each in found.items() if each.verdict == "error"} == {names[1], *names[3:6]}
+    assert {name for name, each in found.items() if each.verdict == "error"} == {
+        names[1],
+        *names[3:6],
+    }
     assert found["segfault.mp4"].reason == "the worker was killed by signal 11 (SIGSEGV)"
     assert found["late.mp4"].verdict == "out_of_sync"
     assert {each.settings_sha256 for each in found.values()} == {settings.sha256()}

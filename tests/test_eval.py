@@ -1,4 +1,6 @@
-"""The measurements, against networks whose answers are known: one that matches brightness with loudness, and a constant one."""
+"""The measurements, against networks whose answers are known: one that matches brightness with
+loudness, and a constant one.
+"""
 
 from __future__ import annotations
 
@@ -18,35 +20,45 @@ from torch import Tensor, nn
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, blocks
 from avcheck.errors import UsageError
+from avcheck.eval import confidence_tables, plots, protocol, run, small, speed, stats, tables
 from avcheck.eval import measure as measure_eval
-from avcheck.eval import plots, protocol, run, small, speed, stats, tables
 from avcheck.eval.rows import RISK_FROM, RISK_S, errors_frames, read_rows
 from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
-from avcheck.heads import JointHead, Scored
+from avcheck.heads import JointHead
+from avcheck.looking import LEVELS, look
+from avcheck.match import Scored
 from avcheck.media import Picture, Sound
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, BLOCK_TIMES, ModelConfig
-from avcheck.scan import LEVELS, SHIFTS, look, scan
+from avcheck.posterior import Calibration
+from avcheck.scan import scan
 from avcheck.segments import MAX_SHIFT
+from avcheck.shifts import SHIFTS
 from avcheck.train.corpus import Clip, find_clips, set_aside
-from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, save
 
 Array = np.ndarray[Any, Any]
 SIDE = 48
 SMALL = ModelConfig(
-    visual_channels=(4, 4, 8, 8), sound_channels=(4, 4, 8, 8), width=16, embedding=8, joint_channels=8, contrast_px=9
+    visual_channels=(4, 4, 8, 8),
+    sound_channels=(4, 4, 8, 8),
+    width=16,
+    embedding=8,
+    joint_channels=8,
+    contrast_px=9,
 )
 SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
 QUIET, LOUD = -6.0, -1.5  # natural log of the amplitude that goes with black and with white
 
 
-# ------------------------------------------------------------------------------------------------------------- stand-ins
+# ---------------------------------------------------------------------------------------- stand-ins
 
 
 class Matcher(nn.Module):
-    """In sync where brightness goes with loudness: what `SyncNet` offers, with an answer that is known. gain 0: constant."""
+    """In sync where brightness goes with loudness: what `SyncNet` offers, with an answer that is
+    known. gain 0: constant.
+    """
 
     def __init__(self, attention: str, gain: float) -> None:
         super().__init__()
@@ -62,9 +74,13 @@ class Matcher(nn.Module):
         return ((level - LEVEL_QUIET) / (LEVEL_LOUD - LEVEL_QUIET)).unsqueeze(-1)
 
     def match(self, picture: Tensor, sound: Tensor, present: Tensor) -> Tensor:
-        return self.head(picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=present).logits[..., 1]
+        return self.head(
+            picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=present
+        ).logits[..., 1]
 
-    def head(self, picture: Tensor, sound: Tensor, shifts: Tensor, *, margin: int, present: Tensor) -> Scored:
+    def head(
+        self, picture: Tensor, sound: Tensor, shifts: Tensor, *, margin: int, present: Tensor
+    ) -> Scored:
         times, places = picture.shape[1:3]
         here = picture.mean(dim=2)[..., 0]
         logit = []
@@ -74,14 +90,18 @@ class Matcher(nn.Module):
         score = self.gain * (0.12 - torch.stack(logit, dim=1))
         both = torch.stack([torch.zeros_like(score), score], dim=-1)
         cells = (times // BLOCK_FRAMES) * BLOCK_TIMES * places
-        attention = torch.full((1, len(shifts), times // BLOCK_FRAMES, BLOCK_TIMES, places), 1.0 / cells)
+        attention = torch.full(
+            (1, len(shifts), times // BLOCK_FRAMES, BLOCK_TIMES, places), 1.0 / cells
+        )
         return Scored(both, attention, both[:, :, None].expand(-1, -1, times // BLOCK_FRAMES, -1))
 
 
 def loudness(code: Array, rng: np.random.Generator) -> Array:
     """Noise whose level in each frame follows `code` (n,), 0..1."""
     level = np.exp(QUIET + (LOUD - QUIET) * code)
-    return (np.repeat(level, SAMPLES_A_FRAME) * rng.uniform(-1, 1, len(code) * SAMPLES_A_FRAME)).astype(np.float32)
+    return (
+        np.repeat(level, SAMPLES_A_FRAME) * rng.uniform(-1, 1, len(code) * SAMPLES_A_FRAME)
+    ).astype(np.float32)
 
 
 def _levels() -> tuple[float, float]:
@@ -89,7 +109,10 @@ def _levels() -> tuple[float, float]:
 
     rng = np.random.default_rng(0)
     pad = np.zeros(context_samples(), np.float32)
-    quiet, loud = (log_mel(np.concatenate([pad, loudness(np.full(50, x), rng), pad]))[4:-4].mean() for x in (0.0, 1.0))
+    quiet, loud = (
+        log_mel(np.concatenate([pad, loudness(np.full(50, x), rng), pad]))[4:-4].mean()
+        for x in (0.0, 1.0)
+    )
     return float(quiet), float(loud)
 
 
@@ -114,11 +137,28 @@ def loaded(attention: str = "spatio-temporal", gain: float = 150.0) -> Loaded:
 
 def bench(gain: float = 150.0) -> protocol.Bench:
     heads = {kind: loaded(kind, gain) for kind in ATTENTION_KINDS}
-    return protocol.Bench(heads["spatio-temporal"], heads, Calibration(guard_ms=10.0, decide=0.6), levels=(SIDE,))
+    return protocol.Bench(
+        heads["spatio-temporal"], heads, Calibration(guard_ms=10.0, decide=0.6), levels=(SIDE,)
+    )
 
 
-def clip(name: str, *, group: str = "a", kind: str = "speech", own: float | None = None, trusted: bool = False) -> Clip:
-    return Clip(id=name, path=Path(name), group=group, kind=kind, split="val", offset_frames=own, trusted=trusted)
+def clip(
+    name: str,
+    *,
+    group: str = "a",
+    kind: str = "speech",
+    own: float | None = None,
+    trusted: bool = False,
+) -> Clip:
+    return Clip(
+        id=name,
+        path=Path(name),
+        group=group,
+        kind=kind,
+        split="val",
+        offset_frames=own,
+        trusted=trusted,
+    )
 
 
 class OtherSound:
@@ -128,7 +168,9 @@ class OtherSound:
 
 @pytest.fixture(scope="module")
 def oracle_rows() -> list[run.Row]:
-    """Rows of three speech clips (two with an own offset that is known) and one generic clip, under the matching network."""
+    """Rows of three speech clips (two with an own offset that is known) and one generic clip, under
+    the matching network.
+    """
     return rows_under(bench())
 
 
@@ -154,10 +196,14 @@ def rows_under(under: protocol.Bench) -> list[run.Row]:
 
 
 def of(rows: list[run.Row], measure: str, **equal: object) -> list[run.Row]:
-    return [row for row in rows if row["measure"] == measure and all(row[key] == value for key, value in equal.items())]
+    return [
+        row
+        for row in rows
+        if row["measure"] == measure and all(row[key] == value for key, value in equal.items())
+    ]
 
 
-# -------------------------------------------------------------------------------------------------------------- windows
+# ------------------------------------------------------------------------------------------ windows
 
 
 def test_a_whole_clip_gives_the_blocks_of_a_check() -> None:
@@ -219,7 +265,9 @@ def test_features_of_a_window_are_those_of_a_look_of_its_own_but_at_its_edges() 
 
 
 @pytest.mark.parametrize("late_s", [0.05, -0.05, 2.0, -3.1234])
-def test_sound_is_displaced_to_the_sample_and_only_that_of_the_window_is_heard(late_s: float) -> None:
+def test_sound_is_displaced_to_the_sample_and_only_that_of_the_window_is_heard(
+    late_s: float,
+) -> None:
     frames, samples = material(16.0)
     footage = observe(clip("x"), frames, samples, loaded(), (SIDE,))
     shot = footage.shot(125, 105)
@@ -252,7 +300,9 @@ def test_late_means_that_the_sound_belongs_to_earlier_pictures() -> None:
     for late in (-7, 0, 12):
         curve = next(curves(shot, hear(samples, (100 - late) / FRAME_RATE, shot), loaded()))
         assert curve.shifts[np.argmax(curve.score)] == late
-        assert (as_they_are(shot, hear(samples, (100 - late) / FRAME_RATE, shot), loaded()) > 0) == (late == 0)
+        assert (
+            as_they_are(shot, hear(samples, (100 - late) / FRAME_RATE, shot), loaded()) > 0
+        ) == (late == 0)
 
 
 def test_one_shift_alone_scores_as_among_all() -> None:
@@ -272,7 +322,11 @@ def test_black_and_frozen_pictures_do_not_move() -> None:
     frames, samples = material(6.0)
     model = loaded()
     footage = observe(clip("x"), frames, samples, model, (SIDE,))
-    black, frozen, grainy = footage.black(130), footage.frozen(130, model, (SIDE,)), footage.frozen(130, model, (SIDE,), 2.0)
+    black, frozen, grainy = (
+        footage.black(130),
+        footage.frozen(130, model, (SIDE,)),
+        footage.frozen(130, model, (SIDE,), 2.0),
+    )
     for shot in (black, frozen, grainy):
         assert shot.seen.picture.shape[1] == 150
         assert shot.seen.shown.sum() == 130
@@ -298,7 +352,7 @@ def test_displacement_is_2_to_5_8_s_within_the_clip() -> None:
     assert all(2.0 <= late <= 4.2 for late in ends)
 
 
-# --------------------------------------------------------------------------------------------------- known networks
+# ----------------------------------------------------------------------------------- known networks
 
 
 def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[run.Row]) -> None:
@@ -307,7 +361,8 @@ def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[run.Row]) ->
     assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, protocol.AS_A_CHECK}
     known = [row for row in paper if row["trusted"] or row["kind"] == "generic"]
     assert all((row["logit"] > 0) == row["in_sync"] for row in known)
-    # The clip whose own offset is not trusted is not corrected, so it is rightly seen as out of sync.
+    # The clip whose own offset is not trusted is not corrected, so it is rightly seen as out of
+    # sync.
     assert all(row["logit"] < 0 for row in paper if row["clip"] == "three")
     assert len(of(oracle_rows, "paper_left_out")) == 1  # the clip of 5 s
     pairs = [row for row in of(oracle_rows, "pairwise") if row["clip"] != "three"]
@@ -338,7 +393,8 @@ def test_verdicts_of_a_network_that_knows(oracle_rows: list[run.Row]) -> None:
     assert len(recorded) == 5
     assert recorded["one"]["offset_ms"] == pytest.approx(-80, abs=8)
     assert recorded["one"]["verdict"] == "out_of_sync"  # late by 80 ms, 60 are allowed
-    assert recorded["two"]["verdict"] == "in_sync"  # early by 40 ms, 40 are allowed, 10 the measuring error
+    # Early by 40 ms, 40 are allowed, 10 the measuring error
+    assert recorded["two"]["verdict"] == "in_sync"
     assert recorded["three"]["verdict"] == "out_of_sync"
     shifted = of(oracle_rows, "verdict", case="shifted")
     assert len(shifted) == 3 * 8
@@ -350,7 +406,9 @@ def test_verdicts_of_a_network_that_knows(oracle_rows: list[run.Row]) -> None:
     assert len(controls) == 3 * 6
     assert not [row for row in controls if row["verdict"] == "in_sync"]
     assert all(
-        row["verdict"] == "undecidable" for row in controls if row["case"] in ("black picture", "mute", "frozen picture")
+        row["verdict"] == "undecidable"
+        for row in controls
+        if row["case"] in ("black picture", "mute", "frozen picture")
     )
 
 
@@ -383,33 +441,59 @@ def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
         assert f"### {title}" in text
     assert "Reliability of the confidence: speech (trusted, corrected)" in text
     paper = cells(tables.paper_table(of(oracle_rows, "paper"), 1))
-    assert [row[:6] for row in paper[:3]] == [["speech", "trusted", kind, "7", "2", "2"] for kind in ATTENTION_KINDS]
+    assert [row[:6] for row in paper[:3]] == [
+        ["speech", "trusted", kind, "7", "2", "2"] for kind in ATTENTION_KINDS
+    ]
     assert paper[3][:6] == ["speech", "trusted", protocol.AS_A_CHECK, "7", "2", "2"]
     assert all(row[6:] == ["1.00 [1.00, 1.00]"] * 2 for row in paper[:4])
     assert paper[4][:6] == ["speech", "all", "uniform", "9", "3", "3"]
-    assert paper[4][6].startswith("0.89 ")  # two windows of 18 decisions are of the clip that is not corrected
-    pairs = {(row[0], row[1], row[2]): row for row in cells(tables.pairwise_table(of(oracle_rows, "pairwise")))}
+    # Two windows of 18 decisions are of the clip that is not corrected
+    assert paper[4][6].startswith("0.89 ")
+    pairs = {
+        (row[0], row[1], row[2]): row
+        for row in cells(tables.pairwise_table(of(oracle_rows, "pairwise")))
+    }
     assert pairs["speech", "trusted", "40 ms"][4:] == ["2", "2", "1.00 [1.00, 1.00]"]
     near = [row for row in of(oracle_rows, "pairwise", trusted=True) if abs(row["late_ms"]) == 40]
     assert pairs["speech", "trusted", "40 ms"][3] == str(len(near))
-    offsets = {(row[0], row[1], row[2]): row for row in cells(tables.offset_table(of(oracle_rows, "offset")))}
-    assert offsets["speech", "trusted, corrected", "10 s"][3:8] == ["3", "2", "2", "1.00 [1.00, 1.00]", "1.00 [1.00, 1.00]"]
-    assert offsets["speech", "any estimate, corrected", "10 s"][3:7] == ["4", "3", "3", "1.00 [1.00, 1.00]"]
+    offsets = {
+        (row[0], row[1], row[2]): row
+        for row in cells(tables.offset_table(of(oracle_rows, "offset")))
+    }
+    assert offsets["speech", "trusted, corrected", "10 s"][3:8] == [
+        "3",
+        "2",
+        "2",
+        "1.00 [1.00, 1.00]",
+        "1.00 [1.00, 1.00]",
+    ]
+    assert offsets["speech", "any estimate, corrected", "10 s"][3:7] == [
+        "4",
+        "3",
+        "3",
+        "1.00 [1.00, 1.00]",
+    ]
     assert offsets["speech", "all, own offset taken as 0", "10 s"][7].startswith("0.75 ")
     assert offsets["generic", "all, own offset taken as 0", "10 s"][6] == "1.00 [one group]"
-    untouched = {(row[0], row[1]): row for row in cells(tables.untouched_table(of(oracle_rows, "verdict")))}
+    untouched = {
+        (row[0], row[1]): row for row in cells(tables.untouched_table(of(oracle_rows, "verdict")))
+    }
     assert untouched["speech", "as recorded, own offset trusted and inside the tolerance"][2:5] == [
         "1",
         "1",
         "0.00 [one group]",
     ]
-    assert untouched["speech", "as recorded, own offset trusted and outside"][4] == "1.00 [one group]"
+    assert (
+        untouched["speech", "as recorded, own offset trusted and outside"][4] == "1.00 [one group]"
+    )
     assert untouched["speech", "as recorded, all"][4].startswith("0.67 ")
     assert untouched["both", "as recorded, all"][4].startswith("0.40 ")
     unknown = untouched["both", "as recorded, all but those known to be outside"]
     assert unknown[2] == "4"
     assert unknown[4].startswith("0.25 ")  # the clip whose own offset is large but not trusted
-    shifted = {(row[1], row[2]): row for row in cells(tables.shifted_table(of(oracle_rows, "verdict")))}
+    shifted = {
+        (row[1], row[2]): row for row in cells(tables.shifted_table(of(oracle_rows, "verdict")))
+    }
     assert shifted["trusted", "200 ms both"][3:7] == ["4", "2", "2", "1.00 [1.00, 1.00]"]
     assert shifted["trusted", "200 ms early"][9] == "1.00 [1.00, 1.00]"
 
@@ -418,7 +502,9 @@ def test_a_stranger_s_sound_is_less_sure_than_a_window_s_own(oracle_rows: list[r
     foreign = of(oracle_rows, "foreign")
     assert {row["kind"] for row in foreign} == {"speech"}
     for seconds in RISK_S:
-        own = [row["confidence"] for row in of(oracle_rows, "offset", kind="speech", seconds=seconds)]
+        own = [
+            row["confidence"] for row in of(oracle_rows, "offset", kind="speech", seconds=seconds)
+        ]
         strangers = [row["confidence"] for row in foreign if row["seconds"] == seconds]
         assert len(strangers) == len(own)
         assert max(strangers) < min(own)
@@ -426,11 +512,17 @@ def test_a_stranger_s_sound_is_less_sure_than_a_window_s_own(oracle_rows: list[r
 
 def test_the_risk_table_counts_what_is_kept(oracle_rows: list[run.Row]) -> None:
     rows = [dict(row) for row in of(oracle_rows, "offset", clip="one", seconds=4.2)] * 2
-    rows = [{**row, "confidence": sure} for row, sure in zip(rows, np.linspace(0.1, 1.0, 10), strict=True)]
+    rows = [
+        {**row, "confidence": sure}
+        for row, sure in zip(rows, np.linspace(0.1, 1.0, 10), strict=True)
+    ]
     rows[0]["estimate_frames"] += 2.5  # the least sure one is wrong, and a sure one
     rows[8]["estimate_frames"] -= 9.0
-    foreign = [{**row, "confidence": sure} for row, sure in zip(rows[:4], (0.1, 0.2, 0.6, 0.97), strict=True)]
-    trusted, known = tables.risk_tables(rows, foreign)
+    foreign = [
+        {**row, "confidence": sure}
+        for row, sure in zip(rows[:4], (0.1, 0.2, 0.6, 0.97), strict=True)
+    ]
+    trusted, known = confidence_tables.risk_tables(rows, foreign)
     assert "speech (trusted, corrected)" in trusted
     assert "speech (any estimate, corrected)" in known
     found = {row[1]: row for row in cells(trusted)}
@@ -439,7 +531,7 @@ def test_the_risk_table_counts_what_is_kept(oracle_rows: list[run.Row]) -> None:
     assert found["0.5"][2:] == ["6", "0.60 [one group]", "0.17 [one group]", "0.50 [one group]"]
     assert found["0.95"][2:] == ["1", "0.10 [one group]", "0.00 [one group]", "0.25 [one group]"]
     assert "no order 0.200" in trusted
-    without = cells(next(iter(tables.risk_tables(rows, []))))
+    without = cells(next(iter(confidence_tables.risk_tables(rows, []))))
     assert {row[5] for row in without} == {"-"}
 
 
@@ -453,11 +545,19 @@ def test_agreement_takes_pairs_of_neighbours_and_undoes_each_move() -> None:
         about = {"clip": name, "group": name, "kind": "speech", "seconds": 10.0, "start_s": start_s}
         return {"measure": "offset", **about, "late_frames": late, "estimate_frames": found}
 
-    rows = [piece("a", 10, 5, 7.5), piece("a", 0, -20, -17), piece("a", 20, 0, 9), piece("b", 0, 3, 3), piece("b", 10, -3, 3)]
-    assert cells(tables.agreement_table(rows)) == [["speech", "10 s", "2", "2", "2", "0.50 [0.00, 1.00]"]]
+    rows = [
+        piece("a", 10, 5, 7.5),
+        piece("a", 0, -20, -17),
+        piece("a", 20, 0, 9),
+        piece("b", 0, 3, 3),
+        piece("b", 10, -3, 3),
+    ]
+    assert cells(tables.agreement_table(rows)) == [
+        ["speech", "10 s", "2", "2", "2", "0.50 [0.00, 1.00]"]
+    ]
 
 
-# ------------------------------------------------------------------------------------------------------------ arithmetic
+# --------------------------------------------------------------------------------------- arithmetic
 
 
 def test_share_is_the_mean_and_its_interval_comes_from_groups() -> None:
@@ -478,7 +578,9 @@ def test_share_is_the_mean_and_its_interval_comes_from_groups() -> None:
     # A group weighs by its size.
     assert stats.share([1.0, 0.0, 0.0, 0.0], ["a", "b", "b", "b"]).value == 0.25
     values = rng.normal(size=40)
-    middle = stats.bootstrap(lambda chosen: float(np.median(values[chosen])), [str(k // 2) for k in range(40)])
+    middle = stats.bootstrap(
+        lambda chosen: float(np.median(values[chosen])), [str(k // 2) for k in range(40)]
+    )
     assert middle.value == pytest.approx(np.median(values))
     assert middle.low < middle.value < middle.high
 
@@ -499,7 +601,9 @@ def test_calibration_error() -> None:
     confidence = np.array([0.95] * 20 + [0.5] * 10)
     right = np.array([1.0] * 19 + [0.0] + [1.0] * 5 + [0.0] * 5)
     assert stats.calibration_error(confidence, right) == pytest.approx(0.0, abs=1e-9)
-    assert stats.calibration_error(confidence, np.zeros(30)) == pytest.approx((20 * 0.95 + 10 * 0.5) / 30)
+    assert stats.calibration_error(confidence, np.zeros(30)) == pytest.approx(
+        (20 * 0.95 + 10 * 0.5) / 30
+    )
     assert stats.confidence_bin(np.array([0.0, 0.19, 0.2, 0.95, 1.0])).tolist() == [0, 0, 1, 6, 6]
 
 
@@ -510,7 +614,9 @@ def test_risk_against_coverage() -> None:
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     # The two surest come in no order, so the first of them counts as half wrong.
     assert risk.tolist() == pytest.approx([0.5, 0.5, 1 / 3, 0.5])
-    assert stats.area_under_risk(confidence, wrong) == pytest.approx(np.mean([0.5, 0.5, 1 / 3, 0.5]))
+    assert stats.area_under_risk(confidence, wrong) == pytest.approx(
+        np.mean([0.5, 0.5, 1 / 3, 0.5])
+    )
     assert stats.area_under_risk(np.full(4, 0.7), wrong) == pytest.approx(0.5)
     assert stats.area_under_risk(-wrong, wrong) == pytest.approx(np.mean([0, 0, 1 / 3, 0.5]))
 
@@ -521,14 +627,17 @@ def test_a_table_is_aligned_markdown() -> None:
     assert "(nothing to measure)" in stats.table("T", ("a",), [])
 
 
-# -------------------------------------------------------------------------------------------------------------- pictures
+# ----------------------------------------------------------------------------------------- pictures
 
 
 def test_pictures_show_the_figures_of_the_tables(oracle_rows: list[run.Row]) -> None:
     offsets, foreign = of(oracle_rows, "offset"), of(oracle_rows, "foreign")
     figure = plots.risk_coverage(offsets, foreign)
     assert figure is not None
-    assert [axes.get_title() for axes in figure.axes] == ["speech, trusted, corrected", "speech, any estimate, corrected"]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "speech, trusted, corrected",
+        "speech, any estimate, corrected",
+    ]
     lines = {str(line.get_label()): line.get_xydata() for line in figure.axes[1].lines}
     drawn = next(data for name, data in lines.items() if name.startswith("10 s, wrong"))
     mine = of(offsets, "offset", kind="speech", seconds=10.0)
@@ -540,14 +649,27 @@ def test_pictures_show_the_figures_of_the_tables(oracle_rows: list[run.Row]) -> 
     at = figure.axes[0]
     names = [text.get_text() for text in at.get_xticklabels()]
     assert names == ["-500", "-200", "-120", "-80", "0", "+80", "+120", "+200", "+500"]
-    heights = dict(zip(plots._SHADES, ([bar.get_height() for bar in bars] for bars in at.containers), strict=True))
+    heights = dict(
+        zip(
+            plots._SHADES,
+            ([bar.get_height() for bar in bars] for bars in at.containers),
+            strict=True,
+        )
+    )
     assert heights["in_sync"] == [0, 0, 0, 0, 1, 0, 0, 0, 0]
     assert heights["out_of_sync"] == [1, 1, 1, 1, 0, 1, 1, 1, 1]
 
 
-def test_pictures_are_written_where_there_is_something_to_draw(oracle_rows: list[run.Row], tmp_path: Path) -> None:
+def test_pictures_are_written_where_there_is_something_to_draw(
+    oracle_rows: list[run.Row], tmp_path: Path
+) -> None:
     written = plots.draw(oracle_rows, tmp_path / "new" / "folder")
-    assert [path.stem for path in written] == ["reliability", "risk-coverage", "offset-error", "detection"]
+    assert [path.stem for path in written] == [
+        "reliability",
+        "risk-coverage",
+        "offset-error",
+        "detection",
+    ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
     generic = [row for row in oracle_rows if row["kind"] == "generic"]
     assert plots.draw(generic, tmp_path) == []
@@ -564,34 +686,51 @@ def test_without_matplotlib_pictures_are_refused_before_anything_is_measured(
         run.evaluate(tmp_path / "gone", model=None, device="cpu", plots=tmp_path),
         run.from_rows([], plots=tmp_path),
     ):
-        with pytest.raises(UsageError, match=r"pictures need matplotlib; install it with: pip install matplotlib"):
+        with pytest.raises(
+            UsageError, match=r"pictures need matplotlib; install it with: pip install matplotlib"
+        ):
             next(texts)
 
 
 def test_a_file_of_something_else_is_no_file_of_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     wrong = '{"measure": "paper"}\n{"a": 1}\n'
-    for text, why in ((wrong, "line 2 is no figure"), ("[1]\n", "line 1"), ("{", "no rows of"), ("", "is empty")):
+    for text, why in (
+        (wrong, "line 2 is no figure"),
+        ("[1]\n", "line 1"),
+        ("{", "no rows of"),
+        ("", "is empty"),
+    ):
         path.write_text(text)
         with pytest.raises(UsageError, match=why):
             read_rows(path)
     with pytest.raises(UsageError, match="no rows of"):
         read_rows(tmp_path / "gone")
     path.write_text('{"measure": "control", "case": "mute"}\n')
-    with pytest.raises(UsageError, match=r"rows\.jsonl: not all figures of `avcheck eval --rows` are there \(KeyError"):
+    with pytest.raises(
+        UsageError,
+        match=r"rows\.jsonl: not all figures of `avcheck eval --rows` are there \(KeyError",
+    ):
         list(run.from_rows(read_rows(path), source=path))
 
 
-@pytest.mark.parametrize(("heading", "expected"), [({"decide": 0.5}, 0.5), ({}, Calibration.decide)])
+@pytest.mark.parametrize(
+    ("heading", "expected"), [({"decide": 0.5}, 0.5), ({}, Calibration.decide)]
+)
 def test_rows_are_told_by_the_confidence_that_the_run_asked_for(
     monkeypatch: pytest.MonkeyPatch, heading: dict[str, float], expected: float
 ) -> None:
-    monkeypatch.setattr(tables, "small_table", lambda rows, foreign, decide: f"small faces, from {decide}")
-    rows = [{"measure": "heading", "text": "Weights", **heading}, {"measure": "heading", "text": "Left out"}]
+    monkeypatch.setattr(
+        tables, "small_table", lambda rows, foreign, decide: f"small faces, from {decide}"
+    )
+    rows = [
+        {"measure": "heading", "text": "Weights", **heading},
+        {"measure": "heading", "text": "Left out"},
+    ]
     assert f"small faces, from {expected}" in list(run.from_rows([*rows, {"measure": "small"}]))
 
 
-# ------------------------------------------------------------------------------------------------------------ end to end
+# --------------------------------------------------------------------------------------- end to end
 
 
 def mini_corpus(folder: Path) -> Path:
@@ -606,13 +745,28 @@ def mini_corpus(folder: Path) -> Path:
         path = folder / "val" / kind / f"{name}.mkv"
         path.parent.mkdir(parents=True, exist_ok=True)
         if seconds:
-            make_clip(path, seconds=seconds, size=(64, 48), acodec="libopus", events_s=(1.0, 2.2, 3.1))
+            make_clip(
+                path, seconds=seconds, size=(64, 48), acodec="libopus", events_s=(1.0, 2.2, 3.1)
+            )
         else:
             path.write_text("not a film")
-        line = {"id": name, "split": "val", "kind": kind, "group": group, "file": str(path.relative_to(folder))}
-        lines.append(line | ({"true_offset": {"frames": 0.5, "trusted": True}} if name == "s1" else {}))
-    lines.append({"id": "w", "split": "val", "kind": "words", "group": "g8", "file": "val/speech/s1.mkv"})  # of no use here
-    lines.append({"id": "t", "split": "train", "kind": "speech", "group": "g9", "file": "train/speech/t.mkv"})
+        line = {
+            "id": name,
+            "split": "val",
+            "kind": kind,
+            "group": group,
+            "file": str(path.relative_to(folder)),
+        }
+        lines.append(
+            line | ({"true_offset": {"frames": 0.5, "trusted": True}} if name == "s1" else {})
+        )
+    # of no use here
+    lines.append(
+        {"id": "w", "split": "val", "kind": "words", "group": "g8", "file": "val/speech/s1.mkv"}
+    )
+    lines.append(
+        {"id": "t", "split": "train", "kind": "speech", "group": "g9", "file": "train/speech/t.mkv"}
+    )
     (folder / "index.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder
 
@@ -641,7 +795,10 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     assert "bad" in texts[1]
     assert seen == [(k, 4) for k in range(1, 5)]
     assert list(run.from_rows(read_rows(out), plots=tmp_path / "plots")) == texts
-    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"reliability.png", "risk-coverage.png"}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {
+        "reliability.png",
+        "risk-coverage.png",
+    }
     assert read_rows(out)[0]["decide"] == 0.5
     rows = [row for row in read_rows(out) if row["measure"] != "heading"]
     assert {row["clip"] for row in rows} == {"s1", "s2", "o1"}
@@ -656,21 +813,37 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
         "control",
     }
     assert all(math.isfinite(row["logit"]) for row in rows if "logit" in row)
-    assert {row["case"] for row in rows if row["measure"] == "control"} > {"black picture", "mute", "sound of another clip"}
+    assert {row["case"] for row in rows if row["measure"] == "control"} > {
+        "black picture",
+        "mute",
+        "sound of another clip",
+    }
     text = "\n".join(texts)
     assert {tuple(row[:3]) for row in cells(texts[2])} == {
-        ("speech", population, kind) for population in ("trusted", "all") for kind in (*ATTENTION_KINDS, protocol.AS_A_CHECK)
+        ("speech", population, kind)
+        for population in ("trusted", "all")
+        for kind in (*ATTENTION_KINDS, protocol.AS_A_CHECK)
     }
     assert "nan" not in text
 
 
 def test_coverage_alone_is_measured_of_whole_speech_clips(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    weights, out, faces = tmp_path / "w.safetensors", tmp_path / "raw.jsonl", tmp_path / "faces.json"
-    save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
+    weights, out, faces = (
+        tmp_path / "w.safetensors",
+        tmp_path / "raw.jsonl",
+        tmp_path / "faces.json",
+    )
+    save(
+        weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={}
+    )
     faces.write_text('{"s1": {"looks": 2, "rows": [[0, 0.5, 0.5, 0.2]]}}')
     corpus = mini_corpus(tmp_path / "corpus")
-    texts = list(run.evaluate(corpus, model=weights, device="cpu", out=out, faces=faces, coverage=True, speed=False))
+    texts = list(
+        run.evaluate(
+            corpus, model=weights, device="cpu", out=out, faces=faces, coverage=True, speed=False
+        )
+    )
     rows = [row for row in read_rows(out) if row["measure"] != "heading"]
     assert {row["measure"] for row in rows} == {"coverage"}
     assert [(row["clip"], row["case"], row["face_share"]) for row in rows] == [
@@ -679,19 +852,35 @@ def test_coverage_alone_is_measured_of_whole_speech_clips(tmp_path: Path) -> Non
         ("s2", protocol.STRANGER, None),
     ]
     assert len(texts) == 2  # the heading and one table
-    assert [row[:4] for row in cells(texts[1])][:2] == [["first", "all", "2", "2"], ["first", "speaker seen", "1", "1"]]
+    assert [row[:4] for row in cells(texts[1])][:2] == [
+        ["first", "all", "2", "2"],
+        ["first", "speaker seen", "1", "1"],
+    ]
     assert list(run.from_rows(read_rows(out))) == texts
 
 
 def aside_corpus(folder: Path) -> tuple[Path, str, str]:
-    """Two later clips beside the first ones: of a group that is set aside, and of one that is not."""
+    """Two later clips beside the first ones: of a group that is set aside, and of one that is
+    not.
+    """
     corpus = mini_corpus(folder)
     shown, hidden = (
-        next(name for name in map(str, range(99)) if set_aside(replace(clip("x", group=name), added=2)) is wanted)
+        next(
+            name
+            for name in map(str, range(99))
+            if set_aside(replace(clip("x", group=name), added=2)) is wanted
+        )
         for wanted in (False, True)
     )
     later = [
-        {"id": f"later-{group}", "split": "val", "kind": "speech", "group": group, "added": 2, "file": "val/speech/s2.mkv"}
+        {
+            "id": f"later-{group}",
+            "split": "val",
+            "kind": "speech",
+            "group": group,
+            "added": 2,
+            "file": "val/speech/s2.mkv",
+        }
         for group in (shown, hidden)
     ]
     with (corpus / "index.jsonl").open("a") as index:
@@ -702,15 +891,28 @@ def aside_corpus(folder: Path) -> tuple[Path, str, str]:
 def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) -> None:
     torch.manual_seed(1)
     weights, out = tmp_path / "w.safetensors", tmp_path / "raw.jsonl"
-    save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
+    save(
+        weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={}
+    )
     corpus, shown, hidden = aside_corpus(tmp_path / "corpus")
     partial_rows: list[int] = []
 
     def measured(**choice: Any) -> set[str]:
         def on_clip(*_: int) -> None:
-            partial_rows.append(len(read_rows(out)))  # they are in the file as soon as they are there
+            # They are in the file as soon as they are there
+            partial_rows.append(len(read_rows(out)))
 
-        list(run.evaluate(corpus, model=weights, device="cpu", out=out, coverage=True, on_clip=on_clip, **choice))
+        list(
+            run.evaluate(
+                corpus,
+                model=weights,
+                device="cpu",
+                out=out,
+                coverage=True,
+                on_clip=on_clip,
+                **choice,
+            )
+        )
         return {row["clip"] for row in read_rows(out) if row["measure"] != "heading"}
 
     assert measured() == {"s1", "s2", shown}
@@ -726,7 +928,15 @@ def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) 
 
 def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> None:
     def row(name: str, told_ms: float | None, verdict: str, **more: Any) -> run.Row:
-        about = {"clip": name, "group": name, "added": 1, "own_frames": 2.0, "trusted": True, "clip_s": 8.0, "face_share": 1.0}
+        about = {
+            "clip": name,
+            "group": name,
+            "added": 1,
+            "own_frames": 2.0,
+            "trusted": True,
+            "clip_s": 8.0,
+            "face_share": 1.0,
+        }
         return {**about, "case": "as recorded", "offset_ms": told_ms, "verdict": verdict, **more}
 
     rows = [
@@ -740,7 +950,12 @@ def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> 
         row("new", -80.0, "out_of_sync", added=3),
     ]
     found = {(line[0], line[1]): line[2:] for line in cells(tables.coverage_table(rows))}
-    assert [line[:2] for line in found.values()] == [["6", "6"], ["5", "5"], ["4", "4"], ["5", "5"]] + [["1", "1"]] * 4
+    assert [line[:2] for line in found.values()] == [
+        ["6", "6"],
+        ["5", "5"],
+        ["4", "4"],
+        ["5", "5"],
+    ] + [["1", "1"]] * 4
     figures = {key: [cell.split()[0] for cell in line[2:]] for key, line in found.items()}
     assert figures["first", "all"] == ["0.83", "0.67", "0.25", "1.00"]
     assert figures["first", "speaker seen"] == ["0.80", "0.60", "0.25", "1.00"]
@@ -777,7 +992,9 @@ def test_foreign_sound_is_of_other_groups_and_long_enough(tmp_path: Path) -> Non
 
 def test_speed_is_measured_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = tmp_path / "w.safetensors"
-    save(weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={})
+    save(
+        weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={}
+    )
     film = tmp_path / "film.mp4"
     speed.make_film(film, 3, size=(96, 160))
     found = speed._time_stages(film, weights, "cpu")
@@ -786,7 +1003,9 @@ def test_speed_is_measured_stage_by_stage(tmp_path: Path, monkeypatch: pytest.Mo
     assert 50 < found["peak_mb"] < 20_000
     assert found["closer_mb"] is None or found["closer_mb"] >= found["peak_mb"]
     stages = {"whole check": 6.0, "decode": 1.0, "trunk": 2.0, "scan": 3.0}
-    text = speed.speed_table({**found, "wall_s": stages, "peak_mb": 500.0, "closer_mb": 800.0, "kept_mb_per_min": 1.0})
+    text = speed.speed_table(
+        {**found, "wall_s": stages, "peak_mb": 500.0, "closer_mb": 800.0, "kept_mb_per_min": 1.0}
+    )
     assert "10.0 times as fast as it plays" in text
     assert "about 620 MB" in text
     assert "looked at closer: 800 MB, of two hours about 920 MB" in text
@@ -805,24 +1024,31 @@ def test_the_first_clip_of_the_real_corpus_is_measured(tmp_path: Path) -> None:
         pytest.skip("the corpus is not beside this checkout")
     item = min(find_clips(corpus, split="val"), key=lambda each: each.path.stat().st_size)
     torch.manual_seed(1)
-    model = Loaded(SyncNet(SMALL).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {})
+    model = Loaded(
+        SyncNet(SMALL).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {}
+    )
     frames, samples = decode(item.path, max(LEVELS))
     assert isinstance(observe(item, frames, samples, model), Footage)
     rows = list(
         measure_eval.measure(
-            observe(item, frames, samples, model), protocol.Bench(model, {}, Calibration()), protocol.Foreign([])
+            observe(item, frames, samples, model),
+            protocol.Bench(model, {}, Calibration()),
+            protocol.Foreign([]),
         )
     )
     assert of(rows, "verdict", case="as recorded")
 
 
-# ------------------------------------------------------------------------------------------------ small faces
+# -------------------------------------------------------------------------------------- small faces
 
 
 class Wall:
     def pictures(self, _: Clip, kind: str, count: int, short_side: int) -> Array:
         rng = np.random.default_rng(len(kind))
-        return np.broadcast_to(rng.integers(60, 160, (1, short_side, short_side), np.uint8), (count, short_side, short_side))
+        return np.broadcast_to(
+            rng.integers(60, 160, (1, short_side, short_side), np.uint8),
+            (count, short_side, short_side),
+        )
 
 
 def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -832,7 +1058,9 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
     monkeypatch.setattr(small, "zoom", functools.partial(small.zoom, thorough=True))
     under = bench()
     frames, samples = material(11.0, own_frames=2)
-    footage = observe(clip("one", own=2.0, trusted=True), frames, samples, under.model, under.levels)
+    footage = observe(
+        clip("one", own=2.0, trusted=True), frames, samples, under.model, under.levels
+    )
     rows = list(measure_eval.measure(footage, under, OtherSound(), Wall()))  # type: ignore[arg-type]
     mine = {row["case"]: row for row in of(rows, "small")}
     assert list(mine) == ["alone", "1/2", "1/4", "1/8", "side by side"]
@@ -853,14 +1081,32 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
 
 def test_the_table_of_small_faces_counts_what_is_near_sure_and_wrong() -> None:
     def row(case: str, error: float, confidence: float, **more: object) -> run.Row:
-        told = {"late_frames": 5.0, "estimate_frames": 5.0 + error, "first_frames": 30.0, "confidence": confidence}
-        about = {"clip": f"{case} {error}", "group": str(error), "own_frames": 0.0, "first_confidence": 0.1}
+        told = {
+            "late_frames": 5.0,
+            "estimate_frames": 5.0 + error,
+            "first_frames": 30.0,
+            "confidence": confidence,
+        }
+        about = {
+            "clip": f"{case} {error}",
+            "group": str(error),
+            "own_frames": 0.0,
+            "first_confidence": 0.1,
+        }
         return {"measure": "small", "case": case, **about, **told, **more}
 
-    rows = [row("1/4", 0.5, 0.95), row("1/4", 1.5, 0.8), row("1/4", 9.0, 0.97), row("1/4", 30.0, 0.1)]
+    rows = [
+        row("1/4", 0.5, 0.95),
+        row("1/4", 1.5, 0.8),
+        row("1/4", 9.0, 0.97),
+        row("1/4", 30.0, 0.1),
+    ]
     rows += [row("side by side", 0.0, 0.99, attention=0.8)]
     text = tables.small_table(rows, [row("1/4", 0.0, 0.95), row("1/4", 1.0, 0.2)], decide=0.9)
-    quarter, both = ([cell.strip().split(" ")[0] for cell in line.split("|")[1:-1]] for line in text.splitlines()[-2:])
+    quarter, both = (
+        [cell.strip().split(" ")[0] for cell in line.split("|")[1:-1]]
+        for line in text.splitlines()[-2:]
+    )
     assert quarter[:4] == ["1/4", "4", "4", "4"]
     assert quarter[4:] == ["0.00", "0.25", "0.00", "0.50", "0.25", "-", "0.50"]
     assert both[4:] == ["0.00", "1.00", "0.00", "1.00", "0.00", "1.00", "-"]

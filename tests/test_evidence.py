@@ -1,4 +1,6 @@
-"""Evidence as a film, read back: the seconds as they are keep their offset, and the same seconds after them have none."""
+"""Evidence as a film, read back: the seconds as they are keep their offset, and the same seconds
+after them have none.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ Clip = Callable[..., Path]
 EVENT_S = 6.0
 
 
-def report(path: Path | str = "a.mp4", offset_ms: float | None = -200.0, attention: dict[int, float] | None = None) -> Report:
+def report(
+    path: Path | str = "a.mp4",
+    offset_ms: float | None = -200.0,
+    attention: dict[int, float] | None = None,
+) -> Report:
     stretches = () if offset_ms is None else (Stretch(0.0, 20.0, offset_ms, offset_ms),)
     return Report(
         str(path),
@@ -32,7 +38,9 @@ def report(path: Path | str = "a.mp4", offset_ms: float | None = -200.0, attenti
         audio_track=0,
         video_track=0,
         stretches=stretches,
-        blocks=tuple(BlockResult(float(k), (attention or {}).get(k, 0.01), None) for k in range(20)),
+        blocks=tuple(
+            BlockResult(float(k), (attention or {}).get(k, 0.01), None) for k in range(20)
+        ),
     )
 
 
@@ -52,7 +60,13 @@ def test_a_jump_does_not_lie_in_them_where_that_can_be() -> None:
 
 def test_what_is_asked_for_is_shown_as_far_as_the_title_goes() -> None:
     assert telling_span(report(), 8.0, at_s=15.5) == Span(15.5, 4.5)
-    for length_s, at_s in ((4.9, None), (15.1, None), (float("nan"), None), (8.0, 20.0), (8.0, -1.0)):
+    for length_s, at_s in (
+        (4.9, None),
+        (15.1, None),
+        (float("nan"), None),
+        (8.0, 20.0),
+        (8.0, -1.0),
+    ):
         with pytest.raises(UsageError, match="must lie"):
             telling_span(report(), length_s, at_s)
 
@@ -142,7 +156,9 @@ def test_letters_are_written_as_they_look() -> None:
 # ---- the command
 
 
-def test_the_command_refuses_before_it_looks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_before_it_looks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     title = tmp_path / "a.mp4"
     title.write_bytes(b"x")
     other = tmp_path / "there.mp4"

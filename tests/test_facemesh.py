@@ -1,4 +1,6 @@
-"""Faces by a mesh, with stand-ins for MediaPipe: where they are put, what is kept of them, and what is made of the file."""
+"""Faces by a mesh, with stand-ins for MediaPipe: where they are put, what is kept of them, and what
+is made of the file.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,12 @@ def test_a_face_is_placed_and_sized_like_those_of_the_cascade() -> None:
     assert found.looks == 5
     assert found.share == 3 / 5
     width = 1.27 * 0.2  # a tenth of 200 px is a fifth of the short side
-    assert found.rows == pytest.approx(np.array([[t, 0.9, 0.35 - 0.28 * width, width] for t in (0.8, 1.2, 1.6)]), abs=1e-6)
+    assert found.rows == pytest.approx(
+        np.array([[t, 0.9, 0.35 - 0.28 * width, width] for t in (0.8, 1.2, 1.6)]), abs=1e-6
+    )
     x, y, size = found.in_px(100)[0, 1:]
-    assert (x, y + 0.28 * size) == pytest.approx((90, 35))  # where `sampling` looks for the mouth, the mouth is
+    # Where `sampling` looks for the mouth, the mouth is
+    assert (x, y + 0.28 * size) == pytest.approx((90, 35))
 
 
 def test_a_turned_face_counts_by_its_height() -> None:
@@ -65,7 +70,10 @@ def test_no_face_anywhere_is_no_row_and_a_share_of_0() -> None:
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "faces.json"
-    found = {"a": Faces(7, np.array([[0.4, 0.51234, 0.25, 0.3]], np.float32)), "b": Faces(3, np.zeros((0, 4), np.float32))}
+    found = {
+        "a": Faces(7, np.array([[0.4, 0.51234, 0.25, 0.3]], np.float32)),
+        "b": Faces(3, np.zeros((0, 4), np.float32)),
+    }
     write_faces(path, found)
     again = read_faces(path)
     assert [(name, item.looks) for name, item in again.items()] == [("a", 7), ("b", 3)]
@@ -75,7 +83,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["not json", "[1]", '{"a": 1}', '{"a": {"looks": 1}}', '{"a": {"looks": 1, "rows": [[1, 2]]}}']
+    "text",
+    ["not json", "[1]", '{"a": 1}', '{"a": {"looks": 1}}', '{"a": {"looks": 1, "rows": [[1, 2]]}}'],
 )
 def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "faces.json"
@@ -91,14 +100,23 @@ def test_training_takes_the_mesh_where_it_saw_more() -> None:
     few = np.ones((2, 4), np.float32)
     item = CachedClip(clip, np.zeros((50, 40, 60), np.uint8), np.zeros(0, np.int16), few)
     more = Faces(5, np.array([[t, 0.5, 0.5, 0.25] for t in range(3)], np.float32))
-    assert with_faces(item, more).faces == pytest.approx(np.array([[t, 20, 20, 10] for t in range(3)]))
-    assert with_faces(replace(item, faces=np.ones((3, 4), np.float32)), more).faces == pytest.approx(1)
+    assert with_faces(item, more).faces == pytest.approx(
+        np.array([[t, 20, 20, 10] for t in range(3)])
+    )
+    assert with_faces(
+        replace(item, faces=np.ones((3, 4), np.float32)), more
+    ).faces == pytest.approx(1)
     assert with_faces(item, None).faces is few
 
 
 def corpus_of(folder: Path) -> Path:
     lines = []
-    for name, kind in (("talk", "speech"), ("more", "speech"), ("broken", "speech"), ("drum", "generic")):
+    for name, kind in (
+        ("talk", "speech"),
+        ("more", "speech"),
+        ("broken", "speech"),
+        ("drum", "generic"),
+    ):
         path = folder / f"{name}.mkv"
         if name == "broken":
             path.write_text("not a film")
@@ -109,7 +127,9 @@ def corpus_of(folder: Path) -> Path:
     return folder
 
 
-def test_every_speech_clip_is_looked_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_speech_clip_is_looked_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     corpus, out = corpus_of(tmp_path), tmp_path / "faces.json"
     write_faces(out, {"more": Faces(99, np.zeros((0, 4), np.float32))})  # of an earlier run
     made = []

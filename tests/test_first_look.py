@@ -1,4 +1,6 @@
-"""A file that is no media is refused before torch is loaded, in this process and in a worker; a clip is checked as ever."""
+"""A file that is no media is refused before torch is loaded, in this process and in a worker; a
+clip is checked as ever.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,13 @@ def loaded_by(code: str, *names: str) -> tuple[str, list[str]]:
 
 
 def test_the_command_refuses_a_text_file_without_any_library_of_media(notes: Path) -> None:
-    said, loaded = loaded_by(f"from avcheck.cli.app import main; main([{str(notes)!r}])", "torch", "av", "numpy", "avcheck")
+    said, loaded = loaded_by(
+        f"from avcheck.cli.app import main; main([{str(notes)!r}])",
+        "torch",
+        "av",
+        "numpy",
+        "avcheck",
+    )
     assert (said, loaded) == (f"{notes}: error: {NO_VIDEO}\n", ["avcheck"])
 
 
@@ -125,7 +133,9 @@ def test_no_checker_is_made_for_what_cannot_be_checked(
     assert found[str(notes)].reason == NO_VIDEO
     assert "no audio track" in (found[str(mute)].reason or "")
     assert found[str(notes)].file_size == notes.stat().st_size
-    assert all(each.model_sha256 and each.settings_sha256 and each.checked_at for each in found.values())
+    assert all(
+        each.model_sha256 and each.settings_sha256 and each.checked_at for each in found.values()
+    )
 
 
 @everywhere
@@ -172,9 +182,13 @@ def test_a_network_that_does_not_fit_into_memory_is_no_file_s_fault(
 
 
 @everywhere
-def test_a_text_file_checked_before_is_not_looked_at_again(notes: Path, limits: Limits | None) -> None:
+def test_a_text_file_checked_before_is_not_looked_at_again(
+    notes: Path, limits: Limits | None
+) -> None:
     stamp = (notes.stat().st_size, notes.stat().st_mtime_ns)
-    assert list(check_changed([notes], CheckSettings(), limits, before=lambda _: [stamp])) == [Unchanged(notes, stamp)]
+    assert list(check_changed([notes], CheckSettings(), limits, before=lambda _: [stamp])) == [
+        Unchanged(notes, stamp)
+    ]
 
 
 def test_a_first_look_leaves_everything_else_to_the_check(
@@ -189,20 +203,31 @@ def test_a_first_look_leaves_everything_else_to_the_check(
     assert first_look(CheckSettings(), notes, ()) is None
 
 
-def test_a_first_look_opens_what_the_check_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every setting that chooses what is opened is passed on: else a file could be refused for a track nobody asked for."""
+def test_a_first_look_opens_what_the_check_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every setting that chooses what is opened is passed on: else a file could be refused for a
+    track nobody asked for.
+    """
     film = tmp_path / "film.mp4"
     film.write_bytes(bytes(100))
-    choices = {each.name for each in fields(CheckSettings)} & set(signature(media.open_media).parameters)
+    choices = {each.name for each in fields(CheckSettings)} & set(
+        signature(media.open_media).parameters
+    )
     asked: dict[str, object] = {}
-    monkeypatch.setattr(media, "open_media", lambda path, **options: asked.update(options) or nullcontext())
+    monkeypatch.setattr(
+        media, "open_media", lambda path, **options: asked.update(options) or nullcontext()
+    )
     assert first_look(CheckSettings(audio=film, **dict.fromkeys(choices, 3)), film, ()) is None
     assert {"audio_track", "video_track"} <= choices
     assert asked == {"audio_path": film, **dict.fromkeys(choices, 3)}
 
 
 def test_a_wrong_audio_file_is_refused_without_a_checker(
-    notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    notes: Path,
+    clip: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     stand_in(monkeypatch, fake_scan.make_no_checker)
     film = clip(seconds=0.2)

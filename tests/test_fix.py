@@ -1,4 +1,6 @@
-"""`avcheck fix`: the sound lands where it belongs to a millisecond, everything else stays as it was, or there is no file."""
+"""`avcheck fix`: the sound lands where it belongs to a millisecond, everything else stays as it
+was, or there is no file.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def forced(source: Path, target: Path, offset_ms: float, **how: Any) -> Outcome:
 def packets(path: Path) -> dict[int, list[bytes]]:
     """The packets of every stream, as PyAV itself reads them."""
     found: dict[int, list[bytes]] = {}
-    with av.open(str(path), options={"advanced_editlist": "0"}) as container:  # those too that an edit list hides
+    # Those too that an edit list hides
+    with av.open(str(path), options={"advanced_editlist": "0"}) as container:
         for packet in container.demux():
             if packet.size:
                 found.setdefault(packet.stream.index, []).append(bytes(packet))
@@ -45,7 +48,9 @@ def packets(path: Path) -> dict[int, list[bytes]]:
 
 
 def late_ms(path: Path) -> float:
-    """How late the sound of `noise` is against the pictures, by correlation with the noise itself at its middle."""
+    """How late the sound of `noise` is against the pictures, by correlation with the noise itself
+    at its middle.
+    """
     with open_media(path) as media:
         first_s = media.info.first_picture_s or 0.0
         sounds = list(media.sounds())
@@ -54,7 +59,12 @@ def late_ms(path: Path) -> float:
     for sound in sounds:
         at = round((sound.start_s - start_s) * SAMPLE_RATE)
         whole[at : at + len(sound.samples)] = sound.samples[: len(whole) - at]
-    return 1000 * (start_s + place(whole, noise(2.0 + np.arange(8000) / SAMPLE_RATE)) / SAMPLE_RATE - first_s - 2.0)
+    return 1000 * (
+        start_s
+        + place(whole, noise(2.0 + np.arange(8000) / SAMPLE_RATE)) / SAMPLE_RATE
+        - first_s
+        - 2.0
+    )
 
 
 def place(samples: Array, known: Array) -> int:
@@ -64,12 +74,17 @@ def place(samples: Array, known: Array) -> int:
     return int(np.abs(match[: len(samples)]).argmax())
 
 
-# -- where the sound goes ---------------------------------------------------------------------------------------------
+# -- where the sound goes --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("offset_ms", [-1500, 40, *(pytest.param(each, marks=pytest.mark.slow) for each in (-40, 333.3, 1500))])
+@pytest.mark.parametrize(
+    "offset_ms",
+    [-1500, 40, *(pytest.param(each, marks=pytest.mark.slow) for each in (-40, 333.3, 1500))],
+)
 @pytest.mark.parametrize("name", KINDS)
-def test_the_sound_moves_by_what_was_asked_for_and_nothing_else_changes(name: str, offset_ms: float, tmp_path: Path) -> None:
+def test_the_sound_moves_by_what_was_asked_for_and_nothing_else_changes(
+    name: str, offset_ms: float, tmp_path: Path
+) -> None:
     source = tiles(tmp_path / name)
     target = tmp_path / f"fixed{source.suffix}"
     before = late_ms(source)
@@ -91,7 +106,9 @@ def test_the_sound_moves_by_what_was_asked_for_and_nothing_else_changes(name: st
 
 @pytest.mark.parametrize("offset_ms", [-120, 120])
 @pytest.mark.parametrize("name", ["film.avi", "film.mxf"])
-def test_pcm_that_cannot_start_later_is_written_anew_sample_by_sample(name: str, offset_ms: float, tmp_path: Path) -> None:
+def test_pcm_that_cannot_start_later_is_written_anew_sample_by_sample(
+    name: str, offset_ms: float, tmp_path: Path
+) -> None:
     source = tiles(tmp_path / name)
     target = tmp_path / f"fixed{source.suffix}"
     result = forced(source, target, offset_ms)
@@ -120,7 +137,9 @@ def test_pcm_that_cannot_start_later_is_written_anew_sample_by_sample(name: str,
     ids=str,
 )
 @pytest.mark.parametrize("offset_ms", [-300, pytest.param(40, marks=pytest.mark.slow)])
-def test_other_codecs_and_fragments(options: dict[str, Any], name: str, offset_ms: float, tmp_path: Path) -> None:
+def test_other_codecs_and_fragments(
+    options: dict[str, Any], name: str, offset_ms: float, tmp_path: Path
+) -> None:
     source = tiles(tmp_path / name, 4.0, **options)
     target = tmp_path / f"fixed{source.suffix}"
     before = late_ms(source)
@@ -131,8 +150,12 @@ def test_other_codecs_and_fragments(options: dict[str, Any], name: str, offset_m
 
 
 @pytest.mark.parametrize("offset_ms", [-300, pytest.param(40, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("suffix", "acodec"), [("mp4", "aac"), ("mkv", "libopus"), ("ts", "aac"), ("avi", "pcm_s16le")])
-def test_another_instrument_finds_the_same_move(suffix: str, acodec: str, offset_ms: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "acodec"), [("mp4", "aac"), ("mkv", "libopus"), ("ts", "aac"), ("avi", "pcm_s16le")]
+)
+def test_another_instrument_finds_the_same_move(
+    suffix: str, acodec: str, offset_ms: float, tmp_path: Path
+) -> None:
     vcodec, options = ("mpeg4", {}) if suffix == "avi" else ("libx264", clock_table.B)
     source = clock_table.write(clock_table.Case("film", suffix, vcodec, acodec, options), tmp_path)
     target = tmp_path / f"fixed.{suffix}"
@@ -155,14 +178,20 @@ def test_mp3_in_avi_is_refused_and_goes_into_another_container(target: str, tmp_
     assert late_ms(tmp_path / target) - before == pytest.approx(120, abs=1.5)
 
 
-# -- where it drifts and jumps ----------------------------------------------------------------------------------------
+# -- where it drifts and jumps ---------------------------------------------------------------------
 
 
 def measured(*stretches: Stretch) -> Report:
     worst_ms = max((each.end_offset_ms for each in stretches), key=abs)
     drift = 1.0 if stretches[0].start_offset_ms != stretches[0].end_offset_ms else None
     return Report(
-        "film", "out_of_sync", offset_ms=worst_ms, drift_ms_per_min=drift, audio_track=0, video_track=0, stretches=stretches
+        "film",
+        "out_of_sync",
+        offset_ms=worst_ms,
+        drift_ms_per_min=drift,
+        audio_track=0,
+        video_track=0,
+        stretches=stretches,
     )
 
 
@@ -177,8 +206,12 @@ IN_SYNC = Report("film", "in_sync", offset_ms=0.0, audio_track=0, video_track=0)
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi"])
 def test_a_drift_is_resampled_away(name: str, tmp_path: Path) -> None:
-    """What belongs to the picture at p is heard at (p - 0.1) / 1.005: early by 99.5 ms at first, by 159.2 ms after 12 s."""
-    source = tiles(tmp_path / name, 12.0, play=lambda times_s: noise(times_s + 0.1 + 0.005 * times_s))
+    """What belongs to the picture at p is heard at (p - 0.1) / 1.005: early by 99.5 ms at first, by
+    159.2 ms after 12 s.
+    """
+    source = tiles(
+        tmp_path / name, 12.0, play=lambda times_s: noise(times_s + 0.1 + 0.005 * times_s)
+    )
     target = tmp_path / f"fixed{source.suffix}"
     report = measured(Stretch(0.0, 12.0, 100 / 1.005, 160 / 1.005))
     result = fix_file(source, target, Wanted(), checks(report, IN_SYNC))
@@ -192,7 +225,11 @@ def place_ms(path: Path, at_s: float) -> float:
     """How late the noise of `at_s` is heard against the pictures."""
     with open_media(path) as media:
         first_s = media.info.first_picture_s or 0.0
-        sounds = [sound for sound in media.sounds() if sound.end_s > first_s + at_s - 1 and sound.start_s < first_s + at_s + 2]
+        sounds = [
+            sound
+            for sound in media.sounds()
+            if sound.end_s > first_s + at_s - 1 and sound.start_s < first_s + at_s + 2
+        ]
     start_s = sounds[0].start_s
     heard = np.concatenate([sound.samples for sound in sounds])
     at = place(heard, noise(at_s + np.arange(4000) / SAMPLE_RATE))
@@ -206,12 +243,16 @@ def test_a_jump_is_cut_at(name: str, first_ms: float, second_ms: float, tmp_path
         tmp_path / name,
         10.0,
         play=lambda times_s: np.where(
-            times_s < 5.0, noise(np.maximum(0, times_s + first_ms / 1000)), noise(np.maximum(0, times_s + second_ms / 1000))
+            times_s < 5.0,
+            noise(np.maximum(0, times_s + first_ms / 1000)),
+            noise(np.maximum(0, times_s + second_ms / 1000)),
         ),
     )
     target = tmp_path / f"fixed{source.suffix}"
     blocks = [BlockResult(float(k), 0.1, first_ms if k < 5 else second_ms) for k in range(10)]
-    report = measured(Stretch(0.0, 5.0, first_ms, first_ms), Stretch(5.0, 10.0, second_ms, second_ms))
+    report = measured(
+        Stretch(0.0, 5.0, first_ms, first_ms), Stretch(5.0, 10.0, second_ms, second_ms)
+    )
     report = replace(report, blocks=tuple(blocks))
     result = fix_file(source, target, Wanted(), checks(report, IN_SYNC))
     assert result.status == "fixed", result.reason
@@ -228,7 +269,7 @@ def test_a_jump_that_lies_anywhere_in_many_seconds_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "fixed.mp4").exists()
 
 
-# -- nothing but the whole of it --------------------------------------------------------------------------------------
+# -- nothing but the whole of it -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -240,7 +281,9 @@ def test_a_jump_that_lies_anywhere_in_many_seconds_is_refused(tmp_path: Path) ->
     ],
     ids=lambda value: getattr(value, "verdict", value),
 )
-def test_without_a_sure_offset_beyond_tolerance_nothing_is_written(report: Report, status: str, tmp_path: Path) -> None:
+def test_without_a_sure_offset_beyond_tolerance_nothing_is_written(
+    report: Report, status: str, tmp_path: Path
+) -> None:
     source = tiles(tmp_path / "film.mp4", 2.0)
     result = fix_file(source, tmp_path / "fixed.mp4", Wanted(), checks(report))
     assert result.status == status
@@ -276,10 +319,16 @@ def test_a_name_that_is_taken_while_the_file_is_written_stays_taken(tmp_path: Pa
 
 
 @pytest.mark.parametrize("after", ["out_of_sync", "undecidable"])
-def test_a_file_that_is_not_in_sync_when_checked_again_is_not_kept(after: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_not_in_sync_when_checked_again_is_not_kept(
+    after: Any, tmp_path: Path
+) -> None:
     source = tiles(tmp_path / "film.mp4", 2.0)
-    found = Report("film", after, "several offsets fit" if after == "undecidable" else None, offset_ms=-90.0)
-    result = fix_file(source, tmp_path / "fixed.mp4", Wanted(), checks(measured(Stretch(0, 2, 100, 100)), found))
+    found = Report(
+        "film", after, "several offsets fit" if after == "undecidable" else None, offset_ms=-90.0
+    )
+    result = fix_file(
+        source, tmp_path / "fixed.mp4", Wanted(), checks(measured(Stretch(0, 2, 100, 100)), found)
+    )
     assert result.status == "failed"
     assert "checked again" in str(result.reason)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4"]
@@ -305,18 +354,24 @@ def test_a_write_that_moves_the_sound_elsewhere_is_found_out(
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
 
 
-def test_a_write_that_rounds_the_pcm_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_rounds_the_pcm_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tiles(tmp_path / "film.avi", 4.0)
-    monkeypatch.setattr(remux.Layout, "_lay", lambda layout, _piece, _new_s, data: iter([(0, data)]))
+    monkeypatch.setattr(
+        remux.Layout, "_lay", lambda layout, _piece, _new_s, data: iter([(0, data)])
+    )
     result = forced(source, tmp_path / "fixed.avi", 20)
     assert result.status == "failed"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.avi"]
 
 
-# -- the command ------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 
 
-def test_the_command_fixes_and_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_fixes_and_says_what_it_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, target = tiles(tmp_path / "film.mp4", 4.0), tmp_path / "fixed.mp4"
     assert main(["fix", "--force-offset", "80", str(source), str(target)]) == 0
     said = capsys.readouterr().out
@@ -327,7 +382,9 @@ def test_the_command_fixes_and_says_what_it_did(tmp_path: Path, capsys: pytest.C
     assert "nothing is written over" in capsys.readouterr().err
 
 
-def test_the_record_accounts_for_every_stream(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_record_accounts_for_every_stream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, target = tiles(tmp_path / "film.mkv", 4.0), tmp_path / "fixed.mkv"
     assert main(["fix", "--json", "--force-offset", "-80", str(source), str(target)]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -352,19 +409,59 @@ def test_what_cannot_be_fixed_is_a_one_and_what_cannot_be_read_a_two(
     text.write_text("not a film")
     assert main(["fix", "--force-offset", "80", str(text), str(tmp_path / "fixed.mp4")]) == 2
     for offset in ("nan", "inf", "0"):
-        assert main(["fix", "--force-offset", offset, str(source), str(tmp_path / "fixed.mkv")]) == 2
-    assert main(["fix", "--force-offset", "80", str(tmp_path / "none.mp4"), str(tmp_path / "fixed.mp4")]) == 2
-    assert main(["fix", "--force-offset", "80", str(source), str(tmp_path / "no" / "fixed.mkv")]) == 2
+        assert (
+            main(["fix", "--force-offset", offset, str(source), str(tmp_path / "fixed.mkv")]) == 2
+        )
+    assert (
+        main(
+            ["fix", "--force-offset", "80", str(tmp_path / "none.mp4"), str(tmp_path / "fixed.mp4")]
+        )
+        == 2
+    )
+    assert (
+        main(["fix", "--force-offset", "80", str(source), str(tmp_path / "no" / "fixed.mkv")]) == 2
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.avi", "notes.mp4"]
 
 
-def test_the_ffmpeg_command_is_printed_and_nothing_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_ffmpeg_command_is_printed_and_nothing_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = tiles(tmp_path / "film.mp4", 2.0)
-    assert main(["fix", "--print-command", "--force-offset", "80", str(source), str(tmp_path / "a b.mp4")]) == 0
+    assert (
+        main(
+            [
+                "fix",
+                "--print-command",
+                "--force-offset",
+                "80",
+                str(source),
+                str(tmp_path / "a b.mp4"),
+            ]
+        )
+        == 0
+    )
     line = capsys.readouterr().out
-    assert line.startswith(f"ffmpeg -n -i file:{source} -map 0:0 -map 0:1 -c copy -bsf:1 setts=ts=TS+0.080000/TB ")
+    assert line.startswith(
+        f"ffmpeg -n -i file:{source} -map 0:0 -map 0:1 -c copy -bsf:1 setts=ts=TS+0.080000/TB "
+    )
     assert line.endswith(f"'file:{tmp_path}/a b.mp4'\n")
     avi = tiles(tmp_path / "film.avi", 2.0)
-    assert main(["fix", "--print-command", "--force-offset", "-80", str(avi), str(tmp_path / "fixed.avi")]) == 0
-    assert "-filter:1 atrim=start=0.080000,asetpts=PTS-STARTPTS,apad=pad_len=3840 -c:1 pcm_s16le" in capsys.readouterr().out
+    assert (
+        main(
+            [
+                "fix",
+                "--print-command",
+                "--force-offset",
+                "-80",
+                str(avi),
+                str(tmp_path / "fixed.avi"),
+            ]
+        )
+        == 0
+    )
+    assert (
+        "-filter:1 atrim=start=0.080000,asetpts=PTS-STARTPTS,apad=pad_len=3840 -c:1 pcm_s16le"
+        in capsys.readouterr().out
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.avi", "film.mp4"]

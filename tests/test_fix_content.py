@@ -1,4 +1,6 @@
-"""`avcheck fix` whole, with the network before and after: what a talking head says comes when its mouth says it."""
+"""`avcheck fix` whole, with the network before and after: what a talking head says comes when its
+mouth says it.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,34 @@ def fixed(source: Path, capsys: pytest.CaptureFixture[str]) -> dict:
 
 @pytest.mark.parametrize(
     ("name", "offset_ms"),
-    [("film.mp4", -180), ("film.mov", 1500), ("film.mkv", 250), ("film.ts", -700), ("film.avi", 120), ("film.mxf", -400)],
+    [
+        ("film.mp4", -180),
+        ("film.mov", 1500),
+        ("film.mkv", 250),
+        ("film.ts", -700),
+        ("film.avi", 120),
+        ("film.mxf", -400),
+    ],
 )
-def test_an_offset_is_taken_out(name: str, offset_ms: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_offset_is_taken_out(
+    name: str, offset_ms: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = talking(tmp_path / name, 12.0, lambda times_s: np.full(len(times_s), offset_ms / 1000))
     record = fixed(source, capsys)
     assert record["before"]["offset_ms"] == pytest.approx(offset_ms, abs=40)
     assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
     assert {each["action"] for each in record["streams"]} <= {"copied", "moved", "rewritten"}
-    assert main(["fix", "--json", str(tmp_path / f"fixed{source.suffix}"), str(tmp_path / f"again{source.suffix}")]) == 0
+    assert (
+        main(
+            [
+                "fix",
+                "--json",
+                str(tmp_path / f"fixed{source.suffix}"),
+                str(tmp_path / f"again{source.suffix}"),
+            ]
+        )
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["status"] == "in_sync"
     assert not (tmp_path / f"again{source.suffix}").exists()
 

@@ -1,4 +1,6 @@
-"""A fixed file has all that the old one had: tracks, languages, flags, titles, chapters, rotation, HDR, timecode, fonts."""
+"""A fixed file has all that the old one had: tracks, languages, flags, titles, chapters, rotation,
+HDR, timecode, fonts.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,19 @@ from films import tiles
 from test_fix import forced, packets
 
 CHAPTERS = [("one", 0, 2000), ("two", 2000, 4000)]
-HDR = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400:log-level=none"
+HDR = (
+    "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
+    ":max-cll=1000,400:log-level=none"
+)
 
 
 def rich(path: Path, **options: Any) -> Path:
-    """A film with two languages, the second the default one, subtitles, chapters, a title, and a font where there is room."""
-    plain = tiles(path.with_name(f"plain{path.suffix}"), play=[_tone(300.0), _tone(500.0)], **options)
+    """A film with two languages, the second the default one, subtitles, chapters, a title, and a
+    font where there is room.
+    """
+    plain = tiles(
+        path.with_name(f"plain{path.suffix}"), play=[_tone(300.0), _tone(500.0)], **options
+    )
     with av.open(str(plain)) as reader, av.open(str(path), "w") as writer:
         outputs: dict[int, Any] = {}
         for stream in reader.streams:
@@ -42,12 +51,22 @@ def rich(path: Path, **options: Any) -> Path:
         writer.metadata["title"] = "A film"
         writer.set_chapters(
             [
-                {"id": k, "start": start, "end": end, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
+                {
+                    "id": k,
+                    "start": start,
+                    "end": end,
+                    "time_base": Fraction(1, 1000),
+                    "metadata": {"title": title},
+                }
                 for k, (title, start, end) in enumerate(CHAPTERS)
             ]
         )
         for number, text in enumerate(("Hello", "World")):
-            said = text.encode() if path.suffix == ".mkv" else len(text).to_bytes(2, "big") + text.encode()
+            said = (
+                text.encode()
+                if path.suffix == ".mkv"
+                else len(text).to_bytes(2, "big") + text.encode()
+            )
             line: Any = Packet(said)
             line.stream, line.time_base = subtitles, Fraction(1, 1000)
             line.pts = line.dts = 500 + 1500 * number
@@ -86,8 +105,16 @@ def test_nothing_is_lost(suffix: str, offset_ms: float, tmp_path: Path) -> None:
     assert result.status == "fixed", result.reason
     assert result.lost == ()
     assert [note for note in result.notes if "audio track 0 was not measured and not moved" in note]
-    by_kind = {(each.kind, each.language): each.action for each in result.streams if each.kind in ("audio", "subtitle")}
-    assert by_kind == {("audio", "fra"): "copied", ("audio", "ita"): "moved", ("subtitle", "eng"): "copied"}
+    by_kind = {
+        (each.kind, each.language): each.action
+        for each in result.streams
+        if each.kind in ("audio", "subtitle")
+    }
+    assert by_kind == {
+        ("audio", "fra"): "copied",
+        ("audio", "ita"): "moved",
+        ("subtitle", "eng"): "copied",
+    }
     assert "dropped" not in {each.action for each in result.streams}
     with av.open(str(source)) as old, av.open(str(target)) as new:
         assert len(new.streams) == len(old.streams)
@@ -101,7 +128,11 @@ def test_nothing_is_lost(suffix: str, offset_ms: float, tmp_path: Path) -> None:
                 assert now.codec_context.codec_tag == was.codec_context.codec_tag
         assert new.metadata["title"] == "A film"
         assert chapters(new) == chapters(old) == CHAPTERS
-        assert next(new.decode(video=0)).rotation == next(old.decode(video=0)).rotation == turned.get("rotation", 0)
+        assert (
+            next(new.decode(video=0)).rotation
+            == next(old.decode(video=0)).rotation
+            == turned.get("rotation", 0)
+        )
     old_packets, new_packets = packets(source), packets(target)
     for each in result.streams:
         if each.kind in ("video", "audio"):
@@ -147,7 +178,15 @@ def test_hdr_side_data_and_the_letters_of_hevc_are_kept(suffix: str, tmp_path: P
             context = container.streams.video[0].codec_context
             frame = next(container.decode(video=0))
             kinds = sorted(str(getattr(each, "type", each).name) for each in frame.side_data)
-            found.append((kinds, context.color_trc, context.color_primaries, context.codec_tag, context.extradata))
+            found.append(
+                (
+                    kinds,
+                    context.color_trc,
+                    context.color_primaries,
+                    context.codec_tag,
+                    context.extradata,
+                )
+            )
     assert found[0] == found[1]
     assert "MASTERING_DISPLAY_METADATA" in found[1][0]
 

@@ -1,4 +1,6 @@
-"""Where each moment of the sound belongs, and how samples are laid out and played for it: arithmetic without media."""
+"""Where each moment of the sound belongs, and how samples are laid out and played for it:
+arithmetic without media.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,13 @@ RATE = 48_000
 
 
 def report(*stretches: Stretch, blocks: tuple[BlockResult, ...] = ()) -> Report:
-    return Report("film", "out_of_sync", offset_ms=stretches[0].start_offset_ms, stretches=stretches, blocks=blocks)
+    return Report(
+        "film",
+        "out_of_sync",
+        offset_ms=stretches[0].start_offset_ms,
+        stretches=stretches,
+        blocks=blocks,
+    )
 
 
 def seconds(*offsets_ms: float | None) -> tuple[BlockResult, ...]:
@@ -37,7 +45,9 @@ def test_a_move_that_is_no_offset_is_refused(offset_ms: float) -> None:
 
 
 def test_a_drift_is_taken_out_all_along() -> None:
-    """What belongs to the picture at p is heard at p less the offset there, also beyond the ends of what was measured."""
+    """What belongs to the picture at p is heard at p less the offset there, also beyond the ends of
+    what was measured.
+    """
     stretch = Stretch(10, 110, 100, 600)
     moves = of(report(stretch))
     assert moves.drifts
@@ -51,7 +61,8 @@ def test_a_jump_is_cut_where_single_seconds_change() -> None:
     blocks = seconds(*[0.0] * 26, None, *[400.0] * 33)
     moves = of(report(*stretches, blocks=blocks))
     assert [piece.later_s for piece in moves.pieces] == [0.0, 0.4]
-    assert moves.pieces[0].until_s == pytest.approx(26.5 - 0.2)  # the picture's time less the offset between both
+    # The picture's time less the offset between both
+    assert moves.pieces[0].until_s == pytest.approx(26.5 - 0.2)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +80,15 @@ def test_one_second_that_strays_moves_no_cut() -> None:
     straight = of(report(*stretches, blocks=seconds(*[0.0] * 30, *[400.0] * 30)))
     stray = [0.0] * 30 + [400.0] * 30
     stray[22] = 400.0
-    assert of(report(*stretches, blocks=seconds(*stray))).pieces[0].until_s == pytest.approx(straight.pieces[0].until_s)
+    assert of(report(*stretches, blocks=seconds(*stray))).pieces[0].until_s == pytest.approx(
+        straight.pieces[0].until_s
+    )
 
 
 def test_a_report_without_stretches_has_one_offset() -> None:
-    assert of(replace(report(Stretch(0, 1, 0, 0)), stretches=(), offset_ms=-80.0)).pieces[0].later_s == pytest.approx(-0.08)
+    assert of(replace(report(Stretch(0, 1, 0, 0)), stretches=(), offset_ms=-80.0)).pieces[
+        0
+    ].later_s == pytest.approx(-0.08)
     with pytest.raises(Refused, match="not known"):
         of(replace(report(Stretch(0, 1, 0, 0)), stretches=(), offset_ms=None))
 
@@ -99,7 +114,9 @@ def test_pcm_is_moved_to_the_sample(later: int, jitter_s: float) -> None:
     count = 20_000
     got = laid_out(by(1000 * later / RATE), count, jitter_s=jitter_s)
     samples = np.arange(1, count + 1)
-    wanted = np.concatenate([np.zeros(max(0, later)), samples[max(0, -later) :], np.zeros(max(0, -later))])
+    wanted = np.concatenate(
+        [np.zeros(max(0, later)), samples[max(0, -later) :], np.zeros(max(0, -later))]
+    )
     near = 1 + round(jitter_s * RATE)  # a packet's own time counts only where the sound begins
     if jitter_s == 0 or later >= 0:
         assert (got == wanted).all()
@@ -119,7 +136,9 @@ def test_pcm_is_cut_or_filled_at_a_jump() -> None:
 
 @pytest.mark.parametrize("pace", [1.001, 0.999, 25 / 24 * 1.001])
 def test_another_pace_puts_every_sample_where_it_belongs(pace: float) -> None:
-    """A sum of tones is known everywhere, so the interpolation can be held against the truth; -80 dB is beyond hearing."""
+    """A sum of tones is known everywhere, so the interpolation can be held against the truth; -80
+    dB is beyond hearing.
+    """
     move = Move(-math.inf, math.inf, 0.05, pace)
 
     def tones(times_s: np.ndarray) -> np.ndarray:
@@ -127,7 +146,11 @@ def test_another_pace_puts_every_sample_where_it_belongs(pace: float) -> None:
 
     player = Pace(move, RATE, 1)
     samples = tones(np.arange(2 * RATE) / RATE).astype(np.float32)[None]
-    runs = [run for first in range(0, 2 * RATE, 1024) for run in player.take(first / RATE, samples[:, first : first + 1024])]
+    runs = [
+        run
+        for first in range(0, 2 * RATE, 1024)
+        for run in player.take(first / RATE, samples[:, first : first + 1024])
+    ]
     runs += player.rest()
     assert runs[0][0] == 0
     got = np.concatenate([run for _, run in runs], axis=1)[0]

@@ -1,4 +1,6 @@
-"""JUnit, GitHub, CSV, JSON and text, each read back by somebody else's parser, with file names that mean harm."""
+"""JUnit, GitHub, CSV, JSON and text, each read back by somebody else's parser, with file names that
+mean harm.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ LATE = Report(
     container_offset_ms=-23.2,
     jumps_s=(12.0, 90.5),
     jump_intervals_s=((10.0, 14.0), (90.5, 90.5)),
-    stretches=(Stretch(0.0, 10.0, 4.0, 4.0), Stretch(14.0, 90.5, -120.0, -120.0), Stretch(90.5, 100.0, 4.0, 24.5)),
+    stretches=(
+        Stretch(0.0, 10.0, 4.0, 4.0),
+        Stretch(14.0, 90.5, -120.0, -120.0),
+        Stretch(90.5, 100.0, 4.0, 24.5),
+    ),
     duration_s=100.0,
     audio_track=0,
     segments=(Segment(0.0, 100.0, -120.0, 0.97),),
@@ -38,8 +44,10 @@ LATE = Report(
     avcheck_version="0.1.0",
 )
 LATE_TEXT = (
-    "sound late by 120 ms (3.0 frames) at worst, confidence 0.97, offset jumps between 0:10 and 0:14, at 1:30 "
-    "(0:00 to 0:10: 4 ms early; 0:14 to 1:30: 120 ms late; 1:30 to 1:40: 4 ms early to 24 ms early)"
+    "sound late by 120 ms (3.0 frames) at worst, confidence 0.97, offset jumps between 0:10 and "
+    "0:14, at 1:30 "
+    "(0:00 to 0:10: 4 ms early; 0:14 to 1:30: 120 ms late; 1:30 to 1:40: 4 ms early to 24 ms "
+    "early)"
 )
 BORDERLINE = Report(
     "near.mp4",
@@ -93,7 +101,9 @@ def document(form: str, reports: Iterable[Report], *, strict: bool = False) -> s
 
 def hostile(name: str) -> list[Report]:
     return [
-        Report(name, "out_of_sync", offset_ms=-120.0, confidence=0.9, degraded=Degraded(notes=(name,))),
+        Report(
+            name, "out_of_sync", offset_ms=-120.0, confidence=0.9, degraded=Degraded(notes=(name,))
+        ),
         Report(name, "error", reason=f"cannot open {name}"),
         Report(name, "undecidable", reason=name),
     ]
@@ -104,9 +114,13 @@ def hostile(name: str) -> list[Report]:
 
 @pytest.mark.parametrize("form", [*FORMATS, STEP_SUMMARY])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_can_neither_break_a_line_nor_command_a_terminal_or_a_build_server(form: str, name: str) -> None:
+def test_a_name_can_neither_break_a_line_nor_command_a_terminal_or_a_build_server(
+    form: str, name: str
+) -> None:
     text = document(form, hostile(name))
-    assert not re.search(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u200b]", text)
+    assert not re.search(
+        r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u200b]", text
+    )
     assert "\r" not in text.replace("\r\n", "") if form == "csv" else "\r" not in text
     assert not re.search(r"##\w*\[", text)
     text.encode("utf-8")  # no lone surrogates
@@ -135,7 +149,10 @@ def test_an_empty_run_is_a_whole_document(form: str) -> None:
 @pytest.mark.parametrize("form", [*(form for form in FORMATS if form != "html"), STEP_SUMMARY])
 def test_no_report_is_kept(form: str) -> None:
     made = renderer(form)
-    many = [Report(f"{n:06}.mp4", "out_of_sync", offset_ms=-float(n), confidence=0.9) for n in range(1500)]
+    many = [
+        Report(f"{n:06}.mp4", "out_of_sync", offset_ms=-float(n), confidence=0.9)
+        for n in range(1500)
+    ]
     for report in many[:500]:
         made.item(report)
     tracemalloc.start()
@@ -149,12 +166,24 @@ def test_no_report_is_kept(form: str) -> None:
 
 # ---- JUnit
 
-# Attributes of Jenkins' schema (xunit-plugin, junit-10.xsd) that are needed, and those that may be there as well.
+# Attributes of Jenkins' schema (xunit-plugin, junit-10.xsd) that are needed, and those that may be
+# there as well.
 ATTRIBUTES = {
     "testsuites": (set(), {"name", "time", "tests", "failures", "errors"}),
     "testsuite": (
         {"name", "tests", "failures", "errors"},
-        {"time", "skipped", "timestamp", "hostname", "id", "package", "file", "log", "url", "group"},
+        {
+            "time",
+            "skipped",
+            "timestamp",
+            "hostname",
+            "id",
+            "package",
+            "file",
+            "log",
+            "url",
+            "group",
+        },
     ),
     "properties": (set(), set()),
     "property": ({"name", "value"}, set()),
@@ -183,7 +212,9 @@ def checked_junit(text: str) -> ElementTree.Element:
     for suites in (root, root[0]):
         cases = root[0].findall("testcase")
         assert suites.get("tests") == str(len(cases))
-        assert suites.get("failures") == str(sum(case.find("failure") is not None for case in cases))
+        assert suites.get("failures") == str(
+            sum(case.find("failure") is not None for case in cases)
+        )
         assert suites.get("errors") == str(sum(case.find("error") is not None for case in cases))
     assert root[0].get("skipped") == str(len(root[0].findall("testcase/skipped")))
     return root
@@ -191,7 +222,10 @@ def checked_junit(text: str) -> ElementTree.Element:
 
 def test_junit_maps_verdicts() -> None:
     root = checked_junit(document("junit", EACH))
-    found = {case.get("name"): [(child.tag, child.attrib) for child in case] for case in root.iter("testcase")}
+    found = {
+        case.get("name"): [(child.tag, child.attrib) for child in case]
+        for case in root.iter("testcase")
+    }
     assert found == {
         "late.mp4": [
             ("failure", {"type": "out_of_sync", "message": LATE_TEXT}),
@@ -202,11 +236,15 @@ def test_junit_maps_verdicts() -> None:
     }
     body = root.find(".//failure")
     assert body is not None and body.text is not None
-    assert "tolerance: early by at most 40 ms, late by at most 60 ms (ebu-r37)" in body.text.splitlines()
+    assert (
+        "tolerance: early by at most 40 ms, late by at most 60 ms (ebu-r37)"
+        in body.text.splitlines()
+    )
     assert [row for row in body.text.splitlines() if row.startswith("stretch: ")] == [
         "stretch: 0:00 to 0:10: sound early by 4 ms (0.1 frames)",
         "stretch: 0:14 to 1:30: sound late by 120 ms (3.0 frames)",
-        "stretch: 1:30 to 1:40: from sound early by 4 ms (0.1 frames) to sound early by 24 ms (0.6 frames)",
+        "stretch: 1:30 to 1:40: from sound early by 4 ms (0.1 frames) to sound early by 24 ms "
+        "(0.6 frames)",
     ]
 
 
@@ -220,9 +258,17 @@ def test_borderline_is_said_in_words_and_stays_undecidable() -> None:
     assert annotations(text) == [("warning", "near.mp4", BORDERLINE.reason)]
     assert "title=avcheck%3A borderline::" in text
     row = rows(document("csv", [BORDERLINE]))[0]
-    assert (row["verdict"], row["reason_code"], row["reason"]) == ("undecidable", "borderline", BORDERLINE.reason)
+    assert (row["verdict"], row["reason_code"], row["reason"]) == (
+        "undecidable",
+        "borderline",
+        BORDERLINE.reason,
+    )
     record = json.loads(document("jsonl", [BORDERLINE]))
-    assert (record["verdict"], record["reason_code"], record["offset_ms"]) == ("undecidable", "borderline", -70.0)
+    assert (record["verdict"], record["reason_code"], record["offset_ms"]) == (
+        "undecidable",
+        "borderline",
+        -70.0,
+    )
 
 
 def test_junit_tells_a_reason_once_the_time_and_the_folder() -> None:
@@ -234,7 +280,12 @@ def test_junit_tells_a_reason_once_the_time_and_the_folder() -> None:
     ]
     root = checked_junit(document("junit", reports))
     cases = [(case.get("classname"), case.get("time")) for case in root.iter("testcase")]
-    assert cases == [("shows/one", "0.250"), ("shows", "61.500"), ("avcheck", "0.000"), ("https://host/films", "1.000")]
+    assert cases == [
+        ("shows/one", "0.250"),
+        ("shows", "61.500"),
+        ("avcheck", "0.000"),
+        ("https://host/films", "1.000"),
+    ]
     assert root.get("time") == root[0].get("time") == "62.750"
     assert [each.text for each in root.findall(".//error")] == [
         "shows/one/a.mp4: error: no audio stream",
@@ -250,7 +301,10 @@ def test_junit_as_junitparser_reads_it() -> None:
 
 def test_junit_tells_undecidable_as_a_failure_where_the_run_fails_on_it() -> None:
     root = checked_junit(document("junit", EACH, strict=True))
-    assert [child.get("type") for child in root.findall(".//failure")] == ["out_of_sync", "undecidable"]
+    assert [child.get("type") for child in root.findall(".//failure")] == [
+        "out_of_sync",
+        "undecidable",
+    ]
     assert root[0].get("skipped") == "0"
 
 
@@ -288,21 +342,41 @@ def test_github_annotates_what_is_wrong() -> None:
         ("error", "broken.mov", "not a media file avcheck reads"),
         ("warning", "unsure.mkv", "silence"),
     ]
-    assert annotations(document("github", EACH, strict=True))[-1] == ("error", "unsure.mkv", "silence")
+    assert annotations(document("github", EACH, strict=True))[-1] == (
+        "error",
+        "unsure.mkv",
+        "silence",
+    )
 
 
 def test_github_shows_the_ten_worst_in_the_documented_order() -> None:
-    late = [Report(f"{n}.mp4", "out_of_sync", offset_ms=100.0 * n * (-1) ** n, confidence=0.9) for n in range(1, 9)]
+    late = [
+        Report(f"{n}.mp4", "out_of_sync", offset_ms=100.0 * n * (-1) ** n, confidence=0.9)
+        for n in range(1, 9)
+    ]
     broken = [Report(f"{name}.mp4", "error", reason="no sound") for name in "zyxwa"]
-    unsure = [Report(f"u{n:02}.mp4", "undecidable", reason="silence", confidence=n / 100) for n in range(15, 0, -1)]
+    unsure = [
+        Report(f"u{n:02}.mp4", "undecidable", reason="silence", confidence=n / 100)
+        for n in range(15, 0, -1)
+    ]
     found = annotations(document("github", [*unsure, *broken, *late]))
-    assert [file for level, file, _ in found if level == "error"] == [*(f"{n}.mp4" for n in range(8, 0, -1)), "a.mp4", "w.mp4"]
-    assert [file for level, file, _ in found if level == "warning"] == [f"u{n:02}.mp4" for n in range(1, 11)]
+    assert [file for level, file, _ in found if level == "error"] == [
+        *(f"{n}.mp4" for n in range(8, 0, -1)),
+        "a.mp4",
+        "w.mp4",
+    ]
+    assert [file for level, file, _ in found if level == "warning"] == [
+        f"u{n:02}.mp4" for n in range(1, 11)
+    ]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_github_keeps_the_name_through_its_escapes(name: str) -> None:
-    shown = rendering.printable(name.replace("\r", "\0r").replace("\n", "\0n")).replace("\\x00r", "\r").replace("\\x00n", "\n")
+    shown = (
+        rendering.printable(name.replace("\r", "\0r").replace("\n", "\0n"))
+        .replace("\\x00r", "\r")
+        .replace("\\x00n", "\n")
+    )
     found = annotations(document("github", hostile(name)))
     assert len(found) == 3
     if "\x00" not in name:
@@ -311,9 +385,14 @@ def test_github_keeps_the_name_through_its_escapes(name: str) -> None:
 
 def test_the_step_summary_counts_and_lists_the_worst() -> None:
     text = document(STEP_SUMMARY, EACH)
-    assert text.startswith("### avcheck: 4 files: 1 in sync, 1 out of sync, 1 undecidable, 1 error\n\n<table>\n")
+    assert text.startswith(
+        "### avcheck: 4 files: 1 in sync, 1 out of sync, 1 undecidable, 1 error\n\n<table>\n"
+    )
     assert re.findall(r"<code>(.*?)</code>", text) == ["late.mp4", "broken.mov"]
-    assert re.findall(r"<code>(.*?)</code>", document(STEP_SUMMARY, EACH, strict=True))[-1] == "unsure.mkv"
+    assert (
+        re.findall(r"<code>(.*?)</code>", document(STEP_SUMMARY, EACH, strict=True))[-1]
+        == "unsure.mkv"
+    )
     assert "<table>" not in document(STEP_SUMMARY, [GOOD, UNSURE])
 
 
@@ -371,7 +450,8 @@ def test_csv_has_a_row_a_file() -> None:
         "reason_code": "",
         "unseen_s": "",
         "jump_intervals_s": "10 to 14; 90.5 to 90.5",
-        "stretches": "0 to 10 s: 4 to 4 ms; 14 to 90.5 s: -120 to -120 ms; 90.5 to 100 s: 4 to 24.5 ms",
+        "stretches": "0 to 10 s: 4 to 4 ms; 14 to 90.5 s: -120 to -120 ms; 90.5 to 100 s: 4 to "
+        "24.5 ms",
     }
     assert (good["path"], good["offset_ms"]) == ("good.mp4", "4.0")
     assert (unsure["reason"], unsure["offset_ms"]) == ("silence", "")
@@ -385,7 +465,11 @@ def test_csv_leaves_numbers_bare_and_quotes_text() -> None:
 
 
 def test_csv_knows_no_nan() -> None:
-    row = rows(document("csv", [Report("a.mp4", "undecidable", confidence=math.nan, drift_ms_per_min=math.inf)]))[0]
+    row = rows(
+        document(
+            "csv", [Report("a.mp4", "undecidable", confidence=math.nan, drift_ms_per_min=math.inf)]
+        )
+    )[0]
     assert (row["confidence"], row["drift_ms_per_min"]) == ("", "")
 
 
@@ -399,7 +483,10 @@ def test_csv_with_hostile_names(name: str) -> None:
             assert not cell.lstrip(" ").startswith(tuple("=+-@\t\r＝＋－＠"))  # noqa: RUF001
 
 
-@pytest.mark.parametrize("name", ["=1.mp4", "+1.mp4", "-1.mp4", "@1.mp4", "\t1.mp4", "\r1.mp4", "  =1.mp4", "\xa0\u3000=1.mp4"])
+@pytest.mark.parametrize(
+    "name",
+    ["=1.mp4", "+1.mp4", "-1.mp4", "@1.mp4", "\t1.mp4", "\r1.mp4", "  =1.mp4", "\xa0\u3000=1.mp4"],
+)
 def test_csv_defuses_formulas(name: str) -> None:
     assert rows(document("csv", [Report(name, "in_sync")]))[0]["path"].startswith("'")
 

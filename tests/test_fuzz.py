@@ -1,4 +1,6 @@
-"""A few seconds of the fuzz of media files (`python -m tests.fuzz --minutes N` runs it for longer)."""
+"""A few seconds of the fuzz of media files (`python -m tests.fuzz --minutes N` runs it for
+longer).
+"""
 
 from __future__ import annotations
 

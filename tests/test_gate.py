@@ -9,7 +9,10 @@ import pytest
 from avcheck.cli.gate import ExitCode, FailOn, Gate
 
 ALL = frozenset(FailOn)
-CHOICES = [frozenset(chosen) for chosen in chain.from_iterable(combinations(FailOn, size) for size in (1, 2, 3))]
+CHOICES = [
+    frozenset(chosen)
+    for chosen in chain.from_iterable(combinations(FailOn, size) for size in (1, 2, 3))
+]
 
 
 @pytest.mark.parametrize(
@@ -34,9 +37,15 @@ def test_without_fail_on(verdicts: dict[str, int], code: int) -> None:
 def test_a_kind_fails_exactly_when_it_is_named(fail_on: frozenset[FailOn], exit_zero: bool) -> None:
     gate = Gate(fail_on, exit_zero)
     found = ExitCode.OK if exit_zero else ExitCode.OUT_OF_SYNC
-    assert gate.exit_code({"in_sync": 1, "out_of_sync": 1}) == (found if FailOn.OUT_OF_SYNC in fail_on else 0)
-    assert gate.exit_code({"in_sync": 1, "undecidable": 1}) == (found if FailOn.UNDECIDABLE in fail_on else 0)
-    assert gate.exit_code({"in_sync": 1, "error": 1}) == (ExitCode.NOT_JUDGED if FailOn.ERROR in fail_on else 0)
+    assert gate.exit_code({"in_sync": 1, "out_of_sync": 1}) == (
+        found if FailOn.OUT_OF_SYNC in fail_on else 0
+    )
+    assert gate.exit_code({"in_sync": 1, "undecidable": 1}) == (
+        found if FailOn.UNDECIDABLE in fail_on else 0
+    )
+    assert gate.exit_code({"in_sync": 1, "error": 1}) == (
+        ExitCode.NOT_JUDGED if FailOn.ERROR in fail_on else 0
+    )
     assert gate.exit_code({"in_sync": 5}) == 0
 
 
@@ -47,6 +56,9 @@ def test_a_run_that_judged_nothing_never_passes(fail_on: frozenset[FailOn]) -> N
 
 
 def test_the_higher_code_wins() -> None:
-    assert Gate(ALL).exit_code({"in_sync": 1, "undecidable": 1, "out_of_sync": 1, "error": 1}) == ExitCode.NOT_JUDGED
+    assert (
+        Gate(ALL).exit_code({"in_sync": 1, "undecidable": 1, "out_of_sync": 1, "error": 1})
+        == ExitCode.NOT_JUDGED
+    )
     assert Gate(ALL).undecidable_fails
     assert not Gate().undecidable_fails

@@ -1,4 +1,6 @@
-"""All of `tests.hostile` in one run of the command: every file ends as it has to, in every format, and opens no other."""
+"""All of `tests.hostile` in one run of the command: every file ends as it has to, in every format,
+and opens no other.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ import pytest
 from avcheck.render import FORMATS
 
 TESTS = Path(__file__).parent
-COMMAND = "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
+COMMAND = (
+    "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; "
+    "sys.exit(main())"
+)
 LOCKED = f"import guard; guard.forbid_network(); {COMMAND}" if guard.AVAILABLE else COMMAND
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
 ENVIRONMENT.pop("GITHUB_STEP_SUMMARY", None)
@@ -48,18 +53,39 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> hostile.Corpus:
     return hostile.write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
-@pytest.fixture(scope="module", params=[(), ("--jobs", "2", "--timeout", "60")], ids=["in-process", "workers"])
-def run(request: pytest.FixtureRequest, corpus: hostile.Corpus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+@pytest.fixture(
+    scope="module", params=[(), ("--jobs", "2", "--timeout", "60")], ids=["in-process", "workers"]
+)
+def run(
+    request: pytest.FixtureRequest, corpus: hostile.Corpus, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Run]:
     results = tmp_path_factory.mktemp("results")
     targets = [f"--output={form}={results / form}" for form in FORMATS]
-    line = [sys.executable, "-c", LOCKED if not request.param else COMMAND, "check", *request.param, *targets, "--"]
+    line = [
+        sys.executable,
+        "-c",
+        LOCKED if not request.param else COMMAND,
+        "check",
+        *request.param,
+        *targets,
+        "--",
+    ]
     environment = {**ENVIRONMENT, "TMPDIR": str(results)}
     with guard.Opened(corpus.folder) as watch:
         done = subprocess.run(
-            [*line, *map(str, corpus.given)], env=environment, cwd=results, capture_output=True, timeout=300, check=False
+            [*line, *map(str, corpus.given)],
+            env=environment,
+            cwd=results,
+            capture_output=True,
+            timeout=300,
+            check=False,
         )
         opened = watch.names()
-    outputs = {form: (results / form).read_bytes().decode() for form in FORMATS if (results / form).exists()}
+    outputs = {
+        form: (results / form).read_bytes().decode()
+        for form in FORMATS
+        if (results / form).exists()
+    }
     yield Run(corpus, done.returncode, outputs, done.stdout.decode(), done.stderr.decode(), opened)
 
 
@@ -69,35 +95,53 @@ pytestmark = pytest.mark.skipif(not guard.AVAILABLE, reason="watching what is op
 def test_every_case_ends_as_it_has_to(run: Run) -> None:
     assert run.code == 2, run.stderr
     records = {record["path"]: record for record in run.records}
-    assert Counter(record["path"] for record in run.records) == Counter(str(case.path) for case in run.corpus.cases)
+    assert Counter(record["path"] for record in run.records) == Counter(
+        str(case.path) for case in run.corpus.cases
+    )
     wrong = []
     for case in run.corpus.cases:
         record = records[str(case.path)]
         reason = record["reason"] or ""
         verdict = "in_sync" if case.judged else "error"
-        if record["verdict"] != verdict or any(word not in reason for word in case.words) or "\n" in reason:
+        if (
+            record["verdict"] != verdict
+            or any(word not in reason for word in case.words)
+            or "\n" in reason
+        ):
             wrong.append((str(case.path), record["verdict"], reason))
-        if not case.judged and case.path.parent == run.corpus.folder and not any(mark in reason for mark in (";", "use mp4")):
+        if (
+            not case.judged
+            and case.path.parent == run.corpus.folder
+            and not any(mark in reason for mark in (";", "use mp4"))
+        ):
             wrong.append((str(case.path), "no remedy", reason))
     assert not wrong
 
 
 def test_nothing_but_the_files_named_is_opened(run: Run) -> None:
     assert hostile.TARGET.encode() not in run.opened
-    assert {os.fsencode(case.path.name) for case in run.corpus.cases if case.judged} - {b"link.mp4"} <= run.opened
+    assert {os.fsencode(case.path.name) for case in run.corpus.cases if case.judged} - {
+        b"link.mp4"
+    } <= run.opened
 
 
 def test_a_file_that_is_followed_would_be_noticed(corpus: hostile.Corpus) -> None:
     import av
 
-    with guard.Opened(corpus.folder) as watch, av.open(str(corpus.folder / "list.ffconcat")) as container:
+    with (
+        guard.Opened(corpus.folder) as watch,
+        av.open(str(corpus.folder / "list.ffconcat")) as container,
+    ):
         assert len(list(container.decode(video=0))) == 50
         assert hostile.TARGET.encode() in watch.names()
 
 
 def test_a_socket_would_be_noticed() -> None:
     code = "import guard, socket; guard.forbid_network(); socket.socket()"
-    assert subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == -31  # SIGSYS
+    # SIGSYS
+    assert (
+        subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == -31
+    )
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -128,11 +172,15 @@ def test_every_format_has_every_file_once(run: Run, form: str) -> None:
 def test_stdout_says_what_a_file_would(run: Run, form: str, tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text(run.outputs["jsonl"])
     line = [sys.executable, "-c", COMMAND, "merge", "results.jsonl", "--format", form]
-    done = subprocess.run(line, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        line, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, timeout=60, check=False
+    )
     assert done.returncode == 2
     written = run.outputs[form]
     if form == "text":  # errors go to stderr there
-        written = "".join(line for line in written.splitlines(keepends=True) if ": error: " not in line)
+        written = "".join(
+            line for line in written.splitlines(keepends=True) if ": error: " not in line
+        )
     lines, _, failed = done.stdout.decode().partition("\nFailed: ")
     assert lines == written
     assert bool(failed) == (form == "text")
@@ -140,15 +188,32 @@ def test_stdout_says_what_a_file_would(run: Run, form: str, tmp_path: Path) -> N
 
 def test_no_name_acts_on_a_terminal_or_a_build_server(run: Run) -> None:
     for text in (run.stdout, run.stderr, *run.outputs.values()):
-        assert not {char for char in text if not char.isprintable()} - {"\n", "\r", "\ufffe", "\uffff"}
+        assert not {char for char in text if not char.isprintable()} - {
+            "\n",
+            "\r",
+            "\ufffe",
+            "\uffff",
+        }
         assert "##[" not in text and "##vso[" not in text
-    commands = [line for form, text in run.outputs.items() if form != "github" for line in text.splitlines()]
-    assert not [line for line in commands + run.stderr.splitlines() if line.lstrip().startswith("::")]
-    assert not [line for line in run.outputs["csv"].splitlines() if line.lstrip('"').startswith(("=", "+", "-", "@"))]
+    commands = [
+        line for form, text in run.outputs.items() if form != "github" for line in text.splitlines()
+    ]
+    assert not [
+        line for line in commands + run.stderr.splitlines() if line.lstrip().startswith("::")
+    ]
+    assert not [
+        line
+        for line in run.outputs["csv"].splitlines()
+        if line.lstrip('"').startswith(("=", "+", "-", "@"))
+    ]
 
 
 def test_stderr_says_each_error_in_one_line(run: Run) -> None:
     errors = len(run.corpus.cases) - sum(case.judged for case in run.corpus.cases)
     lines = run.stderr.splitlines()
     assert len(lines) == errors + 1, lines
-    assert lines[-1] == f"{len(run.corpus.cases)} files: {len(run.corpus.cases) - errors} in sync, {errors} errors"
+    assert (
+        lines[-1]
+        == f"{len(run.corpus.cases)} files: {len(run.corpus.cases) - errors} in sync, {errors} "
+        "errors"
+    )

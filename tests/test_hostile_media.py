@@ -1,6 +1,8 @@
-"""Files that are damaged, oversized or not what their name says: each ends in one clear line, or in an honest count.
+"""Files that are damaged, oversized or not what their name says: each ends in one clear line, or in
+an honest count.
 
-No file here is of harm to other software: limits are lowered by the test, and what is claimed is claimed by a little.
+No file here is of harm to other software: limits are lowered by the test, and what is claimed is
+claimed by a little.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ Clip = Callable[..., Path]
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
 
 
-def refused(path: Path, kind: type[AvcheckError], *words: str, audio_path: Path | None = None) -> None:
+def refused(
+    path: Path, kind: type[AvcheckError], *words: str, audio_path: Path | None = None
+) -> None:
     """Opening `path` raises `kind` with one line that names the file and holds `words`."""
     with pytest.raises(kind) as caught:
         open_media(path, audio_path=audio_path)
@@ -67,7 +71,9 @@ def read(path: Path) -> tuple[list[float], float, Degraded]:
 
 
 def noise(seed: int = 0, size: tuple[int, int] = (160, 120)) -> Callable[[float], Array]:
-    """A pattern that moves, so that every picture has data worth damaging; one bright picture at 1.6 s."""
+    """A pattern that moves, so that every picture has data worth damaging; one bright picture at
+    1.6 s.
+    """
     pattern = np.random.default_rng(seed).integers(40, 120, (size[1], size[0]), np.uint8)
 
     def draw(time_s: float) -> Array:
@@ -78,7 +84,7 @@ def noise(seed: int = 0, size: tuple[int, int] = (160, 120)) -> Callable[[float]
     return draw
 
 
-# -- not a media file -------------------------------------------------------------------------------------------------
+# -- not a media file ------------------------------------------------------------------------------
 
 
 def test_missing(tmp_path: Path) -> None:
@@ -125,7 +131,11 @@ def test_text_image_and_sound_are_not_videos(clip: Clip, tmp_path: Path) -> None
     text.write_text("Dear all,\nplease find the film attached.\n" * 50)
     refused(text, NotMedia, "is not a video file")
     refused(clip("sound.wav", vcodec=None, acodec="pcm_s16le"), NotMedia, "is not a video file")
-    refused(clip("sound.mp3", vcodec=None, acodec="libmp3lame", sample_rate=44100), NotMedia, "is not a video file")
+    refused(
+        clip("sound.mp3", vcodec=None, acodec="libmp3lame", sample_rate=44100),
+        NotMedia,
+        "is not a video file",
+    )
     image = tmp_path / "image.jpg"
     with av.open(str(image), "w", format="mjpeg") as container:
         stream = container.add_stream("mjpeg", rate=1)
@@ -145,9 +155,26 @@ def test_playlists_are_not_followed(clip: Clip, name: str) -> None:
     refused(target, NotMedia, "is not a sound file", audio_path=path)
 
 
-def test_only_formats_that_hold_their_media_themselves_are_opened(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard is for files whose content, whatever their name, is that of a format which opens other files."""
-    refer = {"hls", "applehttp", "concat", "dash", "sdp", "rtsp", "rtp", "imf", "image2", "lavfi", "vapoursynth", "avisynth"}
+def test_only_formats_that_hold_their_media_themselves_are_opened(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard is for files whose content, whatever their name, is that of a format which opens
+    other files.
+    """
+    refer = {
+        "hls",
+        "applehttp",
+        "concat",
+        "dash",
+        "sdp",
+        "rtsp",
+        "rtp",
+        "imf",
+        "image2",
+        "lavfi",
+        "vapoursynth",
+        "avisynth",
+    }
     asked: list[dict[str, str]] = []
     opened = av.open
 
@@ -167,7 +194,9 @@ def test_only_formats_that_hold_their_media_themselves_are_opened(clip: Clip, mo
         assert not refer & set(options["format_whitelist"].split(","))
 
 
-@pytest.mark.parametrize("name", ["a:b.mp4", "http:x.mp4", "-x.mp4", "%03d.mp4", "a\nb.mp4", "ä 🎬 '\".mp4", "a?b#c.mp4"])
+@pytest.mark.parametrize(
+    "name", ["a:b.mp4", "http:x.mp4", "-x.mp4", "%03d.mp4", "a\nb.mp4", "ä 🎬 '\".mp4", "a?b#c.mp4"]
+)
 def test_odd_names(clip: Clip, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = clip("clip.mp4")
     path.rename(path.with_name(name))
@@ -192,13 +221,15 @@ def test_names_that_are_not_text(clip: Clip) -> None:
     str(caught.value).encode()
 
 
-# -- streams ----------------------------------------------------------------------------------------------------------
+# -- streams ---------------------------------------------------------------------------------------
 
 
 def test_no_video_no_audio(clip: Clip) -> None:
     refused(clip("song.m4a", vcodec=None, format="mp4"), NoVideo, "has no video stream")
     refused(clip("mute.mp4", acodec=None), NoAudio, "has no audio track", "--audio FILE")
-    refused(clip("film.mp4"), NoAudio, "has no audio track", audio_path=clip("mute.mkv", acodec=None))
+    refused(
+        clip("film.mp4"), NoAudio, "has no audio track", audio_path=clip("mute.mkv", acodec=None)
+    )
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
@@ -213,7 +244,9 @@ def test_audio_track_without_a_packet(clip: Clip, suffix: str) -> None:
 def test_video_stream_without_a_picture(clip: Clip) -> None:
     path = clip("clip.mkv")
     with av.open(str(path)) as source, av.open(str(path.with_name("none.mkv")), "w") as writer:
-        outputs: dict[int, Any] = {stream.index: writer.add_stream_from_template(stream) for stream in source.streams}
+        outputs: dict[int, Any] = {
+            stream.index: writer.add_stream_from_template(stream) for stream in source.streams
+        }
         for packet in source.demux(audio=0):
             if packet.dts is not None:
                 packet.stream = outputs[packet.stream.index]
@@ -222,17 +255,33 @@ def test_video_stream_without_a_picture(clip: Clip) -> None:
 
 
 def test_too_many_streams(clip: Clip) -> None:
-    refused(clip("clip.mkv", seconds=0.1, play=[clicks([])] * 70), LimitExceeded, "at least 64 streams")
+    refused(
+        clip("clip.mkv", seconds=0.1, play=[clicks([])] * 70), LimitExceeded, "at least 64 streams"
+    )
 
 
-def test_pictures_that_outgrow_their_header_are_refused(clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard is for pictures that take much memory once decoded, of which the header says nothing."""
+def test_pictures_that_outgrow_their_header_are_refused(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard is for pictures that take much memory once decoded, of which the header says
+    nothing.
+    """
     options = {"vcodec": "mjpeg", "pix_fmt": "yuvj420p", "full_range": True, "seconds": 0.4}
-    small, large = clip("small.mkv", size=(64, 48), **options), clip("large.mkv", size=(160, 120), **options)
+    small, large = (
+        clip("small.mkv", size=(64, 48), **options),
+        clip("large.mkv", size=(160, 120), **options),
+    )
     path = tmp_path / "grows.mkv"
-    with av.open(str(small)) as one, av.open(str(large)) as other, av.open(str(path), "w") as writer:
+    with (
+        av.open(str(small)) as one,
+        av.open(str(large)) as other,
+        av.open(str(path), "w") as writer,
+    ):
         outputs: list[Any] = [writer.add_stream_from_template(stream) for stream in one.streams]
-        for packets, output in ((other.demux(video=0), outputs[0]), (one.demux(audio=0), outputs[1])):
+        for packets, output in (
+            (other.demux(video=0), outputs[0]),
+            (one.demux(audio=0), outputs[1]),
+        ):
             for packet in packets:
                 if packet.dts is not None:
                     packet.stream = output
@@ -252,25 +301,51 @@ def test_header_with_huge_pictures_is_refused(clip: Clip, monkeypatch: pytest.Mo
 
 def wav(rate: int, channels: int, size: int) -> bytes:
     header = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2, channels * 2, 16)
-    body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", size) + bytes(size)
+    body = (
+        b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + header
+        + b"data"
+        + struct.pack("<I", size)
+        + bytes(size)
+    )
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
 @pytest.mark.parametrize(
     ("rate", "channels", "words"),
-    [(1000, 1, "1000 samples a second"), (1_000_000, 1, "1000000 samples a second"), (48000, 6, "6 channels")],
+    [
+        (1000, 1, "1000 samples a second"),
+        (1_000_000, 1, "1000000 samples a second"),
+        (48000, 6, "6 channels"),
+    ],
 )
 def test_sound_that_would_swell_is_refused(
-    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int, channels: int, words: str
+    clip: Clip,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rate: int,
+    channels: int,
+    words: str,
 ) -> None:
-    """The guard is for little sound that is much once it is at our rate, or more channels than can be mixed."""
+    """The guard is for little sound that is much once it is at our rate, or more channels than can
+    be mixed.
+    """
     path = tmp_path / "swell.wav"
     path.write_bytes(wav(rate, channels, size=12_000))
     monkeypatch.setattr(container, "MAX_CHANNELS", 5)
-    refused(clip("film.mp4"), LimitExceeded, f"its sound claims {words}", "convert the sound", audio_path=path)
+    refused(
+        clip("film.mp4"),
+        LimitExceeded,
+        f"its sound claims {words}",
+        "convert the sound",
+        audio_path=path,
+    )
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(2_000, 1), (8_000, 1), (48_000, 64), (192_000, 2), (768_000, 1)])
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(2_000, 1), (8_000, 1), (48_000, 64), (192_000, 2), (768_000, 1)]
+)
 def test_odd_but_honest_sound_is_read(clip: Clip, tmp_path: Path, rate: int, channels: int) -> None:
     path = tmp_path / "odd.wav"
     path.write_bytes(wav(rate, channels, size=rate * channels * 2))
@@ -291,7 +366,9 @@ def test_odd_but_honest_sound_is_read(clip: Clip, tmp_path: Path, rate: int, cha
 def test_an_index_that_only_counts_is_not_believed_beyond_a_limit(
     clip: Clip, options: dict[str, Any], packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The guard is for an index that counts what it does not list, and so asks for memory that nothing in the file backs."""
+    """The guard is for an index that counts what it does not list, and so asks for memory that
+    nothing in the file backs.
+    """
     path = clip("film.mov", seconds=0.6, **options)
     if packed:
         path.write_bytes(hostile.with_packed_index(path.read_bytes()))
@@ -300,15 +377,23 @@ def test_an_index_that_only_counts_is_not_believed_beyond_a_limit(
     refused(path, LimitExceeded, "its index claims", "pictures or packets", "remux it")
 
 
-@pytest.mark.parametrize("options", [{"acodec": "pcm_s16le", "layout": "stereo"}, {"container_options": FRAGMENTED}])
-def test_an_honest_index_is_believed(clip: Clip, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "options", [{"acodec": "pcm_s16le", "layout": "stereo"}, {"container_options": FRAGMENTED}]
+)
+def test_an_honest_index_is_believed(
+    clip: Clip, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = clip("film.mov", seconds=4, **options)
     monkeypatch.setattr(container, "MAX_SAMPLES", 400)  # 100 pictures, 189 packets of sound
     assert read(path)[0][-1] == pytest.approx(3.97, abs=0.02)
 
 
-def test_so_many_boxes_of_an_index_are_looked_at_and_no_more(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard is for an index that takes long to look through. FFmpeg then says what is wrong with the file, if anything."""
+def test_so_many_boxes_of_an_index_are_looked_at_and_no_more(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard is for an index that takes long to look through. FFmpeg then says what is wrong
+    with the file, if anything.
+    """
     path = clip("film.mov", acodec="pcm_s16le")
     assert mp4.Index(path).samples > 0
     monkeypatch.setattr(mp4, "MAX_BOXES", 5)
@@ -316,7 +401,7 @@ def test_so_many_boxes_of_an_index_are_looked_at_and_no_more(clip: Clip, monkeyp
     assert len(read(path)[0]) == 50
 
 
-# -- damage -----------------------------------------------------------------------------------------------------------
+# -- damage ----------------------------------------------------------------------------------------
 
 
 def test_truncated_mp4(clip: Clip) -> None:
@@ -328,9 +413,20 @@ def test_truncated_mp4(clip: Clip) -> None:
 @pytest.mark.parametrize("suffix", ["mkv", "webm", "flv", "avi", "mp4", "mov"])
 def test_truncated_but_playable(clip: Clip, suffix: str) -> None:
     """With the index in front, what is there plays, and the rest is missed."""
-    vcodec, acodec = ("libvpx", "libopus") if suffix == "webm" else ("libx264", "ac3" if suffix == "avi" else "aac")
+    vcodec, acodec = (
+        ("libvpx", "libopus")
+        if suffix == "webm"
+        else ("libx264", "ac3" if suffix == "avi" else "aac")
+    )
     options = {"movflags": "faststart"} if suffix in ("mp4", "mov") else {}
-    path = clip(f"clip.{suffix}", seconds=4, vcodec=vcodec, acodec=acodec, draw=noise(), container_options=options)
+    path = clip(
+        f"clip.{suffix}",
+        seconds=4,
+        vcodec=vcodec,
+        acodec=acodec,
+        draw=noise(),
+        container_options=options,
+    )
     times_s, sound_s, degraded = read(path)
     assert (len(times_s), degraded) == (100, Degraded())
     data = path.read_bytes()
@@ -370,7 +466,10 @@ def test_flipped_bytes_are_counted_and_the_rest_keeps_its_time(clip: Clip, suffi
 def test_more_than_a_day_in_a_small_file(clip: Clip) -> None:
     path = clip("clip.mkv", seconds=0.1, picture_times_s=[0.0, 108000.0], acodec="libopus")
     started = time.monotonic()
-    with open_media(path) as file, pytest.raises(LimitExceeded, match="30 hours after the first, over the limit of 24; remux"):
+    with (
+        open_media(path) as file,
+        pytest.raises(LimitExceeded, match="30 hours after the first, over the limit of 24; remux"),
+    ):
         list(file.pictures())
     assert time.monotonic() - started < 2
 
@@ -395,15 +494,22 @@ def test_a_gap_of_most_of_a_day_costs_nothing(clip: Clip) -> None:
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.parametrize("error", [MemoryError(), av.error.MemoryError(12, "Cannot allocate memory")])
-def test_a_lack_of_memory_is_no_damage_of_the_file(clip: Clip, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [MemoryError(), av.error.MemoryError(12, "Cannot allocate memory")]
+)
+def test_a_lack_of_memory_is_no_damage_of_the_file(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     def fail(*_: object, **__: object) -> Any:
         raise error
 
     tally = Tally()
-    container = SimpleNamespace(format=SimpleNamespace(name="mp4"), name="file:x.mp4", demux=fail, seek=fail)
+    container = SimpleNamespace(
+        format=SimpleNamespace(name="mp4"), name="file:x.mp4", demux=fail, seek=fail
+    )
     packet = SimpleNamespace(decode=fail, dts=0)
-    if isinstance(error, av.error.MemoryError):  # FFmpeg's own is doubted as long as there is memory
+    # FFmpeg's own is doubted as long as there is memory
+    if isinstance(error, av.error.MemoryError):
         assert Decoder(container, SimpleNamespace(), tally).decode(packet) == []  # type: ignore[arg-type]
         assert list(packets_of(container, [], tally)) == []  # type: ignore[arg-type]
         assert tally.lost == 2
@@ -424,7 +530,11 @@ def test_a_lack_of_memory_is_no_damage_of_the_file(clip: Clip, monkeypatch: pyte
 
 def test_sound_file_of_zeros_and_tiny_files(tmp_path: Path, clip: Clip) -> None:
     film = clip("film.mp4")
-    for name, data in {"zeros.wav": bytes(10_000), "riff.wav": b"RIFF", "head.wav": b"RIFF\x24\0\0\0WAVEfmt "}.items():
+    for name, data in {
+        "zeros.wav": bytes(10_000),
+        "riff.wav": b"RIFF",
+        "head.wav": b"RIFF\x24\0\0\0WAVEfmt ",
+    }.items():
         (tmp_path / name).write_bytes(data)
         with pytest.raises(MediaError) as caught:
             open_media(film, audio_path=tmp_path / name)
@@ -432,17 +542,29 @@ def test_sound_file_of_zeros_and_tiny_files(tmp_path: Path, clip: Clip) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "flv", "mpg"])
-def test_mutations_end_in_a_result_or_a_typed_error(clip: Clip, tmp_path: Path, suffix: str) -> None:
-    """A small fuzz: whatever bytes change, times rise, samples are finite, and only MediaError comes out."""
-    vcodec, acodec = ("mpeg2video", "mp2") if suffix == "mpg" else ("libx264", "ac3" if suffix == "avi" else "aac")
-    good = clip(f"clip.{suffix}", seconds=0.8, vcodec=vcodec, acodec=acodec, draw=noise()).read_bytes()
+def test_mutations_end_in_a_result_or_a_typed_error(
+    clip: Clip, tmp_path: Path, suffix: str
+) -> None:
+    """A small fuzz: whatever bytes change, times rise, samples are finite, and only MediaError
+    comes out.
+    """
+    vcodec, acodec = (
+        ("mpeg2video", "mp2")
+        if suffix == "mpg"
+        else ("libx264", "ac3" if suffix == "avi" else "aac")
+    )
+    good = clip(
+        f"clip.{suffix}", seconds=0.8, vcodec=vcodec, acodec=acodec, draw=noise()
+    ).read_bytes()
     path = tmp_path / f"mutant.{suffix}"
     opened = 0
     for seed in range(25):
         rng = random.Random(seed)
         data = bytearray(good)
         for _ in range(rng.choice([1, 5, 50, 500])):
-            data[rng.randrange(len(data) if seed % 2 else min(len(data), 1500))] = rng.randrange(256)
+            data[rng.randrange(len(data) if seed % 2 else min(len(data), 1500))] = rng.randrange(
+                256
+            )
         if seed % 5 == 0:
             del data[rng.randrange(len(data)) :]
         path.write_bytes(data)

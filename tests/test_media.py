@@ -1,4 +1,6 @@
-"""One clock for picture and sound: what was encoded at one instant comes out at one instant, whatever carries it."""
+"""One clock for picture and sound: what was encoded at one instant comes out at one instant,
+whatever carries it.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def late_ms(path: Path, **options: object) -> float:
     return 1000 * late_s
 
 
-# -- the clock --------------------------------------------------------------------------------------------------------
+# -- the clock -------------------------------------------------------------------------------------
 
 EXACT = [
     ("mp4", "libx264", "aac", 48000),
@@ -85,16 +87,38 @@ EXACT = [
 
 
 @pytest.mark.parametrize(("suffix", "vcodec", "acodec", "rate"), EXACT)
-def test_flash_and_click_coincide(clip: Clip, suffix: str, vcodec: str, acodec: str, rate: int) -> None:
+def test_flash_and_click_coincide(
+    clip: Clip, suffix: str, vcodec: str, acodec: str, rate: int
+) -> None:
     size = (720, 576) if suffix == "mxf" else (160, 120)
-    options = B_FRAMES if vcodec in ("libx264", "libx265") else {"bf": "2"} if vcodec in ("mpeg4", "mpeg2video") else {}
-    path = clip(f"clip.{suffix}", vcodec=vcodec, acodec=acodec, sample_rate=rate, size=size, video_options=options)
+    options = (
+        B_FRAMES
+        if vcodec in ("libx264", "libx265")
+        else {"bf": "2"}
+        if vcodec in ("mpeg4", "mpeg2video")
+        else {}
+    )
+    path = clip(
+        f"clip.{suffix}",
+        vcodec=vcodec,
+        acodec=acodec,
+        sample_rate=rate,
+        size=size,
+        video_options=options,
+    )
     assert late_ms(path) == pytest.approx(0, abs=1)
 
 
-@pytest.mark.parametrize(("acodec", "rate", "bound_ms"), [("libmp3lame", 44100, 24), ("aac", 48000, 24), ("ac3", 48000, 6)])
-def test_avi_does_not_carry_the_delay_of_its_sound_encoder(clip: Clip, acodec: str, rate: int, bound_ms: float) -> None:
-    """Nothing in an AVI says how many samples the encoder put in front: the known exception, and its bound."""
+@pytest.mark.parametrize(
+    ("acodec", "rate", "bound_ms"),
+    [("libmp3lame", 44100, 24), ("aac", 48000, 24), ("ac3", 48000, 6)],
+)
+def test_avi_does_not_carry_the_delay_of_its_sound_encoder(
+    clip: Clip, acodec: str, rate: int, bound_ms: float
+) -> None:
+    """Nothing in an AVI says how many samples the encoder put in front: the known exception, and
+    its bound.
+    """
     path = clip("clip.avi", vcodec="mpeg4", acodec=acodec, sample_rate=rate)
     assert abs(late_ms(path)) < bound_ms
 
@@ -108,14 +132,17 @@ def test_avi_shows_every_picture_in_order_with_b_frames(clip: Clip, vcodec: str)
         video_options={"bf": "2"} | ({"preset": "medium"} if vcodec != "mpeg4" else {}),
     )
     with open_media(path) as file:
-        assert [picture.pts_s for picture in file.pictures()] == pytest.approx([k / 25 for k in range(50)])
+        assert [picture.pts_s for picture in file.pictures()] == pytest.approx(
+            [k / 25 for k in range(50)]
+        )
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts", "flv"])
 @pytest.mark.parametrize("offset_s", [0.2, -0.2])
 def test_delayed_stream_shows_as_delay(clip: Clip, suffix: str, offset_s: float) -> None:
     path = clip(f"clip.{suffix}", audio_offset_s=offset_s, start_s=0.4, video_options=B_FRAMES)
-    assert late_ms(path) == pytest.approx(1000 * offset_s, abs=2)  # mp4 and flv keep offsets in whole ms
+    # mp4 and flv keep offsets in whole ms
+    assert late_ms(path) == pytest.approx(1000 * offset_s, abs=2)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
@@ -123,7 +150,8 @@ def test_late_content_is_late_and_not_the_container_s_doing(clip: Clip, suffix: 
     path = clip(f"clip.{suffix}", sound_late_s=0.12)
     assert late_ms(path) == pytest.approx(120, abs=1)
     with open_media(path) as file:
-        assert abs(file.info.container_offset_ms or 0) < 22  # the priming of one AAC frame, which mpegts cannot mark
+        # The priming of one AAC frame, which mpegts cannot mark
+        assert abs(file.info.container_offset_ms or 0) < 22
 
 
 def test_container_offset_is_positive_when_sound_starts_early(clip: Clip) -> None:
@@ -131,25 +159,46 @@ def test_container_offset_is_positive_when_sound_starts_early(clip: Clip) -> Non
         assert file.info.container_offset_ms == pytest.approx(200, abs=1)
 
 
-@pytest.mark.parametrize("movflags", ["frag_keyframe+empty_moov", "frag_keyframe+empty_moov+delay_moov", "faststart"])
+@pytest.mark.parametrize(
+    "movflags", ["frag_keyframe+empty_moov", "frag_keyframe+empty_moov+delay_moov", "faststart"]
+)
 def test_mp4_without_edit_list_and_fragmented(clip: Clip, movflags: str) -> None:
-    """Counted by samples, the first of these is 59 ms off: its sound has a gap behind the first AAC frame."""
+    """Counted by samples, the first of these is 59 ms off: its sound has a gap behind the first AAC
+    frame.
+    """
     options = {"movflags": movflags, **({"use_editlist": "0"} if movflags == "faststart" else {})}
     path = clip("clip.mp4", video_options={"preset": "medium"}, container_options=options)
     with open_media(path) as file:
-        assert click_time_s(*whole(list(file.sounds()))) - flash_s(file) == pytest.approx(0, abs=0.001)
+        assert click_time_s(*whole(list(file.sounds()))) - flash_s(file) == pytest.approx(
+            0, abs=0.001
+        )
 
 
 def test_mp4_cut_by_stream_copy_drops_what_lies_before_zero(clip: Clip) -> None:
-    """A cut in the middle of a group of pictures starts with pre-roll; by default FFmpeg moves the picture by up to a frame."""
-    source = clip("source.mp4", seconds=3, fps=25, events_s=(2.0,), video_options={"preset": "medium", "g": "25"})
+    """A cut in the middle of a group of pictures starts with pre-roll; by default FFmpeg moves the
+    picture by up to a frame.
+    """
+    source = clip(
+        "source.mp4",
+        seconds=3,
+        fps=25,
+        events_s=(2.0,),
+        video_options={"preset": "medium", "g": "25"},
+    )
     path = source.with_name("cut.mp4")
     cut_s = 1.313
     with av.open(str(source)) as reader, av.open(str(path), "w") as writer:
-        outputs = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams}
+        outputs = {
+            stream.index: writer.add_stream_from_template(stream) for stream in reader.streams
+        }
         for packet in reader.demux():
-            first_s = 1.0 if packet.stream.type == "video" else cut_s  # the picture is copied from its key frame on
-            if packet.dts is None or packet.pts is None or packet.pts * packet.time_base < first_s - 1e-6:
+            # The picture is copied from its key frame on
+            first_s = 1.0 if packet.stream.type == "video" else cut_s
+            if (
+                packet.dts is None
+                or packet.pts is None
+                or packet.pts * packet.time_base < first_s - 1e-6
+            ):
                 continue
             shift = round(cut_s / packet.time_base)
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
@@ -163,7 +212,19 @@ def test_mp4_cut_by_stream_copy_drops_what_lies_before_zero(clip: Clip) -> None:
 
 
 @pytest.mark.parametrize(
-    "fps", [15, Fraction(24000, 1001), 24, 25, Fraction(30000, 1001), 30, 50, 60, Fraction(60000, 1001), 12.5]
+    "fps",
+    [
+        15,
+        Fraction(24000, 1001),
+        24,
+        25,
+        Fraction(30000, 1001),
+        30,
+        50,
+        60,
+        Fraction(60000, 1001),
+        12.5,
+    ],
 )
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_odd_rates(clip: Clip, fps: float | Fraction, suffix: str) -> None:
@@ -182,7 +243,13 @@ def test_variable_frame_rate(clip: Clip, suffix: str) -> None:
     steps = np.random.default_rng(3).choice([1 / 60, 1 / 30, 0.05, 0.2], 60)
     times_s = [round(time_s, 3) for time_s in np.cumsum(steps)]
     event_s = times_s[40]
-    path = clip(f"clip.{suffix}", seconds=times_s[-1] + 0.1, fps=60, picture_times_s=times_s, events_s=(event_s,))
+    path = clip(
+        f"clip.{suffix}",
+        seconds=times_s[-1] + 0.1,
+        fps=60,
+        picture_times_s=times_s,
+        events_s=(event_s,),
+    )
     assert late_ms(path) == pytest.approx(0, abs=1)
     with open_media(path) as file:
         shown_s = [picture.pts_s for picture in file.pictures()]
@@ -200,7 +267,7 @@ def test_clock_starts_at_the_start_of_the_file(clip: Clip, suffix: str, start_s:
         assert file.info.duration_s == pytest.approx(2.0, abs=0.05)
 
 
-# -- pictures ---------------------------------------------------------------------------------------------------------
+# -- pictures --------------------------------------------------------------------------------------
 
 
 def corner(_time_s: float) -> Array:
@@ -210,8 +277,11 @@ def corner(_time_s: float) -> Array:
     return picture
 
 
-# The corner that is lit after turning by so many degrees counterclockwise, as (row, column) of the four.
-@pytest.mark.parametrize(("rotation", "lit"), [(0, (0, 0)), (90, (1, 0)), (180, (1, 1)), (-90, (0, 1))])
+# The corner that is lit after turning by so many degrees counterclockwise, as (row, column) of the
+# four.
+@pytest.mark.parametrize(
+    ("rotation", "lit"), [(0, (0, 0)), (90, (1, 0)), (180, (1, 1)), (-90, (0, 1))]
+)
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])
 def test_rotation_is_applied(clip: Clip, suffix: str, rotation: int, lit: tuple[int, int]) -> None:
     with open_media(clip(f"clip.{suffix}", draw=corner, rotation=rotation), short_side=60) as file:
@@ -226,7 +296,9 @@ def test_rotation_is_applied(clip: Clip, suffix: str, rotation: int, lit: tuple[
 
 
 def test_rotation_of_a_phone_held_upright(clip: Clip) -> None:
-    """The matrix that phones write for portrait maps (x, y) to (height - y, x): the top left corner ends up top right."""
+    """The matrix that phones write for portrait maps (x, y) to (height - y, x): the top left corner
+    ends up top right.
+    """
     path = clip("clip.mov", draw=corner, rotation=-90)
     data = path.read_bytes()
     matrix = struct.unpack(">9i", data[(at := data.index(b"tkhd") + 44) : at + 36])
@@ -258,7 +330,9 @@ def test_luma_is_full_range(clip: Clip, full_range: bool) -> None:
         ((640, 160), None, (48, 192)),  # wider than 2.4 : 1
     ],
 )
-def test_picture_size(clip: Clip, size: tuple[int, int], aspect: Fraction | None, shape: tuple[int, int]) -> None:
+def test_picture_size(
+    clip: Clip, size: tuple[int, int], aspect: Fraction | None, shape: tuple[int, int]
+) -> None:
     with open_media(clip("clip.mkv", size=size, aspect=aspect, seconds=0.2), short_side=80) as file:
         assert next(iter(file.pictures())).luma.shape == shape
 
@@ -267,13 +341,23 @@ def test_downscaling_averages(clip: Clip) -> None:
     """Fine stripes come out grey: they must not flicker when they move by a pixel."""
     stripes = np.tile(np.array([DARK, BRIGHT], np.uint8), (480, 320))
     with open_media(
-        clip("clip.mkv", size=(640, 480), draw=lambda _: stripes, seconds=0.2, vcodec="ffv1", pix_fmt="gray"), short_side=96
+        clip(
+            "clip.mkv",
+            size=(640, 480),
+            draw=lambda _: stripes,
+            seconds=0.2,
+            vcodec="ffv1",
+            pix_fmt="gray",
+        ),
+        short_side=96,
     ) as file:
         luma = next(iter(file.pictures())).luma.astype(int)
     assert np.ptp(luma[5:-5, 5:-5]) < 60  # of 239; five source pixels make one
 
 
-def test_pictures_that_nobody_looks_at_are_not_scaled(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_that_nobody_looks_at_are_not_scaled(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scaled = 0
     scale = Scaler.scale
 
@@ -307,7 +391,9 @@ def test_cover_art_is_not_the_film(clip: Clip) -> None:
 
 def test_threads_change_nothing(clip: Clip) -> None:
     path = clip(
-        "clip.mp4", video_options={"preset": "medium"}, draw=lambda time_s: np.full((120, 160), 40 + 80 * time_s, np.uint8)
+        "clip.mp4",
+        video_options={"preset": "medium"},
+        draw=lambda time_s: np.full((120, 160), 40 + 80 * time_s, np.uint8),
     )
     seen = []
     for threads in (1, 3):
@@ -317,22 +403,34 @@ def test_threads_change_nothing(clip: Clip) -> None:
     assert len(seen[0]) == 50
 
 
-# -- sound ------------------------------------------------------------------------------------------------------------
+# -- sound -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000])
 def test_resampling_moves_nothing(clip: Clip, rate: int) -> None:
-    with open_media(clip("clip.mov", acodec="pcm_s16le", sample_rate=rate, events_s=(0.7654,))) as file:
+    with open_media(
+        clip("clip.mov", acodec="pcm_s16le", sample_rate=rate, events_s=(0.7654,))
+    ) as file:
         sounds = list(file.sounds())
     assert click_time_s(*whole(sounds)) == pytest.approx(0.7654, abs=1e-4)
     assert sounds[-1].end_s == pytest.approx(2.0, abs=1e-4)
-    assert all(sound.samples.dtype == np.float32 and abs(sound.samples).max() <= 1 for sound in sounds)
-    assert all(before.end_s == pytest.approx(after.start_s, abs=1e-6) for before, after in pairwise(sounds))
+    assert all(
+        sound.samples.dtype == np.float32 and abs(sound.samples).max() <= 1 for sound in sounds
+    )
+    assert all(
+        before.end_s == pytest.approx(after.start_s, abs=1e-6) for before, after in pairwise(sounds)
+    )
 
 
 @pytest.mark.parametrize(
     ("acodec", "layout"),
-    [("pcm_f32le", "stereo"), ("pcm_s16le", "4 channels"), ("pcm_s24le", "8 channels"), ("pcm_u8", "stereo"), ("aac", "7.1")],
+    [
+        ("pcm_f32le", "stereo"),
+        ("pcm_s16le", "4 channels"),
+        ("pcm_s24le", "8 channels"),
+        ("pcm_u8", "stereo"),
+        ("aac", "7.1"),
+    ],
 )
 def test_channels_are_mixed_at_their_own_level(clip: Clip, acodec: str, layout: str) -> None:
     with open_media(clip("clip.mov", acodec=acodec, layout=layout)) as file:
@@ -383,7 +481,9 @@ def test_audio_track_is_chosen(clip: Clip, suffix: str) -> None:
             zero_s = flash_s(file) - 1.0
         assert click_time_s(start_s, samples) - zero_s == pytest.approx(event_s, abs=0.003)
     with pytest.raises(
-        NoAudio, match=r"has no audio track 3: it has 3 audio tracks, numbers 0.*, 1.* and 2.*; choose one with --audio-track"
+        NoAudio,
+        match=r"has no audio track 3: it has 3 audio tracks, numbers 0.*, 1.* and 2.*; "
+        r"choose one with --audio-track",
     ):
         open_media(path, audio_track=3)
     with pytest.raises(NoAudio, match=r"no audio track -1"):
@@ -397,7 +497,7 @@ def test_default_audio_track_is_the_flagged_one(clip: Clip) -> None:
     assert late_ms(path) == pytest.approx(0, abs=1)
 
 
-# -- a separate sound file --------------------------------------------------------------------------------------------
+# -- a separate sound file -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -416,7 +516,11 @@ def test_default_audio_track_is_the_flagged_one(clip: Clip) -> None:
 @pytest.mark.parametrize("video", ["mp4", "ts"])
 def test_separate_sound_file(clip: Clip, video: str, name: str, acodec: str, rate: int) -> None:
     picture_file = clip(
-        f"clip.{video}", events_s=(1.0,), play=clicks([0.3]), acodec="ac3", start_s=3600.0 if video == "ts" else 0.0
+        f"clip.{video}",
+        events_s=(1.0,),
+        play=clicks([0.3]),
+        acodec="ac3",
+        start_s=3600.0 if video == "ts" else 0.0,
     )
     sound_file = clip(
         name,
@@ -426,25 +530,39 @@ def test_separate_sound_file(clip: Clip, video: str, name: str, acodec: str, rat
         events_s=(1.12,),
         **({"format": "mp4"} if name == "sound.m4a" else {}),
     )
-    # An ac3 stream in mpegts starts 5 ms before its picture, and that start is what the sound file is laid on.
-    assert late_ms(picture_file, audio_path=sound_file) == pytest.approx(120, abs=6 if video == "ts" else 3)
+    # An ac3 stream in mpegts starts 5 ms before its picture, and that start is what the sound file
+    # is laid on.
+    assert late_ms(picture_file, audio_path=sound_file) == pytest.approx(
+        120, abs=6 if video == "ts" else 3
+    )
     with open_media(picture_file, audio_path=str(sound_file)) as file:
         assert (file.info.audio_track, len(file.info.audio_tracks)) == (None, 1)
         assert file.info.first_sound_s == pytest.approx(0, abs=1e-3)
 
 
-@pytest.mark.parametrize(("name", "acodec", "bound_ms"), [("sound.aac", "aac", 24), ("sound.ac3", "ac3", 6)])
-def test_bare_streams_do_not_carry_the_delay_of_their_encoder(clip: Clip, name: str, acodec: str, bound_ms: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "acodec", "bound_ms"), [("sound.aac", "aac", 24), ("sound.ac3", "ac3", 6)]
+)
+def test_bare_streams_do_not_carry_the_delay_of_their_encoder(
+    clip: Clip, name: str, acodec: str, bound_ms: float
+) -> None:
     sound_file = clip(name, vcodec=None, acodec=acodec, format="adts" if acodec == "aac" else "ac3")
     assert 0 < late_ms(clip("clip.mp4"), audio_path=sound_file) < bound_ms
 
 
 def test_separate_sound_file_for_a_silent_film(clip: Clip) -> None:
-    """A fragmented mp4 can start at 80 ms: a sound file made for it starts with its first picture."""
+    """A fragmented mp4 can start at 80 ms: a sound file made for it starts with its first
+    picture.
+    """
     film = clip(
-        "film.mp4", acodec=None, video_options={"preset": "medium"}, container_options={"movflags": "frag_keyframe+empty_moov"}
+        "film.mp4",
+        acodec=None,
+        video_options={"preset": "medium"},
+        container_options={"movflags": "frag_keyframe+empty_moov"},
     )
-    assert late_ms(film, audio_path=clip("sound.wav", vcodec=None, acodec="pcm_s16le")) == pytest.approx(0, abs=1)
+    assert late_ms(
+        film, audio_path=clip("sound.wav", vcodec=None, acodec="pcm_s16le")
+    ) == pytest.approx(0, abs=1)
 
 
 def test_sound_of_another_film(clip: Clip) -> None:
@@ -452,7 +570,7 @@ def test_sound_of_another_film(clip: Clip) -> None:
     assert late_ms(clip("film.mp4"), audio_path=dub, audio_track=1) == pytest.approx(0, abs=1)
 
 
-# -- how it is used ---------------------------------------------------------------------------------------------------
+# -- how it is used --------------------------------------------------------------------------------
 
 
 def test_info(clip: Clip) -> None:
@@ -460,9 +578,19 @@ def test_info(clip: Clip) -> None:
     with open_media(str(path)) as file:
         info = file.info
     assert info.path == path
-    assert (info.video_codec, info.audio_codec, info.width, info.height) == ("h264", "aac", 160, 120)
+    assert (info.video_codec, info.audio_codec, info.width, info.height) == (
+        "h264",
+        "aac",
+        160,
+        120,
+    )
     assert info.duration_s == pytest.approx(2.0, abs=0.03)
-    assert (info.frame_rate, info.first_picture_s, info.first_sound_s, info.container_offset_ms) == (25, 0, 0, 0)
+    assert (
+        info.frame_rate,
+        info.first_picture_s,
+        info.first_sound_s,
+        info.container_offset_ms,
+    ) == (25, 0, 0, 0)
 
 
 def test_either_stream_can_run_ahead_and_start_again(clip: Clip) -> None:
@@ -484,8 +612,12 @@ def test_close_ends_the_iterators(clip: Clip) -> None:
 
 
 def test_cut_ts_starts_in_mid_stream(clip: Clip) -> None:
-    """A capture begins anywhere: the pictures up to the first key frame do not decode, and the clock holds."""
-    path = clip("clip.ts", seconds=3, events_s=(2.0,), video_options={"preset": "medium", "g": "25"})
+    """A capture begins anywhere: the pictures up to the first key frame do not decode, and the
+    clock holds.
+    """
+    path = clip(
+        "clip.ts", seconds=3, events_s=(2.0,), video_options={"preset": "medium", "g": "25"}
+    )
     data = path.read_bytes()
     path.write_bytes(data[len(data) // 188 // 5 * 188 :])
     with open_media(path) as file:
@@ -504,7 +636,8 @@ def test_joined_flv_says_that_time_jumps_back_and_how_much_was_left_out(clip: Cl
     assert times_s == sorted(set(times_s))
     assert all(before.end_s <= after.start_s + 1e-6 for before, after in pairwise(sounds))
     assert any("timestamps jump back" in note for note in notes)
-    assert unseen_s == (pytest.approx((3, 5), abs=0.15),)  # the last second of the second half is no more than a second back
+    # The last second of the second half is no more than a second back
+    assert unseen_s == (pytest.approx((3, 5), abs=0.15),)
 
 
 def test_a_long_film_takes_no_more_memory(tmp_path: Path) -> None:

@@ -23,7 +23,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
             calls.append((option, value))
             return 1
 
-    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"):
+    for name in (
+        "MALLOC_TRIM_THRESHOLD_",
+        "MALLOC_TOP_PAD_",
+        "MALLOC_MMAP_THRESHOLD_",
+        "MALLOC_ARENA_MAX",
+        "GLIBC_TUNABLES",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(ctypes, "CDLL", Library)
     monkeypatch.setattr(sys, "platform", "linux")
@@ -39,13 +45,17 @@ def test_a_check_keeps_what_is_small_and_training_everything(asked: list[tuple[i
 
 
 @pytest.mark.parametrize("name", ["MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"])
-def test_who_has_set_it_up_is_left_alone(asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_who_has_set_it_up_is_left_alone(
+    asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(name, "glibc.malloc.mmap_threshold=1")
     keep_memory()
     assert not asked
 
 
-def test_elsewhere_nothing_is_asked(asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elsewhere_nothing_is_asked(
+    asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     keep_memory()
     monkeypatch.setattr(sys, "platform", "linux")

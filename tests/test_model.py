@@ -1,4 +1,6 @@
-"""The network alone: shapes of every stage, attention that sums to one, and the algebra a scan relies on."""
+"""The network alone: shapes of every stage, attention that sums to one, and the algebra a scan
+relies on.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avcheck import trunks as trunks_module
-from avcheck.heads import JointHead, Match
+from avcheck.heads import JointHead
+from avcheck.match import Match
 from avcheck.model import SyncNet, best_places
-from avcheck.model_config import ATTENTION_KINDS, BLOCK_FRAMES, BLOCK_TIMES, AttentionKind, ModelConfig
+from avcheck.model_config import (
+    ATTENTION_KINDS,
+    BLOCK_FRAMES,
+    BLOCK_TIMES,
+    AttentionKind,
+    ModelConfig,
+)
 from avcheck.trunks import SoundTrunk, VisualTrunk, local_contrast, neighbours
 
 torch.set_num_threads(1)
 TINY = ModelConfig(
-    visual_channels=(4, 8, 8, 12), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=6, contrast_px=41
+    visual_channels=(4, 8, 8, 12),
+    sound_channels=(4, 8, 8, 8),
+    width=16,
+    embedding=8,
+    joint_channels=6,
+    contrast_px=41,
 )
 KINDS = pytest.mark.parametrize("kind", ATTENTION_KINDS)
 
@@ -29,7 +43,9 @@ def head(kind: AttentionKind, seed: int = 0) -> JointHead:
 
 def features(batch: int, times: int, places: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return F.normalize(torch.randn(batch, times, places, TINY.embedding, generator=generator), dim=-1)
+    return F.normalize(
+        torch.randn(batch, times, places, TINY.embedding, generator=generator), dim=-1
+    )
 
 
 def sounds(batch: int, times: int, seed: int = 1) -> Tensor:
@@ -75,7 +91,9 @@ def test_runs_of_pictures_have_no_seams(monkeypatch: pytest.MonkeyPatch, times: 
 
 
 def test_places_run_along_rows_first() -> None:
-    """What changes in a corner of the picture changes the features of that corner's place, and not of the far one."""
+    """What changes in a corner of the picture changes the features of that corner's place, and not
+    of the far one.
+    """
     torch.manual_seed(0)
     trunk = VisualTrunk(replace(TINY, contrast_px=8)).eval()
     pictures = torch.randint(0, 256, (1, 5, 128, 256), dtype=torch.uint8)
@@ -115,14 +133,17 @@ def test_local_contrast_hardly_sees_brightness_or_gain() -> None:
     assert plain.shape == pictures.shape
     assert torch.allclose(local_contrast(pictures + 50, 41), plain, atol=1e-4)
     dimmed = local_contrast(0.6 * pictures, 41)
-    # The small constant below the deviation keeps flat places quiet, so a gain is taken out for the most part only.
+    # The small constant below the deviation keeps flat places quiet, so a gain is taken out for the
+    # most part only.
     assert (dimmed - plain).abs().mean() < 0.15 * plain.abs().mean()
     assert torch.corrcoef(torch.stack([dimmed.flatten(), plain.flatten()]))[0, 1] > 0.995
     assert local_contrast(torch.full((1, 1, 40, 40), 180.0), 41).abs().max() < 1e-4
 
 
 def test_local_statistics_are_those_of_the_library() -> None:
-    """Means by matrices and the enlarging of whole ratio against PyTorch's pooling and interpolation."""
+    """Means by matrices and the enlarging of whole ratio against PyTorch's pooling and
+    interpolation.
+    """
     values = torch.rand(1, 2, 44, 57, generator=torch.Generator().manual_seed(1))
     cells = F.avg_pool2d(values, 4, ceil_mode=True, count_include_pad=False)
     for window, padding in (((7, 1), (3, 0)), ((1, 7), (0, 3))):
@@ -162,14 +183,18 @@ def test_time_is_looked_along_alike_at_one_place_and_at_many() -> None:
         block = trunks_module.TimeBlock(6, dilation).eval()
         x = torch.randn(2, 6, 9, 4)
         with torch.inference_mode():
-            apart = torch.stack([x[..., k] + F.relu(block.norm(block.conv(x[..., k]))) for k in range(4)], dim=-1)
+            apart = torch.stack(
+                [x[..., k] + F.relu(block.norm(block.conv(x[..., k]))) for k in range(4)], dim=-1
+            )
             assert torch.allclose(block(x), apart, atol=1e-5)
             assert torch.allclose(block(x[..., 0]), apart[..., 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_rectified_is_relu(kind: torch.dtype) -> None:
-    values = torch.tensor([-3.0, -1e-30, -0.0, 0.0, 1e-30, 2.5, float("inf"), -float("inf")]).to(kind)
+    values = torch.tensor([-3.0, -1e-30, -0.0, 0.0, 1e-30, 2.5, float("inf"), -float("inf")]).to(
+        kind
+    )
     with torch.inference_mode():
         assert torch.equal(trunks_module._rectified(values.clone()), F.relu(values))
     assert torch.equal(trunks_module._rectified(values.clone()), F.relu(values))
@@ -193,15 +218,22 @@ def test_the_head_in_whole_numbers_is_as_near_as_bfloat16() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             whole = joint()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        rough = head.joint_features(head.from_picture(picture), head.from_sound(sound)[:, 10:60]).float()
+        rough = head.joint_features(
+            head.from_picture(picture), head.from_sound(sound)[:, 10:60]
+        ).float()
     assert not torch.equal(whole, rough)
     assert (whole - exact).abs().mean() < 1.2 * (rough - exact).abs().mean()
 
 
 def test_whole_numbers_of_the_head_do_not_run_over() -> None:
-    """In bfloat16 1 and 0.00387 are 1 together: a bound made so is too small by four counts of a thousand."""
+    """In bfloat16 1 and 0.00387 are 1 together: a bound made so is too small by four counts of a
+    thousand.
+    """
     head = JointHead(TINY)
-    picture, sound = torch.ones(1, 25, 1, 16).bfloat16(), torch.full((1, 25, 16), 0.00387).bfloat16()
+    picture, sound = (
+        torch.ones(1, 25, 1, 16).bfloat16(),
+        torch.full((1, 25, 16), 0.00387).bfloat16(),
+    )
     with torch.inference_mode():
         counted, heard, unit = head._counted(picture, sound)
         assert counted.dtype == torch.int16
@@ -220,8 +252,11 @@ def test_the_first_layer_sees_an_odd_number_of_pictures() -> None:
 
 
 def test_neighbours_follow_what_moves() -> None:
-    picture = F.normalize(torch.randn(1, 1, 6, 8, 12, generator=torch.Generator().manual_seed(3)), dim=-1)
-    moved = torch.cat([picture, picture.roll((1, -1), dims=(2, 3))], dim=1)  # one down and one to the left
+    picture = F.normalize(
+        torch.randn(1, 1, 6, 8, 12, generator=torch.Generator().manual_seed(3)), dim=-1
+    )
+    # One down and one to the left
+    moved = torch.cat([picture, picture.roll((1, -1), dims=(2, 3))], dim=1)
     before, after = neighbours(moved)
     place = torch.arange(48).view(6, 8)
     assert torch.equal(before[0, 0].view(6, 8)[1:, :-1], place[:-1, 1:])
@@ -248,7 +283,8 @@ def test_alignment_changes_nothing_where_nothing_moves() -> None:
 def test_a_convolution_over_time_follows_what_moves() -> None:
     torch.manual_seed(0)
     block = VisualTrunk(TINY).eval().temporal[0]
-    life = torch.randn(1, 6, TINY.width)  # of one thing, which goes a place to the right with each picture
+    # Of one thing, which goes a place to the right with each picture
+    life = torch.randn(1, 6, TINY.width)
     features = torch.zeros(1, 6, 4, 8, TINY.width)
     for time in range(6):
         features[0, time, 2, 1 + time] = life[0, time]
@@ -290,7 +326,8 @@ def test_uniform_attention_is_uniform_and_the_others_are_not() -> None:
         spread[kind] = attention
     assert torch.allclose(spread["uniform"], torch.full((3, 5, 6), 1 / 90), atol=1e-7)
     assert spread["temporal"].std() > 1e-4
-    assert torch.allclose(spread["temporal"], spread["temporal"][:, :1, :1].expand(3, 5, 6))  # one weight a block
+    # one weight a block
+    assert torch.allclose(spread["temporal"], spread["temporal"][:, :1, :1].expand(3, 5, 6))
     assert spread["spatio-temporal"].std(dim=(1, 2)).min() > 1e-4
 
 
@@ -300,8 +337,12 @@ def test_uniform_logits_are_those_of_the_mean_feature() -> None:
         joint = network.joint_features(network.from_picture(picture), network.from_sound(sound))
         scored = network(picture, sound, torch.tensor([0]), margin=0)
         assert joint.shape == (1, 2, BLOCK_TIMES, 4, TINY.joint_channels)
-        assert torch.allclose(scored.logits[0, 0], network.decide(joint.mean(dim=(1, 2, 3)))[0], atol=1e-5)
-        assert torch.allclose(scored.block_logits[0, 0], network.decide(joint.mean(dim=(2, 3)))[0], atol=1e-5)
+        assert torch.allclose(
+            scored.logits[0, 0], network.decide(joint.mean(dim=(1, 2, 3)))[0], atol=1e-5
+        )
+        assert torch.allclose(
+            scored.block_logits[0, 0], network.decide(joint.mean(dim=(2, 3)))[0], atol=1e-5
+        )
 
 
 @KINDS
@@ -313,7 +354,9 @@ def test_cells_without_picture_or_sound_get_no_attention(kind: AttentionKind) ->
     present[..., 27] = False  # one picture of the first fifth of the second block
     present[..., 50:] = False  # the third block
     with torch.inference_mode():
-        attention = head(kind)(picture, sound, torch.tensor([0]), margin=0, present=present).attention[0, 0]
+        attention = head(kind)(
+            picture, sound, torch.tensor([0]), margin=0, present=present
+        ).attention[0, 0]
     seen = torch.ones(blocks, BLOCK_TIMES, dtype=torch.bool)
     seen[0, 2] = seen[1, 0] = False
     seen[2] = False
@@ -340,7 +383,11 @@ def test_what_is_masked_changes_nothing(kind: AttentionKind) -> None:
 def test_nothing_present_is_finite(kind: AttentionKind) -> None:
     with torch.inference_mode():
         scored = head(kind)(
-            features(1, 25, 4), sounds(1, 25), torch.tensor([0]), margin=0, present=torch.zeros(1, 1, 25, dtype=torch.bool)
+            features(1, 25, 4),
+            sounds(1, 25),
+            torch.tensor([0]),
+            margin=0,
+            present=torch.zeros(1, 1, 25, dtype=torch.bool),
         )
     assert all(tensor.isfinite().all() for tensor in scored)
 
@@ -373,29 +420,39 @@ def test_scoring_many_shifts_is_scoring_each_by_itself(kind: AttentionKind) -> N
 
 @pytest.mark.parametrize("late", [-7, 0, 5])
 def test_a_fresh_joint_layer_is_the_distance_of_picture_and_sound(late: int) -> None:
-    """It starts as |v - a| for each channel, so it is nought where the sound is read as many pictures later as it is late.
+    """It starts as |v - a| for each channel, so it is nought where the sound is read as many
+    pictures later as it is late.
 
-    The layers behind it start at random, so the logits of an untrained head say nothing of the shift, and nothing is asked.
+    The layers behind it start at random, so the logits of an untrained head say nothing of the
+    shift, and nothing is asked.
     """
     network, margin = head("uniform"), 8
     sound = sounds(1, 50 + 2 * margin)
-    picture = sound[:, margin + late : margin + late + 50].unsqueeze(2)  # what is heard `late` after is seen now
+    # What is heard `late` after is seen now
+    picture = sound[:, margin + late : margin + late + 50].unsqueeze(2)
     with torch.inference_mode():
         size = [
             F.relu(
-                network.from_picture(picture) + network.from_sound(sound[:, margin + s : margin + s + 50]).unsqueeze(2)
+                network.from_picture(picture)
+                + network.from_sound(sound[:, margin + s : margin + s + 50]).unsqueeze(2)
             ).mean()
             for s in range(-margin, margin + 1)
         ]
         assert int(torch.stack(size).argmin()) - margin == late
         assert size[margin + late] == pytest.approx(0.0, abs=1e-5)
-        distance = (picture[:, :, 0] - sound[:, margin : margin + 50]).abs().mean() * TINY.embedding**0.5 / 2
+        distance = (
+            (picture[:, :, 0] - sound[:, margin : margin + 50]).abs().mean()
+            * TINY.embedding**0.5
+            / 2
+        )
         assert size[margin] == pytest.approx(float(distance), abs=1e-4)
 
 
 @pytest.mark.parametrize("late", [-7, 0, 5])
 def test_a_head_that_has_learnt_peaks_where_the_sound_is(late: int) -> None:
-    """With a decision set by hand to prefer small distances, the best shift is positive for late sound."""
+    """With a decision set by hand to prefer small distances, the best shift is positive for late
+    sound.
+    """
     network, margin = head("uniform"), 8
     with torch.no_grad():
         for layer in (network.joint[0], network.joint[2], network.decide[0], network.decide[2]):
@@ -416,7 +473,9 @@ def test_an_unknown_kind_of_attention_is_refused() -> None:
 
 def test_dropout_is_the_papers_and_only_in_training() -> None:
     assert [m.p for m in head("temporal").confidence if isinstance(m, torch.nn.Dropout)] == [0.5]
-    assert [m.p for m in head("spatio-temporal").confidence if isinstance(m, torch.nn.Dropout)] == [0.4]
+    assert [m.p for m in head("spatio-temporal").confidence if isinstance(m, torch.nn.Dropout)] == [
+        0.4
+    ]
 
 
 # Places
@@ -427,7 +486,9 @@ def test_best_places_keeps_the_one_that_goes_with_the_sound() -> None:
     sound = sounds(1, 50 + 2 * margin)
     picture = features(1, 50, places, seed=3)
     for place, shift in ((17, 4), (33, -9)):
-        picture[0, :, place] = F.normalize(sound[0, margin + shift : margin + shift + 50] + 0.3 * picture[0, :, place], dim=-1)
+        picture[0, :, place] = F.normalize(
+            sound[0, margin + shift : margin + shift + 50] + 0.3 * picture[0, :, place], dim=-1
+        )
     assert best_places(picture, sound, 2)[0].tolist() == [17, 33]
     kept = best_places(picture, sound, 8)[0].tolist()
     assert kept == sorted(set(kept))
@@ -459,14 +520,21 @@ def test_the_whole_net_says_in_sync_or_not_of_blocks(kind: AttentionKind) -> Non
     torch.manual_seed(0)
     net = SyncNet(replace(TINY, attention=kind)).eval()
     with torch.inference_mode():
-        scored = net(torch.randint(0, 256, (2, 2 * BLOCK_FRAMES, 48, 64), dtype=torch.uint8), torch.randn(2, 200, 64))
+        scored = net(
+            torch.randint(0, 256, (2, 2 * BLOCK_FRAMES, 48, 64), dtype=torch.uint8),
+            torch.randn(2, 200, 64),
+        )
     assert scored.logits.shape == (2, 1, 2)
     assert scored.attention.shape == (2, 1, 2, BLOCK_TIMES, 12)
     assert scored.block_logits.shape == (2, 1, 2, 2)
 
 
 def test_the_shipped_shape_of_the_net_stays_under_15_mb() -> None:
-    heads = sum(p.numel() for kind in ATTENTION_KINDS for p in JointHead(ModelConfig(attention=kind)).parameters())
+    heads = sum(
+        p.numel()
+        for kind in ATTENTION_KINDS
+        for p in JointHead(ModelConfig(attention=kind)).parameters()
+    )
     net = SyncNet(ModelConfig())
     trunks = sum(p.numel() for part in (net.visual, net.sound) for p in part.parameters())
     assert 4 * (heads + trunks) < 15e6
@@ -479,8 +547,12 @@ def test_everything_learns() -> None:
     scored = net(torch.randint(0, 256, (2, 25, 48, 48), dtype=torch.uint8), torch.randn(2, 100, 64))
     F.cross_entropy(scored.logits[:, 0], torch.tensor([0, 1])).backward()
     picture, _ = net.visual(torch.randint(0, 256, (2, 25, 48, 48), dtype=torch.uint8))
-    F.cross_entropy(net.match(picture, net.sound(torch.randn(2, 120, 64))), torch.tensor([0, 3])).backward()
-    without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    F.cross_entropy(
+        net.match(picture, net.sound(torch.randn(2, 120, 64))), torch.tensor([0, 3])
+    ).backward()
+    without = [
+        name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ]
     assert without == []
 
 
@@ -498,8 +570,11 @@ def test_the_match_peaks_where_the_sound_goes_with_one_place(late: int) -> None:
         assert int(match(picture, sound)[0].argmax()) - margin == late
         # Where every place says the same, the soft maximum is that, however many places there are.
         one = match(picture[:, :, 3:4], sound)
-        assert torch.allclose(match(picture[:, :, 3:4].expand(-1, -1, 7, -1), sound), one, atol=1e-3)
-        assert float(one.max()) == pytest.approx(float(match.log_scale.exp()), rel=1e-3)  # a cosine of 1
+        assert torch.allclose(
+            match(picture[:, :, 3:4].expand(-1, -1, 7, -1), sound), one, atol=1e-3
+        )
+        # a cosine of 1
+        assert float(one.max()) == pytest.approx(float(match.log_scale.exp()), rel=1e-3)
 
 
 def test_what_is_missing_says_nothing_in_the_match() -> None:
@@ -520,4 +595,6 @@ def test_what_is_missing_says_nothing_in_the_match() -> None:
         assert int(masked[0].argmax()) == margin
         full = match(picture, sound, torch.ones_like(present))
         assert torch.allclose(full, match(picture, sound), atol=1e-4)
-        assert torch.equal(match(picture, sound, torch.zeros_like(present)), torch.zeros(1, 2 * margin + 1))
+        assert torch.equal(
+            match(picture, sound, torch.zeros_like(present)), torch.zeros(1, 2 * margin + 1)
+        )

@@ -1,4 +1,6 @@
-"""What the boxes of an mp4 say of its times holds: edit lists of any kind, fragments, signed composition offsets."""
+"""What the boxes of an mp4 say of its times holds: edit lists of any kind, fragments, signed
+composition offsets.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,13 @@ def film(clip: Clip, name: str = "film.mp4", **options: object) -> Path:
     """Six seconds of numbered pictures with B-pictures, and a click at each of `CLICKS_S`."""
     return clip(
         name,
-        **{"seconds": SECONDS, "draw": numbered, "play": clicks(CLICKS_S), "size": (64, 48), "video_options": B_FRAMES}
+        **{
+            "seconds": SECONDS,
+            "draw": numbered,
+            "play": clicks(CLICKS_S),
+            "size": (64, 48),
+            "video_options": B_FRAMES,
+        }
         | options,
     )
 
@@ -63,7 +71,9 @@ def joined(sounds: Sequence[Sound]) -> tuple[float, Array]:
 def click_times_ms(start_s: float, samples: Array, rate: int = 16000) -> list[float]:
     """When each click begins, in ms."""
     template = click(np.arange(round(0.02 * rate)) / rate)
-    match = np.abs(np.correlate(np.pad(samples.astype(np.float64), (0, len(template))), template, "valid"))
+    match = np.abs(
+        np.correlate(np.pad(samples.astype(np.float64), (0, len(template))), template, "valid")
+    )
     found: list[float] = []
     while match.max() > 0.5 * (template @ template):
         peak = int(match.argmax())
@@ -78,12 +88,18 @@ def heard(file: Media, from_s: float | None = None) -> list[float]:
 
 
 def played(rows: Sequence[Row], times_s: Sequence[float], lasts_s: float = 0.0) -> list[float]:
-    """When what is due at `times_s` of the content, and lasts so long, is played whole by these rows; in ms."""
+    """When what is due at `times_s` of the content, and lasts so long, is played whole by these
+    rows; in ms.
+    """
     found, at_s = [], 0.0
     for row_s, from_s, *_ in rows:
         if from_s != NOTHING:
             until_s = from_s + row_s - 1e-9
-            found += [at_s + time_s - from_s for time_s in times_s if from_s - 1e-9 <= time_s and time_s + lasts_s < until_s]
+            found += [
+                at_s + time_s - from_s
+                for time_s in times_s
+                if from_s - 1e-9 <= time_s and time_s + lasts_s < until_s
+            ]
         at_s += row_s
     return [1000 * time_s for time_s in found]
 
@@ -92,7 +108,10 @@ def ffmpeg_shows(path: Path) -> list[tuple[float, int]]:
     """The pictures of FFmpeg's own decode of the edit list: ms and number."""
     with av.open(str(path), options={"advanced_editlist": "1"}) as container:
         return [
-            (1000 * float(frame.pts * frame.time_base), number_of(frame.to_ndarray(format="gray").astype(np.float32)))
+            (
+                1000 * float(frame.pts * frame.time_base),
+                number_of(frame.to_ndarray(format="gray").astype(np.float32)),
+            )
             for frame in container.decode(video=0)
         ]
 
@@ -103,7 +122,12 @@ def ffmpeg_plays(path: Path) -> list[float]:
     with av.open(str(path), options={"advanced_editlist": "1"}) as container:
         for frame in container.decode(audio=0):
             samples = frame.to_ndarray().reshape(-1).astype(np.float64)
-            pieces.append((frame.pts * frame.time_base, samples / (32768 if frame.format.name.startswith("s16") else 1)))
+            pieces.append(
+                (
+                    frame.pts * frame.time_base,
+                    samples / (32768 if frame.format.name.startswith("s16") else 1),
+                )
+            )
     whole = np.zeros(round(max(float(at) * 48000 + len(samples) for at, samples in pieces)) + 1)
     for at, samples in pieces:
         first = round(float(at) * 48000)
@@ -112,7 +136,9 @@ def ffmpeg_plays(path: Path) -> list[float]:
 
 
 def in_empty(rows: Sequence[Row], time_ms: float) -> bool:
-    """Whether nothing is due at a time: FFmpeg plays the beginning of the media there, unless it is before the first piece."""
+    """Whether nothing is due at a time: FFmpeg plays the beginning of the media there, unless it is
+    before the first piece.
+    """
     at_ms = 0.0
     for row_s, from_s, *_ in rows:
         if from_s == NOTHING and at_ms - 1 <= time_ms < at_ms + 1000 * row_s - 1:
@@ -124,7 +150,7 @@ def in_empty(rows: Sequence[Row], time_ms: float) -> bool:
 BOXES = (b"trun", b"tfhd", b"tfdt", b"uuid", b"stts", b"mdhd", b"mvhd", b"tkhd", b"trex")
 
 
-# -- edit lists of several pieces -------------------------------------------------------------------------------------
+# -- edit lists of several pieces ------------------------------------------------------------------
 
 ALL: list[Row] = [(6.0, 0.0)]
 LISTS: dict[str, tuple[list[Row], list[Row]]] = {  # of the picture, and of the sound
@@ -135,25 +161,36 @@ LISTS: dict[str, tuple[list[Row], list[Row]]] = {  # of the picture, and of the 
     "played twice": ([(1.0, 0.0), (5.0, 0.0)], [(1.0, 0.0), (5.0, 0.0)]),
     "backwards": ([(2.0, 3.6), (3.0, 0.0)], [(2.0, 3.6), (3.0, 0.0)]),
     "two empty rows": ([(0.3, NOTHING), (0.2, NOTHING), (4.0, 0.0)], [(0.5, NOTHING), (4.0, 0.0)]),
-    "an empty row in the middle": ([(1.0, 0.0), (0.5, NOTHING), (3.0, 1.0)], [(1.0, 0.0), (0.5, NOTHING), (3.0, 1.0)]),
+    "an empty row in the middle": (
+        [(1.0, 0.0), (0.5, NOTHING), (3.0, 1.0)],
+        [(1.0, 0.0), (0.5, NOTHING), (3.0, 1.0)],
+    ),
     "an empty row at the end": ([(4.0, 1.0), (1.0, NOTHING)], [(4.0, 1.0), (1.0, NOTHING)]),
     "the end cut off": ([(3.0, 0.0)], [(3.0, 0.0)]),
     "both ends cut off": ([(0.4, NOTHING), (2.0, 2.0)], [(0.4, NOTHING), (2.0, 2.0)]),
 }
 
 
-@pytest.mark.parametrize(("name", "acodec", "version"), [("film.mp4", "aac", 0), ("film.mov", "pcm_s16le", 1)])
+@pytest.mark.parametrize(
+    ("name", "acodec", "version"), [("film.mp4", "aac", 0), ("film.mov", "pcm_s16le", 1)]
+)
 @pytest.mark.parametrize("case", LISTS)
-def test_a_list_of_pieces_is_played_as_a_player_does(clip: Clip, case: str, name: str, acodec: str, version: int) -> None:
+def test_a_list_of_pieces_is_played_as_a_player_does(
+    clip: Clip, case: str, name: str, acodec: str, version: int
+) -> None:
     pictures, sounds = LISTS[case]
-    path = with_edits(film(clip, name, acodec=acodec), {b"vide": pictures, b"soun": sounds}, version=version)
+    path = with_edits(
+        film(clip, name, acodec=acodec), {b"vide": pictures, b"soun": sounds}, version=version
+    )
     frames_s = [k / FPS for k in range(round(SECONDS * FPS))]
     with open_media(path, short_side=48) as file:
         shown, clicked = seen(file), heard(file)
         assert not file.degraded
         info = file.info
         runs = list(file.sounds())
-    assert [time_ms for time_ms, _ in shown] == pytest.approx(sorted(played(pictures, frames_s)), abs=0.1)
+    assert [time_ms for time_ms, _ in shown] == pytest.approx(
+        sorted(played(pictures, frames_s)), abs=0.1
+    )
     assert [number for _, number in shown] == [
         round(time_s * FPS) % 32
         for row_s, from_s, *_ in pictures
@@ -162,21 +199,31 @@ def test_a_list_of_pieces_is_played_as_a_player_does(clip: Clip, case: str, name
     ]
     assert clicked == pytest.approx(sorted(played(sounds, CLICKS_S, 0.02)), abs=0.3)
     assert all(before.end_s <= after.start_s + 1e-6 for before, after in pairwise(runs))
-    assert info.duration_s == pytest.approx(max(sum(row[0] for row in rows) for rows in (pictures, sounds)), abs=0.002)
+    assert info.duration_s == pytest.approx(
+        max(sum(row[0] for row in rows) for rows in (pictures, sounds)), abs=0.002
+    )
     assert info.first_picture_s == pytest.approx(shown[0][0] / 1000, abs=1e-6)
-    assert info.first_sound_s == pytest.approx(pictures[0][0] if case == "both ends cut off" else runs[0].start_s, abs=1e-3)
+    assert info.first_sound_s == pytest.approx(
+        pictures[0][0] if case == "both ends cut off" else runs[0].start_s, abs=1e-3
+    )
 
-    # FFmpeg's own decode shows the same pictures, and strays after a cut: its sound by up to a codec frame, its pictures by
-    # the two that the decoder puts in order.
+    # FFmpeg's own decode shows the same pictures, and strays after a cut: its sound by up to a
+    # codec frame, its pictures by the two that the decoder puts in order.
     by_ms = AAC_FRAME_MS + 0.3
-    assert clicked == pytest.approx([time_ms for time_ms in ffmpeg_plays(path) if not in_empty(sounds, time_ms)], abs=by_ms)
+    assert clicked == pytest.approx(
+        [time_ms for time_ms in ffmpeg_plays(path) if not in_empty(sounds, time_ms)], abs=by_ms
+    )
     theirs = [item for item in ffmpeg_shows(path) if not in_empty(pictures, item[0])]
-    assert [time_ms for time_ms, _ in shown] == pytest.approx([time_ms for time_ms, _ in theirs], abs=2 * 1000 / FPS + 1)
+    assert [time_ms for time_ms, _ in shown] == pytest.approx(
+        [time_ms for time_ms, _ in theirs], abs=2 * 1000 / FPS + 1
+    )
     assert [number for _, number in shown] == [number for _, number in theirs]
 
 
 def test_right_values_in_ms_of_joins_and_cuts(clip: Clip) -> None:
-    """When picture 95 is shown, and the click that belongs to it is heard: a list can put them apart."""
+    """When picture 95 is shown, and the click that belongs to it is heard: a list can put them
+    apart.
+    """
     right = {
         "joined": (2800, 2800),
         "sound cut": (3800, 3500),
@@ -185,20 +232,32 @@ def test_right_values_in_ms_of_joins_and_cuts(clip: Clip) -> None:
     }
     for case, (shown_ms, heard_ms) in right.items():
         pictures, sounds = LISTS[case]
-        with open_media(with_edits(film(clip), {b"vide": pictures, b"soun": sounds}), short_side=48) as file:
-            assert [number for time_ms, number in seen(file) if abs(time_ms - shown_ms) < 0.1] == [95 % 32], case
+        with open_media(
+            with_edits(film(clip), {b"vide": pictures, b"soun": sounds}), short_side=48
+        ) as file:
+            assert [number for time_ms, number in seen(file) if abs(time_ms - shown_ms) < 0.1] == [
+                95 % 32
+            ], case
             assert min(abs(time_ms - heard_ms) for time_ms in heard(file)) < 0.3, case
 
 
 def test_a_picture_that_is_on_as_a_piece_starts_is_cut_to_its_start(clip: Clip) -> None:
-    """Pieces that begin 30 ms into picture 25, and end 15 ms into picture 50; then one inside of picture 75."""
-    path = with_edits(film(clip), {b"vide": [(0.985, 1.03), (0.02, 3.01), (0.1, NOTHING), (0.5, 4.0)]})
+    """Pieces that begin 30 ms into picture 25, and end 15 ms into picture 50; then one inside of
+    picture 75.
+    """
+    path = with_edits(
+        film(clip), {b"vide": [(0.985, 1.03), (0.02, 3.01), (0.1, NOTHING), (0.5, 4.0)]}
+    )
     with open_media(path, short_side=48) as file:
         shown = seen(file)
     first = [(0.0, 25), *((10.0 + 40 * k, 26 + k) for k in range(25))]
     last = [(1105.0 + 40 * k, 100 + k) for k in range(13)]
-    assert [time_ms for time_ms, _ in shown] == pytest.approx([time for time, _ in [*first, (985.0, 75), *last]], abs=0.1)
-    assert [number for _, number in shown] == [number % 32 for _, number in [*first, (985.0, 75), *last]]
+    assert [time_ms for time_ms, _ in shown] == pytest.approx(
+        [time for time, _ in [*first, (985.0, 75), *last]], abs=0.1
+    )
+    assert [number for _, number in shown] == [
+        number % 32 for _, number in [*first, (985.0, 75), *last]
+    ]
 
 
 def test_sound_is_cut_to_the_sample(clip: Clip) -> None:
@@ -208,8 +267,12 @@ def test_sound_is_cut_to_the_sample(clip: Clip) -> None:
     with open_media(path, short_side=48) as file:
         sounds = list(file.sounds())
     for start_s, length_s, from_s in ((0.0, 1.234, 0.0), (1.234, 2.0, 2.5005), (3.234, 0.5, 1.0)):
-        inside = [sound for sound in sounds if start_s - 1e-6 <= sound.start_s < start_s + length_s - 1e-6]
-        at_s = np.concatenate([sound.start_s + np.arange(len(sound.samples)) / 16000 for sound in inside])
+        inside = [
+            sound for sound in sounds if start_s - 1e-6 <= sound.start_s < start_s + length_s - 1e-6
+        ]
+        at_s = np.concatenate(
+            [sound.start_s + np.arange(len(sound.samples)) / 16000 for sound in inside]
+        )
         samples = np.concatenate([sound.samples for sound in inside])
         assert at_s[0] == pytest.approx(start_s, abs=1.2 / 16000)
         assert at_s[-1] == pytest.approx(start_s + length_s, abs=2.2 / 16000)
@@ -240,11 +303,16 @@ def test_what_is_read_from_the_middle_is_what_the_whole_has_there(clip: Clip) ->
         for from_s in (3.21, 39.96, 40.2, 40.5, 47.77, 60.5, 85.0):
             before = sum(time_ms <= 1000 * from_s for time_ms, _ in whole)
             with closing(file.pictures(from_s)) as pictures:
-                found = [(1000 * picture.pts_s, number_of(picture.luma)) for picture in islice(pictures, 30)]
+                found = [
+                    (1000 * picture.pts_s, number_of(picture.luma))
+                    for picture in islice(pictures, 30)
+                ]
             assert found == whole[before - 1 :][:30]
             with closing(file.sounds(from_s)) as sounds:
                 again_s, again = joined(list(islice(sounds, 4)))
-            assert again_s == pytest.approx(max(from_s, 40.5) if 40 <= from_s < 40.5 else from_s, abs=1.2 / 16000)
+            assert again_s == pytest.approx(
+                max(from_s, 40.5) if 40 <= from_s < 40.5 else from_s, abs=1.2 / 16000
+            )
             first, again = round((again_s - start_s) * 16000), again[:-1]
             assert again.tobytes() == samples[first : first + len(again)].tobytes()
         assert not file.degraded
@@ -252,7 +320,9 @@ def test_what_is_read_from_the_middle_is_what_the_whole_has_there(clip: Clip) ->
         assert list(file.sounds(200.0)) == []
 
 
-def test_a_file_that_cannot_be_sought_is_decoded_anew_for_each_piece(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_sought_is_decoded_anew_for_each_piece(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = with_edits(long_film(clip), {b"vide": LONG, b"soun": LONG})
     with open_media(path, short_side=48) as file:
         whole, sounds = seen(file), [(sound.start_s, len(sound.samples)) for sound in file.sounds()]
@@ -264,7 +334,9 @@ def test_a_file_that_cannot_be_sought_is_decoded_anew_for_each_piece(clip: Clip,
     with open_media(path, short_side=48) as file:
         assert seen(file) == whole
         lengths = [(sound.start_s, len(sound.samples)) for sound in file.sounds()]
-        assert sum(length for _, length in lengths) == pytest.approx(sum(length for _, length in sounds), abs=8)
+        assert sum(length for _, length in lengths) == pytest.approx(
+            sum(length for _, length in sounds), abs=8
+        )
         assert not file.degraded
         with pytest.raises(CannotSeek):
             next(file.pictures(10.0))
@@ -282,7 +354,11 @@ def test_what_is_missing_inside_a_piece_counts_and_what_lies_between_does_not(cl
 
 
 def test_a_file_that_ends_before_its_list_does_is_cut_short(clip: Clip) -> None:
-    path = film(clip, container_options={"movflags": "faststart"}, play=lambda times_s: np.sin(9999 * times_s))
+    path = film(
+        clip,
+        container_options={"movflags": "faststart"},
+        play=lambda times_s: np.sin(9999 * times_s),
+    )
     data = path.read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
     path.write_bytes(data[: data.index(b"mdat") + 4 * (len(data) - data.index(b"mdat")) // 10])
@@ -293,7 +369,9 @@ def test_a_file_that_ends_before_its_list_does_is_cut_short(clip: Clip) -> None:
 
 
 def test_a_cut_by_stream_copy_lasts_as_long_as_it_shows(clip: Clip) -> None:
-    """It begins with pictures that only the decoder needs: they are no part of its length, and nothing is cut short."""
+    """It begins with pictures that only the decoder needs: they are no part of its length, and
+    nothing is cut short.
+    """
     path = with_edits(film(clip), {b"vide": [(4.7, 1.3)], b"soun": [(4.7, 1.3)]})
     with open_media(path, short_side=48) as file:
         shown, clicked = seen(file), heard(file)
@@ -324,17 +402,26 @@ def test_a_plain_list_is_left_to_ffmpeg(clip: Clip) -> None:
 )
 @pytest.mark.parametrize(("handler", "kind"), [(b"vide", "pictures are"), (b"soun", "sound is")])
 def test_a_list_that_cannot_be_followed_is_an_error(
-    clip: Clip, monkeypatch: pytest.MonkeyPatch, rows: list[Row], reason: str, handler: bytes, kind: str
+    clip: Clip,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: list[Row],
+    reason: str,
+    handler: bytes,
+    kind: str,
 ) -> None:
     monkeypatch.setattr(mp4_track, "MAX_PIECES", 5)
     path = with_edits(film(clip), {handler: rows})
-    with pytest.raises(DecodeFailed, match=rf"film\.mp4: when its {kind} due is unknown: {reason}; export it again"):
+    with pytest.raises(
+        DecodeFailed, match=rf"film\.mp4: when its {kind} due is unknown: {reason}; export it again"
+    ):
         open_media(path)
 
 
 def test_the_list_of_a_track_that_is_not_checked_does_not_matter(clip: Clip) -> None:
     path = with_edits(film(clip), {b"soun": [(6.0, 0.0, 2.0)]})
-    beside = clip("beside.wav", vcodec=None, acodec="pcm_s16le", seconds=SECONDS, play=clicks(CLICKS_S))
+    beside = clip(
+        "beside.wav", vcodec=None, acodec="pcm_s16le", seconds=SECONDS, play=clicks(CLICKS_S)
+    )
     with pytest.raises(DecodeFailed, match="its edit list changes the speed"):
         open_media(path)
     with open_media(path, audio_path=beside, short_side=48) as file:
@@ -364,19 +451,26 @@ def test_pieces_play_the_picture_that_lasts_to_the_end() -> None:
     assert line.later(1.5).end_s == 7.5
 
 
-# -- fragments --------------------------------------------------------------------------------------------------------
+# -- fragments -------------------------------------------------------------------------------------
 
 
 def late_ms(path: Path) -> list[float]:
     """How late each click is against the picture that was drawn for its time, in ms."""
     with open_media(path, short_side=48) as file:
         shown, clicked = seen(file), heard(file)
-    assert [number for _, number in shown] == [k % 32 for k in range(round(SECONDS * FPS))], "none is lost or moved"
-    due_ms = [shown[int(time_s * FPS)][0] + 1000 * (time_s - int(time_s * FPS) / FPS) for time_s in CLICKS_S]
+    assert [number for _, number in shown] == [k % 32 for k in range(round(SECONDS * FPS))], (
+        "none is lost or moved"
+    )
+    due_ms = [
+        shown[int(time_s * FPS)][0] + 1000 * (time_s - int(time_s * FPS) / FPS)
+        for time_s in CLICKS_S
+    ]
     return [time_ms - picture_ms for time_ms, picture_ms in zip(clicked, due_ms, strict=True)]
 
 
-FRAGMENTS = {  # how the muxer is told, and how late the sound is by the boxes: AAC priming is heard where no list hides it
+# How the muxer is told, and how late the sound is by the boxes: AAC priming is heard where no list
+# hides it
+FRAGMENTS = {
     "frag_keyframe+empty_moov": 0.0,
     "frag_keyframe+delay_moov": 0.0,
     "cmaf+frag_keyframe": AAC_FRAME_MS,
@@ -395,7 +489,9 @@ def test_fragments_are_shown_when_their_boxes_say(clip: Clip, movflags: str) -> 
 
 
 def test_smooth_streaming_is_shown_when_its_own_box_says(clip: Clip) -> None:
-    """FFmpeg passes the box over: its pictures come 80 ms late, and the sound of its first codec frame is not before zero."""
+    """FFmpeg passes the box over: its pictures come 80 ms late, and the sound of its first codec
+    frame is not before zero.
+    """
     path = film(clip, "film.ismv", format="ismv")
     assert late_ms(path) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
     with open_media(path, short_side=48) as file:
@@ -409,7 +505,9 @@ def test_a_fragment_without_a_decoding_time_follows_the_one_before(clip: Clip) -
     assert late_ms(path) == pytest.approx([AAC_FRAME_MS] * len(CLICKS_S), abs=1)
 
 
-@pytest.mark.parametrize("movflags", ["frag_keyframe+delay_moov+default_base_moof", "cmaf+frag_keyframe"])
+@pytest.mark.parametrize(
+    "movflags", ["frag_keyframe+delay_moov+default_base_moof", "cmaf+frag_keyframe"]
+)
 def test_what_follows_lost_fragments_keeps_its_time(clip: Clip, movflags: str) -> None:
     path = film(clip, container_options={"movflags": movflags})
     with open_media(path, short_side=48) as file:
@@ -422,9 +520,14 @@ def test_what_follows_lost_fragments_keeps_its_time(clip: Clip, movflags: str) -
 
 
 def test_an_edit_list_of_a_fragmented_file_is_followed(clip: Clip) -> None:
-    """Two rows that show nothing, and one without an end: FFmpeg knows the first of the three only."""
+    """Two rows that show nothing, and one without an end: FFmpeg knows the first of the three
+    only.
+    """
     rows: list[Row] = [(0.3, NOTHING), (0.2, NOTHING), (0.0, 0.0)]
-    path = film(clip, container_options={"movflags": "frag_keyframe+delay_moov+default_base_moof+skip_trailer"})
+    path = film(
+        clip,
+        container_options={"movflags": "frag_keyframe+delay_moov+default_base_moof+skip_trailer"},
+    )
     with_edits(path, {b"vide": rows, b"soun": [(0.5, NOTHING), (0.0, 0.0)]})
     assert late_ms(path) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
     with open_media(path, short_side=48) as file:
@@ -432,10 +535,17 @@ def test_an_edit_list_of_a_fragmented_file_is_followed(clip: Clip) -> None:
         assert seen(file)[0] == (pytest.approx(500, abs=0.1), 0)
 
 
-def test_an_edit_list_of_several_pieces_that_says_nothing_of_the_fragments_is_an_error(clip: Clip) -> None:
-    path = film(clip, container_options={"movflags": "frag_keyframe+delay_moov+default_base_moof+skip_trailer"})
+def test_an_edit_list_of_several_pieces_that_says_nothing_of_the_fragments_is_an_error(
+    clip: Clip,
+) -> None:
+    path = film(
+        clip,
+        container_options={"movflags": "frag_keyframe+delay_moov+default_base_moof+skip_trailer"},
+    )
     with_edits(path, {b"soun": [(1.0, 0.0), (1.0, 2.0)]})
-    with pytest.raises(DecodeFailed, match="its edit list does not go together with its fragments; export it again"):
+    with pytest.raises(
+        DecodeFailed, match="its edit list does not go together with its fragments; export it again"
+    ):
         open_media(path)
     with_edits(path, {b"soun": [(1.0, 0.0), (0.0, 2.0)]})  # the last piece goes on to the end
     with open_media(path, short_side=48) as file:
@@ -459,21 +569,28 @@ def test_a_file_is_read_from_the_middle_where_offsets_are_signed(clip: Clip) -> 
             assert seen(file, from_s) == whole[int(5 * from_s) :]
 
 
-# -- encryption -------------------------------------------------------------------------------------------------------
+# -- encryption ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("movflags", ["", "frag_keyframe+empty_moov"])
 def test_an_encrypted_file_says_so(clip: Clip, movflags: str) -> None:
-    options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "00" * 16, "encryption_kid": "11" * 16}
+    options = {
+        "encryption_scheme": "cenc-aes-ctr",
+        "encryption_key": "00" * 16,
+        "encryption_kid": "11" * 16,
+    }
     path = film(clip, container_options=options | ({"movflags": movflags} if movflags else {}))
-    expected = r"film\.mp4: its pictures are encrypted \(Common Encryption, cenc\); decrypt it first, with its key"
+    expected = (
+        r"film\.mp4: its pictures are encrypted \(Common Encryption, cenc\); "
+        r"decrypt it first, with its key"
+    )
     with pytest.raises(DecodeFailed, match=expected):
         open_media(path)
     with pytest.raises(DecodeFailed, match="its sound is encrypted"):
         open_media(clip("clear.mkv", seconds=1.0), audio_path=path)
 
 
-# -- the index is read once, and within limits ------------------------------------------------------------------------
+# -- the index is read once, and within limits -----------------------------------------------------
 
 
 def test_an_index_is_read_again_when_the_file_has_changed(clip: Clip) -> None:
@@ -486,29 +603,46 @@ def test_an_index_is_read_again_when_the_file_has_changed(clip: Clip) -> None:
     assert mp4.index_of(path.with_name("none.mp4")).track(1) == mp4_track.TrackBoxes()
 
 
-def test_an_index_of_which_not_all_was_looked_at_gives_no_times(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FFmpeg's would be wrong from some fragment on. Where those are right, there is nothing to look up."""
+def test_an_index_of_which_not_all_was_looked_at_gives_no_times(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg's would be wrong from some fragment on. Where those are right, there is nothing to
+    look up.
+    """
     signed = film(clip, "signed.mp4", container_options={"movflags": "cmaf+frag_keyframe"})
     plain = film(clip, "plain.mp4", container_options={"movflags": "frag_keyframe+delay_moov"})
     monkeypatch.setattr(mp4, "MAX_BOXES", 70)
-    with pytest.raises(LimitExceeded, match="is in too many fragments to tell when its pictures are due; remux it"):
+    with pytest.raises(
+        LimitExceeded, match="is in too many fragments to tell when its pictures are due; remux it"
+    ):
         open_media(signed)
     assert late_ms(plain) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
 
 
 def test_a_damaged_index_is_read_as_far_as_it_goes(clip: Clip) -> None:
-    """Cut off anywhere, and with any of its bytes changed: what cannot be read is left to the demuxer to say."""
+    """Cut off anywhere, and with any of its bytes changed: what cannot be read is left to the
+    demuxer to say.
+    """
     for name, options in (("film.mp4", {"movflags": "cmaf+frag_keyframe"}), ("film.ismv", {})):
-        path = clip(name, seconds=0.4, size=(64, 48), video_options=B_FRAMES, container_options=options)
+        path = clip(
+            name, seconds=0.4, size=(64, 48), video_options=B_FRAMES, container_options=options
+        )
         data = path.read_bytes()
         assert mp4.Index(path).retimes
         rng = np.random.default_rng(1)
-        inside = [match.start() + k for match in re.finditer(b"|".join(BOXES), data) for k in range(40)]
+        inside = [
+            match.start() + k for match in re.finditer(b"|".join(BOXES), data) for k in range(40)
+        ]
         for number in range(120):
             at = int(rng.choice(inside))
-            path.write_bytes(data[:at] if number % 3 == 0 else data[:at] + bytes([rng.integers(256)]) + data[at + 1 :])
+            path.write_bytes(
+                data[:at]
+                if number % 3 == 0
+                else data[:at] + bytes([rng.integers(256)]) + data[at + 1 :]
+            )
             index = mp4.Index(path)
-            if index.samples < 1 << 16:  # a larger one is refused before anything else is asked of it
+            # A larger one is refused before anything else is asked of it
+            if index.samples < 1 << 16:
                 tracks = [index.track(k) for k in (1, 2)]
                 assert all(track.timeline is None or track.timeline.pieces for track in tracks)
                 assert index.retimes == any(track.times is not None for track in tracks)

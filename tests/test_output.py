@@ -32,15 +32,26 @@ def names(folder: Path) -> list[str]:
 
 def test_targets() -> None:
     first, second = parse_targets(["junit=report.xml", "json=a=b.json"])
-    assert (first.form, first.path, second.form, second.path) == ("junit", Path("report.xml"), "json", Path("a=b.json"))
+    assert (first.form, first.path, second.form, second.path) == (
+        "junit",
+        Path("report.xml"),
+        "json",
+        Path("a=b.json"),
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["report.xml"], "--output takes FORMAT=FILE, for example junit=report.xml, not 'report.xml'"),
+        (
+            ["report.xml"],
+            "--output takes FORMAT=FILE, for example junit=report.xml, not 'report.xml'",
+        ),
         (["junit="], "--output takes FORMAT=FILE"),
-        (["xml=report.xml"], "there is no format 'xml'; there are text, json, jsonl, junit, github, csv"),
+        (
+            ["xml=report.xml"],
+            "there is no format 'xml'; there are text, json, jsonl, junit, github, csv",
+        ),
         (["json=-"], "for stdout take --format json"),
         (["json=a", "csv=./a"], "named twice"),
         (["json=nowhere/a"], "there is no directory"),
@@ -81,7 +92,8 @@ def test_force_never_takes_what_is_read(folder: Path) -> None:
     guard = Guard(parse_targets(["json=old.json", "csv=new.csv"], force=True))
     for path in (Path("film.mp4"), Path("gone.mp4")):
         guard.refuse(path)
-    with pytest.raises(UsageError, match="a file that is read"):  # which a run may make, as that of --resume
+    # Which a run may make, as that of --resume
+    with pytest.raises(UsageError, match="a file that is read"):
         Guard(parse_targets(["csv=new.csv"])).refuse(Path("here/new.csv"))
     Guard([]).refuse(Path("film.mp4"))
 
@@ -112,9 +124,14 @@ def umask() -> int:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, BrokenPipeError, RuntimeError])
-def test_a_run_that_ends_early_leaves_a_whole_document_of_what_was_done(folder: Path, error: type[BaseException]) -> None:
+def test_a_run_that_ends_early_leaves_a_whole_document_of_what_was_done(
+    folder: Path, error: type[BaseException]
+) -> None:
     partial: list[Path] = []
-    with pytest.raises(error), to_file(renderer("json"), folder / "out.json", on_partial=partial.append) as add:
+    with (
+        pytest.raises(error),
+        to_file(renderer("json"), folder / "out.json", on_partial=partial.append) as add,
+    ):
         add(REPORTS[0])
         raise error
     assert names(folder) == [partial[0].name]
@@ -130,15 +147,22 @@ def test_a_line_is_on_the_disk_as_soon_as_its_file_is_done(folder: Path) -> None
 
 
 def test_a_run_that_never_began_leaves_nothing(folder: Path) -> None:
-    with pytest.raises(RuntimeError), to_file(renderer("json"), folder / "out.json", on_partial=pytest.fail):
+    with (
+        pytest.raises(RuntimeError),
+        to_file(renderer("json"), folder / "out.json", on_partial=pytest.fail),
+    ):
         raise RuntimeError
     assert names(folder) == []
 
 
-def test_a_name_that_was_taken_meanwhile_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_was_taken_meanwhile_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for links in (True, False):
         if not links:
-            monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here")))
+            monkeypatch.setattr(
+                os, "link", lambda *_: (_ for _ in ()).throw(OSError("no links here"))
+            )
         partial: list[Path] = []
         target = folder / f"{links}.json"
         with (
@@ -169,7 +193,10 @@ def test_force_replaces_in_one_step(folder: Path) -> None:
 
 
 def test_a_directory_that_takes_no_file_is_said_at_once(folder: Path) -> None:
-    with pytest.raises(UsageError, match="cannot write"), to_file(renderer("json"), folder / ("x" * 250)):
+    with (
+        pytest.raises(UsageError, match="cannot write"),
+        to_file(renderer("json"), folder / ("x" * 250)),
+    ):
         pytest.fail("the run began")
 
 

@@ -1,4 +1,6 @@
-"""What the distribution says of itself, and that no text leads to the stranger's package called `avcheck`."""
+"""What the distribution says of itself, and that no text leads to the stranger's package called
+`avcheck`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# An installer, its options, and the bare name, with extras, a version or neither. A path or `avcheck-sync` is another thing.
+# An installer, its options, and the bare name, with extras, a version or neither. A path or
+# `avcheck-sync` is another thing.
 INSTALL = re.compile(
     r"""(?:pip3?|pipx|uv|poetry)\s+(?:[\w-]+\s+)*?(?:install|add|run|tool)\b[^\n|;&]*?(?<![\w./@-])avcheck(?![\w./:-])"""
 )
@@ -21,9 +24,17 @@ REQUIREMENT = re.compile(r"""["']avcheck(?:\[|\s*[=<>~!]=?)""")
 
 
 def texts() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split("\n")
-    files = [ROOT / name for name in listed if name] or [path for path in ROOT.rglob("*") if ".venv" not in path.parts]
-    return [path for path in files if path.is_file() and path.suffix != ".safetensors" and path != Path(__file__)]
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split("\n")
+    files = [ROOT / name for name in listed if name] or [
+        path for path in ROOT.rglob("*") if ".venv" not in path.parts
+    ]
+    return [
+        path
+        for path in files
+        if path.is_file() and path.suffix != ".safetensors" and path != Path(__file__)
+    ]
 
 
 def test_the_name_is_not_the_stranger_s() -> None:
@@ -33,14 +44,25 @@ def test_the_name_is_not_the_stranger_s() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["pip install avcheck", "pip install -U 'avcheck[ray]'", "uv tool install avcheck==0.1", "pipx run avcheck film.mp4"],
+    [
+        "pip install avcheck",
+        "pip install -U 'avcheck[ray]'",
+        "uv tool install avcheck==0.1",
+        "pipx run avcheck film.mp4",
+    ],
 )
 def test_the_search_finds_what_it_is_for(text: str) -> None:
     assert INSTALL.search(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["pip install .", "pip install avcheck-sync", "pip install '.[ray]' # avcheck", "pip install /opt/avcheck/x"]
+    "text",
+    [
+        "pip install .",
+        "pip install avcheck-sync",
+        "pip install '.[ray]' # avcheck",
+        "pip install /opt/avcheck/x",
+    ],
 )
 def test_the_search_passes_over_what_is_harmless(text: str) -> None:
     assert not INSTALL.search(text.partition("#")[0])
@@ -52,7 +74,9 @@ def test_no_text_names_an_install_that_could_fetch_the_stranger_s() -> None:
         text = path.read_text(encoding="utf-8", errors="replace")
         found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in INSTALL.finditer(text)]
         if path.suffix in (".toml", ".txt", ".cfg", ".yml", ".yaml"):
-            found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in REQUIREMENT.finditer(text)]
+            found += [
+                f"{path.relative_to(ROOT)}: {match[0]}" for match in REQUIREMENT.finditer(text)
+            ]
     assert found == []
 
 
@@ -63,7 +87,14 @@ def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
 
 
 def test_the_classifiers_name_the_pythons_that_ci_looks_for() -> None:
-    named = [each.rpartition(" ")[2] for each in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", each)]
+    named = [
+        each.rpartition(" ")[2] for each in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", each)
+    ]
     assert named == sorted(named, key=Version)
     assert named[0] == PROJECT["requires-python"].removeprefix(">=")
-    assert re.search(r'^PYTHONS="([\d. ]+)"$', (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)[1].split() == named  # type: ignore[index]
+    assert (
+        re.search(
+            r'^PYTHONS="([\d. ]+)"$', (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE
+        )[1].split()
+        == named
+    )  # type: ignore[index]

@@ -1,4 +1,6 @@
-"""The page is whole, small and safe: read back by an HTML parser, with names that mean harm, without any browser."""
+"""The page is whole, small and safe: read back by an HTML parser, with names that mean harm,
+without any browser.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,9 @@ from page_reports import OFFSETS_MS, run, stills, title
 
 from avcheck.cli.app import main
 from avcheck.render.page import Illustrate, Page
-from avcheck.render.page.charts import INSIDE, LEFT, score_map
+from avcheck.render.page.charts import score_map
 from avcheck.render.page.png import indexed_png
+from avcheck.render.page.svg import INSIDE, LEFT
 from avcheck.render.records import to_json
 from avcheck.report import Degraded, Report, Track
 from avcheck.stills import Illustration
@@ -50,7 +53,9 @@ def page(reports: Iterable[Report], illustrate: Illustrate | None = None, **opti
 
 
 class Reader(HTMLParser):
-    """Every element with its attributes, the text of some, and what was left open or closed twice."""
+    """Every element with its attributes, the text of some, and what was left open or closed
+    twice.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -88,7 +93,9 @@ def hostile(name: str) -> Report:
     """A report in which every text that a file can bring is `name`."""
     made = title(60, path=name)
     assert made.detail is not None
-    media = dataclasses.replace(made.detail.media, container=name, video_codec=name, audio_codec=name)
+    media = dataclasses.replace(
+        made.detail.media, container=name, video_codec=name, audio_codec=name
+    )
     return dataclasses.replace(
         made,
         audio_tracks=(Track(0, name, name, name, True), Track(1, name, name, name, False)),
@@ -102,8 +109,12 @@ def hostile(name: str) -> Report:
 PAGES = {
     "one": lambda: page([title(60)], stills),
     "one without detail": lambda: page([dataclasses.replace(title(60), detail=None)]),
-    "an error": lambda: page([Report("a.mp4", "error", reason="no video stream", reason_code="no_video")]),
-    "undecidable": lambda: page([Report("a.mp4", "undecidable", reason="the sound is silent", reason_code="silent")]),
+    "an error": lambda: page(
+        [Report("a.mp4", "error", reason="no video stream", reason_code="no_video")]
+    ),
+    "undecidable": lambda: page(
+        [Report("a.mp4", "undecidable", reason="the sound is silent", reason_code="silent")]
+    ),
     "many": lambda: page(run(40, seconds=60)),
     "none": lambda: page([]),
 }
@@ -115,21 +126,44 @@ def test_the_page_is_whole_and_asks_for_nothing(name: str) -> None:
     read = Reader(text)
     assert read.wrong == []
     assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
-    assert len(read.all("h1")) == len(read.all("main")) == len(re.findall(r"<title>[^<]+</title>\n<style>", text)) == 1
-    addresses = [value for _, attributes in read.elements for key in ("src", "href") if (value := attributes.get(key))]
+    assert (
+        len(read.all("h1"))
+        == len(read.all("main"))
+        == len(re.findall(r"<title>[^<]+</title>\n<style>", text))
+        == 1
+    )
+    addresses = [
+        value
+        for _, attributes in read.elements
+        for key in ("src", "href")
+        if (value := attributes.get(key))
+    ]
     assert all(address.startswith("data:") for address in addresses)
     assert not re.search(r"https?://|//[a-z]+\.|@import|url\(", text)
-    assert not {"link", "iframe", "object", "embed", "base", "img", "audio", "video"} & {tag for tag, _ in read.elements}
+    assert not {"link", "iframe", "object", "embed", "base", "img", "audio", "video"} & {
+        tag for tag, _ in read.elements
+    }
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_policy_allows_the_pages_own_style_and_scripts_alone(name: str) -> None:
     text = PAGES[name]()
     read = Reader(text)
-    (policy,) = (each["content"] for each in read.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
+    (policy,) = (
+        each["content"]
+        for each in read.all("meta")
+        if each.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy is not None
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules.keys() == {"default-src", "img-src", "style-src", "script-src", "base-uri", "form-action"}
+    assert rules.keys() == {
+        "default-src",
+        "img-src",
+        "style-src",
+        "script-src",
+        "base-uri",
+        "form-action",
+    }
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     assert rules["img-src"] == "data:"
     for tag, rule in (("style", "style-src"), ("script", "script-src")):
@@ -139,7 +173,12 @@ def test_the_policy_allows_the_pages_own_style_and_scripts_alone(name: str) -> N
         ]
         assert rules[rule].split() == hashes
     # What the policy would refuse is not there in the first place.
-    assert not [key for _, attributes in read.elements for key in attributes if key == "style" or key.startswith("on")]
+    assert not [
+        key
+        for _, attributes in read.elements
+        for key in attributes
+        if key == "style" or key.startswith("on")
+    ]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -149,20 +188,23 @@ def test_a_name_is_text_wherever_it_stands(name: str, count: int) -> None:
     read = Reader(page([hostile(name)] * count, stills))
     assert read.wrong == []
 
-    # The same elements with the same attributes as for a harmless name: nothing of it has become markup. (The command to do
-    # it again is left out for a name that cannot be typed.)
+    # The same elements with the same attributes as for a harmless name: nothing of it has become
+    # markup. (The command to do it again is left out for a name that cannot be typed.)
     def shape(each: Reader) -> list[tuple[str, tuple[str, ...]]]:
         return [
             (tag, tuple(attributes))
             for tag, attributes in each.elements
-            if tag not in {"pre", "code", "p"} and attributes.get("class") not in {"command", "copy"}
-        ]  # fmt: skip
+            if tag not in {"pre", "code", "p"}
+            and attributes.get("class") not in {"command", "copy"}
+        ]
 
     assert shape(read) == shape(plain)
     shown = "".join(read.texts["bdi"])
     if name.isprintable():
         assert name in shown
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown)
+    assert not re.search(
+        r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]", shown
+    )
 
 
 def test_the_exact_record_can_be_downloaded() -> None:
@@ -185,13 +227,18 @@ def test_a_thousand_files_are_small() -> None:
 
 
 def test_a_title_says_it_in_words() -> None:
-    text = "".join(part for parts in Reader(page([title(60)], stills)).texts.values() for part in parts)
+    text = "".join(
+        part for parts in Reader(page([title(60)], stills)).texts.values() for part in parts
+    )
     assert "Sound late by 240 ms (6.0 frames) at worst; at most 60 ms late is allowed." in text
     assert "offset jumps between 0:30 and 0:40" in text
     assert "240 ms late" in text  # on the drawing
     assert "2 damaged audio packets" in text
     assert "h264, 1920 x 1080, 25 pictures a second" in text
-    assert "avcheck film.mp4 --preset ebu-r37 --audio-track 0 --video-track 0 --output html=report.html" in text
+    assert (
+        "avcheck film.mp4 --preset ebu-r37 --audio-track 0 --video-track 0 --output "
+        "html=report.html" in text
+    )
     assert "0:12.50" in text  # a still
     assert "12.0 s to 14.5 s" in text
 
@@ -204,7 +251,8 @@ def test_the_course_is_drawn_where_it_lies() -> None:
     zero = float(re.findall(r'class="zero" d="M[\d.]+ ([\d.]+)', text)[0])
     assert first == again
     assert second == last
-    assert (second - zero) / (first - zero) == pytest.approx(240 / 20, rel=0.02)  # below the line: late
+    # below the line: late
+    assert (second - zero) / (first - zero) == pytest.approx(240 / 20, rel=0.02)
     assert (left, right) == (LEFT, LEFT + INSIDE)
     assert (middle - left) / (right - left) == pytest.approx(30 / 60, abs=0.001)
     assert (jump - left) / (right - left) == pytest.approx(40 / 60, abs=0.001)
@@ -223,7 +271,9 @@ def test_the_score_map_is_brightest_at_the_offset() -> None:
 
 
 def test_a_picture_of_indexed_colours_reads_back() -> None:
-    assert pixels(indexed_png([b"\x00\x01\x02", b"\x02\x02\x00"], [(0, 0, 0), (1, 2, 3), (4, 5, 6)])) == (
+    assert pixels(
+        indexed_png([b"\x00\x01\x02", b"\x02\x02\x00"], [(0, 0, 0), (1, 2, 3), (4, 5, 6)])
+    ) == (
         3,
         [b"\x00\x01\x02", b"\x02\x02\x00"],
     )
@@ -236,7 +286,9 @@ def pixels(png: bytes) -> tuple[int, list[bytes]]:
     while at < len(png):
         (length,) = struct.unpack(">I", png[at : at + 4])
         kind, data = png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
-        assert struct.unpack(">I", png[at + 8 + length : at + 12 + length]) == (zlib.crc32(kind + data),)
+        assert struct.unpack(">I", png[at + 8 + length : at + 12 + length]) == (
+            zlib.crc32(kind + data),
+        )
         chunks[kind] = data
         at += 12 + length
     width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
@@ -252,11 +304,17 @@ def test_the_worst_come_first_and_errors_show_their_line() -> None:
     read = Reader(page(reports))
     rows = [str(each["class"]) for each in read.all("tr") if each.get("class")]
     assert rows == ["out_of_sync"] * 8 + ["error"] * 4 + ["undecidable"] * 4 + ["in_sync"] * 24
-    offsets = [abs(float(str(each["data-offset"]))) for each in read.all("tr") if each.get("class") == "out_of_sync"]
+    offsets = [
+        abs(float(str(each["data-offset"])))
+        for each in read.all("tr")
+        if each.get("class") == "out_of_sync"
+    ]
     assert offsets == sorted(offsets, reverse=True)
     text = "".join(read.texts["bdi"])
     assert text.count("has no audio track; add one, or name a sound file with --audio") == 4
-    assert "40 files: 24 in sync, 8 out of sync, 4 undecidable, 4 errors" in "".join(read.texts["h1"])
+    assert "40 files: 24 in sync, 8 out of sync, 4 undecidable, 4 errors" in "".join(
+        read.texts["h1"]
+    )
     assert len(read.all("template")) == 40
 
 
@@ -278,10 +336,17 @@ def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / name).write_bytes(b"x")
     assert main(["--no-config", "late.mp4", "--output", "html=one.html"]) == 1
     assert fake_scan.MADE[-1].calls[-1]["detail"] is True  # the page draws it
-    assert "Sound late by 120 ms (3.0 frames)" in (tmp_path / "one.html").read_text(encoding="utf-8")
-    assert main(["--no-config", "late.mp4", "good.mp4", "broken.mp4", "--output", "html=many.html"]) == 2
+    assert "Sound late by 120 ms (3.0 frames)" in (tmp_path / "one.html").read_text(
+        encoding="utf-8"
+    )
+    assert (
+        main(["--no-config", "late.mp4", "good.mp4", "broken.mp4", "--output", "html=many.html"])
+        == 2
+    )
     assert fake_scan.MADE[-1].calls[-1]["detail"] is False
-    assert "3 files: 1 in sync, 1 out of sync, 1 error" in (tmp_path / "many.html").read_text(encoding="utf-8")
+    assert "3 files: 1 in sync, 1 out of sync, 1 error" in (tmp_path / "many.html").read_text(
+        encoding="utf-8"
+    )
     assert main(["--no-config", "late.mp4", "good.mp4", "--detail"]) == 1
     assert fake_scan.MADE[-1].calls[-1]["detail"] is True
 
@@ -289,14 +354,19 @@ def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_page_is_made_of_saved_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     reports = [title(60, path="a.mp4"), title(60, path="b.mp4", jump=False)]
-    (tmp_path / "results.jsonl").write_text("".join(f"{to_json(report)}\n" for report in reports), encoding="ascii")
+    (tmp_path / "results.jsonl").write_text(
+        "".join(f"{to_json(report)}\n" for report in reports), encoding="ascii"
+    )
     assert main(["show", "results.jsonl", "--output", "html=all.html", "--quiet"]) == 1
-    assert "2 files: 1 in sync, 1 out of sync" in (tmp_path / "all.html").read_text(encoding="utf-8")
+    assert "2 files: 1 in sync, 1 out of sync" in (tmp_path / "all.html").read_text(
+        encoding="utf-8"
+    )
     assert main(["show", "results.jsonl", "a.mp4", "--output", "html=one.html", "--quiet"]) == 1
     assert (tmp_path / "one.html").read_text(encoding="utf-8") == page(
         [reports[0]], lambda report: Illustration((), "The file is not there any more.")
     )
-    assert main(["show", "results.jsonl", "--output", "html=results.jsonl", "--force"]) == 2  # what is read is never written
+    # What is read is never written
+    assert main(["show", "results.jsonl", "--output", "html=results.jsonl", "--force"]) == 2
 
 
 def test_a_page_without_stills_says_why() -> None:
@@ -308,8 +378,14 @@ def test_a_page_without_stills_says_why() -> None:
 @pytest.mark.parametrize(
     ("report", "words"),
     [
-        (Report("-a b.mp4", "in_sync", offset_ms=0.0, audio_track=0), "avcheck './-a b.mp4' --preset ebu-r37 --audio-track 0"),
-        (Report("a.mp4", "in_sync", offset_ms=0.0), "avcheck a.mp4 --preset ebu-r37 --audio SOUND_FILE"),
+        (
+            Report("-a b.mp4", "in_sync", offset_ms=0.0, audio_track=0),
+            "avcheck './-a b.mp4' --preset ebu-r37 --audio-track 0",
+        ),
+        (
+            Report("a.mp4", "in_sync", offset_ms=0.0),
+            "avcheck a.mp4 --preset ebu-r37 --audio SOUND_FILE",
+        ),
         (title(60, path="a\nb.mp4"), ""),
     ],
 )

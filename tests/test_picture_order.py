@@ -1,4 +1,6 @@
-"""When pictures are shown whose container keeps decoding times, or gives one time twice; and the range of their luma."""
+"""When pictures are shown whose container keeps decoding times, or gives one time twice; and the
+range of their luma.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,11 @@ PATTERN = np.random.default_rng(0).integers(40, 120, (120, 160), np.uint8)
 
 def moving(time_s: float) -> Array:
     """A pattern that moves to the right, so that B-pictures pay; bright at 1 s."""
-    return np.full((120, 160), 235, np.uint8) if abs(time_s - 1.0) < 0.01 else np.roll(PATTERN, round(time_s * 100), 1)
+    return (
+        np.full((120, 160), 235, np.uint8)
+        if abs(time_s - 1.0) < 0.01
+        else np.roll(PATTERN, round(time_s * 100), 1)
+    )
 
 
 def x264(b_pictures: int) -> dict[str, Any]:
@@ -40,13 +46,23 @@ def reorders(path: Path) -> bool:
 
 
 def with_decoding_times(source: Path, path: Path, audio_late_s: float = 0.0) -> float:
-    """Copies a file so that its pictures carry decoding times for times of presentation, from 0 on. Gives their delay in s."""
+    """Copies a file so that its pictures carry decoding times for times of presentation, from 0 on.
+    Gives their delay in s.
+    """
     with av.open(str(source)) as reader, av.open(str(path), "w") as writer:
-        outputs = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams}
+        outputs = {
+            stream.index: writer.add_stream_from_template(stream) for stream in reader.streams
+        }
         packets = [packet for packet in reader.demux() if packet.dts is not None]
-        delay_s = -min(float(packet.dts * packet.time_base) for packet in packets if packet.stream.type == "video")
+        delay_s = -min(
+            float(packet.dts * packet.time_base)
+            for packet in packets
+            if packet.stream.type == "video"
+        )
         for packet in packets:
-            shift = round((delay_s + audio_late_s * (packet.stream.type == "audio")) / packet.time_base)
+            shift = round(
+                (delay_s + audio_late_s * (packet.stream.type == "audio")) / packet.time_base
+            )
             packet.dts += shift
             packet.pts = packet.dts if packet.stream.type == "video" else packet.pts + shift
             packet.stream = outputs[packet.stream.index]
@@ -65,7 +81,9 @@ def times_of(path: Path, threads: int = 1) -> list[float]:
 @pytest.mark.parametrize("b_pictures", [0, 1, 2, 3])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_h264_in_asf_is_as_its_source(clip: Clip, b_pictures: int, threads: int) -> None:
-    """ASF has one time a picture. PyAV lets FFmpeg make up another, a picture late, and not in order with B-pictures."""
+    """ASF has one time a picture. PyAV lets FFmpeg make up another, a picture late, and not in
+    order with B-pictures.
+    """
     path = clip("clip.wmv", **x264(b_pictures))
     assert reorders(path) == (b_pictures > 0)
     assert late_ms(path) == pytest.approx(0, abs=1)  # ASF counts in ms
@@ -82,7 +100,11 @@ def test_mp4_without_composition_offsets(clip: Clip, suffix: str, b_pictures: in
     copy = path.with_name(f"copy.{suffix}")
     delay_s = with_decoding_times(path, copy)
     assert delay_s == pytest.approx(0.04 if b_pictures == 1 else 0.08)
-    assert times_of(copy) == times_of(copy, threads=3) == pytest.approx([delay_s + k / 25 for k in range(50)], abs=1e-3)
+    assert (
+        times_of(copy)
+        == times_of(copy, threads=3)
+        == pytest.approx([delay_s + k / 25 for k in range(50)], abs=1e-3)
+    )
     with open_media(copy) as file:
         assert flash_s(file) == pytest.approx(1.0 + delay_s, abs=1e-3)
         (note,) = file.degraded.notes
@@ -100,7 +122,9 @@ def test_such_a_file_keeps_picture_and_sound_together(clip: Clip) -> None:
 
 
 def test_variable_rates_stay_as_they_are(clip: Clip) -> None:
-    """Sorted decoding times are those of presentation so many pictures on; they are not evened out."""
+    """Sorted decoding times are those of presentation so many pictures on; they are not evened
+    out.
+    """
     steps_s = np.random.default_rng(3).choice([1 / 60, 1 / 30, 0.05, 0.2], 60)
     shown_s = [round(time_s, 3) for time_s in np.cumsum(steps_s)]
     path = clip("clip.mp4", seconds=shown_s[-1] + 0.1, fps=60, picture_times_s=shown_s, **x264(2))
@@ -110,11 +134,14 @@ def test_variable_rates_stay_as_they_are(clip: Clip) -> None:
     with_decoding_times(path, copy)
     times_s = times_of(copy)
     assert len(times_s) == 60
-    assert np.diff(times_s)[:-3] == pytest.approx(np.diff(shown_s)[:-3], abs=1e-3)  # the last come when no packets do
+    # The last come when no packets do
+    assert np.diff(times_s)[:-3] == pytest.approx(np.diff(shown_s)[:-3], abs=1e-3)
 
 
 def test_mxf_with_b_pictures_loses_none(clip: Clip) -> None:
-    """FFmpeg writes no temporal offsets for H.264 into an MXF, so its players show each picture when it is decoded."""
+    """FFmpeg writes no temporal offsets for H.264 into an MXF, so its players show each picture
+    when it is decoded.
+    """
     path = clip("clip.mxf", acodec="pcm_s16le", **x264(2))
     assert reorders(path)
     times_s = times_of(path)
@@ -139,7 +166,9 @@ def test_a_time_given_twice_costs_no_picture(clip: Clip) -> None:
     path = clip("clip.mkv", **x264(0))
     copy = path.with_name("copy.mkv")
     with av.open(str(path)) as reader, av.open(str(copy), "w") as writer:
-        outputs = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams}
+        outputs = {
+            stream.index: writer.add_stream_from_template(stream) for stream in reader.streams
+        }
         for packet in reader.demux():
             if packet.dts is None:
                 continue
@@ -152,7 +181,9 @@ def test_a_time_given_twice_costs_no_picture(clip: Clip) -> None:
 
 def between(*times_s: float | None) -> tuple[list[float], int]:
     tally = Tally()
-    frames: Any = ((time_s, SimpleNamespace(duration=1, time_base=Fraction(1, 25))) for time_s in times_s)
+    frames: Any = (
+        (time_s, SimpleNamespace(duration=1, time_base=Fraction(1, 25))) for time_s in times_s
+    )
     return [time_s for time_s, _ in placed_between(frames, tally)], tally.undated
 
 
@@ -163,7 +194,9 @@ def test_pictures_without_a_time_lie_between_their_neighbours() -> None:
 
 @pytest.mark.parametrize("count", [10, 30, 100])
 def test_one_time_for_many_pictures(count: int) -> None:
-    """So H.264 lies in an MPEG program stream; a second in which no picture has a time holds no more memory than others."""
+    """So H.264 lies in an MPEG program stream; a second in which no picture has a time holds no
+    more memory than others.
+    """
     times_s, undated = between(1.0, *[None] * (count - 1), 1.0 + count / 25, None)
     assert times_s == pytest.approx([1.0 + k / 25 for k in range(count + 2)])
     assert undated == 0
@@ -186,7 +219,7 @@ def test_pictures_without_a_time_and_without_neighbours_are_counted() -> None:
     assert between(5.0, None, 0.0) == ([5.0, 0.0], 1)
 
 
-# -- luma -------------------------------------------------------------------------------------------------------------
+# -- luma ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -200,11 +233,19 @@ def test_pictures_without_a_time_and_without_neighbours_are_counted() -> None:
         ("mkv", "ffv1", "yuv444p"),
     ],
 )
-def test_luma_is_stretched_however_it_is_packed(clip: Clip, suffix: str, vcodec: str, pix_fmt: str) -> None:
+def test_luma_is_stretched_however_it_is_packed(
+    clip: Clip, suffix: str, vcodec: str, pix_fmt: str
+) -> None:
     split = np.full((120, 192), 16, np.uint8)
     split[:, 96:] = 235
     path = clip(
-        f"clip.{suffix}", vcodec=vcodec, acodec="pcm_s16le", pix_fmt=pix_fmt, size=(192, 120), draw=lambda _: split, seconds=0.2
+        f"clip.{suffix}",
+        vcodec=vcodec,
+        acodec="pcm_s16le",
+        pix_fmt=pix_fmt,
+        size=(192, 120),
+        draw=lambda _: split,
+        seconds=0.2,
     )
     with open_media(path) as file:
         luma = next(file.pictures()).luma
@@ -213,12 +254,15 @@ def test_luma_is_stretched_however_it_is_packed(clip: Clip, suffix: str, vcodec:
 
 
 @pytest.mark.parametrize(
-    "name", ["yuv420p", "uyvy422", "yvyu422", "nv24", "p210le", "p416le", "xv36le", "ayuv64le", "gray10le"]
+    "name",
+    ["yuv420p", "uyvy422", "yvyu422", "nv24", "p210le", "p416le", "xv36le", "ayuv64le", "gray10le"],
 )
 def test_luma_has_head_room(name: str) -> None:
     assert not is_full_range(VideoFormat(name, 16, 16))
 
 
-@pytest.mark.parametrize("name", ["rgb24", "gbrp10le", "bgr0", "pal8", "monow", "yuvj422p", "xyz12le", "rgb565le"])
+@pytest.mark.parametrize(
+    "name", ["rgb24", "gbrp10le", "bgr0", "pal8", "monow", "yuvj422p", "xyz12le", "rgb565le"]
+)
 def test_what_is_not_luma_has_none(name: str) -> None:
     assert is_full_range(VideoFormat(name, 16, 16))

@@ -1,4 +1,6 @@
-"""The progress of a check follows the work of the visual trunk, and the bar says what it waits for."""
+"""The progress of a check follows the work of the visual trunk, and the bar says what it waits
+for.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from torch import nn
 
 from avcheck import progress
 from avcheck.cli.screen import Bar
-from avcheck.scan import LEARN_LEVEL_EVERY, LEVELS
+from avcheck.looking import LEVELS
+from avcheck.scan import LEARN_LEVEL_EVERY
 
 
 def look(trunk: nn.Module, seconds: int) -> None:

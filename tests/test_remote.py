@@ -56,8 +56,22 @@ def checker_with_memory(settings: CheckSettings, threads: int) -> fake_scan.Fake
 
 def test_what_is_a_url() -> None:
     assert is_url("s3://bucket/a.mp4") and is_url("HTTPS://x/y") and is_url("memory://a")
-    assert not any(map(is_url, ["a.mp4", "C:\\films\\a.mp4", "c://x", "s3:/bucket", "/s3://x", Path("s3://bucket/a.mp4")]))
-    assert discover(["memory://films/late.mp4", "memory://films/late.mp4"]).files == ["memory://films/late.mp4"]
+    assert not any(
+        map(
+            is_url,
+            [
+                "a.mp4",
+                "C:\\films\\a.mp4",
+                "c://x",
+                "s3:/bucket",
+                "/s3://x",
+                Path("s3://bucket/a.mp4"),
+            ],
+        )
+    )
+    assert discover(["memory://films/late.mp4", "memory://films/late.mp4"]).files == [
+        "memory://films/late.mp4"
+    ]
 
 
 def test_a_url_is_copied_and_the_copy_removed() -> None:
@@ -69,7 +83,11 @@ def test_a_url_is_copied_and_the_copy_removed() -> None:
 
 def test_a_report_names_the_url() -> None:
     report = check("memory://films/late.mp4")
-    assert (report.path, report.verdict, report.file_size) == ("memory://films/late.mp4", "out_of_sync", 17)
+    assert (report.path, report.verdict, report.file_size) == (
+        "memory://films/late.mp4",
+        "out_of_sync",
+        17,
+    )
     assert report.file_mtime_ns > 1.7e18
 
 
@@ -91,7 +109,8 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert check("memory://films/late.mp4").reason == (
-        "reading memory:// needs another package (No module named 'fsspec'): pip install 'fsspec[http,s3]'"
+        "reading memory:// needs another package (No module named 'fsspec'): pip install "
+        "'fsspec[http,s3]'"
     )
 
 
@@ -100,14 +119,18 @@ def test_a_copy_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
     report = check("memory://films/late.mp4")
     assert report.reason_code == "fetch_failed"
     reason = report.reason
-    assert reason.startswith("needs 0.0 GB of scratch space") and reason.endswith("set TMPDIR to a larger disk")
+    assert reason.startswith("needs 0.0 GB of scratch space") and reason.endswith(
+        "set TMPDIR to a larger disk"
+    )
 
 
 def test_workers_take_urls_and_a_second_run_skips_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = "memory://films/late 0.mp4"
-    (report,) = check_many([url], CheckSettings(), Limits(timeout_s=60), make_checker=checker_with_memory)
+    (report,) = check_many(
+        [url], CheckSettings(), Limits(timeout_s=60), make_checker=checker_with_memory
+    )
     assert (report.path, report.verdict) == (url, "out_of_sync")
     fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
@@ -126,7 +149,10 @@ def test_workers_take_urls_and_a_second_run_skips_them(
         ("file:///films/a.mp4", "file:// is not opened; give the path of a local file without it"),
         ("FILE://localhost/films/a.mp4", "file:// is not opened; give the path"),
         ("local:///films/a.mp4", "local:// is not opened; give the path"),
-        ("simplecache::file:///films/a.mp4", "a chain of file systems (::) is not opened; give the URL of the file itself"),
+        (
+            "simplecache::file:///films/a.mp4",
+            "a chain of file systems (::) is not opened; give the URL of the file itself",
+        ),
         ("simplecache::https://x/a.mp4", "a chain of file systems (::) is not opened"),
         ("https://x/a.mp4::file:///films/a.mp4", "a chain of file systems (::) is not opened"),
         ("zip://a.mp4::/films.zip", "a chain of file systems (::) is not opened"),
@@ -137,7 +163,11 @@ def test_workers_take_urls_and_a_second_run_skips_them(
     ],
 )
 def test_a_list_cannot_name_what_is_not_remote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, says: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    url: str,
+    says: str,
 ) -> None:
     monkeypatch.setattr(fsspec.core, "url_to_fs", pytest.fail)
     for opened in (url_stamp, lambda each: fetched(each).__enter__()):
@@ -172,7 +202,10 @@ def test_a_scheme_may_be_in_capitals(memory: Any) -> None:
     [
         ("film.mp4", "film.mp4"),
         ("s3://bucket/a #1 @home.mp4", "s3://bucket/a #1 @home.mp4"),
-        ("abfs://films@place.dfs.core.windows.net/a.mp4", "abfs://films@place.dfs.core.windows.net/a.mp4"),
+        (
+            "abfs://films@place.dfs.core.windows.net/a.mp4",
+            "abfs://films@place.dfs.core.windows.net/a.mp4",
+        ),
         ("https://x:8080/a.mp4#access_token=S3CRET", "https://x:8080/a.mp4"),
         ("https://x/a.mp4?token=S3CRET", "https://x/a.mp4?redacted"),
         ("https://x/a.mp4?sv=2024&se=2026&sp=r&sig=S3CRET", "https://x/a.mp4?redacted"),
@@ -180,7 +213,10 @@ def test_a_scheme_may_be_in_capitals(memory: Any) -> None:
         ("https://x:S3CRET?S3CRET@y/a.mp4", "https://redacted?redacted-*"),
         ("https://user:S3CRET@x/a.mp4?S3CRET", "https://redacted-*@x/a.mp4?redacted-*"),
         ("sftp://user:S3C@RET@x/a.mp4", "sftp://redacted-*@x/a.mp4"),
-        ("simplecache::https://user:S3CRET@x/a.mp4?sig=S3CRET", "simplecache::https://redacted-*@x/a.mp4?redacted"),
+        (
+            "simplecache::https://user:S3CRET@x/a.mp4?sig=S3CRET",
+            "simplecache::https://redacted-*@x/a.mp4?redacted",
+        ),
         ("https://us::S3CRET@x/a.mp4", "https://us::redacted-*"),
         ("https://user:1/S3CRET@x/a.mp4", "https://redacted-*@x/a.mp4"),
         ("https://user:/S3C@RET@x/a.mp4?id=7", "https://redacted-*@x/a.mp4?redacted-*"),
@@ -199,14 +235,19 @@ def test_what_is_shown_of_a_url(url: str, expected: str) -> None:
         == f"cannot read {found}: no such file; see ({found})."
     )
     assert "S3C" not in without_secrets(f"cannot read {url}: no such file")
-    assert "S3C" not in without_secrets(f"Auth failed for {url.replace('/a.mp4', '')} and {url.rpartition('?')[2]}", url)
+    assert "S3C" not in without_secrets(
+        f"Auth failed for {url.replace('/a.mp4', '')} and {url.rpartition('?')[2]}", url
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("cfg https://u:pw'S3CRET@host/f?sig=S3CRET", "cfg https://redacted-*@host/f?redacted"),
-        ("no 'https://x/f?sig=S3CRET', no 'https://x/g'.", "no 'https://x/f?redacted', no 'https://x/g'."),
+        (
+            "no 'https://x/f?sig=S3CRET', no 'https://x/g'.",
+            "no 'https://x/f?redacted', no 'https://x/g'.",
+        ),
         ("['https://x/f','https://u:S3CRET@x/g']", "['https://x/f','https://redacted-*@x/g']"),
         ("from 'https://x/f'", "from 'https://x/f'"),
     ],
@@ -218,22 +259,42 @@ def test_a_quote_ends_no_url_in_a_text(text: str, expected: str) -> None:
 def test_a_url_is_the_same_however_it_is_signed() -> None:
     assert shown(SIGNED.format("aaaa")) == shown(SIGNED.format("bbbb").replace("=60", "=90"))
     assert shown(SIGNED.format("aaaa")) != shown(SIGNED.format("aaaa").replace("id=7", "id=8"))
-    assert shown("sftp://ann:1@x/a.mp4") == shown("sftp://ann:2@x/a.mp4") != shown("sftp://bob:1@x/a.mp4")
+    assert (
+        shown("sftp://ann:1@x/a.mp4")
+        == shown("sftp://ann:2@x/a.mp4")
+        != shown("sftp://bob:1@x/a.mp4")
+    )
     urls = [SIGNED.format(number) for number in range(9)]
-    assert {len(discover([url], selection=Selection(shard=Shard(1, 4))).files) for url in urls} in ({0}, {1})
+    assert {len(discover([url], selection=Selection(shard=Shard(1, 4))).files) for url in urls} in (
+        {0},
+        {1},
+    )
 
 
 def test_no_url_is_left_out_for_looking_like_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     urls = ["https://h/dl?token=S3CRET1", "https://h/dl?token=S3CRET2"]
-    for shard in (None, Shard(1, 2), Shard(2, 2)):  # every machine is given the same, so none may go on
-        with pytest.raises(UsageError, match=r"two URLs given are both https://h/dl\?redacted but for their secrets"):
+    # Every machine is given the same, so none may go on
+    for shard in (
+        None,
+        Shard(1, 2),
+        Shard(2, 2),
+    ):
+        with pytest.raises(
+            UsageError,
+            match=r"two URLs given are both https://h/dl\?redacted but for their secrets",
+        ):
             discover(urls, selection=Selection(shard=shard))
     monkeypatch.chdir(tmp_path)
     assert main([*urls, "--resume", "r.jsonl"]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and "a results file of its own" in err and "S3CRET" not in err
+    assert (
+        out == ""
+        and err.count("\n") == 1
+        and "a results file of its own" in err
+        and "S3CRET" not in err
+    )
     same = [urls[0], urls[0], f"{urls[0]}#end", "https://h/dl?token=1&id=2"]
     assert discover(same).files == [same[0], same[3]]
 
@@ -264,7 +325,8 @@ def test_a_secret_is_nowhere(
     for path in (tmp_path / "r.jsonl", *tmp_path.glob("out.*")):
         said += path.read_text()
     assert "S3CRET" not in said
-    # Signed again, only the bug is checked again; what the server said no to waits for --retry-errors.
+    # Signed again, only the bug is checked again; what the server said no to waits for
+    # --retry-errors.
     again = [url.replace("S3CRET", "other") for url in urls]
     before = len((tmp_path / "r.jsonl").read_text().splitlines())
     main([*again, "--resume", "r.jsonl"])
@@ -274,7 +336,10 @@ def test_a_secret_is_nowhere(
     assert set(paths[before:]) <= set(paths[:before])
     capsys.readouterr()
     main(["merge", "r.jsonl"])
-    assert capsys.readouterr().err.splitlines()[-1] == f"{before} files: 1 out of sync, {before - 1} errors"
+    assert (
+        capsys.readouterr().err.splitlines()[-1]
+        == f"{before} files: 1 out of sync, {before - 1} errors"
+    )
 
 
 # ---- going on with many URLs
@@ -282,7 +347,10 @@ def test_a_secret_is_nowhere(
 
 @pytest.mark.parametrize("jobs", [[], ["--timeout", "60"]])
 def test_urls_done_before_are_not_asked_all_at_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], jobs: list[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    jobs: list[str],
 ) -> None:
     fake_scan.stand_in(monkeypatch, checker_with_memory)
     monkeypatch.chdir(tmp_path)
@@ -293,7 +361,9 @@ def test_urls_done_before_are_not_asked_all_at_first(
     monkeypatch.setattr("avcheck.batch.run.url_stamp", lambda url: asked.append(url) or real(url))
     heard: list[str] = []
     monkeypatch.setattr(
-        fake_scan.FakeChecker, "check", lambda _, path, **__: heard.append(f"{len(asked)}") or Report("x", "in_sync")
+        fake_scan.FakeChecker,
+        "check",
+        lambda _, path, **__: heard.append(f"{len(asked)}") or Report("x", "in_sync"),
     )
     capsys.readouterr()
     assert main([urls[1], *urls, "--resume", "r.jsonl", *jobs]) == 1
@@ -314,7 +384,18 @@ def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
     monkeypatch.chdir(tmp_path)
     memory.pipe("/films/raises.mp4", b"x")
     for options, records in (([], 2), ([], 2), (["--retry-errors"], 3)):
-        assert main(["memory://films/raises.mp4", "memory://films/late.mp4", "--resume", "r.jsonl", *options]) == 2
+        assert (
+            main(
+                [
+                    "memory://films/raises.mp4",
+                    "memory://films/late.mp4",
+                    "--resume",
+                    "r.jsonl",
+                    *options,
+                ]
+            )
+            == 2
+        )
         assert len((tmp_path / "r.jsonl").read_text().splitlines()) == records
 
 
@@ -327,7 +408,11 @@ def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
     command = [f"memory://films/{name}.mp4", "--resume", "r.jsonl", "--timeout", "60"]
     assert main(command) == 2
     (record,) = map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
-    assert (record["verdict"], record["file_size"], record["file_mtime_ns"]) == ("error", None, None)
+    assert (record["verdict"], record["file_size"], record["file_mtime_ns"]) == (
+        "error",
+        None,
+        None,
+    )
     capsys.readouterr()
     for options, records in (([], 1), (["--retry-errors"], 2)):
         assert main([*command, *options]) == 2
@@ -335,7 +420,9 @@ def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
         assert ("all done before" in capsys.readouterr().err) == (records == 1)
 
 
-def test_of_a_url_the_newest_record_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
+def test_of_a_url_the_newest_record_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any
+) -> None:
     fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
     command = ["memory://films/in sync.mp4", "--resume", "r.jsonl"]

@@ -25,22 +25,45 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
             Report("a.mp4", "in_sync", offset_ms=0.2, confidence=0.999),
             "a.mp4: in sync: sound and picture together (0 ms), confidence 0.99",
         ),
-        (Report("a.mp4", "undecidable", reason="silence", offset_ms=400.0, confidence=0.3), "a.mp4: undecidable: silence"),
+        (
+            Report("a.mp4", "undecidable", reason="silence", offset_ms=400.0, confidence=0.3),
+            "a.mp4: undecidable: silence",
+        ),
         (Report("a.mp4", "undecidable"), "a.mp4: undecidable"),
         (Report("a.mp4", "error", reason="no video stream"), "a.mp4: error: no video stream"),
         (Report("a.mp4", "error", reason="two\nlines"), "a.mp4: error: two\\nlines"),
         (
-            Report("a.mp4", "out_of_sync", offset_ms=80.0, confidence=0.9, drift_ms_per_min=-12.34, jumps_s=(65.0, 3725.9)),
+            Report(
+                "a.mp4",
+                "out_of_sync",
+                offset_ms=80.0,
+                confidence=0.9,
+                drift_ms_per_min=-12.34,
+                jumps_s=(65.0, 3725.9),
+            ),
             "a.mp4: out of sync: sound early by 80 ms (2.0 frames) at worst, confidence 0.90, "
             "sound drifts later by 12.3 ms a minute, offset jumps at 1:05, at 1:02:05",
         ),
         (
-            Report("a.mp4", "undecidable", reason="silence", duration_s=5400.0, sampled_s=160.0, degraded=Degraded(1)),
+            Report(
+                "a.mp4",
+                "undecidable",
+                reason="silence",
+                duration_s=5400.0,
+                sampled_s=160.0,
+                degraded=Degraded(1),
+            ),
             "a.mp4: undecidable: silence [sampled 2:40 of 1:30:00] [1 corrupt frame]",
         ),
         (
-            Report("a.mp4", "undecidable", reason="silence", degraded=Degraded(1, 3.0, 0.1, True, ("multi\nedit",))),
-            "a.mp4: undecidable: silence [1 corrupt frame; 3.0 s of sound missing; file cut short; multi\\nedit]",
+            Report(
+                "a.mp4",
+                "undecidable",
+                reason="silence",
+                degraded=Degraded(1, 3.0, 0.1, True, ("multi\nedit",)),
+            ),
+            "a.mp4: undecidable: silence [1 corrupt frame; 3.0 s of sound missing; file cut "
+            "short; multi\\nedit]",
         ),
         (
             Report(
@@ -63,10 +86,17 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
                 offset_ms=-70.0,
                 confidence=1.0,
             ),
-            "a.mp4: borderline: sound late by 70 ms (1.8 frames), limit 60 ms, measuring error 22 ms",
+            "a.mp4: borderline: sound late by 70 ms (1.8 frames), "
+            "limit 60 ms, measuring error 22 ms",
         ),
         (
-            Report("a.mp4", "in_sync", offset_ms=0.0, confidence=0.99, degraded=Degraded(1, unseen_s=((3.0, 9.04),))),
+            Report(
+                "a.mp4",
+                "in_sync",
+                offset_ms=0.0,
+                confidence=0.99,
+                degraded=Degraded(1, unseen_s=((3.0, 9.04),)),
+            ),
             "a.mp4: in sync: sound and picture together (0 ms), confidence 0.99 "
             "[1 corrupt frame; not looked at: 3.0 s to 9.0 s]",
         ),
@@ -75,9 +105,12 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
                 "a.mp4",
                 "undecidable",
                 reason="x",
-                degraded=Degraded(notes=("the clock restarts",), unseen_s=((58.0, 65.0), (3725.0, 3731.5))),
+                degraded=Degraded(
+                    notes=("the clock restarts",), unseen_s=((58.0, 65.0), (3725.0, 3731.5))
+                ),
             ),
-            "a.mp4: undecidable: x [not looked at: 0:58 to 1:05, 1:02:05 to 1:02:11; the clock restarts]",
+            "a.mp4: undecidable: x [not looked at: 0:58 to 1:05, 1:02:05 to 1:02:11; the clock "
+            "restarts]",
         ),
     ],
 )
@@ -87,7 +120,9 @@ def test_the_line_of_a_file(report: Report, text: str) -> None:
 
 
 def test_a_steady_offset_says_nothing_of_drift() -> None:
-    assert "drift" not in rendering.line(Report("a.mp4", "in_sync", offset_ms=1.0, drift_ms_per_min=0.01))
+    assert "drift" not in rendering.line(
+        Report("a.mp4", "in_sync", offset_ms=1.0, drift_ms_per_min=0.01)
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +165,11 @@ def test_the_table_has_a_row_a_block() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_the_table_fits_the_terminal(width: int) -> None:
-    rows = shown_table(Report("a.mp4", "in_sync", blocks=(BlockResult(7200.0, 1.0, -1234.0),)), width, ascii_only=True)
+    rows = shown_table(
+        Report("a.mp4", "in_sync", blocks=(BlockResult(7200.0, 1.0, -1234.0),)),
+        width,
+        ascii_only=True,
+    )
     assert max(map(len, rows)) <= width
     assert "…" not in "".join(rows)
     assert "1234 ms late" in "".join(rows)
@@ -138,7 +177,9 @@ def test_the_table_fits_the_terminal(width: int) -> None:
 
 
 def test_a_table_without_attention_has_no_bars() -> None:
-    assert "█" not in "".join(shown_table(Report("a.mp4", "undecidable", blocks=(BlockResult(0.0, 0.0, None),))))
+    assert "█" not in "".join(
+        shown_table(Report("a.mp4", "undecidable", blocks=(BlockResult(0.0, 0.0, None),)))
+    )
 
 
 def test_details_say_only_what_there_is_to_say() -> None:
@@ -165,25 +206,38 @@ def test_details_say_only_what_there_is_to_say() -> None:
         "timestamps": "the sound starts 21 ms before the picture",
         "damage": "2 corrupt frames; 1.0 s of picture missing",
     }
-    assert rendering.details(Report("a.mp4", "error", reason="no\x07 video")) == [("reason", "no\\x07 video")]
+    assert rendering.details(Report("a.mp4", "error", reason="no\x07 video")) == [
+        ("reason", "no\\x07 video")
+    ]
 
 
 def test_stretches_are_told_where_the_offset_changes() -> None:
-    jumps = replace(LATE, stretches=(Stretch(0.0, 500.0, 4.0, 4.0), Stretch(600.0, 1200.0, -400.0, -400.3)))
+    jumps = replace(
+        LATE, stretches=(Stretch(0.0, 500.0, 4.0, 4.0), Stretch(600.0, 1200.0, -400.0, -400.3))
+    )
     assert [text for name, text in rendering.details(jumps) if name == "stretch"] == [
         "0:00 to 8:20: sound early by 4 ms (0.1 frames)",
         "10:00 to 20:00: sound late by 400 ms (10.0 frames)",
     ]
     drifts = replace(LATE, stretches=(Stretch(0.0, 51.0, 65.3, 178.0),))
-    assert ("stretch", "0:00 to 0:51: from sound early by 65 ms (1.6 frames) to sound early by 178 ms (4.5 frames)") in (
-        rendering.details(drifts)
-    )
+    assert (
+        "stretch",
+        "0:00 to 0:51: from sound early by 65 ms (1.6 frames) to sound early by 178 ms (4.5 "
+        "frames)",
+    ) in (rendering.details(drifts))
     constant = replace(LATE, stretches=(Stretch(0.0, 51.0, -120.0, -120.0),))
     assert rendering.details(constant) == rendering.details(LATE)
 
 
 def test_borderline_is_measured_and_no_guess() -> None:
-    report = Report("a.mp4", "undecidable", reason="x", reason_code="borderline", offset_ms=-70.0, confidence=1.0)
+    report = Report(
+        "a.mp4",
+        "undecidable",
+        reason="x",
+        reason_code="borderline",
+        offset_ms=-70.0,
+        confidence=1.0,
+    )
     assert [name for name, _ in rendering.details(report)] == ["confidence", "tolerance"]
     assert "best guess" in dict(rendering.details(replace(report, reason_code="not_all_looked_at")))
 
@@ -195,10 +249,19 @@ def test_summary() -> None:
 
 def test_json_is_ascii_on_one_line_and_knows_no_nan() -> None:
     odd = Report(
-        "é\n\udcff.mp4", "in_sync", drift_ms_per_min=math.nan, confidence=math.inf, blocks=(BlockResult(0.0, math.nan, None),)
+        "é\n\udcff.mp4",
+        "in_sync",
+        drift_ms_per_min=math.nan,
+        confidence=math.inf,
+        blocks=(BlockResult(0.0, math.nan, None),),
     )
     text = rendering.to_json(odd)
     assert text.isascii() and "\n" not in text
     record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert record["path"] == "é\n\udcff.mp4"
-    assert record["drift_ms_per_min"] is record["confidence"] is record["blocks"][0]["attention"] is None
+    assert (
+        record["drift_ms_per_min"]
+        is record["confidence"]
+        is record["blocks"][0]["attention"]
+        is None
+    )

@@ -8,12 +8,23 @@ import math
 
 import pytest
 
-from avcheck.report import DEFAULT_PRESET, PRESETS, BlockResult, Degraded, Report, Segment, Stretch, Tolerance, describe_offset
+from avcheck.report import (
+    DEFAULT_PRESET,
+    PRESETS,
+    BlockResult,
+    Degraded,
+    Report,
+    Segment,
+    Stretch,
+    Tolerance,
+    describe_offset,
+)
 
 # DESIGN.md's record. More fields may follow, these keep their names and the first ones their order.
 DOCUMENTED = [
-    "schema_version", "avcheck_version", "model_sha256", "path", "verdict", "reason", "offset_ms", "offset_text", "confidence",
-    "tolerance", "container_offset_ms", "drift_ms_per_min", "duration_s", "audio_track", "segments", "blocks", "degraded",
+    "schema_version", "avcheck_version", "model_sha256", "path", "verdict", "reason",
+    "offset_ms", "offset_text", "confidence", "tolerance", "container_offset_ms",
+    "drift_ms_per_min", "duration_s", "audio_track", "segments", "blocks", "degraded",
 ]  # fmt: skip
 
 
@@ -57,7 +68,12 @@ def test_the_record_is_plain_json() -> None:
     )
     record = json.loads(json.dumps(report.to_record()))
     assert record["offset_text"] == "sound late by 120 ms (3.0 frames)"
-    assert record["segments"][1] == {"start_s": 10.0, "end_s": 20.0, "offset_ms": None, "confidence": 0.1}
+    assert record["segments"][1] == {
+        "start_s": 10.0,
+        "end_s": 20.0,
+        "offset_ms": None,
+        "confidence": 0.1,
+    }
     assert record["blocks"] == [{"start_s": 0.0, "attention": 1.0, "offset_ms": None}]
     assert record["degraded"]["notes"] == ["two edits"]
     assert record["schema_version"] == 1
@@ -105,25 +121,50 @@ def test_what_was_not_looked_at_is_a_stretch_of_time(wrong: tuple[float, float])
 
 def test_a_record_gives_back_its_stretches() -> None:
     stretches = (Stretch(0.0, 500.0, 4.0, 4.0), Stretch(600, 1200.0, -400.0, -410.0))
-    report = Report("a.mp4", "out_of_sync", offset_ms=-410.0, jump_intervals_s=((500.0, 600.0),), stretches=stretches)
+    report = Report(
+        "a.mp4",
+        "out_of_sync",
+        offset_ms=-410.0,
+        jump_intervals_s=((500.0, 600.0),),
+        stretches=stretches,
+    )
     record = json.loads(json.dumps(report.to_record()))
-    assert record["stretches"][1] == {"start_s": 600, "end_s": 1200.0, "start_offset_ms": -400.0, "end_offset_ms": -410.0}
+    assert record["stretches"][1] == {
+        "start_s": 600,
+        "end_s": 1200.0,
+        "start_offset_ms": -400.0,
+        "end_offset_ms": -410.0,
+    }
     assert record["jump_intervals_s"] == [[500.0, 600.0]]
     assert Report.from_record(record) == report
-    for name, wrong in (("stretches", [{"start_s": 0}]), ("stretches", [3]), ("jump_intervals_s", [[1, 2, 3]])):
+    for name, wrong in (
+        ("stretches", [{"start_s": 0}]),
+        ("stretches", [3]),
+        ("jump_intervals_s", [[1, 2, 3]]),
+    ):
         with pytest.raises(ValueError, match="not a record"):
             Report.from_record({**record, name: wrong})
 
 
 def test_a_stretch_says_the_offset_at_every_moment() -> None:
     stretch = Stretch(10.0, 20.0, -100.0, 100.0)
-    assert [stretch.offset_at(at_s) for at_s in (0.0, 10.0, 12.5, 20.0, 99.0)] == [-100.0, -100.0, -50.0, 100.0, 100.0]
+    assert [stretch.offset_at(at_s) for at_s in (0.0, 10.0, 12.5, 20.0, 99.0)] == [
+        -100.0,
+        -100.0,
+        -50.0,
+        100.0,
+        100.0,
+    ]
     assert Stretch(5.0, 5.0, 3.0, 3.0).offset_at(5.0) == 3.0
 
 
 def test_a_record_gives_back_what_was_not_looked_at() -> None:
     report = Report(
-        "a.mp4", "undecidable", reason="x", reason_code="silent", degraded=Degraded(unseen_s=((3.0, 9.5), (20, 21.0)))
+        "a.mp4",
+        "undecidable",
+        reason="x",
+        reason_code="silent",
+        degraded=Degraded(unseen_s=((3.0, 9.5), (20, 21.0))),
     )
     record = json.loads(json.dumps(report.to_record()))
     assert record["degraded"]["unseen_s"] == [[3.0, 9.5], [20, 21.0]]

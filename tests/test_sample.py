@@ -1,4 +1,6 @@
-"""Sampling long titles: where to look, that what is seen there is what the whole shows, and that the verdict is the same."""
+"""Sampling long titles: where to look, that what is seen there is what the whole shows, and that
+the verdict is the same.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,12 @@ from avcheck.heads import JointHead
 from avcheck.media import open_media
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, ModelConfig
+from avcheck.posterior import Curve
 from avcheck.report import Segment
 from avcheck.sampling import MOST, PROBE_BLOCKS, first_probes, more_probes, stretches
-from avcheck.scan import SHIFTS
 from avcheck.segments import MAX_SHIFT
-from avcheck.verdict import Curve, Judgement
+from avcheck.shifts import SHIFTS
+from avcheck.verdict import Judgement
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
@@ -47,7 +50,9 @@ def test_a_short_title_is_not_sampled(total: int) -> None:
     assert first_probes(total, 8) == ()
 
 
-def found(offsets: dict[int, float | None], verdict: str = "in_sync", drift: float | None = None) -> Judgement:
+def found(
+    offsets: dict[int, float | None], verdict: str = "in_sync", drift: float | None = None
+) -> Judgement:
     """What probes say whose segments all show these offsets (ms)."""
     segments = tuple(
         Segment(PROBE_BLOCKS * k + half, PROBE_BLOCKS * k + half + 10, offset_ms, 0.9)
@@ -66,7 +71,9 @@ def test_probes_that_agree_are_enough() -> None:
 def test_a_jump_is_narrowed_down_to_neighbouring_stretches(where: int) -> None:
     total, count = 28, 4
     looked = list(first_probes(total, count))
-    while more := more_probes(looked, found({k: 0.0 if k < where else 240.0 for k in looked}), total, count, 0.0):
+    while more := more_probes(
+        looked, found({k: 0.0 if k < where else 240.0 for k in looked}), total, count, 0.0
+    ):
         assert len(more) == 1
         looked += more
     assert {where - 1, where} <= set(looked)
@@ -92,7 +99,10 @@ def test_an_open_verdict_asks_for_more_up_to_the_cap() -> None:
 
 
 def test_segments_are_told_apart_on_the_grid_of_the_title() -> None:
-    late = tuple(Segment(1.48 + PROBE_BLOCKS * k, 11.48 + PROBE_BLOCKS * k, 200.0 * (k > 5), 0.9) for k in (1, 9))
+    late = tuple(
+        Segment(1.48 + PROBE_BLOCKS * k, 11.48 + PROBE_BLOCKS * k, 200.0 * (k > 5), 0.9)
+        for k in (1, 9)
+    )
     judged = Judgement("out_of_sync", None, 200.0, 0.9, None, (), late, ())
     assert more_probes([1, 9], judged, 12, 3, 1.48) == (5,)
 
@@ -107,12 +117,16 @@ def test_too_few_probes_are_refused() -> None:
 
 def scene(time_s: float) -> Array:
     rows, columns = np.mgrid[:48, :64]
-    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(np.uint8)
+    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(
+        np.uint8
+    )
 
 
 def babble(times_s: Array) -> Array:
     tone = np.sin(2 * np.pi * (300 * times_s + 40 * np.sin(times_s)))
-    return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (1 + np.sin(6 * np.pi * times_s)) / 2 + 0.1 * tone
+    return (
+        0.3 * np.sin(2 * np.pi * 220 * times_s) * (1 + np.sin(6 * np.pi * times_s)) / 2 + 0.1 * tone
+    )
 
 
 B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "250"}
@@ -131,8 +145,20 @@ B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "250"}
         ("clip.ts", {}),
     ],
 )
-def test_a_probe_s_blocks_are_those_of_the_whole_title(clip: Callable[..., Path], name: str, options: dict[str, Any]) -> None:
-    path = clip(name, **{"seconds": 64, "size": (64, 48), "draw": scene, "play": babble, "video_options": B_FRAMES} | options)
+def test_a_probe_s_blocks_are_those_of_the_whole_title(
+    clip: Callable[..., Path], name: str, options: dict[str, Any]
+) -> None:
+    path = clip(
+        name,
+        **{
+            "seconds": 64,
+            "size": (64, 48),
+            "draw": scene,
+            "play": babble,
+            "video_options": B_FRAMES,
+        }
+        | options,
+    )
     with open_media(path, threads=1) as media:
         assert media.seekable
         origin_s = media.info.first_picture_s
@@ -154,15 +180,34 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(clip: Callable[..., Path]
 def test_segments_of_a_probe_have_the_sound_of_both_sides() -> None:
     def block(index: int) -> Block:
         pictures = np.zeros((25, 2, 2), np.uint8)
-        return Block(index, float(index), pictures, np.ones(25, bool), np.zeros((100, 64)), np.ones(100, bool), -20.0)
+        return Block(
+            index,
+            float(index),
+            pictures,
+            np.ones(25, bool),
+            np.zeros((100, 64)),
+            np.ones(100, bool),
+            -20.0,
+        )
 
-    probe = segments_module.Probe([block(k) for k in (38, 39)], [block(k) for k in range(40, 60)], [block(k) for k in (60, 61)])
+    probe = segments_module.Probe(
+        [block(k) for k in (38, 39)],
+        [block(k) for k in range(40, 60)],
+        [block(k) for k in (60, 61)],
+    )
     parts = [[[item.index for item in part] for part in parts] for parts in probe.segments()]
-    assert parts == [[[38, 39], list(range(40, 50)), [50, 51]], [[48, 49], list(range(50, 60)), [60, 61]]]
+    assert parts == [
+        [[38, 39], list(range(40, 50)), [50, 51]],
+        [[48, 49], list(range(50, 60)), [60, 61]],
+    ]
 
 
 def test_a_file_without_key_frames_is_not_read_from_the_middle(clip: Callable[..., Path]) -> None:
-    path = clip(seconds=45, size=(64, 48), video_options={"preset": "ultrafast", "g": "9999", "sc_threshold": "0"})
+    path = clip(
+        seconds=45,
+        size=(64, 48),
+        video_options={"preset": "ultrafast", "g": "9999", "sc_threshold": "0"},
+    )
     with open_media(path, threads=1) as media, pytest.raises(CannotSeek, match="check it whole"):
         list(segments_module.probes(media, [2], 0.0))
 
@@ -174,7 +219,13 @@ def test_a_file_without_key_frames_is_not_read_from_the_middle(clip: Callable[..
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
     torch.manual_seed(0)
-    tiny = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+    tiny = ModelConfig(
+        visual_channels=(4, 8, 8, 8),
+        sound_channels=(4, 8, 8, 8),
+        width=16,
+        embedding=8,
+        joint_channels=8,
+    )
     heads = {kind: JointHead(tiny) for kind in ATTENTION_KINDS}
     weights.save(path, SyncNet(tiny), heads, calibration={"none": 3.0}, training={})
     return path
@@ -187,7 +238,10 @@ def correlated(before: list[Block], inside: list[Block], after: list[Block], *_:
     mel, _ = scanning.sound_with_margin(before, inside, after)
     loud = mel.max(axis=1).reshape(-1, 4).mean(axis=1)
     loud = (loud - loud.mean()) / loud.std()
-    score = np.array([30 * np.mean(bright * loud[MAX_SHIFT + s : MAX_SHIFT + s + len(bright)]) for s in SHIFTS], np.float32)
+    score = np.array(
+        [30 * np.mean(bright * loud[MAX_SHIFT + s : MAX_SHIFT + s + len(bright)]) for s in SHIFTS],
+        np.float32,
+    )
     count, shifts = len(inside), len(SHIFTS)
     even = np.full((count, shifts), 1 / count, np.float32)
     return Curve(
@@ -234,10 +288,21 @@ def late(late_s: Callable[[Array], Array]) -> Callable[[Array], Array]:
     ids=["in sync", "late", "jump", "drift"],
 )
 def test_the_verdict_of_probes_is_that_of_the_whole(
-    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, late_s: Callable[[Array], Array]
+    tmp_path: Path,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    late_s: Callable[[Array], Array],
 ) -> None:
     monkeypatch.setattr(scanning, "score_segment", correlated)
-    path = make_clip(tmp_path / name, seconds=125, size=(64, 48), draw=blink, play=late(late_s), video_options=B_FRAMES)
+    path = make_clip(
+        tmp_path / name,
+        seconds=125,
+        size=(64, 48),
+        draw=blink,
+        play=late(late_s),
+        video_options=B_FRAMES,
+    )
     checker = Checker(model, "cpu")
     progress: list[float] = []
     some = checker.check(path, sample=3, on_progress=progress.append)
@@ -246,9 +311,16 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     assert progress[-1] == 1.0
     assert whole.sampled_s is None
     assert some.sampled_s is not None
-    assert 60 <= some.sampled_s <= 80  # three probes, and one more where there is something to follow
-    assert sum(segment.end_s - segment.start_s for segment in some.segments) == pytest.approx(some.sampled_s)
-    assert some.verdict == whole.verdict == ("in_sync" if late_s(np.full(1, 125.0))[0] == 0 else "out_of_sync")
+    # Three probes, and one more where there is something to follow
+    assert 60 <= some.sampled_s <= 80
+    assert sum(segment.end_s - segment.start_s for segment in some.segments) == pytest.approx(
+        some.sampled_s
+    )
+    assert (
+        some.verdict
+        == whole.verdict
+        == ("in_sync" if late_s(np.full(1, 125.0))[0] == 0 else "out_of_sync")
+    )
     # A drift is judged by its end, and the end of the title that fills no probe is not looked at.
     assert some.offset_ms == pytest.approx(whole.offset_ms, abs=24)
     assert (some.drift_ms_per_min is None) == (whole.drift_ms_per_min is None)
@@ -258,11 +330,21 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     for report in (some, whole):
         assert len(report.stretches) == len(report.jumps_s) + 1
         for start_s, end_s in report.jump_intervals_s:
-            assert start_s - 10 <= 81 <= end_s + 10  # the segment in which it jumps shows what most of it has
+            # The segment in which it jumps shows what most of it has
+            assert start_s - 10 <= 81 <= end_s + 10
         for stretch in report.stretches:
-            for at_s, offset_ms in (stretch.start_s, stretch.start_offset_ms), (stretch.end_s, stretch.end_offset_ms):
-                inside_s = np.clip(at_s, stretch.start_s + 10, stretch.end_s - 10) if report.jumps_s else at_s
-                assert offset_ms == pytest.approx(-1000 * float(late_s(np.full(1, inside_s))[0]), abs=40)
+            for at_s, offset_ms in (
+                (stretch.start_s, stretch.start_offset_ms),
+                (stretch.end_s, stretch.end_offset_ms),
+            ):
+                inside_s = (
+                    np.clip(at_s, stretch.start_s + 10, stretch.end_s - 10)
+                    if report.jumps_s
+                    else at_s
+                )
+                assert offset_ms == pytest.approx(
+                    -1000 * float(late_s(np.full(1, inside_s))[0]), abs=40
+                )
     assert {(segment.start_s, segment.offset_ms) for segment in some.segments} <= {
         (segment.start_s, segment.offset_ms) for segment in whole.segments
     }
@@ -273,14 +355,22 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     [
         ("short.mp4", {"seconds": 30}),
         ("old.avi", {"seconds": 125, "acodec": "pcm_s16le"}),
-        ("fixed.mp4", {"seconds": 125, "video_options": {"preset": "ultrafast", "g": "9999", "sc_threshold": "0"}}),
+        (
+            "fixed.mp4",
+            {
+                "seconds": 125,
+                "video_options": {"preset": "ultrafast", "g": "9999", "sc_threshold": "0"},
+            },
+        ),
     ],
 )
 def test_what_is_short_or_cannot_be_sought_is_checked_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(scanning, "score_segment", correlated)
-    path = make_clip(tmp_path / name, size=(64, 48), draw=blink, play=late(lambda t: 0 * t), **options)
+    path = make_clip(
+        tmp_path / name, size=(64, 48), draw=blink, play=late(lambda t: 0 * t), **options
+    )
     report = Checker(model, "cpu").check(path, sample=3)
     assert report.sampled_s is None
     assert report.verdict == "in_sync"

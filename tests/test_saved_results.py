@@ -34,7 +34,9 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def report(path: str = "a.mp4", verdict: str = "in_sync", offset_ms: float | None = 4.0, **fields: object) -> Report:
+def report(
+    path: str = "a.mp4", verdict: str = "in_sync", offset_ms: float | None = 4.0, **fields: object
+) -> Report:
     return Report(path, verdict, offset_ms=offset_ms, confidence=0.97, **fields)  # type: ignore[arg-type]
 
 
@@ -53,7 +55,9 @@ def saved(tmp_path: Path) -> Callable[..., str]:
 # ---- a resumed run
 
 
-def test_the_report_of_a_resumed_run_holds_what_earlier_runs_found(clips: Path, capsys: Capture) -> None:
+def test_the_report_of_a_resumed_run_holds_what_earlier_runs_found(
+    clips: Path, capsys: Capture
+) -> None:
     assert main(["lib/b late.mp4", "lib/broken.mov", "gone.mp4", "--resume", "r.jsonl"]) == 2
     capsys.readouterr()
     outputs = ["--output", "junit=all.xml", "--output", "json=all.json"]
@@ -77,15 +81,22 @@ def test_a_finished_run_says_so_and_exits_as_before(clips: Path, capsys: Capture
         out, err = capsys.readouterr()
         assert fake_scan.MADE == []
         assert err.endswith("(all done before, in r.jsonl: nothing was left to check)\n")
-        assert ("b late.mp4: sound late by 120 ms" in out) == (code > 0)  # what failed is told again
+        # What failed is told again
+        assert ("b late.mp4: sound late by 120 ms" in out) == (code > 0)
 
 
-def test_a_whole_report_takes_the_place_of_what_was_left_of_it(clips: Path, capsys: Capture) -> None:
+def test_a_whole_report_takes_the_place_of_what_was_left_of_it(
+    clips: Path, capsys: Capture
+) -> None:
     (clips / "lib" / "ctrlc.mp4").write_bytes(b"x")
     args = ["lib", "--resume", "r.jsonl", "--output", "json=all.json"]
     assert main(args) == 130
     (left,) = clips.glob("all.json.*.partial")
-    others = [clips / "all.json.mine.partial", clips / "all.json.0123456z.partial", clips / "other.json.01234567.partial"]
+    others = [
+        clips / "all.json.mine.partial",
+        clips / "all.json.0123456z.partial",
+        clips / "other.json.01234567.partial",
+    ]
     for other in others:
         other.write_text("somebody's own")
     (clips / "lib" / "ctrlc.mp4").unlink()
@@ -111,7 +122,11 @@ def test_the_plan_of_a_run_keeps_no_report(clips: Path) -> None:
     with Resumed(Path("r.jsonl"), CheckSettings(), retry_errors=True) as resumed:
         to_check, refused = resumed.plan(paths, [])
         assert (to_check, refused) == ([Path("lib/broken.mov")], [])
-        assert [each.path for each in resumed.earlier()] == ["lib/a.mp4", "lib/b late.mp4", "lib/unsure.mkv"]
+        assert [each.path for each in resumed.earlier()] == [
+            "lib/a.mp4",
+            "lib/b late.mp4",
+            "lib/unsure.mkv",
+        ]
 
 
 # ---- show
@@ -136,19 +151,35 @@ def test_show_tells_saved_results_as_the_check_did(clips: Path, capsys: Capture)
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"\x00\x00\x00\x18ftypmp42", "not UTF-8 text"), (b"\xff\xfe\n", "not UTF-8 text"), (b"notes", "not JSON")],
+    [
+        (b"\x00\x00\x00\x18ftypmp42", "not UTF-8 text"),
+        (b"\xff\xfe\n", "not UTF-8 text"),
+        (b"notes", "not JSON"),
+    ],
 )
-def test_what_is_wrong_with_a_file_is_told_in_our_words(tmp_path: Path, capsys: Capture, content: bytes, says: str) -> None:
+def test_what_is_wrong_with_a_file_is_told_in_our_words(
+    tmp_path: Path, capsys: Capture, content: bytes, says: str
+) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(content)
     assert main(["show", str(path)]) == 2
-    assert capsys.readouterr().err == f"avcheck: {path} is not a results file of avcheck (line 1: {says})\n"
+    assert (
+        capsys.readouterr().err
+        == f"avcheck: {path} is not a results file of avcheck (line 1: {says})\n"
+    )
 
 
-def test_a_long_film_is_shown_by_its_stretches_and_on_request_by_the_second(saved: Callable[..., str], capsys: Capture) -> None:
+def test_a_long_film_is_shown_by_its_stretches_and_on_request_by_the_second(
+    saved: Callable[..., str], capsys: Capture
+) -> None:
     blocks = tuple(BlockResult(float(k), 0.01, 4.0) for k in range(100))
     stretches = (Stretch(0.0, 40.0, 4.0, 4.0), Stretch(40.0, 100.0, -200.0, -190.0))
-    path = saved("r.jsonl", report("film.mp4", "out_of_sync", -200.0, blocks=blocks, stretches=stretches, jumps_s=(40.0,)))
+    path = saved(
+        "r.jsonl",
+        report(
+            "film.mp4", "out_of_sync", -200.0, blocks=blocks, stretches=stretches, jumps_s=(40.0,)
+        ),
+    )
     assert main(["show", path]) == 1
     short = capsys.readouterr().out
     rows = [" ".join(row.split()) for row in short.splitlines()]
@@ -158,13 +189,25 @@ def test_a_long_film_is_shown_by_its_stretches_and_on_request_by_the_second(save
     assert capsys.readouterr().out.count("1.0 %") == 100
     assert main(["show", path, "-q"]) == 1
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.endswith("offset jumps at 0:40 (0:00 to 0:40: 4 ms early; 0:40 to 1:40: 200 ms late to 190 ms late)")
+    assert line.endswith(
+        "offset jumps at 0:40 (0:00 to 0:40: 4 ms early; 0:40 to 1:40: 200 ms late to 190 ms late)"
+    )
 
 
-def test_a_long_undecidable_film_is_shown_by_what_its_segments_tell(saved: Callable[..., str], capsys: Capture) -> None:
-    segments = (Segment(0, 10, None, 0.1), Segment(10, 20, None, 0.1), Segment(20, 30, 4.0, 0.9), Segment(30, 40, 40.0, 0.9))
+def test_a_long_undecidable_film_is_shown_by_what_its_segments_tell(
+    saved: Callable[..., str], capsys: Capture
+) -> None:
+    segments = (
+        Segment(0, 10, None, 0.1),
+        Segment(10, 20, None, 0.1),
+        Segment(20, 30, 4.0, 0.9),
+        Segment(30, 40, 40.0, 0.9),
+    )
     blocks = tuple(BlockResult(float(k), 0.025, None) for k in range(40))
-    path = saved("r.jsonl", report(verdict="undecidable", offset_ms=None, reason="x", segments=segments, blocks=blocks))
+    path = saved(
+        "r.jsonl",
+        report(verdict="undecidable", offset_ms=None, reason="x", segments=segments, blocks=blocks),
+    )
     assert main(["show", path]) == 0
     rows = [" ".join(row.split()) for row in capsys.readouterr().out.splitlines()]
     assert "0:00 0:20 -" in rows and "0:20 0:40 4 ms early to 40 ms early" in rows
@@ -173,7 +216,12 @@ def test_a_long_undecidable_film_is_shown_by_what_its_segments_tell(saved: Calla
 # ---- diff
 
 LATE = {"verdict": "out_of_sync", "offset_ms": -120.0}
-ERROR = {"verdict": "error", "offset_ms": None, "reason": "no audio stream", "reason_code": "no_audio"}
+ERROR = {
+    "verdict": "error",
+    "offset_ms": None,
+    "reason": "no audio stream",
+    "reason_code": "no_audio",
+}
 UNSURE = {"verdict": "undecidable", "offset_ms": None, "reason": "silent", "reason_code": "silent"}
 WELL = {"verdict": "in_sync", "offset_ms": 4.0}
 
@@ -202,25 +250,35 @@ WELL = {"verdict": "in_sync", "offset_ms": 4.0}
         (LATE, None, "gone"),
     ],
 )
-def test_what_became_of_a_file(old: dict[str, object] | None, new: dict[str, object] | None, kind: str | None) -> None:
+def test_what_became_of_a_file(
+    old: dict[str, object] | None, new: dict[str, object] | None, kind: str | None
+) -> None:
     before, after = ([] if each is None else [replace(report(), **each)] for each in (old, new))  # type: ignore[arg-type]
     changes = changes_between(before, after, {"out_of_sync", "error"})
     assert [change.kind for change in changes] == ([] if kind is None else [kind])
 
 
-def test_diff_shows_changes_and_fails_on_what_became_worse(saved: Callable[..., str], capsys: Capture) -> None:
+def test_diff_shows_changes_and_fails_on_what_became_worse(
+    saved: Callable[..., str], capsys: Capture
+) -> None:
     good, late = report("a.mp4", file_size=1), report("late.mp4", **LATE)  # type: ignore[arg-type]
     old = saved("old.jsonl", good, late, report("gone.mp4"))
     new = saved("new.jsonl", replace(good, **LATE, file_size=2), late, report("new.mp4"))  # type: ignore[arg-type]
     assert main(["diff", old, new]) == 1
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        "worse    a.mp4: in sync -> out of sync: sound late by 120 ms (3.0 frames), confidence 0.97 [the file changed]",
+        "worse    a.mp4: in sync -> out of sync: sound late by 120 ms (3.0 frames), confidence "
+        "0.97 [the file changed]",
         "new      new.mp4: new: in sync: sound early by 4 ms (0.1 frames), confidence 0.97",
         "gone     gone.mp4: was in sync: sound early by 4 ms (0.1 frames), confidence 0.97",
     ]
     assert err == "3 files, 3 before: 1 worse, 1 new, 1 gone, 1 the same\n"
-    assert main(["diff", old, old]) == main(["diff", new, old]) == main(["diff", old, new, "--exit-zero"]) == 0
+    assert (
+        main(["diff", old, old])
+        == main(["diff", new, old])
+        == main(["diff", old, new, "--exit-zero"])
+        == 0
+    )
     capsys.readouterr()
     assert main(["diff", old, new, "--json", "-q"]) == 1
     (change,) = json.loads(capsys.readouterr().out)
@@ -230,7 +288,10 @@ def test_diff_shows_changes_and_fails_on_what_became_worse(saved: Callable[..., 
 
 def test_the_exit_code_of_diff(saved: Callable[..., str]) -> None:
     def code(before: dict[str, object], after: dict[str, object], *options: str) -> int:
-        files = [saved(f"{n}.jsonl", report("well.mp4"), replace(report(), **each)) for n, each in enumerate((before, after))]  # type: ignore[arg-type]
+        files = [
+            saved(f"{n}.jsonl", report("well.mp4"), replace(report(), **each))
+            for n, each in enumerate((before, after))
+        ]  # type: ignore[arg-type]
         return main(["diff", *files, *options])
 
     assert code(WELL, ERROR) == 2
@@ -245,6 +306,8 @@ def test_the_exit_code_of_diff(saved: Callable[..., str]) -> None:
 
 
 def test_what_else_differs_is_told(saved: Callable[..., str], capsys: Capture) -> None:
-    strict = report(verdict="out_of_sync", tolerance=Tolerance(1, 1), model_sha256="f00", avcheck_version="2")
+    strict = report(
+        verdict="out_of_sync", tolerance=Tolerance(1, 1), model_sha256="f00", avcheck_version="2"
+    )
     assert main(["diff", saved("1.jsonl", report()), saved("2.jsonl", strict)]) == 1
     assert capsys.readouterr().out.endswith("[the tolerance, the weights, avcheck changed]\n")

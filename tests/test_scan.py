@@ -1,4 +1,6 @@
-"""From blocks to curves: every block once, nothing across a gap, sound lent by the neighbours, memory bounded."""
+"""From blocks to curves: every block once, nothing across a gap, sound lent by the neighbours,
+memory bounded.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +24,27 @@ from avcheck.blocks import BLOCK_MELS, Block
 from avcheck.checker import Checker
 from avcheck.errors import MediaError, ModelError
 from avcheck.heads import JointHead
+from avcheck.looking import Look, look
 from avcheck.mel import MEL_BINS
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
+from avcheck.posterior import Calibration
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report
-from avcheck.scan import SHIFTS, Look, look, scan, score_segment
+from avcheck.scan import scan, score_segment
 from avcheck.segments import MAX_SHIFT
-from avcheck.verdict import Calibration, judge
+from avcheck.shifts import SHIFTS
+from avcheck.verdict import judge
 from avcheck.weights import Loaded
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
-TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+TINY = ModelConfig(
+    visual_channels=(4, 8, 8, 8),
+    sound_channels=(4, 8, 8, 8),
+    width=16,
+    embedding=8,
+    joint_channels=8,
+)
 LEVELS = (32, 48)
 
 
@@ -44,7 +55,12 @@ def loaded(kind: AttentionKind = "spatio-temporal", seed: int = 0) -> Loaded:
 
 
 def block(
-    index: int, *, size: tuple[int, int] = (48, 64), heard: bool = True, shown: bool = True, start_s: float = 0.0
+    index: int,
+    *,
+    size: tuple[int, int] = (48, 64),
+    heard: bool = True,
+    shown: bool = True,
+    start_s: float = 0.0,
 ) -> Block:
     rng = np.random.default_rng((index, *size))
     mask = np.ones(25, np.bool_)
@@ -101,16 +117,27 @@ def test_no_segment_spans_a_gap(seed: int) -> None:
 
 def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> None:
     source = [block(k, size=(48, 64) if k < 4 else (64, 48)) for k in range(12)]
-    found = [[[item.index for item in part] for part in parts] for parts in segments_module.segments(source, None)]
+    found = [
+        [[item.index for item in part] for part in parts]
+        for parts in segments_module.segments(source, None)
+    ]
     assert found == [[[], [0, 1, 2, 3], [4]], [[2, 3], list(range(4, 12)), []]]
     curves = list(scan(source, loaded(), levels=LEVELS))
     assert [len(curve.block_start_s) for curve in curves] == [4, 8]
-    assert np.isfinite(curves[0].score).sum() > 51  # the sound of the blocks after the change was used
+    # The sound of the blocks after the change was used
+    assert np.isfinite(curves[0].score).sum() > 51
 
 
 def test_every_block_is_told_of_as_it_is_read() -> None:
     told: list[int] = []
-    list(scan((block(k) for k in range(3)), loaded(), levels=LEVELS, on_block=lambda item: told.append(item.index)))
+    list(
+        scan(
+            (block(k) for k in range(3)),
+            loaded(),
+            levels=LEVELS,
+            on_block=lambda item: told.append(item.index),
+        )
+    )
     assert told == [0, 1, 2]
 
 
@@ -140,9 +167,13 @@ def test_memory_holds_a_segment_however_long_the_film() -> None:
 
 
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
-@pytest.mark.parametrize("size", [(48, 64), (96, 96), (180, 101), (101, 180), (16, 16), (33, 47), (9, 20)])
+@pytest.mark.parametrize(
+    "size", [(48, 64), (96, 96), (180, 101), (101, 180), (16, 16), (33, 47), (9, 20)]
+)
 def test_shapes_of_a_curve(kind: AttentionKind, size: tuple[int, int]) -> None:
-    (curve,) = scan([block(k, size=size, start_s=1.48) for k in range(2)], loaded(kind), levels=LEVELS)
+    (curve,) = scan(
+        [block(k, size=size, start_s=1.48) for k in range(2)], loaded(kind), levels=LEVELS
+    )
     shifts, places = len(SHIFTS), len(curve.grid)
     assert curve.start_s == pytest.approx(1.48)
     assert curve.end_s == pytest.approx(3.48)
@@ -171,7 +202,9 @@ def test_a_curve_of_one_second_compares_half_of_it_at_least() -> None:
 
 
 def test_shifts_without_sound_are_not_compared_block_by_block() -> None:
-    """The first block of a file has no sound before it, so it says nothing of early readings; the ones behind it do."""
+    """The first block of a file has no sound before it, so it says nothing of early readings; the
+    ones behind it do.
+    """
     (curve,) = scan([block(k) for k in range(6)], loaded(), levels=LEVELS)
     compared = np.isfinite(curve.block_score)
     assert not compared[0, SHIFTS < -12].any()
@@ -196,7 +229,9 @@ def test_neighbouring_sound_is_read_and_pictures_are_not() -> None:
     other_pictures = replace(blocks[2], pictures=rng.integers(0, 256, (25, 48, 64), np.uint8))
     same = score_segment([other_pictures], blocks[3:6], blocks[6:7], model, LEVELS)
     assert np.array_equal(plain.score, same.score)
-    other_sound = replace(blocks[6], mel=rng.normal(-4, 2, (BLOCK_MELS, MEL_BINS)).astype(np.float32))
+    other_sound = replace(
+        blocks[6], mel=rng.normal(-4, 2, (BLOCK_MELS, MEL_BINS)).astype(np.float32)
+    )
     changed = score_segment(blocks[2:3], blocks[3:6], [other_sound], model, LEVELS)
     assert not np.allclose(plain.score, changed.score)
 
@@ -210,14 +245,19 @@ def test_the_sound_around_a_segment_lies_in_its_place() -> None:
     assert heard.all()
     # One neighbour is missing on the left, both are on the right.
     mel, heard = scanning.sound_with_margin(blocks[1:2], blocks[2:5], [])
-    assert np.array_equal(mel[BLOCK_MELS : 5 * BLOCK_MELS], np.concatenate([item.mel for item in blocks[1:5]]))
-    # What is missing is the mean of what is there: it moves no band's mean, which the sound trunk takes out.
+    assert np.array_equal(
+        mel[BLOCK_MELS : 5 * BLOCK_MELS], np.concatenate([item.mel for item in blocks[1:5]])
+    )
+    # What is missing is the mean of what is there: it moves no band's mean, which the sound trunk
+    # takes out.
     assert np.allclose(mel[:BLOCK_MELS], mel[BLOCK_MELS : 5 * BLOCK_MELS].mean(axis=0), atol=1e-4)
     assert heard.tolist() == [False] * 25 + [True] * 100 + [False] * 50
 
 
 def test_only_the_favourite_level_is_looked_at_in_between() -> None:
-    curves = list(scan((block(k, size=(48, 48)) for k in range(80)), loaded("uniform"), levels=LEVELS))
+    curves = list(
+        scan((block(k, size=(48, 48)) for k in range(80)), loaded("uniform"), levels=LEVELS)
+    )
     levels = [{place[0] for place in curve.grid} for curve in curves]
     assert len(curves) == 8
     assert levels[0] == levels[6] == set(LEVELS)
@@ -281,9 +321,13 @@ def test_a_look_level_by_level_is_the_look_at_once() -> None:
 
 
 def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
-    """Trunks that pass on what they are given and a decision set by hand: sound that is late by 7 pictures peaks at +7."""
+    """Trunks that pass on what they are given and a decision set by hand: sound that is late by 7
+    pictures peaks at +7.
+    """
     rng = np.random.default_rng(0)
-    code = torch.nn.functional.normalize(torch.from_numpy(rng.normal(0, 1, (150, TINY.embedding))).float(), dim=-1)
+    code = torch.nn.functional.normalize(
+        torch.from_numpy(rng.normal(0, 1, (150, TINY.embedding))).float(), dim=-1
+    )
 
     class Sight(torch.nn.Module):
         def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]:
@@ -312,7 +356,9 @@ def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
     assert SHIFTS[np.argmax(curve.block_score[2])] == 7
 
 
-def test_a_camera_held_by_hand_sees_what_one_on_a_tripod_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_held_by_hand_sees_what_one_on_a_tripod_sees(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     course = 0.2 * unsteady(60)
     held, carried = (filmed(way, (96, 128), noise=0) for way in (course, followed(course)))
 
@@ -337,8 +383,14 @@ def test_what_shakes_much_is_also_looked_at_as_it_comes() -> None:
     count = len(found.grid) // 2
     assert found.grid[:count] == found.grid[count:]
     assert {level for level, *_ in found.grid} == {64, 96}
-    corner = [k for k, (level, row, column, *_) in enumerate(found.grid) if level == 96 and row == 5 and column in (6, 7)]
-    moves = (found.picture[:, 1:] - found.picture[:, :-1])[..., corner, :].norm(dim=-1).mean(dim=(0, 1))
+    corner = [
+        k
+        for k, (level, row, column, *_) in enumerate(found.grid)
+        if level == 96 and row == 5 and column in (6, 7)
+    ]
+    moves = (
+        (found.picture[:, 1:] - found.picture[:, :-1])[..., corner, :].norm(dim=-1).mean(dim=(0, 1))
+    )
     held, as_it_comes = moves[:2].mean(), moves[2:].mean()
     assert as_it_comes < 0.5 * held
 
@@ -351,7 +403,9 @@ def test_motion_and_detail_are_those_of_the_pictures_shown() -> None:
     assert curve.detail[0] == 0
     assert curve.detail[1] > 60
     flicker = replace(
-        still, pictures=np.tile(np.array([90, 94], np.uint8), 13)[:25, None, None] * np.ones((1, 48, 64), np.uint8)
+        still,
+        pictures=np.tile(np.array([90, 94], np.uint8), 13)[:25, None, None]
+        * np.ones((1, 48, 64), np.uint8),
     )
     (curve,) = scan([flicker], loaded(), levels=LEVELS)
     assert curve.motion[0] == pytest.approx(4.0)
@@ -372,11 +426,15 @@ def model(tmp_path: Path) -> Path:
 
 def scene(time_s: float) -> Array:
     rows, columns = np.mgrid[:96, :128]
-    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(np.uint8)
+    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(
+        np.uint8
+    )
 
 
 def babble(times_s: Array) -> Array:
-    return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (1 + np.sin(2 * np.pi * 3 * times_s)) / 2 + 0.2 * click(times_s % 0.5)
+    return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (
+        1 + np.sin(2 * np.pi * 3 * times_s)
+    ) / 2 + 0.2 * click(times_s % 0.5)
 
 
 def test_a_file_gives_a_whole_report(clip: Callable[..., Path], model: Path) -> None:
@@ -406,8 +464,12 @@ def test_a_file_gives_a_whole_report(clip: Callable[..., Path], model: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
-def test_every_kind_of_attention_checks_a_file_of_a_second(clip: Callable[..., Path], model: Path, kind: AttentionKind) -> None:
-    report = Checker(model, "cpu", kind).check(clip(seconds=1.0, size=(96, 96), draw=lambda t: scene(t)[:, :96], play=babble))
+def test_every_kind_of_attention_checks_a_file_of_a_second(
+    clip: Callable[..., Path], model: Path, kind: AttentionKind
+) -> None:
+    report = Checker(model, "cpu", kind).check(
+        clip(seconds=1.0, size=(96, 96), draw=lambda t: scene(t)[:, :96], play=babble)
+    )
     assert report.verdict == "undecidable"
     assert report.reason is not None
     assert "at least 2 s are needed" in report.reason
@@ -417,9 +479,15 @@ def test_every_kind_of_attention_checks_a_file_of_a_second(clip: Callable[..., P
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"play": lambda times_s: 0 * times_s, "draw": scene, "size": (128, 96)}, "the sound is silent"),
+        (
+            {"play": lambda times_s: 0 * times_s, "draw": scene, "size": (128, 96)},
+            "the sound is silent",
+        ),
         ({"play": babble, "events_s": ()}, "the picture is black or blank"),
-        ({"play": babble, "draw": lambda _: scene(0.0), "size": (128, 96)}, "the picture does not move"),
+        (
+            {"play": babble, "draw": lambda _: scene(0.0), "size": (128, 96)},
+            "the picture does not move",
+        ),
     ],
 )
 def test_controls_are_undecidable_with_their_reason(
@@ -431,7 +499,9 @@ def test_controls_are_undecidable_with_their_reason(
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
-def test_a_phone_video_is_seen_upright(clip: Callable[..., Path], model: Path, rotation: int) -> None:
+def test_a_phone_video_is_seen_upright(
+    clip: Callable[..., Path], model: Path, rotation: int
+) -> None:
     path = clip(seconds=2.0, size=(128, 96), draw=scene, play=babble, rotation=rotation)
     curves, info, _ = Checker(model, "cpu").curves(path)
     assert (info.width, info.height) == ((128, 96) if rotation == 0 else (96, 128))
@@ -448,7 +518,9 @@ def test_errors_of_file_and_model_are_typed(tmp_path: Path, model: Path) -> None
 
 
 def test_little_overlap_counts_little() -> None:
-    """Scores are drawn to their median by the share of pictures that had sound; below half they are left out."""
+    """Scores are drawn to their median by the share of pictures that had sound; below half they are
+    left out.
+    """
     present = np.zeros((5, 100), np.bool_)
     for row, count in enumerate((100, 80, 60, 40, 0)):
         present[row, :count] = True

@@ -1,4 +1,6 @@
-"""Generated scenes: picture and sound move together, and the demo is off by just what was asked for."""
+"""Generated scenes: picture and sound move together, and the demo is off by just what was asked
+for.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +21,35 @@ FRAME_MS = 40.0
 
 
 def loudness(samples: np.ndarray, rate: int = SAMPLE_RATE) -> np.ndarray:
-    """Smoothed level of the sound, RATE values a second; value i stands for the instant (i + 0.5) / RATE."""
+    """Smoothed level of the sound, RATE values a second; value i stands for the instant (i + 0.5) /
+    RATE.
+    """
     hop = rate // RATE
-    level = np.sqrt((samples[: len(samples) // hop * hop].astype(float).reshape(-1, hop) ** 2).mean(1))
+    level = np.sqrt(
+        (samples[: len(samples) // hop * hop].astype(float).reshape(-1, hop) ** 2).mean(1)
+    )
     return np.convolve(level, np.ones(9) / 9, "same")
 
 
 def lag_ms(course: np.ndarray, level: np.ndarray, reach_s: float = 0.6) -> float:
-    """How far loudness lags behind `course` (one value a frame of 25 fps): the peak of their cross-correlation."""
+    """How far loudness lags behind `course` (one value a frame of 25 fps): the peak of their
+    cross-correlation.
+    """
     instants = (np.arange(len(level)) + 0.5) / RATE
     course = np.interp(instants, np.arange(len(course)) / 25, course)
     course, level = course - course.mean(), level - level.mean()
     reach, n = round(reach_s * RATE), len(level)
     lags = np.arange(-reach, reach + 1)
-    match = [(course[max(0, -k) : n - max(0, k)] * level[max(0, k) : n - max(0, -k)]).sum() for k in lags]
+    match = [
+        (course[max(0, -k) : n - max(0, k)] * level[max(0, k) : n - max(0, -k)]).sum() for k in lags
+    ]
     return 1000 * float(lags[int(np.argmax(match))]) / RATE
 
 
 def mouth_contrast(frames: np.ndarray, mouths: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """From pixels alone: an open mouth is dark inside, so the box round it is richer in contrast."""
+    """From pixels alone: an open mouth is dark inside, so the box round it is richer in
+    contrast.
+    """
     contrast = []
     for frame, (x, y), (_, _, wide) in zip(frames, mouths, faces, strict=True):
         top, bottom, side = int(y - 0.06 * wide), int(y + 0.22 * wide), int(0.18 * wide)
@@ -53,7 +65,9 @@ def shifted(scene: Scene, early_ms: float) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["talking", "impacts"])
 def test_the_same_seed_gives_the_same_scene(kind: Kind) -> None:
-    first, again, other = (make_scene(kind, seed=seed, seconds=1, size=(96, 128)) for seed in (7, 7, 8))
+    first, again, other = (
+        make_scene(kind, seed=seed, seconds=1, size=(96, 128)) for seed in (7, 7, 8)
+    )
     np.testing.assert_array_equal(first.frames, again.frames)
     np.testing.assert_array_equal(first.samples, again.samples)
     assert (first.frames != other.frames).any()
@@ -61,10 +75,14 @@ def test_the_same_seed_gives_the_same_scene(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", ["talking", "impacts"])
-@pytest.mark.parametrize(("size", "rate"), [((160, 224), 25.0), ((224, 126), 29.97), ((64, 64), 50.0)])
+@pytest.mark.parametrize(
+    ("size", "rate"), [((160, 224), 25.0), ((224, 126), 29.97), ((64, 64), 50.0)]
+)
 def test_shapes_and_ranges(kind: Kind, size: tuple[int, int], rate: float) -> None:
     for seed in range(4):
-        scene = make_scene(kind, seed=seed, seconds=1.3, size=size, frame_rate=rate, sound_margin_s=0.5)
+        scene = make_scene(
+            kind, seed=seed, seconds=1.3, size=size, frame_rate=rate, sound_margin_s=0.5
+        )
         assert scene.frames.shape == (round(1.3 * rate), *size)
         assert scene.frames.dtype == np.uint8
         assert scene.frames.std() > 3
@@ -77,7 +95,14 @@ def test_shapes_and_ranges(kind: Kind, size: tuple[int, int], rate: float) -> No
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seconds": 0}, {"frame_rate": 0}, {"size": (8, 200)}, {"sound_margin_s": -1}, {"kind": "dancing"}]
+    "wrong",
+    [
+        {"seconds": 0},
+        {"frame_rate": 0},
+        {"size": (8, 200)},
+        {"sound_margin_s": -1},
+        {"kind": "dancing"},
+    ],
 )
 def test_what_cannot_be_drawn_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"cannot draw|no scene"):
@@ -96,8 +121,12 @@ def test_a_mouth_opens_when_its_voice_is_loud(seed: int) -> None:
     assert abs(together) <= FRAME_MS / 2
     assert abs(together_seen) <= FRAME_MS
     for early_ms in (-400.0, 130.0):
-        assert lag_ms(scene.opening, loudness(shifted(scene, early_ms))) == pytest.approx(together - early_ms, abs=5)
-        assert lag_ms(seen, loudness(shifted(scene, early_ms))) == pytest.approx(together_seen - early_ms, abs=15)
+        assert lag_ms(scene.opening, loudness(shifted(scene, early_ms))) == pytest.approx(
+            together - early_ms, abs=5
+        )
+        assert lag_ms(seen, loudness(shifted(scene, early_ms))) == pytest.approx(
+            together_seen - early_ms, abs=15
+        )
 
 
 def test_lips_close_for_closed_sounds_and_at_rest() -> None:
@@ -133,7 +162,9 @@ def test_a_ball_is_lowest_when_it_is_heard(seed: int) -> None:
     lowest = np.array([np.flatnonzero(row).max(initial=0) for row in rows])
     checked = 0
     for contact_s in scene.contacts_s:
-        near = np.arange(max(0, round(contact_s * 25) - 3), min(len(lowest), round(contact_s * 25) + 4))
+        near = np.arange(
+            max(0, round(contact_s * 25) - 3), min(len(lowest), round(contact_s * 25) + 4)
+        )
         if len(near) < 7:
             continue
         down = near[lowest[near] == lowest[near].max()]
@@ -145,8 +176,18 @@ def test_a_ball_is_lowest_when_it_is_heard(seed: int) -> None:
 
 @pytest.mark.parametrize("thing", ["hammer", "clapper", "pendulum"])
 def test_things_are_seen_to_strike_when_they_are_heard(thing: Thing) -> None:
-    """At 100 pictures a second the one nearest to a contact shows the striking pose better than those 20 ms and more away."""
-    scene = make_scene("impacts", seed=11, seconds=10, studio=True, things=[thing], frame_rate=100.0, size=(96, 128))
+    """At 100 pictures a second the one nearest to a contact shows the striking pose better than
+    those 20 ms and more away.
+    """
+    scene = make_scene(
+        "impacts",
+        seed=11,
+        seconds=10,
+        studio=True,
+        things=[thing],
+        frame_rate=100.0,
+        size=(96, 128),
+    )
     assert scene.contacts_s is not None
     places = [round(contact_s * 100) for contact_s in scene.contacts_s if 0.1 < contact_s < 9.85]
     assert len(places) >= 8
@@ -193,7 +234,14 @@ def test_a_demo_is_off_by_what_was_asked_for(tmp_path: Path) -> None:
 
     # The clip with offset 0 is truly together: the mouth in its pictures against its sound.
     scene = make_scene(
-        "talking", seed=1, seconds=3.0, size=SIZE, frame_rate=FRAME_RATE, sound_margin_s=MARGIN_S, head_share=0.5, studio=True
+        "talking",
+        seed=1,
+        seconds=3.0,
+        size=SIZE,
+        frame_rate=FRAME_RATE,
+        sound_margin_s=MARGIN_S,
+        head_share=0.5,
+        studio=True,
     )
     assert scene.mouths is not None
     assert scene.faces is not None
@@ -202,7 +250,9 @@ def test_a_demo_is_off_by_what_was_asked_for(tmp_path: Path) -> None:
     assert abs(lag_ms(seen, loudness(reference[: 3 * 48000], 48000))) <= FRAME_MS
 
 
-@pytest.mark.parametrize("wrong", [{"offset_ms": float("nan")}, {"offset_ms": 1e6}, {"offset_ms": 0, "seconds": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"offset_ms": float("nan")}, {"offset_ms": 1e6}, {"offset_ms": 0, "seconds": 0}]
+)
 def test_a_demo_that_cannot_be_made_is_refused(tmp_path: Path, wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         make_demo(tmp_path / "demo.mp4", **wrong)

@@ -1,4 +1,6 @@
-"""Every record keeps to the schema that is shipped, and says nothing that the schema does not describe."""
+"""Every record keeps to the schema that is shipped, and says nothing that the schema does not
+describe.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +37,30 @@ from avcheck.report import (
 )
 
 SCHEMA: dict[str, Any] = json.loads(
-    (resources.files("avcheck") / "schema" / f"record-{SCHEMA_VERSION}.schema.json").read_text(encoding="utf-8")
+    (resources.files("avcheck") / "schema" / f"record-{SCHEMA_VERSION}.schema.json").read_text(
+        encoding="utf-8"
+    )
 )
 
 REASON_CODES = [each["const"] for each in SCHEMA["$defs"]["reason_code"]["oneOf"]]
-# Fields that came later: records without them must stay valid, so the schema asks for none of these.
-ADDED = {"closer_look_cut", "detail", "elapsed_s", "measured_by", "reason_code", "jump_intervals_s", "stretches"}
+# Fields that came later: records without them must stay valid, so the schema asks for none of
+# these.
+ADDED = {
+    "closer_look_cut",
+    "detail",
+    "elapsed_s",
+    "measured_by",
+    "reason_code",
+    "jump_intervals_s",
+    "stretches",
+}
 ADDED_TO_DEGRADED = {"unseen_s"}
 
 
 def closed(schema: Any) -> Any:
-    """The schema without the room that it leaves for later releases: no further fields, no further kinds of reason."""
+    """The schema without the room that it leaves for later releases: no further fields, no further
+    kinds of reason.
+    """
     if isinstance(schema, list):
         return [closed(item) for item in schema]
     if not isinstance(schema, dict):
@@ -53,7 +68,9 @@ def closed(schema: Any) -> Any:
     result = {key: closed(value) for key, value in schema.items()}
     if "reason_code" in result.get("properties", {}):
         result["properties"]["reason_code"]["enum"] = [*REASON_CODES, None]
-    return {**result, "additionalProperties": False} if "object" in schema.get("type", ()) else result
+    return (
+        {**result, "additionalProperties": False} if "object" in schema.get("type", ()) else result
+    )
 
 
 OPEN = Draft202012Validator(SCHEMA)
@@ -63,13 +80,20 @@ DETAIL = Detail(
     (-40.0, 0.0, 40.0),
     (
         SegmentDetail(
-            0.0, 2.0, (3.25, -1.5, None), 9, 5, (BlockPlaces(0.0, ((4, 2, 0.75), (3, 2, 0.125))), BlockPlaces(1.0, ()))
+            0.0,
+            2.0,
+            (3.25, -1.5, None),
+            9,
+            5,
+            (BlockPlaces(0.0, ((4, 2, 0.75), (3, 2, 0.125))), BlockPlaces(1.0, ())),
         ),
     ),
     MediaFacts("QuickTime / MOV", "h264", 1920, 1080, 90, 23.976, "aac", 0.0, None),
 )
 RECORDS = {
-    "in sync": Report("a.mp4", "in_sync", offset_ms=0.0, confidence=1.0, duration_s=3.0, audio_track=0),
+    "in sync": Report(
+        "a.mp4", "in_sync", offset_ms=0.0, confidence=1.0, duration_s=3.0, audio_track=0
+    ),
     "out of sync": Report(
         "\udcff.mp4",
         "out_of_sync",
@@ -97,10 +121,21 @@ RECORDS = {
         checked_at="2026-03-01T12:00:00.000Z",
         avcheck_version="0.1.0",
     ),
-    "undecidable": Report("a.mp4", "undecidable", reason="silence", reason_code="silent", confidence=0.2),
-    "borderline": Report("a.mp4", "undecidable", reason="near", reason_code="borderline", offset_ms=50.0, confidence=0.9),
+    "undecidable": Report(
+        "a.mp4", "undecidable", reason="silence", reason_code="silent", confidence=0.2
+    ),
+    "borderline": Report(
+        "a.mp4",
+        "undecidable",
+        reason="near",
+        reason_code="borderline",
+        offset_ms=50.0,
+        confidence=0.9,
+    ),
     "error": Report("a.mp4", "error", reason="no video stream", reason_code="no_video"),
-    "error of a path": error_report("gone.mp4", "no such file or directory", PRESETS["film"], code="missing"),
+    "error of a path": error_report(
+        "gone.mp4", "no such file or directory", PRESETS["film"], code="missing"
+    ),
     "error with unreadable weights": error_report(
         "a.mp4", "no audio stream", PRESETS["film"], Path("gone.safetensors"), code="no_audio"
     ),
@@ -119,11 +154,19 @@ def test_the_schema_describes_exactly_the_fields_there_are() -> None:
     assert set(described) == set(record) == set(SCHEMA["required"]) | ADDED
     assert not ADDED & set(SCHEMA["required"])
     for name, added in (("tolerance", set()), ("degraded", ADDED_TO_DEGRADED)):
-        assert set(described[name]["properties"]) == set(record[name]) == set(described[name]["required"]) | added
+        assert (
+            set(described[name]["properties"])
+            == set(record[name])
+            == set(described[name]["required"]) | added
+        )
         assert not added & set(described[name]["required"])
     for name, kind in (("segments", Segment), ("blocks", BlockResult), ("stretches", Stretch)):
         fields = {field.name for field in dataclasses.fields(kind)}
-        assert set(described[name]["items"]["properties"]) == fields == set(described[name]["items"]["required"])
+        assert (
+            set(described[name]["items"]["properties"])
+            == fields
+            == set(described[name]["items"]["required"])
+        )
 
 
 def test_every_kind_of_reason_is_described_once() -> None:
@@ -180,13 +223,26 @@ def test_what_the_command_prints_keeps_to_it(
 ) -> None:
     fake_scan.stand_in(monkeypatch)
     monkeypatch.chdir(tmp_path)
-    names = ["good.mp4", "late.mp4", "unsure.mp4", "broken.mp4", "raises.mp4", "bug.mp4", "huge.mp4"]
+    names = [
+        "good.mp4",
+        "late.mp4",
+        "unsure.mp4",
+        "broken.mp4",
+        "raises.mp4",
+        "bug.mp4",
+        "huge.mp4",
+    ]
     for name in names:
         (tmp_path / name).write_bytes(b"x")
     assert main(["--no-config", "--format", form, *names, "gone.mp4"]) == 3
     text = capsys.readouterr().out
     records = json.loads(text) if form == "json" else [json.loads(row) for row in text.splitlines()]
-    assert {record["verdict"] for record in records} == {"in_sync", "out_of_sync", "undecidable", "error"}
+    assert {record["verdict"] for record in records} == {
+        "in_sync",
+        "out_of_sync",
+        "undecidable",
+        "error",
+    }
     for record in records:
         CLOSED.validate(record)
 
@@ -200,7 +256,15 @@ def test_what_the_command_prints_keeps_to_it(
         ("in sync", {"reason": "because"}),
         ("in sync", {"reason_code": "silent"}),
         ("undecidable", {"reason_code": "Silent!"}),
-        ("out of sync", {"degraded": {**json.loads(to_json(RECORDS["out of sync"]))["degraded"], "unseen_s": [[3.0]]}}),
+        (
+            "out of sync",
+            {
+                "degraded": {
+                    **json.loads(to_json(RECORDS["out of sync"]))["degraded"],
+                    "unseen_s": [[3.0]],
+                }
+            },
+        ),
         ("in sync", {"confidence": 1.5}),
         ("in sync", {"offset_ms": "0"}),
         ("in sync", {"sampled_s": 0}),
@@ -251,5 +315,14 @@ def test_older_records_stay_valid(name: str) -> None:
         del record["degraded"][key]
     OPEN.validate(record)
     older = Report.from_record(record)
-    assert (older.reason, older.offset_ms, older.jumps_s) == (record["reason"], record["offset_ms"], tuple(record["jumps_s"]))
-    assert (older.reason_code, older.stretches, older.jump_intervals_s, older.degraded.unseen_s) == (None, (), (), ())
+    assert (older.reason, older.offset_ms, older.jumps_s) == (
+        record["reason"],
+        record["offset_ms"],
+        tuple(record["jumps_s"]),
+    )
+    assert (
+        older.reason_code,
+        older.stretches,
+        older.jump_intervals_s,
+        older.degraded.unseen_s,
+    ) == (None, (), (), ())

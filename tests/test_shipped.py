@@ -1,4 +1,6 @@
-"""The shipped weights judge media never trained on: generated scenes of other seeds, and real clips where there are any."""
+"""The shipped weights judge media never trained on: generated scenes of other seeds, and real clips
+where there are any.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ from numpy.typing import NDArray
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
 from avcheck.checker import Checker
 from avcheck.demo import make_demo
+from avcheck.looking import LEVELS
 from avcheck.media import Picture, Sound
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report
-from avcheck.scan import LEVELS, scan
+from avcheck.scan import scan
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.train.corpus import CachedClip, Clip, decode
 from avcheck.verdict import Judgement, judge
@@ -40,7 +43,10 @@ def test_the_weights_are_small_and_the_ones_the_code_knows(checker: Checker) -> 
 
 def test_the_documents_speak_of_these_weights(checker: Checker) -> None:
     root = Path(__file__).resolve().parents[1]
-    card, readme = (" ".join((root / name).read_text(encoding="utf-8").split()) for name in ("models/CARD.md", "README.md"))
+    card, readme = (
+        " ".join((root / name).read_text(encoding="utf-8").split())
+        for name in ("models/CARD.md", "README.md")
+    )
     calibration = checker.calibration
     assert f"SHA-256 `{SHIPPED_SHA256}`" in card
     assert f"Weights {SHIPPED_SHA256[:16]}, attention" in card  # the heading of the evaluation
@@ -51,7 +57,9 @@ def test_the_documents_speak_of_these_weights(checker: Checker) -> None:
 
 @pytest.mark.slow
 def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
-    """Seeds and offsets as they come: none may be judged wrong, and no more than one may go undecided."""
+    """Seeds and offsets as they come: none may be judged wrong, and no more than one may go
+    undecided.
+    """
     undecided = 0
     for seed, offset_ms in enumerate((0, -200, 160, -900, 0, 500), start=2):
         path = tmp_path / f"{seed}.mp4"
@@ -69,8 +77,12 @@ def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
 
 
 @pytest.mark.slow
-def test_a_drift_of_fifty_seconds_is_judged_by_its_worst_end(tmp_path: Path, checker: Checker) -> None:
-    """Sound that runs 0.2 % fast, from 50 to 156 ms early: as a constant it would pass for some 100 ms."""
+def test_a_drift_of_fifty_seconds_is_judged_by_its_worst_end(
+    tmp_path: Path, checker: Checker
+) -> None:
+    """Sound that runs 0.2 % fast, from 50 to 156 ms early: as a constant it would pass for some 100
+    ms.
+    """
     path = write_title(tmp_path / "fast.mp4", drawn_shots(51), 51, Fault("fast", (-50.0, -156.0)))
     report = checker.check(path)
     assert report.verdict == "out_of_sync"
@@ -82,12 +94,15 @@ def test_a_drift_of_fifty_seconds_is_judged_by_its_worst_end(tmp_path: Path, che
     strays = [
         block
         for block in report.blocks
-        if block.offset_ms is not None and abs(block.offset_ms - stretch.offset_at(block.start_s)) > 120
+        if block.offset_ms is not None
+        and abs(block.offset_ms - stretch.offset_at(block.start_s)) > 120
     ]
     assert strays == []
 
 
-Change = Callable[[NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
+Change = Callable[
+    [NDArray[np.uint8], NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]
+]
 CONTROLS: dict[str, Change] = {
     "black": lambda frames, samples: (np.zeros_like(frames), samples),
     "mute": lambda frames, samples: (frames, np.zeros_like(samples)),
@@ -112,7 +127,9 @@ def judged(checker: Checker, frames: NDArray[np.uint8], samples: NDArray[np.floa
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_where_nothing_can_be_told_nothing_is_told(tmp_path: Path, checker: Checker, name: str) -> None:
+def test_where_nothing_can_be_told_nothing_is_told(
+    tmp_path: Path, checker: Checker, name: str
+) -> None:
     frames, samples = CONTROLS[name](*scene(tmp_path / "clip.mp4", seed=6))
     found = judged(checker, frames, samples)
     assert found.verdict == "undecidable"
@@ -124,13 +141,21 @@ def test_where_nothing_can_be_told_nothing_is_told(tmp_path: Path, checker: Chec
 def test_the_sound_of_another_scene_is_never_in_sync(tmp_path: Path, checker: Checker) -> None:
     frames, _ = scene(tmp_path / "a.mp4", seed=7)
     _, samples = scene(tmp_path / "b.mp4", seed=8)
-    assert judged(checker, frames, samples[: len(frames) // BLOCK_FRAMES * BLOCK_SAMPLES]).verdict != "in_sync"
+    assert (
+        judged(checker, frames, samples[: len(frames) // BLOCK_FRAMES * BLOCK_SAMPLES]).verdict
+        != "in_sync"
+    )
 
 
 def shifted(source: Path, target: Path, late_ms: int) -> None:
-    """A copy whose sound is late by `late_ms`, in its timestamps alone: what plays is what a check must see."""
+    """A copy whose sound is late by `late_ms`, in its timestamps alone: what plays is what a check
+    must see.
+    """
     with av.open(str(source)) as read, av.open(str(target), "w") as write:
-        streams = {stream: write.add_stream_from_template(stream) for stream in (read.streams.video[0], read.streams.audio[0])}
+        streams = {
+            stream: write.add_stream_from_template(stream)
+            for stream in (read.streams.video[0], read.streams.audio[0])
+        }
         for packet in read.demux(list(streams)):
             if packet.dts is None:
                 continue
@@ -143,11 +168,19 @@ def shifted(source: Path, target: Path, late_ms: int) -> None:
 
 
 def well_known() -> list[dict[str, Any]]:
-    """Three clips of validation groups whose offset other weights than the shipped ones were sure of."""
+    """Three clips of validation groups whose offset other weights than the shipped ones were sure
+    of.
+    """
     if not (CORPUS / "index.jsonl").is_file():
         pytest.skip("the corpus of real clips is not beside this checkout")
     rows = [json.loads(line) for line in (CORPUS / "index.jsonl").read_text().splitlines()]
-    known = [row for row in rows if row["split"] == "val" and "added" not in row and row.get("true_offset", {}).get("trusted")]
+    known = [
+        row
+        for row in rows
+        if row["split"] == "val"
+        and "added" not in row
+        and row.get("true_offset", {}).get("trusted")
+    ]
     long = [row for row in known if row["seconds"] > 15]
     return sorted(long, key=lambda row: -row["true_offset"]["confidence"])[:3]
 
@@ -159,8 +192,13 @@ def test_a_real_speaker_held_by_hand_is_judged_as_on_a_tripod(checker: Checker) 
 
     for seed, row in enumerate(well_known()):
         frames, samples = decode(CORPUS / row["file"], max(LEVELS))
-        clip = Clip(id=row["id"], path=Path(row["file"]), group=row["group"], kind="speech", split="val")
-        held = held_by_hand(CachedClip(clip, frames[:250], np.zeros(0, np.int16), np.zeros((0, 4), np.float32)), seed)
+        clip = Clip(
+            id=row["id"], path=Path(row["file"]), group=row["group"], kind="speech", split="val"
+        )
+        held = held_by_hand(
+            CachedClip(clip, frames[:250], np.zeros(0, np.int16), np.zeros((0, 4), np.float32)),
+            seed,
+        )
         assert float(np.abs(held.frames.astype(int) - frames[:250]).mean()) > 5
         found = judged(checker, held.frames, samples[: 10 * BLOCK_SAMPLES])
         assert found.offset_ms == pytest.approx(-40 * row["true_offset"]["frames"], abs=60)

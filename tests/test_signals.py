@@ -1,4 +1,6 @@
-"""Test signals: flashes and beeps put in at known times come back as pairs with the known offset."""
+"""Test signals: flashes and beeps put in at known times come back as pairs with the known
+offset.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,16 @@ from avcheck.signals.signal import Signal, as_test_signal, signal_of
 from avcheck.signals.verdict import check_signal
 
 Clip = Callable[..., Path]
-EVENTS_S = (1.0, 2.4, 4.2, 6.0, 7.0, 9.4, 11.0)  # on a picture at 25 fps, and no two equally far apart
+# On a picture at 25 fps, and no two equally far apart
+EVENTS_S = (
+    1.0,
+    2.4,
+    4.2,
+    6.0,
+    7.0,
+    9.4,
+    11.0,
+)
 TOLERANCE = PRESETS["ebu-r37"]
 
 
@@ -27,7 +38,9 @@ def tone(start_s: float, length_s: float, level: float = 0.5, seconds: float = 3
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     inside = (times >= start_s) & (times < start_s + length_s)
     samples = np.where(inside, level * np.sin(2 * np.pi * 1000 * times), 0).astype(np.float32)
-    return [Sound(10 + at / SAMPLE_RATE, samples[at : at + 9000]) for at in range(0, len(samples), 9000)]
+    return [
+        Sound(10 + at / SAMPLE_RATE, samples[at : at + 9000]) for at in range(0, len(samples), 9000)
+    ]
 
 
 @pytest.mark.parametrize("start_s", [0.0, 0.5, 1.2345])
@@ -50,7 +63,9 @@ def test_what_is_no_beep() -> None:
 def test_other_sound_beside_the_beeps_is_weighed() -> None:
     assert beeps_of(tone(0.5, 0.1)).other_share < 0.01
     noise = np.random.default_rng(1).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
-    assert beeps_of([*tone(0.5, 0.1), Sound(13.0, noise)]).other_share == pytest.approx(0.4, abs=0.05)
+    assert beeps_of([*tone(0.5, 0.1), Sound(13.0, noise)]).other_share == pytest.approx(
+        0.4, abs=0.05
+    )
 
 
 def pictures(levels: list[float], fps: float = 25) -> list[Picture]:
@@ -66,7 +81,8 @@ def pictures(levels: list[float], fps: float = 25) -> list[Picture]:
 
 
 @pytest.mark.parametrize(
-    ("first", "start_s"), [((250,), 0.4), ((250, 250, 250), 0.4), ((130, 250), 0.42), ((70, 250, 250), 0.43)]
+    ("first", "start_s"),
+    [((250,), 0.4), ((250, 250, 250), 0.4), ((130, 250), 0.42), ((70, 250, 250), 0.43)],
 )
 def test_a_flash_begins_where_its_light_does(first: tuple[int, ...], start_s: float) -> None:
     """A first picture that is lit for a part of its exposure tells when the flash began."""
@@ -95,8 +111,12 @@ def test_the_offset_put_in_is_found(clip: Clip, late_s: float) -> None:
 
 @pytest.mark.parametrize("fps", [23.976, 29.97, 50])
 def test_pictures_of_any_rate(clip: Clip, fps: float) -> None:
-    """The flash is drawn in the picture nearest to its time, so that each event is up to half a picture off."""
-    report = check_signal(clip(seconds=13, fps=fps, events_s=EVENTS_S, sound_late_s=0.15), TOLERANCE)
+    """The flash is drawn in the picture nearest to its time, so that each event is up to half a
+    picture off.
+    """
+    report = check_signal(
+        clip(seconds=13, fps=fps, events_s=EVENTS_S, sound_late_s=0.15), TOLERANCE
+    )
     assert report.offset_ms == pytest.approx(-150, abs=500 / fps)
 
 
@@ -121,10 +141,19 @@ def test_a_sound_that_is_not_quiet_is_no_test_signal(clip: Clip) -> None:
 def test_flashes_without_beeps_and_beeps_without_flashes(clip: Clip) -> None:
     lone = Signal(signal_of_clip(clip(seconds=13, events_s=EVENTS_S)).events, 12, 7)
     assert not lone.is_test_signal  # five flashes have no beep
-    silent = clip("silent.mp4", seconds=4, events_s=[1.0], play=lambda times_s: np.zeros(len(times_s)))
+    silent = clip(
+        "silent.mp4", seconds=4, events_s=[1.0], play=lambda times_s: np.zeros(len(times_s))
+    )
     report = check_signal(silent, TOLERANCE)
-    assert (report.verdict, report.reason_code, report.offset_ms) == ("undecidable", "no_match", None)
-    assert report.reason == "1 flashes in the picture and 0 beeps in the sound, of which none belong together"
+    assert (report.verdict, report.reason_code, report.offset_ms) == (
+        "undecidable",
+        "no_match",
+        None,
+    )
+    assert (
+        report.reason
+        == "1 flashes in the picture and 0 beeps in the sound, of which none belong together"
+    )
 
 
 def signal_of_clip(path: Path) -> Signal:
@@ -133,7 +162,9 @@ def signal_of_clip(path: Path) -> Signal:
 
 
 def test_of_a_signal_that_repeats_the_smallest_offset_is_told(clip: Clip) -> None:
-    signal = signal_of_clip(clip(seconds=11, events_s=[1.0 * k for k in range(1, 10)], sound_late_s=0.12))
+    signal = signal_of_clip(
+        clip(seconds=11, events_s=[1.0 * k for k in range(1, 10)], sound_late_s=0.12)
+    )
     assert signal.offset_ms == pytest.approx(-120, abs=2)
     assert signal.period_s == pytest.approx(1.0)
     assert signal_of_clip(clip("uneven.mp4", seconds=13, events_s=EVENTS_S)).period_s is None
@@ -143,13 +174,17 @@ def test_a_jump_is_followed(clip: Clip) -> None:
     times_s = [1.0 + 1.4 * k for k in range(16)]
     play: Sounds = clicks([time_s + (0.4 if time_s > 12 else 0.0) for time_s in times_s])
     report = check_signal(clip(seconds=25, events_s=times_s, play=play), TOLERANCE)
-    assert [round(each.start_offset_ms, -1) for each in report.stretches] == pytest.approx([0, -400])
+    assert [round(each.start_offset_ms, -1) for each in report.stretches] == pytest.approx(
+        [0, -400]
+    )
     assert report.offset_ms == pytest.approx(-400, abs=25)
     ((start_s, end_s),) = report.jump_intervals_s
     assert (start_s, end_s) == pytest.approx((10.8, 12.2), abs=0.05)
 
 
-def test_a_check_takes_a_test_signal_for_what_it_is(clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_check_takes_a_test_signal_for_what_it_is(
+    clip: Clip, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = clip(seconds=13, events_s=EVENTS_S, sound_late_s=0.1)
     assert main(["check", str(path), "--json"]) == 1
     (record,) = as_list(capsys.readouterr().out)

@@ -1,4 +1,6 @@
-"""Sound is joined through timestamps that are rounded or jitter; gaps stay gaps, and a clock that drifts is followed."""
+"""Sound is joined through timestamps that are rounded or jitter; gaps stay gaps, and a clock that
+drifts is followed.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,16 @@ def places(residuals_s: Iterable[float | None], **options: Any) -> tuple[Array, 
     """When the frames are placed against what was counted, in seconds, and which begin a run."""
     got: list[Placed] = list(placed(frames(residuals_s, **options), 0.001))
     counted_s = np.cumsum([0, *(item.frame.samples / RATE for item in got)])[:-1]
-    return np.array([item.time_s for item in got]) - counted_s, [k for k, item in enumerate(got) if not item.joined]
+    return np.array([item.time_s for item in got]) - counted_s, [
+        k for k, item in enumerate(got) if not item.joined
+    ]
 
 
 def jitter(count: int, much_s: float = 0.015, seed: int = 0) -> Array:
     return np.random.default_rng(seed).uniform(-much_s, much_s, count)
 
 
-# -- where frames are placed ------------------------------------------------------------------------------------------
+# -- where frames are placed -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -110,7 +114,9 @@ def test_frames_without_a_timestamp_follow() -> None:
     late_s, runs = places([0.5, None, None, 0.5, None])
     assert runs == [0]
     assert late_s == pytest.approx([0.5] * 5)
-    assert [item.time_s for item in placed(frames([None, None, 0.5]), 0.001)] == pytest.approx([0.5 + 2 * FRAME_S])
+    assert [item.time_s for item in placed(frames([None, None, 0.5]), 0.001)] == pytest.approx(
+        [0.5 + 2 * FRAME_S]
+    )
 
 
 def test_a_coarse_clock_rounds_and_does_not_jitter() -> None:
@@ -128,7 +134,9 @@ def test_a_sound_that_is_shorter_than_the_jitter_is_still_given() -> None:
 
 
 def test_times_counted_with_the_wrong_rate_are_not_told() -> None:
-    """FFmpeg counts the frames of an MPEG-TS on at the first rate until the next timestamp, 8.8 % too slowly here."""
+    """FFmpeg counts the frames of an MPEG-TS on at the first rate until the next timestamp, 8.8 %
+    too slowly here.
+    """
     stated_s = 1024 / 44100
 
     def stream() -> Iterator[tuple[float | None, AudioFrame]]:
@@ -144,19 +152,23 @@ def test_times_counted_with_the_wrong_rate_are_not_told() -> None:
     assert [k for k, time_s in enumerate(times_s) if time_s is not None] == [0, 10, 20, 30]
 
 
-# -- whole files ------------------------------------------------------------------------------------------------------
+# -- whole files -----------------------------------------------------------------------------------
 
 
 def retimed(source: Path, path: Path, late_s: Callable[[int, float], float]) -> Path:
     """A copy whose sound packets are late by `late_s(number, time_s)`."""
     with av.open(str(source)) as reader, av.open(str(path), "w") as writer:
-        outputs = {stream.index: writer.add_stream_from_template(stream) for stream in reader.streams}
+        outputs = {
+            stream.index: writer.add_stream_from_template(stream) for stream in reader.streams
+        }
         number = 0
         for packet in reader.demux():
             if packet.dts is None:
                 continue
             if packet.stream.type == "audio":
-                packet.pts += round(late_s(number, float(packet.pts * packet.time_base)) / packet.time_base)
+                packet.pts += round(
+                    late_s(number, float(packet.pts * packet.time_base)) / packet.time_base
+                )
                 packet.dts = packet.pts
                 number += 1
             packet.stream = outputs[packet.stream.index]
@@ -175,12 +187,20 @@ def click_errors_s(path: Path) -> tuple[Array, float]:
     errors = []
     for event_s in EVENTS_S:
         first = round((event_s - 0.2 - start_s) * 16000)
-        errors.append(click_time_s(start_s + first / 16000, samples[first : first + 6400]) - event_s)
+        errors.append(
+            click_time_s(start_s + first / 16000, samples[first : first + 6400]) - event_s
+        )
     return np.array(errors), missing_s
 
 
 def film(clip: Clip, **options: Any) -> Path:
-    options = {"acodec": "ac3", "seconds": 12, "fps": 5, "size": (64, 48), "play": clicks(EVENTS_S)} | options
+    options = {
+        "acodec": "ac3",
+        "seconds": 12,
+        "fps": 5,
+        "size": (64, 48),
+        "play": clicks(EVENTS_S),
+    } | options
     return clip("film.mkv", **options)
 
 
@@ -188,7 +208,9 @@ def test_a_recording_of_a_browser(clip: Clip) -> None:
     late_s = 0.015 + jitter(700)
     path = film(clip)
     plain_s, _ = click_errors_s(path)
-    errors_s, missing_s = click_errors_s(retimed(path, path.with_name("copy.mkv"), lambda number, _: late_s[number]))
+    errors_s, missing_s = click_errors_s(
+        retimed(path, path.with_name("copy.mkv"), lambda number, _: late_s[number])
+    )
     assert missing_s == 0
     assert errors_s - plain_s == pytest.approx(0.015, abs=0.002)
     assert np.ptp(errors_s - plain_s) < 1e-4  # one piece: nothing was cut or filled
@@ -198,7 +220,11 @@ def test_a_gap_in_a_recording_of_a_browser(clip: Clip) -> None:
     late_s = 0.015 + jitter(700)
     path = film(clip)
     plain_s, _ = click_errors_s(path)
-    copy = retimed(path, path.with_name("copy.mkv"), lambda number, time_s: late_s[number] + 0.06 * (time_s >= 6.25))
+    copy = retimed(
+        path,
+        path.with_name("copy.mkv"),
+        lambda number, time_s: late_s[number] + 0.06 * (time_s >= 6.25),
+    )
     errors_s, missing_s = click_errors_s(copy)
     before = np.array(EVENTS_S) < 6.25
     assert errors_s[before] - plain_s[before] == pytest.approx(0.015, abs=0.002)
@@ -243,16 +269,22 @@ def correlation(path: Path, source: Callable[[Array], Array]) -> tuple[float, fl
 
 
 def test_short_and_long_blocks_of_vorbis(clip: Clip) -> None:
-    """FFmpeg gives a frame at the edge of short blocks the time of the next one, 9 ms late; the sound has no holes there."""
+    """FFmpeg gives a frame at the edge of short blocks the time of the next one, 9 ms late; the
+    sound has no holes there.
+    """
     path = clip("film.mkv", acodec="pcm_s16le", seconds=4, fps=5, size=(64, 48), play=noise)
-    copy = retimed(path, path.with_name("copy.mkv"), lambda number, _: 0.00933 * (number % 9 in (1, 6)))
+    copy = retimed(
+        path, path.with_name("copy.mkv"), lambda number, _: 0.00933 * (number % 9 in (1, 6))
+    )
     like, missing_s = correlation(copy, noise)
     assert like > 0.99
     assert missing_s == 0
 
 
 def test_ogg(clip: Clip) -> None:
-    like, missing_s = correlation(clip("film.ogv", vcodec="libvpx", acodec="libopus", seconds=3, play=noise), noise)
+    like, missing_s = correlation(
+        clip("film.ogv", vcodec="libvpx", acodec="libopus", seconds=3, play=noise), noise
+    )
     assert like > 0.99
     assert missing_s == 0
 
@@ -265,8 +297,12 @@ def test_ogg(clip: Clip) -> None:
         ({"layout": "stereo"}, {"layout": "mono"}),
     ],
 )
-def test_sound_that_changes_in_mid_stream(clip: Clip, before: dict[str, Any], after: dict[str, Any]) -> None:
-    """A rate or a number of channels that changes, as in a transport stream of several sources: joined without a hole."""
+def test_sound_that_changes_in_mid_stream(
+    clip: Clip, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    """A rate or a number of channels that changes, as in a transport stream of several sources:
+    joined without a hole.
+    """
     first = clip("one.aac", vcodec=None, format="adts", play=noise, **before)
     second = clip("two.aac", vcodec=None, format="adts", play=noise, **after)
     path = first.with_name("both.ts")
@@ -307,7 +343,8 @@ def test_sound_that_changes_in_mid_stream(clip: Clip, before: dict[str, Any], af
     own = [sound for sound in sounds if sound.start_s > second_s - 1e-4]
     assert len(own) > 2
     times_s = own[0].start_s + np.arange(sum(len(sound.samples) for sound in own)) / 16000
-    delay_s = 1024 / after.get("sample_rate", 48000)  # of the encoder, which a bare stream cannot mark
+    # Of the encoder, which a bare stream cannot mark
+    delay_s = 1024 / after.get("sample_rate", 48000)
     expected = noise(times_s - second_s - delay_s)
     samples = np.concatenate([sound.samples for sound in own])
     assert np.corrcoef(samples[1600:-3200], expected[1600:-3200])[0, 1] > 0.99

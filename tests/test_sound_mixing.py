@@ -37,7 +37,9 @@ def over(sound: Sounds, gain: float = -1.0) -> Sounds:
     return lambda times_s: gain * sound(times_s)
 
 
-def film(path: Path, channels: Sequence[Sounds], *, codec: str = "pcm_s16le", seconds: float = 5.0) -> Path:
+def film(
+    path: Path, channels: Sequence[Sounds], *, codec: str = "pcm_s16le", seconds: float = 5.0
+) -> Path:
     """A film with one sound a channel."""
     layout = {2: "stereo", 6: "5.1"}[len(channels)]
     make_clip(path.with_name("picture.mkv"), acodec=None, seconds=seconds, fps=5, size=(64, 48))
@@ -52,7 +54,11 @@ def film(path: Path, channels: Sequence[Sounds], *, codec: str = "pcm_s16le", se
         for first in range(0, round(seconds * RATE), 1024):
             times_s = (first + np.arange(1024)) / RATE
             samples = np.array([play(times_s) for play in channels])
-            block = np.round(samples * 32767).astype(np.int16) if kind.startswith("s16") else samples.astype(np.float32)
+            block = (
+                np.round(samples * 32767).astype(np.int16)
+                if kind.startswith("s16")
+                else samples.astype(np.float32)
+            )
             block = block if kind.endswith("p") else block.T.reshape(1, -1)
             frame = AudioFrame.from_ndarray(np.ascontiguousarray(block), kind, layout)
             frame.sample_rate, frame.pts, frame.time_base = RATE, first, Fraction(1, RATE)
@@ -76,9 +82,12 @@ def like(samples: Array, start_s: float, sound: Sounds) -> float:
 @pytest.mark.parametrize("codec", ["pcm_s16le", "aac", "flac"])
 def test_stereo_in_opposite_phase_is_heard(tmp_path: Path, codec: str) -> None:
     start_s, samples, notes = heard(film(tmp_path / "film.mkv", [voice, over(voice)], codec=codec))
-    assert like(samples, start_s, voice) == pytest.approx(1.0, abs=0.05)  # the left channel at its own level
+    # The left channel at its own level
+    assert like(samples, start_s, voice) == pytest.approx(1.0, abs=0.05)
     assert click_time_s(start_s, samples[: round(1.5 * 16000)]) == pytest.approx(0.7, abs=1e-3)
-    assert notes == ("its channels cancel each other when mixed: for 5 s one of them was taken alone",)
+    assert notes == (
+        "its channels cancel each other when mixed: for 5 s one of them was taken alone",
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +100,9 @@ def test_stereo_in_opposite_phase_is_heard(tmp_path: Path, codec: str) -> None:
     ],
     ids=["centre", "front", "back"],
 )
-def test_surround_with_a_channel_turned_over_is_heard(tmp_path: Path, channels: Sequence[Sounds]) -> None:
+def test_surround_with_a_channel_turned_over_is_heard(
+    tmp_path: Path, channels: Sequence[Sounds]
+) -> None:
     start_s, samples, notes = heard(film(tmp_path / "film.mkv", channels))
     assert abs(like(samples, start_s, voice)) > 0.9
     assert any("cancel each other" in note for note in notes)
@@ -130,9 +141,12 @@ def test_a_change_in_the_middle_makes_no_click(tmp_path: Path) -> None:
         return 0.5 * np.sin(2 * np.pi * 200 * times_s)
 
     start_s, samples, notes = heard(film(tmp_path / "film.mkv", [tone, right], seconds=12))
-    assert notes == ("its channels cancel each other when mixed: for 4 s one of them was taken alone",)
+    assert notes == (
+        "its channels cancel each other when mixed: for 4 s one of them was taken alone",
+    )
     times_s = start_s + np.arange(len(samples)) / 16000
-    steady = np.abs((times_s + 0.5 * FADE_S + 0.01) % WINDOW_S) > FADE_S + 0.04  # away from the fades
+    # away from the fades
+    steady = np.abs((times_s + 0.5 * FADE_S + 0.01) % WINDOW_S) > FADE_S + 0.04
     inside = steady & (times_s > 0.1) & (times_s < 11.8)
     assert samples[inside] == pytest.approx(tone(times_s)[inside], abs=0.01)
     slope = 0.5 * 2 * np.pi * 200 / 16000  # of the tone, the most from one sample to the next
@@ -152,7 +166,7 @@ def test_a_decode_from_the_middle_mixes_the_same(tmp_path: Path) -> None:
         assert np.array_equal(piece[:-1], samples[first : first + len(piece) - 1])
 
 
-# -- the rule ---------------------------------------------------------------------------------------------------------
+# -- the rule --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("layout", "count"), [("stereo", 2), ("5.1", 6), ("7.1", 8), ("quad", 4)])
@@ -174,7 +188,8 @@ def chosen(*channels: Array) -> int | None:
 def test_the_channel_that_is_taken() -> None:
     one, other = np.random.default_rng(0).normal(size=(2, 10000))
     assert chosen(one, -one) == 0
-    assert chosen(one, -1.2 * one) == 0  # the first that is loud enough: not one now, the other then
+    # The first that is loud enough: not one now, the other then
+    assert chosen(one, -1.2 * one) == 0
     assert chosen(0.1 * one, other, -other) == 1
     assert chosen(one, -0.8 * one) == 0
     assert chosen(one, -0.5 * one) is None

@@ -22,8 +22,15 @@ def world(height: int, width: int, seed: int = 1) -> NDArray[np.float64]:
     return np.clip(128 + 40 * total / total.std(), 0, 255)
 
 
-def filmed(course: NDArray[np.floating], size: tuple[int, int] = (120, 200), seed: int = 1, noise: float = 2.0) -> Pictures:
-    """A still world through a camera whose view has moved by `course` (T, 2), px to the right and down."""
+def filmed(
+    course: NDArray[np.floating],
+    size: tuple[int, int] = (120, 200),
+    seed: int = 1,
+    noise: float = 2.0,
+) -> Pictures:
+    """A still world through a camera whose view has moved by `course` (T, 2), px to the right and
+    down.
+    """
     rng = np.random.default_rng(seed)
     scene = world(size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN, seed)
     frames = []
@@ -40,17 +47,28 @@ def filmed(course: NDArray[np.floating], size: tuple[int, int] = (120, 200), see
 
 def unsteady(count: int, seed: int = 2) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
-    course = np.stack([np.convolve(axis, np.ones(5) / 5, "valid") for axis in rng.normal(0, 4, (2, count + 4))], axis=1)
+    course = np.stack(
+        [np.convolve(axis, np.ones(5) / 5, "valid") for axis in rng.normal(0, 4, (2, count + 4))],
+        axis=1,
+    )
     return np.asarray(np.clip(course - course[0], -_MARGIN + 2, _MARGIN - 2))
 
 
 def followed(course: NDArray[np.floating]) -> NDArray[np.float64]:
     """What a mean over four seconds follows of a course (T, 2)."""
-    return np.stack([np.convolve(np.pad(axis, 50, "reflect"), np.ones(101) / 101, "valid") for axis in course.T], axis=1)
+    return np.stack(
+        [
+            np.convolve(np.pad(axis, 50, "reflect"), np.ones(101) / 101, "valid")
+            for axis in course.T
+        ],
+        axis=1,
+    )
 
 
 @pytest.mark.parametrize("size", [(120, 200), (200, 120), (64, 64), (160, 284)])
-def test_how_far_a_camera_strayed_is_measured_to_a_fraction_of_a_pixel(size: tuple[int, int]) -> None:
+def test_how_far_a_camera_strayed_is_measured_to_a_fraction_of_a_pixel(
+    size: tuple[int, int],
+) -> None:
     course = unsteady(60)
     strayed = shake(filmed(course, size))
     assert strayed.shape == (60, 2)
@@ -88,7 +106,9 @@ def test_a_pan_stays_a_pan() -> None:
 
 
 def test_a_cut_is_no_movement() -> None:
-    pictures = np.concatenate([filmed(np.zeros((30, 2)), seed=1), filmed(np.zeros((30, 2)), seed=9)])
+    pictures = np.concatenate(
+        [filmed(np.zeros((30, 2)), seed=1), filmed(np.zeros((30, 2)), seed=9)]
+    )
     assert np.abs(shake(pictures)).max() < 0.1
 
 
@@ -100,7 +120,9 @@ def test_what_shows_nothing_does_not_move(nothing: int) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_few_pictures(count: int) -> None:
-    pictures = filmed(unsteady(4)[:count].reshape(count, 2)) if count else np.zeros((0, 40, 60), np.uint8)
+    pictures = (
+        filmed(unsteady(4)[:count].reshape(count, 2)) if count else np.zeros((0, 40, 60), np.uint8)
+    )
     strayed = shake(pictures)
     assert strayed.shape == (count, 2)
     assert np.isfinite(strayed).all()
@@ -117,7 +139,12 @@ def test_long_runs_are_measured_in_pieces_without_a_seam() -> None:
 def test_moved_by_whole_pixels_is_exact_and_borders_are_mirrored() -> None:
     picture = np.arange(20, dtype=np.uint8).reshape(1, 4, 5)
     (moved,) = steadied(picture, np.array([[2.0, -1.0]]))
-    assert moved.tolist() == [[7, 8, 9, 8, 7], [2, 3, 4, 3, 2], [7, 8, 9, 8, 7], [12, 13, 14, 13, 12]]
+    assert moved.tolist() == [
+        [7, 8, 9, 8, 7],
+        [2, 3, 4, 3, 2],
+        [7, 8, 9, 8, 7],
+        [12, 13, 14, 13, 12],
+    ]
     (far,) = steadied(picture, np.array([[8.0, 6.0]]))  # one whole period either way
     assert np.array_equal(far, picture[0])
 

@@ -1,4 +1,6 @@
-"""Stills: which moments are chosen, and that picture and sound are those of the moment, read back from generated files."""
+"""Stills: which moments are chosen, and that picture and sound are those of the moment, read back
+from generated files.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,17 @@ SECONDS = 20
 EVENT_S = 12.6
 
 
-def report(path: Path | str = "a.mp4", telling: dict[int, float] | None = None, **changes: object) -> Report:
-    """A file of 20 s with one stretch; `telling`: the attention of seconds that have more than the others, and an offset."""
+def report(
+    path: Path | str = "a.mp4", telling: dict[int, float] | None = None, **changes: object
+) -> Report:
+    """A file of 20 s with one stretch; `telling`: the attention of seconds that have more than the
+    others, and an offset.
+    """
     telling = telling or {12: 0.5}
     blocks = tuple(
-        BlockResult(float(k), telling.get(k, 0.001), -40.0 if k in telling else None) for k in range(SECONDS)
-    )  # fmt: skip
+        BlockResult(float(k), telling.get(k, 0.001), -40.0 if k in telling else None)
+        for k in range(SECONDS)
+    )
     made = Report(
         str(path),
         "out_of_sync",
@@ -70,8 +77,12 @@ def test_there_are_never_more_than_six() -> None:
 # ---- picture and sound
 
 
-@pytest.mark.parametrize(("name", "options"), [("a.mp4", {}), ("a.mkv", {}), ("a.ts", {"start_s": 30.0})])
-def test_picture_and_sound_are_those_of_the_moment(clip: Clip, name: str, options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"), [("a.mp4", {}), ("a.mkv", {}), ("a.ts", {"start_s": 30.0})]
+)
+def test_picture_and_sound_are_those_of_the_moment(
+    clip: Clip, name: str, options: dict[str, float]
+) -> None:
     path = clip(name, seconds=SECONDS, draw=grey, events_s=(EVENT_S,), full_range=True, **options)
     found = illustrate(report(path, {12: 0.5, 5: 0.2}))
     assert found.reason == ""
@@ -96,7 +107,10 @@ def test_a_file_that_is_gone_or_has_changed_has_no_stills(clip: Clip, tmp_path: 
     status = path.stat()
     same = report(path, file_size=status.st_size, file_mtime_ns=status.st_mtime_ns)
     assert illustrate(same).stills
-    assert illustrate(dataclasses.replace(same, file_size=1)).reason == "The file has changed since it was checked."
+    assert (
+        illustrate(dataclasses.replace(same, file_size=1)).reason
+        == "The file has changed since it was checked."
+    )
     assert illustrate(report(tmp_path / "gone.mp4")).reason == "The file is not there any more."
     path.write_bytes(b"no film")
     assert illustrate(report(path)).reason == "The file could not be opened again."
@@ -116,6 +130,8 @@ def test_some_reports_have_none(changes: dict[str, object], reason: str) -> None
 def test_a_separate_sound_file_is_heard(clip: Clip) -> None:
     path = clip("a.mp4", seconds=SECONDS, draw=grey, acodec=None)
     sound = clip("a.wav", seconds=SECONDS, vcodec=None, acodec="pcm_s16le", events_s=(EVENT_S,))
-    assert illustrate(report(path, audio_track=None)).reason == "Its sound came from another file."
+    assert illustrate(report(path, audio_track=None)).reason == (
+        "Its sound came from another file."
+    )
     found = illustrate(report(path, audio_track=None), sound)
     assert any(peak is not None and peak[1] > 0.3 for still in found.stills for peak in still.peaks)

@@ -1,4 +1,6 @@
-"""Files with several tracks: which one is checked, what the others are called, and that an undecided file names them."""
+"""Files with several tracks: which one is checked, what the others are called, and that an
+undecided file names them.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,16 @@ def track(number: int, language: str = "", title: str = "") -> Track:
     return Track(number, language, title, "aac", number == 0)
 
 
-def joined(path: Path, parts: Sequence[tuple[Path, str]], tags: Sequence[dict[str, str]] = (), *, flagged: bool = True) -> Path:
-    """A file with the first stream of a kind ("video" or "audio") of each source, copied; the first of a kind is flagged."""
+def joined(
+    path: Path,
+    parts: Sequence[tuple[Path, str]],
+    tags: Sequence[dict[str, str]] = (),
+    *,
+    flagged: bool = True,
+) -> Path:
+    """A file with the first stream of a kind ("video" or "audio") of each source, copied; the first
+    of a kind is flagged.
+    """
     readers = [av.open(str(source)) for source, _ in parts]
     with av.open(str(path), "w") as writer:
         found = []
@@ -43,7 +53,10 @@ def joined(path: Path, parts: Sequence[tuple[Path, str]], tags: Sequence[dict[st
             stream = getattr(reader.streams, kind)[0]
             output: Any = writer.add_stream_from_template(stream)
             output.metadata.update(tags[number] if number < len(tags) else {})
-            output.disposition = int(flagged and kind not in [earlier for _, earlier in parts[:number]])  # default, or not
+            # default, or not
+            output.disposition = int(
+                flagged and kind not in [earlier for _, earlier in parts[:number]]
+            )
             found.append((reader, stream, output))
         for reader, stream, output in found:
             for packet in reader.demux(stream):
@@ -57,7 +70,9 @@ def joined(path: Path, parts: Sequence[tuple[Path, str]], tags: Sequence[dict[st
 
 def moving(time_s: float) -> Array:
     rows, columns = np.mgrid[:96, :128]
-    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(np.uint8)
+    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(
+        np.uint8
+    )
 
 
 def still(_: float) -> Array:
@@ -65,10 +80,12 @@ def still(_: float) -> Array:
 
 
 def babble(times_s: Array) -> Array:
-    return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (1 + np.sin(2 * np.pi * 3 * times_s)) / 2 + 0.2 * click(times_s % 0.5)
+    return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (
+        1 + np.sin(2 * np.pi * 3 * times_s)
+    ) / 2 + 0.2 * click(times_s % 0.5)
 
 
-# -- words ------------------------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------
 
 
 def test_tracks_are_named_by_number_language_and_title() -> None:
@@ -81,11 +98,17 @@ def test_tracks_are_named_by_number_language_and_title() -> None:
 
 def test_the_other_tracks_come_with_their_option() -> None:
     assert others([], []) == ""
-    assert others([track(1)], []) == "the file has another audio track, number 1: try --audio-track 1"
-    assert others([track(0), track(2)], []) == "the file has 2 other audio tracks, numbers 0 and 2: try --audio-track N"
+    assert (
+        others([track(1)], []) == "the file has another audio track, number 1: try --audio-track 1"
+    )
+    assert (
+        others([track(0), track(2)], [])
+        == "the file has 2 other audio tracks, numbers 0 and 2: try --audio-track N"
+    )
     both = others([track(1, "eng")], [track(1), track(2)])
     assert both == (
-        "the file has another audio track, number 1 (eng) and 2 other picture tracks, numbers 1 and 2: "
+        "the file has another audio track, number 1 (eng) and 2 other picture tracks, numbers 1 "
+        "and 2: "
         "try --audio-track 1 or --video-track N"
     )
 
@@ -96,18 +119,25 @@ def test_many_tracks_and_long_titles_stay_one_sentence() -> None:
 
 
 def test_titles_are_other_people_s_text() -> None:
-    """What a terminal or a reader would take for something else stands there as an escape, or not at all."""
+    """What a terminal or a reader would take for something else stands there as an escape, or not
+    at all.
+    """
     assert named([track(0, "\x1b[1m", 'a"\n\x1b[1m\u202eb')]) == '0 ("a\'\\x0a\\x1b[1m\\x202eb")'
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("suffix", "key"), [("mkv", "title"), ("mp4", "title"), ("mov", "handler_name"), ("ts", "title")])
+@pytest.mark.parametrize(
+    ("suffix", "key"),
+    [("mkv", "title"), ("mp4", "title"), ("mov", "handler_name"), ("ts", "title")],
+)
 def test_a_file_tells_its_tracks(clip: Clip, tmp_path: Path, suffix: str, key: str) -> None:
     film, voice = clip("film.mp4", seconds=0.4), clip("voice.mp4", seconds=0.4, acodec="ac3")
     tags = [{}, {"language": "eng"}, {"language": "ger", key: "Mic"}]
-    path = joined(tmp_path / f"joined.{suffix}", [(film, "video"), (film, "audio"), (voice, "audio")], tags)
+    path = joined(
+        tmp_path / f"joined.{suffix}", [(film, "video"), (film, "audio"), (voice, "audio")], tags
+    )
     with open_media(path) as media:
         info = media.info
     assert [(found.number, found.language, found.codec) for found in info.audio_tracks] == [
@@ -116,29 +146,44 @@ def test_a_file_tells_its_tracks(clip: Clip, tmp_path: Path, suffix: str, key: s
     ]
     assert [found.title for found in info.audio_tracks] == ["", "" if suffix == "ts" else "Mic"]
     assert info.video_track == 0
-    assert [(found.number, found.language, found.title, found.codec) for found in info.video_tracks] == [(0, "", "", "h264")]
+    assert [
+        (found.number, found.language, found.title, found.codec) for found in info.video_tracks
+    ] == [(0, "", "", "h264")]
 
 
-def test_a_title_that_is_not_text_reads_the_same_with_every_pyav(clip: Clip, tmp_path: Path) -> None:
+def test_a_title_that_is_not_text_reads_the_same_with_every_pyav(
+    clip: Clip, tmp_path: Path
+) -> None:
     film = clip("film.mp4", seconds=0.4)
-    path = joined(tmp_path / "odd.mkv", [(film, "video"), (film, "audio")], [{}, {"title": "Kommentar XX"}])
+    path = joined(
+        tmp_path / "odd.mkv", [(film, "video"), (film, "audio")], [{}, {"title": "Kommentar XX"}]
+    )
     path.write_bytes(path.read_bytes().replace(b"Kommentar XX", b"Kommentar \xe4\x07"))
     with open_media(path) as media:
         assert media.info.audio_tracks[0].title == "Kommentar \ufffd\x07"
 
 
 def test_the_flagged_track_is_the_default(clip: Clip) -> None:
-    with open_media(clip("clip.mkv", play=[clicks([1.0])] * 3, default_track=1, seconds=0.4)) as media:
+    with open_media(
+        clip("clip.mkv", play=[clicks([1.0])] * 3, default_track=1, seconds=0.4)
+    ) as media:
         assert [found.default for found in media.info.audio_tracks] == [False, True, False]
         assert media.info.audio_track == 1
 
 
 def test_without_a_flag_the_first_track_is_not_always_the_one(clip: Clip, tmp_path: Path) -> None:
-    """FFmpeg then takes the track whose header tells a bit rate; all the more the others have to be named."""
+    """FFmpeg then takes the track whose header tells a bit rate; all the more the others have to be
+    named.
+    """
     film, voice = clip("film.mp4", seconds=0.4), clip("voice.mp4", seconds=0.4, acodec="ac3")
-    path = joined(tmp_path / "bare.mkv", [(film, "video"), (film, "audio"), (voice, "audio")], flagged=False)
+    path = joined(
+        tmp_path / "bare.mkv", [(film, "video"), (film, "audio"), (voice, "audio")], flagged=False
+    )
     with open_media(path) as media:
-        assert [(found.codec, found.default) for found in media.info.audio_tracks] == [("aac", False), ("ac3", False)]
+        assert [(found.codec, found.default) for found in media.info.audio_tracks] == [
+            ("aac", False),
+            ("ac3", False),
+        ]
         assert media.info.audio_track == 1
 
 
@@ -163,20 +208,29 @@ def test_cover_art_is_not_counted(clip: Clip) -> None:
 def test_a_track_that_is_not_there(clip: Clip, tmp_path: Path) -> None:
     film = clip("film.mp4", seconds=0.4)
     one = tmp_path / "one.mkv"
-    joined(one, [(film, "video"), (film, "audio"), (film, "audio")], [{}, {"title": "Desktop"}, {"title": "Mic"}])
+    joined(
+        one,
+        [(film, "video"), (film, "audio"), (film, "audio")],
+        [{}, {"title": "Desktop"}, {"title": "Mic"}],
+    )
     with pytest.raises(NoVideo) as video:
         open_media(one, video_track=1)
-    assert str(video.value) == f"{one}: has no picture track 1: it has 1 picture track, number 0; choose one with --video-track"
+    assert (
+        str(video.value)
+        == f"{one}: has no picture track 1: it has 1 picture track, number 0; choose one with "
+        "--video-track"
+    )
     for wrong in (2, -1):
         with pytest.raises(NoAudio) as audio:
             open_media(one, audio_track=wrong)
         assert str(audio.value) == (
-            f'{one}: has no audio track {wrong}: it has 2 audio tracks, numbers 0 ("Desktop") and 1 ("Mic"); '
+            f'{one}: has no audio track {wrong}: it has 2 audio tracks, numbers 0 ("Desktop") and '
+            '1 ("Mic"); '
             "choose one with --audio-track"
         )
 
 
-# -- reports ----------------------------------------------------------------------------------------------------------
+# -- reports ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +246,9 @@ def silent_first(clip: Clip, tmp_path: Path, title: str = "Mic") -> Path:
     film = clip("film.mp4", seconds=3, size=(128, 96), draw=moving, play=[clicks([])])
     voice = clip("voice.mp4", seconds=3, play=[babble])
     return joined(
-        tmp_path / "obs.mkv", [(film, "video"), (film, "audio"), (voice, "audio")], [{}, {"title": "Desktop"}, {"title": title}]
+        tmp_path / "obs.mkv",
+        [(film, "video"), (film, "audio"), (voice, "audio")],
+        [{}, {"title": "Desktop"}, {"title": title}],
     )
 
 
@@ -201,7 +257,11 @@ def test_a_silent_first_track_names_the_second(clip: Clip, tmp_path: Path, model
     path = silent_first(clip, tmp_path)
     report = checker.check(path)
     assert report.verdict == "undecidable"
-    assert report.reason == 'the sound is silent; the file has another audio track, number 1 ("Mic"): try --audio-track 1'
+    assert (
+        report.reason
+        == 'the sound is silent; the file has another audio track, number 1 ("Mic"): try '
+        "--audio-track 1"
+    )
     assert [found.title for found in report.audio_tracks] == ["Desktop", "Mic"]
     assert (report.audio_track, report.video_track, len(report.video_tracks)) == (0, 0, 1)
     assert Report.from_record(json.loads(json.dumps(report.to_record()))) == report
@@ -214,7 +274,11 @@ def test_a_still_first_picture_names_the_second(clip: Clip, tmp_path: Path, mode
     film = clip("film.mp4", seconds=3, draw=moving, size=(128, 96), play=[babble])
     path = joined(tmp_path / "talk.mkv", [(slides, "video"), (film, "video"), (film, "audio")])
     report = Checker(model, "cpu").check(path)
-    assert report.reason == "the picture does not move; the file has another picture track, number 1: try --video-track 1"
+    assert (
+        report.reason
+        == "the picture does not move; the file has another picture track, number 1: try "
+        "--video-track 1"
+    )
 
 
 def test_only_tracks_that_could_help_are_named(clip: Clip, tmp_path: Path, model: Path) -> None:
@@ -222,13 +286,22 @@ def test_only_tracks_that_could_help_are_named(clip: Clip, tmp_path: Path, model
     film = clip("film.mp4", seconds=3, size=(128, 96), draw=moving, play=[clicks([])])
     parts = [(film, "video"), (film, "video"), (film, "audio"), (film, "audio")]
     report = Checker(model, "cpu").check(joined(tmp_path / "four.mkv", parts))
-    assert report.reason == "the sound is silent; the file has another audio track, number 1: try --audio-track 1"
+    assert (
+        report.reason
+        == "the sound is silent; the file has another audio track, number 1: try --audio-track 1"
+    )
 
 
-def test_a_separate_sound_has_no_tracks_to_choose_from(clip: Clip, tmp_path: Path, model: Path) -> None:
+def test_a_separate_sound_has_no_tracks_to_choose_from(
+    clip: Clip, tmp_path: Path, model: Path
+) -> None:
     dub = silent_first(clip, tmp_path)
     report = Checker(model, "cpu").check(dub, audio=dub)
-    assert (report.reason, report.audio_track, len(report.audio_tracks)) == ("the sound is silent", None, 2)
+    assert (report.reason, report.audio_track, len(report.audio_tracks)) == (
+        "the sound is silent",
+        None,
+        2,
+    )
 
 
 def test_a_title_cannot_command_a_terminal(clip: Clip, tmp_path: Path, model: Path) -> None:
@@ -244,11 +317,16 @@ def test_records_of_before_have_no_tracks() -> None:
     assert Report.from_record(record) == Report("a.mp4", "in_sync", offset_ms=0.0)
 
 
-def test_the_command_says_it(clip: Clip, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_it(
+    clip: Clip, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = silent_first(clip, tmp_path)
     arguments = ["check", str(path), "--no-config", "--model", str(model), "--device", "cpu"]
     assert app.main([*arguments, "--video-track", "0"]) == 0
     assert '1 ("Mic"): try --audio-track 1' in capsys.readouterr().out
     assert app.main([*arguments, "--video-track", "3"]) == 2
     error = capsys.readouterr().err
-    assert "has no picture track 3: it has 1 picture track, number 0; choose one with --video-track" in error
+    assert (
+        "has no picture track 3: it has 1 picture track, number 0; choose one with --video-track"
+        in error
+    )

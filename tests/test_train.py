@@ -1,4 +1,6 @@
-"""Training from a directory of clips to a weights file, and the signs and arithmetic it stands on."""
+"""Training from a directory of clips to a weights file, and the signs and arithmetic it stands
+on.
+"""
 
 from __future__ import annotations
 
@@ -22,38 +24,64 @@ pytest.importorskip("cv2")
 from avcheck import weights
 from avcheck.blocks import FRAME_RATE
 from avcheck.errors import UsageError
-from avcheck.heads import JointHead, Match
+from avcheck.heads import JointHead
+from avcheck.looking import Look
+from avcheck.match import Match
 from avcheck.mel import SAMPLE_RATE, context_samples, log_mel
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, ModelConfig
-from avcheck.scan import Look
+from avcheck.posterior import Calibration, Estimate, posterior
 from avcheck.scenes.generate import make_scene
-from avcheck.train import calibrate, clean, corpus, heads, learn, measure, run, sampling
+from avcheck.train import augment, calibrate, clean, corpus, heads, learn, measure, run, sampling
 from avcheck.train import settings as settings_train
 from avcheck.train.corpus import CachedClip, Clip, find_clips
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound
-from avcheck.verdict import Calibration, Estimate, posterior
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
 A_FRAME = SAMPLE_RATE // FRAME_RATE
-TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+TINY = ModelConfig(
+    visual_channels=(4, 8, 8, 8),
+    sound_channels=(4, 8, 8, 8),
+    width=16,
+    embedding=8,
+    joint_channels=8,
+)
 PLAIN = Recipe("frame", (48, 48), frames=20, margin=5, strength=0.0)
 
 
 def cached(
-    frames: Array, samples: Array, *, offset: float | None = 0.0, name: str = "a", faces: Array | None = None
+    frames: Array,
+    samples: Array,
+    *,
+    offset: float | None = 0.0,
+    name: str = "a",
+    faces: Array | None = None,
 ) -> CachedClip:
-    clip = Clip(id=name, path=Path(name), group=name, kind="speech", split="train", offset_frames=offset, trusted=True)
-    return CachedClip(clip, frames, samples, np.zeros((0, 4), np.float32) if faces is None else faces)
+    clip = Clip(
+        id=name,
+        path=Path(name),
+        group=name,
+        kind="speech",
+        split="train",
+        offset_frames=offset,
+        trusted=True,
+    )
+    return CachedClip(
+        clip, frames, samples, np.zeros((0, 4), np.float32) if faces is None else faces
+    )
 
 
 def stairs(count: int, late: float = 0.0, size: int = 48) -> CachedClip:
     """Picture k shows k, and the sound of picture k is k as well, `late` pictures behind."""
     frames = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None], (count, size, size))
     at = np.arange(count * A_FRAME) / A_FRAME - late
-    return cached(np.ascontiguousarray(frames), (100 * np.floor(at)).clip(0, 32000).astype(np.int16), offset=late)
+    return cached(
+        np.ascontiguousarray(frames),
+        (100 * np.floor(at)).clip(0, 32000).astype(np.int16),
+        offset=late,
+    )
 
 
 # Losses
@@ -74,7 +102,9 @@ def test_shift_loss_is_the_cross_entropy_over_valid_shifts() -> None:
     logits = torch.tensor([[1.0, 2.0, 50.0]])
     target = torch.tensor([[0.25, 0.75, 0.0]])
     valid = torch.tensor([[True, True, False]])
-    expected = -(0.25 * F.log_softmax(logits[:, :2], 1)[0, 0] + 0.75 * F.log_softmax(logits[:, :2], 1)[0, 1])
+    expected = -(
+        0.25 * F.log_softmax(logits[:, :2], 1)[0, 0] + 0.75 * F.log_softmax(logits[:, :2], 1)[0, 1]
+    )
     assert shift_loss(logits, target, valid) == pytest.approx(float(expected), abs=1e-5)
     # What of the target lies on invalid shifts is shared out over the others.
     spread = torch.tensor([[0.125, 0.375, 0.5]])
@@ -85,11 +115,17 @@ def test_shift_loss_weighs_rows_and_is_least_at_the_target() -> None:
     valid = torch.ones(2, 11, dtype=torch.bool)
     target = shift_target(torch.tensor([0.0, 3.0]), 5)
     logits = torch.randn(2, 11, generator=torch.Generator().manual_seed(0))
-    each = torch.stack([shift_loss(logits[k : k + 1], target[k : k + 1], valid[:1]) for k in (0, 1)])
+    each = torch.stack(
+        [shift_loss(logits[k : k + 1], target[k : k + 1], valid[:1]) for k in (0, 1)]
+    )
     assert shift_loss(logits, target, valid) == pytest.approx(float(each.mean()), abs=1e-5)
-    assert shift_loss(logits, target, valid, weight=torch.tensor([0.0, 2.0])) == pytest.approx(float(each[1]), abs=1e-5)
+    assert shift_loss(logits, target, valid, weight=torch.tensor([0.0, 2.0])) == pytest.approx(
+        float(each[1]), abs=1e-5
+    )
     entropy = -(target * target.clamp_min(1e-30).log()).sum(1).mean()
-    assert shift_loss(target.clamp_min(1e-30).log(), target, valid) == pytest.approx(float(entropy), abs=1e-5)
+    assert shift_loss(target.clamp_min(1e-30).log(), target, valid) == pytest.approx(
+        float(entropy), abs=1e-5
+    )
     assert shift_loss(logits, target, valid) > entropy
 
 
@@ -99,12 +135,16 @@ def test_shift_loss_weighs_rows_and_is_least_at_the_target() -> None:
 @pytest.mark.parametrize("start", [20.0, 20.37, 7.5, 3.0])
 def test_sound_is_read_where_it_is_asked_for(start: float) -> None:
     rng = np.random.default_rng(0)
-    clip = cached(np.zeros((60, 8, 8), np.uint8), rng.integers(-20000, 20000, 60 * A_FRAME).astype(np.int16))
+    clip = cached(
+        np.zeros((60, 8, 8), np.uint8), rng.integers(-20000, 20000, 60 * A_FRAME).astype(np.int16)
+    )
     samples, valid = read_sound(clip, start, 10)
     context = context_samples()
     assert len(samples) == 10 * A_FRAME + 2 * context
     first = round(start * A_FRAME) - context
-    assert np.array_equal(samples, clip.samples[first : first + len(samples)].astype(np.float32) / 32768)
+    assert np.array_equal(
+        samples, clip.samples[first : first + len(samples)].astype(np.float32) / 32768
+    )
     assert valid.all()
     assert log_mel(samples).shape == (40, 64)
 
@@ -123,15 +163,17 @@ def test_sound_at_another_pace_is_read_where_the_pictures_are(pace: float) -> No
 
 
 def test_a_sample_at_another_pace_still_matches_at_its_centre() -> None:
-    """Each picture shows its number and sounds like it: at the true shift both agree, whatever the pace."""
+    """Each picture shows its number and sounds like it: at the true shift both agree, whatever the
+    pace.
+    """
     clip = stairs(200, late=2.0)
     recipe = replace(PLAIN, frames=40, speed=0.15, strength=0.0)
     paces = set()
     for seed in range(12):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sampling, "_treat_pictures", lambda pictures, *_: pictures)
-            patch.setattr(sampling, "_treat_sound", lambda samples, *_: samples)
-            patch.setattr(sampling, "_treat_mel", lambda mel, *_: mel)
+            patch.setattr(sampling, "treat_pictures", lambda pictures, *_: pictures)
+            patch.setattr(sampling, "treat_sound", lambda samples, *_: samples)
+            patch.setattr(sampling, "treat_mel", lambda mel, *_: mel)
             patch.setattr(sampling, "log_mel", lambda samples: samples)
             sample = sampling.draw(clip, recipe, np.random.default_rng(seed), [])
         assert sample is not None
@@ -157,14 +199,18 @@ def test_sound_beyond_the_clip_is_silent_and_not_valid(start: float) -> None:
 
 
 @pytest.mark.parametrize("late", [-5.0, 0.0, 3.0, 4.6])
-def test_a_sample_matches_when_its_sound_is_read_centre_pictures_later(late: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sound that is late by `late` pictures, and is known to be: at shift `centre` the picture's own sound is read."""
+def test_a_sample_matches_when_its_sound_is_read_centre_pictures_later(
+    late: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound that is late by `late` pictures, and is known to be: at shift `centre` the picture's
+    own sound is read.
+    """
     clip = stairs(120, late)
     monkeypatch.setattr(sampling, "log_mel", lambda samples: samples)
     recipe = replace(PLAIN, size=(16, 16))
-    monkeypatch.setattr(sampling, "_treat_pictures", lambda pictures, *_: pictures)
-    monkeypatch.setattr(sampling, "_treat_sound", lambda samples, *_: samples)
-    monkeypatch.setattr(sampling, "_treat_mel", lambda mel, *_: mel)
+    monkeypatch.setattr(sampling, "treat_pictures", lambda pictures, *_: pictures)
+    monkeypatch.setattr(sampling, "treat_sound", lambda samples, *_: samples)
+    monkeypatch.setattr(sampling, "treat_mel", lambda mel, *_: mel)
     for seed in range(20):
         sample = sampling.draw(clip, recipe, np.random.default_rng(seed), ())
         assert sample is not None
@@ -174,7 +220,8 @@ def test_a_sample_matches_when_its_sound_is_read_centre_pictures_later(late: flo
         first = int(sample.pictures[0, 8, 8])
         assert sample.pictures[:, 8, 8].tolist() == list(range(first, first + 20))
         samples = np.asarray(sample.mel)[context_samples() :]  # log_mel is not applied here
-        # Index 0 of the sound belongs to shift -margin; half a picture further on is the middle of a stair.
+        # Index 0 of the sound belongs to shift -margin; half a picture further on is the middle of
+        # a stair.
         for k in (0, 7, 19):
             at = round((recipe.margin + sample.centre + k + 0.5) * A_FRAME)
             assert round(float(samples[at]) * 32768 / 100) == first + k
@@ -207,7 +254,9 @@ def test_draws_are_repeatable_and_treated_harder_with_strength() -> None:
     for strength in (0.0, 0.5, 1.0):
         recipe = replace(PLAIN, strength=strength)
         for seed in range(12):
-            a, b = (sampling.draw(clip, recipe, np.random.default_rng(seed), [clip]) for _ in range(2))
+            a, b = (
+                sampling.draw(clip, recipe, np.random.default_rng(seed), [clip]) for _ in range(2)
+            )
             assert a is not None
             assert b is not None
             assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
@@ -219,12 +268,13 @@ def test_draws_are_repeatable_and_treated_harder_with_strength() -> None:
 def test_recompressing_a_moving_picture_gives_the_same_each_time() -> None:
     scene = make_scene("talking", seed=3, seconds=3.0, size=(96, 96))
     pictures = np.stack([np.roll(scene.frames[k], (k, 2 * k), (0, 1)) for k in range(60)])
-    first = sampling._recompress(pictures, quality=30)
+    first = augment._recompress(pictures, quality=30)
     assert not np.array_equal(first, pictures)
     rng = np.random.default_rng(0)
-    for _ in range(10):  # memory of many sizes taken and left in between, so that the coder meets others' leavings
+    # Memory of many sizes taken and left in between, so that the coder meets others' leavings
+    for _ in range(10):
         [rng.integers(0, 255, int(rng.integers(1, 300_000)), np.uint8) for _ in range(10)]
-        assert np.array_equal(sampling._recompress(pictures, quality=30), first)
+        assert np.array_equal(augment._recompress(pictures, quality=30), first)
 
 
 def test_crops_are_cut_around_the_mouth() -> None:
@@ -238,19 +288,29 @@ def test_crops_are_cut_around_the_mouth() -> None:
         rows, columns = np.nonzero(sample.pictures[0] > 128)
         assert abs(rows.mean() - 23.5) < 10
         assert abs(columns.mean() - 23.5) < 10
-    assert sampling.draw(replace(clip, faces=faces[:0]), replace(PLAIN, view="crop"), np.random.default_rng(0), ()) is None
+    assert (
+        sampling.draw(
+            replace(clip, faces=faces[:0]),
+            replace(PLAIN, view="crop"),
+            np.random.default_rng(0),
+            (),
+        )
+        is None
+    )
 
 
 def test_a_window_is_cut_where_its_box_says() -> None:
     frame = np.arange(100 * 140, dtype=np.int64).reshape(1, 100, 140) % 251
     box = sampling._box(70.0, 50.0, 1.0, (20, 30), False)
-    assert np.array_equal(sampling.cut(frame.astype(np.uint8), box, (20, 30))[0], frame[0, 40:60, 55:85])
+    assert np.array_equal(
+        sampling.cut(frame.astype(np.uint8), box, (20, 30))[0], frame[0, 40:60, 55:85]
+    )
 
 
 def test_recompressed_pictures_keep_their_order_and_size() -> None:
     frames = np.stack([np.full((51, 64), 20 + 6 * k, np.uint8) for k in range(30)])
     frames[:, 10:30, 10:30] += 40
-    back = sampling._recompress(frames, quality=30)
+    back = augment._recompress(frames, quality=30)
     assert back.shape == frames.shape
     assert np.abs(back.astype(int) - frames).mean() < 4
     assert not np.array_equal(back, frames)
@@ -267,7 +327,9 @@ def test_a_held_camera_drifts_about_the_window_and_stays_near_it() -> None:
     middle = np.array([30.0, 20.0, 1.0])
     centres = np.array([(item if item.ndim == 2 else item.mean(axis=0)) @ middle for item in seen])
     assert np.abs(centres - [70.0, 50.0]).max() < 1e-3  # turned and stretched about its middle
-    assert np.array_equal(sampling._held(box, replace(recipe, strength=0.0), np.random.default_rng(0)), box)
+    assert np.array_equal(
+        sampling._held(box, replace(recipe, strength=0.0), np.random.default_rng(0)), box
+    )
 
 
 def test_windows_of_whole_pictures_are_held_steady_as_in_a_check() -> None:
@@ -309,7 +371,7 @@ def test_somebody_else_is_put_beside_the_face_and_never_over_it(flip: bool) -> N
 def test_a_room_rings_on_and_leaves_the_direct_sound_in_place() -> None:
     click = np.zeros(16_000, np.float32)
     click[5_000] = 1.0
-    wet = sampling._in_a_room(click, np.random.default_rng(0))
+    wet = augment._in_a_room(click, np.random.default_rng(0))
     assert int(np.abs(wet).argmax()) == 5_000
     assert not np.abs(wet[:4_999]).max() > 1e-4
     assert np.abs(wet[5_050:7_000]).sum() > 0.5
@@ -320,14 +382,14 @@ def test_another_vocal_tract_moves_bands_and_no_columns() -> None:
     mel[17, 30] = 0.0
     peaks = set()
     for seed in range(30):
-        out = sampling._treat_mel(mel, 1.0, np.random.default_rng(seed))
+        out = augment.treat_mel(mel, 1.0, np.random.default_rng(seed))
         assert out.shape == mel.shape
         if out.max() > -8:  # not in a band that was lost
             time, band = np.unravel_index(int(out.argmax()), out.shape)
             assert time == 17
             peaks.add(int(band))
     assert len(peaks) > 4
-    assert np.array_equal(sampling._treat_mel(mel, 0.0, np.random.default_rng(0)), mel)
+    assert np.array_equal(augment.treat_mel(mel, 0.0, np.random.default_rng(0)), mel)
 
 
 # Cleaning
@@ -357,7 +419,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Code:
 
     def level(samples: Array) -> Array:
         inside = samples[context_samples() : len(samples) - context_samples()]
-        return np.round(inside.reshape(-1, A_FRAME)[:, A_FRAME // 2] * 32768 / 100).astype(np.float32)[:, None]
+        return np.round(inside.reshape(-1, A_FRAME)[:, A_FRAME // 2] * 32768 / 100).astype(
+            np.float32
+        )[:, None]
 
     monkeypatch.setattr(measure, "log_mel", level)
     return Code(256)
@@ -437,13 +501,22 @@ def test_files_of_the_same_name_in_two_directories_are_two_clips(tmp_path: Path)
 
 @pytest.mark.parametrize("name", [f"group-{k}" for k in range(12)])
 def test_a_directory_of_one_group_is_learnt_from(tmp_path: Path, name: str) -> None:
-    """Whatever its name hashes to: with every clip kept for validation there would be nothing to train on."""
+    """Whatever its name hashes to: with every clip kept for validation there would be nothing to
+    train on.
+    """
     touch(tmp_path / name / "a.mp4")
     assert [clip.split for clip in find_clips(tmp_path)] == ["train"]
 
 
 def test_a_corpus_is_read_from_its_index(tmp_path: Path) -> None:
-    row = {"id": "x1", "file": "media/x1.mp4", "group": "g", "kind": "speech", "split": "val", "face_rel": 0.4}
+    row = {
+        "id": "x1",
+        "file": "media/x1.mp4",
+        "group": "g",
+        "kind": "speech",
+        "split": "val",
+        "face_rel": 0.4,
+    }
     known = {**row, "id": "x2", "true_offset": {"frames": 2.5, "trusted": True}}
     (tmp_path / "index.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(known) + "\n")
     first, second = find_clips(tmp_path)
@@ -483,9 +556,16 @@ def test_a_clip_is_decoded_once_with_its_sound_in_place(tmp_path: Path) -> None:
 def test_what_does_not_decode_or_is_too_short_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a film")
     for _ in range(2):
-        assert corpus.cache_clip(Clip("text", tmp_path / "text.mp4", "g", "speech", "train"), tmp_path / "cache") is None
+        assert (
+            corpus.cache_clip(
+                Clip("text", tmp_path / "text.mp4", "g", "speech", "train"), tmp_path / "cache"
+            )
+            is None
+        )
     short = make_clip(tmp_path / "short.mp4", seconds=1.0)
-    assert corpus.cache_clip(Clip("short", short, "g", "generic", "train"), tmp_path / "cache") is None
+    assert (
+        corpus.cache_clip(Clip("short", short, "g", "generic", "train"), tmp_path / "cache") is None
+    )
 
 
 @pytest.mark.parametrize("hole_s", [1.3, 2.5, 20.0])
@@ -507,7 +587,9 @@ def test_pictures_after_a_gap_are_not_closed_up(tmp_path: Path, hole_s: float) -
 # Calibration
 
 
-def trial(truth: float | None, height: float = 10.0, seed: int = 0, seconds: float = 4.0) -> calibrate.Trial:
+def trial(
+    truth: float | None, height: float = 10.0, seed: int = 0, seconds: float = 4.0
+) -> calibrate.Trial:
     rng = np.random.default_rng(seed)
     score = rng.normal(-3, 0.7, len(calibrate.SHIFTS))
     if truth is not None:
@@ -519,7 +601,8 @@ def trial(truth: float | None, height: float = 10.0, seed: int = 0, seconds: flo
 def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
     rng = np.random.default_rng(0)
     found = calibrate.fit(
-        [trial(float(rng.uniform(-25, 25)), seed=k) for k in range(12)] + [trial(None, seed=100 + k) for k in range(12)]
+        [trial(float(rng.uniform(-25, 25)), seed=k) for k in range(12)]
+        + [trial(None, seed=100 + k) for k in range(12)]
     )
     assert found.bias_frames == pytest.approx(0.6, abs=0.2)
     assert 20.0 <= found.guard_ms <= 60.0
@@ -529,11 +612,15 @@ def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
 
 
 def test_the_trunks_score_gets_weight_where_it_knows_more() -> None:
-    """The joint layers' curve is noise; the match peaks at the truth. The other way round it gets none."""
+    """The joint layers' curve is noise; the match peaks at the truth. The other way round it gets
+    none.
+    """
     rng = np.random.default_rng(0)
     noise = [trial(None, seed=200 + k).score for k in range(24)]
     true = [trial(float(truth), seed=k) for k, truth in enumerate(rng.uniform(-25, 25, 12))]
-    blind = [replace(own, score=bare, match=own.score) for own, bare in zip(true, noise, strict=False)]
+    blind = [
+        replace(own, score=bare, match=own.score) for own, bare in zip(true, noise, strict=False)
+    ]
     strangers = [trial(None, seed=100 + k) for k in range(12)]
     assert calibrate.fit([*blind, *strangers]).match >= 0.5
     astray = [replace(own, match=bare) for own, bare in zip(true, noise, strict=False)]
@@ -543,15 +630,26 @@ def test_the_trunks_score_gets_weight_where_it_knows_more() -> None:
 def test_a_calibration_is_tried_on_groups_it_was_not_fitted_to() -> None:
     rng = np.random.default_rng(0)
     own = [
-        replace(trial(float(rng.uniform(-25, 25)), seed=k, seconds=4.0 + 6 * (k % 2)), groups=frozenset({str(k % 6)}))
+        replace(
+            trial(float(rng.uniform(-25, 25)), seed=k, seconds=4.0 + 6 * (k % 2)),
+            groups=frozenset({str(k % 6)}),
+        )
         for k in range(24)
     ]
-    foreign = [replace(trial(None, seed=100 + k, seconds=4.0 + 6 * (k % 2)), groups=frozenset({str(k % 6)})) for k in range(24)]
+    foreign = [
+        replace(
+            trial(None, seed=100 + k, seconds=4.0 + 6 * (k % 2)), groups=frozenset({str(k % 6)})
+        )
+        for k in range(24)
+    ]
     found = calibrate.left_out([*own, *foreign])
     assert set(found) == {"4 s", "10 s"}
     # One that refuses everything decides nothing, whatever was fitted.
     refused = calibrate.judged([*own, *foreign], Calibration(none=60.0))
-    assert {name: (row["pieces"], row["decided"]) for name, row in refused.items()} == {"4 s": (12, 0), "10 s": (12, 0)}
+    assert {name: (row["pieces"], row["decided"]) for name, row in refused.items()} == {
+        "4 s": (12, 0),
+        "10 s": (12, 0),
+    }
     for row in found.values():
         assert row["pieces"] == 12
         assert row["accuracy"] == 1.0
@@ -603,19 +701,26 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6, speed=0.1))
     monkeypatch.setattr(run, "Stage", functools.partial(learn.Stage, batch=4))
     monkeypatch.setattr(run, "scenes", lambda seed, _, tell: scenes(seed, 3, tell))
-    monkeypatch.setattr(run, "extract", functools.partial(heads.extract, levels=(48,), max_pieces=1))
+    monkeypatch.setattr(
+        run, "extract", functools.partial(heads.extract, levels=(48,), max_pieces=1)
+    )
     monkeypatch.setattr(run, "learn_head", functools.partial(heads.learn_head, batch=2))
     monkeypatch.setattr(run, "keep_memory", lambda **_: None)
 
 
 def settings(films: Path, out: Path, **options: Any) -> settings_train.TrainSettings:
     steps = {"crossfit_steps": 2, "crop_steps": 2, "frame_steps": 2, "head_steps": 2}
-    return settings_train.TrainSettings(data=(films,), out=out, device="cpu", **{**steps, **options})
+    return settings_train.TrainSettings(
+        data=(films,), out=out, device="cpu", **{**steps, **options}
+    )
 
 
 def test_a_fifth_of_the_later_validation_groups_is_set_aside() -> None:
     def some(added: int, split: str) -> list[bool]:
-        return [corpus.set_aside(Clip("a", Path("a"), f"group {k}", "speech", split, added=added)) for k in range(500)]
+        return [
+            corpus.set_aside(Clip("a", Path("a"), f"group {k}", "speech", split, added=added))
+            for k in range(500)
+        ]
 
     assert 0.15 < np.mean(some(2, "val")) < 0.25
     assert some(2, "val") == some(3, "val")
@@ -623,7 +728,9 @@ def test_a_fifth_of_the_later_validation_groups_is_set_aside() -> None:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_bfloat16_is_used_where_it_is_fast_alone(fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_used_where_it_is_fast_alone(
+    fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Emulated, a step took eight times as long."""
     for module in (learn, heads, measure):
         monkeypatch.setattr(module, "half_is_fast", lambda _: fast)
@@ -641,16 +748,24 @@ def test_bfloat16_is_used_where_it_is_fast_alone(fast: bool, tmp_path: Path, mon
 
     made = heads.make_head
     monkeypatch.setattr(
-        heads, "make_head", lambda config: (head := made(config), head.register_forward_pre_hook(note("head")))[0]
+        heads,
+        "make_head",
+        lambda config: (head := made(config), head.register_forward_pre_hook(note("head")))[0],
     )
     part = torch.randn(50, 6, 8).half()
-    feature = heads.Feature("a", "speech", part, part, torch.randn(150, 8).half(), torch.ones(150, dtype=torch.bool))
-    heads.learn_head(learner.net, "temporal", [feature], steps=1, batch=2, seed=1, device=torch.device("cpu"))
+    feature = heads.Feature(
+        "a", "speech", part, part, torch.randn(150, 8).half(), torch.ones(150, dtype=torch.bool)
+    )
+    heads.learn_head(
+        learner.net, "temporal", [feature], steps=1, batch=2, seed=1, device=torch.device("cpu")
+    )
     assert used["head"] == [fast] * 2  # of its own sound and of a stranger's
 
 
 @pytest.mark.slow
-def test_training_from_a_directory_to_weights_and_on_after_a_kill(films: Path, small: None, tmp_path: Path) -> None:
+def test_training_from_a_directory_to_weights_and_on_after_a_kill(
+    films: Path, small: None, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     path = run.train(settings(films, out))
     assert path == out / "sync.safetensors"
@@ -660,13 +775,20 @@ def test_training_from_a_directory_to_weights_and_on_after_a_kill(films: Path, s
     assert loaded.training["clips_used"] >= 1
     assert loaded.training["seed"] == 1
     Calibration(**loaded.calibration)
-    assert {item.name for item in out.iterdir()} >= {"cache", "crossfit-0.pt", "crossfit-1.pt", "frames.pt", "heads.pt"}
+    assert {item.name for item in out.iterdir()} >= {
+        "cache",
+        "crossfit-0.pt",
+        "crossfit-1.pt",
+        "frames.pt",
+        "heads.pt",
+    }
     assert not list(out.glob("*.partial"))
 
     with pytest.raises(UsageError, match="--resume"):
         run.train(settings(films, out))
 
-    # A kill after the trunks: the heads are learnt again, from the same trunks with the same seed, to the same file.
+    # A kill after the trunks: the heads are learnt again, from the same trunks with the same seed,
+    # to the same file.
     digest, trunks = loaded.sha256, (out / "frames.pt").stat().st_mtime_ns
     path.unlink()
     (out / "heads.pt").unlink()
@@ -684,7 +806,13 @@ def test_training_from_a_directory_to_weights_and_on_after_a_kill(films: Path, s
 def start_weights(path: Path, **calibration: float) -> Path:
     torch.manual_seed(7)
     made = {kind: JointHead(replace(TINY, attention=kind)) for kind in ATTENTION_KINDS}
-    weights.save(path, SyncNet(TINY), made, calibration=calibration, training={"seed": 5, "minutes_used": 90.0})
+    weights.save(
+        path,
+        SyncNet(TINY),
+        made,
+        calibration=calibration,
+        training={"seed": 5, "minutes_used": 90.0},
+    )
     return path
 
 
@@ -692,7 +820,9 @@ def start_weights(path: Path, **calibration: float) -> Path:
 def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
     films: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights to go on from and no offset known: heads and calibration stay, and clips they are not sure of are left out."""
+    """Weights to go on from and no offset known: heads and calibration stay, and clips they are not
+    sure of are left out.
+    """
     start = start_weights(tmp_path / "start.safetensors", none=3.25, decide=0.8)
     unsure: list[str] = []
 
@@ -707,7 +837,13 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
     out = tmp_path / "run"
     path = run.train(settings(films, out, start=start, adapt_steps=3))
     assert len(json.loads((out / "told.json").read_text())) == 5
-    assert {item.name for item in out.iterdir()} == {"cache", "told.json", "adapt.pt", "sync.safetensors", "summary.json"}
+    assert {item.name for item in out.iterdir()} == {
+        "cache",
+        "told.json",
+        "adapt.pt",
+        "sync.safetensors",
+        "summary.json",
+    }
     assert json.loads((out / "summary.json").read_text())["dropped"] == unsure
     adapted = torch.load(out / "adapt.pt", weights_only=True)["learner"]["mean_net"]
     for kind in ATTENTION_KINDS:
@@ -728,15 +864,21 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
     trained = [clip for clip in clips if clip.split == "train" and clip.id not in unsure]
     assert (facts["clips_used"], facts["clips_dropped"]) == (len(trained), 1)
     assert set(facts["adapt_on_groups_held_out"]) == {"before", "after"}
-    assert facts["adapt_on_groups_held_out"]["after"]["4 s"]["pieces"] == len(clips) - len(trained) - 1
+    assert (
+        facts["adapt_on_groups_held_out"]["after"]["4 s"]["pieces"] == len(clips) - len(trained) - 1
+    )
 
     monkeypatch.setattr(run, "told_offset", lambda *_: Estimate(0.0, 0.1))
-    with pytest.raises(UsageError, match=r"start\.safetensors is sure of the offset of none of these clips"):
+    with pytest.raises(
+        UsageError, match=r"start\.safetensors is sure of the offset of none of these clips"
+    ):
         run.train(settings(films, tmp_path / "other", start=start))
 
 
 def test_a_whole_clip_s_offset_is_told_as_by_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of 10 s and the rest agree on the sound's delay, with the sound either side of each."""
+    """Pieces of 10 s and the rest agree on the sound's delay, with the sound either side of
+    each.
+    """
     seen: list[tuple[float, int]] = []
 
     def look(pictures: Array, shown: Array, start_s: float, *_: object) -> Look:
@@ -746,12 +888,19 @@ def test_a_whole_clip_s_offset_is_told_as_by_a_check(monkeypatch: pytest.MonkeyP
     def compare(part: Look, mel: Array, heard: Array, _: object) -> Any:
         assert len(mel) == 4 * len(heard) == 4 * (len(part.shown) + 100)
         score = np.where(calibrate.SHIFTS == 3, 20.0, -5.0).astype(np.float32)
-        return SimpleNamespace(weighed_score=lambda: score, weighed_match=lambda: np.zeros(101, np.float32))
+        return SimpleNamespace(
+            weighed_score=lambda: score, weighed_match=lambda: np.zeros(101, np.float32)
+        )
 
     monkeypatch.setattr(calibrate, "look", look)
     monkeypatch.setattr(calibrate, "compare", compare)
     clip = Clip(id="a", path=Path("a"), group="a", kind="speech", split="train")
-    item = CachedClip(clip, np.zeros((610, 8, 8), np.uint8), np.zeros(610 * A_FRAME, np.int16), np.zeros((0, 4), np.float32))
+    item = CachedClip(
+        clip,
+        np.zeros((610, 8, 8), np.uint8),
+        np.zeros(610 * A_FRAME, np.int16),
+        np.zeros((0, 4), np.float32),
+    )
     told = calibrate.told_offset(None, item, Calibration(bias_frames=0.25))  # type: ignore[arg-type]
     assert seen == [(0.0, 250), (10.0, 250), (20.0, 100)]
     assert told.frames == pytest.approx(2.75, abs=0.01)
@@ -778,7 +927,10 @@ def test_a_directory_without_usable_clips_is_a_usage_error(tmp_path: Path) -> No
 def test_generated_scenes_are_clips_in_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     found = run.scenes(1, 3, lambda *_: None)
     assert [item.clip.offset_frames for item in found] == [0.0] * 3
-    assert all(item.frames.dtype == np.uint8 and len(item.samples) == len(item.frames) * A_FRAME for item in found)
+    assert all(
+        item.frames.dtype == np.uint8 and len(item.samples) == len(item.frames) * A_FRAME
+        for item in found
+    )
     assert [len(item.faces) > 0 for item in found] == [True, True, False]
     face = sampling.face_at(found[0], 10, 40)
     assert face is not None
@@ -807,7 +959,12 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
             def kill(step: int, total: int, loss: float) -> None:
                 if step == kill_at:
                     learn._save(
-                        folder / "test.pt", {"learner": learner.state(), "optimiser": optimisers[-1].state_dict(), "step": step}
+                        folder / "test.pt",
+                        {
+                            "learner": learner.state(),
+                            "optimiser": optimisers[-1].state_dict(),
+                            "step": step,
+                        },
                     )
                     raise KeyboardInterrupt
 
@@ -821,7 +978,14 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(torch.optim, "AdamW", remember)
                 with pytest.raises(KeyboardInterrupt):
-                    learn.run_stage(learner, stage, folder=folder, device=torch.device("cpu"), seed=5, on_step=kill)
+                    learn.run_stage(
+                        learner,
+                        stage,
+                        folder=folder,
+                        device=torch.device("cpu"),
+                        seed=5,
+                        on_step=kill,
+                    )
             learner = learn.Learner.fresh(TINY, 99)
         learn.run_stage(learner, stage, folder=folder, device=torch.device("cpu"), seed=5)
         return learner.mean_net.state_dict()
@@ -833,9 +997,14 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
 def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
     clip = stairs(120, size=32)
     recipe = Recipe("frame", (32, 32), frames=20, margin=5)
-    sources = [learn.Source([clip], 0.5, recipe), learn.Source([clip], 0.5, replace(recipe, sigma=2.0), "generic", batch=1)]
+    sources = [
+        learn.Source([clip], 0.5, recipe),
+        learn.Source([clip], 0.5, replace(recipe, sigma=2.0), "generic", batch=1),
+    ]
     stage = learn.Stage("test", sources, 50, batch=2)
-    learn.run_stage(learn.Learner.fresh(TINY, 1), stage, folder=tmp_path, device=torch.device("cpu"), seed=1)
+    learn.run_stage(
+        learn.Learner.fresh(TINY, 1), stage, folder=tmp_path, device=torch.device("cpu"), seed=1
+    )
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert {row["source"] for row in rows} == {"speech", "generic"}
     assert all(row["loss"] > 0 and 0 <= row["within1"] <= 1 for row in rows)
@@ -845,14 +1014,20 @@ def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
 
 def test_clips_too_short_for_a_stage_are_said_so(tmp_path: Path) -> None:
     clip = stairs(30)
-    stage = learn.Stage("test", [learn.Source([clip], 1.0, Recipe("frame", (32, 32), frames=40))], 2, batch=1)
+    stage = learn.Stage(
+        "test", [learn.Source([clip], 1.0, Recipe("frame", (32, 32), frames=40))], 2, batch=1
+    )
     with pytest.raises(RuntimeError, match="drawing samples failed") as caught:
-        learn.run_stage(learn.Learner.fresh(TINY, 1), stage, folder=tmp_path, device=torch.device("cpu"), seed=1)
+        learn.run_stage(
+            learn.Learner.fresh(TINY, 1), stage, folder=tmp_path, device=torch.device("cpu"), seed=1
+        )
     assert "too few clips are long enough" in str(caught.value.__cause__)
 
 
 def test_features_of_a_piece_match_at_shift_nought() -> None:
-    """A clip's own offset is taken out when its features are made: picture and sound of the same index belong together."""
+    """A clip's own offset is taken out when its features are made: picture and sound of the same
+    index belong together.
+    """
     scene = make_scene("talking", seed=1, seconds=4.0, size=(48, 48))
     samples = (scene.samples * 32767).astype(np.int16)
     torch.manual_seed(0)
@@ -879,13 +1054,34 @@ def test_a_head_learns_a_match_that_is_there() -> None:
         sound = F.normalize(torch.randn(160 + 100, TINY.embedding, generator=rng), dim=-1)
         best = sound[50:210, None].expand(-1, 4, -1)
         features.append(
-            heads.Feature(str(k), "speech", best.half(), best.half(), sound.half(), torch.ones(260, dtype=torch.bool))
+            heads.Feature(
+                str(k),
+                "speech",
+                best.half(),
+                best.half(),
+                sound.half(),
+                torch.ones(260, dtype=torch.bool),
+            )
         )
     net = SyncNet(TINY)
-    head = heads.learn_head(net, "spatio-temporal", features, steps=40, batch=4, rate=1e-2, seed=1, device=torch.device("cpu"))
+    head = heads.learn_head(
+        net,
+        "spatio-temporal",
+        features,
+        steps=40,
+        batch=4,
+        rate=1e-2,
+        seed=1,
+        device=torch.device("cpu"),
+    )
     assert isinstance(head, JointHead)
     assert not head.training
     with torch.inference_mode():
         item = features[0]
-        logits = head(item.best[None, :150].float(), item.sound[None, :250].float(), torch.arange(-50, 51), margin=50).logits[0]
+        logits = head(
+            item.best[None, :150].float(),
+            item.sound[None, :250].float(),
+            torch.arange(-50, 51),
+            margin=50,
+        ).logits[0]
     assert int((logits[:, 1] - logits[:, 0]).argmax()) == 50

@@ -1,4 +1,6 @@
-"""Curves to a verdict: planted offsets come out with their sign, what shows nothing is never guessed at."""
+"""Curves to a verdict: planted offsets come out with their sign, what shows nothing is never
+guessed at.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.report import DEFAULT_PRESET, FRAME_MS, PRESETS, Tolerance, describe_offset
-from avcheck.verdict import (
+from avcheck.posterior import (
     UNMATCHED_ODDS,
     Calibration,
     Curve,
-    Judgement,
     combine,
     estimate,
     evidence,
-    judge,
     match_ratio,
     posterior,
-    without_unseen,
 )
+from avcheck.report import DEFAULT_PRESET, FRAME_MS, PRESETS, Tolerance, describe_offset
+from avcheck.verdict import Judgement, judge, without_unseen
 
 Array = np.ndarray[Any, Any]
 SHIFTS = np.arange(-50, 51)
@@ -77,11 +77,14 @@ def curve(
 def film(offsets_ms: list[float | None], **options: Any) -> list[Curve]:
     """Segments of 10 s in a row, each with the sound early by its offset."""
     return [
-        curve(None if ms is None else -ms / FRAME_MS, start_s=10.0 * k, seed=k, **options) for k, ms in enumerate(offsets_ms)
+        curve(None if ms is None else -ms / FRAME_MS, start_s=10.0 * k, seed=k, **options)
+        for k, ms in enumerate(offsets_ms)
     ]
 
 
-def verdict(curves: list[Curve], tolerance: Tolerance = EBU, calibration: Calibration = PLAIN) -> Judgement:
+def verdict(
+    curves: list[Curve], tolerance: Tolerance = EBU, calibration: Calibration = PLAIN
+) -> Judgement:
     return judge(curves, tolerance, calibration)
 
 
@@ -93,7 +96,9 @@ def test_posterior_sums_to_one_whatever_the_scores(seed: int) -> None:
     rng = np.random.default_rng(seed)
     scores = rng.normal(0, 10 ** rng.uniform(-1, 4), len(SHIFTS))
     scores[rng.random(len(SHIFTS)) < 0.3] = -np.inf
-    calibration = Calibration(temperature=float(rng.uniform(0.3, 6)), none=float(rng.uniform(-6, 14)))
+    calibration = Calibration(
+        temperature=float(rng.uniform(0.3, 6)), none=float(rng.uniform(-6, 14))
+    )
     chances, none = posterior(scores, calibration)
     assert chances.sum() + none == pytest.approx(1.0)
     assert (chances >= 0).all()
@@ -126,8 +131,8 @@ def test_a_score_that_is_not_a_number_counts_as_not_compared() -> None:
 def test_match_ratio_weighs_a_match_at_a_shift_against_none() -> None:
     calibration = Calibration(temperature=2.0, none=3.0)
     scores = np.array([[6.0, 8.0, -np.inf, np.nan]])
-    # By `posterior` the match at a shift has e^(score / temperature - none) times the chance of no match; before anything is
-    # seen it has 1 / (UNMATCHED_ODDS * 4).
+    # By `posterior` the match at a shift has e^(score / temperature - none) times the chance of no
+    # match; before anything is seen it has 1 / (UNMATCHED_ODDS * 4).
     chances, none = posterior(scores[0], calibration)
     found = match_ratio(scores, calibration)
     assert found.shape == scores.shape
@@ -158,7 +163,9 @@ def test_a_segment_that_matches_nowhere_moves_next_to_nothing() -> None:
     clear = bump(-7.0)
     nothing = np.full(len(SHIFTS), -20.0)
     alone = combine([clear], PLAIN)
-    assert combine([clear, nothing, np.full(len(SHIFTS), -np.inf)], PLAIN) == pytest.approx(alone, abs=0.05)
+    assert combine([clear, nothing, np.full(len(SHIFTS), -np.inf)], PLAIN) == pytest.approx(
+        alone, abs=0.05
+    )
 
 
 def test_one_wrong_segment_does_not_outvote_three() -> None:
@@ -168,7 +175,9 @@ def test_one_wrong_segment_does_not_outvote_three() -> None:
 
 
 def test_what_could_not_be_compared_is_not_held_against_a_shift() -> None:
-    """One segment sees shift 40 clearly, the other, at the file's edge, cannot compare it at all."""
+    """One segment sees shift 40 clearly, the other, at the file's edge, cannot compare it at
+    all.
+    """
     blind = np.full(len(SHIFTS), -4.0)
     blind[SHIFTS > 20] = -np.inf
     found = estimate(combine([bump(40.0), blind], PLAIN), SHIFTS, PLAIN)
@@ -201,7 +210,9 @@ def test_a_lonely_spike_loses_to_a_neighbourhood() -> None:
 
 def test_the_networks_own_bias_is_taken_out() -> None:
     biased = Calibration(bias_frames=0.8)
-    assert estimate(combine([bump(3.8)], biased), SHIFTS, biased).frames == pytest.approx(3.0, abs=0.1)
+    assert estimate(combine([bump(3.8)], biased), SHIFTS, biased).frames == pytest.approx(
+        3.0, abs=0.1
+    )
     found = verdict([curve(0.8)], calibration=biased)
     assert found.offset_ms == pytest.approx(0.0, abs=4)
     assert found.blocks[0].offset_ms == pytest.approx(0.0, abs=4)
@@ -217,9 +228,16 @@ def test_sound_that_is_read_later_to_match_is_late_and_negative(frames_late: flo
     assert found.reason is None
     assert found.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
     side = "late" if frames_late > 0 else "early"
-    assert describe_offset(found.offset_ms).startswith(f"sound {side} by {abs(frames_late) * FRAME_MS:.0f}"[:-1])
-    assert all(segment.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4) for segment in found.segments)
-    assert all(block.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4) for block in found.blocks)
+    assert describe_offset(found.offset_ms).startswith(
+        f"sound {side} by {abs(frames_late) * FRAME_MS:.0f}"[:-1]
+    )
+    assert all(
+        segment.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
+        for segment in found.segments
+    )
+    assert all(
+        block.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4) for block in found.blocks
+    )
 
 
 def test_zero_is_not_minus_zero() -> None:
@@ -251,14 +269,23 @@ def test_the_film_preset_is_even() -> None:
 @pytest.mark.parametrize("side", ["early", "late"])
 def test_within_the_measuring_error_of_the_limit_nothing_is_claimed(side: str) -> None:
     sign, limit_ms = (1, EBU.early_ms) if side == "early" else (-1, EBU.late_ms)
-    for beyond_ms, expected in ((-15, "in_sync"), (15, "undecidable"), (30, "undecidable"), (50, "out_of_sync")):
+    for beyond_ms, expected in (
+        (-15, "in_sync"),
+        (15, "undecidable"),
+        (30, "undecidable"),
+        (50, "out_of_sync"),
+    ):
         found = verdict([curve(-sign * (limit_ms + beyond_ms) / FRAME_MS)])
         assert found.verdict == expected
         assert found.offset_ms == pytest.approx(sign * (limit_ms + beyond_ms), abs=5)
         if expected == "undecidable":
             assert found.offset_ms is not None
             assert found.reason_code == "borderline"
-            said = f"{describe_offset(found.offset_ms)}, limit {limit_ms:.0f} ms, measuring error 40 ms"
+            said = (
+                f"{describe_offset(found.offset_ms)}, limit {limit_ms:.0f} ms, measuring "
+                "error "
+                "40 ms"
+            )
             assert found.reason == said
             assert side in said
         else:
@@ -284,7 +311,9 @@ def test_a_flat_curve_is_undecidable(level: float) -> None:
     assert found.offset_ms is None
     assert found.confidence < 0.1
     assert found.reason is not None
-    assert ("nothing in the picture goes with the sound" if level < 0 else "several offsets fit") in found.reason
+    assert (
+        "nothing in the picture goes with the sound" if level < 0 else "several offsets fit"
+    ) in found.reason
     assert found.reason_code == ("no_match" if level < 0 else "ambiguous")
     assert all(segment.offset_ms is None for segment in found.segments)
     assert all(block.offset_ms is None for block in found.blocks)
@@ -293,7 +322,10 @@ def test_a_flat_curve_is_undecidable(level: float) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_noise_is_undecidable(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    curves = [curve(score=rng.normal(-4, 1, len(SHIFTS)).astype(np.float32), start_s=10.0 * k) for k in range(5)]
+    curves = [
+        curve(score=rng.normal(-4, 1, len(SHIFTS)).astype(np.float32), start_s=10.0 * k)
+        for k in range(5)
+    ]
     found = verdict(curves)
     assert found.verdict == "undecidable"
     assert found.offset_ms is None
@@ -314,10 +346,16 @@ def test_two_offsets_that_fit_equally_are_undecidable() -> None:
         ({"level_db": -math.inf}, "silent", "the sound is silent"),
         ({"detail": 0.5, "motion": 0.0}, "blank", "the picture is black or blank"),
         ({"motion": 0.05}, "still", "the picture does not move"),
-        ({"blocks": 1}, "too_short", "only 1 s of it has both moving pictures and sound; at least 2 s are needed"),
+        (
+            {"blocks": 1},
+            "too_short",
+            "only 1 s of it has both moving pictures and sound; at least 2 s are needed",
+        ),
     ],
 )
-def test_what_is_missing_is_said_however_sure_the_network(options: dict[str, Any], code: str, reason: str) -> None:
+def test_what_is_missing_is_said_however_sure_the_network(
+    options: dict[str, Any], code: str, reason: str
+) -> None:
     found = verdict([curve(0.0, height=30.0, **options)])
     assert found.verdict == "undecidable"
     assert (found.reason_code, found.reason) == (code, reason)
@@ -345,7 +383,9 @@ def test_scores_that_are_not_numbers_never_give_a_verdict() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_confidence_below_the_bar_never_gives_a_verdict(seed: int) -> None:
-    """Whatever the curves: a verdict has an offset and the confidence asked for, and every number is in its range."""
+    """Whatever the curves: a verdict has an offset and the confidence asked for, and every number
+    is in its range.
+    """
     rng = np.random.default_rng(seed)
     for _ in range(30):
         count = int(rng.integers(1, 9))
@@ -363,7 +403,11 @@ def test_confidence_below_the_bar_never_gives_a_verdict(seed: int) -> None:
         found = verdict(curves)
         assert found.verdict in ("in_sync", "out_of_sync", "undecidable")
         assert 0 <= found.confidence <= 1
-        assert (found.reason is None) == (found.reason_code is None) == (found.verdict != "undecidable")
+        assert (
+            (found.reason is None)
+            == (found.reason_code is None)
+            == (found.verdict != "undecidable")
+        )
         assert bool(found.stretches) == (found.offset_ms is not None)
         if found.verdict != "undecidable":
             assert found.confidence >= PLAIN.decide
@@ -395,7 +439,10 @@ def test_a_block_that_could_not_be_compared_lends_nothing() -> None:
     found = verdict([Curve(**{**vars(item), "block_score": scores})])
     assert all(block.offset_ms == pytest.approx(-200, abs=4) for block in found.blocks)
     scores[:] = -np.inf
-    assert all(block.offset_ms is None for block in verdict([Curve(**{**vars(item), "block_score": scores})]).blocks)
+    assert all(
+        block.offset_ms is None
+        for block in verdict([Curve(**{**vars(item), "block_score": scores})]).blocks
+    )
 
 
 def with_blocks(item: Curve, scores: Array) -> Curve:
@@ -415,31 +462,43 @@ def test_a_block_that_strays_on_little_evidence_shows_no_offset() -> None:
 
 
 def test_a_shift_that_few_blocks_could_be_compared_at_is_none() -> None:
-    """At the end of a file one block of three can be compared with sound that comes much later: a mean of one strays far."""
+    """At the end of a file one block of three can be compared with sound that comes much later: a
+    mean of one strays far.
+    """
     scores = np.tile(bump(0.0), (10, 1))
     scores[8:, SHIFTS > 20] = -np.inf
     scores[7] = bump(45.0, height=30.0)
-    assert verdict([with_blocks(curve(0.0), scores)]).blocks[9].offset_ms == pytest.approx(0.0, abs=5)
+    assert verdict([with_blocks(curve(0.0), scores)]).blocks[9].offset_ms == pytest.approx(
+        0.0, abs=5
+    )
 
 
 def test_displaced_blocks_keep_their_offset() -> None:
-    """Two segments away from the others are no course, but the blocks of a segment that is sure show what it shows."""
+    """Two segments away from the others are no course, but the blocks of a segment that is sure
+    show what it shows.
+    """
     found = verdict(film([0.0] * 6 + [-300.0] * 2 + [0.0] * 6))
     assert found.jumps_s == ()
     assert [block.offset_ms for block in found.blocks[60:80]] == pytest.approx([-300.0] * 20, abs=8)
     weak = [*film([0.0] * 6), curve(7.5, start_s=60.0, height=9.0)]
-    assert [block.offset_ms for block in verdict(weak).blocks[60:]] == pytest.approx([-300.0] * 10, abs=8)
+    assert [block.offset_ms for block in verdict(weak).blocks[60:]] == pytest.approx(
+        [-300.0] * 10, abs=8
+    )
 
 
 @pytest.mark.parametrize("offsets_ms", [[0.0] * 5 + [-400.0] * 5, [20.0 * k for k in range(10)]])
 def test_blocks_of_a_jump_or_drift_keep_their_offsets(offsets_ms: list[float | None]) -> None:
     blocks = verdict(film(offsets_ms)).blocks
-    assert [block.offset_ms for block in blocks] == pytest.approx([ms for ms in offsets_ms for _ in range(10)], abs=8)
+    assert [block.offset_ms for block in blocks] == pytest.approx(
+        [ms for ms in offsets_ms for _ in range(10)], abs=8
+    )
 
 
 def test_blocks_of_a_segment_that_matches_weigh_more() -> None:
     found = verdict(film([0.0, None]), calibration=Calibration(none=2.0))
-    shares = [sum(block.attention for block in found.blocks[first : first + 10]) for first in (0, 10)]
+    shares = [
+        sum(block.attention for block in found.blocks[first : first + 10]) for first in (0, 10)
+    ]
     assert sum(shares) == pytest.approx(1.0, abs=1e-4)
     assert shares[0] > 0.7
 
@@ -459,12 +518,16 @@ def test_a_drifting_film_is_judged_by_its_worst_end() -> None:
 
 
 def test_fifty_seconds_that_drift_are_judged_by_their_worst_end() -> None:
-    """Sound 0.2 % fast: 120 ms a minute, from 50 to 150 ms early. As a constant it would pass for 100 ms."""
+    """Sound 0.2 % fast: 120 ms a minute, from 50 to 150 ms early. As a constant it would pass for
+    100 ms.
+    """
     found = verdict(film([60.0, 80.0, 100.0, 120.0, 140.0], noise=0.3))
     assert found.drift_ms_per_min == pytest.approx(120.0, abs=10)
     assert found.offset_ms == pytest.approx(150.0, abs=8)
     assert verdict(
-        film([60.0, 80.0, 100.0, 120.0, 140.0], noise=0.3), Tolerance(120, 60), Calibration(guard_ms=10)
+        film([60.0, 80.0, 100.0, 120.0, 140.0], noise=0.3),
+        Tolerance(120, 60),
+        Calibration(guard_ms=10),
     ).verdict == ("out_of_sync")
 
 
@@ -476,7 +539,9 @@ def test_a_drift_within_the_tolerance_is_in_sync_and_told() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_constant_film_whose_segments_are_unsure_does_not_drift(seed: int) -> None:
-    found = verdict([curve(2.0, start_s=10.0 * k, height=9.0, noise=1.0, seed=100 * seed + k) for k in range(5)])
+    found = verdict(
+        [curve(2.0, start_s=10.0 * k, height=9.0, noise=1.0, seed=100 * seed + k) for k in range(5)]
+    )
     assert found.drift_ms_per_min is None
     assert found.jumps_s == ()
 
@@ -492,21 +557,27 @@ def test_a_film_that_jumps_out_of_sync_is_out_of_sync() -> None:
 
 
 def test_a_jump_between_undecided_segments_lies_in_an_interval() -> None:
-    """In sync up to 8:20, 400 ms late from 10:00 on; in between nothing goes with the sound, and the jump lies anywhere."""
+    """In sync up to 8:20, 400 ms late from 10:00 on; in between nothing goes with the sound, and
+    the jump lies anywhere.
+    """
     found = verdict(seen(*[0] * 50, *[None] * 10, *[10] * 50))
     assert found.verdict == "out_of_sync"
     assert found.jump_intervals_s == ((500.0, 600.0),)
     assert found.jumps_s == (550.0,)
-    assert [(each.start_s, each.end_s) for each in found.stretches] == [(0.0, 500.0), (600.0, 1100.0)]
+    assert [(each.start_s, each.end_s) for each in found.stretches] == [
+        (0.0, 500.0),
+        (600.0, 1100.0),
+    ]
     assert [each.end_offset_ms for each in found.stretches] == pytest.approx([0.0, -400.0], abs=8)
     assert found.offset_ms == pytest.approx(-400.0, abs=8)
 
 
 def test_a_constant_film_is_one_stretch_and_an_undecided_one_none() -> None:
     found = verdict(film([20.0] * 4))
-    assert [(each.start_s, each.end_s, each.start_offset_ms, each.end_offset_ms) for each in found.stretches] == [
-        (0.0, 40.0, found.offset_ms, found.offset_ms)
-    ]
+    assert [
+        (each.start_s, each.end_s, each.start_offset_ms, each.end_offset_ms)
+        for each in found.stretches
+    ] == [(0.0, 40.0, found.offset_ms, found.offset_ms)]
     assert verdict(film([None] * 4)).stretches == ()
 
 
@@ -524,7 +595,9 @@ def seen(*offsets: float | None) -> list[Curve]:
 
 
 def test_chance_matches_at_the_end_are_no_jump() -> None:
-    """A speaker, then pictures without one, where two segments match by chance: what the speaker shows holds."""
+    """A speaker, then pictures without one, where two segments match by chance: what the speaker
+    shows holds.
+    """
     found = verdict(seen(*[0] * 20, *[None] * 20, -37, -22))
     assert found.verdict == "in_sync"
     assert found.jumps_s == ()
@@ -614,14 +687,18 @@ def test_a_calibration_of_nonsense_is_refused(wrong: dict[str, Any]) -> None:
 def test_temperature_softens_and_no_match_lowers() -> None:
     def confidence(**options: float) -> float:
         calibration = Calibration(**options)
-        return estimate(combine([bump(3.0, height=8.0)], calibration), SHIFTS, calibration).confidence
+        return estimate(
+            combine([bump(3.0, height=8.0)], calibration), SHIFTS, calibration
+        ).confidence
 
     assert confidence() > confidence(temperature=3.0)
     assert confidence() > confidence(none=6.0)
 
 
 def test_the_match_is_evidence_beside_the_score() -> None:
-    """Each alone is unsure between two shifts; together they agree on one. What was not compared stays out."""
+    """Each alone is unsure between two shifts; together they agree on one. What was not compared
+    stays out.
+    """
     score, match = np.maximum(bump(0.0), bump(20.0)), np.maximum(bump(20.0), bump(-30.0))
     both = curve(score=score, match=match)
     assert verdict([both]).verdict == "undecidable"
@@ -631,19 +708,25 @@ def test_the_match_is_evidence_beside_the_score() -> None:
     moved = curve(score=score, match=(match + 7.0).astype(np.float32))
     assert evidence(moved, weights) == pytest.approx(evidence(both, weights), abs=1e-5)
     gone = np.where(SHIFTS > 10, -np.inf, score).astype(np.float32)
-    told = evidence(curve(score=gone, match=np.where(SHIFTS > 10, -np.inf, match).astype(np.float32)), weights)
+    told = evidence(
+        curve(score=gone, match=np.where(SHIFTS > 10, -np.inf, match).astype(np.float32)), weights
+    )
     assert np.isneginf(told[SHIFTS > 10]).all()
     assert np.isfinite(told[SHIFTS <= 10]).all()
 
 
 @pytest.mark.parametrize("count", [30, 100, 700])
 def test_many_segments_that_match_nowhere_never_agree_by_chance(count: int) -> None:
-    """A voice-over for hours: one segment in twenty peaks somewhere by chance, and some of those agree."""
+    """A voice-over for hours: one segment in twenty peaks somewhere by chance, and some of those
+    agree.
+    """
     rng = np.random.default_rng(count)
     calibration = Calibration(none=3.0)
     for _ in range(3):
         curves = [
-            rng.normal(-4.0, 0.7, len(SHIFTS)) if rng.random() > 0.05 else bump(float(rng.integers(-50, 51)), 11.0)
+            rng.normal(-4.0, 0.7, len(SHIFTS))
+            if rng.random() > 0.05
+            else bump(float(rng.integers(-50, 51)), 11.0)
             for _ in range(count)
         ]
         found = estimate(combine(curves, calibration), SHIFTS, calibration)
@@ -656,7 +739,10 @@ def test_a_share_of_segments_that_match_is_enough(share: float) -> None:
     rng = np.random.default_rng(1)
     calibration = Calibration(none=3.0)
     curves = [
-        bump(7.0 + rng.normal(0, 0.3), 11.0) if k < 100 * share else rng.normal(-4.0, 0.7, len(SHIFTS)) for k in range(100)
+        bump(7.0 + rng.normal(0, 0.3), 11.0)
+        if k < 100 * share
+        else rng.normal(-4.0, 0.7, len(SHIFTS))
+        for k in range(100)
     ]
     found = estimate(combine(curves, calibration), SHIFTS, calibration)
     assert found.confidence > 0.99

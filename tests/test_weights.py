@@ -21,8 +21,21 @@ from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 
 torch.set_num_threads(1)
-TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
-CALIBRATION = {"temperature": 1.5, "none": 2.0, "bias_frames": -0.1, "guard_ms": 30.0, "decide": 0.9, "match": 1.0}
+TINY = ModelConfig(
+    visual_channels=(4, 8, 8, 8),
+    sound_channels=(4, 8, 8, 8),
+    width=16,
+    embedding=8,
+    joint_channels=8,
+)
+CALIBRATION = {
+    "temperature": 1.5,
+    "none": 2.0,
+    "bias_frames": -0.1,
+    "guard_ms": 30.0,
+    "decide": 0.9,
+    "match": 1.0,
+}
 
 
 def network() -> tuple[SyncNet, dict[AttentionKind, JointHead]]:
@@ -31,7 +44,10 @@ def network() -> tuple[SyncNet, dict[AttentionKind, JointHead]]:
     for name, buffer in net.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_()
-    heads = {kind: JointHead(ModelConfig(**{**vars(TINY), "attention": kind})) for kind in ATTENTION_KINDS}
+    heads = {
+        kind: JointHead(ModelConfig(**{**vars(TINY), "attention": kind}))
+        for kind in ATTENTION_KINDS
+    }
     return net, heads
 
 
@@ -86,7 +102,10 @@ def test_what_is_saved_comes_back(tmp_path: Path, kind: AttentionKind) -> None:
     for name, value in net.state_dict().items():
         assert torch.equal(loaded.net.state_dict()[name], value), name
         assert loaded.net.state_dict()[name].dtype == value.dtype
-    pictures, mel = torch.randint(0, 256, (1, 25, 48, 48), dtype=torch.uint8), torch.randn(1, 100, 64)
+    pictures, mel = (
+        torch.randint(0, 256, (1, 25, 48, 48), dtype=torch.uint8),
+        torch.randn(1, 100, 64),
+    )
     with torch.inference_mode():
         assert torch.equal(loaded.net(pictures, mel).logits, net.eval()(pictures, mel).logits)
 
@@ -101,7 +120,12 @@ def test_saving_twice_gives_the_same_hash(tmp_path: Path) -> None:
 
 def test_half_precision_files_are_read(good: Path) -> None:
     """A file may be halved in size; the network is built in float32 all the same."""
-    rewritten(good, lambda tensors, _: tensors.update({k: v.half() for k, v in tensors.items() if v.is_floating_point()}))
+    rewritten(
+        good,
+        lambda tensors, _: tensors.update(
+            {k: v.half() for k, v in tensors.items() if v.is_floating_point()}
+        ),
+    )
     loaded = weights.load(good, device="cpu")
     assert {p.dtype for p in loaded.net.parameters()} == {torch.float32}
 
@@ -192,7 +216,9 @@ def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
 # Files that nearly are
 
 
-@pytest.mark.parametrize("name", ["visual.project.weight", "sound.mix.0.weight", "heads.spatio-temporal.joint.0.bias"])
+@pytest.mark.parametrize(
+    "name", ["visual.project.weight", "sound.mix.0.weight", "heads.spatio-temporal.joint.0.bias"]
+)
 def test_a_tensor_of_the_wrong_shape_is_named(good: Path, name: str) -> None:
     rewritten(good, lambda tensors, _: tensors.update({name: torch.zeros(3, 5)}))
     assert "do not fit the network" in refused(good)
@@ -221,7 +247,9 @@ def test_a_kind_of_attention_that_is_not_in_the_file_is_refused(good: Path) -> N
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_numbers_are_refused(good: Path, value: float) -> None:
-    rewritten(good, lambda tensors, _: tensors.update({"visual.project.bias": torch.full((8,), value)}))
+    rewritten(
+        good, lambda tensors, _: tensors.update({"visual.project.bias": torch.full((8,), value)})
+    )
     assert "finite" in refused(good)
 
 
@@ -295,7 +323,9 @@ def test_an_unknown_device_is_a_usage_error(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
-def test_an_absent_device_is_a_usage_error(name: str, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absent_device_is_a_usage_error(
+    name: str, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UsageError, match=f"--device {name}: .* use --device cpu"):
@@ -303,8 +333,12 @@ def test_an_absent_device_is_a_usage_error(name: str, good: Path, monkeypatch: p
     assert weights.choose_device("auto") == torch.device("cpu")
 
 
-@pytest.mark.parametrize(("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")])
-def test_auto_takes_the_best_there_is(cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_auto_takes_the_best_there_is(
+    cuda: bool, mps: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert weights.choose_device("auto") == torch.device(expected)

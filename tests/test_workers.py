@@ -29,17 +29,36 @@ from avcheck.report import PRESETS, Report
 TESTS = Path(__file__).parent
 
 
-def check(*names: str, jobs: int = 2, timeout_s: float | None = 60.0, memory_mb: int | None = None) -> dict[str, Report]:
+def check(
+    *names: str, jobs: int = 2, timeout_s: float | None = 60.0, memory_mb: int | None = None
+) -> dict[str, Report]:
     files = [Path(name) for name in names]
     limits = Limits(jobs, timeout_s, memory_mb)
-    reports = list(check_many(files, CheckSettings(tolerance=PRESETS["film"]), limits, make_checker=fake_scan.make_checker))
-    assert sorted(report.path for report in reports) == sorted(names)  # each once, whatever happened
+    reports = list(
+        check_many(
+            files,
+            CheckSettings(tolerance=PRESETS["film"]),
+            limits,
+            make_checker=fake_scan.make_checker,
+        )
+    )
+    # each once, whatever happened
+    assert sorted(report.path for report in reports) == sorted(names)
     assert all(report.settings_sha256 and report.checked_at for report in reports)
     return {report.path: report for report in reports}
 
 
 def test_a_crash_costs_one_file_and_says_so() -> None:
-    names = ["segfault.mp4", "good.mp4", "killed.mp4", "exits.mp4", "late.mp4", "raises.mp4", "huge.mp4", "good2.mp4"]
+    names = [
+        "segfault.mp4",
+        "good.mp4",
+        "killed.mp4",
+        "exits.mp4",
+        "late.mp4",
+        "raises.mp4",
+        "huge.mp4",
+        "good2.mp4",
+    ]
     reports = check(*names)
     assert {name: report.verdict for name, report in reports.items()} == {
         **dict.fromkeys(names, "error"),
@@ -47,14 +66,18 @@ def test_a_crash_costs_one_file_and_says_so() -> None:
         "good2.mp4": "in_sync",
         "late.mp4": "out_of_sync",
     }
-    assert {name: report.reason for name, report in reports.items() if report.verdict == "error"} == {
+    assert {
+        name: report.reason for name, report in reports.items() if report.verdict == "error"
+    } == {
         "segfault.mp4": "the worker was killed by signal 11 (SIGSEGV)",
         "killed.mp4": "the worker was killed by signal 9 (SIGKILL; out of memory?)",
         "exits.mp4": "the worker ended with exit code 7",
         "raises.mp4": "no audio stream",
         "huge.mp4": "out of memory",
     }
-    assert {name: report.reason_code for name, report in reports.items() if report.verdict == "error"} == {
+    assert {
+        name: report.reason_code for name, report in reports.items() if report.verdict == "error"
+    } == {
         "segfault.mp4": "crashed",
         "killed.mp4": "crashed",
         "exits.mp4": "crashed",
@@ -99,7 +122,10 @@ def test_a_bug_in_a_worker_is_heard_with_its_traceback() -> None:
 
 def test_an_error_that_concerns_every_file_costs_one_file_and_no_worker() -> None:
     reports = check("pid.mp4", "model.mp4", "pid too.mp4", jobs=1)
-    assert (reports["model.mp4"].verdict, reports["model.mp4"].reason) == ("error", "the network gave no numbers")
+    assert (reports["model.mp4"].verdict, reports["model.mp4"].reason) == (
+        "error",
+        "the network gave no numbers",
+    )
     assert reports["model.mp4"].reason_code == "model"
     assert reports["pid.mp4"].reason == reports["pid too.mp4"].reason
 
@@ -108,31 +134,58 @@ def test_a_bug_as_a_worker_loads_is_a_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(BugInWorker, match=r"^KeyError: 'trunk'$") as caught:
-        list(check_many([Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_bug))
+        list(
+            check_many(
+                [Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_bug
+            )
+        )
     assert "make_bug" in caught.value.traceback
     fake_scan.stand_in(monkeypatch, fake_scan.make_bug)
     (tmp_path / "good.mp4").write_bytes(b"x")
     assert main([str(tmp_path), "--timeout", "60"]) == 3
-    said = "avcheck: internal error: KeyError: 'trunk' (please report it; AVCHECK_DEBUG=1 shows where)\n"
+    said = (
+        "avcheck: internal error: KeyError: 'trunk' (please report it; AVCHECK_DEBUG=1 shows "
+        "where)\n"
+    )
     assert tuple(capsys.readouterr()) == ("", said)
 
 
 def test_a_library_that_cannot_be_loaded_is_no_bug() -> None:
     with pytest.raises(
-        UsageError, match=r"started: ImportError: libtorch_cpu.so: failed to map .*; a memory limit of 900 MB may"
+        UsageError,
+        match=r"started: ImportError: libtorch_cpu.so: failed to map .*; "
+        r"a memory limit of 900 MB may",
     ):
-        list(check_many([Path("good.mp4")], CheckSettings(), Limits(2, None, 900), make_checker=fake_scan.make_unloadable))
+        list(
+            check_many(
+                [Path("good.mp4")],
+                CheckSettings(),
+                Limits(2, None, 900),
+                make_checker=fake_scan.make_unloadable,
+            )
+        )
 
 
 def test_too_little_memory_to_load_is_no_bug() -> None:
-    with pytest.raises(UsageError, match=r"no worker can be started: MemoryError: .*can't allocate memory"):
-        list(check_many([Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_too_big))
+    with pytest.raises(
+        UsageError, match=r"no worker can be started: MemoryError: .*can't allocate memory"
+    ):
+        list(
+            check_many(
+                [Path("good.mp4")], CheckSettings(), Limits(2), make_checker=fake_scan.make_too_big
+            )
+        )
 
 
 def test_what_concerns_every_file_is_raised() -> None:
     with pytest.raises(ModelError, match="no GPU"):
         list(
-            check_many([Path("good.mp4")], CheckSettings(device="cuda"), Limits(2), make_checker=fake_scan.make_checker),
+            check_many(
+                [Path("good.mp4")],
+                CheckSettings(device="cuda"),
+                Limits(2),
+                make_checker=fake_scan.make_checker,
+            ),
         )
 
 
@@ -161,7 +214,9 @@ def doubler(threads: int) -> Callable[[int, Tell], Done[int]]:
 
 
 def pids(threads: int) -> Callable[[int, Tell], Done[tuple[int, int, str | None]]]:
-    return lambda task, tell: Done((os.getpid(), threads, os.environ.get("OMP_NUM_THREADS")), worn=task == 1)
+    return lambda task, tell: Done(
+        (os.getpid(), threads, os.environ.get("OMP_NUM_THREADS")), worn=task == 1
+    )
 
 
 def scratch(threads: int) -> Callable[[int, Tell], Done[str]]:
@@ -226,7 +281,9 @@ def test_no_task_needs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(run_workers([], doubler, Limits(2))) == []
 
 
-def test_a_worn_worker_is_replaced_and_threads_are_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worn_worker_is_replaced_and_threads_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(process_batch, "cores", lambda: 6)
     answers = [answer for _, answer in run_workers(range(4), pids, Limits(1, timeout_s=60))]
@@ -245,7 +302,9 @@ def test_a_worker_is_replaced_after_many_tasks(monkeypatch: pytest.MonkeyPatch) 
     assert answers[0] == answers[1] != answers[2] == answers[3]
 
 
-def test_what_a_killed_worker_wrote_is_cleaned_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_worker_wrote_is_cleaned_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     kept: list[Path] = []
     for task, answer in run_workers([0, 1, 0], scratch, Limits(1, timeout_s=60)):
@@ -267,7 +326,9 @@ def test_an_exception_of_a_handler_costs_one_task() -> None:
 
 
 @pytest.mark.parametrize("can_start", [0, 1])
-def test_a_machine_that_starts_no_more_processes(monkeypatch: pytest.MonkeyPatch, can_start: int) -> None:
+def test_a_machine_that_starts_no_more_processes(
+    monkeypatch: pytest.MonkeyPatch, can_start: int
+) -> None:
     real, started = process_batch.Worker, []
 
     def start(*args: Any) -> Any:
@@ -281,7 +342,9 @@ def test_a_machine_that_starts_no_more_processes(monkeypatch: pytest.MonkeyPatch
     if can_start:
         assert dict(answers) == {number: 2 * number for number in range(5)}
     else:
-        with pytest.raises(UsageError, match="no worker can be started: Resource temporarily unavailable"):
+        with pytest.raises(
+            UsageError, match="no worker can be started: Resource temporarily unavailable"
+        ):
             list(answers)
 
 
@@ -292,7 +355,9 @@ def test_a_worker_that_does_not_start_is_tried_again(tmp_path: Path) -> None:
 
 def test_if_no_worker_starts_the_run_ends(tmp_path: Path) -> None:
     make = functools.partial(unwilling, tmp_path / "x", 99)
-    with pytest.raises(UsageError, match="no worker can be started: the worker ended with exit code 1"):
+    with pytest.raises(
+        UsageError, match="no worker can be started: the worker ended with exit code 1"
+    ):
         list(run_workers(range(3), make, Limits(2)))
 
 
@@ -312,7 +377,10 @@ def test_a_memory_limit_above_the_system_s_is_the_system_s(monkeypatch: pytest.M
     monkeypatch.setattr(Path, "write_text", lambda *_, **__: 0)
     for megabytes in (4, 6):
         process_batch._limit(megabytes)
-    assert [limits for what, limits in asked if what == resource.RLIMIT_DATA] == [(4 << 20, 4 << 20), (5 << 20, 5 << 20)]
+    assert [limits for what, limits in asked if what == resource.RLIMIT_DATA] == [
+        (4 << 20, 4 << 20),
+        (5 << 20, 5 << 20),
+    ]
 
 
 def test_the_time_of_whoever_reads_the_answers_is_not_the_tasks() -> None:
@@ -331,7 +399,9 @@ def test_the_parent_s_memory_does_not_grow_with_the_number_of_files() -> None:
         for count in (100, 1000):
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
-            assert sum(1 for _ in run_workers(range(count), hoarder, Limits(1, timeout_s=60))) == count
+            assert (
+                sum(1 for _ in run_workers(range(count), hoarder, Limits(1, timeout_s=60))) == count
+            )
             peaks.append(tracemalloc.get_traced_memory()[1] - before)
     finally:
         tracemalloc.stop()
@@ -340,13 +410,17 @@ def test_the_parent_s_memory_does_not_grow_with_the_number_of_files() -> None:
 
 def test_it_works_in_a_thread_too() -> None:
     got: list[tuple[int, int | Lost]] = []
-    thread = threading.Thread(target=lambda: got.extend(run_workers([1], doubler, Limits(1, timeout_s=60))))
+    thread = threading.Thread(
+        target=lambda: got.extend(run_workers([1], doubler, Limits(1, timeout_s=60)))
+    )
     thread.start()
     thread.join(30)
     assert got == [(1, 2)]
 
 
-@pytest.mark.parametrize("wrong", [{"jobs": 0}, {"timeout_s": 0.0}, {"timeout_s": float("nan")}, {"memory_mb": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"jobs": 0}, {"timeout_s": 0.0}, {"timeout_s": float("nan")}, {"memory_mb": 0}]
+)
 def test_limits_that_cannot_be(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
         Limits(**wrong)  # type: ignore[arg-type]
@@ -377,7 +451,10 @@ from pathlib import Path
 from avcheck.batch.process import Limits
 from avcheck.batch.run import CheckSettings, check_many
 try:
-    for report in check_many(map(Path, sys.argv[1:]), CheckSettings(), Limits(2, 2.0), make_checker=fake_scan.make_checker):
+    paths = map(Path, sys.argv[1:])
+    limits = Limits(2, 2.0)
+    make = fake_scan.make_checker
+    for report in check_many(paths, CheckSettings(), limits, make_checker=make):
         print(report.path, report.verdict, flush=True)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

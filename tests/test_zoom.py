@@ -1,4 +1,6 @@
-"""A closer look: at what, at how much of a file, and that it finds a small face and no match for a stranger's sound."""
+"""A closer look: at what, at how much of a file, and that it finds a small face and no match for a
+stranger's sound.
+"""
 
 from __future__ import annotations
 
@@ -34,26 +36,38 @@ from avcheck.closeup import (
 )
 from avcheck.errors import DecodeFailed
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
+from avcheck.looking import LEVELS, look, look_in_parts
 from avcheck.model import SyncNet
 from avcheck.model_config import ModelConfig
+from avcheck.posterior import Curve
 from avcheck.report import DEFAULT_PRESET, PRESETS
-from avcheck.scan import LEVELS, look, look_in_parts
 from avcheck.scenes.generate import make_scene
-from avcheck.verdict import Curve, judge
+from avcheck.verdict import judge
 from avcheck.weights import Loaded
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
 EBU = PRESETS[DEFAULT_PRESET]
-TINY = ModelConfig(visual_channels=(4, 8, 8, 8), sound_channels=(4, 8, 8, 8), width=16, embedding=8, joint_channels=8)
+TINY = ModelConfig(
+    visual_channels=(4, 8, 8, 8),
+    sound_channels=(4, 8, 8, 8),
+    width=16,
+    embedding=8,
+    joint_channels=8,
+)
 GRID = tuple((528, row, column, 20, 30) for row in range(20) for column in range(30))
 
 
 # ---- where
 
 
-@pytest.mark.parametrize(("row", "column", "rows", "columns"), [(10, 12, 7, 7), (0, 0, 4, 4), (19, 29, 4, 4), (1, 29, 5, 4)])
-def test_the_window_lies_around_the_strongest_place_within_the_picture(row: int, column: int, rows: int, columns: int) -> None:
+@pytest.mark.parametrize(
+    ("row", "column", "rows", "columns"),
+    [(10, 12, 7, 7), (0, 0, 4, 4), (19, 29, 4, 4), (1, 29, 5, 4)],
+)
+def test_the_window_lies_around_the_strongest_place_within_the_picture(
+    row: int, column: int, rows: int, columns: int
+) -> None:
     strength = np.random.default_rng(0).uniform(0, 0.1, len(GRID))
     strength[row * 30 + column] = 1.0
     places = [GRID[k][1:3] for k in best_window(strength, GRID)]
@@ -63,16 +77,30 @@ def test_the_window_lies_around_the_strongest_place_within_the_picture(row: int,
 
 def test_windows_lie_around_the_strongest_places_and_within_the_picture() -> None:
     strength = np.zeros(len(GRID))
-    strength[10 * 30 + 12], strength[10 * 30 + 13], strength[29] = 1.0, 0.9, 0.8  # the second lies in the window of the first
+    # The second lies in the window of the first
+    strength[10 * 30 + 12], strength[10 * 30 + 13], strength[29] = (
+        1.0,
+        0.9,
+        0.8,
+    )
     size = (20 * PLACE, 30 * PLACE)
     side = WINDOW * PLACE
     found = windows(strength, GRID, size, 2)
     assert [window[2:] for window in found] == [(side, side)] * 2
     assert all(top % PLACE == left % PLACE == 0 for top, left, *_ in found)
-    assert all(abs(top + side / 2 - (y + 0.5) * PLACE) <= PLACE for (top, *_), y in zip(found[:1], (10,), strict=True))
+    assert all(
+        abs(top + side / 2 - (y + 0.5) * PLACE) <= PLACE
+        for (top, *_), y in zip(found[:1], (10,), strict=True)
+    )
     assert found[1][:2] == (0, size[1] - side)  # the corner
     assert len(windows(strength, GRID, size, 1)) == 1
-    assert windows(strength, GRID, (100, 100), 9)[0] == (0, 0, 100, 100)  # a picture no larger than a window
+    # A picture no larger than a window
+    assert windows(strength, GRID, (100, 100), 9)[0] == (
+        0,
+        0,
+        100,
+        100,
+    )
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7, 100])
@@ -83,11 +111,15 @@ def test_what_is_looked_at_is_spread_over_the_file(count: int) -> None:
         assert [k // 33 for k in sorted(chosen)] == [0, 1, 2]
 
 
-def test_the_segments_that_sound_and_move_are_looked_at_and_the_one_that_showed_most_first() -> None:
+def test_the_segments_that_sound_and_move_are_looked_at_and_the_one_that_showed_most_first() -> (
+    None
+):
     curves = film([None] * 9)
     useful = {2, 4, 8}
     for k in set(range(9)) - useful:
-        curves[k] = replace(curves[k], level_db=np.where(np.arange(10) < 5, -90.0, curves[k].level_db))
+        curves[k] = replace(
+            curves[k], level_db=np.where(np.arange(10) < 5, -90.0, curves[k].level_db)
+        )
     assert likeliest(range(9), curves, [0.1, 0.9, 0.2, 0.1, 0.4, 0.1, 0.1, 0.1, 0.3]) == [4, 8, 2]
 
 
@@ -97,15 +129,21 @@ def test_the_segments_that_sound_and_move_are_looked_at_and_the_one_that_showed_
 COST = 250 * 180  # places times pictures, of one segment
 
 
-def closer_by(offsets: dict[int, float], looked: list[int], spent: float = COST, cut: bool = False) -> Closer:
-    """Looks closer at segments of 10 s for `spent`, if the budget allows: those of `offsets` show one then (frames late)."""
+def closer_by(
+    offsets: dict[int, float], looked: list[int], spent: float = COST, cut: bool = False
+) -> Closer:
+    """Looks closer at segments of 10 s for `spent`, if the budget allows: those of `offsets` show
+    one then (frames late).
+    """
 
     def closer(item: Curve, budget: float) -> Seen:
         if budget < spent:
             return Seen(item, cut=True)
         number = round(item.start_s / 10)
         looked.append(number)
-        return Seen(curve(offsets[number], start_s=item.start_s) if number in offsets else item, spent, cut)
+        return Seen(
+            curve(offsets[number], start_s=item.start_s) if number in offsets else item, spent, cut
+        )
 
     return closer
 
@@ -117,10 +155,17 @@ def at_a_cost(curves: list[Curve]) -> list[Curve]:
 
 @pytest.mark.parametrize(
     "curves",
-    [film([0.0] * 6), film([200.0] * 6), film([None] * 6, level_db=-90.0), film([None] * 6, motion=0.1)],
+    [
+        film([0.0] * 6),
+        film([200.0] * 6),
+        film([None] * 6, level_db=-90.0),
+        film([None] * 6, motion=0.1),
+    ],
     ids=["in sync", "out of sync", "silent", "still"],
 )
-def test_what_is_decided_or_shows_nothing_to_look_at_is_not_looked_at_closer(curves: list[Curve]) -> None:
+def test_what_is_decided_or_shows_nothing_to_look_at_is_not_looked_at_closer(
+    curves: list[Curve],
+) -> None:
     looked: list[int] = []
     found = judge(curves, EBU, PLAIN)
     assert zoom(curves, found, closer_by({}, looked), EBU, PLAIN) == Zoomed(curves, found)
@@ -144,7 +189,9 @@ def test_a_closer_look_costs_no_more_than_the_first(thorough: bool, times: int) 
     curves = at_a_cost(film([None] * 20, noise=0.1))
     calibration = replace(PLAIN, none=6.0)
     closer = closer_by({}, looked, spent=8 * COST)
-    after = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration, thorough=thorough)
+    after = zoom(
+        curves, judge(curves, EBU, calibration), closer, EBU, calibration, thorough=thorough
+    )
     assert len(looked) == times
     assert after.cut == (not thorough)
 
@@ -154,7 +201,9 @@ def test_no_more_seconds_are_decoded_again_than_there_are(segments: int, times: 
     looked: list[int] = []
     curves = at_a_cost(film([None] * segments, noise=0.1))
     calibration = replace(PLAIN, none=6.0)
-    after = zoom(curves, judge(curves, EBU, calibration), closer_by({}, looked, spent=1), EBU, calibration)
+    after = zoom(
+        curves, judge(curves, EBU, calibration), closer_by({}, looked, spent=1), EBU, calibration
+    )
     assert len(looked) == times
     assert after.cut == (times < min(segments, ZOOM_SEGMENTS))
 
@@ -178,7 +227,9 @@ def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
     assert after.offset_ms == pytest.approx(-200, abs=5)
     assert len(looked) == ZOOM_SEGMENTS
     assert len(seen) == len(after.segments) == 20
-    assert [part.offset_ms is not None for part in after.segments] == [k in looked for k in range(20)]
+    assert [part.offset_ms is not None for part in after.segments] == [
+        k in looked for k in range(20)
+    ]
 
 
 def test_one_that_shows_an_offset_asks_for_as_many_more() -> None:
@@ -194,10 +245,15 @@ def test_one_that_shows_an_offset_asks_for_as_many_more() -> None:
 @pytest.mark.parametrize("far", [0.0, 0.3, 1.0])
 def test_a_long_look_in_parts_is_the_look_at_once(far: float) -> None:
     torch.manual_seed(0)
-    model = Loaded(SyncNet(TINY).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {})
+    model = Loaded(
+        SyncNet(TINY).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {}
+    )
     pictures = filmed(far * unsteady(70), (48, 64))
     shown = np.ones(70, np.bool_)
-    once, parts = look(pictures, shown, 1.5, model, (48,)), look_in_parts(pictures, shown, 1.5, model, (48,), chunk=20)
+    once, parts = (
+        look(pictures, shown, 1.5, model, (48,)),
+        look_in_parts(pictures, shown, 1.5, model, (48,), chunk=20),
+    )
     assert torch.allclose(once.picture, parts.picture, atol=1e-5)
     assert (once.grid, once.start_s) == (parts.grid, parts.start_s)
     # What shakes much is seen twice at each place.
@@ -210,22 +266,36 @@ def test_a_long_look_in_parts_is_the_look_at_once(far: float) -> None:
 def wide_shot(path: Path, *, late_s: float, foreign: bool = False, seconds: float = 8.0) -> Path:
     """A drawn talker of 96 px, a head of 48 in it, before a moving ground of 528 x 528."""
     side, head = 528, 96
-    scene = make_scene("talking", seed=1, seconds=seconds, size=(head, head), sound_margin_s=1.0, head_share=0.5, studio=True)
+    scene = make_scene(
+        "talking",
+        seed=1,
+        seconds=seconds,
+        size=(head, head),
+        sound_margin_s=1.0,
+        head_share=0.5,
+        studio=True,
+    )
     other = make_scene("talking", seed=51, seconds=seconds, size=(16, 16), sound_margin_s=1.0)
     heard = other.samples if foreign else scene.samples
     cells = np.random.default_rng(3).integers(60, 180, (1, 1, side // 16 + 2, side // 16 + 2))
-    ground = torch.nn.functional.interpolate(torch.from_numpy(cells).float(), size=(side + 40, side + 40), mode="bilinear")
+    ground = torch.nn.functional.interpolate(
+        torch.from_numpy(cells).float(), size=(side + 40, side + 40), mode="bilinear"
+    )
 
     def draw(time_s: float) -> Array:
         down = int(20 + 18 * np.sin(2 * time_s))
         picture = ground[0, 0, down : down + side, 5 : 5 + side].numpy().copy()
-        picture[300 : 300 + head, 60 : 60 + head] = scene.frames[min(len(scene.frames) - 1, round(time_s * 25))]
+        picture[300 : 300 + head, 60 : 60 + head] = scene.frames[
+            min(len(scene.frames) - 1, round(time_s * 25))
+        ]
         return (picture * 219 / 255 + 16).astype(np.uint8)
 
     def play(times_s: Array) -> Array:
         return np.interp(times_s - late_s, np.arange(len(heard)) / scene.sample_rate - 1.0, heard)
 
-    return make_clip(path, seconds=seconds, size=(side, side), draw=draw, play=play, sample_rate=16000)
+    return make_clip(
+        path, seconds=seconds, size=(side, side), draw=draw, play=play, sample_rate=16000
+    )
 
 
 @pytest.mark.slow
@@ -240,7 +310,9 @@ def test_a_small_face_is_undecidable_at_first_and_found_by_a_closer_look(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_strangers_sound_stays_undecidable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strangers_sound_stays_undecidable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     looked = []
 
     def counted(curve: Curve, *others: Any) -> Seen:
@@ -248,7 +320,9 @@ def test_a_strangers_sound_stays_undecidable(tmp_path: Path, monkeypatch: pytest
         return look_closer(curve, *others)
 
     monkeypatch.setattr(checker_module, "look_closer", counted)
-    report = Checker(device="cpu").check(wide_shot(tmp_path / "foreign.mp4", late_s=0.0, foreign=True))
+    report = Checker(device="cpu").check(
+        wide_shot(tmp_path / "foreign.mp4", late_s=0.0, foreign=True)
+    )
     assert report.verdict == "undecidable"
     assert report.offset_ms is None
     assert looked == [0.0]
@@ -256,7 +330,9 @@ def test_a_strangers_sound_stays_undecidable(tmp_path: Path, monkeypatch: pytest
     assert "--thorough" in (report.reason or "")
 
 
-def test_a_small_picture_is_not_opened_again(clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_picture_is_not_opened_again(
+    clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = []
     open_media = checker_module.open_media
 
@@ -288,15 +364,20 @@ def test_a_clip_takes_the_same_share_of_a_larger_picture_at_every_size() -> None
         pictures = setting.pictures(side)
         assert pictures.shape == (30, side, round(side * 16 / 9))
         rows, columns = np.nonzero(pictures[7] > 200)
-        boxes.append(np.array([rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1]) / side)
+        boxes.append(
+            np.array([rows.min(), columns.min(), np.ptp(rows) + 1, np.ptp(columns) + 1]) / side
+        )
     assert boxes[0] == pytest.approx(boxes[1], abs=0.02)
-    assert boxes[1][2:] == pytest.approx([1.5 / 4, 1 / 4], abs=0.01)  # the short side is a quarter of the picture's height
+    # The short side is a quarter of the picture's height
+    assert boxes[1][2:] == pytest.approx([1.5 / 4, 1 / 4], abs=0.01)
 
 
 def test_what_fills_its_place_keeps_its_shape() -> None:
     stripes = np.zeros((2, 40, 80), np.uint8)
     stripes[:, :, 20:60] = 200  # a square in the middle
-    (picture, _) = Setting((Layer(stripes, (0.0, 0.0), (1.0, 1.0), fill=True),), aspect=1.0).pictures(100)
+    (picture, _) = Setting(
+        (Layer(stripes, (0.0, 0.0), (1.0, 1.0), fill=True),), aspect=1.0
+    ).pictures(100)
     assert (picture > 150).all()
 
 
@@ -357,7 +438,12 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), DecodeFailed("clip.mp4", "damage")]
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        DecodeFailed("clip.mp4", "damage"),
+    ],
 )
 def test_a_segment_that_cannot_be_looked_at_closer_stays_as_it_was(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -374,7 +460,9 @@ def test_a_segment_that_cannot_be_looked_at_closer_stays_as_it_was(
     assert looked
 
 
-def test_a_bug_in_a_closer_look_is_no_lack_of_memory(clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_closer_look_is_no_lack_of_memory(
+    clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: Any) -> Any:
         raise RuntimeError("shapes do not match")
 

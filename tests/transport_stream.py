@@ -1,4 +1,6 @@
-"""Transport streams taken apart and put together again: other PIDs, several programmes, other sizes of packets."""
+"""Transport streams taken apart and put together again: other PIDs, several programmes, other sizes
+of packets.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,13 @@ def crc(data: bytes) -> bytes:
 
 def table(pid: int, table_id: int, number: int, body: bytes) -> list[bytes]:
     """A table in as many packets as it takes."""
-    section = bytes([table_id]) + (0xB000 | len(body) + 9).to_bytes(2, "big") + number.to_bytes(2, "big") + b"\xc1\0\0" + body
+    section = (
+        bytes([table_id])
+        + (0xB000 | len(body) + 9).to_bytes(2, "big")
+        + number.to_bytes(2, "big")
+        + b"\xc1\0\0"
+        + body
+    )
     data = b"\0" + section + crc(section)
     packets = []
     for count, at in enumerate(range(0, len(data), PACKET - 4)):
@@ -61,22 +69,39 @@ def table(pid: int, table_id: int, number: int, body: bytes) -> list[bytes]:
 def pat(pmts: Mapping[int, int]) -> list[bytes]:
     """The table of programmes: PID of the PMT by number."""
     return table(
-        0, 0, 1, b"".join(number.to_bytes(2, "big") + (0xE000 | pid).to_bytes(2, "big") for number, pid in pmts.items())
+        0,
+        0,
+        1,
+        b"".join(
+            number.to_bytes(2, "big") + (0xE000 | pid).to_bytes(2, "big")
+            for number, pid in pmts.items()
+        ),
     )
 
 
 def pmt(number: int, pid: int, types: Mapping[int, int], words: bytes = b"") -> list[bytes]:
-    """The table of a programme: the stream type by PID; `words` go into a private descriptor of each."""
+    """The table of a programme: the stream type by PID; `words` go into a private descriptor of
+    each.
+    """
     clock = next(iter(types), 0x1FFF)
     told = bytes([0x80, len(words)]) + words if words else b""
     body = (0xE000 | clock).to_bytes(2, "big") + b"\xf0\0"
     for stream, kind in types.items():
-        body += bytes([kind]) + (0xE000 | stream).to_bytes(2, "big") + (0xF000 | len(told)).to_bytes(2, "big") + told
+        body += (
+            bytes([kind])
+            + (0xE000 | stream).to_bytes(2, "big")
+            + (0xF000 | len(told)).to_bytes(2, "big")
+            + told
+        )
     return table(pid, 2, number, body)
 
 
-def renumbered(packets: Iterable[bytes], number: int, shift: int, types: Mapping[int, int]) -> list[bytes]:
-    """One programme with its PIDs moved by `shift` and its number changed; `types` by the old PIDs. The PAT is left out."""
+def renumbered(
+    packets: Iterable[bytes], number: int, shift: int, types: Mapping[int, int]
+) -> list[bytes]:
+    """One programme with its PIDs moved by `shift` and its number changed; `types` by the old PIDs.
+    The PAT is left out.
+    """
     moved = pmt(number, PMT_PID + shift, {pid + shift: kind for pid, kind in types.items()})
     found = []
     for packet in packets:
@@ -90,7 +115,11 @@ def renumbered(packets: Iterable[bytes], number: int, shift: int, types: Mapping
 
 def interleaved(*streams: list[bytes]) -> list[bytes]:
     """Packets of several streams, each spread over the whole."""
-    order = [(k / len(stream), number, packet) for number, stream in enumerate(streams) for k, packet in enumerate(stream)]
+    order = [
+        (k / len(stream), number, packet)
+        for number, stream in enumerate(streams)
+        for k, packet in enumerate(stream)
+    ]
     return [packet for _, _, packet in sorted(order, key=lambda each: each[:2])]
 
 

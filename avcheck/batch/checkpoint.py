@@ -1,7 +1,9 @@
-"""Results files (JSON lines): the checkpoint that a run goes on from, and the merging of those of several runs.
+"""Results files (JSON lines): the checkpoint that a run goes on from, and the merging of those of
+several runs.
 
-A record is written whole, in one go, as its file ends. So a kill at any moment leaves whole records, and at most a last
-line cut short, which the next run takes away again. Memory holds a few bytes for each file, never its report.
+A record is written whole, in one go, as its file ends. So a kill at any moment leaves whole
+records, and at most a last line cut short, which the next run takes away again. Memory holds a few
+bytes for each file, never its report.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ _BEGINNING = b'{"schema_version"'  # of every record
 
 
 class Checkpoint:
-    """A results file to go on from: what is done in it, and where the next records go. Use with `with`.
+    """A results file to go on from: what is done in it, and where the next records go. Use with
+    `with`.
 
-    The file is made if it is not there. A last line cut short by a kill is taken away (`mended`), other lines that are no
-    record are passed over (`strange`). Raises UsageError for a file that is something else, which stays as it is, for one
-    that cannot be read or written, and for one that another run is writing to.
+    The file is made if it is not there. A last line cut short by a kill is taken away (`mended`),
+    other lines that are no record are passed over (`strange`). Raises UsageError for a file that is
+    something else, which stays as it is, for one that cannot be read or written, and for one that
+    another run is writing to.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +43,13 @@ class Checkpoint:
         self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
         try:
             # O_NONBLOCK, as a FIFO would be waited for; on a regular file it has no meaning.
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            flags = (
+                os.O_RDWR
+                | os.O_CREAT
+                | os.O_APPEND
+                | getattr(os, "O_NONBLOCK", 0)
+                | getattr(os, "O_BINARY", 0)
+            )
             self._fd = os.open(path, flags, 0o666)
         except OSError as error:
             raise UsageError(f"--resume: cannot open {path}: {error.strerror}") from error
@@ -59,7 +69,8 @@ class Checkpoint:
         os.close(self._fd)
 
     def verdict(self, wanted: Report) -> Verdict | None:
-        """What was found before for the same path, size, time of change, weights and settings; None if nothing was.
+        """What was found before for the same path, size, time of change, weights and settings; None
+        if nothing was.
 
         An internal error counts as nothing: it is worth another try.
         """
@@ -67,21 +78,28 @@ class Checkpoint:
         return None if found is None else found[0]
 
     def start(self, wanted: Report) -> int:
-        """Where the record of a file that `verdict` knows begins, in bytes: little to remember of each of many files."""
+        """Where the record of a file that `verdict` knows begins, in bytes: little to remember of
+        each of many files.
+        """
         return self._done[_key(wanted)][1]
 
     def reports(self, starts: Iterable[int]) -> Iterator[Report]:
-        """The whole records that begin there, read again one at a time. Raises UsageError where there is none any more."""
+        """The whole records that begin there, read again one at a time. Raises UsageError where
+        there is none any more.
+        """
         with self.path.open("rb") as file:
             for start in starts:
                 yield _record_at(file, start, self.path)
 
     def verdicts(self, wanted: Report) -> dict[Stamp, Verdict]:
-        """What was found before for the same URL, weights and settings, by size and time of change; the newest last."""
+        """What was found before for the same URL, weights and settings, by size and time of change;
+        the newest last.
+        """
         return self._urls.get(_key(wanted, stamped=False), {})
 
     def gave_up(self, wanted: Report) -> bool:
-        """Whether the newest record of this URL is an error without size and time: it did not answer, or cost its worker.
+        """Whether the newest record of this URL is an error without size and time: it did not
+        answer, or cost its worker.
 
         To ask it for them again may end the same way.
         """
@@ -127,7 +145,8 @@ class Checkpoint:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
                     raise UsageError(
-                        f"--resume: {self.path} is not a results file of avcheck (line {line.number}: {line.problem})"
+                        f"--resume: {self.path} is not a results file of avcheck (line "
+                        f"{line.number}: {line.problem})"
                     )
                 elif line.cut:
                     self.mended = True
@@ -138,40 +157,54 @@ class Checkpoint:
 
 @dataclass
 class Merged:
-    """The newest record for each path among several results files. Raises UsageError for a file that is none.
+    """The newest record for each path among several results files. Raises UsageError for a file
+    that is none.
 
-    `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on, or that a record is damaged.
+    `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on, or
+    that a record is damaged.
     """
 
     files: Sequence[Path]
     warnings: list[str] = field(default_factory=list)
     incomplete: bool = False
-    _newest: dict[bytes, tuple[str, int, int]] = field(default_factory=dict)  # path -> (checked at, file, offset)
+    # path -> (checked at, file, offset)
+    _newest: dict[bytes, tuple[str, int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for number, path in enumerate(self.files):
             ours = False
             if path.exists() and not path.is_file():
-                raise UsageError(f"{path} is not a regular file, and merge reads its files twice; save it under a name first")
+                raise UsageError(
+                    f"{path} is not a regular file, and merge reads its files twice; save it "
+                    "under a name first"
+                )
             try:
                 with path.open("rb") as file:
                     for line in _lines(file, whole=True):
                         if line.result is None:
                             if not (ours or line.may_be_ours):
                                 raise UsageError(
-                                    f"{path} is not a results file of avcheck (line {line.number}: {line.problem})"
+                                    f"{path} is not a results file of avcheck (line "
+                                    f"{line.number}: {line.problem})"
                                 )
                             self.incomplete |= line.cut or line.damaged
                             what = "no record and is passed over"
                             if line.cut:
                                 what = "cut short (that run was killed)"
                             elif line.damaged:
-                                what = f"a damaged record and is passed over ({line.problem}); check that file again"
+                                what = (
+                                    f"a damaged record and is passed over ({line.problem}); "
+                                    "check that file again"
+                                )
                             self.warnings.append(f"{path}: line {line.number} is {what}")
                             continue
                         ours = True
-                        key, found = _digest(line.result.path), (line.result.checked_at or "", number, line.start)
-                        # Times are compared as text, which their fixed form allows; without one, the later line is newer.
+                        key, found = (
+                            _digest(line.result.path),
+                            (line.result.checked_at or "", number, line.start),
+                        )
+                        # Times are compared as text, which their fixed form allows; without one,
+                        # the later line is newer.
                         self._newest[key] = max(found, self._newest.get(key, found))
             except OSError as error:
                 raise UsageError(f"cannot read {path}: {error.strerror}") from error
@@ -202,7 +235,9 @@ class _Line:
 
 
 def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
-    """The lines of a results file that are not blank; without what is long in a record unless `whole`, which takes longer."""
+    """The lines of a results file that are not blank; without what is long in a record unless
+    `whole`, which takes longer.
+    """
     start = 0
     for number, raw in enumerate(file, start=1):
         result, problem = None, ""

@@ -1,6 +1,8 @@
-"""Which files a run checks: what the given paths, lists, patterns, ignore files and the shard amount to.
+"""Which files a run checks: what the given paths, lists, patterns, ignore files and the shard
+amount to.
 
-Nothing here imports torch, av or numpy, and nothing opens a media file: a wrong path answers at once.
+Nothing here imports torch, av or numpy, and nothing opens a media file: a wrong path answers at
+once.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ _ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})
 
 @dataclass(frozen=True)
 class Shard:
-    """The `index`-th of `count` parts of the files, counted from 1. Raises ValueError for a part that cannot be."""
+    """The `index`-th of `count` parts of the files, counted from 1. Raises ValueError for a part
+    that cannot be.
+    """
 
     index: int
     count: int
@@ -48,14 +52,17 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def takes(self, name: str) -> bool:
-        """Whether a file is in this part, by its path relative to its root: new files move no other file to another part."""
+        """Whether a file is in this part, by its path relative to its root: new files move no other
+        file to another part.
+        """
         digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What of the files under a directory is wanted; globs as in `.avcheckignore`. A path given by name is never left out.
+    """What of the files under a directory is wanted; globs as in `.avcheckignore`. A path given by
+    name is never left out.
 
     `include` stands in place of `MEDIA_SUFFIXES`; `shard` parts everything, named paths too.
     """
@@ -67,7 +74,9 @@ class Selection:
 
 @dataclass
 class Discovery:
-    """What the given paths amount to: files to check in order, and a report for each path that cannot be checked."""
+    """What the given paths amount to: files to check in order, and a report for each path that
+    cannot be checked.
+    """
 
     files: list[Source] = field(default_factory=list)
     errors: list[Report] = field(default_factory=list)
@@ -82,15 +91,18 @@ def discover(
 ) -> Discovery:
     """Turn files, URLs and directories into the files to check, each once, in a stable order.
 
-    A named file is always taken, and so is a URL that `url_problem` lets through. A directory is searched all the way down
-    for what `selection` wants, names sorted; hidden entries, linked directories, what `.avcheckignore` names and what is not
-    a regular file are passed over. What is missing, unreadable, not a regular file, a link out of its directory, or a
-    directory without media becomes a report with verdict "error".
+    A named file is always taken, and so is a URL that `url_problem` lets through. A directory is
+    searched all the way down for what `selection` wants, names sorted; hidden entries, linked
+    directories, what `.avcheckignore` names and what is not a regular file are passed over. What is
+    missing, unreadable, not a regular file, a link out of its directory, or a directory without
+    media becomes a report with verdict "error".
 
-    Raises UsageError for two URLs that differ in nothing but what is not shown: their results could not be told apart, and
-    whether they lead to one file (a URL signed twice) or two (a token that stands for a file) nobody can see.
+    Raises UsageError for two URLs that differ in nothing but what is not shown: their results could
+    not be told apart, and whether they lead to one file (a URL signed twice) or two (a token that
+    stands for a file) nobody can see.
 
-    `on_read` hears every local file that this run or that of another shard reads, ignore files included.
+    `on_read` hears every local file that this run or that of another shard reads, ignore files
+    included.
     """
     found = Discovery()
     seen: set[str] = set()
@@ -99,7 +111,11 @@ def discover(
     def wanted(key: str, name: str) -> bool:
         if key in seen:
             return False
-        seen.add(key)  # before the shard: the same file may come under another name, which another shard would take
+        seen.add(
+            key
+            # Before the shard: the same file may come under another name, which another shard would
+            # take
+        )
         return selection.shard is None or selection.shard.takes(name)
 
     def take(path: Source, name: str) -> None:
@@ -120,8 +136,10 @@ def discover(
                 refuse(given, shown(given), problem, "bad_url")
             elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
                 raise UsageError(
-                    f"two URLs given are both {shown(given)} but for their secrets, and results go by that; "
-                    "if they lead to one file give one of them, else check each in a run with a results file of its own"
+                    f"two URLs given are both {shown(given)} but for their secrets, and results "
+                    "go by that; "
+                    "if they lead to one file give one of them, else check each in a run with a "
+                    "results file of its own"
                 )
             else:
                 take(given, shown(given))
@@ -134,7 +152,12 @@ def discover(
             refuse(given, name, problem, code)
         elif stat.S_ISDIR(mode):
             if not _search(path, selection, take, refuse, on_read):
-                refuse(given, name, "no media files in this directory" + _narrowed(path, selection), "no_media")
+                refuse(
+                    given,
+                    name,
+                    "no media files in this directory" + _narrowed(path, selection),
+                    "no_media",
+                )
         elif stat.S_ISREG(mode):
             take(path, name)
         else:
@@ -143,7 +166,9 @@ def discover(
 
 
 def read_list(data: bytes) -> list[str]:
-    """The paths of a list, one a line; separated by NULs alone where there is one, as `find -print0` writes them."""
+    """The paths of a list, one a line; separated by NULs alone where there is one, as `find
+    -print0` writes them.
+    """
     separator = b"\0" if b"\0" in data else b"\n"
     lines = data.removeprefix(b"\xef\xbb\xbf").split(separator)
     if separator == b"\n":
@@ -162,7 +187,14 @@ def parse_shard(text: str) -> Shard:
         raise UsageError(f"--shard: {error}") from None
 
 
-def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Path | None = None, *, code: ErrorCode) -> Report:
+def error_report(
+    path: str | Path,
+    reason: str,
+    tolerance: Tolerance,
+    model: Path | None = None,
+    *,
+    code: ErrorCode,
+) -> Report:
     """The report of a file that could not be judged, `reason` in one line and `code` its kind."""
     return Report(
         shown(path),
@@ -177,7 +209,11 @@ def error_report(path: str | Path, reason: str, tolerance: Tolerance, model: Pat
 
 def _narrowed(root: Path, selection: Selection) -> str:
     """What may have left out what the caller expects to be there."""
-    options = [name for name, globs in (("--include", selection.include), ("--exclude", selection.exclude)) if globs]
+    options = [
+        name
+        for name, globs in (("--include", selection.include), ("--exclude", selection.exclude))
+        if globs
+    ]
     if (root / IGNORE_FILE).is_file():
         options.append(IGNORE_FILE)
     return f" that {' and '.join(options)} let through" if options else ""
@@ -190,11 +226,17 @@ def _search(
     refuse: Callable[[str | Path, str, str, ErrorCode], None],
     on_read: Callable[[Path], None] | None,
 ) -> int:
-    """Take or refuse what lies under `root`, and say how many that were (before duplicates and other shards are dropped)."""
+    """Take or refuse what lies under `root`, and say how many that were (before duplicates and
+    other shards are dropped).
+    """
     count = 0
     inside = os.path.realpath(root)
-    include, exclude = globs.of_option("--include", selection.include), globs.of_option("--exclude", selection.exclude)
-    ignored: dict[str, globs.Globs] = {}  # by the folder whose ignore file they stand in: "" or "a/b/"
+    include, exclude = (
+        globs.of_option("--include", selection.include),
+        globs.of_option("--exclude", selection.exclude),
+    )
+    # By the folder whose ignore file they stand in: "" or "a/b/"
+    ignored: dict[str, globs.Globs] = {}
 
     def unreadable(error: OSError) -> None:
         nonlocal count
@@ -210,7 +252,8 @@ def _search(
             for base, patterns in ignored.items()
             if name.startswith(base)
         ]
-        return next((out for out in reversed(said) if out is not None), False)  # the nearest ignore file has the last word
+        # The nearest ignore file has the last word
+        return next((out for out in reversed(said) if out is not None), False)
 
     for folder, folders, names in os.walk(root, onerror=unreadable):
         here = Path(folder)
@@ -221,7 +264,9 @@ def _search(
                 refuse(here / IGNORE_FILE, prefix + IGNORE_FILE, wrong, "other")
             if on_read:
                 on_read(here / IGNORE_FILE)
-        folders[:] = sorted(n for n in folders if not n.startswith(".") and not left_out(prefix + n, folder=True))
+        folders[:] = sorted(
+            n for n in folders if not n.startswith(".") and not left_out(prefix + n, folder=True)
+        )
         for leaf in sorted(names):
             path, name = here / leaf, prefix + leaf
             if leaf.startswith("."):
@@ -231,12 +276,18 @@ def _search(
             if left_out(name, folder=False):
                 continue
             mode, problem, code = _look(path)
-            if problem:  # a broken link: somebody expects a file here, so silence would be a false "all well"
+            # A broken link: somebody expects a file here, so silence would be a false "all well"
+            if problem:
                 refuse(path, name, problem, code)
-            elif not stat.S_ISREG(mode) or (path.suffix.lower() in _ALSO_TYPESCRIPT and _is_text(path)):
+            elif not stat.S_ISREG(mode) or (
+                path.suffix.lower() in _ALSO_TYPESCRIPT and _is_text(path)
+            ):
                 continue
             elif path.is_symlink() and not _lies_in(path, inside):
-                problem = "a link out of the directory searched, which is not followed; give the file by name"
+                problem = (
+                    "a link out of the directory searched, which is not followed; give the "
+                    "file by name"
+                )
                 refuse(path, name, problem, "outside_link")
             else:
                 take(path, name)
@@ -252,7 +303,9 @@ def _lies_in(path: Path, folder: str) -> bool:
 
 
 def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
-    """A path's mode, and what is wrong with it (None: nothing) with its code. Opens nothing: open() would hang on a FIFO."""
+    """A path's mode, and what is wrong with it (None: nothing) with its code. Opens nothing: open()
+    would hang on a FIFO.
+    """
     try:
         return path.stat().st_mode, None, "other"
     except FileNotFoundError:
@@ -264,7 +317,9 @@ def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
 
 
 def _is_text(path: Path) -> bool:
-    """Whether a file starts like text: MPEG transport streams share their suffix with TypeScript."""
+    """Whether a file starts like text: MPEG transport streams share their suffix with
+    TypeScript.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(1024)

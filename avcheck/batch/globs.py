@@ -1,4 +1,5 @@
-"""Globs as in .gitignore, of `.avcheckignore`, --include and --exclude: what they mean is left to pathspec.
+"""Globs as in .gitignore, of `.avcheckignore`, --include and --exclude: what they mean is left to
+pathspec.
 
 A glob with many wildcards is refused, so that matching stays quick whatever an ignore file holds.
 """
@@ -19,7 +20,9 @@ MOST_STARS = 3  # of one name in a glob, and as many "**" in all
 
 
 class Globs:
-    """Some globs in their order. Paths are posix paths relative to the directory that they belong to."""
+    """Some globs in their order. Paths are posix paths relative to the directory that they belong
+    to.
+    """
 
     def __init__(self, globs: Iterable[str]) -> None:
         """Raises ValueError, in words, for what is no glob, or one of too many stars."""
@@ -36,20 +39,28 @@ class Globs:
         return self._spec is not None
 
     def decide(self, name: str, *, folder: bool = False) -> bool | None:
-        """Whether a path, or a folder above it, matches: False where a later `!` takes it back, None where nothing is said."""
-        return None if self._spec is None else self._spec.check_file(f"{name}/" if folder else name).include
+        """Whether a path, or a folder above it, matches: False where a later `!` takes it back,
+        None where nothing is said.
+        """
+        return (
+            None
+            if self._spec is None
+            else self._spec.check_file(f"{name}/" if folder else name).include
+        )
 
 
 def of_option(option: str, globs: Iterable[str]) -> Globs:
     """The globs of an option. Raises UsageError."""
     try:
-        return Globs(f"\\{glob}" if glob.startswith("#") else glob for glob in globs)  # where there are no comments
+        # Where there are no comments
+        return Globs(f"\\{glob}" if glob.startswith("#") else glob for glob in globs)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from error
 
 
 def of_file(path: Path) -> tuple[Globs, str | None]:
-    """The globs of an ignore file, and what is wrong with it; lines that are no glob are passed over, the others hold.
+    """The globs of an ignore file, and what is wrong with it; lines that are no glob are passed
+    over, the others hold.
 
     A file that cannot be read has none: what it would leave out is then checked.
     """
@@ -74,7 +85,10 @@ def _check(glob: str) -> None:
     from pathspec import GitIgnoreSpec
 
     names = glob.split("/")
-    if max(name.count("*") for name in names if name != "**" or len(names) == 1) > MOST_STARS or names.count("**") > MOST_STARS:
+    if (
+        max(name.count("*") for name in names if name != "**" or len(names) == 1) > MOST_STARS
+        or names.count("**") > MOST_STARS
+    ):
         raise ValueError(f"{glob!r} has more than {MOST_STARS} stars; write several simpler globs")
     try:
         GitIgnoreSpec.from_lines([glob])

@@ -34,34 +34,45 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Limits:
-    """How many worker processes, and what one file may cost. None: no limit. Raises UsageError for what cannot be."""
+    """How many worker processes, and what one file may cost. None: no limit. Raises UsageError for
+    what cannot be.
+    """
 
     jobs: int = 1
     timeout_s: float | None = None  # for one file, once a worker is ready for it
     memory_mb: int | None = None  # data of one worker (MiB), program and weights included
-    threads: int = 0  # of each worker, or of this process where there is none; 0: its share of the cores
+    # Of each worker, or of this process where there is none; 0: its share of the cores
+    threads: int = 0
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UsageError(f"jobs must be at least 1, not {self.jobs}")
         if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
-            raise UsageError(f"the timeout must be a number of seconds above 0, not {self.timeout_s:g}")
+            raise UsageError(
+                f"the timeout must be a number of seconds above 0, not {self.timeout_s:g}"
+            )
         if self.threads < 0:
             raise UsageError(f"threads must be at least 0, not {self.threads}")
         if self.memory_mb is not None and self.memory_mb < 1:
-            raise UsageError(f"the memory limit must be a number of MB above 0, not {self.memory_mb}")
+            raise UsageError(
+                f"the memory limit must be a number of MB above 0, not {self.memory_mb}"
+            )
         if self.memory_mb is not None and sys.platform != "linux":
             raise UsageError("a memory limit needs Linux; elsewhere use a container")
 
     @property
     def in_process(self) -> bool:
-        """Whether no worker is needed: nothing to do at the same time, and nothing to be cut off."""
+        """Whether no worker is needed: nothing to do at the same time, and nothing to be cut
+        off.
+        """
         return self.jobs == 1 and self.timeout_s is None and self.memory_mb is None
 
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of an answer: the reason in one line and its kind, and the traceback of what a handler should not raise."""
+    """In place of an answer: the reason in one line and its kind, and the traceback of what a
+    handler should not raise.
+    """
 
     reason: str
     bug: str | None = None
@@ -70,7 +81,9 @@ class Lost:
 
 @dataclass(frozen=True)
 class Done(Generic[Answer]):
-    """What a handler returns: the answer, and whether its process is too worn (out of memory) to be used again."""
+    """What a handler returns: the answer, and whether its process is too worn (out of memory) to be
+    used again.
+    """
 
     answer: Answer
     worn: bool = False
@@ -80,7 +93,9 @@ Tell = Callable[[float], None]  # takes the fraction of a task that is done, 0..
 
 
 def threads_each(jobs: int) -> int:
-    """Threads for each of `jobs` workers, so that all of them together have a core each: more slow all of them down."""
+    """Threads for each of `jobs` workers, so that all of them together have a core each: more slow
+    all of them down.
+    """
     return max(1, cores() // jobs)
 
 
@@ -102,13 +117,22 @@ class Worker(Generic[Task, Answer]):
         self.given = 0
         self.deadline = time.monotonic() + START_S
         self._timeout_s = math.inf if limits.timeout_s is None else limits.timeout_s
-        # In a folder of its own, what a killed worker was writing can be cleaned up. The worker makes it, and removes it
-        # if it is this process that is killed.
+        # In a folder of its own, what a killed worker was writing can be cleaned up. The worker
+        # makes it, and removes it if it is this process that is killed.
         self._scratch = str(Path(tempfile.gettempdir(), f"avcheck-worker-{secrets.token_hex(8)}"))
-        context = get_context("spawn")  # fork would copy the locks that other threads hold at the time
+        # Fork would copy the locks that other threads hold at the time
+        context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, making, limits.threads or threads_each(limits.jobs), limits.memory_mb, self._scratch)
-        self.process = context.Process(target=_work, args=arguments, name="avcheck-worker", daemon=True)
+        arguments = (
+            theirs,
+            making,
+            limits.threads or threads_each(limits.jobs),
+            limits.memory_mb,
+            self._scratch,
+        )
+        self.process = context.Process(
+            target=_work, args=arguments, name="avcheck-worker", daemon=True
+        )
         with _signals_held_back():
             self.process.start()
         theirs.close()  # or the end of the process would not be the end of the pipe
@@ -138,11 +162,14 @@ class Worker(Generic[Task, Answer]):
             yield "gone", None
 
     def end(self, grace_s: float = 0.0) -> int | None:
-        """Kill the process if it is still there after `grace_s`, and clean up. Returns its exit code, -N for signal N."""
+        """Kill the process if it is still there after `grace_s`, and clean up. Returns its exit
+        code, -N for signal N.
+        """
         self.process.join(grace_s)
         if self.process.is_alive():
             self.process.kill()
-            self.process.join(5.0)  # what waits for a dead network drive cannot be killed, nor waited for
+            # What waits for a dead network drive cannot be killed, nor waited for
+            self.process.join(5.0)
         self.pipe.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
         return self.process.exitcode
@@ -155,7 +182,9 @@ def _work(
     memory_mb: int | None,
     scratch: str,
 ) -> None:
-    """What a worker process does: make the handler, then one task after the other, until the parent is gone."""
+    """What a worker process does: make the handler, then one task after the other, until the parent
+    is gone.
+    """
     for number in _HELD_BACK:
         signal.signal(number, signal.SIG_IGN)
     Path(scratch).mkdir(mode=0o700)
@@ -164,7 +193,12 @@ def _work(
     _limit(memory_mb)
     if memory_mb is None:
         keep_memory()  # under a limit, what is freed is wanted back
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # read as the libraries are loaded
+    # Read as the libraries are loaded
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+    ):
         os.environ.setdefault(name, str(threads))
     wait_patiently()
     try:
@@ -214,7 +248,10 @@ def _serve(pipe: connection.Connection, making: Making[Any, Any], threads: int) 
             if isinstance(error, MemoryError):
                 kind, content = "lost", Lost(_in_a_line(error), code="out_of_memory")
             else:
-                kind, content = "lost", Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")
+                kind, content = (
+                    "lost",
+                    Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug"),
+                )
         pipe.send((kind, content))
 
 
@@ -222,7 +259,8 @@ def _why_no_start(error: Exception) -> AvcheckError | Lost:
     """What a worker says in place of being ready."""
     if isinstance(error, AvcheckError):
         return error
-    if isinstance(error, ImportError | MemoryError | OSError):  # also how a library says that it gets too little memory
+    # Also how a library says that it gets too little memory
+    if isinstance(error, ImportError | MemoryError | OSError):
         return Lost(_in_a_line(error))
     return Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")
 
@@ -232,14 +270,17 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _limit(memory_mb: int | None) -> None:
-    """Cap this process's data, write no core files, and be the first to go when the machine runs out of memory."""
+    """Cap this process's data, write no core files, and be the first to go when the machine runs
+    out of memory.
+    """
     if sys.platform == "win32":
         return
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if memory_mb is not None:
-        # Not RLIMIT_AS: that counts what is only reserved or mapped from files, half of what torch takes.
+        # Not RLIMIT_AS: that counts what is only reserved or mapped from files, half of what torch
+        # takes.
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         limit = memory_mb << 20 if hard == resource.RLIM_INFINITY else min(memory_mb << 20, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -256,14 +297,20 @@ def _end_with_parent(scratch: str) -> None:
         os._exit(1)
 
 
-# Whoever stops a run from a terminal, a batch system or a service manager signals every process of it. The workers leave
-# that to the parent, or each would look like a file that kills its worker.
-_HELD_BACK = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+# Whoever stops a run from a terminal, a batch system or a service manager signals every process of
+# it. The workers leave that to the parent, or each would look like a file that kills its worker.
+_HELD_BACK = [
+    number
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if (number := getattr(signal, name, None)) is not None
+]
 
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """A process started in here begins with these signals blocked; those meant for this one arrive at the end."""
+    """A process started in here begins with these signals blocked; those meant for this one arrive
+    at the end.
+    """
     if sys.platform == "win32":
         yield
         return

@@ -1,7 +1,9 @@
-"""Other engines than our own processes that spread a batch over machines: Ray Data. Needs the extra `ray`.
+"""Other engines than our own processes that spread a batch over machines: Ray Data. Needs the extra
+`ray`.
 
-Each actor keeps one guarded worker process below it, the same as `--jobs` uses: a crash in a decoder must not take the
-actor along, which Ray would start again with the same file. Ray carries paths out and records back, never media.
+Each actor keeps one guarded worker process below it, the same as `--jobs` uses: a crash in a
+decoder must not take the actor along, which Ray would start again with the same file. Ray carries
+paths out and records back, never media.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from avcheck.batch.workers import BugInWorker
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.report import Report
 
-FILES_A_BLOCK = 8  # results come back, and work is repeated after the loss of a machine, by this many
+# Results come back, and work is repeated after the loss of a machine, by this many
+FILES_A_BLOCK = 8
 
 
 def check_with_ray(
@@ -33,11 +36,13 @@ def check_with_ray(
     before: Before | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report | Unchanged]:
-    """As `batch.check_changed`, by `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names, or of one on this machine.
+    """As `batch.check_changed`, by `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names,
+    or of one on this machine.
 
-    An actor takes `limits.threads` CPUs (0: one), and a whole GPU with settings for device "cuda". Files must have the same
-    path on every machine. Raises UsageError if Ray is not installed or cannot be reached, if it gives the run up, and for what
-    would be raised without it; BugInWorker for a bug of avcheck's own.
+    An actor takes `limits.threads` CPUs (0: one), and a whole GPU with settings for device "cuda".
+    Files must have the same path on every machine. Raises UsageError if Ray is not installed or
+    cannot be reached, if it gives the run up, and for what would be raised without it; BugInWorker
+    for a bug of avcheck's own.
     """
     try:
         import ray
@@ -58,17 +63,25 @@ def check_with_ray(
         try:
             ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UsageError(f"Ray cannot be reached: {' '.join(str(error).split())[:200]}") from error
+            raise UsageError(
+                f"Ray cannot be reached: {' '.join(str(error).split())[:200]}"
+            ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # stderr is for our own progress
     gpus = int(settings.device == "cuda")
     if gpus and not ray.cluster_resources().get("GPU"):
-        raise UsageError("--device cuda: no machine of the Ray cluster has a GPU, so the run would wait for ever")
+        raise UsageError(
+            "--device cuda: no machine of the Ray cluster has a GPU, so the run would wait for ever"
+        )
     cpus = limits.threads or 1
     there = replace(
-        settings, model=settings.model and settings.model.absolute(), audio=settings.audio and settings.audio.absolute()
+        settings,
+        model=settings.model and settings.model.absolute(),
+        audio=settings.audio and settings.audio.absolute(),
     )
-    actors = ray.data.from_items(rows, override_num_blocks=math.ceil(len(rows) / FILES_A_BLOCK)).map(
+    actors = ray.data.from_items(
+        rows, override_num_blocks=math.ceil(len(rows) / FILES_A_BLOCK)
+    ).map(
         _Actor,
         fn_constructor_args=(there, replace(limits, jobs=1, threads=cpus), make_checker),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=limits.jobs),
@@ -85,7 +98,8 @@ def check_with_ray(
                 yield Unchanged(row["path"], tuple(json.loads(row["same"])))
                 continue
             result = Report.from_record(json.loads(row["record"]))
-            yield replace(result, settings_sha256=settings.sha256())  # of the paths as they are given here
+            # Of the paths as they are given here
+            yield replace(result, settings_sha256=settings.sha256())
     except ray.exceptions.RayError as error:
         raise UsageError(f"the run on Ray failed: {' '.join(str(error).split())[:300]}") from error
 
@@ -93,14 +107,20 @@ def check_with_ray(
 class _Actor:
     """Checks one file after the other in a worker process of its own."""
 
-    def __init__(self, settings: CheckSettings, limits: Limits, make_checker: CheckerMaker | None) -> None:
+    def __init__(
+        self, settings: CheckSettings, limits: Limits, make_checker: CheckerMaker | None
+    ) -> None:
         self._source: Source = ""
         self._before: list[Stamp] = []
         self._failed = self._bug = ""
         # A deadline, if only a distant one, is what makes it a process of its own.
         limits = replace(limits, timeout_s=limits.timeout_s or 7 * 86400.0)
         self._results = check_changed(
-            self._sources(), settings, limits, before=lambda _: self._before, make_checker=make_checker
+            self._sources(),
+            settings,
+            limits,
+            before=lambda _: self._before,
+            make_checker=make_checker,
         )
 
     def _sources(self) -> Iterator[Source]:
@@ -111,8 +131,8 @@ class _Actor:
         record = same = ""
         self._before = [(size, changed) for size, changed in json.loads(row["before"])]
         self._source = row["source"] if is_url(row["source"]) else Path(row["source"])
-        # What is raised concerns every file, and the rest of the block comes here before the driver has heard of it. Not
-        # raised again, as it would reach the driver wrapped in pages of Ray's.
+        # What is raised concerns every file, and the rest of the block comes here before the driver
+        # has heard of it. Not raised again, as it would reach the driver wrapped in pages of Ray's.
         if not self._failed:
             try:
                 result = next(self._results)
@@ -124,4 +144,10 @@ class _Actor:
                 self._failed = str(error)
             except BugInWorker as error:
                 self._failed, self._bug = str(error), error.traceback
-        return {"path": row["path"], "record": record, "same": same, "failed": self._failed, "bug": self._bug}
+        return {
+            "path": row["path"],
+            "record": record,
+            "same": same,
+            "failed": self._failed,
+            "bug": self._bug,
+        }

@@ -1,7 +1,9 @@
-"""Media behind a URL (s3://, gs://, https://): copied to a scratch file, as ranged reads of MP4 are slow.
+"""Media behind a URL (s3://, gs://, https://): copied to a scratch file, as ranged reads of MP4 are
+slow.
 
-The decoder only ever opens the local copy. fsspec and its back ends are imported when the first URL is met. A URL often
-holds a password or a signature, so whatever is shown or kept of it goes through `shown`, and so does every error.
+The decoder only ever opens the local copy. fsspec and its back ends are imported when the first URL
+is met. A URL often holds a password or a signature, so whatever is shown or kept of it goes through
+`shown`, and so does every error.
 """
 
 from __future__ import annotations
@@ -19,35 +21,58 @@ from urllib.parse import unquote_plus
 from avcheck.errors import FetchFailed, MediaError, Missing
 
 Source: TypeAlias = Path | str  # a local file, or a URL
-Stamp: TypeAlias = tuple[int | None, int | None]  # size (bytes) and time of the last change (ns since 1970), where known
+# Size (bytes) and time of the last change (ns since 1970), where known
+Stamp: TypeAlias = tuple[int | None, int | None]
 
-# What a URL may begin with. fsspec knows many more, among them some that read this machine's own files (file, local), or that
-# look for a file inside of another (zip, simplecache): a list from somebody else must not lead there.
+# What a URL may begin with. fsspec knows many more, among them some that read this machine's own
+# files (file, local), or that look for a file inside of another (zip, simplecache): a list from
+# somebody else must not lead there.
 SCHEMES = frozenset(
-    {"http", "https", "ftp", "sftp"} | {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"} | {"hdfs", "webhdfs"}
+    {"http", "https", "ftp", "sftp"}
+    | {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
+    | {"hdfs", "webhdfs"}
 )
 MAX_URL = 8192  # characters; a signed URL has about 2000
 
 _CHUNK = 8 << 20  # bytes
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"
 _AZURE = frozenset({"abfs", "abfss"})  # what stands before their @ is a container
-# Parameters that say who may read a file and until when, not which file it is; they change each time a URL is signed.
+# Parameters that say who may read a file and until when, not which file it is; they change each
+# time a URL is signed.
 _SIGNS = re.compile(
     r"x-(amz|goog|oss|cos|ms)-.*|(aws|oss)accesskeyid|googleaccessid|key-pair-id|policy|expir(es|y)|sig|signature|hmac"
     r"|(access_?|auth_?|security_?|session_?|id_?)?token|auth|authorization|jwt|pass|passwd|password|pwd|secret|api_?key",
     re.IGNORECASE,
 )
 _SIGNS_FOR_AZURE = frozenset(
-    {"saoid", "scid", "sdd", "se", "ses", "sip", "ske", "skoid", "sks", "skt", "sktid", "skv", "sp", "spr"}
+    {
+        "saoid",
+        "scid",
+        "sdd",
+        "se",
+        "ses",
+        "sip",
+        "ske",
+        "skoid",
+        "sks",
+        "skt",
+        "sktid",
+        "skv",
+        "sp",
+        "spr",
+    }
 ) | frozenset({"sr", "srt", "ss", "st", "suoid", "sv"})
 _SHOWN = re.compile(r"redacted(-[0-9a-f]{12})?")
 _BEGINS = rf"""(?:{_SCHEME}:/|(?:{"|".join(sorted(SCHEMES))}):)/"""
-# A quote may be part of a password, so it ends a URL only where the next one begins; one that is left over is taken off later.
+# A quote may be part of a password, so it ends a URL only where the next one begins; one that is
+# left over is taken off later.
 _IN_TEXT = re.compile(rf"""{_BEGINS}(?:(?!'\W{{0,4}}{_BEGINS})[^\s"<>])+""", re.IGNORECASE)
 
 
 def is_url(source: Source) -> TypeGuard[str]:
-    """Whether a source is a URL, also one that `url_problem` refuses; one letter before the colon is a drive of Windows."""
+    """Whether a source is a URL, also one that `url_problem` refuses; one letter before the colon
+    is a drive of Windows.
+    """
     return isinstance(source, str) and re.match(rf"({_SCHEME}::)*{_SCHEME}://", source) is not None
 
 
@@ -55,11 +80,18 @@ def url_problem(url: str) -> str | None:
     """Why a URL is not opened, and what to do, in one line; None for one that may be."""
     scheme = url.partition(":")[0].lower()
     if "::" in url:
-        return "a chain of file systems (::) is not opened; give the URL of the file itself, or copy it here first"
+        return (
+            "a chain of file systems (::) is not opened; give the URL of the file itself, or "
+            "copy it here first"
+        )
     if scheme in ("file", "local"):
         return f"{scheme}:// is not opened; give the path of a local file without it"
     if scheme not in SCHEMES:
-        return f"{scheme}:// is not opened, only {', '.join(sorted(SCHEMES))}; copy the file here first"
+        return (
+            f"{scheme}:// is not opened, only {', '.join(sorted(SCHEMES))}; copy the file "
+            "here "
+            "first"
+        )
     if len(url) > MAX_URL:
         return f"a URL of more than {MAX_URL} characters is not opened; copy the file here first"
     if re.search(r"[\x00-\x1f\x7f]", url):
@@ -68,16 +100,20 @@ def url_problem(url: str) -> str | None:
 
 
 def shown(source: Source) -> str:
-    """A source as it may be shown and kept, by which every later run knows it: a path as it is, a URL without its secrets.
+    """A source as it may be shown and kept, by which every later run knows it: a path as it is, a
+    URL without its secrets.
 
-    In place of the user name, and of all that follows a question mark, there is a short hash, which tells files apart that
-    differ in these. Passwords, and parameters that sign, are left out of it, so a URL that is signed again stays the same.
-    What has been through this comes out as it is.
+    In place of the user name, and of all that follows a question mark, there is a short hash, which
+    tells files apart that differ in these. Passwords, and parameters that sign, are left out of it,
+    so a URL that is signed again stays the same. What has been through this comes out as it is.
     """
     if not is_url(source):
         return str(source)
     if "::" in source:  # is not opened, but named in an error
-        return "::".join(_hidden(part) if "@" in part and not is_url(part) else shown(part) for part in source.split("::"))
+        return "::".join(
+            _hidden(part) if "@" in part and not is_url(part) else shown(part)
+            for part in source.split("::")
+        )
     scheme, rest = re.split(r"(?<=://)", source, maxsplit=1)
     if scheme.lower().startswith("http"):
         rest = rest.partition("#")[0]  # is never sent
@@ -85,7 +121,8 @@ def shown(source: Source) -> str:
     user, at, host, slash, path = _parts(place)
     if scheme.lower().removesuffix("://") in _AZURE and ":" not in user:
         host, user, at = f"{user}{at}{host}", "", ""
-    if not re.fullmatch(r"(\[[0-9A-Fa-f:.]*\]|[^:]*)(:\d*)?", host):  # what looks like a port may be part of a password
+    # What looks like a port may be part of a password
+    if not re.fullmatch(r"(\[[0-9A-Fa-f:.]*\]|[^:]*)(:\d*)?", host):
         host = "redacted"
     if at:
         host = f"{_hidden(user.partition(':')[0])}@{host}"
@@ -93,25 +130,40 @@ def shown(source: Source) -> str:
         parts = query.split("&")
         names = [part.partition("=")[0] for part in parts]
         signs = _SIGNS_FOR_AZURE if "sig" in names else frozenset()
-        kept = [part for part, name in zip(parts, names, strict=True) if not (_SIGNS.fullmatch(name) or name in signs)]
+        kept = [
+            part
+            for part, name in zip(parts, names, strict=True)
+            if not (_SIGNS.fullmatch(name) or name in signs)
+        ]
         query = _hidden("&".join(kept))
     return f"{scheme}{host}{slash}{path}{mark}{query}"
 
 
 def as_sent(url: str) -> str:
-    """A URL as its server gets it, secrets included: what tells two apart. Not to be shown or kept."""
+    """A URL as its server gets it, secrets included: what tells two apart. Not to be shown or
+    kept.
+    """
     return url.partition("#")[0] if url.lower().startswith("http") else url
 
 
 def without_secrets(text: str, source: Source = "") -> str:
-    """A text for people with every URL in it as `shown` has it, and without what else it repeats of the URL `source`."""
+    """A text for people with every URL in it as `shown` has it, and without what else it repeats of
+    the URL `source`.
+    """
     if is_url(source):
         text = text.replace(source, shown(source))
         place, _, query = source.partition("://")[2].partition("?")
         user = _parts(place)[0]
         known = shown(source)
-        secrets = [user, *user.partition(":")[::2], query, *(part.partition("=")[2] for part in re.split("[&#]", query))]
-        for secret in sorted({each for raw in secrets for each in (raw, unquote_plus(raw))}, key=len, reverse=True):
+        secrets = [
+            user,
+            *user.partition(":")[::2],
+            query,
+            *(part.partition("=")[2] for part in re.split("[&#]", query)),
+        ]
+        for secret in sorted(
+            {each for raw in secrets for each in (raw, unquote_plus(raw))}, key=len, reverse=True
+        ):
             if len(secret) > 3 and secret not in known:  # shorter ones stand everywhere
                 text = text.replace(secret, "redacted")
 
@@ -124,7 +176,8 @@ def without_secrets(text: str, source: Source = "") -> str:
 
 
 def url_stamp(url: str) -> Stamp:
-    """Size in bytes and time of the last change in ns since 1970 of what lies behind a URL, None where it does not say.
+    """Size in bytes and time of the last change in ns since 1970 of what lies behind a URL, None
+    where it does not say.
 
     Raises MediaError.
     """
@@ -132,7 +185,8 @@ def url_stamp(url: str) -> Stamp:
         system, path = _file_system(url)
         size = system.info(path).get("size")
         try:
-            changed = int(system.modified(path).timestamp() * 1e6) * 1000  # a float holds no nanoseconds of this century
+            # A float holds no nanoseconds of this century
+            changed = int(system.modified(path).timestamp() * 1e6) * 1000
         except NotImplementedError:
             changed = None
         return size, changed
@@ -144,13 +198,20 @@ def fetched(url: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
         local = Path(
             folder,
-            re.sub(r"[^A-Za-z0-9_.-]", "_", shown(url).partition("?")[0].rpartition("/")[2])[-100:].lstrip(".") or "media",
+            re.sub(r"[^A-Za-z0-9_.-]", "_", shown(url).partition("?")[0].rpartition("/")[2])[
+                -100:
+            ].lstrip(".")
+            or "media",
         )
         with _told(url):
             system, path = _file_system(url)
             size, free = system.info(path).get("size") or 0, shutil.disk_usage(folder).free
             if size > free:
-                wanted = f"needs {size / 1e9:.1f} GB of scratch space and {tempfile.gettempdir()} has {free / 1e9:.1f}"
+                wanted = (
+                    f"needs {size / 1e9:.1f} GB of scratch space and "
+                    f"{tempfile.gettempdir()} "
+                    f"has {free / 1e9:.1f}"
+                )
                 raise FetchFailed(shown(url), f"{wanted}; set TMPDIR to a larger disk")
             with system.open(path, "rb") as remote, local.open("wb") as copy:
                 shutil.copyfileobj(remote, copy, _CHUNK)
@@ -169,9 +230,12 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _parts(place: str) -> tuple[str, str, str, str, str]:
-    """User (with the password), "@", host, "/", path of what stands between :// and the question mark; "" for a missing one."""
+    """User (with the password), "@", host, "/", path of what stands between :// and the question
+    mark; "" for a missing one.
+    """
     host, slash, path = place.partition("/")
-    if "@" in path and re.fullmatch(r"[^@]*:\d*", host):  # what looks like a port may be the start of a password with a slash
+    # What looks like a port may be the start of a password with a slash
+    if "@" in path and re.fullmatch(r"[^@]*:\d*", host):
         user, at, place = place.rpartition("@")
         return user, at, *place.partition("/")
     return *host.rpartition("@"), slash, path
@@ -181,12 +245,15 @@ def _hidden(text: str) -> str:
     """What stands for a text that is not shown: its hash, which says whether two are the same."""
     if not text or _SHOWN.fullmatch(text):
         return text or "redacted"
-    return f"redacted-{hashlib.blake2b(text.encode('utf-8', 'surrogateescape'), digest_size=6).hexdigest()}"
+    secret = text.encode("utf-8", "surrogateescape")
+    return f"redacted-{hashlib.blake2b(secret, digest_size=6).hexdigest()}"
 
 
 @contextmanager
 def _told(url: str) -> Iterator[None]:
-    """Every back end has errors of its own; here they become one line that names the URL, less its secrets."""
+    """Every back end has errors of its own; here they become one line that names the URL, less its
+    secrets.
+    """
     try:
         yield
     except MediaError:
@@ -197,6 +264,9 @@ def _told(url: str) -> Iterator[None]:
         raise FetchFailed(shown(url), reason) from error
     except FileNotFoundError as error:
         raise Missing(shown(url), "no such file") from error
-    except Exception as error:  # a missing permission, a broken connection, a full disk, a scheme nobody knows
+    # A missing permission, a broken connection, a full disk, a scheme nobody knows
+    except Exception as error:
         text = without_secrets(" ".join(str(error).split()), url)[:200]
-        raise FetchFailed(shown(url), f"cannot be fetched: {type(error).__name__}: {text}") from error
+        raise FetchFailed(
+            shown(url), f"cannot be fetched: {type(error).__name__}: {text}"
+        ) from error

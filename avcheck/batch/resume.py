@@ -1,4 +1,6 @@
-"""Which files of a run are done already, and what was found in them: the policy behind `--resume`."""
+"""Which files of a run are done already, and what was found in them: the policy behind
+`--resume`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ from avcheck.report import Report
 class Resumed:
     """A run that goes on from a results file and adds to it. Use with `with`.
 
-    A file counts as done if its path, size, time of change, weights and settings are those of a record. An internal error is
-    always tried again, any other error with `retry_errors`. `warnings` tell what was wrong with the file. Raises what
-    `Checkpoint` raises.
+    A file counts as done if its path, size, time of change, weights and settings are those of a
+    record. An internal error is always tried again, any other error with `retry_errors`. `warnings`
+    tell what was wrong with the file. Raises what `Checkpoint` raises.
     """
 
     def __init__(self, path: Path, settings: CheckSettings, *, retry_errors: bool = False) -> None:
@@ -28,9 +30,13 @@ class Resumed:
         self._starts: list[int] = []  # of the records of files that are done
         self.warnings: list[str] = []
         if self._checkpoint.mended:
-            self.warnings.append(f"{path}: the last line was cut short by a kill, and is taken away")
+            self.warnings.append(
+                f"{path}: the last line was cut short by a kill, and is taken away"
+            )
         if self._checkpoint.strange:
-            self.warnings.append(f"{path}: lines passed over that are no records: {self._checkpoint.strange}")
+            self.warnings.append(
+                f"{path}: lines passed over that are no records: {self._checkpoint.strange}"
+            )
 
     def __enter__(self) -> Resumed:
         return self
@@ -42,13 +48,21 @@ class Resumed:
         """Keep a result. Raises UsageError where it cannot be written."""
         self._checkpoint.add(result)
 
-    def plan(self, files: Iterable[Source], refused: Iterable[Report]) -> tuple[list[Source], list[Report]]:
-        """What is left of a run: the files to check, and the reports of refused paths that no earlier run wrote down.
+    def plan(
+        self, files: Iterable[Source], refused: Iterable[Report]
+    ) -> tuple[list[Source], list[Report]]:
+        """What is left of a run: the files to check, and the reports of refused paths that no
+        earlier run wrote down.
 
-        The others are those of `earlier`. A URL is asked for its size and time only when it comes up: thousands of answers
-        would be waited for here. One that did not answer the last time counts as done.
+        The others are those of `earlier`. A URL is asked for its size and time only when it comes
+        up: thousands of answers would be waited for here. One that did not answer the last time
+        counts as done.
         """
-        new = [signed for signed in (identified(each, self._settings) for each in refused) if not self._is_done(signed)]
+        new = [
+            signed
+            for signed in (identified(each, self._settings) for each in refused)
+            if not self._is_done(signed)
+        ]
         to_check: list[Source] = []
         for source in files:
             wanted = self._wanted(source)
@@ -66,7 +80,11 @@ class Resumed:
         if not is_url(source):
             return []
         found = self._checkpoint.verdicts(self._wanted(source))
-        return [stamp for stamp, verdict in found.items() if not (verdict == "error" and self._retry_errors)]
+        return [
+            stamp
+            for stamp, verdict in found.items()
+            if not (verdict == "error" and self._retry_errors)
+        ]
 
     def unchanged(self, same: Unchanged) -> Report:
         """What was found before in a file that turned out to be unchanged."""
@@ -83,6 +101,10 @@ class Resumed:
         return True
 
     def _wanted(self, source: Source) -> Report:
-        """A report with all that a finished check of this file would be known by; of a URL, less its size and time."""
+        """A report with all that a finished check of this file would be known by; of a URL, less
+        its size and time.
+        """
         settings = self._settings
-        return identified(error_report(source, "", settings.tolerance, settings.model, code="other"), settings)
+        return identified(
+            error_report(source, "", settings.tolerance, settings.model, code="other"), settings
+        )

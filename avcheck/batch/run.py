@@ -1,7 +1,8 @@
-"""Many files: checking one after the other with the model loaded once, or several at a time in worker processes.
+"""Many files: checking one after the other with the model loaded once, or several at a time in
+worker processes.
 
-Nothing here imports av or numpy before the first file is opened, nor torch before one is found that can be checked: loading
-torch costs many times what it takes to see that a file is no video.
+Nothing here imports av or numpy before the first file is opened, nor torch before one is found that
+can be checked: loading torch costs many times what it takes to see that a file is no video.
 """
 
 from __future__ import annotations
@@ -33,22 +34,28 @@ OUT_OF_MEMORY = "out of memory"
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """How every file of one run is checked; plain data, so that it can be passed on to any worker. Raises UsageError."""
+    """How every file of one run is checked; plain data, so that it can be passed on to any worker.
+    Raises UsageError.
+    """
 
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
     device: str = "auto"
     model: Path | None = None  # None: the weights that came with avcheck
     audio_track: int | None = None  # 0-based among the audio tracks; None: the file's main one
     video_track: int | None = None  # the same among the picture tracks that play
-    program: int | None = None  # number of the programme of an MPEG transport stream whose tracks these are; None: the main one
+    # Number of the programme of an MPEG transport stream whose tracks these are; None: the main one
+    program: int | None = None
     audio: Path | None = None  # a separate sound file in place of the file's own
-    sample: int | None = None  # look at so many stretches of a long title at first; None: check all of it
+    # Look at so many stretches of a long title at first; None: check all of it
+    sample: int | None = None
     detail: bool = False  # put `report.Detail` in every record; the verdict does not depend on it
     thorough: bool = False  # a closer look may cost what it will
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_PROBES:
-            raise UsageError(f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}")
+            raise UsageError(
+                f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}"
+            )
 
     def sha256(self) -> str:
         """Of all that bears on the result, weights apart; where the network runs does not."""
@@ -87,15 +94,19 @@ class FileChecker(Protocol):
 
 @dataclass(frozen=True)
 class Unchanged:
-    """In place of a report: the file is as it was when it was checked before, which is not done again."""
+    """In place of a report: the file is as it was when it was checked before, which is not done
+    again.
+    """
 
     source: Source
     stamp: Stamp
 
 
-# Settings and number of threads (0: as many as there are cores) -> a checker. Workers get it by pickling.
+# Settings and number of threads (0: as many as there are cores) -> a checker. Workers get it by
+# pickling.
 CheckerMaker = Callable[[CheckSettings, int], FileChecker]
-# Settings, a file and the stamps it was checked with before -> its result, or None: that takes a checker. Pickled as well.
+# Settings, a file and the stamps it was checked with before -> its result, or None: that takes a
+# checker. Pickled as well.
 FirstLook = Callable[[CheckSettings, Source, Collection[Stamp]], "Report | Unchanged | None"]
 OnBug = Callable[[Path | str, Exception], None]
 Before = Callable[[Source], Collection[Stamp]]  # with which stamps a file has been checked before
@@ -109,10 +120,14 @@ def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
     return Checker(model=settings.model, device=settings.device, threads=threads)
 
 
-def first_look(settings: CheckSettings, source: Source, before: Collection[Stamp]) -> Report | Unchanged | None:
-    """The result of a file that is not to be checked, by its container alone; None for any other, and for every URL.
+def first_look(
+    settings: CheckSettings, source: Source, before: Collection[Stamp]
+) -> Report | Unchanged | None:
+    """The result of a file that is not to be checked, by its container alone; None for any other,
+    and for every URL.
 
-    None too where something else goes wrong than that the file cannot be judged: the check meets it again, and reports it.
+    None too where something else goes wrong than that the file cannot be judged: the check meets it
+    again, and reports it.
     """
     if is_url(source):  # would be fetched twice
         return None
@@ -146,9 +161,11 @@ def check_one(
     on_progress: Callable[[float], None] | None = None,
     on_bug: OnBug | None = None,
 ) -> Report:
-    """Check one file or URL: whatever is wrong with it is in the report, so that any engine can map this over many.
+    """Check one file or URL: whatever is wrong with it is in the report, so that any engine can map
+    this over many.
 
-    `on_bug` hears an exception that is avcheck's own fault. Raises UsageError and ModelError, which concern every file.
+    `on_bug` hears an exception that is avcheck's own fault. Raises UsageError and ModelError, which
+    concern every file.
     """
     result = _check_one(checker, source, settings, (), on_progress, on_bug)
     if isinstance(result, Unchanged):
@@ -168,7 +185,8 @@ def _check_one(
     local = Path(source)
     began_s = _seconds()
     try:
-        size, changed = _stamp(source)  # before the check: a file that changes meanwhile is checked again
+        # Before the check: a file that changes meanwhile is checked again
+        size, changed = _stamp(source)
         if (size, changed) in before:
             return Unchanged(source, (size, changed))
         if is_url(source):
@@ -182,7 +200,9 @@ def _check_one(
         # A file that was there when the run began and is gone now is its own trouble.
         if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
             raise
-        report = error_report(source, "no such file or directory", settings.tolerance, settings.model, code="missing")
+        report = error_report(
+            source, "no such file or directory", settings.tolerance, settings.model, code="missing"
+        )
     except Exception as error:
         code: ErrorCode = "bug"
         if is_out_of_memory(error):
@@ -192,15 +212,20 @@ def _check_one(
                 on_bug(source, error)
             reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
         report = error_report(source, reason, settings.tolerance, settings.model, code=code)
-    return _signed(replace(report, elapsed_s=round(_seconds() - began_s, 3)), size, changed, settings)
+    return _signed(
+        replace(report, elapsed_s=round(_seconds() - began_s, 3)), size, changed, settings
+    )
 
 
 def identified(report: Report, settings: CheckSettings) -> Report:
-    """The report with the size and time of its file as it is now, and with the settings, by which a later run knows it.
+    """The report with the size and time of its file as it is now, and with the settings, by which a
+    later run knows it.
 
     A URL is not asked for its size and time.
     """
-    return _signed(report, *((None, None) if is_url(report.path) else _stamp(Path(report.path))), settings)
+    return _signed(
+        report, *((None, None) if is_url(report.path) else _stamp(Path(report.path))), settings
+    )
 
 
 def check_many(
@@ -213,19 +238,28 @@ def check_many(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report]:
-    """Check files and yield each report as it comes; the model is loaded once, or once in each worker process.
+    """Check files and yield each report as it comes; the model is loaded once, or once in each
+    worker process.
 
-    Without `limits` that need a worker the files are checked in this process, one after the other; otherwise reports come in
-    the order in which files end, and a worker that crashes, hangs or is killed costs the file it had in hand, whose
-    verdict is "error". `files` is read as the work goes on, and no report is kept.
+    Without `limits` that need a worker the files are checked in this process, one after the other;
+    otherwise reports come in the order in which files end, and a worker that crashes, hangs or is
+    killed costs the file it had in hand, whose verdict is "error". `files` is read as the work goes
+    on, and no report is kept.
 
-    `on_file` hears each file as it begins, `on_progress` a file and the fraction of it that is done (0..1), and `on_bug` an
-    exception that is avcheck's own fault; the file then gets an error report and the next ones go on. `make_checker` stands
-    in for `load_checker`. The checker is made when the first file comes up that opens as media. Raises UsageError and
-    ModelError, which no other file would escape.
+    `on_file` hears each file as it begins, `on_progress` a file and the fraction of it that is done
+    (0..1), and `on_bug` an exception that is avcheck's own fault; the file then gets an error
+    report and the next ones go on. `make_checker` stands in for `load_checker`. The checker is made
+    when the first file comes up that opens as media. Raises UsageError and ModelError, which no
+    other file would escape.
     """
     results = check_changed(
-        files, settings, limits, on_file=on_file, on_progress=on_progress, on_bug=on_bug, make_checker=make_checker
+        files,
+        settings,
+        limits,
+        on_file=on_file,
+        on_progress=on_progress,
+        on_bug=on_bug,
+        make_checker=make_checker,
     )
     return (result for result in results if not isinstance(result, Unchanged))
 
@@ -241,12 +275,14 @@ def check_changed(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report | Unchanged]:
-    """As `check_many`, less the files that are still as `before` says; each of these comes as `Unchanged`.
+    """As `check_many`, less the files that are still as `before` says; each of these comes as
+    `Unchanged`.
 
-    Size and time are asked for as a file comes up, by the worker where there are workers: a server may take long to answer
-    or never do so.
+    Size and time are asked for as a file comes up, by the worker where there are workers: a server
+    may take long to answer or never do so.
     """
-    look = first_look if make_checker is None else None  # a stand-in may know of files that are no media
+    # A stand-in may know of files that are no media
+    look = first_look if make_checker is None else None
     make_checker = make_checker or load_checker
     if limits is None or limits.in_process:
         checker: FileChecker | None = None
@@ -269,12 +305,16 @@ def check_changed(
         limits,
         at_once=None if look is None else partial(_AtOnce, settings, look),
         on_start=None if on_file is None else lambda task: on_file(task.source),
-        on_progress=None if on_progress is None else lambda task, done: on_progress(task.source, done),
+        on_progress=None
+        if on_progress is None
+        else lambda task, done: on_progress(task.source, done),
     ):
         source = task.source
         if isinstance(answer, Lost):
             reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
-            lost = error_report(source, reason, settings.tolerance, settings.model, code=answer.code)
+            lost = error_report(
+                source, reason, settings.tolerance, settings.model, code=answer.code
+            )
             if answer.bug is not None and on_bug:
                 on_bug(source, BugInWorker(answer.reason, answer.bug))
             # A URL is not asked again: what may have hung a worker must not hang this process.
@@ -335,7 +375,8 @@ class _Handler:
 
         try:
             result = _check_one(self._checker, source, settings, task.before, tell, keep)
-        except AvcheckError as error:  # the other files are checked all the same: the run was well when this worker began
+        # The other files are checked all the same: the run was well when this worker began
+        except AvcheckError as error:
             reason = without_secrets(str(error), source)
             lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
             result = _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
@@ -344,7 +385,12 @@ class _Handler:
         return Done(_Answer(result, bugs[0] if bugs else None), worn)
 
 
-def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progress: Callable[[float], None] | None) -> Report:
+def _check(
+    checker: FileChecker,
+    path: Path,
+    settings: CheckSettings,
+    on_progress: Callable[[float], None] | None,
+) -> Report:
     return checker.check(
         path,
         audio_track=settings.audio_track,
@@ -360,13 +406,17 @@ def _check(checker: FileChecker, path: Path, settings: CheckSettings, on_progres
 
 
 def _refused(source: Source, local: Path, error: MediaError, settings: CheckSettings) -> Report:
-    """The record of a file that cannot be judged. It names the path already, so its reason names only another one."""
+    """The record of a file that cannot be judged. It names the path already, so its reason names
+    only another one.
+    """
     reason = error.reason if error.path in (str(local), shown(source)) else str(error)
     return error_report(source, reason, settings.tolerance, settings.model, code=error.code)
 
 
 def _stamp(source: Source) -> Stamp:
-    """Size in bytes and time of the last change in ns since 1970; None for what is not there or is no file."""
+    """Size in bytes and time of the last change in ns since 1970; None for what is not there or is
+    no file.
+    """
     if is_url(source):
         return url_stamp(source)
     try:
@@ -376,9 +426,15 @@ def _stamp(source: Source) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def _signed(report: Report, size: int | None, changed: int | None, settings: CheckSettings) -> Report:
+def _signed(
+    report: Report, size: int | None, changed: int | None, settings: CheckSettings
+) -> Report:
     return replace(
-        report, file_size=size, file_mtime_ns=changed, settings_sha256=settings.sha256(), checked_at=report.checked_at or _now()
+        report,
+        file_size=size,
+        file_mtime_ns=changed,
+        settings_sha256=settings.sha256(),
+        checked_at=report.checked_at or _now(),
     )
 
 

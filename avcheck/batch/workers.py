@@ -1,7 +1,8 @@
 """Worker processes that a crash, a hang or a lack of memory costs one task each, and never the run.
 
-Knows nothing of media: a task goes out to a worker, an answer comes back. `concurrent.futures` cannot do this (one crash
-breaks its whole pool) and `multiprocessing.Pool` waits for ever for a dead worker.
+Knows nothing of media: a task goes out to a worker, an answer comes back. `concurrent.futures`
+cannot do this (one crash breaks its whole pool) and `multiprocessing.Pool` waits for ever for a
+dead worker.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _WAIT_S = 0.5  # how late an interrupt may be noticed
 
 
 class BugInWorker(Exception):
-    """An exception in a worker process that is avcheck's own fault, in one line; `traceback` is that of the worker."""
+    """An exception in a worker process that is avcheck's own fault, in one line; `traceback` is
+    that of the worker.
+    """
 
     def __init__(self, text: str, traceback: str) -> None:
         super().__init__(text, traceback)
@@ -47,19 +50,23 @@ def run_workers(
     on_start: Callable[[Task], None] | None = None,
     on_progress: Callable[[Task, float], None] | None = None,
 ) -> Iterator[tuple[Task, Answer | Lost]]:
-    """Have every task worked on by one of `limits.jobs` processes, and yield each with its answer in the order they end.
+    """Have every task worked on by one of `limits.jobs` processes, and yield each with its answer
+    in the order they end.
 
-    `make_handler` (picklable) is called once in each worker with the number of threads it should use, and makes what then
-    handles one task after the other there. Tasks are drawn from `tasks` as they are needed. The time that the caller takes
-    for an answer counts against no task. The first Ctrl-C ends the run with KeyboardInterrupt as soon as all answers that
-    are ready have been yielded, the second at once.
+    `make_handler` (picklable) is called once in each worker with the number of threads it should
+    use, and makes what then handles one task after the other there. Tasks are drawn from `tasks` as
+    they are needed. The time that the caller takes for an answer counts against no task. The first
+    Ctrl-C ends the run with KeyboardInterrupt as soon as all answers that are ready have been
+    yielded, the second at once.
 
-    `at_once` (picklable) makes in a worker what answers the tasks that need no handler, and says None to the others. With it
-    a worker makes its handler when the first task comes that needs one; the time that takes counts against no task either.
+    `at_once` (picklable) makes in a worker what answers the tasks that need no handler, and says
+    None to the others. With it a worker makes its handler when the first task comes that needs one;
+    the time that takes counts against no task either.
 
     An exception of a handler is a `Lost` with its traceback, and a new worker goes on.
-    Raises what `make_handler` raises if that is an AvcheckError, UsageError if no worker can be started, and BugInWorker if
-    that is for an exception that neither the machine nor the installation explains.
+    Raises what `make_handler` raises if that is an AvcheckError, UsageError if no worker can be
+    started, and BugInWorker if that is for an exception that neither the machine nor the
+    installation explains.
     """
     pool = _Pool(Making(make_handler, at_once), limits, on_start, on_progress)
     source = iter(tasks)
@@ -101,11 +108,13 @@ class _Pool(Generic[Task, Answer]):
         self._workers: list[Worker[Task, Answer]] = []
         self._slots = limits.jobs
         self._failed_starts = 0  # since the last one that succeeded
-        self._waiting: deque[Task] = deque()  # drawn, and not with a worker: the one it was meant for did not start
+        # Drawn, and not with a worker: the one it was meant for did not start
+        self._waiting: deque[Task] = deque()
 
     def __enter__(self) -> None:
         if sys.platform != "win32":
-            resource_tracker.ensure_running()  # or the first worker starts it, which lets signals through again
+            # Or the first worker starts it, which lets signals through again
+            resource_tracker.ensure_running()
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
@@ -150,7 +159,9 @@ class _Pool(Generic[Task, Answer]):
         worker.begun = True
 
     def wait(self, timeout_s: float) -> list[tuple[Task, Answer | Lost]]:
-        """Wait until something happens, `timeout_s` or a deadline has passed; returns the tasks that ended."""
+        """Wait until something happens, `timeout_s` or a deadline has passed; returns the tasks
+        that ended.
+        """
         while self._waiting and self._has_slot():
             self.put(self._waiting.popleft())
         now = time.monotonic()
@@ -159,7 +170,9 @@ class _Pool(Generic[Task, Answer]):
             timeout_s = min(timeout_s, max(0.0, worker.deadline - now))
             handles |= {worker.pipe: worker, worker.process.sentinel: worker}
         ended: list[tuple[Task, Answer | Lost]] = []
-        heard = dict.fromkeys(handles[handle] for handle in connection.wait(list(handles), timeout_s))
+        heard = dict.fromkeys(
+            handles[handle] for handle in connection.wait(list(handles), timeout_s)
+        )
         overslept_s = time.monotonic() - now - timeout_s
         if overslept_s > 1:  # everything was stopped, as by Ctrl-Z
             self.forgive(overslept_s)
@@ -168,7 +181,11 @@ class _Pool(Generic[Task, Answer]):
         for worker in [each for each in self._workers if each.deadline <= time.monotonic()]:
             ended += self._listen(worker)  # the answer may have come in this moment
             if worker in self._workers and worker.deadline <= time.monotonic():
-                what = f"no result within {self._limits.timeout_s:g} s" if worker.ready else f"not ready within {START_S:g} s"
+                what = (
+                    f"no result within {self._limits.timeout_s:g} s"
+                    if worker.ready
+                    else f"not ready within {START_S:g} s"
+                )
                 worker.end()
                 ended += self._remove(worker, what, code="timeout")
         return ended
@@ -208,9 +225,15 @@ class _Pool(Generic[Task, Answer]):
                 yield from self._remove(worker, _end_in_words(worker.end(grace_s=5.0)))
 
     def _remove(
-        self, worker: Worker[Task, Answer], reason: str, bug: str | None = None, code: ErrorCode = "crashed"
+        self,
+        worker: Worker[Task, Answer],
+        reason: str,
+        bug: str | None = None,
+        code: ErrorCode = "crashed",
     ) -> Iterator[tuple[Task, Answer | Lost]]:
-        """Take note that a worker is gone: its task is lost, unless it never began. `bug`: a traceback of its start."""
+        """Take note that a worker is gone: its task is lost, unless it never began. `bug`: a
+        traceback of its start.
+        """
         self._workers.remove(worker)
         if worker.ready:
             yield from ((task, Lost(reason, code=code)) for task in worker.tasks)
@@ -226,7 +249,11 @@ class _Pool(Generic[Task, Answer]):
             if bug is not None:
                 raise BugInWorker(reason, bug)
             memory = self._limits.memory_mb
-            advice = "" if memory is None else f"; a memory limit of {memory} MB may be too low to load the network"
+            advice = (
+                ""
+                if memory is None
+                else f"; a memory limit of {memory} MB may be too low to load the network"
+            )
             raise UsageError(f"no worker can be started: {reason}{advice}")
         self._slots = len(self._workers)
 
@@ -238,12 +265,17 @@ def _end_in_words(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = "unknown"
-    return f"the worker was killed by signal {-code} ({name}{'; out of memory?' if name == 'SIGKILL' else ''})"
+    return (
+        f"the worker was killed by signal {-code} "
+        f"({name}{'; out of memory?' if name == 'SIGKILL' else ''})"
+    )
 
 
 @contextmanager
 def _first_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second is a KeyboardInterrupt, as the first is where somebody else listens."""
+    """An event that the first Ctrl-C sets; the second is a KeyboardInterrupt, as the first is where
+    somebody else listens.
+    """
     event = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -252,7 +284,8 @@ def _first_interrupt() -> Iterator[threading.Event]:
         event.set()
 
     ours = (
-        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
     if not ours:
         yield event

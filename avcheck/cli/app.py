@@ -1,7 +1,9 @@
-"""The command `avcheck`: arguments -> settings -> run -> exit code. The only place that prints or exits.
+"""The command `avcheck`: arguments -> settings -> run -> exit code. The only place that prints or
+exits.
 
-`avcheck PATH...` is `avcheck check PATH...`. Everything heavy (torch, av, numpy) is imported by the command that needs
-it, after the paths have been looked at, so `--help`, `--version` and a wrong path answer at once.
+`avcheck PATH...` is `avcheck check PATH...`. Everything heavy (torch, av, numpy) is imported by the
+command that needs it, after the paths have been looked at, so `--help`, `--version` and a wrong
+path answer at once.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command on `argv` (default: the process's own arguments) and return its exit code; never raises."""
+    """Run the command on `argv` (default: the process's own arguments) and return its exit code;
+    never raises.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     wait_patiently()
     _open_closed_streams()
@@ -42,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with suppress(AttributeError):  # a replaced stream may not know it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = typer.main.get_command(app).main(args=args or ["--help"], prog_name="avcheck", standalone_mode=False)
+        code = typer.main.get_command(app).main(
+            args=args or ["--help"], prog_name="avcheck", standalone_mode=False
+        )
         sys.stdout.flush()
         if code == ExitCode.INTERRUPTED:
             complain("interrupted")
@@ -57,11 +63,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("interrupted")
         return ExitCode.INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:
-        # Typer turns a broken pipe into SystemExit(1), which would read as a finding; completion ends with one of its own.
+        # Typer turns a broken pipe into SystemExit(1), which would read as a finding; completion
+        # ends with one of its own.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, OSError):
             is_asked_by_shell = os.environ.get("_AVCHECK_COMPLETE", "").startswith("complete_")
-            return int(error.code or 0) if is_asked_by_shell or not error.code else ExitCode.NOT_JUDGED
-        with suppress(OSError, ValueError):  # what is still buffered goes nowhere, rather than into a second error at exit
+            return (
+                int(error.code or 0) if is_asked_by_shell or not error.code else ExitCode.NOT_JUDGED
+            )
+        # What is still buffered goes nowhere, rather than into a second error at exit
+        with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
     except Exception as error:
@@ -74,7 +84,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """What somebody has closed (`2>&-`) goes nowhere; left so, the next file opened would get its number, and its text."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # by number, as the lowest free one is given
+    """What somebody has closed (`2>&-`) goes nowhere; left so, the next file opened would get its
+    number, and its text.
+    """
+    # By number, as the lowest free one is given
+    for name, mode in (
+        ("stdin", "r"),
+        ("stdout", "w"),
+        ("stderr", "w"),
+    ):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we run

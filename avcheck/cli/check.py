@@ -92,7 +92,10 @@ def check(
         complain(f"settings from {config_file}")
     # What is said on the command line also overrides what would contradict it in a weaker place.
     if preset is not None and not origin.is_configured("preset"):
-        early, late = (None if origin.is_configured(name) else value for name, value in (("early", early), ("late", late)))
+        early, late = (
+            None if origin.is_configured(name) else value
+            for name, value in (("early", early), ("late", late))
+        )
     if audio is not None and origin.is_configured("audio_track"):
         audio_track = None
     tolerance = tolerance_of(preset, early, late)
@@ -109,14 +112,18 @@ def check(
         detail=detail,
     )
     limits = Limits(jobs or cores(), timeout, memory_limit, threads)
-    selection = Selection(tuple(include or ()), tuple(exclude or ()), None if shard is None else parse_shard(shard))
+    selection = Selection(
+        tuple(include or ()), tuple(exclude or ()), None if shard is None else parse_shard(shard)
+    )
     gate = opt.gate_of(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
     given = [*(paths or ()), *(() if files_from is None else _listed(files_from))]
     if not given:
         raise UsageError("give a PATH, or a list of paths with --files-from")
     guard = Guard(targets)
-    guard.refuse_all((audio, model, resume, config_file, None if files_from is None else _list_file(files_from)))
+    guard.refuse_all(
+        (audio, model, resume, config_file, None if files_from is None else _list_file(files_from))
+    )
     found = discover(given, tolerance, model, selection, guard.refuse if targets else None)
     total = len(found.files) + len(found.errors)
     if audio is not None and total != 1:
@@ -129,7 +136,9 @@ def check(
         quiet=quiet,
         detailed=verbose or (total == 1 and sys.stdout.isatty() and not quiet),
         every_row=verbose,
-        single=len(given) == 1 and files_from is None and (is_url(given[0]) or not Path(given[0]).is_dir()),
+        single=len(given) == 1
+        and files_from is None
+        and (is_url(given[0]) or not Path(given[0]).is_dir()),
         targets=targets,
         force=force,
         strict=gate.undecidable_fails,
@@ -163,15 +172,28 @@ class _Origin:
 
 
 def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
-    """Raise UsageError for options that exclude or need each other, and for files that are not there."""
+    """Raise UsageError for options that exclude or need each other, and for files that are not
+    there.
+    """
     given = ctx.params
     if given["config_file"] is not None and given["no_config"]:
         raise UsageError("--config and --no-config contradict each other")
     form = given["output_format"]
-    if given["as_json"] and form not in (None, "json") and not origin.is_configured("output_format"):
+    if (
+        given["as_json"]
+        and form not in (None, "json")
+        and not origin.is_configured("output_format")
+    ):
         raise UsageError(f"--json and --format {form} contradict each other")
-    if given["audio"] is not None and given["audio_track"] is not None and not origin.is_configured("audio_track"):
-        raise UsageError("--audio and --audio-track exclude each other: a separate sound file replaces the tracks")
+    if (
+        given["audio"] is not None
+        and given["audio_track"] is not None
+        and not origin.is_configured("audio_track")
+    ):
+        raise UsageError(
+            "--audio and --audio-track exclude each other: a separate sound file replaces the "
+            "tracks"
+        )
     for name in ("audio", "model"):
         if given[name] is not None:
             opt.require_file(f"--{name}", given[name])
@@ -194,7 +216,9 @@ class _Run:
 
 
 def _run(run: _Run, output: Output, resumed: Resumed | None) -> None:
-    """Check what is left to check; every result goes to `output`, and each new one to the results file first."""
+    """Check what is left to check; every result goes to `output`, and each new one to the results
+    file first.
+    """
 
     def keep(result: Report) -> None:
         if resumed is not None:
@@ -221,7 +245,9 @@ def _run(run: _Run, output: Output, resumed: Resumed | None) -> None:
                 keep(result)
 
 
-def _results(run: _Run, files: Iterable[Source], resumed: Resumed | None, bar: Bar) -> Iterator[Report | Unchanged]:
+def _results(
+    run: _Run, files: Iterable[Source], resumed: Resumed | None, bar: Bar
+) -> Iterator[Report | Unchanged]:
     before = None if resumed is None else resumed.stamps
     if run.engine == "ray":
         from avcheck.batch.ray_engine import check_with_ray
@@ -230,7 +256,11 @@ def _results(run: _Run, files: Iterable[Source], resumed: Resumed | None, bar: B
     debug = run.verbose or bool(os.environ.get("AVCHECK_DEBUG"))
 
     def on_bug(path: Source, error: Exception) -> None:
-        text = error.traceback if isinstance(error, BugInWorker) else "".join(traceback.format_exception(error))
+        text = (
+            error.traceback
+            if isinstance(error, BugInWorker)
+            else "".join(traceback.format_exception(error))
+        )
         if debug:
             print(without_secrets(text, path), file=sys.stderr)
 
@@ -247,7 +277,9 @@ def _results(run: _Run, files: Iterable[Source], resumed: Resumed | None, bar: B
 
 
 def tolerance_of(preset: str | None, early: float | None, late: float | None) -> Tolerance:
-    """The preset's limits, with those given by hand in place of its own; a mixture no longer bears its name."""
+    """The preset's limits, with those given by hand in place of its own; a mixture no longer bears
+    its name.
+    """
     base = PRESETS.get(preset or DEFAULT_PRESET)
     if base is None:
         raise UsageError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
@@ -255,8 +287,12 @@ def tolerance_of(preset: str | None, early: float | None, late: float | None) ->
         return base
     for option, value in (("--early", early), ("--late", late)):
         if value is not None and not (math.isfinite(value) and value >= 0):
-            raise UsageError(f"{option} must be a number of milliseconds of at least 0, not {value:g}")
-    return Tolerance(base.early_ms if early is None else early, base.late_ms if late is None else late)
+            raise UsageError(
+                f"{option} must be a number of milliseconds of at least 0, not {value:g}"
+            )
+    return Tolerance(
+        base.early_ms if early is None else early, base.late_ms if late is None else late
+    )
 
 
 def _list_file(name: str) -> Path:

@@ -25,7 +25,8 @@ def compare(
     exit_zero: opt.ExitZero = False,
     output_format: opt.OutputFormat = "text",
 ) -> None:
-    """Say how the sync of FILE differs from that of REFERENCE, for any content: sound and picture are each aligned.
+    """Say how the sync of FILE differs from that of REFERENCE, for any content: sound and picture
+    are each aligned.
 
     It does not say whether REFERENCE itself is in sync; `avcheck check` does.
     """

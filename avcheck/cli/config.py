@@ -1,7 +1,9 @@
-"""Settings from a file and from the environment, for the options of `avcheck check` that belong to a project.
+"""Settings from a file and from the environment, for the options of `avcheck check` that belong to
+a project.
 
-Of rising strength: the table [tool.avcheck] of a pyproject.toml or an avcheck.toml, variables AVCHECK_*, the command line.
-What belongs to one run (the paths, --audio, --output, --force, --exit-zero, -q, -v) is an option only.
+Of rising strength: the table [tool.avcheck] of a pyproject.toml or an avcheck.toml, variables
+AVCHECK_*, the command line. What belongs to one run (the paths, --audio, --output, --force,
+--exit-zero, -q, -v) is an option only.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ _REPOSITORY_MARKS = (".git", ".hg")
 class Kind:
     """A sort of value: what it is called in an error, how text is read, and which values are right.
 
-    `parse` turns the text of a variable into a value and may raise ValueError; `accepts` judges a value of a TOML file
-    or from `parse`.
+    `parse` turns the text of a variable into a value and may raise ValueError; `accepts` judges a
+    value of a TOML file or from `parse`.
     """
 
     wanted: str
@@ -43,14 +45,18 @@ def _is_number(value: Any) -> bool:
 
 
 def _choice(names: tuple[str, ...]) -> Kind:
-    return Kind(f"one of {', '.join(names)}", str, lambda value: isinstance(value, str) and value in names)
+    return Kind(
+        f"one of {', '.join(names)}", str, lambda value: isinstance(value, str) and value in names
+    )
 
 
 def _choices(names: tuple[str, ...]) -> Kind:
     return Kind(
         f"a list out of {', '.join(names)}",
         lambda text: text.replace(",", " ").split(),
-        lambda value: isinstance(value, list) and bool(value) and all(item in names for item in value),
+        lambda value: (
+            isinstance(value, list) and bool(value) and all(item in names for item in value)
+        ),
     )
 
 
@@ -59,9 +65,15 @@ def _is_count(value: Any, least: int) -> bool:
 
 
 MILLISECONDS = Kind(
-    "a number of milliseconds of at least 0", float, lambda value: _is_number(value) and math.isfinite(value) and value >= 0
+    "a number of milliseconds of at least 0",
+    float,
+    lambda value: _is_number(value) and math.isfinite(value) and value >= 0,
 )
-SECONDS = Kind("a number of seconds above 0", float, lambda value: _is_number(value) and math.isfinite(value) and value > 0)
+SECONDS = Kind(
+    "a number of seconds above 0",
+    float,
+    lambda value: _is_number(value) and math.isfinite(value) and value > 0,
+)
 FLAG = Kind(
     "true or false",
     lambda text: {"true": True, "1": True, "false": False, "0": False}.get(text.lower()),
@@ -69,16 +81,25 @@ FLAG = Kind(
 )
 COUNT = Kind("a whole number of at least 0", int, lambda value: _is_count(value, 0))
 NUMBER = Kind("a whole number of at least 1", int, lambda value: _is_count(value, 1))
-PROBE_COUNT = Kind(f"a whole number of at least {LEAST_PROBES}", int, lambda value: _is_count(value, LEAST_PROBES))
+PROBE_COUNT = Kind(
+    f"a whole number of at least {LEAST_PROBES}", int, lambda value: _is_count(value, LEAST_PROBES)
+)
 MEGABYTES = Kind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
 GLOBS = Kind(
     "a list of globs",
     lambda text: [glob.strip() for glob in text.split(",") if glob.strip()],
-    lambda value: isinstance(value, list) and bool(value) and all(isinstance(item, str) and item for item in value),
+    lambda value: (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(item, str) and item for item in value)
+    ),
 )
-FILE = Kind("the name of a file", str, lambda value: isinstance(value, str) and value != "", is_path=True)
+FILE = Kind(
+    "the name of a file", str, lambda value: isinstance(value, str) and value != "", is_path=True
+)
 
-# Option of `avcheck check` without its dashes: what it takes. The variable of "audio-track" is AVCHECK_AUDIO_TRACK.
+# Option of `avcheck check` without its dashes: what it takes. The variable of "audio-track" is
+# AVCHECK_AUDIO_TRACK.
 KEYS: dict[str, Kind] = {
     "preset": _choice(tuple(PRESETS)),
     "early": MILLISECONDS,
@@ -110,27 +131,40 @@ def variable(key: str) -> str:
 def load(environment: Mapping[str, str], file: Path | None = None) -> dict[str, Any]:
     """Key -> value of everything that is set, the environment over the file.
 
-    Raises UsageError, in one line that names the file or variable and the key, for what is wrong in them.
+    Raises UsageError, in one line that names the file or variable and the key, for what is wrong in
+    them.
     """
     return overlay({} if file is None else read(file), _from_environment(environment))
 
 
 def overlay(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, the stronger where they differ; a preset is stronger than limits of a weaker place, not only than its preset."""
+    """Both, the stronger where they differ; a preset is stronger than limits of a weaker place, not
+    only than its preset.
+    """
     limits = {"early", "late"} if "preset" in strong else set()
     return {**{key: value for key, value in weak.items() if key not in limits}, **strong}
 
 
 def find(start: Path) -> Path | None:
-    """The file that counts in directory `start`: the first on the way up to the root of the repository, if it is in one.
+    """The file that counts in directory `start`: the first on the way up to the root of the
+    repository, if it is in one.
 
-    A pyproject.toml without a table [tool.avcheck] is passed over. Raises UsageError for one that is no TOML.
+    A pyproject.toml without a table [tool.avcheck] is passed over. Raises UsageError for one that
+    is no TOML.
     """
     try:
         start = start.resolve()
         folders = [start, *start.parents]
-        # Outside a repository only the directory itself: what lies above may belong to somebody else.
-        root = next((k for k, each in enumerate(folders) if any((each / mark).exists() for mark in _REPOSITORY_MARKS)), 0)
+        # Outside a repository only the directory itself: what lies above may belong to somebody
+        # else.
+        root = next(
+            (
+                k
+                for k, each in enumerate(folders)
+                if any((each / mark).exists() for mark in _REPOSITORY_MARKS)
+            ),
+            0,
+        )
         for folder in folders[: root + 1]:
             for name in FILE_NAMES:
                 path = folder / name
@@ -142,7 +176,8 @@ def find(start: Path) -> Path | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Key -> value of a file: the table [tool.avcheck] of a pyproject.toml, the whole of any other TOML file.
+    """Key -> value of a file: the table [tool.avcheck] of a pyproject.toml, the whole of any other
+    TOML file.
 
     Names of files in it are relative to it. Raises UsageError.
     """

@@ -22,9 +22,15 @@ from avcheck.report import FRAME_MS, describe_offset
 @app.command()
 def demo(
     offset: Annotated[
-        float, typer.Option(metavar="MS", help="Offset to put in, from -1500 to 1500: positive = sound early, negative = late.")
+        float,
+        typer.Option(
+            metavar="MS",
+            help="Offset to put in, from -1500 to 1500: positive = sound early, negative = late.",
+        ),
     ] = -120.0,
-    keep: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep the clip (MP4) under this new name.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the clip (MP4) under this new name.")
+    ] = None,
     device: Device = "auto",
     model: Model = None,
 ) -> None:
@@ -41,7 +47,10 @@ def demo(
         require_file("--model", model)
     if keep is not None:
         if keep.suffix.lower() != ".mp4":
-            raise UsageError(f"--keep: the clip is an MP4, so its name must end in .mp4, not {keep.suffix or keep.name!r}")
+            raise UsageError(
+                "--keep: the clip is an MP4, so its name must end in .mp4, not "
+                f"{keep.suffix or keep.name!r}"
+            )
         if os.path.lexists(keep):
             raise UsageError(f"--keep: {keep} exists already, and nothing is written over")
         if not keep.absolute().parent.is_dir():
@@ -56,7 +65,11 @@ def demo(
             with clip.open("rb") as source, keep.open("xb") as target:
                 shutil.copyfileobj(source, target)
         output = Output("text", quiet=False, detailed=True)
-        output.write(f"made:  {describe_offset(offset)}" + (f", kept as {render.printable(str(keep))}" if keep else "") + "\n")
+        output.write(
+            f"made:  {describe_offset(offset)}"
+            + (f", kept as {render.printable(str(keep))}" if keep else "")
+            + "\n"
+        )
         result = check_alone(clip, CheckSettings(device=device, model=model), quiet=False)
         output.emit(replace(result, path=str(keep or clip.name)))
     if result.offset_ms is None or result.verdict not in ("in_sync", "out_of_sync"):

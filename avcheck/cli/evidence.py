@@ -24,27 +24,44 @@ def evidence(
     target: Annotated[Path, typer.Argument(metavar="OUT.mp4", help="The film to write.")],
     at: Annotated[
         float | None,
-        opt.option("--at", panel=opt.OUTPUT, metavar="S", help="Where the seconds begin. Default: where they tell most."),
+        opt.option(
+            "--at",
+            panel=opt.OUTPUT,
+            metavar="S",
+            help="Where the seconds begin. Default: where they tell most.",
+        ),
     ] = None,
     length: Annotated[
-        float, opt.option("--length", panel=opt.OUTPUT, metavar="S", help="How many seconds, from 5 to 15. Default: 8.")
+        float,
+        opt.option(
+            "--length",
+            panel=opt.OUTPUT,
+            metavar="S",
+            help="How many seconds, from 5 to 15. Default: 8.",
+        ),
     ] = 8.0,
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
     device: opt.Device = "auto",
     model: opt.Model = None,
-    force: Annotated[bool, opt.option("--force", panel=opt.OUTPUT, help="Write over a film that exists.")] = False,
+    force: Annotated[
+        bool, opt.option("--force", panel=opt.OUTPUT, help="Write over a film that exists.")
+    ] = False,
 ) -> None:
-    """Check a title, and show why: a film of its most telling seconds as they are, then with the offset taken out.
+    """Check a title, and show why: a film of its most telling seconds as they are, then with the
+    offset taken out.
 
-    The picture has the attention over it; below runs the sound, with a mark where that of the picture is heard. Exit code 0 if
-    the film was written, whatever the verdict; 2 if not.
+    The picture has the attention over it; below runs the sound, with a mark where that of the
+    picture is heard. Exit code 0 if the film was written, whatever the verdict; 2 if not.
     """
     opt.require_file("FILE", file)
     if model is not None:
         opt.require_file("--model", model)
     if target.suffix.lower() != ".mp4":
-        raise UsageError(f"the film is an MP4, so its name must end in .mp4, not {target.suffix or target.name!r}")
+        raise UsageError(
+            "the film is an MP4, so its name must end in .mp4, not "
+            f"{target.suffix or target.name!r}"
+        )
     if not target.absolute().parent.is_dir():
         raise UsageError(f"there is no directory {target.absolute().parent}")
     if os.path.lexists(target):
@@ -56,7 +73,9 @@ def evidence(
     from avcheck.evidence.film import make_film, telling_span
 
     output = Output("text", quiet=False, detailed=False)
-    settings = CheckSettings(device=device, model=model, audio_track=audio_track, video_track=video_track, detail=True)
+    settings = CheckSettings(
+        device=device, model=model, audio_track=audio_track, video_track=video_track, detail=True
+    )
     report = check_alone(file, settings, quiet=False)
     output.emit(report)
     if report.verdict == "error":
@@ -70,4 +89,6 @@ def evidence(
         raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
-    complain(f"{printable(str(target))} shows {clock(span.start_s)} to {clock(span.end_s)}", prefix="")
+    complain(
+        f"{printable(str(target))} shows {clock(span.start_s)} to {clock(span.end_s)}", prefix=""
+    )

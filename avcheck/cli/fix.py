@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from avcheck.fix.repair import Check
     from avcheck.report import Report
 
-# What is out of sync and has not become a fixed file is a 1, as a file out of sync is in `avcheck check`.
+# What is out of sync and has not become a fixed file is a 1, as a file out of sync is in `avcheck
+# check`.
 _CODES = {
     "fixed": ExitCode.OK,
     "in_sync": ExitCode.OK,
@@ -39,18 +40,26 @@ _CODES = {
 @app.command()
 def fix(
     source: Annotated[Path, typer.Argument(metavar="IN", help="The file to fix; it is only read.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="The new file; its suffix says its container.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="OUT", help="The new file; its suffix says its container.")
+    ],
     force_offset: Annotated[
         float | None,
         opt.option(
             "--force-offset",
             panel=opt.ANALYSIS,
             metavar="MS",
-            help="Take this offset for true, positive = sound early; only the clock is checked, not the content.",
+            help="Take this offset for true, positive = sound early; only the clock is checked, "
+            "not the content.",
         ),
     ] = None,
     every_track: Annotated[
-        bool, opt.option("--every-track", panel=opt.INPUT, help="Move all audio tracks alike, not the checked one alone.")
+        bool,
+        opt.option(
+            "--every-track",
+            panel=opt.INPUT,
+            help="Move all audio tracks alike, not the checked one alone.",
+        ),
     ] = False,
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
@@ -62,25 +71,39 @@ def fix(
     late: opt.Late = None,
     print_command: Annotated[
         bool,
-        opt.option("--print-command", panel=opt.OUTPUT, help="Write no file: print the ffmpeg command that moves the sound."),
+        opt.option(
+            "--print-command",
+            panel=opt.OUTPUT,
+            help="Write no file: print the ffmpeg command that moves the sound.",
+        ),
     ] = False,
     as_json: Annotated[
-        bool, opt.option("--json", panel=opt.OUTPUT, help="Print the record of what was found and done.")
+        bool,
+        opt.option("--json", panel=opt.OUTPUT, help="Print the record of what was found and done."),
     ] = False,
-    quiet: Annotated[bool, opt.option("--quiet", "-q", panel=opt.OUTPUT, help="Say nothing if OUT or IN is in sync.")] = False,
+    quiet: Annotated[
+        bool,
+        opt.option("--quiet", "-q", panel=opt.OUTPUT, help="Say nothing if OUT or IN is in sync."),
+    ] = False,
 ) -> None:
     """Write OUT, a copy of IN whose sound is where it belongs.
 
-    IN is checked first; where it is in sync or undecidable, nothing is written. Packets are copied and the sound gets other
-    times; only where it drifts is it encoded again. OUT is read back by the clock and checked before it gets its name.
+    IN is checked first; where it is in sync or undecidable, nothing is written. Packets are copied
+    and the sound gets other times; only where it drifts is it encoded again. OUT is read back by
+    the clock and checked before it gets its name.
 
-    Exit codes: 0 OUT is in sync, or IN was and nothing was written; 1 IN is out of sync and was not fixed; 2 IN cannot be
-    judged; 3 a bug.
+    Exit codes: 0 OUT is in sync, or IN was and nothing was written; 1 IN is out of sync and was not
+    fixed; 2 IN cannot be judged; 3 a bug.
     """
     if force_offset is not None and not (math.isfinite(force_offset) and force_offset):
-        raise UsageError(f"--force-offset must be a number of milliseconds other than 0, not {force_offset:g}")
+        raise UsageError(
+            f"--force-offset must be a number of milliseconds other than 0, not {force_offset:g}"
+        )
     if as_json and print_command:
-        raise UsageError("--json and --print-command contradict each other: the record of a fix holds what was done")
+        raise UsageError(
+            "--json and --print-command contradict each other: the record of a fix holds what was "
+            "done"
+        )
     opt.require_file("IN", source)
     if model is not None:
         opt.require_file("--model", model)
@@ -114,6 +137,8 @@ def _checker(settings: CheckSettings, *, quiet: bool) -> Check:
     """Checks a file as `avcheck check` does, with its bar."""
 
     def check(path: Path, audio_track: int | None, video_track: int | None) -> Report:
-        return check_alone(path, replace(settings, audio_track=audio_track, video_track=video_track), quiet=quiet)
+        return check_alone(
+            path, replace(settings, audio_track=audio_track, video_track=video_track), quiet=quiet
+        )
 
     return check

@@ -15,7 +15,8 @@ class ExitCode(IntEnum):
     NOT_JUDGED = 2  # wrong usage, or a file that could not be judged
     BUG = 3
     INTERRUPTED = 130
-    BROKEN_PIPE = 141  # the reader of our output has gone, as a shell reports it: not every file was looked at
+    # The reader of our output has gone, as a shell reports it: not every file was looked at
+    BROKEN_PIPE = 141
 
 
 class FailOn(StrEnum):
@@ -33,7 +34,9 @@ class FailOn(StrEnum):
 
 @dataclass(frozen=True)
 class Gate:
-    """What fails a run. With `exit_zero` no finding does, whatever `fail_on` says; errors and bugs keep their code."""
+    """What fails a run. With `exit_zero` no finding does, whatever `fail_on` says; errors and bugs
+    keep their code.
+    """
 
     fail_on: frozenset[FailOn] = frozenset({FailOn.OUT_OF_SYNC, FailOn.ERROR})
     exit_zero: bool = False
@@ -46,8 +49,8 @@ class Gate:
     def exit_code(self, verdicts: Mapping[str, int]) -> ExitCode:
         """The code for so many files of each verdict.
 
-        A run in which not one file could be judged is NOT_JUDGED even if errors are not in `fail_on`: what has looked
-        at nothing must never pass.
+        A run in which not one file could be judged is NOT_JUDGED even if errors are not in
+        `fail_on`: what has looked at nothing must never pass.
         """
         seen = {verdict for verdict, count in verdicts.items() if count}
         failing = {kind for kind in self.fail_on if kind.verdict in seen}

@@ -17,7 +17,9 @@ RESULTS, TRAINING = "Saved results", "Training and measuring"  # panels of the c
 
 
 class _Plain:
-    """Help without the names of Python's types: a flag takes nothing, and an argument says by its own name what it is."""
+    """Help without the names of Python's types: a flag takes nothing, and an argument says by its
+    own name what it is.
+    """
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
@@ -40,13 +42,19 @@ class Command(_Plain, TyperCommand):
 
 
 class DefaultGroup(_Plain, TyperGroup):
-    """A group whose first word may be left out: `avcheck film.mp4` means `avcheck check film.mp4`."""
+    """A group whose first word may be left out: `avcheck film.mp4` means `avcheck check
+    film.mp4`.
+    """
 
     default = "check"
-    own_options = frozenset({"-h", "--help", "--version", "--install-completion", "--show-completion"})
+    own_options = frozenset(
+        {"-h", "--help", "--version", "--install-completion", "--show-completion"}
+    )
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default command in front when the first word is neither a command nor an option of the group."""
+        """Put the default command in front when the first word is neither a command nor an option
+        of the group.
+        """
         if args and args[0] not in self.commands and args[0] not in self.own_options:
             args = [self.default, *args]
         return super().parse_args(ctx, args)
@@ -58,15 +66,25 @@ class DefaultGroup(_Plain, TyperGroup):
             command = self.commands[self.default]
             known = {item.value for item in found}
             inside = command.make_context(self.default, [], parent=ctx, resilient_parsing=True)
-            return found + [item for item in command.shell_complete(inside, incomplete) if item.value not in known]
+            return found + [
+                item
+                for item in command.shell_complete(inside, incomplete)
+                if item.value not in known
+            ]
         # Where nothing is found, the shell itself looks for files.
         return found + [type(found[0])(name) for name in _files(incomplete)] if found else []
 
 
 def _files(beginning: str) -> list[str]:
-    """Files and directories here whose names begin so; what is hidden only where it is asked for."""
+    """Files and directories here whose names begin so; what is hidden only where it is asked
+    for.
+    """
     names = [f"{path.name}{'/' if path.is_dir() else ''}" for path in sorted(Path().iterdir())]
-    return [name for name in names if name.startswith(beginning) and not (name.startswith(".") and not beginning)]
+    return [
+        name
+        for name in names
+        if name.startswith(beginning) and not (name.startswith(".") and not beginning)
+    ]
 
 
 class App(typer.Typer):
@@ -82,10 +100,13 @@ app = App(
     context_settings=CONTEXT,
     subcommand_metavar="PATH... | COMMAND [ARGS]...",
     epilog=(
-        "`avcheck film.mp4` is short for `avcheck check film.mp4`; `avcheck help check` lists its options. "
+        "`avcheck film.mp4` is short for `avcheck check film.mp4`; `avcheck help check` lists its "
+        "options. "
         "A file or directory named like a command needs a `./` in front.\n\n"
-        "Exit codes: 0 nothing out of sync, 1 something out of sync, 2 wrong usage or a file that could not be judged, "
-        "3 a bug in avcheck, 130 interrupted; the highest wins. `--fail-on` changes what is a 1 or 2."
+        "Exit codes: 0 nothing out of sync, 1 something out of sync, 2 wrong usage or a file that "
+        "could not be judged, "
+        "3 a bug in avcheck, 130 interrupted; the highest wins. `--fail-on` changes what is a 1 "
+        "or 2."
     ),
     rich_markup_mode="markdown",
 )

@@ -20,7 +20,12 @@ def show_help(
     ctx: typer.Context,
     command: Annotated[
         str | None,
-        typer.Argument(metavar="COMMAND", help="The command to explain.", show_default=False, autocompletion=_commands),
+        typer.Argument(
+            metavar="COMMAND",
+            help="The command to explain.",
+            show_default=False,
+            autocompletion=_commands,
+        ),
     ] = None,
 ) -> None:
     """Explain avcheck, or one of its commands: the same as COMMAND --help."""

@@ -16,21 +16,38 @@ from avcheck.errors import UsageError
 
 @app.command(rich_help_panel=TRAINING)
 def train(
-    data: Annotated[list[Path], typer.Argument(metavar="DATA", help="A corpus folder, or directories of in-sync media.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")] = Path("runs/train"),
+    data: Annotated[
+        list[Path],
+        typer.Argument(metavar="DATA", help="A corpus folder, or directories of in-sync media."),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")
+    ] = Path("runs/train"),
     device: Device = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything drawn by chance.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
     start: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Weights to go on from; adapted, where DATA has no index.")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Weights to go on from; adapted, where DATA has no index.",
+        ),
     ] = None,
     scale: Annotated[
-        float, typer.Option(min=0.001, metavar="X", help="How long to train: every stage's steps times this.")
+        float,
+        typer.Option(
+            min=0.001, metavar="X", help="How long to train: every stage's steps times this."
+        ),
     ] = 1.0,
     faces: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Faces found by `python -m avcheck.train.facemesh`, beside those found while decoding."
+            metavar="FILE",
+            help="Faces found by `python -m avcheck.train.facemesh`, beside those found while "
+            "decoding.",
         ),
     ] = None,
 ) -> None:
@@ -48,50 +65,90 @@ def train(
         require_file("--from", start)
     if faces is not None:
         require_file("--faces", faces)
-    settings = TrainSettings(data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start, faces=faces)
+    settings = TrainSettings(
+        data=tuple(data), out=out, device=device, seed=seed, resume=resume, start=start, faces=faces
+    )
     path = run_training(settings.scaled(scale))
     print(path)
 
 
 @app.command(name="eval", rich_help_panel=TRAINING)
 def evaluate(
-    corpus: Annotated[Path | None, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")] = None,
+    corpus: Annotated[
+        Path | None, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")
+    ] = None,
     device: Device = "auto",
     model: Model = None,
     rows: Annotated[
-        Path | None, typer.Option("--rows", metavar="FILE", help="Also write every single figure, one JSON object a line.")
+        Path | None,
+        typer.Option(
+            "--rows", metavar="FILE", help="Also write every single figure, one JSON object a line."
+        ),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", metavar="FILE", help="Tables and pictures of figures that --rows wrote earlier.")
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Tables and pictures of figures that --rows wrote earlier.",
+        ),
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option("--plots", metavar="FOLDER", help="Also draw pictures there. Needs matplotlib.")
+        Path | None,
+        typer.Option(
+            "--plots", metavar="FOLDER", help="Also draw pictures there. Needs matplotlib."
+        ),
     ] = None,
-    speed: Annotated[bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")] = True,
+    speed: Annotated[
+        bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")
+    ] = True,
     small: Annotated[
         bool,
-        typer.Option("--small/--no-small", help="Also measure small faces and two talkers side by side (10 minutes of CPU)."),
+        typer.Option(
+            "--small/--no-small",
+            help="Also measure small faces and two talkers side by side (10 minutes of CPU).",
+        ),
     ] = False,
     faces: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where speakers are seen, as `python -m avcheck.train.facemesh` tells it."),
+        typer.Option(
+            metavar="FILE",
+            help="Where speakers are seen, as `python -m avcheck.train.facemesh` tells it.",
+        ),
     ] = None,
     coverage: Annotated[
-        bool, typer.Option("--coverage", help="Measure only of how many whole speech clips an offset is told.")
+        bool,
+        typer.Option(
+            "--coverage", help="Measure only of how many whole speech clips an offset is told."
+        ),
     ] = False,
     added: Annotated[
         list[int] | None,
-        typer.Option(metavar="N", help="Only clips that came in this round of the corpus; give several for several."),
+        typer.Option(
+            metavar="N",
+            help="Only clips that came in this round of the corpus; give several for several.",
+        ),
     ] = None,
     last: Annotated[
-        bool, typer.Option("--last", help="Only clips set aside for the last table, which are left out otherwise.")
+        bool,
+        typer.Option(
+            "--last", help="Only clips set aside for the last table, which are left out otherwise."
+        ),
     ] = False,
 ) -> None:
     """Measure the weights on the validation groups of a corpus and print the tables."""
     if plots is not None and plots.exists():
         require_directory(plots)
     if source is not None:
-        if corpus is not None or model is not None or rows is not None or faces is not None or coverage or added or last:
+        if (
+            corpus is not None
+            or model is not None
+            or rows is not None
+            or faces is not None
+            or coverage
+            or added
+            or last
+        ):
             raise UsageError("--from measures nothing, so only --plots goes with it")
         require_file("--from", source)
         from avcheck.eval.rows import read_rows
@@ -133,29 +190,45 @@ def evaluate(
 
 @app.command(rich_help_panel=TRAINING)
 def ablate(
-    corpus: Annotated[Path, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where features, heads and rows go.")] = Path("runs/ablation"),
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="A corpus folder with its index.jsonl.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where features, heads and rows go.")
+    ] = Path("runs/ablation"),
     device: Device = "auto",
     model: Model = None,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps a head.")] = 1500,
     seed: Annotated[
-        list[int] | None, typer.Option(metavar="N", help="Seed of the training; give several for several runs a head.")
+        list[int] | None,
+        typer.Option(
+            metavar="N", help="Seed of the training; give several for several runs a head."
+        ),
     ] = None,
-    go_on: Annotated[bool, typer.Option("--go-on", help="Heads begin as those of the weights, not from scratch.")] = False,
+    go_on: Annotated[
+        bool, typer.Option("--go-on", help="Heads begin as those of the weights, not from scratch.")
+    ] = False,
     trunk_steps: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="Also compare trunks with and without alignment, after so many steps (0: do not)."
+            min=0,
+            metavar="N",
+            help="Also compare trunks with and without alignment, after so many steps (0: do not).",
         ),
     ] = 0,
     first_steps: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="Also compare so many steps from scratch with and without generated scenes (0: do not)."
+            min=0,
+            metavar="N",
+            help="Also compare so many steps from scratch with and without generated scenes (0: "
+            "do not).",
         ),
     ] = 0,
 ) -> None:
-    """Train a head of every kind on the weights' trunks and compare them. Goes on where it was stopped."""
+    """Train a head of every kind on the weights' trunks and compare them. Goes on where it was
+    stopped.
+    """
     require_directory(corpus)
     if model is not None:
         require_file("--model", model)
@@ -167,7 +240,9 @@ def ablate(
         if error.name != "cv2":
             raise
         raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
-    settings = AblationSettings(corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps)
+    settings = AblationSettings(
+        corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps
+    )
     with progress() as tell:
         stages: dict[str, Callable[..., None]] = {}
 

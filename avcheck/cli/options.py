@@ -1,4 +1,6 @@
-"""The options of the commands, by the panel of `--help` they stand in, and what checks their values."""
+"""The options of the commands, by the panel of `--help` they stand in, and what checks their
+values.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +37,18 @@ def _print_version(wanted: bool) -> None:
 
 
 def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
-    """Put what the settings file and the environment say in place of the options' defaults; which file that was."""
+    """Put what the settings file and the environment say in place of the options' defaults; which
+    file that was.
+    """
     if ctx.resilient_parsing:  # a shell asks for completions
         return None
     if file is not None:
         require_file("--config", file)
     elif not ctx.params.get("no_config"):
         file = config.find(Path())
-    names = {option: parameter.name for parameter in ctx.command.params for option in parameter.opts}
+    names = {
+        option: parameter.name for parameter in ctx.command.params for option in parameter.opts
+    }
     settings = config.load(os.environ, file)
     ctx.default_map = {names[f"--{key}"]: value for key, value in settings.items()}
     return file
@@ -56,23 +62,48 @@ def _words(names: tuple[str, ...]) -> str:
 
 Paths = Annotated[
     list[str] | None,
-    typer.Argument(metavar="PATH", help="Media files, URLs, and directories to search for files.", show_default=False),
+    typer.Argument(
+        metavar="PATH",
+        help="Media files, URLs, and directories to search for files.",
+        show_default=False,
+    ),
 ]
 FilesFrom = Annotated[
     str | None,
-    option("--files-from", panel=INPUT, metavar="FILE", help="Also check the paths in this list, one a line; - is stdin."),
+    option(
+        "--files-from",
+        panel=INPUT,
+        metavar="FILE",
+        help="Also check the paths in this list, one a line; - is stdin.",
+    ),
 ]
 Include = Annotated[
     list[str] | None,
-    option("--include", panel=INPUT, metavar="GLOB", help="In directories, take files like this, not the known suffixes."),
+    option(
+        "--include",
+        panel=INPUT,
+        metavar="GLOB",
+        help="In directories, take files like this, not the known suffixes.",
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    option("--exclude", panel=INPUT, metavar="GLOB", help="In directories, leave out files and directories like this."),
+    option(
+        "--exclude",
+        panel=INPUT,
+        metavar="GLOB",
+        help="In directories, leave out files and directories like this.",
+    ),
 ]
 AudioTrack = Annotated[
     int | None,
-    option("--audio-track", panel=INPUT, min=0, metavar="N", help="The audio track to check, from 0. Default: the main one."),
+    option(
+        "--audio-track",
+        panel=INPUT,
+        min=0,
+        metavar="N",
+        help="The audio track to check, from 0. Default: the main one.",
+    ),
 ]
 VideoTrack = Annotated[
     int | None,
@@ -86,11 +117,22 @@ VideoTrack = Annotated[
 ]
 Program = Annotated[
     int | None,
-    option("--program", panel=INPUT, min=1, metavar="N", help="The programme of an MPEG-TS to check. Default: the main one."),
+    option(
+        "--program",
+        panel=INPUT,
+        min=1,
+        metavar="N",
+        help="The programme of an MPEG-TS to check. Default: the main one.",
+    ),
 ]
 Audio = Annotated[
     Path | None,
-    option("--audio", panel=INPUT, metavar="FILE", help="Check this sound file in place of the sound of the one file given."),
+    option(
+        "--audio",
+        panel=INPUT,
+        metavar="FILE",
+        help="Check this sound file in place of the sound of the one file given.",
+    ),
 ]
 
 # ---- how to look at it
@@ -100,7 +142,8 @@ Sample = Annotated[
     option(
         "--sample/--no-sample",
         panel=ANALYSIS,
-        help=f"Look at stretches of {PROBE_BLOCKS} s spread over a long title, instead of all of it.",
+        help=f"Look at stretches of {PROBE_BLOCKS} s spread over a long title, instead of all of "
+        "it.",
     ),
 ]
 Thorough = Annotated[
@@ -118,7 +161,8 @@ ProbeCount = Annotated[
         panel=ANALYSIS,
         min=LEAST_PROBES,
         metavar="N",
-        help=f"How many stretches --sample begins with; it ends with at most {MOST} N. Default: {PROBES}.",
+        help=f"How many stretches --sample begins with; it ends with at most {MOST} N. Default: "
+        f"{PROBES}.",
     ),
 ]
 Device = Annotated[
@@ -127,17 +171,27 @@ Device = Annotated[
         "--device",
         panel=ANALYSIS,
         metavar="NAME",
-        help=f"Where the network runs: {_words(config.DEVICES)}. Default: auto, a GPU if there is one.",
+        help=f"Where the network runs: {_words(config.DEVICES)}. Default: auto, a GPU if there is "
+        "one.",
     ),
 ]
 Model = Annotated[
     Path | None,
-    option("--model", panel=ANALYSIS, metavar="FILE", help="Weights (safetensors) to use instead of those of avcheck."),
+    option(
+        "--model",
+        panel=ANALYSIS,
+        metavar="FILE",
+        help="Weights (safetensors) to use instead of those of avcheck.",
+    ),
 ]
 Threads = Annotated[
     int,
     option(
-        "--threads", panel=ANALYSIS, min=0, metavar="N", help="Threads for each file. Default: all cores, shared by --jobs."
+        "--threads",
+        panel=ANALYSIS,
+        min=0,
+        metavar="N",
+        help="Threads for each file. Default: all cores, shared by --jobs.",
     ),
 ]
 
@@ -150,15 +204,29 @@ Preset = Annotated[
         panel=VERDICT,
         metavar="NAME",
         help="How early / late (ms) sound may be: "
-        + ", ".join(f"{name} {limit.early_ms:g}/{limit.late_ms:g}" for name, limit in PRESETS.items())
+        + ", ".join(
+            f"{name} {limit.early_ms:g}/{limit.late_ms:g}" for name, limit in PRESETS.items()
+        )
         + f". Default: {DEFAULT_PRESET}.",
     ),
 ]
 Early = Annotated[
-    float | None, option("--early", panel=VERDICT, metavar="MS", help="How early sound may be, instead of the preset's.")
+    float | None,
+    option(
+        "--early",
+        panel=VERDICT,
+        metavar="MS",
+        help="How early sound may be, instead of the preset's.",
+    ),
 ]
 Late = Annotated[
-    float | None, option("--late", panel=VERDICT, metavar="MS", help="How late sound may be, instead of the preset's.")
+    float | None,
+    option(
+        "--late",
+        panel=VERDICT,
+        metavar="MS",
+        help="How late sound may be, instead of the preset's.",
+    ),
 ]
 FailOns = Annotated[
     list[FailOn] | None,
@@ -166,63 +234,136 @@ FailOns = Annotated[
         "--fail-on",
         panel=VERDICT,
         metavar="KIND",
-        help=f"What fails the run: {_words(tuple(FailOn))}. May be repeated. Default: out-of-sync and error.",
+        help=f"What fails the run: {_words(tuple(FailOn))}. May be repeated. Default: out-of-sync "
+        "and error.",
     ),
 ]
-ExitZero = Annotated[bool, option("--exit-zero", panel=VERDICT, help="Exit with 0 instead of 1; errors keep their exit code.")]
+ExitZero = Annotated[
+    bool,
+    option(
+        "--exit-zero", panel=VERDICT, help="Exit with 0 instead of 1; errors keep their exit code."
+    ),
+]
 
 # ---- what is written
 
 _FORMAT_HELP = f"What goes to stdout: {_words(FORMATS)}. Default: text."
-OutputFormat = Annotated[Format, option("--format", panel=OUTPUT, metavar="FORMAT", help=_FORMAT_HELP)]
-OptionalFormat = Annotated[Format | None, option("--format", panel=OUTPUT, metavar="FORMAT", help=_FORMAT_HELP)]
+OutputFormat = Annotated[
+    Format, option("--format", panel=OUTPUT, metavar="FORMAT", help=_FORMAT_HELP)
+]
+OptionalFormat = Annotated[
+    Format | None, option("--format", panel=OUTPUT, metavar="FORMAT", help=_FORMAT_HELP)
+]
 AsJson = Annotated[
     bool,
-    option("--json", panel=OUTPUT, help="Same as --format json: one object for one file, else a list of them."),
+    option(
+        "--json",
+        panel=OUTPUT,
+        help="Same as --format json: one object for one file, else a list of them.",
+    ),
 ]
 Detailed = Annotated[
     bool,
-    option("--detail", panel=OUTPUT, help="Put into each record what its verdict rests on: the score curves, the attention."),
+    option(
+        "--detail",
+        panel=OUTPUT,
+        help="Put into each record what its verdict rests on: the score curves, the attention.",
+    ),
 ]
 Outputs = Annotated[
     list[str] | None,
-    option("--output", panel=OUTPUT, metavar="FORMAT=FILE", help="Also write a file, as in junit=report.xml. May be repeated."),
+    option(
+        "--output",
+        panel=OUTPUT,
+        metavar="FORMAT=FILE",
+        help="Also write a file, as in junit=report.xml. May be repeated.",
+    ),
 ]
-Force = Annotated[bool, option("--force", panel=OUTPUT, help="Let --output write over files that exist.")]
+Force = Annotated[
+    bool, option("--force", panel=OUTPUT, help="Let --output write over files that exist.")
+]
 Quiet = Annotated[
     bool,
-    option("--quiet", "-q", panel=OUTPUT, help="Show only what fails: out of sync, errors, and what --fail-on adds."),
+    option(
+        "--quiet",
+        "-q",
+        panel=OUTPUT,
+        help="Show only what fails: out of sync, errors, and what --fail-on adds.",
+    ),
 ]
 Verbose = Annotated[
     bool,
-    option("--verbose", "-v", panel=OUTPUT, help="Show every second of every file, the settings file, and where a bug is."),
+    option(
+        "--verbose",
+        "-v",
+        panel=OUTPUT,
+        help="Show every second of every file, the settings file, and where a bug is.",
+    ),
 ]
 
 # ---- many files
 
 Jobs = Annotated[
     int,
-    option("--jobs", "-j", panel=BATCH, min=0, metavar="N", help="Files to check at a time; 0: one a core. Default: 1."),
+    option(
+        "--jobs",
+        "-j",
+        panel=BATCH,
+        min=0,
+        metavar="N",
+        help="Files to check at a time; 0: one a core. Default: 1.",
+    ),
 ]
 Timeout = Annotated[
     float | None,
-    option("--timeout", panel=BATCH, metavar="S", help="Give up on a file after this many seconds; it is then an error."),
+    option(
+        "--timeout",
+        panel=BATCH,
+        metavar="S",
+        help="Give up on a file after this many seconds; it is then an error.",
+    ),
 ]
 MemoryLimit = Annotated[
     int | None,
-    option("--memory-limit", panel=BATCH, metavar="MB", help="Give up on a file that needs more memory than this (Linux)."),
+    option(
+        "--memory-limit",
+        panel=BATCH,
+        metavar="MB",
+        help="Give up on a file that needs more memory than this (Linux).",
+    ),
 ]
 Engine = Annotated[
     Literal["local", "ray"],
-    option("--engine", panel=BATCH, metavar="NAME", help="Where --jobs run: local, or ray (a cluster; needs the extra ray)."),
+    option(
+        "--engine",
+        panel=BATCH,
+        metavar="NAME",
+        help="Where --jobs run: local, or ray (a cluster; needs the extra ray).",
+    ),
 ]
 Resume = Annotated[
     Path | None,
-    option("--resume", panel=RESUME, metavar="FILE", help="Add results to this file (JSON lines); skip what is done in it."),
+    option(
+        "--resume",
+        panel=RESUME,
+        metavar="FILE",
+        help="Add results to this file (JSON lines); skip what is done in it.",
+    ),
 ]
-RetryErrors = Annotated[bool, option("--retry-errors", panel=RESUME, help="With --resume, check again what ended in an error.")]
+RetryErrors = Annotated[
+    bool,
+    option(
+        "--retry-errors", panel=RESUME, help="With --resume, check again what ended in an error."
+    ),
+]
 ShardOf = Annotated[
-    str | None, option("--shard", panel=RESUME, metavar="I/N", help="Check only the I-th of N parts, I from 1 to N.")
+    str | None,
+    option(
+        "--shard",
+        panel=RESUME,
+        metavar="I/N",
+        help="Check only the I-th of N parts, I from 1 to N.",
+    ),
 ]
 
 # ---- every command
@@ -238,8 +379,16 @@ ConfigFile = Annotated[
     ),
 ]
 # Eager, as it must be known when --config is looked at.
-NoConfig = Annotated[bool, option("--no-config", help="Read no settings file; AVCHECK_* variables still count.", is_eager=True)]
-Version = Annotated[bool, option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)]
+NoConfig = Annotated[
+    bool,
+    option(
+        "--no-config", help="Read no settings file; AVCHECK_* variables still count.", is_eager=True
+    ),
+]
+Version = Annotated[
+    bool,
+    option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+]
 
 
 def gate_of(fail_on: list[FailOn] | None, exit_zero: bool) -> Gate:
@@ -257,4 +406,6 @@ def require_file(option: str, path: Path) -> None:
 
 def require_directory(path: Path) -> None:
     if not path.is_dir():
-        raise UsageError(f"{path} is not a directory" if path.exists() else f"{path}: no such file or directory")
+        raise UsageError(
+            f"{path} is not a directory" if path.exists() else f"{path}: no such file or directory"
+        )

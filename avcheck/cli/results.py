@@ -20,13 +20,21 @@ from avcheck.errors import UsageError
 from avcheck.render.output import Guard, parse_targets
 from avcheck.report import Report
 
-Results = Annotated[Path, typer.Argument(metavar="RESULTS", help="Results in JSON lines, as of --resume or --format jsonl.")]
+Results = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RESULTS", help="Results in JSON lines, as of --resume or --format jsonl."
+    ),
+]
 
 
 @app.command(rich_help_panel=RESULTS)
 def merge(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE", help="Results in JSON lines, as of --resume or --format jsonl.")
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="Results in JSON lines, as of --resume or --format jsonl."
+        ),
     ],
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
@@ -35,17 +43,20 @@ def merge(
     force: opt.Force = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Put the results of several runs (shards, or a run and its repetition) together: the newest record for each path.
+    """Put the results of several runs (shards, or a run and its repetition) together: the newest
+    record for each path.
 
-    Output and exit code are those of one run over all the files; 2 also if the last line of a file is cut short or a
-    record in it is damaged.
+    Output and exit code are those of one run over all the files; 2 also if the last line of a file
+    is cut short or a record in it is damaged.
     """
     gate = opt.gate_of(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
     Guard(targets).refuse_all(files)
     merged = _read(files)
     strict = gate.undecidable_fails
-    with Output(output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict) as output:
+    with Output(
+        output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict
+    ) as output:
         for result in merged:
             output.emit(result)
         output.finish(len(merged))
@@ -58,7 +69,8 @@ def merge(
 def show(
     results: Results,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE", help="Only these, by path or name.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="Only these, by path or name.", show_default=False),
     ] = None,
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
@@ -68,7 +80,8 @@ def show(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Show saved results as the check showed them: the table of a single file, a line for each of several; or as a page.
+    """Show saved results as the check showed them: the table of a single file, a line for each of
+    several; or as a page.
 
     The exit code is that of the check.
     """
@@ -96,27 +109,42 @@ def show(
 
 @app.command(rich_help_panel=RESULTS)
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="Results of the earlier run, in JSON lines.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Results of the later run, in JSON lines.")],
+    old: Annotated[
+        Path, typer.Argument(metavar="OLD", help="Results of the earlier run, in JSON lines.")
+    ],
+    new: Annotated[
+        Path, typer.Argument(metavar="NEW", help="Results of the later run, in JSON lines.")
+    ],
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
-    as_json: Annotated[bool, opt.option("--json", panel=opt.OUTPUT, help="A list of the changes, for programs.")] = False,
-    quiet: Annotated[bool, opt.option("--quiet", "-q", panel=opt.OUTPUT, help="Show only what became worse.")] = False,
+    as_json: Annotated[
+        bool, opt.option("--json", panel=opt.OUTPUT, help="A list of the changes, for programs.")
+    ] = False,
+    quiet: Annotated[
+        bool, opt.option("--quiet", "-q", panel=opt.OUTPUT, help="Show only what became worse.")
+    ] = False,
 ) -> None:
     """Show what changed between two runs, and fail on what became worse.
 
-    Worse is a file that fails now and did not fail in the same way before, or a new one that fails. The exit code is then that
-    of a check: 1 or 2, by --fail-on. Files that failed before in the same way, and files that are gone, do not count.
+    Worse is a file that fails now and did not fail in the same way before, or a new one that fails.
+    The exit code is then that of a check: 1 or 2, by --fail-on. Files that failed before in the
+    same way, and files that are gone, do not count.
     """
     gate = opt.gate_of(fail_on, exit_zero)
     before, after = _read([old]), _read([new])
     changes = changes_between(before, after, {kind.verdict for kind in gate.fail_on})
     shown = [change for change in changes if change.kind == "worse" or not quiet]
-    sys.stdout.write(render.changes_json(shown) if as_json else "".join(f"{render.change_line(each)}\n" for each in shown))
+    sys.stdout.write(
+        render.changes_json(shown)
+        if as_json
+        else "".join(f"{render.change_line(each)}\n" for each in shown)
+    )
     sys.stdout.flush()
     if not quiet:
         complain(render.changes_summary(changes, len(before), len(after)), prefix="")
-    worse = [change.after for change in changes if change.kind == "worse" and change.after is not None]
+    worse = [
+        change.after for change in changes if change.kind == "worse" and change.after is not None
+    ]
     code = gate.exit_code(Counter(report.verdict for report in worse))
     if all(report.verdict == "error" for report in after):  # a run that judged no file fails
         code = max(code, ExitCode.NOT_JUDGED)
@@ -139,11 +167,17 @@ def _code(code: ExitCode, merged: Merged) -> ExitCode:
 
 
 def _chosen(merged: Merged, names: list[str], results: Path) -> list[Report]:
-    """The reports that are meant by their whole path or by the end of it. Raises UsageError for a name that fits none."""
+    """The reports that are meant by their whole path or by the end of it. Raises UsageError for a
+    name that fits none.
+    """
     fits = {name: False for name in names}
     chosen = []
     for report in merged:
-        meant = [name for name in names if report.path == name or report.path.endswith(f"/{name.removeprefix('./')}")]
+        meant = [
+            name
+            for name in names
+            if report.path == name or report.path.endswith(f"/{name.removeprefix('./')}")
+        ]
         fits.update(dict.fromkeys(meant, True))
         chosen += [report] if meant else []
     for name, does_fit in fits.items():

@@ -61,7 +61,9 @@ def take_stills(report: Report, audio: Path | None = None) -> Illustration:
 
 
 class Output:
-    """Sends each report as it comes to stdout in one format, and to files in others, and counts the verdicts."""
+    """Sends each report as it comes to stdout in one format, and to files in others, and counts the
+    verdicts.
+    """
 
     def __init__(
         self,
@@ -76,7 +78,9 @@ class Output:
         strict: bool = False,
         illustrate: Illustrate = take_stills,
     ) -> None:
-        """`detailed`: text has the table of each file, with `every_row` however long; `single`: JSON is one object, no list."""
+        """`detailed`: text has the table of each file, with `every_row` however long; `single`:
+        JSON is one object, no list.
+        """
         self.verdicts: Counter[str] = Counter()
         self._earlier = 0  # of these, how many an earlier run found
         self._bug = False
@@ -101,9 +105,14 @@ class Output:
                 told = to_file(document, target.path, force=self._force, on_partial=_tell_partial)
                 self._documents.append(stack.enter_context(told))
             step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
-            if step_summary and "github" in (self._form, *(target.form for target in self._targets)):
+            if step_summary and "github" in (
+                self._form,
+                *(target.form for target in self._targets),
+            ):
                 document = self._document(render.STEP_SUMMARY)
-                self._documents.append(stack.enter_context(to_stream(document, _appender(Path(step_summary)))))
+                self._documents.append(
+                    stack.enter_context(to_stream(document, _appender(Path(step_summary))))
+                )
             if self._form != "text":
                 with suppress(AttributeError):  # a replaced stream may not know it
                     sys.stdout.reconfigure(newline="")  # type: ignore[union-attr]
@@ -116,7 +125,9 @@ class Output:
         self._stack.__exit__(*exception)
 
     def _document(self, form: str) -> render.Renderer:
-        return render.renderer(form, strict=self._strict, single=self._single, illustrate=self._illustrate)
+        return render.renderer(
+            form, strict=self._strict, single=self._single, illustrate=self._illustrate
+        )
 
     def write(self, text: str) -> None:
         """Text to stdout at once, so that a reader or a crash finds what is done so far."""
@@ -147,7 +158,8 @@ class Output:
             self._text(result)
 
     def finish(self, total: int, *, empty: str = "", resume: Path | None = None) -> None:
-        """The end of a run over `total` files: what failed and why, and the summary; `empty` is said where there is none.
+        """The end of a run over `total` files: what failed and why, and the summary; `empty` is
+        said where there is none.
 
         A single file that was just checked has said it all.
         """
@@ -167,8 +179,14 @@ class Output:
         return f" ({self._earlier} of them done before, in {resume})"
 
     def _failures(self) -> None:
-        """What failed and why, worst first: on stdout with the text, and else where somebody looks at stderr."""
-        failed = sum(count for verdict, count in self.verdicts.items() if verdict in {"error", *self._findings})
+        """What failed and why, worst first: on stdout with the text, and else where somebody looks
+        at stderr.
+        """
+        failed = sum(
+            count
+            for verdict, count in self.verdicts.items()
+            if verdict in {"error", *self._findings}
+        )
         if not failed:
             return
         rows = list(render.failures(self._worst.items(), failed, self.verdicts.total()))
@@ -191,7 +209,10 @@ class Output:
         with console.capture() as captured:
             if self._detailed and result.blocks:
                 table = render.table(
-                    result, width=console.width, ascii_only=console.options.ascii_only, every_row=self._every_row
+                    result,
+                    width=console.width,
+                    ascii_only=console.options.ascii_only,
+                    every_row=self._every_row,
                 )
                 console.print(table)
             if self._detailed and result.measured_by == "test_signal":
@@ -203,8 +224,12 @@ class Output:
 
 
 def show_alone(report: Report, form: str, gate: Gate) -> ExitCode:
-    """The one result of a command to stdout, with its details where it is text. The exit code is the gate's."""
-    with Output(form, quiet=False, detailed=form == "text", single=True, strict=gate.undecidable_fails) as output:
+    """The one result of a command to stdout, with its details where it is text. The exit code is
+    the gate's.
+    """
+    with Output(
+        form, quiet=False, detailed=form == "text", single=True, strict=gate.undecidable_fails
+    ) as output:
         output.emit(report)
     return output.code(gate)
 
@@ -223,7 +248,9 @@ def _console() -> Console:
 
 
 class Bar:
-    """How far a run has come: whole files done, and the fractions of those in hand. Without a `Progress` it is silent."""
+    """How far a run has come: whole files done, and the fractions of those in hand. Without a
+    `Progress` it is silent.
+    """
 
     def __init__(self, total: int, progress: Progress | None = None) -> None:
         self._total = total
@@ -255,7 +282,9 @@ class Bar:
         if self._progress is None or self._task is None:
             return
         names = [render.printable(PurePath(path).name) for path in self._in_hand]
-        text = names[-1] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
+        text = (
+            names[-1] + (f" and {len(names) - 1} more" if len(names) > 1 else "") if names else ""
+        )
         if self._total > 1:
             rate = 60 * self._done / max(time.monotonic() - self._began, 1e-3)
             speed = f", {rate:.3g} a minute" if self._done else ""
@@ -267,7 +296,9 @@ class Bar:
 
     @contextmanager
     def out_of_the_way(self, finished: str | None = None) -> Iterator[None]:
-        """The bar is off the screen while a result, that of the file `finished`, is written to the same terminal."""
+        """The bar is off the screen while a result, that of the file `finished`, is written to the
+        same terminal.
+        """
         if finished is not None:
             self._done += 1
             self._in_hand.pop(finished, None)
@@ -287,10 +318,23 @@ def progress_bar(total: int, *, quiet: bool) -> Iterator[Bar]:
         yield Bar(total)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
     console = Console(file=sys.stderr)
     # Redirecting stdout would send results to stderr when stdout is a pipe.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as progress:
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4
+    ) as progress:
         yield Bar(total, progress)

@@ -27,9 +27,11 @@ def signal(
     exit_zero: opt.ExitZero = False,
     output_format: opt.OutputFormat = "text",
 ) -> None:
-    """Measure a test signal: every flash of the picture with the beep of the sound that belongs to it, one row each.
+    """Measure a test signal: every flash of the picture with the beep of the sound that belongs to
+    it, one row each.
 
-    A single pair is enough here. `avcheck check` takes a file for a test signal if it has three pairs and hardly anything else.
+    A single pair is enough here. `avcheck check` takes a file for a test signal if it has three
+    pairs and hardly anything else.
     """
     tolerance = tolerance_of(preset, early, late)
     gate = opt.gate_of(fail_on, exit_zero)
@@ -38,7 +40,9 @@ def signal(
     from avcheck.signals.verdict import check_signal
 
     try:
-        report = check_signal(file, tolerance, audio_track=audio_track, video_track=video_track, audio_path=audio)
+        report = check_signal(
+            file, tolerance, audio_track=audio_track, video_track=video_track, audio_path=audio
+        )
     except MediaError as error:
         raise UsageError(str(error)) from error
     raise typer.Exit(show_alone(report, output_format, gate))

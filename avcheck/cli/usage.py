@@ -1,4 +1,6 @@
-"""Wrong usage in our own words: what Typer and the libraries below it say is for their callers, not for users."""
+"""Wrong usage in our own words: what Typer and the libraries below it say is for their callers, not
+for users.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,16 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def _what(error: Exception) -> str:
-    option, parameter, context = (getattr(error, name, None) for name in ("option_name", "param", "ctx"))
+    option, parameter, context = (
+        getattr(error, name, None) for name in ("option_name", "param", "ctx")
+    )
     message = str(getattr(error, "message", "") or error)
     if hasattr(error, "possibilities"):
-        known = [name for each in context.command.get_params(context) for name in each.opts] if context else []
+        known = (
+            [name for each in context.command.get_params(context) for name in each.opts]
+            if context
+            else []
+        )
         return f"there is no option {option}{nearest(str(option), known)}"
     if option and "requires" in message:
         return f"{option} needs a value"
@@ -43,7 +51,10 @@ def _what(error: Exception) -> str:
     if parameter is not None and hasattr(error, "param_type"):
         return f"{parameter.metavar or parameter.name} is missing"
     if parameter is not None:
-        return f"{parameter.opts[0] if parameter.opts[0].startswith('-') else parameter.metavar} {_in_our_words(message)}"
+        return (
+            f"{parameter.opts[0] if parameter.opts[0].startswith('-') else parameter.metavar} "
+            f"{_in_our_words(message)}"
+        )
     if match := re.fullmatch(r"Got unexpected extra argument\(s\) \((.*)\)", message, re.DOTALL):
         return f"there is nothing to do with {match[1]}"
     return message

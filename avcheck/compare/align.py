@@ -1,8 +1,9 @@
-"""Where a file shows or plays what a reference shows or plays: two feature tracks -> pieces of a piecewise linear time map.
+"""Where a file shows or plays what a reference shows or plays: two feature tracks -> pieces of a
+piecewise linear time map.
 
-Windows of the file are found in the reference by normalised cross-correlation, near where the last one was found, or else
-anywhere. Windows that follow one line make a piece; between pieces something was inserted, removed or slipped. What is found
-nowhere is left out: no time is guessed.
+Windows of the file are found in the reference by normalised cross-correlation, near where the last
+one was found, or else anywhere. Windows that follow one line make a piece; between pieces something
+was inserted, removed or slipped. What is found nowhere is left out: no time is guessed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ HOP_S = 2.0
 _NEAR_S = 2.0  # how far from the last match the next one is looked for first
 _COARSE = 5  # rows in one of the coarse track, in which a window is looked for everywhere
 _LEAST_SCORE = 0.35  # of a match; windows of unrelated sound reach 0.2, of unrelated pictures 0.3
-_LEAST_LEAD = 0.08  # by which the best place must beat every other that is further off than `_BESIDE_S`
+# By which the best place must beat every other that is further off than `_BESIDE_S`
+_LEAST_LEAD = 0.08
 _BESIDE_S = 0.25
 _CANDIDATES = 5  # places of the coarse track that are looked at closely
 _LEAST_ROWS = 0.3  # of a window's rows that need something in them
@@ -28,7 +30,8 @@ _LEAST_GAIN = 0.02  # in mean score, for another pace to be preferred to 1
 _LEAST_MATCHES = 3  # in a row, that make a piece: by chance two can follow one another
 _WORSE = 1.5  # times as far off as the best line, and ...
 _NOISE_S = 0.0002  # ... more than this, and a pace is not that of the title
-_SAME = 0.35  # least agreement of two rows for them to count as the same, when the edge of a piece is looked for
+# Least agreement of two rows for them to count as the same, when the edge of a piece is looked for
+_SAME = 0.35
 
 # Paces at which a file may play its reference: reference seconds in one second of the file.
 PACES = (1.0, 25 / 24, 24 / 25, 1001 / 1000, 1000 / 1001, 25 * 1001 / 24000, 24000 / (25 * 1001))
@@ -38,7 +41,9 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """Features of a sound or a picture: float32 (n, d), row k is of `start_s` + k / 100 s. A row of zeros tells nothing."""
+    """Features of a sound or a picture: float32 (n, d), row k is of `start_s` + k / 100 s. A row of
+    zeros tells nothing.
+    """
 
     start_s: float
     rows: Rows
@@ -49,20 +54,27 @@ class Track:
         return self.start_s + len(self.rows) / RATE_HZ
 
     def at_pace(self, pace: float) -> Track:
-        """The track as if it had played so that `pace` of its seconds pass in one: times are multiplied by `pace`."""
+        """The track as if it had played so that `pace` of its seconds pass in one: times are
+        multiplied by `pace`.
+        """
         if pace == 1.0:
             return self
         count = int(len(self.rows) * pace)
         at = np.arange(count) / pace
         low = np.minimum(at.astype(np.intp), max(0, len(self.rows) - 2))
         share = (at - low).astype(np.float32)[:, None]
-        rows = self.rows[low] * (1 - share) + self.rows[np.minimum(low + 1, len(self.rows) - 1)] * share
+        rows = (
+            self.rows[low] * (1 - share)
+            + self.rows[np.minimum(low + 1, len(self.rows) - 1)] * share
+        )
         return Track(self.start_s * pace, rows)
 
 
 @dataclass(frozen=True)
 class Match:
-    """The window around `file_s` of the file is what the reference has around `reference_s`; score in 0..1."""
+    """The window around `file_s` of the file is what the reference has around `reference_s`; score
+    in 0..1.
+    """
 
     file_s: float
     reference_s: float
@@ -71,7 +83,9 @@ class Match:
 
 @dataclass(frozen=True)
 class Piece:
-    """From `start_s` to `end_s` of the file, the reference's time is `reference_start_s` + `pace` x (time - `start_s`)."""
+    """From `start_s` to `end_s` of the file, the reference's time is `reference_start_s` + `pace` x
+    (time - `start_s`).
+    """
 
     start_s: float
     end_s: float
@@ -84,12 +98,16 @@ class Piece:
 
 
 def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
-    """The windows of the file that are found in the reference, in the file's order, and the pace at which it plays."""
+    """The windows of the file that are found in the reference, in the file's order, and the pace at
+    which it plays.
+    """
     pace = _choose_pace(reference, file)
     scaled = file.at_pace(pace)
     finder = _Finder(reference)
     length = _rows(WINDOW_S)
-    starts = [at for at in _window_starts(len(scaled.rows)) if _tells(scaled.rows[at : at + length])]
+    starts = [
+        at for at in _window_starts(len(scaled.rows)) if _tells(scaled.rows[at : at + length])
+    ]
     hits: dict[int, tuple[float, float]] = {}
 
     def look(start: int, lag_s: float | None, *, everywhere: bool) -> float | None:
@@ -112,19 +130,27 @@ def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
         lag_s = hits[start][0] - at_s if start in hits else look(start, lag_s, everywhere=False)
     half_s = length / RATE_HZ / 2
     centres = {start: scaled.start_s + start / RATE_HZ + half_s for start in sorted(hits)}
-    return [Match(centre_s / pace, hits[start][0] + half_s, hits[start][1]) for start, centre_s in centres.items()], pace
+    return [
+        Match(centre_s / pace, hits[start][0] + half_s, hits[start][1])
+        for start, centre_s in centres.items()
+    ], pace
 
 
 def pieces(found: Sequence[Match], pace: float, jump_s: float, edges: Edges) -> tuple[Piece, ...]:
     """The matches as lines; a step of more than `jump_s` from the line so far begins another.
 
-    `pace`: what the lines' pace is about. A line of fewer than three matches is chance, and is left out.
+    `pace`: what the lines' pace is about. A line of fewer than three matches is chance, and is left
+    out.
     """
     runs: list[list[Match]] = []
     for match in found:
         if runs and abs(_off_line(runs[-1], match, pace)) <= jump_s:
             runs[-1].append(match)
-        elif len(runs) > 1 and len(runs[-1]) < _LEAST_MATCHES and abs(_off_line(runs[-2], match, pace)) <= jump_s:
+        elif (
+            len(runs) > 1
+            and len(runs[-1]) < _LEAST_MATCHES
+            and abs(_off_line(runs[-2], match, pace)) <= jump_s
+        ):
             runs.pop()  # a few that lie off the line, which goes on after them
             runs[-1].append(match)
         else:
@@ -135,7 +161,8 @@ def pieces(found: Sequence[Match], pace: float, jump_s: float, edges: Edges) -> 
         short = [k for k, part in enumerate(parts) if part.end_s - part.start_s < WINDOW_S / 2]
         if not short:
             return tuple(parts)
-        del lines[min(short, key=lambda k: parts[k].end_s - parts[k].start_s)]  # so short a piece is chance as well
+        # So short a piece is chance as well
+        del lines[min(short, key=lambda k: parts[k].end_s - parts[k].start_s)]
 
 
 def _laid_out(lines: Sequence[Piece], edges: Edges) -> list[Piece]:
@@ -155,17 +182,27 @@ def _laid_out(lines: Sequence[Piece], edges: Edges) -> list[Piece]:
 
 @dataclass(frozen=True)
 class Edges:
-    """Says where pieces really begin and end: the rows of the two tracks are compared one by one."""
+    """Says where pieces really begin and end: the rows of the two tracks are compared one by
+    one.
+    """
 
     reference: Track
     file: Track
 
     def between(self, before: Piece, after: Piece) -> tuple[float, float]:
-        """Where one piece ends and the next begins, in seconds of the file: the same moment, or something lies between."""
-        times = _times(max(before.start_s, before.end_s - WINDOW_S / 2), min(after.end_s, after.start_s + WINDOW_S / 2))
-        gain = np.concatenate([[0.0], np.cumsum(self._gain(before, times))])  # of giving all up to a row to the piece before
+        """Where one piece ends and the next begins, in seconds of the file: the same moment, or
+        something lies between.
+        """
+        times = _times(
+            max(before.start_s, before.end_s - WINDOW_S / 2),
+            min(after.end_s, after.start_s + WINDOW_S / 2),
+        )
+        # Of giving all up to a row to the piece before
+        gain = np.concatenate([[0.0], np.cumsum(self._gain(before, times))])
         rest = np.concatenate([np.cumsum(self._gain(after, times)[::-1])[::-1], [0.0]])
-        best_end = np.maximum.accumulate(np.where(gain >= np.maximum.accumulate(gain), np.arange(len(gain)), 0))
+        best_end = np.maximum.accumulate(
+            np.where(gain >= np.maximum.accumulate(gain), np.arange(len(gain)), 0)
+        )
         start = int(np.argmax(gain[best_end] + rest))
         at_s = np.append(times, times[-1] + 1 / RATE_HZ)
         return float(at_s[best_end[start]]), float(at_s[start])
@@ -184,7 +221,9 @@ class Edges:
         return float(np.append(times, times[-1] + 1 / RATE_HZ)[at])
 
     def _gain(self, piece: Piece, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How much the rows at these times of the file speak for the piece: cosine less `_SAME`; 0 where a row is mute."""
+        """How much the rows at these times of the file speak for the piece: cosine less `_SAME`; 0
+        where a row is mute.
+        """
         ours = _at(self.file, times)
         theirs = _at(self.reference, piece.reference_start_s + piece.pace * (times - piece.start_s))
         size = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
@@ -200,13 +239,16 @@ def _times(start_s: float, end_s: float) -> NDArray[np.float64]:
 def _at(track: Track, times: NDArray[np.float64]) -> Rows:
     at = np.rint((times - track.start_s) * RATE_HZ).astype(np.intp)
     inside = (at >= 0) & (at < len(track.rows))
-    return np.where(inside[:, None], track.rows[np.clip(at, 0, len(track.rows) - 1)], 0.0).astype(np.float32)
+    return np.where(inside[:, None], track.rows[np.clip(at, 0, len(track.rows) - 1)], 0.0).astype(
+        np.float32
+    )
 
 
 def _line(run: Sequence[Match], pace: float) -> Piece:
     """The line through matches that lie along one.
 
-    Of pace `pace`, unless the median of the slopes between them (Theil and Sen) fits clearly better.
+    Of pace `pace`, unless the median of the slopes between them (Theil and Sen) fits clearly
+    better.
     """
     x = np.array([match.file_s for match in run])
     y = np.array([match.reference_s for match in run])
@@ -219,7 +261,9 @@ def _line(run: Sequence[Match], pace: float) -> Piece:
 
     step = max(1, len(x) // 300)
     first, second = np.triu_indices(len(x[::step]), 1)
-    slope = float(np.median((y[::step][second] - y[::step][first]) / (x[::step][second] - x[::step][first])))
+    slope = float(
+        np.median((y[::step][second] - y[::step][first]) / (x[::step][second] - x[::step][first]))
+    )
     (height, off_s), (plain_height, plain_off_s) = fitted(slope), fitted(pace)
     if plain_off_s <= max(_WORSE * off_s, _NOISE_S):
         slope, height = pace, plain_height
@@ -227,7 +271,9 @@ def _line(run: Sequence[Match], pace: float) -> Piece:
 
 
 def _off_line(run: Sequence[Match], match: Match, pace: float) -> float:
-    """How far a match lies off where the last few of a run would have it, in seconds of the reference."""
+    """How far a match lies off where the last few of a run would have it, in seconds of the
+    reference.
+    """
     recent = run[-6:]
     last = recent[-1]
     if len(recent) >= _LEAST_MATCHES:
@@ -240,13 +286,19 @@ def _cut(piece: Piece, start_s: float, end_s: float) -> Piece:
 
 
 def _choose_pace(reference: Track, file: Track) -> float:
-    """The pace at which some windows of the file are best found in the reference; 1 unless another is better."""
+    """The pace at which some windows of the file are best found in the reference; 1 unless another
+    is better.
+    """
 
     finder = _Finder(reference)
 
     def mean_score(pace: float) -> float:
         scaled = file.at_pace(pace)
-        starts = [at for at in _window_starts(len(scaled.rows)) if _tells(scaled.rows[at : at + _rows(WINDOW_S)])]
+        starts = [
+            at
+            for at in _window_starts(len(scaled.rows))
+            if _tells(scaled.rows[at : at + _rows(WINDOW_S)])
+        ]
         chosen = starts[:: max(1, len(starts) // _PROBES)]
         hits = [finder.anywhere(scaled.rows[at : at + _rows(WINDOW_S)]) for at in chosen]
         return sum(hit[1] for hit in hits if hit) / max(1, len(chosen))
@@ -274,13 +326,19 @@ class _Finder:
 
     def __init__(self, reference: Track) -> None:
         self._reference = reference
-        self._energy = np.concatenate([[0.0], np.cumsum((reference.rows.astype(np.float64) ** 2).sum(axis=1))])
+        self._energy = np.concatenate(
+            [[0.0], np.cumsum((reference.rows.astype(np.float64) ** 2).sum(axis=1))]
+        )
         self._coarse = _thinned(reference.rows)
-        self._coarse_energy = np.concatenate([[0.0], np.cumsum((self._coarse.astype(np.float64) ** 2).sum(axis=1))])
+        self._coarse_energy = np.concatenate(
+            [[0.0], np.cumsum((self._coarse.astype(np.float64) ** 2).sum(axis=1))]
+        )
         self._spectra: dict[int, NDArray[np.complex64]] = {}
 
     def near(self, window: Rows, at_s: float, reach_s: float) -> tuple[float, float] | None:
-        """Where a window that begins at about `at_s` lies, and its score; None where it is not clearly found."""
+        """Where a window that begins at about `at_s` lies, and its score; None where it is not
+        clearly found.
+        """
         first = _rows(at_s - reach_s - self._reference.start_s)
         last = _rows(at_s + reach_s - self._reference.start_s) + len(window)
         low, high = max(0, first), min(len(self._reference.rows), last)
@@ -314,7 +372,9 @@ class _Finder:
             return self._reference.start_s + row / RATE_HZ, 0.0
         scores = _correlate(self._reference.rows[low:high], window, self._energy[low : high + 1])
         at = int(np.argmax(scores))
-        return self._reference.start_s + (low + at + vertex(scores, at)) / RATE_HZ, min(1.0, float(scores[at]))
+        return self._reference.start_s + (low + at + vertex(scores, at)) / RATE_HZ, min(
+            1.0, float(scores[at])
+        )
 
 
 def _thinned(rows: Rows) -> Rows:
@@ -327,11 +387,18 @@ def _fft_size(count: int) -> int:
 
 
 def _correlate(
-    rows: Rows, window: Rows, energy: NDArray[np.float64], spectrum: NDArray[np.complex64] | None = None
+    rows: Rows,
+    window: Rows,
+    energy: NDArray[np.float64],
+    spectrum: NDArray[np.complex64] | None = None,
 ) -> NDArray[np.float64]:
-    """Cosine of the window (m, d) and every run of as many rows of (n, d): (n - m + 1,). `energy`: (n + 1,) running sum."""
+    """Cosine of the window (m, d) and every run of as many rows of (n, d): (n - m + 1,). `energy`:
+    (n + 1,) running sum.
+    """
     size = _fft_size(len(rows) + len(window))
-    spectrum = np.fft.rfft(rows, size, axis=0).astype(np.complex64) if spectrum is None else spectrum
+    spectrum = (
+        np.fft.rfft(rows, size, axis=0).astype(np.complex64) if spectrum is None else spectrum
+    )
     product = (spectrum * np.conj(np.fft.rfft(window, size, axis=0))).sum(axis=1)
     count = len(rows) - len(window) + 1
     dots = np.fft.irfft(product, size)[:count]
@@ -355,7 +422,9 @@ def _tops(scores: NDArray[np.float64], count: int) -> list[int]:
 
 
 def _peak(scores: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The best place, below a row, and its score; None where it is too low or another is nearly as good."""
+    """The best place, below a row, and its score; None where it is too low or another is nearly as
+    good.
+    """
     at = int(np.argmax(scores))
     score = float(scores[at])
     beside = round(_BESIDE_S * RATE_HZ)
@@ -366,9 +435,13 @@ def _peak(scores: NDArray[np.float64]) -> tuple[float, float] | None:
 
 
 def vertex(values: NDArray[np.float64], at: int) -> float:
-    """Where the parabola through a peak and its neighbours has its vertex, -0.5..0.5 steps from the peak."""
+    """Where the parabola through a peak and its neighbours has its vertex, -0.5..0.5 steps from the
+    peak.
+    """
     if not 0 < at < len(values) - 1:
         return 0.0
     left, mid, right = (float(value) for value in values[at - 1 : at + 2])
     curvature = left - 2 * mid + right
-    return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-12 else 0.0
+    return (
+        float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-12 else 0.0
+    )

@@ -1,6 +1,8 @@
-"""What happened to the sync of a file since its reference: sound and picture are each aligned, and their difference is told.
+"""What happened to the sync of a file since its reference: sound and picture are each aligned, and
+their difference is told.
 
-No network and no speech is needed: this works for any content, and knows nothing of whether the reference itself is in sync.
+No network and no speech is needed: this works for any content, and knows nothing of whether the
+reference itself is in sync.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ SAME_MS = 2.0  # stretches that differ by less are one
 
 @dataclass(frozen=True)
 class Change:
-    """From `start_s` to `end_s` of the file, sound moved against picture by `start_ms` to `end_ms`; positive = sound early."""
+    """From `start_s` to `end_s` of the file, sound moved against picture by `start_ms` to `end_ms`;
+    positive = sound early.
+    """
 
     start_s: float
     end_s: float
@@ -60,7 +64,9 @@ class Title:
 
 
 def read_title(path: Path) -> Title:
-    """Decode a file and keep what comparing needs. Raises MediaError and UsageError as `open_media`."""
+    """Decode a file and keep what comparing needs. Raises MediaError and UsageError as
+    `open_media`.
+    """
     with open_media(path, short_side=PICTURE_SIDE) as media:
         with closing(media.pictures()) as pictures:
             picture_features = picture_track(pictures)
@@ -85,7 +91,9 @@ def compare_titles(reference: Title, file: Title) -> Comparison:
 
 
 def _sound_pieces(reference: Title, file: Title) -> tuple[Piece, ...]:
-    """The sound's pieces: found by features, then sharpened by waveforms, in short windows until their pace is known."""
+    """The sound's pieces: found by features, then sharpened by waveforms, in short windows until
+    their pace is known.
+    """
     edges = Edges(reference.sound_features, file.sound_features)
     found, pace = matches(reference.sound_features, file.sound_features)
     parts = pieces(found, pace, _COARSE_JUMP_S, edges)
@@ -104,7 +112,9 @@ def _sound_pieces(reference: Title, file: Title) -> tuple[Piece, ...]:
 
 def _inside(parts: Sequence[Piece], start_s: float, end_s: float) -> list[Piece]:
     cut = [(max(part.start_s, start_s), min(part.end_s, end_s), part) for part in parts]
-    return [Piece(low, high, part.reference_s(low), part.pace) for low, high, part in cut if high > low]
+    return [
+        Piece(low, high, part.reference_s(low), part.pace) for low, high, part in cut if high > low
+    ]
 
 
 def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, ...]:
@@ -116,7 +126,10 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, 
             if end_s - start_s < _LEAST_STRETCH_S:
                 continue
             # Sound that is further on in the reference than the picture shown with it is early.
-            ends = [1000 * (heard.reference_s(at_s) - shown.reference_s(at_s)) for at_s in (start_s, end_s)]
+            ends = [
+                1000 * (heard.reference_s(at_s) - shown.reference_s(at_s))
+                for at_s in (start_s, end_s)
+            ]
             if abs(ends[1] - ends[0]) < SAME_MS:
                 ends = [float(np.mean(ends))] * 2
             out.append(Change(start_s, end_s, ends[0], ends[1]))
@@ -131,10 +144,14 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, 
 
 
 def _joined(first: Change, second: Change) -> Change | None:
-    """Two neighbours of one constant offset as one; None where they differ or something lies between."""
+    """Two neighbours of one constant offset as one; None where they differ or something lies
+    between.
+    """
     levels = {first.start_ms, first.end_ms, second.start_ms, second.end_ms}
     if max(levels) - min(levels) >= SAME_MS or second.start_s - first.end_s >= _LEAST_STRETCH_S:
         return None
-    share = (first.end_s - first.start_s) / (first.end_s - first.start_s + second.end_s - second.start_s)
+    share = (first.end_s - first.start_s) / (
+        first.end_s - first.start_s + second.end_s - second.start_s
+    )
     level_ms = share * first.start_ms + (1 - share) * second.start_ms
     return Change(first.start_s, second.end_s, level_ms, level_ms)

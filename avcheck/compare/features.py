@@ -1,4 +1,6 @@
-"""What two versions of a title have in common: features of sound and picture that survive encoding, size, level and logos."""
+"""What two versions of a title have in common: features of sound and picture that survive encoding,
+size, level and logos.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,14 @@ _FLOOR_DB = -75.0  # below is silence, whatever its colour
 _SLOW_S = 2.0  # what a mean over this does not change is level, a logo or a room, not content
 _STALE_S = 1.0  # a picture older than this is missing
 _DULL = 0.6  # of 255: rows of pictures that change less tell nothing
-_CHANGES = 3.0  # of 255: lines at an edge whose mean changes by less are a letterbox, with or without a logo on it
+# Of 255: lines at an edge whose mean changes by less are a letterbox, with or without a logo on it
+_CHANGES = 3.0
 
 
 @dataclass
 class Recording:
-    """Sound at 16 kHz on disk, so that a title of any length needs little memory; `close` it when done.
+    """Sound at 16 kHz on disk, so that a title of any length needs little memory; `close` it when
+    done.
 
     Runs are placed by their time; what is missing between them is silence.
     """
@@ -75,7 +79,9 @@ def record(sounds: Iterable[Sound]) -> Recording:
 
 
 def sound_track(recording: Recording) -> Track:
-    """How the level in each of 16 bands changes, float32 (n, 16): row k is centred on `start_s` + k / 100 s."""
+    """How the level in each of 16 bands changes, float32 (n, 16): row k is centred on `start_s` + k
+    / 100 s.
+    """
     edges = np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1)
     band = np.digitize(np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE), edges) - 1
     filters = np.stack([(band == k).astype(np.float32) for k in range(_BANDS)], axis=1)
@@ -86,10 +92,15 @@ def sound_track(recording: Recording) -> Track:
     for first in range(0, total, step):
         count = min(step, total - first)
         # The window of row k is centred on its time.
-        samples = recording.read(recording.start_s + first * _HOP / SAMPLE_RATE - _FFT / 2 / SAMPLE_RATE, count * _HOP + _FFT)
+        samples = recording.read(
+            recording.start_s + first * _HOP / SAMPLE_RATE - _FFT / 2 / SAMPLE_RATE,
+            count * _HOP + _FFT,
+        )
         frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[::_HOP][:count]
         power = np.abs(np.fft.rfft(frames * window, axis=1)).astype(np.float32) ** 2
-        parts.append(10 * np.log10(np.einsum("tf,fb->tb", power, filters) / _FFT + 10 ** (_FLOOR_DB / 10)))
+        parts.append(
+            10 * np.log10(np.einsum("tf,fb->tb", power, filters) / _FFT + 10 ** (_FLOOR_DB / 10))
+        )
     level_db = np.concatenate(parts) if parts else np.zeros((0, _BANDS), np.float32)
     rows = _changes(level_db)
     rows[(level_db <= _FLOOR_DB + 1).all(axis=1)] = 0.0
@@ -97,10 +108,11 @@ def sound_track(recording: Recording) -> Track:
 
 
 def picture_track(pictures: Iterable[Picture]) -> Track:
-    """How the brightness of each of 60 cells changes, float32 (n, 60), as shown at `start_s` + k / 100 s.
+    """How the brightness of each of 60 cells changes, float32 (n, 60), as shown at `start_s` + k /
+    100 s.
 
-    A picture is shown until the next one. Lines at the edges that never change are left out, so a letterbox changes nothing;
-    what stands still, as a logo does, is taken out with the mean.
+    A picture is shown until the next one. Lines at the edges that never change are left out, so a
+    letterbox changes nothing; what stands still, as a logo does, is taken out with the mean.
     """
     times_s, cells = _cells(pictures)
     if not times_s:
@@ -129,20 +141,26 @@ def _cells(pictures: Iterable[Picture]) -> tuple[list[float], Rows]:
 
 
 def _content(lines: NDArray[np.floating]) -> slice:
-    """The lines (n, lines) that change over the n pictures, and all between them; every line where too few do.
+    """The lines (n, lines) that change over the n pictures, and all between them; every line where
+    too few do.
 
-    What changes in under a tenth of the pictures, an advertisement in full width say, is not what the title looks like.
+    What changes in under a tenth of the pictures, an advertisement in full width say, is not what
+    the title looks like.
     """
     low, high = np.percentile(lines, (10, 90), axis=0)
     changing = np.flatnonzero(high - low > _CHANGES)
-    return slice(int(changing[0]), int(changing[-1]) + 1) if len(changing) >= _COLUMNS else slice(None)
+    return (
+        slice(int(changing[0]), int(changing[-1]) + 1) if len(changing) >= _COLUMNS else slice(None)
+    )
 
 
 def _means(luma: NDArray[np.uint8]) -> Rows:
     """The mean of each cell of a picture, row by row."""
     sums = np.add.reduceat(luma.astype(np.float32), _edges(luma.shape[0], _ROWS), axis=0)
     sums = np.add.reduceat(sums, _edges(luma.shape[1], _COLUMNS), axis=1)
-    high, wide = (np.diff([*_edges(n, k), n]) for n, k in ((luma.shape[0], _ROWS), (luma.shape[1], _COLUMNS)))
+    high, wide = (
+        np.diff([*_edges(n, k), n]) for n, k in ((luma.shape[0], _ROWS), (luma.shape[1], _COLUMNS))
+    )
     return np.asarray(sums / np.outer(high, wide), np.float32).reshape(-1)
 
 

@@ -1,7 +1,8 @@
-"""The place of a sound to a fraction of a millisecond, once it is known to a few: generalised cross-correlation.
+"""The place of a sound to a fraction of a millisecond, once it is known to a few: generalised
+cross-correlation.
 
-Knapp and Carter, "The generalized correlation method for estimation of time delay" (1976), with the phase transform: every
-frequency counts alike, so level, equalisation and most codecs do not matter.
+Knapp and Carter, "The generalized correlation method for estimation of time delay" (1976), with the
+phase transform: every frequency counts alike, so level, equalisation and most codecs do not matter.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from avcheck.media import SAMPLE_RATE
 
 _REACH_S = 0.03  # around the place known so far
 _LOW_HZ, _HIGH_HZ = 150.0, 4000.0
-_LEAST_RATIO = 1.5  # of the peak to the highest that is further off than `_BESIDE_S`; of noise at most 1.3
+# Of the peak to the highest that is further off than `_BESIDE_S`; of noise at most 1.3
+_LEAST_RATIO = 1.5
 _BESIDE_S = 0.001
 _FLOOR = 1e-3  # of the strongest frequency: what is weaker is left out, as its phase is noise
 
 
-def sharpen(match: Match, reference: Recording, file: Recording, pace: float, window_s: float) -> Match | None:
-    """The match with its place in the reference to a fraction of a sample; None where the waveforms do not tell.
+def sharpen(
+    match: Match, reference: Recording, file: Recording, pace: float, window_s: float
+) -> Match | None:
+    """The match with its place in the reference to a fraction of a sample; None where the waveforms
+    do not tell.
 
-    `pace`: seconds of the reference in one of the file. Over `window_s` an error in it must not reach a sample or two.
+    `pace`: seconds of the reference in one of the file. Over `window_s` an error in it must not
+    reach a sample or two.
     """
     count = round(window_s * SAMPLE_RATE)
     theirs = reference.read(match.reference_s - window_s / 2, count)
@@ -38,11 +44,15 @@ def sharpen(match: Match, reference: Recording, file: Recording, pace: float, wi
     ours_off_s = _rounded_s(file, match.file_s - window_s / 2 / pace) * pace
     if lag is None:
         return None
-    return Match(match.file_s, match.reference_s + lag / SAMPLE_RATE + theirs_off_s - ours_off_s, match.score)
+    return Match(
+        match.file_s, match.reference_s + lag / SAMPLE_RATE + theirs_off_s - ours_off_s, match.score
+    )
 
 
 def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:
-    """By how many samples `first` has later what `second` has, within 30 ms; None where no place stands out."""
+    """By how many samples `first` has later what `second` has, within 30 ms; None where no place
+    stands out.
+    """
     size = 1 << (2 * len(first) - 1).bit_length()
     window = np.hanning(len(first)).astype(np.float32)
     ours, theirs = (np.fft.rfft(values * window, size) for values in (second, first))

@@ -17,7 +17,9 @@ _LEAST_GAP_S = 1.0  # between stretches, that is worth a word
 
 
 def compare_files(reference: Path, file: Path, tolerance: Tolerance) -> Report:
-    """Decode and align both files and judge the difference. Raises MediaError and UsageError as `open_media`."""
+    """Decode and align both files and judge the difference. Raises MediaError and UsageError as
+    `open_media`.
+    """
     before = read_title(reference)
     try:
         after = read_title(file)
@@ -30,7 +32,9 @@ def compare_files(reference: Path, file: Path, tolerance: Tolerance) -> Report:
 
 
 def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
-    """The record of a comparison. `offset_ms` is the worst difference from the reference; `confidence` the share aligned."""
+    """The record of a comparison. `offset_ms` is the worst difference from the reference;
+    `confidence` the share aligned.
+    """
     share = found.aligned_s / found.duration_s if found.duration_s else 0.0
     plain = Report(
         path,
@@ -41,8 +45,16 @@ def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
         avcheck_version=__version__,
     )
     if share < _LEAST_ALIGNED:
-        missing = [name for name, parts in (("sound", found.sound), ("picture", found.picture)) if not parts]
-        what = f"its {' and '.join(missing)}" if missing else f"more than {found.aligned_s:.0f} s of {found.duration_s:.0f} s"
+        missing = [
+            name
+            for name, parts in (("sound", found.sound), ("picture", found.picture))
+            if not parts
+        ]
+        what = (
+            f"its {' and '.join(missing)}"
+            if missing
+            else f"more than {found.aligned_s:.0f} s of {found.duration_s:.0f} s"
+        )
         why = f"it cannot be aligned with the reference: {what} cannot be found there"
         return replace(plain, reason=why, reason_code="not_aligned", confidence=round(share, 4))
     ends_ms = [value for change in found.changes for value in (change.start_ms, change.end_ms)]
@@ -65,7 +77,12 @@ def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
         jumps_s=tuple((start_s + end_s) / 2 for start_s, end_s in jumps),
         jump_intervals_s=tuple(jumps),
         stretches=tuple(
-            Stretch(change.start_s, change.end_s, round(change.start_ms, 1) + 0.0, round(change.end_ms, 1) + 0.0)
+            Stretch(
+                change.start_s,
+                change.end_s,
+                round(change.start_ms, 1) + 0.0,
+                round(change.end_ms, 1) + 0.0,
+            )
             for change in found.changes
         ),
         degraded=_unaligned(found),
@@ -85,4 +102,6 @@ def _unaligned(found: Comparison) -> Degraded:
         for before, after in pairwise(found.changes)
         if after.start_s - before.end_s >= _LEAST_GAP_S
     ]
-    return Degraded(notes=("parts of it are not in the reference",) if gaps else (), unseen_s=tuple(gaps))
+    return Degraded(
+        notes=("parts of it are not in the reference",) if gaps else (), unseen_s=tuple(gaps)
+    )

@@ -1,8 +1,10 @@
-"""`avcheck ablate`: what each part of the head is worth. Heads of every kind, trained by one recipe on the weights' own trunks,
-measured on the validation groups by their own scores alone (no second opinion of the trunks, no calibration).
+"""`avcheck ablate`: what each part of the head is worth. Heads of every kind, trained by one recipe
+on the weights' own trunks, measured on the validation groups by their own scores alone (no second
+opinion of the trunks, no calibration).
 
-The trunks run once over every clip, and once over every moved sound; what they gave is kept in the folder `out`, and so are
-every head and its rows, so a run goes on where it was stopped. `late_*` is how much the sound was made late.
+The trunks run once over every clip, and once over every moved sound; what they gave is kept in the
+folder `out`, and so are every head and its rows, so a run goes on where it was stopped. `late_*` is
+how much the sound was made late.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ from avcheck.eval.trunks import first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, observe
 from avcheck.files import whole_file
 from avcheck.heads import Head, make_head
+from avcheck.looking import LEVELS, Look
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import fuse
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, FusionKind
-from avcheck.scan import LEVELS, Look
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import Feature, extract, learn_head
@@ -77,10 +79,11 @@ VARIANTS = (
 class AblationSettings:
     """What `avcheck ablate` is asked to do.
 
-    `steps` optimiser steps a head and seed; with `go_on` heads begin as those of the weights do (the paper's kinds as
-    themselves, a transformer's joint layers as the spatio-temporal head), and learn at half the pace. With `trunk_steps` the
-    visual trunk with and without alignment is compared too, with `first_steps` trunks from scratch with and without generated
-    scenes (`eval.trunks`).
+    `steps` optimiser steps a head and seed; with `go_on` heads begin as those of the weights do
+    (the paper's kinds as themselves, a transformer's joint layers as the spatio-temporal head), and
+    learn at half the pace. With `trunk_steps` the visual trunk with and without alignment is
+    compared too, with `first_steps` trunks from scratch with and without generated scenes
+    (`eval.trunks`).
     """
 
     corpus: Path
@@ -101,9 +104,11 @@ def ablate(
     levels: tuple[int, ...] = LEVELS,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[str]:
-    """Train and measure every variant; yields the tables. `on_step(stage, done, total)` is called as it goes.
+    """Train and measure every variant; yields the tables. `on_step(stage, done, total)` is called
+    as it goes.
 
-    Raises UsageError for an unusable corpus or folder, ModelError or UsageError as `weights.load` does.
+    Raises UsageError for an unusable corpus or folder, ModelError or UsageError as `weights.load`
+    does.
     """
     tell = on_step or (lambda stage, done, total: None)
     out = settings.out
@@ -124,9 +129,13 @@ def ablate(
         for variant in variants:
             name = f"{variant.slug}-{seed}"
             store = out / "heads" / f"{name}.pt"
-            head = make_head(replace(model.net.config, attention=variant.kind, fusion=variant.fusion)).to(model.device)
+            head = make_head(
+                replace(model.net.config, attention=variant.kind, fusion=variant.fusion)
+            ).to(model.device)
             if store.is_file():
-                head.load_state_dict(torch.load(store, map_location=model.device, weights_only=True))
+                head.load_state_dict(
+                    torch.load(store, map_location=model.device, weights_only=True)
+                )
             else:
                 features = features or _features(out, model, clips, levels, tell)
                 head = _learnt(model, variant, features, settings, seed, tell)
@@ -140,7 +149,9 @@ def ablate(
                 (
                     {"variant": variant.name, "seed": seed, **row}
                     for number, clip in enumerate(held_out)
-                    for row in _told(measure(*_opened(out, clip), head, model), tell, name, number, len(held_out))
+                    for row in _told(
+                        measure(*_opened(out, clip), head, model), tell, name, number, len(held_out)
+                    )
                 ),
             )
     yield heading(model, settings, held_out)
@@ -149,9 +160,15 @@ def ablate(
     yield rate_table(kept(store, rates(out, heads, model, held_out, levels, tell)))
     trunks = partial(trunk_rows, model=settings.model)
     if settings.trunk_steps:
-        yield trunk_table(_of_trunks(trunks, "trunks", settings.trunk_steps, settings, on_step), settings.trunk_steps)
+        yield trunk_table(
+            _of_trunks(trunks, "trunks", settings.trunk_steps, settings, on_step),
+            settings.trunk_steps,
+        )
     if settings.first_steps:
-        yield first_table(_of_trunks(first_rows, "first", settings.first_steps, settings, on_step), settings.first_steps)
+        yield first_table(
+            _of_trunks(first_rows, "first", settings.first_steps, settings, on_step),
+            settings.first_steps,
+        )
 
 
 def _of_trunks(
@@ -164,22 +181,42 @@ def _of_trunks(
     """The rows of one of the comparisons of `eval.trunks`, of all seeds."""
     out = settings.out
     common = {"cache": out / "cache", "device": settings.device, "steps": steps, "on_step": on_step}
-    return [row for seed in settings.seeds for row in measured(settings.corpus, out / f"{name}-{steps}", seed=seed, **common)]
+    return [
+        row
+        for seed in settings.seeds
+        for row in measured(settings.corpus, out / f"{name}-{steps}", seed=seed, **common)
+    ]
 
 
-def _same_run(out: Path, model: Loaded, clips: Sequence[Clip], settings: AblationSettings, levels: tuple[int, ...]) -> None:
-    """What is in the folder must be of these weights, this recipe and this corpus. Raises UsageError."""
+def _same_run(
+    out: Path,
+    model: Loaded,
+    clips: Sequence[Clip],
+    settings: AblationSettings,
+    levels: tuple[int, ...],
+) -> None:
+    """What is in the folder must be of these weights, this recipe and this corpus. Raises
+    UsageError.
+    """
     listed = json.dumps(sorted(clip.id for clip in clips)).encode("ascii")
     corpus = hashlib.sha256(listed).hexdigest()
     looked = {"levels": list(levels), "steady": True}
-    facts = {"sha256": model.sha256, "steps": settings.steps, "go_on": settings.go_on, "clips_sha256": corpus, **looked}
+    facts = {
+        "sha256": model.sha256,
+        "steps": settings.steps,
+        "go_on": settings.go_on,
+        "clips_sha256": corpus,
+        **looked,
+    }
     store = out / "of.json"
     # A folder of an earlier version does not say its corpus.
     found = {"clips_sha256": corpus} | json.loads(store.read_text()) if store.is_file() else facts
     if found["clips_sha256"] != corpus:
         raise UsageError(f"{out} holds an ablation on another corpus; give a new --out")
     if found != facts:
-        raise UsageError(f"{out} holds an ablation of other weights or another recipe; give a new --out")
+        raise UsageError(
+            f"{out} holds an ablation of other weights or another recipe; give a new --out"
+        )
     store.write_text(json.dumps(facts))
 
 
@@ -188,22 +225,44 @@ def _store(what: object, path: Path) -> None:
         torch.save(what, partial)
 
 
-def _told(rows: Iterator[Row], tell: Callable[[str, int, int], None], stage: str, number: int, total: int) -> Iterator[Row]:
+def _told(
+    rows: Iterator[Row], tell: Callable[[str, int, int], None], stage: str, number: int, total: int
+) -> Iterator[Row]:
     yield from rows
     tell(stage, number + 1, total)
 
 
 def _features(
-    out: Path, model: Loaded, clips: Sequence[Clip], levels: tuple[int, ...], tell: Callable[[str, int, int], None]
+    out: Path,
+    model: Loaded,
+    clips: Sequence[Clip],
+    levels: tuple[int, ...],
+    tell: Callable[[str, int, int], None],
 ) -> list[Feature]:
-    """Trunk features of the training clips whose own offset is known, or which have no speech; kept in `out`."""
+    """Trunk features of the training clips whose own offset is known, or which have no speech; kept
+    in `out`.
+    """
     store = out / "features.pt"
     if not store.is_file():
-        wanted = [clip for clip in clips if clip.split == "train" and (clip.kind == "generic" or usable(clip))]
-        cached = [item for clip in wanted if (item := cache_clip(clip, out / "cache", with_faces=False)) is not None]
+        wanted = [
+            clip
+            for clip in clips
+            if clip.split == "train" and (clip.kind == "generic" or usable(clip))
+        ]
+        cached = [
+            item
+            for clip in wanted
+            if (item := cache_clip(clip, out / "cache", with_faces=False)) is not None
+        ]
         if not cached:
             raise UsageError("no clip of the training groups is known well enough to learn from")
-        found = extract(model, cached, seed=1, levels=levels, on_clip=lambda done, total: tell("features", done, total))
+        found = extract(
+            model,
+            cached,
+            seed=1,
+            levels=levels,
+            on_clip=lambda done, total: tell("features", done, total),
+        )
         _store([vars(item) for item in found], store)
     return [Feature(**item) for item in torch.load(store, weights_only=True)]
 
@@ -237,7 +296,11 @@ def _learnt(
 
 
 def _prepared(
-    out: Path, model: Loaded, clips: Sequence[Clip], levels: tuple[int, ...], tell: Callable[[str, int, int], None]
+    out: Path,
+    model: Loaded,
+    clips: Sequence[Clip],
+    levels: tuple[int, ...],
+    tell: Callable[[str, int, int], None],
 ) -> list[Clip]:
     """Look at and listen to every validation clip once; the clips that can be used."""
     usable = []
@@ -259,7 +322,11 @@ def _footage(cached: CachedClip, store: Path, model: Loaded, levels: tuple[int, 
     samples = cached.samples[: round(LONGEST_S * SAMPLE_RATE)].astype(np.float32) / 32768.0
     if not store.is_file():
         footage = observe(cached.clip, frames, samples, model, levels)
-        seen = {"picture": footage.seen.picture[0].half(), "grid": footage.seen.grid, "blank": footage.blank.picture[0].half()}
+        seen = {
+            "picture": footage.seen.picture[0].half(),
+            "grid": footage.seen.grid,
+            "blank": footage.blank.picture[0].half(),
+        }
         _store(seen, store)
     return _reopened(cached.clip, store, samples)
 
@@ -283,7 +350,9 @@ def _reopened(clip: Clip, store: Path, samples: NDArray[np.float32]) -> Footage:
 
 def _opened(out: Path, clip: Clip) -> tuple[Footage, list[Trial]]:
     kept = torch.load(out / "trials" / f"{clip.id}.pt", weights_only=True)
-    return _reopened(clip, out / "val" / f"{clip.id}.pt", np.zeros(0, np.float32)), [Trial(**item) for item in kept]
+    return _reopened(clip, out / "val" / f"{clip.id}.pt", np.zeros(0, np.float32)), [
+        Trial(**item) for item in kept
+    ]
 
 
 def heading(model: Loaded, settings: AblationSettings, clips: Sequence[Clip]) -> str:
@@ -292,7 +361,8 @@ def heading(model: Loaded, settings: AblationSettings, clips: Sequence[Clip]) ->
     speech = [clip for clip in clips if clip.kind == "speech"]
     seeds = ", ".join(map(str, settings.seeds))
     return (
-        f"Trunks of weights {model.sha256[:16]}; every head {settings.steps} steps {began}, seeds {seeds}.\n"
+        f"Trunks of weights {model.sha256[:16]}; every head {settings.steps} steps {began}, seeds "
+        f"{seeds}.\n"
         f"Validation: {len(speech)} clips of speech, {len(clips) - len(speech)} others. "
         "In brackets: 95 % interval, bootstrap over groups; several seeds are pooled.\n"
     )

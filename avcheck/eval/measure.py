@@ -36,12 +36,17 @@ from avcheck.eval.rows import RISK_S, Row
 from avcheck.eval.small import Scene, share_beyond, shrunk, side_by_side
 from avcheck.eval.windows import GRAIN, Footage, Shot, as_they_are, curves, hear, within_a_film
 from avcheck.mel import SAMPLE_RATE
+from avcheck.posterior import Curve, Estimate, combine, estimate, evidence, match_ratio
 from avcheck.segments import SEGMENT_BLOCKS
-from avcheck.verdict import Curve, Estimate, combine, estimate, evidence, judge, match_ratio
+from avcheck.verdict import judge
 
 
-def measure(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery | None = None) -> Iterator[Row]:
-    """Every raw figure of one clip; those of small faces only where there is `scenery` to set it in."""
+def measure(
+    footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery | None = None
+) -> Iterator[Row]:
+    """Every raw figure of one clip; those of small faces only where there is `scenery` to set it
+    in.
+    """
     for rows in (
         _paper(footage, bench),
         _offsets(footage, bench),
@@ -55,9 +60,14 @@ def measure(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery |
 
 
 def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
-    """What is told of a whole speech clip as it was recorded, and of all its pictures with the sound of another group."""
+    """What is told of a whole speech clip as it was recorded, and of all its pictures with the
+    sound of another group.
+    """
     shot = footage.shot(0, len(footage.frames))
-    sounds = {"as recorded": footage.samples, STRANGER: foreign.sound(footage.clip, len(footage.samples))}
+    sounds = {
+        "as recorded": footage.samples,
+        STRANGER: foreign.sound(footage.clip, len(footage.samples)),
+    }
     for case, samples in sounds.items():
         if samples is not None:
             told = _judged(shot, hear(samples, 0.0, shot), bench)
@@ -78,7 +88,9 @@ def _about(footage: Footage) -> Row:
 
 
 def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
-    """Windows of 4.2 s, as they are and displaced by 2 to 5.8 s, with every head; and against copies displaced by little."""
+    """Windows of 4.2 s, as they are and displaced by 2 to 5.8 s, with every head; and against
+    copies displaced by little.
+    """
     rng = chance(footage.clip, "paper")
     seconds = PAPER_FRAMES / FRAME_RATE
     have_s = len(footage.samples) / SAMPLE_RATE
@@ -97,20 +109,38 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
             for kind, head in bench.heads.items():
                 row = {"measure": "paper", "attention": kind, **where}
                 yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[kind]}
-                yield {**row, "late_s": late_s, "in_sync": False, "logit": as_they_are(shot, displaced, head)}
+                yield {
+                    **row,
+                    "late_s": late_s,
+                    "in_sync": False,
+                    "logit": as_they_are(shot, displaced, head),
+                }
             row = {"measure": "paper", "attention": AS_A_CHECK, **where}
             yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[AS_A_CHECK]}
-            yield {**row, "late_s": late_s, "in_sync": False, "logit": _matches_as_it_is(shot, displaced, bench)}
+            yield {
+                **row,
+                "late_s": late_s,
+                "in_sync": False,
+                "logit": _matches_as_it_is(shot, displaced, bench),
+            }
         kind = bench.model.net.config.attention
         for late_ms in sorted(sign * size for size in PAIR_MS for sign in (-1, 1)):
             start_s = aligned_s - late_ms / 1000
             if missing_s(footage, start_s, seconds) <= PAIR_MISSING_S:
                 logit = as_they_are(shot, hear(footage.samples, start_s, shot), bench.model)
-                yield {"measure": "pairwise", **where, "late_ms": late_ms, "logit_true": logits[kind], "logit": logit}
+                yield {
+                    "measure": "pairwise",
+                    **where,
+                    "late_ms": late_ms,
+                    "logit_true": logits[kind],
+                    "logit": logit,
+                }
 
 
 def _matches_as_it_is(shot: Shot, sound: list[Block], bench: Bench) -> float:
-    """Log odds that picture and sound match as they are, by a check's own evidence; even odds before anything is seen."""
+    """Log odds that picture and sound match as they are, by a check's own evidence; even odds
+    before anything is seen.
+    """
     (curve,) = curves(shot, sound, bench.model)
     ratio = match_ratio(evidence(curve, bench.calibration), bench.calibration)
     return float(ratio[np.flatnonzero(curve.shifts == 0)[0]])
@@ -123,7 +153,9 @@ def _find(found: Sequence[Curve], bench: Bench) -> Estimate:
 
 
 def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
-    """Windows of several lengths, in the middle of the clip, each with its sound moved from where it was recorded."""
+    """Windows of several lengths, in the middle of the clip, each with its sound moved from where
+    it was recorded.
+    """
     for count in OFFSET_FRAMES:
         rng = chance(footage.clip, f"offset {count}")
         spare = len(footage.frames) % count
@@ -134,7 +166,9 @@ def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
             own = list(curves(shot, hear(footage.samples, start_s, shot), bench.model))
             found = {"offset": _find(own, bench)}
             if shot.blocks <= SEGMENT_BLOCKS:
-                film = within_a_film(shot, hear(footage.samples, start_s, shot, around=AROUND), bench.model)
+                film = within_a_film(
+                    shot, hear(footage.samples, start_s, shot, around=AROUND), bench.model
+                )
                 found["offset_in_film"] = _find([film], bench)
             for measure, told in found.items():
                 yield {
@@ -149,8 +183,12 @@ def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
 
 
 def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
-    """Windows of speech clips with the sound of another group: whatever offset is told of them, none is right."""
-    samples = foreign.sound(footage.clip, len(footage.samples)) if footage.clip.kind == "speech" else None
+    """Windows of speech clips with the sound of another group: whatever offset is told of them,
+    none is right.
+    """
+    samples = (
+        foreign.sound(footage.clip, len(footage.samples)) if footage.clip.kind == "speech" else None
+    )
     if samples is None:
         return
     for seconds in RISK_S:
@@ -158,7 +196,9 @@ def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
         spare = len(footage.frames) % count
         for first in range(spare // 2, len(footage.frames) - count + 1, count):
             shot = footage.shot(first, count)
-            told = _find(list(curves(shot, hear(samples, first / FRAME_RATE, shot), bench.model)), bench)
+            told = _find(
+                list(curves(shot, hear(samples, first / FRAME_RATE, shot), bench.model)), bench
+            )
             yield {
                 "measure": "foreign",
                 "seconds": seconds,
@@ -181,9 +221,16 @@ def _judged(shot: Shot, sound: list[Block], bench: Bench) -> Row:
 
 
 def _verdicts(footage: Footage, bench: Bench) -> Iterator[Row]:
-    """The whole clip as a file: as recorded, with its own offset corrected, and with its sound moved on top of that."""
+    """The whole clip as a file: as recorded, with its own offset corrected, and with its sound
+    moved on top of that.
+    """
     shot = footage.shot(0, len(footage.frames))
-    yield {"measure": "verdict", "case": "as recorded", "late_ms": 0, **_judged(shot, hear(footage.samples, 0.0, shot), bench)}
+    yield {
+        "measure": "verdict",
+        "case": "as recorded",
+        "late_ms": 0,
+        **_judged(shot, hear(footage.samples, 0.0, shot), bench),
+    }
     cases: list[tuple[str, int]] = []
     if footage.clip.trusted:
         cases.append(("corrected", 0))
@@ -191,11 +238,18 @@ def _verdicts(footage: Footage, bench: Bench) -> Iterator[Row]:
         cases += [("shifted", sign * size) for size in SHIFTED_MS for sign in (-1, 1)]
     for case, late_ms in cases:
         sound = hear(footage.samples, footage.own_frames / FRAME_RATE - late_ms / 1000, shot)
-        yield {"measure": "verdict", "case": case, "late_ms": late_ms, **_judged(shot, sound, bench)}
+        yield {
+            "measure": "verdict",
+            "case": case,
+            "late_ms": late_ms,
+            **_judged(shot, sound, bench),
+        }
 
 
 def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
-    """Speech clips without a match between picture and sound: none of them may be called in sync."""
+    """Speech clips without a match between picture and sound: none of them may be called in
+    sync.
+    """
     if footage.clip.kind != "speech":
         return
     count = min(len(footage.frames), round(CONTROL_S * FRAME_RATE))
@@ -207,17 +261,27 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
         ("black picture", footage.black(count), samples),
         ("mute", shot, np.zeros_like(samples)),
         ("frozen picture", footage.frozen(count, bench.model, bench.levels), samples),
-        ("frozen picture with grain", footage.frozen(count, bench.model, bench.levels, GRAIN), samples),
+        (
+            "frozen picture with grain",
+            footage.frozen(count, bench.model, bench.levels, GRAIN),
+            samples,
+        ),
         ("hiss at -50 dB", shot, hiss),
     ]
     if other is not None:
         cases.append((STRANGER, shot, other))
     for case, pictures, sound in cases:
-        yield {"measure": "control", "case": case, **_judged(pictures, hear(sound, 0.0, pictures), bench)}
+        yield {
+            "measure": "control",
+            "case": case,
+            **_judged(pictures, hear(sound, 0.0, pictures), bench),
+        }
 
 
 def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -> Iterator[Row]:
-    """The middle 10 s of a speech clip with a trusted offset: small before other pictures, and beside a silent talker."""
+    """The middle 10 s of a speech clip with a trusted offset: small before other pictures, and
+    beside a silent talker.
+    """
     clip, count = footage.clip, SMALL_FRAMES
     if clip.kind != "speech" or not clip.trusted or len(footage.frames) < count:
         return
@@ -225,7 +289,11 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
     first = (len(footage.frames) - count) // 2
     late_s = float(rng.uniform(-OFFSET_LATE_S, OFFSET_LATE_S))
     start_s = first / FRAME_RATE - late_s
-    about: Row = {"measure": "small", "start_s": first / FRAME_RATE, "late_frames": late_s * FRAME_RATE}
+    about: Row = {
+        "measure": "small",
+        "start_s": first / FRAME_RATE,
+        "late_frames": late_s * FRAME_RATE,
+    }
     shot = footage.shot(first, count)
     alone = _find(list(curves(shot, hear(footage.samples, start_s, shot), bench.model)), bench)
     yield {**about, "case": "alone", **_told(alone, alone)}
@@ -236,20 +304,32 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
         if ground is None:
             break
         scene = Scene(clip, shrunk(frames, ground, factor, rng), bench.model, bench.levels)
-        at_first, closer = scene.judged(hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration)
+        at_first, closer = scene.judged(
+            hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
+        )
         told = _told(_find([at_first], bench), _find([closer], bench))
         yield {**about, "case": f"1/{factor}", **told, "closer": at_first is not closer}
         if factor == SMALL_FOREIGN and other is not None:
             found = [
-                _find([curve], bench) for curve in scene.judged(hear(other, 0.0, scene.shot), TOLERANCE, bench.calibration)
+                _find([curve], bench)
+                for curve in scene.judged(
+                    hear(other, 0.0, scene.shot), TOLERANCE, bench.calibration
+                )
             ]
-            yield {**about, "measure": "small_foreign", "case": f"1/{factor}", **_told(found[0], found[1])}
+            yield {
+                **about,
+                "measure": "small_foreign",
+                "case": f"1/{factor}",
+                **_told(found[0], found[1]),
+            }
     neighbour = scenery.pictures(clip, "speech", count, max(bench.levels))
     if neighbour is not None:
         right = bool(rng.integers(2))
         setting, meet = side_by_side(*((neighbour, frames) if right else (frames, neighbour)))
         scene = Scene(clip, setting, bench.model, bench.levels)
-        at_first, closer = scene.judged(hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration)
+        at_first, closer = scene.judged(
+            hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
+        )
         told = _told(_find([at_first], bench), _find([closer], bench))
         beyond = share_beyond(closer, meet, int(np.argmax(evidence(closer, bench.calibration))))
         yield {

@@ -1,4 +1,6 @@
-"""Pictures of an evaluation, made from its rows alone. matplotlib is loaded here, late, and only for `--plots`."""
+"""Pictures of an evaluation, made from its rows alone. matplotlib is loaded here, late, and only
+for `--plots`.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
-from avcheck.eval.rows import RISK_FROM, RISK_S, Row, errors_frames, groups_of, of_measure, sizes, truths
+from avcheck.eval.rows import (
+    RISK_FROM,
+    RISK_S,
+    Row,
+    errors_frames,
+    groups_of,
+    of_measure,
+    sizes,
+    truths,
+)
 from avcheck.eval.stats import CONFIDENCE_EDGES, area_under_risk, confidence_bin, risk_curve, share
+from avcheck.posterior import NEAR_FRAMES
 from avcheck.report import FRAME_MS
-from avcheck.verdict import NEAR_FRAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLOURS = dict(zip(RISK_S, ("#0072b2", "#d55e00"), strict=True))  # they differ for the colour-blind too
+# They differ for the colour-blind too
+_COLOURS = dict(zip(RISK_S, ("#0072b2", "#d55e00"), strict=True))
 _SHADES = {"out_of_sync": "#d55e00", "undecidable": "#bbbbbb", "in_sync": "#009e73"}
 _ERROR_MS = 250.0  # a larger error is drawn at the edge
 _NAMED = (0.5, 0.9, 0.99)  # of `RISK_FROM`, those that are written beside their point
@@ -36,7 +48,8 @@ def require_matplotlib() -> None:
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Write every picture that the rows can fill as PNG into a folder, made where it is missing; the paths written.
+    """Write every picture that the rows can fill as PNG into a folder, made where it is missing;
+    the paths written.
 
     Raises UsageError where matplotlib is not installed or the folder cannot be written.
     """
@@ -64,7 +77,9 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
 
 
 def reliability(offsets: Sequence[Row]) -> Figure | None:
-    """Share right within `NEAR_FRAMES` against the mean confidence, by bins; bars are 95 % intervals over groups."""
+    """Share right within `NEAR_FRAMES` against the mean confidence, by bins; bars are 95 %
+    intervals over groups.
+    """
     panels = list(_panels(offsets))
     if not panels:
         return None
@@ -85,19 +100,34 @@ def reliability(offsets: Sequence[Row]) -> Figure | None:
             values = [each.value for each in found]
             # One group alone has no interval: its point stands without a bar.
             bars = np.array([[each.value - each.low, each.high - each.value] for each in found]).T
-            at.errorbar(means, values, np.nan_to_num(bars.clip(0)), color=colour, linewidth=1, capsize=2, fmt="none", alpha=0.5)
+            at.errorbar(
+                means,
+                values,
+                np.nan_to_num(bars.clip(0)),
+                color=colour,
+                linewidth=1,
+                capsize=2,
+                fmt="none",
+                alpha=0.5,
+            )
             size = [12 + 3 * count for count in counts]
             at.scatter(means, values, size, color=colour, zorder=3, alpha=0.7)
             at.plot([], [], "o", color=colour, label=f"{seconds:g} s, {len(mine)} windows")
-        at.set(xlim=(-0.03, 1.08), ylim=(-0.03, 1.08), xlabel="confidence", title=name, aspect="equal")
+        at.set(
+            xlim=(-0.03, 1.08), ylim=(-0.03, 1.08), xlabel="confidence", title=name, aspect="equal"
+        )
         at.legend(loc="lower right")
     axes[0].set_ylabel(f"share right within {NEAR_FRAMES:g} frames")
-    figure.suptitle("Is the confidence what it says? Points grow with their windows; bars: 95 % over groups")
+    figure.suptitle(
+        "Is the confidence what it says? Points grow with their windows; bars: 95 % over groups"
+    )
     return figure
 
 
 def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | None:
-    """Share wrong among what is kept, and share of windows with a stranger's sound kept, against the share kept."""
+    """Share wrong among what is kept, and share of windows with a stranger's sound kept, against
+    the share kept.
+    """
     panels = list(_panels(offsets))
     if not panels:
         return None
@@ -112,13 +142,24 @@ def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | No
             coverage, risk = risk_curve(confidence, wrong)
             top = max(top, 1.3 * float(risk.max()))
             at.plot(coverage, risk, color=colour, label=f"{seconds:g} s, wrong (area {area:.3f})")
-            strangers = [row["confidence"] for row in foreign if row["seconds"] == seconds and row["clip"] in clips]
+            strangers = [
+                row["confidence"]
+                for row in foreign
+                if row["seconds"] == seconds and row["clip"] in clips
+            ]
             if strangers:
                 levels = np.unique(np.concatenate([confidence, strangers]))[::-1]
                 kept, fooled = (
-                    (np.asarray(some)[None] >= levels[:, None]).mean(axis=1) for some in (confidence.tolist(), strangers)
+                    (np.asarray(some)[None] >= levels[:, None]).mean(axis=1)
+                    for some in (confidence.tolist(), strangers)
                 )
-                at.plot(kept, fooled, color=colour, linestyle=":", label=f"{seconds:g} s, stranger's sound kept")
+                at.plot(
+                    kept,
+                    fooled,
+                    color=colour,
+                    linestyle=":",
+                    label=f"{seconds:g} s, stranger's sound kept",
+                )
             for least in RISK_FROM[1:]:
                 kept_there = confidence >= least
                 if kept_there.any():
@@ -127,20 +168,35 @@ def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | No
                     if least in _NAMED:
                         above = 6 if seconds == RISK_S[0] else -12
                         at.annotate(
-                            f"{least:g}", (x, y), (0, above), textcoords="offset points", fontsize=8, ha="center", color=colour
+                            f"{least:g}",
+                            (x, y),
+                            (0, above),
+                            textcoords="offset points",
+                            fontsize=8,
+                            ha="center",
+                            color=colour,
                         )
-        # A stranger's sound may be kept as often as all else: of that only what lies as low as the risk is of interest.
-        at.set(xlim=(0, 1.02), ylim=(-0.05 * top, top), xlabel="coverage: share of windows kept", title=name)
+        # A stranger's sound may be kept as often as all else: of that only what lies as low as the
+        # risk is of interest.
+        at.set(
+            xlim=(0, 1.02),
+            ylim=(-0.05 * top, top),
+            xlabel="coverage: share of windows kept",
+            title=name,
+        )
         at.legend(loc="upper left", fontsize=8)
     axes[0].set_ylabel("risk: share of those kept")
     figure.suptitle(
-        f"Risk against coverage; wrong = beyond {NEAR_FRAMES:g} frames; numbers: confidence from which windows are kept"
+        f"Risk against coverage; wrong = beyond {NEAR_FRAMES:g} frames; numbers: confidence from "
+        "which windows are kept"
     )
     return figure
 
 
 def offset_error(offsets: Sequence[Row]) -> Figure | None:
-    """How far the told offset lies from the truth, ms, positive where the sound is told later than it is."""
+    """How far the told offset lies from the truth, ms, positive where the sound is told later than
+    it is.
+    """
     panels = list(_panels(offsets))
     if not panels:
         return None
@@ -151,9 +207,19 @@ def offset_error(offsets: Sequence[Row]) -> Figure | None:
             colour = _COLOURS[seconds]
             error_ms = FRAME_MS * np.array(errors_frames(mine, corrected=corrected))
             far = float((np.abs(error_ms) > _ERROR_MS).mean())
-            label = f"{seconds:g} s, {len(mine)} windows, {far:.0%} beyond {_ERROR_MS:g} ms (at the edges)"
+            label = (
+                f"{seconds:g} s, {len(mine)} windows, {far:.0%} beyond {_ERROR_MS:g} ms (at "
+                "the edges)"
+            )
             weights = np.full(len(mine), 1 / len(mine))
-            at.hist(error_ms.clip(-_ERROR_MS, _ERROR_MS), edges.tolist(), weights=weights, color=colour, alpha=0.5, label=label)
+            at.hist(
+                error_ms.clip(-_ERROR_MS, _ERROR_MS),
+                edges.tolist(),
+                weights=weights,
+                color=colour,
+                alpha=0.5,
+                label=label,
+            )
         for limit in (-FRAME_MS, FRAME_MS):
             at.axvline(limit, color="#999999", linewidth=1, linestyle="--")
         at.set(xlabel="told minus true, ms (dashed: one frame)", title=name)
@@ -165,18 +231,27 @@ def offset_error(offsets: Sequence[Row]) -> Figure | None:
 
 
 def detection(verdicts: Sequence[Row]) -> Figure | None:
-    """Verdicts on clips with their sound moved by so much, those with a trusted offset, which is corrected."""
+    """Verdicts on clips with their sound moved by so much, those with a trusted offset, which is
+    corrected.
+    """
     some = [row for row in verdicts if row["kind"] == _SUBJECT and row["trusted"]]
     moved = [row for row in some if row["case"] == "shifted"]
     if not moved:
         return None
     long_enough = {row["clip"] for row in moved}
-    some = moved + [row for row in some if row["case"] == "corrected" and row["clip"] in long_enough]
+    some = moved + [
+        row for row in some if row["case"] == "corrected" and row["clip"] in long_enough
+    ]
     sizes_ms = sorted({row["late_ms"] for row in some}, reverse=True)
     figure, (at,) = _figure(1, 8.0, 3.8)
     floor = np.zeros(len(sizes_ms))
     for verdict, colour in _SHADES.items():
-        shares = np.array([np.mean([row["verdict"] == verdict for row in some if row["late_ms"] == each]) for each in sizes_ms])
+        shares = np.array(
+            [
+                np.mean([row["verdict"] == verdict for row in some if row["late_ms"] == each])
+                for each in sizes_ms
+            ]
+        )
         at.bar(
             [f"{-each:+d}" if each else "0" for each in sizes_ms],
             shares,
@@ -187,7 +262,9 @@ def detection(verdicts: Sequence[Row]) -> Figure | None:
         floor = floor + shares
     _, clips, groups = sizes(moved)
     at.set(xlabel="sound moved by, ms (negative = late)", ylabel="share of files", ylim=(0, 1))
-    figure.suptitle(f"Verdict on moved sound: {clips} clips of {groups} groups, own offset corrected")
+    figure.suptitle(
+        f"Verdict on moved sound: {clips} clips of {groups} groups, own offset corrected"
+    )
     figure.legend(loc="outside lower center", ncols=len(_SHADES), frameon=False)
     return figure
 
@@ -208,8 +285,12 @@ def _by_length(rows: Sequence[Row]) -> Iterator[tuple[float, list[Row]]]:
             yield seconds, mine
 
 
-def _outcome(rows: Sequence[Row], *, corrected: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Confidence of each row, and 1.0 where its offset is wrong by more than `NEAR_FRAMES`, else 0.0."""
+def _outcome(
+    rows: Sequence[Row], *, corrected: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Confidence of each row, and 1.0 where its offset is wrong by more than `NEAR_FRAMES`, else
+    0.0.
+    """
     wrong = np.abs(errors_frames(rows, corrected=corrected)) > NEAR_FRAMES + _EPSILON
     return np.array([row["confidence"] for row in rows], np.float64), wrong.astype(np.float64)
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from avcheck.errors import MediaError
 from avcheck.eval.small import there_and_back
 from avcheck.eval.windows import Footage
+from avcheck.looking import LEVELS
 from avcheck.media import open_media
 from avcheck.mel import SAMPLE_RATE
+from avcheck.posterior import Calibration
 from avcheck.report import DEFAULT_PRESET, PRESETS
-from avcheck.scan import LEVELS
 from avcheck.train.corpus import Clip, decode
-from avcheck.verdict import Calibration
 from avcheck.weights import Loaded
 
 SEED = 1
@@ -43,12 +43,15 @@ HISS = 10 ** (-50 / 20)  # RMS of the noise that replaces the sound
 TOLERANCE = PRESETS[DEFAULT_PRESET]
 VERDICTS = ("out_of_sync", "undecidable", "in_sync")
 EPSILON = 1e-6
-AROUND = 2  # blocks of sound either side of a segment, which reach as far as the shifts that are tried
+# Blocks of sound either side of a segment, which reach as far as the shifts that are tried
+AROUND = 2
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The weights under test: as a check uses them, and with every kind of attention that they hold."""
+    """The weights under test: as a check uses them, and with every kind of attention that they
+    hold.
+    """
 
     model: Loaded
     heads: dict[str, Loaded]
@@ -68,10 +71,14 @@ def missing_s(footage: Footage, start_s: float, seconds: float) -> float:
     return seconds - max(0.0, min(start_s + seconds, have_s) - max(start_s, 0.0))
 
 
-def displacement(aligned_s: float, seconds: float, have_s: float, rng: np.random.Generator) -> float | None:
-    """How late to make the sound of a window: 2 to 5.8 s either way, evenly among what the clip has; None where it has none.
+def displacement(
+    aligned_s: float, seconds: float, have_s: float, rng: np.random.Generator
+) -> float | None:
+    """How late to make the sound of a window: 2 to 5.8 s either way, evenly among what the clip
+    has; None where it has none.
 
-    The window's aligned sound begins at `aligned_s` of `have_s` seconds; the displaced sound lies wholly within them.
+    The window's aligned sound begins at `aligned_s` of `have_s` seconds; the displaced sound lies
+    wholly within them.
     """
     least, most = PAPER_LATE_S
     late = (least, min(most, aligned_s))
@@ -88,14 +95,18 @@ def displacement(aligned_s: float, seconds: float, have_s: float, rng: np.random
 
 
 class Foreign:
-    """Sound of clips of other groups, one after another until there is enough; each is decoded once."""
+    """Sound of clips of other groups, one after another until there is enough; each is decoded
+    once.
+    """
 
     def __init__(self, clips: Sequence[Clip]) -> None:
         self._clips = clips
         self._samples: dict[str, NDArray[np.int16]] = {}
 
     def sound(self, clip: Clip, count: int) -> NDArray[np.float32] | None:
-        """`count` samples that do not belong to `clip`, float32; None where there is no other group."""
+        """`count` samples that do not belong to `clip`, float32; None where there is no other
+        group.
+        """
         others = [other for other in self._clips if other.group != clip.group]
         parts: list[NDArray[np.int16]] = []
         for k in chance(clip, "foreign").permutation(len(others)):
@@ -122,9 +133,15 @@ class Scenery:
     def __init__(self, clips: Sequence[Clip]) -> None:
         self._clips = clips
 
-    def pictures(self, clip: Clip, kind: str, count: int, short_side: int) -> NDArray[np.uint8] | None:
-        """`count` pictures of a clip of this kind and of another group than `clip`; None where none decodes."""
-        others = [other for other in self._clips if other.kind == kind and other.group != clip.group]
+    def pictures(
+        self, clip: Clip, kind: str, count: int, short_side: int
+    ) -> NDArray[np.uint8] | None:
+        """`count` pictures of a clip of this kind and of another group than `clip`; None where none
+        decodes.
+        """
+        others = [
+            other for other in self._clips if other.kind == kind and other.group != clip.group
+        ]
         for k in chance(clip, f"scenery {kind}").permutation(len(others)):
             with suppress(MediaError):
                 return there_and_back(decode(others[k].path, short_side)[0][:count], count)

@@ -16,14 +16,15 @@ from avcheck.eval.protocol import chance
 from avcheck.eval.rows import Row
 from avcheck.eval.trials import head_logits, listen, win_score
 from avcheck.heads import Head, TransformerHead
+from avcheck.looking import look
 from avcheck.mel import MEL_RATE, log_mel
 from avcheck.model import best_places
-from avcheck.scan import SHIFTS, look, weighed
+from avcheck.posterior import Calibration, estimate, posterior
 from avcheck.scenes.generate import make_scene
 from avcheck.segments import MAX_SHIFT
+from avcheck.shifts import SHIFTS, weighed
 from avcheck.train.corpus import CACHE_SIDE, CachedClip, Clip, cache_clip
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
-from avcheck.verdict import Calibration, estimate, posterior
 from avcheck.weights import Loaded
 
 RATES = (24.0, 25.0, 30_000 / 1001, 50.0, 60.0)  # pictures a second
@@ -38,8 +39,8 @@ _SCENE_SEED = 900_000  # no scene of the training stages has it or one after it
 class Paced:
     """Pictures at a rate of their own, and their sound.
 
-    frames: uint8 (n, H, W), picture k at k / rate s; sound: float32 (1, L, D), 1/25 s apart, the first MAX_SHIFT pictures
-    of 25 fps before the first picture; heard: bool (L,).
+    frames: uint8 (n, H, W), picture k at k / rate s; sound: float32 (1, L, D), 1/25 s apart, the
+    first MAX_SHIFT pictures of 25 fps before the first picture; heard: bool (L,).
     """
 
     source: str
@@ -53,7 +54,8 @@ class Paced:
 
 
 def paced_clip(cached: CachedClip, rate: float, late: int, model: Loaded) -> Paced | None:
-    """A recorded clip of 25 fps played at `rate`, sound and all: true pictures of that rate, nothing repeated or left out.
+    """A recorded clip of 25 fps played at `rate`, sound and all: true pictures of that rate,
+    nothing repeated or left out.
 
     None for a clip that is too short.
     """
@@ -67,41 +69,74 @@ def paced_clip(cached: CachedClip, rate: float, late: int, model: Loaded) -> Pac
     samples, heard = read_sound(cached, start, length, pace)
     mel = without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE))
     frames = np.array(cached.frames[first : first + count])
-    return Paced("clips", cached.clip.id, cached.clip.group, rate, late, frames, listen(mel, model), heard)
+    return Paced(
+        "clips", cached.clip.id, cached.clip.group, rate, late, frames, listen(mel, model), heard
+    )
 
 
 def paced_scene(seed: int, rate: float, late: int, model: Loaded, side: int = CACHE_SIDE) -> Paced:
     """A generated talking face at `rate` pictures a second."""
     margin_s = MAX_SHIFT / FRAME_RATE + 1.5
     scene = make_scene(
-        "talking", seed=seed, seconds=RATE_S, size=(side, side * 5 // 4), frame_rate=rate, sound_margin_s=margin_s
+        "talking",
+        seed=seed,
+        seconds=RATE_S,
+        size=(side, side * 5 // 4),
+        frame_rate=rate,
+        sound_margin_s=margin_s,
     )
-    clip = Clip(id=f"scene-{seed}", path=Path("scene"), group=f"scene-{seed}", kind="scene", split="val", offset_frames=0.0)
+    clip = Clip(
+        id=f"scene-{seed}",
+        path=Path("scene"),
+        group=f"scene-{seed}",
+        kind="scene",
+        split="val",
+        offset_frames=0.0,
+    )
     samples = (scene.samples * 32767).astype(np.int16)
     cached = CachedClip(clip, scene.frames, samples, np.zeros((0, 4), np.float32))
     length = round(RATE_S * FRAME_RATE) + 2 * MAX_SHIFT
     start = (scene.start_s - scene.sound_start_s) * FRAME_RATE - MAX_SHIFT - late
     found, heard = read_sound(cached, start, length)
-    return Paced("scenes", clip.id, clip.group, rate, late, scene.frames, listen(log_mel(found), model), heard)
+    return Paced(
+        "scenes",
+        clip.id,
+        clip.group,
+        rate,
+        late,
+        scene.frames,
+        listen(log_mel(found), model),
+        heard,
+    )
 
 
 @torch.inference_mode()
-def rate_rows(item: Paced, heads: Mapping[str, Head], model: Loaded, levels: tuple[int, ...]) -> Iterator[Row]:
-    """Each head on the pictures brought to 25 fps by the nearest one, as a check does, and, where its tokens have times of
-    their own, on the pictures as they are (every second one above `FAST`)."""
+def rate_rows(
+    item: Paced, heads: Mapping[str, Head], model: Loaded, levels: tuple[int, ...]
+) -> Iterator[Row]:
+    """Each head on the pictures brought to 25 fps by the nearest one, as a check does, and, where
+    its tokens have times of their own, on the pictures as they are (every second one above `FAST`).
+    """
     step = 2 if item.rate > FAST else 1
     native = item.frames[::step]
     native_s = np.arange(len(native)) * step / item.rate
     grid_s = np.arange(round(RATE_S * FRAME_RATE)) / FRAME_RATE
     nearest = np.rint(grid_s * item.rate).astype(int).clip(0, len(item.frames) - 1)
-    for fed, frames, times_s in (("25 fps", item.frames[nearest], grid_s), ("native", native, native_s)):
+    for fed, frames, times_s in (
+        ("25 fps", item.frames[nearest], grid_s),
+        ("native", native, native_s),
+    ):
         spare = -len(frames) % BLOCK_FRAMES
-        seen = look(frames, np.ones(len(frames), np.bool_), 0.0, model, levels).picture.float().cpu()
+        seen = (
+            look(frames, np.ones(len(frames), np.bool_), 0.0, model, levels).picture.float().cpu()
+        )
         seen = torch.cat([seen, seen[:, -1:].expand(-1, spare, -1, -1)], dim=1)
         gap_s = times_s[1] - times_s[0]
         times_s = np.concatenate([times_s, times_s[-1] + gap_s * np.arange(1, spare + 1)])
         shown = np.arange(len(times_s)) < len(frames)
-        read = np.rint((times_s + SHIFTS[:, None] / FRAME_RATE) * FRAME_RATE).astype(int) + MAX_SHIFT
+        read = (
+            np.rint((times_s + SHIFTS[:, None] / FRAME_RATE) * FRAME_RATE).astype(int) + MAX_SHIFT
+        )
         inside = read < len(item.heard)
         present = shown & inside & item.heard[read.clip(0, len(item.heard) - 1)]
         on_grid = seen[:, np.rint(grid_s / gap_s).astype(int).clip(0, len(frames) - 1)]
@@ -113,8 +148,13 @@ def rate_rows(item: Paced, heads: Mapping[str, Head], model: Loaded, levels: tup
             times = {}
             if fed == "native":
                 sound_s = (torch.arange(item.sound.shape[1]) - MAX_SHIFT) / FRAME_RATE
-                times = {"picture_s": torch.from_numpy(times_s).float().to(model.device), "sound_s": sound_s.to(model.device)}
-            values = weighed(head_logits(head, picture, item.sound, SHIFTS, present, model, **times), present)
+                times = {
+                    "picture_s": torch.from_numpy(times_s).float().to(model.device),
+                    "sound_s": sound_s.to(model.device),
+                }
+            values = weighed(
+                head_logits(head, picture, item.sound, SHIFTS, present, model, **times), present
+            )
             told = estimate(posterior(values, Calibration())[0], SHIFTS, Calibration()).frames
             at = MAX_SHIFT + item.late
             yield {
@@ -125,7 +165,9 @@ def rate_rows(item: Paced, heads: Mapping[str, Head], model: Loaded, levels: tup
                 "group": item.group,
                 "rate": round(item.rate, 2),
                 "error_frames": told - item.late,
-                "won_80_ms": float(np.mean([win_score(values[at], values[at + k]) for k in (-2, 2)])),
+                "won_80_ms": float(
+                    np.mean([win_score(values[at], values[at + k]) for k in (-2, 2)])
+                ),
             }
 
 
@@ -152,5 +194,7 @@ def rates(
     for number in range(RATE_SCENES):
         late = int(np.random.default_rng(number).integers(-FRAME_RATE, FRAME_RATE + 1))
         for rate in RATES:
-            yield from rate_rows(paced_scene(_SCENE_SEED + number, rate, late, model), heads, model, levels)
+            yield from rate_rows(
+                paced_scene(_SCENE_SEED + number, rate, late, model), heads, model, levels
+            )
         tell("rates", len(known) + number + 1, total)

@@ -1,7 +1,8 @@
-"""Raw figures of an evaluation: one plain dict each, one JSON object a line in a file, and how tables and pictures group them.
+"""Raw figures of an evaluation: one plain dict each, one JSON object a line in a file, and how
+tables and pictures group them.
 
-In every row `late_*` is how much the sound was made late (negative: early), on top of the correction for the clip's own
-offset where it says so.
+In every row `late_*` is how much the sound was made late (negative: early), on top of the
+correction for the clip's own offset where it says so.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ RISK_FROM = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # confidence from which a window i
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows that an evaluation wrote. Raises UsageError where a line is none, or the file is empty or cannot be read."""
+    """The rows that an evaluation wrote. Raises UsageError where a line is none, or the file is
+    empty or cannot be read.
+    """
     rows = []
     try:
         with path.open(encoding="utf-8") as lines:
@@ -39,7 +42,9 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def kept(store: Path, measured: Iterable[Row]) -> list[Row]:
-    """The rows in `store`; if it is not there those `measured`, which it then holds whole. Else nothing is taken of them."""
+    """The rows in `store`; if it is not there those `measured`, which it then holds whole. Else
+    nothing is taken of them.
+    """
     if not store.is_file():
         store.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(store) as partial:
@@ -66,7 +71,9 @@ def sizes(rows: Sequence[Row]) -> tuple[int, int, int]:
 
 
 def populations(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
-    """(kind, population, rows) for speech and generic: the clips with a trusted offset, and all; empty ones left out."""
+    """(kind, population, rows) for speech and generic: the clips with a trusted offset, and all;
+    empty ones left out.
+    """
     for kind in KINDS:
         some = [row for row in rows if row["kind"] == kind]
         trusted = [row for row in some if row["trusted"]]
@@ -79,11 +86,16 @@ def populations(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
 def errors_frames(rows: Sequence[Row], *, corrected: bool) -> list[float]:
     """Estimate minus truth in frames, positive where the sound is told later than it is."""
     own = [row["own_frames"] if corrected else 0.0 for row in rows]
-    return [row["estimate_frames"] - row["late_frames"] - frames for row, frames in zip(rows, own, strict=True)]
+    return [
+        row["estimate_frames"] - row["late_frames"] - frames
+        for row, frames in zip(rows, own, strict=True)
+    ]
 
 
 def truths(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row], bool]]:
-    """(kind, what counts as truth, rows, own offset corrected) in the three ways to count an offset error."""
+    """(kind, what counts as truth, rows, own offset corrected) in the three ways to count an offset
+    error.
+    """
     for kind in KINDS:
         some = [row for row in rows if row["kind"] == kind]
         trusted = [row for row in some if row["trusted"]]

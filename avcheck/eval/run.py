@@ -1,7 +1,9 @@
-"""`avcheck eval`: every measure of the weights on the validation groups of a corpus, whole frames, no face detector.
+"""`avcheck eval`: every measure of the weights on the validation groups of a corpus, whole frames,
+no face detector.
 
-Each clip is decoded once and looked at once; every measurement then moves its sound. Raw figures are rows (plain dicts, one
-JSON object a line in the file given as `out`), and tables and pictures are made from the rows alone (`eval.rows`).
+Each clip is decoded once and looked at once; every measurement then moves its sound. Raw figures
+are rows (plain dicts, one JSON object a line in the file given as `out`), and tables and pictures
+are made from the rows alone (`eval.rows`).
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ from avcheck.eval.tables import tables
 from avcheck.eval.windows import observe
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import fuse
+from avcheck.posterior import Calibration
 from avcheck.train.corpus import Clip, decode, find_clips
 from avcheck.train.facemesh import read_faces
-from avcheck.verdict import Calibration
 from avcheck.weights import load, load_heads
 
 
@@ -49,31 +51,44 @@ def evaluate(
     last: bool = False,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[str]:
-    """Measure weights (the shipped ones when `model` is None) on the `val` split of a corpus; yields text as it is ready.
+    """Measure weights (the shipped ones when `model` is None) on the `val` split of a corpus;
+    yields text as it is ready.
 
-    out: gets every raw figure as JSON lines, at once. plots: a folder for pictures (`eval.plots`). speed: also measure speed.
-    small: also measure small faces. faces: a file of `train.facemesh`, which tells in which clips a speaker is seen. coverage:
-    measure whole speech clips and nothing else, for the table of how many are told an offset. added: only clips of these
-    rounds of the corpus (empty: of all). last: only those set aside for the last table (`corpus.set_aside`), which are left out
-    otherwise. on_clip: called after each clip with (done, total).
+    out: gets every raw figure as JSON lines, at once. plots: a folder for pictures (`eval.plots`).
+    speed: also measure speed.
+    small: also measure small faces. faces: a file of `train.facemesh`, which tells in which clips a
+    speaker is seen. coverage: measure whole speech clips and nothing else, for the table of how
+    many are told an offset. added: only clips of these rounds of the corpus (empty: of all). last:
+    only those set aside for the last table (`corpus.set_aside`), which are left out otherwise.
+    on_clip: called after each clip with (done, total).
 
-    Raises UsageError for a corpus without such clips and for pictures without matplotlib, ModelError or UsageError as
-    `weights.load` does.
+    Raises UsageError for a corpus without such clips and for pictures without matplotlib,
+    ModelError or UsageError as `weights.load` does.
     """
     if plots is not None:
         require_matplotlib()
-    clips = sorted(find_clips(corpus, split="val", last=last), key=lambda clip: (clip.kind, clip.id))
+    clips = sorted(
+        find_clips(corpus, split="val", last=last), key=lambda clip: (clip.kind, clip.id)
+    )
     clips = [clip for clip in clips if clip.added in (added or (clip.added,))]
     if coverage:
         clips = [clip for clip in clips if clip.kind == "speech"]
     if not clips:
         raise UsageError(f"{corpus}: none of its validation clips is of what was asked for")
-    face_share = {name: found.share for name, found in read_faces(faces).items()} if faces is not None else {}
+    face_share = (
+        {name: found.share for name, found in read_faces(faces).items()}
+        if faces is not None
+        else {}
+    )
     bench = _bench(model, device)
     heading = _heading(bench, clips)
     yield heading
     with ExitStack() as stack:
-        raw = stack.enter_context(out.open("w", buffering=1, encoding="utf-8")) if out is not None else None
+        raw = (
+            stack.enter_context(out.open("w", buffering=1, encoding="utf-8"))
+            if out is not None
+            else None
+        )
         _write(raw, {"measure": "heading", "text": heading, "decide": bench.calibration.decide})
         rows: list[Row] = []
         failed: list[str] = []
@@ -83,7 +98,13 @@ def evaluate(
         pool = ThreadPoolExecutor(_workers(), initializer=torch.set_num_threads, initargs=(1,))
         stack.callback(pool.shutdown, cancel_futures=True)
         for number, found in enumerate(
-            pool.map(partial(_measured, bench=bench, foreign=foreign, scenery=scenery, coverage=coverage), clips), 1
+            pool.map(
+                partial(
+                    _measured, bench=bench, foreign=foreign, scenery=scenery, coverage=coverage
+                ),
+                clips,
+            ),
+            1,
         ):
             if isinstance(found, str):
                 failed.append(found)
@@ -107,7 +128,9 @@ def evaluate(
             yield speed_table(timed)
 
 
-def from_rows(rows: Sequence[Row], *, plots: Path | None = None, source: Path | None = None) -> Iterator[str]:
+def from_rows(
+    rows: Sequence[Row], *, plots: Path | None = None, source: Path | None = None
+) -> Iterator[str]:
     """What `evaluate` yields, from rows that it wrote (`rows.read_rows`), read from `source`.
 
     Raises UsageError for pictures as that does, and for rows that lack what the tables need.
@@ -119,14 +142,18 @@ def from_rows(rows: Sequence[Row], *, plots: Path | None = None, source: Path | 
     try:
         for row in headings:
             yield row["text"]
-        yield from tables(rows, next((row["decide"] for row in headings if "decide" in row), Calibration.decide))
+        yield from tables(
+            rows, next((row["decide"] for row in headings if "decide" in row), Calibration.decide)
+        )
         if plots is not None:
             yield _drawn(rows, plots)
         for row in by.get("speed", []):
             yield speed_table(row)
     except (KeyError, TypeError) as error:
         told = f"{type(error).__name__}: {error}"
-        raise UsageError(f"{source or 'rows'}: not all figures of `avcheck eval --rows` are there ({told})") from error
+        raise UsageError(
+            f"{source or 'rows'}: not all figures of `avcheck eval --rows` are there ({told})"
+        ) from error
 
 
 def _drawn(rows: Sequence[Row], folder: Path) -> str:
@@ -137,7 +164,9 @@ def _bench(model: Path | None, device: str) -> Bench:
     loaded = load(model, device=device)
     fuse(loaded.net)
     heads = load_heads(loaded, model, device=device)
-    return Bench(loaded, {str(kind): head for kind, head in heads.items()}, Calibration(**loaded.calibration))
+    return Bench(
+        loaded, {str(kind): head for kind, head in heads.items()}, Calibration(**loaded.calibration)
+    )
 
 
 def _workers() -> int:
@@ -145,15 +174,24 @@ def _workers() -> int:
     return min(4, cores())
 
 
-def _measured(clip: Clip, bench: Bench, foreign: Foreign, scenery: Scenery | None, coverage: bool) -> list[Row] | str:
+def _measured(
+    clip: Clip, bench: Bench, foreign: Foreign, scenery: Scenery | None, coverage: bool
+) -> list[Row] | str:
     """The rows of a clip, or why it cannot be measured."""
     try:
         frames, samples = decode(clip.path, max(bench.levels))
     except MediaError as error:
         return f"{clip.id} ({error})"
-    frames, samples = frames[: round(LONGEST_S * FRAME_RATE)], samples[: round(LONGEST_S * SAMPLE_RATE)]
+    frames, samples = (
+        frames[: round(LONGEST_S * FRAME_RATE)],
+        samples[: round(LONGEST_S * SAMPLE_RATE)],
+    )
     footage = observe(clip, frames, samples, bench.model, bench.levels)
-    return list(measure_coverage(footage, bench, foreign) if coverage else measure(footage, bench, foreign, scenery))
+    return list(
+        measure_coverage(footage, bench, foreign)
+        if coverage
+        else measure(footage, bench, foreign, scenery)
+    )
 
 
 def _heading(bench: Bench, clips: Sequence[Clip]) -> str:
@@ -163,12 +201,13 @@ def _heading(bench: Bench, clips: Sequence[Clip]) -> str:
         some = [clip for clip in clips if clip.kind == kind]
         trusted = sum(clip.trusted for clip in some)
         found.append(
-            f"{kind}: {len(some)} clips of {len({clip.group for clip in some})} groups, {trusted} with a trusted offset"
+            f"{kind}: {len(some)} clips of {len({clip.group for clip in some})} groups, {trusted} "
+            "with a trusted offset"
         )
     return "\n".join(
         [
-            f"Weights {loaded.sha256[:16]}, attention {loaded.net.config.attention}, on {loaded.device}"
-            + ("" if loaded.calibration else ", NOT calibrated (defaults)"),
+            f"Weights {loaded.sha256[:16]}, attention {loaded.net.config.attention}, on "
+            f"{loaded.device}" + ("" if loaded.calibration else ", NOT calibrated (defaults)"),
             f"Validation groups: {'; '.join(found)}",
             "Whole frames, no face detector. In brackets: 95 % interval, bootstrap over groups.",
             "",

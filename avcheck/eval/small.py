@@ -1,7 +1,8 @@
-"""Clips set into larger pictures, where a face is small or one of two: what is seen of them, with the closer look of a check.
+"""Clips set into larger pictures, where a face is small or one of two: what is seen of them, with
+the closer look of a check.
 
-A larger picture stands for one of 1080 lines or so: it is made at whatever size it is looked at, from the clip's own pixels,
-and the clip takes the same share of it at every size.
+A larger picture stands for one of 1080 lines or so: it is made at whatever size it is looked at,
+from the clip's own pixels, and the clip takes the same share of it at every size.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from torch.nn import functional as F
 from avcheck.blocks import BLOCK_FRAMES, Block
 from avcheck.closeup import CLOSER_SIDE, Closer, Seen, look_closer, zoom
 from avcheck.eval.windows import Footage, Shot, curves, observe
+from avcheck.posterior import Calibration, Curve
 from avcheck.report import Tolerance
 from avcheck.train.corpus import Clip
-from avcheck.verdict import Calibration, Curve, judge
+from avcheck.verdict import judge
 from avcheck.weights import Loaded
 
 ASPECT = 16 / 9  # of the larger picture
@@ -29,7 +31,8 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Layer:
-    """Pictures (T, h, w) and where they lie in the larger one: `corner` (y, x) and `extent` (height, width), as shares of it.
+    """Pictures (T, h, w) and where they lie in the larger one: `corner` (y, x) and `extent`
+    (height, width), as shares of it.
 
     Of a layer that is to fill its place whatever its shape, `fill`, the middle is shown.
     """
@@ -42,7 +45,9 @@ class Layer:
 
 @dataclass(frozen=True)
 class Setting:
-    """A larger picture, put together from layers, later ones on top; all have as many pictures. `aspect`: width by height."""
+    """A larger picture, put together from layers, later ones on top; all have as many pictures.
+    `aspect`: width by height.
+    """
 
     layers: tuple[Layer, ...]
     aspect: float = ASPECT
@@ -50,16 +55,25 @@ class Setting:
     def pictures(self, short_side: int) -> Pictures:
         """All of it, (T, H, W)."""
         size = (
-            (short_side, round(short_side * self.aspect)) if self.aspect >= 1 else (round(short_side / self.aspect), short_side)
+            (short_side, round(short_side * self.aspect))
+            if self.aspect >= 1
+            else (round(short_side / self.aspect), short_side)
         )
         out = np.zeros((len(self.layers[0].frames), *size), np.uint8)
         for layer in self.layers:
-            top, left = (round(share * length) for share, length in zip(layer.corner, size, strict=True))
-            rows, columns = (max(1, round(share * length)) for share, length in zip(layer.extent, size, strict=True))
+            top, left = (
+                round(share * length) for share, length in zip(layer.corner, size, strict=True)
+            )
+            rows, columns = (
+                max(1, round(share * length))
+                for share, length in zip(layer.extent, size, strict=True)
+            )
             rows, columns = min(rows, size[0] - top), min(columns, size[1] - left)
             for first in range(0, len(out), BLOCK_FRAMES):
                 run = slice(first, first + BLOCK_FRAMES)
-                out[run, top : top + rows, left : left + columns] = _scaled(layer.frames[run], (rows, columns), layer.fill)
+                out[run, top : top + rows, left : left + columns] = _scaled(
+                    layer.frames[run], (rows, columns), layer.fill
+                )
         return out
 
 
@@ -72,12 +86,16 @@ def _scaled(frames: Pictures, shape: tuple[int, int], fill: bool) -> Pictures:
         top, left = (height - rows) // 2, (width - columns) // 2
         frames = frames[:, top : top + rows, left : left + columns]
     source = torch.from_numpy(np.ascontiguousarray(frames))[None].float()
-    scaled = F.interpolate(source, size=shape, mode="bilinear", antialias=True, align_corners=False)[0]
+    scaled = F.interpolate(
+        source, size=shape, mode="bilinear", antialias=True, align_corners=False
+    )[0]
     return scaled.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def shrunk(frames: Pictures, ground: Pictures, factor: int, rng: np.random.Generator) -> Setting:
-    """A clip (T, h, w) at a `factor`-th of the size it would have alone, at a random place before another."""
+    """A clip (T, h, w) at a `factor`-th of the size it would have alone, at a random place before
+    another.
+    """
     height, width = frames.shape[1:]
     share = 1 / factor / min(height, width)  # of the larger picture's height, per px
     extent = height * share, width * share / ASPECT
@@ -94,7 +112,9 @@ def side_by_side(left: Pictures, right: Pictures) -> tuple[Setting, float]:
 
 
 def there_and_back(frames: Pictures, count: int) -> Pictures:
-    """`count` pictures of a clip that may be shorter: played forwards, backwards, and so on, so that nothing ever jumps."""
+    """`count` pictures of a clip that may be shorter: played forwards, backwards, and so on, so
+    that nothing ever jumps.
+    """
     turn = np.arange(count) % max(1, 2 * len(frames) - 2)
     return frames[np.where(turn < len(frames), turn, 2 * len(frames) - 2 - turn)]
 
@@ -102,7 +122,9 @@ def there_and_back(frames: Pictures, count: int) -> Pictures:
 class Scene:
     """A setting as it is looked at first, and, once asked for, as it is looked at closer."""
 
-    def __init__(self, clip: Clip, setting: Setting, model: Loaded, levels: tuple[int, ...]) -> None:
+    def __init__(
+        self, clip: Clip, setting: Setting, model: Loaded, levels: tuple[int, ...]
+    ) -> None:
         self._setting, self._model = setting, model
         pictures = setting.pictures(max(levels))
         self._footage: Footage = observe(clip, pictures, np.zeros(0, np.float32), model, levels)
@@ -113,10 +135,16 @@ class Scene:
         """All of it, as looked at first."""
         return self._footage.shot(0, len(self._footage.frames))
 
-    def judged(self, sound: list[Block], tolerance: Tolerance, calibration: Calibration) -> tuple[Curve, Curve]:
-        """The curve of a segment with this sound as looked at first, and the one a check judges in the end."""
+    def judged(
+        self, sound: list[Block], tolerance: Tolerance, calibration: Calibration
+    ) -> tuple[Curve, Curve]:
+        """The curve of a segment with this sound as looked at first, and the one a check judges in
+        the end.
+        """
         found = list(curves(self.shot, sound, self._model))
-        zoomed = zoom(found, judge(found, tolerance, calibration), self._closer(sound), tolerance, calibration)
+        zoomed = zoom(
+            found, judge(found, tolerance, calibration), self._closer(sound), tolerance, calibration
+        )
         return found[0], zoomed.curves[0]
 
     def _closer(self, sound: list[Block]) -> Closer:
@@ -124,14 +152,20 @@ class Scene:
             if self._larger is None:
                 self._larger = self._setting.pictures(CLOSER_SIDE)
             parts = np.split(self._larger, len(sound))
-            inside = [replace(block, pictures=part) for block, part in zip(sound, parts, strict=True)]
+            inside = [
+                replace(block, pictures=part) for block, part in zip(sound, parts, strict=True)
+            ]
             return look_closer(curve, [], inside, [], self._model, budget)
 
         return closer
 
 
 def share_beyond(curve: Curve, column_share: float, shift: int) -> float:
-    """Share of the attention right of a place, 0..1 of the width, at the given index of the shifts."""
+    """Share of the attention right of a place, 0..1 of the width, at the given index of the
+    shifts.
+    """
     weight = curve.places[:, shift].sum(axis=0)
-    right = np.array([(column + 0.5) / columns > column_share for _, _, column, _, columns in curve.grid])
+    right = np.array(
+        [(column + 0.5) / columns > column_share for _, _, column, _, columns in curve.grid]
+    )
     return float(weight[right].sum() / max(float(weight.sum()), 1e-9))

@@ -21,12 +21,14 @@ from avcheck.checker import Checker
 from avcheck.eval.protocol import TOLERANCE
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import table
+from avcheck.looking import LEVELS, look
 from avcheck.media import open_media
 from avcheck.memory import keep_memory
-from avcheck.scan import LEVELS, LevelChoice, detail_of, look, motion_of, score
+from avcheck.posterior import Calibration, Curve
+from avcheck.scan import LevelChoice, detail_of, motion_of, score
 from avcheck.scenes.generate import make_scene
 from avcheck.segments import segments
-from avcheck.verdict import Calibration, Curve, judge
+from avcheck.verdict import judge
 
 SPEED_S = 120.0  # of generated 1080p
 _STRANGER_S = 60.0  # of another film's sound
@@ -45,7 +47,9 @@ class _Stopwatch:
         self._since = time.process_time(), time.perf_counter()
 
     def stop(self, stage: str, seconds: float) -> None:
-        """Adds what passed since `start`, as seconds per minute of video, `seconds` of which were worked on."""
+        """Adds what passed since `start`, as seconds per minute of video, `seconds` of which were
+        worked on.
+        """
         a_minute = 60.0 / seconds
         cpu, wall = time.process_time() - self._since[0], time.perf_counter() - self._since[1]
         self.cpu_s[stage] = self.cpu_s.get(stage, 0.0) + cpu * a_minute
@@ -53,7 +57,8 @@ class _Stopwatch:
 
 
 def measure_speed(model: Path | None, device: str, seconds: float = SPEED_S) -> Row:
-    """Seconds per minute of a generated 1080p H.264 film by stage, and peak memory, in a process of its own.
+    """Seconds per minute of a generated 1080p H.264 film by stage, and peak memory, in a process of
+    its own.
 
     `seconds`: how long the film is.
     """
@@ -69,11 +74,15 @@ def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) 
     import av  # `media` reads, and only reads
 
     height, width = size
-    scene = make_scene("talking", seed=1, seconds=seconds, size=(height // 4, width // 4), head_share=0.4)
+    scene = make_scene(
+        "talking", seed=1, seconds=seconds, size=(height // 4, width // 4), head_share=0.4
+    )
     noise = np.random.default_rng(1).normal(0.0, 2.0, (8, height, width)).round().astype(np.int16)
     sound = np.repeat(scene.samples, _SPEED_SOUND_RATE // scene.sample_rate)
     with av.open(str(path), "w", format="mp4") as file:
-        video = file.add_stream("libx264", rate=FRAME_RATE, options={"preset": "veryfast", "crf": "23"})
+        video = file.add_stream(
+            "libx264", rate=FRAME_RATE, options={"preset": "veryfast", "crf": "23"}
+        )
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         audio = file.add_stream("aac", rate=_SPEED_SOUND_RATE, layout="stereo")
         picture = np.full((height * 3 // 2, width), 128, np.uint8)
@@ -86,14 +95,22 @@ def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) 
         file.mux(video.encode(None))
         for at in range(0, len(sound), 1024):
             both = np.repeat(sound[None, at : at + 1024], 2, axis=0)
-            run = av.AudioFrame.from_ndarray(np.ascontiguousarray(both), format="fltp", layout="stereo")
-            run.sample_rate, run.pts, run.time_base = _SPEED_SOUND_RATE, at, Fraction(1, _SPEED_SOUND_RATE)
+            run = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(both), format="fltp", layout="stereo"
+            )
+            run.sample_rate, run.pts, run.time_base = (
+                _SPEED_SOUND_RATE,
+                at,
+                Fraction(1, _SPEED_SOUND_RATE),
+            )
             file.mux(audio.encode(run))
         file.mux(audio.encode(None))
 
 
 def _time_stages(path: Path, model: Path | None, device: str) -> Row:
-    """A check of a film as a user runs it, then the same stages one after the other with a clock between them."""
+    """A check of a film as a user runs it, then the same stages one after the other with a clock
+    between them.
+    """
     keep_memory()
     checker = Checker(model, device)
     loaded = checker.loaded
@@ -125,7 +142,11 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
     watch.start()
     judge(found, TOLERANCE, Calibration(**loaded.calibration))
     watch.stop("scan", len(once))
-    kept = sum(array.nbytes for curve in found for array in (curve.places, curve.attention, curve.block_score, curve.score))
+    kept = sum(
+        array.nbytes
+        for curve in found
+        for array in (curve.places, curve.attention, curve.block_score, curve.score)
+    )
     return {
         "cpu_s": watch.cpu_s,
         "wall_s": watch.wall_s,
@@ -138,7 +159,9 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
 
 
 def _closer_mb(path: Path, checker: Checker) -> float | None:
-    """Peak memory with a stranger's sound, which is undecidable and looked at closer; None where it was not."""
+    """Peak memory with a stranger's sound, which is undecidable and looked at closer; None where it
+    was not.
+    """
     other = path.with_suffix(".wav")
     scene = make_scene("talking", seed=2, seconds=_STRANGER_S, size=(36, 64))
     with wave.open(str(other), "wb") as file:
@@ -170,13 +193,16 @@ def speed_table(found: Row) -> str:
     more_mb = found["kept_mb_per_min"] * max(0.0, 120 - found["film_s"] / 60)
     note = (
         f"1080p H.264 of {found['film_s']} s, generated, on {found['device']}: "
-        f"{60 / wall_s['whole check']:.1f} times as fast as it plays. Peak memory {found['peak_mb']:.0f} MB; "
-        f"{found['kept_mb_per_min']:.2f} MB of curves are kept a minute, so a film of two hours needs about "
+        f"{60 / wall_s['whole check']:.1f} times as fast as it plays. Peak memory "
+        f"{found['peak_mb']:.0f} MB; "
+        f"{found['kept_mb_per_min']:.2f} MB of curves are kept a minute, so a film of two hours "
+        "needs about "
         f"{found['peak_mb'] + more_mb:.0f} MB."
     )
     if (closer_mb := found.get("closer_mb")) is not None:
         note += (
-            f" With another film's sound it is undecidable and looked at closer: {closer_mb:.0f} MB, of two hours about "
+            f" With another film's sound it is undecidable and looked at closer: {closer_mb:.0f} "
+            "MB, of two hours about "
             f"{closer_mb + more_mb:.0f} MB."
         )
     return table("Speed: seconds per minute of video", ("stage", "CPU, s", "wall, s"), lines, note)

@@ -1,7 +1,8 @@
-"""Arithmetic of the measurements: shares with intervals, thresholds, calibration error, and their tables. numpy only.
+"""Arithmetic of the measurements: shares with intervals, thresholds, calibration error, and their
+tables. numpy only.
 
-Clips of one group share a speaker, a camera and a codec, so a window is no independent draw: every interval is a bootstrap
-over groups, 95 % by percentiles, with a fixed seed.
+Clips of one group share a speaker, a camera and a codec, so a window is no independent draw: every
+interval is a bootstrap over groups, 95 % by percentiles, with a fixed seed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, its 95 % interval (NaN where fewer than two groups were seen), and how many draws it rests on."""
+    """A measured value, its 95 % interval (NaN where fewer than two groups were seen), and how many
+    draws it rests on.
+    """
 
     value: float
     low: float
@@ -59,8 +62,12 @@ def share(hits: Sequence[float], groups: Sequence[str]) -> Figure:
     return Figure(value, float(low), float(high), len(hits))
 
 
-def bootstrap(statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str], resamples: int = 500) -> Figure:
-    """Any statistic of a list of row numbers, over all rows, with its interval; `groups` names the group of each row."""
+def bootstrap(
+    statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str], resamples: int = 500
+) -> Figure:
+    """Any statistic of a list of row numbers, over all rows, with its interval; `groups` names the
+    group of each row.
+    """
     if not len(groups):
         return _NOTHING
     names, member = np.unique(np.asarray(groups), return_inverse=True)
@@ -70,9 +77,16 @@ def bootstrap(statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[s
     rows = [np.flatnonzero(member == k) for k in range(len(names))]
     found = []
     for times in _draws(len(names))[:resamples].astype(int):
-        found.append(statistic(np.concatenate([rows[k] for k, n in enumerate(times) for _ in range(n)])))
+        found.append(
+            statistic(np.concatenate([rows[k] for k, n in enumerate(times) for _ in range(n)]))
+        )
     low, high = np.percentile(found, _LEVEL)
     return Figure(value, float(low), float(high), len(groups))
+
+
+def bootstrap_median(values: Reals, groups: Sequence[str]) -> Figure:
+    """The median of the values (N,), with its interval over groups."""
+    return bootstrap(lambda chosen: float(np.median(values[chosen])), groups)
 
 
 def _draws(groups: int) -> Reals:
@@ -82,21 +96,35 @@ def _draws(groups: int) -> Reals:
 
 
 def best_threshold(scores: Sequence[float], truth: Sequence[bool]) -> float:
-    """The threshold above which calling a score true is right most often; the middle one where several are."""
+    """The threshold above which calling a score true is right most often; the middle one where
+    several are.
+    """
     values = np.asarray(scores, np.float64)
     order = np.argsort(values, kind="stable")
     ranked, positive = values[order], np.asarray(truth, bool)[order]
     # Cut k calls the k lowest false. A cut between equal scores cannot be made.
-    right = np.concatenate([[0], np.cumsum(~positive)]) + positive.sum() - np.concatenate([[0], np.cumsum(positive)])
+    right = (
+        np.concatenate([[0], np.cumsum(~positive)])
+        + positive.sum()
+        - np.concatenate([[0], np.cumsum(positive)])
+    )
     edges = np.concatenate([[ranked[0] - 1.0], (ranked[1:] + ranked[:-1]) / 2, [ranked[-1] + 1.0]])
     possible = np.concatenate([[True], ranked[1:] > ranked[:-1], [True]])
     best = np.flatnonzero(possible & (right == right[possible].max()))
     return float(edges[best[len(best) // 2]])
 
 
-def leave_one_group_out(scores: Sequence[float], truth: Sequence[bool], groups: Sequence[str]) -> list[float]:
-    """1.0 or 0.0 for each score: is it called rightly by the threshold best on all other groups? Empty for one group."""
-    values, wanted, names = np.asarray(scores, np.float64), np.asarray(truth, bool), np.asarray(groups)
+def leave_one_group_out(
+    scores: Sequence[float], truth: Sequence[bool], groups: Sequence[str]
+) -> list[float]:
+    """1.0 or 0.0 for each score: is it called rightly by the threshold best on all other groups?
+    Empty for one group.
+    """
+    values, wanted, names = (
+        np.asarray(scores, np.float64),
+        np.asarray(truth, bool),
+        np.asarray(groups),
+    )
     if len(np.unique(names)) < 2:
         return []
     hits = np.zeros(len(values))
@@ -111,12 +139,16 @@ CONFIDENCE_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)
 
 
 def confidence_bin(confidence: Reals) -> NDArray[np.intp]:
-    """Which of the bins between `CONFIDENCE_EDGES` a confidence falls into; 1.0 belongs to the last."""
+    """Which of the bins between `CONFIDENCE_EDGES` a confidence falls into; 1.0 belongs to the
+    last.
+    """
     return np.clip(np.digitize(confidence, CONFIDENCE_EDGES[1:-1]), 0, len(CONFIDENCE_EDGES) - 2)
 
 
 def calibration_error(confidence: Reals, right: Reals) -> float:
-    """Expected calibration error: mean over bins of |mean confidence - share right|, weighted by the bins' sizes."""
+    """Expected calibration error: mean over bins of |mean confidence - share right|, weighted by
+    the bins' sizes.
+    """
     bins = confidence_bin(confidence)
     error = 0.0
     for k in range(len(CONFIDENCE_EDGES) - 1):
@@ -129,7 +161,8 @@ def calibration_error(confidence: Reals, right: Reals) -> float:
 def risk_curve(confidence: Reals, wrong: Reals) -> tuple[Reals, Reals]:
     """Share wrong among the k surest of n, for k = 1..n: (coverage k / n, risk), each (n,).
 
-    wrong: 0..1 each. Those of one confidence come in no order, so each of them counts as their mean.
+    wrong: 0..1 each. Those of one confidence come in no order, so each of them counts as their
+    mean.
     """
     order = np.argsort(-confidence, kind="stable")
     _, member = np.unique(-confidence[order], return_inverse=True)
@@ -139,15 +172,24 @@ def risk_curve(confidence: Reals, wrong: Reals) -> tuple[Reals, Reals]:
 
 
 def area_under_risk(confidence: Reals, wrong: Reals) -> float:
-    """Mean risk over all coverages: 0 is never wrong; a confidence that says nothing has the share wrong."""
+    """Mean risk over all coverages: 0 is never wrong; a confidence that says nothing has the share
+    wrong.
+    """
     return float(risk_curve(confidence, wrong)[1].mean())
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], note: str = "") -> str:
-    """A Markdown table, columns aligned so that it reads as plain text too; ends with a blank line."""
+def table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[object]], note: str = ""
+) -> str:
+    """A Markdown table, columns aligned so that it reads as plain text too; ends with a blank
+    line.
+    """
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     body = lines if rows else ["(nothing to measure)"]
     return "\n".join([f"### {title}", "", *([note, ""] if note else []), *body, ""])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 
 from avcheck.blocks import FRAME_RATE
+from avcheck.eval.confidence_tables import reliability_tables, risk_tables
 from avcheck.eval.protocol import (
     AS_A_CHECK,
     CONTROL_S,
@@ -22,20 +22,25 @@ from avcheck.eval.protocol import (
     TOLERANCE,
     VERDICTS,
 )
-from avcheck.eval.rows import KINDS, RISK_FROM, RISK_S, Row, errors_frames, groups_of, of_measure, populations, sizes, truths
+from avcheck.eval.rows import (
+    KINDS,
+    Row,
+    errors_frames,
+    groups_of,
+    of_measure,
+    populations,
+    sizes,
+    truths,
+)
 from avcheck.eval.stats import (
-    CONFIDENCE_EDGES,
-    area_under_risk,
-    bootstrap,
-    calibration_error,
-    confidence_bin,
+    bootstrap_median,
     leave_one_group_out,
     share,
     table,
 )
 from avcheck.model_config import ATTENTION_KINDS
+from avcheck.posterior import NEAR_FRAMES, Calibration
 from avcheck.report import FRAME_MS
-from avcheck.verdict import NEAR_FRAMES, Calibration
 
 
 def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[str]:
@@ -67,19 +72,38 @@ def paper_table(rows: Sequence[Row], left_out: int) -> str:
             mine = [row for row in some if row["attention"] == attention]
             if not mine:
                 continue
-            truth, logits, groups = [row["in_sync"] for row in mine], [row["logit"] for row in mine], groups_of(mine)
-            right = [float((logit > 0) == wanted) for logit, wanted in zip(logits, truth, strict=True)]
+            truth, logits, groups = (
+                [row["in_sync"] for row in mine],
+                [row["logit"] for row in mine],
+                groups_of(mine),
+            )
+            right = [
+                float((logit > 0) == wanted) for logit, wanted in zip(logits, truth, strict=True)
+            ]
             best = leave_one_group_out(logits, truth, groups)
             count, clips, names = sizes(mine)
             figures = share(right, groups), share(best, groups if best else [])
             lines.append((kind, population, attention, count // 2, clips, names, *figures))
     note = (
-        "Windows of 4.2 s, as they are (corrected for a trusted own offset) and displaced by 2 to 5.8 s within the clip; "
-        f'{left_out} windows left out, as their clip has no sound 2 s away. Chance is 0.5. "{AS_A_CHECK}": the default '
-        "attention at every shift of the window's own 4.2 s, weighed with the trunks' match; the sign is that of the "
-        "calibrated odds of a match at shift 0 against none, even beforehand as the protocol has them."
+        "Windows of 4.2 s, as they are (corrected for a trusted own offset) and displaced by 2 to "
+        "5.8 s within the clip; "
+        f"{left_out} windows left out, as their clip has no sound 2 s away. Chance is 0.5. "
+        f'"{AS_A_CHECK}": the default '
+        "attention at every shift of the window's own 4.2 s, weighed with the trunks' match; the "
+        "sign is that of the "
+        "calibrated odds of a match at shift 0 against none, even beforehand as the protocol has "
+        "them."
     )
-    header = ("kind", "own offset", "attention", "windows", "clips", "groups", "accuracy, sign", "accuracy, best threshold")
+    header = (
+        "kind",
+        "own offset",
+        "attention",
+        "windows",
+        "clips",
+        "groups",
+        "accuracy, sign",
+        "accuracy, best threshold",
+    )
     return table("Paper protocol", header, lines, note)
 
 
@@ -89,16 +113,33 @@ def pairwise_table(rows: Sequence[Row]) -> str:
     for kind, population, some in populations(rows):
         for size in PAIR_MS:
             mine = [row for row in some if abs(row["late_ms"]) == size]
-            wins = [float(row["logit_true"] > row["logit"]) + 0.5 * (row["logit_true"] == row["logit"]) for row in mine]
+            wins = [
+                float(row["logit_true"] > row["logit"]) + 0.5 * (row["logit_true"] == row["logit"])
+                for row in mine
+            ]
             if mine:
-                lines.append((kind, population, f"{size} ms", *sizes(mine), share(wins, groups_of(mine))))
-    header = ("kind", "own offset", "displaced by", "pairs", "clips", "groups", "true above displaced")
-    note = "True window of 4.2 s above its copy displaced by so much, early and late. Chance is 0.5."
+                lines.append(
+                    (kind, population, f"{size} ms", *sizes(mine), share(wins, groups_of(mine)))
+                )
+    header = (
+        "kind",
+        "own offset",
+        "displaced by",
+        "pairs",
+        "clips",
+        "groups",
+        "true above displaced",
+    )
+    note = (
+        "True window of 4.2 s above its copy displaced by so much, early and late. Chance is 0.5."
+    )
     return table("Pairwise", header, lines, note)
 
 
 def offset_table(rows: Sequence[Row], *, in_film: bool = False) -> str:
-    """|error| of the estimated offset, of windows on their own or, with `in_film`, with the sound around them."""
+    """|error| of the estimated offset, of windows on their own or, with `in_film`, with the sound
+    around them.
+    """
     lines = []
     for kind, name, some, corrected in truths(rows):
         for count in OFFSET_FRAMES:
@@ -107,20 +148,38 @@ def offset_table(rows: Sequence[Row], *, in_film: bool = False) -> str:
                 continue
             errors, groups = np.abs(errors_frames(mine, corrected=corrected)), groups_of(mine)
             near = [share((errors <= frames + EPSILON).tolist(), groups) for frames in (1, 3)]
-            middle = bootstrap(lambda chosen, errors=errors: FRAME_MS * float(np.median(errors[chosen])), groups)  # type: ignore[misc]
-            lines.append((kind, name, f"{count / FRAME_RATE:g} s", *sizes(mine), *near, middle.text(0)))
-    header = ("kind", "own offsets", "from", "windows", "clips", "groups", "within 1 frame", "within 3 frames", "median, ms")
+            middle = bootstrap_median(FRAME_MS * errors, groups)
+            lines.append(
+                (kind, name, f"{count / FRAME_RATE:g} s", *sizes(mine), *near, middle.text(0))
+            )
+    header = (
+        "kind",
+        "own offsets",
+        "from",
+        "windows",
+        "clips",
+        "groups",
+        "within 1 frame",
+        "within 3 frames",
+        "median, ms",
+    )
     note = (
-        "Sound moved by up to 1 s either way, evenly, to a sample. Each window is treated like a file cut there after the "
+        "Sound moved by up to 1 s either way, evenly, to a sample. Each window is treated like a "
+        "file cut there after the "
         "move: it has sound for its own time only, and what the clip does not have is missing."
     )
     if in_film:
-        note = "The same windows as one segment in the middle of a film: the clip's sound 2 s around them is there too."
+        note = (
+            "The same windows as one segment in the middle of a film: the clip's sound 2 s "
+            "around them is there too."
+        )
     return table("Offset, within a film" if in_film else "Offset", header, lines, note)
 
 
 def agreement_table(rows: Sequence[Row]) -> str:
-    """Neighbouring windows of one clip, each moved by its own amount: do they put the clip's own offset in one place?"""
+    """Neighbouring windows of one clip, each moved by its own amount: do they put the clip's own
+    offset in one place?
+    """
     lines = []
     for kind in KINDS:
         for seconds in (5.0, 10.0):
@@ -131,15 +190,23 @@ def agreement_table(rows: Sequence[Row]) -> str:
                     by.setdefault(row["clip"], []).append(row)
             for mine in by.values():
                 own = [
-                    row["estimate_frames"] - row["late_frames"] for row in sorted(mine, key=lambda row: float(row["start_s"]))
+                    row["estimate_frames"] - row["late_frames"]
+                    for row in sorted(mine, key=lambda row: float(row["start_s"]))
                 ]
                 apart += [abs(b - a) for a, b in zip(own[::2], own[1::2], strict=False)]
                 pairs += mine[: len(own) // 2]
             if apart:
-                near = share([float(distance <= 1 + EPSILON) for distance in apart], groups_of(pairs))
+                near = share(
+                    [float(distance <= 1 + EPSILON) for distance in apart], groups_of(pairs)
+                )
                 lines.append((kind, f"{seconds:g} s", *sizes(pairs), near))
-    note = "Two disjoint neighbouring pieces of one clip, each with its sound moved by an amount of its own, estimated apart."
-    return table("Agreement", ("kind", "pieces", "pairs", "clips", "groups", "within 1 frame"), lines, note)
+    note = (
+        "Two disjoint neighbouring pieces of one clip, each with its sound moved by an amount "
+        "of its own, estimated apart."
+    )
+    return table(
+        "Agreement", ("kind", "pieces", "pairs", "clips", "groups", "within 1 frame"), lines, note
+    )
 
 
 def _inside(row: Row) -> bool:
@@ -149,7 +216,9 @@ def _inside(row: Row) -> bool:
 
 
 def coverage_table(rows: Sequence[Row]) -> str:
-    """Of how much an offset is told at all: over every clip, whether or not its own offset is known."""
+    """Of how much an offset is told at all: over every clip, whether or not its own offset is
+    known.
+    """
     lines: list[tuple[object, ...]] = []
     known = any(row["face_share"] is not None for row in rows)
     for name, rounds in (
@@ -159,7 +228,11 @@ def coverage_table(rows: Sequence[Row]) -> str:
         seen = [row for row in rounds if (row["face_share"] or 0.0) >= SEEN_SHARE]
         long = [row for row in seen if row["clip_s"] >= COVERAGE_S]
         some = [("all", rounds), ("trusted", [row for row in rounds if row["trusted"]])]
-        some[1:1] = [("speaker seen", seen), (f"speaker seen, {COVERAGE_S:g} s or longer", long)] if known else []
+        some[1:1] = (
+            [("speaker seen", seen), (f"speaker seen, {COVERAGE_S:g} s or longer", long)]
+            if known
+            else []
+        )
         for population, mine in some:
             own = [row for row in mine if row["case"] == "as recorded"]
             strange = [row for row in mine if row["case"] == STRANGER]
@@ -167,7 +240,10 @@ def coverage_table(rows: Sequence[Row]) -> str:
                 continue
             told = [row for row in own if row["offset_ms"] is not None]
             judged = [row for row in told if row["trusted"] and row["offset_ms"] is not None]
-            off = [float(abs(row["offset_ms"] + row["own_frames"] * FRAME_MS) > NEAR_FRAMES * FRAME_MS) for row in judged]
+            off = [
+                float(abs(row["offset_ms"] + row["own_frames"] * FRAME_MS) > NEAR_FRAMES * FRAME_MS)
+                for row in judged
+            ]
             lines.append(
                 (
                     name,
@@ -176,7 +252,9 @@ def coverage_table(rows: Sequence[Row]) -> str:
                     share([float(row["offset_ms"] is not None) for row in own], groups_of(own)),
                     share([float(row["verdict"] != "undecidable") for row in own], groups_of(own)),
                     share(off, groups_of(judged)),
-                    share([float(row["offset_ms"] is not None) for row in strange], groups_of(strange)),
+                    share(
+                        [float(row["offset_ms"] is not None) for row in strange], groups_of(strange)
+                    ),
                 )
             )
     header = (
@@ -190,15 +268,21 @@ def coverage_table(rows: Sequence[Row]) -> str:
         "told of a stranger's sound",
     )
     note = (
-        "Whole clips as recorded. Speaker seen: a face mesh found a face in half of the pictures looked at. Verdict: in or out "
-        f"of sync; where an offset is told without one, it is too close to a limit. Wrong: beyond {NEAR_FRAMES:g} frames of a "
-        "trusted own offset, which is an estimate by another network, or for later rounds by earlier weights."
+        "Whole clips as recorded. Speaker seen: a face mesh found a face in half of the pictures "
+        "looked at. Verdict: in or out "
+        "of sync; where an offset is told without one, it is too close to a limit. Wrong: beyond "
+        f"{NEAR_FRAMES:g} frames of a "
+        "trusted own offset, which is an estimate by another network, or for later rounds by "
+        "earlier weights."
     )
     return table("Coverage of whole clips", header, lines, note)
 
 
 def _verdict_shares(rows: Sequence[Row]) -> list[object]:
-    return [share([float(row["verdict"] == verdict) for row in rows], groups_of(rows)) for verdict in VERDICTS]
+    return [
+        share([float(row["verdict"] == verdict) for row in rows], groups_of(rows))
+        for verdict in VERDICTS
+    ]
 
 
 def untouched_table(rows: Sequence[Row]) -> str:
@@ -208,8 +292,14 @@ def untouched_table(rows: Sequence[Row]) -> str:
         some = [row for row in rows if row["kind"] == kind]
         recorded = [row for row in some if row["case"] == "as recorded"]
         for name, mine in (
-            ("as recorded, own offset trusted and inside the tolerance", [r for r in recorded if r["trusted"] and _inside(r)]),
-            ("as recorded, own offset trusted and outside", [r for r in recorded if r["trusted"] and not _inside(r)]),
+            (
+                "as recorded, own offset trusted and inside the tolerance",
+                [r for r in recorded if r["trusted"] and _inside(r)],
+            ),
+            (
+                "as recorded, own offset trusted and outside",
+                [r for r in recorded if r["trusted"] and not _inside(r)],
+            ),
             ("as recorded, all", recorded),
             ("own offset corrected, trusted", [row for row in some if row["case"] == "corrected"]),
         ):
@@ -217,14 +307,19 @@ def untouched_table(rows: Sequence[Row]) -> str:
                 lines.append((kind, name, len(mine), sizes(mine)[2], *_verdict_shares(mine)))
     recorded = [row for row in rows if row["case"] == "as recorded"]
     for name, mine in (
-        ("as recorded, all but those known to be outside", [r for r in recorded if not r["trusted"] or _inside(r)]),
+        (
+            "as recorded, all but those known to be outside",
+            [r for r in recorded if not r["trusted"] or _inside(r)],
+        ),
         ("as recorded, all", recorded),
     ):
         if mine:
             lines.append(("both", name, len(mine), sizes(mine)[2], *_verdict_shares(mine)))
     note = (
-        f"Whole files, tolerance {TOLERANCE.preset} ({TOLERANCE.early_ms:g} ms early, {TOLERANCE.late_ms:g} ms late). A file "
-        'whose own trusted offset is outside is rightly called "out of sync", so it is no false alarm.'
+        f"Whole files, tolerance {TOLERANCE.preset} ({TOLERANCE.early_ms:g} ms early, "
+        f"{TOLERANCE.late_ms:g} ms late). A file "
+        'whose own trusted offset is outside is rightly called "out of sync", so it is no false '
+        "alarm."
     )
     header = ("kind", "files", "n", "groups", "out of sync", "undecidable", "in sync")
     return table("Verdict on untouched files", header, lines, note)
@@ -241,11 +336,23 @@ def shifted_table(rows: Sequence[Row]) -> str:
                 if not mine:
                     continue
                 near = [
-                    float(row["verdict"] == "out_of_sync" and abs(row["offset_ms"] + row["late_ms"]) <= NEAR_FRAMES * FRAME_MS)
+                    float(
+                        row["verdict"] == "out_of_sync"
+                        and abs(row["offset_ms"] + row["late_ms"]) <= NEAR_FRAMES * FRAME_MS
+                    )
                     for row in mine
                 ]
                 shares = _verdict_shares(mine)
-                lines.append((kind, population, f"{size} ms {name}", *sizes(mine), *shares, share(near, groups_of(mine))))
+                lines.append(
+                    (
+                        kind,
+                        population,
+                        f"{size} ms {name}",
+                        *sizes(mine),
+                        *shares,
+                        share(near, groups_of(mine)),
+                    )
+                )
     header = (
         "kind",
         "own offset",
@@ -258,7 +365,10 @@ def shifted_table(rows: Sequence[Row]) -> str:
         "in sync (wrong)",
         "found within 80 ms",
     )
-    note = f"Clips of at least {SHIFTED_LEAST_S:g} s, sound moved on top of the correction for a trusted own offset."
+    note = (
+        f"Clips of at least {SHIFTED_LEAST_S:g} s, sound moved on top of the correction for a "
+        "trusted own offset."
+    )
     return table("Verdict on shifted files", header, lines, note)
 
 
@@ -285,7 +395,9 @@ def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> s
         first = _sizes_of([{**row, "estimate_frames": row["first_frames"]} for row in mine])
         errors = _sizes_of(mine)
         sure = [row["confidence"] >= decide for row in mine]
-        wrong = [told and error > NEAR_FRAMES + EPSILON for told, error in zip(sure, errors, strict=True)]
+        wrong = [
+            told and error > NEAR_FRAMES + EPSILON for told, error in zip(sure, errors, strict=True)
+        ]
         found = [row for row in mine if "attention" in row]
         strange = [row for row in foreign if row["case"] == case]
         lines.append(
@@ -297,8 +409,12 @@ def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> s
                 share([float(row["first_confidence"] >= decide) for row in mine], groups),
                 share(list(map(float, sure)), groups),
                 share(list(map(float, wrong)), groups),
-                share([float(row["attention"] > 0.5) for row in found], groups_of(found)) if found else "-",
-                share([float(row["confidence"] >= decide) for row in strange], groups_of(strange)) if strange else "-",
+                share([float(row["attention"] > 0.5) for row in found], groups_of(found))
+                if found
+                else "-",
+                share([float(row["confidence"] >= decide) for row in strange], groups_of(strange))
+                if strange
+                else "-",
             )
         )
     header = (
@@ -315,70 +431,12 @@ def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> s
         "sure of a stranger's sound",
     )
     note = (
-        "The middle 10 s of every speech clip with a trusted offset, its sound moved as in the offset table: alone, at a part "
-        "of that size at a random place before moving pictures of another group, and beside a silent talker of another group. "
-        "What shows nothing at first is looked at closer, as in a check. Sure: confident enough for a verdict; wrong: off by "
+        "The middle 10 s of every speech clip with a trusted offset, its sound moved as in the "
+        "offset table: alone, at a part "
+        "of that size at a random place before moving pictures of another group, and beside a "
+        "silent talker of another group. "
+        "What shows nothing at first is looked at closer, as in a check. Sure: confident enough "
+        "for a verdict; wrong: off by "
         "over 2 frames."
     )
     return table("Small faces and side by side", header, lines, note)
-
-
-def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
-    """Is the confidence what it says? Over the 10 s windows."""
-    ten = [row for row in rows if row["seconds"] == 10.0]
-    for kind, name, mine, corrected in truths(ten):
-        if name.startswith("any"):
-            continue
-        confidence = np.array([row["confidence"] for row in mine])
-        right = (np.abs(errors_frames(mine, corrected=corrected)) <= NEAR_FRAMES + EPSILON).astype(np.float64)
-        groups = np.array(groups_of(mine))
-        bins = confidence_bin(confidence)
-        lines: list[tuple[object, ...]] = []
-        for k, (low, high) in enumerate(pairwise(CONFIDENCE_EDGES)):
-            inside = bins == k
-            if inside.any():
-                mean, found = confidence[inside].mean(), share(right[inside].tolist(), groups[inside].tolist())
-                lines.append((f"{low:g} to {high:g}", int(inside.sum()), len(set(groups[inside])), f"{mean:.3f}", found))
-        error = bootstrap(
-            lambda chosen, a=confidence, b=right: calibration_error(a[chosen], b[chosen]),  # type: ignore[misc]
-            groups.tolist(),
-        )
-        note = (
-            f"Offset from 10 s; right = within 2 frames. Expected calibration error {error.text(3)} over {len(mine)} windows."
-        )
-        header = ("confidence", "windows", "groups", "mean confidence", "share right")
-        yield table(f"Reliability of the confidence: {kind} ({name})", header, lines, note)
-
-
-def risk_tables(rows: Sequence[Row], foreign: Sequence[Row]) -> Iterator[str]:
-    """Which windows can be judged at all? Those below a confidence are given up; how many of the others are wrong?"""
-    for kind, name, some, corrected in truths(rows):
-        if name.startswith("all"):
-            continue
-        clips = {row["clip"] for row in some}
-        lines: list[tuple[object, ...]] = []
-        areas = []
-        for seconds in RISK_S:
-            length = f"{seconds:g} s"
-            mine = [row for row in some if row["seconds"] == seconds]
-            if not mine:
-                continue
-            strangers = [row for row in foreign if row["seconds"] == seconds and row["clip"] in clips]
-            wrong = (np.abs(errors_frames(mine, corrected=corrected)) > NEAR_FRAMES + EPSILON).astype(np.float64)
-            confidence, names = np.array([row["confidence"] for row in mine]), groups_of(mine)
-            for least in RISK_FROM:
-                kept = confidence >= least
-                risk = share(wrong[kept].tolist(), [group for group, keep in zip(names, kept, strict=True) if keep])
-                fooled = share([float(row["confidence"] >= least) for row in strangers], groups_of(strangers))
-                lines.append((length, f"{least:g}", int(kept.sum()), share(kept.astype(float).tolist(), names), risk, fooled))
-            area = bootstrap(lambda chosen, a=confidence, b=wrong: area_under_risk(a[chosen], b[chosen]), names)  # type: ignore[misc]
-            areas.append(
-                f"{length} {area.text(3)} (no order {wrong.mean():.3f}, perfect order {area_under_risk(-wrong, wrong):.3f}; "
-                f"{len(strangers)} windows with a stranger's sound)"
-            )
-        note = (
-            "Windows of the offset measure with at least the confidence are kept; wrong = beyond 2 frames. With a stranger's "
-            f"sound in its place none can be judged. Area under the curve, lower is better: {'; '.join(areas)}."
-        )
-        header = ("from", "confidence", "windows", "kept", "wrong among the kept", "stranger's sound kept")
-        yield table(f"Risk against coverage: {kind} ({name})", header, lines, note)

@@ -12,16 +12,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE
-from avcheck.eval.protocol import OFFSET_LATE_S, PAIR_MISSING_S, PAPER_FRAMES, chance, displacement, missing_s
+from avcheck.eval.protocol import (
+    OFFSET_LATE_S,
+    PAIR_MISSING_S,
+    PAPER_FRAMES,
+    chance,
+    displacement,
+    missing_s,
+)
 from avcheck.eval.rows import Row
 from avcheck.eval.windows import Footage, Shot, hear
 from avcheck.heads import Head
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import best_places
+from avcheck.posterior import Calibration, estimate, posterior
 from avcheck.report import FRAME_MS
-from avcheck.scan import KEEP_PLACES, SHIFTS, logit, sound_with_margin, weighed
+from avcheck.scan import sound_with_margin
 from avcheck.segments import MAX_SHIFT
-from avcheck.verdict import Calibration, estimate, posterior
+from avcheck.shifts import KEEP_PLACES, SHIFTS, logit, weighed
 from avcheck.weights import Loaded
 
 PAIR_MS = (40, 80, 200, 500)
@@ -32,9 +40,9 @@ OFFSET_FRAMES = (105, 250)  # 4.2 and 10 s
 class Trial:
     """A window of a clip with its sound moved, heard by the sound trunk.
 
-    measure: "paper", "pairwise" or "offset"; first, count: its pictures; late_frames: how late the sound was made; sound:
-    float16 (T + 2 MAX_SHIFT, D), T = `count` in whole blocks; heard: bool (T + 2 MAX_SHIFT,); keep: the places that go best
-    with it, (K,).
+    measure: "paper", "pairwise" or "offset"; first, count: its pictures; late_frames: how late the
+    sound was made; sound: float16 (T + 2 MAX_SHIFT, D), T = `count` in whole blocks; heard: bool (T
+    + 2 MAX_SHIFT,); keep: the places that go best with it, (K,).
     """
 
     measure: str
@@ -47,9 +55,11 @@ class Trial:
 
 
 def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
-    """The trials of a clip; those of the paper's protocol and of the offset are the ones that `avcheck eval` makes.
+    """The trials of a clip; those of the paper's protocol and of the offset are the ones that
+    `avcheck eval` makes.
 
-    Displaced copies and offsets are of clips whose own offset is known: elsewhere they measure the recording.
+    Displaced copies and offsets are of clips whose own offset is known: elsewhere they measure the
+    recording.
     """
     clip = footage.clip
     rng = chance(clip, "paper")
@@ -76,7 +86,15 @@ def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
 
 
 @torch.inference_mode()
-def _trial(footage: Footage, shot: Shot, measure_: str, first: int, start_s: float, late_s: float, model: Loaded) -> Trial:
+def _trial(
+    footage: Footage,
+    shot: Shot,
+    measure_: str,
+    first: int,
+    start_s: float,
+    late_s: float,
+    model: Loaded,
+) -> Trial:
     mel, heard = sound_with_margin([], hear(footage.samples, start_s, shot), [])
     sound = listen(mel, model)
     return Trial(
@@ -108,28 +126,41 @@ def measure(footage: Footage, found: Sequence[Trial], head: Head, model: Loaded)
     true: dict[int, float] = {}
     for trial in found:
         if trial.measure == "offset" and keep is None:
-            continue  # the whole picture at every shift: ten times the work, for the heads that no check would use
+            # The whole picture at every shift: ten times the work, for the heads that no check
+            # would use
+            continue
         shot = footage.shot(trial.first, trial.count)
         picture, sound = shot.seen.picture, trial.sound[None].float()
         if keep is not None:
             picture = picture[:, :, trial.keep]
             if keep < len(trial.keep):
                 picture = picture[:, :, best_places(picture, sound, keep)[0]]
-        row = {"measure": trial.measure, **about, "first": trial.first, "late_frames": trial.late_frames}
+        row = {
+            "measure": trial.measure,
+            **about,
+            "first": trial.first,
+            "late_frames": trial.late_frames,
+        }
         if trial.measure == "offset":
             values = scores(head, picture, sound, shot.seen.shown, trial.heard.numpy(), model)
             told = estimate(posterior(values, Calibration())[0], SHIFTS, Calibration()).frames
             error = told - trial.late_frames - footage.own_frames
             yield {**row, "seconds": trial.count / FRAME_RATE, "error_frames": error}
             continue
-        present = shot.seen.shown & trial.heard.numpy()[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
+        present = (
+            shot.seen.shown & trial.heard.numpy()[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
+        )
         value = head_logits(head, picture, sound, np.zeros(1, np.int64), present[None], model)
         if trial.measure == "paper":
             if trial.late_frames == 0.0:
                 true[trial.first] = float(value[0])
             yield {**row, "in_sync": trial.late_frames == 0.0, "logit": float(value[0])}
         else:
-            yield {**row, "late_ms": round(trial.late_frames * FRAME_MS), "won": win_score(true[trial.first], float(value[0]))}
+            yield {
+                **row,
+                "late_ms": round(trial.late_frames * FRAME_MS),
+                "won": win_score(true[trial.first], float(value[0])),
+            }
 
 
 def win_score(true: float, other: float) -> float:
@@ -144,9 +175,11 @@ def scores(
     heard: NDArray[np.bool_],
     model: Loaded,
 ) -> NDArray[np.float32]:
-    """The head's score of every shift, (S,), as `scan.Compared.weighed_score` has it."""
+    """The head's score of every shift, (S,), as `shifts.Compared.weighed_score` has it."""
     times = len(shown)
-    present = np.stack([shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS])
+    present = np.stack(
+        [shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS]
+    )
     return weighed(head_logits(head, picture, sound, SHIFTS, present, model), present)
 
 
@@ -174,13 +207,20 @@ def head_logits(
 
 @torch.inference_mode()
 def head_seconds(head: Head, model: Loaded, rounds: int = 3) -> float:
-    """CPU seconds that the head alone takes for a minute of video at all shifts: 10 s of noise, the best of `rounds`."""
+    """CPU seconds that the head alone takes for a minute of video at all shifts: 10 s of noise, the
+    best of `rounds`.
+    """
     rng = torch.Generator().manual_seed(1)
     times = 10 * BLOCK_FRAMES
     depth = model.net.config.embedding
-    places = head.config.keep_places or 10 * KEEP_PLACES  # a wide picture at three sizes has about three hundred
-    picture = torch.nn.functional.normalize(torch.randn(1, times, places, depth, generator=rng), dim=-1)
-    sound = torch.nn.functional.normalize(torch.randn(1, times + 2 * MAX_SHIFT, depth, generator=rng), dim=-1)
+    # A wide picture at three sizes has about three hundred
+    places = head.config.keep_places or 10 * KEEP_PLACES
+    picture = torch.nn.functional.normalize(
+        torch.randn(1, times, places, depth, generator=rng), dim=-1
+    )
+    sound = torch.nn.functional.normalize(
+        torch.randn(1, times + 2 * MAX_SHIFT, depth, generator=rng), dim=-1
+    )
     present = np.ones((len(SHIFTS), times), np.bool_)
     best = np.inf
     for _ in range(rounds):

@@ -1,10 +1,11 @@
 """Two comparisons of trunks, measured by their own match on validation clips.
 
-What following things from picture to picture is worth: two trunks go on from the same weights over the same samples, one with
-`ModelConfig.alignment` (alignment-guided temporal attention, ATA) and one without, and are measured on clips as they are and as
-if the camera had been held by hand, of pictures as they come and of pictures held steady (`avcheck.stabilise`). What generated
-scenes are worth in the first hours: trunks begin from scratch on face crops of recorded clips, with and without scenes among
-them.
+What following things from picture to picture is worth: two trunks go on from the same weights over
+the same samples, one with `ModelConfig.alignment` (alignment-guided temporal attention, ATA) and
+one without, and are measured on clips as they are and as if the camera had been held by hand, of
+pictures as they come and of pictures held steady (`avcheck.stabilise`). What generated scenes are
+worth in the first hours: trunks begin from scratch on face crops of recorded clips, with and
+without scenes among them.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from numpy.typing import NDArray
 from avcheck.errors import UsageError
 from avcheck.eval.rows import Row, kept
 from avcheck.eval.stats import share, table
+from avcheck.looking import LEVELS
 from avcheck.model_config import ModelConfig
-from avcheck.scan import LEVELS
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, cache_clip, find_clips
 from avcheck.train.learn import Learner, Source, Stage, run_stage
 from avcheck.train.measure import windows
-from avcheck.train.run import CROP, FRAME, scenes
+from avcheck.train.recipes import CROP, FRAME
+from avcheck.train.run import scenes
 from avcheck.train.sampling import Recipe
 from avcheck.weights import choose_device, load
 
@@ -45,8 +47,9 @@ _FIGURES = ("seeds", "windows", "groups", "within 1 frame", "within 3 frames", "
 
 @dataclass(frozen=True)
 class TrunkRow:
-    """One window of 4.2 s of a clip. steady: its pictures were held steady; error_frames: from the clip's own offset; won:
-    above copies displaced by 200 ms, 0..1."""
+    """One window of 4.2 s of a clip. steady: its pictures were held steady; error_frames: from the
+    clip's own offset; won: above copies displaced by 200 ms, 0..1.
+    """
 
     alignment: bool
     steady: bool
@@ -59,7 +62,9 @@ class TrunkRow:
 
 @dataclass(frozen=True)
 class FirstRow:
-    """One window of 4.2 s of a clip's face crop, as in `TrunkRow`. scenes: where generated scenes came in."""
+    """One window of 4.2 s of a clip's face crop, as in `TrunkRow`. scenes: where generated scenes
+    came in.
+    """
 
     scenes: str
     seed: int
@@ -69,7 +74,9 @@ class FirstRow:
 
 
 def held_by_hand(cached: CachedClip, seed: int) -> CachedClip:
-    """The clip as a camera in an unsteady hand would have seen it: whole pictures drift smoothly, borders mirrored."""
+    """The clip as a camera in an unsteady hand would have seen it: whole pictures drift smoothly,
+    borders mirrored.
+    """
     rng = np.random.default_rng(seed)
     count, height, width = cached.frames.shape
     speed = np.cumsum(rng.standard_normal((count + 24, 2)), axis=0)
@@ -82,7 +89,13 @@ def held_by_hand(cached: CachedClip, seed: int) -> CachedClip:
     for at, (x, y) in enumerate(path):
         moving = np.array([[1.0, 0.0, x], [0.0, 1.0, y]], np.float32)
         frame = np.asarray(cached.frames[at])
-        moved[at] = cv2.warpAffine(frame, moving, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        moved[at] = cv2.warpAffine(
+            frame,
+            moving,
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
     return replace(cached, frames=moved)
 
 
@@ -97,7 +110,8 @@ def trunk_rows(
     seed: int,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> list[TrunkRow]:
-    """Train both trunks for `steps` and measure them; what is in `out` already is not done again. `cache`: of decoded clips.
+    """Train both trunks for `steps` and measure them; what is in `out` already is not done again.
+    `cache`: of decoded clips.
 
     Raises UsageError for an unusable corpus, ModelError or UsageError as `weights.load` does.
     """
@@ -120,12 +134,17 @@ def trunk_rows(
             voices=clips,
             on_step=lambda done, total, _: tell(name, done, total),
         )
-        yield from map(vars, _measured(learner, known.of("val"), alignment, seed, partial(tell, name)))
+        yield from map(
+            vars, _measured(learner, known.of("val"), alignment, seed, partial(tell, name))
+        )
 
     rows: list[TrunkRow] = []
     for alignment in (False, True):
         name = f"trunk-{'aligned' if alignment else 'plain'}-{seed}"
-        rows += [TrunkRow(**row) for row in kept(out / "rows" / f"{name}.jsonl", measured(alignment, name))]
+        rows += [
+            TrunkRow(**row)
+            for row in kept(out / "rows" / f"{name}.jsonl", measured(alignment, name))
+        ]
     return rows
 
 
@@ -139,7 +158,9 @@ def first_rows(
     seed: int,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> list[FirstRow]:
-    """Train trunks from scratch on face crops for `steps` in each of `SCENES` ways; kept and raising as `trunk_rows`."""
+    """Train trunks from scratch on face crops for `steps` in each of `SCENES` ways; kept and
+    raising as `trunk_rows`.
+    """
     tell = on_step or (lambda stage, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
     where = choose_device(device)
@@ -150,10 +171,18 @@ def first_rows(
         name = f"first steps, {way}"
         clips = [item for item in known.to_learn_from() if len(item.faces) > 3]
         if not clips:
-            raise UsageError(f"{corpus}: no face is found in the clips to learn from, of which first steps take crops")
+            raise UsageError(
+                f"{corpus}: no face is found in the clips to learn from, of which first steps "
+                "take crops"
+            )
         if not talking and way != "none":
-            talking.extend(item for item in scenes(seed, _SCENES, partial(tell, name)) if len(item.faces) > 3)
-        recorded, generated = Source(clips, 1.0 - _SCENE_SHARE, CROP), Source(talking, _SCENE_SHARE, CROP, "scenes")
+            talking.extend(
+                item for item in scenes(seed, _SCENES, partial(tell, name)) if len(item.faces) > 3
+            )
+        recorded, generated = (
+            Source(clips, 1.0 - _SCENE_SHARE, CROP),
+            Source(talking, _SCENE_SHARE, CROP, "scenes"),
+        )
         learner = Learner.fresh(ModelConfig(), seed)
         alone = round(_SCENES_ALONE * steps) if way == "first" else 0
         stages = [Stage(f"scenes-{seed}", [generated], alone, harden=(0.2, 0.2))] if alone else []
@@ -176,7 +205,10 @@ def first_rows(
 
     rows: list[FirstRow] = []
     for number, way in enumerate(SCENES):
-        rows += [FirstRow(**row) for row in kept(out / "rows" / f"first-{number}-{seed}.jsonl", measured(number, way))]
+        rows += [
+            FirstRow(**row)
+            for row in kept(out / "rows" / f"first-{number}-{seed}.jsonl", measured(number, way))
+        ]
     return rows
 
 
@@ -190,11 +222,18 @@ class _Known:
     def of(self, split: str) -> list[CachedClip]:
         """The clips of one split. Raises UsageError where there is none."""
         if not self._clips:
-            wanted = [clip for clip in find_clips(self._corpus) if clip.kind == "speech" and clip.trusted]
-            self._clips = [item for clip in wanted if (item := cache_clip(clip, self._cache)) is not None]
+            wanted = [
+                clip for clip in find_clips(self._corpus) if clip.kind == "speech" and clip.trusted
+            ]
+            self._clips = [
+                item for clip in wanted if (item := cache_clip(clip, self._cache)) is not None
+            ]
         found = [item for item in self._clips if item.clip.split == split]
         if not found:
-            raise UsageError(f"{self._corpus}: no clip of the {split} groups is known well enough for a comparison of trunks")
+            raise UsageError(
+                f"{self._corpus}: no clip of the {split} groups is known well enough for a "
+                "comparison of trunks"
+            )
         return found
 
     def to_learn_from(self) -> list[CachedClip]:
@@ -203,7 +242,11 @@ class _Known:
 
 @torch.inference_mode()
 def _measured(
-    learner: Learner, clips: Sequence[CachedClip], alignment: bool, seed: int, on_clip: Callable[[int, int], None]
+    learner: Learner,
+    clips: Sequence[CachedClip],
+    alignment: bool,
+    seed: int,
+    on_clip: Callable[[int, int], None],
 ) -> list[TrunkRow]:
     net = learner.mean_net.eval()
     view = Recipe("frame", (LEVELS[-1], LEVELS[-1]))
@@ -212,7 +255,9 @@ def _measured(
         for camera, shown in (("as it is", item), ("held by hand", held_by_hand(item, number))):
             for steady in (False, True):
                 for error, won in windows(net, shown, replace(view, steady=steady), _WINDOW_FRAMES):
-                    rows.append(TrunkRow(alignment, steady, seed, camera, item.clip.group, error, won))
+                    rows.append(
+                        TrunkRow(alignment, steady, seed, camera, item.clip.group, error, won)
+                    )
         on_clip(number + 1, len(clips))
     return rows
 
@@ -222,24 +267,43 @@ def trunk_table(rows: Sequence[TrunkRow], steps: int) -> str:
     lines = []
     for camera in dict.fromkeys(row.camera for row in rows):
         for steady, alignment in product((False, True), repeat=2):
-            mine = [row for row in rows if (row.camera, row.steady, row.alignment) == (camera, steady, alignment)]
-            pictures, trunk = "held steady" if steady else "as they come", "aligned" if alignment else "plain"
+            mine = [
+                row
+                for row in rows
+                if (row.camera, row.steady, row.alignment) == (camera, steady, alignment)
+            ]
+            pictures, trunk = (
+                "held steady" if steady else "as they come",
+                "aligned" if alignment else "plain",
+            )
             lines.append((camera, pictures, trunk, *_cells(mine)))
     header = ("camera", "pictures", "trunk", *_FIGURES)
     note = (
-        f"Both trunks went on from the same weights for {steps} steps over the same samples, held steady. Windows of 4.2 s "
-        "of speech with a trusted own offset, whole pictures, the trunks' match alone, 1 s searched either way, sound beyond "
+        f"Both trunks went on from the same weights for {steps} steps over the same samples, held "
+        "steady. Windows of 4.2 s "
+        "of speech with a trusted own offset, whole pictures, the trunks' match alone, 1 s "
+        "searched either way, sound beyond "
         "the window there. By hand: moved up and down and sideways only."
     )
-    return table("Pictures held steady, and alignment of neighbouring ones (ATA) in the visual trunk", header, lines, note)
+    return table(
+        "Pictures held steady, and alignment of neighbouring ones (ATA) in the visual trunk",
+        header,
+        lines,
+        note,
+    )
 
 
 def first_table(rows: Sequence[FirstRow], steps: int) -> str:
     """Trunks from scratch, with and without generated scenes."""
-    lines = [(way, *_cells([row for row in rows if row.scenes == way])) for way in dict.fromkeys(row.scenes for row in rows)]
+    lines = [
+        (way, *_cells([row for row in rows if row.scenes == way]))
+        for way in dict.fromkeys(row.scenes for row in rows)
+    ]
     note = (
-        f"Trunks from scratch, {steps} steps each on face crops of training clips; scenes: none, in {_SCENE_SHARE:.0%} of the "
-        f"batches, or alone in the first {_SCENES_ALONE:.0%} of the steps, as a stage with its own rise and "
+        f"Trunks from scratch, {steps} steps each on face crops of training clips; scenes: none, "
+        f"in {_SCENE_SHARE:.0%} of the "
+        f"batches, or alone in the first {_SCENES_ALONE:.0%} of the steps, as a stage with its "
+        "own rise and "
         "fall of the rate. Face crops of 4.2 s of validation speech with a "
         "trusted own offset, the trunks' match alone, 1 s searched either way."
     )

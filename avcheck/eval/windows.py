@@ -1,12 +1,13 @@
 """Windows of decoded clips, each treated like a file that was cut there after its sound was moved.
 
-Such a file has sound for its own time only, as a real one does; what the clip itself does not have is missing and masked.
-What the visual trunk sees is computed once per clip and cut with the window: a picture at a window's edge is seen together
-with up to four pictures beyond it, and the camera's shake is measured against its course over the whole clip. Everything else
-is as in a check (`scan.compare` and `verdict`, segment by segment).
+Such a file has sound for its own time only, as a real one does; what the clip itself does not have
+is missing and masked. What the visual trunk sees is computed once per clip and cut with the window:
+a picture at a window's edge is seen together with up to four pictures beyond it, and the camera's
+shake is measured against its course over the whole clip. Everything else is as in a check
+(`shifts.compare` and `verdict`, segment by segment).
 
-Sound that is late by x: the picture at t meets the sound that belongs to the picture at t - x. A clip whose own offset is f
-frames (positive = late) has the sound of the picture at t at t + f / 25.
+Sound that is late by x: the picture at t meets the sound that belongs to the picture at t - x. A
+clip whose own offset is f frames (positive = late) has the sound of the picture at t at t + f / 25.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, FRAME_RATE, Block
+from avcheck.looking import LEVELS, Look, look, look_in_parts
 from avcheck.mel import MEL_RATE, SAMPLE_RATE, context_samples, log_mel
 from avcheck.model import best_places
-from avcheck.scan import LEVELS, LevelChoice, Look, change, logit, look, look_in_parts, score, sound_with_margin, until_sure
+from avcheck.posterior import Curve
+from avcheck.scan import LevelChoice, change, score, sound_with_margin, until_sure
 from avcheck.segments import MAX_SHIFT, segments
+from avcheck.shifts import logit
 from avcheck.train.corpus import Clip
-from avcheck.verdict import Curve
 from avcheck.weights import Loaded
 
 _CHUNK = 250  # pictures that go through the visual trunk at a time
@@ -41,7 +44,8 @@ GRAIN = 2.0  # deviation of the grain on a frozen picture, grey levels of 255
 class Shot:
     """Pictures as the network sees them, padded with masked black to N whole blocks.
 
-    seen: `Look` over N * 25 pictures; count: how many of them are real; motion, detail: (N,), as in `Curve`.
+    seen: `Look` over N * 25 pictures; count: how many of them are real; motion, detail: (N,), as in
+    `Curve`.
     """
 
     seen: Look
@@ -62,10 +66,12 @@ class Shot:
 
 @dataclass(frozen=True)
 class Footage:
-    """A decoded clip and what the visual trunk sees in it. frames: uint8 (T, H, W) at 25 fps; samples: float32 at 16 kHz.
+    """A decoded clip and what the visual trunk sees in it. frames: uint8 (T, H, W) at 25 fps;
+    samples: float32 at 16 kHz.
 
-    seen: `Look` over all T pictures; blank: over one black picture. change: (T,), mean difference of each picture from the
-    one before it, 0..255 (change[0] = 0); detail: (T,), deviation over each picture.
+    seen: `Look` over all T pictures; blank: over one black picture. change: (T,), mean difference
+    of each picture from the one before it, 0..255 (change[0] = 0); detail: (T,), deviation over
+    each picture.
     """
 
     clip: Clip
@@ -84,35 +90,65 @@ class Footage:
     @property
     def own_frames(self) -> float:
         """The offset to correct for: the clip's own where it is trusted, else 0."""
-        return self.clip.offset_frames if self.clip.trusted and self.clip.offset_frames is not None else 0.0
+        return (
+            self.clip.offset_frames
+            if self.clip.trusted and self.clip.offset_frames is not None
+            else 0.0
+        )
 
     def shot(self, first: int, count: int) -> Shot:
         """Pictures `first` .. `first + count` as a file of their own."""
         run = slice(first, first + count)
-        return _shot(self.seen.picture[:, run], self.seen.grid, self.change[run], self.detail[run], self.blank)
+        return _shot(
+            self.seen.picture[:, run],
+            self.seen.grid,
+            self.change[run],
+            self.detail[run],
+            self.blank,
+        )
 
     def black(self, count: int) -> Shot:
         """`count` black pictures."""
         nothing = np.zeros(count, np.float32)
-        return _shot(self.blank.picture.expand(-1, count, -1, -1), self.blank.grid, nothing, nothing, self.blank)
+        return _shot(
+            self.blank.picture.expand(-1, count, -1, -1),
+            self.blank.grid,
+            nothing,
+            nothing,
+            self.blank,
+        )
 
-    def frozen(self, count: int, model: Loaded, levels: tuple[int, ...] = LEVELS, grain: float = 0.0) -> Shot:
-        """The clip's middle picture for `count` pictures, with normal noise of `grain` grey levels, which repeats every 2 s."""
+    def frozen(
+        self, count: int, model: Loaded, levels: tuple[int, ...] = LEVELS, grain: float = 0.0
+    ) -> Shot:
+        """The clip's middle picture for `count` pictures, with normal noise of `grain` grey levels,
+        which repeats every 2 s.
+        """
         middle = self.frames[len(self.frames) // 2]
         period = 2 * FRAME_RATE if grain else 1
         noise = np.random.default_rng(1).normal(0.0, 1.0, (period, *middle.shape)) * grain
         still = np.clip(middle + noise, 0, 255).round().astype(np.uint8)
         around = still[np.arange(-_REACH, period + _REACH) % period]
-        picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[:, _REACH:-_REACH]
+        picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[
+            :, _REACH:-_REACH
+        ]
         picture = _as_often(picture, len(self.seen.grid))
         turn = np.arange(count) % period
-        change = np.abs(still.astype(np.int16) - np.roll(still, 1, axis=0)).mean(axis=(1, 2)).astype(np.float32)
+        change = (
+            np.abs(still.astype(np.int16) - np.roll(still, 1, axis=0))
+            .mean(axis=(1, 2))
+            .astype(np.float32)
+        )
         detail = _detail(still)
         return _shot(picture[:, turn], self.seen.grid, change[turn], detail[turn], self.blank)
 
 
 def observe(
-    clip: Clip, frames: NDArray[np.uint8], samples: NDArray[np.float32], model: Loaded, levels: tuple[int, ...] = LEVELS
+    clip: Clip,
+    frames: NDArray[np.uint8],
+    samples: NDArray[np.float32],
+    model: Loaded,
+    levels: tuple[int, ...] = LEVELS,
 ) -> Footage:
     """Run the visual trunk over a whole clip, in chunks that overlap so that no seam is seen."""
     shown = np.ones(len(frames), np.bool_)
@@ -125,7 +161,9 @@ def observe(
 
 
 def _as_often(picture: torch.Tensor, places: int) -> torch.Tensor:
-    """What does not shake, (1, T, P, D), at as many places as a look at a clip that does: twice at each (`scan.look`)."""
+    """What does not shake, (1, T, P, D), at as many places as a look at a clip that does: twice at
+    each (`looking.look`).
+    """
     return picture.repeat(1, 1, places // picture.shape[2], 1)
 
 
@@ -153,7 +191,9 @@ def _shot(
     shown = np.arange(blocks * BLOCK_FRAMES) < count
     starts = range(0, count, BLOCK_FRAMES)
     # Within a block the first picture has none before it to be compared with.
-    motion = [float(change[k + 1 : k + BLOCK_FRAMES].mean()) if k + 1 < count else 0.0 for k in starts]
+    motion = [
+        float(change[k + 1 : k + BLOCK_FRAMES].mean()) if k + 1 < count else 0.0 for k in starts
+    ]
     return Shot(
         seen=Look(0.0, picture, grid, shown),
         count=count,
@@ -165,12 +205,16 @@ def _shot(
 def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int = 0) -> list[Block]:
     """The sound of a window as the blocks a check would make of it, without their pictures.
 
-    Time 0 of the window meets `samples` at `start_s`, to the nearest sample; it may be negative. There is sound for the
-    window's own time, as far as `samples` has it; with `around`, also for that many blocks either side, as within a film.
+    Time 0 of the window meets `samples` at `start_s`, to the nearest sample; it may be negative.
+    There is sound for the window's own time, as far as `samples` has it; with `around`, also for
+    that many blocks either side, as within a film.
     """
     context = context_samples()
     before = around * BLOCK_SAMPLES
-    length = max(shot.count * _SAMPLES_A_FRAME, shot.blocks * BLOCK_SAMPLES if around else 0) + 2 * before
+    length = (
+        max(shot.count * _SAMPLES_A_FRAME, shot.blocks * BLOCK_SAMPLES if around else 0)
+        + 2 * before
+    )
     first = round(start_s * SAMPLE_RATE) - before
     low, high = max(first, 0), min(first + length, len(samples))
     blocks = shot.blocks + 2 * around
@@ -182,7 +226,9 @@ def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int =
         there[low - first : high - first] = True
     mel = log_mel(padded)
     heard = there.reshape(-1, SAMPLE_RATE // MEL_RATE).mean(axis=1) > 0.5
-    power = (padded[context : context + total] ** 2).reshape(blocks, -1).mean(axis=1, dtype=np.float64)
+    power = (
+        (padded[context : context + total] ** 2).reshape(blocks, -1).mean(axis=1, dtype=np.float64)
+    )
     return [
         Block(
             index=k - around,
@@ -204,10 +250,14 @@ def _shown(shot: Shot, block: int) -> NDArray[np.bool_]:
 
 
 def within_a_film(shot: Shot, sound: Sequence[Block], model: Loaded) -> Curve:
-    """The window as one segment in the middle of a film: `sound` has the blocks before and after it too (`hear`, `around`)."""
+    """The window as one segment in the middle of a film: `sound` has the blocks before and after it
+    too (`hear`, `around`).
+    """
     around = -sound[0].index
     before, inside, after = sound[:around], sound[around:-around], sound[-around:]
-    return score(shot.seen, list(before), list(inside), list(after), model, shot.motion, shot.detail)
+    return score(
+        shot.seen, list(before), list(inside), list(after), model, shot.motion, shot.detail
+    )
 
 
 def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]:
@@ -229,7 +279,9 @@ def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]
 
 def _scored(
     seen: Look,
-    around: tuple[list[Block], list[Block], list[Block], Loaded, NDArray[np.float32], NDArray[np.float32]],
+    around: tuple[
+        list[Block], list[Block], list[Block], Loaded, NDArray[np.float32], NDArray[np.float32]
+    ],
     levels: tuple[int, ...],
 ) -> Curve:
     return score(at_levels(seen, levels), *around)
@@ -245,7 +297,9 @@ def at_levels(seen: Look, levels: tuple[int, ...]) -> Look:
 
 @torch.inference_mode()
 def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
-    """Logit "in sync" minus "not" of a window as it is: `scan.compare` at shift 0 alone, all of it one segment."""
+    """Logit "in sync" minus "not" of a window as it is: `shifts.compare` at shift 0 alone, all
+    of it one segment.
+    """
     mel, heard = sound_with_margin([], sound, [])
     present = shot.seen.shown & heard[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
     picture = shot.seen.picture
@@ -254,5 +308,7 @@ def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
         if (places := model.net.config.keep_places) is not None:
             picture = picture[:, :, best_places(picture, features, places)[0]]
         mask = torch.from_numpy(present)[None, None].to(model.device)
-        scored = model.net.head(picture, features, torch.zeros(1, dtype=torch.long), margin=MAX_SHIFT, present=mask)
+        scored = model.net.head(
+            picture, features, torch.zeros(1, dtype=torch.long), margin=MAX_SHIFT, present=mask
+        )
     return float(logit(scored.logits[0])[0])

@@ -1,1 +1,3 @@
-"""Evidence as a film: the most telling seconds of a title as they are, then with the offset taken out."""
+"""Evidence as a film: the most telling seconds of a title as they are, then with the offset taken
+out.
+"""

@@ -1,4 +1,6 @@
-"""Which seconds tell most, and the film of them: as they are, and with the offset taken out (H.264 and AAC in MP4)."""
+"""Which seconds tell most, and the film of them: as they are, and with the offset taken out (H.264
+and AAC in MP4).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_S
 from avcheck.errors import DecodeFailed, UsageError
-from avcheck.evidence.panel import AROUND_S, HEIGHT, PICTURE_HEIGHT, WIDTH, Canvas, glow_of, panel, picture
+from avcheck.evidence.panel import (
+    AROUND_S,
+    HEIGHT,
+    PICTURE_HEIGHT,
+    WIDTH,
+    Canvas,
+    glow_of,
+    panel,
+    picture,
+)
 from avcheck.media import SAMPLE_RATE, Media, Sound
 from avcheck.render.text import moment
 from avcheck.report import Report, describe_offset
@@ -43,9 +54,13 @@ class Span:
 
 
 def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> Span:
-    """The `length_s` that draw most of the attention and lie in one stretch, or those from `at_s` on. Raises UsageError."""
+    """The `length_s` that draw most of the attention and lie in one stretch, or those from `at_s`
+    on. Raises UsageError.
+    """
     if not SHORTEST_S <= length_s <= LONGEST_S:
-        raise UsageError(f"--length must lie between {SHORTEST_S:g} and {LONGEST_S:g} s, not {length_s:g}")
+        raise UsageError(
+            f"--length must lie between {SHORTEST_S:g} and {LONGEST_S:g} s, not {length_s:g}"
+        )
     end_s = max([report.duration_s or 0.0, *(segment.end_s for segment in report.segments)])
     if at_s is not None:
         if not 0 <= at_s < end_s:
@@ -56,25 +71,38 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
 
     def weight(start_s: float) -> tuple[int, float]:
         inside = [block for block in report.blocks if start_s <= block.start_s < start_s + length_s]
-        steady = any(each.start_s <= start_s and start_s + length_s <= each.end_s for each in report.stretches)
+        steady = any(
+            each.start_s <= start_s and start_s + length_s <= each.end_s
+            for each in report.stretches
+        )
         return int(steady), sum(block.attention for block in inside)
 
     return Span(max(starts, key=weight, default=0.0), length_s)
 
 
 def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = None) -> None:
-    """Write the film of a span of the file that a report is about; `audio`: the separate sound file, if there was one.
+    """Write the film of a span of the file that a report is about; `audio`: the separate sound
+    file, if there was one.
 
-    A report without an offset makes a film of the seconds as they are only. Raises MediaError, and OSError for `target`.
+    A report without an offset makes a film of the seconds as they are only. Raises MediaError, and
+    OSError for `target`.
     """
     with open_again(report, PICTURE_HEIGHT, audio) as media:
         pictures = _pictures(media, span, _Glows(report))
         margin_s = AROUND_S + 2.5  # an offset is at most 2 s
         first_s = max(0.0, span.start_s - margin_s)
         sound, _ = sound_between(media, first_s, span.end_s + margin_s)
-    gain = 0.9 / max(float(np.abs(_samples(sound, span.start_s, span.length_s)).max(initial=0.0)), 0.02)
+    gain = 0.9 / max(
+        float(np.abs(_samples(sound, span.start_s, span.length_s)).max(initial=0.0)), 0.02
+    )
     offset_ms = report.offset_at((span.start_s + span.end_s) / 2)
-    parts = [(f"as it is: {'no offset found' if offset_ms is None else describe_offset(offset_ms)}", 0.0, offset_ms)]
+    parts = [
+        (
+            f"as it is: {'no offset found' if offset_ms is None else describe_offset(offset_ms)}",
+            0.0,
+            offset_ms,
+        )
+    ]
     if offset_ms is not None:
         parts.append(("with the offset taken out", offset_ms / 1000, 0.0))
 
@@ -84,18 +112,29 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
                 at_s = span.start_s + k / FRAME_RATE
                 frame = shown.copy()
                 around = _samples(sound, at_s - moved_s - AROUND_S, 2 * AROUND_S)
-                panel(frame, gain * around, words, moment(at_s), None if left_ms is None else -left_ms / 1000)
+                panel(
+                    frame,
+                    gain * around,
+                    words,
+                    moment(at_s),
+                    None if left_ms is None else -left_ms / 1000,
+                )
                 yield frame
 
     # Sound early by x: what belongs to the picture at t is heard at t - x.
-    heard = [_samples(sound, span.start_s - moved_s, len(pictures) / FRAME_RATE) for _, moved_s, _ in parts]
+    heard = [
+        _samples(sound, span.start_s - moved_s, len(pictures) / FRAME_RATE)
+        for _, moved_s, _ in parts
+    ]
     _write(target, frames(), _at_sound_rate(np.concatenate(heard)))
 
 
 def _write(target: Path, frames: Iterator[Canvas], samples: NDArray[np.float32]) -> None:
     """An MP4 of pictures, 25 a second, and mono sound at `SOUND_RATE`, both from 0 on."""
     with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as file:
-        video = file.add_stream("libx264", rate=FRAME_RATE, options={"crf": "21", "preset": "veryfast"})
+        video = file.add_stream(
+            "libx264", rate=FRAME_RATE, options={"crf": "21", "preset": "veryfast"}
+        )
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=128_000)
         sent = 0
@@ -112,7 +151,9 @@ def _write(target: Path, frames: Iterator[Canvas], samples: NDArray[np.float32])
 
 
 def _audio_frame(samples: NDArray[np.float32], place: int) -> AudioFrame:
-    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), format="fltp", layout="mono")
+    frame = AudioFrame.from_ndarray(
+        np.ascontiguousarray(samples[None]), format="fltp", layout="mono"
+    )
     frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, place, Fraction(1, SOUND_RATE)
     return frame
 
@@ -129,7 +170,9 @@ class _Glows:
 
     def __init__(self, report: Report) -> None:
         segments = report.detail.segments if report.detail else ()
-        found = [(block.start_s, segment, block) for segment in segments for block in segment.blocks]
+        found = [
+            (block.start_s, segment, block) for segment in segments for block in segment.blocks
+        ]
         self._starts_s = [start_s for start_s, _, _ in found]
         self._found = found
 
@@ -158,7 +201,11 @@ def _pictures(media: Media, span: Span, glows: _Glows) -> list[Canvas]:
     shown = None
     with closing(media.pictures(span.start_s if media.seekable else None)) as source:
         for each in source:
-            while shown is not None and len(found) < count and each.pts_s > span.start_s + (len(found) + 0.5) / FRAME_RATE:
+            while (
+                shown is not None
+                and len(found) < count
+                and each.pts_s > span.start_s + (len(found) + 0.5) / FRAME_RATE
+            ):
                 found.append(picture(shown.luma, glows.at(shown.pts_s)))
             if len(found) == count:
                 break

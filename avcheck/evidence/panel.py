@@ -1,4 +1,6 @@
-"""One frame of the film: the picture with the attention over it, and the sound running below. Numpy alone."""
+"""One frame of the film: the picture with the attention over it, and the sound running below. Numpy
+alone.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class Canvas:
 
 
 def picture(luma: Plane, glow: NDArray[np.float32] | None) -> Canvas:
-    """The picture, uint8 (H, W) full range, as large as fits, with the attention over it; `glow`: cells over it, 0..1."""
+    """The picture, uint8 (H, W) full range, as large as fits, with the attention over it; `glow`:
+    cells over it, 0..1.
+    """
     canvas = Canvas.blank()
     height, width = luma.shape
     scale = min(PICTURE_HEIGHT / height, WIDTH / width)
@@ -70,7 +74,9 @@ def picture(luma: Plane, glow: NDArray[np.float32] | None) -> Canvas:
 
 
 def glow_of(segment: SegmentDetail, block: BlockPlaces) -> NDArray[np.float32] | None:
-    """Where the attention of a block falls, (rows, columns), the strongest cell 1; None where nothing is told of."""
+    """Where the attention of a block falls, (rows, columns), the strongest cell 1; None where
+    nothing is told of.
+    """
     if not block.cells:
         return None
     cells = np.zeros((segment.rows, segment.columns), np.float32)
@@ -80,10 +86,13 @@ def glow_of(segment: SegmentDetail, block: BlockPlaces) -> NDArray[np.float32] |
     return np.asarray(strongest, np.float32)
 
 
-def panel(canvas: Canvas, samples: NDArray[np.float32], words: str, clock: str, its_s: float | None) -> None:
+def panel(
+    canvas: Canvas, samples: NDArray[np.float32], words: str, clock: str, its_s: float | None
+) -> None:
     """Draw the sound below the picture, in place.
 
-    samples: from `AROUND_S` before the moment to as much after it; words, clock: what stands above, at the left and right;
+    samples: from `AROUND_S` before the moment to as much after it; words, clock: what stands above,
+    at the left and right;
     its_s: when, from the moment on, the sound of this picture is heard; None: nobody knows.
     """
     _write(canvas, words, 10)
@@ -115,7 +124,9 @@ def _write(canvas: Canvas, text: str, left: int) -> None:
 
 
 def _resized(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Values of cells (h, w) at every pixel (height, width), bilinear between the middles of cells."""
+    """Values of cells (h, w) at every pixel (height, width), bilinear between the middles of
+    cells.
+    """
     out = values
     for axis, size in ((0, height), (1, width)):
         count = out.shape[axis]

@@ -9,16 +9,22 @@ from pathlib import Path
 from avcheck.fix.moves import Moves, Refused
 from avcheck.fix.plan import Plan, StreamPlan, encoder_of
 
-_FINE = 16  # a rate is a whole number: of so much finer samples, the pace is right to 1.3 millionths
+# A rate is a whole number: of so much finer samples, the pace is right to 1.3 millionths
+_FINE = 16
 
 
 def ffmpeg_line(plan: Plan, target: Path, sample_rates: dict[int, int]) -> str:
-    """A line for a POSIX shell. Made for ffmpeg 9; older ones keep less and round times of mp4 to 1 ms.
+    """A line for a POSIX shell. Made for ffmpeg 9; older ones keep less and round times of mp4 to 1
+    ms.
 
-    `sample_rates`: Hz, by stream number, of the tracks that are moved. Raises Refused where no one line does it.
+    `sample_rates`: Hz, by stream number, of the tracks that are moved. Raises Refused where no one
+    line does it.
     """
     if plan.moves.jumps:
-        raise Refused("its sound has to be cut, which no single ffmpeg command does; leave --print-command out")
+        raise Refused(
+            "its sound has to be cut, which no single ffmpeg command does; leave --print-command "
+            "out"
+        )
     words = ["ffmpeg", "-n", "-i", _file(plan.source)]
     written = [each for each in plan.streams if each.is_written]
     for each in written:
@@ -46,8 +52,17 @@ def _sound(number: int, stream: StreamPlan, moves: Moves, rate: int) -> Iterator
         filters.append(f"adelay={round(move.later_s * rate)}S:all=1")
     else:
         # As long as it was: MXF ends the pictures where the sound ends.
-        filters += [f"atrim=start={-move.later_s:.6f}", "asetpts=PTS-STARTPTS", f"apad=pad_len={round(-move.later_s * rate)}"]
-    yield from (f"-filter:{number}", ",".join(filters), f"-c:{number}", encoder_of(stream.codec) or stream.codec)
+        filters += [
+            f"atrim=start={-move.later_s:.6f}",
+            "asetpts=PTS-STARTPTS",
+            f"apad=pad_len={round(-move.later_s * rate)}",
+        ]
+    yield from (
+        f"-filter:{number}",
+        ",".join(filters),
+        f"-c:{number}",
+        encoder_of(stream.codec) or stream.codec,
+    )
 
 
 def _file(path: Path) -> str:

@@ -1,4 +1,6 @@
-"""Sound played at another pace: decoded, interpolated at the new places, and encoded by the codec it had."""
+"""Sound played at another pace: decoded, interpolated at the new places, and encoded by the codec
+it had.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ Floats = NDArray[np.float32]
 
 
 class Pace:
-    """Plays runs of samples (channels, n) at the new pace of a move; what lies before 0 s of the new file is left out."""
+    """Plays runs of samples (channels, n) at the new pace of a move; what lies before 0 s of the
+    new file is left out.
+    """
 
     def __init__(self, move: Move, rate: int, channels: int) -> None:
         self._move = move
@@ -33,14 +37,19 @@ class Pace:
         self._table = _sinc_table(min(1.0, move.pace) * _ROOM)
         self._held = np.zeros((channels, 0), np.float32)
         self._held_from = 0  # number of the first sample held, counted from 0 s of the old file
-        self._next = -1  # number of the next sample to give out, counted from 0 s of the new file; -1: none came in yet
+        # Number of the next sample to give out, counted from 0 s of the new file; -1: none came in
+        # yet
+        self._next = -1
 
     def take(self, start_s: float, samples: Floats) -> Iterator[tuple[int, Floats]]:
-        """Add samples (channels, n) that began at `start_s`; runs for the new file, each with its first sample's number."""
+        """Add samples (channels, n) that began at `start_s`; runs for the new file, each with its
+        first sample's number.
+        """
         place = round(start_s * self._rate)
         if self._next < 0:
             self._held_from = place
-            self._next = 0  # with silence up to the first sound: in AVI and MXF every stream begins at 0
+            # With silence up to the first sound: in AVI and MXF every stream begins at 0
+            self._next = 0
         apart = place - (self._held_from + self._held.shape[1])
         if abs(apart) > JITTER_S * self._rate:
             if apart > 0:
@@ -57,12 +66,17 @@ class Pace:
         yield from self._give(end)
 
     def _give(self, known_to: int) -> Iterator[tuple[int, Floats]]:
-        """All samples of the new file whose place in the old one lies before the sample `known_to`."""
+        """All samples of the new file whose place in the old one lies before the sample
+        `known_to`.
+        """
         last = math.floor(self._move.new_s(known_to / self._rate) * self._rate)
         while self._next < last:
             numbers = np.arange(self._next, min(last, self._next + _CHUNK))
-            # Times are numbers near each other and far from 0: their difference keeps the precision.
-            places = (numbers / self._rate - self._move.later_s) / self._move.pace * self._rate - self._held_from
+            # Times are numbers near each other and far from 0: their difference keeps the
+            # precision.
+            places = (
+                numbers / self._rate - self._move.later_s
+            ) / self._move.pace * self._rate - self._held_from
             yield self._next, _interpolated(self._held, places, self._table)
             self._next += len(numbers)
             let_go = int(places[-1]) - _TAPS
@@ -72,7 +86,9 @@ class Pace:
 
 
 def _sinc_table(cutoff: float) -> Floats:
-    """(phases + 1, 2 x taps): the weights of the samples around a place, by where it lies between two of them."""
+    """(phases + 1, 2 x taps): the weights of the samples around a place, by where it lies between
+    two of them.
+    """
     at = np.arange(-_TAPS + 1, _TAPS + 1)[None, :] - np.linspace(0, 1, _PHASES + 1)[:, None]
     window = np.i0(_BETA * np.sqrt(np.clip(1 - (at / _TAPS) ** 2, 0, 1))) / np.i0(_BETA)
     table = cutoff * np.sinc(cutoff * at) * window
@@ -93,7 +109,9 @@ def _interpolated(samples: Floats, places: NDArray[np.float64], table: Floats) -
 
 
 class Encoder:
-    """Decodes the packets of a track, plays them at the new pace, and encodes them for a stream of the new file."""
+    """Decodes the packets of a track, plays them at the new pace, and encodes them for a stream of
+    the new file.
+    """
 
     def __init__(self, source: Any, target: Any, move: Move, origin_s: float) -> None:
         context = source.codec_context
@@ -108,14 +126,18 @@ class Encoder:
         self._first = 0  # number of the first sample that waits
 
     def take(self, packet: Any, retime_s: float) -> list[Any]:
-        """Packets for the new file; `retime_s` is added to the times of what is decoded to have them on the file's clock."""
+        """Packets for the new file; `retime_s` is added to the times of what is decoded to have
+        them on the file's clock.
+        """
         made: list[Any] = []
         for frame in packet.decode():
             if frame.pts is None or frame.time_base is None:
                 continue
             start_s = float(frame.pts * frame.time_base) + retime_s
             for part in self._planar.resample(frame):
-                for first, samples in self._pace.take(start_s, part.to_ndarray().astype(np.float32, copy=False)):
+                for first, samples in self._pace.take(
+                    start_s, part.to_ndarray().astype(np.float32, copy=False)
+                ):
                     made += self._encode(first, samples)
         return made
 
@@ -149,7 +171,9 @@ class Encoder:
         return made
 
     def _frame(self, samples: Floats, number: int) -> AudioFrame:
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples.clip(-1, 1)), format="fltp", layout=self._layout)
+        frame = AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.clip(-1, 1)), format="fltp", layout=self._layout
+        )
         frame.sample_rate = self._rate
         frame.pts = number + self._origin
         frame.time_base = Fraction(1, self._rate)

@@ -1,4 +1,6 @@
-"""What a file holds beside its packets, and what of it a new file does not have: a fix says what it could not keep."""
+"""What a file holds beside its packets, and what of it a new file does not have: a fix says what it
+could not keep.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _DEFAULT_HANDLERS = re.compile(r"handler|media", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Facts:
-    """A stream as its container describes it. `picture`: rotation and side data of the first picture, of the main one only."""
+    """A stream as its container describes it. `picture`: rotation and side data of the first
+    picture, of the main one only.
+    """
 
     tags: tuple[tuple[str, str], ...]
     disposition: int
@@ -37,8 +41,13 @@ class Facts:
 
 
 def lost(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[str, ...]:
-    """In words, what of the old file the new one has no more; streams that were dropped are in the plan."""
-    with open_container(plan.source, VIDEO_FORMATS) as old, open_container(target, VIDEO_FORMATS) as new:
+    """In words, what of the old file the new one has no more; streams that were dropped are in the
+    plan.
+    """
+    with (
+        open_container(plan.source, VIDEO_FORMATS) as old,
+        open_container(target, VIDEO_FORMATS) as new,
+    ):
         return tuple(_lost(plan, old, new, ledgers))
 
 
@@ -63,7 +72,10 @@ def _lost(plan: Plan, old: Any, new: Any, ledgers: dict[int, Ledger]) -> Iterato
             for key, value in before.description:
                 if plan.same_format and dict(after.description).get(key) != value:
                     yield f"the {key} of {name} ({value})"
-    shown, showing = _first_picture(old, plan.main_video), _first_picture(new, _new_index(plan, ledgers))
+    shown, showing = (
+        _first_picture(old, plan.main_video),
+        _first_picture(new, _new_index(plan, ledgers)),
+    )
     for fact in shown:
         if fact not in showing:
             yield fact
@@ -106,28 +118,39 @@ def _chapters(container: Any) -> list[tuple[int, int, str]]:
     """Start and end in ms, and the title."""
     found = []
     for each in container.chapters():
-        start_ms, end_ms = (round(1000 * float(each[side] * each["time_base"])) for side in ("start", "end"))
+        start_ms, end_ms = (
+            round(1000 * float(each[side] * each["time_base"])) for side in ("start", "end")
+        )
         found.append((start_ms, end_ms, each["metadata"].get("title", "")))
     return found
 
 
 def _timecode(container: Any) -> str | None:
-    return next((each.metadata["timecode"] for each in container.streams if "timecode" in each.metadata), None)
+    return next(
+        (each.metadata["timecode"] for each in container.streams if "timecode" in each.metadata),
+        None,
+    )
 
 
 def _first_picture(container: Any, index: int) -> list[str]:
-    """What the first picture that decodes says of itself: how it is turned, and its side data (mastering display, for one)."""
+    """What the first picture that decodes says of itself: how it is turned, and its side data
+    (mastering display, for one).
+    """
     stream = container.streams[index]
     with suppress(av.error.FFmpegError):
         for number, packet in enumerate(container.demux(stream)):
             for frame in packet.decode():
                 turned = [f"the rotation by {frame.rotation} degrees"] if frame.rotation else []
-                return turned + sorted(f"side data {_kind(each)} of the pictures" for each in frame.side_data)
+                return turned + sorted(
+                    f"side data {_kind(each)} of the pictures" for each in frame.side_data
+                )
             if number > 100:
                 break
     return []
 
 
 def _kind(side_data: Any) -> str:
-    """The kind of side data by its key, which is the data itself with PyAV 18, and its type with 19."""
+    """The kind of side data by its key, which is the data itself with PyAV 18, and its type with
+    19.
+    """
     return str(getattr(side_data, "type", side_data).name).lower()

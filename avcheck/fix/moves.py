@@ -1,6 +1,8 @@
-"""Where each moment of the sound belongs: the way from its old time to its new one. Pure arithmetic on a report.
+"""Where each moment of the sound belongs: the way from its old time to its new one. Pure arithmetic
+on a report.
 
-Sound early by x (positive) has to come x later. Times are seconds on the file's clock, as `avcheck.media` counts them.
+Sound early by x (positive) has to come x later. Times are seconds on the file's clock, as
+`avcheck.media` counts them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from avcheck.errors import AvcheckError
 from avcheck.report import BlockResult, Report, Stretch
 
 MOST_MOVE_MS = 60_000.0  # a longer way is a wrong file, not an offset
-JUMP_WITHIN_S = 6.0  # how well the place of a jump must be known: a cut this far off leaves so much sound where it was
+# How well the place of a jump must be known: a cut this far off leaves so much sound where it was
+JUMP_WITHIN_S = 6.0
 _SAME_MS = 80.0  # a second that shows an offset this near that of a stretch goes with it
 
 
@@ -24,7 +27,9 @@ class Refused(AvcheckError):
 
 @dataclass(frozen=True)
 class Move:
-    """Sound from `from_s` up to `until_s` of the old file comes at `pace` x its old time, plus `later_s`."""
+    """Sound from `from_s` up to `until_s` of the old file comes at `pace` x its old time, plus
+    `later_s`.
+    """
 
     from_s: float
     until_s: float
@@ -42,7 +47,9 @@ class Move:
 
 @dataclass(frozen=True)
 class Moves:
-    """The pieces of the sound in order, together all of it. Between two the sound is cut, or silence comes in."""
+    """The pieces of the sound in order, together all of it. Between two the sound is cut, or
+    silence comes in.
+    """
 
     pieces: tuple[Move, ...]
 
@@ -62,14 +69,20 @@ class Moves:
 
 
 def by(offset_ms: float) -> Moves:
-    """All of the sound by one offset (positive = sound early, so it comes later). Raises Refused beyond `MOST_MOVE_MS`."""
+    """All of the sound by one offset (positive = sound early, so it comes later). Raises Refused
+    beyond `MOST_MOVE_MS`.
+    """
     if not (math.isfinite(offset_ms) and abs(offset_ms) <= MOST_MOVE_MS):
-        raise Refused(f"sound is moved by up to {MOST_MOVE_MS / 1000:.0f} s, not by {offset_ms:g} ms")
+        raise Refused(
+            f"sound is moved by up to {MOST_MOVE_MS / 1000:.0f} s, not by {offset_ms:g} ms"
+        )
     return Moves((Move(-math.inf, math.inf, offset_ms / 1000),))
 
 
 def of(report: Report) -> Moves:
-    """What takes the offset out of a file that was measured. Raises Refused where a jump lies nobody knows where."""
+    """What takes the offset out of a file that was measured. Raises Refused where a jump lies
+    nobody knows where.
+    """
     if not report.stretches:
         if report.offset_ms is None:
             raise Refused("its offset is not known")
@@ -87,8 +100,14 @@ def of(report: Report) -> Moves:
 
 
 def _steady(stretch: Stretch) -> Moves:
-    """One offset, or a drift: what belongs to the picture at p is heard at p less the offset there."""
-    slope = (stretch.end_offset_ms - stretch.start_offset_ms) / 1000 / max(stretch.end_s - stretch.start_s, 1e-9)
+    """One offset, or a drift: what belongs to the picture at p is heard at p less the offset
+    there.
+    """
+    slope = (
+        (stretch.end_offset_ms - stretch.start_offset_ms)
+        / 1000
+        / max(stretch.end_s - stretch.start_s, 1e-9)
+    )
     if slope == 0:
         return by(stretch.start_offset_ms)
     at_zero_s = stretch.start_offset_ms / 1000 - slope * stretch.start_s
@@ -100,22 +119,37 @@ def _cut_s(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> fl
     low_s, high_s = _jump_s(before, after, blocks)
     if high_s - low_s > JUMP_WITHIN_S:
         raise Refused(
-            f"its offset jumps somewhere from {low_s:.0f} to {high_s:.0f} s, which is not known well enough to cut there "
+            f"its offset jumps somewhere from {low_s:.0f} to {high_s:.0f} s, which is not known "
+            "well enough to cut there "
             f"(within {JUMP_WITHIN_S:.0f} s)"
         )
     return (low_s + high_s) / 2 - (before.end_offset_ms + after.start_offset_ms) / 2000
 
 
 def _jump_s(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> tuple[float, float]:
-    """Between which times the offset jumps, by the single seconds around the edge of the two stretches.
+    """Between which times the offset jumps, by the single seconds around the edge of the two
+    stretches.
 
-    Segments of ten seconds say it no better than to ten seconds, even where one ends as the next begins.
+    Segments of ten seconds say it no better than to ten seconds, even where one ends as the next
+    begins.
     """
     middle_s = (before.end_s + after.start_s) / 2
     reach_s = (after.start_s - before.end_s) / 2 + 10.0
-    near = [block for block in blocks if abs(block.start_s + 0.5 - middle_s) <= reach_s and block.offset_ms is not None]
-    old = [block.start_s for block in near if abs((block.offset_ms or 0.0) - before.end_offset_ms) <= _SAME_MS]
-    new = [block.start_s for block in near if abs((block.offset_ms or 0.0) - after.start_offset_ms) <= _SAME_MS]
+    near = [
+        block
+        for block in blocks
+        if abs(block.start_s + 0.5 - middle_s) <= reach_s and block.offset_ms is not None
+    ]
+    old = [
+        block.start_s
+        for block in near
+        if abs((block.offset_ms or 0.0) - before.end_offset_ms) <= _SAME_MS
+    ]
+    new = [
+        block.start_s
+        for block in near
+        if abs((block.offset_ms or 0.0) - after.start_offset_ms) <= _SAME_MS
+    ]
     if not old or not new or abs(before.end_offset_ms - after.start_offset_ms) <= 1.5 * _SAME_MS:
         return middle_s - reach_s, middle_s + reach_s
     # The split that leaves the fewest seconds on the wrong side.

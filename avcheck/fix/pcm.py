@@ -1,4 +1,6 @@
-"""PCM laid out anew by time: silence where nothing is due, samples cut where two would be due at once, all others untouched."""
+"""PCM laid out anew by time: silence where nothing is due, samples cut where two would be due at
+once, all others untouched.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from avcheck.media.base import JITTER_S
 
 
 class Layout:
-    """Lays the packets of one PCM track one behind the other, in samples of the new file; the first is due at 0 s.
+    """Lays the packets of one PCM track one behind the other, in samples of the new file; the first
+    is due at 0 s.
 
     `frame`: bytes of one sample of all channels; `silence`: the byte of silence.
     """
@@ -25,7 +28,9 @@ class Layout:
         self._piece: Move | None = None  # of the sound laid out last; None: none was yet
 
     def take(self, start_s: float, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """What a packet becomes that began at `start_s` of the old file: runs of samples, each with the number of its first."""
+        """What a packet becomes that began at `start_s` of the old file: runs of samples, each with
+        the number of its first.
+        """
         count = len(data) // self._frame
         begin = round(start_s * self._rate)
         self._was = (begin if abs(begin - self._was) > JITTER_S * self._rate else self._was) + count

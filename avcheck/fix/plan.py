@@ -1,7 +1,9 @@
-"""How a file is to be written anew: which way its container leaves, and what becomes of each stream.
+"""How a file is to be written anew: which way its container leaves, and what becomes of each
+stream.
 
-Where a stream can start later, packets get other times and stay as they are. AVI and MXF swallow that without a word (every
-FFmpeg up to 9.0.2), so there PCM is written anew with silence in front or samples taken away; any other sound is refused.
+Where a stream can start later, packets get other times and stay as they are. AVI and MXF swallow
+that without a word (every FFmpeg up to 9.0.2), so there PCM is written anew with silence in front
+or samples taken away; any other sound is refused.
 """
 
 from __future__ import annotations
@@ -21,11 +23,13 @@ from av.stream import AttachmentStream, Stream
 
 from avcheck.fix.moves import Moves, Refused
 from avcheck.media import open_media
-from avcheck.media.container import VIDEO_FORMATS, open_container, playing
+from avcheck.media.container import VIDEO_FORMATS, open_container
 from avcheck.media.mp4 import index_of
+from avcheck.media.streams import playing
 from avcheck.tracks import escaped
 
-# Suffix -> FFmpeg's muxer. Those whose streams all begin together: the sound cannot come later there by its times.
+# Suffix -> FFmpeg's muxer. Those whose streams all begin together: the sound cannot come later
+# there by its times.
 _MUXERS = {
     **dict.fromkeys((".mp4", ".m4v", ".f4v"), "mp4"),
     **{".mov": "mov", ".qt": "mov", ".3gp": "3gp", ".3g2": "3g2"},
@@ -41,12 +45,21 @@ _FAMILIES = {  # a demuxer and the muxers that write the same
     "matroska,webm": frozenset({"matroska", "webm"}),
 }
 SILENCE = {  # PCM that is samples and nothing else, with the byte of silence
-    **dict.fromkeys(("pcm_s8", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_s64le", "pcm_s64be"), 0),
+    **dict.fromkeys(
+        ("pcm_s8", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_s64le", "pcm_s64be"), 0
+    ),
     **{f"pcm_s{bits}{end}": 0 for bits in (16, 24, 32) for end in ("le", "be")},
     **{"pcm_u8": 0x80, "pcm_alaw": 0xD5, "pcm_mulaw": 0xFF},
 }
 _ENCODERS = {  # of sounds that are played at another pace and encoded again
-    **{"aac": "aac", "mp3": "libmp3lame", "mp2": "mp2", "opus": "libopus", "ac3": "ac3", "eac3": "eac3"},
+    **{
+        "aac": "aac",
+        "mp3": "libmp3lame",
+        "mp2": "mp2",
+        "opus": "libopus",
+        "ac3": "ac3",
+        "eac3": "eac3",
+    },
     **{"flac": "flac", "alac": "alac", "wmav2": "wmav2", "vorbis": "libvorbis"},
 }
 
@@ -57,9 +70,10 @@ Action = Literal["copied", "moved", "rewritten", "encoded", "rebuilt", "dropped"
 class StreamPlan:
     """What becomes of one stream of the old file.
 
-    copied: packets and times as they are. moved: packets as they are, at other times. rewritten: PCM, sample for sample the
-    same but for silence put in or samples cut. encoded: decoded, played at another pace, encoded again. rebuilt: the container
-    makes it anew from what it says elsewhere (timecode, chapters). dropped: `why` says why it cannot be kept.
+    copied: packets and times as they are. moved: packets as they are, at other times. rewritten:
+    PCM, sample for sample the same but for silence put in or samples cut. encoded: decoded, played
+    at another pace, encoded again. rebuilt: the container makes it anew from what it says elsewhere
+    (timecode, chapters). dropped: `why` says why it cannot be kept.
     """
 
     index: int
@@ -99,12 +113,16 @@ class Plan:
     @property
     def new_audio_track(self) -> int:
         """The measured track's number among the audio tracks of the new file."""
-        return [each.index for each in self.streams if each.kind == "audio" and each.is_written].index(self.measured)
+        return [
+            each.index for each in self.streams if each.kind == "audio" and each.is_written
+        ].index(self.measured)
 
     @property
     def new_video_track(self) -> int:
         """The main picture's number among those that play in the new file."""
-        return [each.index for each in self.streams if each.index in self.playing and each.is_written].index(self.main_video)
+        return [
+            each.index for each in self.streams if each.index in self.playing and each.is_written
+        ].index(self.main_video)
 
 
 def make_plan(
@@ -116,26 +134,37 @@ def make_plan(
     video_track: int | None = None,
     every_track: bool = False,
 ) -> Plan:
-    """How `source` becomes `target` with its sound moved; the suffix of `target` says its container.
+    """How `source` becomes `target` with its sound moved; the suffix of `target` says its
+    container.
 
-    `every_track` moves all audio tracks and not the chosen one alone. Raises MediaError for what cannot be read, and Refused.
+    `every_track` moves all audio tracks and not the chosen one alone. Raises MediaError for what
+    cannot be read, and Refused.
     """
     with open_media(source, audio_track=audio_track, video_track=video_track, threads=1) as media:
         info = media.info
         if media.seams_s or len(info.programs) > 1:
-            what = "its clock or its PIDs change on the way" if media.seams_s else "it has several programmes"
+            what = (
+                "its clock or its PIDs change on the way"
+                if media.seams_s
+                else "it has several programmes"
+            )
             raise Refused(f"{what}; take out one part with ffmpeg, and fix that")
     if index_of(source).mapped:
-        raise Refused("its edit list plays pieces of it, and a copy would play all of it; export it again first")
+        raise Refused(
+            "its edit list plays pieces of it, and a copy would play all of it; export it again "
+            "first"
+        )
     muxer = _MUXERS.get(target.suffix.lower())
     if muxer is None:
         raise Refused(
-            f"avcheck cannot write {escaped(target.suffix) or 'a file without a suffix'}; name it .mkv, .mp4, .mov or .ts"
+            f"avcheck cannot write {escaped(target.suffix) or 'a file without a suffix'}; name it "
+            ".mkv, .mp4, .mov or .ts"
         )
     with open_container(source, VIDEO_FORMATS) as container:
         if container.format.name == "mpeg":
             raise Refused(
-                "a program stream (.mpg, .vob) dates too few of its pictures for a copy; bring it into .mkv with mkvmerge first"
+                "a program stream (.mpg, .vob) dates too few of its pictures for a copy; bring it "
+                "into .mkv with mkvmerge first"
             )
         video = playing(container)[info.video_track]
         audio_number = info.audio_track or 0  # None is for a separate sound file
@@ -145,7 +174,14 @@ def make_plan(
             _stream_plan(stream, container, source, muxer, moves, moves_it=stream.index in moved)
             for stream in container.streams
         )
-        lost = next((each for each in streams if each.index in (video.index, measured.index) and not each.is_written), None)
+        lost = next(
+            (
+                each
+                for each in streams
+                if each.index in (video.index, measured.index) and not each.is_written
+            ),
+            None,
+        )
         if lost is not None:
             raise Refused(f"{lost.why}; name the new file .mkv")
         return Plan(
@@ -165,10 +201,18 @@ def make_plan(
 
 
 def _moved_tracks(container: InputContainer, measured: AudioStream, every_track: bool) -> set[int]:
-    """Stream numbers of the sound that moves: the measured track; all where each is a single channel of one PCM sound."""
+    """Stream numbers of the sound that moves: the measured track; all where each is a single
+    channel of one PCM sound.
+    """
     tracks = container.streams.audio
-    single = [each for each in tracks if each.codec_context is not None and each.codec_context.layout.nb_channels == 1]
-    if every_track or (measured in single and len(single) > 1 and measured.codec_context.name.startswith("pcm_")):
+    single = [
+        each
+        for each in tracks
+        if each.codec_context is not None and each.codec_context.layout.nb_channels == 1
+    ]
+    if every_track or (
+        measured in single and len(single) > 1 and measured.codec_context.name.startswith("pcm_")
+    ):
         return {each.index for each in (tracks if every_track else single)}
     return {measured.index}
 
@@ -176,16 +220,32 @@ def _moved_tracks(container: InputContainer, measured: AudioStream, every_track:
 def _notes(container: InputContainer, moved: set[int], muxer: str, moves: Moves) -> tuple[str, ...]:
     notes = []
     if muxer == "mxf" and moves.pieces[-1].later_s > 0:
-        notes.append("MXF ends the sound where the pictures end, so what would come after that is cut off")
-    left = [str(number) for number, each in enumerate(container.streams.audio) if each.index not in moved]
+        notes.append(
+            "MXF ends the sound where the pictures end, so what would come after that is cut off"
+        )
+    left = [
+        str(number)
+        for number, each in enumerate(container.streams.audio)
+        if each.index not in moved
+    ]
     if left:
-        tracks = f"audio track {left[0]} was" if len(left) == 1 else f"audio tracks {', '.join(left)} were"
+        tracks = (
+            f"audio track {left[0]} was"
+            if len(left) == 1
+            else f"audio tracks {', '.join(left)} were"
+        )
         notes.append(f"{tracks} not measured and not moved; --every-track moves all of them alike")
     return tuple(notes)
 
 
 def _stream_plan(
-    stream: Stream, container: InputContainer, source: Path, muxer: str, moves: Moves, *, moves_it: bool
+    stream: Stream,
+    container: InputContainer,
+    source: Path,
+    muxer: str,
+    moves: Moves,
+    *,
+    moves_it: bool,
 ) -> StreamPlan:
     plan = StreamPlan(
         index=stream.index,
@@ -196,7 +256,10 @@ def _stream_plan(
         title=stream.metadata.get("title", ""),
     )
     handlers = index_of(source).track(stream.id).handlers
-    if muxer in _MOV and (b"tmcd" in handlers or (b"text" in handlers and stream.type == "data" and container.chapters())):
+    if muxer in _MOV and (
+        b"tmcd" in handlers
+        or (b"text" in handlers and stream.type == "data" and container.chapters())
+    ):
         return replace(plan, action="rebuilt")
     why = _why_not(stream, container, muxer)
     if why:
@@ -210,7 +273,8 @@ def _way(plan: StreamPlan, muxer: str, moves: Moves) -> Action:
     if moves.drifts:
         if encoder_of(plan.codec) is None:
             raise Refused(
-                f"its sound drifts and has to be encoded again, and there is no encoder for {plan.codec}; "
+                "its sound drifts and has to be encoded again, and there is no encoder for "
+                f"{plan.codec}; "
                 "convert the sound to AAC or PCM first"
             )
         return "encoded"
@@ -218,7 +282,8 @@ def _way(plan: StreamPlan, muxer: str, moves: Moves) -> Action:
         return "rewritten"
     if muxer in _TOGETHER:
         raise Refused(
-            f"in {muxer.upper()} sound can neither start later nor be cut unless it is PCM, and this is {plan.codec}; "
+            f"in {muxer.upper()} sound can neither start later nor be cut unless it is PCM, and "
+            f"this is {plan.codec}; "
             "name the new file .mkv"
         )
     return "moved"
@@ -242,7 +307,9 @@ def codec_of(stream: Stream) -> str:
 
 
 def _why_not(stream: Stream, container: InputContainer, muxer: str) -> str:
-    """Why a muxer does not take a stream, "" where it does: a header with it and the main picture is written to memory."""
+    """Why a muxer does not take a stream, "" where it does: a header with it and the main picture
+    is written to memory.
+    """
     if stream.type not in ("video", "audio", "subtitle", "data", "attachment"):
         return "nobody knows what is in it"
     name = codec_of(stream) or stream.type
@@ -263,20 +330,25 @@ def _why_not(stream: Stream, container: InputContainer, muxer: str) -> str:
 
 
 def add_stream(writer: Any, stream: Stream, *, same_format: bool) -> Any:
-    """A stream of the new file for the packets of one of the old: PyAV by itself keeps neither tags nor dispositions nor the
-    four letters of the codec (hvc1, without which an iPhone shows no HEVC).
+    """A stream of the new file for the packets of one of the old: PyAV by itself keeps neither tags
+    nor dispositions nor the four letters of the codec (hvc1, without which an iPhone shows no
+    HEVC).
 
     Raises ValueError or FFmpegError where the format does not take it.
     """
     if isinstance(stream, AttachmentStream):
-        made = writer.add_attachment(stream.name or "", stream.mimetype or "application/octet-stream", stream.data)
+        made = writer.add_attachment(
+            stream.name or "", stream.mimetype or "application/octet-stream", stream.data
+        )
         made.metadata.update(stream.metadata)
         return made
     made = writer.add_stream_from_template(stream, opaque=True)
     made.time_base = stream.time_base
     made.disposition = stream.disposition
     made.metadata.clear()
-    made.metadata.update({key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS})
+    made.metadata.update(
+        {key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS}
+    )
     if same_format:
         if made.codec_context is not None:
             with suppress(ValueError):  # no four letters
@@ -301,7 +373,11 @@ def _options(source: Path, container: InputContainer, muxer: str) -> dict[str, s
     if b"moof" in boxes:
         # Without `delay_moov` the first packet stays at 0, and CMAF loses the move altogether.
         flags += ["frag_keyframe", "delay_moov", "default_base_moof"]
-    elif boxes and boxes.index(b"moov") < boxes.index(b"mdat") if {b"moov", b"mdat"} <= set(boxes) else not boxes:
+    elif (
+        boxes and boxes.index(b"moov") < boxes.index(b"mdat")
+        if {b"moov", b"mdat"} <= set(boxes)
+        else not boxes
+    ):
         flags += ["faststart"]
     if any(key.startswith("com.") for key in container.metadata):  # as cameras write them
         flags += ["use_metadata_tags"]

@@ -1,4 +1,6 @@
-"""Write the new file: every stream of the plan, packet by packet, with what PyAV does not copy by itself."""
+"""Write the new file: every stream of the plan, packet by packet, with what PyAV does not copy by
+itself.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ _TICKS = 90_000  # a second at least, of times that are moved
 
 @dataclass
 class Ledger:
-    """What was written of one stream: where each packet is due on the old file's clock, in seconds, and a sum of its bytes."""
+    """What was written of one stream: where each packet is due on the old file's clock, in seconds,
+    and a sum of its bytes.
+    """
 
     plan: StreamPlan
     times_s: list[float] = field(default_factory=list)
@@ -37,9 +41,11 @@ class Ledger:
 
 
 def write(plan: Plan, target: Path) -> dict[int, Ledger]:
-    """Write `target`, which must not exist, and say what was written, by the number of the stream in the new file.
+    """Write `target`, which must not exist, and say what was written, by the number of the stream
+    in the new file.
 
-    Raises MediaError, and Refused where the container does not take it; then `target` may be left behind, incomplete.
+    Raises MediaError, and Refused where the container does not take it; then `target` may be left
+    behind, incomplete.
     """
     with open_container(plan.source, VIDEO_FORMATS) as reader:
         writer = av.open(str(target.absolute()), "w", format=plan.muxer, options=dict(plan.options))
@@ -54,7 +60,9 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
 
 @dataclass
 class _Cut:
-    """How far the packets of a track have come: what a cut brings in while the piece before still plays is left out."""
+    """How far the packets of a track have come: what a cut brings in while the piece before still
+    plays is left out.
+    """
 
     piece: Move
     end: int = 0  # of the last packet, in ticks
@@ -80,7 +88,11 @@ class _Copy:
         """Write everything."""
         self._add_streams()
         writer = self._writer
-        tags = {key: value for key, value in self._reader.metadata.items() if key.lower() not in OWN_TAGS}
+        tags = {
+            key: value
+            for key, value in self._reader.metadata.items()
+            if key.lower() not in OWN_TAGS
+        }
         writer.metadata.update(tags)
         writer.set_chapters(self._reader.chapters())
         for packet in _dated(self._packets()):
@@ -104,13 +116,19 @@ class _Copy:
             stream = self._reader.streams[each.index]
             if each.action == "encoded":
                 self._outputs[each.index] = made = self._encoded_stream(stream, each)
-                self._encoders[each.index] = Encoder(stream, made, self._plan.moves.pieces[0], self._clock(stream).origin_s)
+                self._encoders[each.index] = Encoder(
+                    stream, made, self._plan.moves.pieces[0], self._clock(stream).origin_s
+                )
             else:
-                self._outputs[each.index] = add_stream(self._writer, stream, same_format=self._plan.same_format)
+                self._outputs[each.index] = add_stream(
+                    self._writer, stream, same_format=self._plan.same_format
+                )
             if each.action == "rewritten":
                 context = stream.codec_context
                 frame = context.layout.nb_channels * _bits(each.codec) // 8
-                self._layouts[each.index] = Layout(self._plan.moves, context.sample_rate, frame, SILENCE[each.codec])
+                self._layouts[each.index] = Layout(
+                    self._plan.moves, context.sample_rate, frame, SILENCE[each.codec]
+                )
             self._ledgers[each.index] = Ledger(each)
 
     def _encoded_stream(self, stream: Any, plan: StreamPlan) -> Any:
@@ -123,7 +141,9 @@ class _Copy:
         if context.format is not None and context.format.name in {each.name for each in formats}:
             made.codec_context.format = context.format.name
         made.disposition = stream.disposition
-        made.metadata.update({key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS})
+        made.metadata.update(
+            {key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS}
+        )
         return made
 
     def _clock(self, stream: Any) -> Clock:
@@ -132,8 +152,14 @@ class _Copy:
         return self._clocks[stream.index]
 
     def _packets(self) -> Iterator[Packet[Any]]:
-        """Every packet of the streams that are written, with the presentation time that its container states."""
-        streams = [self._reader.streams[index] for index in self._outputs if self._reader.streams[index].type != "attachment"]
+        """Every packet of the streams that are written, with the presentation time that its
+        container states.
+        """
+        streams = [
+            self._reader.streams[index]
+            for index in self._outputs
+            if self._reader.streams[index].type != "attachment"
+        ]
         try:
             for packet in self._reader.demux(streams):
                 self._retime(packet)
@@ -141,10 +167,14 @@ class _Copy:
         except av.error.ExitError:
             raise timed_out(self._plan.source) from None
         except av.error.FFmpegError as error:
-            raise Refused(f"is damaged ({reason_of(error)}); a copy would lose what comes after") from error
+            raise Refused(
+                f"is damaged ({reason_of(error)}); a copy would lose what comes after"
+            ) from error
 
     def _retime(self, packet: Packet[Any]) -> None:
-        """Give a packet the presentation time that its container states; it is decoded as long before as it was."""
+        """Give a packet the presentation time that its container states; it is decoded as long
+        before as it was.
+        """
         retime = self._clock(packet.stream).retime
         if retime is None:
             return
@@ -219,7 +249,9 @@ class _Copy:
 
 
 def _refine(packet: Packet[Any]) -> None:
-    """Count a packet's times in ticks fine enough to be moved by: AVI has them as long as a packet of MP3, 24 ms."""
+    """Count a packet's times in ticks fine enough to be moved by: AVI has them as long as a packet
+    of MP3, 24 ms.
+    """
     parts = math.ceil(packet.time_base * _TICKS)
     packet.pts = None if packet.pts is None else packet.pts * parts
     packet.dts = None if packet.dts is None else packet.dts * parts
@@ -228,7 +260,9 @@ def _refine(packet: Packet[Any]) -> None:
 
 
 def is_filler(packet: Packet[Any], codec: str) -> bool:
-    """Whether a packet says that no subtitle is shown: writers of mp4 put these in by themselves, and would have them twice."""
+    """Whether a packet says that no subtitle is shown: writers of mp4 put these in by themselves,
+    and would have them twice.
+    """
     return codec == "mov_text" and bytes(packet) == bytes(2)
 
 
@@ -239,8 +273,8 @@ def _bits(codec: str) -> int:
 
 
 def _dated(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """The same packets, each with a decoding time: the first ones of matroska with B-pictures have none, the key frame among
-    them, and FFmpeg's muxers lose what has none.
+    """The same packets, each with a decoding time: the first ones of matroska with B-pictures have
+    none, the key frame among them, and FFmpeg's muxers lose what has none.
     """
     waiting: dict[int, list[Packet[Any]]] = {}
     for packet in packets:

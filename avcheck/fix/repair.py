@@ -1,4 +1,6 @@
-"""Check, move, read back, check again: the file is there at the end, whole and in sync, or it is not there."""
+"""Check, move, read back, check again: the file is there at the end, whole and in sync, or it is
+not there.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,10 @@ Check = Callable[[Path, int | None, int | None], Report]
 class StreamResult:
     """What became of one stream of the old file; `action` as in `StreamPlan`.
 
-    track: its number among the old file's streams. moved_ms: by how much its times are later than the pictures' now against
-    before (at its first moment, where that changes). packets: as many as were written; None where it was not copied. identical:
-    whether each is bit by bit what it was; None where there is nothing to compare.
+    track: its number among the old file's streams. moved_ms: by how much its times are later than
+    the pictures' now against before (at its first moment, where that changes). packets: as many as
+    were written; None where it was not copied. identical: whether each is bit by bit what it was;
+    None where there is nothing to compare.
     """
 
     track: int
@@ -57,9 +60,10 @@ class StreamResult:
 class Outcome:
     """Everything `avcheck fix` says about one file; `to_record()` is its JSON form.
 
-    fixed: the new file is there. in_sync: it was in sync, and nothing was written. undecidable: nobody knows whether it is.
-    refused: it is out of sync and cannot be fixed here. failed: the new file was not what it should be, and is gone. planned:
-    only the command was asked for. error: it cannot be read.
+    fixed: the new file is there. in_sync: it was in sync, and nothing was written. undecidable:
+    nobody knows whether it is.
+    refused: it is out of sync and cannot be fixed here. failed: the new file was not what it should
+    be, and is gone. planned: only the command was asked for. error: it cannot be read.
     moves: (from_s, until_s, later_ms, pace) of each; None: no bound.
     """
 
@@ -85,13 +89,23 @@ class Outcome:
         names = ("from_s", "until_s", "later_ms", "pace")
         record["moves"] = [dict(zip(names, move, strict=True)) for move in self.moves]
         record["streams"] = [asdict(each) for each in self.streams]
-        record["clock"] = None if self.clock is None else {**asdict(self.clock), "identical": sorted(self.clock.identical)}
-        return record | {"lost": list(self.lost), "notes": list(self.notes), "command": self.command}
+        record["clock"] = (
+            None
+            if self.clock is None
+            else {**asdict(self.clock), "identical": sorted(self.clock.identical)}
+        )
+        return record | {
+            "lost": list(self.lost),
+            "notes": list(self.notes),
+            "command": self.command,
+        }
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to do. `force_offset_ms`: take this offset (positive = sound early) and ask the network neither before nor after."""
+    """What to do. `force_offset_ms`: take this offset (positive = sound early) and ask the network
+    neither before nor after.
+    """
 
     audio_track: int | None = None
     video_track: int | None = None
@@ -103,10 +117,13 @@ class Wanted:
 def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcome:
     """Write `target` from `source` with its sound where it belongs, if it is not there already.
 
-    `check` measures a file. What cannot be done is told in the outcome. Raises UsageError where `target` exists.
+    `check` measures a file. What cannot be done is told in the outcome. Raises UsageError where
+    `target` exists.
     """
     if os.path.lexists(target):
-        raise UsageError(f"{escaped(str(target))} exists already, and nothing is written over; name another file")
+        raise UsageError(
+            f"{escaped(str(target))} exists already, and nothing is written over; name another file"
+        )
     if not target.absolute().parent.is_dir():
         raise UsageError(f"there is no directory {escaped(str(target.absolute().parent))}")
     start = Outcome(str(source), str(target), "error")
@@ -132,7 +149,9 @@ def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcom
             line = ffmpeg_line(plan, target, _sample_rates(plan))
             return replace(start, status="planned", reason=None, command=line)
         with _partial(target) as partial:
-            return _fixed(plan, partial, start, None if wanted.force_offset_ms is not None else check)
+            return _fixed(
+                plan, partial, start, None if wanted.force_offset_ms is not None else check
+            )
     except Refused as error:
         return replace(start, status="refused", reason=str(error))
     except Failed as error:
@@ -154,20 +173,27 @@ class _Partial:
             publish_new(self.path, self._target)
         except FileExistsError:
             raise UsageError(
-                f"{escaped(str(self._target))} has come to be in the meantime, and nothing is written over"
+                f"{escaped(str(self._target))} has come to be in the meantime, and nothing is "
+                "written over"
             ) from None
         except OSError as error:
-            raise UsageError(f"{escaped(str(self._target))}: cannot be written ({reason_of(error)})") from error
+            raise UsageError(
+                f"{escaped(str(self._target))}: cannot be written ({reason_of(error)})"
+            ) from error
 
 
 @contextmanager
 def _partial(target: Path) -> Iterator[_Partial]:
-    """A new, empty file beside `target`, which is gone afterwards whatever happens. Raises UsageError."""
+    """A new, empty file beside `target`, which is gone afterwards whatever happens. Raises
+    UsageError.
+    """
     path = target.with_name(f".{target.stem[:100]}.partial-{secrets.token_hex(4)}{target.suffix}")
     try:
         path.touch(exist_ok=False)
     except OSError as error:
-        raise UsageError(f"{escaped(str(target))}: cannot be written ({reason_of(error)})") from error
+        raise UsageError(
+            f"{escaped(str(target))}: cannot be written ({reason_of(error)})"
+        ) from error
     try:
         yield _Partial(path, target)
     finally:
@@ -179,21 +205,27 @@ def _fixed(plan: Plan, partial: _Partial, start: Outcome, check: Check | None) -
     try:
         ledgers = write(plan, partial.path)
     except OSError as error:
-        raise UsageError(f"{escaped(start.output)}: cannot be written ({reason_of(error)})") from error
+        raise UsageError(
+            f"{escaped(start.output)}: cannot be written ({reason_of(error)})"
+        ) from error
     try:
         clock = read_back(plan, partial.path, ledgers)
         gone = lost(plan, partial.path, ledgers)
     except AvcheckError as error:
         said = error.reason if isinstance(error, MediaError) else str(error)
         raise Failed(f"read back, the new file is wrong: {said}; it was not kept") from error
-    outcome = replace(start, clock=clock, lost=gone, streams=_streams(plan, ledgers, clock), reason=None)
+    outcome = replace(
+        start, clock=clock, lost=gone, streams=_streams(plan, ledgers, clock), reason=None
+    )
     if check is not None:
         after = check(partial.path, plan.new_audio_track, plan.new_video_track)
         outcome = replace(outcome, after=replace(after, path=start.output))
         if after.verdict != "in_sync":
             found = after.offset_text or after.reason
             return replace(
-                outcome, status="failed", reason=f"checked again, the new file is not in sync ({found}); it was not kept"
+                outcome,
+                status="failed",
+                reason=f"checked again, the new file is not in sync ({found}); it was not kept",
             )
     partial.keep()
     return replace(outcome, status="fixed")
@@ -203,7 +235,10 @@ def _told(way: Moves) -> tuple[tuple[float | None, float | None, float, float], 
     def bound(time_s: float) -> float | None:
         return None if abs(time_s) == float("inf") else round(time_s, 3)
 
-    return tuple((bound(each.from_s), bound(each.until_s), round(1000 * each.later_s, 3), each.pace) for each in way.pieces)
+    return tuple(
+        (bound(each.from_s), bound(each.until_s), round(1000 * each.later_s, 3), each.pace)
+        for each in way.pieces
+    )
 
 
 def _streams(plan: Plan, ledgers: dict[int, Ledger], clock: Readback) -> tuple[StreamResult, ...]:
@@ -212,7 +247,9 @@ def _streams(plan: Plan, ledgers: dict[int, Ledger], clock: Readback) -> tuple[S
     results = []
     for each in plan.streams:
         ledger = by_index.get(each.index)
-        copied = ledger is not None and each.action in ("copied", "moved") and each.kind != "attachment"
+        copied = (
+            ledger is not None and each.action in ("copied", "moved") and each.kind != "attachment"
+        )
         results.append(
             StreamResult(
                 track=each.index,
@@ -222,7 +259,9 @@ def _streams(plan: Plan, ledgers: dict[int, Ledger], clock: Readback) -> tuple[S
                 title=each.title,
                 action=each.action,
                 why=each.why,
-                moved_ms=round(first_ms, 3) if each.action in ("moved", "rewritten", "encoded") else 0.0,
+                moved_ms=round(first_ms, 3)
+                if each.action in ("moved", "rewritten", "encoded")
+                else 0.0,
                 packets=len(ledger.sums) if ledger is not None and copied else None,
                 identical=each.index in clock.identical if copied else None,
             )
@@ -232,4 +271,8 @@ def _streams(plan: Plan, ledgers: dict[int, Ledger], clock: Readback) -> tuple[S
 
 def _sample_rates(plan: Plan) -> dict[int, int]:
     with open_container(plan.source, VIDEO_FORMATS) as container:
-        return {each.index: int(each.codec_context.sample_rate) for each in container.streams.audio if each.codec_context}
+        return {
+            each.index: int(each.codec_context.sample_rate)
+            for each in container.streams.audio
+            if each.codec_context
+        }

@@ -1,8 +1,10 @@
-"""Read the new file back by avcheck's own clock: what is not where it should be to a millisecond is a failed fix.
+"""Read the new file back by avcheck's own clock: what is not where it should be to a millisecond is
+a failed fix.
 
-First every packet: its bytes and its time. Then what is really heard and seen: the decoded sound all through, and the decoded
-pictures at the start and after a seek. Where the file's zero is the earliest timestamp (all but mp4), a sound that now begins
-before the pictures moves that zero; only places against each other count.
+First every packet: its bytes and its time. Then what is really heard and seen: the decoded sound
+all through, and the decoded pictures at the start and after a seek. Where the file's zero is the
+earliest timestamp (all but mp4), a sound that now begins before the pictures moves that zero; only
+places against each other count.
 """
 
 from __future__ import annotations
@@ -50,8 +52,9 @@ class Failed(AvcheckError):
 class Readback:
     """How far off the new file is, in ms at worst, from what was asked for.
 
-    later_ms: how much later all streams are on the file's clock than in the old file, pictures included. identical: the numbers
-    of the streams whose packets are bit by bit those of the old file. sound_places, pictures: how many were compared, decoded.
+    later_ms: how much later all streams are on the file's clock than in the old file, pictures
+    included. identical: the numbers of the streams whose packets are bit by bit those of the old
+    file. sound_places, pictures: how many were compared, decoded.
     """
 
     later_ms: float
@@ -65,23 +68,39 @@ class Readback:
 def read_back(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> Readback:
     """Compare the new file with the plan. Raises Failed, and MediaError where it cannot be read."""
     later_s, packet_ms, identical = _packets(plan, target, ledgers)
-    tracks: dict[str, Any] = {"audio_track": plan.new_audio_track, "video_track": plan.new_video_track, "threads": 1}
-    old_tracks: dict[str, Any] = {"audio_track": plan.audio_track, "video_track": plan.video_track, "threads": 1}
+    tracks: dict[str, Any] = {
+        "audio_track": plan.new_audio_track,
+        "video_track": plan.new_video_track,
+        "threads": 1,
+    }
+    old_tracks: dict[str, Any] = {
+        "audio_track": plan.audio_track,
+        "video_track": plan.video_track,
+        "threads": 1,
+    }
     with open_media(plan.source, **old_tracks) as old, open_media(target, **tracks) as new:
         pictures = _pictures(old, new, later_s, target)
         sound_ms, places = _sound(old, new, plan.moves, later_s, target)
     return Readback(1000 * later_s, packet_ms, sound_ms, places, pictures, identical)
 
 
-def _packets(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[float, float, frozenset[int]]:
-    """By how much all streams are later (s), how far off the worst packet is (ms), and which streams came out the same."""
+def _packets(
+    plan: Plan, target: Path, ledgers: dict[int, Ledger]
+) -> tuple[float, float, frozenset[int]]:
+    """By how much all streams are later (s), how far off the worst packet is (ms), and which
+    streams came out the same.
+    """
     times_s: dict[int, list[float]] = {index: [] for index in ledgers}
     sums: dict[int, list[int]] = {index: [] for index in ledgers}
     ticks_ms: dict[int, float] = {}
     with open_container(target, VIDEO_FORMATS) as container:
         clocks = {}
         for packet in container.demux(
-            [each for each in container.streams if each.index in ledgers and each.type != "attachment"]
+            [
+                each
+                for each in container.streams
+                if each.index in ledgers and each.type != "attachment"
+            ]
         ):
             index = packet.stream.index
             if index not in clocks:
@@ -93,8 +112,14 @@ def _packets(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[floa
             stamp = packet.dts if packet.pts is None else packet.pts
             if packet.size and packet.stream.disposition & Disposition.attached_pic:
                 stamp = stamp or 0
-            if packet.size and stamp is not None and not is_filler(packet, ledgers[index].plan.codec):
-                times_s[index].append(float(stamp * (packet.time_base or 0)) - clocks[index].origin_s)
+            if (
+                packet.size
+                and stamp is not None
+                and not is_filler(packet, ledgers[index].plan.codec)
+            ):
+                times_s[index].append(
+                    float(stamp * (packet.time_base or 0)) - clocks[index].origin_s
+                )
                 sums[index].append(zlib.crc32(packet))
     (main,) = (index for index, ledger in ledgers.items() if ledger.plan.index == plan.main_video)
     if not times_s[main]:
@@ -108,9 +133,13 @@ def _packets(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[floa
         if sums[index] == ledger.sums:
             identical.add(ledger.plan.index)
         elif plan.same_format:
-            raise Failed(f"{what} did not come out as it went in ({len(sums[index])} of {len(ledger.sums)} packets)")
+            raise Failed(
+                f"{what} did not come out as it went in ({len(sums[index])} of {len(ledger.sums)} "
+                "packets)"
+            )
         if len(times_s[index]) != len(ledger.times_s):
-            continue  # of another format, whose packets are parted otherwise; what is decoded will tell
+            # Of another format, whose packets are parted otherwise; what is decoded will tell
+            continue
         if not ledger.times_s:
             continue
         off_ms = 1000 * np.abs(np.array(times_s[index]) - np.array(ledger.times_s) - later_s)
@@ -122,7 +151,9 @@ def _packets(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[floa
 
 
 def _pictures(old: Media, new: Media, later_s: float, target: Path) -> int:
-    """How many decoded pictures were compared, at the start and after a seek: each must be the same, at its time."""
+    """How many decoded pictures were compared, at the start and after a seek: each must be the
+    same, at its time.
+    """
     places: list[float | None] = [None]
     if old.seekable and new.seekable and (old.info.duration_s or 0) > 1:
         places.append((old.info.first_picture_s or 0.0) + _SEEK_SHARE * (old.info.duration_s or 0))
@@ -133,11 +164,12 @@ def _pictures(old: Media, new: Media, later_s: float, target: Path) -> int:
                 first = next(theirs, None)
                 if first is None:
                     continue
-                sought_s = (
-                    None if from_s is None else first.pts_s + later_s + 2 * EXACT_MS / 1000
-                )  # a rounded time is no other picture
+                # A rounded time is no other picture
+                sought_s = None if from_s is None else first.pts_s + later_s + 2 * EXACT_MS / 1000
                 with closing(new.pictures(sought_s)) as ours:
-                    for was, now in islice(zip(chain([first], theirs), ours, strict=False), _PICTURES):
+                    for was, now in islice(
+                        zip(chain([first], theirs), ours, strict=False), _PICTURES
+                    ):
                         _same_picture(was, now, later_s)
                         count += 1
         except CannotSeek:
@@ -164,7 +196,9 @@ class _Tape:
         self._done = False
 
     def read(self, start_s: float, count: int) -> Floats:
-        """`count` samples from `start_s` on, (count,), silence where there is no sound. Times must not go back."""
+        """`count` samples from `start_s` on, (count,), silence where there is no sound. Times must
+        not go back.
+        """
         end_s = start_s + count / SAMPLE_RATE
         while not self._done and (not self._held or self._held[-1].end_s < end_s):
             sound = next(self._sounds, None)
@@ -187,8 +221,12 @@ class _Tape:
         return self._done and not self._held
 
 
-def _sound(old: Media, new: Media, moves: Moves, later_s: float, target: Path) -> tuple[float | None, int]:
-    """How far off (ms) the decoded sound is at worst from where it should be, and at how many places it was compared."""
+def _sound(
+    old: Media, new: Media, moves: Moves, later_s: float, target: Path
+) -> tuple[float | None, int]:
+    """How far off (ms) the decoded sound is at worst from where it should be, and at how many
+    places it was compared.
+    """
     worst_ms: float | None = None
     places, unlike = 0, 0
     unlike_s = 0.0
@@ -200,13 +238,20 @@ def _sound(old: Media, new: Media, moves: Moves, later_s: float, target: Path) -
             begin_s, at_s = at_s, at_s + step_s
             piece = moves.at(begin_s)
             new_s = piece.new_s(begin_s) + later_s
-            if begin_s - _EDGE_S < piece.from_s or begin_s + _WINDOW_S + _EDGE_S > piece.until_s or new_s < _EDGE_S:
+            if (
+                begin_s - _EDGE_S < piece.from_s
+                or begin_s + _WINDOW_S + _EDGE_S > piece.until_s
+                or new_s < _EDGE_S
+            ):
                 continue
             wanted = before.read(begin_s, round((_WINDOW_S + 0.1) * SAMPLE_RATE))
-            if before.is_over(begin_s + _WINDOW_S + 0.1):  # what a codec makes up after the last sample is nobody's sound
+            # What a codec makes up after the last sample is nobody's sound
+            if before.is_over(begin_s + _WINDOW_S + 0.1):
                 break
             count = round(_WINDOW_S * SAMPLE_RATE)
-            wanted = np.interp(np.arange(count) / piece.pace, np.arange(len(wanted)), wanted).astype(np.float32)
+            wanted = np.interp(
+                np.arange(count) / piece.pace, np.arange(len(wanted)), wanted
+            ).astype(np.float32)
             if _level(wanted) < _QUIET:
                 continue
             got = after.read(new_s, count)
@@ -228,18 +273,25 @@ def _level(samples: Floats) -> float:
 
 
 def _compared(got: Floats, wanted: Floats) -> tuple[float, float]:
-    """How alike two windows are at most (correlation, -1..1) within `_REACH_MS`, and how late (ms) `got` is there."""
+    """How alike two windows are at most (correlation, -1..1) within `_REACH_MS`, and how late (ms)
+    `got` is there.
+    """
     reach = round(_REACH_MS * SAMPLE_RATE / 1000)
     heard, inner = _in_band(got), _in_band(wanted)[reach:-reach]
     energy = np.concatenate([[0.0], np.cumsum(heard * heard)])
-    energy = energy[len(inner) :] - energy[: -len(inner)]  # of each place, or a louder one would look the most alike
-    curve = np.correlate(heard, inner, "valid") / np.sqrt(np.maximum(energy * float(inner @ inner), 1e-12))
+    # Of each place, or a louder one would look the most alike
+    energy = energy[len(inner) :] - energy[: -len(inner)]
+    curve = np.correlate(heard, inner, "valid") / np.sqrt(
+        np.maximum(energy * float(inner @ inner), 1e-12)
+    )
     at = int(curve.argmax())
     return float(curve[at]), 1000 * (at + vertex(curve, at) - reach) / SAMPLE_RATE
 
 
 def _in_band(samples: Floats) -> NDArray[np.float64]:
-    """What of the samples lies within `_BAND_HZ`: above, sound that lies between two samples looks like another."""
+    """What of the samples lies within `_BAND_HZ`: above, sound that lies between two samples looks
+    like another.
+    """
     spectrum = np.fft.rfft(samples)
     hz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
     spectrum[(hz < _BAND_HZ[0]) | (hz > _BAND_HZ[1])] = 0

@@ -1,4 +1,6 @@
-"""What every part of the reader shares: pictures and sounds with their times, and what went wrong on the way."""
+"""What every part of the reader shares: pictures and sounds with their times, and what went wrong
+on the way.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,11 @@ SAMPLE_RATE = 16_000  # Hz, of every Sound
 
 SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 
-MIN_RATE, MAX_RATE = 2_000, 768_000  # Hz; sound that claims a lower rate swells when it is resampled
+# Hz; sound that claims a lower rate swells when it is resampled
+MIN_RATE, MAX_RATE = (
+    2_000,
+    768_000,
+)
 MAX_PIXELS = 8192 * 4608  # 8K and a little: memory for a picture is set aside by what it claims
 
 JITTER_S = 0.003  # mkv and flv count in ms: a smaller gap or overlap is rounding
@@ -32,14 +38,16 @@ Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 Luma = np.ndarray[Any, np.dtype[np.uint8]]
 
-Retime = Callable[["Packet[Any]"], None]  # gives a packet the presentation time that its container states
+# Gives a packet the presentation time that its container states
+Retime = Callable[["Packet[Any]"], None]
 
 
 class Picture:
     """One picture: when it is shown, and its luma, scaled when first asked for.
 
-    `pts_s` is in seconds on the file's clock. `luma` is uint8 (H, W), full range (black 0, white 255), upright, square
-    pixels. A picture whose luma was never asked for costs no scaling but keeps its decoded frame alive: ask or let go.
+    `pts_s` is in seconds on the file's clock. `luma` is uint8 (H, W), full range (black 0, white
+    255), upright, square pixels. A picture whose luma was never asked for costs no scaling but
+    keeps its decoded frame alive: ask or let go.
     """
 
     __slots__ = ("_luma", "pts_s")
@@ -65,7 +73,9 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """A run of samples without a gap: float32 (n,), mono, 16 kHz, finite, in -1..1; `start_s` on the file's clock."""
+    """A run of samples without a gap: float32 (n,), mono, 16 kHz, finite, in -1..1; `start_s` on
+    the file's clock.
+    """
 
     start_s: float
     samples: Samples
@@ -81,7 +91,9 @@ class Sound:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file says about itself, and when its first picture and sound are really due (seconds on the file's clock)."""
+    """What a file says about itself, and when its first picture and sound are really due (seconds
+    on the file's clock).
+    """
 
     path: Path
     duration_s: float | None
@@ -103,7 +115,9 @@ class MediaInfo:
 
     @property
     def container_offset_ms(self) -> float | None:
-        """First picture minus first sound, in ms: positive = sound early. It is the container's offset, not the content's."""
+        """First picture minus first sound, in ms: positive = sound early. It is the container's
+        offset, not the content's.
+        """
         if self.first_picture_s is None or self.first_sound_s is None:
             return None
         return 1000.0 * (self.first_picture_s - self.first_sound_s)
@@ -111,8 +125,9 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class Piece:
-    """One stream in an excerpt of a transport stream. `zero` is the timestamp that is zero of the excerpt's clock, and `first`
-    that of the stream itself, both in ticks as they stand in the file; FFmpeg may count its counter's wraps otherwise.
+    """One stream in an excerpt of a transport stream. `zero` is the timestamp that is zero of the
+    excerpt's clock, and `first` that of the stream itself, both in ticks as they stand in the file;
+    FFmpeg may count its counter's wraps otherwise.
     """
 
     excerpt: Excerpt
@@ -123,7 +138,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class Source:
-    """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero of our clock.
+    """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero
+    of our clock.
 
     Of a stream in a `piece`, `open_source` finds out `index` and `origin_s`.
     """
@@ -139,7 +155,9 @@ class Source:
 
 @dataclass
 class Tally:
-    """What went wrong so far in one stream, and how far it got. `end_s` is on the clock of pictures and sounds."""
+    """What went wrong so far in one stream, and how far it got. `end_s` is on the clock of pictures
+    and sounds.
+    """
 
     lost: int = 0  # packets that did not decode, and reads that failed
     damaged: int = 0  # frames that the decoder patched up
@@ -147,15 +165,19 @@ class Tally:
     backward: int = 0  # frames more than a second before what was already seen
     stray: int = 0  # frames with a timestamp far ahead of those around them
     bad_samples: int = 0  # NaN or infinite
-    decoding_delay_s: float | None = None  # of pictures that carry decoding times only, from theirs to where they are shown
+    # Of pictures that carry decoding times only, from theirs to where they are shown
+    decoding_delay_s: float | None = None
     one_channel_s: float = 0.0  # sound of which one channel was taken, as all together cancel
     missing_s: float = 0.0
     end_s: float = 0.0  # where the last frame ends
     finished: bool = False
-    unseen: list[tuple[float, float]] = field(default_factory=list)  # from, to: left out, or nothing in them decoded
+    # From, to: left out, or nothing in them decoded
+    unseen: list[tuple[float, float]] = field(default_factory=list)
 
     def leave_out(self, frame: Frame, last_s: float) -> None:
-        """Count a frame whose time lies back before `last_s`. It belongs where the recording goes on after that."""
+        """Count a frame whose time lies back before `last_s`. It belongs where the recording goes
+        on after that.
+        """
         self.backward += 1
         length_s = frame_end_s(frame, 0.0)
         if self.unseen and self.unseen[-1][0] == last_s:
@@ -164,7 +186,16 @@ class Tally:
 
     def add(self, part: Tally, start_s: float) -> None:
         """Count what went wrong in a part of the stream that starts at `start_s`."""
-        for name in ("lost", "damaged", "undated", "backward", "stray", "bad_samples", "one_channel_s", "missing_s"):
+        for name in (
+            "lost",
+            "damaged",
+            "undated",
+            "backward",
+            "stray",
+            "bad_samples",
+            "one_channel_s",
+            "missing_s",
+        ):
             setattr(self, name, getattr(self, name) + getattr(part, name))
         self.decoding_delay_s = self.decoding_delay_s or part.decoding_delay_s
         self.end_s = max(self.end_s, start_s + part.end_s)
@@ -189,18 +220,25 @@ def timed_out(path: Path) -> DecodeFailed:
 
 
 def cannot_seek(container: InputContainer) -> CannotSeek:
-    return CannotSeek(Path(container.name.removeprefix("file:")), "cannot be read from the middle; check it whole")
+    return CannotSeek(
+        Path(container.name.removeprefix("file:")), "cannot be read from the middle; check it whole"
+    )
 
 
 def no_pictures(path: Path, undated: int = 0) -> DecodeFailed:
     if undated:
         return DecodeFailed(path, "its pictures carry no timestamps; remux it to mp4 or mkv")
     limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
-    return DecodeFailed(path, f"none of its pictures decodes (damaged, or over {limit}); export it again")
+    return DecodeFailed(
+        path, f"none of its pictures decodes (damaged, or over {limit}); export it again"
+    )
 
 
 def no_sound(path: Path) -> NoAudio:
-    return NoAudio(path, "its audio track holds no sound that decodes; choose another with --audio-track or --audio")
+    return NoAudio(
+        path,
+        "its audio track holds no sound that decodes; choose another with --audio-track or --audio",
+    )
 
 
 def reason_of(error: Exception) -> str:

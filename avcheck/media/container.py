@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import av
 import av.error
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from avcheck.errors import DecodeFailed, Encrypted, LimitExceeded, NoAudio, NotMedia, NoVideo, Unreadable, UsageError
+from avcheck.errors import (
+    DecodeFailed,
+    Encrypted,
+    LimitExceeded,
+    NotMedia,
+    Unreadable,
+    UsageError,
+)
 from avcheck.media.base import (
     MAX_PIXELS,
-    MAX_RATE,
-    MIN_RATE,
     Retime,
     Source,
     Tally,
@@ -36,33 +40,35 @@ from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
 from avcheck.plain_text import NO_VIDEO
-from avcheck.report import Track
-from avcheck.tracks import available, escaped
+from avcheck.tracks import escaped
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
 MAX_CHANNELS = 64  # of a sound track: what can be mixed
 
-MAX_SAMPLES = 1 << 24  # pictures and packets that an mp4 may count without listing them: memory is set aside for each
+# Pictures and packets that an mp4 may count without listing them: memory is set aside for each
+MAX_SAMPLES = 1 << 24
 
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 
-# Demuxers by FFmpeg's names, which go by a file's content and not by its name. Only those that hold their media themselves:
-# none follows a reference to another file; what WTV calls files lies inside it.
-VIDEO_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf,dv,gxf,rm,wtv,nut"
+# Demuxers by FFmpeg's names, which go by a file's content and not by its name. Only those that hold
+# their media themselves: none follows a reference to another file; what WTV calls files lies inside
+# it.
+VIDEO_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mxf,mpeg,ogg,asf,dv,gxf,rm,wtv,nut"
+)
 
-SOUND_FORMATS = f"{VIDEO_FORMATS},wav,w64,aiff,au,caf,flac,wv,tta,ape,tak,mp3,aac,loas,ac3,eac3,dts,dtshd,truehd,mlp,amr"
+SOUND_FORMATS = (
+    f"{VIDEO_FORMATS},wav,w64,aiff,au,caf,flac,wv,tta,ape,tak,mp3,aac,loas,ac3,eac3,dts,dtshd,truehd,"
+    "mlp,amr"
+)
 
-_MAX_WORDS = 200  # characters of a track's language or title; a file can hold megabytes of them
 
-# Names that programs give to the handler of a track of an mp4 themselves ("SoundHandler", "Core Media Video", "ISO Media file
-# produced by Google Inc."); any other is the title that somebody gave it.
-_NO_TITLE = re.compile(r"handler|media|^(sound|video|audio)$", re.IGNORECASE)
-
-AnyStream = TypeVar("AnyStream", bound=Stream)
-
-# PyAV 18 raises on a tag that is not UTF-8 unless told otherwise; PyAV 19 has no such option and keeps the bytes.
-_OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+# PyAV 18 raises on a tag that is not UTF-8 unless told otherwise; PyAV 19 has no such option and
+# keeps the bytes.
+_OPEN_MORE: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
 
 
 def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> InputContainer:
@@ -75,7 +81,9 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{escaped(str(path))}: no such file; check the path") from None
     except (OSError, ValueError) as error:
-        raise Unreadable(path, f"cannot be read ({reason_of(error)}); check its name and permissions") from None
+        raise Unreadable(
+            path, f"cannot be read ({reason_of(error)}); check its name and permissions"
+        ) from None
     if stat.S_ISDIR(status.st_mode):
         raise NotMedia(path, "is a directory; name a file in it")
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for ever, and no timeout covers it
@@ -86,45 +94,69 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         "protocol_whitelist": "file",
         "format_whitelist": formats,
         "max_streams": str(MAX_STREAMS),
-        "max_pixels": str(MAX_PIXELS),  # for the decoders that only look into the file; `prepare` tells the others
-        "fflags": "-genpts",  # PyAV has presentation times made up where a file has none: H.264 in ASF comes a picture late
-        "advanced_editlist": "0",  # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
+        # For the decoders that only look into the file; `prepare` tells the others
+        "max_pixels": str(MAX_PIXELS),
+        # PyAV has presentation times made up where a file has none: H.264 in ASF comes a picture
+        # late
+        "fflags": "-genpts",
+        # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
+        "advanced_editlist": "0",
     }
     too_many = f"has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
     samples = index_of(path).samples
     if samples > MAX_SAMPLES:
-        raise LimitExceeded(path, f"its index claims {samples:,} pictures or packets; remux it, or export it again")
+        raise LimitExceeded(
+            path, f"its index claims {samples:,} pictures or packets; remux it, or export it again"
+        )
     try:
         # A bare "a:b.mp4" would be read as protocol "a".
         file = f"file:{path.absolute()}" if excerpt is None else excerpt.open(path)
-        container: InputContainer = av.open(file, "r", options=options, timeout=(10, 30), **_OPEN_MORE)
+        container: InputContainer = av.open(
+            file, "r", options=options, timeout=(10, 30), **_OPEN_MORE
+        )
     except MemoryError:
         raise LimitExceeded(path, f"{too_many}, or export it again if that is not so") from None
     except av.error.PermissionError:
-        raise Unreadable(path, "cannot be read (permission denied); check its permissions") from None
+        raise Unreadable(
+            path, "cannot be read (permission denied); check its permissions"
+        ) from None
     except av.error.ExitError:
         raise timed_out(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise NotMedia(path, _not_media(path, formats, error)) from None
-    if len(container.streams) >= MAX_STREAMS:  # matroska goes on without the rest, and then reads nothing
+    # Matroska goes on without the rest, and then reads nothing
+    if len(container.streams) >= MAX_STREAMS:
         container.close()
         raise LimitExceeded(path, too_many)
     return container
 
 
 def open_source(source: Source) -> tuple[InputContainer, Source]:
-    """The container of a stream, and the stream with its number and its zero in that container. Raises as `open_container`."""
+    """The container of a stream, and the stream with its number and its zero in that container.
+    Raises as `open_container`.
+    """
     piece = source.piece
     if piece is None:
         return open_container(source.path, source.formats), source
     container = open_container(source.path, source.formats, piece.excerpt)
     streams = [*container.streams.video, *container.streams.audio]
-    stream = next((stream for stream in streams if stream.id == piece.pid and stream.codec_context is not None), None)
+    stream = next(
+        (
+            stream
+            for stream in streams
+            if stream.id == piece.pid and stream.codec_context is not None
+        ),
+        None,
+    )
     if stream is None:
         container.close()
-        raise DecodeFailed(source.path, "part of it cannot be decoded; remux it, or cut it into parts")
+        raise DecodeFailed(
+            source.path, "part of it cannot be decoded; remux it, or cut it into parts"
+        )
     first_s, wrap_s = piece.first / TICKS_S, WRAP / TICKS_S
-    start_s = first_s if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
+    start_s = (
+        first_s if stream.start_time is None else float(stream.start_time * (stream.time_base or 0))
+    )
     turns = round((start_s - first_s) / wrap_s)
     origin_s = first_s + turns * wrap_s - int(apart(piece.first, piece.zero)) / TICKS_S
     return container, replace(source, index=stream.index, origin_s=origin_s)
@@ -138,125 +170,32 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
     except OSError as unreadable:
         return f"cannot be read ({reason_of(unreadable)}); check the disk"
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):
-        return "is cut off or damaged (the index of an mp4 or mov is missing); copy or export it again"
-    if head[:4] == b"\x1a\x45\xdf\xa3" or head[8:12] == b"AVI " or head[:4] == b"OggS" or head[:3] == b"FLV":
+        return (
+            "is cut off or damaged (the index of an mp4 or mov is missing); copy or export it again"
+        )
+    if (
+        head[:4] == b"\x1a\x45\xdf\xa3"
+        or head[8:12] == b"AVI "
+        or head[:4] == b"OggS"
+        or head[:3] == b"FLV"
+    ):
         return f"is damaged ({reason_of(error)}); copy or export it again"
     if formats == VIDEO_FORMATS:
         return NO_VIDEO
     return "is not a sound file that avcheck reads; use wav, flac, mp3, m4a, ogg or a video file"
 
 
-def tracks_of(streams: Sequence[Stream]) -> tuple[Track, ...]:
-    """The streams of one kind as tracks, numbered from 0."""
-    return tuple(
-        Track(
-            number=number,
-            language=_language_of(stream),
-            title=_title_of(stream),
-            codec=stream.codec_context.codec.canonical_name if stream.codec_context else "",
-            default=bool(stream.disposition & Disposition.default),
-        )
-        for number, stream in enumerate(streams)
-    )
-
-
-def _language_of(stream: Stream) -> str:
-    language = _words_of(stream, "language")
-    return "" if language == "und" else language  # mp4 has no other way to say nothing
-
-
-def _title_of(stream: Stream) -> str:
-    handler = _words_of(stream, "handler_name")
-    title = _words_of(stream, "title") or _words_of(stream, "name")  # the latter in mp4 and mov
-    return title or ("" if _NO_TITLE.search(handler) else handler)
-
-
-def _words_of(stream: Stream, key: str) -> str:
-    """A tag of the stream, cut; what is no UTF-8 in it is U+FFFD with every PyAV (19 would have lone surrogates there)."""
-    words = stream.metadata.get(key, "")[:_MAX_WORDS].strip()
-    return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def playing(container: InputContainer) -> list[VideoStream]:
-    """The picture tracks that play: never cover art or a thumbnail."""
-    still = Disposition.attached_pic | Disposition.timed_thumbnails
-    return [stream for stream in container.streams.video if not stream.disposition & still]
-
-
-def choose_video(container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None) -> VideoStream:
-    """Picture track `track` among those that play, or the default one; with `pids`, of these only.
-
-    Its size is within `MAX_PIXELS`.
-    """
-    streams = of_programme(playing(container), pids)
-    if not streams:
-        if pids is not None:
-            raise NoVideo(path, "its programme has no video stream; choose another with --program")
-        found = " (only cover art)" if container.streams.video else ""
-        raise NoVideo(path, f"has no video stream{found}; name a video file")
-    if track is None:
-        best = container.streams.best("video")
-        stream = next((stream for stream in streams if stream is best), streams[0])
-        stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
-    elif 0 <= track < len(streams):
-        stream = streams[track]
-    else:
-        have = available(tracks_of(streams), "picture")
-        raise NoVideo(path, f"has no picture track {track}: it has {have}; choose one with --video-track")
-    if stream.codec_context is None:
-        raise DecodeFailed(path, "its video codec is unknown; convert it to H.264, for example")
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > MAX_PIXELS:
-        limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
-        raise LimitExceeded(path, f"its pictures are {width} x {height}, over the limit of {limit}; scale it down")
-    return stream
-
-
-def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> list[AnyStream]:
-    """Those of the streams that have one of these PIDs; all of them without."""
-    return [stream for stream in streams if pids is None or stream.id in pids]
-
-
-def choose_audio(container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None) -> AudioStream:
-    """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours more channels.
-
-    With `pids`, of these only.
-    """
-    streams = of_programme(container.streams.audio, pids)
-    if not streams and container.streams.audio:
-        raise NoAudio(path, "its programme has no audio track; use another --program, or --audio FILE")
-    if not streams:
-        raise NoAudio(path, "has no audio track; name the sound with --audio FILE")
-    if track is None:
-        best = container.streams.best("audio", related=None if pids is None else _one_of(container, pids))
-        stream = next((stream for stream in streams if stream is best), streams[0])
-        if not stream.disposition & Disposition.default:
-            stream = next((stream for stream in streams if stream.disposition & Disposition.default), stream)
-    elif 0 <= track < len(streams):
-        stream = streams[track]
-    else:
-        have = available(tracks_of(streams), "audio")
-        raise NoAudio(path, f"has no audio track {track}: it has {have}; choose one with --audio-track")
-    if stream.codec_context is None:
-        raise DecodeFailed(path, "its audio codec is unknown; convert the sound to AAC or PCM, or choose another track")
-    rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
-    if (rate and not MIN_RATE <= rate <= MAX_RATE) or channels > MAX_CHANNELS:
-        claims = f"{channels} channels" if channels > MAX_CHANNELS else f"{rate} samples a second"
-        raise LimitExceeded(path, f"its sound claims {claims}; convert the sound to 48 kHz, or choose another track")
-    return stream
-
-
-def _one_of(container: InputContainer, pids: Collection[int]) -> Stream | None:
-    """A picture stream of a programme, which FFmpeg takes for the programme."""
-    return next((stream for stream in container.streams.video if stream.id in pids), None)
-
-
 def first_frames(
-    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, clocks: Mapping[int, Clock]
+    container: InputContainer,
+    video: VideoStream | None,
+    audio: AudioStream | None,
+    clocks: Mapping[int, Clock],
 ) -> tuple[VideoFrame | None, AudioFrame | None, bool]:
-    """The first picture and the first sound not before zero, and whether the file ended before both were found.
+    """The first picture and the first sound not before zero, and whether the file ended before both
+    were found.
 
-    `clocks` are those of the streams, by their index. Of a stream with a timeline, zero is that of its media.
+    `clocks` are those of the streams, by their index. Of a stream with a timeline, zero is that of
+    its media.
     """
     streams = [stream for stream in (video, audio) if stream is not None]
     prepare(container, streams, 1)
@@ -267,7 +206,9 @@ def first_frames(
     def take(stream: Stream, frames: list[Any]) -> None:
         for frame in frames:
             due_s = frame_time_s(frame, clocks[stream.index].origin_s)
-            if due_s is not None and (due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)):
+            if due_s is not None and (
+                due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)
+            ):
                 found[stream.index] = frame
                 return
 
@@ -288,7 +229,11 @@ def first_frames(
     for stream in streams:
         if stream.index not in found:
             take(stream, decoders[stream.index].rest())
-    return found.get(video.index) if video else None, found.get(audio.index) if audio else None, at_end
+    return (
+        found.get(video.index) if video else None,
+        found.get(audio.index) if audio else None,
+        at_end,
+    )
 
 
 def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
@@ -300,8 +245,9 @@ def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
 class Clock:
     """How the timestamps of a stream become times on the file's clock.
 
-    `origin_s` is what they call zero; with a `timeline`, zero of the stream's media, which that lays on the file's clock.
-    `retime` corrects packets of the whole file; for `seek_ahead_s` see `Source`.
+    `origin_s` is what they call zero; with a `timeline`, zero of the stream's media, which that
+    lays on the file's clock. `retime` corrects packets of the whole file; for `seek_ahead_s` see
+    `Source`.
     """
 
     origin_s: float
@@ -311,7 +257,9 @@ class Clock:
 
     def source(self, path: Path, formats: str, index: int) -> Source:
         """The stream of this clock that has this number in a file."""
-        return Source(path, formats, index, self.origin_s, retime=self.retime, seek_ahead_s=self.seek_ahead_s)
+        return Source(
+            path, formats, index, self.origin_s, retime=self.retime, seek_ahead_s=self.seek_ahead_s
+        )
 
 
 def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
@@ -326,9 +274,13 @@ def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
     track = index.track(stream.id)
     kind = "pictures are" if isinstance(stream, VideoStream) else "sound is"
     if track.encrypted:
-        raise Encrypted(path, f"its {kind} encrypted ({track.encrypted}); decrypt it first, with its key")
+        raise Encrypted(
+            path, f"its {kind} encrypted ({track.encrypted}); decrypt it first, with its key"
+        )
     if track.problem is not None:
-        raise DecodeFailed(path, f"when its {kind} due is unknown: {track.problem}; export it again")
+        raise DecodeFailed(
+            path, f"when its {kind} due is unknown: {track.problem}; export it again"
+        )
     retime = index.retime if index.retimes else None
     if index.retimes and not index.complete:
         raise LimitExceeded(path, f"is in too many fragments to tell when its {kind} due; remux it")
@@ -357,9 +309,13 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
         if index.end_s is None:
             duration_s = min(duration_s, media_end_s)
         else:
-            duration_s = index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))
+            duration_s = (
+                index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))
+            )
     if "matroska" in container.format.name and duration_s > origin_s_of(container):
-        duration_s -= origin_s_of(container)  # matroska's writers give the last timestamp for the length
+        # matroska's writers give the last timestamp for the length
+        duration_s -= origin_s_of(container)
     if container.format.name == "avi" and video.average_rate:
-        duration_s = max(duration_s, video.frames / float(video.average_rate))  # FFmpeg fits the length to the file's size
+        # FFmpeg fits the length to the file's size
+        duration_s = max(duration_s, video.frames / float(video.average_rate))
     return duration_s if duration_s > 0 else None

@@ -1,14 +1,19 @@
-"""Where the frames of a sound lie in time, whether their timestamps are rounded, jitter, drift or have gaps.
+"""Where the frames of a sound lie in time, whether their timestamps are rounded, jitter, drift or
+have gaps.
 
-Sound is counted on from a timestamp sample by sample, as every player does. A frame's residual is its timestamp minus what was
-counted; the others of its run should have the same. What lies within `JITTER_S`, or a tick of the container's clock, is
-rounding. Beyond it, the frames that follow tell what happened:
+Sound is counted on from a timestamp sample by sample, as every player does. A frame's residual is
+its timestamp minus what was counted; the others of its run should have the same. What lies within
+`JITTER_S`, or a tick of the container's clock, is rounding. Beyond it, the frames that follow tell
+what happened:
 
-* They agree with the count: this one timestamp is off, as around the short blocks of Vorbis. The frame is joined.
-* They agree with this frame: packets are missing, or the clock has drifted away by so much. A new run begins at the timestamp.
-* They do not agree with each other: the timestamps jitter, as those of browsers and WebRTC do. Nothing is cut or filled for
-  that. A run is placed by the mean of its residuals over some seconds. It is placed anew where that mean has moved by
-  `JITTER_S`, or where the frames to come are late or early by about `GAP_S`.
+* They agree with the count: this one timestamp is off, as around the short blocks of Vorbis. The
+  frame is joined.
+* They agree with this frame: packets are missing, or the clock has drifted away by so much. A new
+  run begins at the timestamp.
+* They do not agree with each other: the timestamps jitter, as those of browsers and WebRTC do.
+  Nothing is cut or filled for that. A run is placed by the mean of its residuals over some seconds.
+  It is placed anew where that mean has moved by `JITTER_S`, or where the frames to come are late or
+  early by about `GAP_S`.
 """
 
 from __future__ import annotations
@@ -25,7 +30,8 @@ from avcheck.media.base import JITTER_S
 
 GAP_S = 0.04  # so much is a gap also where timestamps jitter
 
-_BEYOND_S = 0.75 * GAP_S  # a residual this far off belongs to what lies behind a gap, from which jitter has taken a part
+# A residual this far off belongs to what lies behind a gap, from which jitter has taken a part
+_BEYOND_S = 0.75 * GAP_S
 
 _NEXT_S = 0.5  # of sound, whose timestamps tell whether a frame's own can be believed
 
@@ -37,17 +43,22 @@ _LONG_S = 5.0  # of sound, over which jitter is averaged: 15 ms of it leave less
 
 _AGAIN_S = 0.25  # how often the mean is looked at
 
-_MOST_VALUES = 1 << 24  # samples of all channels that are decoded ahead, 64 MB; 5 s of 16 channels at 192 kHz
+# Samples of all channels that are decoded ahead, 64 MB; 5 s of 16 channels at 192 kHz
+_MOST_VALUES = 1 << 24
 
-_SAME_LENGTH = 0.02  # by which part a packet's stated length may differ from what it holds: no clock drifts as much
+# By which part a packet's stated length may differ from what it holds: no clock drifts as much
+_SAME_LENGTH = 0.02
 
-# Demuxers that count the times of packets from the length of those before, from one timestamp to the next (or have but one).
+# Demuxers that count the times of packets from the length of those before, from one timestamp to
+# the next (or have but one).
 COUNTED = frozenset({"mpegts", "mpeg", "aac", "loas", "mp3", "ac3", "eac3", "dts"})
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A frame and when it begins, in seconds. `joined`: where the frame before ends. `exact`: jitter had no part in it."""
+    """A frame and when it begins, in seconds. `joined`: where the frame before ends. `exact`:
+    jitter had no part in it.
+    """
 
     frame: AudioFrame
     time_s: float
@@ -62,21 +73,35 @@ class _Waiting:
     residual_s: float | None  # None: no timestamp
 
 
-def told(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> Iterator[tuple[float | None, AudioFrame]]:
-    """The frames without the times that a demuxer of `COUNTED` has counted with a wrong length, as after a change of rate."""
+def told(
+    frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float
+) -> Iterator[tuple[float | None, AudioFrame]]:
+    """The frames without the times that a demuxer of `COUNTED` has counted with a wrong length, as
+    after a change of rate.
+    """
     expected_s: float | None = None
     for time_s, frame in frames:
-        counted = time_s is not None and expected_s is not None and abs(time_s - expected_s) <= 1.5 * tick_s
+        counted = (
+            time_s is not None
+            and expected_s is not None
+            and abs(time_s - expected_s) <= 1.5 * tick_s
+        )
         yield (None if counted else time_s), frame
         expected_s = None
         length_s = frame.samples / frame.sample_rate
         stated_s = float((frame.duration or 0) * (frame.time_base or 0))
-        if time_s is not None and stated_s > 0 and abs(stated_s - length_s) > _SAME_LENGTH * length_s:
+        if (
+            time_s is not None
+            and stated_s > 0
+            and abs(stated_s - length_s) > _SAME_LENGTH * length_s
+        ):
             expected_s = time_s + stated_s
 
 
 def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> Iterator[Placed]:
-    """The frames of a sound, placed as this module says, from the first with a time on. Decodes ahead as far as it has to."""
+    """The frames of a sound, placed as this module says, from the first with a time on. Decodes
+    ahead as far as it has to.
+    """
     rounding_s = min(max(JITTER_S, tick_s), GAP_S)
     ahead = _Ahead(frames)
     behind: deque[_Waiting] = deque()
@@ -116,7 +141,9 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> 
 
 
 def _centre_s(own_s: float, ahead: _Ahead) -> float:
-    """The residual of a run whose first frame has `own_s`, by the frames that follow; `own_s` where theirs lie elsewhere."""
+    """The residual of a run whose first frame has `own_s`, by the frames that follow; `own_s` where
+    theirs lie elsewhere.
+    """
     centre_s = _midmean(ahead.residuals_s(_NEXT_S), own_s)
     around = np.array([own_s, *ahead.residuals_s(_LONG_S)])
     near = around[np.abs(around - centre_s) < _BEYOND_S]
@@ -149,22 +176,33 @@ class _Ahead:
         return item
 
     def residuals_s(self, seconds: float) -> NDArray[np.float64]:
-        """The residuals of the frames to come, over so much sound, but of `_ENOUGH` frames at least if there are."""
+        """The residuals of the frames to come, over so much sound, but of `_ENOUGH` frames at least
+        if there are.
+        """
         while (
-            (len(self._queue) < _ENOUGH or self._queue[-1].start_s < self._queue[0].start_s + seconds)
+            (
+                len(self._queue) < _ENOUGH
+                or self._queue[-1].start_s < self._queue[0].start_s + seconds
+            )
             and self._values < _MOST_VALUES
             and self._pull()
         ):
             pass
         until_s = self._queue[0].start_s + seconds if self._queue else 0.0
-        items = (item for number, item in enumerate(self._queue) if number < _ENOUGH or item.start_s < until_s)
+        items = (
+            item
+            for number, item in enumerate(self._queue)
+            if number < _ENOUGH or item.start_s < until_s
+        )
         return np.array([item.residual_s for item in items if item.residual_s is not None])
 
     def _pull(self) -> bool:
         time_s, frame = next(self._frames, (None, None))
         if frame is None:
             return False
-        self._queue.append(_Waiting(frame, self._end_s, None if time_s is None else time_s - self._end_s))
+        self._queue.append(
+            _Waiting(frame, self._end_s, None if time_s is None else time_s - self._end_s)
+        )
         self._values += _values(frame)
         self._end_s += frame.samples / frame.sample_rate
         return True

@@ -1,12 +1,15 @@
 """Keeps the channels of a sound from cancelling each other when they are mixed to mono.
 
-A stereo track whose right channel is its left one turned over (a miswired cable, a microphone in the wrong mode) is silent
-when mixed, and so is the voice of a 5.1 track whose centre, or one of a pair, is turned over. The rule, for each `WINDOW_S` of
-the file's time: where the mix, or the mix of the loudest channel with any one other, holds less than `LEAST_SHARE` of the
-energy that the loudest channel alone brings into it, one channel is taken in place of all, the first that brings in at least
-half as much as the loudest. Between windows it fades over `FADE_S`. Everywhere else the mix is untouched, bit for bit.
+A stereo track whose right channel is its left one turned over (a miswired cable, a microphone in
+the wrong mode) is silent when mixed, and so is the voice of a 5.1 track whose centre, or one of a
+pair, is turned over. The rule, for each `WINDOW_S` of the file's time: where the mix, or the mix of
+the loudest channel with any one other, holds less than `LEAST_SHARE` of the energy that the loudest
+channel alone brings into it, one channel is taken in place of all, the first that brings in at
+least half as much as the loudest. Between windows it fades over `FADE_S`. Everywhere else the mix
+is untouched, bit for bit.
 
-Windows lie on the file's clock and are decided each for itself, so that a decode from the middle of a file decides the same.
+Windows lie on the file's clock and are decided each for itself, so that a decode from the middle of
+a file decides the same.
 """
 
 from __future__ import annotations
@@ -31,25 +34,35 @@ LEAST_SHARE = 0.1
 
 FADE_S = 0.02
 
-_MOST_VALUES = 1 << 24  # samples of all channels that a window may hold, 64 MB; beyond, it ends early
+# Samples of all channels that a window may hold, 64 MB; beyond, it ends early
+_MOST_VALUES = 1 << 24
 
 _PLANAR_MOST = 7  # channels of a planar frame that every PyAV turns into an array
 
 
 def run_up_from_s(from_s: float) -> float:
-    """From where on the sound is needed to mix it from `from_s` on as a decode from the beginning does."""
+    """From where on the sound is needed to mix it from `from_s` on as a decode from the beginning
+    does.
+    """
     return (math.floor(from_s / WINDOW_S) - 1) * WINDOW_S
 
 
 @lru_cache(maxsize=64)
 def mix_weights(layout: str, channels: int) -> NDArray[np.float64]:
-    """What each channel of a layout contributes to the resampler's mono mix; an equal part where it cannot tell."""
+    """What each channel of a layout contributes to the resampler's mono mix; an equal part where it
+    cannot tell.
+    """
     try:
         impulses = np.repeat(np.eye(channels, dtype=np.float32), 16, axis=0).reshape(1, -1)
         frame = AudioFrame.from_ndarray(impulses, "flt", layout)
         frame.sample_rate = 16_000
         mixer = AudioResampler("flt", "mono", 16_000, options={"rematrix_maxval": "1.0"})
-        mixed = np.concatenate([part.to_ndarray().reshape(-1) for part in (*mixer.resample(frame), *mixer.resample(None))])
+        mixed = np.concatenate(
+            [
+                part.to_ndarray().reshape(-1)
+                for part in (*mixer.resample(frame), *mixer.resample(None))
+            ]
+        )
         weights: NDArray[np.float64] = mixed.reshape(channels, 16).mean(axis=1, dtype=np.float64)
         return weights
     except (av.error.FFmpegError, ValueError):
@@ -76,10 +89,14 @@ def channel_instead(weights: NDArray[np.float64], power: NDArray[np.float64]) ->
 
 
 class Mixer:
-    """Passes the frames of one run of sound on, in their own format; where channels cancel, all of them become one."""
+    """Passes the frames of one run of sound on, in their own format; where channels cancel, all of
+    them become one.
+    """
 
     def __init__(self, frame: AudioFrame, start_s: float, named: bool) -> None:
-        """A run whose first frame is `frame`, at `start_s`. `named`: the channels have places, by which they are mixed."""
+        """A run whose first frame is `frame`, at `start_s`. `named`: the channels have places, by
+        which they are mixed.
+        """
         self._format = frame.format.name
         self._layout = frame.layout.name
         self._channels = frame.layout.nb_channels
@@ -89,7 +106,11 @@ class Mixer:
         safe = self._channels <= _PLANAR_MOST or not frame.format.is_planar
         self._weights = None
         if self._channels > 1 and safe:
-            self._weights = mix_weights(self._layout, self._channels) if named else np.full(self._channels, 1 / self._channels)
+            self._weights = (
+                mix_weights(self._layout, self._channels)
+                if named
+                else np.full(self._channels, 1 / self._channels)
+            )
         self._window: int | None = None
         self._frames: list[AudioFrame] = []
         self._values = 0
@@ -139,14 +160,22 @@ class Mixer:
         return values if frame.format.is_planar else values.reshape(-1, self._channels).T
 
     def _alone(self, frame: AudioFrame, channel: int | None, fade: int, done: int) -> AudioFrame:
-        """A frame whose channels all hold `channel` (None: their own), `done` samples into a fade from the window before."""
+        """A frame whose channels all hold `channel` (None: their own), `done` samples into a fade
+        from the window before.
+        """
         samples = self._samples(frame)
         after = samples if channel is None else np.broadcast_to(samples[channel], samples.shape)
         if done < fade:
-            before = samples if self._channel is None else np.broadcast_to(samples[self._channel], samples.shape)
+            before = (
+                samples
+                if self._channel is None
+                else np.broadcast_to(samples[self._channel], samples.shape)
+            )
             gain = np.clip((done + np.arange(frame.samples)) / fade, 0.0, 1.0)
             mixed = before + gain * (after.astype(np.float64) - before)
-            after = (np.rint(mixed) if np.issubdtype(samples.dtype, np.integer) else mixed).astype(samples.dtype)
+            after = (np.rint(mixed) if np.issubdtype(samples.dtype, np.integer) else mixed).astype(
+                samples.dtype
+            )
         values = after if frame.format.is_planar else after.T.reshape(1, -1)
         one = AudioFrame.from_ndarray(np.ascontiguousarray(values), self._format, self._layout)
         one.sample_rate = self._rate

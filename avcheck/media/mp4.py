@@ -1,7 +1,8 @@
-"""What the boxes of an mp4 or mov say, read before FFmpeg believes them, and where it does not follow them.
+"""What the boxes of an mp4 or mov say, read before FFmpeg believes them, and where it does not
+follow them.
 
-Times: ISO/IEC 14496-12, sections 8.6 (edit lists, composition offsets) and 8.8 (fragments); [MS-SSTR] for a box of Smooth
-Streaming's own.
+Times: ISO/IEC 14496-12, sections 8.6 (edit lists, composition offsets) and 8.8 (fragments);
+[MS-SSTR] for a box of Smooth Streaming's own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ MAX_INDEX = 64 << 20  # bytes of an mp4's index that are looked at; ten hours of
 
 MAX_BOXES = 1 << 19  # boxes of an mp4 that are looked at: a day in fragments of 2 s has 475,000
 
-_TFXD = bytes.fromhex("6d1d9b0542d544e680e2141daff757b2")  # Smooth Streaming: when the first sample of a fragment is shown
+# Smooth Streaming: when the first sample of a fragment is shown
+_TFXD = bytes.fromhex("6d1d9b0542d544e680e2141daff757b2")
 
 
 class Index:
@@ -52,7 +54,9 @@ class Index:
 
     @property
     def end_s(self) -> float | None:
-        """When its pictures and sounds have been shown, in seconds; None where the boxes do not say."""
+        """When its pictures and sounds have been shown, in seconds; None where the boxes do not
+        say.
+        """
         ends = [track.end_s for track in self._tracks if track.handlers & {b"vide", b"soun"}]
         known = [end_s for end_s in ends if end_s is not None]
         return max(known) if known and len(known) == len(ends) else None
@@ -64,11 +68,15 @@ class Index:
 
     @property
     def retimes(self) -> bool:
-        """Whether FFmpeg's presentation times differ from what the boxes say. Look at `samples` first."""
+        """Whether FFmpeg's presentation times differ from what the boxes say. Look at `samples`
+        first.
+        """
         return any(track.times is not None for track in self._tracks)
 
     def retime(self, packet: Packet[Any]) -> None:
-        """Give a packet the presentation time of its sample; one that is not in a fragment keeps what it has."""
+        """Give a packet the presentation time of its sample; one that is not in a fragment keeps
+        what it has.
+        """
         times = self.track(packet.stream.id).times
         if times is not None and packet.size:
             time = times.at(packet.pos)
@@ -114,7 +122,11 @@ class Index:
             elif inner == b"cmov":  # the whole index, compressed
                 packed = bytes(part)
                 packed = packed[packed.find(b"cmvd") + 8 :]
-                self._enter(b"moov", memoryview(zlib.decompressobj().decompress(packed, MAX_INDEX)), depth + 1)
+                self._enter(
+                    b"moov",
+                    memoryview(zlib.decompressobj().decompress(packed, MAX_INDEX)),
+                    depth + 1,
+                )
             elif len(part) >= 8:
                 self._take(inner, part)
                 self._take_times(inner, part)
@@ -133,7 +145,9 @@ class Index:
         elif kind == b"stts":
             track.whole_chunks &= count == 1 and int.from_bytes(body[12:16], "big") == 1
         elif kind == b"stsc":
-            track.chunk_runs += [(first, samples) for first, samples in _rows(">II4x", body[8:], count)]
+            track.chunk_runs += [
+                (first, samples) for first, samples in _rows(">II4x", body[8:], count)
+            ]
         elif kind in (b"stco", b"co64"):
             track.chunks = max(track.chunks, min(count, len(body) // 4))
         elif kind == b"trun":
@@ -144,7 +158,9 @@ class Index:
         track, fragment = self._tracks[-1], self._fragment
         wide = body[0] == 1
         if kind == b"mvhd":
-            self._movie_scale = self._movie_scale or int.from_bytes(body[20:24] if wide else body[12:16], "big")
+            self._movie_scale = self._movie_scale or int.from_bytes(
+                body[20:24] if wide else body[12:16], "big"
+            )
             for known in self._tracks:
                 known.movie_scale = self._movie_scale
         elif kind == b"tkhd":
@@ -156,14 +172,19 @@ class Index:
             track.encrypted = track.encrypted or _encryption(bytes(body))
         elif kind == b"elst":
             form = ">Qqi" if wide else ">Iii"
-            track.edits = [Edit(*row) for row in _rows(form, body[8:], len(body))]  # FFmpeg, too, counts those that are there
+            # FFmpeg, too, counts those that are there
+            track.edits = [Edit(*row) for row in _rows(form, body[8:], len(body))]
             track.unreadable = (
                 body[0] > 1
                 or len(track.edits) < int.from_bytes(body[4:8], "big")
                 or sum(edit.duration + abs(edit.media_time) for edit in track.edits) > MOST_TICKS
             )
         elif kind == b"stts":
-            rows = np.frombuffer(body[8 : 8 + len(body[8:]) // 8 * 8], ">u4").reshape(-1, 2).astype(np.int64)
+            rows = (
+                np.frombuffer(body[8 : 8 + len(body[8:]) // 8 * 8], ">u4")
+                .reshape(-1, 2)
+                .astype(np.int64)
+            )
             track.listed = bounded(int(rows.prod(1).sum()))
         elif kind == b"trex":
             known = self.track(int.from_bytes(body[4:8], "big"))
@@ -176,7 +197,8 @@ class Index:
             fragment.duration, fragment.size = known.default_duration, known.default_size
             if flags & 0x1:
                 fragment.base, at = _ticks(body[at : at + 8]), at + 8
-            elif not flags & 0x20000 and self._run_before is not None:  # 0x20000: the base is the `moof`
+            # 0x20000: the base is the `moof`
+            elif not flags & 0x20000 and self._run_before is not None:
                 fragment.base = self._run_before.end
             at += 4 * bool(flags & 0x2)
             if flags & 0x8:
@@ -189,7 +211,9 @@ class Index:
             fragment.shown_time = _ticks(body[20:28] if body[16] == 1 else body[20:24], signed=True)
         elif kind == b"trun" and fragment.track is not None:
             data = int.from_bytes(body[8:12], "big", signed=True) if body[3] & 0x1 else 0
-            fragment.runs.append(Run(fragment.base + data, bytes(body), fragment.duration, fragment.size))
+            fragment.runs.append(
+                Run(fragment.base + data, bytes(body), fragment.duration, fragment.size)
+            )
 
 
 _BOXES_OF_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"mvex", b"moof", b"traf"}
@@ -198,7 +222,9 @@ _MAX_DEPTH = 10  # as FFmpeg
 
 
 def index_of(path: Path) -> Index:
-    """The index of a file, read once as long as the file does not change. Raises nothing: a file that is gone has none."""
+    """The index of a file, read once as long as the file does not change. Raises nothing: a file
+    that is gone has none.
+    """
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -212,12 +238,16 @@ def _index(path: Path, _size: int, _mtime_ns: int) -> Index:
 
 
 def _ticks(data: memoryview, *, signed: bool = False) -> int:
-    """A number that sums with others of its kind in 64 bits; 0 for one that only damage makes so large."""
+    """A number that sums with others of its kind in 64 bits; 0 for one that only damage makes so
+    large.
+    """
     return bounded(int.from_bytes(data, "big", signed=signed))
 
 
 def _encryption(descriptions: bytes) -> str:
-    """How the samples of a track are encrypted, by its sample descriptions; "" where they are not."""
+    """How the samples of a track are encrypted, by its sample descriptions; "" where they are
+    not.
+    """
     kind = descriptions[12:16]
     if kind in (b"encv", b"enca"):
         at = descriptions.find(b"schm")

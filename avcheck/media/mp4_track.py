@@ -1,4 +1,5 @@
-"""A track of an mp4 or mov as its boxes say: samples, fragments, edit list, and when a player shows each of them.
+"""A track of an mp4 or mov as its boxes say: samples, fragments, edit list, and when a player shows
+each of them.
 
 Times: ISO/IEC 14496-12, sections 8.6 (edit lists, composition offsets) and 8.8 (fragments).
 """
@@ -16,7 +17,8 @@ from avcheck.media.timeline import Piece, Timeline
 
 MAX_PIECES = 1000  # that an edit list may show: each can have the file sought and decoded again
 
-STALE_EDIT_S = 1.0  # a list that ends so much before its media cuts it; less is the padding of its codec, or rounding
+# A list that ends so much before its media cuts it; less is the padding of its codec, or rounding
+STALE_EDIT_S = 1.0
 
 _RATE_1 = 1 << 16
 
@@ -25,7 +27,9 @@ MOST_TICKS = 1 << 61
 
 @dataclass(frozen=True)
 class Edit:
-    """A row of an edit list: `media_time` in the track's ticks, negative = nothing is shown; `duration` in the movie's."""
+    """A row of an edit list: `media_time` in the track's ticks, negative = nothing is shown;
+    `duration` in the movie's.
+    """
 
     duration: int
     media_time: int
@@ -59,7 +63,9 @@ class Run:
         # Offsets are signed in either version of the box, as every player takes them.
         form = np.dtype(">i4" if bit == 0x800 else ">u4")
         width = len(self._columns)
-        rows = np.frombuffer(self.body, form, self.count * width, self._start).reshape(self.count, width)
+        rows = np.frombuffer(self.body, form, self.count * width, self._start).reshape(
+            self.count, width
+        )
         return rows[:, self._columns.index(bit)].astype(np.int64)
 
     @property
@@ -75,7 +81,9 @@ class Run:
     @property
     def end(self) -> int:
         """Where the last sample ends, in bytes of the file."""
-        sizes = int(self._column(0x200, 0).sum()) if 0x200 in self._columns else self.count * self.size
+        sizes = (
+            int(self._column(0x200, 0).sum()) if 0x200 in self._columns else self.count * self.size
+        )
         return bounded(self.place + sizes)
 
     @property
@@ -101,13 +109,16 @@ class Fragment:
 
 @dataclass
 class TrackBoxes:
-    """What the boxes say of one track: how many entries FFmpeg makes of it, and when its samples are shown."""
+    """What the boxes say of one track: how many entries FFmpeg makes of it, and when its samples
+    are shown.
+    """
 
     id: int = 0
     handlers: set[bytes] = field(default_factory=set)
     samples: int = 0  # all of one size, so that only their number is stored
     whole_chunks: bool = True  # its times allow FFmpeg to take sound a chunk at a time
-    chunk_runs: list[tuple[int, int]] = field(default_factory=list)  # first chunk, samples in each from there on
+    # First chunk, samples in each from there on
+    chunk_runs: list[tuple[int, int]] = field(default_factory=list)
     chunks: int = 0
     in_fragments: int = 0
     movie_scale: int = 0  # ticks a second of the movie, and of the track's own media
@@ -123,27 +134,47 @@ class TrackBoxes:
     fragments: list[Fragment] = field(default_factory=list)
 
     def entries(self) -> int:
-        """The entries that FFmpeg's index of the track would have, of what is counted and not listed."""
-        if not self.whole_chunks or b"soun" not in self.handlers or self.handlers & {b"vide", b"subp", b"clcp"}:
+        """The entries that FFmpeg's index of the track would have, of what is counted and not
+        listed.
+        """
+        if (
+            not self.whole_chunks
+            or b"soun" not in self.handlers
+            or self.handlers & {b"vide", b"subp", b"clcp"}
+        ):
             return self.samples + self.in_fragments
         after = self.chunks + 1
         ends = [*(min(first, after) for first, _ in self.chunk_runs[1:]), after]
-        pieces = (max(0, end - first) * -(-count // 1024) for (first, count), end in zip(self.chunk_runs, ends, strict=False))
+        pieces = (
+            max(0, end - first) * -(-count // 1024)
+            for (first, count), end in zip(self.chunk_runs, ends, strict=False)
+        )
         return sum(pieces) + self.in_fragments
 
-    # -- the edit list ----------------------------------------------------------------------------------------------------
+    # -- the edit list -----------------------------------------------------------------------------
 
     @property
     def _start(self) -> int:
-        """Where FFmpeg lets the media begin, in ticks: with the first row of the edit list, or the one after an empty row."""
+        """Where FFmpeg lets the media begin, in ticks: with the first row of the edit list, or the
+        one after an empty row.
+        """
         rows = self.edits[1:] if self.edits and self.edits[0].media_time == -1 else self.edits
-        return rows[0].media_time if rows and rows[0].media_time >= 0 and self.movie_scale and not self.unreadable else 0
+        return (
+            rows[0].media_time
+            if rows and rows[0].media_time >= 0 and self.movie_scale and not self.unreadable
+            else 0
+        )
 
     @property
     def shift(self) -> int:
         """What FFmpeg takes from the track's times for its edit list, in ticks."""
         empty = 0
-        if self.edits and self.edits[0].media_time == -1 and self.movie_scale and not self.unreadable:
+        if (
+            self.edits
+            and self.edits[0].media_time == -1
+            and self.movie_scale
+            and not self.unreadable
+        ):
             empty = math.floor(self.edits[0].duration * self.scale / self.movie_scale + 0.5)
         return self._start - empty
 
@@ -154,14 +185,20 @@ class TrackBoxes:
 
     @property
     def seek_ahead_s(self) -> float:
-        """How far FFmpeg stops before where it is sent: it takes the start of the media off once more."""
+        """How far FFmpeg stops before where it is sent: it takes the start of the media off once
+        more.
+        """
         return self._start / self.scale
 
     @cached_property
     def problem(self) -> str | None:
         """Why the edit list cannot be followed, in words; None: it can."""
         shows = [edit for edit in self.edits if edit.media_time >= 0]
-        if self.unreadable or any(edit.media_time < -1 for edit in self.edits) or (shows and not self.movie_scale):
+        if (
+            self.unreadable
+            or any(edit.media_time < -1 for edit in self.edits)
+            or (shows and not self.movie_scale)
+        ):
             return "its edit list is damaged"
         if any(edit.rate != _RATE_1 for edit in shows):
             return "its edit list changes the speed"
@@ -175,7 +212,9 @@ class TrackBoxes:
 
     @cached_property
     def timeline(self) -> Timeline | None:
-        """How the edit list plays the track, in seconds of its media; None where FFmpeg's shift of its times says it all."""
+        """How the edit list plays the track, in seconds of its media; None where FFmpeg's shift of
+        its times says it all.
+        """
         if self.problem is not None or not self.edits or not self.scale:
             return None
         pieces: list[Piece] = []
@@ -189,12 +228,18 @@ class TrackBoxes:
             at += edit.duration
             if edit.media_time < 0 or until_s <= from_s:
                 continue
-            if pieces and abs(pieces[-1].until_s - from_s) < 1e-6 and abs(pieces[-1].shift_s - shift_s) < 1e-6:
+            if (
+                pieces
+                and abs(pieces[-1].until_s - from_s) < 1e-6
+                and abs(pieces[-1].shift_s - shift_s) < 1e-6
+            ):
                 pieces[-1] = Piece(pieces[-1].from_s, until_s, pieces[-1].shift_s)
             else:
                 pieces.append(Piece(from_s, until_s, shift_s))
         rows = self.edits[self.edits[0].media_time == -1 :]
-        if not pieces or (len(rows) == 1 and pieces[0].until_s > self.media_duration / self.scale - STALE_EDIT_S):
+        if not pieces or (
+            len(rows) == 1 and pieces[0].until_s > self.media_duration / self.scale - STALE_EDIT_S
+        ):
             return None
         return Timeline(tuple(pieces))
 
@@ -204,19 +249,28 @@ class TrackBoxes:
         if self.fragmented or not self.scale or not self.media_duration:
             return None
         listed = sum(edit.duration for edit in self.edits)
-        return listed / self.movie_scale if listed and self.movie_scale else self.media_duration / self.scale
+        return (
+            listed / self.movie_scale
+            if listed and self.movie_scale
+            else self.media_duration / self.scale
+        )
 
-    # -- fragments --------------------------------------------------------------------------------------------------------
+    # -- fragments ---------------------------------------------------------------------------------
 
     @cached_property
     def times(self) -> SampleTimes | None:
-        """When the samples of its fragments are shown, where FFmpeg does not go by the boxes; else None.
+        """When the samples of its fragments are shown, where FFmpeg does not go by the boxes; else
+        None.
 
-        Of negative composition offsets it adds the largest to every time, as soon as it has read it. A fragment without a
-        decoding time it lets follow the one before, whatever else says when it is shown.
+        Of negative composition offsets it adds the largest to every time, as soon as it has read
+        it. A fragment without a decoding time it lets follow the one before, whatever else says
+        when it is shown.
         """
         found = None
-        if any(part.decode_time is None or any((run.offsets < 0).any() for run in part.runs) for part in self.fragments):
+        if any(
+            part.decode_time is None or any((run.offsets < 0).any() for run in part.runs)
+            for part in self.fragments
+        ):
             places, times = [], []
             decode_time = self.listed
             for part in self.fragments:
@@ -227,7 +281,9 @@ class TrackBoxes:
                 for run in part.runs:
                     durations = run.durations
                     places.append(run.places)
-                    times.append(decode_time + np.cumsum(durations) - durations + run.offsets - self.shift)
+                    times.append(
+                        decode_time + np.cumsum(durations) - durations + run.offsets - self.shift
+                    )
                     decode_time = bounded(decode_time + int(durations.sum()))
             found = SampleTimes(np.concatenate(places), np.concatenate(times)) if places else None
         self.fragments = []

@@ -1,4 +1,6 @@
-"""What it takes to open a file: streams chosen, clocks set, the first picture and the first sound found."""
+"""What it takes to open a file: streams chosen, clocks set, the first picture and the first sound
+found.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,26 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from avcheck.errors import DecodeFailed
-from avcheck.media.base import SHORT_SIDE, MediaInfo, Picture, Sound, Source, Tally, frame_time_s, no_pictures, no_sound
+from avcheck.media.base import (
+    SHORT_SIDE,
+    MediaInfo,
+    Picture,
+    Sound,
+    Source,
+    Tally,
+    frame_time_s,
+    no_pictures,
+    no_sound,
+)
 from avcheck.media.container import (
     SOUND_FORMATS,
     VIDEO_FORMATS,
     Clock,
-    choose_audio,
     clock_of,
     duration_s_of,
     first_frames,
     first_sound_s_of,
-    of_programme,
     open_container,
-    playing,
-    tracks_of,
 )
 from avcheck.media.packets import is_seekable
 from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
@@ -40,6 +48,7 @@ from avcheck.media.sections import (
     whole_of,
 )
 from avcheck.media.sound import decode_sounds
+from avcheck.media.streams import choose_audio, of_programme, playing, tracks_of
 from avcheck.media.timeline import Timeline, play_pictures, play_sounds
 
 
@@ -63,7 +72,10 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
         packets = survey_of(container, path, wanted.program)
         chosen = choose_streams(container, path, packets, wanted)
         video, audio = chosen.video, chosen.audio
-        sounding, shown = of_programme(container.streams.audio, chosen.pids), of_programme(playing(container), chosen.pids)
+        sounding, shown = (
+            of_programme(container.streams.audio, chosen.pids),
+            of_programme(playing(container), chosen.pids),
+        )
         audio_number, video_number = sounding.index(audio) if audio else None, shown.index(video)
         audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
         duration_s = duration_s_of(container, path, video)
@@ -80,7 +92,11 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
                 if wanted.own_sound:
                     raise
                 audio = None  # it is not what is checked
-        clocks = {stream.index: its for stream, its in ((video, clock), (audio, heard)) if stream is not None}
+        clocks = {
+            stream.index: its
+            for stream, its in ((video, clock), (audio, heard))
+            if stream is not None
+        }
         picture, sound, at_end = first_frames(container, video, audio, clocks)
         if picture is None and at_end:
             raise no_pictures(path)
@@ -127,7 +143,8 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
 
 
 def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
-    """The film with the sound of another file, whose zero is laid on the film's first picture or sound, whichever is earlier.
+    """The film with the sound of another file, whose zero is laid on the film's first picture or
+    sound, whichever is earlier.
 
     Raises as `open_media`.
     """
@@ -154,7 +171,11 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
             first_sound_s=first_sound_s,
         )
         return dataclasses.replace(
-            film, info=info, sounds=whole_of(source), seekable=film.seekable and is_seekable(container), sound_timeline=timeline
+            film,
+            info=info,
+            sounds=whole_of(source),
+            seekable=film.seekable and is_seekable(container),
+            sound_timeline=timeline,
         )
 
 

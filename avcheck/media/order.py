@@ -1,10 +1,13 @@
-"""When the decoded pictures of a stream are shown, where its container does not say so, or says something else.
+"""When the decoded pictures of a stream are shown, where its container does not say so, or says
+something else.
 
-A decoder gives pictures in the order they are shown. So their presentation times rise, and where the times of a file do not,
-they are decoding times: of H.264 with B-pictures in an MXF without temporal offsets, or in an mp4 made of an AVI. ASF has one
-time a picture and no other: the decoding time, too. A picture is then shown when the packet that completes it is decoded, as
-FFmpeg (`best_effort_timestamp`) and mpv do; its time is moved by no more than the codec's reordering. AVI counts its pictures,
-and the first is shown at the beginning of the sound: the n-th picture shown takes the n-th place.
+A decoder gives pictures in the order they are shown. So their presentation times rise, and where
+the times of a file do not, they are decoding times: of H.264 with B-pictures in an MXF without
+temporal offsets, or in an mp4 made of an AVI. ASF has one time a picture and no other: the decoding
+time, too. A picture is then shown when the packet that completes it is decoded, as FFmpeg
+(`best_effort_timestamp`) and mpv do; its time is moved by no more than the codec's reordering. AVI
+counts its pictures, and the first is shown at the beginning of the sound: the n-th picture shown
+takes the n-th place.
 """
 
 from __future__ import annotations
@@ -19,24 +22,26 @@ from av.video.stream import VideoStream
 
 from avcheck.media.base import STALE_S, Tally
 
-# Pictures that are held back at most until it shows which times these are, and pixels in them: an encoder that may use
-# B-pictures often begins without.
+# Pictures that are held back at most until it shows which times these are, and pixels in them: an
+# encoder that may use B-pictures often begins without.
 HELD_MOST, HELD_LEAST, HELD_PIXELS = 128, 8, 50_000_000
 
 
 class ShowOrder:
-    """Gives the decoded pictures of one stream the times at which they are shown, in the stream's time base.
+    """Gives the decoded pictures of one stream the times at which they are shown, in the stream's
+    time base.
 
-    What is decoded goes through `taken`, then `shown`; at the end `rest` gives what was held back. A picture whose time is not
-    known gets None.
+    What is decoded goes through `taken`, then `shown`; at the end `rest` gives what was held back.
+    A picture whose time is not known gets None.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
         self._stream = stream
         self._tally = tally
         self._places: list[int] | None = [] if container.format.name == "avi" else None
-        # A program stream dates one picture of a PES packet; FFmpeg counts on from there. It dates the picture whose own header
-        # is the first in the packet, though the next one is meant where a sequence header went before, in the last packet.
+        # A program stream dates one picture of a PES packet; FFmpeg counts on from there. It dates
+        # the picture whose own header is the first in the packet, though the next one is meant
+        # where a sequence header went before, in the last packet.
         self._counted = container.format.name == "mpeg"
         self._ahead = 0  # by which the last picture to go ahead did so
         self._decided = self._counted
@@ -72,16 +77,23 @@ class ShowOrder:
         self._held += frames
         if frames and not self._decided:
             times = [frame.pts for frame in self._held if frame.pts is not None]
-            self._decoding = any(0 < before - after < self._stale for before, after in pairwise(times))
+            self._decoding = any(
+                0 < before - after < self._stale for before, after in pairwise(times)
+            )
             self._decided = (
                 self._decoding
                 or not self._stream.codec_context.has_b_frames
                 or len(times) < len(self._held)
-                or len(times) >= min(HELD_MOST, max(HELD_LEAST, HELD_PIXELS // (frames[0].width * frames[0].height)))
+                or len(times)
+                >= min(
+                    HELD_MOST, max(HELD_LEAST, HELD_PIXELS // (frames[0].width * frames[0].height))
+                )
             )
             if self._decoding:
                 first = self._held[0]
-                self._tally.decoding_delay_s = float(((first.dts or first.pts) - first.pts) * (self._stream.time_base or 0))
+                self._tally.decoding_delay_s = float(
+                    ((first.dts or first.pts) - first.pts) * (self._stream.time_base or 0)
+                )
         return self.rest() if self._decided else []
 
     def rest(self) -> list[Any]:
@@ -99,9 +111,11 @@ class ShowOrder:
         return frames
 
     def _counted_on(self, frame: Any, time: int | None) -> int | None:
-        """The time of a picture of a program stream: where it falls back, it follows the one before.
+        """The time of a picture of a program stream: where it falls back, it follows the one
+        before.
 
-        Where an earlier one went ahead by as much, the pictures since then were late, and this one is right.
+        Where an earlier one went ahead by as much, the pictures since then were late, and this one
+        is right.
         """
         if time is None or self._last is None or not frame.duration:
             return time
@@ -115,5 +129,7 @@ class ShowOrder:
         return time
 
     def _falls_back(self, time: int | None) -> bool:
-        """Whether a picture would be shown with the one before, or a little earlier; much earlier, the clock was set back."""
+        """Whether a picture would be shown with the one before, or a little earlier; much earlier,
+        the clock was set back.
+        """
         return time is not None and self._last is not None and 0 <= self._last - time < self._stale

@@ -16,25 +16,39 @@ from av.packet import Packet
 from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
-from avcheck.media.base import MAX_PIXELS, Retime, Source, Tally, cannot_seek, frame_time_s, timed_out
+from avcheck.media.base import (
+    MAX_PIXELS,
+    Retime,
+    Source,
+    Tally,
+    cannot_seek,
+    frame_time_s,
+    timed_out,
+)
 from avcheck.media.order import ShowOrder
 
-FAR_S = 10.0  # a frame this far ahead of the one before is only believed if the next one does not go back
+# A frame this far ahead of the one before is only believed if the next one does not go back
+FAR_S = 10.0
 
 READ_FAILURES = 64  # reads that fail in a row before what follows counts as lost
 
-RUN_UP_S = 30.0  # a key frame further before the place asked for makes seeking no cheaper than going on
+# A key frame further before the place asked for makes seeking no cheaper than going on
+RUN_UP_S = 30.0
 
-# How far before the place asked for to seek to, one after the other until a key frame lies before it: some formats go by
-# decoding time, which is a few pictures ahead, and an MPEG-TS has no index of its key frames.
+# How far before the place asked for to seek to, one after the other until a key frame lies before
+# it: some formats go by decoding time, which is a few pictures ahead, and an MPEG-TS has no index
+# of its key frames.
 _BACK_S = (0.2, 2.0, 6.0, 12.0, 24.0)
 
-# Formats whose timestamps after a seek are those of a decode from the start; in the others they are guessed from bit rates.
+# Formats whose timestamps after a seek are those of a decode from the start; in the others they are
+# guessed from bit rates.
 SEEKABLE = frozenset({"mp4", "matroska", "mpegts", "wav"})
 
 
 def prepare(container: InputContainer, streams: Sequence[Stream], threads: int) -> None:
-    """Set the decoders up before their first packet, and have the demuxer skip every other stream."""
+    """Set the decoders up before their first packet, and have the demuxer skip every other
+    stream.
+    """
     for stream in container.streams:
         if stream not in streams:
             stream.discard = Discard.all
@@ -43,33 +57,41 @@ def prepare(container: InputContainer, streams: Sequence[Stream], threads: int) 
         context.thread_type = "NONE" if threads == 1 else "AUTO"
         context.thread_count = threads
         if isinstance(stream, VideoStream):
-            # Given to av.open it has no effect; here it also covers a size that changes in mid-stream.
+            # Given to av.open it has no effect; here it also covers a size that changes in
+            # mid-stream.
             context.options = {"max_pixels": str(MAX_PIXELS)}
 
 
 def raise_if_memory_is_short(error: Exception) -> None:
     """Raise an error again that says nothing about the file: memory is short.
 
-    FFmpeg says so too of damage that claims more than it ever allocates, and of a stream too many. It is believed where there
-    is no room for the largest picture that is decoded.
+    FFmpeg says so too of damage that claims more than it ever allocates, and of a stream too many.
+    It is believed where there is no room for the largest picture that is decoded.
     """
     if isinstance(error, av.error.MemoryError):
         with suppress(MemoryError):
-            np.empty(8 * MAX_PIXELS, np.uint8)  # four planes of 16 bits, and untouched, so it costs nothing
+            # Four planes of 16 bits, and untouched, so it costs nothing
+            np.empty(8 * MAX_PIXELS, np.uint8)
             return
     if isinstance(error, MemoryError):
         raise error
 
 
 class Decoder:
-    """Decodes the packets of one stream. One that does not decode is counted and skipped; PyAV's own loop would stop."""
+    """Decodes the packets of one stream. One that does not decode is counted and skipped; PyAV's
+    own loop would stop.
+    """
 
     def __init__(self, container: InputContainer, stream: Stream, tally: Tally) -> None:
         self._tally = tally
-        self._order = ShowOrder(container, stream, tally) if isinstance(stream, VideoStream) else None
+        self._order = (
+            ShowOrder(container, stream, tally) if isinstance(stream, VideoStream) else None
+        )
 
     def decode(self, packet: Packet[Any]) -> list[Any]:
-        """The frames that this packet completes, and those that were held back until their times were known."""
+        """The frames that this packet completes, and those that were held back until their times
+        were known.
+        """
         if self._order is not None:
             self._order.taken(packet)
         try:
@@ -89,7 +111,9 @@ class Decoder:
         return [] if self._order is None else self._order.rest()
 
 
-def decoded_frames(container: InputContainer, stream: Stream, tally: Tally, packets: Iterator[Packet[Any]]) -> Iterator[Any]:
+def decoded_frames(
+    container: InputContainer, stream: Stream, tally: Tally, packets: Iterator[Packet[Any]]
+) -> Iterator[Any]:
     """The decoded frames of one stream's packets."""
     decoder = Decoder(container, stream, tally)
     for packet in packets:
@@ -113,7 +137,9 @@ def packets_from(
     from_s: float | None,
     source: Source,
 ) -> Iterator[Packet[Any]]:
-    """The packets of one stream from a key frame on that is due at or before `from_s`, or all of them. Raises CannotSeek."""
+    """The packets of one stream from a key frame on that is due at or before `from_s`, or all of
+    them. Raises CannotSeek.
+    """
     if from_s is None or not has_to_seek(from_s):
         yield from packets_of(container, [stream], tally, source.retime)
         return
@@ -143,8 +169,12 @@ def seek(container: InputContainer, stream: Stream, time_s: float) -> None:
         raise cannot_seek(container) from None
 
 
-def dated(frames: Iterator[Any], origin_s: float, tally: Tally) -> Iterator[tuple[float | None, Any]]:
-    """The frames with their times, without those whose timestamp is damaged: one such frame would make all others late."""
+def dated(
+    frames: Iterator[Any], origin_s: float, tally: Tally
+) -> Iterator[tuple[float | None, Any]]:
+    """The frames with their times, without those whose timestamp is damaged: one such frame would
+    make all others late.
+    """
     last_s = math.inf
     held: tuple[float, Any] | None = None
     for frame in frames:
@@ -168,7 +198,9 @@ def dated(frames: Iterator[Any], origin_s: float, tally: Tally) -> Iterator[tupl
 def packets_of(
     container: InputContainer, streams: Sequence[Stream], tally: Tally, retime: Retime | None = None
 ) -> Iterator[Packet[Any]]:
-    """The packets of `streams`. A failed read is counted and tried again: it ends PyAV's generator, but not the file."""
+    """The packets of `streams`. A failed read is counted and tried again: it ends PyAV's generator,
+    but not the file.
+    """
     failures = 0
     while failures < READ_FAILURES:
         try:
@@ -180,7 +212,12 @@ def packets_of(
             return
         except av.error.ExitError:
             raise timed_out(Path(container.name.removeprefix("file:"))) from None
-        except (av.error.FFmpegError, MemoryError, IndexError) as error:  # IndexError: PyAV, when a damaged flv grows a stream
+        # IndexError: PyAV, when a damaged flv grows a stream
+        except (
+            av.error.FFmpegError,
+            MemoryError,
+            IndexError,
+        ) as error:
             raise_if_memory_is_short(error)
             failures += 1
             tally.lost += failures == 1

@@ -18,7 +18,8 @@ from avcheck.media.packets import dated, decoded_frames, packets_from, prepare
 
 MAX_ASPECT = 2.4  # a picture wider (or taller) than this is scaled by its long side instead
 
-MAX_DURATION_S = 24 * 3600.0  # between the first picture and the last; a small file can claim any length
+# Between the first picture and the last; a small file can claim any length
+MAX_DURATION_S = 24 * 3600.0
 
 MAX_UNDATED = 16  # pictures in a row without a time that are placed between their neighbours
 
@@ -33,7 +34,8 @@ def rotation_of(frame: VideoFrame) -> int:
 def pixel_aspect(stream: VideoStream) -> float:
     """Width of a pixel over its height."""
     aspect = float(stream.sample_aspect_ratio or 1)
-    return aspect if 1 / 8 <= aspect <= 8 else 1.0  # beyond is nonsense, and a way to ask for a huge picture
+    # Beyond is nonsense, and a way to ask for a huge picture
+    return aspect if 1 / 8 <= aspect <= 8 else 1.0
 
 
 def display_size(size: VideoFrame | VideoCodecContext, aspect: float) -> tuple[int, int]:
@@ -42,9 +44,11 @@ def display_size(size: VideoFrame | VideoCodecContext, aspect: float) -> tuple[i
 
 
 def is_full_range(pixels: VideoFormat) -> bool:
-    """Whether black is 0 and white the largest number in this pixel format unless a frame says otherwise.
+    """Whether black is 0 and white the largest number in this pixel format unless a frame says
+    otherwise.
 
-    So it is wherever the numbers are not luma; luma keeps its foot and head room, whatever its packing (`uyvy422`, `p210`).
+    So it is wherever the numbers are not luma; luma keeps its foot and head room, whatever its
+    packing (`uyvy422`, `p210`).
     """
     return (
         pixels.is_rgb
@@ -55,12 +59,15 @@ def is_full_range(pixels: VideoFormat) -> bool:
     )
 
 
-def placed_between(frames: Iterable[tuple[float | None, VideoFrame]], tally: Tally) -> Iterator[tuple[float, VideoFrame]]:
+def placed_between(
+    frames: Iterable[tuple[float | None, VideoFrame]], tally: Tally
+) -> Iterator[tuple[float, VideoFrame]]:
     """The pictures with their times; those without one are spread evenly between their neighbours.
 
-    The last ones follow as far apart as those before. Of more than `MAX_UNDATED` in a row the first are placed by their own
-    length: of H.264 in an MPEG program stream often one in thirty has a time. Where no time is near enough (none came before,
-    or the gap is over a second a picture), they are left out and count as undated.
+    The last ones follow as far apart as those before. Of more than `MAX_UNDATED` in a row the first
+    are placed by their own length: of H.264 in an MPEG program stream often one in thirty has a
+    time. Where no time is near enough (none came before, or the gap is over a second a picture),
+    they are left out and count as undated.
     """
     waiting: list[VideoFrame] = []
     last_s: float | None = None
@@ -80,7 +87,9 @@ def placed_between(frames: Iterable[tuple[float | None, VideoFrame]], tally: Tal
         if last_s is not None:
             step_s = (time_s - last_s) / (len(waiting) + 1)
             if 0 < step_s <= STALE_S:
-                yield from ((last_s + (k + 1) * step_s, undated) for k, undated in enumerate(waiting))
+                yield from (
+                    (last_s + (k + 1) * step_s, undated) for k, undated in enumerate(waiting)
+                )
             else:
                 tally.undated += len(waiting)
         waiting.clear()
@@ -93,16 +102,21 @@ def placed_between(frames: Iterable[tuple[float | None, VideoFrame]], tally: Tal
 
 
 def _scaled_size(width: int, height: int, short_side: int) -> tuple[int, int]:
-    """Width and height scaled down, not up, to `short_side`, or to a long side of `MAX_ASPECT` times that."""
+    """Width and height scaled down, not up, to `short_side`, or to a long side of `MAX_ASPECT`
+    times that.
+    """
     scale = min(1.0, short_side / min(width, height), MAX_ASPECT * short_side / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 class Scaler:
-    """Turns decoded frames into luma of one size, whatever size the stream changes to. One swscale context for all."""
+    """Turns decoded frames into luma of one size, whatever size the stream changes to. One swscale
+    context for all.
+    """
 
     def __init__(self, stream: VideoStream, short_side: int) -> None:
-        self._aspect = pixel_aspect(stream)  # now: a closed container does not tell, and pictures may outlive theirs
+        # Now: a closed container does not tell, and pictures may outlive theirs
+        self._aspect = pixel_aspect(stream)
         self._short_side = short_side
         self._size: tuple[int, int] | None = None
         self._reformatter = VideoReformatter()
@@ -130,13 +144,19 @@ class Scaler:
 def decode_pictures(
     source: Source, tally: Tally, from_s: float | None, *, short_side: int, threads: int
 ) -> Generator[Picture, None, None]:
-    """The pictures of a stream, as `Media.pictures` describes them; what is lost counts in `tally`."""
+    """The pictures of a stream, as `Media.pictures` describes them; what is lost counts in
+    `tally`.
+    """
     container, source = open_source(source)
     with container:
         stream = next(stream for stream in container.streams.video if stream.index == source.index)
         prepare(container, [stream], threads)
-        if min(stream.codec_context.width, stream.codec_context.height) >= _SMOOTH_FROM * short_side:
-            # The deblocking filter smooths what scaling down averages away: a fifth of an H.264 decoder's time.
+        if (
+            min(stream.codec_context.width, stream.codec_context.height)
+            >= _SMOOTH_FROM * short_side
+        ):
+            # The deblocking filter smooths what scaling down averages away: a fifth of an H.264
+            # decoder's time.
             stream.codec_context.options |= {"skip_loop_filter": "all"}
         scaler = Scaler(stream, short_side)
         first_s = last_s = -1.0
@@ -147,8 +167,10 @@ def decode_pictures(
             if first_s >= 0 and time_s > first_s + MAX_DURATION_S:
                 raise LimitExceeded(
                     source.path,
-                    f"a picture is due {(time_s - first_s) / 3600:.0f} hours after the first, over "
-                    f"the limit of {MAX_DURATION_S / 3600:.0f}; remux it to mend its timestamps, or cut it into parts",
+                    f"a picture is due {(time_s - first_s) / 3600:.0f} hours after the first, "
+                    "over "
+                    f"the limit of {MAX_DURATION_S / 3600:.0f}; remux it to mend its timestamps, "
+                    "or cut it into parts",
                 )
             elif last_s < time_s and time_s >= 0:
                 if last_s >= 0:

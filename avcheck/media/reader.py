@@ -24,7 +24,8 @@ MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds p
 class Media:
     """An open file; made by `open_media`, closed by `with` or `close()`.
 
-    `pictures()` and `sounds()` start at the beginning with every call, or near `from_s`; `degraded` counts what they lost.
+    `pictures()` and `sounds()` start at the beginning with every call, or near `from_s`; `degraded`
+    counts what they lost.
     """
 
     def __init__(self, film: Opened, *, short_side: int = SHORT_SIDE, threads: int = 1) -> None:
@@ -41,22 +42,32 @@ class Media:
     def __enter__(self) -> Media:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the containers of all iterators; they end there. Pictures already given out stay good."""
+        """Close the containers of all iterators; they end there. Pictures already given out stay
+        good.
+        """
         while self._running:
             self._running.pop().close()
 
     def pictures(self, from_s: float | None = None) -> Generator[Picture, None, None]:
-        """The pictures in the order they are shown, `pts_s` strictly rising and at least 0. Close it to stop early.
+        """The pictures in the order they are shown, `pts_s` strictly rising and at least 0. Close
+        it to stop early.
 
-        With `from_s` (seconds) the first is the one shown at that moment, if there is one; what comes before it is sought, not
-        decoded, as far back as the last key frame. Such a call adds to `degraded` what it lost; one without starts anew.
+        With `from_s` (seconds) the first is the one shown at that moment, if there is one; what
+        comes before it is sought, not decoded, as far back as the last key frame. Such a call adds
+        to `degraded` what it lost; one without starts anew.
 
-        Raises DecodeFailed at the end of a file in which no picture decoded or none had a timestamp, and CannotSeek where a
-        decode from `from_s` cannot be the same as one from the beginning, or would be no shorter.
+        Raises DecodeFailed at the end of a file in which no picture decoded or none had a
+        timestamp, and CannotSeek where a decode from `from_s` cannot be the same as one from the
+        beginning, or would be no shorter.
         """
         if from_s is None:
             self._picture_tally = Tally()
@@ -67,15 +78,21 @@ class Media:
 
         if self._film.picture_timeline is None:
             return self._start(decode(self._picture_tally, from_s))
-        return self._start(play_pictures(self._film.picture_timeline, decode, self._picture_tally, from_s, self.info.path))
+        return self._start(
+            play_pictures(
+                self._film.picture_timeline, decode, self._picture_tally, from_s, self.info.path
+            )
+        )
 
     def sounds(self, from_s: float | None = None) -> Generator[Sound, None, None]:
-        """The sound in runs of half a second or more, rising and never overlapping; a gap shows in the next `start_s`.
+        """The sound in runs of half a second or more, rising and never overlapping; a gap shows in
+        the next `start_s`.
 
-        With `from_s` (seconds) it begins there, with the very samples that a decode from the beginning gives there; for
-        `degraded` as in `pictures`.
+        With `from_s` (seconds) it begins there, with the very samples that a decode from the
+        beginning gives there; for `degraded` as in `pictures`.
 
-        Raises NoAudio at the end of a file whose audio track held no sound, and CannotSeek as `pictures` does.
+        Raises NoAudio at the end of a file whose audio track held no sound, and CannotSeek as
+        `pictures` does.
         """
         if from_s is None:
             self._sound_tally = Tally()
@@ -86,29 +103,42 @@ class Media:
 
         if self._film.sound_timeline is None:
             return self._start(decode(self._sound_tally, from_s))
-        return self._start(play_sounds(self._film.sound_timeline, decode, self._sound_tally, from_s, self.info.path))
+        return self._start(
+            play_sounds(
+                self._film.sound_timeline, decode, self._sound_tally, from_s, self.info.path
+            )
+        )
 
     @property
     def degraded(self) -> Degraded:
-        """What was lost so far by the latest `pictures()` and `sounds()`, or by all that had a `from_s`."""
+        """What was lost so far by the latest `pictures()` and `sounds()`, or by all that had a
+        `from_s`.
+        """
         picture, sound = self._picture_tally, self._sound_tally
         notes: list[str] = []
         if self.seams_s:
-            notes.append(f"its clock or its PIDs change {_places(self.seams_s)}; each part was checked by its own timestamps")
+            notes.append(
+                f"its clock or its PIDs change {_places(self.seams_s)}; each part was checked by "
+                "its own timestamps"
+            )
         if sound.lost:
             notes.append(f"{sound.lost} damaged audio packets")
         if picture.decoding_delay_s is not None:
             delay_ms = 1000 * picture.decoding_delay_s
             notes.append(
                 "its pictures carry decoding times only: each is shown when it is decoded; "
-                f"a player that takes them for the times of presentation shows it {delay_ms:.0f} ms earlier"
+                f"a player that takes them for the times of presentation shows it {delay_ms:.0f} "
+                "ms earlier"
             )
         if sound.one_channel_s:
             notes.append(
-                f"its channels cancel each other when mixed: for {sound.one_channel_s:.0f} s one of them was taken alone"
+                f"its channels cancel each other when mixed: for {sound.one_channel_s:.0f} s one "
+                "of them was taken alone"
             )
         if sound.bad_samples:
-            notes.append(f"{sound.bad_samples} audio samples were not a number and count as silence")
+            notes.append(
+                f"{sound.bad_samples} audio samples were not a number and count as silence"
+            )
         for kind, tally in (("pictures", picture), ("audio frames", sound)):
             if tally.undated:
                 notes.append(f"{tally.undated} {kind} without a timestamp were left out")
@@ -126,7 +156,9 @@ class Media:
         )
 
     def _truncated(self) -> bool:
-        """Whether the file ended well before its header says. Known only once both streams were read to their end."""
+        """Whether the file ended well before its header says. Known only once both streams were
+        read to their end.
+        """
         duration_s = self.info.duration_s
         if duration_s is None or not (self._picture_tally.finished and self._sound_tally.finished):
             return False
@@ -152,12 +184,14 @@ def open_media(
 ) -> Media:
     """Open a video file for checking, and find its first picture and its first sound.
 
-    `audio_track` counts from 0 among the audio tracks, `video_track` among the picture tracks that play (cover art does not);
-    None takes the default one. `program` is the number of a programme of an MPEG transport stream, whose tracks these then are;
-    None takes the one with the main picture. `audio_path` takes the sound from another file instead, whose time zero is laid on
-    the first picture or sound of the video file, whichever is earlier.
-    `short_side` is the size of the pictures in pixels; a smaller source is never scaled up, and one wider than 2.4 to 1
-    gets a long side of 2.4 x `short_side`. `threads` are for decoding pictures; 0 = as many as there are cores, up to 4.
+    `audio_track` counts from 0 among the audio tracks, `video_track` among the picture tracks that
+    play (cover art does not); None takes the default one. `program` is the number of a programme of
+    an MPEG transport stream, whose tracks these then are; None takes the one with the main picture.
+    `audio_path` takes the sound from another file instead, whose time zero is laid on the first
+    picture or sound of the video file, whichever is earlier. `short_side` is the size of the
+    pictures in pixels; a smaller source is never scaled up, and one wider than 2.4 to 1 gets a long
+    side of 2.4 x `short_side`. `threads` are for decoding pictures; 0 = as many as there are cores,
+    up to 4.
 
     Raises UsageError (no such file), NotMedia, NoVideo, NoAudio, DecodeFailed, LimitExceeded.
     """
@@ -165,17 +199,25 @@ def open_media(
     film = open_film(Path(path), wanted)
     if audio_path is not None:
         film = with_sound_of(film, Path(audio_path), audio_track)
-    return Media(film, short_side=short_side, threads=threads if threads > 0 else min(MAX_THREADS, cores()))
+    return Media(
+        film, short_side=short_side, threads=threads if threads > 0 else min(MAX_THREADS, cores())
+    )
 
 
 def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Stretches of time in order, those that overlap as one; what is shorter than `_LEAST_UNSEEN_S` is left out."""
+    """Stretches of time in order, those that overlap as one; what is shorter than `_LEAST_UNSEEN_S`
+    is left out.
+    """
     merged: list[tuple[float, float]] = []
     for start_s, end_s in sorted(stretches):
         if merged and start_s <= merged[-1][1]:
             start_s, end_s = merged[-1][0], max(end_s, merged.pop()[1])
         merged.append((start_s, end_s))
-    return tuple((round(start_s, 3), round(end_s, 3)) for start_s, end_s in merged if end_s - start_s >= _LEAST_UNSEEN_S)
+    return tuple(
+        (round(start_s, 3), round(end_s, 3))
+        for start_s, end_s in merged
+        if end_s - start_s >= _LEAST_UNSEEN_S
+    )
 
 
 def _places(times_s: Sequence[float]) -> str:

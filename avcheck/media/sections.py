@@ -1,8 +1,9 @@
-"""A file read section by section, where one container would not deliver all of it, or date it wrongly.
+"""A file read section by section, where one container would not deliver all of it, or date it
+wrongly.
 
-An MPEG transport stream whose clock starts again, or whose programme moves to other PIDs, is parted there
-(`avcheck.media.transport`); each section is opened as a file of its own, and laid where the one before ends. Every other file
-is one section.
+An MPEG transport stream whose clock starts again, or whose programme moves to other PIDs, is parted
+there (`avcheck.media.transport`); each section is opened as a file of its own, and laid where the
+one before ends. Every other file is one section.
 """
 
 from __future__ import annotations
@@ -21,12 +22,30 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avcheck.errors import CannotSeek, Encrypted, MediaError, NoVideo
-from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Piece, Sound, Source, Tally, no_pictures
-from avcheck.media.container import choose_audio, choose_video, of_programme, open_container, open_source, playing
+from avcheck.media.base import (
+    SAMPLE_RATE,
+    STALE_S,
+    Picture,
+    Piece,
+    Sound,
+    Source,
+    Tally,
+    no_pictures,
+)
+from avcheck.media.container import open_container, open_source
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
+from avcheck.media.streams import choose_audio, choose_video, of_programme, playing
 from avcheck.media.survey import survey
-from avcheck.media.transport import MAX_SECTIONS, Era, Excerpt, Programme, Survey, Tables, sections_of
+from avcheck.media.transport import (
+    MAX_SECTIONS,
+    Era,
+    Excerpt,
+    Programme,
+    Survey,
+    Tables,
+    sections_of,
+)
 from avcheck.tracks import listed
 
 _ROUNDING = 1e-3  # of a sample
@@ -36,7 +55,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asks for; None takes the default. `own_sound` is False where the sound comes from another file."""
+    """What the caller asks for; None takes the default. `own_sound` is False where the sound comes
+    from another file.
+    """
 
     program: int | None = None
     video_track: int | None = None
@@ -46,7 +67,9 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The streams to check. `pids` are those of their programme, None where every stream of the file is there to be chosen."""
+    """The streams to check. `pids` are those of their programme, None where every stream of the
+    file is there to be chosen.
+    """
 
     video: VideoStream
     audio: AudioStream | None
@@ -56,7 +79,9 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Part:
-    """One stream in one section, which lies from start_s to end_s on the file's clock; no source: it is not in there."""
+    """One stream in one section, which lies from start_s to end_s on the file's clock; no source:
+    it is not in there.
+    """
 
     start_s: float
     end_s: float
@@ -89,12 +114,17 @@ class Layout:
 
 
 def survey_of(container: InputContainer, path: Path, program: int | None) -> Survey | None:
-    """What the packets of a transport stream say; None for every other file. Raises NoVideo where `program` is not in it."""
+    """What the packets of a transport stream say; None for every other file. Raises NoVideo where
+    `program` is not in it.
+    """
     found = survey(path) if container.format.name == "mpegts" else None
     if program is not None and (found is None or program not in programmes_of(found)):
         have = "has no programmes; leave --program out"
         if found is not None:
-            have = f"has no programme {program}: it has {listed(programmes_of(found))}; choose one with --program"
+            have = (
+                f"has no programme {program}: it has {listed(programmes_of(found))}; choose "
+                "one with --program"
+            )
         raise NoVideo(path, have)
     return found
 
@@ -102,24 +132,41 @@ def survey_of(container: InputContainer, path: Path, program: int | None) -> Sur
 def programmes_of(found: Survey) -> tuple[int, ...]:
     """The numbers of the programmes of which anything is in the file, at its start."""
     programmes = found.tables[found.opening].programmes.values()
-    return tuple(each.number for each in programmes if any(pid in found.stamps or pid in found.scrambled for pid in each.types))
+    return tuple(
+        each.number
+        for each in programmes
+        if any(pid in found.stamps or pid in found.scrambled for pid in each.types)
+    )
 
 
-def choose_streams(container: InputContainer, path: Path, found: Survey | None, wanted: Wanted) -> Chosen:
-    """The picture, and the sound of its programme. Raises NoVideo, NoAudio, DecodeFailed and LimitExceeded."""
+def choose_streams(
+    container: InputContainer, path: Path, found: Survey | None, wanted: Wanted
+) -> Chosen:
+    """The picture, and the sound of its programme. Raises NoVideo, NoAudio, DecodeFailed and
+    LimitExceeded.
+    """
     if found is None:
         return _choose(container, path, wanted, None)
     programmes = found.tables[found.opening].programmes
     if wanted.program is not None:
         return _choose_of(container, path, wanted, programmes[wanted.program], found.scrambled)
-    clear = [pid for each in programmes.values() for pid in each.types if pid not in found.scrambled]
+    clear = [
+        pid for each in programmes.values() for pid in each.types if pid not in found.scrambled
+    ]
     if found.scrambled and playing(container) and not of_programme(playing(container), clear):
         raise _encrypted(path)
     video = choose_video(container, path, wanted.video_track, clear or None)
     programme = next((each for each in programmes.values() if video.id in each.types), None)
     if programme is None:
         return _choose(container, path, wanted, None)
-    return _choose_of(container, path, dataclasses.replace(wanted, video_track=None), programme, found.scrambled, video)
+    return _choose_of(
+        container,
+        path,
+        dataclasses.replace(wanted, video_track=None),
+        programme,
+        found.scrambled,
+        video,
+    )
 
 
 def _choose_of(
@@ -134,13 +181,19 @@ def _choose_of(
     if pids and pids.issubset(scrambled):
         raise _encrypted(path)
     chosen = _choose(container, path, wanted, pids, video)
-    if chosen.video.id in scrambled or (wanted.own_sound and chosen.audio is not None and chosen.audio.id in scrambled):
+    if chosen.video.id in scrambled or (
+        wanted.own_sound and chosen.audio is not None and chosen.audio.id in scrambled
+    ):
         raise _encrypted(path)
     return dataclasses.replace(chosen, programme=programme)
 
 
 def _choose(
-    container: InputContainer, path: Path, wanted: Wanted, pids: Collection[int] | None, video: VideoStream | None = None
+    container: InputContainer,
+    path: Path,
+    wanted: Wanted,
+    pids: Collection[int] | None,
+    video: VideoStream | None = None,
 ) -> Chosen:
     video = video or choose_video(container, path, wanted.video_track, pids)
     audio: AudioStream | None = None
@@ -152,11 +205,17 @@ def _choose(
 
 
 def _encrypted(path: Path) -> Encrypted:
-    return Encrypted(path, "is encrypted (its packets are scrambled); decrypt it, or record it in the clear")
+    return Encrypted(
+        path, "is encrypted (its packets are scrambled); decrypt it, or record it in the clear"
+    )
 
 
-def layout_of(path: Path, formats: str, found: Survey | None, chosen: Chosen, wanted: Wanted) -> Layout | None:
-    """How a transport stream is parted; None where all of the file can be read as one, as every other file is."""
+def layout_of(
+    path: Path, formats: str, found: Survey | None, chosen: Chosen, wanted: Wanted
+) -> Layout | None:
+    """How a transport stream is parted; None where all of the file can be read as one, as every
+    other file is.
+    """
     if found is None or chosen.programme is None:
         return None
     sections = sections_of(found, _eras(path, formats, found, chosen, wanted))
@@ -176,7 +235,9 @@ def layout_of(path: Path, formats: str, found: Survey | None, chosen: Chosen, wa
 
 
 def _eras(path: Path, formats: str, found: Survey, chosen: Chosen, wanted: Wanted) -> list[Era]:
-    """From where to where the programme has which PIDs. Where they change, the streams are chosen again."""
+    """From where to where the programme has which PIDs. Where they change, the streams are chosen
+    again.
+    """
     if chosen.programme is None:
         return []
     opening = found.tables[found.opening]
@@ -189,7 +250,9 @@ def _eras(path: Path, formats: str, found: Survey, chosen: Chosen, wanted: Wante
         if now is None and (number in tables.listed or wanted.program is not None):
             continue  # what belongs to it is yet to be said, or it is gone
         pids = [pid for pid in (era.video_pid, era.audio_pid) if pid is not None]
-        if now is not None and all(now.types.get(pid) == era.programme.types.get(pid) for pid in pids):
+        if now is not None and all(
+            now.types.get(pid) == era.programme.types.get(pid) for pid in pids
+        ):
             continue
         candidates = tables.programmes.values() if now is None else [now]
         following = _next_era(path, formats, found, tables, candidates, wanted)
@@ -200,7 +263,12 @@ def _eras(path: Path, formats: str, found: Survey, chosen: Chosen, wanted: Wante
 
 
 def _next_era(
-    path: Path, formats: str, found: Survey, tables: Tables, candidates: Iterable[Programme], wanted: Wanted
+    path: Path,
+    formats: str,
+    found: Survey,
+    tables: Tables,
+    candidates: Iterable[Programme],
+    wanted: Wanted,
 ) -> Era | None:
     """What is shown from `tables` on; None where there is nothing that can be."""
     for programme in candidates:
@@ -209,7 +277,9 @@ def _next_era(
             with open_container(path, formats, excerpt) as container:
                 chosen = _choose(container, path, wanted, frozenset(programme.types))
                 audio_pid = None if chosen.audio is None else chosen.audio.id
-                return Era(tables.at, found.end, tables.packets, programme, chosen.video.id, audio_pid)
+                return Era(
+                    tables.at, found.end, tables.packets, programme, chosen.video.id, audio_pid
+                )
         except MediaError:
             continue
     return None
@@ -221,15 +291,26 @@ def whole_of(source: Source) -> tuple[Part, ...]:
 
 
 @contextmanager
-def opened(layout: Layout) -> Iterator[tuple[InputContainer, VideoStream, AudioStream | None, float]]:
-    """The first section, its picture and its sound, and the time in it that is zero of the file's clock."""
+def opened(
+    layout: Layout,
+) -> Iterator[tuple[InputContainer, VideoStream, AudioStream | None, float]]:
+    """The first section, its picture and its sound, and the time in it that is zero of the file's
+    clock.
+    """
     pictures, sounds = layout.first_whole()
     if pictures.source is None:
         raise no_pictures(layout.path)
     container, source = open_source(pictures.source)
     with container:
         piece = sounds.source.piece if sounds.source is not None else None
-        audio = next((stream for stream in container.streams.audio if piece is not None and stream.id == piece.pid), None)
+        audio = next(
+            (
+                stream
+                for stream in container.streams.audio
+                if piece is not None and stream.id == piece.pid
+            ),
+            None,
+        )
         video = next(stream for stream in container.streams.video if stream.index == source.index)
         yield container, video, audio, source.origin_s - pictures.start_s
 
@@ -237,7 +318,9 @@ def opened(layout: Layout) -> Iterator[tuple[InputContainer, VideoStream, AudioS
 def pictures_of(
     parts: Sequence[Part], tally: Tally, from_s: float | None, *, short_side: int, threads: int
 ) -> Generator[Picture, None, None]:
-    """The pictures of a file, as `Media.pictures` describes them; what is lost counts in `tally`."""
+    """The pictures of a file, as `Media.pictures` describes them; what is lost counts in
+    `tally`.
+    """
     last_s = -1.0
     before: Part | None = None
 
@@ -247,21 +330,30 @@ def pictures_of(
     with closing(_joined(parts, decode, tally, from_s)) as joined:
         for part, picture in joined:
             time_s = picture.pts_s + part.start_s
-            if len(parts) > 1 and from_s is None and part is not before and time_s - max(0.0, last_s) > STALE_S:
-                tally.missing_s += time_s - max(0.0, last_s) - STALE_S  # no key frame where the part begins
+            if (
+                len(parts) > 1
+                and from_s is None
+                and part is not before
+                and time_s - max(0.0, last_s) > STALE_S
+            ):
+                # No key frame where the part begins
+                tally.missing_s += time_s - max(0.0, last_s) - STALE_S
             before = part
             if time_s > last_s:
                 last_s = picture.pts_s = time_s
                 yield picture
 
 
-def sounds_of(parts: Sequence[Part], tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
+def sounds_of(
+    parts: Sequence[Part], tally: Tally, from_s: float | None
+) -> Generator[Sound, None, None]:
     """The sound of a file, as `Media.sounds` describes it; what is lost counts in `tally`."""
     last_s = 0.0
     with closing(_joined(parts, decode_sounds, tally, from_s)) as joined:
         for part, sound in joined:
             kept = Sound(sound.start_s + part.start_s, sound.samples)
-            if len(parts) > 1:  # where two sections meet, the sound of the first may run on past its last picture
+            # Where two sections meet, the sound of the first may run on past its last picture
+            if len(parts) > 1:
                 kept = _within(kept, last_s, math.inf if part is parts[-1] else part.end_s)
                 last_s = kept.end_s
             if len(kept.samples):
@@ -271,7 +363,11 @@ def sounds_of(parts: Sequence[Part], tally: Tally, from_s: float | None) -> Gene
 def _within(sound: Sound, from_s: float, until_s: float) -> Sound:
     """What of a sound lies between two times."""
     first = max(0, math.ceil((from_s - sound.start_s) * SAMPLE_RATE - _ROUNDING))
-    end = len(sound.samples) if sound.end_s <= until_s else max(first, math.floor((until_s - sound.start_s) * SAMPLE_RATE))
+    end = (
+        len(sound.samples)
+        if sound.end_s <= until_s
+        else max(first, math.floor((until_s - sound.start_s) * SAMPLE_RATE))
+    )
     return Sound(sound.start_s + first / SAMPLE_RATE, sound.samples[first:end])
 
 
@@ -281,9 +377,11 @@ def _joined(
     tally: Tally,
     from_s: float | None,
 ) -> Generator[tuple[Part, Item], None, None]:
-    """What is decoded of one stream, part after part, each with its part and on the part's own clock.
+    """What is decoded of one stream, part after part, each with its part and on the part's own
+    clock.
 
-    A part that ends in an error counts as not looked at from there on; only where nothing at all decodes is the error raised.
+    A part that ends in an error counts as not looked at from there on; only where nothing at all
+    decodes is the error raised.
     """
     if len(parts) == 1 and parts[0].source is not None:
         with closing(decode(parts[0].source, tally, from_s)) as items:

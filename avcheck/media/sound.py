@@ -41,22 +41,28 @@ from avcheck.media.packets import (
 
 CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is this long at least, but for the last one before a gap
 
-# A sound decoder that starts in the middle is wrong at first (AAC for a frame, Opus for 80 ms), and some leave out what
-# they do at the beginning of a file. What comes in the second half of the run-up is right; the resampler settles in it.
+# A sound decoder that starts in the middle is wrong at first (AAC for a frame, Opus for 80 ms), and
+# some leave out what they do at the beginning of a file. What comes in the second half of the
+# run-up is right; the resampler settles in it.
 _SOUND_RUN_UP_S = 0.4
 
-_LEAST_LOSS_S = 0.01  # a smaller hole is what the clock of a recorder has drifted by, not a packet lost
+# A smaller hole is what the clock of a recorder has drifted by, not a packet lost
+_LEAST_LOSS_S = 0.01
 
-_ANCHOR_FRAMES = 4  # of the sound's start, which tell where its samples lie: the first may be shorter, or have a gap after it
+# Of the sound's start, which tell where its samples lie: the first may be shorter, or have a gap
+# after it
+_ANCHOR_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class _Anchor:
-    """Where the samples of a sound lie that is decoded from its beginning, so that a decode from the middle gives the same.
+    """Where the samples of a sound lie that is decoded from its beginning, so that a decode from
+    the middle gives the same.
 
-    A run is placed by its first timestamp, and by counting from there; a timestamp in its middle is rounded to a tick, and
-    the resampler's 16 kHz samples fall between those of other rates as the run began. The run of the file's first frames
-    starts at `start_s`; `offset` samples on, frames of `size` samples follow each other.
+    A run is placed by its first timestamp, and by counting from there; a timestamp in its middle is
+    rounded to a tick, and the resampler's 16 kHz samples fall between those of other rates as the
+    run began. The run of the file's first frames starts at `start_s`; `offset` samples on, frames
+    of `size` samples follow each other.
     """
 
     start_s: float
@@ -66,19 +72,24 @@ class _Anchor:
     tick_s: float
 
     def place(self, frame: AudioFrame, time_s: float) -> tuple[float, int]:
-        """The exact time of a frame due about `time_s`, and how many samples before it the resampler has to begin."""
+        """The exact time of a frame due about `time_s`, and how many samples before it the
+        resampler has to begin.
+        """
         if frame.sample_rate != self.rate:
             return time_s, 0
         frames = round(((time_s - self.start_s) * self.rate - self.offset) / self.size)
         taken = self.offset + frames * self.size
         exact_s = self.start_s + taken / self.rate
-        if abs(exact_s - time_s) > 1.5 * self.tick_s + 1e-4:  # after a gap: the timestamp is all there is
+        # After a gap: the timestamp is all there is
+        if abs(exact_s - time_s) > 1.5 * self.tick_s + 1e-4:
             return time_s, 0
         return exact_s, taken % (self.rate // math.gcd(self.rate, SAMPLE_RATE))
 
 
 def _anchor(source: Source) -> _Anchor | None:
-    """The anchor that the first frames of a sound make, as `Media.sounds` joins them; None where they have no timestamps."""
+    """The anchor that the first frames of a sound make, as `Media.sounds` joins them; None where
+    they have no timestamps.
+    """
     start_s = 0.0
     taken = 0
     anchor = None
@@ -88,21 +99,28 @@ def _anchor(source: Source) -> _Anchor | None:
         prepare(container, [stream], 1)
         tick_s = float(stream.time_base or 0)
         packets = packets_of(container, [stream], Tally(), source.retime)
-        frames = dated(decoded_frames(container, stream, Tally(), packets), source.origin_s, Tally())
+        frames = dated(
+            decoded_frames(container, stream, Tally(), packets), source.origin_s, Tally()
+        )
         for place in islice(placed(frames, tick_s), _ANCHOR_FRAMES):
             if not place.joined:
                 start_s, taken = place.time_s, 0
             if place.frame.samples:
-                anchor = _Anchor(start_s, taken, place.frame.samples, place.frame.sample_rate, tick_s)
+                anchor = _Anchor(
+                    start_s, taken, place.frame.samples, place.frame.sample_rate, tick_s
+                )
                 taken += place.frame.samples
     return anchor
 
 
 class _Run:
-    """Sound without a gap on its way to 16 kHz mono. Time is kept here: the resampler only ever sees samples."""
+    """Sound without a gap on its way to 16 kHz mono. Time is kept here: the resampler only ever
+    sees samples.
+    """
 
     def __init__(self, frame: AudioFrame, start_s: float, from_s: float, lead: int = 0) -> None:
-        """A run that starts with `frame` at `start_s`; what it has before `from_s` is not given out.
+        """A run that starts with `frame` at `start_s`; what it has before `from_s` is not given
+        out.
 
         The resampler begins `lead` samples earlier, with silence.
         """
@@ -114,11 +132,17 @@ class _Run:
         self._skip = max(0, math.ceil((from_s - self._start_s) * SAMPLE_RATE - 1e-3))
         self._pending: list[Samples] = []
         self._waiting = 0  # samples in them
-        # Channels that nobody says the place of are averaged: the resampler refuses to mix them. They are packed first, as
-        # not every PyAV turns planar frames of many channels into arrays.
-        self._packer = AudioResampler("flt") if "channels" in frame.layout.name or "ambi" in frame.layout.name else None
+        # Channels that nobody says the place of are averaged: the resampler refuses to mix them.
+        # They are packed first, as not every PyAV turns planar frames of many channels into arrays.
+        self._packer = (
+            AudioResampler("flt")
+            if "channels" in frame.layout.name or "ambi" in frame.layout.name
+            else None
+        )
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
-        self._resampler = AudioResampler("flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
+        self._resampler = AudioResampler(
+            "flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"}
+        )
         self._mixer = Mixer(frame, start_s, named=self._packer is None)
         if lead:
             silence = AudioFrame(frame.format.name, frame.layout.name, lead)
@@ -147,7 +171,8 @@ class _Run:
         for part in self._mixer.rest(tally):
             yield from self._pass(part, tally)
         self._resample(None, tally)
-        rest = self._taken * SAMPLE_RATE // self._rate - self._given  # the filter's tail runs past the sound
+        # The filter's tail runs past the sound
+        rest = self._taken * SAMPLE_RATE // self._rate - self._given
         yield from self._give(tally, max(0, rest))
 
     def _pass(self, frame: AudioFrame, tally: Tally) -> Iterator[Sound]:
@@ -159,25 +184,32 @@ class _Run:
     def _resample(self, frame: AudioFrame | None, tally: Tally) -> None:
         try:
             frames = (
-                [frame] if self._packer is None or frame is None else [_mean(part) for part in self._packer.resample(frame)]
+                [frame]
+                if self._packer is None or frame is None
+                else [_mean(part) for part in self._packer.resample(frame)]
             )
             for part in frames:
                 for out in self._resampler.resample(part):
-                    self._pending.append(out.to_ndarray().reshape(-1).astype(np.float32, copy=False))
+                    self._pending.append(
+                        out.to_ndarray().reshape(-1).astype(np.float32, copy=False)
+                    )
                     self._waiting += len(self._pending[-1])
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
             raise_if_memory_is_short(error)
             tally.lost += 1
 
     def _give(self, tally: Tally, limit: int | None = None) -> Iterator[Sound]:
-        samples = np.concatenate(self._pending)[:limit] if self._pending else np.zeros(0, np.float32)
+        samples = (
+            np.concatenate(self._pending)[:limit] if self._pending else np.zeros(0, np.float32)
+        )
         self._pending, self._waiting = [], 0
         first = min(len(samples), max(0, self._skip - self._given))
         start_s = self._start_s + (self._given + first) / SAMPLE_RATE
         self._given += len(samples)
         samples = samples[first:]
         if len(samples):
-            good = np.isfinite(samples)  # the filter is short: what is not a number spreads by a millisecond
+            # The filter is short: what is not a number spreads by a millisecond
+            good = np.isfinite(samples)
             tally.bad_samples += len(samples) - int(np.count_nonzero(good))
             yield Sound(start_s, np.clip(np.where(good, samples, np.float32(0)), -1.0, 1.0))
 
@@ -195,7 +227,9 @@ def _mean(frame: AudioFrame) -> AudioFrame:
     return mono
 
 
-def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
+def decode_sounds(
+    source: Source, tally: Tally, from_s: float | None
+) -> Generator[Sound, None, None]:
     """The sound of a stream, as `Media.sounds` describes it; what is lost counts in `tally`."""
     container, source = open_source(source)
     with container:
@@ -210,7 +244,10 @@ def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generat
         tick_s = float(stream.time_base or 0)
         packets = packets_from(container, stream, tally, until_s, source)
         frames = _usable(
-            dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally), tally, from_s, sought
+            dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally),
+            tally,
+            from_s,
+            sought,
         )
         if not COUNTED.isdisjoint(container.format.name.split(",")):
             frames = told(frames, tick_s)
@@ -249,9 +286,14 @@ def decode_sounds(source: Source, tally: Tally, from_s: float | None) -> Generat
 
 
 def _usable(
-    frames: Iterator[tuple[float | None, AudioFrame]], tally: Tally, from_s: float | None, sought: bool
+    frames: Iterator[tuple[float | None, AudioFrame]],
+    tally: Tally,
+    from_s: float | None,
+    sought: bool,
 ) -> Iterator[tuple[float | None, AudioFrame]]:
-    """The frames from the first with a time on; in the middle of a file, from where the decoder has settled."""
+    """The frames from the first with a time on; in the middle of a file, from where the decoder has
+    settled.
+    """
     begun = False
     settled_s: float | None = None
     for time_s, frame in frames:

@@ -25,7 +25,9 @@ _PADDING = 0x1FFF
 
 
 def survey(path: Path) -> Survey | None:
-    """Go over the packets of a transport stream; None for a file in which no PAT and PMT is found. Raises OSError."""
+    """Go over the packets of a transport stream; None for a file in which no PAT and PMT is found.
+    Raises OSError.
+    """
     status = path.stat()
     return _survey(path, status.st_size, status.st_mtime_ns)
 
@@ -80,7 +82,9 @@ class _Pass:
             if len(part):
                 stamps[int(pid[part[0]])] = Stamps(at[part], dts[part], pts[part]).without_strays()
         scrambled = np.flatnonzero(self._locked * 2 > self._starts)
-        return Survey(self._size, self._end, tuple(self._tables), stamps, frozenset(scrambled.tolist()))
+        return Survey(
+            self._size, self._end, tuple(self._tables), stamps, frozenset(scrambled.tolist())
+        )
 
     def _find(self, file: io.RawIOBase, at: int) -> int | None:
         """Where the next run of packets starts, of whatever size; the size is kept."""
@@ -90,11 +94,17 @@ class _Pass:
             best: tuple[int, int] | None = None
             for size in _SIZES:
                 # A short file has fewer packets to show.
-                count = min(_IN_A_ROW, max(1, (len(window) - _PACKET) // size + 1)) if at == 0 else _IN_A_ROW
+                count = (
+                    min(_IN_A_ROW, max(1, (len(window) - _PACKET) // size + 1))
+                    if at == 0
+                    else _IN_A_ROW
+                )
                 runs = len(window) - (count - 1) * size
                 if runs <= 0:
                     continue
-                run = np.logical_and.reduce([window[k * size : k * size + runs] for k in range(count)])
+                run = np.logical_and.reduce(
+                    [window[k * size : k * size + runs] for k in range(count)]
+                )
                 first = int(run.argmax())
                 if run[first] and (best is None or first < best[0]):
                     best = first, size
@@ -107,7 +117,9 @@ class _Pass:
         return None
 
     def _take(self, buffer: bytearray, rows: int, at: int) -> int:
-        """Take up to `rows` packets from a buffer that starts at byte `at`; how many there were before sync was lost."""
+        """Take up to `rows` packets from a buffer that starts at byte `at`; how many there were
+        before sync was lost.
+        """
         head = np.ndarray((rows,), "<u4", buffer, 0, (self._size,))
         lost = np.flatnonzero((head & 0xFF) != _SYNC)
         if len(lost):  # a damaged byte is no loss of sync
@@ -119,7 +131,9 @@ class _Pass:
         starts = np.flatnonzero((head & 0x4000).astype(np.bool_) & ((head & 0xFF) == _SYNC))
         if len(starts):
             pids = _pids(head[starts])
-            packets: NDArray[np.uint8] = np.ndarray((rows, _PACKET), np.uint8, buffer, 0, (self._size, 1))[starts]
+            packets: NDArray[np.uint8] = np.ndarray(
+                (rows, _PACKET), np.uint8, buffer, 0, (self._size, 1)
+            )[starts]
             tables = np.isin(pids, [0, *self._pat.values()])
             if not self._pat:
                 tables[:] = True  # the PIDs of the PMTs are not known before the first PAT
@@ -151,14 +165,20 @@ class _Pass:
         dated = is_pes & ((flags & 0x80) != 0)
 
         def stamp(k: int) -> Ticks:
-            high, middle, low = byte(k) >> 1 & 7, byte(k + 1) << 7 | byte(k + 2) >> 1, byte(k + 3) << 7 | byte(k + 4) >> 1
+            high, middle, low = (
+                byte(k) >> 1 & 7,
+                byte(k + 1) << 7 | byte(k + 2) >> 1,
+                byte(k + 3) << 7 | byte(k + 4) >> 1,
+            )
             return high << 30 | middle << 15 | low
 
         pts = stamp(9)
         dts = np.where((flags & 0xC0) == 0xC0, stamp(14), pts)
         self._rows.append((at[dated], pids[dated], dts[dated], pts[dated]))
 
-    def _table(self, pid: int, row: int, head: NDArray[np.uint32], buffer: bytearray, at: int) -> None:
+    def _table(
+        self, pid: int, row: int, head: NDArray[np.uint32], buffer: bytearray, at: int
+    ) -> None:
         """Take a table, if it says something new."""
         rows = [row]
         section = _payload(buffer, row * self._size)
@@ -175,17 +195,30 @@ class _Pass:
                 rows.append(following)
                 section += _payload(buffer, following * self._size)
         section = section[:length]
-        if len(section) < length or length < 12 or section == self._seen.get(pid) or not section[5] & 1 or _crc(section):
+        if (
+            len(section) < length
+            or length < 12
+            or section == self._seen.get(pid)
+            or not section[5] & 1
+            or _crc(section)
+        ):
             return
         self._seen[pid] = section
-        packets = b"".join(_framed(bytes(buffer[k * self._size : k * self._size + _PACKET]), self._size) for k in rows)
+        packets = b"".join(
+            _framed(bytes(buffer[k * self._size : k * self._size + _PACKET]), self._size)
+            for k in rows
+        )
         if pid == 0:
             self._take_pat(section, packets)
         else:
             self._take_pmt(section, packets, pid)
-        known = {number: self._programmes[number] for number in self._pat if number in self._programmes}
+        known = {
+            number: self._programmes[number] for number in self._pat if number in self._programmes
+        }
         if known and (not self._tables or known != self._tables[-1].programmes):
-            self._tables.append(Tables(at + row * self._size, known, frozenset(self._pat), self._pat_packets))
+            self._tables.append(
+                Tables(at + row * self._size, known, frozenset(self._pat), self._pat_packets)
+            )
 
     def _take_pat(self, section: bytes, packets: bytes) -> None:
         found = {}

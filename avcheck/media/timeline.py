@@ -1,7 +1,8 @@
 """What an edit list makes of a track: which piece of its media is shown when.
 
-A track is decoded by the time of its media, from `Piece.from_s` on; here what comes is cut to the pieces, and moved to when
-they are shown. A piece that lies before the last one, or shows some of it again, is decoded anew.
+A track is decoded by the time of its media, from `Piece.from_s` on; here what comes is cut to the
+pieces, and moved to when they are shown. A piece that lies before the last one, or shows some of it
+again, is decoded anew.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ from typing import TypeVar
 from avcheck.errors import CannotSeek
 from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Sound, Tally, no_pictures, no_sound
 
-TICK_S = 0.001  # edit lists count in ms, or in 1/600 s: a picture that a piece shows for less is rounding
+# Edit lists count in ms, or in 1/600 s: a picture that a piece shows for less is rounding
+TICK_S = 0.001
 
-_LEAP_S = 60.0  # a piece so far behind the last one is sought; up to it, what lies between is decoded and let go
+# A piece so far behind the last one is sought; up to it, what lies between is decoded and let go
+_LEAP_S = 60.0
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Media from `from_s` up to `until_s` (seconds of the media; inf: to its end) that is shown `shift_s` later."""
+    """Media from `from_s` up to `until_s` (seconds of the media; inf: to its end) that is shown
+    `shift_s` later.
+    """
 
     from_s: float
     until_s: float
@@ -54,21 +59,26 @@ class Timeline:
 
     def later(self, by_s: float) -> Timeline:
         """The same, shown `by_s` seconds later."""
-        return Timeline(tuple(dataclasses.replace(piece, shift_s=piece.shift_s + by_s) for piece in self.pieces))
+        return Timeline(
+            tuple(dataclasses.replace(piece, shift_s=piece.shift_s + by_s) for piece in self.pieces)
+        )
 
 
 _Item = TypeVar("_Item", Picture, Sound)
 
-# Decodes a track by the time of its media, from a time on or from the beginning, as `Media.pictures` and `Media.sounds` do.
+# Decodes a track by the time of its media, from a time on or from the beginning, as
+# `Media.pictures` and `Media.sounds` do.
 Decode = Callable[[Tally, float | None], Generator[_Item, None, None]]
 
 
 def play_pictures(
     timeline: Timeline, decode: Decode[Picture], tally: Tally, from_s: float | None, path: Path
 ) -> Generator[Picture, None, None]:
-    """The pictures of a track as its timeline shows them; for `from_s` and the errors see `Media.pictures`.
+    """The pictures of a track as its timeline shows them; for `from_s` and the errors see
+    `Media.pictures`.
 
-    The picture that is shown as a piece starts comes at the piece's start, however much earlier its media has it.
+    The picture that is shown as a piece starts comes at the piece's start, however much earlier its
+    media has it.
     """
     pieces: Sequence[Piece] = timeline.pieces
     begin_s = pieces[0].from_s
@@ -78,7 +88,9 @@ def play_pictures(
         begin_s = max(pieces[0].from_s, min(from_s - pieces[0].shift_s, pieces[0].until_s - TICK_S))
     given = False
     shown: Picture | None = None  # at `from_s`, as far as is known
-    with closing(_passes(pieces, begin_s, decode, tally, _cut_pictures, must_seek=from_s is not None)) as pictures:
+    with closing(
+        _passes(pieces, begin_s, decode, tally, _cut_pictures, must_seek=from_s is not None)
+    ) as pictures:
         for picture in pictures:
             given = True
             if from_s is not None and picture.pts_s <= from_s:
@@ -98,7 +110,9 @@ def play_pictures(
 def play_sounds(
     timeline: Timeline, decode: Decode[Sound], tally: Tally, from_s: float | None, path: Path
 ) -> Generator[Sound, None, None]:
-    """The sound of a track as its timeline plays it, cut to the sample; for `from_s` and the errors see `Media.sounds`."""
+    """The sound of a track as its timeline plays it, cut to the sample; for `from_s` and the errors
+    see `Media.sounds`.
+    """
     pieces = list(timeline.pieces)
     if from_s is not None:
         pieces = [piece for piece in pieces if piece.end_s > from_s]
@@ -107,7 +121,9 @@ def play_sounds(
     given = False
     if pieces:
         begin_s = pieces[0].from_s
-        with closing(_passes(pieces, begin_s, decode, tally, _cut_sounds, must_seek=from_s is not None)) as sounds:
+        with closing(
+            _passes(pieces, begin_s, decode, tally, _cut_sounds, must_seek=from_s is not None)
+        ) as sounds:
             for sound in sounds:
                 given = True
                 yield sound
@@ -125,19 +141,26 @@ def _passes(
     *,
     must_seek: bool,
 ) -> Generator[_Item, None, None]:
-    """What `pieces` show: the media is decoded once for each run of them that lie one behind the other, first from `begin_s`.
+    """What `pieces` show: the media is decoded once for each run of them that lie one behind the
+    other, first from `begin_s`.
 
-    With `must_seek` the first is CannotSeek where the file cannot be sought; else it is decoded from its beginning.
+    With `must_seek` the first is CannotSeek where the file cannot be sought; else it is decoded
+    from its beginning.
     """
     for number, run in enumerate(_runs(pieces)):
         inner = Tally()
         media_from_s = begin_s if number == 0 else run[0].from_s
         try:
-            with closing(_media(decode, inner, media_from_s, must_seek=must_seek and number == 0)) as media:
+            with closing(
+                _media(decode, inner, media_from_s, must_seek=must_seek and number == 0)
+            ) as media:
                 yield from cut(media, run, inner, tally)
         finally:
             shown = [
-                (max(from_s, piece.from_s) + piece.shift_s, min(until_s, piece.until_s) + piece.shift_s)
+                (
+                    max(from_s, piece.from_s) + piece.shift_s,
+                    min(until_s, piece.until_s) + piece.shift_s,
+                )
                 for from_s, until_s in inner.unseen
                 for piece in run
             ]
@@ -156,7 +179,9 @@ def _runs(pieces: Sequence[Piece]) -> Iterator[Sequence[Piece]]:
     yield run
 
 
-def _media(decode: Decode[_Item], tally: Tally, from_s: float, *, must_seek: bool) -> Generator[_Item, None, None]:
+def _media(
+    decode: Decode[_Item], tally: Tally, from_s: float, *, must_seek: bool
+) -> Generator[_Item, None, None]:
     try:
         yield from decode(tally, from_s)
     except CannotSeek:
@@ -166,7 +191,9 @@ def _media(decode: Decode[_Item], tally: Tally, from_s: float, *, must_seek: boo
 
 
 class _Gaps:
-    """Counts what is missing inside a piece. What lies between two is not missing: nothing is shown there."""
+    """Counts what is missing inside a piece. What lies between two is not missing: nothing is shown
+    there.
+    """
 
     def __init__(self, tally: Tally, allowed_s: float) -> None:
         self._tally = tally
@@ -183,7 +210,9 @@ class _Gaps:
         self._end_s = end_s
 
 
-def _cut_pictures(media: Iterator[Picture], run: Sequence[Piece], inner: Tally, tally: Tally) -> Iterator[Picture]:
+def _cut_pictures(
+    media: Iterator[Picture], run: Sequence[Piece], inner: Tally, tally: Tally
+) -> Iterator[Picture]:
     """The pictures that a run of pieces shows, of its media; `inner` is the tally of that."""
     gaps = _Gaps(tally, STALE_S)
     rest = iter(run)
@@ -212,7 +241,8 @@ def _cut_pictures(media: Iterator[Picture], run: Sequence[Piece], inner: Tally, 
             yield shown(picture)
             begun = True
         latest = picture
-    while latest is not None and piece.from_s <= max(inner.end_s, latest.pts_s):  # its last picture, as long as that lasts
+    # Its last picture, as long as that lasts
+    while latest is not None and piece.from_s <= max(inner.end_s, latest.pts_s):
         if not begun:
             yield shown(latest)
         following = next(rest, None)
@@ -222,7 +252,9 @@ def _cut_pictures(media: Iterator[Picture], run: Sequence[Piece], inner: Tally, 
         gaps.begin_piece()
 
 
-def _cut_sounds(media: Iterator[Sound], run: Sequence[Piece], _inner: Tally, tally: Tally) -> Iterator[Sound]:
+def _cut_sounds(
+    media: Iterator[Sound], run: Sequence[Piece], _inner: Tally, tally: Tally
+) -> Iterator[Sound]:
     """The sound that a run of pieces plays, of its media."""
     gaps = _Gaps(tally, 0.0)
     rest = iter(run)
@@ -230,9 +262,13 @@ def _cut_sounds(media: Iterator[Sound], run: Sequence[Piece], _inner: Tally, tal
     for sound in media:
         while True:
             first = max(0, math.ceil((piece.from_s - sound.start_s) * SAMPLE_RATE - 1e-3))
-            last = math.floor(min(len(sound.samples), (piece.until_s - sound.start_s) * SAMPLE_RATE + 1e-3))
+            last = math.floor(
+                min(len(sound.samples), (piece.until_s - sound.start_s) * SAMPLE_RATE + 1e-3)
+            )
             if first < last:
-                cut = Sound(sound.start_s + first / SAMPLE_RATE + piece.shift_s, sound.samples[first:last])
+                cut = Sound(
+                    sound.start_s + first / SAMPLE_RATE + piece.shift_s, sound.samples[first:last]
+                )
                 gaps.take(cut.start_s, cut.end_s)
                 tally.end_s = max(tally.end_s, cut.end_s)
                 yield cut

@@ -1,8 +1,9 @@
 """The sections of an MPEG transport stream: programmes, PIDs, clocks, and where they change.
 
-FFmpeg reads a transport stream as one recording. Where its clock starts again (recordings joined end to end), or where the
-programme moves to other PIDs, what follows is dated far away or not delivered at all. A `Survey` holds what
-its packets say, and `sections_of` parts the file there: within a section both streams have one clock and one PID each.
+FFmpeg reads a transport stream as one recording. Where its clock starts again (recordings joined
+end to end), or where the programme moves to other PIDs, what follows is dated far away or not
+delivered at all. A `Survey` holds what its packets say, and `sections_of` parts the file there:
+within a section both streams have one clock and one PID each.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ TICKS_S = 90_000  # of a timestamp, a second
 
 WRAP = 1 << 33  # timestamps are counted modulo this
 
-FAR = 10 * TICKS_S  # a clock that goes ahead further than this has been set anew; less is a hole in the recording
+# A clock that goes ahead further than this has been set anew; less is a hole in the recording
+FAR = 10 * TICKS_S
 
-BACK = TICKS_S  # pictures are stored up to 16 early and may have no decoding time, so a clock may step back by less
+# Pictures are stored up to 16 early and may have no decoding time, so a clock may step back by less
+BACK = TICKS_S
 
 MAX_SECTIONS = 4096
 
@@ -31,15 +34,20 @@ _STRAYS = 2  # timestamps in a row that may be damaged
 _OPENING = 2 << 20  # bytes in which every programme says at least once what belongs to it
 _LEAD = TICKS_S  # a section's first timestamps are those of its first second
 
-_SPLICED_S = 1.0  # by which the sound may begin before the first picture, and end after the last, where a section is cut
-_SAME_CLOCK_S = -0.1  # the clock of the next PIDs goes on if they start so far from the end of those before
+# By which the sound may begin before the first picture, and end after the last, where a section is
+# cut
+_SPLICED_S = 1.0
+# The clock of the next PIDs goes on if they start so far from the end of those before
+_SAME_CLOCK_S = -0.1
 
 Ticks = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Programme:
-    """What a PMT says: the type of each elementary stream by its PID. `packets` are those it came in, as in the file."""
+    """What a PMT says: the type of each elementary stream by its PID. `packets` are those it came
+    in, as in the file.
+    """
 
     number: int
     types: Mapping[int, int]
@@ -48,7 +56,9 @@ class Programme:
 
 @dataclass(frozen=True)
 class Tables:
-    """The programmes as they stand from byte `at` on, and the numbers that the PAT lists; `packets` are those of the PAT."""
+    """The programmes as they stand from byte `at` on, and the numbers that the PAT lists; `packets`
+    are those of the PAT.
+    """
 
     at: int
     programmes: Mapping[int, Programme]
@@ -58,7 +68,8 @@ class Tables:
 
 @dataclass(frozen=True)
 class Stamps:
-    """The timestamps of one stream in the order of the file: where each PES packet starts, in bytes, and what it says.
+    """The timestamps of one stream in the order of the file: where each PES packet starts, in
+    bytes, and what it says.
 
     at, dts and pts are int64 (n,); dts is the presentation time where there is no other.
     """
@@ -81,7 +92,9 @@ class Stamps:
         return steps
 
     def without_strays(self) -> Stamps:
-        """Without timestamps that jump and come back at once, nor a jump of the very last: damage, or packets out of order."""
+        """Without timestamps that jump and come back at once, nor a jump of the very last: damage,
+        or packets out of order.
+        """
         keep = np.ones(len(self), np.bool_)
         before = 0
         for jump in np.flatnonzero(is_jump(self.steps())) + 1:
@@ -101,8 +114,8 @@ class Stamps:
 class Survey:
     """What a pass over all packet headers found.
 
-    size: bytes of a packet; tables: in the order of the file, at least one; stamps: by PID; scrambled: PIDs most of whose
-    packets cannot be read without a key.
+    size: bytes of a packet; tables: in the order of the file, at least one; stamps: by PID;
+    scrambled: PIDs most of whose packets cannot be read without a key.
     """
 
     size: int
@@ -118,11 +131,15 @@ class Survey:
 
     @property
     def opening(self) -> int:
-        """Which of `tables` holds at the start of the file: the first that lists all its programmes."""
+        """Which of `tables` holds at the start of the file: the first that lists all its
+        programmes.
+        """
         found = 0
         for number, following in enumerate(self.tables[1:], 1):
             now = self.tables[found].programmes
-            grows = all(following.programmes.get(key) == programme for key, programme in now.items())
+            grows = all(
+                following.programmes.get(key) == programme for key, programme in now.items()
+            )
             if not grows or following.at > self.tables[0].at + _OPENING:
                 break
             found = number
@@ -131,7 +148,9 @@ class Survey:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """Bytes `start` to `end` of a file, to be read after `tables`, the packets that say which PID is what."""
+    """Bytes `start` to `end` of a file, to be read after `tables`, the packets that say which PID
+    is what.
+    """
 
     start: int
     end: int
@@ -204,8 +223,9 @@ class Era:
 class Section:
     """A stretch of the file in which picture and sound have one clock and one PID each.
 
-    start_s and end_s are on the file's clock; `zero` is the timestamp, in ticks, that is `start_s`. pictures and sounds are
-    the bytes that hold them; first_picture and first_sound are their first timestamps, None where the section has none.
+    start_s and end_s are on the file's clock; `zero` is the timestamp, in ticks, that is `start_s`.
+    pictures and sounds are the bytes that hold them; first_picture and first_sound are their first
+    timestamps, None where the section has none.
     """
 
     start_s: float
@@ -229,15 +249,21 @@ def is_jump(step: Any) -> Any:
 
 
 def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
-    """The sections of a file, laid one after the other. Both streams of one are moved by the same time.
+    """The sections of a file, laid one after the other. Both streams of one are moved by the same
+    time.
 
-    A section follows the one before; where only the PIDs change and the clock goes on, it keeps its place.
+    A section follows the one before; where only the PIDs change and the clock goes on, it keeps its
+    place.
     """
     found: list[Section] = []
     none = Stamps(*(np.zeros(0, np.int64),) * 3)
     for era in eras:
         pictures = survey.stamps.get(era.video_pid, none).between(era.start, era.end)
-        sounds = none if era.audio_pid is None else survey.stamps.get(era.audio_pid, none).between(era.start, era.end)
+        sounds = (
+            none
+            if era.audio_pid is None
+            else survey.stamps.get(era.audio_pid, none).between(era.start, era.end)
+        )
         starts = [(era.start, era.start), *islice(_restarts(pictures, sounds), MAX_SECTIONS)]
         ends = [*starts[1:], (era.end, era.end)]
         for (shown_at, heard_at), (shown_to, heard_to) in zip(starts, ends, strict=True):
@@ -245,16 +271,23 @@ def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
             placed = _placed(era, shown, heard, found[-1] if found else None)
             if placed is not None:
                 start_s, end_s, zero = placed
-                excerpts = (survey.excerpt(shown_at, shown_to, era.tables), survey.excerpt(heard_at, heard_to, era.tables))
-                found.append(Section(start_s, end_s, zero, era, *excerpts, _first(shown), _first(heard)))
+                excerpts = (
+                    survey.excerpt(shown_at, shown_to, era.tables),
+                    survey.excerpt(heard_at, heard_to, era.tables),
+                )
+                found.append(
+                    Section(start_s, end_s, zero, era, *excerpts, _first(shown), _first(heard))
+                )
     return found
 
 
-def _placed(era: Era, pictures: Stamps, sounds: Stamps, before: Section | None) -> tuple[float, float, int] | None:
+def _placed(
+    era: Era, pictures: Stamps, sounds: Stamps, before: Section | None
+) -> tuple[float, float, int] | None:
     """Start and end of a section in seconds, and its zero; None for one without a timestamp.
 
-    Its first picture follows the last one before, so that sound cut a little earlier than the picture, on either side, overlaps
-    as it did before it was cut.
+    Its first picture follows the last one before, so that sound cut a little earlier than the
+    picture, on either side, overlaps as it did before it was cut.
     """
     firsts = [first for first in (_first(pictures), _first(sounds)) if first is not None]
     if not firsts:
@@ -296,19 +329,30 @@ def _end_s(stamps: Stamps, zero: int) -> float:
 
 
 def _restarts(pictures: Stamps, sounds: Stamps) -> Iterator[tuple[int, int]]:
-    """Where the clock is set anew: the byte from which on the pictures, and that from which on the sounds, have the new one."""
+    """Where the clock is set anew: the byte from which on the pictures, and that from which on the
+    sounds, have the new one.
+    """
     streams = pictures, sounds
     steps = tuple(stamps.steps() if len(stamps) else stamps.dts for stamps in streams)
-    events = sorted((int(streams[k].at[at + 1]), k, int(at)) for k in (0, 1) for at in np.flatnonzero(is_jump(steps[k])))
+    events = sorted(
+        (int(streams[k].at[at + 1]), k, int(at))
+        for k in (0, 1)
+        for at in np.flatnonzero(is_jump(steps[k]))
+    )
     done = [-1, -1]  # up to which byte the jumps of either stream are accounted for
     for at, k, index in events:
         if at <= done[k]:
             continue
         step, other = int(steps[k][index]), streams[1 - k]
         following = int(np.searchsorted(other.at, at))
-        if step > 0 and following > 0 and abs(apart(streams[k].dts[index + 1], other.dts[following - 1])) < FAR:
+        if (
+            step > 0
+            and following > 0
+            and abs(apart(streams[k].dts[index + 1], other.dts[following - 1])) < FAR
+        ):
             continue  # the other stream went on meanwhile: this one had nothing to say
-        # The other follows at its first step of that kind; sound is often written a little after its picture.
+        # The other follows at its first step of that kind; sound is often written a little after
+        # its picture.
         theirs = steps[1 - k][max(0, following - 1) :]
         alike = np.flatnonzero((theirs < step / 2) if step < 0 else (theirs > step / 2))
         entry = int(other.at[max(0, following - 1) + alike[0] + 1]) if len(alike) else at

@@ -1,13 +1,24 @@
-"""Rendering of reports: text, JSON, JUnit, GitHub and CSV. Never computes: what is not in the `Report` is not said.
+"""Rendering of reports: text, JSON, JUnit, GitHub and CSV. Never computes: what is not in the
+`Report` is not said.
 
-File names and reasons are other people's text; every format passes them through `printable` or an escape of its own.
+File names and reasons are other people's text; every format passes them through `printable` or an
+escape of its own.
 """
 
 from avcheck.render.base import Renderer
 from avcheck.render.changes import change_line, changes_json, changes_summary
 from avcheck.render.formats import FORMATS, STEP_SUMMARY, renderer
 from avcheck.render.records import to_json
-from avcheck.render.text import FAILURES, clock, details, failures, line, printable, styled_line, summary
+from avcheck.render.text import (
+    FAILURES,
+    clock,
+    details,
+    failures,
+    line,
+    printable,
+    styled_line,
+    summary,
+)
 from avcheck.render.text_table import event_table, table
 from avcheck.render.worst import Worst
 

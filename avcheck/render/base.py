@@ -1,4 +1,6 @@
-"""What all formats have in common: text that grows file by file, so that a run of any length needs no memory."""
+"""What all formats have in common: text that grows file by file, so that a run of any length needs
+no memory.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from avcheck.report import Report
 class Renderer:
     """One document: its head, an item for each report as it comes, its tail.
 
-    Where `head_last` is true the head tells what only the end knows (counts): ask for it after the last item.
+    Where `head_last` is true the head tells what only the end knows (counts): ask for it after the
+    last item.
     """
 
     head_last: ClassVar[bool] = False

@@ -13,7 +13,9 @@ from avcheck.report import Report
 
 
 def change_line(change: Change) -> str:
-    """One line, e.g. "worse    a.mp4: in sync -> out of sync: sound late by 120 ms (3.0 frames), confidence 0.97"."""
+    """One line, e.g. "worse    a.mp4: in sync -> out of sync: sound late by 120 ms (3.0 frames),
+    confidence 0.97".
+    """
     old, new = change.before, change.after
     if new is None:
         result = f"was {_result(old)}" if old is not None else ""
@@ -36,7 +38,9 @@ def changes_summary(changes: Sequence[Change], before: int, after: int) -> str:
 
 
 def changes_json(changes: Sequence[Change]) -> str:
-    """A list with one object a change: `path`, `change`, `causes`, and `before` and `after`, null where there is none."""
+    """A list with one object a change: `path`, `change`, `causes`, and `before` and `after`, null
+    where there is none.
+    """
     rows = [
         {
             "path": change.path,
@@ -58,6 +62,15 @@ def _result(report: Report) -> str:
 def _record(report: Report | None) -> dict[str, Any] | None:
     if report is None:
         return None
-    keys = ("verdict", "reason", "reason_code", "offset_ms", "offset_text", "confidence", "tolerance", "checked_at")
+    keys = (
+        "verdict",
+        "reason",
+        "reason_code",
+        "offset_ms",
+        "offset_text",
+        "confidence",
+        "tolerance",
+        "checked_at",
+    )
     record = report.to_record()
     return {key: record[key] for key in keys}

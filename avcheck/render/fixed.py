@@ -55,8 +55,15 @@ def _before(result: Outcome) -> Iterator[tuple[str, str]]:
 def _after(result: Outcome) -> Iterator[tuple[str, str]]:
     if result.clock is not None:
         sound = result.clock.sound_ms
-        heard = "" if sound is None else f", decoded sound within {sound:.2f} ms at {result.clock.sound_places} places"
-        yield "clock", f"packets within {result.clock.packet_ms:.2f} ms of where they should be{heard}"
+        heard = (
+            ""
+            if sound is None
+            else f", decoded sound within {sound:.2f} ms at {result.clock.sound_places} places"
+        )
+        yield (
+            "clock",
+            f"packets within {result.clock.packet_ms:.2f} ms of where they should be{heard}",
+        )
     if result.after is not None:
         yield "after", _verdict(result.after)
     elif result.status == "fixed":
@@ -70,9 +77,16 @@ def _verdict(report: Report) -> str:
 
 def _done(result: Outcome) -> Iterator[tuple[str, str]]:
     for from_s, until_s, later_ms, pace in result.moves:
-        where = "the sound" if from_s is None and until_s is None else f"the sound {_span(from_s, until_s)}"
+        where = (
+            "the sound"
+            if from_s is None and until_s is None
+            else f"the sound {_span(from_s, until_s)}"
+        )
         way = f"{abs(later_ms):.1f} ms {'later' if later_ms >= 0 else 'earlier'}"
-        yield "move", f"{where} {way}" if pace == 1.0 else f"{where} at {pace:.6f} x its times, then {way}"
+        yield (
+            "move",
+            f"{where} {way}" if pace == 1.0 else f"{where} at {pace:.6f} x its times, then {way}",
+        )
     for stream in result.streams:
         yield "stream", _stream(stream)
     if result.lost:
@@ -82,7 +96,12 @@ def _done(result: Outcome) -> Iterator[tuple[str, str]]:
 
 
 def _stream(stream: StreamResult) -> str:
-    words = [f"{stream.track} {stream.kind}", stream.codec, stream.language, f'"{stream.title}"' if stream.title else ""]
+    words = [
+        f"{stream.track} {stream.kind}",
+        stream.codec,
+        stream.language,
+        f'"{stream.title}"' if stream.title else "",
+    ]
     done = _DONE[stream.action] + (f" ({stream.why})" if stream.why else "")
     if stream.packets is not None:
         same = ", bit by bit the same" if stream.identical else ""

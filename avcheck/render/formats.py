@@ -18,11 +18,14 @@ FORMATS = ("text", "json", "jsonl", "junit", "github", "csv", "html")
 STEP_SUMMARY = "github-summary"
 
 
-def renderer(form: str, *, strict: bool = False, single: bool = False, illustrate: Illustrate | None = None) -> Renderer:
+def renderer(
+    form: str, *, strict: bool = False, single: bool = False, illustrate: Illustrate | None = None
+) -> Renderer:
     """A new document in one of `FORMATS`, or the `STEP_SUMMARY`.
 
-    With `strict`, undecidable is told as a failure; with `single`, JSON is the one record itself and no list.
-    `illustrate` gives the stills for the html page of a single file; None: it has none.
+    With `strict`, undecidable is told as a failure; with `single`, JSON is the one record itself
+    and no list. `illustrate` gives the stills for the html page of a single file; None: it has
+    none.
     """
     if form == "html":
         from avcheck.render.page import Page  # late: brings Jinja2
@@ -36,5 +39,10 @@ def renderer(form: str, *, strict: bool = False, single: bool = False, illustrat
         return Annotations(strict=strict)
     if form == STEP_SUMMARY:
         return StepSummary(strict=strict)
-    plain: dict[str, type[Renderer]] = {"text": Lines, "json": JsonList, "jsonl": JsonLines, "csv": Csv}
+    plain: dict[str, type[Renderer]] = {
+        "text": Lines,
+        "json": JsonList,
+        "jsonl": JsonLines,
+        "csv": Csv,
+    }
     return plain[form]()

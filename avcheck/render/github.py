@@ -1,8 +1,10 @@
-"""GitHub Actions: workflow commands that annotate the worst files, and a Markdown summary of the step.
+"""GitHub Actions: workflow commands that annotate the worst files, and a Markdown summary of the
+step.
 
-GitHub shows ten errors and ten warnings a step, so no more are written. Worst first means: out of sync by the size of
-the offset, then what could not be judged; where two are alike, by path. Undecidable files are warnings (errors and in
-the table, where the run was told to fail on them), the least sure first.
+GitHub shows ten errors and ten warnings a step, so no more are written. Worst first means: out of
+sync by the size of the offset, then what could not be judged; where two are alike, by path.
+Undecidable files are warnings (errors and in the table, where the run was told to fail on them),
+the least sure first.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _CELL = 500  # characters of a path or reason in the table
 
 
 class Annotations(Renderer):
-    """A line of text a file as it comes, then the annotations; an error's line is left to stderr."""
+    """A line of text a file as it comes, then the annotations; an error's line is left to
+    stderr.
+    """
 
     def __init__(self, *, strict: bool = False) -> None:
         """With `strict`, undecidable is an error."""
@@ -43,7 +47,9 @@ class Annotations(Renderer):
 
 
 class StepSummary(Renderer):
-    """The summary of a step in Markdown: the counts, and a table of the worst files. Nothing is said before the end."""
+    """The summary of a step in Markdown: the counts, and a table of the worst files. Nothing is
+    said before the end.
+    """
 
     def __init__(self, *, strict: bool = False) -> None:
         """With `strict`, undecidable files are in the table."""
@@ -55,7 +61,11 @@ class StepSummary(Renderer):
         """Nothing; the file is counted."""
         self._verdicts[report.verdict] += 1
         if report.verdict in self._shown:
-            cells = (f"<code>{_html(report.path)}</code>", verdict_text(report), _html(outcome(report)))
+            cells = (
+                f"<code>{_html(report.path)}</code>",
+                verdict_text(report),
+                _html(outcome(report)),
+            )
             self._rows.add(report, f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n")
         return ""
 
@@ -66,7 +76,10 @@ class StepSummary(Renderer):
         if not rows:
             return text
         # A table in HTML: Markdown in a file name stays text in it, as there is no blank line.
-        table = f"<table>\n<tr><th>file</th><th>verdict</th><th>what was found</th></tr>\n{''.join(rows)}</table>\n\n"
+        table = (
+            "<table>\n<tr><th>file</th><th>verdict</th><th>what was "
+            f"found</th></tr>\n{''.join(rows)}</table>\n\n"
+        )
         left = sum(self._verdicts[verdict] for verdict in self._shown) - len(rows)
         return text + table + (f"and {left} more\n\n" if left else "")
 

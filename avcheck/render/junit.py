@@ -1,8 +1,9 @@
 """JUnit XML as Jenkins, GitLab, Azure and Buildkite read it: a file is a test case.
 
-Out of sync is a failure, a file that could not be judged an error, undecidable is skipped (or a failure, where the run
-was told to fail on it). Only attributes that Jenkins' own schema (xunit-plugin, junit-10.xsd) knows are written, which is
-why `testsuites` has no "skipped" and `testcase` no "file". The XML is plain ASCII, so it survives any locale.
+Out of sync is a failure, a file that could not be judged an error, undecidable is skipped (or a
+failure, where the run was told to fail on it). Only attributes that Jenkins' own schema
+(xunit-plugin, junit-10.xsd) knows are written, which is why `testsuites` has no "skipped" and
+`testcase` no "file". The XML is plain ASCII, so it survives any locale.
 """
 
 from __future__ import annotations
@@ -31,13 +32,21 @@ class JUnit(Renderer):
 
     def head(self) -> str:
         """The XML declaration and both opening tags with the counts of every item so far."""
-        counts = {"tests": self._counts.total(), "failures": self._counts["failure"], "errors": self._counts["error"]}
-        suites = " ".join(f'{name}="{count}"' for name, count in counts.items()) + f' time="{self._elapsed_s:.3f}"'
+        counts = {
+            "tests": self._counts.total(),
+            "failures": self._counts["failure"],
+            "errors": self._counts["error"],
+        }
+        suites = (
+            " ".join(f'{name}="{count}"' for name, count in counts.items())
+            + f' time="{self._elapsed_s:.3f}"'
+        )
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f'<testsuites name="avcheck" {suites}>\n'
             f'<testsuite name="avcheck" {suites} skipped="{self._counts["skipped"]}">\n'
-            f'<properties><property name="avcheck_version" value="{_xml(__version__)}"/></properties>\n'
+            '<properties><property name="avcheck_version" '
+            f'value="{_xml(__version__)}"/></properties>\n'
         )
 
     def item(self, report: Report) -> str:
@@ -47,13 +56,17 @@ class JUnit(Renderer):
         self._elapsed_s += report.elapsed_s or 0.0
         folder = report.path.replace("\\", "/").rpartition("/")[0]
         case = (
-            f'<testcase classname="{_xml(folder or "avcheck")}" name="{_xml(report.path)}" time="{report.elapsed_s or 0.0:.3f}"'
+            f'<testcase classname="{_xml(folder or "avcheck")}" name="{_xml(report.path)}" '
+            f'time="{report.elapsed_s or 0.0:.3f}"'
         )
         if element is None:
             return f"{case}/>\n"
         said = outcome(report)
         # The line tells the reason already.
-        rows = [line(report, course=False), *(f"{name}: {text}" for name, text in details(report) if name != "reason")]
+        rows = [
+            line(report, course=False),
+            *(f"{name}: {text}" for name, text in details(report) if name != "reason"),
+        ]
         body = "\n".join(_xml(row) for row in rows)
         if report.reason_code == "borderline":
             said = f"{verdict_text(report)}: {said}"
@@ -66,6 +79,8 @@ class JUnit(Renderer):
 
 
 def _xml(text: str) -> str:
-    """The text for an attribute or an element; what XML 1.0 forbids, and a line break, stands there as a visible escape."""
+    """The text for an attribute or an element; what XML 1.0 forbids, and a line break, stands there
+    as a visible escape.
+    """
     shown = printable(text).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
     return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")

@@ -1,7 +1,7 @@
 """Where rendered results go: to a stream as they come, or to a file that is whole or not there.
 
-A document whose head is known only at the end is kept in a temporary file until then, so memory stays small however
-many files are checked.
+A document whose head is known only at the end is kept in a temporary file until then, so memory
+stays small however many files are checked.
 """
 
 from __future__ import annotations
@@ -33,17 +33,23 @@ class Target:
 
 
 def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Target, ...]:
-    """The targets of `FORMAT=FILE` texts. Raises UsageError for what cannot be written, before anything is checked.
+    """The targets of `FORMAT=FILE` texts. Raises UsageError for what cannot be written, before
+    anything is checked.
 
-    A file that exists is refused unless `force`, and what is there but no regular file (a device, a directory) always.
+    A file that exists is refused unless `force`, and what is there but no regular file (a device, a
+    directory) always.
     """
     targets: list[Target] = []
     for option in options:
         form, equals, name = option.partition("=")
         if not equals or not name:
-            raise UsageError(f"--output takes FORMAT=FILE, for example junit=report.xml, not {option!r}")
+            raise UsageError(
+                f"--output takes FORMAT=FILE, for example junit=report.xml, not {option!r}"
+            )
         if form not in FORMATS:
-            raise UsageError(f"--output: there is no format {form!r}; there are {', '.join(FORMATS)}")
+            raise UsageError(
+                f"--output: there is no format {form!r}; there are {', '.join(FORMATS)}"
+            )
         if name == "-":
             raise UsageError(f"--output writes files; for stdout take --format {form}")
         path = Path(name)
@@ -61,7 +67,9 @@ def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Targe
 
 
 class Guard:
-    """Keeps what a run reads from being written over: `force` is for reports, not for media, lists or settings."""
+    """Keeps what a run reads from being written over: `force` is for reports, not for media, lists
+    or settings.
+    """
 
     def __init__(self, targets: Iterable[Target]) -> None:
         # The names for a file that is not there yet, the identities for one that has several names.
@@ -76,20 +84,30 @@ class Guard:
                 self.refuse(path)
 
     def refuse(self, path: Path) -> None:
-        """Raise UsageError if this file, which is read, is one of the targets, under this or another name."""
+        """Raise UsageError if this file, which is read, is one of the targets, under this or
+        another name.
+        """
         if not self._names:
             return
         found = _identity(path)
-        if (os.path.realpath(path) in self._names) if found is None else (found in self._identities):
+        if (
+            (os.path.realpath(path) in self._names)
+            if found is None
+            else (found in self._identities)
+        ):
             raise UsageError(f"--output: {path} is a file that is read")
 
 
 @contextmanager
-def to_stream(renderer: Renderer, write: Callable[[str], None]) -> Iterator[Callable[[Report], None]]:
-    """One document on its way to a stream: call what this yields with each report, leave the block to finish it.
+def to_stream(
+    renderer: Renderer, write: Callable[[str], None]
+) -> Iterator[Callable[[Report], None]]:
+    """One document on its way to a stream: call what this yields with each report, leave the block
+    to finish it.
 
-    A document that is interrupted is finished too, so that a list is still a list; only a reader that has gone away
-    gets nothing more. Raises what `write` raises, and UsageError where a temporary file cannot be written.
+    A document that is interrupted is finished too, so that a list is still a list; only a reader
+    that has gone away gets nothing more. Raises what `write` raises, and UsageError where a
+    temporary file cannot be written.
     """
     with closing(_Growing(renderer, write)) as growing:
         try:
@@ -104,14 +122,19 @@ def to_stream(renderer: Renderer, write: Callable[[str], None]) -> Iterator[Call
 
 @contextmanager
 def to_file(
-    renderer: Renderer, path: Path, *, force: bool = False, on_partial: Callable[[Path], None] | None = None
+    renderer: Renderer,
+    path: Path,
+    *,
+    force: bool = False,
+    on_partial: Callable[[Path], None] | None = None,
 ) -> Iterator[Callable[[Report], None]]:
-    """One document on its way to a file, which appears under its name only when it is whole; use it like `to_stream`.
+    """One document on its way to a file, which appears under its name only when it is whole; use it
+    like `to_stream`.
 
-    Until then it grows beside it as NAME.XXXXXXXX.partial. If the run ends early, what was done is finished as a whole
-    document and left there, `on_partial` is told where, and nothing is under the name. What earlier runs left so is removed
-    once the file is whole. Raises UsageError where the file cannot be written, or (unless `force`) another file has taken the
-    name meanwhile.
+    Until then it grows beside it as NAME.XXXXXXXX.partial. If the run ends early, what was done is
+    finished as a whole document and left there, `on_partial` is told where, and nothing is under
+    the name. What earlier runs left so is removed once the file is whole. Raises UsageError where
+    the file cannot be written, or (unless `force`) another file has taken the name meanwhile.
     """
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     with _explained(path):
@@ -191,14 +214,22 @@ def _publish(partial: Path, path: Path, force: bool) -> None:
     try:
         publish_new(partial, path)
     except FileExistsError:
-        raise UsageError(f"--output: {path} has appeared during the run and is not written over") from None
+        raise UsageError(
+            f"--output: {path} has appeared during the run and is not written over"
+        ) from None
 
 
 def _clear_stale(path: Path) -> None:
-    """Remove what interrupted runs left of a file that is whole now; what another run is writing at this moment stays."""
+    """Remove what interrupted runs left of a file that is whole now; what another run is writing at
+    this moment stays.
+    """
     for left in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
         with suppress(OSError):
-            if re.fullmatch("[0-9a-f]{8}", left.suffixes[-2][1:]) and left.is_file() and not left.is_symlink():
+            if (
+                re.fullmatch("[0-9a-f]{8}", left.suffixes[-2][1:])
+                and left.is_file()
+                and not left.is_symlink()
+            ):
                 with left.open("r+b") as file:
                     is_left = _is_ours(file)
                 if is_left:

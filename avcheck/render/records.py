@@ -1,4 +1,6 @@
-"""The record as JSON: one a line, all in one list, or one alone. Its fields are in `schema/record-1.schema.json`."""
+"""The record as JSON: one a line, all in one list, or one alone. Its fields are in
+`schema/record-1.schema.json`.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,15 @@ from typing import Any
 from avcheck.render.base import Renderer
 from avcheck.report import Report
 
-# Build servers act on "##[" and "##vso[" anywhere in a line of their log; inside a JSON string an escape says the same.
+# Build servers act on "##[" and "##vso[" anywhere in a line of their log; inside a JSON string an
+# escape says the same.
 _LOG_COMMAND = re.compile(r"(##\w*)\[")
 
 
 def to_json(report: Report, *, indent: int | None = None) -> str:
-    """The record as JSON in plain ASCII, so that any file name survives any pipe; numbers that are none become null."""
+    """The record as JSON in plain ASCII, so that any file name survives any pipe; numbers that are
+    none become null.
+    """
     text = json.dumps(_plain(report.to_record()), ensure_ascii=True, allow_nan=False, indent=indent)
     return _LOG_COMMAND.sub(r"\1\\u005b", text)
 

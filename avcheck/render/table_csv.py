@@ -1,7 +1,8 @@
 """CSV after RFC 4180, one row a file; numbers are bare, every text is quoted and can be no formula.
 
-A spreadsheet runs a cell that begins with = + - @, also in their full width, or with a tab or CR; such a text (a file
-name is other people's text) gets an apostrophe in front. For the exact name take JSON.
+A spreadsheet runs a cell that begins with = + - @, also in their full width, or with a tab or CR;
+such a text (a file name is other people's text) gets an apostrophe in front. For the exact name
+take JSON.
 """
 
 from __future__ import annotations
@@ -54,21 +55,43 @@ class Csv(Renderer):
         return _row(COLUMNS)
 
     def item(self, report: Report) -> str:
-        """One row; what is unknown is an empty cell, several values in one cell are parted by "; "."""
+        """One row; what is unknown is an empty cell, several values in one cell are parted by ";
+        ".
+        """
         return _row(_cells(report))
 
 
 def _cells(report: Report) -> Iterator[str | float | None]:
     tolerance, degraded = report.tolerance, report.degraded
-    yield from (report.path, report.verdict, report.reason, report.offset_ms, report.offset_text, report.confidence)
+    yield from (
+        report.path,
+        report.verdict,
+        report.reason,
+        report.offset_ms,
+        report.offset_text,
+        report.confidence,
+    )
     yield from (tolerance.early_ms, tolerance.late_ms, tolerance.preset)
-    yield from (report.container_offset_ms, report.drift_ms_per_min, "; ".join(f"{at:g}" for at in report.jumps_s))
+    yield from (
+        report.container_offset_ms,
+        report.drift_ms_per_min,
+        "; ".join(f"{at:g}" for at in report.jumps_s),
+    )
     yield from (report.duration_s, report.sampled_s, report.audio_track, degraded.corrupt_frames)
-    yield from (degraded.missing_audio_s, degraded.missing_video_s, "yes" if degraded.truncated else "no")
+    yield from (
+        degraded.missing_audio_s,
+        degraded.missing_video_s,
+        "yes" if degraded.truncated else "no",
+    )
     yield from ("; ".join(degraded.notes), report.avcheck_version, report.model_sha256)
-    yield from (report.reason_code, _intervals(degraded.unseen_s), _intervals(report.jump_intervals_s))
+    yield from (
+        report.reason_code,
+        _intervals(degraded.unseen_s),
+        _intervals(report.jump_intervals_s),
+    )
     yield "; ".join(
-        f"{each.start_s:g} to {each.end_s:g} s: {each.start_offset_ms:g} to {each.end_offset_ms:g} ms"
+        f"{each.start_s:g} to {each.end_s:g} s: {each.start_offset_ms:g} to "
+        f"{each.end_offset_ms:g} ms"
         for each in report.stretches
     )
 
@@ -79,8 +102,11 @@ def _intervals(intervals_s: tuple[tuple[float, float], ...]) -> str:
 
 def _row(cells: Iterator[str | float | None] | tuple[str, ...]) -> str:
     text = io.StringIO()
-    # Quotes around every text keep a row from beginning with "::", which GitHub takes for a command.
-    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n").writerow(_cell(cell) for cell in cells)
+    # Quotes around every text keep a row from beginning with "::", which GitHub takes for a
+    # command.
+    csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n").writerow(
+        _cell(cell) for cell in cells
+    )
     return text.getvalue()
 
 

@@ -1,4 +1,6 @@
-"""Reports as text for people: the line of a file, the table of its blocks, what stands below, the summary of a run."""
+"""Reports as text for people: the line of a file, the table of its blocks, what stands below, the
+summary of a run.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,18 @@ from avcheck.tracks import programme
 if TYPE_CHECKING:
     from rich.text import Text
 
-VERDICT_TEXT = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable", "error": "error"}
-VERDICT_STYLE = {"in_sync": "bold green", "out_of_sync": "bold red", "undecidable": "bold yellow", "error": "bold red"}
+VERDICT_TEXT = {
+    "in_sync": "in sync",
+    "out_of_sync": "out of sync",
+    "undecidable": "undecidable",
+    "error": "error",
+}
+VERDICT_STYLE = {
+    "in_sync": "bold green",
+    "out_of_sync": "bold red",
+    "undecidable": "bold yellow",
+    "error": "bold red",
+}
 FAILURES = 100  # of a run are listed at its end
 _STRETCHES = 4  # of a file are told in its line
 # Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
@@ -25,12 +37,17 @@ _LOG_COMMAND = re.compile(r"(##\w*)\[")
 
 
 def printable(text: str) -> str:
-    """The text on one line and harmless: what a terminal would act on, reorder or choke on is written as an escape.
+    """The text on one line and harmless: what a terminal would act on, reorder or choke on is
+    written as an escape.
 
-    Covers C0 and C1 controls, line and paragraph separators, invisible and direction marks, the lone surrogates
-    that stand for the bytes of a file name that is not UTF-8, and the "##[...]" commands of build servers.
+    Covers C0 and C1 controls, line and paragraph separators, invisible and direction marks, the
+    lone surrogates that stand for the bytes of a file name that is not UTF-8, and the "##[...]"
+    commands of build servers.
     """
-    shown = "".join(_escape(char) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char for char in text)
+    shown = "".join(
+        _escape(char) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char
+        for char in text
+    )
     return _LOG_COMMAND.sub(r"\1\\x5b", shown)
 
 
@@ -42,9 +59,11 @@ def _escape(char: str) -> str:
 
 
 def line(report: Report, *, course: bool = True) -> str:
-    """One line of plain text, e.g. "a.mp4: out of sync: sound late by 120 ms (3.0 frames), confidence 0.97".
+    """One line of plain text, e.g. "a.mp4: out of sync: sound late by 120 ms (3.0 frames),
+    confidence 0.97".
 
-    With `course` it tells of an offset that changes from when to when it is what; `details` does so as well.
+    With `course` it tells of an offset that changes from when to when it is what; `details` does so
+    as well.
     """
     return "".join(text for text, _ in _line_parts(report, course))
 
@@ -57,12 +76,16 @@ def styled_line(report: Report, *, course: bool = True) -> Text:
 
 
 def verdict_text(report: Report) -> str:
-    """The verdict in words; an offset that is measured but within the measuring error of its limit is "borderline"."""
+    """The verdict in words; an offset that is measured but within the measuring error of its limit
+    is "borderline".
+    """
     return "borderline" if report.reason_code == "borderline" else VERDICT_TEXT[report.verdict]
 
 
 def outcome(report: Report, *, course: bool = True) -> str:
-    """What follows the verdict: the offset and how sure it is, or the reason; "" where there is nothing to say."""
+    """What follows the verdict: the offset and how sure it is, or the reason; "" where there is
+    nothing to say.
+    """
     if report.verdict in ("in_sync", "out_of_sync"):
         changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
         offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
@@ -74,7 +97,8 @@ def outcome(report: Report, *, course: bool = True) -> str:
 
 def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
     path = printable(report.path) or "(empty path)"
-    # GitHub takes a line that begins with "::" for a command; the same file has a name that does not.
+    # GitHub takes a line that begins with "::" for a command; the same file has a name that does
+    # not.
     yield f"{'./' if path.lstrip().startswith('::') else ''}{path}: ", ""
     yield verdict_text(report), VERDICT_STYLE[report.verdict]
     if said := outcome(report, course=course):
@@ -98,19 +122,41 @@ class Lines(Renderer):
 
 
 def details(report: Report) -> list[tuple[str, str]]:
-    """What stands under the verdict of a single file, as (name, text), only where there is something to say."""
+    """What stands under the verdict of a single file, as (name, text), only where there is
+    something to say.
+    """
     container = report.container_offset_ms
     rows = [
-        ("reason", printable(report.reason) if report.reason and report.verdict != "undecidable" else None),
-        ("best guess", report.offset_text if report.verdict == "undecidable" and report.reason_code != "borderline" else None),
+        (
+            "reason",
+            printable(report.reason) if report.reason and report.verdict != "undecidable" else None,
+        ),
+        (
+            "best guess",
+            report.offset_text
+            if report.verdict == "undecidable" and report.reason_code != "borderline"
+            else None,
+        ),
         ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
-        ("by", f"{len(report.segments)} flashes with their beeps" if report.measured_by == "test_signal" else None),
+        (
+            "by",
+            f"{len(report.segments)} flashes with their beeps"
+            if report.measured_by == "test_signal"
+            else None,
+        ),
         ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
-        ("programme", None if report.program is None else programme(report.program, report.programs)),
+        (
+            "programme",
+            None if report.program is None else programme(report.program, report.programs),
+        ),
         ("sampled", _sampled(report)),
         ("drift", _drift(report.drift_ms_per_min)),
         ("jumps", _jumps(report)),
-        *(("stretch", _stretch(stretch)) for stretch in report.stretches if len(report.stretches) > 1 or _drifts(stretch)),
+        *(
+            ("stretch", _stretch(stretch))
+            for stretch in report.stretches
+            if len(report.stretches) > 1 or _drifts(stretch)
+        ),
         ("timestamps", None if container is None else _container(container)),
         ("damage", _degraded(report.degraded) if report.degraded else None),
     ]
@@ -126,7 +172,9 @@ def summary(verdicts: Counter[str]) -> str:
 
 
 def failures(worst: Iterable[Report], failed: int, total: int) -> Iterator[str]:
-    """The lines that end a batch: how many files failed, and of the worst, which come first, what and why."""
+    """The lines that end a batch: how many files failed, and of the worst, which come first, what
+    and why.
+    """
     yield f"Failed: {failed} of {total} {'file' if total == 1 else 'files'}"
     listed = list(worst)
     for report in listed:
@@ -151,7 +199,9 @@ def moment(time_s: float) -> str:
 
 def span(start_s: float, end_s: float) -> str:
     """A stretch of a film in words: "3.0 s to 9.0 s", and from a minute on "0:58 to 1:02:03"."""
-    return f"{start_s:.1f} s to {end_s:.1f} s" if end_s < 60 else f"{clock(start_s)} to {clock(end_s)}"
+    return (
+        f"{start_s:.1f} s to {end_s:.1f} s" if end_s < 60 else f"{clock(start_s)} to {clock(end_s)}"
+    )
 
 
 def short_offset(offset_ms: float) -> str:
@@ -169,7 +219,8 @@ def change_of(start_ms: float, end_ms: float) -> str:
 
 
 def _confidence(value: float) -> str:
-    return f"{math.floor(100 * value + 1e-9) / 100:.2f}"  # down, so that 0.999 does not read as certainty
+    # Down, so that 0.999 does not read as certainty
+    return f"{math.floor(100 * value + 1e-9) / 100:.2f}"
 
 
 def _tolerance(tolerance: Tolerance) -> str:
@@ -180,24 +231,33 @@ def _tolerance(tolerance: Tolerance) -> str:
 def _drift(drift_ms_per_min: float | None) -> str | None:
     if drift_ms_per_min is None or abs(drift_ms_per_min) < 0.05:
         return None
-    return f"sound drifts {'earlier' if drift_ms_per_min > 0 else 'later'} by {abs(drift_ms_per_min):.1f} ms a minute"
+    return (
+        f"sound drifts {'earlier' if drift_ms_per_min > 0 else 'later'} by "
+        f"{abs(drift_ms_per_min):.1f} ms a minute"
+    )
 
 
 def _jumps(report: Report) -> str | None:
-    intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]  # older records have none
+    # older records have none
+    intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]
     times = [
-        f"at {clock(start_s)}" if clock(start_s) == clock(end_s) else f"between {clock(start_s)} and {clock(end_s)}"
+        f"at {clock(start_s)}"
+        if clock(start_s) == clock(end_s)
+        else f"between {clock(start_s)} and {clock(end_s)}"
         for start_s, end_s in intervals_s
     ]
     return f"offset jumps {', '.join(times)}" if times else None
 
 
 def _course(report: Report) -> str:
-    """From when to when a file has which offset, where that changes: " (0:00 to 0:40: 4 ms early; ...)"."""
+    """From when to when a file has which offset, where that changes: " (0:00 to 0:40: 4 ms early;
+    ...)".
+    """
     if len(report.stretches) < 2:
         return ""
     told = [
-        f"{clock(each.start_s)} to {clock(each.end_s)}: {change_of(each.start_offset_ms, each.end_offset_ms)}"
+        f"{clock(each.start_s)} to {clock(each.end_s)}: "
+        f"{change_of(each.start_offset_ms, each.end_offset_ms)}"
         for each in report.stretches[:_STRETCHES]
     ]
     left = len(report.stretches) - len(told)
@@ -217,19 +277,27 @@ def _stretch(stretch: Stretch) -> str:
 def _sampled(report: Report) -> str | None:
     if report.sampled_s is None:
         return None
-    return clock(report.sampled_s) + ("" if report.duration_s is None else f" of {clock(report.duration_s)}")
+    return clock(report.sampled_s) + (
+        "" if report.duration_s is None else f" of {clock(report.duration_s)}"
+    )
 
 
 def _container(offset_ms: float) -> str | None:
     if abs(offset_ms) < 1:
         return None
-    return f"the sound starts {abs(offset_ms):.0f} ms {'before' if offset_ms > 0 else 'after'} the picture"
+    return (
+        f"the sound starts {abs(offset_ms):.0f} ms {'before' if offset_ms > 0 else 'after'} "
+        "the picture"
+    )
 
 
 def _degraded(degraded: Degraded) -> str:
     parts = []
     if degraded.corrupt_frames:
-        parts.append(f"{degraded.corrupt_frames} corrupt {'frame' if degraded.corrupt_frames == 1 else 'frames'}")
+        parts.append(
+            f"{degraded.corrupt_frames} corrupt "
+            f"{'frame' if degraded.corrupt_frames == 1 else 'frames'}"
+        )
     if degraded.missing_audio_s > 0.5:
         parts.append(f"{degraded.missing_audio_s:.1f} s of sound missing")
     if degraded.missing_video_s > 0.5:

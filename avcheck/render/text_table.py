@@ -16,8 +16,11 @@ ROWS = 30  # blocks that are shown each in a row of its own without being asked 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def table(report: Report, *, width: int = 80, ascii_only: bool = False, every_row: bool = False) -> Table:
-    """One row a block of a short file, one row a stretch of a long one; with `every_row`, of any file one a block.
+def table(
+    report: Report, *, width: int = 80, ascii_only: bool = False, every_row: bool = False
+) -> Table:
+    """One row a block of a short file, one row a stretch of a long one; with `every_row`, of any
+    file one a block.
 
     `width` is the terminal's in columns; with `ascii_only` the bars are made of "#".
     """
@@ -27,7 +30,9 @@ def table(report: Report, *, width: int = 80, ascii_only: bool = False, every_ro
 
 
 def _blocks(report: Report, width: int, ascii_only: bool) -> Table:
-    """A block's time, its share of the attention as number and bar, and the offset it shows alone."""
+    """A block's time, its share of the attention as number and bar, and the offset it shows
+    alone.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -42,7 +47,9 @@ def _blocks(report: Report, width: int, ascii_only: bool) -> Table:
     for block in report.blocks:
         bar = _bar(block.attention / most if most > 0 else 0.0, bar_width, ascii_only)
         offset = "-" if block.offset_ms is None else short_offset(block.offset_ms)
-        rows.add_row(clock(block.start_s), f"{100 * block.attention:.1f} %", Text(bar, style="cyan"), offset)
+        rows.add_row(
+            clock(block.start_s), f"{100 * block.attention:.1f} %", Text(bar, style="cyan"), offset
+        )
     return rows
 
 
@@ -50,7 +57,12 @@ def _stretches(report: Report) -> Table:
     from rich import box
     from rich.table import Table
 
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=f"{len(report.blocks)} rows of 1 s: -v", caption_justify="left")
+    rows = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption=f"{len(report.blocks)} rows of 1 s: -v",
+        caption_justify="left",
+    )
     rows.add_column("From", justify="right", no_wrap=True)
     rows.add_column("To", justify="right", no_wrap=True)
     rows.add_column("Offset", no_wrap=True)
@@ -75,11 +87,19 @@ def event_table(report: Report) -> Table:
 
 
 def _course(report: Report) -> Iterator[tuple[float, float, str]]:
-    """From when to when which offset is told (s): the stretches, else the segments with and without one."""
+    """From when to when which offset is told (s): the stretches, else the segments with and without
+    one.
+    """
     for stretch in report.stretches:
-        yield stretch.start_s, stretch.end_s, change_of(stretch.start_offset_ms, stretch.end_offset_ms)
+        yield (
+            stretch.start_s,
+            stretch.end_s,
+            change_of(stretch.start_offset_ms, stretch.end_offset_ms),
+        )
     if not report.stretches:
-        for is_known, run in groupby(report.segments, key=lambda segment: segment.offset_ms is not None):
+        for is_known, run in groupby(
+            report.segments, key=lambda segment: segment.offset_ms is not None
+        ):
             segments = list(run)
             offsets = [segment.offset_ms for segment in segments if segment.offset_ms is not None]
             told = change_of(min(offsets), max(offsets)) if is_known else "-"

@@ -11,7 +11,9 @@ Shown = TypeVar("Shown")
 
 
 class Worst(Generic[Shown]):
-    """The worst so many of all items added, worst first; what is pushed out is forgotten, so memory stays small."""
+    """The worst so many of all items added, worst first; what is pushed out is forgotten, so memory
+    stays small.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -20,7 +22,9 @@ class Worst(Generic[Shown]):
 
     def add(self, report: Report, shown: Shown) -> None:
         """Keep what is shown of a report, if it is among the worst so far."""
-        self._added += 1  # so that two reports of one path keep their order, and no two items are compared
+        self._added += (
+            1  # so that two reports of one path keep their order, and no two items are compared
+        )
         bisect.insort(self._kept, ((*_rank(report), self._added), shown))
         del self._kept[self._limit :]
 
@@ -30,7 +34,9 @@ class Worst(Generic[Shown]):
 
 
 def _rank(report: Report) -> tuple[int, float, str]:
-    """Sorts worst first: out of sync by the size of the offset, errors, undecidable by confidence, in sync by the offset."""
+    """Sorts worst first: out of sync by the size of the offset, errors, undecidable by confidence,
+    in sync by the offset.
+    """
     if report.verdict == "out_of_sync":
         return 0, -abs(report.offset_ms or 0.0), report.path
     if report.verdict == "error":

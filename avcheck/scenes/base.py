@@ -1,8 +1,10 @@
-"""Generated scenes whose picture and sound move together, from numpy alone: for training, for the demo and for tests.
+"""Generated scenes whose picture and sound move together, from numpy alone: for training, for the
+demo and for tests.
 
-Time: frame k shows the state at the instant `start_s + k / frame_rate` (no exposure time), and sample i is the sound at
-`sound_start_s + i / sample_rate`. Picture and sound are drawn from the same continuous trajectories, so a scene is in sync by
-construction and to the sample; what was played before the first frame is not cut off, the scene begins in the middle of it.
+Time: frame k shows the state at the instant `start_s + k / frame_rate` (no exposure time), and
+sample i is the sound at `sound_start_s + i / sample_rate`. Picture and sound are drawn from the
+same continuous trajectories, so a scene is in sync by construction and to the sample; what was
+played before the first frame is not cut off, the scene begins in the middle of it.
 """
 
 from __future__ import annotations
@@ -32,11 +34,14 @@ SETTLE_S = 1.5  # trajectories begin and end this far outside what is cut from t
 class Scene:
     """Pictures and their sound.
 
-    frames: uint8 (T, H, W), luma. frame_rate: Hz. samples: float32 (n,), mono, -1..1, at `sample_rate` Hz.
-    start_s: time of frames[0]; sound_start_s: time of samples[0], equal to start_s unless a sound margin was asked for.
+    frames: uint8 (T, H, W), luma. frame_rate: Hz. samples: float32 (n,), mono, -1..1, at
+    `sample_rate` Hz.
+    start_s: time of frames[0]; sound_start_s: time of samples[0], equal to start_s unless a sound
+    margin was asked for.
 
     What is true of the scene, for tests and for cutting crops:
-    faces: float32 (T, 3), head centre x, y and head width in pixels; mouths: float32 (T, 2), mouth centre x, y in pixels;
+    faces: float32 (T, 3), head centre x, y and head width in pixels; mouths: float32 (T, 2), mouth
+    centre x, y in pixels;
     opening: float32 (T,), mouth opening, 0 closed .. about 1. All three None for impacts.
     contacts_s: float64 (m,), rising times of all contacts within the sound; None for talking.
     """
@@ -54,7 +59,9 @@ class Scene:
 
 
 class Roll:
-    """Independent random generators by purpose, so that one purpose drawing more does not change the others."""
+    """Independent random generators by purpose, so that one purpose drawing more does not change
+    the others.
+    """
 
     def __init__(self, seed: int, kind: Kind) -> None:
         self._seed, self._kind = seed, kind
@@ -109,7 +116,9 @@ class Track:
         return course
 
 
-def wander(rng: np.random.Generator, times_s: Doubles, low_hz: float, high_hz: float, waves: int = 4) -> Doubles:
+def wander(
+    rng: np.random.Generator, times_s: Doubles, low_hz: float, high_hz: float, waves: int = 4
+) -> Doubles:
     """A smooth random course around 0, about -1..1, made of a few sines."""
     hz = np.exp(rng.uniform(math.log(low_hz), math.log(high_hz), waves))
     weight = rng.uniform(0.3, 1.0, waves) / np.sqrt(hz)

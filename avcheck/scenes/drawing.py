@@ -12,12 +12,15 @@ from avcheck.scenes.base import Floats, Reals, Stage, wander
 
 
 class Pen:
-    """Antialiased shapes on a float canvas (H, W), in the units and axes of a local frame: x right, y down, turned by `angle`.
+    """Antialiased shapes on a float canvas (H, W), in the units and axes of a local frame: x right,
+    y down, turned by `angle`.
 
     x0, y0: origin in pixels; scale: pixels per unit.
     """
 
-    def __init__(self, canvas: Reals, x0: float, y0: float, scale: float, angle: float = 0.0) -> None:
+    def __init__(
+        self, canvas: Reals, x0: float, y0: float, scale: float, angle: float = 0.0
+    ) -> None:
         self.canvas = canvas
         self.x0, self.y0, self.scale = x0, y0, scale
         self.cos, self.sin = math.cos(angle), math.sin(angle)
@@ -25,10 +28,14 @@ class Pen:
     def pixel(self, x: float, y: float) -> tuple[float, float]:
         """The pixel place (column, row) of a local place."""
         s = self.scale
-        return self.x0 + s * (self.cos * x - self.sin * y), self.y0 + s * (self.sin * x + self.cos * y)
+        return self.x0 + s * (self.cos * x - self.sin * y), self.y0 + s * (
+            self.sin * x + self.cos * y
+        )
 
     def grid(self, x: float, y: float, rx: float, ry: float) -> tuple[Reals, Reals, Reals] | None:
-        """Canvas part around the box (x +- rx, y +- ry) with local coordinates relative to (x, y); None when out of frame."""
+        """Canvas part around the box (x +- rx, y +- ry) with local coordinates relative to (x, y);
+        None when out of frame.
+        """
         cx, cy = self.pixel(x, y)
         ex = self.scale * (abs(self.cos) * rx + abs(self.sin) * ry) + 2
         ey = self.scale * (abs(self.sin) * rx + abs(self.cos) * ry) + 2
@@ -44,12 +51,23 @@ class Pen:
         return self.canvas[top:bottom, left:right], u, v
 
     def cover(self, distance: Reals, soft: float = 1.0) -> Reals:
-        """Share of a pixel that is inside (distance < 0, local units); soft: width of the edge in pixels."""
+        """Share of a pixel that is inside (distance < 0, local units); soft: width of the edge in
+        pixels.
+        """
         share: Reals = np.clip(0.5 - distance * (self.scale / max(soft, 1.0)), 0.0, 1.0)
         return share
 
     def ellipse(
-        self, x: float, y: float, rx: float, ry: float, tone: float, *, soft: float = 1.0, ink: float = 1.0, light: float = 0.0
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        tone: float,
+        *,
+        soft: float = 1.0,
+        ink: float = 1.0,
+        light: float = 0.0,
     ) -> None:
         """A filled ellipse of grey `tone`, `ink` opaque; light > 0: brighter to the upper left."""
         edge = soft / self.scale
@@ -64,7 +82,17 @@ class Pen:
         else:
             canvas += share * (tone - canvas)
 
-    def box(self, x: float, y: float, rx: float, ry: float, tone: float, *, ink: float = 1.0, soft: float = 1.0) -> None:
+    def box(
+        self,
+        x: float,
+        y: float,
+        rx: float,
+        ry: float,
+        tone: float,
+        *,
+        ink: float = 1.0,
+        soft: float = 1.0,
+    ) -> None:
         """A filled box with half sides rx, ry."""
         part = self.grid(x, y, rx, ry)
         if part is None:
@@ -75,7 +103,9 @@ class Pen:
 
 
 def texture(rng: np.random.Generator, height: int, width: int, cells: Sequence[int]) -> Floats:
-    """Smooth noise (height, width), mean 0, standard deviation 1, summed over grids of so many cells across."""
+    """Smooth noise (height, width), mean 0, standard deviation 1, summed over grids of so many
+    cells across.
+    """
     total = np.zeros((height, width), np.float32)
     for n in cells:
         rows = max(2, round(n * height / width) + 1)
@@ -94,7 +124,9 @@ def texture(rng: np.random.Generator, height: int, width: int, cells: Sequence[i
 
 
 def _backdrop(rng: np.random.Generator, height: int, width: int, studio: bool) -> Floats:
-    """A still background, float (height, width) in 0..255: gradient, blotches, and some furniture."""
+    """A still background, float (height, width) in 0..255: gradient, blotches, and some
+    furniture.
+    """
     base = rng.uniform(60, 95) if studio else rng.uniform(35, 215)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)
@@ -102,39 +134,55 @@ def _backdrop(rng: np.random.Generator, height: int, width: int, studio: bool) -
     wall: Floats = (base + float(slope[0]) * x + float(slope[1]) * y).astype(np.float32)
     wall = wall + texture(rng, height, width, (3, 7)) * float(rng.uniform(2, 8 if studio else 22))
     if rng.random() < 0.6:
-        wall = wall + texture(rng, height, width, (24, 60)) * float(rng.uniform(1, 3 if studio else 11))
+        wall = wall + texture(rng, height, width, (24, 60)) * float(
+            rng.uniform(1, 3 if studio else 11)
+        )
     pen = Pen(wall, 0, 0, min(height, width))
     for _ in range(int(rng.integers(0, 3 if studio else 7))):
         wide, high = rng.uniform(0.05, 0.4), rng.uniform(0.05, 0.4)
         tone = float(np.clip(base + rng.uniform(-70, 70), 5, 250))
         soft = float(rng.uniform(1, 6)) * min(height, width) / 160
-        place = float(rng.uniform(0, width / min(height, width))), float(rng.uniform(0, height / min(height, width)))
+        place = (
+            float(rng.uniform(0, width / min(height, width))),
+            float(rng.uniform(0, height / min(height, width))),
+        )
         pen.box(*place, float(wide), float(high), tone, ink=float(rng.uniform(0.3, 0.9)), soft=soft)
     return wall
 
 
 class Camera:
-    """The background seen by a slightly unsteady camera, and what lens and sensor do to a picture."""
+    """The background seen by a slightly unsteady camera, and what lens and sensor do to a
+    picture.
+    """
 
     MARGIN = 6  # pixels of background beyond each border
 
     def __init__(self, stage: Stage) -> None:
         rng, times_s, studio = stage.roll("camera"), stage.times_s, stage.studio
         self.height, self.width = stage.size
-        self.backdrop = _backdrop(rng, self.height + 2 * self.MARGIN, self.width + 2 * self.MARGIN, studio)
+        self.backdrop = _backdrop(
+            rng, self.height + 2 * self.MARGIN, self.width + 2 * self.MARGIN, studio
+        )
         reach = 0.0 if studio or rng.random() < 0.4 else float(rng.uniform(0.2, 2.0))
         self.shake = np.stack([reach * wander(rng, times_s, 0.5, 6.0) for _ in range(2)], axis=1)
-        grain = float(rng.uniform(0.5, 1.2) if studio else np.exp(rng.uniform(math.log(0.7), math.log(6))))
+        grain = float(
+            rng.uniform(0.5, 1.2) if studio else np.exp(rng.uniform(math.log(0.7), math.log(6)))
+        )
         self.gain = float(rng.uniform(0.97, 1.03) if studio else rng.uniform(0.6, 1.15))
         self.lift = float(0 if studio else rng.uniform(-8, 30))
-        self.flicker = 1 + float(0 if studio else rng.uniform(0, 0.03)) * wander(rng, times_s, 0.1, 10.0)
+        self.flicker = 1 + float(0 if studio else rng.uniform(0, 0.03)) * wander(
+            rng, times_s, 0.1, 10.0
+        )
         self.blur = float(0.04 if studio else rng.choice([0.0, rng.uniform(0.03, 0.25)]))
-        # A pool of noise read from random places: fresh normal noise for every frame would cost as much as the drawing.
+        # A pool of noise read from random places: fresh normal noise for every frame would cost as
+        # much as the drawing.
         self._noise = grain * rng.standard_normal(4 * self.height * self.width, dtype=np.float32)
         self._rng = rng
 
     def canvas(self, k: int) -> tuple[Reals, float, float]:
-        """The background of frame k, float (H, W), and the shake (x, y) in pixels that everything drawn on it must follow."""
+        """The background of frame k, float (H, W), and the shake (x, y) in pixels that everything
+        drawn on it must follow.
+        """
         sx, sy = float(self.shake[k, 0]), float(self.shake[k, 1])
         left, top = self.MARGIN - sx, self.MARGIN - sy
         ix, iy = math.floor(left), math.floor(top)
@@ -147,7 +195,9 @@ class Camera:
         """Lens blur, brightness and sensor noise; writes uint8 (H, W) to `out`."""
         if self.blur:
             side = self.blur
-            canvas[:, 1:-1] = canvas[:, 1:-1] * (1 - 2 * side) + (canvas[:, :-2] + canvas[:, 2:]) * side
+            canvas[:, 1:-1] = (
+                canvas[:, 1:-1] * (1 - 2 * side) + (canvas[:, :-2] + canvas[:, 2:]) * side
+            )
             canvas[1:-1] = canvas[1:-1] * (1 - 2 * side) + (canvas[:-2] + canvas[2:]) * side
         canvas *= self.gain * float(self.flicker[k])
         start = int(self._rng.integers(0, self._noise.size - canvas.size + 1))

@@ -124,10 +124,11 @@ class Pose:
 
 
 def draw_face(canvas: Reals, face: _Face, pose: Pose, grain: Floats) -> tuple[float, float]:
-    """Draw one head; grain: noise (256, 256) fixed to the skin. Returns the pixel place (x, y) of the mouth."""
+    """Draw one head; grain: noise (256, 256) fixed to the skin. Returns the pixel place (x, y) of
+    the mouth.
+    """
     scale = pose.scale
     edge = max(1.0, scale / 40)  # no edge in a face is sharper than this many pixels
-    drop = pose.opening * face.mouth_open
     body = Pen(canvas, pose.body_x, pose.body_y, scale)
     pen = Pen(canvas, pose.x, pose.y, scale, pose.roll)
     tall = face.long
@@ -142,39 +143,65 @@ def draw_face(canvas: Reals, face: _Face, pose: Pose, grain: Floats) -> tuple[fl
     for side in (-1, 1):
         pen.ellipse(side * 1.0, -0.02, 0.13, 0.24, face.skin * 0.84, soft=edge)
 
-    part = pen.grid(0, 0, 1.1, tall + drop)
-    if part is not None:
-        skin, u, v = part
-        low = (tall + 0.62 * drop) ** -2
-        upright = v * v * np.where(v > 0, np.float32(low), np.float32(tall**-2))
-        narrow = 1 + face.taper * np.maximum(v, 0)
-        around = (u * narrow) ** 2 + upright
-        share = pen.cover(np.sqrt(around) - 1, edge)
-        iu = np.clip((u - 0.6 * pose.yaw) * 60 + 128, 0, 255).astype(np.int32)
-        iv = np.clip((v - 0.6 * pose.nod) * 60 + 128, 0, 255).astype(np.int32)
-        noise = grain.ravel().take(iv * 256 + iu)
-        tone = face.skin * (1.06 - 0.24 * around + face.light_x * u + face.light_y * v) + face.rough * noise
-        if face.beard:
-            hairy = np.clip((v - 0.3 - 0.5 * (1 - u * u)) * 5 + 0.5, 0, 1) * face.beard
-            tone += hairy * (face.hair + 4 * face.rough * noise - tone)
-        if face.hair_style:
-            line = -tall * face.hairline + 0.35 * u * u + face.fringe * u
-            tone += np.clip((line - v) * (scale / (2 * edge)) + 0.5, 0, 1) * (
-                face.hair * (1 - 0.11 * u - 0.125 / tall * (v + 0.18)) + noise - tone
-            )
-        skin += share * (tone - skin)
-
+    _draw_skin(pen, face, pose, grain, edge)
     # Features ride on the front of the head: turning moves them further than the outline.
     face_x, face_y = pen.pixel(pose.yaw, pose.nod)
     front = Pen(canvas, face_x, face_y, scale, pose.roll)
+    _draw_eyes(front, face, pose, edge)
+    _draw_nose(front, face, edge)
+    _draw_mouth(front, face, pose, edge)
+    return front.pixel(0, face.mouth_y)
+
+
+def _draw_skin(pen: Pen, face: _Face, pose: Pose, grain: Floats, edge: float) -> None:
+    tall, drop = face.long, pose.opening * face.mouth_open
+    part = pen.grid(0, 0, 1.1, tall + drop)
+    if part is None:
+        return
+    skin, u, v = part
+    low = (tall + 0.62 * drop) ** -2
+    upright = v * v * np.where(v > 0, np.float32(low), np.float32(tall**-2))
+    narrow = 1 + face.taper * np.maximum(v, 0)
+    around = (u * narrow) ** 2 + upright
+    share = pen.cover(np.sqrt(around) - 1, edge)
+    iu = np.clip((u - 0.6 * pose.yaw) * 60 + 128, 0, 255).astype(np.int32)
+    iv = np.clip((v - 0.6 * pose.nod) * 60 + 128, 0, 255).astype(np.int32)
+    noise = grain.ravel().take(iv * 256 + iu)
+    tone = (
+        face.skin * (1.06 - 0.24 * around + face.light_x * u + face.light_y * v)
+        + face.rough * noise
+    )
+    if face.beard:
+        hairy = np.clip((v - 0.3 - 0.5 * (1 - u * u)) * 5 + 0.5, 0, 1) * face.beard
+        tone += hairy * (face.hair + 4 * face.rough * noise - tone)
+    if face.hair_style:
+        line = -tall * face.hairline + 0.35 * u * u + face.fringe * u
+        tone += np.clip((line - v) * (pen.scale / (2 * edge)) + 0.5, 0, 1) * (
+            face.hair * (1 - 0.11 * u - 0.125 / tall * (v + 0.18)) + noise - tone
+        )
+    skin += share * (tone - skin)
+
+
+def _draw_eyes(front: Pen, face: _Face, pose: Pose, edge: float) -> None:
+    scale = front.scale
     line_soft = max(edge, 0.03 * scale)
     for side in (-1, 1):
         x = side * face.eye_x
-        front.ellipse(x, face.eye_y, face.eye_w * 1.5, face.eye_h * 2.2, face.skin * 0.8, soft=0.16 * scale, ink=0.5)
+        front.ellipse(
+            x,
+            face.eye_y,
+            face.eye_w * 1.5,
+            face.eye_h * 2.2,
+            face.skin * 0.8,
+            soft=0.16 * scale,
+            ink=0.5,
+        )
         brow_y = face.eye_y - face.eye_h - 0.13 - pose.brows
         brow_x, brow_row = front.pixel(x, brow_y)
-        brow = Pen(canvas, brow_x, brow_row, scale, pose.roll + side * face.brow_tilt)
-        brow.ellipse(0, 0, face.eye_w * 1.35, face.brow_thick, face.brow_tone, soft=line_soft, ink=0.9)
+        brow = Pen(front.canvas, brow_x, brow_row, scale, pose.roll + side * face.brow_tilt)
+        brow.ellipse(
+            0, 0, face.eye_w * 1.35, face.brow_thick, face.brow_tone, soft=line_soft, ink=0.9
+        )
         _draw_eye(front, face, pose, x, edge)
         if face.glasses:
             part = front.grid(x, face.eye_y, 0.33, 0.26)
@@ -183,15 +210,43 @@ def draw_face(canvas: Reals, face: _Face, pose: Pose, grain: Floats) -> tuple[fl
                 ring = np.abs(np.sqrt((u / 0.3) ** 2 + (v / 0.23) ** 2) - 1) * 0.25
                 skin -= front.cover(ring - 0.018, edge) * (skin - 25)
 
+
+def _draw_nose(front: Pen, face: _Face, edge: float) -> None:
+    scale = front.scale
+    line_soft = max(edge, 0.03 * scale)
     tip = face.eye_y + face.nose
     side = 1 if face.light_x >= 0 else -1
-    front.ellipse(-side * 0.09, (face.eye_y + tip) / 2, 0.05, 0.24, face.skin * 0.82, soft=0.1 * scale, ink=0.6)
-    front.ellipse(0, tip - 0.03, face.nose_w * 0.8, 0.09, min(250.0, face.skin * 1.1), soft=0.12 * scale, ink=0.6)
-    front.ellipse(0, tip + 0.06, face.nose_w * 1.1, 0.05, face.skin * 0.74, soft=0.08 * scale, ink=0.7)
+    front.ellipse(
+        -side * 0.09,
+        (face.eye_y + tip) / 2,
+        0.05,
+        0.24,
+        face.skin * 0.82,
+        soft=0.1 * scale,
+        ink=0.6,
+    )
+    front.ellipse(
+        0,
+        tip - 0.03,
+        face.nose_w * 0.8,
+        0.09,
+        min(250.0, face.skin * 1.1),
+        soft=0.12 * scale,
+        ink=0.6,
+    )
+    front.ellipse(
+        0, tip + 0.06, face.nose_w * 1.1, 0.05, face.skin * 0.74, soft=0.08 * scale, ink=0.7
+    )
     for side in (-1, 1):
-        front.ellipse(side * face.nose_w * 0.5, tip + 0.045, 0.04, 0.025, face.skin * 0.3, soft=line_soft, ink=0.9)
-    _draw_mouth(front, face, pose, edge)
-    return front.pixel(0, face.mouth_y)
+        front.ellipse(
+            side * face.nose_w * 0.5,
+            tip + 0.045,
+            0.04,
+            0.025,
+            face.skin * 0.3,
+            soft=line_soft,
+            ink=0.9,
+        )
 
 
 def _draw_eye(pen: Pen, face: _Face, pose: Pose, x: float, edge: float) -> None:
@@ -200,7 +255,8 @@ def _draw_eye(pen: Pen, face: _Face, pose: Pose, x: float, edge: float) -> None:
         return
     eye, u, v = part
     arch = 1 - (u / face.eye_w) ** 2
-    upper = -face.eye_h * (2.0 * pose.lids - 0.9) * arch  # from half closed at 0 to the open lid at 1
+    # From half closed at 0 to the open lid at 1
+    upper = -face.eye_h * (2.0 * pose.lids - 0.9) * arch
     lower = 0.9 * face.eye_h * arch
     inside = pen.cover(np.maximum(upper - v, v - lower), edge)
     away = np.sqrt((u - pose.gaze_x) ** 2 + (v - pose.gaze_y) ** 2)
@@ -236,12 +292,18 @@ def _draw_mouth(pen: Pen, face: _Face, pose: Pose, edge: float) -> None:
     mouth *= 1 - 0.16 * shade
     lips = pen.cover(np.maximum(top - v, v - low_edge), 1.3 * edge)
     tone = face.skin * face.lip_tone * np.where(v < inner_top, np.float32(0.88), np.float32(1.08))
-    tone += 0.16 * face.skin * np.exp(-(((v - inner_low - 0.5 * low) / (0.35 * low + 1e-3)) ** 2) - (x / 0.45) ** 2)
+    tone += (
+        0.16
+        * face.skin
+        * np.exp(-(((v - inner_low - 0.5 * low) / (0.35 * low + 1e-3)) ** 2) - (x / 0.45) ** 2)
+    )
     mouth += lips * (tone - mouth)
     hole = pen.cover(np.maximum(inner_top - v, v - inner_low) - 0.006, edge) * (x2 < 1)
     tone = np.full_like(v, face.inside)
     if pose.tongue > 0.05 and gap > 0.05:
-        flesh = pen.cover(inner_low - (0.2 + 0.35 * pose.tongue) * gap * inner - v, 0.08 * pen.scale)
+        flesh = pen.cover(
+            inner_low - (0.2 + 0.35 * pose.tongue) * gap * inner - v, 0.08 * pen.scale
+        )
         tone += flesh * (face.skin * face.lip_tone * 0.62 - tone)
     if face.teeth:
         # Teeth stay with the skull: a narrow opening shows them less.

@@ -1,8 +1,10 @@
-"""Generated scenes whose picture and sound move together, from numpy alone: for training, for the demo and for tests.
+"""Generated scenes whose picture and sound move together, from numpy alone: for training, for the
+demo and for tests.
 
-Time: frame k shows the state at the instant `start_s + k / frame_rate` (no exposure time), and sample i is the sound at
-`sound_start_s + i / sample_rate`. Picture and sound are drawn from the same continuous trajectories, so a scene is in sync by
-construction and to the sample; what was played before the first frame is not cut off, the scene begins in the middle of it.
+Time: frame k shows the state at the instant `start_s + k / frame_rate` (no exposure time), and
+sample i is the sound at `sound_start_s + i / sample_rate`. Picture and sound are drawn from the
+same continuous trajectories, so a scene is in sync by construction and to the sample; what was
+played before the first frame is not cut off, the scene begins in the middle of it.
 """
 
 from __future__ import annotations
@@ -30,17 +32,21 @@ def make_scene(
 ) -> Scene:
     """A scene of `seconds`, `size` = (H, W) pixels, the same for the same arguments.
 
-    "talking": a drawn face whose mouth moves with speech-like sound. "impacts": one to three things that strike, each contact
-    with its sound.
+    "talking": a drawn face whose mouth moves with speech-like sound. "impacts": one to three things
+    that strike, each contact with its sound.
 
-    sound_margin_s: samples cover so much more before the first and after the last frame, so that the sound can be shifted
-    without running out. head_share: head width over the short side of the frame (None: 0.25..0.6 at random).
+    sound_margin_s: samples cover so much more before the first and after the last frame, so that
+    the sound can be shifted without running out. head_share: head width over the short side of the
+    frame (None: 0.25..0.6 at random).
     studio: even light, no shake, hardly any noise. things: what strikes (None: at random).
     """
     if kind not in ("talking", "impacts"):
         raise ValueError(f"there is no scene of kind {kind!r}")
     if seconds <= 0 or frame_rate <= 0 or min(size) < 16 or sound_margin_s < 0:
-        raise ValueError(f"cannot draw {seconds} s of {size} pixels at {frame_rate} Hz with {sound_margin_s} s of sound margin")
+        raise ValueError(
+            f"cannot draw {seconds} s of {size} pixels at {frame_rate} Hz with {sound_margin_s} s "
+            "of sound margin"
+        )
     frames_n = max(1, round(seconds * frame_rate))
     times_s = np.arange(frames_n) / frame_rate
     samples_n = round((seconds + 2 * sound_margin_s) * SAMPLE_RATE)

@@ -19,18 +19,25 @@ def add_at(samples: Doubles, place: float, what: Doubles) -> None:
 
 
 def recorded(rng: np.random.Generator, dry: Doubles, studio: bool) -> Floats:
-    """What a microphone makes of the dry sound: room, background noise, level; float32 (n,) in -1..1. Adds no delay."""
+    """What a microphone makes of the dry sound: room, background noise, level; float32 (n,) in
+    -1..1. Adds no delay.
+    """
     n = len(dry)
     sound = dry
     if studio or rng.random() < 0.6:
         tail_s = float(rng.uniform(0.05, 0.12) if studio else rng.uniform(0.06, 0.35))
         tail_n = int(tail_s * SAMPLE_RATE)
         echo = rng.standard_normal(tail_n) * np.exp(-4 * np.arange(tail_n) / tail_n)
-        echo *= float(rng.uniform(0.1, 0.3) if studio else rng.uniform(0.1, 0.7)) / np.sqrt((echo**2).sum())
+        echo *= float(rng.uniform(0.1, 0.3) if studio else rng.uniform(0.1, 0.7)) / np.sqrt(
+            (echo**2).sum()
+        )
         echo[: SAMPLE_RATE // 500] = 0.0
         echo[0] = 1.0
         sound = _convolved(dry, echo)
-    sound = sound * np.exp(float(0.05 if studio else rng.uniform(0, 0.4)) * wander(rng, np.arange(n) / SAMPLE_RATE, 0.05, 0.5))
+    sound = sound * np.exp(
+        float(0.05 if studio else rng.uniform(0, 0.4))
+        * wander(rng, np.arange(n) / SAMPLE_RATE, 0.05, 0.5)
+    )
     loud = float(np.sqrt((sound**2).mean())) or 0.1
     hz = np.fft.rfftfreq(n, 1 / SAMPLE_RATE)
     slope = float(rng.uniform(0, 1))
@@ -38,10 +45,14 @@ def recorded(rng: np.random.Generator, dry: Doubles, studio: bool) -> Floats:
     noise /= noise.std() + 1e-12
     if not studio and rng.random() < 0.3:
         hum_hz = float(rng.choice([50.0, 60.0, 100.0, 120.0]))
-        noise += float(rng.uniform(0.2, 1.0)) * np.sin(2 * np.pi * hum_hz * np.arange(n) / SAMPLE_RATE)
+        noise += float(rng.uniform(0.2, 1.0)) * np.sin(
+            2 * np.pi * hum_hz * np.arange(n) / SAMPLE_RATE
+        )
     below_db = float(rng.uniform(42, 50) if studio else rng.uniform(10, 45))
     sound = sound + noise * loud * 10 ** (-below_db / 20)
-    peak = float(rng.uniform(0.7, 0.9) if studio else np.exp(rng.uniform(math.log(0.08), math.log(0.98))))
+    peak = float(
+        rng.uniform(0.7, 0.9) if studio else np.exp(rng.uniform(math.log(0.08), math.log(0.98)))
+    )
     sound = sound * (peak / (float(np.abs(sound).max()) or 1.0))
     return np.clip(sound, -1.0, 1.0).astype(np.float32)
 

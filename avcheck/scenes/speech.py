@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.scenes.base import FFT, HOP, SAMPLE_RATE, TRACK_RATE, WINDOW, Doubles, Floats, Track, wander
+from avcheck.scenes.base import (
+    FFT,
+    HOP,
+    SAMPLE_RATE,
+    TRACK_RATE,
+    WINDOW,
+    Doubles,
+    Floats,
+    Track,
+    wander,
+)
 from avcheck.scenes.recording import add_at
 
 
@@ -105,7 +115,10 @@ class Speech:
         held = min(rng.uniform(0.06, 0.12), 0.4 * length)
         release = t + held
         rest_of = length - held
-        rise, drop = min(rng.uniform(0.06, 0.09), 0.4 * rest_of), min(rng.uniform(0.06, 0.1), 0.4 * rest_of)
+        rise, drop = (
+            min(rng.uniform(0.06, 0.09), 0.4 * rest_of),
+            min(rng.uniform(0.06, 0.1), 0.4 * rest_of),
+        )
         end = t + length
 
         # Before a phrase the lips are in place a little earlier than anything is heard.
@@ -167,14 +180,19 @@ class Speech:
         tract = float(np.clip(0.92 + 0.2 * (pitch_hz - 85) / 165 + rng.normal(0, 0.03), 0.85, 1.2))
         f0 = pitch_hz * self.pitch.at(grid_s) * (1 + 0.012 * wander(rng, grid_s, 3, 9))
         phase = np.cumsum(fine(f0)) / SAMPLE_RATE % 1.0
-        flow = np.where(phase < 0.4, 0.5 - 0.5 * np.cos(np.pi * phase / 0.4), np.cos(np.pi / 2 * (phase - 0.4) / 0.2))
+        flow = np.where(
+            phase < 0.4,
+            0.5 - 0.5 * np.cos(np.pi * phase / 0.4),
+            np.cos(np.pi / 2 * (phase - 0.4) / 0.2),
+        )
         flow[phase >= 0.6] = 0.0
         source = np.diff(flow, prepend=flow[0])
         source[1:] -= 0.75 * source[:-1]  # a voice raised for the back row: overtones up to 4 kHz
         source += rng.standard_normal(samples_n) * source.std() * rng.uniform(0.02, 0.12)
         noise = rng.standard_normal(samples_n)
 
-        # The vocal tract follows the mouth that is drawn: jaw -> first formant, lip spreading -> second.
+        # The vocal tract follows the mouth that is drawn: jaw -> first formant, lip spreading ->
+        # second.
         steps_s = begin_s + np.arange(-(-samples_n // HOP) + WINDOW // HOP) * HOP / SAMPLE_RATE
 
         def coarse(course: Doubles) -> Floats:
@@ -194,14 +212,19 @@ class Speech:
             (3700 * tract + 0 * first_hz, 250.0),
         ):
             damp = math.exp(-math.pi * band_hz / SAMPLE_RATE)
-            turn = (2 * damp * np.cos(2 * np.pi / SAMPLE_RATE * centre_hz)).astype(np.float32)[:, None]
-            shape *= (1 - turn + damp * damp) / (1 - turn * delay + np.float32(damp * damp) * delay * delay)
+            turn = (2 * damp * np.cos(2 * np.pi / SAMPLE_RATE * centre_hz)).astype(np.float32)[
+                :, None
+            ]
+            shape *= (1 - turn + damp * damp) / (
+                1 - turn * delay + np.float32(damp * damp) * delay * delay
+            )
         voiced = _filtered(source, shape)
         hissing = _filtered(noise, np.exp(-0.5 * ((bins_hz - hiss_hz[:, None]) / 1300) ** 2))
 
         # Loudness last, on the samples themselves, so that no window smears a closure or a release.
         radiated = 0.3 + 0.7 * np.sqrt(np.clip(opening, 0, 1))
-        sealed = self.muffled_hz.at(grid_s) < 1000  # what is heard through the nose does not pass the lips
+        # What is heard through the nose does not pass the lips
+        sealed = self.muffled_hz.at(grid_s) < 1000
         voice = self.voice.at(grid_s) * np.where(sealed, 0.6, radiated)
         result: Doubles = voiced * fine(voice) * (0.1 / (voiced.std() + 1e-12))
         result += hissing * fine(self.hiss.at(grid_s)) * (0.1 / (hissing.std() + 1e-12))
@@ -220,7 +243,9 @@ def _burst(rng: np.random.Generator, loud: float) -> Doubles:
 
 
 def _filtered(samples: Doubles, shape: NDArray[np.complex64] | NDArray[np.float32]) -> Doubles:
-    """`samples` (n,) through a filter that changes every HOP samples; shape (steps, FFT // 2 + 1)."""
+    """`samples` (n,) through a filter that changes every HOP samples; shape (steps, FFT // 2 +
+    1).
+    """
     steps = len(shape)
     padded = np.zeros((steps - 1) * HOP + WINDOW, np.float32)
     lead = WINDOW // 2

@@ -15,44 +15,44 @@ def talking(stage: Stage, head_share: float | None) -> Scene:
     roll, times_s, studio = stage.roll, stage.times_s, stage.studio
     height, width = stage.size
     speech = Speech(roll("speech"), stage.begin_s - SETTLE_S, stage.end_s + SETTLE_S)
-    samples = recorded(roll("room"), speech.sound(roll("voice"), stage.begin_s, stage.samples_n), studio)
+    samples = recorded(
+        roll("room"), speech.sound(roll("voice"), stage.begin_s, stage.samples_n), studio
+    )
 
     rng = roll("look")
     face = random_face(rng, studio)
     short = min(height, width)
     head = (float(rng.uniform(0.25, 0.6)) if head_share is None else head_share) * short / 2
     side, above, below = 1.15 * head, (face.long + 0.1) * head, (face.long + 0.25) * head
-    free = 0.25 if studio else 1.0  # how much of the free room round the head its place is drawn from
+    # How much of the free room round the head its place is drawn from
+    free = 0.25 if studio else 1.0
     x0 = width / 2 + free * float(rng.uniform(-1, 1)) * max(0.0, width / 2 - side)
-    y0 = (above + height - below) / 2 + free * float(rng.uniform(-1, 1)) * max(0.0, (height - above - below) / 2)
+    y0 = (above + height - below) / 2 + free * float(rng.uniform(-1, 1)) * max(
+        0.0, (height - above - below) / 2
+    )
     lively = float(rng.uniform(0.2, 1.0)) * (0.7 if studio else 1.0)
     sway_x, sway_y = (wander(rng, times_s, 0.1, 0.9) for _ in range(2))
     grow = 1 + 0.04 * lively * wander(rng, times_s, 0.05, 0.4)
     turn, yaw, nod = (wander(rng, times_s, 0.15, 1.3) for _ in range(3))
     brows = wander(rng, times_s, 0.2, 1.5)
-    glance = Track(0.0), Track(0.0)
-    lids = Track(1.0)
-    t = -SETTLE_S
-    while t < times_s[-1] + SETTLE_S:
-        t += float(rng.uniform(0.8, 4.5))
-        lids.key(t, 1.0)
-        lids.key(t + 0.07, 0.0)
-        lids.key(t + 0.1, 0.0)
-        lids.key(t + 0.22, 1.0)
-        for axis, reach in zip(glance, (0.05, 0.02), strict=True):
-            axis.key(t, axis.last)
-            axis.key(t + 0.05, float(rng.uniform(-reach, reach)))
+    lids, glance = _eyes(rng, float(times_s[-1]))
     grain = texture(rng, 256, 256, (10, 40, 90))
     camera = Camera(stage)
 
-    courses = [track.at(times_s) for track in (speech.opening, speech.width, speech.tuck, speech.tongue, lids, *glance)]
+    courses = [
+        track.at(times_s)
+        for track in (speech.opening, speech.width, speech.tuck, speech.tongue, lids, *glance)
+    ]
     opening, spread, tuck, tongue, eyes, look_x, look_y = courses
     frames = np.empty((len(times_s), height, width), np.uint8)
     faces, mouths = np.empty((len(times_s), 3), np.float32), np.empty((len(times_s), 2), np.float32)
     for k in range(len(times_s)):
         canvas, sx, sy = camera.canvas(k)
         scale = head * float(grow[k])
-        move_x, move_y = 0.22 * lively * head * float(sway_x[k]), 0.12 * lively * head * float(sway_y[k])
+        move_x, move_y = (
+            0.22 * lively * head * float(sway_x[k]),
+            0.12 * lively * head * float(sway_y[k]),
+        )
         pose = Pose(
             x=x0 + sx + move_x,
             y=y0 + sy + move_y,
@@ -83,3 +83,20 @@ def talking(stage: Stage, head_share: float | None) -> Scene:
         mouths=mouths,
         opening=opening.astype(np.float32),
     )
+
+
+def _eyes(rng: np.random.Generator, end_s: float) -> tuple[Track, tuple[Track, Track]]:
+    """How the lids blink, and where the eyes look at the same time, right and down."""
+    glance = Track(0.0), Track(0.0)
+    lids = Track(1.0)
+    t = -SETTLE_S
+    while t < end_s + SETTLE_S:
+        t += float(rng.uniform(0.8, 4.5))
+        lids.key(t, 1.0)
+        lids.key(t + 0.07, 0.0)
+        lids.key(t + 0.1, 0.0)
+        lids.key(t + 0.22, 1.0)
+        for axis, reach in zip(glance, (0.05, 0.02), strict=True):
+            axis.key(t, axis.last)
+            axis.key(t + 0.05, float(rng.uniform(-reach, reach)))
+    return lids, glance

@@ -1,1 +1,3 @@
-"""Test signals: a flash in the picture with a beep in the sound, whose times tell the offset without the network."""
+"""Test signals: a flash in the picture with a beep in the sound, whose times tell the offset
+without the network.
+"""

@@ -24,7 +24,9 @@ _FLOOR_DB = -90.0
 
 @dataclass(frozen=True)
 class Beep:
-    """When a beep begins and ends, in seconds on the file's clock, and its level (amplitude, 0..1)."""
+    """When a beep begins and ends, in seconds on the file's clock, and its level (amplitude,
+    0..1).
+    """
 
     start_s: float
     end_s: float
@@ -33,7 +35,9 @@ class Beep:
 
 @dataclass(frozen=True)
 class Beeps:
-    """The beeps of a file in order, and how much of its time (0..1) something else is nearly as loud."""
+    """The beeps of a file in order, and how much of its time (0..1) something else is nearly as
+    loud.
+    """
 
     found: tuple[Beep, ...]
     other_share: float
@@ -42,12 +46,15 @@ class Beeps:
 def beeps_of(sounds: Iterable[Sound]) -> Beeps:
     """The beeps of a file.
 
-    A beep rises by 20 dB or more within 12 ms out of a tenth of a second of quiet, and falls by 20 dB within 1.5 s. It begins
-    where its level passes half of what it reaches: a codec's pre-echo is weaker than that.
+    A beep rises by 20 dB or more within 12 ms out of a tenth of a second of quiet, and falls by 20
+    dB within 1.5 s. It begins where its level passes half of what it reaches: a codec's pre-echo is
+    weaker than that.
     """
     runs = _joined(sounds)
     found = [beep for start_s, level in runs for beep in _beeps(start_s, level)]
-    least = 10 ** (-_END_DB / 20) * float(np.median([beep.level for beep in found])) if found else 0.0
+    least = (
+        10 ** (-_END_DB / 20) * float(np.median([beep.level for beep in found])) if found else 0.0
+    )
     loud = sum(float((level > least).sum()) * _STEP_S for _, level in runs)
     total_s = sum(len(level) * _STEP_S for _, level in runs)
     of_beeps = sum(beep.end_s - beep.start_s + 2 * _STEP_S for beep in found)
@@ -78,11 +85,18 @@ def _beeps(start_s: float, level: NDArray[np.float32]) -> list[Beep]:
     before, plateau = round(_BEFORE_S / _STEP_S), round(_PLATEAU_S / _STEP_S)
     if len(level) <= plateau:
         return []
-    padded = np.concatenate([np.zeros(before, np.float32), level])  # what comes before a file is quiet
-    loudest_before = np.lib.stride_tricks.sliding_window_view(padded, before)[: len(level)].max(axis=1)
-    ahead = np.lib.stride_tricks.sliding_window_view(np.pad(level, (0, plateau)), plateau + 1).max(axis=1)
+    # What comes before a file is quiet
+    padded = np.concatenate([np.zeros(before, np.float32), level])
+    loudest_before = np.lib.stride_tricks.sliding_window_view(padded, before)[: len(level)].max(
+        axis=1
+    )
+    ahead = np.lib.stride_tricks.sliding_window_view(np.pad(level, (0, plateau)), plateau + 1).max(
+        axis=1
+    )
     least = 10 ** (_LEAST_DB / 20)
-    rises = (ahead >= least) & (ahead >= 10 ** (_RISE_DB / 20) * np.maximum(loudest_before, 10 ** (_FLOOR_DB / 20)))
+    rises = (ahead >= least) & (
+        ahead >= 10 ** (_RISE_DB / 20) * np.maximum(loudest_before, 10 ** (_FLOOR_DB / 20))
+    )
     found: list[Beep] = []
     at = 0
     for start in np.flatnonzero(rises).tolist():
@@ -93,7 +107,11 @@ def _beeps(start_s: float, level: NDArray[np.float32]) -> list[Beep]:
         quiet = np.flatnonzero(level[onset + plateau :] < reached * 10 ** (-_END_DB / 20))
         at = onset + plateau + int(quiet[0]) if len(quiet) else len(level)
         if (at - onset) * _STEP_S <= _LONGEST_S:
-            found.append(Beep(start_s + _crossing(level, onset, reached / 2), start_s + at * _STEP_S, reached))
+            found.append(
+                Beep(
+                    start_s + _crossing(level, onset, reached / 2), start_s + at * _STEP_S, reached
+                )
+            )
     return found
 
 
@@ -101,5 +119,6 @@ def _crossing(level: NDArray[np.float32], onset: int, half: float) -> float:
     """When the level passes `half`, in seconds from the start of the run, between two steps."""
     earlier, later = float(level[onset - 1]) if onset else 0.0, float(level[onset])
     share = (half - earlier) / (later - earlier) if later > earlier else 1.0
-    # A level stands for the samples of its own step and of the one before: it is that of the border between them.
+    # A level stands for the samples of its own step and of the one before: it is that of the border
+    # between them.
     return max(0.0, (onset - 1 + share) * _STEP_S)

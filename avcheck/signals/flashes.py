@@ -1,4 +1,6 @@
-"""Flashes: parts of a picture that become bright, or dark, at once, and soon are again as they were."""
+"""Flashes: parts of a picture that become bright, or dark, at once, and soon are again as they
+were.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ class Flash:
 def flashes_of(pictures: Iterable[Picture]) -> list[Flash]:
     """The flashes of a file in order.
 
-    Where the first picture of a flash is not at its full level and the next one is, the flash began while it was exposed: the
-    share of the light that is missing is the share of the picture's time that had passed.
+    Where the first picture of a flash is not at its full level and the next one is, the flash began
+    while it was exposed: the share of the light that is missing is the share of the picture's time
+    that had passed.
     """
     times: list[float] = []
     levels: list[Levels] = []
@@ -79,7 +82,9 @@ def _flashes(times_s: NDArray[np.float64], levels: Levels) -> list[Flash]:
 
 
 def _sudden(levels: Levels) -> list[int]:
-    """The pictures that differ from the one before by `_CHANGE` in some cells; or begin to, and do so in the next picture."""
+    """The pictures that differ from the one before by `_CHANGE` in some cells; or begin to, and do
+    so in the next picture.
+    """
     if len(levels) < 3:
         return []
     sudden: list[int] = []

@@ -45,7 +45,9 @@ class Signal:
 
     @property
     def is_test_signal(self) -> bool:
-        """Whether flashes and beeps belong together beyond chance: three pairs at least, and hardly one without its mate."""
+        """Whether flashes and beeps belong together beyond chance: three pairs at least, and hardly
+        one without its mate.
+        """
         pairs = len(self.events)
         return pairs >= _LEAST_PAIRS and pairs >= _LEAST_SHARE * max(self.flashes, self.beeps)
 
@@ -56,7 +58,9 @@ class Signal:
 
     @property
     def period_s(self) -> float | None:
-        """The time from flash to flash where all are equally far apart. The offset is then known but for whole periods."""
+        """The time from flash to flash where all are equally far apart. The offset is then known
+        but for whole periods.
+        """
         steps_s = np.diff([event.picture_s for event in self.events])
         if len(steps_s) < 2 or np.ptp(steps_s) > 2 * _TOGETHER_S:
             return None
@@ -64,7 +68,8 @@ class Signal:
 
 
 def as_test_signal(media: Media) -> Signal | None:
-    """The test signal that an open file is; None for any other, whose pictures are decoded only if its sound might be one's.
+    """The test signal that an open file is; None for any other, whose pictures are decoded only if
+    its sound might be one's.
 
     Raises as `signal_of`.
     """
@@ -76,7 +81,9 @@ def as_test_signal(media: Media) -> Signal | None:
 
 
 def signal_of(media: Media) -> Signal:
-    """The flashes and beeps of an open file, in pairs. Raises DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`."""
+    """The flashes and beeps of an open file, in pairs. Raises DecodeFailed, NoAudio as
+    `Media.pictures` and `Media.sounds`.
+    """
     return _signal(media, beeps_of(media.sounds()))
 
 
@@ -91,11 +98,16 @@ def _alike(flashes: Sequence[Flash]) -> list[Flash]:
     if not flashes:
         return []
     common = np.mean([flash.cells for flash in flashes], axis=0) >= 0.5
-    return [flash for flash in flashes if (flash.cells & common).sum() >= _SAME_CELLS * max(common.sum(), 1)]
+    return [
+        flash
+        for flash in flashes
+        if (flash.cells & common).sum() >= _SAME_CELLS * max(common.sum(), 1)
+    ]
 
 
 def _pairs(flashes_s: NDArray[np.float64], beeps_s: NDArray[np.float64]) -> tuple[Event, ...]:
-    """Every flash with its beep: the offset that pairs most of them, and of two that pair as many the smaller one.
+    """Every flash with its beep: the offset that pairs most of them, and of two that pair as many
+    the smaller one.
 
     The offset may change slowly or by a jump, so that what is left is paired by its own offset.
     """
@@ -114,6 +126,9 @@ def _pairs(flashes_s: NDArray[np.float64], beeps_s: NDArray[np.float64]) -> tupl
         off_s = np.abs(ways_s - best_s)
         paired = off_s.min(axis=1) <= _TOGETHER_S
         mates = off_s.argmin(axis=1)[paired]
-        events += [Event(float(flash), float(beep)) for flash, beep in zip(flashes[paired], beeps[mates], strict=True)]
+        events += [
+            Event(float(flash), float(beep))
+            for flash, beep in zip(flashes[paired], beeps[mates], strict=True)
+        ]
         flashes, beeps = flashes[~paired], np.delete(beeps, mates)
     return tuple(sorted(events, key=lambda event: event.picture_s))

@@ -21,9 +21,15 @@ def check_signal(
     video_track: int | None = None,
     audio_path: Path | None = None,
 ) -> Report:
-    """The record of a recorded test signal, by its flashes and beeps alone. Raises as `open_media`."""
+    """The record of a recorded test signal, by its flashes and beeps alone. Raises as
+    `open_media`.
+    """
     with open_media(
-        path, audio_track=audio_track, video_track=video_track, audio_path=audio_path, short_side=SIGNAL_SIDE
+        path,
+        audio_track=audio_track,
+        video_track=video_track,
+        audio_path=audio_path,
+        short_side=SIGNAL_SIDE,
     ) as media:
         signal, info = signal_of(media), media.info
         degraded = media.degraded
@@ -38,11 +44,18 @@ def judge_signal(signal: Signal, tolerance: Tolerance) -> Judgement:
     """
     if not signal.events:
         have = f"{signal.flashes} flashes in the picture and {signal.beeps} beeps in the sound"
-        return Judgement("undecidable", f"{have}, of which none belong together", reason_code="no_match")
-    events = tuple(Segment(each.picture_s, each.picture_s, round(each.offset_ms, 1) + 0.0, 1.0) for each in signal.events)
+        return Judgement(
+            "undecidable", f"{have}, of which none belong together", reason_code="no_match"
+        )
+    events = tuple(
+        Segment(each.picture_s, each.picture_s, round(each.offset_ms, 1) + 0.0, 1.0)
+        for each in signal.events
+    )
     course = follow(events) or Course(())
     ends_ms = [ms for each in course.stretches for ms in (each.start_offset_ms, each.end_offset_ms)]
-    offset_ms = max(ends_ms or [signal.offset_ms or 0.0], key=lambda value: beyond_ms(value, tolerance))
+    offset_ms = max(
+        ends_ms or [signal.offset_ms or 0.0], key=lambda value: beyond_ms(value, tolerance)
+    )
     verdict, reason = against(offset_ms, tolerance, MEASURING_ERROR_MS)
     return Judgement(
         verdict,

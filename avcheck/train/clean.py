@@ -1,4 +1,6 @@
-"""Clips have offsets of their own ("in sync as recorded" is not quite true): a model that never saw a clip estimates its."""
+"""Clips have offsets of their own ("in sync as recorded" is not quite true): a model that never saw
+a clip estimates its.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ _MIN_PEAK = 1.2  # peak of the mean curve above its median, in logits of the shi
 
 
 def estimate_offset(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[float, bool] | None:
-    """(offset in frames, positive = sound late; trusted) of a clip, or None where it has nothing to look at.
+    """(offset in frames, positive = sound late; trusted) of a clip, or None where it has nothing to
+    look at.
 
-    Trusted: the mean curve of windows of 3 s has a clear peak within `MAX_OFFSET_FRAMES`, and most windows peak near it.
+    Trusted: the mean curve of windows of 3 s has a clear peak within `MAX_OFFSET_FRAMES`, and most
+    windows peak near it.
     """
     starts = range(3, len(cached.frames) - WINDOW_FRAMES - 2, WINDOW_FRAMES) or range(0, 1)
     chosen = np.linspace(0, len(starts) - 1, min(MAX_WINDOWS, len(starts))).round().astype(int)
@@ -42,7 +46,9 @@ def estimate_offset(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[f
     frames_late = float(best - SEARCH)
     if 0 < best < len(mean) - 1 and np.isfinite(mean[best - 1 : best + 2]).all():
         left, mid, right = mean[best - 1 : best + 2]
-        frames_late += float(np.clip(0.5 * (left - right) / min(left - 2 * mid + right, -1e-6), -0.5, 0.5))
+        frames_late += float(
+            np.clip(0.5 * (left - right) / min(left - 2 * mid + right, -1e-6), -0.5, 0.5)
+        )
     clear = float(mean[best] - np.nanmedian(mean)) > _MIN_PEAK
     return frames_late, bool(clear and steady >= 0.6 and abs(frames_late) <= MAX_OFFSET_FRAMES)
 
@@ -58,14 +64,18 @@ def clean(
     recipe: Recipe,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> list[CachedClip]:
-    """The clips with their offsets estimated; those that match nowhere, or not steadily, come back untrusted."""
+    """The clips with their offsets estimated; those that match nowhere, or not steadily, come back
+    untrusted.
+    """
     net.eval()
     out = []
     for number, cached in enumerate(clips):
         with torch.inference_mode():
             found = estimate_offset(net, cached, recipe)
         frames, trusted = found if found is not None else (None, False)
-        out.append(replace(cached, clip=replace(cached.clip, offset_frames=frames, trusted=trusted)))
+        out.append(
+            replace(cached, clip=replace(cached.clip, offset_frames=frames, trusted=trusted))
+        )
         if on_clip is not None:
             on_clip(number + 1, len(clips))
     return out

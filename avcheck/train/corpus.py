@@ -1,7 +1,8 @@
 """A corpus to learn from: an indexed folder, or any directory of media that is in sync.
 
-Each clip is decoded once, through the same `media` and `blocks` a check uses, into a cache of plain arrays that training
-maps into memory: luma at 25 fps, sound at 16 kHz, and (as a training aid only) where a frontal face was found.
+Each clip is decoded once, through the same `media` and `blocks` a check uses, into a cache of plain
+arrays that training maps into memory: luma at 25 fps, sound at 16 kHz, and (as a training aid only)
+where a frontal face was found.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from avcheck.errors import MediaError, UsageError
 from avcheck.media import open_media
 from avcheck.mel import SAMPLE_RATE
 
-CACHE_SIDE = 176  # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
+# px, short side of the cached pictures: a little larger than any look, as windows are cut from them
+CACHE_SIDE = 176
 FACE_EVERY = 10  # a face is looked for in every tenth picture
 MIN_SECONDS = 2.5
 KINDS = ("speech", "generic")
@@ -29,9 +31,11 @@ KINDS = ("speech", "generic")
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late; None when unknown.
+    """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late;
+    None when unknown.
 
-    added: in which round of collecting it came, from 1 on; weights know nothing of rounds after their training.
+    added: in which round of collecting it came, from 1 on; weights know nothing of rounds after
+    their training.
     """
 
     id: str
@@ -46,8 +50,10 @@ class Clip:
 
 
 def set_aside(clip: Clip) -> bool:
-    """Whether a validation clip is kept for the last table: a fifth of the groups that came after the first round, by a hash of
-    the group's name. Nothing is fitted, chosen or compared on them, so they show what was chosen in view of the others."""
+    """Whether a validation clip is kept for the last table: a fifth of the groups that came after
+    the first round, by a hash of the group's name. Nothing is fitted, chosen or compared on them,
+    so they show what was chosen in view of the others.
+    """
     return clip.split == "val" and clip.added > 1 and _fifth(clip.group)
 
 
@@ -61,7 +67,8 @@ class CachedClip:
     """A decoded clip. Both arrays start at `start_s` = 0 of the clip's own clock.
 
     frames: uint8 (T, H, W), mapped from disk; samples: int16 (n,) at 16 kHz, mapped from disk.
-    faces: float32 (k, 4), rows of (time_s, centre x, centre y, width), in px of `frames`; empty where none was found.
+    faces: float32 (k, 4), rows of (time_s, centre x, centre y, width), in px of `frames`; empty
+    where none was found.
     """
 
     clip: Clip
@@ -75,11 +82,13 @@ class CachedClip:
 
 
 def find_clips(corpus: Path, *, split: str | None = None, last: bool = False) -> list[Clip]:
-    """The clips of a corpus folder with an `index.jsonl`, or every media file below a plain directory.
+    """The clips of a corpus folder with an `index.jsonl`, or every media file below a plain
+    directory.
 
-    A plain directory counts as speech, in sync; its groups are its sub-folders (or the files, where there are none), and
-    a fifth of the groups, chosen by a hash of the name, is kept for validation. Clips of other kinds than `KINDS` are left out,
-    and those that are set aside (`set_aside`), unless they are what is asked for: `last`. Raises UsageError when there is
+    A plain directory counts as speech, in sync; its groups are its sub-folders (or the files, where
+    there are none), and a fifth of the groups, chosen by a hash of the name, is kept for
+    validation. Clips of other kinds than `KINDS` are left out, and those that are set aside
+    (`set_aside`), unless they are what is asked for: `last`. Raises UsageError when there is
     nothing.
     """
     index = corpus / "index.jsonl"
@@ -88,7 +97,10 @@ def find_clips(corpus: Path, *, split: str | None = None, last: bool = False) ->
     if split is not None:
         clips = [clip for clip in clips if clip.split == split]
     if not clips:
-        raise UsageError(f"{corpus}: no clips found; give a folder of media files or a corpus with an index.jsonl")
+        raise UsageError(
+            f"{corpus}: no clips found; give a folder of media files or a corpus with an "
+            "index.jsonl"
+        )
     return clips
 
 
@@ -111,27 +123,44 @@ def _read_index(index: Path) -> Iterator[Clip]:
                 )
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UsageError(
-                    f"{index}: line {number} is not a clip of a corpus ({type(error).__name__}: {error})"
+                    f"{index}: line {number} is not a clip of a corpus ({type(error).__name__}: "
+                    f"{error})"
                 ) from error
 
 
 def _scan_directory(root: Path) -> list[Clip]:
     clips = []
     for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in MEDIA_SUFFIXES or not path.is_file() or path.name.startswith("."):
+        if (
+            path.suffix.lower() not in MEDIA_SUFFIXES
+            or not path.is_file()
+            or path.name.startswith(".")
+        ):
             continue
         relative = path.relative_to(root)
         group = relative.parts[0] if len(relative.parts) > 1 else relative.stem
         # Of the whole path: two directories given together may hold files of the same name.
-        name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-        clips.append(Clip(id=name, path=path, group=group, kind="speech", split="val" if _fifth(group) else "train"))
-    if all(clip.split == "val" for clip in clips):  # one or two groups: something has to be learnt from
+        name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[
+            :12
+        ]
+        clips.append(
+            Clip(
+                id=name,
+                path=path,
+                group=group,
+                kind="speech",
+                split="val" if _fifth(group) else "train",
+            )
+        )
+    # One or two groups: something has to be learnt from
+    if all(clip.split == "val" for clip in clips):
         clips = [replace(clip, split="train") for clip in clips]
     return clips
 
 
 def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A whole short clip: uint8 (T, H, W) at 25 fps and float32 samples at 16 kHz, both from the first picture on.
+    """A whole short clip: uint8 (T, H, W) at 25 fps and float32 samples at 16 kHz, both from the
+    first picture on.
 
     Raises MediaError as `media` does, and where nothing is left after blocking.
     """
@@ -141,10 +170,14 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
         for block in blocks(media.pictures(), iter(())):
             if not pictures:
                 start_s = block.start_s
-            if pictures and (block.start_s > start_s + len(pictures) + 0.5 or block.pictures.shape != pictures[0].shape):
+            if pictures and (
+                block.start_s > start_s + len(pictures) + 0.5
+                or block.pictures.shape != pictures[0].shape
+            ):
                 break  # a gap: only the run before it is used
             if not block.picture_mask.all():
-                # What comes after a picture that is missing would close up and lose its place in time.
+                # What comes after a picture that is missing would close up and lose its place in
+                # time.
                 pictures.append(block.pictures[: int(np.argmin(block.picture_mask))])
                 break
             pictures.append(block.pictures)
@@ -157,7 +190,8 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
 
 
 def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Frontal faces by OpenCV's Haar cascade: rows of (time_s, centre x, centre y, width) in px. A training aid only.
+    """Frontal faces by OpenCV's Haar cascade: rows of (time_s, centre x, centre y, width) in px. A
+    training aid only.
 
     Raises UsageError when OpenCV is not installed (the extra `train`).
     """
@@ -165,27 +199,38 @@ def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         import cv2
         import cv2.data
     except ImportError as error:
-        raise UsageError("face crops need OpenCV; install it with: pip install 'opencv-python-headless<5'") from error
-    cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
+        raise UsageError(
+            "face crops need OpenCV; install it with: pip install 'opencv-python-headless<5'"
+        ) from error
+    cascade = cv2.CascadeClassifier(
+        str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml")
+    )
     side = min(frames.shape[1:])
     rows = []
     for index in range(0, len(frames), FACE_EVERY):
-        found = cascade.detectMultiScale(frames[index], scaleFactor=1.15, minNeighbors=4, minSize=(side // 8, side // 8))
+        found = cascade.detectMultiScale(
+            frames[index], scaleFactor=1.15, minNeighbors=4, minSize=(side // 8, side // 8)
+        )
         if len(found):
             x, y, width, height = max(found, key=lambda box: box[2])
             rows.append((index / FRAME_RATE, x + width / 2, y + height / 2, width))
     if not rows:
         return np.zeros((0, 4), np.float32)
     faces = np.asarray(rows, np.float32)
-    # One person at a time: detections far from their neighbours in time are other people or mistakes.
-    centre = np.stack([np.median(faces[max(0, i - 4) : i + 5, 1:], axis=0) for i in range(len(faces))])
+    # One person at a time: detections far from their neighbours in time are other people or
+    # mistakes.
+    centre = np.stack(
+        [np.median(faces[max(0, i - 4) : i + 5, 1:], axis=0) for i in range(len(faces))]
+    )
     steady = np.hypot(*(faces[:, 1:3] - centre[:, :2]).T) < 0.35 * centre[:, 2]
     kept: NDArray[np.float32] = faces[steady]
     return kept
 
 
 def cache_clip(clip: Clip, cache: Path, *, with_faces: bool = True) -> CachedClip | None:
-    """Decode a clip into the cache (once) and map it; None where it cannot be used. Safe to call from several processes."""
+    """Decode a clip into the cache (once) and map it; None where it cannot be used. Safe to call
+    from several processes.
+    """
     folder = cache / clip.id
     done = folder / "done.json"
     if not done.is_file():
@@ -197,7 +242,11 @@ def cache_clip(clip: Clip, cache: Path, *, with_faces: bool = True) -> CachedCli
             return None
         np.save(folder / "frames.npy", frames)
         np.save(folder / "samples.npy", (np.clip(samples, -1, 1) * 32767).astype(np.int16))
-        faces = find_faces(frames) if with_faces and clip.kind == "speech" else np.zeros((0, 4), np.float32)
+        faces = (
+            find_faces(frames)
+            if with_faces and clip.kind == "speech"
+            else np.zeros((0, 4), np.float32)
+        )
         np.save(folder / "faces.npy", faces)
         done.write_text(json.dumps({"clip": {**asdict(clip), "path": clip.path.name}}))
     if "error" in json.loads(done.read_text()):

@@ -1,7 +1,9 @@
-"""Where faces are, by a face mesh: it sees turned, small and partly hidden ones that `corpus.find_faces` does not.
+"""Where faces are, by a face mesh: it sees turned, small and partly hidden ones that
+`corpus.find_faces` does not.
 
-An aid for training and measuring; a check never looks for faces. MediaPipe wants Python 3.11 and NumPy 1, so this runs in an
-environment of its own, and what it finds is kept in a file that `avcheck train --faces` and `avcheck eval --faces` read:
+An aid for training and measuring; a check never looks for faces. MediaPipe wants Python 3.11 and
+NumPy 1, so this runs in an environment of its own, and what it finds is kept in a file that
+`avcheck train --faces` and `avcheck eval --faces` read:
 
     python3.11 -m venv mesh && mesh/bin/pip install mediapipe==0.10.21 'numpy<2' av
     PYTHONPATH=. mesh/bin/python -m avcheck.train.facemesh CORPUS faces.json
@@ -25,8 +27,9 @@ from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, decode, find_clips
 
 # The landmarks of the mesh are numbered; the inner edges of the lips are these.
 _UPPER_LIP, _LOWER_LIP = 13, 14
-# A mesh ends at the cheeks, the cascade's square beyond them: median over 743 pictures in which both saw the same face. The
-# mouth lies by this part of that square below its centre, as `sampling` has it.
+# A mesh ends at the cheeks, the cascade's square beyond them: median over 743 pictures in which
+# both saw the same face. The mouth lies by this part of that square below its centre, as `sampling`
+# has it.
 _CASCADE_WIDTH, _MOUTH_BELOW = 1.27, 0.28
 _HEIGHT_TO_WIDTH = 0.75  # a turned face is narrow but as high as before
 
@@ -37,8 +40,8 @@ Mesh = Callable[[NDArray[np.uint8]], NDArray[np.float64] | None]
 class Faces:
     """What a mesh found in one clip. looks: at how many pictures it looked.
 
-    rows: float32 (k, 4), (time_s, centre x, centre y, width) in units of the picture's short side, sized and placed like
-    those of `corpus.find_faces`; only pictures with a face have one.
+    rows: float32 (k, 4), (time_s, centre x, centre y, width) in units of the picture's short side,
+    sized and placed like those of `corpus.find_faces`; only pictures with a face have one.
     """
 
     looks: int
@@ -56,8 +59,10 @@ class Faces:
 
 
 def find(frames: NDArray[np.uint8], mesh: Mesh, every: int = FACE_EVERY) -> Faces:
-    """The face in every so many pictures, uint8 (T, H, W) at 25 fps. `mesh` gives the landmarks (k, 2), parts of the picture's
-    width and height, of the most prominent face of an RGB picture, or None."""
+    """The face in every so many pictures, uint8 (T, H, W) at 25 fps. `mesh` gives the landmarks (k,
+    2), parts of the picture's width and height, of the most prominent face of an RGB picture, or
+    None.
+    """
     height, width = frames.shape[1:]
     rows = []
     looks = range(0, len(frames), every)
@@ -75,7 +80,10 @@ def find(frames: NDArray[np.uint8], mesh: Mesh, every: int = FACE_EVERY) -> Face
 
 def write_faces(path: Path, found: dict[str, Faces]) -> None:
     """One JSON object: clip id -> looks and rows, to a thousandth."""
-    told = {name: {"looks": item.looks, "rows": np.round(item.rows, 3).tolist()} for name, item in found.items()}
+    told = {
+        name: {"looks": item.looks, "rows": np.round(item.rows, 3).tolist()}
+        for name, item in found.items()
+    }
     with whole_file(path) as partial:
         partial.write_text(json.dumps(told))
 
@@ -85,18 +93,26 @@ def read_faces(path: Path) -> dict[str, Faces]:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         return {
-            name: Faces(int(item["looks"]), np.array(item["rows"], np.float32).reshape(-1, 4)) for name, item in told.items()
+            name: Faces(int(item["looks"]), np.array(item["rows"], np.float32).reshape(-1, 4))
+            for name, item in told.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: no faces as avcheck.train.facemesh writes them ({type(error).__name__}: {error})") from error
+        raise UsageError(
+            f"{path}: no faces as avcheck.train.facemesh writes them ({type(error).__name__}: "
+            f"{error})"
+        ) from error
 
 
 def _mediapipe() -> Mesh:
-    """MediaPipe's face mesh, following a face from picture to picture. Raises UsageError where it is not installed."""
+    """MediaPipe's face mesh, following a face from picture to picture. Raises UsageError where it
+    is not installed.
+    """
     try:
         import mediapipe
     except ImportError as error:
-        raise UsageError("a face mesh needs MediaPipe: pip install mediapipe==0.10.21 'numpy<2' (Python 3.11)") from error
+        raise UsageError(
+            "a face mesh needs MediaPipe: pip install mediapipe==0.10.21 'numpy<2' (Python 3.11)"
+        ) from error
     mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
 
     def landmarks(picture: NDArray[np.uint8]) -> NDArray[np.float64] | None:
@@ -114,7 +130,9 @@ def main(arguments: Sequence[str], new_mesh: Callable[[], Mesh] = _mediapipe) ->
     corpus, path = map(Path, arguments)
     try:
         found = read_faces(path) if path.is_file() else {}
-        clips = [clip for clip in find_clips(corpus) if clip.kind == "speech" and clip.id not in found]
+        clips = [
+            clip for clip in find_clips(corpus) if clip.kind == "speech" and clip.id not in found
+        ]
         for number, clip in enumerate(clips, 1):
             try:
                 frames, _ = decode(clip.path, CACHE_SIDE)

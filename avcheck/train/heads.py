@@ -1,7 +1,9 @@
-"""The last stage: joint layers, attention and decision on top of frozen trunks, as the paper does (section 3.4.5).
+"""The last stage: joint layers, attention and decision on top of frozen trunks, as the paper does
+(section 3.4.5).
 
-The trunks run once over every clip; the heads then learn on the features alone, which takes minutes. Each window is seen at its
-true shift, at near and far wrong ones (the paper's negatives), and with the sound of another clip.
+The trunks run once over every clip; the heads then learn on the features alone, which takes
+minutes. Each window is seen at its true shift, at near and far wrong ones (the paper's negatives),
+and with the sound of another clip.
 """
 
 from __future__ import annotations
@@ -20,11 +22,12 @@ from torch.nn import functional as F
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, without_gaps
 from avcheck.heads import Head, TransformerHead, make_head
+from avcheck.looking import LEVELS, look
 from avcheck.mel import MEL_RATE, log_mel
 from avcheck.model import SyncNet, best_places
 from avcheck.model_config import HEAD_KINDS, TOKEN_S, AttentionKind, FusionKind
-from avcheck.scan import KEEP_PLACES, LEVELS, look
 from avcheck.segments import MAX_SHIFT
+from avcheck.shifts import KEEP_PLACES
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import matching_loss, shift_loss
 from avcheck.train.sampling import EDGE_FRAMES, read_sound
@@ -37,10 +40,13 @@ _FAR = [shift for shift in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(shift) > 5]
 
 @dataclass(frozen=True)
 class Feature:
-    """Trunk features of one piece of a clip, its own offset taken out: picture and sound match at shift 0.
+    """Trunk features of one piece of a clip, its own offset taken out: picture and sound match at
+    shift 0.
 
-    best: float16 (T, K, D), the places `best_places` keeps; any: float16 (T, K, D), places taken at random;
-    sound: float16 (T + 2 MAX_SHIFT, D), from MAX_SHIFT pictures before the first; heard: bool, where that is real sound.
+    best: float16 (T, K, D), the places `best_places` keeps; any: float16 (T, K, D), places taken at
+    random;
+    sound: float16 (T + 2 MAX_SHIFT, D), from MAX_SHIFT pictures before the first; heard: bool,
+    where that is real sound.
     """
 
     group: str
@@ -71,7 +77,8 @@ def extract(
             times = min(_PIECE_FRAMES, last - first) // BLOCK_FRAMES * BLOCK_FRAMES
             if times < 2 * BLOCK_FRAMES:
                 continue
-            pictures = np.array(cached.frames[first : first + times])  # a copy: the cache is read-only
+            # A copy: the cache is read-only
+            pictures = np.array(cached.frames[first : first + times])
             seen = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, levels)
             start = first + (cached.clip.offset_frames or 0.0) - MAX_SHIFT
             samples, heard = read_sound(cached, start, times + 2 * MAX_SHIFT)
@@ -103,7 +110,9 @@ class _Batch:
     foreign: Tensor  # another clip's sound
 
 
-def _draw(features: Sequence[Feature], keep_places: int | None, batch: int, rng: np.random.Generator) -> _Batch:
+def _draw(
+    features: Sequence[Feature], keep_places: int | None, batch: int, rng: np.random.Generator
+) -> _Batch:
     """A batch of windows of 2 to 6 s; `keep_places` as in `ModelConfig`."""
     longest = max(len(item.best) for item in features) // BLOCK_FRAMES
     blocks = min(int(rng.integers(2, 7)), longest)
@@ -123,7 +132,8 @@ def _draw(features: Sequence[Feature], keep_places: int | None, batch: int, rng:
             rows["picture"].append(source[at : at + times, :places].float())
         rows["sound"].append(item.sound[at : at + times + 2 * MAX_SHIFT].float())
         heard = item.heard[at : at + times + 2 * MAX_SHIFT].clone()
-        if rng.random() < 0.5:  # as in a short file: no sound beyond the pictures' own time, give or take its offset
+        # As in a short file: no sound beyond the pictures' own time, give or take its offset
+        if rng.random() < 0.5:
             early = int(rng.integers(-20, 21))
             heard[: max(0, MAX_SHIFT + early)] = False
             heard[MAX_SHIFT + times + early :] = False
@@ -136,13 +146,19 @@ def _draw(features: Sequence[Feature], keep_places: int | None, batch: int, rng:
 
 
 def _stranger(features: Sequence[Feature], own: int, rng: np.random.Generator) -> int:
-    """The number of a feature of another group, as far as there is one: the same speaker may say the same again."""
-    others = [k for k, item in enumerate(features) if item.group != features[own].group] or list(range(len(features)))
+    """The number of a feature of another group, as far as there is one: the same speaker may say
+    the same again.
+    """
+    others = [k for k, item in enumerate(features) if item.group != features[own].group] or list(
+        range(len(features))
+    )
     return int(rng.choice(others))
 
 
 def _matching(head: Head, drawn: _Batch, device: torch.device) -> Tensor:
-    """The cross-temporal matching of a batch, between what the head makes of pictures and of sound."""
+    """The cross-temporal matching of a batch, between what the head makes of pictures and of
+    sound.
+    """
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_is_fast(device)):
         picture, sound = head.matched(drawn.picture.to(device), drawn.sound.to(device))
     picture_s = torch.arange(picture.shape[1], device=device) * TOKEN_S
@@ -168,11 +184,13 @@ def learn_head(
     on_step: Callable[[int, int, float], None] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
 ) -> Head:
-    """Train one head; the loss is the paper's binary cross-entropy on in sync / not, plus what a check asks of it: a
-    cross-entropy over the shifts and one more choice, "no match", which is right for the sound of another group.
+    """Train one head; the loss is the paper's binary cross-entropy on in sync / not, plus what a
+    check asks of it: a cross-entropy over the shifts and one more choice, "no match", which is
+    right for the sound of another group.
 
-    fusion: of a transformer; refuse: weight of that last choice; matching: weight of `matching_loss`; start: the state of a
-    `JointHead` to go on from (a transformer's joint layers begin as a spatio-temporal head's).
+    fusion: of a transformer; refuse: weight of that last choice; matching: weight of
+    `matching_loss`; start: the state of a `JointHead` to go on from (a transformer's joint layers
+    begin as a spatio-temporal head's).
     """
     torch.manual_seed(seed)
     config = replace(net.config, attention=kind, fusion=fusion)
@@ -182,7 +200,10 @@ def learn_head(
     none = torch.zeros(1, device=device, requires_grad=True)  # the logit of "no match"
     optimiser = torch.optim.AdamW([*head.parameters(), none], lr=rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        optimiser,
+        lambda step: (
+            min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        ),
     )
     rng = np.random.default_rng((seed, HEAD_KINDS.index(kind)))
     sums = np.zeros(3)
@@ -226,17 +247,26 @@ def _head_loss(
     refuse: float,
     matching: float,
 ) -> tuple[Tensor, tuple[float, float]]:
-    """The loss of a batch, and how often the head was right: in sync or not, and the shift to within a picture.
+    """The loss of a batch, and how often the head was right: in sync or not, and the shift to
+    within a picture.
 
-    `shifts` (S,) are tried on a clip's own sound, in sync first; `far` (F,) on another group's. `none` (1,) is the logit of
-    "no match".
+    `shifts` (S,) are tried on a clip's own sound, in sync first; `far` (F,) on another group's.
+    `none` (1,) is the logit of "no match".
     """
     device = none.device
     times = drawn.picture.shape[1]
-    present = torch.stack([drawn.present[:, MAX_SHIFT + s : MAX_SHIFT + s + times] for s in shifts], dim=1)
+    present = torch.stack(
+        [drawn.present[:, MAX_SHIFT + s : MAX_SHIFT + s + times] for s in shifts], dim=1
+    )
     picture = drawn.picture.to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_is_fast(device)):
-        scored = head(picture, drawn.sound.to(device), torch.from_numpy(shifts), margin=MAX_SHIFT, present=present.to(device))
+        scored = head(
+            picture,
+            drawn.sound.to(device),
+            torch.from_numpy(shifts),
+            margin=MAX_SHIFT,
+            present=present.to(device),
+        )
         strange = head(picture, drawn.foreign.to(device), torch.from_numpy(far), margin=MAX_SHIFT)
     logit = (scored.logits[..., 1] - scored.logits[..., 0]).float()
     foreign = (strange.logits[..., 1] - strange.logits[..., 0]).float()
@@ -255,7 +285,9 @@ def _head_loss(
     away = torch.from_numpy(np.abs(shifts) >= 3).to(device)
     wrong = F.softplus(logit)[valid & away].mean()
     matched = F.softplus(-logit[:, 0][valid[:, 0]]).mean()
-    loss = choose + refuse * refused + 0.5 * (matched + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
+    loss = (
+        choose + refuse * refused + 0.5 * (matched + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
+    )
     if matching:
         loss = loss + matching * _matching(head, drawn, device)
     with torch.no_grad():

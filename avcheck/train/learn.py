@@ -1,4 +1,6 @@
-"""The trunk stages: an optimiser loop over samples, with checkpoints, resume, a seed and a log that can be plotted."""
+"""The trunk stages: an optimiser loop over samples, with checkpoints, resume, a seed and a log that
+can be plotted.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,11 @@ EMA_DECAY = 0.998
 
 @dataclass(frozen=True)
 class Source:
-    """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of its length.
+    """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of
+    its length.
 
-    `name` marks its loss in the log; `batch` windows make a batch, or the stage's number of them where it is None.
+    `name` marks its loss in the log; `batch` windows make a batch, or the stage's number of them
+    where it is None.
     """
 
     clips: Sequence[CachedClip]
@@ -45,7 +49,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the trunks' training. `harden` moves every recipe's strength linearly from the first to the second."""
+    """One stage of the trunks' training. `harden` moves every recipe's strength linearly from the
+    first to the second.
+    """
 
     name: str
     sources: Sequence[Source]
@@ -57,7 +63,9 @@ class Stage:
 
 
 class Batch(NamedTuple):
-    """pictures uint8 (B, T, H, W), mel (B, 4(T + 2M), 64), valid bool (B, S), target (B, S), centre (B,), the source's name."""
+    """pictures uint8 (B, T, H, W), mel (B, 4(T + 2M), 64), valid bool (B, S), target (B, S), centre
+    (B,), the source's name.
+    """
 
     pictures: NDArray[np.uint8]
     mel: NDArray[np.float32]
@@ -68,7 +76,9 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Draws batches in a background thread, two ahead; each batch is of one source, so that its windows have one size."""
+    """Draws batches in a background thread, two ahead; each batch is of one source, so that its
+    windows have one size.
+    """
 
     def __init__(self, stage: Stage, seed: int, start: int, voices: Sequence[CachedClip]) -> None:
         self._stage, self._voices = stage, voices
@@ -108,8 +118,13 @@ class Batches:
                 pictures, mel, valid, centre = zip(*samples, strict=True)
                 true = np.array(centre, np.float32)
                 target = shift_target(torch.from_numpy(true), recipe.margin, recipe.sigma).numpy()
-                return Batch(np.stack(pictures), np.stack(mel), np.stack(valid), target, true, source.name)
-        raise RuntimeError(f"stage {self._stage.name}: too few clips are long enough (or show a face) to cut samples from")
+                return Batch(
+                    np.stack(pictures), np.stack(mel), np.stack(valid), target, true, source.name
+                )
+        raise RuntimeError(
+            f"stage {self._stage.name}: too few clips are long enough (or show a face) to cut "
+            "samples from"
+        )
 
     def next(self) -> Batch:
         while True:
@@ -129,7 +144,9 @@ class Learner:
 
     @classmethod
     def fresh(cls, config: ModelConfig, seed: int, start: SyncNet | None = None) -> Learner:
-        """A network of this configuration: new, or going on from another with the same parameters."""
+        """A network of this configuration: new, or going on from another with the same
+        parameters.
+        """
         torch.manual_seed(seed)
         net = SyncNet(config)
         if start is not None:
@@ -146,7 +163,9 @@ class Learner:
     def track(self, step: int) -> None:
         decay = min(EMA_DECAY, (1 + step) / (10 + step))
         with torch.no_grad():
-            for into, value in zip(self.mean_net.state_dict().values(), self.net.state_dict().values(), strict=True):
+            for into, value in zip(
+                self.mean_net.state_dict().values(), self.net.state_dict().values(), strict=True
+            ):
                 if into.dtype.is_floating_point:
                     into.lerp_(value, 1 - decay)
                 else:
@@ -165,15 +184,23 @@ def run_stage(
     validate_every_s: float = 240.0,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Train until the stage's last step; resumes from `folder`'s checkpoint of this stage if there is one."""
+    """Train until the stage's last step; resumes from `folder`'s checkpoint of this stage if there
+    is one.
+    """
     checkpoint, log = folder / f"{stage.name}.pt", folder / "log.jsonl"
     learner.net.to(device), learner.mean_net.to(device)
     half = half_is_fast(device)
     parts = [learner.net.visual, learner.net.sound, learner.net.match]
     optimiser = torch.optim.AdamW(
         [
-            {"params": [p for part in parts for p in part.parameters() if p.ndim > 1], "weight_decay": 0.05},
-            {"params": [p for part in parts for p in part.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+            {
+                "params": [p for part in parts for p in part.parameters() if p.ndim > 1],
+                "weight_decay": 0.05,
+            },
+            {
+                "params": [p for part in parts for p in part.parameters() if p.ndim <= 1],
+                "weight_decay": 0.0,
+            },
         ],
         lr=stage.rate,
     )
@@ -208,20 +235,33 @@ def run_stage(
         learner.track(step)
         best = logits.detach().masked_fill(~valid, -1e4).argmax(dim=1).cpu().numpy() - margin
         losses.setdefault(batch.source, []).append(loss.item())
-        hits.setdefault(batch.source, []).append(float((np.abs(best - batch.centre) <= 1.01).mean()))
+        hits.setdefault(batch.source, []).append(
+            float((np.abs(best - batch.centre) <= 1.01).mean())
+        )
         if on_step is not None:
             on_step(step, stage.steps, loss.item())
         now = time.monotonic()
         if step % 50 == 0:
             for name in sorted(losses):
-                entry = {"stage": stage.name, "step": step, "source": name, "rate": rate, "steps_per_s": 50 / (now - began)}
-                write_log(log, {**entry, "loss": np.mean(losses[name]), "within1": np.mean(hits[name])})
+                entry = {
+                    "stage": stage.name,
+                    "step": step,
+                    "source": name,
+                    "rate": rate,
+                    "steps_per_s": 50 / (now - began),
+                }
+                write_log(
+                    log, {**entry, "loss": np.mean(losses[name]), "within1": np.mean(hits[name])}
+                )
             losses, hits, began = {}, {}, now
         if validate is not None and (now - validated > validate_every_s or step == stage.steps):
             write_log(log, {"stage": stage.name, "step": step, **validate(learner.mean_net)})
             validated = began = time.monotonic()
         if now - saved > 120 or step == stage.steps:
-            _save(checkpoint, {"learner": learner.state(), "optimiser": optimiser.state_dict(), "step": step})
+            _save(
+                checkpoint,
+                {"learner": learner.state(), "optimiser": optimiser.state_dict(), "step": step},
+            )
             saved = now
 
 
@@ -233,7 +273,10 @@ def _rate(stage: Stage, step: int) -> float:
 
 def write_log(log: Path, entry: dict[str, object]) -> None:
     """One line of the training log, JSON, numbers to five digits."""
-    rounded = {key: round(float(value), 5) if isinstance(value, float) else value for key, value in entry.items()}
+    rounded = {
+        key: round(float(value), 5) if isinstance(value, float) else value
+        for key, value in entry.items()
+    }
     with log.open("a", encoding="utf-8") as out:
         out.write(json.dumps(rounded) + "\n")
 

@@ -1,4 +1,6 @@
-"""What trunks and heads are trained on: tell the true shift from its neighbours, a moment from the moments around it."""
+"""What trunks and heads are trained on: tell the true shift from its neighbours, a moment from the
+moments around it.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,20 @@ from torch import Tensor
 
 
 def shift_target(centre: Tensor, margin: int, sigma: float = 0.7) -> Tensor:
-    """Gaussian over shifts -margin..margin around the (fractional) true shift, (B,) -> (B, 2 margin + 1), rows sum to 1."""
+    """Gaussian over shifts -margin..margin around the (fractional) true shift, (B,) -> (B, 2 margin
+    + 1), rows sum to 1.
+    """
     grid = torch.arange(-margin, margin + 1, dtype=torch.float32)
     weights = torch.exp(-0.5 * ((grid - centre[:, None]) / sigma) ** 2)
     return weights / weights.sum(dim=1, keepdim=True)
 
 
-def shift_loss(logits: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy against a soft target over the valid shifts: (B, S) logits, target and bool mask -> scalar."""
+def shift_loss(
+    logits: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy against a soft target over the valid shifts: (B, S) logits, target and bool
+    mask -> scalar.
+    """
     logits = logits.float().masked_fill(~valid, -1e4)
     target = target * valid
     target = target / target.sum(dim=1, keepdim=True).clamp_min(1e-6)
@@ -36,11 +44,13 @@ def matching_loss(
     scale: float = 15.0,
     sigma_s: float = 0.03,
 ) -> Tensor:
-    """Cross-temporal matching (CTM, Koo et al.): pictures and sound that are close in time must be alike, and no others.
+    """Cross-temporal matching (CTM, Koo et al.): pictures and sound that are close in time must be
+    alike, and no others.
 
-    picture: unit vectors (B, T, P, D) at picture_s (T,) seconds; sound: (B, L, D) at sound_s (L,), in sync; heard: bool (B, L),
-    False where there is no sound. The place that fits best speaks for a picture (soft maximum). Each picture chooses among all
-    sounds and each sound among all pictures; what is right is a Gaussian of `sigma_s` over the time between them.
+    picture: unit vectors (B, T, P, D) at picture_s (T,) seconds; sound: (B, L, D) at sound_s (L,),
+    in sync; heard: bool (B, L), False where there is no sound. The place that fits best speaks for
+    a picture (soft maximum). Each picture chooses among all sounds and each sound among all
+    pictures; what is right is a Gaussian of `sigma_s` over the time between them.
     """
     likeness = scale * torch.einsum("btpd,bld->btpl", picture.float(), sound.float())
     likeness = torch.logsumexp(likeness, dim=2) - math.log(picture.shape[2])  # (B, T, L)
@@ -51,9 +61,14 @@ def matching_loss(
     # Who has nothing of its own time to choose has no say.
     pictures_say = (valid & near).any(dim=2).float()
     sounds_say = (valid & near).any(dim=1).float()
-    by_picture = shift_loss(likeness.flatten(0, 1), target.flatten(0, 1), valid.flatten(0, 1), pictures_say.flatten())
+    by_picture = shift_loss(
+        likeness.flatten(0, 1), target.flatten(0, 1), valid.flatten(0, 1), pictures_say.flatten()
+    )
     turned = likeness.transpose(1, 2).flatten(0, 1)
     by_sound = shift_loss(
-        turned, target.transpose(1, 2).flatten(0, 1), torch.ones_like(turned, dtype=torch.bool), sounds_say.flatten()
+        turned,
+        target.transpose(1, 2).flatten(0, 1),
+        torch.ones_like(turned, dtype=torch.bool),
+        sounds_say.flatten(),
     )
     return 0.5 * (by_picture + by_sound)

@@ -1,4 +1,6 @@
-"""How well the trunks alone tell the shift on clips training never saw; printed while training, never trained on."""
+"""How well the trunks alone tell the shift on clips training never saw; printed while training,
+never trained on.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,12 @@ from avcheck.weights import half_is_fast
 SEARCH = 25  # frames either way
 
 
-def view_of(cached: CachedClip, first: int, frames: int, recipe: Recipe) -> NDArray[np.uint8] | None:
-    """Pictures of a window as a check would see them ("frame", short side `size[0]`) or as a square face crop ("crop")."""
+def view_of(
+    cached: CachedClip, first: int, frames: int, recipe: Recipe
+) -> NDArray[np.uint8] | None:
+    """Pictures of a window as a check would see them ("frame", short side `size[0]`) or as a square
+    face crop ("crop").
+    """
     side = recipe.size[0]
     pictures = cached.frames[first : first + frames]
     height, width = pictures.shape[1:]
@@ -28,7 +34,11 @@ def view_of(cached: CachedClip, first: int, frames: int, recipe: Recipe) -> NDAr
         face = face_at(cached, first, frames)
         if face is None:
             return None
-        return cut(pictures, _box(face[0], face[1] + 0.28 * face[2], face[2] / side, (side, side), False), (side, side))
+        return cut(
+            pictures,
+            _box(face[0], face[1] + 0.28 * face[2], face[2] / side, (side, side), False),
+            (side, side),
+        )
     zoom = min(height, width) / side
     size = (round(height / zoom), round(width / zoom))
     whole = cut(pictures, _box(width / 2, height / 2, zoom, size, False), size)
@@ -39,7 +49,9 @@ def view_of(cached: CachedClip, first: int, frames: int, recipe: Recipe) -> NDAr
 def curve(
     net: SyncNet, cached: CachedClip, first: int, frames: int, recipe: Recipe, search: int = SEARCH
 ) -> NDArray[np.float32] | None:
-    """Score (2 search + 1,) of a window at every shift, -inf where the sound would leave the clip; None where no face is."""
+    """Score (2 search + 1,) of a window at every shift, -inf where the sound would leave the clip;
+    None where no face is.
+    """
     pictures = view_of(cached, first, frames, recipe)
     if pictures is None:
         return None
@@ -56,24 +68,36 @@ def curve(
     return np.where(covered, out, -np.inf)
 
 
-def windows(net: SyncNet, cached: CachedClip, recipe: Recipe, frames: int) -> Iterator[tuple[float, float | None]]:
-    """One window of `frames` pictures each 4 s of a clip: (error in frames, share of the copies displaced by 5 frames that
-    score below the truth, or None where the clip has no sound for one).
+def windows(
+    net: SyncNet, cached: CachedClip, recipe: Recipe, frames: int
+) -> Iterator[tuple[float, float | None]]:
+    """One window of `frames` pictures each 4 s of a clip: (error in frames, share of the copies
+    displaced by 5 frames that score below the truth, or None where the clip has no sound for one).
     """
     offset = cached.clip.offset_frames or 0.0
-    for first in range(SEARCH // 2, max(len(cached.frames) - frames - SEARCH // 2, SEARCH // 2 + 1), 100):
+    for first in range(
+        SEARCH // 2, max(len(cached.frames) - frames - SEARCH // 2, SEARCH // 2 + 1), 100
+    ):
         if first + frames > len(cached.frames):
             continue
         scores = curve(net, cached, first, frames, recipe)
         if scores is None:
             continue
         at = SEARCH + round(offset)
-        won = [float(scores[at] > scores[other]) for other in (at - 5, at + 5) if np.isfinite(scores[other])]
+        won = [
+            float(scores[at] > scores[other])
+            for other in (at - 5, at + 5)
+            if np.isfinite(scores[other])
+        ]
         yield abs(int(scores.argmax()) - SEARCH - offset), float(np.mean(won)) if won else None
 
 
-def accuracy(net: SyncNet, clips: Sequence[CachedClip], recipe: Recipe, *, frames: int = 105) -> dict[str, float]:
-    """Within 1 and 3 frames of the known offset, and true-above-shifted-by-5-frames, over the `windows` of the clips."""
+def accuracy(
+    net: SyncNet, clips: Sequence[CachedClip], recipe: Recipe, *, frames: int = 105
+) -> dict[str, float]:
+    """Within 1 and 3 frames of the known offset, and true-above-shifted-by-5-frames, over the
+    `windows` of the clips.
+    """
     net.eval()
     found = [pair for cached in clips for pair in windows(net, cached, recipe, frames)]
     errors = np.array([error for error, _ in found])

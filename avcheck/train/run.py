@@ -1,14 +1,16 @@
-"""`avcheck train`: from a corpus to a weights file, stage after stage; every stage resumes where it was killed.
+"""`avcheck train`: from a corpus to a weights file, stage after stage; every stage resumes where it
+was killed.
 
 cache     decode once; find faces (a training aid, stages crops and cross-fit only)
-crossfit  where the corpus tells no offsets: two models, each on one half of the groups, each estimating the other half
-crops     mouths, easy and dense: the trunks learn what a moment is
-rest      clips without a trusted offset are estimated by the crops model, which never saw them
-frames    windows of whole pictures at many scales, generic sounds and generated scenes
-heads     joint layers, attention and decision of each kind on frozen trunks
-weights   calibration on the validation groups, then one safetensors file
+crossfit  where the corpus tells no offsets: two models, each on one half of the groups, each
+estimating the other half crops     mouths, easy and dense: the trunks learn what a moment is rest
+clips without a trusted offset are estimated by the crops model, which never saw them frames
+windows of whole pictures at many scales, generic sounds and generated scenes heads     joint
+layers, attention and decision of each kind on frozen trunks weights   calibration on the validation
+groups, then one safetensors file
 
-Media of which no offset is known, with weights to go on from, are a catalogue to adapt to: one short stage (`_adapt`).
+Media of which no offset is known, with weights to go on from, are a catalogue to adapt to: one
+short stage (`_adapt`).
 """
 
 from __future__ import annotations
@@ -28,33 +30,32 @@ import torch
 from avcheck import __version__
 from avcheck.errors import UsageError
 from avcheck.heads import Head, make_head
+from avcheck.looking import LEVELS
 from avcheck.memory import keep_memory
 from avcheck.model import SyncNet, fuse
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
-from avcheck.scan import LEVELS
+from avcheck.posterior import Calibration
 from avcheck.scenes.generate import make_scene
 from avcheck.shipped import weights_sha256
-from avcheck.train.calibrate import calibrate, judged, told_offset, trials
-from avcheck.train.clean import clean, usable
+from avcheck.train.calibrate import calibrate, judged, trials
+from avcheck.train.clean import usable
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
+from avcheck.train.crossfit import between, crossfit, estimated, remaining, with_estimates
 from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
+from avcheck.train.recipes import CROP, FRAME, GENERIC
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import TrainSettings
-from avcheck.verdict import Calibration
 from avcheck.weights import Loaded, choose_device, load, load_heads, save
 
-CROP = Recipe("crop", (80, 80))
-FRAME = Recipe("frame", (112, 144), face_px=(22.0, 100.0), speed=0.12)
-# Sounds of things come seldom, so the windows are long; the clips' own offsets are not known, so the target is wide.
-GENERIC = Recipe("frame", (112, 144), frames=75, margin=20, speed=0.15, sigma=1.5)
 _ADAPT_RATE = 2e-4
 
 
 def train(settings: TrainSettings) -> Path:
-    """Run every stage and return the weights file; `summary.json` beside it tells its hash and what it was made from.
+    """Run every stage and return the weights file; `summary.json` beside it tells its hash and what
+    it was made from.
 
     Raises UsageError for an unusable corpus or a folder already in use.
     """
@@ -62,7 +63,9 @@ def train(settings: TrainSettings) -> Path:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is not a directory; give a new --out")
     if out.is_dir() and any(out.iterdir()) and not settings.resume:
-        raise UsageError(f"{out} is not empty; give a new --out, or --resume to go on with what is there")
+        raise UsageError(
+            f"{out} is not empty; give a new --out, or --resume to go on with what is there"
+        )
     out.mkdir(parents=True, exist_ok=True)
     keep_memory(all_sizes=True)
     device = choose_device(settings.device)
@@ -76,10 +79,12 @@ def train(settings: TrainSettings) -> Path:
         generic = [item for item in training if item.clip.kind == "generic"]
         known = [item for item in speech if usable(item.clip)]
         if len(known) < len(speech) / 4:
-            known = [item for item in _crossfit(settings, speech, device, tell) if usable(item.clip)]
+            known = [item for item in crossfit(settings, speech, device, tell) if usable(item.clip)]
         start = None if settings.start is None else load(settings.start, device="cpu").net
         if start is not None and start.config != ModelConfig():
-            raise UsageError(f"{settings.start} holds another network than this version trains; leave --from out")
+            raise UsageError(
+                f"{settings.start} holds another network than this version trains; leave --from out"
+            )
         learner = Learner.fresh(ModelConfig(), settings.seed, start)
 
         def stage(stage: Stage, view: Recipe) -> None:
@@ -98,15 +103,25 @@ def train(settings: TrainSettings) -> Path:
 
         faces = [item for item in known if len(item.faces) > 3]
         if faces and settings.start is None:
-            stage(Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)), CROP)
-        rest = _rest(settings, learner, speech, known, tell)
+            stage(
+                Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)),
+                CROP,
+            )
+        rest = remaining(settings, learner, speech, known, tell)
         sources = [Source([*known, *rest], 0.8, FRAME)] if known or rest else []
         if generic:
-            # With a third of the batches they were learnt by heart: training clips rose, unseen ones stayed at chance.
+            # With a third of the batches they were learnt by heart: training clips rose, unseen
+            # ones stayed at chance.
             sources.append(Source(generic, 0.12, GENERIC, "generic", batch=8))
         sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.08, FRAME, "scenes"))
         stage(
-            Stage("frames", sources, settings.frame_steps, rate=8e-4 if settings.start is None else 5e-4, harden=(0.3, 0.7)),
+            Stage(
+                "frames",
+                sources,
+                settings.frame_steps,
+                rate=8e-4 if settings.start is None else 5e-4,
+                harden=(0.3, 0.7),
+            ),
             Recipe("frame", (LEVELS[-1], LEVELS[-1])),
         )
         if start is not None:
@@ -123,25 +138,33 @@ def _adapt(
     device: torch.device,
     tell: Callable[[str], Callable[..., None]],
 ) -> Path:
-    """Weights that learnt a little from a catalogue without forgetting what they were trained on, which is not at hand.
+    """Weights that learnt a little from a catalogue without forgetting what they were trained on,
+    which is not at hand.
 
-    The trunks alone move, for few steps at a low rate, on the clips that the weights are sure of already (each shifted by the
-    offset they tell) and some generated scenes; what is kept is half-way between before and after. Heads and calibration stay:
-    a few clips of one kind have nothing to teach them. What the groups held out say of both is written into the facts.
+    The trunks alone move, for few steps at a low rate, on the clips that the weights are sure of
+    already (each shifted by the offset they tell) and some generated scenes; what is kept is
+    half-way between before and after. Heads and calibration stay: a few clips of one kind have
+    nothing to teach them. What the groups held out say of both is written into the facts.
     """
     before = load(start, device=str(device))
-    heads = {kind: found.net.head for kind, found in load_heads(before, start, device=str(device)).items()}
+    heads = {
+        kind: found.net.head
+        for kind, found in load_heads(before, start, device=str(device)).items()
+    }
     calibration = Calibration(**before.calibration)
     checked = _as_checked(before.net, device)
-    known = _estimated(
-        settings.out / "told.json", clips, partial(_told, checked, clips, calibration, tell("estimating offsets"))
+    known = estimated(
+        settings.out / "told.json",
+        clips,
+        partial(with_estimates, checked, clips, calibration, tell("estimating offsets")),
     )
     sure = [item for item in known if usable(item.clip)]
     learnt_from = [item for item in sure if item.clip.split == "train"]
     held_out = [item for item in sure if item.clip.split == "val"]
     if not learnt_from:
         raise UsageError(
-            f"{start.name} is sure of the offset of none of these clips, so there is nothing to learn from; give some in "
+            f"{start.name} is sure of the offset of none of these clips, so there is nothing to "
+            "learn from; give some in "
             "which somebody is seen to speak for 10 s or more"
         )
     learner = Learner.fresh(before.net.config, settings.seed, before.net)
@@ -160,7 +183,9 @@ def _adapt(
     found = {}
     if held_out:
         for name, model in (("before", checked), ("after", _as_checked(net, device))):
-            found[name] = judged(trials(model, held_out, on_clip=tell(f"clips held out, {name}")), calibration)
+            found[name] = judged(
+                trials(model, held_out, on_clip=tell(f"clips held out, {name}")), calibration
+            )
     facts = {
         "avcheck": __version__,
         "seed": settings.seed,
@@ -174,33 +199,19 @@ def _adapt(
         "adapt_on_groups_held_out": found,
         "training_before": before.training,
     }
-    return _save(settings.out, net, heads, before.calibration, facts, dropped=sorted(set(_ids(clips)) - set(_ids(sure))))
+    return _save(
+        settings.out,
+        net,
+        heads,
+        before.calibration,
+        facts,
+        dropped=sorted(set(_ids(clips)) - set(_ids(sure))),
+    )
 
 
-def _told(
-    model: Loaded, clips: Sequence[CachedClip], calibration: Calibration, on_clip: Callable[[int, int], None]
+def _cached(
+    settings: TrainSettings, tell: Callable[[str], Callable[..., None]]
 ) -> list[CachedClip]:
-    """The clips with the offset a check tells of them, trusted where that is sure enough for a verdict."""
-    out = []
-    for number, item in enumerate(clips):
-        told = told_offset(model, item, calibration)
-        clip = replace(item.clip, offset_frames=told.frames, trusted=told.confidence >= calibration.decide)
-        out.append(replace(item, clip=clip))
-        on_clip(number + 1, len(clips))
-    return out
-
-
-def between(first: SyncNet, second: SyncNet) -> SyncNet:
-    """A network half-way between two of one configuration, which is as good as both where they are near each other."""
-    net = copy.deepcopy(first)
-    with torch.no_grad():
-        for into, value in zip(net.state_dict().values(), second.state_dict().values(), strict=True):
-            if into.dtype.is_floating_point:
-                into.lerp_(value.to(into.device), 0.5)
-    return net
-
-
-def _cached(settings: TrainSettings, tell: Callable[[str], Callable[..., None]]) -> list[CachedClip]:
     clips = [clip for folder in settings.data for clip in find_clips(folder)]
     meshes = read_faces(settings.faces) if settings.faces is not None else {}
     step = tell("cache")
@@ -211,7 +222,9 @@ def _cached(settings: TrainSettings, tell: Callable[[str], Callable[..., None]])
             cached.append(with_faces(item, meshes.get(clip.id)))
         step(number + 1, len(clips))
     if not any(item.clip.split == "train" for item in cached):
-        raise UsageError("no clip of the training groups decodes; avcheck train needs video with sound")
+        raise UsageError(
+            "no clip of the training groups decodes; avcheck train needs video with sound"
+        )
     return cached
 
 
@@ -222,78 +235,10 @@ def with_faces(item: CachedClip, found: Faces | None) -> CachedClip:
     return replace(item, faces=found.in_px(min(item.frames.shape[1:])))
 
 
-def _crossfit(
-    settings: TrainSettings, speech: Sequence[CachedClip], device: torch.device, tell: Callable[[str], Callable[..., None]]
-) -> list[CachedClip]:
-    """Two models, each trained on one half of the groups as recorded, each estimating the half it never saw.
-
-    Where that cannot be done, or neither model is sure of anything, the clips are taken as recorded.
-    """
-    as_recorded = [replace(item, clip=replace(item.clip, offset_frames=0.0, trusted=True)) for item in speech]
-    groups = sorted({item.clip.group for item in speech})
-    if len(groups) < 2:
-        return as_recorded
-    halves = [[item for item in speech if groups.index(item.clip.group) % 2 == half] for half in (0, 1)]
-    out: list[CachedClip] = []
-    for half in (0, 1):
-        name = f"crossfit-{half}"
-        faces = [item for item in halves[half] if len(item.faces) > 3]
-        recipe = CROP if faces else FRAME
-        learner = Learner.fresh(ModelConfig(), settings.seed + half)
-        run_stage(
-            learner,
-            Stage(name, [Source(faces or halves[half], 1.0, recipe)], settings.crossfit_steps, harden=(0.2, 0.2)),
-            folder=settings.out,
-            device=device,
-            seed=settings.seed + half,
-            voices=halves[half],
-            on_step=tell(name),
-        )
-        net, others, estimating = learner.mean_net, halves[1 - half], tell(f"{name}: estimating")
-        out += _estimated(settings.out / f"{name}.json", others, partial(clean, net, others, recipe, estimating))
-    return out if any(usable(item.clip) for item in out) else as_recorded
-
-
-def _rest(
-    settings: TrainSettings,
-    learner: Learner,
-    speech: Sequence[CachedClip],
-    known: Sequence[CachedClip],
-    tell: Callable[[str], Callable[..., None]],
-) -> list[CachedClip]:
-    """Speech clips without a trusted offset, with the estimate of the crops model, or of the one gone on from; only those it
-    is sure of."""
-    familiar = {item.clip.id for item in known}
-    others = [item for item in speech if item.clip.id not in familiar]
-
-    def compute() -> list[CachedClip]:
-        if settings.start is not None:  # it has learnt to look at whole pictures
-            return clean(learner.mean_net, others, Recipe("frame", (LEVELS[-1], LEVELS[-1])), tell("estimating offsets"))
-        faced = [item for item in others if len(item.faces)]
-        faceless = [item for item in others if not len(item.faces)]
-        view = Recipe("frame", FRAME.size[:1] * 2)
-        found = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
-        return found + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
-
-    return [item for item in _estimated(settings.out / "rest.json", others, compute) if usable(item.clip)]
-
-
-def _estimated(store: Path, clips: Sequence[CachedClip], compute: Callable[[], list[CachedClip]]) -> list[CachedClip]:
-    """Clips with the offsets in `store`, or, where that is not there yet, as computed and then stored."""
-    if store.is_file():
-        known = json.loads(store.read_text())
-        return [
-            replace(item, clip=replace(item.clip, offset_frames=known[item.clip.id][0], trusted=known[item.clip.id][1]))
-            for item in clips
-            if item.clip.id in known
-        ]
-    found = compute()
-    store.write_text(json.dumps({item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in found}))
-    return found
-
-
 def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[CachedClip]:
-    """Generated scenes as clips, two talking ones to each with impacts; their offset is exactly 0."""
+    """Generated scenes as clips, two talking ones to each with impacts; their offset is exactly
+    0.
+    """
     clips = []
     for number in range(count):
         kind = "impacts" if number % 3 == 2 else "talking"
@@ -302,10 +247,20 @@ def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[
         faces = np.zeros((0, 4), np.float32)
         if scene.faces is not None:
             every = np.arange(0, len(scene.frames), FACE_EVERY)
-            faces = np.column_stack([every / scene.frame_rate, scene.faces[every]]).astype(np.float32)
-        clip = Clip(id=f"scene-{number}", path=Path("scene"), group=f"scene-{number}", kind="scene", split="train")
+            faces = np.column_stack([every / scene.frame_rate, scene.faces[every]]).astype(
+                np.float32
+            )
+        clip = Clip(
+            id=f"scene-{number}",
+            path=Path("scene"),
+            group=f"scene-{number}",
+            kind="scene",
+            split="train",
+        )
         clip = replace(clip, offset_frames=0.0, trusted=True)
-        clips.append(CachedClip(clip, scene.frames, (scene.samples * 32767).astype(np.int16), faces))
+        clips.append(
+            CachedClip(clip, scene.frames, (scene.samples * 32767).astype(np.int16), faces)
+        )
         on_scene(number + 1, count)
     return clips
 
@@ -322,7 +277,8 @@ def _heads(
     if store.is_file():
         saved = torch.load(store, map_location=device, weights_only=True)
         heads: dict[AttentionKind, Head] = {
-            kind: make_head(replace(net.config, attention=kind)).to(device).eval() for kind in ATTENTION_KINDS
+            kind: make_head(replace(net.config, attention=kind)).to(device).eval()
+            for kind in ATTENTION_KINDS
         }
         for kind, head in heads.items():
             head.load_state_dict(saved[kind])
@@ -358,7 +314,9 @@ def _write(
     net = learner.mean_net
     net.head = heads[net.config.attention]
     model = _as_checked(net, device)
-    calibration, reliability = calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else ({}, {})
+    calibration, reliability = (
+        calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else ({}, {})
+    )
     facts = {
         "avcheck": __version__,
         "seed": settings.seed,
@@ -374,7 +332,14 @@ def _write(
         "validation_groups": len({item.clip.group for item in held_out}),
         "reliability_on_groups_left_out": reliability,
     }
-    return _save(settings.out, net, heads, calibration, facts, dropped=sorted(set(_ids(training)) - set(_ids(used))))
+    return _save(
+        settings.out,
+        net,
+        heads,
+        calibration,
+        facts,
+        dropped=sorted(set(_ids(training)) - set(_ids(used))),
+    )
 
 
 def _ids(clips: Sequence[CachedClip]) -> list[str]:
@@ -390,24 +355,48 @@ def _save(
     *,
     dropped: Sequence[str],
 ) -> Path:
-    """Write the weights file, and what it holds beside it, with the clips that were not learnt from, which it does not name."""
+    """Write the weights file, and what it holds beside it, with the clips that were not learnt
+    from, which it does not name.
+    """
     path = out / "sync.safetensors"
     digest = save(path, net, heads, calibration=calibration, training=facts)
-    summary = {"weights": path.name, "sha256": digest, "training": facts, "calibration": calibration, "dropped": list(dropped)}
+    summary = {
+        "weights": path.name,
+        "sha256": digest,
+        "training": facts,
+        "calibration": calibration,
+        "dropped": list(dropped),
+    }
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return path
 
 
 def _as_checked(net: SyncNet, device: torch.device) -> Loaded:
     """A copy of the network as a check runs it."""
-    return Loaded(fuse(copy.deepcopy(net).to(device).eval()), "", device, device.type in ("cpu", "cuda"), {}, {})
+    return Loaded(
+        fuse(copy.deepcopy(net).to(device).eval()),
+        "",
+        device,
+        device.type in ("cpu", "cuda"),
+        {},
+        {},
+    )
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], Callable[..., None]]]:
-    """A rich progress line a stage on stderr; `tell(name)` gives the stage's callback (done, total, loss)."""
+    """A rich progress line a stage on stderr; `tell(name)` gives the stage's callback (done, total,
+    loss).
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -423,7 +412,12 @@ def progress() -> Iterator[Callable[[str], Callable[..., None]]]:
             task = bar.add_task(name, total=None, loss="")
 
             def step(done: int, total: int, loss: float | None = None) -> None:
-                bar.update(task, completed=done, total=total, loss="" if loss is None else f"loss {loss:.3f}")
+                bar.update(
+                    task,
+                    completed=done,
+                    total=total,
+                    loss="" if loss is None else f"loss {loss:.3f}",
+                )
 
             return step
 

@@ -10,9 +10,10 @@ from pathlib import Path
 class TrainSettings:
     """What `avcheck train` is asked to do. Steps are optimiser steps of each stage.
 
-    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out, and what is kept of the
-    frames stage is half-way between before and after. `adapt_steps` are those of
-    the only stage where such weights are adapted to a catalogue. `faces` is a file of `facemesh`, which finds more of them.
+    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out,
+    and what is kept of the frames stage is half-way between before and after. `adapt_steps` are
+    those of the only stage where such weights are adapted to a catalogue. `faces` is a file of
+    `facemesh`, which finds more of them.
     """
 
     data: tuple[Path, ...]
@@ -31,4 +32,6 @@ class TrainSettings:
     def scaled(self, factor: float) -> TrainSettings:
         """The same with every stage's steps times `factor`, at least one each."""
         names = ("crossfit_steps", "crop_steps", "frame_steps", "head_steps", "adapt_steps")
-        return replace(self, **{name: max(1, round(getattr(self, name) * factor)) for name in names})
+        return replace(
+            self, **{name: max(1, round(getattr(self, name) * factor)) for name in names}
+        )

@@ -1,11 +1,13 @@
-"""A report that people look at: one HTML page that holds all it shows, opens from disk, and asks the network for nothing.
+"""A report that people look at: one HTML page that holds all it shows, opens from disk, and asks
+the network for nothing.
 
-A single file is shown whole; of many, a table shows the worst first, and each row opens its details. Other people's text
-(names, titles, languages) goes through `printable` and is escaped by the templates; the page's content security policy allows
-its own style sheet and script by their hashes, pictures that it holds, and nothing else.
+A single file is shown whole; of many, a table shows the worst first, and each row opens its
+details. Other people's text (names, titles, languages) goes through `printable` and is escaped by
+the templates; the page's content security policy allows its own style sheet and script by their
+hashes, pictures that it holds, and nothing else.
 
-Templates are Jinja2's, with autoescape. It is a dependency of avcheck itself and no extra: PyTorch needs it too, so it is
-there in any case. It is loaded only when a page is made.
+Templates are Jinja2's, with autoescape. It is a dependency of avcheck itself and no extra: PyTorch
+needs it too, so it is there in any case. It is loaded only when a page is made.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ Illustrate = Callable[[Report], "Illustration"]
 
 
 class Page(Renderer):
-    """The page of a run. Nothing is said before the end; memory holds the rows of the `limit` worst files at most."""
+    """The page of a run. Nothing is said before the end; memory holds the rows of the `limit` worst
+    files at most.
+    """
 
     def __init__(self, *, illustrate: Illustrate | None = None, limit: int = MOST_ROWS) -> None:
         """`illustrate` gives the stills of a file that is the only one; None: there are none."""
@@ -70,18 +74,26 @@ class Page(Renderer):
             "many.html",
             title=f"avcheck: {summary(self._verdicts)}",
             summary=summary(self._verdicts),
-            counts=[(verdict, text, self._verdicts[verdict]) for verdict, text in _ORDER if self._verdicts[verdict]],
+            counts=[
+                (verdict, text, self._verdicts[verdict])
+                for verdict, text in _ORDER
+                if self._verdicts[verdict]
+            ],
             rows=rows,
             left=self._verdicts.total() - len(rows),
             legend=charts.lane_legend(),
         )
 
 
-# Runs before the body is read: rows that a script will show page by page are not laid out first, which takes long.
+# Runs before the body is read: rows that a script will show page by page are not laid out first,
+# which takes long.
 _EARLY = Markup('document.documentElement.classList.add("scripted");')
 
 # As the table is sorted.
-_ORDER = [(verdict, VERDICT_TEXT[verdict]) for verdict in ("out_of_sync", "error", "undecidable", "in_sync")]
+_ORDER = [
+    (verdict, VERDICT_TEXT[verdict])
+    for verdict in ("out_of_sync", "error", "undecidable", "in_sync")
+]
 
 
 @dataclass(frozen=True)
@@ -146,7 +158,9 @@ def _row(report: Report) -> Markup:
             lines=words.lines(report),
             chart=charts.small_chart(report) if report.segments else Markup(""),
             offset="" if report.offset_ms is None else charts.short_offset(report.offset_ms),
-            confidence="" if report.verdict == "error" else f"{int(100 * report.confidence + 1e-7) / 100:.2f}",
+            confidence=""
+            if report.verdict == "error"
+            else f"{int(100 * report.confidence + 1e-7) / 100:.2f}",
             duration="" if duration_s is None else clock(duration_s),
             again=words.again(report),
         )
@@ -157,10 +171,17 @@ def _row(report: Report) -> Markup:
 def _document(template: str, **context: Any) -> str:
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(_EARLY)} {_hash(script)}; "
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(_EARLY)} "
+        f"{_hash(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    own = {"policy": policy, "style": style, "early": _EARLY, "script": script, "version": __version__}
+    own = {
+        "policy": policy,
+        "style": style,
+        "early": _EARLY,
+        "script": script,
+        "version": __version__,
+    }
     return _environment().get_template(template).render(**own, **context) + "\n"
 
 

@@ -1,37 +1,36 @@
-"""Drawings in SVG: the offset over the length of a title, how well every offset fits, attention, and stills.
+"""Drawings in SVG: the offset over the length of a title, how well every offset fits, attention,
+and stills.
 
-Plain SVG and no library: the page needs five drawings of its own kind, and the smallest library that draws them in the
-browser is larger than a page may be for a two-hour title; one that draws them here (matplotlib) is a large dependency for it.
-Colours are those of the style sheet, so that a page follows dark, light and print; no style attribute is written, as the
-page's content security policy forbids them.
+Plain SVG and no library: the page needs five drawings of its own kind, and the smallest library
+that draws them in the browser is larger than a page may be for a two-hour title; one that draws
+them here (matplotlib) is a large dependency for it. Colours are those of the style sheet, so that a
+page follows dark, light and print; no style attribute is written, as the page's content security
+policy forbids them.
 """
 
 from __future__ import annotations
 
 import base64
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
 from markupsafe import Markup
 
 from avcheck.render.page.png import Colour, indexed_png
+from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
 from avcheck.render.text import clock
 from avcheck.report import Detail, Report, SegmentDetail
 
-WIDTH = 1000.0
-LEFT, RIGHT = 74.0, 22.0  # beside the plots, within the width; half of the last time stands at the right
-INSIDE = WIDTH - LEFT - RIGHT
 _LANE = 12.0  # height of the strip that says what was looked at
-_AXIS = 30.0  # below a plot, for its times
 _SMALL_COLUMNS = 60
 _MAP_COLUMNS = 900  # pixels of the score map
 _FIT_LIMIT = 10.0  # beyond, a fit is drawn as this: one in 20,000
 _LEVELS = 63  # colours of the score map
-_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 _STEPS_MS = (10, 20, 50, 100, 200, 500, 1000, 2000)
-# From "does not match" to "matches": dark to bright in steps that look even (the colour map "viridis", thinned out).
+# From "does not match" to "matches": dark to bright in steps that look even (the colour map
+# "viridis", thinned out).
 _STOPS: tuple[Colour, ...] = (
     (68, 1, 84),
     (70, 50, 126),
@@ -45,49 +44,10 @@ _STOPS: tuple[Colour, ...] = (
 
 
 @dataclass(frozen=True)
-class Axis:
-    """Seconds of a file across a drawing."""
-
-    start_s: float
-    end_s: float
-
-    @classmethod
-    def of(cls, report: Report) -> Axis:
-        """From the file's zero, or its first block if that is before, to the end of all that is known of it."""
-        ends = [segment.end_s for segment in report.segments] + [end_s for _, end_s in report.degraded.unseen_s]
-        starts = [segment.start_s for segment in report.segments]
-        start_s = min([0.0, *starts])
-        return cls(start_s, max([start_s + 1.0, report.duration_s or 0.0, *ends]))
-
-    def x(self, time_s: float) -> float:
-        """Where a time is drawn."""
-        share = (time_s - self.start_s) / (self.end_s - self.start_s)
-        return LEFT + INSIDE * min(max(share, 0.0), 1.0)
-
-    def time_s(self, share: float) -> float:
-        """The time at a share (0..1) of the way across."""
-        return self.start_s + share * (self.end_s - self.start_s)
-
-    def ticks(self) -> list[float]:
-        """Round times, at most ten or so."""
-        step_s = next((step for step in _STEPS_S if (self.end_s - self.start_s) / step <= 10), _STEPS_S[-1])
-        first = int(-(-self.start_s // step_s))
-        return [step_s * k for k in range(first, int(self.end_s // step_s) + 1)]
-
-    def drawn(self, y: float) -> Markup:
-        """The times, under a plot that ends at `y`."""
-        marks = (
-            Markup('<path class="tick" d="M{0} {1}v5"/><text class="at" x="{0}" y="{2}">{3}</text>').format(
-                _n(self.x(time_s)), _n(y), _n(y + 18), clock(time_s)
-            )
-            for time_s in self.ticks()
-        )
-        return Markup("").join(marks)
-
-
-@dataclass(frozen=True)
 class _Offsets:
-    """Offsets in ms up a drawing, sound early above; `most_ms` at `top`, and as much below 0 at `top + height`."""
+    """Offsets in ms up a drawing, sound early above; `most_ms` at `top`, and as much below 0 at
+    `top + height`.
+    """
 
     most_ms: float
     top: float
@@ -101,13 +61,15 @@ class _Offsets:
         step_ms = next((step for step in _STEPS_MS if self.most_ms / step <= 3.5), _STEPS_MS[-1])
         count = int(self.most_ms // step_ms)
         parts = [
-            Markup('<path class="{}" d="M{} {}h{}"/><text class="of" x="{}" y="{}">{}</text>').format(
+            Markup(
+                '<path class="{}" d="M{} {}h{}"/><text class="of" x="{}" y="{}">{}</text>'
+            ).format(
                 "zero" if k == 0 else "grid",
-                _n(LEFT),
-                _n(self.y(k * step_ms)),
-                _n(INSIDE),
-                _n(LEFT - 8),
-                _n(self.y(k * step_ms) + 4),
+                coord(LEFT),
+                coord(self.y(k * step_ms)),
+                coord(INSIDE),
+                coord(LEFT - 8),
+                coord(self.y(k * step_ms) + 4),
                 "0 ms" if k == 0 else f"{abs(k * step_ms):g} {'early' if k > 0 else 'late'}",
             )
             for k in range(-count, count + 1)
@@ -116,7 +78,9 @@ class _Offsets:
 
 
 def offset_chart(report: Report) -> Markup:
-    """The offset over the length: what each segment and second shows, the course found, jumps, what was not looked at."""
+    """The offset over the length: what each segment and second shows, the course found, jumps, what
+    was not looked at.
+    """
     axis = Axis.of(report)
     height = 250.0
     scale = _Offsets(_most_ms(report), 8.0, height)
@@ -132,11 +96,13 @@ def offset_chart(report: Report) -> Markup:
         _lane(report, axis, bottom + 3),
         axis.drawn(bottom + 3 + _LANE),
     ]
-    return _svg(bottom + 3 + _LANE + _AXIS - 6, offset_words(report), parts)
+    return svg(bottom + 3 + _LANE + AXIS - 6, offset_words(report), parts)
 
 
 def small_chart(report: Report) -> Markup:
-    """The same in a few hundred bytes, for a page of many files: the tolerance, and the median of the segments in a column."""
+    """The same in a few hundred bytes, for a page of many files: the tolerance, and the median of
+    the segments in a column.
+    """
     axis = Axis.of(report)
     scale = _Offsets(_most_ms(report), 0.0, 90.0)
     found: dict[int, list[float]] = {}
@@ -146,34 +112,47 @@ def small_chart(report: Report) -> Markup:
             share = (axis.x((segment.start_s + segment.end_s) / 2) - LEFT) / INSIDE
             found.setdefault(min(int(share * columns), columns - 1), []).append(segment.offset_ms)
     wide, most = INSIDE / columns, f"{scale.most_ms:.0f}"
-    line = "".join(f"M{LEFT + at * wide:.0f} {scale.y(median(each)):.0f}h{wide:.0f}" for at, each in sorted(found.items()))
+    line = "".join(
+        f"M{LEFT + at * wide:.0f} {scale.y(median(each)):.0f}h{wide:.0f}"
+        for at, each in sorted(found.items())
+    )
     parts = [
         _band(report, scale),
-        Markup('<path class="zero" d="M74 45h904"/><text x="0" y="49">0 ms</text><text x="0" y="12">{0} early</text>').format(
-            most
-        ),
-        Markup('<text x="0" y="90">{} late</text><text class="of" x="978" y="104">{}</text>').format(most, clock(axis.end_s)),
+        Markup(
+            '<path class="zero" d="M74 45h904"/><text x="0" y="49">0 ms</text><text x="0" '
+            'y="12">{0} early</text>'
+        ).format(most),
+        Markup(
+            '<text x="0" y="90">{} late</text><text class="of" x="978" y="104">{}</text>'
+        ).format(most, clock(axis.end_s)),
         Markup('<path class="segments" d="{}"/>').format(line),
     ]
-    return _svg(106.0, offset_words(report), parts)
+    return svg(106.0, offset_words(report), parts)
 
 
 def offset_words(report: Report) -> str:
     """What the chart of the offset shows, for those who do not see it."""
     shown = [segment.offset_ms for segment in report.segments if segment.offset_ms is not None]
     if not shown:
-        return f"The offset over the length of the file. None of {len(report.segments)} segments shows an offset."
+        return (
+            f"The offset over the length of the file. None of {len(report.segments)} segments "
+            "shows an offset."
+        )
     low, high = _ms(min(shown)), _ms(max(shown))
     return (
-        f"The offset over the length of the file. {len(shown)} of {len(report.segments)} segments show an offset, "
+        f"The offset over the length of the file. {len(shown)} of {len(report.segments)} segments "
+        "show an offset, "
         f"from {low} to {high}."
     )
 
 
-def course(report: Report, axis: Axis, y: Callable[[float], float], *, on_map: bool = False) -> Markup:
+def course(
+    report: Report, axis: Axis, y: Callable[[float], float], *, on_map: bool = False
+) -> Markup:
     """The stretches found, as lines, dashed `on_map`; `y` says where an offset in ms is drawn."""
     line = "".join(
-        f"M{_n(axis.x(each.start_s))} {_n(y(each.start_offset_ms))}L{_n(axis.x(each.end_s))} {_n(y(each.end_offset_ms))}"
+        f"M{coord(axis.x(each.start_s))} {coord(y(each.start_offset_ms))}"
+        f"L{coord(axis.x(each.end_s))} {coord(y(each.end_offset_ms))}"
         for each in report.stretches
     )
     if not line:
@@ -184,7 +163,9 @@ def course(report: Report, axis: Axis, y: Callable[[float], float], *, on_map: b
 
 
 def score_map(report: Report) -> Markup:
-    """How well every offset fits, time by offset, as a picture, with the stretches found drawn over it."""
+    """How well every offset fits, time by offset, as a picture, with the stretches found drawn over
+    it.
+    """
     detail = report.detail
     if detail is None or not detail.segments:
         return Markup("")
@@ -195,21 +176,33 @@ def score_map(report: Report) -> Markup:
     scale = _Offsets(most_ms, 8.0, 230.0)
     top, bottom = scale.y(offsets_ms[-1] + half_ms), scale.y(offsets_ms[0] - half_ms)
     picture = Markup(
-        '<image x="{}" y="{}" width="{}" height="{}" preserveAspectRatio="none" class="map" href="data:image/png;base64,{}"/>'
-    ).format(_n(LEFT), _n(top), _n(INSIDE), _n(bottom - top), _base64(_map_png(detail, axis)))
+        '<image x="{}" y="{}" width="{}" height="{}" preserveAspectRatio="none" class="map" '
+        'href="data:image/png;base64,{}"/>'
+    ).format(
+        coord(LEFT),
+        coord(top),
+        coord(INSIDE),
+        coord(bottom - top),
+        _base64(_map_png(detail, axis)),
+    )
     end = scale.top + scale.height
     parts = [
-        _box("unseen", LEFT, top, INSIDE, bottom - top),
+        box("unseen", LEFT, top, INSIDE, bottom - top),
         picture,
         Markup('<g class="over">{}</g>').format(scale.drawn()),
         course(report, axis, scale.y, on_map=True),
     ]
-    words = "How well every offset fits, over the length of the file: brighter fits better. The dashes are the course found."
-    return _svg(end + _AXIS, words, [*parts, axis.drawn(end)])
+    words = (
+        "How well every offset fits, over the length of the file: brighter fits better. The "
+        "dashes are the course found."
+    )
+    return svg(end + AXIS, words, [*parts, axis.drawn(end)])
 
 
 def attention_chart(report: Report) -> Markup:
-    """How much each second counts, as bars; of a long title the most of the seconds that share a bar."""
+    """How much each second counts, as bars; of a long title the most of the seconds that share a
+    bar.
+    """
     if not report.blocks:
         return Markup("")
     axis = Axis.of(report)
@@ -222,15 +215,28 @@ def attention_chart(report: Report) -> Markup:
         at = int((axis.x(block.start_s) - LEFT) / wide + 1e-6)
         bars[at] = max(bars.get(at, 0.0), block.attention)
     line = "".join(
-        f"M{_n(LEFT + at * wide)} {_n(top + height)}v{_n(-height * share / most)}h{_n(0.85 * wide)}V{_n(top + height)}z"
+        f"M{coord(LEFT + at * wide)} {coord(top + height)}v{coord(-height * share / most)}"
+        f"h{coord(0.85 * wide)}V{coord(top + height)}z"
         for at, share in sorted(bars.items())
     )
-    label = Markup('<text class="of" x="{}" y="{}">{:.1f} %</text>').format(_n(LEFT - 8), _n(top + 8), 100 * most)
-    end = Markup('<path class="grid" d="M{} {}h{}"/>').format(_n(LEFT), _n(top + height), _n(INSIDE))
+    label = Markup('<text class="of" x="{}" y="{}">{:.1f} %</text>').format(
+        coord(LEFT - 8), coord(top + 8), 100 * most
+    )
+    end = Markup('<path class="grid" d="M{} {}h{}"/>').format(
+        coord(LEFT), coord(top + height), coord(INSIDE)
+    )
     best = max(report.blocks, key=lambda block: block.attention)
-    words = f"Share of the attention of each second. The most, {100 * best.attention:.1f} %, falls on {clock(best.start_s)}."
-    parts = [Markup('<path class="attention" d="{}"/>').format(line), end, label, axis.drawn(top + height)]
-    return _svg(top + height + _AXIS, words, parts)
+    words = (
+        f"Share of the attention of each second. The most, {100 * best.attention:.1f} %, "
+        f"falls on {clock(best.start_s)}."
+    )
+    parts = [
+        Markup('<path class="attention" d="{}"/>').format(line),
+        end,
+        label,
+        axis.drawn(top + height),
+    ]
+    return svg(top + height + AXIS, words, parts)
 
 
 def fit_legend() -> Markup:
@@ -238,46 +244,62 @@ def fit_legend() -> Markup:
     step = 160 / len(_STOPS)
     boxes = (
         Markup('<rect x="{}" y="0" width="{}" height="10" fill="#{:02x}{:02x}{:02x}"/>').format(
-            _n(k * step), _n(step + 0.5), *colour
+            coord(k * step), coord(step + 0.5), *colour
         )
         for k, colour in enumerate(_STOPS)
     )
-    return Markup('<svg class="legend" viewBox="0 0 160 10" width="160" height="10" aria-hidden="true">{}</svg>').format(
-        Markup("").join(boxes)
-    )
+    return Markup(
+        '<svg class="legend" viewBox="0 0 160 10" width="160" height="10" '
+        'aria-hidden="true">{}</svg>'
+    ).format(Markup("").join(boxes))
 
 
 def _jump(axis: Axis, start_s: float, end_s: float, scale: _Offsets) -> Markup:
     left, right = axis.x(start_s), axis.x(end_s)
     words = f"the offset jumps between {clock(start_s)} and {clock(end_s)}"
     edges = Markup('<path class="edge" d="M{} {}v{}M{} {}v{}"/>').format(
-        _n(left), _n(scale.top), _n(scale.height), _n(right), _n(scale.top), _n(scale.height)
+        coord(left),
+        coord(scale.top),
+        coord(scale.height),
+        coord(right),
+        coord(scale.top),
+        coord(scale.height),
     )
-    zone = Markup('<rect class="jump" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>').format(
-        _n(left), _n(scale.top), _n(max(right - left, 1.5)), _n(scale.height), words
+    zone = Markup(
+        '<rect class="jump" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>'
+    ).format(
+        coord(left), coord(scale.top), coord(max(right - left, 1.5)), coord(scale.height), words
     )
-    return zone + edges + _text((left + right) / 2, scale.top + 12, "jump")
+    return zone + edges + text_at((left + right) / 2, scale.top + 12, "jump")
 
 
 def _label(report: Report, number: int, axis: Axis, scale: _Offsets) -> Markup:
-    """The offset of a stretch beside its line, on the side away from zero, where there is room for it."""
+    """The offset of a stretch beside its line, on the side away from zero, where there is room for
+    it.
+    """
     stretch = report.stretches[number]
     left, right = axis.x(stretch.start_s), axis.x(stretch.end_s)
     if right - left < 90:
         return Markup("")
     low, high = sorted((stretch.start_offset_ms, stretch.end_offset_ms), key=abs)
-    text = _ms(high) if abs(high - low) < 1 else f"{_ms(stretch.start_offset_ms)} to {_ms(stretch.end_offset_ms)}"
-    return _text((left + right) / 2, scale.y(high) + (-9 if high > 0 else 20), text, "found")
-
-
-def _text(x: float, y: float, text: str, name: str = "") -> Markup:
-    return Markup('<text class="at {}" x="{}" y="{}">{}</text>').format(name, _n(x), _n(y), text)
+    text = (
+        _ms(high)
+        if abs(high - low) < 1
+        else f"{_ms(stretch.start_offset_ms)} to {_ms(stretch.end_offset_ms)}"
+    )
+    return text_at((left + right) / 2, scale.y(high) + (-9 if high > 0 else 20), text, "found")
 
 
 def _most_ms(report: Report) -> float:
-    """The largest offset that is drawn; what a single segment strays further is drawn at the edge."""
-    ends = [abs(end) for each in report.stretches for end in (each.start_offset_ms, each.end_offset_ms)]
-    shown = sorted(abs(segment.offset_ms) for segment in report.segments if segment.offset_ms is not None)
+    """The largest offset that is drawn; what a single segment strays further is drawn at the
+    edge.
+    """
+    ends = [
+        abs(end) for each in report.stretches for end in (each.start_offset_ms, each.end_offset_ms)
+    ]
+    shown = sorted(
+        abs(segment.offset_ms) for segment in report.segments if segment.offset_ms is not None
+    )
     usual = [shown[int(0.95 * (len(shown) - 1))]] if shown else []
     limits = [report.tolerance.early_ms, report.tolerance.late_ms, abs(report.offset_ms or 0.0)]
     return 1.25 * max([80.0, *limits, *ends, *usual])
@@ -289,21 +311,31 @@ def _segment_bar(report: Report, number: int, axis: Axis, scale: _Offsets) -> Ma
         return Markup("")
     left, right = axis.x(segment.start_s), axis.x(segment.end_s)
     sure = "sure" if segment.confidence >= 0.9 else "unsure"
-    words = f"{clock(segment.start_s)} to {clock(segment.end_s)}: {_ms(segment.offset_ms)}, confidence {segment.confidence:.2f}"
-    return Markup('<rect class="segment {}" x="{}" y="{}" width="{}" height="5" rx="1.5"><title>{}</title></rect>').format(
-        sure, _n(left), _n(scale.y(segment.offset_ms) - 2.5), _n(max(right - left - 0.5, 1.5)), words
+    words = (
+        f"{clock(segment.start_s)} to {clock(segment.end_s)}: {_ms(segment.offset_ms)}, "
+        f"confidence {segment.confidence:.2f}"
+    )
+    return Markup(
+        '<rect class="segment {}" x="{}" y="{}" width="{}" height="5" '
+        'rx="1.5"><title>{}</title></rect>'
+    ).format(
+        sure,
+        coord(left),
+        coord(scale.y(segment.offset_ms) - 2.5),
+        coord(max(right - left - 0.5, 1.5)),
+        words,
     )
 
 
 def _band(report: Report, scale: _Offsets) -> Markup:
     top, bottom = scale.y(report.tolerance.early_ms), scale.y(-report.tolerance.late_ms)
-    return _box("band", LEFT, top, INSIDE, bottom - top)
+    return box("band", LEFT, top, INSIDE, bottom - top)
 
 
 def _seconds(report: Report, axis: Axis, scale: _Offsets) -> Markup:
     """What each second shows alone, as points."""
     line = "".join(
-        f"M{_n(axis.x(block.start_s + 0.5))} {_n(scale.y(block.offset_ms))}h0"
+        f"M{coord(axis.x(block.start_s + 0.5))} {coord(scale.y(block.offset_ms))}h0"
         for block in report.blocks
         if block.offset_ms is not None
     )
@@ -311,12 +343,18 @@ def _seconds(report: Report, axis: Axis, scale: _Offsets) -> Markup:
 
 
 def _lane(report: Report, axis: Axis, y: float) -> Markup:
-    """The strip under the plot: what shows an offset, what shows none, and (in the ground's colour) what was not looked at."""
-    parts = [_box("unseen", LEFT, y, INSIDE, _LANE)]
+    """The strip under the plot: what shows an offset, what shows none, and (in the ground's colour)
+    what was not looked at.
+    """
+    parts = [box("unseen", LEFT, y, INSIDE, _LANE)]
     for shows, name in ((True, "shows"), (False, "mute")):
-        runs = _joined([(s.start_s, s.end_s) for s in report.segments if (s.offset_ms is not None) is shows])
+        runs = _joined(
+            [(s.start_s, s.end_s) for s in report.segments if (s.offset_ms is not None) is shows]
+        )
         parts += [_zone(name, axis, start_s, end_s, y, _LANE) for start_s, end_s in runs]
-    parts += [_zone("lost", axis, start_s, end_s, y, _LANE) for start_s, end_s in report.degraded.unseen_s]
+    parts += [
+        _zone("lost", axis, start_s, end_s, y, _LANE) for start_s, end_s in report.degraded.unseen_s
+    ]
     return Markup("").join(parts)
 
 
@@ -332,17 +370,13 @@ def _joined(runs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _zone(name: str, axis: Axis, start_s: float, end_s: float, y: float, height: float) -> Markup:
     left, right = axis.x(start_s), axis.x(end_s)
-    return _box(name, left, y, max(right - left, 1.5), height)
-
-
-def _box(name: str, x: float, y: float, width: float, height: float) -> Markup:
-    return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
-        name, _n(x), _n(y), _n(max(width, 0.0)), _n(max(height, 0.0))
-    )
+    return box(name, left, y, max(right - left, 1.5), height)
 
 
 def _map_png(detail: Detail, axis: Axis) -> bytes:
-    """The score map: a column a moment, a row an offset, early above; nothing where nothing was looked at."""
+    """The score map: a column a moment, a row an offset, early above; nothing where nothing was
+    looked at.
+    """
     starts = [segment.start_s for segment in detail.segments]
     columns = min(_MAP_COLUMNS, max(1, round(axis.end_s - axis.start_s)))
     blank = bytes(len(detail.offsets_ms))
@@ -364,7 +398,9 @@ def _map_png(detail: Detail, axis: Axis) -> bytes:
 def _column(segment: SegmentDetail) -> bytes:
     """The colours of one segment from the earliest offset down to the latest."""
     return bytes(
-        0 if fit is None else 1 + round((_LEVELS - 1) * (min(max(fit / _FIT_LIMIT, -1.0), 1.0) + 1) / 2)
+        0
+        if fit is None
+        else 1 + round((_LEVELS - 1) * (min(max(fit / _FIT_LIMIT, -1.0), 1.0) + 1) / 2)
         for fit in reversed(segment.fit)
     )
 
@@ -382,12 +418,6 @@ def _between(share: float) -> Colour:
     return red, green, blue
 
 
-def _svg(height: float, words: str, parts: Sequence[Markup]) -> Markup:
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _n(WIDTH), _n(height), words, Markup("").join(parts)
-    )
-
-
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
@@ -397,11 +427,6 @@ def _ms(offset_ms: float) -> str:
     return "0 ms" if round(size) == 0 else f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
 
 
-def _n(value: float) -> str:
-    """A coordinate, as short as a tenth of a pixel needs."""
-    return f"{value:.1f}".removesuffix(".0")
-
-
 def short_offset(offset_ms: float) -> str:
     """An offset for a narrow cell: "120 ms late"."""
     return _ms(offset_ms)
@@ -409,7 +434,12 @@ def short_offset(offset_ms: float) -> str:
 
 def lane_legend() -> Markup:
     """What the strip under the chart of the offset says by its colours."""
-    kinds = (("shows", "shows an offset"), ("mute", "shows none"), ("unseen", "not looked at"), ("lost", "lost or damaged"))
+    kinds = (
+        ("shows", "shows an offset"),
+        ("mute", "shows none"),
+        ("unseen", "not looked at"),
+        ("lost", "lost or damaged"),
+    )
     keys = (
         Markup(
             '<span class="key"><svg width="22" height="10" aria-hidden="true">'

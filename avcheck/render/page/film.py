@@ -29,10 +29,19 @@ class Frame:
 
 
 def frame(still: Still, report: Report) -> Frame:
-    """A still with the attention of its second over it; under it the sound, and where the sound of this picture lies."""
+    """A still with the attention of its second over it; under it the sound, and where the sound of
+    this picture lies.
+    """
     at = moment(still.time_s)
     offset_ms = report.offset_at(still.time_s)
-    share = next((block.attention for block in report.blocks if block.start_s <= still.time_s < block.start_s + 1), None)
+    share = next(
+        (
+            block.attention
+            for block in report.blocks
+            if block.start_s <= still.time_s < block.start_s + 1
+        ),
+        None,
+    )
     parts = [] if share is None else [f"{100 * share:.1f} % of the attention"]
     return Frame(at, ", ".join(parts), _picture(still, report), _wave(still, offset_ms))
 
@@ -66,8 +75,15 @@ def _heat(still: Still, segment: SegmentDetail, block: BlockPlaces) -> Markup:
     wide, high = still.width / segment.columns, still.height / segment.rows
     most = max(share for _, _, share in block.cells)
     glows = (
-        Markup('<ellipse class="glow" cx="{:.0f}" cy="{:.0f}" rx="{:.0f}" ry="{:.0f}" fill-opacity="{:.2f}"/>').format(
-            (column + 0.5) * wide, (row + 0.5) * high, 1.5 * wide, 1.5 * high, 0.2 + 0.8 * share / most
+        Markup(
+            '<ellipse class="glow" cx="{:.0f}" cy="{:.0f}" rx="{:.0f}" ry="{:.0f}" '
+            'fill-opacity="{:.2f}"/>'
+        ).format(
+            (column + 0.5) * wide,
+            (row + 0.5) * high,
+            1.5 * wide,
+            1.5 * high,
+            0.2 + 0.8 * share / most,
         )
         for column, row, share in reversed(block.cells)
     )
@@ -95,7 +111,9 @@ def _wave(still: Still, offset_ms: float | None) -> Markup:
     )
 
     def x(time_s: float) -> float:
-        return _WAVE_WIDTH * (time_s - still.sound_start_s) / (still.sound_end_s - still.sound_start_s)
+        return (
+            _WAVE_WIDTH * (time_s - still.sound_start_s) / (still.sound_end_s - still.sound_start_s)
+        )
 
     parts = [Markup('<path class="wave" d="{}"/>').format(line)]
     now = x(still.time_s)
@@ -107,9 +125,11 @@ def _wave(still: Still, offset_ms: float | None) -> Markup:
         parts.append(Markup('<path class="its" d="M{:.1f} 0V{:.0f}"/>').format(its, _WAVE_HEIGHT))
         if abs(its - now) > 2:
             y = _WAVE_HEIGHT - 5
-            parts.append(Markup('<path class="gap" d="M{:.1f} {:.0f}H{:.1f}"/>').format(now, y, its))
+            parts.append(
+                Markup('<path class="gap" d="M{:.1f} {:.0f}H{:.1f}"/>').format(now, y, its)
+            )
         side = "before" if offset_ms > 0 else "after"
         words += f"; what belongs to this picture is heard {abs(offset_ms):.0f} ms {side} it"
-    return Markup('<svg class="sound" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>').format(
-        _WAVE_WIDTH, _WAVE_HEIGHT, words, Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="sound" viewBox="0 0 {:.0f} {:.0f}" role="img" aria-label="{}">{}</svg>'
+    ).format(_WAVE_WIDTH, _WAVE_HEIGHT, words, Markup("").join(parts))

@@ -1,4 +1,6 @@
-"""A picture of few colours as PNG, for a page that holds everything it shows (PNG specification, third edition)."""
+"""A picture of few colours as PNG, for a page that holds everything it shows (PNG specification,
+third edition).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,21 @@ Colour = tuple[int, int, int]
 
 
 def indexed_png(rows: Sequence[bytes], palette: Sequence[Colour]) -> bytes:
-    """A picture whose rows hold one byte a pixel, the number of its colour; colour 0 is transparent."""
+    """A picture whose rows hold one byte a pixel, the number of its colour; colour 0 is
+    transparent.
+    """
     width = len(rows[0])
     header = struct.pack(">IIBBBBB", width, len(rows), 8, 3, 0, 0, 0)
     colours = b"".join(bytes(colour) for colour in palette)
-    lines = b"".join(b"\0" + row for row in rows)  # filter 0: neighbours in a palette are no neighbours in value
-    chunks = ((b"IHDR", header), (b"PLTE", colours), (b"tRNS", b"\0"), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
+    # Filter 0: neighbours in a palette are no neighbours in value
+    lines = b"".join(b"\0" + row for row in rows)
+    chunks = (
+        (b"IHDR", header),
+        (b"PLTE", colours),
+        (b"tRNS", b"\0"),
+        (b"IDAT", zlib.compress(lines, 9)),
+        (b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 

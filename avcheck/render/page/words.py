@@ -23,8 +23,13 @@ def sentence(report: Report) -> str:
         said = describe_offset(report.offset_ms)
         early = report.offset_ms > 0
         limit = report.tolerance.early_ms if early else report.tolerance.late_ms
-        worst = " at worst" if len(report.stretches) > 1 or report.drift_ms_per_min is not None else ""
-        return f"{said[0].upper()}{said[1:]}{worst}; at most {limit:g} ms {'early' if early else 'late'} is allowed."
+        worst = (
+            " at worst" if len(report.stretches) > 1 or report.drift_ms_per_min is not None else ""
+        )
+        return (
+            f"{said[0].upper()}{said[1:]}{worst}; at most {limit:g} ms "
+            f"{'early' if early else 'late'} is allowed."
+        )
     said = outcome(report) or "No more is known."
     return f"{said[0].upper()}{said[1:]}{'' if said.endswith(('.', '?', '!', ')')) else '.'}"
 
@@ -33,8 +38,14 @@ def facts(report: Report) -> Facts:
     """What stands under the verdict, one line each."""
     left_out = {"damage", "stretch", "reason"}
     by_network = report.measured_by == "network"
-    meaning = {"confidence": " (the chance that the offset is right within 80 ms)" if by_network else ""}
-    return [(name, text + meaning.get(name, "")) for name, text in details(report) if name not in left_out]
+    meaning = {
+        "confidence": " (the chance that the offset is right within 80 ms)" if by_network else ""
+    }
+    return [
+        (name, text + meaning.get(name, ""))
+        for name, text in details(report)
+        if name not in left_out
+    ]
 
 
 def row_facts(report: Report) -> Facts:
@@ -48,7 +59,13 @@ def course(report: Report) -> list[tuple[str, str, str]]:
     for each in report.stretches:
         ends = (describe_offset(each.start_offset_ms), describe_offset(each.end_offset_ms))
         drifts = abs(each.end_offset_ms - each.start_offset_ms) >= 1
-        out.append((clock(each.start_s), clock(each.end_s), f"from {ends[0]} to {ends[1]}" if drifts else ends[0]))
+        out.append(
+            (
+                clock(each.start_s),
+                clock(each.end_s),
+                f"from {ends[0]} to {ends[1]}" if drifts else ends[0],
+            )
+        )
     return out
 
 
@@ -71,27 +88,40 @@ def unseen(report: Report) -> list[tuple[str, str]]:
     if report.sampled_s is not None and report.duration_s is not None:
         rest_s = max(0.0, report.duration_s - report.sampled_s)
         out.append((clock(rest_s), "Not decoded: the title was sampled."))
-    out += [(span(*each), "Left out or damaged; the notes below say why.") for each in degraded.unseen_s]
+    out += [
+        (span(*each), "Left out or damaged; the notes below say why.") for each in degraded.unseen_s
+    ]
     if degraded.missing_video_s > 0.5:
         out.append((f"{degraded.missing_video_s:.1f} s", "There is no picture."))
     if degraded.missing_audio_s > 0.5:
         out.append((f"{degraded.missing_audio_s:.1f} s", "There is no sound."))
     if degraded.corrupt_frames:
         frames = "frame" if degraded.corrupt_frames == 1 else "frames"
-        out.append((f"{degraded.corrupt_frames} {frames}", "Damaged; the decoder patched or dropped them."))
+        out.append(
+            (f"{degraded.corrupt_frames} {frames}", "Damaged; the decoder patched or dropped them.")
+        )
     if degraded.truncated:
         out.append(("the end", "The file is cut short: it ends before its header says."))
     mute_s = sum(each.end_s - each.start_s for each in report.segments if each.offset_ms is None)
     if mute_s and report.verdict != "error":
         out.append(
-            (clock(mute_s), "Looked at, but shows no offset of its own: nothing in the picture goes with the sound there.")
+            (
+                clock(mute_s),
+                "Looked at, but shows no offset of its own: nothing in the picture goes with the "
+                "sound there.",
+            )
         )
     return out
 
 
 def lines(report: Report) -> list[str]:
-    """What else the details of a row say: stretches, what was not looked at, tracks to choose from."""
-    out = [f"{start} to {end}: {text}" for start, end, text in (course(report) if len(report.stretches) > 1 else ())]
+    """What else the details of a row say: stretches, what was not looked at, tracks to choose
+    from.
+    """
+    out = [
+        f"{start} to {end}: {text}"
+        for start, end, text in (course(report) if len(report.stretches) > 1 else ())
+    ]
     out += [f"{what}: {why}" for what, why in unseen(report)] + notes(report)
     if len(report.audio_tracks) > 1:
         found = tracks(report.audio_tracks, report.audio_track)
@@ -127,13 +157,26 @@ def container(report: Report) -> Facts:
         turned = f", turned by {media.rotation}°" if media.rotation else ""
         rows += [
             ("container", printable(media.container)),
-            ("picture", f"{printable(media.video_codec)}, {media.width} x {media.height}{rate}{turned}"),
+            (
+                "picture",
+                f"{printable(media.video_codec)}, {media.width} x {media.height}{rate}{turned}",
+            ),
             ("sound", printable(media.audio_codec)),
-            ("first picture", "not found" if media.first_picture_s is None else f"at {media.first_picture_s:.3f} s"),
-            ("first sound", "not found" if media.first_sound_s is None else f"at {media.first_sound_s:.3f} s"),
+            (
+                "first picture",
+                "not found"
+                if media.first_picture_s is None
+                else f"at {media.first_picture_s:.3f} s",
+            ),
+            (
+                "first sound",
+                "not found" if media.first_sound_s is None else f"at {media.first_sound_s:.3f} s",
+            ),
         ]
     if report.container_offset_ms is not None:
-        rows.append(("timestamps", f"sound starts {_ahead(report.container_offset_ms)} the picture"))
+        rows.append(
+            ("timestamps", f"sound starts {_ahead(report.container_offset_ms)} the picture")
+        )
     if report.program is not None:
         rows.append(("programme", f"{report.program} of {', '.join(map(str, report.programs))}"))
     if report.duration_s is not None:
@@ -159,15 +202,27 @@ def again(report: Report) -> str:
 
     "" where a name does not survive being typed, and for a comparison.
     """
-    if printable(report.path) != report.path or not report.path or report.measured_by == "reference":
+    if (
+        printable(report.path) != report.path
+        or not report.path
+        or report.measured_by == "reference"
+    ):
         return ""
     path = f"./{report.path}" if report.path.startswith("-") else report.path
     words = ["avcheck", path]
     if report.tolerance.preset is not None:
         words += ["--preset", report.tolerance.preset]
     else:
-        words += ["--early", f"{report.tolerance.early_ms:g}", "--late", f"{report.tolerance.late_ms:g}"]
-    for option, value in (("--audio-track", report.audio_track), ("--video-track", report.video_track)):
+        words += [
+            "--early",
+            f"{report.tolerance.early_ms:g}",
+            "--late",
+            f"{report.tolerance.late_ms:g}",
+        ]
+    for option, value in (
+        ("--audio-track", report.audio_track),
+        ("--video-track", report.video_track),
+    ):
         if value is not None:
             words += [option, str(value)]
     if report.program is not None:
@@ -187,7 +242,9 @@ def file_name(report: Report) -> str:
 
 def record_name(report: Report) -> str:
     """A harmless name for the record as a file."""
-    return (re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(report.path).name).strip("._-") or "record")[:100] + ".avcheck.json"
+    return (re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(report.path).name).strip("._-") or "record")[
+        :100
+    ] + ".avcheck.json"
 
 
 def verdict(report: Report) -> str:

@@ -1,0 +1,101 @@
+"""How well the features of picture and sound match by themselves: what every head starts from."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avcheck.model_config import (
+    BLOCK_FRAMES,
+    BLOCK_TIMES,
+)
+
+
+class Scored(NamedTuple):
+    """What the head says of clips at S candidate shifts.
+
+    logits: (B, S, 2), column 1 = in sync. attention: (B, S, N, T', P), sums to 1 over N, T', P.
+    block_logits: (B, S, N, 2), the decision on each block alone.
+    """
+
+    logits: Tensor
+    attention: Tensor
+    block_logits: Tensor
+
+
+def identity(size: int) -> Tensor:
+    """The identity, (size, size). NumPy's: on the meta device, where `weights.load` builds the
+    network, `torch.eye` imports PyTorch's compiler, which takes as long as PyTorch itself (seen
+    with 2.13).
+    """
+    return torch.from_numpy(np.eye(size, dtype=np.float32))
+
+
+class Match(nn.Module):
+    """How well picture and sound go together at every shift, from the trunks alone: what they are
+    trained on (DESIGN of the stages: joint layers come after them), and a second opinion beside the
+    joint layers in a check.
+
+    Cosine similarity is averaged over short stretches of time at each place, and the places compete
+    in a soft maximum within each stretch: the mouth, or the hammer, may be elsewhere a moment
+    later. `scale` (learned) turns similarity into logits; `sharpness` (learned) is the hardness of
+    the maximum.
+    """
+
+    STEP, REACH = 3, 3  # stretches of REACH steps of STEP pictures, one every STEP pictures
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.log_sharpness = nn.Parameter(torch.tensor(2.5))
+
+    def forward(self, picture: Tensor, sound: Tensor, present: Tensor | None = None) -> Tensor:
+        """Logits (B, S), S = 2M + 1, of pictures (B, T, P, D) and sound (B, T + 2M, D); T must be 9
+        or more.
+
+        present: bool (B, S, T), False where a picture or the sound read for it is missing, or None.
+        A shift at which nothing is present gets 0.
+        """
+        windows = sound.unfold(1, sound.shape[1] - picture.shape[1] + 1, 1)  # (B, T, D, S)
+        likeness = torch.matmul(picture, windows).float()  # (B, T, P, S)
+        if present is None:
+            best = self._best(self._stretches(likeness))
+            return self.log_scale.exp() * best.mean(dim=1)
+        there = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
+        share = self._stretches(there)
+        best = self._best(self._stretches(likeness * there) / share.clamp_min(1e-6))
+        share = share.squeeze(2)
+        return self.log_scale.exp() * (best * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
+
+    def _best(self, likeness: Tensor) -> Tensor:
+        """Soft maximum over places: (B, T', P, S) -> (B, T', S); as many equal ones count like
+        one.
+        """
+        sharpness = self.log_sharpness.exp()
+        return (
+            torch.logsumexp(sharpness * likeness, dim=2) - math.log(likeness.shape[2])
+        ) / sharpness
+
+    def _stretches(self, x: Tensor) -> Tensor:
+        """Means over stretches of time: (B, T, P, S) -> (B, T', P, S)."""
+        batch, times, *rest = x.shape
+        steps = (
+            x[:, : times // self.STEP * self.STEP].reshape(batch, -1, self.STEP, *rest).mean(dim=2)
+        )
+        count = steps.shape[1] - self.REACH + 1
+        return torch.stack([steps[:, k : k + count] for k in range(self.REACH)]).mean(dim=0)
+
+
+def cells(present: Tensor | None, joint: Tensor, times: int) -> Tensor:
+    """Which cells have picture and sound throughout: bool (B, S, N*25), or None for all -> (B, S,
+    N, T').
+    """
+    if present is None:
+        present = torch.ones(*joint.shape[:2], times, dtype=torch.bool, device=joint.device)
+    return present.view(*present.shape[:2], -1, BLOCK_TIMES, BLOCK_FRAMES // BLOCK_TIMES).all(
+        dim=-1
+    )

@@ -1,0 +1,166 @@
+"""Which streams of a container are checked, and what its tracks are called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from avcheck.errors import (
+    DecodeFailed,
+    LimitExceeded,
+    NoAudio,
+    NoVideo,
+)
+from avcheck.media.base import (
+    MAX_PIXELS,
+    MAX_RATE,
+    MIN_RATE,
+)
+from avcheck.media.container import MAX_CHANNELS
+from avcheck.report import Track
+from avcheck.tracks import available
+
+_MAX_WORDS = 200  # characters of a track's language or title; a file can hold megabytes of them
+# Names that programs give to the handler of a track of an mp4 themselves ("SoundHandler", "Core
+# Media Video", "ISO Media file produced by Google Inc."); any other is the title that somebody gave
+# it.
+_NO_TITLE = re.compile(r"handler|media|^(sound|video|audio)$", re.IGNORECASE)
+AnyStream = TypeVar("AnyStream", bound=Stream)
+
+
+def tracks_of(streams: Sequence[Stream]) -> tuple[Track, ...]:
+    """The streams of one kind as tracks, numbered from 0."""
+    return tuple(
+        Track(
+            number=number,
+            language=_language_of(stream),
+            title=_title_of(stream),
+            codec=stream.codec_context.codec.canonical_name if stream.codec_context else "",
+            default=bool(stream.disposition & Disposition.default),
+        )
+        for number, stream in enumerate(streams)
+    )
+
+
+def _language_of(stream: Stream) -> str:
+    language = _words_of(stream, "language")
+    return "" if language == "und" else language  # mp4 has no other way to say nothing
+
+
+def _title_of(stream: Stream) -> str:
+    handler = _words_of(stream, "handler_name")
+    title = _words_of(stream, "title") or _words_of(stream, "name")  # the latter in mp4 and mov
+    return title or ("" if _NO_TITLE.search(handler) else handler)
+
+
+def _words_of(stream: Stream, key: str) -> str:
+    """A tag of the stream, cut; what is no UTF-8 in it is U+FFFD with every PyAV (19 would have
+    lone surrogates there).
+    """
+    words = stream.metadata.get(key, "")[:_MAX_WORDS].strip()
+    return words.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def playing(container: InputContainer) -> list[VideoStream]:
+    """The picture tracks that play: never cover art or a thumbnail."""
+    still = Disposition.attached_pic | Disposition.timed_thumbnails
+    return [stream for stream in container.streams.video if not stream.disposition & still]
+
+
+def choose_video(
+    container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None
+) -> VideoStream:
+    """Picture track `track` among those that play, or the default one; with `pids`, of these only.
+
+    Its size is within `MAX_PIXELS`.
+    """
+    streams = of_programme(playing(container), pids)
+    if not streams:
+        if pids is not None:
+            raise NoVideo(path, "its programme has no video stream; choose another with --program")
+        found = " (only cover art)" if container.streams.video else ""
+        raise NoVideo(path, f"has no video stream{found}; name a video file")
+    if track is None:
+        best = container.streams.best("video")
+        stream = next((stream for stream in streams if stream is best), streams[0])
+        stream = next(
+            (stream for stream in streams if stream.disposition & Disposition.default), stream
+        )
+    elif 0 <= track < len(streams):
+        stream = streams[track]
+    else:
+        have = available(tracks_of(streams), "picture")
+        raise NoVideo(
+            path, f"has no picture track {track}: it has {have}; choose one with --video-track"
+        )
+    if stream.codec_context is None:
+        raise DecodeFailed(path, "its video codec is unknown; convert it to H.264, for example")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MAX_PIXELS:
+        limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
+        raise LimitExceeded(
+            path, f"its pictures are {width} x {height}, over the limit of {limit}; scale it down"
+        )
+    return stream
+
+
+def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> list[AnyStream]:
+    """Those of the streams that have one of these PIDs; all of them without."""
+    return [stream for stream in streams if pids is None or stream.id in pids]
+
+
+def choose_audio(
+    container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None
+) -> AudioStream:
+    """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours
+    more channels.
+
+    With `pids`, of these only.
+    """
+    streams = of_programme(container.streams.audio, pids)
+    if not streams and container.streams.audio:
+        raise NoAudio(
+            path, "its programme has no audio track; use another --program, or --audio FILE"
+        )
+    if not streams:
+        raise NoAudio(path, "has no audio track; name the sound with --audio FILE")
+    if track is None:
+        best = container.streams.best(
+            "audio", related=None if pids is None else _one_of(container, pids)
+        )
+        stream = next((stream for stream in streams if stream is best), streams[0])
+        if not stream.disposition & Disposition.default:
+            stream = next(
+                (stream for stream in streams if stream.disposition & Disposition.default), stream
+            )
+    elif 0 <= track < len(streams):
+        stream = streams[track]
+    else:
+        have = available(tracks_of(streams), "audio")
+        raise NoAudio(
+            path, f"has no audio track {track}: it has {have}; choose one with --audio-track"
+        )
+    if stream.codec_context is None:
+        raise DecodeFailed(
+            path,
+            "its audio codec is unknown; convert the sound to AAC or PCM, or choose another track",
+        )
+    rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
+    if (rate and not MIN_RATE <= rate <= MAX_RATE) or channels > MAX_CHANNELS:
+        claims = f"{channels} channels" if channels > MAX_CHANNELS else f"{rate} samples a second"
+        raise LimitExceeded(
+            path, f"its sound claims {claims}; convert the sound to 48 kHz, or choose another track"
+        )
+    return stream
+
+
+def _one_of(container: InputContainer, pids: Collection[int]) -> Stream | None:
+    """A picture stream of a programme, which FFmpeg takes for the programme."""
+    return next((stream for stream in container.streams.video if stream.id in pids), None)

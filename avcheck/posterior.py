@@ -1,0 +1,234 @@
+"""Pure arithmetic, no torch: the score curves of segments, and how likely each shift is by them.
+
+The classifier's logits become a probability over shifts with one more choice, "no match at any
+shift", whose weight is calibrated with everything else: log p(s) is proportional to score(s) /
+temperature, log p(none) to `none`.
+
+A file is a mixture: either nothing in it ever matches (a voice-over, a wrong sound track), or a
+share of its segments matches, all at one shift, and the others show nothing. The share is not
+known, so every one is tried. Were segments simply multiplied, a hundred of them that match nowhere
+would sooner or later agree on some shift by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Confidence is the chance that the offset is right within this many frames (80 ms)
+NEAR_FRAMES = 2.0
+_FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
+_SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that match, if it does
+_SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
+_SEGMENT_MATCHES = _FILE_MATCHES * float((_SHARES * _SHARE_CHANCE).sum())
+# Of a segment to match nowhere, before it is looked at
+UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
+# How much likelier one segment can make a shift: beyond that it is the fit that speaks, not what
+# was seen
+_MOST_TELLING = 1e4
+SILENT_DB = -65.0
+# Change in the liveliest tile; encoded stills measured up to 0.54 (0.75 with grain), speech from
+# 2.4
+STILL = 1.0
+FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Numbers fitted on clips with a known offset; they travel with the weights.
+
+    temperature and none: see the module. match: how much the trunks' own score counts beside the
+    joint layers'.
+    bias_frames: the network's own constant offset. guard_ms: the measuring error allowed for beside
+    the tolerance. decide: the confidence a verdict needs.
+    """
+
+    temperature: float = 1.0
+    none: float = 0.0
+    match: float = 0.0
+    bias_frames: float = 0.0
+    guard_ms: float = 40.0
+    decide: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not math.isfinite(value)
+            ):
+                raise ValueError(f"calibration: {name} must be a finite number, not {value!r}")
+        if self.temperature <= 0:
+            raise ValueError(f"calibration: temperature must be above 0, not {self.temperature}")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the classifier says of one segment at every candidate shift; S shifts, N blocks, P
+    places.
+
+    shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive
+    where the sound is late.
+    score: (S,), logit "in sync" minus "not", of the joint layers; match: (S,), the same of the
+    trunks alone, up to a constant; both -inf where under half of what the best shift has could be
+    compared, and everywhere where that is little itself.
+    block_start_s: (N,); block_score: (N, S), the same as score for each block alone, -inf where it
+    could not be compared;
+    block_match: (N, S), the same as match for each block alone.
+    attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P)
+    attention on every place looked at, and `grid` says where each lies: (level, row, column, rows,
+    columns). motion: (N,), mean change between pictures in the tile that changes most, 0..255.
+    detail: (N,), deviation over a picture, 0..255. level_db: (N,), loudness of the sound, dBFS.
+    looked: what the look at its pictures cost, in places times pictures.
+    """
+
+    start_s: float
+    end_s: float
+    shifts: NDArray[np.int_]
+    score: NDArray[np.float32]
+    match: NDArray[np.float32]
+    block_start_s: NDArray[np.float64]
+    block_score: NDArray[np.float32]
+    block_match: NDArray[np.float32]
+    attention: NDArray[np.float32]
+    places: NDArray[np.float32]
+    grid: tuple[tuple[int, int, int, int, int], ...]
+    motion: NDArray[np.float32]
+    detail: NDArray[np.float32]
+    level_db: NDArray[np.float32]
+    looked: int = 0
+
+    @property
+    def useful(self) -> NDArray[np.bool_]:
+        """Which blocks have sound and pictures that move, (N,)."""
+        return (self.level_db >= SILENT_DB) & (self.detail >= FLAT) & (self.motion >= STILL)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A shift in frames (positive = sound late) and the chance that it is right within
+    `NEAR_FRAMES`.
+    """
+
+    frames: float
+    confidence: float
+
+
+def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
+    """What a segment says of every shift, (S,) logits: the joint layers' score and the trunks',
+    each in its weight.
+    """
+    return weigh_up(curve.score, curve.match, calibration)
+
+
+def weigh_up(
+    score: NDArray[np.floating], match: NDArray[np.floating], calibration: Calibration
+) -> NDArray[np.float64]:
+    """`evidence` of bare curves, (S,) each. The match counts by how far it stands out of its own
+    median.
+    """
+    known = np.isfinite(match)
+    middle = np.median(match[known]) if known.any() else 0.0
+    return np.asarray(score, np.float64) + calibration.match * np.where(known, match - middle, 0.0)
+
+
+def posterior(
+    scores: NDArray[np.floating], calibration: Calibration
+) -> tuple[NDArray[np.float64], float]:
+    """Chance of every shift (S,), and of no match at all; together they sum to 1. -inf scores get
+    none, nor do NaN.
+    """
+    logits = np.asarray(scores, np.float64) / calibration.temperature
+    logits = np.where(np.isfinite(logits), logits, -np.inf)
+    if not np.isfinite(logits).any():
+        return np.zeros(len(logits)), 1.0
+    top = max(float(logits[np.isfinite(logits)].max()), calibration.none)
+    weights = np.exp(logits - top)
+    none = float(np.exp(calibration.none - top))
+    total = float(weights.sum()) + none
+    return weights / total, none / total
+
+
+def match_ratio(scores: NDArray[np.floating], calibration: Calibration) -> NDArray[np.float64]:
+    """How much likelier a match at each shift makes the evidence (..., S) than no match anywhere,
+    as a logarithm (..., S).
+
+    A shift that was not compared says nothing: 0.
+    """
+    logits = np.asarray(scores, np.float64) / calibration.temperature
+    return np.where(
+        np.isfinite(logits),
+        logits - calibration.none + math.log(UNMATCHED_ODDS * logits.shape[-1]),
+        0.0,
+    )
+
+
+def log_likelihood(
+    curves: Sequence[NDArray[np.floating]], calibration: Calibration
+) -> NDArray[np.float64]:
+    """How much likelier a file that matches at each shift makes its segments' evidence (S,) than
+    one that matches at none.
+
+    As a logarithm, (S,).
+    """
+    ratio = match_ratio(np.asarray(curves, np.float64), calibration)
+    ratio -= np.maximum(ratio.max(axis=1, keepdims=True) - math.log(_MOST_TELLING), 0.0)
+    shares = _SHARES[:, None, None]
+    mixed = np.logaddexp(np.log1p(-shares), np.log(shares) + ratio).sum(axis=1)  # (shares, S)
+    return np.asarray(
+        np.logaddexp.reduce(np.log(_SHARE_CHANCE)[:, None] + mixed, axis=0), np.float64
+    )
+
+
+def combine(
+    curves: Sequence[NDArray[np.floating]], calibration: Calibration
+) -> NDArray[np.float64]:
+    """Chance of every shift (S,) given the evidence (S,) of each segment of a file; what matches
+    nowhere is spread evenly.
+    """
+    shifts = log_likelihood(curves, calibration)
+    count = len(shifts)
+    shifts += math.log(_FILE_MATCHES / count)
+    none = math.log(1 - _FILE_MATCHES)
+    total = np.logaddexp(np.logaddexp.reduce(shifts), none)
+    return np.asarray(np.exp(shifts - total) + math.exp(none - total) / count, np.float64)
+
+
+def estimate(
+    chances: NDArray[np.float64], shifts: NDArray[np.int_], calibration: Calibration
+) -> Estimate:
+    """The likeliest shift, refined below a frame, and the chance mass within `NEAR_FRAMES` of
+    it.
+    """
+    near = int(NEAR_FRAMES)
+    window = np.convolve(chances, np.ones(2 * near + 1), mode="same")
+    # The heaviest neighbourhood first, the peak within it second: one lonely spike is not an
+    # offset.
+    centre = int(np.argmax(window))
+    low = max(0, centre - near)
+    best = low + int(np.argmax(chances[low : centre + near + 1]))
+    frames = float(shifts[best]) + _vertex(np.log(chances + 1e-12), best)
+    mass = float(chances[max(0, best - near) : best + near + 1].sum())
+    return Estimate(frames - calibration.bias_frames, min(mass, 1.0))
+
+
+def _vertex(values: NDArray[np.float64], at: int) -> float:
+    """Where the parabola through a peak and its neighbours has its vertex, -0.5..0.5 steps from the
+    peak.
+    """
+    if not 0 < at < len(values) - 1:
+        return 0.0
+    left, mid, right = values[at - 1 : at + 2]
+    curvature = left - 2 * mid + right
+    return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-9 else 0.0
+
+
+def sureness(curve: Curve, calibration: Calibration) -> float:
+    """The confidence in the offset that a segment shows by itself."""
+    return estimate(
+        combine([evidence(curve, calibration)], calibration), curve.shifts, calibration
+    ).confidence

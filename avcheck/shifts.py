@@ -1,0 +1,126 @@
+"""The classifier at every candidate shift of the sound, over features that the trunks made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avcheck.blocks import BLOCK_FRAMES
+from avcheck.looking import Look
+from avcheck.match import Scored
+from avcheck.model import best_places
+from avcheck.segments import MAX_SHIFT
+from avcheck.weights import Loaded
+
+SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+KEEP_PLACES = 32  # the most that any head keeps
+# Of a segment's pictures that need sound at some shift: else what there is says nothing of the
+# segment
+_LEAST_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Pictures and sound compared at every shift in `SHIFTS`.
+
+    scored: what the joint layers say; match: (S,), what the trunks say alone (`model.Match`), in
+    logits; block_match: (N, S), the same of each block; grid: where the places of the attention
+    lie, as in `Look`; present: which (shift, picture) could be compared, bool (S, T).
+    """
+
+    scored: Scored
+    match: NDArray[np.float32]
+    block_match: NDArray[np.float32]
+    grid: tuple[tuple[int, int, int, int, int], ...]
+    present: NDArray[np.bool_]
+
+    def weighed_score(self) -> NDArray[np.float32]:
+        """What the joint layers say of every shift, (S,), as `posterior.Curve.score` has it."""
+        return weighed(logit(self.scored.logits[0]), self.present)
+
+    def weighed_match(self) -> NDArray[np.float32]:
+        """The same of the trunks, (S,), as `posterior.Curve.match` has it."""
+        return weighed(self.match, self.present)
+
+
+@torch.inference_mode()
+def compare(
+    seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], model: Loaded
+) -> Compared:
+    """The classifier at every shift in `SHIFTS` of a sound that is `MAX_SHIFT` pictures longer on
+    both sides.
+
+    mel: (4 (T + 2 MAX_SHIFT), 64); heard: bool (T + 2 MAX_SHIFT,). T is a whole number of blocks. A
+    block that lacks over half of its sound, or of its pictures, at a shift has a logit of -inf
+    there.
+    """
+    times = len(seen.shown)
+    present = np.stack(
+        [seen.shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS]
+    )
+    picture, grid = seen.picture, seen.grid
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+        sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
+        mask = torch.from_numpy(present)[None].to(model.device)
+        match = model.net.match(picture, sound, mask)
+        if (places := model.net.config.keep_places) is not None:
+            keep = best_places(picture, sound, places)[0]
+            picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
+        block_match = torch.cat(
+            [
+                model.net.match(
+                    picture[:, at : at + BLOCK_FRAMES],
+                    sound[:, at : at + BLOCK_FRAMES + 2 * MAX_SHIFT],
+                    mask[:, :, at : at + BLOCK_FRAMES],
+                )
+                for at in range(0, times, BLOCK_FRAMES)
+            ]
+        )
+        logits, attention, block_logits = model.net.head(
+            picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=mask
+        )
+    # What the head says of a block without enough sound to compare is about silence: certainly not
+    # a match.
+    compared = mask.view(1, len(SHIFTS), -1, BLOCK_FRAMES).float().mean(dim=-1) >= 0.5  # (1, S, N)
+    block_logits = torch.stack(
+        [block_logits[..., 0], block_logits[..., 1].masked_fill(~compared, -torch.inf)], dim=-1
+    )
+    # At a shift where nothing at all could be compared some heads attend to nothing; an even share
+    # sums to 1 like any other.
+    attention = torch.where(
+        attention.sum(dim=(2, 3, 4), keepdim=True) > 0, attention, 1 / attention[0, 0].numel()
+    )
+    return Compared(
+        scored=Scored(logits, attention, block_logits),
+        match=match[0].float().cpu().numpy(),
+        block_match=block_match.float().cpu().numpy(),
+        grid=grid,
+        present=present,
+    )
+
+
+def weighed(values: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Scores (S,) drawn towards their median by the share of the pictures that had no sound there;
+    present: bool (S, T).
+
+    Where a short file has little sound left to compare, the score is a mean over little and peaks
+    by chance: of windows of 4.2 s, 8 in 100 were lost to such a peak. -inf where under half of what
+    the best shift has could be compared, and everywhere where that is little itself.
+    """
+    share = present.mean(axis=1)
+    most = float(share.max())
+    share = share / max(most, 1e-6)
+    compared = (share >= 0.5) & np.isfinite(values)
+    if most < _LEAST_SHARE or not compared.any():
+        return np.full(len(values), -np.inf, np.float32)
+    middle = np.median(values[compared])
+    return np.where(compared, middle + (values - middle) * share, -np.inf).astype(np.float32)
+
+
+def logit(logits: Tensor) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = (logits[..., 1] - logits[..., 0]).float().cpu().numpy()
+    return values

@@ -1,0 +1,164 @@
+"""Own offsets of clips, estimated by networks that did not learn from them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from avcheck.looking import LEVELS
+from avcheck.model import SyncNet
+from avcheck.model_config import ModelConfig
+from avcheck.posterior import Calibration
+from avcheck.train.calibrate import told_offset
+from avcheck.train.clean import clean, usable
+from avcheck.train.corpus import CachedClip
+from avcheck.train.learn import Learner, Source, Stage, run_stage
+from avcheck.train.recipes import CROP, FRAME
+from avcheck.train.sampling import Recipe
+from avcheck.train.settings import TrainSettings
+from avcheck.weights import Loaded
+
+
+def with_estimates(
+    model: Loaded,
+    clips: Sequence[CachedClip],
+    calibration: Calibration,
+    on_clip: Callable[[int, int], None],
+) -> list[CachedClip]:
+    """The clips with the offset a check tells of them, trusted where that is sure enough for a
+    verdict.
+    """
+    out = []
+    for number, item in enumerate(clips):
+        told = told_offset(model, item, calibration)
+        clip = replace(
+            item.clip, offset_frames=told.frames, trusted=told.confidence >= calibration.decide
+        )
+        out.append(replace(item, clip=clip))
+        on_clip(number + 1, len(clips))
+    return out
+
+
+def between(first: SyncNet, second: SyncNet) -> SyncNet:
+    """A network half-way between two of one configuration, which is as good as both where they are
+    near each other.
+    """
+    net = copy.deepcopy(first)
+    with torch.no_grad():
+        for into, value in zip(
+            net.state_dict().values(), second.state_dict().values(), strict=True
+        ):
+            if into.dtype.is_floating_point:
+                into.lerp_(value.to(into.device), 0.5)
+    return net
+
+
+def crossfit(
+    settings: TrainSettings,
+    speech: Sequence[CachedClip],
+    device: torch.device,
+    tell: Callable[[str], Callable[..., None]],
+) -> list[CachedClip]:
+    """Two models, each trained on one half of the groups as recorded, each estimating the half it
+    never saw.
+
+    Where that cannot be done, or neither model is sure of anything, the clips are taken as
+    recorded.
+    """
+    as_recorded = [
+        replace(item, clip=replace(item.clip, offset_frames=0.0, trusted=True)) for item in speech
+    ]
+    groups = sorted({item.clip.group for item in speech})
+    if len(groups) < 2:
+        return as_recorded
+    halves = [
+        [item for item in speech if groups.index(item.clip.group) % 2 == half] for half in (0, 1)
+    ]
+    out: list[CachedClip] = []
+    for half in (0, 1):
+        name = f"crossfit-{half}"
+        faces = [item for item in halves[half] if len(item.faces) > 3]
+        recipe = CROP if faces else FRAME
+        learner = Learner.fresh(ModelConfig(), settings.seed + half)
+        run_stage(
+            learner,
+            Stage(
+                name,
+                [Source(faces or halves[half], 1.0, recipe)],
+                settings.crossfit_steps,
+                harden=(0.2, 0.2),
+            ),
+            folder=settings.out,
+            device=device,
+            seed=settings.seed + half,
+            voices=halves[half],
+            on_step=tell(name),
+        )
+        net, others, estimating = learner.mean_net, halves[1 - half], tell(f"{name}: estimating")
+        out += estimated(
+            settings.out / f"{name}.json", others, partial(clean, net, others, recipe, estimating)
+        )
+    return out if any(usable(item.clip) for item in out) else as_recorded
+
+
+def remaining(
+    settings: TrainSettings,
+    learner: Learner,
+    speech: Sequence[CachedClip],
+    known: Sequence[CachedClip],
+    tell: Callable[[str], Callable[..., None]],
+) -> list[CachedClip]:
+    """Speech clips without a trusted offset, with the estimate of the crops model, or of the one
+    gone on from; only those it is sure of.
+    """
+    familiar = {item.clip.id for item in known}
+    others = [item for item in speech if item.clip.id not in familiar]
+
+    def compute() -> list[CachedClip]:
+        if settings.start is not None:  # it has learnt to look at whole pictures
+            return clean(
+                learner.mean_net,
+                others,
+                Recipe("frame", (LEVELS[-1], LEVELS[-1])),
+                tell("estimating offsets"),
+            )
+        faced = [item for item in others if len(item.faces)]
+        faceless = [item for item in others if not len(item.faces)]
+        view = Recipe("frame", FRAME.size[:1] * 2)
+        found = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
+        return found + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
+
+    return [
+        item for item in estimated(settings.out / "rest.json", others, compute) if usable(item.clip)
+    ]
+
+
+def estimated(
+    store: Path, clips: Sequence[CachedClip], compute: Callable[[], list[CachedClip]]
+) -> list[CachedClip]:
+    """Clips with the offsets in `store`, or, where that is not there yet, as computed and then
+    stored.
+    """
+    if store.is_file():
+        known = json.loads(store.read_text())
+        return [
+            replace(
+                item,
+                clip=replace(
+                    item.clip, offset_frames=known[item.clip.id][0], trusted=known[item.clip.id][1]
+                ),
+            )
+            for item in clips
+            if item.clip.id in known
+        ]
+    found = compute()
+    store.write_text(
+        json.dumps({item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in found})
+    )
+    return found
