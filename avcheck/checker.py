@@ -33,7 +33,7 @@ from avcheck.report import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
 from avcheck.reporting import report_on
 from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.scan import scan_segments
-from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probe_over, probes, segments
+from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probes, segments, window_over
 from avcheck.signals.signal import SIGNAL_SIDE, as_test_signal
 from avcheck.signals.verdict import judge_signal
 from avcheck.tracks import others
@@ -143,7 +143,7 @@ class Checker:
             with (
                 progress.first_look(self.loaded.net.visual, info.duration_s or 0.0, on_progress),
                 closing(ahead(blocks(media.pictures(), media.sounds()), ended=ended)) as coming,
-                closing(beside_decoding(segments(coming, None, media.seams_s), ended)) as found,
+                closing(beside_decoding(segments(coming, seams_s=media.seams_s), ended)) as found,
             ):
                 curves = list(scan_segments(found, self.loaded))
             return curves, media.info, media.degraded
@@ -228,15 +228,13 @@ class Checker:
             origin_s = info.first_picture_s or 0.0
             start = round((curve.start_s - origin_s) / BLOCK_S)
             end = start + len(curve.block_start_s)
-            stretch = probe_over(media, start, end, origin_s)
+            stretch = window_over(media, start, end, origin_s)
             if (
                 len(stretch.inside) != end - start
                 or len({block.pictures.shape for block in stretch.inside}) > 1
             ):
                 return Seen(curve)  # damaged: decoded from here, it is not what was looked at first
-            return look_closer(
-                curve, stretch.before, stretch.inside, stretch.after, self.loaded, budget
-            )
+            return look_closer(curve, stretch, self.loaded, budget)
 
         return closer
 

@@ -22,10 +22,10 @@ from torch import Tensor
 from avcheck.blocks import BLOCK_FRAMES, Block
 from avcheck.looking import MUCH_SHAKE, Look, look_as_it_is, together
 from avcheck.model import agreement, likeness, standing_out
-from avcheck.posterior import Calibration, Curve
+from avcheck.posterior import Calibration, Curve, Place
 from avcheck.report import Tolerance
 from avcheck.scan import score, sound_with_margin
-from avcheck.segments import MARGIN_BLOCKS, MAX_SHIFT
+from avcheck.segments import MARGIN_BLOCKS, MAX_SHIFT, Window
 from avcheck.stabilise import reduced, shake, steadied
 from avcheck.verdict import Judgement, judge, obstacle
 from avcheck.weights import Loaded
@@ -48,8 +48,6 @@ _SEEK_S = 2  # decoded from a key frame on, on average, before what was asked fo
 _CHUNK = 50  # pictures searched at a time
 _AROUND = 8  # pictures on either side that a feature may depend on, with some to spare
 _PLACES_AT_A_TIME = 500
-
-Grid = tuple[tuple[int, int, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -151,18 +149,17 @@ def likeliest(
 @torch.inference_mode()
 def look_closer(
     curve: Curve,
-    before: list[Block],
-    inside: list[Block],
-    after: list[Block],
+    window: Window,
     model: Loaded,
     budget: float = math.inf,
 ) -> Seen:
-    """`curve`, of one segment, from larger pictures of it; `inside` has them, all of one shape,
-    with a short side of up to `CLOSER_SIDE`.
+    """`curve`, of one segment, from larger pictures of it; the window's blocks have them, all of
+    one shape, with a short side of up to `CLOSER_SIDE`.
 
     One window only is judged: what the rest of the picture shows is at best nothing, and lowers the
     confidence.
     """
+    inside = window.inside
     height, width = inside[0].pictures.shape[1:]
     little = np.concatenate([reduced(block.pictures) for block in inside])
     strayed = shake(little) * (width / little.shape[2], height / little.shape[1])
@@ -172,7 +169,7 @@ def look_closer(
     if search is None:
         return Seen(curve, cut=True)
     budget -= search.cost
-    mel, _ = sound_with_margin(before, inside, after)
+    mel, _ = sound_with_margin(window)
     sound = _heard(mel, model)
     strength, grid = _searched(
         inside, _best_run(curve, search.blocks), strayed, sound, model, search
@@ -180,11 +177,11 @@ def look_closer(
     both = far > MUCH_SHAKE_CLOSER and budget >= 2 * window_cost
     window_cost *= 1 + both
     found = windows(strength, grid, (height, width), int(min(MOST_WINDOWS, budget // window_cost)))
-    looks = [_look_into(window, inside, strayed, both, model) for window in found]
+    looks = [_look_into(part, inside, strayed, both, model) for part in found]
     agrees = [_agreement(each, sound) for each in looks]
     best = max(range(len(looks)), key=lambda k: agrees[k].max())
     narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
-    seen = score(narrow, before, inside, after, model, curve.motion, curve.detail)
+    seen = score(narrow, window, model, curve.motion, curve.detail)
     return Seen(
         replace(seen, looked=curve.looked),
         search.cost + len(looks) * window_cost,
@@ -222,7 +219,7 @@ def _search_within(budget: float, size: tuple[int, int], blocks: int, far: float
 
 
 def windows(
-    strength: NDArray[np.floating], grid: Grid, size: tuple[int, int], most: int
+    strength: NDArray[np.floating], grid: Sequence[Place], size: tuple[int, int], most: int
 ) -> list[tuple[int, int, int, int]]:
     """Up to `most` windows of a picture (height, width) around its strongest places: top, left,
     height, width, px.
@@ -252,7 +249,7 @@ def windows(
     return found
 
 
-def best_window(strength: NDArray[np.floating], grid: Grid) -> NDArray[np.int_]:
+def best_window(strength: NDArray[np.floating], grid: Sequence[Place]) -> NDArray[np.int_]:
     """The places within `REACH` of the strongest, as indices, rising.
 
     strength: of every place, (P,); grid: where they lie, all of one level, as in `looking.Look`.
@@ -286,13 +283,13 @@ def _searched(
     sound: Tensor,
     model: Loaded,
     search: _Search,
-) -> tuple[NDArray[np.float32], Grid]:
+) -> tuple[NDArray[np.float32], tuple[Place, ...]]:
     """How well every place of these blocks' pictures goes with the sound, (P,), and where the
     places lie.
     """
     first, last = run.start * BLOCK_FRAMES, run.stop * BLOCK_FRAMES
     total: Tensor | None = None
-    grid: Grid = ()
+    grid: tuple[Place, ...] = ()
     for at in range(first, last, _CHUNK):
         end = min(at + _CHUNK, last)
         around = slice(max(0, at - _AROUND), min(BLOCK_FRAMES * len(inside), end + _AROUND))
@@ -350,9 +347,9 @@ def _look_into(
     whole = math.ceil(height / PLACE), math.ceil(width / PLACE)
     side = min(height, width)
     grid = tuple(
-        (side, row + top // PLACE, column + left // PLACE, *whole)
+        Place(side, place.row + top // PLACE, place.column + left // PLACE, *whole)
         for look in looks
-        for _, row, column, *_ in look.grid
+        for place in look.grid
     )
     return replace(together(looks), grid=grid)
 

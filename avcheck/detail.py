@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.media import MediaInfo
-from avcheck.posterior import Calibration, Curve, evidence, match_ratio
+from avcheck.posterior import Calibration, Curve, Place, evidence, match_ratio
 from avcheck.report import FRAME_MS, BlockPlaces, Detail, MediaFacts, SegmentDetail, nearest_stretch
 from avcheck.verdict import Judgement
 
@@ -80,9 +80,7 @@ def _shift(
     return int(np.argmin(np.abs(curve.shifts - frames)))
 
 
-def _onto_cells(
-    grid: Sequence[tuple[int, int, int, int, int]], columns: int, rows: int
-) -> NDArray[np.float64]:
+def _onto_cells(grid: Sequence[Place], columns: int, rows: int) -> NDArray[np.float64]:
     """How the attention on each of P places falls on the cells of the picture, (P, rows * columns);
     each row sums to 1.
 

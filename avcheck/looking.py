@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcheck.blocks import BLOCK_FRAMES
+from avcheck.posterior import Place
 from avcheck.stabilise import shake, steadied
 from avcheck.weights import Loaded
 
@@ -32,14 +33,13 @@ _REACH = 8  # pictures on either side that a feature may depend on, with some to
 class Look:
     """What the visual trunk sees in a run of pictures, the first at `start_s`.
 
-    picture: unit features (1, T, P, D); grid: where each of the P places lies, (level, row, column,
-    rows, columns).
+    picture: unit features (1, T, P, D); grid: where each of the P places lies.
     shown: bool (T,), False where a picture is missing.
     """
 
     start_s: float
     picture: Tensor
-    grid: tuple[tuple[int, int, int, int, int], ...]
+    grid: tuple[Place, ...]
     shown: NDArray[np.bool_]
 
     def at(self, places: Sequence[int]) -> Look:
@@ -100,7 +100,7 @@ def look_in_parts(
     shakes = float(np.sqrt((strayed**2).sum(axis=1).mean())) > much * min(pictures.shape[1:])
     ways = (strayed, np.zeros_like(strayed)) if shakes else (strayed,)
     whole: Tensor | None = None
-    grid: tuple[tuple[int, int, int, int, int], ...] = ()
+    grid: tuple[Place, ...] = ()
     for first in range(0, len(pictures), chunk):
         run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
         for number, way in enumerate(ways):
@@ -131,7 +131,8 @@ def look_as_it_is(
     """`look` at pictures that are held steady already, or are not to be."""
     short = min(pictures.shape[1:])
     source = torch.from_numpy(pictures)[None].to(model.device)
-    parts, grid = [], []
+    parts: list[Tensor] = []
+    grid: list[Place] = []
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         for level in sorted({min(level, short) for level in levels}):
             scaled = source
@@ -154,7 +155,7 @@ def look_as_it_is(
             part, (rows, columns) = model.net.visual(scaled)
             parts.append(part)
             grid += [
-                (level, row, column, rows, columns)
+                Place(level, row, column, rows, columns)
                 for row in range(rows)
                 for column in range(columns)
             ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,18 @@ class Calibration:
             raise ValueError(f"calibration: temperature must be above 0, not {self.temperature}")
 
 
+class Place(NamedTuple):
+    """One place of a feature map over the picture: `row` of `rows` from above, `column` of
+    `columns` from the left, of the pictures with a short side of `level` px.
+    """
+
+    level: int
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+
 @dataclass(frozen=True)
 class Curve:
     """What the classifier says of one segment at every candidate shift; S shifts, N blocks, P
@@ -80,9 +93,9 @@ class Curve:
     could not be compared;
     block_match: (N, S), the same as match for each block alone.
     attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P)
-    attention on every place looked at, and `grid` says where each lies: (level, row, column, rows,
-    columns). motion: (N,), mean change between pictures in the tile that changes most, 0..255.
-    detail: (N,), deviation over a picture, 0..255. level_db: (N,), loudness of the sound, dBFS.
+    attention on every place looked at, and `grid` says where each lies. motion: (N,), mean change
+    between pictures in the tile that changes most, 0..255. detail: (N,), deviation over a picture,
+    0..255. level_db: (N,), loudness of the sound, dBFS.
     looked: what the look at its pictures cost, in places times pictures.
     """
 
@@ -96,7 +109,7 @@ class Curve:
     block_match: NDArray[np.float32]
     attention: NDArray[np.float32]
     places: NDArray[np.float32]
-    grid: tuple[tuple[int, int, int, int, int], ...]
+    grid: tuple[Place, ...]
     motion: NDArray[np.float32]
     detail: NDArray[np.float32]
     level_db: NDArray[np.float32]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, Block, without_gaps
 from avcheck.looking import LEVELS, Look, by_level, look, together
 from avcheck.mel import MEL_BINS
-from avcheck.posterior import Calibration, Curve, sureness
-from avcheck.segments import MARGIN_BLOCKS, MAX_SHIFT, segments
+from avcheck.posterior import Calibration, Curve, Place, sureness
+from avcheck.segments import MARGIN_BLOCKS, MAX_SHIFT, Window, segments
 from avcheck.shifts import SHIFTS, compare, logit
 from avcheck.verdict import obstacle
 from avcheck.weights import Loaded
@@ -36,13 +36,13 @@ def scan(
 
 
 def scan_segments(
-    found: Iterable[tuple[list[Block], list[Block], list[Block]]],
+    found: Iterable[Window],
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
 ) -> Iterator[Curve]:
     choice = LevelChoice(levels)
-    for before, inside, after in found:
-        curve = score_segment(before, inside, after, model, choice.levels)
+    for window in found:
+        curve = score_segment(window, model, choice.levels)
         choice.after(curve)
         yield curve
 
@@ -76,16 +76,9 @@ def _favourite(curve: Curve) -> int:
     return max(share, key=lambda level: share[level])
 
 
-def score_segment(
-    before: list[Block],
-    inside: list[Block],
-    after: list[Block],
-    model: Loaded,
-    levels: tuple[int, ...] = LEVELS,
-) -> Curve:
-    """The classifier on one run of blocks at every shift in `SHIFTS`; `before` and `after` lend
-    their sound.
-    """
+def score_segment(window: Window, model: Loaded, levels: tuple[int, ...] = LEVELS) -> Curve:
+    """The classifier on one segment at every shift in `SHIFTS`."""
+    inside = window.inside
     nothing = _nothing_seen(inside)
     why = obstacle([nothing])
     if why is not None and why.code in _NOTHING_TO_COMPARE:
@@ -97,15 +90,8 @@ def score_segment(
     def curve_at(levels: tuple[int, ...]) -> Curve:
         if missing := tuple(level for level in levels if level not in looks):
             looks.update(by_level(look(pictures, shown, inside[0].start_s, model, missing)))
-        return score(
-            together([looks[level] for level in levels]),
-            before,
-            inside,
-            after,
-            model,
-            nothing.motion,
-            nothing.detail,
-        )
+        seen = together([looks[level] for level in levels])
+        return score(seen, window, model, nothing.motion, nothing.detail)
 
     short = min(pictures.shape[1:])
     return until_sure(tuple(sorted({min(level, short) for level in levels})), curve_at, model)
@@ -149,7 +135,7 @@ def _nothing_seen(inside: list[Block]) -> Curve:
         block_match=each,
         attention=even,
         places=even[:, :, None],  # the whole picture
-        grid=((min(LEVELS), 0, 0, 1, 1),),
+        grid=(Place(min(LEVELS), 0, 0, 1, 1),),
         motion=np.array([motion_of(item) for item in inside], np.float32),
         detail=np.array([detail_of(item) for item in inside], np.float32),
         level_db=np.array([item.level_db for item in inside], np.float32),
@@ -158,9 +144,7 @@ def _nothing_seen(inside: list[Block]) -> Curve:
 
 def score(
     seen: Look,
-    before: list[Block],
-    inside: list[Block],
-    after: list[Block],
+    window: Window,
     model: Loaded,
     motion: NDArray[np.float32],
     detail: NDArray[np.float32],
@@ -168,7 +152,8 @@ def score(
     """`score_segment` for pictures looked at before; of the blocks only the sound is read.
     `motion`, `detail`: (N,).
     """
-    mel, heard = sound_with_margin(before, inside, after)
+    inside = window.inside
+    mel, heard = sound_with_margin(window)
     found = compare(seen, mel, heard, model)
     attention = found.scored.attention[0].float()  # (S, N, T', P)
     return Curve(
@@ -190,19 +175,19 @@ def score(
     )
 
 
-def sound_with_margin(
-    before: list[Block], inside: list[Block], after: list[Block]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def sound_with_margin(window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Log-mel of the segment and `MAX_SHIFT` pictures either side, and which pictures have
     sound.
     """
-    near = [*before[-MARGIN_BLOCKS:], *inside, *after[:MARGIN_BLOCKS]]
+    inside = window.inside
+    near = [*window.before[-MARGIN_BLOCKS:], *inside, *window.after[:MARGIN_BLOCKS]]
     first, last = inside[0].index - MARGIN_BLOCKS, inside[-1].index + MARGIN_BLOCKS
     count = (last - first + 1) * BLOCK_MELS
-    there = [block for block in near if first <= block.index <= last]
     mel = np.zeros((count, MEL_BINS), np.float32)
     heard = np.zeros(count, np.bool_)
-    for block in there:
+    for block in near:
+        if not first <= block.index <= last:
+            continue
         at = (block.index - first) * BLOCK_MELS
         mel[at : at + BLOCK_MELS] = block.mel
         heard[at : at + BLOCK_MELS] = block.mel_mask

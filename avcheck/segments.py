@@ -7,7 +7,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -23,10 +23,27 @@ MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
 Item = TypeVar("Item")
 
 
+@dataclass(frozen=True)
+class Window:
+    """A run of blocks, and those just before and after it, which lend their sound."""
+
+    inside: list[Block]
+    before: list[Block] = field(default_factory=list)
+    after: list[Block] = field(default_factory=list)
+
+    def segments(self) -> Iterator[Window]:
+        """What `segments` gives for these blocks in the middle of the whole title."""
+        for window in segments(self.inside):
+            before, after = window.before or self.before, window.after or self.after
+            yield Window(window.inside, before, after)
+
+
 def segments(
-    source: Iterable[Block], on_block: Callable[[Block], None] | None, seams_s: Sequence[float] = ()
-) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
-    """(the blocks just before, the segment's blocks, the blocks just after).
+    source: Iterable[Block],
+    on_block: Callable[[Block], None] | None = None,
+    seams_s: Sequence[float] = (),
+) -> Iterator[Window]:
+    """The segments of a file, as its blocks come in.
 
     A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is
     turned half-way). It ends at one of `seams_s`, where one recording was joined to another, unless
@@ -38,22 +55,23 @@ def segments(
         if on_block is not None:
             on_block(block)
         if waiting and block.index != waiting[-1].index + 1:
-            yield from _flush(before, waiting)
+            yield Window(waiting, before)
             before, waiting = [], []
         elif waiting and block.pictures.shape != waiting[-1].pictures.shape:
-            yield before, waiting, [block]
+            yield Window(waiting, before, [block])
             before, waiting = waiting[-MARGIN_BLOCKS:], []
         elif len(waiting) >= SEGMENT_BLOCKS // 2 and _starts_at(block, seams_s):
-            yield before, waiting, []
+            yield Window(waiting, before)
             before, waiting = [], []
         waiting.append(block)
         # A tail too short to judge alone is kept for the last segment, so wait for half a segment
         # more than is used.
         while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
             inside, rest = waiting[:SEGMENT_BLOCKS], waiting[SEGMENT_BLOCKS:]
-            yield before, inside, rest[:MARGIN_BLOCKS]
+            yield Window(inside, before, rest[:MARGIN_BLOCKS])
             before, waiting = inside[-MARGIN_BLOCKS:], rest
-    yield from _flush(before, waiting)
+    if waiting:
+        yield Window(waiting, before)
 
 
 def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
@@ -64,55 +82,32 @@ def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
     return low < high
 
 
-def _flush(
-    before: list[Block], waiting: list[Block]
-) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
-    if waiting:
-        yield before, waiting, []
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A stretch of a file: its blocks, and those just before and after it, which lend their
-    sound.
-    """
-
-    before: list[Block]
-    inside: list[Block]
-    after: list[Block]
-
-    def segments(self) -> Iterator[tuple[list[Block], list[Block], list[Block]]]:
-        """What `segments` gives for these blocks in the middle of the whole title."""
-        for before, inside, after in segments(self.inside, None):
-            yield before or self.before, inside, after or self.after
-
-
 def probes(
     media: Media,
     where: Iterable[int],
     origin_s: float,
     on_block: Callable[[Block], None] | None = None,
-) -> Iterator[Probe]:
+) -> Iterator[Window]:
     """Decode these stretches of a file whose blocks start at `origin_s`. Raises CannotSeek, and
     MediaError as `media` does.
     """
     for stretch in where:
-        yield probe_over(
+        yield window_over(
             media, stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS, origin_s, on_block
         )
 
 
-def probe_over(
+def window_over(
     media: Media,
     start: int,
     end: int,
     origin_s: float,
     on_block: Callable[[Block], None] | None = None,
-) -> Probe:
+) -> Window:
     """Blocks `start` up to `end`, with those around them, which come without their pictures."""
     first = max(0, start - MARGIN_BLOCKS)
     start_s = origin_s + first * BLOCK_S
-    probe = Probe([], [], [])
+    window = Window([])
     with (
         closing(media.pictures(start_s)) as pictures,
         closing(media.sounds(start_s - SOUND_LEAD_S)) as sounds,
@@ -123,10 +118,10 @@ def probe_over(
             if on_block is not None:
                 on_block(block)
             if start <= block.index < end:
-                probe.inside.append(block)
+                window.inside.append(block)
             else:
-                (probe.before if block.index < start else probe.after).append(block.sound_alone())
-    return probe
+                (window.before if block.index < start else window.after).append(block.sound_alone())
+    return window
 
 
 def ahead(

@@ -13,6 +13,7 @@ from avcheck.blocks import BLOCK_FRAMES
 from avcheck.looking import Look
 from avcheck.match import Scored
 from avcheck.model import best_places
+from avcheck.posterior import Place
 from avcheck.segments import MAX_SHIFT
 from avcheck.weights import Loaded
 
@@ -35,7 +36,7 @@ class Compared:
     scored: Scored
     match: NDArray[np.float32]
     block_match: NDArray[np.float32]
-    grid: tuple[tuple[int, int, int, int, int], ...]
+    grid: tuple[Place, ...]
     present: NDArray[np.bool_]
 
     def weighed_score(self) -> NDArray[np.float32]:

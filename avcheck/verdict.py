@@ -1,14 +1,5 @@
-"""Pure arithmetic, no torch: score curves -> offset, confidence, drift; in sync, out of sync, or
-undecidable and why.
-
-The classifier's logits become a probability over shifts with one more choice, "no match at any
-shift", whose weight is calibrated with everything else: log p(s) is proportional to score(s) /
-temperature, log p(none) to `none`.
-
-A file is a mixture: either nothing in it ever matches (a voice-over, a wrong sound track), or a
-share of its segments matches, all at one shift, and the others show nothing. The share is not
-known, so every one is tried. Were segments simply multiplied, a hundred of them that match nowhere
-would sooner or later agree on some shift by chance.
+"""What the curves of a file say: offset, confidence, drift; in sync, out of sync, or undecidable
+and why. Pure arithmetic, no torch.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from avcheck.errors import (
     Unreadable,
     UsageError,
 )
-from avcheck.media import container, mp4, open_media, sound
+from avcheck.media import container, mp4, open_media, sound, streams
 from avcheck.media import packets as packets_of_media
 from avcheck.media.base import Tally
 from avcheck.media.packets import Decoder, dated, packets_of, seek
@@ -287,7 +287,7 @@ def test_pictures_that_outgrow_their_header_are_refused(
                     packet.stream = output
                     writer.mux(packet)
     assert len(read(path)[0]) == 10
-    for module in (container, packets_of_media):
+    for module in (container, streams, packets_of_media):
         monkeypatch.setattr(module, "MAX_PIXELS", 100 * 100)
     with pytest.raises((LimitExceeded, DecodeFailed)) as caught:
         read(path)
@@ -295,7 +295,7 @@ def test_pictures_that_outgrow_their_header_are_refused(
 
 
 def test_header_with_huge_pictures_is_refused(clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(container, "MAX_PIXELS", 160 * 120 - 1)
+    monkeypatch.setattr(streams, "MAX_PIXELS", 160 * 120 - 1)
     refused(clip("clip.mp4"), LimitExceeded, "its pictures are 160 x 120", "scale it down")
 
 
@@ -333,7 +333,7 @@ def test_sound_that_would_swell_is_refused(
     """
     path = tmp_path / "swell.wav"
     path.write_bytes(wav(rate, channels, size=12_000))
-    monkeypatch.setattr(container, "MAX_CHANNELS", 5)
+    monkeypatch.setattr(streams, "MAX_CHANNELS", 5)
     refused(
         clip("film.mp4"),
         LimitExceeded,

@@ -24,10 +24,10 @@ from avcheck.heads import JointHead
 from avcheck.media import open_media
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, ModelConfig
-from avcheck.posterior import Curve
+from avcheck.posterior import Curve, Place
 from avcheck.report import Segment
 from avcheck.sampling import MOST, PROBE_BLOCKS, first_probes, more_probes, stretches
-from avcheck.segments import MAX_SHIFT
+from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import SHIFTS
 from avcheck.verdict import Judgement
 
@@ -190,12 +190,15 @@ def test_segments_of_a_probe_have_the_sound_of_both_sides() -> None:
             -20.0,
         )
 
-    probe = segments_module.Probe(
-        [block(k) for k in (38, 39)],
+    probe = Window(
         [block(k) for k in range(40, 60)],
+        [block(k) for k in (38, 39)],
         [block(k) for k in (60, 61)],
     )
-    parts = [[[item.index for item in part] for part in parts] for parts in probe.segments()]
+    parts = [
+        [[item.index for item in part] for part in (each.before, each.inside, each.after)]
+        for each in probe.segments()
+    ]
     assert parts == [
         [[38, 39], list(range(40, 50)), [50, 51]],
         [[48, 49], list(range(50, 60)), [60, 61]],
@@ -231,11 +234,12 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def correlated(before: list[Block], inside: list[Block], after: list[Block], *_: Any) -> Curve:
+def correlated(window: Window, *_: Any) -> Curve:
     """In place of the network: how well brightness and loudness go together at every shift."""
+    inside = window.inside
     bright = np.concatenate([item.pictures.mean(axis=(1, 2)) for item in inside])
     bright = (bright - bright.mean()) / bright.std()
-    mel, _ = scanning.sound_with_margin(before, inside, after)
+    mel, _ = scanning.sound_with_margin(window)
     loud = mel.max(axis=1).reshape(-1, 4).mean(axis=1)
     loud = (loud - loud.mean()) / loud.std()
     score = np.array(
@@ -255,7 +259,7 @@ def correlated(before: list[Block], inside: list[Block], after: list[Block], *_:
         block_match=np.zeros((count, shifts), np.float32),
         attention=even,
         places=even[:, :, None],
-        grid=((112, 0, 0, 1, 1),),
+        grid=(Place(112, 0, 0, 1, 1),),
         motion=np.full(count, 9.0, np.float32),
         detail=np.full(count, 50.0, np.float32),
         level_db=np.array([item.level_db for item in inside], np.float32),

@@ -17,9 +17,9 @@ import torch
 from conftest import click
 from test_steady import filmed, followed, unsteady
 
+from avcheck import looking, shifts, weights
 from avcheck import scan as scanning
 from avcheck import segments as segments_module
-from avcheck import weights
 from avcheck.blocks import BLOCK_MELS, Block
 from avcheck.checker import Checker
 from avcheck.errors import MediaError, ModelError
@@ -31,7 +31,7 @@ from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from avcheck.posterior import Calibration
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report
 from avcheck.scan import scan, score_segment
-from avcheck.segments import MAX_SHIFT
+from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import SHIFTS
 from avcheck.verdict import judge
 from avcheck.weights import Loaded
@@ -77,8 +77,16 @@ def block(
 
 
 def segments(indices: list[int], **options: Any) -> list[tuple[list[int], list[int], list[int]]]:
-    found = segments_module.segments((block(k, size=(2, 2), **options) for k in indices), None)
-    return [tuple([item.index for item in part] for part in parts) for parts in found]  # type: ignore[misc]
+    found = segments_module.segments(block(k, size=(2, 2), **options) for k in indices)
+    return [parts_of(window) for window in found]
+
+
+def parts_of(window: Window) -> tuple[list[int], list[int], list[int]]:
+    """The numbers of the blocks before, inside and after."""
+    before, inside, after = (
+        [item.index for item in part] for part in (window.before, window.inside, window.after)
+    )
+    return before, inside, after
 
 
 # Segments
@@ -117,11 +125,8 @@ def test_no_segment_spans_a_gap(seed: int) -> None:
 
 def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> None:
     source = [block(k, size=(48, 64) if k < 4 else (64, 48)) for k in range(12)]
-    found = [
-        [[item.index for item in part] for part in parts]
-        for parts in segments_module.segments(source, None)
-    ]
-    assert found == [[[], [0, 1, 2, 3], [4]], [[2, 3], list(range(4, 12)), []]]
+    found = [parts_of(window) for window in segments_module.segments(source)]
+    assert found == [([], [0, 1, 2, 3], [4]), ([2, 3], list(range(4, 12)), [])]
     curves = list(scan(source, loaded(), levels=LEVELS))
     assert [len(curve.block_start_s) for curve in curves] == [4, 8]
     # The sound of the blocks after the change was used
@@ -224,27 +229,27 @@ def test_no_sound_at_all_gives_no_score() -> None:
 def test_neighbouring_sound_is_read_and_pictures_are_not() -> None:
     blocks = [block(k) for k in range(8)]
     model = loaded()
-    plain = score_segment(blocks[2:3], blocks[3:6], blocks[6:7], model, LEVELS)
+    plain = score_segment(Window(blocks[3:6], blocks[2:3], blocks[6:7]), model, LEVELS)
     rng = np.random.default_rng(5)
     other_pictures = replace(blocks[2], pictures=rng.integers(0, 256, (25, 48, 64), np.uint8))
-    same = score_segment([other_pictures], blocks[3:6], blocks[6:7], model, LEVELS)
+    same = score_segment(Window(blocks[3:6], [other_pictures], blocks[6:7]), model, LEVELS)
     assert np.array_equal(plain.score, same.score)
     other_sound = replace(
         blocks[6], mel=rng.normal(-4, 2, (BLOCK_MELS, MEL_BINS)).astype(np.float32)
     )
-    changed = score_segment(blocks[2:3], blocks[3:6], [other_sound], model, LEVELS)
+    changed = score_segment(Window(blocks[3:6], blocks[2:3], [other_sound]), model, LEVELS)
     assert not np.allclose(plain.score, changed.score)
 
 
 def test_the_sound_around_a_segment_lies_in_its_place() -> None:
     blocks = [block(k) for k in range(10, 18)]
-    mel, heard = scanning.sound_with_margin(blocks[:2], blocks[2:5], blocks[5:7])
+    mel, heard = scanning.sound_with_margin(Window(blocks[2:5], blocks[:2], blocks[5:7]))
     assert mel.shape == (7 * BLOCK_MELS, MEL_BINS)
     assert np.array_equal(mel, np.concatenate([item.mel for item in blocks[:7]]))
     assert heard.shape == (7 * 25,)
     assert heard.all()
     # One neighbour is missing on the left, both are on the right.
-    mel, heard = scanning.sound_with_margin(blocks[1:2], blocks[2:5], [])
+    mel, heard = scanning.sound_with_margin(Window(blocks[2:5], blocks[1:2]))
     assert np.array_equal(
         mel[BLOCK_MELS : 5 * BLOCK_MELS], np.concatenate([item.mel for item in blocks[1:5]])
     )
@@ -313,9 +318,9 @@ def test_the_largest_size_is_looked_at_where_the_others_do_not_make_sure(
 def test_a_look_level_by_level_is_the_look_at_once() -> None:
     pictures, shown = block(0).pictures, np.ones(25, np.bool_)
     once = look(pictures, shown, 0.0, loaded(), (16, 48))
-    apart = scanning.by_level(once)
+    apart = looking.by_level(once)
     assert set(apart) == {16, 48}
-    again = scanning.together([apart[16], apart[48]])
+    again = looking.together([apart[16], apart[48]])
     assert again.grid == once.grid
     assert torch.equal(again.picture, once.picture)
 
@@ -368,7 +373,7 @@ def test_a_camera_held_by_hand_sees_what_one_on_a_tripod_sees(
         return found.picture.reshape(1, 60, 6, 8, -1)[:, 3:-3, 1:-1, 1:-1]
 
     steady = seen(held)
-    monkeypatch.setattr(scanning, "shake", lambda frames: np.zeros((len(frames), 2)))
+    monkeypatch.setattr(looking, "shake", lambda frames: np.zeros((len(frames), 2)))
     truth, raw = seen(carried), seen(held)
     apart = [1 - (found * truth).sum(-1).mean().item() for found in (steady, raw)]
     assert apart[0] < 0.2 * apart[1]
@@ -525,7 +530,7 @@ def test_little_overlap_counts_little() -> None:
     for row, count in enumerate((100, 80, 60, 40, 0)):
         present[row, :count] = True
     values = np.array([1.0, 6.0, 11.0, 50.0, 90.0], np.float32)
-    out = scanning.weighed(values, present)
+    out = shifts.weighed(values, present)
     assert out[:3] == pytest.approx([6 + 1.0 * (1 - 6), 6.0, 6 + 0.6 * (11 - 6)])
     assert np.isneginf(out[3:]).all()
-    assert np.isneginf(scanning.weighed(values, np.zeros_like(present))).all()
+    assert np.isneginf(shifts.weighed(values, np.zeros_like(present))).all()

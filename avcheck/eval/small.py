@@ -19,6 +19,7 @@ from avcheck.closeup import CLOSER_SIDE, Closer, Seen, look_closer, zoom
 from avcheck.eval.windows import Footage, Shot, curves, observe
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import Tolerance
+from avcheck.segments import Window
 from avcheck.train.corpus import Clip
 from avcheck.verdict import judge
 from avcheck.weights import Loaded
@@ -155,7 +156,7 @@ class Scene:
             inside = [
                 replace(block, pictures=part) for block, part in zip(sound, parts, strict=True)
             ]
-            return look_closer(curve, [], inside, [], self._model, budget)
+            return look_closer(curve, Window(inside), self._model, budget)
 
         return closer
 

@@ -127,7 +127,8 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
     watch.stop("decode", len(once))
     found: list[Curve] = []
     choice = LevelChoice()
-    for before, inside, after in segments(iter(once), None):
+    for window in segments(once):
+        inside = window.inside
         watch.start()
         pictures = np.concatenate([block.pictures for block in inside])
         shown = np.concatenate([block.picture_mask for block in inside])
@@ -136,7 +137,7 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
         watch.start()
         motion = np.array([motion_of(block) for block in inside], np.float32)
         detail = np.array([detail_of(block) for block in inside], np.float32)
-        found.append(score(seen, before, inside, after, loaded, motion, detail))
+        found.append(score(seen, window, loaded, motion, detail))
         watch.stop("scan", len(once))
         choice.after(found[-1])
     watch.start()

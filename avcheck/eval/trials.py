@@ -28,7 +28,7 @@ from avcheck.model import best_places
 from avcheck.posterior import Calibration, estimate, posterior
 from avcheck.report import FRAME_MS
 from avcheck.scan import sound_with_margin
-from avcheck.segments import MAX_SHIFT
+from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import KEEP_PLACES, SHIFTS, logit, weighed
 from avcheck.weights import Loaded
 
@@ -95,7 +95,7 @@ def _trial(
     late_s: float,
     model: Loaded,
 ) -> Trial:
-    mel, heard = sound_with_margin([], hear(footage.samples, start_s, shot), [])
+    mel, heard = sound_with_margin(Window(hear(footage.samples, start_s, shot)))
     sound = listen(mel, model)
     return Trial(
         measure=measure_,

@@ -26,9 +26,9 @@ from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, FRA
 from avcheck.looking import LEVELS, Look, look, look_in_parts
 from avcheck.mel import MEL_RATE, SAMPLE_RATE, context_samples, log_mel
 from avcheck.model import best_places
-from avcheck.posterior import Curve
+from avcheck.posterior import Curve, Place
 from avcheck.scan import LevelChoice, change, score, sound_with_margin, until_sure
-from avcheck.segments import MAX_SHIFT, segments
+from avcheck.segments import MAX_SHIFT, Window, segments
 from avcheck.shifts import logit
 from avcheck.train.corpus import Clip
 from avcheck.weights import Loaded
@@ -178,7 +178,7 @@ def _detail(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _shot(
     picture: torch.Tensor,
-    grid: tuple[tuple[int, int, int, int, int], ...],
+    grid: tuple[Place, ...],
     change: NDArray[np.float32],
     detail: NDArray[np.float32],
     blank: Look,
@@ -254,16 +254,16 @@ def within_a_film(shot: Shot, sound: Sequence[Block], model: Loaded) -> Curve:
     too (`hear`, `around`).
     """
     around = -sound[0].index
-    before, inside, after = sound[:around], sound[around:-around], sound[-around:]
-    return score(
-        shot.seen, list(before), list(inside), list(after), model, shot.motion, shot.detail
-    )
+    inside, before, after = sound[around:-around], sound[:around], sound[-around:]
+    window = Window(list(inside), list(before), list(after))
+    return score(shot.seen, window, model, shot.motion, shot.detail)
 
 
 def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]:
     """What `scan.scan` yields for a file of these pictures and this sound."""
     choice = LevelChoice(tuple(dict.fromkeys(level for level, *_ in shot.seen.grid)))
-    for before, inside, after in segments(iter(sound), None):
+    for window in segments(sound):
+        inside = window.inside
         first, last = inside[0].index, inside[-1].index + 1
         seen = replace(
             shot.seen,
@@ -271,20 +271,23 @@ def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]
             picture=shot.seen.picture[:, first * BLOCK_FRAMES : last * BLOCK_FRAMES],
             shown=shot.seen.shown[first * BLOCK_FRAMES : last * BLOCK_FRAMES],
         )
-        around = (before, inside, after, model, shot.motion[first:last], shot.detail[first:last])
-        curve = until_sure(choice.levels, partial(_scored, seen, around), model)
+        motion, detail = shot.motion[first:last], shot.detail[first:last]
+        curve = until_sure(
+            choice.levels, partial(_scored, seen, window, model, motion, detail), model
+        )
         choice.after(curve)
         yield curve
 
 
 def _scored(
     seen: Look,
-    around: tuple[
-        list[Block], list[Block], list[Block], Loaded, NDArray[np.float32], NDArray[np.float32]
-    ],
+    window: Window,
+    model: Loaded,
+    motion: NDArray[np.float32],
+    detail: NDArray[np.float32],
     levels: tuple[int, ...],
 ) -> Curve:
-    return score(at_levels(seen, levels), *around)
+    return score(at_levels(seen, levels), window, model, motion, detail)
 
 
 def at_levels(seen: Look, levels: tuple[int, ...]) -> Look:
@@ -300,7 +303,7 @@ def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
     """Logit "in sync" minus "not" of a window as it is: `shifts.compare` at shift 0 alone, all
     of it one segment.
     """
-    mel, heard = sound_with_margin([], sound, [])
+    mel, heard = sound_with_margin(Window(sound))
     present = shot.seen.shown & heard[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
     picture = shot.seen.picture
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
