@@ -78,7 +78,7 @@ Closer = Callable[[Curve, float], Seen]
 
 def zoom(
     curves: list[Curve],
-    found: Judgement,
+    judgement: Judgement,
     closer: Closer,
     tolerance: Tolerance,
     calibration: Calibration,
@@ -91,41 +91,45 @@ def zoom(
     is silent or whose pictures do not move. `thorough` lifts the budget.
     """
     if (
-        found.verdict != "undecidable"
-        or found.offset_ms is not None
+        judgement.verdict != "undecidable"
+        or judgement.offset_ms is not None
         or obstacle(curves) is not None
     ):
-        return Zoomed(curves, found)
+        return Zoomed(curves, judgement)
     budget = math.inf if thorough else float(sum(item.looked for item in curves))
     seconds = math.inf if thorough else float(sum(len(item.block_start_s) for item in curves))
     curves = list(curves)
     cut, begun = False, False
     mute = [
         k
-        for k, part in enumerate(found.segments)
+        for k, part in enumerate(judgement.segments)
         if part.offset_ms is None and obstacle([curves[k]]) is None
     ]
     for _ in range(2):
-        chosen = likeliest(mute, curves, [part.confidence for part in found.segments])
+        chosen = likeliest(mute, curves, [part.confidence for part in judgement.segments])
         for k in chosen:
             takes_s = len(curves[k].block_start_s) + 2 * MARGIN_BLOCKS + _SEEK_S
             if begun and takes_s > seconds:
                 cut = True
                 continue
-            seen = closer(curves[k], budget)
+            closer_look = closer(curves[k], budget)
             curves[k], budget, seconds, begun = (
-                seen.curve,
-                budget - seen.spent,
+                closer_look.curve,
+                budget - closer_look.spent,
                 seconds - takes_s,
                 True,
             )
-            cut = cut or seen.cut
-        found = judge(curves, tolerance, calibration)
+            cut = cut or closer_look.cut
+        judgement = judge(curves, tolerance, calibration)
         mute = [k for k in mute if k not in chosen]
-        told = found.verdict != "undecidable" or found.offset_ms is not None
-        if told or not any(found.segments[k].offset_ms is not None for k in chosen):
+        has_offset = judgement.verdict != "undecidable" or judgement.offset_ms is not None
+        if has_offset or not any(judgement.segments[k].offset_ms is not None for k in chosen):
             break
-    return Zoomed(curves, found, cut and found.verdict == "undecidable" and found.offset_ms is None)
+    return Zoomed(
+        curves,
+        judgement,
+        cut and judgement.verdict == "undecidable" and judgement.offset_ms is None,
+    )
 
 
 def likeliest(
@@ -176,14 +180,16 @@ def look_closer(
     )
     both = far > MUCH_SHAKE_CLOSER and budget >= 2 * window_cost
     window_cost *= 1 + both
-    found = windows(strength, grid, (height, width), int(min(MOST_WINDOWS, budget // window_cost)))
-    looks = [_look_into(part, inside, strayed, both, model) for part in found]
+    corners = windows(
+        strength, grid, (height, width), int(min(MOST_WINDOWS, budget // window_cost))
+    )
+    looks = [_look_into(part, inside, strayed, both, model) for part in corners]
     agrees = [_agreement(each, sound) for each in looks]
     best = max(range(len(looks)), key=lambda k: agrees[k].max())
     narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
-    seen = score(narrow, window, model, curve.motion, curve.detail)
+    closer_curve = score(narrow, window, model, curve.motion, curve.detail)
     return Seen(
-        replace(seen, looked=curve.looked),
+        replace(closer_curve, looked=curve.looked),
         search.cost + len(looks) * window_cost,
         cut=not math.isinf(budget),
     )
@@ -235,7 +241,7 @@ def windows(
         ]
     )
     sides = [min(WINDOW * PLACE, length) for length in size]
-    found = []
+    corners = []
     for _ in range(most):
         if np.isneginf(left.max()):
             break
@@ -245,8 +251,8 @@ def windows(
             min(max(0, round((place - side / 2) / PLACE) * PLACE), length - side)
             for place, side, length in zip(middle, sides, size, strict=True)
         ]
-        found.append((corner[0], corner[1], sides[0], sides[1]))
-    return found
+        corners.append((corner[0], corner[1], sides[0], sides[1]))
+    return corners
 
 
 def best_window(strength: NDArray[np.floating], grid: Sequence[Place]) -> NDArray[np.int_]:
@@ -296,18 +302,18 @@ def _searched(
         pictures = _pictures(inside, around)
         like, grid = [], ()
         for way in (strayed[around], np.zeros_like(strayed[around]))[: search.ways]:
-            seen = look_as_it_is(
+            view = look_as_it_is(
                 steadied(pictures, way),
                 np.ones(len(pictures), np.bool_),
                 0.0,
                 model,
                 (search.side,),
             )
-            part = seen.picture[:, at - around.start :][:, : end - at]
+            part = view.picture[:, at - around.start :][:, : end - at]
             near = sound[:, at : end + 2 * MAX_SHIFT].to(part.dtype)
             # The places are thousands, and the sound is copied for each to be compared.
             like += [likeness(some, near) for some in torch.split(part, _PLACES_AT_A_TIME, dim=2)]
-            grid += seen.grid
+            grid += view.grid
         here = torch.cat(like, dim=1).float() * (end - at)
         total = here if total is None else total + here
     if total is None:
@@ -354,10 +360,10 @@ def _look_into(
     return replace(together(looks), grid=grid)
 
 
-def _agreement(seen: Look, sound: Tensor) -> NDArray[np.float32]:
+def _agreement(view: Look, sound: Tensor) -> NDArray[np.float32]:
     """`model.agreement` of every place with the sound, (P,)."""
     strength: NDArray[np.float32] = (
-        agreement(seen.picture, sound.to(seen.picture.dtype))[0].float().cpu().numpy()
+        agreement(view.picture, sound.to(view.picture.dtype))[0].float().cpu().numpy()
     )
     return strength
 

@@ -20,7 +20,7 @@ MOST_CELLS = 8  # of a block
 
 
 def detail_of(
-    curves: Sequence[Curve], found: Judgement, calibration: Calibration, info: MediaInfo
+    curves: Sequence[Curve], judgement: Judgement, calibration: Calibration, info: MediaInfo
 ) -> Detail:
     """The detail of a file from the curves of its segments, in time order, and what they say
     together.
@@ -41,20 +41,20 @@ def detail_of(
         first_picture_s=info.first_picture_s,
         first_sound_s=info.first_sound_s,
     )
-    segments = tuple(_segment(curve, found, calibration) for curve in curves)
+    segments = tuple(_segment(curve, judgement, calibration) for curve in curves)
     return Detail(
         tuple(round(float(offset_ms), 1) + 0.0 for offset_ms in offsets_ms), segments, media
     )
 
 
-def _segment(curve: Curve, found: Judgement, calibration: Calibration) -> SegmentDetail:
-    seen = evidence(curve, calibration)
-    known = np.isfinite(seen)
+def _segment(curve: Curve, judgement: Judgement, calibration: Calibration) -> SegmentDetail:
+    log_odds = evidence(curve, calibration)
+    known = np.isfinite(log_odds)
     fit = [
-        round(float(value), 2) + 0.0 if there else None
-        for value, there in zip(match_ratio(seen, calibration), known, strict=True)
+        round(float(value), 2) + 0.0 if is_known else None
+        for value, is_known in zip(match_ratio(log_odds, calibration), known, strict=True)
     ]
-    at = _shift(curve, seen, found, calibration)
+    at = _shift(curve, log_odds, judgement, calibration)
     columns, rows = max((place[4], place[3]) for place in curve.grid)
     spread = _onto_cells(curve.grid, columns, rows)
     blocks = tuple(
@@ -65,17 +65,17 @@ def _segment(curve: Curve, found: Judgement, calibration: Calibration) -> Segmen
 
 
 def _shift(
-    curve: Curve, seen: NDArray[np.float64], found: Judgement, calibration: Calibration
+    curve: Curve, log_odds: NDArray[np.float64], judgement: Judgement, calibration: Calibration
 ) -> int:
     """The index of the shift that the file has at this segment; where none is known, of the one
     that fits it best.
     """
-    if not found.stretches:
-        return int(np.argmax(seen))
+    if not judgement.stretches:
+        return int(np.argmax(log_odds))
     middle_s = (curve.start_s + curve.end_s) / 2
     frames = (
         calibration.bias_frames
-        - nearest_stretch(found.stretches, middle_s).offset_at(middle_s) / FRAME_MS
+        - nearest_stretch(judgement.stretches, middle_s).offset_at(middle_s) / FRAME_MS
     )
     return int(np.argmin(np.abs(curve.shifts - frames)))
 

@@ -112,7 +112,7 @@ class JointHead(nn.Module):
         times, places = joint.shape[3:5]
         if self.kind == "spatio-temporal":
             features = joint.flatten(3, 4)  # (B, S, N, T'*P, C)
-            seen = present.unsqueeze(-1).expand(*present.shape, places).flatten(3)
+            compared = present.unsqueeze(-1).expand(*present.shape, places).flatten(3)
             raw = self.confidence(features).squeeze(-1).float()
         else:
             share = present.float() / present.sum(-1, keepdim=True).clamp_min(1)
@@ -122,13 +122,13 @@ class JointHead(nn.Module):
                 .squeeze(3)
                 .unsqueeze(3)
             )
-            seen = present.any(dim=-1, keepdim=True)
+            compared = present.any(dim=-1, keepdim=True)
             raw = (
                 self.confidence(features).squeeze(-1).float()
                 if self.kind == "temporal"
-                else seen.float()
+                else compared.float()
             )
-        raw = raw.masked_fill(~seen, -1e4)
+        raw = raw.masked_fill(~compared, -1e4)
         weight = raw.flatten(2).softmax(-1).view_as(raw)  # (B, S, N, K)
         clip = torch.matmul(weight.flatten(2).unsqueeze(2), features.flatten(2, 3)).squeeze(2)
         block = torch.matmul(raw.softmax(-1).unsqueeze(3), features).squeeze(3)
@@ -326,12 +326,12 @@ class TransformerHead(nn.Module):
         )
         if self.fusion == "self":
             return self.joint.score_reads(picture, sound, list(read), present)
-        found, places = self._attend(
+        attended, places = self._attend(
             picture, sound, read, picture_s, sound_s[read] - shifts_s[:, None], present
         )
-        batch, count = found.shape[:2]
+        batch, count = attended.shape[:2]
         found_half, sound_half = (
-            self.joint.from_picture(found),
+            self.joint.from_picture(attended),
             self.joint.from_sound(sound)[:, read],
         )
         joint = self.joint.joint_features(
@@ -418,8 +418,8 @@ class TransformerHead(nn.Module):
                 weight.mean(dim=2).view(batch, len(near), -1, near.shape[1], places).sum(dim=-2)
             )
         # (B, S, T, A, d), on the sound's own clock
-        found = rotate(torch.cat(founds, dim=1).permute(0, 3, 1, 2, 4), -asked_s)
-        return F.normalize(found.flatten(-2), dim=-1), torch.cat(maps, dim=1).transpose(1, 2)
+        attended = rotate(torch.cat(founds, dim=1).permute(0, 3, 1, 2, 4), -asked_s)
+        return F.normalize(attended.flatten(-2), dim=-1), torch.cat(maps, dim=1).transpose(1, 2)
 
 
 Head = JointHead | TransformerHead

@@ -50,12 +50,12 @@ class Look:
         )
 
 
-def by_level(seen: Look) -> dict[int, Look]:
+def by_level(view: Look) -> dict[int, Look]:
     """A look at several levels as one of each."""
     places: dict[int, list[int]] = {}
-    for k, (level, *_) in enumerate(seen.grid):
+    for k, (level, *_) in enumerate(view.grid):
         places.setdefault(level, []).append(k)
-    return {level: seen.at(kept) for level, kept in places.items()}
+    return {level: view.at(kept) for level, kept in places.items()}
 
 
 def together(looks: Sequence[Look]) -> Look:

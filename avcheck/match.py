@@ -65,9 +65,9 @@ class Match(nn.Module):
         if present is None:
             best = self._best(self._stretches(likeness))
             return self.log_scale.exp() * best.mean(dim=1)
-        there = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
-        share = self._stretches(there)
-        best = self._best(self._stretches(likeness * there) / share.clamp_min(1e-6))
+        weight = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
+        share = self._stretches(weight)
+        best = self._best(self._stretches(likeness * weight) / share.clamp_min(1e-6))
         share = share.squeeze(2)
         return self.log_scale.exp() * (best * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
 

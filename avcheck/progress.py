@@ -30,12 +30,12 @@ Tell = Callable[[float], None]  # takes the fraction that is done, 0..1
 def first_look(trunk: nn.Module, seconds: float, tell: Tell | None) -> Iterator[None]:
     """Tells the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`."""
     expected = _expected(seconds)
-    seen = 0
+    work_done = 0
 
     def hear(pictures: Tensor) -> float:
-        nonlocal seen
-        seen += _work(pictures.shape[1], min(pictures.shape[2:]))
-        return FIRST_LOOK * min(_MOST, seen / expected)
+        nonlocal work_done
+        work_done += _work(pictures.shape[1], min(pictures.shape[2:]))
+        return FIRST_LOOK * min(_MOST, work_done / expected)
 
     with _heard(trunk, hear, tell):
         yield

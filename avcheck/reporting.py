@@ -11,29 +11,33 @@ from avcheck.verdict import Judgement
 
 
 def report_on(
-    path: str | Path, found: Judgement, info: MediaInfo, degraded: Degraded, tolerance: Tolerance
+    path: str | Path,
+    judgement: Judgement,
+    info: MediaInfo,
+    degraded: Degraded,
+    tolerance: Tolerance,
 ) -> Report:
     """The report of a file that was judged; how that was done is for the caller to add."""
     return Report(
         path=str(path),
-        verdict=found.verdict,
-        reason=found.reason,
-        reason_code=found.reason_code,
-        offset_ms=found.offset_ms,
-        confidence=found.confidence,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        reason_code=judgement.reason_code,
+        offset_ms=judgement.offset_ms,
+        confidence=judgement.confidence,
         tolerance=tolerance,
         container_offset_ms=info.container_offset_ms,
-        drift_ms_per_min=found.drift_ms_per_min,
-        jumps_s=found.jumps_s,
-        jump_intervals_s=found.jump_intervals_s,
-        stretches=found.stretches,
+        drift_ms_per_min=judgement.drift_ms_per_min,
+        jumps_s=judgement.jumps_s,
+        jump_intervals_s=judgement.jump_intervals_s,
+        stretches=judgement.stretches,
         duration_s=info.duration_s,
         audio_track=info.audio_track,
         video_track=info.video_track,
         audio_tracks=info.audio_tracks,
         video_tracks=info.video_tracks,
-        segments=found.segments,
-        blocks=found.blocks,
+        segments=judgement.segments,
+        blocks=judgement.blocks,
         degraded=degraded,
         avcheck_version=__version__,
     )

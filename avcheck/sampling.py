@@ -40,30 +40,30 @@ def first_probes(total: int, count: int) -> tuple[int, ...]:
 
 
 def more_probes(
-    looked: Sequence[int], found: Judgement, total: int, count: int, origin_s: float
+    looked: Sequence[int], judgement: Judgement, total: int, count: int, origin_s: float
 ) -> tuple[int, ...]:
     """The stretches to look at next, rising; none when enough was seen.
 
-    `looked`: those looked at so far; `found`: what they say together; `total`: how many there are;
-    `count`: the probes of the beginning; `origin_s`: where the first stretch starts. Between two
-    neighbours that disagree the middle is taken, which halves the time in which the offset jumps. A
-    drift is followed to both ends of the title. An open verdict asks for the middle of the widest
-    gaps, as many as there were probes at first.
+    `looked`: those looked at so far; `judgement`: what they say together; `total`: how many there
+    are; `count`: the probes of the beginning; `origin_s`: where the first stretch starts. Between
+    two neighbours that disagree the middle is taken, which halves the time in which the offset
+    jumps. A drift is followed to both ends of the title. An open verdict asks for the middle of the
+    widest gaps, as many as there were probes at first.
     """
     room = MOST * count - len(looked)
     if room <= 0:
         return ()
     have = sorted(looked)
-    offsets = _offsets(have, found, origin_s)
-    told = [stretch for stretch in have if stretch in offsets]
+    offsets = _offsets(have, judgement, origin_s)
+    with_offset = [stretch for stretch in have if stretch in offsets]
     wanted: dict[int, None] = {}
-    if found.drift_ms_per_min is not None:
+    if judgement.drift_ms_per_min is not None:
         wanted |= dict.fromkeys((0, total - 1))
-    for before, after in pairwise(told):
+    for before, after in pairwise(with_offset):
         both = [*offsets[before], *offsets[after]]
-        if max(both) - min(both) > APART_MS and found.drift_ms_per_min is None:
+        if max(both) - min(both) > APART_MS and judgement.drift_ms_per_min is None:
             wanted |= dict.fromkeys(_middle_of_widest([x for x in have if before <= x <= after]))
-    if found.verdict == "undecidable":
+    if judgement.verdict == "undecidable":
         edges = [-1, *have, total]
         gaps = sorted(pairwise(edges), key=lambda gap: gap[0] - gap[1])[:count]
         wanted |= dict.fromkeys(middle for gap in gaps for middle in _middle_of_widest(gap))
@@ -82,10 +82,12 @@ def _middle_of_widest(edges: Sequence[int]) -> tuple[int, ...]:
     return ((low + high) // 2,) if high - low > 1 else ()
 
 
-def _offsets(looked: Sequence[int], found: Judgement, origin_s: float) -> dict[int, list[float]]:
+def _offsets(
+    looked: Sequence[int], judgement: Judgement, origin_s: float
+) -> dict[int, list[float]]:
     """The offsets (ms) that the segments of every stretch show, for stretches that show any."""
     offsets: dict[int, list[float]] = {}
-    for segment in found.segments:
+    for segment in judgement.segments:
         stretch = int(((segment.start_s + segment.end_s) / 2 - origin_s) // PROBE_BLOCKS)
         if segment.offset_ms is not None and stretch in looked:
             offsets.setdefault(stretch, []).append(segment.offset_ms)

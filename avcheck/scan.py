@@ -36,12 +36,12 @@ def scan(
 
 
 def scan_segments(
-    found: Iterable[Window],
+    windows: Iterable[Window],
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
 ) -> Iterator[Curve]:
     choice = LevelChoice(levels)
-    for window in found:
+    for window in windows:
         curve = score_segment(window, model, choice.levels)
         choice.after(curve)
         yield curve
@@ -90,8 +90,8 @@ def score_segment(window: Window, model: Loaded, levels: tuple[int, ...] = LEVEL
     def curve_at(levels: tuple[int, ...]) -> Curve:
         if missing := tuple(level for level in levels if level not in looks):
             looks.update(by_level(look(pictures, shown, inside[0].start_s, model, missing)))
-        seen = together([looks[level] for level in levels])
-        return score(seen, window, model, nothing.motion, nothing.detail)
+        view = together([looks[level] for level in levels])
+        return score(view, window, model, nothing.motion, nothing.detail)
 
     short = min(pictures.shape[1:])
     return until_sure(tuple(sorted({min(level, short) for level in levels})), curve_at, model)
@@ -143,7 +143,7 @@ def _nothing_seen(inside: list[Block]) -> Curve:
 
 
 def score(
-    seen: Look,
+    view: Look,
     window: Window,
     model: Loaded,
     motion: NDArray[np.float32],
@@ -154,24 +154,24 @@ def score(
     """
     inside = window.inside
     mel, heard = sound_with_margin(window)
-    found = compare(seen, mel, heard, model)
-    attention = found.scored.attention[0].float()  # (S, N, T', P)
+    compared = compare(view, mel, heard, model)
+    attention = compared.scored.attention[0].float()  # (S, N, T', P)
     return Curve(
         start_s=inside[0].start_s,
         end_s=inside[-1].start_s + BLOCK_S,
         shifts=SHIFTS,
-        score=found.weighed_score(),
-        match=found.weighed_match(),
+        score=compared.weighed_score(),
+        match=compared.weighed_match(),
         block_start_s=np.array([item.start_s for item in inside]),
-        block_score=logit(found.scored.block_logits[0]).T,
-        block_match=found.block_match,
+        block_score=logit(compared.scored.block_logits[0]).T,
+        block_match=compared.block_match,
         attention=attention.sum(dim=(2, 3)).T.cpu().numpy(),
         places=attention.sum(dim=2).transpose(0, 1).cpu().numpy(),
-        grid=found.grid,
+        grid=compared.grid,
         motion=motion,
         detail=detail,
         level_db=np.array([item.level_db for item in inside], np.float32),
-        looked=len(seen.shown) * len(seen.grid),
+        looked=len(view.shown) * len(view.grid),
     )
 
 

@@ -84,14 +84,14 @@ def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
 
 def probes(
     media: Media,
-    where: Iterable[int],
+    stretches: Iterable[int],
     origin_s: float,
     on_block: Callable[[Block], None] | None = None,
 ) -> Iterator[Window]:
     """Decode these stretches of a file whose blocks start at `origin_s`. Raises CannotSeek, and
     MediaError as `media` does.
     """
-    for stretch in where:
+    for stretch in stretches:
         yield window_over(
             media, stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS, origin_s, on_block
         )

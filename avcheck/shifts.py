@@ -50,7 +50,7 @@ class Compared:
 
 @torch.inference_mode()
 def compare(
-    seen: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], model: Loaded
+    view: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], model: Loaded
 ) -> Compared:
     """The classifier at every shift in `SHIFTS` of a sound that is `MAX_SHIFT` pictures longer on
     both sides.
@@ -59,11 +59,11 @@ def compare(
     block that lacks over half of its sound, or of its pictures, at a shift has a logit of -inf
     there.
     """
-    times = len(seen.shown)
+    times = len(view.shown)
     present = np.stack(
-        [seen.shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS]
+        [view.shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS]
     )
-    picture, grid = seen.picture, seen.grid
+    picture, grid = view.picture, view.grid
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
         mask = torch.from_numpy(present)[None].to(model.device)

@@ -93,26 +93,30 @@ def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     NaN at a cut: where both are too unlike to tell, or lie too far apart for a camera that goes on.
     """
-    seen = torch.from_numpy(reduced(pictures)).float()
+    patches = torch.from_numpy(reduced(pictures)).float()
     window = torch.hann_window(_SIDE, periodic=False)
-    seen = (seen - seen.mean(dim=(1, 2), keepdim=True)) * (window[:, None] * window)
-    spectrum = torch.fft.rfft2(seen)
+    patches = (patches - patches.mean(dim=(1, 2), keepdim=True)) * (window[:, None] * window)
+    spectrum = torch.fft.rfft2(patches)
     cross = spectrum[1:] * spectrum[:-1].conj()
     size = cross.abs()
     down, across = torch.fft.fftfreq(_SIDE)[:, None], torch.fft.rfftfreq(_SIDE)
     band = torch.exp(-(down**2 + across**2) / (2 * _BAND**2))
     cross *= band / (size + 1e-3 * size.mean(dim=(1, 2), keepdim=True) + 1e-6)
-    found = torch.fft.irfft2(cross, s=(_SIDE, _SIDE)).numpy()
+    correlation = torch.fft.irfft2(cross, s=(_SIDE, _SIDE)).numpy()
     perfect = float(torch.fft.irfft2(band, s=(_SIDE, _SIDE))[0, 0])
-    row, column = np.divmod(found.reshape(len(found), -1).argmax(axis=1), _SIDE)
-    each = np.arange(len(found))
-    peak = found[each, row, column]
-    x = column + _vertex(found[each, row, column - 1], peak, found[each, row, (column + 1) % _SIDE])
-    y = row + _vertex(found[each, row - 1, column], peak, found[each, (row + 1) % _SIDE, column])
+    row, column = np.divmod(correlation.reshape(len(correlation), -1).argmax(axis=1), _SIDE)
+    each = np.arange(len(correlation))
+    peak = correlation[each, row, column]
+    x = column + _vertex(
+        correlation[each, row, column - 1], peak, correlation[each, row, (column + 1) % _SIDE]
+    )
+    y = row + _vertex(
+        correlation[each, row - 1, column], peak, correlation[each, (row + 1) % _SIDE, column]
+    )
     steps = np.stack([x, y], axis=1)
     steps -= np.where(steps > _SIDE / 2, _SIDE, 0)
-    told = (peak >= _LEAST_PEAK * perfect) & (np.abs(steps).max(axis=1) <= _FARTHEST)
-    return np.where(told[:, None], steps, np.nan)
+    is_clear = (peak >= _LEAST_PEAK * perfect) & (np.abs(steps).max(axis=1) <= _FARTHEST)
+    return np.where(is_clear[:, None], steps, np.nan)
 
 
 def _vertex(

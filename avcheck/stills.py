@@ -85,7 +85,7 @@ def illustrate(report: Report, audio: Path | None = None) -> Illustration:
         return Illustration((), "No moment stands out.")
     try:
         with open_again(report, SHORT_SIDE, audio) as media:
-            found = tuple(
+            stills = tuple(
                 still for time_s in times_s if (still := _take(media, time_s)) is not None
             )
     except CannotSeek:
@@ -93,7 +93,7 @@ def illustrate(report: Report, audio: Path | None = None) -> Illustration:
     except AvcheckError:
         return Illustration((), "The file could not be opened again.")
     return Illustration(
-        found, "" if found else "There is no picture at the moments that stand out."
+        stills, "" if stills else "There is no picture at the moments that stand out."
     )
 
 
@@ -189,8 +189,8 @@ def _peaks(
 ) -> tuple[tuple[float, float] | None, ...]:
     parts = zip(np.array_split(samples, PARTS), np.array_split(heard, PARTS), strict=True)
     return tuple(
-        (round(float(part.min()), 3), round(float(part.max()), 3)) if there.any() else None
-        for part, there in parts
+        (round(float(part.min()), 3), round(float(part.max()), 3)) if where_present.any() else None
+        for part, where_present in parts
     )
 
 

@@ -44,13 +44,13 @@ def others(audio: Sequence[Track], video: Sequence[Track]) -> str:
     """That the file has these tracks besides those that were checked, and which options choose
     them; "" if it has none.
     """
-    found = [(kind, tracks) for kind, tracks in (("audio", audio), ("picture", video)) if tracks]
-    if not found:
+    more = [(kind, tracks) for kind, tracks in (("audio", audio), ("picture", video)) if tracks]
+    if not more:
         return ""
     options = {"audio": "--audio-track", "picture": "--video-track"}
-    has = " and ".join(_other(kind, tracks) for kind, tracks in found)
+    has = " and ".join(_other(kind, tracks) for kind, tracks in more)
     choice = " or ".join(
-        f"{options[kind]} {tracks[0].number if len(tracks) == 1 else 'N'}" for kind, tracks in found
+        f"{options[kind]} {tracks[0].number if len(tracks) == 1 else 'N'}" for kind, tracks in more
     )
     return f"the file has {has}: try {choice}"
 

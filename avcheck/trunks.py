@@ -137,7 +137,7 @@ def neighbours(features: Tensor) -> tuple[Tensor, Tensor]:
     first, second = unit[:, :-1], unit[:, 1:]
     moves = [(0, 0), *((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))]
     place = torch.arange(rows * columns, device=features.device).view(rows, columns)
-    found = []
+    moved = []
     for here, there in ((second, first), (first, second)):
         wide = F.pad(there, (0, 0, 1, 1, 1, 1))
         # Beyond the border is nothing to go with; a place must be clearly more alike than the same
@@ -150,9 +150,9 @@ def neighbours(features: Tensor) -> tuple[Tensor, Tensor]:
             likeness.append((like - (0.0 if (y, x) == (0, 0) else 1e-3)).masked_fill(~within, -2.0))
             index.append(place + y * columns + x)
         best = torch.stack(likeness, dim=-1).argmax(dim=-1)  # (B, T - 1, h, w)
-        where = torch.stack(index, dim=-1).expand(batch, times - 1, rows, columns, len(moves))
-        found.append(torch.gather(where, -1, best.unsqueeze(-1)).flatten(2))
-    return found[0], found[1]
+        index_of = torch.stack(index, dim=-1).expand(batch, times - 1, rows, columns, len(moves))
+        moved.append(torch.gather(index_of, -1, best.unsqueeze(-1)).flatten(2))
+    return moved[0], moved[1]
 
 
 def _conv2d(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int]) -> nn.Sequential:
@@ -234,9 +234,11 @@ class VisualTrunk(nn.Module):
         # processor's cache. Larger pictures are seen fewer at a time, for the cache and for memory.
         fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
         step = times if torch.is_grad_enabled() else max(4, min(BLOCK_FRAMES, fewer))
-        seen = [self._see(some) for some in self._in_turn(pictures, step)]
-        rows, columns = seen[0].shape[2:4]
-        x = (seen[0] if len(seen) == 1 else torch.cat(seen, dim=1)).flatten(2, 3)  # (B, T, P, C)
+        features = [self._see(some) for some in self._in_turn(pictures, step)]
+        rows, columns = features[0].shape[2:4]
+        x = (features[0] if len(features) == 1 else torch.cat(features, dim=1)).flatten(
+            2, 3
+        )  # (B, T, P, C)
         if self.config.alignment and times > 1:
             before, after = neighbours(x.view(*x.shape[:2], rows, columns, -1))
             for block in self.temporal:
@@ -269,18 +271,20 @@ class VisualTrunk(nn.Module):
         first layer sees before and after them; beyond either end the picture there stands still.
         """
         reach = self.config.stem_frames // 2
-        where = pictures.device.type
+        device_kind = pictures.device.type
         kind = (
-            torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else torch.float32
+            torch.get_autocast_dtype(device_kind)
+            if torch.is_autocast_enabled(device_kind)
+            else torch.float32
         )
         odd = (0, pictures.shape[3] % 2, 0, pictures.shape[2] % 2)
-        seen = 0
+        work = 0
         before: Tensor | None = None
         for piece in torch.split(pictures, step, dim=1):
             flat = F.pad(local_contrast(piece.float(), self.config.contrast_px).to(kind), odd)
-            seen += flat.shape[1]
+            work += flat.shape[1]
             parts = [flat[:, :1].expand(-1, reach, -1, -1) if before is None else before, flat]
-            if seen == pictures.shape[1]:
+            if work == pictures.shape[1]:
                 parts.append(flat[:, -1:].expand(-1, reach, -1, -1))
             held = torch.cat(parts, dim=1)
             before = held[:, held.shape[1] - 2 * reach :]

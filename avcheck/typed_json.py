@@ -37,15 +37,15 @@ def _object_reader(kind: type, otherwise: tuple[tuple[str, Any], ...] = ()) -> _
     def read_object(value: Any) -> Any:
         if not isinstance(value, dict):
             raise TypeError(f"{kind.__name__} is no object")
-        found = {}
+        values = {}
         for name, reader in readers:
             if name in value:
                 try:
-                    found[name] = reader(value[name])
+                    values[name] = reader(value[name])
                 except TypeError as error:
                     inner = str(error)
                     raise TypeError(inner or f"{name} is {value[name]!r:.60}") from None
-        return kind(**found)
+        return kind(**values)
 
     return read_object
 

@@ -50,7 +50,7 @@ def load(
     its hash is reported. Raises ModelError for a missing, damaged or foreign file, UsageError for a
     device that is not there.
     """
-    where = choose_device(device)
+    on_device = choose_device(device)
     source = shipped_path() if path is None else path
     try:
         if not source.is_file():  # a FIFO or a device would be waited for, or read, for ever
@@ -77,8 +77,8 @@ def load(
             f"{source}: not a safetensors file ({why}); give weights written by avcheck train"
         ) from error
     if metadata.get("format") != FORMAT:
-        told = f"format {metadata.get('format')!r}, not {FORMAT!r}"
-        raise ModelError(f"{source}: not weights of this version of avcheck ({told})")
+        problem = f"format {metadata.get('format')!r}, not {FORMAT!r}"
+        raise ModelError(f"{source}: not weights of this version of avcheck ({problem})")
     try:
         config = _config(json.loads(metadata["config"]))
         if attention is not None:
@@ -103,12 +103,12 @@ def load(
         raise ModelError(
             f"{source}: the weights do not fit the network ({_first_line(error)})"
         ) from error
-    net.eval().requires_grad_(False).to(where)
+    net.eval().requires_grad_(False).to(on_device)
     return Loaded(
         net=net,
         sha256=digest,
-        device=where,
-        half=half_is_fast(where),
+        device=on_device,
+        half=half_is_fast(on_device),
         calibration=calibration,
         training=training,
     )

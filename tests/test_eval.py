@@ -257,11 +257,11 @@ def test_features_of_a_window_are_those_of_a_look_of_its_own_but_at_its_edges() 
     footage = observe(clip("x"), frames, samples, model, (32, SIDE))
     shot = footage.shot(200, 105)
     own = look(frames[200:305], np.ones(105, bool), 0.0, model, (32, SIDE)).picture
-    assert torch.allclose(shot.seen.picture[:, 4:101], own[:, 4:101], atol=1e-4)
-    assert not torch.allclose(shot.seen.picture[:, :2], own[:, :2], atol=1e-4)
+    assert torch.allclose(shot.view.picture[:, 4:101], own[:, 4:101], atol=1e-4)
+    assert not torch.allclose(shot.view.picture[:, :2], own[:, :2], atol=1e-4)
     assert shot.blocks == 5
-    assert shot.seen.picture.shape[1] == 125
-    assert shot.seen.shown.sum() == 105
+    assert shot.view.picture.shape[1] == 125
+    assert shot.view.shown.sum() == 105
 
 
 @pytest.mark.parametrize("late_s", [0.05, -0.05, 2.0, -3.1234])
@@ -328,8 +328,8 @@ def test_black_and_frozen_pictures_do_not_move() -> None:
         footage.frozen(130, model, (SIDE,), 2.0),
     )
     for shot in (black, frozen, grainy):
-        assert shot.seen.picture.shape[1] == 150
-        assert shot.seen.shown.sum() == 130
+        assert shot.view.picture.shape[1] == 150
+        assert shot.view.shown.sum() == 130
     assert black.detail.max() == 0
     assert frozen.motion.max() == 0
     assert frozen.detail.min() > 5

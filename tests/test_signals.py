@@ -47,17 +47,17 @@ def tone(start_s: float, length_s: float, level: float = 0.5, seconds: float = 3
 @pytest.mark.parametrize("length_s", [0.02, 0.04, 0.5])
 @pytest.mark.parametrize("level", [0.02, 0.9])
 def test_a_beep_is_found_to_a_millisecond(start_s: float, length_s: float, level: float) -> None:
-    (beep,) = beeps_of(tone(start_s, length_s, level)).found
+    (beep,) = beeps_of(tone(start_s, length_s, level)).heard
     assert beep.start_s == pytest.approx(10 + start_s, abs=0.0012)
     assert beep.end_s - beep.start_s == pytest.approx(length_s, abs=0.015)
 
 
 def test_what_is_no_beep() -> None:
-    assert not beeps_of(tone(0.5, 2.0)).found  # a tone that stays
-    assert not beeps_of(tone(0.5, 0.5, level=0.002)).found  # inaudible
-    assert not beeps_of([]).found
+    assert not beeps_of(tone(0.5, 2.0)).heard  # a tone that stays
+    assert not beeps_of(tone(0.5, 0.5, level=0.002)).heard  # inaudible
+    assert not beeps_of([]).heard
     noise = np.random.default_rng(1).normal(0, 0.1, 3 * SAMPLE_RATE).astype(np.float32)
-    assert not beeps_of([Sound(0.0, noise)]).found
+    assert not beeps_of([Sound(0.0, noise)]).heard
 
 
 def test_other_sound_beside_the_beeps_is_weighed() -> None:

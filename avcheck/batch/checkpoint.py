@@ -74,8 +74,8 @@ class Checkpoint:
 
         An internal error counts as nothing: it is worth another try.
         """
-        found = self._done.get(_key(wanted))
-        return None if found is None else found[0]
+        verdict = self._done.get(_key(wanted))
+        return None if verdict is None else verdict[0]
 
     def start(self, wanted: Report) -> int:
         """Where the record of a file that `verdict` knows begins, in bytes: little to remember of
@@ -138,9 +138,9 @@ class Checkpoint:
                         self._done[_key(line.result)] = line.result.verdict, line.start
                         if is_url(line.result.path):
                             stamp = line.result.file_size, line.result.file_mtime_ns
-                            found = self._urls.setdefault(_key(line.result, stamped=False), {})
-                            found.pop(stamp, None)  # so that the newest is the last
-                            found[stamp] = line.result.verdict
+                            versions = self._urls.setdefault(_key(line.result, stamped=False), {})
+                            versions.pop(stamp, None)  # so that the newest is the last
+                            versions[stamp] = line.result.verdict
                     if line.cut:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
@@ -199,13 +199,13 @@ class Merged:
                             self.warnings.append(f"{path}: line {line.number} is {what}")
                             continue
                         ours = True
-                        key, found = (
+                        key, stamp = (
                             _digest(line.result.path),
                             (line.result.checked_at or "", number, line.start),
                         )
                         # Times are compared as text, which their fixed form allows; without one,
                         # the later line is newer.
-                        self._newest[key] = max(found, self._newest.get(key, found))
+                        self._newest[key] = max(stamp, self._newest.get(key, stamp))
             except OSError as error:
                 raise UsageError(f"cannot read {path}: {error.strerror}") from error
 

@@ -104,14 +104,14 @@ def discover(
     `on_read` hears every local file that this run or that of another shard reads, ignore files
     included.
     """
-    found = Discovery()
-    seen: set[str] = set()
+    discovery = Discovery()
+    taken: set[str] = set()
     urls: dict[str, str] = {}  # as shown -> as sent
 
     def wanted(key: str, name: str) -> bool:
-        if key in seen:
+        if key in taken:
             return False
-        seen.add(
+        taken.add(
             key
             # Before the shard: the same file may come under another name, which another shard would
             # take
@@ -123,11 +123,11 @@ def discover(
             on_read(path)
         # abspath, as Path.absolute() keeps "..", so one file could come twice.
         if wanted(name if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
-            found.files.append(path)
+            discovery.files.append(path)
 
     def refuse(path: str | Path, name: str, reason: str, code: ErrorCode) -> None:
         if wanted(f"{shown(path)}\0error", name):
-            found.errors.append(error_report(path, reason, tolerance, model, code=code))
+            discovery.errors.append(error_report(path, reason, tolerance, model, code=code))
 
     for given in paths:
         if is_url(given):
@@ -162,7 +162,7 @@ def discover(
             take(path, name)
         else:
             refuse(given, name, "not a regular file", "not_media")
-    return found
+    return discovery
 
 
 def read_list(data: bytes) -> list[str]:

@@ -74,7 +74,7 @@ def check_with_ray(
             "--device cuda: no machine of the Ray cluster has a GPU, so the run would wait for ever"
         )
     cpus = limits.threads or 1
-    there = replace(
+    remote_settings = replace(
         settings,
         model=settings.model and settings.model.absolute(),
         audio=settings.audio and settings.audio.absolute(),
@@ -83,7 +83,7 @@ def check_with_ray(
         rows, override_num_blocks=math.ceil(len(rows) / FILES_A_BLOCK)
     ).map(
         _Actor,
-        fn_constructor_args=(there, replace(limits, jobs=1, threads=cpus), make_checker),
+        fn_constructor_args=(remote_settings, replace(limits, jobs=1, threads=cpus), make_checker),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=limits.jobs),
         num_cpus=cpus,
         num_gpus=gpus,

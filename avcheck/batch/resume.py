@@ -79,10 +79,10 @@ class Resumed:
         """With which size and time a URL has been checked before."""
         if not is_url(source):
             return []
-        found = self._checkpoint.verdicts(self._wanted(source))
+        verdicts = self._checkpoint.verdicts(self._wanted(source))
         return [
             stamp
-            for stamp, verdict in found.items()
+            for stamp, verdict in verdicts.items()
             if not (verdict == "error" and self._retry_errors)
         ]
 

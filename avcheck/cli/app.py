@@ -76,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.BROKEN_PIPE
     except Exception as error:
         if os.environ.get("AVCHECK_DEBUG") or {"-v", "--verbose"} & set(args):
-            where = error.traceback if isinstance(error, BugInWorker) else traceback.format_exc()
-            print(without_secrets(where), file=sys.stderr)
+            trace = error.traceback if isinstance(error, BugInWorker) else traceback.format_exc()
+            print(without_secrets(trace), file=sys.stderr)
         name = "" if isinstance(error, BugInWorker) else f"{type(error).__name__}: "
         complain(f"{BUG}{name}{error} (please report it; AVCHECK_DEBUG=1 shows where)")
         return ExitCode.BUG

@@ -52,8 +52,8 @@ class Gate:
         A run in which not one file could be judged is NOT_JUDGED even if errors are not in
         `fail_on`: what has looked at nothing must never pass.
         """
-        seen = {verdict for verdict, count in verdicts.items() if count}
-        failing = {kind for kind in self.fail_on if kind.verdict in seen}
-        if FailOn.ERROR in failing or seen == {FailOn.ERROR.verdict}:
+        verdicts_met = {verdict for verdict, count in verdicts.items() if count}
+        failing = {kind for kind in self.fail_on if kind.verdict in verdicts_met}
+        if FailOn.ERROR in failing or verdicts_met == {FailOn.ERROR.verdict}:
             return ExitCode.NOT_JUDGED
         return ExitCode.OUT_OF_SYNC if failing and not self.exit_zero else ExitCode.OK

@@ -61,18 +61,18 @@ class DefaultGroup(_Plain, TyperGroup):
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """What may come first: a command, an option of the group, or one of the default command."""
-        found = super().shell_complete(ctx, incomplete)
+        items = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):
             command = self.commands[self.default]
-            known = {item.value for item in found}
+            known = {item.value for item in items}
             inside = command.make_context(self.default, [], parent=ctx, resilient_parsing=True)
-            return found + [
+            return items + [
                 item
                 for item in command.shell_complete(inside, incomplete)
                 if item.value not in known
             ]
         # Where nothing is found, the shell itself looks for files.
-        return found + [type(found[0])(name) for name in _files(incomplete)] if found else []
+        return items + [type(items[0])(name) for name in _files(incomplete)] if items else []
 
 
 def _files(beginning: str) -> list[str]:

@@ -102,8 +102,8 @@ class Output:
         with ExitStack() as stack:
             for target in self._targets:
                 document = self._document(target.form)
-                told = to_file(document, target.path, force=self._force, on_partial=_tell_partial)
-                self._documents.append(stack.enter_context(told))
+                stream = to_file(document, target.path, force=self._force, on_partial=_tell_partial)
+                self._documents.append(stack.enter_context(stream))
             step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
             if step_summary and "github" in (
                 self._form,
@@ -198,8 +198,8 @@ class Output:
 
     def code(self, gate: Gate) -> ExitCode:
         """The exit code for what was emitted."""
-        found = gate.exit_code(self.verdicts)
-        return max(ExitCode.BUG, found) if self._bug else found
+        code = gate.exit_code(self.verdicts)
+        return max(ExitCode.BUG, code) if self._bug else code
 
     def _text(self, result: Report) -> None:
         if not self._detailed and not sys.stdout.isatty():

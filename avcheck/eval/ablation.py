@@ -210,10 +210,12 @@ def _same_run(
     }
     store = out / "of.json"
     # A folder of an earlier version does not say its corpus.
-    found = {"clips_sha256": corpus} | json.loads(store.read_text()) if store.is_file() else facts
-    if found["clips_sha256"] != corpus:
+    recorded = (
+        {"clips_sha256": corpus} | json.loads(store.read_text()) if store.is_file() else facts
+    )
+    if recorded["clips_sha256"] != corpus:
         raise UsageError(f"{out} holds an ablation on another corpus; give a new --out")
-    if found != facts:
+    if recorded != facts:
         raise UsageError(
             f"{out} holds an ablation of other weights or another recipe; give a new --out"
         )
@@ -256,14 +258,14 @@ def _features(
         ]
         if not cached:
             raise UsageError("no clip of the training groups is known well enough to learn from")
-        found = extract(
+        features = extract(
             model,
             cached,
             seed=1,
             levels=levels,
             on_clip=lambda done, total: tell("features", done, total),
         )
-        _store([vars(item) for item in found], store)
+        _store([vars(item) for item in features], store)
     return [Feature(**item) for item in torch.load(store, weights_only=True)]
 
 
@@ -305,12 +307,12 @@ def _prepared(
     """Look at and listen to every validation clip once; the clips that can be used."""
     usable = []
     for number, clip in enumerate(sorted(clips, key=lambda clip: (clip.kind, clip.id))):
-        seen, heard = out / "val" / f"{clip.id}.pt", out / "trials" / f"{clip.id}.pt"
-        if not (seen.is_file() and heard.is_file()):
+        pictures, heard = out / "val" / f"{clip.id}.pt", out / "trials" / f"{clip.id}.pt"
+        if not (pictures.is_file() and heard.is_file()):
             cached = cache_clip(clip, out / "cache", with_faces=False)
             if cached is None:
                 continue
-            footage = _footage(cached, seen, model, levels)
+            footage = _footage(cached, pictures, model, levels)
             _store([vars(trial) for trial in trials(footage, model)], heard)
         usable.append(clip)
         tell("validation clips", number + 1, len(clips))
@@ -322,12 +324,12 @@ def _footage(cached: CachedClip, store: Path, model: Loaded, levels: tuple[int, 
     samples = cached.samples[: round(LONGEST_S * SAMPLE_RATE)].astype(np.float32) / 32768.0
     if not store.is_file():
         footage = observe(cached.clip, frames, samples, model, levels)
-        seen = {
-            "picture": footage.seen.picture[0].half(),
-            "grid": footage.seen.grid,
+        parts = {
+            "picture": footage.view.picture[0].half(),
+            "grid": footage.view.grid,
             "blank": footage.blank.picture[0].half(),
         }
-        _store(seen, store)
+        _store(parts, store)
     return _reopened(cached.clip, store, samples)
 
 
@@ -341,7 +343,7 @@ def _reopened(clip: Clip, store: Path, samples: NDArray[np.float32]) -> Footage:
         clip=clip,
         frames=np.zeros((count, 0, 0), np.uint8),
         samples=samples,
-        seen=Look(0.0, picture, kept["grid"], np.ones(count, np.bool_)),
+        view=Look(0.0, picture, kept["grid"], np.ones(count, np.bool_)),
         blank=Look(0.0, blank, kept["grid"], np.ones(1, np.bool_)),
         change=nothing,
         detail=nothing,

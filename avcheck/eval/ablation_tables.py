@@ -88,11 +88,11 @@ def _best_accuracy(rows: Sequence[Row]) -> object:
     groups: list[str] = []
     for seed in dict.fromkeys(row["seed"] for row in rows):
         both = [row for row in _paired(rows) if row["seed"] == seed]
-        found = leave_one_group_out(
+        accuracy = leave_one_group_out(
             [row["logit"] for row in both], [row["in_sync"] for row in both], _groups(both)
         )
-        hits += found
-        groups += _groups(both) if found else []
+        hits += accuracy
+        groups += _groups(both) if accuracy else []
     return share(hits, groups)
 
 

@@ -48,7 +48,7 @@ def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
         for k, (low, high) in enumerate(pairwise(CONFIDENCE_EDGES)):
             inside = bins == k
             if inside.any():
-                mean, found = (
+                mean, accuracy = (
                     confidence[inside].mean(),
                     share(right[inside].tolist(), groups[inside].tolist()),
                 )
@@ -58,7 +58,7 @@ def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
                         int(inside.sum()),
                         len(set(groups[inside])),
                         f"{mean:.3f}",
-                        found,
+                        accuracy,
                     )
                 )
         error = bootstrap(

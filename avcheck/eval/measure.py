@@ -70,8 +70,8 @@ def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
     }
     for case, samples in sounds.items():
         if samples is not None:
-            told = _judged(shot, hear(samples, 0.0, shot), bench)
-            yield {"measure": "coverage", **_about(footage), "case": case, **told}
+            judgement = _judged(shot, hear(samples, 0.0, shot), bench)
+            yield {"measure": "coverage", **_about(footage), "case": case, **judgement}
 
 
 def _about(footage: Footage) -> Row:
@@ -97,17 +97,17 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
     for first in range(0, len(footage.frames) - PAPER_FRAMES + 1, PAPER_FRAMES):
         shot = footage.shot(first, PAPER_FRAMES)
         aligned_s = (first + footage.own_frames) / FRAME_RATE
-        where: Row = {"start_s": first / FRAME_RATE}
+        place: Row = {"start_s": first / FRAME_RATE}
         aligned = hear(footage.samples, aligned_s, shot)
         logits = {kind: as_they_are(shot, aligned, head) for kind, head in bench.heads.items()}
         logits[AS_A_CHECK] = _matches_as_it_is(shot, aligned, bench)
         late_s = displacement(aligned_s, seconds, have_s, rng)
         if late_s is None:
-            yield {"measure": "paper_left_out", **where}
+            yield {"measure": "paper_left_out", **place}
         else:
             displaced = hear(footage.samples, aligned_s - late_s, shot)
             for kind, head in bench.heads.items():
-                row = {"measure": "paper", "attention": kind, **where}
+                row = {"measure": "paper", "attention": kind, **place}
                 yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[kind]}
                 yield {
                     **row,
@@ -115,7 +115,7 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
                     "in_sync": False,
                     "logit": as_they_are(shot, displaced, head),
                 }
-            row = {"measure": "paper", "attention": AS_A_CHECK, **where}
+            row = {"measure": "paper", "attention": AS_A_CHECK, **place}
             yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[AS_A_CHECK]}
             yield {
                 **row,
@@ -130,7 +130,7 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
                 logit = as_they_are(shot, hear(footage.samples, start_s, shot), bench.model)
                 yield {
                     "measure": "pairwise",
-                    **where,
+                    **place,
                     "late_ms": late_ms,
                     "logit_true": logits[kind],
                     "logit": logit,
@@ -146,10 +146,12 @@ def _matches_as_it_is(shot: Shot, sound: list[Block], bench: Bench) -> float:
     return float(ratio[np.flatnonzero(curve.shifts == 0)[0]])
 
 
-def _find(found: Sequence[Curve], bench: Bench) -> Estimate:
+def _find(segment_curves: Sequence[Curve], bench: Bench) -> Estimate:
     """The offset as a check would estimate it, in frames, positive = late."""
-    chances = combine([evidence(curve, bench.calibration) for curve in found], bench.calibration)
-    return estimate(chances, found[0].shifts, bench.calibration)
+    chances = combine(
+        [evidence(curve, bench.calibration) for curve in segment_curves], bench.calibration
+    )
+    return estimate(chances, segment_curves[0].shifts, bench.calibration)
 
 
 def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
@@ -164,21 +166,21 @@ def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
             start_s = first / FRAME_RATE - late_s
             shot = footage.shot(first, count)
             own = list(curves(shot, hear(footage.samples, start_s, shot), bench.model))
-            found = {"offset": _find(own, bench)}
+            estimates = {"offset": _find(own, bench)}
             if shot.blocks <= SEGMENT_BLOCKS:
                 film = within_a_film(
                     shot, hear(footage.samples, start_s, shot, around=AROUND), bench.model
                 )
-                found["offset_in_film"] = _find([film], bench)
-            for measure, told in found.items():
+                estimates["offset_in_film"] = _find([film], bench)
+            for measure, estimated in estimates.items():
                 yield {
                     "measure": measure,
                     "seconds": count / FRAME_RATE,
                     "start_s": first / FRAME_RATE,
                     "late_frames": late_s * FRAME_RATE,
                     "missing_s": round(missing_s(footage, start_s, count / FRAME_RATE), 3),
-                    "estimate_frames": told.frames,
-                    "confidence": told.confidence,
+                    "estimate_frames": estimated.frames,
+                    "confidence": estimated.confidence,
                 }
 
 
@@ -196,27 +198,27 @@ def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
         spare = len(footage.frames) % count
         for first in range(spare // 2, len(footage.frames) - count + 1, count):
             shot = footage.shot(first, count)
-            told = _find(
+            estimated = _find(
                 list(curves(shot, hear(samples, first / FRAME_RATE, shot), bench.model)), bench
             )
             yield {
                 "measure": "foreign",
                 "seconds": seconds,
                 "start_s": first / FRAME_RATE,
-                "estimate_frames": told.frames,
-                "confidence": told.confidence,
+                "estimate_frames": estimated.frames,
+                "confidence": estimated.confidence,
             }
 
 
 def _judged(shot: Shot, sound: list[Block], bench: Bench) -> Row:
-    found = judge(list(curves(shot, sound, bench.model)), TOLERANCE, bench.calibration)
+    judgement = judge(list(curves(shot, sound, bench.model)), TOLERANCE, bench.calibration)
     return {
-        "verdict": found.verdict,
-        "reason": found.reason,
-        "offset_ms": found.offset_ms,
-        "confidence": found.confidence,
-        "drift_ms_per_min": found.drift_ms_per_min,
-        "jumps_s": list(found.jumps_s),
+        "verdict": judgement.verdict,
+        "reason": judgement.reason,
+        "offset_ms": judgement.offset_ms,
+        "confidence": judgement.confidence,
+        "drift_ms_per_min": judgement.drift_ms_per_min,
+        "jumps_s": list(judgement.jumps_s),
     }
 
 
@@ -307,10 +309,10 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
         at_first, closer = scene.judged(
             hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
         )
-        told = _told(_find([at_first], bench), _find([closer], bench))
-        yield {**about, "case": f"1/{factor}", **told, "closer": at_first is not closer}
+        row = _told(_find([at_first], bench), _find([closer], bench))
+        yield {**about, "case": f"1/{factor}", **row, "closer": at_first is not closer}
         if factor == SMALL_FOREIGN and other is not None:
-            found = [
+            rows = [
                 _find([curve], bench)
                 for curve in scene.judged(
                     hear(other, 0.0, scene.shot), TOLERANCE, bench.calibration
@@ -320,7 +322,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
                 **about,
                 "measure": "small_foreign",
                 "case": f"1/{factor}",
-                **_told(found[0], found[1]),
+                **_told(rows[0], rows[1]),
             }
     neighbour = scenery.pictures(clip, "speech", count, max(bench.levels))
     if neighbour is not None:
@@ -330,12 +332,12 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
         at_first, closer = scene.judged(
             hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
         )
-        told = _told(_find([at_first], bench), _find([closer], bench))
+        row = _told(_find([at_first], bench), _find([closer], bench))
         beyond = share_beyond(closer, meet, int(np.argmax(evidence(closer, bench.calibration))))
         yield {
             **about,
             "case": "side by side",
-            **told,
+            **row,
             "closer": at_first is not closer,
             "attention": beyond if right else 1 - beyond,
         }

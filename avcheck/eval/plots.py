@@ -90,16 +90,18 @@ def reliability(offsets: Sequence[Row]) -> Figure | None:
             colour = _COLOURS[seconds]
             confidence, wrong = _outcome(mine, corrected=corrected)
             bins, groups = confidence_bin(confidence), np.array(groups_of(mine))
-            means, found, counts = [], [], []
+            means, accuracies, counts = [], [], []
             for k in range(len(CONFIDENCE_EDGES) - 1):
                 inside = bins == k
                 if inside.any():
                     means.append(float(confidence[inside].mean()))
-                    found.append(share((1 - wrong[inside]).tolist(), groups[inside].tolist()))
+                    accuracies.append(share((1 - wrong[inside]).tolist(), groups[inside].tolist()))
                     counts.append(int(inside.sum()))
-            values = [each.value for each in found]
+            values = [each.value for each in accuracies]
             # One group alone has no interval: its point stands without a bar.
-            bars = np.array([[each.value - each.low, each.high - each.value] for each in found]).T
+            bars = np.array(
+                [[each.value - each.low, each.high - each.value] for each in accuracies]
+            ).T
             at.errorbar(
                 means,
                 values,

@@ -97,7 +97,7 @@ def paced_scene(seed: int, rate: float, late: int, model: Loaded, side: int = CA
     cached = CachedClip(clip, scene.frames, samples, np.zeros((0, 4), np.float32))
     length = round(RATE_S * FRAME_RATE) + 2 * MAX_SHIFT
     start = (scene.start_s - scene.sound_start_s) * FRAME_RATE - MAX_SHIFT - late
-    found, heard = read_sound(cached, start, length)
+    sound, heard = read_sound(cached, start, length)
     return Paced(
         "scenes",
         clip.id,
@@ -105,7 +105,7 @@ def paced_scene(seed: int, rate: float, late: int, model: Loaded, side: int = CA
         rate,
         late,
         scene.frames,
-        listen(log_mel(found), model),
+        listen(log_mel(sound), model),
         heard,
     )
 
@@ -127,10 +127,10 @@ def rate_rows(
         ("native", native, native_s),
     ):
         spare = -len(frames) % BLOCK_FRAMES
-        seen = (
+        features = (
             look(frames, np.ones(len(frames), np.bool_), 0.0, model, levels).picture.float().cpu()
         )
-        seen = torch.cat([seen, seen[:, -1:].expand(-1, spare, -1, -1)], dim=1)
+        features = torch.cat([features, features[:, -1:].expand(-1, spare, -1, -1)], dim=1)
         gap_s = times_s[1] - times_s[0]
         times_s = np.concatenate([times_s, times_s[-1] + gap_s * np.arange(1, spare + 1)])
         shown = np.arange(len(times_s)) < len(frames)
@@ -139,12 +139,12 @@ def rate_rows(
         )
         inside = read < len(item.heard)
         present = shown & inside & item.heard[read.clip(0, len(item.heard) - 1)]
-        on_grid = seen[:, np.rint(grid_s / gap_s).astype(int).clip(0, len(frames) - 1)]
+        on_grid = features[:, np.rint(grid_s / gap_s).astype(int).clip(0, len(frames) - 1)]
         for name, head in heads.items():
             keep = head.config.keep_places
             if keep is None or (fed == "native" and not isinstance(head, TransformerHead)):
                 continue
-            picture = seen[:, :, best_places(on_grid, item.sound, keep)[0]]
+            picture = features[:, :, best_places(on_grid, item.sound, keep)[0]]
             times = {}
             if fed == "native":
                 sound_s = (torch.arange(item.sound.shape[1]) - MAX_SHIFT) / FRAME_RATE
@@ -155,7 +155,9 @@ def rate_rows(
             values = weighed(
                 head_logits(head, picture, item.sound, SHIFTS, present, model, **times), present
             )
-            told = estimate(posterior(values, Calibration())[0], SHIFTS, Calibration()).frames
+            frames_late = estimate(
+                posterior(values, Calibration())[0], SHIFTS, Calibration()
+            ).frames
             at = MAX_SHIFT + item.late
             yield {
                 "variant": name,
@@ -164,7 +166,7 @@ def rate_rows(
                 "clip": item.clip,
                 "group": item.group,
                 "rate": round(item.rate, 2),
-                "error_frames": told - item.late,
+                "error_frames": frames_late - item.late,
                 "won_80_ms": float(
                     np.mean([win_score(values[at], values[at + k]) for k in (-2, 2)])
                 ),

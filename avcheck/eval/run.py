@@ -150,9 +150,9 @@ def from_rows(
         for row in by.get("speed", []):
             yield speed_table(row)
     except (KeyError, TypeError) as error:
-        told = f"{type(error).__name__}: {error}"
+        problem = f"{type(error).__name__}: {error}"
         raise UsageError(
-            f"{source or 'rows'}: not all figures of `avcheck eval --rows` are there ({told})"
+            f"{source or 'rows'}: not all figures of `avcheck eval --rows` are there ({problem})"
         ) from error
 
 
@@ -196,11 +196,11 @@ def _measured(
 
 def _heading(bench: Bench, clips: Sequence[Clip]) -> str:
     loaded = bench.model
-    found = []
+    parts = []
     for kind in KINDS:
         some = [clip for clip in clips if clip.kind == kind]
         trusted = sum(clip.trusted for clip in some)
-        found.append(
+        parts.append(
             f"{kind}: {len(some)} clips of {len({clip.group for clip in some})} groups, {trusted} "
             "with a trusted offset"
         )
@@ -208,7 +208,7 @@ def _heading(bench: Bench, clips: Sequence[Clip]) -> str:
         [
             f"Weights {loaded.sha256[:16]}, attention {loaded.net.config.attention}, on "
             f"{loaded.device}" + ("" if loaded.calibration else ", NOT calibrated (defaults)"),
-            f"Validation groups: {'; '.join(found)}",
+            f"Validation groups: {'; '.join(parts)}",
             "Whole frames, no face detector. In brackets: 95 % interval, bootstrap over groups.",
             "",
         ]

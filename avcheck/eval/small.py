@@ -142,11 +142,11 @@ class Scene:
         """The curve of a segment with this sound as looked at first, and the one a check judges in
         the end.
         """
-        found = list(curves(self.shot, sound, self._model))
+        whole = list(curves(self.shot, sound, self._model))
         zoomed = zoom(
-            found, judge(found, tolerance, calibration), self._closer(sound), tolerance, calibration
+            whole, judge(whole, tolerance, calibration), self._closer(sound), tolerance, calibration
         )
-        return found[0], zoomed.curves[0]
+        return whole[0], zoomed.curves[0]
 
     def _closer(self, sound: list[Block]) -> Closer:
         def closer(curve: Curve, budget: float) -> Seen:

@@ -125,27 +125,27 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
     with open_media(path, short_side=max(LEVELS)) as media:
         once = list(blocks(media.pictures(), media.sounds()))
     watch.stop("decode", len(once))
-    found: list[Curve] = []
+    scored: list[Curve] = []
     choice = LevelChoice()
     for window in segments(once):
         inside = window.inside
         watch.start()
         pictures = np.concatenate([block.pictures for block in inside])
         shown = np.concatenate([block.picture_mask for block in inside])
-        seen = look(pictures, shown, inside[0].start_s, loaded, choice.levels)
+        view = look(pictures, shown, inside[0].start_s, loaded, choice.levels)
         watch.stop("trunk", len(once))
         watch.start()
         motion = np.array([motion_of(block) for block in inside], np.float32)
         detail = np.array([detail_of(block) for block in inside], np.float32)
-        found.append(score(seen, window, loaded, motion, detail))
+        scored.append(score(view, window, loaded, motion, detail))
         watch.stop("scan", len(once))
-        choice.after(found[-1])
+        choice.after(scored[-1])
     watch.start()
-    judge(found, TOLERANCE, Calibration(**loaded.calibration))
+    judge(scored, TOLERANCE, Calibration(**loaded.calibration))
     watch.stop("scan", len(once))
     kept = sum(
         array.nbytes
-        for curve in found
+        for curve in scored
         for array in (curve.places, curve.attention, curve.block_score, curve.score)
     )
     return {
@@ -186,21 +186,21 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def speed_table(found: Row) -> str:
+def speed_table(row: Row) -> str:
     """Seconds per minute of video, how that compares with playing it, and memory."""
-    cpu_s, wall_s = found["cpu_s"], found["wall_s"]
+    cpu_s, wall_s = row["cpu_s"], row["wall_s"]
     names = {name: name if name == "whole check" else f"{name} alone" for name in cpu_s}
     lines = [(names[stage], f"{cpu_s[stage]:.2f}", f"{wall_s[stage]:.2f}") for stage in cpu_s]
-    more_mb = found["kept_mb_per_min"] * max(0.0, 120 - found["film_s"] / 60)
+    more_mb = row["kept_mb_per_min"] * max(0.0, 120 - row["film_s"] / 60)
     note = (
-        f"1080p H.264 of {found['film_s']} s, generated, on {found['device']}: "
+        f"1080p H.264 of {row['film_s']} s, generated, on {row['device']}: "
         f"{60 / wall_s['whole check']:.1f} times as fast as it plays. Peak memory "
-        f"{found['peak_mb']:.0f} MB; "
-        f"{found['kept_mb_per_min']:.2f} MB of curves are kept a minute, so a film of two hours "
+        f"{row['peak_mb']:.0f} MB; "
+        f"{row['kept_mb_per_min']:.2f} MB of curves are kept a minute, so a film of two hours "
         "needs about "
-        f"{found['peak_mb'] + more_mb:.0f} MB."
+        f"{row['peak_mb'] + more_mb:.0f} MB."
     )
-    if (closer_mb := found.get("closer_mb")) is not None:
+    if (closer_mb := row.get("closer_mb")) is not None:
         note += (
             f" With another film's sound it is undecidable and looked at closer: {closer_mb:.0f} "
             "MB, of two hours about "

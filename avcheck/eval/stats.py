@@ -75,12 +75,12 @@ def bootstrap(
     if len(names) < 2:
         return Figure(value, math.nan, math.nan, len(groups))
     rows = [np.flatnonzero(member == k) for k in range(len(names))]
-    found = []
+    resampled = []
     for times in _draws(len(names))[:resamples].astype(int):
-        found.append(
+        resampled.append(
             statistic(np.concatenate([rows[k] for k, n in enumerate(times) for _ in range(n)]))
         )
-    low, high = np.percentile(found, _LEVEL)
+    low, high = np.percentile(resampled, _LEVEL)
     return Figure(value, float(low), float(high), len(groups))
 
 

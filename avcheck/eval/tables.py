@@ -225,11 +225,11 @@ def coverage_table(rows: Sequence[Row]) -> str:
         ("first", [row for row in rows if row["added"] == 1]),
         ("later", [row for row in rows if row["added"] > 1]),
     ):
-        seen = [row for row in rounds if (row["face_share"] or 0.0) >= SEEN_SHARE]
-        long = [row for row in seen if row["clip_s"] >= COVERAGE_S]
+        with_speaker = [row for row in rounds if (row["face_share"] or 0.0) >= SEEN_SHARE]
+        long = [row for row in with_speaker if row["clip_s"] >= COVERAGE_S]
         some = [("all", rounds), ("trusted", [row for row in rounds if row["trusted"]])]
         some[1:1] = (
-            [("speaker seen", seen), (f"speaker seen, {COVERAGE_S:g} s or longer", long)]
+            [("speaker seen", with_speaker), (f"speaker seen, {COVERAGE_S:g} s or longer", long)]
             if known
             else []
         )
@@ -238,8 +238,8 @@ def coverage_table(rows: Sequence[Row]) -> str:
             strange = [row for row in mine if row["case"] == STRANGER]
             if not own:
                 continue
-            told = [row for row in own if row["offset_ms"] is not None]
-            judged = [row for row in told if row["trusted"] and row["offset_ms"] is not None]
+            with_offset = [row for row in own if row["offset_ms"] is not None]
+            judged = [row for row in with_offset if row["trusted"] and row["offset_ms"] is not None]
             off = [
                 float(abs(row["offset_ms"] + row["own_frames"] * FRAME_MS) > NEAR_FRAMES * FRAME_MS)
                 for row in judged
@@ -396,9 +396,10 @@ def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> s
         errors = _sizes_of(mine)
         sure = [row["confidence"] >= decide for row in mine]
         wrong = [
-            told and error > NEAR_FRAMES + EPSILON for told, error in zip(sure, errors, strict=True)
+            is_sure and error > NEAR_FRAMES + EPSILON
+            for is_sure, error in zip(sure, errors, strict=True)
         ]
-        found = [row for row in mine if "attention" in row]
+        with_attention = [row for row in mine if "attention" in row]
         strange = [row for row in foreign if row["case"] == case]
         lines.append(
             (
@@ -409,8 +410,11 @@ def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> s
                 share([float(row["first_confidence"] >= decide) for row in mine], groups),
                 share(list(map(float, sure)), groups),
                 share(list(map(float, wrong)), groups),
-                share([float(row["attention"] > 0.5) for row in found], groups_of(found))
-                if found
+                share(
+                    [float(row["attention"] > 0.5) for row in with_attention],
+                    groups_of(with_attention),
+                )
+                if with_attention
                 else "-",
                 share([float(row["confidence"] >= decide) for row in strange], groups_of(strange))
                 if strange

@@ -104,7 +104,7 @@ def _trial(
         late_frames=late_s * FRAME_RATE,
         sound=sound[0].half(),
         heard=torch.from_numpy(heard),
-        keep=best_places(shot.seen.picture, sound, KEEP_PLACES)[0],
+        keep=best_places(shot.view.picture, sound, KEEP_PLACES)[0],
     )
 
 
@@ -114,7 +114,7 @@ def listen(mel: NDArray[np.float32], model: Loaded) -> Tensor:
 
 
 @torch.inference_mode()
-def measure(footage: Footage, found: Sequence[Trial], head: Head, model: Loaded) -> Iterator[Row]:
+def measure(footage: Footage, trials: Sequence[Trial], head: Head, model: Loaded) -> Iterator[Row]:
     """The rows of a clip under one head."""
     keep = head.config.keep_places
     about = {
@@ -124,13 +124,13 @@ def measure(footage: Footage, found: Sequence[Trial], head: Head, model: Loaded)
         "trusted": footage.clip.trusted and footage.clip.offset_frames is not None,
     }
     true: dict[int, float] = {}
-    for trial in found:
+    for trial in trials:
         if trial.measure == "offset" and keep is None:
             # The whole picture at every shift: ten times the work, for the heads that no check
             # would use
             continue
         shot = footage.shot(trial.first, trial.count)
-        picture, sound = shot.seen.picture, trial.sound[None].float()
+        picture, sound = shot.view.picture, trial.sound[None].float()
         if keep is not None:
             picture = picture[:, :, trial.keep]
             if keep < len(trial.keep):
@@ -142,13 +142,15 @@ def measure(footage: Footage, found: Sequence[Trial], head: Head, model: Loaded)
             "late_frames": trial.late_frames,
         }
         if trial.measure == "offset":
-            values = scores(head, picture, sound, shot.seen.shown, trial.heard.numpy(), model)
-            told = estimate(posterior(values, Calibration())[0], SHIFTS, Calibration()).frames
-            error = told - trial.late_frames - footage.own_frames
+            values = scores(head, picture, sound, shot.view.shown, trial.heard.numpy(), model)
+            frames_late = estimate(
+                posterior(values, Calibration())[0], SHIFTS, Calibration()
+            ).frames
+            error = frames_late - trial.late_frames - footage.own_frames
             yield {**row, "seconds": trial.count / FRAME_RATE, "error_frames": error}
             continue
         present = (
-            shot.seen.shown & trial.heard.numpy()[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
+            shot.view.shown & trial.heard.numpy()[MAX_SHIFT : MAX_SHIFT + len(shot.view.shown)]
         )
         value = head_logits(head, picture, sound, np.zeros(1, np.int64), present[None], model)
         if trial.measure == "paper":
@@ -192,14 +194,14 @@ def head_logits(
     model: Loaded,
     **times: Tensor,
 ) -> NDArray[np.float32]:
-    where = model.device
-    with torch.autocast(where.type, dtype=torch.bfloat16, enabled=model.half):
+    device = model.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=model.half):
         scored = head(
-            picture.to(where),
-            sound.to(where),
+            picture.to(device),
+            sound.to(device),
             torch.from_numpy(shifts),
             margin=MAX_SHIFT,
-            present=torch.from_numpy(present)[None].to(where),
+            present=torch.from_numpy(present)[None].to(device),
             **times,
         )
     return logit(scored.logits[0])

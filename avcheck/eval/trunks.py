@@ -117,7 +117,7 @@ def trunk_rows(
     """
     tell = on_step or (lambda stage, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
-    where = choose_device(device)
+    on_device = choose_device(device)
     start = load(model, device="cpu").net
     known = _Known(corpus, cache)
 
@@ -129,7 +129,7 @@ def trunk_rows(
             learner,
             Stage(name, [Source(clips, 1.0, FRAME)], steps, rate=_RATE, harden=(0.5, 0.5)),
             folder=out,
-            device=where,
+            device=on_device,
             seed=seed,
             voices=clips,
             on_step=lambda done, total, _: tell(name, done, total),
@@ -163,7 +163,7 @@ def first_rows(
     """
     tell = on_step or (lambda stage, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
-    where = choose_device(device)
+    on_device = choose_device(device)
     known = _Known(corpus, cache)
     talking: list[CachedClip] = []
 
@@ -193,7 +193,7 @@ def first_rows(
                 learner,
                 stage,
                 folder=out,
-                device=where,
+                device=on_device,
                 seed=seed,
                 voices=clips,
                 on_step=lambda done, total, _: tell(name, done, total),
@@ -228,13 +228,13 @@ class _Known:
             self._clips = [
                 item for clip in wanted if (item := cache_clip(clip, self._cache)) is not None
             ]
-        found = [item for item in self._clips if item.clip.split == split]
-        if not found:
+        items = [item for item in self._clips if item.clip.split == split]
+        if not items:
             raise UsageError(
                 f"{self._corpus}: no clip of the {split} groups is known well enough for a "
                 "comparison of trunks"
             )
-        return found
+        return items
 
     def to_learn_from(self) -> list[CachedClip]:
         return [item for item in self.of("train") if usable(item.clip)]
@@ -313,6 +313,8 @@ def first_table(rows: Sequence[FirstRow], steps: int) -> str:
 def _cells(rows: Sequence[TrunkRow] | Sequence[FirstRow]) -> tuple[object, ...]:
     groups = [row.group for row in rows]
     near = [share([float(row.error_frames <= frames) for row in rows], groups) for frames in (1, 3)]
-    told = [row for row in rows if row.won is not None]
-    won = share([row.won for row in told if row.won is not None], [row.group for row in told])
+    compared = [row for row in rows if row.won is not None]
+    won = share(
+        [row.won for row in compared if row.won is not None], [row.group for row in compared]
+    )
     return len({row.seed for row in rows}), len(rows), len(set(groups)), *near, won

@@ -48,7 +48,7 @@ class Shot:
     `Curve`.
     """
 
-    seen: Look
+    view: Look
     count: int
     motion: NDArray[np.float32]
     detail: NDArray[np.float32]
@@ -77,7 +77,7 @@ class Footage:
     clip: Clip
     frames: NDArray[np.uint8]
     samples: NDArray[np.float32]
-    seen: Look
+    view: Look
     blank: Look
     change: NDArray[np.float32]
     detail: NDArray[np.float32]
@@ -100,8 +100,8 @@ class Footage:
         """Pictures `first` .. `first + count` as a file of their own."""
         run = slice(first, first + count)
         return _shot(
-            self.seen.picture[:, run],
-            self.seen.grid,
+            self.view.picture[:, run],
+            self.view.grid,
             self.change[run],
             self.detail[run],
             self.blank,
@@ -132,7 +132,7 @@ class Footage:
         picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[
             :, _REACH:-_REACH
         ]
-        picture = _as_often(picture, len(self.seen.grid))
+        picture = _as_often(picture, len(self.view.grid))
         turn = np.arange(count) % period
         change = (
             np.abs(still.astype(np.int16) - np.roll(still, 1, axis=0))
@@ -140,7 +140,7 @@ class Footage:
             .astype(np.float32)
         )
         detail = _detail(still)
-        return _shot(picture[:, turn], self.seen.grid, change[turn], detail[turn], self.blank)
+        return _shot(picture[:, turn], self.view.grid, change[turn], detail[turn], self.blank)
 
 
 def observe(
@@ -152,12 +152,12 @@ def observe(
 ) -> Footage:
     """Run the visual trunk over a whole clip, in chunks that overlap so that no seam is seen."""
     shown = np.ones(len(frames), np.bool_)
-    seen = look_in_parts(frames, shown, 0.0, model, levels, _CHUNK)
+    view = look_in_parts(frames, shown, 0.0, model, levels, _CHUNK)
     black = np.zeros((2 * _REACH + 1, *frames.shape[1:]), np.uint8)
     blank = look(black, np.ones(len(black), np.bool_), 0.0, model, levels)
-    picture = _as_often(blank.picture[:, _REACH : _REACH + 1], len(seen.grid))
-    blank = Look(0.0, picture, seen.grid, shown[:1])
-    return Footage(clip, frames, samples, seen, blank, _change(frames), _detail(frames))
+    picture = _as_often(blank.picture[:, _REACH : _REACH + 1], len(view.grid))
+    blank = Look(0.0, picture, view.grid, shown[:1])
+    return Footage(clip, frames, samples, view, blank, _change(frames), _detail(frames))
 
 
 def _as_often(picture: torch.Tensor, places: int) -> torch.Tensor:
@@ -195,7 +195,7 @@ def _shot(
         float(change[k + 1 : k + BLOCK_FRAMES].mean()) if k + 1 < count else 0.0 for k in starts
     ]
     return Shot(
-        seen=Look(0.0, picture, grid, shown),
+        view=Look(0.0, picture, grid, shown),
         count=count,
         motion=np.array(motion, np.float32),
         detail=np.array([float(detail[k : k + BLOCK_FRAMES].mean()) for k in starts], np.float32),
@@ -220,12 +220,12 @@ def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int =
     blocks = shot.blocks + 2 * around
     total = blocks * BLOCK_SAMPLES
     padded = np.zeros(total + 2 * context, np.float32)
-    there = np.zeros(total, np.bool_)
+    recorded = np.zeros(total, np.bool_)
     if low < high:
         padded[context + low - first : context + high - first] = samples[low:high]
-        there[low - first : high - first] = True
+        recorded[low - first : high - first] = True
     mel = log_mel(padded)
-    heard = there.reshape(-1, SAMPLE_RATE // MEL_RATE).mean(axis=1) > 0.5
+    heard = recorded.reshape(-1, SAMPLE_RATE // MEL_RATE).mean(axis=1) > 0.5
     power = (
         (padded[context : context + total] ** 2).reshape(blocks, -1).mean(axis=1, dtype=np.float64)
     )
@@ -245,7 +245,7 @@ def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int =
 
 def _shown(shot: Shot, block: int) -> NDArray[np.bool_]:
     if 0 <= block < shot.blocks:
-        return shot.seen.shown[block * BLOCK_FRAMES : (block + 1) * BLOCK_FRAMES]
+        return shot.view.shown[block * BLOCK_FRAMES : (block + 1) * BLOCK_FRAMES]
     return np.zeros(BLOCK_FRAMES, np.bool_)
 
 
@@ -256,46 +256,46 @@ def within_a_film(shot: Shot, sound: Sequence[Block], model: Loaded) -> Curve:
     around = -sound[0].index
     inside, before, after = sound[around:-around], sound[:around], sound[-around:]
     window = Window(list(inside), list(before), list(after))
-    return score(shot.seen, window, model, shot.motion, shot.detail)
+    return score(shot.view, window, model, shot.motion, shot.detail)
 
 
 def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]:
     """What `scan.scan` yields for a file of these pictures and this sound."""
-    choice = LevelChoice(tuple(dict.fromkeys(level for level, *_ in shot.seen.grid)))
+    choice = LevelChoice(tuple(dict.fromkeys(level for level, *_ in shot.view.grid)))
     for window in segments(sound):
         inside = window.inside
         first, last = inside[0].index, inside[-1].index + 1
-        seen = replace(
-            shot.seen,
+        view = replace(
+            shot.view,
             start_s=inside[0].start_s,
-            picture=shot.seen.picture[:, first * BLOCK_FRAMES : last * BLOCK_FRAMES],
-            shown=shot.seen.shown[first * BLOCK_FRAMES : last * BLOCK_FRAMES],
+            picture=shot.view.picture[:, first * BLOCK_FRAMES : last * BLOCK_FRAMES],
+            shown=shot.view.shown[first * BLOCK_FRAMES : last * BLOCK_FRAMES],
         )
         motion, detail = shot.motion[first:last], shot.detail[first:last]
         curve = until_sure(
-            choice.levels, partial(_scored, seen, window, model, motion, detail), model
+            choice.levels, partial(_scored, view, window, model, motion, detail), model
         )
         choice.after(curve)
         yield curve
 
 
 def _scored(
-    seen: Look,
+    view: Look,
     window: Window,
     model: Loaded,
     motion: NDArray[np.float32],
     detail: NDArray[np.float32],
     levels: tuple[int, ...],
 ) -> Curve:
-    return score(at_levels(seen, levels), window, model, motion, detail)
+    return score(at_levels(view, levels), window, model, motion, detail)
 
 
-def at_levels(seen: Look, levels: tuple[int, ...]) -> Look:
+def at_levels(view: Look, levels: tuple[int, ...]) -> Look:
     """Only the places of these levels of the pyramid."""
-    keep = [k for k, place in enumerate(seen.grid) if place[0] in levels]
-    if len(keep) == len(seen.grid):
-        return seen
-    return seen.at(keep)
+    keep = [k for k, place in enumerate(view.grid) if place[0] in levels]
+    if len(keep) == len(view.grid):
+        return view
+    return view.at(keep)
 
 
 @torch.inference_mode()
@@ -304,8 +304,8 @@ def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
     of it one segment.
     """
     mel, heard = sound_with_margin(Window(sound))
-    present = shot.seen.shown & heard[MAX_SHIFT : MAX_SHIFT + len(shot.seen.shown)]
-    picture = shot.seen.picture
+    present = shot.view.shown & heard[MAX_SHIFT : MAX_SHIFT + len(shot.view.shown)]
+    picture = shot.view.picture
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         features = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
         if (places := model.net.config.keep_places) is not None:

@@ -170,11 +170,11 @@ class _Glows:
 
     def __init__(self, report: Report) -> None:
         segments = report.detail.segments if report.detail else ()
-        found = [
+        glows = [
             (block.start_s, segment, block) for segment in segments for block in segment.blocks
         ]
-        self._starts_s = [start_s for start_s, _, _ in found]
-        self._found = found
+        self._starts_s = [start_s for start_s, _, _ in glows]
+        self._found = glows
 
     def at(self, time_s: float) -> NDArray[np.float32] | None:
         """Over the cells of the picture, 0..1; None where nothing is known."""
@@ -197,19 +197,19 @@ def _samples(sound: Sound, start_s: float, length_s: float) -> NDArray[np.float3
 def _pictures(media: Media, span: Span, glows: _Glows) -> list[Canvas]:
     """The pictures of a span, 25 a second, each with the attention of its second over it."""
     count = round(span.length_s * FRAME_RATE)
-    found: list[Canvas] = []
+    canvases: list[Canvas] = []
     shown = None
     with closing(media.pictures(span.start_s if media.seekable else None)) as source:
         for each in source:
             while (
                 shown is not None
-                and len(found) < count
-                and each.pts_s > span.start_s + (len(found) + 0.5) / FRAME_RATE
+                and len(canvases) < count
+                and each.pts_s > span.start_s + (len(canvases) + 0.5) / FRAME_RATE
             ):
-                found.append(picture(shown.luma, glows.at(shown.pts_s)))
-            if len(found) == count:
+                canvases.append(picture(shown.luma, glows.at(shown.pts_s)))
+            if len(canvases) == count:
                 break
             shown = each
     if shown is None:
         raise DecodeFailed(media.info.path, f"there is no picture at {span.start_s:.1f} s")
-    return found + [picture(shown.luma, glows.at(shown.pts_s))] * (count - len(found))
+    return canvases + [picture(shown.luma, glows.at(shown.pts_s))] * (count - len(canvases))

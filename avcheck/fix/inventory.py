@@ -116,13 +116,13 @@ def _facts(stream: Any) -> Facts:
 
 def _chapters(container: Any) -> list[tuple[int, int, str]]:
     """Start and end in ms, and the title."""
-    found = []
+    chapters = []
     for each in container.chapters():
         start_ms, end_ms = (
             round(1000 * float(each[side] * each["time_base"])) for side in ("start", "end")
         )
-        found.append((start_ms, end_ms, each["metadata"].get("title", "")))
-    return found
+        chapters.append((start_ms, end_ms, each["metadata"].get("title", "")))
+    return chapters
 
 
 def _timecode(container: Any) -> str | None:

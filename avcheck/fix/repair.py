@@ -221,11 +221,11 @@ def _fixed(plan: Plan, partial: _Partial, start: Outcome, check: Check | None) -
         after = check(partial.path, plan.new_audio_track, plan.new_video_track)
         outcome = replace(outcome, after=replace(after, path=start.output))
         if after.verdict != "in_sync":
-            found = after.offset_text or after.reason
+            says = after.offset_text or after.reason
             return replace(
                 outcome,
                 status="failed",
-                reason=f"checked again, the new file is not in sync ({found}); it was not kept",
+                reason=f"checked again, the new file is not in sync ({says}); it was not kept",
             )
     partial.keep()
     return replace(outcome, status="fixed")

@@ -199,7 +199,7 @@ def first_frames(
     """
     streams = [stream for stream in (video, audio) if stream is not None]
     prepare(container, streams, 1)
-    found: dict[int, Any] = {}
+    by_stream: dict[int, Any] = {}
     decoders = {stream.index: Decoder(container, stream, Tally()) for stream in streams}
     start_s: float | None = None
 
@@ -209,7 +209,7 @@ def first_frames(
             if due_s is not None and (
                 due_s >= 0 or (stream is audio and frame_end_s(frame, due_s) > 0)
             ):
-                found[stream.index] = frame
+                by_stream[stream.index] = frame
                 return
 
     at_end = True
@@ -222,16 +222,16 @@ def first_frames(
             if time_s > start_s + PROBE_S:
                 at_end = False
                 break
-        if stream.index not in found:
+        if stream.index not in by_stream:
             take(stream, decoders[stream.index].decode(packet))
-        if len(found) == len(streams):
+        if len(by_stream) == len(streams):
             break
     for stream in streams:
-        if stream.index not in found:
+        if stream.index not in by_stream:
             take(stream, decoders[stream.index].rest())
     return (
-        found.get(video.index) if video else None,
-        found.get(audio.index) if audio else None,
+        by_stream.get(video.index) if video else None,
+        by_stream.get(audio.index) if audio else None,
         at_end,
     )
 

@@ -266,7 +266,7 @@ class TrackBoxes:
         it. A fragment without a decoding time it lets follow the one before, whatever else says
         when it is shown.
         """
-        found = None
+        sample_times = None
         if any(
             part.decode_time is None or any((run.offsets < 0).any() for run in part.runs)
             for part in self.fragments
@@ -285,9 +285,11 @@ class TrackBoxes:
                         decode_time + np.cumsum(durations) - durations + run.offsets - self.shift
                     )
                     decode_time = bounded(decode_time + int(durations.sum()))
-            found = SampleTimes(np.concatenate(places), np.concatenate(times)) if places else None
+            sample_times = (
+                SampleTimes(np.concatenate(places), np.concatenate(times)) if places else None
+            )
         self.fragments = []
-        return found
+        return sample_times
 
 
 class SampleTimes:

@@ -117,43 +117,43 @@ def survey_of(container: InputContainer, path: Path, program: int | None) -> Sur
     """What the packets of a transport stream say; None for every other file. Raises NoVideo where
     `program` is not in it.
     """
-    found = survey(path) if container.format.name == "mpegts" else None
-    if program is not None and (found is None or program not in programmes_of(found)):
+    result = survey(path) if container.format.name == "mpegts" else None
+    if program is not None and (result is None or program not in programmes_of(result)):
         have = "has no programmes; leave --program out"
-        if found is not None:
+        if result is not None:
             have = (
-                f"has no programme {program}: it has {listed(programmes_of(found))}; choose "
+                f"has no programme {program}: it has {listed(programmes_of(result))}; choose "
                 "one with --program"
             )
         raise NoVideo(path, have)
-    return found
+    return result
 
 
-def programmes_of(found: Survey) -> tuple[int, ...]:
+def programmes_of(contents: Survey) -> tuple[int, ...]:
     """The numbers of the programmes of which anything is in the file, at its start."""
-    programmes = found.tables[found.opening].programmes.values()
+    programmes = contents.tables[contents.opening].programmes.values()
     return tuple(
         each.number
         for each in programmes
-        if any(pid in found.stamps or pid in found.scrambled for pid in each.types)
+        if any(pid in contents.stamps or pid in contents.scrambled for pid in each.types)
     )
 
 
 def choose_streams(
-    container: InputContainer, path: Path, found: Survey | None, wanted: Wanted
+    container: InputContainer, path: Path, contents: Survey | None, wanted: Wanted
 ) -> Chosen:
     """The picture, and the sound of its programme. Raises NoVideo, NoAudio, DecodeFailed and
     LimitExceeded.
     """
-    if found is None:
+    if contents is None:
         return _choose(container, path, wanted, None)
-    programmes = found.tables[found.opening].programmes
+    programmes = contents.tables[contents.opening].programmes
     if wanted.program is not None:
-        return _choose_of(container, path, wanted, programmes[wanted.program], found.scrambled)
+        return _choose_of(container, path, wanted, programmes[wanted.program], contents.scrambled)
     clear = [
-        pid for each in programmes.values() for pid in each.types if pid not in found.scrambled
+        pid for each in programmes.values() for pid in each.types if pid not in contents.scrambled
     ]
-    if found.scrambled and playing(container) and not of_programme(playing(container), clear):
+    if contents.scrambled and playing(container) and not of_programme(playing(container), clear):
         raise _encrypted(path)
     video = choose_video(container, path, wanted.video_track, clear or None)
     programme = next((each for each in programmes.values() if video.id in each.types), None)
@@ -164,7 +164,7 @@ def choose_streams(
         path,
         dataclasses.replace(wanted, video_track=None),
         programme,
-        found.scrambled,
+        contents.scrambled,
         video,
     )
 
@@ -211,15 +211,15 @@ def _encrypted(path: Path) -> Encrypted:
 
 
 def layout_of(
-    path: Path, formats: str, found: Survey | None, chosen: Chosen, wanted: Wanted
+    path: Path, formats: str, contents: Survey | None, chosen: Chosen, wanted: Wanted
 ) -> Layout | None:
     """How a transport stream is parted; None where all of the file can be read as one, as every
     other file is.
     """
-    if found is None or chosen.programme is None:
+    if contents is None or chosen.programme is None:
         return None
-    sections = sections_of(found, _eras(path, formats, found, chosen, wanted))
-    if not sections or (len(sections) == 1 and len(programmes_of(found)) == 1):
+    sections = sections_of(contents, _eras(path, formats, contents, chosen, wanted))
+    if not sections or (len(sections) == 1 and len(programmes_of(contents)) == 1):
         return None
     pictures: list[Part] = []
     sounds: list[Part] = []
@@ -234,16 +234,16 @@ def layout_of(
     return Layout(path, tuple(pictures), tuple(sounds))
 
 
-def _eras(path: Path, formats: str, found: Survey, chosen: Chosen, wanted: Wanted) -> list[Era]:
+def _eras(path: Path, formats: str, contents: Survey, chosen: Chosen, wanted: Wanted) -> list[Era]:
     """From where to where the programme has which PIDs. Where they change, the streams are chosen
     again.
     """
     if chosen.programme is None:
         return []
-    opening = found.tables[found.opening]
+    opening = contents.tables[contents.opening]
     audio_pid = None if chosen.audio is None else chosen.audio.id
-    eras = [Era(0, found.end, opening.packets, chosen.programme, chosen.video.id, audio_pid)]
-    for tables in found.tables[found.opening + 1 :]:
+    eras = [Era(0, contents.end, opening.packets, chosen.programme, chosen.video.id, audio_pid)]
+    for tables in contents.tables[contents.opening + 1 :]:
         era = eras[-1]
         number = era.programme.number
         now = tables.programmes.get(number)
@@ -255,7 +255,7 @@ def _eras(path: Path, formats: str, found: Survey, chosen: Chosen, wanted: Wante
         ):
             continue
         candidates = tables.programmes.values() if now is None else [now]
-        following = _next_era(path, formats, found, tables, candidates, wanted)
+        following = _next_era(path, formats, contents, tables, candidates, wanted)
         if following is not None:
             eras[-1] = dataclasses.replace(era, end=following.start)
             eras.append(following)
@@ -265,20 +265,20 @@ def _eras(path: Path, formats: str, found: Survey, chosen: Chosen, wanted: Wante
 def _next_era(
     path: Path,
     formats: str,
-    found: Survey,
+    contents: Survey,
     tables: Tables,
     candidates: Iterable[Programme],
     wanted: Wanted,
 ) -> Era | None:
     """What is shown from `tables` on; None where there is nothing that can be."""
     for programme in candidates:
-        excerpt = Excerpt(tables.at, found.end, tables.packets + programme.packets)
+        excerpt = Excerpt(tables.at, contents.end, tables.packets + programme.packets)
         try:
             with open_container(path, formats, excerpt) as container:
                 chosen = _choose(container, path, wanted, frozenset(programme.types))
                 audio_pid = None if chosen.audio is None else chosen.audio.id
                 return Era(
-                    tables.at, found.end, tables.packets, programme, chosen.video.id, audio_pid
+                    tables.at, contents.end, tables.packets, programme, chosen.video.id, audio_pid
                 )
         except MediaError:
             continue

@@ -85,8 +85,8 @@ def choose_video(
     if not streams:
         if pids is not None:
             raise NoVideo(path, "its programme has no video stream; choose another with --program")
-        found = " (only cover art)" if container.streams.video else ""
-        raise NoVideo(path, f"has no video stream{found}; name a video file")
+        only = " (only cover art)" if container.streams.video else ""
+        raise NoVideo(path, f"has no video stream{only}; name a video file")
     if track is None:
         best = container.streams.best("video")
         stream = next((stream for stream in streams if stream is best), streams[0])

@@ -221,19 +221,19 @@ class _Pass:
             )
 
     def _take_pat(self, section: bytes, packets: bytes) -> None:
-        found = {}
+        programmes = {}
         for k in range(8, len(section) - 4, 4):
             number = int.from_bytes(section[k : k + 2], "big")
             if number:  # 0 names the network's table
-                found[number] = int.from_bytes(section[k + 2 : k + 4], "big") & 0x1FFF
+                programmes[number] = int.from_bytes(section[k + 2 : k + 4], "big") & 0x1FFF
         if section[7]:  # one of several parts
-            found = self._pat | found
+            programmes = self._pat | programmes
             packets = self._pat_packets + packets if section[6] else packets
         for number, pid in self._pat.items():
-            if found.get(number) != pid:
+            if programmes.get(number) != pid:
                 self._programmes.pop(number, None)
                 self._seen.pop(pid, None)
-        self._pat, self._pat_packets = found, packets
+        self._pat, self._pat_packets = programmes, packets
 
     def _take_pmt(self, section: bytes, packets: bytes, pid: int) -> None:
         number = int.from_bytes(section[3:5], "big")

@@ -134,16 +134,16 @@ class Survey:
         """Which of `tables` holds at the start of the file: the first that lists all its
         programmes.
         """
-        found = 0
+        opening = 0
         for number, following in enumerate(self.tables[1:], 1):
-            now = self.tables[found].programmes
+            now = self.tables[opening].programmes
             grows = all(
                 following.programmes.get(key) == programme for key, programme in now.items()
             )
             if not grows or following.at > self.tables[0].at + _OPENING:
                 break
-            found = number
-        return found
+            opening = number
+        return opening
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
     A section follows the one before; where only the PIDs change and the clock goes on, it keeps its
     place.
     """
-    found: list[Section] = []
+    sections: list[Section] = []
     none = Stamps(*(np.zeros(0, np.int64),) * 3)
     for era in eras:
         pictures = survey.stamps.get(era.video_pid, none).between(era.start, era.end)
@@ -268,17 +268,17 @@ def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
         ends = [*starts[1:], (era.end, era.end)]
         for (shown_at, heard_at), (shown_to, heard_to) in zip(starts, ends, strict=True):
             shown, heard = pictures.between(shown_at, shown_to), sounds.between(heard_at, heard_to)
-            placed = _placed(era, shown, heard, found[-1] if found else None)
+            placed = _placed(era, shown, heard, sections[-1] if sections else None)
             if placed is not None:
                 start_s, end_s, zero = placed
                 excerpts = (
                     survey.excerpt(shown_at, shown_to, era.tables),
                     survey.excerpt(heard_at, heard_to, era.tables),
                 )
-                found.append(
+                sections.append(
                     Section(start_s, end_s, zero, era, *excerpts, _first(shown), _first(heard))
                 )
-    return found
+    return sections
 
 
 def _placed(

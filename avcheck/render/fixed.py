@@ -77,7 +77,7 @@ def _verdict(report: Report) -> str:
 
 def _done(result: Outcome) -> Iterator[tuple[str, str]]:
     for from_s, until_s, later_ms, pace in result.moves:
-        where = (
+        place = (
             "the sound"
             if from_s is None and until_s is None
             else f"the sound {_span(from_s, until_s)}"
@@ -85,7 +85,7 @@ def _done(result: Outcome) -> Iterator[tuple[str, str]]:
         way = f"{abs(later_ms):.1f} ms {'later' if later_ms >= 0 else 'earlier'}"
         yield (
             "move",
-            f"{where} {way}" if pace == 1.0 else f"{where} at {pace:.6f} x its times, then {way}",
+            f"{place} {way}" if pace == 1.0 else f"{place} at {pace:.6f} x its times, then {way}",
         )
     for stream in result.streams:
         yield "stream", _stream(stream)

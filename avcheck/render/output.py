@@ -89,11 +89,11 @@ class Guard:
         """
         if not self._names:
             return
-        found = _identity(path)
+        identity = _identity(path)
         if (
             (os.path.realpath(path) in self._names)
-            if found is None
-            else (found in self._identities)
+            if identity is None
+            else (identity in self._identities)
         ):
             raise UsageError(f"--output: {path} is a file that is read")
 

@@ -255,13 +255,13 @@ def _course(report: Report) -> str:
     """
     if len(report.stretches) < 2:
         return ""
-    told = [
+    parts = [
         f"{clock(each.start_s)} to {clock(each.end_s)}: "
         f"{change_of(each.start_offset_ms, each.end_offset_ms)}"
         for each in report.stretches[:_STRETCHES]
     ]
-    left = len(report.stretches) - len(told)
-    return f" ({'; '.join(told)}{f'; and {left} more' if left else ''})"
+    left = len(report.stretches) - len(parts)
+    return f" ({'; '.join(parts)}{f'; and {left} more' if left else ''})"
 
 
 def _drifts(stretch: Stretch) -> bool:

@@ -102,8 +102,8 @@ def _course(report: Report) -> Iterator[tuple[float, float, str]]:
         ):
             segments = list(run)
             offsets = [segment.offset_ms for segment in segments if segment.offset_ms is not None]
-            told = change_of(min(offsets), max(offsets)) if is_known else "-"
-            yield segments[0].start_s, segments[-1].end_s, told
+            offset = change_of(min(offsets), max(offsets)) if is_known else "-"
+            yield segments[0].start_s, segments[-1].end_s, offset
 
 
 def _bar(share: float, width: int, ascii_only: bool) -> str:

@@ -308,6 +308,6 @@ def _draw_mouth(pen: Pen, face: _Face, pose: Pose, edge: float) -> None:
     if face.teeth:
         # Teeth stay with the skull: a narrow opening shows them less.
         rim = np.minimum(-0.2 * gap + face.teeth, inner_top + face.teeth)
-        seen = pen.cover(v - rim, edge) * np.clip(2.4 - 2.6 * np.abs(x), 0, 1) * min(1.0, 6 * gap)
-        tone += seen * (face.teeth_tone * (1 - 0.4 * x2) - tone)
+        cover = pen.cover(v - rim, edge) * np.clip(2.4 - 2.6 * np.abs(x), 0, 1) * min(1.0, 6 * gap)
+        tone += cover * (face.teeth_tone * (1 - 0.4 * x2) - tone)
     mouth += hole * (tone - mouth)

@@ -39,7 +39,7 @@ class Beeps:
     loud.
     """
 
-    found: tuple[Beep, ...]
+    heard: tuple[Beep, ...]
     other_share: float
 
 
@@ -51,14 +51,14 @@ def beeps_of(sounds: Iterable[Sound]) -> Beeps:
     weaker than that.
     """
     runs = _joined(sounds)
-    found = [beep for start_s, level in runs for beep in _beeps(start_s, level)]
+    beeps = [beep for start_s, level in runs for beep in _beeps(start_s, level)]
     least = (
-        10 ** (-_END_DB / 20) * float(np.median([beep.level for beep in found])) if found else 0.0
+        10 ** (-_END_DB / 20) * float(np.median([beep.level for beep in beeps])) if beeps else 0.0
     )
     loud = sum(float((level > least).sum()) * _STEP_S for _, level in runs)
     total_s = sum(len(level) * _STEP_S for _, level in runs)
-    of_beeps = sum(beep.end_s - beep.start_s + 2 * _STEP_S for beep in found)
-    return Beeps(tuple(found), max(0.0, loud - of_beeps) / total_s if total_s else 0.0)
+    of_beeps = sum(beep.end_s - beep.start_s + 2 * _STEP_S for beep in beeps)
+    return Beeps(tuple(beeps), max(0.0, loud - of_beeps) / total_s if total_s else 0.0)
 
 
 def _joined(sounds: Iterable[Sound]) -> list[tuple[float, NDArray[np.float32]]]:
@@ -97,7 +97,7 @@ def _beeps(start_s: float, level: NDArray[np.float32]) -> list[Beep]:
     rises = (ahead >= least) & (
         ahead >= 10 ** (_RISE_DB / 20) * np.maximum(loudest_before, 10 ** (_FLOOR_DB / 20))
     )
-    found: list[Beep] = []
+    beeps: list[Beep] = []
     at = 0
     for start in np.flatnonzero(rises).tolist():
         if start < at:
@@ -107,12 +107,12 @@ def _beeps(start_s: float, level: NDArray[np.float32]) -> list[Beep]:
         quiet = np.flatnonzero(level[onset + plateau :] < reached * 10 ** (-_END_DB / 20))
         at = onset + plateau + int(quiet[0]) if len(quiet) else len(level)
         if (at - onset) * _STEP_S <= _LONGEST_S:
-            found.append(
+            beeps.append(
                 Beep(
                     start_s + _crossing(level, onset, reached / 2), start_s + at * _STEP_S, reached
                 )
             )
-    return found
+    return beeps
 
 
 def _crossing(level: NDArray[np.float32], onset: int, half: float) -> float:

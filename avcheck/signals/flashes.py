@@ -60,7 +60,7 @@ def _cells(luma: NDArray[np.uint8]) -> Levels:
 
 def _flashes(times_s: NDArray[np.float64], levels: Levels) -> list[Flash]:
     """`levels`: (N, cells)."""
-    found: list[Flash] = []
+    flashes: list[Flash] = []
     ended = -1
     for at in _sudden(levels):
         if at <= ended:
@@ -77,8 +77,8 @@ def _flashes(times_s: NDArray[np.float64], levels: Levels) -> list[Flash]:
             continue
         back = int(np.median(left[:, cells].argmax(axis=0)))
         ended = at + 1 + back  # where the old picture is back
-        found.append(Flash(_begin_s(times_s, levels, at, cells), cells))
-    return found
+        flashes.append(Flash(_begin_s(times_s, levels, at, cells), cells))
+    return flashes
 
 
 def _sudden(levels: Levels) -> list[int]:

@@ -74,7 +74,7 @@ def as_test_signal(media: Media) -> Signal | None:
     Raises as `signal_of`.
     """
     beeps = beeps_of(media.sounds())
-    if len(beeps.found) < _LEAST_PAIRS or beeps.other_share > _OTHER_SHARE:
+    if len(beeps.heard) < _LEAST_PAIRS or beeps.other_share > _OTHER_SHARE:
         return None
     signal = _signal(media, beeps)
     return signal if signal.is_test_signal else None
@@ -88,7 +88,7 @@ def signal_of(media: Media) -> Signal:
 
 
 def _signal(media: Media, beeps: Beeps) -> Signal:
-    beeps_s = [beep.start_s for beep in beeps.found]
+    beeps_s = [beep.start_s for beep in beeps.heard]
     flashes_s = [flash.start_s for flash in _alike(flashes_of(media.pictures()))]
     return Signal(_pairs(np.array(flashes_s), np.array(beeps_s)), len(flashes_s), len(beeps_s))
 

@@ -33,8 +33,8 @@ def check_signal(
     ) as media:
         signal, info = signal_of(media), media.info
         degraded = media.degraded
-    found = judge_signal(signal, tolerance)
-    return replace(report_on(path, found, info, degraded, tolerance), measured_by="test_signal")
+    report = judge_signal(signal, tolerance)
+    return replace(report_on(path, report, info, degraded, tolerance), measured_by="test_signal")
 
 
 def judge_signal(signal: Signal, tolerance: Tolerance) -> Judgement:

@@ -192,9 +192,9 @@ def treat_mel(
     """
     bins = mel.shape[1]
     if rng.random() < strength:
-        where = np.clip(np.arange(bins) * np.exp(rng.uniform(-0.14, 0.14)), 0, bins - 1)
-        low = np.minimum(where.astype(int), bins - 2)
-        share = (where - low).astype(np.float32)
+        bin_at = np.clip(np.arange(bins) * np.exp(rng.uniform(-0.14, 0.14)), 0, bins - 1)
+        low = np.minimum(bin_at.astype(int), bins - 2)
+        share = (bin_at - low).astype(np.float32)
         mel = mel[:, low] * (1 - share) + mel[:, low + 1] * share
     if rng.random() < 0.5 * strength:
         mel = mel.copy()

@@ -74,13 +74,13 @@ def trials(
             times = min(_LONG, (end - first) // BLOCK_FRAMES * BLOCK_FRAMES)
             # A copy: the cache is read-only
             pictures = np.array(cached.frames[first : first + times])
-            seen = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, LEVELS)
+            view = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, LEVELS)
             pieces = [(0, times)] if times == _LONG else []
             pieces += [
                 (at, at + _SHORT) for at in range(0, times - _SHORT + 1, _SHORT + BLOCK_FRAMES)
             ]
             for low, high in pieces:
-                part = replace(seen, picture=seen.picture[:, low:high], shown=seen.shown[low:high])
+                part = replace(view, picture=view.picture[:, low:high], shown=view.shown[low:high])
                 start = first + low + (cached.clip.offset_frames or 0.0) - truth
                 # A long piece is a short file, or a segment of a film that has sound before and
                 # after it.
@@ -98,38 +98,42 @@ def trials(
 
 def _trial(
     model: Loaded,
-    seen: Look,
+    view: Look,
     shown: CachedClip,
     source: CachedClip,
     start: float,
     truth: float | None,
     alone: bool,
 ) -> Trial:
-    times = len(seen.shown)
+    times = len(view.shown)
     samples, heard = read_sound(source, start - MAX_SHIFT, times + 2 * MAX_SHIFT)
     if alone:  # as in a file that ends here: there is no sound beyond the pictures' own time
         heard[:MAX_SHIFT] = False
         heard[MAX_SHIFT + times :] = False
-    found = compare(
-        seen, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model
+    compared = compare(
+        view, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model
     )
     groups = frozenset({shown.clip.group, source.clip.group})
-    return Trial(groups, found.weighed_score(), found.weighed_match(), truth, times / FRAME_RATE)
+    return Trial(
+        groups, compared.weighed_score(), compared.weighed_match(), truth, times / FRAME_RATE
+    )
 
 
-def fit(found: Sequence[Trial]) -> Calibration:
+def fit(some: Sequence[Trial]) -> Calibration:
     """The calibration under which the trials are likeliest; then the constant bias and the
     measuring error.
     """
     # Nothing to fit to: every candidate would do as well as the last
-    if not any(trial.truth is not None for trial in found):
+    if not any(trial.truth is not None for trial in some):
         return Calibration()
-    best = min((_fit_chances(found, match) for match in _MATCHES), key=lambda pair: pair[1])[0]
+    best = min((_fit_chances(some, match) for match in _MATCHES), key=lambda pair: pair[1])[0]
     errors = []
-    for trial in found:
-        told = estimate(combine([weigh_up(trial.score, trial.match, best)], best), SHIFTS, best)
-        if told.confidence >= best.decide and trial.truth is not None:
-            errors.append(told.frames - trial.truth)
+    for trial in some:
+        estimated = estimate(
+            combine([weigh_up(trial.score, trial.match, best)], best), SHIFTS, best
+        )
+        if estimated.confidence >= best.decide and trial.truth is not None:
+            errors.append(estimated.frames - trial.truth)
     if errors:
         bias = float(np.median(errors))
         spread_ms = float(np.percentile(np.abs(np.array(errors) - bias), 95)) * FRAME_MS
@@ -141,17 +145,15 @@ def fit(found: Sequence[Trial]) -> Calibration:
     return best
 
 
-def _fit_chances(found: Sequence[Trial], match: float) -> tuple[Calibration, float]:
+def _fit_chances(some: Sequence[Trial], match: float) -> tuple[Calibration, float]:
     """The likeliest temperature and weight of "no match" at one weight of the trunks' score, and
     the mean surprise there.
     """
-    raw = np.stack(
-        [weigh_up(trial.score, trial.match, Calibration(match=match)) for trial in found]
-    )
-    own = np.array([trial.truth is not None for trial in found])
+    raw = np.stack([weigh_up(trial.score, trial.match, Calibration(match=match)) for trial in some])
+    own = np.array([trial.truth is not None for trial in some])
     near = (
         np.abs(
-            SHIFTS - np.array([[np.nan if trial.truth is None else trial.truth] for trial in found])
+            SHIFTS - np.array([[np.nan if trial.truth is None else trial.truth] for trial in some])
         )
         <= NEAR_FRAMES
     )
@@ -159,12 +161,12 @@ def _fit_chances(found: Sequence[Trial], match: float) -> tuple[Calibration, flo
     for temperature in _TEMPERATURES:
         logits = raw / temperature
         everywhere = np.logaddexp.reduce(logits, axis=1)[:, None]
-        there = np.logaddexp.reduce(np.where(near, logits, -np.inf), axis=1)[:, None]
+        at_truth = np.logaddexp.reduce(np.where(near, logits, -np.inf), axis=1)[:, None]
         total = np.logaddexp(everywhere, _NONES)  # (trials, candidates)
         none = np.exp(_NONES - total)
         # A piece may truly show nothing, so "no match" is a lesser fault than a wrong shift.
         chance = np.where(
-            own[:, None], np.exp(there - total) + none * near.mean(axis=1, keepdims=True), none
+            own[:, None], np.exp(at_truth - total) + none * near.mean(axis=1, keepdims=True), none
         )
         surprise = -np.log(chance + 1e-9)
         cost = surprise[own].mean(axis=0)
@@ -179,7 +181,7 @@ def _fit_chances(found: Sequence[Trial], match: float) -> tuple[Calibration, flo
     return best, least
 
 
-def left_out(found: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float]]:
+def left_out(some: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float]]:
     """How the calibration holds on groups that its fit did not see: one row for each length of
     piece.
 
@@ -188,29 +190,29 @@ def left_out(found: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, floa
     truth; `confidence` and `accuracy`: means over all pieces; `foreign_decided`: the share of
     pieces with a stranger's sound that would still be told an offset.
     """
-    groups = sorted(set().union(*(trial.groups for trial in found)))
+    groups = sorted(set().union(*(trial.groups for trial in some)))
     rows: list[tuple[float, bool, float, bool]] = []
     for fold in range(min(folds, len(groups))):
         inside = set(groups[fold::folds])
-        calibration = fit([trial for trial in found if not trial.groups & inside])
-        for trial in found:
+        calibration = fit([trial for trial in some if not trial.groups & inside])
+        for trial in some:
             if trial.groups <= inside or (trial.truth is None and trial.groups & inside):
                 rows.append(_row(trial, calibration))
     return _shares(rows)
 
 
-def judged(found: Sequence[Trial], calibration: Calibration) -> dict[str, dict[str, float]]:
+def judged(some: Sequence[Trial], calibration: Calibration) -> dict[str, dict[str, float]]:
     """How a calibration does on trials: as `left_out`, with the same one for all."""
-    return _shares([_row(trial, calibration) for trial in found])
+    return _shares([_row(trial, calibration) for trial in some])
 
 
 def _row(trial: Trial, calibration: Calibration) -> tuple[float, bool, float, bool]:
     """(seconds, own sound, confidence, right)"""
-    told = estimate(
+    estimated = estimate(
         combine([weigh_up(trial.score, trial.match, calibration)], calibration), SHIFTS, calibration
     )
-    right = trial.truth is not None and abs(told.frames - trial.truth) <= NEAR_FRAMES
-    return trial.seconds, trial.truth is not None, told.confidence, right
+    right = trial.truth is not None and abs(estimated.frames - trial.truth) <= NEAR_FRAMES
+    return trial.seconds, trial.truth is not None, estimated.confidence, right
 
 
 def _shares(rows: Sequence[tuple[float, bool, float, bool]]) -> dict[str, dict[str, float]]:
@@ -243,8 +245,8 @@ def told_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> 
     for first in range(0, count, _LONG):
         times = min(_LONG, count - first)
         pictures = np.array(cached.frames[first : first + times])  # a copy: the cache is read-only
-        seen = look(pictures, np.ones(times, np.bool_), first / FRAME_RATE, model, LEVELS)
-        piece = _trial(model, seen, cached, cached, float(first), 0.0, alone=False)
+        view = look(pictures, np.ones(times, np.bool_), first / FRAME_RATE, model, LEVELS)
+        piece = _trial(model, view, cached, cached, float(first), 0.0, alone=False)
         evidence.append(weigh_up(piece.score, piece.match, calibration))
     if not evidence:
         return Estimate(0.0, 0.0)
@@ -260,5 +262,5 @@ def calibrate(
     And how it holds on groups left out of the fit (`left_out`).
     """
     known = [item for item in held_out if item.clip.trusted] or list(held_out)
-    found = trials(model, known, on_clip=on_clip)
-    return asdict(fit(found)), left_out(found)
+    measured = trials(model, known, on_clip=on_clip)
+    return asdict(fit(measured)), left_out(measured)

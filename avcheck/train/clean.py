@@ -38,8 +38,8 @@ def estimate_offset(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[f
             curves.append(np.where(np.isfinite(scores), scores, np.nan))
     if not curves:
         return None
-    told = np.isfinite(curves).sum(axis=0)
-    mean = np.where(told > 0, np.nansum(curves, axis=0) / np.maximum(told, 1), np.nan)
+    windows = np.isfinite(curves).sum(axis=0)
+    mean = np.where(windows > 0, np.nansum(curves, axis=0) / np.maximum(windows, 1), np.nan)
     best = int(np.nanargmax(mean))
     peaks = np.array([int(np.nanargmax(scores)) for scores in curves])
     steady = float((np.abs(peaks - best) <= 2).mean())
@@ -71,8 +71,8 @@ def clean(
     out = []
     for number, cached in enumerate(clips):
         with torch.inference_mode():
-            found = estimate_offset(net, cached, recipe)
-        frames, trusted = found if found is not None else (None, False)
+            estimated = estimate_offset(net, cached, recipe)
+        frames, trusted = estimated if estimated is not None else (None, False)
         out.append(
             replace(cached, clip=replace(cached.clip, offset_frames=frames, trusted=trusted))
         )

@@ -208,11 +208,11 @@ def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     side = min(frames.shape[1:])
     rows = []
     for index in range(0, len(frames), FACE_EVERY):
-        found = cascade.detectMultiScale(
+        boxes = cascade.detectMultiScale(
             frames[index], scaleFactor=1.15, minNeighbors=4, minSize=(side // 8, side // 8)
         )
-        if len(found):
-            x, y, width, height = max(found, key=lambda box: box[2])
+        if len(boxes):
+            x, y, width, height = max(boxes, key=lambda box: box[2])
             rows.append((index / FRAME_RATE, x + width / 2, y + height / 2, width))
     if not rows:
         return np.zeros((0, 4), np.float32)

@@ -36,9 +36,11 @@ def with_estimates(
     """
     out = []
     for number, item in enumerate(clips):
-        told = told_offset(model, item, calibration)
+        estimated = told_offset(model, item, calibration)
         clip = replace(
-            item.clip, offset_frames=told.frames, trusted=told.confidence >= calibration.decide
+            item.clip,
+            offset_frames=estimated.frames,
+            trusted=estimated.confidence >= calibration.decide,
         )
         out.append(replace(item, clip=clip))
         on_clip(number + 1, len(clips))
@@ -131,8 +133,8 @@ def remaining(
         faced = [item for item in others if len(item.faces)]
         faceless = [item for item in others if not len(item.faces)]
         view = Recipe("frame", FRAME.size[:1] * 2)
-        found = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
-        return found + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
+        cleaned = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
+        return cleaned + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
 
     return [
         item for item in estimated(settings.out / "rest.json", others, compute) if usable(item.clip)
@@ -157,8 +159,10 @@ def estimated(
             for item in clips
             if item.clip.id in known
         ]
-    found = compute()
+    computed = compute()
     store.write_text(
-        json.dumps({item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in found})
+        json.dumps(
+            {item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in computed}
+        )
     )
-    return found
+    return computed

@@ -78,23 +78,23 @@ def find(frames: NDArray[np.uint8], mesh: Mesh, every: int = FACE_EVERY) -> Face
     return Faces(len(looks), np.array(rows, np.float32).reshape(-1, 4))
 
 
-def write_faces(path: Path, found: dict[str, Faces]) -> None:
+def write_faces(path: Path, faces: dict[str, Faces]) -> None:
     """One JSON object: clip id -> looks and rows, to a thousandth."""
-    told = {
+    rows = {
         name: {"looks": item.looks, "rows": np.round(item.rows, 3).tolist()}
-        for name, item in found.items()
+        for name, item in faces.items()
     }
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(told))
+        partial.write_text(json.dumps(rows))
 
 
 def read_faces(path: Path) -> dict[str, Faces]:
     """What `write_faces` wrote. Raises UsageError for a file of something else."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding="utf-8"))
         return {
             name: Faces(int(item["looks"]), np.array(item["rows"], np.float32).reshape(-1, 4))
-            for name, item in told.items()
+            for name, item in rows.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
@@ -116,8 +116,8 @@ def _mediapipe() -> Mesh:
     mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1)
 
     def landmarks(picture: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        found = mesh.process(picture).multi_face_landmarks
-        return np.array([(point.x, point.y) for point in found[0].landmark]) if found else None
+        faces = mesh.process(picture).multi_face_landmarks
+        return np.array([(point.x, point.y) for point in faces[0].landmark]) if faces else None
 
     return landmarks
 
@@ -129,19 +129,19 @@ def main(arguments: Sequence[str], new_mesh: Callable[[], Mesh] = _mediapipe) ->
         return 2
     corpus, path = map(Path, arguments)
     try:
-        found = read_faces(path) if path.is_file() else {}
+        faces = read_faces(path) if path.is_file() else {}
         clips = [
-            clip for clip in find_clips(corpus) if clip.kind == "speech" and clip.id not in found
+            clip for clip in find_clips(corpus) if clip.kind == "speech" and clip.id not in faces
         ]
         for number, clip in enumerate(clips, 1):
             try:
                 frames, _ = decode(clip.path, CACHE_SIDE)
                 # A new one for each clip: it begins where the last face was.
-                found[clip.id] = find(frames, new_mesh())
+                faces[clip.id] = find(frames, new_mesh())
             except MediaError as error:
                 print(error, file=sys.stderr)
             if number % 20 == 0 or number == len(clips):
-                write_faces(path, found)
+                write_faces(path, faces)
                 print(f"{number} of {len(clips)} clips", file=sys.stderr)
     except UsageError as error:
         print(error, file=sys.stderr)

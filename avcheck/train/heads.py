@@ -79,20 +79,20 @@ def extract(
                 continue
             # A copy: the cache is read-only
             pictures = np.array(cached.frames[first : first + times])
-            seen = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, levels)
+            view = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, levels)
             start = first + (cached.clip.offset_frames or 0.0) - MAX_SHIFT
             samples, heard = read_sound(cached, start, times + 2 * MAX_SHIFT)
             mel = without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE))
             with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
                 sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
-            best = best_places(seen.picture, sound, KEEP_PLACES)[0]
-            anywhere = torch.from_numpy(rng.permutation(seen.picture.shape[2])[: len(best)])
+            best = best_places(view.picture, sound, KEEP_PLACES)[0]
+            anywhere = torch.from_numpy(rng.permutation(view.picture.shape[2])[: len(best)])
             features.append(
                 Feature(
                     group=cached.clip.group,
                     kind=cached.clip.kind,
-                    best=seen.picture[0][:, best].half().cpu(),
-                    any=seen.picture[0][:, anywhere].half().cpu(),
+                    best=view.picture[0][:, best].half().cpu(),
+                    any=view.picture[0][:, anywhere].half().cpu(),
                     sound=sound[0].half().cpu(),
                     heard=torch.from_numpy(heard),
                 )

@@ -99,11 +99,11 @@ def accuracy(
     `windows` of the clips.
     """
     net.eval()
-    found = [pair for cached in clips for pair in windows(net, cached, recipe, frames)]
-    errors = np.array([error for error, _ in found])
+    pairs = [pair for cached in clips for pair in windows(net, cached, recipe, frames)]
+    errors = np.array([error for error, _ in pairs])
     return {
-        "val_windows": len(found),
+        "val_windows": len(pairs),
         "val_within1": float((errors <= 1.0).mean()),
         "val_within3": float((errors <= 3.0).mean()),
-        "val_pair200": float(np.mean([won for _, won in found if won is not None])),
+        "val_pair200": float(np.mean([won for _, won in pairs if won is not None])),
     }

@@ -228,11 +228,11 @@ def _cached(
     return cached
 
 
-def with_faces(item: CachedClip, found: Faces | None) -> CachedClip:
+def with_faces(item: CachedClip, faces: Faces | None) -> CachedClip:
     """The clip with the faces of a mesh, where that saw more of them than the cascade did."""
-    if found is None or len(found.rows) <= len(item.faces):
+    if faces is None or len(faces.rows) <= len(item.faces):
         return item
-    return replace(item, faces=found.in_px(min(item.frames.shape[1:])))
+    return replace(item, faces=faces.in_px(min(item.frames.shape[1:])))
 
 
 def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[CachedClip]:

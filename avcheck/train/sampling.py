@@ -139,12 +139,12 @@ def read_sound(
         at = max(-low, 0)
         samples[at : at + len(inside)] = inside
     else:
-        where = start * _SAMPLES_A_FRAME + (np.arange(count) - context) * pace
-        low, high = max(math.floor(where[0]), 0), min(math.ceil(where[-1]) + 1, total)
+        sample_at = start * _SAMPLES_A_FRAME + (np.arange(count) - context) * pace
+        low, high = max(math.floor(sample_at[0]), 0), min(math.ceil(sample_at[-1]) + 1, total)
         inside = cached.samples[low : max(high, low)].astype(np.float32) / 32768.0
         if len(inside):
             samples[:] = np.interp(
-                where, np.arange(low, low + len(inside)), inside, left=0.0, right=0.0
+                sample_at, np.arange(low, low + len(inside)), inside, left=0.0, right=0.0
             )
     index = start + np.arange(frames) * pace
     last = total / _SAMPLES_A_FRAME - EDGE_FRAMES - 1

@@ -106,7 +106,7 @@ class _Record:
 
 
 def _one(report: Report, illustrate: Illustrate | None) -> str:
-    found = illustrate(report) if illustrate is not None else None
+    pictured = illustrate(report) if illustrate is not None else None
     data = to_json(report).encode("ascii") + b"\n"
     packed = base64.b64encode(gzip.compress(data, 9, mtime=0)).decode("ascii")
     name = words.file_name(report)
@@ -126,8 +126,8 @@ def _one(report: Report, illustrate: Illustrate | None) -> str:
         attention_chart=charts.attention_chart(report),
         fit_legend=charts.fit_legend(),
         lane_legend=charts.lane_legend(),
-        frames=[film.frame(still, report) for still in found.stills] if found else [],
-        no_frames=found.reason if found else "",
+        frames=[film.frame(still, report) for still in pictured.stills] if pictured else [],
+        no_frames=pictured.reason if pictured else "",
         unseen=words.unseen(report),
         notes=words.notes(report),
         container=words.container(report),

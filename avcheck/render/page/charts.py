@@ -105,16 +105,18 @@ def small_chart(report: Report) -> Markup:
     """
     axis = Axis.of(report)
     scale = _Offsets(_most_ms(report), 0.0, 90.0)
-    found: dict[int, list[float]] = {}
+    by_column: dict[int, list[float]] = {}
     columns = min(_SMALL_COLUMNS, len(report.segments))
     for segment in report.segments:
         if segment.offset_ms is not None:
             share = (axis.x((segment.start_s + segment.end_s) / 2) - LEFT) / INSIDE
-            found.setdefault(min(int(share * columns), columns - 1), []).append(segment.offset_ms)
+            by_column.setdefault(min(int(share * columns), columns - 1), []).append(
+                segment.offset_ms
+            )
     wide, most = INSIDE / columns, f"{scale.most_ms:.0f}"
     line = "".join(
         f"M{LEFT + at * wide:.0f} {scale.y(median(each)):.0f}h{wide:.0f}"
-        for at, each in sorted(found.items())
+        for at, each in sorted(by_column.items())
     )
     parts = [
         _band(report, scale),

@@ -47,8 +47,8 @@ def frame(still: Still, report: Report) -> Frame:
 
 
 def _picture(still: Still, report: Report) -> Markup:
-    found = _places(report, still.time_s)
-    heat = Markup("") if found is None else _heat(still, *found)
+    places = _places(report, still.time_s)
+    heat = Markup("") if places is None else _heat(still, *places)
     return Markup(
         '<svg class="still" viewBox="0 0 {0} {1}" role="img" aria-label="Picture at {2}{3}">'
         '<image width="{0}" height="{1}" href="data:image/jpeg;base64,{4}"/>{5}</svg>'
@@ -56,7 +56,7 @@ def _picture(still: Still, report: Report) -> Markup:
         still.width,
         still.height,
         moment(still.time_s),
-        "" if found is None else _where(*found),
+        "" if places is None else _where(*places),
         base64.b64encode(still.jpeg).decode("ascii"),
         heat,
     )

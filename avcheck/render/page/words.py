@@ -124,8 +124,8 @@ def lines(report: Report) -> list[str]:
     ]
     out += [f"{what}: {why}" for what, why in unseen(report)] + notes(report)
     if len(report.audio_tracks) > 1:
-        found = tracks(report.audio_tracks, report.audio_track)
-        out += [f"audio track {' '.join(filter(None, track))}" for track in found]
+        rows = tracks(report.audio_tracks, report.audio_track)
+        out += [f"audio track {' '.join(filter(None, track))}" for track in rows]
     return out
 
 
@@ -134,7 +134,7 @@ def notes(report: Report) -> list[str]:
     return [printable(note) for note in report.degraded.notes]
 
 
-def tracks(found: tuple[Track, ...], checked: int | None) -> list[tuple[str, ...]]:
+def tracks(listed: tuple[Track, ...], checked: int | None) -> list[tuple[str, ...]]:
     """Tracks as (number, codec, language, title, what is special)."""
     return [
         (
@@ -144,7 +144,7 @@ def tracks(found: tuple[Track, ...], checked: int | None) -> list[tuple[str, ...
             printable(each.title),
             ", ".join(["checked"] * (each.number == checked) + ["default"] * each.default),
         )
-        for each in found
+        for each in listed
     ]
 
 
