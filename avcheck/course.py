@@ -1,5 +1,5 @@
-"""How the offset goes through a file: constant, drifting or jumping. Pure arithmetic on the offsets
-of its segments.
+"""How the offset goes through a file: constant, drifting, jumping, or all of these in turn. Pure
+arithmetic on the offsets of its segments.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from avcheck.report import FRAME_MS, Segment, Stretch, nearest_stretch
 JUMP_MS = 3 * FRAME_MS  # smaller changes between neighbouring segments are measuring noise
 SCATTER_MS = 2 * FRAME_MS  # segments of which a quarter lies further off a course follow none
 _LEAST_SEGMENTS = 3  # that show an offset: below, there is no course
+# Of the mean residual off one line, what is left where the offset jumps
+_BETTER = 0.7
+_COST_MS = 200.0  # what a jump or a slope must save, in residuals of all segments together
+_MOST_PLACES = 60  # where a jump is looked for
+_LEAST_ON_LINE = 5  # segments, between jumps
 _LEAST_OF_DRIFT = 4  # with fewer the residuals say too little of the noise
 _DRIFT_MS = 1.5 * FRAME_MS  # from one end to the other; less is not worth calling a drift
 # How often noise alone may rise or fall as much, against the residuals from the line
@@ -32,6 +37,8 @@ _PAIRED = 400  # segments at most of which all pairs are looked at
 class Course:
     """Stretches in time order, between any two of which the offset jumps; a drift is one stretch
     whose ends differ.
+
+    drift_ms_per_min: of the longest stretch that drifts; None where none does.
     """
 
     stretches: tuple[Stretch, ...]
@@ -68,47 +75,175 @@ class Course:
         return (self.nearest(time_s).offset_at(time_s),)
 
 
-def follow(segments: Sequence[Segment]) -> Course | None:
-    """The course of the segments that show an offset: constant, drifting, or jumping. None below
-    three of them.
+@dataclass(frozen=True)
+class _Run:
+    """Segments first up to stop, of those that show an offset; the offset at the first one's
+    middle, and how it goes on from there.
+    """
 
-    A jump once, or away for a while and back, is found; outliers are not followed.
+    first: int
+    stop: int
+    offset_ms: float
+    ms_per_s: float = 0.0
+
+
+def follow(segments: Sequence[Segment], *, finely: bool = True) -> Course | None:
+    """The course of the segments that show an offset; None below three of them.
+
+    finely: whether what lies on either side of a jump may jump again, or drift. Else the course is
+    one drift, or has one jump, or goes away for a while and back. Outliers are never followed.
     """
     known = [segment for segment in segments if segment.offset_ms is not None]
     if len(known) < _LEAST_SEGMENTS:
         return None
     time_s = np.array([(segment.start_s + segment.end_s) / 2 for segment in known])
     offset_ms = np.array([segment.offset_ms for segment in known], float)
+    runs = _joined(_runs(time_s, offset_ms, finely))
+    drifts = [run for run in runs if run.ms_per_s]
+    longest = max(drifts, key=lambda run: time_s[run.stop - 1] - time_s[run.first], default=None)
+    return Course(
+        tuple(_stretch(run, known, time_s) for run in runs),
+        None if longest is None else round(60.0 * longest.ms_per_s, 2),
+    )
+
+
+def _stretch(run: _Run, segments: Sequence[Segment], time_s: NDArray[np.float64]) -> Stretch:
+    start_s, end_s = segments[run.first].start_s, segments[run.stop - 1].end_s
+    ends_ms = (
+        run.offset_ms + run.ms_per_s * (at_s - time_s[run.first]) for at_s in (start_s, end_s)
+    )
+    return Stretch(start_s, end_s, *map(_rounded, ends_ms))
+
+
+def _runs(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64], finely: bool) -> list[_Run]:
+    """The course of these segments as runs."""
+    count = len(offset_ms)
     slope, middle_ms = theil_sen(time_s, offset_ms)
     residual_ms = offset_ms - (middle_ms + slope * (time_s - np.median(time_s)))
-    runs = _one_jump(offset_ms, residual_ms)
+    runs = _parts(time_s, offset_ms, residual_ms) if finely else None
+    if runs is None and (split := _one_jump(offset_ms, residual_ms)) is not None:
+        runs = [_level(offset_ms, 0, split), _level(offset_ms, split, count)]
+    if runs is None and (drift := _drift(time_s, offset_ms, residual_ms)) is not None:
+        runs = [_Run(0, count, drift[1], drift[0])]
     if runs is None:
-        drift = _drift(time_s, offset_ms, residual_ms)
-        if drift is not None:
-            ms_per_s, start_ms = drift
-            start_s, end_s = known[0].start_s, known[-1].end_s
-            ends_ms = (start_ms + ms_per_s * (at_s - time_s[0]) for at_s in (start_s, end_s))
-            return Course(
-                (Stretch(start_s, end_s, *map(_rounded, ends_ms)),), round(60.0 * ms_per_s, 2)
-            )
-        runs = _away_and_back(offset_ms) or [(slice(0, len(known)), float(np.median(offset_ms)))]
-    return Course(tuple(_constant(known[run], run_ms) for run, run_ms in runs))
+        constant = _level(offset_ms, 0, count)
+        runs = [constant]
+        if (away := _away_and_back(offset_ms)) is not None:
+            runs = [
+                _Run(0, away.start, constant.offset_ms),
+                _level(offset_ms, away.start, away.stop),
+                _Run(away.stop, count, constant.offset_ms),
+            ]
+    return runs
 
 
-def _constant(segments: Sequence[Segment], offset_ms: float) -> Stretch:
-    offset_ms = _rounded(offset_ms)
-    return Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms)
+def _level(offset_ms: NDArray[np.float64], first: int, stop: int) -> _Run:
+    return _Run(first, stop, float(np.median(offset_ms[first:stop])))
+
+
+def _parts(
+    time_s: NDArray[np.float64], offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]
+) -> list[_Run] | None:
+    """The runs, two at least, in each of which the offset stays or drifts, where these fit better
+    than the line with these residuals.
+    """
+    edges = _best_edges(time_s, offset_ms)
+    if len(edges) < 3:
+        return None
+    runs = []
+    for first, stop in pairwise(edges):
+        x, y = time_s[first:stop], offset_ms[first:stop]
+        slope, middle_ms = theil_sen(x, y)
+        drift = _drift(x, y, y - (middle_ms + slope * (x - np.median(x))))
+        runs.append(
+            _level(offset_ms, first, stop)
+            if drift is None
+            else _Run(first, stop, drift[1], drift[0])
+        )
+    runs = _joined(runs)
+    left_ms = np.concatenate(
+        [
+            offset_ms[run.first : run.stop]
+            - run.offset_ms
+            - run.ms_per_s * (time_s[run.first : run.stop] - time_s[run.first])
+            for run in runs
+        ]
+    )
+    is_better = np.abs(left_ms).mean() < _BETTER * np.abs(residual_ms).mean()
+    return runs if len(runs) > 1 and is_better and _spread_ms(left_ms) <= SCATTER_MS else None
+
+
+def _best_edges(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64]) -> list[int]:
+    """Where the runs begin, from 0, and the number of segments: the partition of least cost.
+
+    Every run costs what its segments lie off its level, or its line, and a jump or a slope as much
+    as `_COST_MS`. Optimal partitioning (Jackson et al. 2005) over the places where the offset may
+    jump.
+    """
+    count = len(offset_ms)
+    places = range(2, count - 1)
+    steps = {
+        at: abs(np.median(offset_ms[at : at + 3]) - np.median(offset_ms[max(0, at - 3) : at]))
+        for at in places
+    }
+    likely = sorted(places, key=lambda at: steps[at], reverse=True)[:_MOST_PLACES]
+    edges = [0, *sorted(at for at in likely if steps[at] > SCATTER_MS), count]
+    best: dict[int, tuple[float, list[int]]] = {0: (-_COST_MS, [0])}
+    for stop in edges[1:]:
+        options = []
+        for first in (edge for edge in edges if edge < stop and edge in best):
+            inside = first > 0 and stop < count
+            if stop - first >= (_LEAST_SEGMENTS if inside else 2) or (first, stop) == (0, count):
+                cost, path = best[first]
+                cost += _COST_MS + _run_cost(time_s[first:stop], offset_ms[first:stop])
+                options.append((cost, [*path, stop]))
+        if options:
+            best[stop] = min(options)
+    return best[count][1]
+
+
+def _run_cost(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64]) -> float:
+    """How far off their level, or off a line, these segments lie in all, ms; an outlier counts no
+    more than two jumps.
+    """
+    cost = _off(offset_ms - np.median(offset_ms))
+    if len(offset_ms) >= _LEAST_ON_LINE and cost > _COST_MS:
+        step = -(-len(offset_ms) // 100)
+        slope, middle_ms = theil_sen(time_s[::step], offset_ms[::step])
+        left_ms = offset_ms - middle_ms - slope * (time_s - np.median(time_s[::step]))
+        cost = min(cost, _COST_MS + _off(left_ms))
+    return cost
+
+
+def _off(residual_ms: NDArray[np.float64]) -> float:
+    return float(np.minimum(np.abs(residual_ms), 2 * JUMP_MS).sum())
+
+
+def _joined(runs: Sequence[_Run]) -> list[_Run]:
+    """The same, neighbours of one constant offset as one."""
+    joined: list[_Run] = []
+    for run in runs:
+        if joined and _is_one(joined[-1], run):
+            before = joined.pop()
+            share = (before.stop - before.first) / (run.stop - before.first)
+            offset_ms = share * before.offset_ms + (1 - share) * run.offset_ms
+            run = _Run(before.first, run.stop, offset_ms)
+        joined.append(run)
+    return joined
+
+
+def _is_one(before: _Run, after: _Run) -> bool:
+    steady = before.ms_per_s == after.ms_per_s == 0
+    return steady and abs(before.offset_ms - after.offset_ms) <= JUMP_MS
 
 
 def _rounded(offset_ms: float) -> float:
     return round(float(offset_ms), 1) + 0.0
 
 
-def _one_jump(
-    offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]
-) -> list[tuple[slice, float]] | None:
-    """The runs on either side of a jump with their offsets, where two levels fit better than the
-    line with these residuals.
+def _one_jump(offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]) -> int | None:
+    """The first segment after a jump, where two levels fit better than the line with these
+    residuals.
     """
     split = _best_split(offset_ms)
     if split is None:
@@ -118,12 +253,12 @@ def _one_jump(
     left_ms = np.concatenate([before - before_ms, after - after_ms])
     if _spread_ms(left_ms) > SCATTER_MS or abs(after_ms - before_ms) <= JUMP_MS:
         return None
-    if np.abs(left_ms).mean() >= 0.7 * np.abs(residual_ms).mean():
+    if np.abs(left_ms).mean() >= _BETTER * np.abs(residual_ms).mean():
         return None
-    return [(slice(0, split), before_ms), (slice(split, len(offset_ms)), after_ms)]
+    return split
 
 
-def _away_and_back(offset_ms: NDArray[np.float64]) -> list[tuple[slice, float]] | None:
+def _away_and_back(offset_ms: NDArray[np.float64]) -> slice | None:
     """The longest run of segments in the middle (three at least) that lie together, off what the
     others keep to.
     """
@@ -141,9 +276,7 @@ def _away_and_back(offset_ms: NDArray[np.float64]) -> list[tuple[slice, float]] 
     ]
     if not steady:
         return None
-    away = max(steady, key=lambda run: run.stop - run.start)
-    before, after = slice(0, away.start), slice(away.stop, len(offset_ms))
-    return [(before, constant_ms), (away, float(np.median(offset_ms[away]))), (after, constant_ms)]
+    return max(steady, key=lambda run: run.stop - run.start)
 
 
 def _drift(

@@ -113,9 +113,13 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
         return Judgement(
             "undecidable", reason.text, segments=segments, blocks=blocks, reason_code=reason.code
         )
-    course, confidence = follow(segments), 0.0
-    if course is not None and course.changes:
-        confidence = _course_confidence(course, curves, calibration)
+    course, confidence = None, 0.0
+    for finely in (True, False):  # what is sure of every part, or else of as much as can be
+        course = follow(segments, finely=finely)
+        if course is not None and course.changes:
+            confidence = _course_confidence(course, curves, calibration)
+        if confidence >= calibration.decide:
+            break
     if course is None or confidence < calibration.decide:
         offset_ms = _to_ms(whole.frames)
         course = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))

@@ -162,6 +162,64 @@ def test_away_and_back_is_three_stretches() -> None:
     assert found.jumps_s == (40.0, 70.0)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_level_of_a_title_made_of_several_recordings_is_found(seed: int) -> None:
+    levels_ms = np.repeat([0.0, 240.0, -160.0, 120.0], [9, 4, 7, 6])
+    noisy_ms = levels_ms + np.random.default_rng(seed).normal(0, 12, len(levels_ms))
+    found = follow(segments(noisy_ms.tolist()))
+    assert found is not None
+    assert [(each.start_s, each.end_s) for each in found.stretches] == [
+        (0.0, 90.0), (90.0, 130.0), (130.0, 200.0), (200.0, 260.0),
+    ]  # fmt: skip
+    offsets_ms = [each.start_offset_ms for each in found.stretches]
+    assert offsets_ms == pytest.approx([0.0, 240.0, -160.0, 120.0], abs=20)
+    assert found.drift_ms_per_min is None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_drift_that_starts_anew_with_every_reel(seed: int) -> None:
+    """Three reels of 200 s, each from 0 to 400 ms."""
+    one_ms = 20.0 * np.arange(20)
+    noisy_ms = np.tile(one_ms, 3) + np.random.default_rng(seed).normal(0, 12, 60)
+    found = follow(segments(noisy_ms.tolist()))
+    assert found is not None
+    assert found.jumps_s == (200.0, 400.0)
+    assert found.drift_ms_per_min == pytest.approx(120.0, abs=8)
+    for stretch in found.stretches:
+        assert stretch.start_offset_ms == pytest.approx(-10.0, abs=25)
+        assert stretch.end_offset_ms == pytest.approx(390.0, abs=25)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_level_and_then_a_drift_from_another(seed: int) -> None:
+    offsets_ms = np.concatenate([np.full(15, -60.0), 200 + 15.0 * np.arange(15)])
+    offsets_ms += np.random.default_rng(seed).normal(0, 10, 30)
+    found = follow(segments(offsets_ms.tolist()))
+    assert found is not None
+    assert found.jumps_s == (150.0,)
+    level, drift = found.stretches
+    assert level.start_offset_ms == level.end_offset_ms == pytest.approx(-60.0, abs=12)
+    assert drift.end_offset_ms - drift.start_offset_ms == pytest.approx(225.0, abs=40)
+
+
+def test_one_drift_over_the_whole_title_is_never_cut() -> None:
+    rng = np.random.default_rng(0)
+    for count in (20, 60, 200):
+        for _ in range(20):
+            slope_ms = rng.uniform(-40, 40)
+            course_ms = slope_ms * np.arange(count) + rng.normal(0, 15, count)
+            course_ms[rng.choice(count, count // 15, replace=False)] = rng.uniform(-2000, 2000)
+            assert course(course_ms.tolist())[0] == ()
+
+
+def test_without_finely_there_is_one_jump_at_most() -> None:
+    rows = segments(np.repeat([0.0, 400.0, 250.0], 6).tolist())
+    coarse, fine = follow(rows, finely=False), follow(rows)
+    assert coarse is not None and fine is not None
+    assert [each.start_s for each in coarse.stretches] == [0.0, 60.0]
+    assert [each.start_s for each in fine.stretches] == [0.0, 60.0, 120.0]
+
+
 # The chances, against counting and simulation
 
 

@@ -56,6 +56,15 @@ def test_a_drift_is_taken_out_all_along() -> None:
         assert moves.pieces[0].new_s(picture_s - offset_s) == pytest.approx(picture_s, abs=1e-9)
 
 
+def test_a_drift_after_a_jump_is_taken_out_from_there_on() -> None:
+    stretches = Stretch(0, 20, 0, 0), Stretch(20, 120, 400, 900)
+    level, drift = of(report(*stretches, blocks=seconds(*[0.0] * 20, *[400.0] * 40))).pieces
+    assert (level.pace, level.later_s) == (1.0, 0.0)
+    for picture_s in (30.0, 70.0, 120.0):
+        offset_s = (400 + 5 * (picture_s - 20)) / 1000
+        assert drift.new_s(picture_s - offset_s) == pytest.approx(picture_s, abs=1e-9)
+
+
 def test_a_jump_is_cut_where_single_seconds_change() -> None:
     stretches = Stretch(0, 20, 0, 0), Stretch(20, 60, 400, 400)
     blocks = seconds(*[0.0] * 26, None, *[400.0] * 33)

@@ -557,6 +557,20 @@ def test_a_film_that_jumps_out_of_sync_is_out_of_sync() -> None:
     assert [each.start_offset_ms for each in found.stretches] == pytest.approx([0.0, -300.0], abs=5)
 
 
+def test_a_title_of_several_recordings_is_told_part_by_part() -> None:
+    """Three levels and a drift: the worst is the end of the drift, which none of the levels is."""
+    offsets_ms: list[float | None] = [0.0] * 5 + [200.0] * 4 + [-160.0] * 5
+    offsets_ms += [100.0 + 30.0 * k for k in range(12)]
+    found = verdict(film(offsets_ms))
+    assert found.verdict == "out_of_sync"
+    assert [(each.start_s, each.end_s) for each in found.stretches] == [
+        (0.0, 50.0), (50.0, 90.0), (90.0, 140.0), (140.0, 260.0),
+    ]  # fmt: skip
+    assert found.offset_ms == pytest.approx(445.0, abs=15)
+    assert found.drift_ms_per_min == pytest.approx(180.0, abs=6)
+    assert found.jumps_s == (50.0, 90.0, 140.0)
+
+
 def test_a_jump_between_undecided_segments_lies_in_an_interval() -> None:
     """In sync up to 8:20, 400 ms late from 10:00 on; in between nothing goes with the sound, and
     the jump lies anywhere.

@@ -87,31 +87,26 @@ def of(report: Report) -> Moves:
         if report.offset_ms is None:
             raise Refused("its offset is not known")
         return by(report.offset_ms)
-    if len(report.stretches) == 1:
-        return _steady(report.stretches[0])
     cuts_s = [_cut_s(before, after, report.blocks) for before, after in pairwise(report.stretches)]
     edges_s = [-math.inf, *cuts_s, math.inf]
     return Moves(
         tuple(
-            Move(from_s, until_s, stretch.start_offset_ms / 1000)
+            _move(stretch, from_s, until_s)
             for (from_s, until_s), stretch in zip(pairwise(edges_s), report.stretches, strict=True)
         )
     )
 
 
-def _steady(stretch: Stretch) -> Moves:
+def _move(stretch: Stretch, from_s: float, until_s: float) -> Move:
     """One offset, or a drift: what belongs to the picture at p is heard at p less the offset
     there.
     """
-    slope = (
-        (stretch.end_offset_ms - stretch.start_offset_ms)
-        / 1000
-        / max(stretch.end_s - stretch.start_s, 1e-9)
-    )
+    change_ms = stretch.end_offset_ms - stretch.start_offset_ms
+    slope = change_ms / 1000 / max(stretch.end_s - stretch.start_s, 1e-9)
     if slope == 0:
-        return by(stretch.start_offset_ms)
+        return Move(from_s, until_s, stretch.start_offset_ms / 1000)
     at_zero_s = stretch.start_offset_ms / 1000 - slope * stretch.start_s
-    return Moves((Move(-math.inf, math.inf, at_zero_s / (1 - slope), 1 / (1 - slope)),))
+    return Move(from_s, until_s, at_zero_s / (1 - slope), 1 / (1 - slope))
 
 
 def _cut_s(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> float:
