@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from bench import syncnet
 from bench.__main__ import HERE, main
 from bench.rows import Cost, medians
 
@@ -42,3 +44,13 @@ def test_what_cannot_be_measured_is_refused(arguments: list[str]) -> None:
 
 def test_the_folder_is_the_checkout() -> None:
     assert Path("tests/test_bench.py") == Path(__file__).relative_to(HERE)
+
+
+def test_the_networks_of_the_comparison_are_of_their_described_size() -> None:
+    """S3FD looks at strides of 4, 8, 16 px and three larger ones; SyncNet gives 1024 numbers."""
+    with torch.inference_mode():
+        maps = syncnet.FaceDetector().eval()(torch.rand(1, 3, 128, 256))
+        features = syncnet.SyncNet().eval()(torch.rand(1, 3, 5, 224, 224), torch.rand(1, 1, 13, 20))
+    assert [tuple(score.shape[2:]) for score, _ in maps[:3]] == [(32, 64), (16, 32), (8, 16)]
+    assert len(maps) == 6
+    assert [tuple(each.shape) for each in features] == [(1, 1024), (1, 1024)]
