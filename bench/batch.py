@@ -24,7 +24,7 @@ from avcheck.checker import Checker
 from avcheck.demo import make_demo
 from avcheck.eval.speed import measure_speed, speed_table
 from avcheck.report import Report
-from tests.long_titles import Fault, drawn_shots, recorded_shots, write_title
+from tests.support.long_titles import Fault, drawn_shots, recorded_shots, write_title
 
 PARTS = ("batch", "stages", "sample")
 FAULTS = (

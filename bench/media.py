@@ -9,7 +9,7 @@ import numpy as np
 
 from avcheck.demo import make_demo
 from avcheck.scenes.generate import make_scene
-from tests.conftest import Array, make_clip
+from tests.support.clips import Array, make_clip
 
 SIZE = (1920, 1080)  # width, height
 RATE = 16_000  # Hz

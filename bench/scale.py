@@ -22,15 +22,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from tests.support import hostile
 
-import hostile
-
-TESTS = Path(__file__).parent.parent / "tests"
-COMMAND = (
-    "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; "
-    "sys.exit(main())"
-)
+ROOT = Path(__file__).parent.parent
+COMMAND = "from tests.support import decode_scan; decode_scan.command()"
 HOSTILE_SHARE = 0.03
 SIZE = (96, 72)
 KINDS = (
@@ -83,7 +78,7 @@ def start(root: Path, results: Path, jobs: int) -> subprocess.Popen[bytes]:
         "60",
         "-q",
     ]
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "TMPDIR": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(root)}
     line += ["--no-config", "--resume", str(results)]
     return subprocess.Popen(
         line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

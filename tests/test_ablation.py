@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_clip
 from torch import Tensor, nn
 
 from avcheck.blocks import FRAME_RATE
@@ -29,6 +28,7 @@ from avcheck.train.corpus import CachedClip, Clip, cache_clip
 from avcheck.train.learn import Stage
 from avcheck.train.sampling import Recipe
 from avcheck.weights import Loaded, save
+from tests.support.clips import make_clip
 
 torch.set_num_threads(1)
 SMALL = ModelConfig(

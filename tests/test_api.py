@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import fake_scan
 import pytest
 
 import avcheck
+from tests.support import fake_scan
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pickle
 from pathlib import Path
 from typing import get_args
 
-import fake_scan
 import pytest
 
 from avcheck import errors
@@ -15,6 +14,7 @@ from avcheck.batch.discovery import MEDIA_SUFFIXES, Discovery, discover
 from avcheck.batch.run import CheckSettings, check_many
 from avcheck.errors import ModelError, UsageError
 from avcheck.report import PRESETS, ErrorCode
+from tests.support import fake_scan
 
 
 def touch(root: Path, *names: str) -> None:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_reports import run, stills, title
-from test_page import HOSTILE, hostile, page
 
 from avcheck.render.records import to_json
 from avcheck.report import Report
+from tests.support.page_reports import HOSTILE, hostile, page, run, stills, title
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is not installed (extra `browser`)"

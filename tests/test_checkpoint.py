@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fake_scan
 import pytest
 
 from avcheck import render
@@ -25,12 +24,11 @@ from avcheck.batch.run import CheckSettings, check_many, identified
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.report import BlockResult, Report, Segment, Tolerance
+from tests.support import fake_scan
 
-TESTS = Path(__file__).parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
-FAKE_MAIN = (
-    "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
-)
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+FAKE_MAIN = "from tests.support import fake_scan; fake_scan.command()"
 
 
 @pytest.fixture

@@ -46,16 +46,13 @@ def media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".git").mkdir()  # ends the search for settings here
     program = tmp_path / "bin" / "avcheck"
     program.parent.mkdir()
-    code = (
-        "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; "
-        "sys.exit(main())"
-    )
+    code = "from tests.support import fake_scan; fake_scan.command()"
     program.write_text(
         f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "{code}" "$@"\n', encoding="utf-8"
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "tests"), str(ROOT))))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path

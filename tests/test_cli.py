@@ -15,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import fake_scan
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -26,20 +25,19 @@ from avcheck.cli.app import app, main
 from avcheck.cli.gate import ExitCode
 from avcheck.render import FORMATS
 from avcheck.report import PRESETS, Report, Tolerance
+from tests.support import fake_scan
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {
     **{
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("AVCHECK_", "GITHUB_"))
     },
-    "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))),
+    "PYTHONPATH": str(ROOT),
     "PYTHONUTF8": "1",
 }
-FAKE_MAIN = (
-    "import fake_scan, sys; fake_scan.install(); from avcheck.cli.app import main; sys.exit(main())"
-)
+FAKE_MAIN = "from tests.support import fake_scan; fake_scan.command()"
 
 
 @pytest.fixture(autouse=True)
@@ -1088,7 +1086,5 @@ def test_python_m_avcheck() -> None:
 def test_the_version_is_the_package_s() -> None:
     import tomllib
 
-    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))[
-        "project"
-    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["version"] == avcheck.__version__

@@ -7,9 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import av
-import clock_table
 import pytest
-from clock_table import CASES, Case, Row, measure
+
+from tests.support import clock_table
+from tests.support.clock_table import CASES, Case, Row, measure
 
 MAJOR = av.__version__.partition(".")[0]
 

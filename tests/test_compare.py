@@ -139,7 +139,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> Iterator[Title]:
-    from conftest import make_clip
+    from tests.support.clips import make_clip
 
     clip = make_clip(
         folder / "reference.mkv",

@@ -13,14 +13,14 @@ import av
 import numpy as np
 import pytest
 from av.codec import Codec
-from conftest import click_time_s
-from test_media import flash_s, late_ms, whole
 
 from avcheck.batch.discovery import MEDIA_SUFFIXES
 from avcheck.errors import NotMedia
 from avcheck.media import open_media
 from avcheck.media.container import SOUND_FORMATS, VIDEO_FORMATS
 from avcheck.plain_text import SUPPORTED
+from tests.support.clips import click_time_s
+from tests.support.reading import flash_s, late_ms, whole
 
 Clip = Callable[..., Path]
 B_FRAMES = {"preset": "medium", "bf": "2"}

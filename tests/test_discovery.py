@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import fake_scan
 import pytest
 
 from avcheck.batch import globs
@@ -17,6 +16,7 @@ from avcheck.batch.discovery import Selection, Shard, discover, parse_shard, rea
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.report import PRESETS
+from tests.support import fake_scan
 
 
 def touch(root: Path, *names: str) -> None:

@@ -10,12 +10,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from option_tables import COMMANDS, MAN_PAGE, man_page, page
 
 from avcheck.cli import config
 from avcheck.cli.gate import ExitCode, FailOn, Gate
 from avcheck.render import FORMATS
 from avcheck.report import PRESETS, Report
+from tests.support.option_tables import COMMANDS, MAN_PAGE, man_page, page
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,7 +26,7 @@ def text_of(name: str) -> str:
 
 
 def test_the_option_tables_are_those_of_the_command() -> None:
-    assert text_of("docs/cli.md") == page()  # python -m tests.option_tables
+    assert text_of("docs/cli.md") == page()  # python -m tests.support.option_tables
     assert MAN_PAGE.read_text(encoding="utf-8") == man_page()
 
 

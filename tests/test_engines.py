@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
-import fake_scan
 import pytest
 
 from avcheck.batch.process import Limits
@@ -18,6 +16,7 @@ from avcheck.batch.workers import BugInWorker
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.report import PRESETS
+from tests.support import fake_scan
 
 
 def test_a_missing_ray_is_named(
@@ -62,9 +61,8 @@ def test_a_crash_below_an_actor_costs_one_file(
     import ray
 
     monkeypatch.chdir(tmp_path)
-    tests = Path(__file__).parent
     # Ray's processes find fake_scan there
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tests), str(tests.parent))))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     names = [
         "good.mp4",
         "segfault.mp4",

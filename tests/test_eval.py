@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_clip
 from torch import Tensor, nn
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, blocks
@@ -37,6 +36,7 @@ from avcheck.segments import MAX_SHIFT
 from avcheck.shifts import SHIFTS
 from avcheck.train.corpus import Clip, find_clips, set_aside
 from avcheck.weights import Loaded, save
+from tests.support.clips import make_clip
 
 Array = np.ndarray[Any, Any]
 SIDE = 48

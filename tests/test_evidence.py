@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
-import fake_scan
 import numpy as np
 import pytest
-from conftest import click_time_s
 
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
@@ -19,6 +17,8 @@ from avcheck.evidence.film import FRAME_RATE, Span, make_film, telling_span
 from avcheck.evidence.letters import written
 from avcheck.evidence.panel import HEIGHT, PICTURE_HEIGHT, WIDTH, Canvas, glow_of, panel, picture
 from avcheck.report import BlockPlaces, BlockResult, Report, SegmentDetail, Stretch
+from tests.support import fake_scan
+from tests.support.clips import click_time_s
 
 Clip = Callable[..., Path]
 EVENT_S = 6.0

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import make_clip
+
+from tests.support.clips import make_clip
 
 pytest.importorskip("cv2")
 

@@ -14,7 +14,6 @@ from dataclasses import fields
 from inspect import signature
 from pathlib import Path
 
-import fake_scan
 import pytest
 
 from avcheck import media
@@ -26,6 +25,7 @@ from avcheck.errors import ModelError, UsageError
 from avcheck.memory import while_importing
 from avcheck.plain_text import NO_VIDEO, is_text
 from avcheck.report import Report
+from tests.support import fake_scan
 
 WITH_WORKER = Limits(timeout_s=60)
 everywhere = pytest.mark.parametrize("limits", [None, WITH_WORKER], ids=["here", "in a worker"])

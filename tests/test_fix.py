@@ -11,40 +11,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
-import clock_table
 import numpy as np
 import pytest
-from conftest import Array
-from films import KINDS, noise, tiles
 
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.fix import remux, repair
-from avcheck.fix.repair import Outcome, Wanted, fix_file
+from avcheck.fix.repair import Wanted, fix_file
 from avcheck.media import SAMPLE_RATE, open_media
 from avcheck.report import BlockResult, Report, Stretch
+from tests.support import clock_table
+from tests.support.clips import Array
+from tests.support.films import KINDS, noise, tiles
+from tests.support.fixing import forced, packets
 
 KEPT = {"copied", "moved"}
-
-
-def never(_path: Path, _audio: int | None, _video: int | None) -> Report:
-    raise AssertionError("a forced offset asks nobody")
-
-
-def forced(source: Path, target: Path, offset_ms: float, **how: Any) -> Outcome:
-    return fix_file(source, target, Wanted(force_offset_ms=offset_ms, **how), never)
-
-
-def packets(path: Path) -> dict[int, list[bytes]]:
-    """The packets of every stream, as PyAV itself reads them."""
-    found: dict[int, list[bytes]] = {}
-    # Those too that an edit list hides
-    with av.open(str(path), options={"advanced_editlist": "0"}) as container:
-        for packet in container.demux():
-            if packet.size:
-                found.setdefault(packet.stream.index, []).append(bytes(packet))
-    return found
 
 
 def late_ms(path: Path) -> float:

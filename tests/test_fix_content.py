@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import Early, talking
 
 from avcheck.cli.app import main
+from tests.support.films import Early, talking
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,10 @@ import av
 import numpy as np
 import pytest
 from av.packet import Packet
-from clock_table import complete
-from films import tiles
-from test_fix import forced, packets
+
+from tests.support.clock_table import complete
+from tests.support.films import tiles
+from tests.support.fixing import forced, packets
 
 CHAPTERS = [("one", 0, 2000), ("two", 2000, 4000)]
 HDR = (

@@ -1,4 +1,4 @@
-"""A few seconds of the fuzz of media files (`python -m tests.fuzz --minutes N` runs it for
+"""A few seconds of the fuzz of media files (`python -m tests.support.fuzz --minutes N` runs it for
 longer).
 """
 
@@ -10,13 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fuzz
-import guard
-import hostile
 import pytest
 
 from avcheck.batch.run import CheckSettings
 from avcheck.report import Report
+from tests.support import fuzz, guard, hostile
 
 pytestmark = pytest.mark.skipif(not guard.AVAILABLE, reason="watching what is opened needs Linux")
 

@@ -1,5 +1,5 @@
-"""All of `tests.hostile` in one run of the command: every file ends as it has to, in every format,
-and opens no other.
+"""All of `tests.support.hostile` in one run of the command: every file ends as it has to, in every
+format, and opens no other.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import guard
-import hostile
 import pytest
 
 from avcheck.render import FORMATS
+from tests.support import guard, hostile
 
-TESTS = Path(__file__).parent
-COMMAND = (
-    "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import main; "
-    "sys.exit(main())"
+ROOT = Path(__file__).parent.parent
+COMMAND = "from tests.support import decode_scan; decode_scan.command()"
+LOCKED = (
+    f"from tests.support import guard; guard.forbid_network(); {COMMAND}"
+    if guard.AVAILABLE
+    else COMMAND
 )
-LOCKED = f"import guard; guard.forbid_network(); {COMMAND}" if guard.AVAILABLE else COMMAND
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 ENVIRONMENT.pop("GITHUB_STEP_SUMMARY", None)
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_is_followed_would_be_noticed(corpus: hostile.Corpus) -> Non
 
 
 def test_a_socket_would_be_noticed() -> None:
-    code = "import guard, socket; guard.forbid_network(); socket.socket()"
+    code = "import socket; from tests.support import guard; guard.forbid_network(); socket.socket()"
     # SIGSYS
     assert (
         subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == -31

@@ -18,11 +18,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
-import hostile
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from conftest import BRIGHT, Array, clicks
 
 from avcheck.errors import (
     AvcheckError,
@@ -40,6 +38,8 @@ from avcheck.media import packets as packets_of_media
 from avcheck.media.base import Tally
 from avcheck.media.packets import Decoder, dated, packets_of, seek
 from avcheck.report import Degraded
+from tests.support import hostile
+from tests.support.clips import BRIGHT, Array, clicks
 
 Clip = Callable[..., Path]
 FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}

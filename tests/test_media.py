@@ -15,39 +15,15 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
-from conftest import BRIGHT, DARK, Array, click, click_time_s, clicks, make_clip
 
 from avcheck.errors import NoAudio, NoVideo
-from avcheck.media import Luma, Media, Picture, Sound, open_media
+from avcheck.media import Luma, Picture, open_media
 from avcheck.media.picture import Scaler
+from tests.support.clips import BRIGHT, DARK, Array, click, click_time_s, clicks, make_clip
+from tests.support.reading import flash_s, late_ms, whole
 
 Clip = Callable[..., Path]
 B_FRAMES = {"preset": "veryfast", "bf": "2"}
-
-
-def whole(sounds: list[Sound]) -> tuple[float, Array]:
-    """Start and samples of a file's sound as one piece, gaps filled with silence."""
-    start_s = sounds[0].start_s
-    samples = np.zeros(math.ceil((sounds[-1].end_s - start_s) * 16000) + 1, np.float32)
-    for sound in sounds:
-        first = round((sound.start_s - start_s) * 16000)
-        samples[first : first + len(sound.samples)] = sound.samples
-    return start_s, samples
-
-
-def flash_s(file: Media) -> float:
-    for picture in file.pictures():
-        if picture.luma.mean() > 128:
-            return picture.pts_s
-    raise AssertionError("no flash")
-
-
-def late_ms(path: Path, **options: object) -> float:
-    """How late the click is against the flash, by our clock."""
-    with open_media(path, **options) as file:  # type: ignore[arg-type]
-        late_s = click_time_s(*whole(list(file.sounds()))) - flash_s(file)
-        assert not file.degraded, file.degraded
-    return 1000 * late_s
 
 
 # -- the clock -------------------------------------------------------------------------------------

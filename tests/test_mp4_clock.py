@@ -13,12 +13,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import Array, click, clicks
-from mp4_boxes import NOTHING, Row, with_edits, without
 
 from avcheck.errors import CannotSeek, DecodeFailed, LimitExceeded
 from avcheck.media import Media, Sound, mp4, mp4_track, open_media, timeline
 from avcheck.media import packets as media_packets
+from tests.support.clips import Array, click, clicks
+from tests.support.mp4_boxes import NOTHING, Row, with_edits, without
 
 Clip = Callable[..., Path]
 

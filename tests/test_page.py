@@ -12,44 +12,22 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 
-import fake_scan
 import pytest
-from page_reports import OFFSETS_MS, run, stills, title
 
 from avcheck.cli.app import main
-from avcheck.render.page import Illustrate, Page
 from avcheck.render.page.charts import score_map
 from avcheck.render.page.png import indexed_png
 from avcheck.render.page.svg import INSIDE, LEFT
 from avcheck.render.records import to_json
-from avcheck.report import Degraded, Report, Track
+from avcheck.report import Report
 from avcheck.stills import Illustration
+from tests.support import fake_scan
+from tests.support.page_reports import HOSTILE, OFFSETS_MS, hostile, page, run, stills, title
 
 VOID = {"meta", "input", "link", "br", "img", "hr"}
-HOSTILE = [
-    "<script>alert(1)</script>.mp4",
-    '"><img src=x onerror=alert(1)>.mp4',
-    "' onmouseover='alert(1)' x='.mp4",
-    "</template></title></style><svg onload=alert(1)>.mp4",
-    "{{ 7 * 7 }}{% raw %}.mp4",
-    "javascript:alert(1).mp4",
-    "&lt;b&gt;&amp;.mp4",
-    "]]><!-- .mp4",
-    "\u202egp4.\u2066x\u200b.mp4",
-    "a\nb\r\x00\x1b[31m.mp4",
-    "\udcff.mp4",
-    "עברית عربي.mp4",
-]
-
-
-def page(reports: Iterable[Report], illustrate: Illustrate | None = None, **options: int) -> str:
-    made = Page(illustrate=illustrate, **options)
-    items = [made.item(report) for report in reports]
-    return made.head() + "".join(items) + made.tail()
 
 
 class Reader(HTMLParser):
@@ -87,23 +65,6 @@ class Reader(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
-
-
-def hostile(name: str) -> Report:
-    """A report in which every text that a file can bring is `name`."""
-    made = title(60, path=name)
-    assert made.detail is not None
-    media = dataclasses.replace(
-        made.detail.media, container=name, video_codec=name, audio_codec=name
-    )
-    return dataclasses.replace(
-        made,
-        audio_tracks=(Track(0, name, name, name, True), Track(1, name, name, name, False)),
-        video_tracks=(Track(0, name, name, name, True),),
-        degraded=Degraded(notes=(name,)),
-        detail=dataclasses.replace(made.detail, media=media),
-        avcheck_version=name,
-    )
 
 
 PAGES = {

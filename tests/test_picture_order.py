@@ -14,12 +14,12 @@ import av
 import numpy as np
 import pytest
 from av.video.format import VideoFormat
-from conftest import Array, click_time_s
-from test_media import flash_s, late_ms, whole
 
 from avcheck.media import open_media
 from avcheck.media.base import Tally
 from avcheck.media.picture import is_full_range, placed_between
+from tests.support.clips import Array, click_time_s
+from tests.support.reading import flash_s, late_ms, whole
 
 Clip = Callable[..., Path]
 PATTERN = np.random.default_rng(0).integers(40, 120, (120, 160), np.uint8)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import fake_scan
 import pytest
 
 from avcheck.batch import remote
@@ -23,6 +22,7 @@ from avcheck.cli.app import main
 from avcheck.errors import MediaError, UsageError
 from avcheck.render import FORMATS
 from avcheck.report import Report
+from tests.support import fake_scan
 
 SIGNED = "https://films.example/a/late.mp4?id=7&X-Amz-Signature={}&X-Amz-Expires=60"
 

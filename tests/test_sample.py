@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_clip
 
 from avcheck import scan as scanning
 from avcheck import segments as segments_module
@@ -30,6 +29,7 @@ from avcheck.sampling import MOST, PROBE_BLOCKS, first_probes, more_probes, stre
 from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import SHIFTS
 from avcheck.verdict import Judgement
+from tests.support.clips import make_clip
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import fake_scan
 import pytest
 
 from avcheck import render
@@ -17,6 +16,7 @@ from avcheck.batch.run import CheckSettings
 from avcheck.changes import changes_between
 from avcheck.cli.app import main
 from avcheck.report import BlockResult, Report, Segment, Stretch, Tolerance
+from tests.support import fake_scan
 
 Capture = pytest.CaptureFixture[str]
 

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import click
-from test_steady import filmed, followed, unsteady
 
 from avcheck import looking, shifts, weights
 from avcheck import scan as scanning
@@ -27,7 +25,7 @@ from avcheck.heads import JointHead
 from avcheck.looking import Look, look
 from avcheck.mel import MEL_BINS
 from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
+from avcheck.model_config import ATTENTION_KINDS, AttentionKind
 from avcheck.posterior import Calibration
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report
 from avcheck.scan import scan, score_segment
@@ -35,16 +33,12 @@ from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import SHIFTS
 from avcheck.verdict import judge
 from avcheck.weights import Loaded
+from tests.support.clips import click
+from tests.support.networks import TINY
+from tests.support.shaken import filmed, followed, unsteady
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
-TINY = ModelConfig(
-    visual_channels=(4, 8, 8, 8),
-    sound_channels=(4, 8, 8, 8),
-    width=16,
-    embedding=8,
-    joint_channels=8,
-)
 LEVELS = (32, 48)
 
 

@@ -11,7 +11,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
-import fake_scan
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -35,6 +34,7 @@ from avcheck.report import (
     Track,
     UndecidableCode,
 )
+from tests.support import fake_scan
 
 SCHEMA: dict[str, Any] = json.loads(
     (resources.files("avcheck") / "schema" / f"record-{SCHEMA_VERSION}.schema.json").read_text(

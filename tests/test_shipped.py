@@ -12,7 +12,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from long_titles import Fault, drawn_shots, write_title
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
@@ -25,6 +24,7 @@ from avcheck.scan import scan
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.train.corpus import CachedClip, Clip, decode
 from avcheck.verdict import Judgement, judge
+from tests.support.long_titles import Fault, drawn_shots, write_title
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 TOLERANCE = PRESETS[DEFAULT_PRESET]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Array, Sounds, clicks
 
 from avcheck.cli.app import main
 from avcheck.media import SAMPLE_RATE, Picture, Sound, open_media
@@ -19,6 +18,7 @@ from avcheck.signals.beeps import beeps_of
 from avcheck.signals.flashes import flashes_of
 from avcheck.signals.signal import Signal, as_test_signal, signal_of
 from avcheck.signals.verdict import check_signal
+from tests.support.clips import Array, Sounds, clicks
 
 Clip = Callable[..., Path]
 # On a picture at 25 fps, and no two equally far apart

@@ -14,12 +14,12 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
-from conftest import Array, click_time_s, clicks
-from test_media import whole
 
 from avcheck.errors import CannotSeek
 from avcheck.media import open_media
 from avcheck.media.joining import Placed, placed, told
+from tests.support.clips import Array, click_time_s, clicks
+from tests.support.reading import whole
 
 Clip = Callable[..., Path]
 RATE = 48000

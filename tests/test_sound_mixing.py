@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
-from conftest import Array, Sounds, click_time_s, clicks, make_clip
-from test_media import whole
 
 from avcheck.media import open_media
 from avcheck.media.mixing import FADE_S, WINDOW_S, channel_instead, mix_weights
+from tests.support.clips import Array, Sounds, click_time_s, clicks, make_clip
+from tests.support.reading import whole
 
 RATE = 48000
 

@@ -14,8 +14,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import Array, click, clicks
-from test_scan import TINY
 
 from avcheck import weights
 from avcheck.checker import Checker
@@ -28,6 +26,8 @@ from avcheck.model_config import ATTENTION_KINDS
 from avcheck.render.text import line
 from avcheck.report import Report, Track
 from avcheck.tracks import available, named, others
+from tests.support.clips import Array, click, clicks
+from tests.support.networks import TINY
 
 Clip = Callable[..., Path]
 

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_clip
-from test_steady import filmed, unsteady
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tests.support.clips import make_clip
+from tests.support.networks import TINY
+from tests.support.shaken import filmed, unsteady
 
 pytest.importorskip("cv2")
 
@@ -29,7 +31,7 @@ from avcheck.looking import Look
 from avcheck.match import Match
 from avcheck.mel import SAMPLE_RATE, context_samples, log_mel
 from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS, ModelConfig
+from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import Calibration, Estimate, posterior
 from avcheck.scenes.generate import make_scene
 from avcheck.train import augment, calibrate, clean, corpus, heads, learn, measure, run, sampling
@@ -41,13 +43,6 @@ from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
 A_FRAME = SAMPLE_RATE // FRAME_RATE
-TINY = ModelConfig(
-    visual_channels=(4, 8, 8, 8),
-    sound_channels=(4, 8, 8, 8),
-    width=16,
-    embedding=8,
-    joint_channels=8,
-)
 PLAIN = Recipe("frame", (48, 48), frames=20, margin=5, strength=0.0)
 
 

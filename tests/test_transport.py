@@ -12,9 +12,15 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import Array, click_time_s
-from decode_scan import DecodeChecker
-from transport_stream import (
+
+from avcheck.batch import run
+from avcheck.cli.app import main
+from avcheck.errors import DecodeFailed, NoAudio, NoVideo
+from avcheck.media import Media, Sound, open_media
+from avcheck.media.survey import survey
+from tests.support.clips import Array, click_time_s
+from tests.support.decode_scan import DecodeChecker
+from tests.support.transport_stream import (
     AUDIO_PID,
     PMT_PID,
     VIDEO_PID,
@@ -28,12 +34,6 @@ from transport_stream import (
     with_blank_payload,
     write,
 )
-
-from avcheck.batch import run
-from avcheck.cli.app import main
-from avcheck.errors import DecodeFailed, NoAudio, NoVideo
-from avcheck.media import Media, Sound, open_media
-from avcheck.media.survey import survey
 
 Clip = Callable[..., Path]
 H264, AAC = 0x1B, 0x0F

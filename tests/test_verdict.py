@@ -14,7 +14,6 @@ from avcheck.posterior import (
     UNMATCHED_ODDS,
     Calibration,
     Curve,
-    Place,
     combine,
     estimate,
     evidence,
@@ -23,64 +22,10 @@ from avcheck.posterior import (
 )
 from avcheck.report import DEFAULT_PRESET, FRAME_MS, PRESETS, Tolerance, describe_offset
 from avcheck.verdict import Judgement, judge, without_unseen
+from tests.support.curves import PLAIN, SHIFTS, Array, bump, curve, film
 
-Array = np.ndarray[Any, Any]
-SHIFTS = np.arange(-50, 51)
 EBU = PRESETS[DEFAULT_PRESET]
-PLAIN = Calibration()
 SEEDS = range(8)
-
-
-def bump(frames: float, height: float = 12.0, width: float = 1.2) -> Array:
-    """A peak of logits at a shift, on a floor far below it."""
-    return (height * np.exp(-0.5 * ((SHIFTS - frames) / width) ** 2) - 4.0).astype(np.float32)
-
-
-def curve(
-    frames: float | None = 0.0,
-    *,
-    start_s: float = 0.0,
-    blocks: int = 10,
-    height: float = 12.0,
-    noise: float = 0.0,
-    seed: int = 0,
-    motion: float = 3.0,
-    detail: float = 40.0,
-    level_db: float = -20.0,
-    score: Array | None = None,
-    match: Array | None = None,
-) -> Curve:
-    """A segment whose sound is late by `frames`; None: nothing matches."""
-    rng = np.random.default_rng(seed)
-    if score is None:
-        score = np.full(len(SHIFTS), -4.0, np.float32) if frames is None else bump(frames, height)
-        score = (score + noise * rng.standard_normal(len(SHIFTS))).astype(np.float32)
-    attention = rng.uniform(0.1, 1.0, (blocks, len(SHIFTS))).astype(np.float32)
-    attention /= attention.sum(axis=0)
-    return Curve(
-        start_s=start_s,
-        end_s=start_s + blocks,
-        shifts=SHIFTS,
-        score=score,
-        match=np.zeros_like(score) if match is None else match,
-        block_start_s=start_s + np.arange(blocks, dtype=float),
-        block_score=np.tile(score, (blocks, 1)),
-        block_match=np.tile(np.zeros_like(score) if match is None else match, (blocks, 1)),
-        attention=attention,
-        places=attention[:, :, None],
-        grid=(Place(112, 0, 0, 1, 1),),
-        motion=np.full(blocks, motion, np.float32),
-        detail=np.full(blocks, detail, np.float32),
-        level_db=np.full(blocks, level_db, np.float32),
-    )
-
-
-def film(offsets_ms: list[float | None], **options: Any) -> list[Curve]:
-    """Segments of 10 s in a row, each with the sound early by its offset."""
-    return [
-        curve(None if ms is None else -ms / FRAME_MS, start_s=10.0 * k, seed=k, **options)
-        for k, ms in enumerate(offsets_ms)
-    ]
 
 
 def verdict(

@@ -16,43 +16,10 @@ from safetensors.torch import save_file
 
 from avcheck import weights
 from avcheck.errors import ModelError, UsageError
-from avcheck.heads import JointHead
-from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
+from tests.support.networks import CALIBRATION, TINY, network, written
 
 torch.set_num_threads(1)
-TINY = ModelConfig(
-    visual_channels=(4, 8, 8, 8),
-    sound_channels=(4, 8, 8, 8),
-    width=16,
-    embedding=8,
-    joint_channels=8,
-)
-CALIBRATION = {
-    "temperature": 1.5,
-    "none": 2.0,
-    "bias_frames": -0.1,
-    "guard_ms": 30.0,
-    "decide": 0.9,
-    "match": 1.0,
-}
-
-
-def network() -> tuple[SyncNet, dict[AttentionKind, JointHead]]:
-    torch.manual_seed(0)
-    net = SyncNet(TINY)
-    for name, buffer in net.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_()
-    heads = {
-        kind: JointHead(ModelConfig(**{**vars(TINY), "attention": kind}))
-        for kind in ATTENTION_KINDS
-    }
-    return net, heads
-
-
-def written(path: Path) -> str:
-    return weights.save(path, *network(), calibration=CALIBRATION, training={"seed": 7})
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_scan
 import pytest
 
 from avcheck.batch import process as process_batch
@@ -25,8 +24,9 @@ from avcheck.batch.workers import BugInWorker, run_workers
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
 from avcheck.report import PRESETS, Report
+from tests.support import fake_scan
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 
 
 def check(
@@ -446,7 +446,8 @@ def test_the_first_interrupt_loses_no_answer_and_the_second_does_not_wait(tmp_pa
 
 
 RUN = """
-import fake_scan, sys
+import sys
+from tests.support import fake_scan
 from pathlib import Path
 from avcheck.batch.process import Limits
 from avcheck.batch.run import CheckSettings, check_many
@@ -462,7 +463,7 @@ except KeyboardInterrupt:
 
 
 def running(*names: str) -> subprocess.Popen[str]:
-    path = os.pathsep.join((str(TESTS), str(TESTS.parent)))
+    path = str(ROOT)
     return subprocess.Popen(
         [sys.executable, "-c", RUN, *names],
         stdout=subprocess.PIPE,

@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_clip
-from test_steady import filmed, unsteady
-from test_verdict import PLAIN, curve, film
 
 from avcheck import checker as checker_module
 from avcheck.checker import Checker
@@ -38,23 +35,19 @@ from avcheck.errors import DecodeFailed
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
 from avcheck.looking import LEVELS, look, look_in_parts
 from avcheck.model import SyncNet
-from avcheck.model_config import ModelConfig
 from avcheck.posterior import Curve
 from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.scenes.generate import make_scene
 from avcheck.verdict import judge
 from avcheck.weights import Loaded
+from tests.support.clips import make_clip
+from tests.support.curves import PLAIN, curve, film
+from tests.support.networks import TINY
+from tests.support.shaken import filmed, unsteady
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
 EBU = PRESETS[DEFAULT_PRESET]
-TINY = ModelConfig(
-    visual_channels=(4, 8, 8, 8),
-    sound_channels=(4, 8, 8, 8),
-    width=16,
-    embedding=8,
-    joint_channels=8,
-)
 GRID = tuple((528, row, column, 20, 30) for row in range(20) for column in range(30))
 
 

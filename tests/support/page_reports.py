@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
+from collections.abc import Iterable
 
+from avcheck.render.page import Illustrate, Page
 from avcheck.report import (
     BlockPlaces,
     BlockResult,
@@ -161,3 +164,42 @@ def run(count: int, *, seconds: int = 5400) -> list[Report]:
             )
         )
     return reports
+
+
+HOSTILE = [
+    "<script>alert(1)</script>.mp4",
+    '"><img src=x onerror=alert(1)>.mp4',
+    "' onmouseover='alert(1)' x='.mp4",
+    "</template></title></style><svg onload=alert(1)>.mp4",
+    "{{ 7 * 7 }}{% raw %}.mp4",
+    "javascript:alert(1).mp4",
+    "&lt;b&gt;&amp;.mp4",
+    "]]><!-- .mp4",
+    "\u202egp4.\u2066x\u200b.mp4",
+    "a\nb\r\x00\x1b[31m.mp4",
+    "\udcff.mp4",
+    "עברית عربي.mp4",
+]
+
+
+def page(reports: Iterable[Report], illustrate: Illustrate | None = None, **options: int) -> str:
+    made = Page(illustrate=illustrate, **options)
+    items = [made.item(report) for report in reports]
+    return made.head() + "".join(items) + made.tail()
+
+
+def hostile(name: str) -> Report:
+    """A report in which every text that a file can bring is `name`."""
+    made = title(60, path=name)
+    assert made.detail is not None
+    media = dataclasses.replace(
+        made.detail.media, container=name, video_codec=name, audio_codec=name
+    )
+    return dataclasses.replace(
+        made,
+        audio_tracks=(Track(0, name, name, name, True), Track(1, name, name, name, False)),
+        video_tracks=(Track(0, name, name, name, True),),
+        degraded=Degraded(notes=(name,)),
+        detail=dataclasses.replace(made.detail, media=media),
+        avcheck_version=name,
+    )

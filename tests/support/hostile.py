@@ -2,7 +2,7 @@
 as.
 
 All are harmless to other software: what is oversized is so by a little, and guards against more are
-tested with limits that the test lowers. `python -m tests.hostile FOLDER` writes them all.
+tested with limits that the test lowers. `python -m tests.support.hostile FOLDER` writes them all.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import av
 import numpy as np
 from av.packet import Packet
-from conftest import clicks, make_clip
+
+from tests.support.clips import clicks, make_clip
 
 TARGET = "target.dat"  # a video that other files refer to, and that nobody may open
 

@@ -6,9 +6,9 @@ number of its picture as tones; from what a reader gives out, pictures and sampl
 it says how late the sound is at every picture, to a fraction of a millisecond. All media are
 written by PyAV with the sound `LATE_MS` late; no ffmpeg executable is needed.
 
-`python -m tests.clock_table` prints the table as Markdown. `--rows FILE` keeps the figures, `--from
-FILE FILE` prints those of several runs (of several PyAVs) side by side, and `--into` puts them into
-a document.
+`python -m tests.support.clock_table` prints the table as Markdown. `--rows FILE` keeps the figures,
+`--from FILE FILE` prints those of several runs (of several PyAVs) side by side, and `--into` puts
+them into a document.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("SVT_LOG", "1")  # its AV1 encoder talks
 
 import av
 import av_drift_detector as instrument
 import numpy as np
-from conftest import Array, make_clip
 
 from avcheck.errors import MediaError
 from avcheck.media import SAMPLE_RATE, open_media
+from tests.support.clips import Array, make_clip
 
 LATE_MS = 40.0  # of the sound in every file as it is written
 SECONDS = 2.4
@@ -640,7 +639,7 @@ def _cell(case: Case, row: Row | None) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.clock_table", description=(__doc__ or "").split("\n\n")[0]
+        prog="python -m tests.support.clock_table", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("match", nargs="?", default="", help="only cases whose name holds this")
     parser.add_argument("--rows", type=Path, help="write what was measured to this file")

@@ -1,5 +1,5 @@
-"""docs/cli.md and the man page, made from the command's own help: `python -m tests.option_tables`
-writes them anew.
+"""docs/cli.md and the man page, made from the command's own help;
+`python -m tests.support.option_tables` writes them anew.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import typer
 from avcheck import __version__
 from avcheck.cli.app import app
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 PAGE, MAN_PAGE = PROJECT / "docs" / "cli.md", PROJECT / "avcheck" / "man" / "avcheck.1"
 ROOT = typer.main.get_command(app)
 COMMANDS = ROOT.commands  # type: ignore[attr-defined]
 
 HEAD = """# Commands and options
 
-Made from `avcheck --help` by `python -m tests.option_tables`; `avcheck COMMAND --help` and `avcheck
-help COMMAND` print the same, and so does `man avcheck` where the environment that avcheck is
-installed in is activated.
+Made from `avcheck --help` by `python -m tests.support.option_tables`; `avcheck COMMAND --help` and
+`avcheck help COMMAND` print the same, and so does `man avcheck` where the environment that avcheck
+is installed in is activated.
 
 `avcheck PATH...` is short for `avcheck check PATH...`. Results go to stdout, progress and errors to
 stderr. Paths that cannot be checked at all (missing, unreadable, a directory without media) are

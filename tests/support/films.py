@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from conftest import Array, make_clip
 
 from avcheck.scenes.base import SAMPLE_RATE
 from avcheck.scenes.generate import make_scene
+from tests.support.clips import Array, make_clip
 
 MARGIN_S = 3.0  # of sound before and after a talking head
 # Times (n,) in seconds -> by how many seconds the sound is early then

@@ -85,3 +85,11 @@ def install() -> None:
     module.Checker = DecodeChecker  # type: ignore[attr-defined]
     sys.modules["avcheck.checker"] = module
     run.load_checker = make_checker  # type: ignore[assignment]
+
+
+def command() -> None:
+    """The command with the stand-in, as a process runs it."""
+    install()
+    from avcheck.cli.app import main
+
+    sys.exit(main())

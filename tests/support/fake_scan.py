@@ -161,6 +161,14 @@ def install() -> None:
     run.first_look = no_first_look
 
 
+def command() -> None:
+    """The command with the stand-in, as a process runs it."""
+    install()
+    from avcheck.cli.app import main
+
+    sys.exit(main())
+
+
 def stand_in(monkeypatch: pytest.MonkeyPatch, in_workers: CheckerMaker | None = None) -> None:
     """The same for the length of a test; in worker processes too if `in_workers` makes the checker
     there.

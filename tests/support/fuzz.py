@@ -1,5 +1,5 @@
-"""`python -m tests.fuzz --minutes N [--seed S]`: damages small generated files at random and has
-avcheck check them.
+"""`python -m tests.support.fuzz --minutes N [--seed S]`: damages small generated files at random
+and has avcheck check them.
 
 Every case is checked in a guarded worker of avcheck's own (`avcheck.batch.workers`) that has a
 deadline and a memory limit, and that the kernel kills for opening a socket. Most cases are decoded
@@ -31,12 +31,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("SVT_LOG", "1")  # its AV1 encoder talks
-
-import decode_scan
-import guard
-import hostile
 
 from avcheck import render
 from avcheck.batch.discovery import MEDIA_SUFFIXES
@@ -44,17 +39,14 @@ from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source
 from avcheck.batch.run import CheckerMaker, CheckSettings, FileChecker, check_many, load_checker
 from avcheck.report import BUG, Report
+from tests.support import decode_scan, guard, hostile
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0  # for a case that takes some 20 ms on an idle machine
 ROUND = 400  # cases between two looks at the clock by the workers
 FULL = 40  # of them through the network
 COMMAND = 25  # of them through the command
-COMMAND_LINE = (
-    "import decode_scan, sys; decode_scan.install(); from avcheck.cli.app import "
-    "main; "
-    "sys.exit(main())"
-)
+COMMAND_LINE = "from tests.support import decode_scan; decode_scan.command()"
 EXIT_CODES = {0, 1, 2}  # 3 would be a bug
 
 # (suffix, options of make_clip)
@@ -412,7 +404,7 @@ class Fuzz:
             f"{self.deadline_s:g}",
         ]
         environment = {
-            "PYTHONPATH": f"{TESTS}:{TESTS.parent}",
+            "PYTHONPATH": str(ROOT),
             "TMPDIR": str(self.root),
             "OMP_NUM_THREADS": "1",
         }
@@ -434,7 +426,7 @@ class Fuzz:
 
     def _model(self) -> Path:
         if not self.model.exists():
-            from test_weights import written
+            from tests.support.networks import written  # loads torch
 
             written(self.model)
         return self.model
@@ -475,7 +467,7 @@ def run(
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.fuzz", description=(__doc__ or "").split("\n\n")[0]
+        prog="python -m tests.support.fuzz", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,0 +1,1 @@
+"""What several test modules need: generated media, stand-ins, and programs that measure."""

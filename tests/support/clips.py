@@ -1,0 +1,223 @@
+"""Clips made on the spot: a picture that flashes and a sound that clicks, at times that are known
+exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+
+DARK, BRIGHT = 30, 235  # luma, limited range
+CLICK_S = 0.02
+Array = np.ndarray[Any, Any]
+Pictures = Callable[[float], Array]  # time in seconds -> luma (H, W) uint8, limited range
+Sounds = Callable[[Array], Array]  # times in seconds (n,) -> samples (n,), -1..1
+
+
+def click(times_s: Array) -> Array:
+    """A 20 ms chirp that begins at 0: 0.8 peak, and sharp under correlation whatever a codec does
+    to it.
+    """
+    inside = (times_s >= 0) & (times_s < CLICK_S)
+    phase = 2 * np.pi * (500 * times_s + 0.5 * (5500 / CLICK_S) * times_s**2)  # 0.5 to 6 kHz
+    return np.where(inside, 0.8 * np.sin(phase) * np.sin(np.pi * times_s / CLICK_S), 0.0)
+
+
+def flashes(events_s: Sequence[float], fps: float, size: tuple[int, int]) -> Pictures:
+    """Dark pictures, and a bright one at each of `events_s`."""
+    width, height = size
+
+    def draw(time_s: float) -> Array:
+        on = any(abs(time_s - event_s) < 0.5 / fps for event_s in events_s)
+        return np.full((height, width), BRIGHT if on else DARK, np.uint8)
+
+    return draw
+
+
+def clicks(events_s: Sequence[float]) -> Sounds:
+    """Silence, and a `click` at each of `events_s`."""
+
+    def play(times_s: Array) -> Array:
+        return sum((click(times_s - event_s) for event_s in events_s), np.zeros(len(times_s)))
+
+    return play
+
+
+def click_time_s(start_s: float, samples: Array, rate: int = 16000) -> float:
+    """When the click in a run of samples begins, to a fraction of a sample."""
+    template = click(np.arange(round(CLICK_S * rate)) / rate)
+    match = np.correlate(samples.astype(np.float64), template, "valid")
+    peak = int(np.argmax(np.abs(match)))
+    shift = 0.0
+    if 0 < peak < len(match) - 1:
+        before, at, after = np.abs(match[peak - 1 : peak + 2])
+        shift = 0.5 * (before - after) / (before - 2 * at + after)
+    return start_s + (peak + shift) / rate
+
+
+def make_clip(
+    path: Path,
+    *,
+    seconds: float = 2.0,
+    fps: float | Fraction = 25,
+    size: tuple[int, int] = (160, 120),  # width, height
+    vcodec: str | None = "libx264",
+    acodec: str | None = "aac",
+    sample_rate: int = 48000,
+    layout: str = "mono",
+    events_s: Sequence[float] = (1.0,),  # flash and click
+    sound_late_s: float = 0.0,  # moves the click inside the sound: the content is out of sync
+    # Moves the whole audio stream by its timestamps: the click moves with it
+    audio_offset_s: float = 0.0,
+    start_s: float = 0.0,  # moves both streams by their timestamps
+    picture_times_s: Sequence[float] | None = None,  # variable frame rate; None: every 1 / fps
+    # Audio left out of the stream, codec frame by codec frame
+    audio_gaps_s: Sequence[tuple[float, float]] = (),
+    draw: Pictures | None = None,
+    play: Sounds | Sequence[Sounds] | None = None,  # a sequence makes one audio track each
+    rotation: int = 0,  # degrees counterclockwise, as a phone writes it
+    cover_art: bool = False,
+    aspect: Fraction | None = None,  # of a pixel
+    default_track: int | None = None,
+    pix_fmt: str = "yuv420p",
+    full_range: bool = False,
+    video_options: Mapping[str, str] | None = None,
+    audio_options: Mapping[str, str] | None = None,
+    bit_rate: int = 128_000,  # of the sound
+    container_options: Mapping[str, str] | None = None,
+    format: str | None = None,
+) -> Path:
+    """Write a video with PyAV: by default 2 s of dark pictures, one bright at 1.0 s, and a click in
+    the sound at 1.0 s.
+
+    `draw(time_s)` and `play(times_s)` replace the scene. Either codec may be None, which leaves
+    that stream out.
+    """
+    rate = Fraction(fps).limit_denominator(1001)
+    draw = draw or flashes(events_s, float(rate), size)
+    late_s = [event_s + sound_late_s for event_s in events_s]
+    plays = [clicks(late_s)] if play is None else [play] if callable(play) else list(play)
+    times_s = picture_times_s or [
+        k / float(rate) for k in range(math.ceil(seconds * float(rate) - 1e-9))
+    ]
+    with av.open(str(path), "w", format=format, options=dict(container_options or {})) as container:
+        video: Any = None
+        if vcodec:
+            options = (
+                {"preset": "ultrafast", "crf": "28"} if vcodec in ("libx264", "libx265") else {}
+            )
+            options |= {"x265-params": "log-level=none"} if vcodec == "libx265" else {}
+            options |= {"preset": "12"} if vcodec == "libsvtav1" else {}
+            options |= (
+                {"deadline": "realtime", "cpu-used": "8"} if vcodec.startswith("libvpx") else {}
+            )
+            video = container.add_stream(
+                vcodec, rate=rate, options=options | dict(video_options or {})
+            )
+            video.width, video.height = size
+            video.pix_fmt = pix_fmt
+            tick = Fraction(1, 12000) if picture_times_s else 1 / rate
+            video.codec_context.time_base = tick
+            video.codec_context.thread_count = 1
+            if full_range:
+                video.codec_context.color_range = 2
+            if aspect:
+                video.codec_context.sample_aspect_ratio = aspect
+            if rotation:
+                video.set_display_rotation(rotation)
+        audios: list[Any] = []
+        for index in range(len(plays) if acodec else 0):
+            audio: Any = container.add_stream(
+                acodec or "aac", rate=sample_rate, layout=layout, options=dict(audio_options or {})
+            )
+            if default_track is not None:
+                audio.disposition = 1 if index == default_track else 0
+            audio.bit_rate = bit_rate
+            audios.append(audio)
+        cover: Any = None
+        if cover_art:
+            cover = container.add_stream("mjpeg", rate=1)
+            cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+            cover.disposition = 1024
+        container.start_encoding()
+        if cover:
+            container.mux(
+                cover.encode(
+                    VideoFrame.from_ndarray(np.full((64, 64), 128, np.uint8), "gray").reformat(
+                        format="yuvj420p"
+                    )
+                )
+            )
+
+        frame_samples = 1024
+        if audios:
+            frame_samples = audios[0].codec_context.frame_size or 1024
+        starts = list(range(0, math.ceil(seconds * sample_rate), frame_samples)) if audios else []
+        jobs = [(time_s, 0, time_s) for time_s in times_s] if video else []
+        jobs += [(first / sample_rate + audio_offset_s, 1, first) for first in starts]
+        for _, kind, at in sorted(jobs):
+            if kind == 0:
+                picture = VideoFrame.from_ndarray(draw(at), "gray")
+                if full_range:
+                    picture = picture.reformat(format=pix_fmt, src_color_range=2, dst_color_range=2)
+                else:  # levels are meant as written
+                    picture = picture.reformat(format=pix_fmt, src_color_range=2, dst_color_range=2)
+                    picture.color_range = 1
+                picture.pts = round((at + start_s) / tick)
+                picture.time_base = tick
+                container.mux(video.encode(picture))
+                continue
+            first = int(at)
+            count = min(frame_samples, math.ceil(seconds * sample_rate) - first)
+            if any(begin <= first / sample_rate < end for begin, end in audio_gaps_s):
+                continue
+            for audio, sound in zip(audios, plays, strict=True):
+                times = (first + np.arange(count)) / sample_rate
+                container.mux(
+                    audio.encode(
+                        audio_frame(
+                            audio,
+                            sound(times),
+                            first + round((audio_offset_s + start_s) * sample_rate),
+                        )
+                    )
+                )
+        for stream in [video, *audios, cover]:
+            if stream is not None:
+                container.mux(stream.encode(None))
+    return path
+
+
+def audio_frame(stream: Any, samples: Array, pts: int) -> AudioFrame:
+    """Mono samples in the encoder's own format, the same in every channel."""
+    context = stream.codec_context
+    channels = len(context.layout.channels)
+    kind = context.format.name
+    # Not every PyAV makes planar frames of many channels from an array
+    if channels >= 8 and kind.endswith("p"):
+        kind = kind[:-1]
+    data = np.asarray(samples, np.float64)
+    if kind[:3] == "s16":
+        data = np.round(data * 32767).astype(np.int16)
+    elif kind[:3] == "s32":
+        data = np.round(data * 2147483000).astype(np.int32)
+    elif kind[:2] == "u8":
+        data = np.round(data * 127 + 128).astype(np.uint8)
+    else:
+        data = data.astype(np.float64 if kind[:3] == "dbl" else np.float32)
+    block = np.tile(data, (channels, 1)) if kind.endswith("p") else np.repeat(data, channels)[None]
+    frame = AudioFrame.from_ndarray(
+        np.ascontiguousarray(block), format=kind, layout=context.layout.name
+    )
+    frame.sample_rate = context.sample_rate
+    frame.pts = pts
+    frame.time_base = Fraction(1, context.sample_rate)
+    return frame
