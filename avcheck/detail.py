@@ -36,7 +36,7 @@ def detail_of(
         width=info.width,
         height=info.height,
         rotation=info.rotation,
-        frame_rate=None if info.frame_rate is None else round(info.frame_rate, 4),
+        frame_rate=None if info.frame_rate is None else round(float(info.frame_rate), 4),
         audio_codec=info.audio_codec,
         first_picture_s=info.first_picture_s,
         first_sound_s=info.first_sound_s,

@@ -56,6 +56,7 @@ ErrorCode = Literal[
 ReasonCode = UndecidableCode | ErrorCode
 _IN_EVERY_RECORD = ("schema_version", "tolerance", "segments", "blocks", "jumps_s", "degraded")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z")
+_RATE = re.compile(r"[1-9][0-9]{0,9}(/[1-9][0-9]{0,9})?")
 # Begins the reason of an error that is avcheck's own fault.
 BUG = "internal error: "
 
@@ -178,6 +179,26 @@ class Track:
 
 
 @dataclass(frozen=True)
+class PictureFacts:
+    """What an editor needs to find a moment again: the size and rate of the pictures, and where
+    they begin. Sizes are in pixels as displayed.
+
+    `frame_rate` is pictures a second as an exact fraction, "30000/1001"; `first_s` when the first
+    picture is shown, on the file's clock; `timecode` that picture's, as the file writes it.
+    """
+
+    width: int
+    height: int
+    frame_rate: str | None
+    first_s: float | None
+    timecode: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.frame_rate is not None and not _RATE.fullmatch(self.frame_rate):
+            raise TypeError(f"frame_rate is {self.frame_rate!r:.60}, no fraction")
+
+
+@dataclass(frozen=True)
 class BlockPlaces:
     """Where in the picture the attention of one block falls: (column, row, share) of the cells with
     most of it.
@@ -277,6 +298,7 @@ class Report:
     programs: tuple[int, ...] = ()  # those there are at the start of the file
     audio_tracks: tuple[Track, ...] = ()  # of the file that the sound comes from
     video_tracks: tuple[Track, ...] = ()  # those that play: no cover art
+    picture: PictureFacts | None = None  # None for an error, and in older records
     segments: tuple[Segment, ...] = ()
     blocks: tuple[BlockResult, ...] = ()
     degraded: Degraded = field(default_factory=Degraded)
@@ -350,12 +372,12 @@ class Report:
         return report
 
 
-def describe_offset(offset_ms: float) -> str:
-    """An offset in words with its size in frames of 25 fps: the sign is never left to the
-    reader.
+def describe_offset(offset_ms: float, frame_ms: float = FRAME_MS) -> str:
+    """An offset in words with its size in frames, of 25 fps unless `frame_ms` says how long one is:
+    the sign is never left to the reader.
     """
     size = abs(offset_ms)
     if round(size) == 0:
         return "sound and picture together (0 ms)"
     side = "early" if offset_ms > 0 else "late"
-    return f"sound {side} by {size:.0f} ms ({size / FRAME_MS:.1f} frames)"
+    return f"sound {side} by {size:.0f} ms ({size / frame_ms:.1f} frames)"

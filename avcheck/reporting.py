@@ -6,7 +6,7 @@ from pathlib import Path
 
 from avcheck import __version__
 from avcheck.media import MediaInfo
-from avcheck.report import Degraded, Report, Tolerance
+from avcheck.report import Degraded, PictureFacts, Report, Tolerance
 from avcheck.verdict import Judgement
 
 
@@ -36,6 +36,13 @@ def report_on(
         video_track=info.video_track,
         audio_tracks=info.audio_tracks,
         video_tracks=info.video_tracks,
+        picture=PictureFacts(
+            width=info.width,
+            height=info.height,
+            frame_rate=None if info.frame_rate is None else str(info.frame_rate),
+            first_s=info.first_picture_s,
+            timecode=info.timecode,
+        ),
         segments=judgement.segments,
         blocks=judgement.blocks,
         degraded=degraded,

@@ -39,6 +39,7 @@ LONG_TEST_FILES = {
 # room of its own.
 ROOMS = (
     "__init__ _version errors memory cores files plain_text shipped typed_json report changes "
+    "timecode markers "
     "tracks sampling api",
     "media mel stabilise model_config trunks match heads model course "
     "posterior verdict blocks weights",

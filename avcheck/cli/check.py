@@ -129,6 +129,7 @@ def check(
     if audio is not None and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
     form = "json" if as_json else output_format or "text"
+    opt.require_one_title(form, outputs, total)
     if total == 1 and "html" in (form, *(target.form for target in targets)):
         settings = replace(settings, detail=True)  # the page draws it
     output = Output(

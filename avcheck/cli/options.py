@@ -15,11 +15,11 @@ from avcheck import __version__
 from avcheck.cli import config
 from avcheck.cli.gate import FailOn, Gate
 from avcheck.errors import UsageError
-from avcheck.render import FORMATS
+from avcheck.render import FORMATS, ONE_TITLE
 from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.sampling import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 
-Format = Literal["text", "json", "jsonl", "junit", "github", "csv", "html"]
+Format = Literal["text", "json", "jsonl", "junit", "github", "csv", "html", "otio", "edl", "fcpxml"]
 
 INPUT, ANALYSIS, VERDICT, OUTPUT = "Input", "Analysis", "Verdict and exit code", "Output"
 BATCH, RESUME, GENERAL = "Batch", "Resume and shards", "General"
@@ -393,6 +393,17 @@ Version = Annotated[
 
 def gate_of(fail_on: list[FailOn] | None, exit_zero: bool) -> Gate:
     return Gate(frozenset(fail_on), exit_zero) if fail_on else Gate(exit_zero=exit_zero)
+
+
+def require_one_title(form: str, outputs: list[str] | None, total: int) -> None:
+    """Raise UsageError where a format that holds one title is asked for several."""
+    forms = (form, *(each.partition("=")[0] for each in outputs or ()))
+    for each in ONE_TITLE:
+        if each in forms and total > 1:
+            raise UsageError(
+                f"the format {each} holds one title, and there are {total}; otio and fcpxml hold "
+                "many"
+            )
 
 
 def require_file(option: str, path: Path) -> None:

@@ -53,6 +53,7 @@ def merge(
     targets = parse_targets(outputs or (), force=force)
     Guard(targets).refuse_all(files)
     merged = _read(files)
+    opt.require_one_title(output_format, outputs, len(merged))
     strict = gate.undecidable_fails
     with Output(
         output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict
@@ -90,6 +91,7 @@ def show(
     Guard(targets).refuse(results)
     merged = _read([results])
     chosen = _chosen(merged, names, results) if names else merged
+    opt.require_one_title(output_format, outputs, len(chosen))
     output = Output(
         output_format,
         quiet=quiet,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class MediaInfo:
     width: int  # as displayed: rotated, square pixels
     height: int
     rotation: int  # degrees that were turned counterclockwise to stand upright: 0, 90, 180, 270
-    frame_rate: float | None  # mean, by the header
+    frame_rate: Fraction | None  # mean, by the header; exact where that rounds a usual rate
     audio_codec: str
     audio_track: int | None  # 0-based among the file's audio tracks; None for a separate sound file
     video_track: int  # 0-based among the picture tracks that play
@@ -112,6 +113,7 @@ class MediaInfo:
     first_picture_s: float | None  # None: none within the first 30 s
     first_sound_s: float | None
     container: str = ""  # FFmpeg's words for the kind of container
+    timecode: str | None = None  # of the first picture, as the file writes it
 
     @property
     def container_offset_ms(self) -> float | None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -50,6 +51,9 @@ from avcheck.media.sections import (
 from avcheck.media.sound import decode_sounds
 from avcheck.media.streams import choose_audio, of_programme, playing, tracks_of
 from avcheck.media.timeline import Timeline, play_pictures, play_sounds
+from avcheck.timecode import exact_rate
+
+_LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             first_sound_s = _first_sound_s(sound_source, heard.timeline)
         width, height, rotation = _upright(video, picture)
         rate = video.average_rate or video.guessed_rate
+        timecode = _timecode_of(container, video)
         info = MediaInfo(
             path=path,
             duration_s=duration_s,
@@ -119,7 +124,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             width=width,
             height=height,
             rotation=rotation,
-            frame_rate=float(rate) if rate else None,
+            frame_rate=exact_rate(rate) if rate and rate > 0 else None,
             audio_codec=audio.codec_context.name if audio else "",
             audio_track=audio_number,
             video_track=video_number,
@@ -130,6 +135,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             first_picture_s=first_picture_s,
             first_sound_s=first_sound_s,
             container=container.format.long_name,
+            timecode=timecode,
         )
         return Opened(
             info,
@@ -204,3 +210,16 @@ def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
 
     with closing(play_sounds(timeline, decode, Tally(), None, source.path)) as sounds:
         return next((sound.start_s for sound in sounds), None)
+
+
+def _timecode_of(container: InputContainer, video: VideoStream) -> str | None:
+    """The timecode of the first picture, of a track or a tag; None where the file tells none.
+
+    FFmpeg copies that of a QuickTime timecode track to the picture track that refers to it.
+    """
+    others = (stream.metadata for stream in container.streams if stream.type == "data")
+    for metadata in (video.metadata, container.metadata, *others):
+        for key, value in metadata.items():
+            if key.lower() == "timecode" and value.strip():
+                return str(value).strip()[:_LONGEST_TIMECODE]
+    return None

@@ -46,7 +46,7 @@ class JUnit(Renderer):
             f'<testsuites name="avcheck" {suites}>\n'
             f'<testsuite name="avcheck" {suites} skipped="{self._counts["skipped"]}">\n'
             '<properties><property name="avcheck_version" '
-            f'value="{_xml(__version__)}"/></properties>\n'
+            f'value="{xml_text(__version__)}"/></properties>\n'
         )
 
     def item(self, report: Report) -> str:
@@ -56,7 +56,7 @@ class JUnit(Renderer):
         self._elapsed_s += report.elapsed_s or 0.0
         folder = report.path.replace("\\", "/").rpartition("/")[0]
         case = (
-            f'<testcase classname="{_xml(folder or "avcheck")}" name="{_xml(report.path)}" '
+            f'<testcase classname="{xml_text(folder or "avcheck")}" name="{xml_text(report.path)}" '
             f'time="{report.elapsed_s or 0.0:.3f}"'
         )
         if element is None:
@@ -67,10 +67,10 @@ class JUnit(Renderer):
             line(report, course=False),
             *(f"{name}: {text}" for name, text in details(report) if name != "reason"),
         ]
-        body = "\n".join(_xml(row) for row in rows)
+        body = "\n".join(xml_text(row) for row in rows)
         if report.reason_code == "borderline":
             said = f"{verdict_text(report)}: {said}"
-        message = f'type="{report.verdict}" message="{_xml(said)}"'
+        message = f'type="{report.verdict}" message="{xml_text(said)}"'
         return f"{case}>\n<{element} {message}>{body}</{element}>\n</testcase>\n"
 
     def tail(self) -> str:
@@ -78,7 +78,7 @@ class JUnit(Renderer):
         return "</testsuite>\n</testsuites>\n"
 
 
-def _xml(text: str) -> str:
+def xml_text(text: str) -> str:
     """The text for an attribute or an element; what XML 1.0 forbids, and a line break, stands there
     as a visible escape.
     """

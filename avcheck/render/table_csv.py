@@ -12,6 +12,7 @@ import io
 import math
 from collections.abc import Iterator
 
+from avcheck.markers import marked
 from avcheck.render.base import Renderer
 from avcheck.render.text import printable
 from avcheck.report import Report
@@ -43,6 +44,9 @@ COLUMNS = (
     "unseen_s",
     "jump_intervals_s",
     "stretches",
+    "frame_rate",
+    "start_timecode",
+    "markers",
 )
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the full-width ones too
 
@@ -93,6 +97,22 @@ def _cells(report: Report) -> Iterator[str | float | None]:
         f"{each.start_s:g} to {each.end_s:g} s: {each.start_offset_ms:g} to "
         f"{each.end_offset_ms:g} ms"
         for each in report.stretches
+    )
+    yield from _timecodes(report)
+
+
+def _timecodes(report: Report) -> Iterator[str | None]:
+    """The rate of the pictures, the timecode of the first, and that of each marker; nothing where
+    the rate is not known.
+    """
+    title = marked(report)
+    if report.verdict == "error" or not title.rate_known:
+        yield from (None, None, None)
+        return
+    yield from (str(title.timecode.rate), title.timecode.text(0))
+    yield "; ".join(
+        f"{title.timecode.text(each.start)} to {title.timecode.text(each.end)}: {each.text}"
+        for each in title.markers
     )
 
 

@@ -1,0 +1,155 @@
+"""The findings of a report as an editor takes them: parts of a title, counted in pictures at its
+own rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Literal
+
+from avcheck.report import FRAME_MS, PictureFacts, Report, Stretch, describe_offset
+from avcheck.timecode import Timecode
+
+Kind = Literal["in_sync", "out_of_sync", "undecidable", "jump"]
+
+_WORDS = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable"}
+# Undecidable for a reason that leaves what was looked at as it is
+_PARTS_HOLD = "not_all_looked_at"
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A part of a title and what was found in it, in words.
+
+    `start` and `length` count pictures, from the title's first; `length` is at least 1.
+    """
+
+    start: int
+    length: int
+    kind: Kind
+    text: str
+
+    @property
+    def end(self) -> int:
+        """The picture after its last."""
+        return self.start + self.length
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A title of `length` pictures with its markers in the order of time.
+
+    `rate_known` is False for a record without a rate of pictures; 25 a second are then counted.
+    """
+
+    timecode: Timecode
+    length: int
+    markers: tuple[Marker, ...]
+    rate_known: bool
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A marker while its times are still in seconds on the file's clock."""
+
+    start_s: float
+    end_s: float
+    kind: Kind
+    text: str
+
+
+def marked(report: Report) -> Marked:
+    """The title of a report with a marker for each of its stretches (cut where a drift leaves the
+    tolerance), its jumps and what was not looked at; none for an error.
+    """
+    picture = report.picture or PictureFacts(1, 1, None, None)
+    rate = Fraction(picture.frame_rate or round(1000 / FRAME_MS))
+    timecode = Timecode.of(rate, picture.timecode)
+    first_s = picture.first_s or 0.0
+    parts = sorted(_parts(report, float(1000 / rate)), key=lambda each: each.start_s)
+    end_s = max([report.duration_s or 0.0, *(each.end_s for each in parts)])
+    length = max(1, timecode.picture_at(end_s - first_s))
+    markers: list[Marker] = []
+    for part in parts:
+        start = min(max(0, timecode.picture_at(part.start_s - first_s)), length - 1)
+        end = min(max(start + 1, timecode.picture_at(part.end_s - first_s)), length)
+        marker = Marker(start, end - start, part.kind, part.text)
+        if markers and markers[-1].kind == "jump" and start < markers[-1].end < end:
+            start = markers[-1].end  # a jump takes at least a picture
+            marker = replace(marker, start=start, length=end - start)
+        markers.append(marker)
+    return Marked(timecode, length, tuple(markers), picture.frame_rate is not None)
+
+
+def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
+    """What a marker says, and of which part of the file; `frame_ms` is how long a picture lasts."""
+    if report.verdict == "error":
+        return
+    yield from _jumps(report, frame_ms)
+    for stretch in report.stretches:
+        for part in _within_and_without(report, stretch):
+            kind = _kind(report, (part.start_offset_ms + part.end_offset_ms) / 2)
+            text = f"{_WORDS[kind]}: {_change(part.start_offset_ms, part.end_offset_ms, frame_ms)}"
+            yield _Part(part.start_s, part.end_s, kind, text)
+    if not report.stretches:
+        said = (
+            report.reason or ""
+            if report.verdict == "undecidable" or report.offset_ms is None
+            else describe_offset(report.offset_ms, frame_ms)
+        )
+        text = f"{_WORDS[report.verdict]}: {said}"
+        yield _Part(0.0, report.duration_s or 0.0, report.verdict, text)
+    elif report.verdict == "undecidable":
+        # The parts tell of what was measured: this of why that is not enough.
+        at_s = report.stretches[0].start_s
+        yield _Part(at_s, at_s, "undecidable", f"undecidable: {report.reason}")
+    for start_s, end_s in report.degraded.unseen_s:
+        yield _Part(start_s, end_s, "undecidable", "not looked at")
+
+
+def _jumps(report: Report, frame_ms: float) -> Iterator[_Part]:
+    # Older records have no intervals.
+    intervals_s = report.jump_intervals_s or tuple((at_s, at_s) for at_s in report.jumps_s)
+    changes = [
+        f": {_change(before.end_offset_ms, after.start_offset_ms, frame_ms)}"
+        for before, after in pairwise(report.stretches)
+    ]
+    if len(changes) != len(intervals_s):
+        changes = [""] * len(intervals_s)
+    for (start_s, end_s), change in zip(intervals_s, changes, strict=True):
+        yield _Part(start_s, end_s, "jump", f"the offset jumps{change}")
+
+
+def _kind(report: Report, offset_ms: float) -> Kind:
+    """What an offset in a part of the title comes to."""
+    if report.verdict == "undecidable" and report.reason_code != _PARTS_HOLD:
+        return "undecidable"
+    tolerance = report.tolerance
+    within = -tolerance.late_ms <= offset_ms <= tolerance.early_ms
+    return "in_sync" if within or report.verdict == "error" else report.verdict
+
+
+def _within_and_without(report: Report, stretch: Stretch) -> Iterator[Stretch]:
+    """The stretch, cut where its drift crosses a limit of the tolerance."""
+    start_ms, end_ms = stretch.start_offset_ms, stretch.end_offset_ms
+    change_ms = end_ms - start_ms
+    shares = {0.0, 1.0}
+    for limit_ms in (report.tolerance.early_ms, -report.tolerance.late_ms):
+        if min(start_ms, end_ms) < limit_ms < max(start_ms, end_ms):
+            shares.add((limit_ms - start_ms) / change_ms)
+    length_s = stretch.end_s - stretch.start_s
+    for share, following in pairwise(sorted(shares)):
+        yield Stretch(
+            stretch.start_s + share * length_s,
+            stretch.start_s + following * length_s,
+            start_ms + share * change_ms,
+            start_ms + following * change_ms,
+        )
+
+
+def _change(start_ms: float, end_ms: float, frame_ms: float) -> str:
+    start, end = describe_offset(start_ms, frame_ms), describe_offset(end_ms, frame_ms)
+    return start if abs(end_ms - start_ms) < 1 else f"{start}, then {end}"

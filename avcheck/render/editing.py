@@ -1,0 +1,51 @@
+"""What the formats for editors have in common: the title with its markers, and names made safe."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from avcheck.markers import Kind, Marked, Marker
+from avcheck.render.text import VERDICT_TEXT, printable
+from avcheck.report import Report
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# OpenTimelineIO's names, which the locators of an EDL share
+COLOURS: dict[Kind, str] = {
+    "in_sync": "GREEN",
+    "out_of_sync": "RED",
+    "undecidable": "YELLOW",
+    "jump": "MAGENTA",
+}
+
+
+def title_of(report: Report) -> str:
+    """The name of the file alone, harmless."""
+    return (
+        printable(PurePosixPath(report.path.replace("\\", "/")).name or report.path) or "untitled"
+    )
+
+
+def url_of(report: Report) -> str:
+    """Where the file is, as a URL of printable ASCII; a relative path begins where avcheck runs."""
+    if _URL.match(report.path):
+        return printable(report.path)
+    absolute = Path(report.path).absolute().as_posix()
+    return "file://" + quote(absolute, errors="surrogatepass", safe="/")
+
+
+def marker_text(marker: Marker) -> str:
+    """What a marker says, on one line."""
+    return printable(marker.text)
+
+
+def about(report: Report, title: Marked) -> str:
+    """What holds for the whole title, in one line."""
+    parts = [VERDICT_TEXT[report.verdict], printable(report.reason or report.offset_text or "")]
+    said = ": ".join(part for part in parts if part)
+    limits = report.tolerance
+    said += f"; tolerance {limits.early_ms:g} ms early, {limits.late_ms:g} ms late"
+    if report.verdict != "error" and not title.rate_known:
+        said += "; the rate of the pictures is not known, 25 a second are counted"
+    return said
