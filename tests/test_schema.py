@@ -163,6 +163,9 @@ def test_the_schema_describes_exactly_the_fields_there_are() -> None:
             == set(described[name]["required"]) | added
         )
         assert not added & set(described[name]["required"])
+    facts = {field.name for field in dataclasses.fields(PictureFacts)}
+    assert set(described["picture"]["properties"]) == facts
+    assert set(described["picture"]["required"]) == facts
     for name, kind in (("segments", Segment), ("blocks", BlockResult), ("stretches", Stretch)):
         fields = {field.name for field in dataclasses.fields(kind)}
         assert (

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from avcheck.markers import Kind, Marked, Marker
 from avcheck.render.text import VERDICT_TEXT, printable
-from avcheck.report import Report
+from avcheck.report import Report, describe_offset
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # OpenTimelineIO's names, which the locators of an EDL share
@@ -42,8 +42,12 @@ def marker_text(marker: Marker) -> str:
 
 def about(report: Report, title: Marked) -> str:
     """What holds for the whole title, in one line."""
-    parts = [VERDICT_TEXT[report.verdict], printable(report.reason or report.offset_text or "")]
-    said = ": ".join(part for part in parts if part)
+    said = VERDICT_TEXT[report.verdict]
+    if report.reason:
+        said += f": {printable(report.reason)}"
+    elif report.offset_ms is not None:
+        said += f": {describe_offset(report.offset_ms, float(1000 / title.timecode.rate))}"
+        said += " at worst" if len(report.stretches) > 1 else ""
     limits = report.tolerance
     said += f"; tolerance {limits.early_ms:g} ms early, {limits.late_ms:g} ms late"
     if report.verdict != "error" and not title.rate_known:

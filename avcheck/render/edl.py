@@ -29,12 +29,12 @@ class Edl(Renderer):
         lines = [
             f"TITLE: {name}",
             f"FCM: {'DROP FRAME' if title.timecode.drop else 'NON-DROP FRAME'}",
-            f"* {about(report, title)}",
             "",
         ]
+        remark = f"* {about(report, title)}"  # after an event: readers know no other place for it
         for number, marker in enumerate(title.markers, start=1):
-            lines += [*_event(number, marker, title, name), ""]
-        return "\n".join(lines) + "\n" * (not title.markers)
+            lines += [*_event(number, marker, title, name), *[remark] * (number == 1), ""]
+        return "\n".join(lines if title.markers else [*lines, remark, ""])
 
 
 def _event(number: int, marker: Marker, title: Marked, name: str) -> list[str]:

@@ -51,7 +51,7 @@ class FcpXml(Renderer):
         number = f"r{len(self._resources) + len(self._formats) + 1}"
         name = xml_text(title_of(report))
         first = _time(title.timecode, 0)
-        length = _seconds(title.length / title.timecode.rate)
+        length = _pictures(title.length, title.timecode.rate)
         sound = ' hasAudio="1" audioSources="1"' if report.audio_track is not None else ""
         self._resources.append(
             f'<asset id="{number}" name="{name}" start="{first}" duration="{length}" hasVideo="1" '
@@ -78,23 +78,25 @@ class FcpXml(Renderer):
         size = ""
         if report.picture is not None:
             size = f' width="{report.picture.width}" height="{report.picture.height}"'
-        text = f'frameDuration="{_seconds(1 / rate)}"{size}'
+        text = f'frameDuration="{_pictures(1, rate)}"{size}'
         number = len(self._resources) + len(self._formats) + 1
         return self._formats.setdefault(text, f"r{number}")
 
 
 def _marker(marker: Marker, title: Marked) -> str:
+    timecode = title.timecode
     return (
-        f'<marker start="{_time(title.timecode, marker.start)}" '
-        f'duration="{_seconds(marker.length / title.timecode.rate)}" '
+        f'<marker start="{_time(timecode, marker.start)}" '
+        f'duration="{_pictures(marker.length, timecode.rate)}" '
         f'value="{xml_text(marker_text(marker))}"{_STATES.get(marker.kind, "")}/>\n'
     )
 
 
 def _time(timecode: Timecode, picture: int) -> str:
     """When a picture is due on the title's own clock, which its timecode sets."""
-    return _seconds((timecode.start + picture) / timecode.rate)
+    return _pictures(timecode.start + picture, timecode.rate)
 
 
-def _seconds(value: Fraction) -> str:
-    return f"{value.numerator}{'' if value.denominator == 1 else f'/{value.denominator}'}s"
+def _pictures(count: int, rate: Fraction) -> str:
+    """How long so many pictures last, in seconds; as Final Cut writes it, not reduced."""
+    return f"{count * rate.denominator}/{rate.numerator}s"

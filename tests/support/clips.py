@@ -94,6 +94,7 @@ def make_clip(
     bit_rate: int = 128_000,  # of the sound
     container_options: Mapping[str, str] | None = None,
     format: str | None = None,
+    tags: Mapping[str, str] | None = None,  # of the picture stream
 ) -> Path:
     """Write a video with PyAV: by default 2 s of dark pictures, one bright at 1.0 s, and a click in
     the sound at 1.0 s.
@@ -123,6 +124,7 @@ def make_clip(
                 vcodec, rate=rate, options=options | dict(video_options or {})
             )
             video.width, video.height = size
+            video.metadata.update(tags or {})
             video.pix_fmt = pix_fmt
             tick = Fraction(1, 12000) if picture_times_s else 1 / rate
             video.codec_context.time_base = tick
