@@ -45,7 +45,7 @@ ROOMS = (
     "posterior verdict blocks weights",
     "segments looking shifts scan closeup detail reporting signals stills progress checker",
     "batch compare evidence scenes render",
-    "demo fix train eval",
+    "demo fix train eval watch",
     "cli __main__",
 )
 

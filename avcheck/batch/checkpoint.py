@@ -35,8 +35,10 @@ class Checkpoint:
     another run is writing to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, option: str = "--resume") -> None:
+        """`option` is what the path was given by, for messages."""
         self.path = path
+        self._option = option
         self.mended = False
         self.strange = 0
         self._done: dict[bytes, tuple[Verdict, int]] = {}  # and where the record begins
@@ -52,10 +54,10 @@ class Checkpoint:
             )
             self._fd = os.open(path, flags, 0o666)
         except OSError as error:
-            raise UsageError(f"--resume: cannot open {path}: {error.strerror}") from error
+            raise UsageError(f"{self._option}: cannot open {path}: {error.strerror}") from error
         try:
             if not path.is_file():
-                raise UsageError(f"--resume: {path} is not a regular file")
+                raise UsageError(f"{self._option}: {path} is not a regular file")
             self._lock()
             self._read()
         except BaseException:
@@ -110,11 +112,16 @@ class Checkpoint:
         """Write a record so that it outlives this process, and the machine. Raises UsageError."""
         data = render.to_json(result).encode("ascii") + b"\n"
         try:
+            start = os.fstat(self._fd).st_size
             while data:
                 data = data[os.write(self._fd, data) :]
             os.fsync(self._fd)
         except OSError as error:
-            raise UsageError(f"--resume: cannot write to {self.path}: {error.strerror}") from error
+            raise UsageError(
+                f"{self._option}: cannot write to {self.path}: {error.strerror}"
+            ) from error
+        if not result.is_bug:
+            self._done[_key(result)] = result.verdict, start
 
     def _lock(self) -> None:
         if sys.platform == "win32":
@@ -124,7 +131,7 @@ class Checkpoint:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"--resume: another run is writing to {self.path}") from None
+            raise UsageError(f"{self._option}: another run is writing to {self.path}") from None
         except OSError:
             pass  # a file system without locks keeps nobody out
 
@@ -145,7 +152,7 @@ class Checkpoint:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
                     raise UsageError(
-                        f"--resume: {self.path} is not a results file of avcheck (line "
+                        f"{self._option}: {self.path} is not a results file of avcheck (line "
                         f"{line.number}: {line.problem})"
                     )
                 elif line.cut:

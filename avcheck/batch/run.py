@@ -124,10 +124,7 @@ def first_look(
     settings: CheckSettings, source: Source, before: Collection[Stamp]
 ) -> Report | Unchanged | None:
     """The result of a file that is not to be checked, by its container alone; None for any other,
-    and for every URL.
-
-    None too where something else goes wrong than that the file cannot be judged: the check meets it
-    again, and reports it.
+    for every URL, and where something else goes wrong: the check meets that again, and reports it.
     """
     if is_url(source):  # would be fetched twice
         return None
@@ -161,8 +158,7 @@ def check_one(
     on_progress: Callable[[float], None] | None = None,
     on_bug: OnBug | None = None,
 ) -> Report:
-    """Check one file or URL: whatever is wrong with it is in the report, so that any engine can map
-    this over many.
+    """Check one file or URL; whatever is wrong with it is in the report. Any engine can map this.
 
     `on_bug` hears an exception that is avcheck's own fault. Raises UsageError and ModelError, which
     concern every file.
@@ -218,10 +214,8 @@ def _check_one(
 
 
 def identified(report: Report, settings: CheckSettings) -> Report:
-    """The report with the size and time of its file as it is now, and with the settings, by which a
-    later run knows it.
-
-    A URL is not asked for its size and time.
+    """The report with the size and time of its file as it is now (a URL is not asked for them), and
+    with the settings, by which a later run knows it.
     """
     return _signed(
         report, *((None, None) if is_url(report.path) else _stamp(Path(report.path))), settings
@@ -229,7 +223,7 @@ def identified(report: Report, settings: CheckSettings) -> Report:
 
 
 def check_many(
-    files: Iterable[Source],
+    files: Iterable[Source | None],
     settings: CheckSettings,
     limits: Limits | None = None,
     *,
@@ -244,7 +238,7 @@ def check_many(
     Without `limits` that need a worker the files are checked in this process, one after the other;
     otherwise reports come in the order in which files end, and a worker that crashes, hangs or is
     killed costs the file it had in hand, whose verdict is "error". `files` is read as the work goes
-    on, and no report is kept.
+    on (None: none at the moment), and no report is kept.
 
     `on_file` hears each file as it begins, `on_progress` a file and the fraction of it that is done
     (0..1), and `on_bug` an exception that is avcheck's own fault; the file then gets an error
@@ -265,7 +259,7 @@ def check_many(
 
 
 def check_changed(
-    files: Iterable[Source],
+    files: Iterable[Source | None],
     settings: CheckSettings,
     limits: Limits | None = None,
     *,
@@ -275,11 +269,10 @@ def check_changed(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report | Unchanged]:
-    """As `check_many`, less the files that are still as `before` says; each of these comes as
-    `Unchanged`.
+    """As `check_many`; a file that is still as `before` says comes as `Unchanged`.
 
     Size and time are asked for as a file comes up, by the worker where there are workers: a server
-    may take long to answer or never do so.
+    may never answer.
     """
     # A stand-in may know of files that are no media
     look = first_look if make_checker is None else None
@@ -287,6 +280,8 @@ def check_changed(
     if limits is None or limits.in_process:
         checker: FileChecker | None = None
         for source in files:
+            if source is None:
+                continue
             if on_file:
                 on_file(source)
             stamps = before(source) if before else ()
@@ -299,8 +294,13 @@ def check_changed(
             tell = partial(on_progress, source) if on_progress else None
             yield _check_one(checker, source, settings, stamps, tell, on_bug)
         return
+
+    def tasks() -> Iterator[_Task | None]:
+        for each in files:
+            yield None if each is None else _Task(each, tuple(before(each)) if before else ())
+
     for task, answer in run_workers(
-        (_Task(source, tuple(before(source)) if before else ()) for source in files),
+        tasks(),
         partial(_Handler, settings, make_checker),
         limits,
         at_once=None if look is None else partial(_AtOnce, settings, look),

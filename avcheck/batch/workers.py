@@ -42,7 +42,7 @@ class BugInWorker(Exception):
 
 
 def run_workers(
-    tasks: Iterable[Task],
+    tasks: Iterable[Task | None],
     make_handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]],
     limits: Limits,
     *,
@@ -55,9 +55,9 @@ def run_workers(
 
     `make_handler` (picklable) is called once in each worker with the number of threads it should
     use, and makes what then handles one task after the other there. Tasks are drawn from `tasks` as
-    they are needed. The time that the caller takes for an answer counts against no task. The first
-    Ctrl-C ends the run with KeyboardInterrupt as soon as all answers that are ready have been
-    yielded, the second at once.
+    they are needed; None says that there is none at the moment, and that more may come. The time
+    that the caller takes for an answer counts against no task. The first Ctrl-C ends the run with
+    KeyboardInterrupt as soon as all answers that are ready have been yielded, the second at once.
 
     `at_once` (picklable) makes in a worker what answers the tasks that need no handler, and says
     None to the others. With it a worker makes its handler when the first task comes that needs one;
@@ -75,12 +75,17 @@ def run_workers(
         while True:
             while more and pool.has_room() and not interrupted.is_set():
                 try:
-                    pool.put(next(source))
+                    task = next(source)
                 except StopIteration:
                     more = False
-            if not pool.busy():
+                    break
+                if task is None:
+                    break
+                pool.put(task)
+            if not (pool.busy() or more):
                 break
-            answers = pool.wait(0.0 if interrupted.is_set() else _WAIT_S)
+            # Where nothing is in hand, `tasks` does the waiting.
+            answers = pool.wait(_WAIT_S if pool.busy() and not interrupted.is_set() else 0.0)
             for answer in answers:
                 began = time.monotonic()
                 yield answer

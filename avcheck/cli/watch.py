@@ -1,0 +1,269 @@
+"""`avcheck watch`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from avcheck import render
+from avcheck.batch.discovery import Selection
+from avcheck.batch.process import Limits
+from avcheck.batch.run import CheckSettings
+from avcheck.batch.workers import BugInWorker
+from avcheck.cli import options as opt
+from avcheck.cli.check import tolerance_of
+from avcheck.cli.gate import ExitCode
+from avcheck.cli.group import app
+from avcheck.cli.screen import Output, complain
+from avcheck.cores import cores
+from avcheck.errors import UsageError
+from avcheck.memory import keep_memory
+from avcheck.sampling import PROBES
+
+if TYPE_CHECKING:
+    from avcheck.report import Verdict
+
+WATCH = "Watching"
+JOURNAL = ".avcheck-watch.jsonl"  # in the folder, where nothing hidden is checked
+_LEAST_SETTLE_S = 0.1
+
+
+def _folder(name: str, what: str) -> object:
+    """The option for where files with a verdict go."""
+    return opt.option(name, panel=WATCH, metavar="DIR", help=f"Where files go that {what}.")
+
+
+@app.command()
+def watch(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where files arrive, in its folders as well.")
+    ],
+    passed: Annotated[Path | None, _folder("--pass", "are in sync")] = None,
+    failed: Annotated[Path | None, _folder("--fail", "are out of sync")] = None,
+    undecidable: Annotated[Path | None, _folder("--undecidable", "are undecidable")] = None,
+    error: Annotated[Path | None, _folder("--error", "could not be judged")] = None,
+    link: Annotated[
+        bool,
+        opt.option("--link", panel=WATCH, help="Put a hard link there and leave the file."),
+    ] = False,
+    hook: Annotated[
+        str | None,
+        opt.option(
+            "--hook",
+            panel=WATCH,
+            metavar="COMMAND",
+            help="Run this for each file, its record on stdin; no shell.",
+        ),
+    ] = None,
+    journal: Annotated[
+        Path | None,
+        opt.option(
+            "--journal",
+            panel=WATCH,
+            metavar="FILE",
+            help=f"Add results to this file (JSON lines). Default: {JOURNAL} in FOLDER.",
+        ),
+    ] = None,
+    settle: Annotated[
+        float,
+        opt.option(
+            "--settle",
+            panel=WATCH,
+            min=_LEAST_SETTLE_S,
+            metavar="S",
+            help="A file is whole when it was still for so long. Default: 5.",
+        ),
+    ] = 5.0,
+    patience: Annotated[
+        float,
+        opt.option(
+            "--patience",
+            panel=WATCH,
+            min=0,
+            metavar="S",
+            help="Check a file that says itself that more is to come after so long. Default: 600.",
+        ),
+    ] = 600.0,
+    poll: Annotated[
+        bool,
+        opt.option(
+            "--poll", panel=WATCH, help="Look every 5 s: network drives tell of no changes."
+        ),
+    ] = False,
+    once: Annotated[
+        bool, opt.option("--once", panel=WATCH, help="End when all files that are there are done.")
+    ] = False,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    audio_track: opt.AudioTrack = None,
+    video_track: opt.VideoTrack = None,
+    program: opt.Program = None,
+    sample: opt.Sample = False,
+    probes: opt.ProbeCount = PROBES,
+    thorough: opt.Thorough = False,
+    device: opt.Device = "auto",
+    model: opt.Model = None,
+    threads: opt.Threads = 0,
+    preset: opt.Preset = None,
+    early: opt.Early = None,
+    late: opt.Late = None,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    jobs: opt.Jobs = 1,
+    timeout: opt.Timeout = None,
+    memory_limit: opt.MemoryLimit = None,
+) -> None:
+    """Check files as they arrive in a folder, and move each by its verdict. Needs the extra watch.
+
+    A file is checked when it is whole; hidden ones and those named as partial are passed over.
+    What is there at the start is checked too. Killed at any moment, it goes on where it was.
+
+    Exit codes: 130 after Ctrl-C; 0 after SIGTERM, or with --once; 2 wrong usage; 3 a bug.
+    """
+    opt.require_directory(folder)
+    if model is not None:
+        opt.require_file("--model", model)
+    folder = folder.absolute()
+    folders = _folders(folder, passed, failed, undecidable, error, link=link)
+    settings = CheckSettings(
+        tolerance=tolerance_of(preset, early, late),
+        device=device,
+        model=model,
+        audio_track=audio_track,
+        video_track=video_track,
+        program=program,
+        sample=probes if sample else None,
+        thorough=thorough,
+    )
+    from avcheck.watch.run import Plan
+    from avcheck.watch.run import watch as watch_folder
+
+    plan = Plan(
+        folder=folder,
+        journal=(journal or folder / JOURNAL).absolute(),
+        folders=folders,
+        link=link,
+        hook=_command(hook),
+        selection=Selection(tuple(include or ()), tuple(exclude or ())),
+        settle_s=settle,
+        patience_s=patience,
+        poll=poll,
+        once=once,
+    )
+    limits = Limits(jobs or cores(), timeout, memory_limit, threads)
+
+    def on_bug(path: Path | str, bug: Exception) -> None:
+        if verbose or os.environ.get("AVCHECK_DEBUG"):
+            trace = bug.traceback if isinstance(bug, BugInWorker) else traceback.format_exc()
+            print(trace, file=sys.stderr)
+
+    def on_step(text: str) -> None:
+        if not quiet:
+            complain(text)
+
+    keep_memory()
+    with Output("text", quiet=quiet, detailed=False) as output, _leases():
+        try:
+            with _terminated():
+                watch_folder(
+                    plan, settings, limits, on_report=output.emit, on_step=on_step, on_bug=on_bug
+                )
+        except _Terminated:
+            pass
+        finally:
+            if not quiet:
+                complain(render.summary(output.verdicts), prefix="")
+    raise typer.Exit(ExitCode.OK)
+
+
+def _folders(
+    folder: Path,
+    passed: Path | None,
+    failed: Path | None,
+    undecidable: Path | None,
+    error: Path | None,
+    *,
+    link: bool,
+) -> dict[Verdict, Path]:
+    """Where files go by their verdicts; made if they are not there. Raises UsageError for what
+    cannot be.
+    """
+    given: dict[tuple[Verdict, str], Path | None] = {
+        ("in_sync", "--pass"): passed,
+        ("out_of_sync", "--fail"): failed,
+        ("undecidable", "--undecidable"): undecidable,
+        ("error", "--error"): error,
+    }
+    folders: dict[Verdict, Path] = {}
+    for (verdict, name), path in given.items():
+        if path is None:
+            continue
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(f"{name}: {path} is in the folder that is watched")
+        try:
+            path.mkdir(exist_ok=True)
+            other_drive = path.stat().st_dev != folder.stat().st_dev
+        except OSError as problem:
+            raise UsageError(f"{name}: cannot use {path}: {problem.strerror}") from problem
+        if link and other_drive:
+            raise UsageError(f"{name}: {path} is on another file system, so --link cannot link")
+        folders[verdict] = path.absolute()
+    if link and not folders:
+        raise UsageError("--link goes with --pass, --fail, --undecidable or --error")
+    return folders
+
+
+def _command(text: str | None) -> tuple[str, ...]:
+    """The words of a hook. Raises UsageError for one that cannot be run."""
+    if text is None:
+        return ()
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"--hook: {error}: {text}") from error
+    if not words or shutil.which(words[0]) is None:
+        raise UsageError(f"--hook: there is no command {words[0] if words else '(empty)'}")
+    return words
+
+
+class _Terminated(BaseException):
+    """Somebody has asked the process to end."""
+
+
+@contextmanager
+def _terminated() -> Iterator[None]:
+    """SIGTERM raises _Terminated, once: what was begun is finished by the next run."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _leases() -> Iterator[None]:
+    """SIGIO, which tells of a lease that is wanted back, does not end the process."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGIO, before)

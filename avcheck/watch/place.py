@@ -1,0 +1,100 @@
+"""Putting a file into a folder, by a move or a link, never over another file, in steps that can be
+taken again.
+"""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import os
+import shutil
+from itertools import count
+from pathlib import Path
+
+
+def free_name(folder: Path, name: Path) -> Path:
+    """Where `name`, a relative path, may go in a folder: there, or where that is taken, beside it
+    as "film-2.mp4".
+    """
+    for number in count(1):
+        leaf = name.name if number == 1 else f"{name.stem}-{number}{name.suffix}"
+        target = folder / name.parent / leaf
+        if not os.path.lexists(target):
+            return target
+    raise AssertionError  # there is always another number
+
+
+def put(source: Path, target: Path, *, link: bool) -> bool:
+    """Move or link `source` to `target`, and finish what an earlier call began; False where another
+    file has taken the name meanwhile. Raises OSError.
+
+    A file that goes to another file system is copied beside its target first; the copy is on the
+    disk before the file is taken away.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not os.path.lexists(target):
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if link:
+                raise
+            if error.errno != errno.EXDEV:  # a file system without hard links
+                os.rename(source, target)  # noqa: PTH104 - beside the other calls of os
+                return True
+            if not _copied(source, target):
+                return False
+    elif not _is_same(source, target):
+        return False
+    if not link:
+        _to_disk(target.parent)
+        source.unlink()
+        _to_disk(source.parent)
+    return True
+
+
+def _copied(source: Path, target: Path) -> bool:
+    """Copy to another file system; False where the name was taken meanwhile."""
+    partial = target.with_name(f".{target.name}.avcheck-partial")  # begun anew after a kill
+    shutil.copy2(source, partial)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    try:
+        os.link(partial, target)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links there
+        if os.path.lexists(target):
+            return False
+        partial.rename(target)
+    else:
+        partial.unlink()
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def _is_same(source: Path, target: Path) -> bool:
+    """Whether the target is the file itself, or a whole copy of it."""
+    if source.samefile(target):
+        return True
+    if target.is_symlink() or not target.is_file():
+        return False
+    there, here = target.stat(), source.stat()
+    if there.st_size != here.st_size or there.st_mtime_ns != here.st_mtime_ns:
+        return False
+    return filecmp.cmp(source, target, shallow=False)
+
+
+def _to_disk(folder: Path) -> None:
+    """Have the entries of a folder outlive the machine, where the system lets us."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # some file systems cannot
+    finally:
+        os.close(descriptor)

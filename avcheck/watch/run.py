@@ -1,0 +1,360 @@
+"""The loop of `avcheck watch`: look at the folder, check what is whole, put it where it belongs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from avcheck.batch.checkpoint import Checkpoint
+from avcheck.batch.discovery import Selection, discover, error_report
+from avcheck.batch.process import Limits
+from avcheck.batch.run import CheckerMaker, CheckSettings, OnBug, check_many
+from avcheck.errors import UsageError
+from avcheck.render import to_json
+from avcheck.report import Report, Verdict
+from avcheck.watch.place import free_name, put
+from avcheck.watch.steps import Key, Steps, key_of
+from avcheck.watch.whole import has_partial_name, is_being_written, is_complete
+
+LOOKS = 3  # at least, at a file that does not change, before it is taken for whole
+POLL_S = 5.0  # between two looks at a folder that tells of no changes
+IDLE_S = 60.0  # the same of one that does, should it have missed one
+RETRY_S = 60.0  # before a file that could not be moved is tried again
+EVERY_MEDIA_FILE = Selection()
+_TICK_S = 0.5  # how long an answer of a worker may lie unread
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to watch and what to do with what is found.
+
+    `folders` says by verdict where a file goes; it stays where it is if its verdict is not there.
+    A file is taken for whole once it was still for `settle_s`; one that says itself that more is to
+    come, once it was still for `patience_s`.
+    """
+
+    folder: Path
+    journal: Path
+    folders: Mapping[Verdict, Path]
+    link: bool = False  # instead of a move
+    hook: tuple[str, ...] = ()  # a command, given each record on its stdin
+    selection: Selection = EVERY_MEDIA_FILE
+    settle_s: float = 5.0
+    patience_s: float = 600.0
+    poll: bool = False
+    once: bool = False  # end when everything that is there has been dealt with
+
+
+def watch(
+    plan: Plan,
+    settings: CheckSettings,
+    limits: Limits,
+    *,
+    on_report: Callable[[Report], None],
+    on_step: Callable[[str], None],
+    on_bug: OnBug | None = None,
+    make_checker: CheckerMaker | None = None,
+) -> None:
+    """Check the files of a folder as they arrive, until interrupted, or with `plan.once` until all
+    that is there is done.
+
+    `on_report` hears each new result when it is in the journal, `on_step` in words what becomes of
+    a file. Raises UsageError where the folder, the journal or the weights cannot be used.
+    """
+    with (
+        Checkpoint(plan.journal, "--journal") as journal,
+        Steps(steps_of(plan.journal)) as steps,
+        _notified(plan, on_step) as woken,
+    ):
+        folder = _Folder(plan, settings, journal, steps, woken, on_step)
+        folder.go_on()
+        for report in check_many(
+            folder.arrivals(), settings, limits, on_bug=on_bug, make_checker=make_checker
+        ):
+            journal.add(report)
+            on_report(report)
+            folder.finish(report)
+
+
+def steps_of(journal: Path) -> Path:
+    """The log of steps that belongs to a journal."""
+    return journal.with_name(journal.name + ".steps")
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A file that may still be arriving: how it looks, since when (s), and how often it was seen
+    so.
+    """
+
+    key: Key
+    since_s: float
+    looks: int = 1
+
+
+class _Folder:
+    """What is known of the files in the folder."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: CheckSettings,
+        journal: Checkpoint,
+        steps: Steps,
+        woken: threading.Event,
+        on_step: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._journal = journal
+        self._steps = steps
+        self._woken = woken
+        self._tell = on_step
+        self._waiting: dict[Path, _Waiting] = {}
+        self._ready: deque[Path] = deque()
+        self._in_hand: set[Path] = set()
+        self._again_s: dict[Path, float] = {}  # when to try to place a file again
+        self._unfinished: set[Path] = set()  # those of which it was said
+        self._told: set[tuple[str, str]] = set()  # what cannot be checked, and why
+
+    def go_on(self) -> None:
+        """Finish what an earlier run, whatever its settings, began to put elsewhere. Raises
+        OSError.
+        """
+        for begun in list(self._steps.unfinished()):
+            source = Path(begun.key[0])
+            is_there = _key(source) == begun.key
+            has_arrived = begun.to is not None and os.path.lexists(begun.to)
+            if is_there and begun.to is not None and has_arrived:
+                has_arrived = put(source, begun.to, link=self._plan.link)
+            if is_there and not has_arrived:
+                continue  # comes up as any file that is there
+            if begun.to is not None and has_arrived:
+                self._tell(f"{source} is now {begun.to}, as an earlier run began")
+                found = self._known(begun.key)
+                if found is not None:
+                    self._run_hook(found, begun.to)
+            else:
+                self._tell(f"{source} has changed or gone since an earlier run began with it")
+            self._steps.end(begun.key)
+
+    def arrivals(self) -> Iterator[Path | None]:
+        """The files to check, each as soon as it is whole; None where there is none at the
+        moment.
+        """
+        plan = self._plan
+        pause_s = min(
+            1.0, max(0.02, plan.settle_s / LOOKS)
+        )  # between looks at what may be arriving
+        last = -float("inf")
+        while True:
+            now = time.monotonic()
+            rest_s = POLL_S if plan.poll else IDLE_S
+            due = last + (pause_s if self._waiting or self._woken.is_set() else rest_s)
+            if now >= due:
+                self._woken.clear()
+                self._look(now)
+                last = now
+            if self._ready:
+                path = self._ready.popleft()
+                self._in_hand.add(path)
+                yield path
+                continue
+            if plan.once and not self._waiting:
+                return
+            yield None
+            self._woken.wait(min(_TICK_S, pause_s))
+
+    def finish(self, report: Report) -> None:
+        """Put a file whose record is in the journal where it belongs, and run the hook."""
+        source, key = Path(report.path), key_of(report)
+        self._in_hand.discard(source)
+        if _key(source) != key:
+            self._tell(f"{source} has changed or gone since it was checked, and is left alone")
+            return
+        try:
+            goal = self._place(source, key, self._plan.folders.get(report.verdict))
+        except OSError as error:
+            if source not in self._again_s:
+                self._tell(
+                    f"{source} stays where it is: {error.strerror or error} "
+                    f"({error.filename2 or error.filename}); it is tried again"
+                )
+            self._again_s[source] = time.monotonic() + RETRY_S
+            return
+        self._again_s.pop(source, None)
+        if goal is not None:
+            self._tell(f"{source} {'linked' if self._plan.link else 'moved'} to {goal}")
+        self._run_hook(report, goal or source)
+        self._steps.end(key)
+
+    def _place(self, source: Path, key: Key, folder: Path | None) -> Path | None:
+        """Move or link a file; where to, or None where it stays."""
+        if folder is None:
+            self._steps.begin(key, None)
+            return None
+        name = source.relative_to(self._plan.folder)
+        goal = self._steps.goal(key)
+        if goal is None or not goal.is_relative_to(folder):
+            goal = free_name(folder, name)
+            self._steps.begin(key, goal)
+        while not put(source, goal, link=self._plan.link):
+            goal = free_name(folder, name)
+            self._steps.begin(key, goal)
+        return goal
+
+    def _run_hook(self, report: Report, where: Path) -> None:
+        if not self._plan.hook:
+            return
+        environment = {**os.environ, "AVCHECK_FILE": str(where)}
+        try:
+            done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
+                self._plan.hook,
+                input=to_json(report).encode("ascii") + b"\n",
+                env=environment,
+                stdout=2,  # stdout carries our results
+                check=False,
+            )
+        except OSError as error:
+            self._tell(f"the hook cannot be run: {error.strerror} ({self._plan.hook[0]})")
+            return
+        if done.returncode:
+            self._tell(f"the hook exited with {done.returncode} for {where}")
+
+    def _look(self, now: float) -> None:
+        """See what is there, and what of it is whole."""
+        if not self._plan.folder.is_dir():
+            raise UsageError(f"{self._plan.folder} is gone")
+        settings = self._settings
+        found = discover(
+            [self._plan.folder], settings.tolerance, settings.model, self._plan.selection
+        )
+        for refused in found.errors:
+            said = refused.path, refused.reason or ""
+            if refused.reason_code != "no_media" and said not in self._told:
+                self._told.add(said)
+                self._tell(f"{refused.path}: {refused.reason}")
+        before, self._waiting = self._waiting, {}
+        for source in found.files:
+            path = Path(source)
+            if path in self._in_hand or self._is_passed_over(path):
+                continue
+            key = _key(path)
+            if key is None or self._is_settled(key):
+                continue
+            known = self._known(key)
+            if known is not None:
+                if now >= self._again_s.get(path, now):
+                    self.finish(known)
+                continue
+            seen = before.get(path)
+            seen = (
+                _Waiting(key, now)
+                if seen is None or seen.key != key
+                else replace(seen, looks=seen.looks + 1)
+            )
+            if self._is_whole(path, seen, now):
+                self._ready.append(path)
+                self._in_hand.add(path)
+            else:
+                self._waiting[path] = seen
+
+    def _is_passed_over(self, path: Path) -> bool:
+        ours = self._plan.journal, steps_of(self._plan.journal)
+        return path.is_symlink() or has_partial_name(path) or path in ours
+
+    def _is_whole(self, path: Path, seen: _Waiting, now: float) -> bool:
+        still_s = now - seen.since_s
+        if seen.looks < LOOKS or still_s < self._plan.settle_s or is_being_written(path):
+            return False
+        if is_complete(path) or still_s >= self._plan.patience_s:
+            return True
+        if path not in self._unfinished:
+            self._unfinished.add(path)
+            self._tell(
+                f"{path} is not complete; it is waited for, and checked as it is when it was "
+                f"still for {self._plan.patience_s:g} s"
+            )
+        return False
+
+    def _is_settled(self, key: Key) -> bool:
+        """Whether nothing is to be done with a file that is there. One that was moved away and is
+        there again, the same, is moved again.
+        """
+        if not self._steps.is_done(key):
+            return False
+        verdict = self._journal.verdict(self._wanted(key))
+        return verdict is None or self._plan.link or verdict not in self._plan.folders
+
+    def _known(self, key: Key) -> Report | None:
+        """What was found before in a file as it is now, by a check like this one."""
+        wanted = self._wanted(key)
+        if self._journal.verdict(wanted) is None:
+            return None
+        (report,) = self._journal.reports([self._journal.start(wanted)])
+        return report
+
+    def _wanted(self, key: Key) -> Report:
+        path, size, changed = key
+        settings = self._settings
+        return replace(
+            error_report(path, "", settings.tolerance, settings.model, code="other"),
+            file_size=size,
+            file_mtime_ns=changed,
+            settings_sha256=settings.sha256(),
+        )
+
+
+def _key(path: Path) -> Key | None:
+    """What the file at a path is known by now; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def _notified(plan: Plan, on_step: Callable[[str], None]) -> Iterator[threading.Event]:
+    """An event that is set whenever something changes in the folder; never where it is polled.
+
+    Raises UsageError where the library for that is not installed.
+    """
+    woken, stop = threading.Event(), threading.Event()
+    if plan.poll:
+        yield woken
+        return
+    try:
+        import watchfiles
+    except ImportError as error:
+        raise UsageError(
+            "avcheck watch needs watchfiles: pip install 'avcheck-sync[watch]'; --poll does "
+            "without it"
+        ) from error
+
+    def listen() -> None:
+        try:
+            for _ in watchfiles.watch(
+                plan.folder, watch_filter=None, debounce=200, stop_event=stop, rust_timeout=500
+            ):
+                woken.set()
+        except Exception as error:  # no more watches, or no such thing on this file system
+            on_step(
+                f"the system tells of no changes in {plan.folder} ({error}); it is looked at every "
+                f"{IDLE_S:.0f} s (--poll: every {POLL_S:.0f} s)"
+            )
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield woken
+    finally:
+        stop.set()
+        listener.join(2.0)

@@ -1,0 +1,73 @@
+"""Whether a file that is arriving is there as a whole, as far as that can be told from outside."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# What programs call a file that they are still writing
+PARTIAL_SUFFIXES = frozenset({".part", ".partial", ".tmp", ".temp", ".crdownload", ".download"})
+
+_MP4_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".f4v"})
+_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"})
+
+
+def has_partial_name(path: Path) -> bool:
+    """Whether the name says that somebody is still writing it."""
+    return path.suffix.lower() in PARTIAL_SUFFIXES
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether some process has the file open for writing. False where that cannot be told: on other
+    systems than Linux, on network drives, for other users' files.
+    """
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    # A read lease is refused while there is a writer. Whoever opens the file for writing in the
+    # moment that we hold it waits, and we are sent SIGIO, which `avcheck watch` ignores.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def is_complete(path: Path) -> bool:
+    """Whether nothing in the file says that more is to come: it is not empty, and an mp4 or mov has
+    its index and all of its last box.
+    """
+    try:
+        with path.open("rb") as file:
+            total = os.fstat(file.fileno()).st_size
+            if not total or path.suffix.lower() not in _MP4_SUFFIXES:
+                return total > 0
+            at, has_index = 0, False
+            while at + 8 <= total:
+                file.seek(at)
+                head = file.read(16)
+                size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+                if at == 0 and kind not in _FIRST_BOXES:
+                    return True  # no mp4, whatever its name: the check will say so
+                if size == 1 and len(head) == 16:
+                    size = int.from_bytes(head[8:], "big")
+                has_index |= kind == b"moov"
+                if size == 0:  # to the end of the file
+                    return has_index
+                if size < 8:
+                    return True  # damaged, which more data will not mend
+                at += size
+            return has_index and at == total
+    except OSError:
+        return False
