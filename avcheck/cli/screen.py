@@ -83,7 +83,7 @@ class Output:
         """
         self.verdicts: Counter[str] = Counter()
         self._earlier = 0  # of these, how many an earlier run found
-        self._bug = False
+        self.has_bug = False  # avcheck's own fault kept a file from being judged
         self._every_row = every_row
         self._single = single
         self._worst: render.Worst[Report] = render.Worst(render.FAILURES)
@@ -149,7 +149,7 @@ class Output:
         self.verdicts[result.verdict] += 1
         if result.verdict in {"error", *self._findings}:
             self._worst.add(result, replace(result, segments=(), blocks=(), detail=None))
-        self._bug |= result.is_bug
+        self.has_bug |= result.is_bug
         if earlier:
             self._earlier += 1
         elif result.verdict == "error":
@@ -199,7 +199,7 @@ class Output:
     def code(self, gate: Gate) -> ExitCode:
         """The exit code for what was emitted."""
         code = gate.exit_code(self.verdicts)
-        return max(ExitCode.BUG, code) if self._bug else code
+        return max(ExitCode.BUG, code) if self.has_bug else code
 
     def _text(self, result: Report) -> None:
         if not self._detailed and not sys.stdout.isatty():

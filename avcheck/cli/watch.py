@@ -184,7 +184,7 @@ def watch(
         finally:
             if not quiet:
                 complain(render.summary(output.verdicts), prefix="")
-    raise typer.Exit(ExitCode.OK)
+    raise typer.Exit(ExitCode.BUG if output.has_bug else ExitCode.OK)
 
 
 def _folders(

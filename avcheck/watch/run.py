@@ -122,6 +122,7 @@ class _Folder:
         self._in_hand: set[Path] = set()
         self._again_s: dict[Path, float] = {}  # when to try to place a file again
         self._unfinished: set[Path] = set()  # those of which it was said
+        self._finished: set[Key] = set()  # by this run
         self._told: set[tuple[str, str]] = set()  # what cannot be checked, and why
 
     def go_on(self) -> None:
@@ -194,6 +195,7 @@ class _Folder:
             self._tell(f"{source} {'linked' if self._plan.link else 'moved'} to {goal}")
         self._run_hook(report, goal or source)
         self._steps.end(key)
+        self._finished.add(key)
 
     def _place(self, source: Path, key: Key, folder: Path | None) -> Path | None:
         """Move or link a file; where to, or None where it stays."""
@@ -286,12 +288,15 @@ class _Folder:
 
     def _is_settled(self, key: Key) -> bool:
         """Whether nothing is to be done with a file that is there. One that was moved away and is
-        there again, the same, is moved again.
+        there again, the same, is moved again; one that other settings may judge otherwise, or that
+        met a bug in an earlier run, is checked again.
         """
         if not self._steps.is_done(key):
             return False
         verdict = self._journal.verdict(self._wanted(key))
-        return verdict is None or self._plan.link or verdict not in self._plan.folders
+        if verdict is None:
+            return key in self._finished
+        return self._plan.link or verdict not in self._plan.folders
 
     def _known(self, key: Key) -> Report | None:
         """What was found before in a file as it is now, by a check like this one."""
