@@ -305,6 +305,5 @@ def _reason(found: Judgement, info: MediaInfo, cut: bool) -> str | None:
     video = [track for track in info.video_tracks if track.number != info.video_track]
     audio = audio if found.reason_code in _SOUND_IN_DOUBT else []
     video = video if found.reason_code in _PICTURE_IN_DOUBT else []
-    return "; ".join(
-        part for part in (found.reason, others(audio, video), _LEFT if cut else None) if part
-    )
+    parts = (found.reason, others(audio, video), _LEFT if cut else None)
+    return "; ".join(part for part in parts if part) or None

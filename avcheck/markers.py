@@ -95,12 +95,12 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
             text = f"{_WORDS[kind]}: {_change(part.start_offset_ms, part.end_offset_ms, frame_ms)}"
             yield _Part(part.start_s, part.end_s, kind, text)
     if not report.stretches:
-        said = (
+        what = (
             report.reason or ""
             if report.verdict == "undecidable" or report.offset_ms is None
             else describe_offset(report.offset_ms, frame_ms)
         )
-        text = f"{_WORDS[report.verdict]}: {said}"
+        text = f"{_WORDS[report.verdict]}: {what}"
         yield _Part(0.0, report.duration_s or 0.0, report.verdict, text)
     elif report.verdict == "undecidable":
         # The parts tell of what was measured: this of why that is not enough.

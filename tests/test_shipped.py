@@ -70,6 +70,7 @@ def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
             assert report.reason
             continue
         assert report.verdict == ("out_of_sync" if offset_ms else "in_sync")
+        assert report.reason is None
         assert report.offset_ms == pytest.approx(offset_ms, abs=40)
         assert report.confidence >= checker.calibration.decide
         assert sum(block.attention for block in report.blocks) == pytest.approx(1, abs=1e-3)

@@ -42,14 +42,14 @@ def marker_text(marker: Marker) -> str:
 
 def about(report: Report, title: Marked) -> str:
     """What holds for the whole title, in one line."""
-    said = VERDICT_TEXT[report.verdict]
+    line = VERDICT_TEXT[report.verdict]
     if report.reason:
-        said += f": {printable(report.reason)}"
+        line += f": {printable(report.reason)}"
     elif report.offset_ms is not None:
-        said += f": {describe_offset(report.offset_ms, float(1000 / title.timecode.rate))}"
-        said += " at worst" if len(report.stretches) > 1 else ""
+        line += f": {describe_offset(report.offset_ms, float(1000 / title.timecode.rate))}"
+        line += " at worst" if len(report.stretches) > 1 else ""
     limits = report.tolerance
-    said += f"; tolerance {limits.early_ms:g} ms early, {limits.late_ms:g} ms late"
+    line += f"; tolerance {limits.early_ms:g} ms early, {limits.late_ms:g} ms late"
     if report.verdict != "error" and not title.rate_known:
-        said += "; the rate of the pictures is not known, 25 a second are counted"
-    return said
+        line += "; the rate of the pictures is not known, 25 a second are counted"
+    return line

@@ -60,7 +60,7 @@ class Otio(Renderer):
             name,
             schema.ExternalReference(url_of(report), pictures(0, title.length)),
             pictures(0, title.length),
-            metadata={"avcheck": {"verdict": report.verdict, "said": about(report, title)}},
+            metadata={"avcheck": {"verdict": report.verdict, "about": about(report, title)}},
         )
         for each in title.markers:
             text, where = marker_text(each), pictures(each.start, each.length)

@@ -123,7 +123,7 @@ class _Folder:
         self._again_s: dict[Path, float] = {}  # when to try to place a file again
         self._unfinished: set[Path] = set()  # those of which it was said
         self._finished: set[Key] = set()  # by this run
-        self._told: set[tuple[str, str]] = set()  # what cannot be checked, and why
+        self._complaints: set[str] = set()  # about what cannot be checked
 
     def go_on(self) -> None:
         """Finish what an earlier run, whatever its settings, began to put elsewhere. Raises
@@ -139,9 +139,9 @@ class _Folder:
                 continue  # comes up as any file that is there
             if begun.to is not None and has_arrived:
                 self._tell(f"{source} is now {begun.to}, as an earlier run began")
-                found = self._known(begun.key)
-                if found is not None:
-                    self._run_hook(found, begun.to)
+                known = self._known(begun.key)
+                if known is not None:
+                    self._run_hook(known, begun.to)
             else:
                 self._tell(f"{source} has changed or gone since an earlier run began with it")
             self._steps.end(begun.key)
@@ -235,16 +235,16 @@ class _Folder:
         if not self._plan.folder.is_dir():
             raise UsageError(f"{self._plan.folder} is gone")
         settings = self._settings
-        found = discover(
+        discovery = discover(
             [self._plan.folder], settings.tolerance, settings.model, self._plan.selection
         )
-        for refused in found.errors:
-            said = refused.path, refused.reason or ""
-            if refused.reason_code != "no_media" and said not in self._told:
-                self._told.add(said)
-                self._tell(f"{refused.path}: {refused.reason}")
+        for refused in discovery.errors:
+            line = f"{refused.path}: {refused.reason}"
+            if refused.reason_code != "no_media" and line not in self._complaints:
+                self._complaints.add(line)
+                self._tell(line)
         before, self._waiting = self._waiting, {}
-        for source in found.files:
+        for source in discovery.files:
             path = Path(source)
             if path in self._in_hand or self._is_passed_over(path):
                 continue
@@ -256,25 +256,25 @@ class _Folder:
                 if now >= self._again_s.get(path, now):
                     self.finish(known)
                 continue
-            seen = before.get(path)
-            seen = (
+            candidate = before.get(path)
+            candidate = (
                 _Waiting(key, now)
-                if seen is None or seen.key != key
-                else replace(seen, looks=seen.looks + 1)
+                if candidate is None or candidate.key != key
+                else replace(candidate, looks=candidate.looks + 1)
             )
-            if self._is_whole(path, seen, now):
+            if self._is_whole(path, candidate, now):
                 self._ready.append(path)
                 self._in_hand.add(path)
             else:
-                self._waiting[path] = seen
+                self._waiting[path] = candidate
 
     def _is_passed_over(self, path: Path) -> bool:
         ours = self._plan.journal, steps_of(self._plan.journal)
         return path.is_symlink() or has_partial_name(path) or path in ours
 
-    def _is_whole(self, path: Path, seen: _Waiting, now: float) -> bool:
-        still_s = now - seen.since_s
-        if seen.looks < LOOKS or still_s < self._plan.settle_s or is_being_written(path):
+    def _is_whole(self, path: Path, candidate: _Waiting, now: float) -> bool:
+        still_s = now - candidate.since_s
+        if candidate.looks < LOOKS or still_s < self._plan.settle_s or is_being_written(path):
             return False
         if is_complete(path) or still_s >= self._plan.patience_s:
             return True
