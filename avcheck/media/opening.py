@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from av.container import InputContainer
@@ -115,7 +116,6 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
         if heard.timeline is not None and sound is not None:
             first_sound_s = _first_sound_s(sound_source, heard.timeline)
         width, height, rotation = _upright(video, picture)
-        rate = video.average_rate or video.guessed_rate
         timecode = _timecode_of(container, video)
         info = MediaInfo(
             path=path,
@@ -124,7 +124,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             width=width,
             height=height,
             rotation=rotation,
-            frame_rate=exact_rate(rate) if rate and rate > 0 else None,
+            frame_rate=_rate_of(video),
             audio_codec=audio.codec_context.name if audio else "",
             audio_track=audio_number,
             video_track=video_number,
@@ -210,6 +210,15 @@ def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
 
     with closing(play_sounds(timeline, decode, Tally(), None, source.path)) as sounds:
         return next((sound.start_s for sound in sounds), None)
+
+
+def _rate_of(video: VideoStream) -> Fraction | None:
+    """Pictures a second, the mean by the header."""
+    rate = video.average_rate or video.guessed_rate
+    if rate is None or rate <= 0:
+        return None
+    # PyAV 19 has a type of its own, which is no Fraction.
+    return exact_rate(Fraction(rate.numerator, rate.denominator))
 
 
 def _timecode_of(container: InputContainer, video: VideoStream) -> str | None:

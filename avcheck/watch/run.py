@@ -126,15 +126,16 @@ class _Folder:
         self._complaints: set[str] = set()  # about what cannot be checked
 
     def go_on(self) -> None:
-        """Finish what an earlier run, whatever its settings, began to put elsewhere. Raises
-        OSError.
-        """
+        """Finish what an earlier run, whatever its settings, began to put elsewhere."""
         for begun in list(self._steps.unfinished()):
             source = Path(begun.key[0])
             is_there = _key(source) == begun.key
             has_arrived = begun.to is not None and os.path.lexists(begun.to)
             if is_there and begun.to is not None and has_arrived:
-                has_arrived = put(source, begun.to, link=self._plan.link)
+                try:
+                    has_arrived = put(source, begun.to, link=self._plan.link)
+                except OSError:
+                    has_arrived = False  # it is tried again, and said, when the file comes up
             if is_there and not has_arrived:
                 continue  # comes up as any file that is there
             if begun.to is not None and has_arrived:
