@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import threading
@@ -152,18 +153,17 @@ class _Folder:
         moment.
         """
         plan = self._plan
-        pause_s = min(
-            1.0, max(0.02, plan.settle_s / LOOKS)
-        )  # between looks at what may be arriving
-        last = -float("inf")
+        # Between looks at what may be arriving, and otherwise
+        pause_s = min(1.0, max(0.02, plan.settle_s / LOOKS))
+        rest_s = POLL_S if plan.poll else IDLE_S
+        last_s = -math.inf
         while True:
-            now = time.monotonic()
-            rest_s = POLL_S if plan.poll else IDLE_S
-            due = last + (pause_s if self._waiting or self._woken.is_set() else rest_s)
-            if now >= due:
+            is_awake = bool(self._waiting) or self._woken.is_set()
+            now_s, due_s = time.monotonic(), last_s + (pause_s if is_awake else rest_s)
+            if now_s >= due_s:
                 self._woken.clear()
-                self._look(now)
-                last = now
+                self._look(now_s)
+                last_s = now_s
             if self._ready:
                 path = self._ready.popleft()
                 self._in_hand.add(path)
@@ -172,7 +172,11 @@ class _Folder:
             if plan.once and not self._waiting:
                 return
             yield None
-            self._woken.wait(min(_TICK_S, pause_s))
+            left_s = min(_TICK_S, max(0.01, due_s - time.monotonic()))
+            if is_awake:
+                time.sleep(left_s)
+            else:
+                self._woken.wait(left_s)
 
     def finish(self, report: Report) -> None:
         """Put a file whose record is in the journal where it belongs, and run the hook."""
