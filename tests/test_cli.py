@@ -23,9 +23,9 @@ import avcheck
 from avcheck.cli import config
 from avcheck.cli.app import app, main
 from avcheck.cli.gate import ExitCode
-from avcheck.render import FORMATS, ONE_TITLE
 from avcheck.report import PRESETS, Report, Tolerance
 from tests.support import fake_scan
+from tests.support.formats import SEVERAL
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {
@@ -38,8 +38,6 @@ ENVIRONMENT = {
     "PYTHONUTF8": "1",
 }
 FAKE_MAIN = "from tests.support import fake_scan; fake_scan.command()"
-
-SEVERAL = [form for form in FORMATS if form not in ONE_TITLE]  # that hold several titles
 
 
 @pytest.fixture(autouse=True)

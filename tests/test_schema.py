@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +16,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from avcheck.batch.discovery import error_report
+from avcheck.checker import _reason
 from avcheck.cli.app import main
+from avcheck.media import open_media
 from avcheck.render import to_json
 from avcheck.report import (
     PRESETS,
@@ -35,6 +38,7 @@ from avcheck.report import (
     Track,
     UndecidableCode,
 )
+from avcheck.verdict import Judgement
 from tests.support import fake_scan
 
 SCHEMA: dict[str, Any] = json.loads(
@@ -332,3 +336,8 @@ def test_older_records_stay_valid(name: str) -> None:
         older.jump_intervals_s,
         older.degraded.unseen_s,
     ) == (None, (), (), ())
+
+
+def test_what_was_judged_has_no_reason(clip: Callable[..., Path]) -> None:
+    with open_media(clip("film.mp4")) as media:
+        assert _reason(Judgement("in_sync", None, 4.0, 0.9), media.info, cut=False) is None
