@@ -1053,7 +1053,7 @@ def test_nothing_given_shows_the_help_and_is_2(capsys: pytest.CaptureFixture[str
 def test_every_command_and_option_has_help() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert set(commands) == {
-        *("check", "compare", "demo", "evidence", "fix", "help", "signal"),
+        *("check", "compare", "demo", "evidence", "fix", "help", "signal", "watch"),
         *("merge", "show", "diff"),
         *("train", "eval", "ablate"),
     }
