@@ -11,36 +11,20 @@ policy forbids them.
 from __future__ import annotations
 
 import base64
-from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
 from markupsafe import Markup
 
-from avcheck.render.page.png import Colour, indexed_png
+from avcheck.render.page.map_picture import STOPS, map_png
 from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
 from avcheck.render.text import clock
-from avcheck.report import Detail, Report, SegmentDetail
+from avcheck.report import Report
 
 _LANE = 12.0  # height of the strip that says what was looked at
 _SMALL_COLUMNS = 60
-_MAP_COLUMNS = 900  # pixels of the score map
-_FIT_LIMIT = 10.0  # beyond, a fit is drawn as this: one in 20,000
-_LEVELS = 63  # colours of the score map
 _STEPS_MS = (10, 20, 50, 100, 200, 500, 1000, 2000)
-# From "does not match" to "matches": dark to bright in steps that look even (the colour map
-# "viridis", thinned out).
-_STOPS: tuple[Colour, ...] = (
-    (68, 1, 84),
-    (70, 50, 126),
-    (54, 92, 141),
-    (39, 127, 142),
-    (31, 161, 135),
-    (74, 193, 109),
-    (160, 218, 57),
-    (253, 231, 37),
-)
 
 
 @dataclass(frozen=True)
@@ -185,7 +169,7 @@ def score_map(report: Report) -> Markup:
         coord(top),
         coord(INSIDE),
         coord(bottom - top),
-        _base64(_map_png(detail, axis)),
+        _base64(map_png(detail, axis)),
     )
     end = scale.top + scale.height
     parts = [
@@ -243,12 +227,12 @@ def attention_chart(report: Report) -> Markup:
 
 def fit_legend() -> Markup:
     """The colours of the score map from bad to good."""
-    step = 160 / len(_STOPS)
+    step = 160 / len(STOPS)
     boxes = (
         Markup('<rect x="{}" y="0" width="{}" height="10" fill="#{:02x}{:02x}{:02x}"/>').format(
             coord(k * step), coord(step + 0.5), *colour
         )
-        for k, colour in enumerate(_STOPS)
+        for k, colour in enumerate(STOPS)
     )
     return Markup(
         '<svg class="legend" viewBox="0 0 160 10" width="160" height="10" '
@@ -373,51 +357,6 @@ def _joined(runs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
 def _zone(name: str, axis: Axis, start_s: float, end_s: float, y: float, height: float) -> Markup:
     left, right = axis.x(start_s), axis.x(end_s)
     return box(name, left, y, max(right - left, 1.5), height)
-
-
-def _map_png(detail: Detail, axis: Axis) -> bytes:
-    """The score map: a column a moment, a row an offset, early above; nothing where nothing was
-    looked at.
-    """
-    starts = [segment.start_s for segment in detail.segments]
-    columns = min(_MAP_COLUMNS, max(1, round(axis.end_s - axis.start_s)))
-    blank = bytes(len(detail.offsets_ms))
-    made: dict[int, bytes] = {}
-    pixels = []
-    for column in range(columns):
-        time_s = axis.time_s((column + 0.5) / columns)
-        at = bisect_right(starts, time_s) - 1
-        if at < 0 or time_s >= detail.segments[at].end_s:
-            pixels.append(blank)
-            continue
-        if at not in made:
-            made[at] = _column(detail.segments[at])
-        pixels.append(made[at])
-    rows = [bytes(each) for each in zip(*pixels, strict=True)]
-    return indexed_png(rows, _palette())
-
-
-def _column(segment: SegmentDetail) -> bytes:
-    """The colours of one segment from the earliest offset down to the latest."""
-    return bytes(
-        0
-        if fit is None
-        else 1 + round((_LEVELS - 1) * (min(max(fit / _FIT_LIMIT, -1.0), 1.0) + 1) / 2)
-        for fit in reversed(segment.fit)
-    )
-
-
-def _palette() -> list[Colour]:
-    """Colour 0 for nothing, and `_LEVELS` from bad to good."""
-    return [(0, 0, 0), *(_between(level / (_LEVELS - 1)) for level in range(_LEVELS))]
-
-
-def _between(share: float) -> Colour:
-    at = min(int(share * (len(_STOPS) - 1)), len(_STOPS) - 2)
-    part = share * (len(_STOPS) - 1) - at
-    low, high = _STOPS[at], _STOPS[at + 1]
-    red, green, blue = (round(a + part * (b - a)) for a, b in zip(low, high, strict=True))
-    return red, green, blue
 
 
 def _base64(data: bytes) -> str:
