@@ -9,7 +9,7 @@ that?
 
 __version__ = "0.1.0"  # before the imports, some of which read it
 
-from avcheck.api import check, check_many
+from avcheck.api import check, check_many, check_tracks
 from avcheck.errors import AvcheckError, Cancelled, MediaError, ModelError, UsageError
 from avcheck.report import PRESETS, Report, Tolerance
 
@@ -25,4 +25,5 @@ __all__ = [
     "__version__",
     "check",
     "check_many",
+    "check_tracks",
 ]

@@ -7,16 +7,17 @@ from __future__ import annotations
 import difflib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from avcheck.errors import Cancelled, UsageError
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.sampling import PROBES
+from avcheck.settings import CheckSettings, only_track, seconds_of
 
-if TYPE_CHECKING:
-    from avcheck.batch.run import CheckSettings
+# One audio track by its number, several, or all there are; None: the main one
+AudioTracks = int | Sequence[int] | Literal["all"] | None
 
 
 def check(
@@ -27,9 +28,12 @@ def check(
     thorough: bool = False,
     detail: bool = False,
     audio_track: int | None = None,
+    language: str | None = None,
     video_track: int | None = None,
     program: int | None = None,
     audio: str | Path | None = None,
+    start: float | str | None = None,
+    end: float | str | None = None,
     device: str = "auto",
     model: str | Path | None = None,
     on_progress: Callable[[float], None] | None = None,
@@ -45,9 +49,12 @@ def check(
         thorough: Where nothing is seen at first, look closer without a limit on what that costs.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
         audio_track: Which audio track, from 0. None: the main one.
+        language: The language of the audio track, as "fr", "fra" or "fr-CA".
         video_track: Which picture track, from 0 among those that play. None: the main one.
         program: Number of the programme of an MPEG-TS whose tracks these are. None: the main one.
         audio: A sound file in place of the file's own tracks.
+        start: Look only at what comes after this time, in seconds or as "[HH:]MM:SS[.mmm]".
+        end: Look only at what comes before this time.
         device: "auto", "cpu", "cuda" or "mps".
         model: Weights in place of those that came with avcheck.
         on_progress: Hears how much is done, 0 to 1, rising. It may run in another thread.
@@ -57,28 +64,60 @@ def check(
         The report. A file that cannot be judged has the verdict "error".
 
     Raises:
-        UsageError: The call is wrong, or `path` is a directory, which `check_many` takes.
+        UsageError: The call is wrong, or `path` is a directory, which `check_many` takes, or
+            several of its tracks are in the language, all of which `check_tracks` checks.
         ModelError: The weights are missing or damaged, or the device is not there.
         Cancelled: `cancel` was set.
     """
-    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder is closed
-        raise UsageError(f"{path} is a directory; avcheck.check_many searches directories")
-    results = check_many(
-        [path],
+    first, *others = check_tracks(
+        path,
         tolerance=tolerance,
         sample=sample,
         thorough=thorough,
         detail=detail,
         audio_track=audio_track,
+        language=language,
         video_track=video_track,
         program=program,
         audio=audio,
+        start=start,
+        end=end,
         device=device,
         model=model,
-        on_progress=None if on_progress is None else lambda _, fraction: on_progress(fraction),
+        on_progress=on_progress,
         cancel=cancel,
     )
-    return next(results)
+    if others:
+        raise UsageError(f"{path} has {1 + len(others)} sounds to check; take avcheck.check_tracks")
+    return first
+
+
+def check_tracks(
+    path: str | Path,
+    *,
+    on_progress: Callable[[float], None] | None = None,
+    cancel: threading.Event | None = None,
+    **options: Any,
+) -> tuple[Report, ...]:
+    """Check several sounds of one file, whose pictures are decoded and looked at once.
+
+    Args:
+        path: The file, or a URL.
+        on_progress: As of `check`.
+        cancel: As of `check`.
+        options: Those of `check`. Besides, `audio_track` may be "all" or a list of numbers,
+            `language` a list of languages, and `audio` a list of files.
+
+    Returns:
+        A report a sound. A file that cannot be judged at all has one, with the verdict "error".
+
+    Raises:
+        UsageError, ModelError, Cancelled: As `check`.
+    """
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder is closed
+        raise UsageError(f"{path} is a directory; avcheck.check_many searches directories")
+    tell = None if on_progress is None else lambda _, fraction: on_progress(fraction)
+    return tuple(check_many([path], on_progress=tell, cancel=cancel, **options))
 
 
 def check_many(
@@ -102,11 +141,11 @@ def check_many(
         memory_mb: Give up on a file that needs more memory than this (Linux).
         on_progress: Hears a file and how much of it is done, 0 to 1. It may run in another thread.
         cancel: Once this event is set, the run ends soon with Cancelled.
-        options: `tolerance`, `sample`, `thorough`, `detail`, `audio_track`, `video_track`,
-            `program`, `audio`, `device` and `model` of `check`.
+        options: Those of `check_tracks`.
 
     Yields:
-        A report a file as each ends; first those of paths that cannot be checked at all.
+        A report a file, or a report a sound, as each file ends; first those of paths that cannot be
+        checked at all.
 
     Raises:
         UsageError, ModelError, Cancelled: As `check`, here too when the first report is asked for.
@@ -137,16 +176,25 @@ def _settings(
     *,
     tolerance: Tolerance | str = DEFAULT_PRESET,
     sample: bool | int = False,
-    audio: str | Path | None = None,
+    audio_track: AudioTracks = None,
+    language: str | Sequence[str] | None = None,
+    audio: str | Path | Sequence[str | Path] | None = None,
+    start: float | str | None = None,
+    end: float | str | None = None,
     model: str | Path | None = None,
     **others: Any,
 ) -> CheckSettings:
-    from avcheck.batch.run import CheckSettings
-
+    files = [audio] if isinstance(audio, str | Path) else audio or ()
+    tracks = only_track(audio_track) if not isinstance(audio_track, Sequence) else audio_track
     return CheckSettings(
         tolerance=_tolerance(tolerance),
         sample=(PROBES if sample is True else sample) or None,
-        audio=None if audio is None else Path(audio),
+        audio_tracks=() if audio_track == "all" else tuple(map(int, tracks)),
+        every_track=audio_track == "all",
+        languages=(language,) if isinstance(language, str) else tuple(language or ()),
+        audio=tuple(map(Path, files)),
+        start_s=None if start is None else seconds_of(start),
+        end_s=None if end is None else seconds_of(end),
         model=None if model is None else Path(model),
         **others,
     )

@@ -10,7 +10,7 @@ missing is masked, never closed up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -50,6 +50,15 @@ class Sound(Protocol):
 
 
 @dataclass(frozen=True)
+class Heard:
+    """A further sound of a block; the fields are those of `Block`."""
+
+    mel: NDArray[np.float32]
+    mel_mask: NDArray[np.bool_]
+    level_db: float
+
+
+@dataclass(frozen=True)
 class Block:
     """One second of a file.
 
@@ -58,6 +67,7 @@ class Block:
     mel: float32 (100, 64), column j is centred on `start_s` + (j + 0.5)/100 s; mel_mask: bool
     (100,), False where no sound was.
     level_db: loudness of the block's sound, dBFS (RMS); -inf for digital silence or none.
+    further: the other sounds of a title that has several.
     """
 
     index: int
@@ -67,6 +77,16 @@ class Block:
     mel: NDArray[np.float32]
     mel_mask: NDArray[np.bool_]
     level_db: float
+    further: tuple[Heard, ...] = ()
+
+    def with_sound(self, number: int) -> Block:
+        """The same pictures with this one of the sounds alone, counted from 0."""
+        if number == 0:
+            return replace(self, further=())
+        heard = self.further[number - 1]
+        return replace(
+            self, mel=heard.mel, mel_mask=heard.mel_mask, level_db=heard.level_db, further=()
+        )
 
     def sound_alone(self) -> Block:
         """The same block without its pictures, which take the memory."""
@@ -137,13 +157,12 @@ class SoundTimeline:
 
 def blocks(
     pictures: Iterable[Picture],
-    sounds: Iterable[Sound],
-    *,
+    *sounds: Iterable[Sound],
     origin_s: float | None = None,
     first: int = 0,
     count: int | None = None,
 ) -> Iterator[Block]:
-    """Cut a file into blocks, lazily; memory holds a block or two.
+    """Cut a file, with one sound or several, into blocks, lazily; memory holds a block or two.
 
     The grid starts at the first picture. A picture is repeated for at most 1 s; a stretch without
     any picture yields no block, and the next block keeps its true `start_s` on the same grid. Sound
@@ -154,14 +173,14 @@ def blocks(
     `first` starts, and sound that begins `SOUND_LEAD_S` before it. Neither is read further than
     needed.
     """
-    timeline = SoundTimeline(sounds)
+    timelines = [SoundTimeline(sound) for sound in sounds]
     shown: list[NDArray[np.uint8] | None] = []
     index = first
     for slot, start_s, picture in _on_grid(pictures, origin_s, first * BLOCK_FRAMES):
         origin_s = start_s
         while slot >= (index + 1) * BLOCK_FRAMES:
             if any(item is not None for item in shown):
-                yield _block(index, origin_s, shown, timeline)
+                yield _block(index, origin_s, shown, timelines)
             shown = []
             index = slot // BLOCK_FRAMES if slot >= (index + 2) * BLOCK_FRAMES else index + 1
         if count is not None and index >= first + count:
@@ -170,7 +189,7 @@ def blocks(
         # Scaled down at once: the decoder works on meanwhile, and large pictures are not kept.
         shown.append(picture.luma)
     if origin_s is not None and any(item is not None for item in shown):
-        yield _block(index, origin_s, shown, timeline)
+        yield _block(index, origin_s, shown, timelines)
 
 
 def _on_grid(
@@ -207,7 +226,10 @@ def _on_grid(
 
 
 def _block(
-    index: int, origin_s: float, shown: list[NDArray[np.uint8] | None], timeline: SoundTimeline
+    index: int,
+    origin_s: float,
+    shown: list[NDArray[np.uint8] | None],
+    timelines: Sequence[SoundTimeline],
 ) -> Block:
     start_s = origin_s + index * BLOCK_S
     shape = next(luma.shape for luma in shown if luma is not None)
@@ -216,16 +238,26 @@ def _block(
     for k, luma in enumerate(shown):
         if luma is not None and luma.shape == shape:
             frames[k], mask[k] = luma, True
-    samples, present = timeline.read(
-        start_s - MEL_MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * MEL_MARGIN
-    )
-    inner = slice(MEL_MARGIN, MEL_MARGIN + BLOCK_SAMPLES)
-    rms = float(np.sqrt(np.mean(samples[inner] ** 2)))
+    first, *further = (_heard(timeline, start_s) for timeline in timelines)
     return Block(
         index=index,
         start_s=start_s,
         pictures=frames,
         picture_mask=mask,
+        mel=first.mel,
+        mel_mask=first.mel_mask,
+        level_db=first.level_db,
+        further=tuple(further),
+    )
+
+
+def _heard(timeline: SoundTimeline, start_s: float) -> Heard:
+    samples, present = timeline.read(
+        start_s - MEL_MARGIN / SAMPLE_RATE, BLOCK_SAMPLES + 2 * MEL_MARGIN
+    )
+    inner = slice(MEL_MARGIN, MEL_MARGIN + BLOCK_SAMPLES)
+    rms = float(np.sqrt(np.mean(samples[inner] ** 2)))
+    return Heard(
         mel=log_mel(samples),
         mel_mask=present[inner].reshape(BLOCK_MELS, MEL_HOP).mean(axis=1) > 0.5,
         level_db=20.0 * math.log10(rms) if rms > 0 else -math.inf,

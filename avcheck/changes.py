@@ -16,7 +16,9 @@ KINDS: tuple[Kind, ...] = ("worse", "better", "changed", "new", "gone")
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one path. The reports are without their segments and blocks."""
+    """What became of one path, or of one of several sounds of it. The reports are without their
+    segments and blocks.
+    """
 
     path: str
     kind: Kind
@@ -47,15 +49,17 @@ def changes_between(
     before. That is another verdict, an offset more than a frame (40 ms) further out, or a path that
     is new. An offset that moves by up to a frame is no change.
     """
-    old = {report.path: replace(report, segments=(), blocks=()) for report in before}
+    old = {
+        (report.path, report.sound): replace(report, segments=(), blocks=()) for report in before
+    }
     changes = []
     for report in after:
-        kind = _kind(earlier := old.pop(report.path, None), report, failing)
+        kind = _kind(earlier := old.pop((report.path, report.sound), None), report, failing)
         if kind is not None:
             changes.append(
                 Change(report.path, kind, earlier, replace(report, segments=(), blocks=()))
             )
-    changes += [Change(path, "gone", report, None) for path, report in old.items()]
+    changes += [Change(path, "gone", report, None) for (path, _), report in old.items()]
     return sorted(changes, key=lambda change: (KINDS.index(change.kind), change.path))
 
 

@@ -1,5 +1,5 @@
-"""One file: blocks -> trunks once -> the classifier at every candidate shift -> a score curve per
-segment.
+"""One file: a first look at its pictures and each of its sounds (`first_look`), a closer one where
+that tells nothing, the verdict.
 
 A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds
 one segment and the two seconds of sound on either side of it. A title that is sampled is looked at
@@ -10,39 +10,48 @@ there, with the same sound around them. A file that stays undecidable may get a 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
 
-from avcheck import progress
-from avcheck.blocks import BLOCK_S, Block, blocks
-from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, Closer, Seen, Zoomed, look_closer, zoom
+from avcheck import __version__, progress
+from avcheck.blocks import BLOCK_S
+from avcheck.choice import Choice, sounds_of
+from avcheck.closeup import (
+    CLOSER_SIDE,
+    LEAST_SIDE,
+    CloserAtAll,
+    Seen,
+    Zoomed,
+    look_closer_for_all,
+    zoom_all,
+)
 from avcheck.cores import cores
 from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
-from avcheck.looking import LEVELS
-from avcheck.media import Media, MediaInfo, open_media
+from avcheck.first_look import FirstLook, Opener, look_at_all, look_at_samples
+from avcheck.media import MediaInfo
 from avcheck.model import fuse
 from avcheck.model_config import AttentionKind
+from avcheck.odd_one_out import odd_one_out
 from avcheck.posterior import Calibration, Curve
-from avcheck.report import DEFAULT_PRESET, PRESETS, Degraded, Report, Tolerance
+from avcheck.report import Degraded, Report
 from avcheck.reporting import report_on
-from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes, stretches
-from avcheck.scan import scan_segments
-from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probes, segments, window_over
-from avcheck.signals.signal import SIGNAL_SIDE, as_test_signal
+from avcheck.segments import window_over
+from avcheck.settings import DEFAULTS, CheckSettings
+from avcheck.signals.flashes import Flash, flashes_of
+from avcheck.signals.signal import SIGNAL_SIDE, Signal, test_signal_in
 from avcheck.signals.verdict import judge_signal
+from avcheck.title import Part, Title, open_title, pictures_in, sounds_in
 from avcheck.tracks import others
 from avcheck.verdict import Judgement, judge, without_unseen
 from avcheck.weights import load
 
 _LEFT = "small faces may not have been looked at (--thorough does)"
-_FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
-_PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 # Reasons that another sound may not have
 _SOUND_IN_DOUBT = {
     "silent",
@@ -51,26 +60,6 @@ _SOUND_IN_DOUBT = {
     "ambiguous",
 }
 _PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}  # the same of pictures
-
-
-# Opens a file on the tracks to check, its pictures with such a short side, px
-_Opener = Callable[[int], Media]
-
-
-@dataclass
-class _Tell:
-    """Tells how far a sampled check has come: from `done`, by `step` with every block that is
-    decoded.
-    """
-
-    on_progress: Callable[[float], None] | None
-    done: float
-    step: float
-
-    def __call__(self, block: Block) -> None:
-        self.done = min(1.0, self.done + self.step)
-        if self.on_progress is not None:
-            self.on_progress(self.done)
 
 
 class Checker:
@@ -99,211 +88,257 @@ class Checker:
     def curves(
         self,
         path: str | Path,
-        *,
-        audio_track: int | None = None,
-        video_track: int | None = None,
-        program: int | None = None,
-        audio: str | Path | None = None,
+        settings: CheckSettings = DEFAULTS,
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
-        """The score curves of a file, with what is known of it and what was lost on the way. Raises
-        MediaError.
+        """The score curves of a file, of its first sound that was asked for, with what is known of
+        it and what was lost on the way. Raises MediaError.
         """
-        return self._curves(
-            self._opener(path, audio_track, video_track, program, audio), on_progress
+        choices = sounds_of(path, settings)[:1]
+        seen = look_at_all(
+            self._opener(path, settings), choices, settings, self.loaded, on_progress
         )
-
-    def _opener(
-        self,
-        path: str | Path,
-        audio_track: int | None,
-        video_track: int | None,
-        program: int | None,
-        audio: str | Path | None,
-    ) -> _Opener:
-        def opener(short_side: int) -> Media:
-            return open_media(
-                path,
-                audio_track=audio_track,
-                video_track=video_track,
-                program=program,
-                audio_path=audio,
-                short_side=short_side,
-                threads=self._threads,
-            )
-
-        return opener
-
-    def _curves(
-        self, opener: _Opener, on_progress: Callable[[float], None] | None
-    ) -> tuple[list[Curve], MediaInfo, Degraded]:
-        with opener(max(LEVELS)) as media:
-            info = media.info
-            ended = threading.Event()
-            with (
-                progress.first_look(self.loaded.net.visual, info.duration_s or 0.0, on_progress),
-                closing(ahead(blocks(media.pictures(), media.sounds()), ended=ended)) as coming,
-                closing(beside_decoding(segments(coming, seams_s=media.seams_s), ended)) as found,
-            ):
-                curves = list(scan_segments(found, self.loaded))
-            return curves, media.info, media.degraded
-
-    def _sampled_curves(
-        self,
-        opener: _Opener,
-        probes_first: int,
-        tolerance: Tolerance,
-        on_progress: Callable[[float], None] | None,
-    ) -> tuple[list[Curve], MediaInfo, Degraded] | None:
-        """As `_curves`, of stretches spread over the title only, and of more where those leave the
-        verdict open.
-
-        None for a title that is too short for `probes_first` of them, or cannot be read from the
-        middle: check it whole. Raises MediaError.
-        """
-        with opener(max(LEVELS)) as media:
-            origin_s = media.info.first_picture_s
-            if not media.seekable or origin_s is None or media.info.duration_s is None:
-                return None
-            total = stretches(media.info.duration_s - origin_s)
-            where = first_probes(total, probes_first)
-            looked: list[int] = []
-            curves: list[Curve] = []
-            done, share = 0.0, _FIRST_SHARE
-            try:
-                while where:
-                    tell = _Tell(
-                        on_progress,
-                        done,
-                        (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)),
-                    )
-                    ended = threading.Event()
-                    with (
-                        closing(
-                            ahead(probes(media, where, origin_s, tell), _PROBES_AHEAD, ended)
-                        ) as source,
-                        closing(beside_decoding(source, ended)) as coming,
-                    ):
-                        for probe in coming:
-                            curves += scan_segments(probe.segments(), self.loaded)
-                    done, share = done + (1 - done) * share, 0.5
-                    looked += where
-                    curves.sort(key=lambda curve: curve.start_s)
-                    found = judge(curves, tolerance, self.calibration)
-                    where = more_probes(looked, found, total, probes_first, origin_s)
-            except CannotSeek:
-                return None
-            if curves and on_progress is not None:
-                on_progress(1.0)
-            return (curves, media.info, media.degraded) if curves else None
-
-    def _closer(self, opener: _Opener, info: MediaInfo, stack: ExitStack) -> Closer:
-        """Looks closer at segments of a file, which is opened again, until `stack` is closed, when
-        the first is asked for.
-
-        A file whose pictures are too small for that, or that cannot be read from the middle, raises
-        CannotSeek then.
-        """
-        opened: list[Media] = []
-
-        def open_again() -> Media:
-            if info.first_picture_s is None or min(info.width, info.height) < LEAST_SIDE:
-                raise CannotSeek(info.path, "there is nothing to look closer at")
-            media = opener(CLOSER_SIDE)
-            opened.append(stack.enter_context(media))
-            if not media.seekable:
-                raise CannotSeek(info.path, "cannot be read from the middle")
-            return media
-
-        def closer(curve: Curve, budget: float) -> Seen:
-            media = opened[0] if opened else open_again()
-            try:
-                return look_again(media, curve, budget)
-            except Exception as error:  # what was seen at first still holds
-                if isinstance(error, MediaError) or is_out_of_memory(error):
-                    return Seen(curve)
-                raise
-
-        def look_again(media: Media, curve: Curve, budget: float) -> Seen:
-            origin_s = info.first_picture_s or 0.0
-            start = round((curve.start_s - origin_s) / BLOCK_S)
-            end = start + len(curve.block_start_s)
-            stretch = window_over(media, start, end, origin_s)
-            if (
-                len(stretch.inside) != end - start
-                or len({block.pictures.shape for block in stretch.inside}) > 1
-            ):
-                return Seen(curve)  # damaged: decoded from here, it is not what was looked at first
-            return look_closer(curve, stretch, self.loaded, budget)
-
-        return closer
+        return seen.curves[0], seen.infos[0], seen.degraded[0]
 
     def check(
         self,
         path: str | Path,
-        *,
-        audio_track: int | None = None,
-        video_track: int | None = None,
-        program: int | None = None,
-        audio: str | Path | None = None,
-        tolerance: Tolerance = PRESETS[DEFAULT_PRESET],
-        sample: int | None = None,
-        detail: bool = False,
-        thorough: bool = False,
+        settings: CheckSettings = DEFAULTS,
         on_progress: Callable[[float], None] | None = None,
     ) -> Report:
-        """Check one file, or with `sample` only that many stretches of it at first, if it is long
-        enough for that.
+        """`check_tracks` for settings that ask for one sound. Raises ValueError for others."""
+        (report,) = self.check_tracks(path, settings, on_progress)
+        return report
 
-        `thorough`: a closer look, where there is one, may cost what it will. `detail`: whether the
-        report has its `Detail`. Raises MediaError for a file that cannot be judged (`avcheck.check`
-        turns it into a report).
+    def check_tracks(
+        self,
+        path: str | Path,
+        settings: CheckSettings = DEFAULTS,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[Report, ...]:
+        """Check one file: a report for each of its sounds that `settings` ask for, in that order.
+
+        The pictures are decoded and looked at once for all of them. A sound that cannot be judged
+        has a report of its own that says so. Raises MediaError for a file that cannot be judged at
+        all (`avcheck.check` turns it into a report).
         """
-        opener = self._opener(path, audio_track, video_track, program, audio)
-        sampled = (
-            None if sample is None else self._sampled_curves(opener, sample, tolerance, on_progress)
-        )
-        curves, info, degraded = sampled or self._curves(opener, on_progress)
-        zoomed = Zoomed(curves, judge(curves, tolerance, self.calibration))
+        opener = self._opener(path, settings)
+        choices = sounds_of(path, settings)
+        seen = None
+        if settings.sample is not None:
+            seen = look_at_samples(
+                opener, choices, settings, settings.sample, self.loaded, on_progress
+            )
+        if seen is None:
+            seen = look_at_all(opener, choices, settings, self.loaded, on_progress)
+        zoomed = self._closer_look(opener, seen, settings, on_progress)
+        signals = self._test_signals(opener, seen, zoomed)
+        reports = {
+            choice: self._report(path, seen, number, zoomed[number], signals.get(number), settings)
+            for number, choice in enumerate(seen.choices)
+        }
+        info = seen.infos[0]
+        reports |= {
+            choice: self._error_report(path, choice, error, info, settings)
+            for choice, error in seen.refused.items()
+        }
+        return _of_one_title([reports[choice] for choice in choices])
+
+    def _opener(self, path: str | Path, settings: CheckSettings) -> Opener:
+        def opener(choices: Sequence[Choice], short_side: int) -> Title:
+            return open_title(path, settings, choices, short_side=short_side, threads=self._threads)
+
+        return opener
+
+    def _closer_look(
+        self,
+        opener: Opener,
+        seen: FirstLook,
+        settings: CheckSettings,
+        on_progress: Callable[[float], None] | None,
+    ) -> list[Zoomed]:
+        """What the curves say, after a closer look at the title where that is wanted."""
+        zoomed = [
+            Zoomed(curves, judge(curves, settings.tolerance, self.calibration))
+            for curves in seen.curves
+        ]
+        heard = [number for number, failure in enumerate(seen.failures) if failure is None]
         with (
-            progress.closer_look(self.loaded.net.visual, None if sampled else on_progress),
+            progress.closer_look(self.loaded.net.visual, None if seen.is_sampled else on_progress),
             ExitStack() as stack,
             suppress(MediaError),  # it cannot be opened again, or not be read from the middle
         ):
-            closer = self._closer(opener, info, stack)
-            zoomed = zoom(
-                curves, zoomed.found, closer, tolerance, self.calibration, thorough=thorough
+            closer = self._closer(opener, seen, heard, stack)
+            found = zoom_all(
+                [zoomed[number] for number in heard],
+                closer,
+                settings.tolerance,
+                self.calibration,
+                thorough=settings.thorough,
             )
-        found, cut, signal = zoomed.found, zoomed.cut, None
-        if sampled is None and found.verdict == "undecidable" and found.reason_code != "borderline":
-            with suppress(MediaError), opener(SIGNAL_SIDE) as media:
-                signal = as_test_signal(media)
+            for number, each in zip(heard, found, strict=True):
+                zoomed[number] = each
+        return zoomed
+
+    def _closer(
+        self, opener: Opener, seen: FirstLook, heard: Sequence[int], stack: ExitStack
+    ) -> CloserAtAll:
+        """Looks closer at segments of a file, which is opened again, until `stack` is closed, when
+        the first is asked for. heard: which of the sounds it will be asked about, by number.
+
+        A file whose pictures are too small for that, or that cannot be read from the middle, raises
+        CannotSeek then.
+        """
+        info, origin_s = seen.infos[0], seen.origin_s
+        opened: list[Title] = []
+
+        def open_again(numbers: Sequence[int]) -> Title:
+            if origin_s is None or min(info.width, info.height) < LEAST_SIDE:
+                raise CannotSeek(info.path, "there is nothing to look closer at")
+            choices = [seen.choices[heard[number]] for number in numbers]
+            title = opener(choices, CLOSER_SIDE)
+            opened.append(stack.enter_context(title))
+            if not title.seekable or len(title.choices) < len(choices):
+                raise CannotSeek(info.path, "cannot be read from the middle")
+            return title
+
+        def closer(curves: Sequence[Curve], numbers: Sequence[int], budget: float) -> list[Seen]:
+            title = opened[0] if opened else open_again(numbers)
+            try:
+                return look_again(title, curves, budget)
+            except Exception as error:  # what was seen at first still holds
+                if isinstance(error, MediaError) or is_out_of_memory(error):
+                    return [Seen(curve) for curve in curves]
+                raise
+
+        def look_again(title: Title, curves: Sequence[Curve], budget: float) -> list[Seen]:
+            start = round((curves[0].start_s - (origin_s or 0.0)) / BLOCK_S)
+            end = start + len(curves[0].block_start_s)
+            stretch = window_over(title, start, end, origin_s or 0.0)
+            if (
+                len(stretch.inside) != end - start
+                or len({block.pictures.shape for block in stretch.inside}) > 1
+            ):
+                # Damaged: decoded from here, it is not what was looked at first
+                return [Seen(curve) for curve in curves]
+            by_sound = [stretch.with_sound(number) for number in range(len(curves))]
+            return look_closer_for_all(curves, by_sound, self.loaded, budget)
+
+        return closer
+
+    def _test_signals(
+        self, opener: Opener, seen: FirstLook, zoomed: Sequence[Zoomed]
+    ) -> dict[int, Signal]:
+        """By the number of an undecided sound: the test signal that the title is with it."""
+        numbers = [
+            number
+            for number, each in enumerate(zoomed)
+            if each.found.verdict == "undecidable"
+            and each.found.reason_code != "borderline"
+            and seen.failures[number] is None
+        ]
+        signals: dict[int, Signal] = {}
+        if seen.is_sampled or not numbers:
+            return signals
+        choices = [seen.choices[number] for number in numbers]
+        with suppress(MediaError), opener(choices, SIGNAL_SIDE) as title:
+
+            @cache  # the same for every sound
+            def flashes() -> list[Flash]:
+                return flashes_of(pictures_in(title, seen.part))
+
+            for choice, sound in zip(title.choices, sounds_in(title, seen.part), strict=True):
+                if (signal := test_signal_in(sound, flashes)) is not None:
+                    signals[numbers[choices.index(choice)]] = signal
+        return signals
+
+    def _report(
+        self,
+        path: str | Path,
+        seen: FirstLook,
+        number: int,
+        zoomed: Zoomed,
+        signal: Signal | None,
+        settings: CheckSettings,
+    ) -> Report:
+        info, degraded, choice = seen.infos[number], seen.degraded[number], seen.choices[number]
+        failure = seen.failures[number]
+        if failure is not None:
+            return self._error_report(path, choice, failure, info, settings)
+        found, cut, part = zoomed.found, zoomed.cut, seen.part
         if signal is not None:
-            found, cut = replace(judge_signal(signal, tolerance), blocks=found.blocks), False
-        found = without_unseen(found, degraded.unseen_s, info.duration_s)
+            found = replace(judge_signal(signal, settings.tolerance), blocks=found.blocks)
+            cut = False
+        length_s = info.duration_s
+        if part is not None:
+            length_s, degraded = part.end_s - part.start_s, _within(degraded, part)
+        found = without_unseen(found, degraded.unseen_s, length_s)
+        detail = (
+            detail_of(zoomed.curves, found, self.calibration, info) if settings.detail else None
+        )
         return replace(
-            report_on(path, found, info, degraded, tolerance),
-            reason=_reason(found, info, cut),
+            report_on(path, found, info, degraded, settings.tolerance),
+            reason=_reason(found, info, cut, chosen=len(seen.choices) > 1),
             measured_by="network" if signal is None else "test_signal",
-            sampled_s=None
-            if sampled is None
-            else BLOCK_S * sum(len(curve.block_start_s) for curve in curves),
+            sampled_s=seen.sampled_s,
+            part_s=None if part is None else (part.start_s, part.end_s),
             closer_look_cut=cut,
+            audio_path=None if choice.audio is None else str(choice.audio),
             program=info.program,
             programs=info.programs,
-            detail=detail_of(zoomed.curves, found, self.calibration, info) if detail else None,
+            detail=detail,
             model_sha256=self.loaded.sha256,
         )
 
+    def _error_report(
+        self,
+        path: str | Path,
+        choice: Choice,
+        error: MediaError,
+        info: MediaInfo,
+        settings: CheckSettings,
+    ) -> Report:
+        """The report of one of several sounds that cannot be judged."""
+        return Report(
+            str(path),
+            "error",
+            reason=error.reason if error.path == str(path) else str(error),
+            reason_code=error.code,
+            tolerance=settings.tolerance,
+            duration_s=info.duration_s,
+            audio_track=choice.track,
+            audio_path=None if choice.audio is None else str(choice.audio),
+            audio_tracks=() if choice.audio is not None else info.audio_tracks,
+            model_sha256=self.loaded.sha256,
+            avcheck_version=__version__,
+        )
 
-def _reason(found: Judgement, info: MediaInfo, cut: bool) -> str | None:
+
+def _of_one_title(reports: Sequence[Report]) -> tuple[Report, ...]:
+    if len(reports) == 1:
+        return tuple(reports)
+    summary = odd_one_out(reports)
+    return tuple(replace(each, records=len(reports), title_summary=summary) for each in reports)
+
+
+def _within(degraded: Degraded, part: Part) -> Degraded:
+    """What was lost, less what is outside of the part that was looked at."""
+    unseen_s = tuple(
+        (max(start_s, part.start_s), min(end_s, part.end_s))
+        for start_s, end_s in degraded.unseen_s
+        if start_s < part.end_s and end_s > part.start_s
+    )
+    return replace(degraded, unseen_s=unseen_s)
+
+
+def _reason(found: Judgement, info: MediaInfo, cut: bool, *, chosen: bool) -> str | None:
     """Why a file is undecidable, with what was not looked at: tracks, of which one may be the one
-    that was meant, and what a closer look left, `cut`.
+    that was meant, unless several were `chosen`, and what a closer look left, `cut`.
     """
     # A separate sound file stands in place of the tracks, so none of its own can be chosen.
     audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
     video = [track for track in info.video_tracks if track.number != info.video_track]
-    audio = audio if found.reason_code in _SOUND_IN_DOUBT else []
+    audio = audio if found.reason_code in _SOUND_IN_DOUBT and not chosen else []
     video = video if found.reason_code in _PICTURE_IN_DOUBT else []
     parts = (found.reason, others(audio, video), _LEFT if cut else None)
     return "; ".join(part for part in parts if part) or None

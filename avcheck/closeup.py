@@ -44,6 +44,8 @@ MUCH_SHAKE_CLOSER = 0.002
 # Of an undecided file are looked at closer at first, and as many again if one of them shows an
 # offset
 ZOOM_SEGMENTS = 3
+# Of the budget, for sounds that show nothing in a title of which another sound shows an offset
+FURTHER_SHARE = 0.1
 _SEEK_S = 2  # decoded from a key frame on, on average, before what was asked for
 _CHUNK = 50  # pictures searched at a time
 _AROUND = 8  # pictures on either side that a feature may depend on, with some to spare
@@ -74,6 +76,9 @@ class Seen:
 
 # A segment's curve and what a look at it may cost -> its curve from a closer look.
 Closer = Callable[[Curve, float], Seen]
+# The same of several sounds: the curves of one segment, the numbers of their sounds, and what a
+# look for all of them together may cost.
+CloserAtAll = Callable[[Sequence[Curve], Sequence[int], float], list[Seen]]
 
 
 def zoom(
@@ -90,46 +95,78 @@ def zoom(
     A file that is decided, or of which an offset is told, costs nothing, nor does one whose sound
     is silent or whose pictures do not move. `thorough` lifts the budget.
     """
-    if (
-        judgement.verdict != "undecidable"
-        or judgement.offset_ms is not None
-        or obstacle(curves) is not None
-    ):
-        return Zoomed(curves, judgement)
-    budget = math.inf if thorough else float(sum(item.looked for item in curves))
-    seconds = math.inf if thorough else float(sum(len(item.block_start_s) for item in curves))
-    curves = list(curves)
+
+    def closer_at_one(seen: Sequence[Curve], _: Sequence[int], budget: float) -> list[Seen]:
+        return [closer(seen[0], budget)]
+
+    (zoomed,) = zoom_all(
+        [Zoomed(curves, judgement)], closer_at_one, tolerance, calibration, thorough=thorough
+    )
+    return zoomed
+
+
+def zoom_all(
+    sounds: Sequence[Zoomed],
+    closer: CloserAtAll,
+    tolerance: Tolerance,
+    calibration: Calibration,
+    *,
+    thorough: bool = False,
+) -> list[Zoomed]:
+    """`zoom` for each sound of a title, at one and the same larger pictures.
+
+    All that are undecided share one look, with the budget of one. Where another sound shows an
+    offset, the pictures were seen well enough, and those that do not match them get no more than
+    `FURTHER_SHARE` of it.
+    """
+    sounds = list(sounds)
+    open_ = [number for number, each in enumerate(sounds) if _is_open(each)]
+    if not open_:
+        return sounds
+    # The one that comes nearest to an offset leads: it says where to look.
+    lead = max(open_, key=lambda number: sounds[number].found.confidence)
+    first = sounds[lead].curves
+    share = FURTHER_SHARE if any(_is_told(each.found) for each in sounds) else 1.0
+    budget = math.inf if thorough else share * sum(item.looked for item in first)
+    seconds = math.inf if thorough else share * sum(len(item.block_start_s) for item in first)
+    curves = {number: list(sounds[number].curves) for number in open_}
     cut, begun = False, False
+    segments = sounds[lead].found.segments
     mute = [
         k
-        for k, part in enumerate(judgement.segments)
-        if part.offset_ms is None and obstacle([curves[k]]) is None
+        for k, part in enumerate(segments)
+        if part.offset_ms is None and obstacle([first[k]]) is None
     ]
     for _ in range(2):
-        chosen = likeliest(mute, curves, [part.confidence for part in judgement.segments])
+        chosen = likeliest(mute, curves[lead], [part.confidence for part in segments])
         for k in chosen:
-            takes_s = len(curves[k].block_start_s) + 2 * MARGIN_BLOCKS + _SEEK_S
-            if begun and takes_s > seconds:
+            takes_s = len(first[k].block_start_s) + 2 * MARGIN_BLOCKS + _SEEK_S
+            if takes_s > seconds and (begun or share < 1):
                 cut = True
                 continue
-            closer_look = closer(curves[k], budget)
-            curves[k], budget, seconds, begun = (
-                closer_look.curve,
-                budget - closer_look.spent,
-                seconds - takes_s,
-                True,
-            )
-            cut = cut or closer_look.cut
-        judgement = judge(curves, tolerance, calibration)
+            seen = closer([curves[number][k] for number in open_], open_, budget)
+            for number, each in zip(open_, seen, strict=True):
+                curves[number][k] = each.curve
+            budget, seconds, begun = budget - seen[0].spent, seconds - takes_s, True
+            cut = cut or seen[0].cut
+        for number in open_:
+            found = judge(curves[number], tolerance, calibration)
+            still_cut = cut and not _is_told(found)
+            sounds[number] = Zoomed(curves[number], found, still_cut)
+        segments = sounds[lead].found.segments
         mute = [k for k in mute if k not in chosen]
-        has_offset = judgement.verdict != "undecidable" or judgement.offset_ms is not None
-        if has_offset or not any(judgement.segments[k].offset_ms is not None for k in chosen):
+        left = [number for number in open_ if not _is_told(sounds[number].found)]
+        if not any(sounds[n].found.segments[k].offset_ms is not None for n in left for k in chosen):
             break
-    return Zoomed(
-        curves,
-        judgement,
-        cut and judgement.verdict == "undecidable" and judgement.offset_ms is None,
-    )
+    return sounds
+
+
+def _is_told(found: Judgement) -> bool:
+    return found.verdict != "undecidable" or found.offset_ms is not None
+
+
+def _is_open(sound: Zoomed) -> bool:
+    return not _is_told(sound.found) and obstacle(sound.curves) is None
 
 
 def likeliest(
@@ -163,7 +200,21 @@ def look_closer(
     One window only is judged: what the rest of the picture shows is at best nothing, and lowers the
     confidence.
     """
-    inside = window.inside
+    (seen,) = look_closer_for_all([curve], [window], model, budget)
+    return seen
+
+
+@torch.inference_mode()
+def look_closer_for_all(
+    curves: Sequence[Curve],
+    by_sound: Sequence[Window],
+    model: Loaded,
+    budget: float = math.inf,
+) -> list[Seen]:
+    """`look_closer` for several sounds of one segment, each with its curve, and the window that
+    holds its sound; the pictures of all windows are the same, and are looked at once.
+    """
+    curve, inside = curves[0], by_sound[0].inside
     height, width = inside[0].pictures.shape[1:]
     little = np.concatenate([reduced(block.pictures) for block in inside])
     strayed = shake(little) * (width / little.shape[2], height / little.shape[1])
@@ -171,28 +222,26 @@ def look_closer(
     window_cost = float(WINDOW**2 * BLOCK_FRAMES * len(inside))
     search = _search_within(budget - window_cost, (height, width), len(inside), far)
     if search is None:
-        return Seen(curve, cut=True)
+        return [Seen(each, cut=True) for each in curves]
     budget -= search.cost
-    mel, _ = sound_with_margin(window)
-    sound = _heard(mel, model)
+    sounds = [_heard(sound_with_margin(window)[0], model) for window in by_sound]
     strength, grid = _searched(
-        inside, _best_run(curve, search.blocks), strayed, sound, model, search
+        inside, _best_run(curve, search.blocks), strayed, sounds, model, search
     )
     both = far > MUCH_SHAKE_CLOSER and budget >= 2 * window_cost
     window_cost *= 1 + both
-    corners = windows(
-        strength, grid, (height, width), int(min(MOST_WINDOWS, budget // window_cost))
-    )
-    looks = [_look_into(part, inside, strayed, both, model) for part in corners]
-    agrees = [_agreement(each, sound) for each in looks]
-    best = max(range(len(looks)), key=lambda k: agrees[k].max())
-    narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
-    closer_curve = score(narrow, window, model, curve.motion, curve.detail)
-    return Seen(
-        replace(closer_curve, looked=curve.looked),
-        search.cost + len(looks) * window_cost,
-        cut=not math.isinf(budget),
-    )
+    found = windows(strength, grid, (height, width), int(min(MOST_WINDOWS, budget // window_cost)))
+    looks = [_look_into(part, inside, strayed, both, model) for part in found]
+    spent = search.cost + len(looks) * window_cost
+    out = []
+    for each, window, sound in zip(curves, by_sound, sounds, strict=True):
+        agrees = [_agreement(look, sound) for look in looks]
+        best = int(np.argmax([strength.max() for strength in agrees]))
+        narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
+        seen = score(narrow, window, model, each.motion, each.detail, each is not curve)
+        kept = replace(seen, looked=each.looked)
+        out.append(Seen(kept, spent, cut=not math.isinf(budget)))
+    return out
 
 
 @dataclass(frozen=True)
@@ -286,21 +335,22 @@ def _searched(
     inside: list[Block],
     run: slice,
     strayed: NDArray[np.float64],
-    sound: Tensor,
+    sounds: Sequence[Tensor],
     model: Loaded,
     search: _Search,
 ) -> tuple[NDArray[np.float32], tuple[Place, ...]]:
-    """How well every place of these blocks' pictures goes with the sound, (P,), and where the
-    places lie.
+    """How well every place of these blocks' pictures goes with the sound that it goes with best,
+    (P,), and where the places lie.
     """
     first, last = run.start * BLOCK_FRAMES, run.stop * BLOCK_FRAMES
-    total: Tensor | None = None
+    totals: list[Tensor | None] = [None] * len(sounds)
     grid: tuple[Place, ...] = ()
     for at in range(first, last, _CHUNK):
         end = min(at + _CHUNK, last)
         around = slice(max(0, at - _AROUND), min(BLOCK_FRAMES * len(inside), end + _AROUND))
         pictures = _pictures(inside, around)
-        like, grid = [], ()
+        like: list[list[Tensor]] = [[] for _ in sounds]
+        grid = ()
         for way in (strayed[around], np.zeros_like(strayed[around]))[: search.ways]:
             view = look_as_it_is(
                 steadied(pictures, way),
@@ -310,15 +360,20 @@ def _searched(
                 (search.side,),
             )
             part = view.picture[:, at - around.start :][:, : end - at]
-            near = sound[:, at : end + 2 * MAX_SHIFT].to(part.dtype)
-            # The places are thousands, and the sound is copied for each to be compared.
-            like += [likeness(some, near) for some in torch.split(part, _PLACES_AT_A_TIME, dim=2)]
+            for sound, its in zip(sounds, like, strict=True):
+                near = sound[:, at : end + 2 * MAX_SHIFT].to(part.dtype)
+                # The places are thousands, and the sound is copied for each to be compared.
+                its += [
+                    likeness(some, near) for some in torch.split(part, _PLACES_AT_A_TIME, dim=2)
+                ]
             grid += view.grid
-        here = torch.cat(like, dim=1).float() * (end - at)
-        total = here if total is None else total + here
-    if total is None:
+        for number, its in enumerate(like):
+            here, before = torch.cat(its, dim=1).float() * (end - at), totals[number]
+            totals[number] = here if before is None else before + here
+    found = [standing_out(total / (last - first))[0] for total in totals if total is not None]
+    if not found:
         raise ValueError("there are no pictures to search")
-    strength: NDArray[np.float32] = standing_out(total / (last - first))[0].cpu().numpy()
+    strength: NDArray[np.float32] = torch.stack(found).amax(dim=0).cpu().numpy()
     return strength, grid
 
 

@@ -102,6 +102,12 @@ class LimitExceeded(MediaError):
     code: ClassVar[ErrorCode] = "limit"
 
 
+class EmptyPart(MediaError):
+    """There is nothing of the file in the part of it that was to be looked at."""
+
+    code: ClassVar[ErrorCode] = "empty_part"
+
+
 class ModelError(AvcheckError):
     """The weights are missing, damaged, of another version, or not the ones the code knows."""
 

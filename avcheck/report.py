@@ -46,6 +46,7 @@ ErrorCode = Literal[
     "encrypted",
     "decode_failed",
     "limit",
+    "empty_part",
     "timeout",
     "crashed",
     "out_of_memory",
@@ -291,7 +292,13 @@ class Report:
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
     # A closer look ended at its budget and told nothing; a thorough one may
     closer_look_cut: bool = False
+    part_s: tuple[float, float] | None = None  # only this of the title was looked at; None: all
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
+    audio_path: str | None = None  # the separate sound file
+    # How many records this check of the title gave: one for each of its sounds that was asked for
+    records: int = 1
+    # Where there are several: what they say together, and which sound is the odd one out
+    title_summary: str | None = None
     video_track: int | None = None  # 0-based among the picture tracks that play; None for an error
     # Number of the programme of an MPEG-TS whose tracks these are; None for every other file
     program: int | None = None
@@ -328,6 +335,18 @@ class Report:
             if self.stretches
             else self.offset_ms
         )
+
+    @property
+    def sound(self) -> tuple[int | None, str | None]:
+        """Which sound of its title a record is about, where the check gave several; else nothing:
+        it is about the title.
+        """
+        return (self.audio_track, self.audio_path) if self.records > 1 else (None, None)
+
+    @property
+    def looked_at_s(self) -> float | None:
+        """How long what was to be looked at is: the part, or the whole title; None if unknown."""
+        return self.duration_s if self.part_s is None else self.part_s[1] - self.part_s[0]
 
     @property
     def is_bug(self) -> bool:

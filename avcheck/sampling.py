@@ -74,6 +74,25 @@ def more_probes(
     )
 
 
+def more_probes_for_all(
+    looked: Sequence[int], found: Sequence[Judgement], total: int, count: int, origin_s: float
+) -> tuple[int, ...]:
+    """`more_probes` for a title with several sounds: what any of them asks for, as many as for one.
+
+    One that shows nothing asks only where no other shows anything: that it does not match what is
+    seen, the probes at hand say already.
+    """
+    told = [each for each in found if each.verdict != "undecidable"]
+    wanted = sorted(
+        {
+            stretch
+            for each in told or found
+            for stretch in more_probes(looked, each, total, count, origin_s)
+        }
+    )
+    return tuple(wanted[: MOST * count - len(looked)])
+
+
 def _middle_of_widest(edges: Sequence[int]) -> tuple[int, ...]:
     """The stretch in the middle of the widest gap between neighbours; none where there is no
     gap.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -40,11 +41,23 @@ def scan_segments(
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
 ) -> Iterator[Curve]:
-    choice = LevelChoice(levels)
-    for window in windows:
-        curve = score_segment(window, model, choice.levels)
-        choice.after(curve)
+    """The same of segments that have one sound."""
+    for (curve,) in scan_sounds(windows, model, 1, levels):
         yield curve
+
+
+def scan_sounds(
+    windows: Iterable[Window], model: Loaded, count: int, levels: tuple[int, ...] = LEVELS
+) -> Iterator[list[Curve]]:
+    """The curves of `count` sounds, segment after segment; the pictures are looked at once.
+
+    Where the face is, is the same whatever is heard: the sound that is surest tells the level.
+    """
+    choice, calibration = LevelChoice(levels), Calibration(**model.calibration)
+    for window in windows:
+        curves = score_segment(window, model, choice.levels, count)
+        choice.after(max(curves, key=lambda curve: sureness(curve, calibration)))
+        yield curves
 
 
 class LevelChoice:
@@ -76,45 +89,74 @@ def _favourite(curve: Curve) -> int:
     return max(share, key=lambda level: share[level])
 
 
-def score_segment(window: Window, model: Loaded, levels: tuple[int, ...] = LEVELS) -> Curve:
-    """The classifier on one segment at every shift in `SHIFTS`."""
+def score_segment(
+    window: Window, model: Loaded, levels: tuple[int, ...] = LEVELS, count: int = 1
+) -> list[Curve]:
+    """The classifier on one segment at every shift in `SHIFTS`, for each of its `count` sounds."""
     inside = window.inside
-    nothing = _nothing_seen(inside)
-    why = obstacle([nothing])
-    if why is not None and why.code in _NOTHING_TO_COMPARE:
-        return nothing
+    windows = [window.with_sound(number) for number in range(count)]
+    curves = _nothing_seen(inside, windows)
+    to_hear = [number for number, curve in enumerate(curves) if not _nothing_to_compare(curve)]
+    if not to_hear:
+        return curves
     pictures = np.concatenate([block.pictures for block in inside])
     shown = np.concatenate([block.picture_mask for block in inside])
     looks: dict[int, Look] = {}
 
-    def curve_at(levels: tuple[int, ...]) -> Curve:
+    def curves_at(levels: tuple[int, ...]) -> Iterator[Curve]:
         if missing := tuple(level for level in levels if level not in looks):
             looks.update(by_level(look(pictures, shown, inside[0].start_s, model, missing)))
         view = together([looks[level] for level in levels])
-        return score(view, window, model, nothing.motion, nothing.detail)
+        for number in to_hear:
+            nothing, further = curves[number], number != to_hear[0]
+            yield score(view, windows[number], model, nothing.motion, nothing.detail, further)
 
     short = min(pictures.shape[1:])
-    return until_sure(tuple(sorted({min(level, short) for level in levels})), curve_at, model)
+    found = until_any_is_sure(
+        tuple(sorted({min(level, short) for level in levels})), curves_at, model
+    )
+    for number, curve in zip(to_hear, found, strict=True):
+        curves[number] = curve
+    return curves
 
 
 def until_sure(
     levels: tuple[int, ...], curve_at: Callable[[tuple[int, ...]], Curve], model: Loaded
 ) -> Curve:
-    """The curve of a segment at all levels but the largest, which rise, or at all of them where
-    that does not make sure.
+    """The same as `until_any_is_sure`, of one sound."""
+    (curve,) = until_any_is_sure(levels, lambda levels: iter([curve_at(levels)]), model)
+    return curve
+
+
+def until_any_is_sure(
+    levels: tuple[int, ...],
+    curves_at: Callable[[tuple[int, ...]], Iterator[Curve]],
+    model: Loaded,
+) -> list[Curve]:
+    """The curves of a segment, one a sound, at all levels but the largest, which rise, or at all of
+    them where that makes none of the sounds sure.
 
     The largest takes over half of the time, and of a face that fills the smaller ones it moves the
     offset by a millisecond.
     """
     if len(levels) > 1:
-        curve = curve_at(levels[:-1])
-        if sureness(curve, Calibration(**model.calibration)) >= _SURE:
-            return curve
-    return curve_at(levels)
+        calibration, tried = Calibration(**model.calibration), []
+        coming = curves_at(levels[:-1])
+        for curve in coming:
+            tried.append(curve)
+            if sureness(curve, calibration) >= _SURE:
+                return [*tried, *coming]
+    return list(curves_at(levels))
 
 
-def _nothing_seen(inside: list[Block]) -> Curve:
-    """The curve of a segment that is not looked at: every shift is as likely as any other.
+def _nothing_to_compare(curve: Curve) -> bool:
+    why = obstacle([curve])
+    return why is not None and why.code in _NOTHING_TO_COMPARE
+
+
+def _nothing_seen(inside: Sequence[Block], windows: Sequence[Window]) -> list[Curve]:
+    """The curves of a segment that is not looked at, one for each of the `windows`, which differ in
+    their sound: every shift is as likely as any other.
 
     So it is where there is nothing to hear, or nothing that moves: the network could only guess.
     """
@@ -124,7 +166,7 @@ def _nothing_seen(inside: list[Block]) -> Curve:
         np.full(shifts, -np.inf, np.float32),
         np.full((count, shifts), -np.inf, np.float32),
     )
-    return Curve(
+    curve = Curve(
         start_s=inside[0].start_s,
         end_s=inside[-1].start_s + BLOCK_S,
         shifts=SHIFTS,
@@ -138,8 +180,10 @@ def _nothing_seen(inside: list[Block]) -> Curve:
         grid=(Place(min(LEVELS), 0, 0, 1, 1),),
         motion=np.array([motion_of(item) for item in inside], np.float32),
         detail=np.array([detail_of(item) for item in inside], np.float32),
-        level_db=np.array([item.level_db for item in inside], np.float32),
+        level_db=np.zeros(count, np.float32),
     )
+    levels_db = (np.array([item.level_db for item in each.inside], np.float32) for each in windows)
+    return [replace(curve, level_db=level_db) for level_db in levels_db]
 
 
 def score(
@@ -148,13 +192,14 @@ def score(
     model: Loaded,
     motion: NDArray[np.float32],
     detail: NDArray[np.float32],
+    further: bool = False,
 ) -> Curve:
     """`score_segment` for pictures looked at before; of the blocks only the sound is read.
-    `motion`, `detail`: (N,).
+    `motion`, `detail`: (N,); `further`: as `compare` takes it.
     """
     inside = window.inside
     mel, heard = sound_with_margin(window)
-    compared = compare(view, mel, heard, model)
+    compared = compare(view, mel, heard, model, further=further)
     attention = compared.scored.attention[0].float()  # (S, N, T', P)
     return Curve(
         start_s=inside[0].start_s,

@@ -6,14 +6,14 @@ import queue
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_S, SOUND_LEAD_S, Block, blocks
-from avcheck.media import Media
+from avcheck.media import Picture, Sound
 from avcheck.sampling import PROBE_BLOCKS
 
 SEGMENT_BLOCKS = 10
@@ -23,6 +23,16 @@ MARGIN_BLOCKS = -(-MAX_SHIFT // BLOCK_FRAMES)
 Item = TypeVar("Item")
 
 
+class Film(Protocol):
+    """What can be read from the middle: `Media`, or a title with several sounds."""
+
+    def pictures(self, from_s: float | None = None) -> Generator[Picture, None, None]:
+        """As `Media.pictures`."""
+
+    def all_sounds(self, from_s: float | None = None) -> list[Generator[Sound, None, None]]:
+        """Each of the sounds, as `Media.sounds`."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A run of blocks, and those just before and after it, which lend their sound."""
@@ -30,6 +40,15 @@ class Window:
     inside: list[Block]
     before: list[Block] = field(default_factory=list)
     after: list[Block] = field(default_factory=list)
+
+    def with_sound(self, number: int) -> Window:
+        """The same pictures with this one of the sounds alone, counted from 0."""
+        runs = ([block.with_sound(number) for block in run] for run in self._runs)
+        return Window(*runs)
+
+    @property
+    def _runs(self) -> tuple[list[Block], list[Block], list[Block]]:
+        return self.inside, self.before, self.after
 
     def segments(self) -> Iterator[Window]:
         """What `segments` gives for these blocks in the middle of the whole title."""
@@ -42,18 +61,24 @@ def segments(
     source: Iterable[Block],
     on_block: Callable[[Block], None] | None = None,
     seams_s: Sequence[float] = (),
+    wanted: range | None = None,
 ) -> Iterator[Window]:
     """The segments of a file, as its blocks come in.
 
     A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is
     turned half-way). It ends at one of `seams_s`, where one recording was joined to another, unless
-    it would be too short to show an offset.
+    it would be too short to show an offset. Of the blocks that are not `wanted`, by their index,
+    those next to these lend their sound.
     """
     before: list[Block] = []
     waiting: list[Block] = []
+    after: list[Block] = []
     for block in source:
         if on_block is not None:
             on_block(block)
+        if wanted is not None and block.index not in wanted:
+            (before if block.index < wanted.start else after).append(block.sound_alone())
+            continue
         if waiting and block.index != waiting[-1].index + 1:
             yield Window(waiting, before)
             before, waiting = [], []
@@ -71,7 +96,7 @@ def segments(
             yield Window(inside, before, rest[:MARGIN_BLOCKS])
             before, waiting = inside[-MARGIN_BLOCKS:], rest
     if waiting:
-        yield Window(waiting, before)
+        yield Window(waiting, before, after)
 
 
 def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
@@ -83,7 +108,7 @@ def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
 
 
 def probes(
-    media: Media,
+    media: Film,
     stretches: Iterable[int],
     origin_s: float,
     on_block: Callable[[Block], None] | None = None,
@@ -98,7 +123,7 @@ def probes(
 
 
 def window_over(
-    media: Media,
+    media: Film,
     start: int,
     end: int,
     origin_s: float,
@@ -108,12 +133,14 @@ def window_over(
     first = max(0, start - MARGIN_BLOCKS)
     start_s = origin_s + first * BLOCK_S
     window = Window([])
-    with (
-        closing(media.pictures(start_s)) as pictures,
-        closing(media.sounds(start_s - SOUND_LEAD_S)) as sounds,
-    ):
+    with ExitStack() as stack:
+        pictures = stack.enter_context(closing(media.pictures(start_s)))
+        sounds = [
+            stack.enter_context(closing(sound))
+            for sound in media.all_sounds(start_s - SOUND_LEAD_S)
+        ]
         for block in blocks(
-            pictures, sounds, origin_s=origin_s, first=first, count=end + MARGIN_BLOCKS - first
+            pictures, *sounds, origin_s=origin_s, first=first, count=end + MARGIN_BLOCKS - first
         ):
             if on_block is not None:
                 on_block(block)

@@ -22,6 +22,10 @@ KEEP_PLACES = 32  # the most that any head keeps
 # Of a segment's pictures that need sound at some shift: else what there is says nothing of the
 # segment
 _LEAST_SHARE = 0.4
+# The joint layers hear a further sound of a title at every so manieth shift, and at those around
+# the shifts where the trunks' match is best: they are most of what such a sound costs
+_STRIDE = 10
+_BEST, _AROUND = 2, 2
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,20 @@ class Compared:
 
 @torch.inference_mode()
 def compare(
-    view: Look, mel: NDArray[np.float32], heard: NDArray[np.bool_], model: Loaded
+    view: Look,
+    mel: NDArray[np.float32],
+    heard: NDArray[np.bool_],
+    model: Loaded,
+    *,
+    further: bool = False,
 ) -> Compared:
     """The classifier at every shift in `SHIFTS` of a sound that is `MAX_SHIFT` pictures longer on
     both sides.
 
     mel: (4 (T + 2 MAX_SHIFT), 64); heard: bool (T + 2 MAX_SHIFT,). T is a whole number of blocks. A
     block that lacks over half of its sound, or of its pictures, at a shift has a logit of -inf
-    there.
+    there. `further`: this is not the only sound of these pictures, so it is to cost little: between
+    shifts where no match is likely, what the joint layers say is read off their neighbours.
     """
     times = len(view.shown)
     present = np.stack(
@@ -81,9 +91,15 @@ def compare(
                 for at in range(0, times, BLOCK_FRAMES)
             ]
         )
-        logits, attention, block_logits = model.net.head(
-            picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=mask
+        asked = _likely(match[0]) if further else np.arange(len(SHIFTS))
+        said: Scored = model.net.head(
+            picture,
+            sound,
+            torch.from_numpy(SHIFTS[asked]),
+            margin=MAX_SHIFT,
+            present=mask[:, asked],
         )
+    logits, attention, block_logits = _between(said, asked) if further else said
     # What the head says of a block without enough sound to compare is about silence: certainly not
     # a match.
     compared = mask.view(1, len(SHIFTS), -1, BLOCK_FRAMES).float().mean(dim=-1) >= 0.5  # (1, S, N)
@@ -102,6 +118,38 @@ def compare(
         grid=grid,
         present=present,
     )
+
+
+def _likely(match: Tensor) -> NDArray[np.int_]:
+    """Indices into `SHIFTS`, rising: every `_STRIDE`th, both ends, and those around the peaks of
+    the trunks' match, (S,).
+    """
+    left = match.float().cpu().numpy().copy()
+    every = np.arange(len(left))
+    wanted = every % _STRIDE == 0
+    wanted[-1] = True
+    for _ in range(_BEST):
+        near = np.abs(every - int(np.argmax(left))) <= _AROUND
+        wanted |= near
+        left[near] = -np.inf
+    return np.flatnonzero(wanted)
+
+
+def _between(said: Scored, asked: NDArray[np.int_]) -> Scored:
+    """What the joint layers say at the shifts `asked`, as at every shift: a mean of both
+    neighbours, weighed by how near they are; so is the attention, which sums to 1 all the same.
+    """
+    every = np.arange(len(SHIFTS))
+    high = np.searchsorted(asked, every).clip(1, len(asked) - 1)
+    low = high - 1
+    share = torch.from_numpy((every - asked[low]) / (asked[high] - asked[low])).float()
+
+    def spread(values: Tensor) -> Tensor:
+        left, right = values[:, low].float(), values[:, high].float()
+        part = share.to(values.device).view(1, -1, *(1,) * (values.dim() - 2))
+        return torch.lerp(left, right, part)
+
+    return Scored(*map(spread, said))
 
 
 def weighed(values: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:

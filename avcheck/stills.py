@@ -60,7 +60,7 @@ class Illustration:
 
 def illustrate(report: Report, audio: Path | None = None) -> Illustration:
     """Stills of the file that a report is about, as long as it is there and unchanged. `audio`: the
-    separate sound file.
+    separate sound file, if it is no longer where it was.
 
     Never raises for what is wrong with the file; memory holds a second of pictures.
     """
@@ -78,6 +78,7 @@ def illustrate(report: Report, audio: Path | None = None) -> Illustration:
         report.file_mtime_ns,
     ):
         return Illustration((), "The file has changed since it was checked.")
+    audio = audio or _sound_file(report)
     if report.audio_track is None and audio is None:
         return Illustration((), "Its sound came from another file.")
     times_s = moments(report)
@@ -152,7 +153,7 @@ def _take(media: Media, time_s: float) -> Still | None:
 
 def open_again(report: Report, short_side: int, audio: Path | None = None) -> Media:
     """The file that a report is about, on the tracks that were checked; `audio`: the separate sound
-    file, if there was one.
+    file, if there was one and it is no longer where it was.
 
     Raises as `open_media`.
     """
@@ -161,9 +162,13 @@ def open_again(report: Report, short_side: int, audio: Path | None = None) -> Me
         audio_track=report.audio_track,
         video_track=report.video_track,
         program=report.program,
-        audio_path=audio,
+        audio_path=audio or _sound_file(report),
         short_side=short_side,
     )
+
+
+def _sound_file(report: Report) -> Path | None:
+    return None if report.audio_path is None else Path(report.audio_path)
 
 
 def sound_between(media: Media, start_s: float, end_s: float) -> tuple[Sound, NDArray[np.bool_]]:

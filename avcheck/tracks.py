@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePath
 
 from avcheck.report import Track
 
@@ -29,6 +30,16 @@ def named(tracks: Sequence[Track]) -> str:
     if len(tracks) > _MOST_NAMED:
         names.append(f"{len(tracks) - _MOST_NAMED} more")
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def sound_named(number: int | None, tracks: Sequence[Track], path: str | None) -> str:
+    """One sound of a title that has several to check, as in `track 1 (fra, "Commentary")`; of a
+    separate file the name.
+    """
+    if path is not None:
+        return escaped(PurePath(path).name)
+    track = next((each for each in tracks if each.number == number), None)
+    return f"track {number if track is None else _name(track)}"
 
 
 def available(tracks: Sequence[Track], kind: str) -> str:

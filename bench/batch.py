@@ -24,6 +24,7 @@ from avcheck.checker import Checker
 from avcheck.demo import make_demo
 from avcheck.eval.speed import measure_speed, speed_table
 from avcheck.report import Report
+from avcheck.settings import CheckSettings
 from tests.support.long_titles import Fault, drawn_shots, recorded_shots, write_title
 
 PARTS = ("batch", "stages", "sample")
@@ -117,7 +118,7 @@ def sample(folder: Path, options: argparse.Namespace) -> None:
         reports: dict[int | None, Report] = {}
         for probes in spent:
             began, used = time.perf_counter(), time.process_time()
-            reports[probes] = checker.check(path, sample=probes)
+            reports[probes] = checker.check(path, CheckSettings(sample=probes))
             spent[probes][0] += time.process_time() - used
             spent[probes][1] += time.perf_counter() - began
         whole, some = reports[None], reports[options.probes]

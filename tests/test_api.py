@@ -52,7 +52,7 @@ def test_a_wrong_tolerance_says_what_there_is(clips: Path, given: object, says: 
 @pytest.mark.parametrize(("given", "asked"), [(False, None), (True, 8), (5, 5)])
 def test_sample_is_yes_or_a_number(clips: Path, given: bool | int, asked: int | None) -> None:
     avcheck.check("lib/a.mp4", sample=given)
-    assert fake_scan.MADE[0].calls[0]["sample"] == asked
+    assert fake_scan.MADE[0].calls[0]["settings"].sample == asked
 
 
 def test_a_directory_is_a_clear_error_and_many_take_it(clips: Path) -> None:

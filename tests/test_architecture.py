@@ -40,10 +40,11 @@ LONG_TEST_FILES = {
 ROOMS = (
     "__init__ _version errors memory cores files plain_text shipped typed_json report changes "
     "timecode markers "
-    "tracks sampling api",
+    "tracks languages sampling settings odd_one_out api",
     "media mel stabilise model_config trunks match heads model course "
     "posterior verdict blocks weights",
-    "segments looking shifts scan closeup detail reporting signals stills progress checker",
+    "segments looking shifts scan closeup detail reporting signals stills progress choice title "
+    "first_look checker",
     "batch compare evidence scenes render",
     "demo fix train eval watch",
     "cli __main__",

@@ -11,9 +11,10 @@ import pytest
 
 from avcheck import errors
 from avcheck.batch.discovery import MEDIA_SUFFIXES, Discovery, discover
-from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.run import check_many
 from avcheck.errors import ModelError, UsageError
 from avcheck.report import PRESETS, ErrorCode
+from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 
 

@@ -20,10 +20,11 @@ import pytest
 from avcheck import render
 from avcheck.batch.checkpoint import Checkpoint, Merged
 from avcheck.batch.process import Limits
-from avcheck.batch.run import CheckSettings, check_many, identified
+from avcheck.batch.run import check_many, identified
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.report import BlockResult, Report, Segment, Tolerance
+from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 
 ROOT = Path(__file__).parent.parent
@@ -118,12 +119,12 @@ def test_the_settings_that_bear_on_a_result_are_told_apart(tmp_path: Path) -> No
     several = [
         CheckSettings(),
         CheckSettings(tolerance=Tolerance(40, 61)),
-        CheckSettings(audio_track=0),
+        CheckSettings(audio_tracks=(0,)),
         CheckSettings(video_track=0),
         CheckSettings(program=1),
         CheckSettings(sample=8),
         CheckSettings(sample=9),
-        CheckSettings(audio=dub),
+        CheckSettings(audio=(dub,)),
     ]
     hashes = [settings.sha256() for settings in several]
     dub.write_bytes(b"12")

@@ -585,14 +585,14 @@ def test_a_file_is_weaker_than_the_environment_and_that_than_an_option(
         == 0
     )
     assert main(["good.mp4", "--audio", "late.mp4"]) == 0
-    assert [(made.device, made.calls[0]["audio_track"]) for made in fake_scan.MADE] == [
-        ("cpu", 3),
-        ("cpu", 4),
-        ("cpu", 5),
-        ("auto", 4),
-        ("cpu", None),
+    assert [(made.device, made.calls[0]["settings"].audio_tracks) for made in fake_scan.MADE] == [
+        ("cpu", (3,)),
+        ("cpu", (4,)),
+        ("cpu", (5,)),
+        ("auto", (4,)),
+        ("cpu", ()),
     ]
-    assert [made.calls[0]["tolerance"] for made in fake_scan.MADE[:4]] == [
+    assert [made.calls[0]["settings"].tolerance for made in fake_scan.MADE[:4]] == [
         *[PRESETS["film"]] * 3,
         PRESETS["ebu-r37"],
     ]
@@ -606,7 +606,7 @@ def test_a_preset_on_the_command_line_drops_the_limits_of_the_file(clips: Path) 
         == main(["good.mp4", "--late", "9"])
         == 0
     )
-    assert [made.calls[0]["tolerance"] for made in fake_scan.MADE] == [
+    assert [made.calls[0]["settings"].tolerance for made in fake_scan.MADE] == [
         Tolerance(1, 2),
         PRESETS["film"],
         Tolerance(1, 9),
@@ -777,16 +777,16 @@ def test_options_reach_the_check(clips: Path) -> None:
     assert main(["good.mp4", *chosen, "--device", "cpu", "--model", "w.safetensors"]) == 0
     assert main(["good.mp4", "--audio", "dub.wav"]) == 0
     first, second = fake_scan.MADE
-    assert (first.device, first.model, first.calls[0]["audio_track"]) == (
+    assert (first.device, first.model, first.calls[0]["settings"].audio_tracks) == (
         "cpu",
         Path("w.safetensors"),
-        2,
+        (2,),
     )
-    assert (first.calls[0]["video_track"], first.calls[0]["program"]) == (1, 101)
-    assert (second.device, second.model, second.calls[0]["audio"]) == (
+    assert (first.calls[0]["settings"].video_track, first.calls[0]["settings"].program) == (1, 101)
+    assert (second.device, second.model, second.calls[0]["settings"].audio) == (
         "auto",
         None,
-        Path("dub.wav"),
+        (Path("dub.wav"),),
     )
 
 
@@ -798,7 +798,14 @@ def test_sampling_is_asked_for_by_option_or_setting(
     (clips / "avcheck.toml").write_text("sample = true\nprobes = 5\n")
     for options in ([], ["--probes", "6"], ["--no-sample"]):
         assert main(["good.mp4", *options]) == 0
-    assert [made.calls[0]["sample"] for made in fake_scan.MADE] == [None, 8, 12, 5, 6, None]
+    assert [made.calls[0]["settings"].sample for made in fake_scan.MADE] == [
+        None,
+        8,
+        12,
+        5,
+        6,
+        None,
+    ]
     assert "[sampled 0:01 of 0:02]" in capsys.readouterr().out
     assert (
         main(["good.mp4", "--no-sample", "--probes", "6"])
@@ -822,7 +829,7 @@ def test_sampling_is_asked_for_by_option_or_setting(
 )
 def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> None:
     assert main(["good.mp4", *options]) == 0
-    assert fake_scan.MADE[0].calls[0]["tolerance"] == tolerance
+    assert fake_scan.MADE[0].calls[0]["settings"].tolerance == tolerance
 
 
 @pytest.mark.parametrize(

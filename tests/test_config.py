@@ -28,12 +28,13 @@ OF_ONE_RUN = {
     "verbose",
     "version",
 }
-OF_ONE_RUN |= {"detail", "engine", "files-from", "resume", "retry-errors", "shard"}
+OF_ONE_RUN |= {"start", "end", "detail", "engine", "files-from", "resume", "retry-errors", "shard"}
 EVERYTHING = """
 preset = "film"
 early = 10
 late = 20.5
 audio-track = 1
+language = "fr"
 video-track = 2
 program = 101
 sample = true
@@ -71,7 +72,8 @@ def test_every_setting_can_stand_in_a_file(tmp_path: Path) -> None:
         "preset": "film",
         "early": 10,
         "late": 20.5,
-        "audio-track": 1,
+        "audio-track": ["1"],
+        "language": ["fr"],
         "video-track": 2,
         "program": 101,
         "sample": True,
@@ -105,6 +107,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "AVCHECK_EARLY": "10",
         "AVCHECK_LATE": "20.5",
         "AVCHECK_AUDIO_TRACK": "1",
+        "AVCHECK_LANGUAGE": "fr",
         "AVCHECK_VIDEO_TRACK": "2",
         "AVCHECK_PROGRAM": "101",
         "AVCHECK_SAMPLE": "true",
@@ -126,7 +129,8 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         "preset": "film",
         "early": 10.0,
         "late": 20.5,
-        "audio-track": 1,
+        "audio-track": ["1"],
+        "language": ["fr"],
         "video-track": 2,
         "program": 101,
         "sample": True,
@@ -159,10 +163,17 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         ("late = -1", "late must be a number of milliseconds of at least 0, not -1"),
         ("late = inf", "late must be a number of milliseconds of at least 0, not inf"),
         ("late = nan", "late must be a number of milliseconds of at least 0, not nan"),
-        ("audio-track = 1.0", "audio-track must be a whole number of at least 0, not 1.0"),
+        (
+            "audio-track = 1.0",
+            "audio-track must be a number from 0, a list of them, or all, not 1.0",
+        ),
         ("sample = 1", "sample must be true or false, not 1"),
         ("probes = 2", "probes must be a whole number of at least 3, not 2"),
-        ("audio-track = true", "audio-track must be a whole number of at least 0, not True"),
+        ("language = 3", "language must be a language, or a list of them, not 3"),
+        (
+            "audio-track = true",
+            "audio-track must be a number from 0, a list of them, or all, not True",
+        ),
         (
             "preset = 'bbc'",
             "preset must be one of ebu-r37, itu-detect, itu-accept, atsc, film, not 'bbc'",
@@ -240,7 +251,7 @@ def test_settings_too_deep_for_the_parser(tmp_path: Path, monkeypatch: pytest.Mo
         (
             "AVCHECK_AUDIO_TRACK",
             "-1",
-            "AVCHECK_AUDIO_TRACK must be a whole number of at least 0, not '-1'",
+            "AVCHECK_AUDIO_TRACK must be a number from 0, a list of them, or all, not '-1'",
         ),
         ("AVCHECK_FORMAT", "xml", "AVCHECK_FORMAT must be one of text, json"),
         ("AVCHECK_FAIL_ON", "error;undecidable", "AVCHECK_FAIL_ON must be a list out of"),

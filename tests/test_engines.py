@@ -11,11 +11,11 @@ import pytest
 
 from avcheck.batch.process import Limits
 from avcheck.batch.ray_engine import _Actor, check_with_ray
-from avcheck.batch.run import CheckSettings
 from avcheck.batch.workers import BugInWorker
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.report import PRESETS
+from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 
 

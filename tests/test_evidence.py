@@ -183,7 +183,7 @@ def test_the_command_writes_a_whole_film_or_none(
     said = capsys.readouterr()
     assert "sound late by 120 ms" in said.out
     assert "out.mp4 shows 0:00 to 0:02" in said.err
-    assert fake_scan.MADE[-1].calls[-1]["detail"] is True
+    assert fake_scan.MADE[-1].calls[-1]["settings"].detail is True
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"x")
     assert main(["evidence", str(broken), str(tmp_path / "none.mp4")]) == 2

@@ -5,26 +5,25 @@ clip is checked as ever.
 from __future__ import annotations
 
 import gc
+import io
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import fields
-from inspect import signature
 from pathlib import Path
 
 import pytest
 
-from avcheck import media
+from avcheck import choice
 from avcheck.batch import run as run_batch
 from avcheck.batch.process import Limits
-from avcheck.batch.run import CheckSettings, Unchanged, check_changed, check_many, first_look
+from avcheck.batch.run import Unchanged, check_changed, check_many, first_look
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
 from avcheck.memory import while_importing
 from avcheck.plain_text import NO_VIDEO, is_text
 from avcheck.report import Report
+from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 
 WITH_WORKER = Limits(timeout_s=60)
@@ -198,7 +197,7 @@ def test_a_first_look_leaves_everything_else_to_the_check(
     assert first_look(CheckSettings(), "memory://films/notes.mp4", ()) is None
     assert first_look(CheckSettings(), tmp_path / "gone.mp4", ()) is None
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setitem(sys.modules, "avcheck.media", None)
+    monkeypatch.setitem(sys.modules, "avcheck.choice", None)
     notes.write_bytes(bytes(100))
     assert first_look(CheckSettings(), notes, ()) is None
 
@@ -211,16 +210,21 @@ def test_a_first_look_opens_what_the_check_opens(
     """
     film = tmp_path / "film.mp4"
     film.write_bytes(bytes(100))
-    choices = {each.name for each in fields(CheckSettings)} & set(
-        signature(media.open_media).parameters
-    )
     asked: dict[str, object] = {}
-    monkeypatch.setattr(
-        media, "open_media", lambda path, **options: asked.update(options) or nullcontext()
-    )
-    assert first_look(CheckSettings(audio=film, **dict.fromkeys(choices, 3)), film, ()) is None
-    assert {"audio_track", "video_track"} <= choices
-    assert asked == {"audio_path": film, **dict.fromkeys(choices, 3)}
+
+    def opened(path: Path, **options: object) -> io.BytesIO:
+        asked.update(options)
+        return io.BytesIO()  # may be closed
+
+    monkeypatch.setattr(choice, "open_media", opened)
+    for settings, track, audio in (
+        (CheckSettings(audio_tracks=(3,), video_track=3, program=3), 3, None),
+        (CheckSettings(audio=(film,), video_track=3, program=3), None, film),
+    ):
+        assert first_look(settings, film, ()) is None
+        sizes = {"short_side": 160, "threads": 0}
+        what = {"audio_track": track, "audio_path": audio, "video_track": 3, "program": 3}
+        assert asked == what | sizes
 
 
 def test_a_wrong_audio_file_is_refused_without_a_checker(

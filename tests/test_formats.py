@@ -452,6 +452,11 @@ def test_csv_has_a_row_a_file() -> None:
         "jump_intervals_s": "10 to 14; 90.5 to 90.5",
         "stretches": "0 to 10 s: 4 to 4 ms; 14 to 90.5 s: -120 to -120 ms; 90.5 to 100 s: 4 to "
         "24.5 ms",
+        "audio_language": "",
+        "audio_path": "",
+        "part_start_s": "",
+        "part_end_s": "",
+        "title_summary": "",
     }
     assert (good["path"], good["offset_ms"]) == ("good.mp4", "4.0")
     assert (unsure["reason"], unsure["offset_ms"]) == ("silence", "")

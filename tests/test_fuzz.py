@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from avcheck.batch.run import CheckSettings
 from avcheck.report import Report
+from avcheck.settings import CheckSettings
 from tests.support import fuzz, guard, hostile
 
 pytestmark = pytest.mark.skipif(not guard.AVAILABLE, reason="watching what is opened needs Linux")
@@ -39,7 +39,7 @@ class Faulty:
     def __init__(self, fault: str, settings: CheckSettings, threads: int) -> None:
         self._fault = fault
 
-    def check(self, path: str | Path, **options: Any) -> Report:
+    def check_tracks(self, path: str | Path, *_: Any) -> tuple[Report, ...]:
         if self._fault == "opens":
             Path(path).with_name(hostile.TARGET).read_bytes()
         elif self._fault == "hangs":
@@ -49,7 +49,8 @@ class Faulty:
             socket.socket()
         elif self._fault == "bug":
             raise ZeroDivisionError
-        return Report(str(path), "in_sync", reason="two\nlines" if self._fault == "lines" else None)
+        reason = "two\nlines" if self._fault == "lines" else None
+        return (Report(str(path), "in_sync", reason=reason),)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from avcheck.batch import remote
 from avcheck.batch.discovery import Selection, Shard, discover
 from avcheck.batch.process import Limits
 from avcheck.batch.remote import fetched, is_url, shown, url_problem, url_stamp, without_secrets
-from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.run import check_many
 from avcheck.cli.app import main
 from avcheck.errors import MediaError, UsageError
 from avcheck.report import Report
+from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 from tests.support.formats import SEVERAL
 

@@ -15,7 +15,6 @@ import torch
 from avcheck import scan as scanning
 from avcheck import segments as segments_module
 from avcheck import weights
-from avcheck.batch.run import CheckSettings
 from avcheck.blocks import Block, blocks
 from avcheck.checker import Checker
 from avcheck.errors import CannotSeek, UsageError
@@ -27,6 +26,7 @@ from avcheck.posterior import Curve, Place
 from avcheck.report import Segment
 from avcheck.sampling import MOST, PROBE_BLOCKS, first_probes, more_probes, stretches
 from avcheck.segments import MAX_SHIFT, Window
+from avcheck.settings import CheckSettings
 from avcheck.shifts import SHIFTS
 from avcheck.verdict import Judgement
 from tests.support.clips import make_clip
@@ -234,7 +234,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def correlated(window: Window, *_: Any) -> Curve:
+def correlated(window: Window, *_: Any) -> list[Curve]:
     """In place of the network: how well brightness and loudness go together at every shift."""
     inside = window.inside
     bright = np.concatenate([item.pictures.mean(axis=(1, 2)) for item in inside])
@@ -248,7 +248,7 @@ def correlated(window: Window, *_: Any) -> Curve:
     )
     count, shifts = len(inside), len(SHIFTS)
     even = np.full((count, shifts), 1 / count, np.float32)
-    return Curve(
+    curve = Curve(
         start_s=inside[0].start_s,
         end_s=inside[-1].start_s + 1,
         shifts=SHIFTS,
@@ -264,6 +264,7 @@ def correlated(window: Window, *_: Any) -> Curve:
         detail=np.full(count, 50.0, np.float32),
         level_db=np.array([item.level_db for item in inside], np.float32),
     )
+    return [curve]
 
 
 def blink(time_s: float) -> Array:
@@ -309,7 +310,7 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     )
     checker = Checker(model, "cpu")
     progress: list[float] = []
-    some = checker.check(path, sample=3, on_progress=progress.append)
+    some = checker.check(path, CheckSettings(sample=3), progress.append)
     whole = checker.check(path)
     assert progress == sorted(progress)
     assert progress[-1] == 1.0
@@ -375,7 +376,7 @@ def test_what_is_short_or_cannot_be_sought_is_checked_whole(
     path = make_clip(
         tmp_path / name, size=(64, 48), draw=blink, play=late(lambda t: 0 * t), **options
     )
-    report = Checker(model, "cpu").check(path, sample=3)
+    report = Checker(model, "cpu").check(path, CheckSettings(sample=3))
     assert report.sampled_s is None
     assert report.verdict == "in_sync"
     assert report.segments[-1].end_s == pytest.approx(options["seconds"], abs=1)

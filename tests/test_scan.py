@@ -223,15 +223,15 @@ def test_no_sound_at_all_gives_no_score() -> None:
 def test_neighbouring_sound_is_read_and_pictures_are_not() -> None:
     blocks = [block(k) for k in range(8)]
     model = loaded()
-    plain = score_segment(Window(blocks[3:6], blocks[2:3], blocks[6:7]), model, LEVELS)
+    (plain,) = score_segment(Window(blocks[3:6], blocks[2:3], blocks[6:7]), model, LEVELS)
     rng = np.random.default_rng(5)
     other_pictures = replace(blocks[2], pictures=rng.integers(0, 256, (25, 48, 64), np.uint8))
-    same = score_segment(Window(blocks[3:6], [other_pictures], blocks[6:7]), model, LEVELS)
+    (same,) = score_segment(Window(blocks[3:6], [other_pictures], blocks[6:7]), model, LEVELS)
     assert np.array_equal(plain.score, same.score)
     other_sound = replace(
         blocks[6], mel=rng.normal(-4, 2, (BLOCK_MELS, MEL_BINS)).astype(np.float32)
     )
-    changed = score_segment(Window(blocks[3:6], blocks[2:3], [other_sound]), model, LEVELS)
+    (changed,) = score_segment(Window(blocks[3:6], blocks[2:3], [other_sound]), model, LEVELS)
     assert not np.allclose(plain.score, changed.score)
 
 

@@ -59,6 +59,10 @@ ADDED = {
     "reason_code",
     "jump_intervals_s",
     "stretches",
+    "part_s",
+    "audio_path",
+    "records",
+    "title_summary",
 }
 ADDED_TO_DEGRADED = {"unseen_s"}
 

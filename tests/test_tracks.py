@@ -25,6 +25,7 @@ from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.render.text import line
 from avcheck.report import Report, Track
+from avcheck.settings import CheckSettings
 from avcheck.tracks import available, named, others
 from tests.support.clips import Array, click, clicks
 from tests.support.networks import TINY
@@ -265,7 +266,7 @@ def test_a_silent_first_track_names_the_second(clip: Clip, tmp_path: Path, model
     assert [found.title for found in report.audio_tracks] == ["Desktop", "Mic"]
     assert (report.audio_track, report.video_track, len(report.video_tracks)) == (0, 0, 1)
     assert Report.from_record(json.loads(json.dumps(report.to_record()))) == report
-    spoken = checker.check(path, audio_track=1)
+    spoken = checker.check(path, CheckSettings(audio_tracks=(1,)))
     assert not (spoken.reason or "").startswith("the sound is silent")
 
 
@@ -296,7 +297,7 @@ def test_a_separate_sound_has_no_tracks_to_choose_from(
     clip: Clip, tmp_path: Path, model: Path
 ) -> None:
     dub = silent_first(clip, tmp_path)
-    report = Checker(model, "cpu").check(dub, audio=dub)
+    report = Checker(model, "cpu").check(dub, CheckSettings(audio=(dub,)))
     assert (report.reason, report.audio_track, len(report.audio_tracks)) == (
         "the sound is silent",
         None,

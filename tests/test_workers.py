@@ -19,11 +19,12 @@ import pytest
 from avcheck.batch import process as process_batch
 from avcheck.batch import workers
 from avcheck.batch.process import Done, Limits, Lost, Tell, cores, threads_each
-from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.run import check_many
 from avcheck.batch.workers import BugInWorker, run_workers
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
 from avcheck.report import PRESETS, Report
+from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 
 ROOT = Path(__file__).parent.parent
@@ -450,7 +451,8 @@ import sys
 from tests.support import fake_scan
 from pathlib import Path
 from avcheck.batch.process import Limits
-from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.run import check_many
+from avcheck.settings import CheckSettings
 try:
     paths = map(Path, sys.argv[1:])
     limits = Limits(2, 2.0)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from avcheck import checker as checker_module
+from avcheck import choice as choice_module
 from avcheck.checker import Checker
 from avcheck.closeup import (
     CLOSER_SIDE,
@@ -27,7 +28,7 @@ from avcheck.closeup import (
     Zoomed,
     best_window,
     likeliest,
-    look_closer,
+    look_closer_for_all,
     windows,
     zoom,
 )
@@ -308,11 +309,11 @@ def test_a_strangers_sound_stays_undecidable(
 ) -> None:
     looked = []
 
-    def counted(curve: Curve, *others: Any) -> Seen:
-        looked.append(curve.start_s)
-        return look_closer(curve, *others)
+    def counted(curves: list[Curve], *others: Any) -> list[Seen]:
+        looked.append(curves[0].start_s)
+        return look_closer_for_all(curves, *others)
 
-    monkeypatch.setattr(checker_module, "look_closer", counted)
+    monkeypatch.setattr(checker_module, "look_closer_for_all", counted)
     report = Checker(device="cpu").check(
         wide_shot(tmp_path / "foreign.mp4", late_s=0.0, foreign=True)
     )
@@ -327,13 +328,13 @@ def test_a_small_picture_is_not_opened_again(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    open_media = checker_module.open_media
+    open_media = choice_module.open_media
 
     def counted(*args: Any, **options: Any) -> Any:
         opened.append(options["short_side"])
         return open_media(*args, **options)
 
-    monkeypatch.setattr(checker_module, "open_media", counted)
+    monkeypatch.setattr(choice_module, "open_media", counted)
     noise = np.random.default_rng(0).integers(30, 220, (8, 120, 160), np.uint8)
     path = clip(
         seconds=4.0,
@@ -416,7 +417,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    open_media = checker_module.open_media
+    open_media = choice_module.open_media
 
     def once(*args: Any, **options: Any) -> Any:
         opened.append(options["short_side"])
@@ -424,7 +425,7 @@ def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(
             raise DecodeFailed("clip.mp4", "the file went away")
         return open_media(*args, **options)
 
-    monkeypatch.setattr(checker_module, "open_media", once)
+    monkeypatch.setattr(choice_module, "open_media", once)
     path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
     assert opened[:2] == [max(LEVELS), CLOSER_SIDE]
@@ -447,7 +448,7 @@ def test_a_segment_that_cannot_be_looked_at_closer_stays_as_it_was(
         looked.append(1)
         raise error
 
-    monkeypatch.setattr(checker_module, "look_closer", fails)
+    monkeypatch.setattr(checker_module, "look_closer_for_all", fails)
     path = noisy(clip)
     assert Checker(device="cpu").check(path).verdict == "undecidable"
     assert looked
@@ -459,7 +460,7 @@ def test_a_bug_in_a_closer_look_is_no_lack_of_memory(
     def fails(*_: Any) -> Any:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(checker_module, "look_closer", fails)
+    monkeypatch.setattr(checker_module, "look_closer_for_all", fails)
     path = noisy(clip)
     with pytest.raises(RuntimeError, match="shapes"):
         Checker(device="cpu").check(path)

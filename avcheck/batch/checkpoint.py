@@ -41,7 +41,7 @@ class Checkpoint:
         self._option = option
         self.mended = False
         self.strange = 0
-        self._done: dict[bytes, tuple[Verdict, int]] = {}  # and where the record begins
+        self._done: dict[bytes, _Found] = {}
         self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
         try:
             # O_NONBLOCK, as a FIFO would be waited for; on a regular file it has no meaning.
@@ -72,18 +72,19 @@ class Checkpoint:
 
     def verdict(self, wanted: Report) -> Verdict | None:
         """What was found before for the same path, size, time of change, weights and settings; None
-        if nothing was.
+        if nothing was, or not of all sounds that were asked for. Of several sounds it is an error
+        if one of them is.
 
         An internal error counts as nothing: it is worth another try.
         """
-        verdict = self._done.get(_key(wanted))
-        return None if verdict is None else verdict[0]
+        found = self._done.get(_key(wanted))
+        return found.verdict if found is not None and found.is_whole else None
 
-    def start(self, wanted: Report) -> int:
-        """Where the record of a file that `verdict` knows begins, in bytes: little to remember of
+    def starts(self, wanted: Report) -> tuple[int, ...]:
+        """Where the records of a file that `verdict` knows begin, in bytes: little to remember of
         each of many files.
         """
-        return self._done[_key(wanted)][1]
+        return self._done[_key(wanted)].starts
 
     def reports(self, starts: Iterable[int]) -> Iterator[Report]:
         """The whole records that begin there, read again one at a time. Raises UsageError where
@@ -108,9 +109,12 @@ class Checkpoint:
         newest = next(reversed(self.verdicts(wanted).items()), None)
         return newest == ((None, None), "error")
 
-    def add(self, result: Report) -> None:
-        """Write a record so that it outlives this process, and the machine. Raises UsageError."""
-        data = render.to_json(result).encode("ascii") + b"\n"
+    def add(self, *results: Report) -> None:
+        """Write the records of a file so that they outlive this process, and the machine. Raises
+        UsageError.
+        """
+        lines = [render.to_json(result).encode("ascii") + b"\n" for result in results]
+        data = b"".join(lines)
         try:
             start = os.fstat(self._fd).st_size
             while data:
@@ -120,8 +124,11 @@ class Checkpoint:
             raise UsageError(
                 f"{self._option}: cannot write to {self.path}: {error.strerror}"
             ) from error
-        if not result.is_bug:
-            self._done[_key(result)] = result.verdict, start
+        for result, line in zip(results, lines, strict=True):
+            if not result.is_bug:
+                key = _key(result)
+                self._done[key] = _Found.after(self._done.get(key), result, start)
+            start += len(line)
 
     def _lock(self) -> None:
         if sys.platform == "win32":
@@ -142,7 +149,9 @@ class Checkpoint:
                 if line.result is not None:
                     ours = True
                     if not line.result.is_bug:
-                        self._done[_key(line.result)] = line.result.verdict, line.start
+                        key = _key(line.result)
+                        before = self._done.get(key)
+                        self._done[key] = _Found.after(before, line.result, line.start)
                         if is_url(line.result.path):
                             stamp = line.result.file_size, line.result.file_mtime_ns
                             versions = self._urls.setdefault(_key(line.result, stamped=False), {})
@@ -162,10 +171,41 @@ class Checkpoint:
                     self.strange += 1
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What one check of a title found: the verdict, where its records begin, and how many belong
+    together, one a sound.
+    """
+
+    verdict: Verdict
+    starts: tuple[int, ...]
+    records: int
+    checked_at: str | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether none is missing: a kill may have left some of them."""
+        return len(self.starts) == self.records
+
+    @classmethod
+    def after(cls, before: _Found | None, result: Report, start: int) -> _Found:
+        """With the next record of this title, of the same check or of a later one."""
+        starts: tuple[int, ...] = (start,)
+        verdict = result.verdict
+        if (
+            before is not None
+            and not before.is_whole
+            and (before.records, before.checked_at) == (result.records, result.checked_at)
+        ):
+            starts = (*before.starts, start)
+            verdict = "error" if "error" in (before.verdict, verdict) else before.verdict
+        return cls(verdict, starts, result.records, result.checked_at)
+
+
 @dataclass
 class Merged:
-    """The newest record for each path among several results files. Raises UsageError for a file
-    that is none.
+    """The newest record for each path among several results files, and of a title of which several
+    sounds were checked all records of that check. Raises UsageError for a file that is none.
 
     `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on, or
     that a record is damaged.
@@ -174,8 +214,7 @@ class Merged:
     files: Sequence[Path]
     warnings: list[str] = field(default_factory=list)
     incomplete: bool = False
-    # path -> (checked at, file, offset)
-    _newest: dict[bytes, tuple[str, int, int]] = field(default_factory=dict)
+    _newest: dict[bytes, tuple[int, _Found]] = field(default_factory=dict)  # by path; the file
 
     def __post_init__(self) -> None:
         for number, path in enumerate(self.files):
@@ -206,24 +245,32 @@ class Merged:
                             self.warnings.append(f"{path}: line {line.number} is {what}")
                             continue
                         ours = True
-                        key, stamp = (
-                            _digest(line.result.path),
-                            (line.result.checked_at or "", number, line.start),
-                        )
-                        # Times are compared as text, which their fixed form allows; without one,
-                        # the later line is newer.
-                        self._newest[key] = max(stamp, self._newest.get(key, stamp))
+                        self._take(number, line.result, line.start)
             except OSError as error:
                 raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        if halves := sum(not found.is_whole for _, found in self._newest.values()):
+            self.incomplete = True
+            self.warnings.append(
+                f"titles of which not every sound has its record (that run was killed): {halves}"
+            )
+
+    def _take(self, number: int, result: Report, start: int) -> None:
+        key = _digest(result.path)
+        file, before = self._newest.get(key, (number, None))
+        # Times are compared as text, which their fixed form allows; without one, the later line is
+        # newer.
+        if before is None or (result.checked_at or "") >= (before.checked_at or ""):
+            same = before if file == number else None
+            self._newest[key] = number, _Found.after(same, result, start)
 
     def __len__(self) -> int:
-        return len(self._newest)
+        return sum(len(found.starts) for _, found in self._newest.values())
 
     def __iter__(self) -> Iterator[Report]:
         """The records, in the order of files and lines, read again one at a time."""
         kept: list[list[int]] = [[] for _ in self.files]
-        for _, number, start in self._newest.values():
-            kept[number].append(start)
+        for number, found in self._newest.values():
+            kept[number] += found.starts
         for path, starts in zip(self.files, kept, strict=True):
             with path.open("rb") as file:
                 for start in sorted(starts):

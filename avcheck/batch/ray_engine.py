@@ -19,10 +19,11 @@ from typing import Any
 from avcheck import render
 from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source, Stamp, is_url, shown
-from avcheck.batch.run import Before, CheckerMaker, CheckSettings, Unchanged, check_changed
+from avcheck.batch.run import Before, CheckerMaker, Result, Unchanged, check_changed
 from avcheck.batch.workers import BugInWorker
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.report import Report
+from avcheck.settings import CheckSettings
 
 # Results come back, and work is repeated after the loss of a machine, by this many
 FILES_A_BLOCK = 8
@@ -35,7 +36,7 @@ def check_with_ray(
     *,
     before: Before | None = None,
     make_checker: CheckerMaker | None = None,
-) -> Iterator[Report | Unchanged]:
+) -> Iterator[Result]:
     """As `batch.check_changed`, by `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names,
     or of one on this machine.
 
@@ -77,7 +78,7 @@ def check_with_ray(
     remote_settings = replace(
         settings,
         model=settings.model and settings.model.absolute(),
-        audio=settings.audio and settings.audio.absolute(),
+        audio=tuple(each.absolute() for each in settings.audio),
     )
     actors = ray.data.from_items(
         rows, override_num_blocks=math.ceil(len(rows) / FILES_A_BLOCK)
@@ -97,9 +98,11 @@ def check_with_ray(
             if row["same"]:
                 yield Unchanged(row["path"], tuple(json.loads(row["same"])))
                 continue
-            result = Report.from_record(json.loads(row["record"]))
             # Of the paths as they are given here
-            yield replace(result, settings_sha256=settings.sha256())
+            yield tuple(
+                replace(Report.from_record(each), settings_sha256=settings.sha256())
+                for each in json.loads(row["records"])
+            )
     except ray.exceptions.RayError as error:
         raise UsageError(f"the run on Ray failed: {' '.join(str(error).split())[:300]}") from error
 
@@ -128,7 +131,8 @@ class _Actor:
             yield self._source
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        record = same = ""
+        records: list[str] = []
+        same = ""
         self._before = [(size, changed) for size, changed in json.loads(row["before"])]
         self._source = row["source"] if is_url(row["source"]) else Path(row["source"])
         # What is raised concerns every file, and the rest of the block comes here before the driver
@@ -139,14 +143,14 @@ class _Actor:
                 if isinstance(result, Unchanged):
                     same = json.dumps(result.stamp)
                 else:
-                    record = render.to_json(replace(result, path=row["path"]))
+                    records = [render.to_json(replace(each, path=row["path"])) for each in result]
             except AvcheckError as error:
                 self._failed = str(error)
             except BugInWorker as error:
                 self._failed, self._bug = str(error), error.traceback
         return {
             "path": row["path"],
-            "record": record,
+            "records": f"[{','.join(records)}]",
             "same": same,
             "failed": self._failed,
             "bug": self._bug,

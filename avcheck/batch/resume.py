@@ -11,8 +11,9 @@ from pathlib import Path
 from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.discovery import error_report
 from avcheck.batch.remote import Source, Stamp, is_url
-from avcheck.batch.run import CheckSettings, Unchanged, identified
+from avcheck.batch.run import Unchanged, identified
 from avcheck.report import Report
+from avcheck.settings import CheckSettings
 
 
 class Resumed:
@@ -44,9 +45,9 @@ class Resumed:
     def __exit__(self, *_: object) -> None:
         self._checkpoint.__exit__()
 
-    def add(self, result: Report) -> None:
-        """Keep a result. Raises UsageError where it cannot be written."""
-        self._checkpoint.add(result)
+    def add(self, *results: Report) -> None:
+        """Keep the results of a file. Raises UsageError where they cannot be written."""
+        self._checkpoint.add(*results)
 
     def plan(
         self, files: Iterable[Source], refused: Iterable[Report]
@@ -86,18 +87,17 @@ class Resumed:
             if not (verdict == "error" and self._retry_errors)
         ]
 
-    def unchanged(self, same: Unchanged) -> Report:
+    def unchanged(self, same: Unchanged) -> list[Report]:
         """What was found before in a file that turned out to be unchanged."""
         size, changed = same.stamp
         wanted = replace(self._wanted(same.source), file_size=size, file_mtime_ns=changed)
-        (report,) = self._checkpoint.reports([self._checkpoint.start(wanted)])
-        return report
+        return list(self._checkpoint.reports(self._checkpoint.starts(wanted)))
 
     def _is_done(self, wanted: Report) -> bool:
         verdict = self._checkpoint.verdict(wanted)
         if verdict is None or (verdict == "error" and self._retry_errors):
             return False
-        self._starts.append(self._checkpoint.start(wanted))
+        self._starts += self._checkpoint.starts(wanted)
         return True
 
     def _wanted(self, source: Source) -> Report:

@@ -7,8 +7,6 @@ can be checked: loading torch costs many times what it takes to see that a file 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 import traceback
@@ -26,70 +24,24 @@ from avcheck.batch.workers import BugInWorker, run_workers
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
 from avcheck.memory import give_back, while_importing
 from avcheck.plain_text import NO_VIDEO, is_text
-from avcheck.report import BUG, DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
-from avcheck.sampling import LEAST_PROBES
+from avcheck.report import BUG, ErrorCode, Report
+from avcheck.settings import CheckSettings
 
 OUT_OF_MEMORY = "out of memory"
-
-
-@dataclass(frozen=True)
-class CheckSettings:
-    """How every file of one run is checked; plain data, so that it can be passed on to any worker.
-    Raises UsageError.
-    """
-
-    tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
-    device: str = "auto"
-    model: Path | None = None  # None: the weights that came with avcheck
-    audio_track: int | None = None  # 0-based among the audio tracks; None: the file's main one
-    video_track: int | None = None  # the same among the picture tracks that play
-    # Number of the programme of an MPEG transport stream whose tracks these are; None: the main one
-    program: int | None = None
-    audio: Path | None = None  # a separate sound file in place of the file's own
-    # Look at so many stretches of a long title at first; None: check all of it
-    sample: int | None = None
-    detail: bool = False  # put `report.Detail` in every record; the verdict does not depend on it
-    thorough: bool = False  # a closer look may cost what it will
-
-    def __post_init__(self) -> None:
-        if self.sample is not None and self.sample < LEAST_PROBES:
-            raise UsageError(
-                f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}"
-            )
-
-    def sha256(self) -> str:
-        """Of all that bears on the result, weights apart; where the network runs does not."""
-        values = {
-            "early_ms": float(self.tolerance.early_ms),
-            "late_ms": float(self.tolerance.late_ms),
-            "audio_track": self.audio_track,
-            "video_track": self.video_track,
-            "program": self.program,
-            "sample": self.sample,
-            "thorough": self.thorough,
-            "audio": None if self.audio is None else [str(self.audio), *_stamp(self.audio)],
-        }
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
 
 
 class FileChecker(Protocol):
     """What checks one file: `avcheck.checker.Checker`, or a stand-in."""
 
-    def check(
+    def check_tracks(
         self,
         path: str | Path,
-        *,
-        audio_track: int | None = None,
-        video_track: int | None = None,
-        program: int | None = None,
-        audio: str | Path | None = None,
-        tolerance: Tolerance = ...,
-        sample: int | None = None,
-        detail: bool = False,
-        thorough: bool = False,
+        settings: CheckSettings,
         on_progress: Callable[[float], None] | None = None,
-    ) -> Report:
-        """The report of a file. Raises MediaError for one that cannot be judged."""
+    ) -> tuple[Report, ...]:
+        """A report for each sound of a file that `settings` ask for. Raises MediaError for a file
+        that cannot be judged.
+        """
 
 
 @dataclass(frozen=True)
@@ -102,6 +54,8 @@ class Unchanged:
     stamp: Stamp
 
 
+# The reports of a file, one a sound that was asked for; or that they were not made again.
+Result = tuple[Report, ...] | Unchanged
 # Settings and number of threads (0: as many as there are cores) -> a checker. Workers get it by
 # pickling.
 CheckerMaker = Callable[[CheckSettings, int], FileChecker]
@@ -134,39 +88,16 @@ def first_look(
     try:
         if is_text(Path(source)):
             raise NotMedia(source, NO_VIDEO)
-        from avcheck.media import open_media  # late: brings av and numpy
+        from avcheck.choice import open_sound, sounds_of  # late: brings av and numpy
 
-        with open_media(
-            source,
-            audio_track=settings.audio_track,
-            video_track=settings.video_track,
-            program=settings.program,
-            audio_path=settings.audio,
-        ):
-            return None
+        sounds = sounds_of(source, settings)
+        if len(sounds) == 1:  # of several some may be fit to be checked
+            open_sound(source, settings, sounds[0]).close()
+        return None
     except MediaError as error:
         return _signed(_refused(source, Path(source), error, settings), size, changed, settings)
     except Exception:
         return None
-
-
-def check_one(
-    checker: FileChecker,
-    source: Source,
-    settings: CheckSettings,
-    *,
-    on_progress: Callable[[float], None] | None = None,
-    on_bug: OnBug | None = None,
-) -> Report:
-    """Check one file or URL; whatever is wrong with it is in the report. Any engine can map this.
-
-    `on_bug` hears an exception that is avcheck's own fault. Raises UsageError and ModelError, which
-    concern every file.
-    """
-    result = _check_one(checker, source, settings, (), on_progress, on_bug)
-    if isinstance(result, Unchanged):
-        raise TypeError("nothing was checked before")
-    return result
 
 
 def _check_one(
@@ -176,7 +107,7 @@ def _check_one(
     before: Collection[Stamp],
     on_progress: Callable[[float], None] | None,
     on_bug: OnBug | None,
-) -> Report | Unchanged:
+) -> Result:
     size, changed = None, None
     local = Path(source)
     began_s = _seconds()
@@ -187,17 +118,26 @@ def _check_one(
             return Unchanged(source, (size, changed))
         if is_url(source):
             with fetched(source) as local:
-                report = replace(_check(checker, local, settings, on_progress), path=shown(source))
+                reports = tuple(
+                    replace(each, path=shown(source))
+                    for each in checker.check_tracks(local, settings, on_progress)
+                )
         else:
-            report = _check(checker, local, settings, on_progress)
+            reports = checker.check_tracks(local, settings, on_progress)
     except MediaError as error:
-        report = _refused(source, local, error, settings)
+        reports = (_refused(source, local, error, settings),)
     except AvcheckError as error:
         # A file that was there when the run began and is gone now is its own trouble.
         if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
             raise
-        report = error_report(
-            source, "no such file or directory", settings.tolerance, settings.model, code="missing"
+        reports = (
+            error_report(
+                source,
+                "no such file or directory",
+                settings.tolerance,
+                settings.model,
+                code="missing",
+            ),
         )
     except Exception as error:
         code: ErrorCode = "bug"
@@ -207,9 +147,12 @@ def _check_one(
             if on_bug:
                 on_bug(source, error)
             reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
-        report = error_report(source, reason, settings.tolerance, settings.model, code=code)
-    return _signed(
-        replace(report, elapsed_s=round(_seconds() - began_s, 3)), size, changed, settings
+        reports = (error_report(source, reason, settings.tolerance, settings.model, code=code),)
+    # Of several sounds nobody can say which took how long: the pictures were looked at for all.
+    elapsed_s, now = round((_seconds() - began_s) / len(reports), 3), _now()
+    return tuple(
+        _signed(replace(each, elapsed_s=elapsed_s, checked_at=now), size, changed, settings)
+        for each in reports
     )
 
 
@@ -232,8 +175,8 @@ def check_many(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report]:
-    """Check files and yield each report as it comes; the model is loaded once, or once in each
-    worker process.
+    """Check files and yield each report as it comes, those of the sounds of one file in a row; the
+    model is loaded once, or once in each worker process.
 
     Without `limits` that need a worker the files are checked in this process, one after the other;
     otherwise reports come in the order in which files end, and a worker that crashes, hangs or is
@@ -255,7 +198,7 @@ def check_many(
         on_bug=on_bug,
         make_checker=make_checker,
     )
-    return (result for result in results if not isinstance(result, Unchanged))
+    return (report for result in results if not isinstance(result, Unchanged) for report in result)
 
 
 def check_changed(
@@ -268,8 +211,9 @@ def check_changed(
     on_progress: Callable[[Source, float], None] | None = None,
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
-) -> Iterator[Report | Unchanged]:
-    """As `check_many`; a file that is still as `before` says comes as `Unchanged`.
+) -> Iterator[Result]:
+    """As `check_many`, file by file, less those that are still as `before` says; each of these
+    comes as `Unchanged`.
 
     Size and time are asked for as a file comes up, by the worker where there are workers: a server
     may never answer.
@@ -288,7 +232,7 @@ def check_changed(
             if checker is None:
                 known = look(settings, source, stamps) if look is not None else None
                 if known is not None:
-                    yield known
+                    yield _result_of(known)
                     continue
                 checker = make_checker(settings, limits.threads if limits else 0)
             tell = partial(on_progress, source) if on_progress else None
@@ -318,7 +262,8 @@ def check_changed(
             if answer.bug is not None and on_bug:
                 on_bug(source, BugInWorker(answer.reason, answer.bug))
             # A URL is not asked again: what may have hung a worker must not hang this process.
-            yield _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
+            stamp = (None, None) if is_url(source) else _stamp(source)
+            yield (_signed(lost, *stamp, settings),)
             continue
         if answer.bug is not None and on_bug:
             on_bug(source, BugInWorker("", answer.bug))
@@ -337,7 +282,7 @@ class _Task:
 class _Answer:
     """What a worker sends back for a file."""
 
-    result: Report | Unchanged
+    result: Result
     bug: str | None  # the traceback of an exception that is avcheck's own fault
 
 
@@ -351,7 +296,7 @@ class _AtOnce:
 
     def __call__(self, task: _Task) -> Done[_Answer] | None:
         known = self._look(self._settings, task.source, task.before)
-        return None if known is None else Done(_Answer(known, None))
+        return None if known is None else Done(_Answer(_result_of(known), None))
 
 
 class _Handler:
@@ -379,30 +324,15 @@ class _Handler:
         except AvcheckError as error:
             reason = without_secrets(str(error), source)
             lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
-            result = _signed(lost, *((None, None) if is_url(source) else _stamp(source)), settings)
+            stamp = (None, None) if is_url(source) else _stamp(source)
+            result = (_signed(lost, *stamp, settings),)
         give_back()
-        worn = isinstance(result, Report) and result.reason == OUT_OF_MEMORY
+        worn = isinstance(result, tuple) and result[0].reason == OUT_OF_MEMORY
         return Done(_Answer(result, bugs[0] if bugs else None), worn)
 
 
-def _check(
-    checker: FileChecker,
-    path: Path,
-    settings: CheckSettings,
-    on_progress: Callable[[float], None] | None,
-) -> Report:
-    return checker.check(
-        path,
-        audio_track=settings.audio_track,
-        video_track=settings.video_track,
-        program=settings.program,
-        audio=settings.audio,
-        tolerance=settings.tolerance,
-        sample=settings.sample,
-        detail=settings.detail,
-        thorough=settings.thorough,
-        on_progress=on_progress,
-    )
+def _result_of(known: Report | Unchanged) -> Result:
+    return (known,) if isinstance(known, Report) else known
 
 
 def _refused(source: Source, local: Path, error: MediaError, settings: CheckSettings) -> Report:

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import typer
@@ -18,23 +17,26 @@ from avcheck.batch.discovery import Discovery, Selection, discover, parse_shard,
 from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source, is_url, without_secrets
 from avcheck.batch.resume import Resumed
-from avcheck.batch.run import CheckSettings, Unchanged, check_changed, identified
+from avcheck.batch.run import Result, Unchanged, check_changed, identified
 from avcheck.batch.workers import BugInWorker
 from avcheck.cli import options as opt
 from avcheck.cli.group import app
-from avcheck.cli.screen import Bar, Output, complain, progress_bar, take_stills
+from avcheck.cli.screen import Bar, Output, complain, progress_bar
 from avcheck.cores import cores
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
 from avcheck.render.output import Guard, parse_targets
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.sampling import PROBES
+from avcheck.settings import CheckSettings, seconds_of
 
 _EXAMPLES = """Examples:
 
 * `avcheck film.mp4`: the offset, stretch by stretch, and the verdict
 * `avcheck --json film.mp4`: the same for programs
 * `avcheck film.mkv --audio-track 1`: the second audio track
+* `avcheck film.mkv --audio-track all`: every audio track, with the pictures looked at once
+* `avcheck film.mkv --start 0:10:00 --end 0:20:00`: ten minutes of a title
 * `avcheck --sample film.mkv`: stretches of a long title instead of all of it
 * `avcheck media/ --output junit=avcheck.xml`: a directory as a gate, with a report
 * `avcheck archive/ --jobs 8 --timeout 900 --resume results.jsonl`: a run to go on from after a kill
@@ -48,10 +50,13 @@ def check(
     files_from: opt.FilesFrom = None,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
-    audio_track: opt.AudioTrack = None,
+    audio_track: opt.AudioTracks = None,
+    language: opt.Languages = None,
     video_track: opt.VideoTrack = None,
     program: opt.Program = None,
-    audio: opt.Audio = None,
+    audio: opt.Audios = None,
+    start: opt.Start = None,
+    end: opt.End = None,
     sample: opt.Sample = False,
     probes: opt.ProbeCount = PROBES,
     thorough: opt.Thorough = False,
@@ -96,17 +101,23 @@ def check(
             None if origin.is_configured(name) else value
             for name, value in (("early", early), ("late", late))
         )
-    if audio is not None and origin.is_configured("audio_track"):
+    if (audio or language) and origin.is_configured("audio_track"):
         audio_track = None
+    if (audio or audio_track) and origin.is_configured("language"):
+        language = None
     tolerance = tolerance_of(preset, early, late)
     settings = CheckSettings(
         tolerance=tolerance,
         device=device,
         model=model,
-        audio_track=audio_track,
+        audio_tracks=_track_numbers(audio_track),
+        every_track="all" in (audio_track or ()),
+        languages=tuple(language or ()),
         video_track=video_track,
         program=program,
-        audio=audio,
+        audio=tuple(audio or ()),
+        start_s=None if start is None else seconds_of(start),
+        end_s=None if end is None else seconds_of(end),
         sample=probes if sample else None,
         thorough=thorough,
         detail=detail,
@@ -121,12 +132,11 @@ def check(
     if not given:
         raise UsageError("give a PATH, or a list of paths with --files-from")
     guard = Guard(targets)
-    guard.refuse_all(
-        (audio, model, resume, config_file, None if files_from is None else _list_file(files_from))
-    )
+    list_file = None if files_from is None else _list_file(files_from)
+    guard.refuse_all((*(audio or ()), model, resume, config_file, list_file))
     found = discover(given, tolerance, model, selection, guard.refuse if targets else None)
     total = len(found.files) + len(found.errors)
-    if audio is not None and total != 1:
+    if audio and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
     form = "json" if as_json else output_format or "text"
     opt.require_one_title(form, outputs, total)
@@ -138,12 +148,12 @@ def check(
         detailed=verbose or (total == 1 and sys.stdout.isatty() and not quiet),
         every_row=verbose,
         single=len(given) == 1
+        and not settings.may_be_several
         and files_from is None
         and (is_url(given[0]) or not Path(given[0]).is_dir()),
         targets=targets,
         force=force,
         strict=gate.undecidable_fails,
-        illustrate=partial(take_stills, audio=audio),
     )
     resumed = None if resume is None else Resumed(resume, settings, retry_errors=retry_errors)
     with resumed or nullcontext(), output:
@@ -186,22 +196,30 @@ def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
         and not origin.is_configured("output_format")
     ):
         raise UsageError(f"--json and --format {form} contradict each other")
-    if (
-        given["audio"] is not None
-        and given["audio_track"] is not None
-        and not origin.is_configured("audio_track")
-    ):
+    chosen = [
+        name
+        for name in ("audio", "audio_track", "language")
+        if given[name] and not origin.is_configured(name)
+    ]
+    if "audio" in chosen and len(chosen) > 1:
         raise UsageError(
-            "--audio and --audio-track exclude each other: a separate sound file replaces the "
-            "tracks"
+            f"--audio and {_option(chosen[1])} exclude each other: a separate sound file replaces "
+            "the tracks"
         )
-    for name in ("audio", "model"):
-        if given[name] is not None:
-            opt.require_file(f"--{name}", given[name])
+    if len(chosen) > 1:
+        raise UsageError("--audio-track and --language exclude each other")
+    for path in given["audio"] or ():
+        opt.require_file("--audio", path)
+    if given["model"] is not None:
+        opt.require_file("--model", given["model"])
     if given["retry_errors"] and given["resume"] is None:
         raise UsageError("--retry-errors goes with --resume")
     if origin.is_given("probes") and not given["sample"]:
         raise UsageError("--probes goes with --sample")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -221,10 +239,11 @@ def _run(run: _Run, output: Output, resumed: Resumed | None) -> None:
     file first.
     """
 
-    def keep(result: Report) -> None:
+    def keep(*results: Report) -> None:
         if resumed is not None:
-            resumed.add(result)  # first, as stdout may be closed
-        output.emit(result)
+            resumed.add(*results)  # first, as stdout may be closed
+        for result in results:
+            output.emit(result)
 
     files, refused = run.found.files, [identified(each, run.settings) for each in run.found.errors]
     if resumed is not None:
@@ -239,16 +258,17 @@ def _run(run: _Run, output: Output, resumed: Resumed | None) -> None:
         for result in _results(run, files, resumed, bar):
             if isinstance(result, Unchanged):
                 if resumed is not None:
-                    output.emit(resumed.unchanged(result), earlier=True)
+                    for known in resumed.unchanged(result):
+                        output.emit(known, earlier=True)
                 bar.done(result.source)
                 continue
-            with bar.out_of_the_way(result.path):
-                keep(result)
+            with bar.out_of_the_way(result[0].path):
+                keep(*result)
 
 
 def _results(
     run: _Run, files: Iterable[Source], resumed: Resumed | None, bar: Bar
-) -> Iterator[Report | Unchanged]:
+) -> Iterator[Result]:
     before = None if resumed is None else resumed.stamps
     if run.engine == "ray":
         from avcheck.batch.ray_engine import check_with_ray
@@ -294,6 +314,18 @@ def tolerance_of(preset: str | None, early: float | None, late: float | None) ->
     return Tolerance(
         base.early_ms if early is None else early, base.late_ms if late is None else late
     )
+
+
+def _track_numbers(texts: list[str] | None) -> tuple[int, ...]:
+    """The audio tracks that --audio-track names, none where it names all. Raises UsageError."""
+    for text in texts or ():
+        if text != "all" and not (text.isascii() and text.isdecimal() and len(text) <= 4):
+            raise UsageError(f"--audio-track takes a number of at least 0, or all, not {text!r}")
+    if "all" in (texts or ()):
+        if len(texts or ()) > 1:
+            raise UsageError("--audio-track all goes alone: it takes every track there is")
+        return ()
+    return tuple(map(int, texts or ()))
 
 
 def _list_file(name: str) -> Path:

@@ -2,8 +2,8 @@
 a project.
 
 Of rising strength: the table [tool.avcheck] of a pyproject.toml or an avcheck.toml, variables
-AVCHECK_*, the command line. What belongs to one run (the paths, --audio, --output, --force,
---exit-zero, -q, -v) is an option only.
+AVCHECK_*, the command line. What belongs to one run (the paths, --audio, --start, --end,
+--output, --force, --exit-zero, -q, -v) is an option only.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from avcheck.cli.gate import FailOn
 from avcheck.errors import UsageError
+from avcheck.languages import is_language
 from avcheck.render import FORMATS
 from avcheck.report import PRESETS
 from avcheck.sampling import LEAST_PROBES
@@ -38,10 +39,19 @@ class Kind:
     parse: Callable[[str], Any]
     accepts: Callable[[Any], bool]
     is_path: bool = False
+    as_option: Callable[[Any], Any] = lambda value: value  # what the option itself would hold
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_track(value: Any) -> bool:
+    return _is_count(value, 0)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _choice(names: tuple[str, ...]) -> Kind:
@@ -94,6 +104,18 @@ GLOBS = Kind(
         and all(isinstance(item, str) and item for item in value)
     ),
 )
+TRACKS = Kind(
+    "a number from 0, a list of them, or all",
+    lambda text: "all" if text == "all" else [int(part) for part in text.split(",")],
+    lambda value: value == "all" or (bool(_listed(value)) and all(map(_is_track, _listed(value)))),
+    as_option=lambda value: [str(each) for each in _listed(value)],
+)
+LANGUAGES = Kind(
+    "a language, or a list of them",
+    lambda text: text.replace(",", " ").split(),
+    lambda value: bool(_listed(value)) and all(map(is_language, _listed(value))),
+    as_option=lambda value: _listed(value),
+)
 FILE = Kind(
     "the name of a file", str, lambda value: isinstance(value, str) and value != "", is_path=True
 )
@@ -104,7 +126,8 @@ KEYS: dict[str, Kind] = {
     "preset": _choice(tuple(PRESETS)),
     "early": MILLISECONDS,
     "late": MILLISECONDS,
-    "audio-track": COUNT,
+    "audio-track": TRACKS,
+    "language": LANGUAGES,
     "video-track": COUNT,
     "program": NUMBER,
     "sample": FLAG,
@@ -192,7 +215,7 @@ def read(path: Path) -> dict[str, Any]:
             raise UsageError(f"{path}: there is no setting {prefix}{key}{_nearest(key)}")
         if not kind.accepts(value):
             raise UsageError(f"{path}: {prefix}{key} must be {kind.wanted}, not {value!r}")
-        settings[key] = str(path.parent / value) if kind.is_path else value
+        settings[key] = kind.as_option(str(path.parent / value) if kind.is_path else value)
     return settings
 
 
@@ -230,7 +253,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             value = None
         if not kind.accepts(value):
             raise UsageError(f"{variable(key)} must be {kind.wanted}, not {text!r}")
-        settings[key] = value
+        settings[key] = kind.as_option(value)
     return settings
 
 

@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from avcheck import render
-from avcheck.batch.run import CheckSettings
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.options import Device, Model, require_file
 from avcheck.cli.screen import Output, check_alone
 from avcheck.errors import UsageError
 from avcheck.report import FRAME_MS, describe_offset
+from avcheck.settings import CheckSettings
 
 
 @app.command()

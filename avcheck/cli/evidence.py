@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from avcheck.batch.run import CheckSettings
 from avcheck.cli import options as opt
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
 from avcheck.render import clock, printable
+from avcheck.settings import CheckSettings, only_track
 
 
 @app.command()
@@ -74,7 +74,11 @@ def evidence(
 
     output = Output("text", quiet=False, detailed=False)
     settings = CheckSettings(
-        device=device, model=model, audio_track=audio_track, video_track=video_track, detail=True
+        device=device,
+        model=model,
+        audio_tracks=only_track(audio_track),
+        video_track=video_track,
+        detail=True,
     )
     report = check_alone(file, settings, quiet=False)
     output.emit(report)

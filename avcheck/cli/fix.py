@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from avcheck.batch.run import CheckSettings
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.gate import ExitCode
@@ -19,6 +18,7 @@ from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
 from avcheck.render.fixed import fixed_text
 from avcheck.sampling import PROBES
+from avcheck.settings import CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.fix.repair import Check
@@ -137,8 +137,9 @@ def _checker(settings: CheckSettings, *, quiet: bool) -> Check:
     """Checks a file as `avcheck check` does, with its bar."""
 
     def check(path: Path, audio_track: int | None, video_track: int | None) -> Report:
+        tracks = only_track(audio_track)
         return check_alone(
-            path, replace(settings, audio_track=audio_track, video_track=video_track), quiet=quiet
+            path, replace(settings, audio_tracks=tracks, video_track=video_track), quiet=quiet
         )
 
     return check

@@ -59,7 +59,6 @@ def _words(names: tuple[str, ...]) -> str:
 
 
 # ---- what to check
-
 Paths = Annotated[
     list[str] | None,
     typer.Argument(
@@ -105,6 +104,24 @@ AudioTrack = Annotated[
         help="The audio track to check, from 0. Default: the main one.",
     ),
 ]
+AudioTracks = Annotated[
+    list[str] | None,
+    option(
+        "--audio-track",
+        panel=INPUT,
+        metavar="N",
+        help="The audio track to check, from 0, or all. May be repeated. Default: the main one.",
+    ),
+]
+Languages = Annotated[
+    list[str] | None,
+    option(
+        "--language",
+        panel=INPUT,
+        metavar="CODE",
+        help="Check the audio tracks in this language, as in fr, fra or fr-CA. May be repeated.",
+    ),
+]
 VideoTrack = Annotated[
     int | None,
     option(
@@ -133,6 +150,28 @@ Audio = Annotated[
         metavar="FILE",
         help="Check this sound file in place of the sound of the one file given.",
     ),
+]
+Audios = Annotated[
+    list[Path] | None,
+    option(
+        "--audio",
+        panel=INPUT,
+        metavar="FILE",
+        help="Check this sound file in place of the file's own sound. May be repeated.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    option(
+        "--start",
+        panel=INPUT,
+        metavar="TIME",
+        help="Look only at what comes after this: seconds, or [HH:]MM:SS[.mmm].",
+    ),
+]
+End = Annotated[
+    str | None,
+    option("--end", panel=INPUT, metavar="TIME", help="Look only at what comes before this."),
 ]
 
 # ---- how to look at it

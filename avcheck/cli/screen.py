@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from avcheck import render
 from avcheck.batch.remote import Source, shown, without_secrets
-from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.run import check_many
 from avcheck.cli.gate import ExitCode, Gate
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
 from avcheck.render.output import Target, to_file, to_stream
 from avcheck.report import Report
+from avcheck.settings import CheckSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,6 +83,7 @@ class Output:
         JSON is one object, no list.
         """
         self.verdicts: Counter[str] = Counter()
+        self._titles = render.Titles()
         self._earlier = 0  # of these, how many an earlier run found
         self.has_bug = False  # avcheck's own fault kept a file from being judged
         self._every_row = every_row
@@ -150,12 +152,15 @@ class Output:
         if result.verdict in {"error", *self._findings}:
             self._worst.add(result, replace(result, segments=(), blocks=(), detail=None))
         self.has_bug |= result.is_bug
+        title = self._titles.summary_after(result)
         if earlier:
             self._earlier += 1
         elif result.verdict == "error":
             complain(render.line(result), prefix="")
         elif self._form == "text" and (not self._quiet or result.verdict in self._findings):
             self._text(result)
+        if title and self._form == "text" and not earlier and not self._quiet:
+            self.write(f"{title}\n")
 
     def finish(self, total: int, *, empty: str = "", resume: Path | None = None) -> None:
         """The end of a run over `total` files: what failed and why, and the summary; `empty` is
@@ -169,7 +174,10 @@ class Output:
             complain(empty, prefix="")
         elif total > 1 or self._earlier:
             self._failures()
-            complain(render.summary(self.verdicts) + self._done_before(resume), prefix="")
+            complain(
+                render.summary(self.verdicts, self._titles.count) + self._done_before(resume),
+                prefix="",
+            )
 
     def _done_before(self, resume: Path | None) -> str:
         if not self._earlier:

@@ -19,7 +19,6 @@ import typer
 from avcheck import render
 from avcheck.batch.discovery import Selection
 from avcheck.batch.process import Limits
-from avcheck.batch.run import CheckSettings
 from avcheck.batch.workers import BugInWorker
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
@@ -30,6 +29,7 @@ from avcheck.cores import cores
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
 from avcheck.sampling import PROBES
+from avcheck.settings import CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.report import Verdict
@@ -140,7 +140,7 @@ def watch(
         tolerance=tolerance_of(preset, early, late),
         device=device,
         model=model,
-        audio_track=audio_track,
+        audio_tracks=only_track(audio_track),
         video_track=video_track,
         program=program,
         sample=probes if sample else None,

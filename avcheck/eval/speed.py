@@ -28,6 +28,7 @@ from avcheck.posterior import Calibration, Curve
 from avcheck.scan import LevelChoice, detail_of, motion_of, score
 from avcheck.scenes.generate import make_scene
 from avcheck.segments import segments
+from avcheck.settings import CheckSettings
 from avcheck.verdict import judge
 
 SPEED_S = 120.0  # of generated 1080p
@@ -168,7 +169,7 @@ def _closer_mb(path: Path, checker: Checker) -> float | None:
     with wave.open(str(other), "wb") as file:
         file.setparams((1, 2, scene.sample_rate, 0, "NONE", ""))
         file.writeframes((scene.samples * 32767).astype("<i2").tobytes())
-    report = checker.check(path, audio=other)
+    report = checker.check(path, CheckSettings(audio=(other,)))
     return _peak_mb() if report.verdict == "undecidable" and report.offset_ms is None else None
 
 

@@ -16,6 +16,16 @@ packet: it is counted in `Media.degraded`, and decoding goes on.
 from __future__ import annotations
 
 from avcheck.media.base import SAMPLE_RATE, Luma, MediaInfo, Picture, Samples, Sound
-from avcheck.media.reader import Media, open_media
+from avcheck.media.reader import Media, audio_tracks, open_media
 
-__all__ = ["SAMPLE_RATE", "Luma", "Media", "MediaInfo", "Picture", "Samples", "Sound", "open_media"]
+__all__ = [
+    "SAMPLE_RATE",
+    "Luma",
+    "Media",
+    "MediaInfo",
+    "Picture",
+    "Samples",
+    "Sound",
+    "audio_tracks",
+    "open_media",
+]

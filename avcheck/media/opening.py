@@ -52,6 +52,7 @@ from avcheck.media.sections import (
 from avcheck.media.sound import decode_sounds
 from avcheck.media.streams import choose_audio, of_programme, playing, tracks_of
 from avcheck.media.timeline import Timeline, play_pictures, play_sounds
+from avcheck.report import Track
 from avcheck.timecode import exact_rate
 
 _LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
@@ -68,6 +69,17 @@ class Opened:
     picture_timeline: Timeline | None = None  # an edit list to play, of an mp4 or mov
     sound_timeline: Timeline | None = None
     seams_s: tuple[float, ...] = ()  # where one recording was joined to another, as far as is known
+
+
+def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:
+    """The audio tracks that there are to choose from, beside the picture that is wanted. Raises as
+    `open_media`.
+    """
+    with open_container(path, VIDEO_FORMATS) as container:
+        packets = survey_of(container, path, wanted.program)
+        without = dataclasses.replace(wanted, own_sound=False)
+        chosen = choose_streams(container, path, packets, without)
+        return tracks_of(of_programme(container.streams.audio, chosen.pids))
 
 
 def open_film(path: Path, wanted: Wanted) -> Opened:

@@ -9,10 +9,10 @@ from typing import Any
 
 from avcheck.cores import cores
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
-from avcheck.media.opening import Opened, open_film, with_sound_of
+from avcheck.media.opening import Opened, audio_tracks_of, open_film, with_sound_of
 from avcheck.media.sections import Wanted, pictures_of, sounds_of
 from avcheck.media.timeline import play_pictures, play_sounds
-from avcheck.report import Degraded
+from avcheck.report import Degraded, Track
 
 _LEAST_UNSEEN_S = 0.5
 
@@ -109,12 +109,22 @@ class Media:
             )
         )
 
+    def all_sounds(self, from_s: float | None = None) -> list[Generator[Sound, None, None]]:
+        """`sounds` as the only one of several."""
+        return [self.sounds(from_s)]
+
     @property
     def degraded(self) -> Degraded:
         """What was lost so far by the latest `pictures()` and `sounds()`, or by all that had a
         `from_s`.
         """
-        picture, sound = self._picture_tally, self._sound_tally
+        return self.degraded_with(self)
+
+    def degraded_with(self, shown: Media) -> Degraded:
+        """The same, where the pictures came from `shown`, which is the same file opened for another
+        of its sounds.
+        """
+        picture, sound = shown._picture_tally, self._sound_tally
         notes: list[str] = []
         if self.seams_s:
             notes.append(
@@ -150,21 +160,21 @@ class Media:
             corrupt_frames=picture.lost + picture.damaged,
             missing_audio_s=round(sound.missing_s, 3),
             missing_video_s=round(picture.missing_s, 3),
-            truncated=self._truncated(),
+            truncated=self._truncated(picture, sound),
             notes=tuple(notes),
             unseen_s=_merged([*picture.unseen, *sound.unseen]),
         )
 
-    def _truncated(self) -> bool:
+    def _truncated(self, picture: Tally, sound: Tally) -> bool:
         """Whether the file ended well before its header says. Known only once both streams were
         read to their end.
         """
         duration_s = self.info.duration_s
-        if duration_s is None or not (self._picture_tally.finished and self._sound_tally.finished):
+        if duration_s is None or not (picture.finished and sound.finished):
             return False
-        end_s = self._picture_tally.end_s
+        end_s = picture.end_s
         if self.info.audio_track is not None:
-            end_s = max(end_s, self._sound_tally.end_s)
+            end_s = max(end_s, sound.end_s)
         return end_s < duration_s - max(1.0, 0.01 * duration_s)
 
     def _start(self, iterator: Generator[Any, None, None]) -> Generator[Any, None, None]:
@@ -202,6 +212,15 @@ def open_media(
     return Media(
         film, short_side=short_side, threads=threads if threads > 0 else min(MAX_THREADS, cores())
     )
+
+
+def audio_tracks(
+    path: str | Path, *, video_track: int | None = None, program: int | None = None
+) -> tuple[Track, ...]:
+    """The audio tracks that `open_media` would choose from; () where there are none. Raises as it
+    does.
+    """
+    return audio_tracks_of(Path(path), Wanted(program, video_track))
 
 
 def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,14 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avcheck.errors import CannotSeek, Encrypted, MediaError, NoVideo
+from avcheck.errors import (
+    CannotSeek,
+    DecodeFailed,
+    Encrypted,
+    LimitExceeded,
+    MediaError,
+    NoVideo,
+)
 from avcheck.media.base import (
     SAMPLE_RATE,
     STALE_S,
@@ -200,7 +207,8 @@ def _choose(
     if wanted.own_sound:
         audio = choose_audio(container, path, wanted.audio_track, pids)
     elif any(pids is None or stream.id in pids for stream in container.streams.audio):
-        audio = choose_audio(container, path, None, pids)
+        with suppress(DecodeFailed, LimitExceeded):  # it is not what is checked
+            audio = choose_audio(container, path, None, pids)
     return Chosen(video, audio, pids=pids)
 
 

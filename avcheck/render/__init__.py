@@ -11,6 +11,7 @@ from avcheck.render.formats import FORMATS, ONE_TITLE, STEP_SUMMARY, renderer
 from avcheck.render.records import to_json
 from avcheck.render.text import (
     FAILURES,
+    Titles,
     clock,
     details,
     failures,
@@ -28,6 +29,7 @@ __all__ = [
     "ONE_TITLE",
     "STEP_SUMMARY",
     "Renderer",
+    "Titles",
     "Worst",
     "change_line",
     "changes_json",

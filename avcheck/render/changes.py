@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from avcheck.changes import KINDS, Change
-from avcheck.render.text import outcome, printable, verdict_text
+from avcheck.render.text import outcome, printable, subject, verdict_text
 from avcheck.report import Report
 
 
@@ -26,7 +26,9 @@ def change_line(change: Change) -> str:
     else:
         result = f"{verdict_text(old)} -> {_result(new)}"
     causes = f" [{', '.join(change.causes)} changed]" if change.causes else ""
-    return f"{change.kind:<8} {printable(change.path)}: {result}{causes}"
+    about = new or old
+    name = printable(change.path) if about is None else subject(about)
+    return f"{change.kind:<8} {name}: {result}{causes}"
 
 
 def changes_summary(changes: Sequence[Change], before: int, after: int) -> str:
@@ -44,6 +46,8 @@ def changes_json(changes: Sequence[Change]) -> str:
     rows = [
         {
             "path": change.path,
+            "audio_track": _sound(change)[0],
+            "audio_path": _sound(change)[1],
             "change": change.kind,
             "causes": change.causes,
             "before": _record(change.before),
@@ -52,6 +56,11 @@ def changes_json(changes: Sequence[Change]) -> str:
         for change in changes
     ]
     return json.dumps(rows, indent=2, ensure_ascii=True) + "\n"
+
+
+def _sound(change: Change) -> tuple[int | None, str | None]:
+    about = change.after or change.before
+    return (None, None) if about is None else about.sound
 
 
 def _result(report: Report) -> str:

@@ -13,7 +13,16 @@ import html
 from collections import Counter
 
 from avcheck.render.base import Renderer
-from avcheck.render.text import line, outcome, printable, summary, verdict_text
+from avcheck.render.text import (
+    Titles,
+    line,
+    outcome,
+    printable,
+    sound,
+    subject,
+    summary,
+    verdict_text,
+)
 from avcheck.render.worst import Worst
 from avcheck.report import Report
 
@@ -32,6 +41,7 @@ class Annotations(Renderer):
         self._strict = strict
         self._errors: Worst[str] = Worst(SHOWN)
         self._warnings: Worst[str] = Worst(SHOWN)
+        self._titles = Titles()
 
     def item(self, report: Report) -> str:
         """The file's line of text; its annotation, if any, waits for the tail."""
@@ -39,7 +49,11 @@ class Annotations(Renderer):
             self._warnings.add(report, _command("warning", report))
         elif report.verdict != "in_sync":
             self._errors.add(report, _command("error", report))
-        return "" if report.verdict == "error" else line(report) + "\n"
+        lines = (
+            "" if report.verdict == "error" else line(report),
+            self._titles.summary_after(report),
+        )
+        return "".join(f"{text}\n" for text in lines if text)
 
     def tail(self) -> str:
         """The annotations, worst first, errors before warnings."""
@@ -55,14 +69,16 @@ class StepSummary(Renderer):
         """With `strict`, undecidable files are in the table."""
         self._shown = {"out_of_sync", "error", *(("undecidable",) if strict else ())}
         self._verdicts: Counter[str] = Counter()
+        self._titles = Titles()
         self._rows: Worst[str] = Worst(ROWS)
 
     def item(self, report: Report) -> str:
         """Nothing; the file is counted."""
         self._verdicts[report.verdict] += 1
+        self._titles.summary_after(report)
         if report.verdict in self._shown:
             cells = (
-                f"<code>{_html(report.path)}</code>",
+                f"<code>{_html(subject(report))}</code>",
                 verdict_text(report),
                 _html(outcome(report)),
             )
@@ -71,7 +87,7 @@ class StepSummary(Renderer):
 
     def tail(self) -> str:
         """All of it."""
-        text = f"### avcheck: {summary(self._verdicts)}\n\n"
+        text = f"### avcheck: {summary(self._verdicts, self._titles.count)}\n\n"
         rows = self._rows.items()
         if not rows:
             return text
@@ -88,6 +104,8 @@ def _command(level: str, report: Report) -> str:
     verdict = verdict_text(report)
     title = f"avcheck: {verdict}"
     said = outcome(report) or verdict
+    if name := sound(report):
+        said = f"{name}: {said}"
     return f"::{level} file={_property(report.path)},title={_property(title)}::{_data(said)}\n"
 
 

@@ -1,4 +1,5 @@
-"""JUnit XML as Jenkins, GitLab, Azure and Buildkite read it: a file is a test case.
+"""JUnit XML as Jenkins, GitLab, Azure and Buildkite read it: a file is a test case, or each of its
+sounds, where several were checked.
 
 Out of sync is a failure, a file that could not be judged an error, undecidable is skipped (or a
 failure, where the run was told to fail on it). Only attributes that Jenkins' own schema
@@ -13,7 +14,7 @@ from collections import Counter
 
 from avcheck import __version__
 from avcheck.render.base import Renderer
-from avcheck.render.text import details, line, outcome, printable, verdict_text
+from avcheck.render.text import details, line, outcome, printable, sound, verdict_text
 from avcheck.report import Report
 
 _ELEMENT = {"out_of_sync": "failure", "error": "error", "undecidable": "skipped"}
@@ -56,7 +57,8 @@ class JUnit(Renderer):
         self._elapsed_s += report.elapsed_s or 0.0
         folder = report.path.replace("\\", "/").rpartition("/")[0]
         case = (
-            f'<testcase classname="{xml_text(folder or "avcheck")}" name="{xml_text(report.path)}" '
+            f'<testcase classname="{xml_text(folder or "avcheck")}" '
+            f'name="{xml_text(_name(report))}" '
             f'time="{report.elapsed_s or 0.0:.3f}"'
         )
         if element is None:
@@ -67,6 +69,8 @@ class JUnit(Renderer):
             line(report, course=False),
             *(f"{name}: {text}" for name, text in details(report) if name != "reason"),
         ]
+        if report.title_summary:
+            rows.append(f"sounds: {report.title_summary}")
         body = "\n".join(xml_text(row) for row in rows)
         if report.reason_code == "borderline":
             said = f"{verdict_text(report)}: {said}"
@@ -76,6 +80,11 @@ class JUnit(Renderer):
     def tail(self) -> str:
         """Both closing tags."""
         return "</testsuite>\n</testsuites>\n"
+
+
+def _name(report: Report) -> str:
+    """Tells every case from the others, whose names build servers compare from run to run."""
+    return f"{report.path} {sound(report)}" if report.records > 1 else report.path
 
 
 def xml_text(text: str) -> str:

@@ -1,4 +1,5 @@
-"""CSV after RFC 4180, one row a file; numbers are bare, every text is quoted and can be no formula.
+"""CSV after RFC 4180, one row a file, or one for each of several sounds of it; numbers are bare,
+every text is quoted and can be no formula.
 
 A spreadsheet runs a cell that begins with = + - @, also in their full width, or with a tab or CR;
 such a text (a file name is other people's text) gets an apostrophe in front. For the exact name
@@ -47,6 +48,11 @@ COLUMNS = (
     "frame_rate",
     "start_timecode",
     "markers",
+    "audio_language",
+    "audio_path",
+    "part_start_s",
+    "part_end_s",
+    "title_summary",
 )
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the full-width ones too
 
@@ -99,6 +105,9 @@ def _cells(report: Report) -> Iterator[str | float | None]:
         for each in report.stretches
     )
     yield from _timecodes(report)
+    tracks = (each for each in report.audio_tracks if each.number == report.audio_track)
+    yield next((track.language for track in tracks), None)
+    yield from (report.audio_path, *(report.part_s or (None, None)), report.title_summary)
 
 
 def _timecodes(report: Report) -> Iterator[str | None]:

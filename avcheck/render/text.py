@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from avcheck.render.base import Renderer
 from avcheck.report import Degraded, Report, Stretch, Tolerance, describe_offset
-from avcheck.tracks import programme
+from avcheck.tracks import programme, sound_named
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -95,16 +95,60 @@ def outcome(report: Report, *, course: bool = True) -> str:
     return printable(report.reason or "")
 
 
-def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
+def sound(report: Report) -> str:
+    """Which sound of its title a record is about, as in "track 1 (fra)" or "with fra.wav"; "" where
+    it is the only one.
+    """
+    if report.records < 2:
+        return ""
+    name = printable(sound_named(report.audio_track, report.audio_tracks, report.audio_path))
+    return name if report.audio_path is None else f"with {name}"
+
+
+def subject(report: Report) -> str:
+    """The path, and which of its sounds, where there are several."""
     path = printable(report.path) or "(empty path)"
-    # GitHub takes a line that begins with "::" for a command; the same file has a name that does
-    # not.
-    yield f"{'./' if path.lstrip().startswith('::') else ''}{path}: ", ""
+    return f"{path} {sound(report)}".rstrip() if report.records > 1 else path
+
+
+class Titles:
+    """Follows the records of a run: how many titles they are about, and where one of several sounds
+    ends.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._path: str | None = None
+        self._left = 0
+
+    def summary_after(self, report: Report) -> str:
+        """The line that stands after the last record of a title with several sounds, else ""."""
+        if report.path != self._path or not self._left:
+            self.count += 1
+            self._path, self._left = report.path, report.records
+        self._left -= 1
+        if self._left or not report.title_summary:
+            return ""
+        path = printable(report.path) or "(empty path)"
+        return f"{_harmless(path)}: {printable(report.title_summary)}"
+
+
+def _harmless(path: str) -> str:
+    """GitHub takes a line that begins with "::" for a command; the same file has a name that does
+    not.
+    """
+    return f"./{path}" if path.lstrip().startswith("::") else path
+
+
+def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
+    yield f"{_harmless(subject(report))}: ", ""
     yield verdict_text(report), VERDICT_STYLE[report.verdict]
     if said := outcome(report, course=course):
         yield f": {said}", ""
     if report.measured_by == "test_signal":
         yield " [test signal]", ""
+    if report.part_s is not None:
+        yield f" [only {span(*report.part_s)}]", ""
     if looked := _sampled(report):
         yield f" [sampled {looked}]", ""
     if report.program is not None and (chosen := programme(report.program, report.programs)):
@@ -114,11 +158,16 @@ def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
 
 
 class Lines(Renderer):
-    """The plain line of every file."""
+    """The plain line of every file, or of every sound and then of the title."""
+
+    def __init__(self) -> None:
+        self._titles = Titles()
 
     def item(self, report: Report) -> str:
         """The line and a line feed."""
-        return line(report) + "\n"
+        return "".join(
+            f"{text}\n" for text in (line(report), self._titles.summary_after(report)) if text
+        )
 
 
 def details(report: Report) -> list[tuple[str, str]]:
@@ -149,6 +198,7 @@ def details(report: Report) -> list[tuple[str, str]]:
             "programme",
             None if report.program is None else programme(report.program, report.programs),
         ),
+        ("part", None if report.part_s is None else span(*report.part_s)),
         ("sampled", _sampled(report)),
         ("drift", _drift(report.drift_ms_per_min)),
         ("jumps", _jumps(report)),
@@ -163,12 +213,21 @@ def details(report: Report) -> list[tuple[str, str]]:
     return [(name, text) for name, text in rows if text]
 
 
-def summary(verdicts: Counter[str]) -> str:
-    """How a batch ended, e.g. "12 files: 9 in sync, 1 out of sync, 2 undecidable"."""
+def summary(verdicts: Counter[str], titles: int | None = None) -> str:
+    """How a batch ended, e.g. "12 files: 9 in sync, 1 out of sync, 2 undecidable". `titles`: how
+    many files these are of, where several sounds of one are counted.
+    """
     total = verdicts.total()
     words = {**VERDICT_TEXT, "error": "error" if verdicts["error"] == 1 else "errors"}
     parts = [f"{verdicts[verdict]} {text}" for verdict, text in words.items() if verdicts[verdict]]
-    return f"{total} {'file' if total == 1 else 'files'}: {', '.join(parts) or 'none checked'}"
+    files = _count(total, "file")
+    if titles is not None and titles != total:
+        files = f"{_count(total, 'sound')} of {_count(titles, 'file')}"
+    return f"{files}: {', '.join(parts) or 'none checked'}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def failures(worst: Iterable[Report], failed: int, total: int) -> Iterator[str]:
@@ -178,8 +237,7 @@ def failures(worst: Iterable[Report], failed: int, total: int) -> Iterator[str]:
     yield f"Failed: {failed} of {total} {'file' if total == 1 else 'files'}"
     listed = list(worst)
     for report in listed:
-        path = printable(report.path) or "(empty path)"
-        yield f"  {verdict_text(report):<11}  {path}: {outcome(report)}"
+        yield f"  {verdict_text(report):<11}  {subject(report)}: {outcome(report)}"
     if failed > len(listed):
         yield f"  and {failed - len(listed)} more"
 
@@ -277,9 +335,8 @@ def _stretch(stretch: Stretch) -> str:
 def _sampled(report: Report) -> str | None:
     if report.sampled_s is None:
         return None
-    return clock(report.sampled_s) + (
-        "" if report.duration_s is None else f" of {clock(report.duration_s)}"
-    )
+    length_s = report.looked_at_s
+    return clock(report.sampled_s) + ("" if length_s is None else f" of {clock(length_s)}")
 
 
 def _container(offset_ms: float) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.media import Media
+from avcheck.media import Media, Sound
 from avcheck.signals.beeps import Beeps, beeps_of
 from avcheck.signals.flashes import Flash, flashes_of
 
@@ -73,10 +73,15 @@ def as_test_signal(media: Media) -> Signal | None:
 
     Raises as `signal_of`.
     """
-    beeps = beeps_of(media.sounds())
+    return test_signal_in(media.sounds(), lambda: flashes_of(media.pictures()))
+
+
+def test_signal_in(sound: Iterable[Sound], flashes: Callable[[], Sequence[Flash]]) -> Signal | None:
+    """The same of a sound, and of pictures whose `flashes` are found when they are asked for."""
+    beeps = beeps_of(sound)
     if len(beeps.heard) < _LEAST_PAIRS or beeps.other_share > _OTHER_SHARE:
         return None
-    signal = _signal(media, beeps)
+    signal = _signal(flashes(), beeps)
     return signal if signal.is_test_signal else None
 
 
@@ -84,12 +89,12 @@ def signal_of(media: Media) -> Signal:
     """The flashes and beeps of an open file, in pairs. Raises DecodeFailed, NoAudio as
     `Media.pictures` and `Media.sounds`.
     """
-    return _signal(media, beeps_of(media.sounds()))
+    return _signal(flashes_of(media.pictures()), beeps_of(media.sounds()))
 
 
-def _signal(media: Media, beeps: Beeps) -> Signal:
+def _signal(flashes: Sequence[Flash], beeps: Beeps) -> Signal:
     beeps_s = [beep.start_s for beep in beeps.heard]
-    flashes_s = [flash.start_s for flash in _alike(flashes_of(media.pictures()))]
+    flashes_s = [flash.start_s for flash in _alike(flashes)]
     return Signal(_pairs(np.array(flashes_s), np.array(beeps_s)), len(flashes_s), len(beeps_s))
 
 

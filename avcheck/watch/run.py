@@ -16,10 +16,11 @@ from pathlib import Path
 from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.discovery import Selection, discover, error_report
 from avcheck.batch.process import Limits
-from avcheck.batch.run import CheckerMaker, CheckSettings, OnBug, check_many
+from avcheck.batch.run import CheckerMaker, OnBug, check_many
 from avcheck.errors import UsageError
 from avcheck.render import to_json
 from avcheck.report import Report, Verdict
+from avcheck.settings import CheckSettings
 from avcheck.watch.place import free_name, put
 from avcheck.watch.steps import Key, Steps, key_of
 from avcheck.watch.whole import has_partial_name, is_being_written, is_complete
@@ -308,7 +309,7 @@ class _Folder:
         wanted = self._wanted(key)
         if self._journal.verdict(wanted) is None:
             return None
-        (report,) = self._journal.reports([self._journal.start(wanted)])
+        (report,) = self._journal.reports(self._journal.starts(wanted))
         return report
 
     def _wanted(self, key: Key) -> Report:

@@ -87,6 +87,7 @@ def make_clip(
     cover_art: bool = False,
     aspect: Fraction | None = None,  # of a pixel
     default_track: int | None = None,
+    languages: Sequence[str] = (),  # of the audio tracks
     pix_fmt: str = "yuv420p",
     full_range: bool = False,
     video_options: Mapping[str, str] | None = None,
@@ -142,6 +143,8 @@ def make_clip(
             )
             if default_track is not None:
                 audio.disposition = 1 if index == default_track else 0
+            if index < len(languages):
+                audio.metadata["language"] = languages[index]
             audio.bit_rate = bit_rate
             audios.append(audio)
         cover: Any = None

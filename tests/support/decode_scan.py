@@ -14,10 +14,10 @@ from types import ModuleType
 import numpy as np
 
 from avcheck.batch import run
-from avcheck.batch.run import CheckSettings
 from avcheck.blocks import blocks
-from avcheck.media import open_media
-from avcheck.report import BlockResult, Report, Tolerance
+from avcheck.choice import open_sound, sounds_of
+from avcheck.report import BlockResult, Report
+from avcheck.settings import CheckSettings
 from avcheck.shipped import weights_sha256
 
 
@@ -25,41 +25,28 @@ class DecodeChecker:
     def __init__(self, model: Path | None = None, device: str = "auto", threads: int = 0) -> None:
         self._sha256 = weights_sha256(model)
 
-    def check(
+    def check_tracks(
         self,
         path: str | Path,
-        *,
-        audio_track: int | None = None,
-        video_track: int | None = None,
-        program: int | None = None,
-        audio: str | Path | None = None,
-        tolerance: Tolerance,
-        sample: int | None = None,
-        detail: bool = False,
-        thorough: bool = False,
+        settings: CheckSettings,
         on_progress: Callable[[float], None] | None = None,
-    ) -> Report:
+    ) -> tuple[Report, ...]:
+        """The report of a file with one sound."""
         found = []
-        with open_media(
-            path,
-            audio_track=audio_track,
-            video_track=video_track,
-            program=program,
-            audio_path=audio,
-            threads=1,
-        ) as media:
+        (choice,) = sounds_of(path, settings)
+        with open_sound(path, settings, choice, threads=1) as media:
             last_s = -1.0
             for block in blocks(media.pictures(), media.sounds()):
                 assert block.start_s > last_s
                 assert np.isfinite(block.mel).all()
                 last_s = block.start_s
                 found.append(BlockResult(block.start_s, 0.0, None))
-            return Report(
+            report = Report(
                 str(path),
                 "in_sync",
                 offset_ms=0.0,
                 confidence=1.0,
-                tolerance=tolerance,
+                tolerance=settings.tolerance,
                 container_offset_ms=media.info.container_offset_ms,
                 duration_s=media.info.duration_s,
                 audio_track=media.info.audio_track,
@@ -72,6 +59,7 @@ class DecodeChecker:
                 degraded=media.degraded,
                 model_sha256=self._sha256,
             )
+        return (report,)
 
 
 def make_checker(settings: CheckSettings, threads: int) -> DecodeChecker:

@@ -11,17 +11,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from avcheck.batch import run
-from avcheck.batch.run import CheckerMaker, CheckSettings, Source, Stamp
+from avcheck.batch.run import CheckerMaker, Source, Stamp
 from avcheck.errors import ModelError, NoAudio
-from avcheck.report import BlockResult, Report, Segment, Tolerance
+from avcheck.report import BlockResult, Report, Segment, Track
+from avcheck.settings import CheckSettings
 from avcheck.shipped import weights_sha256
 
+LANGUAGES = ("eng", "fra", "deu")
 MADE: list[FakeChecker] = []  # every checker built, for tests that look at how it was called
 
 
@@ -32,36 +36,41 @@ class FakeChecker:
         self.model = model
         self.device = device
         self.threads = threads
-        self.calls: list[dict[str, object]] = []
+        self.calls: list[dict[str, Any]] = []
         MADE.append(self)
 
-    def check(
+    def check_tracks(
         self,
         path: str | Path,
-        *,
-        audio_track: int | None = None,
-        video_track: int | None = None,
-        program: int | None = None,
-        audio: str | Path | None = None,
-        tolerance: Tolerance,
-        sample: int | None = None,
-        detail: bool = False,
-        thorough: bool = False,
+        settings: CheckSettings,
         on_progress: Callable[[float], None] | None = None,
-    ) -> Report:
-        self.calls.append(
-            {
-                "path": path,
-                "audio_track": audio_track,
-                "video_track": video_track,
-                "program": program,
-                "audio": audio,
-                "tolerance": tolerance,
-                "sample": sample,
-                "detail": detail,
-                "thorough": thorough,
-            }
+    ) -> tuple[Report, ...]:
+        """One report; for every track three, the second of which is late by 200 ms."""
+        report = self._check(path, settings, on_progress)
+        if not settings.every_track or report.verdict == "error":
+            return (report,)
+        tracks = tuple(Track(k, code, "", "aac", k == 0) for k, code in enumerate(LANGUAGES))
+        summary = "track 1 (fra) is late by 200 ms; the other 2 are in sync"
+        odd = {"verdict": "out_of_sync", "offset_ms": -200.0}
+        return tuple(
+            replace(
+                report,
+                **(odd if k == 1 else {}),
+                audio_track=k,
+                audio_tracks=tracks,
+                records=3,
+                title_summary=summary,
+            )
+            for k in range(3)
         )
+
+    def _check(
+        self,
+        path: str | Path,
+        settings: CheckSettings,
+        on_progress: Callable[[float], None] | None,
+    ) -> Report:
+        self.calls.append({"path": path, "settings": settings})
         if on_progress:
             on_progress(0.5)
             on_progress(1.0)
@@ -113,12 +122,12 @@ class FakeChecker:
             "out_of_sync" if late else "in_sync",
             offset_ms=-120.0 if late else 4.0,
             confidence=0.97,
-            tolerance=tolerance,
+            tolerance=settings.tolerance,
             container_offset_ms=-23.2,
             duration_s=2.0,
-            sampled_s=None if sample is None else 1.0,
-            audio_track=audio_track or 0,
-            video_track=video_track or 0,
+            sampled_s=None if settings.sample is None else 1.0,
+            audio_track=next(iter(settings.audio_tracks), 0),
+            video_track=settings.video_track or 0,
             segments=(Segment(0.0, 2.0, -120.0 if late else 4.0, 0.97),),
             blocks=(BlockResult(0.0, 0.75, -118.0 if late else 4.0), BlockResult(1.0, 0.25, None)),
             model_sha256=sha256,

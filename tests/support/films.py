@@ -29,8 +29,10 @@ KINDS: dict[str, dict[str, Any]] = {  # container and codecs by the name of a fi
 B = {"preset": "ultrafast", "bf": "2", "g": "25"}  # of H.264: with B-pictures
 
 
-def talking(path: Path, seconds: float, early: Early) -> Path:
-    """A talking head; what the mouth says at t + early(t) is heard at t."""
+def talking(path: Path, seconds: float, *early: Early, **options: Any) -> Path:
+    """A talking head; what the mouth says at t + early(t) is heard at t. Each `early` makes an
+    audio track.
+    """
     scene = _head(seconds)
 
     def draw(time_s: float) -> Array:
@@ -41,12 +43,12 @@ def talking(path: Path, seconds: float, early: Early) -> Path:
 
     at_s = np.arange(len(scene.samples)) / SAMPLE_RATE - MARGIN_S
 
-    def play(times_s: Array) -> Array:
-        return np.interp(times_s + early(times_s), at_s, scene.samples)
+    def played(one: Early) -> Callable[[Array], Array]:
+        return lambda times_s: np.interp(times_s + one(times_s), at_s, scene.samples)
 
-    return make_clip(
-        path, seconds=seconds, size=(576, 432), draw=draw, play=play, **KINDS[f"film{path.suffix}"]
-    )
+    options = {**KINDS[f"film{path.suffix}"], **options}
+    plays = [played(one) for one in early]
+    return make_clip(path, seconds=seconds, size=(576, 432), draw=draw, play=plays, **options)
 
 
 @lru_cache(maxsize=1)

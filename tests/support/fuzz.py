@@ -29,7 +29,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("SVT_LOG", "1")  # its AV1 encoder talks
 
@@ -37,8 +36,9 @@ from avcheck import render
 from avcheck.batch.discovery import MEDIA_SUFFIXES
 from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source
-from avcheck.batch.run import CheckerMaker, CheckSettings, FileChecker, check_many, load_checker
+from avcheck.batch.run import CheckerMaker, FileChecker, check_many, load_checker
 from avcheck.report import BUG, Report
+from avcheck.settings import CheckSettings
 from tests.support import decode_scan, guard, hostile
 
 ROOT = Path(__file__).parents[2]
@@ -300,14 +300,19 @@ class WithFilm:
     def __init__(self, checker: FileChecker) -> None:
         self._checker = checker
 
-    def check(self, path: str | Path, **options: Any) -> Report:
+    def check_tracks(
+        self,
+        path: str | Path,
+        settings: CheckSettings,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[Report, ...]:
+        """The report of the file, or of the film with it."""
         path = Path(path)
-        if path.suffix in SOUNDS:
-            return replace(
-                self._checker.check(path.with_name(FILM), **{**options, "audio": path}),
-                path=str(path),
-            )
-        return self._checker.check(path, **options)
+        if path.suffix not in SOUNDS:
+            return self._checker.check_tracks(path, settings, on_progress)
+        settings = replace(settings, audio=(path,))
+        (report,) = self._checker.check_tracks(path.with_name(FILM), settings, on_progress)
+        return (replace(report, path=str(path)),)
 
 
 def guarded_decoder(settings: CheckSettings, threads: int) -> FileChecker:

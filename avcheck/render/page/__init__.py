@@ -29,7 +29,15 @@ from avcheck import __version__
 from avcheck.render.base import Renderer
 from avcheck.render.page import charts, film, words
 from avcheck.render.records import to_json
-from avcheck.render.text import VERDICT_TEXT, clock, outcome, printable, summary
+from avcheck.render.text import (
+    VERDICT_TEXT,
+    Titles,
+    clock,
+    outcome,
+    printable,
+    sound,
+    summary,
+)
 from avcheck.render.worst import Worst
 from avcheck.report import Report
 
@@ -50,12 +58,14 @@ class Page(Renderer):
         """`illustrate` gives the stills of a file that is the only one; None: there are none."""
         self._illustrate = illustrate
         self._verdicts: Counter[str] = Counter()
+        self._titles = Titles()
         self._first: Report | None = None
         self._rows: Worst[Markup] = Worst(limit)
 
     def item(self, report: Report) -> str:
         """Nothing; the file is kept if it is the first, else its row."""
         self._verdicts[report.verdict] += 1
+        self._titles.summary_after(report)
         if self._verdicts.total() == 1:
             self._first = report
             return ""
@@ -70,10 +80,11 @@ class Page(Renderer):
         if self._first is not None:
             return _one(self._first, self._illustrate)
         rows = self._rows.items()
+        said = summary(self._verdicts, self._titles.count)
         return _document(
             "many.html",
-            title=f"avcheck: {summary(self._verdicts)}",
-            summary=summary(self._verdicts),
+            title=f"avcheck: {said}",
+            summary=said,
             counts=[
                 (verdict, text, self._verdicts[verdict])
                 for verdict, text in _ORDER
@@ -152,6 +163,7 @@ def _row(report: Report) -> Markup:
             report=report,
             folder=folder if folder != path else "",
             name=name if folder != path else path,
+            sound=sound(report),
             verdict=words.verdict(report),
             said=outcome(report),
             facts=words.row_facts(report),

@@ -85,8 +85,11 @@ def unseen(report: Report) -> list[tuple[str, str]]:
     """What was not looked at, or shows nothing, and why."""
     degraded = report.degraded
     out: list[tuple[str, str]] = []
+    if report.part_s is not None:
+        left = "Everything else was left out: only this part was to be looked at."
+        out.append((span(*report.part_s), left))
     if report.sampled_s is not None and report.duration_s is not None:
-        rest_s = max(0.0, report.duration_s - report.sampled_s)
+        rest_s = max(0.0, (report.looked_at_s or 0.0) - report.sampled_s)
         out.append((clock(rest_s), "Not decoded: the title was sampled."))
     out += [
         (span(*each), "Left out or damaged; the notes below say why.") for each in degraded.unseen_s
@@ -123,6 +126,8 @@ def lines(report: Report) -> list[str]:
         for start, end, text in (course(report) if len(report.stretches) > 1 else ())
     ]
     out += [f"{what}: {why}" for what, why in unseen(report)] + notes(report)
+    if report.title_summary:
+        out.insert(0, printable(report.title_summary))
     if len(report.audio_tracks) > 1:
         rows = tracks(report.audio_tracks, report.audio_track)
         out += [f"audio track {' '.join(filter(None, track))}" for track in rows]
@@ -227,9 +232,14 @@ def again(report: Report) -> str:
             words += [option, str(value)]
     if report.program is not None:
         words += ["--program", str(report.program)]
+    if report.part_s is not None:
+        for option, time_s in zip(("--start", "--end"), report.part_s, strict=True):
+            words += [option, f"{time_s:.3f}".rstrip("0").rstrip(".")]
     if report.sampled_s is not None:
         words.append("--sample")
-    if report.audio_track is None and report.verdict != "error":
+    if report.audio_path is not None and printable(report.audio_path) == report.audio_path:
+        words += ["--audio", report.audio_path]
+    elif report.audio_track is None and report.verdict != "error":
         words += ["--audio", "SOUND_FILE"]
     return " ".join(map(shlex.quote, [*words, "--output", "html=report.html"]))
 

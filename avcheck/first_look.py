@@ -1,0 +1,178 @@
+"""The first look at a title, all of it or probes: blocks -> trunks once -> the classifier at every
+candidate shift of each sound -> score curves, segment by segment.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from avcheck import progress
+from avcheck.blocks import BLOCK_S, Block
+from avcheck.choice import Choice
+from avcheck.errors import CannotSeek, EmptyPart, MediaError
+from avcheck.looking import LEVELS
+from avcheck.media import MediaInfo
+from avcheck.posterior import Calibration, Curve
+from avcheck.report import Degraded
+from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes_for_all, stretches
+from avcheck.scan import scan_sounds
+from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probes, segments
+from avcheck.settings import CheckSettings
+from avcheck.title import Part, Title, blocks_of, part_of
+from avcheck.verdict import judge
+from avcheck.weights import Loaded
+
+_FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
+_PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
+
+# Opens a title for some of its sounds, its pictures with such a short side, px
+Opener = Callable[[Sequence[Choice], int], Title]
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What was seen of a title: for each sound that it could be opened for, the curves, what is
+    known of the file, what was lost on the way, and why it failed, if it did.
+    """
+
+    choices: tuple[Choice, ...]
+    refused: dict[Choice, MediaError]
+    curves: list[list[Curve]]
+    infos: list[MediaInfo]
+    degraded: list[Degraded]
+    failures: list[MediaError | None]
+    part: Part | None
+    is_sampled: bool
+
+    @classmethod
+    def of(
+        cls, title: Title, found: Sequence[Sequence[Curve]], part: Part | None, is_sampled: bool
+    ) -> FirstLook:
+        """found: segment by segment, the curves of each sound."""
+        curves = [list(each) for each in zip(*found, strict=True)] or [[] for _ in title.choices]
+        failed = [error for error in title.failures if error is not None]
+        if len(failed) == len(title.choices):
+            raise failed[0]
+        return cls(
+            title.choices,
+            title.refused,
+            curves,
+            title.infos,
+            title.degraded,
+            title.failures,
+            part,
+            is_sampled,
+        )
+
+    @property
+    def sampled_s(self) -> float | None:
+        """How much of the title was looked at, where it was sampled."""
+        if not self.is_sampled:
+            return None
+        return BLOCK_S * sum(len(curve.block_start_s) for curve in self.curves[0])
+
+    @property
+    def origin_s(self) -> float | None:
+        """Where the first block starts."""
+        return self.infos[0].first_picture_s if self.part is None else self.part.start_s
+
+
+def look_at_all(
+    opener: Opener,
+    choices: Sequence[Choice],
+    settings: CheckSettings,
+    model: Loaded,
+    on_progress: Callable[[float], None] | None,
+) -> FirstLook:
+    """The first look at a whole title, or at a whole part of it. Raises MediaError."""
+    with opener(choices, max(LEVELS)) as title:
+        part = part_of(title.info, settings)
+        length_s = title.info.duration_s if part is None else part.blocks * BLOCK_S
+        wanted = None if part is None else range(part.blocks)
+        ended = threading.Event()
+        with (
+            progress.first_look(model.net.visual, length_s or 0.0, on_progress),
+            closing(ahead(blocks_of(title, part), ended=ended)) as coming,
+            closing(
+                beside_decoding(segments(coming, seams_s=title.seams_s, wanted=wanted), ended)
+            ) as found,
+        ):
+            curves = list(scan_sounds(found, model, len(title.choices)))
+        if part is not None and not curves:
+            raise EmptyPart(title.info.path, "has no picture in the part to be looked at")
+        return FirstLook.of(title, curves, part, is_sampled=False)
+
+
+def look_at_samples(
+    opener: Opener,
+    choices: Sequence[Choice],
+    settings: CheckSettings,
+    probes_first: int,
+    model: Loaded,
+    on_progress: Callable[[float], None] | None,
+) -> FirstLook | None:
+    """As `look_at_all`, of stretches spread over the title only, and of more where those leave
+    the verdict open.
+
+    None for a title that is too short for `probes_first` of them, or cannot be read from the
+    middle: check it whole. Raises MediaError.
+    """
+    calibration = Calibration(**model.calibration)
+    with opener(choices, max(LEVELS)) as title:
+        part, end_s = part_of(title.info, settings), title.info.duration_s
+        origin_s = title.info.first_picture_s if part is None else part.start_s
+        if not title.seekable or origin_s is None or end_s is None:
+            return None
+        total = stretches((end_s if part is None else part.end_s) - origin_s)
+        where = first_probes(total, probes_first)
+        looked: list[int] = []
+        found: list[list[Curve]] = []
+        done, share = 0.0, _FIRST_SHARE
+        try:
+            while where:
+                tell = _Tell(
+                    on_progress,
+                    done,
+                    (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)),
+                )
+                ended = threading.Event()
+                with (
+                    closing(
+                        ahead(probes(title, where, origin_s, tell), _PROBES_AHEAD, ended)
+                    ) as source,
+                    closing(beside_decoding(source, ended)) as coming,
+                ):
+                    for probe in coming:
+                        found += scan_sounds(probe.segments(), model, len(title.choices))
+                done, share = done + (1 - done) * share, 0.5
+                looked += where
+                found.sort(key=lambda curves: curves[0].start_s)
+                judged = [
+                    judge(curves, settings.tolerance, calibration)
+                    for curves in map(list, zip(*found, strict=True))
+                ]
+                where = more_probes_for_all(looked, judged, total, probes_first, origin_s)
+        except CannotSeek:
+            return None
+        if found and on_progress is not None:
+            on_progress(1.0)
+        return FirstLook.of(title, found, part, is_sampled=True) if found else None
+
+
+@dataclass
+class _Tell:
+    """Tells how far a sampled check has come: from `done`, by `step` with every block that is
+    decoded.
+    """
+
+    on_progress: Callable[[float], None] | None
+    done: float
+    step: float
+
+    def __call__(self, block: Block) -> None:
+        self.done = min(1.0, self.done + self.step)
+        if self.on_progress is not None:
+            self.on_progress(self.done)

@@ -1,0 +1,146 @@
+"""How every file of one run is checked: plain data, so that it can be passed on to any worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avcheck.errors import UsageError
+from avcheck.languages import is_language
+from avcheck.report import DEFAULT_PRESET, PRESETS, Tolerance
+from avcheck.sampling import LEAST_PROBES
+
+LEAST_PART_S = 1.0  # one block
+_CLOCK = re.compile(r"(?:(?:([0-9]{1,3}):)?([0-9]{1,2}):)?([0-9]{1,9}(?:[.][0-9]{1,9})?)")
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """How a file is checked. Raises UsageError for what contradicts itself.
+
+    A title with several sounds to check gives a report for each: those of `audio_tracks`, all with
+    `every_track`, those in one of `languages`, or the files in `audio`.
+    """
+
+    tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
+    device: str = "auto"
+    model: Path | None = None  # None: the weights that came with avcheck
+    audio_tracks: tuple[int, ...] = ()  # 0-based among the audio tracks; (): the file's main one
+    every_track: bool = False
+    languages: tuple[str, ...] = ()  # as `languages.matches` takes them
+    video_track: int | None = None  # 0-based among the picture tracks that play; None: the main one
+    # Number of the programme of an MPEG transport stream whose tracks these are; None: the main one
+    program: int | None = None
+    audio: tuple[Path, ...] = ()  # separate sound files in place of the file's own tracks
+    start_s: float | None = None  # look only at what lies between these times of the title
+    end_s: float | None = None
+    # Look at so many stretches of a long title at first; None: check all of it
+    sample: int | None = None
+    detail: bool = False  # put `report.Detail` in every record; the verdict does not depend on it
+    thorough: bool = False  # a closer look may cost what it will
+
+    def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < LEAST_PROBES:
+            raise UsageError(
+                f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}"
+            )
+        ways = (bool(self.audio_tracks) or self.every_track, bool(self.languages), bool(self.audio))
+        if sum(ways) > 1:
+            raise UsageError(
+                "audio tracks are chosen by number, by language, or as separate files, in one of "
+                "these ways only"
+            )
+        for language in self.languages:
+            if not is_language(language):
+                raise UsageError(
+                    f"{language!r} is no language: give a code, for example fr, fra or fr-CA"
+                )
+        for name, chosen in (("audio track", self.audio_tracks), ("sound file", self.audio)):
+            if len(set(chosen)) < len(chosen):
+                raise UsageError(f"the same {name} is asked for twice")
+        start_s, end_s = self.start_s or 0.0, math.inf if self.end_s is None else self.end_s
+        for name, time_s in (("start", start_s), ("end", end_s)):
+            if not time_s >= 0:
+                raise UsageError(f"the {name} of a part must be at least 0 s, not {time_s} s")
+        if not end_s - start_s >= LEAST_PART_S:
+            raise UsageError(
+                f"the part from {start_s:g} s to {end_s:g} s is empty or too short; it must last "
+                f"at least {LEAST_PART_S:g} s"
+            )
+
+    @property
+    def may_be_several(self) -> bool:
+        """Whether a title may give more than one report."""
+        named = max(len(self.audio_tracks), len(self.audio))
+        return self.every_track or bool(self.languages) or named > 1
+
+    @property
+    def has_part(self) -> bool:
+        """Whether only a part of the title is looked at."""
+        return self.start_s is not None or self.end_s is not None
+
+    def sha256(self) -> str:
+        """Of all that bears on the result, weights apart; where the network runs does not."""
+        one_track, one_file = len(self.audio_tracks) == 1, len(self.audio) == 1
+        values: dict[str, Any] = {
+            "early_ms": float(self.tolerance.early_ms),
+            "late_ms": float(self.tolerance.late_ms),
+            "audio_track": self.audio_tracks[0] if one_track else None,
+            "video_track": self.video_track,
+            "program": self.program,
+            "sample": self.sample,
+            "thorough": self.thorough,
+            "audio": _identity(self.audio[0]) if one_file else None,
+        }
+        # Only where they are set: what a release without them found still counts.
+        later = {
+            "audio_tracks": () if one_track else self.audio_tracks,
+            "every_track": self.every_track,
+            "languages": self.languages,
+            "audio_files": () if one_file else tuple(map(_identity, self.audio)),
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+        }
+        values |= {name: value for name, value in later.items() if value not in (None, False, ())}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
+
+
+DEFAULTS = CheckSettings()
+
+
+def only_track(number: int | None) -> tuple[int, ...]:
+    """`audio_tracks` for one track, or for the main one."""
+    return () if number is None else (number,)
+
+
+def seconds_of(time: float | str) -> float:
+    """A time as seconds, given as such or as text: `90`, `90.5`, `1:30` or `0:01:30.500`. Raises
+    UsageError.
+    """
+    if isinstance(time, str):
+        found = _CLOCK.fullmatch(time.strip())
+        hours, minutes, seconds = found.groups() if found else (None, None, "nan")
+        if minutes is not None and (float(seconds) >= 60 or (hours and int(minutes) >= 60)):
+            seconds = "nan"
+        time_s = 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds)
+    else:
+        time_s = float(time)
+    if not (math.isfinite(time_s) and time_s >= 0):
+        raise UsageError(
+            f"{time!r} is no time: give seconds, or [HH:]MM:SS[.mmm], for example 90 or 0:01:30.5"
+        )
+    return time_s
+
+
+def _identity(path: Path) -> list[str | int | None]:
+    """What a sound file is known by: its name, size and time of the last change."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return [str(path), None, None]
+    return [str(path), status.st_size, status.st_mtime_ns]

@@ -1,0 +1,254 @@
+"""A title open for checking: its pictures once, each of its sounds that is to be checked, and the
+part of it that is to be looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from avcheck.blocks import BLOCK_S, SOUND_LEAD_S, Block, blocks
+from avcheck.choice import Choice, open_sound
+from avcheck.errors import CannotSeek, EmptyPart, MediaError
+from avcheck.media import SAMPLE_RATE, Media, MediaInfo, Picture, Sound
+from avcheck.report import Degraded
+from avcheck.segments import MARGIN_BLOCKS
+from avcheck.settings import LEAST_PART_S, CheckSettings
+
+_ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Part:
+    """The seconds of a title that are looked at: so many blocks from `start_s` on, on its clock."""
+
+    start_s: float
+    blocks: int
+
+    @property
+    def end_s(self) -> float:
+        """Where the last block ends."""
+        return self.start_s + self.blocks * BLOCK_S
+
+
+class Title:
+    """One file, opened for each of its sounds; made by `open_title`. Use with `with`.
+
+    choices: the sounds that could be opened; refused: why the others could not; failures: for each
+    of `choices`, why nothing more came of it, or None.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Media],
+        choices: Sequence[Choice],
+        refused: dict[Choice, MediaError],
+    ) -> None:
+        self.choices = tuple(choices)
+        self.refused = refused
+        self.failures: list[MediaError | None] = [None] * len(files)
+        self.infos = [file.info for file in files]
+        self.seekable = all(file.seekable for file in files)
+        self.seams_s = files[0].seams_s
+        self._files = files
+        # The clock of a transport stream in several sections may depend on the sound that is read.
+        first_s = self.info.first_picture_s or 0.0
+        self._later_s = [first_s - (info.first_picture_s or 0.0) for info in self.infos]
+
+    def __enter__(self) -> Title:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self._files:
+            file.close()
+
+    @property
+    def info(self) -> MediaInfo:
+        """What is known of the file, opened for the first of its sounds."""
+        return self.infos[0]
+
+    @property
+    def degraded(self) -> list[Degraded]:
+        """For each sound, what of it and of the pictures was lost so far, as `Media.degraded`."""
+        return [file.degraded_with(self._files[0]) for file in self._files]
+
+    def pictures(self, from_s: float | None = None) -> Generator[Picture, None, None]:
+        """As `Media.pictures`."""
+        return self._files[0].pictures(from_s)
+
+    def all_sounds(self, from_s: float | None = None) -> list[Generator[Sound, None, None]]:
+        """Each of the sounds, as `sound`."""
+        return [self.sound(number, from_s) for number in range(len(self._files))]
+
+    def sound(self, number: int, from_s: float | None = None) -> Generator[Sound, None, None]:
+        """One of the sounds, as `Media.sounds`. One of several that fails ends, and the others go
+        on.
+        """
+        later_s = self._later_s[number]
+        its_from_s = None if from_s is None else from_s - later_s
+        try:
+            with closing(self._files[number].sounds(its_from_s)) as sounds:
+                for sound in sounds:
+                    yield Sound(sound.start_s + later_s, sound.samples) if later_s else sound
+        except CannotSeek:
+            raise
+        except MediaError as error:
+            if len(self._files) == 1:
+                raise
+            self.failures[number] = error
+
+
+def open_title(
+    path: str | Path,
+    settings: CheckSettings,
+    choices: Sequence[Choice],
+    *,
+    short_side: int,
+    threads: int,
+) -> Title:
+    """Open a file for these of its sounds. Raises as `open_media`, if it opens for none of them."""
+    files: list[Media] = []
+    opened: list[Choice] = []
+    refused: dict[Choice, MediaError] = {}
+    with ExitStack() as stack:
+        for choice in choices:
+            try:
+                file = open_sound(path, settings, choice, short_side=short_side, threads=threads)
+            except MediaError as error:
+                refused[choice] = error
+            else:
+                files.append(stack.enter_context(file))
+                opened.append(choice)
+        if not files:
+            raise next(iter(refused.values()))
+        stack.pop_all()
+    return Title(files, opened, refused)
+
+
+def part_of(info: MediaInfo, settings: CheckSettings) -> Part | None:
+    """The part of a title that is to be looked at; None: all of it. Raises EmptyPart where the
+    title has next to nothing of it.
+    """
+    if not settings.has_part:
+        return None
+    start_s = max(settings.start_s or 0.0, info.first_picture_s or 0.0)
+    ends_s = [end_s for end_s in (settings.end_s, info.duration_s) if end_s is not None]
+    end_s = min(ends_s, default=math.inf)
+    if end_s - start_s < LEAST_PART_S - _ROUNDING_S:
+        raise EmptyPart(info.path, _empty(info, settings))
+    if math.isinf(end_s):
+        raise EmptyPart(info.path, "does not say how long it is; give the end of the part as well")
+    return Part(start_s, int((end_s - start_s + _ROUNDING_S) / BLOCK_S))
+
+
+def _empty(info: MediaInfo, settings: CheckSettings) -> str:
+    end = "on" if settings.end_s is None else f"to {settings.end_s:g} s"
+    length = "" if info.duration_s is None else f" and it ends at {info.duration_s:.1f} s"
+    return (
+        f"has less than {LEAST_PART_S:g} s in the part from {settings.start_s or 0.0:g} s {end}: "
+        f"its pictures begin at {info.first_picture_s or 0.0:.1f} s{length}; choose another part"
+    )
+
+
+def blocks_of(title: Title, part: Part | None) -> Iterator[Block]:
+    """The blocks of a title with all its sounds; of a part, numbered from its start, with those on
+    either side that lend their sound.
+    """
+    if part is None:
+        yield from blocks(title.pictures(), *title.all_sounds())
+        return
+    room_s = part.start_s - (title.info.first_picture_s or 0.0)
+    first = -min(MARGIN_BLOCKS, int((room_s + _ROUNDING_S) / BLOCK_S))
+    from_s = part.start_s + first * BLOCK_S
+    yield from blocks(
+        _pictures_from(title, from_s),
+        *_sounds_from(title, from_s - SOUND_LEAD_S),
+        origin_s=part.start_s,
+        first=first,
+        count=part.blocks + MARGIN_BLOCKS - first,
+    )
+
+
+def pictures_in(title: Title, part: Part | None) -> Iterator[Picture]:
+    """The pictures of a title, or those of a part of it."""
+    if part is None:
+        yield from title.pictures()
+        return
+    for picture in _pictures_from(title, part.start_s):
+        if picture.pts_s >= part.end_s:
+            return
+        yield picture
+
+
+def sounds_in(title: Title, part: Part | None) -> list[Iterator[Sound]]:
+    """Each of the sounds of a title, or what lies of it in a part."""
+    if part is None:
+        return [iter(sound) for sound in title.all_sounds()]
+    return [_cut(sound, part) for sound in _sounds_from(title, part.start_s)]
+
+
+def _cut(sounds: Iterable[Sound], part: Part) -> Iterator[Sound]:
+    for sound in sounds:
+        if sound.start_s >= part.end_s:
+            return
+        first, last = (
+            min(max(0, round((time_s - sound.start_s) * SAMPLE_RATE)), len(sound.samples))
+            for time_s in (part.start_s, part.end_s)
+        )
+        if first < last:
+            yield Sound(sound.start_s + first / SAMPLE_RATE, sound.samples[first:last])
+
+
+def _pictures_from(title: Title, from_s: float) -> Iterator[Picture]:
+    """The pictures from the one shown at `from_s` on: sought, or where that cannot be, read from
+    the beginning.
+    """
+    if title.seekable:
+        begun = False
+        try:
+            for picture in title.pictures(from_s):
+                begun = True
+                yield picture
+            return
+        except CannotSeek:
+            if begun:
+                raise
+    shown: Picture | None = None
+    for picture in title.pictures():
+        if picture.pts_s > from_s:
+            if shown is not None:
+                yield shown
+                shown = None
+            yield picture
+        else:
+            shown = picture
+    if shown is not None:
+        yield shown
+
+
+def _sounds_from(title: Title, from_s: float) -> list[Iterator[Sound]]:
+    """The same of the sounds, but that what lies before `from_s` may come as well."""
+    return [_sound_from(title, number, from_s) for number in range(len(title.choices))]
+
+
+def _sound_from(title: Title, number: int, from_s: float) -> Iterator[Sound]:
+    if title.seekable:
+        begun = False
+        try:
+            for sound in title.sound(number, max(0.0, from_s)):
+                begun = True
+                yield sound
+            return
+        except CannotSeek:
+            if begun:
+                raise
+    yield from title.sound(number)

@@ -1,0 +1,84 @@
+"""`python -m bench.tracks [FILE]`: what every further audio track of a title costs, in CPU seconds
+of this process, decoding included.
+
+FILE: any video with one audio track; without it a talking head is generated. Its track is copied
+four times, so every one of them has everything to be found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import av
+
+from avcheck.checker import Checker
+from avcheck.demo import make_demo
+from avcheck.settings import CheckSettings
+
+TRACKS = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the generated film")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
+        source = options.file
+        if source is None:
+            source = Path(folder, "one.mp4")
+            make_demo(source, offset_ms=-120, seconds=options.seconds)
+        path = _with_tracks(source, Path(folder, "many.mkv"))
+        checker = Checker(device="cpu", threads=1)
+        checker.check(path, CheckSettings(end_s=11.0))  # the first look builds kernels
+        first_s, _ = _cost(checker, path, 1)
+        print(f"1 track: {first_s:.2f} s CPU")
+        for count in (2, TRACKS):
+            spent_s, verdicts = _cost(checker, path, count)
+            share = (spent_s - first_s) / (count - 1) / first_s
+            print(
+                f"{count} tracks: {spent_s:.2f} s CPU, {100 * share:.1f} % of the first for each "
+                f"further one; {', '.join(verdicts)}"
+            )
+
+
+def _cost(checker: Checker, path: Path, count: int) -> tuple[float, list[str]]:
+    began_s = _cpu_s()
+    reports = checker.check_tracks(path, CheckSettings(audio_tracks=tuple(range(count))))
+    return _cpu_s() - began_s, [f"{each.verdict} {each.offset_text}" for each in reports]
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _with_tracks(source: Path, path: Path) -> Path:
+    """The film with its audio track `TRACKS` times, copied."""
+    with av.open(str(source)) as reader, av.open(str(path), "w") as writer:
+        picture: Any = writer.add_stream_from_template(reader.streams.video[0])
+        tracks: list[Any] = [
+            writer.add_stream_from_template(reader.streams.audio[0]) for _ in range(TRACKS)
+        ]
+        for packet in reader.demux(reader.streams.video[0], reader.streams.audio[0]):
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                packet.stream = picture
+                writer.mux(packet)
+            else:
+                for track in tracks:
+                    copied = av.Packet(bytes(packet))
+                    copied.pts, copied.dts = packet.pts, packet.dts
+                    copied.time_base, copied.duration = packet.time_base, packet.duration
+                    copied.stream = track
+                    writer.mux(copied)
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,407 @@
+"""A title with several sounds, and parts of a title: on generated films, and in every format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import avcheck
+from avcheck.checker import Checker
+from avcheck.cli.app import main
+from avcheck.errors import EmptyPart, UsageError
+from avcheck.looking import look as real_look
+from avcheck.odd_one_out import odd_one_out
+from avcheck.report import Report, Track
+from avcheck.settings import CheckSettings, seconds_of
+from tests.support import fake_scan
+from tests.support.clips import make_clip
+from tests.support.fake_scan import stand_in
+from tests.support.films import talking
+
+ALL = CheckSettings(device="cpu", every_track=True)
+JUMP_S = 12.0
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three audio tracks: in sync, late by 200 ms, and late by 300 ms in the second half only."""
+    return talking(
+        tmp_path_factory.mktemp("sounds") / "film.mkv",
+        24.0,
+        lambda t: 0 * t,
+        lambda t: 0 * t - 0.2,
+        lambda t: -0.3 * (t > JUMP_S),
+        languages=("eng", "fre", "deu"),
+    )
+
+
+@pytest.fixture(scope="module")
+def checker() -> Checker:
+    return Checker(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def reports(film: Path, checker: Checker) -> tuple[Report, ...]:
+    return checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1)))
+
+
+def test_each_sound_has_its_own_record(film: Path, reports: tuple[Report, ...]) -> None:
+    assert [(each.audio_track, each.verdict, each.records) for each in reports] == [
+        (0, "in_sync", 2),
+        (1, "out_of_sync", 2),
+    ]
+    in_sync, late = (each.offset_ms or 0.0 for each in reports)
+    assert in_sync == pytest.approx(0, abs=30)
+    assert late - in_sync == pytest.approx(-200, abs=10)
+    assert {each.path for each in reports} == {str(film)}
+    (summary,) = {each.title_summary for each in reports}
+    assert summary == f"track 1 (fre) is late by {-late:.0f} ms; track 0 (eng) is in sync"
+
+
+def test_a_further_sound_is_judged_as_it_is_alone(
+    film: Path, checker: Checker, reports: tuple[Report, ...]
+) -> None:
+    alone = checker.check(film, CheckSettings(audio_tracks=(1,)))
+    assert alone.verdict == reports[1].verdict
+    assert reports[1].offset_ms == pytest.approx(alone.offset_ms, abs=2)
+    assert (alone.records, alone.title_summary) == (1, None)
+
+
+def test_the_pictures_are_decoded_and_looked_at_once(
+    film: Path, checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def counted(pictures: Any, *others: Any, **more: Any) -> Any:
+        seen.append(len(pictures))
+        return real_look(pictures, *others, **more)
+
+    monkeypatch.setattr("avcheck.scan.look", counted)
+    part = {"start_s": 0.0, "end_s": 6.0}
+    checker.check_tracks(film, CheckSettings(audio_tracks=(0,), **part))
+    once = list(seen)
+    checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), **part))
+    assert once and seen == 2 * once
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "offset_ms"), [(None, JUMP_S, 0.0), (JUMP_S + 0.48, None, -300.0)]
+)
+def test_a_part_tells_its_own_offset_at_the_times_of_the_title(
+    film: Path, checker: Checker, start_s: float | None, end_s: float | None, offset_ms: float
+) -> None:
+    settings = CheckSettings(audio_tracks=(2,), start_s=start_s, end_s=end_s)
+    report = checker.check(film, settings)
+    assert report.verdict == ("in_sync" if offset_ms == 0 else "out_of_sync")
+    assert report.offset_ms == pytest.approx(offset_ms, abs=35)
+    assert report.duration_s == pytest.approx(24, abs=0.2)
+    begin_s = start_s or 0.0
+    assert report.part_s == (pytest.approx(begin_s), pytest.approx(end_s or begin_s + 11))
+    times_s = [block.start_s for block in report.blocks]
+    assert times_s == pytest.approx([begin_s + k for k in range(len(times_s))])
+    assert report.segments[-1].end_s == pytest.approx(report.part_s[1])
+
+
+def test_a_part_is_the_same_where_the_file_must_be_read_from_its_beginning(
+    film: Path, checker: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from avcheck.media import Media
+
+    settings = CheckSettings(audio_tracks=(2,), start_s=13.0, end_s=19.0)
+    sought, info, _ = checker.curves(film, settings)
+    monkeypatch.setattr(Media, "seekable", False, raising=False)
+    monkeypatch.setattr("avcheck.title.Title.seekable", False, raising=False)
+    read, *_ = checker.curves(film, settings)
+    assert info.duration_s is not None
+    assert len(sought) == len(read) == 1
+    np.testing.assert_array_equal(sought[0].score, read[0].score)
+
+
+def test_separate_files_are_sounds_of_one_picture(
+    film: Path, checker: Checker, tmp_path: Path
+) -> None:
+    """The second of them is the first again, so both say the same; the third is none."""
+    other = tmp_path / "fra.mkv"
+    other.symlink_to(film)
+    broken = tmp_path / "deu.wav"
+    broken.write_bytes(b"RIFF" + bytes(60))
+    settings = CheckSettings(audio=(film, other, broken), end_s=8.0)
+    first, second, third = checker.check_tracks(film, settings)
+    assert (first.verdict, second.verdict, third.verdict) == ("in_sync", "in_sync", "error")
+    assert second.offset_ms == pytest.approx(first.offset_ms, abs=2)
+    assert (first.audio_track, second.audio_path) == (None, str(other))
+    assert third.audio_path == str(broken) and str(broken) in (third.reason or "")
+    assert third.title_summary == "deu.wav is not judged; the other 2 are in sync"
+
+
+# -- choosing --------------------------------------------------------------------------------------
+
+
+def tiny(path: Path, languages: tuple[str, ...]) -> Path:
+    silence = [lambda t: 0 * t] * len(languages)
+    return make_clip(path, seconds=0.4, size=(64, 48), play=silence, languages=languages)
+
+
+@pytest.mark.parametrize("wanted", ["fr", "fra", "fre", "FR"])
+def test_a_language_is_known_by_all_its_codes(
+    tmp_path: Path, checker: Checker, wanted: str
+) -> None:
+    path = tiny(tmp_path / "film.mkv", ("eng", "fre", "fr-CA", "fra"))
+    found = checker.check_tracks(path, CheckSettings(languages=(wanted,)))
+    assert [each.audio_track for each in found] == [1, 2, 3]
+
+
+def test_a_language_that_no_track_has_is_told_with_those_there_are(tmp_path: Path) -> None:
+    path = tiny(tmp_path / "film.mkv", ("eng", "fre"))
+    report = avcheck.check(path, language="de", device="cpu")
+    assert (report.verdict, report.reason_code) == ("error", "no_audio")
+    assert report.reason == (
+        "no audio track has the language 'de': it has 2 audio tracks, numbers 0 (eng) and 1 "
+        "(fre); choose one with --audio-track"
+    )
+
+
+def test_the_calls_of_the_package_give_one_report_or_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    Path("film.mp4").write_bytes(b"x")
+    assert avcheck.check("film.mp4", audio_track=1, start="1:30", end=200).verdict == "in_sync"
+    asked = fake_scan.MADE[-1].calls[0]["settings"]
+    assert (asked.audio_tracks, asked.start_s, asked.end_s) == ((1,), 90.0, 200.0)
+    several = avcheck.check_tracks("film.mp4", audio_track="all")
+    assert [each.audio_track for each in several] == [0, 1, 2]
+    with pytest.raises(UsageError, match="check_tracks"):
+        avcheck.check("film.mp4", audio_track="all")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "time_s"),
+    [("90", 90.0), ("1:30", 90.0), ("0:01:30.5", 90.5), ("01:00:00", 3600.0), ("75:00", 4500.0)],
+)
+def test_times_are_read_as_people_write_them(text: str, time_s: float) -> None:
+    assert seconds_of(text) == time_s
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1:60", "1:60:00", "nan", "1e3", "1:2:3:4", "ten"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no time"):
+        seconds_of(text)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"start_s": 5.0, "end_s": 5.5},
+        {"start_s": 9.0, "end_s": 3.0},
+        {"audio_tracks": (1, 1)},
+        {"audio_tracks": (1,), "languages": ("fr",)},
+        {"languages": ("?",)},
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        CheckSettings(**settings)
+
+
+def test_a_part_beyond_the_end_is_told(tmp_path: Path, checker: Checker) -> None:
+    path = tiny(tmp_path / "film.mp4", ("eng",))
+    with pytest.raises(EmptyPart, match="less than 1 s in the part from 60 s on"):
+        checker.check(path, CheckSettings(start_s=60.0))
+
+
+def test_what_bears_on_the_result_is_in_the_hash_and_defaults_are_not() -> None:
+    """A run that goes on after an upgrade does not check everything again."""
+    plain = CheckSettings().sha256()
+    assert plain == "03c3b83ba8c3bcb5f47fa4ec6b8e1b9e752c54b417214c4dadef859d9c1d760b"
+    others = [
+        CheckSettings(audio_tracks=(0, 1)),
+        CheckSettings(every_track=True),
+        CheckSettings(languages=("fr",)),
+        CheckSettings(start_s=1.0),
+        CheckSettings(end_s=9.0),
+        CheckSettings(audio=(Path("a.wav"), Path("b.wav"))),
+    ]
+    assert len({plain, *(each.sha256() for each in others)}) == 1 + len(others)
+
+
+# -- which is the odd one --------------------------------------------------------------------------
+
+
+def sound(number: int, offset_ms: float | None, verdict: str = "", language: str = "") -> Report:
+    tracks = tuple(Track(k, language, "", "aac", k == 0) for k in range(number + 1))
+    verdict = verdict or ("in_sync" if abs(offset_ms or 0.0) <= 40 else "out_of_sync")
+    return Report(
+        "film",
+        verdict,  # type: ignore[arg-type]
+        offset_ms=offset_ms,
+        audio_track=number,
+        audio_tracks=tracks,
+    )
+
+
+@pytest.mark.parametrize(
+    ("sounds", "words"),
+    [
+        ([sound(0, 4.0), sound(1, 9.0), sound(2, 0.0)], "all 3 sounds are in sync"),
+        (
+            [sound(0, 4.0), sound(1, 4.0), sound(2, -200.0, language="fra"), sound(3, 0.0)],
+            "track 2 (fra) is late by 200 ms; the other 3 are in sync",
+        ),
+        (
+            [sound(0, 0.0), sound(1, -190.0), sound(2, -210.0)],
+            "track 0 is in sync; the other 2 are late by about 200 ms",
+        ),
+        (
+            [sound(0, 0.0), sound(1, None, "undecidable")],
+            "track 1 is undecidable; track 0 is in sync",
+        ),
+        ([sound(0, None, "error"), sound(1, None, "error")], "both sounds are not judged"),
+        (
+            [sound(0, -100.0), sound(1, 150.0), sound(2, 300.0)],
+            "track 1 is early by 150 ms, track 2 is early by 300 ms; track 0 is late by 100 ms",
+        ),
+    ],
+)
+def test_the_odd_one_is_named(sounds: list[Report], words: str) -> None:
+    assert odd_one_out(sounds) == words
+
+
+# -- every format, resume, exit codes --------------------------------------------------------------
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    stand_in(monkeypatch)
+    for name in ("one.mp4", "two.mp4"):
+        Path(name).write_bytes(b"x")
+    return tmp_path
+
+
+FORMATS_OF_ONE = ("one.mp4", "--audio-track", "all", "--format")
+
+
+def test_text_has_a_line_a_sound_and_one_for_the_title(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["one.mp4", "two.mp4", "--audio-track", "all"]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[:4] == [
+        "one.mp4 track 0 (eng): in sync: sound early by 4 ms (0.1 frames), confidence 0.97",
+        "one.mp4 track 1 (fra): out of sync: sound late by 200 ms (5.0 frames), confidence 0.97",
+        "one.mp4 track 2 (deu): in sync: sound early by 4 ms (0.1 frames), confidence 0.97",
+        "one.mp4: track 1 (fra) is late by 200 ms; the other 2 are in sync",
+    ]
+    assert err.splitlines()[-1] == "6 sounds of 2 files: 4 in sync, 2 out of sync"
+
+
+def test_every_format_tells_the_sounds_apart(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {}
+    for form in ("json", "jsonl", "junit", "github", "csv", "html"):
+        assert main([*FORMATS_OF_ONE, form]) == 1
+        found[form] = capsys.readouterr().out
+    records = json.loads(found["json"])
+    assert [each["audio_track"] for each in records] == [0, 1, 2]
+    assert [json.loads(line) for line in found["jsonl"].splitlines()] == [
+        {**record, "elapsed_s": line["elapsed_s"], "checked_at": line["checked_at"]}
+        for record, line in zip(records, map(json.loads, found["jsonl"].splitlines()), strict=True)
+    ]
+    assert found["junit"].count("<testcase ") == 3
+    assert 'name="one.mp4 track 1 (fra)"' in found["junit"]
+    assert 'tests="3" failures="1"' in found["junit"]
+    assert "::error file=one.mp4,title=avcheck%3A out of sync::track 1 (fra): sound late" in (
+        found["github"].replace("title=avcheck: ", "title=avcheck%3A ")
+    )
+    assert found["csv"].count("\r\n") == 4
+    assert '"fra"' in found["csv"]
+    assert "<bdi>track 1 (fra)</bdi>" in found["html"]
+    assert "3 sounds of 1 file" in found["html"]
+
+
+def test_a_run_goes_on_with_the_title_of_which_a_sound_is_missing(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["one.mp4", "two.mp4", "--audio-track", "all", "--resume", "r.jsonl"]
+    assert main(command) == 1
+    lines = Path("r.jsonl").read_text(encoding="ascii").splitlines(keepends=True)
+    assert len(lines) == 6
+    Path("r.jsonl").write_text("".join(lines[:5]), encoding="ascii")  # killed before the last
+    fake_scan.MADE.clear()
+    assert main(command) == 1
+    (made,) = fake_scan.MADE
+    assert [call["path"].name for call in made.calls] == ["two.mp4"]
+    fake_scan.MADE.clear()
+    assert main(command) == 1 and not fake_scan.MADE
+    assert "6 sounds of 2 files" in capsys.readouterr().err
+    assert main(["merge", "r.jsonl", "--format", "jsonl"]) == 1
+    merged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["path"], each["audio_track"]) for each in merged] == [
+        (name, track) for name in ("one.mp4", "two.mp4") for track in range(3)
+    ]
+
+
+def test_diff_tells_which_sound_became_worse(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["one.mp4", "--audio-track", "all", "--resume", "new.jsonl"])
+    old = Path("new.jsonl").read_text(encoding="ascii")
+    better = old.replace('"out_of_sync"', '"in_sync"').replace("-200.0", "4.0")
+    Path("old.jsonl").write_text(better, encoding="ascii")
+    capsys.readouterr()
+    assert main(["diff", "old.jsonl", "new.jsonl"]) == 1
+    assert capsys.readouterr().out.startswith("worse    one.mp4 track 1 (fra): in sync -> out of ")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--audio-track", "x"], "takes a number of at least 0, or all"),
+        (["--audio-track", "all", "--audio-track", "1"], "all goes alone"),
+        (["--audio-track", "1", "--language", "fr"], "exclude each other"),
+        (["--audio", "two.mp4", "--language", "fr"], "--audio and --language exclude each other"),
+        (["--start", "1:99"], "is no time"),
+        (["--start", "20", "--end", "10"], "is empty or too short"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    shelf: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert main(["one.mp4", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "variable", "tracks", "every", "languages"),
+    [
+        ("audio-track = 2", "", (2,), False, ()),
+        ("audio-track = [0, 2]", "", (0, 2), False, ()),
+        ('audio-track = "all"', "", (), True, ()),
+        ('language = ["fr", "de"]', "", (), False, ("fr", "de")),
+        ("", "AVCHECK_AUDIO_TRACK=0,1", (0, 1), False, ()),
+        ("", "AVCHECK_LANGUAGE=fr de", (), False, ("fr", "de")),
+    ],
+)
+def test_a_project_may_set_them(
+    shelf: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    variable: str,
+    tracks: tuple[int, ...],
+    every: bool,
+    languages: tuple[str, ...],
+) -> None:
+    Path("avcheck.toml").write_text(f"{line}\n", encoding="utf-8")
+    if variable:
+        monkeypatch.setenv(*variable.split("="))
+    fake_scan.MADE.clear()
+    main(["one.mp4"])
+    asked = fake_scan.MADE[-1].calls[0]["settings"]
+    assert (asked.audio_tracks, asked.every_track, asked.languages) == (tracks, every, languages)
