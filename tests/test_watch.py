@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from avcheck.batch.process import Limits
-from avcheck.batch.run import CheckSettings, check_many
+from avcheck.batch.run import check_many
 from avcheck.cli.app import main
+from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 from tests.support.watching import checks, files, once, records, sorted_out
 
