@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from avcheck.batch import ray_engine
 from avcheck.batch.process import Limits
 from avcheck.batch.ray_engine import _Actor, check_with_ray
 from avcheck.batch.workers import BugInWorker
@@ -32,7 +34,7 @@ def test_a_missing_ray_is_named(
     monkeypatch.setattr(builtins, "__import__", without)
     (tmp_path / "a.mp4").write_bytes(b"x")
     assert main([str(tmp_path), "--engine", "ray"]) == 2
-    message = "avcheck: the engine ray needs Ray (No module named 'ray'): pip install 'ray[data]'\n"
+    message = "avcheck: the engine ray needs Ray (No module named 'ray'): pip install ray\n"
     assert tuple(capsys.readouterr()) == ("", message)
 
 
@@ -43,14 +45,11 @@ def test_a_missing_ray_is_named(
         (fake_scan.make_bug, "KeyError: 'trunk'", True),
     ],
 )
-def test_what_concerns_every_file_is_said_for_each_of_a_block(
-    make_checker: Any, says: str, bug: bool
-) -> None:
+def test_what_concerns_every_file_comes_as_a_value(make_checker: Any, says: str, bug: bool) -> None:
     actor = _Actor(CheckSettings(), Limits(), make_checker)
-    for _ in range(3):
-        row = actor({"path": "good.mp4", "source": "good.mp4", "before": "[]"})
-        assert (row["record"], row["failed"]) == ("", says)
-        assert ("make_bug" in row["bug"]) == bug
+    row = actor.check("good.mp4", "good.mp4", [])
+    assert (row["records"], row["failed"]) == ([], says)
+    assert ("make_bug" in row["bug"]) == bug
 
 
 @pytest.mark.slow
@@ -107,10 +106,11 @@ def test_a_crash_below_an_actor_costs_one_file(
             )
         files = [Path(name) for name in names]
         found = {
-            each.path: each
-            for each in check_with_ray(
+            result[0].path: result[0]
+            for result in check_with_ray(
                 files, settings, Limits(2), make_checker=fake_scan.make_checker
             )
+            if isinstance(result, tuple)
         }
     finally:
         ray.shutdown()
@@ -123,3 +123,74 @@ def test_a_crash_below_an_actor_costs_one_file(
     assert found["late.mp4"].verdict == "out_of_sync"
     assert {each.settings_sha256 for each in found.values()} == {settings.sha256()}
     assert found["good.mp4"].file_size == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_a_machine_that_is_lost_costs_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two machines, one of which dies with a file in hand: every file is there once, the run ends,
+    and what Ray says of it is not on stdout.
+    """
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    names = [f"naps {number}.mp4" for number in range(12)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        lost = cluster.add_node(num_cpus=1)
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        found = []
+        for result in check_with_ray(
+            [Path(name) for name in names],
+            CheckSettings(),
+            Limits(2),
+            make_checker=fake_scan.make_checker,
+        ):
+            assert isinstance(result, tuple)
+            found += result
+            if len(found) == 3:
+                cluster.remove_node(lost, allow_graceful=False)
+    finally:
+        cluster.shutdown()
+    assert sorted(each.path for each in found) == sorted(names)
+    assert {each.verdict for each in found} == {"in_sync"}
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_a_file_that_takes_machines_along_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    for name in ("good.mp4", "actor.mp4", "good 2.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(ray_engine, "_Actor", DyingActor)
+    files = [tmp_path / name for name in ("good.mp4", "actor.mp4", "good 2.mp4")]
+    found = {
+        Path(result[0].path).name: result[0]
+        for result in check_with_ray(
+            files, CheckSettings(), Limits(1), make_checker=fake_scan.make_checker
+        )
+        if isinstance(result, tuple)
+    }
+    assert found["actor.mp4"].verdict == "error"
+    assert found["actor.mp4"].reason_code == "crashed"
+    assert found["actor.mp4"].reason == ("the machine or process that checked it was lost 3 times")
+    assert {found[name].verdict for name in ("good.mp4", "good 2.mp4")} == {"in_sync"}
+
+
+class DyingActor(_Actor):
+    """Ends with the actor's process, as the loss of a machine does, for a file of that name."""
+
+    def check(self, source: str, name: str, before: list[Any]) -> dict[str, Any]:
+        if "actor" in name:
+            os._exit(1)
+        return super().check(source, name, before)

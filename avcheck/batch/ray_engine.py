@@ -1,4 +1,4 @@
-"""Other engines than our own processes that spread a batch over machines: Ray Data. Needs the extra
+"""Another engine than our own processes, which spreads a batch over machines: Ray. Needs the extra
 `ray`.
 
 Each actor keeps one guarded worker process below it, the same as `--jobs` uses: a crash in a
@@ -8,15 +8,20 @@ paths out and records back, never media.
 
 from __future__ import annotations
 
+import io
 import json
-import logging
-import math
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from avcheck import render
+from avcheck.batch.discovery import error_report
 from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source, Stamp, is_url, shown
 from avcheck.batch.run import Before, CheckerMaker, Result, Unchanged, check_changed
@@ -25,8 +30,9 @@ from avcheck.errors import AvcheckError, UsageError
 from avcheck.report import Report
 from avcheck.settings import CheckSettings
 
-# Results come back, and work is repeated after the loss of a machine, by this many
-FILES_A_BLOCK = 8
+# A file whose machine or process is lost so often is given up
+MOST_LOSSES = 3
+_LOOK_S = 30.0  # without a result; then it is asked whether any machine is left
 
 
 def check_with_ray(
@@ -47,64 +53,186 @@ def check_with_ray(
     """
     try:
         import ray
-        import ray.data
     except ImportError as error:
-        raise UsageError(f"the engine ray needs Ray ({error}): pip install 'ray[data]'") from error
-    rows = [
-        {
-            "path": shown(each),
-            "source": each if is_url(each) else str(Path(each).absolute()),
-            "before": json.dumps(list(before(each)) if before else []),
-        }
-        for each in files
-    ]
-    if not rows:
+        raise UsageError(f"the engine ray needs Ray ({error}): pip install ray") from error
+    tasks = deque(_Task(each, before(each) if before else ()) for each in files)
+    if not tasks:
         return
-    if not ray.is_initialized():
-        try:
-            ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UsageError(
-                f"Ray cannot be reached: {' '.join(str(error).split())[:200]}"
-            ) from error
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # stderr is for our own progress
-    gpus = int(settings.device == "cuda")
-    if gpus and not ray.cluster_resources().get("GPU"):
-        raise UsageError(
-            "--device cuda: no machine of the Ray cluster has a GPU, so the run would wait for ever"
-        )
-    cpus = limits.threads or 1
-    remote_settings = replace(
+    needs = {"CPU": float(limits.threads or 1)}
+    if settings.device == "cuda":
+        needs["GPU"] = 1.0
+    elsewhere = replace(
         settings,
         model=settings.model and settings.model.absolute(),
         audio=tuple(each.absolute() for each in settings.audio),
     )
-    actors = ray.data.from_items(
-        rows, override_num_blocks=math.ceil(len(rows) / FILES_A_BLOCK)
-    ).map(
-        _Actor,
-        fn_constructor_args=(remote_settings, replace(limits, jobs=1, threads=cpus), make_checker),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=limits.jobs),
-        num_cpus=cpus,
-        num_gpus=gpus,
-    )
-    try:
-        for row in actors.iter_rows():
-            if row["bug"]:
-                raise BugInWorker(row["failed"], row["bug"])
-            if row["failed"]:
-                raise UsageError(row["failed"])
-            if row["same"]:
-                yield Unchanged(row["path"], tuple(json.loads(row["same"])))
+    limits_of_one = replace(limits, jobs=1, threads=int(needs["CPU"]))
+    with _cluster():
+        _refuse_what_no_machine_has(needs)
+        actor = ray.remote(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0))(_Actor)
+        pool = _Pool(partial(actor.remote, elsewhere, limits_of_one, make_checker), needs)
+        try:
+            for task, row in pool.run(tasks, min(limits.jobs, len(tasks))):
+                if row is None:
+                    yield (_lost(task, settings),)
+                elif row["failed"]:
+                    bug = row["bug"]
+                    raise BugInWorker(row["failed"], bug) if bug else UsageError(row["failed"])
+                elif row["same"] is not None:
+                    yield Unchanged(shown(task.source), tuple(row["same"]))
+                else:
+                    # Of the paths as they are given here
+                    yield tuple(
+                        replace(
+                            Report.from_record(json.loads(record)),
+                            settings_sha256=settings.sha256(),
+                        )
+                        for record in row["records"]
+                    )
+        except ray.exceptions.RayError as error:
+            raise UsageError(f"the run on Ray failed: {_in_a_line(error, 300)}") from error
+        finally:
+            pool.close()
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """Connected to the cluster, or to one of this machine; until the end only, unless it was
+    before. What Ray's threads print goes to stderr: stdout carries results, JSON perhaps.
+    """
+    import ray
+
+    with _own_stdout():
+        is_ours = not ray.is_initialized()
+        if is_ours:
+            try:
+                ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise UsageError(f"Ray cannot be reached: {_in_a_line(error, 200)}") from error
+        try:
+            yield
+        finally:
+            if is_ours:
+                with redirect_stdout(sys.stderr):  # it repeats what it said of machines that died
+                    ray.shutdown()
+
+
+@dataclass
+class _Task:
+    """A file, the stamps it was checked with before, and on how many machines it has been lost."""
+
+    source: Source
+    before: Collection[Stamp]
+    losses: int = 0
+
+
+class _Pool:
+    """Actors that are each given a file at a time. What an actor that is lost had in hand goes to
+    another, `MOST_LOSSES` times at most: a file may be what kills machines.
+    """
+
+    def __init__(self, start: Callable[[], Any], needs: Mapping[str, float]) -> None:
+        self._start, self._needs = start, needs
+        self._busy: dict[Any, tuple[Any, _Task | None]] = {}  # a call -> its actor, what it checks
+
+    def run(self, tasks: deque[_Task], count: int) -> Iterator[tuple[_Task, dict[str, Any] | None]]:
+        """Every task with what its actor said, as each ends; None: lost too often."""
+        import ray
+
+        for _ in range(count):
+            self._add()
+        while tasks or any(task for _, task in self._busy.values()):
+            done, _ = ray.wait(list(self._busy), num_returns=1, timeout=_LOOK_S)
+            if not done:
+                _refuse_what_no_machine_has(self._needs)
                 continue
-            # Of the paths as they are given here
-            yield tuple(
-                replace(Report.from_record(each), settings_sha256=settings.sha256())
-                for each in json.loads(row["records"])
-            )
-    except ray.exceptions.RayError as error:
-        raise UsageError(f"the run on Ray failed: {' '.join(str(error).split())[:300]}") from error
+            actor, task = self._busy.pop(done[0])
+            try:
+                row = ray.get(done[0])
+            except (ray.exceptions.RayActorError, ray.exceptions.ActorUnavailableError):
+                ray.kill(actor)  # of an actor that is only out of reach, too
+                self._add()
+                if task is not None:
+                    task.losses += 1
+                    if task.losses < MOST_LOSSES:
+                        tasks.appendleft(task)
+                    else:
+                        yield task, None
+                continue
+            if tasks:
+                self._give(actor, tasks.popleft())
+            if task is not None:
+                yield task, row
+
+    def close(self) -> None:
+        """End all actors, and the worker processes below them."""
+        import ray
+
+        for actor, _ in self._busy.values():
+            ray.kill(actor)
+        self._busy.clear()
+
+    def _add(self) -> None:
+        """Start an actor, which is given a file once a machine has room for it."""
+        actor = self._start()
+        self._busy[actor.ready.remote()] = actor, None
+
+    def _give(self, actor: Any, task: _Task) -> None:
+        before = [list(stamp) for stamp in task.before]
+        source = task.source if is_url(task.source) else str(Path(task.source).absolute())
+        self._busy[actor.check.remote(source, shown(task.source), before)] = actor, task
+
+
+def _refuse_what_no_machine_has(needs: Mapping[str, float]) -> None:
+    """Raises UsageError where no machine of the cluster is large enough for one actor."""
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if any(all(each.get(name, 0) >= least for name, least in needs.items()) for each in machines):
+        return
+    if "GPU" in needs and not any(each.get("GPU") for each in machines):
+        raise UsageError(
+            "--device cuda: no machine of the Ray cluster has a GPU, so the run would wait for ever"
+        )
+    raise UsageError(
+        f"no machine of the Ray cluster has {needs['CPU']:g} CPUs, so the run would wait for ever"
+    )
+
+
+def _lost(task: _Task, settings: CheckSettings) -> Report:
+    reason = f"the machine or process that checked it was lost {MOST_LOSSES} times"
+    lost = error_report(
+        shown(task.source), reason, settings.tolerance, settings.model, code="crashed"
+    )
+    return replace(lost, settings_sha256=settings.sha256())
+
+
+@contextmanager
+def _own_stdout() -> Iterator[None]:
+    """Stdout is this thread's alone; what others print goes to stderr."""
+    real, here = sys.stdout, threading.get_ident()
+
+    class Parted(io.TextIOBase):
+        def write(self, text: str) -> int:
+            return (real if threading.get_ident() == here else sys.stderr).write(text)
+
+        def flush(self) -> None:
+            real.flush()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+    parted = Parted()
+    sys.stdout = parted
+    try:
+        yield
+    finally:
+        if sys.stdout is parted:
+            sys.stdout = real
+
+
+def _in_a_line(error: Exception, most: int) -> str:
+    return " ".join(str(error).split())[:most]
 
 
 class _Actor:
@@ -115,7 +243,6 @@ class _Actor:
     ) -> None:
         self._source: Source = ""
         self._before: list[Stamp] = []
-        self._failed = self._bug = ""
         # A deadline, if only a distant one, is what makes it a process of its own.
         limits = replace(limits, timeout_s=limits.timeout_s or 7 * 86400.0)
         self._results = check_changed(
@@ -130,28 +257,25 @@ class _Actor:
         while True:  # drawn from once for each report, as there is one worker
             yield self._source
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def ready(self) -> None:
+        """Returns once the actor has been started."""
+
+    def check(self, source: str, name: str, before: list[Stamp]) -> dict[str, Any]:
+        """The records of a file, or that it is the `same` as before; or what `failed` for all."""
         records: list[str] = []
-        same = ""
-        self._before = [(size, changed) for size, changed in json.loads(row["before"])]
-        self._source = row["source"] if is_url(row["source"]) else Path(row["source"])
-        # What is raised concerns every file, and the rest of the block comes here before the driver
-        # has heard of it. Not raised again, as it would reach the driver wrapped in pages of Ray's.
-        if not self._failed:
-            try:
-                result = next(self._results)
-                if isinstance(result, Unchanged):
-                    same = json.dumps(result.stamp)
-                else:
-                    records = [render.to_json(replace(each, path=row["path"])) for each in result]
-            except AvcheckError as error:
-                self._failed = str(error)
-            except BugInWorker as error:
-                self._failed, self._bug = str(error), error.traceback
-        return {
-            "path": row["path"],
-            "records": f"[{','.join(records)}]",
-            "same": same,
-            "failed": self._failed,
-            "bug": self._bug,
-        }
+        same: Stamp | None = None
+        self._before = before
+        self._source = source if is_url(source) else Path(source)
+        failed = bug = ""
+        # Not raised again, as it would reach the driver wrapped in pages of Ray's
+        try:
+            result = next(self._results)
+            if isinstance(result, Unchanged):
+                same = result.stamp
+            else:
+                records = [render.to_json(replace(each, path=name)) for each in result]
+        except AvcheckError as error:
+            failed = str(error)
+        except BugInWorker as error:
+            failed, bug = str(error), error.traceback
+        return {"records": records, "same": same, "failed": failed, "bug": bug}
