@@ -38,6 +38,7 @@ ErrorCode = Literal[
     "unreadable",
     "not_media",
     "no_media",
+    "unpaired",
     "outside_link",
     "bad_url",
     "fetch_failed",
@@ -279,6 +280,7 @@ class Report:
     confidence: float = 0.0
     # Or "test_signal" (flashes with beeps), or "reference" (`avcheck compare`)
     measured_by: str = "network"
+    reference: str | None = None  # the file that it was compared with
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
     # First sound against first picture by their timestamps, same sign
     container_offset_ms: float | None = None

@@ -6,13 +6,13 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from avcheck.errors import UsageError
 from avcheck.languages import is_language
-from avcheck.report import DEFAULT_PRESET, PRESETS, Tolerance
+from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.sampling import LEAST_PROBES
 
 LEAST_PART_S = 1.0  # one block
@@ -108,6 +108,10 @@ class CheckSettings:
         }
         values |= {name: value for name, value in later.items() if value not in (None, False, ())}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
+
+    def signed(self, report: Report) -> Report:
+        """The report of a file with what a later run knows these settings by."""
+        return replace(report, settings_sha256=self.sha256())
 
 
 DEFAULTS = CheckSettings()

@@ -57,6 +57,7 @@ ADDED = {
     "measured_by",
     "picture",
     "reason_code",
+    "reference",
     "jump_intervals_s",
     "stretches",
     "part_s",

@@ -83,10 +83,7 @@ def check_with_ray(
                 else:
                     # Of the paths as they are given here
                     yield tuple(
-                        replace(
-                            Report.from_record(json.loads(record)),
-                            settings_sha256=settings.sha256(),
-                        )
+                        settings.signed(Report.from_record(json.loads(record)))
                         for record in row["records"]
                     )
         except ray.exceptions.RayError as error:
@@ -204,7 +201,7 @@ def _lost(task: _Task, settings: CheckSettings) -> Report:
     lost = error_report(
         shown(task.source), reason, settings.tolerance, settings.model, code="crashed"
     )
-    return replace(lost, settings_sha256=settings.sha256())
+    return settings.signed(lost)
 
 
 @contextmanager

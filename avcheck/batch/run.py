@@ -359,13 +359,8 @@ def _stamp(source: Source) -> Stamp:
 def _signed(
     report: Report, size: int | None, changed: int | None, settings: CheckSettings
 ) -> Report:
-    return replace(
-        report,
-        file_size=size,
-        file_mtime_ns=changed,
-        settings_sha256=settings.sha256(),
-        checked_at=report.checked_at or _now(),
-    )
+    when = report.checked_at or _now()
+    return replace(settings.signed(report), file_size=size, file_mtime_ns=changed, checked_at=when)
 
 
 def _bug_in_words(text: str) -> str:

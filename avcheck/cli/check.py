@@ -17,7 +17,7 @@ from avcheck.batch.discovery import Discovery, Selection, discover, parse_shard,
 from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source, is_url, without_secrets
 from avcheck.batch.resume import Resumed
-from avcheck.batch.run import Result, Unchanged, check_changed, identified
+from avcheck.batch.run import CheckerMaker, Result, Unchanged, check_changed, identified
 from avcheck.batch.workers import BugInWorker
 from avcheck.cli import options as opt
 from avcheck.cli.group import app
@@ -159,7 +159,7 @@ def check(
     with resumed or nullcontext(), output:
         for warning in resumed.warnings if resumed else ():
             complain(warning)
-        _run(_Run(found, settings, limits, engine, quiet, verbose), output, resumed)
+        carry_out(Run(found, settings, limits, engine, quiet, verbose), output, resumed)
         output.finish(total, empty=f"there are no files in shard {shard}", resume=resume)
     raise typer.Exit(output.code(gate))
 
@@ -223,7 +223,7 @@ def _option(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """What is to be done."""
 
     found: Discovery
@@ -232,9 +232,10 @@ class _Run:
     engine: str
     quiet: bool
     verbose: bool
+    make_checker: CheckerMaker | None = None  # None: what loads the network
 
 
-def _run(run: _Run, output: Output, resumed: Resumed | None) -> None:
+def carry_out(run: Run, output: Output, resumed: Resumed | None) -> None:
     """Check what is left to check; every result goes to `output`, and each new one to the results
     file first.
     """
@@ -254,7 +255,9 @@ def _run(run: _Run, output: Output, resumed: Resumed | None) -> None:
         keep(each)
     if not files:  # not even the imports are worth the wait
         return
-    with progress_bar(len(files), quiet=run.quiet) as bar:
+    with progress_bar(
+        len(files), quiet=run.quiet, waits_for_network=run.make_checker is None
+    ) as bar:
         for result in _results(run, files, resumed, bar):
             if isinstance(result, Unchanged):
                 if resumed is not None:
@@ -267,7 +270,7 @@ def _run(run: _Run, output: Output, resumed: Resumed | None) -> None:
 
 
 def _results(
-    run: _Run, files: Iterable[Source], resumed: Resumed | None, bar: Bar
+    run: Run, files: Iterable[Source], resumed: Resumed | None, bar: Bar
 ) -> Iterator[Result]:
     before = None if resumed is None else resumed.stamps
     if run.engine == "ray":
@@ -294,6 +297,7 @@ def _results(
         on_file=bar.on_file,
         on_progress=bar.on_progress,
         on_bug=on_bug,
+        make_checker=run.make_checker,
     )
 
 

@@ -2,43 +2,109 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avcheck.batch.discovery import Selection, parse_shard
+from avcheck.batch.process import Limits
+from avcheck.batch.resume import Resumed
 from avcheck.cli import options as opt
-from avcheck.cli.check import tolerance_of
+from avcheck.cli.check import Run, carry_out, tolerance_of
 from avcheck.cli.group import app
-from avcheck.cli.screen import show_alone
-from avcheck.errors import MediaError, UsageError
+from avcheck.cli.screen import Output, complain
+from avcheck.cores import cores
+from avcheck.errors import UsageError
+from avcheck.render.output import Guard, parse_targets
+from avcheck.settings import only_track
+
+_EXAMPLES = """Examples:
+
+* `avcheck compare master.mov film.mp4`: what a pipeline did to the sync
+* `avcheck compare master.mov renditions/`: every file of a directory, with one reference
+* `avcheck compare masters/ out/ --jobs 4 --output junit=sync.xml`: file by file, by name
+"""
 
 
-@app.command()
+@app.command(epilog=_EXAMPLES)
 def compare(
-    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The title as it was.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The title as a pipeline made it.")],
+    reference: Annotated[
+        str,
+        typer.Argument(metavar="REFERENCE", help="The title as it was, or a directory of titles."),
+    ],
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="The title as a pipeline made it, or a directory of them."
+        ),
+    ],
+    exclude: opt.Exclude = None,
+    audio_track: opt.AudioTrack = None,
+    video_track: opt.VideoTrack = None,
     preset: opt.Preset = None,
     early: opt.Early = None,
     late: opt.Late = None,
     fail_on: opt.FailOns = None,
     exit_zero: opt.ExitZero = False,
-    output_format: opt.OutputFormat = "text",
+    output_format: opt.OptionalFormat = None,
+    as_json: opt.AsJson = False,
+    outputs: opt.Outputs = None,
+    force: opt.Force = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    jobs: opt.Jobs = 1,
+    timeout: opt.Timeout = None,
+    memory_limit: opt.MemoryLimit = None,
+    resume: opt.Resume = None,
+    retry_errors: opt.RetryErrors = False,
+    shard: opt.ShardOf = None,
 ) -> None:
     """Say how the sync of FILE differs from that of REFERENCE, for any content: sound and picture
     are each aligned.
 
-    It does not say whether REFERENCE itself is in sync; `avcheck check` does.
+    Of two directories, files of the same name are compared, whatever their suffix; what has no
+    partner is an error. It does not say whether REFERENCE itself is in sync; `avcheck check` does.
     """
-    tolerance = tolerance_of(preset, early, late)
-    gate = opt.gate_of(fail_on, exit_zero)
-    for path in (reference, file):
-        if not path.is_file():
-            raise UsageError(f"{path} is not a file")
-    from avcheck.compare.verdict import compare_files
+    from avcheck.compare.many import CompareSettings, load_comparer
+    from avcheck.compare.pairs import pair
 
-    try:
-        result = compare_files(reference, file, tolerance)
-    except MediaError as error:
-        raise UsageError(str(error)) from error
-    raise typer.Exit(show_alone(result, output_format, gate))
+    if as_json and output_format not in (None, "json"):
+        raise UsageError(f"--json and --format {output_format} contradict each other")
+    if retry_errors and resume is None:
+        raise UsageError("--retry-errors goes with --resume")
+    tolerance = tolerance_of(preset, early, late)
+    limits = Limits(jobs or cores(), timeout, memory_limit)
+    gate = opt.gate_of(fail_on, exit_zero)
+    targets = parse_targets(outputs or (), force=force)
+    guard = Guard(targets)
+    guard.refuse_all((resume,))
+    selection = Selection((), tuple(exclude or ()), None if shard is None else parse_shard(shard))
+    found = pair(reference, file, tolerance, selection, guard.refuse if targets else None)
+    settings = CompareSettings.of(
+        found.references,
+        tolerance=tolerance,
+        audio_tracks=only_track(audio_track),
+        video_track=video_track,
+    )
+    total = len(found.files) + len(found.errors)
+    single = not Path(file).is_dir()
+    output = Output(
+        "json" if as_json else output_format or "text",
+        quiet=quiet,
+        detailed=verbose or (single and not quiet),
+        every_row=verbose,
+        single=single,
+        targets=targets,
+        force=force,
+        strict=gate.undecidable_fails,
+    )
+    resumed = None if resume is None else Resumed(resume, settings, retry_errors=retry_errors)
+    run = Run(found, settings, limits, "local", quiet, verbose, load_comparer)
+    with resumed or nullcontext(), output:
+        for warning in resumed.warnings if resumed else ():
+            complain(warning)
+        carry_out(run, output, resumed)
+        output.finish(total, empty=f"there are no files in shard {shard}", resume=resume)
+    raise typer.Exit(output.code(gate))

@@ -260,13 +260,15 @@ class Bar:
     `Progress` it is silent.
     """
 
-    def __init__(self, total: int, progress: Progress | None = None) -> None:
+    def __init__(
+        self, total: int, progress: Progress | None = None, *, waits_for_network: bool = True
+    ) -> None:
         self._total = total
         self._progress = progress
         self._done = 0
         self._in_hand: dict[str, float] = {}
         self._began = time.monotonic()
-        self._loaded = False  # the network, which the first file to be checked waits for
+        self._loaded = not waits_for_network  # which the first file to be checked does
         self._task = progress.add_task("starting", total=None) if progress else None
 
     def on_file(self, path: Source) -> None:
@@ -320,7 +322,7 @@ class Bar:
 
 
 @contextmanager
-def progress_bar(total: int, *, quiet: bool) -> Iterator[Bar]:
+def progress_bar(total: int, *, quiet: bool, waits_for_network: bool = True) -> Iterator[Bar]:
     """A bar with the time left on stderr, if that is a terminal somebody looks at."""
     if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Bar(total)
@@ -345,4 +347,4 @@ def progress_bar(total: int, *, quiet: bool) -> Iterator[Bar]:
     with Progress(
         *columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4
     ) as progress:
-        yield Bar(total, progress)
+        yield Bar(total, progress, waits_for_network=waits_for_network)

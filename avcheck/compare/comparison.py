@@ -7,24 +7,36 @@ reference itself is in sync.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from avcheck.compare.align import Edges, Match, Piece, Track, matches, pieces
-from avcheck.compare.features import PICTURE_SIDE, Recording, picture_track, record, sound_track
+from avcheck.compare.align import Edges, Piece, pieces
+from avcheck.compare.bed import common_bed
+from avcheck.compare.features import Recording, record, sound_track
+from avcheck.compare.find import Match, Track, likeness, matches
 from avcheck.compare.fine import sharpen
-from avcheck.media import open_media
+from avcheck.compare.pictures import PICTURE_SIDE, WHOLE, Pictures, View, keep, views
+from avcheck.media import MediaInfo, open_media
+from avcheck.report import Degraded
 
 _SOUND_JUMP_S = 0.004  # a step of the sound's place that is no noise
 _PICTURE_JUMP_S = 0.03
 _FINE_WINDOWS_S = (1.0, 8.0)
 _COARSE_JUMP_S = 0.03  # of the sound, before its waveform was looked at
 _LEAST_STRETCH_S = 0.5
+_MOST = 0.9  # of a file's sound; where less is found, the voices may be others
+_ALIKE = 0.9  # of the likeness of pictures that show the same part of the scene
+_MOSTLY = 0.5  # of it, with 0 for what is not found
+_LEAST_GAIN, _LARGE_GAIN = 0.03, 0.2  # of that of another part of them
+_PICTURES = 0.8  # of the time that reading a file takes
 SAME_MS = 2.0  # stretches that differ by less are one
+
+Each = TypeVar("Each")
 
 
 @dataclass(frozen=True)
@@ -48,46 +60,127 @@ class Comparison:
     changes: tuple[Change, ...]
     aligned_s: float  # of the file, in which both were found
     duration_s: float  # of what the file has of both
+    # Which part of the reference's picture is which of the file's; None where none was found
+    views: tuple[View, View] | None = None
+    bed: bool = False  # of the sound only what lies under the voices is the same
+    start_s: float = 0.0  # of the file, from where it has both
 
 
 @dataclass(frozen=True, eq=False)
 class Title:
-    """The features of one file; `close` it when done."""
+    """The features of one file, and what is known of it; `close` it when done."""
 
     sound: Recording
     sound_features: Track
-    picture_features: Track
+    pictures: Pictures
+    info: MediaInfo
+    degraded: Degraded
 
     def close(self) -> None:
-        """Give back the disk space of the sound."""
+        """Give back the disk space."""
         self.sound.close()
+        self.pictures.close()
 
 
-def read_title(path: Path) -> Title:
-    """Decode a file and keep what comparing needs. Raises MediaError and UsageError as
-    `open_media`.
+def read_title(
+    path: str | Path,
+    *,
+    audio_track: int | None = None,
+    video_track: int | None = None,
+    program: int | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Title:
+    """Decode a file and keep what comparing needs. `on_progress` hears the fraction that is done.
+
+    Raises MediaError and UsageError as `open_media`.
     """
-    with open_media(path, short_side=PICTURE_SIDE) as media:
+    with open_media(
+        path,
+        audio_track=audio_track,
+        video_track=video_track,
+        program=program,
+        short_side=PICTURE_SIDE,
+    ) as media:
+        tell = _Tell(media.info.duration_s or 0.0, on_progress)
         with closing(media.pictures()) as pictures:
-            picture_features = picture_track(pictures)
+            kept = keep(tell(each, each.pts_s, 0.0, _PICTURES) for each in pictures)
         with closing(media.sounds()) as sounds:
-            sound = record(sounds)
-    return Title(sound, sound_track(sound), picture_features)
+            sound = record(tell(each, each.start_s, _PICTURES, 1.0) for each in sounds)
+        return Title(sound, sound_track(sound), kept, media.info, media.degraded)
+
+
+@dataclass(frozen=True)
+class _Tell:
+    """Tells how far a file has been read."""
+
+    duration_s: float
+    on_progress: Callable[[float], None] | None
+
+    def __call__(self, each: Each, time_s: float, start: float, end: float) -> Each:
+        """What was read at a moment, which lies between two fractions of the whole."""
+        if self.on_progress is not None and self.duration_s > 0:
+            self.on_progress(start + (end - start) * min(time_s / self.duration_s, 1.0))
+        return each
 
 
 def compare_titles(reference: Title, file: Title) -> Comparison:
     """Align sound and picture of a file with its reference, each by itself."""
     sound = _sound_pieces(reference, file)
+    seen = sight(reference.pictures, file.pictures, sound[0].pace if sound else 1.0)
     picture = pieces(
-        *matches(reference.picture_features, file.picture_features),
-        _PICTURE_JUMP_S,
-        Edges(reference.picture_features, file.picture_features),
+        *matches(seen.reference, seen.file), _PICTURE_JUMP_S, Edges(seen.reference, seen.file)
     )
-    start_s = max(file.sound_features.start_s, file.picture_features.start_s)
-    end_s = min(file.sound_features.end_s, file.picture_features.end_s)
+    start_s = max(file.sound_features.start_s, seen.file.start_s)
+    end_s = min(file.sound_features.end_s, seen.file.end_s)
+    bed = False
+    if _length_s(sound) < _MOST * (end_s - start_s):
+        common = common_bed(reference.sound, file.sound, picture)
+        bed = _length_s(common) > _length_s(sound) + (1 - _MOST) * (end_s - start_s)
+        sound = common if bed else sound
     changes = _changes(_inside(sound, start_s, end_s), _inside(picture, start_s, end_s))
     aligned_s = sum(change.end_s - change.start_s for change in changes)
-    return Comparison(sound, picture, changes, aligned_s, max(0.0, end_s - start_s))
+    return Comparison(
+        sound,
+        picture,
+        changes,
+        aligned_s,
+        max(0.0, end_s - start_s),
+        seen.views if picture else None,
+        bed,
+        start_s,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """The features of the pictures of two titles, each of the view that shows what both do."""
+
+    reference: Track
+    file: Track
+    views: tuple[View, View] = (WHOLE, WHOLE)
+
+
+def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
+    """Whole pictures, unless those are not much alike and parts of them are, or one is turned from
+    left to right.
+    """
+    whole = Sight(reference.track(), file.track())
+    score, where_found = likeness(whole.reference, whole.file, pace)
+    alike = where_found >= _ALIKE
+    if (alike and score >= _MOSTLY) or not len(whole.reference.rows) or not len(whole.file.rows):
+        return whole
+    # Of a file of which little is found, but that well, the rest may have been inserted
+    best, least = whole, score + (_LARGE_GAIN if alike else _LEAST_GAIN)
+    for ours, theirs in views(reference.aspect, file.aspect):
+        seen = Sight(
+            whole.reference if ours == WHOLE else reference.track(ours),
+            whole.file if theirs == WHOLE else file.track(theirs),
+            (ours, theirs),
+        )
+        score, _ = likeness(seen.reference, seen.file, pace)
+        if score > least:
+            best, least = seen, score
+    return best
 
 
 def _sound_pieces(reference: Title, file: Title) -> tuple[Piece, ...]:
@@ -106,8 +199,14 @@ def _sound_pieces(reference: Title, file: Title) -> tuple[Piece, ...]:
                     better = sharpen(near, reference.sound, file.sound, part.pace, window_s)
                     sharp += [] if better is None else [better]
         sharp.sort(key=lambda match: match.file_s)
+        if parts:  # a slip of the sample rate is a pace of its own
+            pace = max(parts, key=lambda part: part.end_s - part.start_s).pace
         parts = pieces(sharp, pace, _SOUND_JUMP_S, edges)
     return parts
+
+
+def _length_s(parts: Sequence[Piece]) -> float:
+    return sum(part.end_s - part.start_s for part in parts)
 
 
 def _inside(parts: Sequence[Piece], start_s: float, end_s: float) -> list[Piece]:

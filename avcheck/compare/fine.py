@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.compare.align import Match, vertex
 from avcheck.compare.features import Recording
+from avcheck.compare.find import Match, vertex
 from avcheck.media import SAMPLE_RATE
 
 _REACH_S = 0.03  # around the place known so far
@@ -32,21 +32,28 @@ def sharpen(
     reach a sample or two.
     """
     count = round(window_s * SAMPLE_RATE)
-    theirs = reference.read(match.reference_s - window_s / 2, count)
-    ours_count = round(count / pace) + 2
-    ours = file.read(match.file_s - window_s / 2 / pace, ours_count)
-    if pace != 1.0:
-        at = np.arange(count) / pace
-        ours = np.interp(at, np.arange(ours_count), ours).astype(np.float32)
-    lag = delay(theirs, ours[:count])
-    # The samples read begin at whole ones.
-    theirs_off_s = _rounded_s(reference, match.reference_s - window_s / 2)
-    ours_off_s = _rounded_s(file, match.file_s - window_s / 2 / pace) * pace
+    theirs_s, theirs = excerpt(reference, match.reference_s - window_s / 2, count)
+    ours_s, ours = excerpt(file, match.file_s - window_s / 2 / pace, count, pace)
+    lag = delay(theirs, ours)
     if lag is None:
         return None
-    return Match(
-        match.file_s, match.reference_s + lag / SAMPLE_RATE + theirs_off_s - ours_off_s, match.score
-    )
+    # Both excerpts begin near where they were asked for, and end a window later.
+    off_s = (theirs_s - match.reference_s) - pace * (ours_s - match.file_s)
+    return Match(match.file_s, match.reference_s + lag / SAMPLE_RATE + off_s, match.score)
+
+
+def excerpt(
+    recording: Recording, start_s: float, count: int, pace: float = 1.0
+) -> tuple[float, NDArray[np.float32]]:
+    """`count` samples from the one nearest to `start_s` on, as if they had played so that `pace` of
+    their seconds pass in one; and when the first is due.
+    """
+    first_s = recording.start_s + round((start_s - recording.start_s) * SAMPLE_RATE) / SAMPLE_RATE
+    if pace == 1.0:
+        return first_s, recording.read(first_s, count)
+    samples = recording.read(first_s, round(count / pace) + 2)
+    at = np.arange(count) / pace
+    return first_s, np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
 
 
 def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:
@@ -72,9 +79,3 @@ def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | No
     if height[at] < _LEAST_RATIO * float(others.max()):
         return None
     return at - reach + vertex(height, at)
-
-
-def _rounded_s(recording: Recording, start_s: float) -> float:
-    """By how much later than asked for the samples begin that `read` gives."""
-    at = (start_s - recording.start_s) * SAMPLE_RATE
-    return (round(at) - at) / SAMPLE_RATE

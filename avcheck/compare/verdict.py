@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 from avcheck import __version__
-from avcheck.compare.comparison import SAME_MS, Change, Comparison, compare_titles, read_title
-from avcheck.report import Degraded, Report, Stretch, Tolerance
+from avcheck.compare.align import Piece
+from avcheck.compare.comparison import SAME_MS, Change, Comparison, Title
+from avcheck.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
 from avcheck.verdict import against, beyond_ms
 
 MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _LEAST_ALIGNED = 0.5  # of what the file has, for a verdict
-_LEAST_GAP_S = 1.0  # between stretches, that is worth a word
+_LEAST_GAP_S = 1.0  # beside stretches, that is worth a word
+# Of a file, with its sound or its picture alone found: more, and it cannot be called in sync
+_LEAST_ALONE_S, _ALONE_SHARE = 3.0, 0.1
 
 
-def compare_files(reference: Path, file: Path, tolerance: Tolerance) -> Report:
-    """Decode and align both files and judge the difference. Raises MediaError and UsageError as
-    `open_media`.
-    """
-    before = read_title(reference)
-    try:
-        after = read_title(file)
-        try:
-            return to_report(str(file), compare_titles(before, after), tolerance)
-        finally:
-            after.close()
-    finally:
-        before.close()
-
-
-def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
+def to_report(
+    path: str, found: Comparison, tolerance: Tolerance, title: Title | None = None
+) -> Report:
     """The record of a comparison. `offset_ms` is the worst difference from the reference;
-    `confidence` the share aligned.
+    `confidence` the share aligned. `title`: the file, for what is known of it.
     """
+    report = _judged(path, found, tolerance)
+    if title is None:
+        return report
+    info, lost = title.info, title.degraded
+    return replace(
+        report,
+        container_offset_ms=info.container_offset_ms,
+        audio_track=info.audio_track,
+        video_track=info.video_track,
+        program=info.program,
+        programs=info.programs,
+        audio_tracks=info.audio_tracks,
+        video_tracks=info.video_tracks,
+        degraded=replace(
+            lost,
+            notes=(*report.degraded.notes, *lost.notes),
+            unseen_s=(*report.degraded.unseen_s, *lost.unseen_s),
+        ),
+    )
+
+
+def _judged(path: str, found: Comparison, tolerance: Tolerance) -> Report:
     share = found.aligned_s / found.duration_s if found.duration_s else 0.0
     plain = Report(
         path,
@@ -65,12 +77,22 @@ def to_report(path: str, found: Comparison, tolerance: Tolerance) -> Report:
         for before, after in pairwise(found.changes)
         if abs(after.start_ms - before.end_ms) >= SAME_MS
     ]
+    text: str | None = None if reason is None else reason.text
+    code: UndecidableCode | None = None if reason is None else reason.code
+    alone_s = sum(end_s - start_s for start_s, end_s in _alone(found))
+    if verdict == "in_sync" and alone_s > max(_LEAST_ALONE_S, _ALONE_SHARE * found.duration_s):
+        verdict, code = "undecidable", "not_all_looked_at"
+        text = (
+            "what could be aligned is as it was, but for "
+            f"{alone_s:.1f} s of {found.duration_s:.1f} s the reference has only the sound or only "
+            "the picture"
+        )
     longest = max(found.changes, key=lambda change: change.end_s - change.start_s)
     return replace(
         plain,
         verdict=verdict,
-        reason=None if reason is None else reason.text,
-        reason_code=None if reason is None else reason.code,
+        reason=text,
+        reason_code=code,
         offset_ms=round(offset_ms, 1) + 0.0,
         confidence=round(min(share, 1.0), 4),
         drift_ms_per_min=_drift(longest),
@@ -95,13 +117,46 @@ def _drift(change: Change) -> float | None:
     return round(60 * (change.end_ms - change.start_ms) / (change.end_s - change.start_s), 2)
 
 
-def _unaligned(found: Comparison) -> Degraded:
-    """The stretches between those aligned."""
-    gaps = [
-        (before.end_s, after.start_s)
-        for before, after in pairwise(found.changes)
-        if after.start_s - before.end_s >= _LEAST_GAP_S
+def _alone(found: Comparison) -> list[tuple[float, float]]:
+    """The stretches of the file in which only its sound or only its picture was found: there one
+    may have been moved against the other. Where neither was, something was inserted.
+    """
+    end_s = found.start_s + found.duration_s
+    parts = (*found.sound, *found.picture)
+    ends = {
+        found.start_s,
+        end_s,
+        *(part.start_s for part in parts),
+        *(part.end_s for part in parts),
+    }
+    times = sorted(time for time in ends if found.start_s <= time <= end_s)
+
+    def has(parts: Sequence[Piece], time_s: float) -> bool:
+        return any(part.start_s <= time_s <= part.end_s for part in parts)
+
+    return [
+        (low, high)
+        for low, high in pairwise(times)
+        if has(found.sound, (low + high) / 2) != has(found.picture, (low + high) / 2)
     ]
-    return Degraded(
-        notes=("parts of it are not in the reference",) if gaps else (), unseen_s=tuple(gaps)
-    )
+
+
+def _unaligned(found: Comparison) -> Degraded:
+    """The stretches that were not aligned, and what else is not as it was."""
+    ends = [found.start_s, *(time for each in found.changes for time in (each.start_s, each.end_s))]
+    ends.append(found.start_s + found.duration_s)
+    gaps = [
+        (start_s, end_s)
+        for start_s, end_s in zip(ends[::2], ends[1::2], strict=True)
+        if end_s - start_s >= _LEAST_GAP_S
+    ]
+    notes = [
+        note
+        for note, holds in (
+            ("parts of it are not in the reference", gaps),
+            ("its picture is mirrored", found.views and any(view.mirrored for view in found.views)),
+            ("its voices are others: the music and effects under them were aligned", found.bed),
+        )
+        if holds
+    ]
+    return Degraded(notes=tuple(notes), unseen_s=tuple(gaps))

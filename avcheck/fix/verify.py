@@ -21,7 +21,7 @@ import numpy as np
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from avcheck.compare.align import vertex
+from avcheck.compare.find import vertex
 from avcheck.errors import AvcheckError, CannotSeek
 from avcheck.fix.moves import Moves
 from avcheck.fix.plan import Plan

@@ -186,6 +186,7 @@ def details(report: Report) -> list[tuple[str, str]]:
             if report.verdict == "undecidable" and report.reason_code != "borderline"
             else None,
         ),
+        ("reference", None if report.reference is None else printable(report.reference)),
         ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
         (
             "by",
@@ -208,7 +209,10 @@ def details(report: Report) -> list[tuple[str, str]]:
             if len(report.stretches) > 1 or _drifts(stretch)
         ),
         ("timestamps", None if container is None else _container(container)),
-        ("damage", _degraded(report.degraded) if report.degraded else None),
+        (
+            "notes" if report.measured_by == "reference" else "damage",
+            _degraded(report.degraded) if report.degraded else None,
+        ),
     ]
     return [(name, text) for name, text in rows if text]
 

@@ -36,7 +36,7 @@ def sentence(report: Report) -> str:
 
 def facts(report: Report) -> Facts:
     """What stands under the verdict, one line each."""
-    left_out = {"damage", "stretch", "reason"}
+    left_out = {"damage", "notes", "stretch", "reason"}
     by_network = report.measured_by == "network"
     meaning = {
         "confidence": " (the chance that the offset is right within 80 ms)" if by_network else ""
@@ -205,16 +205,14 @@ def made(report: Report) -> Facts:
 def again(report: Report) -> str:
     """The command that does this check again and makes this page.
 
-    "" where a name does not survive being typed, and for a comparison.
+    "" where a name does not survive being typed.
     """
-    if (
-        printable(report.path) != report.path
-        or not report.path
-        or report.measured_by == "reference"
-    ):
+    compared = report.measured_by == "reference"
+    names = [report.reference or "", report.path] if compared else [report.path]
+    if not all(name and printable(name) == name for name in names):
         return ""
-    path = f"./{report.path}" if report.path.startswith("-") else report.path
-    words = ["avcheck", path]
+    words = ["avcheck", *(["compare"] if compared else [])]
+    words += [f"./{name}" if name.startswith("-") else name for name in names]
     if report.tolerance.preset is not None:
         words += ["--preset", report.tolerance.preset]
     else:
@@ -230,7 +228,7 @@ def again(report: Report) -> str:
     ):
         if value is not None:
             words += [option, str(value)]
-    if report.program is not None:
+    if report.program is not None and not compared:
         words += ["--program", str(report.program)]
     if report.part_s is not None:
         for option, time_s in zip(("--start", "--end"), report.part_s, strict=True):
@@ -239,7 +237,7 @@ def again(report: Report) -> str:
         words.append("--sample")
     if report.audio_path is not None and printable(report.audio_path) == report.audio_path:
         words += ["--audio", report.audio_path]
-    elif report.audio_track is None and report.verdict != "error":
+    elif report.audio_track is None and report.verdict != "error" and not compared:
         words += ["--audio", "SOUND_FILE"]
     return " ".join(map(shlex.quote, [*words, "--output", "html=report.html"]))
 

@@ -1,0 +1,166 @@
+"""Where two sounds that differ in the foreground have music and effects in common, as a dub has
+with the original: generalised cross-correlation with phase transform, and a vote.
+
+The phase transform weighs every frequency alike, so that the faint bed of a loud voice counts. Each
+window names the places that fit best, of the whole spectrum and of bands of it. A place counts that
+windows which share no sound with it name too; by chance two do not agree to a millisecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.compare.align import Piece, pieces
+from avcheck.compare.features import Recording
+from avcheck.compare.find import Match, vertex
+from avcheck.compare.fine import excerpt
+from avcheck.media import SAMPLE_RATE
+
+_WINDOW_S = 8.0
+_HOP_S = 4.0
+_REACH_S = 3.0  # around where the picture has it
+_LOW_HZ, _HIGH_HZ = 150.0, 4000.0
+_BANDS = 4
+_PLACES = 3  # of the whole spectrum, that each window names; and one of each band
+_BESIDE_S = 0.002  # a peak's own flanks
+_AGREE_S = 0.001
+_AROUND_S = 24.0  # how far apart windows may be that agree
+_LEAST_VOTES = 2  # besides its own, and ...
+_LEAST_SHARE = 0.5  # ... of those that could agree
+_LEAD = 1.5  # times as many votes as for any other place, or a loop is as good a match
+_JUMP_S = 0.004
+_FLOOR = 1e-6  # of the strongest frequency's power: what is weaker has noise for a phase
+
+
+@dataclass(frozen=True)
+class _Vote:
+    """One window: the moment of the file at its middle, and the places in the reference that it
+    names, best first, with how far each stands out.
+    """
+
+    file_s: float
+    reference_s: tuple[float, ...]
+    score: tuple[float, ...]
+
+
+def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) -> tuple[Piece, ...]:
+    """The pieces of the file's sound whose bed the reference has, near where the picture has what
+    is `shown` with it. None where windows do not agree.
+    """
+    votes = [vote for part in shown for vote in _votes(reference, file, part)]
+    if not votes:
+        return ()
+    pace = max(shown, key=lambda part: part.end_s - part.start_s).pace
+    found = [match for vote in votes if (match := _elected(vote, votes, pace)) is not None]
+    return pieces(found, pace, _JUMP_S, _Windows(file.start_s, file.end_s))
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """The ends of pieces whose sound is not the same row by row: as far as their windows reach."""
+
+    first_s: float
+    last_s: float
+
+    def between(self, before: Piece, after: Piece) -> tuple[float, float]:
+        """The middle of what lies between, or all of it where that is more than the windows."""
+        if after.start_s - before.end_s > _WINDOW_S:
+            return before.end_s + _WINDOW_S / 2, after.start_s - _WINDOW_S / 2
+        middle_s = (before.end_s + after.start_s) / 2
+        return middle_s, middle_s
+
+    def start_s(self, piece: Piece) -> float:
+        """Where the first window begins."""
+        return max(self.first_s, piece.start_s - _WINDOW_S / 2)
+
+    def end_s(self, piece: Piece) -> float:
+        """Where the last window ends."""
+        return min(self.last_s, piece.end_s + _WINDOW_S / 2)
+
+
+def _votes(reference: Recording, file: Recording, part: Piece) -> list[_Vote]:
+    """The windows within a piece of the picture."""
+    half_s = _WINDOW_S / 2
+    first_s, last_s = part.start_s + half_s, part.end_s - half_s
+    middles = np.append(np.arange(first_s, last_s, _HOP_S), last_s)
+    votes = []
+    count = round(_WINDOW_S * SAMPLE_RATE)
+    for file_s in map(float, middles if last_s >= first_s else ()):
+        ours_s, window = excerpt(file, file_s - half_s / part.pace, count, part.pace)
+        theirs_s, region = excerpt(
+            reference,
+            part.reference_s(file_s) - half_s - _REACH_S,
+            count + round(2 * _REACH_S * SAMPLE_RATE),
+        )
+        named = _places(window, region)
+        middle_s = theirs_s + part.pace * (file_s - ours_s)
+        if named:
+            places = tuple(middle_s + at / SAMPLE_RATE for at, _ in named)
+            votes.append(_Vote(file_s, places, tuple(score for _, score in named)))
+    return votes
+
+
+def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tuple[float, float]]:
+    """The offsets, in samples, of the window in the region that fit best, and how many times as
+    high as usual the correlation is there.
+    """
+    size = 1 << (len(window) + len(region) - 1).bit_length()
+    ours = np.fft.rfft(window * np.hanning(len(window)).astype(np.float32), size)
+    cross = np.fft.rfft(region, size) * np.conj(ours)
+    strength = np.abs(cross)
+    if not strength.any():
+        return []
+    phase = np.where(strength > _FLOOR * strength.max(), cross / np.maximum(strength, 1e-20), 0)
+    hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    count = len(region) - len(window) + 1
+    edges = np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1)
+    spans = [
+        (_LOW_HZ, _HIGH_HZ, _PLACES),
+        *((low, high, 1) for low, high in pairwise(edges)),
+    ]
+    named: list[tuple[float, float]] = []
+    for low, high, most in spans:
+        curve = np.fft.irfft(np.where((hz >= low) & (hz < high), phase, 0), size)[:count]
+        height = np.abs(curve)  # a track whose polarity was turned is the same sound
+        usual = float(np.sqrt(np.mean(curve**2)))
+        beside = round(_BESIDE_S * SAMPLE_RATE)
+        for _ in range(most if usual > 0 else 0):
+            at = int(np.argmax(height))
+            named.append((at + vertex(height, at), float(height[at]) / usual))
+            height[max(0, at - beside) : at + beside + 1] = 0
+    return named
+
+
+def _elected(vote: _Vote, votes: Sequence[_Vote], pace: float) -> Match | None:
+    """The place that a window names and others that share no sound with it confirm; None where too
+    few do, or as many another.
+    """
+    others = [
+        each for each in votes if _WINDOW_S <= abs(each.file_s - vote.file_s) * pace <= _AROUND_S
+    ]
+
+    def confirmed(reference_s: float) -> int:
+        return sum(
+            any(
+                abs(at - pace * (each.file_s - vote.file_s) - reference_s) <= _AGREE_S
+                for at in each.reference_s
+            )
+            for each in others
+        )
+
+    counts = [confirmed(at) for at in vote.reference_s]
+    best = max(range(len(counts)), key=lambda k: (counts[k], vote.score[k]))
+    rivals = [
+        count
+        for count, at in zip(counts, vote.reference_s, strict=True)
+        if abs(at - vote.reference_s[best]) > _BESIDE_S
+    ]
+    least = max(_LEAST_VOTES, _LEAST_SHARE * len(others), _LEAD * max(rivals, default=0))
+    if counts[best] < least:
+        return None
+    return Match(vote.file_s, vote.reference_s[best], min(1.0, counts[best] / max(1, len(others))))

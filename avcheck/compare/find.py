@@ -1,0 +1,312 @@
+"""Where windows of a file are in its reference: two feature tracks -> matches.
+
+Windows are found by normalised cross-correlation, near where the last one was found, or else
+anywhere. What is found nowhere is left out: no time is guessed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+RATE_HZ = 100  # rows of a track a second
+WINDOW_S = 8.0
+LEAST_WINDOW_S = 4.0
+HOP_S = 2.0
+_LEAST_WINDOWS = 6  # in a track that is short
+_NEAR_S = 2.0  # how far from the last match the next one is looked for first
+_COARSE = 5  # rows in one of the coarse track, in which a window is looked for everywhere
+# Of a match of whole windows; those of unrelated sound reach 0.2, of unrelated pictures 0.3
+_LEAST_SCORE = 0.35
+# By which the best place must beat every other that is further off than `_BESIDE_S`
+_LEAST_LEAD = 0.08
+_BESIDE_S = 0.25
+_CANDIDATES = 5  # places of the coarse track that are looked at closely
+_LEAST_ROWS = 0.3  # of a window's rows that need something in them
+_PROBES = 7  # windows that choose the pace
+_LEAST_GAIN = 0.02  # in mean score, for another pace to be preferred to 1
+
+# Paces at which a file may play its reference: reference seconds in one second of the file.
+PACES = (1.0, 25 / 24, 24 / 25, 1001 / 1000, 1000 / 1001, 25 * 1001 / 24000, 24000 / (25 * 1001))
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Features of a sound or a picture: float32 (n, d), row k is of `start_s` + k / 100 s. A row of
+    zeros tells nothing.
+    """
+
+    start_s: float
+    rows: Rows
+
+    @property
+    def end_s(self) -> float:
+        """The time of the row after the last, in seconds."""
+        return self.start_s + len(self.rows) / RATE_HZ
+
+    def at_pace(self, pace: float) -> Track:
+        """The track as if it had played so that `pace` of its seconds pass in one: times are
+        multiplied by `pace`.
+        """
+        if pace == 1.0:
+            return self
+        count = int(len(self.rows) * pace)
+        at = np.arange(count) / pace
+        low = np.minimum(at.astype(np.intp), max(0, len(self.rows) - 2))
+        share = (at - low).astype(np.float32)[:, None]
+        rows = (
+            self.rows[low] * (1 - share)
+            + self.rows[np.minimum(low + 1, len(self.rows) - 1)] * share
+        )
+        return Track(self.start_s * pace, rows)
+
+
+@dataclass(frozen=True)
+class Match:
+    """The window around `file_s` of the file is what the reference has around `reference_s`; score
+    in 0..1.
+    """
+
+    file_s: float
+    reference_s: float
+    score: float
+
+
+def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
+    """The windows of the file that are found in the reference, in the file's order, and the pace at
+    which it plays.
+    """
+    pace = _choose_pace(reference, file)
+    scaled = file.at_pace(pace)
+    finder = _Finder(reference)
+    length, starts = _windows(scaled)
+    hits: dict[int, tuple[float, float]] = {}
+
+    def look(start: int, lag_s: float | None, *, everywhere: bool) -> float | None:
+        """The lag at this window, or the one before where it is not found."""
+        window = scaled.rows[start : start + length]
+        at_s = scaled.start_s + start / RATE_HZ
+        hit = finder.near(window, at_s + lag_s, _NEAR_S) if lag_s is not None else None
+        hit = hit or (finder.anywhere(window) if everywhere else None)
+        if hit is None:
+            return lag_s
+        hits[start] = hit
+        return hit[0] - at_s
+
+    lag_s: float | None = None
+    for start in starts:
+        lag_s = look(start, lag_s, everywhere=True)
+    # A dull window is found only near where its neighbour was, which may be the one after it.
+    for start in reversed(starts):
+        at_s = scaled.start_s + start / RATE_HZ
+        lag_s = hits[start][0] - at_s if start in hits else look(start, lag_s, everywhere=False)
+    half_s = length / RATE_HZ / 2
+    centres = {start: scaled.start_s + start / RATE_HZ + half_s for start in sorted(hits)}
+    return [
+        Match(centre_s / pace, hits[start][0] + half_s, hits[start][1])
+        for start, centre_s in centres.items()
+    ], pace
+
+
+def likeness(reference: Track, file: Track, pace: float) -> tuple[float, float]:
+    """How well some windows of the file, at this pace, are found in the reference: the mean, with 0
+    for each that is not, and the median of those that are; 0..1.
+    """
+    scores = _scores(_Finder(reference), file.at_pace(pace))
+    found = [score for score in scores if score]
+    return float(np.mean(scores or [0.0])), float(np.median(found or [0.0]))
+
+
+def _choose_pace(reference: Track, file: Track) -> float:
+    """The pace at which some windows of the file are best found in the reference; 1 unless another
+    is better.
+    """
+    finder = _Finder(reference)
+    scores = {pace: _upper_half(_scores(finder, file.at_pace(pace))) for pace in PACES}
+    scores[1.0] += _LEAST_GAIN
+    return max(scores, key=lambda pace: scores[pace])
+
+
+def _upper_half(scores: list[float]) -> float:
+    """The mean of the better half: the others may lie where something was inserted."""
+    return float(np.mean(sorted(scores)[len(scores) // 2 :])) if scores else 0.0
+
+
+def _scores(finder: _Finder, file: Track) -> list[float]:
+    """Of some windows, 0 where one is not found."""
+    length, starts = _windows(file)
+    chosen = starts[:: max(1, len(starts) // _PROBES)]
+    hits = [finder.anywhere(file.rows[at : at + length]) for at in chosen]
+    return [hit[1] if hit else 0.0 for hit in hits]
+
+
+def _rows(seconds: float) -> int:
+    return round(seconds * RATE_HZ)
+
+
+def _windows(track: Track) -> tuple[int, list[int]]:
+    """How many rows a window has, and where those begin that tell something: of a short track
+    windows are shorter, and nearer to each other.
+    """
+    count = len(track.rows)
+    length = max(_rows(LEAST_WINDOW_S), min(_rows(WINDOW_S), 2 * count // 3))
+    if count < length:
+        return length, []
+    hop = max(1, min(_rows(HOP_S), (count - length) // _LEAST_WINDOWS))
+    starts = range(0, count - length + 1, hop)
+    return length, [at for at in starts if _tells(track.rows[at : at + length])]
+
+
+def _least_score(count: int) -> float:
+    """Of a window of so many rows, to be found: the shorter it is, the better chance fits it."""
+    return float(_LEAST_SCORE * np.sqrt(max(1.0, _rows(WINDOW_S) / count)))
+
+
+def _tells(window: Rows) -> bool:
+    return bool(np.abs(window).any(axis=1).mean() >= _LEAST_ROWS)
+
+
+class _Finder:
+    """Finds windows in a reference by normalised cross-correlation."""
+
+    def __init__(self, reference: Track) -> None:
+        self._reference = reference
+        self._energy = np.concatenate(
+            [[0.0], np.cumsum((reference.rows.astype(np.float64) ** 2).sum(axis=1))]
+        )
+        self._coarse = _thinned(reference.rows)
+        self._coarse_energy = np.concatenate(
+            [[0.0], np.cumsum((self._coarse.astype(np.float64) ** 2).sum(axis=1))]
+        )
+        self._spectra: dict[int, NDArray[np.complex64]] = {}
+
+    def near(self, window: Rows, at_s: float, reach_s: float) -> tuple[float, float] | None:
+        """Where a window that begins at about `at_s` lies, and its score; None where it is not
+        clearly found.
+        """
+        first = _rows(at_s - reach_s - self._reference.start_s)
+        last = _rows(at_s + reach_s - self._reference.start_s) + len(window)
+        low, high = max(0, first), min(len(self._reference.rows), last)
+        if high - low < len(window):
+            return None
+        scores = _correlate(self._reference.rows[low:high], window, self._energy[low : high + 1])
+        hit = _peak(scores, _least_score(len(window)))
+        return None if hit is None else (self._reference.start_s + (low + hit[0]) / RATE_HZ, hit[1])
+
+    def anywhere(self, window: Rows) -> tuple[float, float] | None:
+        """The same, in the whole reference."""
+        thin = _thinned(window)
+        if len(self._coarse) < len(thin):
+            return None
+        size = _fft_size(len(self._coarse) + len(thin))
+        if size not in self._spectra:
+            self._spectra[size] = np.fft.rfft(self._coarse, size, axis=0).astype(np.complex64)
+        scores = _correlate(self._coarse, thin, self._coarse_energy, self._spectra[size])
+        hits = [self._best(window, at * _COARSE, _COARSE) for at in _tops(scores, _CANDIDATES)]
+        first, *others = sorted(hits, key=lambda hit: hit[1], reverse=True)
+        rivals = [score for at_s, score in others if abs(at_s - first[0]) > _BESIDE_S]
+        if first[1] < _least_score(len(window)) or (
+            rivals and first[1] - max(rivals) < _LEAST_LEAD
+        ):
+            return None
+        return first
+
+    def _best(self, window: Rows, row: int, reach: int) -> tuple[float, float]:
+        """The best place of a window within `reach` rows of `row`, and its score."""
+        low = max(0, row - reach)
+        high = min(len(self._reference.rows), row + reach + len(window))
+        count = high - low - len(window) + 1
+        if count < 1:
+            return self._reference.start_s + row / RATE_HZ, 0.0
+        rows = self._reference.rows
+        dots = [
+            float(np.vdot(rows[at : at + len(window)], window)) for at in range(low, low + count)
+        ]
+        scores = _cosine(np.array(dots), self._energy[low : high + 1], window)
+        at = int(np.argmax(scores))
+        return self._reference.start_s + (low + at + vertex(scores, at)) / RATE_HZ, min(
+            1.0, float(scores[at])
+        )
+
+
+def _thinned(rows: Rows) -> Rows:
+    whole = rows[: len(rows) // _COARSE * _COARSE]
+    return np.asarray(whole.reshape(-1, _COARSE, rows.shape[1]).mean(axis=1), np.float32)
+
+
+def _fft_size(count: int) -> int:
+    return 1 << (count - 1).bit_length()
+
+
+def _correlate(
+    rows: Rows,
+    window: Rows,
+    energy: NDArray[np.float64],
+    spectrum: NDArray[np.complex64] | None = None,
+) -> NDArray[np.float64]:
+    """Cosine of the window (m, d) and every run of as many rows of (n, d): (n - m + 1,). `energy`:
+    (n + 1,) running sum.
+    """
+    size = _fft_size(len(rows) + len(window))
+    spectrum = (
+        np.fft.rfft(rows, size, axis=0).astype(np.complex64) if spectrum is None else spectrum
+    )
+    product = (spectrum * np.conj(np.fft.rfft(window, size, axis=0))).sum(axis=1)
+    dots = np.fft.irfft(product, size)[: len(rows) - len(window) + 1]
+    return _cosine(dots, energy, window)
+
+
+def _cosine(
+    dots: NDArray[np.float64], energy: NDArray[np.float64], window: Rows
+) -> NDArray[np.float64]:
+    """Products of a window with runs of as many rows (k,), over the sizes of both. `energy`: the
+    running sum of the rows, from that of the first run on.
+    """
+    count = len(dots)
+    local = np.maximum(energy[len(window) : len(window) + count] - energy[:count], 0.0)
+    norm = np.sqrt(local * float((window.astype(np.float64) ** 2).sum()))
+    # Where the reference holds much less than the window the quotient is noise.
+    quiet = local < 1e-3 * max(float(local.max()), 1e-12)
+    return np.asarray(np.where(quiet, 0.0, dots / np.maximum(norm, 1e-9)))
+
+
+def _tops(scores: NDArray[np.float64], count: int) -> list[int]:
+    """The places of the highest scores, at least `_BESIDE_S` apart in rows of the coarse track."""
+    left = scores.copy()
+    beside = round(_BESIDE_S * RATE_HZ / _COARSE)
+    tops = []
+    for _ in range(count):
+        at = int(np.argmax(left))
+        tops.append(at)
+        left[max(0, at - beside) : at + beside + 1] = -np.inf
+    return tops
+
+
+def _peak(scores: NDArray[np.float64], least: float) -> tuple[float, float] | None:
+    """The best place, below a row, and its score; None where it is too low or another is nearly as
+    good.
+    """
+    at = int(np.argmax(scores))
+    score = float(scores[at])
+    beside = round(_BESIDE_S * RATE_HZ)
+    others = np.concatenate([scores[: max(0, at - beside)], scores[at + beside + 1 :]])
+    if score < least or (len(others) and score - float(others.max()) < _LEAST_LEAD):
+        return None
+    return at + vertex(scores, at), min(score, 1.0)
+
+
+def vertex(values: NDArray[np.float64], at: int) -> float:
+    """Where the parabola through a peak and its neighbours has its vertex, -0.5..0.5 steps from the
+    peak.
+    """
+    if not 0 < at < len(values) - 1:
+        return 0.0
+    left, mid, right = (float(value) for value in values[at - 1 : at + 2])
+    curvature = left - 2 * mid + right
+    return (
+        float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-12 else 0.0
+    )

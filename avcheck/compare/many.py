@@ -1,0 +1,117 @@
+"""Comparing many files by the engine that checks many files: what `batch.run` needs for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avcheck.batch.remote import Stamp
+from avcheck.report import Report
+from avcheck.settings import CheckSettings
+
+if TYPE_CHECKING:
+    from avcheck.compare.comparison import Title
+
+_READ, _HALF = 0.9, 0.45  # of the progress shown: both files read, one of them
+
+
+@dataclass(frozen=True)
+class CompareSettings(CheckSettings):
+    """How every file of one run is compared, and with what: `references` by the path of the
+    file.
+    """
+
+    references: Mapping[str, Path] = field(default_factory=dict)
+    # Size and time of each reference when the run began: a file is compared again when it changes
+    stamps: Mapping[Path, Stamp] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, references: Mapping[str, Path], **settings: object) -> CompareSettings:
+        """Settings with the references as they are now."""
+        stamps = {path: _stamp(path) for path in set(references.values())}
+        return cls(references=references, stamps=stamps, **settings)  # type: ignore[arg-type]
+
+    def signed(self, report: Report) -> Report:
+        """The report with its reference, and with what a later run knows both by; no weights bear
+        on it.
+        """
+        reference = self.references.get(report.path)
+        values = [self.sha256(), *self.stamps.get(reference, ())] if reference else [self.sha256()]
+        digest = hashlib.sha256(json.dumps([str(reference), *values]).encode("ascii"))
+        return replace(
+            report,
+            measured_by="reference",
+            reference=None if reference is None else str(reference),
+            model_sha256="",
+            settings_sha256=digest.hexdigest(),
+        )
+
+
+class Comparer:
+    """Compares one file after the other; stands in for `avcheck.checker.Checker` in a batch.
+
+    The features of the last reference are kept, so that several versions of one read it once.
+    """
+
+    def __init__(self, settings: CompareSettings) -> None:
+        self._references = settings.references
+        self._last: tuple[Path, Title] | None = None
+
+    def check_tracks(
+        self,
+        path: str | Path,
+        settings: CheckSettings,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> tuple[Report, ...]:
+        """The report of a file. Raises MediaError for one that cannot be read, and for its
+        reference.
+        """
+        from avcheck.compare.comparison import compare_titles, read_title  # late: brings av
+        from avcheck.compare.verdict import to_report
+
+        def tell(share: float, begun: float) -> Callable[[float], None] | None:
+            return on_progress and (lambda done: on_progress(begun + share * done))
+
+        wanted = self._references[str(path)]
+        begun = 0.0
+        if self._last is None or self._last[0] != wanted:
+            self.close()
+            self._last = wanted, read_title(wanted, on_progress=tell(_HALF, 0.0))
+            begun = _HALF
+        with closing(
+            read_title(
+                path,
+                audio_track=next(iter(settings.audio_tracks), None),
+                video_track=settings.video_track,
+                program=settings.program,
+                on_progress=tell(_READ - begun, begun),
+            )
+        ) as title:
+            comparison = compare_titles(self._last[1], title)
+            return (to_report(str(path), comparison, settings.tolerance, title),)
+
+    def close(self) -> None:
+        """Give back the disk space of the reference."""
+        if self._last is not None:
+            self._last[1].close()
+            self._last = None
+
+
+def load_comparer(settings: CheckSettings, threads: int) -> Comparer:
+    """What `batch.run` makes in each worker."""
+    if not isinstance(settings, CompareSettings):
+        raise TypeError("a comparison needs its references")
+    return Comparer(settings)
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        status = path.stat()
+    except OSError:  # read, it will say why it cannot be
+        return None, None
+    return status.st_size, status.st_mtime_ns

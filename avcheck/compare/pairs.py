@@ -1,0 +1,114 @@
+"""Which file is compared with which: two files, many files with one, or a folder with a folder by
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from avcheck.batch.discovery import Discovery, Selection, discover, error_report
+from avcheck.batch.remote import Source, is_url, shown
+from avcheck.errors import UsageError
+from avcheck.report import Report, Tolerance
+
+
+@dataclass
+class Pairs(Discovery):
+    """The files to compare, and a report for each that cannot be; `references` by the path of the
+    file.
+    """
+
+    references: Mapping[str, Path] = field(default_factory=dict)
+
+
+def pair(
+    reference: str | Path,
+    file: str | Path,
+    tolerance: Tolerance,
+    selection: Selection,
+    on_read: Callable[[Path], None] | None = None,
+) -> Pairs:
+    """What `reference` and `file` amount to, each a file or a folder.
+
+    A file is compared with the reference that lies in the same place below its folder and has its
+    name but for the suffix; of a `reference` that is a file, every file below `file` is a version.
+    Neither side may have what the other does not, and no file more than one reference: each of
+    these is an error. Two files may be versions of one reference.
+
+    Of `selection`, `exclude` counts on both sides. `on_read` hears every file on either side.
+    Raises UsageError for URLs, and for a folder as the reference of a file.
+    """
+    for each in (reference, file):
+        if is_url(each):
+            raise UsageError(f"{shown(each)} is a URL; compare reads files and directories")
+    reference, file = Path(reference), Path(file)
+    if reference.is_dir() and file.is_file():
+        raise UsageError(
+            f"{reference} is a directory and {file} is a file; give two files or two directories"
+        )
+    everything = Selection(exclude=selection.exclude)
+    masters = discover([reference], tolerance, None, everything, on_read)
+    versions = discover([file], tolerance, None, everything, on_read)
+    if not reference.is_dir():
+        pairs = _with_one(reference, versions, masters)
+    else:
+        pairs = _by_name(reference, masters, file, versions, tolerance)
+    if selection.shard is None:
+        return pairs
+    takes = selection.shard.takes
+    root = file if file.is_dir() else None
+    return Pairs(
+        [each for each in pairs.files if takes(_name(Path(each), root))],
+        [each for each in pairs.errors if takes(PurePath(each.path).as_posix())],
+        pairs.references,
+    )
+
+
+def _with_one(reference: Path, versions: Discovery, masters: Discovery) -> Pairs:
+    if masters.errors:
+        raise UsageError(f"{reference}: {masters.errors[0].reason}")
+    return Pairs(versions.files, versions.errors, {str(each): reference for each in versions.files})
+
+
+def _by_name(
+    reference: Path, masters: Discovery, file: Path, versions: Discovery, tolerance: Tolerance
+) -> Pairs:
+    ours, theirs = _named(versions.files, file), _named(masters.files, reference)
+
+    def alone(path: Path, reason: str) -> Report:
+        return error_report(path, reason, tolerance, code="unpaired")
+
+    files: list[Source] = []
+    references: dict[str, Path] = {}
+    errors = [*masters.errors, *versions.errors]
+    for name, paths in ours.items():
+        found = theirs.get(name, [])
+        if len(found) == 1:
+            files += paths
+            references |= {str(path): found[0] for path in paths}
+            continue
+        reason = f"no reference of its name in {reference}"
+        if found:
+            reason = f"several references of its name: {', '.join(map(str, found))}"
+        errors += [alone(path, reason) for path in paths]
+    for name, paths in theirs.items():
+        if name not in ours:
+            errors += [
+                alone(path, f"a reference without a file of its name in {file}") for path in paths
+            ]
+    return Pairs(files, errors, references)
+
+
+def _named(files: Iterable[Source], root: Path) -> dict[str, list[Path]]:
+    """The files below a folder by their path there without its suffix."""
+    named: dict[str, list[Path]] = {}
+    for each in files:
+        path = Path(each)
+        named.setdefault(PurePath(_name(path, root)).with_suffix("").as_posix(), []).append(path)
+    return named
+
+
+def _name(path: Path, root: Path | None) -> str:
+    return (path.relative_to(root) if root is not None else path).as_posix()

@@ -1,0 +1,205 @@
+"""What two versions of a picture have in common: how the brightness of its parts changes, of
+whatever part both show.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.compare.features import changes, smoothed
+from avcheck.compare.find import RATE_HZ, Rows, Track
+from avcheck.media import Picture
+
+PICTURE_SIDE = 48  # px, of the pictures that are asked for
+_COLUMNS, _ROWS = 10, 6  # cells of a picture
+_CELLS = _COLUMNS * _ROWS
+_STALE_S = 1.0  # a picture older than this is missing
+_DULL = 0.6  # of 255: rows of pictures that change less tell nothing
+# Of 255: lines at an edge whose mean changes by less are a letterbox, with or without a logo on it
+_CHANGES = 3.0
+# Rows, about as long as a picture of a film lasts: a step at every picture fits at several places
+_SMOOTH = 5
+_LOOKED_AT = 4000  # pictures, spread over a title, that tell what of it changes
+_AT_ONCE = 1000  # pictures in memory
+# A picture that differs from the last by less than this share of what others near it do repeats it
+_REPEATS = 0.15
+_NEAR = 5  # pictures on either side
+
+
+@dataclass(frozen=True)
+class View:
+    """The part of a picture that is looked at: what is left out at either side, as shares of its
+    height and width; and whether it is turned from left to right.
+    """
+
+    high: float = 0.0
+    wide: float = 0.0
+    mirrored: bool = False
+
+
+WHOLE = View()
+
+
+@dataclass
+class Pictures:
+    """The pictures of a title, small, on disk, so that any length needs little memory; `close` it
+    when done. Those of another size than the first are left out.
+    """
+
+    times_s: list[float] = field(default_factory=list)
+    _size: tuple[int, int] | None = None
+    _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
+    _mapped: NDArray[np.uint8] | None = None
+    _content: tuple[slice, slice] | None = None
+
+    def add(self, picture: Picture) -> None:
+        """Append a picture; they come in their order."""
+        luma = picture.luma
+        if self._size is None:
+            self._size = luma.shape[0], luma.shape[1]
+        if luma.shape == self._size:
+            self._file.write(luma.tobytes())
+            self.times_s.append(picture.pts_s)
+
+    def close(self) -> None:
+        """Give the disk space back."""
+        self._mapped = None
+        self._file.close()
+
+    @property
+    def aspect(self) -> float:
+        """Width over height of what is no letterbox."""
+        high, wide = self._inside()
+        return float((wide.stop - wide.start) / (high.stop - high.start))
+
+    def track(self, view: View = WHOLE) -> Track:
+        """How the brightness of each of 60 cells changes, float32 (n, 60).
+
+        Lines at the edges that never change are left out, so a letterbox changes nothing; what
+        stands still, as a logo does, is taken out with the mean. A picture counts for the time
+        around the moment that it is due at, not for that until the next: so versions of another
+        rate, of which each picture stays longer or shorter, lie neither early nor late.
+        """
+        if not self.times_s:
+            return Track(0.0, np.zeros((0, _CELLS), np.float32))
+        cells = np.concatenate(list(self._cells(view)))
+        times = np.array(self.times_s)
+        grid = np.arange(times[0], times[-1] + 1 / RATE_HZ, 1 / RATE_HZ)
+        # In the middle of a row, or rates that rows are a multiple of would come out earlier
+        middle = grid + 0.5 / RATE_HZ
+        shown = np.maximum(np.searchsorted(times, middle, side="right") - 1, 0)
+        rows = changes(smoothed(cells[shown], _SMOOTH))
+        rows[(middle - times[shown] > _STALE_S) | (np.abs(rows).max(axis=1) < _DULL)] = 0.0
+        return Track(float(times[0]) - _lasting_s(times, cells) / 2, rows)
+
+    def _read(self) -> NDArray[np.uint8]:
+        if self._mapped is None:
+            self._file.flush()
+            high, wide = self._size or (1, 1)
+            self._mapped = np.memmap(
+                self._file, np.uint8, "r", shape=(len(self.times_s), high, wide)
+            )
+        return self._mapped
+
+    def _inside(self) -> tuple[slice, slice]:
+        """The lines and columns that change, and all between them; every one where too few do."""
+        if self._content is None:
+            few = self._read()[:: 1 + len(self.times_s) // _LOOKED_AT].astype(np.float32)
+            self._content = _changing(few.mean(axis=2)), _changing(few.mean(axis=1))
+        return self._content
+
+    def _cells(self, view: View) -> Iterator[Rows]:
+        """The mean of every cell of each picture, (k, 60) at a time."""
+        high, wide = (
+            _without(lines, share)
+            for lines, share in zip(self._inside(), (view.high, view.wide), strict=True)
+        )
+        pictures = self._read()
+        for first in range(0, len(pictures), _AT_ONCE):
+            luma = pictures[first : first + _AT_ONCE, high, wide].astype(np.float32)
+            yield _means(luma[:, :, ::-1] if view.mirrored else luma)
+
+
+def keep(pictures: Iterable[Picture]) -> Pictures:
+    """All the pictures of a file."""
+    kept = Pictures()
+    for picture in pictures:
+        kept.add(picture)
+    return kept
+
+
+def views(ours: float, theirs: float) -> Iterator[tuple[View, View]]:
+    """What two versions of these aspects may have in common: pairs of views of one and the other.
+
+    One may be a part of the other, cut to its own aspect or smaller still, or be turned from left
+    to right.
+    """
+    for mirrored in (False, True):
+        for zoom in (1.0, 0.9, 0.8, 0.7):
+            for high, wide in {_shares(ours, theirs), (1.0, 1.0)}:
+                cut = View((1 - zoom * high) / 2, (1 - zoom * wide) / 2)
+                yield cut, View(mirrored=mirrored)
+            for high, wide in {_shares(theirs, ours), (1.0, 1.0)}:
+                cut = View((1 - zoom * high) / 2, (1 - zoom * wide) / 2, mirrored)
+                if cut != View(mirrored=mirrored):
+                    yield WHOLE, cut
+
+
+def _shares(of: float, to: float) -> tuple[float, float]:
+    """The shares of height and width that a picture of one aspect keeps when it is cut to
+    another.
+    """
+    return (min(1.0, of / to), min(1.0, to / of))
+
+
+def _changing(lines: NDArray[np.floating]) -> slice:
+    """The lines (n, lines) that change over the n pictures, and all between them; every line where
+    too few do.
+
+    What changes in under a tenth of the pictures, an advertisement in full width say, is not what
+    the title looks like.
+    """
+    low, high = np.percentile(lines, (10, 90), axis=0)
+    changing = np.flatnonzero(high - low > _CHANGES)
+    whole = slice(0, lines.shape[1])
+    return slice(int(changing[0]), int(changing[-1]) + 1) if len(changing) >= _COLUMNS else whole
+
+
+def _without(lines: slice, share: float) -> slice:
+    cut = round(share * (lines.stop - lines.start))
+    return slice(lines.start + cut, lines.stop - cut)
+
+
+def _means(luma: NDArray[np.float32]) -> Rows:
+    """The mean of each cell of pictures (k, H, W), row by row: (k, 60)."""
+    count, height, width = luma.shape
+    sums = np.add.reduceat(luma, _edges(height, _ROWS), axis=1)
+    sums = np.add.reduceat(sums, _edges(width, _COLUMNS), axis=2)
+    high, wide = (np.diff([*_edges(n, k), n]) for n, k in ((height, _ROWS), (width, _COLUMNS)))
+    return np.asarray(sums / np.outer(high, wide), np.float32).reshape(count, -1)
+
+
+def _edges(size: int, count: int) -> NDArray[np.intp]:
+    return np.arange(count) * size // count
+
+
+def _lasting_s(times: NDArray[np.float64], cells: Rows) -> float:
+    """How long a picture lasts on average, seconds, until another comes that does not repeat it."""
+    if len(times) < 2:
+        return 0.0
+    steps_s = np.diff(times)
+    changed = np.abs(np.diff(cells, axis=0)).mean(axis=1)
+    wide = 2 * _NEAR + 1
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(changed, _NEAR, "edge"), wide)
+    typical = np.median(np.sort(around, axis=1)[:, -wide // 2 :], axis=1)
+    moving = (typical > _DULL) & (steps_s < _STALE_S)
+    if not moving.any():
+        return float(np.median(steps_s))
+    new = moving & (changed > _REPEATS * typical)
+    return float(steps_s[moving].sum() / max(1, new.sum()))

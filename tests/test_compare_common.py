@@ -1,0 +1,155 @@
+"""What two versions have in common where not all is the same: a bed under other voices, and a part
+of the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avcheck.compare.align import Piece
+from avcheck.compare.bed import common_bed
+from avcheck.compare.comparison import sight
+from avcheck.compare.features import Recording
+from avcheck.compare.find import Track, likeness, matches
+from avcheck.compare.pictures import Pictures, View, keep
+from avcheck.media import SAMPLE_RATE, Picture, Sound
+from tests.support.scenery import scenery
+
+Array = np.ndarray[Any, Any]
+SECONDS = 32.0
+SHOWN = (Piece(0.0, SECONDS, 0.0, 1.0),)  # the picture is the same throughout
+
+
+def steps(seed: int, seconds: float = SECONDS) -> Array:
+    """Sound that comes and goes: noise below 4 kHz in bursts, float32 at 16 kHz."""
+    rng = np.random.default_rng(seed)
+    noise = np.repeat(rng.normal(size=round(seconds * SAMPLE_RATE / 2)), 2)
+    burst = np.repeat(rng.random(round(seconds * 8)) < 0.6, SAMPLE_RATE // 8)
+    return np.asarray(0.2 * noise[: len(burst)] * burst, np.float32)
+
+
+def recorded(samples: Array, start_s: float = 0.0) -> Recording:
+    recording = Recording()
+    recording.add(Sound(start_s, np.asarray(samples, np.float32)))
+    return recording
+
+
+def late(samples: Array, count: int) -> Array:
+    return np.concatenate([np.zeros(count, np.float32), samples[: len(samples) - count]])
+
+
+@pytest.mark.parametrize("late_ms", [0, 5, 150, 2000])
+def test_a_dub_is_aligned_by_the_bed_it_shares(late_ms: int) -> None:
+    bed, original, dub = 0.3 * steps(1), steps(2), steps(3)
+    count = late_ms * SAMPLE_RATE // 1000
+    (piece,) = common_bed(recorded(original + bed), recorded(late(dub + bed, count)), SHOWN)
+    assert piece.reference_s(16.0) == pytest.approx(16.0 - late_ms / 1000, abs=0.0003)
+    assert piece.pace == 1.0
+    assert piece.end_s - piece.start_s > 0.9 * SECONDS - late_ms / 1000
+
+
+def test_a_bed_whose_polarity_was_turned_is_the_same() -> None:
+    bed = 0.3 * steps(1)
+    (piece,) = common_bed(recorded(steps(2) + bed), recorded(steps(3) - bed), SHOWN)
+    assert piece.reference_s(16.0) == pytest.approx(16.0, abs=0.0003)
+
+
+def test_a_piece_cut_out_of_the_bed_is_a_jump() -> None:
+    bed = 0.4 * steps(1, 2 * SECONDS)
+    whole, half = round(2 * SECONDS * SAMPLE_RATE), round(SECONDS * SAMPLE_RATE)
+    shorter = np.concatenate([bed[:half], bed[half + SAMPLE_RATE // 5 :]])
+    first, second = common_bed(
+        recorded(steps(2, 2 * SECONDS) + bed),
+        recorded(steps(3, 2 * SECONDS)[: len(shorter)] + shorter),
+        (Piece(0.0, whole / SAMPLE_RATE, 0.0, 1.0),),
+    )
+    assert first.reference_s(10.0) == pytest.approx(10.0, abs=0.0003)
+    assert second.reference_s(50.0) == pytest.approx(50.2, abs=0.0003)
+    assert first.end_s == pytest.approx(SECONDS, abs=4)
+
+
+def test_another_performance_has_no_bed_in_common() -> None:
+    assert common_bed(recorded(steps(2) + steps(1)), recorded(steps(3) + steps(4)), SHOWN) == ()
+
+
+def test_a_loop_fits_at_several_places_and_so_at_none() -> None:
+    loop = np.tile(0.4 * steps(1, 1.0), round(SECONDS))
+    assert common_bed(recorded(steps(2) + loop), recorded(steps(3) + loop), SHOWN) == ()
+
+
+def test_silence_has_no_bed() -> None:
+    silence = recorded(np.zeros(round(SECONDS * SAMPLE_RATE)))
+    assert common_bed(silence, recorded(steps(3)), SHOWN) == ()
+    assert common_bed(recorded(steps(3)), silence, SHOWN) == ()
+
+
+def shown(fps: float = 25, look: Callable[[Array], Array] = lambda luma: luma) -> Pictures:
+    times = np.arange(round(14 * fps)) / fps
+    return keep(
+        Picture(float(time_s), np.ascontiguousarray(look(fine(float(time_s))))) for time_s in times
+    )
+
+
+@cache
+def fine(time_s: float) -> Array:
+    """A picture of 48 lines with detail that a crop does not leave in the same cells."""
+    y, x = np.mgrid[0:1:48j, 0:1:80j]
+    rng = np.random.default_rng(7)
+    waves = [
+        np.sin(2 * np.pi * (rate * time_s + px * x + py * y))
+        for rate, px, py in rng.uniform((0.2, 0.5, 0.5), (2.3, 2.5, 2.5), (9, 3))
+    ]
+    return np.asarray(np.clip(125 + 25 * sum(waves), 20, 230), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("look", "views"),
+    [
+        (lambda luma: luma, (View(), View())),
+        (lambda luma: luma[:, ::-1], (View(), View(mirrored=True))),
+        (lambda luma: luma[:, 10:70], (View(wide=0.125), View())),
+        (lambda luma: luma[6:42], (View(high=0.125), View())),
+        (lambda luma: luma[:, 70:10:-1], (View(wide=0.125), View(mirrored=True))),
+    ],
+    ids=["whole", "mirrored", "sides cut off", "top and bottom cut off", "both"],
+)
+def test_the_part_that_both_show_is_found(
+    look: Callable[[Array], Array], views: tuple[View, View]
+) -> None:
+    seen = sight(shown(), shown(look=look), 1.0)
+    for found, wanted in zip(seen.views, views, strict=True):
+        assert found.mirrored == wanted.mirrored
+        assert (found.high, found.wide) == pytest.approx((wanted.high, wanted.wide), abs=0.02)
+    assert likeness(seen.reference, seen.file, 1.0)[0] > 0.9
+
+
+def test_pictures_of_something_else_have_no_part_in_common() -> None:
+    other = keep(Picture(k / 25, np.asarray(scenery(500 + 1.3 * k / 25))) for k in range(350))
+    seen = sight(shown(), other, 1.0)
+    assert likeness(seen.reference, seen.file, 1.0)[0] < 0.3
+
+
+def places_s(reference: Track, file: Track) -> float:
+    """By how much the file's pictures lie later than the reference's, in seconds."""
+    found, pace = matches(reference, file)
+    assert pace == 1.0
+    return -float(np.median([match.reference_s - match.file_s for match in found]))
+
+
+@pytest.mark.parametrize("fps", [24, 30, 50, 60])
+def test_pictures_of_any_rate_lie_where_they_are_due(fps: float) -> None:
+    assert places_s(shown().track(), shown(fps).track()) == pytest.approx(0, abs=0.002)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_pictures_shown_several_times_lie_where_they_were(times: int) -> None:
+    repeated = keep(
+        Picture(k / 25 / times, np.ascontiguousarray(fine(k // times / 25)))
+        for k in range(350 * times)
+    )
+    assert places_s(shown().track(), repeated.track()) == pytest.approx(0, abs=0.002)

@@ -1,0 +1,260 @@
+"""Comparing directories: which file goes with which, and the batch's exit codes, formats and
+resume.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from avcheck.batch.discovery import Selection, Shard
+from avcheck.cli.app import main
+from avcheck.compare import comparison
+from avcheck.compare.pairs import pair
+from avcheck.errors import UsageError
+from avcheck.report import PRESETS
+from tests.support.clips import make_clip
+from tests.support.scenery import noise, scenery
+
+TOLERANCE = PRESETS["ebu-r37"]
+EVERYTHING = Selection()
+SECONDS = 13.0
+
+
+def folder_of(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\0")
+    return root
+
+
+@pytest.fixture
+def masters(tmp_path: Path) -> Path:
+    return folder_of(tmp_path / "masters", "a.mov", "b/c.mxf", "lost.mkv", "two.mov", "two.mxf")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return folder_of(tmp_path / "out", "a.mp4", "a.webm", "b/c.mp4", "c.mp4", "two.mp4")
+
+
+def paired(masters: Path, out: Path, selection: Selection = EVERYTHING) -> dict[str, Any]:
+    """By the name of a file its reference, or why it has none."""
+    found = pair(masters, out, TOLERANCE, selection)
+    names: dict[str, Any] = {
+        Path(file).relative_to(out).as_posix(): found.references[str(file)]
+        .relative_to(masters)
+        .as_posix()
+        for file in found.files
+    }
+    assert all(each.verdict == "error" for each in found.errors)
+    return names | {Path(each.path).name: each.reason_code for each in found.errors}
+
+
+def test_files_are_compared_by_their_place_and_name(masters: Path, out: Path) -> None:
+    assert paired(masters, out) == {
+        "a.mp4": "a.mov",
+        "a.webm": "a.mov",  # two versions of one title
+        "b/c.mp4": "b/c.mxf",
+        "c.mp4": "unpaired",  # another c.mp4, in another place
+        "two.mp4": "unpaired",
+        "lost.mkv": "unpaired",
+    }
+
+
+def test_why_a_file_has_no_partner_is_said(masters: Path, out: Path) -> None:
+    reasons = {
+        Path(each.path).name: each.reason
+        for each in pair(masters, out, TOLERANCE, Selection()).errors
+    }
+    assert reasons == {
+        "c.mp4": f"no reference of its name in {masters}",
+        "two.mp4": f"several references of its name: {masters}/two.mov, {masters}/two.mxf",
+        "lost.mkv": f"a reference without a file of its name in {out}",
+    }
+
+
+def test_what_is_excluded_needs_no_partner(masters: Path, out: Path) -> None:
+    found = paired(masters, out, Selection(exclude=("two.*", "lost.mkv", "/c.mp4")))
+    assert sorted(found) == ["a.mp4", "a.webm", "b/c.mp4"]
+
+
+def test_shards_are_disjoint_and_miss_nothing(masters: Path, out: Path) -> None:
+    parts = [paired(masters, out, Selection(shard=Shard(k, 3))) for k in (1, 2, 3)]
+    names = [name for part in parts for name in part]
+    assert sorted(names) == sorted(paired(masters, out))
+
+
+def test_one_reference_goes_with_every_file(masters: Path, out: Path) -> None:
+    found = pair(masters / "a.mov", out, TOLERANCE, Selection())
+    assert len(found.files) == 5
+    assert set(found.references.values()) == {masters / "a.mov"}
+    assert found.errors == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "file", "why"),
+    [
+        ("masters", "out/a.mp4", "is a directory and"),
+        ("gone.mov", "out", "no such file"),
+        ("https://example.org/a.mp4", "out/a.mp4", "is a URL"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(
+    masters: Path, out: Path, reference: str, file: str, why: str
+) -> None:
+    root = masters.parent
+    first = reference if "://" in reference else root / reference
+    with pytest.raises(UsageError, match=why):
+        pair(first, root / file, TOLERANCE, Selection())
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A title, and a version whose sound is late."""
+    folder = tmp_path_factory.mktemp("films")
+    sound = noise(SECONDS + 1)
+    make_clip(
+        folder / "title.mkv",
+        seconds=SECONDS,
+        draw=scenery,
+        play=sound,
+        size=(160, 90),
+        acodec="flac",
+    )
+    make_clip(
+        folder / "late.mp4",
+        seconds=SECONDS,
+        draw=scenery,
+        play=lambda times_s: sound(times_s - 0.15),
+        size=(160, 90),
+    )
+    return folder
+
+
+@pytest.fixture
+def folders(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`masters` and `out` of three titles: one as it was, one late, one that is no film."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("masters", "out"):
+        Path(folder).mkdir()
+    for name in ("good", "late", "text"):
+        shutil.copy(films / "title.mkv", f"masters/{name}.mkv")
+    shutil.copy(films / "title.mkv", "out/good.mkv")
+    shutil.copy(films / "late.mp4", "out/late.mp4")
+    Path("out/text.mp4").write_text("no film\n", encoding="ascii")
+    return tmp_path
+
+
+def records(path: str) -> dict[str, Any]:
+    lines = Path(path).read_text(encoding="ascii").splitlines()
+    return {record["path"]: record for record in map(json.loads, lines)}
+
+
+def test_a_directory_is_a_gate_with_reports(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = [
+        "--output",
+        "junit=sync.xml",
+        "--output",
+        "html=sync.html",
+        "--output",
+        "csv=sync.csv",
+    ]
+    assert main(["compare", "masters", "out", *outputs, "--output", "jsonl=sync.jsonl"]) == 2
+    shown = capsys.readouterr()
+    assert "out/late.mp4: out of sync: sound late by 150 ms" in shown.out
+    assert "out/text.mp4: error: " in shown.err
+    assert "3 files: 1 in sync, 1 out of sync, 1 error" in shown.err
+    found = records("sync.jsonl")
+    assert found["out/late.mp4"]["reference"] == "masters/late.mkv"
+    assert found["out/late.mp4"]["offset_ms"] == pytest.approx(-150, abs=1)
+    assert {record["measured_by"] for record in found.values()} == {"reference"}
+    suite = ElementTree.parse("sync.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
+    assert "out/late.mp4" in Path("sync.html").read_text("utf-8")
+
+
+def test_a_quiet_run_shows_what_fails_alone(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out/text.mp4").unlink()
+    Path("masters/text.mkv").unlink()
+    assert main(["compare", "masters", "out", "--quiet"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "out/late.mp4: out of sync: sound late by 150 ms (3.8 frames), confidence 0.98"
+    ]
+
+
+def test_a_run_goes_on_where_it_was_stopped(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read: list[str] = []
+    before = comparison.read_title
+
+    def counted(path: Any, **options: Any) -> Any:
+        read.append(str(path))
+        return before(path, **options)
+
+    monkeypatch.setattr(comparison, "read_title", counted)
+    line = ["compare", "masters", "out", "--resume", "results.jsonl"]
+    assert main(line) == 2
+    assert sorted(records("results.jsonl")) == ["out/good.mkv", "out/late.mp4", "out/text.mp4"]
+    read.clear()
+    assert main(line) == 2
+    assert read == []
+    assert "all done before" in capsys.readouterr().err
+    # A reference that has changed is another comparison.
+    os.utime("masters/good.mkv", ns=(1, 1))
+    assert main(line) == 2
+    assert sorted(read) == ["masters/good.mkv", "out/good.mkv"]
+
+
+def test_one_reference_is_read_once(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, clip: Callable[..., Path]
+) -> None:
+    read: list[str] = []
+    before = comparison.read_title
+
+    def counted(path: Any, **options: Any) -> Any:
+        read.append(str(path))
+        return before(path, **options)
+
+    monkeypatch.setattr(comparison, "read_title", counted)
+    Path("out/text.mp4").unlink()
+    assert main(["compare", "masters/good.mkv", "out"]) == 1
+    assert read == ["masters/good.mkv", "out/good.mkv", "out/late.mp4"]
+
+
+def test_worker_processes_find_the_same(folders: Path) -> None:
+    line = ["compare", "masters", "out", "--jobs", "2", "--timeout", "300"]
+    assert main([*line, "--format", "jsonl", "--output", "jsonl=sync.jsonl"]) == 2
+    found = {path: record["verdict"] for path, record in records("sync.jsonl").items()}
+    assert found == {
+        "out/good.mkv": "in_sync",
+        "out/late.mp4": "out_of_sync",
+        "out/text.mp4": "error",
+    }
+
+
+def test_a_reference_that_cannot_be_read_is_named(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("masters/good.mkv").write_text("no film\n", encoding="ascii")
+    assert main(["compare", "masters/good.mkv", "out/good.mkv"]) == 2
+    assert "out/good.mkv: error: masters/good.mkv" in capsys.readouterr().err
+
+
+def test_json_of_two_files_is_one_object(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "masters/good.mkv", "out/good.mkv", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["verdict"], record["reference"]) == ("in_sync", "masters/good.mkv")
