@@ -83,11 +83,9 @@ class Matcher(nn.Module):
     ) -> Scored:
         times, places = picture.shape[1:3]
         here = picture.mean(dim=2)[..., 0]
-        logit = []
-        for k, shift in enumerate(shifts.tolist()):
-            apart = (here - sound[:, margin + shift : margin + shift + times, 0]).abs()
-            logit.append((apart * present[:, k]).sum(1) / present[:, k].sum(1).clamp_min(1))
-        score = self.gain * (0.12 - torch.stack(logit, dim=1))
+        heard = sound[..., 0].unfold(1, times, 1)[:, margin + shifts]  # (batch, shifts, times)
+        apart = ((here[:, None] - heard).abs() * present).sum(2) / present.sum(2).clamp_min(1)
+        score = self.gain * (0.12 - apart)
         both = torch.stack([torch.zeros_like(score), score], dim=-1)
         cells = (times // BLOCK_FRAMES) * BLOCK_TIMES * places
         attention = torch.full(
