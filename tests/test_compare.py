@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def test_a_recording_keeps_times_and_gaps() -> None:
     assert read[5600:7200] == pytest.approx(0.25, abs=1e-4)
 
 
+@lru_cache(maxsize=4096)
 def scenery(time_s: float, height: int = 90, width: int = 160) -> np.ndarray[Any, Any]:
     """A picture in which every region brightens and darkens in its own way, uint8 (height,
     width).

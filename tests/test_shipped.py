@@ -127,11 +127,18 @@ def judged(checker: Checker, frames: NDArray[np.uint8], samples: NDArray[np.floa
     return judge(list(scan(source, checker.loaded)), TOLERANCE, checker.calibration)
 
 
+@pytest.fixture(scope="module")
+def plain_scene(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    return scene(tmp_path_factory.mktemp("scene") / "clip.mp4", seed=6)
+
+
 @pytest.mark.parametrize("name", CONTROLS)
 def test_where_nothing_can_be_told_nothing_is_told(
-    tmp_path: Path, checker: Checker, name: str
+    plain_scene: tuple[NDArray[np.uint8], NDArray[np.float32]], checker: Checker, name: str
 ) -> None:
-    frames, samples = CONTROLS[name](*scene(tmp_path / "clip.mp4", seed=6))
+    frames, samples = CONTROLS[name](*plain_scene)
     found = judged(checker, frames, samples)
     assert found.verdict == "undecidable"
     assert found.reason
