@@ -415,8 +415,8 @@ def hum(times_s: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def noisy(clip: Callable[..., Path]) -> Path:
-    """4 s that move and sound and show nothing, just large enough to be looked at closer."""
-    return clip(seconds=4.0, size=(LEAST_SIDE, LEAST_SIDE), draw=snow, play=hum)
+    """2 s that move and sound and show nothing, just large enough to be looked at closer."""
+    return clip(seconds=2.0, size=(LEAST_SIDE, LEAST_SIDE), draw=snow, play=hum)
 
 
 def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(

@@ -16,6 +16,7 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 DARK, BRIGHT = 30, 235  # luma, limited range
 CLICK_S = 0.02
@@ -173,6 +174,8 @@ def make_clip(
                 )
             )
 
+        # Setting a reformatter up, and its threads, takes longer than a picture.
+        shaper = VideoReformatter()
         frame_samples = 1024
         if audios:
             frame_samples = audios[0].codec_context.frame_size or 1024
@@ -182,10 +185,11 @@ def make_clip(
         for _, kind, at in sorted(jobs):
             if kind == 0:
                 picture = VideoFrame.from_ndarray(draw(at), "gray")
-                if full_range:
-                    picture = picture.reformat(format=pix_fmt, src_color_range=2, dst_color_range=2)
-                else:  # levels are meant as written
-                    picture = picture.reformat(format=pix_fmt, src_color_range=2, dst_color_range=2)
+                # Levels are meant as written
+                picture = shaper.reformat(
+                    picture, format=pix_fmt, src_color_range=2, dst_color_range=2, threads=1
+                )
+                if not full_range:
                     picture.color_range = 1
                 picture.pts = round((at + start_s) / tick)
                 picture.time_base = tick
