@@ -25,8 +25,8 @@ from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.train.corpus import CachedClip, Clip, decode
 from avcheck.verdict import Judgement, judge
 from tests.support.long_titles import Fault, drawn_shots, write_title
+from tests.support.real import ABSENT, CORPUS
 
-CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 TOLERANCE = PRESETS[DEFAULT_PRESET]
 
 
@@ -180,7 +180,7 @@ def well_known() -> list[dict[str, Any]]:
     of.
     """
     if not (CORPUS / "index.jsonl").is_file():
-        pytest.skip("the corpus of real clips is not beside this checkout")
+        pytest.skip(ABSENT)
     rows = [json.loads(line) for line in (CORPUS / "index.jsonl").read_text().splitlines()]
     known = [
         row
