@@ -1,4 +1,4 @@
-"""Where the corpus of real clips is, for the tests that need it. It is no part of the repository."""
+"""Where the corpus of real clips is, which is no part of the repository."""
 
 from __future__ import annotations
 
