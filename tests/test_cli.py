@@ -367,6 +367,10 @@ def test_a_stream_that_is_closed_is_no_bug(clips: Path, closed: str) -> None:
         "good.mp4",
         "late.mp4",
     ]
+
+
+def test_a_closed_stdin_names_no_path(clips: Path) -> None:
+    (clips / "command.py").write_text(FAKE_MAIN)
     line = ["sh", "-c", '"$0" command.py --files-from - <&-', sys.executable]
     done = subprocess.run(line, capture_output=True, env=ENVIRONMENT, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (
@@ -732,7 +736,9 @@ def test_hostile_names_cannot_touch_the_terminal(clips: Path) -> None:
 
 
 @pytest.mark.parametrize("form", SEVERAL)
-def test_hostile_names_in_every_format(clips: Path, form: str) -> None:
+def test_hostile_names_in_every_format(
+    clips: Path, form: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     names = [
         "::error::late.mp4",
         "late\n::error::x.mp4",
@@ -745,10 +751,12 @@ def test_hostile_names_in_every_format(clips: Path, form: str) -> None:
     raw = os.fsencode(clips) + b"/late \xff.mp4"
     with open(raw, "wb"):  # noqa: PTH123 - a name that is not UTF-8
         pass
-    done = command("--format", form, "--output", f"{form}=report", "--", *names, os.fsdecode(raw))
-    assert (done.returncode, done.stderr) == (1, b"6 files: 6 out of sync\n")
-    shown = done.stdout.decode("utf-8")
-    assert b"\x1b" not in done.stdout and "##[" not in shown
+    line = ["--format", form, "--output", f"{form}=report", "--", *names, os.fsdecode(raw)]
+    assert main(line) == 1
+    out, err = capfdbinary.readouterr()
+    assert err == b"6 files: 6 out of sync\n"
+    shown = out.decode("utf-8")
+    assert b"\x1b" not in out and "##[" not in shown
     commands = [row for row in shown.splitlines() if row.startswith("::")]
     assert len(commands) == (6 if form == "github" else 0)
     assert (clips / "report").read_text("utf-8") == shown.replace("\r\n", "\n").partition(

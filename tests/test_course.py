@@ -59,8 +59,7 @@ def test_a_constant_is_not_called_drift_or_jump_under_noise(kind: str) -> None:
     """At most one constant file in a hundred, whatever its length: segments stray by 25 ms, or
     mostly less and rarely 100.
     """
-    files = 300
-    for count in (3, 4, 5, 6, 8, 12, 30):
+    for count, files in ((3, 300), (4, 300), (5, 300), (6, 300), (8, 300), (12, 200), (30, 100)):
         rng = np.random.default_rng(count)
         noise_ms = 25 * (
             rng.normal(size=(files, count))
@@ -121,9 +120,16 @@ def test_follow_is_quick_on_a_long_film() -> None:
 def test_segments_that_peak_anywhere_follow_no_course() -> None:
     """What chance puts here and there in a film of voice-over is neither a jump nor a drift."""
     rng = np.random.default_rng(0)
-    for count, most in ((4, 6), (5, 2), (6, 2), (8, 0), (12, 0), (30, 0)):
+    for count, films, most in (
+        (4, 100, 6),
+        (5, 100, 2),
+        (6, 100, 2),
+        (8, 100, 0),
+        (12, 40, 0),
+        (30, 10, 0),  # takes a hundred times as long as the first
+    ):
         strayed = 0
-        for _ in range(100):
+        for _ in range(films):
             offsets_ms = rng.uniform(-2000, 2000, count)
             strayed += course(offsets_ms.tolist()) != ((), None)
         assert strayed <= most, count
@@ -204,8 +210,8 @@ def test_a_level_and_then_a_drift_from_another(seed: int) -> None:
 
 def test_one_drift_over_the_whole_title_is_never_cut() -> None:
     rng = np.random.default_rng(0)
-    for count in (20, 60, 200):
-        for _ in range(20):
+    for count, titles in ((20, 20), (60, 10), (200, 5)):  # the longest take a second each
+        for _ in range(titles):
             slope_ms = rng.uniform(-40, 40)
             course_ms = slope_ms * np.arange(count) + rng.normal(0, 15, count)
             course_ms[rng.choice(count, count // 15, replace=False)] = rng.uniform(-2000, 2000)

@@ -37,6 +37,7 @@ from avcheck.shifts import SHIFTS
 from avcheck.train.corpus import Clip, find_clips, set_aside
 from avcheck.weights import Loaded, save
 from tests.support.clips import make_clip
+from tests.support.real import ABSENT, CORPUS
 
 Array = np.ndarray[Any, Any]
 SIDE = 48
@@ -83,11 +84,9 @@ class Matcher(nn.Module):
     ) -> Scored:
         times, places = picture.shape[1:3]
         here = picture.mean(dim=2)[..., 0]
-        logit = []
-        for k, shift in enumerate(shifts.tolist()):
-            apart = (here - sound[:, margin + shift : margin + shift + times, 0]).abs()
-            logit.append((apart * present[:, k]).sum(1) / present[:, k].sum(1).clamp_min(1))
-        score = self.gain * (0.12 - torch.stack(logit, dim=1))
+        heard = sound[..., 0].unfold(1, times, 1)[:, margin + shifts]  # (batch, shifts, times)
+        apart = ((here[:, None] - heard).abs() * present).sum(2) / present.sum(2).clamp_min(1)
+        score = self.gain * (0.12 - apart)
         both = torch.stack([torch.zeros_like(score), score], dim=-1)
         cells = (times // BLOCK_FRAMES) * BLOCK_TIMES * places
         attention = torch.full(
@@ -1019,10 +1018,9 @@ def test_speed_is_measured_stage_by_stage(tmp_path: Path, monkeypatch: pytest.Mo
 def test_the_first_clip_of_the_real_corpus_is_measured(tmp_path: Path) -> None:
     from avcheck.train.corpus import decode, find_clips
 
-    corpus = Path(__file__).resolve().parents[2] / "shared" / "corpus"
-    if not (corpus / "index.jsonl").is_file():
-        pytest.skip("the corpus is not beside this checkout")
-    item = min(find_clips(corpus, split="val"), key=lambda each: each.path.stat().st_size)
+    if not (CORPUS / "index.jsonl").is_file():
+        pytest.skip(ABSENT)
+    item = min(find_clips(CORPUS, split="val"), key=lambda each: each.path.stat().st_size)
     torch.manual_seed(1)
     model = Loaded(
         SyncNet(SMALL).eval().requires_grad_(False), "", torch.device("cpu"), False, {}, {}

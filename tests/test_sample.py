@@ -116,10 +116,9 @@ def test_too_few_probes_are_refused() -> None:
 
 
 def scene(time_s: float) -> Array:
-    rows, columns = np.mgrid[:48, :64]
-    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(
-        np.uint8
-    )
+    rows = np.sin(np.arange(48) / 7 + 3 * time_s)
+    columns = np.cos(np.arange(64) / 9 - 5 * time_s)
+    return (120 + 90 * rows[:, None] * columns).astype(np.uint8)
 
 
 def babble(times_s: Array) -> Array:
@@ -151,7 +150,7 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(
     path = clip(
         name,
         **{
-            "seconds": 64,
+            "seconds": 44,
             "size": (64, 48),
             "draw": scene,
             "play": babble,
@@ -163,7 +162,7 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(
         assert media.seekable
         origin_s = media.info.first_picture_s
         assert origin_s is not None
-        (probe,) = segments_module.probes(media, [2], origin_s)
+        (probe,) = segments_module.probes(media, [1], origin_s)
         assert not media.degraded.truncated
         whole = {block.index: block for block in blocks(media.pictures(), media.sounds())}
     assert [len(part) for part in (probe.before, probe.inside, probe.after)] == [2, 20, 2]
@@ -171,7 +170,7 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(
         same = whole[block.index]
         assert block.start_s == same.start_s
         for field in ("pictures", "picture_mask", "mel", "mel_mask", "level_db"):
-            if field == "pictures" and not 40 <= block.index < 60:
+            if field == "pictures" and not 20 <= block.index < 40:
                 assert not len(block.pictures)  # those around it lend their sound
                 continue
             assert np.array_equal(getattr(block, field), getattr(same, field)), (block.index, field)

@@ -25,8 +25,8 @@ from avcheck.shipped import SHIPPED_SHA256, shipped_path
 from avcheck.train.corpus import CachedClip, Clip, decode
 from avcheck.verdict import Judgement, judge
 from tests.support.long_titles import Fault, drawn_shots, write_title
+from tests.support.real import ABSENT, CORPUS
 
-CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 TOLERANCE = PRESETS[DEFAULT_PRESET]
 
 
@@ -127,11 +127,18 @@ def judged(checker: Checker, frames: NDArray[np.uint8], samples: NDArray[np.floa
     return judge(list(scan(source, checker.loaded)), TOLERANCE, checker.calibration)
 
 
+@pytest.fixture(scope="module")
+def plain_scene(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    return scene(tmp_path_factory.mktemp("scene") / "clip.mp4", seed=6)
+
+
 @pytest.mark.parametrize("name", CONTROLS)
 def test_where_nothing_can_be_told_nothing_is_told(
-    tmp_path: Path, checker: Checker, name: str
+    plain_scene: tuple[NDArray[np.uint8], NDArray[np.float32]], checker: Checker, name: str
 ) -> None:
-    frames, samples = CONTROLS[name](*scene(tmp_path / "clip.mp4", seed=6))
+    frames, samples = CONTROLS[name](*plain_scene)
     found = judged(checker, frames, samples)
     assert found.verdict == "undecidable"
     assert found.reason
@@ -173,7 +180,7 @@ def well_known() -> list[dict[str, Any]]:
     of.
     """
     if not (CORPUS / "index.jsonl").is_file():
-        pytest.skip("the corpus of real clips is not beside this checkout")
+        pytest.skip(ABSENT)
     rows = [json.loads(line) for line in (CORPUS / "index.jsonl").read_text().splitlines()]
     known = [
         row

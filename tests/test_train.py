@@ -34,7 +34,18 @@ from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import Calibration, Estimate, posterior
 from avcheck.scenes.generate import make_scene
-from avcheck.train import augment, calibrate, clean, corpus, heads, learn, measure, run, sampling
+from avcheck.train import (
+    augment,
+    calibrate,
+    clean,
+    corpus,
+    crossfit,
+    heads,
+    learn,
+    measure,
+    run,
+    sampling,
+)
 from avcheck.train import settings as settings_train
 from avcheck.train.corpus import CachedClip, Clip, find_clips
 from avcheck.train.losses import shift_loss, shift_target
@@ -828,7 +839,7 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
             return Estimate(0.5, 0.79)
         return Estimate(0.5, 0.81)
 
-    monkeypatch.setattr(run, "told_offset", told_offset)
+    monkeypatch.setattr(crossfit, "told_offset", told_offset)
     out = tmp_path / "run"
     path = run.train(settings(films, out, start=start, adapt_steps=3))
     assert len(json.loads((out / "told.json").read_text())) == 5
@@ -863,7 +874,7 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
         facts["adapt_on_groups_held_out"]["after"]["4 s"]["pieces"] == len(clips) - len(trained) - 1
     )
 
-    monkeypatch.setattr(run, "told_offset", lambda *_: Estimate(0.0, 0.1))
+    monkeypatch.setattr(crossfit, "told_offset", lambda *_: Estimate(0.0, 0.1))
     with pytest.raises(
         UsageError, match=r"start\.safetensors is sure of the offset of none of these clips"
     ):

@@ -402,15 +402,21 @@ def test_attention_is_told_by_halves() -> None:
     assert share_beyond(replace(item, places=places, grid=grid), 0.3, 50) == pytest.approx(0.9)
 
 
+NOISE = np.random.default_rng(0).integers(30, 220, (8, LEAST_SIDE, LEAST_SIDE), np.uint8)
+
+
+def snow(time_s: float) -> np.ndarray[Any, Any]:
+    return NOISE[round(time_s * 25) % 8]
+
+
+def hum(times_s: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    sound: np.ndarray[Any, Any] = 0.3 * np.sin(2000 * times_s) * (1 + np.sin(9 * times_s))
+    return sound
+
+
 def noisy(clip: Callable[..., Path]) -> Path:
-    """4 s that move and sound and show nothing, just large enough to be looked at closer."""
-    noise = np.random.default_rng(0).integers(30, 220, (8, LEAST_SIDE, LEAST_SIDE), np.uint8)
-    return clip(
-        seconds=4.0,
-        size=(LEAST_SIDE, LEAST_SIDE),
-        draw=lambda time_s: noise[round(time_s * 25) % 8],
-        play=lambda times_s: 0.3 * np.sin(2000 * times_s) * (1 + np.sin(9 * times_s)),
-    )
+    """2 s that move and sound and show nothing, just large enough to be looked at closer."""
+    return clip(seconds=2.0, size=(LEAST_SIDE, LEAST_SIDE), draw=snow, play=hum)
 
 
 def test_a_file_that_is_gone_for_the_closer_look_keeps_its_first_verdict(

@@ -38,6 +38,7 @@ from avcheck.looking import LEVELS, Look
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import fuse
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, FusionKind
+from avcheck.posterior import Place
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import Feature, extract, learn_head
@@ -326,7 +327,7 @@ def _footage(cached: CachedClip, store: Path, model: Loaded, levels: tuple[int, 
         footage = observe(cached.clip, frames, samples, model, levels)
         parts = {
             "picture": footage.view.picture[0].half(),
-            "grid": footage.view.grid,
+            "grid": [tuple(place) for place in footage.view.grid],  # plain, as weights_only wants
             "blank": footage.blank.picture[0].half(),
         }
         _store(parts, store)
@@ -337,14 +338,15 @@ def _reopened(clip: Clip, store: Path, samples: NDArray[np.float32]) -> Footage:
     """A clip that was looked at before, without its pictures."""
     kept = torch.load(store, weights_only=True)
     picture, blank = kept["picture"][None].float(), kept["blank"][None].float()
+    grid = tuple(Place(*place) for place in kept["grid"])
     count = picture.shape[1]
     nothing = np.zeros(count, np.float32)
     return Footage(
         clip=clip,
         frames=np.zeros((count, 0, 0), np.uint8),
         samples=samples,
-        view=Look(0.0, picture, kept["grid"], np.ones(count, np.bool_)),
-        blank=Look(0.0, blank, kept["grid"], np.ones(1, np.bool_)),
+        view=Look(0.0, picture, grid, np.ones(count, np.bool_)),
+        blank=Look(0.0, blank, grid, np.ones(1, np.bool_)),
         change=nothing,
         detail=nothing,
     )

@@ -5,8 +5,10 @@ exactly.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 DARK, BRIGHT = 30, 235  # luma, limited range
 CLICK_S = 0.02
@@ -42,13 +45,22 @@ def flashes(events_s: Sequence[float], fps: float, size: tuple[int, int]) -> Pic
     return draw
 
 
-def clicks(events_s: Sequence[float]) -> Sounds:
-    """Silence, and a `click` at each of `events_s`."""
-
+@lru_cache  # the same clicks are one object, by which `Shelf` knows a clip again
+def _clicks(events_s: tuple[float, ...]) -> Sounds:
     def play(times_s: Array) -> Array:
-        return sum((click(times_s - event_s) for event_s in events_s), np.zeros(len(times_s)))
+        total = np.zeros(len(times_s))
+        for event_s in events_s:
+            near = (times_s >= event_s) & (times_s < event_s + CLICK_S)
+            if near.any():
+                total[near] += click(times_s[near] - event_s)
+        return total
 
     return play
+
+
+def clicks(events_s: Sequence[float]) -> Sounds:
+    """Silence, and a `click` at each of `events_s`."""
+    return _clicks(tuple(events_s))
 
 
 def click_time_s(start_s: float, samples: Array, rate: int = 16000) -> float:
@@ -162,6 +174,8 @@ def make_clip(
                 )
             )
 
+        # Setting a reformatter up, and its threads, takes longer than a picture.
+        shaper = VideoReformatter()
         frame_samples = 1024
         if audios:
             frame_samples = audios[0].codec_context.frame_size or 1024
@@ -171,10 +185,11 @@ def make_clip(
         for _, kind, at in sorted(jobs):
             if kind == 0:
                 picture = VideoFrame.from_ndarray(draw(at), "gray")
-                if full_range:
-                    picture = picture.reformat(format=pix_fmt, src_color_range=2, dst_color_range=2)
-                else:  # levels are meant as written
-                    picture = picture.reformat(format=pix_fmt, src_color_range=2, dst_color_range=2)
+                # Levels are meant as written
+                picture = shaper.reformat(
+                    picture, format=pix_fmt, src_color_range=2, dst_color_range=2, threads=1
+                )
+                if not full_range:
                     picture.color_range = 1
                 picture.pts = round((at + start_s) / tick)
                 picture.time_base = tick
@@ -226,3 +241,44 @@ def audio_frame(stream: Any, samples: Array, pts: int) -> AudioFrame:
     frame.pts = pts
     frame.time_base = Fraction(1, context.sample_rate)
     return frame
+
+
+class Shelf:
+    """Clips that were made before: the same options again give a copy.
+
+    A clip is known by its suffix and options. One whose picture or sound is drawn by a function
+    made inside a test is made anew, since nothing tells it from another.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[object, Path] = {}
+
+    def clip(self, path: Path, **options: Any) -> Path:
+        """`make_clip(path, **options)`, or a copy of what that made before."""
+        if not all(map(_same_next_time, (options.get("draw"), *_listed(options.get("play"))))):
+            return make_clip(path, **options)
+        key = (path.suffix, _hashable(options))
+        if key not in self._made:
+            kept = self._folder / f"{len(self._made)}{path.suffix}"
+            self._made[key] = make_clip(kept, **options)
+        shutil.copyfile(self._made[key], path)
+        return path
+
+
+def _same_next_time(function: object) -> bool:
+    """Whether asking for the same pictures or sound again gives this very function."""
+    name = getattr(function, "__qualname__", "")
+    return "<locals>" not in name or name == "_clicks.<locals>.play"
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return frozenset((name, _hashable(each)) for name, each in value.items())
+    if isinstance(value, (list, tuple, range)):
+        return tuple(_hashable(each) for each in value)
+    return value

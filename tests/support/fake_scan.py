@@ -14,9 +14,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import pytest
+from typing import TYPE_CHECKING, Any
 
 from avcheck.batch import run
 from avcheck.batch.run import CheckerMaker, Source, Stamp
@@ -24,6 +22,9 @@ from avcheck.errors import ModelError, NoAudio
 from avcheck.report import BlockResult, Report, Segment, Track
 from avcheck.settings import CheckSettings
 from avcheck.shipped import weights_sha256
+
+if TYPE_CHECKING:  # loading it would slow down every process that has the stand-in
+    import pytest
 
 LANGUAGES = ("eng", "fra", "deu")
 MADE: list[FakeChecker] = []  # every checker built, for tests that look at how it was called
