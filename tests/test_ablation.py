@@ -18,6 +18,7 @@ from avcheck.errors import UsageError
 from avcheck.eval import ablation, ablation_tables, trunks
 from avcheck.eval import rates as rates_eval
 from avcheck.eval.ablation import AblationSettings, Variant, ablate
+from avcheck.eval.rows import Row
 from avcheck.heads import JointHead
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import SyncNet
@@ -150,7 +151,7 @@ def test_heads_are_trained_measured_and_kept(
         list(ablate(settings, variants=FEW, levels=(48,)))
 
 
-def rows_of(rows: list[ablation.Row]) -> list[ablation.Row]:
+def rows_of(rows: list[Row]) -> list[Row]:
     assert all(np.isfinite(row["error_frames"]) and 0 <= row["won_80_ms"] <= 1 for row in rows)
     return rows
 
@@ -225,7 +226,7 @@ def test_a_short_clip_is_not_played_at_another_rate() -> None:
 
 
 def test_the_table_of_heads_says_what_the_rows_say() -> None:
-    rows: list[ablation.Row] = []
+    rows: list[Row] = []
     for seed, group, right in ((1, "a", True), (1, "b", True), (2, "a", True), (2, "b", False)):
         about = {
             "variant": "v",

@@ -21,7 +21,7 @@ from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, blocks
 from avcheck.errors import UsageError
 from avcheck.eval import confidence_tables, plots, protocol, run, small, speed, stats, tables
 from avcheck.eval import measure as measure_eval
-from avcheck.eval.rows import RISK_FROM, RISK_S, errors_frames, read_rows
+from avcheck.eval.rows import RISK_FROM, RISK_S, Row, errors_frames, read_rows
 from avcheck.eval.windows import Footage, as_they_are, curves, hear, observe
 from avcheck.heads import JointHead
 from avcheck.looking import LEVELS, look
@@ -166,7 +166,7 @@ class OtherSound:
 
 
 @pytest.fixture(scope="module")
-def oracle_rows() -> list[run.Row]:
+def oracle_rows() -> list[Row]:
     """Rows of three speech clips (two with an own offset that is known) and one generic clip, under
     the matching network.
     """
@@ -174,11 +174,11 @@ def oracle_rows() -> list[run.Row]:
 
 
 @pytest.fixture(scope="module")
-def constant_rows() -> list[run.Row]:
+def constant_rows() -> list[Row]:
     return rows_under(bench(gain=0.0))
 
 
-def rows_under(under: protocol.Bench) -> list[run.Row]:
+def rows_under(under: protocol.Bench) -> list[Row]:
     plan = [
         (clip("one", group="a", own=2.0, trusted=True), 21.0, 2),
         (clip("two", group="b", own=-1.0, trusted=True), 12.0, -1),
@@ -194,7 +194,7 @@ def rows_under(under: protocol.Bench) -> list[run.Row]:
     return rows
 
 
-def of(rows: list[run.Row], measure: str, **equal: object) -> list[run.Row]:
+def of(rows: list[Row], measure: str, **equal: object) -> list[Row]:
     return [
         row
         for row in rows
@@ -354,7 +354,7 @@ def test_displacement_is_2_to_5_8_s_within_the_clip() -> None:
 # ----------------------------------------------------------------------------------- known networks
 
 
-def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[run.Row]) -> None:
+def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[Row]) -> None:
     paper = of(oracle_rows, "paper")
     assert len(paper) == 2 * 4 * (5 + 2 + 2 + 2)
     assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, protocol.AS_A_CHECK}
@@ -375,7 +375,7 @@ def test_a_network_that_knows_is_right_everywhere(oracle_rows: list[run.Row]) ->
         assert row["confidence"] > 0.5
 
 
-def test_windows_do_not_overlap_and_are_counted(oracle_rows: list[run.Row]) -> None:
+def test_windows_do_not_overlap_and_are_counted(oracle_rows: list[Row]) -> None:
     for seconds, expected in ((4.2, 5), (5.0, 4), (10.0, 2), (20.0, 1)):
         starts = [row["start_s"] for row in of(oracle_rows, "offset", clip="one", seconds=seconds)]
         assert len(starts) == expected
@@ -384,7 +384,7 @@ def test_windows_do_not_overlap_and_are_counted(oracle_rows: list[run.Row]) -> N
     assert all(abs(row["late_frames"]) <= 25 for row in of(oracle_rows, "offset"))
 
 
-def test_verdicts_of_a_network_that_knows(oracle_rows: list[run.Row]) -> None:
+def test_verdicts_of_a_network_that_knows(oracle_rows: list[Row]) -> None:
     corrected = of(oracle_rows, "verdict", case="corrected")
     assert {row["clip"] for row in corrected} == {"one", "two"}
     assert all(row["verdict"] == "in_sync" for row in corrected)
@@ -411,7 +411,7 @@ def test_verdicts_of_a_network_that_knows(oracle_rows: list[run.Row]) -> None:
     )
 
 
-def test_a_constant_network_is_at_chance(constant_rows: list[run.Row]) -> None:
+def test_a_constant_network_is_at_chance(constant_rows: list[Row]) -> None:
     paper = of(constant_rows, "paper")
     assert {row["attention"] for row in paper} == {*ATTENTION_KINDS, protocol.AS_A_CHECK}
     assert np.mean([(row["logit"] > 0) == row["in_sync"] for row in paper]) == 0.5
@@ -425,7 +425,7 @@ def test_a_constant_network_is_at_chance(constant_rows: list[run.Row]) -> None:
     assert "1.00 [" not in agreement
 
 
-def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
+def test_every_table_says_what_the_rows_say(oracle_rows: list[Row]) -> None:
     text = "\n".join(tables.tables(oracle_rows))
     for title in (
         "Paper protocol",
@@ -497,7 +497,7 @@ def test_every_table_says_what_the_rows_say(oracle_rows: list[run.Row]) -> None:
     assert shifted["trusted", "200 ms early"][9] == "1.00 [1.00, 1.00]"
 
 
-def test_a_stranger_s_sound_is_less_sure_than_a_window_s_own(oracle_rows: list[run.Row]) -> None:
+def test_a_stranger_s_sound_is_less_sure_than_a_window_s_own(oracle_rows: list[Row]) -> None:
     foreign = of(oracle_rows, "foreign")
     assert {row["kind"] for row in foreign} == {"speech"}
     for seconds in RISK_S:
@@ -509,7 +509,7 @@ def test_a_stranger_s_sound_is_less_sure_than_a_window_s_own(oracle_rows: list[r
         assert max(strangers) < min(own)
 
 
-def test_the_risk_table_counts_what_is_kept(oracle_rows: list[run.Row]) -> None:
+def test_the_risk_table_counts_what_is_kept(oracle_rows: list[Row]) -> None:
     rows = [dict(row) for row in of(oracle_rows, "offset", clip="one", seconds=4.2)] * 2
     rows = [
         {**row, "confidence": sure}
@@ -540,7 +540,7 @@ def cells(text: str) -> list[list[str]]:
 
 
 def test_agreement_takes_pairs_of_neighbours_and_undoes_each_move() -> None:
-    def piece(name: str, start_s: float, late: float, found: float) -> run.Row:
+    def piece(name: str, start_s: float, late: float, found: float) -> Row:
         about = {"clip": name, "group": name, "kind": "speech", "seconds": 10.0, "start_s": start_s}
         return {"measure": "offset", **about, "late_frames": late, "estimate_frames": found}
 
@@ -629,7 +629,7 @@ def test_a_table_is_aligned_markdown() -> None:
 # ----------------------------------------------------------------------------------------- pictures
 
 
-def test_pictures_show_the_figures_of_the_tables(oracle_rows: list[run.Row]) -> None:
+def test_pictures_show_the_figures_of_the_tables(oracle_rows: list[Row]) -> None:
     offsets, foreign = of(oracle_rows, "offset"), of(oracle_rows, "foreign")
     figure = plots.risk_coverage(offsets, foreign)
     assert figure is not None
@@ -660,7 +660,7 @@ def test_pictures_show_the_figures_of_the_tables(oracle_rows: list[run.Row]) -> 
 
 
 def test_pictures_are_written_where_there_is_something_to_draw(
-    oracle_rows: list[run.Row], tmp_path: Path
+    oracle_rows: list[Row], tmp_path: Path
 ) -> None:
     written = plots.draw(oracle_rows, tmp_path / "new" / "folder")
     assert [path.stem for path in written] == [
@@ -926,7 +926,7 @@ def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) 
 
 
 def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> None:
-    def row(name: str, told_ms: float | None, verdict: str, **more: Any) -> run.Row:
+    def row(name: str, told_ms: float | None, verdict: str, **more: Any) -> Row:
         about = {
             "clip": name,
             "group": name,
@@ -1078,7 +1078,7 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
 
 
 def test_the_table_of_small_faces_counts_what_is_near_sure_and_wrong() -> None:
-    def row(case: str, error: float, confidence: float, **more: object) -> run.Row:
+    def row(case: str, error: float, confidence: float, **more: object) -> Row:
         told = {
             "late_frames": 5.0,
             "estimate_frames": 5.0 + error,

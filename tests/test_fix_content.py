@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 WITHIN_MS = 15.0  # of zero, measured again
 
 
-def fixed(source: Path, capsys: pytest.CaptureFixture[str]) -> dict:
+def fixed(source: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     target = source.with_name(f"fixed{source.suffix}")
     code = main(["fix", "--json", str(source), str(target)])
     record = json.loads(capsys.readouterr().out)

@@ -255,7 +255,7 @@ def test_borderline_is_said_in_words_and_stays_undecidable() -> None:
     assert case.attrib == {"type": "undecidable", "message": f"borderline: {BORDERLINE.reason}"}
     text = document("github", [BORDERLINE])
     assert text.splitlines()[0] == f"near.mp4: borderline: {BORDERLINE.reason}"
-    assert annotations(text) == [("warning", "near.mp4", BORDERLINE.reason)]
+    assert annotations_of(text) == [("warning", "near.mp4", BORDERLINE.reason)]
     assert "title=avcheck%3A borderline::" in text
     row = rows(document("csv", [BORDERLINE]))[0]
     assert (row["verdict"], row["reason_code"], row["reason"]) == (
@@ -324,7 +324,7 @@ def unescape(text: str) -> str:
     return text
 
 
-def annotations(text: str) -> list[tuple[str, str, str]]:
+def annotations_of(text: str) -> list[tuple[str, str, str]]:
     """(level, file, message) of the workflow commands in a log."""
     found = re.findall(r"^::(\w+) file=([^,:]*),title=[^,:]*::(.*)$", text, re.MULTILINE)
     return [(level, unescape(file), unescape(message)) for level, file, message in found]
@@ -333,7 +333,7 @@ def annotations(text: str) -> list[tuple[str, str, str]]:
 def test_github_annotates_what_is_wrong() -> None:
     text = document("github", EACH)
     assert text.splitlines()[:3] == [rendering.line(report) for report in (LATE, GOOD, UNSURE)]
-    assert annotations(text) == [
+    assert annotations_of(text) == [
         (
             "error",
             "late.mp4",
@@ -342,7 +342,7 @@ def test_github_annotates_what_is_wrong() -> None:
         ("error", "broken.mov", "not a media file avcheck reads"),
         ("warning", "unsure.mkv", "silence"),
     ]
-    assert annotations(document("github", EACH, strict=True))[-1] == (
+    assert annotations_of(document("github", EACH, strict=True))[-1] == (
         "error",
         "unsure.mkv",
         "silence",
@@ -359,7 +359,7 @@ def test_github_shows_the_ten_worst_in_the_documented_order() -> None:
         Report(f"u{n:02}.mp4", "undecidable", reason="silence", confidence=n / 100)
         for n in range(15, 0, -1)
     ]
-    found = annotations(document("github", [*unsure, *broken, *late]))
+    found = annotations_of(document("github", [*unsure, *broken, *late]))
     assert [file for level, file, _ in found if level == "error"] == [
         *(f"{n}.mp4" for n in range(8, 0, -1)),
         "a.mp4",
@@ -377,7 +377,7 @@ def test_github_keeps_the_name_through_its_escapes(name: str) -> None:
         .replace("\\x00r", "\r")
         .replace("\\x00n", "\n")
     )
-    found = annotations(document("github", hostile(name)))
+    found = annotations_of(document("github", hostile(name)))
     assert len(found) == 3
     if "\x00" not in name:
         assert {file for _, file, _ in found} == {shown}

@@ -330,7 +330,7 @@ def test_an_exception_of_a_handler_costs_one_task() -> None:
 def test_a_machine_that_starts_no_more_processes(
     monkeypatch: pytest.MonkeyPatch, can_start: int
 ) -> None:
-    real, started = process_batch.Worker, []
+    real, started = process_batch.Worker, list[Any]()
 
     def start(*args: Any) -> Any:
         if len(started) >= can_start:

@@ -50,7 +50,7 @@ COMMAND_LINE = "from tests.support import decode_scan; decode_scan.command()"
 EXIT_CODES = {0, 1, 2}  # 3 would be a bug
 
 # (suffix, options of make_clip)
-KINDS = (
+KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("mp4", {}),
     ("mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov+default_base_moof"}}),
     ("mp4", {"container_options": {"movflags": "faststart"}, "vcodec": "libx265", "acodec": "ac3"}),
