@@ -16,7 +16,7 @@ from avcheck.batch.ray_engine import _Actor, check_with_ray
 from avcheck.batch.workers import BugInWorker
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.report import PRESETS
+from avcheck.report import PRESETS, Report
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 
@@ -144,7 +144,7 @@ def test_a_machine_that_is_lost_costs_no_file(
     try:
         lost = cluster.add_node(num_cpus=1)
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        found = []
+        found: list[Report] = []
         for result in check_with_ray(
             [Path(name) for name in names],
             CheckSettings(),

@@ -345,4 +345,5 @@ def test_older_records_stay_valid(name: str) -> None:
 
 def test_what_was_judged_has_no_reason(clip: Callable[..., Path]) -> None:
     with open_media(clip("film.mp4")) as media:
-        assert _reason(Judgement("in_sync", None, 4.0, 0.9), media.info, cut=False) is None
+        judged = Judgement("in_sync", None, 4.0, 0.9)
+        assert _reason(judged, media.info, cut=False, chosen=False) is None

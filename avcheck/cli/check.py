@@ -21,6 +21,7 @@ from avcheck.batch.run import CheckerMaker, Result, Unchanged, check_changed, id
 from avcheck.batch.workers import BugInWorker
 from avcheck.cli import options as opt
 from avcheck.cli.group import app
+from avcheck.cli.require import require_file, require_one_title
 from avcheck.cli.screen import Bar, Output, complain, progress_bar
 from avcheck.cores import cores
 from avcheck.errors import UsageError
@@ -139,7 +140,7 @@ def check(
     if audio and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
     form = "json" if as_json else output_format or "text"
-    opt.require_one_title(form, outputs, total)
+    require_one_title(form, outputs, total)
     if total == 1 and "html" in (form, *(target.form for target in targets)):
         settings = replace(settings, detail=True)  # the page draws it
     output = Output(
@@ -209,9 +210,9 @@ def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
     if len(chosen) > 1:
         raise UsageError("--audio-track and --language exclude each other")
     for path in given["audio"] or ():
-        opt.require_file("--audio", path)
+        require_file("--audio", path)
     if given["model"] is not None:
-        opt.require_file("--model", given["model"])
+        require_file("--model", given["model"])
     if given["retry_errors"] and given["resume"] is None:
         raise UsageError("--retry-errors goes with --resume")
     if origin.is_given("probes") and not given["sample"]:

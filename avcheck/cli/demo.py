@@ -12,7 +12,8 @@ import typer
 from avcheck import render
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
-from avcheck.cli.options import Device, Model, require_file
+from avcheck.cli.options import Device, Model
+from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone
 from avcheck.errors import UsageError
 from avcheck.report import FRAME_MS, describe_offset

@@ -12,6 +12,7 @@ import typer
 from avcheck.cli import options as opt
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
+from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
 from avcheck.render import clock, printable
@@ -54,9 +55,9 @@ def evidence(
     The picture has the attention over it; below runs the sound, with a mark where that of the
     picture is heard. Exit code 0 if the film was written, whatever the verdict; 2 if not.
     """
-    opt.require_file("FILE", file)
+    require_file("FILE", file)
     if model is not None:
-        opt.require_file("--model", model)
+        require_file("--model", model)
     if target.suffix.lower() != ".mp4":
         raise UsageError(
             "the film is an MP4, so its name must end in .mp4, not "

@@ -14,6 +14,7 @@ from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
+from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
 from avcheck.render.fixed import fixed_text
@@ -104,9 +105,9 @@ def fix(
             "--json and --print-command contradict each other: the record of a fix holds what was "
             "done"
         )
-    opt.require_file("IN", source)
+    require_file("IN", source)
     if model is not None:
-        opt.require_file("--model", model)
+        require_file("--model", model)
     settings = CheckSettings(
         tolerance=tolerance_of(preset, early, late),
         device=device,

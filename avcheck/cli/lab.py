@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from avcheck.cli.group import TRAINING, app
-from avcheck.cli.options import Device, Model, require_directory, require_file
+from avcheck.cli.options import Device, Model
+from avcheck.cli.require import require_directory, require_file
 from avcheck.cli.screen import progress_bar
 from avcheck.errors import UsageError
 

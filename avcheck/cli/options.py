@@ -5,7 +5,6 @@ values.
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,8 +13,8 @@ import typer
 from avcheck import __version__
 from avcheck.cli import config
 from avcheck.cli.gate import FailOn, Gate
-from avcheck.errors import UsageError
-from avcheck.render import FORMATS, ONE_TITLE
+from avcheck.cli.require import require_file
+from avcheck.render import FORMATS
 from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.sampling import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
 
@@ -432,30 +431,3 @@ Version = Annotated[
 
 def gate_of(fail_on: list[FailOn] | None, exit_zero: bool) -> Gate:
     return Gate(frozenset(fail_on), exit_zero) if fail_on else Gate(exit_zero=exit_zero)
-
-
-def require_one_title(form: str, outputs: list[str] | None, total: int) -> None:
-    """Raise UsageError where a format that holds one title is asked for several."""
-    forms = (form, *(each.partition("=")[0] for each in outputs or ()))
-    for each in ONE_TITLE:
-        if each in forms and total > 1:
-            raise UsageError(
-                f"the format {each} holds one title, and there are {total}; otio and fcpxml hold "
-                "many"
-            )
-
-
-def require_file(option: str, path: Path) -> None:
-    try:
-        if stat.S_ISREG(path.stat().st_mode):
-            return
-    except OSError as error:
-        raise UsageError(f"{option}: cannot read {path}: {error.strerror}") from error
-    raise UsageError(f"{option}: {path} is not a regular file")
-
-
-def require_directory(path: Path) -> None:
-    if not path.is_dir():
-        raise UsageError(
-            f"{path} is not a directory" if path.exists() else f"{path}: no such file or directory"
-        )

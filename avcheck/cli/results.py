@@ -15,6 +15,7 @@ from avcheck.changes import changes_between
 from avcheck.cli import options as opt
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import RESULTS, app
+from avcheck.cli.require import require_one_title
 from avcheck.cli.screen import Output, complain
 from avcheck.errors import UsageError
 from avcheck.render.output import Guard, parse_targets
@@ -53,7 +54,7 @@ def merge(
     targets = parse_targets(outputs or (), force=force)
     Guard(targets).refuse_all(files)
     merged = _read(files)
-    opt.require_one_title(output_format, outputs, len(merged))
+    require_one_title(output_format, outputs, len(merged))
     strict = gate.undecidable_fails
     with Output(
         output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict
@@ -91,7 +92,7 @@ def show(
     Guard(targets).refuse(results)
     merged = _read([results])
     chosen = _chosen(merged, names, results) if names else merged
-    opt.require_one_title(output_format, outputs, len(chosen))
+    require_one_title(output_format, outputs, len(chosen))
     output = Output(
         output_format,
         quiet=quiet,

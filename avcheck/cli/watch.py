@@ -24,6 +24,7 @@ from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
+from avcheck.cli.require import require_directory, require_file
 from avcheck.cli.screen import Output, complain
 from avcheck.cores import cores
 from avcheck.errors import UsageError
@@ -131,9 +132,9 @@ def watch(
 
     Exit codes: 130 after Ctrl-C; 0 after SIGTERM, or with --once; 2 wrong usage; 3 a bug.
     """
-    opt.require_directory(folder)
+    require_directory(folder)
     if model is not None:
-        opt.require_file("--model", model)
+        require_file("--model", model)
     folder = folder.absolute()
     folders = _folders(folder, passed, failed, undecidable, error, link=link)
     settings = CheckSettings(

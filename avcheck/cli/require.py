@@ -1,0 +1,36 @@
+"""What the commands ask of their arguments beyond their types. Each raises UsageError."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from avcheck.errors import UsageError
+from avcheck.render import ONE_TITLE
+
+
+def require_one_title(form: str, outputs: list[str] | None, total: int) -> None:
+    """Raise UsageError where a format that holds one title is asked for several."""
+    forms = (form, *(each.partition("=")[0] for each in outputs or ()))
+    for each in ONE_TITLE:
+        if each in forms and total > 1:
+            raise UsageError(
+                f"the format {each} holds one title, and there are {total}; otio and fcpxml hold "
+                "many"
+            )
+
+
+def require_file(name: str, path: Path) -> None:
+    try:
+        if stat.S_ISREG(path.stat().st_mode):
+            return
+    except OSError as error:
+        raise UsageError(f"{name}: cannot read {path}: {error.strerror}") from error
+    raise UsageError(f"{name}: {path} is not a regular file")
+
+
+def require_directory(path: Path) -> None:
+    if not path.is_dir():
+        raise UsageError(
+            f"{path} is not a directory" if path.exists() else f"{path}: no such file or directory"
+        )
