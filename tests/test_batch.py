@@ -197,7 +197,7 @@ def test_what_concerns_every_file_is_raised(
     def refuse(*_: object, **__: object) -> None:
         raise UsageError("no")
 
-    monkeypatch.setattr(fake_scan.FakeChecker, "check", refuse)
+    monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", refuse)
     touch(tmp_path, "good.mp4")
     with pytest.raises(UsageError):
         list(check_many([tmp_path / "good.mp4"], CheckSettings()))
@@ -206,10 +206,10 @@ def test_what_concerns_every_file_is_raised(
 def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: object, path: Path, **__: object) -> None:
+    def refuse(_: object, path: Path, *__: object) -> None:
         raise UsageError(f"{path}: no such file; check the path")
 
-    monkeypatch.setattr(fake_scan.FakeChecker, "check", refuse)
+    monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", refuse)
     (report,) = check_many([tmp_path / "good.mp4"], CheckSettings())
     assert (report.verdict, report.reason) == ("error", "no such file or directory")
     assert report.reason_code == "missing"
@@ -240,7 +240,7 @@ def test_a_lack_of_memory_has_many_names(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
+    monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", fail)
     (report,) = check_many([Path("good.mp4")], CheckSettings())
     assert str(report.reason).startswith(reason)
     assert report.reason_code == ("out_of_memory" if reason == "out of memory" else "bug")
@@ -261,10 +261,10 @@ ERRORS = [
 def test_the_kind_of_an_error_is_in_the_report(
     monkeypatch: pytest.MonkeyPatch, kind: type[errors.MediaError]
 ) -> None:
-    def fail(_: object, path: Path, **__: object) -> None:
+    def fail(_: object, path: Path, *__: object) -> None:
         raise kind(path, "what is wrong")
 
-    monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
+    monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", fail)
     (report,) = check_many([Path("good.mp4")], CheckSettings())
     assert (report.verdict, report.reason, report.reason_code) == (
         "error",
@@ -287,7 +287,7 @@ def test_a_reason_names_only_another_file_than_the_record(
     def fail(*_: object, **__: object) -> None:
         raise errors.NotMedia(path, "is empty")
 
-    monkeypatch.setattr(fake_scan.FakeChecker, "check", fail)
+    monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", fail)
     (report,) = check_many(["./good.mp4" if path == "good.mp4" else "film.mp4"], CheckSettings())
     assert report.reason == reason
 

@@ -1030,8 +1030,8 @@ def test_demo_that_finds_nothing_is_2(
     with_demo(monkeypatch, [])
     monkeypatch.setattr(
         fake_scan.FakeChecker,
-        "check",
-        lambda _, path, **__: Report(str(path), "undecidable", "silence"),
+        "check_tracks",
+        lambda _, path, *__: (Report(str(path), "undecidable", "silence"),),
     )
     assert main(["demo"]) == 2
     assert "found: no offset avcheck would stand by" in capsys.readouterr().out

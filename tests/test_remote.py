@@ -363,8 +363,8 @@ def test_urls_done_before_are_not_asked_all_at_first(
     heard: list[str] = []
     monkeypatch.setattr(
         fake_scan.FakeChecker,
-        "check",
-        lambda _, path, **__: heard.append(f"{len(asked)}") or Report("x", "in_sync"),
+        "check_tracks",
+        lambda _, path, *__: heard.append(f"{len(asked)}") or (Report("x", "in_sync"),),
     )
     capsys.readouterr()
     assert main([urls[1], *urls, "--resume", "r.jsonl", *jobs]) == 1
