@@ -6,8 +6,7 @@ deadline and a memory limit, and that the kernel kills for opening a socket. Mos
 and cut into blocks, a share goes through a whole (untrained) network, and now and then the last
 cases go through the command itself. It has to hold that no case hangs, crashes its worker, ends as
 a bug of avcheck or opens another file of its folder; that each has exactly one record; and that the
-command ends with a documented exit code. No case is kept: case K of seed S is always the same file,
-and `--seed S --case K` runs it alone.
+command ends with a documented exit code. No case is kept: `--seed S --case K` makes it again.
 """
 
 from __future__ import annotations
