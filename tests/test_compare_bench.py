@@ -1,5 +1,6 @@
 """The bar of `python -m bench.compare`: sound within a millisecond, picture within a quarter of a
-picture, no false alarm. A few short ones always, all of them by `pytest -m slow`.
+picture, no false alarm. Two short ones always, every fourth by `pytest -m slow`; the
+bench runs all.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ def test_a_short_transcode_is_told_as_exactly(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BY_NAME)
-def test_every_transcode_is_told_as_exactly(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", list(BY_NAME)[::4])
+def test_a_whole_transcode_is_told_as_exactly(name: str, tmp_path: Path) -> None:
     outcome = outcome_of(BY_NAME[name], tmp_path)
     assert (outcome.verdict, outcome.good) == (BY_NAME[name].verdict, True), outcome
 
