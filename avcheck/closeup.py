@@ -39,12 +39,12 @@ PLACE = 16  # px
 WINDOW = 8  # places, a side: a little more than is judged
 MOST_WINDOWS = 4
 REACH = 3  # places on either side of a window's middle that are judged together
-# Of the short side, a pixel: what shakes by more is looked at as it comes as well
+# Share of the short side, about a pixel: what shakes by more is looked at unsteadied as well
 MUCH_SHAKE_CLOSER = 0.002
-# Of an undecided file are looked at closer at first, and as many again if one of them shows an
-# offset
+# Segments of an undecided file that are looked at closer at first, and as many again if one of
+# them shows an offset
 ZOOM_SEGMENTS = 3
-# Of the budget, for sounds that show nothing in a title of which another sound shows an offset
+# Share of the budget for sounds that show nothing, where another sound of the title does
 FURTHER_SHARE = 0.1
 _SEEK_S = 2  # decoded from a key frame on, on average, before what was asked for
 _CHUNK = 50  # pictures searched at a time
@@ -389,7 +389,7 @@ def _look_into(
     """
     top, left, tall, wide = window
     height, width = inside[0].pictures.shape[1:]
-    # Of the picture around it, from which it is held steady
+    # Pixels of the picture around the window, which steadying it draws from
     spare = math.ceil(float(np.abs(strayed).max())) + 1
     rows, columns = (
         slice(max(0, top - spare), top + tall + spare),

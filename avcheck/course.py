@@ -17,7 +17,7 @@ from avcheck.report import FRAME_MS, Segment, Stretch, nearest_stretch
 JUMP_MS = 3 * FRAME_MS  # smaller changes between neighbouring segments are measuring noise
 SCATTER_MS = 2 * FRAME_MS  # segments of which a quarter lies further off a course follow none
 _LEAST_SEGMENTS = 3  # that show an offset: below, there is no course
-# Of the mean residual off one line, what is left where the offset jumps
+# Jumps must leave less than this share of the mean residual off one line
 _BETTER = 0.7
 _COST_MS = 200.0  # what a jump or a slope must save, in residuals of all segments together
 _MOST_PLACES = 60  # where a jump is looked for

@@ -14,7 +14,7 @@ from avcheck.posterior import Calibration, Curve, Place, evidence, match_ratio
 from avcheck.report import FRAME_MS, BlockPlaces, Detail, MediaFacts, SegmentDetail, nearest_stretch
 from avcheck.verdict import Judgement
 
-# Of a block's attention, that a cell needs to be told of: what is left out is spread thinly
+# Share of a block's attention that a cell needs to be listed: what is left out is spread thinly
 LEAST_SHARE = 0.04
 MOST_CELLS = 8  # of a block
 

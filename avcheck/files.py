@@ -8,6 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def stamp(path: str | Path) -> tuple[int | None, int | None]:
+    """Size in bytes and time of the last change in ns since 1970; None for what is not there or is
+    no file.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - takes text as well
+    except (OSError, ValueError):
+        return None, None
+    return status.st_size, status.st_mtime_ns
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Where to write what `path` is to hold. At the end it takes that name, over any file; after an

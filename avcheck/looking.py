@@ -22,7 +22,8 @@ LEVELS = (
     112,
     160,
 )
-# Of the short side, so far strays one clip of speech in seven: looked at as it comes as well
+# Share of the short side, by which one clip of speech in seven strays: what shakes by more is
+# looked at unsteadied as well
 MUCH_SHAKE = 0.03
 # Pictures of a closer look that go through the trunk at a time: they are eleven times as large
 _CHUNK = 50

@@ -26,7 +26,7 @@ _FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is loo
 _SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that match, if it does
 _SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
 _SEGMENT_MATCHES = _FILE_MATCHES * float((_SHARES * _SHARE_CHANCE).sum())
-# Of a segment to match nowhere, before it is looked at
+# Odds that a segment matches nowhere, before it is looked at
 UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 # How much likelier one segment can make a shift: beyond that it is the fit that speaks, not what
 # was seen

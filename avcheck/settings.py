@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avcheck.errors import UsageError
+from avcheck.files import stamp
 from avcheck.languages import is_language
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.sampling import LEAST_PROBES
@@ -143,8 +144,4 @@ def seconds_of(time: float | str) -> float:
 
 def _identity(path: Path) -> list[str | int | None]:
     """What a sound file is known by: its name, size and time of the last change."""
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return [str(path), None, None]
-    return [str(path), status.st_size, status.st_mtime_ns]
+    return [str(path), *stamp(path)]

@@ -22,7 +22,7 @@ KEEP_PLACES = 32  # the most that any head keeps
 # Of a segment's pictures that need sound at some shift: else what there is says nothing of the
 # segment
 _LEAST_SHARE = 0.4
-# The joint layers hear a further sound of a title at every so manieth shift, and at those around
+# The joint layers hear a further sound of a title at every tenth shift, and at those around
 # the shifts where the trunks' match is best: they are most of what such a sound costs
 _STRIDE = 10
 _BEST, _AROUND = 2, 2

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from avcheck.model_config import BLOCK_FRAMES, ModelConfig
 
-# Of a picture of which a block is seen at a time; those of a first look are smaller
+# Pixels of the largest picture of which a block is seen at a time; a first look's are smaller
 _PX_AT_A_TIME = 176 * 422
 
 

@@ -116,8 +116,9 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
     course, confidence = None, 0.0
     for finely in (True, False):  # what is sure of every part, or else of as much as can be
         course = follow(segments, finely=finely)
-        if course is not None and course.changes:
-            confidence = _course_confidence(course, curves, calibration)
+        if course is None or not course.changes:
+            break
+        confidence = _course_confidence(course, curves, calibration)
         if confidence >= calibration.decide:
             break
     if course is None or confidence < calibration.decide:

@@ -22,7 +22,7 @@ from avcheck.eval.rows import Row
 from avcheck.heads import JointHead
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS, ModelConfig
+from avcheck.model_config import ATTENTION_KINDS
 from avcheck.scenes.generate import make_scene
 from avcheck.segments import MAX_SHIFT
 from avcheck.train.corpus import CachedClip, Clip, cache_clip
@@ -30,16 +30,9 @@ from avcheck.train.learn import Stage
 from avcheck.train.sampling import Recipe
 from avcheck.weights import Loaded, save
 from tests.support.clips import make_clip
+from tests.support.networks import SMALL
 
 torch.set_num_threads(1)
-SMALL = ModelConfig(
-    visual_channels=(4, 4, 8, 8),
-    sound_channels=(4, 4, 8, 8),
-    width=16,
-    embedding=8,
-    joint_channels=8,
-    contrast_px=9,
-)
 FEW = (
     Variant("uniform", "uniform", refuse=0.0),
     Variant("spatio-temporal", "spatio-temporal"),

@@ -29,7 +29,7 @@ from avcheck.match import Scored
 from avcheck.media import Picture, Sound
 from avcheck.mel import SAMPLE_RATE
 from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS, BLOCK_TIMES, ModelConfig
+from avcheck.model_config import ATTENTION_KINDS, BLOCK_TIMES
 from avcheck.posterior import Calibration
 from avcheck.scan import scan
 from avcheck.segments import MAX_SHIFT
@@ -37,18 +37,11 @@ from avcheck.shifts import SHIFTS
 from avcheck.train.corpus import Clip, find_clips, set_aside
 from avcheck.weights import Loaded, save
 from tests.support.clips import make_clip
+from tests.support.networks import SMALL
 from tests.support.real import ABSENT, CORPUS
 
 Array = np.ndarray[Any, Any]
 SIDE = 48
-SMALL = ModelConfig(
-    visual_channels=(4, 4, 8, 8),
-    sound_channels=(4, 4, 8, 8),
-    width=16,
-    embedding=8,
-    joint_channels=8,
-    contrast_px=9,
-)
 SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
 QUIET, LOUD = -6.0, -1.5  # natural log of the amplitude that goes with black and with white
 

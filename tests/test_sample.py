@@ -21,7 +21,7 @@ from avcheck.errors import CannotSeek, UsageError
 from avcheck.heads import JointHead
 from avcheck.media import open_media
 from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS, ModelConfig
+from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import Curve, Place
 from avcheck.report import Segment
 from avcheck.sampling import MOST, PROBE_BLOCKS, first_probes, more_probes, stretches
@@ -30,6 +30,7 @@ from avcheck.settings import CheckSettings
 from avcheck.shifts import SHIFTS
 from avcheck.verdict import Judgement
 from tests.support.clips import make_clip
+from tests.support.networks import TINY
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
@@ -221,15 +222,8 @@ def test_a_file_without_key_frames_is_not_read_from_the_middle(clip: Callable[..
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
     torch.manual_seed(0)
-    tiny = ModelConfig(
-        visual_channels=(4, 8, 8, 8),
-        sound_channels=(4, 8, 8, 8),
-        width=16,
-        embedding=8,
-        joint_channels=8,
-    )
-    heads = {kind: JointHead(tiny) for kind in ATTENTION_KINDS}
-    weights.save(path, SyncNet(tiny), heads, calibration={"none": 3.0}, training={})
+    heads = {kind: JointHead(TINY) for kind in ATTENTION_KINDS}
+    weights.save(path, SyncNet(TINY), heads, calibration={"none": 3.0}, training={})
     return path
 
 

@@ -235,7 +235,7 @@ def _search(
         globs.of_option("--include", selection.include),
         globs.of_option("--exclude", selection.exclude),
     )
-    # By the folder whose ignore file they stand in: "" or "a/b/"
+    # By folder of the ignore file: "" or "a/b/"
     ignored: dict[str, globs.Globs] = {}
 
     def unreadable(error: OSError) -> None:

@@ -41,7 +41,7 @@ class Limits:
     jobs: int = 1
     timeout_s: float | None = None  # for one file, once a worker is ready for it
     memory_mb: int | None = None  # data of one worker (MiB), program and weights included
-    # Of each worker, or of this process where there is none; 0: its share of the cores
+    # For each worker, or this process where there is none; 0: its share of the cores
     threads: int = 0
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from avcheck.batch.process import Done, Limits, Lost, Tell
 from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.batch.workers import BugInWorker, run_workers
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
+from avcheck.files import stamp
 from avcheck.memory import give_back, while_importing
 from avcheck.plain_text import NO_VIDEO, is_text
 from avcheck.report import BUG, ErrorCode, Report
@@ -262,8 +263,8 @@ def check_changed(
             if answer.bug is not None and on_bug:
                 on_bug(source, BugInWorker(answer.reason, answer.bug))
             # A URL is not asked again: what may have hung a worker must not hang this process.
-            stamp = (None, None) if is_url(source) else _stamp(source)
-            yield (_signed(lost, *stamp, settings),)
+            size, changed = (None, None) if is_url(source) else _stamp(source)
+            yield (_signed(lost, size, changed, settings),)
             continue
         if answer.bug is not None and on_bug:
             on_bug(source, BugInWorker("", answer.bug))
@@ -324,8 +325,8 @@ class _Handler:
         except AvcheckError as error:
             reason = without_secrets(str(error), source)
             lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
-            stamp = (None, None) if is_url(source) else _stamp(source)
-            result = (_signed(lost, *stamp, settings),)
+            size, changed = (None, None) if is_url(source) else _stamp(source)
+            result = (_signed(lost, size, changed, settings),)
         give_back()
         worn = isinstance(result, tuple) and result[0].reason == OUT_OF_MEMORY
         return Done(_Answer(result, bugs[0] if bugs else None), worn)
@@ -344,16 +345,8 @@ def _refused(source: Source, local: Path, error: MediaError, settings: CheckSett
 
 
 def _stamp(source: Source) -> Stamp:
-    """Size in bytes and time of the last change in ns since 1970; None for what is not there or is
-    no file.
-    """
-    if is_url(source):
-        return url_stamp(source)
-    try:
-        status = os.stat(source)  # noqa: PTH116 - takes text as well
-    except (OSError, ValueError):
-        return None, None
-    return status.st_size, status.st_mtime_ns
+    """`files.stamp`, of a URL too."""
+    return url_stamp(source) if is_url(source) else stamp(source)
 
 
 def _signed(

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from avcheck.batch.discovery import Discovery, Selection, discover, parse_shard, read_list
 from avcheck.batch.process import Limits
-from avcheck.batch.remote import Source, is_url, without_secrets
+from avcheck.batch.remote import Source, is_url
 from avcheck.batch.resume import Resumed
 from avcheck.batch.run import CheckerMaker, Result, Unchanged, check_changed, identified
-from avcheck.batch.workers import BugInWorker
 from avcheck.cli import options as opt
 from avcheck.cli.group import app
 from avcheck.cli.require import require_file, require_one_title
-from avcheck.cli.screen import Bar, Output, complain, progress_bar
+from avcheck.cli.screen import Bar, Output, complain, progress_bar, show_bug
 from avcheck.cores import cores
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
@@ -278,17 +276,6 @@ def _results(
         from avcheck.batch.ray_engine import check_with_ray
 
         return check_with_ray(files, run.settings, run.limits, before=before)
-    debug = run.verbose or bool(os.environ.get("AVCHECK_DEBUG"))
-
-    def on_bug(path: Source, error: Exception) -> None:
-        text = (
-            error.traceback
-            if isinstance(error, BugInWorker)
-            else "".join(traceback.format_exception(error))
-        )
-        if debug:
-            print(without_secrets(text, path), file=sys.stderr)
-
     keep_memory()
     return check_changed(
         files,
@@ -297,7 +284,7 @@ def _results(
         before=before,
         on_file=bar.on_file,
         on_progress=bar.on_progress,
-        on_bug=on_bug,
+        on_bug=partial(show_bug, verbose=run.verbose),
         make_checker=run.make_checker,
     )
 

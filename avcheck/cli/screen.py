@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from avcheck import render
 from avcheck.batch.remote import Source, shown, without_secrets
 from avcheck.batch.run import check_many
+from avcheck.batch.workers import BugInWorker
 from avcheck.cli.gate import ExitCode, Gate
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
@@ -247,6 +249,17 @@ def check_alone(path: Path, settings: CheckSettings, *, quiet: bool) -> Report:
     with progress_bar(1, quiet=quiet) as bar:
         keep_memory()
         return next(check_many([path], settings, on_file=bar.on_file, on_progress=bar.on_progress))
+
+
+def show_bug(path: Source, error: Exception, *, verbose: bool) -> None:
+    """Where a bug of our own lies, to stderr, if that was asked for."""
+    if verbose or os.environ.get("AVCHECK_DEBUG"):
+        text = (
+            error.traceback
+            if isinstance(error, BugInWorker)
+            else "".join(traceback.format_exception(error))
+        )
+        print(without_secrets(text, path), file=sys.stderr)
 
 
 def _console() -> Console:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -19,13 +18,12 @@ import typer
 from avcheck import render
 from avcheck.batch.discovery import Selection
 from avcheck.batch.process import Limits
-from avcheck.batch.workers import BugInWorker
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.require import require_directory, require_file
-from avcheck.cli.screen import Output, complain
+from avcheck.cli.screen import Output, complain, show_bug
 from avcheck.cores import cores
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
@@ -164,11 +162,6 @@ def watch(
     )
     limits = Limits(jobs or cores(), timeout, memory_limit, threads)
 
-    def on_bug(path: Path | str, bug: Exception) -> None:
-        if verbose or os.environ.get("AVCHECK_DEBUG"):
-            trace = bug.traceback if isinstance(bug, BugInWorker) else traceback.format_exc()
-            print(trace, file=sys.stderr)
-
     def on_step(text: str) -> None:
         if not quiet:
             complain(text)
@@ -178,7 +171,12 @@ def watch(
         try:
             with _terminated():
                 watch_folder(
-                    plan, settings, limits, on_report=output.emit, on_step=on_step, on_bug=on_bug
+                    plan,
+                    settings,
+                    limits,
+                    on_report=output.emit,
+                    on_step=on_step,
+                    on_bug=partial(show_bug, verbose=verbose),
                 )
         except _Terminated:
             pass

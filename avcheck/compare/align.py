@@ -115,7 +115,7 @@ class Edges:
             max(before.start_s, before.end_s - WINDOW_S / 2),
             min(after.end_s, after.start_s + WINDOW_S / 2),
         )
-        # Of giving all up to a row to the piece before
+        # What is gained by giving all up to a row to the piece before
         gain = np.concatenate([[0.0], np.cumsum(self._gain(before, times))])
         rest = np.concatenate([np.cumsum(self._gain(after, times)[::-1])[::-1], [0.0]])
         best_end = np.maximum.accumulate(

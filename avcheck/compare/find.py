@@ -18,9 +18,9 @@ HOP_S = 2.0
 _LEAST_WINDOWS = 6  # in a track that is short
 _NEAR_S = 2.0  # how far from the last match the next one is looked for first
 _COARSE = 5  # rows in one of the coarse track, in which a window is looked for everywhere
-# Of a match of whole windows; those of unrelated sound reach 0.2, of unrelated pictures 0.3
+# Least score of a match of whole windows; unrelated sound reaches 0.2, unrelated pictures 0.3
 _LEAST_SCORE = 0.35
-# By which the best place must beat every other that is further off than `_BESIDE_S`
+# Margin by which the best place must beat every other that is further off than `_BESIDE_S`
 _LEAST_LEAD = 0.08
 _BESIDE_S = 0.25
 _CANDIDATES = 5  # places of the coarse track that are looked at closely

@@ -16,7 +16,7 @@ from avcheck.media import SAMPLE_RATE
 
 _REACH_S = 0.03  # around the place known so far
 _LOW_HZ, _HIGH_HZ = 150.0, 4000.0
-# Of the peak to the highest that is further off than `_BESIDE_S`; of noise at most 1.3
+# Least ratio of the peak to the highest one beyond `_BESIDE_S`; noise reaches 1.3
 _LEAST_RATIO = 1.5
 _BESIDE_S = 0.001
 _FLOOR = 1e-3  # of the strongest frequency: what is weaker is left out, as its phase is noise

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avcheck.batch.remote import Stamp
+from avcheck.files import stamp
 from avcheck.report import Report
 from avcheck.settings import CheckSettings
 
@@ -33,7 +34,7 @@ class CompareSettings(CheckSettings):
     @classmethod
     def of(cls, references: Mapping[str, Path], **settings: object) -> CompareSettings:
         """Settings with the references as they are now."""
-        stamps = {path: _stamp(path) for path in set(references.values())}
+        stamps = {path: stamp(path) for path in set(references.values())}
         return cls(references=references, stamps=stamps, **settings)  # type: ignore[arg-type]
 
     def signed(self, report: Report) -> Report:
@@ -107,11 +108,3 @@ def load_comparer(settings: CheckSettings, threads: int) -> Comparer:
     if not isinstance(settings, CompareSettings):
         raise TypeError("a comparison needs its references")
     return Comparer(settings)
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except OSError:  # read, it will say why it cannot be
-        return None, None
-    return status.st_size, status.st_mtime_ns

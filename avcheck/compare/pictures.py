@@ -21,7 +21,7 @@ _COLUMNS, _ROWS = 10, 6  # cells of a picture
 _CELLS = _COLUMNS * _ROWS
 _STALE_S = 1.0  # a picture older than this is missing
 _DULL = 0.6  # of 255: rows of pictures that change less tell nothing
-# Of 255: lines at an edge whose mean changes by less are a letterbox, with or without a logo on it
+# Luma, 0..255: lines at an edge whose mean changes by less are a letterbox, logo or not
 _CHANGES = 3.0
 # Rows, about as long as a picture of a film lasts: a step at every picture fits at several places
 _SMOOTH = 5

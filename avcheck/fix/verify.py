@@ -279,7 +279,7 @@ def _compared(got: Floats, wanted: Floats) -> tuple[float, float]:
     reach = round(_REACH_MS * SAMPLE_RATE / 1000)
     heard, inner = _in_band(got), _in_band(wanted)[reach:-reach]
     energy = np.concatenate([[0.0], np.cumsum(heard * heard)])
-    # Of each place, or a louder one would look the most alike
+    # By the energy of each place, or a louder one would look the most alike
     energy = energy[len(inner) :] - energy[: -len(inner)]
     curve = np.correlate(heard, inner, "valid") / np.sqrt(
         np.maximum(energy * float(inner @ inner), 1e-12)

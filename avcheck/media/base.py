@@ -167,13 +167,13 @@ class Tally:
     backward: int = 0  # frames more than a second before what was already seen
     stray: int = 0  # frames with a timestamp far ahead of those around them
     bad_samples: int = 0  # NaN or infinite
-    # Of pictures that carry decoding times only, from theirs to where they are shown
+    # From decoding to display, of pictures that carry decoding times only
     decoding_delay_s: float | None = None
     one_channel_s: float = 0.0  # sound of which one channel was taken, as all together cancel
     missing_s: float = 0.0
     end_s: float = 0.0  # where the last frame ends
     finished: bool = False
-    # From, to: left out, or nothing in them decoded
+    # (from, to) of what was left out, or of which nothing could be decoded
     unseen: list[tuple[float, float]] = field(default_factory=list)
 
     def leave_out(self, frame: Frame, last_s: float) -> None:

@@ -46,7 +46,7 @@ _AGAIN_S = 0.25  # how often the mean is looked at
 # Samples of all channels that are decoded ahead, 64 MB; 5 s of 16 channels at 192 kHz
 _MOST_VALUES = 1 << 24
 
-# By which part a packet's stated length may differ from what it holds: no clock drifts as much
+# Share by which a packet's stated length may differ from what it holds: no clock drifts as much
 _SAME_LENGTH = 0.02
 
 # Demuxers that count the times of packets from the length of those before, from one timestamp to

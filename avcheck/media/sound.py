@@ -49,8 +49,8 @@ _SOUND_RUN_UP_S = 0.4
 # A smaller hole is what the clock of a recorder has drifted by, not a packet lost
 _LEAST_LOSS_S = 0.01
 
-# Of the sound's start, which tell where its samples lie: the first may be shorter, or have a gap
-# after it
+# Frames at the sound's start that tell where its samples lie: the first may be shorter, or have a
+# gap after it
 _ANCHOR_FRAMES = 4
 
 

@@ -19,6 +19,16 @@ TINY = ModelConfig(
     joint_channels=8,
 )
 
+# Few pixels are enough for its local contrast
+SMALL = ModelConfig(
+    visual_channels=(4, 4, 8, 8),
+    sound_channels=(4, 4, 8, 8),
+    width=16,
+    embedding=8,
+    joint_channels=8,
+    contrast_px=9,
+)
+
 
 CALIBRATION = {
     "temperature": 1.5,
