@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from avcheck.cores import cores, wait_patiently
+from tests.support.clips import make_clip
 
 Tree = Callable[[dict[str, str]], Path]
 
@@ -116,3 +117,11 @@ def test_the_command_waits_patiently_and_the_library_does_not_interfere(
             env=plain | given,
         )
         assert run.stdout.splitlines()[-1] == wanted
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="no such call on this system")
+def test_the_av1_encoder_leaves_this_thread_its_priority(tmp_path: Path) -> None:
+    """Left in real time, as it leaves root's, one process of tests would starve all others."""
+    before = os.sched_getscheduler(0)
+    make_clip(tmp_path / "a.webm", seconds=0.2, vcodec="libsvtav1", acodec="libopus")
+    assert os.sched_getscheduler(0) == before

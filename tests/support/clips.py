@@ -5,8 +5,10 @@ exactly.
 from __future__ import annotations
 
 import math
+import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -75,6 +77,25 @@ def click_time_s(start_s: float, samples: Array, rate: int = 16000) -> float:
     return start_s + (peak + shift) / rate
 
 
+@contextmanager
+def usual_priority() -> Iterator[None]:
+    """Gives this thread back the priority it had.
+
+    libsvtav1, run by root, makes the thread that opens it a real-time one and leaves it so
+    (findings/av1-encoder-leaves-its-caller-real-time.sh).
+    """
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, param = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, param)
+
+
+@usual_priority()
 def make_clip(
     path: Path,
     *,
