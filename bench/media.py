@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from avcheck.demo import make_demo
 from avcheck.scenes.generate import make_scene
+from bench import film
 from tests.support.clips import Array, make_clip
 
 SIZE = (1920, 1080)  # width, height
 RATE = 16_000  # Hz
 _COARSE = 3  # px of a drawn talking head become so many times as large
 _CELL = 24  # px of the texture
+_SHOT_S = 8.0
+# What the shots of a title are, in tenths of it: 40 % dialogue, half of which shows the speaker
+_SHOTS = ("speaker",) * 2 + ("voice",) * 2 + ("music",) * 3 + ("ambience",) * 2 + ("silence",)
+_SIXTH = 6  # px of a shot without a speaker become so many times as large
 
 
 def clip(path: Path, seconds: float) -> None:
@@ -60,6 +66,79 @@ def texture(path: Path, seconds: float) -> None:
         return np.asarray(0.2 * rng.standard_normal(len(times_s)))
 
     make_clip(path, seconds=seconds, size=SIZE, draw=draw, play=play, sample_rate=RATE)
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """Pictures (T, H, W) at 25 fps and samples (n,) at `RATE`, both from the start of the shot; a
+    picture is drawn `coarse` times as large.
+    """
+
+    frames: Array
+    samples: Array
+    coarse: int
+
+
+def title(path: Path, seconds: float) -> None:
+    """A title as films are, of 1080 lines: dialogue, music, ambience and silence, in shots of 8 s.
+
+    Of ten shots two show who speaks.
+    """
+    shots = _shots(seconds)
+    at = [0, next(shots)]
+
+    def shot(time_s: float) -> tuple[float, _Shot]:
+        number = int(time_s // _SHOT_S)
+        if number != at[0]:
+            at[:] = number, next(shots)
+        return time_s - number * _SHOT_S, at[1]
+
+    def draw(time_s: float) -> Array:
+        within_s, now = shot(time_s)
+        picture = now.frames[min(len(now.frames) - 1, round(within_s * 25))]
+        return picture.repeat(now.coarse, axis=0).repeat(now.coarse, axis=1)
+
+    samples = np.concatenate([each.samples for each in _shots(seconds)])
+    make_clip(path, seconds=seconds, size=SIZE, draw=draw, play=_played(samples), sample_rate=RATE)
+
+
+def _shots(seconds: float) -> Iterator[_Shot]:
+    """The shots of a title, the same each time, and one more."""
+    rng = np.random.default_rng(1)
+    kinds: list[str] = []
+    for number in range(int(seconds // _SHOT_S) + 2):
+        kinds = kinds or [_SHOTS[k] for k in rng.permutation(len(_SHOTS))]
+        yield _shot(kinds.pop(), number)
+
+
+def _shot(kind: str, number: int) -> _Shot:
+    rng = np.random.default_rng((2, number))
+    count = round(_SHOT_S * RATE)
+    if kind in ("speaker", "voice"):
+        seen = kind == "speaker"
+        size = (SIZE[1] // _COARSE, SIZE[0] // _COARSE) if seen else (64, 64)
+        scene = make_scene("talking", seed=number, seconds=_SHOT_S, size=size, studio=True)
+        if seen:
+            frames = (scene.frames * (219 / 255) + 16).astype(np.uint8)
+            return _Shot(frames, scene.samples[:count], _COARSE)
+        samples = scene.samples[:count]
+    elif kind == "music":
+        first = round(rng.uniform(0, film.SECONDS - _SHOT_S) * RATE)
+        samples = film.bed()[:: film.SOUND_RATE // RATE][first : first + count]
+    else:
+        loud = 0.02 if kind == "ambience" else 0.0
+        samples = loud * rng.standard_normal(count)
+    return _Shot(_scenery(number), samples, _SIXTH)
+
+
+def _scenery(number: int) -> Array:
+    """A picture without a speaker, panned over."""
+    rng = np.random.default_rng((3, number))
+    height, width = SIZE[1] // _SIXTH, SIZE[0] // _SIXTH
+    wide = rng.integers(40, 210, (height // 4 + 1, width // 2)).astype(np.uint8)
+    wide = wide.repeat(4, axis=0).repeat(4, axis=1)[:height]
+    left = (np.arange(round(_SHOT_S * 25)) * rng.uniform(0.2, 1.5)).astype(int)
+    return np.stack([wide[:, at : at + width] for at in left])
 
 
 def slide(path: Path, seconds: float) -> None:

@@ -29,6 +29,8 @@ ROWS = {
     "clip": Row(media.clip, "clip.mp4"),
     "heads": Row(media.heads, "heads.mp4"),
     "undecidable": Row(media.texture, "texture.mp4"),
+    "title": Row(media.title, "title.mp4"),
+    "sampled": Row(media.title, "title.mp4", ("--sample",)),
     "slide": Row(media.slide, "slide.mp4"),
     "text": Row(media.text, "notes.txt"),
     "batch": Row(media.clips, "clips", ("--jobs", "2")),
@@ -37,14 +39,15 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """One run, or the medians of several: wall and CPU seconds, the largest process in MB, and the
-    verdicts in order.
+    """One run, or the medians of several: wall and CPU seconds, the largest process in MB, the
+    verdicts in order, and the bytes of their records.
     """
 
     wall_s: float
     cpu_s: float
     memory_mb: float
     verdicts: tuple[str, ...]
+    record_bytes: int = 0
 
 
 def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
@@ -73,13 +76,14 @@ def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
     verdicts = tuple(
         record["verdict"] for record in sorted(records, key=lambda record: record["path"])
     )
-    return Cost(**json.loads(figures.read_text(encoding="ascii")), verdicts=verdicts)
+    spent = json.loads(figures.read_text(encoding="ascii"))
+    return Cost(**spent, verdicts=verdicts, record_bytes=len(done.stdout))
 
 
 def medians(runs: Sequence[Cost]) -> Cost:
     """The median of each figure."""
     figures = zip(*((run.wall_s, run.cpu_s, run.memory_mb) for run in runs), strict=True)
-    return Cost(*map(statistics.median, figures), runs[-1].verdicts)
+    return Cost(*map(statistics.median, figures), runs[-1].verdicts, runs[-1].record_bytes)
 
 
 def measured(row: Row, path: Path, checkouts: Sequence[Path], runs: int) -> list[Cost]:

@@ -9,6 +9,7 @@ import torch
 
 from bench import syncnet
 from bench.__main__ import HERE, main
+from bench.catalogue import Plan
 from bench.rows import Cost, medians
 
 
@@ -34,6 +35,15 @@ def test_medians_are_of_each_figure() -> None:
         Cost(9.0, 8.0, 6.0, ("in_sync",)),
     ]
     assert medians(runs) == Cost(2.0, 8.0, 5.0, ("in_sync",))
+
+
+def test_a_plan_is_its_factors_multiplied() -> None:
+    plan = Plan(hours=3000, minutes=45, days=5, cores=10, price=2.0)  # 4,000 titles
+    core_hours, machines, cost, records = plan.lines(cpu_s=900, record_bytes=250_000)
+    assert core_hours.endswith("= 1,000")  # a quarter of an hour each
+    assert machines.endswith("= 0.8")  # of the 1,200 core hours that one has in five days
+    assert cost.endswith("= 200")
+    assert records.endswith("= 1.0 GB")
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["text", "--against", "/nowhere"]])
