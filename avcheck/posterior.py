@@ -2,7 +2,8 @@
 
 The classifier's logits become a probability over shifts with one more choice, "no match at any
 shift", whose weight is calibrated with everything else: log p(s) is proportional to score(s) /
-temperature, log p(none) to `none`.
+temperature, log p(none) to `none`. Curves differ in how much they scatter of themselves, so what a
+score counts is read in view of its own curve (`weigh_up`).
 
 A file is a mixture: either nothing in it ever matches (a voice-over, a wrong sound track), or a
 share of its segments matches, all at one shift, and the others show nothing. The share is not
@@ -25,12 +26,17 @@ NEAR_FRAMES = 2.0
 _FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
 _SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that match, if it does
 _SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
-_SEGMENT_MATCHES = _FILE_MATCHES * float((_SHARES * _SHARE_CHANCE).sum())
+# How likely a segment of a file that matches is to match itself
+SEGMENT_MATCHES = float((_SHARES * _SHARE_CHANCE).sum())
+_SEGMENT_MATCHES = _FILE_MATCHES * SEGMENT_MATCHES
 # Odds that a segment matches nowhere, before it is looked at
 UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 # How much likelier one segment can make a shift: beyond that it is the fit that speaks, not what
 # was seen
-_MOST_TELLING = 1e4
+MOST_TELLING = 1e4
+USUAL_S = 10.0  # a segment
+LEAST_SCATTER = 0.25  # logits, added: a curve that is flat but for its peak is no surer for that
+_DEVIATION = 1.4826
 SILENT_DB = -65.0
 # Change in the liveliest tile; encoded stills measured up to 0.54 (0.75 with grain), speech from
 # 2.4
@@ -40,20 +46,21 @@ FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
 
 @dataclass(frozen=True)
 class Calibration:
-    """Numbers fitted on clips with a known offset; they travel with the weights.
-
-    temperature and none: see the module. match: how much the trunks' own score counts beside the
-    joint layers'.
-    bias_frames: the network's own constant offset. guard_ms: the measuring error allowed for beside
-    the tolerance. decide: the confidence a verdict needs.
+    """Numbers fitted on clips of speech and on the same clips with a stranger's sound
+    (`train.calibrate`); they travel with the weights.
     """
 
-    temperature: float = 1.0
-    none: float = 0.0
-    match: float = 0.0
-    bias_frames: float = 0.0
-    guard_ms: float = 40.0
-    decide: float = 0.9
+    temperature: float = 1.0  # logits a unit of log chance; see the module
+    none: float = 0.0  # log weight of "no match at any shift"
+    match: float = 0.0  # what the trunks' own score counts beside the joint layers'
+    bias_frames: float = 0.0  # the network's own constant offset
+    guard_ms: float = 40.0  # the measuring error allowed for beside the tolerance
+    decide: float = 0.9  # the confidence a verdict needs
+    # Of `weigh_up`; these say that a score counts for what it is, whatever its curve looks like
+    level: float = 1.0  # what the joint layers' median score counts
+    match_rise: float = 0.0  # what the trunks' score counts in units of its own scatter
+    length: float = 0.0  # what e times as many seconds add
+    scatter: float = 0.0  # what a unit of the trunks' scatter takes away
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -135,18 +142,43 @@ def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
     """What a segment says of every shift, (S,) logits: the joint layers' score and the trunks',
     each in its weight.
     """
-    return weigh_up(curve.score, curve.match, calibration)
+    return weigh_up(curve.score, curve.match, curve.end_s - curve.start_s, calibration)
 
 
 def weigh_up(
-    score: NDArray[np.floating], match: NDArray[np.floating], calibration: Calibration
+    score: NDArray[np.floating],
+    match: NDArray[np.floating],
+    seconds: float,
+    calibration: Calibration,
 ) -> NDArray[np.float64]:
-    """`evidence` of bare curves, (S,) each. The match counts by how far it stands out of its own
-    median.
+    """`evidence` of bare curves, (S,) each, of so many seconds.
+
+    Either counts by how far it stands out of its own median, the joint layers' median by itself as
+    well. A short piece and one whose match scatters have high peaks by chance: they need more.
     """
-    known = np.isfinite(match)
-    middle = np.median(match[known]) if known.any() else 0.0
-    return np.asarray(score, np.float64) + calibration.match * np.where(known, match - middle, 0.0)
+    level, above, _ = above_median(score)
+    _, match_above, scatter = above_median(match)
+    match_weight = calibration.match + calibration.match_rise / (scatter + LEAST_SCATTER)
+    weighed: NDArray[np.float64] = (
+        above
+        + calibration.level * level
+        + match_weight * np.where(np.isfinite(match), match_above, 0.0)
+        + calibration.length * math.log(max(seconds, 1.0) / USUAL_S)
+        - calibration.scatter * scatter
+    )
+    return weighed
+
+
+def above_median(curve: NDArray[np.floating]) -> tuple[float, NDArray[np.float64], float]:
+    """The median of what is known of a curve, the curve above it, and its scatter: 1.48 times the
+    median of how far it is from that, which is the deviation of normal noise.
+    """
+    values = np.asarray(curve, np.float64)
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return 0.0, values, 0.0
+    middle = float(np.median(known))
+    return middle, values - middle, _DEVIATION * float(np.median(np.abs(known - middle)))
 
 
 def posterior(
@@ -189,7 +221,7 @@ def log_likelihood(
     As a logarithm, (S,).
     """
     ratio = match_ratio(np.asarray(curves, np.float64), calibration)
-    ratio -= np.maximum(ratio.max(axis=1, keepdims=True) - math.log(_MOST_TELLING), 0.0)
+    ratio -= np.maximum(ratio.max(axis=1, keepdims=True) - math.log(MOST_TELLING), 0.0)
     shares = _SHARES[:, None, None]
     mixed = np.logaddexp(np.log1p(-shares), np.log(shares) + ratio).sum(axis=1)  # (shares, S)
     return np.asarray(

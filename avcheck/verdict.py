@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from avcheck.blocks import BLOCK_S
 from avcheck.course import SCATTER_MS, Course, follow
 from avcheck.posterior import (
     FLAT,
@@ -306,7 +307,10 @@ def _block_evidence(item: Curve, k: int, at: int, calibration: Calibration) -> N
     match = np.where(known, item.block_match[near], 0.0).sum(axis=0) / np.maximum(count, 1)
     compared = np.isfinite(item.score) & (total > 0) & (2 * count >= count.max())
     return weigh_up(
-        np.where(compared, score, -np.inf), np.where(compared, match, -np.inf), calibration
+        np.where(compared, score, -np.inf),
+        np.where(compared, match, -np.inf),
+        len(known) * BLOCK_S,
+        calibration,
     )
 
 

@@ -4,21 +4,29 @@ is known.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, without_gaps
 from avcheck.looking import LEVELS, Look, look
 from avcheck.mel import MEL_RATE, log_mel
 from avcheck.posterior import (
+    LEAST_SCATTER,
+    MOST_TELLING,
     NEAR_FRAMES,
+    SEGMENT_MATCHES,
     UNMATCHED_ODDS,
+    USUAL_S,
     Calibration,
     Estimate,
+    above_median,
     combine,
     estimate,
     weigh_up,
@@ -33,9 +41,11 @@ from avcheck.weights import Loaded
 _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
 _SHORT = 4 * BLOCK_FRAMES  # and the whole of a short file
 _MAX_DISPLACED = 25  # frames
-_TEMPERATURES = np.geomspace(0.3, 12.0, 34)
-_NONES = np.linspace(-6.0, 14.0, 81)
-_MATCHES = (0.0, 0.2, 0.5, 1.0, 1.5, 2.5, 4.0, 6.0)
+_STEPS = 200  # of the fit
+_HOLD = 1e-3  # the cost of moving a number by 1, squared: few trials move it little
+_FRAMES = 0.8  # by which a known offset may be wrong
+# An offset that nobody knows: recordings are mostly in sync, and some show no speaker at all
+_UNKNOWN_FRAMES, _UNKNOWN_NONE, _KNOWN_NONE = 3.0, 0.3, 0.02
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,8 @@ class Trial:
     stranger's sound (None).
 
     groups: of the clip whose pictures and of the one whose sound it is; score, match: (S,) as in
-    `posterior.Curve`; seconds: how long the piece is.
+    `posterior.Curve`; seconds: how long the piece is; known: whether the clip's own offset is, else
+    it is taken to be about 0.
     """
 
     groups: frozenset[str]
@@ -52,6 +63,7 @@ class Trial:
     match: NDArray[np.float32]
     truth: float | None
     seconds: float
+    known: bool = True
 
 
 def trials(
@@ -113,25 +125,27 @@ def _trial(
     compared = compare(
         view, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model
     )
-    groups = frozenset({shown.clip.group, source.clip.group})
     return Trial(
-        groups, compared.weighed_score(), compared.weighed_match(), truth, times / FRAME_RATE
+        frozenset({shown.clip.group, source.clip.group}),
+        compared.weighed_score(),
+        compared.weighed_match(),
+        truth,
+        times / FRAME_RATE,
+        known=shown.clip.trusted,
     )
 
 
 def fit(some: Sequence[Trial]) -> Calibration:
     """The calibration under which the trials are likeliest; then the constant bias and the
-    measuring error.
+    measuring error, from those whose offset is known (from all, where none is).
     """
     # Nothing to fit to: every candidate would do as well as the last
     if not any(trial.truth is not None for trial in some):
         return Calibration()
-    best = min((_fit_chances(some, match) for match in _MATCHES), key=lambda pair: pair[1])[0]
+    best = fit_chances(some)
     errors = []
-    for trial in some:
-        estimated = estimate(
-            combine([weigh_up(trial.score, trial.match, best)], best), SHIFTS, best
-        )
+    for trial in known(some):
+        estimated = _estimate(trial, best)
         if estimated.confidence >= best.decide and trial.truth is not None:
             errors.append(estimated.frames - trial.truth)
     if errors:
@@ -145,40 +159,108 @@ def fit(some: Sequence[Trial]) -> Calibration:
     return best
 
 
-def _fit_chances(some: Sequence[Trial], match: float) -> tuple[Calibration, float]:
-    """The likeliest temperature and weight of "no match" at one weight of the trunks' score, and
-    the mean surprise there.
+def known(some: Sequence[Trial]) -> list[Trial]:
+    """The trials by which right and wrong can be told: those whose offset is known (all of them,
+    where none is), and strangers.
     """
-    raw = np.stack([weigh_up(trial.score, trial.match, Calibration(match=match)) for trial in some])
+    sure = any(trial.known and trial.truth is not None for trial in some)
+    return [trial for trial in some if trial.truth is None or trial.known or not sure]
+
+
+def fit_chances(some: Sequence[Trial], start: Calibration | None = None) -> Calibration:
+    """`start` with what turns scores into chances fitted to the trials: own and strangers' sound
+    count alike, as a set, whatever their numbers.
+
+    The chance of each trial is that of `posterior.combine` for a file of this one segment, were it
+    as likely as not to match.
+    """
+    start = start or Calibration(match=1.0, none=3.0)
+    measured, truth = _Measured(some), _truths(some)
     own = np.array([trial.truth is not None for trial in some])
-    near = (
-        np.abs(
-            SHIFTS - np.array([[np.nan if trial.truth is None else trial.truth] for trial in some])
+    share = np.where(own, 0.5 / max(own.sum(), 1), 0.5 / max((~own).sum(), 1))
+    weight = torch.from_numpy(share / share.sum())
+    begun = torch.tensor([getattr(start, name) for name in _FITTED], dtype=torch.float64)
+    moved = torch.zeros_like(begun, requires_grad=True)
+    search = torch.optim.LBFGS([moved], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def values() -> Tensor:  # the temperature, which comes first, stays above 0
+        return torch.cat([begun[:1] * moved[:1].exp(), begun[1:] + moved[1:]])
+
+    def cost() -> Tensor:
+        search.zero_grad()
+        surprise = -torch.logsumexp(measured.log_chances(values()) + truth.log(), 1)
+        total = (weight * surprise).sum() + _HOLD * (moved**2).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    search.step(cost)  # type: ignore[no-untyped-call]
+    fitted = dict(zip(_FITTED, values().tolist(), strict=True))
+    return replace(start, **{name: round(value, 4) for name, value in fitted.items()})
+
+
+_FITTED = ("temperature", "none", "match", "level", "match_rise", "length", "scatter")
+
+
+class _Measured:
+    """What `posterior.weigh_up` needs of trials, as tensors, so that its weights can be learnt."""
+
+    def __init__(self, some: Sequence[Trial]) -> None:
+        scores = [above_median(trial.score) for trial in some]
+        matches = [above_median(trial.match) for trial in some]
+        self._known = torch.from_numpy(np.stack([np.isfinite(above) for _, above, _ in scores]))
+        self._level, self._score, _ = _tensors(scores)
+        _, self._match, self._match_scatter = _tensors(matches)
+        seconds = np.array([[max(trial.seconds, 1.0)] for trial in some])
+        self._length = torch.from_numpy(np.log(seconds / USUAL_S))
+
+    def log_chances(self, values: Tensor) -> Tensor:
+        """Log chance of every shift and of none, (trials, S + 1)."""
+        temperature, none, match, level, match_rise, length, scatter = values
+        logits = (
+            self._score
+            + level * self._level
+            + (match + match_rise / (self._match_scatter + LEAST_SCATTER)) * self._match
+            + length * self._length
+            - scatter * self._match_scatter
         )
-        <= NEAR_FRAMES
-    )
-    best, least = Calibration(match=match), np.inf
-    for temperature in _TEMPERATURES:
-        logits = raw / temperature
-        everywhere = np.logaddexp.reduce(logits, axis=1)[:, None]
-        at_truth = np.logaddexp.reduce(np.where(near, logits, -np.inf), axis=1)[:, None]
-        total = np.logaddexp(everywhere, _NONES)  # (trials, candidates)
-        none = np.exp(_NONES - total)
-        # A piece may truly show nothing, so "no match" is a lesser fault than a wrong shift.
-        chance = np.where(
-            own[:, None], np.exp(at_truth - total) + none * near.mean(axis=1, keepdims=True), none
-        )
-        surprise = -np.log(chance + 1e-9)
-        cost = surprise[own].mean(axis=0)
-        if not own.all():
-            cost = cost + UNMATCHED_ODDS * surprise[~own].mean(axis=0)
-        at = int(np.argmin(cost))
-        if cost[at] < least:
-            best = replace(
-                best, temperature=round(float(temperature), 4), none=round(float(_NONES[at]), 3)
-            )
-            least = float(cost[at])
-    return best, least
+        count = logits.shape[1]
+        ratio = logits / temperature - none + math.log(UNMATCHED_ODDS * count)
+        ratio = ratio.masked_fill(~self._known, 0.0)
+        ratio = ratio - (ratio.amax(1, keepdim=True) - math.log(MOST_TELLING)).clamp_min(0.0)
+        shifts = torch.log(1 - SEGMENT_MATCHES + SEGMENT_MATCHES * ratio.exp()) - math.log(count)
+        return torch.cat([shifts, torch.zeros_like(shifts[:, :1])], dim=1).log_softmax(dim=1)
+
+
+def _tensors(curves: Sequence[tuple[float, NDArray[np.float64], float]]) -> list[Tensor]:
+    """(level, above, scatter) of trials as tensors, (trials, 1 or S); what is not known is 0."""
+    levels, above, scatters = zip(*curves, strict=True)
+    known = np.where(np.isfinite(above), above, 0.0)
+    columns = [np.array(each, np.float64)[:, None] for each in (levels, scatters)]
+    return [torch.from_numpy(each) for each in (columns[0], known, columns[1])]
+
+
+def _truths(some: Sequence[Trial]) -> Tensor:
+    """How much likelier each trial is if each shift, or none, is its truth than it is beforehand,
+    (trials, S + 1), up to a factor and nowhere 0.
+
+    Beforehand one shift of S has a part in S of the chance that "none" has.
+    """
+    return torch.from_numpy(np.stack([_truth(each) for each in some])).clamp_min(1e-12)
+
+
+def _truth(trial: Trial) -> NDArray[np.float64]:
+    count = len(SHIFTS)
+    if trial.truth is None:
+        return np.append(np.zeros(count), 1.0)
+    away = np.abs(SHIFTS - trial.truth)
+    none = _KNOWN_NONE if trial.known else _UNKNOWN_NONE
+    near = np.exp(-0.5 * (away / _FRAMES) ** 2 if trial.known else -away / _UNKNOWN_FRAMES)
+    return np.append((1 - none) * count * near / near.sum(), none)
+
+
+def _estimate(trial: Trial, calibration: Calibration) -> Estimate:
+    weighed = weigh_up(trial.score, trial.match, trial.seconds, calibration)
+    return estimate(combine([weighed], calibration), SHIFTS, calibration)
 
 
 def left_out(some: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float]]:
@@ -195,7 +277,7 @@ def left_out(some: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float
     for fold in range(min(folds, len(groups))):
         inside = set(groups[fold::folds])
         calibration = fit([trial for trial in some if not trial.groups & inside])
-        for trial in some:
+        for trial in known(some):
             if trial.groups <= inside or (trial.truth is None and trial.groups & inside):
                 rows.append(_row(trial, calibration))
     return _shares(rows)
@@ -203,14 +285,12 @@ def left_out(some: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float
 
 def judged(some: Sequence[Trial], calibration: Calibration) -> dict[str, dict[str, float]]:
     """How a calibration does on trials: as `left_out`, with the same one for all."""
-    return _shares([_row(trial, calibration) for trial in some])
+    return _shares([_row(trial, calibration) for trial in known(some)])
 
 
 def _row(trial: Trial, calibration: Calibration) -> tuple[float, bool, float, bool]:
     """(seconds, own sound, confidence, right)"""
-    estimated = estimate(
-        combine([weigh_up(trial.score, trial.match, calibration)], calibration), SHIFTS, calibration
-    )
+    estimated = _estimate(trial, calibration)
     right = trial.truth is not None and abs(estimated.frames - trial.truth) <= NEAR_FRAMES
     return trial.seconds, trial.truth is not None, estimated.confidence, right
 
@@ -247,7 +327,7 @@ def told_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> 
         pictures = np.array(cached.frames[first : first + times])  # a copy: the cache is read-only
         view = look(pictures, np.ones(times, np.bool_), first / FRAME_RATE, model, LEVELS)
         piece = _trial(model, view, cached, cached, float(first), 0.0, alone=False)
-        evidence.append(weigh_up(piece.score, piece.match, calibration))
+        evidence.append(weigh_up(piece.score, piece.match, piece.seconds, calibration))
     if not evidence:
         return Estimate(0.0, 0.0)
     return estimate(combine(evidence, calibration), SHIFTS, calibration)
@@ -256,11 +336,8 @@ def told_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> 
 def calibrate(
     model: Loaded, held_out: Sequence[CachedClip], on_clip: Callable[[int, int], None] | None = None
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
-    """Calibration for the weights file, from the held-out speech clips with a trusted offset (all
-    clips where none has one).
-
-    And how it holds on groups left out of the fit (`left_out`).
+    """Calibration for the weights file, from the held-out speech clips, and how it holds on groups
+    left out of the fit (`left_out`).
     """
-    known = [item for item in held_out if item.clip.trusted] or list(held_out)
-    measured = trials(model, known, on_clip=on_clip)
+    measured = trials(model, held_out, on_clip=on_clip)
     return asdict(fit(measured)), left_out(measured)
