@@ -61,7 +61,7 @@ def measure(
 
 def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
     """What is told of a whole speech clip as it was recorded, and of all its pictures with the
-    sound of another group.
+    sound of another group; and what each of its whole segments says, of which titles are joined.
     """
     shot = footage.shot(0, len(footage.frames))
     sounds = {
@@ -70,8 +70,25 @@ def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
     }
     for case, samples in sounds.items():
         if samples is not None:
-            judgement = _judged(shot, hear(samples, 0.0, shot), bench)
-            yield {"measure": "coverage", **_about(footage), "case": case, **judgement}
+            about = {**_about(footage), "case": case}
+            found = list(curves(shot, hear(samples, 0.0, shot), bench.model))
+            yield {"measure": "coverage", **about, **_row(found, bench)}
+            for curve in found:
+                if len(curve.block_start_s) == SEGMENT_BLOCKS:
+                    yield {"measure": "segment", **about, **_said(curve, footage, bench)}
+
+
+def _said(curve: Curve, footage: Footage, bench: Bench) -> Row:
+    """What a segment says of every shift, calibrated, None where it says nothing; and which shift
+    is right for its own sound, with the network's bias.
+    """
+    calibration = bench.calibration
+    logits = evidence(curve, calibration) / calibration.temperature - calibration.none
+    return {
+        "start_s": curve.start_s,
+        "truth_frames": footage.own_frames + calibration.bias_frames,
+        "logits": [round(float(each), 3) if np.isfinite(each) else None for each in logits],
+    }
 
 
 def _about(footage: Footage) -> Row:
@@ -211,7 +228,11 @@ def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
 
 
 def _judged(shot: Shot, sound: list[Block], bench: Bench) -> Row:
-    judgement = judge(list(curves(shot, sound, bench.model)), TOLERANCE, bench.calibration)
+    return _row(list(curves(shot, sound, bench.model)), bench)
+
+
+def _row(found: Sequence[Curve], bench: Bench) -> Row:
+    judgement = judge(found, TOLERANCE, bench.calibration)
     return {
         "verdict": judgement.verdict,
         "reason": judgement.reason,

@@ -8,6 +8,7 @@ import numpy as np
 
 from avcheck.blocks import FRAME_RATE
 from avcheck.eval.confidence_tables import reliability_tables, risk_tables
+from avcheck.eval.joined import joined_table
 from avcheck.eval.protocol import (
     AS_A_CHECK,
     CONTROL_S,
@@ -48,7 +49,9 @@ def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[
     by = of_measure(rows)
     if by.get("coverage"):
         yield coverage_table(by["coverage"])
-        if by.keys() <= {"heading", "coverage"}:  # nothing else was measured
+        if by.get("segment"):
+            yield joined_table(by["segment"], decide)
+        if by.keys() <= {"heading", "coverage", "segment"}:  # nothing else was measured
             return
     yield paper_table(by.get("paper", []), len(by.get("paper_left_out", [])))
     yield pairwise_table(by.get("pairwise", []))

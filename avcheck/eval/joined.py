@@ -1,0 +1,81 @@
+"""Titles of some minutes, joined of segments of the validation clips: whether an offset is told of
+them, if a share of their segments shows who speaks.
+
+A title is drawn by chance: the segments of its share with their own sound, from any clips, all
+moved to one offset; the others with the sound of another group. What a segment says was measured
+once (`measure.measure_coverage`), so a title costs no look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.eval.protocol import SEED, STRANGER
+from avcheck.eval.rows import Row
+from avcheck.eval.stats import table
+from avcheck.posterior import NEAR_FRAMES, Calibration, combine, estimate
+from avcheck.shifts import SHIFTS
+
+TITLE_SEGMENTS = (6, 18, 60)  # of 10 s: one, three and ten minutes
+SHARES = (0.0, 0.1, 0.25, 0.5)  # of a title's segments that show who speaks
+_DRAWN = 200  # titles of each length and share
+_MOST_FRAMES = 12  # by which the sound of a title is late or early
+_CALIBRATED = Calibration()  # what `logits` of the rows are to be read by
+
+
+def joined_table(rows: Sequence[Row], decide: float) -> str:
+    """How many titles are told an offset, and how many of these a wrong one. rows: of segments;
+    decide: the confidence a verdict needs.
+    """
+    own, strange = (
+        [row for row in rows if (row["case"] == STRANGER) == wanted] for wanted in (False, True)
+    )
+    lines = []
+    for count in TITLE_SEGMENTS:
+        for share in SHARES:
+            speaking = round(share * count)
+            if (share and not speaking) or not own or not strange:
+                continue
+            found = np.array(list(_titles(own, strange, count, speaking, decide)))
+            told, wrong = found.mean(axis=0)
+            lines.append((f"{count / 6:g} min", f"{share:g}", len(found), told, wrong))
+    note = (
+        f"Segments of 10 s of {len({row['clip'] for row in own})} clips. Wrong: an offset is told "
+        "that is not within 2 frames of the title's, or any of a title with strangers' sound "
+        "alone, as a share of all. Clips without a trusted offset count as in sync, so some of "
+        "what is wrong is theirs."
+    )
+    header = ("title", "share that speaks", "titles", "offset told", "told wrong")
+    return table("Titles joined of segments", header, lines, note)
+
+
+def _titles(
+    own: Sequence[Row], strange: Sequence[Row], count: int, speaking: int, decide: float
+) -> Iterator[tuple[bool, bool]]:
+    """(told, told wrong) of titles of `count` segments of which so many speak."""
+    rng = np.random.default_rng((SEED, count, speaking))
+    for _ in range(_DRAWN):
+        late = int(rng.integers(-_MOST_FRAMES, _MOST_FRAMES + 1))
+        parts = [
+            _moved(row, round(late - row["truth_frames"]))
+            for row in (own[k] for k in rng.integers(len(own), size=speaking))
+        ]
+        parts += [
+            _moved(strange[k], int(rng.integers(-_MOST_FRAMES, _MOST_FRAMES + 1)))
+            for k in rng.integers(len(strange), size=count - speaking)
+        ]
+        found = estimate(combine(parts, _CALIBRATED), SHIFTS, _CALIBRATED)
+        told = found.confidence >= decide
+        yield told, told and (speaking == 0 or abs(found.frames - late) > NEAR_FRAMES)
+
+
+def _moved(row: Row, frames: int) -> NDArray[np.float64]:
+    """The logits of a segment, (S,), were its sound later by so many frames."""
+    logits = np.array([-np.inf if each is None else each for each in row["logits"]])
+    moved = np.full(len(logits), -np.inf)
+    kept = slice(max(0, frames), len(logits) + min(0, frames))
+    moved[kept] = logits[max(0, -frames) : len(logits) - max(0, frames)]
+    return moved
