@@ -49,9 +49,10 @@ def test_the_documents_speak_of_these_weights(checker: Checker) -> None:
     )
     calibration = checker.calibration
     assert f"SHA-256 `{SHIPPED_SHA256}`" in card
-    assert f"Weights {SHIPPED_SHA256[:16]}, attention" in card  # the heading of the evaluation
-    for name in ("temperature", "match", "guard_ms"):
+    assert f"Weights {SHIPPED_SHA256[:16]}, attention" in card  # the heading of an evaluation
+    for name in ("temperature", "none", "match", "match_rise", "level", "length", "scatter"):
         assert f"{getattr(calibration, name):g}" in card
+    assert f"measuring error {calibration.guard_ms:g} ms" in card
     assert f"measuring error, {calibration.guard_ms:.0f} ms" in readme
 
 
