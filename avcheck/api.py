@@ -151,8 +151,8 @@ def check_many(
         UsageError, ModelError, Cancelled: As `check`, here too when the first report is asked for.
     """
     settings = _settings(**options)
+    from avcheck.batch.base import Limits
     from avcheck.batch.discovery import discover
-    from avcheck.batch.process import Limits
     from avcheck.batch.run import check_many as check_all
 
     def tell(path: Path | str, fraction: float) -> None:

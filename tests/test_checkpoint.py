@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from avcheck import render
+from avcheck.batch.base import Limits
 from avcheck.batch.checkpoint import Checkpoint, Merged
-from avcheck.batch.process import Limits
 from avcheck.batch.run import check_many, identified
 from avcheck.cli.app import main
 from avcheck.errors import UsageError

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from avcheck.batch import ray_engine
-from avcheck.batch.process import Limits
+from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.ray_engine import _Actor, check_with_ray
-from avcheck.batch.workers import BugInWorker
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.report import PRESETS, Report

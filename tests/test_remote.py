@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from avcheck.batch import remote
+from avcheck.batch.base import Limits
 from avcheck.batch.discovery import Selection, Shard, discover
-from avcheck.batch.process import Limits
 from avcheck.batch.remote import fetched, is_url, shown, url_problem, url_stamp, without_secrets
 from avcheck.batch.run import check_many
 from avcheck.cli.app import main

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from avcheck.batch.process import Limits
+from avcheck.batch.base import Limits
 from avcheck.batch.run import check_many
 from avcheck.cli.app import main
 from avcheck.settings import CheckSettings

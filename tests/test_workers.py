@@ -18,9 +18,10 @@ import pytest
 
 from avcheck.batch import process as process_batch
 from avcheck.batch import workers
-from avcheck.batch.process import Done, Limits, Lost, Tell, cores, threads_each
+from avcheck.batch.base import BugInWorker, Done, Limits, Lost, Tell
+from avcheck.batch.process import cores, threads_each
 from avcheck.batch.run import check_many
-from avcheck.batch.workers import BugInWorker, run_workers
+from avcheck.batch.workers import run_workers
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
 from avcheck.report import PRESETS, Report
@@ -450,7 +451,7 @@ RUN = """
 import sys
 from tests.support import fake_scan
 from pathlib import Path
-from avcheck.batch.process import Limits
+from avcheck.batch.base import Limits
 from avcheck.batch.run import check_many
 from avcheck.settings import CheckSettings
 try:

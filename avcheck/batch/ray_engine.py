@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from avcheck import render
+from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.discovery import error_report
-from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source, Stamp, is_url, shown
 from avcheck.batch.run import Before, CheckerMaker, Result, Unchanged, check_changed
-from avcheck.batch.workers import BugInWorker
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.report import Report
 from avcheck.settings import CheckSettings

@@ -17,10 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from avcheck.batch.base import BugInWorker, Done, Limits, Lost, Tell
 from avcheck.batch.discovery import error_report
-from avcheck.batch.process import Done, Limits, Lost, Tell
 from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
-from avcheck.batch.workers import BugInWorker, run_workers
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
 from avcheck.files import stamp
 from avcheck.memory import give_back, while_importing
@@ -239,6 +238,7 @@ def check_changed(
             tell = partial(on_progress, source) if on_progress else None
             yield _check_one(checker, source, settings, stamps, tell, on_bug)
         return
+    from avcheck.batch.workers import run_workers  # late: brings multiprocessing
 
     def tasks() -> Iterator[_Task | None]:
         for each in files:

@@ -19,26 +19,14 @@ from multiprocessing import connection, resource_tracker
 from types import FrameType
 from typing import Any, Generic
 
-from avcheck.batch.process import START_S, Answer, Done, Limits, Lost, Making, Task, Tell, Worker
+from avcheck.batch.base import Answer, BugInWorker, Done, Limits, Lost, Tell
+from avcheck.batch.process import START_S, Making, Task, Worker
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.report import ErrorCode
 
 STARTS = 3  # workers in a row that do not get ready before it is given up
 TASKS_A_WORKER = 500  # then it is replaced, before what leaks in any decoder adds up
 _WAIT_S = 0.5  # how late an interrupt may be noticed
-
-
-class BugInWorker(Exception):
-    """An exception in a worker process that is avcheck's own fault, in one line; `traceback` is
-    that of the worker.
-    """
-
-    def __init__(self, text: str, traceback: str) -> None:
-        super().__init__(text, traceback)
-        self.traceback = traceback
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def run_workers(

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import typer
 
+from avcheck.batch.base import BugInWorker
 from avcheck.batch.remote import without_secrets
-from avcheck.batch.workers import BugInWorker
-from avcheck.cli import check, compare, demo, evidence, fix, help, lab, results, signal, watch  # noqa: F401 - they add their commands
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.screen import complain

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
+from avcheck.batch.base import Limits
 from avcheck.batch.discovery import Discovery, Selection, discover, parse_shard, read_list
-from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source, is_url
 from avcheck.batch.resume import Resumed
 from avcheck.batch.run import CheckerMaker, Result, Unchanged, check_changed, identified

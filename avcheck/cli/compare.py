@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from avcheck.batch.base import Limits
 from avcheck.batch.discovery import Selection, parse_shard
-from avcheck.batch.process import Limits
 from avcheck.batch.resume import Resumed
 from avcheck.cli import options as opt
 from avcheck.cli.check import Run, carry_out, tolerance_of

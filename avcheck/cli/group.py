@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,20 +11,30 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from avcheck.cli.options import GENERAL, Version
+from avcheck.cli.values import spare_pydantic
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 RESULTS, TRAINING = "Saved results", "Training and measuring"  # panels of the commands
 
+# The module of each command, in the order of the help.
+_MODULES = {
+    **{name: name for name in ("check", "compare", "demo", "evidence", "fix", "help")},
+    **dict.fromkeys(("train", "eval", "ablate"), "lab"),
+    **dict.fromkeys(("merge", "show", "diff"), "results"),
+    **{name: name for name in ("signal", "watch")},
+}
+
 
 class _Plain:
     """Help without the names of Python's types: a flag takes nothing, and an argument says by its
-    own name what it is.
+    own name what it is. Values without pydantic where they are what they should be.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for each in params:
+            spare_pydantic(each)
             if getattr(each, "is_flag", False):
                 each.metavar = ""
             elif each.param_type_name == "argument":
@@ -41,10 +52,46 @@ class Command(_Plain, TyperCommand):
     """One of the commands."""
 
 
+class _Commands(Mapping[str, Any]):
+    """The commands by name. Each is imported and built when it is asked for: to build all takes
+    longer than to find out that a file is no video.
+    """
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            import_module(f"avcheck.cli.{_MODULES[name]}")  # which registers it
+            self._built[name] = typer.main.get_command_from_info(
+                next(each for each in app.registered_commands if _name_of(each) == name),
+                pretty_exceptions_short=app.pretty_exceptions_short,
+                rich_markup_mode=app.rich_markup_mode,
+            )
+        return self._built[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _MODULES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+def _name_of(command: Any) -> str:
+    return command.name or str(command.callback.__name__)
+
+
 class DefaultGroup(_Plain, TyperGroup):
     """A group whose first word may be left out: `avcheck film.mp4` means `avcheck check
     film.mp4`.
     """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Commands()  # type: ignore[assignment]  # in place of those built already
 
     default = "check"
     own_options = frozenset(

@@ -14,9 +14,9 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from avcheck import render
+from avcheck.batch.base import BugInWorker
 from avcheck.batch.remote import Source, shown, without_secrets
 from avcheck.batch.run import check_many
-from avcheck.batch.workers import BugInWorker
 from avcheck.cli.gate import ExitCode, Gate
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory

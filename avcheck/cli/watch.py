@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avcheck import render
+from avcheck.batch.base import Limits
 from avcheck.batch.discovery import Selection
-from avcheck.batch.process import Limits
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.gate import ExitCode

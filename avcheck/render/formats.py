@@ -1,19 +1,10 @@
-"""The formats by name."""
+"""The formats by name. Each is loaded when it is asked for: a run needs one or two of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from avcheck.render.base import Renderer
-from avcheck.render.edl import Edl
-from avcheck.render.fcpxml import FcpXml
-from avcheck.render.github import Annotations, StepSummary
-from avcheck.render.junit import JUnit
-from avcheck.render.otio import Otio
-from avcheck.render.records import JsonLines, JsonList, JsonRecord
-from avcheck.render.table_csv import Csv
-from avcheck.render.text import Lines
 
 if TYPE_CHECKING:
     from avcheck.render.page import Illustrate
@@ -45,24 +36,39 @@ def renderer(
     none.
     """
     if form == "html":
-        from avcheck.render.page import Page  # late: brings Jinja2
+        from avcheck.render.page import Page
 
         return Page(illustrate=illustrate)
-    if form == "json" and single:
-        return JsonRecord()
+    if form in ("json", "jsonl"):
+        from avcheck.render.records import JsonLines, JsonList, JsonRecord
+
+        if form == "jsonl":
+            return JsonLines()
+        return JsonRecord() if single else JsonList()
     if form == "junit":
+        from avcheck.render.junit import JUnit
+
         return JUnit(strict=strict)
-    if form == "github":
-        return Annotations(strict=strict)
-    if form == STEP_SUMMARY:
-        return StepSummary(strict=strict)
-    plain: dict[str, Callable[[], Renderer]] = {
-        "text": Lines,
-        "json": JsonList,
-        "jsonl": JsonLines,
-        "csv": Csv,
-        "otio": Otio,
-        "edl": Edl,
-        "fcpxml": FcpXml,
-    }
-    return plain[form]()
+    if form in ("github", STEP_SUMMARY):
+        from avcheck.render.github import Annotations, StepSummary
+
+        return Annotations(strict=strict) if form == "github" else StepSummary(strict=strict)
+    if form == "csv":
+        from avcheck.render.table_csv import Csv
+
+        return Csv()
+    if form == "otio":
+        from avcheck.render.otio import Otio
+
+        return Otio()
+    if form == "edl":
+        from avcheck.render.edl import Edl
+
+        return Edl()
+    if form == "fcpxml":
+        from avcheck.render.fcpxml import FcpXml
+
+        return FcpXml()
+    from avcheck.render.text import Lines
+
+    return Lines()

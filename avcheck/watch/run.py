@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from avcheck.batch.base import Limits
 from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.discovery import Selection, discover, error_report
-from avcheck.batch.process import Limits
 from avcheck.batch.run import CheckerMaker, OnBug, check_many
 from avcheck.errors import UsageError
 from avcheck.render import to_json

@@ -33,8 +33,8 @@ from typing import Any
 os.environ.setdefault("SVT_LOG", "1")  # its AV1 encoder talks
 
 from avcheck import render
+from avcheck.batch.base import Limits
 from avcheck.batch.discovery import MEDIA_SUFFIXES
-from avcheck.batch.process import Limits
 from avcheck.batch.remote import Source
 from avcheck.batch.run import CheckerMaker, FileChecker, check_many, load_checker
 from avcheck.report import BUG, Report
