@@ -11,6 +11,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Stream
@@ -204,7 +205,7 @@ def packets_of(
     failures = 0
     while failures < READ_FAILURES:
         try:
-            for packet in container.demux(list(streams)):
+            for packet in _kept(container.demux(list(streams))):
                 failures = 0
                 if retime is not None:
                     retime(packet)
@@ -221,3 +222,20 @@ def packets_of(
             raise_if_memory_is_short(error)
             failures += 1
             tally.lost += failures == 1
+
+
+def _kept(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """The packets, of an mp4 also those of sound that FFmpeg would have decoded for nothing.
+
+    Its fragments can have two frames of sound begin at one time, the first without a length.
+    FFmpeg throws the second away. It has no time of its own: it is heard after the first.
+    """
+    last: dict[int, int | None] = {}  # decoding time of the last packet of each stream
+    for packet in packets:
+        stream, due = packet.stream, packet.dts
+        again = due is not None and due == last.get(stream.index)
+        if again and packet.is_discard and isinstance(stream, AudioStream):
+            packet = Packet(bytes(packet))
+            packet.stream, packet.dts, packet.time_base = stream, due, stream.time_base
+        last[stream.index] = due
+        yield packet

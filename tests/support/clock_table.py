@@ -363,6 +363,17 @@ def _written() -> Iterator[Case]:
         "aac",
         _with(B, container_options=late),
     )
+    each = {"movflags": "frag_every_frame+empty_moov"}
+    for acodec, name, late_ms in (("aac", "AAC", 61.33), ("libopus", "Opus", 60.0)):
+        yield Case(
+            f"mp4, a fragment a picture, H.264, {name}",
+            "mp4",
+            "libx264",
+            acodec,
+            _with(B, container_options=each),
+            late_ms=late_ms,
+            why="the first frame of each pair of sound has the time of the second",
+        )
     yield Case("ismv, H.264, AAC", "ismv", "libx264", "aac", B)
     for option, name in (
         ({"movflags": "negative_cts_offsets"}, "negative offsets"),
