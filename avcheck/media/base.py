@@ -143,7 +143,8 @@ class Source:
     """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero
     of our clock.
 
-    Of a stream in a `piece`, `open_source` finds out `index` and `origin_s`.
+    Of a stream in a `piece`, `open_source` finds out `index` and `origin_s`. `excerpt` is what of
+    the file is a file of its own.
     """
 
     path: Path
@@ -151,6 +152,7 @@ class Source:
     index: int
     origin_s: float
     piece: Piece | None = None
+    excerpt: Excerpt | None = None
     retime: Retime | None = None  # None: FFmpeg's presentation times are right
     seek_ahead_s: float = 0.0  # how far behind a place FFmpeg is to be sent, to go there
 

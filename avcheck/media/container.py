@@ -137,7 +137,7 @@ def open_source(source: Source) -> tuple[InputContainer, Source]:
     """
     piece = source.piece
     if piece is None:
-        return open_container(source.path, source.formats), source
+        return open_container(source.path, source.formats, source.excerpt), source
     container = open_container(source.path, source.formats, piece.excerpt)
     streams = [*container.streams.video, *container.streams.audio]
     stream = next(

@@ -37,6 +37,7 @@ from avcheck.media.container import (
     first_sound_s_of,
     open_container,
 )
+from avcheck.media.joined import joined_layout
 from avcheck.media.packets import is_seekable
 from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
 from avcheck.media.sections import (
@@ -69,6 +70,7 @@ class Opened:
     picture_timeline: Timeline | None = None  # an edit list to play, of an mp4 or mov
     sound_timeline: Timeline | None = None
     seams_s: tuple[float, ...] = ()  # where one recording was joined to another, as far as is known
+    are_files: bool = False  # what was joined there
 
 
 def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:
@@ -97,6 +99,8 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
         audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
         duration_s = duration_s_of(container, path, video)
         layout = layout_of(path, VIDEO_FORMATS, packets, chosen, wanted)
+        joined = None if packets else joined_layout(path, container, wanted)
+        layout = layout or joined
         if layout is not None:
             duration_s = layout.end_s
             container, video, audio, origin_s = stack.enter_context(opened(layout))
@@ -157,6 +161,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             clock.timeline,
             heard.timeline,
             () if layout is None else layout.seams_s,
+            are_files=joined is not None,
         )
 
 

@@ -127,9 +127,12 @@ class Media:
         picture, sound = shown._picture_tally, self._sound_tally
         notes: list[str] = []
         if self.seams_s:
+            places = _places(self.seams_s)
             notes.append(
-                f"its clock or its PIDs change {_places(self.seams_s)}; each part was checked by "
-                "its own timestamps"
+                f"files were joined in it {places}; each was checked by its own timestamps"
+                if self._film.are_files
+                else f"its clock or its PIDs change {places}; each part was checked by its own "
+                "timestamps"
             )
         if sound.lost:
             notes.append(f"{sound.lost} damaged audio packets")

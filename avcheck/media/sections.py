@@ -310,15 +310,17 @@ def opened(
         raise no_pictures(layout.path)
     container, source = open_source(pictures.source)
     with container:
-        piece = sounds.source.piece if sounds.source is not None else None
-        audio = next(
-            (
-                stream
-                for stream in container.streams.audio
-                if piece is not None and stream.id == piece.pid
-            ),
-            None,
-        )
+        audio = None
+        if sounds.source is not None:
+            heard, piece = sounds.source.index, sounds.source.piece
+            audio = next(
+                (
+                    stream
+                    for stream in container.streams.audio
+                    if (stream.index == heard if piece is None else stream.id == piece.pid)
+                ),
+                None,
+            )
         video = next(stream for stream in container.streams.video if stream.index == source.index)
         yield container, video, audio, source.origin_s - pictures.start_s
 

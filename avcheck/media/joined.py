@@ -1,0 +1,221 @@
+"""Files that were joined end to end, as by `cat`.
+
+FFmpeg reads such a file as one recording. It stops where the first file ends, or takes the next one
+for a clock that goes back. Here each is opened as a file of its own, and laid where the one before
+ends. Transport streams have a survey of their own (`avcheck.media.survey`).
+
+A file begins with what stands nowhere else: the header of an FLV (Video File Format Specification
+10.1, E.2), that of Matroska (RFC 8794, 11.2), the first pages of Ogg streams (RFC 3533, 4 and 6).
+In an MPEG programme stream it begins where the system clock is set anew (ISO/IEC 13818-1, 2.5.3.4).
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from av.container import InputContainer
+from av.stream import Stream
+
+from avcheck.errors import MediaError, NoAudio
+from avcheck.media.base import Source, Tally
+from avcheck.media.container import VIDEO_FORMATS, duration_s_of, open_container, origin_s_of
+from avcheck.media.packets import packets_of
+from avcheck.media.sections import Layout, Part, Wanted, choose_streams
+from avcheck.media.transport import Excerpt, Stamps, Ticks, is_jump
+
+MOST_FILES = 100  # that are told apart: each is opened once to see how long it is
+
+_CHUNK = 8 << 20  # bytes that are searched at a time
+_LONGEST = 64  # bytes of what is searched for
+
+# Signature, version, which streams, length of the header, of the tag before; then a tag of sound,
+# picture or script
+_FLV = re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09\x00\x00\x00\x00[\x08\x09\x12]")
+# An EBML header with its DocType
+_EBML = re.compile(rb"\x1a\x45\xdf\xa3.{1,40}?\x42\x82(?:\x88matroska|\x84webm)", re.DOTALL)
+_OGG_PAGE = re.compile(rb"OggS\x00[\x00-\x07]")
+_OGG_FIRST = 0x02  # among the flags of a page: of its stream
+# A pack header and its clock, of MPEG-1 or MPEG-2
+_PACK = re.compile(rb"\x00\x00\x01\xba[\x21-\x2f\x44-\x7f].{4}", re.DOTALL)
+
+
+def joined_layout(path: Path, container: InputContainer, wanted: Wanted) -> Layout | None:
+    """How the files that were joined to one lie behind each other; None where there is only one.
+
+    What cannot be opened counts to the file before it. Raises OSError.
+    """
+    starts = beginnings(path, container.format.name)
+    if not 1 < len(starts) <= MOST_FILES:
+        return None
+    parts: list[tuple[Part, Part]] = []
+    end = path.stat().st_size
+    for start in reversed(starts):
+        with_sound = _parts(path, Excerpt(start, end), wanted)
+        if with_sound is not None:
+            parts.append(with_sound)
+            end = start
+    if len(parts) < 2 or end:
+        return None
+    pictures, sounds = [], []
+    at_s = 0.0
+    for picture, sound in reversed(parts):
+        until_s = at_s + picture.end_s
+        pictures.append(Part(at_s, until_s, picture.source))
+        sounds.append(Part(at_s, until_s, sound.source))
+        at_s = until_s
+    return Layout(path, tuple(pictures), tuple(sounds))
+
+
+def _parts(path: Path, excerpt: Excerpt, wanted: Wanted) -> tuple[Part, Part] | None:
+    """Picture and sound of one file, from its own zero on; None where it cannot be opened."""
+    try:
+        with open_container(path, VIDEO_FORMATS, excerpt) as container:
+            try:
+                chosen = choose_streams(container, path, None, wanted)
+            except NoAudio:
+                without = Wanted(wanted.program, wanted.video_track, own_sound=False)
+                chosen = choose_streams(container, path, None, without)
+            origin_s = origin_s_of(container)
+            length_s = duration_s_of(container, path, chosen.video)
+            if container.format.name == "mpeg":  # whose header tells no length
+                length_s = _last_s(container, [chosen.video, chosen.audio]) - origin_s
+            if not length_s or length_s <= 0:
+                return None
+            sources = (
+                None
+                if stream is None
+                else Source(path, VIDEO_FORMATS, stream.index, origin_s, excerpt=excerpt)
+                for stream in (chosen.video, chosen.audio)
+            )
+            picture, sound = (Part(0.0, length_s, source) for source in sources)
+            return picture, sound
+    except MediaError:
+        return None
+
+
+def _last_s(container: InputContainer, streams: list[Stream | None]) -> float:
+    """Where the last of their packets ends, in seconds of their timestamps."""
+    there = [stream for stream in streams if stream is not None]
+    ends = [0.0]
+    for packet in packets_of(container, there, Tally()):
+        if packet.pts is not None and packet.time_base is not None:
+            ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return max(ends)
+
+
+def beginnings(path: Path, form: str) -> tuple[int, ...]:
+    """The bytes of a file at which one begins, by FFmpeg's name of its kind; () of a kind that is
+    not looked into. Raises OSError.
+    """
+    status = path.stat()
+    return _beginnings(path, form, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)  # a check opens its file several times
+def _beginnings(path: Path, form: str, _size: int, _changed: int) -> tuple[int, ...]:
+    if form not in _LOOKS:
+        return ()
+    with path.open("rb") as file:
+        return tuple(_LOOKS[form](file))
+
+
+def _found(
+    file: BinaryIO, pattern: re.Pattern[bytes], start: int = 0
+) -> Iterator[tuple[int, bytes]]:
+    """Where a pattern is found, in bytes of the file, and what it matched."""
+    file.seek(start)
+    kept = b""
+    while data := file.read(_CHUNK):
+        window = kept + data
+        at = start - len(kept)
+        taken = 0
+        for match in pattern.finditer(window):
+            if match.start() >= len(window) - _LONGEST and len(data) == _CHUNK:
+                break  # the next window has all of it
+            yield at + match.start(), match[0]
+            taken = match.end()
+        start += len(data)
+        kept = window[max(taken, len(window) - _LONGEST) :]
+
+
+def _of_flv(file: BinaryIO) -> Iterator[int]:
+    return (at for at, _ in _found(file, _FLV))
+
+
+def _of_matroska(file: BinaryIO) -> Iterator[int]:
+    """From element to element, as a file that is attached to another begins alike; by its content
+    where a live recording does not say how long it is.
+    """
+    file.seek(0, 2)
+    end, at = file.tell(), 0
+    while at < end:
+        file.seek(at)
+        head = file.read(_LONGEST)
+        if _EBML.match(head) is not None:
+            yield at
+        size, width = _element_size(head[4:])
+        if not width:
+            return
+        if size is None:
+            yield from (place for place, _ in _found(file, _EBML, at + 4))
+            return
+        at += 4 + width + size
+
+
+def _element_size(data: bytes) -> tuple[int | None, int]:
+    """The size of an EBML element, None where it is not known, and how many bytes say so; 0 where
+    there is none.
+    """
+    width = 9 - data[0].bit_length() if data else 0
+    if not 1 <= width <= 8 or len(data) < width:
+        return None, 0
+    value = int.from_bytes(data[:width], "big") & ((1 << 7 * width) - 1)
+    return (None if value == (1 << 7 * width) - 1 else value), width
+
+
+def _of_ogg(file: BinaryIO) -> Iterator[int]:
+    first_before = False
+    for at, page in _found(file, _OGG_PAGE):
+        is_first = bool(page[5] & _OGG_FIRST)
+        if is_first and not first_before:
+            yield at
+        first_before = is_first
+
+
+def _of_programme_stream(file: BinaryIO) -> Iterator[int]:
+    places, packs = array("q"), bytearray()  # of a film on DVD there are two millions
+    for place, pack in _found(file, _PACK):
+        places.append(place)
+        packs += pack
+    if not places:
+        return
+    body = np.frombuffer(packs, np.uint8).reshape(len(places), -1)[:, 4:]
+    clock = _clocks(body.astype(np.int64))
+    stamps = Stamps(np.array(places, np.int64), clock, clock).without_strays()
+    yield 0
+    yield from stamps.at[1:][is_jump(stamps.steps())].tolist()
+
+
+def _clocks(body: Ticks) -> Ticks:
+    """The system clocks of pack headers in ticks of 90 kHz, from the five bytes (n, 5) that hold
+    each.
+    """
+    a, b, c, d, e = body.T
+    mpeg_1 = (a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1
+    mpeg_2 = (a >> 3 & 7) << 30 | (a & 3) << 28 | b << 20 | (c >> 3) << 15 | (c & 3) << 13
+    clocks: Ticks = np.where(a & 0xC0, mpeg_2 | d << 5 | e >> 3, mpeg_1)
+    return clocks
+
+
+_LOOKS: dict[str, Callable[[BinaryIO], Iterator[int]]] = {
+    "flv": _of_flv,
+    "matroska,webm": _of_matroska,
+    "mpeg": _of_programme_stream,
+    "ogg": _of_ogg,
+}
