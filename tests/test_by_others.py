@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import signal, stats
 
 from avcheck import mel, stabilise
 from avcheck.course import order_chance, student_chance, theil_sen
 from tests.support.shaken import filmed
 
 cv2 = pytest.importorskip("cv2")
+signal = pytest.importorskip("scipy.signal")
+stats = pytest.importorskip("scipy.stats")
 
 
 @pytest.mark.parametrize("move", [(0.0, 0.0), (3.0, -2.0), (-1.25, 4.5), (6.4, 2.7)])

@@ -235,7 +235,8 @@ def _kept(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
         stream, due = packet.stream, packet.dts
         again = due is not None and due == last.get(stream.index)
         if again and packet.is_discard and isinstance(stream, AudioStream):
-            packet = Packet(bytes(packet))
-            packet.stream, packet.dts, packet.time_base = stream, due, stream.time_base
+            kept: Packet[Any] = Packet(bytes(packet))
+            kept.stream, kept.dts, kept.time_base = stream, due, packet.time_base
+            packet = kept
         last[stream.index] = due
         yield packet

@@ -441,6 +441,15 @@ def _written() -> Iterator[Case]:
     yield Case("m2ts, H.264, AC-3", "m2ts", "libx264", "ac3", B)
     yield Case("mpg, MPEG-1, MP2", "mpg", "mpeg1video", "mp2", two)
     yield Case("mpg, H.264, MP2", "mpg", "libx264", "mp2", B)
+    for crf, name in (("20", ""), ("33", ", several a packet")):
+        options = {"preset": "veryfast", "crf": crf, "bf": "0"}
+        yield Case(
+            f"mpg, H.264 without B-pictures{name}, MP2",
+            "mpg",
+            "libx264",
+            "mp2",
+            {"video_options": options},
+        )
     yield Case("vob, MPEG-2, AC-3", "vob", "mpeg2video", "ac3", two)
 
     yield Case("avi, MPEG-4 part 2, PCM", "avi", "mpeg4", "pcm_s16le")
