@@ -393,8 +393,7 @@ def test_a_plain_list_is_left_to_ffmpeg(clip: Clip) -> None:
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ([(2.0, 0.0), (2.0, 2.0, 2.0)], "its edit list changes the speed"),
-        ([(2.0, 0.0), (2.0, 2.0, 0.0)], "its edit list changes the speed"),
+        ([(2.0, 0.0, 0.5), (2.0, 2.0, 2.0)], "its edit list plays all of it at another speed"),
         ([(6.0, NOTHING)], "its edit list shows nothing of it"),
         ([(2.0, 0.0), (2.0, -7.0)], "its edit list is damaged"),
         ([(0.5, 0.5)] * 6, r"its edit list has 6 pieces, over the limit of 5"),
@@ -417,12 +416,44 @@ def test_a_list_that_cannot_be_followed_is_an_error(
         open_media(path)
 
 
+@pytest.mark.parametrize(
+    ("handlers", "rate"),
+    [
+        *(((b"vide", b"soun"), rate) for rate in (1.5, 0.5, 0.0)),
+        ((b"vide",), 0.5),
+        ((b"soun",), 0.5),
+    ],
+)
+def test_what_is_played_at_another_speed_is_not_looked_at(
+    clip: Clip, handlers: tuple[bytes, ...], rate: float
+) -> None:
+    """What comes before and after it is where a player has it; the seconds in between are named."""
+    ends = 2.5 + 2.0 * rate
+    plain = [(2.5, 0.0), (2.0, 2.5), (6.0 - ends, ends)]
+    sped = [(2.5, 0.0), (2.0, 2.5, rate), (6.0 - ends, ends)]
+    lists = {kind: sped if kind in handlers else plain for kind in (b"vide", b"soun")}
+    path = with_edits(film(clip), lists)
+    with open_media(path, short_side=48) as file:
+        shown, clicked = seen(file), heard(file)
+        assert file.degraded.unseen_s == ((2.5, 4.5),)
+        assert not file.degraded.truncated
+        assert file.degraded.notes == (
+            "its edit list plays some of it at another speed, which is not looked at",
+        )
+    parts = [(2.5, 0.0), (2.0, NOTHING), (6.0 - ends, ends)]
+    sounding = parts if b"soun" in handlers else plain
+    assert clicked == pytest.approx(played(sounding, CLICKS_S), abs=0.3)
+    if b"vide" in handlers:
+        assert not any(2500 <= time_ms < 4499 for time_ms, _ in shown)
+    assert next(time_ms for time_ms, _ in shown if time_ms >= 4499) == pytest.approx(4500, abs=1)
+
+
 def test_the_list_of_a_track_that_is_not_checked_does_not_matter(clip: Clip) -> None:
     path = with_edits(film(clip), {b"soun": [(6.0, 0.0, 2.0)]})
     beside = clip(
         "beside.wav", vcodec=None, acodec="pcm_s16le", seconds=SECONDS, play=clicks(CLICKS_S)
     )
-    with pytest.raises(DecodeFailed, match="its edit list changes the speed"):
+    with pytest.raises(DecodeFailed, match="its edit list plays all of it at another speed"):
         open_media(path)
     with open_media(path, audio_path=beside, short_side=48) as file:
         assert heard(file) == pytest.approx([1000 * time_s for time_s in CLICKS_S], abs=0.3)

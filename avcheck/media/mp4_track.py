@@ -200,8 +200,8 @@ class TrackBoxes:
             or (shows and not self.movie_scale)
         ):
             return "its edit list is damaged"
-        if any(edit.rate != _RATE_1 for edit in shows):
-            return "its edit list changes the speed"
+        if shows and all(edit.rate != _RATE_1 for edit in shows):
+            return "its edit list plays all of it at another speed"
         if len(shows) > MAX_PIECES:
             return f"its edit list has {len(shows):,} pieces, over the limit of {MAX_PIECES:,}"
         if self.edits and not shows:
@@ -218,6 +218,7 @@ class TrackBoxes:
         if self.problem is not None or not self.edits or not self.scale:
             return None
         pieces: list[Piece] = []
+        other_speed: list[tuple[float, float]] = []
         at = 0  # ticks of the movie
         for number, edit in enumerate(self.edits):
             from_s = edit.media_time / self.scale
@@ -226,6 +227,13 @@ class TrackBoxes:
             if number == len(self.edits) - 1 and (not edit.duration or self.fragmented):
                 until_s = math.inf
             at += edit.duration
+            if edit.media_time >= 0 and edit.rate != _RATE_1:
+                start_s, length_s = from_s + shift_s, edit.duration / self.movie_scale
+                if not edit.duration and edit.rate > 0:  # all the rest of the media
+                    left_s = max(0.0, self.media_duration / self.scale - from_s)
+                    length_s = left_s * _RATE_1 / edit.rate
+                other_speed.append((start_s, start_s + length_s))
+                continue
             if edit.media_time < 0 or until_s <= from_s:
                 continue
             if (
@@ -238,10 +246,12 @@ class TrackBoxes:
                 pieces.append(Piece(from_s, until_s, shift_s))
         rows = self.edits[self.edits[0].media_time == -1 :]
         if not pieces or (
-            len(rows) == 1 and pieces[0].until_s > self.media_duration / self.scale - STALE_EDIT_S
+            not other_speed
+            and len(rows) == 1
+            and pieces[0].until_s > self.media_duration / self.scale - STALE_EDIT_S
         ):
             return None
-        return Timeline(tuple(pieces))
+        return Timeline(tuple(pieces), tuple(other_speed))
 
     @property
     def end_s(self) -> float | None:

@@ -134,6 +134,9 @@ class Media:
                 else f"its clock or its PIDs change {places}; each part was checked by its own "
                 "timestamps"
             )
+        timelines = shown._film.picture_timeline, self._film.sound_timeline
+        if any(each is not None and each.other_speed for each in timelines):
+            notes.append("its edit list plays some of it at another speed, which is not looked at")
         if sound.lost:
             notes.append(f"{sound.lost} damaged audio packets")
         if picture.decoding_delay_s is not None:

@@ -48,19 +48,27 @@ class Piece:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The pieces of a track's media in the order they are shown; no two are shown at once."""
+    """The pieces of a track's media in the order they are shown; no two are shown at once.
+
+    `other_speed` are the stretches, (start, end) in seconds, that are played faster or slower: they
+    are not looked at.
+    """
 
     pieces: tuple[Piece, ...]
+    other_speed: tuple[tuple[float, float], ...] = ()
 
     @property
     def end_s(self) -> float:
-        """When the last piece has been shown, in seconds."""
-        return self.pieces[-1].end_s
+        """When all has been shown, in seconds."""
+        return max(self.pieces[-1].end_s, *(end_s for _, end_s in self.other_speed), 0.0)
 
     def later(self, by_s: float) -> Timeline:
         """The same, shown `by_s` seconds later."""
         return Timeline(
-            tuple(dataclasses.replace(piece, shift_s=piece.shift_s + by_s) for piece in self.pieces)
+            tuple(
+                dataclasses.replace(piece, shift_s=piece.shift_s + by_s) for piece in self.pieces
+            ),
+            tuple((start_s + by_s, end_s + by_s) for start_s, end_s in self.other_speed),
         )
 
 
@@ -87,6 +95,7 @@ def play_pictures(
         pieces = pieces[max(0, sum(piece.start_s <= from_s for piece in pieces) - 1) :]
         begin_s = max(pieces[0].from_s, min(from_s - pieces[0].shift_s, pieces[0].until_s - TICK_S))
     given = False
+    tally.unseen += timeline.other_speed
     shown: Picture | None = None  # at `from_s`, as far as is known
     with closing(
         _passes(pieces, begin_s, decode, tally, _cut_pictures, must_seek=from_s is not None)
@@ -102,7 +111,7 @@ def play_pictures(
             yield picture
     if shown is not None:
         yield shown
-    tally.finished = True
+    _finish(tally, timeline)
     if not given and from_s is None:
         raise no_pictures(path, undated=tally.undated)
 
@@ -119,6 +128,7 @@ def play_sounds(
         if pieces and pieces[0].start_s < from_s:
             pieces[0] = dataclasses.replace(pieces[0], from_s=from_s - pieces[0].shift_s)
     given = False
+    tally.unseen += timeline.other_speed
     if pieces:
         begin_s = pieces[0].from_s
         with closing(
@@ -127,9 +137,14 @@ def play_sounds(
             for sound in sounds:
                 given = True
                 yield sound
-    tally.finished = True
+    _finish(tally, timeline)
     if not given and from_s is None:
         raise no_sound(path)
+
+
+def _finish(tally: Tally, timeline: Timeline) -> None:
+    tally.finished = True
+    tally.end_s = max(tally.end_s, *(end_s for _, end_s in timeline.other_speed), 0.0)
 
 
 def _passes(
