@@ -159,7 +159,7 @@ class Checker:
     ) -> list[Zoomed]:
         """What the curves say, after a closer look at the title where that is wanted."""
         zoomed = [
-            Zoomed(curves, judge(curves, settings.tolerance, self.calibration))
+            Zoomed(curves, judge(curves, settings.tolerance, self.calibration, seen.seams_s))
             for curves in seen.curves
         ]
         heard = [number for number, failure in enumerate(seen.failures) if failure is None]
@@ -175,6 +175,7 @@ class Checker:
                 settings.tolerance,
                 self.calibration,
                 thorough=settings.thorough,
+                seams_s=seen.seams_s,
             )
             for number, each in zip(heard, found, strict=True):
                 zoomed[number] = each

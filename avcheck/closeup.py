@@ -112,8 +112,10 @@ def zoom_all(
     calibration: Calibration,
     *,
     thorough: bool = False,
+    seams_s: Sequence[float] = (),
 ) -> list[Zoomed]:
-    """`zoom` for each sound of a title, at one and the same larger pictures.
+    """`zoom` for each sound of a title, at one and the same larger pictures; `seams_s` as in
+    `judge`.
 
     All that are undecided share one look, with the budget of one. Where another sound shows an
     offset, the pictures were seen well enough, and those that do not match them get no more than
@@ -150,7 +152,7 @@ def zoom_all(
             budget, seconds, begun = budget - seen[0].spent, seconds - takes_s, True
             cut = cut or seen[0].cut
         for number in open_:
-            found = judge(curves[number], tolerance, calibration)
+            found = judge(curves[number], tolerance, calibration, seams_s)
             still_cut = cut and not _is_told(found)
             sounds[number] = Zoomed(curves[number], found, still_cut)
         segments = sounds[lead].found.segments

@@ -107,6 +107,22 @@ def follow(segments: Sequence[Segment], *, finely: bool = True) -> Course | None
     )
 
 
+def at_seams(segments: Sequence[Segment], seams_s: Sequence[float]) -> Course | None:
+    """The course of a file whose offset changes only where one recording was joined to another, at
+    `seams_s`; None where it does not change there.
+
+    The place of such a jump is known, so one segment on either side can show it.
+    """
+    known = [segment for segment in segments if segment.offset_ms is not None]
+    time_s = np.array([(segment.start_s + segment.end_s) / 2 for segment in known])
+    offset_ms = np.array([segment.offset_ms for segment in known], float)
+    edges = sorted({0, *np.searchsorted(time_s, seams_s).tolist(), len(known)})
+    runs = _joined([_level(offset_ms, first, stop) for first, stop in pairwise(edges)])
+    if len(runs) < 2:
+        return None
+    return Course(tuple(_stretch(run, known, time_s) for run in runs))
+
+
 def _stretch(run: _Run, segments: Sequence[Segment], time_s: NDArray[np.float64]) -> Stretch:
     start_s, end_s = segments[run.first].start_s, segments[run.stop - 1].end_s
     ends_ms = (

@@ -46,6 +46,7 @@ class FirstLook:
     failures: list[MediaError | None]
     part: Part | None
     is_sampled: bool
+    seams_s: tuple[float, ...] = ()  # where one recording was joined to another
 
     @classmethod
     def of(
@@ -65,6 +66,7 @@ class FirstLook:
             title.failures,
             part,
             is_sampled,
+            title.seams_s,
         )
 
     @property
@@ -151,7 +153,7 @@ def look_at_samples(
                 looked += where
                 found.sort(key=lambda curves: curves[0].start_s)
                 judged = [
-                    judge(curves, settings.tolerance, calibration)
+                    judge(curves, settings.tolerance, calibration, title.seams_s)
                     for curves in map(list, zip(*found, strict=True))
                 ]
                 where = more_probes_for_all(looked, judged, total, probes_first, origin_s)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_S
-from avcheck.course import SCATTER_MS, Course, follow
+from avcheck.course import SCATTER_MS, Course, at_seams, follow
 from avcheck.posterior import (
     FLAT,
     NEAR_FRAMES,
@@ -78,9 +78,14 @@ class Judgement:
     stretches: tuple[Stretch, ...] = ()
 
 
-def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibration) -> Judgement:
+def judge(
+    curves: Sequence[Curve],
+    tolerance: Tolerance,
+    calibration: Calibration,
+    seams_s: Sequence[float] = (),
+) -> Judgement:
     """The verdict on a file from its segments, in time order. A file whose offset changes is judged
-    by its worst stretch.
+    by its worst stretch. At `seams_s` one recording was joined to another.
     """
     if not curves:
         return Judgement(
@@ -114,14 +119,7 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
         return Judgement(
             "undecidable", reason.text, segments=segments, blocks=blocks, reason_code=reason.code
         )
-    course, confidence = None, 0.0
-    for finely in (True, False):  # what is sure of every part, or else of as much as can be
-        course = follow(segments, finely=finely)
-        if course is None or not course.changes:
-            break
-        confidence = _course_confidence(course, curves, calibration)
-        if confidence >= calibration.decide:
-            break
+    course, confidence = _course_of(segments, curves, calibration, seams_s)
     if course is None or confidence < calibration.decide:
         offset_ms = _to_ms(whole.frames)
         course = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))
@@ -155,6 +153,30 @@ def judge(curves: Sequence[Curve], tolerance: Tolerance, calibration: Calibratio
         segments=segments,
         blocks=_block_results(curves, whole, calibration, segments, course),
     )
+
+
+def _course_of(
+    segments: Sequence[Segment],
+    curves: Sequence[Curve],
+    calibration: Calibration,
+    seams_s: Sequence[float],
+) -> tuple[Course | None, float]:
+    """The surest course on which the offset changes, and how sure it is; the last that was tried
+    where none is sure enough.
+    """
+    course, confidence = None, 0.0
+    for finely in (True, False):  # what is sure of every part, or else of as much as can be
+        course = follow(segments, finely=finely)
+        if course is None or not course.changes:
+            break
+        confidence = _course_confidence(course, curves, calibration)
+        if confidence >= calibration.decide:
+            return course, confidence
+    if (joined := at_seams(segments, seams_s)) is not None:
+        sure = _course_confidence(joined, curves, calibration)
+        if sure >= calibration.decide:
+            return joined, sure
+    return course, confidence
 
 
 def without_unseen(
