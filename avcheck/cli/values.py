@@ -29,23 +29,12 @@ class _Plainly:
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """`value` as the command gets it. Raises Typer's errors where it is wrong."""
         wanted = param.type_descriptor.annotation
-        if wanted == list[str] and isinstance(value, tuple) and all(map(_is_text, value)):
-            return list(value)
         if value is None:
             return () if param.multiple or param.nargs == -1 else None
-        if wanted is str and _is_text(value):
-            return value
         if type(value) is type(param.default) and value == param.default:
             return value  # as the function itself has it
+        if wanted is str and isinstance(value, str):
+            return value
+        if wanted == list[str] and isinstance(value, tuple):
+            return list(value)  # of the words of the command line
         return self.original().coerce(value, param=param, ctx=ctx)
-
-
-def _is_text(value: Any) -> bool:
-    """Whether it is text that can be written as UTF-8, as pydantic asks of it."""
-    if not isinstance(value, str):
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
