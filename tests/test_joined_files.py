@@ -133,6 +133,21 @@ def test_more_files_than_are_told_apart(
         assert file.seams_s == ()
 
 
+def test_a_live_matroska_does_not_say_how_long_it_is() -> None:
+    """The size of its segment is unknown, so the next header is looked for in what follows."""
+    header = bytes.fromhex("1a45dfa3 8b 4282 88") + b"matroska"
+    segment = bytes.fromhex("18538067 01ffffffffffffff") + bytes(5000)
+    file = io.BytesIO((header + segment) * 3)
+    length = len(header + segment)
+    assert list(joined._of_matroska(file)) == [0, length, 2 * length]
+
+
+def test_a_walk_over_empty_elements_ends() -> None:
+    header = bytes.fromhex("1a45dfa3 8b 4282 88") + b"matroska"
+    file = io.BytesIO(header + bytes.fromhex("18538067 80") * 1000 + header)
+    assert list(joined._of_matroska(file)) == [0]
+
+
 @pytest.mark.parametrize("split", [0, 1, 7, 13])
 def test_a_header_across_two_reads(monkeypatch: pytest.MonkeyPatch, split: int) -> None:
     header = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00\x12"

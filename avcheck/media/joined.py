@@ -15,6 +15,7 @@ import re
 from array import array
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,8 +38,9 @@ _LONGEST = 64  # bytes of what is searched for
 # Signature, version, which streams, length of the header, of the tag before; then a tag of sound,
 # picture or script
 _FLV = re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09\x00\x00\x00\x00[\x08\x09\x12]")
-# An EBML header with its DocType
+# An EBML header with its DocType, and what it stands before
 _EBML = re.compile(rb"\x1a\x45\xdf\xa3.{1,40}?\x42\x82(?:\x88matroska|\x84webm)", re.DOTALL)
+_SEGMENT = b"\x18\x53\x80\x67"
 _OGG_PAGE = re.compile(rb"OggS\x00[\x00-\x07]")
 _OGG_FIRST = 0x02  # among the flags of a page: of its stream
 # A pack header and its clock, of MPEG-1 or MPEG-2
@@ -122,7 +124,7 @@ def _beginnings(path: Path, form: str, _size: int, _changed: int) -> tuple[int, 
     if form not in _LOOKS:
         return ()
     with path.open("rb") as file:
-        return tuple(_LOOKS[form](file))
+        return tuple(islice(_LOOKS[form](file), MOST_FILES + 1))
 
 
 def _found(
@@ -152,20 +154,21 @@ def _of_matroska(file: BinaryIO) -> Iterator[int]:
     """From element to element, as a file that is attached to another begins alike; by its content
     where a live recording does not say how long it is.
     """
-    file.seek(0, 2)
-    end, at = file.tell(), 0
-    while at < end:
+    at = 0
+    for _ in range(2 * (MOST_FILES + 1)):  # of each file the header and the segment
         file.seek(at)
         head = file.read(_LONGEST)
         if _EBML.match(head) is not None:
             yield at
-        size, width = _element_size(head[4:])
+        elif not head.startswith(_SEGMENT):
+            return
+        size, width = _element_size(head[len(_SEGMENT) :])
         if not width:
             return
         if size is None:
-            yield from (place for place, _ in _found(file, _EBML, at + 4))
+            yield from (place for place, _ in _found(file, _EBML, at + 1))
             return
-        at += 4 + width + size
+        at += len(_SEGMENT) + width + size
 
 
 def _element_size(data: bytes) -> tuple[int | None, int]:
