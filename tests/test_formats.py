@@ -151,17 +151,17 @@ def test_no_report_is_kept(form: str) -> None:
     made = renderer(form)
     many = [
         Report(f"{n:06}.mp4", "out_of_sync", offset_ms=-float(n), confidence=0.9)
-        for n in range(700)
+        for n in range(350)
     ]
-    for report in many[:200]:
+    for report in many[:150]:
         made.item(report)
     tracemalloc.start()
-    for report in many[200:]:
+    for report in many[150:]:
         made.item(report)
     gc.collect()
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert grown < 50_000  # five hundred records are ten times that
+    assert grown < 30_000  # two hundred records are six times that
 
 
 # ---- JUnit

@@ -36,6 +36,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lambda t: 0 * t - 0.2,
         lambda t: -0.3 * (t > JUMP_S),
         languages=("eng", "fre", "deu"),
+        acodec="pcm_s16le",
     )
 
 
@@ -46,7 +47,7 @@ def checker() -> Checker:
 
 @pytest.fixture(scope="module")
 def reports(film: Path, checker: Checker) -> tuple[Report, ...]:
-    return checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1)))
+    return checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), end_s=JUMP_S))
 
 
 def test_each_sound_has_its_own_record(film: Path, reports: tuple[Report, ...]) -> None:
@@ -65,7 +66,7 @@ def test_each_sound_has_its_own_record(film: Path, reports: tuple[Report, ...]) 
 def test_a_further_sound_is_judged_as_it_is_alone(
     film: Path, checker: Checker, reports: tuple[Report, ...]
 ) -> None:
-    alone = checker.check(film, CheckSettings(audio_tracks=(1,)))
+    alone = checker.check(film, CheckSettings(audio_tracks=(1,), end_s=JUMP_S))
     assert alone.verdict == reports[1].verdict
     assert reports[1].offset_ms == pytest.approx(alone.offset_ms, abs=2)
     assert (alone.records, alone.title_summary) == (1, None)

@@ -915,7 +915,8 @@ def test_a_whole_clip_s_offset_is_told_as_by_a_check(monkeypatch: pytest.MonkeyP
     assert calibrate.told_offset(None, short, Calibration()).confidence == 0  # type: ignore[arg-type]
 
 
-def test_an_out_that_cannot_be_used_is_refused(films: Path, tmp_path: Path) -> None:
+def test_an_out_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    films = touch(tmp_path / "films" / "ann" / "1.mp4").parents[1]  # none of which is decoded
     touch(tmp_path / "used" / "file")
     with pytest.raises(UsageError, match="not empty"):
         run.train(settings(films, tmp_path / "used"))
