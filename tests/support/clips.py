@@ -150,7 +150,9 @@ def make_clip(
                 {"preset": "ultrafast", "crf": "28"} if vcodec in ("libx264", "libx265") else {}
             )
             options |= {"x265-params": "log-level=none"} if vcodec == "libx265" else {}
-            options |= {"preset": "12"} if vcodec == "libsvtav1" else {}
+            # It has no use for `thread_count`: by itself it starts some forty threads
+            svt = {"preset": "12", "svtav1-params": "lp=1"}
+            options |= svt if vcodec == "libsvtav1" else {}
             options |= (
                 {"deadline": "realtime", "cpu-used": "8"} if vcodec.startswith("libvpx") else {}
             )

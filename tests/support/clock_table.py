@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -232,11 +233,9 @@ def measure(case: Case, folder: Path) -> Row:
     try:
         path = write(case, folder)
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        return Row(
-            case.name,
-            av.__version__,
-            error=f"{UNWRITABLE}: {getattr(error, 'strerror', None) or error}",
-        )
+        (step,) = traceback.extract_tb(error.__traceback__)[-1:]
+        why = f"{getattr(error, 'strerror', None) or error} at `{step.line}`"
+        return Row(case.name, av.__version__, error=f"{UNWRITABLE}: {why}")
     try:
         return measured(case.name, path)
     except MediaError as error:
