@@ -56,3 +56,11 @@ def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / ".git").mkdir()  # ends the search for settings here
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """An empty folder, for `avcheck watch`."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder

@@ -26,10 +26,7 @@ from avcheck.errors import UsageError
 from avcheck.report import BlockResult, Report, Segment, Tolerance
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
-
-ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-FAKE_MAIN = "from tests.support import fake_scan; fake_scan.command()"
+from tests.support.commands import ENVIRONMENT, FAKE_MAIN
 
 
 @pytest.fixture

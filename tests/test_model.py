@@ -23,16 +23,10 @@ from avcheck.model_config import (
     ModelConfig,
 )
 from avcheck.trunks import SoundTrunk, VisualTrunk, local_contrast, neighbours
+from tests.support import networks
 
 torch.set_num_threads(1)
-TINY = ModelConfig(
-    visual_channels=(4, 8, 8, 12),
-    sound_channels=(4, 8, 8, 8),
-    width=16,
-    embedding=8,
-    joint_channels=6,
-    contrast_px=41,
-)
+TINY = replace(networks.TINY, visual_channels=(4, 8, 8, 12), joint_channels=6, contrast_px=41)
 KINDS = pytest.mark.parametrize("kind", ATTENTION_KINDS)
 
 

@@ -233,8 +233,9 @@ def measure(case: Case, folder: Path) -> Row:
     try:
         path = write(case, folder)
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        (step,) = traceback.extract_tb(error.__traceback__)[-1:]
-        why = f"{getattr(error, 'strerror', None) or error} at `{step.line}`"
+        steps = traceback.extract_tb(error.__traceback__)
+        ours = [step.line for step in steps if Path(step.filename).parent == Path(__file__).parent]
+        why = f"{getattr(error, 'strerror', None) or error} at `{ours[-1]}`"
         return Row(case.name, av.__version__, error=f"{UNWRITABLE}: {why}")
     try:
         return measured(case.name, path)
