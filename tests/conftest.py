@@ -64,3 +64,13 @@ def inbox(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path, fake: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with four files in `lib`, one of which cannot be read."""
+    (tmp_path / "lib").mkdir()
+    for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv"):
+        (tmp_path / "lib" / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
