@@ -171,8 +171,9 @@ def make_clip(
                 video.codec_context.sample_aspect_ratio = aspect
             if rotation:
                 video.set_display_rotation(rotation)
-        # Its default search for the best coding takes three times as long
-        quick = {"aac_coder": "fast"} if acodec == "aac" else {}
+        # AAC's default search for the best coding takes three times as long. Noise that the decoder
+        # is to make up would be another one from the middle of a file.
+        quick = {"aac_coder": "fast", "aac_pns": "0"} if acodec == "aac" else {}
         audios: list[Any] = []
         for index in range(len(plays) if acodec else 0):
             audio: Any = container.add_stream(
