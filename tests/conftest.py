@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from avcheck.cli import config
+from tests.support import fake_scan
 from tests.support.clips import Shelf
+
+# A shell starts what runs in the background with Ctrl-C ignored, and every process under it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +28,49 @@ def clip(tmp_path: Path, shelf: Shelf) -> Callable[..., Path]:
     of `make_clip`.
     """
     return lambda name="clip.mp4", **options: shelf.clip(tmp_path / name, **options)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network replaced by a stand-in, and no setting from the environment."""
+    fake_scan.stand_in(monkeypatch)
+    for name in ("AVCHECK_DEBUG", "GITHUB_STEP_SUMMARY", *map(config.variable, config.KEYS)):
+        monkeypatch.delenv(name, raising=False)
+    fake_scan.MADE.clear()
+
+
+@pytest.fixture
+def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with one file of each kind, and two below it."""
+    for name in (
+        "good.mp4",
+        "late.mp4",
+        "unsure.mkv",
+        "broken.mov",
+        "lib/a good.mp4",
+        "lib/deep/late.webm",
+    ):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+    (tmp_path / ".git").mkdir()  # ends the search for settings here
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """An empty folder, for `avcheck watch`."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path, fake: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with four files in `lib`, one of which cannot be read."""
+    (tmp_path / "lib").mkdir()
+    for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv"):
+        (tmp_path / "lib" / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

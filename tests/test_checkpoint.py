@@ -11,9 +11,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,53 +21,19 @@ from avcheck.batch.checkpoint import Checkpoint, Merged
 from avcheck.batch.run import check_many, identified
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.report import BlockResult, Report, Segment, Tolerance
+from avcheck.report import Report, Tolerance
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
-
-ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-FAKE_MAIN = "from tests.support import fake_scan; fake_scan.command()"
-
-
-@pytest.fixture
-def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "lib").mkdir()
-    for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv"):
-        (tmp_path / "lib" / name).write_bytes(b"x")
-    monkeypatch.chdir(tmp_path)
-    fake_scan.stand_in(monkeypatch)
-    fake_scan.MADE.clear()
-    return tmp_path
-
-
-def records(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(row) for row in path.read_text().splitlines()]
+from tests.support.commands import ENVIRONMENT, FAKE_MAIN
+from tests.support.saved import records, sample
 
 
 def checked() -> list[str]:
     return [str(call["path"]) for checker in fake_scan.MADE for call in checker.calls]
 
 
-def sample(path: str = "a.mp4", at: str | None = None, verdict: Any = "in_sync") -> Report:
-    return Report(
-        path,
-        verdict,
-        offset_ms=4.0,
-        jumps_s=(1.5,),
-        segments=(Segment(0.0, 2.0, 4.0, 0.9),),
-        blocks=(BlockResult(0.0, 1.0, None),),
-        file_size=1,
-        file_mtime_ns=2,
-        checked_at=at,
-    )
-
-
 def written(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
-# ---- the record
 
 
 def test_a_record_can_be_read_back() -> None:
@@ -133,11 +97,8 @@ def test_the_settings_that_bear_on_a_result_are_told_apart(tmp_path: Path) -> No
     assert CheckSettings(device="cpu", tolerance=Tolerance(40.0, 60)).sha256() == hashes[0]
 
 
-# ---- resuming
-
-
 def test_a_second_run_does_only_what_is_left(
-    clips: Path, capsys: pytest.CaptureFixture[str]
+    library: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["lib/a.mp4", "gone.mp4", "--resume", "r.jsonl"]) == 2
     assert checked() == ["lib/a.mp4"]
@@ -153,7 +114,7 @@ def test_a_second_run_does_only_what_is_left(
         err.splitlines()[-1]
         == "5 files: 2 in sync, 1 out of sync, 2 errors (2 of them done before, in r.jsonl)"
     )
-    assert len(records(clips / "r.jsonl")) == 5
+    assert len(records(library / "r.jsonl")) == 5
     # What was found before counts
     assert main(["lib", "--resume", "r.jsonl", "--include", "[ab]*"]) == 2
     assert main(["lib", "--resume", "r.jsonl", "--include", "[ab] *"]) == 1
@@ -161,7 +122,7 @@ def test_a_second_run_does_only_what_is_left(
     assert len(checked()) == 4
 
 
-def test_what_changed_is_checked_again(clips: Path) -> None:
+def test_what_changed_is_checked_again(library: Path) -> None:
     def run(*options: str) -> int:
         before = len(checked())
         main(["lib", "--resume", "r.jsonl", *options])
@@ -169,37 +130,37 @@ def test_what_changed_is_checked_again(clips: Path) -> None:
 
     assert run() == 4
     assert run() == 0
-    (clips / "lib" / "a.mp4").write_bytes(b"longer")
+    (library / "lib" / "a.mp4").write_bytes(b"longer")
     assert run() == 1
-    os.utime(clips / "lib" / "a.mp4", ns=(0, 0))
+    os.utime(library / "lib" / "a.mp4", ns=(0, 0))
     assert run() == 1
     assert run("--preset", "film") == 4
     assert run("--device", "cpu") == 0
-    (clips / "w.safetensors").write_bytes(b"other weights")
+    (library / "w.safetensors").write_bytes(b"other weights")
     fake_scan.MADE.clear()
     assert run("--model", "w.safetensors") == 4
     assert run("--retry-errors") == 1
 
 
-def test_an_internal_error_is_tried_again(clips: Path) -> None:
-    (clips / "bug.mp4").write_bytes(b"x")
+def test_an_internal_error_is_tried_again(library: Path) -> None:
+    (library / "bug.mp4").write_bytes(b"x")
     assert main(["bug.mp4", "--resume", "r.jsonl"]) == 3
     assert main(["bug.mp4", "--resume", "r.jsonl"]) == 3
     assert checked() == ["bug.mp4", "bug.mp4"]
 
 
 def test_the_lines_that_the_command_prints_can_be_gone_on_from(
-    clips: Path, capsys: pytest.CaptureFixture[str]
+    library: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["--format", "jsonl", "lib"])
     lines = capsys.readouterr().out.splitlines(keepends=True)
-    (clips / "r.jsonl").write_text("".join(lines[:2]) + lines[2][:50])
+    (library / "r.jsonl").write_text("".join(lines[:2]) + lines[2][:50])
     main(["lib", "--resume", "r.jsonl"])
     assert (
         "r.jsonl: the last line was cut short by a kill, and is taken away"
         in capsys.readouterr().err
     )
-    assert Counter(record["path"] for record in records(clips / "r.jsonl")) == {
+    assert Counter(record["path"] for record in records(library / "r.jsonl")) == {
         f"lib/{name}": 1 for name in ("a.mp4", "b late.mp4", "broken.mov", "c.mkv")
     }
 
@@ -245,9 +206,9 @@ def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) 
 
 
 def test_strange_lines_between_records_are_passed_over(
-    clips: Path, capsys: pytest.CaptureFixture[str]
+    library: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = clips / "r.jsonl"
+    path = library / "r.jsonl"
     path.write_text(
         render.to_json(sample("a.mp4")) + "\ngarbage\n\n" + render.to_json(sample("b.mp4")) + "\n"
     )
@@ -258,8 +219,8 @@ def test_strange_lines_between_records_are_passed_over(
     assert "r.jsonl: lines passed over that are no records: 1" in capsys.readouterr().err
 
 
-def test_what_cannot_be_a_results_file(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    os.mkfifo(clips / "pipe")
+def test_what_cannot_be_a_results_file(library: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(library / "pipe")
     for name, says in (
         ("lib", "cannot open lib"),
         ("pipe", "not a regular file"),
@@ -282,10 +243,10 @@ def test_two_runs_cannot_write_to_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_after_kills_at_any_moment_every_file_is_there_once(clips: Path, jobs: str) -> None:
-    for number in range(10):
-        (clips / "lib" / f"slow {number}.mp4").write_bytes(b"x")
-    expected = {str(path.relative_to(clips)) for path in (clips / "lib").iterdir()}
+def test_after_kills_at_any_moment_every_file_is_there_once(library: Path, jobs: str) -> None:
+    for number in range(6):
+        (library / "lib" / f"slow {number}.mp4").write_bytes(b"x")
+    expected = {str(path.relative_to(library)) for path in (library / "lib").iterdir()}
     draw = random.Random(7)
     line = [sys.executable, "-c", FAKE_MAIN, "lib", "--resume", "r.jsonl", "--jobs", jobs]
     kills = 0
@@ -293,11 +254,11 @@ def test_after_kills_at_any_moment_every_file_is_there_once(clips: Path, jobs: s
         process = subprocess.Popen(
             line, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        enough = written(clips / "r.jsonl") + draw.randint(1, 4)
+        enough = written(library / "r.jsonl") + draw.randint(1, 4)
         deadline = time.monotonic() + 60
         while (
             process.poll() is None
-            and written(clips / "r.jsonl") < enough
+            and written(library / "r.jsonl") < enough
             and time.monotonic() < deadline
         ):
             time.sleep(0.01)
@@ -308,17 +269,19 @@ def test_after_kills_at_any_moment_every_file_is_there_once(clips: Path, jobs: s
         process.kill()
         process.wait()
         kills += 1
-        with (clips / "r.jsonl").open("ab") as file:  # and now and then the line was not yet whole
+        with (library / "r.jsonl").open(
+            "ab"
+        ) as file:  # and now and then the line was not yet whole
             file.write(b'{"schema_version": 1, "avch' if kills % 2 else b"")
     assert process.returncode == 2  # broken.mov, found in whichever run
     assert kills >= 2
-    assert Counter(record["path"] for record in records(clips / "r.jsonl")) == dict.fromkeys(
+    assert Counter(record["path"] for record in records(library / "r.jsonl")) == dict.fromkeys(
         expected, 1
     )
 
 
-def test_an_interrupt_of_the_command_is_130_and_keeps_what_is_done(clips: Path) -> None:
-    (clips / "lib" / "hangs.mp4").write_bytes(b"x")
+def test_an_interrupt_of_the_command_is_130_and_keeps_what_is_done(library: Path) -> None:
+    (library / "lib" / "hangs.mp4").write_bytes(b"x")
     line = [sys.executable, "-c", FAKE_MAIN, "lib", "--resume", "r.jsonl", "--jobs", "2"]
     process = subprocess.Popen(
         line,
@@ -330,7 +293,7 @@ def test_an_interrupt_of_the_command_is_130_and_keeps_what_is_done(clips: Path) 
     )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and not (
-        (clips / "r.jsonl").exists() and len(records(clips / "r.jsonl")) == 4
+        (library / "r.jsonl").exists() and len(records(library / "r.jsonl")) == 4
     ):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
@@ -341,145 +304,24 @@ def test_an_interrupt_of_the_command_is_130_and_keeps_what_is_done(clips: Path) 
         "lib/broken.mov: error: not a media file avcheck reads",
         "avcheck: interrupted",
     ]
-    assert len(records(clips / "r.jsonl")) == 4
+    assert len(records(library / "r.jsonl")) == 4
 
 
 def test_a_file_that_kills_its_worker_is_not_tried_again(
-    clips: Path, monkeypatch: pytest.MonkeyPatch
+    library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
-    (clips / "lib" / "segfault.mp4").write_bytes(b"x")
+    (library / "lib" / "segfault.mp4").write_bytes(b"x")
     assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
-    again = list(records(clips / "r.jsonl"))
+    again = list(records(library / "r.jsonl"))
     assert [each["reason"] for each in again if "segfault" in each["path"]] == [
         "the worker was killed by signal 11 (SIGSEGV)"
     ]
     assert main(["lib", "--resume", "r.jsonl", "--timeout", "60"]) == 2
-    assert records(clips / "r.jsonl") == again
+    assert records(library / "r.jsonl") == again
 
 
-# ---- merging
-
-
-def test_the_newest_record_of_each_path_is_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    one, two, three = (tmp_path / f"{name}.jsonl" for name in ("one", "two", "three"))
-    rows = {
-        one: [
-            sample("a.mp4", "2026-03-01T12:00:00.000Z"),
-            sample("b.mp4", "2026-03-02T12:00:00.000Z", "out_of_sync"),
-        ],
-        two: [
-            sample("b.mp4", "2026-03-01T12:00:00.000Z"),
-            sample("c.mp4", verdict="error"),
-            sample("c.mp4"),
-        ],
-        three: [],
-    }
-    for path, reports in rows.items():
-        path.write_text("".join(render.to_json(each) + "\n" for each in reports))
-    expected = [rows[one][0], rows[one][1], rows[two][2]]
-    assert list(Merged([one, two, three])) == expected
-    assert sorted(each.path for each in Merged([two, one])) == ["a.mp4", "b.mp4", "c.mp4"]
-    assert main(["merge", str(one), str(two), str(three), "--format", "jsonl"]) == 1
-    out, err = capsys.readouterr()
-    assert out == "".join(render.to_json(each) + "\n" for each in expected)
-    assert err == "3 files: 2 in sync, 1 out of sync\n"
-    assert main(["merge", str(one), str(two), "-q"]) == 1
-    assert tuple(capsys.readouterr()) == (
-        "b.mp4: out of sync: sound early by 4 ms (0.1 frames) at worst, confidence 0.00, offset "
-        "jumps at 0:01\n",
-        "",
-    )
-    assert main(["merge", str(one), "--exit-zero"]) == 0
-
-
-def test_a_merge_is_never_better_than_what_it_merges(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path, empty = tmp_path / "r.jsonl", tmp_path / "empty.jsonl"
-    empty.touch()
-    path.write_text(render.to_json(sample()) + "\n" + render.to_json(sample("b.mp4"))[:60])
-    assert main(["merge", str(path)]) == 2
-    assert "line 2 is cut short (that run was killed)" in capsys.readouterr().err
-    path.write_text(
-        render.to_json(replace(sample(verdict="error"), reason="internal error: ValueError: x"))
-        + "\n"
-    )
-    assert main(["merge", str(path)]) == 3
-    capsys.readouterr()
-    assert main(["merge", str(empty)]) == 2
-    assert "there is no record in" in capsys.readouterr().err
-    assert main(["merge", str(tmp_path / "gone.jsonl")]) == 2
-    assert "No such file" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"checked_at": 5},
-        {"path": 7},
-        {"confidence": "high"},
-        {"offset_ms": "late"},
-        {"reason": 3},
-        {"blocks": [{"start_s": 0}]},
-    ],
-)
-def test_a_damaged_record_is_named_and_never_passes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, Any]
-) -> None:
-    good, bad = (
-        json.loads(render.to_json(sample(name, "2026-03-01T12:00:00.000Z")))
-        for name in ("a.mp4", "b.mp4")
-    )
-    path = tmp_path / "r.jsonl"
-    path.write_text(json.dumps(good) + "\n" + json.dumps(bad | wrong) + "\n")
-    for form in ("text", "github", "csv", "junit"):
-        assert main(["merge", str(path), "--format", form]) == 2
-        warning, summary = capsys.readouterr().err.splitlines()
-        assert warning.startswith(
-            f"avcheck: {path}: line 2 is a damaged record and is passed over (not a record of "
-            "avcheck ("
-        )
-        assert warning.endswith("; check that file again")
-        assert summary == "1 file: 1 in sync"
-    path.write_text(json.dumps(bad | wrong) + "\n" + json.dumps(good) + "\n")
-    assert main(["merge", str(path)]) == 2
-    assert capsys.readouterr().err.startswith(
-        f"avcheck: {path} is not a results file of avcheck (line 1: not a record of"
-    )
-
-
-def test_a_file_that_changes_during_a_merge(tmp_path: Path) -> None:
-    path = tmp_path / "r.jsonl"
-    path.write_text(render.to_json(sample()) + "\n")
-    merged = Merged([path])
-    path.write_text("something else\n")
-    with pytest.raises(UsageError, match="has changed while it was read"):
-        list(merged)
-
-
-def test_shards_merge_to_the_whole(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in range(20):
-        (clips / "lib" / f"more {number}.mp4").write_bytes(b"x")
-    whole = main(["lib"])
-    summary = capsys.readouterr().err.splitlines()[-1]
-    codes = [
-        main(["lib", "--shard", f"{number}/3", "--resume", f"part-{number}.jsonl"])
-        for number in (1, 2, 3)
-    ]
-    assert max(codes) == whole == 2
-    capsys.readouterr()
-    assert main(["merge", *(f"part-{number}.jsonl" for number in (1, 2, 3))]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == summary
-    assert (
-        len([path for number in (1, 2, 3) for path in records(clips / f"part-{number}.jsonl")])
-        == 24
-    )
-
-
-def test_check_many_signs_what_it_checked(clips: Path) -> None:
+def test_check_many_signs_what_it_checked(library: Path) -> None:
     (result,) = check_many([Path("lib/a.mp4")], CheckSettings(), Limits())
     status = Path("lib/a.mp4").stat()
     assert (result.file_size, result.file_mtime_ns) == (status.st_size, status.st_mtime_ns)

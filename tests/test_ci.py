@@ -263,6 +263,61 @@ def test_the_image_is_pinned_and_has_no_root() -> None:
                 assert (ROOT / name).exists() and f"!{name}" in ignored
 
 
+# ---- the audit of the packages
+
+
+WEAK = {
+    "name": "numpy",
+    "version": "2.0.0",
+    "vulns": [{"id": "PYSEC-2026-1", "fix_versions": ["2.0.1", "2.1.0"], "description": "text"}],
+}
+SOUND = {"name": "av", "version": "18.1.0", "vulns": []}
+UNKNOWN = {"name": "avcheck-sync", "skip_reason": "not found on PyPI"}
+
+
+@pytest.mark.parametrize(
+    ("packages", "code", "says"),
+    [
+        (
+            [WEAK, SOUND, UNKNOWN],
+            1,
+            "2 of 3 packages audited\nnumpy 2.0.0: PYSEC-2026-1, fixed in: 2.0.1, 2.1.0\n",
+        ),
+        (
+            [{**WEAK, "vulns": [{"id": "PYSEC-2026-2", "fix_versions": []}]}],
+            1,
+            "1 of 1 packages audited\nnumpy 2.0.0: PYSEC-2026-2, fixed in: none yet\n",
+        ),
+        ([SOUND, UNKNOWN], 0, "1 of 2 packages audited\n"),
+        ([UNKNOWN], 0, "0 of 1 packages audited\nSKIPPED: the service knows none of them\n"),
+        (None, 0, "SKIPPED: pip-audit: no route to host\n"),
+    ],
+)
+def test_the_audit_fails_where_a_package_has_a_known_weakness(
+    tmp_path: Path, packages: list[dict[str, Any]] | None, code: int, says: str
+) -> None:
+    """A stand-in for pip-audit gives the answer, as its JSON has it, and ends as pip-audit does."""
+    answer = "" if packages is None else json.dumps({"dependencies": packages, "fixes": []})
+    weak = packages is None or any(each.get("vulns") for each in packages)
+    (tmp_path / "pip_audit.py").write_text(
+        "import sys\n"
+        "assert sys.argv[1:] == ['--progress-spinner', 'off', '--format', 'json']\n"
+        f"print({answer!r})\n"
+        "print('asking\\nno route to host', file=sys.stderr)\n"
+        f"sys.exit({int(weak)})\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, ROOT / ".ci" / "audit.py"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, says), done.stderr
+
+
 # ---- all of them
 
 

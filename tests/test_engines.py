@@ -20,6 +20,19 @@ from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 
 
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, in which Ray's processes find the stand-in for the network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    return tmp_path
+
+
+def needs_ray(test: Any) -> Any:
+    absent = importlib.util.find_spec("ray") is None
+    return pytest.mark.slow(pytest.mark.skipif(absent, reason="Ray is not installed")(test))
+
+
 def test_a_missing_ray_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,16 +64,12 @@ def test_what_concerns_every_file_comes_as_a_value(make_checker: Any, says: str,
     assert ("make_bug" in row["bug"]) == bug
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@needs_ray
 def test_a_crash_below_an_actor_costs_one_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
 
-    monkeypatch.chdir(tmp_path)
-    # Ray's processes find fake_scan there
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     names = [
         "good.mp4",
         "segfault.mp4",
@@ -73,7 +82,7 @@ def test_a_crash_below_an_actor_costs_one_file(
         "good 4.mp4",
     ]
     for name in names:
-        (tmp_path / name).write_bytes(b"x")
+        (workplace / name).write_bytes(b"x")
     settings = CheckSettings(tolerance=PRESETS["film"])
     try:
         with pytest.raises(UsageError, match="would wait for ever"):
@@ -124,21 +133,18 @@ def test_a_crash_below_an_actor_costs_one_file(
     assert found["good.mp4"].file_size == 1
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@needs_ray
 def test_a_machine_that_is_lost_costs_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Two machines, one of which dies with a file in hand: every file is there once, the run ends,
     and what Ray says of it is not on stdout.
     """
     from ray.cluster_utils import Cluster
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     names = [f"naps {number}.mp4" for number in range(12)]
     for name in names:
-        (tmp_path / name).write_bytes(b"x")
+        (workplace / name).write_bytes(b"x")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         lost = cluster.add_node(num_cpus=1)
@@ -161,18 +167,15 @@ def test_a_machine_that_is_lost_costs_no_file(
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@needs_ray
 def test_a_file_that_takes_machines_along_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     for name in ("good.mp4", "actor.mp4", "good 2.mp4"):
-        (tmp_path / name).write_bytes(b"x")
+        (workplace / name).write_bytes(b"x")
     monkeypatch.setattr(ray_engine, "_Actor", DyingActor)
-    files = [tmp_path / name for name in ("good.mp4", "actor.mp4", "good 2.mp4")]
+    files = [workplace / name for name in ("good.mp4", "actor.mp4", "good 2.mp4")]
     found = {
         Path(result[0].path).name: result[0]
         for result in check_with_ray(

@@ -47,35 +47,31 @@ def test_an_offset_is_taken_out(
     assert record["before"]["offset_ms"] == pytest.approx(offset_ms, abs=40)
     assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
     assert {each["action"] for each in record["streams"]} <= {"copied", "moved", "rewritten"}
-    assert (
-        main(
-            [
-                "fix",
-                "--json",
-                str(tmp_path / f"fixed{source.suffix}"),
-                str(tmp_path / f"again{source.suffix}"),
-            ]
-        )
-        == 0
-    )
-    assert json.loads(capsys.readouterr().out)["status"] == "in_sync"
-    assert not (tmp_path / f"again{source.suffix}").exists()
+    if name == "film.mp4":  # what is in sync now is left as it is
+        again = tmp_path / "again.mp4"
+        assert main(["fix", "--json", str(tmp_path / "fixed.mp4"), str(again)]) == 0
+        assert json.loads(capsys.readouterr().out)["status"] == "in_sync"
+        assert not again.exists()
 
 
 @pytest.mark.parametrize(
-    ("name", "early", "action"),
+    ("name", "seconds", "early", "action"),
     [
-        ("film.mp4", lambda times_s: 0.1 + 0.005 * times_s, "encoded"),
-        ("film.avi", lambda times_s: -0.2 + 0.004 * times_s, "encoded"),
-        ("film.ts", lambda times_s: np.where(times_s < 30, 0.2, -0.3), "moved"),
-        ("film.mxf", lambda times_s: np.where(times_s < 25, -0.25, 0.15), "rewritten"),
+        ("film.mp4", 50.0, lambda times_s: 0.1 + 0.005 * times_s, "encoded"),
+        ("film.mxf", 60.0, lambda times_s: np.where(times_s < 25, -0.25, 0.15), "rewritten"),
     ],
-    ids=["drift mp4", "drift avi", "jump ts", "jump mxf"],
+    ids=["drift", "jump"],
 )
 def test_drifts_and_jumps_are_taken_out(
-    name: str, early: Early, action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    seconds: float,
+    early: Early,
+    action: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    record = fixed(talking(tmp_path / name, 60.0, early), capsys)
+    """In other containers, with what is measured given: `test_fix.py`."""
+    record = fixed(talking(tmp_path / name, seconds, early), capsys)
     assert [each["action"] for each in record["streams"]] == ["copied", action]
     assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
     assert record["after"]["drift_ms_per_min"] is None

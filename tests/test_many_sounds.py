@@ -1,8 +1,7 @@
-"""A title with several sounds, and parts of a title: on generated films, and in every format."""
+"""A title with several sounds, and parts of a title: on generated films."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 import avcheck
 from avcheck.checker import Checker
-from avcheck.cli.app import main
 from avcheck.errors import EmptyPart, UsageError
 from avcheck.looking import look as real_look
 from avcheck.odd_one_out import odd_one_out
@@ -36,6 +34,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lambda t: 0 * t - 0.2,
         lambda t: -0.3 * (t > JUMP_S),
         languages=("eng", "fre", "deu"),
+        acodec="pcm_s16le",
     )
 
 
@@ -46,7 +45,7 @@ def checker() -> Checker:
 
 @pytest.fixture(scope="module")
 def reports(film: Path, checker: Checker) -> tuple[Report, ...]:
-    return checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1)))
+    return checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), end_s=JUMP_S))
 
 
 def test_each_sound_has_its_own_record(film: Path, reports: tuple[Report, ...]) -> None:
@@ -65,7 +64,7 @@ def test_each_sound_has_its_own_record(film: Path, reports: tuple[Report, ...]) 
 def test_a_further_sound_is_judged_as_it_is_alone(
     film: Path, checker: Checker, reports: tuple[Report, ...]
 ) -> None:
-    alone = checker.check(film, CheckSettings(audio_tracks=(1,)))
+    alone = checker.check(film, CheckSettings(audio_tracks=(1,), end_s=JUMP_S))
     assert alone.verdict == reports[1].verdict
     assert reports[1].offset_ms == pytest.approx(alone.offset_ms, abs=2)
     assert (alone.records, alone.title_summary) == (1, None)
@@ -136,9 +135,6 @@ def test_separate_files_are_sounds_of_one_picture(
     assert (first.audio_track, second.audio_path) == (None, str(other))
     assert third.audio_path == str(broken) and str(broken) in (third.reason or "")
     assert third.title_summary == "deu.wav is not judged; the other 2 are in sync"
-
-
-# -- choosing --------------------------------------------------------------------------------------
 
 
 def tiny(path: Path, languages: tuple[str, ...]) -> Path:
@@ -230,9 +226,6 @@ def test_what_bears_on_the_result_is_in_the_hash_and_defaults_are_not() -> None:
     assert len({plain, *(each.sha256() for each in others)}) == 1 + len(others)
 
 
-# -- which is the odd one --------------------------------------------------------------------------
-
-
 def sound(number: int, offset_ms: float | None, verdict: str = "", language: str = "") -> Report:
     tracks = tuple(Track(k, language, "", "aac", k == 0) for k in range(number + 1))
     verdict = verdict or ("in_sync" if abs(offset_ms or 0.0) <= 40 else "out_of_sync")
@@ -270,138 +263,3 @@ def sound(number: int, offset_ms: float | None, verdict: str = "", language: str
 )
 def test_the_odd_one_is_named(sounds: list[Report], words: str) -> None:
     assert odd_one_out(sounds) == words
-
-
-# -- every format, resume, exit codes --------------------------------------------------------------
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    stand_in(monkeypatch)
-    for name in ("one.mp4", "two.mp4"):
-        Path(name).write_bytes(b"x")
-    return tmp_path
-
-
-FORMATS_OF_ONE = ("one.mp4", "--audio-track", "all", "--format")
-
-
-def test_text_has_a_line_a_sound_and_one_for_the_title(
-    shelf: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["one.mp4", "two.mp4", "--audio-track", "all"]) == 1
-    out, err = capsys.readouterr()
-    assert out.splitlines()[:4] == [
-        "one.mp4 track 0 (eng): in sync: sound early by 4 ms (0.1 frames), confidence 0.97",
-        "one.mp4 track 1 (fra): out of sync: sound late by 200 ms (5.0 frames), confidence 0.97",
-        "one.mp4 track 2 (deu): in sync: sound early by 4 ms (0.1 frames), confidence 0.97",
-        "one.mp4: track 1 (fra) is late by 200 ms; the other 2 are in sync",
-    ]
-    assert err.splitlines()[-1] == "6 sounds of 2 files: 4 in sync, 2 out of sync"
-
-
-def test_every_format_tells_the_sounds_apart(
-    shelf: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = {}
-    for form in ("json", "jsonl", "junit", "github", "csv", "html"):
-        assert main([*FORMATS_OF_ONE, form]) == 1
-        found[form] = capsys.readouterr().out
-    records = json.loads(found["json"])
-    assert [each["audio_track"] for each in records] == [0, 1, 2]
-    assert [json.loads(line) for line in found["jsonl"].splitlines()] == [
-        {**record, "elapsed_s": line["elapsed_s"], "checked_at": line["checked_at"]}
-        for record, line in zip(records, map(json.loads, found["jsonl"].splitlines()), strict=True)
-    ]
-    assert found["junit"].count("<testcase ") == 3
-    assert 'name="one.mp4 track 1 (fra)"' in found["junit"]
-    assert 'tests="3" failures="1"' in found["junit"]
-    assert "::error file=one.mp4,title=avcheck%3A out of sync::track 1 (fra): sound late" in (
-        found["github"].replace("title=avcheck: ", "title=avcheck%3A ")
-    )
-    assert found["csv"].count("\r\n") == 4
-    assert '"fra"' in found["csv"]
-    assert "<bdi>track 1 (fra)</bdi>" in found["html"]
-    assert "3 sounds of 1 file" in found["html"]
-
-
-def test_a_run_goes_on_with_the_title_of_which_a_sound_is_missing(
-    shelf: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["one.mp4", "two.mp4", "--audio-track", "all", "--resume", "r.jsonl"]
-    assert main(command) == 1
-    lines = Path("r.jsonl").read_text(encoding="ascii").splitlines(keepends=True)
-    assert len(lines) == 6
-    Path("r.jsonl").write_text("".join(lines[:5]), encoding="ascii")  # killed before the last
-    fake_scan.MADE.clear()
-    assert main(command) == 1
-    (made,) = fake_scan.MADE
-    assert [call["path"].name for call in made.calls] == ["two.mp4"]
-    fake_scan.MADE.clear()
-    assert main(command) == 1 and not fake_scan.MADE
-    assert "6 sounds of 2 files" in capsys.readouterr().err
-    assert main(["merge", "r.jsonl", "--format", "jsonl"]) == 1
-    merged = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(each["path"], each["audio_track"]) for each in merged] == [
-        (name, track) for name in ("one.mp4", "two.mp4") for track in range(3)
-    ]
-
-
-def test_diff_tells_which_sound_became_worse(
-    shelf: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(["one.mp4", "--audio-track", "all", "--resume", "new.jsonl"])
-    old = Path("new.jsonl").read_text(encoding="ascii")
-    better = old.replace('"out_of_sync"', '"in_sync"').replace("-200.0", "4.0")
-    Path("old.jsonl").write_text(better, encoding="ascii")
-    capsys.readouterr()
-    assert main(["diff", "old.jsonl", "new.jsonl"]) == 1
-    assert capsys.readouterr().out.startswith("worse    one.mp4 track 1 (fra): in sync -> out of ")
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--audio-track", "x"], "takes a number of at least 0, or all"),
-        (["--audio-track", "all", "--audio-track", "1"], "all goes alone"),
-        (["--audio-track", "1", "--language", "fr"], "exclude each other"),
-        (["--audio", "two.mp4", "--language", "fr"], "--audio and --language exclude each other"),
-        (["--start", "1:99"], "is no time"),
-        (["--start", "20", "--end", "10"], "is empty or too short"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(
-    shelf: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
-) -> None:
-    assert main(["one.mp4", *options]) == 2
-    assert words in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("line", "variable", "tracks", "every", "languages"),
-    [
-        ("audio-track = 2", "", (2,), False, ()),
-        ("audio-track = [0, 2]", "", (0, 2), False, ()),
-        ('audio-track = "all"', "", (), True, ()),
-        ('language = ["fr", "de"]', "", (), False, ("fr", "de")),
-        ("", "AVCHECK_AUDIO_TRACK=0,1", (0, 1), False, ()),
-        ("", "AVCHECK_LANGUAGE=fr de", (), False, ("fr", "de")),
-    ],
-)
-def test_a_project_may_set_them(
-    shelf: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    line: str,
-    variable: str,
-    tracks: tuple[int, ...],
-    every: bool,
-    languages: tuple[str, ...],
-) -> None:
-    Path("avcheck.toml").write_text(f"{line}\n", encoding="utf-8")
-    if variable:
-        monkeypatch.setenv(*variable.split("="))
-    fake_scan.MADE.clear()
-    main(["one.mp4"])
-    asked = fake_scan.MADE[-1].calls[0]["settings"]
-    assert (asked.audio_tracks, asked.every_track, asked.languages) == (tracks, every, languages)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from avcheck import first_look, sampling, weights
 from avcheck import scan as scanning
 from avcheck import segments as segments_module
-from avcheck import weights
 from avcheck.blocks import Block, blocks
 from avcheck.checker import Checker
 from avcheck.errors import CannotSeek, UsageError
@@ -132,6 +132,12 @@ def babble(times_s: Array) -> Array:
 B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "250"}
 
 
+def probe_of(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes of fewer seconds, so that a short film has as many stretches as a long one."""
+    for module in (sampling, segments_module, first_look):
+        monkeypatch.setattr(module, "PROBE_BLOCKS", seconds)
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -146,16 +152,21 @@ B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "250"}
     ],
 )
 def test_a_probe_s_blocks_are_those_of_the_whole_title(
-    clip: Callable[..., Path], name: str, options: dict[str, Any]
+    clip: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    options: dict[str, Any],
 ) -> None:
+    probe_of(6, monkeypatch)
     path = clip(
         name,
         **{
-            "seconds": 44,
+            "seconds": 16,
             "size": (64, 48),
+            "sample_rate": 24_000,
             "draw": scene,
             "play": babble,
-            "video_options": B_FRAMES,
+            "video_options": B_FRAMES | {"g": "75"},
         }
         | options,
     )
@@ -166,12 +177,12 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(
         (probe,) = segments_module.probes(media, [1], origin_s)
         assert not media.degraded.truncated
         whole = {block.index: block for block in blocks(media.pictures(), media.sounds())}
-    assert [len(part) for part in (probe.before, probe.inside, probe.after)] == [2, 20, 2]
+    assert [len(part) for part in (probe.before, probe.inside, probe.after)] == [2, 6, 2]
     for block in (*probe.before, *probe.inside, *probe.after):
         same = whole[block.index]
         assert block.start_s == same.start_s
         for field in ("pictures", "picture_mask", "mel", "mel_mask", "level_db"):
-            if field == "pictures" and not 20 <= block.index < 40:
+            if field == "pictures" and not 6 <= block.index < 12:
                 assert not len(block.pictures)  # those around it lend their sound
                 continue
             assert np.array_equal(getattr(block, field), getattr(same, field)), (block.index, field)
@@ -297,6 +308,7 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
         tmp_path / name,
         seconds=125,
         size=(64, 48),
+        sample_rate=16_000,
         draw=blink,
         play=late(late_s),
         video_options=B_FRAMES,
@@ -351,12 +363,12 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("short.mp4", {"seconds": 30}),
-        ("old.avi", {"seconds": 125, "acodec": "pcm_s16le"}),
+        ("short.mp4", {"seconds": 20}),
+        ("old.avi", {"seconds": 65, "acodec": "pcm_s16le"}),
         (
             "fixed.mp4",
             {
-                "seconds": 125,
+                "seconds": 65,
                 "video_options": {"preset": "ultrafast", "g": "9999", "sc_threshold": "0"},
             },
         ),
@@ -366,8 +378,14 @@ def test_what_is_short_or_cannot_be_sought_is_checked_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(scanning, "score_segment", correlated)
+    probe_of(10, monkeypatch)
     path = make_clip(
-        tmp_path / name, size=(64, 48), draw=blink, play=late(lambda t: 0 * t), **options
+        tmp_path / name,
+        size=(64, 48),
+        sample_rate=16_000,
+        draw=blink,
+        play=late(lambda t: 0 * t),
+        **options,
     )
     report = Checker(model, "cpu").check(path, CheckSettings(sample=3))
     assert report.sampled_s is None

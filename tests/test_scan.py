@@ -8,136 +8,32 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from avcheck import looking, shifts, weights
+from avcheck import looking, shifts
 from avcheck import scan as scanning
-from avcheck import segments as segments_module
 from avcheck.blocks import BLOCK_MELS, Block
-from avcheck.checker import Checker
-from avcheck.errors import MediaError, ModelError
-from avcheck.heads import JointHead
 from avcheck.looking import Look, look
 from avcheck.mel import MEL_BINS
-from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind
 from avcheck.posterior import Calibration
-from avcheck.report import DEFAULT_PRESET, PRESETS, Report
+from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.scan import scan, score_segment
 from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import SHIFTS
 from avcheck.verdict import judge
-from avcheck.weights import Loaded
-from tests.support.clips import click
+from tests.support.block_source import LEVELS, block, loaded
 from tests.support.networks import TINY
 from tests.support.shaken import filmed, followed, unsteady
 
 torch.set_num_threads(1)
+
+
 Array = np.ndarray[Any, Any]
-LEVELS = (32, 48)
-
-
-def loaded(kind: AttentionKind = "spatio-temporal", seed: int = 0) -> Loaded:
-    torch.manual_seed(seed)
-    net = SyncNet(replace(TINY, attention=kind)).eval().requires_grad_(False)
-    return Loaded(net, "0" * 64, torch.device("cpu"), False, {}, {})
-
-
-def block(
-    index: int,
-    *,
-    size: tuple[int, int] = (48, 64),
-    heard: bool = True,
-    shown: bool = True,
-    start_s: float = 0.0,
-) -> Block:
-    rng = np.random.default_rng((index, *size))
-    mask = np.ones(25, np.bool_)
-    mask[0 if shown else 1 :] = shown
-    return Block(
-        index=index,
-        start_s=start_s + index,
-        pictures=rng.integers(0, 256, (25, *size), np.uint8),
-        picture_mask=mask,
-        mel=rng.normal(-4, 2, (BLOCK_MELS, MEL_BINS)).astype(np.float32),
-        mel_mask=np.full(BLOCK_MELS, heard),
-        level_db=-20.0 if heard else -np.inf,
-    )
-
-
-def segments(indices: list[int], **options: Any) -> list[tuple[list[int], list[int], list[int]]]:
-    found = segments_module.segments(block(k, size=(2, 2), **options) for k in indices)
-    return [parts_of(window) for window in found]
-
-
-def parts_of(window: Window) -> tuple[list[int], list[int], list[int]]:
-    """The numbers of the blocks before, inside and after."""
-    before, inside, after = (
-        [item.index for item in part] for part in (window.before, window.inside, window.after)
-    )
-    return before, inside, after
-
-
-# Segments
-
-
-@pytest.mark.parametrize("count", [1, 2, 9, 10, 11, 14, 15, 16, 24, 25, 29, 30, 61])
-def test_every_block_is_in_one_segment(count: int) -> None:
-    found = segments(list(range(count)))
-    assert [k for _, inside, _ in found for k in inside] == list(range(count))
-    lengths = [len(inside) for _, inside, _ in found]
-    assert all(length == 10 for length in lengths[:-1])
-    assert lengths[-1] <= 14
-    # A tail too short to be judged alone is never left over.
-    assert len(lengths) == 1 or lengths[-1] >= 5
-
-
-def test_neighbours_lend_two_seconds_of_sound_on_either_side() -> None:
-    found = segments(list(range(28)))
-    assert found == [
-        ([], list(range(10)), [10, 11]),
-        ([8, 9], list(range(10, 20)), [20, 21]),
-        ([18, 19], list(range(20, 28)), []),
-    ]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_no_segment_spans_a_gap(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    indices = np.cumsum(rng.choice([1, 1, 1, 1, 1, 1, 1, 2, 300], 80)).tolist()
-    found = segments(indices)
-    assert [k for _, inside, _ in found for k in inside] == indices
-    for before, inside, after in found:
-        run = before + inside + after
-        assert run == list(range(run[0], run[-1] + 1))
-
-
-def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> None:
-    source = [block(k, size=(48, 64) if k < 4 else (64, 48)) for k in range(12)]
-    found = [parts_of(window) for window in segments_module.segments(source)]
-    assert found == [([], [0, 1, 2, 3], [4]), ([2, 3], list(range(4, 12)), [])]
-    curves = list(scan(source, loaded(), levels=LEVELS))
-    assert [len(curve.block_start_s) for curve in curves] == [4, 8]
-    # The sound of the blocks after the change was used
-    assert np.isfinite(curves[0].score).sum() > 51
-
-
-def test_every_block_is_told_of_as_it_is_read() -> None:
-    told: list[int] = []
-    list(
-        scan(
-            (block(k) for k in range(3)),
-            loaded(),
-            levels=LEVELS,
-            on_block=lambda item: told.append(item.index),
-        )
-    )
-    assert told == [0, 1, 2]
 
 
 def test_no_blocks_no_curves() -> None:
@@ -160,9 +56,6 @@ def test_memory_holds_a_segment_however_long_the_film() -> None:
         gc.collect()
         most = max(most, sum(pictures() is not None for pictures in made))
     assert most <= 30
-
-
-# Curves
 
 
 @pytest.mark.parametrize("kind", ATTENTION_KINDS)
@@ -408,112 +301,6 @@ def test_motion_and_detail_are_those_of_the_pictures_shown() -> None:
     )
     (curve,) = scan([flicker], loaded(), levels=LEVELS)
     assert curve.motion[0] == pytest.approx(4.0)
-
-
-# A whole file
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.safetensors"
-    torch.manual_seed(0)
-    net = SyncNet(TINY)
-    heads = {kind: JointHead(replace(TINY, attention=kind)) for kind in ATTENTION_KINDS}
-    weights.save(path, net, heads, calibration={"none": 3.0}, training={})
-    return path
-
-
-def scene(time_s: float) -> Array:
-    rows, columns = np.mgrid[:96, :128]
-    return (120 + 90 * np.sin(rows / 7 + 3 * time_s) * np.cos(columns / 9 - 5 * time_s)).astype(
-        np.uint8
-    )
-
-
-def babble(times_s: Array) -> Array:
-    return 0.3 * np.sin(2 * np.pi * 220 * times_s) * (
-        1 + np.sin(2 * np.pi * 3 * times_s)
-    ) / 2 + 0.2 * click(times_s % 0.5)
-
-
-def test_a_file_gives_a_whole_report(clip: Callable[..., Path], model: Path) -> None:
-    path = clip("film.mp4", seconds=4.2, size=(128, 96), draw=scene, play=babble)
-    progress: list[float] = []
-    checker = Checker(model, "cpu")
-    report = checker.check(path, on_progress=progress.append)
-    assert isinstance(report, Report)
-    assert report.model_sha256 == checker.loaded.sha256
-    assert len(report.model_sha256) == 64
-    assert report.path == str(path)
-    assert report.verdict in ("in_sync", "out_of_sync", "undecidable")
-    assert (report.reason is None) == (report.verdict != "undecidable")
-    assert report.tolerance.preset == "ebu-r37"
-    assert report.audio_track == 0
-    assert report.duration_s == pytest.approx(4.2, abs=0.1)
-    assert report.container_offset_ms is not None
-    assert len(report.blocks) == 5
-    assert sum(item.attention for item in report.blocks) == pytest.approx(1.0, abs=1e-4)
-    assert [item.start_s for item in report.blocks] == pytest.approx([0, 1, 2, 3, 4], abs=0.001)
-    assert len(report.segments) == 1
-    assert not report.degraded
-    assert progress == sorted(progress)
-    assert progress[-1] == 1.0
-    # The same file gives the same report, whatever was checked in between.
-    assert checker.check(path) == report
-
-
-@pytest.mark.parametrize("kind", ATTENTION_KINDS)
-def test_every_kind_of_attention_checks_a_file_of_a_second(
-    clip: Callable[..., Path], model: Path, kind: AttentionKind
-) -> None:
-    report = Checker(model, "cpu", kind).check(
-        clip(seconds=1.0, size=(96, 96), draw=lambda t: scene(t)[:, :96], play=babble)
-    )
-    assert report.verdict == "undecidable"
-    assert report.reason is not None
-    assert "at least 2 s are needed" in report.reason
-    assert len(report.blocks) == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (
-            {"play": lambda times_s: 0 * times_s, "draw": scene, "size": (128, 96)},
-            "the sound is silent",
-        ),
-        ({"play": babble, "events_s": ()}, "the picture is black or blank"),
-        (
-            {"play": babble, "draw": lambda _: scene(0.0), "size": (128, 96)},
-            "the picture does not move",
-        ),
-    ],
-)
-def test_controls_are_undecidable_with_their_reason(
-    clip: Callable[..., Path], model: Path, options: dict[str, Any], reason: str
-) -> None:
-    report = Checker(model, "cpu").check(clip(seconds=3.0, **options))
-    assert (report.verdict, report.reason) == ("undecidable", reason)
-    assert report.offset_ms is None
-
-
-@pytest.mark.parametrize("rotation", [0, 90])
-def test_a_phone_video_is_seen_upright(
-    clip: Callable[..., Path], model: Path, rotation: int
-) -> None:
-    path = clip(seconds=2.0, size=(128, 96), draw=scene, play=babble, rotation=rotation)
-    curves, info, _ = Checker(model, "cpu").curves(path)
-    assert (info.width, info.height) == ((128, 96) if rotation == 0 else (96, 128))
-    rows, columns = curves[0].grid[0][3:]
-    assert (rows > columns) == (rotation == 90)
-
-
-def test_errors_of_file_and_model_are_typed(tmp_path: Path, model: Path) -> None:
-    with pytest.raises(ModelError):
-        Checker(tmp_path / "none.safetensors", "cpu")
-    (tmp_path / "text.mp4").write_text("not a film")
-    with pytest.raises(MediaError):
-        Checker(model, "cpu").check(tmp_path / "text.mp4")
 
 
 def test_little_overlap_counts_little() -> None:

@@ -13,19 +13,12 @@ from torch.nn import functional as F
 
 from avcheck.heads import TransformerHead, make_head, rotate
 from avcheck.model import SyncNet
-from avcheck.model_config import BLOCK_TIMES, FUSION_KINDS, FusionKind, ModelConfig
+from avcheck.model_config import BLOCK_TIMES, FUSION_KINDS, FusionKind
 from avcheck.train.losses import matching_loss
+from tests.support import networks
 
 torch.set_num_threads(1)
-TINY = ModelConfig(
-    visual_channels=(4, 8, 8, 12),
-    sound_channels=(4, 8, 8, 8),
-    width=16,
-    embedding=16,
-    joint_channels=6,
-    attention="transformer",
-    attention_heads=2,
-)
+TINY = replace(networks.TINY, embedding=16, attention="transformer", attention_heads=2)
 FUSIONS = pytest.mark.parametrize("fusion", FUSION_KINDS)
 MARGIN = 10
 SHIFTS = torch.arange(-MARGIN, MARGIN + 1)

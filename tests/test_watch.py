@@ -19,18 +19,7 @@ from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 from tests.support.watching import checks, files, once, records, sorted_out
 
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_scan.stand_in(monkeypatch)
-    fake_scan.MADE.clear()
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    return folder
+pytestmark = pytest.mark.usefixtures("fake")
 
 
 def test_files_go_where_their_verdict_says(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,11 +12,10 @@ from pathlib import Path
 import pytest
 
 from avcheck.cli.app import main
-from tests.support import fake_scan
+from tests.support.commands import ENVIRONMENT, FAKE_MAIN
 from tests.support.watching import checks, files, records, sorted_out
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-FAKE_MAIN = "from tests.support import fake_scan; fake_scan.command()"
+pytestmark = pytest.mark.usefixtures("fake")
 # A process that kills itself at the point named by its first argument
 KILLED = """
 import os, signal, sys
@@ -50,19 +48,6 @@ if point == "after the end": Steps.end = then_die(Steps.end)
 from avcheck.cli.app import main
 sys.exit(main())
 """
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_scan.stand_in(monkeypatch)
-    fake_scan.MADE.clear()
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    return folder
 
 
 def process(program: str, *args: str) -> subprocess.Popen[bytes]:

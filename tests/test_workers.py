@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from avcheck.batch import process as process_batch
-from avcheck.batch import workers
-from avcheck.batch.base import BugInWorker, Done, Limits, Lost, Tell
-from avcheck.batch.process import cores, threads_each
+from avcheck.batch.base import BugInWorker, Done, Limits, Tell
 from avcheck.batch.run import check_many
 from avcheck.batch.workers import run_workers
 from avcheck.cli.app import main
@@ -208,227 +201,12 @@ def test_progress_and_beginnings_are_heard() -> None:
     assert heard[0] == (files[0], 0.5)  # the rest comes too soon after it to be told
 
 
-# ---- the supervisor alone
-
-
-def doubler(threads: int) -> Callable[[int, Tell], Done[int]]:
-    return lambda task, tell: Done(2 * task)
-
-
-def pids(threads: int) -> Callable[[int, Tell], Done[tuple[int, int, str | None]]]:
-    return lambda task, tell: Done(
-        (os.getpid(), threads, os.environ.get("OMP_NUM_THREADS")), worn=task == 1
-    )
-
-
-def scratch(threads: int) -> Callable[[int, Tell], Done[str]]:
-    import tempfile
-
-    def handle(task: int, tell: Tell) -> Done[str]:
-        folder = tempfile.mkdtemp()
-        Path(folder, "big").write_bytes(b"x")
-        if task:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return Done(folder)
-
-    return handle
-
-
-def unwilling(marker: Path, fails: int, threads: int) -> Callable[[int, Tell], Done[int]]:
-    """Does not start the first `fails` times."""
-    tries = len(list(marker.parent.glob("try*")))
-    (marker.parent / f"try{tries}").touch()
-    if tries < fails:
-        os._exit(1)
-    return doubler(threads)
-
-
 def toucher(threads: int) -> Callable[[Path, Tell], Done[str]]:
     def handle(task: Path, tell: Tell) -> Done[str]:
         task.touch()
         return Done(task.name)
 
     return handle
-
-
-def heavy(threads: int) -> Callable[[int, Tell], Done[int]]:
-    weights = bytearray(1 << 28)
-    return lambda task, tell: Done(len(weights))
-
-
-def thrower(threads: int) -> Callable[[int, Tell], Done[int]]:
-    return lambda task, tell: Done(12 // task)
-
-
-def hoarder(threads: int) -> Callable[[int, Tell], Done[bytes]]:
-    return lambda task, tell: Done(bytes(20_000))
-
-
-def test_answers_come_for_every_task_and_none_is_drawn_too_early() -> None:
-    drawn: list[int] = []
-
-    def tasks() -> Iterator[int]:
-        for number in range(20):
-            drawn.append(number)
-            yield number
-
-    answers = run_workers(tasks(), doubler, Limits(2))
-    first = next(answers)
-    assert len(drawn) <= 4
-    assert dict([first, *answers]) == {number: 2 * number for number in range(20)}
-
-
-def test_no_task_needs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "Worker", None)
-    assert list(run_workers([], doubler, Limits(2))) == []
-
-
-def test_a_worn_worker_is_replaced_and_threads_are_shared_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(process_batch, "cores", lambda: 6)
-    answers = [answer for _, answer in run_workers(range(4), pids, Limits(1, timeout_s=60))]
-    assert not any(isinstance(answer, Lost) for answer in answers)
-    first, second, third, fourth = answers
-    assert first == second != third == fourth  # type: ignore[comparison-overlap]
-    assert (first[1], first[2]) == (6, "6")  # type: ignore[index]
-    assert threads_each(4) == 1
-    assert threads_each(100) == 1
-    assert 1 <= cores() <= (os.cpu_count() or 1)
-
-
-def test_a_worker_is_replaced_after_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "TASKS_A_WORKER", 2)
-    answers = [answer for _, answer in run_workers([0] * 4, pids, Limits(1, timeout_s=60))]
-    assert answers[0] == answers[1] != answers[2] == answers[3]
-
-
-def test_what_a_killed_worker_wrote_is_cleaned_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    kept: list[Path] = []
-    for task, answer in run_workers([0, 1, 0], scratch, Limits(1, timeout_s=60)):
-        if task:
-            assert isinstance(answer, Lost)
-        else:
-            assert isinstance(answer, str)
-            kept.append(Path(answer))
-    assert all(tmp_path in path.parents for path in kept)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_exception_of_a_handler_costs_one_task() -> None:
-    answers = dict(run_workers([3, 0, 2], thrower, Limits(1, timeout_s=60)))
-    lost = answers.pop(0)
-    assert answers == {3: 4, 2: 6}
-    assert isinstance(lost, Lost) and lost.reason.startswith("ZeroDivisionError: ")
-    assert "in thrower" in str(lost.bug) or "<lambda>" in str(lost.bug)
-
-
-@pytest.mark.parametrize("can_start", [0, 1])
-def test_a_machine_that_starts_no_more_processes(
-    monkeypatch: pytest.MonkeyPatch, can_start: int
-) -> None:
-    real, started = process_batch.Worker, list[Any]()
-
-    def start(*args: Any) -> Any:
-        if len(started) >= can_start:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-        started.append(real(*args))
-        return started[-1]
-
-    monkeypatch.setattr(workers, "Worker", start)
-    answers = run_workers(range(5), doubler, Limits(3))
-    if can_start:
-        assert dict(answers) == {number: 2 * number for number in range(5)}
-    else:
-        with pytest.raises(
-            UsageError, match="no worker can be started: Resource temporarily unavailable"
-        ):
-            list(answers)
-
-
-def test_a_worker_that_does_not_start_is_tried_again(tmp_path: Path) -> None:
-    make = functools.partial(unwilling, tmp_path / "x", 2)
-    assert dict(run_workers(range(3), make, Limits(1, timeout_s=60))) == {0: 0, 1: 2, 2: 4}
-
-
-def test_if_no_worker_starts_the_run_ends(tmp_path: Path) -> None:
-    make = functools.partial(unwilling, tmp_path / "x", 99)
-    with pytest.raises(
-        UsageError, match="no worker can be started: the worker ended with exit code 1"
-    ):
-        list(run_workers(range(3), make, Limits(2)))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
-def test_too_low_a_memory_limit_is_said_to_be() -> None:
-    with pytest.raises(UsageError, match="MemoryError; a memory limit of 100 MB may be too low"):
-        list(run_workers(range(3), heavy, Limits(1, memory_mb=100)))
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
-def test_a_memory_limit_above_the_system_s_is_the_system_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    import resource
-
-    asked: list[tuple[int, tuple[int, int]]] = []
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (0, 5 << 20))
-    monkeypatch.setattr(resource, "setrlimit", lambda *each: asked.append(each))
-    monkeypatch.setattr(Path, "write_text", lambda *_, **__: 0)
-    for megabytes in (4, 6):
-        process_batch._limit(megabytes)
-    assert [limits for what, limits in asked if what == resource.RLIMIT_DATA] == [
-        (4 << 20, 4 << 20),
-        (5 << 20, 5 << 20),
-    ]
-
-
-def test_the_time_of_whoever_reads_the_answers_is_not_the_tasks() -> None:
-    answers = run_workers([0, 1, 2, 3], doubler, Limits(2, timeout_s=1.0))
-    got = []
-    for answer in answers:
-        got.append(answer)
-        time.sleep(1.2 if len(got) == 1 else 0)
-    assert dict(got) == {0: 0, 1: 2, 2: 4, 3: 6}
-
-
-def test_the_parent_s_memory_does_not_grow_with_the_number_of_files() -> None:
-    tracemalloc.start()
-    peaks = []
-    try:
-        for count in (100, 1000):
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            assert (
-                sum(1 for _ in run_workers(range(count), hoarder, Limits(1, timeout_s=60))) == count
-            )
-            peaks.append(tracemalloc.get_traced_memory()[1] - before)
-    finally:
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 200_000  # 900 answers of 20 kB would be 18 MB
-
-
-def test_it_works_in_a_thread_too() -> None:
-    got: list[tuple[int, int | Lost]] = []
-    thread = threading.Thread(
-        target=lambda: got.extend(run_workers([1], doubler, Limits(1, timeout_s=60)))
-    )
-    thread.start()
-    thread.join(30)
-    assert got == [(1, 2)]
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"jobs": 0}, {"timeout_s": 0.0}, {"timeout_s": float("nan")}, {"memory_mb": 0}]
-)
-def test_limits_that_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError):
-        Limits(**wrong)  # type: ignore[arg-type]
-
-
-# ---- interrupts and kills of the whole run
 
 
 def test_the_first_interrupt_loses_no_answer_and_the_second_does_not_wait(tmp_path: Path) -> None:

@@ -93,13 +93,8 @@ def choose_video(
         stream = next(
             (stream for stream in streams if stream.disposition & Disposition.default), stream
         )
-    elif 0 <= track < len(streams):
-        stream = streams[track]
     else:
-        have = available(tracks_of(streams), "picture")
-        raise NoVideo(
-            path, f"has no picture track {track}: it has {have}; choose one with --video-track"
-        )
+        stream = _numbered(streams, track, path, NoVideo, "picture", "--video-track")
     if stream.codec_context is None:
         raise DecodeFailed(path, "its video codec is unknown; convert it to H.264, for example")
     width, height = stream.codec_context.width, stream.codec_context.height
@@ -109,6 +104,21 @@ def choose_video(
             path, f"its pictures are {width} x {height}, over the limit of {limit}; scale it down"
         )
     return stream
+
+
+def _numbered(
+    streams: Sequence[AnyStream],
+    track: int,
+    path: Path,
+    absent: type[NoAudio] | type[NoVideo],
+    kind: str,
+    option: str,
+) -> AnyStream:
+    """The stream of that number; raises `absent`, which says what there is, if there is none."""
+    if 0 <= track < len(streams):
+        return streams[track]
+    have = available(tracks_of(streams), kind)
+    raise absent(path, f"has no {kind} track {track}: it has {have}; choose one with {option}")
 
 
 def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> list[AnyStream]:
@@ -140,13 +150,8 @@ def choose_audio(
             stream = next(
                 (stream for stream in streams if stream.disposition & Disposition.default), stream
             )
-    elif 0 <= track < len(streams):
-        stream = streams[track]
     else:
-        have = available(tracks_of(streams), "audio")
-        raise NoAudio(
-            path, f"has no audio track {track}: it has {have}; choose one with --audio-track"
-        )
+        stream = _numbered(streams, track, path, NoAudio, "audio", "--audio-track")
     if stream.codec_context is None:
         raise DecodeFailed(
             path,

@@ -150,7 +150,9 @@ def make_clip(
                 {"preset": "ultrafast", "crf": "28"} if vcodec in ("libx264", "libx265") else {}
             )
             options |= {"x265-params": "log-level=none"} if vcodec == "libx265" else {}
-            options |= {"preset": "12"} if vcodec == "libsvtav1" else {}
+            # It has no use for `thread_count`: by itself it starts some forty threads
+            svt = {"preset": "12", "svtav1-params": "lp=1"}
+            options |= svt if vcodec == "libsvtav1" else {}
             options |= (
                 {"deadline": "realtime", "cpu-used": "8"} if vcodec.startswith("libvpx") else {}
             )
@@ -169,10 +171,16 @@ def make_clip(
                 video.codec_context.sample_aspect_ratio = aspect
             if rotation:
                 video.set_display_rotation(rotation)
+        # AAC's default search for the best coding takes three times as long. Noise that the decoder
+        # is to make up would be another one from the middle of a file.
+        quick = {"aac_coder": "fast", "aac_pns": "0"} if acodec == "aac" else {}
         audios: list[Any] = []
         for index in range(len(plays) if acodec else 0):
             audio: Any = container.add_stream(
-                acodec or "aac", rate=sample_rate, layout=layout, options=dict(audio_options or {})
+                acodec or "aac",
+                rate=sample_rate,
+                layout=layout,
+                options=quick | dict(audio_options or {}),
             )
             if default_track is not None:
                 audio.disposition = 1 if index == default_track else 0

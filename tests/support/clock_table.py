@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -232,11 +233,10 @@ def measure(case: Case, folder: Path) -> Row:
     try:
         path = write(case, folder)
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        return Row(
-            case.name,
-            av.__version__,
-            error=f"{UNWRITABLE}: {getattr(error, 'strerror', None) or error}",
-        )
+        steps = traceback.extract_tb(error.__traceback__)
+        ours = [step.line for step in steps if Path(step.filename).parent == Path(__file__).parent]
+        why = f"{getattr(error, 'strerror', None) or error} at `{ours[-1]}`"
+        return Row(case.name, av.__version__, error=f"{UNWRITABLE}: {why}")
     try:
         return measured(case.name, path)
     except MediaError as error:

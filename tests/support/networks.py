@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,14 +21,7 @@ TINY = ModelConfig(
 )
 
 # Few pixels are enough for its local contrast
-SMALL = ModelConfig(
-    visual_channels=(4, 4, 8, 8),
-    sound_channels=(4, 4, 8, 8),
-    width=16,
-    embedding=8,
-    joint_channels=8,
-    contrast_px=9,
-)
+SMALL = replace(TINY, visual_channels=(4, 4, 8, 8), sound_channels=(4, 4, 8, 8), contrast_px=9)
 
 
 CALIBRATION = {

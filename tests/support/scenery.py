@@ -12,14 +12,14 @@ def scenery(time_s: float, height: int = 90, width: int = 160) -> np.ndarray[Any
     """A picture in which every region brightens and darkens in its own way, uint8 (height,
     width).
     """
-    rng = np.random.default_rng(5)
-    y, x = np.mgrid[0:1:6j, 0:1:10j]
-    waves = [
-        np.sin(2 * np.pi * (rate * time_s + px * x + py * y))
-        for rate, px, py in rng.uniform(0.2, 2.3, (9, 3))
-    ]
-    cells = np.clip(125 + 25 * sum(waves), 20, 230)
-    return np.kron(cells, np.ones((height // 6, width // 10))).astype(np.uint8)
+    waves = np.sin(2 * np.pi * (_RATES_HZ * time_s + _PHASES)).sum(axis=0)
+    cells = np.clip(125 + 25 * waves, 20, 230).astype(np.uint8)
+    return cells.repeat(height // 6, axis=0).repeat(width // 10, axis=1)
+
+
+_WAVES = np.random.default_rng(5).uniform(0.2, 2.3, (9, 3, 1, 1))
+_RATES_HZ = _WAVES[:, 0]
+_PHASES = _WAVES[:, 1] * np.linspace(0, 1, 10) + _WAVES[:, 2] * np.linspace(0, 1, 6)[:, None]
 
 
 def noise(seconds: float) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:

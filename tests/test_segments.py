@@ -1,0 +1,83 @@
+"""Segments: every block in one, and the sound that neighbours lend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from avcheck import segments as segments_module
+from avcheck.scan import scan
+from avcheck.segments import Window
+from tests.support.block_source import LEVELS, block, loaded
+
+torch.set_num_threads(1)
+
+
+def segments(indices: list[int], **options: Any) -> list[tuple[list[int], list[int], list[int]]]:
+    found = segments_module.segments(block(k, size=(2, 2), **options) for k in indices)
+    return [parts_of(window) for window in found]
+
+
+def parts_of(window: Window) -> tuple[list[int], list[int], list[int]]:
+    """The numbers of the blocks before, inside and after."""
+    before, inside, after = (
+        [item.index for item in part] for part in (window.before, window.inside, window.after)
+    )
+    return before, inside, after
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 10, 11, 14, 15, 16, 24, 25, 29, 30, 61])
+def test_every_block_is_in_one_segment(count: int) -> None:
+    found = segments(list(range(count)))
+    assert [k for _, inside, _ in found for k in inside] == list(range(count))
+    lengths = [len(inside) for _, inside, _ in found]
+    assert all(length == 10 for length in lengths[:-1])
+    assert lengths[-1] <= 14
+    # A tail too short to be judged alone is never left over.
+    assert len(lengths) == 1 or lengths[-1] >= 5
+
+
+def test_neighbours_lend_two_seconds_of_sound_on_either_side() -> None:
+    found = segments(list(range(28)))
+    assert found == [
+        ([], list(range(10)), [10, 11]),
+        ([8, 9], list(range(10, 20)), [20, 21]),
+        ([18, 19], list(range(20, 28)), []),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_segment_spans_a_gap(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    indices = np.cumsum(rng.choice([1, 1, 1, 1, 1, 1, 1, 2, 300], 80)).tolist()
+    found = segments(indices)
+    assert [k for _, inside, _ in found for k in inside] == indices
+    for before, inside, after in found:
+        run = before + inside + after
+        assert run == list(range(run[0], run[-1] + 1))
+
+
+def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> None:
+    source = [block(k, size=(48, 64) if k < 4 else (64, 48)) for k in range(12)]
+    found = [parts_of(window) for window in segments_module.segments(source)]
+    assert found == [([], [0, 1, 2, 3], [4]), ([2, 3], list(range(4, 12)), [])]
+    curves = list(scan(source, loaded(), levels=LEVELS))
+    assert [len(curve.block_start_s) for curve in curves] == [4, 8]
+    # The sound of the blocks after the change was used
+    assert np.isfinite(curves[0].score).sum() > 51
+
+
+def test_every_block_is_told_of_as_it_is_read() -> None:
+    told: list[int] = []
+    list(
+        scan(
+            (block(k) for k in range(3)),
+            loaded(),
+            levels=LEVELS,
+            on_block=lambda item: told.append(item.index),
+        )
+    )
+    assert told == [0, 1, 2]
