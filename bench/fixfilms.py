@@ -24,6 +24,7 @@ MARGIN_S = 3.0  # of sound before and after the pictures
 SOUND_RATE = 48_000  # Hz
 _SHORT_S, _LONG_S = 12.0, 60.0
 _PACKET = 1024  # samples, of sound that is not compressed
+_SURE_MS = 100  # beyond any tolerance by more than the measuring error
 _TRACKS = {".mp4": 2, ".mkv": 2, ".ts": 2}  # with a second track, which nobody asked to move
 
 Times = NDArray[np.float64]  # (n,), seconds
@@ -39,7 +40,7 @@ class Film:
     early_s: Early
     seconds: float = _SHORT_S
     jump_s: float | None = None
-    tolerance_ms: float | None = None  # of the check, early and late; None: the default
+    forced_ms: float | None = None  # given, as it is within tolerance; None: it is measured
 
     @property
     def tracks(self) -> int:
@@ -48,13 +49,11 @@ class Film:
 
 
 def _moved(suffix: str, offset_ms: int) -> Film:
-    # 40 ms are within the default tolerance, or within the measuring error of it
-    tolerance_ms = 15.0 if abs(offset_ms) < 80 else None
     return Film(
         f"{suffix[1:]} {offset_ms:+d} ms",
         suffix,
         lambda times_s: np.full(len(times_s), offset_ms / 1000),
-        tolerance_ms=tolerance_ms,
+        forced_ms=offset_ms if abs(offset_ms) < _SURE_MS else None,
     )
 
 
