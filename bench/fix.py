@@ -1,7 +1,7 @@
 """`python -m bench.fix [WORD ...]`: sixty files out of sync, each by what is known, fixed by
-`avcheck fix` and measured again: by the check, and by correlation with the sound as it was made (`truth`). With
-WORDs, only the files that have one in their name. An offset of 40 ms is within tolerance, so that
-it is given.
+`avcheck fix` and measured again: by the check, and by correlation with the sound as it was made
+(`truth`). With WORDs, only the files that have one in their name. An offset of 40 ms is within
+tolerance, so that it is given.
 """
 
 from __future__ import annotations

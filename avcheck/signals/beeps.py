@@ -60,8 +60,7 @@ def beeps_of(sounds: Iterable[Sound]) -> Beeps:
     """The beeps of a file.
 
     A beep rises by 20 dB or more within 12 ms out of a tenth of a second of quiet, and falls by 20
-    dB within 1.5 s. It begins where its level passes half of what it reaches: a codec's pre-echo is
-    weaker than that.
+    dB within 1.5 s. It begins where it begins to rise: a codec's pre-echo is weaker than that.
     """
     runs = _joined(sounds)
     beeps = [beep for run in runs for beep in _beeps(run)]
@@ -104,14 +103,15 @@ def _joined(sounds: Iterable[Sound]) -> list[_Run]:
         products[-1].append(np.stack(by_lag, axis=1))
         rest, end_s = samples[whole:], sound.end_s
     return [
-        _Run(start_s, _level(whole[:, 0] / _STEP), whole)
+        _Run(start_s, _level(whole[:, 0]), whole)
         for start_s, parts in zip(starts_s, products, strict=True)
         for whole in [np.concatenate(parts)]
     ]
 
 
-def _level(power: NDArray[np.float32]) -> NDArray[np.float32]:
-    smooth = np.convolve(power, np.full(_WIDTH, 1 / _WIDTH), "full")[: len(power)]
+def _level(energy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The level every millisecond, from the sum of squares of each."""
+    smooth = np.convolve(energy, np.full(_WIDTH, 1 / _WIDTH / _STEP), "full")[: len(energy)]
     return np.sqrt(np.maximum(smooth, 0)).astype(np.float32)
 
 
@@ -137,10 +137,10 @@ def _beeps(run: _Run) -> list[Beep]:
     for start in np.flatnonzero(rises).tolist():
         if start < at:
             continue
-        # What follows within the plateau may be no more than the foot of the rise
-        foot = start + int(np.argmax(level[start:] >= ahead[start] / 2))
-        reached = float(level[foot : foot + plateau + 1].max())
-        onset = start + int(np.argmax(level[start:] >= reached / 2))
+        # The foot of the rise, all that a plateau from here on may hold
+        foot = float(ahead[start])
+        onset = start + int(np.argmax(level[start:] >= foot / 2))
+        reached = float(level[onset : onset + plateau + 1].max())
         quiet = np.flatnonzero(level[onset + plateau :] < reached * 10 ** (-_END_DB / 20))
         end = onset + plateau + int(quiet[0]) if len(quiet) else len(level)
         at = onset + plateau
@@ -148,7 +148,7 @@ def _beeps(run: _Run) -> list[Beep]:
             at = end
             beeps.append(
                 Beep(
-                    run.start_s + _crossing(level, onset, reached / 2),
+                    run.start_s + _crossing(level, onset, foot / 2),
                     run.start_s + at * _STEP_S,
                     reached,
                     _purity(run.products[onset:at].sum(axis=0, dtype=np.float64)),

@@ -19,7 +19,7 @@ _LEAST_CELLS = 2
 _MOST_CELLS = 0.3  # of the picture: more is a cut, or the camera
 _QUICK = 0.5  # of its quickest motion, just before it stops
 _STOPPED = 0.15
-_WEAK = 0.3  # of the strongest: other things that stop
+_WEAK = 0.5  # of the strongest: other things that stop
 
 
 @dataclass(frozen=True)

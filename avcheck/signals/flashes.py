@@ -14,27 +14,21 @@ from avcheck.signals.looks import Levels, Looks
 
 _CHANGE = 40  # of a cell's level, 0..255
 _LONGEST_S = 1.0  # flash; longer is another picture
+_GROWS = 2  # times as many cells may be changed before a flash has ended
 _BACK = 0.35  # of the change may remain when a flash has ended
 _LEAST_CELLS = 2
 _SUDDEN = 3  # times as many cells change as in any of
 _BEFORE = 3  # pictures before
 _LIT = 0.9  # of the full level: a picture less bright than that was lit for a part of its time only
 _FIRST_LIGHT = 0.15  # of the full level: what a codec leaves of the next picture is less
-_STILL = 8  # levels, that a cell of a picture may change by where nothing happens
 
 
 @dataclass(frozen=True, eq=False)
 class Flash:
-    """When a flash begins and when the picture is back, in seconds on the file's clock, and which
-    cells it fills.
-
-    still_s: for how long nothing changes after it.
-    """
+    """When a flash begins, in seconds on the file's clock, and which cells it fills."""
 
     start_s: float
-    end_s: float
     cells: NDArray[np.bool_]
-    still_s: float
 
 
 def flashes_of(looks: Looks) -> list[Flash]:
@@ -60,15 +54,12 @@ def flashes_of(looks: Looks) -> list[Flash]:
         cells = changed & left.any(axis=0)
         if cells.sum() < _LEAST_CELLS or cells.sum() < 0.5 * changed.sum():
             continue
-        ended = at + 1 + int(np.median(left[:, cells].argmax(axis=0)))  # the old picture is back
-        flashes.append(
-            Flash(
-                _begin_s(times_s, levels, at, cells),
-                float(times_s[ended]),
-                cells,
-                _still_s(times_s, levels, ended),
-            )
-        )
+        back = int(np.median(left[:, cells].argmax(axis=0)))
+        others = (np.abs(after[:back] - before) >= _CHANGE).sum(axis=1)
+        if others.max(initial=0) > _GROWS * cells.sum():
+            continue  # the hand of a countdown sets out
+        ended = at + 1 + back  # where the old picture is back
+        flashes.append(Flash(_begin_s(times_s, levels, at, cells), cells))
     return flashes
 
 
@@ -101,15 +92,3 @@ def _begin_s(times_s: NDArray[np.float64], levels: Levels, at: int, cells: NDArr
     if at + 1 < len(times_s) and first < _LIT * full and abs(series[2] - series[0]) >= _LIT * full:
         return float(times_s[at] + (1 - first / full) * (times_s[at + 1] - times_s[at]))
     return float(times_s[at])
-
-
-def _still_s(times_s: NDArray[np.float64], levels: Levels, at: int) -> float:
-    """For how long the pictures after one are like that one, which may hold the rest of a codec's
-    flash; up to a few seconds.
-    """
-    after = levels[at + 1 : int(np.searchsorted(times_s, times_s[at] + 3.0, "right"))].astype(int)
-    if not len(after):
-        return 0.0
-    others = np.flatnonzero((np.abs(after - after[0]) > _STILL).any(axis=1))
-    last = at + len(after) if not len(others) else at + int(others[0])
-    return float(times_s[last] - times_s[at])

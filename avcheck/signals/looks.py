@@ -47,10 +47,11 @@ def looks_of(pictures: Iterable[Picture]) -> Looks:
         times_s.append(picture.pts_s)
         levels.append(_cells(luma, ROWS, COLUMNS, 1))
         motion.append(_cells(moved, _FINE * ROWS, _FINE * COLUMNS, _MOTION_STEPS))
+    none = np.zeros((0, 1), np.uint8)
     return Looks(
         np.array(times_s, np.float64),
-        np.array(levels, np.uint8).reshape(len(times_s), -1),
-        np.array(motion, np.uint8).reshape(len(times_s), -1),
+        np.stack(levels) if levels else none,
+        np.stack(motion) if motion else none,
     )
 
 
@@ -63,4 +64,5 @@ def _cells(values: Luma | NDArray[np.int16], rows: int, columns: int, steps: int
         np.add.reduceat(values, tops[:-1], axis=0, dtype=np.int64), lefts[:-1], axis=1
     )
     means = steps * sums / np.outer(np.diff(tops), np.diff(lefts))
-    return np.minimum(means + 0.5, 255).astype(np.uint8).ravel()
+    cells: Levels = np.minimum(means + 0.5, 255).astype(np.uint8).ravel()
+    return cells

@@ -1,5 +1,5 @@
-"""What is seen and what is heard as pairs: what a test signal says of the offset, and whether a file
-is one.
+"""What is seen and what is heard as pairs: what a test signal says of the offset, and whether a
+file is one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from avcheck.signals.claps import closings_of
 from avcheck.signals.counts import counts_of
 from avcheck.signals.flashes import Flash, flashes_of
 from avcheck.signals.looks import Looks, looks_of
+from avcheck.signals.singles import singles_of
 
 Kind = Literal["flash", "countdown", "2-pop", "clap", "stamp"]
 
@@ -28,11 +29,11 @@ _LEAST_PAIRS = 3  # that make a test signal: one clap is none
 _LEAST_SHARE = 0.8  # of what is seen, and of what is heard, that is in a pair
 _OTHER_SHARE = 0.05  # of the time of a test signal something else may sound
 _SAME_CELLS = 0.5  # of a flash's cells that most others fill too
-_POP_S = 0.09  # a pop, and its picture, are as long as a picture, which may be one of 12 a second
+_POP_S = 0.09  # a pop is as long as a picture
 _PURE = 0.9  # of a pop's power is a tone
 _CLAP_S = 0.4  # a clap has died away
 _CLAP_LEVEL = 0.5  # of the loudest
-_ALONE_S = 0.9  # nothing else is heard on either side of a pop, nor seen after it
+_ALONE_S = 0.9  # nothing else is heard on either side of a pop
 _TWO_POPS = 2  # at the head and the tail of a film
 
 
@@ -137,38 +138,32 @@ def signal_of(media: Media) -> Signal:
 
 def signal_in(looks: Looks, beeps: Beeps) -> Signal:
     """The same of what was seen and heard."""
-    signals = list(_signals(looks, beeps))
-    for good in (
-        lambda each: each.is_test_signal,
-        lambda each: each.kind == "2-pop" and each.events,
-        lambda each: each.events and each.share >= _LEAST_SHARE,
-        lambda each: each.kind == "clap" and each.events,
-        lambda each: each.events,
-        lambda each: each.ambiguous,
-    ):
-        for each in signals:
-            if good(each):
-                return each
-    return signals[0]
+    return max(_signals(looks, beeps), key=_worth)  # of those as good the first
+
+
+def _worth(signal: Signal) -> int:
+    """How much a signal is to be believed before one of another kind."""
+    if signal.is_test_signal:
+        return 5
+    if not signal.events:
+        return int(signal.ambiguous)
+    if signal.kind == "2-pop" or signal.share >= _LEAST_SHARE:
+        return 4
+    return 3 if signal.kind == "clap" else 2
 
 
 def _signals(looks: Looks, beeps: Beeps) -> Iterable[Signal]:
-    flashes = flashes_of(looks)
     heard = [beep.start_s for beep in beeps.heard]
-    yield _paired("flash", [flash.start_s for flash in _alike(flashes)], heard, beeps)
+    yield _paired("flash", [flash.start_s for flash in _alike(flashes_of(looks))], heard, beeps)
     yield _paired("countdown", counts_of(looks), heard, beeps)
     pops = [beep.start_s for beep in beeps.heard if _is_pop(beep)]
-    yield _paired("2-pop", [each.start_s for each in flashes if _is_brief(each)], pops, beeps)
+    yield _paired("2-pop", singles_of(looks), pops, beeps)
     claps = _claps(beeps.heard)
     yield _paired("clap", [each.time_s for each in closings_of(looks)], claps, beeps)
 
 
 def _is_pop(beep: Beep) -> bool:
     return beep.length_s <= _POP_S and beep.purity >= _PURE and min(beep.quiet_s) >= _ALONE_S
-
-
-def _is_brief(flash: Flash) -> bool:
-    return flash.end_s - flash.start_s <= _POP_S and flash.still_s >= _ALONE_S
 
 
 def _claps(beeps: Sequence[Beep]) -> list[float]:
