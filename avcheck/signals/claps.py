@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from avcheck.signals.looks import Looks
 
 _MOVED = 24  # quarters of a level, that a cell of the stick moves by at most quick
-_SWING = 5  # pictures in which a stick closes
-_REST = 4  # pictures before and after, in which it hardly moves
+_SWING_S, _REST_S = 0.2, 0.15  # in which a stick closes; before and after, it hardly moves
+_LEAST_PICTURES = 3  # of either
 _AFTER, _BEFORE = 0.3, 0.5  # of its quickest motion, then
 _LEAST_CELLS = 2
 _MOST_CELLS = 0.3  # of the picture: more is a cut, or the camera
@@ -33,44 +33,45 @@ class Closing:
 def closings_of(looks: Looks) -> list[Closing]:
     """What stops dead, in order; of what moves much less than the strongest, nothing.
 
-    It stops between two pictures, of which the middle is told: half a picture is the error.
+    It stops between two pictures, of which the middle is told, to some 25 ms: how far a stick has
+    still to go is not seen, as it is thinner than its way from one picture to the next.
     """
+    if len(looks) < 2:
+        return []
     motion = looks.motion.astype(np.int16)
+    picture_s = float(np.median(np.diff(looks.times_s)))
+    swing, rest = (
+        max(_LEAST_PICTURES, round(each_s / picture_s)) for each_s in (_SWING_S, _REST_S)
+    )
     found = [
-        closing
-        for at in range(_SWING + _REST, len(looks) - _REST)
-        if (closing := _closing(looks.times_s, motion, at)) is not None
+        Closing(float(looks.times_s[at - 1 : at + 1].mean()), strength)
+        for at in range(swing + rest, len(looks) - rest)
+        if (strength := _strength(motion[at - swing - rest + 1 : at + rest + 1], swing, rest))
     ]
     strongest = max((each.strength for each in found), default=0.0)
-    return _apart([each for each in found if each.strength >= _WEAK * strongest], looks)
+    return _apart([each for each in found if each.strength >= _WEAK * strongest], _SWING_S)
 
 
-def _closing(times_s: NDArray[np.float64], motion: NDArray[np.int16], at: int) -> Closing | None:
-    """What moves for the last time between the pictures `at - 1` and `at`."""
-    swing = motion[at - _SWING + 1 : at + 1]
-    quickest = swing.max(axis=0)
+def _strength(motion: NDArray[np.int16], swing: int, rest: int) -> float:
+    """How much moves in `swing` pictures, and for the last time in their last, of those that lie
+    after `rest` pictures and before `rest` more; 0 where nothing stops dead.
+    """
+    before, moving, after = np.split(motion, [rest, rest + swing])
+    quickest = moving.max(axis=0)
     cells = quickest >= _MOVED
     if not _LEAST_CELLS <= cells.sum() <= _MOST_CELLS * len(cells):
-        return None
-    after = motion[at + 1 : at + 1 + _REST].max(axis=0)
-    before = motion[at - _SWING - _REST + 1 : at - _SWING + 1].max(axis=0)
-    cells &= (after <= _AFTER * quickest) & (before <= _BEFORE * quickest)
+        return 0.0
+    cells &= (after.max(axis=0) <= _AFTER * quickest) & (before.max(axis=0) <= _BEFORE * quickest)
     if cells.sum() < _LEAST_CELLS:
-        return None
-    course = motion[at - _SWING + 1 : at + 1 + _REST, cells].sum(axis=1).astype(float)
-    most, rest = float(course[:_SWING].max()), float(course[_SWING:].max())
-    if (
-        course[_SWING - 1] < _STOPPED * most
-        or course[_SWING - 2] < _QUICK * most
-        or rest > _STOPPED * most
-    ):
-        return None
-    return Closing(float(times_s[at - 1 : at + 1].mean()), float(quickest[cells].sum()))
+        return 0.0
+    course = moving[:, cells].sum(axis=1).astype(float)
+    most, left = float(course.max()), float(after[:, cells].sum(axis=1).max())
+    stops = course[-1] >= _STOPPED * most and course[-2] >= _QUICK * most and left < _STOPPED * most
+    return float(quickest[cells].sum()) if stops else 0.0
 
 
-def _apart(closings: list[Closing], looks: Looks) -> list[Closing]:
+def _apart(closings: list[Closing], near_s: float) -> list[Closing]:
     """One of those that lie together: what seems to stop while the rest still moves is weaker."""
-    near_s = _SWING * float(np.median(np.diff(looks.times_s))) if len(looks) > 1 else 0.0
     kept: list[Closing] = []
     for each in closings:
         if kept and each.time_s - kept[-1].time_s <= near_s:

@@ -13,9 +13,8 @@ from avcheck.signals.signal import SIGNAL_SIDE, Kind, Signal, signal_of
 from avcheck.signals.stamps import STAMP_SIDE, can_read_stamps, stamps_of
 from avcheck.verdict import Judgement, against, beyond_ms
 
-# A quarter of a picture at 25 fps; what is stamped is known better, and a clap by half a picture
-_ERROR_MS: dict[Kind, float] = {"stamp": 1.0, "clap": 20.0}
-_USUAL_ERROR_MS = 10.0
+_ERROR_MS: dict[Kind, float] = {"stamp": 1.0, "clap": 25.0}
+_USUAL_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _WORDS: dict[Kind, tuple[str, str]] = {
     "flash": ("flashes in the picture", "beeps in the sound"),
     "countdown": ("counts in the picture", "ticks in the sound"),

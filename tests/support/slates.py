@@ -19,7 +19,7 @@ _ROOM = np.kron(np.random.default_rng(3).integers(50, 150, (6, 8)).astype(float)
 
 
 def slate(claps_s: Sequence[float], exposure_s: float = 0.0) -> Pictures:
-    """Somebody holds a slate and closes its stick at `claps_s`; it opens slowly after that."""
+    """Somebody holds a slate and closes its stick at `claps_s`; it is opened gently after that."""
 
     def draw(time_s: float) -> Array:
         if not exposure_s:
@@ -36,7 +36,7 @@ def _angle(time_s: float, claps_s: Sequence[float]) -> float:
         if -_SWING_S <= since_s < 0:
             return _OPEN * (1 - max(0.0, since_s / _SWING_S + 1) ** 1.5)
         if 0 <= since_s < 1.2:
-            return _OPEN * max(0.0, since_s - 0.6) / 0.6
+            return _OPEN * (0.5 - 0.5 * np.cos(np.pi * max(0.0, since_s - 0.6) / 0.6))
     return _OPEN
 
 
