@@ -44,7 +44,7 @@ from avcheck.reporting import report_on
 from avcheck.segments import window_over
 from avcheck.settings import DEFAULTS, CheckSettings
 from avcheck.signals.looks import Looks, looks_of
-from avcheck.signals.signal import SIGNAL_SIDE, Signal, test_signal_in
+from avcheck.signals.signal import SIGNAL_SIDE, Signal, recognised_in
 from avcheck.signals.stamps import stamps_of
 from avcheck.signals.verdict import judge_signal
 from avcheck.title import Part, Title, open_title, pictures_in, sounds_in
@@ -255,7 +255,7 @@ class Checker:
                     pictures_in(title, seen.part),
                     sounds_in(title, seen.part)[at],
                     within_s=_STAMPED_S,
-                ) or test_signal_in(sounds_in(title, seen.part)[at], looks)
+                ) or recognised_in(sounds_in(title, seen.part)[at], looks)
                 if signal is not None and signal.is_test_signal:
                     signals[numbers[choices.index(choice)]] = signal
         return signals

@@ -16,8 +16,7 @@ from avcheck.scenes.generate import make_scene
 from avcheck.signals.beeps import beeps_of
 from avcheck.signals.flashes import flashes_of
 from avcheck.signals.looks import looks_of
-from avcheck.signals.signal import Signal, signal_in
-from avcheck.signals.signal import test_signal_in as recognised_in
+from avcheck.signals.signal import Signal, recognised_in, signal_in
 from avcheck.signals.verdict import judge_signal
 from tests.support.clips import Array, Pictures, Sounds, clicks, make_clip
 from tests.support.slates import SIZE, claps, cuts, leader, pips, slate
@@ -48,9 +47,9 @@ def recognised(draw: Pictures, play: Sounds, fps: float = 25) -> Signal | None:
 # -- what there is ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fps", [24, 50])
-@pytest.mark.parametrize("exposed", [0.0, 0.5])
-@pytest.mark.parametrize("late_s", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("fps", "exposed", "late_s"), [(24, 0.0, 0.0), (24, 0.5, 0.3), (50, 0.5, -0.3)]
+)
 def test_a_clapperboard_that_closes_several_times(
     fps: float, exposed: float, late_s: float
 ) -> None:
@@ -74,9 +73,8 @@ def test_one_slate_is_measured_when_asked_for_and_makes_no_test_signal(late_s: f
     assert recognised(slate(CLAPS_S[1:2]), claps([CLAPS_S[1] + late_s])) is None
 
 
-@pytest.mark.parametrize("fps", [23.976, 25, 50])
+@pytest.mark.parametrize(("fps", "late_s"), [(25, 0.0), (23.976, 0.16), (50, -0.3)])
 @pytest.mark.parametrize("hand", [True, False])
-@pytest.mark.parametrize("late_s", [0.0, 0.16, -0.3])
 def test_a_countdown_with_a_tick_a_second(fps: float, hand: bool, late_s: float) -> None:
     ticks_s = [1.0 + late_s + k for k in range(6)]
     signal = recognised(leader(0.0, 8, 2, hand=hand), pips(ticks_s), fps)
@@ -88,8 +86,7 @@ def test_a_countdown_with_a_tick_a_second(fps: float, hand: bool, late_s: float)
     assert judged.verdict == ("in_sync" if late_s == 0 else "out_of_sync")
 
 
-@pytest.mark.parametrize("hand", [True, False])
-@pytest.mark.parametrize("late_s", [0.0, 0.12, -0.5])
+@pytest.mark.parametrize(("hand", "late_s"), [(True, 0.0), (True, -0.5), (False, 0.12)])
 def test_the_pop_of_a_leader(hand: bool, late_s: float) -> None:
     """The 2 is one picture, with a pop of one picture; nothing sounds before it."""
     signal = recognised(leader(0.0, 6, 2, hand=hand, flash=True), pips([4.0 + late_s]))

@@ -19,6 +19,9 @@ _LEAST_CELLS = 2
 _MOST_CELLS = 0.3  # of the picture: more is a cut, or the camera
 _QUICK = 0.5  # of its quickest motion, just before it stops
 _STOPPED = 0.15
+_USUAL_S = 1.5  # on either side: a hand that is never still
+_USUAL_SHARE = 80  # percent of that time a cell moves
+_USUAL = 4  # times less than when the stick closes
 _WEAK = 0.5  # of the strongest: other things that stop
 
 
@@ -46,17 +49,19 @@ def closings_of(looks: Looks) -> list[Closing]:
     found = [
         Closing(float(looks.times_s[at - 1 : at + 1].mean()), strength)
         for at in range(swing + rest, len(looks) - rest)
-        if (strength := _strength(motion[at - swing - rest + 1 : at + rest + 1], swing, rest))
+        if (strength := _strength(motion, at, swing, rest, round(_USUAL_S / picture_s)))
     ]
     strongest = max((each.strength for each in found), default=0.0)
     return _apart([each for each in found if each.strength >= _WEAK * strongest], _SWING_S)
 
 
-def _strength(motion: NDArray[np.int16], swing: int, rest: int) -> float:
-    """How much moves in `swing` pictures, and for the last time in their last, of those that lie
-    after `rest` pictures and before `rest` more; 0 where nothing stops dead.
+def _strength(motion: NDArray[np.int16], at: int, swing: int, rest: int, usual: int) -> float:
+    """How much moves in the `swing` pictures up to `at`, and not in the `rest` before and after
+    them; 0 where nothing stops dead, or no more so than in the `usual` pictures on either side.
     """
-    before, moving, after = np.split(motion, [rest, rest + swing])
+    before, moving, after = np.split(
+        motion[at - swing - rest + 1 : at + rest + 1], [rest, rest + swing]
+    )
     quickest = moving.max(axis=0)
     cells = quickest >= _MOVED
     if not _LEAST_CELLS <= cells.sum() <= _MOST_CELLS * len(cells):
@@ -67,7 +72,11 @@ def _strength(motion: NDArray[np.int16], swing: int, rest: int) -> float:
     course = moving[:, cells].sum(axis=1).astype(float)
     most, left = float(course.max()), float(after[:, cells].sum(axis=1).max())
     stops = course[-1] >= _STOPPED * most and course[-2] >= _QUICK * most and left < _STOPPED * most
-    return float(quickest[cells].sum()) if stops else 0.0
+    if not stops:
+        return 0.0
+    around = motion[max(0, at - usual) : at + usual, cells]
+    rare = quickest[cells] >= _USUAL * np.percentile(around, _USUAL_SHARE, axis=0)
+    return float(quickest[cells][rare].sum()) if rare.sum() >= _LEAST_CELLS else 0.0
 
 
 def _apart(closings: list[Closing], near_s: float) -> list[Closing]:

@@ -116,10 +116,10 @@ def as_test_signal(media: Media) -> Signal | None:
 
     Raises as `signal_of`.
     """
-    return test_signal_in(media.sounds(), lambda: looks_of(media.pictures()))
+    return recognised_in(media.sounds(), lambda: looks_of(media.pictures()))
 
 
-def test_signal_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal | None:
+def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal | None:
     """The same of a sound, and of pictures that are looked at when they are asked for."""
     beeps = beeps_of(sound)
     quiet = len(beeps.heard) >= _LEAST_PAIRS and beeps.other_share <= _OTHER_SHARE
