@@ -18,7 +18,7 @@ from avcheck.report import PRESETS
 from avcheck.signals import stamps
 from avcheck.signals.stamps import stamps_of
 from avcheck.signals.verdict import check_signal, judge_signal
-from tests.support.clips import Array, make_clip
+from tests.support.clips import Array, Pictures, Sounds, make_clip
 
 avd = pytest.importorskip("av_drift_detector")
 
@@ -34,7 +34,7 @@ def capture(path: Path, late_s: float, fps: str = "25", seconds: float = SECONDS
     )
 
 
-def _drawn(fps: str = "25"):
+def _drawn(fps: str = "25") -> Pictures:
     renderer = avd.PatternRenderer(fps=fps, width=SIZE[0], height=SIZE[1])
 
     def draw(time_s: float) -> Array:
@@ -44,7 +44,7 @@ def _drawn(fps: str = "25"):
     return draw
 
 
-def _played(late_s: float, fps: str = "25", seconds: float = SECONDS):
+def _played(late_s: float, fps: str = "25", seconds: float = SECONDS) -> Sounds:
     samples = np.asarray(avd.synthesize_audio(round(seconds * RATE), fps=fps, delay=late_s))
     return lambda times_s: samples[
         np.minimum(np.round(times_s * RATE).astype(int), len(samples) - 1)

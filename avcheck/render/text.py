@@ -158,6 +158,8 @@ def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
         yield f" [only {span(*report.part_s)}]", ""
     if looked := _sampled(report):
         yield f" [sampled {looked}]", ""
+    if chosen := _one_of_several(report):
+        yield f" [{chosen}]", ""
     if report.program is not None and (chosen := programme(report.program, report.programs)):
         yield f" [programme {chosen}]", ""
     if report.degraded:
@@ -283,6 +285,15 @@ def change_of(start_ms: float, end_ms: float) -> str:
     """Two offsets in few words, or the one that both are: "4 ms early to 24 ms early"."""
     start, end = short_offset(start_ms), short_offset(end_ms)
     return start if start == end else f"{start} to {end}"
+
+
+def _one_of_several(report: Report) -> str:
+    """Which audio track was checked, of a title that has several and was checked for one of them;
+    else "".
+    """
+    if report.records > 1 or report.audio_track is None or len(report.audio_tracks) < 2:
+        return ""
+    return f"audio {sound_named(report.audio_track, report.audio_tracks, None)}"
 
 
 def _events(report: Report) -> str | None:
