@@ -43,14 +43,16 @@ from avcheck.report import Degraded, Report
 from avcheck.reporting import report_on
 from avcheck.segments import window_over
 from avcheck.settings import DEFAULTS, CheckSettings
-from avcheck.signals.flashes import Flash, flashes_of
-from avcheck.signals.signal import SIGNAL_SIDE, Signal, test_signal_in
+from avcheck.signals.looks import Looks, looks_of
+from avcheck.signals.signal import SIGNAL_SIDE, Signal, recognised_in
+from avcheck.signals.stamps import stamps_of
 from avcheck.signals.verdict import judge_signal
 from avcheck.title import Part, Title, open_title, pictures_in, sounds_in
 from avcheck.tracks import others
 from avcheck.verdict import Judgement, judge, without_unseen
 from avcheck.weights import load
 
+_STAMPED_S = 3.0  # in which the pictures of a stamped capture show it
 _LEFT = "small faces may not have been looked at (--thorough does)"
 # Reasons that another sound may not have
 _SOUND_IN_DOUBT = {
@@ -245,11 +247,16 @@ class Checker:
         with suppress(MediaError), opener(choices, SIGNAL_SIDE) as title:
 
             @cache  # the same for every sound
-            def flashes() -> list[Flash]:
-                return flashes_of(pictures_in(title, seen.part))
+            def looks() -> Looks:
+                return looks_of(pictures_in(title, seen.part))
 
-            for choice, sound in zip(title.choices, sounds_in(title, seen.part), strict=True):
-                if (signal := test_signal_in(sound, flashes)) is not None:
+            for at, choice in enumerate(title.choices):
+                signal = stamps_of(
+                    pictures_in(title, seen.part),
+                    sounds_in(title, seen.part)[at],
+                    within_s=_STAMPED_S,
+                ) or recognised_in(sounds_in(title, seen.part)[at], looks)
+                if signal is not None and signal.is_test_signal:
                     signals[numbers[choices.index(choice)]] = signal
         return signals
 
@@ -268,7 +275,8 @@ class Checker:
             return self._error_report(path, choice, failure, info, settings)
         found, cut, part = zoomed.found, zoomed.cut, seen.part
         if signal is not None:
-            found = replace(judge_signal(signal, settings.tolerance), blocks=found.blocks)
+            judged = judge_signal(signal, settings.tolerance)
+            found = replace(judged, blocks=found.blocks)
             cut = False
         length_s = info.duration_s
         if part is not None:
@@ -281,6 +289,7 @@ class Checker:
             report_on(path, found, info, degraded, settings.tolerance),
             reason=_reason(found, info, cut, chosen=len(seen.choices) > 1),
             measured_by="network" if signal is None else "test_signal",
+            signal=None if signal is None else signal.kind,
             sampled_s=seen.sampled_s,
             part_s=None if part is None else (part.start_s, part.end_s),
             closer_look_cut=cut,

@@ -278,8 +278,9 @@ class Report:
     offset_ms: float | None = None  # positive = sound early; None when unknown
     # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
     confidence: float = 0.0
-    # Or "test_signal" (flashes with beeps), or "reference" (`avcheck compare`)
-    measured_by: str = "network"
+    measured_by: str = "network"  # or "test_signal", or "reference" (`avcheck compare`)
+    # Which test signal: "flash", "countdown", "2-pop", "clap" or "stamp"
+    signal: str | None = None
     reference: str | None = None  # the file that it was compared with
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
     # First sound against first picture by their timestamps, same sign

@@ -58,6 +58,7 @@ ADDED = {
     "picture",
     "reason_code",
     "reference",
+    "signal",
     "jump_intervals_s",
     "stretches",
     "part_s",

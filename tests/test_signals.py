@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from avcheck.media import SAMPLE_RATE, Picture, Sound, open_media
 from avcheck.report import PRESETS
 from avcheck.signals.beeps import beeps_of
 from avcheck.signals.flashes import flashes_of
+from avcheck.signals.looks import looks_of
 from avcheck.signals.signal import Signal, as_test_signal, signal_of
 from avcheck.signals.verdict import check_signal
 from tests.support.clips import Array, Sounds, clicks
@@ -86,19 +88,19 @@ def pictures(levels: list[float], fps: float = 25) -> list[Picture]:
 )
 def test_a_flash_begins_where_its_light_does(first: tuple[int, ...], start_s: float) -> None:
     """A first picture that is lit for a part of its exposure tells when the flash began."""
-    (flash,) = flashes_of(pictures([10.0] * 10 + list(first) + [10.0] * 20))
+    (flash,) = flashes_of(looks_of(pictures([10.0] * 10 + list(first) + [10.0] * 20)))
     assert flash.start_s == pytest.approx(5 + start_s, abs=0.002)
 
 
 def test_a_dark_flash_is_one_too() -> None:
-    (flash,) = flashes_of(pictures([240.0] * 10 + [20.0] + [240.0] * 20))
+    (flash,) = flashes_of(looks_of(pictures([240.0] * 10 + [20.0] + [240.0] * 20)))
     assert flash.start_s == pytest.approx(5.4)
 
 
 def test_another_picture_that_stays_is_no_flash() -> None:
-    assert not flashes_of(pictures([10.0] * 10 + [250.0] * 60))
-    assert not flashes_of(pictures([10.0] * 60))
-    assert not flashes_of([])
+    assert not flashes_of(looks_of(pictures([10.0] * 10 + [250.0] * 60)))
+    assert not flashes_of(looks_of(pictures([10.0] * 60)))
+    assert not flashes_of(looks_of([]))
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.1, -0.25, 1.2])
@@ -139,7 +141,9 @@ def test_a_sound_that_is_not_quiet_is_no_test_signal(clip: Clip) -> None:
 
 
 def test_flashes_without_beeps_and_beeps_without_flashes(clip: Clip) -> None:
-    lone = Signal(signal_of_clip(clip(seconds=13, events_s=EVENTS_S)).events, 12, 7)
+    pairs = signal_of_clip(clip(seconds=13, events_s=EVENTS_S))
+    assert pairs.is_test_signal
+    lone = replace(pairs, seen=12)
     assert not lone.is_test_signal  # five flashes have no beep
     silent = clip(
         "silent.mp4", seconds=4, events_s=[1.0], play=lambda times_s: np.zeros(len(times_s))

@@ -331,3 +331,19 @@ def test_the_command_says_it(
         "has no picture track 3: it has 1 picture track, number 0; choose one with --video-track"
         in error
     )
+
+
+@pytest.mark.parametrize(
+    ("tracks", "number", "said"),
+    [
+        ((track(0, "eng"), track(1, "fra")), 1, " [audio track 1 (fra)]"),
+        ((track(0, "eng"), track(1, "fra")), 0, " [audio track 0 (eng)]"),
+        ((track(0, "eng"),), 0, ""),
+        ((track(0, "eng"), track(1, "fra")), None, ""),  # a separate sound file
+    ],
+)
+def test_the_line_names_the_one_track_that_was_checked(
+    tracks: tuple[Track, ...], number: int | None, said: str
+) -> None:
+    report = Report("a.mkv", "in_sync", offset_ms=0.0, audio_track=number, audio_tracks=tracks)
+    assert line(report).removeprefix(line(replace(report, audio_tracks=()))) == said

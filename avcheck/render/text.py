@@ -30,6 +30,13 @@ VERDICT_STYLE = {
     "undecidable": "bold yellow",
     "error": "bold red",
 }
+_EVENTS = {  # of a test signal: one, and several
+    "flash": ("flash with its beep", "flashes with their beeps"),
+    "countdown": ("count with its tick", "counts with their ticks"),
+    "2-pop": ("single picture with its pop", "single pictures with their pops"),
+    "clap": ("closing with its clap", "closings with their claps"),
+    "stamp": ("stamped picture with its tones", "stamped pictures with their tones"),
+}
 FAILURES = 100  # of a run are listed at its end
 _STRETCHES = 4  # of a file are told in its line
 # Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
@@ -151,6 +158,8 @@ def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
         yield f" [only {span(*report.part_s)}]", ""
     if looked := _sampled(report):
         yield f" [sampled {looked}]", ""
+    if chosen := _one_of_several(report):
+        yield f" [{chosen}]", ""
     if report.program is not None and (chosen := programme(report.program, report.programs)):
         yield f" [programme {chosen}]", ""
     if report.degraded:
@@ -190,9 +199,7 @@ def details(report: Report) -> list[tuple[str, str]]:
         ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
         (
             "by",
-            f"{len(report.segments)} flashes with their beeps"
-            if report.measured_by == "test_signal"
-            else None,
+            _events(report) if report.measured_by == "test_signal" else None,
         ),
         ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
         (
@@ -266,18 +273,34 @@ def span(start_s: float, end_s: float) -> str:
     )
 
 
-def short_offset(offset_ms: float) -> str:
+def short_offset(offset_ms: float, digits: int = 0) -> str:
     """An offset in few words: "120 ms late"."""
     size = abs(offset_ms)
-    if round(size) == 0:
+    if round(size, digits) == 0:
         return "0 ms"
-    return f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
+    return f"{size:.{digits}f} ms {'early' if offset_ms > 0 else 'late'}"
 
 
 def change_of(start_ms: float, end_ms: float) -> str:
     """Two offsets in few words, or the one that both are: "4 ms early to 24 ms early"."""
     start, end = short_offset(start_ms), short_offset(end_ms)
     return start if start == end else f"{start} to {end}"
+
+
+def _one_of_several(report: Report) -> str:
+    """Which audio track was checked, of a title that has several and was checked for one of them;
+    else "".
+    """
+    if report.records > 1 or report.audio_track is None or len(report.audio_tracks) < 2:
+        return ""
+    return f"audio {sound_named(report.audio_track, report.audio_tracks, None)}"
+
+
+def _events(report: Report) -> str | None:
+    if not report.segments:
+        return None
+    one, several = _EVENTS.get(report.signal or "", _EVENTS["flash"])
+    return f"{len(report.segments)} {one if len(report.segments) == 1 else several}"
 
 
 def _confidence(value: float) -> str:

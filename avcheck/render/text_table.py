@@ -72,17 +72,18 @@ def _stretches(report: Report) -> Table:
 
 
 def event_table(report: Report) -> Table:
-    """One row a flash of a test signal: when it is seen, when its beep is heard, and the offset."""
+    """One row an event of a test signal: when it is seen, when it is heard, and the offset."""
     from rich import box
     from rich.table import Table
 
     rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("Flash", "Beep", "Offset"):
+    for name in ("Seen", "Heard", "Offset"):
         rows.add_column(name, justify="right", no_wrap=True)
+    digits = 1 if report.signal == "stamp" else 0
     for event in report.segments:
         offset_ms = event.offset_ms or 0.0
         beep_s = event.start_s - offset_ms / 1000
-        rows.add_row(f"{event.start_s:.3f} s", f"{beep_s:.3f} s", short_offset(offset_ms))
+        rows.add_row(f"{event.start_s:.3f} s", f"{beep_s:.3f} s", short_offset(offset_ms, digits))
     return rows
 
 

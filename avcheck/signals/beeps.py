@@ -13,6 +13,7 @@ from avcheck.media import SAMPLE_RATE, Sound
 _STEP = 16  # samples: the level is taken every millisecond
 _STEP_S = _STEP / SAMPLE_RATE
 _WIDTH = 2  # steps that a level is the mean of
+_LAGS = 2  # samples that a purity is told by
 _RISE_DB = 20.0  # over the loudest moment
 _BEFORE_S = 0.1  # of so long before
 _LEAST_DB = -50.0  # dBFS
@@ -20,17 +21,29 @@ _PLATEAU_S = 0.012  # in which a beep reaches its full level
 _LONGEST_S = 1.5  # beep; longer is a tone or a noise
 _END_DB = 20.0  # below its level a beep has ended
 _FLOOR_DB = -90.0
+_LONGEST_QUIET_S = 3.0  # that is told
+_EDGE_S = 0.02  # before a beep, that a codec's pre-echo fills
 
 
 @dataclass(frozen=True)
 class Beep:
-    """When a beep begins and ends, in seconds on the file's clock, and its level (amplitude,
-    0..1).
+    """When a beep begins and ends, in seconds on the file's clock, and its level (amplitude, 0..1).
+
+    purity: how much of its power (0..1) two coefficients of linear prediction tell: nearly all of a
+    tone, and of a clap half. quiet_s: for how long nothing a tenth as loud is heard before and
+    after it, up to 3 s; what lies beyond the file is quiet.
     """
 
     start_s: float
     end_s: float
     level: float
+    purity: float = 0.0
+    quiet_s: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def length_s(self) -> float:
+        """How long it lasts."""
+        return self.end_s - self.start_s
 
 
 @dataclass(frozen=True)
@@ -47,41 +60,63 @@ def beeps_of(sounds: Iterable[Sound]) -> Beeps:
     """The beeps of a file.
 
     A beep rises by 20 dB or more within 12 ms out of a tenth of a second of quiet, and falls by 20
-    dB within 1.5 s. It begins where its level passes half of what it reaches: a codec's pre-echo is
-    weaker than that.
+    dB within 1.5 s. It begins where it begins to rise: a codec's pre-echo is weaker than that.
     """
     runs = _joined(sounds)
-    beeps = [beep for start_s, level in runs for beep in _beeps(start_s, level)]
+    beeps = [beep for run in runs for beep in _beeps(run)]
     least = (
         10 ** (-_END_DB / 20) * float(np.median([beep.level for beep in beeps])) if beeps else 0.0
     )
-    loud = sum(float((level > least).sum()) * _STEP_S for _, level in runs)
-    total_s = sum(len(level) * _STEP_S for _, level in runs)
+    loud = sum(float((run.level > least).sum()) * _STEP_S for run in runs)
+    total_s = sum(len(run.level) * _STEP_S for run in runs)
     of_beeps = sum(beep.end_s - beep.start_s + 2 * _STEP_S for beep in beeps)
     return Beeps(tuple(beeps), max(0.0, loud - of_beeps) / total_s if total_s else 0.0)
 
 
-def _joined(sounds: Iterable[Sound]) -> list[tuple[float, NDArray[np.float32]]]:
-    """Runs without a gap: when each begins, and its level (amplitude, 0..1) every millisecond."""
-    runs: list[tuple[float, list[NDArray[np.float32]]]] = []
-    end_s, rest = -1.0, np.zeros(0, np.float32)
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Sound without a gap: when it begins, and of every millisecond the level (amplitude, 0..1) and
+    the products of its samples with those none, one and two before them, summed, (T, 3).
+    """
+
+    start_s: float
+    level: NDArray[np.float32]
+    products: NDArray[np.float32]
+
+
+def _joined(sounds: Iterable[Sound]) -> list[_Run]:
+    starts_s: list[float] = []
+    products: list[list[NDArray[np.float32]]] = []
+    end_s, rest = -1.0, np.zeros(_LAGS, np.float32)
     for sound in sounds:
-        if not runs or abs(sound.start_s - end_s) > 0.5 / SAMPLE_RATE:
-            runs.append((sound.start_s, []))
-            rest = rest[:0]
+        if not products or abs(sound.start_s - end_s) > 0.5 / SAMPLE_RATE:
+            starts_s.append(sound.start_s)
+            products.append([])
+            rest = np.zeros(_LAGS, np.float32)
         samples = np.concatenate([rest, sound.samples])
-        whole = len(samples) // _STEP * _STEP
+        whole = (len(samples) - _LAGS) // _STEP * _STEP
+        now = samples[_LAGS : _LAGS + whole]
+        by_lag = [
+            (now * samples[_LAGS - lag : _LAGS - lag + whole]).reshape(-1, _STEP).sum(axis=1)
+            for lag in range(_LAGS + 1)
+        ]
+        products[-1].append(np.stack(by_lag, axis=1))
         rest, end_s = samples[whole:], sound.end_s
-        runs[-1][1].append(np.mean(samples[:whole].reshape(-1, _STEP) ** 2, axis=1))
-    levels: list[tuple[float, NDArray[np.float32]]] = []
-    for start_s, parts in runs:
-        power = np.concatenate(parts)
-        smooth = np.convolve(power, np.full(_WIDTH, 1 / _WIDTH), "full")[: len(power)]
-        levels.append((start_s, np.sqrt(smooth).astype(np.float32)))
-    return levels
+    return [
+        _Run(start_s, _level(whole[:, 0]), whole)
+        for start_s, parts in zip(starts_s, products, strict=True)
+        for whole in [np.concatenate(parts)]
+    ]
 
 
-def _beeps(start_s: float, level: NDArray[np.float32]) -> list[Beep]:
+def _level(energy: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The level every millisecond, from the sum of squares of each."""
+    smooth = np.convolve(energy, np.full(_WIDTH, 1 / _WIDTH / _STEP), "full")[: len(energy)]
+    return np.sqrt(np.maximum(smooth, 0)).astype(np.float32)
+
+
+def _beeps(run: _Run) -> list[Beep]:
+    level = run.level
     before, plateau = round(_BEFORE_S / _STEP_S), round(_PLATEAU_S / _STEP_S)
     if len(level) <= plateau:
         return []
@@ -102,17 +137,47 @@ def _beeps(start_s: float, level: NDArray[np.float32]) -> list[Beep]:
     for start in np.flatnonzero(rises).tolist():
         if start < at:
             continue
-        reached = float(level[start : start + plateau + 1].max())
-        onset = start + int(np.argmax(level[start:] >= reached / 2))
+        # The foot of the rise, all that a plateau from here on may hold
+        foot = float(ahead[start])
+        onset = start + int(np.argmax(level[start:] >= foot / 2))
+        reached = float(level[onset : onset + plateau + 1].max())
         quiet = np.flatnonzero(level[onset + plateau :] < reached * 10 ** (-_END_DB / 20))
-        at = onset + plateau + int(quiet[0]) if len(quiet) else len(level)
-        if (at - onset) * _STEP_S <= _LONGEST_S:
+        end = onset + plateau + int(quiet[0]) if len(quiet) else len(level)
+        at = onset + plateau
+        if (end - onset) * _STEP_S <= _LONGEST_S:
+            at = end
             beeps.append(
                 Beep(
-                    start_s + _crossing(level, onset, reached / 2), start_s + at * _STEP_S, reached
+                    run.start_s + _crossing(level, onset, foot / 2),
+                    run.start_s + at * _STEP_S,
+                    reached,
+                    _purity(run.products[onset:at].sum(axis=0, dtype=np.float64)),
+                    _quiet_s(level, onset, at, reached * 10 ** (-_END_DB / 20)),
                 )
             )
     return beeps
+
+
+def _purity(products: NDArray[np.float64]) -> float:
+    """The share of a sound's power that its two samples before tell of each one. It is a tone to
+    that degree.
+    """
+    none, one, two = products
+    if none <= 0 or none * none - one * one <= 1e-9 * none * none:
+        return 0.0
+    first = one * (none - two) / (none * none - one * one)
+    second = (none * two - one * one) / (none * none - one * one)
+    return float(np.clip((first * one + second * two) / none, 0.0, 1.0))
+
+
+def _quiet_s(level: NDArray[np.float32], onset: int, end: int, least: float) -> tuple[float, float]:
+    reach, edge = round(_LONGEST_QUIET_S / _STEP_S), round(_EDGE_S / _STEP_S)
+    before = level[max(0, onset - edge - reach) : max(0, onset - edge)][::-1] > least
+    after = level[end : end + reach] > least
+    return tuple(  # type: ignore[return-value]
+        float(loud.argmax()) * _STEP_S + lead if loud.any() else _LONGEST_QUIET_S
+        for loud, lead in ((before, _EDGE_S), (after, 0.0))
+    )
 
 
 def _crossing(level: NDArray[np.float32], onset: int, half: float) -> float:

@@ -1,30 +1,29 @@
 """Flashes: parts of a picture that become bright, or dark, at once, and soon are again as they
-were.
+were. The hand of a countdown does so as well, at every full second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.media import Picture
+from avcheck.signals.looks import Levels, Looks
 
-_ROWS, _COLUMNS = 12, 16  # cells of a picture
 _CHANGE = 40  # of a cell's level, 0..255
 _LONGEST_S = 1.0  # flash; longer is another picture
+_GROWS = 2  # times as many cells may be changed before a flash has ended
 _BACK = 0.35  # of the change may remain when a flash has ended
 _LEAST_CELLS = 2
+_SUDDEN = 3  # times as many cells change as in any of
+_BEFORE = 3  # pictures before
 _LIT = 0.9  # of the full level: a picture less bright than that was lit for a part of its time only
 _FIRST_LIGHT = 0.15  # of the full level: what a codec leaves of the next picture is less
 
-Levels = NDArray[np.uint8]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Flash:
     """When a flash begins, in seconds on the file's clock, and which cells it fills."""
 
@@ -32,34 +31,14 @@ class Flash:
     cells: NDArray[np.bool_]
 
 
-def flashes_of(pictures: Iterable[Picture]) -> list[Flash]:
+def flashes_of(looks: Looks) -> list[Flash]:
     """The flashes of a file in order.
 
     Where the first picture of a flash is not at its full level and the next one is, the flash began
     while it was exposed: the share of the light that is missing is the share of the picture's time
     that had passed.
     """
-    times: list[float] = []
-    levels: list[Levels] = []
-    for picture in pictures:
-        times.append(picture.pts_s)
-        levels.append(_cells(picture.luma))
-    return _flashes(np.array(times), np.array(levels, np.uint8)) if levels else []
-
-
-def _cells(luma: NDArray[np.uint8]) -> Levels:
-    """The mean of each cell of a picture, (R * C,) uint8."""
-    height, width = luma.shape
-    rows = np.linspace(0, height, min(_ROWS, height) + 1).astype(int)[:-1]
-    columns = np.linspace(0, width, min(_COLUMNS, width) + 1).astype(int)[:-1]
-    sums = np.add.reduceat(np.add.reduceat(luma.astype(np.uint32), rows, axis=0), columns, axis=1)
-    sizes = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
-    means: Levels = (sums / sizes + 0.5).astype(np.uint8).ravel()
-    return means
-
-
-def _flashes(times_s: NDArray[np.float64], levels: Levels) -> list[Flash]:
-    """`levels`: (N, cells)."""
+    times_s, levels = looks.times_s, looks.levels
     flashes: list[Flash] = []
     ended = -1
     for at in _sudden(levels):
@@ -76,6 +55,9 @@ def _flashes(times_s: NDArray[np.float64], levels: Levels) -> list[Flash]:
         if cells.sum() < _LEAST_CELLS or cells.sum() < 0.5 * changed.sum():
             continue
         back = int(np.median(left[:, cells].argmax(axis=0)))
+        others = (np.abs(after[:back] - before) >= _CHANGE).sum(axis=1)
+        if others.max(initial=0) > _GROWS * cells.sum():
+            continue  # the hand of a countdown sets out
         ended = at + 1 + back  # where the old picture is back
         flashes.append(Flash(_begin_s(times_s, levels, at, cells), cells))
     return flashes
@@ -83,20 +65,23 @@ def _flashes(times_s: NDArray[np.float64], levels: Levels) -> list[Flash]:
 
 def _sudden(levels: Levels) -> list[int]:
     """The pictures that differ from the one before by `_CHANGE` in some cells; or begin to, and do
-    so in the next picture.
+    so in the next picture. A hand that sweeps through the picture changes as many all the time.
     """
     if len(levels) < 3:
         return []
     sudden: list[int] = []
+    latest = [0] * _BEFORE
     for at in range(1, len(levels)):
         before = levels[at - 1].astype(int)
         step = np.abs(levels[at].astype(int) - before)
-        if (step >= _CHANGE).sum() >= _LEAST_CELLS:
-            sudden.append(at)
-        elif at + 1 < len(levels):
+        count = int((step >= _CHANGE).sum())
+        begun = count
+        if count < _LEAST_CELLS and at + 1 < len(levels):
             two = np.abs(levels[at + 1].astype(int) - before)
-            if ((two >= _CHANGE) & (step >= _FIRST_LIGHT * two)).sum() >= _LEAST_CELLS:
-                sudden.append(at)
+            begun = int(((two >= _CHANGE) & (step >= _FIRST_LIGHT * two)).sum())
+        if begun >= max(_LEAST_CELLS, _SUDDEN * max(latest)):
+            sudden.append(at)
+        latest = [*latest[1:], count]
     return sudden
 
 

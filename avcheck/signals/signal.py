@@ -1,30 +1,45 @@
-"""Flashes and beeps as pairs: what a test signal says of the offset, and whether a file is one."""
+"""What is seen and what is heard as pairs: what a test signal says of the offset, and whether a
+file is one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.media import Media, Sound
-from avcheck.signals.beeps import Beeps, beeps_of
+from avcheck.signals.beeps import Beep, Beeps, beeps_of
+from avcheck.signals.claps import closings_of
+from avcheck.signals.counts import counts_of
 from avcheck.signals.flashes import Flash, flashes_of
+from avcheck.signals.looks import Looks, looks_of
+from avcheck.signals.singles import singles_of
+
+Kind = Literal["flash", "countdown", "2-pop", "clap", "stamp"]
 
 MAX_OFFSET_S = 2.0
-SIGNAL_SIDE = 48  # pixels: enough for the cells of a picture
-MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
+SIGNAL_SIDE = 160  # pixels: enough for the cells of a picture, and for a stamp
 _TOGETHER_S = 0.025  # pairs of one offset lie so near to each other
 _LEAST_PAIRS = 3  # that make a test signal: one clap is none
-_LEAST_SHARE = 0.8  # of the flashes, and of the beeps, that are in a pair
+_LEAST_SHARE = 0.8  # of what is seen, and of what is heard, that is in a pair
 _OTHER_SHARE = 0.05  # of the time of a test signal something else may sound
 _SAME_CELLS = 0.5  # of a flash's cells that most others fill too
+_POP_S = 0.09  # a pop is as long as a picture
+_PURE = 0.9  # of a pop's power is a tone
+_CLAP_S = 0.4  # a clap has died away
+_CLAP_LEVEL = 0.5  # of the loudest
+_ALONE_S = 0.9  # nothing else is heard on either side of a pop
+_TWO_POPS = 2  # at the head and the tail of a film
 
 
 @dataclass(frozen=True)
 class Event:
-    """A flash and its beep. Times in seconds on the file's clock."""
+    """What is seen and what is heard with it. Times in seconds on the file's clock."""
 
     picture_s: float
     sound_s: float
@@ -37,19 +52,37 @@ class Event:
 
 @dataclass(frozen=True)
 class Signal:
-    """The events of a file, and how many flashes and beeps there are in all."""
+    """The events of a file, and how much of their kind is seen and heard in all.
 
+    other_share: how much of the time (0..1) something else is nearly as loud. ambiguous: there are
+    no events because several pairs fit as well.
+    """
+
+    kind: Kind
     events: tuple[Event, ...]
-    flashes: int
-    beeps: int
+    seen: int
+    heard: int
+    other_share: float = 0.0
+    ambiguous: bool = False
 
     @property
     def is_test_signal(self) -> bool:
-        """Whether flashes and beeps belong together beyond chance: three pairs at least, and hardly
-        one without its mate.
+        """Whether picture and sound belong together beyond chance: three pairs at least, hardly
+        one without its mate, and little else is heard. A pop is rare enough to count in black and
+        silence, and in a film if it has one at either end.
         """
         pairs = len(self.events)
-        return pairs >= _LEAST_PAIRS and pairs >= _LEAST_SHARE * max(self.flashes, self.beeps)
+        quiet = self.other_share <= _OTHER_SHARE
+        if self.kind == "stamp":
+            return pairs > 0
+        if self.kind == "2-pop":
+            return pairs >= (1 if quiet else _TWO_POPS)
+        return quiet and pairs >= _LEAST_PAIRS and self.share >= _LEAST_SHARE
+
+    @property
+    def share(self) -> float:
+        """Of what is seen and of what is heard, the part that is in pairs: the lesser one."""
+        return len(self.events) / max(self.seen, self.heard, 1)
 
     @property
     def offset_ms(self) -> float | None:
@@ -58,13 +91,23 @@ class Signal:
 
     @property
     def period_s(self) -> float | None:
-        """The time from flash to flash where all are equally far apart. The offset is then known
+        """The time from event to event where all are equally far apart. The offset is then known
         but for whole periods.
         """
         steps_s = np.diff([event.picture_s for event in self.events])
         if len(steps_s) < 2 or np.ptp(steps_s) > 2 * _TOGETHER_S:
             return None
         return float(np.median(steps_s))
+
+    def thinned(self) -> Signal:
+        """Stamps with one event a second, the one of the middle offset; any other as it is."""
+        if self.kind != "stamp":
+            return self
+        seconds = [
+            sorted(events, key=lambda event: event.offset_ms)
+            for _, events in groupby(self.events, key=lambda event: int(event.picture_s))
+        ]
+        return replace(self, events=tuple(each[len(each) // 2] for each in seconds))
 
 
 def as_test_signal(media: Media) -> Signal | None:
@@ -73,29 +116,66 @@ def as_test_signal(media: Media) -> Signal | None:
 
     Raises as `signal_of`.
     """
-    return test_signal_in(media.sounds(), lambda: flashes_of(media.pictures()))
+    return recognised_in(media.sounds(), lambda: looks_of(media.pictures()))
 
 
-def test_signal_in(sound: Iterable[Sound], flashes: Callable[[], Sequence[Flash]]) -> Signal | None:
-    """The same of a sound, and of pictures whose `flashes` are found when they are asked for."""
+def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal | None:
+    """The same of a sound, and of pictures that are looked at when they are asked for."""
     beeps = beeps_of(sound)
-    if len(beeps.heard) < _LEAST_PAIRS or beeps.other_share > _OTHER_SHARE:
+    quiet = len(beeps.heard) >= _LEAST_PAIRS and beeps.other_share <= _OTHER_SHARE
+    if not quiet and not any(map(_is_pop, beeps.heard)):
         return None
-    signal = _signal(flashes(), beeps)
-    return signal if signal.is_test_signal else None
+    found = (each for each in _signals(looks(), beeps) if each.is_test_signal)
+    return next(found, None)
 
 
 def signal_of(media: Media) -> Signal:
-    """The flashes and beeps of an open file, in pairs. Raises DecodeFailed, NoAudio as
-    `Media.pictures` and `Media.sounds`.
+    """What is seen and heard in an open file, in pairs, as the first kind of signal that there is.
+    Raises DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
     """
-    return _signal(flashes_of(media.pictures()), beeps_of(media.sounds()))
+    return signal_in(looks_of(media.pictures()), beeps_of(media.sounds()))
 
 
-def _signal(flashes: Sequence[Flash], beeps: Beeps) -> Signal:
-    beeps_s = [beep.start_s for beep in beeps.heard]
-    flashes_s = [flash.start_s for flash in _alike(flashes)]
-    return Signal(_pairs(np.array(flashes_s), np.array(beeps_s)), len(flashes_s), len(beeps_s))
+def signal_in(looks: Looks, beeps: Beeps) -> Signal:
+    """The same of what was seen and heard."""
+    return max(_signals(looks, beeps), key=_worth)  # of those as good the first
+
+
+def _worth(signal: Signal) -> int:
+    """How much a signal is to be believed before one of another kind."""
+    if signal.is_test_signal:
+        return 5
+    if not signal.events:
+        return int(signal.ambiguous)
+    if signal.kind == "2-pop" or signal.share >= _LEAST_SHARE:
+        return 4
+    return 3 if signal.kind == "clap" else 2
+
+
+def _signals(looks: Looks, beeps: Beeps) -> Iterable[Signal]:
+    heard = [beep.start_s for beep in beeps.heard]
+    yield _paired("flash", [flash.start_s for flash in _alike(flashes_of(looks))], heard, beeps)
+    yield _paired("countdown", counts_of(looks), heard, beeps)
+    pops = [beep.start_s for beep in beeps.heard if _is_pop(beep)]
+    yield _paired("2-pop", singles_of(looks), pops, beeps)
+    claps = _claps(beeps.heard)
+    yield _paired("clap", [each.time_s for each in closings_of(looks)], claps, beeps)
+
+
+def _is_pop(beep: Beep) -> bool:
+    return beep.length_s <= _POP_S and beep.purity >= _PURE and min(beep.quiet_s) >= _ALONE_S
+
+
+def _claps(beeps: Sequence[Beep]) -> list[float]:
+    """When something is heard that may be a clap: as loud as the loudest, soon gone, no tone."""
+    short = [beep for beep in beeps if beep.length_s <= _CLAP_S and beep.purity < _PURE]
+    loudest = max((beep.level for beep in short), default=0.0)
+    return [beep.start_s for beep in short if beep.level >= _CLAP_LEVEL * loudest]
+
+
+def _paired(kind: Kind, seen_s: Sequence[float], heard_s: Sequence[float], beeps: Beeps) -> Signal:
+    events, ambiguous = _pairs(np.array(seen_s), np.array(heard_s))
+    return Signal(kind, events, len(seen_s), len(heard_s), beeps.other_share, ambiguous)
 
 
 def _alike(flashes: Sequence[Flash]) -> list[Flash]:
@@ -110,21 +190,26 @@ def _alike(flashes: Sequence[Flash]) -> list[Flash]:
     ]
 
 
-def _pairs(flashes_s: NDArray[np.float64], beeps_s: NDArray[np.float64]) -> tuple[Event, ...]:
-    """Every flash with its beep: the offset that pairs most of them, and of two that pair as many
-    the smaller one.
+def _pairs(
+    seen_s: NDArray[np.float64], heard_s: NDArray[np.float64]
+) -> tuple[tuple[Event, ...], bool]:
+    """All that is seen with what is heard: the offset that pairs most of them, and of two that pair
+    as many the smaller one. Where no offset pairs more than one, and several pair one, there are no
+    events, and that is told.
 
     The offset may change slowly or by a jump, so that what is left is paired by its own offset.
     """
     events: list[Event] = []
-    flashes, beeps = flashes_s, beeps_s
-    while len(flashes) and len(beeps):
-        ways_s = np.subtract.outer(flashes, beeps)
+    seen, heard = seen_s, heard_s
+    while len(seen) and len(heard):
+        ways_s = np.subtract.outer(seen, heard)
         near = np.abs(ways_s) <= MAX_OFFSET_S
         if not near.any():
             break
         candidates_s = ways_s[near]
         counts = (np.abs(np.subtract.outer(candidates_s, candidates_s)) <= _TOGETHER_S).sum(axis=1)
+        if counts.max() == 1 < len(counts) and not events:
+            return (), True
         best_s = float(min(candidates_s[counts >= 0.9 * counts.max()], key=abs))
         if counts.max() < (_LEAST_PAIRS if events else 1):
             break
@@ -132,8 +217,8 @@ def _pairs(flashes_s: NDArray[np.float64], beeps_s: NDArray[np.float64]) -> tupl
         paired = off_s.min(axis=1) <= _TOGETHER_S
         mates = off_s.argmin(axis=1)[paired]
         events += [
-            Event(float(flash), float(beep))
-            for flash, beep in zip(flashes[paired], beeps[mates], strict=True)
+            Event(float(at_s), float(beep_s))
+            for at_s, beep_s in zip(seen[paired], heard[mates], strict=True)
         ]
-        flashes, beeps = flashes[~paired], np.delete(beeps, mates)
-    return tuple(sorted(events, key=lambda event: event.picture_s))
+        seen, heard = seen[~paired], np.delete(heard, mates)
+    return tuple(sorted(events, key=lambda event: event.picture_s)), False

@@ -6,11 +6,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from avcheck.course import Course, follow
-from avcheck.media import open_media
+from avcheck.media import Media, open_media
 from avcheck.report import Report, Segment, Tolerance
 from avcheck.reporting import report_on
-from avcheck.signals.signal import MEASURING_ERROR_MS, SIGNAL_SIDE, Signal, signal_of
+from avcheck.signals.signal import SIGNAL_SIDE, Kind, Signal, signal_of
+from avcheck.signals.stamps import STAMP_SIDE, can_read_stamps, stamps_of
 from avcheck.verdict import Judgement, against, beyond_ms
+
+_ERROR_MS: dict[Kind, float] = {"stamp": 1.0, "clap": 25.0}
+_USUAL_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
+_WORDS: dict[Kind, tuple[str, str]] = {
+    "flash": ("flashes in the picture", "beeps in the sound"),
+    "countdown": ("counts in the picture", "ticks in the sound"),
+    "2-pop": ("single pictures before black", "pops in the sound"),
+    "clap": ("things that stop dead in the picture", "claps in the sound"),
+    "stamp": ("stamped pictures", "of them heard"),
+}
 
 
 def check_signal(
@@ -21,51 +32,78 @@ def check_signal(
     video_track: int | None = None,
     audio_path: Path | None = None,
 ) -> Report:
-    """The record of a recorded test signal, by its flashes and beeps alone. Raises as
+    """The record of a recorded test signal, by what is seen and heard of it alone. Raises as
     `open_media`.
     """
-    with open_media(
-        path,
-        audio_track=audio_track,
-        video_track=video_track,
-        audio_path=audio_path,
-        short_side=SIGNAL_SIDE,
-    ) as media:
-        signal, info = signal_of(media), media.info
-        degraded = media.degraded
-    report = judge_signal(signal, tolerance)
-    return replace(report_on(path, report, info, degraded, tolerance), measured_by="test_signal")
+
+    def opened(short_side: int) -> Media:
+        return open_media(
+            path,
+            audio_track=audio_track,
+            video_track=video_track,
+            audio_path=audio_path,
+            short_side=short_side,
+        )
+
+    signal: Signal | None = None
+    if can_read_stamps():
+        with opened(STAMP_SIDE) as media:
+            signal = stamps_of(media.pictures(), media.sounds())
+            info, degraded = media.info, media.degraded
+    if signal is None:
+        with opened(SIGNAL_SIDE) as media:
+            signal, info = signal_of(media), media.info
+            degraded = media.degraded
+    judged = judge_signal(signal, tolerance, every_picture=True)
+    report = report_on(path, judged, info, degraded, tolerance)
+    return replace(report, measured_by="test_signal", signal=signal.kind)
 
 
-def judge_signal(signal: Signal, tolerance: Tolerance) -> Judgement:
-    """The judgement of a signal; undecidable where no flash has a beep.
+def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = False) -> Judgement:
+    """The judgement of a signal; undecidable where nothing that is seen goes with what is heard.
 
-    Its segments are the events; `confidence` is the share of flashes and beeps that are in pairs.
+    Its segments are the events, of stamps one a second unless `every_picture` is wanted;
+    `confidence` is the share of what is seen and heard that is in pairs.
     """
     if not signal.events:
-        have = f"{signal.flashes} flashes in the picture and {signal.beeps} beeps in the sound"
-        return Judgement(
-            "undecidable", f"{have}, of which none belong together", reason_code="no_match"
-        )
-    events = tuple(
-        Segment(each.picture_s, each.picture_s, round(each.offset_ms, 1) + 0.0, 1.0)
-        for each in signal.events
-    )
+        return _undecided(signal)
+    events = _segments(signal.thinned())
     course = follow(events) or Course(())
     ends_ms = [ms for each in course.stretches for ms in (each.start_offset_ms, each.end_offset_ms)]
     offset_ms = max(
         ends_ms or [signal.offset_ms or 0.0], key=lambda value: beyond_ms(value, tolerance)
     )
-    verdict, reason = against(offset_ms, tolerance, MEASURING_ERROR_MS)
+    verdict, reason = against(offset_ms, tolerance, _ERROR_MS.get(signal.kind, _USUAL_ERROR_MS))
     return Judgement(
         verdict,
         None if reason is None else reason.text,
         offset_ms=round(offset_ms, 1) + 0.0,
-        confidence=round(len(events) / max(signal.flashes, signal.beeps), 4),
+        confidence=round(signal.share, 4),
         drift_ms_per_min=course.drift_ms_per_min,
         jumps_s=course.jumps_s,
-        segments=events,
+        segments=_segments(signal) if every_picture else events,
         reason_code=None if reason is None else reason.code,
         jump_intervals_s=course.jump_intervals_s,
         stretches=course.stretches,
+    )
+
+
+def _segments(signal: Signal) -> tuple[Segment, ...]:
+    return tuple(
+        Segment(each.picture_s, each.picture_s, round(each.offset_ms, 1) + 0.0, 1.0)
+        for each in signal.events
+    )
+
+
+def _undecided(signal: Signal) -> Judgement:
+    seen, heard = _WORDS[signal.kind]
+    have = f"{signal.seen} {seen} and {signal.heard} {heard}"
+    if signal.ambiguous:
+        return Judgement(
+            "undecidable",
+            f"{have}, of which several may belong together",
+            reason_code="ambiguous",
+        )
+    return Judgement(
+        "undecidable", f"{have}, of which none belong together", reason_code="no_match"
     )

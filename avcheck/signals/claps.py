@@ -1,0 +1,91 @@
+"""Claps: something that moves quickly at one place of the picture and stops dead, as the stick of a
+clapperboard that closes, or hands that meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.signals.looks import Looks
+
+_MOVED = 24  # quarters of a level, that a cell of the stick moves by at most quick
+_SWING_S, _REST_S = 0.2, 0.15  # in which a stick closes; before and after, it hardly moves
+_LEAST_PICTURES = 3  # of either
+_AFTER, _BEFORE = 0.3, 0.5  # of its quickest motion, then
+_LEAST_CELLS = 2
+_MOST_CELLS = 0.3  # of the picture: more is a cut, or the camera
+_QUICK = 0.5  # of its quickest motion, just before it stops
+_STOPPED = 0.15
+_USUAL_S = 1.5  # on either side: a hand that is never still
+_USUAL_SHARE = 80  # percent of that time a cell moves
+_USUAL = 4  # times less than when the stick closes
+_WEAK = 0.5  # of the strongest: other things that stop
+
+
+@dataclass(frozen=True)
+class Closing:
+    """When something stops dead, in seconds on the file's clock, and how much moved before."""
+
+    time_s: float
+    strength: float
+
+
+def closings_of(looks: Looks) -> list[Closing]:
+    """What stops dead, in order; of what moves much less than the strongest, nothing.
+
+    It stops between two pictures, of which the middle is told, to some 25 ms: how far a stick has
+    still to go is not seen, as it is thinner than its way from one picture to the next.
+    """
+    if len(looks) < 2:
+        return []
+    motion = looks.motion.astype(np.int16)
+    picture_s = float(np.median(np.diff(looks.times_s)))
+    swing, rest = (
+        max(_LEAST_PICTURES, round(each_s / picture_s)) for each_s in (_SWING_S, _REST_S)
+    )
+    found = [
+        Closing(float(looks.times_s[at - 1 : at + 1].mean()), strength)
+        for at in range(swing + rest, len(looks) - rest)
+        if (strength := _strength(motion, at, swing, rest, round(_USUAL_S / picture_s)))
+    ]
+    strongest = max((each.strength for each in found), default=0.0)
+    return _apart([each for each in found if each.strength >= _WEAK * strongest], _SWING_S)
+
+
+def _strength(motion: NDArray[np.int16], at: int, swing: int, rest: int, usual: int) -> float:
+    """How much moves in the `swing` pictures up to `at`, and not in the `rest` before and after
+    them; 0 where nothing stops dead, or no more so than in the `usual` pictures on either side.
+    """
+    before, moving, after = np.split(
+        motion[at - swing - rest + 1 : at + rest + 1], [rest, rest + swing]
+    )
+    quickest = moving.max(axis=0)
+    cells = quickest >= _MOVED
+    if not _LEAST_CELLS <= cells.sum() <= _MOST_CELLS * len(cells):
+        return 0.0
+    cells &= (after.max(axis=0) <= _AFTER * quickest) & (before.max(axis=0) <= _BEFORE * quickest)
+    if cells.sum() < _LEAST_CELLS:
+        return 0.0
+    course = moving[:, cells].sum(axis=1).astype(float)
+    most, left = float(course.max()), float(after[:, cells].sum(axis=1).max())
+    stops = course[-1] >= _STOPPED * most and course[-2] >= _QUICK * most and left < _STOPPED * most
+    if not stops:
+        return 0.0
+    around = motion[max(0, at - usual) : at + usual, cells]
+    rare = quickest[cells] >= _USUAL * np.percentile(around, _USUAL_SHARE, axis=0)
+    return float(quickest[cells][rare].sum()) if rare.sum() >= _LEAST_CELLS else 0.0
+
+
+def _apart(closings: list[Closing], near_s: float) -> list[Closing]:
+    """One of those that lie together: what seems to stop while the rest still moves is weaker."""
+    kept: list[Closing] = []
+    for each in closings:
+        if kept and each.time_s - kept[-1].time_s <= near_s:
+            if each.strength >= kept[-1].strength:
+                kept[-1] = each
+        else:
+            kept.append(each)
+    return kept

@@ -1,0 +1,68 @@
+"""What test signals are looked for in: the levels of a picture's cells, and how much they move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.media import Luma, Picture
+
+ROWS, COLUMNS = 12, 16  # cells of a picture
+_FINE = 2  # times as many, either way, for motion
+_MOTION_STEPS = 4  # to a level: cells move by little
+
+Levels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """The pictures of a file in order, N of them, when each is shown, in seconds on its clock.
+
+    levels: (N, R * C), the mean of each cell, 0..255. motion: (N, r * c) of finer cells, how far on
+    average their pixels are from the picture before, in quarters of a level.
+    """
+
+    times_s: NDArray[np.float64]
+    levels: Levels
+    motion: Levels
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+
+def looks_of(pictures: Iterable[Picture]) -> Looks:
+    """What pictures of one size look like; what moves in the first is nothing."""
+    times_s: list[float] = []
+    levels: list[Levels] = []
+    motion: list[Levels] = []
+    before: NDArray[np.int16] | None = None
+    for picture in pictures:
+        luma = picture.luma
+        here = luma.astype(np.int16)
+        moved = np.abs(here - (here if before is None else before))
+        before = here
+        times_s.append(picture.pts_s)
+        levels.append(_cells(luma, ROWS, COLUMNS, 1))
+        motion.append(_cells(moved, _FINE * ROWS, _FINE * COLUMNS, _MOTION_STEPS))
+    none = np.zeros((0, 1), np.uint8)
+    return Looks(
+        np.array(times_s, np.float64),
+        np.stack(levels) if levels else none,
+        np.stack(motion) if motion else none,
+    )
+
+
+def _cells(values: Luma | NDArray[np.int16], rows: int, columns: int, steps: int) -> Levels:
+    """The mean of each cell of a picture in `steps` to one, (rows * columns,) uint8."""
+    height, width = values.shape
+    tops = np.linspace(0, height, min(rows, height) + 1).astype(int)
+    lefts = np.linspace(0, width, min(columns, width) + 1).astype(int)
+    sums = np.add.reduceat(
+        np.add.reduceat(values, tops[:-1], axis=0, dtype=np.int64), lefts[:-1], axis=1
+    )
+    means = steps * sums / np.outer(np.diff(tops), np.diff(lefts))
+    cells: Levels = np.minimum(means + 0.5, 255).astype(np.uint8).ravel()
+    return cells

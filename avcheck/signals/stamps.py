@@ -1,0 +1,125 @@
+"""Captures of av-drift-detector's test video, every picture and every picture's worth of sound of
+which carries its number: read with that package's own reader, in memory. Needs the extra `stamps`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avcheck.media import SAMPLE_RATE, Picture, Samples, Sound
+from avcheck.signals.signal import Event, Signal
+
+if TYPE_CHECKING:
+    from av_drift_detector import CapturedFrame
+
+STAMP_SIDE = 720  # pixels: a stamp that a camera caught is small
+_WINDOW_S = 120.0  # is read at a time, so that a long capture's sound need not be held
+_FARTHEST_S = 5.0  # from a picture its sound may be
+
+
+def can_read_stamps() -> bool:
+    """Whether the package that reads stamps is installed."""
+    return find_spec("av_drift_detector") is not None
+
+
+def stamps_of(
+    pictures: Iterable[Picture], sounds: Iterable[Sound], *, within_s: float = 10.0
+) -> Signal | None:
+    """The stamps of a capture, an event for each picture whose number is heard as well; None where
+    none of the pictures of the first `within_s` has one, or nothing reads them. The sound is only
+    decoded if they have.
+    """
+    if not can_read_stamps():
+        return None
+    frames, size = _read(pictures, within_s)
+    stamped = sum(frame.get("stamp") is not None for frame in frames)
+    if not stamped:
+        return None
+    events = tuple(_events(frames, sounds, size))
+    return Signal("stamp", events, stamped, len(events))
+
+
+def _read(
+    pictures: Iterable[Picture], within_s: float
+) -> tuple[Sequence[CapturedFrame], tuple[int, int]]:
+    """What the reader makes of the pictures, and their width and height."""
+    from av_drift_detector import StampReader
+
+    reader = StampReader()
+    first_s: float | None = None
+    found = False
+    width = height = 0
+    for picture in pictures:
+        first_s = picture.pts_s if first_s is None else first_s
+        if not found and picture.pts_s > first_s + within_s:
+            return [], (width, height)
+        height, width = picture.luma.shape
+        luma = np.ascontiguousarray(picture.luma)
+        frame = reader.read(luma, width, height, picture.pts_s)
+        found = found or frame.get("stamp") is not None
+    return reader.finish(), (width, height)
+
+
+def _events(
+    frames: Sequence[CapturedFrame], sounds: Iterable[Sound], size: tuple[int, int]
+) -> Iterator[Event]:
+    from av_drift_detector import AvDriftError, analyze_frames
+
+    heard = _Heard(sounds)
+    for start in _starts(frames):
+        end_s = frames[start]["time"] + _WINDOW_S
+        window = [frame for frame in frames[start:] if frame["time"] < end_s]
+        from_s, until_s = window[0]["time"] - _FARTHEST_S, window[-1]["time"] + _FARTHEST_S
+        samples = heard.between(from_s, until_s)
+        try:
+            report = analyze_frames(
+                window,
+                {"sample_rate": SAMPLE_RATE, "start_time": from_s, "samples": samples},
+                width=size[0],
+                height=size[1],
+            )
+        except AvDriftError:  # too little that is stamped, or no tones
+            continue
+        for frame in report["frames"]:
+            if frame["status"] == "ok" and frame["drift_ms"] is not None:
+                yield Event(frame["time"], frame["time"] + frame["drift_ms"] / 1000)
+
+
+def _starts(frames: Sequence[CapturedFrame]) -> Iterator[int]:
+    """Where each window begins."""
+    start_s = -np.inf
+    for number, frame in enumerate(frames):
+        if frame["time"] >= start_s + _WINDOW_S:
+            start_s = frame["time"]
+            yield number
+
+
+class _Heard:
+    """The sound of a file as it comes, of which only what may be asked for is kept."""
+
+    def __init__(self, sounds: Iterable[Sound]) -> None:
+        self._coming = iter(sounds)
+        self._kept: deque[Sound] = deque()
+
+    def between(self, from_s: float, until_s: float) -> Samples:
+        """The samples from one time to another, silence where there are none. Times only rise."""
+        while self._kept and self._kept[0].end_s <= from_s:
+            self._kept.popleft()
+        while not self._kept or self._kept[-1].end_s < until_s:
+            sound = next(self._coming, None)
+            if sound is None:
+                break
+            if sound.end_s > from_s:
+                self._kept.append(sound)
+        samples = np.zeros(round((until_s - from_s) * SAMPLE_RATE), np.float32)
+        for sound in self._kept:
+            at = round((sound.start_s - from_s) * SAMPLE_RATE)
+            first, last = max(0, -at), min(len(sound.samples), len(samples) - at)
+            if first < last:
+                samples[at + first : at + last] = sound.samples[first:last]
+        return samples
