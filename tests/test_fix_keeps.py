@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from av.packet import Packet
 
+from avcheck.fix import verify
 from tests.support.clock_table import complete
 from tests.support.films import tiles
 from tests.support.fixing import forced, packets
@@ -211,3 +212,18 @@ def test_cover_art_stays_cover_art(tmp_path: Path) -> None:
     with av.open(str(target)) as container:
         assert [int(each.disposition) & 1024 for each in container.streams.video] == [0, 1024]
     assert packets(target)[2] == packets(source)[2]
+
+
+@pytest.mark.parametrize("off_ms", [0.0, 0.4, -0.6])
+@pytest.mark.parametrize("hz", [500.0, 1000.0])
+def test_a_tone_is_not_taken_for_itself_a_period_later(hz: float, off_ms: float) -> None:
+    """A line-up tone, with a coder's noise, which may favour any period."""
+    rate = verify.SAMPLE_RATE
+    times_s = np.arange(round(verify._WINDOW_S * rate)) / rate
+    for seed in range(5):
+        noise = np.random.default_rng(seed).normal(0, 1e-4, (2, len(times_s)))
+        wanted = np.sin(2 * np.pi * hz * times_s) + noise[0]
+        got = np.sin(2 * np.pi * hz * (times_s - off_ms / 1000)) + noise[1]
+        likeness, found_ms = verify._compared(got.astype(np.float32), wanted.astype(np.float32))
+        assert likeness > 0.97
+        assert found_ms == pytest.approx(off_ms, abs=0.03)

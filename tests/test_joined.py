@@ -13,6 +13,11 @@ from avcheck.shifts import SHIFTS
 NONE = -4.0
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined, "_DRAWN", 20)
+
+
 def segment(clip: str, truth: float | None, height: float = 9.0) -> Row:
     """What a segment says whose sound is late by `truth` frames; None: of a stranger's sound."""
     logits = np.full(len(SHIFTS), NONE)

@@ -38,6 +38,7 @@ _SEEK_SHARE = 0.6  # of the title, where it is sought
 _QUIET = 1e-3  # root mean square below which there is nothing to compare
 _ALIKE = 0.9  # correlation of two windows that are the same but for coding
 _BAND_HZ = 100.0, 3000.0  # in which windows are compared
+_AS_GOOD = 1e-3  # of a correlation
 _REACH_MS = 2.0  # around its place in which a window is looked for
 _MOST_UNLIKE = 0.05  # share of the windows that may be unlike: a codec starts anew at a cut
 
@@ -284,7 +285,11 @@ def _compared(got: Floats, wanted: Floats) -> tuple[float, float]:
     curve = np.correlate(heard, inner, "valid") / np.sqrt(
         np.maximum(energy * float(inner @ inner), 1e-12)
     )
-    at = int(curve.argmax())
+    # A tone is as much like itself a period later: of places that are as good, the nearest is meant
+    good = np.flatnonzero(curve >= curve.max() - _AS_GOOD)
+    at = int(good[np.abs(good - reach).argmin()])
+    while (step := int(curve[max(0, at - 1) : at + 2].argmax()) - min(at, 1)) != 0:
+        at += step
     return float(curve[at]), 1000 * (at + vertex(curve, at) - reach) / SAMPLE_RATE
 
 
