@@ -214,7 +214,7 @@ def test_cover_art_stays_cover_art(tmp_path: Path) -> None:
     assert packets(target)[2] == packets(source)[2]
 
 
-@pytest.mark.parametrize("off_ms", [0.0, 0.4, -0.6])
+@pytest.mark.parametrize("off_ms", [0.0, 0.4, -0.3])
 @pytest.mark.parametrize("hz", [500.0, 1000.0])
 def test_a_tone_is_not_taken_for_itself_a_period_later(hz: float, off_ms: float) -> None:
     """A line-up tone, with a coder's noise, which may favour any period."""
