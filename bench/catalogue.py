@@ -16,9 +16,12 @@ from pathlib import Path
 import torch
 
 from avcheck.cores import cores
+from avcheck.sampling import PROBE_BLOCKS, PROBES, WORTH_IT
 from bench.__main__ import HERE
 from bench.media import title
 from bench.rows import cost_of
+
+_LEAST_S = WORTH_IT * PROBES * PROBE_BLOCKS
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--days", type=float, default=30.0, help="in which it is to be done")
     parser.add_argument("--cores", type=int, default=16, help="of one machine")
     parser.add_argument("--price", type=float, default=0.5, help="of one machine for an hour")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.seconds <= _LEAST_S:
+        parser.error(f"a title of {_LEAST_S} s or less is never sampled: --seconds must be more")
+    return options
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import syncnet
+from bench import catalogue, syncnet
 from bench.__main__ import HERE, main
 from bench.catalogue import Plan
 from bench.rows import Cost, medians
@@ -44,6 +44,12 @@ def test_a_plan_is_its_factors_multiplied() -> None:
     assert machines.endswith("= 0.8")  # of the 1,200 core hours that one has in five days
     assert cost.endswith("= 200")
     assert records.endswith("= 1.0 GB")
+
+
+def test_a_title_too_short_to_be_sampled_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        catalogue.main(["--seconds", "320"])
+    assert "is never sampled" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["text", "--against", "/nowhere"]])
