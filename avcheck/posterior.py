@@ -2,8 +2,8 @@
 
 The classifier's logits become a probability over shifts with one more choice, "no match at any
 shift", whose weight is calibrated with everything else: log p(s) is proportional to score(s) /
-temperature, log p(none) to `none`. Curves differ in how much they scatter of themselves, so what a
-score counts is read in view of its own curve (`weigh_up`).
+temperature, log p(none) to `none`. Some curves scatter more than others, so the same peak is not
+worth the same in each (`weigh_up`).
 
 A file is a mixture: either nothing in it ever matches (a voice-over, a wrong sound track), or a
 share of its segments matches, all at one shift, and the others show nothing. The share is not
@@ -34,7 +34,7 @@ UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 # How much likelier one segment can make a shift: beyond that it is the fit that speaks, not what
 # was seen
 MOST_TELLING = 1e4
-USUAL_S = 10.0  # a segment
+USUAL_S = 10.0  # length of a segment
 LEAST_SCATTER = 0.25  # logits, added: a curve that is flat but for its peak is no surer for that
 _DEVIATION = 1.4826
 SILENT_DB = -65.0
@@ -56,11 +56,11 @@ class Calibration:
     bias_frames: float = 0.0  # the network's own constant offset
     guard_ms: float = 40.0  # the measuring error allowed for beside the tolerance
     decide: float = 0.9  # the confidence a verdict needs
-    # Of `weigh_up`; these say that a score counts for what it is, whatever its curve looks like
-    level: float = 1.0  # what the joint layers' median score counts
-    match_rise: float = 0.0  # what the trunks' score counts in units of its own scatter
-    length: float = 0.0  # what e times as many seconds add
-    scatter: float = 0.0  # what a unit of the trunks' scatter takes away
+    # For `weigh_up`; with these defaults neither length nor scatter of a curve matters
+    level: float = 1.0  # weight of the joint layers' median score
+    match_rise: float = 0.0  # weight of the trunks' score in units of its own scatter
+    length: float = 0.0  # logits for each natural logarithm of the seconds over `USUAL_S`
+    scatter: float = 0.0  # logits taken away for each unit of the trunks' scatter
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -84,31 +85,28 @@ def title(path: Path, seconds: float) -> None:
 
     Of ten shots two show who speaks.
     """
-    shots = _shots(seconds)
-    at = [0, next(shots)]
+    kinds = _kinds(seconds)
 
-    def shot(time_s: float) -> tuple[float, _Shot]:
-        number = int(time_s // _SHOT_S)
-        if number != at[0]:
-            at[:] = number, next(shots)
-        return time_s - number * _SHOT_S, at[1]
+    @lru_cache(maxsize=1)  # pictures are drawn in order, and all shots would not fit into memory
+    def shot(number: int) -> _Shot:
+        return _shot(kinds[number], number)
 
     def draw(time_s: float) -> Array:
-        within_s, now = shot(time_s)
-        picture = now.frames[min(len(now.frames) - 1, round(within_s * 25))]
+        number = int(time_s // _SHOT_S)
+        now = shot(number)
+        picture = now.frames[min(len(now.frames) - 1, round((time_s - number * _SHOT_S) * 25))]
         return picture.repeat(now.coarse, axis=0).repeat(now.coarse, axis=1)
 
-    samples = np.concatenate([each.samples for each in _shots(seconds)])
+    samples = np.concatenate([shot(number).samples for number in range(len(kinds))])
     make_clip(path, seconds=seconds, size=SIZE, draw=draw, play=_played(samples), sample_rate=RATE)
 
 
-def _shots(seconds: float) -> Iterator[_Shot]:
-    """The shots of a title, the same each time, and one more."""
+def _kinds(seconds: float) -> list[str]:
+    """What each shot of a title is, and of one more."""
     rng = np.random.default_rng(1)
-    kinds: list[str] = []
-    for number in range(int(seconds // _SHOT_S) + 2):
-        kinds = kinds or [_SHOTS[k] for k in rng.permutation(len(_SHOTS))]
-        yield _shot(kinds.pop(), number)
+    count = int(seconds // _SHOT_S) + 2
+    tens = -(-count // len(_SHOTS))
+    return [_SHOTS[k] for _ in range(tens) for k in rng.permutation(len(_SHOTS))][:count]
 
 
 def _shot(kind: str, number: int) -> _Shot:

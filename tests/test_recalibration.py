@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from avcheck import weights
-from avcheck.posterior import Calibration, above_median, combine, estimate, evidence, weigh_up
+from avcheck.posterior import (
+    Calibration,
+    above_median,
+    combine,
+    estimate,
+    evidence,
+    log_likelihood,
+    weigh_up,
+)
 from avcheck.shifts import SHIFTS
 from avcheck.train import calibrate, recalibrate
 from tests.support.clips import Array
@@ -100,6 +110,24 @@ def test_clips_of_unknown_offset_teach_what_a_weak_match_is_worth() -> None:
     assert np.mean([sure(each.score, each.match, 10.0, without) for each in unseen]) < 0.6
     refused = [sure(stranger(400 + k).score, NOTHING, 10.0, with_weak) for k in range(40)]
     assert max(refused) < 0.9
+
+
+def test_the_fit_weighs_a_piece_as_a_check_does() -> None:
+    """It has to say so again, as what it learns by needs tensors."""
+    calibration = Calibration(
+        temperature=0.9, none=5.0, match=1.1, level=1.2, match_rise=1.9, length=1.4, scatter=0.8
+    )
+    some = [
+        replace(trial, match=noise(k, 0.5) + bump(5.0, 2.0), seconds=4.0 + k)
+        for k, trial in enumerate([own(1, 9.0, known=True), own(2, 30.0, known=True), stranger(3)])
+    ]
+    some[0].score[:20] = -np.inf
+    values = torch.tensor([getattr(calibration, name) for name in calibrate._FITTED])
+    chances = calibrate._Measured(some).log_chances(values.double()).numpy()
+    for row, trial in zip(chances, some, strict=True):
+        weighed = weigh_up(trial.score, trial.match, trial.seconds, calibration)
+        found = row[:-1] - row[-1] + np.log(len(SHIFTS))
+        assert found == pytest.approx(log_likelihood([weighed], calibration), abs=1e-6)
 
 
 def test_what_turns_no_score_into_a_chance_is_kept() -> None:

@@ -61,7 +61,7 @@ def measure(
 
 def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
     """What is told of a whole speech clip as it was recorded, and of all its pictures with the
-    sound of another group; and what each of its whole segments says, of which titles are joined.
+    sound of another group; and what each segment of 10 s says, of which `joined` makes titles.
     """
     shot = footage.shot(0, len(footage.frames))
     sounds = {
@@ -72,13 +72,13 @@ def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
         if samples is not None:
             about = {**_about(footage), "case": case}
             found = list(curves(shot, hear(samples, 0.0, shot), bench.model))
-            yield {"measure": "coverage", **about, **_row(found, bench)}
+            yield {"measure": "coverage", **about, **_verdict_row(found, bench)}
             for curve in found:
                 if len(curve.block_start_s) == SEGMENT_BLOCKS:
-                    yield {"measure": "segment", **about, **_said(curve, footage, bench)}
+                    yield {"measure": "segment", **about, **_segment_row(curve, footage, bench)}
 
 
-def _said(curve: Curve, footage: Footage, bench: Bench) -> Row:
+def _segment_row(curve: Curve, footage: Footage, bench: Bench) -> Row:
     """What a segment says of every shift, calibrated, None where it says nothing; and which shift
     is right for its own sound, with the network's bias.
     """
@@ -228,10 +228,10 @@ def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
 
 
 def _judged(shot: Shot, sound: list[Block], bench: Bench) -> Row:
-    return _row(list(curves(shot, sound, bench.model)), bench)
+    return _verdict_row(list(curves(shot, sound, bench.model)), bench)
 
 
-def _row(found: Sequence[Curve], bench: Bench) -> Row:
+def _verdict_row(found: Sequence[Curve], bench: Bench) -> Row:
     judgement = judge(found, TOLERANCE, bench.calibration)
     return {
         "verdict": judgement.verdict,
