@@ -160,13 +160,13 @@ def check_many(
         if on_progress is not None:
             on_progress(str(path), fraction)
 
-    found = discover(paths, settings.tolerance, settings.model)
+    discovered = discover(paths, settings.tolerance, settings.model)
     limits = Limits(jobs, timeout_s, memory_mb)
     _stop_if(cancel)
-    for report in found.errors:
+    for report in discovered.errors:
         yield report
     for report in check_all(
-        found.files, settings, limits, on_file=lambda _: _stop_if(cancel), on_progress=tell
+        discovered.files, settings, limits, on_file=lambda _: _stop_if(cancel), on_progress=tell
     ):
         yield report
         _stop_if(cancel)

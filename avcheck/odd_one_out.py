@@ -20,11 +20,11 @@ def odd_one_out(reports: Sequence[Report]) -> str:
     if len(rule) == len(reports):
         return f"{'both' if len(rule) == 2 else f'all {len(rule)}'} sounds are {_state(rule)}"
     odd = [report for report in reports if report not in rule]
-    told = [f"{_name(report)} is {_state([report])}" for report in odd[:_MOST_NAMED]]
+    parts = [f"{_name(report)} is {_state([report])}" for report in odd[:_MOST_NAMED]]
     if len(odd) > _MOST_NAMED:
-        told.append(f"{len(odd) - _MOST_NAMED} more differ as well")
+        parts.append(f"{len(odd) - _MOST_NAMED} more differ as well")
     others = f"the other {len(rule)} are" if len(rule) > 1 else f"{_name(rule[0])} is"
-    return f"{', '.join(told)}; {others} {_state(rule)}"
+    return f"{', '.join(parts)}; {others} {_state(rule)}"
 
 
 def _alike(reports: Sequence[Report]) -> list[list[Report]]:

@@ -128,8 +128,8 @@ def seconds_of(time: float | str) -> float:
     UsageError.
     """
     if isinstance(time, str):
-        found = _CLOCK.fullmatch(time.strip())
-        hours, minutes, seconds = found.groups() if found else (None, None, "nan")
+        clock = _CLOCK.fullmatch(time.strip())
+        hours, minutes, seconds = clock.groups() if clock else (None, None, "nan")
         if minutes is not None and (float(seconds) >= 60 or (hours and int(minutes) >= 60)):
             seconds = "nan"
         time_s = 3600 * int(hours or 0) + 60 * int(minutes or 0) + float(seconds)

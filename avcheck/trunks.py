@@ -138,14 +138,14 @@ def neighbours(features: Tensor) -> tuple[Tensor, Tensor]:
     moves = [(0, 0), *((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))]
     place = torch.arange(rows * columns, device=features.device).view(rows, columns)
     moved = []
-    for here, there in ((second, first), (first, second)):
-        wide = F.pad(there, (0, 0, 1, 1, 1, 1))
+    for one, other in ((second, first), (first, second)):
+        wide = F.pad(other, (0, 0, 1, 1, 1, 1))
         # Beyond the border is nothing to go with; a place must be clearly more alike than the same
         # one to be moved to.
         inside = F.pad(torch.ones_like(place, dtype=torch.bool), (1, 1, 1, 1))
         likeness, index = [], []
         for y, x in moves:
-            like = (here * wide[:, :, 1 + y : 1 + y + rows, 1 + x : 1 + x + columns]).sum(-1)
+            like = (one * wide[:, :, 1 + y : 1 + y + rows, 1 + x : 1 + x + columns]).sum(-1)
             within = inside[1 + y : 1 + y + rows, 1 + x : 1 + x + columns]
             likeness.append((like - (0.0 if (y, x) == (0, 0) else 1e-3)).masked_fill(~within, -2.0))
             index.append(place + y * columns + x)

@@ -41,7 +41,7 @@ class Checkpoint:
         self._option = option
         self.mended = False
         self.strange = 0
-        self._done: dict[bytes, _Found] = {}
+        self._done: dict[bytes, _Entry] = {}
         self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
         try:
             # O_NONBLOCK, as a FIFO would be waited for; on a regular file it has no meaning.
@@ -77,8 +77,8 @@ class Checkpoint:
 
         An internal error counts as nothing: it is worth another try.
         """
-        found = self._done.get(_key(wanted))
-        return found.verdict if found is not None and found.is_whole else None
+        entry = self._done.get(_key(wanted))
+        return entry.verdict if entry is not None and entry.is_whole else None
 
     def starts(self, wanted: Report) -> tuple[int, ...]:
         """Where the records of a file that `verdict` knows begin, in bytes: little to remember of
@@ -127,7 +127,7 @@ class Checkpoint:
         for result, line in zip(results, lines, strict=True):
             if not result.is_bug:
                 key = _key(result)
-                self._done[key] = _Found.after(self._done.get(key), result, start)
+                self._done[key] = _Entry.after(self._done.get(key), result, start)
             start += len(line)
 
     def _lock(self) -> None:
@@ -151,7 +151,7 @@ class Checkpoint:
                     if not line.result.is_bug:
                         key = _key(line.result)
                         before = self._done.get(key)
-                        self._done[key] = _Found.after(before, line.result, line.start)
+                        self._done[key] = _Entry.after(before, line.result, line.start)
                         if is_url(line.result.path):
                             stamp = line.result.file_size, line.result.file_mtime_ns
                             versions = self._urls.setdefault(_key(line.result, stamped=False), {})
@@ -172,7 +172,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Entry:
     """What one check of a title found: the verdict, where its records begin, and how many belong
     together, one a sound.
     """
@@ -188,7 +188,7 @@ class _Found:
         return len(self.starts) == self.records
 
     @classmethod
-    def after(cls, before: _Found | None, result: Report, start: int) -> _Found:
+    def after(cls, before: _Entry | None, result: Report, start: int) -> _Entry:
         """With the next record of this title, of the same check or of a later one."""
         starts: tuple[int, ...] = (start,)
         verdict = result.verdict
@@ -214,7 +214,7 @@ class Merged:
     files: Sequence[Path]
     warnings: list[str] = field(default_factory=list)
     incomplete: bool = False
-    _newest: dict[bytes, tuple[int, _Found]] = field(default_factory=dict)  # by path; the file
+    _newest: dict[bytes, tuple[int, _Entry]] = field(default_factory=dict)  # by path; the file
 
     def __post_init__(self) -> None:
         for number, path in enumerate(self.files):
@@ -248,7 +248,7 @@ class Merged:
                         self._take(number, line.result, line.start)
             except OSError as error:
                 raise UsageError(f"cannot read {path}: {error.strerror}") from error
-        if halves := sum(not found.is_whole for _, found in self._newest.values()):
+        if halves := sum(not entry.is_whole for _, entry in self._newest.values()):
             self.incomplete = True
             self.warnings.append(
                 f"titles of which not every sound has its record (that run was killed): {halves}"
@@ -261,16 +261,16 @@ class Merged:
         # newer.
         if before is None or (result.checked_at or "") >= (before.checked_at or ""):
             same = before if file == number else None
-            self._newest[key] = number, _Found.after(same, result, start)
+            self._newest[key] = number, _Entry.after(same, result, start)
 
     def __len__(self) -> int:
-        return sum(len(found.starts) for _, found in self._newest.values())
+        return sum(len(entry.starts) for _, entry in self._newest.values())
 
     def __iter__(self) -> Iterator[Report]:
         """The records, in the order of files and lines, read again one at a time."""
         kept: list[list[int]] = [[] for _ in self.files]
-        for number, found in self._newest.values():
-            kept[number] += found.starts
+        for number, entry in self._newest.values():
+            kept[number] += entry.starts
         for path, starts in zip(self.files, kept, strict=True):
             with path.open("rb") as file:
                 for start in sorted(starts):

@@ -133,8 +133,8 @@ def check(
     guard = Guard(targets)
     list_file = None if files_from is None else _list_file(files_from)
     guard.refuse_all((*(audio or ()), model, resume, config_file, list_file))
-    found = discover(given, tolerance, model, selection, guard.refuse if targets else None)
-    total = len(found.files) + len(found.errors)
+    discovery = discover(given, tolerance, model, selection, guard.refuse if targets else None)
+    total = len(discovery.files) + len(discovery.errors)
     if audio and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
     form = "json" if as_json else output_format or "text"
@@ -158,7 +158,7 @@ def check(
     with resumed or nullcontext(), output:
         for warning in resumed.warnings if resumed else ():
             complain(warning)
-        carry_out(Run(found, settings, limits, engine, quiet, verbose), output, resumed)
+        carry_out(Run(discovery, settings, limits, engine, quiet, verbose), output, resumed)
         output.finish(total, empty=f"there are no files in shard {shard}", resume=resume)
     raise typer.Exit(output.code(gate))
 
@@ -225,7 +225,7 @@ def _option(name: str) -> str:
 class Run:
     """What is to be done."""
 
-    found: Discovery
+    discovery: Discovery
     settings: CheckSettings
     limits: Limits
     engine: str
@@ -245,9 +245,10 @@ def carry_out(run: Run, output: Output, resumed: Resumed | None) -> None:
         for result in results:
             output.emit(result)
 
-    files, refused = run.found.files, [identified(each, run.settings) for each in run.found.errors]
+    files = run.discovery.files
+    refused = [identified(each, run.settings) for each in run.discovery.errors]
     if resumed is not None:
-        files, refused = resumed.plan(files, run.found.errors)
+        files, refused = resumed.plan(files, run.discovery.errors)
         for known in resumed.earlier():
             output.emit(known, earlier=True)
     for each in refused:

@@ -81,14 +81,14 @@ def compare(
     guard = Guard(targets)
     guard.refuse_all((resume,))
     selection = Selection((), tuple(exclude or ()), None if shard is None else parse_shard(shard))
-    found = pair(reference, file, tolerance, selection, guard.refuse if targets else None)
+    pairs = pair(reference, file, tolerance, selection, guard.refuse if targets else None)
     settings = CompareSettings.of(
-        found.references,
+        pairs.references,
         tolerance=tolerance,
         audio_tracks=only_track(audio_track),
         video_track=video_track,
     )
-    total = len(found.files) + len(found.errors)
+    total = len(pairs.files) + len(pairs.errors)
     single = not Path(file).is_dir()
     output = Output(
         "json" if as_json else output_format or "text",
@@ -101,7 +101,7 @@ def compare(
         strict=gate.undecidable_fails,
     )
     resumed = None if resume is None else Resumed(resume, settings, retry_errors=retry_errors)
-    run = Run(found, settings, limits, "local", quiet, verbose, load_comparer)
+    run = Run(pairs, settings, limits, "local", quiet, verbose, load_comparer)
     with resumed or nullcontext(), output:
         for warning in resumed.warnings if resumed else ():
             complain(warning)

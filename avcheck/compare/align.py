@@ -54,14 +54,14 @@ class Ends(Protocol):
         """Where the last piece ends."""
 
 
-def pieces(found: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> tuple[Piece, ...]:
+def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> tuple[Piece, ...]:
     """The matches as lines; a step of more than `jump_s` from the line so far begins another.
 
     `pace`: what the lines' pace is about. A line of fewer than three matches is chance, and is left
     out.
     """
     runs: list[list[Match]] = []
-    for match in found:
+    for match in matches:
         if runs and abs(_off_line(runs[-1], match, pace, jump_s)) <= jump_s:
             runs[-1].append(match)
         elif (

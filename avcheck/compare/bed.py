@@ -56,8 +56,8 @@ def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) ->
     if not votes:
         return ()
     pace = max(shown, key=lambda part: part.end_s - part.start_s).pace
-    found = [match for vote in votes if (match := _elected(vote, votes, pace)) is not None]
-    return pieces(found, pace, _JUMP_S, _Windows(file.start_s, file.end_s))
+    matches = [match for vote in votes if (match := _elected(vote, votes, pace)) is not None]
+    return pieces(matches, pace, _JUMP_S, _Windows(file.start_s, file.end_s))
 
 
 @dataclass(frozen=True)

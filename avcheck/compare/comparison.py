@@ -126,12 +126,14 @@ class _Tell:
 def compare_titles(reference: Title, file: Title) -> Comparison:
     """Align sound and picture of a file with its reference, each by itself."""
     sound = _sound_pieces(reference, file)
-    seen = sight(reference.pictures, file.pictures, sound[0].pace if sound else 1.0)
+    in_view = sight(reference.pictures, file.pictures, sound[0].pace if sound else 1.0)
     picture = pieces(
-        *matches(seen.reference, seen.file), _PICTURE_JUMP_S, Edges(seen.reference, seen.file)
+        *matches(in_view.reference, in_view.file),
+        _PICTURE_JUMP_S,
+        Edges(in_view.reference, in_view.file),
     )
-    start_s = max(file.sound_features.start_s, seen.file.start_s)
-    end_s = min(file.sound_features.end_s, seen.file.end_s)
+    start_s = max(file.sound_features.start_s, in_view.file.start_s)
+    end_s = min(file.sound_features.end_s, in_view.file.end_s)
     bed = False
     if _length_s(sound) < _MOST * (end_s - start_s):
         common = common_bed(reference.sound, file.sound, picture)
@@ -145,7 +147,7 @@ def compare_titles(reference: Title, file: Title) -> Comparison:
         changes,
         aligned_s,
         max(0.0, end_s - start_s),
-        seen.views if picture else None,
+        in_view.views if picture else None,
         bed,
         start_s,
     )
@@ -172,14 +174,14 @@ def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
     # Of a file of which little is found, but that well, the rest may have been inserted
     best, least = whole, score + (_LARGE_GAIN if alike else _LEAST_GAIN)
     for ours, theirs in views(reference.aspect, file.aspect):
-        seen = Sight(
+        parts = Sight(
             whole.reference if ours == WHOLE else reference.track(ours),
             whole.file if theirs == WHOLE else file.track(theirs),
             (ours, theirs),
         )
-        score, _ = likeness(seen.reference, seen.file, pace)
+        score, _ = likeness(parts.reference, parts.file, pace)
         if score > least:
-            best, least = seen, score
+            best, least = parts, score
     return best
 
 
@@ -188,12 +190,12 @@ def _sound_pieces(reference: Title, file: Title) -> tuple[Piece, ...]:
     their pace is known.
     """
     edges = Edges(reference.sound_features, file.sound_features)
-    found, pace = matches(reference.sound_features, file.sound_features)
-    parts = pieces(found, pace, _COARSE_JUMP_S, edges)
+    coarse, pace = matches(reference.sound_features, file.sound_features)
+    parts = pieces(coarse, pace, _COARSE_JUMP_S, edges)
     for window_s in _FINE_WINDOWS_S:
         sharp: list[Match] = []
         for part in parts:
-            for match in found:
+            for match in coarse:
                 if part.start_s <= match.file_s < part.end_s:
                     near = Match(match.file_s, part.reference_s(match.file_s), match.score)
                     better = sharpen(near, reference.sound, file.sound, part.pace, window_s)

@@ -117,8 +117,8 @@ def likeness(reference: Track, file: Track, pace: float) -> tuple[float, float]:
     for each that is not, and the median of those that are; 0..1.
     """
     scores = _scores(_Finder(reference), file.at_pace(pace))
-    found = [score for score in scores if score]
-    return float(np.mean(scores or [0.0])), float(np.median(found or [0.0]))
+    matched = [score for score in scores if score]
+    return float(np.mean(scores or [0.0])), float(np.median(matched or [0.0]))
 
 
 def _choose_pace(reference: Track, file: Track) -> float:

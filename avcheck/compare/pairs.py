@@ -84,14 +84,14 @@ def _by_name(
     references: dict[str, Path] = {}
     errors = [*masters.errors, *versions.errors]
     for name, paths in ours.items():
-        found = theirs.get(name, [])
-        if len(found) == 1:
+        candidates = theirs.get(name, [])
+        if len(candidates) == 1:
             files += paths
-            references |= {str(path): found[0] for path in paths}
+            references |= {str(path): candidates[0] for path in paths}
             continue
         reason = f"no reference of its name in {reference}"
-        if found:
-            reason = f"several references of its name: {', '.join(map(str, found))}"
+        if candidates:
+            reason = f"several references of its name: {', '.join(map(str, candidates))}"
         errors += [alone(path, reason) for path in paths]
     for name, paths in theirs.items():
         if name not in ours:

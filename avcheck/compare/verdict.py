@@ -15,17 +15,18 @@ from avcheck.verdict import against, beyond_ms
 MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _LEAST_ALIGNED = 0.5  # of what the file has, for a verdict
 _LEAST_GAP_S = 1.0  # beside stretches, that is worth a word
+_OTHER_VOICES = "its voices are others: the music and effects under them were aligned"
 # A file of which more has only its sound or only its picture found cannot be called in sync
 _LEAST_ALONE_S, _ALONE_SHARE = 3.0, 0.1
 
 
 def to_report(
-    path: str, found: Comparison, tolerance: Tolerance, title: Title | None = None
+    path: str, comparison: Comparison, tolerance: Tolerance, title: Title | None = None
 ) -> Report:
     """The record of a comparison. `offset_ms` is the worst difference from the reference;
     `confidence` the share aligned. `title`: the file, for what is known of it.
     """
-    report = _judged(path, found, tolerance)
+    report = _judged(path, comparison, tolerance)
     if title is None:
         return report
     info, lost = title.info, title.degraded
@@ -46,48 +47,47 @@ def to_report(
     )
 
 
-def _judged(path: str, found: Comparison, tolerance: Tolerance) -> Report:
-    share = found.aligned_s / found.duration_s if found.duration_s else 0.0
+def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
+    share = comparison.aligned_s / comparison.duration_s if comparison.duration_s else 0.0
     plain = Report(
         path,
         "undecidable",
         measured_by="reference",
         tolerance=tolerance,
-        duration_s=found.duration_s,
+        duration_s=comparison.duration_s,
         avcheck_version=__version__,
     )
     if share < _LEAST_ALIGNED:
         missing = [
             name
-            for name, parts in (("sound", found.sound), ("picture", found.picture))
+            for name, parts in (("sound", comparison.sound), ("picture", comparison.picture))
             if not parts
         ]
         what = (
             f"its {' and '.join(missing)}"
             if missing
-            else f"more than {found.aligned_s:.0f} s of {found.duration_s:.0f} s"
+            else f"more than {comparison.aligned_s:.0f} s of {comparison.duration_s:.0f} s"
         )
         why = f"it cannot be aligned with the reference: {what} cannot be found there"
         return replace(plain, reason=why, reason_code="not_aligned", confidence=round(share, 4))
-    ends_ms = [value for change in found.changes for value in (change.start_ms, change.end_ms)]
+    ends_ms = [value for change in comparison.changes for value in (change.start_ms, change.end_ms)]
     offset_ms = max(ends_ms, key=lambda value: beyond_ms(value, tolerance))
     verdict, reason = against(offset_ms, tolerance, MEASURING_ERROR_MS)
     jumps = [
         (before.end_s, after.start_s)
-        for before, after in pairwise(found.changes)
+        for before, after in pairwise(comparison.changes)
         if abs(after.start_ms - before.end_ms) >= SAME_MS
     ]
     text: str | None = None if reason is None else reason.text
     code: UndecidableCode | None = None if reason is None else reason.code
-    alone_s = sum(end_s - start_s for start_s, end_s in _alone(found))
-    if verdict == "in_sync" and alone_s > max(_LEAST_ALONE_S, _ALONE_SHARE * found.duration_s):
+    alone_s = sum(end_s - start_s for start_s, end_s in _alone(comparison))
+    if verdict == "in_sync" and alone_s > max(_LEAST_ALONE_S, _ALONE_SHARE * comparison.duration_s):
         verdict, code = "undecidable", "not_all_looked_at"
         text = (
-            "what could be aligned is as it was, but for "
-            f"{alone_s:.1f} s of {found.duration_s:.1f} s the reference has only the sound or only "
-            "the picture"
+            f"what could be aligned is as it was, but for {alone_s:.1f} s of "
+            f"{comparison.duration_s:.1f} s the reference has only the sound or only the picture"
         )
-    longest = max(found.changes, key=lambda change: change.end_s - change.start_s)
+    longest = max(comparison.changes, key=lambda change: change.end_s - change.start_s)
     return replace(
         plain,
         verdict=verdict,
@@ -105,9 +105,9 @@ def _judged(path: str, found: Comparison, tolerance: Tolerance) -> Report:
                 round(change.start_ms, 1) + 0.0,
                 round(change.end_ms, 1) + 0.0,
             )
-            for change in found.changes
+            for change in comparison.changes
         ),
-        degraded=_unaligned(found),
+        degraded=_unaligned(comparison),
     )
 
 
@@ -117,19 +117,19 @@ def _drift(change: Change) -> float | None:
     return round(60 * (change.end_ms - change.start_ms) / (change.end_s - change.start_s), 2)
 
 
-def _alone(found: Comparison) -> list[tuple[float, float]]:
+def _alone(comparison: Comparison) -> list[tuple[float, float]]:
     """The stretches of the file in which only its sound or only its picture was found: there one
     may have been moved against the other. Where neither was, something was inserted.
     """
-    end_s = found.start_s + found.duration_s
-    parts = (*found.sound, *found.picture)
+    end_s = comparison.start_s + comparison.duration_s
+    parts = (*comparison.sound, *comparison.picture)
     ends = {
-        found.start_s,
+        comparison.start_s,
         end_s,
         *(part.start_s for part in parts),
         *(part.end_s for part in parts),
     }
-    times = sorted(time for time in ends if found.start_s <= time <= end_s)
+    times = sorted(time for time in ends if comparison.start_s <= time <= end_s)
 
     def has(parts: Sequence[Piece], time_s: float) -> bool:
         return any(part.start_s <= time_s <= part.end_s for part in parts)
@@ -137,14 +137,17 @@ def _alone(found: Comparison) -> list[tuple[float, float]]:
     return [
         (low, high)
         for low, high in pairwise(times)
-        if has(found.sound, (low + high) / 2) != has(found.picture, (low + high) / 2)
+        if has(comparison.sound, (low + high) / 2) != has(comparison.picture, (low + high) / 2)
     ]
 
 
-def _unaligned(found: Comparison) -> Degraded:
+def _unaligned(comparison: Comparison) -> Degraded:
     """The stretches that were not aligned, and what else is not as it was."""
-    ends = [found.start_s, *(time for each in found.changes for time in (each.start_s, each.end_s))]
-    ends.append(found.start_s + found.duration_s)
+    ends = [
+        comparison.start_s,
+        *(time for each in comparison.changes for time in (each.start_s, each.end_s)),
+    ]
+    ends.append(comparison.start_s + comparison.duration_s)
     gaps = [
         (start_s, end_s)
         for start_s, end_s in zip(ends[::2], ends[1::2], strict=True)
@@ -154,8 +157,8 @@ def _unaligned(found: Comparison) -> Degraded:
         note
         for note, holds in (
             ("parts of it are not in the reference", gaps),
-            ("its picture is mirrored", found.views and any(view.mirrored for view in found.views)),
-            ("its voices are others: the music and effects under them were aligned", found.bed),
+            ("its picture is mirrored", any(view.mirrored for view in comparison.views or ())),
+            (_OTHER_VOICES, comparison.bed),
         )
         if holds
     ]

@@ -39,9 +39,9 @@ def joined_table(rows: Sequence[Row], decide: float) -> str:
             speaking = round(share * count)
             if (share and not speaking) or not own or not strange:
                 continue
-            found = np.array(list(_titles(own, strange, count, speaking, decide)))
-            told, wrong = found.mean(axis=0)
-            lines.append((f"{count / 6:g} min", f"{share:g}", len(found), told, wrong))
+            outcomes = np.array(list(_titles(own, strange, count, speaking, decide)))
+            shares = outcomes.mean(axis=0)  # told, told wrong
+            lines.append((f"{count / 6:g} min", f"{share:g}", len(outcomes), *shares))
     note = (
         f"Segments of 10 s of {len({row['clip'] for row in own})} clips. Wrong: an offset is told "
         "that is not within 2 frames of the title's, or any of a title with strangers' sound "
@@ -67,9 +67,9 @@ def _titles(
             _moved(strange[k], int(rng.integers(-_MOST_FRAMES, _MOST_FRAMES + 1)))
             for k in rng.integers(len(strange), size=count - speaking)
         ]
-        found = estimate(combine(parts, _CALIBRATED), SHIFTS, _CALIBRATED)
-        told = found.confidence >= decide
-        yield told, told and (speaking == 0 or abs(found.frames - late) > NEAR_FRAMES)
+        estimated = estimate(combine(parts, _CALIBRATED), SHIFTS, _CALIBRATED)
+        is_told = estimated.confidence >= decide
+        yield is_told, is_told and (speaking == 0 or abs(estimated.frames - late) > NEAR_FRAMES)
 
 
 def _moved(row: Row, frames: int) -> NDArray[np.float64]:

@@ -71,9 +71,9 @@ def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
     for case, samples in sounds.items():
         if samples is not None:
             about = {**_about(footage), "case": case}
-            found = list(curves(shot, hear(samples, 0.0, shot), bench.model))
-            yield {"measure": "coverage", **about, **_verdict_row(found, bench)}
-            for curve in found:
+            segments = list(curves(shot, hear(samples, 0.0, shot), bench.model))
+            yield {"measure": "coverage", **about, **_verdict_row(segments, bench)}
+            for curve in segments:
                 if len(curve.block_start_s) == SEGMENT_BLOCKS:
                     yield {"measure": "segment", **about, **_segment_row(curve, footage, bench)}
 
@@ -231,8 +231,8 @@ def _judged(shot: Shot, sound: list[Block], bench: Bench) -> Row:
     return _verdict_row(list(curves(shot, sound, bench.model)), bench)
 
 
-def _verdict_row(found: Sequence[Curve], bench: Bench) -> Row:
-    judgement = judge(found, TOLERANCE, bench.calibration)
+def _verdict_row(some: Sequence[Curve], bench: Bench) -> Row:
+    judgement = judge(some, TOLERANCE, bench.calibration)
     return {
         "verdict": judgement.verdict,
         "reason": judgement.reason,

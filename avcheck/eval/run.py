@@ -76,9 +76,7 @@ def evaluate(
     if not clips:
         raise UsageError(f"{corpus}: none of its validation clips is of what was asked for")
     face_share = (
-        {name: found.share for name, found in read_faces(faces).items()}
-        if faces is not None
-        else {}
+        {name: face.share for name, face in read_faces(faces).items()} if faces is not None else {}
     )
     bench = _bench(model, device)
     heading = _heading(bench, clips)
@@ -97,7 +95,7 @@ def evaluate(
         # Clips side by side on one thread each keep the cores busier than one clip on all of them.
         pool = ThreadPoolExecutor(_workers(), initializer=torch.set_num_threads, initargs=(1,))
         stack.callback(pool.shutdown, cancel_futures=True)
-        for number, found in enumerate(
+        for number, measured in enumerate(
             pool.map(
                 partial(
                     _measured, bench=bench, foreign=foreign, scenery=scenery, coverage=coverage
@@ -106,13 +104,12 @@ def evaluate(
             ),
             1,
         ):
-            if isinstance(found, str):
-                failed.append(found)
+            if isinstance(measured, str):
+                failed.append(measured)
             else:
-                found = [{**row, "face_share": face_share.get(row["clip"])} for row in found]
-                rows += found
-                for row in found:
-                    _write(raw, row)
+                for row in measured:
+                    rows.append({**row, "face_share": face_share.get(row["clip"])})
+                    _write(raw, rows[-1])
             if on_clip is not None:
                 on_clip(number, len(clips))
         if failed:

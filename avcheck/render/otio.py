@@ -63,8 +63,8 @@ class Otio(Renderer):
             metadata={"avcheck": {"verdict": report.verdict, "about": about(report, title)}},
         )
         for each in title.markers:
-            text, where = marker_text(each), pictures(each.start, each.length)
-            clip.markers.append(schema.Marker(text, where, COLOURS[each.kind], {}, text))
+            text, marked = marker_text(each), pictures(each.start, each.length)
+            clip.markers.append(schema.Marker(text, marked, COLOURS[each.kind], {}, text))
         timeline = schema.Timeline(name, global_start_time=time(timecode.start, rate))
         timeline.tracks.append(schema.Track("V1", [clip], kind="Video"))
         return timeline

@@ -46,13 +46,13 @@ def closings_of(looks: Looks) -> list[Closing]:
     swing, rest = (
         max(_LEAST_PICTURES, round(each_s / picture_s)) for each_s in (_SWING_S, _REST_S)
     )
-    found = [
+    stops = [
         Closing(float(looks.times_s[at - 1 : at + 1].mean()), strength)
         for at in range(swing + rest, len(looks) - rest)
         if (strength := _strength(motion, at, swing, rest, round(_USUAL_S / picture_s)))
     ]
-    strongest = max((each.strength for each in found), default=0.0)
-    return _apart([each for each in found if each.strength >= _WEAK * strongest], _SWING_S)
+    strongest = max((each.strength for each in stops), default=0.0)
+    return _apart([each for each in stops if each.strength >= _WEAK * strongest], _SWING_S)
 
 
 def _strength(motion: NDArray[np.int16], at: int, swing: int, rest: int, usual: int) -> float:

@@ -125,8 +125,8 @@ def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal 
     quiet = len(beeps.heard) >= _LEAST_PAIRS and beeps.other_share <= _OTHER_SHARE
     if not quiet and not any(map(_is_pop, beeps.heard)):
         return None
-    found = (each for each in _signals(looks(), beeps) if each.is_test_signal)
-    return next(found, None)
+    test_signals = (each for each in _signals(looks(), beeps) if each.is_test_signal)
+    return next(test_signals, None)
 
 
 def signal_of(media: Media) -> Signal:
@@ -200,9 +200,9 @@ def _pairs(
     The offset may change slowly or by a jump, so that what is left is paired by its own offset.
     """
     events: list[Event] = []
-    seen, heard = seen_s, heard_s
-    while len(seen) and len(heard):
-        ways_s = np.subtract.outer(seen, heard)
+    flashes_s, beeps_s = seen_s, heard_s
+    while len(flashes_s) and len(beeps_s):
+        ways_s = np.subtract.outer(flashes_s, beeps_s)
         near = np.abs(ways_s) <= MAX_OFFSET_S
         if not near.any():
             break
@@ -218,7 +218,7 @@ def _pairs(
         mates = off_s.argmin(axis=1)[paired]
         events += [
             Event(float(at_s), float(beep_s))
-            for at_s, beep_s in zip(seen[paired], heard[mates], strict=True)
+            for at_s, beep_s in zip(flashes_s[paired], beeps_s[mates], strict=True)
         ]
-        seen, heard = seen[~paired], np.delete(heard, mates)
+        flashes_s, beeps_s = flashes_s[~paired], np.delete(beeps_s, mates)
     return tuple(sorted(events, key=lambda event: event.picture_s)), False

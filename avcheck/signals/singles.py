@@ -22,7 +22,7 @@ def singles_of(looks: Looks) -> list[float]:
     times_s = looks.times_s
     moved = (looks.motion >= _MOVED).sum(axis=1)
     flat = np.ptp(looks.levels, axis=1) <= _FLAT
-    found: list[float] = []
+    at_s: list[float] = []
     for black in np.flatnonzero((moved >= _LEAST_CELLS) & flat).tolist():
         end = int(np.searchsorted(times_s, times_s[black] + _BLACK_S))
         if end >= len(times_s) or (moved[black + 1 : end] >= _LEAST_CELLS).any():
@@ -33,5 +33,5 @@ def singles_of(looks: Looks) -> list[float]:
         at = first + int(moved[first:black].argmax())
         least = max(_LEAST_CELLS, _SUDDEN * int(moved[max(0, at - _BEFORE) : at].max(initial=0)))
         if moved[at] >= least:
-            found.append(float(times_s[at]))
-    return found
+            at_s.append(float(times_s[at]))
+    return at_s

@@ -52,16 +52,16 @@ def _read(
 
     reader = StampReader()
     first_s: float | None = None
-    found = False
+    is_stamped = False
     width = height = 0
     for picture in pictures:
         first_s = picture.pts_s if first_s is None else first_s
-        if not found and picture.pts_s > first_s + within_s:
+        if not is_stamped and picture.pts_s > first_s + within_s:
             return [], (width, height)
         height, width = picture.luma.shape
         luma = np.ascontiguousarray(picture.luma)
         frame = reader.read(luma, width, height, picture.pts_s)
-        found = found or frame.get("stamp") is not None
+        is_stamped = is_stamped or frame.get("stamp") is not None
     return reader.finish(), (width, height)
 
 

@@ -96,8 +96,8 @@ def _segments(signal: Signal) -> tuple[Segment, ...]:
 
 
 def _undecided(signal: Signal) -> Judgement:
-    seen, heard = _WORDS[signal.kind]
-    have = f"{signal.seen} {seen} and {signal.heard} {heard}"
+    sights, beeps = _WORDS[signal.kind]
+    have = f"{signal.seen} {sights} and {signal.heard} {beeps}"
     if signal.ambiguous:
         return Judgement(
             "undecidable",

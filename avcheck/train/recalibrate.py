@@ -40,10 +40,10 @@ def recalibrate(
         for clip in find_clips(corpus, split="train")
         if clip.kind == "speech" and clip.added in (added or (clip.added,))
     ]
-    found = [cache_clip(clip, cache, with_faces=False) for clip in clips]
+    cached = [cache_clip(clip, cache, with_faces=False) for clip in clips]
     measured = trials(
         before,
-        [item for item in found if item is not None],
+        [item for item in cached if item is not None],
         on_clip=lambda done, total: print(f"{done} of {total} clips", file=sys.stderr),
     )
     calibration = asdict(fit_chances(measured, Calibration(**before.calibration)))
@@ -67,13 +67,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/cache"))
     options = parser.parse_args(arguments)
     try:
-        found = recalibrate(
+        fitted = recalibrate(
             options.corpus, options.out, options.start, options.added, options.cache
         )
     except AvcheckError as error:
         print(error, file=sys.stderr)
         return 2
-    print(json.dumps(found, indent=1))
+    print(json.dumps(fitted, indent=1))
     return 0
 
 

@@ -148,8 +148,8 @@ def _adapt(
     """
     before = load(start, device=str(device))
     heads = {
-        kind: found.net.head
-        for kind, found in load_heads(before, start, device=str(device)).items()
+        kind: loaded.net.head
+        for kind, loaded in load_heads(before, start, device=str(device)).items()
     }
     calibration = Calibration(**before.calibration)
     checked = _as_checked(before.net, device)
@@ -180,10 +180,10 @@ def _adapt(
         on_step=tell("adapt"),
     )
     net = between(before.net, learner.mean_net)
-    found = {}
+    held_out_shares = {}
     if held_out:
         for name, model in (("before", checked), ("after", _as_checked(net, device))):
-            found[name] = judged(
+            held_out_shares[name] = judged(
                 trials(model, held_out, on_clip=tell(f"clips held out, {name}")), calibration
             )
     facts = {
@@ -196,7 +196,7 @@ def _adapt(
         "groups_used": len({item.clip.group for item in learnt_from}),
         "clips_dropped": len(clips) - len(sure),
         "validation_groups": len({item.clip.group for item in held_out}),
-        "adapt_on_groups_held_out": found,
+        "adapt_on_groups_held_out": held_out_shares,
         "training_before": before.training,
     }
     return _save(

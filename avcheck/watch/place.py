@@ -81,8 +81,8 @@ def _is_same(source: Path, target: Path) -> bool:
         return True
     if target.is_symlink() or not target.is_file():
         return False
-    there, here = target.stat(), source.stat()
-    if there.st_size != here.st_size or there.st_mtime_ns != here.st_mtime_ns:
+    copy, original = target.stat(), source.stat()
+    if copy.st_size != original.st_size or copy.st_mtime_ns != original.st_mtime_ns:
         return False
     return filecmp.cmp(source, target, shallow=False)
 

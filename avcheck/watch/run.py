@@ -218,10 +218,10 @@ class _Folder:
             self._steps.begin(key, goal)
         return goal
 
-    def _run_hook(self, report: Report, where: Path) -> None:
+    def _run_hook(self, report: Report, path: Path) -> None:
         if not self._plan.hook:
             return
-        environment = {**os.environ, "AVCHECK_FILE": str(where)}
+        environment = {**os.environ, "AVCHECK_FILE": str(path)}
         try:
             done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
                 self._plan.hook,
@@ -234,7 +234,7 @@ class _Folder:
             self._tell(f"the hook cannot be run: {error.strerror} ({self._plan.hook[0]})")
             return
         if done.returncode:
-            self._tell(f"the hook exited with {done.returncode} for {where}")
+            self._tell(f"the hook exited with {done.returncode} for {path}")
 
     def _look(self, now: float) -> None:
         """See what is there, and what of it is whole."""
