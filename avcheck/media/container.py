@@ -103,11 +103,15 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         "advanced_editlist": "0",
     }
     too_many = f"has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
-    samples = index_of(path).samples
-    if samples > MAX_SAMPLES:
+    index = index_of(path)
+    if index.samples > MAX_SAMPLES:
         raise LimitExceeded(
-            path, f"its index claims {samples:,} pictures or packets; remux it, or export it again"
+            path,
+            f"its index claims {index.samples:,} pictures or packets; remux it, or export it again",
         )
+    if index.joined_at is not None and excerpt is None:
+        # FFmpeg would take fragments of the other film for those of this one.
+        excerpt = Excerpt(0, index.joined_at)
     try:
         # A bare "a:b.mp4" would be read as protocol "a".
         file = f"file:{path.absolute()}" if excerpt is None else excerpt.open(path)

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from av.packet import Packet
 
-from avcheck.media.mp4_track import MOST_TICKS, Edit, Fragment, Run, TrackBoxes, bounded
+from avcheck.media.mp4_track import MOST_TICKS, Edit, Fragment, Joint, Run, TrackBoxes, bounded
 
 MAX_INDEX = 64 << 20  # bytes of an mp4's index that are looked at; ten hours of film take 20 MB
 
@@ -34,11 +34,14 @@ class Index:
 
     samples: entries that FFmpeg would hold in memory for what is only counted, not listed.
     complete: all of it was looked at, not the first `MAX_BOXES` only.
+    joined_at: the byte where another film begins that was joined to this one, as by `cat`. Players
+    do not show it, and nothing here is said of it. None: there is none.
     """
 
     def __init__(self, path: Path) -> None:
         self._boxes = 0
         self.complete = False
+        self.joined_at: int | None = None
         self._movie_scale = 0
         self._tracks = [TrackBoxes()]
         self._fragment = Fragment(0, 0)
@@ -85,6 +88,7 @@ class Index:
 
     def _read_file(self, file: BinaryIO) -> None:
         total, at = os.fstat(file.fileno()).st_size, 0
+        joint = Joint(self._tracks)
         while at + 8 <= total and self._boxes < MAX_BOXES:
             file.seek(at)
             head = file.read(16)
@@ -96,10 +100,16 @@ class Index:
             if size < skip or not kind.isascii():
                 break
             self._boxes += 1
+            if joint.before(kind, at, at + size):
+                self.joined_at = joint.at
+                break
             if kind in _BOXES_OF_BOXES:
                 file.seek(at + skip)
                 self._fragment, self._run_before = Fragment(at, at), None
                 self._enter(kind, memoryview(file.read(min(size - skip, MAX_INDEX))), 1)
+                if joint.within(at):
+                    self.joined_at = joint.at
+                    break
             at += size
         self.complete = self._boxes < MAX_BOXES
 

@@ -21,6 +21,16 @@ _MOST_PLACES = 3  # named one by one
 MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds pictures
 
 
+_SEAMS = {
+    "clock": "its clock or its PIDs change {}; each part was checked by its own timestamps",
+    "files": "files were joined in it {}; each was checked by its own timestamps",
+    "one": (
+        "files were joined in it {}; they were checked as one, as FFmpeg and mpv play them, but "
+        "other players show the first alone"
+    ),
+}
+
+
 class Media:
     """An open file; made by `open_media`, closed by `with` or `close()`.
 
@@ -32,6 +42,8 @@ class Media:
         self.info = film.info
         self.seekable = film.seekable  # whether `pictures` and `sounds` take a `from_s`
         self.seams_s = film.seams_s
+        # Whether it is several files that were joined end to end
+        self.are_files = film.joined_bytes > 0 or film.seams_are != "clock"
         self._film = film
         self._short_side = short_side
         self._threads = threads
@@ -127,12 +139,11 @@ class Media:
         picture, sound = shown._picture_tally, self._sound_tally
         notes: list[str] = []
         if self.seams_s:
-            places = _places(self.seams_s)
+            notes.append(_SEAMS[self._film.seams_are].format(_places(self.seams_s)))
+        if self._film.joined_bytes:
             notes.append(
-                f"files were joined in it {places}; each was checked by its own timestamps"
-                if self._film.are_files
-                else f"its clock or its PIDs change {places}; each part was checked by its own "
-                "timestamps"
+                "another file was joined to its end: players show the first alone, and the last "
+                f"{self._film.joined_bytes:,} bytes were not looked at"
             )
         timelines = shown._film.picture_timeline, self._film.sound_timeline
         if any(each is not None and each.other_speed for each in timelines):
@@ -169,6 +180,7 @@ class Media:
             truncated=self._truncated(picture, sound),
             notes=tuple(notes),
             unseen_s=_merged([*picture.unseen, *sound.unseen]),
+            unseen_bytes=self._film.joined_bytes,
         )
 
     def _truncated(self, picture: Tally, sound: Tally) -> bool:
