@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from avcheck.cores import cores
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
+from avcheck.media.container import PROBE_S
 from avcheck.media.opening import Opened, audio_tracks_of, open_film, with_sound_of
 from avcheck.media.sections import Wanted, pictures_of, sounds_of
 from avcheck.media.timeline import play_pictures, play_sounds
 from avcheck.report import Degraded, Track
 
 _LEAST_UNSEEN_S = 0.5
+
+# By which pictures or sound must go on without the other to be worth a word
+_LEAST_ALONE_S, _LEAST_ALONE_SHARE = 2.0, 0.1
 
 _MOST_PLACES = 3  # named one by one
 
@@ -148,6 +152,7 @@ class Media:
         timelines = shown._film.picture_timeline, self._film.sound_timeline
         if any(each is not None and each.other_speed for each in timelines):
             notes.append("its edit list plays some of it at another speed, which is not looked at")
+        notes += self._alone(picture, sound)
         if sound.lost:
             notes.append(f"{sound.lost} damaged audio packets")
         if picture.decoding_delay_s is not None:
@@ -182,6 +187,25 @@ class Media:
             unseen_s=_merged([*picture.unseen, *sound.unseen]),
             unseen_bytes=self._film.joined_bytes,
         )
+
+    def _alone(self, picture: Tally, sound: Tally) -> Iterator[str]:
+        """Where pictures or sound begin or end long before the other. Known only once both streams
+        were read to their end.
+        """
+        info = self.info
+        if info.audio_track is None or not (picture.finished and sound.finished):
+            return
+        first, second = sorted([(picture.end_s, "pictures"), (sound.end_s, "sound")])
+        if info.first_picture_s is None or info.first_sound_s is None:
+            late = "pictures" if info.first_picture_s is None else "sound"
+            yield f"no {late} in its first {PROBE_S:.0f} s"
+        if second[0] - first[0] > max(_LEAST_ALONE_S, _LEAST_ALONE_SHARE * second[0]):
+            go = "goes" if second[1] == "sound" else "go"
+            end = "ends" if first[1] == "sound" else "end"
+            yield (
+                f"its {first[1]} {end} at {first[0]:.1f} s, its {second[1]} {go} on until "
+                f"{second[0]:.1f} s"
+            )
 
     def _truncated(self, picture: Tally, sound: Tally) -> bool:
         """Whether the file ended well before its header says. Known only once both streams were

@@ -1,0 +1,63 @@
+"""Files whose pictures or sound begin or end long before the other, as an upload that broke off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from avcheck.media import open_media
+
+Clip = Callable[..., Path]
+SMALL: dict[str, Any] = {"fps": 5, "size": (64, 48), "events_s": ()}
+
+
+def notes(path: Path, **options: Any) -> tuple[str, ...]:
+    with open_media(path, **options) as file:
+        list(file.pictures())
+        assert file.degraded.notes == ()  # not yet known
+        list(file.sounds())
+        return file.degraded.notes
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_sound_that_ends_early(clip: Clip, suffix: str) -> None:
+    path = clip(f"film.{suffix}", seconds=10, audio_gaps_s=[(4, 10)], **SMALL)
+    [note] = notes(path)
+    assert note in [
+        f"its sound ends at 4.0 s, its pictures go on until 10.{k} s" for k in (0, 1, 2)
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_pictures_that_end_early(clip: Clip, suffix: str) -> None:
+    times_s = [k / 5 for k in range(20)]
+    [note] = notes(clip(f"film.{suffix}", seconds=10, picture_times_s=times_s, **SMALL))
+    assert note.startswith(("its pictures end at 4.0 s", "its pictures end at 3.8 s"))
+    assert note.endswith((", its sound goes on until 10.0 s", " 10.1 s"))
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(30, False), (19, True)])
+def test_a_tail_of_a_tenth_is_ordinary(clip: Clip, seconds: float, told: bool) -> None:
+    """A title card without sound, credits that fade."""
+    path = clip("film.mp4", seconds=seconds, audio_gaps_s=[(seconds - 2.4, seconds)], **SMALL)
+    assert bool(notes(path)) == told
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"audio_gaps_s": [(0, 31)]}, "no sound in its first 30 s"),
+        ({"picture_times_s": [31 + k / 5 for k in range(20)]}, "no pictures in its first 30 s"),
+    ],
+)
+def test_what_begins_late(clip: Clip, options: dict[str, Any], note: str) -> None:
+    assert notes(clip("film.mp4", seconds=35, **options, **SMALL)) == (note,)
+
+
+def test_a_separate_sound_may_be_of_any_length(clip: Clip) -> None:
+    film = clip("film.mp4", seconds=2, acodec=None, **SMALL)
+    sound = clip("sound.wav", seconds=10, vcodec=None, acodec="pcm_s16le")
+    assert notes(film, audio_path=sound) == ()
