@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -192,20 +193,18 @@ class Media:
         """Where pictures or sound begin or end long before the other. Known only once both streams
         were read to their end.
         """
-        info = self.info
-        if info.audio_track is None or not (picture.finished and sound.finished):
+        if self.info.audio_track is None or not (picture.finished and sound.finished):
             return
-        first, second = sorted([(picture.end_s, "pictures"), (sound.end_s, "sound")])
-        if info.first_picture_s is None or info.first_sound_s is None:
-            late = "pictures" if info.first_picture_s is None else "sound"
-            yield f"no {late} in its first {PROBE_S:.0f} s"
-        if second[0] - first[0] > max(_LEAST_ALONE_S, _LEAST_ALONE_SHARE * second[0]):
-            go = "goes" if second[1] == "sound" else "go"
-            end = "ends" if first[1] == "sound" else "end"
-            yield (
-                f"its {first[1]} {end} at {first[0]:.1f} s, its {second[1]} {go} on until "
-                f"{second[0]:.1f} s"
-            )
+        # What begins within the first half minute is told as the container's offset.
+        for late, what, other in (
+            (picture, "pictures begin", sound),
+            (sound, "sound begins", picture),
+        ):
+            if math.inf > late.start_s > max(PROBE_S, other.start_s + _LEAST_ALONE_S):
+                yield f"its {what} at {late.start_s:.1f} s"
+        end_s = max(picture.end_s, sound.end_s)
+        if abs(picture.end_s - sound.end_s) > max(_LEAST_ALONE_S, _LEAST_ALONE_SHARE * end_s):
+            yield f"its pictures end at {picture.end_s:.1f} s, its sound at {sound.end_s:.1f} s"
 
     def _truncated(self, picture: Tally, sound: Tally) -> bool:
         """Whether the file ended well before its header says. Known only once both streams were

@@ -275,6 +275,8 @@ def decode_sounds(
                 run = _Run(frame, time_s, max(begin_s, end_s), lead)
             yield from run.push(frame, tally)
             follows = True
+            if from_s is None:
+                tally.start_s = min(tally.start_s, time_s)
             end_s = max(end_s, run.end_s)
             tally.end_s = max(tally.end_s, end_s)
         if run is not None:
