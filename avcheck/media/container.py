@@ -173,6 +173,10 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
             head = file.read(64)
     except OSError as unreadable:
         return f"cannot be read ({reason_of(unreadable)}); check the disk"
+    if head.startswith((b"#EXTM3U", b"ffconcat")) or b"<MPD" in head:
+        return "is a playlist; save what it lists as one file first, with ffmpeg"
+    if head[4:8] in (b"styp", b"moof", b"sidx", b"emsg", b"prft"):
+        return "is a segment of a stream; join it to the end of its init segment first"
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):
         return (
             "is cut off or damaged (the index of an mp4 or mov is missing); copy or export it again"
@@ -289,7 +293,7 @@ def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
     if index.retimes and not index.complete:
         raise LimitExceeded(path, f"is in too many fragments to tell when its {kind} due; remux it")
     if track.timeline is None:
-        return Clock(0.0, retime=retime)
+        return Clock(index.begin_s, retime=retime)
     return Clock(track.origin_s, track.timeline, retime, track.seek_ahead_s)
 
 
@@ -298,7 +302,9 @@ def _is_mp4(container: InputContainer) -> bool:
 
 
 def origin_s_of(container: InputContainer) -> float:
-    """The timestamp that is zero of our clock, the same for all streams of a file."""
+    """The timestamp that is zero of our clock, the same for all streams of a file; of an mp4 in
+    fragments see `Index.begin_s`.
+    """
     if _is_mp4(container):
         return 0.0
     return (container.start_time or 0) / av.time_base
@@ -316,6 +322,8 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
             duration_s = (
                 index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))
             )
+        if duration_s > index.begin_s:
+            duration_s -= index.begin_s
     if "matroska" in container.format.name and duration_s > origin_s_of(container):
         # matroska's writers give the last timestamp for the length
         duration_s -= origin_s_of(container)
