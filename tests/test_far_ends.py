@@ -18,9 +18,9 @@ SMALL: dict[str, Any] = {"fps": 5, "size": (64, 48), "events_s": ()}
 
 def notes(path: Path, **options: Any) -> tuple[str, ...]:
     with open_media(path, **options) as file:
-        list(file.pictures())
-        assert file.degraded.notes == ()  # not yet known
         list(file.sounds())
+        assert file.degraded.notes == ()  # not yet known
+        list(file.pictures())
         return file.degraded.notes
 
 
@@ -37,6 +37,15 @@ def test_pictures_that_end_early(clip: Clip, suffix: str) -> None:
     [note] = notes(clip(f"film.{suffix}", seconds=10, picture_times_s=times_s, **SMALL))
     assert note.startswith(("its pictures end at 4.0 s", "its pictures end at 3.8 s"))
     assert note.endswith((", its sound at 10.0 s", ", its sound at 10.1 s"))
+
+
+def test_a_check_that_reads_no_sound_behind_the_last_picture_goes_by_the_length(clip: Clip) -> None:
+    times_s = [k / 5 for k in range(20)]
+    path = clip("film.mp4", seconds=10, picture_times_s=times_s, **SMALL)
+    with open_media(path) as file:
+        next(file.sounds())
+        list(file.pictures())
+        assert file.degraded.notes == ("its pictures end at 4.0 s, the file at 10.0 s",)
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(30, False), (19, True)])

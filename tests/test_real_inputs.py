@@ -11,6 +11,7 @@ import pytest
 
 from avcheck.errors import NotMedia
 from avcheck.media import open_media
+from avcheck.plain_text import is_text, why_no_video
 from tests.support.mp4_boxes import box, boxes, find, without
 from tests.support.reading import late_ms, whole
 
@@ -20,7 +21,7 @@ AAC_MS = 1024 / 48  # what its encoder puts in front, where the container cannot
 
 @pytest.mark.parametrize("at_s", [0.4, 2.0])
 def test_a_bare_latm_stream_is_counted_from_its_first_frame(clip: Clip, at_s: float) -> None:
-    """FFmpeg counts from the 51st."""
+    """FFmpeg counts from behind those that it read to find the stream's parameters."""
     options = {"vcodec": None, "format": "latm", "seconds": 3}
     sound = clip("sound.latm", events_s=(at_s + 0.04,), **options)
     film = clip("film.mp4", events_s=(at_s,), acodec=None, seconds=3)
@@ -140,3 +141,5 @@ def test_what_is_named_in_place_of_a_stream(
     path.write_bytes(data)
     with pytest.raises(NotMedia, match=said):
         open_media(path)
+    if is_text(path):  # the command does not open these
+        assert said in why_no_video(path)

@@ -39,7 +39,7 @@ from avcheck.media.mp4 import index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
-from avcheck.plain_text import NO_VIDEO
+from avcheck.plain_text import NO_VIDEO, PLAYLIST, is_playlist
 from avcheck.tracks import escaped
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
@@ -170,11 +170,11 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
     """Why a file did not open, and what to do, from its first bytes."""
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(128)
     except OSError as unreadable:
         return f"cannot be read ({reason_of(unreadable)}); check the disk"
-    if head.startswith((b"#EXTM3U", b"ffconcat")) or b"<MPD" in head:
-        return "is a playlist; save what it lists as one file first, with ffmpeg"
+    if is_playlist(head):
+        return PLAYLIST
     if head[4:8] in (b"styp", b"moof", b"sidx", b"emsg", b"prft"):
         return "is a segment of a stream; join it to the end of its init segment first"
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):

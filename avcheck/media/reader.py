@@ -190,10 +190,10 @@ class Media:
         )
 
     def _alone(self, picture: Tally, sound: Tally) -> Iterator[str]:
-        """Where pictures or sound begin or end long before the other. Known only once both streams
-        were read to their end.
+        """Where pictures or sound begin or end long before the other. Known only once the pictures
+        were read to their end; of sound that goes on after them, by the length of the file.
         """
-        if self.info.audio_track is None or not (picture.finished and sound.finished):
+        if self.info.audio_track is None or not picture.finished:
             return
         # What begins within the first half minute is told as the container's offset.
         for late, what, other in (
@@ -202,9 +202,13 @@ class Media:
         ):
             if math.inf > late.start_s > max(PROBE_S, other.start_s + _LEAST_ALONE_S):
                 yield f"its {what} at {late.start_s:.1f} s"
-        end_s = max(picture.end_s, sound.end_s)
-        if abs(picture.end_s - sound.end_s) > max(_LEAST_ALONE_S, _LEAST_ALONE_SHARE * end_s):
-            yield f"its pictures end at {picture.end_s:.1f} s, its sound at {sound.end_s:.1f} s"
+        sound_end_s = sound.end_s
+        if not sound.finished:
+            sound_end_s = max(sound_end_s, self.info.duration_s or 0.0)
+        least_s = max(_LEAST_ALONE_S, _LEAST_ALONE_SHARE * max(picture.end_s, sound_end_s))
+        if abs(picture.end_s - sound_end_s) > least_s:
+            last = "its sound" if sound.finished else "the file"
+            yield f"its pictures end at {picture.end_s:.1f} s, {last} at {sound_end_s:.1f} s"
 
     def _truncated(self, picture: Tally, sound: Tally) -> bool:
         """Whether the file ended well before its header says. Known only once both streams were
