@@ -9,6 +9,8 @@ from pathlib import Path
 SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, gxf, mpg, ogv, wmv, wtv, dv, rm or nut"
 NO_VIDEO = f"is not a video file that avcheck reads; use {SUPPORTED}"
 
+PLAYLIST = "is a playlist; save what it lists as one file first, with ffmpeg"
+
 # Bytes; the head of every format above has a zero or another control character within a few dozen
 _HEAD = 4096
 _CONTROL = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
@@ -27,3 +29,14 @@ def is_text(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return bool(head) and _CONTROL.isdisjoint(head)
+
+
+def is_playlist(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of a playlist of HLS or DASH, or of ffmpeg's."""
+    return head.startswith((b"#EXTM3U", b"ffconcat")) or b"<MPD" in head
+
+
+def why_no_video(path: Path) -> str:
+    """What a text file is, and what to do. Raises OSError."""
+    with path.open("rb") as file:
+        return PLAYLIST if is_playlist(file.read(_HEAD)) else NO_VIDEO

@@ -143,8 +143,8 @@ def nearest_stretch(stretches: Sequence[Stretch], time_s: float) -> Stretch:
 class Degraded:
     """What was lost on the way and so could not be looked at.
 
-    `unseen_s`: the stretches that were not looked at, (start, end) on the file's clock; `notes`
-    says why.
+    `unseen_s`: the stretches that were not looked at, (start, end) on the file's clock;
+    `unseen_bytes`: so much of the file's end, which players do not show either; `notes` says why.
     """
 
     corrupt_frames: int = 0
@@ -153,6 +153,7 @@ class Degraded:
     truncated: bool = False
     notes: tuple[str, ...] = ()
     unseen_s: tuple[tuple[float, float], ...] = ()
+    unseen_bytes: int = 0
 
     def __post_init__(self) -> None:
         for start_s, end_s in self.unseen_s:

@@ -142,7 +142,7 @@ def test_a_lack_of_memory_is_no_damage_of_the_file(
     container = SimpleNamespace(
         format=SimpleNamespace(name="mp4"), name="file:x.mp4", demux=fail, seek=fail
     )
-    packet = SimpleNamespace(decode=fail, dts=0)
+    packet = SimpleNamespace(decode=fail, size=1, dts=0)
     # FFmpeg's own is doubted as long as there is memory
     if isinstance(error, av.error.MemoryError):
         assert Decoder(container, SimpleNamespace(), tally).decode(packet) == []  # type: ignore[arg-type]

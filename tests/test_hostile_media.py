@@ -104,8 +104,8 @@ def test_playlists_are_not_followed(clip: Clip, name: str) -> None:
     target = clip(hostile.TARGET, format="mpegts")
     path = target.with_name(name)
     path.write_text(hostile.PLAYLISTS[name])
-    refused(path, NotMedia, "is not a video file")
-    refused(target, NotMedia, "is not a sound file", audio_path=path)
+    refused(path, NotMedia, "is a playlist")
+    refused(target, NotMedia, "is a playlist", audio_path=path)
 
 
 def test_only_formats_that_hold_their_media_themselves_are_opened(

@@ -66,7 +66,7 @@ ADDED = {
     "records",
     "title_summary",
 }
-ADDED_TO_DEGRADED = {"unseen_s"}
+ADDED_TO_DEGRADED = {"unseen_s", "unseen_bytes"}
 
 
 def closed(schema: Any) -> Any:

@@ -23,7 +23,7 @@ from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stam
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
 from avcheck.files import stamp
 from avcheck.memory import give_back, while_importing
-from avcheck.plain_text import NO_VIDEO, is_text
+from avcheck.plain_text import is_text, why_no_video
 from avcheck.report import BUG, ErrorCode, Report
 from avcheck.settings import CheckSettings
 
@@ -87,7 +87,7 @@ def first_look(
         return Unchanged(source, (size, changed))
     try:
         if is_text(Path(source)):
-            raise NotMedia(source, NO_VIDEO)
+            raise NotMedia(source, why_no_video(Path(source)))
         from avcheck.choice import open_sound, sounds_of  # late: brings av and numpy
 
         sounds = sounds_of(source, settings)

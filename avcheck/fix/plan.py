@@ -142,13 +142,18 @@ def make_plan(
     """
     with open_media(source, audio_track=audio_track, video_track=video_track, threads=1) as media:
         info = media.info
-        if media.seams_s or len(info.programs) > 1:
-            what = (
-                "its clock or its PIDs change on the way"
-                if media.seams_s
-                else "it has several programmes"
+        if media.are_files:
+            raise Refused(
+                "it is several files joined end to end; fix each of them, then join them with "
+                "mkvmerge or ffmpeg"
             )
-            raise Refused(f"{what}; take out one part with ffmpeg, and fix that")
+        if media.seams_s:
+            raise Refused(
+                f"its clock or its PIDs change, at {media.seams_s[0]:.1f} s first; cut it there, "
+                "and fix each part"
+            )
+        if len(info.programs) > 1:
+            raise Refused("it has several programmes; take out one with ffmpeg, and fix that")
     if index_of(source).mapped:
         raise Refused(
             "its edit list plays pieces of it, and a copy would play all of it; export it again "

@@ -4,6 +4,7 @@ on the way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -173,6 +174,7 @@ class Tally:
     decoding_delay_s: float | None = None
     one_channel_s: float = 0.0  # sound of which one channel was taken, as all together cancel
     missing_s: float = 0.0
+    start_s: float = math.inf  # of the first frame, where it was decoded from the beginning
     end_s: float = 0.0  # where the last frame ends
     finished: bool = False
     # (from, to) of what was left out, or of which nothing could be decoded
@@ -202,6 +204,7 @@ class Tally:
         ):
             setattr(self, name, getattr(self, name) + getattr(part, name))
         self.decoding_delay_s = self.decoding_delay_s or part.decoding_delay_s
+        self.start_s = min(self.start_s, start_s + part.start_s)
         self.end_s = max(self.end_s, start_s + part.end_s)
         self.unseen += [(start_s + from_s, start_s + to_s) for from_s, to_s in part.unseen]
 

@@ -39,7 +39,7 @@ from avcheck.media.mp4 import index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
-from avcheck.plain_text import NO_VIDEO
+from avcheck.plain_text import NO_VIDEO, PLAYLIST, is_playlist
 from avcheck.tracks import escaped
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
@@ -103,11 +103,15 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         "advanced_editlist": "0",
     }
     too_many = f"has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
-    samples = index_of(path).samples
-    if samples > MAX_SAMPLES:
+    index = index_of(path)
+    if index.samples > MAX_SAMPLES:
         raise LimitExceeded(
-            path, f"its index claims {samples:,} pictures or packets; remux it, or export it again"
+            path,
+            f"its index claims {index.samples:,} pictures or packets; remux it, or export it again",
         )
+    if index.joined_at is not None and excerpt is None:
+        # FFmpeg would take fragments of the other film for those of this one.
+        excerpt = Excerpt(0, index.joined_at)
     try:
         # A bare "a:b.mp4" would be read as protocol "a".
         file = f"file:{path.absolute()}" if excerpt is None else excerpt.open(path)
@@ -166,9 +170,13 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
     """Why a file did not open, and what to do, from its first bytes."""
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(128)
     except OSError as unreadable:
         return f"cannot be read ({reason_of(unreadable)}); check the disk"
+    if is_playlist(head):
+        return PLAYLIST
+    if head[4:8] in (b"styp", b"moof", b"sidx", b"emsg", b"prft"):
+        return "is a segment of a stream; join it to the end of its init segment first"
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):
         return (
             "is cut off or damaged (the index of an mp4 or mov is missing); copy or export it again"
@@ -285,7 +293,7 @@ def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
     if index.retimes and not index.complete:
         raise LimitExceeded(path, f"is in too many fragments to tell when its {kind} due; remux it")
     if track.timeline is None:
-        return Clock(0.0, retime=retime)
+        return Clock(index.begin_s, retime=retime)
     return Clock(track.origin_s, track.timeline, retime, track.seek_ahead_s)
 
 
@@ -294,7 +302,9 @@ def _is_mp4(container: InputContainer) -> bool:
 
 
 def origin_s_of(container: InputContainer) -> float:
-    """The timestamp that is zero of our clock, the same for all streams of a file."""
+    """The timestamp that is zero of our clock, the same for all streams of a file; of an mp4 in
+    fragments see `Index.begin_s`.
+    """
     if _is_mp4(container):
         return 0.0
     return (container.start_time or 0) / av.time_base
@@ -312,6 +322,8 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
             duration_s = (
                 index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))
             )
+        if duration_s > index.begin_s:
+            duration_s -= index.begin_s
     if "matroska" in container.format.name and duration_s > origin_s_of(container):
         # matroska's writers give the last timestamp for the length
         duration_s -= origin_s_of(container)

@@ -7,6 +7,8 @@ ends. Transport streams have a survey of their own (`avcheck.media.survey`).
 A file begins with what stands nowhere else: the header of an FLV (Video File Format Specification
 10.1, E.2), that of Matroska (RFC 8794, 11.2), the first pages of Ogg streams (RFC 3533, 4 and 6).
 In an MPEG programme stream it begins where the system clock is set anew (ISO/IEC 13818-1, 2.5.3.4).
+An AVI begins with a list of its own (OpenDML AVI File Format Extensions 1.02). For mp4 and mov see
+`avcheck.media.mp4`: players show the first alone.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from avcheck.media.sections import Layout, Part, Wanted, choose_streams
 from avcheck.media.transport import Excerpt, Stamps, Ticks, is_jump
 
 MOST_FILES = 100  # that are told apart: each is opened once to see how long it is
+
+_MOST_LISTS = 10_000  # of an AVI; one of 1 GB is usual
 
 _CHUNK = 8 << 20  # bytes that are searched at a time
 _LONGEST = 64  # bytes of what is searched for
@@ -146,6 +150,20 @@ def _found(
         kept = window[max(taken, len(window) - _LONGEST) :]
 
 
+def _of_avi(file: BinaryIO) -> Iterator[int]:
+    """From list to list (`RIFF`): a long film goes on in lists of another kind, `AVIX`."""
+    at = 0
+    for _ in range(_MOST_LISTS):
+        file.seek(at)
+        head = file.read(12)
+        if len(head) < 12 or not head.startswith(b"RIFF"):
+            return
+        if head.endswith(b"AVI "):
+            yield at
+        size = int.from_bytes(head[4:8], "little")
+        at += 8 + size + size % 2
+
+
 def _of_flv(file: BinaryIO) -> Iterator[int]:
     return (at for at, _ in _found(file, _FLV))
 
@@ -217,6 +235,7 @@ def _clocks(body: Ticks) -> Ticks:
 
 
 _LOOKS: dict[str, Callable[[BinaryIO], Iterator[int]]] = {
+    "avi": _of_avi,
     "flv": _of_flv,
     "matroska,webm": _of_matroska,
     "mpeg": _of_programme_stream,

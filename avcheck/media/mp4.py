@@ -19,11 +19,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from av.packet import Packet
 
-from avcheck.media.mp4_track import MOST_TICKS, Edit, Fragment, Run, TrackBoxes, bounded
+from avcheck.media.mp4_track import MOST_TICKS, Edit, Fragment, Joint, Run, TrackBoxes, bounded
 
 MAX_INDEX = 64 << 20  # bytes of an mp4's index that are looked at; ten hours of film take 20 MB
 
 MAX_BOXES = 1 << 19  # boxes of an mp4 that are looked at: a day in fragments of 2 s has 475,000
+
+_LEAST_BEGIN_S = 1.0  # of a live stream; a packager leaves less for what an encoder puts in front
 
 # Smooth Streaming: when the first sample of a fragment is shown
 _TFXD = bytes.fromhex("6d1d9b0542d544e680e2141daff757b2")
@@ -34,11 +36,16 @@ class Index:
 
     samples: entries that FFmpeg would hold in memory for what is only counted, not listed.
     complete: all of it was looked at, not the first `MAX_BOXES` only.
+    begin_s: where a recording of a live stream begins, which counts from that stream's beginning or
+    from 1970; 0 of every other film.
+    joined_at: the byte where another film begins that was joined to this one, as by `cat`. Players
+    do not show it, and nothing here is said of it. None: there is none.
     """
 
     def __init__(self, path: Path) -> None:
         self._boxes = 0
         self.complete = False
+        self.joined_at: int | None = None
         self._movie_scale = 0
         self._tracks = [TrackBoxes()]
         self._fragment = Fragment(0, 0)
@@ -47,6 +54,7 @@ class Index:
         with suppress(OSError, struct.error, zlib.error), path.open("rb") as file:
             self._read_file(file)
         self.samples = sum(track.entries() for track in self._tracks)
+        self.begin_s = self._begin_s()
 
     def track(self, track_id: int) -> TrackBoxes:
         """The track of this number; one of which nothing is known where there is none."""
@@ -83,8 +91,20 @@ class Index:
             if time is not None:
                 packet.pts = time
 
+    def _begin_s(self) -> float:
+        if self.mapped or any(track.listed for track in self._tracks):
+            return 0.0
+        firsts = [
+            track.fragments[0].decode_time / track.scale
+            for track in self._tracks
+            if track.scale and track.fragments and track.fragments[0].decode_time is not None
+        ]
+        begin_s = min(firsts, default=0.0)
+        return begin_s if begin_s > _LEAST_BEGIN_S else 0.0
+
     def _read_file(self, file: BinaryIO) -> None:
         total, at = os.fstat(file.fileno()).st_size, 0
+        joint = Joint(self._tracks)
         while at + 8 <= total and self._boxes < MAX_BOXES:
             file.seek(at)
             head = file.read(16)
@@ -96,10 +116,16 @@ class Index:
             if size < skip or not kind.isascii():
                 break
             self._boxes += 1
+            if joint.before(kind, at, at + size):
+                self.joined_at = joint.at
+                break
             if kind in _BOXES_OF_BOXES:
                 file.seek(at + skip)
                 self._fragment, self._run_before = Fragment(at, at), None
                 self._enter(kind, memoryview(file.read(min(size - skip, MAX_INDEX))), 1)
+                if joint.within(at):
+                    self.joined_at = joint.at
+                    break
             at += size
         self.complete = self._boxes < MAX_BOXES
 

@@ -267,6 +267,12 @@ class TrackBoxes:
 
     # -- fragments ---------------------------------------------------------------------------------
 
+    def goes_back_at(self, moof: int) -> bool:
+        """Whether its fragment in this `moof` does not come after the one before."""
+        times = {part.moof == moof: part.decode_time for part in self.fragments}
+        now, before = times.get(True), times.get(False)
+        return now is not None and before is not None and now <= before
+
     @cached_property
     def times(self) -> SampleTimes | None:
         """When the samples of its fragments are shown, where FFmpeg does not go by the boxes; else
@@ -300,6 +306,60 @@ class TrackBoxes:
             )
         self.fragments = []
         return sample_times
+
+
+class Joint:
+    """Looks for the place where one film ends and another was joined to it.
+
+    `tracks` are those found so far. A second index (`moov`) is that of another film, unless the
+    first film goes on in fragments: a recording may then say its index once more. It is another
+    film all the same if it lists samples of its own, or if its fragments go back in time.
+    """
+
+    def __init__(self, tracks: list[TrackBoxes]) -> None:
+        self.at = 0  # the byte where the second index, or the file type before it, begins
+        self._tracks = tracks
+        self._known = len(tracks)  # of them, those of the first film
+        self._first: dict[bytes, int] = {}  # where the first box of each kind ends
+        self._file_type = -1  # where the last one begins
+        self._open = False  # whether it is yet to be seen whose the second index is
+
+    def before(self, kind: bytes, start: int, end: int) -> bool:
+        """Whether this box of the top level, not yet read, belongs to another film."""
+        if kind == b"ftyp":
+            self._file_type = start
+        again = kind == b"moov" and kind in self._first
+        self._first.setdefault(kind, end)
+        if again:
+            fragmented = any(track.fragmented for track in self._tracks)
+            ends = max(self._first[b"moov"], 0 if fragmented else self._first.get(b"mdat", 0))
+            self.at = start if fragmented else ends
+            if self._has_file_type():
+                self.at = self._file_type
+            self._open, self._known = True, len(self._tracks)
+            return not fragmented
+        return False
+
+    def within(self, start: int) -> bool:
+        """Whether the box that begins here, now read, belongs to another film; if so, what it said
+        is forgotten.
+        """
+        if not self._open:
+            return False
+        fragments = [part for track in self._tracks for part in track.fragments]
+        self._open = not any(part.moof == start for part in fragments)
+        lists = any(track.listed for track in self._tracks[self._known :])
+        if not (lists and self._has_file_type()) and not any(
+            track.goes_back_at(start) for track in self._tracks
+        ):
+            return False
+        del self._tracks[self._known :]
+        for track in self._tracks:
+            track.fragments = [part for part in track.fragments if part.moof < self.at]
+        return True
+
+    def _has_file_type(self) -> bool:
+        return self._file_type >= self._first[b"moov"]
 
 
 class SampleTimes:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -38,6 +39,7 @@ from avcheck.media.container import (
     open_container,
 )
 from avcheck.media.joined import joined_layout
+from avcheck.media.mp4 import index_of
 from avcheck.media.packets import is_seekable
 from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
 from avcheck.media.sections import (
@@ -56,6 +58,10 @@ from avcheck.media.timeline import Timeline, play_pictures, play_sounds
 from avcheck.report import Track
 from avcheck.timecode import exact_rate
 
+# What lies at the seams of a file: a new clock or other PIDs; or files that were joined, each of
+# which is checked by its own timestamps, or all as one
+SeamKind = Literal["clock", "files", "one"]
+
 _LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
 
 
@@ -70,7 +76,8 @@ class Opened:
     picture_timeline: Timeline | None = None  # an edit list to play, of an mp4 or mov
     sound_timeline: Timeline | None = None
     seams_s: tuple[float, ...] = ()  # where one recording was joined to another, as far as is known
-    are_files: bool = False  # what was joined there
+    seams_are: SeamKind = "clock"
+    joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
 
 
 def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:
@@ -91,18 +98,19 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
         packets = survey_of(container, path, wanted.program)
         chosen = choose_streams(container, path, packets, wanted)
         video, audio = chosen.video, chosen.audio
-        sounding, shown = (
-            of_programme(container.streams.audio, chosen.pids),
-            of_programme(playing(container), chosen.pids),
-        )
+        sounding = of_programme(container.streams.audio, chosen.pids)
+        shown = of_programme(playing(container), chosen.pids)
         audio_number, video_number = sounding.index(audio) if audio else None, shown.index(video)
         audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
         duration_s = duration_s_of(container, path, video)
         layout = layout_of(path, VIDEO_FORMATS, packets, chosen, wanted)
         joined = None if packets else joined_layout(path, container, wanted)
-        layout = layout or joined
+        seams = layout or joined
+        if seams is not None:
+            duration_s = seams.end_s
+        if container.format.name != "avi":  # FFmpeg and mpv count on through all of it
+            layout = seams
         if layout is not None:
-            duration_s = layout.end_s
             container, video, audio, origin_s = stack.enter_context(opened(layout))
             clock = heard = Clock(origin_s)
         else:
@@ -132,7 +140,6 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
         if heard.timeline is not None and sound is not None:
             first_sound_s = _first_sound_s(sound_source, heard.timeline)
         width, height, rotation = _upright(video, picture)
-        timecode = _timecode_of(container, video)
         info = MediaInfo(
             path=path,
             duration_s=duration_s,
@@ -151,7 +158,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             first_picture_s=first_picture_s,
             first_sound_s=first_sound_s,
             container=container.format.long_name,
-            timecode=timecode,
+            timecode=_timecode_of(container, video),
         )
         return Opened(
             info,
@@ -160,8 +167,9 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             is_seekable(container),
             clock.timeline,
             heard.timeline,
-            () if layout is None else layout.seams_s,
-            are_files=joined is not None,
+            () if seams is None else seams.seams_s,
+            "clock" if joined is None else "files" if layout else "one",
+            _joined_bytes(path),
         )
 
 
@@ -236,6 +244,11 @@ def _rate_of(video: VideoStream) -> Fraction | None:
         return None
     # PyAV 19 has a type of its own, which is no Fraction.
     return exact_rate(Fraction(rate.numerator, rate.denominator))
+
+
+def _joined_bytes(path: Path) -> int:
+    at = index_of(path).joined_at
+    return 0 if at is None else path.stat().st_size - at
 
 
 def _timecode_of(container: InputContainer, video: VideoStream) -> str | None:

@@ -93,6 +93,8 @@ class Decoder:
         """The frames that this packet completes, and those that were held back until their times
         were known.
         """
+        if not packet.size and packet.pts is not None:  # the picture before stays: Theora
+            return []
         if self._order is not None:
             self._order.taken(packet)
         try:

@@ -178,6 +178,8 @@ def decode_pictures(
                 tally.damaged += frame.is_corrupt
                 first_s = time_s if first_s < 0 else first_s
                 last_s = time_s
+                if from_s is None:
+                    tally.start_s = min(tally.start_s, time_s)
                 tally.end_s = max(tally.end_s, frame_end_s(frame, time_s))
                 picture = Picture(time_s, scaler.later(frame))
                 if from_s is not None and time_s <= from_s:

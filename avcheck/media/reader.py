@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import math
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from avcheck.cores import cores
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
+from avcheck.media.container import PROBE_S
 from avcheck.media.opening import Opened, audio_tracks_of, open_film, with_sound_of
 from avcheck.media.sections import Wanted, pictures_of, sounds_of
 from avcheck.media.timeline import play_pictures, play_sounds
@@ -16,9 +18,22 @@ from avcheck.report import Degraded, Track
 
 _LEAST_UNSEEN_S = 0.5
 
+# By which pictures or sound must go on without the other to be worth a word
+_LEAST_ALONE_S, _LEAST_ALONE_SHARE = 2.0, 0.1
+
 _MOST_PLACES = 3  # named one by one
 
 MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds pictures
+
+
+_SEAMS = {
+    "clock": "its clock or its PIDs change {}; each part was checked by its own timestamps",
+    "files": "files were joined in it {}; each was checked by its own timestamps",
+    "one": (
+        "files were joined in it {}; they were checked as one, as FFmpeg and mpv play them, but "
+        "other players show the first alone"
+    ),
+}
 
 
 class Media:
@@ -32,6 +47,8 @@ class Media:
         self.info = film.info
         self.seekable = film.seekable  # whether `pictures` and `sounds` take a `from_s`
         self.seams_s = film.seams_s
+        # Whether it is several files that were joined end to end
+        self.are_files = film.joined_bytes > 0 or film.seams_are != "clock"
         self._film = film
         self._short_side = short_side
         self._threads = threads
@@ -127,16 +144,16 @@ class Media:
         picture, sound = shown._picture_tally, self._sound_tally
         notes: list[str] = []
         if self.seams_s:
-            places = _places(self.seams_s)
+            notes.append(_SEAMS[self._film.seams_are].format(_places(self.seams_s)))
+        if self._film.joined_bytes:
             notes.append(
-                f"files were joined in it {places}; each was checked by its own timestamps"
-                if self._film.are_files
-                else f"its clock or its PIDs change {places}; each part was checked by its own "
-                "timestamps"
+                "another file was joined to its end: players show the first alone, and the last "
+                f"{self._film.joined_bytes:,} bytes were not looked at"
             )
         timelines = shown._film.picture_timeline, self._film.sound_timeline
         if any(each is not None and each.other_speed for each in timelines):
             notes.append("its edit list plays some of it at another speed, which is not looked at")
+        notes += self._alone(picture, sound)
         if sound.lost:
             notes.append(f"{sound.lost} damaged audio packets")
         if picture.decoding_delay_s is not None:
@@ -169,7 +186,29 @@ class Media:
             truncated=self._truncated(picture, sound),
             notes=tuple(notes),
             unseen_s=_merged([*picture.unseen, *sound.unseen]),
+            unseen_bytes=self._film.joined_bytes,
         )
+
+    def _alone(self, picture: Tally, sound: Tally) -> Iterator[str]:
+        """Where pictures or sound begin or end long before the other. Known only once the pictures
+        were read to their end; of sound that goes on after them, by the length of the file.
+        """
+        if self.info.audio_track is None or not picture.finished:
+            return
+        # What begins within the first half minute is told as the container's offset.
+        for late, what, other in (
+            (picture, "pictures begin", sound),
+            (sound, "sound begins", picture),
+        ):
+            if math.inf > late.start_s > max(PROBE_S, other.start_s + _LEAST_ALONE_S):
+                yield f"its {what} at {late.start_s:.1f} s"
+        sound_end_s = sound.end_s
+        if not sound.finished:
+            sound_end_s = max(sound_end_s, self.info.duration_s or 0.0)
+        least_s = max(_LEAST_ALONE_S, _LEAST_ALONE_SHARE * max(picture.end_s, sound_end_s))
+        if abs(picture.end_s - sound_end_s) > least_s:
+            last = "its sound" if sound.finished else "the file"
+            yield f"its pictures end at {picture.end_s:.1f} s, {last} at {sound_end_s:.1f} s"
 
     def _truncated(self, picture: Tally, sound: Tally) -> bool:
         """Whether the file ended well before its header says. Known only once both streams were

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice
 
 import av
@@ -243,12 +244,10 @@ def decode_sounds(
         anchor = _anchor(source) if sought else None
         tick_s = float(stream.time_base or 0)
         packets = packets_from(container, stream, tally, until_s, source)
-        frames = _usable(
-            dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally),
-            tally,
-            from_s,
-            sought,
-        )
+        decoded = decoded_frames(container, stream, tally, packets)
+        if container.format.name == "loas":
+            decoded = _counted(decoded)
+        frames = _usable(dated(decoded, source.origin_s, tally), tally, from_s, sought)
         if not COUNTED.isdisjoint(container.format.name.split(",")):
             frames = told(frames, tick_s)
         follows = False  # the frame before was not left out
@@ -276,6 +275,8 @@ def decode_sounds(
                 run = _Run(frame, time_s, max(begin_s, end_s), lead)
             yield from run.push(frame, tally)
             follows = True
+            if from_s is None:
+                tally.start_s = min(tally.start_s, time_s)
             end_s = max(end_s, run.end_s)
             tally.end_s = max(tally.end_s, end_s)
         if run is not None:
@@ -283,6 +284,20 @@ def decode_sounds(
         tally.finished = True
         if run is None and from_s is None:
             raise no_sound(source.path)
+
+
+def _counted(frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
+    """The frames of a bare LATM stream, which has no times, dated by their samples.
+
+    FFmpeg counts as well, but not the packets that it read to find the stream's parameters: all
+    sound would come a second early.
+    """
+    end_s = Fraction(0)
+    for frame in frames:
+        frame.time_base = Fraction(1, frame.sample_rate)
+        frame.pts = round(end_s * frame.sample_rate)
+        end_s += Fraction(frame.samples, frame.sample_rate)
+        yield frame
 
 
 def _usable(

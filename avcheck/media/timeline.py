@@ -180,6 +180,7 @@ def _passes(
                 for piece in run
             ]
             inner.unseen = [(from_s, until_s) for from_s, until_s in shown if from_s < until_s]
+            inner.start_s = math.inf
             inner.missing_s = inner.end_s = 0.0  # of the media; `cut` counted what of it is shown
             tally.add(inner, 0.0)
 

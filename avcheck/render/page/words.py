@@ -94,6 +94,9 @@ def unseen(report: Report) -> list[tuple[str, str]]:
     out += [
         (span(*each), "Left out or damaged; the notes below say why.") for each in degraded.unseen_s
     ]
+    if degraded.unseen_bytes:
+        at_end = "At the end of the file: another one that was joined to it."
+        out.append((f"{degraded.unseen_bytes:,} bytes", at_end))
     if degraded.missing_video_s > 0.5:
         out.append((f"{degraded.missing_video_s:.1f} s", "There is no picture."))
     if degraded.missing_audio_s > 0.5:

@@ -1,0 +1,145 @@
+"""Files as recorders and archives write them, of which a reader has lost something before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from avcheck.errors import NotMedia
+from avcheck.media import open_media
+from avcheck.plain_text import is_text, why_no_video
+from tests.support.mp4_boxes import box, boxes, find, without
+from tests.support.reading import late_ms, whole
+
+Clip = Callable[..., Path]
+AAC_MS = 1024 / 48  # what its encoder puts in front, where the container cannot tell
+
+
+@pytest.mark.parametrize("at_s", [0.4, 2.0])
+def test_a_bare_latm_stream_is_counted_from_its_first_frame(clip: Clip, at_s: float) -> None:
+    """FFmpeg counts from behind those that it read to find the stream's parameters."""
+    options = {"vcodec": None, "format": "latm", "seconds": 3}
+    sound = clip("sound.latm", events_s=(at_s + 0.04,), **options)
+    film = clip("film.mp4", events_s=(at_s,), acodec=None, seconds=3)
+    assert late_ms(film, audio_path=sound) == pytest.approx(40 + AAC_MS, abs=0.1)
+    with open_media(film, audio_path=sound) as file:
+        start_s, samples = whole(list(file.sounds()))
+    assert start_s == pytest.approx(0, abs=1e-4)
+    assert len(samples) / 16000 == pytest.approx(3.03, abs=0.01)
+
+
+def test_an_empty_packet_is_no_damage(clip: Clip, tmp_path: Path) -> None:
+    """Theora says so that the picture before stays, as screen recordings do most of the time."""
+    path = tmp_path / "film.nut"
+    film = clip("film.mkv", vcodec="mjpeg", pix_fmt="yuvj420p", full_range=True)
+    with (
+        av.open(str(film)) as reader,
+        av.open(str(path), "w") as writer,
+    ):
+        streams = {
+            stream.index: writer.add_stream_from_template(stream, opaque=True)
+            for stream in reader.streams
+        }
+        pictures = 0
+        for packet in reader.demux():
+            if not packet.size:
+                continue
+            stream = streams[packet.stream.index]
+            if packet.stream.type == "video":
+                pictures += 1
+            if packet.stream.type == "video" and pictures in (30, 31):
+                empty = av.Packet(b"")
+                empty.pts, empty.dts = packet.pts, packet.dts
+                empty.time_base, empty.duration = packet.time_base, packet.duration
+                packet = empty
+            packet.stream = stream
+            writer.mux(packet)
+    with av.open(str(path)) as written:
+        sizes = [packet.size for packet in written.demux(video=0) if packet.pts is not None]
+        assert (len(sizes), sizes.count(0)) == (50, 2)
+    with open_media(path) as file:
+        assert len(list(file.pictures())) == 48
+        assert list(file.sounds())
+        assert not file.degraded
+
+
+FRAGMENTS: dict[str, Any] = {
+    "seconds": 4,
+    "events_s": (3.0,),
+    "sound_late_s": 0.04,
+    "video_options": {"g": "25"},
+}
+MOVFLAGS = {
+    "unsigned offsets": "frag_keyframe+empty_moov+default_base_moof",
+    "signed offsets": "cmaf+frag_keyframe",
+    "an edit list": "frag_keyframe+delay_moov+default_base_moof",
+}
+
+
+def later(path: Path, by_s: float) -> Path:
+    """Moves the fragments of an mp4 by their decoding times (`tfdt`)."""
+    data = without(path, lambda kind, _: kind in (b"mfra", b"sidx")).read_bytes()
+    moov = find(data, b"moov") or b""
+    scales = {
+        int.from_bytes((find(track, b"tkhd") or b"")[12:16], "big"): int.from_bytes(
+            (find(track, b"mdia", b"mdhd") or b"")[12:16], "big"
+        )
+        for kind, track in boxes(moov)
+        if kind == b"trak"
+    }
+
+    def moved(kind: bytes, body: bytes, scale: int) -> bytes:
+        if kind == b"traf":
+            scale = scales[int.from_bytes((find(body, b"tfhd") or b"")[4:8], "big")]
+        if kind in (b"moof", b"traf"):
+            return box(kind, b"".join(moved(*inner, scale) for inner in boxes(body)))
+        if kind == b"tfdt":
+            assert body[0] == 1
+            time = int.from_bytes(body[4:], "big") + round(by_s * scale)
+            body = body[:4] + time.to_bytes(8, "big")
+        return box(kind, body)
+
+    path.write_bytes(b"".join(moved(*each, 0) for each in boxes(data)))
+    return path
+
+
+@pytest.mark.parametrize("by_s", [7200, 1_764_374_400], ids=["two hours", "since 1970"])
+@pytest.mark.parametrize("movflags", MOVFLAGS.values(), ids=MOVFLAGS)
+def test_a_recorded_live_stream_begins_at_zero(clip: Clip, movflags: str, by_s: int) -> None:
+    """DASH and HLS in mp4 count from the beginning of the stream, often from 1970."""
+    path = clip("film.mp4", container_options={"movflags": movflags}, **FRAGMENTS)
+    plain_ms = late_ms(path)
+    with open_media(path) as file:
+        first_s, duration_s = file.info.first_picture_s, file.info.duration_s
+        times_s = [picture.pts_s for picture in file.pictures()]
+    later(path, by_s)
+    assert late_ms(path) == pytest.approx(plain_ms, abs=0.1)
+    with open_media(path) as file:
+        assert file.info.first_picture_s == pytest.approx(first_s, abs=1e-3)
+        assert file.info.duration_s == pytest.approx(duration_s, abs=0.1)
+        shown = list(file.pictures())
+        assert [picture.pts_s for picture in shown] == pytest.approx(times_s, abs=1e-3)
+        assert next(file.pictures(2.5)).pts_s == pytest.approx(2.48, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("list.m3u8", b"#EXTM3U\n#EXT-X-VERSION:7\nfilm.m4s\n", "is a playlist"),
+        ("film.mpd", b'<?xml version="1.0"?>\n<MPD type="static"/>', "is a playlist"),
+        ("1.m4s", box(b"styp", b"msdh" + bytes(4)) + box(b"moof", bytes(8)), "is a segment"),
+    ],
+)
+def test_what_is_named_in_place_of_a_stream(
+    tmp_path: Path, name: str, data: bytes, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(NotMedia, match=said):
+        open_media(path)
+    if is_text(path):  # the command does not open these
+        assert said in why_no_video(path)
