@@ -98,6 +98,25 @@ def test_a_long_capture_is_read_in_windows(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(judged.jumps_s) == 1
 
 
+def test_at_uneven_times_stamps_are_good_to_half_a_picture() -> None:
+    """Taken for a camera's capture, they read up to 20 ms off: too much to fail a file by."""
+    uneven_s = np.random.default_rng(1).uniform(-0.009, 0.009, 250)
+    late = (
+        Picture(picture.pts_s - 0.055 + wander_s, picture.luma)
+        for picture, wander_s in zip(pictures(10.0), uneven_s, strict=True)
+    )
+    signal = stamps_of(late, sounds(10.0))
+    assert signal is not None
+    assert signal.error_ms == pytest.approx(20.0)
+    judged = judge_signal(signal, PRESETS["ebu-r37"])
+    assert judged.offset_ms == pytest.approx(-55.0, abs=signal.error_ms + 1)
+    assert judged.offset_ms < -61  # beyond the limit, which 55 ms is not
+    assert (judged.verdict, judged.reason_code) == ("undecidable", "borderline")
+    exact = stamps_of(pictures(4.0), sounds(4.0))
+    assert exact is not None
+    assert exact.error_ms == stamps.ERROR_MS
+
+
 def test_pictures_that_are_not_stamped_end_the_search() -> None:
     taken: list[Picture] = []
 

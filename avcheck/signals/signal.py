@@ -55,7 +55,8 @@ class Signal:
     """The events of a file, and how much of their kind is seen and heard in all.
 
     other_share: how much of the time (0..1) something else is nearly as loud. ambiguous: there are
-    no events because several pairs fit as well.
+    no events because several pairs fit as well. error_ms: how far off each event may be, where the
+    capture tells; None: as is usual for its kind.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class Signal:
     heard: int
     other_share: float = 0.0
     ambiguous: bool = False
+    error_ms: float | None = None
 
     @property
     def is_test_signal(self) -> bool:

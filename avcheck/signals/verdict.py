@@ -13,7 +13,7 @@ from avcheck.signals.signal import SIGNAL_SIDE, Kind, Signal, signal_of
 from avcheck.signals.stamps import STAMP_SIDE, can_read_stamps, stamps_of
 from avcheck.verdict import Judgement, against, beyond_ms
 
-_ERROR_MS: dict[Kind, float] = {"stamp": 1.0, "clap": 25.0}
+_ERROR_MS: dict[Kind, float] = {"clap": 25.0}
 _USUAL_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _WORDS: dict[Kind, tuple[str, str]] = {
     "flash": ("flashes in the picture", "beeps in the sound"),
@@ -73,7 +73,8 @@ def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = 
     offset_ms = max(
         ends_ms or [signal.offset_ms or 0.0], key=lambda value: beyond_ms(value, tolerance)
     )
-    verdict, reason = against(offset_ms, tolerance, _ERROR_MS.get(signal.kind, _USUAL_ERROR_MS))
+    error_ms = signal.error_ms or _ERROR_MS.get(signal.kind, _USUAL_ERROR_MS)
+    verdict, reason = against(offset_ms, tolerance, error_ms)
     return Judgement(
         verdict,
         None if reason is None else reason.text,
