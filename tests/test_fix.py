@@ -15,7 +15,7 @@ import pytest
 from avcheck.fix.repair import Wanted, fix_file
 from avcheck.media import SAMPLE_RATE, open_media
 from avcheck.report import BlockResult, Stretch
-from tests.support import clock_table
+from tests.support import clock_cases, clock_media, clock_table
 from tests.support.films import KINDS, noise, tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured, packets, place
 
@@ -124,12 +124,12 @@ def test_other_codecs_and_fragments(
 def test_another_instrument_finds_the_same_move(
     suffix: str, acodec: str, offset_ms: float, tmp_path: Path
 ) -> None:
-    vcodec, options = ("mpeg4", {}) if suffix == "avi" else ("libx264", clock_table.B)
-    source = clock_table.write(clock_table.Case("film", suffix, vcodec, acodec, options), tmp_path)
+    vcodec, options = ("mpeg4", {}) if suffix == "avi" else ("libx264", clock_cases.B)
+    source = clock_media.write(clock_media.Case("film", suffix, vcodec, acodec, options), tmp_path)
     target = tmp_path / f"fixed.{suffix}"
     assert forced(source, target, offset_ms).status == "fixed"
     row = clock_table.measured("film", target)
-    assert row.late_ms == pytest.approx(clock_table.LATE_MS + offset_ms, abs=1.0)
+    assert row.late_ms == pytest.approx(clock_media.LATE_MS + offset_ms, abs=1.0)
     assert row.most_ms - row.least_ms < 1.0
     assert row.pictures == 60
 
