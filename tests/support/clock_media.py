@@ -81,8 +81,24 @@ def resampled(samples: Array, count: int) -> Array:
     return np.fft.irfft(wanted, count) * (count / len(samples))
 
 
+_ENCODED: dict[str, bytes] = {}  # what several cases copy the packets of is encoded once
+
+
 def write(case: Case, folder: Path) -> Path:
     """The file of a case in an empty folder."""
+    path = folder / f"written.{case.suffix}"
+    if case.after is None:
+        return _encode(case, path)
+    source = repr((case.suffix, case.vcodec, case.acodec, case.options))
+    if source not in _ENCODED:
+        _ENCODED[source] = _encode(case, path).read_bytes()
+    path.write_bytes(_ENCODED[source])
+    done = folder / f"after.{case.after_suffix or case.suffix}"
+    case.after(path, done)
+    return done
+
+
+def _encode(case: Case, path: Path) -> Path:
     options = {"fps": "25", "size": SIZE, "sample_rate": RATE, **case.options}
     fps, rate = options["fps"], options["sample_rate"]
     pictures, sound = _drawn(fps, options["size"]), _played(fps, rate)
@@ -94,8 +110,8 @@ def write(case: Case, folder: Path) -> Path:
         places = np.round(times_s * rate).astype(int)
         return np.where(places < len(sound), sound[np.minimum(places, len(sound) - 1)], 0.0)
 
-    path = make_clip(
-        folder / f"written.{case.suffix}",
+    return make_clip(
+        path,
         vcodec=case.vcodec,
         acodec=case.acodec,
         seconds=SECONDS,
@@ -103,11 +119,6 @@ def write(case: Case, folder: Path) -> Path:
         play=play,
         **{**options, "fps": Fraction(fps)},
     )
-    if case.after is None:
-        return path
-    done = folder / f"after.{case.after_suffix or case.suffix}"
-    case.after(path, done)
-    return done
 
 
 def copied(

@@ -48,7 +48,7 @@ def talking(path: Path, seconds: float, *early: Early, **options: Any) -> Path:
 
     options = {**KINDS[f"film{path.suffix}"], **options}
     plays = [played(one) for one in early]
-    return make_clip(path, seconds=seconds, size=(576, 432), draw=draw, play=plays, **options)
+    return make_clip(path, seconds=seconds, size=(384, 288), draw=draw, play=plays, **options)
 
 
 @lru_cache(maxsize=1)
@@ -57,7 +57,7 @@ def _head(seconds: float) -> Any:
         "talking",
         seed=1,
         seconds=seconds,
-        size=(432, 576),
+        size=(288, 384),
         frame_rate=25,
         sound_margin_s=MARGIN_S,
         head_share=0.5,
