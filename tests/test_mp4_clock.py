@@ -12,7 +12,7 @@ import pytest
 from avcheck.errors import CannotSeek, DecodeFailed
 from avcheck.media import mp4, mp4_track, open_media, timeline
 from avcheck.media import packets as media_packets
-from tests.support.clips import Clip, clicks
+from tests.support.clips import Array, Clip, clicks
 from tests.support.mp4_boxes import NOTHING, Row, with_edits
 from tests.support.mp4_films import (
     AAC_FRAME_MS,
@@ -161,6 +161,14 @@ def test_sound_is_cut_to_the_sample(clip: Clip) -> None:
         assert samples[20:-20] == pytest.approx(((at_s - start_s + from_s) / 10)[20:-20], abs=1e-5)
 
 
+def long_picture(time_s: float) -> Array:
+    return np.full((48, 64), 30 + 6 * (round(time_s * 5) % 32), np.uint8)
+
+
+def long_sound(times_s: Array) -> Array:
+    return 0.5 * np.sin(2 * np.pi * (300 + 20 * times_s) * times_s)
+
+
 def long_film(clip: Clip) -> Path:
     """A minute and a half at 5 pictures a second, so that there is something to seek."""
     return clip(
@@ -169,8 +177,8 @@ def long_film(clip: Clip) -> Path:
         fps=5,
         sample_rate=16000,
         size=(64, 48),
-        draw=lambda time_s: np.full((48, 64), 30 + 6 * (round(time_s * 5) % 32), np.uint8),
-        play=lambda times_s: 0.5 * np.sin(2 * np.pi * (300 + 20 * times_s) * times_s),
+        draw=long_picture,
+        play=long_sound,
         video_options=B_FRAMES | {"g": "10"},
     )
 
