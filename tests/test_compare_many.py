@@ -190,9 +190,10 @@ def test_a_quiet_run_shows_what_fails_alone(
     Path("out/text.mp4").unlink()
     Path("masters/text.mkv").unlink()
     assert main(["compare", "masters", "out", "--quiet"]) == 1
-    assert capsys.readouterr().out.splitlines() == [
-        "out/late.mp4: out of sync: sound late by 150 ms (3.8 frames), confidence 0.98"
-    ]
+    (line,) = capsys.readouterr().out.splitlines()
+    words = "out/late.mp4: out of sync: sound late by 150 ms (3.8 frames), confidence "
+    assert line.startswith(words)
+    assert float(line.removeprefix(words)) == pytest.approx(0.98, abs=0.011)  # FFmpeg's version
 
 
 def test_a_run_goes_on_where_it_was_stopped(
