@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,11 @@ from tests.support.clips import Shelf
 # A shell starts what runs in the background with Ctrl-C ignored, and every process under it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays, so the collector need not go through it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.report import PRESETS, Tolerance
 from tests.support import fake_scan
-from tests.support.commands import ENVIRONMENT, FAKE_MAIN
 
 pytestmark = pytest.mark.usefixtures("fake")
 
@@ -118,6 +117,20 @@ def test_wrong_settings_do_not_keep_from_help(clips: Path, args: list[str]) -> N
     assert main(["good.mp4"]) == 2
 
 
+@contextmanager
+def from_stdin(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As `< path` in a shell."""
+    before = os.dup(0)
+    try:
+        with path.open() as file:
+            os.dup2(file.fileno(), 0)
+            monkeypatch.setattr("sys.stdin", file)
+            yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
 @pytest.mark.parametrize("how", ["itself", "a hard link", "a link"])
 @pytest.mark.parametrize(
     ("args", "read"),
@@ -163,14 +176,11 @@ def test_force_never_writes_over_what_is_read(
     capsys.readouterr()
     line = [*args, "--output", f"json={target}", "--force"]
     if "-" in args:
-        with Path("list.txt").open("rb") as stdin:
-            program = [sys.executable, "-c", FAKE_MAIN, *line]
-            done = subprocess.run(
-                program, stdin=stdin, capture_output=True, env=ENVIRONMENT, timeout=60, check=False
-            )
-        code, err = done.returncode, done.stderr.decode()
+        with from_stdin(Path("list.txt"), monkeypatch):
+            code = main(line)
     else:
-        code, err = main(line), capsys.readouterr().err
+        code = main(line)
+    err = capsys.readouterr().err
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith("avcheck: --output: ") and err.endswith(" is a file that is read\n")
     assert (clips / read).read_bytes() == before

@@ -10,7 +10,9 @@ import av
 import pytest
 
 from tests.support import clock_table
-from tests.support.clock_table import CASES, Case, Row, measure
+from tests.support.clock_cases import CASES
+from tests.support.clock_media import LATE_MS, Case
+from tests.support.clock_table import Row, measure
 
 MAJOR = av.__version__.partition(".")[0]
 
@@ -35,13 +37,9 @@ def test_the_sound_is_as_late_as_the_file_says(case: Case, tmp_path: Path) -> No
 def test_names_are_unique_and_every_exception_has_its_reason() -> None:
     assert len({case.name for case in CASES}) == len(CASES) > 100
     moved = [
-        case
-        for case in CASES
-        if abs(case.late_ms - clock_table.LATE_MS) > 1 and "moved by" not in case.name
+        case for case in CASES if abs(case.late_ms - LATE_MS) > 1 and "moved by" not in case.name
     ]
-    moved += [
-        case for case in CASES if case.late_ms == clock_table.LATE_MS and "moved by" in case.name
-    ]
+    moved += [case for case in CASES if case.late_ms == LATE_MS and "moved by" in case.name]
     assert all(case.why for case in moved)
 
 

@@ -150,7 +150,7 @@ def test_sound_moved_is_told_to_a_millisecond(reference: Title, clip: Clip, late
     sound = noise(SECONDS + 5)
     path = clip(
         "film.mp4",
-        seconds=20,
+        seconds=14,
         draw=scenery,
         play=lambda t: 0.3 * sound(t - late_ms / 1000),
         size=(160, 90),
@@ -170,7 +170,7 @@ def test_another_frame_rate_and_size_is_no_change(reference: Title, clip: Clip, 
         return np.repeat(np.repeat(scenery(nearest / 25), 2, axis=0), 2, axis=1)
 
     path = clip(
-        "film.mp4", seconds=20, fps=fps, draw=shown, play=noise(SECONDS + 5), size=(320, 180)
+        "film.mp4", seconds=14, fps=fps, draw=shown, play=noise(SECONDS + 5), size=(320, 180)
     )
     # A quarter of a picture of the reference.
     assert moves(compared(reference, path)) == pytest.approx([0, 0], abs=10)
@@ -184,7 +184,7 @@ def test_letterbox_logo_and_level_are_no_change(reference: Title, clip: Clip) ->
         return picture
 
     sound = noise(SECONDS + 5)
-    path = clip("film.mp4", seconds=20, draw=boxed, play=lambda t: 0.2 * sound(t), size=(160, 120))
+    path = clip("film.mp4", seconds=14, draw=boxed, play=lambda t: 0.2 * sound(t), size=(160, 120))
     assert moves(compared(reference, path)) == pytest.approx(
         [0, 0], abs=5
     )  # of 10, a quarter of a picture
@@ -300,9 +300,9 @@ def test_too_little_found_is_undecidable() -> None:
 
 def test_the_command_says_what_changed(clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
     sound = noise(SECONDS + 5)
-    before = clip("before.mkv", seconds=20, draw=scenery, play=sound, size=(160, 90), acodec="flac")
+    before = clip("before.mkv", seconds=14, draw=scenery, play=sound, size=(160, 90), acodec="flac")
     after = clip(
-        "after.mp4", seconds=20, draw=scenery, play=lambda t: sound(t - 0.15), size=(160, 90)
+        "after.mp4", seconds=14, draw=scenery, play=lambda t: sound(t - 0.15), size=(160, 90)
     )
     assert main(["compare", str(before), str(after)]) == 1
     assert "out of sync: sound late by 150 ms (3.8 frames)" in capsys.readouterr().out

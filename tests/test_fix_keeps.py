@@ -14,7 +14,7 @@ import pytest
 from av.packet import Packet
 
 from avcheck.fix import verify
-from tests.support.clock_table import complete
+from tests.support.clock_media import complete
 from tests.support.films import tiles
 from tests.support.fixing import forced, packets
 

@@ -21,7 +21,7 @@ from tests.support.fake_scan import stand_in
 from tests.support.films import talking
 
 ALL = CheckSettings(device="cpu", every_track=True)
-JUMP_S = 12.0
+LENGTH_S, JUMP_S = 18.0, 9.0
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +29,13 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three audio tracks: in sync, late by 200 ms, and late by 300 ms in the second half only."""
     return talking(
         tmp_path_factory.mktemp("sounds") / "film.mkv",
-        24.0,
+        LENGTH_S,
         lambda t: 0 * t,
         lambda t: 0 * t - 0.2,
         lambda t: -0.3 * (t > JUMP_S),
         languages=("eng", "fre", "deu"),
         acodec="pcm_s16le",
+        size=(384, 288),
     )
 
 
@@ -80,7 +81,7 @@ def test_the_pictures_are_decoded_and_looked_at_once(
         return real_look(pictures, *others, **more)
 
     monkeypatch.setattr("avcheck.scan.look", counted)
-    part = {"start_s": 0.0, "end_s": 6.0}
+    part = {"start_s": 0.0, "end_s": 4.0}
     checker.check_tracks(film, CheckSettings(audio_tracks=(0,), **part))
     once = list(seen)
     checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), **part))
@@ -97,9 +98,9 @@ def test_a_part_tells_its_own_offset_at_the_times_of_the_title(
     report = checker.check(film, settings)
     assert report.verdict == ("in_sync" if offset_ms == 0 else "out_of_sync")
     assert report.offset_ms == pytest.approx(offset_ms, abs=35)
-    assert report.duration_s == pytest.approx(24, abs=0.2)
+    assert report.duration_s == pytest.approx(LENGTH_S, abs=0.2)
     begin_s = start_s or 0.0
-    assert report.part_s == (pytest.approx(begin_s), pytest.approx(end_s or begin_s + 11))
+    assert report.part_s == (pytest.approx(begin_s), pytest.approx(end_s or begin_s + 8))
     times_s = [block.start_s for block in report.blocks]
     assert times_s == pytest.approx([begin_s + k for k in range(len(times_s))])
     assert report.segments[-1].end_s == pytest.approx(report.part_s[1])
@@ -110,7 +111,7 @@ def test_a_part_is_the_same_where_the_file_must_be_read_from_its_beginning(
 ) -> None:
     from avcheck.media import Media
 
-    settings = CheckSettings(audio_tracks=(2,), start_s=13.0, end_s=19.0)
+    settings = CheckSettings(audio_tracks=(2,), start_s=10.0, end_s=15.0)
     sought, info, _ = checker.curves(film, settings)
     monkeypatch.setattr(Media, "seekable", False, raising=False)
     monkeypatch.setattr("avcheck.title.Title.seekable", False, raising=False)

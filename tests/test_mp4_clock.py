@@ -1,154 +1,36 @@
-"""What the boxes of an mp4 say of its times holds: edit lists of any kind, fragments, signed
-composition offsets.
-"""
+"""Edit lists of an mp4 are played as a player does, piece by piece."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import islice, pairwise
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
-from avcheck.errors import CannotSeek, DecodeFailed, LimitExceeded
-from avcheck.media import Media, Sound, mp4, mp4_track, open_media, timeline
+from avcheck.errors import CannotSeek, DecodeFailed
+from avcheck.media import mp4, mp4_track, open_media, timeline
 from avcheck.media import packets as media_packets
-from tests.support.clips import Array, click, clicks
-from tests.support.mp4_boxes import NOTHING, Row, with_edits, without
-
-Clip = Callable[..., Path]
-
-FPS = 25
-SECONDS = 6.0
-CLICKS_S = (0.6, 1.42, 2.5, 3.8, 5.02)  # no two lie equally far from each other
-B_FRAMES = {"preset": "veryfast", "crf": "10", "bf": "2", "g": "25", "sc_threshold": "0"}
-AAC_FRAME_MS = 1000 * 1024 / 48000
-
-
-def numbered(time_s: float) -> Array:
-    """A picture whose level tells which it is, of 32."""
-    return np.full((48, 64), 30 + 6 * (round(time_s * FPS) % 32), np.uint8)
-
-
-def number_of(luma: Array) -> int:
-    """Which picture this is, of 32."""
-    return round((luma.mean() * 219 / 255 + 16 - 30) / 6)
-
-
-def film(clip: Clip, name: str = "film.mp4", **options: object) -> Path:
-    """Six seconds of numbered pictures with B-pictures, and a click at each of `CLICKS_S`."""
-    return clip(
-        name,
-        **{
-            "seconds": SECONDS,
-            "draw": numbered,
-            "play": clicks(CLICKS_S),
-            "size": (64, 48),
-            "video_options": B_FRAMES,
-        }
-        | options,
-    )
-
-
-def seen(file: Media, from_s: float | None = None) -> list[tuple[float, int]]:
-    """When each picture is shown, in ms, and its number."""
-    return [(1000 * picture.pts_s, number_of(picture.luma)) for picture in file.pictures(from_s)]
-
-
-def joined(sounds: Sequence[Sound]) -> tuple[float, Array]:
-    start_s = sounds[0].start_s
-    samples = np.zeros(round((sounds[-1].end_s - start_s) * 16000) + 1, np.float32)
-    for sound in sounds:
-        first = round((sound.start_s - start_s) * 16000)
-        samples[first : first + len(sound.samples)] = sound.samples
-    return start_s, samples
-
-
-def click_times_ms(start_s: float, samples: Array, rate: int = 16000) -> list[float]:
-    """When each click begins, in ms."""
-    template = click(np.arange(round(0.02 * rate)) / rate)
-    match = np.abs(
-        np.correlate(np.pad(samples.astype(np.float64), (0, len(template))), template, "valid")
-    )
-    found: list[float] = []
-    while match.max() > 0.5 * (template @ template):
-        peak = int(match.argmax())
-        found.append(1000 * (start_s + peak / rate))
-        match[max(0, peak - rate // 20) : peak + rate // 20] = 0
-    return sorted(found)
-
-
-def heard(file: Media, from_s: float | None = None) -> list[float]:
-    """When each click is heard, in ms."""
-    return click_times_ms(*joined(list(file.sounds(from_s))))
-
-
-def played(rows: Sequence[Row], times_s: Sequence[float], lasts_s: float = 0.0) -> list[float]:
-    """When what is due at `times_s` of the content, and lasts so long, is played whole by these
-    rows; in ms.
-    """
-    found, at_s = [], 0.0
-    for row_s, from_s, *_ in rows:
-        if from_s != NOTHING:
-            until_s = from_s + row_s - 1e-9
-            found += [
-                at_s + time_s - from_s
-                for time_s in times_s
-                if from_s - 1e-9 <= time_s and time_s + lasts_s < until_s
-            ]
-        at_s += row_s
-    return [1000 * time_s for time_s in found]
-
-
-def ffmpeg_shows(path: Path) -> list[tuple[float, int]]:
-    """The pictures of FFmpeg's own decode of the edit list: ms and number."""
-    with av.open(str(path), options={"advanced_editlist": "1"}) as container:
-        return [
-            (
-                1000 * float(frame.pts * frame.time_base),
-                number_of(frame.to_ndarray(format="gray").astype(np.float32)),
-            )
-            for frame in container.decode(video=0)
-        ]
-
-
-def ffmpeg_plays(path: Path) -> list[float]:
-    """When FFmpeg's own decode of the edit list has the clicks, in ms."""
-    pieces = []
-    with av.open(str(path), options={"advanced_editlist": "1"}) as container:
-        for frame in container.decode(audio=0):
-            samples = frame.to_ndarray().reshape(-1).astype(np.float64)
-            pieces.append(
-                (
-                    frame.pts * frame.time_base,
-                    samples / (32768 if frame.format.name.startswith("s16") else 1),
-                )
-            )
-    whole = np.zeros(round(max(float(at) * 48000 + len(samples) for at, samples in pieces)) + 1)
-    for at, samples in pieces:
-        first = round(float(at) * 48000)
-        whole[max(0, first) : first + len(samples)] = samples[max(0, -first) :]
-    return click_times_ms(0.0, whole, 48000)
-
-
-def in_empty(rows: Sequence[Row], time_ms: float) -> bool:
-    """Whether nothing is due at a time: FFmpeg plays the beginning of the media there, unless it is
-    before the first piece.
-    """
-    at_ms = 0.0
-    for row_s, from_s, *_ in rows:
-        if from_s == NOTHING and at_ms - 1 <= time_ms < at_ms + 1000 * row_s - 1:
-            return True
-        at_ms += 1000 * row_s
-    return False
-
-
-BOXES = (b"trun", b"tfhd", b"tfdt", b"uuid", b"stts", b"mdhd", b"mvhd", b"tkhd", b"trex")
-
+from tests.support.clips import Array, Clip, clicks
+from tests.support.mp4_boxes import NOTHING, Row, with_edits
+from tests.support.mp4_films import (
+    AAC_FRAME_MS,
+    B_FRAMES,
+    CLICKS_S,
+    FPS,
+    SECONDS,
+    ffmpeg_plays,
+    ffmpeg_shows,
+    film,
+    heard,
+    in_empty,
+    joined,
+    number_of,
+    numbered,
+    played,
+    seen,
+)
 
 # -- edit lists of several pieces ------------------------------------------------------------------
 
@@ -279,6 +161,14 @@ def test_sound_is_cut_to_the_sample(clip: Clip) -> None:
         assert samples[20:-20] == pytest.approx(((at_s - start_s + from_s) / 10)[20:-20], abs=1e-5)
 
 
+def long_picture(time_s: float) -> Array:
+    return np.full((48, 64), 30 + 6 * (round(time_s * 5) % 32), np.uint8)
+
+
+def long_sound(times_s: Array) -> Array:
+    return 0.5 * np.sin(2 * np.pi * (300 + 20 * times_s) * times_s)
+
+
 def long_film(clip: Clip) -> Path:
     """A minute and a half at 5 pictures a second, so that there is something to seek."""
     return clip(
@@ -287,8 +177,8 @@ def long_film(clip: Clip) -> Path:
         fps=5,
         sample_rate=16000,
         size=(64, 48),
-        draw=lambda time_s: np.full((48, 64), 30 + 6 * (round(time_s * 5) % 32), np.uint8),
-        play=lambda times_s: 0.5 * np.sin(2 * np.pi * (300 + 20 * times_s) * times_s),
+        draw=long_picture,
+        play=long_sound,
         video_options=B_FRAMES | {"g": "10"},
     )
 
@@ -480,200 +370,3 @@ def test_pieces_play_the_picture_that_lasts_to_the_end() -> None:
     found = list(timeline.play_pictures(line, decode, Tally(), None, Path("still.mp4")))
     assert [picture.pts_s for picture in found] == [0.0, 4.0]
     assert line.later(1.5).end_s == 7.5
-
-
-# -- fragments -------------------------------------------------------------------------------------
-
-
-def late_ms(path: Path) -> list[float]:
-    """How late each click is against the picture that was drawn for its time, in ms."""
-    with open_media(path, short_side=48) as file:
-        shown, clicked = seen(file), heard(file)
-    assert [number for _, number in shown] == [k % 32 for k in range(round(SECONDS * FPS))], (
-        "none is lost or moved"
-    )
-    due_ms = [
-        shown[int(time_s * FPS)][0] + 1000 * (time_s - int(time_s * FPS) / FPS)
-        for time_s in CLICKS_S
-    ]
-    return [time_ms - picture_ms for time_ms, picture_ms in zip(clicked, due_ms, strict=True)]
-
-
-# How the muxer is told, and how late the sound is by the boxes: AAC priming is heard where no list
-# hides it
-FRAGMENTS = {
-    "frag_keyframe+empty_moov": 0.0,
-    "frag_keyframe+delay_moov": 0.0,
-    "cmaf+frag_keyframe": AAC_FRAME_MS,
-    "cmaf+frag_keyframe+delay_moov": 0.0,
-    "dash+frag_keyframe+delay_moov": 0.0,
-    "frag_keyframe+empty_moov+negative_cts_offsets": AAC_FRAME_MS,
-    "frag_keyframe+delay_moov+negative_cts_offsets": 0.0,
-    "frag_keyframe+empty_moov+negative_cts_offsets+omit_tfhd_offset": AAC_FRAME_MS,
-}
-
-
-@pytest.mark.parametrize("movflags", FRAGMENTS)
-def test_fragments_are_shown_when_their_boxes_say(clip: Clip, movflags: str) -> None:
-    path = film(clip, container_options={"movflags": movflags})
-    assert late_ms(path) == pytest.approx([FRAGMENTS[movflags]] * len(CLICKS_S), abs=1)
-
-
-def test_smooth_streaming_is_shown_when_its_own_box_says(clip: Clip) -> None:
-    """FFmpeg passes the box over: its pictures come 80 ms late, and the sound of its first codec
-    frame is not before zero.
-    """
-    path = film(clip, "film.ismv", format="ismv")
-    assert late_ms(path) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
-    with open_media(path, short_side=48) as file:
-        assert file.info.first_picture_s == 0
-
-
-def test_a_fragment_without_a_decoding_time_follows_the_one_before(clip: Clip) -> None:
-    path = film(clip, container_options={"movflags": "cmaf+frag_keyframe"})
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b"tfdt", b"free"))
-    assert late_ms(path) == pytest.approx([AAC_FRAME_MS] * len(CLICKS_S), abs=1)
-
-
-@pytest.mark.parametrize(
-    "movflags", ["frag_keyframe+delay_moov+default_base_moof", "cmaf+frag_keyframe"]
-)
-def test_what_follows_lost_fragments_keeps_its_time(clip: Clip, movflags: str) -> None:
-    path = film(clip, container_options={"movflags": movflags})
-    with open_media(path, short_side=48) as file:
-        whole = seen(file), heard(file)
-    without(path, lambda kind, number: kind in (b"moof", b"mdat") and number in (2, 3))
-    with open_media(path, short_side=48) as file:
-        assert seen(file) == whole[0][:50] + whole[0][100:]
-        assert heard(file) == pytest.approx(whole[1][:2] + whole[1][4:], abs=0.1)
-        assert file.degraded.missing_video_s == pytest.approx(1.04, abs=0.01)
-
-
-def test_an_edit_list_of_a_fragmented_file_is_followed(clip: Clip) -> None:
-    """Two rows that show nothing, and one without an end: FFmpeg knows the first of the three
-    only.
-    """
-    rows: list[Row] = [(0.3, NOTHING), (0.2, NOTHING), (0.0, 0.0)]
-    path = film(
-        clip,
-        container_options={"movflags": "frag_keyframe+delay_moov+default_base_moof+skip_trailer"},
-    )
-    with_edits(path, {b"vide": rows, b"soun": [(0.5, NOTHING), (0.0, 0.0)]})
-    assert late_ms(path) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
-    with open_media(path, short_side=48) as file:
-        assert file.info.first_picture_s == pytest.approx(0.5, abs=1e-6)
-        assert seen(file)[0] == (pytest.approx(500, abs=0.1), 0)
-
-
-def test_an_edit_list_of_several_pieces_that_says_nothing_of_the_fragments_is_an_error(
-    clip: Clip,
-) -> None:
-    path = film(
-        clip,
-        container_options={"movflags": "frag_keyframe+delay_moov+default_base_moof+skip_trailer"},
-    )
-    with_edits(path, {b"soun": [(1.0, 0.0), (1.0, 2.0)]})
-    with pytest.raises(
-        DecodeFailed, match="its edit list does not go together with its fragments; export it again"
-    ):
-        open_media(path)
-    with_edits(path, {b"soun": [(1.0, 0.0), (0.0, 2.0)]})  # the last piece goes on to the end
-    with open_media(path, short_side=48) as file:
-        assert heard(file) == pytest.approx([600, 1500, 2800, 4020], abs=0.3)
-
-
-def test_a_file_is_read_from_the_middle_where_offsets_are_signed(clip: Clip) -> None:
-    path = clip(
-        "long.mp4",
-        seconds=40.0,
-        fps=5,
-        size=(64, 48),
-        draw=lambda time_s: np.full((48, 64), 30 + 6 * (round(time_s * 5) % 32), np.uint8),
-        video_options=B_FRAMES | {"g": "10"},
-        container_options={"movflags": "cmaf+frag_keyframe"},
-    )
-    with open_media(path, short_side=48) as file:
-        whole = seen(file)
-        assert whole == [(pytest.approx(200 * k, abs=0.1), k % 32) for k in range(200)]
-        for from_s in (26.0, 31.3):
-            assert seen(file, from_s) == whole[int(5 * from_s) :]
-
-
-# -- encryption ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("movflags", ["", "frag_keyframe+empty_moov"])
-def test_an_encrypted_file_says_so(clip: Clip, movflags: str) -> None:
-    options = {
-        "encryption_scheme": "cenc-aes-ctr",
-        "encryption_key": "00" * 16,
-        "encryption_kid": "11" * 16,
-    }
-    path = film(clip, container_options=options | ({"movflags": movflags} if movflags else {}))
-    expected = (
-        r"film\.mp4: its pictures are encrypted \(Common Encryption, cenc\); "
-        r"decrypt it first, with its key"
-    )
-    with pytest.raises(DecodeFailed, match=expected):
-        open_media(path)
-    with pytest.raises(DecodeFailed, match="its sound is encrypted"):
-        open_media(clip("clear.mkv", seconds=1.0), audio_path=path)
-
-
-# -- the index is read once, and within limits -----------------------------------------------------
-
-
-def test_an_index_is_read_again_when_the_file_has_changed(clip: Clip) -> None:
-    path = film(clip, seconds=1.0)
-    first = mp4.index_of(path)
-    assert mp4.index_of(path) is first
-    with_edits(path, {b"vide": [(0.2, 0.0), (0.8, 0.0)]})
-    assert mp4.index_of(path) is not first
-    assert mp4.index_of(path).track(1).timeline is not None
-    assert mp4.index_of(path.with_name("none.mp4")).track(1) == mp4_track.TrackBoxes()
-
-
-def test_an_index_of_which_not_all_was_looked_at_gives_no_times(
-    clip: Clip, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """FFmpeg's would be wrong from some fragment on. Where those are right, there is nothing to
-    look up.
-    """
-    signed = film(clip, "signed.mp4", container_options={"movflags": "cmaf+frag_keyframe"})
-    plain = film(clip, "plain.mp4", container_options={"movflags": "frag_keyframe+delay_moov"})
-    monkeypatch.setattr(mp4, "MAX_BOXES", 70)
-    with pytest.raises(
-        LimitExceeded, match="is in too many fragments to tell when its pictures are due; remux it"
-    ):
-        open_media(signed)
-    assert late_ms(plain) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
-
-
-def test_a_damaged_index_is_read_as_far_as_it_goes(clip: Clip) -> None:
-    """Cut off anywhere, and with any of its bytes changed: what cannot be read is left to the
-    demuxer to say.
-    """
-    for name, options in (("film.mp4", {"movflags": "cmaf+frag_keyframe"}), ("film.ismv", {})):
-        path = clip(
-            name, seconds=0.4, size=(64, 48), video_options=B_FRAMES, container_options=options
-        )
-        data = path.read_bytes()
-        assert mp4.Index(path).retimes
-        rng = np.random.default_rng(1)
-        inside = [
-            match.start() + k for match in re.finditer(b"|".join(BOXES), data) for k in range(40)
-        ]
-        for number in range(120):
-            at = int(rng.choice(inside))
-            path.write_bytes(
-                data[:at]
-                if number % 3 == 0
-                else data[:at] + bytes([rng.integers(256)]) + data[at + 1 :]
-            )
-            index = mp4.Index(path)
-            # A larger one is refused before anything else is asked of it
-            if index.samples < 1 << 16:
-                tracks = [index.track(k) for k in (1, 2)]
-                assert all(track.timeline is None or track.timeline.pieces for track in tracks)
-                assert index.retimes == any(track.times is not None for track in tracks)

@@ -57,7 +57,7 @@ def jitter(count: int, much_s: float = 0.015, seed: int = 0) -> Array:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_jitter_is_averaged_and_nothing_is_cut(seed: int) -> None:
-    late_s, runs = places(1.0 + jitter(3000, seed=seed))
+    late_s, runs = places(1.0 + jitter(1500, seed=seed))
     assert runs == [0]
     assert late_s == pytest.approx(1.0, abs=0.002)
 
@@ -88,9 +88,9 @@ def test_a_lost_packet_is_a_gap() -> None:
 @pytest.mark.parametrize("much_s", [0.0, 0.015])
 @pytest.mark.parametrize("rate", [0.001, -0.001])
 def test_a_clock_that_is_fast_or_slow_is_followed(rate: float, much_s: float) -> None:
-    """0.1 %, over five minutes: 300 ms."""
-    true_s = rate * np.arange(15000) * FRAME_S
-    late_s, _ = places(true_s + jitter(15000, much_s, seed=2))
+    """0.1 %, over two minutes: 120 ms."""
+    true_s = rate * np.arange(6000) * FRAME_S
+    late_s, _ = places(true_s + jitter(6000, much_s, seed=2))
     assert np.abs(late_s - true_s).max() < (0.0031 if much_s == 0 else 0.006)
     assert np.median(np.abs(late_s - true_s)) < 0.003
 

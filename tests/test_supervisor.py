@@ -90,7 +90,9 @@ def test_no_task_needs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_worn_worker_is_replaced_and_threads_are_shared_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    # The worker imports this package too, which sets it under pytest-xdist
+    for name in ("OMP_NUM_THREADS", "PYTEST_XDIST_WORKER"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(process_batch, "cores", lambda: 6)
     answers = [answer for _, answer in run_workers(range(4), pids, Limits(1, timeout_s=60))]
     assert not any(isinstance(answer, Lost) for answer in answers)

@@ -75,10 +75,6 @@ class Steps:
         """Whether nothing is left to do for a file."""
         return key in self._done
 
-    def is_begun(self, key: Key) -> bool:
-        """Whether a file is on its way."""
-        return key in self._begun
-
     def goal(self, key: Key) -> Path | None:
         """Where a file is on its way to; None for nowhere."""
         return self._begun.get(key)

@@ -25,6 +25,7 @@ CLICK_S = 0.02
 Array = np.ndarray[Any, Any]
 Pictures = Callable[[float], Array]  # time in seconds -> luma (H, W) uint8, limited range
 Sounds = Callable[[Array], Array]  # times in seconds (n,) -> samples (n,), -1..1
+Clip = Callable[..., Path]  # the fixture `clip`: a name and options of `make_clip` -> the file
 
 
 def click(times_s: Array) -> Array:

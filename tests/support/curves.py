@@ -11,7 +11,8 @@ from avcheck.posterior import (
     Curve,
     Place,
 )
-from avcheck.report import FRAME_MS
+from avcheck.report import DEFAULT_PRESET, FRAME_MS, PRESETS, Tolerance
+from avcheck.verdict import Judgement, judge
 
 Array = np.ndarray[Any, Any]
 
@@ -20,6 +21,8 @@ SHIFTS = np.arange(-50, 51)
 
 
 PLAIN = Calibration()
+EBU = PRESETS[DEFAULT_PRESET]
+SEEDS = range(8)
 
 
 def bump(frames: float, height: float = 12.0, width: float = 1.2) -> Array:
@@ -72,3 +75,9 @@ def film(offsets_ms: list[float | None], **options: Any) -> list[Curve]:
         curve(None if ms is None else -ms / FRAME_MS, start_s=10.0 * k, seed=k, **options)
         for k, ms in enumerate(offsets_ms)
     ]
+
+
+def verdict(
+    curves: list[Curve], tolerance: Tolerance = EBU, calibration: Calibration = PLAIN
+) -> Judgement:
+    return judge(curves, tolerance, calibration)

@@ -29,11 +29,17 @@ KINDS: dict[str, dict[str, Any]] = {  # container and codecs by the name of a fi
 B = {"preset": "ultrafast", "bf": "2", "g": "25"}  # of H.264: with B-pictures
 
 
-def talking(path: Path, seconds: float, *early: Early, **options: Any) -> Path:
+def talking(
+    path: Path,
+    seconds: float,
+    *early: Early,
+    size: tuple[int, int] = (576, 432),  # width, height
+    **options: Any,
+) -> Path:
     """A talking head; what the mouth says at t + early(t) is heard at t. Each `early` makes an
     audio track.
     """
-    scene = _head(seconds)
+    scene = _head(seconds, size)
 
     def draw(time_s: float) -> Array:
         return np.asarray(
@@ -48,16 +54,16 @@ def talking(path: Path, seconds: float, *early: Early, **options: Any) -> Path:
 
     options = {**KINDS[f"film{path.suffix}"], **options}
     plays = [played(one) for one in early]
-    return make_clip(path, seconds=seconds, size=(576, 432), draw=draw, play=plays, **options)
+    return make_clip(path, seconds=seconds, size=size, draw=draw, play=plays, **options)
 
 
 @lru_cache(maxsize=1)
-def _head(seconds: float) -> Any:
+def _head(seconds: float, size: tuple[int, int]) -> Any:
     return make_scene(
         "talking",
         seed=1,
         seconds=seconds,
-        size=(432, 576),
+        size=size[::-1],
         frame_rate=25,
         sound_margin_s=MARGIN_S,
         head_share=0.5,

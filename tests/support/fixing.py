@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
+from avcheck.fix import repair
 from avcheck.fix.repair import Outcome, Wanted, fix_file
-from avcheck.report import Report
+from avcheck.report import Report, Stretch
+from tests.support.clips import Array
+
+IN_SYNC = Report("film", "in_sync", offset_ms=0.0, audio_track=0, video_track=0)
 
 
 def never(_path: Path, _audio: int | None, _video: int | None) -> Report:
@@ -28,3 +33,30 @@ def packets(path: Path) -> dict[int, list[bytes]]:
             if packet.size:
                 found.setdefault(packet.stream.index, []).append(bytes(packet))
     return found
+
+
+def measured(*stretches: Stretch) -> Report:
+    worst_ms = max((each.end_offset_ms for each in stretches), key=abs)
+    drift = 1.0 if stretches[0].start_offset_ms != stretches[0].end_offset_ms else None
+    return Report(
+        "film",
+        "out_of_sync",
+        offset_ms=worst_ms,
+        drift_ms_per_min=drift,
+        audio_track=0,
+        video_track=0,
+        stretches=stretches,
+    )
+
+
+def checks(*reports: Report) -> repair.Check:
+    """Measures what it is told, one after the other."""
+    coming = iter(reports)
+    return lambda _path, _audio, _video: next(coming)
+
+
+def place(samples: Array, known: Array) -> int:
+    """Where in the samples the known ones begin."""
+    size = len(samples) + len(known)
+    match = np.fft.irfft(np.fft.rfft(samples, size) * np.conj(np.fft.rfft(known, size)), size)
+    return int(np.abs(match[: len(samples)]).argmax())

@@ -1,0 +1,179 @@
+"""Sound as it is heard: resampled, mixed, of a chosen track or a file of its own."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from avcheck.errors import NoAudio
+from avcheck.media import open_media
+from tests.support.clips import Array, Clip, click, click_time_s, clicks
+from tests.support.reading import flash_s, late_ms, whole
+
+# -- sound -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000])
+def test_resampling_moves_nothing(clip: Clip, rate: int) -> None:
+    with open_media(
+        clip("clip.mov", acodec="pcm_s16le", sample_rate=rate, events_s=(0.7654,))
+    ) as file:
+        sounds = list(file.sounds())
+    assert click_time_s(*whole(sounds)) == pytest.approx(0.7654, abs=1e-4)
+    assert sounds[-1].end_s == pytest.approx(2.0, abs=1e-4)
+    assert all(
+        sound.samples.dtype == np.float32 and abs(sound.samples).max() <= 1 for sound in sounds
+    )
+    assert all(
+        before.end_s == pytest.approx(after.start_s, abs=1e-6) for before, after in pairwise(sounds)
+    )
+
+
+@pytest.mark.parametrize(
+    ("acodec", "layout"),
+    [
+        ("pcm_f32le", "stereo"),
+        ("pcm_s16le", "4 channels"),
+        ("pcm_s24le", "8 channels"),
+        ("pcm_u8", "stereo"),
+        ("aac", "7.1"),
+    ],
+)
+def test_channels_are_mixed_at_their_own_level(clip: Clip, acodec: str, layout: str) -> None:
+    with open_media(clip("clip.mov", acodec=acodec, layout=layout)) as file:
+        start_s, samples = whole(list(file.sounds()))
+    assert click_time_s(start_s, samples) == pytest.approx(1.0, abs=1e-4)
+    assert np.abs(samples).max() == pytest.approx(0.8, abs=0.15)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_gap_in_the_sound_stays_a_gap(clip: Clip, suffix: str) -> None:
+    with open_media(clip(f"clip.{suffix}", acodec="ac3", audio_gaps_s=[(0.3, 0.8)])) as file:
+        sounds = list(file.sounds())
+        late_s = click_time_s(*whole(sounds)) - flash_s(file)
+        degraded = file.degraded
+    assert late_s == pytest.approx(0, abs=0.002)
+    gap_s = max(after.start_s - before.end_s for before, after in pairwise(sounds))
+    assert gap_s == pytest.approx(0.5, abs=0.04)
+    assert degraded.missing_audio_s == pytest.approx(gap_s, abs=0.01)
+
+
+def test_not_a_number_is_silence(clip: Clip) -> None:
+    def broken(times_s: Array) -> Array:
+        samples = click(times_s - 1.0)
+        samples[(times_s > 0.5) & (times_s < 0.51)] = np.nan
+        samples[(times_s > 0.6) & (times_s < 0.61)] = np.inf
+        samples[(times_s > 1.5) & (times_s < 1.51)] = 1e30
+        return samples
+
+    with open_media(clip("clip.mov", acodec="pcm_f32le", play=broken)) as file:
+        start_s, samples = whole(list(file.sounds()))
+        (note,) = file.degraded.notes
+    assert 320 <= int(note.split()[0]) < 400  # 20 ms at 16 kHz, and a millisecond around
+    assert note.endswith("audio samples were not a number and count as silence")
+    assert np.isfinite(samples).all()
+    assert np.abs(samples).max() <= 1
+    before = samples[: round(1.4 * 16000)]
+    assert click_time_s(start_s, before) == pytest.approx(1.0, abs=1e-4)
+    assert np.abs(samples[: round(0.9 * 16000)]).max() < 0.01
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+def test_audio_track_is_chosen(clip: Clip, suffix: str) -> None:
+    path = clip(f"clip.{suffix}", acodec="ac3", play=[clicks([0.5]), clicks([1.0]), clicks([1.5])])
+    for track, event_s in enumerate([0.5, 1.0, 1.5]):
+        with open_media(path, audio_track=track) as file:
+            start_s, samples = whole(list(file.sounds()))
+            assert (file.info.audio_track, len(file.info.audio_tracks)) == (track, 3)
+            zero_s = flash_s(file) - 1.0
+        assert click_time_s(start_s, samples) - zero_s == pytest.approx(event_s, abs=0.003)
+    with pytest.raises(
+        NoAudio,
+        match=r"has no audio track 3: it has 3 audio tracks, numbers 0.*, 1.* and 2.*; "
+        r"choose one with --audio-track",
+    ):
+        open_media(path, audio_track=3)
+    with pytest.raises(NoAudio, match=r"no audio track -1"):
+        open_media(path, audio_track=-1)
+
+
+def test_default_audio_track_is_the_flagged_one(clip: Clip) -> None:
+    path = clip("clip.mkv", acodec="aac", play=[clicks([0.5]), clicks([1.0])], default_track=1)
+    with open_media(path) as file:
+        assert file.info.audio_track == 1
+    assert late_ms(path) == pytest.approx(0, abs=1)
+
+
+# -- a separate sound file -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "acodec", "rate"),
+    [
+        ("sound.wav", "pcm_s16le", 48000),
+        ("sound.wav", "pcm_f32le", 44100),
+        ("sound.aiff", "pcm_s16be", 44100),
+        ("sound.flac", "flac", 48000),
+        ("sound.mp3", "libmp3lame", 44100),
+        ("sound.m4a", "aac", 48000),
+        ("sound.ogg", "libopus", 48000),
+        ("sound.mka", "ac3", 48000),
+    ],
+)
+@pytest.mark.parametrize("video", ["mp4", "ts"])
+def test_separate_sound_file(clip: Clip, video: str, name: str, acodec: str, rate: int) -> None:
+    picture_file = clip(
+        f"clip.{video}",
+        events_s=(1.0,),
+        play=clicks([0.3]),
+        acodec="ac3",
+        start_s=3600.0 if video == "ts" else 0.0,
+    )
+    sound_file = clip(
+        name,
+        vcodec=None,
+        acodec=acodec,
+        sample_rate=rate,
+        events_s=(1.12,),
+        **({"format": "mp4"} if name == "sound.m4a" else {}),
+    )
+    # An ac3 stream in mpegts starts 5 ms before its picture, and that start is what the sound file
+    # is laid on.
+    assert late_ms(picture_file, audio_path=sound_file) == pytest.approx(
+        120, abs=6 if video == "ts" else 3
+    )
+    with open_media(picture_file, audio_path=str(sound_file)) as file:
+        assert (file.info.audio_track, len(file.info.audio_tracks)) == (None, 1)
+        assert file.info.first_sound_s == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "acodec", "bound_ms"), [("sound.aac", "aac", 24), ("sound.ac3", "ac3", 6)]
+)
+def test_bare_streams_do_not_carry_the_delay_of_their_encoder(
+    clip: Clip, name: str, acodec: str, bound_ms: float
+) -> None:
+    sound_file = clip(name, vcodec=None, acodec=acodec, format="adts" if acodec == "aac" else "ac3")
+    assert 0 < late_ms(clip("clip.mp4"), audio_path=sound_file) < bound_ms
+
+
+def test_separate_sound_file_for_a_silent_film(clip: Clip) -> None:
+    """A fragmented mp4 can start at 80 ms: a sound file made for it starts with its first
+    picture.
+    """
+    film = clip(
+        "film.mp4",
+        acodec=None,
+        video_options={"preset": "medium"},
+        container_options={"movflags": "frag_keyframe+empty_moov"},
+    )
+    assert late_ms(
+        film, audio_path=clip("sound.wav", vcodec=None, acodec="pcm_s16le")
+    ) == pytest.approx(0, abs=1)
+
+
+def test_sound_of_another_film(clip: Clip) -> None:
+    dub = clip("dub.mkv", play=[clicks([0.4]), clicks([1.0])])
+    assert late_ms(clip("film.mp4"), audio_path=dub, audio_track=1) == pytest.approx(0, abs=1)

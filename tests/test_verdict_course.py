@@ -1,0 +1,232 @@
+"""What is judged along a film: the offset of each block, drifts, jumps, and the stretches between
+them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avcheck.posterior import Calibration, Curve
+from avcheck.report import FRAME_MS, Tolerance
+from tests.support.curves import SEEDS, SHIFTS, Array, bump, curve, film, verdict
+
+# Blocks
+
+
+def test_a_blocks_own_offset_is_read_with_its_neighbours() -> None:
+    item = curve(0.0, blocks=10)
+    scores = np.stack([bump(0.0 if k < 5 else 10.0) for k in range(10)])
+    item = Curve(**{**vars(item), "block_score": scores})
+    told = [block.offset_ms for block in verdict([item]).blocks]
+    assert told[:3] == pytest.approx([0.0] * 3, abs=4)
+    assert told[7:] == pytest.approx([-400.0] * 3, abs=4)
+
+
+def test_a_block_that_could_not_be_compared_lends_nothing() -> None:
+    item = curve(0.0, blocks=10)
+    scores = np.tile(bump(5.0), (10, 1))
+    scores[0, :60] = -np.inf  # the file's first second, where the sound read earlier is missing
+    scores[4] = -np.inf
+    found = verdict([Curve(**{**vars(item), "block_score": scores})])
+    assert all(block.offset_ms == pytest.approx(-200, abs=4) for block in found.blocks)
+    scores[:] = -np.inf
+    assert all(
+        block.offset_ms is None
+        for block in verdict([Curve(**{**vars(item), "block_score": scores})]).blocks
+    )
+
+
+def with_blocks(item: Curve, scores: Array) -> Curve:
+    return Curve(**{**vars(item), "block_score": scores.astype(np.float32)})
+
+
+def test_a_block_that_strays_on_little_evidence_shows_no_offset() -> None:
+    """Four blocks at 95 ms early, and a last one that alone would be 1575 ms late."""
+    scores = np.tile(bump(-2.4), (10, 1))
+    scores[5:] = np.maximum(bump(39.4, height=9.0), bump(-2.4, height=5.0))
+    blocks = verdict([with_blocks(curve(-2.4), scores)]).blocks
+    assert [block.offset_ms for block in blocks[:3]] == pytest.approx([95.0] * 3, abs=5)
+    assert [block.offset_ms for block in blocks[8:]] == [None, None]
+    # The same blocks of a file that shows no offset may say what they see.
+    unsure = with_blocks(curve(score=np.maximum(bump(-20.0), bump(15.0))), scores)
+    assert verdict([unsure]).blocks[9].offset_ms == pytest.approx(-1575.0, abs=5)
+
+
+def test_a_shift_that_few_blocks_could_be_compared_at_is_none() -> None:
+    """At the end of a file one block of three can be compared with sound that comes much later: a
+    mean of one strays far.
+    """
+    scores = np.tile(bump(0.0), (10, 1))
+    scores[8:, SHIFTS > 20] = -np.inf
+    scores[7] = bump(45.0, height=30.0)
+    assert verdict([with_blocks(curve(0.0), scores)]).blocks[9].offset_ms == pytest.approx(
+        0.0, abs=5
+    )
+
+
+def test_displaced_blocks_keep_their_offset() -> None:
+    """Two segments away from the others are no course, but the blocks of a segment that is sure
+    show what it shows.
+    """
+    found = verdict(film([0.0] * 6 + [-300.0] * 2 + [0.0] * 6))
+    assert found.jumps_s == ()
+    assert [block.offset_ms for block in found.blocks[60:80]] == pytest.approx([-300.0] * 20, abs=8)
+    weak = [*film([0.0] * 6), curve(7.5, start_s=60.0, height=9.0)]
+    assert [block.offset_ms for block in verdict(weak).blocks[60:]] == pytest.approx(
+        [-300.0] * 10, abs=8
+    )
+
+
+@pytest.mark.parametrize("offsets_ms", [[0.0] * 5 + [-400.0] * 5, [20.0 * k for k in range(10)]])
+def test_blocks_of_a_jump_or_drift_keep_their_offsets(offsets_ms: list[float | None]) -> None:
+    blocks = verdict(film(offsets_ms)).blocks
+    assert [block.offset_ms for block in blocks] == pytest.approx(
+        [ms for ms in offsets_ms for _ in range(10)], abs=8
+    )
+
+
+def test_blocks_of_a_segment_that_matches_weigh_more() -> None:
+    found = verdict(film([0.0, None]), calibration=Calibration(none=2.0))
+    shares = [
+        sum(block.attention for block in found.blocks[first : first + 10]) for first in (0, 10)
+    ]
+    assert sum(shares) == pytest.approx(1.0, abs=1e-4)
+    assert shares[0] > 0.7
+
+
+# The course of a long film
+
+
+def test_a_drifting_film_is_judged_by_its_worst_end() -> None:
+    found = verdict(film([10.0 * k for k in range(24)]))
+    assert found.verdict == "out_of_sync"
+    assert found.drift_ms_per_min == pytest.approx(60.0, abs=3)
+    assert found.jumps_s == ()
+    (stretch,) = found.stretches
+    assert (stretch.start_s, stretch.end_s) == (0.0, 240.0)
+    assert stretch.start_offset_ms == pytest.approx(-5.0, abs=5)
+    assert found.offset_ms == stretch.end_offset_ms == pytest.approx(235.0, abs=5)
+
+
+def test_fifty_seconds_that_drift_are_judged_by_their_worst_end() -> None:
+    """Sound 0.2 % fast: 120 ms a minute, from 50 to 150 ms early. As a constant it would pass for
+    100 ms.
+    """
+    found = verdict(film([60.0, 80.0, 100.0, 120.0, 140.0], noise=0.3))
+    assert found.drift_ms_per_min == pytest.approx(120.0, abs=10)
+    assert found.offset_ms == pytest.approx(150.0, abs=8)
+    assert verdict(
+        film([60.0, 80.0, 100.0, 120.0, 140.0], noise=0.3),
+        Tolerance(120, 60),
+        Calibration(guard_ms=10),
+    ).verdict == ("out_of_sync")
+
+
+def test_a_drift_within_the_tolerance_is_in_sync_and_told() -> None:
+    found = verdict(film([-30.0 + 5 * k for k in range(14)]))
+    assert found.verdict == "in_sync"
+    assert found.drift_ms_per_min == pytest.approx(30.0, abs=3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_constant_film_whose_segments_are_unsure_does_not_drift(seed: int) -> None:
+    found = verdict(
+        [curve(2.0, start_s=10.0 * k, height=9.0, noise=1.0, seed=100 * seed + k) for k in range(5)]
+    )
+    assert found.drift_ms_per_min is None
+    assert found.jumps_s == ()
+
+
+def test_a_film_that_jumps_out_of_sync_is_out_of_sync() -> None:
+    found = verdict(film([0.0] * 6 + [-300.0] * 4))
+    assert found.verdict == "out_of_sync"
+    assert found.jumps_s == (60.0,)
+    assert found.offset_ms == pytest.approx(-300.0, abs=5)
+    assert found.drift_ms_per_min is None
+    assert [(each.start_s, each.end_s) for each in found.stretches] == [(0.0, 60.0), (60.0, 100.0)]
+    assert [each.start_offset_ms for each in found.stretches] == pytest.approx([0.0, -300.0], abs=5)
+
+
+def test_a_title_of_several_recordings_is_told_part_by_part() -> None:
+    """Three levels and a drift: the worst is the end of the drift, which none of the levels is."""
+    offsets_ms: list[float | None] = [0.0] * 5 + [200.0] * 4 + [-160.0] * 5
+    offsets_ms += [100.0 + 30.0 * k for k in range(12)]
+    found = verdict(film(offsets_ms))
+    assert found.verdict == "out_of_sync"
+    assert [(each.start_s, each.end_s) for each in found.stretches] == [
+        (0.0, 50.0), (50.0, 90.0), (90.0, 140.0), (140.0, 260.0),
+    ]  # fmt: skip
+    assert found.offset_ms == pytest.approx(445.0, abs=15)
+    assert found.drift_ms_per_min == pytest.approx(180.0, abs=6)
+    assert found.jumps_s == (50.0, 90.0, 140.0)
+
+
+def test_a_jump_between_undecided_segments_lies_in_an_interval() -> None:
+    """In sync up to 8:20, 400 ms late from 10:00 on; in between nothing goes with the sound, and
+    the jump lies anywhere.
+    """
+    found = verdict(seen(*[0] * 50, *[None] * 10, *[10] * 50))
+    assert found.verdict == "out_of_sync"
+    assert found.jump_intervals_s == ((500.0, 600.0),)
+    assert found.jumps_s == (550.0,)
+    assert [(each.start_s, each.end_s) for each in found.stretches] == [
+        (0.0, 500.0),
+        (600.0, 1100.0),
+    ]
+    assert [each.end_offset_ms for each in found.stretches] == pytest.approx([0.0, -400.0], abs=8)
+    assert found.offset_ms == pytest.approx(-400.0, abs=8)
+
+
+def test_a_constant_film_is_one_stretch_and_an_undecided_one_none() -> None:
+    found = verdict(film([20.0] * 4))
+    assert [
+        (each.start_s, each.end_s, each.start_offset_ms, each.end_offset_ms)
+        for each in found.stretches
+    ] == [(0.0, 40.0, found.offset_ms, found.offset_ms)]
+    assert verdict(film([None] * 4)).stretches == ()
+
+
+def test_the_worst_stretch_is_the_furthest_beyond_its_own_limit() -> None:
+    """Early by 180 ms is 140 over what R37 allows, late by 190 only 130."""
+    found = verdict(film([180.0] * 5 + [-190.0] * 5))
+    assert found.offset_ms == pytest.approx(180.0, abs=5)
+    wide_late = Tolerance(60, 400)
+    assert verdict(film([130.0] * 5 + [-190.0] * 5), wide_late).verdict == "out_of_sync"
+
+
+def seen(*offsets: float | None) -> list[Curve]:
+    """Segments in a row, the sound of each late by so many frames; None: nothing matches."""
+    return [curve(frames, start_s=10.0 * k, noise=0.3, seed=k) for k, frames in enumerate(offsets)]
+
+
+def test_chance_matches_at_the_end_are_no_jump() -> None:
+    """A speaker, then pictures without one, where two segments match by chance: what the speaker
+    shows holds.
+    """
+    found = verdict(seen(*[0] * 20, *[None] * 20, -37, -22))
+    assert found.verdict == "in_sync"
+    assert found.jumps_s == ()
+
+
+def test_chance_matches_in_hours_of_voice_over_are_no_jump() -> None:
+    offsets: list[float | None] = [None] * 304
+    for k, frames in ((50, -20), (120, -21), (200, 30), (280, 31)):
+        offsets[k] = frames
+    assert verdict(seen(*offsets)).verdict == "undecidable"
+
+
+@pytest.mark.parametrize(("around", "inside", "late"), [(20, 20, 12), (3, 3, 5), (30, 4, -20)])
+def test_a_displaced_stretch_in_the_middle_is_found(around: int, inside: int, late: int) -> None:
+    found = verdict(seen(*[0] * around, *[late] * inside, *[0] * around))
+    assert found.verdict == "out_of_sync"
+    assert found.offset_ms == pytest.approx(-late * FRAME_MS, abs=8)
+    assert found.jumps_s == pytest.approx((10.0 * around, 10.0 * (around + inside)))
+
+
+def test_a_long_constant_film_is_in_sync_without_drift() -> None:
+    found = verdict(film([20.0] * 30, noise=0.5))
+    assert found.verdict == "in_sync"
+    assert found.drift_ms_per_min is None
+    assert found.jumps_s == ()
+    assert found.confidence > 0.99
