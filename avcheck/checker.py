@@ -33,7 +33,13 @@ from avcheck.closeup import (
 from avcheck.cores import cores
 from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
-from avcheck.first_look import FirstLook, Opener, look_at_all, look_at_samples
+from avcheck.first_look import (
+    FirstLook,
+    Opener,
+    look_at_all,
+    look_at_samples,
+    look_where_it_tells,
+)
 from avcheck.media import MediaInfo
 from avcheck.model import fuse
 from avcheck.model_config import AttentionKind
@@ -131,6 +137,8 @@ class Checker:
             seen = look_at_samples(
                 opener, choices, settings, settings.sample, self.loaded, on_progress
             )
+        elif not settings.thorough:
+            seen = look_where_it_tells(opener, choices, settings, self.loaded, on_progress)
         if seen is None:
             seen = look_at_all(opener, choices, settings, self.loaded, on_progress)
         zoomed = self._closer_look(opener, seen, settings, on_progress)
@@ -166,7 +174,7 @@ class Checker:
         ]
         heard = [number for number, failure in enumerate(seen.failures) if failure is None]
         with (
-            progress.closer_look(self.loaded.net.visual, None if seen.is_sampled else on_progress),
+            progress.closer_look(self.loaded.net.visual, on_progress if seen.is_whole else None),
             ExitStack() as stack,
             suppress(MediaError),  # it cannot be opened again, or not be read from the middle
         ):
@@ -241,7 +249,7 @@ class Checker:
             and seen.failures[number] is None
         ]
         signals: dict[int, Signal] = {}
-        if seen.is_sampled or not numbers:
+        if not seen.is_whole or not numbers:
             return signals
         choices = [seen.choices[number] for number in numbers]
         with suppress(MediaError), opener(choices, SIGNAL_SIDE) as title:
@@ -291,6 +299,7 @@ class Checker:
             measured_by="network" if signal is None else "test_signal",
             signal=None if signal is None else signal.kind,
             sampled_s=seen.sampled_s,
+            listened=seen.listened,
             part_s=None if part is None else (part.start_s, part.end_s),
             closer_look_cut=cut,
             audio_path=None if choice.audio is None else str(choice.audio),

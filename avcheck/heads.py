@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck.match import Scored, cells, identity
+from avcheck.match import Scored, cells, identity, side_by_side
 from avcheck.model_config import (
     ATTENTION_KINDS,
     BLOCK_FRAMES,
@@ -175,30 +175,18 @@ class JointHead(nn.Module):
         picture_half, sound_half, unit = self._counted(
             self.from_picture(picture), self.from_sound(sound)
         )
-        times, whole = picture.shape[1], None
-        # Without gradients a few shifts at a time, into room made once: the features of all of them
-        # fill memory, and kept one by one they leave holes in it that fit nothing else.
         step = len(reads) if torch.is_grad_enabled() else _SHIFTS_AT_A_TIME
-        for first in range(0, len(reads), step):
-            some = slice(first, first + step)
-            joint = torch.stack(
-                [self.joint_features(picture_half, sound_half[:, at], unit) for at in reads[some]],
-                dim=1,
-            )
-            part = self.score(
-                joint, cells(None if present is None else present[:, some], joint, times)
-            )
-            if len(reads) <= step:
-                return part
-            if whole is None:
-                whole = Scored(
-                    *(each.new_empty(len(each), len(reads), *each.shape[2:]) for each in part)
-                )
-            for kept, each in zip(whole, part, strict=True):
-                kept[:, some] = each
-        if whole is None:
-            raise ValueError("there are no shifts to score")
-        return whole
+
+        def scored(some: slice) -> Scored:
+            halves = [
+                self.joint_features(picture_half, sound_half[:, at], unit) for at in reads[some]
+            ]
+            joint = torch.stack(halves, dim=1)
+            of_some = None if present is None else present[:, some]
+            return self.score(joint, cells(of_some, joint, picture.shape[1]))
+
+        parts = (scored(slice(first, first + step)) for first in range(0, len(reads), step))
+        return side_by_side(parts, len(reads))
 
     def matched(self, picture: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors of pictures (B, T, P, J) and sound (B, T', J) as the first joint layer

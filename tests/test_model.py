@@ -4,8 +4,6 @@ relies on.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -215,45 +213,6 @@ def test_scoring_many_shifts_is_scoring_each_by_itself(kind: AttentionKind) -> N
             cut = sound[:, margin + shift : margin + shift + 50]
             alone = network(picture, cut, torch.tensor([0]), margin=0)
             assert torch.allclose(together.logits[:, index], alone.logits[:, 0], atol=1e-5)
-
-
-@KINDS
-def test_shifts_scored_a_few_at_a_time_are_those_scored_at_once(kind: AttentionKind) -> None:
-    net = head(kind).requires_grad_(False)
-    picture, sound, shifts = features(2, 50, 3), sounds(2, 70), torch.arange(-9, 10)
-    present = torch.rand(2, len(shifts), 50, generator=torch.Generator().manual_seed(3)) < 0.9
-    at_once = net(picture, sound, shifts, margin=10, present=present)
-    with torch.inference_mode():
-        few = net(picture, sound, shifts, margin=10, present=present)
-    for one, other in zip(at_once, few, strict=True):
-        torch.testing.assert_close(one, other)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_head_s_memory_does_not_grow_with_the_shifts() -> None:
-    """In a process of its own, whose memory is kept as the command keeps it."""
-    code = """
-import torch
-from pathlib import Path
-from avcheck.heads import JointHead
-from avcheck.memory import keep_memory
-from avcheck.model_config import ModelConfig
-def most_mb():
-    return int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]) / 1024
-keep_memory()
-torch.set_num_threads(1)
-head = JointHead(ModelConfig()).eval()
-def most_with(shifts):
-    with torch.inference_mode():
-        reach = shifts // 2
-        picture, sound = torch.rand(1, 200, 32, 64), torch.rand(1, 200 + 2 * reach, 64)
-        head(picture, sound, torch.arange(-reach, reach + 1), margin=reach)
-    return most_mb()
-few = most_with(11)
-print(most_with(101) - few)
-"""
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert float(run.stdout) < 40
 
 
 @pytest.mark.parametrize("late", [-7, 0, 5])
