@@ -33,13 +33,7 @@ from avcheck.closeup import (
 from avcheck.cores import cores
 from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
-from avcheck.first_look import (
-    FirstLook,
-    Opener,
-    look_at_all,
-    look_at_samples,
-    look_where_it_tells,
-)
+from avcheck.first_look import FirstLook, Opener, look_at_all, look_at_samples
 from avcheck.media import MediaInfo
 from avcheck.model import fuse
 from avcheck.model_config import AttentionKind
@@ -137,10 +131,15 @@ class Checker:
             seen = look_at_samples(
                 opener, choices, settings, settings.sample, self.loaded, on_progress
             )
-        elif not settings.thorough:
-            seen = look_where_it_tells(opener, choices, settings, self.loaded, on_progress)
         if seen is None:
-            seen = look_at_all(opener, choices, settings, self.loaded, on_progress)
+            seen = look_at_all(
+                opener,
+                choices,
+                settings,
+                self.loaded,
+                on_progress,
+                listen_first=not settings.thorough,
+            )
         zoomed = self._closer_look(opener, seen, settings, on_progress)
         signals = self._test_signals(opener, seen, zoomed)
         reports = {

@@ -105,9 +105,17 @@ def look_at_all(
     settings: CheckSettings,
     model: Loaded,
     on_progress: Callable[[float], None] | None,
+    *,
+    listen_first: bool = False,
 ) -> FirstLook:
-    """The first look at a whole title, or at a whole part of it. Raises MediaError."""
+    """The first look at a whole title, or at a whole part of it; of a long one that is listened to
+    first, only as much as it takes. Raises MediaError.
+    """
     with opener(choices, max(LEVELS)) as title:
+        if listen_first:
+            seen = _look_where_it_tells(title, opener, settings, model, on_progress)
+            if seen is not None:
+                return seen
         part = part_of(title.info, settings)
         length_s = title.info.duration_s if part is None else part.blocks * BLOCK_S
         wanted = None if part is None else range(part.blocks)
@@ -175,35 +183,32 @@ def look_at_samples(
         return FirstLook.of(title, found, part, is_sampled=True) if found else None
 
 
-def look_where_it_tells(
+def _look_where_it_tells(
+    title: Title,
     opener: Opener,
-    choices: Sequence[Choice],
     settings: CheckSettings,
     model: Loaded,
     on_progress: Callable[[float], None] | None,
 ) -> FirstLook | None:
-    """As `look_at_all`, of a long title of which all is heard first, and then only so much looked
-    at as it takes (`listening`).
+    """A long title is heard, and then only so much of it looked at as it takes (`listening`).
 
-    None for a title that has to be looked at whole: a short one, one with several sounds or joined
-    of several recordings, a part, and what cannot be read from the middle or is damaged. Raises
+    None for one that has to be looked at whole: with several sounds or joined of several
+    recordings, a part, and what cannot be read from the middle or lacks pictures. Raises
     MediaError.
     """
-    if len(choices) > 1 or settings.has_part:
+    origin_s, end_s = title.info.first_picture_s, title.info.duration_s
+    if origin_s is None or end_s is None or end_s - origin_s < LEAST_S:
         return None
-    with opener(choices, max(LEVELS)) as title, opener(choices, max(LEVELS)) as listener:
-        origin_s, end_s = title.info.first_picture_s, title.info.duration_s
-        if not title.seekable or title.seams_s or origin_s is None or end_s is None:
-            return None
-        grid = units(math.ceil(end_s - origin_s - _ROUNDING_S))
-        count = grid[-1].stop
-        if count < LEAST_S:
-            return None
-        with closing(listener.sound(0)) as sounds:
-            by_block = hear(sounds, origin_s, count)
+    if len(title.choices) > 1 or title.seams_s or settings.has_part or not title.seekable:
+        return None
+    grid = units(math.ceil(end_s - origin_s - _ROUNDING_S))
+    count = grid[-1].stop
+    calibration, looked, done = Calibration(**model.calibration), set[int](), 0.0
+    curves: list[list[Curve]] = []
+    # Opened again, as what is read from the middle counts in what was lost
+    with opener(title.choices, max(LEVELS)) as listener, closing(listener.sound(0)) as sounds:
+        by_block = hear(sounds, origin_s, count)
         voice = [float(by_block[unit.start : unit.stop].mean()) for unit in grid]
-        calibration, looked, done = Calibration(**model.calibration), set[int](), 0.0
-        found: list[list[Curve]] = []
         where = next_units(voice, looked, None, origin_s)
         try:
             while where:
@@ -212,26 +217,27 @@ def look_where_it_tells(
                 tell = _Tell(on_progress, done, (1 - done) * _FIRST_SHARE / blocks)
                 with closing(_decoded(_windows(title, runs, count, origin_s, tell))) as coming:
                     parts = (part for window in coming for part in window.segments())
-                    found += scan_sounds(parts, model, 1)
+                    curves += scan_sounds(parts, model, 1)
                 done += (1 - done) * _FIRST_SHARE
                 looked.update(where)
-                found.sort(key=lambda curves: curves[0].start_s)
-                judged = judge([curve for (curve,) in found], settings.tolerance, calibration)
-                where = next_units(voice, looked, judged, origin_s)
+                curves.sort(key=lambda each: each[0].start_s)
+                judgement = judge([curve for (curve,) in curves], settings.tolerance, calibration)
+                where = next_units(voice, looked, judgement, origin_s)
         except CannotSeek:
             return None
-        degraded = listener.degraded_beside(title)
-        if not found or degraded[0].corrupt_frames or degraded[0].missing_video_s:
+        lost = title.degraded[0]
+        if not curves or lost.missing_video_s or lost.unseen_s:
             return None
-        if on_progress is not None:
-            on_progress(1.0)
-        seen = FirstLook.of(title, found, None, is_sampled=False)
-        left = [grid[k] for k in range(len(grid)) if k not in looked]
-        mute = [unit for unit in left if by_block[unit.start : unit.stop].mean() < LEAST_VOICE]
-        if left:
-            looked_s = BLOCK_S * (count - sum(map(len, left)))
-            seen = replace(seen, listened=Listened(looked_s, BLOCK_S * sum(map(len, mute))))
-        return replace(seen, degraded=degraded)
+        seen = FirstLook.of(title, curves, None, is_sampled=False)
+        seen = replace(seen, degraded=listener.degraded_beside(title))
+    if on_progress is not None:
+        on_progress(1.0)
+    left = [k for k in range(len(grid)) if k not in looked]
+    if not left:
+        return seen
+    mute_s = BLOCK_S * sum(len(grid[k]) for k in left if voice[k] < LEAST_VOICE)
+    looked_s = BLOCK_S * (count - sum(len(grid[k]) for k in left))
+    return replace(seen, listened=Listened(looked_s, mute_s))
 
 
 def _runs(wanted: Sequence[range]) -> list[range]:

@@ -113,7 +113,7 @@ def title(path: Path, seconds: float) -> None:
 
 
 def repeat(once: Path, path: Path, every_s: float, seconds: float) -> None:
-    """The first `every_s` of a file again and again, for so many seconds; packets are copied."""
+    """A file of `every_s` again and again, for so many seconds; packets are copied."""
     with av.open(str(path), "w") as out:
         streams: list[Any] = []
         for start_s in np.arange(0.0, seconds, every_s):

@@ -201,3 +201,40 @@ def test_what_is_looked_at_tells_what_all_of_it_tells(
     assert {(each.start_s, each.offset_ms) for each in some.segments} <= {
         (each.start_s, each.offset_ms) for each in whole.segments
     }
+
+
+def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
+    path = make_clip(
+        tmp_path / "film.mp4",
+        seconds=75,
+        size=(64, 48),
+        sample_rate=SAMPLE_RATE,
+        draw=blink,
+        play=lambda times_s: 0.3 * np.sin(2 * np.pi * 300 * times_s) * (times_s % 0.31 < 0.15),
+    )
+    report = checker.check(path)
+    assert report.verdict == "undecidable"
+    assert report.listened is None
+    assert [each.start_s for each in report.segments] == [10.0 * k for k in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("film.avi", CheckSettings()), ("film.mp4", CheckSettings(start_s=2.0, end_s=72.0))],
+)
+def test_what_cannot_be_sought_and_a_part_are_looked_at_whole(
+    tmp_path: Path, checker: Checker, name: str, settings: CheckSettings
+) -> None:
+    path = make_clip(
+        tmp_path / name,
+        seconds=75,
+        size=(64, 48),
+        sample_rate=SAMPLE_RATE,
+        draw=blink,
+        play=half_silent(late(lambda t: 0 * t)),
+        acodec="pcm_s16le" if name.endswith("avi") else "aac",
+    )
+    report = checker.check(path, settings)
+    assert report.verdict == "in_sync"
+    assert report.listened is None
+    assert len(report.segments) == (7 if settings.has_part else 8)
