@@ -2,8 +2,9 @@
 that tells nothing, the verdict.
 
 A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds
-one segment and the two seconds of sound on either side of it. A title that is sampled is looked at
-in probes of two segments (`sampling` says where). They are the segments that the whole title has
+one segment and the two seconds of sound on either side of it. Of a long title all is heard, and
+some segments are looked at (`listening` says which); one that is sampled is looked at in probes of
+two segments (`sampling` says where). They are the segments that the whole title has
 there, with the same sound around them. A file that stays undecidable may get a closer look
 (`closeup`): a few of its segments again, their pictures more than three times the size.
 """
