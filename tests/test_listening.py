@@ -21,7 +21,8 @@ from avcheck.listening import LEAST_TOLD, LEAST_VOICE, PART_UNITS, TRIES, hear, 
 from avcheck.media import SAMPLE_RATE, Sound
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
-from avcheck.report import Segment
+from avcheck.render.page.words import unseen
+from avcheck.report import Listened, Report, Segment
 from avcheck.segments import segments
 from avcheck.settings import CheckSettings
 from avcheck.verdict import Judgement
@@ -136,6 +137,16 @@ def test_voices_are_told_from_steady_noise_and_silence() -> None:
     assert np.all(heard[:8] < LEAST_VOICE)
     assert np.all(heard[8:12] > 0.5)
     assert np.all(heard[12:] == 0)  # there is no more
+
+
+def test_a_page_says_what_was_only_heard_and_why() -> None:
+    report = Report("a.mp4", "in_sync", duration_s=5400.0, listened=Listened(1000.0, 400.0))
+    assert [(length, why.partition(":")[0]) for length, why in unseen(report)] == [
+        ("6:40", "Only heard"),
+        ("1:06:40", "Only heard"),
+    ]
+    all_but_whole = Report("a.mp4", "in_sync", duration_s=600.0, listened=Listened(600.0, 0.0))
+    assert unseen(all_but_whole) == []
 
 
 # ---- the verdict
