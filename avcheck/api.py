@@ -46,7 +46,8 @@ def check(
         tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
         sample: Look at stretches of a long title instead of all of it; a number says at how many to
             begin with.
-        thorough: Where nothing is seen at first, look closer without a limit on what that costs.
+        thorough: Look at all of a long title; where nothing is seen, look closer whatever that
+            costs.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
         audio_track: Which audio track, from 0. None: the main one.
         language: The language of the audio track, as "fr", "fra" or "fr-CA".

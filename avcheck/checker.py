@@ -2,8 +2,9 @@
 that tells nothing, the verdict.
 
 A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds
-one segment and the two seconds of sound on either side of it. A title that is sampled is looked at
-in probes of two segments (`sampling` says where). They are the segments that the whole title has
+one segment and the two seconds of sound on either side of it. Of a long title all is heard, and
+some segments are looked at (`listening` says which); one that is sampled is looked at in probes of
+two segments (`sampling` says where). They are the segments that the whole title has
 there, with the same sound around them. A file that stays undecidable may get a closer look
 (`closeup`): a few of its segments again, their pictures more than three times the size.
 """
@@ -132,7 +133,14 @@ class Checker:
                 opener, choices, settings, settings.sample, self.loaded, on_progress
             )
         if seen is None:
-            seen = look_at_all(opener, choices, settings, self.loaded, on_progress)
+            seen = look_at_all(
+                opener,
+                choices,
+                settings,
+                self.loaded,
+                on_progress,
+                listen_first=not settings.thorough,
+            )
         zoomed = self._closer_look(opener, seen, settings, on_progress)
         signals = self._test_signals(opener, seen, zoomed)
         reports = {
@@ -166,7 +174,7 @@ class Checker:
         ]
         heard = [number for number, failure in enumerate(seen.failures) if failure is None]
         with (
-            progress.closer_look(self.loaded.net.visual, None if seen.is_sampled else on_progress),
+            progress.closer_look(self.loaded.net.visual, on_progress if seen.is_whole else None),
             ExitStack() as stack,
             suppress(MediaError),  # it cannot be opened again, or not be read from the middle
         ):
@@ -241,7 +249,7 @@ class Checker:
             and seen.failures[number] is None
         ]
         signals: dict[int, Signal] = {}
-        if seen.is_sampled or not numbers:
+        if not seen.is_whole or not numbers:
             return signals
         choices = [seen.choices[number] for number in numbers]
         with suppress(MediaError), opener(choices, SIGNAL_SIDE) as title:
@@ -291,6 +299,7 @@ class Checker:
             measured_by="network" if signal is None else "test_signal",
             signal=None if signal is None else signal.kind,
             sampled_s=seen.sampled_s,
+            listened=seen.listened,
             part_s=None if part is None else (part.start_s, part.end_s),
             closer_look_cut=cut,
             audio_path=None if choice.audio is None else str(choice.audio),

@@ -4,28 +4,39 @@ candidate shift of each sound -> score curves, segment by segment.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from avcheck import progress
 from avcheck.blocks import BLOCK_S, Block
 from avcheck.choice import Choice
 from avcheck.errors import CannotSeek, EmptyPart, MediaError
+from avcheck.listening import LEAST_S, LEAST_VOICE, hear, next_units, units
 from avcheck.looking import LEVELS
 from avcheck.media import MediaInfo
 from avcheck.posterior import Calibration, Curve
-from avcheck.report import Degraded
+from avcheck.report import Degraded, Listened
 from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes_for_all, stretches
 from avcheck.scan import scan_sounds
-from avcheck.segments import MARGIN_BLOCKS, ahead, beside_decoding, probes, segments
+from avcheck.segments import (
+    MARGIN_BLOCKS,
+    Window,
+    ahead,
+    beside_decoding,
+    probes,
+    segments,
+    window_over,
+)
 from avcheck.settings import CheckSettings
 from avcheck.title import Part, Title, blocks_of, part_of
 from avcheck.verdict import judge
 from avcheck.weights import Loaded
 
 _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
+_ROUNDING_S = 1e-6
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 
 # Opens a title for some of its sounds, its pictures with such a short side, px
@@ -47,6 +58,7 @@ class FirstLook:
     part: Part | None
     is_sampled: bool
     seams_s: tuple[float, ...] = ()  # where one recording was joined to another
+    listened: Listened | None = None
 
     @classmethod
     def of(
@@ -70,6 +82,11 @@ class FirstLook:
         )
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of the title, or of the part, was looked at."""
+        return not self.is_sampled and self.listened is None
+
+    @property
     def sampled_s(self) -> float | None:
         """How much of the title was looked at, where it was sampled."""
         if not self.is_sampled:
@@ -88,9 +105,17 @@ def look_at_all(
     settings: CheckSettings,
     model: Loaded,
     on_progress: Callable[[float], None] | None,
+    *,
+    listen_first: bool = False,
 ) -> FirstLook:
-    """The first look at a whole title, or at a whole part of it. Raises MediaError."""
+    """The first look at a whole title, or at a whole part of it; of a long one that is listened to
+    first, only as much as it takes. Raises MediaError.
+    """
     with opener(choices, max(LEVELS)) as title:
+        if listen_first:
+            seen = _look_where_it_tells(title, opener, settings, model, on_progress)
+            if seen is not None:
+                return seen
         part = part_of(title.info, settings)
         length_s = title.info.duration_s if part is None else part.blocks * BLOCK_S
         wanted = None if part is None else range(part.blocks)
@@ -140,13 +165,7 @@ def look_at_samples(
                     done,
                     (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)),
                 )
-                ended = threading.Event()
-                with (
-                    closing(
-                        ahead(probes(title, where, origin_s, tell), _PROBES_AHEAD, ended)
-                    ) as source,
-                    closing(beside_decoding(source, ended)) as coming,
-                ):
+                with closing(_decoded(probes(title, where, origin_s, tell))) as coming:
                     for probe in coming:
                         found += scan_sounds(probe.segments(), model, len(title.choices))
                 done, share = done + (1 - done) * share, 0.5
@@ -162,6 +181,103 @@ def look_at_samples(
         if found and on_progress is not None:
             on_progress(1.0)
         return FirstLook.of(title, found, part, is_sampled=True) if found else None
+
+
+def _look_where_it_tells(
+    title: Title,
+    opener: Opener,
+    settings: CheckSettings,
+    model: Loaded,
+    on_progress: Callable[[float], None] | None,
+) -> FirstLook | None:
+    """A long title is heard, and then only so much of it looked at as it takes (`listening`).
+
+    None for one that has to be looked at whole: with several sounds or joined of several
+    recordings, a part, and what cannot be read from the middle or lacks pictures. Raises
+    MediaError.
+    """
+    origin_s, end_s = title.info.first_picture_s, title.info.duration_s
+    if origin_s is None or end_s is None or end_s - origin_s < LEAST_S:
+        return None
+    if len(title.choices) > 1 or title.seams_s or settings.has_part or not title.seekable:
+        return None
+    grid = units(math.ceil(end_s - origin_s - _ROUNDING_S))
+    count = grid[-1].stop
+    calibration, looked, done = Calibration(**model.calibration), set[int](), 0.0
+    curves: list[list[Curve]] = []
+    # Opened again, as what is read from the middle counts in what was lost
+    with opener(title.choices, max(LEVELS)) as listener, closing(listener.sound(0)) as sounds:
+        by_block = hear(sounds, origin_s, count)
+        voice = [float(by_block[unit.start : unit.stop].mean()) for unit in grid]
+        where = next_units(voice, looked, None, origin_s)
+        try:
+            while where:
+                runs = _runs([grid[unit] for unit in where])
+                blocks = sum(len(run) + 2 * MARGIN_BLOCKS for run in runs)
+                tell = _Tell(on_progress, done, (1 - done) * _FIRST_SHARE / blocks)
+                with closing(_decoded(_windows(title, runs, count, origin_s, tell))) as coming:
+                    parts = (part for window in coming for part in window.segments())
+                    curves += scan_sounds(parts, model, 1)
+                done += (1 - done) * _FIRST_SHARE
+                looked.update(where)
+                curves.sort(key=lambda each: each[0].start_s)
+                judgement = judge([curve for (curve,) in curves], settings.tolerance, calibration)
+                where = next_units(voice, looked, judgement, origin_s)
+        except CannotSeek:
+            return None
+        lost = title.degraded[0]
+        if not curves or lost.missing_video_s or lost.unseen_s:
+            return None
+        seen = FirstLook.of(title, curves, None, is_sampled=False)
+        seen = replace(seen, degraded=listener.degraded_beside(title))
+    if on_progress is not None:
+        on_progress(1.0)
+    left = [k for k in range(len(grid)) if k not in looked]
+    if not left:
+        return seen
+    mute_s = BLOCK_S * sum(len(grid[k]) for k in left if voice[k] < LEAST_VOICE)
+    looked_s = BLOCK_S * (count - sum(len(grid[k]) for k in left))
+    return replace(seen, listened=Listened(looked_s, mute_s))
+
+
+def _runs(wanted: Sequence[range]) -> list[range]:
+    """Blocks that follow each other as one run, up to the length of a probe: their pictures take
+    the memory.
+    """
+    runs: list[range] = []
+    for blocks in wanted:
+        if runs and runs[-1].stop == blocks.start and len(runs[-1]) < PROBE_BLOCKS:
+            blocks = range(runs.pop().start, blocks.stop)
+        runs.append(blocks)
+    return runs
+
+
+def _windows(
+    title: Title,
+    runs: Sequence[range],
+    count: int,
+    origin_s: float,
+    on_block: Callable[[Block], None],
+) -> Iterator[Window]:
+    """These runs of the blocks of a title, of which there are `count`. Raises CannotSeek where some
+    are missing.
+    """
+    for run in runs:
+        window = window_over(title, run.start, run.stop, origin_s, on_block)
+        if len(window.inside) < len(run) and run.stop < count:
+            raise CannotSeek(title.info.path, "has gaps")
+        if window.inside:
+            yield window
+
+
+def _decoded(windows: Iterator[Window]) -> Generator[Window, None, None]:
+    """The same, decoded while the network is at work."""
+    ended = threading.Event()
+    with (
+        closing(ahead(windows, _PROBES_AHEAD, ended)) as source,
+        closing(beside_decoding(source, ended)) as coming,
+    ):
+        yield from coming
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck.match import Scored, cells, identity
+from avcheck.match import Scored, cells, identity, side_by_side
 from avcheck.model_config import (
     ATTENTION_KINDS,
     BLOCK_FRAMES,
@@ -20,6 +20,8 @@ from avcheck.model_config import (
     ModelConfig,
 )
 from avcheck.trunks import Rectify
+
+_SHIFTS_AT_A_TIME = 4
 
 
 class JointHead(nn.Module):
@@ -173,10 +175,18 @@ class JointHead(nn.Module):
         picture_half, sound_half, unit = self._counted(
             self.from_picture(picture), self.from_sound(sound)
         )
-        joint = torch.stack(
-            [self.joint_features(picture_half, sound_half[:, at], unit) for at in reads], dim=1
-        )
-        return self.score(joint, cells(present, joint, picture.shape[1]))
+        step = len(reads) if torch.is_grad_enabled() else _SHIFTS_AT_A_TIME
+
+        def scored(some: slice) -> Scored:
+            halves = [
+                self.joint_features(picture_half, sound_half[:, at], unit) for at in reads[some]
+            ]
+            joint = torch.stack(halves, dim=1)
+            of_some = None if present is None else present[:, some]
+            return self.score(joint, cells(of_some, joint, picture.shape[1]))
+
+        parts = (scored(slice(first, first + step)) for first in range(0, len(reads), step))
+        return side_by_side(parts, len(reads))
 
     def matched(self, picture: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors of pictures (B, T, P, J) and sound (B, T', J) as the first joint layer

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from avcheck.blocks import BLOCK_FRAMES
 from avcheck.posterior import Place
 from avcheck.stabilise import shake, steadied
+from avcheck.trunks import end_to_end
 from avcheck.weights import Loaded
 
 # Short sides, px: a face of a close-up fills the first, one of a medium shot the last
@@ -140,8 +141,8 @@ def look_as_it_is(
             if level != short:
                 size = [max(16, round(side * level / short)) for side in pictures.shape[1:]]
                 # A second at a time, which stays in the processor's cache.
-                scaled = torch.cat(
-                    [
+                scaled = end_to_end(
+                    (
                         F.interpolate(
                             part.float(),
                             size=size,
@@ -150,8 +151,8 @@ def look_as_it_is(
                             align_corners=False,
                         )
                         for part in torch.split(source, BLOCK_FRAMES, dim=1)
-                    ],
-                    dim=1,
+                    ),
+                    source.shape[1],
                 )
             part, (rows, columns) = model.net.visual(scaled)
             parts.append(part)

@@ -268,6 +268,18 @@ class Detail:
 
 
 @dataclass(frozen=True)
+class Listened:
+    """A long title of which all was heard first, and only what could tell was looked at.
+
+    looked_s: seconds that were looked at; mute_s: of the others, those in which nothing sounds like
+    a voice; the rest was not needed.
+    """
+
+    looked_s: float
+    mute_s: float
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything avcheck says about one file; `to_record()` is its JSON form (schema version 1)."""
 
@@ -294,6 +306,8 @@ class Report:
     stretches: tuple[Stretch, ...] = ()
     duration_s: float | None = None
     sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
+    # Of a long title that was heard first, how much was looked at; None: all of it
+    listened: Listened | None = None
     # A closer look ended at its budget and told nothing; a thorough one may
     closer_look_cut: bool = False
     part_s: tuple[float, float] | None = None  # only this of the title was looked at; None: all

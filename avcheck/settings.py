@@ -43,7 +43,7 @@ class CheckSettings:
     # Look at so many stretches of a long title at first; None: check all of it
     sample: int | None = None
     detail: bool = False  # put `report.Detail` in every record; the verdict does not depend on it
-    thorough: bool = False  # a closer look may cost what it will
+    thorough: bool = False  # look at all of a long title; a closer look may cost what it will
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_PROBES:

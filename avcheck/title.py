@@ -79,7 +79,11 @@ class Title:
     @property
     def degraded(self) -> list[Degraded]:
         """For each sound, what of it and of the pictures was lost so far, as `Media.degraded`."""
-        return [file.degraded_with(self._files[0]) for file in self._files]
+        return self.degraded_beside(self)
+
+    def degraded_beside(self, shown: Title) -> list[Degraded]:
+        """The same, where the pictures came from `shown`, which is the same title opened again."""
+        return [file.degraded_with(shown._files[0]) for file in self._files]
 
     def pictures(self, from_s: float | None = None) -> Generator[Picture, None, None]:
         """As `Media.pictures`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,26 @@ def _enlarged(cells: Tensor) -> Tensor:
     return torch.lerp(x[..., :-1, None, :], x[..., 1:, None, :], share.unsqueeze(1)).flatten(
         -3, -2
     )[..., half:-half, :]
+
+
+def end_to_end(parts: Iterable[Tensor], times: int) -> Tensor:
+    """Parts (B, t, ...) of so many pictures or times, one or more, as one: (B, T, ...).
+
+    Several go into room that is made once: kept and put together in the end, they would take the
+    memory twice.
+    """
+    whole: Tensor | None = None
+    first = 0
+    for part in parts:
+        if part.shape[1] == times:
+            return part
+        if whole is None:
+            whole = part.new_empty(len(part), times, *part.shape[2:])
+        whole[:, first : first + part.shape[1]] = part
+        first += part.shape[1]
+    if whole is None:
+        raise ValueError("there are no pictures to look at")
+    return whole
 
 
 def _rectified(x: Tensor) -> Tensor:
@@ -234,11 +254,10 @@ class VisualTrunk(nn.Module):
         # processor's cache. Larger pictures are seen fewer at a time, for the cache and for memory.
         fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
         step = times if torch.is_grad_enabled() else max(4, min(BLOCK_FRAMES, fewer))
-        features = [self._see(some) for some in self._in_turn(pictures, step)]
-        rows, columns = features[0].shape[2:4]
-        x = (features[0] if len(features) == 1 else torch.cat(features, dim=1)).flatten(
-            2, 3
-        )  # (B, T, P, C)
+        seen = (self._see(some) for some in self._in_turn(pictures, step))
+        features = end_to_end(seen, times)
+        rows, columns = features.shape[2:4]
+        x = features.flatten(2, 3)  # (B, T, P, C)
         if self.config.alignment and times > 1:
             before, after = neighbours(x.view(*x.shape[:2], rows, columns, -1))
             for block in self.temporal:
@@ -247,7 +266,7 @@ class VisualTrunk(nn.Module):
         elif torch.is_grad_enabled():
             x = self._projected(self.temporal(x.permute(0, 3, 1, 2)))
         else:
-            x = torch.cat(list(self._over_time(x.permute(0, 3, 1, 2))), dim=1)
+            x = end_to_end(self._over_time(x.permute(0, 3, 1, 2)), times)
         return x, (rows, columns)
 
     def _over_time(self, x: Tensor) -> Iterator[Tensor]:

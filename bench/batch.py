@@ -6,8 +6,8 @@ Three parts, each of which `--parts` can leave out:
 * batch: generated clips through the command, with 1 and 2 workers. The figures include starting up
   and loading the network.
 * stages: where the time of a 1080p film goes.
-* sample: long titles with a known offset, drift or jump, each checked whole and sampled. They are
-  made of generated talking scenes, or with `--corpus` of its validation clips.
+* sample: long titles with a known offset, drift or jump, each checked whole, heard first and
+  sampled. They are made of generated talking scenes, or with `--corpus` of its validation clips.
 """
 
 from __future__ import annotations
@@ -95,10 +95,17 @@ def batch(folder: Path, files: int, seconds: float, model: Path | None) -> None:
 
 
 def sample(folder: Path, options: argparse.Namespace) -> None:
-    """The same titles whole and sampled: verdict, offset, and seconds."""
+    """The same titles whole, heard first and sampled: verdict, offset, and seconds."""
     seconds = 60.0 * options.minutes
     checker = Checker(options.model, "cpu")
-    same, apart_ms, spent = 0, [], {None: [0.0, 0.0], options.probes: [0.0, 0.0]}
+    ways = {
+        "whole": CheckSettings(thorough=True),
+        "heard first": CheckSettings(),
+        "sampled": CheckSettings(sample=options.probes),
+    }
+    spent = {name: [0.0, 0.0] for name in ways}  # CPU and wall seconds
+    same = dict.fromkeys(ways, 0)
+    apart_ms = dict.fromkeys(ways, 0.0)
     source = (
         "generated talking scenes" if options.corpus is None else ("validation clips of speech")
     )
@@ -115,36 +122,35 @@ def sample(folder: Path, options: argparse.Namespace) -> None:
             else recorded_shots(options.corpus, seconds, seed)
         )
         path = write_title(folder / f"title{number}.mp4", shots, seconds, fault)
-        reports: dict[int | None, Report] = {}
-        for probes in spent:
+        reports: dict[str, Report] = {}
+        for name, settings in ways.items():
             began, used = time.perf_counter(), time.process_time()
-            reports[probes] = checker.check(path, CheckSettings(sample=probes))
-            spent[probes][0] += time.process_time() - used
-            spent[probes][1] += time.perf_counter() - began
-        whole, some = reports[None], reports[options.probes]
-        print(
-            f"  {fault.name}: whole {_found(whole)}; sampled {_found(some)}, "
-            f"{some.sampled_s or seconds:.0f} s",
-            flush=True,
+            reports[name] = report = checker.check(path, settings)
+            spent[name][0] += time.process_time() - used
+            spent[name][1] += time.perf_counter() - began
+            same[name] += report.verdict == reports["whole"].verdict
+            if report.offset_ms is not None and reports["whole"].offset_ms is not None:
+                apart = abs(report.offset_ms - reports["whole"].offset_ms)
+                apart_ms[name] = max(apart_ms[name], apart)
+        said = (
+            f"{name} {_found(report)} from {_looked_s(report, seconds):.0f} s"
+            for name, report in reports.items()
         )
-        same += whole.verdict == some.verdict
-        if whole.offset_ms is not None and some.offset_ms is not None:
-            apart_ms.append(abs(whole.offset_ms - some.offset_ms))
+        print(f"  {fault.name}: {'; '.join(said)}", flush=True)
         path.unlink()
     minutes = options.titles * options.minutes
-    (whole_cpu_s, whole_s), (some_cpu_s, some_s) = spent.values()
-    print(
-        f"seconds a minute of title: whole {whole_cpu_s / minutes:.2f} CPU, "
-        f"{whole_s / minutes:.2f} wall; "
-        f"sampled {some_cpu_s / minutes:.2f} CPU, {some_s / minutes:.2f} wall; "
-        f"{whole_cpu_s / some_cpu_s:.1f} times less CPU, {whole_s / some_s:.1f} times less wall"
-    )
-    offsets = (
-        f"; offsets apart by {max(apart_ms):.0f} ms at most ({len(apart_ms)} titles)"
-        if apart_ms
-        else ""
-    )
-    print(f"same verdict: {same} of {options.titles}{offsets}")
+    for name, (cpu_s, wall_s) in spent.items():
+        print(
+            f"{name:12} {cpu_s / minutes:6.2f} CPU and {wall_s / minutes:6.2f} wall seconds a "
+            f"minute of title, {spent['whole'][0] / cpu_s:.1f} times less CPU; same verdict "
+            f"{same[name]} of {options.titles}, offsets apart by {apart_ms[name]:.0f} ms at most"
+        )
+
+
+def _looked_s(report: Report, seconds: float) -> float:
+    if report.listened is not None:
+        return report.listened.looked_s
+    return report.sampled_s or seconds
 
 
 def _found(report: Report) -> str:

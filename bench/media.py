@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 
 from avcheck.demo import make_demo
@@ -21,6 +24,7 @@ _CELL = 24  # px of the texture
 _SHOT_S = 8.0
 # What the shots of a title are, in tenths of it: 40 % dialogue, half of which shows the speaker
 _SHOTS = ("speaker",) * 2 + ("voice",) * 2 + ("music",) * 3 + ("ambience",) * 2 + ("silence",)
+_TITLE_S = 240.0  # whole shots; a longer title has the same ones again
 _SIXTH = 6  # px of a shot without a speaker become so many times as large
 
 
@@ -83,8 +87,15 @@ class _Shot:
 def title(path: Path, seconds: float) -> None:
     """A title as films are, of 1080 lines: dialogue, music, ambience and silence, in shots of 8 s.
 
-    Of ten shots two show who speaks.
+    Of ten shots two show who speaks. Drawing takes longer than checking, so after 240 s the same
+    comes again.
     """
+    if seconds > _TITLE_S:
+        with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
+            once = Path(folder, path.name)
+            title(once, _TITLE_S)
+            repeat(once, path, _TITLE_S, seconds)
+        return
     kinds = _kinds(seconds)
 
     @lru_cache(maxsize=1)  # pictures are drawn in order, and all shots would not fit into memory
@@ -99,6 +110,25 @@ def title(path: Path, seconds: float) -> None:
 
     samples = np.concatenate([shot(number).samples for number in range(len(kinds))])
     make_clip(path, seconds=seconds, size=SIZE, draw=draw, play=_played(samples), sample_rate=RATE)
+
+
+def repeat(once: Path, path: Path, every_s: float, seconds: float) -> None:
+    """A file of `every_s` again and again, for so many seconds; packets are copied."""
+    with av.open(str(path), "w") as out:
+        streams: list[Any] = []
+        for start_s in np.arange(0.0, seconds, every_s):
+            with av.open(str(once)) as source:
+                streams = streams or [out.add_stream_from_template(each) for each in source.streams]
+                for packet in source.demux():
+                    if packet.pts is None or packet.dts is None or packet.time_base is None:
+                        continue
+                    time_s = float(packet.pts * packet.time_base)
+                    if not 0 <= time_s < min(every_s, seconds - start_s):
+                        continue
+                    later = round(start_s / packet.time_base)
+                    packet.pts, packet.dts = packet.pts + later, packet.dts + later
+                    packet.stream = streams[packet.stream.index]
+                    out.mux(packet)
 
 
 def _kinds(seconds: float) -> list[str]:

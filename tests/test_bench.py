@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import catalogue, syncnet
+from avcheck.media import open_media
+from bench import catalogue, media, syncnet
 from bench.__main__ import HERE, main
 from bench.catalogue import Plan
 from bench.rows import Cost, medians
@@ -44,6 +45,19 @@ def test_a_plan_is_its_factors_multiplied() -> None:
     assert machines.endswith("= 0.8")  # of the 1,200 core hours that one has in five days
     assert cost.endswith("= 200")
     assert records.endswith("= 1.0 GB")
+
+
+def test_a_file_repeated_goes_on_without_a_gap(tmp_path: Path) -> None:
+    once, whole = tmp_path / "once.mp4", tmp_path / "whole.mp4"
+    media.clip(once, 3.0)
+    media.repeat(once, whole, 3.0, 8.0)
+    with open_media(whole, threads=1) as file:
+        times_s = [picture.pts_s for picture in file.pictures()]
+        sounds = list(file.sounds())
+    assert times_s == pytest.approx([k / 25 for k in range(200)], abs=1e-3)
+    assert sounds[0].start_s == pytest.approx(0, abs=0.05)
+    assert sounds[-1].end_s == pytest.approx(8, abs=0.05)
+    assert sum(len(sound.samples) for sound in sounds) / 16_000 == pytest.approx(8, abs=0.1)
 
 
 def test_a_title_too_short_to_be_sampled_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from avcheck import render as rendering
-from avcheck.report import BlockResult, Degraded, Report, Stretch, Tolerance
+from avcheck.report import BlockResult, Degraded, Listened, Report, Stretch, Tolerance
 
 LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
 
@@ -54,6 +54,18 @@ LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
                 degraded=Degraded(1),
             ),
             "a.mp4: undecidable: silence [sampled 2:40 of 1:30:00] [1 corrupt frame]",
+        ),
+        (
+            Report(
+                "a.mp4",
+                "in_sync",
+                offset_ms=0.0,
+                confidence=0.95,
+                duration_s=5400.0,
+                listened=Listened(1000.0, 400.0),
+            ),
+            "a.mp4: in sync: sound and picture together (0 ms), confidence 0.95 "
+            "[looked at 16:40 of 1:30:00]",
         ),
         (
             Report(

@@ -28,6 +28,7 @@ from avcheck.report import (
     Degraded,
     Detail,
     ErrorCode,
+    Listened,
     MediaFacts,
     PictureFacts,
     Report,
@@ -65,6 +66,7 @@ ADDED = {
     "audio_path",
     "records",
     "title_summary",
+    "listened",
 }
 ADDED_TO_DEGRADED = {"unseen_s", "unseen_bytes"}
 
@@ -119,6 +121,7 @@ RECORDS = {
         stretches=(Stretch(0.0, 10.0, 3.0, 3.0), Stretch(14.0, 20.0, -100.0, -120.0)),
         duration_s=20.0,
         sampled_s=10.0,
+        listened=Listened(10.0, 4.0),
         audio_track=None,
         segments=(Segment(0.0, 10.0, -120.0, 0.9), Segment(10.0, 20.0, None, 0.1)),
         blocks=(BlockResult(0.0, 0.75, -118.0), BlockResult(1.0, 0.25, None)),

@@ -189,7 +189,7 @@ Thorough = Annotated[
     option(
         "--thorough/--no-thorough",
         panel=ANALYSIS,
-        help="Where nothing is seen at first, look closer without a limit on what that costs.",
+        help="Look at all of a long title; where nothing is seen, look closer whatever that costs.",
     ),
 ]
 ProbeCount = Annotated[

@@ -158,6 +158,8 @@ def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
         yield f" [only {span(*report.part_s)}]", ""
     if looked := _sampled(report):
         yield f" [sampled {looked}]", ""
+    if looked := _listened(report):
+        yield f" [looked at {looked}]", ""
     if chosen := _one_of_several(report):
         yield f" [{chosen}]", ""
     if report.program is not None and (chosen := programme(report.program, report.programs)):
@@ -208,6 +210,7 @@ def details(report: Report) -> list[tuple[str, str]]:
         ),
         ("part", None if report.part_s is None else span(*report.part_s)),
         ("sampled", _sampled(report)),
+        ("looked at", _listened(report)),
         ("drift", _drift(report.drift_ms_per_min)),
         ("jumps", _jumps(report)),
         *(
@@ -360,10 +363,16 @@ def _stretch(stretch: Stretch) -> str:
 
 
 def _sampled(report: Report) -> str | None:
-    if report.sampled_s is None:
-        return None
+    return None if report.sampled_s is None else _of_all(report.sampled_s, report)
+
+
+def _listened(report: Report) -> str | None:
+    return None if report.listened is None else _of_all(report.listened.looked_s, report)
+
+
+def _of_all(seconds: float, report: Report) -> str:
     length_s = report.looked_at_s
-    return clock(report.sampled_s) + ("" if length_s is None else f" of {clock(length_s)}")
+    return clock(seconds) + ("" if length_s is None else f" of {clock(length_s)}")
 
 
 def _container(offset_ms: float) -> str | None:

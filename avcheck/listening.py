@@ -1,0 +1,133 @@
+"""Where to look in a long title whose sound has been heard. Pure arithmetic; no torch.
+
+A title is cut into units, the segments that a check of all of it has, and parts of `PART_UNITS`
+units in a row. Hearing costs a hundredth of looking, so all of the sound is heard first. In every
+part the unit that sounds most like a voice is looked at, then the next, until one shows an offset
+or `TRIES` have shown none. Where neighbours disagree what lies between them is looked at, and those
+beside them, as far as the jump can be followed. While the title is undecided, or few units show an
+offset, more are looked at everywhere; one that stays undecided is looked at whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.blocks import BLOCK_S, BLOCK_SAMPLES, Sound, SoundTimeline
+from avcheck.mel import MEL_MARGIN, SAMPLE_RATE, log_mel
+from avcheck.posterior import SILENT_DB
+from avcheck.sampling import APART_MS
+from avcheck.segments import SEGMENT_BLOCKS
+from avcheck.verdict import Judgement
+
+LEAST_S = 300.0  # a shorter title is looked at whole
+PART_UNITS = 8
+TRIES = 3
+LEAST_TOLD = 8  # units that show an offset: below, a jump or a drift could not be told
+LEAST_VOICE = 0.1  # of a unit in which there is something to hear
+# Steady noise measured under 0.5 dB, music 3 to 6, speech 5 to 20
+_STEADY_DB, _VOICE_DB = 1.5, 8.0
+_VOICED = slice(8, 44)  # bands of the log-mel, 250 to 3,500 Hz
+_FLOOR = 1e-2  # power: what is quieter does not fall and rise
+_SMOOTH = 5  # columns: what goes faster than 20 times a second is no syllable
+_DB = 10 / np.log(10)
+
+
+def hear(sounds: Iterable[Sound], origin_s: float, blocks: int) -> NDArray[np.float64]:
+    """How much each of so many blocks from `origin_s` on sounds as voices do, 0..1: (blocks,).
+
+    Syllables make loudness fall and rise some times a second. Music does so less, and steady noise
+    hardly.
+    """
+    timeline = SoundTimeline(sounds)
+    found = np.zeros(blocks)
+    for index in range(blocks):
+        start_s = origin_s + index * BLOCK_S - MEL_MARGIN / SAMPLE_RATE
+        samples, _ = timeline.read(start_s, BLOCK_SAMPLES + 2 * MEL_MARGIN)
+        if np.mean(samples**2) >= 10 ** (SILENT_DB / 10):
+            power = np.exp(log_mel(samples)[:, _VOICED]).sum(axis=1)
+            loud_db = _DB * np.log(power + _FLOOR)
+            smooth_db = np.convolve(loud_db, np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
+            rise = (float(smooth_db.std()) - _STEADY_DB) / (_VOICE_DB - _STEADY_DB)
+            found[index] = min(max(rise, 0.0), 1.0)
+    return found
+
+
+def units(blocks: int) -> tuple[range, ...]:
+    """The blocks of each unit of a title of so many."""
+    count = max(1, (blocks + SEGMENT_BLOCKS // 2) // SEGMENT_BLOCKS)
+    starts = [SEGMENT_BLOCKS * number for number in range(count)]
+    return tuple(map(range, starts, [*starts[1:], blocks]))
+
+
+def next_units(
+    voice: Sequence[float], looked: set[int], judgement: Judgement | None, origin_s: float
+) -> tuple[int, ...]:
+    """The units to look at next, rising; none when enough was seen.
+
+    voice: of each unit, as `hear` has it; looked: those looked at so far; judgement: what they say
+    together, None at the beginning. The last unit is always looked at: it shows whether the title
+    ends as its header says.
+    """
+    total = len(voice)
+    able = [k for k in range(total) if voice[k] >= LEAST_VOICE]
+    left = sorted((k for k in able if k not in looked), key=lambda k: -round(voice[k], 1))
+    wanted = {total - 1} - looked
+    if judgement is None:
+        return tuple(sorted(wanted | _one_a_part(left, total)))
+    told = offsets_of(judgement, total, origin_s)
+    undecided = judgement.verdict == "undecidable" and judgement.offset_ms is None
+    if undecided and not left:
+        return tuple(k for k in range(total) if k not in looked)
+    if undecided or len(told) < LEAST_TOLD:
+        wanted |= _one_a_part(left, total)
+    else:
+        done = {_part(k, total) for k in told}
+        tries = [_part(k, total) for k in looked]
+        wanted |= _one_a_part(
+            [k for k in left if (at := _part(k, total)) not in done and tries.count(at) < TRIES],
+            total,
+        )
+    if judgement.drift_ms_per_min is not None:
+        wanted |= {able[0], able[-1]} - looked if able else set()
+    else:
+        wanted |= _around_jumps(left, told)
+    return tuple(sorted(wanted))
+
+
+def offsets_of(judgement: Judgement, total: int, origin_s: float) -> dict[int, float]:
+    """The offset (ms) that each unit shows, for those of `total` that show one."""
+    offsets: dict[int, float] = {}
+    for segment in judgement.segments:
+        if segment.offset_ms is not None:
+            middle_s = (segment.start_s + segment.end_s) / 2 - origin_s
+            offsets[min(total - 1, int(middle_s // (SEGMENT_BLOCKS * BLOCK_S)))] = segment.offset_ms
+    return offsets
+
+
+def _part(unit: int, total: int) -> int:
+    """The part of a title of `total` units in which a unit lies."""
+    return unit * max(1, round(total / PART_UNITS)) // total
+
+
+def _one_a_part(left: Sequence[int], total: int) -> set[int]:
+    """The first in each part of what is left, which begins with what sounds most like a voice."""
+    best: dict[int, int] = {}
+    for unit in left:
+        best.setdefault(_part(unit, total), unit)
+    return set(best.values())
+
+
+def _around_jumps(left: Sequence[int], told: dict[int, float]) -> set[int]:
+    """Between neighbours that disagree the middle of what is left, and what is beside them."""
+    wanted: set[int] = set()
+    for before, after in pairwise(sorted(told)):
+        if abs(told[after] - told[before]) > APART_MS:
+            between = sorted(k for k in left if before < k < after)
+            wanted |= set(between[len(between) // 2 :][:1])
+            beside = {before - 1, before + 1, after - 1, after + 1}
+            wanted |= beside.intersection(left)
+    return wanted

@@ -1,0 +1,251 @@
+"""Long titles that are heard first: where they are then looked at, and that this tells what a look
+at all of it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from avcheck import first_look, listening, weights
+from avcheck import scan as scanning
+from avcheck.blocks import Block
+from avcheck.checker import Checker
+from avcheck.heads import JointHead
+from avcheck.listening import LEAST_TOLD, LEAST_VOICE, PART_UNITS, TRIES, hear, next_units, units
+from avcheck.media import SAMPLE_RATE, Sound
+from avcheck.model import SyncNet
+from avcheck.model_config import ATTENTION_KINDS
+from avcheck.render.page.words import unseen
+from avcheck.report import Listened, Report, Segment
+from avcheck.segments import segments
+from avcheck.settings import CheckSettings
+from avcheck.verdict import Judgement
+from tests.support.blinking import B_FRAMES, blink, correlated, late
+from tests.support.clips import make_clip
+from tests.support.networks import TINY
+
+torch.set_num_threads(1)
+Array = np.ndarray[Any, Any]
+
+
+# ---- where to look
+
+
+def looked_at(
+    voice: list[float], shows: Callable[[int], float | None], drift: float | None = None
+) -> set[int]:
+    """The units that are looked at in the end of a title whose units show these offsets (ms)."""
+    looked: set[int] = set()
+    judgement: Judgement | None = None
+    while wanted := next_units(voice, looked, judgement, 2.0):
+        assert not looked.intersection(wanted)
+        looked.update(wanted)
+        parts = tuple(Segment(10.0 * k + 2, 10.0 * k + 12, shows(k), 0.9) for k in sorted(looked))
+        told = any(part.offset_ms is not None for part in parts)
+        judgement = Judgement(
+            "in_sync" if told else "undecidable",
+            None,
+            0.0 if told else None,
+            drift_ms_per_min=drift if told else None,
+            segments=parts,
+        )
+    return looked
+
+
+@pytest.mark.parametrize("blocks", [1, 4, 9, 14, 15, 24, 25, 26, 300, 304, 305])
+def test_units_are_the_segments_of_the_whole_title(blocks: int) -> None:
+    pictures, mask, mel = np.zeros((25, 2, 2), np.uint8), np.ones(25, bool), np.zeros((100, 64))
+    source = [
+        Block(k, float(k), pictures, mask, mel, np.ones(100, bool), -20.0) for k in range(blocks)
+    ]
+    whole = [[block.index for block in window.inside] for window in segments(source)]
+    assert [list(unit) for unit in units(blocks)] == whole
+
+
+def test_one_unit_a_part_is_enough_where_all_agree() -> None:
+    total = 40 * PART_UNITS
+    looked = looked_at([1.0] * total, lambda _: 20.0)
+    assert len(looked) == 40 + 1  # and the last
+    assert max(np.diff(sorted(looked))) <= PART_UNITS
+
+
+def test_what_sounds_most_like_a_voice_is_looked_at_and_what_sounds_like_none_never() -> None:
+    voice = [0.0, 0.3, 0.9, 0.5, 0.0, 0.0] * 40
+    assert {k % 6 for k in looked_at(voice, lambda _: 20.0)} == {2, 5}  # 5 is the title's last
+    assert looked_at([0.0] * 59 + [LEAST_VOICE], lambda k: 20.0 * (k == 59)) == {59}
+
+
+def test_a_part_that_tells_nothing_is_tried_a_few_times() -> None:
+    total = 40 * PART_UNITS
+    looked = looked_at([1.0] * total, lambda k: None if k < total / 2 else 20.0)
+    assert sum(k < total / 2 for k in looked) == 20 * TRIES
+
+
+def test_few_offsets_make_it_look_at_all_that_can_tell() -> None:
+    voice = [1.0, 0.0] * 60
+    few = looked_at(voice, lambda k: 20.0 if k < 2 * (LEAST_TOLD - 1) else None)
+    assert few == {*range(0, 120, 2), 119}
+
+
+def test_a_title_that_stays_undecided_is_looked_at_whole() -> None:
+    assert looked_at([1.0, 0.0] * 60, lambda _: None) == set(range(120))
+
+
+@pytest.mark.parametrize("at", [1, 2, 37, 60, 61, 100, 178])
+@pytest.mark.parametrize("spoken", [1, 2])
+def test_a_jump_is_followed_to_the_units_on_either_side(at: int, spoken: int) -> None:
+    """Of which every `spoken`th has a voice."""
+    voice = [float(k % spoken == 0) for k in range(180)]
+    looked = looked_at(voice, lambda k: 0.0 if k < at else 200.0)
+    able = [k for k in range(180) if voice[k]]
+    assert {max(k for k in able if k < at), min(k for k in able if k >= at)} <= looked
+    assert len(looked) < 60
+
+
+@pytest.mark.parametrize("first", range(60, 60 + PART_UNITS))
+def test_a_minute_that_is_off_is_found_and_seen_all_but_whole(first: int) -> None:
+    off = range(
+        first, first + 2 * PART_UNITS - 1
+    )  # the longest in which there may be no whole part
+    looked = looked_at([1.0] * 180, lambda k: 200.0 * (k in off))
+    assert {off[0] - 1, off[0], off[-1], off[-1] + 1} <= looked
+    assert len(looked.intersection(off)) >= 5
+
+
+def test_a_drift_is_followed_to_both_ends() -> None:
+    voice = [0.0, 0.2, 1.0] + [1.0] * 174 + [1.0, 0.2, 0.0]
+    assert {1, 178} <= looked_at(voice, lambda k: 3.0 * k, drift=18.0)
+
+
+# ---- what is heard
+
+
+def test_voices_are_told_from_steady_noise_and_silence() -> None:
+    rng = np.random.default_rng(1)
+    times_s = np.arange(12 * SAMPLE_RATE) / SAMPLE_RATE
+    syllables = (np.sin(2 * np.pi * 4 * times_s) > 0) + 0.02
+    samples = 0.1 * rng.standard_normal(len(times_s))
+    samples[4 * SAMPLE_RATE : 8 * SAMPLE_RATE] = 0
+    samples[8 * SAMPLE_RATE :] *= syllables[8 * SAMPLE_RATE :]
+    heard = hear([Sound(5.0, samples.astype(np.float32))], 5.0, 14)
+    assert np.all(heard[:8] < LEAST_VOICE)
+    assert np.all(heard[8:12] > 0.5)
+    assert np.all(heard[12:] == 0)  # there is no more
+
+
+def test_a_page_says_what_was_only_heard_and_why() -> None:
+    report = Report("a.mp4", "in_sync", duration_s=5400.0, listened=Listened(1000.0, 400.0))
+    assert [(length, why.partition(":")[0]) for length, why in unseen(report)] == [
+        ("6:40", "Only heard"),
+        ("1:06:40", "Only heard"),
+    ]
+    all_but_whole = Report("a.mp4", "in_sync", duration_s=600.0, listened=Listened(600.0, 0.0))
+    assert unseen(all_but_whole) == []
+
+
+# ---- the verdict
+
+
+@pytest.fixture
+def checker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checker:
+    """One that hears first what is at least a minute long, and has short parts."""
+    monkeypatch.setattr(scanning, "score_segment", correlated)
+    monkeypatch.setattr(first_look, "LEAST_S", 60.0)
+    monkeypatch.setattr(listening, "PART_UNITS", 3)
+    monkeypatch.setattr(listening, "LEAST_TOLD", 3)
+    path = tmp_path / "tiny.safetensors"
+    torch.manual_seed(0)
+    heads = {kind: JointHead(TINY) for kind in ATTENTION_KINDS}
+    weights.save(path, SyncNet(TINY), heads, calibration={"none": 3.0}, training={})
+    return Checker(path, "cpu")
+
+
+def half_silent(play: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The same sound with every other twenty seconds left out."""
+    return lambda times_s: play(times_s) * (times_s % 40 < 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "late_s"),
+    [
+        pytest.param("film.mp4", lambda t: 0 * t, marks=pytest.mark.slow),
+        pytest.param("film.mkv", lambda t: 0 * t + 0.2, marks=pytest.mark.slow),
+        ("film.ts", lambda t: 0.24 * (t > 70.0)),
+        pytest.param("film.mp4", lambda t: -0.4 * t / 145.0, marks=pytest.mark.slow),
+    ],
+    ids=["in sync", "late", "jump", "drift"],
+)
+def test_what_is_looked_at_tells_what_all_of_it_tells(
+    tmp_path: Path, checker: Checker, name: str, late_s: Callable[[Array], Array]
+) -> None:
+    path = make_clip(
+        tmp_path / name,
+        seconds=145,
+        size=(64, 48),
+        sample_rate=SAMPLE_RATE,
+        draw=blink,
+        play=half_silent(late(late_s)),
+        video_options=B_FRAMES,
+    )
+    progress: list[float] = []
+    some = checker.check(path, CheckSettings(), progress.append)
+    whole = checker.check(path, CheckSettings(thorough=True))
+    assert progress == sorted(progress)
+    assert progress[-1] == 1.0
+    assert whole.listened is None
+    assert some.listened is not None
+    assert some.listened.mute_s >= 40
+    assert some.listened.looked_s <= 105
+    assert some.listened.looked_s == pytest.approx(
+        sum(each.end_s - each.start_s for each in some.segments), abs=1
+    )
+    assert some.verdict == whole.verdict
+    assert some.offset_ms == pytest.approx(whole.offset_ms, abs=24)
+    assert (some.drift_ms_per_min is None) == (whole.drift_ms_per_min is None)
+    assert some.jump_intervals_s == whole.jump_intervals_s
+    assert {(each.start_s, each.offset_ms) for each in some.segments} <= {
+        (each.start_s, each.offset_ms) for each in whole.segments
+    }
+
+
+def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
+    path = make_clip(
+        tmp_path / "film.mp4",
+        seconds=75,
+        size=(64, 48),
+        sample_rate=SAMPLE_RATE,
+        draw=blink,
+        play=lambda times_s: 0.3 * np.sin(2 * np.pi * 300 * times_s) * (times_s % 0.31 < 0.15),
+    )
+    report = checker.check(path)
+    assert report.verdict == "undecidable"
+    assert report.listened is None
+    assert [each.start_s for each in report.segments] == [10.0 * k for k in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("film.avi", CheckSettings()), ("film.mp4", CheckSettings(start_s=2.0, end_s=72.0))],
+)
+def test_what_cannot_be_sought_and_a_part_are_looked_at_whole(
+    tmp_path: Path, checker: Checker, name: str, settings: CheckSettings
+) -> None:
+    path = make_clip(
+        tmp_path / name,
+        seconds=75,
+        size=(64, 48),
+        sample_rate=SAMPLE_RATE,
+        draw=blink,
+        play=half_silent(late(lambda t: 0 * t)),
+        acodec="pcm_s16le" if name.endswith("avi") else "aac",
+    )
+    report = checker.check(path, settings)
+    assert report.verdict == "in_sync"
+    assert report.listened is None
+    assert len(report.segments) == (7 if settings.has_part else 8)
