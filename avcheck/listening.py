@@ -24,7 +24,7 @@ from avcheck.segments import SEGMENT_BLOCKS
 from avcheck.verdict import Judgement
 
 LEAST_S = 300.0  # a shorter title is looked at whole
-PART_UNITS = 8
+PART_UNITS = 6
 TRIES = 3
 LEAST_TOLD = 8  # units that show an offset: below, a jump or a drift could not be told
 LEAST_VOICE = 0.1  # of a unit in which there is something to hear
