@@ -10,7 +10,7 @@ import av
 import pytest
 
 from avcheck.media import open_media
-from tests.support.clock_table import complete
+from tests.support.clock_media import complete
 
 Clip = Callable[..., Path]
 SMALL: dict[str, Any] = {"fps": 5, "size": (64, 48), "events_s": ()}

@@ -110,7 +110,7 @@ def write_corpus(root: Path) -> Corpus:
     for name, (data, words) in not_media.items():
         put(f"{name}.mp4", data, False, words)
     for name, text in PLAYLISTS.items():
-        put(name, text.encode(), False, "not a video file")
+        put(name, text.encode(), False, "is a playlist")
     put("tail.mp4", mp4[:-2000], False, "cut off or damaged", "export it again")
     for name, (path, judged, words) in _made(bases).items():
         put(f"{name}{path.suffix}", path.read_bytes(), judged, *words)
