@@ -98,10 +98,10 @@ class Checker:
         it and what was lost on the way. Raises MediaError.
         """
         choices = sounds_of(path, settings)[:1]
-        seen = look_at_all(
+        first = look_at_all(
             self._opener(path, settings), choices, settings, self.loaded, on_progress
         )
-        return seen.curves[0], seen.infos[0], seen.degraded[0]
+        return first.curves[0], first.infos[0], first.degraded[0]
 
     def check(
         self,
@@ -127,13 +127,13 @@ class Checker:
         """
         opener = self._opener(path, settings)
         choices = sounds_of(path, settings)
-        seen = None
+        first = None
         if settings.sample is not None:
-            seen = look_at_samples(
+            first = look_at_samples(
                 opener, choices, settings, settings.sample, self.loaded, on_progress
             )
-        if seen is None:
-            seen = look_at_all(
+        if first is None:
+            first = look_at_all(
                 opener,
                 choices,
                 settings,
@@ -141,16 +141,16 @@ class Checker:
                 on_progress,
                 listen_first=not settings.thorough,
             )
-        zoomed = self._closer_look(opener, seen, settings, on_progress)
-        signals = self._test_signals(opener, seen, zoomed)
+        zoomed = self._closer_look(opener, first, settings, on_progress)
+        signals = self._test_signals(opener, first, zoomed)
         reports = {
-            choice: self._report(path, seen, number, zoomed[number], signals.get(number), settings)
-            for number, choice in enumerate(seen.choices)
+            choice: self._report(path, first, number, zoomed[number], signals.get(number), settings)
+            for number, choice in enumerate(first.choices)
         }
-        info = seen.infos[0]
+        info = first.infos[0]
         reports |= {
             choice: self._error_report(path, choice, error, info, settings)
-            for choice, error in seen.refused.items()
+            for choice, error in first.refused.items()
         }
         return _of_one_title([reports[choice] for choice in choices])
 
@@ -163,36 +163,36 @@ class Checker:
     def _closer_look(
         self,
         opener: Opener,
-        seen: FirstLook,
+        first: FirstLook,
         settings: CheckSettings,
         on_progress: Callable[[float], None] | None,
     ) -> list[Zoomed]:
         """What the curves say, after a closer look at the title where that is wanted."""
         zoomed = [
-            Zoomed(curves, judge(curves, settings.tolerance, self.calibration, seen.seams_s))
-            for curves in seen.curves
+            Zoomed(curves, judge(curves, settings.tolerance, self.calibration, first.seams_s))
+            for curves in first.curves
         ]
-        heard = [number for number, failure in enumerate(seen.failures) if failure is None]
+        heard = [number for number, failure in enumerate(first.failures) if failure is None]
         with (
-            progress.closer_look(self.loaded.net.visual, on_progress if seen.is_whole else None),
+            progress.closer_look(self.loaded.net.visual, on_progress if first.is_whole else None),
             ExitStack() as stack,
             suppress(MediaError),  # it cannot be opened again, or not be read from the middle
         ):
-            closer = self._closer(opener, seen, heard, stack)
-            found = zoom_all(
+            closer = self._closer(opener, first, heard, stack)
+            looked = zoom_all(
                 [zoomed[number] for number in heard],
                 closer,
                 settings.tolerance,
                 self.calibration,
                 thorough=settings.thorough,
-                seams_s=seen.seams_s,
+                seams_s=first.seams_s,
             )
-            for number, each in zip(heard, found, strict=True):
+            for number, each in zip(heard, looked, strict=True):
                 zoomed[number] = each
         return zoomed
 
     def _closer(
-        self, opener: Opener, seen: FirstLook, heard: Sequence[int], stack: ExitStack
+        self, opener: Opener, first: FirstLook, heard: Sequence[int], stack: ExitStack
     ) -> CloserAtAll:
         """Looks closer at segments of a file, which is opened again, until `stack` is closed, when
         the first is asked for. heard: which of the sounds it will be asked about, by number.
@@ -200,13 +200,13 @@ class Checker:
         A file whose pictures are too small for that, or that cannot be read from the middle, raises
         CannotSeek then.
         """
-        info, origin_s = seen.infos[0], seen.origin_s
+        info, origin_s = first.infos[0], first.origin_s
         opened: list[Title] = []
 
         def open_again(numbers: Sequence[int]) -> Title:
             if origin_s is None or min(info.width, info.height) < LEAST_SIDE:
                 raise CannotSeek(info.path, "there is nothing to look closer at")
-            choices = [seen.choices[heard[number]] for number in numbers]
+            choices = [first.choices[heard[number]] for number in numbers]
             title = opener(choices, CLOSER_SIDE)
             opened.append(stack.enter_context(title))
             if not title.seekable or len(title.choices) < len(choices):
@@ -238,32 +238,32 @@ class Checker:
         return closer
 
     def _test_signals(
-        self, opener: Opener, seen: FirstLook, zoomed: Sequence[Zoomed]
+        self, opener: Opener, first: FirstLook, zoomed: Sequence[Zoomed]
     ) -> dict[int, Signal]:
         """By the number of an undecided sound: the test signal that the title is with it."""
         numbers = [
             number
             for number, each in enumerate(zoomed)
-            if each.found.verdict == "undecidable"
-            and each.found.reason_code != "borderline"
-            and seen.failures[number] is None
+            if each.judgement.verdict == "undecidable"
+            and each.judgement.reason_code != "borderline"
+            and first.failures[number] is None
         ]
         signals: dict[int, Signal] = {}
-        if not seen.is_whole or not numbers:
+        if not first.is_whole or not numbers:
             return signals
-        choices = [seen.choices[number] for number in numbers]
+        choices = [first.choices[number] for number in numbers]
         with suppress(MediaError), opener(choices, SIGNAL_SIDE) as title:
 
             @cache  # the same for every sound
             def looks() -> Looks:
-                return looks_of(pictures_in(title, seen.part))
+                return looks_of(pictures_in(title, first.part))
 
             for at, choice in enumerate(title.choices):
                 signal = stamps_of(
-                    pictures_in(title, seen.part),
-                    sounds_in(title, seen.part)[at],
+                    pictures_in(title, first.part),
+                    sounds_in(title, first.part)[at],
                     within_s=_STAMPED_S,
-                ) or recognised_in(sounds_in(title, seen.part)[at], looks)
+                ) or recognised_in(sounds_in(title, first.part)[at], looks)
                 if signal is not None and signal.is_test_signal:
                     signals[numbers[choices.index(choice)]] = signal
         return signals
@@ -271,35 +271,35 @@ class Checker:
     def _report(
         self,
         path: str | Path,
-        seen: FirstLook,
+        first: FirstLook,
         number: int,
         zoomed: Zoomed,
         signal: Signal | None,
         settings: CheckSettings,
     ) -> Report:
-        info, degraded, choice = seen.infos[number], seen.degraded[number], seen.choices[number]
-        failure = seen.failures[number]
+        info, degraded, choice = first.infos[number], first.degraded[number], first.choices[number]
+        failure = first.failures[number]
         if failure is not None:
             return self._error_report(path, choice, failure, info, settings)
-        found, cut, part = zoomed.found, zoomed.cut, seen.part
+        judgement, cut, part = zoomed.judgement, zoomed.cut, first.part
         if signal is not None:
             judged = judge_signal(signal, settings.tolerance)
-            found = replace(judged, blocks=found.blocks)
+            judgement = replace(judged, blocks=judgement.blocks)
             cut = False
         length_s = info.duration_s
         if part is not None:
             length_s, degraded = part.end_s - part.start_s, _within(degraded, part)
-        found = without_unseen(found, degraded.unseen_s, length_s)
+        judgement = without_unseen(judgement, degraded.unseen_s, length_s)
         detail = (
-            detail_of(zoomed.curves, found, self.calibration, info) if settings.detail else None
+            detail_of(zoomed.curves, judgement, self.calibration, info) if settings.detail else None
         )
         return replace(
-            report_on(path, found, info, degraded, settings.tolerance),
-            reason=_reason(found, info, cut, chosen=len(seen.choices) > 1),
+            report_on(path, judgement, info, degraded, settings.tolerance),
+            reason=_reason(judgement, info, cut, chosen=len(first.choices) > 1),
             measured_by="network" if signal is None else "test_signal",
             signal=None if signal is None else signal.kind,
-            sampled_s=seen.sampled_s,
-            listened=seen.listened,
+            sampled_s=first.sampled_s,
+            listened=first.listened,
             part_s=None if part is None else (part.start_s, part.end_s),
             closer_look_cut=cut,
             audio_path=None if choice.audio is None else str(choice.audio),
@@ -350,14 +350,14 @@ def _within(degraded: Degraded, part: Part) -> Degraded:
     return replace(degraded, unseen_s=unseen_s)
 
 
-def _reason(found: Judgement, info: MediaInfo, cut: bool, *, chosen: bool) -> str | None:
+def _reason(judgement: Judgement, info: MediaInfo, cut: bool, *, chosen: bool) -> str | None:
     """Why a file is undecidable, with what was not looked at: tracks, of which one may be the one
     that was meant, unless several were `chosen`, and what a closer look left, `cut`.
     """
     # A separate sound file stands in place of the tracks, so none of its own can be chosen.
     audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
     video = [track for track in info.video_tracks if track.number != info.video_track]
-    audio = audio if found.reason_code in _SOUND_IN_DOUBT and not chosen else []
-    video = video if found.reason_code in _PICTURE_IN_DOUBT else []
-    parts = (found.reason, others(audio, video), _LEFT if cut else None)
+    audio = audio if judgement.reason_code in _SOUND_IN_DOUBT and not chosen else []
+    video = video if judgement.reason_code in _PICTURE_IN_DOUBT else []
+    parts = (judgement.reason, others(audio, video), _LEFT if cut else None)
     return "; ".join(part for part in parts if part) or None

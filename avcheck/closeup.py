@@ -59,7 +59,7 @@ class Zoomed:
     """
 
     curves: list[Curve]
-    found: Judgement
+    judgement: Judgement
     cut: bool = False
 
 
@@ -96,8 +96,10 @@ def zoom(
     is silent or whose pictures do not move. `thorough` lifts the budget.
     """
 
-    def closer_at_one(seen: Sequence[Curve], _: Sequence[int], budget: float) -> list[Seen]:
-        return [closer(seen[0], budget)]
+    def closer_at_one(
+        curves_of_one: Sequence[Curve], _: Sequence[int], budget: float
+    ) -> list[Seen]:
+        return [closer(curves_of_one[0], budget)]
 
     (zoomed,) = zoom_all(
         [Zoomed(curves, judgement)], closer_at_one, tolerance, calibration, thorough=thorough
@@ -126,14 +128,14 @@ def zoom_all(
     if not open_:
         return sounds
     # The one that comes nearest to an offset leads: it says where to look.
-    lead = max(open_, key=lambda number: sounds[number].found.confidence)
+    lead = max(open_, key=lambda number: sounds[number].judgement.confidence)
     first = sounds[lead].curves
-    share = FURTHER_SHARE if any(_is_told(each.found) for each in sounds) else 1.0
+    share = FURTHER_SHARE if any(_is_told(each.judgement) for each in sounds) else 1.0
     budget = math.inf if thorough else share * sum(item.looked for item in first)
     seconds = math.inf if thorough else share * sum(len(item.block_start_s) for item in first)
     curves = {number: list(sounds[number].curves) for number in open_}
     cut, begun = False, False
-    segments = sounds[lead].found.segments
+    segments = sounds[lead].judgement.segments
     mute = [
         k
         for k, part in enumerate(segments)
@@ -146,29 +148,31 @@ def zoom_all(
             if takes_s > seconds and (begun or share < 1):
                 cut = True
                 continue
-            seen = closer([curves[number][k] for number in open_], open_, budget)
-            for number, each in zip(open_, seen, strict=True):
+            looks = closer([curves[number][k] for number in open_], open_, budget)
+            for number, each in zip(open_, looks, strict=True):
                 curves[number][k] = each.curve
-            budget, seconds, begun = budget - seen[0].spent, seconds - takes_s, True
-            cut = cut or seen[0].cut
+            budget, seconds, begun = budget - looks[0].spent, seconds - takes_s, True
+            cut = cut or looks[0].cut
         for number in open_:
-            found = judge(curves[number], tolerance, calibration, seams_s)
-            still_cut = cut and not _is_told(found)
-            sounds[number] = Zoomed(curves[number], found, still_cut)
-        segments = sounds[lead].found.segments
+            judgement = judge(curves[number], tolerance, calibration, seams_s)
+            still_cut = cut and not _is_told(judgement)
+            sounds[number] = Zoomed(curves[number], judgement, still_cut)
+        segments = sounds[lead].judgement.segments
         mute = [k for k in mute if k not in chosen]
-        left = [number for number in open_ if not _is_told(sounds[number].found)]
-        if not any(sounds[n].found.segments[k].offset_ms is not None for n in left for k in chosen):
+        left = [number for number in open_ if not _is_told(sounds[number].judgement)]
+        if not any(
+            sounds[n].judgement.segments[k].offset_ms is not None for n in left for k in chosen
+        ):
             break
     return sounds
 
 
-def _is_told(found: Judgement) -> bool:
-    return found.verdict != "undecidable" or found.offset_ms is not None
+def _is_told(judgement: Judgement) -> bool:
+    return judgement.verdict != "undecidable" or judgement.offset_ms is not None
 
 
 def _is_open(sound: Zoomed) -> bool:
-    return not _is_told(sound.found) and obstacle(sound.curves) is None
+    return not _is_told(sound.judgement) and obstacle(sound.curves) is None
 
 
 def likeliest(
@@ -202,8 +206,8 @@ def look_closer(
     One window only is judged: what the rest of the picture shows is at best nothing, and lowers the
     confidence.
     """
-    (seen,) = look_closer_for_all([curve], [window], model, budget)
-    return seen
+    (closer,) = look_closer_for_all([curve], [window], model, budget)
+    return closer
 
 
 @torch.inference_mode()
@@ -232,16 +236,16 @@ def look_closer_for_all(
     )
     both = far > MUCH_SHAKE_CLOSER and budget >= 2 * window_cost
     window_cost *= 1 + both
-    found = windows(strength, grid, (height, width), int(min(MOST_WINDOWS, budget // window_cost)))
-    looks = [_look_into(part, inside, strayed, both, model) for part in found]
+    chosen = windows(strength, grid, (height, width), int(min(MOST_WINDOWS, budget // window_cost)))
+    looks = [_look_into(part, inside, strayed, both, model) for part in chosen]
     spent = search.cost + len(looks) * window_cost
     out = []
     for each, window, sound in zip(curves, by_sound, sounds, strict=True):
         agrees = [_agreement(look, sound) for look in looks]
         best = int(np.argmax([strength.max() for strength in agrees]))
         narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
-        seen = score(narrow, window, model, each.motion, each.detail, each is not curve)
-        kept = replace(seen, looked=each.looked)
+        scored = score(narrow, window, model, each.motion, each.detail, each is not curve)
+        kept = replace(scored, looked=each.looked)
         out.append(Seen(kept, spent, cut=not math.isinf(budget)))
     return out
 
@@ -372,10 +376,10 @@ def _searched(
         for number, its in enumerate(like):
             here, before = torch.cat(its, dim=1).float() * (end - at), totals[number]
             totals[number] = here if before is None else before + here
-    found = [standing_out(total / (last - first))[0] for total in totals if total is not None]
-    if not found:
+    strengths = [standing_out(total / (last - first))[0] for total in totals if total is not None]
+    if not strengths:
         raise ValueError("there are no pictures to search")
-    strength: NDArray[np.float32] = torch.stack(found).amax(dim=0).cpu().numpy()
+    strength: NDArray[np.float32] = torch.stack(strengths).amax(dim=0).cpu().numpy()
     return strength, grid
 
 

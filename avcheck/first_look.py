@@ -62,10 +62,16 @@ class FirstLook:
 
     @classmethod
     def of(
-        cls, title: Title, found: Sequence[Sequence[Curve]], part: Part | None, is_sampled: bool
+        cls,
+        title: Title,
+        by_segment: Sequence[Sequence[Curve]],
+        part: Part | None,
+        is_sampled: bool,
     ) -> FirstLook:
-        """found: segment by segment, the curves of each sound."""
-        curves = [list(each) for each in zip(*found, strict=True)] or [[] for _ in title.choices]
+        """by_segment: the curves of each sound, segment by segment."""
+        curves = [list(each) for each in zip(*by_segment, strict=True)] or [
+            [] for _ in title.choices
+        ]
         failed = [error for error in title.failures if error is not None]
         if len(failed) == len(title.choices):
             raise failed[0]
@@ -113,9 +119,9 @@ def look_at_all(
     """
     with opener(choices, max(LEVELS)) as title:
         if listen_first:
-            seen = _look_where_it_tells(title, opener, settings, model, on_progress)
-            if seen is not None:
-                return seen
+            selective = _look_where_it_tells(title, opener, settings, model, on_progress)
+            if selective is not None:
+                return selective
         part = part_of(title.info, settings)
         length_s = title.info.duration_s if part is None else part.blocks * BLOCK_S
         wanted = None if part is None else range(part.blocks)
@@ -125,9 +131,9 @@ def look_at_all(
             closing(ahead(blocks_of(title, part), ended=ended)) as coming,
             closing(
                 beside_decoding(segments(coming, seams_s=title.seams_s, wanted=wanted), ended)
-            ) as found,
+            ) as parts,
         ):
-            curves = list(scan_sounds(found, model, len(title.choices)))
+            curves = list(scan_sounds(parts, model, len(title.choices)))
         if part is not None and not curves:
             raise EmptyPart(title.info.path, "has no picture in the part to be looked at")
         return FirstLook.of(title, curves, part, is_sampled=False)
@@ -154,33 +160,33 @@ def look_at_samples(
         if not title.seekable or origin_s is None or end_s is None:
             return None
         total = stretches((end_s if part is None else part.end_s) - origin_s)
-        where = first_probes(total, probes_first)
+        chosen = first_probes(total, probes_first)
         looked: list[int] = []
-        found: list[list[Curve]] = []
+        by_segment: list[list[Curve]] = []
         done, share = 0.0, _FIRST_SHARE
         try:
-            while where:
+            while chosen:
                 tell = _Tell(
                     on_progress,
                     done,
-                    (1 - done) * share / (len(where) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)),
+                    (1 - done) * share / (len(chosen) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)),
                 )
-                with closing(_decoded(probes(title, where, origin_s, tell))) as coming:
+                with closing(_decoded(probes(title, chosen, origin_s, tell))) as coming:
                     for probe in coming:
-                        found += scan_sounds(probe.segments(), model, len(title.choices))
+                        by_segment += scan_sounds(probe.segments(), model, len(title.choices))
                 done, share = done + (1 - done) * share, 0.5
-                looked += where
-                found.sort(key=lambda curves: curves[0].start_s)
+                looked += chosen
+                by_segment.sort(key=lambda curves: curves[0].start_s)
                 judged = [
                     judge(curves, settings.tolerance, calibration, title.seams_s)
-                    for curves in map(list, zip(*found, strict=True))
+                    for curves in map(list, zip(*by_segment, strict=True))
                 ]
-                where = more_probes_for_all(looked, judged, total, probes_first, origin_s)
+                chosen = more_probes_for_all(looked, judged, total, probes_first, origin_s)
         except CannotSeek:
             return None
-        if found and on_progress is not None:
+        if by_segment and on_progress is not None:
             on_progress(1.0)
-        return FirstLook.of(title, found, part, is_sampled=True) if found else None
+        return FirstLook.of(title, by_segment, part, is_sampled=True) if by_segment else None
 
 
 def _look_where_it_tells(
@@ -209,35 +215,35 @@ def _look_where_it_tells(
     with opener(title.choices, max(LEVELS)) as listener, closing(listener.sound(0)) as sounds:
         by_block = hear(sounds, origin_s, count)
         voice = [float(by_block[unit.start : unit.stop].mean()) for unit in grid]
-        where = next_units(voice, looked, None, origin_s)
+        chosen = next_units(voice, looked, None, origin_s)
         try:
-            while where:
-                runs = _runs([grid[unit] for unit in where])
+            while chosen:
+                runs = _runs([grid[unit] for unit in chosen])
                 blocks = sum(len(run) + 2 * MARGIN_BLOCKS for run in runs)
                 tell = _Tell(on_progress, done, (1 - done) * _FIRST_SHARE / blocks)
                 with closing(_decoded(_windows(title, runs, count, origin_s, tell))) as coming:
                     parts = (part for window in coming for part in window.segments())
                     curves += scan_sounds(parts, model, 1)
                 done += (1 - done) * _FIRST_SHARE
-                looked.update(where)
+                looked.update(chosen)
                 curves.sort(key=lambda each: each[0].start_s)
                 judgement = judge([curve for (curve,) in curves], settings.tolerance, calibration)
-                where = next_units(voice, looked, judgement, origin_s)
+                chosen = next_units(voice, looked, judgement, origin_s)
         except CannotSeek:
             return None
         lost = title.degraded[0]
         if not curves or lost.missing_video_s or lost.unseen_s:
             return None
-        seen = FirstLook.of(title, curves, None, is_sampled=False)
-        seen = replace(seen, degraded=listener.degraded_beside(title))
+        first = FirstLook.of(title, curves, None, is_sampled=False)
+        first = replace(first, degraded=listener.degraded_beside(title))
     if on_progress is not None:
         on_progress(1.0)
     left = [k for k in range(len(grid)) if k not in looked]
     if not left:
-        return seen
+        return first
     mute_s = BLOCK_S * sum(len(grid[k]) for k in left if voice[k] < LEAST_VOICE)
     looked_s = BLOCK_S * (count - sum(len(grid[k]) for k in left))
-    return replace(seen, listened=Listened(looked_s, mute_s))
+    return replace(first, listened=Listened(looked_s, mute_s))
 
 
 def _runs(wanted: Sequence[range]) -> list[range]:

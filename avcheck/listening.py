@@ -43,7 +43,7 @@ def hear(sounds: Iterable[Sound], origin_s: float, blocks: int) -> NDArray[np.fl
     hardly.
     """
     timeline = SoundTimeline(sounds)
-    found = np.zeros(blocks)
+    voice = np.zeros(blocks)
     for index in range(blocks):
         start_s = origin_s + index * BLOCK_S - MEL_MARGIN / SAMPLE_RATE
         samples, _ = timeline.read(start_s, BLOCK_SAMPLES + 2 * MEL_MARGIN)
@@ -52,8 +52,8 @@ def hear(sounds: Iterable[Sound], origin_s: float, blocks: int) -> NDArray[np.fl
             loud_db = _DB * np.log(power + _FLOOR)
             smooth_db = np.convolve(loud_db, np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
             rise = (float(smooth_db.std()) - _STEADY_DB) / (_VOICE_DB - _STEADY_DB)
-            found[index] = min(max(rise, 0.0), 1.0)
-    return found
+            voice[index] = min(max(rise, 0.0), 1.0)
+    return voice
 
 
 def units(blocks: int) -> tuple[range, ...]:
@@ -78,14 +78,14 @@ def next_units(
     wanted = {total - 1} - looked
     if judgement is None:
         return tuple(sorted(wanted | _one_a_part(left, total)))
-    told = offsets_of(judgement, total, origin_s)
+    offsets = offsets_of(judgement, total, origin_s)
     undecided = judgement.verdict == "undecidable" and judgement.offset_ms is None
     if undecided and not left:
         return tuple(k for k in range(total) if k not in looked)
-    if undecided or len(told) < LEAST_TOLD:
+    if undecided or len(offsets) < LEAST_TOLD:
         wanted |= _one_a_part(left, total)
     else:
-        done = {_part(k, total) for k in told}
+        done = {_part(k, total) for k in offsets}
         tries = [_part(k, total) for k in looked]
         wanted |= _one_a_part(
             [k for k in left if (at := _part(k, total)) not in done and tries.count(at) < TRIES],
@@ -94,7 +94,7 @@ def next_units(
     if judgement.drift_ms_per_min is not None:
         wanted |= {able[0], able[-1]} - looked if able else set()
     else:
-        wanted |= _around_jumps(left, told)
+        wanted |= _around_jumps(left, offsets)
     return tuple(sorted(wanted))
 
 
@@ -121,11 +121,11 @@ def _one_a_part(left: Sequence[int], total: int) -> set[int]:
     return set(best.values())
 
 
-def _around_jumps(left: Sequence[int], told: dict[int, float]) -> set[int]:
+def _around_jumps(left: Sequence[int], offsets: dict[int, float]) -> set[int]:
     """Between neighbours that disagree the middle of what is left, and what is beside them."""
     wanted: set[int] = set()
-    for before, after in pairwise(sorted(told)):
-        if abs(told[after] - told[before]) > APART_MS:
+    for before, after in pairwise(sorted(offsets)):
+        if abs(offsets[after] - offsets[before]) > APART_MS:
             between = sorted(k for k in left if before < k < after)
             wanted |= set(between[len(between) // 2 :][:1])
             beside = {before - 1, before + 1, after - 1, after + 1}

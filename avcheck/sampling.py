@@ -75,18 +75,18 @@ def more_probes(
 
 
 def more_probes_for_all(
-    looked: Sequence[int], found: Sequence[Judgement], total: int, count: int, origin_s: float
+    looked: Sequence[int], judgements: Sequence[Judgement], total: int, count: int, origin_s: float
 ) -> tuple[int, ...]:
     """`more_probes` for a title with several sounds: what any of them asks for, as many as for one.
 
     One that shows nothing asks only where no other shows anything: that it does not match what is
     seen, the probes at hand say already.
     """
-    told = [each for each in found if each.verdict != "undecidable"]
+    decided = [each for each in judgements if each.verdict != "undecidable"]
     wanted = sorted(
         {
             stretch
-            for each in told or found
+            for each in decided or judgements
             for stretch in more_probes(looked, each, total, count, origin_s)
         }
     )

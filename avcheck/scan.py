@@ -112,10 +112,10 @@ def score_segment(
             yield score(view, windows[number], model, nothing.motion, nothing.detail, further)
 
     short = min(pictures.shape[1:])
-    found = until_any_is_sure(
+    scored = until_any_is_sure(
         tuple(sorted({min(level, short) for level in levels})), curves_at, model
     )
-    for number, curve in zip(to_hear, found, strict=True):
+    for number, curve in zip(to_hear, scored, strict=True):
         curves[number] = curve
     return curves
 

@@ -254,8 +254,8 @@ class VisualTrunk(nn.Module):
         # processor's cache. Larger pictures are seen fewer at a time, for the cache and for memory.
         fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
         step = times if torch.is_grad_enabled() else max(4, min(BLOCK_FRAMES, fewer))
-        seen = (self._see(some) for some in self._in_turn(pictures, step))
-        features = end_to_end(seen, times)
+        looks = (self._see(some) for some in self._in_turn(pictures, step))
+        features = end_to_end(looks, times)
         rows, columns = features.shape[2:4]
         x = features.flatten(2, 3)  # (B, T, P, C)
         if self.config.alignment and times > 1:

@@ -157,7 +157,7 @@ def test_a_file_that_shows_nothing_costs_a_few_segments() -> None:
     assert found.verdict == "undecidable"
     after = zoom(curves, found, closer_by({}, looked), EBU, calibration)
     assert sorted(k // 20 for k in looked) == [0, 1, 2]
-    assert (after.found.verdict, after.cut) == ("undecidable", False)
+    assert (after.judgement.verdict, after.cut) == ("undecidable", False)
 
 
 @pytest.mark.parametrize(("thorough", "times"), [(False, 2), (True, ZOOM_SEGMENTS)])
@@ -190,7 +190,7 @@ def test_what_was_cut_is_not_told_of_a_file_that_is_decided() -> None:
     calibration = replace(PLAIN, none=6.0)
     closer = closer_by(dict.fromkeys(range(20), 5.0), [], cut=True)
     after = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration)
-    assert (after.found.verdict, after.cut) == ("out_of_sync", False)
+    assert (after.judgement.verdict, after.cut) == ("out_of_sync", False)
 
 
 def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
@@ -199,7 +199,7 @@ def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
     calibration = replace(PLAIN, none=6.0)
     closer = closer_by(dict.fromkeys(range(20), 5.0), looked)
     zoomed = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration)
-    seen, after = zoomed.curves, zoomed.found
+    seen, after = zoomed.curves, zoomed.judgement
     assert after.verdict == "out_of_sync"
     assert after.offset_ms == pytest.approx(-200, abs=5)
     assert len(looked) == ZOOM_SEGMENTS

@@ -107,9 +107,9 @@ def _parts(path: Path, excerpt: Excerpt, wanted: Wanted) -> tuple[Part, Part] | 
 
 def _last_s(container: InputContainer, streams: list[Stream | None]) -> float:
     """Where the last of their packets ends, in seconds of their timestamps."""
-    there = [stream for stream in streams if stream is not None]
+    present = [stream for stream in streams if stream is not None]
     ends = [0.0]
-    for packet in packets_of(container, there, Tally()):
+    for packet in packets_of(container, present, Tally()):
         if packet.pts is not None and packet.time_base is not None:
             ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
     return max(ends)
