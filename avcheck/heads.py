@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck.match import Scored, cells, identity, side_by_side
+from avcheck.match import Scored, cells, identity
 from avcheck.model_config import (
     ATTENTION_KINDS,
     BLOCK_FRAMES,
@@ -19,7 +19,7 @@ from avcheck.model_config import (
     TOKEN_S,
     ModelConfig,
 )
-from avcheck.trunks import Rectify
+from avcheck.trunks import Rectify, all_end_to_end
 
 _SHIFTS_AT_A_TIME = 4
 
@@ -186,7 +186,7 @@ class JointHead(nn.Module):
             return self.score(joint, cells(of_some, joint, picture.shape[1]))
 
         parts = (scored(slice(first, first + step)) for first in range(0, len(reads), step))
-        return side_by_side(parts, len(reads))
+        return Scored(*all_end_to_end(parts, len(reads)))
 
     def matched(self, picture: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors of pictures (B, T, P, J) and sound (B, T', J) as the first joint layer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -26,28 +25,6 @@ class Scored(NamedTuple):
     logits: Tensor
     attention: Tensor
     block_logits: Tensor
-
-
-def side_by_side(parts: Iterable[Scored], count: int) -> Scored:
-    """The scores of `count` shifts, one or more, of which every part has some.
-
-    They go into room that is made once: kept one by one, they would leave holes in memory that fit
-    nothing else (seen: 400 MB of them).
-    """
-    whole: Scored | None = None
-    first = 0
-    for part in parts:
-        shifts = part.logits.shape[1]
-        if shifts == count:
-            return part
-        if whole is None:
-            whole = Scored(*(each.new_empty(len(each), count, *each.shape[2:]) for each in part))
-        for room, each in zip(whole, part, strict=True):
-            room[:, first : first + shifts] = each
-        first += shifts
-    if whole is None:
-        raise ValueError("there are no shifts to score")
-    return whole
 
 
 def identity(size: int) -> Tensor:

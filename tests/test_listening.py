@@ -110,9 +110,8 @@ def test_a_jump_is_followed_to_the_units_on_either_side(at: int, spoken: int) ->
 
 @pytest.mark.parametrize("first", range(60, 60 + PART_UNITS))
 def test_a_minute_that_is_off_is_found_and_seen_all_but_whole(first: int) -> None:
-    off = range(
-        first, first + 2 * PART_UNITS - 1
-    )  # the longest in which there may be no whole part
+    # The longest in which there may be no whole part
+    off = range(first, first + 2 * PART_UNITS - 1)
     looked = looked_at([1.0] * 180, lambda k: 200.0 * (k in off))
     assert {off[0] - 1, off[0], off[-1], off[-1] + 1} <= looked
     assert len(looked.intersection(off)) >= 5
