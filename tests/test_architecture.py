@@ -10,8 +10,11 @@ from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parent.parent / "avcheck"
 TESTS = Path(__file__).parent
+VAGUE = {"found", "told", "seen", "there", "where"}  # names that say nothing of what they hold
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_TEST_FILE = 450, 80, 400  # lines
 
 # From the ground up: a room imports from itself and from those before it. What is in no room is a
@@ -105,6 +108,58 @@ def test_no_function_is_too_long() -> None:
         and (n := (node.end_lineno or 0) - node.body[0].lineno + 1) > LONGEST_FUNCTION
     }
     assert not long
+
+
+def test_no_name_is_vague() -> None:
+    """Of a variable, parameter, field, function or class, or of an import."""
+    vague = [
+        f"{path.relative_to(PACKAGE)}: {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(tree_of(path))
+        if (name := name_given(node)).strip("_") in VAGUE
+    ]
+    assert not vague
+
+
+def name_given(node: ast.AST) -> str:
+    """The name that a piece of code gives to something; "" if it gives none."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+            return name
+        case ast.arg(arg=name):
+            return name
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+        case ast.ExceptHandler(name=str(name)) | ast.alias(asname=str(name)):
+            return name
+        case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            return name
+    return ""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "found = 1",
+        "found: int",
+        "self._found = 1",
+        "for (_, found) in x: pass",
+        "y = [found for found in x]",
+        "(found := 1)",
+        "with x as found: pass",
+        "def f(found): pass",
+        "def f(*, found=1): pass",
+        "lambda *found: 0",
+        "def found(): pass",
+        "import x as found",
+        "try: pass\nexcept E as found: pass",
+        "match x:\n case [found, *_]: pass",
+        "match x:\n case [_, *found]: pass",
+    ],
+)
+def test_a_name_is_known_wherever_it_is_given(code: str) -> None:
+    assert "found" in {name_given(node).strip("_") for node in ast.walk(ast.parse(code))}
+    assert not VAGUE & {name_given(node) for node in ast.walk(ast.parse("y = np.where(x.found)"))}
 
 
 def test_no_test_module_imports_another() -> None:

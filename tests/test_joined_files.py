@@ -153,7 +153,7 @@ def test_a_header_across_two_reads(monkeypatch: pytest.MonkeyPatch, split: int) 
     header = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00\x12"
     monkeypatch.setattr(joined, "_CHUNK", 1000)
     data = header + bytes(1000 - split - len(header)) + header + bytes(1500) + header
-    places = [at for at, _ in joined._found(io.BytesIO(data), joined._FLV)]
+    places = [at for at, _ in joined._matches(io.BytesIO(data), joined._FLV)]
     assert places == [0, 1000 - split, len(data) - len(header)]
 
 

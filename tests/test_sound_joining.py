@@ -17,7 +17,7 @@ from av.audio.frame import AudioFrame
 
 from avcheck.errors import CannotSeek
 from avcheck.media import open_media
-from avcheck.media.joining import Placed, placed, told
+from avcheck.media.joining import Placed, placed, without_counted
 from tests.support.clips import Array, click_time_s, clicks
 from tests.support.reading import whole
 
@@ -148,7 +148,7 @@ def test_times_counted_with_the_wrong_rate_are_not_told() -> None:
                 frame.duration = round(stated_s * 90000)
                 yield packet * 10 * 1024 / RATE + number * stated_s, frame
 
-    times_s = [time_s for time_s, _ in told(stream(), 1 / 90000)]
+    times_s = [time_s for time_s, _ in without_counted(stream(), 1 / 90000)]
     assert [k for k, time_s in enumerate(times_s) if time_s is not None] == [0, 10, 20, 30]
 
 

@@ -181,7 +181,7 @@ def url_stamp(url: str) -> Stamp:
 
     Raises MediaError.
     """
-    with _told(url):
+    with _fetching(url):
         system, path = _file_system(url)
         size = system.info(path).get("size")
         try:
@@ -203,7 +203,7 @@ def fetched(url: str) -> Iterator[Path]:
             ].lstrip(".")
             or "media",
         )
-        with _told(url):
+        with _fetching(url):
             system, path = _file_system(url)
             size, free = system.info(path).get("size") or 0, shutil.disk_usage(folder).free
             if size > free:
@@ -250,7 +250,7 @@ def _hidden(text: str) -> str:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _fetching(url: str) -> Iterator[None]:
     """Every back end has errors of its own; here they become one line that names the URL, less its
     secrets.
     """

@@ -150,7 +150,7 @@ def ablate(
                 (
                     {"variant": variant.name, "seed": seed, **row}
                     for number, clip in enumerate(held_out)
-                    for row in _told(
+                    for row in _reported(
                         measure(*_opened(out, clip), head, model), tell, name, number, len(held_out)
                     )
                 ),
@@ -228,7 +228,7 @@ def _store(what: object, path: Path) -> None:
         torch.save(what, partial)
 
 
-def _told(
+def _reported(
     rows: Iterator[Row], tell: Callable[[str, int, int], None], stage: str, number: int, total: int
 ) -> Iterator[Row]:
     yield from rows

@@ -319,7 +319,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
     }
     shot = footage.shot(first, count)
     alone = _find(list(curves(shot, hear(footage.samples, start_s, shot), bench.model)), bench)
-    yield {**about, "case": "alone", **_told(alone, alone)}
+    yield {**about, "case": "alone", **_both_looks(alone, alone)}
     frames = footage.frames[first : first + count]
     ground = scenery.pictures(clip, "generic", count, max(bench.levels))
     other = foreign.sound(clip, count * SAMPLE_RATE // FRAME_RATE)
@@ -330,7 +330,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
         at_first, closer = scene.judged(
             hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
         )
-        row = _told(_find([at_first], bench), _find([closer], bench))
+        row = _both_looks(_find([at_first], bench), _find([closer], bench))
         yield {**about, "case": f"1/{factor}", **row, "closer": at_first is not closer}
         if factor == SMALL_FOREIGN and other is not None:
             rows = [
@@ -343,7 +343,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
                 **about,
                 "measure": "small_foreign",
                 "case": f"1/{factor}",
-                **_told(rows[0], rows[1]),
+                **_both_looks(rows[0], rows[1]),
             }
     neighbour = scenery.pictures(clip, "speech", count, max(bench.levels))
     if neighbour is not None:
@@ -353,7 +353,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
         at_first, closer = scene.judged(
             hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
         )
-        row = _told(_find([at_first], bench), _find([closer], bench))
+        row = _both_looks(_find([at_first], bench), _find([closer], bench))
         beyond = share_beyond(closer, meet, int(np.argmax(evidence(closer, bench.calibration))))
         yield {
             **about,
@@ -364,7 +364,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
         }
 
 
-def _told(at_first: Estimate, closer: Estimate) -> Row:
+def _both_looks(at_first: Estimate, closer: Estimate) -> Row:
     return {
         "first_frames": at_first.frames,
         "first_confidence": at_first.confidence,

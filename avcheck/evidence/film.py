@@ -174,14 +174,14 @@ class _Glows:
             (block.start_s, segment, block) for segment in segments for block in segment.blocks
         ]
         self._starts_s = [start_s for start_s, _, _ in glows]
-        self._found = glows
+        self._glows = glows
 
     def at(self, time_s: float) -> NDArray[np.float32] | None:
         """Over the cells of the picture, 0..1; None where nothing is known."""
         k = bisect_right(self._starts_s, time_s) - 1
         if k < 0 or time_s >= self._starts_s[k] + BLOCK_S:
             return None
-        return glow_of(*self._found[k][1:])
+        return glow_of(*self._glows[k][1:])
 
 
 def _samples(sound: Sound, start_s: float, length_s: float) -> NDArray[np.float32]:

@@ -144,7 +144,7 @@ def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcom
             video_track=wanted.video_track if before is None else before.video_track,
             every_track=wanted.every_track,
         )
-        start = replace(start, moves=_told(way), notes=plan.notes)
+        start = replace(start, moves=_rounded(way), notes=plan.notes)
         if wanted.only_command:
             line = ffmpeg_line(plan, target, _sample_rates(plan))
             return replace(start, status="planned", reason=None, command=line)
@@ -231,7 +231,7 @@ def _fixed(plan: Plan, partial: _Partial, start: Outcome, check: Check | None) -
     return replace(outcome, status="fixed")
 
 
-def _told(way: Moves) -> tuple[tuple[float | None, float | None, float, float], ...]:
+def _rounded(way: Moves) -> tuple[tuple[float | None, float | None, float, float], ...]:
     def bound(time_s: float) -> float | None:
         return None if abs(time_s) == float("inf") else round(time_s, 3)
 

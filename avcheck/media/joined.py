@@ -131,7 +131,7 @@ def _beginnings(path: Path, form: str, _size: int, _changed: int) -> tuple[int, 
         return tuple(islice(_LOOKS[form](file), MOST_FILES + 1))
 
 
-def _found(
+def _matches(
     file: BinaryIO, pattern: re.Pattern[bytes], start: int = 0
 ) -> Iterator[tuple[int, bytes]]:
     """Where a pattern is found, in bytes of the file, and what it matched."""
@@ -165,7 +165,7 @@ def _of_avi(file: BinaryIO) -> Iterator[int]:
 
 
 def _of_flv(file: BinaryIO) -> Iterator[int]:
-    return (at for at, _ in _found(file, _FLV))
+    return (at for at, _ in _matches(file, _FLV))
 
 
 def _of_matroska(file: BinaryIO) -> Iterator[int]:
@@ -184,7 +184,7 @@ def _of_matroska(file: BinaryIO) -> Iterator[int]:
         if not width:
             return
         if size is None:
-            yield from (place for place, _ in _found(file, _EBML, at + 1))
+            yield from (place for place, _ in _matches(file, _EBML, at + 1))
             return
         at += len(_SEGMENT) + width + size
 
@@ -202,7 +202,7 @@ def _element_size(data: bytes) -> tuple[int | None, int]:
 
 def _of_ogg(file: BinaryIO) -> Iterator[int]:
     first_before = False
-    for at, page in _found(file, _OGG_PAGE):
+    for at, page in _matches(file, _OGG_PAGE):
         is_first = bool(page[5] & _OGG_FIRST)
         if is_first and not first_before:
             yield at
@@ -211,7 +211,7 @@ def _of_ogg(file: BinaryIO) -> Iterator[int]:
 
 def _of_programme_stream(file: BinaryIO) -> Iterator[int]:
     places, packs = array("q"), bytearray()  # of a film on DVD there are two millions
-    for place, pack in _found(file, _PACK):
+    for place, pack in _matches(file, _PACK):
         places.append(place)
         packs += pack
     if not places:

@@ -73,7 +73,7 @@ class _Waiting:
     residual_s: float | None  # None: no timestamp
 
 
-def told(
+def without_counted(
     frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float
 ) -> Iterator[tuple[float | None, AudioFrame]]:
     """The frames without the times that a demuxer of `COUNTED` has counted with a wrong length, as

@@ -28,7 +28,7 @@ from avcheck.media.base import (
     no_sound,
 )
 from avcheck.media.container import open_source
-from avcheck.media.joining import COUNTED, placed, told
+from avcheck.media.joining import COUNTED, placed, without_counted
 from avcheck.media.mixing import Mixer, run_up_from_s
 from avcheck.media.packets import (
     dated,
@@ -249,7 +249,7 @@ def decode_sounds(
             decoded = _counted(decoded)
         frames = _usable(dated(decoded, source.origin_s, tally), tally, from_s, sought)
         if not COUNTED.isdisjoint(container.format.name.split(",")):
-            frames = told(frames, tick_s)
+            frames = without_counted(frames, tick_s)
         follows = False  # the frame before was not left out
         for place in placed(frames, tick_s):
             frame, time_s = place.frame, place.time_s

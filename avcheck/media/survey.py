@@ -37,7 +37,7 @@ def _survey(path: Path, _size: int, _changed: int) -> Survey | None:
     with path.open("rb", buffering=0) as file:
         pass_ = _Pass(file.seek(0, io.SEEK_END))
         pass_.read(file)
-    return pass_.found()
+    return pass_.survey()
 
 
 class _Pass:
@@ -49,7 +49,7 @@ class _Pass:
         self._pat: dict[int, int] = {}  # PID of the PMT by programme
         self._pat_packets = b""
         self._programmes: dict[int, Programme] = {}
-        self._seen: dict[int, bytes] = {}  # the last table of a PID
+        self._last: dict[int, bytes] = {}  # the last table of a PID
         self._tables: list[Tables] = []
         self._rows: list[tuple[NDArray[np.int64], ...]] = []  # at, pid, dts, pts
         self._starts = np.zeros(_PADDING + 1, np.int64)  # PES packets by PID
@@ -70,8 +70,8 @@ class _Pass:
             if good < rows:
                 at = self._find(file, at)
 
-    def found(self) -> Survey | None:
-        """What the pass found."""
+    def survey(self) -> Survey | None:
+        """What the packets that were read say; None without a PAT and a PMT."""
         if not self._tables:
             return None
         at, pid, dts, pts = (np.concatenate(columns) for columns in zip(*self._rows, strict=True))
@@ -198,12 +198,12 @@ class _Pass:
         if (
             len(section) < length
             or length < 12
-            or section == self._seen.get(pid)
+            or section == self._last.get(pid)
             or not section[5] & 1
             or _crc(section)
         ):
             return
-        self._seen[pid] = section
+        self._last[pid] = section
         packets = b"".join(
             _framed(bytes(buffer[k * self._size : k * self._size + _PACKET]), self._size)
             for k in rows
@@ -232,13 +232,13 @@ class _Pass:
         for number, pid in self._pat.items():
             if programmes.get(number) != pid:
                 self._programmes.pop(number, None)
-                self._seen.pop(pid, None)
+                self._last.pop(pid, None)
         self._pat, self._pat_packets = programmes, packets
 
     def _take_pmt(self, section: bytes, packets: bytes, pid: int) -> None:
         number = int.from_bytes(section[3:5], "big")
         if self._pat.get(number) != pid:
-            self._seen.pop(pid)  # it may come before its PAT
+            self._last.pop(pid)  # it may come before its PAT
             return
         types = {}
         k = 12 + (section[10] & 0x0F) * 256 + section[11]

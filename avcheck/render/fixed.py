@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from avcheck.render.text import outcome as found
+from avcheck.render.text import outcome as outcome_text
 from avcheck.render.text import printable, verdict_text
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _after(result: Outcome) -> Iterator[tuple[str, str]]:
 
 
 def _verdict(report: Report) -> str:
-    said = found(report)
+    said = outcome_text(report)
     return verdict_text(report) + (f": {said}" if said else "")
 
 

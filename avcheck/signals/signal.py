@@ -52,17 +52,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Signal:
-    """The events of a file, and how much of their kind is seen and heard in all.
+    """The events of a file, and how much there is in all, also without a mate.
 
-    other_share: how much of the time (0..1) something else is nearly as loud. ambiguous: there are
-    no events because several pairs fit as well. error_ms: how far off each event may be, where the
-    capture tells; None: as is usual for its kind.
+    in_picture, in_sound: how many of its kind are seen, and are heard. other_share: how much of the
+    time (0..1) something else is nearly as loud. ambiguous: there are no events because several
+    pairs fit as well. error_ms: how far off each event may be, where the capture tells; None: as is
+    usual for its kind.
     """
 
     kind: Kind
     events: tuple[Event, ...]
-    seen: int
-    heard: int
+    in_picture: int
+    in_sound: int
     other_share: float = 0.0
     ambiguous: bool = False
     error_ms: float | None = None
@@ -84,22 +85,12 @@ class Signal:
     @property
     def share(self) -> float:
         """Of what is seen and of what is heard, the part that is in pairs: the lesser one."""
-        return len(self.events) / max(self.seen, self.heard, 1)
+        return len(self.events) / max(self.in_picture, self.in_sound, 1)
 
     @property
     def offset_ms(self) -> float | None:
         """The median of the events; None without one."""
         return float(np.median([event.offset_ms for event in self.events])) if self.events else None
-
-    @property
-    def period_s(self) -> float | None:
-        """The time from event to event where all are equally far apart. The offset is then known
-        but for whole periods.
-        """
-        steps_s = np.diff([event.picture_s for event in self.events])
-        if len(steps_s) < 2 or np.ptp(steps_s) > 2 * _TOGETHER_S:
-            return None
-        return float(np.median(steps_s))
 
     def thinned(self) -> Signal:
         """Stamps with one event a second, the one of the middle offset; any other as it is."""
@@ -112,17 +103,12 @@ class Signal:
         return replace(self, events=tuple(each[len(each) // 2] for each in seconds))
 
 
-def as_test_signal(media: Media) -> Signal | None:
-    """The test signal that an open file is; None for any other, whose pictures are decoded only if
-    its sound might be one's.
-
-    Raises as `signal_of`.
-    """
-    return recognised_in(media.sounds(), lambda: looks_of(media.pictures()))
-
-
 def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal | None:
-    """The same of a sound, and of pictures that are looked at when they are asked for."""
+    """The test signal that a sound and pictures make; None if they make none. `looks` is asked for
+    the pictures only if the sound may be a test signal's.
+
+    Raises DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
+    """
     beeps = beeps_of(sound)
     quiet = len(beeps.heard) >= _LEAST_PAIRS and beeps.other_share <= _OTHER_SHARE
     if not quiet and not any(map(_is_pop, beeps.heard)):

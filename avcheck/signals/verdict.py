@@ -98,7 +98,7 @@ def _segments(signal: Signal) -> tuple[Segment, ...]:
 
 def _undecided(signal: Signal) -> Judgement:
     sights, beeps = _WORDS[signal.kind]
-    have = f"{signal.seen} {sights} and {signal.heard} {beeps}"
+    have = f"{signal.in_picture} {sights} and {signal.in_sound} {beeps}"
     if signal.ambiguous:
         return Judgement(
             "undecidable",

@@ -56,7 +56,7 @@ def _picture(still: Still, report: Report) -> Markup:
         still.width,
         still.height,
         moment(still.time_s),
-        "" if places is None else _where(*places),
+        "" if places is None else _focus(*places),
         base64.b64encode(still.jpeg).decode("ascii"),
         heat,
     )
@@ -90,7 +90,7 @@ def _heat(still: Still, segment: SegmentDetail, block: BlockPlaces) -> Markup:
     return Markup("").join(glows)
 
 
-def _where(segment: SegmentDetail, block: BlockPlaces) -> str:
+def _focus(segment: SegmentDetail, block: BlockPlaces) -> str:
     """In words, where most of the attention falls."""
     column, row, _ = block.cells[0]
     across = ("left", "middle", "right")[min(3 * column // segment.columns, 2)]
