@@ -172,16 +172,18 @@ def make_clip(
                 video.codec_context.sample_aspect_ratio = aspect
             if rotation:
                 video.set_display_rotation(rotation)
-        # AAC's default search for the best coding takes three times as long. Noise that the decoder
-        # is to make up would be another one from the middle of a file.
-        quick = {"aac_coder": "fast", "aac_pns": "0"} if acodec == "aac" else {}
+        # AAC takes several times as long to look for the best coding, and to keep to a bit rate, as
+        # to code at one quality. Noise that the decoder is to make up would be another one from the
+        # middle of a file.
+        one_quality = {"flags": "+qscale", "global_quality": "118"}
+        quick = {"aac_coder": "fast", "aac_pns": "0", "aac_tns": "0"} | one_quality
         audios: list[Any] = []
         for index in range(len(plays) if acodec else 0):
             audio: Any = container.add_stream(
                 acodec or "aac",
                 rate=sample_rate,
                 layout=layout,
-                options=quick | dict(audio_options or {}),
+                options=(quick if acodec == "aac" else {}) | dict(audio_options or {}),
             )
             if default_track is not None:
                 audio.disposition = 1 if index == default_track else 0

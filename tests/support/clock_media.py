@@ -50,7 +50,7 @@ class Case:
     wrong: str = ""
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _drawn(fps: str, size: tuple[int, int]) -> list[Array]:
     """The instrument's pictures, luma in limited range."""
     renderer = instrument.PatternRenderer(fps=fps, width=size[0], height=size[1], sample_rate=RATE)
