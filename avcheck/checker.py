@@ -11,7 +11,7 @@ there, with the same sound around them. A file that stays undecidable may get a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cache
@@ -35,7 +35,7 @@ from avcheck.cores import cores
 from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
 from avcheck.first_look import FirstLook, Opener, look_at_all, look_at_samples
-from avcheck.media import MediaInfo
+from avcheck.media import MediaInfo, Sound
 from avcheck.model import fuse
 from avcheck.model_config import AttentionKind
 from avcheck.odd_one_out import odd_one_out
@@ -46,8 +46,8 @@ from avcheck.segments import window_over
 from avcheck.settings import DEFAULTS, CheckSettings
 from avcheck.signals.looks import Looks, looks_of
 from avcheck.signals.signal import SIGNAL_SIDE, Signal, recognised_in
-from avcheck.signals.stamps import stamps_of
-from avcheck.signals.verdict import judge_signal
+from avcheck.signals.stamps import can_read_stamps, stamps_of
+from avcheck.signals.verdict import judge_signal, undecided
 from avcheck.title import Part, Title, open_title, pictures_in, sounds_in
 from avcheck.tracks import others
 from avcheck.verdict import Judgement, judge, without_unseen
@@ -142,7 +142,7 @@ class Checker:
                 listen_first=not settings.thorough,
             )
         zoomed = self._closer_look(opener, first, settings, on_progress)
-        signals = self._test_signals(opener, first, zoomed)
+        signals = _test_signals(opener, first, zoomed)
         reports = {
             choice: self._report(path, first, number, zoomed[number], signals.get(number), settings)
             for number, choice in enumerate(first.choices)
@@ -237,37 +237,6 @@ class Checker:
 
         return closer
 
-    def _test_signals(
-        self, opener: Opener, first: FirstLook, zoomed: Sequence[Zoomed]
-    ) -> dict[int, Signal]:
-        """By the number of an undecided sound: the test signal that the title is with it."""
-        numbers = [
-            number
-            for number, each in enumerate(zoomed)
-            if each.judgement.verdict == "undecidable"
-            and each.judgement.reason_code != "borderline"
-            and first.failures[number] is None
-        ]
-        signals: dict[int, Signal] = {}
-        if not first.is_whole or not numbers:
-            return signals
-        choices = [first.choices[number] for number in numbers]
-        with suppress(MediaError), opener(choices, SIGNAL_SIDE) as title:
-
-            @cache  # the same for every sound
-            def looks() -> Looks:
-                return looks_of(pictures_in(title, first.part))
-
-            for at, choice in enumerate(title.choices):
-                signal = stamps_of(
-                    pictures_in(title, first.part),
-                    sounds_in(title, first.part)[at],
-                    within_s=_STAMPED_S,
-                ) or recognised_in(sounds_in(title, first.part)[at], looks)
-                if signal is not None and signal.is_test_signal:
-                    signals[numbers[choices.index(choice)]] = signal
-        return signals
-
     def _report(
         self,
         path: str | Path,
@@ -283,7 +252,8 @@ class Checker:
             return self._error_report(path, choice, failure, info, settings)
         judgement, cut, part = zoomed.judgement, zoomed.cut, first.part
         if signal is not None:
-            judged = judge_signal(signal, settings.tolerance)
+            told = signal.is_test_signal
+            judged = judge_signal(signal, settings.tolerance) if told else undecided(signal)
             judgement = replace(judged, blocks=judgement.blocks)
             cut = False
         length_s = info.duration_s
@@ -331,6 +301,43 @@ class Checker:
             model_sha256=self.loaded.sha256,
             avcheck_version=__version__,
         )
+
+
+def _test_signals(opener: Opener, first: FirstLook, zoomed: Sequence[Zoomed]) -> dict[int, Signal]:
+    """By the number of a sound: the test signal that the title is with it, where that has more to
+    say than the network.
+    """
+    numbers = [number for number, failure in enumerate(first.failures) if failure is None]
+    signals: dict[int, Signal] = {}
+    if not numbers or not (first.is_whole or can_read_stamps()):
+        return signals
+    choices = [first.choices[number] for number in numbers]
+    with suppress(MediaError), opener(choices, SIGNAL_SIDE) as title:
+
+        @cache  # the same for every sound
+        def looks() -> Looks:
+            return looks_of(pictures_in(title, first.part))
+
+        def sound(at: int) -> Iterator[Sound]:
+            return sounds_in(title, first.part)[at]
+
+        for at, choice in enumerate(title.choices):
+            number = numbers[choices.index(choice)]
+            signal: Signal | None = None
+            if first.stamped:
+                signal = stamps_of(pictures_in(title, first.part), sound(at), within_s=_STAMPED_S)
+            if signal is None and first.is_whole:
+                signal = recognised_in(sound(at), looks)
+            if signal is not None and _goes_first(signal, zoomed[number].judgement):
+                signals[number] = signal
+    return signals
+
+
+def _goes_first(signal: Signal, judgement: Judgement) -> bool:
+    """Whether a test signal is to be believed, and not the network."""
+    if judgement.verdict == "undecidable" and judgement.reason_code != "borderline":
+        return signal.is_test_signal
+    return signal.is_all
 
 
 def _of_one_title(reports: Sequence[Report]) -> tuple[Report, ...]:

@@ -31,6 +31,7 @@ from avcheck.segments import (
     window_over,
 )
 from avcheck.settings import CheckSettings
+from avcheck.signals.stamps import StampLook
 from avcheck.title import Part, Title, blocks_of, part_of
 from avcheck.verdict import judge
 from avcheck.weights import Loaded
@@ -59,6 +60,7 @@ class FirstLook:
     is_sampled: bool
     seams_s: tuple[float, ...] = ()  # where one recording was joined to another
     listened: Listened | None = None
+    stamped: bool = True  # what it begins with may be a test signal's stamped pictures
 
     @classmethod
     def of(
@@ -125,18 +127,19 @@ def look_at_all(
         part = part_of(title.info, settings)
         length_s = title.info.duration_s if part is None else part.blocks * BLOCK_S
         wanted = None if part is None else range(part.blocks)
-        ended = threading.Event()
+        stamps, ended = StampLook(), threading.Event()
         with (
             progress.first_look(model.net.visual, length_s or 0.0, on_progress),
             closing(ahead(blocks_of(title, part), ended=ended)) as coming,
             closing(
-                beside_decoding(segments(coming, seams_s=title.seams_s, wanted=wanted), ended)
+                beside_decoding(segments(coming, stamps.see, title.seams_s, wanted), ended)
             ) as parts,
         ):
             curves = list(scan_sounds(parts, model, len(title.choices)))
         if part is not None and not curves:
             raise EmptyPart(title.info.path, "has no picture in the part to be looked at")
-        return FirstLook.of(title, curves, part, is_sampled=False)
+        first = FirstLook.of(title, curves, part, is_sampled=False)
+        return replace(first, stamped=stamps.stamped)
 
 
 def look_at_samples(

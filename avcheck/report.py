@@ -144,7 +144,8 @@ class Degraded:
     """What was lost on the way and so could not be looked at.
 
     `unseen_s`: the stretches that were not looked at, (start, end) on the file's clock;
-    `unseen_bytes`: so much of the file's end, which players do not show either; `notes` says why.
+    `unseen_bytes`: so much of the end of the file, and of a separate sound file, which players do
+    not play either; `notes` says why.
     """
 
     corrupt_frames: int = 0

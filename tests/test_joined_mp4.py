@@ -133,6 +133,21 @@ def test_pictures_and_sound_in_files_of_their_own_are_not_joined_by_cat(
         assert file.degraded.unseen_bytes == 0
 
 
+def test_a_joined_sound_file_is_heard_to_the_end_of_its_first(clip: Clip, tmp_path: Path) -> None:
+    film = clip("film.mp4")
+    part = clip("sound.mp4", vcodec=None)
+    path = tmp_path / "joined.m4a"
+    path.write_bytes(2 * part.read_bytes())
+    size = part.stat().st_size
+    with open_media(film, audio_path=path) as file:
+        assert list(file.sounds())[-1].end_s == pytest.approx(2, abs=0.05)
+        assert file.degraded.unseen_bytes == size
+        assert file.degraded.notes == (
+            "another file was joined to the end of its sound file: players play the first alone, "
+            f"and the last {size:,} bytes were not listened to",
+        )
+
+
 def test_text_and_record_tell_of_the_rest() -> None:
     degraded = Degraded(notes=("another file was joined to its end",), unseen_bytes=1234)
     assert degraded

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from itertools import pairwise
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from avcheck.errors import NoAudio
 from avcheck.media import open_media
 from tests.support.clips import Array, Clip, click, click_time_s, clicks
+from tests.support.mp4_boxes import box, boxes
 from tests.support.reading import flash_s, late_ms, whole
 
 # -- sound -----------------------------------------------------------------------------------------
@@ -157,6 +161,47 @@ def test_bare_streams_do_not_carry_the_delay_of_their_encoder(
 ) -> None:
     sound_file = clip(name, vcodec=None, acodec=acodec, format="adts" if acodec == "aac" else "ac3")
     assert 0 < late_ms(clip("clip.mp4"), audio_path=sound_file) < bound_ms
+
+
+SMPB = " 00000000 {:08X} 00000000 {:016X} 00000000 00000000 00000000 00000000 00000000"
+
+
+def with_tag(path: Path, text: str, *, edits: bool) -> Path:
+    """An m4a with the tag iTunSMPB, as iTunes writes it, and with its edit list or without it."""
+    data = path.read_bytes()
+    named = (box(b"mean", bytes(4) + b"com.apple.iTunes"), box(b"name", bytes(4) + b"iTunSMPB"))
+    tag = box(b"----", b"".join(named) + box(b"data", struct.pack(">II", 1, 0) + text.encode()))
+    handler = box(b"hdlr", bytes(8) + b"mdirappl" + bytes(9))
+    added = box(b"udta", box(b"meta", bytes(4) + handler + box(b"ilst", tag)))
+    assert data.count(b"edts") == 1
+    data = data if edits else data.replace(b"edts", b"free")
+    path.write_bytes(
+        b"".join(box(kind, body + added if kind == b"moov" else body) for kind, body in boxes(data))
+    )
+    return path
+
+
+@pytest.mark.parametrize("rate", [48000, 44100])
+@pytest.mark.parametrize("edits", [False, True])
+def test_an_m4a_begins_where_its_tag_says(clip: Clip, rate: int, edits: bool) -> None:
+    """FFmpeg drops what the tag tells, and its times go on as if it had not."""
+    sound = clip("sound.mp4", vcodec=None, sample_rate=rate, events_s=(1.12,))
+    with_tag(sound, SMPB.format(1024, 2 * rate), edits=edits)
+    with av.open(str(sound)) as container:
+        assert container.metadata["iTunSMPB"].split()[1] == "00000400"
+    assert late_ms(clip("clip.mp4"), audio_path=sound) == pytest.approx(120, abs=1)
+    with open_media(clip("clip.mp4"), audio_path=sound) as file:
+        assert file.info.first_sound_s == pytest.approx(0, abs=1e-3)
+        (first, *_) = file.sounds(0.8)
+        assert first.start_s == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize("text", ["", " 00000000 0000zz00 0 0", " 0 FFFFFFFF 0 0", "400 400"])
+def test_a_tag_that_tells_nothing_moves_nothing(clip: Clip, text: str) -> None:
+    sound = clip("sound.mp4", vcodec=None, events_s=(1.12,))
+    with_tag(sound, text, edits=False)
+    # Its encoder's delay is heard
+    assert late_ms(clip("clip.mp4"), audio_path=sound) == pytest.approx(120 + 21.3, abs=1)
 
 
 def test_separate_sound_file_for_a_silent_film(clip: Clip) -> None:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -64,6 +65,11 @@ SeamKind = Literal["clock", "files", "one"]
 
 _LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
 
+# iTunes's tag for gapless playback: hexadecimal numbers, the second of them how many samples an
+# encoder put in front
+_GAPLESS = "iTunSMPB"
+_MOST_DELAY = 1 << 14  # samples; more FFmpeg takes for damage, too
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -78,6 +84,7 @@ class Opened:
     seams_s: tuple[float, ...] = ()  # where one recording was joined to another, as far as is known
     seams_are: SeamKind = "clock"
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
+    sound_joined_bytes: int = 0  # the same of a separate sound file
 
 
 def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:
@@ -186,7 +193,8 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
         heard = clock_of(container, path, audio)
         timeline = None if heard.timeline is None else heard.timeline.later(start_s)
         if timeline is None:
-            heard = dataclasses.replace(heard, origin_s=heard.origin_s - start_s)
+            delay_s = _encoder_delay_s(container, path, audio)
+            heard = dataclasses.replace(heard, origin_s=heard.origin_s + delay_s - start_s)
         _, sound, at_end = first_frames(container, None, audio, {audio.index: heard})
         if sound is None and at_end:
             raise no_sound(path)
@@ -207,7 +215,23 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
             sounds=whole_of(source),
             seekable=film.seekable and is_seekable(container),
             sound_timeline=timeline,
+            sound_joined_bytes=_joined_bytes(path),
         )
+
+
+def _encoder_delay_s(container: InputContainer, path: Path, audio: AudioStream) -> float:
+    """How long an m4a sounds before what was encoded begins, by a tag that music players go by.
+
+    An edit list has said so already. Of a film the tag is not asked: video players do not.
+    """
+    fields = str(container.metadata.get(_GAPLESS, "")).split()
+    if len(fields) < 4 or index_of(path).track(audio.id).edits:
+        return 0.0
+    try:
+        delay = int(fields[1], 16)
+    except ValueError:
+        return 0.0
+    return delay / audio.rate if audio.rate and 0 < delay < _MOST_DELAY else 0.0
 
 
 def _upright(video: VideoStream, picture: VideoFrame | None) -> tuple[int, int, int]:

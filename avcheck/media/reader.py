@@ -150,6 +150,11 @@ class Media:
                 "another file was joined to its end: players show the first alone, and the last "
                 f"{self._film.joined_bytes:,} bytes were not looked at"
             )
+        if self._film.sound_joined_bytes:
+            notes.append(
+                "another file was joined to the end of its sound file: players play the first "
+                f"alone, and the last {self._film.sound_joined_bytes:,} bytes were not listened to"
+            )
         timelines = shown._film.picture_timeline, self._film.sound_timeline
         if any(each is not None and each.other_speed for each in timelines):
             notes.append("its edit list plays some of it at another speed, which is not looked at")
@@ -186,7 +191,7 @@ class Media:
             truncated=self._truncated(picture, sound),
             notes=tuple(notes),
             unseen_s=_merged([*picture.unseen, *sound.unseen]),
-            unseen_bytes=self._film.joined_bytes,
+            unseen_bytes=self._film.joined_bytes + self._film.sound_joined_bytes,
         )
 
     def _alone(self, picture: Tally, sound: Tally) -> Iterator[str]:

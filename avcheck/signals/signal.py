@@ -57,7 +57,8 @@ class Signal:
     in_picture, in_sound: how many of its kind are seen, and are heard. other_share: how much of the
     time (0..1) something else is nearly as loud. ambiguous: there are no events because several
     pairs fit as well. error_ms: how far off each event may be, where the capture tells; None: as is
-    usual for its kind.
+    usual for its kind. shown: of stamps, how many pictures there are. others: beeps of another
+    kind. unnatural: several flashes and tones alone, in pairs or not.
     """
 
     kind: Kind
@@ -67,20 +68,33 @@ class Signal:
     other_share: float = 0.0
     ambiguous: bool = False
     error_ms: float | None = None
+    shown: int = 0
+    others: int = 0
+    unnatural: bool = False
 
     @property
     def is_test_signal(self) -> bool:
         """Whether picture and sound belong together beyond chance: three pairs at least, hardly
         one without its mate, and little else is heard. A pop is rare enough to count in black and
-        silence, and in a film if it has one at either end.
+        silence, where nothing else beeps, and in a film if it has one at either end.
         """
         pairs = len(self.events)
-        quiet = self.other_share <= _OTHER_SHARE
+        quiet, paired = self.other_share <= _OTHER_SHARE, self.share >= _LEAST_SHARE
         if self.kind == "stamp":
             return pairs > 0
         if self.kind == "2-pop":
-            return pairs >= (1 if quiet else _TWO_POPS)
-        return quiet and pairs >= _LEAST_PAIRS and self.share >= _LEAST_SHARE
+            return (pairs > 0 and paired and not self.others) if quiet else pairs >= _TWO_POPS
+        return quiet and pairs >= _LEAST_PAIRS and paired
+
+    @property
+    def is_all(self) -> bool:
+        """Whether there is nothing else in the file, so that the network, which has learnt from
+        people and things, has no say in it. Claps and what moves with them it has learnt.
+        """
+        if self.kind == "stamp":
+            return self.in_picture >= self.shown / 2
+        quiet = self.other_share <= _OTHER_SHARE
+        return self.unnatural or (quiet and self.kind != "clap" and self.is_test_signal)
 
     @property
     def share(self) -> float:
@@ -104,8 +118,9 @@ class Signal:
 
 
 def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal | None:
-    """The test signal that a sound and pictures make; None if they make none. `looks` is asked for
-    the pictures only if the sound may be a test signal's.
+    """The test signal that a sound and pictures make; None if they make none, but of flashes and
+    tones alone, what there is of a signal even if it is none. `looks` is asked for the pictures
+    only if the sound may be a test signal's.
 
     Raises DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
     """
@@ -113,8 +128,16 @@ def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal 
     quiet = len(beeps.heard) >= _LEAST_PAIRS and beeps.other_share <= _OTHER_SHARE
     if not quiet and not any(map(_is_pop, beeps.heard)):
         return None
-    test_signals = (each for each in _signals(looks(), beeps) if each.is_test_signal)
-    return next(test_signals, None)
+    signals = list(_signals(looks(), beeps))
+    test_signals = (each for each in signals if each.is_test_signal)
+    return next(test_signals, _unnatural(signals, beeps) if quiet else None)
+
+
+def _unnatural(signals: Iterable[Signal], beeps: Beeps) -> Signal | None:
+    """The flashes and tones of a file that has nothing else, whatever goes with what."""
+    tones = np.median([beep.purity for beep in beeps.heard]) >= _PURE
+    flashes = (each for each in signals if each.kind == "flash" and each.in_picture >= _LEAST_PAIRS)
+    return next((replace(each, unnatural=True) for each in flashes if tones), None)
 
 
 def signal_of(media: Media) -> Signal:
@@ -145,7 +168,8 @@ def _signals(looks: Looks, beeps: Beeps) -> Iterable[Signal]:
     yield _paired("flash", [flash.start_s for flash in _alike(flashes_of(looks))], heard, beeps)
     yield _paired("countdown", counts_of(looks), heard, beeps)
     pops = [beep.start_s for beep in beeps.heard if _is_pop(beep)]
-    yield _paired("2-pop", singles_of(looks), pops, beeps)
+    two_pop = _paired("2-pop", singles_of(looks), pops, beeps)
+    yield replace(two_pop, others=len(heard) - len(pops))
     claps = _claps(beeps.heard)
     yield _paired("clap", [each.time_s for each in closings_of(looks)], claps, beeps)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avcheck.blocks import Block
 from avcheck.media import SAMPLE_RATE, Picture, Samples, Sound
 from avcheck.signals.signal import Event, Signal
 
@@ -23,6 +24,11 @@ STAMP_SIDE = 720  # pixels: a stamp that a camera caught is small
 ERROR_MS = 1.0  # of a copy of the test video
 _WINDOW_S = 120.0  # is read at a time, so that a long capture's sound need not be held
 _FARTHEST_S = 5.0  # from a picture its sound may be
+# Other sound has a tone by chance, which goes with three pictures: speech once in 2 s or so
+_LEAST_RUN = 8  # pictures in a row with one offset
+_RUN_GAP_S, _RUN_STEP_MS = 1.0, 25.0
+_LOOKED_S = 3  # blocks of a title, in which a stamped capture shows it
+_EVERY = 5  # pictures of these that are read: each costs some 0.5 ms
 
 
 def can_read_stamps() -> bool:
@@ -44,9 +50,44 @@ def stamps_of(
     if not stamped:
         return None
     readings = list(_readings(frames, sounds, size))
-    events = tuple(event for reading in readings for event in reading.events)
     error_ms = max((reading.error_ms for reading in readings), default=None)
-    return Signal("stamp", events, stamped, len(events), error_ms=error_ms)
+    events = _in_runs([event for reading in readings for event in reading.events], error_ms or 0.0)
+    return Signal("stamp", events, stamped, len(events), error_ms=error_ms, shown=len(frames))
+
+
+def _in_runs(events: Sequence[Event], error_ms: float) -> tuple[Event, ...]:
+    """Those that are in a row with others of their offset; what is heard by chance is not."""
+    runs: list[list[Event]] = []
+    for event in events:
+        last = runs[-1][-1] if runs else None
+        if (
+            last is None
+            or event.picture_s - last.picture_s > _RUN_GAP_S
+            or abs(event.offset_ms - last.offset_ms) > _RUN_STEP_MS + 2 * error_ms
+        ):
+            runs.append([])
+        runs[-1].append(event)
+    return tuple(event for run in runs if len(run) >= _LEAST_RUN for event in run)
+
+
+class StampLook:
+    """Whether the first blocks of a title are stamped, told as they come by."""
+
+    def __init__(self) -> None:
+        self.stamped = False
+        self._reads = can_read_stamps()
+
+    def see(self, block: Block) -> None:
+        """Look at some pictures of a block, if it is one of the first."""
+        if self.stamped or not self._reads or not 0 <= block.index < _LOOKED_S:
+            return
+        from av_drift_detector import read_frame
+
+        height, width = block.pictures.shape[1:]
+        self.stamped = any(
+            read_frame(np.ascontiguousarray(picture), width, height) is not None
+            for picture in block.pictures[block.picture_mask][::_EVERY]
+        )
 
 
 def _read(

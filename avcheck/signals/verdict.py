@@ -66,7 +66,7 @@ def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = 
     `confidence` is the share of what is seen and heard that is in pairs.
     """
     if not signal.events:
-        return _undecided(signal)
+        return undecided(signal)
     events = _segments(signal.thinned())
     course = follow(events) or Course(())
     ends_ms = [ms for each in course.stretches for ms in (each.start_offset_ms, each.end_offset_ms)]
@@ -96,7 +96,8 @@ def _segments(signal: Signal) -> tuple[Segment, ...]:
     )
 
 
-def _undecided(signal: Signal) -> Judgement:
+def undecided(signal: Signal) -> Judgement:
+    """That what is seen of a signal does not go with what is heard."""
     sights, beeps = _WORDS[signal.kind]
     have = f"{signal.in_picture} {sights} and {signal.in_sound} {beeps}"
     if signal.ambiguous:
@@ -105,6 +106,7 @@ def _undecided(signal: Signal) -> Judgement:
             f"{have}, of which several may belong together",
             reason_code="ambiguous",
         )
+    pairs = "too few" if signal.events else "none"
     return Judgement(
-        "undecidable", f"{have}, of which none belong together", reason_code="no_match"
+        "undecidable", f"{have}, of which {pairs} belong together", reason_code="no_match"
     )
