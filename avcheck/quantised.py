@@ -21,7 +21,7 @@ from avcheck.trunks import VisualTrunk, end_to_end, in_turn, pictures_at_a_time,
 from avcheck.weights import Loaded
 
 _MOST = 255  # of a value
-# Of a weight. Where a processor lacks VNNI two products are added in 16 bits, which 8 would overrun.
+# Of a weight. Without VNNI a processor adds two products in 16 bits, which larger ones overrun.
 _MOST_WEIGHT = 63
 # Deviations above its mean that a channel reaches; a value in 10,000 lies beyond, and is cut off
 _REACH = 10.0
@@ -111,7 +111,8 @@ class QuantisedTrunk(nn.Module):
         x = self._four_px(pictures)
         for layer in (self._stem, *self._layers):
             x = layer(x)
-        return x.permute(0, 2, 3, 1).unflatten(0, (len(pictures), -1))
+        rows = x.permute(0, 2, 3, 1)
+        return rows.reshape(len(pictures), -1, *rows.shape[1:])
 
     def _four_px(self, contrast: Tensor) -> Tensor:
         """(B, T, H, W), sides even -> whole numbers (B * (T - F + 1), F * 4 px, H/2, W/2), channels
@@ -133,12 +134,12 @@ class QuantisedTrunk(nn.Module):
         of some pictures at a time.
         """
         for around, inside in runs_in_time(x.shape[1], len(self._over_time)):
-            total = seen = x[:, around]
+            total = x[:, around]
             for number, layer in enumerate(self._over_time):
+                # As many units go into one as values were added
+                seen = total.float().div_(number + 1).add_(0.5).to(torch.uint8) if number else total
                 more = layer(seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
                 total = total.to(torch.int16) + more
-                # As many units go into one as values were added
-                seen = total.div(number + 2).add_(0.5).to(torch.uint8)
             y = F.linear(total[:, inside].float(), self._weight, self._bias)
             yield F.normalize(y, dim=-1)
 

@@ -42,7 +42,7 @@ def _square_mean(values: Tensor, reach: int) -> Tensor:
     """Means (B, T, rows, columns) of cells of `_CELL_PX`, and then over the cells up to `reach`
     away in both directions.
     """
-    cells = F.avg_pool2d(values, _CELL_PX, ceil_mode=True, count_include_pad=False)
+    cells = _cell_means(_cell_means(values, -2), -1)
 
     def band(count: int) -> Tensor:
         at = torch.arange(count, device=cells.device)
@@ -51,6 +51,19 @@ def _square_mean(values: Tensor, reach: int) -> Tensor:
 
     # A third of the time of pooling with these windows
     return band(cells.shape[-2]) @ cells @ band(cells.shape[-1]).T
+
+
+def _cell_means(values: Tensor, dim: int) -> Tensor:
+    """Means of every `_CELL_PX` values in a row along `dim`, counted from the end; of what is left,
+    too. For the rows and then the columns of pictures a third of the time of pooling.
+    """
+    whole = values.shape[dim] // _CELL_PX * _CELL_PX
+    shape = list(values.shape)
+    shape[dim : dim + 1 or None] = whole // _CELL_PX, _CELL_PX
+    first, *others = values.narrow(dim, 0, whole).reshape(shape).unbind(dim)
+    means = sum(others, first) / _CELL_PX
+    rest = values.narrow(dim, whole, values.shape[dim] - whole)
+    return torch.cat([means, rest.mean(dim, keepdim=True)], dim) if rest.shape[dim] else means
 
 
 def _enlarged(cells: Tensor) -> Tensor:
