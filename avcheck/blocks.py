@@ -161,6 +161,7 @@ def blocks(
     origin_s: float | None = None,
     first: int = 0,
     count: int | None = None,
+    margin: int = 0,
 ) -> Iterator[Block]:
     """Cut a file, with one sound or several, into blocks, lazily; memory holds a block or two.
 
@@ -171,9 +172,12 @@ def blocks(
     A stretch of a file gives the same blocks as the whole: `count` blocks from number `first` on,
     on the grid that starts at `origin_s`, from pictures that begin with the one shown as block
     `first` starts, and sound that begins `SOUND_LEAD_S` before it. Neither is read further than
-    needed.
+    needed. Up to `margin` blocks on either side of these come without pictures, as
+    `Block.sound_alone`; the sound then begins so much earlier.
     """
     timelines = [SoundTimeline(sound) for sound in sounds]
+    for number in range(max(0, first - margin), first):
+        yield _block(number, origin_s or 0.0, [], timelines)
     shown: list[NDArray[np.uint8] | None] = []
     index = first
     for slot, start_s, picture in _on_grid(pictures, origin_s, first * BLOCK_FRAMES):
@@ -184,6 +188,8 @@ def blocks(
             shown = []
             index = slot // BLOCK_FRAMES if slot >= (index + 2) * BLOCK_FRAMES else index + 1
         if count is not None and index >= first + count:
+            for number in range(index, first + count + margin):
+                yield _block(number, start_s, [], timelines)
             return
         shown += [None] * (slot - index * BLOCK_FRAMES - len(shown))
         # Scaled down at once: the decoder works on meanwhile, and large pictures are not kept.
@@ -232,8 +238,8 @@ def _block(
     timelines: Sequence[SoundTimeline],
 ) -> Block:
     start_s = origin_s + index * BLOCK_S
-    shape = next(luma.shape for luma in shown if luma is not None)
-    frames = np.zeros((BLOCK_FRAMES, *shape), np.uint8)
+    shape = next((luma.shape for luma in shown if luma is not None), (0, 0))
+    frames = np.zeros((BLOCK_FRAMES if shown else 0, *shape), np.uint8)
     mask = np.zeros(BLOCK_FRAMES, np.bool_)
     for k, luma in enumerate(shown):
         if luma is not None and luma.shape == shape:

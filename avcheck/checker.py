@@ -36,10 +36,10 @@ from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
 from avcheck.first_look import FirstLook, Opener, look_at_all, look_at_samples
 from avcheck.media import MediaInfo, Sound
-from avcheck.model import fuse
 from avcheck.model_config import AttentionKind
 from avcheck.odd_one_out import odd_one_out
 from avcheck.posterior import Calibration, Curve
+from avcheck.quantised import make_ready
 from avcheck.report import Degraded, Report
 from avcheck.reporting import report_on
 from avcheck.segments import window_over
@@ -85,7 +85,7 @@ class Checker:
         # PyTorch counts the machine's cores, whatever a container's share of them is.
         torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
         self.loaded = load(model, device=device, attention=attention)
-        fuse(self.loaded.net)
+        make_ready(self.loaded)
         self.calibration = Calibration(**self.loaded.calibration)
 
     def curves(

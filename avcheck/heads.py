@@ -80,21 +80,18 @@ class JointHead(nn.Module):
         first, *others = x.unbind(3)
         total = sum(others, first)
         if not total.is_floating_point():
-            total = total.to(torch.bfloat16)
+            half = torch.is_autocast_enabled(total.device.type)
+            total = total.to(torch.bfloat16 if half else torch.float32)
         out: Tensor = self.joint(total * (unit / (BLOCK_FRAMES // BLOCK_TIMES)))
         return out
 
     def _counted(self, picture_half: Tensor, sound_half: Tensor) -> tuple[Tensor, Tensor, float]:
         """Both halves in whole numbers of 16 bits, and their unit: for a processor a third of the
-        work of bfloat16, and finer.
+        work of bfloat16, and finer; half of that of float32.
 
         Five sums of a half and a half stay within the numbers there are.
         """
-        if (
-            torch.is_grad_enabled()
-            or picture_half.dtype != torch.bfloat16
-            or picture_half.device.type != "cpu"
-        ):
+        if torch.is_grad_enabled() or picture_half.device.type != "cpu":
             return picture_half, sound_half, 1.0
         # Added in bfloat16 it may come out too small
         most = float(picture_half.abs().max()) + float(sound_half.abs().max())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,7 @@ class Match(nn.Module):
     """
 
     STEP, REACH = 3, 3  # stretches of REACH steps of STEP pictures, one every STEP pictures
+    AT_A_TIME = 16  # stretches; for all of a segment at once every product would take 45 MB
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,15 +63,33 @@ class Match(nn.Module):
         A shift at which nothing is present gets 0.
         """
         windows = sound.unfold(1, sound.shape[1] - picture.shape[1] + 1, 1)  # (B, T, D, S)
-        likeness = torch.matmul(picture, windows).float()  # (B, T, P, S)
-        if present is None:
-            best = self._best(self._stretches(likeness))
+        if present is None or bool(present.all()):
+            best = torch.cat(list(self._in_runs(picture, windows)), dim=1)
             return self.log_scale.exp() * best.mean(dim=1)
         weight = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
-        share = self._stretches(weight)
-        best = self._best(self._stretches(likeness * weight) / share.clamp_min(1e-6))
-        share = share.squeeze(2)
+        best = torch.cat(list(self._in_runs(picture, windows, weight)), dim=1)
+        share = self._stretches(weight).squeeze(2)
         return self.log_scale.exp() * (best * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
+
+    def _in_runs(
+        self, picture: Tensor, windows: Tensor, weight: Tensor | None = None
+    ) -> Iterator[Tensor]:
+        """The likeness of the best place in every stretch, (B, T', S), in runs of some stretches.
+
+        picture (B, T, P, D), windows (B, T, D, S), weight (B, T, 1, S).
+        """
+        count = picture.shape[1] // self.STEP - self.REACH + 1
+        step = count if torch.is_grad_enabled() else self.AT_A_TIME
+        for first in range(0, count, step):
+            last = min(first + step, count)
+            run = slice(self.STEP * first, self.STEP * (last + self.REACH - 1))
+            like = torch.matmul(picture[:, run], windows[:, run]).float()  # (B, run, P, S)
+            if weight is None:
+                yield self._best(self._stretches(like))
+            else:
+                part = weight[:, run]
+                share = self._stretches(part).clamp_min(1e-6)
+                yield self._best(self._stretches(like.mul_(part)) / share)
 
     def _best(self, likeness: Tensor) -> Tensor:
         """Soft maximum over places: (B, T', P, S) -> (B, T', S); as many equal ones count like

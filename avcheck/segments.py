@@ -129,25 +129,28 @@ def window_over(
     origin_s: float,
     on_block: Callable[[Block], None] | None = None,
 ) -> Window:
-    """Blocks `start` up to `end`, with those around them, which come without their pictures."""
-    first = max(0, start - MARGIN_BLOCKS)
-    start_s = origin_s + first * BLOCK_S
+    """Blocks `start` up to `end`, with those around them, whose pictures are not decoded."""
+    heard_from_s = origin_s + max(0, start - MARGIN_BLOCKS) * BLOCK_S - SOUND_LEAD_S
     window = Window([])
     with ExitStack() as stack:
-        pictures = stack.enter_context(closing(media.pictures(start_s)))
-        sounds = [
-            stack.enter_context(closing(sound))
-            for sound in media.all_sounds(start_s - SOUND_LEAD_S)
-        ]
+        pictures = stack.enter_context(closing(media.pictures(origin_s + start * BLOCK_S)))
+        sounds = [stack.enter_context(closing(sound)) for sound in media.all_sounds(heard_from_s)]
         for block in blocks(
-            pictures, *sounds, origin_s=origin_s, first=first, count=end + MARGIN_BLOCKS - first
+            pictures,
+            *sounds,
+            origin_s=origin_s,
+            first=start,
+            count=end - start,
+            margin=MARGIN_BLOCKS,
         ):
             if on_block is not None:
                 on_block(block)
-            if start <= block.index < end:
+            if block.index < start:
+                window.before.append(block)
+            elif block.index < end:
                 window.inside.append(block)
             else:
-                (window.before if block.index < start else window.after).append(block.sound_alone())
+                window.after.append(block)
     return window
 
 

@@ -42,7 +42,7 @@ def _square_mean(values: Tensor, reach: int) -> Tensor:
     """Means (B, T, rows, columns) of cells of `_CELL_PX`, and then over the cells up to `reach`
     away in both directions.
     """
-    cells = F.avg_pool2d(values, _CELL_PX, ceil_mode=True, count_include_pad=False)
+    cells = _cell_means(_cell_means(values, -2), -1)
 
     def band(count: int) -> Tensor:
         at = torch.arange(count, device=cells.device)
@@ -51,6 +51,19 @@ def _square_mean(values: Tensor, reach: int) -> Tensor:
 
     # A third of the time of pooling with these windows
     return band(cells.shape[-2]) @ cells @ band(cells.shape[-1]).T
+
+
+def _cell_means(values: Tensor, dim: int) -> Tensor:
+    """Means of every `_CELL_PX` values in a row along `dim`, counted from the end; of what is left,
+    too. For the rows and then the columns of pictures a third of the time of pooling.
+    """
+    whole = values.shape[dim] // _CELL_PX * _CELL_PX
+    shape = list(values.shape)
+    shape[dim : dim + 1 or None] = whole // _CELL_PX, _CELL_PX
+    first, *others = values.narrow(dim, 0, whole).reshape(shape).unbind(dim)
+    means = sum(others, first) / _CELL_PX
+    rest = values.narrow(dim, whole, values.shape[dim] - whole)
+    return torch.cat([means, rest.mean(dim, keepdim=True)], dim) if rest.shape[dim] else means
 
 
 def _enlarged(cells: Tensor) -> Tensor:
@@ -231,6 +244,51 @@ class _Stem(nn.Sequential):
         return out
 
 
+def pictures_at_a_time(pictures: Tensor) -> int:
+    """How many of the pictures (B, T, H, W) are seen at a time without gradients.
+
+    What is between two layers then stays in the processor's cache. Larger pictures are seen fewer
+    at a time, for the cache and for memory.
+    """
+    fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
+    return max(4, min(BLOCK_FRAMES, fewer))
+
+
+def runs_in_time(times: int, reach: int) -> Iterator[tuple[slice, slice]]:
+    """So many times in runs of `_TIMES`: each with `reach` more on either side, and where in that
+    the run itself lies.
+    """
+    for first in range(0, times, _TIMES):
+        start = max(0, first - reach)
+        around = slice(start, min(times, first + _TIMES + reach))
+        yield around, slice(first - start, first - start + _TIMES)
+
+
+def in_turn(pictures: Tensor, step: int, config: ModelConfig) -> Iterator[Tensor]:
+    """Pictures (B, T, H, W) with even contrast and sides, `step` at a time, with those that the
+    first layer sees before and after them; beyond either end the picture there stands still.
+    """
+    reach = config.stem_frames // 2
+    device_kind = pictures.device.type
+    kind = (
+        torch.get_autocast_dtype(device_kind)
+        if torch.is_autocast_enabled(device_kind)
+        else torch.float32
+    )
+    odd = (0, pictures.shape[3] % 2, 0, pictures.shape[2] % 2)
+    work = 0
+    before: Tensor | None = None
+    for piece in torch.split(pictures, step, dim=1):
+        flat = F.pad(local_contrast(piece.float(), config.contrast_px).to(kind), odd)
+        work += flat.shape[1]
+        parts = [flat[:, :1].expand(-1, reach, -1, -1) if before is None else before, flat]
+        if work == pictures.shape[1]:
+            parts.append(flat[:, -1:].expand(-1, reach, -1, -1))
+        held = torch.cat(parts, dim=1)
+        before = held[:, held.shape[1] - 2 * reach :]
+        yield held
+
+
 class VisualTrunk(nn.Module):
     """Luma to unit features of every place; fully convolutional, so it runs on face crops and whole
     frames alike.
@@ -257,11 +315,8 @@ class VisualTrunk(nn.Module):
         columns) of the P places.
         """
         times = pictures.shape[1]
-        # Without gradients a few pictures at a time: what is between two layers then stays in the
-        # processor's cache. Larger pictures are seen fewer at a time, for the cache and for memory.
-        fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
-        step = times if torch.is_grad_enabled() else max(4, min(BLOCK_FRAMES, fewer))
-        looks = (self._see(some) for some in self._in_turn(pictures, step))
+        step = times if torch.is_grad_enabled() else pictures_at_a_time(pictures)
+        looks = (self._see(some) for some in in_turn(pictures, step, self.config))
         features = end_to_end(looks, times)
         rows, columns = features.shape[2:4]
         x = features.flatten(2, 3)  # (B, T, P, C)
@@ -280,41 +335,13 @@ class VisualTrunk(nn.Module):
         """What the layers over time make of (B, C, T, P), in runs of some pictures: every layer
         copies all that it is given.
         """
-        times, reach = x.shape[2], len(self.temporal)
-        for first in range(0, times, _TIMES):
-            start, end = max(0, first - reach), min(times, first + _TIMES + reach)
-            yield self._projected(
-                self.temporal(x[:, :, start:end])[:, :, first - start :][:, :, :_TIMES]
-            )
+        for around, inside in runs_in_time(x.shape[2], len(self.temporal)):
+            yield self._projected(self.temporal(x[:, :, around])[:, :, inside])
 
     def _projected(self, x: Tensor) -> Tensor:
         """(B, C, T, P) -> unit features (B, T, P, D)."""
         x = F.conv2d(x, self.project.weight.unsqueeze(-1), self.project.bias).permute(0, 2, 3, 1)
         return F.normalize(x.float(), dim=-1)
-
-    def _in_turn(self, pictures: Tensor, step: int) -> Iterator[Tensor]:
-        """Pictures (B, T, H, W) with even contrast and sides, `step` at a time, with those that the
-        first layer sees before and after them; beyond either end the picture there stands still.
-        """
-        reach = self.config.stem_frames // 2
-        device_kind = pictures.device.type
-        kind = (
-            torch.get_autocast_dtype(device_kind)
-            if torch.is_autocast_enabled(device_kind)
-            else torch.float32
-        )
-        odd = (0, pictures.shape[3] % 2, 0, pictures.shape[2] % 2)
-        work = 0
-        before: Tensor | None = None
-        for piece in torch.split(pictures, step, dim=1):
-            flat = F.pad(local_contrast(piece.float(), self.config.contrast_px).to(kind), odd)
-            work += flat.shape[1]
-            parts = [flat[:, :1].expand(-1, reach, -1, -1) if before is None else before, flat]
-            if work == pictures.shape[1]:
-                parts.append(flat[:, -1:].expand(-1, reach, -1, -1))
-            held = torch.cat(parts, dim=1)
-            before = held[:, held.shape[1] - 2 * reach :]
-            yield held
 
     def _see(self, pictures: Tensor) -> Tensor:
         """Some pictures, each with its neighbours: (B, T + 4, H, W) -> (B, T, h, w, C)."""

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from avcheck.cores import cores
-from bench.rows import ROWS, Cost, measured
+from bench.rows import ROWS, Cost, Row, measured
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -36,13 +36,23 @@ def main(arguments: list[str] | None = None) -> None:
     )
     with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
         for name in options.rows:
-            path = Path(folder, ROWS[name].name)
-            ROWS[name].make(path, options.seconds)
+            path = made(ROWS[name], options.keep or Path(folder), options.seconds)
             here, *there = measured(ROWS[name], path, checkouts, options.runs)
             print(f"{name:12} here   {_line(here)}", flush=True)
             for other in there:
                 print(f"{'':12} there  {_line(other)}")
                 print(f"{'':12} ratio  {_ratios(here, other)}", flush=True)
+
+
+def made(row: Row, folder: Path, seconds: float) -> Path:
+    """What a row checks, made in `folder` if it is not there."""
+    path = folder / f"{seconds:g}" / row.name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"partial-{row.name}")
+        row.make(partial, seconds)
+        partial.rename(path)
+    return path
 
 
 def _line(cost: Cost) -> str:
@@ -75,6 +85,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, default=3, help="of each row and checkout")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each file")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="keep what is made in this folder, and use what is there: a long title takes longer "
+        "to make than to check",
+    )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.rows if name not in ROWS]
     if unknown:

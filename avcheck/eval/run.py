@@ -29,8 +29,8 @@ from avcheck.eval.speed import measure_speed, speed_table
 from avcheck.eval.tables import tables
 from avcheck.eval.windows import observe
 from avcheck.mel import SAMPLE_RATE
-from avcheck.model import fuse
 from avcheck.posterior import Calibration
+from avcheck.quantised import make_ready
 from avcheck.train.corpus import Clip, decode, find_clips
 from avcheck.train.facemesh import read_faces
 from avcheck.weights import load, load_heads
@@ -159,7 +159,7 @@ def _drawn(rows: Sequence[Row], folder: Path) -> str:
 
 def _bench(model: Path | None, device: str) -> Bench:
     loaded = load(model, device=device)
-    fuse(loaded.net)
+    make_ready(loaded)
     heads = load_heads(loaded, model, device=device)
     return Bench(
         loaded, {str(kind): head for kind, head in heads.items()}, Calibration(**loaded.calibration)

@@ -1,0 +1,214 @@
+"""`python -m bench.trunk [--clips FOLDER]`: the visual trunk in whole numbers beside the same in
+float32: what a picture costs, in CPU milliseconds of one thread, and what it changes.
+
+First each convolution by itself, as PyTorch's engines compute it. Then the whole trunk over a
+talking head, and how unlike its features are (1 - cosine). With `--clips` the middle of every video
+in a folder is judged both ways: how far offset and confidence move, and which verdicts change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcheck.blocks import blocks
+from avcheck.choice import sounds_of
+from avcheck.errors import MediaError
+from avcheck.looking import LEVELS
+from avcheck.media import open_media
+from avcheck.model import SyncNet, fuse
+from avcheck.posterior import Calibration
+from avcheck.quantised import QuantisedTrunk, is_supported
+from avcheck.scan import score_segment
+from avcheck.scenes.generate import make_scene
+from avcheck.segments import Window
+from avcheck.settings import DEFAULTS
+from avcheck.verdict import Judgement, judge
+from avcheck.weights import Loaded, load
+
+_PICTURES = 25
+_SIZE = (160, 284)  # height, width
+_ENGINES = ("fbgemm", "x86", "onednn")
+_RUNS = 5
+_SUFFIXES = {".mkv", ".mp4", ".mov", ".webm", ".avi", ".ts"}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A clip judged with the trunk in float32, `exact`, and in whole numbers, `whole`."""
+
+    exact: Judgement
+    whole: Judgement
+
+    @property
+    def moved_ms(self) -> float | None:
+        """By how much the offset differs; None where one of both has none."""
+        if self.exact.offset_ms is None or self.whole.offset_ms is None:
+            return None
+        return abs(self.exact.offset_ms - self.whole.offset_ms)
+
+
+def cpu_ms(work: Callable[[], object]) -> float:
+    """CPU milliseconds of this thread, the least of some runs."""
+    work()
+    spent = []
+    for _ in range(_RUNS):
+        began = time.thread_time()
+        work()
+        spent.append(time.thread_time() - began)
+    return 1000 * min(spent)
+
+
+@torch.inference_mode()
+def layers(net: SyncNet) -> Iterator[str]:
+    """A line for each convolution over a picture: million products, and what each way costs."""
+    yield f"{'ms a picture':8} {'products':>9} {'NCHW':>6} {'NHWC':>6} " + " ".join(
+        f"{'int8 ' + name:>11}" for name in _ENGINES
+    )
+    height, width = _SIZE
+    for number, part in enumerate(net.visual.spatial):
+        conv: Any = part[0]  # type: ignore[index]
+        weight, stride = conv.weight, conv.stride[0]
+        if number == 0:
+            # As the trunk computes it: four px are channels
+            weight, stride = F.pixel_unshuffle(F.pad(weight, (0, 1, 0, 1)), 2), 1
+            height, width = height // 2, width // 2
+        x = torch.rand(_PICTURES, weight.shape[1], height, width)
+        options = {"stride": stride, "padding": 1}
+        ways = {
+            "nchw": _float_way(x, weight.contiguous(), options),
+            "nhwc": _float_way(
+                x.contiguous(memory_format=torch.channels_last),
+                weight.contiguous(memory_format=torch.channels_last),
+                options,
+            ),
+        } | {name: _int8_way(name, x, weight, stride) for name in _ENGINES}
+        height, width = -(-height // stride), -(-width // stride)
+        products = weight.numel() * height * width / 1e6
+        costs = [cpu_ms(way) / _PICTURES for way in ways.values()]
+        yield f"layer {number + 1:6} {products:9.0f} {costs[0]:6.2f} {costs[1]:6.2f} " + " ".join(
+            f"{cost:11.2f}" for cost in costs[2:]
+        )
+
+
+def _float_way(x: Tensor, weight: Tensor, options: dict[str, int]) -> Callable[[], Tensor]:
+    return lambda: F.relu(F.conv2d(x, weight, **options), inplace=True)
+
+
+def _int8_way(engine: str, x: Tensor, weight: Tensor, stride: int) -> Callable[[], object]:
+    """The same by an engine of PyTorch's quantised layers, with weights of 7 bits."""
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = engine
+    try:
+        scale = weight.abs().flatten(1).amax(dim=1) / 63
+        zeros = torch.zeros(len(weight), dtype=torch.long)
+        whole = torch.quantize_per_channel(weight, scale, zeros, 0, torch.qint8)
+        packed = torch.ops.quantized.conv2d_prepack(
+            whole, torch.zeros(len(weight)), [stride, stride], [1, 1], [1, 1], 1
+        )
+    finally:
+        torch.backends.quantized.engine = before
+    wide = x.contiguous(memory_format=torch.channels_last)
+    counted = torch.quantize_per_tensor(wide, 1 / 255, 0, torch.quint8)
+    convolve: Any = torch.ops.quantized.conv2d_relu
+    return lambda: convolve(counted, packed, 0.05, 0)
+
+
+@torch.inference_mode()
+def whole_trunk(exact: torch.nn.Module, whole: torch.nn.Module) -> Iterator[str]:
+    """What both cost over a talking head, and how unlike their features are."""
+    scene = make_scene("talking", seed=1, seconds=4.0, size=_SIZE, studio=True)
+    pictures = torch.from_numpy(np.ascontiguousarray(scene.frames[:100]))[None]
+    before, after = (cpu_ms(partial(each, pictures)) / 100 for each in (exact, whole))
+    yield (
+        f"whole trunk, {_SIZE[1]} x {_SIZE[0]}: {before:.2f} ms a picture in float32, {after:.2f} "
+        f"in whole numbers, {before / after:.2f} times less"
+    )
+    unlike = 1 - (exact(pictures)[0] * whole(pictures)[0]).sum(dim=-1).flatten()
+    yield f"features: unlike by {unlike.mean():.5f} on average, {unlike.quantile(0.99):.5f} in 99 %"
+
+
+def judged(path: Path, model: Loaded, trunks: Sequence[torch.nn.Module], seconds: int) -> Judged:
+    """Up to so many seconds from the middle of a clip, as one segment. Raises MediaError."""
+    (choice,) = sounds_of(path, DEFAULTS)[:1]
+    with open_media(path, audio_track=choice.track, short_side=max(LEVELS), threads=1) as media:
+        inside = list(blocks(media.pictures(), media.sounds()))
+    first = max(0, (len(inside) - seconds) // 2)
+    window = Window(inside[first : first + seconds], inside[:first][-2:], inside[first + seconds :])
+    calibration = Calibration(**model.calibration)
+    judgements = []
+    for trunk in trunks:
+        model.net.visual = trunk  # type: ignore[assignment]
+        curves = score_segment(window, model)
+        judgements.append(judge(curves, DEFAULTS.tolerance, calibration))
+    return Judged(*judgements)
+
+
+def compared(found: dict[str, Judged]) -> Iterator[str]:
+    """The largest differences, and the clips whose verdict changes."""
+    moved = [each.moved_ms for each in found.values() if each.moved_ms is not None]
+    surer = [abs(each.exact.confidence - each.whole.confidence) for each in found.values()]
+    changed = {
+        name: each for name, each in found.items() if each.exact.verdict != each.whole.verdict
+    }
+    yield (
+        f"{len(found)} clips: offsets move by {max(moved, default=0.0):.1f} ms at most "
+        f"({len(moved)} have one), confidence by {max(surer, default=0.0):.3f}; "
+        f"{len(changed)} other verdicts"
+    )
+    for name, each in changed.items():
+        yield (
+            f"  {name}: {each.exact.verdict} {each.exact.confidence:.3f} -> {each.whole.verdict} "
+            f"{each.whole.confidence:.3f}"
+        )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.trunk", description="The visual trunk in whole numbers."
+    )
+    parser.add_argument("--clips", type=Path, metavar="FOLDER", help="judge these both ways")
+    parser.add_argument("--seconds", type=int, default=10, help="of each clip")
+    parser.add_argument("--most", type=int, default=100, help="clips at most, evenly spread")
+    options = parser.parse_args(arguments)
+    if not is_supported(torch.device("cpu")):
+        raise SystemExit("this processor, or this build of PyTorch, has no quantised layers")
+    torch.set_num_threads(1)
+    model = replace(load(device="cpu"), half=False)
+    whole = QuantisedTrunk(model.net.visual)
+    print(torch.backends.cpu.get_cpu_capability())
+    for line in layers(model.net):
+        print(line, flush=True)
+    fuse(model.net)
+    trunks = (model.net.visual, whole)
+    for line in whole_trunk(*trunks):
+        print(line, flush=True)
+    if options.clips is not None:
+        found: dict[str, Judged] = {}
+        for path in _spread(options.clips, options.most):
+            try:
+                found[path.name] = judged(path, model, trunks, options.seconds)
+            except MediaError as error:
+                print(error)
+        print(*compared(found), sep="\n")
+
+
+def _spread(folder: Path, most: int) -> list[Path]:
+    """Up to `most` videos of a folder, evenly spread over their names."""
+    paths = sorted(each for each in folder.rglob("*") if each.suffix in _SUFFIXES)
+    count = min(most, len(paths))
+    return [paths[number * len(paths) // count] for number in range(count)]
+
+
+if __name__ == "__main__":
+    main()
