@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from avcheck.blocks import BLOCK_FRAMES, Block
-from avcheck.closeup import CLOSER_SIDE, Closer, Seen, look_closer, zoom
+from avcheck.closeup import Closer, zoom
 from avcheck.eval.windows import Footage, Shot, curves, observe
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import Tolerance
+from avcheck.searching import CLOSER_SIDE, Seen, look_closer
 from avcheck.segments import Window
 from avcheck.train.corpus import Clip
 from avcheck.verdict import judge
