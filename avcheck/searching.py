@@ -150,7 +150,8 @@ class _Larger:
     def picture(self, number: int) -> Pictures:
         """One of them, (H, W)."""
         block, at = divmod(number, BLOCK_FRAMES)
-        return self.inside[block].pictures[at]
+        picture: Pictures = self.inside[block].pictures[at]
+        return picture
 
     def run(self, run: slice) -> Pictures:
         """Pictures `run`, (T, H, W); no others are copied."""
