@@ -16,7 +16,7 @@ SHIPPED_SHA256 = "bef45d815911ad5fb447dce2b30b4cdf8062127f0e89dec079ea93964d3fdf
 
 # The face finder, which only says where to look closer
 FACES_NAME = "faces.safetensors"
-FACES_SHA256 = "6a41271bcb84f569f3dcab2fa70e3c1a8f5b25ff0d69180b9ca28c3f724a8d77"
+FACES_SHA256 = "801415b30be165f7c8b6a46360a445772f72b784ee4de1f0537156121ef5c46e"
 
 
 def shipped_path(name: str = SHIPPED_NAME) -> Path:
