@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avcheck.errors import ModelError
 from avcheck.shipped import FACES_NAME, FACES_SHA256, shipped_path
 from avcheck.weights import read_tensors
 
@@ -116,16 +118,26 @@ class Face:
         return float(y), float(x)
 
 
+def read_finder(path: Path, known_sha256: str | None = None) -> FaceFinder:
+    """A finder from its file, in evaluation mode. Raises ModelError as `read_tensors` does, and for
+    a file of other tensors.
+    """
+    tensors, _, _ = read_tensors(path, FORMAT, known_sha256)
+    net = FaceFinder()
+    try:
+        # Copied: the file is mapped, and may be replaced while a check goes on.
+        net.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise ModelError(f"{path}: not the weights of a face finder") from error
+    return net.eval().requires_grad_(False)
+
+
 @lru_cache(maxsize=2)
 def face_finder(device: torch.device) -> FaceFinder:
-    """The shipped finder, in evaluation mode. Raises ModelError where its file is missing, or not
-    the one that this version knows.
+    """The shipped finder. Raises ModelError where its file is missing, or not the one that this
+    version knows.
     """
-    tensors, _, _ = read_tensors(shipped_path(FACES_NAME), FORMAT, FACES_SHA256)
-    net = FaceFinder()
-    net.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()})
-    net.eval().requires_grad_(False)
-    return net.to(device)
+    return read_finder(shipped_path(FACES_NAME), FACES_SHA256).to(device)
 
 
 @torch.inference_mode()

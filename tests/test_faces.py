@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from avcheck import faces
 from avcheck.errors import ModelError
 from avcheck.faces import FACE_SIDE, FaceFinder, Spot, face_finder, faces_in, local_contrast, spots
 from avcheck.shipped import FACES_NAME, shipped_path
+from avcheck.weights import write_tensors
 
 torch.set_num_threads(1)
 
@@ -118,6 +120,13 @@ def test_the_shipped_finder_is_small_and_sees_no_face_in_noise() -> None:
     assert not net.training
     noise = np.random.default_rng(0).integers(0, 255, (200, 300), np.uint8)
     assert all(spot.chance < 0.5 for spot in spots(noise, net))
+
+
+def test_other_weights_are_no_finder(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    write_tensors(path, {"out.bias": torch.zeros(3)}, {"format": faces.FORMAT})
+    with pytest.raises(ModelError, match="face finder"):
+        faces.read_finder(path)
 
 
 def test_a_finder_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

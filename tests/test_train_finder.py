@@ -153,6 +153,22 @@ def test_clips_of_both_splits_are_kept_apart(
     assert [still.plain for still in trials.every] == [True]
 
 
+def test_a_finder_that_was_written_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(finder, "read_stills", lambda *_: (stills(), stills()))
+    monkeypatch.setattr(finder, "_TRIALS", 3)
+    monkeypatch.setattr(finder, "BATCH", 1)
+    arguments = [str(tmp_path), "boxes.json", str(tmp_path / "faces.safetensors")]
+    assert finder.main([*arguments, "--steps", "2"]) == 0
+    *_, last, digest = capsys.readouterr().out.split("\n")[:-1]
+    assert len(digest) == 64
+    assert finder.main([*arguments, "--measure"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["faces"] > 0
+    assert told["found"] == pytest.approx(json.loads(last)["found"], abs=1e-4)
+
+
 def test_wrong_use_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert finder.main([str(tmp_path), str(tmp_path / "no.json"), str(tmp_path / "out")]) == 2
     assert "no.json" in capsys.readouterr().err

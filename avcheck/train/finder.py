@@ -1,6 +1,7 @@
 """Train the face finder (`avcheck.faces`) on stills of a corpus, put together anew for each step.
 
     python -m avcheck.train.finder CORPUS boxes.json faces.safetensors [--steps N]
+    python -m avcheck.train.finder CORPUS boxes.json faces.safetensors --measure
 
 `boxes.json` is what `face_boxes` wrote. Each picture learnt from is a collage: a still without a
 face, and on it parts of others, with and without, at sizes of their own, so that neither an edge
@@ -26,7 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from avcheck.errors import AvcheckError, MediaError
-from avcheck.faces import FACE_SIDE, FORMAT, STRIDE, FaceFinder, spots
+from avcheck.faces import FACE_SIDE, FORMAT, STRIDE, FaceFinder, read_finder, spots
 from avcheck.train.face_boxes import all_clips, read_boxes, stills_of
 from avcheck.weights import write_tensors
 
@@ -282,16 +283,20 @@ def measured(net: FaceFinder, stills: Stills) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`CORPUS BOXES OUT`: learn, and write the weights; prints their hash last."""
+    """`CORPUS BOXES OUT`: learn, and write the weights, whose hash is printed last."""
     parser = argparse.ArgumentParser(prog="python -m avcheck.train.finder")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("boxes", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--measure", action="store_true", help="measure OUT, and learn nothing")
     asked = parser.parse_args(arguments)
     try:
         stills, trials = read_stills(asked.corpus, asked.boxes)
+        if asked.measure:
+            print(json.dumps(measured(read_finder(asked.out), trials)))
+            return 0
         print(json.dumps({"stills": len(stills.every), "with_faces": len(stills.with_faces)}))
         net = learn(stills, trials, asked.steps, asked.seed)
     except AvcheckError as error:
