@@ -22,15 +22,7 @@ import torch
 from avcheck import __version__, progress
 from avcheck.blocks import BLOCK_S
 from avcheck.choice import Choice, sounds_of
-from avcheck.closeup import (
-    CLOSER_SIDE,
-    LEAST_SIDE,
-    CloserAtAll,
-    Seen,
-    Zoomed,
-    look_closer_for_all,
-    zoom_all,
-)
+from avcheck.closeup import CloserAtAll, Zoomed, zoom_all
 from avcheck.cores import cores
 from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
@@ -42,6 +34,7 @@ from avcheck.posterior import Calibration, Curve
 from avcheck.quantised import make_ready
 from avcheck.report import Degraded, Report
 from avcheck.reporting import report_on
+from avcheck.searching import CLOSER_SIDE, Seen, look_closer_for_all
 from avcheck.segments import window_over
 from avcheck.settings import DEFAULTS, CheckSettings
 from avcheck.signals.looks import Looks, looks_of
@@ -204,7 +197,7 @@ class Checker:
         opened: list[Title] = []
 
         def open_again(numbers: Sequence[int]) -> Title:
-            if origin_s is None or min(info.width, info.height) < LEAST_SIDE:
+            if origin_s is None:
                 raise CannotSeek(info.path, "there is nothing to look closer at")
             choices = [first.choices[heard[number]] for number in numbers]
             title = opener(choices, CLOSER_SIDE)

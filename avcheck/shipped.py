@@ -14,18 +14,21 @@ SHIPPED_NAME = "sync.safetensors"
 # The weights this version was measured with. `avcheck train` prints the hash of what it writes.
 SHIPPED_SHA256 = "bef45d815911ad5fb447dce2b30b4cdf8062127f0e89dec079ea93964d3fdfa4"
 
+# The face finder, which only says where to look closer
+FACES_NAME = "faces.safetensors"
+FACES_SHA256 = "801415b30be165f7c8b6a46360a445772f72b784ee4de1f0537156121ef5c46e"
 
-def shipped_path() -> Path:
-    """Where the shipped weights lie: inside the installed package, or `models/` of a checkout.
-    Raises ModelError.
+
+def shipped_path(name: str = SHIPPED_NAME) -> Path:
+    """Where shipped weights lie: inside the installed package, or `models/` of a checkout. Raises
+    ModelError.
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "models", package.parent / "models"):
-        if (folder / SHIPPED_NAME).is_file():
-            return folder / SHIPPED_NAME
+        if (folder / name).is_file():
+            return folder / name
     raise ModelError(
-        f"the shipped weights ({SHIPPED_NAME}) are missing; install avcheck again from where it "
-        "came"
+        f"the shipped weights ({name}) are missing; install avcheck again from where it came"
     )
 
 

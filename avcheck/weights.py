@@ -52,33 +52,9 @@ def load(
     """
     on_device = choose_device(device)
     source = shipped_path() if path is None else path
-    try:
-        if not source.is_file():  # a FIFO or a device would be waited for, or read, for ever
-            raise FileNotFoundError(errno.ENOENT, "no such file")
-        with source.open("rb") as data:
-            digest = hashlib.file_digest(data, "sha256").hexdigest()
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or _first_line(error)
-        raise ModelError(
-            f"{source}: cannot read the weights ({why}); give a .safetensors file"
-        ) from error
-    if path is None and digest != SHIPPED_SHA256:
-        raise ModelError(
-            f"{source}: the shipped weights are not the ones this version knows; install avcheck "
-            "again"
-        )
-    try:
-        with safe_open(source, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
-        why = _first_line(error)
-        raise ModelError(
-            f"{source}: not a safetensors file ({why}); give weights written by avcheck train"
-        ) from error
-    if metadata.get("format") != FORMAT:
-        problem = f"format {metadata.get('format')!r}, not {FORMAT!r}"
-        raise ModelError(f"{source}: not weights of this version of avcheck ({problem})")
+    tensors, metadata, digest = read_tensors(
+        source, FORMAT, SHIPPED_SHA256 if path is None else None
+    )
     try:
         config = _config(json.loads(metadata["config"]))
         if attention is not None:
@@ -112,6 +88,42 @@ def load(
         calibration=calibration,
         training=training,
     )
+
+
+def read_tensors(
+    source: Path, file_format: str, known_sha256: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, str], str]:
+    """The tensors of a safetensors file of this format, its metadata and its SHA-256, which must be
+    `known_sha256` if that is given. Raises ModelError.
+    """
+    try:
+        if not source.is_file():  # a FIFO or a device would be waited for, or read, for ever
+            raise FileNotFoundError(errno.ENOENT, "no such file")
+        with source.open("rb") as data:
+            digest = hashlib.file_digest(data, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or _first_line(error)
+        raise ModelError(
+            f"{source}: cannot read the weights ({why}); give a .safetensors file"
+        ) from error
+    if known_sha256 not in (None, digest):
+        raise ModelError(
+            f"{source}: the shipped weights are not the ones this version knows; install avcheck "
+            "again"
+        )
+    try:
+        with safe_open(source, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        why = _first_line(error)
+        raise ModelError(
+            f"{source}: not a safetensors file ({why}); give weights written by avcheck train"
+        ) from error
+    if metadata.get("format") != file_format:
+        problem = f"format {metadata.get('format')!r}, not {file_format!r}"
+        raise ModelError(f"{source}: not weights of this version of avcheck ({problem})")
+    return tensors, metadata, digest
 
 
 def _copied(tensor: Tensor) -> Tensor:
@@ -171,7 +183,12 @@ def save(
         "calibration": json.dumps(calibration),
         "training": json.dumps(training),
     }
-    data = _ordered(serialize(flat, metadata=metadata))
+    return write_tensors(path, flat, metadata)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """Write a safetensors file; returns its SHA-256."""
+    data = _ordered(serialize(tensors, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
         partial.write_bytes(data)
@@ -244,4 +261,12 @@ def _first_line(error: BaseException) -> str:
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
 
 
-__all__ = ["Loaded", "choose_device", "half_is_fast", "load", "save"]
+__all__ = [
+    "Loaded",
+    "choose_device",
+    "half_is_fast",
+    "load",
+    "read_tensors",
+    "save",
+    "write_tensors",
+]

@@ -24,9 +24,9 @@ ROOMS = (
     "timecode markers "
     "tracks languages sampling settings odd_one_out api",
     "media mel stabilise model_config trunks match heads model course "
-    "posterior verdict blocks weights",
-    "segments listening looking shifts scan closeup detail reporting signals stills progress "
-    "choice title first_look checker",
+    "posterior verdict blocks weights faces",
+    "segments listening looking shifts scan searching closeup detail reporting signals stills "
+    "progress choice title first_look checker",
     "batch compare evidence scenes render",
     "demo fix train eval watch",
     "cli __main__",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avcheck.eval import measure as measure_eval
-from avcheck.eval import small, tables
+from avcheck.eval import small, tables, windows
 from avcheck.eval.rows import Row
 from avcheck.eval.windows import observe
 from avcheck.train.corpus import Clip
@@ -31,6 +31,7 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
     monkeypatch.setattr(small, "zoom", functools.partial(small.zoom, thorough=True))
     under = bench()
     frames, samples = material(11.0, own_frames=2)
+    monkeypatch.setattr(windows, "decode", lambda *_: (frames, samples))  # of no file
     footage = observe(
         clip("one", own=2.0, trusted=True), frames, samples, under.model, under.levels
     )

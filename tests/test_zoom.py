@@ -10,24 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck.closeup import (
-    PLACE,
-    REACH,
-    WINDOW,
-    ZOOM_SEGMENTS,
-    Closer,
-    Seen,
-    Zoomed,
-    best_window,
-    likeliest,
-    windows,
-    zoom,
-)
+from avcheck.closeup import ZOOM_SEGMENTS, Closer, Zoomed, likeliest, zoom
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
 from avcheck.looking import look, look_in_parts
 from avcheck.model import SyncNet
 from avcheck.posterior import Curve
 from avcheck.report import DEFAULT_PRESET, PRESETS
+from avcheck.searching import PLACE, REACH, WINDOW, Seen, best_window, windows
 from avcheck.verdict import judge
 from avcheck.weights import Loaded
 from tests.support.curves import PLAIN, curve, film

@@ -12,13 +12,14 @@ import torch
 
 from avcheck import checker as checker_module
 from avcheck import choice as choice_module
+from avcheck import searching
 from avcheck.checker import Checker
-from avcheck.closeup import CLOSER_SIDE, LEAST_SIDE, Seen, look_closer_for_all
 from avcheck.errors import DecodeFailed
 from avcheck.looking import LEVELS
 from avcheck.posterior import Curve
 from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.scenes.generate import make_scene
+from avcheck.searching import CLOSER_SIDE, LEAST_SIDE, Seen, look_closer_for_all
 from avcheck.verdict import judge
 from tests.support.clips import make_clip
 
@@ -96,10 +97,12 @@ def test_a_strangers_sound_stays_undecidable(
     assert "--thorough" in (report.reason or "")
 
 
-def test_a_small_picture_is_not_opened_again(
+def test_a_small_picture_is_searched_for_faces_alone(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of a picture that the first look saw whole, a search would show nothing new."""
     opened = []
+    monkeypatch.setattr(searching, "_searched", lambda *_: pytest.fail("it was searched"))
     open_media = choice_module.open_media
 
     def counted(*args: Any, **options: Any) -> Any:
@@ -115,8 +118,10 @@ def test_a_small_picture_is_not_opened_again(
         play=lambda times_s: 0.3 * np.sin(2000 * times_s) * (1 + np.sin(9 * times_s)),
     )
     assert min(noise.shape[1:]) < LEAST_SIDE
-    assert Checker(device="cpu").check(path).verdict == "undecidable"
-    assert CLOSER_SIDE not in opened
+    report = Checker(device="cpu").check(path)
+    assert report.verdict == "undecidable"
+    assert not report.closer_look_cut
+    assert opened[:2] == [max(LEVELS), CLOSER_SIDE]
 
 
 NOISE = np.random.default_rng(0).integers(30, 220, (8, LEAST_SIDE, LEAST_SIDE), np.uint8)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE, Block
+from avcheck.closeup import zoom
 from avcheck.eval.protocol import (
     AROUND,
     AS_A_CHECK,
@@ -33,8 +34,17 @@ from avcheck.eval.protocol import (
     missing_s,
 )
 from avcheck.eval.rows import RISK_S, Row
-from avcheck.eval.small import Scene, share_beyond, shrunk, side_by_side
-from avcheck.eval.windows import GRAIN, Footage, Shot, as_they_are, curves, hear, within_a_film
+from avcheck.eval.small import Pictures, Scene, closer_over, share_beyond, shrunk, side_by_side
+from avcheck.eval.windows import (
+    GRAIN,
+    Footage,
+    Shot,
+    as_they_are,
+    curves,
+    frozen_pictures,
+    hear,
+    within_a_film,
+)
 from avcheck.mel import SAMPLE_RATE
 from avcheck.posterior import Curve, Estimate, combine, estimate, evidence, match_ratio
 from avcheck.segments import SEGMENT_BLOCKS
@@ -71,8 +81,10 @@ def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
     for case, samples in sounds.items():
         if samples is not None:
             about = {**_about(footage), "case": case}
-            segments = list(curves(shot, hear(samples, 0.0, shot), bench.model))
-            yield {"measure": "coverage", **about, **_verdict_row(segments, bench)}
+            sound = hear(samples, 0.0, shot)
+            segments = list(curves(shot, sound, bench.model))
+            judged = _judged(segments, sound, lambda: footage.larger, bench)
+            yield {"measure": "coverage", **about, **judged}
             for curve in segments:
                 if len(curve.block_start_s) == SEGMENT_BLOCKS:
                     yield {"measure": "segment", **about, **_segment_row(curve, footage, bench)}
@@ -227,12 +239,19 @@ def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
             }
 
 
-def _judged(shot: Shot, sound: list[Block], bench: Bench) -> Row:
-    return _verdict_row(list(curves(shot, sound, bench.model)), bench)
-
-
-def _verdict_row(some: Sequence[Curve], bench: Bench) -> Row:
-    judgement = judge(some, TOLERANCE, bench.calibration)
+def _judged(
+    some: list[Curve], sound: Sequence[Block], larger: Callable[[], Pictures], bench: Bench
+) -> Row:
+    """What a check says of a file with these curves and this sound; `larger` makes its pictures for
+    a closer look.
+    """
+    judgement = zoom(
+        some,
+        judge(some, TOLERANCE, bench.calibration),
+        closer_over(larger, sound, bench.model),
+        TOLERANCE,
+        bench.calibration,
+    ).judgement
     return {
         "verdict": judgement.verdict,
         "reason": judgement.reason,
@@ -248,25 +267,21 @@ def _verdicts(footage: Footage, bench: Bench) -> Iterator[Row]:
     moved on top of that.
     """
     shot = footage.shot(0, len(footage.frames))
-    yield {
-        "measure": "verdict",
-        "case": "as recorded",
-        "late_ms": 0,
-        **_judged(shot, hear(footage.samples, 0.0, shot), bench),
-    }
+
+    def judged(start_s: float) -> Row:
+        sound = hear(footage.samples, start_s, shot)
+        some = list(curves(shot, sound, bench.model))
+        return _judged(some, sound, lambda: footage.larger, bench)
+
+    yield {"measure": "verdict", "case": "as recorded", "late_ms": 0, **judged(0.0)}
     cases: list[tuple[str, int]] = []
     if footage.clip.trusted:
         cases.append(("corrected", 0))
     if footage.clip.kind == "speech" and footage.seconds >= SHIFTED_LEAST_S:
         cases += [("shifted", sign * size) for size in SHIFTED_MS for sign in (-1, 1)]
     for case, late_ms in cases:
-        sound = hear(footage.samples, footage.own_frames / FRAME_RATE - late_ms / 1000, shot)
-        yield {
-            "measure": "verdict",
-            "case": case,
-            "late_ms": late_ms,
-            **_judged(shot, sound, bench),
-        }
+        start_s = footage.own_frames / FRAME_RATE - late_ms / 1000
+        yield {"measure": "verdict", "case": case, "late_ms": late_ms, **judged(start_s)}
 
 
 def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
@@ -280,25 +295,30 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
     shot = footage.shot(0, count)
     hiss = (chance(footage.clip, "hiss").normal(0.0, HISS, len(samples))).astype(np.float32)
     other = foreign.sound(footage.clip, len(samples))
-    cases: list[tuple[str, Shot, NDArray[np.float32]]] = [
-        ("black picture", footage.black(count), samples),
-        ("mute", shot, np.zeros_like(samples)),
-        ("frozen picture", footage.frozen(count, bench.model, bench.levels), samples),
-        (
-            "frozen picture with grain",
-            footage.frozen(count, bench.model, bench.levels, GRAIN),
-            samples,
-        ),
-        ("hiss at -50 dB", shot, hiss),
+
+    def larger() -> Pictures:
+        return footage.larger[:count]
+
+    def frozen_with_grain() -> Pictures:
+        return frozen_pictures(footage.larger, count, GRAIN)
+
+    frozen = footage.frozen(count, bench.model, bench.levels)
+    grainy = footage.frozen(count, bench.model, bench.levels, GRAIN)
+    # What is black or frozen is not looked at closer.
+    cases: list[tuple[str, Shot, NDArray[np.float32], Callable[[], Pictures]]] = [
+        ("black picture", footage.black(count), samples, larger),
+        ("mute", shot, np.zeros_like(samples), larger),
+        ("frozen picture", frozen, samples, larger),
+        ("frozen picture with grain", grainy, samples, frozen_with_grain),
+        ("hiss at -50 dB", shot, hiss, larger),
     ]
     if other is not None:
-        cases.append((STRANGER, shot, other))
-    for case, pictures, sound in cases:
-        yield {
-            "measure": "control",
-            "case": case,
-            **_judged(pictures, hear(sound, 0.0, pictures), bench),
-        }
+        cases.append((STRANGER, shot, other, larger))
+    for case, pictures, sound_samples, closer_pictures in cases:
+        sound = hear(sound_samples, 0.0, pictures)
+        some = list(curves(pictures, sound, bench.model))
+        judged = _judged(some, sound, closer_pictures, bench)
+        yield {"measure": "control", "case": case, **judged}
 
 
 def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -> Iterator[Row]:

@@ -7,7 +7,9 @@ from the clip's own pixels, and the clip takes the same share of it at every siz
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -15,11 +17,12 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from avcheck.blocks import BLOCK_FRAMES, Block
-from avcheck.closeup import CLOSER_SIDE, Closer, Seen, look_closer, zoom
+from avcheck.closeup import Closer, zoom
 from avcheck.eval.windows import Footage, Shot, curves, observe
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import Tolerance
-from avcheck.segments import Window
+from avcheck.searching import CLOSER_SIDE, Seen, look_closer
+from avcheck.segments import segments
 from avcheck.train.corpus import Clip
 from avcheck.verdict import judge
 from avcheck.weights import Loaded
@@ -120,16 +123,35 @@ def there_and_back(frames: Pictures, count: int) -> Pictures:
     return frames[np.where(turn < len(frames), turn, 2 * len(frames) - 2 - turn)]
 
 
+def closer_over(pictures: Callable[[], Pictures], sound: Sequence[Block], model: Loaded) -> Closer:
+    """The closer look of a check at the segments of a file with this sound. pictures: makes all
+    its larger ones, (T, H, W), once they are wanted; the last block's may be too few.
+    """
+    by_start = {window.inside[0].start_s: window for window in segments(sound)}
+
+    def closer(curve: Curve, budget: float) -> Seen:
+        window, larger = by_start[curve.start_s], pictures()
+        inside = []
+        for block in window.inside:
+            own = larger[block.index * BLOCK_FRAMES : (block.index + 1) * BLOCK_FRAMES]
+            black = np.zeros((BLOCK_FRAMES - len(own), *larger.shape[1:]), np.uint8)
+            inside.append(replace(block, pictures=np.concatenate([own, black])))
+        return look_closer(curve, replace(window, inside=inside), model, budget)
+
+    return closer
+
+
 class Scene:
     """A setting as it is looked at first, and, once asked for, as it is looked at closer."""
 
     def __init__(
         self, clip: Clip, setting: Setting, model: Loaded, levels: tuple[int, ...]
     ) -> None:
-        self._setting, self._model = setting, model
-        pictures = setting.pictures(max(levels))
-        self._footage: Footage = observe(clip, pictures, np.zeros(0, np.float32), model, levels)
-        self._larger: Pictures | None = None
+        self._model = model
+        self._larger = cache(lambda: setting.pictures(CLOSER_SIDE))
+        self._footage: Footage = observe(
+            clip, setting.pictures(max(levels)), np.zeros(0, np.float32), model, levels
+        )
 
     @property
     def shot(self) -> Shot:
@@ -143,22 +165,9 @@ class Scene:
         the end.
         """
         whole = list(curves(self.shot, sound, self._model))
-        zoomed = zoom(
-            whole, judge(whole, tolerance, calibration), self._closer(sound), tolerance, calibration
-        )
+        closer = closer_over(self._larger, sound, self._model)
+        zoomed = zoom(whole, judge(whole, tolerance, calibration), closer, tolerance, calibration)
         return whole[0], zoomed.curves[0]
-
-    def _closer(self, sound: list[Block]) -> Closer:
-        def closer(curve: Curve, budget: float) -> Seen:
-            if self._larger is None:
-                self._larger = self._setting.pictures(CLOSER_SIDE)
-            parts = np.split(self._larger, len(sound))
-            inside = [
-                replace(block, pictures=part) for block, part in zip(sound, parts, strict=True)
-            ]
-            return look_closer(curve, Window(inside), self._model, budget)
-
-        return closer
 
 
 def share_beyond(curve: Curve, column_share: float, shift: int) -> float:

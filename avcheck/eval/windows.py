@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
@@ -28,9 +28,10 @@ from avcheck.mel import MEL_RATE, SAMPLE_RATE, context_samples, log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Curve, Place
 from avcheck.scan import LevelChoice, change, score, sound_with_margin, until_sure
+from avcheck.searching import CLOSER_SIDE
 from avcheck.segments import MAX_SHIFT, Window, segments
 from avcheck.shifts import logit
-from avcheck.train.corpus import Clip
+from avcheck.train.corpus import Clip, decode
 from avcheck.weights import Loaded
 
 _CHUNK = 250  # pictures that go through the visual trunk at a time
@@ -96,6 +97,11 @@ class Footage:
             else 0.0
         )
 
+    @cached_property
+    def larger(self) -> NDArray[np.uint8]:
+        """The same pictures as a closer look has them, (T, h, w). Raises MediaError."""
+        return decode(self.clip.path, CLOSER_SIDE)[0][: len(self.frames)]
+
     def shot(self, first: int, count: int) -> Shot:
         """Pictures `first` .. `first + count` as a file of their own."""
         run = slice(first, first + count)
@@ -124,10 +130,8 @@ class Footage:
         """The clip's middle picture for `count` pictures, with normal noise of `grain` grey levels,
         which repeats every 2 s.
         """
-        middle = self.frames[len(self.frames) // 2]
-        period = 2 * FRAME_RATE if grain else 1
-        noise = np.random.default_rng(1).normal(0.0, 1.0, (period, *middle.shape)) * grain
-        still = np.clip(middle + noise, 0, 255).round().astype(np.uint8)
+        still = _grainy(self.frames, grain)
+        period = len(still)
         around = still[np.arange(-_REACH, period + _REACH) % period]
         picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[
             :, _REACH:-_REACH
@@ -141,6 +145,20 @@ class Footage:
         )
         detail = _detail(still)
         return _shot(picture[:, turn], self.view.grid, change[turn], detail[turn], self.blank)
+
+
+def frozen_pictures(frames: NDArray[np.uint8], count: int, grain: float = 0.0) -> NDArray[np.uint8]:
+    """The middle one of these pictures (T, H, W), `count` times, as in `Footage.frozen`."""
+    still = _grainy(frames, grain)
+    return still[np.arange(count) % len(still)]
+
+
+def _grainy(frames: NDArray[np.uint8], grain: float) -> NDArray[np.uint8]:
+    middle = frames[len(frames) // 2]
+    period = 2 * FRAME_RATE if grain else 1
+    noise = np.random.default_rng(1).normal(0.0, 1.0, (period, *middle.shape)) * grain
+    still: NDArray[np.uint8] = np.clip(middle + noise, 0, 255).round().astype(np.uint8)
+    return still
 
 
 def observe(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -81,19 +81,25 @@ class CachedClip:
         return len(self.frames) / FRAME_RATE
 
 
-def find_clips(corpus: Path, *, split: str | None = None, last: bool = False) -> list[Clip]:
+def find_clips(
+    corpus: Path,
+    *,
+    split: str | None = None,
+    last: bool = False,
+    kinds: Sequence[str] = KINDS,
+) -> list[Clip]:
     """The clips of a corpus folder with an `index.jsonl`, or every media file below a plain
     directory.
 
     A plain directory counts as speech, in sync; its groups are its sub-folders (or the files, where
     there are none), and a fifth of the groups, chosen by a hash of the name, is kept for
-    validation. Clips of other kinds than `KINDS` are left out, and those that are set aside
+    validation. Clips of other kinds than `kinds` are left out, and those that are set aside
     (`set_aside`), unless they are what is asked for: `last`. Raises UsageError when there is
     nothing.
     """
     index = corpus / "index.jsonl"
     clips = list(_read_index(index)) if index.is_file() else _scan_directory(corpus)
-    clips = [clip for clip in clips if clip.kind in KINDS and set_aside(clip) == last]
+    clips = [clip for clip in clips if clip.kind in kinds and set_aside(clip) == last]
     if split is not None:
         clips = [clip for clip in clips if clip.split == split]
     if not clips:

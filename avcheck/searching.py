@@ -1,0 +1,450 @@
+"""A closer look at one segment: where in its larger pictures, and what is seen there.
+
+It goes to faces first (`faces`): a window around each, brought to the size that the network sees
+best, however small the face is. Where that leaves the segment unsure, it searches: the whole
+picture at `SEARCH_SIDE` for a few seconds, for the places that go with the sound. Around the best
+of them windows of the picture at `CLOSER_SIDE` are then looked at for the whole segment. The window
+that goes best with the sound is kept. A thorough look searches at `CLOSER_SIDE` all the time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from avcheck.blocks import BLOCK_FRAMES, Block
+from avcheck.faces import SCALES, Face, face_finder, faces_in
+from avcheck.looking import MUCH_SHAKE, Look, look_as_it_is, together
+from avcheck.model import agreement, likeness, standing_out
+from avcheck.posterior import Calibration, Curve, Place, sureness
+from avcheck.scan import score, sound_with_margin
+from avcheck.segments import MAX_SHIFT, Window
+from avcheck.stabilise import reduced, shake, steadied
+from avcheck.weights import Loaded
+
+CLOSER_SIDE = 528  # px, short side: more than three times that of the first look
+LEAST_SIDE = 264  # px; a smaller picture was searched well enough at first
+SEARCH_SIDE = 264  # px
+SEARCH_BLOCKS = 3  # s
+LEAST_SEARCH = 2  # s; less finds nothing
+PLACE = 16  # px
+WINDOW = 8  # places, a side: a little more than is judged
+MOST_WINDOWS = 4
+REACH = 3  # places on either side of a window's middle that are judged together
+FACE_SIDE = 64.0  # px, to which a face is brought
+FACE_WINDOW = 6  # places, a side, around it
+MOST_FACES = 3  # of a segment that are looked at
+_FACE_EVERY = 50  # pictures between the stills that faces are looked for in
+_MOUTH_BELOW = 0.1  # of a face's side: by so much a window's middle lies below the face's
+_STAYS = 0.2  # of its side: a face that moves by more is followed
+_SURE = 0.99  # confidence in a segment's offset, from which nothing is searched
+# Share of the short side, about a pixel: what shakes by more is looked at unsteadied as well
+MUCH_SHAKE_CLOSER = 0.002
+_CHUNK = 50  # pictures searched at a time
+_AROUND = 8  # pictures on either side that a feature may depend on, with some to spare
+_PLACES_AT_A_TIME = 500
+
+Pictures = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A segment's curve after a closer look. spent: places times pictures; cut: whether a larger
+    budget might show more.
+    """
+
+    curve: Curve
+    spent: float = 0
+    cut: bool = False
+
+
+@torch.inference_mode()
+def look_closer(
+    curve: Curve,
+    window: Window,
+    model: Loaded,
+    budget: float = math.inf,
+) -> Seen:
+    """`curve`, of one segment, from larger pictures of it; the window's blocks have them, all of
+    one shape, with a short side of up to `CLOSER_SIDE`. `budget`: places times pictures.
+
+    One window only is judged: what the rest of the picture shows is at best nothing, and lowers the
+    confidence.
+    """
+    (closer,) = look_closer_for_all([curve], [window], model, budget)
+    return closer
+
+
+@torch.inference_mode()
+def look_closer_for_all(
+    curves: Sequence[Curve],
+    by_sound: Sequence[Window],
+    model: Loaded,
+    budget: float = math.inf,
+) -> list[Seen]:
+    """`look_closer` for several sounds of one segment, each with its curve, and the window that
+    holds its sound; the pictures of all windows are the same, and are looked at once.
+    """
+    larger = _Larger.of(by_sound[0].inside)
+    ears = [
+        _Ear(each, window, _heard(sound_with_margin(window)[0], model))
+        for each, window in zip(curves, by_sound, strict=True)
+    ]
+    looks, spent = _look_at_faces(larger, model, budget)
+    told = [ear.told_by(looks, model, number > 0) for number, ear in enumerate(ears)]
+    calibration = Calibration(**model.calibration)
+    cut = False
+    if not any(sureness(each, calibration) >= _SURE for each in told if each is not None):
+        searched, cost = _look_where_it_sounds(larger, ears, model, budget - spent)
+        cut = not math.isinf(budget) and larger.side >= LEAST_SIDE
+        looks, spent = looks + searched, spent + cost
+        if searched:
+            told = [ear.told_by(looks, model, number > 0) for number, ear in enumerate(ears)]
+    return [
+        Seen(own if each is None else replace(each, looked=own.looked), spent, cut)
+        for own, each in zip(curves, told, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Larger:
+    """The larger pictures of a segment. strayed: how far each has strayed by shaking, (T, 2) px to
+    the right and down; far: the same on average, of the short side.
+    """
+
+    inside: list[Block]
+    size: tuple[int, int]  # height, width, px
+    strayed: NDArray[np.float64]
+    far: float
+
+    @classmethod
+    def of(cls, inside: list[Block]) -> _Larger:
+        height, width = inside[0].pictures.shape[1:]
+        little = np.concatenate([reduced(block.pictures) for block in inside])
+        strayed = shake(little) * (width / little.shape[2], height / little.shape[1])
+        far = float(np.sqrt((strayed**2).sum(axis=1).mean())) / min(height, width)
+        return cls(inside, (height, width), strayed, far)
+
+    @property
+    def side(self) -> int:
+        """The short side, px."""
+        return min(self.size)
+
+    @property
+    def count(self) -> int:
+        """Of pictures."""
+        return BLOCK_FRAMES * len(self.inside)
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(T,), False where a picture is missing."""
+        return np.concatenate([block.picture_mask for block in self.inside])
+
+    def picture(self, number: int) -> Pictures:
+        """One of them, (H, W)."""
+        block, at = divmod(number, BLOCK_FRAMES)
+        picture: Pictures = self.inside[block].pictures[at]
+        return picture
+
+    def run(self, run: slice) -> Pictures:
+        """Pictures `run`, (T, H, W); no others are copied."""
+        blocks = self.inside[run.start // BLOCK_FRAMES : -(-run.stop // BLOCK_FRAMES)]
+        first = run.start // BLOCK_FRAMES * BLOCK_FRAMES
+        whole = np.concatenate([block.pictures for block in blocks])
+        return whole[run.start - first : run.stop - first]
+
+    def cut(self, corner: tuple[int, int, int, int], strayed: NDArray[np.float64]) -> Pictures:
+        """A part of each picture, `corner` (top, left, height, width; px), each moved back by as
+        much as it has strayed, (T, 2).
+        """
+        top, left, tall, wide = corner
+        # Pixels of the picture around the part, which steadying it draws from
+        spare = math.ceil(float(np.abs(strayed).max())) + 1
+        rows = slice(max(0, top - spare), top + tall + spare)
+        columns = slice(max(0, left - spare), left + wide + spare)
+        around = np.concatenate([block.pictures[:, rows, columns] for block in self.inside])
+        return np.ascontiguousarray(
+            steadied(around, strayed)[:, top - rows.start :, left - columns.start :][
+                :, :tall, :wide
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class _Ear:
+    """One sound of the segment: its curve of the first look, the window that holds it, and what the
+    sound trunk makes of it, (1, T + 2 MAX_SHIFT, D).
+    """
+
+    curve: Curve
+    window: Window
+    sound: Tensor
+
+    def told_by(self, looks: Sequence[Look], model: Loaded, further: bool) -> Curve | None:
+        """The curve of that look which goes best with the sound; None if there is none."""
+        if not looks:
+            return None
+        agrees = [_agreement(look, self.sound) for look in looks]
+        best = int(np.argmax([strength.max() for strength in agrees]))
+        narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
+        return score(narrow, self.window, model, self.curve.motion, self.curve.detail, further)
+
+
+def _look_at_faces(larger: _Larger, model: Loaded, budget: float) -> tuple[list[Look], float]:
+    """Windows around the likeliest faces, and what finding and looking at them cost."""
+    shown = np.flatnonzero(larger.shown)
+    if not len(shown):
+        return [], 0.0
+    wanted = np.arange(min(_FACE_EVERY // 2, larger.count - 1), larger.count, _FACE_EVERY)
+    numbers = sorted({int(shown[np.abs(shown - at).argmin()]) for at in wanted})
+    # A place of a still costs the finder what a place of a picture costs the visual trunk.
+    places = math.prod(math.ceil(length / PLACE) for length in larger.size)
+    finding = len(numbers) * places * sum(scale**2 for scale in SCALES)
+    window_cost = FACE_WINDOW**2 * larger.count
+    if budget < finding + window_cost:
+        return [], 0.0
+    most = int(min(MOST_FACES, (budget - finding) // window_cost))
+    stills = [larger.picture(number) for number in numbers]
+    faces = faces_in(stills, numbers, face_finder(model.device))[:most]
+    looks = [_look_at_face(face, larger, model) for face in faces]
+    return looks, finding + len(looks) * window_cost
+
+
+def _look_at_face(face: Face, larger: _Larger, model: Loaded) -> Look:
+    """The visual trunk over a window around a face, which is held steady, or followed if it moves,
+    and brought to `FACE_SIDE`.
+    """
+    height, width = larger.size
+    scale = max(FACE_SIDE / face.side, FACE_WINDOW * PLACE / larger.side)
+    side = min(round(FACE_WINDOW * PLACE / scale), larger.side)
+    # Where the face is in pictures that are held steady, x and y
+    steady = face.centres[:, ::-1] - larger.strayed[face.pictures]
+    middle, strayed = np.median(steady, axis=0), larger.strayed
+    if float(np.abs(steady - middle).max()) > _STAYS * face.side:
+        numbers = np.arange(larger.count)
+        course = [np.interp(numbers, face.pictures, steady[:, axis]) for axis in (0, 1)]
+        strayed = strayed + np.stack(course, axis=1) - middle
+    top = min(max(0, round(middle[1] + _MOUTH_BELOW * face.side - side / 2)), height - side)
+    left = min(max(0, round(middle[0] - side / 2)), width - side)
+    at_its_size = FACE_WINDOW * PLACE
+    cut = _scaled(larger.cut((top, left, side, side), strayed), at_its_size)
+    look = look_as_it_is(cut, larger.shown, larger.inside[0].start_s, model, (at_its_size,))
+    rows, columns = (math.ceil(length * scale / PLACE) for length in larger.size)
+    grid = tuple(
+        Place(
+            round(larger.side * scale),
+            min(place.row + int(top * scale) // PLACE, rows - 1),
+            min(place.column + int(left * scale) // PLACE, columns - 1),
+            rows,
+            columns,
+        )
+        for place in look.grid
+    )
+    return replace(look, grid=grid)
+
+
+def _scaled(pictures: Pictures, side: int) -> Pictures:
+    """Square pictures (T, h, h) at (T, side, side)."""
+    parts = [
+        F.interpolate(part[None], (side, side), mode="bilinear", antialias=True)[0]
+        for part in torch.split(torch.from_numpy(pictures), _CHUNK)
+    ]
+    return np.concatenate([part.numpy() for part in parts])
+
+
+def _look_where_it_sounds(
+    larger: _Larger, ears: Sequence[_Ear], model: Loaded, budget: float
+) -> tuple[list[Look], float]:
+    """Windows around the places that go best with a sound, and what finding and looking at them
+    cost; none where the budget is too small, or the picture was seen well enough at first.
+    """
+    window_cost = float(WINDOW**2 * larger.count)
+    search = _search_within(budget - window_cost, larger)
+    if search is None:
+        return [], 0.0
+    left = budget - search.cost
+    sounds = [ear.sound for ear in ears]
+    strength, grid = _searched(
+        larger, _best_run(ears[0].curve, search.blocks), sounds, model, search
+    )
+    both = larger.far > MUCH_SHAKE_CLOSER and left >= 2 * window_cost
+    window_cost *= 1 + both
+    chosen = windows(strength, grid, larger.size, int(min(MOST_WINDOWS, left // window_cost)))
+    looks = [_look_into(part, larger, both, model) for part in chosen]
+    return looks, search.cost + len(looks) * window_cost
+
+
+@dataclass(frozen=True)
+class _Search:
+    """How a segment is searched: at which short side, px, for how many blocks, in how many ways (2:
+    held steady, and as it comes), and what that costs in places times pictures.
+    """
+
+    side: int
+    blocks: int
+    ways: int
+    cost: float
+
+
+def _search_within(budget: float, larger: _Larger) -> _Search | None:
+    """The search of a segment for so much; None where that is too little, or the pictures are too
+    small to show more than at first.
+    """
+    if larger.side < LEAST_SIDE:
+        return None
+    thorough, blocks = math.isinf(budget), len(larger.inside)
+    side = min(CLOSER_SIDE if thorough else SEARCH_SIDE, larger.side)
+    ways = 2 if larger.far > MUCH_SHAKE else 1
+    places = math.prod(math.ceil(length * side / larger.side / PLACE) for length in larger.size)
+    block_cost = float(ways * places * BLOCK_FRAMES)
+    count = blocks if thorough else int(min(SEARCH_BLOCKS, blocks, budget // block_cost))
+    return (
+        _Search(side, count, ways, count * block_cost)
+        if count >= min(LEAST_SEARCH, blocks)
+        else None
+    )
+
+
+def windows(
+    strength: NDArray[np.floating], grid: Sequence[Place], size: tuple[int, int], most: int
+) -> list[tuple[int, int, int, int]]:
+    """Up to `most` windows of a picture (height, width) around its strongest places: top, left,
+    height, width, px.
+
+    strength: of every place, (P,); grid: where they lie, as in `looking.Look`. No window has its
+    middle in another.
+    """
+    left = np.array(strength, np.float64)
+    at = np.array(
+        [
+            ((row + 0.5) / rows * size[0], (column + 0.5) / columns * size[1])
+            for _, row, column, rows, columns in grid
+        ]
+    )
+    sides = [min(WINDOW * PLACE, length) for length in size]
+    corners = []
+    for _ in range(most):
+        if np.isneginf(left.max()):
+            break
+        middle = at[int(np.argmax(left))]
+        left[(np.abs(at - middle) <= WINDOW * PLACE / 2).all(axis=1)] = -np.inf
+        corner = [
+            min(max(0, round((place - side / 2) / PLACE) * PLACE), length - side)
+            for place, side, length in zip(middle, sides, size, strict=True)
+        ]
+        corners.append((corner[0], corner[1], sides[0], sides[1]))
+    return corners
+
+
+def best_window(strength: NDArray[np.floating], grid: Sequence[Place]) -> NDArray[np.int_]:
+    """The places within `REACH` of the strongest, as indices, rising.
+
+    strength: of every place, (P,); grid: where they lie, all of one level, as in `looking.Look`.
+    """
+    at = np.array([place[1:3] for place in grid])
+    window: NDArray[np.int_] = np.flatnonzero(
+        (np.abs(at - at[int(np.argmax(strength))]) <= REACH).all(axis=1)
+    )
+    return window
+
+
+def _best_run(curve: Curve, count: int) -> slice:
+    """The `count` blocks in a row with most sound among pictures that move."""
+    worth = np.where(curve.useful, np.maximum(curve.level_db, -100.0) + 101.0, 0.0)
+    sums = np.convolve(worth, np.ones(count), mode="valid")
+    first = int(np.argmax(sums))
+    return slice(first, first + count)
+
+
+def _heard(mel: NDArray[np.float32], model: Loaded) -> Tensor:
+    """What the sound trunk makes of a segment's log-mel, (1, T + 2 MAX_SHIFT, D)."""
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+        sound: Tensor = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
+    return sound
+
+
+def _searched(
+    larger: _Larger,
+    run: slice,
+    sounds: Sequence[Tensor],
+    model: Loaded,
+    search: _Search,
+) -> tuple[NDArray[np.float32], tuple[Place, ...]]:
+    """How well every place of these blocks' pictures goes with the sound that it goes with best,
+    (P,), and where the places lie.
+    """
+    first, last = run.start * BLOCK_FRAMES, run.stop * BLOCK_FRAMES
+    totals: list[Tensor | None] = [None] * len(sounds)
+    grid: tuple[Place, ...] = ()
+    for at in range(first, last, _CHUNK):
+        end = min(at + _CHUNK, last)
+        around = slice(max(0, at - _AROUND), min(larger.count, end + _AROUND))
+        pictures, strayed = larger.run(around), larger.strayed[around]
+        like: list[list[Tensor]] = [[] for _ in sounds]
+        grid = ()
+        for way in (strayed, np.zeros_like(strayed))[: search.ways]:
+            view = look_as_it_is(
+                steadied(pictures, way),
+                np.ones(len(pictures), np.bool_),
+                0.0,
+                model,
+                (search.side,),
+            )
+            part = view.picture[:, at - around.start :][:, : end - at]
+            for sound, its in zip(sounds, like, strict=True):
+                near = sound[:, at : end + 2 * MAX_SHIFT].to(part.dtype)
+                # The places are thousands, and the sound is copied for each to be compared.
+                its += [
+                    likeness(some, near) for some in torch.split(part, _PLACES_AT_A_TIME, dim=2)
+                ]
+            grid += view.grid
+        for number, its in enumerate(like):
+            here, before = torch.cat(its, dim=1).float() * (end - at), totals[number]
+            totals[number] = here if before is None else before + here
+    strengths = [standing_out(total / (last - first))[0] for total in totals if total is not None]
+    if not strengths:
+        raise ValueError("there are no pictures to search")
+    strength: NDArray[np.float32] = torch.stack(strengths).amax(dim=0).cpu().numpy()
+    return strength, grid
+
+
+def _look_into(
+    window: tuple[int, int, int, int], larger: _Larger, both: bool, model: Loaded
+) -> Look:
+    """The visual trunk over a window of the pictures, held steady, and with `both` as they come as
+    well.
+    """
+    top, left, tall, wide = window
+    ways = (larger.strayed, np.zeros_like(larger.strayed))[: 2 if both else 1]
+    looks = [
+        look_as_it_is(
+            larger.cut(window, way),
+            larger.shown,
+            larger.inside[0].start_s,
+            model,
+            (min(tall, wide),),
+        )
+        for way in ways
+    ]
+    rows, columns = (math.ceil(length / PLACE) for length in larger.size)
+    grid = tuple(
+        Place(larger.side, place.row + top // PLACE, place.column + left // PLACE, rows, columns)
+        for look in looks
+        for place in look.grid
+    )
+    return replace(together(looks), grid=grid)
+
+
+def _agreement(view: Look, sound: Tensor) -> NDArray[np.float32]:
+    """`model.agreement` of every place with the sound, (P,)."""
+    strength: NDArray[np.float32] = (
+        agreement(view.picture, sound.to(view.picture.dtype))[0].float().cpu().numpy()
+    )
+    return strength

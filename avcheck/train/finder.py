@@ -1,0 +1,312 @@
+"""Train the face finder (`avcheck.faces`) on stills of a corpus, put together anew for each step.
+
+    python -m avcheck.train.finder CORPUS boxes.json faces.safetensors [--steps N]
+    python -m avcheck.train.finder CORPUS boxes.json faces.safetensors --measure
+
+`boxes.json` is what `face_boxes` wrote. Each picture learnt from is a collage: a still without a
+face, and on it parts of others, with and without, at sizes of their own, so that neither an edge
+nor what lies around a face tells it. Stills of validation clips are not learnt from; from the same
+kind of collage of theirs the share of faces that is found is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from avcheck.errors import AvcheckError, MediaError
+from avcheck.faces import FACE_SIDE, FORMAT, STRIDE, FaceFinder, read_finder, spots
+from avcheck.train.face_boxes import all_clips, read_boxes, stills_of
+from avcheck.weights import write_tensors
+
+COLLAGE = 160  # px, a side
+BATCH = 12
+LEARN_SIDES = (10.0, 30.0)  # px: faces of other sizes are for another scale
+RATE = 3e-3
+_PLACES = COLLAGE // STRIDE
+_AT = np.arange(_PLACES) * STRIDE + (STRIDE - 1) / 2  # px, where the places lie
+_TRIALS = 300  # collages that the finder is measured on
+_MEASURED = (11.0, 28.0)  # px, sides of the faces counted
+_CHANCE = 0.3  # from which a face counts as found there
+_REPORT = 100  # steps
+
+Picture = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture, float32 (H, W), and its faces, (k, 3): x, y and side, px. plain: whether it is of
+    a clip of things, and shows no face.
+    """
+
+    picture: Picture
+    faces: NDArray[np.float64]
+    plain: bool
+
+
+@dataclass(frozen=True)
+class Stills:
+    """Those of one split, and which of them show a face, or none in a clip of things."""
+
+    every: tuple[Still, ...]
+    with_faces: tuple[Still, ...]
+    plain: tuple[Still, ...]
+
+    @classmethod
+    def of(cls, stills: Sequence[Still]) -> Stills:
+        return cls(
+            tuple(stills),
+            tuple(still for still in stills if len(still.faces)),
+            tuple(still for still in stills if still.plain),
+        )
+
+
+def read_stills(corpus: Path, boxes: Path) -> tuple[Stills, Stills]:
+    """Those to learn from and those to measure on. Raises UsageError as `find_clips` and
+    `read_boxes` do.
+    """
+    by_clip = read_boxes(boxes)
+    split: dict[str, list[Still]] = {"train": [], "val": []}
+    for clip in all_clips(corpus):
+        if clip.id not in by_clip:
+            continue
+        try:
+            pictures, numbers = stills_of(clip)
+        except MediaError as error:
+            print(error, file=sys.stderr)
+            continue
+        at = dict(zip(numbers, pictures, strict=True))
+        for item in by_clip[clip.id]:
+            if item.picture in at:
+                picture = at[item.picture].astype(np.float32)
+                faces = item.faces * min(picture.shape)
+                plain = clip.kind == "generic" and not len(faces)
+                split[clip.split].append(Still(picture, faces, plain))
+    return Stills.of(split["train"]), Stills.of(split["val"])
+
+
+def collage(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[np.float64]]:
+    """A picture (COLLAGE, COLLAGE), and the faces that can be seen in it, (k, 3)."""
+    ground = _any(stills.plain, rng)
+    scale = COLLAGE / min(ground.picture.shape) * rng.uniform(1.01, 1.5)
+    whole = _scaled(ground.picture, scale, scale)
+    top, left = (int(rng.integers(0, side - COLLAGE + 1)) for side in whole.shape)
+    out = whole[top : top + COLLAGE, left : left + COLLAGE].copy()
+    faces = np.zeros((0, 3))
+    for _ in range(int(rng.integers(2, 6))):
+        part, own = _part(stills, rng)
+        tall, wide = part.shape
+        top = int(rng.integers(-(tall // 4), COLLAGE - tall * 3 // 4))
+        left = int(rng.integers(-(wide // 4), COLLAGE - wide * 3 // 4))
+        rows = slice(max(0, top), min(COLLAGE, top + tall))
+        columns = slice(max(0, left), min(COLLAGE, left + wide))
+        out[rows, columns] = part[
+            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+        ]
+        hidden = _within(faces, rows, columns, -0.3)
+        shown = own + np.array([left, top, 0.0])
+        faces = np.concatenate([faces[~hidden], shown[_within(shown, rows, columns, 0.0)]])
+    return _worn(out, rng), faces
+
+
+def _any(stills: Sequence[Still], rng: np.random.Generator) -> Still:
+    return stills[int(rng.integers(len(stills)))]
+
+
+def _part(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[np.float64]]:
+    """A part of a still at a size of its own, more often than not with a face."""
+    if rng.random() < 0.6:
+        still = _any(stills.with_faces, rng)
+        side = still.faces[int(rng.integers(len(still.faces))), 2]
+        scale = math.exp(rng.uniform(math.log(8), math.log(44))) / side
+    else:
+        still = _any(stills.plain if rng.random() < 0.7 else stills.every, rng)
+        scale = math.exp(rng.uniform(math.log(0.12), math.log(0.9)))
+    stretch = math.exp(rng.normal(0, 0.06))
+    picture = _scaled(still.picture, scale * stretch, scale / stretch)
+    faces = still.faces * np.array([scale / stretch, scale * stretch, scale])
+    if rng.random() < 0.5:
+        picture = picture[:, ::-1]
+        faces = faces * np.array([-1, 1, 1]) + np.array([picture.shape[1], 0, 0])
+    whole = rng.random() < 0.5
+    tall, wide = (
+        min(side if whole else min(side, int(rng.uniform(0.45, 1) * side) + 4), COLLAGE)
+        for side in picture.shape
+    )
+    top = int(rng.integers(0, picture.shape[0] - tall + 1))
+    left = int(rng.integers(0, picture.shape[1] - wide + 1))
+    if len(faces) and rng.random() < 0.85:
+        x, y, _ = faces[int(rng.integers(len(faces)))]
+        top = int(np.clip(y - rng.uniform(0.2, 0.8) * tall, 0, picture.shape[0] - tall))
+        left = int(np.clip(x - rng.uniform(0.2, 0.8) * wide, 0, picture.shape[1] - wide))
+    cut = picture[top : top + tall, left : left + wide]
+    mean = float(cut.mean())
+    cut = (cut - mean) * rng.uniform(0.5, 1.2) + np.clip(mean * rng.uniform(0.5, 1.4), 10, 235)
+    return np.asarray(cut, np.float32), faces - np.array([left, top, 0.0])
+
+
+def _within(
+    faces: NDArray[np.float64], rows: slice, columns: slice, share: float
+) -> NDArray[np.bool_]:
+    """Which centres lie within, by at least this share of the face's side."""
+    x, y, spare = faces[:, 0], faces[:, 1], share * faces[:, 2]
+    down = (y >= rows.start + spare) & (y < rows.stop - spare)
+    across = (x >= columns.start + spare) & (x < columns.stop - spare)
+    return np.asarray(down & across)
+
+
+def _scaled(picture: Picture, down: float, across: float) -> Picture:
+    size = [
+        max(2, round(side * by)) for side, by in zip(picture.shape, (down, across), strict=True)
+    ]
+    source = torch.from_numpy(np.ascontiguousarray(picture))[None, None]
+    scaled = F.interpolate(source, size, mode="bilinear", antialias=True, align_corners=False)
+    return np.asarray(scaled[0, 0].numpy())
+
+
+def _worn(picture: Picture, rng: np.random.Generator) -> Picture:
+    """As media come: blurred, noisy, too dark or too bright."""
+    if rng.random() < 0.3:
+        by = rng.uniform(0.4, 0.9)
+        small = torch.from_numpy(_scaled(picture, by, by))[None, None]
+        picture = F.interpolate(small, picture.shape, mode="bilinear")[0, 0].numpy()
+    worn = picture + rng.normal(0, rng.uniform(0, 6), picture.shape)
+    if rng.random() < 0.3:
+        worn = 255 * (np.clip(worn, 0, 255) / 255) ** rng.uniform(0.6, 1.7)
+    return np.asarray(worn, np.float32)
+
+
+def aims(faces: NDArray[np.float64]) -> tuple[Picture, Picture, Picture]:
+    """What is to be told of a collage with these faces, each (places, places): 1 where a face's
+    centre is; what each place weighs, 0 around a centre; the logarithm of its size.
+    """
+    centre, size = np.zeros((2, _PLACES, _PLACES), np.float32)
+    weight = np.ones((_PLACES, _PLACES), np.float32)
+    for x, y, side in faces:
+        far = np.hypot(_AT[None, :] - x, _AT[:, None] - y)
+        weight[far < max(0.7 * side, 5.0)] = 0.0
+        if LEARN_SIDES[0] <= side <= LEARN_SIDES[1]:
+            here = far < max(0.22 * side, 2.9)
+            centre[here], weight[here], size[here] = 1.0, 1.0, math.log(side / FACE_SIDE)
+        elif side > LEARN_SIDES[1] + 10:
+            weight[far < 0.45 * side] = 0.3
+    return centre, weight, size
+
+
+def learn(stills: Stills, trials: Stills, steps: int, seed: int = 1) -> FaceFinder:
+    """A finder that has learnt from these stills; prints how it comes on."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    net = FaceFinder()
+    mean = copy.deepcopy(net).eval()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-3)
+    losses: list[float] = []
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            falling = 0.5 + 0.5 * math.cos(math.pi * step / steps)
+            group["lr"] = RATE * min(1.0, (step + 1) / 100) * falling + 1e-5
+        made = [collage(stills, rng) for _ in range(BATCH)]
+        pictures = torch.from_numpy(np.stack([picture for picture, _ in made]))[:, None]
+        wanted = [aims(faces) for _, faces in made]
+        centre, weight, size = (
+            torch.from_numpy(np.stack(each)) for each in zip(*wanted, strict=True)
+        )
+        loss = _loss(net(pictures), centre, weight, size)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+        _follow(mean, net, min(0.995, (step + 1) / (step + 10)))
+        losses.append(float(loss.detach()))
+        if step % _REPORT == _REPORT - 1 or step == steps - 1:
+            row: dict[str, float] = {"step": step + 1, "loss": float(np.mean(losses[-_REPORT:]))}
+            if step % (5 * _REPORT) == 5 * _REPORT - 1 or step == steps - 1:
+                row |= measured(mean, trials)
+            print(json.dumps({name: round(value, 4) for name, value in row.items()}), flush=True)
+    return mean
+
+
+def _loss(
+    told: torch.Tensor, centre: torch.Tensor, weight: torch.Tensor, size: torch.Tensor
+) -> torch.Tensor:
+    """The focal loss of the centres (Lin et al., 2017), and of the sizes where a face is."""
+    each = F.binary_cross_entropy_with_logits(told[:, 0], centre, reduction="none")
+    chance = torch.sigmoid(told[:, 0]).detach()
+    hard = torch.where(centre > 0, 1 - chance, chance) ** 2
+    count = centre.sum().clamp_min(1)
+    centres = (each * hard * weight * torch.where(centre > 0, 1.0, 0.5)).sum() / count
+    sizes = (centre * (told[:, 1] - size).abs()).sum() / count
+    return centres + 0.5 * sizes
+
+
+@torch.no_grad()
+def _follow(mean: nn.Module, net: nn.Module, keep: float) -> None:
+    """The running mean of the weights, which finds better than the last of them."""
+    for own, other in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
+        if own.is_floating_point():
+            own.lerp_(other, 1 - keep)
+        else:
+            own.copy_(other)
+
+
+def measured(net: FaceFinder, stills: Stills) -> dict[str, float]:
+    """Of faces of 11 to 28 px in collages of these stills, the share that is found, and how many
+    places of a collage are wrongly taken for a face.
+    """
+    rng = np.random.default_rng(0)
+    hits, count, wrong = 0, 0, 0
+    for _ in range(_TRIALS):
+        picture, faces = collage(stills, rng)
+        still = np.clip(picture, 0, 255).round().astype(np.uint8)
+        likely = [spot for spot in spots(still, net, (1.0,)) if spot.chance >= _CHANCE]
+        at = np.array([(spot.x, spot.y) for spot in likely]).reshape(-1, 2)
+        apart = np.abs(faces[:, None, :2] - at[None]).max(axis=2)  # (faces, spots), px
+        near: NDArray[np.float64] = apart / faces[:, None, 2]
+        sides: NDArray[np.float64] = faces[:, 2]
+        counted = np.flatnonzero((sides >= _MEASURED[0]) & (sides <= _MEASURED[1]))
+        count += len(counted)
+        hits += int((near[counted] < 0.4).any(axis=1).sum())
+        wrong += int((near >= 0.6).all(axis=0).sum())
+    return {"faces": count, "found": hits / max(count, 1), "wrong_a_collage": wrong / _TRIALS}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`CORPUS BOXES OUT`: learn, and write the weights, whose hash is printed last."""
+    parser = argparse.ArgumentParser(prog="python -m avcheck.train.finder")
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("boxes", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--measure", action="store_true", help="measure OUT, and learn nothing")
+    asked = parser.parse_args(arguments)
+    try:
+        stills, trials = read_stills(asked.corpus, asked.boxes)
+        if asked.measure:
+            print(json.dumps(measured(read_finder(asked.out), trials)))
+            return 0
+        print(json.dumps({"stills": len(stills.every), "with_faces": len(stills.with_faces)}))
+        net = learn(stills, trials, asked.steps, asked.seed)
+    except AvcheckError as error:
+        print(error, file=sys.stderr)
+        return 2
+    training = {"steps": asked.steps, "seed": asked.seed, "stills": len(stills.every)}
+    tensors = {name: value.contiguous() for name, value in net.state_dict().items()}
+    print(write_tensors(asked.out, tensors, {"format": FORMAT, "training": json.dumps(training)}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
