@@ -245,8 +245,8 @@ class Checker:
             return self._error_report(path, choice, failure, info, settings)
         judgement, cut, part = zoomed.judgement, zoomed.cut, first.part
         if signal is not None:
-            told = signal.is_test_signal
-            judged = judge_signal(signal, settings.tolerance) if told else undecided(signal)
+            is_signal = signal.is_test_signal
+            judged = judge_signal(signal, settings.tolerance) if is_signal else undecided(signal)
             judgement = replace(judged, blocks=judgement.blocks)
             cut = False
         length_s = info.duration_s

@@ -61,8 +61,8 @@ class FaceFinder(nn.Module):
         self.out = nn.Conv2d(last, 2, 1)
 
     def forward(self, luma: Tensor) -> Tensor:
-        told: Tensor = self.out(self.body(local_contrast(luma)))
-        return told
+        scores: Tensor = self.out(self.body(local_contrast(luma)))
+        return scores
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:

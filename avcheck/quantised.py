@@ -137,8 +137,8 @@ class QuantisedTrunk(nn.Module):
             total = x[:, around]
             for number, layer in enumerate(self._over_time):
                 # As many units go into one as values were added
-                seen = total.float().div_(number + 1).add_(0.5).to(torch.uint8) if number else total
-                more = layer(seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+                mean = total.float().div_(number + 1).add_(0.5).to(torch.uint8) if number else total
+                more = layer(mean.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
                 total = total.to(torch.int16) + more
             y = F.linear(total[:, inside].float(), self._weight, self._bias)
             yield F.normalize(y, dim=-1)

@@ -98,18 +98,18 @@ def look_closer_for_all(
         for each, window in zip(curves, by_sound, strict=True)
     ]
     looks, spent = _look_at_faces(larger, model, budget)
-    told = [ear.told_by(looks, model, number > 0) for number, ear in enumerate(ears)]
+    closer = [ear.told_by(looks, model, number > 0) for number, ear in enumerate(ears)]
     calibration = Calibration(**model.calibration)
     cut = False
-    if not any(sureness(each, calibration) >= _SURE for each in told if each is not None):
+    if not any(sureness(each, calibration) >= _SURE for each in closer if each is not None):
         searched, cost = _look_where_it_sounds(larger, ears, model, budget - spent)
         cut = not math.isinf(budget) and larger.side >= LEAST_SIDE
         looks, spent = looks + searched, spent + cost
         if searched:
-            told = [ear.told_by(looks, model, number > 0) for number, ear in enumerate(ears)]
+            closer = [ear.told_by(looks, model, number > 0) for number, ear in enumerate(ears)]
     return [
         Seen(own if each is None else replace(each, looked=own.looked), spent, cut)
-        for own, each in zip(curves, told, strict=True)
+        for own, each in zip(curves, closer, strict=True)
     ]
 
 

@@ -24,7 +24,7 @@ ROOMS = (
     "timecode markers "
     "tracks languages sampling settings odd_one_out api",
     "media mel stabilise model_config trunks match heads model course "
-    "posterior verdict blocks weights faces",
+    "posterior verdict blocks weights quantised faces",
     "segments listening looking shifts scan searching closeup detail reporting signals stills "
     "progress choice title first_look checker",
     "batch compare evidence scenes render",

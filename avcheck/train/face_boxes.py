@@ -133,8 +133,8 @@ def _mediapipe() -> Detector:
     ]
 
     def detect(picture: NDArray[np.uint8]) -> list[Box]:
-        found = [each for model in models for each in model.process(picture).detections or []]
-        boxes = [(each.score[0], each.location_data.relative_bounding_box) for each in found]
+        faces = [each for model in models for each in model.process(picture).detections or []]
+        boxes = [(each.score[0], each.location_data.relative_bounding_box) for each in faces]
         return [(score, box.xmin, box.ymin, box.width, box.height) for score, box in boxes]
 
     return detect

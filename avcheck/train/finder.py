@@ -239,15 +239,15 @@ def learn(stills: Stills, trials: Stills, steps: int, seed: int = 1) -> FaceFind
 
 
 def _loss(
-    told: torch.Tensor, centre: torch.Tensor, weight: torch.Tensor, size: torch.Tensor
+    scores: torch.Tensor, centre: torch.Tensor, weight: torch.Tensor, size: torch.Tensor
 ) -> torch.Tensor:
     """The focal loss of the centres (Lin et al., 2017), and of the sizes where a face is."""
-    each = F.binary_cross_entropy_with_logits(told[:, 0], centre, reduction="none")
-    chance = torch.sigmoid(told[:, 0]).detach()
+    each = F.binary_cross_entropy_with_logits(scores[:, 0], centre, reduction="none")
+    chance = torch.sigmoid(scores[:, 0]).detach()
     hard = torch.where(centre > 0, 1 - chance, chance) ** 2
     count = centre.sum().clamp_min(1)
     centres = (each * hard * weight * torch.where(centre > 0, 1.0, 0.5)).sum() / count
-    sizes = (centre * (told[:, 1] - size).abs()).sum() / count
+    sizes = (centre * (scores[:, 1] - size).abs()).sum() / count
     return centres + 0.5 * sizes
 
 
