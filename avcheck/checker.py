@@ -190,8 +190,7 @@ class Checker:
         """Looks closer at segments of a file, which is opened again, until `stack` is closed, when
         the first is asked for. heard: which of the sounds it will be asked about, by number.
 
-        A file whose pictures are too small for that, or that cannot be read from the middle, raises
-        CannotSeek then.
+        A file that cannot be read from the middle raises CannotSeek then.
         """
         info, origin_s = first.infos[0], first.origin_s
         opened: list[Title] = []

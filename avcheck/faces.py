@@ -112,11 +112,6 @@ class Face:
     pictures: NDArray[np.int_]
     centres: NDArray[np.float64]
 
-    def centre(self) -> tuple[float, float]:
-        """Where it mostly is: y, x, px."""
-        y, x = np.median(self.centres, axis=0)
-        return float(y), float(x)
-
 
 def read_finder(path: Path, known_sha256: str | None = None) -> FaceFinder:
     """A finder from its file, in evaluation mode. Raises ModelError as `read_tensors` does, and for

@@ -20,7 +20,7 @@ from avcheck.weights import Loaded
 
 LEARN_LEVEL_EVERY = 6  # segments; in between, only the level that drew the attention is looked at
 _NOTHING_TO_COMPARE = {"silent", "blank", "still"}
-_SURE = 0.99  # confidence in a segment's offset from which it needs no larger look
+SURE = 0.99  # confidence in a segment's offset from which it needs no larger look
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
 _TILE = 16  # px
 
@@ -144,7 +144,7 @@ def until_any_is_sure(
         coming = curves_at(levels[:-1])
         for curve in coming:
             tried.append(curve)
-            if sureness(curve, calibration) >= _SURE:
+            if sureness(curve, calibration) >= SURE:
                 return [*tried, *coming]
     return list(curves_at(levels))
 

@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.blocks import BLOCK_FRAMES, Block
+from avcheck.blocks import BLOCK_FRAMES
 from avcheck.faces import SCALES, Face, face_finder, faces_in
+from avcheck.larger import Larger, Pictures
 from avcheck.looking import MUCH_SHAKE, Look, look_as_it_is, together
 from avcheck.model import agreement, likeness, standing_out
 from avcheck.posterior import Calibration, Curve, Place, sureness
-from avcheck.scan import score, sound_with_margin
+from avcheck.scan import SURE, score, sound_with_margin
 from avcheck.segments import MAX_SHIFT, Window
-from avcheck.stabilise import reduced, shake, steadied
+from avcheck.stabilise import steadied
 from avcheck.weights import Loaded
 
 CLOSER_SIDE = 528  # px, short side: more than three times that of the first look
@@ -44,14 +45,11 @@ MOST_FACES = 3  # of a segment that are looked at
 _FACE_EVERY = 50  # pictures between the stills that faces are looked for in
 _MOUTH_BELOW = 0.1  # of a face's side: by so much a window's middle lies below the face's
 _STAYS = 0.2  # of its side: a face that moves by more is followed
-_SURE = 0.99  # confidence in a segment's offset, from which nothing is searched
 # Share of the short side, about a pixel: what shakes by more is looked at unsteadied as well
 MUCH_SHAKE_CLOSER = 0.002
 _CHUNK = 50  # pictures searched at a time
 _AROUND = 8  # pictures on either side that a feature may depend on, with some to spare
 _PLACES_AT_A_TIME = 500
-
-Pictures = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -92,89 +90,37 @@ def look_closer_for_all(
     """`look_closer` for several sounds of one segment, each with its curve, and the window that
     holds its sound; the pictures of all windows are the same, and are looked at once.
     """
-    larger = _Larger.of(by_sound[0].inside)
+    larger = Larger.of(by_sound[0].inside)
     ears = [
         _Ear(each, window, _heard(sound_with_margin(window)[0], model))
         for each, window in zip(curves, by_sound, strict=True)
     ]
     looks, spent = _look_at_faces(larger, model, budget)
-    closer = [ear.told_by(looks, model, number > 0) for number, ear in enumerate(ears)]
+    best = [ear.best_of(looks, model, number > 0) for number, ear in enumerate(ears)]
     calibration = Calibration(**model.calibration)
     cut = False
-    if not any(sureness(each, calibration) >= _SURE for each in closer if each is not None):
-        searched, cost = _look_where_it_sounds(larger, ears, model, budget - spent)
+    if not any(sureness(each.curve, calibration) >= SURE for each in best if each is not None):
+        looks, cost = _look_where_it_sounds(larger, ears, model, budget - spent)
         cut = not math.isinf(budget) and larger.side >= LEAST_SIDE
-        looks, spent = looks + searched, spent + cost
-        if searched:
-            closer = [ear.told_by(looks, model, number > 0) for number, ear in enumerate(ears)]
+        spent += cost
+        best = [
+            ear.best_of(looks, model, number > 0, before)
+            for number, (ear, before) in enumerate(zip(ears, best, strict=True))
+        ]
     return [
-        Seen(own if each is None else replace(each, looked=own.looked), spent, cut)
-        for own, each in zip(curves, closer, strict=True)
+        Seen(own if each is None else replace(each.curve, looked=own.looked), spent, cut)
+        for own, each in zip(curves, best, strict=True)
     ]
 
 
 @dataclass(frozen=True)
-class _Larger:
-    """The larger pictures of a segment. strayed: how far each has strayed by shaking, (T, 2) px to
-    the right and down; far: the same on average, of the short side.
+class _Best:
+    """Of the windows looked at so far the one that goes best with a sound: how well its strongest
+    place does, and its curve.
     """
 
-    inside: list[Block]
-    size: tuple[int, int]  # height, width, px
-    strayed: NDArray[np.float64]
-    far: float
-
-    @classmethod
-    def of(cls, inside: list[Block]) -> _Larger:
-        height, width = inside[0].pictures.shape[1:]
-        little = np.concatenate([reduced(block.pictures) for block in inside])
-        strayed = shake(little) * (width / little.shape[2], height / little.shape[1])
-        far = float(np.sqrt((strayed**2).sum(axis=1).mean())) / min(height, width)
-        return cls(inside, (height, width), strayed, far)
-
-    @property
-    def side(self) -> int:
-        """The short side, px."""
-        return min(self.size)
-
-    @property
-    def count(self) -> int:
-        """Of pictures."""
-        return BLOCK_FRAMES * len(self.inside)
-
-    @property
-    def shown(self) -> NDArray[np.bool_]:
-        """(T,), False where a picture is missing."""
-        return np.concatenate([block.picture_mask for block in self.inside])
-
-    def picture(self, number: int) -> Pictures:
-        """One of them, (H, W)."""
-        block, at = divmod(number, BLOCK_FRAMES)
-        picture: Pictures = self.inside[block].pictures[at]
-        return picture
-
-    def run(self, run: slice) -> Pictures:
-        """Pictures `run`, (T, H, W); no others are copied."""
-        blocks = self.inside[run.start // BLOCK_FRAMES : -(-run.stop // BLOCK_FRAMES)]
-        first = run.start // BLOCK_FRAMES * BLOCK_FRAMES
-        whole = np.concatenate([block.pictures for block in blocks])
-        return whole[run.start - first : run.stop - first]
-
-    def cut(self, corner: tuple[int, int, int, int], strayed: NDArray[np.float64]) -> Pictures:
-        """A part of each picture, `corner` (top, left, height, width; px), each moved back by as
-        much as it has strayed, (T, 2).
-        """
-        top, left, tall, wide = corner
-        # Pixels of the picture around the part, which steadying it draws from
-        spare = math.ceil(float(np.abs(strayed).max())) + 1
-        rows = slice(max(0, top - spare), top + tall + spare)
-        columns = slice(max(0, left - spare), left + wide + spare)
-        around = np.concatenate([block.pictures[:, rows, columns] for block in self.inside])
-        return np.ascontiguousarray(
-            steadied(around, strayed)[:, top - rows.start :, left - columns.start :][
-                :, :tall, :wide
-            ]
-        )
+    strength: float
+    curve: Curve
 
 
 @dataclass(frozen=True)
@@ -187,17 +133,23 @@ class _Ear:
     window: Window
     sound: Tensor
 
-    def told_by(self, looks: Sequence[Look], model: Loaded, further: bool) -> Curve | None:
-        """The curve of that look which goes best with the sound; None if there is none."""
+    def best_of(
+        self, looks: Sequence[Look], model: Loaded, further: bool, before: _Best | None = None
+    ) -> _Best | None:
+        """The best of these windows and of those `before`; None where there are none."""
         if not looks:
-            return None
+            return before
         agrees = [_agreement(look, self.sound) for look in looks]
-        best = int(np.argmax([strength.max() for strength in agrees]))
+        strengths = [float(agreement.max()) for agreement in agrees]
+        best = int(np.argmax(strengths))
+        if before is not None and strengths[best] <= before.strength:
+            return before
         narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
-        return score(narrow, self.window, model, self.curve.motion, self.curve.detail, further)
+        curve = score(narrow, self.window, model, self.curve.motion, self.curve.detail, further)
+        return _Best(strengths[best], curve)
 
 
-def _look_at_faces(larger: _Larger, model: Loaded, budget: float) -> tuple[list[Look], float]:
+def _look_at_faces(larger: Larger, model: Loaded, budget: float) -> tuple[list[Look], float]:
     """Windows around the likeliest faces, and what finding and looking at them cost."""
     shown = np.flatnonzero(larger.shown)
     if not len(shown):
@@ -217,7 +169,7 @@ def _look_at_faces(larger: _Larger, model: Loaded, budget: float) -> tuple[list[
     return looks, finding + len(looks) * window_cost
 
 
-def _look_at_face(face: Face, larger: _Larger, model: Loaded) -> Look:
+def _look_at_face(face: Face, larger: Larger, model: Loaded) -> Look:
     """The visual trunk over a window around a face, which is held steady, or followed if it moves,
     and brought to `FACE_SIDE`.
     """
@@ -260,7 +212,7 @@ def _scaled(pictures: Pictures, side: int) -> Pictures:
 
 
 def _look_where_it_sounds(
-    larger: _Larger, ears: Sequence[_Ear], model: Loaded, budget: float
+    larger: Larger, ears: Sequence[_Ear], model: Loaded, budget: float
 ) -> tuple[list[Look], float]:
     """Windows around the places that go best with a sound, and what finding and looking at them
     cost; none where the budget is too small, or the picture was seen well enough at first.
@@ -293,7 +245,7 @@ class _Search:
     cost: float
 
 
-def _search_within(budget: float, larger: _Larger) -> _Search | None:
+def _search_within(budget: float, larger: Larger) -> _Search | None:
     """The search of a segment for so much; None where that is too little, or the pictures are too
     small to show more than at first.
     """
@@ -371,7 +323,7 @@ def _heard(mel: NDArray[np.float32], model: Loaded) -> Tensor:
 
 
 def _searched(
-    larger: _Larger,
+    larger: Larger,
     run: slice,
     sounds: Sequence[Tensor],
     model: Loaded,
@@ -416,7 +368,7 @@ def _searched(
 
 
 def _look_into(
-    window: tuple[int, int, int, int], larger: _Larger, both: bool, model: Loaded
+    window: tuple[int, int, int, int], larger: Larger, both: bool, model: Loaded
 ) -> Look:
     """The visual trunk over a window of the pictures, held steady, and with `both` as they come as
     well.

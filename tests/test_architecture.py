@@ -25,8 +25,8 @@ ROOMS = (
     "tracks languages sampling settings odd_one_out api",
     "media mel stabilise model_config trunks match heads model course "
     "posterior verdict blocks weights quantised faces",
-    "segments listening looking shifts scan searching closeup detail reporting signals stills "
-    "progress choice title first_look checker",
+    "segments listening looking shifts scan larger searching closeup detail reporting signals "
+    "stills progress choice title first_look checker",
     "batch compare evidence scenes render",
     "demo fix train eval watch",
     "cli __main__",

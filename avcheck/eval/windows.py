@@ -45,7 +45,7 @@ GRAIN = 2.0  # deviation of the grain on a frozen picture, grey levels of 255
 class Shot:
     """Pictures as the network sees them, padded with masked black to N whole blocks.
 
-    seen: `Look` over N * 25 pictures; count: how many of them are real; motion, detail: (N,), as in
+    view: `Look` over N * 25 pictures; count: how many of them are real; motion, detail: (N,), as in
     `Curve`.
     """
 
@@ -70,7 +70,7 @@ class Footage:
     """A decoded clip and what the visual trunk sees in it. frames: uint8 (T, H, W) at 25 fps;
     samples: float32 at 16 kHz.
 
-    seen: `Look` over all T pictures; blank: over one black picture. change: (T,), mean difference
+    view: `Look` over all T pictures; blank: over one black picture. change: (T,), mean difference
     of each picture from the one before it, 0..255 (change[0] = 0); detail: (T,), deviation over
     each picture.
     """

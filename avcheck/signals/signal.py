@@ -118,9 +118,9 @@ class Signal:
 
 
 def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal | None:
-    """The test signal that a sound and pictures make; None if they make none, but of flashes and
-    tones alone, what there is of a signal even if it is none. `looks` is asked for the pictures
-    only if the sound may be a test signal's.
+    """The test signal that a sound and pictures make; None if they make none. Of a file that has
+    nothing but flashes and tones it is returned even where these do not go together (`unnatural`).
+    `looks` is asked for the pictures only if the sound may be a test signal's.
 
     Raises DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
     """

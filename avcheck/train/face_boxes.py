@@ -14,14 +14,16 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.errors import MediaError, UsageError
+from avcheck.errors import UsageError
 from avcheck.files import whole_file
 from avcheck.train.corpus import KINDS, Clip, decode, find_clips
+from avcheck.train.facemesh import look_through
 
 STILL_SIDE = 224  # px, short side
 WORDS = "words"  # short cuts of many speakers, one after another in a clip
@@ -142,26 +144,16 @@ def _mediapipe() -> Detector:
 
 def main(arguments: Sequence[str], new_detector: Callable[[], Detector] = _mediapipe) -> int:
     """`CORPUS FILE`: look at the clips of a corpus that FILE does not tell of yet."""
-    if len(arguments) != 2:
-        print("usage: python -m avcheck.train.face_boxes CORPUS FILE", file=sys.stderr)
-        return 2
-    corpus, path = map(Path, arguments)
-    try:
-        boxes = read_boxes(path) if path.is_file() else {}
-        detector = new_detector()
-        clips = [clip for clip in all_clips(corpus) if clip.id not in boxes]
-        for number, clip in enumerate(clips, 1):
-            try:
-                boxes[clip.id] = boxes_in(*stills_of(clip), detector)
-            except MediaError as error:
-                print(error, file=sys.stderr)
-            if number % 100 == 0 or number == len(clips):
-                write_boxes(path, boxes)
-                print(f"{number} of {len(clips)} clips", file=sys.stderr)
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    detector = cache(new_detector)
+    return look_through(
+        arguments,
+        "avcheck.train.face_boxes",
+        read=read_boxes,
+        write=write_boxes,
+        clips_of=all_clips,
+        look=lambda clip: boxes_in(*stills_of(clip), detector()),
+        write_every=100,
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from avcheck.blocks import FRAME_RATE
 from avcheck.errors import MediaError, UsageError
 from avcheck.files import whole_file
-from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, decode, find_clips
+from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, Clip, decode, find_clips
 
 # The landmarks of the mesh are numbered; the inner edges of the lips are these.
 _UPPER_LIP, _LOWER_LIP = 13, 14
@@ -32,6 +33,8 @@ _UPPER_LIP, _LOWER_LIP = 13, 14
 # has it.
 _CASCADE_WIDTH, _MOUTH_BELOW = 1.27, 0.28
 _HEIGHT_TO_WIDTH = 0.75  # a turned face is narrow but as high as before
+
+T = TypeVar("T")
 
 Mesh = Callable[[NDArray[np.uint8]], NDArray[np.float64] | None]
 
@@ -122,31 +125,57 @@ def _mediapipe() -> Mesh:
     return landmarks
 
 
-def main(arguments: Sequence[str], new_mesh: Callable[[], Mesh] = _mediapipe) -> int:
-    """`CORPUS FILE`: look at the speech clips of a corpus that FILE does not tell of yet."""
+def look_through(
+    arguments: Sequence[str],
+    program: str,
+    *,
+    read: Callable[[Path], dict[str, T]],
+    write: Callable[[Path, dict[str, T]], None],
+    clips_of: Callable[[Path], list[Clip]],
+    look: Callable[[Clip], T],
+    write_every: int,
+) -> int:
+    """The program `CORPUS FILE`, which looks at the clips of a corpus that FILE does not tell of
+    yet; its exit code. FILE is written after so many clips, and in the end.
+    """
     if len(arguments) != 2:
-        print("usage: python -m avcheck.train.facemesh CORPUS FILE", file=sys.stderr)
+        print(f"usage: python -m {program} CORPUS FILE", file=sys.stderr)
         return 2
     corpus, path = map(Path, arguments)
     try:
-        faces = read_faces(path) if path.is_file() else {}
-        clips = [
-            clip for clip in find_clips(corpus) if clip.kind == "speech" and clip.id not in faces
-        ]
+        results = read(path) if path.is_file() else {}
+        clips = [clip for clip in clips_of(corpus) if clip.id not in results]
         for number, clip in enumerate(clips, 1):
             try:
-                frames, _ = decode(clip.path, CACHE_SIDE)
-                # A new one for each clip: it begins where the last face was.
-                faces[clip.id] = find(frames, new_mesh())
+                results[clip.id] = look(clip)
             except MediaError as error:
                 print(error, file=sys.stderr)
-            if number % 20 == 0 or number == len(clips):
-                write_faces(path, faces)
+            if number % write_every == 0 or number == len(clips):
+                write(path, results)
                 print(f"{number} of {len(clips)} clips", file=sys.stderr)
     except UsageError as error:
         print(error, file=sys.stderr)
         return 2
     return 0
+
+
+def main(arguments: Sequence[str], new_mesh: Callable[[], Mesh] = _mediapipe) -> int:
+    """`CORPUS FILE`: look at the speech clips of a corpus that FILE does not tell of yet."""
+
+    def look(clip: Clip) -> Faces:
+        frames, _ = decode(clip.path, CACHE_SIDE)
+        # A new one for each clip: it begins where the last face was.
+        return find(frames, new_mesh())
+
+    return look_through(
+        arguments,
+        "avcheck.train.facemesh",
+        read=read_faces,
+        write=write_faces,
+        clips_of=lambda corpus: [clip for clip in find_clips(corpus) if clip.kind == "speech"],
+        look=look,
+        write_every=20,
+    )
 
 
 if __name__ == "__main__":

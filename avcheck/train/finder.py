@@ -29,12 +29,14 @@ from torch.nn import functional as F
 from avcheck.errors import AvcheckError, MediaError
 from avcheck.faces import FACE_SIDE, FORMAT, STRIDE, FaceFinder, read_finder, spots
 from avcheck.train.face_boxes import all_clips, read_boxes, stills_of
+from avcheck.train.learn import follow
 from avcheck.weights import write_tensors
 
 COLLAGE = 160  # px, a side
 BATCH = 12
 LEARN_SIDES = (10.0, 30.0)  # px: faces of other sizes are for another scale
 RATE = 3e-3
+_DECAY = 0.995  # of the running mean of the weights, which finds better than the last of them
 _PLACES = COLLAGE // STRIDE
 _AT = np.arange(_PLACES) * STRIDE + (STRIDE - 1) / 2  # px, where the places lie
 _TRIALS = 300  # collages that the finder is measured on
@@ -228,7 +230,7 @@ def learn(stills: Stills, trials: Stills, steps: int, seed: int = 1) -> FaceFind
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
-        _follow(mean, net, min(0.995, (step + 1) / (step + 10)))
+        follow(mean, net, min(_DECAY, (1 + step) / (10 + step)))
         losses.append(float(loss.detach()))
         if step % _REPORT == _REPORT - 1 or step == steps - 1:
             row: dict[str, float] = {"step": step + 1, "loss": float(np.mean(losses[-_REPORT:]))}
@@ -249,16 +251,6 @@ def _loss(
     centres = (each * hard * weight * torch.where(centre > 0, 1.0, 0.5)).sum() / count
     sizes = (centre * (scores[:, 1] - size).abs()).sum() / count
     return centres + 0.5 * sizes
-
-
-@torch.no_grad()
-def _follow(mean: nn.Module, net: nn.Module, keep: float) -> None:
-    """The running mean of the weights, which finds better than the last of them."""
-    for own, other in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
-        if own.is_floating_point():
-            own.lerp_(other, 1 - keep)
-        else:
-            own.copy_(other)
 
 
 def measured(net: FaceFinder, stills: Stills) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from avcheck.files import whole_file
 from avcheck.model import SyncNet
@@ -161,15 +161,17 @@ class Learner:
             getattr(self, name).load_state_dict(state[name])
 
     def track(self, step: int) -> None:
-        decay = min(EMA_DECAY, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for into, value in zip(
-                self.mean_net.state_dict().values(), self.net.state_dict().values(), strict=True
-            ):
-                if into.dtype.is_floating_point:
-                    into.lerp_(value, 1 - decay)
-                else:
-                    into.copy_(value)
+        follow(self.mean_net, self.net, min(EMA_DECAY, (1 + step) / (10 + step)))
+
+
+@torch.no_grad()
+def follow(mean_net: nn.Module, net: nn.Module, decay: float) -> None:
+    """Move the running mean of a network's weights, in place, towards what they are now."""
+    for into, value in zip(mean_net.state_dict().values(), net.state_dict().values(), strict=True):
+        if into.dtype.is_floating_point:
+            into.lerp_(value, 1 - decay)
+        else:
+            into.copy_(value)
 
 
 def run_stage(
