@@ -27,7 +27,7 @@ from avcheck.model import agreement, likeness, standing_out
 from avcheck.posterior import Calibration, Curve, Place, sureness
 from avcheck.scan import SURE, score, sound_with_margin
 from avcheck.segments import MAX_SHIFT, Window
-from avcheck.stabilise import steadied
+from avcheck.stabilise import shake, steadied
 from avcheck.weights import Loaded
 
 CLOSER_SIDE = 528  # px, short side: more than three times that of the first look
@@ -95,18 +95,30 @@ def look_closer_for_all(
         _Ear(each, window, _heard(sound_with_margin(window)[0], model))
         for each, window in zip(curves, by_sound, strict=True)
     ]
-    looks, spent = _look_at_faces(larger, model, budget)
-    best = [ear.best_of(looks, model, number > 0) for number, ear in enumerate(ears)]
     calibration = Calibration(**model.calibration)
+
+    def best_of(looks: Sequence[Look], before: Sequence[_Best | None]) -> list[_Best | None]:
+        return [
+            ear.best_of(looks, model, number > 0, own)
+            for number, (ear, own) in enumerate(zip(ears, before, strict=True))
+        ]
+
+    def is_sure(some: Sequence[_Best | None]) -> bool:
+        return any(sureness(each.curve, calibration) >= SURE for each in some if each is not None)
+
+    best: list[_Best | None] = [None] * len(ears)
     cut = False
-    if not any(sureness(each.curve, calibration) >= SURE for each in best if each is not None):
+    faces, spent = _faces_within(larger, model, budget)
+    for face in faces:
+        best = best_of([_look_at_face(face, larger, model)], best)
+        spent += _face_cost(larger)
+        if is_sure(best):
+            break
+    else:
         looks, cost = _look_where_it_sounds(larger, ears, model, budget - spent)
+        best = best_of(looks, best)
         cut = not math.isinf(budget) and larger.side >= LEAST_SIDE
         spent += cost
-        best = [
-            ear.best_of(looks, model, number > 0, before)
-            for number, (ear, before) in enumerate(zip(ears, best, strict=True))
-        ]
     return [
         Seen(own if each is None else replace(each.curve, looked=own.looked), spent, cut)
         for own, each in zip(curves, best, strict=True)
@@ -149,8 +161,8 @@ class _Ear:
         return _Best(strengths[best], curve)
 
 
-def _look_at_faces(larger: Larger, model: Loaded, budget: float) -> tuple[list[Look], float]:
-    """Windows around the likeliest faces, and what finding and looking at them cost."""
+def _faces_within(larger: Larger, model: Loaded, budget: float) -> tuple[list[Face], float]:
+    """The likeliest faces, as many as may be looked at, and what finding them cost."""
     shown = np.flatnonzero(larger.shown)
     if not len(shown):
         return [], 0.0
@@ -159,34 +171,33 @@ def _look_at_faces(larger: Larger, model: Loaded, budget: float) -> tuple[list[L
     # A place of a still costs the finder what a place of a picture costs the visual trunk.
     places = math.prod(math.ceil(length / PLACE) for length in larger.size)
     finding = len(numbers) * places * sum(scale**2 for scale in SCALES)
-    window_cost = FACE_WINDOW**2 * larger.count
-    if budget < finding + window_cost:
+    if budget < finding + _face_cost(larger):
         return [], 0.0
-    most = int(min(MOST_FACES, (budget - finding) // window_cost))
+    most = int(min(MOST_FACES, (budget - finding) // _face_cost(larger)))
     stills = [larger.picture(number) for number in numbers]
-    faces = faces_in(stills, numbers, face_finder(model.device))[:most]
-    looks = [_look_at_face(face, larger, model) for face in faces]
-    return looks, finding + len(looks) * window_cost
+    return faces_in(stills, numbers, face_finder(model.device))[:most], finding
+
+
+def _face_cost(larger: Larger) -> float:
+    """What a look at one face costs."""
+    return float(FACE_WINDOW**2 * larger.count)
 
 
 def _look_at_face(face: Face, larger: Larger, model: Loaded) -> Look:
-    """The visual trunk over a window around a face, which is held steady, or followed if it moves,
+    """The visual trunk over a window around a face, which is followed and held steady by itself,
     and brought to `FACE_SIDE`.
     """
     height, width = larger.size
     scale = max(FACE_SIDE / face.side, FACE_WINDOW * PLACE / larger.side)
     side = min(round(FACE_WINDOW * PLACE / scale), larger.side)
-    # Where the face is in pictures that are held steady, x and y
-    steady = face.centres[:, ::-1] - larger.strayed[face.pictures]
-    middle, strayed = np.median(steady, axis=0), larger.strayed
-    if float(np.abs(steady - middle).max()) > _STAYS * face.side:
-        numbers = np.arange(larger.count)
-        course = [np.interp(numbers, face.pictures, steady[:, axis]) for axis in (0, 1)]
-        strayed = strayed + np.stack(course, axis=1) - middle
+    middle, strayed = _followed(face, larger)
     top = min(max(0, round(middle[1] + _MOUTH_BELOW * face.side - side / 2)), height - side)
     left = min(max(0, round(middle[0] - side / 2)), width - side)
+    corner = (top, left, side, side)
+    # What is behind a face, of which most of the picture is made, may shake otherwise than it does.
+    strayed = strayed + shake(larger.cut(corner, strayed))
     at_its_size = FACE_WINDOW * PLACE
-    cut = _scaled(larger.cut((top, left, side, side), strayed), at_its_size)
+    cut = _scaled(larger.cut(corner, strayed), at_its_size)
     look = look_as_it_is(cut, larger.shown, larger.inside[0].start_s, model, (at_its_size,))
     rows, columns = (math.ceil(length * scale / PLACE) for length in larger.size)
     grid = tuple(
@@ -200,6 +211,24 @@ def _look_at_face(face: Face, larger: Larger, model: Loaded) -> Look:
         for place in look.grid
     )
     return replace(look, grid=grid)
+
+
+def _followed(face: Face, larger: Larger) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where a face is, x and y, px, and how far it has strayed from there in each picture, (T, 2).
+
+    It moves with the camera's shake or, as on a screen or in a car, without it: as it stays closer
+    to its place. By more than a little, it is followed from still to still.
+    """
+    ways = (larger.strayed, np.zeros_like(larger.strayed))
+    held = [face.centres[:, ::-1] - way[face.pictures] for way in ways]
+    apart = [np.abs(at - np.median(at, axis=0)) for at in held]
+    best = int(np.argmin([each.mean() for each in apart]))
+    middle, strayed = np.median(held[best], axis=0), ways[best]
+    if float(apart[best].max()) > _STAYS * face.side:
+        numbers = np.arange(larger.count)
+        course = [np.interp(numbers, face.pictures, held[best][:, axis]) for axis in (0, 1)]
+        strayed = strayed + np.stack(course, axis=1) - middle
+    return middle, strayed
 
 
 def _scaled(pictures: Pictures, side: int) -> Pictures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,30 @@ def test_a_face_is_brought_to_its_size_and_stays_in_the_middle(
         assert rows.mean() == pytest.approx(WINDOW_PX / 2 - 0.1 * FACE_SIDE, abs=5)
 
 
+@pytest.mark.parametrize("with_the_face", [False, True])
+def test_a_face_is_held_steady_by_itself_whatever_shakes_behind_it(
+    monkeypatch: pytest.MonkeyPatch, windows: list[Array], model: Loaded, with_the_face: bool
+) -> None:
+    rng = np.random.default_rng(3)
+    strayed = rng.integers(-9, 10, (COUNT, 2))
+    ground = rng.integers(0, 90, (HEIGHT // 8 + 6, WIDTH // 8 + 6)).astype(np.uint8)
+    ground = ground.repeat(8, axis=0).repeat(8, axis=1)
+    pictures = np.zeros((COUNT, HEIGHT, WIDTH), np.uint8)
+    for picture, (down, right) in zip(pictures, strayed, strict=True):
+        top, left = 12 - down, 12 - right  # what moves down is cut from further up
+        picture[:] = ground[top : top + HEIGHT, left : left + WIDTH]
+        row, column = (152 + down, 100 + right) if with_the_face else (152, 100)
+        picture[row : row + 16, column : column + 16] = 255
+    face = face_of(0.0)
+    if with_the_face:
+        face = replace(face, centres=face.centres + strayed[face.pictures])
+    faces_are(monkeypatch, face)
+    look_closer(blank_curve(), window_of(pictures), model, 2e5)
+    middles = [np.argwhere(picture > 170).mean(axis=0) for picture in windows[0]]
+    scale = FACE_SIDE / face.side
+    assert np.abs(middles - np.median(middles, axis=0)).mean() < 0.5 * scale
+
+
 def test_the_places_are_told_as_those_of_the_whole_picture(
     monkeypatch: pytest.MonkeyPatch, windows: list[Array], model: Loaded
 ) -> None:
@@ -170,19 +195,21 @@ def test_as_many_faces_are_looked_at_as_the_budget_allows(
     assert seen.spent == pytest.approx(finding + looked * COST_OF_A_WINDOW if looked else 0.0)
 
 
-@pytest.mark.parametrize(("sureness", "searched"), [(1.0, False), (0.5, True)])
-def test_nothing_is_searched_where_a_face_makes_it_sure(
+@pytest.mark.parametrize(("sureness", "looked", "searched"), [(1.0, 1, False), (0.5, 3, True)])
+def test_the_first_face_that_makes_it_sure_ends_the_look(
     monkeypatch: pytest.MonkeyPatch,
     windows: list[Array],
     model: Loaded,
     sureness: float,
+    looked: int,
     searched: bool,
 ) -> None:
-    faces_are(monkeypatch, face_of(0.0))
+    faces_are(monkeypatch, *[face_of(0.0)] * 3)
     asked = []
     monkeypatch.setattr(searching, "sureness", lambda *_: sureness)
     monkeypatch.setattr(searching, "_look_where_it_sounds", lambda *_: asked.append(1) or ([], 0.0))
     seen = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
+    assert len(windows) == looked
     assert bool(asked) == searched
     assert seen.cut == searched
 
