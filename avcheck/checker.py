@@ -205,16 +205,20 @@ class Checker:
                 raise CannotSeek(info.path, "cannot be read from the middle")
             return title
 
-        def closer(curves: Sequence[Curve], numbers: Sequence[int], budget: float) -> list[Seen]:
+        def closer(
+            curves: Sequence[Curve], numbers: Sequence[int], budget: float, faces_alone: bool
+        ) -> list[Seen]:
             title = opened[0] if opened else open_again(numbers)
             try:
-                return look_again(title, curves, budget)
+                return look_again(title, curves, budget, faces_alone)
             except Exception as error:  # what was seen at first still holds
                 if isinstance(error, MediaError) or is_out_of_memory(error):
                     return [Seen(curve) for curve in curves]
                 raise
 
-        def look_again(title: Title, curves: Sequence[Curve], budget: float) -> list[Seen]:
+        def look_again(
+            title: Title, curves: Sequence[Curve], budget: float, faces_alone: bool
+        ) -> list[Seen]:
             start = round((curves[0].start_s - (origin_s or 0.0)) / BLOCK_S)
             end = start + len(curves[0].block_start_s)
             stretch = window_over(title, start, end, origin_s or 0.0)
@@ -225,7 +229,7 @@ class Checker:
                 # Damaged: decoded from here, it is not what was looked at first
                 return [Seen(curve) for curve in curves]
             by_sound = [stretch.with_sound(number) for number in range(len(curves))]
-            return look_closer_for_all(curves, by_sound, self.loaded, budget)
+            return look_closer_for_all(curves, by_sound, self.loaded, budget, faces_alone)
 
         return closer
 

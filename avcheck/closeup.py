@@ -19,9 +19,10 @@ from avcheck.searching import Seen
 from avcheck.segments import MARGIN_BLOCKS
 from avcheck.verdict import Judgement, judge, obstacle
 
-# Segments of an undecided file that are looked at closer at first, and as many again if one of
-# them shows an offset
+# Segments of an undecided file that are looked at closer at a time, and how many times: first, and
+# where those before show an offset, faces are looked at and the rest is searched, else faces alone
 ZOOM_SEGMENTS = 3
+MOST_ROUNDS = 4
 # Share of the budget for sounds that show nothing, where another sound of the title does
 FURTHER_SHARE = 0.1
 _SEEK_S = 2  # decoded from a key frame on, on average, before what was asked for
@@ -38,11 +39,12 @@ class Zoomed:
     cut: bool = False
 
 
-# A segment's curve and what a look at it may cost -> its curve from a closer look.
-Closer = Callable[[Curve, float], Seen]
-# The same of several sounds: the curves of one segment, the numbers of their sounds, and what a
-# look for all of them together may cost.
-CloserAtAll = Callable[[Sequence[Curve], Sequence[int], float], list[Seen]]
+# A segment's curve, what a look at it may cost, and whether at faces alone -> its curve from a
+# closer look.
+Closer = Callable[[Curve, float, bool], Seen]
+# The same of several sounds: the curves of one segment, the numbers of their sounds, what a look
+# for all of them together may cost, and whether at faces alone.
+CloserAtAll = Callable[[Sequence[Curve], Sequence[int], float, bool], list[Seen]]
 
 
 def zoom(
@@ -61,9 +63,9 @@ def zoom(
     """
 
     def closer_at_one(
-        curves_of_one: Sequence[Curve], _: Sequence[int], budget: float
+        curves_of_one: Sequence[Curve], _: Sequence[int], budget: float, faces_alone: bool
     ) -> list[Seen]:
-        return [closer(curves_of_one[0], budget)]
+        return [closer(curves_of_one[0], budget, faces_alone)]
 
     (zoomed,) = zoom_all(
         [Zoomed(curves, judgement)], closer_at_one, tolerance, calibration, thorough=thorough
@@ -105,14 +107,15 @@ def zoom_all(
         for k, part in enumerate(segments)
         if part.offset_ms is None and obstacle([first[k]]) is None
     ]
-    for _ in range(2):
+    faces_alone = False
+    for _ in range(MOST_ROUNDS):
         chosen = likeliest(mute, curves[lead], [part.confidence for part in segments])
         for k in chosen:
             takes_s = len(first[k].block_start_s) + 2 * MARGIN_BLOCKS + _SEEK_S
             if takes_s > seconds and (begun or share < 1):
                 cut = True
                 continue
-            looks = closer([curves[number][k] for number in open_], open_, budget)
+            looks = closer([curves[n][k] for n in open_], open_, budget, faces_alone)
             for number, each in zip(open_, looks, strict=True):
                 curves[number][k] = each.curve
             budget, seconds, begun = budget - looks[0].spent, seconds - takes_s, True
@@ -124,10 +127,11 @@ def zoom_all(
         segments = sounds[lead].judgement.segments
         mute = [k for k in mute if k not in chosen]
         left = [number for number in open_ if not _is_told(sounds[number].judgement)]
-        if not any(
-            sounds[n].judgement.segments[k].offset_ms is not None for n in left for k in chosen
-        ):
+        if not left or not mute:
             break
+        faces_alone = not any(
+            sounds[n].judgement.segments[k].offset_ms is not None for n in left for k in chosen
+        )
     return sounds
 
 

@@ -69,14 +69,16 @@ def look_closer(
     window: Window,
     model: Loaded,
     budget: float = math.inf,
+    faces_alone: bool = False,
 ) -> Seen:
     """`curve`, of one segment, from larger pictures of it; the window's blocks have them, all of
-    one shape, with a short side of up to `CLOSER_SIDE`. `budget`: places times pictures.
+    one shape, with a short side of up to `CLOSER_SIDE`. `budget`: places times pictures;
+    `faces_alone`: what shows no face is not searched.
 
     One window only is judged: what the rest of the picture shows is at best nothing, and lowers the
     confidence.
     """
-    (closer,) = look_closer_for_all([curve], [window], model, budget)
+    (closer,) = look_closer_for_all([curve], [window], model, budget, faces_alone)
     return closer
 
 
@@ -86,6 +88,7 @@ def look_closer_for_all(
     by_sound: Sequence[Window],
     model: Loaded,
     budget: float = math.inf,
+    faces_alone: bool = False,
 ) -> list[Seen]:
     """`look_closer` for several sounds of one segment, each with its curve, and the window that
     holds its sound; the pictures of all windows are the same, and are looked at once.
@@ -115,9 +118,11 @@ def look_closer_for_all(
         if is_sure(best):
             break
     else:
-        looks, cost = _look_where_it_sounds(larger, ears, model, budget - spent)
-        best = best_of(looks, best)
         cut = not math.isinf(budget) and larger.side >= LEAST_SIDE
+        looks, cost = (
+            ([], 0.0) if faces_alone else _look_where_it_sounds(larger, ears, model, budget - spent)
+        )
+        best = best_of(looks, best)
         spent += cost
     return [
         Seen(own if each is None else replace(each.curve, looked=own.looked), spent, cut)

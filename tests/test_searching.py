@@ -214,6 +214,16 @@ def test_the_first_face_that_makes_it_sure_ends_the_look(
     assert seen.cut == searched
 
 
+def test_nothing_is_searched_where_faces_alone_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, windows: list[Array], model: Loaded
+) -> None:
+    faces_are(monkeypatch, face_of(0.0))
+    monkeypatch.setattr(searching, "_look_where_it_sounds", lambda *_: pytest.fail("searched"))
+    seen = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e6, faces_alone=True)
+    assert len(windows) == 1
+    assert seen.cut
+
+
 def test_a_picture_that_was_seen_whole_at_first_is_searched_for_faces_alone(
     monkeypatch: pytest.MonkeyPatch, windows: list[Array], model: Loaded
 ) -> None:

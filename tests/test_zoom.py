@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck.closeup import ZOOM_SEGMENTS, Closer, Zoomed, likeliest, zoom
+from avcheck.closeup import MOST_ROUNDS, ZOOM_SEGMENTS, Closer, Zoomed, likeliest, zoom
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
 from avcheck.looking import look, look_in_parts
 from avcheck.model import SyncNet
@@ -96,13 +96,19 @@ COST = 250 * 180  # places times pictures, of one segment
 
 
 def closer_by(
-    offsets: dict[int, float], looked: list[int], spent: float = COST, cut: bool = False
+    offsets: dict[int, float],
+    looked: list[int],
+    spent: float = COST,
+    cut: bool = False,
+    asked: list[bool] | None = None,
 ) -> Closer:
     """Looks closer at segments of 10 s for `spent`, if the budget allows: those of `offsets` show
-    one then (frames late).
+    one then (frames late). `asked` gets, for each, whether faces alone were asked for.
     """
 
-    def closer(item: Curve, budget: float) -> Seen:
+    def closer(item: Curve, budget: float, faces_alone: bool) -> Seen:
+        if asked is not None:
+            asked.append(faces_alone)
         if budget < spent:
             return Seen(item, cut=True)
         number = round(item.start_s / 10)
@@ -138,18 +144,21 @@ def test_what_is_decided_or_shows_nothing_to_look_at_is_not_looked_at_closer(
     assert not looked
 
 
-def test_a_file_that_shows_nothing_costs_a_few_segments() -> None:
+def test_of_a_file_that_shows_nothing_faces_alone_are_looked_at_in_a_few_more_segments() -> None:
     looked: list[int] = []
+    asked: list[bool] = []
     curves = at_a_cost(film([None] * 60, noise=0.1))
     calibration = replace(PLAIN, none=6.0)
     found = judge(curves, EBU, calibration)
     assert found.verdict == "undecidable"
-    after = zoom(curves, found, closer_by({}, looked), EBU, calibration)
-    assert sorted(k // 20 for k in looked) == [0, 1, 2]
+    after = zoom(curves, found, closer_by({}, looked, asked=asked), EBU, calibration)
+    assert sorted(k // 20 for k in looked[:ZOOM_SEGMENTS]) == [0, 1, 2]
+    assert len(looked) == len(set(looked)) == MOST_ROUNDS * ZOOM_SEGMENTS
+    assert asked == [False] * ZOOM_SEGMENTS + [True] * (MOST_ROUNDS - 1) * ZOOM_SEGMENTS
     assert (after.judgement.verdict, after.cut) == ("undecidable", False)
 
 
-@pytest.mark.parametrize(("thorough", "times"), [(False, 2), (True, ZOOM_SEGMENTS)])
+@pytest.mark.parametrize(("thorough", "times"), [(False, 2), (True, MOST_ROUNDS * ZOOM_SEGMENTS)])
 def test_a_closer_look_costs_no_more_than_the_first(thorough: bool, times: int) -> None:
     looked: list[int] = []
     curves = at_a_cost(film([None] * 20, noise=0.1))
@@ -171,7 +180,7 @@ def test_no_more_seconds_are_decoded_again_than_there_are(segments: int, times: 
         curves, judge(curves, EBU, calibration), closer_by({}, looked, spent=1), EBU, calibration
     )
     assert len(looked) == times
-    assert after.cut == (times < min(segments, ZOOM_SEGMENTS))
+    assert after.cut == (times < segments)
 
 
 def test_what_was_cut_is_not_told_of_a_file_that_is_decided() -> None:
@@ -198,14 +207,16 @@ def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
     ]
 
 
-def test_one_that_shows_an_offset_asks_for_as_many_more() -> None:
+def test_where_one_shows_an_offset_the_next_are_looked_at_as_the_first_were() -> None:
     looked: list[int] = []
+    asked: list[bool] = []
     curves = at_a_cost(film([None] * 30, noise=0.1))
     calibration = replace(PLAIN, none=6.0, decide=1.0)  # never decided
     found = judge(curves, EBU, calibration)
     first = likeliest(range(30), curves, [part.confidence for part in found.segments])
-    zoom(curves, found, closer_by({first[0]: 5.0}, looked), EBU, calibration)
-    assert len(looked) == len(set(looked)) == 2 * ZOOM_SEGMENTS
+    zoom(curves, found, closer_by({first[0]: 5.0}, looked, asked=asked), EBU, calibration)
+    assert len(looked) == len(set(looked)) == MOST_ROUNDS * ZOOM_SEGMENTS
+    assert asked == [False] * 2 * ZOOM_SEGMENTS + [True] * 2 * ZOOM_SEGMENTS
 
 
 @pytest.mark.parametrize("far", [0.0, 0.3, 1.0])

@@ -129,14 +129,14 @@ def closer_over(pictures: Callable[[], Pictures], sound: Sequence[Block], model:
     """
     by_start = {window.inside[0].start_s: window for window in segments(sound)}
 
-    def closer(curve: Curve, budget: float) -> Seen:
+    def closer(curve: Curve, budget: float, faces_alone: bool) -> Seen:
         window, larger = by_start[curve.start_s], pictures()
         inside = []
         for block in window.inside:
             own = larger[block.index * BLOCK_FRAMES : (block.index + 1) * BLOCK_FRAMES]
             black = np.zeros((BLOCK_FRAMES - len(own), *larger.shape[1:]), np.uint8)
             inside.append(replace(block, pictures=np.concatenate([own, black])))
-        return look_closer(curve, replace(window, inside=inside), model, budget)
+        return look_closer(curve, replace(window, inside=inside), model, budget, faces_alone)
 
     return closer
 
