@@ -16,7 +16,6 @@ import numpy as np
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import Tolerance
 from avcheck.searching import Seen
-from avcheck.segments import MARGIN_BLOCKS
 from avcheck.verdict import Judgement, judge, obstacle
 
 # Segments of an undecided file that are looked at closer at a time, and how many times: first, and
@@ -111,7 +110,7 @@ def zoom_all(
     for _ in range(MOST_ROUNDS):
         chosen = likeliest(mute, curves[lead], [part.confidence for part in segments])
         for k in chosen:
-            takes_s = len(first[k].block_start_s) + 2 * MARGIN_BLOCKS + _SEEK_S
+            takes_s = len(first[k].block_start_s) + _SEEK_S
             if takes_s > seconds and (begun or share < 1):
                 cut = True
                 continue
