@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from avcheck.errors import Cancelled, UsageError
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.sampling import PROBES
-from avcheck.settings import CheckSettings, only_track, seconds_of
+from avcheck.settings import PROBES, CheckSettings, only_track, seconds_of
 
 # One audio track by its number, several, or all there are; None: the main one
 AudioTracks = int | Sequence[int] | Literal["all"] | None

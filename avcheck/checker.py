@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from avcheck import __version__, progress
+from avcheck import progress
+from avcheck._version import __version__
 from avcheck.blocks import BLOCK_S
 from avcheck.choice import Choice, sounds_of
 from avcheck.closeup import CloserAtAll, Zoomed, zoom_all

@@ -19,7 +19,7 @@ from avcheck.looking import LEVELS
 from avcheck.media import MediaInfo
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import Degraded, Listened
-from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes_for_all, stretches
+from avcheck.sampling import first_probes, more_probes_for_all, stretches
 from avcheck.scan import scan_sounds
 from avcheck.segments import (
     MARGIN_BLOCKS,
@@ -30,7 +30,7 @@ from avcheck.segments import (
     segments,
     window_over,
 )
-from avcheck.settings import CheckSettings
+from avcheck.settings import PROBE_BLOCKS, CheckSettings
 from avcheck.signals.stamps import StampLook
 from avcheck.title import Part, Title, blocks_of, part_of
 from avcheck.verdict import judge

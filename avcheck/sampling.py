@@ -3,24 +3,18 @@ far; no torch.
 
 A title is cut into stretches of `PROBE_BLOCKS` seconds on the grid of its blocks; a probe is one of
 them, looked at. Probes are spread evenly at first. More are placed where those at hand disagree,
-and where they leave the verdict open, up to `MOST` times as many as at first.
+and where they leave the verdict open, up to `MOST_PROBES` times as many as at first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from avcheck.report import FRAME_MS
+from avcheck.settings import MOST_PROBES, PROBE_BLOCKS
+from avcheck.verdict import Judgement
 
-if TYPE_CHECKING:
-    from avcheck.verdict import Judgement
-
-PROBE_BLOCKS = 20  # seconds looked at by a probe: two segments
-PROBES = 8
-LEAST_PROBES = 3  # below, no drift and no jump could be told
-MOST = 3  # times the probes of the beginning
 WORTH_IT = 2  # a title is sampled if it is longer than so many times what its first probes look at
 APART_MS = 2 * FRAME_MS  # offsets of two probes that differ by more disagree
 
@@ -50,7 +44,7 @@ def more_probes(
     jumps. A drift is followed to both ends of the title. An open verdict asks for the middle of the
     widest gaps, as many as there were probes at first.
     """
-    room = MOST * count - len(looked)
+    room = MOST_PROBES * count - len(looked)
     if room <= 0:
         return ()
     have = sorted(looked)
@@ -90,7 +84,7 @@ def more_probes_for_all(
             for stretch in more_probes(looked, each, total, count, origin_s)
         }
     )
-    return tuple(wanted[: MOST * count - len(looked)])
+    return tuple(wanted[: MOST_PROBES * count - len(looked)])
 
 
 def _middle_of_widest(edges: Sequence[int]) -> tuple[int, ...]:

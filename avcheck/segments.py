@@ -14,7 +14,7 @@ import torch
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_S, SOUND_LEAD_S, Block, blocks
 from avcheck.media import Picture, Sound
-from avcheck.sampling import PROBE_BLOCKS
+from avcheck.settings import PROBE_BLOCKS
 
 SEGMENT_BLOCKS = 10
 MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) apart

@@ -14,9 +14,13 @@ from avcheck.errors import UsageError
 from avcheck.files import stamp
 from avcheck.languages import is_language
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.sampling import LEAST_PROBES
 
 LEAST_PART_S = 1.0  # one block
+# A long title may be sampled: looked at in probes in place of whole
+PROBE_BLOCKS = 20  # seconds looked at by a probe: two segments
+PROBES = 8  # to begin with
+LEAST_PROBES = 3  # fewer can show no drift and no jump
+MOST_PROBES = 3  # times the probes to begin with
 _CLOCK = re.compile(r"(?:(?:([0-9]{1,3}):)?([0-9]{1,2}):)?([0-9]{1,9}(?:[.][0-9]{1,9})?)")
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.batch import globs
 from avcheck.batch.remote import Source, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError

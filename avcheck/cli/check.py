@@ -26,8 +26,7 @@ from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
 from avcheck.render.output import Guard, parse_targets
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.sampling import PROBES
-from avcheck.settings import CheckSettings, seconds_of
+from avcheck.settings import PROBES, CheckSettings, seconds_of
 
 _EXAMPLES = """Examples:
 

@@ -20,7 +20,7 @@ from avcheck.errors import UsageError
 from avcheck.languages import is_language
 from avcheck.render import FORMATS
 from avcheck.report import PRESETS
-from avcheck.sampling import LEAST_PROBES
+from avcheck.settings import LEAST_PROBES
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 FILE_NAMES = ("avcheck.toml", "pyproject.toml")  # in one directory the first one counts

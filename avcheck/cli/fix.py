@@ -17,9 +17,7 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
-from avcheck.render.fixed import fixed_text
-from avcheck.sampling import PROBES
-from avcheck.settings import CheckSettings, only_track
+from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.fix.repair import Check
@@ -116,6 +114,7 @@ def fix(
     )
 
     from avcheck.fix.repair import Wanted, fix_file
+    from avcheck.fix.text import fixed_text
 
     wanted = Wanted(audio_track, video_track, every_track, force_offset, print_command)
     result = fix_file(source, target, wanted, _checker(settings, quiet=quiet))

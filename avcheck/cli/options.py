@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.cli import config
 from avcheck.cli.gate import FailOn, Gate
 from avcheck.cli.require import require_file
 from avcheck.render import FORMATS
 from avcheck.report import DEFAULT_PRESET, PRESETS
-from avcheck.sampling import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
+from avcheck.settings import LEAST_PROBES, MOST_PROBES, PROBE_BLOCKS, PROBES
 
 Format = Literal["text", "json", "jsonl", "junit", "github", "csv", "html", "otio", "edl", "fcpxml"]
 
@@ -199,8 +199,8 @@ ProbeCount = Annotated[
         panel=ANALYSIS,
         min=LEAST_PROBES,
         metavar="N",
-        help=f"How many stretches --sample begins with; it ends with at most {MOST} N. Default: "
-        f"{PROBES}.",
+        help="How many stretches --sample begins with; it ends with at most "
+        f"{MOST_PROBES} N. Default: {PROBES}.",
     ),
 ]
 Device = Annotated[

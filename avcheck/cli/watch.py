@@ -27,8 +27,7 @@ from avcheck.cli.screen import Output, complain, show_bug
 from avcheck.cores import cores
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
-from avcheck.sampling import PROBES
-from avcheck.settings import CheckSettings, only_track
+from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.report import Verdict

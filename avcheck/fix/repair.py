@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.files import publish_new
 from avcheck.fix import moves

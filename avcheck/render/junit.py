@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.render.base import Renderer
 from avcheck.render.text import details, line, outcome, printable, sound, verdict_text
 from avcheck.report import Report
