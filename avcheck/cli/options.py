@@ -14,11 +14,9 @@ from avcheck._version import __version__
 from avcheck.cli import config
 from avcheck.cli.gate import FailOn, Gate
 from avcheck.cli.require import require_file
-from avcheck.render import FORMATS
+from avcheck.render import FORMATS, Format
 from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.settings import LEAST_PROBES, MOST_PROBES, PROBE_BLOCKS, PROBES
-
-Format = Literal["text", "json", "jsonl", "junit", "github", "csv", "html", "otio", "edl", "fcpxml"]
 
 INPUT, ANALYSIS, VERDICT, OUTPUT = "Input", "Analysis", "Verdict and exit code", "Output"
 BATCH, RESUME, GENERAL = "Batch", "Resume and shards", "General"

@@ -7,7 +7,7 @@ escape of its own.
 
 from avcheck.render.base import Renderer
 from avcheck.render.changes import change_line, changes_json, changes_summary
-from avcheck.render.formats import FORMATS, ONE_TITLE, STEP_SUMMARY, renderer
+from avcheck.render.formats import FORMATS, ONE_TITLE, STEP_SUMMARY, Format, renderer
 from avcheck.render.records import to_json
 from avcheck.render.text import (
     FAILURES,
@@ -28,6 +28,7 @@ __all__ = [
     "FORMATS",
     "ONE_TITLE",
     "STEP_SUMMARY",
+    "Format",
     "Renderer",
     "Titles",
     "Worst",

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from avcheck.render.base import Renderer
 
 if TYPE_CHECKING:
     from avcheck.render.page import Illustrate
 
-FORMATS = (
-    "text",
-    "json",
-    "jsonl",
-    "junit",
-    "github",
-    "csv",
-    "html",
-    "otio",
-    "edl",
-    "fcpxml",
-)
+Format = Literal["text", "json", "jsonl", "junit", "github", "csv", "html", "otio", "edl", "fcpxml"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 ONE_TITLE = ("edl",)  # formats that hold a single title
 STEP_SUMMARY = "github-summary"
 
