@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from avcheck.cli.options import GENERAL, Version
+from avcheck.cli.usage import nearest
 from avcheck.cli.values import spare_pydantic
+from avcheck.errors import UsageError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -100,9 +103,11 @@ class DefaultGroup(_Plain, TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the default command in front when the first word is neither a command nor an option
-        of the group.
+        of the group. Raises UsageError for a mistyped command.
         """
         if args and args[0] not in self.commands and args[0] not in self.own_options:
+            if not ctx.resilient_parsing:  # else a shell asks for completions
+                _refuse_mistyped(args[0])
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
@@ -120,6 +125,12 @@ class DefaultGroup(_Plain, TyperGroup):
             ]
         # Where nothing is found, the shell itself looks for files.
         return items + [type(items[0])(name) for name in _files(incomplete)] if items else []
+
+
+def _refuse_mistyped(word: str) -> None:
+    """Raise UsageError for what is no file and nearly a command."""
+    if word.isalpha() and not os.path.lexists(word) and (hint := nearest(word, _MODULES)):
+        raise UsageError(f"there is no file and no command {word!r}{hint}")
 
 
 def _files(beginning: str) -> list[str]:

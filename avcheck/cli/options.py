@@ -51,6 +51,10 @@ def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
     return file
 
 
+def _presets(incomplete: str) -> list[str]:
+    return [name for name in PRESETS if name.startswith(incomplete)]
+
+
 def _words(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
@@ -239,6 +243,7 @@ Preset = Annotated[
         "--preset",
         panel=VERDICT,
         metavar="NAME",
+        autocompletion=_presets,
         help="How early / late (ms) sound may be: "
         + ", ".join(
             f"{name} {limit.early_ms:g}/{limit.late_ms:g}" for name, limit in PRESETS.items()
