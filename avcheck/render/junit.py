@@ -64,11 +64,7 @@ class JUnit(Renderer):
         if element is None:
             return f"{case}/>\n"
         said = outcome(report)
-        # The line tells the reason already.
-        rows = [
-            line(report, course=False),
-            *(f"{name}: {text}" for name, text in details(report) if name != "reason"),
-        ]
+        rows = [line(report, course=False), *(f"{name}: {text}" for name, text in details(report))]
         if report.title_summary:
             rows.append(f"sounds: {report.title_summary}")
         body = "\n".join(xml_text(row) for row in rows)

@@ -96,7 +96,7 @@ def outcome(report: Report, *, course: bool = True) -> str:
     if report.verdict in ("in_sync", "out_of_sync"):
         changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
         offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
-        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes]) + (
+        return ", ".join([offset, f"confidence {confidence_text(report)}", *changes]) + (
             _course(report) if course else ""
         )
     return printable(report.reason or "")
@@ -182,15 +182,13 @@ class Lines(Renderer):
 
 
 def details(report: Report) -> list[tuple[str, str]]:
-    """What stands under the verdict of a single file, as (name, text), only where there is
-    something to say.
+    """What stands under the line of a single file, as (name, text): only what there is to say and
+    the line does not say already.
     """
     container = report.container_offset_ms
+    decided = report.verdict in ("in_sync", "out_of_sync")
     rows = [
-        (
-            "reason",
-            printable(report.reason) if report.reason and report.verdict != "undecidable" else None,
-        ),
+        ("reason", printable(report.reason) if report.reason and decided else None),
         (
             "best guess",
             report.offset_text
@@ -198,7 +196,10 @@ def details(report: Report) -> list[tuple[str, str]]:
             else None,
         ),
         ("reference", None if report.reference is None else printable(report.reference)),
-        ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
+        (
+            "confidence",
+            confidence_text(report) if report.verdict == "undecidable" else None,
+        ),
         (
             "by",
             _events(report) if report.measured_by == "test_signal" else None,
@@ -306,9 +307,9 @@ def _events(report: Report) -> str | None:
     return f"{len(report.segments)} {one if len(report.segments) == 1 else several}"
 
 
-def _confidence(value: float) -> str:
-    # Down, so that 0.999 does not read as certainty
-    return f"{math.floor(100 * value + 1e-9) / 100:.2f}"
+def confidence_text(report: Report) -> str:
+    """The confidence with two digits, rounded down: 0.999 must not read as certainty."""
+    return f"{math.floor(100 * report.confidence + 1e-9) / 100:.2f}"
 
 
 def _tolerance(tolerance: Tolerance) -> str:

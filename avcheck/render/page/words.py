@@ -9,7 +9,15 @@ import re
 import shlex
 from pathlib import PurePath
 
-from avcheck.render.text import clock, details, outcome, printable, span, verdict_text
+from avcheck.render.text import (
+    clock,
+    confidence_text,
+    details,
+    outcome,
+    printable,
+    span,
+    verdict_text,
+)
 from avcheck.report import Report, Track, describe_offset
 
 Facts = list[tuple[str, str]]
@@ -36,16 +44,11 @@ def sentence(report: Report) -> str:
 
 def facts(report: Report) -> Facts:
     """What stands under the verdict, one line each."""
-    left_out = {"damage", "notes", "stretch", "reason"}
+    left_out = {"damage", "notes", "stretch", "reason", "confidence"}
     by_network = report.measured_by == "network"
-    meaning = {
-        "confidence": " (the chance that the offset is right within 80 ms)" if by_network else ""
-    }
-    return [
-        (name, text + meaning.get(name, ""))
-        for name, text in details(report)
-        if name not in left_out
-    ]
+    meaning = " (the chance that the offset is right within 80 ms)" if by_network else ""
+    sure = [] if report.verdict == "error" else [("confidence", confidence_text(report) + meaning)]
+    return sure + [fact for fact in details(report) if fact[0] not in left_out]
 
 
 def row_facts(report: Report) -> Facts:
