@@ -119,6 +119,8 @@ class Checker:
         has a report of its own that says so. Raises MediaError for a file that cannot be judged at
         all (`avcheck.check` turns it into a report).
         """
+        if on_progress is not None:
+            on_progress(0.0)  # the weights are loaded
         opener = self._opener(path, settings)
         choices = sounds_of(path, settings)
         first = None
