@@ -315,7 +315,9 @@ def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
 
 
 def _is_text(path: Path) -> bool:
-    """Whether a file starts like text: MPEG transport streams share their suffix with TypeScript."""
+    """Whether a file starts like text: MPEG transport streams share their suffix with
+    TypeScript.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(1024)

@@ -114,7 +114,9 @@ def _cluster() -> Iterator[None]:
 
 @dataclass
 class _Task:
-    """A file, the stamps it was checked with before, and how many machines have been lost with it."""
+    """A file, the stamps it was checked with before, and how many machines have been lost with
+    it.
+    """
 
     source: Source
     before: Collection[Stamp]
@@ -256,7 +258,9 @@ class _Actor:
         """Returns once the actor has been started."""
 
     def check(self, source: str, name: str, before: list[Stamp]) -> dict[str, Any]:
-        """The records of a file; or `same`, if it is unchanged; or `failed`, what ended everything."""
+        """The records of a file; or `same`, if it is unchanged; or `failed`, what ended
+        everything.
+        """
         records: list[str] = []
         same: Stamp | None = None
         self._before = before

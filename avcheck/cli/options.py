@@ -1,6 +1,4 @@
-"""The options of the commands, by the panel of `--help` they stand in, and what checks their
-values.
-"""
+"""The options of the commands, by their panel in `--help`, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ BATCH, RESUME, GENERAL = "Batch", "Resume and shards", "General"
 
 
 def option(*names: str, panel: str = GENERAL, **settings: Any) -> Any:
-    """An option of a panel. A default is told in the help text, or not worth telling."""
+    """An option of a panel. Its help text states the default if that is worth stating."""
     return typer.Option(*names, rich_help_panel=panel, show_default=False, **settings)
 
 
@@ -34,8 +32,8 @@ def _print_version(wanted: bool) -> None:
 
 
 def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
-    """Put what the settings file and the environment say in place of the options' defaults; which
-    file that was.
+    """Replace the options' defaults by the settings of the file and the environment; return that
+    file.
     """
     if ctx.resilient_parsing:  # a shell asks for completions
         return None
@@ -419,7 +417,7 @@ ConfigFile = Annotated[
         is_eager=True,
     ),
 ]
-# Eager, as it must be known when --config is looked at.
+# Eager: --config needs it.
 NoConfig = Annotated[
     bool,
     option(
