@@ -1,5 +1,4 @@
-"""Rendering of reports: text, JSON, JUnit, GitHub and CSV. Never computes: what is not in the
-`Report` is not said.
+"""Reports in every output format. Never computes: what is not in the `Report` is not shown.
 
 File names and reasons are other people's text; every format passes them through `printable` or an
 escape of its own.

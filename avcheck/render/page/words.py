@@ -1,6 +1,6 @@
 """What a page says of a report, in words.
 
-Every text that is not avcheck's own goes through `printable`; the templates escape it.
+Text that is not avcheck's own goes through `printable`; the templates escape it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def sentence(report: Report) -> str:
 
 
 def facts(report: Report) -> Facts:
-    """What stands under the verdict, one line each."""
+    """What stands under the verdict, a line each."""
     left_out = {"damage", "notes", "stretch", "reason", "confidence"}
     by_network = report.measured_by == "network"
     meaning = " (the chance that the offset is right within 80 ms)" if by_network else ""
@@ -52,12 +52,12 @@ def facts(report: Report) -> Facts:
 
 
 def row_facts(report: Report) -> Facts:
-    """The same for a row of a table, which tells the confidence already."""
+    """The same for a row of a table, which shows the confidence already."""
     return [fact for fact in facts(report) if fact[0] != "confidence"]
 
 
 def course(report: Report) -> list[tuple[str, str, str]]:
-    """The stretches as (from, to, offset), where the offset changes."""
+    """The stretches as (from, to, offset), if the offset changes."""
     out = []
     for each in report.stretches:
         ends = (describe_offset(each.start_offset_ms), describe_offset(each.end_offset_ms))
@@ -85,7 +85,7 @@ def segments(report: Report) -> list[tuple[str, str, str]]:
 
 
 def unseen(report: Report) -> list[tuple[str, str]]:
-    """What was not looked at, or shows nothing, and why."""
+    """What was not looked at or shows nothing, and why."""
     degraded = report.degraded
     out: list[tuple[str, str]] = []
     if report.part_s is not None:
@@ -132,9 +132,7 @@ def unseen(report: Report) -> list[tuple[str, str]]:
 
 
 def lines(report: Report) -> list[str]:
-    """What else the details of a row say: stretches, what was not looked at, tracks to choose
-    from.
-    """
+    """The rest of a row's details: stretches, what was not looked at, tracks to choose from."""
     out = [
         f"{start} to {end}: {text}"
         for start, end, text in (course(report) if len(report.stretches) > 1 else ())
@@ -149,12 +147,12 @@ def lines(report: Report) -> list[str]:
 
 
 def notes(report: Report) -> list[str]:
-    """What the reader of the file remarked."""
+    """Remarks from reading the file."""
     return [printable(note) for note in report.degraded.notes]
 
 
 def tracks(listed: tuple[Track, ...], checked: int | None) -> list[tuple[str, ...]]:
-    """Tracks as (number, codec, language, title, what is special)."""
+    """Tracks as (number, codec, language, title, remarks)."""
     return [
         (
             str(each.number),
@@ -206,7 +204,7 @@ def container(report: Report) -> Facts:
 
 
 def made(report: Report) -> Facts:
-    """What the record was made with."""
+    """What made the record."""
     rows = [
         ("checked", report.checked_at or ""),
         ("avcheck", printable(report.avcheck_version)),
@@ -217,9 +215,8 @@ def made(report: Report) -> Facts:
 
 
 def again(report: Report) -> str:
-    """The command that does this check again and makes this page.
-
-    "" where a name does not survive being typed.
+    """The command that repeats this check and makes this page; "" for a name that cannot be
+    typed.
     """
     compared = report.measured_by == "reference"
     names = [report.reference or "", report.path] if compared else [report.path]
@@ -257,13 +254,13 @@ def again(report: Report) -> str:
 
 
 def file_name(report: Report) -> str:
-    """The last part of the path, which a page is headed with."""
+    """The last part of the path, which heads a page."""
     path = printable(report.path)
     return PurePath(path).name or path or "(empty path)"
 
 
 def record_name(report: Report) -> str:
-    """A harmless name for the record as a file."""
+    """A safe file name for the record."""
     return (re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(report.path).name).strip("._-") or "record")[
         :100
     ] + ".avcheck.json"
