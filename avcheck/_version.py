@@ -1,5 +1,5 @@
-"""The version, in a module of its own so that any room can read it without loading the package's
-face.
+"""The version. A module of its own, so that any room can import it without importing the whole
+package.
 """
 
 __version__ = "0.1.0"
