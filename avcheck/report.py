@@ -419,3 +419,10 @@ def describe_offset(offset_ms: float, frame_ms: float = FRAME_MS) -> str:
         return "sound and picture together (0 ms)"
     side = "early" if offset_ms > 0 else "late"
     return f"sound {side} by {size:.0f} ms ({size / frame_ms:.1f} frames)"
+
+
+def confidence_text(value: float) -> str:
+    """A confidence in two digits, rounded down: 0.999 does not read as certainty, nor 0.897 as what
+    a verdict needs.
+    """
+    return f"{math.floor(100 * value + 1e-9) / 100:.2f}"

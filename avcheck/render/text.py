@@ -4,7 +4,6 @@ summary of a run.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections import Counter
@@ -12,7 +11,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from avcheck.render.base import Renderer
-from avcheck.report import Degraded, Report, Stretch, Tolerance, describe_offset
+from avcheck.report import (
+    Degraded,
+    Report,
+    Stretch,
+    Tolerance,
+    confidence_text,
+    describe_offset,
+)
 from avcheck.tracks import programme, sound_named
 
 if TYPE_CHECKING:
@@ -95,7 +101,7 @@ def outcome(report: Report, *, course: bool = True) -> str:
     if report.verdict in ("in_sync", "out_of_sync"):
         changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
         offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
-        return ", ".join([offset, f"confidence {confidence_text(report)}", *changes]) + (
+        return ", ".join([offset, f"confidence {confidence_text(report.confidence)}", *changes]) + (
             _course(report) if course else ""
         )
     return printable(report.reason or "")
@@ -195,7 +201,7 @@ def details(report: Report) -> list[tuple[str, str]]:
         ("reference", None if report.reference is None else printable(report.reference)),
         (
             "confidence",
-            confidence_text(report) if report.verdict == "undecidable" else None,
+            confidence_text(report.confidence) if report.verdict == "undecidable" else None,
         ),
         (
             "by",
@@ -300,11 +306,6 @@ def _events(report: Report) -> str | None:
         return None
     one, several = _EVENTS.get(report.signal or "", _EVENTS["flash"])
     return f"{len(report.segments)} {one if len(report.segments) == 1 else several}"
-
-
-def confidence_text(report: Report) -> str:
-    """The confidence with two digits, rounded down: 0.999 must not read as certainty."""
-    return f"{math.floor(100 * report.confidence + 1e-9) / 100:.2f}"
 
 
 def _tolerance(tolerance: Tolerance) -> str:

@@ -9,16 +9,8 @@ import re
 import shlex
 from pathlib import PurePath
 
-from avcheck.render.text import (
-    clock,
-    confidence_text,
-    details,
-    outcome,
-    printable,
-    span,
-    verdict_text,
-)
-from avcheck.report import Report, Track, describe_offset
+from avcheck.render.text import clock, details, outcome, printable, span, verdict_text
+from avcheck.report import Report, Track, confidence_text, describe_offset
 
 Facts = list[tuple[str, str]]
 
@@ -47,8 +39,9 @@ def facts(report: Report) -> Facts:
     left_out = {"damage", "notes", "stretch", "reason", "confidence"}
     by_network = report.measured_by == "network"
     meaning = " (the chance that the offset is right within 80 ms)" if by_network else ""
-    sure = [] if report.verdict == "error" else [("confidence", confidence_text(report) + meaning)]
-    return sure + [fact for fact in details(report) if fact[0] not in left_out]
+    sure = confidence_text(report.confidence) + meaning
+    first = [] if report.verdict == "error" else [("confidence", sure)]
+    return first + [fact for fact in details(report) if fact[0] not in left_out]
 
 
 def row_facts(report: Report) -> Facts:
@@ -78,7 +71,7 @@ def segments(report: Report) -> list[tuple[str, str, str]]:
         (
             f"{clock(each.start_s)} to {clock(each.end_s)}",
             "none" if each.offset_ms is None else describe_offset(each.offset_ms),
-            f"{each.confidence:.2f}",
+            confidence_text(each.confidence),
         )
         for each in report.segments
     ]
