@@ -1,10 +1,10 @@
-"""The visual trunk in whole numbers of 8 bits: the same function except for rounding, in under half
+"""The visual trunk in whole numbers of 8 bits: the same function but for rounding, in under half
 the time on a processor without bfloat16.
 
-No data is needed to calibrate it. How far a channel reaches follows from its batch normalisation;
-it is divided out of one layer and multiplied into the next, so that all channels of a layer share
+Nothing is measured for it. How far a channel reaches follows from its batch normalisation, and is
+then divided out of this layer and multiplied into the next, so that all channels of a layer share
 one unit (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
-arXiv 1906.04721). So it works for any weights file.
+arXiv 1906.04721). So it holds for whatever weights a file brings.
 """
 
 from __future__ import annotations

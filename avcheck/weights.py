@@ -36,7 +36,7 @@ class Loaded:
     net: SyncNet
     sha256: str
     device: torch.device
-    half: bool  # run in bfloat16, if the hardware does that faster
+    half: bool  # run in bfloat16 where the hardware does that faster
     calibration: dict[str, Any]
     training: dict[str, Any]
 
@@ -44,11 +44,11 @@ class Loaded:
 def load(
     path: Path | None = None, *, device: str = "auto", attention: AttentionKind | None = None
 ) -> Loaded:
-    """Read weights (the shipped ones if `path` is None) and build the network in evaluation mode.
+    """Read weights (the shipped ones when `path` is None) and build the network in evaluation mode.
 
-    The shipped file must have the hash that this version knows; any other file is read as data
-    only, and its hash is reported. Raises ModelError for a missing, damaged or foreign file,
-    UsageError for a device that is not there.
+    The shipped file must have the hash this version knows; any other file is read as data only and
+    its hash is reported. Raises ModelError for a missing, damaged or foreign file, UsageError for a
+    device that is not there.
     """
     on_device = choose_device(device)
     source = shipped_path() if path is None else path
@@ -67,8 +67,8 @@ def load(
         state = {own: _copied(tensors[name]) for name, own in names.items()}
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise ValueError("some are not finite numbers")
-        # Only shapes are compared, and nothing is allocated: the file only claims its
-        # configuration.
+        # Shapes are compared, and nothing is allocated: the configuration is only a claim of the
+        # file.
         with torch.device("meta"):
             net = SyncNet(config)
         net.load_state_dict(state, assign=True)
@@ -94,10 +94,10 @@ def read_tensors(
     source: Path, file_format: str, known_sha256: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str], str]:
     """The tensors of a safetensors file of this format, its metadata and its SHA-256, which must be
-    `known_sha256` if given. Raises ModelError.
+    `known_sha256` if that is given. Raises ModelError.
     """
     try:
-        if not source.is_file():  # reading a FIFO or a device might never end
+        if not source.is_file():  # a FIFO or a device would be waited for, or read, for ever
             raise FileNotFoundError(errno.ENOENT, "no such file")
         with source.open("rb") as data:
             digest = hashlib.file_digest(data, "sha256").hexdigest()
@@ -127,7 +127,7 @@ def read_tensors(
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    """Copies in single precision, except for counts. The file is only mapped, and may be replaced
+    """In single precision, counts apart, and off the file: that is mapped, and may be replaced
     while a check goes on.
     """
     return tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
@@ -136,8 +136,8 @@ def _copied(tensor: Tensor) -> Tensor:
 def load_heads(
     own: Loaded, path: Path | None = None, *, device: str = "auto"
 ) -> dict[AttentionKind, Loaded]:
-    """What `load` gave, `own`, and the same file with each of the paper's other heads; a run may
-    have trained only one.
+    """What `load` gave, `own`, and the same file with each other of the paper's heads; a run may
+    have trained one only.
     """
     heads: dict[AttentionKind, Loaded] = {}
     for kind in ATTENTION_KINDS:
@@ -150,8 +150,8 @@ def load_heads(
 
 
 def _config(stored: dict[str, Any]) -> ModelConfig:
-    """The network's configuration from a file's. Raises TypeError or ValueError if it is not
-    one.
+    """The configuration of a file, as the network wants it. Raises TypeError or ValueError for one
+    that is not.
     """
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
@@ -167,8 +167,8 @@ def save(
     calibration: dict[str, Any],
     training: dict[str, Any],
 ) -> str:
-    """Write the trunks, every head and all that is needed to rebuild and calibrate them. Returns
-    the file's SHA-256.
+    """Write the trunks, every head and all that rebuilds and calibrates them; returns the file's
+    SHA-256.
     """
     tensors = {
         name: value for name, value in net.state_dict().items() if not name.startswith("head.")
@@ -187,7 +187,7 @@ def save(
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """Write a safetensors file. Returns its SHA-256."""
+    """Write a safetensors file; returns its SHA-256."""
     data = _ordered(serialize(tensors, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
@@ -196,7 +196,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def _ordered(data: bytes) -> bytes:
-    """A safetensors file with the entries of its header sorted: the library writes metadata in a
+    """A safetensors file with the entries of its header in order: the library writes metadata in a
     new order each time, and the same training run should give the same hash.
     """
     end = 8 + int.from_bytes(data[:8], "little")
@@ -231,8 +231,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def half_is_fast(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 on this device; emulated, as on most processors, it
-    takes eight times as long.
+    """Whether bfloat16 is quicker there than float32; emulated, as on most processors, it takes
+    eight times as long.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
@@ -252,7 +252,7 @@ def _cpu_flags() -> set[str]:
 
 
 def _first_line(error: BaseException) -> str:
-    """An error in one line. PyTorch's begin with a heading that ends in a colon; the fault
+    """An error in one line. PyTorch's begin with a heading that ends in a colon; what is wrong
     follows.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [

@@ -1,11 +1,11 @@
 """Drawings in SVG: the offset over the length of a title, how well every offset fits, attention,
 and stills.
 
-Plain SVG without a library: the page needs five drawings of its own kind. The smallest library that
-draws them in the browser is larger than the page of a two-hour title may be; matplotlib, which
-could draw them here, is a large dependency. Colours come from the style sheet, so a page follows
-dark, light and print; there are no style attributes, which the page's content security policy
-forbids.
+Plain SVG and no library: the page needs five drawings of its own kind, and the smallest library
+that draws them in the browser is larger than a page may be for a two-hour title; one that draws
+them here (matplotlib) is a large dependency for it. Colours are those of the style sheet, so that a
+page follows dark, light and print; no style attribute is written, as the page's content security
+policy forbids them.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, t
 from avcheck.render.text import clock
 from avcheck.report import Report
 
-_LANE = 12.0  # height of the strip that shows what was looked at
+_LANE = 12.0  # height of the strip that says what was looked at
 _SMALL_COLUMNS = 60
 _STEPS_MS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 @dataclass(frozen=True)
 class _Offsets:
-    """The scale of offsets in ms, sound early above: `most_ms` at `top`, its negative at `top +
-    height`.
+    """Offsets in ms up a drawing, sound early above; `most_ms` at `top`, and as much below 0 at
+    `top + height`.
     """
 
     most_ms: float
@@ -62,8 +62,8 @@ class _Offsets:
 
 
 def offset_chart(report: Report) -> Markup:
-    """The offset over the length: what each segment and second shows, the course, jumps, what was
-    not looked at.
+    """The offset over the length: what each segment and second shows, the course found, jumps, what
+    was not looked at.
     """
     axis = Axis.of(report)
     height = 250.0
@@ -85,7 +85,7 @@ def offset_chart(report: Report) -> Markup:
 
 def small_chart(report: Report) -> Markup:
     """The same in a few hundred bytes, for a page of many files: the tolerance, and the median of
-    the segments in each column.
+    the segments in a column.
     """
     axis = Axis.of(report)
     scale = _Offsets(_most_ms(report), 0.0, 90.0)
@@ -117,7 +117,7 @@ def small_chart(report: Report) -> Markup:
 
 
 def offset_words(report: Report) -> str:
-    """What the chart of the offset shows, for those who cannot see it."""
+    """What the chart of the offset shows, for those who do not see it."""
     shown = [segment.offset_ms for segment in report.segments if segment.offset_ms is not None]
     if not shown:
         return (
@@ -135,7 +135,7 @@ def offset_words(report: Report) -> str:
 def course(
     report: Report, axis: Axis, y: Callable[[float], float], *, on_map: bool = False
 ) -> Markup:
-    """The stretches as lines, dashed `on_map`; `y` says where an offset in ms is drawn."""
+    """The stretches found, as lines, dashed `on_map`; `y` says where an offset in ms is drawn."""
     line = "".join(
         f"M{coord(axis.x(each.start_s))} {coord(y(each.start_offset_ms))}"
         f"L{coord(axis.x(each.end_s))} {coord(y(each.end_offset_ms))}"
@@ -149,7 +149,9 @@ def course(
 
 
 def score_map(report: Report) -> Markup:
-    """How well every offset fits, time by offset, as a picture with the stretches over it."""
+    """How well every offset fits, time by offset, as a picture, with the stretches found drawn over
+    it.
+    """
     detail = report.detail
     if detail is None or not detail.segments:
         return Markup("")
@@ -184,7 +186,9 @@ def score_map(report: Report) -> Markup:
 
 
 def attention_chart(report: Report) -> Markup:
-    """How much each second counts, as bars; in a long title a bar is the maximum of its seconds."""
+    """How much each second counts, as bars; of a long title the most of the seconds that share a
+    bar.
+    """
     if not report.blocks:
         return Markup("")
     axis = Axis.of(report)
@@ -222,7 +226,7 @@ def attention_chart(report: Report) -> Markup:
 
 
 def fit_legend() -> Markup:
-    """The colours of the score map, from bad to good."""
+    """The colours of the score map from bad to good."""
     step = 160 / len(STOPS)
     boxes = (
         Markup('<rect x="{}" y="0" width="{}" height="10" fill="#{:02x}{:02x}{:02x}"/>').format(
@@ -256,7 +260,9 @@ def _jump(axis: Axis, start_s: float, end_s: float, scale: _Offsets) -> Markup:
 
 
 def _label(report: Report, number: int, axis: Axis, scale: _Offsets) -> Markup:
-    """The offset of a stretch beside its line, on the side away from zero, if there is room."""
+    """The offset of a stretch beside its line, on the side away from zero, where there is room for
+    it.
+    """
     stretch = report.stretches[number]
     left, right = axis.x(stretch.start_s), axis.x(stretch.end_s)
     if right - left < 90:
@@ -271,7 +277,9 @@ def _label(report: Report, number: int, axis: Axis, scale: _Offsets) -> Markup:
 
 
 def _most_ms(report: Report) -> float:
-    """The largest offset that is drawn; a segment beyond it is drawn at the edge."""
+    """The largest offset that is drawn; what a single segment strays further is drawn at the
+    edge.
+    """
     ends = [
         abs(end) for each in report.stretches for end in (each.start_offset_ms, each.end_offset_ms)
     ]
@@ -311,7 +319,7 @@ def _band(report: Report, scale: _Offsets) -> Markup:
 
 
 def _seconds(report: Report, axis: Axis, scale: _Offsets) -> Markup:
-    """What each second shows by itself, as points."""
+    """What each second shows alone, as points."""
     line = "".join(
         f"M{coord(axis.x(block.start_s + 0.5))} {coord(scale.y(block.offset_ms))}h0"
         for block in report.blocks
@@ -321,8 +329,8 @@ def _seconds(report: Report, axis: Axis, scale: _Offsets) -> Markup:
 
 
 def _lane(report: Report, axis: Axis, y: float) -> Markup:
-    """The strip under the plot: what shows an offset, what shows none, and (in the background's
-    colour) what was not looked at.
+    """The strip under the plot: what shows an offset, what shows none, and (in the ground's colour)
+    what was not looked at.
     """
     parts = [box("unseen", LEFT, y, INSIDE, _LANE)]
     for shows, name in ((True, "shows"), (False, "mute")):
@@ -337,7 +345,7 @@ def _lane(report: Report, axis: Axis, y: float) -> Markup:
 
 
 def _joined(runs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Runs in order of time; those that touch become one."""
+    """Runs in time order, those that touch as one."""
     out: list[tuple[float, float]] = []
     for start_s, end_s in runs:
         if out and start_s - out[-1][1] < 0.1:
@@ -366,7 +374,7 @@ def short_offset(offset_ms: float) -> str:
 
 
 def lane_legend() -> Markup:
-    """The meaning of the colours in the strip under the chart."""
+    """What the strip under the chart of the offset says by its colours."""
     kinds = (
         ("shows", "shows an offset"),
         ("mute", "shows none"),
