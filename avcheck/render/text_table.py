@@ -60,7 +60,7 @@ def _stretches(report: Report) -> Table:
     rows = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption=f"{len(report.blocks)} rows of 1 s: -v",
+        caption=f"-v shows {len(report.blocks)} rows of 1 s",
         caption_justify="left",
     )
     rows.add_column("From", justify="right", no_wrap=True)
