@@ -1,5 +1,5 @@
-"""Where a file shows or plays what its reference does: matches -> pieces of a piecewise linear time
-map.
+"""Where a file shows or plays what a reference shows or plays: matches -> pieces of a piecewise
+linear time map.
 
 Windows that follow one line make a piece; between pieces something was inserted, removed or
 slipped.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from avcheck.compare.find import LEAST_WINDOW_S, RATE_HZ, WINDOW_S, Match, Rows, Track
 
-_LEAST_MATCHES = 3  # in a row, that make a piece: two can follow each other by chance
+_LEAST_MATCHES = 3  # in a row, that make a piece: by chance two can follow one another
 _WORSE = 4.0  # times as far off as the best line, and ...
 _NOISE = 0.1  # ... more than this share of a jump, and a pace is not that of the title
 # Least agreement of two rows for them to count as the same, when the edge of a piece is looked for
@@ -42,7 +42,7 @@ class Piece:
 
 
 class Ends(Protocol):
-    """Knows where pieces really begin and end, in seconds of the file."""
+    """Says where pieces really begin and end, in seconds of the file."""
 
     def between(self, before: Piece, after: Piece) -> tuple[float, float]:
         """Where one piece ends and the next begins: the same moment, or something lies between."""
@@ -55,10 +55,10 @@ class Ends(Protocol):
 
 
 def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> tuple[Piece, ...]:
-    """The matches as lines; a step of more than `jump_s` off the line begins another.
+    """The matches as lines; a step of more than `jump_s` from the line so far begins another.
 
-    `pace`: the approximate pace of the lines. A line of fewer than three matches is chance, and is
-    left out.
+    `pace`: what the lines' pace is about. A line of fewer than three matches is chance, and is left
+    out.
     """
     runs: list[list[Match]] = []
     for match in matches:
@@ -69,7 +69,7 @@ def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> 
             and len(runs[-1]) < _LEAST_MATCHES
             and abs(_off_line(runs[-2], match, pace, jump_s)) <= jump_s
         ):
-            runs.pop()  # a few off the line, which goes on after them
+            runs.pop()  # a few that lie off the line, which goes on after them
             runs[-1].append(match)
         else:
             runs.append([match])
@@ -79,7 +79,7 @@ def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> 
         short = [k for k, part in enumerate(parts) if part.end_s - part.start_s < LEAST_WINDOW_S]
         if not short:
             return tuple(parts)
-        # A piece this short is chance, too
+        # So short a piece is chance as well
         del lines[min(short, key=lambda k: parts[k].end_s - parts[k].start_s)]
 
 
@@ -100,7 +100,7 @@ def _laid_out(lines: Sequence[Piece], ends: Ends) -> list[Piece]:
 
 @dataclass(frozen=True)
 class Edges:
-    """Knows where pieces really begin and end: the rows of the two tracks are compared one by
+    """Says where pieces really begin and end: the rows of the two tracks are compared one by
     one.
     """
 
@@ -115,7 +115,7 @@ class Edges:
             max(before.start_s, before.end_s - WINDOW_S / 2),
             min(after.end_s, after.start_s + WINDOW_S / 2),
         )
-        # What is gained by giving all rows up to this one to the piece before
+        # What is gained by giving all up to a row to the piece before
         gain = np.concatenate([[0.0], np.cumsum(self._gain(before, times))])
         rest = np.concatenate([np.cumsum(self._gain(after, times)[::-1])[::-1], [0.0]])
         best_end = np.maximum.accumulate(
@@ -140,8 +140,8 @@ class Edges:
         return float(np.append(times, times[-1] + 1 / RATE_HZ)[at])
 
     def _gain(self, piece: Piece, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How much the rows at these times of the file speak for the piece: their cosine, less what
-        different rows reach; 0 for a mute row.
+        """How much the rows at these times of the file speak for the piece: cosine less what rows
+        that are not the same reach; 0 where a row is mute.
         """
         inside = np.linspace(piece.start_s, piece.end_s, _INSIDE)
         usual = float(np.median(self._cosine(piece, inside)))
@@ -198,7 +198,9 @@ def _line(run: Sequence[Match], pace: float, jump_s: float) -> Piece:
 
 
 def _off_line(run: Sequence[Match], match: Match, pace: float, jump_s: float) -> float:
-    """How far a match lies off the line of the last few of a run, in seconds of the reference."""
+    """How far a match lies off where the last few of a run would have it, in seconds of the
+    reference.
+    """
     recent = run[-6:]
     last = recent[-1]
     if len(recent) >= _LEAST_MATCHES:
