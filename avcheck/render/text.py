@@ -43,8 +43,8 @@ _EVENTS = {  # of a test signal: singular and plural
     "clap": ("closing with its clap", "closings with their claps"),
     "stamp": ("stamped picture with its tones", "stamped pictures with their tones"),
 }
-FAILURES = 100  # of a run that are listed at its end
-_STRETCHES = 4  # of a file that are listed in its line
+FAILURES = 100  # of a run are listed at its end
+_STRETCHES = 4  # of a file are told in its line
 # Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
 _LOG_COMMAND = re.compile(r"(##\w*)\[")
 

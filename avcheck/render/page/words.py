@@ -35,7 +35,7 @@ def sentence(report: Report) -> str:
 
 
 def facts(report: Report) -> Facts:
-    """What stands under the verdict, a line each."""
+    """What stands under the verdict, one line each."""
     left_out = {"damage", "notes", "stretch", "reason", "confidence"}
     by_network = report.measured_by == "network"
     meaning = " (the chance that the offset is right within 80 ms)" if by_network else ""
@@ -50,7 +50,7 @@ def row_facts(report: Report) -> Facts:
 
 
 def course(report: Report) -> list[tuple[str, str, str]]:
-    """The stretches as (from, to, offset), if the offset changes."""
+    """The stretches as (from, to, offset), where the offset changes."""
     out = []
     for each in report.stretches:
         ends = (describe_offset(each.start_offset_ms), describe_offset(each.end_offset_ms))
