@@ -7,8 +7,7 @@ that?
 ('out_of_sync', 'sound late by 120 ms (3.0 frames)')
 """
 
-__version__ = "0.1.0"  # before the imports, some of which read it
-
+from avcheck._version import __version__
 from avcheck.api import check, check_many, check_tracks
 from avcheck.errors import AvcheckError, Cancelled, MediaError, ModelError, UsageError
 from avcheck.report import PRESETS, Report, Tolerance

@@ -1,5 +1,5 @@
-"""The two calls of the package: one file, and many. What is heavy is imported by the call that
-needs it.
+"""The package from Python: one file, its tracks, and many files. Each call imports what is heavy
+only when it is made.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from typing import Any, Literal
 
 from avcheck.errors import Cancelled, UsageError
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.sampling import PROBES
-from avcheck.settings import CheckSettings, only_track, seconds_of
+from avcheck.settings import PROBES, CheckSettings, only_track, seconds_of
 
-# One audio track by its number, several, or all there are; None: the main one
+# One audio track by its number, several, or all of them; None: the main one
 AudioTracks = int | Sequence[int] | Literal["all"] | None
 
 

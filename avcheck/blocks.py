@@ -24,10 +24,9 @@ BLOCK_FRAMES = 25  # pictures in a block
 BLOCK_S = BLOCK_FRAMES / FRAME_RATE
 BLOCK_MELS = int(MEL_RATE * BLOCK_S)
 BLOCK_SAMPLES = int(SAMPLE_RATE * BLOCK_S)
-SOUND_LEAD_S = 0.05  # at least so much sound before a block belongs to its log-mel
-_HOLD_S = 1.0  # a picture older than this is missing, not repeated: a file can claim a 30-hour gap
-# At 10 fps and above the nearest picture shows the moment best; below, a picture stays until the
-# next
+SOUND_LEAD_S = 0.05  # the log-mel of a block needs at least so much sound before it
+_HOLD_S = 1.0  # an older picture is missing, not repeated: a file can claim a gap of 30 hours
+# From 10 fps on the nearest picture shows a moment best; below, a picture stays until the next
 _NEAREST_GAP_S = 0.1
 
 
@@ -51,7 +50,7 @@ class Sound(Protocol):
 
 @dataclass(frozen=True)
 class Heard:
-    """A further sound of a block; the fields are those of `Block`."""
+    """One more sound of a block; the fields are those of `Block`."""
 
     mel: NDArray[np.float32]
     mel_mask: NDArray[np.bool_]
@@ -63,11 +62,10 @@ class Block:
     """One second of a file.
 
     pictures: uint8 (25, H, W), picture k shows `start_s` + k/25 s; picture_mask: bool (25,), False
-    where there was none.
-    mel: float32 (100, 64), column j is centred on `start_s` + (j + 0.5)/100 s; mel_mask: bool
-    (100,), False where no sound was.
-    level_db: loudness of the block's sound, dBFS (RMS); -inf for digital silence or none.
-    further: the other sounds of a title that has several.
+    where there was none. mel: float32 (100, 64), column j is centred on `start_s` + (j + 0.5)/100
+    s; mel_mask: bool (100,), False where there was no sound. level_db: loudness of the block's
+    sound, dBFS (RMS); -inf for digital silence or none. further: the other sounds of a title that
+    has several.
     """
 
     index: int
@@ -80,7 +78,7 @@ class Block:
     further: tuple[Heard, ...] = ()
 
     def with_sound(self, number: int) -> Block:
-        """The same pictures with this one of the sounds alone, counted from 0."""
+        """The same pictures with only this sound, counted from 0."""
         if number == 0:
             return replace(self, further=())
         heard = self.further[number - 1]
@@ -89,15 +87,15 @@ class Block:
         )
 
     def sound_alone(self) -> Block:
-        """The same block without its pictures, which take the memory."""
+        """The same block without its pictures, which take most of the memory."""
         return replace(self, pictures=np.zeros((0, *self.pictures.shape[1:]), np.uint8))
 
 
 def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The log-mel (columns, 64) with the mean of what was heard, bool (columns,), wherever nothing
-    was.
+    """The log-mel (columns, 64) in which every column without sound, by bool (columns,), is the
+    mean of those with sound.
 
-    The sound trunk takes each band's mean out. Silence in place of missing sound would move that
+    The sound trunk subtracts each band's mean. Silence in place of missing sound would move that
     mean, and with it every feature of a short file; the mean itself moves nothing.
     """
     if heard.all() or not heard.any():
@@ -108,11 +106,10 @@ def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[
 
 
 class SoundTimeline:
-    """Sound pieces laid out by their own timestamps: read any stretch, get samples and a mask of
-    what was really there.
+    """Pieces of sound laid out by their own timestamps: read any stretch, and get its samples and a
+    mask of where there was sound.
 
-    Only the stretch from the last read on is kept, so memory stays bounded however long the file
-    is.
+    Only what follows the last read is kept, so memory stays bounded however long the file is.
     """
 
     def __init__(self, sounds: Iterable[Sound]) -> None:
@@ -151,7 +148,7 @@ class SoundTimeline:
 
     def _drop_before(self, time_s: float) -> None:
         keep = [piece for piece in self._pieces if self._piece_end_s(piece) > time_s]
-        # The last piece tells how far the source was read, so it always stays.
+        # The last piece says how far the source has been read, so it always stays.
         self._pieces = keep or self._pieces[-1:]
 
 
@@ -166,14 +163,14 @@ def blocks(
     """Cut a file, with one sound or several, into blocks, lazily; memory holds a block or two.
 
     The grid starts at the first picture. A picture is repeated for at most 1 s; a stretch without
-    any picture yields no block, and the next block keeps its true `start_s` on the same grid. Sound
-    outside the pictures' time is not used.
+    pictures gives no block, and the next block keeps its true `start_s` on the same grid. Sound
+    outside the time of the pictures is not used.
 
     A stretch of a file gives the same blocks as the whole: `count` blocks from number `first` on,
-    on the grid that starts at `origin_s`, from pictures that begin with the one shown as block
-    `first` starts, and sound that begins `SOUND_LEAD_S` before it. Neither is read further than
-    needed. Up to `margin` blocks on either side of these come without pictures, as
-    `Block.sound_alone`; the sound then begins so much earlier.
+    on the grid that starts at `origin_s`. The pictures then begin with the one shown as block
+    `first` starts, and the sound `SOUND_LEAD_S` before that. Neither is read further than needed.
+    Up to `margin` blocks on either side come without pictures, as `Block.sound_alone`; the sound
+    then begins that much earlier.
     """
     timelines = [SoundTimeline(sound) for sound in sounds]
     for number in range(max(0, first - margin), first):
@@ -192,7 +189,7 @@ def blocks(
                 yield _block(number, start_s, [], timelines)
             return
         shown += [None] * (slot - index * BLOCK_FRAMES - len(shown))
-        # Scaled down at once: the decoder works on meanwhile, and large pictures are not kept.
+        # Scaled down at once, while the decoder works on; large pictures are not kept.
         shown.append(picture.luma)
     if origin_s is not None and any(item is not None for item in shown):
         yield _block(index, origin_s, shown, timelines)
@@ -201,8 +198,8 @@ def blocks(
 def _on_grid(
     pictures: Iterable[Picture], origin_s: float | None, slot: int
 ) -> Iterator[tuple[int, float, Picture]]:
-    """(slot, origin_s, picture) for every slot of the 25 fps grid, from `slot` on, that has a
-    picture to show, slots rising.
+    """(slot, origin_s, picture) for every slot of the 25 fps grid from `slot` on that has a
+    picture, in rising order.
     """
     source = iter(pictures)
     here = next(source, None)

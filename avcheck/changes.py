@@ -1,6 +1,4 @@
-"""What changed between two runs over the same files. Compares what was found; judges nothing
-anew.
-"""
+"""What changed between two runs over the same files. Compares results; judges nothing again."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ KINDS: tuple[Kind, ...] = ("worse", "better", "changed", "new", "gone")
 
 @dataclass(frozen=True)
 class Change:
-    """What became of one path, or of one of several sounds of it. The reports are without their
-    segments and blocks.
+    """The change of one path, or of one of its sounds. The reports come without their segments and
+    blocks.
     """
 
     path: str
@@ -27,7 +25,7 @@ class Change:
 
     @property
     def causes(self) -> tuple[str, ...]:
-        """What else differs between the two checks, and so may be why."""
+        """What else differs between the two checks and may be the cause."""
         if self.before is None or self.after is None:
             return ()
         old, new = self.before, self.after
@@ -43,11 +41,11 @@ class Change:
 def changes_between(
     before: Iterable[Report], after: Iterable[Report], failing: Collection[str]
 ) -> list[Change]:
-    """Every path of two runs whose result is not the same in both, worse ones first, then by path.
+    """Every path whose result differs between two runs, worse ones first, then by path.
 
     `failing`: the verdicts that fail a run. Worse: it fails now and did not fail in the same way
-    before. That is another verdict, an offset more than a frame (40 ms) further out, or a path that
-    is new. An offset that moves by up to a frame is no change.
+    before; that is, it had another verdict, an offset nearer to its limit by more than a frame (40
+    ms), or no result at all. An offset that moves by up to a frame is no change.
     """
     old = {
         (report.path, report.sound): replace(report, segments=(), blocks=()) for report in before

@@ -1,12 +1,12 @@
-"""One file: a first look at its pictures and each of its sounds (`first_look`), a closer one where
-that tells nothing, the verdict.
+"""One file: a first look at its pictures and each of its sounds (`first_look`), a closer one if
+that shows nothing, and the verdict.
 
-A segment is ten blocks (10 s) in a row, and up to fourteen where a run of blocks ends. Memory holds
-one segment and the two seconds of sound on either side of it. Of a long title all is heard, and
-some segments are looked at (`listening` says which); one that is sampled is looked at in probes of
-two segments (`sampling` says where). They are the segments that the whole title has
-there, with the same sound around them. A file that stays undecidable may get a closer look
-(`closeup`): a few of its segments again, their pictures more than three times the size.
+A segment is ten blocks (10 s) in a row, up to fourteen at the end of a run of blocks. Memory holds
+one segment and two seconds of sound on either side. Of a long title all sound is heard, and some
+segments are looked at (`listening` chooses them); a sampled title is looked at in probes of two
+segments (`sampling` chooses them). These are the segments that the whole title has there, with the
+same sound around them. A file that stays undecidable may get a closer look (`closeup`): a few of
+its segments again, with pictures more than three times the size.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from avcheck import __version__, progress
+from avcheck import progress
+from avcheck._version import __version__
 from avcheck.blocks import BLOCK_S
 from avcheck.choice import Choice, sounds_of
 from avcheck.closeup import CloserAtAll, Zoomed, zoom_all
@@ -46,16 +47,17 @@ from avcheck.tracks import others
 from avcheck.verdict import Judgement, judge, without_unseen
 from avcheck.weights import load
 
-_STAMPED_S = 3.0  # in which the pictures of a stamped capture show it
+_STAMPED_S = 3.0  # in which a stamped capture shows its first stamp
 _LEFT = "small faces may not have been looked at (--thorough does)"
-# Reasons that another sound may not have
+# Reasons that may not hold for another sound of the file
 _SOUND_IN_DOUBT = {
     "silent",
     "too_short",
     "no_match",
     "ambiguous",
 }
-_PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}  # the same of pictures
+# the same for another picture track
+_PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}
 
 
 class Checker:
@@ -75,7 +77,7 @@ class Checker:
         threads: int = 0,
     ) -> None:
         self._threads = threads
-        # PyTorch counts the machine's cores, whatever a container's share of them is.
+        # PyTorch counts the machine's cores, even if the container has a smaller share.
         torch.set_num_threads(threads or min(torch.get_num_threads(), cores()))
         self.loaded = load(model, device=device, attention=attention)
         make_ready(self.loaded)
@@ -87,8 +89,8 @@ class Checker:
         settings: CheckSettings = DEFAULTS,
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
-        """The score curves of a file, of its first sound that was asked for, with what is known of
-        it and what was lost on the way. Raises MediaError.
+        """The score curves of a file, for the first sound asked for, with what is known of the file
+        and what was lost. Raises MediaError.
         """
         choices = sounds_of(path, settings)[:1]
         first = look_at_all(
@@ -112,12 +114,14 @@ class Checker:
         settings: CheckSettings = DEFAULTS,
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[Report, ...]:
-        """Check one file: a report for each of its sounds that `settings` ask for, in that order.
+        """Check one file: a report for each sound that `settings` ask for, in that order.
 
         The pictures are decoded and looked at once for all of them. A sound that cannot be judged
-        has a report of its own that says so. Raises MediaError for a file that cannot be judged at
+        gets a report of its own that says so. Raises MediaError for a file that cannot be judged at
         all (`avcheck.check` turns it into a report).
         """
+        if on_progress is not None:
+            on_progress(0.0)  # the weights are loaded
         opener = self._opener(path, settings)
         choices = sounds_of(path, settings)
         first = None
@@ -160,7 +164,7 @@ class Checker:
         settings: CheckSettings,
         on_progress: Callable[[float], None] | None,
     ) -> list[Zoomed]:
-        """What the curves say, after a closer look at the title where that is wanted."""
+        """The curves and what they say, after a closer look at the title if one is wanted."""
         zoomed = [
             Zoomed(curves, judge(curves, settings.tolerance, self.calibration, first.seams_s))
             for curves in first.curves
@@ -187,10 +191,10 @@ class Checker:
     def _closer(
         self, opener: Opener, first: FirstLook, heard: Sequence[int], stack: ExitStack
     ) -> CloserAtAll:
-        """Looks closer at segments of a file, which is opened again, until `stack` is closed, when
-        the first is asked for. heard: which of the sounds it will be asked about, by number.
+        """Looks closer at segments of a file. The file is opened again for the first of them, until
+        `stack` is closed. heard: the numbers of the sounds to be asked about.
 
-        A file that cannot be read from the middle raises CannotSeek then.
+        A file that cannot be read from the middle then raises CannotSeek.
         """
         info, origin_s = first.infos[0], first.origin_s
         opened: list[Title] = []
@@ -211,7 +215,7 @@ class Checker:
             title = opened[0] if opened else open_again(numbers)
             try:
                 return look_again(title, curves, budget, faces_alone)
-            except Exception as error:  # what was seen at first still holds
+            except Exception as error:  # the first look still holds
                 if isinstance(error, MediaError) or is_out_of_memory(error):
                     return [Seen(curve) for curve in curves]
                 raise
@@ -226,7 +230,7 @@ class Checker:
                 len(stretch.inside) != end - start
                 or len({block.pictures.shape for block in stretch.inside}) > 1
             ):
-                # Damaged: decoded from here, it is not what was looked at first
+                # Damaged: decoded from here, it differs from the first look
                 return [Seen(curve) for curve in curves]
             by_sound = [stretch.with_sound(number) for number in range(len(curves))]
             return look_closer_for_all(curves, by_sound, self.loaded, budget, faces_alone)
@@ -300,8 +304,8 @@ class Checker:
 
 
 def _test_signals(opener: Opener, first: FirstLook, zoomed: Sequence[Zoomed]) -> dict[int, Signal]:
-    """By the number of a sound: the test signal that the title is with it, where that has more to
-    say than the network.
+    """For each sound, by its number: the test signal that it makes with the pictures, if that says
+    more than the network.
     """
     numbers = [number for number, failure in enumerate(first.failures) if failure is None]
     signals: dict[int, Signal] = {}
@@ -330,7 +334,7 @@ def _test_signals(opener: Opener, first: FirstLook, zoomed: Sequence[Zoomed]) ->
 
 
 def _goes_first(signal: Signal, judgement: Judgement) -> bool:
-    """Whether a test signal is to be believed, and not the network."""
+    """Whether to believe the test signal, and not the network."""
     if judgement.verdict == "undecidable" and judgement.reason_code != "borderline":
         return signal.is_test_signal
     return signal.is_all
@@ -344,7 +348,7 @@ def _of_one_title(reports: Sequence[Report]) -> tuple[Report, ...]:
 
 
 def _within(degraded: Degraded, part: Part) -> Degraded:
-    """What was lost, less what is outside of the part that was looked at."""
+    """What was lost within the part that was looked at."""
     unseen_s = tuple(
         (max(start_s, part.start_s), min(end_s, part.end_s))
         for start_s, end_s in degraded.unseen_s
@@ -354,10 +358,10 @@ def _within(degraded: Degraded, part: Part) -> Degraded:
 
 
 def _reason(judgement: Judgement, info: MediaInfo, cut: bool, *, chosen: bool) -> str | None:
-    """Why a file is undecidable, with what was not looked at: tracks, of which one may be the one
-    that was meant, unless several were `chosen`, and what a closer look left, `cut`.
+    """Why a file is undecidable, and what was not looked at: other tracks, one of which may be the
+    right one, unless several were `chosen`; and what a closer look had no budget for, `cut`.
     """
-    # A separate sound file stands in place of the tracks, so none of its own can be chosen.
+    # A separate sound file replaces the tracks, so none of these can be chosen.
     audio = [track for track in info.audio_tracks if info.audio_track not in (None, track.number)]
     video = [track for track in info.video_tracks if track.number != info.video_track]
     audio = audio if judgement.reason_code in _SOUND_IN_DOUBT and not chosen else []

@@ -1,4 +1,4 @@
-"""Which sounds of a title are checked: its main audio track, or those that were asked for."""
+"""Which sounds of a title are checked: its main audio track, or those asked for."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Choice:
 
 
 def sounds_of(path: str | Path, settings: CheckSettings) -> tuple[Choice, ...]:
-    """The sounds of a file that are to be checked, one or more. Raises NoAudio where it has none of
-    those that were asked for, and as `open_media`.
+    """The sounds of a file to check, one or more. Raises NoAudio if it has none of those asked for,
+    and what `open_media` raises.
     """
     if settings.audio:
         return tuple(Choice(audio=audio) for audio in settings.audio)
@@ -35,7 +35,7 @@ def sounds_of(path: str | Path, settings: CheckSettings) -> tuple[Choice, ...]:
         return (Choice(),)
     tracks = audio_tracks(path, video_track=settings.video_track, program=settings.program)
     if not tracks:
-        return (Choice(),)  # opening it says best what is wrong
+        return (Choice(),)  # opening it gives the best error
     if settings.every_track:
         return tuple(Choice(track.number) for track in tracks)
     chosen = [
@@ -56,8 +56,8 @@ def open_sound(
     short_side: int = SHORT_SIDE,
     threads: int = 0,
 ) -> Media:
-    """The file on the tracks that are to be checked, with this one of its sounds. Raises as
-    `open_media`.
+    """Open the file on the tracks to check, with this one of its sounds. Raises what `open_media`
+    raises.
     """
     return open_media(
         path,

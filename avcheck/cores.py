@@ -9,14 +9,14 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-# Threads of OpenMP spin for a while when they have nothing to do. On a machine that others use as
-# well the spinning takes the processor from whoever has work, this process's own decoder included.
+# Idle threads of OpenMP spin for a while. On a shared machine that takes the processor from others,
+# this process's own decoder included.
 _PATIENT = {
-    # GNU's runtime, which PyTorch's Linux builds carry, and the standard's own name
+    # GNU's runtime, which PyTorch's Linux builds bring, and the standard's own name
     "OMP_WAIT_POLICY": "PASSIVE",
     "KMP_BLOCKTIME": "0",  # LLVM's and Intel's, on macOS and Windows
 }
-# Who sets one has decided on all
+# Whoever sets one of these has decided
 _USERS_OWN = (
     "OMP_WAIT_POLICY",
     "GOMP_SPINCOUNT",
@@ -26,22 +26,22 @@ _USERS_OWN = (
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Processors this process may use, at least 1: those it is tied to, or its container's share of
-    them, if less.
+    """The processors this process may use, at least 1: those it is bound to, or its container's
+    share if that is less.
 
     The share is the CPU quota of its cgroup and of those above it, version 2 or 1, rounded up: half
-    a processor is one. `root` is where `proc` and `sys` lie.
+    a processor is one. `root`: the folder that holds `proc` and `sys`.
     """
     tied = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([tied, *(math.ceil(share) for share in _quotas(root))]))
 
 
 def wait_patiently(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have OpenMP's threads sleep rather than spin while they wait, unless the environment says how
-    they wait.
+    """Make waiting OpenMP threads sleep instead of spin, unless the environment decides how they
+    wait.
 
-    It works until torch is loaded, and for processes started from here. It concerns the whole
-    process, so only programs of our own ask for it.
+    It has an effect until torch is loaded, and on processes started from here. It concerns the
+    whole process, so only avcheck's own programs call it.
     """
     if not any(environment.get(name) for name in _USERS_OWN):
         environment.update(_PATIENT)

@@ -1,4 +1,4 @@
-"""How the offset goes through a file: constant, drifting, jumping, or all of these in turn. Pure
+"""How the offset goes through a file: constant, drifting, jumping, or one after another. Pure
 arithmetic on the offsets of its segments.
 """
 
@@ -15,30 +15,30 @@ from numpy.typing import NDArray
 from avcheck.report import FRAME_MS, Segment, Stretch, nearest_stretch
 
 JUMP_MS = 3 * FRAME_MS  # smaller changes between neighbouring segments are measuring noise
-SCATTER_MS = 2 * FRAME_MS  # segments of which a quarter lies further off a course follow none
-_LEAST_SEGMENTS = 3  # that show an offset: below, there is no course
+SCATTER_MS = 2 * FRAME_MS  # a course that a quarter of the segments miss by more is none
+_LEAST_SEGMENTS = 3  # with an offset; fewer give no course
 # Jumps must leave less than this share of the mean residual off one line
 _BETTER = 0.7
-_COST_MS = 200.0  # what a jump or a slope must save, in residuals of all segments together
+_COST_MS = 200.0  # what a jump or a slope must save, summed over the residuals of all segments
 _MOST_PLACES = 60  # where a jump is looked for
 _LEAST_ON_LINE = 5  # segments, between jumps
-_LEAST_OF_DRIFT = 4  # with fewer the residuals say too little of the noise
+_LEAST_OF_DRIFT = 4  # fewer residuals say too little of the noise
 _DRIFT_MS = 1.5 * FRAME_MS  # from one end to the other; less is not worth calling a drift
 # How often noise alone may rise or fall as much, against the residuals from the line
 _LINE_CHANCE = 0.01
-_ORDER_CHANCE = 0.1  # the same by the order of the segments alone, which no outlier can bend
+_ORDER_CHANCE = 0.1  # the same by the order of the segments, which no outlier can bend
 _LEAST_ERROR_MS = 1.0  # of a segment: residuals below that are luck
-# Segments up to which every order is counted; beyond, the normal approximation is good to 0.001
+# Above, the normal approximation is good to 0.001
 _EXACT_ORDERS = 30
-_PAIRED = 400  # segments at most of which all pairs are looked at
+_PAIRED = 400  # segments of which all pairs are compared
 
 
 @dataclass(frozen=True)
 class Course:
-    """Stretches in time order, between any two of which the offset jumps; a drift is one stretch
-    whose ends differ.
+    """Stretches in order of time; the offset jumps between any two. A drift is one stretch whose
+    ends differ.
 
-    drift_ms_per_min: of the longest stretch that drifts; None where none does.
+    drift_ms_per_min: of the longest stretch that drifts; None if none does.
     """
 
     stretches: tuple[Stretch, ...]
@@ -46,13 +46,13 @@ class Course:
 
     @property
     def changes(self) -> bool:
-        """Whether the offset is not the same all through."""
+        """Whether the offset is not the same throughout."""
         return len(self.stretches) > 1 or self.drift_ms_per_min is not None
 
     @property
     def jump_intervals_s(self) -> tuple[tuple[float, float], ...]:
-        """Between which times each jump lies: the end of the stretch before it and the start of the
-        one after it.
+        """The times between which each jump lies: the end of the stretch before it and the start of
+        the one after.
         """
         return tuple((before.end_s, after.start_s) for before, after in pairwise(self.stretches))
 
@@ -62,13 +62,11 @@ class Course:
         return tuple((start_s + end_s) / 2 for start_s, end_s in self.jump_intervals_s)
 
     def nearest(self, time_s: float) -> Stretch:
-        """The stretch a moment lies in or is nearest to."""
+        """The stretch that a moment lies in, or the nearest one."""
         return nearest_stretch(self.stretches, time_s)
 
     def offsets_ms(self, time_s: float) -> tuple[float, ...]:
-        """What the offset can be at a moment: one value, and two where a jump may lie before or
-        after it.
-        """
+        """The possible offsets at a moment: one, or two if a jump may lie before or after it."""
         for before, after in pairwise(self.stretches):
             if before.end_s < time_s < after.start_s:
                 return before.end_offset_ms, after.start_offset_ms
@@ -77,8 +75,8 @@ class Course:
 
 @dataclass(frozen=True)
 class _Run:
-    """Segments first up to stop, of those that show an offset; the offset at the first one's
-    middle, and how it goes on from there.
+    """Segments `first` to before `stop` of those with an offset; the offset at the middle of the
+    first, and its slope.
     """
 
     first: int
@@ -88,10 +86,10 @@ class _Run:
 
 
 def follow(segments: Sequence[Segment], *, finely: bool = True) -> Course | None:
-    """The course of the segments that show an offset; None below three of them.
+    """The course of the segments that show an offset; None for fewer than three.
 
-    finely: whether what lies on either side of a jump may jump again, or drift. Else the course is
-    one drift, or has one jump, or goes away for a while and back. Outliers are never followed.
+    finely: either side of a jump may jump again, or drift. Otherwise the course is one drift, or
+    has one jump, or leaves for a while and returns. Outliers are never followed.
     """
     known = [segment for segment in segments if segment.offset_ms is not None]
     if len(known) < _LEAST_SEGMENTS:
@@ -108,10 +106,10 @@ def follow(segments: Sequence[Segment], *, finely: bool = True) -> Course | None
 
 
 def at_seams(segments: Sequence[Segment], seams_s: Sequence[float]) -> Course | None:
-    """The course of a file whose offset changes only where one recording was joined to another, at
-    `seams_s`; None where it does not change there.
+    """The course of a file whose offset changes only where recordings were joined, at `seams_s`;
+    None if it does not change there.
 
-    The place of such a jump is known, so one segment on either side can show it.
+    The place of such a jump is known, so one segment on either side is enough to show it.
     """
     known = [segment for segment in segments if segment.offset_ms is not None]
     time_s = np.array([(segment.start_s + segment.end_s) / 2 for segment in known])
@@ -160,8 +158,8 @@ def _level(offset_ms: NDArray[np.float64], first: int, stop: int) -> _Run:
 def _parts(
     time_s: NDArray[np.float64], offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]
 ) -> list[_Run] | None:
-    """The runs, two at least, in each of which the offset stays or drifts, where these fit better
-    than the line with these residuals.
+    """Two or more runs in each of which the offset stays or drifts, if these fit better than the
+    line with these residuals.
     """
     edges = _best_edges(time_s, offset_ms)
     if len(edges) < 3:
@@ -219,7 +217,7 @@ def _best_edges(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64]) -> 
 
 
 def _run_cost(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64]) -> float:
-    """How far off their level, or off a line, these segments lie in all, ms; an outlier counts no
+    """How far these segments lie off their level, or off a line, in all, ms; an outlier counts no
     more than two jumps.
     """
     cost = _off(offset_ms - np.median(offset_ms))
@@ -236,7 +234,7 @@ def _off(residual_ms: NDArray[np.float64]) -> float:
 
 
 def _joined(runs: Sequence[_Run]) -> list[_Run]:
-    """The same, neighbours of one constant offset as one."""
+    """The same runs, with neighbours of the same constant offset merged."""
     joined: list[_Run] = []
     for run in runs:
         if joined and _is_one(joined[-1], run):
@@ -258,7 +256,7 @@ def _rounded(offset_ms: float) -> float:
 
 
 def _one_jump(offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]) -> int | None:
-    """The first segment after a jump, where two levels fit better than the line with these
+    """The first segment after a jump, if two levels fit better than the line with these
     residuals.
     """
     split = _best_split(offset_ms)
@@ -275,8 +273,8 @@ def _one_jump(offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]) 
 
 
 def _away_and_back(offset_ms: NDArray[np.float64]) -> slice | None:
-    """The longest run of segments in the middle (three at least) that lie together, off what the
-    others keep to.
+    """The longest run of segments in the middle (three or more) that agree with each other, and not
+    with the level of the rest.
     """
     constant_ms = float(np.median(offset_ms))
     stray = np.abs(offset_ms - constant_ms) > JUMP_MS
@@ -299,11 +297,11 @@ def _drift(
     time_s: NDArray[np.float64], offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]
 ) -> tuple[float, float] | None:
     """Slope (ms a second) of a drift and the offset (ms) at the first time, from the residuals off
-    a robust line; None: none.
+    a robust line; None: no drift.
 
-    The least-squares line through the segments that keep to the robust one must rise or fall by
-    more than their residuals explain (Student's t), and so must the order of all segments
-    (Mann-Kendall). Both chances are exact, so few segments do.
+    The least-squares line through the segments near the robust one must rise or fall by more than
+    their residuals explain (Student's t), and so must the order of all segments (Mann-Kendall).
+    Both chances are exact, so a few segments are enough.
     """
     keeps = np.abs(residual_ms) <= JUMP_MS
     count = int(keeps.sum())
@@ -323,12 +321,12 @@ def _drift(
 
 
 def _spread_ms(residual_ms: NDArray[np.float64]) -> float:
-    """How far off three quarters of the segments lie at most."""
+    """The distance within which three quarters of the segments lie."""
     return float(np.percentile(np.abs(residual_ms), 75))
 
 
 def _best_split(values: NDArray[np.float64]) -> int | None:
-    """Index that splits the values into two runs (of at least two each) with the least absolute
+    """The index that splits the values into two runs (of two or more each) with the least absolute
     deviation.
     """
     if len(values) < 4:
@@ -356,9 +354,9 @@ def theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, fl
 
 def order_chance(values: NDArray[np.float64]) -> float:
     """How often values in random order rise or fall at least as steadily as these (Mann-Kendall,
-    both sides).
+    two-sided).
 
-    Exact for few values without ties, which the offsets of segments are; ties make it larger, never
+    Exact for few values without ties, like the offsets of segments; ties make it larger, never
     smaller.
     """
     values = values[:: -(-len(values) // _PAIRED)]
@@ -371,7 +369,7 @@ def order_chance(values: NDArray[np.float64]) -> float:
     if count > _EXACT_ORDERS:
         deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
         return math.erfc((balance - 1) / deviation / math.sqrt(2))
-    # Share of the orders of the values so far that have so many pairs in descending order
+    # Share of the orders of the values so far that have this many pairs in descending order
     orders = np.ones(1)
     for size in range(2, count + 1):
         orders = np.convolve(orders, np.full(size, 1.0 / size))
@@ -380,7 +378,7 @@ def order_chance(values: NDArray[np.float64]) -> float:
 
 
 def student_chance(t: float, degrees: int) -> float:
-    """How often Student's t with so many degrees of freedom lies at least as far from 0 (Abramowitz
+    """How often Student's t with so many degrees of freedom is at least this far from 0 (Abramowitz
     and Stegun, 26.7.3-4).
     """
     angle = math.atan(abs(t) / math.sqrt(degrees))

@@ -31,9 +31,9 @@ def make_demo(path: Path, *, offset_ms: float, seconds: float = 12.0, seed: int 
     """Write a talking head of `seconds` to `path` (MP4, H.264 and AAC) with its sound early by
     `offset_ms` (negative: late).
 
-    The scene is rendered longer and cut, so both streams start at 0, last equally long, and only
-    their content tells the offset, which is exact to a sample of 48 kHz. The same seed and length
-    give the same scene at any offset up to 2 s.
+    The scene is rendered longer and then cut, so both streams start at 0 and have the same length,
+    and only their content shows the offset, which is exact to a sample of 48 kHz. The same seed and
+    length give the same scene at any offset up to 2 s.
     """
     if not (math.isfinite(offset_ms) and abs(offset_ms) <= LONGEST_OFFSET_MS):
         raise UsageError(
@@ -83,7 +83,7 @@ def _write(path: Path, scene: Scene, sound: Floats) -> None:
             np.multiply(luma, 219 / 255, out=picture[:height], casting="unsafe")
             picture[:height] += 16  # video range
             file.mux(video.encode(_video_frame(picture, k)))
-            # Sound follows the pictures closely, so that the file plays without reading far ahead.
+            # Sound follows its pictures closely, so that players need not read far ahead.
             while sent < len(sound) and sent * FRAME_RATE < (k + 1) * SOUND_RATE:
                 file.mux(audio.encode(_audio_frame(sound[sent : sent + SOUND_PACKET], sent)))
                 sent += SOUND_PACKET

@@ -1,5 +1,5 @@
-"""What a verdict rests on, made ready for drawing: how well every offset fits, and where in the
-picture the network looked.
+"""What a verdict rests on, for drawing: how well every offset fits, and where in the picture the
+network looked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from avcheck.posterior import Calibration, Curve, Place, evidence, match_ratio
 from avcheck.report import FRAME_MS, BlockPlaces, Detail, MediaFacts, SegmentDetail, nearest_stretch
 from avcheck.verdict import Judgement
 
-# Share of a block's attention that a cell needs to be listed: what is left out is spread thinly
+# Share of a block's attention that a listed cell has at least: the rest is spread thinly
 LEAST_SHARE = 0.04
 MOST_CELLS = 8  # of a block
 
@@ -22,11 +22,11 @@ MOST_CELLS = 8  # of a block
 def detail_of(
     curves: Sequence[Curve], judgement: Judgement, calibration: Calibration, info: MediaInfo
 ) -> Detail:
-    """The detail of a file from the curves of its segments, in time order, and what they say
-    together.
+    """The detail of a file, from the curves of its segments in order of time, and the judgement on
+    them.
     """
-    # Shifts say how much later the sound is read, so offsets, of which a positive one is early,
-    # rise the other way.
+    # A shift says how much later the sound is read, an offset how early it is: they rise in
+    # opposite directions.
     offsets_ms = (
         -FRAME_MS * (curves[0].shifts[::-1] - calibration.bias_frames) if curves else np.zeros(0)
     )
@@ -67,8 +67,8 @@ def _segment(curve: Curve, judgement: Judgement, calibration: Calibration) -> Se
 def _shift(
     curve: Curve, log_odds: NDArray[np.float64], judgement: Judgement, calibration: Calibration
 ) -> int:
-    """The index of the shift that the file has at this segment; where none is known, of the one
-    that fits it best.
+    """The index of the file's shift at this segment; if that is unknown, of the shift that fits the
+    segment best.
     """
     if not judgement.stretches:
         return int(np.argmax(log_odds))
@@ -81,10 +81,10 @@ def _shift(
 
 
 def _onto_cells(grid: Sequence[Place], columns: int, rows: int) -> NDArray[np.float64]:
-    """How the attention on each of P places falls on the cells of the picture, (P, rows * columns);
-    each row sums to 1.
+    """How the attention on each of P places spreads over the cells of the picture, (P, rows *
+    columns); each row sums to 1.
 
-    A place of a coarser level lies over several cells.
+    A place of a coarser level covers several cells.
     """
     shares = [
         np.outer(_overlap(row, its_rows, rows), _overlap(column, its_columns, columns)).ravel()
@@ -94,7 +94,7 @@ def _onto_cells(grid: Sequence[Place], columns: int, rows: int) -> NDArray[np.fl
 
 
 def _overlap(place: int, places: int, cells: int) -> NDArray[np.float64]:
-    """How much of one place out of `places` side by side lies over each of `cells` side by side,
+    """How much of one place out of `places` side by side covers each of `cells` side by side,
     (cells,), summing to 1.
     """
     edges = np.linspace(0, places, cells + 1)

@@ -1,5 +1,5 @@
-"""Every error avcheck raises on purpose. Messages say what was found, in which file, and what to do
-about it.
+"""Every error avcheck raises on purpose. A message says what is wrong, in which file, and what to
+do about it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from avcheck.tracks import escaped
 class AvcheckError(Exception):
     """Base of all errors that are the input's or the caller's, never a bug of avcheck.
 
-    `code` is the `reason_code` of the report of a file that raised it.
+    `code` is the `reason_code` in the report of the file.
     """
 
     code: ClassVar[ErrorCode] = "other"
@@ -25,7 +25,7 @@ class UsageError(AvcheckError):
 
 
 class Cancelled(AvcheckError):
-    """Whoever called for a check has called it off."""
+    """The caller cancelled the check."""
 
 
 class MediaError(AvcheckError):
@@ -33,7 +33,7 @@ class MediaError(AvcheckError):
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(path, reason)
-        self.path = str(path)  # as it was opened; of a URL, what may be shown of it
+        self.path = str(path)  # as it was opened; for a URL, what may be shown of it
         self.reason = reason  # what is wrong and what to do about it, without the path
 
     def __str__(self) -> str:
@@ -49,8 +49,8 @@ class NotMedia(MediaError):
 
 
 class Unreadable(NotMedia):
-    """The system does not let the file be read, so nobody knows what it is (permissions, a broken
-    disk).
+    """The system does not let the file be read (permissions, a broken disk), so what it is remains
+    unknown.
     """
 
     code: ClassVar[ErrorCode] = "unreadable"
@@ -93,7 +93,7 @@ class Encrypted(DecodeFailed):
 
 
 class CannotSeek(MediaError):
-    """The file cannot be read from the middle, or not at less cost than from its beginning."""
+    """The file cannot be read from the middle, or not faster than from its beginning."""
 
 
 class LimitExceeded(MediaError):
@@ -103,7 +103,7 @@ class LimitExceeded(MediaError):
 
 
 class EmptyPart(MediaError):
-    """There is nothing of the file in the part of it that was to be looked at."""
+    """The part that was asked for holds nothing of the file."""
 
     code: ClassVar[ErrorCode] = "empty_part"
 
@@ -115,8 +115,8 @@ class ModelError(AvcheckError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: PyTorch, oneDNN (in its own words) and Python's threads say so in a
-    RuntimeError.
+    """Whether memory ran out: PyTorch, oneDNN (in its own words) and Python's threads raise a
+    RuntimeError for that.
     """
     if isinstance(error, RuntimeError):
         text = str(error)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, and put there in one step."""
+"""Files that are whole or not there: written beside their place, and moved there in one step."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 def stamp(path: str | Path) -> tuple[int | None, int | None]:
-    """Size in bytes and time of the last change in ns since 1970; None for what is not there or is
-    no file.
+    """Size in bytes and modification time in ns since 1970; None for what is missing or is not a
+    file.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 - takes text as well
@@ -21,8 +21,8 @@ def stamp(path: str | Path) -> tuple[int | None, int | None]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Where to write what `path` is to hold. At the end it takes that name, over any file; after an
-    error it does not.
+    """A path to write the new content of `path` to. At the end it is renamed to `path`, over any
+    file; after an error it is removed.
 
     Raises OSError.
     """
@@ -37,7 +37,7 @@ def publish_new(partial: Path, path: Path) -> None:
     """
     try:
         os.link(partial, path)  # unlike a rename it never writes over a file
-    except OSError:  # the name is taken, or the file system knows no links
+    except OSError:  # the name is taken, or the file system has no links
         if os.path.lexists(path):
             raise FileExistsError(f"{path} exists") from None
         partial.replace(path)

@@ -1,5 +1,5 @@
-"""The first look at a title, all of it or probes: blocks -> trunks once -> the classifier at every
-candidate shift of each sound -> score curves, segment by segment.
+"""The first look at a title, at all of it or at parts: blocks -> trunks once -> the classifier at
+every candidate shift of each sound -> score curves, segment by segment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from avcheck.looking import LEVELS
 from avcheck.media import MediaInfo
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import Degraded, Listened
-from avcheck.sampling import PROBE_BLOCKS, first_probes, more_probes_for_all, stretches
+from avcheck.sampling import first_probes, more_probes_for_all, stretches
 from avcheck.scan import scan_sounds
 from avcheck.segments import (
     MARGIN_BLOCKS,
@@ -30,7 +30,7 @@ from avcheck.segments import (
     segments,
     window_over,
 )
-from avcheck.settings import CheckSettings
+from avcheck.settings import PROBE_BLOCKS, CheckSettings
 from avcheck.signals.stamps import StampLook
 from avcheck.title import Part, Title, blocks_of, part_of
 from avcheck.verdict import judge
@@ -40,14 +40,14 @@ _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be 
 _ROUNDING_S = 1e-6
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 
-# Opens a title for some of its sounds, its pictures with such a short side, px
+# Opens a title for some of its sounds, with pictures of such a short side, px
 Opener = Callable[[Sequence[Choice], int], Title]
 
 
 @dataclass(frozen=True)
 class FirstLook:
-    """What was seen of a title: for each sound that it could be opened for, the curves, what is
-    known of the file, what was lost on the way, and why it failed, if it did.
+    """The first look at a title: for each sound it could be opened for, the curves, what is known
+    of the file, what was lost, and the error that ended it, if any.
     """
 
     choices: tuple[Choice, ...]
@@ -58,9 +58,9 @@ class FirstLook:
     failures: list[MediaError | None]
     part: Part | None
     is_sampled: bool
-    seams_s: tuple[float, ...] = ()  # where one recording was joined to another
+    seams_s: tuple[float, ...] = ()  # where recordings were joined
     listened: Listened | None = None
-    stamped: bool = True  # what it begins with may be a test signal's stamped pictures
+    stamped: bool = True  # it may begin with a test signal's stamped pictures
 
     @classmethod
     def of(
@@ -96,7 +96,7 @@ class FirstLook:
 
     @property
     def sampled_s(self) -> float | None:
-        """How much of the title was looked at, where it was sampled."""
+        """How many seconds of the title were looked at, if it was sampled."""
         if not self.is_sampled:
             return None
         return BLOCK_S * sum(len(curve.block_start_s) for curve in self.curves[0])
@@ -116,8 +116,8 @@ def look_at_all(
     *,
     listen_first: bool = False,
 ) -> FirstLook:
-    """The first look at a whole title, or at a whole part of it; of a long one that is listened to
-    first, only as much as it takes. Raises MediaError.
+    """The first look at a whole title, or at a whole part of it; with `listen_first`, of a long
+    title only at as much as it takes. Raises MediaError.
     """
     with opener(choices, max(LEVELS)) as title:
         if listen_first:
@@ -150,8 +150,8 @@ def look_at_samples(
     model: Loaded,
     on_progress: Callable[[float], None] | None,
 ) -> FirstLook | None:
-    """As `look_at_all`, of stretches spread over the title only, and of more where those leave
-    the verdict open.
+    """`look_at_all` for stretches spread over the title, and for more if these leave the verdict
+    open.
 
     None for a title that is too short for `probes_first` of them, or cannot be read from the
     middle: check it whole. Raises MediaError.
@@ -199,11 +199,10 @@ def _look_where_it_tells(
     model: Loaded,
     on_progress: Callable[[float], None] | None,
 ) -> FirstLook | None:
-    """A long title is heard, and then only so much of it looked at as it takes (`listening`).
+    """Hear all of a long title, then look at only as much of it as it takes (`listening`).
 
-    None for one that has to be looked at whole: with several sounds or joined of several
-    recordings, a part, and what cannot be read from the middle or lacks pictures. Raises
-    MediaError.
+    None for a title that has to be looked at whole: with several sounds, joined of several
+    recordings, a part, not readable from the middle, or lacking pictures. Raises MediaError.
     """
     origin_s, end_s = title.info.first_picture_s, title.info.duration_s
     if origin_s is None or end_s is None or end_s - origin_s < LEAST_S:
@@ -214,7 +213,7 @@ def _look_where_it_tells(
     count = grid[-1].stop
     calibration, looked, done = Calibration(**model.calibration), set[int](), 0.0
     curves: list[list[Curve]] = []
-    # Opened again, as what is read from the middle counts in what was lost
+    # Opened again, because what is read from the middle would count as lost
     with opener(title.choices, max(LEVELS)) as listener, closing(listener.sound(0)) as sounds:
         by_block = hear(sounds, origin_s, count)
         voice = [float(by_block[unit.start : unit.stop].mean()) for unit in grid]
@@ -250,9 +249,7 @@ def _look_where_it_tells(
 
 
 def _runs(wanted: Sequence[range]) -> list[range]:
-    """Blocks that follow each other as one run, up to the length of a probe: their pictures take
-    the memory.
-    """
+    """Consecutive blocks as runs, up to the length of a probe: their pictures take the memory."""
     runs: list[range] = []
     for blocks in wanted:
         if runs and runs[-1].stop == blocks.start and len(runs[-1]) < PROBE_BLOCKS:
@@ -268,9 +265,7 @@ def _windows(
     origin_s: float,
     on_block: Callable[[Block], None],
 ) -> Iterator[Window]:
-    """These runs of the blocks of a title, of which there are `count`. Raises CannotSeek where some
-    are missing.
-    """
+    """These runs of a title's `count` blocks. Raises CannotSeek if some are missing."""
     for run in runs:
         window = window_over(title, run.start, run.stop, origin_s, on_block)
         if len(window.inside) < len(run) and run.stop < count:
@@ -291,9 +286,7 @@ def _decoded(windows: Iterator[Window]) -> Generator[Window, None, None]:
 
 @dataclass
 class _Tell:
-    """Tells how far a sampled check has come: from `done`, by `step` with every block that is
-    decoded.
-    """
+    """Reports how far a sampled check has come: from `done`, by `step` for every decoded block."""
 
     on_progress: Callable[[float], None] | None
     done: float

@@ -1,4 +1,4 @@
-"""The heads: features of picture and sound to scores, how well they match at each shift."""
+"""The heads: from features of picture and sound to scores, how well they match at each shift."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class JointHead(nn.Module):
         self.config = config
         self.kind = config.attention
         depth, channels = config.embedding, config.joint_channels
-        # Two halves of one linear layer on [v; a]; it starts as |v - a| per channel, which already
-        # says "same moment".
+        # Two halves of one linear layer on [v; a]. It starts as |v - a| in each channel, which
+        # already tells the same moment.
         self.from_picture = nn.Linear(depth, 2 * depth)
         self.from_sound = nn.Linear(depth, 2 * depth, bias=False)
         with torch.no_grad():
@@ -68,7 +68,7 @@ class JointHead(nn.Module):
         """Halves (B, N*25, P, J) and (B, N*25, J), already shifted -> joint features (B, N, T', P,
         C).
 
-        unit: what one is worth in halves of whole numbers.
+        unit: the value of 1 in halves that are whole numbers.
         """
         batch, times, places, _ = picture_half.shape
         x = (picture_half + sound_half.unsqueeze(2)).relu_()
@@ -93,7 +93,7 @@ class JointHead(nn.Module):
         """
         if torch.is_grad_enabled() or picture_half.device.type != "cpu":
             return picture_half, sound_half, 1.0
-        # Added in bfloat16 it may come out too small
+        # Added up in bfloat16 it may come out too small
         most = float(picture_half.abs().max()) + float(sound_half.abs().max())
         unit = max(most, 1e-6) * (BLOCK_FRAMES // BLOCK_TIMES) / (2**15 - 1 - BLOCK_FRAMES)
         picture_half, sound_half = (
@@ -166,7 +166,7 @@ class JointHead(nn.Module):
         reads: Sequence[slice | Tensor],
         present: Tensor | None = None,
     ) -> Scored:
-        """As `forward`, with the sound that each shift reads told by S slices, or indices (N*25,),
+        """`forward`, with the sound that each shift reads given as S slices, or indices (N*25,),
         into (B, any, D).
         """
         picture_half, sound_half, unit = self._counted(
@@ -186,7 +186,7 @@ class JointHead(nn.Module):
         return Scored(*all_end_to_end(parts, len(reads)))
 
     def matched(self, picture: Tensor, sound: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors of pictures (B, T, P, J) and sound (B, T', J) as the first joint layer
+        """Unit vectors of pictures (B, T, P, J) and sound (B, T', J), as the first joint layer
         compares them.
         """
         return F.normalize(self.from_picture(picture).float(), dim=-1), F.normalize(
@@ -198,10 +198,10 @@ def rotate(tokens: Tensor, times_s: Tensor) -> Tensor:
     """Rotary position from a time in seconds: tokens (..., A, D), their times (...) -> the same
     shape, float32.
 
-    The product of two rotated tokens depends on the seconds between them alone, whatever the rate
-    of either: TaRoPE (Koo et al., "Multimodal Self-Attention Network with Temporal Alignment for
-    Audio-Visual Emotion Recognition"). Each of the A attention heads is turned alike, its D/2 pairs
-    of channels from once in two seconds to once in a tenth of a second.
+    The product of two rotated tokens depends only on the seconds between them, whatever the rate of
+    either: TaRoPE (Koo et al., "Multimodal Self-Attention Network with Temporal Alignment for
+    Audio-Visual Emotion Recognition"). All A attention heads are rotated alike; the D/2 pairs of
+    channels turn once in two seconds to once in a tenth of a second.
     """
     half = tokens.shape[-1] // 2
     # radians a second
@@ -218,16 +218,16 @@ class _SelfAttention(nn.Module):
     """One transformer layer over the times of one kind of token: (R, L, D) at (L,) seconds -> unit
     (R, L, D).
 
-    Tokens attend to those within `REACH_S`. Both branches start at nought: a fresh layer changes
+    Tokens attend to those within `REACH_S`. Both branches start at zero, so a fresh layer changes
     nothing.
     """
 
-    REACH_S = 0.41  # ten pictures of 25 fps, and no edge of the grid
+    REACH_S = 0.41  # ten pictures of 25 fps, clear of the edges of the grid
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.scale = width**0.5  # unit features come in; a layer wants values of about one
+        self.scale = width**0.5  # unit features come in; a layer expects values of about one
         self.norm_in, self.norm_mid = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query_key_value = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -249,8 +249,8 @@ class _SelfAttention(nn.Module):
         query, key, value = (
             part.transpose(1, 2) for part in (query, rotate(key, times_s).to(value.dtype), value)
         )
-        # In place of the fused kernel, whose backward pass took half of a training step at this
-        # size of head.
+        # Instead of the fused kernel, whose backward pass took half of a training step at this head
+        # size.
         weight = (query @ key.transpose(-1, -2)).masked_fill(far, -1e4).softmax(dim=-1)
         x = x + self.out((weight.to(value.dtype) @ value).transpose(1, 2).flatten(2))
         x = x + self.mix(self.norm_mid(x))
@@ -261,15 +261,15 @@ class TransformerHead(nn.Module):
     """A transformer on the trunks' features whose only clock is seconds, then joint features,
     attention and decision.
 
-    Every token has a time in seconds (`rotate`), so pictures come at their own rate, and a
-    candidate shift is only other seconds on the sound's tokens: everything is projected once.
-    Picture tokens attend to their place's own, sound tokens to sound. Then, with `fusion` "cross",
-    at each shift each sound token attends to all places of the pictures around it, and is joined
-    with what it finds there; with "self", sound is joined with every place of the picture at its
-    time. The joint layers, the attention over them and the decision are those of `JointHead`.
+    Every token has a time in seconds (`rotate`). So pictures keep their own rate, a candidate shift
+    only changes the times of the sound's tokens, and everything is projected once. Picture tokens
+    attend to pictures at their own place, sound tokens to sound. Then, with `fusion` "cross", each
+    sound token attends at each shift to all places of the pictures around it, and is joined with
+    the result; with "self", sound is joined with every place of the picture at its time. The joint
+    layers, the attention over them and the decision are those of `JointHead`.
     """
 
-    WINDOW = 1  # a sound token attends to so many pictures on either side of the nearest one
+    WINDOW = 1  # a sound token attends to so many pictures on either side of the nearest
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class TransformerHead(nn.Module):
             )
             self.log_sharpness = nn.Parameter(torch.full((self.heads,), math.log(2.0 * depth**0.5)))
             with torch.no_grad():
-                # It starts as likeness, and hands over what it found as it is
+                # It starts as likeness, and passes its result on unchanged
                 for layer in (
                     self.query,
                     self.key,
@@ -379,11 +379,11 @@ class TransformerHead(nn.Module):
         asked_s: Tensor,
         present: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """What each sound token finds in the pictures, (B, S, T, D), and where, (B, S, T, P),
+        """What each sound token attends to in the pictures, (B, S, T, D), and where, (B, S, T, P),
         summing to 1.
 
         read: (S, T), the sound token nearest to each picture at each shift; asked_s: (S, T), its
-            time on the pictures' clock.
+        time on the pictures' clock.
         """
         batch, times, places, _ = picture.shape
         query = (
@@ -403,7 +403,7 @@ class TransformerHead(nn.Module):
             if present is None
             else hidden | ~present.any(dim=1)[:, around]
         )
-        # Attending to nothing is undefined; what it gives is masked later
+        # Attention to nothing is undefined; the result is masked later
         hidden = hidden & ~hidden.all(dim=-1, keepdim=True)
         query = query.permute(0, 2, 3, 1, 4).to(picture.dtype)  # (B, T, A, S, d)
         founds, maps = [], []

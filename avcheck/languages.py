@@ -1,15 +1,15 @@
-"""Languages of tracks: whether a track's tag names the language that was asked for.
+"""Languages of tracks: whether a track's tag names the language asked for.
 
-Tags come as ISO 639-1 (fr), as ISO 639-2 in both its forms (fra, and fre, which older files bear),
-and as BCP 47 (fr-CA). What was asked for matches as a language range of RFC 4647, section 3.3.1:
-"fr" takes every French track, "fr-CA" only one that says so.
+Tags come as ISO 639-1 (fr), as ISO 639-2 in both forms (fra, and fre in older files), and as BCP 47
+(fr-CA). The language asked for is a language range of RFC 4647, section 3.3.1: "fr" takes every
+French track, "fr-CA" only a track that says so.
 """
 
 from __future__ import annotations
 
 import re
 
-# ISO 639-1, ISO 639-2 for terminology, and for bibliography where that is another word.
+# ISO 639-1, ISO 639-2/T, and ISO 639-2/B where that differs.
 _CODES = """
 aa aar, ab abk, ae ave, af afr, ak aka, am amh, an arg, ar ara, as asm, av ava, ay aym, az aze,
 ba bak, be bel, bg bul, bh bih, bi bis, bm bam, bn ben, bo bod tib, br bre, bs bos, ca cat, ce che,
@@ -33,12 +33,12 @@ _TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
 
 
 def is_language(value: object) -> bool:
-    """Whether this may be the code of a language: known codes are too many to list them."""
+    """Whether this may be the code of a language; there are too many to list."""
     return isinstance(value, str) and _TAG.fullmatch(value) is not None
 
 
 def matches(tag: str, wanted: str) -> bool:
-    """Whether the tag of a track names the language that is wanted, or a kind of it."""
+    """Whether the tag of a track names the wanted language, or a variety of it."""
     its, asked = _subtags(tag), _subtags(wanted)
     return its[: len(asked)] == asked
 

@@ -1,11 +1,12 @@
 """Where to look in a long title whose sound has been heard. Pure arithmetic; no torch.
 
-A title is cut into units, the segments that a check of all of it has, and parts of `PART_UNITS`
-units in a row. Hearing costs a hundredth of looking, so all of the sound is heard first. In every
-part the unit that sounds most like a voice is looked at, then the next, until one shows an offset
-or `TRIES` have shown none. Where neighbours disagree what lies between them is looked at, and those
-beside them, as far as the jump can be followed. While the title is undecided, or few units show an
-offset, more are looked at everywhere; one that stays undecided is looked at whole.
+A title is cut into units, which are the segments of a check of all of it, and into parts of
+`PART_UNITS` units in a row. Hearing costs a hundredth of looking, so all of the sound is heard
+first. In every part the unit that sounds most like a voice is looked at, then the next, until one
+shows an offset or `TRIES` have shown none. Where neighbours disagree, what lies between and beside
+them is looked at, until the jump lies between two neighbours. While the title is undecided, or few
+units show an offset, more are looked at everywhere; a title that stays undecided is looked at
+whole.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from avcheck.verdict import Judgement
 LEAST_S = 300.0  # a shorter title is looked at whole
 PART_UNITS = 6
 TRIES = 3
-LEAST_TOLD = 8  # units that show an offset: below, a jump or a drift could not be told
-LEAST_VOICE = 0.1  # of a unit in which there is something to hear
+LEAST_TOLD = 8  # units with an offset; fewer cannot show a jump or a drift
+LEAST_VOICE = 0.1  # the least share of a unit with something to hear
 # Steady noise measured under 0.5 dB, music 3 to 6, speech 5 to 20
 _STEADY_DB, _VOICE_DB = 1.5, 8.0
 _VOICED = slice(8, 44)  # bands of the log-mel, 250 to 3,500 Hz
-_FLOOR = 1e-2  # power: what is quieter does not fall and rise
-_SMOOTH = 5  # columns: what goes faster than 20 times a second is no syllable
+_FLOOR = 1e-2  # power; quieter sound does not count as rising or falling
+_SMOOTH = 5  # columns; no syllable is faster than 20 a second
 _DB = 10 / np.log(10)
 
 
 def hear(sounds: Iterable[Sound], origin_s: float, blocks: int) -> NDArray[np.float64]:
-    """How much each of so many blocks from `origin_s` on sounds as voices do, 0..1: (blocks,).
+    """How much each of so many blocks from `origin_s` on sounds like voices, 0..1: (blocks,).
 
-    Syllables make loudness fall and rise some times a second. Music does so less, and steady noise
-    hardly.
+    Syllables make loudness rise and fall a few times a second. Music does so less, and steady noise
+    hardly at all.
     """
     timeline = SoundTimeline(sounds)
     voice = np.zeros(blocks)
@@ -57,7 +58,7 @@ def hear(sounds: Iterable[Sound], origin_s: float, blocks: int) -> NDArray[np.fl
 
 
 def units(blocks: int) -> tuple[range, ...]:
-    """The blocks of each unit of a title of so many."""
+    """The blocks of each unit of a title with so many blocks."""
     count = max(1, (blocks + SEGMENT_BLOCKS // 2) // SEGMENT_BLOCKS)
     starts = [SEGMENT_BLOCKS * number for number in range(count)]
     return tuple(map(range, starts, [*starts[1:], blocks]))
@@ -66,11 +67,11 @@ def units(blocks: int) -> tuple[range, ...]:
 def next_units(
     voice: Sequence[float], looked: set[int], judgement: Judgement | None, origin_s: float
 ) -> tuple[int, ...]:
-    """The units to look at next, rising; none when enough was seen.
+    """The units to look at next, in rising order; none if enough was seen.
 
-    voice: of each unit, as `hear` has it; looked: those looked at so far; judgement: what they say
-    together, None at the beginning. The last unit is always looked at: it shows whether the title
-    ends as its header says.
+    voice: of each unit, as `hear` gives it; looked: those looked at so far; judgement: the
+    judgement on them, None at first. The last unit is always looked at: it shows whether the title
+    ends when its header says.
     """
     total = len(voice)
     able = [k for k in range(total) if voice[k] >= LEAST_VOICE]
@@ -99,7 +100,7 @@ def next_units(
 
 
 def offsets_of(judgement: Judgement, total: int, origin_s: float) -> dict[int, float]:
-    """The offset (ms) that each unit shows, for those of `total` that show one."""
+    """The offset (ms) of each unit that shows one, out of `total`."""
     offsets: dict[int, float] = {}
     for segment in judgement.segments:
         if segment.offset_ms is not None:
@@ -114,7 +115,7 @@ def _part(unit: int, total: int) -> int:
 
 
 def _one_a_part(left: Sequence[int], total: int) -> set[int]:
-    """The first in each part of what is left, which begins with what sounds most like a voice."""
+    """The first unit of what is left in each part, sorted by how much it sounds like a voice."""
     best: dict[int, int] = {}
     for unit in left:
         best.setdefault(_part(unit, total), unit)
@@ -122,7 +123,7 @@ def _one_a_part(left: Sequence[int], total: int) -> set[int]:
 
 
 def _around_jumps(left: Sequence[int], offsets: dict[int, float]) -> set[int]:
-    """Between neighbours that disagree the middle of what is left, and what is beside them."""
+    """Between neighbours that disagree the middle of what is left, and the units beside them."""
     wanted: set[int] = set()
     for before, after in pairwise(sorted(offsets)):
         if abs(offsets[after] - offsets[before]) > APART_MS:

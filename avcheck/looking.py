@@ -17,18 +17,18 @@ from avcheck.stabilise import shake, steadied
 from avcheck.trunks import end_to_end
 from avcheck.weights import Loaded
 
-# Short sides, px: a face of a close-up fills the first, one of a medium shot the last
+# Short sides, px: a face in a close-up fills the first, one in a medium shot the last
 LEVELS = (
     80,
     112,
     160,
 )
-# Share of the short side, by which one clip of speech in seven strays: what shakes by more is
-# looked at unsteadied as well
+# Share of the short side, exceeded by one speech clip in seven: what shakes by more is also looked
+# at unsteadied
 MUCH_SHAKE = 0.03
 # Pictures of a closer look that go through the trunk at a time: they are eleven times as large
 _CHUNK = 50
-_REACH = 8  # pictures on either side that a feature may depend on, with some to spare
+_REACH = 8  # pictures on either side that a feature may depend on, and some to spare
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Look:
     shown: NDArray[np.bool_]
 
     def at(self, places: Sequence[int]) -> Look:
-        """These places of it alone."""
+        """Only these places of it."""
         kept = torch.tensor(places, dtype=torch.long, device=self.picture.device)
         return replace(
             self, picture=self.picture[:, :, kept], grid=tuple(self.grid[k] for k in places)
@@ -53,7 +53,7 @@ class Look:
 
 
 def by_level(view: Look) -> dict[int, Look]:
-    """A look at several levels as one of each."""
+    """A look at several levels as one look for each."""
     places: dict[int, list[int]] = {}
     for k, (level, *_) in enumerate(view.grid):
         places.setdefault(level, []).append(k)
@@ -61,7 +61,7 @@ def by_level(view: Look) -> dict[int, Look]:
 
 
 def together(looks: Sequence[Look]) -> Look:
-    """Looks at the same pictures as one."""
+    """Several looks at the same pictures as one."""
     grid = tuple(place for each in looks for place in each.grid)
     return replace(looks[0], picture=torch.cat([each.picture for each in looks], dim=2), grid=grid)
 
@@ -76,9 +76,9 @@ def look(
     """The visual trunk over uint8 (T, H, W), held steady, at every level: short side `level` px,
     never scaled up.
 
-    Where much of the picture shakes it is looked at as it comes as well, place by place: in a
-    picture held steady, what stood still in the shaking one (a speaker in a corner of it, say)
-    shakes instead.
+    Where much of the picture shakes, it is also looked at unsteadied, place by place: in a steadied
+    picture, whatever stood still in the shaking one (a speaker in a corner of it, say) shakes
+    instead.
     """
     return look_in_parts(pictures, shown, start_s, model, levels, chunk=max(1, len(pictures)))
 
@@ -93,10 +93,10 @@ def look_in_parts(
     chunk: int = _CHUNK,
     much: float = MUCH_SHAKE,
 ) -> Look:
-    """`look`, `chunk` pictures at a time, with so many around them that no seam is seen: memory for
-    what is long or large.
+    """`look`, `chunk` pictures at a time, with enough around them to leave no seam: memory for long
+    or large pictures.
 
-    What shakes by over `much` of the short side is looked at as it comes as well.
+    Pictures that shake by over `much` of the short side are also looked at unsteadied.
     """
     strayed = shake(pictures)
     shakes = float(np.sqrt((strayed**2).sum(axis=1).mean())) > much * min(pictures.shape[1:])
@@ -109,7 +109,7 @@ def look_in_parts(
             part = look_as_it_is(
                 steadied(pictures[run], way[run]), shown[run], start_s, model, levels
             )
-            if whole is None:  # parts put together in the end would take the memory twice
+            if whole is None:  # joining the parts at the end would take the memory twice
                 size = (1, len(pictures), len(ways) * len(part.grid), part.picture.shape[3])
                 whole = part.picture.new_empty(size)
                 grid = len(ways) * part.grid
@@ -130,7 +130,7 @@ def look_as_it_is(
     model: Loaded,
     levels: tuple[int, ...],
 ) -> Look:
-    """`look` at pictures that are held steady already, or are not to be."""
+    """`look` at pictures that are held steady already, or should not be."""
     short = min(pictures.shape[1:])
     source = torch.from_numpy(pictures)[None].to(model.device)
     parts: list[Tensor] = []
@@ -140,7 +140,7 @@ def look_as_it_is(
             scaled = source
             if level != short:
                 size = [max(16, round(side * level / short)) for side in pictures.shape[1:]]
-                # A second at a time, which stays in the processor's cache.
+                # A second at a time stays in the processor's cache.
                 scaled = end_to_end(
                     (
                         F.interpolate(

@@ -29,17 +29,17 @@ class Scored(NamedTuple):
 
 
 def identity(size: int) -> Tensor:
-    """The identity, (size, size). NumPy's: on the meta device, where `weights.load` builds the
-    network, `torch.eye` imports PyTorch's compiler, which takes as long as PyTorch itself (seen
-    with 2.13).
+    """The identity matrix, (size, size). NumPy's, because on the meta device, where `weights.load`
+    builds the network, `torch.eye` imports PyTorch's compiler, which takes as long as PyTorch
+    itself (seen with 2.13).
     """
     return torch.from_numpy(np.eye(size, dtype=np.float32))
 
 
 class Match(nn.Module):
-    """How well picture and sound go together at every shift, from the trunks alone: what they are
-    trained on (DESIGN of the stages: joint layers come after them), and a second opinion beside the
-    joint layers in a check.
+    """How well picture and sound go together at every shift, from the trunks alone. The trunks are
+    trained on this score, before any joint layer; in a check it is a second opinion beside the
+    joint layers'.
 
     Cosine similarity is averaged over short stretches of time at each place, and the places compete
     in a soft maximum within each stretch: the mouth, or the hammer, may be elsewhere a moment
@@ -48,7 +48,7 @@ class Match(nn.Module):
     """
 
     STEP, REACH = 3, 3  # stretches of REACH steps of STEP pictures, one every STEP pictures
-    AT_A_TIME = 16  # stretches; for all of a segment at once every product would take 45 MB
+    AT_A_TIME = 16  # stretches; all products of a segment at once would take 45 MB
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Match(nn.Module):
     def _in_runs(
         self, picture: Tensor, windows: Tensor, weight: Tensor | None = None
     ) -> Iterator[Tensor]:
-        """The likeness of the best place in every stretch, (B, T', S), in runs of some stretches.
+        """The likeness of the best place in every stretch, (B, T', S), a few stretches at a time.
 
         picture (B, T, P, D), windows (B, T, D, S), weight (B, T, 1, S).
         """
@@ -92,7 +92,7 @@ class Match(nn.Module):
                 yield self._best(self._stretches(like.mul_(part)) / share)
 
     def _best(self, likeness: Tensor) -> Tensor:
-        """Soft maximum over places: (B, T', P, S) -> (B, T', S); as many equal ones count like
+        """Soft maximum over places: (B, T', P, S) -> (B, T', S); several equal places count like
         one.
         """
         sharpness = self.log_sharpness.exp()

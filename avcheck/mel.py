@@ -1,4 +1,4 @@
-"""Log-mel spectra of the sound, a column each 10 ms."""
+"""Log-mel spectra of the sound, a column for every 10 ms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ MEL_BINS = 64
 
 MEL_HOP = SAMPLE_RATE // MEL_RATE
 _FFT = 512
-MEL_MARGIN = (_FFT - MEL_HOP) // 2  # samples a column sees beyond its own 10 ms, on either side
+# samples that a column sees beyond its own 10 ms, on either side
+MEL_MARGIN = (_FFT - MEL_HOP) // 2
 _MEL_LOW_HZ, _MEL_HIGH_HZ = 60.0, 7600.0
 _LOG_FLOOR = 1e-5  # about -100 dBFS: digital silence and dither look alike
 
@@ -29,7 +30,7 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     columns = (len(samples) - 2 * MEL_MARGIN) // MEL_HOP
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[::MEL_HOP][:columns]
     power = np.abs(np.fft.rfft(frames * _hann(), axis=1)) ** 2
-    # Not `@`: the threads of a BLAS spin for a while after so small a product, and the decoder
+    # Not `@`: after such a small product the threads of a BLAS spin for a while, and the decoder
     # needs their core.
     mel: NDArray[np.float32] = np.log(
         np.einsum("tf,fm->tm", power.astype(np.float32), _mel_filters()) + _LOG_FLOOR

@@ -1,4 +1,4 @@
-"""How the process deals with the memory that it frees. Knows nothing else."""
+"""What becomes of the memory that the process frees. Imports nothing of the package."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ _LEARNING = ((_TRIM, 2**31 - 1), (_PAD, 256 * 2**20), (_MMAP_MAX, 0))
 
 
 def keep_memory(*, all_sizes: bool = False) -> None:
-    """Tell glibc to keep freed memory of up to 32 MB a piece, or of all sizes, for the next that
-    asks.
+    """Tell glibc to keep freed memory of up to 32 MB a piece, or of any size, for the next request.
 
-    Tensors of megabytes come and go with every layer. Given back and asked for again, they cost
-    page faults: a tenth of the network's time in a check, half of it in training. The process grows
-    a little for it. It concerns the whole process, so only programs of our own ask for it, and who
-    has set glibc up by the environment is left alone.
+    Tensors of megabytes come and go with every layer. Returned and requested again they cost page
+    faults: a tenth of the network's time in a check, half of it in training. The process grows a
+    little for it. It concerns the whole process, so only avcheck's own programs call it, and a
+    glibc that was set up through the environment is left alone.
     """
     if sys.platform != "linux" or any(
         name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ
     ):
         return
-    import ctypes  # late: `avcheck --help` answers without it
+    import ctypes  # late: `avcheck --help` does not need it
 
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -39,8 +38,8 @@ def keep_memory(*, all_sizes: bool = False) -> None:
 
 
 def give_back() -> None:
-    """Give the system what `keep_memory` kept, after a file: else a worker holds what its largest
-    file took, for good.
+    """Return to the system what `keep_memory` kept, after a file: otherwise a worker holds for good
+    what its largest file took.
     """
     if sys.platform != "linux":
         return
@@ -52,8 +51,8 @@ def give_back() -> None:
 
 @contextmanager
 def while_importing() -> Iterator[None]:
-    """No search for garbage in here. What an import makes stays: looking through it again and again
-    is a fifth of PyTorch's.
+    """Pause garbage collection: what an import makes stays, and going through it again and again
+    takes a fifth of PyTorch's import.
     """
     if not gc.isenabled():
         yield

@@ -42,7 +42,7 @@ def likeness(picture: Tensor, sound: Tensor) -> Tensor:
 
 
 def standing_out(like: Tensor) -> Tensor:
-    """How far a likeness (B, P, S) at its best shift stands out of that at the others, (B, P). It
+    """How far a likeness (B, P, S) at its best shift rises above that at the others, (B, P). It
     favours no shift.
     """
     return like.amax(dim=2) - like.mean(dim=2)
@@ -54,10 +54,10 @@ def agreement(picture: Tensor, sound: Tensor) -> Tensor:
 
 
 def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:
-    """The places of a clip that ever go with its sound: indices (B, min(keep, P)), ascending, by
-    their `agreement`.
+    """The places of a clip that go best with its sound at some shift: indices (B, min(keep, P)),
+    ascending, by their `agreement`.
 
-    The joint layers then look at these only.
+    The joint layers then look only at these.
     """
     return (
         agreement(picture, sound)

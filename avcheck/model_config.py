@@ -1,4 +1,4 @@
-"""What the network is built of: the settings that a weights file carries."""
+"""What the network is built of: the settings inside a weights file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKEN_S = 1 / BLOCK_FRAMES  # between two sound features, and between two pictur
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that rebuilds the network; it travels inside the weights file."""
+    """Everything needed to rebuild the network; it travels inside the weights file."""
 
     mel_bins: int = 64
     stem_frames: int = 5  # pictures seen by the first convolution

@@ -1,4 +1,4 @@
-"""What the sounds of one title say together, and which of them is the odd one out."""
+"""What the sounds of one title say together, and which is the odd one out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from avcheck.report import FRAME_MS, Report
 from avcheck.tracks import sound_named
 
 _MOST_NAMED = 6
-_RANKS = ("in_sync", "out_of_sync", "undecidable", "error")  # of as many, the better is the rule
+# in a tie, the better one is the majority
+_RANKS = ("in_sync", "out_of_sync", "undecidable", "error")
 
 
 def odd_one_out(reports: Sequence[Report]) -> str:
-    """The sentence on a title with two sounds or more, as in "track 2 (fra) is late by 200 ms; the
+    """One sentence on a title with two sounds or more, as in "track 2 (fra) is late by 200 ms; the
     other 3 are in sync".
     """
     groups = _alike(reports)
@@ -28,8 +29,8 @@ def odd_one_out(reports: Sequence[Report]) -> str:
 
 
 def _alike(reports: Sequence[Report]) -> list[list[Report]]:
-    """The reports that say the same: of sounds that are out of sync, those of which no neighbouring
-    two differ by more than a picture.
+    """The reports that agree: sounds that are out of sync agree if neighbouring offsets differ by a
+    picture at most.
     """
     groups: list[list[Report]] = []
     for report in sorted(reports, key=lambda each: (each.verdict, each.offset_ms or 0.0)):
@@ -49,7 +50,7 @@ def _name(report: Report) -> str:
 
 
 def _state(group: Sequence[Report]) -> str:
-    """What these reports say, which is the same of all of them."""
+    """What these reports, which agree, say."""
     first = group[0]
     if first.verdict == "in_sync":
         return "in sync"

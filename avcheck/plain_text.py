@@ -1,4 +1,6 @@
-"""Text files, known by their first bytes: they are refused before PyAV and NumPy are loaded."""
+"""Text files, recognised by their first bytes: they are refused before PyAV and NumPy are
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ _CONTROL = frozenset(range(32)) - frozenset(b"\t\n\f\r\x1b")
 
 
 def is_text(path: Path) -> bool:
-    """Whether a regular file begins with text in ASCII or UTF-8; False too for an empty one, and
-    for what cannot be read.
+    """Whether a regular file begins with text in ASCII or UTF-8. False for an empty file, and for
+    one that cannot be read.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a FIFO waits for ever

@@ -1,13 +1,13 @@
-"""Pure arithmetic, no torch: the score curves of segments, and how likely each shift is by them.
+"""From score curves of segments to how likely each shift is. Pure arithmetic, no torch.
 
-The classifier's logits become a probability over shifts with one more choice, "no match at any
+The classifier's logits become a probability over shifts and one more choice, "no match at any
 shift", whose weight is calibrated with everything else: log p(s) is proportional to score(s) /
 temperature, log p(none) to `none`. Some curves scatter more than others, so the same peak is not
 worth the same in each (`weigh_up`).
 
 A file is a mixture: either nothing in it ever matches (a voice-over, a wrong sound track), or a
-share of its segments matches, all at one shift, and the others show nothing. The share is not
-known, so every one is tried. Were segments simply multiplied, a hundred of them that match nowhere
+share of its segments matches, all at one shift, and the others show nothing. The share is unknown,
+so every one is tried. If segments were simply multiplied, a hundred of them that match nowhere
 would sooner or later agree on some shift by chance.
 """
 
@@ -26,22 +26,22 @@ NEAR_FRAMES = 2.0
 _FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
 _SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that match, if it does
 _SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
-# How likely a segment of a file that matches is to match itself
+# How likely a segment is to match, in a file that matches
 SEGMENT_MATCHES = float((_SHARES * _SHARE_CHANCE).sum())
 _SEGMENT_MATCHES = _FILE_MATCHES * SEGMENT_MATCHES
 # Odds that a segment matches nowhere, before it is looked at
 UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
-# How much likelier one segment can make a shift: beyond that it is the fit that speaks, not what
+# How much likelier one segment can make a shift: a larger ratio comes from the fit, not from what
 # was seen
 MOST_TELLING = 1e4
 USUAL_S = 10.0  # length of a segment
-LEAST_SCATTER = 0.25  # logits, added: a curve that is flat but for its peak is no surer for that
+LEAST_SCATTER = 0.25  # logits, added: a curve that is flat except for its peak is no surer for that
 _DEVIATION = 1.4826
 SILENT_DB = -65.0
 # Change in the liveliest tile; encoded stills measured up to 0.54 (0.75 with grain), speech from
 # 2.4
 STILL = 1.0
-FLAT = 2.0  # deviation over a picture, 0..255, below which nothing is shown
+FLAT = 2.0  # deviation over a picture, 0..255; below, the picture is blank
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class Calibration:
     (`train.calibrate`); they travel with the weights.
     """
 
-    temperature: float = 1.0  # logits a unit of log chance; see the module
+    temperature: float = 1.0  # logits for each unit of log chance; see the module
     none: float = 0.0  # log weight of "no match at any shift"
-    match: float = 0.0  # what the trunks' own score counts beside the joint layers'
+    match: float = 0.0  # weight of the trunks' own score beside the joint layers'
     bias_frames: float = 0.0  # the network's own constant offset
-    guard_ms: float = 40.0  # the measuring error allowed for beside the tolerance
-    decide: float = 0.9  # the confidence a verdict needs
+    guard_ms: float = 40.0  # the measuring error, allowed beyond the tolerance
+    decide: float = 0.9  # the confidence that a verdict needs
     # For `weigh_up`; with these defaults neither length nor scatter of a curve matters
     level: float = 1.0  # weight of the joint layers' median score
     match_rise: float = 0.0  # weight of the trunks' score in units of its own scatter
     length: float = 0.0  # logits for each natural logarithm of the seconds over `USUAL_S`
-    scatter: float = 0.0  # logits taken away for each unit of the trunks' scatter
+    scatter: float = 0.0  # logits subtracted for each unit of the trunks' scatter
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -92,18 +92,15 @@ class Curve:
     places.
 
     shifts: (S,) frames at 25 fps by which the sound is read later, so the best one is positive
-    where the sound is late.
-    score: (S,), logit "in sync" minus "not", of the joint layers; match: (S,), the same of the
-    trunks alone, up to a constant; both -inf where under half of what the best shift has could be
-    compared, and everywhere where that is little itself.
-    block_start_s: (N,); block_score: (N, S), the same as score for each block alone, -inf where it
-    could not be compared;
-    block_match: (N, S), the same as match for each block alone.
-    attention: (N, S), each block's share of the attention, summing to 1 over N. places: (N, S, P)
-    attention on every place looked at, and `grid` says where each lies. motion: (N,), mean change
-    between pictures in the tile that changes most, 0..255. detail: (N,), deviation over a picture,
-    0..255. level_db: (N,), loudness of the sound, dBFS.
-    looked: what the look at its pictures cost, in places times pictures.
+    where the sound is late. score: (S,), logit "in sync" minus "not", of the joint layers; match:
+    (S,), the same of the trunks alone, up to a constant. Both are -inf where less than half as much
+    could be compared as at the best shift, and everywhere if that is little itself. block_start_s:
+    (N,); block_score: (N, S), the score of each block alone, -inf where it could not be compared;
+    block_match: (N, S), the match of each block alone. attention: (N, S), each block's share of the
+    attention, summing to 1 over N. places: (N, S, P) attention on every place looked at; `grid`
+    says where each lies. motion: (N,), mean change between pictures in the tile that changes most,
+    0..255. detail: (N,), deviation over a picture, 0..255. level_db: (N,), loudness of the sound,
+    dBFS. looked: what the look at its pictures cost, in places times pictures.
     """
 
     start_s: float
@@ -124,7 +121,7 @@ class Curve:
 
     @property
     def useful(self) -> NDArray[np.bool_]:
-        """Which blocks have sound and pictures that move, (N,)."""
+        """Which blocks have sound, and pictures that move, (N,)."""
         return (self.level_db >= SILENT_DB) & (self.detail >= FLAT) & (self.motion >= STILL)
 
 
@@ -139,8 +136,8 @@ class Estimate:
 
 
 def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
-    """What a segment says of every shift, (S,) logits: the joint layers' score and the trunks',
-    each in its weight.
+    """What a segment says of every shift, (S,) logits: the weighted scores of the joint layers and
+    the trunks.
     """
     return weigh_up(curve.score, curve.match, curve.end_s - curve.start_s, calibration)
 
@@ -151,10 +148,10 @@ def weigh_up(
     seconds: float,
     calibration: Calibration,
 ) -> NDArray[np.float64]:
-    """`evidence` of bare curves, (S,) each, of so many seconds.
+    """`evidence` of bare curves, (S,) each, over so many seconds.
 
-    Either counts by how far it stands out of its own median, the joint layers' median by itself as
-    well. A short piece and one whose match scatters have high peaks by chance: they need more.
+    Each counts by how far it rises above its own median; the joint layers' median counts by itself
+    as well. A short piece, or one whose match scatters, has high peaks by chance and needs more.
     """
     level, above, _ = above_median(score)
     _, match_above, scatter = above_median(match)
@@ -170,8 +167,8 @@ def weigh_up(
 
 
 def above_median(curve: NDArray[np.floating]) -> tuple[float, NDArray[np.float64], float]:
-    """The median of what is known of a curve, the curve above it, and its scatter: 1.48 times the
-    median of how far it is from that, which is the deviation of normal noise.
+    """The median of the known values of a curve, the curve above it, and its scatter: 1.48 times
+    the median distance from it, which for normal noise is the standard deviation.
     """
     values = np.asarray(curve, np.float64)
     known = values[np.isfinite(values)]
@@ -184,8 +181,8 @@ def above_median(curve: NDArray[np.floating]) -> tuple[float, NDArray[np.float64
 def posterior(
     scores: NDArray[np.floating], calibration: Calibration
 ) -> tuple[NDArray[np.float64], float]:
-    """Chance of every shift (S,), and of no match at all; together they sum to 1. -inf scores get
-    none, nor do NaN.
+    """The chance of every shift (S,), and of no match at all; together they sum to 1. Scores of
+    -inf and NaN get none.
     """
     logits = np.asarray(scores, np.float64) / calibration.temperature
     logits = np.where(np.isfinite(logits), logits, -np.inf)
@@ -215,8 +212,8 @@ def match_ratio(scores: NDArray[np.floating], calibration: Calibration) -> NDArr
 def log_likelihood(
     curves: Sequence[NDArray[np.floating]], calibration: Calibration
 ) -> NDArray[np.float64]:
-    """How much likelier a file that matches at each shift makes its segments' evidence (S,) than
-    one that matches at none.
+    """How much likelier a file that matches at each shift makes the evidence (S,) of its segments
+    than a file that matches at none.
 
     As a logarithm, (S,).
     """
@@ -232,8 +229,8 @@ def log_likelihood(
 def combine(
     curves: Sequence[NDArray[np.floating]], calibration: Calibration
 ) -> NDArray[np.float64]:
-    """Chance of every shift (S,) given the evidence (S,) of each segment of a file; what matches
-    nowhere is spread evenly.
+    """The chance of every shift (S,), given the evidence (S,) of each segment of a file; the chance
+    of no match is spread evenly.
     """
     shifts = log_likelihood(curves, calibration)
     count = len(shifts)
@@ -262,7 +259,7 @@ def estimate(
 
 
 def _vertex(values: NDArray[np.float64], at: int) -> float:
-    """Where the parabola through a peak and its neighbours has its vertex, -0.5..0.5 steps from the
+    """The vertex of the parabola through a peak and its neighbours, -0.5..0.5 steps from the
     peak.
     """
     if not 0 < at < len(values) - 1:

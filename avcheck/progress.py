@@ -1,8 +1,8 @@
-"""How far the check of a file has come, by what its visual trunk has seen: that is where the time
-goes.
+"""How far the check of a file has come, counted in the work of its visual trunk, which takes most
+of the time.
 
 Decoding runs ahead of the network, and a short file is decoded whole before the network begins, so
-it tells nothing.
+decoding is no measure.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from avcheck.segments import SEGMENT_BLOCKS
 
 FIRST_LOOK = 0.9  # of the whole; the rest is for the closer look that a file may need
 CLOSER_CALLS = 15  # of the trunk, in a closer look at three segments of ten seconds
-_MOST = 0.99  # is told before the end: what lies ahead is an estimate
+_MOST = 0.99  # the most that is reported before the end: the work ahead is an estimate
 
 Tell = Callable[[float], None]  # takes the fraction that is done, 0..1
 
 
 @contextmanager
 def first_look(trunk: nn.Module, seconds: float, tell: Tell | None) -> Iterator[None]:
-    """Tells the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`."""
+    """Report the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`."""
     expected = _expected(seconds)
     work_done = 0
 
@@ -43,8 +43,8 @@ def first_look(trunk: nn.Module, seconds: float, tell: Tell | None) -> Iterator[
 
 @contextmanager
 def closer_look(trunk: nn.Module, tell: Tell | None) -> Iterator[None]:
-    """Tells the progress of `trunk` over a few segments again, from `FIRST_LOOK` on; 1 at the end,
-    also of no work.
+    """Report the progress of `trunk` over a few segments again, from `FIRST_LOOK` on; 1 at the end,
+    even without work.
     """
     calls = 0
 
@@ -76,8 +76,8 @@ def _heard(trunk: nn.Module, hear: Callable[[Tensor], float], tell: Tell | None)
 
 
 def _expected(seconds: float) -> float:
-    """The work of a first look: every sixth segment at all levels, of the others one level, here
-    the middle one.
+    """The work of a first look: every sixth segment at all levels, the others at one, here the
+    middle one.
     """
     whole, middle = (
         sum(_work(BLOCK_FRAMES, side) for side in sides)

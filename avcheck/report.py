@@ -59,7 +59,7 @@ ReasonCode = UndecidableCode | ErrorCode
 _IN_EVERY_RECORD = ("schema_version", "tolerance", "segments", "blocks", "jumps_s", "degraded")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z")
 _RATE = re.compile(r"[1-9][0-9]{0,9}(/[1-9][0-9]{0,9})?")
-# Begins the reason of an error that is avcheck's own fault.
+# The reason of an error that is avcheck's own fault begins with this.
 BUG = "internal error: "
 
 
@@ -92,10 +92,10 @@ DEFAULT_PRESET = "ebu-r37"
 
 @dataclass(frozen=True)
 class BlockResult:
-    """One block of 25 pictures (1 s): its share of the attention (all blocks of a file sum to 1),
-    and its own offset.
+    """One block of 25 pictures (1 s): its share of the attention (those of a file sum to 1), and
+    its own offset.
 
-    `offset_ms` is None where the block alone shows none.
+    `offset_ms` is None if the block shows none by itself.
     """
 
     start_s: float
@@ -105,8 +105,8 @@ class BlockResult:
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of blocks judged together. `offset_ms` is None where the segment shows none;
-    `confidence` in 0..1.
+    """A run of blocks judged together. `offset_ms` is None if it shows none; `confidence` is
+    0..1.
     """
 
     start_s: float
@@ -117,7 +117,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of the file in which the offset is the same, or changes evenly from one end to the
+    """A part of the file in which the offset stays the same, or changes evenly from one end to the
     other (ms).
     """
 
@@ -127,7 +127,7 @@ class Stretch:
     end_offset_ms: float
 
     def offset_at(self, time_s: float) -> float:
-        """The offset (ms) at a moment (s); before and after the stretch as at its ends."""
+        """The offset (ms) at a moment (s); outside the stretch, that of the nearer end."""
         share = (time_s - self.start_s) / max(self.end_s - self.start_s, 1e-9)
         return self.start_offset_ms + min(max(share, 0.0), 1.0) * (
             self.end_offset_ms - self.start_offset_ms
@@ -135,7 +135,7 @@ class Stretch:
 
 
 def nearest_stretch(stretches: Sequence[Stretch], time_s: float) -> Stretch:
-    """The stretch, of one or more, that a moment (s) lies in or is nearest to."""
+    """The stretch that a moment (s) lies in, or the nearest one; there must be one or more."""
     return min(stretches, key=lambda each: max(each.start_s - time_s, time_s - each.end_s, 0.0))
 
 
@@ -143,9 +143,9 @@ def nearest_stretch(stretches: Sequence[Stretch], time_s: float) -> Stretch:
 class Degraded:
     """What was lost on the way and so could not be looked at.
 
-    `unseen_s`: the stretches that were not looked at, (start, end) on the file's clock;
-    `unseen_bytes`: so much of the end of the file, and of a separate sound file, which players do
-    not play either; `notes` says why.
+    `unseen_s`: the parts that were not looked at, (start, end) on the file's clock; `unseen_bytes`:
+    how much at the end of the file, and of a separate sound file, players do not play either;
+    `notes` say why.
     """
 
     corrupt_frames: int = 0
@@ -171,8 +171,8 @@ class Track:
     """An audio or picture track as the file lists it; `number` counts from 0 among those of its
     kind.
 
-    `language` and `title` are the file's own words, "" where it has none: other people's text, to
-    be escaped where it is shown.
+    `language` and `title` are the file's own words, "" if it has none: other people's text, to be
+    escaped where it is shown.
     """
 
     number: int
@@ -184,11 +184,12 @@ class Track:
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What an editor needs to find a moment again: the size and rate of the pictures, and where
-    they begin. Sizes are in pixels as displayed.
+    """What an editor needs to find a moment: the size and rate of the pictures, and where they
+    begin. Sizes are in pixels as displayed.
 
-    `frame_rate` is pictures a second as an exact fraction, "30000/1001"; `first_s` when the first
-    picture is shown, on the file's clock; `timecode` that picture's, as the file writes it.
+    `frame_rate`: pictures a second as an exact fraction, "30000/1001"; `first_s`: when the first
+    picture is shown, on the file's clock; `timecode`: that of the first picture, as the file writes
+    it.
     """
 
     width: int
@@ -220,10 +221,10 @@ class SegmentDetail:
     """What the network says of one segment at every candidate offset, and where in the picture it
     looks.
 
-    fit: for each of `Detail.offsets_ms`, the natural logarithm of how much likelier what was seen
-    and heard is if the segment matches at that offset than if it matches at none; None where there
-    was too little to compare. columns, rows: the cells that the picture is divided into; blocks:
-    the segment's blocks in time order.
+    fit: for each of `Detail.offsets_ms`, the natural logarithm of how much likelier the pictures
+    and sound are if the segment matches at that offset than if it matches at none; None if too
+    little could be compared. columns, rows: the cells that the picture is divided into; blocks: the
+    segment's blocks in order of time.
     """
 
     start_s: float
@@ -253,9 +254,7 @@ class MediaFacts:
 
 @dataclass(frozen=True)
 class Detail:
-    """What a verdict rests on, for those who want to draw it. `offsets_ms` rise; positive = sound
-    early.
-    """
+    """What a verdict rests on, for drawing it. `offsets_ms` rise; positive = sound early."""
 
     offsets_ms: tuple[float, ...]
     segments: tuple[SegmentDetail, ...]
@@ -270,10 +269,10 @@ class Detail:
 
 @dataclass(frozen=True)
 class Listened:
-    """A long title of which all was heard first, and only what could tell was looked at.
+    """How much of a long title was looked at, after all of it was heard.
 
-    looked_s: seconds that were looked at; mute_s: of the others, those in which nothing sounds like
-    a voice; the rest was not needed.
+    looked_s: seconds looked at; mute_s: seconds of the rest in which nothing sounds like a voice.
+    What remains was not needed.
     """
 
     looked_s: float
@@ -287,7 +286,7 @@ class Report:
     path: str
     verdict: Verdict
     reason: str | None = None  # why undecidable, or the error; None otherwise
-    # The kind of reason; None where there is none, and in older records
+    # The kind of reason; None without one, and in older records
     reason_code: ReasonCode | None = None
     offset_ms: float | None = None  # positive = sound early; None when unknown
     # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
@@ -295,31 +294,31 @@ class Report:
     measured_by: str = "network"  # or "test_signal", or "reference" (`avcheck compare`)
     # Which test signal: "flash", "countdown", "2-pop", "clap" or "stamp"
     signal: str | None = None
-    reference: str | None = None  # the file that it was compared with
+    reference: str | None = None  # the file it was compared with
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
-    # First sound against first picture by their timestamps, same sign
+    # How early the first sound is against the first picture, by their timestamps
     container_offset_ms: float | None = None
     drift_ms_per_min: float | None = None
     jumps_s: tuple[float, ...] = ()  # where the offset jumps
-    # For each of jumps_s, between which times the jump lies
+    # For each of jumps_s, the times that the jump lies between
     jump_intervals_s: tuple[tuple[float, float], ...] = ()
     # How the offset goes through the file, as far as it is known
     stretches: tuple[Stretch, ...] = ()
     duration_s: float | None = None
-    sampled_s: float | None = None  # seconds looked at of a title that was sampled; None: all of it
-    # Of a long title that was heard first, how much was looked at; None: all of it
+    sampled_s: float | None = None  # seconds looked at of a sampled title; None: all of it
+    # How much was looked at of a long title that was heard first; None: all of it
     listened: Listened | None = None
-    # A closer look ended at its budget and told nothing; a thorough one may
+    # The closer look ran out of budget and showed nothing; a thorough one may show more
     closer_look_cut: bool = False
-    part_s: tuple[float, float] | None = None  # only this of the title was looked at; None: all
+    part_s: tuple[float, float] | None = None  # the part that was looked at; None: all
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
     audio_path: str | None = None  # the separate sound file
-    # How many records this check of the title gave: one for each of its sounds that was asked for
+    # How many records this check of the title gave: one for each sound asked for
     records: int = 1
-    # Where there are several: what they say together, and which sound is the odd one out
+    # If there are several: what they say together, and which sound is the odd one out
     title_summary: str | None = None
     video_track: int | None = None  # 0-based among the picture tracks that play; None for an error
-    # Number of the programme of an MPEG-TS whose tracks these are; None for every other file
+    # Number of the MPEG-TS programme whose tracks these are; None for other files
     program: int | None = None
     programs: tuple[int, ...] = ()  # those there are at the start of the file
     audio_tracks: tuple[Track, ...] = ()  # of the file that the sound comes from
@@ -328,13 +327,13 @@ class Report:
     segments: tuple[Segment, ...] = ()
     blocks: tuple[BlockResult, ...] = ()
     degraded: Degraded = field(default_factory=Degraded)
-    detail: Detail | None = None  # only where it was asked for
+    detail: Detail | None = None  # only if it was asked for
     model_sha256: str = ""
-    # Bytes; with the next two and model_sha256, what a resumed run knows the check by
+    # Bytes. A resumed run recognises a check by this, the next two and model_sha256
     file_size: int | None = None
-    file_mtime_ns: int | None = None  # the file's last change, ns since 1970
+    file_mtime_ns: int | None = None  # modification time, ns since 1970
     settings_sha256: str = ""  # of all options that bear on the result
-    # How long the check took; None where nothing was opened, and in older records
+    # How long the check took; None if nothing was opened, and in older records
     elapsed_s: float | None = None
     checked_at: str | None = None  # when the check ended, UTC, e.g. "2026-03-01T12:00:00.000Z"
     avcheck_version: str = ""
@@ -342,12 +341,12 @@ class Report:
 
     @property
     def offset_text(self) -> str | None:
-        """The offset in words, e.g. "sound late by 120 ms (3.0 frames)"; None when unknown."""
+        """The offset in words, for example "sound late by 120 ms (3.0 frames)"; None if unknown."""
         return None if self.offset_ms is None else describe_offset(self.offset_ms)
 
     def offset_at(self, time_s: float) -> float | None:
         """The offset (ms) at a moment (s): that of the nearest stretch, or of the whole file; None
-        when unknown.
+        if unknown.
         """
         return (
             nearest_stretch(self.stretches, time_s).offset_at(time_s)
@@ -357,23 +356,23 @@ class Report:
 
     @property
     def sound(self) -> tuple[int | None, str | None]:
-        """Which sound of its title a record is about, where the check gave several; else nothing:
-        it is about the title.
+        """Which sound of its title a record is about, if the check gave several; empty if it is
+        about the title.
         """
         return (self.audio_track, self.audio_path) if self.records > 1 else (None, None)
 
     @property
     def looked_at_s(self) -> float | None:
-        """How long what was to be looked at is: the part, or the whole title; None if unknown."""
+        """The length of what was to be looked at, the part or the whole title; None if unknown."""
         return self.duration_s if self.part_s is None else self.part_s[1] - self.part_s[0]
 
     @property
     def is_bug(self) -> bool:
-        """Whether the check ended in an error of avcheck's own."""
+        """Whether the check ended in a bug of avcheck's own."""
         return (self.reason or "").startswith(BUG)
 
     def to_record(self) -> dict[str, Any]:
-        """The record of one file as plain JSON types, keys in their documented order."""
+        """The record of one file as plain JSON types, with its keys in their documented order."""
         lead = (
             "schema_version",
             "avcheck_version",
@@ -392,7 +391,7 @@ class Report:
 
     @classmethod
     def from_record(cls, record: object) -> Report:
-        """The report that a record (parsed JSON) was made of, less fields this version does not
+        """The report that a record (parsed JSON) was made from, less fields this version does not
         know. Raises ValueError.
         """
         try:
@@ -411,11 +410,18 @@ class Report:
 
 
 def describe_offset(offset_ms: float, frame_ms: float = FRAME_MS) -> str:
-    """An offset in words with its size in frames, of 25 fps unless `frame_ms` says how long one is:
-    the sign is never left to the reader.
+    """An offset in words with its size in frames, which are of 25 fps unless `frame_ms` gives their
+    length. The direction is always a word, never a sign.
     """
     size = abs(offset_ms)
     if round(size) == 0:
         return "sound and picture together (0 ms)"
     side = "early" if offset_ms > 0 else "late"
     return f"sound {side} by {size:.0f} ms ({size / frame_ms:.1f} frames)"
+
+
+def confidence_text(value: float) -> str:
+    """A confidence in two digits, rounded down: 0.999 does not read as certainty, nor 0.897 as what
+    a verdict needs.
+    """
+    return f"{math.floor(100 * value + 1e-9) / 100:.2f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.media import MediaInfo
 from avcheck.report import Degraded, PictureFacts, Report, Tolerance
 from avcheck.verdict import Judgement

@@ -1,27 +1,21 @@
-"""Where to look in a long title that is not decoded whole. Pure arithmetic on what was found so
-far; no torch.
+"""Where to look in a long title that is not decoded whole. Pure arithmetic on results so far; no
+torch.
 
-A title is cut into stretches of `PROBE_BLOCKS` seconds on the grid of its blocks; a probe is one of
-them, looked at. Probes are spread evenly at first. More are placed where those at hand disagree,
-and where they leave the verdict open, up to `MOST` times as many as at first.
+A title is cut into stretches of `PROBE_BLOCKS` seconds on the grid of its blocks; a probe is a
+stretch that is looked at. Probes are spread evenly at first. More follow where neighbouring probes
+disagree and where the verdict is open, up to `MOST_PROBES` times as many as at first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from avcheck.report import FRAME_MS
+from avcheck.settings import MOST_PROBES, PROBE_BLOCKS
+from avcheck.verdict import Judgement
 
-if TYPE_CHECKING:
-    from avcheck.verdict import Judgement
-
-PROBE_BLOCKS = 20  # seconds looked at by a probe: two segments
-PROBES = 8
-LEAST_PROBES = 3  # below, no drift and no jump could be told
-MOST = 3  # times the probes of the beginning
-WORTH_IT = 2  # a title is sampled if it is longer than so many times what its first probes look at
+WORTH_IT = 2  # a title is sampled if it is longer than this many times its first probes
 APART_MS = 2 * FRAME_MS  # offsets of two probes that differ by more disagree
 
 
@@ -42,15 +36,15 @@ def first_probes(total: int, count: int) -> tuple[int, ...]:
 def more_probes(
     looked: Sequence[int], judgement: Judgement, total: int, count: int, origin_s: float
 ) -> tuple[int, ...]:
-    """The stretches to look at next, rising; none when enough was seen.
+    """The stretches to look at next, in rising order; none if enough was seen.
 
-    `looked`: those looked at so far; `judgement`: what they say together; `total`: how many there
-    are; `count`: the probes of the beginning; `origin_s`: where the first stretch starts. Between
-    two neighbours that disagree the middle is taken, which halves the time in which the offset
-    jumps. A drift is followed to both ends of the title. An open verdict asks for the middle of the
-    widest gaps, as many as there were probes at first.
+    `looked`: those looked at so far; `judgement`: the judgement on them; `total`: how many
+    stretches there are; `count`: the number of first probes; `origin_s`: where the first stretch
+    starts. Of two neighbours that disagree the middle is taken, which halves the time in which the
+    offset jumps. A drift is followed to both ends of the title. An open verdict asks for the middle
+    of the widest gaps, as many as there were first probes.
     """
-    room = MOST * count - len(looked)
+    room = MOST_PROBES * count - len(looked)
     if room <= 0:
         return ()
     have = sorted(looked)
@@ -77,10 +71,11 @@ def more_probes(
 def more_probes_for_all(
     looked: Sequence[int], judgements: Sequence[Judgement], total: int, count: int, origin_s: float
 ) -> tuple[int, ...]:
-    """`more_probes` for a title with several sounds: what any of them asks for, as many as for one.
+    """`more_probes` for a title with several sounds: what any of them asks for, no more than for
+    one.
 
-    One that shows nothing asks only where no other shows anything: that it does not match what is
-    seen, the probes at hand say already.
+    A sound that shows nothing asks only if no other shows anything: that it does not match the
+    pictures, the probes so far say already.
     """
     decided = [each for each in judgements if each.verdict != "undecidable"]
     wanted = sorted(
@@ -90,13 +85,11 @@ def more_probes_for_all(
             for stretch in more_probes(looked, each, total, count, origin_s)
         }
     )
-    return tuple(wanted[: MOST * count - len(looked)])
+    return tuple(wanted[: MOST_PROBES * count - len(looked)])
 
 
 def _middle_of_widest(edges: Sequence[int]) -> tuple[int, ...]:
-    """The stretch in the middle of the widest gap between neighbours; none where there is no
-    gap.
-    """
+    """The stretch in the middle of the widest gap between neighbours; none if there is no gap."""
     low, high = max(pairwise(edges), key=lambda gap: gap[1] - gap[0])
     return ((low + high) // 2,) if high - low > 1 else ()
 
@@ -104,7 +97,7 @@ def _middle_of_widest(edges: Sequence[int]) -> tuple[int, ...]:
 def _offsets(
     looked: Sequence[int], judgement: Judgement, origin_s: float
 ) -> dict[int, list[float]]:
-    """The offsets (ms) that the segments of every stretch show, for stretches that show any."""
+    """The offsets (ms) of the segments in each stretch, for stretches that show any."""
     offsets: dict[int, list[float]] = {}
     for segment in judgement.segments:
         stretch = int(((segment.start_s + segment.end_s) / 2 - origin_s) // PROBE_BLOCKS)

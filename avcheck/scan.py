@@ -1,4 +1,4 @@
-"""The network over one segment: pictures and sound to score curves."""
+"""The network over one segment: from pictures and sound to score curves."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from avcheck.shifts import SHIFTS, compare, logit
 from avcheck.verdict import obstacle
 from avcheck.weights import Loaded
 
-LEARN_LEVEL_EVERY = 6  # segments; in between, only the level that drew the attention is looked at
+# segments; in between, only the level with most of the attention is looked at
+LEARN_LEVEL_EVERY = 6
 _NOTHING_TO_COMPARE = {"silent", "blank", "still"}
-SURE = 0.99  # confidence in a segment's offset from which it needs no larger look
+SURE = 0.99  # a segment whose offset has this confidence needs no larger look
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
 _TILE = 16  # px
 
@@ -32,7 +33,7 @@ def scan(
     levels: tuple[int, ...] = LEVELS,
     on_block: Callable[[Block], None] | None = None,
 ) -> Iterator[Curve]:
-    """Score curves of a file, segment after segment, as its blocks come in."""
+    """Score curves of a file, segment by segment, as its blocks come in."""
     yield from scan_segments(segments(source, on_block), model, levels)
 
 
@@ -41,7 +42,7 @@ def scan_segments(
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
 ) -> Iterator[Curve]:
-    """The same of segments that have one sound."""
+    """The same for segments that have one sound."""
     for (curve,) in scan_sounds(windows, model, 1, levels):
         yield curve
 
@@ -49,9 +50,9 @@ def scan_segments(
 def scan_sounds(
     windows: Iterable[Window], model: Loaded, count: int, levels: tuple[int, ...] = LEVELS
 ) -> Iterator[list[Curve]]:
-    """The curves of `count` sounds, segment after segment; the pictures are looked at once.
+    """The curves of `count` sounds, segment by segment; the pictures are looked at once.
 
-    Where the face is, is the same whatever is heard: the sound that is surest tells the level.
+    The face is in the same place whatever the sound, so the surest sound chooses the level.
     """
     choice, calibration = LevelChoice(levels), Calibration(**model.calibration)
     for window in windows:
@@ -61,8 +62,8 @@ def scan_sounds(
 
 
 class LevelChoice:
-    """Which levels of the pyramid the next segment is looked at: all of them every
-    `LEARN_LEVEL_EVERY`th time, and in between the one that drew most of the attention then.
+    """At which levels of the pyramid the next segment is looked at: all of them every
+    `LEARN_LEVEL_EVERY`th time, in between the one that drew most of the attention then.
     """
 
     def __init__(self, levels: tuple[int, ...] = LEVELS) -> None:
@@ -70,7 +71,7 @@ class LevelChoice:
         self._segments = 0
 
     def after(self, curve: Curve) -> None:
-        """Learn from what was seen of the segment just looked at, if it was."""
+        """Learn from the segment just looked at, if it was."""
         if not curve.looked:
             return
         if self.levels == self._all and len(self._all) > 1:
@@ -123,7 +124,7 @@ def score_segment(
 def until_sure(
     levels: tuple[int, ...], curve_at: Callable[[tuple[int, ...]], Curve], model: Loaded
 ) -> Curve:
-    """The same as `until_any_is_sure`, of one sound."""
+    """`until_any_is_sure` for one sound."""
     (curve,) = until_any_is_sure(levels, lambda levels: iter([curve_at(levels)]), model)
     return curve
 
@@ -133,10 +134,10 @@ def until_any_is_sure(
     curves_at: Callable[[tuple[int, ...]], Iterator[Curve]],
     model: Loaded,
 ) -> list[Curve]:
-    """The curves of a segment, one a sound, at all levels but the largest, which rise, or at all of
-    them where that makes none of the sounds sure.
+    """The curves of a segment, one for each sound, at all levels but the largest (they rise); at
+    all of them if no sound is sure without.
 
-    The largest takes over half of the time, and of a face that fills the smaller ones it moves the
+    The largest takes over half of the time; for a face that fills the smaller ones it moves the
     offset by a millisecond.
     """
     if len(levels) > 1:
@@ -158,7 +159,7 @@ def _nothing_seen(inside: Sequence[Block], windows: Sequence[Window]) -> list[Cu
     """The curves of a segment that is not looked at, one for each of the `windows`, which differ in
     their sound: every shift is as likely as any other.
 
-    So it is where there is nothing to hear, or nothing that moves: the network could only guess.
+    This is for segments with nothing to hear, or nothing that moves: the network could only guess.
     """
     count, shifts = len(inside), len(SHIFTS)
     even = np.full((count, shifts), 1 / count, np.float32)
@@ -194,8 +195,8 @@ def score(
     detail: NDArray[np.float32],
     further: bool = False,
 ) -> Curve:
-    """`score_segment` for pictures looked at before; of the blocks only the sound is read.
-    `motion`, `detail`: (N,); `further`: as `compare` takes it.
+    """`score_segment` for pictures that were looked at before; only the sound of the blocks is
+    read. `motion`, `detail`: (N,); `further`: as for `compare`.
     """
     inside = window.inside
     mel, heard = sound_with_margin(window)
@@ -245,7 +246,8 @@ def sound_with_margin(window: Window) -> tuple[NDArray[np.float32], NDArray[np.b
 def change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
     """Mean change of luma, 0..255, in the tile of 16 px where two pictures (H, W) differ most.
 
-    Over the whole picture a mouth is little: of 60 clips of faces that speak, 4 would not move.
+    A mouth is a small part of the picture: averaged over all of it, 4 of 60 clips of speaking faces
+    would not move.
     """
     step = np.maximum(before, after) - np.minimum(before, after)
     rows, columns = (min(_TILE, side) for side in step.shape)

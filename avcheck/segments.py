@@ -1,4 +1,6 @@
-"""Windows of blocks with the margins that their sound needs, and decoding ahead of them."""
+"""Segments: runs of blocks with the margins that their sound needs, and decoding ahead of the
+network.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ import torch
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_S, SOUND_LEAD_S, Block, blocks
 from avcheck.media import Picture, Sound
-from avcheck.sampling import PROBE_BLOCKS
+from avcheck.settings import PROBE_BLOCKS
 
 SEGMENT_BLOCKS = 10
 MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) apart
@@ -42,7 +44,7 @@ class Window:
     after: list[Block] = field(default_factory=list)
 
     def with_sound(self, number: int) -> Window:
-        """The same pictures with this one of the sounds alone, counted from 0."""
+        """The same pictures with only this sound, counted from 0."""
         runs = ([block.with_sound(number) for block in run] for run in self._runs)
         return Window(*runs)
 
@@ -51,7 +53,9 @@ class Window:
         return self.inside, self.before, self.after
 
     def segments(self) -> Iterator[Window]:
-        """What `segments` gives for these blocks in the middle of the whole title."""
+        """The segments of these blocks in the middle of a title, as `segments` gives them for all
+        of it.
+        """
         for window in segments(self.inside):
             before, after = window.before or self.before, window.after or self.after
             yield Window(window.inside, before, after)
@@ -65,10 +69,10 @@ def segments(
 ) -> Iterator[Window]:
     """The segments of a file, as its blocks come in.
 
-    A segment never spans a gap in time, nor a change of the pictures' shape (a stream that is
-    turned half-way). It ends at one of `seams_s`, where one recording was joined to another, unless
-    it would be too short to show an offset. Of the blocks that are not `wanted`, by their index,
-    those next to these lend their sound.
+    A segment never spans a gap in time, or a change of the pictures' shape (a stream that is turned
+    half-way). It ends at one of `seams_s`, where recordings were joined, unless it would be too
+    short to show an offset. Blocks that are not `wanted`, by their index, are left out, but those
+    next to a wanted one lend their sound.
     """
     before: list[Block] = []
     waiting: list[Block] = []
@@ -89,8 +93,8 @@ def segments(
             yield Window(waiting, before)
             before, waiting = [], []
         waiting.append(block)
-        # A tail too short to judge alone is kept for the last segment, so wait for half a segment
-        # more than is used.
+        # A tail too short to judge alone goes to the last segment, so half a segment more than is
+        # used must have come.
         while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
             inside, rest = waiting[:SEGMENT_BLOCKS], waiting[SEGMENT_BLOCKS:]
             yield Window(inside, before, rest[:MARGIN_BLOCKS])
@@ -157,8 +161,8 @@ def window_over(
 def ahead(
     source: Iterator[Item], depth: int = 2 * SEGMENT_BLOCKS, ended: threading.Event | None = None
 ) -> Generator[Item, None, None]:
-    """The same items, up to `depth` of them made in a thread of their own while the network is at
-    work. Errors come through.
+    """The same items, up to `depth` of them made ahead in a thread while the network is at work.
+    Errors come through.
 
     `ended` is set when the last one is made. Close the iterator when done: the thread then stops at
     its next item.
@@ -183,7 +187,7 @@ def ahead(
             if ended is not None:
                 ended.set()
             hand_over(None)
-        except BaseException as error:  # raised again where the blocks are wanted
+        except BaseException as error:  # raised again where the blocks are used
             hand_over(error)
 
     worker = threading.Thread(target=make, name="avcheck-decode", daemon=True)
@@ -194,15 +198,15 @@ def ahead(
                 raise item
             yield item
     finally:
-        # The caller closes the file next, so the thread must be out of it first.
+        # The caller closes the file next, so the thread must have left it.
         stop.set()
         worker.join()
 
 
 def beside_decoding(source: Iterator[Item], ended: threading.Event) -> Generator[Item, None, None]:
-    """The same items, with a core left to the decoder until it has `ended`.
+    """The same items; until `ended`, a core is left to the decoder.
 
-    Threads of the network that have to wait for it slow all the others down.
+    Threads of the network that have to wait for a core slow all the others down.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))

@@ -1,4 +1,4 @@
-"""How every file of one run is checked: plain data, so that it can be passed on to any worker."""
+"""How every file of a run is checked: plain data, which any worker can be given."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from avcheck.errors import UsageError
 from avcheck.files import stamp
 from avcheck.languages import is_language
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.sampling import LEAST_PROBES
 
 LEAST_PART_S = 1.0  # one block
+# A long title may be sampled: only probes of it are looked at
+PROBE_BLOCKS = 20  # seconds looked at by a probe: two segments
+PROBES = 8  # to begin with
+LEAST_PROBES = 3  # fewer can show no drift and no jump
+MOST_PROBES = 3  # times the probes to begin with
 _CLOCK = re.compile(r"(?:(?:([0-9]{1,3}):)?([0-9]{1,2}):)?([0-9]{1,9}(?:[.][0-9]{1,9})?)")
 
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """How a file is checked. Raises UsageError for what contradicts itself.
+    """How a file is checked. Raises UsageError for settings that contradict each other.
 
     A title with several sounds to check gives a report for each: those of `audio_tracks`, all with
     `every_track`, those in one of `languages`, or the files in `audio`.
@@ -35,15 +39,15 @@ class CheckSettings:
     every_track: bool = False
     languages: tuple[str, ...] = ()  # as `languages.matches` takes them
     video_track: int | None = None  # 0-based among the picture tracks that play; None: the main one
-    # Number of the programme of an MPEG transport stream whose tracks these are; None: the main one
+    # Number of the MPEG-TS programme that these tracks belong to; None: the main one
     program: int | None = None
-    audio: tuple[Path, ...] = ()  # separate sound files in place of the file's own tracks
-    start_s: float | None = None  # look only at what lies between these times of the title
+    audio: tuple[Path, ...] = ()  # separate sound files instead of the file's own tracks
+    start_s: float | None = None  # look only at what lies between these two times of the title
     end_s: float | None = None
-    # Look at so many stretches of a long title at first; None: check all of it
+    # How many probes of a long title to look at first; None: check all of it
     sample: int | None = None
-    detail: bool = False  # put `report.Detail` in every record; the verdict does not depend on it
-    thorough: bool = False  # look at all of a long title; a closer look may cost what it will
+    detail: bool = False  # put `report.Detail` into every record; it does not change the verdict
+    thorough: bool = False  # look at all of a long title, and closer at any cost
 
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_PROBES:
@@ -76,7 +80,7 @@ class CheckSettings:
 
     @property
     def may_be_several(self) -> bool:
-        """Whether a title may give more than one report."""
+        """Whether a title may give several reports."""
         named = max(len(self.audio_tracks), len(self.audio))
         return self.every_track or bool(self.languages) or named > 1
 
@@ -86,7 +90,7 @@ class CheckSettings:
         return self.start_s is not None or self.end_s is not None
 
     def sha256(self) -> str:
-        """Of all that bears on the result, weights apart; where the network runs does not."""
+        """Hash of all that bears on the result, except the weights and the device."""
         one_track, one_file = len(self.audio_tracks) == 1, len(self.audio) == 1
         values: dict[str, Any] = {
             "early_ms": float(self.tolerance.early_ms),
@@ -98,7 +102,7 @@ class CheckSettings:
             "thorough": self.thorough,
             "audio": _identity(self.audio[0]) if one_file else None,
         }
-        # Only where they are set: what a release without them found still counts.
+        # Only if they are set, so that results of releases without them still count.
         later = {
             "audio_tracks": () if one_track else self.audio_tracks,
             "every_track": self.every_track,
@@ -111,7 +115,7 @@ class CheckSettings:
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
 
     def signed(self, report: Report) -> Report:
-        """The report of a file with what a later run knows these settings by."""
+        """The report with what identifies these settings to a later run."""
         return replace(report, settings_sha256=self.sha256())
 
 
@@ -124,7 +128,7 @@ def only_track(number: int | None) -> tuple[int, ...]:
 
 
 def seconds_of(time: float | str) -> float:
-    """A time as seconds, given as such or as text: `90`, `90.5`, `1:30` or `0:01:30.500`. Raises
+    """Seconds from a number or from text: `90`, `90.5`, `1:30` or `0:01:30.500`. Raises
     UsageError.
     """
     if isinstance(time, str):
@@ -143,5 +147,5 @@ def seconds_of(time: float | str) -> float:
 
 
 def _identity(path: Path) -> list[str | int | None]:
-    """What a sound file is known by: its name, size and time of the last change."""
+    """What identifies a sound file: its name, size and modification time."""
     return [str(path), *stamp(path)]

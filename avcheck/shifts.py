@@ -19,11 +19,10 @@ from avcheck.weights import Loaded
 
 SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
 KEEP_PLACES = 32  # the most that any head keeps
-# Of a segment's pictures that need sound at some shift: else what there is says nothing of the
-# segment
+# Of a segment's pictures that need sound at some shift; with less, the segment says nothing
 _LEAST_SHARE = 0.4
-# The joint layers hear a further sound of a title at every tenth shift, and at those around
-# the shifts where the trunks' match is best: they are most of what such a sound costs
+# The joint layers are most of what a further sound of a title costs. They hear it at every tenth
+# shift, and around the shifts where the trunks match best
 _STRIDE = 10
 _BEST, _AROUND = 2, 2
 
@@ -32,9 +31,10 @@ _BEST, _AROUND = 2, 2
 class Compared:
     """Pictures and sound compared at every shift in `SHIFTS`.
 
-    scored: what the joint layers say; match: (S,), what the trunks say alone (`model.Match`), in
-    logits; block_match: (N, S), the same of each block; grid: where the places of the attention
-    lie, as in `Look`; present: which (shift, picture) could be compared, bool (S, T).
+    scored: what the joint layers say; match: (S,), what the trunks say by themselves
+    (`model.Match`), in logits; block_match: (N, S), the same for each block; grid: where the places
+    of the attention lie, as in `Look`; present: which (shift, picture) could be compared, bool (S,
+    T).
     """
 
     scored: Scored
@@ -61,13 +61,13 @@ def compare(
     *,
     further: bool = False,
 ) -> Compared:
-    """The classifier at every shift in `SHIFTS` of a sound that is `MAX_SHIFT` pictures longer on
+    """The classifier at every shift in `SHIFTS`, for a sound that is `MAX_SHIFT` pictures longer on
     both sides.
 
     mel: (4 (T + 2 MAX_SHIFT), 64); heard: bool (T + 2 MAX_SHIFT,). T is a whole number of blocks. A
-    block that lacks over half of its sound, or of its pictures, at a shift has a logit of -inf
-    there. `further`: this is not the only sound of these pictures, so it is to cost little: between
-    shifts where no match is likely, what the joint layers say is read off their neighbours.
+    block that lacks over half of its sound or pictures at a shift has a logit of -inf there.
+    `further`: the pictures have another sound already, so this one must cost little: between shifts
+    where no match is likely, the joint layers' score is interpolated.
     """
     times = len(view.shown)
     present = np.stack(
@@ -100,14 +100,13 @@ def compare(
             present=mask[:, asked],
         )
     logits, attention, block_logits = _between(said, asked) if further else said
-    # What the head says of a block without enough sound to compare is about silence: certainly not
-    # a match.
+    # Of a block without enough sound the head says something about silence: certainly not a match.
     compared = mask.view(1, len(SHIFTS), -1, BLOCK_FRAMES).float().mean(dim=-1) >= 0.5  # (1, S, N)
     block_logits = torch.stack(
         [block_logits[..., 0], block_logits[..., 1].masked_fill(~compared, -torch.inf)], dim=-1
     )
-    # At a shift where nothing at all could be compared some heads attend to nothing; an even share
-    # sums to 1 like any other.
+    # At a shift without anything to compare some heads attend to nothing; an even share sums to 1
+    # like any other.
     attention = torch.where(
         attention.sum(dim=(2, 3, 4), keepdim=True) > 0, attention, 1 / attention[0, 0].numel()
     )
@@ -136,8 +135,8 @@ def _likely(match: Tensor) -> NDArray[np.int_]:
 
 
 def _between(said: Scored, asked: NDArray[np.int_]) -> Scored:
-    """What the joint layers say at the shifts `asked`, as at every shift: a mean of both
-    neighbours, weighed by how near they are; so is the attention, which sums to 1 all the same.
+    """The joint layers' results at the shifts `asked`, extended to every shift: interpolated
+    between both neighbours, and so is the attention, which still sums to 1.
     """
     every = np.arange(len(SHIFTS))
     high = np.searchsorted(asked, every).clip(1, len(asked) - 1)
@@ -153,12 +152,12 @@ def _between(said: Scored, asked: NDArray[np.int_]) -> Scored:
 
 
 def weighed(values: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Scores (S,) drawn towards their median by the share of the pictures that had no sound there;
+    """Scores (S,), drawn towards their median by the share of the pictures without sound there;
     present: bool (S, T).
 
     Where a short file has little sound left to compare, the score is a mean over little and peaks
-    by chance: of windows of 4.2 s, 8 in 100 were lost to such a peak. -inf where under half of what
-    the best shift has could be compared, and everywhere where that is little itself.
+    by chance: of windows of 4.2 s, 8 in 100 were lost to such a peak. -inf where less than half as
+    much could be compared as at the best shift, and everywhere if that is little itself.
     """
     share = present.mean(axis=1)
     most = float(share.max())

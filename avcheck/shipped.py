@@ -1,5 +1,5 @@
-"""Which weights a check uses, told without loading them (so without torch): every record names
-their hash, errors' too.
+"""Which weights a check uses, without loading them (so without torch): every record names their
+hash, even that of an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from avcheck.errors import ModelError
 
 SHIPPED_NAME = "sync.safetensors"
-# The weights this version was measured with. `avcheck train` prints the hash of what it writes.
+# The weights that this version was measured with. `avcheck train` prints the hash of its result.
 SHIPPED_SHA256 = "bef45d815911ad5fb447dce2b30b4cdf8062127f0e89dec079ea93964d3fdfa4"
 
 # The face finder, which only says where to look closer
@@ -20,8 +20,8 @@ FACES_SHA256 = "801415b30be165f7c8b6a46360a445772f72b784ee4de1f0537156121ef5c46e
 
 
 def shipped_path(name: str = SHIPPED_NAME) -> Path:
-    """Where shipped weights lie: inside the installed package, or `models/` of a checkout. Raises
-    ModelError.
+    """The path of a shipped weights file: inside the installed package, or in `models/` of a
+    checkout. Raises ModelError.
     """
     package = Path(__file__).resolve().parent
     for folder in (package / "models", package.parent / "models"):
@@ -34,8 +34,8 @@ def shipped_path(name: str = SHIPPED_NAME) -> Path:
 
 @lru_cache(maxsize=8)
 def weights_sha256(model: Path | None) -> str:
-    """SHA-256 of the weights a run was asked to use (None: the shipped ones); "" where that file
-    cannot be read.
+    """SHA-256 of the weights that a run asks for (None: the shipped ones); "" if that file cannot
+    be read.
     """
     if model is None:
         return SHIPPED_SHA256

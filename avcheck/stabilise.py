@@ -1,12 +1,11 @@
 """Camera shake taken out before the network looks.
 
-The network compares what is seen at a place from picture to picture. Where a hand holds the camera
-a mouth does not stay in its place, and of a phone's picture of somebody who walks and talks nothing
-was left to compare. So what moves as a whole, the scene or a face that fills the picture, is held
-where its smooth course would have it: how far each picture has moved from the one before is
-measured by phase correlation (Kuglin and Hines, 1975), shot by shot, and of the course what a mean
-over four seconds does not follow is taken out. So a pan stays a pan but for two seconds at either
-end of a shot.
+The network compares the same place from picture to picture. In a hand-held shot a mouth does not
+stay in its place; in a phone's video of somebody who walks and talks nothing was left to compare.
+So whatever moves as a whole, the scene or a face that fills the picture, is held on its smooth
+course. How far each picture has moved from the one before is measured by phase correlation (Kuglin
+and Hines, 1975), shot by shot; what a mean over four seconds does not follow is taken out. So a pan
+stays a pan, except for two seconds at either end of a shot.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-_SIDE = 64  # what is correlated: pictures brought to this size, either way
-# Cycles a sample: finer detail is noise, and blocks of the codec, which do not move with the camera
+_SIDE = 64  # side that pictures are brought to for the correlation
+# Cycles a sample: finer detail is noise, or the codec's blocks, which do not move with the camera
 _BAND = 0.2
-# Of a perfect match; unlike pictures on either side of a cut reach 0.16, moving ones 0.5
+# Of a perfect match; the pictures on either side of a cut reach 0.16, moving ones 0.5
 _LEAST_PEAK = 0.3
-_REACH = 50  # pictures on either side that the smooth course is a mean over
+_REACH = 50  # pictures on either side that the smooth course averages
 _FARTHEST = 10  # samples from one picture to the next: a sixth of the picture
 _LEAST_MOVE = 0.1  # px; less is not worth softening a picture for
 _CHUNK = 250  # pictures measured at a time
@@ -44,15 +43,15 @@ def shake(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _shots(steps: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """The steps (T - 1, 2) between one cut and the next, of which there is none in a shot of one
-    picture.
+    """The steps (T - 1, 2) of each shot, from one cut to the next; a shot of one picture has
+    none.
     """
     edges = [-1, *np.flatnonzero(np.isnan(steps[:, 0])).tolist(), len(steps)]
     return [steps[first + 1 : last] for first, last in pairwise(edges)]
 
 
 def _strayed(course: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A course (T, 2) without its running mean, mirrored at either end."""
+    """A course (T, 2) less its running mean, mirrored at both ends."""
     reach = min(_REACH, len(course) - 1)
     padded = np.pad(course, ((reach, reach), (0, 0)), "reflect") if reach else course
     total = np.cumsum(np.concatenate([np.zeros((1, 2)), padded]), axis=0)
@@ -64,7 +63,7 @@ def steadied(
     pictures: NDArray[np.uint8], strayed: NDArray[np.float64] | None = None
 ) -> NDArray[np.uint8]:
     """The pictures (T, H, W), each moved back by as much as it has strayed (T, 2), borders
-    mirrored; None: by their `shake`.
+    mirrored; None: measured by `shake`.
     """
     if strayed is None:
         strayed = shake(pictures)
@@ -78,8 +77,8 @@ def steadied(
 
 
 def reduced(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pictures (T, H, W) as small as they are correlated, (T, 64, 64): their `shake` is the same,
-    in smaller pixels.
+    """Pictures (T, H, W) at the size at which they are correlated, (T, 64, 64): their `shake` is
+    the same, in these larger pixels.
     """
     if pictures.shape[1:] == (_SIDE, _SIDE):
         return pictures
@@ -91,7 +90,7 @@ def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
     """How far each picture but the first has moved from the one before, (T - 1, 2), in samples of
     the reduced pictures.
 
-    NaN at a cut: where both are too unlike to tell, or lie too far apart for a camera that goes on.
+    NaN at a cut: the two are too unlike, or too far apart for one camera movement.
     """
     patches = torch.from_numpy(reduced(pictures)).float()
     window = torch.hann_window(_SIDE, periodic=False)
@@ -122,9 +121,7 @@ def _steps(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
 def _vertex(
     before: NDArray[np.floating], peak: NDArray[np.floating], after: NDArray[np.floating]
 ) -> NDArray[np.floating]:
-    """Where the peak lies between samples, -0.5..0.5: of a Gaussian, which a band of this shape
-    makes of it.
-    """
+    """The peak between samples, -0.5..0.5, of a Gaussian, which this band gives."""
     left, middle, right = (np.log(np.maximum(values, 1e-6)) for values in (before, peak, after))
     curvature = left - 2 * middle + right
     return np.clip(
@@ -135,8 +132,8 @@ def _vertex(
 
 
 def _moved(picture: NDArray[np.uint8], right: float, down: float) -> NDArray[np.uint8]:
-    """What lies so far to the right of and below each place of the picture (H, W), between pixels
-    by their neighbours.
+    """The picture (H, W) read so far to the right of and below each place, interpolated between
+    pixels.
     """
     height, width = picture.shape
     columns, rows = int(np.floor(right)), int(np.floor(down))
@@ -150,8 +147,8 @@ def _moved(picture: NDArray[np.uint8], right: float, down: float) -> NDArray[np.
 def _between(
     first: NDArray[np.uint16], second: NDArray[np.uint16], part: float
 ) -> NDArray[np.uint16]:
-    """16 times the mean of both, `part` 0..1 of the way, in sixteenths: of bytes, twice over, that
-    stays within 16 bits.
+    """16 times the mix of both, `part` 0..1 of the way in sixteenths: for bytes, even twice, that
+    fits 16 bits.
     """
     sixteenths = round(16 * part)
     mixed: NDArray[np.uint16] = np.add(
@@ -161,7 +158,7 @@ def _between(
 
 
 def _mirrored(first: int, count: int, length: int) -> NDArray[np.int_]:
-    """`count` indices from `first` on of something of this length that is mirrored at either end,
+    """`count` indices from `first` on into something of this length that is mirrored at both ends,
     again and again.
     """
     period = max(1, 2 * length - 2)

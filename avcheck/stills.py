@@ -1,6 +1,4 @@
-"""The most telling moments of a file that was checked: the picture there, and the sound around
-it.
-"""
+"""The most telling moments of a checked file: the picture there, and the sound around it."""
 
 from __future__ import annotations
 
@@ -25,10 +23,10 @@ from avcheck.report import BlockResult, Report
 MOST = 6
 SHORT_SIDE = 270  # px
 AROUND_S = 1.0  # of sound on either side of a picture
-PARTS = 200  # that the sound is drawn in
-_TRIED = 200  # blocks of a stretch; so many may lie near one that is chosen
+PARTS = 200  # that the drawn sound is divided into
+_TRIED = 200  # blocks of a stretch; so many may lie near a chosen one
 _APART_S = 3.0  # stills nearer to each other show the same
-# A title that cannot be read from the middle is read from its beginning if it is no longer
+# A title that cannot be read from the middle is read from its beginning, unless it is longer
 _READ_THROUGH_S = 180.0
 _QUALITY = 5  # quantiser of the JPEG, 2 (best) to 31
 
@@ -52,7 +50,7 @@ class Still:
 
 @dataclass(frozen=True)
 class Illustration:
-    """The stills of a file in time order, or in one sentence why there are none."""
+    """The stills of a file in order of time, or one sentence on why there are none."""
 
     stills: tuple[Still, ...]
     reason: str = ""
@@ -60,9 +58,9 @@ class Illustration:
 
 def illustrate(report: Report, audio: Path | None = None) -> Illustration:
     """Stills of the file that a report is about, as long as it is there and unchanged. `audio`: the
-    separate sound file, if it is no longer where it was.
+    separate sound file, if it has moved.
 
-    Never raises for what is wrong with the file; memory holds a second of pictures.
+    Never raises for a fault of the file; memory holds a second of pictures.
     """
     if report.verdict == "error":
         return Illustration((), "The file could not be judged.")
@@ -99,11 +97,11 @@ def illustrate(report: Report, audio: Path | None = None) -> Illustration:
 
 
 def moments(report: Report, most: int = MOST) -> tuple[float, ...]:
-    """The times (s), rising, of at most `most` pictures that tell most of the verdict.
+    """The times (s), rising, of at most `most` pictures that best show the verdict.
 
-    The most attended blocks of each stretch in turn, so that both sides of a jump are seen, then
-    those outside of any; none near another. Blocks that show an offset themselves go before those
-    that do not.
+    The most attended blocks of each stretch in turn, so that both sides of a jump are shown, then
+    those outside every stretch; none close to another. Blocks with an offset of their own come
+    first.
     """
     ranked = sorted(report.blocks, key=lambda block: (block.offset_ms is None, -block.attention))
     parts = [
@@ -124,7 +122,7 @@ def moments(report: Report, most: int = MOST) -> tuple[float, ...]:
 
 
 def _take(media: Media, time_s: float) -> Still | None:
-    """The picture shown at a moment with its sound; None where there is none."""
+    """The picture shown at a moment, with its sound; None if there is none."""
     start_s = max(0.0, time_s - AROUND_S)
     if not media.seekable and (media.info.duration_s or math.inf) > _READ_THROUGH_S:
         raise CannotSeek(media.info.path, "cannot be read from the middle")
@@ -153,9 +151,9 @@ def _take(media: Media, time_s: float) -> Still | None:
 
 def open_again(report: Report, short_side: int, audio: Path | None = None) -> Media:
     """The file that a report is about, on the tracks that were checked; `audio`: the separate sound
-    file, if there was one and it is no longer where it was.
+    file, if there was one and it has moved.
 
-    Raises as `open_media`.
+    Raises what `open_media` raises.
     """
     return open_media(
         report.path,
@@ -172,8 +170,8 @@ def _sound_file(report: Report) -> Path | None:
 
 
 def sound_between(media: Media, start_s: float, end_s: float) -> tuple[Sound, NDArray[np.bool_]]:
-    """The sound from `start_s` to `end_s`, silent where there is none, and for each of its samples
-    whether there is any.
+    """The sound from `start_s` to `end_s`, silent where there is none, and for each sample whether
+    there is sound.
     """
     samples = np.zeros(round((end_s - start_s) * SAMPLE_RATE), np.float32)
     heard = np.zeros(len(samples), np.bool_)

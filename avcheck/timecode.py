@@ -1,8 +1,8 @@
 """Pictures and their timecode (SMPTE ST 12-1) at the exact rate of a title.
 
-A timecode counts pictures. At 29.97 and 59.94 pictures a second a count by 30 or 60 runs slower
-than the clock, by 3.6 s an hour. Drop frame leaves out numbers, never pictures, to make up for it:
-two (or four) at the start of every minute that is not a multiple of ten.
+A timecode counts pictures. At 29.97 and 59.94 pictures a second a count by 30 or 60 falls behind
+the clock by 3.6 s an hour. Drop frame makes up for it by skipping numbers, never pictures: two (or
+four) at the start of every minute that is not a multiple of ten.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-_NTSC = frozenset({24, 30, 48, 60, 120})  # also run at 1000/1001 of their speed
-_DROPS = frozenset({30, 60, 120})  # where that is counted with drop frame
-_ROUNDING = Fraction(4, 10_000)  # of a rate by a header: 23.98 is 24000/1001, and not 24
+_NTSC = frozenset({24, 30, 48, 60, 120})  # these also run at 1000/1001 of their speed
+_DROPS = frozenset({30, 60, 120})  # those of them that have a drop-frame count
+_ROUNDING = Fraction(4, 10_000)  # of a rate in a header: 23.98 means 24000/1001, not 24
 _TIMECODE = re.compile(r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})([:;.,])([0-9]{2,3})")
 
 
 def nearest_rate(rate: Fraction) -> Fraction:
-    """The rate, of those that a timecode can count, nearest to a mean rate: a whole number, or such
-    a number times 1000/1001. Raises ValueError for a rate of 0 or less.
+    """Of the rates that a timecode can count, the one nearest to a mean rate: a whole number, or
+    one times 1000/1001. Raises ValueError for a rate of 0 or less.
     """
     if rate <= 0:
         raise ValueError(f"no rate: {rate}")
@@ -29,8 +29,8 @@ def nearest_rate(rate: Fraction) -> Fraction:
 
 
 def exact_rate(rate: Fraction) -> Fraction:
-    """The rate that a header means by a rounded one: 24000/1001 for 23.976 or 23.98; any other
-    rate as it is.
+    """The exact rate behind a header's rounded one: 24000/1001 for 23.976 or 23.98; any other rate
+    unchanged.
     """
     near = nearest_rate(rate)
     return near if abs(rate - near) < _ROUNDING * near else rate
@@ -56,10 +56,9 @@ class Timecode:
 
     @classmethod
     def of(cls, rate: Fraction, start: str | None) -> Timecode:
-        """The timecode of a title by its (mean) rate and what it says of its first picture.
+        """The timecode of a title, from its (mean) rate and what it says of its first picture.
 
-        A title that says nothing, or what cannot be, starts at zero, with drop frame where there is
-        one.
+        Without a usable start it begins at zero, with drop frame if the rate has it.
         """
         near = nearest_rate(rate)
         return cls._parsed(near, start or "") or cls(near, can_drop(near))
@@ -81,14 +80,14 @@ class Timecode:
         return cls(rate, drop, number)
 
     def picture_at(self, time_s: float) -> int:
-        """The number of the picture whose start is nearest to a moment, counted from the title's
-        first, which starts at 0 s.
+        """The picture whose start is nearest to a moment, counted from the title's first, which
+        starts at 0 s.
         """
-        # Not cut off: 29 / 25 s times 25 is a little less than 29.
+        # Rounded, not cut off: 29 / 25 s times 25 is a little less than 29.
         return round(Fraction(time_s) * self.rate)
 
     def text(self, picture: int) -> str:
-        """The timecode of a picture of the title, counted from 0; it begins anew after a day."""
+        """The timecode of a picture of the title, counted from 0; it starts again after a day."""
         base, number = round(self.rate), self.start + picture
         if self.drop:
             left_out = _left_out(base)
@@ -105,10 +104,10 @@ class Timecode:
 
 
 def can_drop(rate: Fraction) -> bool:
-    """Whether there is a drop-frame count at an exact rate."""
+    """Whether an exact rate has a drop-frame count."""
     return rate.denominator == 1001 and round(rate) in _DROPS
 
 
 def _left_out(base: int) -> int:
-    """How many numbers drop frame leaves out in a minute."""
+    """How many numbers drop frame skips in a minute."""
     return base // 15

@@ -1,5 +1,5 @@
-"""A title open for checking: its pictures once, each of its sounds that is to be checked, and the
-part of it that is to be looked at.
+"""A title open for checking: its pictures once, each of its sounds that is checked, and the part to
+look at.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Title:
     """One file, opened for each of its sounds; made by `open_title`. Use with `with`.
 
     choices: the sounds that could be opened; refused: why the others could not; failures: for each
-    of `choices`, why nothing more came of it, or None.
+    of `choices` the error that ended it, or None.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Title:
         self.seekable = all(file.seekable for file in files)
         self.seams_s = files[0].seams_s
         self._files = files
-        # The clock of a transport stream in several sections may depend on the sound that is read.
+        # The clock of a transport stream in several sections may depend on which sound is read.
         first_s = self.info.first_picture_s or 0.0
         self._later_s = [first_s - (info.first_picture_s or 0.0) for info in self.infos]
 
@@ -73,16 +73,18 @@ class Title:
 
     @property
     def info(self) -> MediaInfo:
-        """What is known of the file, opened for the first of its sounds."""
+        """What is known of the file, as opened for the first of its sounds."""
         return self.infos[0]
 
     @property
     def degraded(self) -> list[Degraded]:
-        """For each sound, what of it and of the pictures was lost so far, as `Media.degraded`."""
+        """For each sound, how much of it and of the pictures was lost so far, as
+        `Media.degraded`.
+        """
         return self.degraded_beside(self)
 
     def degraded_beside(self, shown: Title) -> list[Degraded]:
-        """The same, where the pictures came from `shown`, which is the same title opened again."""
+        """The same, with the pictures of `shown`, the same title opened again."""
         return [file.degraded_with(shown._files[0]) for file in self._files]
 
     def pictures(self, from_s: float | None = None) -> Generator[Picture, None, None]:
@@ -94,7 +96,7 @@ class Title:
         return [self.sound(number, from_s) for number in range(len(self._files))]
 
     def sound(self, number: int, from_s: float | None = None) -> Generator[Sound, None, None]:
-        """One of the sounds, as `Media.sounds`. One of several that fails ends, and the others go
+        """One of the sounds, as `Media.sounds`. If one of several fails, it ends, and the others go
         on.
         """
         later_s = self._later_s[number]
@@ -119,7 +121,9 @@ def open_title(
     short_side: int,
     threads: int,
 ) -> Title:
-    """Open a file for these of its sounds. Raises as `open_media`, if it opens for none of them."""
+    """Open a file for these of its sounds. Raises what `open_media` raises, if it opens for none of
+    them.
+    """
     files: list[Media] = []
     opened: list[Choice] = []
     refused: dict[Choice, MediaError] = {}
@@ -139,8 +143,8 @@ def open_title(
 
 
 def part_of(info: MediaInfo, settings: CheckSettings) -> Part | None:
-    """The part of a title that is to be looked at; None: all of it. Raises EmptyPart where the
-    title has next to nothing of it.
+    """The part of a title to look at; None: all of it. Raises EmptyPart if the title has next to
+    nothing there.
     """
     if not settings.has_part:
         return None
@@ -194,7 +198,7 @@ def pictures_in(title: Title, part: Part | None) -> Iterator[Picture]:
 
 
 def sounds_in(title: Title, part: Part | None) -> list[Iterator[Sound]]:
-    """Each of the sounds of a title, or what lies of it in a part."""
+    """Each of the sounds of a title, or of a part of it."""
     if part is None:
         return [iter(sound) for sound in title.all_sounds()]
     return [_cut(sound, part) for sound in _sounds_from(title, part.start_s)]
@@ -213,7 +217,7 @@ def _cut(sounds: Iterable[Sound], part: Part) -> Iterator[Sound]:
 
 
 def _pictures_from(title: Title, from_s: float) -> Iterator[Picture]:
-    """The pictures from the one shown at `from_s` on: sought, or where that cannot be, read from
+    """The pictures from the one shown at `from_s` on: by seeking, or if that fails, by reading from
     the beginning.
     """
     if title.seekable:
@@ -240,7 +244,7 @@ def _pictures_from(title: Title, from_s: float) -> Iterator[Picture]:
 
 
 def _sounds_from(title: Title, from_s: float) -> list[Iterator[Sound]]:
-    """The same of the sounds, but that what lies before `from_s` may come as well."""
+    """The same for the sounds; some sound before `from_s` may come too."""
     return [_sound_from(title, number, from_s) for number in range(len(title.choices))]
 
 

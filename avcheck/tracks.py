@@ -1,5 +1,5 @@
-"""The tracks of a file in words: what there is to choose from, and that another track may be the
-one that was meant.
+"""The tracks of a file in words: which there are to choose from, and that another may be the right
+one.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from pathlib import PurePath
 
 from avcheck.report import Track
 
-_MOST_NAMED = 6  # tracks or programmes, and
-_MOST_TITLE = 40  # characters of a title: a sentence stays one
+_MOST_NAMED = 6  # tracks or programmes; the rest are counted
+_MOST_TITLE = 40  # characters of a title: a sentence must stay one
 _LANGUAGE = re.compile(r"[A-Za-z0-9-]{2,12}")
 
 
 def escaped(text: str) -> str:
-    """Other people's text on one printable line: what a terminal would act on is written as an
-    escape.
-    """
+    """Other people's text on one printable line: what a terminal would act on becomes an escape."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
@@ -33,8 +31,8 @@ def named(tracks: Sequence[Track]) -> str:
 
 
 def sound_named(number: int | None, tracks: Sequence[Track], path: str | None) -> str:
-    """One sound of a title that has several to check, as in `track 1 (fra, "Commentary")`; of a
-    separate file the name.
+    """One sound of a title with several to check, as in `track 1 (fra, "Commentary")`; for a
+    separate file its name.
     """
     if path is not None:
         return escaped(PurePath(path).name)
@@ -52,8 +50,8 @@ def available(tracks: Sequence[Track], kind: str) -> str:
 
 
 def others(audio: Sequence[Track], video: Sequence[Track]) -> str:
-    """That the file has these tracks besides those that were checked, and which options choose
-    them; "" if it has none.
+    """The tracks of the file besides those that were checked, and the options that choose them; ""
+    if there are none.
     """
     more = [(kind, tracks) for kind, tracks in (("audio", audio), ("picture", video)) if tracks]
     if not more:
@@ -67,8 +65,8 @@ def others(audio: Sequence[Track], video: Sequence[Track]) -> str:
 
 
 def programme(number: int, numbers: Sequence[int]) -> str:
-    """Which programme of several was checked, as in "101; --program chooses 102"; "" where there is
-    no other.
+    """Which programme of several was checked, as in "101; --program chooses 102"; "" if it is the
+    only one.
     """
     if len(numbers) < 2:
         return ""
@@ -77,7 +75,7 @@ def programme(number: int, numbers: Sequence[int]) -> str:
 
 
 def listed(numbers: Sequence[int], word: str = "and") -> str:
-    """Numbers of programmes in words: a transponder carries dozens."""
+    """Numbers of programmes in words, not all of them: a transponder carries dozens."""
     names = [str(number) for number in numbers[:_MOST_NAMED]]
     if len(numbers) > _MOST_NAMED:
         names.append(f"{len(numbers) - _MOST_NAMED} more")

@@ -1,4 +1,4 @@
-"""The two trunks: pictures of a block, and its log-mel, to features."""
+"""The two trunks: from the pictures of a block, and its log-mel, to features."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch.nn import functional as F
 
 from avcheck.model_config import BLOCK_FRAMES, ModelConfig
 
-# Pixels of the largest picture of which a block is seen at a time; a first look's are smaller
+# A larger picture is seen in parts of a block; a first look's are smaller
 _PX_AT_A_TIME = 176 * 422
 
 
 _TIMES = 50  # pictures that go through the layers over time at a time
 
-# Of the grid on which local statistics are taken: smooth at this scale, and a sixteenth of the work
+# Local statistics are taken on cells this large: smooth at this scale, and a sixteenth of the work
 _CELL_PX = 4
 
 
 def local_contrast(pictures: Tensor, side: int) -> Tensor:
-    """Subtract the local mean and divide by the local deviation over a square of about `side` px:
+    """Subtract the local mean and divide by the local deviation, over a square of about `side` px:
     (B, T, H, W), 0..255.
     """
-    # The mean of squares less the squared mean needs every bit
+    # The mean of squares less the squared mean needs float32
     with torch.autocast(pictures.device.type, enabled=False):
         mean, squares = (
             _square_mean(values, side // (2 * _CELL_PX))
@@ -39,8 +39,8 @@ def local_contrast(pictures: Tensor, side: int) -> Tensor:
 
 
 def _square_mean(values: Tensor, reach: int) -> Tensor:
-    """Means (B, T, rows, columns) of cells of `_CELL_PX`, and then over the cells up to `reach`
-    away in both directions.
+    """Means (B, T, rows, columns) over cells of `_CELL_PX`, then over cells up to `reach` away in
+    both directions.
     """
     cells = _cell_means(_cell_means(values, -2), -1)
 
@@ -54,8 +54,8 @@ def _square_mean(values: Tensor, reach: int) -> Tensor:
 
 
 def _cell_means(values: Tensor, dim: int) -> Tensor:
-    """Means of every `_CELL_PX` values in a row along `dim`, counted from the end; of what is left,
-    too. For the rows and then the columns of pictures a third of the time of pooling.
+    """Means of every `_CELL_PX` values along `dim`, counted from the end, including the remainder.
+    Rows and then columns take a third of the time of pooling.
     """
     whole = values.shape[dim] // _CELL_PX * _CELL_PX
     shape = list(values.shape)
@@ -70,7 +70,7 @@ def _enlarged(cells: Tensor) -> Tensor:
     """Bilinear, `_CELL_PX` times in both directions: (B, T, rows, columns) -> (B, T, rows * 4,
     columns * 4).
 
-    The same as `interpolate`, in half the time: it knows that the ratio is whole.
+    The same as `interpolate`, in half the time, because the ratio is whole.
     """
     half = _CELL_PX // 2
     share = (torch.arange(_CELL_PX, device=cells.device, dtype=cells.dtype) + 0.5) / _CELL_PX
@@ -86,16 +86,16 @@ def _enlarged(cells: Tensor) -> Tensor:
 
 
 def end_to_end(parts: Iterable[Tensor], times: int) -> Tensor:
-    """Parts (B, t, ...) of so many pictures or times, one or more, as one: (B, T, ...)."""
+    """One or more parts (B, t, ...) put end to end: (B, T, ...) of so many pictures or times."""
     (whole,) = all_end_to_end(((part,) for part in parts), times)
     return whole
 
 
 def all_end_to_end(parts: Iterable[Sequence[Tensor]], times: int) -> Sequence[Tensor]:
-    """The same of several tensors a part.
+    """The same for several tensors a part.
 
-    They go into room that is made once. Kept and put together in the end, they would take the
-    memory twice, and small ones leave holes in it that fit nothing else (seen: 400 MB of them).
+    The result is allocated once. Keeping the parts and joining them at the end would take the
+    memory twice, and small parts leave holes in it that fit nothing else (400 MB, as seen).
     """
     whole: Sequence[Tensor] = ()
     first = 0
@@ -113,11 +113,11 @@ def all_end_to_end(parts: Iterable[Sequence[Tensor]], times: int) -> Sequence[Te
 
 
 def _rectified(x: Tensor) -> Tensor:
-    """ReLU of what nobody needs as it was: in place."""
+    """In-place ReLU, for values that are not needed again."""
     if torch.is_grad_enabled() or x.dtype != torch.bfloat16:
         return F.relu(x, inplace=True)
-    # A bfloat16 is negative where the whole number of the same bits is: the same result in a fifth
-    # of the time.
+    # A bfloat16 is negative if the integer of the same bits is: the same result in a fifth of the
+    # time.
     x.view(torch.int16).clamp_min_(0)
     return x
 
@@ -144,7 +144,7 @@ class TimeBlock(nn.Module):
         wide = x if x.dim() == 4 else x.unsqueeze(-1)
         padding, dilation = (int(conv.padding[0]), 0), (conv.dilation[0], 1)
         y = F.conv2d(wide, conv.weight.unsqueeze(-1), conv.bias, padding=padding, dilation=dilation)
-        # Where all places of a picture come in at once they lie in memory like this
+        # The usual memory layout when all places of a picture come together
         rows = y.permute(0, 2, 3, 1)
         y = self.norm(rows.flatten(0, 2)).view(rows.shape).permute(0, 3, 1, 2)
         return x + _rectified(y).view_as(x)
@@ -163,14 +163,14 @@ class TimeBlock(nn.Module):
 
 @torch.no_grad()
 def neighbours(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Where each place of a picture was in the picture before, and where it will be in the next: by
-    likeness, no parameters.
+    """Where each place of a picture was in the picture before, and will be in the next: by
+    likeness, without parameters.
 
     Alignment-guided temporal attention (arXiv 2210.00132) aligns the patches of neighbouring
     pictures before anything looks along time. Here a place may move by one place in each direction
-    from picture to picture; of equally like ones the place itself is taken. features (B, T, h, w,
-    C) -> before, after: indices (B, T - 1, h*w), of the place in picture t that goes with a place
-    of picture t + 1, and the other way round.
+    from picture to picture; of equally like places it stays. features (B, T, h, w, C) -> before,
+    after: indices (B, T - 1, h*w) of the place in picture t that goes with a place of picture t +
+    1, and the other way round.
     """
     batch, times, rows, columns, _ = features.shape
     unit = F.normalize(features.float(), dim=-1)
@@ -180,8 +180,7 @@ def neighbours(features: Tensor) -> tuple[Tensor, Tensor]:
     moved = []
     for one, other in ((second, first), (first, second)):
         wide = F.pad(other, (0, 0, 1, 1, 1, 1))
-        # Beyond the border is nothing to go with; a place must be clearly more alike than the same
-        # one to be moved to.
+        # There is no match beyond the border; a place must be clearly more alike to be moved to.
         inside = F.pad(torch.ones_like(place, dtype=torch.bool), (1, 1, 1, 1))
         likeness, index = [], []
         for y, x in moves:
@@ -210,10 +209,11 @@ def _pointwise(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class _Stem(nn.Sequential):
-    """The first layer, as `_conv2d` makes it: 5 x 5 px at a stride of 2, of some pictures in a row.
+    """The first layer, as `_conv2d` makes it: 5 x 5 px at a stride of 2, over some pictures in a
+    row.
 
-    Four px become channels first, and the convolution 3 x 3: the same sums, without the copies of
-    single px that cost more than the sums do.
+    Four px become channels first, and the convolution 3 x 3: the same sums, without copying single
+    px, which costs more than the sums.
     """
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -224,8 +224,8 @@ class _Stem(nn.Sequential):
         batch, times, height, width = pictures.shape
         frames = conv.in_channels
         count = times - frames + 1
-        # Numbers of two bytes are moved two, and then four, at a time: to the same places, ten
-        # times as fast.
+        # Two-byte values are moved two, and then four, at a time: to the same places, ten times as
+        # fast.
         small = pictures.element_size() == 2
         x = pictures.contiguous().view(torch.int32) if small else pictures
         # (B, T, H/2, W/2, 4 px)
@@ -245,18 +245,18 @@ class _Stem(nn.Sequential):
 
 
 def pictures_at_a_time(pictures: Tensor) -> int:
-    """How many of the pictures (B, T, H, W) are seen at a time without gradients.
+    """How many of the pictures (B, T, H, W) go through at a time without gradients.
 
-    What is between two layers then stays in the processor's cache. Larger pictures are seen fewer
-    at a time, for the cache and for memory.
+    Values between two layers then stay in the processor's cache. Fewer of larger pictures go
+    through at a time, for the cache and for memory.
     """
     fewer = BLOCK_FRAMES * _PX_AT_A_TIME // (pictures.shape[2] * pictures.shape[3])
     return max(4, min(BLOCK_FRAMES, fewer))
 
 
 def runs_in_time(times: int, reach: int) -> Iterator[tuple[slice, slice]]:
-    """So many times in runs of `_TIMES`: each with `reach` more on either side, and where in that
-    the run itself lies.
+    """`times` in runs of `_TIMES`, each with `reach` more on either side, and where in that the run
+    itself lies.
     """
     for first in range(0, times, _TIMES):
         start = max(0, first - reach)
@@ -266,7 +266,7 @@ def runs_in_time(times: int, reach: int) -> Iterator[tuple[slice, slice]]:
 
 def in_turn(pictures: Tensor, step: int, config: ModelConfig) -> Iterator[Tensor]:
     """Pictures (B, T, H, W) with even contrast and sides, `step` at a time, with those that the
-    first layer sees before and after them; beyond either end the picture there stands still.
+    first layer sees before and after; beyond either end the picture stands still.
     """
     reach = config.stem_frames // 2
     device_kind = pictures.device.type
@@ -332,8 +332,8 @@ class VisualTrunk(nn.Module):
         return x, (rows, columns)
 
     def _over_time(self, x: Tensor) -> Iterator[Tensor]:
-        """What the layers over time make of (B, C, T, P), in runs of some pictures: every layer
-        copies all that it is given.
+        """The layers over time applied to (B, C, T, P), a few pictures at a time, because every
+        layer copies its input.
         """
         for around, inside in runs_in_time(x.shape[2], len(self.temporal)):
             yield self._projected(self.temporal(x[:, :, around])[:, :, inside])
@@ -371,8 +371,8 @@ class SoundTrunk(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, 4T, M) natural-log mel energies -> (B, T, D)."""
-        # A microphone's and a codec's colour is constant over a stretch: taking the mean out of
-        # each band removes it.
+        # The colour of a microphone or codec is constant over a stretch: subtracting each band's
+        # mean removes it.
         x = (mel - mel.mean(dim=1, keepdim=True)) / 2.5
         x = self.spectral(x.transpose(1, 2).unsqueeze(1))  # (B, C, bands, T)
         x = self.project(self.temporal(self.mix(x.flatten(1, 2))))  # (B, D, T)

@@ -52,8 +52,8 @@ def _object_reader(kind: type, otherwise: tuple[tuple[str, Any], ...] = ()) -> _
 
 @lru_cache(maxsize=256)
 def _reader(kind: Any) -> _Reader:
-    """What reads a value of this type, and raises TypeError, most often without words, where it is
-    of another.
+    """A function that reads a value of this type, and raises TypeError, mostly without a message,
+    for any other.
     """
     if dataclasses.is_dataclass(kind):
         return _object_reader(cast(type, kind))

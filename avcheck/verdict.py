@@ -40,12 +40,12 @@ from avcheck.report import (
     describe_offset,
 )
 
-_SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is not told, nor used for drift
+_SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is neither shown nor used for drift
 _BLOCK_CONFIDENCE = 0.6
-_BLOCK_REACH = 2  # a block's own offset is read together with this many neighbours either side
-# A block further off what its file and its segment show needs more evidence of its own
+_BLOCK_REACH = 2  # a block's own offset is read together with so many neighbours on either side
+# A block farther off its file's and its segment's offset needs more evidence of its own
 _STRAY_FRAMES = 3.0
-_STRAY_RATIO = 1e4  # how much likelier than theirs its own offset must be
+_STRAY_RATIO = 1e4  # how much likelier its own offset must be than theirs
 # A file of which more than both was not looked at is never called in sync
 _UNSEEN_S, _UNSEEN_SHARE = (
     2.0,
@@ -63,7 +63,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a file's curves say. `offset_ms`: positive = sound early; None when unknown."""
+    """What a file's curves say. `offset_ms`: positive = sound early; None if unknown."""
 
     verdict: Verdict
     reason: str | None
@@ -84,8 +84,8 @@ def judge(
     calibration: Calibration,
     seams_s: Sequence[float] = (),
 ) -> Judgement:
-    """The verdict on a file from its segments, in time order. A file whose offset changes is judged
-    by its worst stretch. At `seams_s` one recording was joined to another.
+    """The verdict on a file from its segments, in order of time. A file whose offset changes is
+    judged by its worst stretch. At `seams_s` recordings were joined.
     """
     if not curves:
         return Judgement(
@@ -131,8 +131,8 @@ def judge(
             "undecidable", reason.text, None, round(confidence, 4), segments=segments, blocks=blocks
         )
         return replace(judgement, reason_code=reason.code)
-    # Early and late have limits of their own, so the worst is the furthest beyond its limit, not
-    # the largest.
+    # Early and late have their own limits, so the worst is the farthest beyond its limit, not the
+    # largest.
     ends_ms = [
         end_ms
         for stretch in course.stretches
@@ -161,11 +161,11 @@ def _course_of(
     calibration: Calibration,
     seams_s: Sequence[float],
 ) -> tuple[Course | None, float]:
-    """The surest course on which the offset changes, and how sure it is; the last that was tried
-    where none is sure enough.
+    """The surest course on which the offset changes, and how sure it is; if none is sure enough,
+    the last one tried.
     """
     course, confidence = None, 0.0
-    for finely in (True, False):  # what is sure of every part, or else of as much as can be
+    for finely in (True, False):  # every part if it is sure, or else as much as is
         course = follow(segments, finely=finely)
         if course is None or not course.changes:
             break
@@ -182,11 +182,11 @@ def _course_of(
 def without_unseen(
     judgement: Judgement, unseen_s: Sequence[tuple[float, float]], length_s: float | None
 ) -> Judgement:
-    """The same judgement, but undecidable where it says "in sync" and a large part of the file was
-    not looked at.
+    """The same judgement, but undecidable if it says "in sync" and a large part of the file was not
+    looked at.
 
-    unseen_s: (start, end) of the stretches that were not looked at; they may overlap. length_s: of
-    the file, None: unknown, and then it is taken to end with the last block or stretch.
+    unseen_s: (start, end) of the parts that were not looked at; they may overlap. length_s: of the
+    file; None: unknown, and then it is taken to end with the last block or stretch.
     """
     missed_s = 0.0
     looked_until_s = -math.inf
@@ -223,13 +223,13 @@ def against(
 
 
 def beyond_ms(offset_ms: float, tolerance: Tolerance) -> float:
-    """How far beyond its limit an offset lies, in ms; 0 or less within."""
+    """How far beyond its limit an offset lies, in ms; 0 or less if within."""
     return offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
 
 
 def obstacle(curves: Sequence[Curve]) -> Reason | None:
-    """What makes any comparison impossible, whatever the network says; None when there is something
-    to compare.
+    """What rules out any comparison, whatever the network says; None if there is something to
+    compare.
     """
     motion, detail, level_db = (
         np.concatenate([getattr(item, name) for item in curves])
@@ -274,16 +274,15 @@ def _block_results(
     segments: Sequence[Segment] = (),
     course: Course | None = None,
 ) -> tuple[BlockResult, ...]:
-    """Every block's share of the file's attention at the file's offset, and its own offset read
+    """Every block's share of the file's attention at the file's offset, and its own offset, read
     with its neighbours.
 
     In a file whose `course` is known (else None), a block that strays from it, and from what its
-    segment surely shows, has an offset only where there is much evidence for it.
+    segment surely shows, has an offset only if there is much evidence for it.
     """
     shifts = curves[0].shifts
     at = int(np.argmin(np.abs(shifts - (whole.frames + calibration.bias_frames))))
-    # Segments weigh by how much they say, as the network's softmax over one segment cannot know of
-    # the others.
+    # Segments weigh by how much they say: a softmax over one segment knows nothing of the others.
     strength = (
         np.array([1.0 - posterior(evidence(item, calibration), calibration)[1] for item in curves])
         + 1e-6
@@ -312,11 +311,11 @@ def _block_results(
 
 
 def _block_evidence(item: Curve, k: int, at: int, calibration: Calibration) -> NDArray[np.float64]:
-    """What a block says of every shift together with its neighbours, (S,); `at`: the shift whose
+    """What a block and its neighbours together say of every shift, (S,); `at`: the shift whose
     attention weighs them.
 
-    As in `Curve`, a shift at which under half as many of them as elsewhere could be compared says
-    nothing: the mean of few strays further.
+    As in `Curve`, a shift at which less than half as many of them could be compared as elsewhere
+    says nothing: the mean of a few strays farther.
     """
     near = slice(max(0, k - _BLOCK_REACH), k + _BLOCK_REACH + 1)
     known = np.isfinite(item.block_score[near])
@@ -343,7 +342,7 @@ def _holds(
     shifts: NDArray[np.int_],
     calibration: Calibration,
 ) -> bool:
-    """Whether a block's own offset stands beside those that its file and its segment show."""
+    """Whether a block's own offset holds beside those of its file and its segment."""
     expected = [-offset_ms / FRAME_MS for offset_ms in offsets_ms]
     if min(abs(local.frames - frames) for frames in expected) <= _STRAY_FRAMES:
         return True
@@ -362,8 +361,8 @@ def _holds(
 def _along(
     course: Course, curves: Sequence[Curve], calibration: Calibration
 ) -> list[NDArray[np.float64]]:
-    """The evidence (S,) of every segment, moved so that what goes with the course peaks at no
-    shift.
+    """The evidence (S,) of every segment, moved so that a match along the course peaks at shift
+    0.
     """
     moved = []
     for item in curves:
@@ -376,10 +375,10 @@ def _along(
 
 
 def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Calibration) -> float:
-    """How sure the least sure stretch is; 0 where some one offset makes all that was seen likelier
-    than the course does.
+    """How sure the least sure stretch is; 0 if a single offset explains everything better than the
+    course does.
 
-    All segments in a stretch, or nearer to it than to another, are asked, those too that show no
+    All segments in a stretch, or nearer to it than to another, are asked, even those that show no
     offset of their own.
     """
     shifts = curves[0].shifts
@@ -396,7 +395,7 @@ def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Cal
     estimates = [
         estimate(combine(part, calibration), shifts, calibration) for part in parts.values()
     ]
-    bias = calibration.bias_frames  # of which the curves, once moved, are free
+    bias = calibration.bias_frames  # from which the moved curves are free
     return min(
         each.confidence if abs(each.frames + bias) <= SCATTER_MS / FRAME_MS else 0.0
         for each in estimates
@@ -404,8 +403,8 @@ def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Cal
 
 
 def _moved(values: NDArray[np.float64], frames: float) -> NDArray[np.float64]:
-    """Values over shifts, read `frames` further on, between shifts by both neighbours; what is not
-    known there is -inf.
+    """Values over shifts, read `frames` further on, interpolated between shifts; unknown values are
+    -inf.
     """
     at = np.arange(len(values)) + frames
     low = np.floor(at).astype(int)

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 from avcheck.cores import cores
-from avcheck.sampling import PROBE_BLOCKS, PROBES, WORTH_IT
+from avcheck.sampling import WORTH_IT
+from avcheck.settings import PROBE_BLOCKS, PROBES
 from bench.__main__ import HERE
 from bench.media import title
 from bench.rows import cost_of

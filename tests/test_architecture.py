@@ -17,20 +17,14 @@ TESTS = Path(__file__).parent
 VAGUE = {"found", "told", "seen", "there", "where"}  # names that say nothing of what they hold
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_TEST_FILE = 450, 80, 400  # lines
 
-# From the ground up: a room imports from itself and from those before it. What is in no room is a
-# room of its own.
-ROOMS = (
-    "__init__ _version errors memory cores files plain_text shipped typed_json report changes "
-    "timecode markers "
-    "tracks languages sampling settings odd_one_out api",
-    "media mel stabilise model_config trunks match heads model course "
-    "posterior verdict blocks weights quantised faces",
-    "segments listening looking shifts scan larger searching closeup detail reporting signals "
-    "stills progress choice title first_look checker",
-    "batch compare evidence scenes render",
-    "demo fix train eval watch",
-    "cli __main__",
-)
+DOCUMENT = PACKAGE.parent / "docs/architecture.md"
+
+
+def rooms() -> list[str]:
+    """The rooms of the package from the top down, as the document lists them."""
+    listed = DOCUMENT.read_text(encoding="utf-8").split("```")[1]
+    names = re.findall(r"^([a-z_]+)/? ", listed, re.MULTILINE)
+    return ["__main__", "__init__", *names]
 
 
 @cache
@@ -40,20 +34,15 @@ def tree_of(path: Path) -> ast.Module:
 
 @cache
 def imports(path: Path) -> set[str]:
-    """Modules of the package that are imported as the file is loaded; not those of a function or
-    for types alone.
-    """
-    out: set[str] = set()
-    pending: list[ast.stmt] = list(tree_of(path).body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "avcheck":
-            for each in node.names:
-                inner = f"{node.module}.{each.name}"
-                out.add(inner if is_module(inner) else str(node.module))
-        elif isinstance(node, ast.Try):
-            pending += node.body
-    return out
+    """The modules of the package that a file imports, those in functions and for types too."""
+    names: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom):
+            inner = {f"{node.module}.{each.name}" for each in node.names}
+            names |= {name if is_module(name) else str(node.module) for name in inner}
+        elif isinstance(node, ast.Import):
+            names |= {each.name for each in node.names}
+    return {name for name in names if name.partition(".")[0] == "avcheck"}
 
 
 @cache
@@ -74,18 +63,26 @@ def graph() -> dict[str, set[str]]:
     }
 
 
-def room(module: str) -> int:
-    """The storey of a module, counted from the ground."""
-    name = module.split(".")[1] if "." in module else "__init__"
-    return next(storey for storey, names in enumerate(ROOMS) if name in names.split())
+def folder(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def test_the_document_lists_every_room_once() -> None:
+    assert sorted(rooms()) == sorted({folder(module) for module in graph()})
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
     TopologicalSorter(graph()).prepare()  # raises CycleError, which names the circle
 
 
-def test_imports_run_downwards() -> None:
-    upwards = [f"{a} -> {b}" for a, others in graph().items() for b in others if room(b) > room(a)]
+def test_imports_run_downwards_in_the_document() -> None:
+    order = {name: n for n, name in enumerate(rooms())}
+    upwards = [
+        f"{module} -> {other}"
+        for module, others in graph().items()
+        for other in others
+        if order[folder(other)] < order[folder(module)]
+    ]
     assert not upwards
 
 
@@ -191,8 +188,8 @@ def test_test_files_are_short() -> None:
 
 
 if __name__ == "__main__":
-    for storey, names in enumerate(ROOMS):
-        print(storey, names)
+    for name in rooms():
+        print(name)
         for module, others in graph().items():
-            if room(module) == storey:
+            if folder(module) == name:
                 print(f"    {module} <- {', '.join(sorted(others))}")

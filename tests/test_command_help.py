@@ -93,6 +93,7 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         (["a.mp4", "--json=3"], "--json takes no value (see avcheck --help)"),
         (["a.mp4", "--audio"], "--audio needs a value (see avcheck --help)"),
+        (["chek", "a.mp4"], "there is no file and no command 'chek'; did you mean check?"),
         (["merge"], "FILE is missing (see avcheck merge --help)"),
         (["diff", "a.jsonl"], "NEW is missing (see avcheck diff --help)"),
         (["demo", "x"], "there is nothing to do with x (see avcheck demo --help)"),
@@ -131,6 +132,7 @@ def complete(line: str, folder: Path, **environment: str) -> subprocess.Complete
         ("avcheck --js", ["--json"]),  # of the default command
         ("avcheck film.mp4 --preset", ["--preset"]),
         ("avcheck check --device ", ["auto", "cpu", "cuda", "mps"]),
+        ("avcheck fix a.mp4 b.mp4 --preset itu-", ["itu-detect", "itu-accept"]),
         ("avcheck di", ["diff", "dialogue.mp4"]),
         ("avcheck film", []),  # the shell looks for files
         ("avcheck help co", ["compare"]),

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from avcheck.compare.align import Piece
-from avcheck.compare.bed import common_bed
+from avcheck.compare.bed import _elected, _Vote, common_bed
 from avcheck.compare.comparison import sight
 from avcheck.compare.features import Recording
-from avcheck.compare.find import Track, likeness, matches
-from avcheck.compare.pictures import Pictures, View, keep
+from avcheck.compare.find import Match, Track, likeness, matches
+from avcheck.compare.pictures import Pictures, View, keep, views
 from avcheck.media import SAMPLE_RATE, Picture, Sound
 from tests.support.scenery import scenery
 
@@ -82,6 +82,17 @@ def test_a_loop_fits_at_several_places_and_so_at_none() -> None:
     assert common_bed(recorded(steps(2) + loop), recorded(steps(3) + loop), SHOWN) == ()
 
 
+@pytest.mark.parametrize(("agreeing", "is_elected"), [(2, False), (3, True)])
+def test_half_of_the_windows_that_could_agree_have_to(agreeing: int, is_elected: bool) -> None:
+    """Of six that share no sound with the first, so many name the same offset."""
+    votes = [
+        _Vote(file_s, (file_s + 1.0 if k <= agreeing else file_s + 0.1 * k,), (5.0,))
+        for k, file_s in enumerate((0.0, 8.0, 11.0, 14.0, 17.0, 20.0, 23.0))
+    ]
+    elected = _elected(votes[0], votes, 1.0)
+    assert elected == (Match(0.0, 1.0, agreeing / 6) if is_elected else None)
+
+
 def test_silence_has_no_bed() -> None:
     silence = recorded(np.zeros(round(SECONDS * SAMPLE_RATE)))
     assert common_bed(silence, recorded(steps(3)), SHOWN) == ()
@@ -114,24 +125,40 @@ _RATES_HZ, _ACROSS, _DOWN = (column[:, None] for column in _WAVES.T)
 
 
 @pytest.mark.parametrize(
-    ("look", "views"),
+    ("look", "parts"),
     [
         (whole, (View(), View())),
         (lambda luma: luma[:, ::-1], (View(), View(mirrored=True))),
         (lambda luma: luma[:, 10:70], (View(wide=0.125), View())),
         (lambda luma: luma[6:42], (View(high=0.125), View())),
         (lambda luma: luma[:, 70:10:-1], (View(wide=0.125), View(mirrored=True))),
+        (lambda luma: luma[5:43, 8:72], (View(high=0.1, wide=0.1), View())),
+        (lambda luma: luma[7:41, 12:68], (View(high=0.15, wide=0.15), View())),
     ],
-    ids=["whole", "mirrored", "sides cut off", "top and bottom cut off", "both"],
+    ids=[
+        "whole",
+        "mirrored",
+        "sides cut off",
+        "top and bottom cut off",
+        "both",
+        "enlarged, four fifths shown",
+        "enlarged, seven tenths shown",
+    ],
 )
 def test_the_part_that_both_show_is_found(
-    look: Callable[[Array], Array], views: tuple[View, View]
+    look: Callable[[Array], Array], parts: tuple[View, View]
 ) -> None:
     seen = sight(shown(), shown(look=look), 1.0)
-    for found, wanted in zip(seen.views, views, strict=True):
+    for found, wanted in zip(seen.views, parts, strict=True):
         assert found.mirrored == wanted.mirrored
         assert (found.high, found.wide) == pytest.approx((wanted.high, wanted.wide), abs=0.02)
     assert likeness(seen.reference, seen.file, 1.0)[0] > 0.9
+
+
+def test_a_picture_may_be_a_part_of_the_other_by_three_steps() -> None:
+    cuts = [(ours, theirs) for ours, theirs in views(1.5, 1.5) if not theirs.mirrored]
+    cut = {round(2 * max(ours.high, theirs.high), 3) for ours, theirs in cuts}
+    assert cut == {0, 0.1, 0.2, 0.3}
 
 
 def test_pictures_of_something_else_have_no_part_in_common() -> None:

@@ -196,7 +196,6 @@ def test_a_table_without_attention_has_no_bars() -> None:
 
 def test_details_say_only_what_there_is_to_say() -> None:
     assert rendering.details(LATE) == [
-        ("confidence", "0.97"),
         ("tolerance", "early by at most 40 ms, late by at most 60 ms (ebu-r37)"),
     ]
     full = Report(
@@ -218,9 +217,8 @@ def test_details_say_only_what_there_is_to_say() -> None:
         "timestamps": "the sound starts 21 ms before the picture",
         "damage": "2 corrupt frames; 1.0 s of picture missing",
     }
-    assert rendering.details(Report("a.mp4", "error", reason="no\x07 video")) == [
-        ("reason", "no\\x07 video")
-    ]
+    error = Report("a.mp4", "error", reason="no\x07 video")
+    assert (rendering.line(error), rendering.details(error)) == ("a.mp4: error: no\\x07 video", [])
 
 
 def test_stretches_are_told_where_the_offset_changes() -> None:

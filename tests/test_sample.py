@@ -23,9 +23,9 @@ from avcheck.media import open_media
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.report import Segment
-from avcheck.sampling import MOST, PROBE_BLOCKS, first_probes, more_probes, stretches
+from avcheck.sampling import first_probes, more_probes, stretches
 from avcheck.segments import Window
-from avcheck.settings import CheckSettings
+from avcheck.settings import MOST_PROBES, PROBE_BLOCKS, CheckSettings
 from avcheck.verdict import Judgement
 from tests.support.blinking import B_FRAMES, blink, correlated, late
 from tests.support.clips import make_clip
@@ -89,7 +89,7 @@ def test_an_open_verdict_asks_for_more_up_to_the_cap() -> None:
     while more := more_probes(looked, found(dict.fromkeys(looked), "undecidable"), 100, 8, 0.0):
         assert not set(more) & set(looked)
         looked += more
-    assert len(looked) == 8 * MOST
+    assert len(looked) == 8 * MOST_PROBES
     assert max(np.diff(sorted(looked))) <= 8
     tiny = list(first_probes(6, 3))
     while more := more_probes(tiny, found(dict.fromkeys(tiny), "undecidable"), 6, 3, 0.0):

@@ -184,7 +184,7 @@ def test_a_long_film_is_shown_by_its_stretches_and_on_request_by_the_second(
     short = capsys.readouterr().out
     rows = [" ".join(row.split()) for row in short.splitlines()]
     assert "0:00 0:40 4 ms early" in rows and "0:40 1:40 200 ms late to 190 ms late" in rows
-    assert "100 rows of 1 s: -v" in short and "Attention" not in short
+    assert "-v shows 100 rows of 1 s" in short and "Attention" not in short
     assert main(["show", path, "-v"]) == 1
     assert capsys.readouterr().out.count("1.0 %") == 100
     assert main(["show", path, "-q"]) == 1

@@ -315,3 +315,11 @@ def test_little_overlap_counts_little() -> None:
     assert out[:3] == pytest.approx([6 + 1.0 * (1 - 6), 6.0, 6 + 0.6 * (11 - 6)])
     assert np.isneginf(out[3:]).all()
     assert np.isneginf(shifts.weighed(values, np.zeros_like(present))).all()
+
+
+@pytest.mark.parametrize(("heard", "says"), [(39, False), (40, True)])
+def test_a_segment_that_lacks_most_of_its_sound_says_nothing(heard: int, says: bool) -> None:
+    present = np.zeros((5, 100), np.bool_)
+    present[:, :heard] = True
+    out = shifts.weighed(np.arange(5, dtype=np.float32), present)
+    assert np.isfinite(out).all() if says else np.isneginf(out).all()

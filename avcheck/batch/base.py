@@ -1,5 +1,5 @@
-"""What a batch and its worker processes have to say to each other. Starts none, so that a single
-file is checked without what starting one takes.
+"""What a batch and its worker processes say to each other. Starts no process, so checking a single
+file does not pay for one.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ Tell = Callable[[float], None]  # takes the fraction of a task that is done, 0..
 
 
 class BugInWorker(Exception):
-    """An exception in a worker process that is avcheck's own fault, in one line; `traceback` is
-    that of the worker.
-    """
+    """A bug of avcheck's own in a worker process, in one line; `traceback` is the worker's."""
 
     def __init__(self, text: str, traceback: str) -> None:
         super().__init__(text, traceback)
@@ -31,14 +29,14 @@ class BugInWorker(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """How many worker processes, and what one file may cost. None: no limit. Raises UsageError for
-    what cannot be.
+    """How many worker processes run, and what one file may cost. None: no limit. Raises UsageError
+    for impossible values.
     """
 
     jobs: int = 1
     timeout_s: float | None = None  # for one file, once a worker is ready for it
     memory_mb: int | None = None  # data of one worker (MiB), program and weights included
-    # For each worker, or this process where there is none; 0: its share of the cores
+    # Of each worker, or of this process without workers; 0: its share of the cores
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -59,16 +57,14 @@ class Limits:
 
     @property
     def in_process(self) -> bool:
-        """Whether no worker is needed: nothing to do at the same time, and nothing to be cut
-        off.
-        """
+        """Whether no worker process is needed: one file at a time, and no limit to enforce."""
         return self.jobs == 1 and self.timeout_s is None and self.memory_mb is None
 
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of an answer: the reason in one line and its kind, and the traceback of what a
-    handler should not raise.
+    """Takes the place of an answer: the reason in one line, its kind, and the traceback if the
+    handler raised something unexpected.
     """
 
     reason: str
@@ -78,8 +74,8 @@ class Lost:
 
 @dataclass(frozen=True)
 class Done(Generic[Answer]):
-    """What a handler returns: the answer, and whether its process is too worn (out of memory) to be
-    used again.
+    """What a handler returns: the answer, and whether its process should be replaced (it ran out of
+    memory).
     """
 
     answer: Answer

@@ -1,9 +1,8 @@
-"""Results files (JSON lines): the checkpoint that a run goes on from, and the merging of those of
-several runs.
+"""Results files (JSON lines): a run continues from one, and several are merged.
 
-A record is written whole, in one go, as its file ends. So a kill at any moment leaves whole
-records, and at most a last line cut short, which the next run takes away again. Memory holds a few
-bytes for each file, never its report.
+A record is written whole, in one go, when its file is done. So a kill at any moment leaves whole
+records and at most one cut-short last line, which the next run removes. Memory holds a few bytes
+for each file, never its report.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from avcheck.batch.remote import Stamp, is_url
 from avcheck.errors import UsageError
 from avcheck.report import Report, Verdict
 
-_BEGINNING = b'{"schema_version"'  # of every record
+_BEGINNING = b'{"schema_version"'  # every record begins like this
 
 
 class Checkpoint:
-    """A results file to go on from: what is done in it, and where the next records go. Use with
-    `with`.
+    """A results file to continue from: what it holds already, and where the next records go. Use
+    with `with`.
 
-    The file is made if it is not there. A last line cut short by a kill is taken away (`mended`),
-    other lines that are no record are passed over (`strange`). Raises UsageError for a file that is
-    something else, which stays as it is, for one that cannot be read or written, and for one that
+    The file is created if it is missing. A last line that a kill cut short is removed (`mended`);
+    other lines that are not records are skipped (`strange`). Raises UsageError for a file of
+    another kind, which is left as it is, for one that cannot be read or written, and for one that
     another run is writing to.
     """
 
     def __init__(self, path: Path, option: str = "--resume") -> None:
-        """`option` is what the path was given by, for messages."""
+        """`option`: the option that gave the path, for messages."""
         self.path = path
         self._option = option
         self.mended = False
@@ -44,7 +43,8 @@ class Checkpoint:
         self._done: dict[bytes, _Entry] = {}
         self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
         try:
-            # O_NONBLOCK, as a FIFO would be waited for; on a regular file it has no meaning.
+            # O_NONBLOCK: opening a FIFO would wait for its other end. It has no effect on a regular
+            # file.
             flags = (
                 os.O_RDWR
                 | os.O_CREAT
@@ -71,47 +71,47 @@ class Checkpoint:
         os.close(self._fd)
 
     def verdict(self, wanted: Report) -> Verdict | None:
-        """What was found before for the same path, size, time of change, weights and settings; None
-        if nothing was, or not of all sounds that were asked for. Of several sounds it is an error
-        if one of them is.
+        """The verdict recorded for the same path, size, modification time, weights and settings;
+        None if there is none, or not for every sound asked for. Of several sounds it is an error if
+        one of them is.
 
-        An internal error counts as nothing: it is worth another try.
+        An internal error counts as no verdict: it is worth another try.
         """
         entry = self._done.get(_key(wanted))
         return entry.verdict if entry is not None and entry.is_whole else None
 
     def starts(self, wanted: Report) -> tuple[int, ...]:
-        """Where the records of a file that `verdict` knows begin, in bytes: little to remember of
-        each of many files.
+        """The byte positions of the records of a file that `verdict` knows: little memory for each
+        of many files.
         """
         return self._done[_key(wanted)].starts
 
     def reports(self, starts: Iterable[int]) -> Iterator[Report]:
-        """The whole records that begin there, read again one at a time. Raises UsageError where
-        there is none any more.
+        """The whole records at these positions, read again one at a time. Raises UsageError if one
+        is no longer there.
         """
         with self.path.open("rb") as file:
             for start in starts:
                 yield _record_at(file, start, self.path)
 
     def verdicts(self, wanted: Report) -> dict[Stamp, Verdict]:
-        """What was found before for the same URL, weights and settings, by size and time of change;
-        the newest last.
+        """The verdicts recorded for the same URL, weights and settings, by size and modification
+        time; the newest last.
         """
         return self._urls.get(_key(wanted, stamped=False), {})
 
     def gave_up(self, wanted: Report) -> bool:
         """Whether the newest record of this URL is an error without size and time: it did not
-        answer, or cost its worker.
+        answer, or it cost its worker.
 
-        To ask it for them again may end the same way.
+        Asking it again for size and time may end the same way.
         """
         newest = next(reversed(self.verdicts(wanted).items()), None)
         return newest == ((None, None), "error")
 
     def add(self, *results: Report) -> None:
-        """Write the records of a file so that they outlive this process, and the machine. Raises
-        UsageError.
+        """Write the records of a file to disk, where they outlive this process and a crash of the
+        machine. Raises UsageError.
         """
         lines = [render.to_json(result).encode("ascii") + b"\n" for result in results]
         data = b"".join(lines)
@@ -140,7 +140,7 @@ class Checkpoint:
         except BlockingIOError:
             raise UsageError(f"{self._option}: another run is writing to {self.path}") from None
         except OSError:
-            pass  # a file system without locks keeps nobody out
+            pass  # a file system without locks cannot keep others out
 
     def _read(self) -> None:
         ours = False
@@ -155,7 +155,7 @@ class Checkpoint:
                         if is_url(line.result.path):
                             stamp = line.result.file_size, line.result.file_mtime_ns
                             versions = self._urls.setdefault(_key(line.result, stamped=False), {})
-                            versions.pop(stamp, None)  # so that the newest is the last
+                            versions.pop(stamp, None)  # re-inserted, so that the newest is the last
                             versions[stamp] = line.result.verdict
                     if line.cut:
                         os.write(self._fd, b"\n")
@@ -173,8 +173,8 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What one check of a title found: the verdict, where its records begin, and how many belong
-    together, one a sound.
+    """One check of a title: its verdict, where its records begin, and how many belong together, one
+    for each sound.
     """
 
     verdict: Verdict
@@ -184,12 +184,14 @@ class _Entry:
 
     @property
     def is_whole(self) -> bool:
-        """Whether none is missing: a kill may have left some of them."""
+        """Whether all its records are there: a kill may have lost some."""
         return len(self.starts) == self.records
 
     @classmethod
     def after(cls, before: _Entry | None, result: Report, start: int) -> _Entry:
-        """With the next record of this title, of the same check or of a later one."""
+        """The entry once the next record of this title is read, be it of the same check or a later
+        one.
+        """
         starts: tuple[int, ...] = (start,)
         verdict = result.verdict
         if (
@@ -204,11 +206,11 @@ class _Entry:
 
 @dataclass
 class Merged:
-    """The newest record for each path among several results files, and of a title of which several
-    sounds were checked all records of that check. Raises UsageError for a file that is none.
+    """The newest record for each path among several results files; of a title with several sounds,
+    all records of the newest check. Raises UsageError for a file that is not a results file.
 
-    `warnings` tell what was passed over; `incomplete` that a run was killed and did not go on, or
-    that a record is damaged.
+    `warnings` say what was skipped; `incomplete` is true if a run was killed and never resumed, or
+    a record is damaged.
     """
 
     files: Sequence[Path]
@@ -257,7 +259,7 @@ class Merged:
     def _take(self, number: int, result: Report, start: int) -> None:
         key = _digest(result.path)
         file, before = self._newest.get(key, (number, None))
-        # Times are compared as text, which their fixed form allows; without one, the later line is
+        # Times have a fixed form, so they are compared as text. Without one, the later line is
         # newer.
         if before is None or (result.checked_at or "") >= (before.checked_at or ""):
             same = before if file == number else None
@@ -281,16 +283,16 @@ class Merged:
 class _Line:
     number: int  # from 1
     start: int  # bytes from the beginning of the file
-    cut: bool  # it has no end of line
-    damaged: bool  # it begins as a record does, and is none
-    may_be_ours: bool  # it begins as a record does, so it may be one cut short
+    cut: bool  # without an end of line
+    damaged: bool  # begins like a record, but is none
+    may_be_ours: bool  # begins like a record, so it may be one cut short
     result: Report | None  # None: the line is no record
     problem: str = ""
 
 
 def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
-    """The lines of a results file that are not blank; without what is long in a record unless
-    `whole`, which takes longer.
+    """The lines of a results file that are not blank. Unless `whole`, the long parts of a record
+    are left out, which is faster.
     """
     start = 0
     for number, raw in enumerate(file, start=1):
@@ -300,7 +302,7 @@ def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:
             if isinstance(record, dict) and not whole:
                 record |= {"blocks": (), "segments": (), "detail": None}
             result = Report.from_record(record)
-        except UnicodeDecodeError:  # of JSON's own guess at the encoding
+        except UnicodeDecodeError:  # JSON guessed the wrong encoding
             problem = "not UTF-8 text"
         except (json.JSONDecodeError, RecursionError):
             problem = "not JSON"

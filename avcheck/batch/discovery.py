@@ -1,7 +1,6 @@
-"""Which files a run checks: what the given paths, lists, patterns, ignore files and the shard
-amount to.
+"""Which files a run checks: given paths, lists, globs, ignore files and the shard, taken together.
 
-Nothing here imports torch, av or numpy, and nothing opens a media file: a wrong path answers at
+Nothing here imports torch, av or numpy, and nothing opens a media file: a wrong path is reported at
 once.
 """
 
@@ -15,14 +14,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.batch import globs
 from avcheck.batch.remote import Source, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError
 from avcheck.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
 from avcheck.shipped import weights_sha256
 
-# What a directory is searched for; a file named by the caller is checked whatever its name.
+# What a directory is searched for. A file given by name is checked whatever its suffix.
 MEDIA_SUFFIXES = frozenset(
     {".3g2", ".3gp", ".m4v", ".mj2", ".mov", ".mp4", ".qt"}
     | {".mkv", ".webm"}
@@ -37,8 +36,8 @@ _ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})
 
 @dataclass(frozen=True)
 class Shard:
-    """The `index`-th of `count` parts of the files, counted from 1. Raises ValueError for a part
-    that cannot be.
+    """The `index`-th of `count` parts of the files, counted from 1. Raises ValueError for
+    impossible values.
     """
 
     index: int
@@ -52,8 +51,8 @@ class Shard:
         return f"{self.index}/{self.count}"
 
     def takes(self, name: str) -> bool:
-        """Whether a file is in this part, by its path relative to its root: new files move no other
-        file to another part.
+        """Whether this part takes a file, by its path relative to its root: adding files moves no
+        other file to another part.
         """
         digest = hashlib.blake2b(os.fsencode(name), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.index - 1
@@ -61,10 +60,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Selection:
-    """What of the files under a directory is wanted; globs as in `.avcheckignore`. A path given by
-    name is never left out.
+    """Which files under a directory are wanted; globs as in `.avcheckignore`. A path given by name
+    is never left out.
 
-    `include` stands in place of `MEDIA_SUFFIXES`; `shard` parts everything, named paths too.
+    `include` replaces `MEDIA_SUFFIXES`; `shard` applies to everything, named paths too.
     """
 
     include: tuple[str, ...] = ()
@@ -74,8 +73,8 @@ class Selection:
 
 @dataclass
 class Discovery:
-    """What the given paths amount to: files to check in order, and a report for each path that
-    cannot be checked.
+    """What the given paths come to: files to check in order, and a report for each path that cannot
+    be checked.
     """
 
     files: list[Source] = field(default_factory=list)
@@ -91,17 +90,17 @@ def discover(
 ) -> Discovery:
     """Turn files, URLs and directories into the files to check, each once, in a stable order.
 
-    A named file is always taken, and so is a URL that `url_problem` lets through. A directory is
+    A file given by name is always taken, and so is a URL that `url_problem` allows. A directory is
     searched all the way down for what `selection` wants, names sorted; hidden entries, linked
-    directories, what `.avcheckignore` names and what is not a regular file are passed over. What is
-    missing, unreadable, not a regular file, a link out of its directory, or a directory without
-    media becomes a report with verdict "error".
+    directories, what `.avcheckignore` names and anything that is not a regular file are skipped. A
+    path that is missing, unreadable, not a regular file or a link out of its directory gets a
+    report with the verdict "error", and so does a directory without media.
 
-    Raises UsageError for two URLs that differ in nothing but what is not shown: their results could
-    not be told apart, and whether they lead to one file (a URL signed twice) or two (a token that
-    stands for a file) nobody can see.
+    Raises UsageError for two URLs that differ only in what is not shown. Their results would look
+    alike, and nobody can see whether they lead to one file (a URL signed twice) or to two (a token
+    that names a file).
 
-    `on_read` hears every local file that this run or that of another shard reads, ignore files
+    `on_read` is called with every local file that this run or another shard reads, ignore files
     included.
     """
     discovery = Discovery()
@@ -113,15 +112,14 @@ def discover(
             return False
         taken.add(
             key
-            # Before the shard: the same file may come under another name, which another shard would
-            # take
+            # Before the shard: another shard might take the same file under another name
         )
         return selection.shard is None or selection.shard.takes(name)
 
     def take(path: Source, name: str) -> None:
         if on_read and isinstance(path, Path):
             on_read(path)
-        # abspath, as Path.absolute() keeps "..", so one file could come twice.
+        # abspath, because Path.absolute() keeps "..", and a file could come twice
         if wanted(name if isinstance(path, str) else os.path.abspath(path), name):  # noqa: PTH100
             discovery.files.append(path)
 
@@ -146,7 +144,7 @@ def discover(
             continue
         path = Path(given)
         name = path.as_posix()
-        # Path("") is the working directory, which nobody who passes an empty variable means.
+        # Path("") is the working directory, which an empty shell variable does not mean
         mode, problem, code = _look(path) if str(given) else _MISSING
         if problem:
             refuse(given, name, problem, code)
@@ -166,7 +164,7 @@ def discover(
 
 
 def read_list(data: bytes) -> list[str]:
-    """The paths of a list, one a line; separated by NULs alone where there is one, as `find
+    """The paths of a list, one a line; if it holds NULs, separated by these alone, as `find
     -print0` writes them.
     """
     separator = b"\0" if b"\0" in data else b"\n"
@@ -177,7 +175,7 @@ def read_list(data: bytes) -> list[str]:
 
 
 def parse_shard(text: str) -> Shard:
-    """A shard as it is written on a command line, e.g. "3/10". Raises UsageError."""
+    """A shard as written on the command line, for example "3/10". Raises UsageError."""
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
     try:
         if match is None:
@@ -195,7 +193,7 @@ def error_report(
     *,
     code: ErrorCode,
 ) -> Report:
-    """The report of a file that could not be judged, `reason` in one line and `code` its kind."""
+    """The report of a file that could not be judged: `reason` in one line, `code` its kind."""
     return Report(
         shown(path),
         "error",
@@ -208,7 +206,7 @@ def error_report(
 
 
 def _narrowed(root: Path, selection: Selection) -> str:
-    """What may have left out what the caller expects to be there."""
+    """What may have excluded files that the caller expects."""
     options = [
         name
         for name, globs in (("--include", selection.include), ("--exclude", selection.exclude))
@@ -226,7 +224,7 @@ def _search(
     refuse: Callable[[str | Path, str, str, ErrorCode], None],
     on_read: Callable[[Path], None] | None,
 ) -> int:
-    """Take or refuse what lies under `root`, and say how many that were (before duplicates and
+    """Take or refuse what lies under `root`, and return how many that were (before duplicates and
     other shards are dropped).
     """
     count = 0
@@ -276,7 +274,7 @@ def _search(
             if left_out(name, folder=False):
                 continue
             mode, problem, code = _look(path)
-            # A broken link: somebody expects a file here, so silence would be a false "all well"
+            # A broken link: somebody expects a file here, and silence would mean "all well"
             if problem:
                 refuse(path, name, problem, code)
             elif not stat.S_ISREG(mode) or (
@@ -303,7 +301,7 @@ def _lies_in(path: Path, folder: str) -> bool:
 
 
 def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
-    """A path's mode, and what is wrong with it (None: nothing) with its code. Opens nothing: open()
+    """A path's mode, and what is wrong with it (None: nothing) with the code. Opens nothing: open()
     would hang on a FIFO.
     """
     try:
@@ -324,5 +322,5 @@ def _is_text(path: Path) -> bool:
         with path.open("rb") as file:
             head = file.read(1024)
     except OSError:
-        return False  # let the check itself say what is wrong
+        return False  # the check itself will say what is wrong
     return bool(head) and all(8 < byte < 0xF8 for byte in head)

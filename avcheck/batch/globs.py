@@ -1,5 +1,4 @@
-"""Globs as in .gitignore, of `.avcheckignore`, --include and --exclude: what they mean is left to
-pathspec.
+"""Globs as in .gitignore, for `.avcheckignore`, --include and --exclude; pathspec reads them.
 
 A glob with many wildcards is refused, so that matching stays quick whatever an ignore file holds.
 """
@@ -16,16 +15,16 @@ from avcheck.errors import UsageError
 if TYPE_CHECKING:
     from pathspec import GitIgnoreSpec
 
-MOST_STARS = 3  # of one name in a glob, and as many "**" in all
+MOST_STARS = 3  # in one name of a glob; and the most "**" in a glob
 
 
 class Globs:
-    """Some globs in their order. Paths are posix paths relative to the directory that they belong
-    to.
-    """
+    """Globs in their order. Paths are posix paths relative to the directory the globs belong to."""
 
     def __init__(self, globs: Iterable[str]) -> None:
-        """Raises ValueError, in words, for what is no glob, or one of too many stars."""
+        """Raises ValueError, worded for users, for what is not a glob, or for one with too many
+        stars.
+        """
         globs = list(globs)
         self._spec: GitIgnoreSpec | None = None
         if globs:
@@ -39,8 +38,8 @@ class Globs:
         return self._spec is not None
 
     def decide(self, name: str, *, folder: bool = False) -> bool | None:
-        """Whether a path, or a folder above it, matches: False where a later `!` takes it back,
-        None where nothing is said.
+        """True if a path or a folder above it matches, False if a later `!` takes it back, None if
+        no glob says anything.
         """
         return (
             None
@@ -52,17 +51,17 @@ class Globs:
 def of_option(option: str, globs: Iterable[str]) -> Globs:
     """The globs of an option. Raises UsageError."""
     try:
-        # Where there are no comments
+        # An option has no comments
         return Globs(f"\\{glob}" if glob.startswith("#") else glob for glob in globs)
     except ValueError as error:
         raise UsageError(f"{option}: {error}") from error
 
 
 def of_file(path: Path) -> tuple[Globs, str | None]:
-    """The globs of an ignore file, and what is wrong with it; lines that are no glob are passed
-    over, the others hold.
+    """The globs of an ignore file, and what is wrong with it. Lines that are not globs are skipped;
+    the others hold.
 
-    A file that cannot be read has none: what it would leave out is then checked.
+    A file that cannot be read has none: what it would exclude is then checked.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""

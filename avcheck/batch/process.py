@@ -25,22 +25,22 @@ from avcheck.cores import cores, wait_patiently
 from avcheck.errors import AvcheckError
 from avcheck.memory import keep_memory
 
-START_S = 300.0  # a worker that is not ready by then is taken for hung; loading takes a few seconds
+START_S = 300.0  # a worker not ready by then is taken to hang; loading takes a few seconds
 _PROGRESS_S = 0.2  # between two reports of one worker
 
 Task = TypeVar("Task")
 
 
 def threads_each(jobs: int) -> int:
-    """Threads for each of `jobs` workers, so that all of them together have a core each: more slow
-    all of them down.
+    """Threads for each of `jobs` workers, together one for each core: more would slow all of them
+    down.
     """
     return max(1, cores() // jobs)
 
 
 @dataclass(frozen=True)
 class Making(Generic[Task, Answer]):
-    """How a worker comes to its answers; what `run_workers` is given."""
+    """How a worker finds its answers, as given to `run_workers`."""
 
     handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]]
     at_once: Callable[[], Callable[[Task], Done[Answer] | None]] | None
@@ -51,15 +51,15 @@ class Worker(Generic[Task, Answer]):
 
     def __init__(self, making: Making[Task, Answer], limits: Limits) -> None:
         self.ready = False  # the time of a task counts
-        self.begun = False  # it has been said that the task in hand was begun
+        self.begun = False  # the start of the task in hand has been reported
         self.tasks: list[Task] = []  # the one in hand, or none
         self.given = 0
         self.deadline = time.monotonic() + START_S
         self._timeout_s = math.inf if limits.timeout_s is None else limits.timeout_s
-        # In a folder of its own, what a killed worker was writing can be cleaned up. The worker
-        # makes it, and removes it if it is this process that is killed.
+        # A folder of its own, so that what a killed worker was writing can be removed. The worker
+        # makes it, and removes it if this process is the one that is killed.
         self._scratch = str(Path(tempfile.gettempdir(), f"avcheck-worker-{secrets.token_hex(8)}"))
-        # Fork would copy the locks that other threads hold at the time
+        # Not fork, which would copy locks that other threads hold
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         arguments = (
@@ -74,24 +74,24 @@ class Worker(Generic[Task, Answer]):
         )
         with _signals_held_back():
             self.process.start()
-        theirs.close()  # or the end of the process would not be the end of the pipe
+        theirs.close()  # or the pipe would stay open when the process ends
 
     def put(self, task: Task) -> None:
         self.tasks.append(task)
         self.begun = False
         self.given += 1
-        with suppress(OSError):  # it has just died, which the next wait will notice
+        with suppress(OSError):  # it has just died; the next wait will notice
             self.pipe.send(task)
         if self.ready:
             self.begin()
 
     def begin(self) -> None:
-        """The clock of the task in hand starts."""
+        """Start the clock of the task in hand."""
         self.deadline = time.monotonic() + (self._timeout_s if self.tasks else math.inf)
 
     def messages(self) -> Iterator[tuple[str, Any]]:
-        """What the worker has sent and nobody has read, and "gone" if that was the last."""
-        alive = self.process.is_alive()  # asked first, so that what it said before its end is read
+        """What the worker has sent since the last call, and "gone" if that was all."""
+        alive = self.process.is_alive()  # asked first, so that its last messages are read
         try:
             while self.pipe.poll():
                 yield self.pipe.recv()
@@ -101,13 +101,13 @@ class Worker(Generic[Task, Answer]):
             yield "gone", None
 
     def end(self, grace_s: float = 0.0) -> int | None:
-        """Kill the process if it is still there after `grace_s`, and clean up. Returns its exit
+        """Kill the process if it is still running after `grace_s`, and clean up. Returns its exit
         code, -N for signal N.
         """
         self.process.join(grace_s)
         if self.process.is_alive():
             self.process.kill()
-            # What waits for a dead network drive cannot be killed, nor waited for
+            # A process that waits for a dead network drive can be neither killed nor waited for
             self.process.join(5.0)
         self.pipe.close()
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -121,8 +121,8 @@ def _work(
     memory_mb: int | None,
     scratch: str,
 ) -> None:
-    """What a worker process does: make the handler, then one task after the other, until the parent
-    is gone.
+    """The body of a worker process: make the handler, then handle one task after another until the
+    parent is gone.
     """
     for number in _HELD_BACK:
         signal.signal(number, signal.SIG_IGN)
@@ -131,8 +131,8 @@ def _work(
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     _limit(memory_mb)
     if memory_mb is None:
-        keep_memory()  # under a limit, what is freed is wanted back
-    # Read as the libraries are loaded
+        keep_memory()  # under a limit, freed memory goes back
+    # Read by the libraries as they load
     for name in (
         "OMP_NUM_THREADS",
         "OPENBLAS_NUM_THREADS",
@@ -195,10 +195,10 @@ def _serve(pipe: connection.Connection, making: Making[Any, Any], threads: int) 
 
 
 def _why_no_start(error: Exception) -> AvcheckError | Lost:
-    """What a worker says in place of being ready."""
+    """Why a worker could not start."""
     if isinstance(error, AvcheckError):
         return error
-    # Also how a library says that it gets too little memory
+    # Some libraries say so when memory runs out
     if isinstance(error, ImportError | MemoryError | OSError):
         return Lost(_in_a_line(error))
     return Lost(_in_a_line(error), "".join(traceback.format_exception(error)), "bug")
@@ -209,8 +209,8 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _limit(memory_mb: int | None) -> None:
-    """Cap this process's data, write no core files, and be the first to go when the machine runs
-    out of memory.
+    """Cap this process's data, write no core files, and make it the first to be killed when the
+    machine runs out of memory.
     """
     if sys.platform == "win32":
         return
@@ -218,8 +218,8 @@ def _limit(memory_mb: int | None) -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if memory_mb is not None:
-        # Not RLIMIT_AS: that counts what is only reserved or mapped from files, half of what torch
-        # takes.
+        # Not RLIMIT_AS, which also counts reserved memory and mapped files: half of what torch
+        # takes
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         limit = memory_mb << 20 if hard == resource.RLIM_INFINITY else min(memory_mb << 20, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -228,7 +228,9 @@ def _limit(memory_mb: int | None) -> None:
 
 
 def _end_with_parent(scratch: str) -> None:
-    """A worker whose parent was killed has nobody to report to, nor to clean up behind it."""
+    """End this worker when its parent is killed: nobody is left to report to, or to clean up after
+    it.
+    """
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
@@ -236,8 +238,8 @@ def _end_with_parent(scratch: str) -> None:
         os._exit(1)
 
 
-# Whoever stops a run from a terminal, a batch system or a service manager signals every process of
-# it. The workers leave that to the parent, or each would look like a file that kills its worker.
+# A terminal, a batch system or a service manager that stops a run signals every process of it. The
+# workers leave that to the parent; otherwise each would look like a file that kills its worker.
 _HELD_BACK = [
     number
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
@@ -247,8 +249,8 @@ _HELD_BACK = [
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """A process started in here begins with these signals blocked; those meant for this one arrive
-    at the end.
+    """Processes started inside begin with these signals blocked; signals for this process arrive
+    when it ends.
     """
     if sys.platform == "win32":
         yield

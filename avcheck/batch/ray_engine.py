@@ -1,9 +1,8 @@
-"""Another engine than our own processes, which spreads a batch over machines: Ray. Needs the extra
-`ray`.
+"""An engine that spreads a batch over machines: Ray. Needs the extra `ray`.
 
-Each actor keeps one guarded worker process below it, the same as `--jobs` uses: a crash in a
-decoder must not take the actor along, which Ray would start again with the same file. Ray carries
-paths out and records back, never media.
+Each actor keeps one guarded worker process, the same that `--jobs` uses: a crash in a decoder must
+not end the actor, which Ray would start again with the same file. Ray carries paths out and records
+back, never media.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from avcheck.settings import CheckSettings
 
 # A file whose machine or process is lost so often is given up
 MOST_LOSSES = 3
-_LOOK_S = 30.0  # without a result; then it is asked whether any machine is left
+_LOOK_S = 30.0  # without a result, before asking whether any machine is left
 
 
 def check_with_ray(
@@ -42,13 +41,12 @@ def check_with_ray(
     before: Before | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Result]:
-    """As `batch.check_changed`, by `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names,
-    or of one on this machine.
+    """`batch.check_changed` on `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names, or
+    of one started on this machine.
 
-    An actor takes `limits.threads` CPUs (0: one), and a whole GPU with settings for device "cuda".
-    Files must have the same path on every machine. Raises UsageError if Ray is not installed or
-    cannot be reached, if it gives the run up, and for what would be raised without it; BugInWorker
-    for a bug of avcheck's own.
+    An actor takes `limits.threads` CPUs (0: one), and a whole GPU if the settings say "cuda". Files
+    must have the same path on every machine. Raises UsageError if Ray is not installed, cannot be
+    reached or gives up, and whatever is raised without Ray; BugInWorker for a bug of avcheck's own.
     """
     try:
         import ray
@@ -80,7 +78,7 @@ def check_with_ray(
                 elif row["same"] is not None:
                     yield Unchanged(shown(task.source), tuple(row["same"]))
                 else:
-                    # Of the paths as they are given here
+                    # By the paths as given here
                     yield tuple(
                         settings.signed(Report.from_record(json.loads(record)))
                         for record in row["records"]
@@ -93,8 +91,8 @@ def check_with_ray(
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """Connected to the cluster, or to one of this machine; until the end only, unless it was
-    before. What Ray's threads print goes to stderr: stdout carries results, JSON perhaps.
+    """A connection to the cluster, or to a new one on this machine; it is closed at the end unless
+    it was open before. Ray's own messages go to stderr: stdout carries results, perhaps as JSON.
     """
     import ray
 
@@ -109,13 +107,16 @@ def _cluster() -> Iterator[None]:
             yield
         finally:
             if is_ours:
-                with redirect_stdout(sys.stderr):  # it repeats what it said of machines that died
+                # on closing it repeats its messages about lost machines
+                with redirect_stdout(sys.stderr):
                     ray.shutdown()
 
 
 @dataclass
 class _Task:
-    """A file, the stamps it was checked with before, and on how many machines it has been lost."""
+    """A file, the stamps it was checked with before, and how many machines have been lost with
+    it.
+    """
 
     source: Source
     before: Collection[Stamp]
@@ -123,8 +124,8 @@ class _Task:
 
 
 class _Pool:
-    """Actors that are each given a file at a time. What an actor that is lost had in hand goes to
-    another, `MOST_LOSSES` times at most: a file may be what kills machines.
+    """Actors that are given one file at a time. The file of a lost actor goes to another,
+    `MOST_LOSSES` times at most: the file may be what kills machines.
     """
 
     def __init__(self, start: Callable[[], Any], needs: Mapping[str, float]) -> None:
@@ -132,7 +133,7 @@ class _Pool:
         self._busy: dict[Any, tuple[Any, _Task | None]] = {}  # a call -> its actor, what it checks
 
     def run(self, tasks: deque[_Task], count: int) -> Iterator[tuple[_Task, dict[str, Any] | None]]:
-        """Every task with what its actor said, as each ends; None: lost too often."""
+        """Every task with its actor's answer, in the order they end; None: lost too often."""
         import ray
 
         for _ in range(count):
@@ -146,7 +147,7 @@ class _Pool:
             try:
                 row = ray.get(done[0])
             except (ray.exceptions.RayActorError, ray.exceptions.ActorUnavailableError):
-                ray.kill(actor)  # of an actor that is only out of reach, too
+                ray.kill(actor)  # also if it is only out of reach
                 self._add()
                 if task is not None:
                     task.losses += 1
@@ -169,7 +170,7 @@ class _Pool:
         self._busy.clear()
 
     def _add(self) -> None:
-        """Start an actor, which is given a file once a machine has room for it."""
+        """Start an actor; it gets a file once a machine has room for it."""
         actor = self._start()
         self._busy[actor.ready.remote()] = actor, None
 
@@ -180,7 +181,7 @@ class _Pool:
 
 
 def _refuse_what_no_machine_has(needs: Mapping[str, float]) -> None:
-    """Raises UsageError where no machine of the cluster is large enough for one actor."""
+    """Raise UsageError if no machine of the cluster is large enough for one actor."""
     import ray
 
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -205,7 +206,7 @@ def _lost(task: _Task, settings: CheckSettings) -> Report:
 
 @contextmanager
 def _own_stdout() -> Iterator[None]:
-    """Stdout is this thread's alone; what others print goes to stderr."""
+    """Keep stdout for this thread; what others print goes to stderr."""
     real, here = sys.stdout, threading.get_ident()
 
     class Parted(io.TextIOBase):
@@ -232,14 +233,14 @@ def _in_a_line(error: Exception, most: int) -> str:
 
 
 class _Actor:
-    """Checks one file after the other in a worker process of its own."""
+    """Checks one file after another in a worker process of its own."""
 
     def __init__(
         self, settings: CheckSettings, limits: Limits, make_checker: CheckerMaker | None
     ) -> None:
         self._source: Source = ""
         self._before: list[Stamp] = []
-        # A deadline, if only a distant one, is what makes it a process of its own.
+        # A deadline, even a distant one, makes `run_workers` start a process.
         limits = replace(limits, timeout_s=limits.timeout_s or 7 * 86400.0)
         self._results = check_changed(
             self._sources(),
@@ -250,20 +251,22 @@ class _Actor:
         )
 
     def _sources(self) -> Iterator[Source]:
-        while True:  # drawn from once for each report, as there is one worker
+        while True:  # each report takes one task: there is one worker
             yield self._source
 
     def ready(self) -> None:
         """Returns once the actor has been started."""
 
     def check(self, source: str, name: str, before: list[Stamp]) -> dict[str, Any]:
-        """The records of a file, or that it is the `same` as before; or what `failed` for all."""
+        """The records of a file; or `same`, if it is unchanged; or `failed`, what ended
+        everything.
+        """
         records: list[str] = []
         same: Stamp | None = None
         self._before = before
         self._source = source if is_url(source) else Path(source)
         failed = bug = ""
-        # Not raised again, as it would reach the driver wrapped in pages of Ray's
+        # Not raised: it would reach the driver wrapped in pages of Ray's own traceback
         try:
             result = next(self._results)
             if isinstance(result, Unchanged):

@@ -1,9 +1,9 @@
-"""Media behind a URL (s3://, gs://, https://): copied to a scratch file, as ranged reads of MP4 are
-slow.
+"""Media behind a URL (s3://, gs://, https://): copied to a scratch file, because ranged reads of
+MP4 are slow.
 
-The decoder only ever opens the local copy. fsspec and its back ends are imported when the first URL
-is met. A URL often holds a password or a signature, so whatever is shown or kept of it goes through
-`shown`, and so does every error.
+The decoder only opens the local copy. fsspec and its back ends are imported with the first URL. A
+URL often holds a password or a signature, so all that is shown or kept of it, errors included, goes
+through `shown`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from urllib.parse import unquote_plus
 from avcheck.errors import FetchFailed, MediaError, Missing
 
 Source: TypeAlias = Path | str  # a local file, or a URL
-# Size (bytes) and time of the last change (ns since 1970), where known
+# Size (bytes) and modification time (ns since 1970), where known
 Stamp: TypeAlias = tuple[int | None, int | None]
 
-# What a URL may begin with. fsspec knows many more, among them some that read this machine's own
-# files (file, local), or that look for a file inside of another (zip, simplecache): a list from
-# somebody else must not lead there.
+# What a URL may begin with. fsspec knows many more; some read this machine's own files (file,
+# local) or look inside other files (zip, simplecache). A list from somebody else must not lead
+# there.
 SCHEMES = frozenset(
     {"http", "https", "ftp", "sftp"}
     | {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
@@ -36,8 +36,8 @@ MAX_URL = 8192  # characters; a signed URL has about 2000
 
 _CHUNK = 8 << 20  # bytes
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+"
-_AZURE = frozenset({"abfs", "abfss"})  # what stands before their @ is a container
-# Parameters that say who may read a file and until when, not which file it is; they change each
+_AZURE = frozenset({"abfs", "abfss"})  # what stands before @ in these is a container
+# Parameters that say who may read a file and until when, not which file it is. They change each
 # time a URL is signed.
 _SIGNS = re.compile(
     r"x-(amz|goog|oss|cos|ms)-.*|(aws|oss)accesskeyid|googleaccessid|key-pair-id|policy|expir(es|y)|sig|signature|hmac"
@@ -64,14 +64,14 @@ _SIGNS_FOR_AZURE = frozenset(
 ) | frozenset({"sr", "srt", "ss", "st", "suoid", "sv"})
 _SHOWN = re.compile(r"redacted(-[0-9a-f]{12})?")
 _BEGINS = rf"""(?:{_SCHEME}:/|(?:{"|".join(sorted(SCHEMES))}):)/"""
-# A quote may be part of a password, so it ends a URL only where the next one begins; one that is
-# left over is taken off later.
+# A password may hold a quote, so a URL ends at one only if another URL follows; a leftover quote is
+# removed later.
 _IN_TEXT = re.compile(rf"""{_BEGINS}(?:(?!'\W{{0,4}}{_BEGINS})[^\s"<>])+""", re.IGNORECASE)
 
 
 def is_url(source: Source) -> TypeGuard[str]:
-    """Whether a source is a URL, also one that `url_problem` refuses; one letter before the colon
-    is a drive of Windows.
+    """Whether a source is a URL, including one that `url_problem` refuses. One letter before the
+    colon is a Windows drive.
     """
     return isinstance(source, str) and re.match(rf"({_SCHEME}::)*{_SCHEME}://", source) is not None
 
@@ -100,23 +100,23 @@ def url_problem(url: str) -> str | None:
 
 
 def shown(source: Source) -> str:
-    """A source as it may be shown and kept, by which every later run knows it: a path as it is, a
-    URL without its secrets.
+    """A source as it may be shown and kept, and as later runs know it: a path as it is, a URL
+    without its secrets.
 
-    In place of the user name, and of all that follows a question mark, there is a short hash, which
-    tells files apart that differ in these. Passwords, and parameters that sign, are left out of it,
-    so a URL that is signed again stays the same. What has been through this comes out as it is.
+    A short hash replaces the user name and everything after a question mark, so that files that
+    differ only there stay distinct. Passwords and signing parameters are not part of the hash, so a
+    URL that is signed again stays the same. What has been through here already comes out unchanged.
     """
     if not is_url(source):
         return str(source)
-    if "::" in source:  # is not opened, but named in an error
+    if "::" in source:  # not opened, only named in an error
         return "::".join(
             _hidden(part) if "@" in part and not is_url(part) else shown(part)
             for part in source.split("::")
         )
     scheme, rest = re.split(r"(?<=://)", source, maxsplit=1)
     if scheme.lower().startswith("http"):
-        rest = rest.partition("#")[0]  # is never sent
+        rest = rest.partition("#")[0]  # never sent
     place, mark, query = rest.partition("?")
     user, at, host, slash, path = _parts(place)
     if scheme.lower().removesuffix("://") in _AZURE and ":" not in user:
@@ -140,15 +140,15 @@ def shown(source: Source) -> str:
 
 
 def as_sent(url: str) -> str:
-    """A URL as its server gets it, secrets included: what tells two apart. Not to be shown or
+    """A URL as its server gets it, secrets included; it tells two URLs apart. Not to be shown or
     kept.
     """
     return url.partition("#")[0] if url.lower().startswith("http") else url
 
 
 def without_secrets(text: str, source: Source = "") -> str:
-    """A text for people with every URL in it as `shown` has it, and without what else it repeats of
-    the URL `source`.
+    """A text for people, with every URL as `shown` gives it, and without what it repeats of the URL
+    `source`.
     """
     if is_url(source):
         text = text.replace(source, shown(source))
@@ -164,20 +164,20 @@ def without_secrets(text: str, source: Source = "") -> str:
         for secret in sorted(
             {each for raw in secrets for each in (raw, unquote_plus(raw))}, key=len, reverse=True
         ):
-            if len(secret) > 3 and secret not in known:  # shorter ones stand everywhere
+            if len(secret) > 3 and secret not in known:  # shorter ones occur everywhere
                 text = text.replace(secret, "redacted")
 
     def show(match: re.Match[str]) -> str:
         url = match[0].rstrip(".,:;!)]'")
-        full = url if "://" in url else url.replace(":/", "://", 1)  # as a path has it
+        full = url if "://" in url else url.replace(":/", "://", 1)  # pathlib writes it so
         return shown(full) + match[0][len(url) :]
 
     return _IN_TEXT.sub(show, text)
 
 
 def url_stamp(url: str) -> Stamp:
-    """Size in bytes and time of the last change in ns since 1970 of what lies behind a URL, None
-    where it does not say.
+    """Size in bytes and modification time in ns since 1970 of what a URL leads to; None where the
+    server does not say.
 
     Raises MediaError.
     """
@@ -185,7 +185,7 @@ def url_stamp(url: str) -> Stamp:
         system, path = _file_system(url)
         size = system.info(path).get("size")
         try:
-            # A float holds no nanoseconds of this century
+            # A float cannot hold today's time in nanoseconds
             changed = int(system.modified(path).timestamp() * 1e6) * 1000
         except NotImplementedError:
             changed = None
@@ -194,7 +194,7 @@ def url_stamp(url: str) -> Stamp:
 
 @contextmanager
 def fetched(url: str) -> Iterator[Path]:
-    """A local copy of what lies behind a URL, removed in the end. Raises MediaError."""
+    """A local copy of what a URL leads to, removed at the end. Raises MediaError."""
     with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
         local = Path(
             folder,
@@ -230,11 +230,11 @@ def _file_system(url: str) -> tuple[Any, str]:
 
 
 def _parts(place: str) -> tuple[str, str, str, str, str]:
-    """User (with the password), "@", host, "/", path of what stands between :// and the question
-    mark; "" for a missing one.
+    """User (with the password), "@", host, "/", path of the part between :// and the question mark;
+    "" for a missing one.
     """
     host, slash, path = place.partition("/")
-    # What looks like a port may be the start of a password with a slash
+    # What looks like a port may begin a password that holds a slash
     if "@" in path and re.fullmatch(r"[^@]*:\d*", host):
         user, at, place = place.rpartition("@")
         return user, at, *place.partition("/")
@@ -242,7 +242,7 @@ def _parts(place: str) -> tuple[str, str, str, str, str]:
 
 
 def _hidden(text: str) -> str:
-    """What stands for a text that is not shown: its hash, which says whether two are the same."""
+    """The hash that replaces a hidden text: equal texts have equal hashes."""
     if not text or _SHOWN.fullmatch(text):
         return text or "redacted"
     secret = text.encode("utf-8", "surrogateescape")
@@ -251,9 +251,7 @@ def _hidden(text: str) -> str:
 
 @contextmanager
 def _fetching(url: str) -> Iterator[None]:
-    """Every back end has errors of its own; here they become one line that names the URL, less its
-    secrets.
-    """
+    """Turn the errors of every back end into one line that names the URL without its secrets."""
     try:
         yield
     except MediaError:

@@ -1,6 +1,4 @@
-"""Which files of a run are done already, and what was found in them: the policy behind
-`--resume`.
-"""
+"""Which files of a run are done already, and with what result: the policy behind `--resume`."""
 
 from __future__ import annotations
 
@@ -17,11 +15,11 @@ from avcheck.settings import CheckSettings
 
 
 class Resumed:
-    """A run that goes on from a results file and adds to it. Use with `with`.
+    """A run that continues from a results file and adds to it. Use with `with`.
 
-    A file counts as done if its path, size, time of change, weights and settings are those of a
-    record. An internal error is always tried again, any other error with `retry_errors`. `warnings`
-    tell what was wrong with the file. Raises what `Checkpoint` raises.
+    A file is done if a record has its path, size, modification time, weights and settings. An
+    internal error is always tried again, any other error with `retry_errors`. `warnings` say what
+    was wrong with the file. Raises what `Checkpoint` raises.
     """
 
     def __init__(self, path: Path, settings: CheckSettings, *, retry_errors: bool = False) -> None:
@@ -46,18 +44,18 @@ class Resumed:
         self._checkpoint.__exit__()
 
     def add(self, *results: Report) -> None:
-        """Keep the results of a file. Raises UsageError where they cannot be written."""
+        """Write the results of a file. Raises UsageError if that fails."""
         self._checkpoint.add(*results)
 
     def plan(
         self, files: Iterable[Source], refused: Iterable[Report]
     ) -> tuple[list[Source], list[Report]]:
         """What is left of a run: the files to check, and the reports of refused paths that no
-        earlier run wrote down.
+        earlier run recorded.
 
-        The others are those of `earlier`. A URL is asked for its size and time only when it comes
-        up: thousands of answers would be waited for here. One that did not answer the last time
-        counts as done.
+        `earlier` gives the others. A URL is asked for its size and time only when its turn comes,
+        because asking thousands now would take long. One that did not answer last time counts as
+        done.
         """
         new = [
             signed
@@ -73,11 +71,11 @@ class Resumed:
         return to_check, new
 
     def earlier(self) -> Iterator[Report]:
-        """What earlier runs found in the files that `plan` left out, one at a time."""
+        """The earlier results of the files that `plan` left out, one at a time."""
         return self._checkpoint.reports(self._starts)
 
     def stamps(self, source: Source) -> list[Stamp]:
-        """With which size and time a URL has been checked before."""
+        """The sizes and times with which a URL has been checked before."""
         if not is_url(source):
             return []
         verdicts = self._checkpoint.verdicts(self._wanted(source))
@@ -88,7 +86,7 @@ class Resumed:
         ]
 
     def unchanged(self, same: Unchanged) -> list[Report]:
-        """What was found before in a file that turned out to be unchanged."""
+        """The earlier results of a file that turned out to be unchanged."""
         size, changed = same.stamp
         wanted = replace(self._wanted(same.source), file_size=size, file_mtime_ns=changed)
         return list(self._checkpoint.reports(self._checkpoint.starts(wanted)))
@@ -101,8 +99,8 @@ class Resumed:
         return True
 
     def _wanted(self, source: Source) -> Report:
-        """A report with all that a finished check of this file would be known by; of a URL, less
-        its size and time.
+        """A report with the fields that identify a finished check of this file; for a URL, without
+        size and time.
         """
         settings = self._settings
         return identified(

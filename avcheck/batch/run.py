@@ -1,8 +1,8 @@
-"""Many files: checking one after the other with the model loaded once, or several at a time in
-worker processes.
+"""Many files: checked one after another with the model loaded once, or several at a time in worker
+processes.
 
-Nothing here imports av or numpy before the first file is opened, nor torch before one is found that
-can be checked: loading torch costs many times what it takes to see that a file is no video.
+Nothing here imports av or numpy before the first file is opened, or torch before one can be
+checked: loading torch takes far longer than seeing that a file is no video.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OUT_OF_MEMORY = "out of memory"
 
 
 class FileChecker(Protocol):
-    """What checks one file: `avcheck.checker.Checker`, or a stand-in."""
+    """Checks one file: `avcheck.checker.Checker`, or a stand-in."""
 
     def check_tracks(
         self,
@@ -46,7 +46,7 @@ class FileChecker(Protocol):
 
 @dataclass(frozen=True)
 class Unchanged:
-    """In place of a report: the file is as it was when it was checked before, which is not done
+    """In place of a report: the file has not changed since it was checked, and was not checked
     again.
     """
 
@@ -54,20 +54,21 @@ class Unchanged:
     stamp: Stamp
 
 
-# The reports of a file, one a sound that was asked for; or that they were not made again.
+# The reports of a file, one for each sound asked for; or that it is unchanged
 Result = tuple[Report, ...] | Unchanged
-# Settings and number of threads (0: as many as there are cores) -> a checker. Workers get it by
-# pickling.
+# Settings and threads (0: as many as there are cores) -> a checker. Pickled for workers.
 CheckerMaker = Callable[[CheckSettings, int], FileChecker]
-# Settings, a file and the stamps it was checked with before -> its result, or None: that takes a
-# checker. Pickled as well.
+# Settings, a file and the stamps it was checked with before -> its result, or None if it needs a
+# checker. Pickled too.
 FirstLook = Callable[[CheckSettings, Source, Collection[Stamp]], "Report | Unchanged | None"]
 OnBug = Callable[[Path | str, Exception], None]
-Before = Callable[[Source], Collection[Stamp]]  # with which stamps a file has been checked before
+Before = Callable[[Source], Collection[Stamp]]  # the stamps a file has been checked with before
 
 
 def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
-    """The checker that `settings` ask for, its weights loaded. Raises UsageError and ModelError."""
+    """The checker that `settings` ask for, with its weights loaded. Raises UsageError and
+    ModelError.
+    """
     with while_importing():
         from avcheck.checker import Checker  # late: brings torch and av
 
@@ -77,10 +78,11 @@ def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
 def first_look(
     settings: CheckSettings, source: Source, before: Collection[Stamp]
 ) -> Report | Unchanged | None:
-    """The result of a file that is not to be checked, by its container alone; None for any other,
-    for every URL, and where something else goes wrong: the check meets that again, and reports it.
+    """The result of a file whose container already shows that it cannot be checked. None for any
+    other file, for every URL, and where something else goes wrong: the check will meet that again
+    and report it.
     """
-    if is_url(source):  # would be fetched twice
+    if is_url(source):  # else it would be fetched twice
         return None
     size, changed = _stamp(source)
     if (size, changed) in before:
@@ -91,7 +93,7 @@ def first_look(
         from avcheck.choice import open_sound, sounds_of  # late: brings av and numpy
 
         sounds = sounds_of(source, settings)
-        if len(sounds) == 1:  # of several some may be fit to be checked
+        if len(sounds) == 1:  # of several sounds some may be fit for a check
             open_sound(source, settings, sounds[0]).close()
         return None
     except MediaError as error:
@@ -127,7 +129,7 @@ def _check_one(
     except MediaError as error:
         reports = (_refused(source, local, error, settings),)
     except AvcheckError as error:
-        # A file that was there when the run began and is gone now is its own trouble.
+        # A file that disappeared during the run is an error of its own.
         if not isinstance(error, UsageError) or is_url(source) or os.path.exists(source):  # noqa: PTH110 - Path.exists raises where a folder is closed
             raise
         reports = (
@@ -148,7 +150,7 @@ def _check_one(
                 on_bug(source, error)
             reason = _bug_in_words(without_secrets(f"{type(error).__name__}: {error}", source))
         reports = (error_report(source, reason, settings.tolerance, settings.model, code=code),)
-    # Of several sounds nobody can say which took how long: the pictures were looked at for all.
+    # Of several sounds each took an unknown share: they had one look at the pictures.
     elapsed_s, now = round((_seconds() - began_s) / len(reports), 3), _now()
     return tuple(
         _signed(replace(each, elapsed_s=elapsed_s, checked_at=now), size, changed, settings)
@@ -157,8 +159,8 @@ def _check_one(
 
 
 def identified(report: Report, settings: CheckSettings) -> Report:
-    """The report with the size and time of its file as it is now (a URL is not asked for them), and
-    with the settings, by which a later run knows it.
+    """The report with what a later run knows it by: the settings, and the size and time of its file
+    (a URL is not asked).
     """
     return _signed(
         report, *((None, None) if is_url(report.path) else _stamp(Path(report.path))), settings
@@ -175,19 +177,19 @@ def check_many(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report]:
-    """Check files and yield each report as it comes, those of the sounds of one file in a row; the
-    model is loaded once, or once in each worker process.
+    """Check files and yield each report as it comes; those of the sounds of one file come together.
+    The model is loaded once, or once in each worker process.
 
-    Without `limits` that need a worker the files are checked in this process, one after the other;
-    otherwise reports come in the order in which files end, and a worker that crashes, hangs or is
-    killed costs the file it had in hand, whose verdict is "error". `files` is read as the work goes
-    on (None: none at the moment), and no report is kept.
+    If `limits` need no worker, files are checked in this process, one after another. Otherwise
+    reports come in the order in which files end, and a worker that crashes, hangs or is killed
+    costs only the file it had in hand, whose verdict is "error". `files` is read as the work goes
+    on (None: none at the moment). No report is kept.
 
-    `on_file` hears each file as it begins, `on_progress` a file and the fraction of it that is done
-    (0..1), and `on_bug` an exception that is avcheck's own fault; the file then gets an error
-    report and the next ones go on. `make_checker` stands in for `load_checker`. The checker is made
-    when the first file comes up that opens as media. Raises UsageError and ModelError, which no
-    other file would escape.
+    `on_file` is called with each file as it begins, `on_progress` with a file and the fraction of
+    it that is done (0..1), `on_bug` with an exception that is avcheck's own fault; the file then
+    gets an error report and the run goes on. `make_checker` replaces `load_checker`. The checker is
+    made for the first file that opens as media. Raises UsageError and ModelError, which would hit
+    every other file too.
     """
     results = check_changed(
         files,
@@ -212,13 +214,13 @@ def check_changed(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Result]:
-    """As `check_many`, file by file, less those that are still as `before` says; each of these
-    comes as `Unchanged`.
+    """`check_many` file by file, skipping files that are still as `before` says; these come as
+    `Unchanged`.
 
-    Size and time are asked for as a file comes up, by the worker where there are workers: a server
-    may never answer.
+    Size and time are asked for when a file's turn comes, by its worker if there are workers: a
+    server may never answer.
     """
-    # A stand-in may know of files that are no media
+    # A stand-in may accept files that are no media
     look = first_look if make_checker is None else None
     make_checker = make_checker or load_checker
     if limits is None or limits.in_process:
@@ -262,7 +264,7 @@ def check_changed(
             )
             if answer.bug is not None and on_bug:
                 on_bug(source, BugInWorker(answer.reason, answer.bug))
-            # A URL is not asked again: what may have hung a worker must not hang this process.
+            # A URL is not asked again: what hung a worker may hang this process.
             size, changed = (None, None) if is_url(source) else _stamp(source)
             yield (_signed(lost, size, changed, settings),)
             continue
@@ -281,14 +283,14 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a worker sends back for a file."""
+    """What a worker returns for a file."""
 
     result: Result
-    bug: str | None  # the traceback of an exception that is avcheck's own fault
+    bug: str | None  # the traceback, if the exception is avcheck's own fault
 
 
 class _AtOnce:
-    """Lives in a worker: answers for the files that need no checker."""
+    """Lives in a worker: answers for files that need no checker."""
 
     def __init__(self, settings: CheckSettings, look: FirstLook) -> None:
         import avcheck.media  # noqa: F401 - now: a machine or a memory limit too small for it is no fault of a file
@@ -301,7 +303,7 @@ class _AtOnce:
 
 
 class _Handler:
-    """Lives in a worker: the checker, and what is done with one file after the other."""
+    """Lives in a worker: holds the checker, and checks one file after another."""
 
     def __init__(self, settings: CheckSettings, make_checker: CheckerMaker, threads: int) -> None:
         self._settings = settings
@@ -321,7 +323,7 @@ class _Handler:
 
         try:
             result = _check_one(self._checker, source, settings, task.before, tell, keep)
-        # The other files are checked all the same: the run was well when this worker began
+        # Only this file fails: the worker itself started well
         except AvcheckError as error:
             reason = without_secrets(str(error), source)
             lost = error_report(source, reason, settings.tolerance, settings.model, code=error.code)
@@ -337,15 +339,15 @@ def _result_of(known: Report | Unchanged) -> Result:
 
 
 def _refused(source: Source, local: Path, error: MediaError, settings: CheckSettings) -> Report:
-    """The record of a file that cannot be judged. It names the path already, so its reason names
-    only another one.
+    """The record of a file that cannot be judged. It names the path itself, so its reason does only
+    for another file.
     """
     reason = error.reason if error.path in (str(local), shown(source)) else str(error)
     return error_report(source, reason, settings.tolerance, settings.model, code=error.code)
 
 
 def _stamp(source: Source) -> Stamp:
-    """`files.stamp`, of a URL too."""
+    """`files.stamp`, for URLs too."""
     return url_stamp(source) if is_url(source) else stamp(source)
 
 

@@ -1,8 +1,8 @@
-"""Worker processes that a crash, a hang or a lack of memory costs one task each, and never the run.
+"""Worker processes: a crash, a hang or a lack of memory costs one task, never the run.
 
-Knows nothing of media: a task goes out to a worker, an answer comes back. `concurrent.futures`
-cannot do this (one crash breaks its whole pool) and `multiprocessing.Pool` waits for ever for a
-dead worker.
+Knows nothing of media: a task goes to a worker, an answer comes back. `concurrent.futures` cannot
+do this (one crash breaks its whole pool), and `multiprocessing.Pool` waits for ever for a dead
+worker.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from avcheck.batch.process import START_S, Making, Task, Worker
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.report import ErrorCode
 
-STARTS = 3  # workers in a row that do not get ready before it is given up
-TASKS_A_WORKER = 500  # then it is replaced, before what leaks in any decoder adds up
+STARTS = 3  # workers in a row that may fail to start before the run gives up
+TASKS_A_WORKER = 500  # then a worker is replaced, before leaks in decoders add up
 _WAIT_S = 0.5  # how late an interrupt may be noticed
 
 
@@ -38,23 +38,22 @@ def run_workers(
     on_start: Callable[[Task], None] | None = None,
     on_progress: Callable[[Task, float], None] | None = None,
 ) -> Iterator[tuple[Task, Answer | Lost]]:
-    """Have every task worked on by one of `limits.jobs` processes, and yield each with its answer
-    in the order they end.
+    """Have `limits.jobs` processes work on the tasks, and yield each task with its answer in the
+    order they end.
 
-    `make_handler` (picklable) is called once in each worker with the number of threads it should
-    use, and makes what then handles one task after the other there. Tasks are drawn from `tasks` as
-    they are needed; None says that there is none at the moment, and that more may come. The time
-    that the caller takes for an answer counts against no task. The first Ctrl-C ends the run with
-    KeyboardInterrupt as soon as all answers that are ready have been yielded, the second at once.
+    `make_handler` (picklable) is called once in each worker with the number of threads to use, and
+    returns what handles one task after another there. Tasks are drawn from `tasks` as needed; None
+    means that there is none at the moment and more may come. The time the caller takes over an
+    answer counts against no task. The first Ctrl-C ends the run with KeyboardInterrupt once all
+    answers that are ready have been yielded, the second at once.
 
-    `at_once` (picklable) makes in a worker what answers the tasks that need no handler, and says
-    None to the others. With it a worker makes its handler when the first task comes that needs one;
-    the time that takes counts against no task either.
+    `at_once` (picklable) makes in a worker what answers tasks that need no handler and returns None
+    for the others. A worker then makes its handler for the first task that needs one; that time
+    counts against no task either.
 
-    An exception of a handler is a `Lost` with its traceback, and a new worker goes on.
-    Raises what `make_handler` raises if that is an AvcheckError, UsageError if no worker can be
-    started, and BugInWorker if that is for an exception that neither the machine nor the
-    installation explains.
+    A handler that raises gives a `Lost` with its traceback, and a new worker takes over. Raises an
+    AvcheckError that `make_handler` raises, UsageError if no worker can be started, and BugInWorker
+    if the reason for that is neither the machine nor the installation.
     """
     pool = _Pool(Making(make_handler, at_once), limits, on_start, on_progress)
     source = iter(tasks)
@@ -72,7 +71,7 @@ def run_workers(
                 pool.put(task)
             if not (pool.busy() or more):
                 break
-            # Where nothing is in hand, `tasks` does the waiting.
+            # With nothing in hand, `tasks` does the waiting.
             answers = pool.wait(_WAIT_S if pool.busy() and not interrupted.is_set() else 0.0)
             for answer in answers:
                 began = time.monotonic()
@@ -101,12 +100,12 @@ class _Pool(Generic[Task, Answer]):
         self._workers: list[Worker[Task, Answer]] = []
         self._slots = limits.jobs
         self._failed_starts = 0  # since the last one that succeeded
-        # Drawn, and not with a worker: the one it was meant for did not start
+        # Drawn but without a worker: the one meant for it did not start
         self._waiting: deque[Task] = deque()
 
     def __enter__(self) -> None:
         if sys.platform != "win32":
-            # Or the first worker starts it, which lets signals through again
+            # Now, or the first worker would start it, and it lets signals through
             resource_tracker.ensure_running()
 
     def __exit__(self, *_: object) -> None:
@@ -116,7 +115,7 @@ class _Pool(Generic[Task, Answer]):
             worker.end()
 
     def has_room(self) -> bool:
-        """Whether another task could be worked on now."""
+        """Whether a worker is free for another task."""
         return not self._waiting and self._has_slot()
 
     def _has_slot(self) -> bool:
@@ -126,7 +125,7 @@ class _Pool(Generic[Task, Answer]):
         return bool(self._waiting) or any(each.tasks for each in self._workers)
 
     def forgive(self, seconds: float) -> None:
-        """Count this time against no task."""
+        """Do not count this time against any task."""
         for worker in self._workers:
             worker.deadline += seconds
 
@@ -146,13 +145,13 @@ class _Pool(Generic[Task, Answer]):
             self._begin(worker)
 
     def _begin(self, worker: Worker[Task, Answer]) -> None:
-        """Say that the task in hand was begun, once."""
+        """Report once that the task in hand has begun."""
         if worker.tasks and not worker.begun and self._on_start:
             self._on_start(worker.tasks[0])
         worker.begun = True
 
     def wait(self, timeout_s: float) -> list[tuple[Task, Answer | Lost]]:
-        """Wait until something happens, `timeout_s` or a deadline has passed; returns the tasks
+        """Wait until something happens, `timeout_s` passes or a deadline does; return the tasks
         that ended.
         """
         while self._waiting and self._has_slot():
@@ -167,12 +166,12 @@ class _Pool(Generic[Task, Answer]):
             handles[handle] for handle in connection.wait(list(handles), timeout_s)
         )
         overslept_s = time.monotonic() - now - timeout_s
-        if overslept_s > 1:  # everything was stopped, as by Ctrl-Z
+        if overslept_s > 1:  # the whole machine or run was stopped, as by Ctrl-Z
             self.forgive(overslept_s)
         for worker in heard:
             ended += self._listen(worker)
         for worker in [each for each in self._workers if each.deadline <= time.monotonic()]:
-            ended += self._listen(worker)  # the answer may have come in this moment
+            ended += self._listen(worker)  # the answer may have come just now
             if worker in self._workers and worker.deadline <= time.monotonic():
                 what = (
                     f"no result within {self._limits.timeout_s:g} s"
@@ -186,7 +185,7 @@ class _Pool(Generic[Task, Answer]):
     def _listen(self, worker: Worker[Task, Answer]) -> Iterator[tuple[Task, Answer | Lost]]:
         for kind, content in worker.messages():
             if kind == "ready":
-                if content:  # it has its handler
+                if content:  # its handler is made
                     self._failed_starts = 0
                 worker.ready = True
                 worker.begin()
@@ -205,7 +204,7 @@ class _Pool(Generic[Task, Answer]):
                     return
             elif kind == "lost":
                 yield worker.tasks.pop(), content
-                worker.end()  # who knows what state it is in
+                worker.end()  # its state is unknown
                 self._workers.remove(worker)
                 return
             elif kind == "failed":
@@ -224,8 +223,8 @@ class _Pool(Generic[Task, Answer]):
         bug: str | None = None,
         code: ErrorCode = "crashed",
     ) -> Iterator[tuple[Task, Answer | Lost]]:
-        """Take note that a worker is gone: its task is lost, unless it never began. `bug`: a
-        traceback of its start.
+        """Note that a worker is gone: its task is lost, unless it never began. `bug`: a traceback
+        from its start.
         """
         self._workers.remove(worker)
         if worker.ready:
@@ -237,7 +236,7 @@ class _Pool(Generic[Task, Answer]):
             self._do_without(reason, bug)
 
     def _do_without(self, reason: str, bug: str | None = None) -> None:
-        """Go on with those workers that there are; raises where there is none."""
+        """Go on with the remaining workers; raise if there are none."""
         if not self._workers:
             if bug is not None:
                 raise BugInWorker(reason, bug)
@@ -266,8 +265,8 @@ def _end_in_words(code: int | None) -> str:
 
 @contextmanager
 def _first_interrupt() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets; the second is a KeyboardInterrupt, as the first is where
-    somebody else listens.
+    """An event that the first Ctrl-C sets; the second raises KeyboardInterrupt. Outside the main
+    thread, the first does too.
     """
     event = threading.Event()
 

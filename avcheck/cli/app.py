@@ -1,9 +1,8 @@
 """The command `avcheck`: arguments -> settings -> run -> exit code. The only place that prints or
 exits.
 
-`avcheck PATH...` is `avcheck check PATH...`. Everything heavy (torch, av, numpy) is imported by the
-command that needs it, after the paths have been looked at, so `--help`, `--version` and a wrong
-path answer at once.
+`avcheck PATH...` is `avcheck check PATH...`. Each command imports what is heavy (torch, av, numpy)
+only after it has looked at the paths, so `--help`, `--version` and a wrong path answer at once.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ from avcheck.report import BUG
 __all__ = ["app", "main"]
 
 
-# Typer 0.29 exports only this leaf; its base is every wrong use of the command line.
+# Typer 0.29 exports only this subclass; its base class covers every wrong use of the command line.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command on `argv` (default: the process's own arguments) and return its exit code;
-    never raises.
+    """Run the command on `argv` (default: the process's own arguments) and return its exit code.
+    Never raises.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     wait_patiently()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # a replaced stream may not know it
+        with suppress(AttributeError):  # a stand-in may not have it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         code = typer.main.get_command(app).main(
@@ -62,14 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("interrupted")
         return ExitCode.INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:
-        # Typer turns a broken pipe into SystemExit(1), which would read as a finding; completion
-        # ends with one of its own.
+        # Typer turns a broken pipe into SystemExit(1), which would read as a finding. Completion
+        # exits by itself too.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, OSError):
             is_asked_by_shell = os.environ.get("_AVCHECK_COMPLETE", "").startswith("complete_")
             return (
                 int(error.code or 0) if is_asked_by_shell or not error.code else ExitCode.NOT_JUDGED
             )
-        # What is still buffered goes nowhere, rather than into a second error at exit
+        # Drop what is still buffered, instead of failing again at exit
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
@@ -83,10 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """What somebody has closed (`2>&-`) goes nowhere; left so, the next file opened would get its
-    number, and its text.
+    """Point streams that the caller closed (`2>&-`) at nothing; otherwise the next file opened
+    would get the stream's number, and its text.
     """
-    # By number, as the lowest free one is given
+    # In order of number: the lowest free one is given
     for name, mode in (
         ("stdin", "r"),
         ("stdout", "w"),

@@ -26,8 +26,7 @@ from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
 from avcheck.render.output import Guard, parse_targets
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.sampling import PROBES
-from avcheck.settings import CheckSettings, seconds_of
+from avcheck.settings import PROBES, CheckSettings, seconds_of
 
 _EXAMPLES = """Examples:
 
@@ -94,7 +93,7 @@ def check(
     _refuse_contradictions(ctx, origin)
     if config_file is not None and verbose:
         complain(f"settings from {config_file}")
-    # What is said on the command line also overrides what would contradict it in a weaker place.
+    # An option on the command line also overrides the settings that contradict it elsewhere.
     if preset is not None and not origin.is_configured("preset"):
         early, late = (
             None if origin.is_configured(name) else value
@@ -140,7 +139,7 @@ def check(
     form = "json" if as_json else output_format or "text"
     require_one_title(form, outputs, total)
     if total == 1 and "html" in (form, *(target.form for target in targets)):
-        settings = replace(settings, detail=True)  # the page draws it
+        settings = replace(settings, detail=True)  # which the page draws
     output = Output(
         form,
         quiet=quiet,
@@ -173,18 +172,16 @@ class _Origin:
         return str(getattr(self._ctx.get_parameter_source(name), "name", ""))
 
     def is_configured(self, name: str) -> bool:
-        """Whether it comes from a settings file or a variable."""
+        """Whether it comes from a settings file or an environment variable."""
         return self._of(name) == "DEFAULT_MAP"
 
     def is_given(self, name: str) -> bool:
-        """Whether it stands on the command line."""
+        """Whether it was given on the command line."""
         return self._of(name) == "COMMANDLINE"
 
 
 def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
-    """Raise UsageError for options that exclude or need each other, and for files that are not
-    there.
-    """
+    """Raise UsageError for options that exclude or need each other, and for missing files."""
     given = ctx.params
     if given["config_file"] is not None and given["no_config"]:
         raise UsageError("--config and --no-config contradict each other")
@@ -223,7 +220,7 @@ def _option(name: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be done."""
+    """What to do."""
 
     discovery: Discovery
     settings: CheckSettings
@@ -235,7 +232,7 @@ class Run:
 
 
 def carry_out(run: Run, output: Output, resumed: Resumed | None) -> None:
-    """Check what is left to check; every result goes to `output`, and each new one to the results
+    """Check what is left to check. Every result goes to `output`; a new one goes to the results
     file first.
     """
 
@@ -253,7 +250,7 @@ def carry_out(run: Run, output: Output, resumed: Resumed | None) -> None:
             output.emit(known, earlier=True)
     for each in refused:
         keep(each)
-    if not files:  # not even the imports are worth the wait
+    if not files:  # even the imports would be a waste
         return
     with progress_bar(
         len(files), quiet=run.quiet, waits_for_network=run.make_checker is None
@@ -291,8 +288,8 @@ def _results(
 
 
 def tolerance_of(preset: str | None, early: float | None, late: float | None) -> Tolerance:
-    """The preset's limits, with those given by hand in place of its own; a mixture no longer bears
-    its name.
+    """The preset's limits, or those given by hand in their place; a mixture does not bear the
+    preset's name.
     """
     base = PRESETS.get(preset or DEFAULT_PRESET)
     if base is None:
@@ -310,7 +307,7 @@ def tolerance_of(preset: str | None, early: float | None, late: float | None) ->
 
 
 def _track_numbers(texts: list[str] | None) -> tuple[int, ...]:
-    """The audio tracks that --audio-track names, none where it names all. Raises UsageError."""
+    """The audio tracks that --audio-track names; none if it says all. Raises UsageError."""
     for text in texts or ():
         if text != "all" and not (text.isascii() and text.isdecimal() and len(text) <= 4):
             raise UsageError(f"--audio-track takes a number of at least 0, or all, not {text!r}")
@@ -322,7 +319,7 @@ def _track_numbers(texts: list[str] | None) -> tuple[int, ...]:
 
 
 def _list_file(name: str) -> Path:
-    """A list on stdin is a file too, where the shell put one there."""
+    """The file of a list; also that of a list on stdin, if the shell redirected one."""
     return Path("/dev/stdin" if name == "-" else name)
 
 

@@ -1,8 +1,8 @@
 """Settings from a file and from the environment, for the options of `avcheck check` that belong to
 a project.
 
-Of rising strength: the table [tool.avcheck] of a pyproject.toml or an avcheck.toml, variables
-AVCHECK_*, the command line. What belongs to one run (the paths, --audio, --start, --end,
+From weak to strong: the table [tool.avcheck] of a pyproject.toml, or an avcheck.toml; variables
+AVCHECK_*; the command line. What belongs to a single run (the paths, --audio, --start, --end,
 --output, --force, --exit-zero, -q, -v) is an option only.
 """
 
@@ -20,26 +20,27 @@ from avcheck.errors import UsageError
 from avcheck.languages import is_language
 from avcheck.render import FORMATS
 from avcheck.report import PRESETS
-from avcheck.sampling import LEAST_PROBES
+from avcheck.settings import LEAST_PROBES
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-FILE_NAMES = ("avcheck.toml", "pyproject.toml")  # in one directory the first one counts
+FILE_NAMES = ("avcheck.toml", "pyproject.toml")  # the first one in a directory counts
 _REPOSITORY_MARKS = (".git", ".hg")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of value: what it is called in an error, how text is read, and which values are right.
+    """A kind of value: its name in errors, how it is read from text, and which values are right.
 
     `parse` turns the text of a variable into a value and may raise ValueError; `accepts` judges a
-    value of a TOML file or from `parse`.
+    value from a TOML file or from `parse`.
     """
 
     wanted: str
     parse: Callable[[str], Any]
     accepts: Callable[[Any], bool]
     is_path: bool = False
-    as_option: Callable[[Any], Any] = lambda value: value  # what the option itself would hold
+    # the form that the option itself would hold
+    as_option: Callable[[Any], Any] = lambda value: value
 
 
 def _is_number(value: Any) -> bool:
@@ -120,7 +121,7 @@ FILE = Kind(
     "the name of a file", str, lambda value: isinstance(value, str) and value != "", is_path=True
 )
 
-# Option of `avcheck check` without its dashes: what it takes. The variable of "audio-track" is
+# Each option of `avcheck check` without its dashes, and its kind. The variable of "audio-track" is
 # AVCHECK_AUDIO_TRACK.
 KEYS: dict[str, Kind] = {
     "preset": _choice(tuple(PRESETS)),
@@ -152,33 +153,32 @@ def variable(key: str) -> str:
 
 
 def load(environment: Mapping[str, str], file: Path | None = None) -> dict[str, Any]:
-    """Key -> value of everything that is set, the environment over the file.
+    """Key -> value of everything that is set; the environment overrides the file.
 
-    Raises UsageError, in one line that names the file or variable and the key, for what is wrong in
-    them.
+    Raises UsageError for anything wrong, in one line that names the file or variable and the key.
     """
     return overlay({} if file is None else read(file), _from_environment(environment))
 
 
 def overlay(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, the stronger where they differ; a preset is stronger than limits of a weaker place, not
-    only than its preset.
+    """Both together; the stronger wins. A preset also overrides the limits of a weaker place, not
+    only its preset.
     """
     limits = {"early", "late"} if "preset" in strong else set()
     return {**{key: value for key, value in weak.items() if key not in limits}, **strong}
 
 
 def find(start: Path) -> Path | None:
-    """The file that counts in directory `start`: the first on the way up to the root of the
+    """The settings file for directory `start`: the first on the way up to the root of its
     repository, if it is in one.
 
-    A pyproject.toml without a table [tool.avcheck] is passed over. Raises UsageError for one that
-    is no TOML.
+    A pyproject.toml without a table [tool.avcheck] is skipped. Raises UsageError for a file that is
+    not TOML.
     """
     try:
         start = start.resolve()
         folders = [start, *start.parents]
-        # Outside a repository only the directory itself: what lies above may belong to somebody
+        # Outside a repository only the directory itself counts: those above may belong to somebody
         # else.
         root = next(
             (
@@ -193,16 +193,16 @@ def find(start: Path) -> Path | None:
                 path = folder / name
                 if path.is_file() and (name != "pyproject.toml" or _table(path) is not None):
                     return path
-    except OSError:  # a directory that is gone or that we may not look into has no settings for us
+    except OSError:  # a directory that is gone or closed to us has no settings
         pass
     return None
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Key -> value of a file: the table [tool.avcheck] of a pyproject.toml, the whole of any other
-    TOML file.
+    """Key -> value of a file: the table [tool.avcheck] of a pyproject.toml, all of any other TOML
+    file.
 
-    Names of files in it are relative to it. Raises UsageError.
+    File names in it are relative to it. Raises UsageError.
     """
     table = _table(path)
     if table is None:
@@ -220,7 +220,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _table(path: Path) -> dict[str, Any] | None:
-    """The settings as they stand in the file; None for a pyproject.toml without any."""
+    """The settings as written in the file; None for a pyproject.toml without any."""
     import tomllib
 
     try:
@@ -258,6 +258,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _nearest(key: str) -> str:
-    """The known key that was probably meant, else all of them."""
+    """The known key that was probably meant, or else all of them."""
     near = difflib.get_close_matches(key.lower().replace("_", "-"), KEYS, n=1)
     return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(KEYS)}"

@@ -37,12 +37,12 @@ def demo(
 ) -> None:
     """Make a short clip with a known offset, check it, and show both.
 
-    Exit code 0 if what was found is what was put in, to within one frame (40 ms); 2 if not.
+    Exit code 0 if the offset is found to within one frame (40 ms), else 2.
     """
     import shutil
     import tempfile
 
-    if not abs(offset) <= 1500:  # written so that NaN is refused as well
+    if not abs(offset) <= 1500:  # written so that it refuses NaN too
         raise UsageError(f"--offset must lie between -1500 and 1500 ms, not {offset:g}")
     if model is not None:
         require_file("--model", model)

@@ -49,11 +49,11 @@ def evidence(
         bool, opt.option("--force", panel=opt.OUTPUT, help="Write over a film that exists.")
     ] = False,
 ) -> None:
-    """Check a title, and show why: a film of its most telling seconds as they are, then with the
+    """Check a title and show why: a film of its most telling seconds as they are, then with the
     offset taken out.
 
-    The picture has the attention over it; below runs the sound, with a mark where that of the
-    picture is heard. Exit code 0 if the film was written, whatever the verdict; 2 if not.
+    The picture shows where the attention falls; below it runs the sound, with a mark where that of
+    the picture is heard. Exit code 0 if the film was written, whatever the verdict; else 2.
     """
     require_file("FILE", file)
     if model is not None:

@@ -17,16 +17,13 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
-from avcheck.render.fixed import fixed_text
-from avcheck.sampling import PROBES
-from avcheck.settings import CheckSettings, only_track
+from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.fix.repair import Check
     from avcheck.report import Report
 
-# What is out of sync and has not become a fixed file is a 1, as a file out of sync is in `avcheck
-# check`.
+# A file that is out of sync and was not fixed exits with 1, as it does in `avcheck check`.
 _CODES = {
     "fixed": ExitCode.OK,
     "in_sync": ExitCode.OK,
@@ -87,11 +84,11 @@ def fix(
         opt.option("--quiet", "-q", panel=opt.OUTPUT, help="Say nothing if OUT or IN is in sync."),
     ] = False,
 ) -> None:
-    """Write OUT, a copy of IN whose sound is where it belongs.
+    """Write OUT, a copy of IN with the sound where it belongs.
 
-    IN is checked first; where it is in sync or undecidable, nothing is written. Packets are copied
-    and the sound gets other times; only where it drifts is it encoded again. OUT is read back by
-    the clock and checked before it gets its name.
+    IN is checked first; if it is in sync or undecidable, nothing is written. Packets are copied and
+    the sound gets new times; it is encoded again only where it drifts. OUT gets its name only after
+    its times have been read back and it has been checked.
 
     Exit codes: 0 OUT is in sync, or IN was and nothing was written; 1 IN is out of sync and was not
     fixed; 2 IN cannot be judged; 3 a bug.
@@ -116,6 +113,7 @@ def fix(
     )
 
     from avcheck.fix.repair import Wanted, fix_file
+    from avcheck.fix.text import fixed_text
 
     wanted = Wanted(audio_track, video_track, every_track, force_offset, print_command)
     result = fix_file(source, target, wanted, _checker(settings, quiet=quiet))
@@ -135,7 +133,7 @@ def fix(
 
 
 def _checker(settings: CheckSettings, *, quiet: bool) -> Check:
-    """Checks a file as `avcheck check` does, with its bar."""
+    """A function that checks a file as `avcheck check` does, with its progress bar."""
 
     def check(path: Path, audio_track: int | None, video_track: int | None) -> Report:
         tracks = only_track(audio_track)

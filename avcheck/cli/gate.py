@@ -1,4 +1,4 @@
-"""What a run's exit code is: the verdicts of its files against what it was told to fail on."""
+"""The exit code of a run: the verdicts of its files against what the run is told to fail on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from enum import IntEnum, StrEnum
 
 
 class ExitCode(IntEnum):
-    """What the exit code says; when several apply, the higher number wins."""
+    """What the exit code means; when several apply, the higher number wins."""
 
     OK = 0  # nothing out of sync (undecidable files included)
-    OUT_OF_SYNC = 1  # or undecidable, where the run was told to fail on that
+    OUT_OF_SYNC = 1  # or undecidable, if the run is told to fail on that
     NOT_JUDGED = 2  # wrong usage, or a file that could not be judged
     BUG = 3
     INTERRUPTED = 130
-    # The reader of our output has gone, as a shell reports it: not every file was looked at
+    # The reader of our output is gone, so not every file was checked; the number that shells use
     BROKEN_PIPE = 141
 
 
@@ -28,7 +28,7 @@ class FailOn(StrEnum):
 
     @property
     def verdict(self) -> str:
-        """The verdict of such a file."""
+        """The verdict that this stands for."""
         return self.value.replace("-", "_")
 
 
@@ -43,14 +43,14 @@ class Gate:
 
     @property
     def undecidable_fails(self) -> bool:
-        """Whether reports should tell undecidable as a failure."""
+        """Whether reports should count undecidable as a failure."""
         return FailOn.UNDECIDABLE in self.fail_on
 
     def exit_code(self, verdicts: Mapping[str, int]) -> ExitCode:
-        """The code for so many files of each verdict.
+        """The exit code for so many files of each verdict.
 
-        A run in which not one file could be judged is NOT_JUDGED even if errors are not in
-        `fail_on`: what has looked at nothing must never pass.
+        A run that judged no file is NOT_JUDGED even if errors are not in `fail_on`: a run that has
+        looked at nothing must never pass.
         """
         verdicts_met = {verdict for verdict, count in verdicts.items() if count}
         failing = {kind for kind in self.fail_on if kind.verdict in verdicts_met}

@@ -1,7 +1,8 @@
-"""The command's group: `avcheck PATH...` is `avcheck check PATH...`."""
+"""The group of the commands: `avcheck PATH...` is `avcheck check PATH...`."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from avcheck.cli.options import GENERAL, Version
+from avcheck.cli.usage import nearest
 from avcheck.cli.values import spare_pydantic
+from avcheck.errors import UsageError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -27,8 +30,8 @@ _MODULES = {
 
 
 class _Plain:
-    """Help without the names of Python's types: a flag takes nothing, and an argument says by its
-    own name what it is. Values without pydantic where they are what they should be.
+    """Help without Python's type names: a flag takes nothing, and an argument's name says what it
+    is. Values that are already right skip pydantic.
     """
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -45,7 +48,7 @@ class _Plain:
 
 
 def _no_type(ctx: Any) -> None:
-    """In place of a parameter's `display_type_rich`."""
+    """Replaces a parameter's `display_type_rich`."""
 
 
 class Command(_Plain, TyperCommand):
@@ -53,8 +56,8 @@ class Command(_Plain, TyperCommand):
 
 
 class _Commands(Mapping[str, Any]):
-    """The commands by name. Each is imported and built when it is asked for: to build all takes
-    longer than to find out that a file is no video.
+    """The commands by name, each imported and built when it is asked for: building all of them
+    takes longer than finding out that a file is no video.
     """
 
     def __init__(self) -> None:
@@ -85,9 +88,7 @@ def _name_of(command: Any) -> str:
 
 
 class DefaultGroup(_Plain, TyperGroup):
-    """A group whose first word may be left out: `avcheck film.mp4` means `avcheck check
-    film.mp4`.
-    """
+    """A group with a default command: `avcheck film.mp4` means `avcheck check film.mp4`."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -100,14 +101,18 @@ class DefaultGroup(_Plain, TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the default command in front when the first word is neither a command nor an option
-        of the group.
+        of the group. Raises UsageError for a mistyped command.
         """
         if args and args[0] not in self.commands and args[0] not in self.own_options:
+            if not ctx.resilient_parsing:  # else a shell asks for completions
+                _refuse_mistyped(args[0])
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """What may come first: a command, an option of the group, or one of the default command."""
+        """What may come first: a command, an option of the group, or an option of the default
+        command.
+        """
         items = super().shell_complete(ctx, incomplete)
         if incomplete.startswith("-"):
             command = self.commands[self.default]
@@ -118,14 +123,18 @@ class DefaultGroup(_Plain, TyperGroup):
                 for item in command.shell_complete(inside, incomplete)
                 if item.value not in known
             ]
-        # Where nothing is found, the shell itself looks for files.
+        # With no items, the shell itself looks for files.
         return items + [type(items[0])(name) for name in _files(incomplete)] if items else []
 
 
+def _refuse_mistyped(word: str) -> None:
+    """Raise UsageError for a word that is no file and nearly a command."""
+    if word.isalpha() and not os.path.lexists(word) and (hint := nearest(word, _MODULES)):
+        raise UsageError(f"there is no file and no command {word!r}{hint}")
+
+
 def _files(beginning: str) -> list[str]:
-    """Files and directories here whose names begin so; what is hidden only where it is asked
-    for.
-    """
+    """The files and directories here whose names begin so; hidden ones only if asked for."""
     names = [f"{path.name}{'/' if path.is_dir() else ''}" for path in sorted(Path().iterdir())]
     return [
         name
@@ -135,10 +144,10 @@ def _files(beginning: str) -> list[str]:
 
 
 class App(typer.Typer):
-    """Typer with the look of this command for each of its own."""
+    """Typer, with this command's look for each of its commands."""
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[_Function], _Function]:
-        """As Typer's; what is given overrides the look."""
+        """As in Typer; `settings` override the look."""
         return super().command(name, **{"cls": Command, "context_settings": CONTEXT, **settings})
 
 

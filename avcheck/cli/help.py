@@ -35,4 +35,4 @@ def show_help(
         if command not in commands:
             raise UsageError(f"there is no command {command!r}{nearest(command, commands)}")
         shown = typer.Context(commands[command], info_name=command, parent=root)
-    print(shown.get_help(), end="")  # Typer has printed it already, unless Rich is missing
+    print(shown.get_help(), end="")  # Typer has already printed it, unless Rich is missing

@@ -227,7 +227,7 @@ def ablate(
         ),
     ] = 0,
 ) -> None:
-    """Train a head of every kind on the weights' trunks and compare them. Goes on where it was
+    """Train a head of every kind on the weights' trunks and compare them. Resumes where it was
     stopped.
     """
     require_directory(corpus)

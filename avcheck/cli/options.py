@@ -1,6 +1,4 @@
-"""The options of the commands, by the panel of `--help` they stand in, and what checks their
-values.
-"""
+"""The options of the commands, by their panel in `--help`, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -10,22 +8,20 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.cli import config
 from avcheck.cli.gate import FailOn, Gate
 from avcheck.cli.require import require_file
-from avcheck.render import FORMATS
+from avcheck.render import FORMATS, Format
 from avcheck.report import DEFAULT_PRESET, PRESETS
-from avcheck.sampling import LEAST_PROBES, MOST, PROBE_BLOCKS, PROBES
-
-Format = Literal["text", "json", "jsonl", "junit", "github", "csv", "html", "otio", "edl", "fcpxml"]
+from avcheck.settings import LEAST_PROBES, MOST_PROBES, PROBE_BLOCKS, PROBES
 
 INPUT, ANALYSIS, VERDICT, OUTPUT = "Input", "Analysis", "Verdict and exit code", "Output"
 BATCH, RESUME, GENERAL = "Batch", "Resume and shards", "General"
 
 
 def option(*names: str, panel: str = GENERAL, **settings: Any) -> Any:
-    """An option of a panel. A default is told in the help text, or not worth telling."""
+    """An option of a panel. Its help text states the default if that is worth stating."""
     return typer.Option(*names, rich_help_panel=panel, show_default=False, **settings)
 
 
@@ -36,8 +32,8 @@ def _print_version(wanted: bool) -> None:
 
 
 def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
-    """Put what the settings file and the environment say in place of the options' defaults; which
-    file that was.
+    """Replace the options' defaults by the settings of the file and the environment; return that
+    file.
     """
     if ctx.resilient_parsing:  # a shell asks for completions
         return None
@@ -51,6 +47,10 @@ def _configure(ctx: typer.Context, file: Path | None) -> Path | None:
     settings = config.load(os.environ, file)
     ctx.default_map = {names[f"--{key}"]: value for key, value in settings.items()}
     return file
+
+
+def _presets(incomplete: str) -> list[str]:
+    return [name for name in PRESETS if name.startswith(incomplete)]
 
 
 def _words(names: tuple[str, ...]) -> str:
@@ -199,8 +199,8 @@ ProbeCount = Annotated[
         panel=ANALYSIS,
         min=LEAST_PROBES,
         metavar="N",
-        help=f"How many stretches --sample begins with; it ends with at most {MOST} N. Default: "
-        f"{PROBES}.",
+        help="How many stretches --sample begins with; it ends with at most "
+        f"{MOST_PROBES} N. Default: {PROBES}.",
     ),
 ]
 Device = Annotated[
@@ -241,6 +241,7 @@ Preset = Annotated[
         "--preset",
         panel=VERDICT,
         metavar="NAME",
+        autocompletion=_presets,
         help="How early / late (ms) sound may be: "
         + ", ".join(
             f"{name} {limit.early_ms:g}/{limit.late_ms:g}" for name, limit in PRESETS.items()
@@ -416,7 +417,7 @@ ConfigFile = Annotated[
         is_eager=True,
     ),
 ]
-# Eager, as it must be known when --config is looked at.
+# Eager: --config needs it.
 NoConfig = Annotated[
     bool,
     option(

@@ -1,4 +1,4 @@
-"""What the commands ask of their arguments beyond their types. Each raises UsageError."""
+"""Checks of the commands' arguments beyond their types. Each raises UsageError."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from avcheck.render import ONE_TITLE
 
 
 def require_one_title(form: str, outputs: list[str] | None, total: int) -> None:
-    """Raise UsageError where a format that holds one title is asked for several."""
+    """Raise UsageError if a format that holds one title is asked for several."""
     forms = (form, *(each.partition("=")[0] for each in outputs or ()))
     for each in ONE_TITLE:
         if each in forms and total > 1:

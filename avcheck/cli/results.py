@@ -1,4 +1,4 @@
-"""`avcheck merge`, `avcheck show` and `avcheck diff`: what is done with saved results."""
+"""`avcheck merge`, `avcheck show` and `avcheck diff`: commands for saved results."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def merge(
     force: opt.Force = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Put the results of several runs (shards, or a run and its repetition) together: the newest
-    record for each path.
+    """Put the results of several runs (shards, or repeated runs) together: the newest record for
+    each path.
 
     Output and exit code are those of one run over all the files; 2 also if the last line of a file
     is cut short or a record in it is damaged.
@@ -82,7 +82,7 @@ def show(
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
-    """Show saved results as the check showed them: the table of a single file, a line for each of
+    """Show saved results as the check showed them: a table for a single file, a line for each of
     several; or as a page.
 
     The exit code is that of the check.
@@ -127,11 +127,11 @@ def diff(
         bool, opt.option("--quiet", "-q", panel=opt.OUTPUT, help="Show only what became worse.")
     ] = False,
 ) -> None:
-    """Show what changed between two runs, and fail on what became worse.
+    """Show what changed between two runs, and fail if something became worse.
 
-    Worse is a file that fails now and did not fail in the same way before, or a new one that fails.
-    The exit code is then that of a check: 1 or 2, by --fail-on. Files that failed before in the
-    same way, and files that are gone, do not count.
+    Worse is a file that fails now and did not fail in the same way before, or a new file that
+    fails. The exit code is then that of a check: 1 or 2, by --fail-on. Files that failed before in
+    the same way, and files that are gone, do not count.
     """
     gate = opt.gate_of(fail_on, exit_zero)
     before, after = _read([old]), _read([new])
@@ -170,8 +170,8 @@ def _code(code: ExitCode, merged: Merged) -> ExitCode:
 
 
 def _chosen(merged: Merged, names: list[str], results: Path) -> list[Report]:
-    """The reports that are meant by their whole path or by the end of it. Raises UsageError for a
-    name that fits none.
+    """The reports whose path is, or ends with, one of the names. Raises UsageError for a name that
+    fits none.
     """
     fits = {name: False for name in names}
     chosen = []

@@ -1,4 +1,4 @@
-"""What the user sees: results on stdout, the bar and complaints on stderr."""
+"""What the user sees: results on stdout, progress and errors on stderr."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def complain(text: str, prefix: str = "avcheck: ") -> None:
-    """One line on stderr; a closed stderr is no reason to fail."""
+    """Write one line to stderr. A closed stderr is no reason to fail."""
     with suppress(OSError, ValueError):
         print(f"{prefix}{render.printable(without_secrets(text))}", file=sys.stderr, flush=True)
 
@@ -43,7 +43,9 @@ def _tell_partial(path: Path) -> None:
 
 
 def _appender(path: Path) -> Callable[[str], None]:
-    """A `write` that adds to a file; the gate does not fail for a summary nobody can read."""
+    """A `write` that appends to a file. It never raises: a summary nobody can read must not fail
+    the gate.
+    """
 
     def write(text: str) -> None:
         if text:
@@ -57,15 +59,15 @@ def _appender(path: Path) -> Callable[[str], None]:
 
 
 def take_stills(report: Report, audio: Path | None = None) -> Illustration:
-    """`stills.illustrate`, whose module is loaded only when a page is made."""
+    """`stills.illustrate`; its module is loaded only when a page is made."""
     from avcheck.stills import illustrate
 
     return illustrate(report, audio)
 
 
 class Output:
-    """Sends each report as it comes to stdout in one format, and to files in others, and counts the
-    verdicts.
+    """Sends each report, as it comes, to stdout in one format and to files in others, and counts
+    the verdicts.
     """
 
     def __init__(
@@ -81,13 +83,13 @@ class Output:
         strict: bool = False,
         illustrate: Illustrate = take_stills,
     ) -> None:
-        """`detailed`: text has the table of each file, with `every_row` however long; `single`:
-        JSON is one object, no list.
+        """`detailed`: text includes each file's table, with `every_row` at any length; `single`:
+        JSON is one object, not a list.
         """
         self.verdicts: Counter[str] = Counter()
         self._titles = render.Titles()
-        self._earlier = 0  # of these, how many an earlier run found
-        self.has_bug = False  # avcheck's own fault kept a file from being judged
+        self._earlier = 0  # how many of these an earlier run found
+        self.has_bug = False  # a fault of avcheck's own kept a file from being judged
         self._every_row = every_row
         self._single = single
         self._worst: render.Worst[Report] = render.Worst(render.FAILURES)
@@ -118,7 +120,7 @@ class Output:
                     stack.enter_context(to_stream(document, _appender(Path(step_summary))))
                 )
             if self._form != "text":
-                with suppress(AttributeError):  # a replaced stream may not know it
+                with suppress(AttributeError):  # a stand-in may not have it
                     sys.stdout.reconfigure(newline="")  # type: ignore[union-attr]
                 document = self._document(self._form)
                 self._documents.append(stack.enter_context(to_stream(document, self.write)))
@@ -134,7 +136,9 @@ class Output:
         )
 
     def write(self, text: str) -> None:
-        """Text to stdout at once, so that a reader or a crash finds what is done so far."""
+        """Write text to stdout at once, so that a reader, or a crash, finds all that is done so
+        far.
+        """
         try:
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -144,9 +148,10 @@ class Output:
             raise UsageError(f"cannot write the results: {error.strerror}") from error
 
     def emit(self, result: Report, *, earlier: bool = False) -> None:
-        """One report to stdout and the files; an error goes to stderr as well, in text alone there.
+        """Send one report to stdout and the files; an error goes to stderr too, and in text only
+        there.
 
-        What an `earlier` run found is in every document, and counts; as text it was shown then.
+        A result of an `earlier` run goes into every document and counts; as text it was shown then.
         """
         for add in self._documents:
             add(result)
@@ -165,10 +170,10 @@ class Output:
             self.write(f"{title}\n")
 
     def finish(self, total: int, *, empty: str = "", resume: Path | None = None) -> None:
-        """The end of a run over `total` files: what failed and why, and the summary; `empty` is
-        said where there is none.
+        """End a run over `total` files: what failed and why, and the summary, or `empty` if there
+        were no files.
 
-        A single file that was just checked has said it all.
+        A single file that was just checked needs none of these.
         """
         if self._quiet:
             return
@@ -189,8 +194,8 @@ class Output:
         return f" ({self._earlier} of them done before, in {resume})"
 
     def _failures(self) -> None:
-        """What failed and why, worst first: on stdout with the text, and else where somebody looks
-        at stderr.
+        """What failed and why, worst first: on stdout with text; for other formats on stderr, if
+        that is a terminal.
         """
         failed = sum(
             count
@@ -207,7 +212,7 @@ class Output:
                 complain(row, prefix="")
 
     def code(self, gate: Gate) -> ExitCode:
-        """The exit code for what was emitted."""
+        """The exit code for the reports so far."""
         code = gate.exit_code(self.verdicts)
         return max(ExitCode.BUG, code) if self.has_bug else code
 
@@ -234,8 +239,8 @@ class Output:
 
 
 def show_alone(report: Report, form: str, gate: Gate) -> ExitCode:
-    """The one result of a command to stdout, with its details where it is text. The exit code is
-    the gate's.
+    """Write a command's only result to stdout, with its details if it is text. Returns the gate's
+    exit code.
     """
     with Output(
         form, quiet=False, detailed=form == "text", single=True, strict=gate.undecidable_fails
@@ -245,14 +250,14 @@ def show_alone(report: Report, form: str, gate: Gate) -> ExitCode:
 
 
 def check_alone(path: Path, settings: CheckSettings, *, quiet: bool) -> Report:
-    """Check one file in this process, with the bar. Raises UsageError and ModelError."""
+    """Check one file in this process, with a progress bar. Raises UsageError and ModelError."""
     with progress_bar(1, quiet=quiet) as bar:
         keep_memory()
         return next(check_many([path], settings, on_file=bar.on_file, on_progress=bar.on_progress))
 
 
 def show_bug(path: Source, error: Exception, *, verbose: bool) -> None:
-    """Where a bug of our own lies, to stderr, if that was asked for."""
+    """Write to stderr where a bug of our own lies, if asked to."""
     if verbose or os.environ.get("AVCHECK_DEBUG"):
         text = (
             error.traceback
@@ -269,8 +274,8 @@ def _console() -> Console:
 
 
 class Bar:
-    """How far a run has come: whole files done, and the fractions of those in hand. Without a
-    `Progress` it is silent.
+    """How far a run has come: files done, and fractions of those in hand. Without a `Progress` it
+    shows nothing.
     """
 
     def __init__(
@@ -281,7 +286,7 @@ class Bar:
         self._done = 0
         self._in_hand: dict[str, float] = {}
         self._began = time.monotonic()
-        self._loaded = not waits_for_network  # which the first file to be checked does
+        self._loaded = not waits_for_network  # the first file that is checked loads it
         self._task = progress.add_task("starting", total=None) if progress else None
 
     def on_file(self, path: Source) -> None:
@@ -296,7 +301,7 @@ class Bar:
         self._update()
 
     def done(self, path: Source) -> None:
-        """A file is done, and there is nothing to write."""
+        """A file is done and there is nothing to write."""
         self._done += 1
         self._in_hand.pop(shown(path), None)
         self._update()
@@ -319,8 +324,8 @@ class Bar:
 
     @contextmanager
     def out_of_the_way(self, finished: str | None = None) -> Iterator[None]:
-        """The bar is off the screen while a result, that of the file `finished`, is written to the
-        same terminal.
+        """Take the bar off the screen while a result, that of the file `finished`, is written to
+        the same terminal.
         """
         if finished is not None:
             self._done += 1
@@ -336,7 +341,7 @@ class Bar:
 
 @contextmanager
 def progress_bar(total: int, *, quiet: bool, waits_for_network: bool = True) -> Iterator[Bar]:
-    """A bar with the time left on stderr, if that is a terminal somebody looks at."""
+    """A bar with the time left on stderr, if that is a terminal."""
     if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield Bar(total)
         return
@@ -356,7 +361,7 @@ def progress_bar(total: int, *, quiet: bool, waits_for_network: bool = True) -> 
         TimeRemainingColumn(),
     )
     console = Console(file=sys.stderr)
-    # Redirecting stdout would send results to stderr when stdout is a pipe.
+    # Redirecting stdout would send results to stderr if stdout is a pipe.
     with Progress(
         *columns, console=console, transient=True, redirect_stdout=False, refresh_per_second=4
     ) as progress:

@@ -27,8 +27,8 @@ def signal(
     exit_zero: opt.ExitZero = False,
     output_format: opt.OutputFormat = "text",
 ) -> None:
-    """Measure a test signal, one row an event: flash and beep, countdown and tick, 2-pop, the clap
-    of a clapperboard, or the stamps of av-drift-detector.
+    """Measure a test signal, one row for each event: flash and beep, countdown and tick, 2-pop, the
+    clap of a clapperboard, or the stamps of av-drift-detector.
 
     A single pair is enough here. `avcheck check` takes a file for a test signal if it has three
     pairs and hardly anything else.

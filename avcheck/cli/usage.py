@@ -1,5 +1,5 @@
-"""Wrong usage in our own words: what Typer and the libraries below it say is for their callers, not
-for users.
+"""Wrong usage in our own words: messages of Typer and the libraries below it are meant for
+programmers.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# How pydantic, which converts for Typer, begins a message: what we say in its place.
+# How a message of pydantic, which converts values for Typer, begins, and what we say instead.
 _SAYS = (
     (r"Input should be a valid number\b.*", "must be a number"),
     (r"Input should be a valid integer\b.*", "must be a whole number"),
@@ -20,14 +20,14 @@ _SAYS = (
 
 
 def explain(error: Exception) -> str:
-    """What is wrong with the command line, in one line without Typer's and pydantic's wording."""
+    """What is wrong with the command line, in one line of our own words."""
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "avcheck")
     return f"{_what(error)} (see {command} --help)"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A question that names what was probably meant, or nothing."""
+    """ "; did you mean ...?" with the known word that is nearest; "" if none is near."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 

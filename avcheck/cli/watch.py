@@ -27,19 +27,18 @@ from avcheck.cli.screen import Output, complain, show_bug
 from avcheck.cores import cores
 from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
-from avcheck.sampling import PROBES
-from avcheck.settings import CheckSettings, only_track
+from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.report import Verdict
 
 WATCH = "Watching"
-JOURNAL = ".avcheck-watch.jsonl"  # in the folder, where nothing hidden is checked
+JOURNAL = ".avcheck-watch.jsonl"  # in the folder; hidden, so it is not checked
 _LEAST_SETTLE_S = 0.1
 
 
 def _folder(name: str, what: str) -> object:
-    """The option for where files with a verdict go."""
+    """The option for where files with this verdict go."""
     return opt.option(name, panel=WATCH, metavar="DIR", help=f"Where files go that {what}.")
 
 
@@ -125,8 +124,9 @@ def watch(
 ) -> None:
     """Check files as they arrive in a folder, and move each by its verdict. Needs the extra watch.
 
-    A file is checked when it is whole; hidden ones and those named as partial are passed over.
-    What is there at the start is checked too. Killed at any moment, it goes on where it was.
+    A file is checked once it is whole; hidden files and those named as partial are skipped. Files
+    that are there at the start are checked too. It may be killed at any moment, and resumes where
+    it was.
 
     Exit codes: 130 after Ctrl-C; 0 after SIGTERM, or with --once; 2 wrong usage; 3 a bug.
     """
@@ -195,8 +195,8 @@ def _folders(
     *,
     link: bool,
 ) -> dict[Verdict, Path]:
-    """Where files go by their verdicts; made if they are not there. Raises UsageError for what
-    cannot be.
+    """The folders that files go to, by verdict; missing ones are made. Raises UsageError if that
+    fails.
     """
     given: dict[tuple[Verdict, str], Path | None] = {
         ("in_sync", "--pass"): passed,
@@ -224,7 +224,7 @@ def _folders(
 
 
 def _command(text: str | None) -> tuple[str, ...]:
-    """The words of a hook. Raises UsageError for one that cannot be run."""
+    """The words of a hook command. Raises UsageError for one that cannot be run."""
     if text is None:
         return ()
     try:
@@ -237,12 +237,12 @@ def _command(text: str | None) -> tuple[str, ...]:
 
 
 class _Terminated(BaseException):
-    """Somebody has asked the process to end."""
+    """Somebody asked the process to end."""
 
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """SIGTERM raises _Terminated, once: what was begun is finished by the next run."""
+    """Make SIGTERM raise _Terminated, once; the next run finishes what this one began."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -257,7 +257,7 @@ def _terminated() -> Iterator[None]:
 
 @contextmanager
 def _leases() -> Iterator[None]:
-    """SIGIO, which tells of a lease that is wanted back, does not end the process."""
+    """Keep SIGIO, sent when somebody wants a leased file, from ending the process."""
     if sys.platform != "linux":
         yield
         return

@@ -1,9 +1,9 @@
-"""Where two sounds that differ in the foreground have music and effects in common, as a dub has
-with the original: generalised cross-correlation with phase transform, and a vote.
+"""The common bed of two sounds that differ in the foreground, as a dub and the original share music
+and effects: generalised cross-correlation with phase transform, and a vote.
 
-The phase transform weighs every frequency alike, so that the faint bed of a loud voice counts. Each
-window names the places that fit best, of the whole spectrum and of bands of it. A place counts that
-windows which share no sound with it name too; by chance two do not agree to a millisecond.
+The phase transform weighs every frequency alike, so the faint bed of a loud voice counts. Each
+window names the places that fit best, for the whole spectrum and for bands of it. A place counts if
+windows that share no sound with this one name it too; by chance two do not agree to a millisecond.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from avcheck.media import SAMPLE_RATE
 
 _WINDOW_S = 8.0
 _HOP_S = 4.0
-_REACH_S = 3.0  # around where the picture has it
+_REACH_S = 3.0  # around where the picture has the window
 _LOW_HZ, _HIGH_HZ = 150.0, 4000.0
 _BANDS = 4
-_PLACES = 3  # of the whole spectrum, that each window names; and one of each band
+_PLACES = 3  # that each window names for the whole spectrum; and one for each band
 _BESIDE_S = 0.002  # a peak's own flanks
 _AGREE_S = 0.001
-_AROUND_S = 24.0  # how far apart windows may be that agree
+_AROUND_S = 24.0  # how far apart windows that agree may be
 _LEAST_VOTES = 2  # besides its own, and ...
 _LEAST_SHARE = 0.5  # ... of those that could agree
-_LEAD = 1.5  # times as many votes as for any other place, or a loop is as good a match
+_LEAD = 1.5  # times as many votes as for any other place, or a loop would be as good a match
 _JUMP_S = 0.004
-_FLOOR = 1e-6  # of the strongest frequency's power: what is weaker has noise for a phase
+_FLOOR = 1e-6  # of the strongest frequency's power: below that the phase is noise
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class _Vote:
 
 
 def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) -> tuple[Piece, ...]:
-    """The pieces of the file's sound whose bed the reference has, near where the picture has what
-    is `shown` with it. None where windows do not agree.
+    """The pieces of the file's sound whose bed the reference has, near where the picture has the
+    pieces `shown`. None where windows do not agree.
     """
     votes = [vote for part in shown for vote in _votes(reference, file, part)]
     if not votes:
@@ -62,13 +62,15 @@ def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) ->
 
 @dataclass(frozen=True)
 class _Windows:
-    """The ends of pieces whose sound is not the same row by row: as far as their windows reach."""
+    """The ends of pieces whose sounds differ row by row: as far as their windows reach."""
 
     first_s: float
     last_s: float
 
     def between(self, before: Piece, after: Piece) -> tuple[float, float]:
-        """The middle of what lies between, or all of it where that is more than the windows."""
+        """The middle of the gap between two pieces, or all of the gap if it is longer than the
+        windows.
+        """
         if after.start_s - before.end_s > _WINDOW_S:
             return before.end_s + _WINDOW_S / 2, after.start_s - _WINDOW_S / 2
         middle_s = (before.end_s + after.start_s) / 2
@@ -106,8 +108,8 @@ def _votes(reference: Recording, file: Recording, part: Piece) -> list[_Vote]:
 
 
 def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tuple[float, float]]:
-    """The offsets, in samples, of the window in the region that fit best, and how many times as
-    high as usual the correlation is there.
+    """The offsets, in samples, at which the window fits the region best, and how many times its
+    usual value the correlation has there.
     """
     size = 1 << (len(window) + len(region) - 1).bit_length()
     ours = np.fft.rfft(window * np.hanning(len(window)).astype(np.float32), size)
@@ -126,7 +128,7 @@ def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tu
     named: list[tuple[float, float]] = []
     for low, high, most in spans:
         curve = np.fft.irfft(np.where((hz >= low) & (hz < high), phase, 0), size)[:count]
-        height = np.abs(curve)  # a track whose polarity was turned is the same sound
+        height = np.abs(curve)  # inverted polarity is the same sound
         usual = float(np.sqrt(np.mean(curve**2)))
         beside = round(_BESIDE_S * SAMPLE_RATE)
         for _ in range(most if usual > 0 else 0):
@@ -137,8 +139,8 @@ def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tu
 
 
 def _elected(vote: _Vote, votes: Sequence[_Vote], pace: float) -> Match | None:
-    """The place that a window names and others that share no sound with it confirm; None where too
-    few do, or as many another.
+    """The place that a window names and others that share no sound with it confirm; None if too few
+    do, or as many confirm another.
     """
     others = [
         each for each in votes if _WINDOW_S <= abs(each.file_s - vote.file_s) * pace <= _AROUND_S

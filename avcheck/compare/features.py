@@ -1,6 +1,4 @@
-"""What two versions of a sound have in common: how its level changes, which survives encoding,
-equalisation and gain.
-"""
+"""The features of a sound that survive encoding, equalisation and gain: how its level changes."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _FFT = 512
 _BANDS = 16
 _LOW_HZ, _HIGH_HZ = 150.0, 4000.0  # narrow speech codecs carry no more
 _FLOOR_DB = -75.0  # below is silence, whatever its colour
-_SLOW_S = 2.0  # what a mean over this does not change is level, a logo or a room, not content
+_SLOW_S = 2.0  # what a mean over this keeps is level, a logo or a room, not content
 
 
 @dataclass

@@ -19,17 +19,17 @@ _LOW_HZ, _HIGH_HZ = 150.0, 4000.0
 # Least ratio of the peak to the highest one beyond `_BESIDE_S`; noise reaches 1.3
 _LEAST_RATIO = 1.5
 _BESIDE_S = 0.001
-_FLOOR = 1e-3  # of the strongest frequency: what is weaker is left out, as its phase is noise
+_FLOOR = 1e-3  # of the strongest frequency: below that the phase is noise, and is left out
 
 
 def sharpen(
     match: Match, reference: Recording, file: Recording, pace: float, window_s: float
 ) -> Match | None:
-    """The match with its place in the reference to a fraction of a sample; None where the waveforms
-    do not tell.
+    """The match with its place in the reference to a fraction of a sample; None if the waveforms do
+    not show it.
 
-    `pace`: seconds of the reference in one of the file. Over `window_s` an error in it must not
-    reach a sample or two.
+    `pace`: seconds of the reference in one of the file. Over `window_s` its error must stay below a
+    sample or two.
     """
     count = round(window_s * SAMPLE_RATE)
     theirs_s, theirs = excerpt(reference, match.reference_s - window_s / 2, count)
@@ -45,8 +45,8 @@ def sharpen(
 def excerpt(
     recording: Recording, start_s: float, count: int, pace: float = 1.0
 ) -> tuple[float, NDArray[np.float32]]:
-    """`count` samples from the one nearest to `start_s` on, as if they had played so that `pace` of
-    their seconds pass in one; and when the first is due.
+    """`count` samples from the one nearest to `start_s` on, played so that `pace` of their seconds
+    pass in one; and when the first is due.
     """
     first_s = recording.start_s + round((start_s - recording.start_s) * SAMPLE_RATE) / SAMPLE_RATE
     if pace == 1.0:
@@ -57,8 +57,8 @@ def excerpt(
 
 
 def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | None:
-    """By how many samples `first` has later what `second` has, within 30 ms; None where no place
-    stands out.
+    """By how many samples `second` is ahead of `first`, within 30 ms; None if no place stands
+    out.
     """
     size = 1 << (2 * len(first) - 1).bit_length()
     window = np.hanning(len(first)).astype(np.float32)
@@ -72,7 +72,7 @@ def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | No
     curve = np.fft.irfft(np.where(used, cross / np.maximum(strength, 1e-20), 0.0), size)
     reach = round(_REACH_S * SAMPLE_RATE)
     near = np.concatenate([curve[-reach:], curve[: reach + 1]])
-    height = np.abs(near)  # a track whose polarity was turned is the same sound
+    height = np.abs(near)  # inverted polarity is the same sound
     at = int(np.argmax(height))
     beside = round(_BESIDE_S * SAMPLE_RATE)
     others = np.concatenate([height[: max(0, at - beside)], height[at + beside + 1 :]])

@@ -1,4 +1,4 @@
-"""Comparing many files by the engine that checks many files: what `batch.run` needs for it."""
+"""Comparing many files with the engine that checks many files: what `batch.run` needs for it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ _READ, _HALF = 0.9, 0.45  # of the progress shown: both files read, one of them
 
 @dataclass(frozen=True)
 class CompareSettings(CheckSettings):
-    """How every file of one run is compared, and with what: `references` by the path of the
-    file.
-    """
+    """How every file of a run is compared, and with what: `references` by the path of the file."""
 
     references: Mapping[str, Path] = field(default_factory=dict)
-    # Size and time of each reference when the run began: a file is compared again when it changes
+    # Size and modification time of each reference at the start: if that changes, a file is compared
+    # again
     stamps: Mapping[Path, Stamp] = field(default_factory=dict)
 
     @classmethod
@@ -38,8 +37,8 @@ class CompareSettings(CheckSettings):
         return cls(references=references, stamps=stamps, **settings)  # type: ignore[arg-type]
 
     def signed(self, report: Report) -> Report:
-        """The report with its reference, and with what a later run knows both by; no weights bear
-        on it.
+        """The report with its reference, and with what identifies both to a later run; no weights
+        are involved.
         """
         reference = self.references.get(report.path)
         values = [self.sha256(), *self.stamps.get(reference, ())] if reference else [self.sha256()]
@@ -54,9 +53,9 @@ class CompareSettings(CheckSettings):
 
 
 class Comparer:
-    """Compares one file after the other; stands in for `avcheck.checker.Checker` in a batch.
+    """Compares one file after another; stands in for `avcheck.checker.Checker` in a batch.
 
-    The features of the last reference are kept, so that several versions of one read it once.
+    The features of the last reference are kept, so several versions of one reference read it once.
     """
 
     def __init__(self, settings: CompareSettings) -> None:

@@ -16,8 +16,8 @@ from avcheck.report import Report, Tolerance
 
 @dataclass
 class Pairs(Discovery):
-    """The files to compare, and a report for each that cannot be; `references` by the path of the
-    file.
+    """The files to compare, and a report for each that cannot be compared; `references` by the path
+    of the file.
     """
 
     references: Mapping[str, Path] = field(default_factory=dict)
@@ -30,15 +30,15 @@ def pair(
     selection: Selection,
     on_read: Callable[[Path], None] | None = None,
 ) -> Pairs:
-    """What `reference` and `file` amount to, each a file or a folder.
+    """The pairs of `reference` and `file`, each a file or a folder.
 
-    A file is compared with the reference that lies in the same place below its folder and has its
-    name but for the suffix; of a `reference` that is a file, every file below `file` is a version.
-    Neither side may have what the other does not, and no file more than one reference: each of
-    these is an error. Two files may be versions of one reference.
+    A file is compared with the reference in the same place below its folder that has its name
+    except for the suffix; if `reference` is a file, every file below `file` is a version of it. A
+    file without a reference, a reference without a file, and a file with several references are
+    errors. Several files may be versions of one reference.
 
-    Of `selection`, `exclude` counts on both sides. `on_read` hears every file on either side.
-    Raises UsageError for URLs, and for a folder as the reference of a file.
+    Of `selection`, `exclude` applies to both sides. `on_read` is called with every file on either
+    side. Raises UsageError for URLs, and for a folder as the reference of a file.
     """
     for each in (reference, file):
         if is_url(each):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.compare.align import Piece
 from avcheck.compare.comparison import SAME_MS, Change, Comparison, Title
 from avcheck.report import Degraded, Report, Stretch, Tolerance, UndecidableCode

@@ -196,9 +196,7 @@ def _same_run(
     settings: AblationSettings,
     levels: tuple[int, ...],
 ) -> None:
-    """What is in the folder must be of these weights, this recipe and this corpus. Raises
-    UsageError.
-    """
+    """Raise UsageError unless the folder belongs to these weights, this recipe and this corpus."""
     listed = json.dumps(sorted(clip.id for clip in clips)).encode("ascii")
     corpus = hashlib.sha256(listed).hexdigest()
     looked = {"levels": list(levels), "steady": True}
@@ -210,7 +208,7 @@ def _same_run(
         **looked,
     }
     store = out / "of.json"
-    # A folder of an earlier version does not say its corpus.
+    # Folders of earlier versions do not name their corpus.
     recorded = (
         {"clips_sha256": corpus} | json.loads(store.read_text()) if store.is_file() else facts
     )
@@ -242,9 +240,7 @@ def _features(
     levels: tuple[int, ...],
     tell: Callable[[str, int, int], None],
 ) -> list[Feature]:
-    """Trunk features of the training clips whose own offset is known, or which have no speech; kept
-    in `out`.
-    """
+    """Trunk features of the training clips with a known offset or without speech; kept in `out`."""
     store = out / "features.pt"
     if not store.is_file():
         wanted = [
@@ -305,7 +301,7 @@ def _prepared(
     levels: tuple[int, ...],
     tell: Callable[[str, int, int], None],
 ) -> list[Clip]:
-    """Look at and listen to every validation clip once; the clips that can be used."""
+    """Look at and listen to every validation clip once; return the clips that can be used."""
     usable = []
     for number, clip in enumerate(sorted(clips, key=lambda clip: (clip.kind, clip.id))):
         pictures, heard = out / "val" / f"{clip.id}.pt", out / "trials" / f"{clip.id}.pt"

@@ -1,5 +1,5 @@
-"""Which seconds tell most, and the film of them: as they are, and with the offset taken out (H.264
-and AAC in MP4).
+"""The most telling seconds of a title, and a film of them: as they are, and with the offset taken
+out (H.264 and AAC in MP4).
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from avcheck.report import Report, describe_offset
 from avcheck.stills import open_again, sound_between
 
 FRAME_RATE = 25
-SOUND_RATE = 48_000  # Hz: what every player takes
+SOUND_RATE = 48_000  # Hz; every player takes it
 SHORTEST_S, LONGEST_S, USUAL_S = 5.0, 15.0, 8.0
 _PACKET = 1024  # samples of an AAC frame
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a title that is shown, seconds on its clock."""
+    """A part of a title to show, in seconds on its clock."""
 
     start_s: float
     length_s: float
@@ -54,7 +54,7 @@ class Span:
 
 
 def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> Span:
-    """The `length_s` that draw most of the attention and lie in one stretch, or those from `at_s`
+    """The `length_s` that draw most of the attention and lie in one stretch; or those from `at_s`
     on. Raises UsageError.
     """
     if not SHORTEST_S <= length_s <= LONGEST_S:
@@ -84,8 +84,8 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
     """Write the film of a span of the file that a report is about; `audio`: the separate sound
     file, if there was one.
 
-    A report without an offset makes a film of the seconds as they are only. Raises MediaError, and
-    OSError for `target`.
+    Without an offset the film only shows the seconds as they are. Raises MediaError, and OSError
+    for `target`.
     """
     with open_again(report, PICTURE_HEIGHT, audio) as media:
         pictures = _pictures(media, span, _Glows(report))
@@ -121,7 +121,7 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
                 )
                 yield frame
 
-    # Sound early by x: what belongs to the picture at t is heard at t - x.
+    # Sound early by x ms is heard x ms before its picture: that of the picture at t, at t - x.
     heard = [
         _samples(sound, span.start_s - moved_s, len(pictures) / FRAME_RATE)
         for _, moved_s, _ in parts
@@ -130,7 +130,7 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
 
 
 def _write(target: Path, frames: Iterator[Canvas], samples: NDArray[np.float32]) -> None:
-    """An MP4 of pictures, 25 a second, and mono sound at `SOUND_RATE`, both from 0 on."""
+    """Write an MP4 of pictures, 25 a second, and mono sound at `SOUND_RATE`, both from time 0."""
     with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         video = file.add_stream(
             "libx264", rate=FRAME_RATE, options={"crf": "21", "preset": "veryfast"}
@@ -142,7 +142,7 @@ def _write(target: Path, frames: Iterator[Canvas], samples: NDArray[np.float32])
             frame = VideoFrame.from_ndarray(canvas.stacked(), format="yuv420p")
             frame.pts, frame.time_base = k, Fraction(1, FRAME_RATE)
             file.mux(video.encode(frame))
-            # Sound follows the pictures closely, so that the file plays without reading far ahead.
+            # Sound follows its pictures closely, so that players need not read far ahead.
             while sent < len(samples) and sent * FRAME_RATE < (k + 1) * SOUND_RATE:
                 file.mux(audio.encode(_audio_frame(samples[sent : sent + _PACKET], sent)))
                 sent += _PACKET
@@ -159,14 +159,14 @@ def _audio_frame(samples: NDArray[np.float32], place: int) -> AudioFrame:
 
 
 def _at_sound_rate(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From 16 to 48 kHz by padding the spectrum, which delays nothing."""
+    """From 16 to 48 kHz by padding the spectrum, which adds no delay."""
     times = SOUND_RATE // SAMPLE_RATE
     count = len(samples) * times
     return (np.fft.irfft(np.fft.rfft(samples), count) * times).astype(np.float32).clip(-1, 1)
 
 
 class _Glows:
-    """Where the attention of each second of a report falls."""
+    """Where the attention falls in each second of a report."""
 
     def __init__(self, report: Report) -> None:
         segments = report.detail.segments if report.detail else ()
@@ -177,7 +177,7 @@ class _Glows:
         self._glows = glows
 
     def at(self, time_s: float) -> NDArray[np.float32] | None:
-        """Over the cells of the picture, 0..1; None where nothing is known."""
+        """The attention over the cells of the picture, 0..1; None if unknown."""
         k = bisect_right(self._starts_s, time_s) - 1
         if k < 0 or time_s >= self._starts_s[k] + BLOCK_S:
             return None
@@ -185,7 +185,7 @@ class _Glows:
 
 
 def _samples(sound: Sound, start_s: float, length_s: float) -> NDArray[np.float32]:
-    """What of a run of samples lies in that time, silence outside of it."""
+    """The part of a run of samples in that time; silence outside it."""
     first, count = round((start_s - sound.start_s) * SAMPLE_RATE), round(length_s * SAMPLE_RATE)
     out = np.zeros(count, np.float32)
     low, high = max(first, 0), min(first + count, len(sound.samples))

@@ -1,4 +1,4 @@
-"""A small alphabet of 5 x 7 dots, so that a film can say what it shows without a font library."""
+"""A small alphabet of 5 x 7 dots: captions for a film without a font library."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _COLUMNS = {
 
 
 def written(text: str, scale: int = 2) -> NDArray[np.bool_]:
-    """The text in capitals as dots, bool (7 scale, 6 scale n); what the alphabet lacks is a gap."""
+    """The text in capitals as dots, bool (7 scale, 6 scale n); a character outside the alphabet
+    leaves a gap.
+    """
     dots = np.zeros((_HEIGHT, _WIDTH * len(text)), np.bool_)
     for k, letter in enumerate(text.upper()):
         for column, bits in enumerate(bytes.fromhex(_COLUMNS.get(letter, _COLUMNS[" "]))):

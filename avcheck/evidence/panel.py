@@ -41,7 +41,7 @@ class Canvas:
         return cls(y, np.full(half, 128, np.uint8), np.full(half, 128, np.uint8))
 
     def copy(self) -> Canvas:
-        """One to draw on."""
+        """A copy to draw on."""
         return Canvas(self.y.copy(), self.u.copy(), self.v.copy())
 
     def stacked(self) -> Plane:
@@ -51,8 +51,8 @@ class Canvas:
 
 
 def picture(luma: Plane, glow: NDArray[np.float32] | None) -> Canvas:
-    """The picture, uint8 (H, W) full range, as large as fits, with the attention over it; `glow`:
-    cells over it, 0..1.
+    """Draw the picture, uint8 (H, W) full range, as large as fits, with the attention over it;
+    `glow`: cells over it, 0..1.
     """
     canvas = Canvas.blank()
     height, width = luma.shape
@@ -74,8 +74,8 @@ def picture(luma: Plane, glow: NDArray[np.float32] | None) -> Canvas:
 
 
 def glow_of(segment: SegmentDetail, block: BlockPlaces) -> NDArray[np.float32] | None:
-    """Where the attention of a block falls, (rows, columns), the strongest cell 1; None where
-    nothing is told of.
+    """Where the attention of a block falls, (rows, columns), the strongest cell 1; None if
+    unknown.
     """
     if not block.cells:
         return None
@@ -91,9 +91,9 @@ def panel(
 ) -> None:
     """Draw the sound below the picture, in place.
 
-    samples: from `AROUND_S` before the moment to as much after it; words, clock: what stands above,
-    at the left and right;
-    its_s: when, from the moment on, the sound of this picture is heard; None: nobody knows.
+    samples: from `AROUND_S` before the moment to as much after it; words, clock: the captions at
+    the left and right; its_s: when the sound of this picture is heard, from the moment on, or None
+    if unknown.
     """
     _write(canvas, words, 10)
     _write(canvas, clock, WIDTH - 10 - 12 * len(clock))
@@ -124,7 +124,7 @@ def _write(canvas: Canvas, text: str, left: int) -> None:
 
 
 def _resized(values: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-    """Values of cells (h, w) at every pixel (height, width), bilinear between the middles of
+    """Values of cells (h, w) at every pixel (height, width), bilinear between the centres of
     cells.
     """
     out = values

@@ -1,4 +1,4 @@
-"""The ffmpeg command that does what a plan says, for those who would rather run that."""
+"""The ffmpeg command for a plan, for those who would rather run that."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from avcheck.fix.moves import Moves, Refused
 from avcheck.fix.plan import Plan, StreamPlan, encoder_of
 
-# A rate is a whole number: of so much finer samples, the pace is right to 1.3 millionths
+# A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths
 _FINE = 16
 
 
@@ -17,7 +17,7 @@ def ffmpeg_line(plan: Plan, target: Path, sample_rates: dict[int, int]) -> str:
     """A line for a POSIX shell. Made for ffmpeg 9; older ones keep less and round times of mp4 to 1
     ms.
 
-    `sample_rates`: Hz, by stream number, of the tracks that are moved. Raises Refused where no one
+    `sample_rates`: Hz, by stream number, of the tracks that are moved. Raises Refused if no single
     line does it.
     """
     if plan.moves.jumps:

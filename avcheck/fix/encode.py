@@ -1,5 +1,5 @@
-"""Sound played at another pace: decoded, interpolated at the new places, and encoded by the codec
-it had.
+"""Sound played at another pace: decoded, interpolated at the new places, and encoded by its old
+codec.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from avcheck.media.base import JITTER_S
 
 _TAPS = 32  # on either side of a place
 _PHASES = 512  # between two samples, and linear between those: errors below -100 dB
-_ROOM = 0.97  # of the band that is kept, for the filter to fall off
+_ROOM = 0.97  # of the band that is kept; the rest is for the filter to fall off
 _BETA = 9.0  # of the Kaiser window
 _CHUNK = 8192  # places interpolated at a time
 
@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 
 
 class Pace:
-    """Plays runs of samples (channels, n) at the new pace of a move; what lies before 0 s of the
+    """Plays runs of samples (channels, n) at the new pace of a move; what comes before 0 s of the
     new file is left out.
     """
 
@@ -37,13 +37,13 @@ class Pace:
         self._table = _sinc_table(min(1.0, move.pace) * _ROOM)
         self._held = np.zeros((channels, 0), np.float32)
         self._held_from = 0  # number of the first sample held, counted from 0 s of the old file
-        # Number of the next sample to give out, counted from 0 s of the new file; -1: none came in
-        # yet
+        # Number of the next sample to give out, counted from 0 s of the new file; -1: none has come
+        # in yet
         self._next = -1
 
     def take(self, start_s: float, samples: Floats) -> Iterator[tuple[int, Floats]]:
-        """Add samples (channels, n) that began at `start_s`; runs for the new file, each with its
-        first sample's number.
+        """Add samples (channels, n) that began at `start_s`; return runs for the new file, each
+        with the number of its first sample.
         """
         place = round(start_s * self._rate)
         if self._next < 0:
@@ -72,7 +72,7 @@ class Pace:
         last = math.floor(self._move.new_s(known_to / self._rate) * self._rate)
         while self._next < last:
             numbers = np.arange(self._next, min(last, self._next + _CHUNK))
-            # Times are numbers near each other and far from 0: their difference keeps the
+            # The times are close together and far from 0: taking their difference keeps the
             # precision.
             places = (
                 numbers / self._rate - self._move.later_s
@@ -126,8 +126,8 @@ class Encoder:
         self._first = 0  # number of the first sample that waits
 
     def take(self, packet: Any, retime_s: float) -> list[Any]:
-        """Packets for the new file; `retime_s` is added to the times of what is decoded to have
-        them on the file's clock.
+        """Packets for the new file; `retime_s` is added to the times of decoded frames to put them
+        on the file's clock.
         """
         made: list[Any] = []
         for frame in packet.decode():

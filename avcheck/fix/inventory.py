@@ -1,4 +1,4 @@
-"""What a file holds beside its packets, and what of it a new file does not have: a fix says what it
+"""What a file holds besides its packets, and what of that a new file lacks: a fix says what it
 could not keep.
 """
 
@@ -41,9 +41,7 @@ class Facts:
 
 
 def lost(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[str, ...]:
-    """In words, what of the old file the new one has no more; streams that were dropped are in the
-    plan.
-    """
+    """What the old file has and the new one lacks, in words; the plan lists dropped streams."""
     with (
         open_container(plan.source, VIDEO_FORMATS) as old,
         open_container(target, VIDEO_FORMATS) as new,
@@ -88,7 +86,7 @@ def _new_index(plan: Plan, ledgers: dict[int, Ledger]) -> int:
 
 
 def _tags(holder: Any) -> dict[str, str]:
-    """Tags that somebody wrote, by their name in small letters."""
+    """Tags that somebody wrote, by their names in small letters."""
     return {
         key.lower(): value
         for key, value in holder.metadata.items()
@@ -133,9 +131,7 @@ def _timecode(container: Any) -> str | None:
 
 
 def _first_picture(container: Any, index: int) -> list[str]:
-    """What the first picture that decodes says of itself: how it is turned, and its side data
-    (mastering display, for one).
-    """
+    """The rotation and side data (for one, mastering display) of the first picture that decodes."""
     stream = container.streams[index]
     with suppress(av.error.FFmpegError):
         for number, packet in enumerate(container.demux(stream)):

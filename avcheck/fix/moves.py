@@ -15,14 +15,14 @@ from itertools import pairwise
 from avcheck.errors import AvcheckError
 from avcheck.report import BlockResult, Report, Stretch
 
-MOST_MOVE_MS = 60_000.0  # a longer way is a wrong file, not an offset
-# How well the place of a jump must be known: a cut this far off leaves so much sound where it was
+MOST_MOVE_MS = 60_000.0  # a longer way means a wrong file, not an offset
+# How well the place of a jump must be known: a cut this far off leaves so much sound unmoved
 JUMP_WITHIN_S = 6.0
-_SAME_MS = 80.0  # a second that shows an offset this near that of a stretch goes with it
+_SAME_MS = 80.0  # a second whose offset is this near to that of a stretch belongs to it
 
 
 class Refused(AvcheckError):
-    """The file is not fixed, for a reason that lies in it: nothing was written."""
+    """The file is not fixed, for a reason in the file itself: nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Move:
         return self.pace * old_s + self.later_s
 
     def old_s(self, new_s: float) -> float:
-        """When what comes at `new_s` was heard."""
+        """The old time of what comes at `new_s`."""
         return (new_s - self.later_s) / self.pace
 
 
 @dataclass(frozen=True)
 class Moves:
-    """The pieces of the sound in order, together all of it. Between two the sound is cut, or
-    silence comes in.
+    """The pieces of the sound in order, together all of it. Between two, sound is cut or silence is
+    inserted.
     """
 
     pieces: tuple[Move, ...]
@@ -80,8 +80,8 @@ def by(offset_ms: float) -> Moves:
 
 
 def of(report: Report) -> Moves:
-    """What takes the offset out of a file that was measured. Raises Refused where a jump lies
-    nobody knows where.
+    """The moves that take the offset out of a measured file. Raises Refused if the place of a jump
+    is not known.
     """
     if not report.stretches:
         if report.offset_ms is None:
@@ -98,9 +98,7 @@ def of(report: Report) -> Moves:
 
 
 def _move(stretch: Stretch, from_s: float, until_s: float) -> Move:
-    """One offset, or a drift: what belongs to the picture at p is heard at p less the offset
-    there.
-    """
+    """One offset, or a drift: the sound of the picture at p is heard at p less the offset there."""
     change_ms = stretch.end_offset_ms - stretch.start_offset_ms
     slope = change_ms / 1000 / max(stretch.end_s - stretch.start_s, 1e-9)
     if slope == 0:
@@ -122,10 +120,10 @@ def _cut_s(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> fl
 
 
 def _jump_s(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> tuple[float, float]:
-    """Between which times the offset jumps, by the single seconds around the edge of the two
+    """The times between which the offset jumps, from the single seconds around the edge of two
     stretches.
 
-    Segments of ten seconds say it no better than to ten seconds, even where one ends as the next
+    Segments of ten seconds say it no better than to ten seconds, even if one ends where the next
     begins.
     """
     middle_s = (before.end_s + after.start_s) / 2

@@ -1,4 +1,4 @@
-"""PCM laid out anew by time: silence where nothing is due, samples cut where two would be due at
+"""PCM laid out again by time: silence where nothing is due, samples cut where two would be due at
 once, all others untouched.
 """
 
@@ -12,7 +12,7 @@ from avcheck.media.base import JITTER_S
 
 
 class Layout:
-    """Lays the packets of one PCM track one behind the other, in samples of the new file; the first
+    """Puts the packets of one PCM track one behind the other, in samples of the new file; the first
     is due at 0 s.
 
     `frame`: bytes of one sample of all channels; `silence`: the byte of silence.
@@ -25,11 +25,11 @@ class Layout:
         self._silence = bytes([silence]) * frame
         self._end = 0  # samples laid out so far
         self._was = 0  # how many the old file had up to there
-        self._piece: Move | None = None  # of the sound laid out last; None: none was yet
+        self._piece: Move | None = None  # of the sound laid out last; None: none yet
 
     def take(self, start_s: float, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """What a packet becomes that began at `start_s` of the old file: runs of samples, each with
-        the number of its first.
+        """The runs of samples that a packet, which began at `start_s` of the old file, becomes;
+        each with the number of its first sample.
         """
         count = len(data) // self._frame
         begin = round(start_s * self._rate)
@@ -46,7 +46,7 @@ class Layout:
         yield from self._be_silent(self._was - self._end)
 
     def _be_silent(self, samples: int) -> Iterator[tuple[int, bytes]]:
-        while samples > 0:  # a second at a time: a minute of silence is no reason for much memory
+        while samples > 0:  # a second at a time: a minute of silence need not be in memory at once
             some = min(samples, self._rate)
             yield self._end, self._silence * some
             self._end += some

@@ -1,9 +1,8 @@
-"""How a file is to be written anew: which way its container leaves, and what becomes of each
-stream.
+"""How a file is written again: the way that its container allows, and what becomes of each stream.
 
-Where a stream can start later, packets get other times and stay as they are. AVI and MXF swallow
-that without a word (every FFmpeg up to 9.0.2), so there PCM is written anew with silence in front
-or samples taken away; any other sound is refused.
+Where a stream can start later, packets get new times and stay as they are. AVI and MXF ignore that
+silently (in every FFmpeg up to 9.0.2), so there PCM is written anew with silence in front or
+samples taken away; any other sound is refused.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
 from avcheck.tracks import escaped
 
-# Suffix -> FFmpeg's muxer. Those whose streams all begin together: the sound cannot come later
-# there by its times.
+# Suffix -> FFmpeg's muxer. In some of these all streams begin together: there sound cannot be moved
+# by its times.
 _MUXERS = {
     **dict.fromkeys((".mp4", ".m4v", ".f4v"), "mp4"),
     **{".mov": "mov", ".qt": "mov", ".3gp": "3gp", ".3g2": "3g2"},
@@ -71,8 +70,8 @@ class StreamPlan:
     """What becomes of one stream of the old file.
 
     copied: packets and times as they are. moved: packets as they are, at other times. rewritten:
-    PCM, sample for sample the same but for silence put in or samples cut. encoded: decoded, played
-    at another pace, encoded again. rebuilt: the container makes it anew from what it says elsewhere
+    PCM, sample for sample the same except for inserted silence and cut samples. encoded: decoded,
+    played at another pace, encoded again. rebuilt: the container makes it from other data
     (timecode, chapters). dropped: `why` says why it cannot be kept.
     """
 
@@ -86,13 +85,13 @@ class StreamPlan:
 
     @property
     def is_written(self) -> bool:
-        """Whether the new file gets it from here."""
+        """Whether we write it to the new file."""
         return self.action not in ("rebuilt", "dropped")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a file is written anew.
+    """How a file is written again.
 
     main_video, measured: stream numbers; video_track, audio_track: what `open_media` calls them.
     """
@@ -107,7 +106,7 @@ class Plan:
     video_track: int
     audio_track: int
     playing: tuple[int, ...]  # picture tracks that are no cover art
-    same_format: bool  # as the source's: then packets must come out bit by bit the same
+    same_format: bool  # as the source's: then packets must be bit by bit the same
     notes: tuple[str, ...] = ()
 
     @property
@@ -134,11 +133,11 @@ def make_plan(
     video_track: int | None = None,
     every_track: bool = False,
 ) -> Plan:
-    """How `source` becomes `target` with its sound moved; the suffix of `target` says its
-    container.
+    """The plan for `source` to become `target` with its sound moved; the suffix of `target` says
+    its container.
 
-    `every_track` moves all audio tracks and not the chosen one alone. Raises MediaError for what
-    cannot be read, and Refused.
+    `every_track` moves all audio tracks, not only the chosen one. Raises MediaError for what cannot
+    be read, and Refused.
     """
     with open_media(source, audio_track=audio_track, video_track=video_track, threads=1) as media:
         info = media.info
@@ -206,8 +205,8 @@ def make_plan(
 
 
 def _moved_tracks(container: InputContainer, measured: AudioStream, every_track: bool) -> set[int]:
-    """Stream numbers of the sound that moves: the measured track; all where each is a single
-    channel of one PCM sound.
+    """Stream numbers of the sound that moves: the measured track, or all of them if each is one
+    channel of a PCM sound.
     """
     tracks = container.streams.audio
     single = [
@@ -273,7 +272,7 @@ def _stream_plan(
 
 
 def _way(plan: StreamPlan, muxer: str, moves: Moves) -> Action:
-    """How the sound of a stream is moved. Raises Refused where there is no way."""
+    """How the sound of a stream is moved. Raises Refused if it cannot be."""
     pcm = plan.codec in SILENCE
     if moves.drifts:
         if encoder_of(plan.codec) is None:
@@ -295,7 +294,7 @@ def _way(plan: StreamPlan, muxer: str, moves: Moves) -> Action:
 
 
 def encoder_of(codec: str) -> str | None:
-    """The encoder that makes a codec, of those that this FFmpeg has."""
+    """The encoder for a codec, of those that this FFmpeg has."""
     name = codec if codec in SILENCE else _ENCODERS.get(codec)
     try:
         return None if name is None else av.Codec(name, "w").name
@@ -304,7 +303,7 @@ def encoder_of(codec: str) -> str | None:
 
 
 def codec_of(stream: Stream) -> str:
-    """The codec of a stream by FFmpeg's name; "" where nobody knows it."""
+    """The codec of a stream by FFmpeg's name; "" if unknown."""
     context: Any = stream.codec_context  # PyAV's types deny that it can be None
     if context is not None:
         return str(context.codec.canonical_name)
@@ -312,8 +311,8 @@ def codec_of(stream: Stream) -> str:
 
 
 def _why_not(stream: Stream, container: InputContainer, muxer: str) -> str:
-    """Why a muxer does not take a stream, "" where it does: a header with it and the main picture
-    is written to memory.
+    """Why a muxer does not take a stream, "" if it does: a header with it and the main picture is
+    written to memory to find out.
     """
     if stream.type not in ("video", "audio", "subtitle", "data", "attachment"):
         return "nobody knows what is in it"
@@ -368,7 +367,7 @@ OWN_TAGS = frozenset({"encoder", "duration", "major_brand", "minor_version", "co
 
 
 def _options(source: Path, container: InputContainer, muxer: str) -> dict[str, str]:
-    """Options of the muxer that keep what the source is like, and times exact."""
+    """Options of the muxer that keep the source's properties, and exact times."""
     if muxer not in _MOV:
         return {}
     # FFmpeg up to 8 counts an edit list in ms: 40 ms would become 39.333.

@@ -30,8 +30,8 @@ _TICKS = 90_000  # a second at least, of times that are moved
 
 @dataclass
 class Ledger:
-    """What was written of one stream: where each packet is due on the old file's clock, in seconds,
-    and a sum of its bytes.
+    """What was written of one stream: when each packet is due on the old file's clock, in seconds,
+    and a checksum of its bytes.
     """
 
     plan: StreamPlan
@@ -41,10 +41,10 @@ class Ledger:
 
 
 def write(plan: Plan, target: Path) -> dict[int, Ledger]:
-    """Write `target`, which must not exist, and say what was written, by the number of the stream
-    in the new file.
+    """Write `target`, which must not exist, and return what was written, by the number of the
+    stream in the new file.
 
-    Raises MediaError, and Refused where the container does not take it; then `target` may be left
+    Raises MediaError, and Refused if the container does not take it; `target` may then be left
     behind, incomplete.
     """
     with open_container(plan.source, VIDEO_FORMATS) as reader:
@@ -60,8 +60,8 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
 
 @dataclass
 class _Cut:
-    """How far the packets of a track have come: what a cut brings in while the piece before still
-    plays is left out.
+    """How far the packets of a track have come: a packet that a cut brings in while the piece
+    before still plays is left out.
     """
 
     piece: Move
@@ -196,7 +196,7 @@ class _Copy:
         if not packet.size or packet.time_base is None or is_filler(packet, ledger.plan.codec):
             return
         if packet.dts is None and packet.stream.disposition & Disposition.attached_pic:
-            packet.pts = packet.dts = 0  # a picture for the whole of the film
+            packet.pts = packet.dts = 0  # a picture for the whole film
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None:
             raise Refused("has packets without a time; remux it to mkv first")
@@ -219,7 +219,7 @@ class _Copy:
         yield packet
 
     def _later(self, packet: Packet[Any], due_s: float) -> int | None:
-        """By how many ticks a packet of the sound comes later; None where a cut takes it away."""
+        """By how many ticks a packet of the sound comes later; None if a cut removes it."""
         tick_s = Fraction(packet.time_base or 1)
         length = packet.duration or 0
         piece = self._plan.moves.at(due_s + float(length * tick_s) / 2)
@@ -249,7 +249,7 @@ class _Copy:
 
 
 def _refine(packet: Packet[Any]) -> None:
-    """Count a packet's times in ticks fine enough to be moved by: AVI has them as long as a packet
+    """Count a packet's times in ticks fine enough to move it: those of AVI are as long as a packet
     of MP3, 24 ms.
     """
     parts = math.ceil(packet.time_base * _TICKS)
@@ -260,8 +260,8 @@ def _refine(packet: Packet[Any]) -> None:
 
 
 def is_filler(packet: Packet[Any], codec: str) -> bool:
-    """Whether a packet says that no subtitle is shown: writers of mp4 put these in by themselves,
-    and would have them twice.
+    """Whether a packet says that no subtitle is shown: writers of mp4 insert these themselves, and
+    would have them twice.
     """
     return codec == "mov_text" and bytes(packet) == bytes(2)
 
@@ -274,7 +274,7 @@ def _bits(codec: str) -> int:
 
 def _dated(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
     """The same packets, each with a decoding time: the first ones of matroska with B-pictures have
-    none, the key frame among them, and FFmpeg's muxers lose what has none.
+    none, not even the key frame, and FFmpeg's muxers lose packets without one.
     """
     waiting: dict[int, list[Packet[Any]]] = {}
     for packet in packets:

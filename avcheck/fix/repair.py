@@ -1,4 +1,4 @@
-"""Check, move, read back, check again: the file is there at the end, whole and in sync, or it is
+"""Check, move, read back, check again: at the end the file is there, whole and in sync, or it is
 not there.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.files import publish_new
 from avcheck.fix import moves
@@ -30,7 +30,7 @@ from avcheck.tracks import escaped
 SCHEMA_VERSION = 1
 
 Status = Literal["fixed", "in_sync", "undecidable", "refused", "failed", "planned", "error"]
-# Measures a file with these of its audio and picture tracks; None: the main ones.
+# Measures a file by these of its audio and picture tracks; None: the main ones.
 Check = Callable[[Path, int | None, int | None], Report]
 
 
@@ -38,10 +38,10 @@ Check = Callable[[Path, int | None, int | None], Report]
 class StreamResult:
     """What became of one stream of the old file; `action` as in `StreamPlan`.
 
-    track: its number among the old file's streams. moved_ms: by how much its times are later than
-    the pictures' now against before (at its first moment, where that changes). packets: as many as
-    were written; None where it was not copied. identical: whether each is bit by bit what it was;
-    None where there is nothing to compare.
+    track: its number among the old file's streams. moved_ms: how much later its times are now,
+    relative to the pictures' (at its first moment, if that changes). packets: as many as were
+    written; None if it was not copied. identical: whether each packet is bit by bit the same; None
+    if there is nothing to compare.
     """
 
     track: int
@@ -61,10 +61,9 @@ class Outcome:
     """Everything `avcheck fix` says about one file; `to_record()` is its JSON form.
 
     fixed: the new file is there. in_sync: it was in sync, and nothing was written. undecidable:
-    nobody knows whether it is.
-    refused: it is out of sync and cannot be fixed here. failed: the new file was not what it should
-    be, and is gone. planned: only the command was asked for. error: it cannot be read.
-    moves: (from_s, until_s, later_ms, pace) of each; None: no bound.
+    nobody knows whether it is. refused: it is out of sync and cannot be fixed here. failed: the new
+    file was not as it should be, and is gone. planned: only the command was asked for. error: it
+    cannot be read. moves: (from_s, until_s, later_ms, pace) of each; None: no bound.
     """
 
     input: str
@@ -115,10 +114,10 @@ class Wanted:
 
 
 def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcome:
-    """Write `target` from `source` with its sound where it belongs, if it is not there already.
+    """Write `target` from `source` with its sound where it belongs, unless it is there already.
 
-    `check` measures a file. What cannot be done is told in the outcome. Raises UsageError where
-    `target` exists.
+    `check` measures a file. The outcome says what could not be done. Raises UsageError if `target`
+    exists.
     """
     if os.path.lexists(target):
         raise UsageError(
@@ -161,14 +160,14 @@ def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcom
 
 
 class _Partial:
-    """The file that is being written, beside the one it is to become."""
+    """The unfinished file, beside the one it will become."""
 
     def __init__(self, path: Path, target: Path) -> None:
         self.path = path
         self._target = target
 
     def keep(self) -> None:
-        """Give it its name, if nobody has taken that in the meantime. Raises UsageError."""
+        """Give it its name, if nobody has taken that meanwhile. Raises UsageError."""
         try:
             publish_new(self.path, self._target)
         except FileExistsError:
@@ -184,7 +183,7 @@ class _Partial:
 
 @contextmanager
 def _partial(target: Path) -> Iterator[_Partial]:
-    """A new, empty file beside `target`, which is gone afterwards whatever happens. Raises
+    """A new, empty file beside `target`, which is removed afterwards whatever happens. Raises
     UsageError.
     """
     path = target.with_name(f".{target.stem[:100]}.partial-{secrets.token_hex(4)}{target.suffix}")

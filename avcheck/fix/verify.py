@@ -1,10 +1,10 @@
-"""Read the new file back by avcheck's own clock: what is not where it should be to a millisecond is
-a failed fix.
+"""Read the new file back by avcheck's own clock: if anything is not where it should be to a
+millisecond, the fix has failed.
 
 First every packet: its bytes and its time. Then what is really heard and seen: the decoded sound
-all through, and the decoded pictures at the start and after a seek. Where the file's zero is the
-earliest timestamp (all but mp4), a sound that now begins before the pictures moves that zero; only
-places against each other count.
+throughout, and the decoded pictures at the start and after a seek. Where the file's zero is the
+earliest timestamp (all but mp4), a sound that now begins before the pictures moves that zero, so
+only places relative to each other count.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from avcheck.media import SAMPLE_RATE, Media, Picture, Sound, open_media
 from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
 
 EXACT_MS = 1.0
-_EVERY_S = 5.0  # the sound is compared so often, of a short title more often,
+_EVERY_S = 5.0  # the sound is compared this often, of a short title more often,
 _WINDOW_S = 1.0  # over so long
 _EDGE_S = 0.25  # and not so near to a cut
 _PICTURES = 40  # that are decoded and compared at each place
-_SEEK_SHARE = 0.6  # of the title, where it is sought
+_SEEK_SHARE = 0.6  # of the title, from which pictures are compared after a seek
 _QUIET = 1e-3  # root mean square below which there is nothing to compare
-_ALIKE = 0.9  # correlation of two windows that are the same but for coding
-_BAND_HZ = 100.0, 3000.0  # in which windows are compared
-_AS_GOOD = 1e-3  # of a correlation
-_REACH_MS = 2.0  # around its place in which a window is looked for
-_MOST_UNLIKE = 0.05  # share of the windows that may be unlike: a codec starts anew at a cut
+_ALIKE = 0.9  # correlation of two windows that differ only by coding
+_BAND_HZ = 100.0, 3000.0  # the band in which windows are compared
+_AS_GOOD = 1e-3  # of a correlation; places this close are equally good
+_REACH_MS = 2.0  # around its place, in which a window is searched for
+_MOST_UNLIKE = 0.05  # share of the windows that may be unlike: after a cut a codec starts anew
 
 Floats = NDArray[np.float32]
 
 
 class Failed(AvcheckError):
-    """The new file is not what it should be, and is not kept."""
+    """The new file is not as it should be, and is not kept."""
 
 
 @dataclass(frozen=True)
 class Readback:
-    """How far off the new file is, in ms at worst, from what was asked for.
+    """How far off the new file is at worst, in ms, from what was asked for.
 
-    later_ms: how much later all streams are on the file's clock than in the old file, pictures
-    included. identical: the numbers of the streams whose packets are bit by bit those of the old
-    file. sound_places, pictures: how many were compared, decoded.
+    later_ms: how much later all streams, pictures included, are on the file's clock than in the old
+    file. identical: the numbers of the streams whose packets are bit by bit those of the old file.
+    sound_places, pictures: how many were compared, decoded.
     """
 
     later_ms: float
@@ -67,7 +67,7 @@ class Readback:
 
 
 def read_back(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> Readback:
-    """Compare the new file with the plan. Raises Failed, and MediaError where it cannot be read."""
+    """Compare the new file with the plan. Raises Failed, and MediaError if it cannot be read."""
     later_s, packet_ms, identical = _packets(plan, target, ledgers)
     tracks: dict[str, Any] = {
         "audio_track": plan.new_audio_track,
@@ -139,7 +139,7 @@ def _packets(
                 "packets)"
             )
         if len(times_s[index]) != len(ledger.times_s):
-            # Of another format, whose packets are parted otherwise; what is decoded will tell
+            # Another format divides packets otherwise; decoding will tell
             continue
         if not ledger.times_s:
             continue
@@ -165,7 +165,7 @@ def _pictures(old: Media, new: Media, later_s: float, target: Path) -> int:
                 first = next(theirs, None)
                 if first is None:
                     continue
-                # A rounded time is no other picture
+                # A rounded time does not make it another picture
                 sought_s = None if from_s is None else first.pts_s + later_s + 2 * EXACT_MS / 1000
                 with closing(new.pictures(sought_s)) as ours:
                     for was, now in islice(
@@ -189,7 +189,7 @@ def _same_picture(was: Picture, now: Picture, later_s: float) -> None:
 
 
 class _Tape:
-    """Sound in order, from which windows are read one after the other."""
+    """Sound in order, read window after window."""
 
     def __init__(self, sounds: Iterator[Sound]) -> None:
         self._sounds = sounds
@@ -246,7 +246,7 @@ def _sound(
             ):
                 continue
             wanted = before.read(begin_s, round((_WINDOW_S + 0.1) * SAMPLE_RATE))
-            # What a codec makes up after the last sample is nobody's sound
+            # What a codec adds after the last sample does not count
             if before.is_over(begin_s + _WINDOW_S + 0.1):
                 break
             count = round(_WINDOW_S * SAMPLE_RATE)
@@ -274,18 +274,18 @@ def _level(samples: Floats) -> float:
 
 
 def _compared(got: Floats, wanted: Floats) -> tuple[float, float]:
-    """How alike two windows are at most (correlation, -1..1) within `_REACH_MS`, and how late (ms)
-    `got` is there.
+    """The highest correlation (-1..1) of two windows within `_REACH_MS`, and how late (ms) `got` is
+    there.
     """
     reach = round(_REACH_MS * SAMPLE_RATE / 1000)
     heard, inner = _in_band(got), _in_band(wanted)[reach:-reach]
     energy = np.concatenate([[0.0], np.cumsum(heard * heard)])
-    # By the energy of each place, or a louder one would look the most alike
+    # Relative to the energy of each place, or a louder one would look most alike
     energy = energy[len(inner) :] - energy[: -len(inner)]
     curve = np.correlate(heard, inner, "valid") / np.sqrt(
         np.maximum(energy * float(inner @ inner), 1e-12)
     )
-    # A tone is as much like itself a period later: of places that are as good, the nearest is meant
+    # A tone looks the same a period later: of places that are equally good, the nearest is meant
     good = np.flatnonzero(curve >= curve.max() - _AS_GOOD)
     at = int(good[np.abs(good - reach).argmin()])
     while (step := int(curve[max(0, at - 1) : at + 2].argmax()) - min(at, 1)) != 0:
@@ -294,9 +294,7 @@ def _compared(got: Floats, wanted: Floats) -> tuple[float, float]:
 
 
 def _in_band(samples: Floats) -> NDArray[np.float64]:
-    """What of the samples lies within `_BAND_HZ`: above, sound that lies between two samples looks
-    like another.
-    """
+    """The samples within `_BAND_HZ`: above, sound between two samples looks like another."""
     spectrum = np.fft.rfft(samples)
     hz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
     spectrum[(hz < _BAND_HZ[0]) | (hz > _BAND_HZ[1])] = 0

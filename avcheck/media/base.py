@@ -1,6 +1,4 @@
-"""What every part of the reader shares: pictures and sounds with their times, and what went wrong
-on the way.
-"""
+"""What every part of the reader shares: pictures and sounds with their times, and what was lost."""
 
 from __future__ import annotations
 
@@ -25,7 +23,7 @@ SAMPLE_RATE = 16_000  # Hz, of every Sound
 
 SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 
-# Hz; sound that claims a lower rate swells when it is resampled
+# Hz; sound that claims a lower rate would swell when it is resampled
 MIN_RATE, MAX_RATE = (
     2_000,
     768_000,
@@ -45,11 +43,11 @@ Retime = Callable[["Packet[Any]"], None]
 
 
 class Picture:
-    """One picture: when it is shown, and its luma, scaled when first asked for.
+    """One picture: when it is shown, and its luma, which is scaled when it is first asked for.
 
     `pts_s` is in seconds on the file's clock. `luma` is uint8 (H, W), full range (black 0, white
-    255), upright, square pixels. A picture whose luma was never asked for costs no scaling but
-    keeps its decoded frame alive: ask or let go.
+    255), upright, square pixels. A picture whose luma is never asked for costs no scaling but keeps
+    its decoded frame alive: ask or let go.
     """
 
     __slots__ = ("_luma", "pts_s")
@@ -93,8 +91,8 @@ class Sound:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file says about itself, and when its first picture and sound are really due (seconds
-    on the file's clock).
+    """What a file says about itself, and when its first picture and sound are due (seconds on the
+    file's clock).
     """
 
     path: Path

@@ -1,14 +1,14 @@
-"""Files that were joined end to end, as by `cat`.
+"""Files joined end to end, as by `cat`.
 
-FFmpeg reads such a file as one recording. It stops where the first file ends, or takes the next one
-for a clock that goes back. Here each is opened as a file of its own, and laid where the one before
-ends. Transport streams have a survey of their own (`avcheck.media.survey`).
+FFmpeg reads such a file as one recording: it stops where the first file ends, or takes the next one
+for a clock that goes back. Here each is opened as a file of its own, and placed where the one
+before ends. Transport streams have a survey of their own (`avcheck.media.survey`).
 
-A file begins with what stands nowhere else: the header of an FLV (Video File Format Specification
-10.1, E.2), that of Matroska (RFC 8794, 11.2), the first pages of Ogg streams (RFC 3533, 4 and 6).
-In an MPEG programme stream it begins where the system clock is set anew (ISO/IEC 13818-1, 2.5.3.4).
-An AVI begins with a list of its own (OpenDML AVI File Format Extensions 1.02). For mp4 and mov see
-`avcheck.media.mp4`: players show the first alone.
+A file begins with bytes that occur nowhere else: the header of an FLV (Video File Format
+Specification 10.1, E.2), that of Matroska (RFC 8794, 11.2), the first pages of Ogg streams (RFC
+3533, 4 and 6). In an MPEG programme stream it begins where the system clock is reset (ISO/IEC
+13818-1, 2.5.3.4). An AVI begins with a list of its own (OpenDML AVI File Format Extensions 1.02).
+For mp4 and mov see `avcheck.media.mp4`: players show only the first.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from avcheck.media.packets import packets_of
 from avcheck.media.sections import Layout, Part, Wanted, choose_streams
 from avcheck.media.transport import Excerpt, Stamps, Ticks, is_jump
 
-MOST_FILES = 100  # that are told apart: each is opened once to see how long it is
+MOST_FILES = 100  # at most; each is opened once to see how long it is
 
 _MOST_LISTS = 10_000  # of an AVI; one of 1 GB is usual
 
 _CHUNK = 8 << 20  # bytes that are searched at a time
-_LONGEST = 64  # bytes of what is searched for
+_LONGEST = 64  # bytes of the patterns that are searched for
 
 # Signature, version, which streams, length of the header, of the tag before; then a tag of sound,
 # picture or script
@@ -52,9 +52,9 @@ _PACK = re.compile(rb"\x00\x00\x01\xba[\x21-\x2f\x44-\x7f].{4}", re.DOTALL)
 
 
 def joined_layout(path: Path, container: InputContainer, wanted: Wanted) -> Layout | None:
-    """How the files that were joined to one lie behind each other; None where there is only one.
+    """How joined files lie behind each other; None if there is only one.
 
-    What cannot be opened counts to the file before it. Raises OSError.
+    What cannot be opened counts as part of the file before it. Raises OSError.
     """
     starts = beginnings(path, container.format.name)
     if not 1 < len(starts) <= MOST_FILES:
@@ -79,7 +79,7 @@ def joined_layout(path: Path, container: InputContainer, wanted: Wanted) -> Layo
 
 
 def _parts(path: Path, excerpt: Excerpt, wanted: Wanted) -> tuple[Part, Part] | None:
-    """Picture and sound of one file, from its own zero on; None where it cannot be opened."""
+    """Picture and sound of one file, from its own zero on; None if it cannot be opened."""
     try:
         with open_container(path, VIDEO_FORMATS, excerpt) as container:
             try:
@@ -89,7 +89,7 @@ def _parts(path: Path, excerpt: Excerpt, wanted: Wanted) -> tuple[Part, Part] | 
                 chosen = choose_streams(container, path, None, without)
             origin_s = origin_s_of(container)
             length_s = duration_s_of(container, path, chosen.video)
-            if container.format.name == "mpeg":  # whose header tells no length
+            if container.format.name == "mpeg":  # its header has no length
                 length_s = _last_s(container, [chosen.video, chosen.audio]) - origin_s
             if not length_s or length_s <= 0:
                 return None
@@ -116,8 +116,8 @@ def _last_s(container: InputContainer, streams: list[Stream | None]) -> float:
 
 
 def beginnings(path: Path, form: str) -> tuple[int, ...]:
-    """The bytes of a file at which one begins, by FFmpeg's name of its kind; () of a kind that is
-    not looked into. Raises OSError.
+    """The bytes at which files begin, by FFmpeg's name of their kind; () for a kind that is not
+    searched. Raises OSError.
     """
     status = path.stat()
     return _beginnings(path, form, status.st_size, status.st_mtime_ns)
@@ -134,7 +134,7 @@ def _beginnings(path: Path, form: str, _size: int, _changed: int) -> tuple[int, 
 def _matches(
     file: BinaryIO, pattern: re.Pattern[bytes], start: int = 0
 ) -> Iterator[tuple[int, bytes]]:
-    """Where a pattern is found, in bytes of the file, and what it matched."""
+    """Where a pattern occurs, in bytes of the file, and the text it matched."""
     file.seek(start)
     kept = b""
     while data := file.read(_CHUNK):
@@ -143,7 +143,7 @@ def _matches(
         taken = 0
         for match in pattern.finditer(window):
             if match.start() >= len(window) - _LONGEST and len(data) == _CHUNK:
-                break  # the next window has all of it
+                break  # the next window has it whole
             yield at + match.start(), match[0]
             taken = match.end()
         start += len(data)
@@ -151,7 +151,7 @@ def _matches(
 
 
 def _of_avi(file: BinaryIO) -> Iterator[int]:
-    """From list to list (`RIFF`): a long film goes on in lists of another kind, `AVIX`."""
+    """From list to list (`RIFF`): a long film continues in lists of another kind, `AVIX`."""
     at = 0
     for _ in range(_MOST_LISTS):
         file.seek(at)
@@ -169,8 +169,8 @@ def _of_flv(file: BinaryIO) -> Iterator[int]:
 
 
 def _of_matroska(file: BinaryIO) -> Iterator[int]:
-    """From element to element, as a file that is attached to another begins alike; by its content
-    where a live recording does not say how long it is.
+    """From element to element, because an attached file begins the same way; byte by byte where a
+    live recording does not say how long it is.
     """
     at = 0
     for _ in range(2 * (MOST_FILES + 1)):  # of each file the header and the segment
@@ -190,8 +190,8 @@ def _of_matroska(file: BinaryIO) -> Iterator[int]:
 
 
 def _element_size(data: bytes) -> tuple[int | None, int]:
-    """The size of an EBML element, None where it is not known, and how many bytes say so; 0 where
-    there is none.
+    """The size of an EBML element, None if unknown, and how many bytes that takes; 0 if it is
+    none.
     """
     width = 9 - data[0].bit_length() if data else 0
     if not 1 <= width <= 8 or len(data) < width:

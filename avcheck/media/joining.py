@@ -1,19 +1,19 @@
-"""Where the frames of a sound lie in time, whether their timestamps are rounded, jitter, drift or
-have gaps.
+"""When the frames of a sound begin, whether their timestamps are rounded, jitter, drift or have
+gaps.
 
 Sound is counted on from a timestamp sample by sample, as every player does. A frame's residual is
-its timestamp minus what was counted; the others of its run should have the same. What lies within
-`JITTER_S`, or a tick of the container's clock, is rounding. Beyond it, the frames that follow tell
-what happened:
+its timestamp minus that count; all frames of a run should have the same residual. A difference
+within `JITTER_S`, or a tick of the container's clock, is rounding. Beyond that, the following
+frames show what happened:
 
 * They agree with the count: this one timestamp is off, as around the short blocks of Vorbis. The
-  frame is joined.
+frame is joined.
 * They agree with this frame: packets are missing, or the clock has drifted away by so much. A new
-  run begins at the timestamp.
+run begins at the timestamp.
 * They do not agree with each other: the timestamps jitter, as those of browsers and WebRTC do.
-  Nothing is cut or filled for that. A run is placed by the mean of its residuals over some seconds.
-  It is placed anew where that mean has moved by `JITTER_S`, or where the frames to come are late or
-  early by about `GAP_S`.
+Nothing is cut or filled for that. A run is placed by the mean of its residuals over some seconds.
+It is placed again when that mean has moved by `JITTER_S`, or when the following frames are late or
+early by about `GAP_S`.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from numpy.typing import NDArray
 
 from avcheck.media.base import JITTER_S
 
-GAP_S = 0.04  # so much is a gap also where timestamps jitter
+GAP_S = 0.04  # a gap even if timestamps jitter
 
 # A residual this far off belongs to what lies behind a gap, from which jitter has taken a part
 _BEYOND_S = 0.75 * GAP_S
 
-_NEXT_S = 0.5  # of sound, whose timestamps tell whether a frame's own can be believed
+_NEXT_S = 0.5  # of sound, whose timestamps show whether a frame's own can be believed
 
-_ENOUGH = 8  # timestamps that say whether they agree
+_ENOUGH = 8  # timestamps that are enough to tell whether they agree
 
-_MOST = 0.75  # of them have to
+_MOST = 0.75  # the share of them that must agree
 
 _LONG_S = 5.0  # of sound, over which jitter is averaged: 15 ms of it leave less than 1 ms
 
-_AGAIN_S = 0.25  # how often the mean is looked at
+_AGAIN_S = 0.25  # how often the mean is checked
 
 # Samples of all channels that are decoded ahead, 64 MB; 5 s of 16 channels at 192 kHz
 _MOST_VALUES = 1 << 24
@@ -49,15 +49,15 @@ _MOST_VALUES = 1 << 24
 # Share by which a packet's stated length may differ from what it holds: no clock drifts as much
 _SAME_LENGTH = 0.02
 
-# Demuxers that count the times of packets from the length of those before, from one timestamp to
-# the next (or have but one).
+# Demuxers that count the times of packets from the lengths of those before, starting at one
+# timestamp or at each.
 COUNTED = frozenset({"mpegts", "mpeg", "aac", "loas", "mp3", "ac3", "eac3", "dts"})
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A frame and when it begins, in seconds. `joined`: where the frame before ends. `exact`:
-    jitter had no part in it.
+    """A frame and when it begins, in seconds. `joined`: where the frame before ends. `exact`: free
+    of jitter.
     """
 
     frame: AudioFrame
@@ -76,8 +76,8 @@ class _Waiting:
 def without_counted(
     frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float
 ) -> Iterator[tuple[float | None, AudioFrame]]:
-    """The frames without the times that a demuxer of `COUNTED` has counted with a wrong length, as
-    after a change of rate.
+    """The frames, without times that a demuxer of `COUNTED` counted with a wrong length, as after a
+    change of rate.
     """
     expected_s: float | None = None
     for time_s, frame in frames:
@@ -99,8 +99,8 @@ def without_counted(
 
 
 def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> Iterator[Placed]:
-    """The frames of a sound, placed as this module says, from the first with a time on. Decodes
-    ahead as far as it has to.
+    """The frames of a sound, placed as this module describes, from the first with a time on.
+    Decodes ahead as far as it must.
     """
     rounding_s = min(max(JITTER_S, tick_s), GAP_S)
     ahead = _Ahead(frames)

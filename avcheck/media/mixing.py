@@ -1,15 +1,15 @@
 """Keeps the channels of a sound from cancelling each other when they are mixed to mono.
 
-A stereo track whose right channel is its left one turned over (a miswired cable, a microphone in
-the wrong mode) is silent when mixed, and so is the voice of a 5.1 track whose centre, or one of a
-pair, is turned over. The rule, for each `WINDOW_S` of the file's time: where the mix, or the mix of
-the loudest channel with any one other, holds less than `LEAST_SHARE` of the energy that the loudest
-channel alone brings into it, one channel is taken in place of all, the first that brings in at
-least half as much as the loudest. Between windows it fades over `FADE_S`. Everywhere else the mix
-is untouched, bit for bit.
+A stereo track whose right channel is its left one inverted (a miswired cable, a microphone in the
+wrong mode) is silent when mixed, and so is the voice of a 5.1 track whose centre, or one of a pair,
+is inverted. The rule, for each `WINDOW_S` of the file's time: if the mix, or the mix of the loudest
+channel with any one other, holds less than `LEAST_SHARE` of the energy that the loudest channel
+alone brings into it, one channel replaces all: the first that brings in at least half as much as
+the loudest. Between windows it fades over `FADE_S`. Everywhere else the mix is untouched, bit for
+bit.
 
-Windows lie on the file's clock and are decided each for itself, so that a decode from the middle of
-a file decides the same.
+Windows lie on the file's clock and are decided independently, so a decode from the middle of a file
+decides the same.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _PLANAR_MOST = 7  # channels of a planar frame that every PyAV turns into an arr
 
 
 def run_up_from_s(from_s: float) -> float:
-    """From where on the sound is needed to mix it from `from_s` on as a decode from the beginning
-    does.
+    """From where the sound is needed so that its mix from `from_s` on is that of a decode from the
+    beginning.
     """
     return (math.floor(from_s / WINDOW_S) - 1) * WINDOW_S
 
 
 @lru_cache(maxsize=64)
 def mix_weights(layout: str, channels: int) -> NDArray[np.float64]:
-    """What each channel of a layout contributes to the resampler's mono mix; an equal part where it
-    cannot tell.
+    """What each channel of a layout contributes to the resampler's mono mix; equal shares if that
+    is unknown.
     """
     try:
         impulses = np.repeat(np.eye(channels, dtype=np.float32), 16, axis=0).reshape(1, -1)
@@ -70,7 +70,7 @@ def mix_weights(layout: str, channels: int) -> NDArray[np.float64]:
 
 
 def channel_instead(weights: NDArray[np.float64], power: NDArray[np.float64]) -> int | None:
-    """The channel to take in place of the mix, by the rule of this module; None: the mix stands.
+    """The channel to take instead of the mix, by the rule of this module; None: the mix stands.
 
     `weights` (C,) make the mix; `power` (C, C) is the sum of products of the channels' samples.
     """
@@ -89,13 +89,13 @@ def channel_instead(weights: NDArray[np.float64], power: NDArray[np.float64]) ->
 
 
 class Mixer:
-    """Passes the frames of one run of sound on, in their own format; where channels cancel, all of
+    """Passes on the frames of one run of sound in their own format; where channels cancel, all of
     them become one.
     """
 
     def __init__(self, frame: AudioFrame, start_s: float, named: bool) -> None:
-        """A run whose first frame is `frame`, at `start_s`. `named`: the channels have places, by
-        which they are mixed.
+        """A run whose first frame is `frame`, at `start_s`. `named`: the channels have positions,
+        by which they are mixed.
         """
         self._format = frame.format.name
         self._layout = frame.layout.name
@@ -115,11 +115,11 @@ class Mixer:
         self._frames: list[AudioFrame] = []
         self._values = 0
         self._power = np.zeros((self._channels, self._channels))
-        self._channel: int | None = None  # taken alone in the window before
+        self._channel: int | None = None  # taken alone in the last window
         self._begun = False  # there was a window before
 
     def push(self, frame: AudioFrame, tally: Tally) -> Iterator[AudioFrame]:
-        """Takes a frame, and gives the frames of a window that it ends."""
+        """Take a frame, and give the frames of a window that it completes."""
         if self._weights is None:
             yield frame
             return
@@ -133,7 +133,7 @@ class Mixer:
         samples = self._samples(frame).astype(np.float32)
         if self._format.startswith("u8"):
             samples -= 128
-        with np.errstate(all="ignore"):  # what is not a number is counted further on
+        with np.errstate(all="ignore"):  # NaN is counted later
             self._power += samples @ samples.T
 
     def rest(self, tally: Tally) -> Iterator[AudioFrame]:

@@ -1,11 +1,11 @@
-"""When the decoded pictures of a stream are shown, where its container does not say so, or says
+"""When the decoded pictures of a stream are shown, if its container does not say so, or says
 something else.
 
-A decoder gives pictures in the order they are shown. So their presentation times rise, and where
-the times of a file do not, they are decoding times: of H.264 with B-pictures in an MXF without
-temporal offsets, or in an mp4 made of an AVI. ASF has one time a picture and no other: the decoding
-time, too. A picture is then shown when the packet that completes it is decoded, as FFmpeg
-(`best_effort_timestamp`) and mpv do; its time is moved by no more than the codec's reordering. AVI
+A decoder gives pictures in the order they are shown, so their presentation times rise. If the times
+of a file do not, they are decoding times: those of H.264 with B-pictures in an MXF without temporal
+offsets, or in an mp4 made of an AVI. ASF has only one time for each picture: the decoding time,
+too. A picture is then shown when the packet that completes it is decoded, as in FFmpeg
+(`best_effort_timestamp`) and mpv; its time is moved by no more than the codec's reordering. AVI
 counts its pictures, and the first is shown at the beginning of the sound: the n-th picture shown
 takes the n-th place.
 """
@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from avcheck.media.base import STALE_S, Tally
 
-# Pictures that are held back at most until it shows which times these are, and pixels in them: an
+# Pictures held back at most, and pixels in them, until it is clear which times these are: an
 # encoder that may use B-pictures often begins without.
 HELD_MOST, HELD_LEAST, HELD_PIXELS = 128, 8, 50_000_000
 
@@ -31,17 +31,17 @@ class ShowOrder:
     """Gives the decoded pictures of one stream the times at which they are shown, in the stream's
     time base.
 
-    What is decoded goes through `taken`, then `shown`; at the end `rest` gives what was held back.
-    A picture whose time is not known gets None.
+    Packets go through `taken`, pictures through `shown`; at the end `rest` gives those held back. A
+    picture without a known time gets None.
     """
 
     def __init__(self, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
         self._stream = stream
         self._tally = tally
         self._places: list[int] | None = [] if container.format.name == "avi" else None
-        # A program stream dates one picture of a PES packet; FFmpeg counts on from there. It dates
-        # the picture whose own header is the first in the packet, though the next one is meant
-        # where a sequence header went before, in the last packet.
+        # A program stream dates one picture of a PES packet, and FFmpeg counts on from there. It
+        # dates the picture whose own header is the first in the packet; but if a sequence header
+        # came before it, in the last packet, the next picture is meant.
         self._counted = container.format.name == "mpeg"
         self._ahead = 0  # by which the last picture to go ahead did so
         self._decided = self._counted
@@ -52,12 +52,12 @@ class ShowOrder:
         self._stale = STALE_S / float(stream.time_base or 1)
 
     def taken(self, packet: Packet[Any]) -> None:
-        """A packet goes to the decoder."""
+        """A packet is sent to the decoder."""
         if self._places is not None:
             if packet.dts is not None:
                 heapq.heappush(self._places, packet.dts)
         elif not self._decided and packet.pts is not None and packet.dts is not None:
-            # Where it varies from picture to picture, presentation is told apart from decoding.
+            # If it varies from picture to picture, presentation differs from decoding.
             lead = packet.pts - packet.dts
             self._decided = self._lead is not None and lead != self._lead
             self._lead = lead
@@ -69,7 +69,7 @@ class ShowOrder:
             heapq.heapify(self._places)
 
     def shown(self, frames: list[Any]) -> list[Any]:
-        """These frames and those held back before, with their times; or none yet."""
+        """These frames and those held back, with their times; or none yet."""
         if self._places is not None:
             for frame in frames:
                 frame.pts = heapq.heappop(self._places) if self._places else None
@@ -97,7 +97,7 @@ class ShowOrder:
         return self.rest() if self._decided else []
 
     def rest(self) -> list[Any]:
-        """What is held back, with times."""
+        """The frames held back, with their times."""
         frames, self._held = self._held, []
         for frame in frames:
             time = frame.dts if self._decoding or frame.pts is None else frame.pts
@@ -111,11 +111,10 @@ class ShowOrder:
         return frames
 
     def _counted_on(self, frame: Any, time: int | None) -> int | None:
-        """The time of a picture of a program stream: where it falls back, it follows the one
-        before.
+        """The time of a picture of a program stream: if it falls back, it follows the one before.
 
-        Where an earlier one went ahead by as much, the pictures since then were late, and this one
-        is right.
+        If an earlier one went ahead by as much, the pictures since then were late, and this one is
+        right.
         """
         if time is None or self._last is None or not frame.duration:
             return time
@@ -129,7 +128,7 @@ class ShowOrder:
         return time
 
     def _falls_back(self, time: int | None) -> bool:
-        """Whether a picture would be shown with the one before, or a little earlier; much earlier,
-        the clock was set back.
+        """Whether a picture would be shown with the one before, or a little earlier; if much
+        earlier, the clock was reset.
         """
         return time is not None and self._last is not None and 0 <= self._last - time < self._stale

@@ -1,4 +1,4 @@
-"""Packets and frames of one stream: damage is counted and passed over, and decoding goes on."""
+"""Packets and frames of one stream: damage is counted and skipped, and decoding goes on."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from avcheck.media.base import (
 )
 from avcheck.media.order import ShowOrder
 
-# A frame this far ahead of the one before is only believed if the next one does not go back
+# A frame this far ahead of the one before is believed only if the next one does not go back
 FAR_S = 10.0
 
-READ_FAILURES = 64  # reads that fail in a row before what follows counts as lost
+READ_FAILURES = 64  # failed reads in a row after which the rest counts as lost
 
-# A key frame further before the place asked for makes seeking no cheaper than going on
+# If the key frame lies further before the place asked for, seeking is no cheaper than going on
 RUN_UP_S = 30.0
 
-# How far before the place asked for to seek to, one after the other until a key frame lies before
-# it: some formats go by decoding time, which is a few pictures ahead, and an MPEG-TS has no index
-# of its key frames.
+# How far before the place asked for to seek to, one after another until a key frame lies before it:
+# some formats seek by decoding time, which is a few pictures ahead, and an MPEG-TS has no index of
+# key frames.
 _BACK_S = (0.0, 0.2, 2.0, 6.0, 12.0, 24.0)
 _ROUNDING_S = 1e-6
 
@@ -59,20 +59,19 @@ def prepare(container: InputContainer, streams: Sequence[Stream], threads: int) 
         context.thread_type = "NONE" if threads == 1 else "AUTO"
         context.thread_count = threads
         if isinstance(stream, VideoStream):
-            # Given to av.open it has no effect; here it also covers a size that changes in
-            # mid-stream.
+            # In av.open it has no effect; here it also covers a size that changes in mid-stream.
             context.options = {"max_pixels": str(MAX_PIXELS)}
 
 
 def raise_if_memory_is_short(error: Exception) -> None:
-    """Raise an error again that says nothing about the file: memory is short.
+    """Raise an error again if it only says that memory is short, and nothing about the file.
 
-    FFmpeg says so too of damage that claims more than it ever allocates, and of a stream too many.
-    It is believed where there is no room for the largest picture that is decoded.
+    FFmpeg says the same of damage that claims more memory than it ever allocates, and of a stream
+    too many. It is believed if there is no room for the largest picture that is decoded.
     """
     if isinstance(error, av.error.MemoryError):
         with suppress(MemoryError):
-            # Four planes of 16 bits, and untouched, so it costs nothing
+            # Four planes of 16 bits, untouched, so they cost nothing
             np.empty(8 * MAX_PIXELS, np.uint8)
             return
     if isinstance(error, MemoryError):
@@ -80,8 +79,8 @@ def raise_if_memory_is_short(error: Exception) -> None:
 
 
 class Decoder:
-    """Decodes the packets of one stream. One that does not decode is counted and skipped; PyAV's
-    own loop would stop.
+    """Decodes the packets of one stream. A packet that does not decode is counted and skipped;
+    PyAV's own loop would stop.
     """
 
     def __init__(self, container: InputContainer, stream: Stream, tally: Tally) -> None:
@@ -91,10 +90,10 @@ class Decoder:
         )
 
     def decode(self, packet: Packet[Any]) -> list[Any]:
-        """The frames that this packet completes, and those that were held back until their times
-        were known.
+        """The frames that this packet completes, and frames held back until their times were
+        known.
         """
-        if not packet.size and packet.pts is not None:  # the picture before stays: Theora
+        if not packet.size and packet.pts is not None:  # Theora: the picture before stays
             return []
         if self._order is not None:
             self._order.taken(packet)
@@ -130,7 +129,9 @@ def is_seekable(container: InputContainer) -> bool:
 
 
 def has_to_seek(from_s: float | None) -> bool:
-    """Whether there is a way back to a key frame; nearer to the beginning a decode starts there."""
+    """Whether a key frame lies far enough from the beginning to seek back to; nearer, a decode
+    starts at the beginning.
+    """
     return from_s is not None and from_s > _BACK_S[-1]
 
 
@@ -228,9 +229,9 @@ def packets_of(
 
 
 def _kept(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """The packets, of an mp4 also those of sound that FFmpeg would have decoded for nothing.
+    """The packets; of an mp4, also those of sound that FFmpeg would have decoded for nothing.
 
-    Its fragments can have two frames of sound begin at one time, the first without a length.
+    Its fragments can have two frames of sound begin at the same time, the first without a length.
     FFmpeg throws the second away. It has no time of its own: it is heard after the first.
     """
     last: dict[int, int | None] = {}  # decoding time of the last packet of each stream

@@ -16,14 +16,14 @@ from avcheck.media.base import STALE_S, Luma, Picture, Source, Tally, frame_end_
 from avcheck.media.container import open_source
 from avcheck.media.packets import dated, decoded_frames, packets_from, prepare
 
-MAX_ASPECT = 2.4  # a picture wider (or taller) than this is scaled by its long side instead
+MAX_ASPECT = 2.4  # a wider (or taller) picture is scaled by its long side instead
 
 # Between the first picture and the last; a small file can claim any length
 MAX_DURATION_S = 24 * 3600.0
 
-MAX_UNDATED = 16  # pictures in a row without a time that are placed between their neighbours
+MAX_UNDATED = 16  # pictures in a row without a time that are spread between their neighbours
 
-_SMOOTH_FROM = 4  # a picture to be made this many times smaller need not be deblocked
+_SMOOTH_FROM = 4  # a picture that will be this many times smaller need not be deblocked
 
 
 def rotation_of(frame: VideoFrame) -> int:
@@ -34,7 +34,7 @@ def rotation_of(frame: VideoFrame) -> int:
 def pixel_aspect(stream: VideoStream) -> float:
     """Width of a pixel over its height."""
     aspect = float(stream.sample_aspect_ratio or 1)
-    # Beyond is nonsense, and a way to ask for a huge picture
+    # Beyond is nonsense, and a way to demand a huge picture
     return aspect if 1 / 8 <= aspect <= 8 else 1.0
 
 
@@ -44,11 +44,11 @@ def display_size(size: VideoFrame | VideoCodecContext, aspect: float) -> tuple[i
 
 
 def is_full_range(pixels: VideoFormat) -> bool:
-    """Whether black is 0 and white the largest number in this pixel format unless a frame says
+    """Whether black is 0 and white the largest number in this pixel format, unless a frame says
     otherwise.
 
-    So it is wherever the numbers are not luma; luma keeps its foot and head room, whatever its
-    packing (`uyvy422`, `p210`).
+    That is so if the numbers are not luma; luma keeps its foot and head room, whatever its packing
+    (`uyvy422`, `p210`).
     """
     return (
         pixels.is_rgb
@@ -65,8 +65,8 @@ def placed_between(
     """The pictures with their times; those without one are spread evenly between their neighbours.
 
     The last ones follow as far apart as those before. Of more than `MAX_UNDATED` in a row the first
-    are placed by their own length: of H.264 in an MPEG program stream often one in thirty has a
-    time. Where no time is near enough (none came before, or the gap is over a second a picture),
+    are placed by their own length: of H.264 in an MPEG program stream often only one in thirty has
+    a time. If no time is near enough (none came before, or the gap is over a second a picture),
     they are left out and count as undated.
     """
     waiting: list[VideoFrame] = []
@@ -115,7 +115,7 @@ class Scaler:
     """
 
     def __init__(self, stream: VideoStream, short_side: int) -> None:
-        # Now: a closed container does not tell, and pictures may outlive theirs
+        # Now: a closed container cannot be asked, and pictures may outlive theirs
         self._aspect = pixel_aspect(stream)
         self._short_side = short_side
         self._size: tuple[int, int] | None = None
@@ -155,8 +155,8 @@ def decode_pictures(
             min(stream.codec_context.width, stream.codec_context.height)
             >= _SMOOTH_FROM * short_side
         ):
-            # The deblocking filter smooths what scaling down averages away: a fifth of an H.264
-            # decoder's time.
+            # The deblocking filter smooths what scaling down averages away anyway, and takes a
+            # fifth of an H.264 decoder's time.
             stream.codec_context.options |= {"skip_loop_filter": "all"}
         scaler = Scaler(stream, short_side)
         first_s = last_s = -1.0

@@ -18,10 +18,10 @@ from avcheck.report import Degraded, Track
 
 _LEAST_UNSEEN_S = 0.5
 
-# By which pictures or sound must go on without the other to be worth a word
+# Pictures or sound that go on alone for longer than this are mentioned
 _LEAST_ALONE_S, _LEAST_ALONE_SHARE = 2.0, 0.1
 
-_MOST_PLACES = 3  # named one by one
+_MOST_PLACES = 3  # named one by one; more are counted
 
 MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds pictures
 
@@ -68,7 +68,7 @@ class Media:
         self.close()
 
     def close(self) -> None:
-        """Close the containers of all iterators; they end there. Pictures already given out stay
+        """Close the containers of all iterators, which end there. Pictures already given out stay
         good.
         """
         while self._running:
@@ -127,19 +127,19 @@ class Media:
         )
 
     def all_sounds(self, from_s: float | None = None) -> list[Generator[Sound, None, None]]:
-        """`sounds` as the only one of several."""
+        """`sounds`, as the only one of several."""
         return [self.sounds(from_s)]
 
     @property
     def degraded(self) -> Degraded:
-        """What was lost so far by the latest `pictures()` and `sounds()`, or by all that had a
+        """What the latest `pictures()` and `sounds()` lost so far, or all calls that had a
         `from_s`.
         """
         return self.degraded_with(self)
 
     def degraded_with(self, shown: Media) -> Degraded:
-        """The same, where the pictures came from `shown`, which is the same file opened for another
-        of its sounds.
+        """The same, with the pictures of `shown`, the same file opened for another of its
+        sounds.
         """
         picture, sound = shown._picture_tally, self._sound_tally
         notes: list[str] = []
@@ -196,11 +196,11 @@ class Media:
 
     def _alone(self, picture: Tally, sound: Tally) -> Iterator[str]:
         """Where pictures or sound begin or end long before the other. Known only once the pictures
-        were read to their end; of sound that goes on after them, by the length of the file.
+        were read to their end; the length of the file stands in for sound that goes on after them.
         """
         if self.info.audio_track is None or not picture.finished:
             return
-        # What begins within the first half minute is told as the container's offset.
+        # What begins within the first half minute is reported as the container's offset.
         for late, what, other in (
             (picture, "pictures begin", sound),
             (sound, "sound begins", picture),
@@ -216,8 +216,8 @@ class Media:
             yield f"its pictures end at {picture.end_s:.1f} s, {last} at {sound_end_s:.1f} s"
 
     def _truncated(self, picture: Tally, sound: Tally) -> bool:
-        """Whether the file ended well before its header says. Known only once both streams were
-        read to their end.
+        """Whether the file ends well before its header says. Known only once both streams were read
+        to their end.
         """
         duration_s = self.info.duration_s
         if duration_s is None or not (picture.finished and sound.finished):
@@ -267,15 +267,15 @@ def open_media(
 def audio_tracks(
     path: str | Path, *, video_track: int | None = None, program: int | None = None
 ) -> tuple[Track, ...]:
-    """The audio tracks that `open_media` would choose from; () where there are none. Raises as it
+    """The audio tracks that `open_media` would choose from; () if there are none. Raises as it
     does.
     """
     return audio_tracks_of(Path(path), Wanted(program, video_track))
 
 
 def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Stretches of time in order, those that overlap as one; what is shorter than `_LEAST_UNSEEN_S`
-    is left out.
+    """Stretches of time in order, overlapping ones merged; those shorter than `_LEAST_UNSEEN_S` are
+    left out.
     """
     merged: list[tuple[float, float]] = []
     for start_s, end_s in sorted(stretches):

@@ -1,9 +1,8 @@
-"""A file read section by section, where one container would not deliver all of it, or date it
-wrongly.
+"""A file read section by section, if one container would not deliver all of it, or date it wrongly.
 
-An MPEG transport stream whose clock starts again, or whose programme moves to other PIDs, is parted
-there (`avcheck.media.transport`); each section is opened as a file of its own, and laid where the
-one before ends. Every other file is one section.
+An MPEG transport stream is divided where its clock starts again, or where its programme moves to
+other PIDs (`avcheck.media.transport`); each section is opened as a file of its own, and placed
+where the one before ends. Every other file is one section.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the caller asks for; None takes the default. `own_sound` is False where the sound comes
+    """What the caller asks for; None takes the default. `own_sound` is False if the sound comes
     from another file.
     """
 
@@ -74,8 +73,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The streams to check. `pids` are those of their programme, None where every stream of the
-    file is there to be chosen.
+    """The streams to check. `pids` are those of their programme, or None if every stream of the
+    file may be chosen.
     """
 
     video: VideoStream
@@ -87,7 +86,7 @@ class Chosen:
 @dataclass(frozen=True)
 class Part:
     """One stream in one section, which lies from start_s to end_s on the file's clock; no source:
-    it is not in there.
+    the section lacks it.
     """
 
     start_s: float
@@ -121,7 +120,7 @@ class Layout:
 
 
 def survey_of(container: InputContainer, path: Path, program: int | None) -> Survey | None:
-    """What the packets of a transport stream say; None for every other file. Raises NoVideo where
+    """What the packets of a transport stream say; None for every other file. Raises NoVideo if
     `program` is not in it.
     """
     result = survey(path) if container.format.name == "mpegts" else None
@@ -137,7 +136,7 @@ def survey_of(container: InputContainer, path: Path, program: int | None) -> Sur
 
 
 def programmes_of(contents: Survey) -> tuple[int, ...]:
-    """The numbers of the programmes of which anything is in the file, at its start."""
+    """The numbers of the programmes of which the start of the file holds anything."""
     programmes = contents.tables[contents.opening].programmes.values()
     return tuple(
         each.number
@@ -207,7 +206,7 @@ def _choose(
     if wanted.own_sound:
         audio = choose_audio(container, path, wanted.audio_track, pids)
     elif any(pids is None or stream.id in pids for stream in container.streams.audio):
-        with suppress(DecodeFailed, LimitExceeded):  # it is not what is checked
+        with suppress(DecodeFailed, LimitExceeded):  # it is not checked
             audio = choose_audio(container, path, None, pids)
     return Chosen(video, audio, pids=pids)
 
@@ -221,8 +220,8 @@ def _encrypted(path: Path) -> Encrypted:
 def layout_of(
     path: Path, formats: str, contents: Survey | None, chosen: Chosen, wanted: Wanted
 ) -> Layout | None:
-    """How a transport stream is parted; None where all of the file can be read as one, as every
-    other file is.
+    """How a transport stream is divided; None if the file can be read as one, like every other
+    file.
     """
     if contents is None or chosen.programme is None:
         return None
@@ -243,7 +242,7 @@ def layout_of(
 
 
 def _eras(path: Path, formats: str, contents: Survey, chosen: Chosen, wanted: Wanted) -> list[Era]:
-    """From where to where the programme has which PIDs. Where they change, the streams are chosen
+    """From where to where the programme has which PIDs. When they change, the streams are chosen
     again.
     """
     if chosen.programme is None:
@@ -256,7 +255,7 @@ def _eras(path: Path, formats: str, contents: Survey, chosen: Chosen, wanted: Wa
         number = era.programme.number
         now = tables.programmes.get(number)
         if now is None and (number in tables.listed or wanted.program is not None):
-            continue  # what belongs to it is yet to be said, or it is gone
+            continue  # its streams are not announced yet, or it is gone
         pids = [pid for pid in (era.video_pid, era.audio_pid) if pid is not None]
         if now is not None and all(
             now.types.get(pid) == era.programme.types.get(pid) for pid in pids
@@ -278,7 +277,7 @@ def _next_era(
     candidates: Iterable[Programme],
     wanted: Wanted,
 ) -> Era | None:
-    """What is shown from `tables` on; None where there is nothing that can be."""
+    """The streams from `tables` on; None if there are none."""
     for programme in candidates:
         excerpt = Excerpt(tables.at, contents.end, tables.packets + programme.packets)
         try:
@@ -362,7 +361,7 @@ def sounds_of(
     with closing(_joined(parts, decode_sounds, tally, from_s)) as joined:
         for part, sound in joined:
             kept = Sound(sound.start_s + part.start_s, sound.samples)
-            # Where two sections meet, the sound of the first may run on past its last picture
+            # Where two sections meet, the sound of the first may continue past its last picture
             if len(parts) > 1:
                 kept = _within(kept, last_s, math.inf if part is parts[-1] else part.end_s)
                 last_s = kept.end_s
@@ -371,7 +370,7 @@ def sounds_of(
 
 
 def _within(sound: Sound, from_s: float, until_s: float) -> Sound:
-    """What of a sound lies between two times."""
+    """The part of a sound that lies between two times."""
     first = max(0, math.ceil((from_s - sound.start_s) * SAMPLE_RATE - _ROUNDING))
     end = (
         len(sound.samples)
@@ -387,11 +386,11 @@ def _joined(
     tally: Tally,
     from_s: float | None,
 ) -> Generator[tuple[Part, Item], None, None]:
-    """What is decoded of one stream, part after part, each with its part and on the part's own
+    """The decoded frames of one stream, part after part, each with its part and on the part's own
     clock.
 
-    A part that ends in an error counts as not looked at from there on; only where nothing at all
-    decodes is the error raised.
+    A part that ends in an error counts as not looked at from there on; the error is raised only if
+    nothing at all decodes.
     """
     if len(parts) == 1 and parts[0].source is not None:
         with closing(decode(parts[0].source, tally, from_s)) as items:

@@ -40,30 +40,30 @@ from avcheck.media.packets import (
     raise_if_memory_is_short,
 )
 
-CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is this long at least, but for the last one before a gap
+CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is at least this long, except the last one before a gap
 
 # A sound decoder that starts in the middle is wrong at first (AAC for a frame, Opus for 80 ms), and
-# some leave out what they do at the beginning of a file. What comes in the second half of the
-# run-up is right; the resampler settles in it.
+# some leave out what they do at the beginning of a file. The second half of the run-up is right,
+# and the resampler settles in it.
 _SOUND_RUN_UP_S = 0.4
 
-# A smaller hole is what the clock of a recorder has drifted by, not a packet lost
+# A smaller hole is a recorder's clock that drifted, not a lost packet
 _LEAST_LOSS_S = 0.01
 
-# Frames at the sound's start that tell where its samples lie: the first may be shorter, or have a
+# Frames at the sound's start that show where its samples lie: the first may be shorter, or have a
 # gap after it
 _ANCHOR_FRAMES = 4
 
 
 @dataclass(frozen=True)
 class _Anchor:
-    """Where the samples of a sound lie that is decoded from its beginning, so that a decode from
+    """Where the samples of a sound lie when it is decoded from its beginning, so that a decode from
     the middle gives the same.
 
     A run is placed by its first timestamp, and by counting from there; a timestamp in its middle is
     rounded to a tick, and the resampler's 16 kHz samples fall between those of other rates as the
-    run began. The run of the file's first frames starts at `start_s`; `offset` samples on, frames
-    of `size` samples follow each other.
+    run began. The run of the file's first frames starts at `start_s`; after `offset` samples,
+    frames of `size` samples follow each other.
     """
 
     start_s: float
@@ -81,7 +81,7 @@ class _Anchor:
         frames = round(((time_s - self.start_s) * self.rate - self.offset) / self.size)
         taken = self.offset + frames * self.size
         exact_s = self.start_s + taken / self.rate
-        # After a gap: the timestamp is all there is
+        # After a gap only the timestamp is left
         if abs(exact_s - time_s) > 1.5 * self.tick_s + 1e-4:
             return time_s, 0
         return exact_s, taken % (self.rate // math.gcd(self.rate, SAMPLE_RATE))
@@ -115,13 +115,12 @@ def _anchor(source: Source) -> _Anchor | None:
 
 
 class _Run:
-    """Sound without a gap on its way to 16 kHz mono. Time is kept here: the resampler only ever
-    sees samples.
+    """Sound without a gap on its way to 16 kHz mono. Time is kept here: the resampler only sees
+    samples.
     """
 
     def __init__(self, frame: AudioFrame, start_s: float, from_s: float, lead: int = 0) -> None:
-        """A run that starts with `frame` at `start_s`; what it has before `from_s` is not given
-        out.
+        """A run that starts with `frame` at `start_s`; what lies before `from_s` is not given out.
 
         The resampler begins `lead` samples earlier, with silence.
         """
@@ -133,8 +132,8 @@ class _Run:
         self._skip = max(0, math.ceil((from_s - self._start_s) * SAMPLE_RATE - 1e-3))
         self._pending: list[Samples] = []
         self._waiting = 0  # samples in them
-        # Channels that nobody says the place of are averaged: the resampler refuses to mix them.
-        # They are packed first, as not every PyAV turns planar frames of many channels into arrays.
+        # Channels without known positions are averaged: the resampler refuses to mix them. They are
+        # packed first, because not every PyAV turns planar frames of many channels into arrays.
         self._packer = (
             AudioResampler("flt")
             if "channels" in frame.layout.name or "ambi" in frame.layout.name
@@ -209,7 +208,7 @@ class _Run:
         self._given += len(samples)
         samples = samples[first:]
         if len(samples):
-            # The filter is short: what is not a number spreads by a millisecond
+            # The filter is short: a NaN spreads by a millisecond
             good = np.isfinite(samples)
             tally.bad_samples += len(samples) - int(np.count_nonzero(good))
             yield Sound(start_s, np.clip(np.where(good, samples, np.float32(0)), -1.0, 1.0))
@@ -221,7 +220,7 @@ def _sound_format(frame: AudioFrame) -> tuple[str, str, int]:
 
 def _mean(frame: AudioFrame) -> AudioFrame:
     """The mean of all channels of a frame of packed floats."""
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not a number is counted further on
+    with np.errstate(invalid="ignore", over="ignore"):  # NaN is counted later
         samples = frame.to_ndarray().reshape(frame.samples, -1).mean(1, dtype=np.float32)
     mono = AudioFrame.from_ndarray(samples[None], "flt", "mono")
     mono.sample_rate = frame.sample_rate
@@ -238,7 +237,7 @@ def decode_sounds(
         prepare(container, [stream], 1)
         run: _Run | None = None
         begin_s = from_s or 0.0
-        end_s = 0.0  # of the sound so far; what lies before it is pre-roll or an overlap
+        end_s = 0.0  # of the sound so far; anything before it is pre-roll or an overlap
         until_s = None if from_s is None else run_up_from_s(from_s) - _SOUND_RUN_UP_S
         sought = has_to_seek(until_s)
         anchor = _anchor(source) if sought else None
@@ -250,7 +249,7 @@ def decode_sounds(
         frames = _usable(dated(decoded, source.origin_s, tally), tally, from_s, sought)
         if not COUNTED.isdisjoint(container.format.name.split(",")):
             frames = without_counted(frames, tick_s)
-        follows = False  # the frame before was not left out
+        follows = False  # the frame before was left out
         for place in placed(frames, tick_s):
             frame, time_s = place.frame, place.time_s
             if sought and not place.exact:

@@ -17,7 +17,7 @@ from avcheck.media.transport import Programme, Stamps, Survey, Tables, Ticks, le
 _SYNC = 0x47
 _PACKET = 188  # bytes
 _SIZES = (188, 192, 204)  # plain, M2TS (a time stamp in front), with Reed-Solomon parity (behind)
-_IN_A_ROW = 5  # sync bytes one packet apart that are no chance
+_IN_A_ROW = 5  # sync bytes one packet apart that rule out chance
 _CHUNK = 8 << 20
 _WINDOW = 1 << 18  # bytes searched at a time for the next packet, where the file is damaged
 _PAT, _PMT = 0x00, 0x02  # table ids
@@ -25,8 +25,8 @@ _PADDING = 0x1FFF
 
 
 def survey(path: Path) -> Survey | None:
-    """Go over the packets of a transport stream; None for a file in which no PAT and PMT is found.
-    Raises OSError.
+    """Go over the packets of a transport stream; None for a file without a PAT and a PMT. Raises
+    OSError.
     """
     status = path.stat()
     return _survey(path, status.st_size, status.st_mtime_ns)
@@ -56,7 +56,7 @@ class _Pass:
         self._locked = np.zeros(_PADDING + 1, np.int64)  # those of them that are scrambled
 
     def read(self, file: io.RawIOBase) -> None:
-        """Take every packet of the file, passing over what is none."""
+        """Take every packet of the file, skipping everything else."""
         at: int | None = self._find(file, 0)
         buffer = bytearray(_CHUNK)
         while at is not None:
@@ -71,7 +71,7 @@ class _Pass:
                 at = self._find(file, at)
 
     def survey(self) -> Survey | None:
-        """What the packets that were read say; None without a PAT and a PMT."""
+        """What the packets say; None without a PAT and a PMT."""
         if not self._tables:
             return None
         at, pid, dts, pts = (np.concatenate(columns) for columns in zip(*self._rows, strict=True))
@@ -117,7 +117,7 @@ class _Pass:
         return None
 
     def _take(self, buffer: bytearray, rows: int, at: int) -> int:
-        """Take up to `rows` packets from a buffer that starts at byte `at`; how many there were
+        """Take up to `rows` packets from a buffer that starts at byte `at`; return how many came
         before sync was lost.
         """
         head = np.ndarray((rows,), "<u4", buffer, 0, (self._size,))
@@ -179,7 +179,7 @@ class _Pass:
     def _table(
         self, pid: int, row: int, head: NDArray[np.uint32], buffer: bytearray, at: int
     ) -> None:
-        """Take a table, if it says something new."""
+        """Take a table if it says something new."""
         rows = [row]
         section = _payload(buffer, row * self._size)
         if not section or 1 + section[0] >= len(section):

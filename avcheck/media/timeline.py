@@ -1,8 +1,8 @@
 """What an edit list makes of a track: which piece of its media is shown when.
 
-A track is decoded by the time of its media, from `Piece.from_s` on; here what comes is cut to the
+A track is decoded by the time of its media, from `Piece.from_s` on; here the result is cut to the
 pieces, and moved to when they are shown. A piece that lies before the last one, or shows some of it
-again, is decoded anew.
+again, is decoded again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Sound, Tally, no_p
 # Edit lists count in ms, or in 1/600 s: a picture that a piece shows for less is rounding
 TICK_S = 0.001
 
-# A piece so far behind the last one is sought; up to it, what lies between is decoded and let go
+# A piece this far behind the last one is sought; nearer, what lies between is decoded and dropped
 _LEAP_S = 60.0
 
 
@@ -85,7 +85,7 @@ def play_pictures(
     """The pictures of a track as its timeline shows them; for `from_s` and the errors see
     `Media.pictures`.
 
-    The picture that is shown as a piece starts comes at the piece's start, however much earlier its
+    The picture on screen when a piece starts comes at the piece's start, however much earlier its
     media has it.
     """
     pieces: Sequence[Piece] = timeline.pieces
@@ -156,11 +156,11 @@ def _passes(
     *,
     must_seek: bool,
 ) -> Generator[_Item, None, None]:
-    """What `pieces` show: the media is decoded once for each run of them that lie one behind the
-    other, first from `begin_s`.
+    """The passes over the media that `pieces` need, one for each run of pieces that follow each
+    other in it, beginning at `begin_s`.
 
-    With `must_seek` the first is CannotSeek where the file cannot be sought; else it is decoded
-    from its beginning.
+    With `must_seek` the first raises CannotSeek if the file cannot be sought; otherwise it is
+    decoded from its beginning.
     """
     for number, run in enumerate(_runs(pieces)):
         inner = Tally()
@@ -207,8 +207,8 @@ def _media(
 
 
 class _Gaps:
-    """Counts what is missing inside a piece. What lies between two is not missing: nothing is shown
-    there.
+    """Counts what is missing inside a piece. Between two pieces nothing is shown, so nothing is
+    missing.
     """
 
     def __init__(self, tally: Tally, allowed_s: float) -> None:
@@ -229,7 +229,7 @@ class _Gaps:
 def _cut_pictures(
     media: Iterator[Picture], run: Sequence[Piece], inner: Tally, tally: Tally
 ) -> Iterator[Picture]:
-    """The pictures that a run of pieces shows, of its media; `inner` is the tally of that."""
+    """The pictures that a run of pieces shows; `inner` is the tally of their media."""
     gaps = _Gaps(tally, STALE_S)
     rest = iter(run)
     piece = next(rest)
@@ -257,7 +257,7 @@ def _cut_pictures(
             yield shown(picture)
             begun = True
         latest = picture
-    # Its last picture, as long as that lasts
+    # The media's last picture, for as long as it lasts
     while latest is not None and piece.from_s <= max(inner.end_s, latest.pts_s):
         if not begun:
             yield shown(latest)
@@ -271,7 +271,7 @@ def _cut_pictures(
 def _cut_sounds(
     media: Iterator[Sound], run: Sequence[Piece], _inner: Tally, tally: Tally
 ) -> Iterator[Sound]:
-    """The sound that a run of pieces plays, of its media."""
+    """The sound that a run of pieces plays."""
     gaps = _Gaps(tally, 0.0)
     rest = iter(run)
     piece = next(rest)

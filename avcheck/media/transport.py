@@ -22,7 +22,7 @@ TICKS_S = 90_000  # of a timestamp, a second
 
 WRAP = 1 << 33  # timestamps are counted modulo this
 
-# A clock that goes ahead further than this has been set anew; less is a hole in the recording
+# A clock that jumps ahead further than this was reset; less is a hole in the recording
 FAR = 10 * TICKS_S
 
 # Pictures are stored up to 16 early and may have no decoding time, so a clock may step back by less
@@ -31,11 +31,11 @@ BACK = TICKS_S
 MAX_SECTIONS = 4096
 
 _STRAYS = 2  # timestamps in a row that may be damaged
-_OPENING = 2 << 20  # bytes in which every programme says at least once what belongs to it
+_OPENING = 2 << 20  # bytes in which every programme announces its streams at least once
 _LEAD = TICKS_S  # a section's first timestamps are those of its first second
 
-# By which the sound may begin before the first picture, and end after the last, where a section is
-# cut
+# How much the sound may begin before the first picture, and end after the last, at the ends of a
+# section
 _SPLICED_S = 1.0
 # The clock of the next PIDs goes on if they start so far from the end of those before
 _SAME_CLOCK_S = -0.1
@@ -45,8 +45,8 @@ Ticks = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Programme:
-    """What a PMT says: the type of each elementary stream by its PID. `packets` are those it came
-    in, as in the file.
+    """What a PMT says: the type of each elementary stream by its PID. `packets` are those that
+    carried it, as in the file.
     """
 
     number: int

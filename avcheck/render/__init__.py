@@ -1,5 +1,4 @@
-"""Rendering of reports: text, JSON, JUnit, GitHub and CSV. Never computes: what is not in the
-`Report` is not said.
+"""Reports in every output format. Never computes: what is not in the `Report` is not shown.
 
 File names and reasons are other people's text; every format passes them through `printable` or an
 escape of its own.
@@ -7,7 +6,7 @@ escape of its own.
 
 from avcheck.render.base import Renderer
 from avcheck.render.changes import change_line, changes_json, changes_summary
-from avcheck.render.formats import FORMATS, ONE_TITLE, STEP_SUMMARY, renderer
+from avcheck.render.formats import FORMATS, ONE_TITLE, STEP_SUMMARY, Format, renderer
 from avcheck.render.records import to_json
 from avcheck.render.text import (
     FAILURES,
@@ -28,6 +27,7 @@ __all__ = [
     "FORMATS",
     "ONE_TITLE",
     "STEP_SUMMARY",
+    "Format",
     "Renderer",
     "Titles",
     "Worst",

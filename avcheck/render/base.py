@@ -1,5 +1,5 @@
-"""What all formats have in common: text that grows file by file, so that a run of any length needs
-no memory.
+"""What all formats share: text that grows file by file, so that a run of any length needs little
+memory.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from avcheck.report import Report
 
 
 class Renderer:
-    """One document: its head, an item for each report as it comes, its tail.
+    """A document: a head, an item for each report as it comes, a tail.
 
-    Where `head_last` is true the head tells what only the end knows (counts): ask for it after the
-    last item.
+    If `head_last`, the head holds what is known only at the end (counts): ask for it after the last
+    item.
     """
 
     head_last: ClassVar[bool] = False

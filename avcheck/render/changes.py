@@ -13,8 +13,8 @@ from avcheck.report import Report
 
 
 def change_line(change: Change) -> str:
-    """One line, e.g. "worse    a.mp4: in sync -> out of sync: sound late by 120 ms (3.0 frames),
-    confidence 0.97".
+    """One line, for example "worse a.mp4: in sync -> out of sync: sound late by 120 ms (3.0
+    frames), confidence 0.97".
     """
     old, new = change.before, change.after
     if new is None:
@@ -32,7 +32,9 @@ def change_line(change: Change) -> str:
 
 
 def changes_summary(changes: Sequence[Change], before: int, after: int) -> str:
-    """How many of each kind, e.g. "12 files, 12 before: 1 worse, 2 better, 9 the same"."""
+    """How many changes of each kind, for example "12 files, 12 before: 1 worse, 2 better, 9 the
+    same".
+    """
     kinds = Counter(change.kind for change in changes)
     same = after - sum(count for kind, count in kinds.items() if kind != "gone")
     parts = [f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind]] + [f"{same} the same"]
@@ -40,8 +42,8 @@ def changes_summary(changes: Sequence[Change], before: int, after: int) -> str:
 
 
 def changes_json(changes: Sequence[Change]) -> str:
-    """A list with one object a change: `path`, `change`, `causes`, and `before` and `after`, null
-    where there is none.
+    """A list with an object for each change: `path`, `change`, `causes`, `before` and `after`;
+    these two are null where there is no report.
     """
     rows = [
         {

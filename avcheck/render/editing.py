@@ -1,4 +1,4 @@
-"""What the formats for editors have in common: the title with its markers, and names made safe."""
+"""What the formats for editing programs share: the title with its markers, and safe names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avcheck.render.text import VERDICT_TEXT, printable
 from avcheck.report import Report, describe_offset
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-# OpenTimelineIO's names, which the locators of an EDL share
+# OpenTimelineIO's names; the locators of an EDL use them too
 COLOURS: dict[Kind, str] = {
     "in_sync": "GREEN",
     "out_of_sync": "RED",
@@ -21,14 +21,16 @@ COLOURS: dict[Kind, str] = {
 
 
 def title_of(report: Report) -> str:
-    """The name of the file alone, harmless."""
+    """The file's name without folders, made safe."""
     return (
         printable(PurePosixPath(report.path.replace("\\", "/")).name or report.path) or "untitled"
     )
 
 
 def url_of(report: Report) -> str:
-    """Where the file is, as a URL of printable ASCII; a relative path begins where avcheck runs."""
+    """The file's location as a URL of printable ASCII; a relative path stays relative to where
+    avcheck runs.
+    """
     if _URL.match(report.path):
         return printable(report.path)
     absolute = Path(report.path).absolute().as_posix()
@@ -36,7 +38,7 @@ def url_of(report: Report) -> str:
 
 
 def marker_text(marker: Marker) -> str:
-    """What a marker says, on one line."""
+    """The text of a marker, on one line."""
     return printable(marker.text)
 
 

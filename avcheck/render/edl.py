@@ -1,6 +1,6 @@
 """An edit decision list (CMX 3600) with an event for each marker of one title.
 
-OpenTimelineIO's own adapter says no FCM, writes every text in capitals, and loses the locators of
+OpenTimelineIO's own adapter writes no FCM and every text in capitals, and loses the locators of
 drop-frame titles when it reads them (`findings/otio-edl-loses-drop-frame-locators.sh`).
 """
 
@@ -11,12 +11,12 @@ from avcheck.render.base import Renderer
 from avcheck.render.editing import COLOURS, about, marker_text, title_of
 from avcheck.report import Report
 
-# DaVinci Resolve's names, where they are others
+# Names that differ in DaVinci Resolve
 _RESOLVE = {"MAGENTA": "Fuchsia"}
 
 
 class Edl(Renderer):
-    """The list of one title; those of several follow each other, which few programs read."""
+    """The list of one title. Lists of several titles follow each other, which few programs read."""
 
     def item(self, report: Report) -> str:
         """The title, whether its timecode drops frames, and its events.
@@ -31,7 +31,7 @@ class Edl(Renderer):
             f"FCM: {'DROP FRAME' if title.timecode.drop else 'NON-DROP FRAME'}",
             "",
         ]
-        remark = f"* {about(report, title)}"  # after an event: readers know no other place for it
+        remark = f"* {about(report, title)}"  # after an event: readers expect it nowhere else
         for number, marker in enumerate(title.markers, start=1):
             lines += [*_event(number, marker, title, name), *[remark] * (number == 1), ""]
         return "\n".join(lines if title.markers else [*lines, remark, ""])

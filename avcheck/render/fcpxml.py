@@ -1,4 +1,4 @@
-"""FCPXML 1.10: a project for each title, its clip marked.
+"""FCPXML 1.10: a project for each title, with markers on its clip.
 
 Every time is a whole number of pictures, as a fraction of a second (1001/30000s). OpenTimelineIO's
 own adapter leaves out the length of a picture at the exact NTSC rates, so that not even it can read
@@ -17,21 +17,22 @@ from avcheck.render.junit import xml_text
 from avcheck.report import Report
 from avcheck.timecode import Timecode
 
-# What Final Cut shows a marker as: to do (red), done (green), plain (blue)
+# How Final Cut shows a marker: to do (red), done (green), plain (blue)
 _STATES = {"out_of_sync": ' completed="0"', "in_sync": ' completed="1"'}
 
 
 class FcpXml(Renderer):
     """One event with a project for each title; files that could not be judged are left out.
 
-    The document wants what its clips refer to first, so that (a few hundred bytes a title) is kept.
+    What clips refer to comes first in the document, so it is kept until the end: a few hundred
+    bytes a title.
     """
 
     head_last: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._resources: list[str] = []
-        self._formats: dict[str, str] = {}  # as written -> its id
+        self._formats: dict[str, str] = {}  # its XML -> its id
 
     def head(self) -> str:
         """Everything before the projects; ask for it last."""
@@ -74,7 +75,7 @@ class FcpXml(Renderer):
         return "</event>\n</library>\n</fcpxml>\n"
 
     def _format(self, report: Report, rate: Fraction) -> str:
-        """The id of the format of a title, which many titles share."""
+        """The id of a title's format; many titles share one."""
         size = ""
         if report.picture is not None:
             size = f' width="{report.picture.width}" height="{report.picture.height}"'
@@ -93,10 +94,10 @@ def _marker(marker: Marker, title: Marked) -> str:
 
 
 def _time(timecode: Timecode, picture: int) -> str:
-    """When a picture is due on the title's own clock, which its timecode sets."""
+    """When a picture is due on the title's own clock, which starts at its timecode."""
     return _pictures(timecode.start + picture, timecode.rate)
 
 
 def _pictures(count: int, rate: Fraction) -> str:
-    """How long so many pictures last, in seconds; as Final Cut writes it, not reduced."""
+    """The length of so many pictures in seconds, not reduced, as Final Cut writes it."""
     return f"{count * rate.denominator}/{rate.numerator}s"

@@ -1,26 +1,16 @@
-"""The formats by name. Each is loaded when it is asked for: a run needs one or two of them."""
+"""The formats by name. Each is loaded only when it is asked for: a run needs one or two."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from avcheck.render.base import Renderer
 
 if TYPE_CHECKING:
     from avcheck.render.page import Illustrate
 
-FORMATS = (
-    "text",
-    "json",
-    "jsonl",
-    "junit",
-    "github",
-    "csv",
-    "html",
-    "otio",
-    "edl",
-    "fcpxml",
-)
+Format = Literal["text", "json", "jsonl", "junit", "github", "csv", "html", "otio", "edl", "fcpxml"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 ONE_TITLE = ("edl",)  # formats that hold a single title
 STEP_SUMMARY = "github-summary"
 
@@ -28,12 +18,11 @@ STEP_SUMMARY = "github-summary"
 def renderer(
     form: str, *, strict: bool = False, single: bool = False, illustrate: Illustrate | None = None
 ) -> Renderer:
-    """A new document in one of `FORMATS`, or the `STEP_SUMMARY`. Raises UsageError where the
-    format needs what is not installed.
+    """A new document in one of `FORMATS`, or the `STEP_SUMMARY`. Raises UsageError if the format
+    needs a package that is not installed.
 
-    With `strict`, undecidable is told as a failure; with `single`, JSON is the one record itself
-    and no list. `illustrate` gives the stills for the html page of a single file; None: it has
-    none.
+    With `strict`, undecidable counts as a failure; with `single`, JSON is the record itself and not
+    a list. `illustrate` gives the stills for the html page of a single file; None: it has none.
     """
     if form == "html":
         from avcheck.render.page import Page

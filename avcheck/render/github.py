@@ -1,10 +1,10 @@
 """GitHub Actions: workflow commands that annotate the worst files, and a Markdown summary of the
 step.
 
-GitHub shows ten errors and ten warnings a step, so no more are written. Worst first means: out of
-sync by the size of the offset, then what could not be judged; where two are alike, by path.
-Undecidable files are warnings (errors and in the table, where the run was told to fail on them),
-the least sure first.
+GitHub shows ten errors and ten warnings for a step, so no more are written. Worst first: out of
+sync by the size of the offset, then files that could not be judged; equal ones by path. Undecidable
+files are warnings, the least sure first; if the run fails on them, they are errors and in the
+table.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from avcheck.render.text import (
 from avcheck.render.worst import Worst
 from avcheck.report import Report
 
-SHOWN = 10  # annotations of a kind that GitHub shows a step
+SHOWN = 10  # of each kind, that GitHub shows for a step
 ROWS = 100  # of the summary's table; GitHub refuses summaries beyond 1 MiB
 _CELL = 500  # characters of a path or reason in the table
 
 
 class Annotations(Renderer):
-    """A line of text a file as it comes, then the annotations; an error's line is left to
-    stderr.
+    """A line of text for each file as it comes, then the annotations. An error's line goes to
+    stderr only.
     """
 
     def __init__(self, *, strict: bool = False) -> None:
@@ -44,7 +44,7 @@ class Annotations(Renderer):
         self._titles = Titles()
 
     def item(self, report: Report) -> str:
-        """The file's line of text; its annotation, if any, waits for the tail."""
+        """The file's line; its annotation, if any, comes in the tail."""
         if report.verdict == "undecidable" and not self._strict:
             self._warnings.add(report, _command("warning", report))
         elif report.verdict != "in_sync":
@@ -61,8 +61,8 @@ class Annotations(Renderer):
 
 
 class StepSummary(Renderer):
-    """The summary of a step in Markdown: the counts, and a table of the worst files. Nothing is
-    said before the end.
+    """The summary of a step in Markdown: the counts, and a table of the worst files. All of it
+    comes at the end.
     """
 
     def __init__(self, *, strict: bool = False) -> None:
@@ -91,7 +91,7 @@ class StepSummary(Renderer):
         rows = self._rows.items()
         if not rows:
             return text
-        # A table in HTML: Markdown in a file name stays text in it, as there is no blank line.
+        # A table in HTML without blank lines: Markdown in a file name stays plain text there.
         table = (
             "<table>\n<tr><th>file</th><th>verdict</th><th>what was "
             f"found</th></tr>\n{''.join(rows)}</table>\n\n"

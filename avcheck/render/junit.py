@@ -1,10 +1,10 @@
-"""JUnit XML as Jenkins, GitLab, Azure and Buildkite read it: a file is a test case, or each of its
-sounds, where several were checked.
+"""JUnit XML as Jenkins, GitLab, Azure and Buildkite read it. A file is a test case; if several of
+its sounds were checked, each sound is.
 
 Out of sync is a failure, a file that could not be judged an error, undecidable is skipped (or a
-failure, where the run was told to fail on it). Only attributes that Jenkins' own schema
-(xunit-plugin, junit-10.xsd) knows are written, which is why `testsuites` has no "skipped" and
-`testcase` no "file". The XML is plain ASCII, so it survives any locale.
+failure, if the run fails on it). Only attributes of Jenkins' own schema (xunit-plugin,
+junit-10.xsd) are written, so `testsuites` has no "skipped" and `testcase` no "file". The XML is
+plain ASCII, so it survives any locale.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.render.base import Renderer
 from avcheck.render.text import details, line, outcome, printable, sound, verdict_text
 from avcheck.report import Report
@@ -51,7 +51,7 @@ class JUnit(Renderer):
         )
 
     def item(self, report: Report) -> str:
-        """The test case of one file; its class is the folder, by which build servers group."""
+        """The test case of one file; its class is the folder, which build servers group by."""
         element = self._element.get(report.verdict)
         self._counts[element] += 1
         self._elapsed_s += report.elapsed_s or 0.0
@@ -64,11 +64,7 @@ class JUnit(Renderer):
         if element is None:
             return f"{case}/>\n"
         said = outcome(report)
-        # The line tells the reason already.
-        rows = [
-            line(report, course=False),
-            *(f"{name}: {text}" for name, text in details(report) if name != "reason"),
-        ]
+        rows = [line(report, course=False), *(f"{name}: {text}" for name, text in details(report))]
         if report.title_summary:
             rows.append(f"sounds: {report.title_summary}")
         body = "\n".join(xml_text(row) for row in rows)
@@ -83,13 +79,13 @@ class JUnit(Renderer):
 
 
 def _name(report: Report) -> str:
-    """Tells every case from the others, whose names build servers compare from run to run."""
+    """A name that no other case has: build servers compare cases by name from run to run."""
     return f"{report.path} {sound(report)}" if report.records > 1 else report.path
 
 
 def xml_text(text: str) -> str:
-    """The text for an attribute or an element; what XML 1.0 forbids, and a line break, stands there
-    as a visible escape.
+    """The text for an attribute or an element; line breaks, and what XML 1.0 forbids, become
+    visible escapes.
     """
     shown = printable(text).replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
     return html.escape(shown).encode("ascii", "xmlcharrefreplace").decode("ascii")

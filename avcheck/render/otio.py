@@ -1,7 +1,7 @@
-"""OpenTimelineIO: a timeline of one clip for each title, the clip marked; needs the extra markers.
+"""OpenTimelineIO: a timeline of one clip with markers for each title. Needs the extra markers.
 
-The library takes fractions of a picture, and cuts them off later: every time here is a whole number
-of pictures at the exact rate (`findings/otio-cuts-pictures-off.sh`).
+The library accepts fractions of a picture and cuts them off later, so every time here is a whole
+number of pictures at the exact rate (`findings/otio-cuts-pictures-off.sh`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Otio(Renderer):
     head_last: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        """Raises UsageError where OpenTimelineIO is not installed."""
+        """Raises UsageError if OpenTimelineIO is not installed."""
         try:
             import opentimelineio
         except ImportError as error:
@@ -32,7 +32,7 @@ class Otio(Renderer):
         self._count = 0
 
     def head(self) -> str:
-        """What opens a collection; a single timeline stands alone."""
+        """The opening of a collection; a single timeline needs none."""
         if self._count == 1:
             return ""
         return '{"OTIO_SCHEMA": "SerializableCollection.1", "name": "avcheck", "children": [\n'
@@ -44,7 +44,7 @@ class Otio(Renderer):
         return comma + str(self._timeline(report, marked(report)).to_json_string(indent=2))
 
     def tail(self) -> str:
-        """What closes a collection."""
+        """The end of a collection."""
         return "\n" if self._count == 1 else "\n]}\n"
 
     def _timeline(self, report: Report, title: Marked) -> Any:

@@ -1,7 +1,7 @@
 """Where rendered results go: to a stream as they come, or to a file that is whole or not there.
 
-A document whose head is known only at the end is kept in a temporary file until then, so memory
-stays small however many files are checked.
+A document whose head is known only at the end waits in a temporary file, so memory stays small
+however many files are checked.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Target:
 
 
 def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Target, ...]:
-    """The targets of `FORMAT=FILE` texts. Raises UsageError for what cannot be written, before
-    anything is checked.
+    """The targets that texts like `FORMAT=FILE` name. Raises UsageError for what cannot be written,
+    before anything is checked.
 
-    A file that exists is refused unless `force`, and what is there but no regular file (a device, a
-    directory) always.
+    An existing file is refused unless `force`; what is not a regular file (a device, a directory)
+    always.
     """
     targets: list[Target] = []
     for option in options:
@@ -67,26 +67,24 @@ def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Targe
 
 
 class Guard:
-    """Keeps what a run reads from being written over: `force` is for reports, not for media, lists
-    or settings.
+    """Keeps the files that a run reads from being overwritten: `force` is for reports, not for
+    media, lists or settings.
     """
 
     def __init__(self, targets: Iterable[Target]) -> None:
-        # The names for a file that is not there yet, the identities for one that has several names.
+        # Names for files that do not exist yet, identities for files with several names
         paths = [target.path for target in targets]
         self._names = {os.path.realpath(path) for path in paths}
         self._identities = {_identity(path) for path in paths} - {None}
 
     def refuse_all(self, paths: Iterable[Path | None]) -> None:
-        """`refuse` for each of these that there is."""
+        """`refuse` every one of these that exists."""
         for path in paths:
             if path is not None:
                 self.refuse(path)
 
     def refuse(self, path: Path) -> None:
-        """Raise UsageError if this file, which is read, is one of the targets, under this or
-        another name.
-        """
+        """Raise UsageError if this file, which is read, is a target, under this or another name."""
         if not self._names:
             return
         identity = _identity(path)
@@ -102,12 +100,12 @@ class Guard:
 def to_stream(
     renderer: Renderer, write: Callable[[str], None]
 ) -> Iterator[Callable[[Report], None]]:
-    """One document on its way to a stream: call what this yields with each report, leave the block
-    to finish it.
+    """One document on its way to a stream: call what this yields with each report; leaving the
+    block finishes it.
 
-    A document that is interrupted is finished too, so that a list is still a list; only a reader
-    that has gone away gets nothing more. Raises what `write` raises, and UsageError where a
-    temporary file cannot be written.
+    An interrupted document is finished too, so that a list is still a list; only if the reader has
+    gone nothing more is written. Raises what `write` raises, and UsageError if a temporary file
+    cannot be written.
     """
     with closing(_Growing(renderer, write)) as growing:
         try:
@@ -128,13 +126,14 @@ def to_file(
     force: bool = False,
     on_partial: Callable[[Path], None] | None = None,
 ) -> Iterator[Callable[[Report], None]]:
-    """One document on its way to a file, which appears under its name only when it is whole; use it
-    like `to_stream`.
+    """One document on its way to a file, which gets its name only when it is whole. Use it like
+    `to_stream`.
 
-    Until then it grows beside it as NAME.XXXXXXXX.partial. If the run ends early, what was done is
-    finished as a whole document and left there, `on_partial` is told where, and nothing is under
-    the name. What earlier runs left so is removed once the file is whole. Raises UsageError where
-    the file cannot be written, or (unless `force`) another file has taken the name meanwhile.
+    Until then it grows beside the target as NAME.XXXXXXXX.partial. If the run ends early, what was
+    done is finished as a whole document and stays there, `on_partial` is called with its path, and
+    the target does not appear. Leftovers of earlier runs are removed once the file is whole. Raises
+    UsageError if the file cannot be written or (unless `force`) another file has taken the name
+    meanwhile.
     """
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     with _explained(path):
@@ -147,7 +146,7 @@ def to_file(
         used = True
         with _explained(path):
             growing.add(report)
-            file.flush()  # what is done must outlive even a kill
+            file.flush()  # on disk, what is done outlives even a kill
 
     try:
         with closing(_Growing(renderer, file.write)) as growing:
@@ -173,7 +172,7 @@ def to_file(
 
 
 class _Growing:
-    """A document as far as it has come."""
+    """An unfinished document."""
 
     def __init__(self, renderer: Renderer, write: Callable[[str], object]) -> None:
         self._renderer = renderer
@@ -207,7 +206,7 @@ class _Growing:
 
 
 def _publish(partial: Path, path: Path, force: bool) -> None:
-    """Give the file its name in one step, so that no reader ever finds a part of it."""
+    """Give the file its name in one step, so that no reader ever sees a part of it."""
     if force:
         partial.replace(path)
         return
@@ -220,8 +219,8 @@ def _publish(partial: Path, path: Path, force: bool) -> None:
 
 
 def _clear_stale(path: Path) -> None:
-    """Remove what interrupted runs left of a file that is whole now; what another run is writing at
-    this moment stays.
+    """Remove the leftovers of interrupted runs of a file that is whole now; one that another run is
+    writing stays.
     """
     for left in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
         with suppress(OSError):
@@ -237,8 +236,8 @@ def _clear_stale(path: Path) -> None:
 
 
 def _is_ours(file: IO[Any]) -> bool:
-    """Lock a file that is being written, until it is closed; False where another run has it."""
-    if sys.platform == "win32":  # where a file that is open cannot be removed anyway
+    """Lock a file that is being written, until it is closed; False if another run has locked it."""
+    if sys.platform == "win32":  # where an open file cannot be removed anyway
         return True
     import fcntl
 
@@ -246,14 +245,14 @@ def _is_ours(file: IO[Any]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks keeps nobody out
+    except OSError:  # a file system without locks cannot keep others out
         pass
     return True
 
 
 @contextmanager
 def _explained(what: str | Path) -> Iterator[None]:
-    """An OSError of writing `what` becomes a UsageError."""
+    """Turn an OSError of writing `what` into a UsageError."""
     try:
         yield
     except OSError as error:
@@ -261,7 +260,7 @@ def _explained(what: str | Path) -> Iterator[None]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What two names of one file have in common; None where there is no file."""
+    """What all names of one file share; None if there is no file."""
     try:
         status = path.stat()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The record as JSON: one a line, all in one list, or one alone. Its fields are in
+"""The record as JSON: one a line, all in a list, or one alone. Its fields are in
 `schema/record-1.schema.json`.
 """
 
@@ -12,14 +12,14 @@ from typing import Any
 from avcheck.render.base import Renderer
 from avcheck.report import Report
 
-# Build servers act on "##[" and "##vso[" anywhere in a line of their log; inside a JSON string an
-# escape says the same.
+# Build servers act on "##[" and "##vso[" anywhere in a line of their log; in a JSON string an
+# escape means the same.
 _LOG_COMMAND = re.compile(r"(##\w*)\[")
 
 
 def to_json(report: Report, *, indent: int | None = None) -> str:
-    """The record as JSON in plain ASCII, so that any file name survives any pipe; numbers that are
-    none become null.
+    """The record as JSON in plain ASCII, so that any file name survives any pipe; NaN and infinity
+    become null.
     """
     text = json.dumps(_plain(report.to_record()), ensure_ascii=True, allow_nan=False, indent=indent)
     return _LOG_COMMAND.sub(r"\1\\u005b", text)
@@ -44,7 +44,7 @@ class JsonList(Renderer):
         return "["
 
     def item(self, report: Report) -> str:
-        """The record, with the comma that parts it from the one before."""
+        """The record, after a comma unless it is the first."""
         comma = "" if self._empty else ","
         self._empty = False
         return f"{comma}\n{to_json(report, indent=2)}"
@@ -55,7 +55,7 @@ class JsonList(Renderer):
 
 
 class JsonRecord(Renderer):
-    """The one record of a run over one file; null where the run ended before there was one."""
+    """The only record of a run over one file; null if the run ended before there was one."""
 
     def __init__(self) -> None:
         self._empty = True
@@ -71,7 +71,7 @@ class JsonRecord(Renderer):
 
 
 def _plain(value: Any) -> Any:
-    """The value with every NaN and infinity, which JSON does not know, replaced by None."""
+    """The value, with None for every NaN and infinity, which JSON does not have."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

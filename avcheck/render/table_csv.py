@@ -1,9 +1,9 @@
-"""CSV after RFC 4180, one row a file, or one for each of several sounds of it; numbers are bare,
-every text is quoted and can be no formula.
+"""CSV (RFC 4180), a row for each file, or for each of several sounds; numbers are bare, every text
+is quoted, and no text is a formula.
 
-A spreadsheet runs a cell that begins with = + - @, also in their full width, or with a tab or CR;
-such a text (a file name is other people's text) gets an apostrophe in front. For the exact name
-take JSON.
+A spreadsheet executes a cell that begins with = + - @, also in their full-width forms, or with a
+tab or CR. Such a text (a file name is other people's text) gets an apostrophe in front. JSON has
+the exact name.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Csv(Renderer):
         return _row(COLUMNS)
 
     def item(self, report: Report) -> str:
-        """One row; what is unknown is an empty cell, several values in one cell are parted by ";
+        """One row; unknown values are empty cells, several values in a cell are separated by ";
         ".
         """
         return _row(_cells(report))
@@ -111,8 +111,8 @@ def _cells(report: Report) -> Iterator[str | float | None]:
 
 
 def _timecodes(report: Report) -> Iterator[str | None]:
-    """The rate of the pictures, the timecode of the first, and that of each marker; nothing where
-    the rate is not known.
+    """The rate of the pictures, the timecode of the first, and that of each marker; empty if the
+    rate is not known.
     """
     title = marked(report)
     if report.verdict == "error" or not title.rate_known:
@@ -131,8 +131,7 @@ def _intervals(intervals_s: tuple[tuple[float, float], ...]) -> str:
 
 def _row(cells: Iterator[str | float | None] | tuple[str, ...]) -> str:
     text = io.StringIO()
-    # Quotes around every text keep a row from beginning with "::", which GitHub takes for a
-    # command.
+    # Quoting every text keeps a row from beginning with "::", which GitHub takes for a command.
     csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n").writerow(
         _cell(cell) for cell in cells
     )

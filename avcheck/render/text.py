@@ -1,10 +1,9 @@
-"""Reports as text for people: the line of a file, the table of its blocks, what stands below, the
+"""Reports as text for people: the line of a file, the table of its blocks, the details below, the
 summary of a run.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections import Counter
@@ -12,7 +11,14 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from avcheck.render.base import Renderer
-from avcheck.report import Degraded, Report, Stretch, Tolerance, describe_offset
+from avcheck.report import (
+    Degraded,
+    Report,
+    Stretch,
+    Tolerance,
+    confidence_text,
+    describe_offset,
+)
 from avcheck.tracks import programme, sound_named
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ VERDICT_STYLE = {
     "undecidable": "bold yellow",
     "error": "bold red",
 }
-_EVENTS = {  # of a test signal: one, and several
+_EVENTS = {  # of a test signal: singular and plural
     "flash": ("flash with its beep", "flashes with their beeps"),
     "countdown": ("count with its tick", "counts with their ticks"),
     "2-pop": ("single picture with its pop", "single pictures with their pops"),
@@ -44,11 +50,11 @@ _LOG_COMMAND = re.compile(r"(##\w*)\[")
 
 
 def printable(text: str) -> str:
-    """The text on one line and harmless: what a terminal would act on, reorder or choke on is
-    written as an escape.
+    """The text on one line and harmless: what a terminal would act on, reorder or choke on becomes
+    an escape.
 
-    Covers C0 and C1 controls, line and paragraph separators, invisible and direction marks, the
-    lone surrogates that stand for the bytes of a file name that is not UTF-8, and the "##[...]"
+    That covers C0 and C1 controls, line and paragraph separators, invisible and direction marks,
+    the lone surrogates that stand for the bytes of a file name that is not UTF-8, and the "##[...]"
     commands of build servers.
     """
     shown = "".join(
@@ -66,11 +72,10 @@ def _escape(char: str) -> str:
 
 
 def line(report: Report, *, course: bool = True) -> str:
-    """One line of plain text, e.g. "a.mp4: out of sync: sound late by 120 ms (3.0 frames),
+    """One line of plain text, for example "a.mp4: out of sync: sound late by 120 ms (3.0 frames),
     confidence 0.97".
 
-    With `course` it tells of an offset that changes from when to when it is what; `details` does so
-    as well.
+    With `course` it lists the stretches of a changing offset, as `details` does.
     """
     return "".join(text for text, _ in _line_parts(report, course))
 
@@ -83,28 +88,28 @@ def styled_line(report: Report, *, course: bool = True) -> Text:
 
 
 def verdict_text(report: Report) -> str:
-    """The verdict in words; an offset that is measured but within the measuring error of its limit
-    is "borderline".
+    """The verdict in words; "borderline" for an offset that is beyond its limit by less than the
+    measuring error.
     """
     return "borderline" if report.reason_code == "borderline" else VERDICT_TEXT[report.verdict]
 
 
 def outcome(report: Report, *, course: bool = True) -> str:
-    """What follows the verdict: the offset and how sure it is, or the reason; "" where there is
+    """What follows the verdict: the offset and how sure it is, or the reason; "" if there is
     nothing to say.
     """
     if report.verdict in ("in_sync", "out_of_sync"):
         changes = [text for text in (_drift(report.drift_ms_per_min), _jumps(report)) if text]
         offset = f"{report.offset_text} at worst" if changes else report.offset_text or ""
-        return ", ".join([offset, f"confidence {_confidence(report.confidence)}", *changes]) + (
+        return ", ".join([offset, f"confidence {confidence_text(report.confidence)}", *changes]) + (
             _course(report) if course else ""
         )
     return printable(report.reason or "")
 
 
 def sound(report: Report) -> str:
-    """Which sound of its title a record is about, as in "track 1 (fra)" or "with fra.wav"; "" where
-    it is the only one.
+    """Which sound of its title a record is about, as in "track 1 (fra)" or "with fra.wav"; "" if it
+    is the only one.
     """
     if report.records < 2:
         return ""
@@ -113,15 +118,13 @@ def sound(report: Report) -> str:
 
 
 def subject(report: Report) -> str:
-    """The path, and which of its sounds, where there are several."""
+    """The path, and which of its sounds if there are several."""
     path = printable(report.path) or "(empty path)"
     return f"{path} {sound(report)}".rstrip() if report.records > 1 else path
 
 
 class Titles:
-    """Follows the records of a run: how many titles they are about, and where one of several sounds
-    ends.
-    """
+    """Counts the titles that the records of a run are about, and notices the last sound of each."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -129,7 +132,7 @@ class Titles:
         self._left = 0
 
     def summary_after(self, report: Report) -> str:
-        """The line that stands after the last record of a title with several sounds, else ""."""
+        """The line after the last record of a title with several sounds, else ""."""
         if report.path != self._path or not self._left:
             self.count += 1
             self._path, self._left = report.path, report.records
@@ -141,7 +144,7 @@ class Titles:
 
 
 def _harmless(path: str) -> str:
-    """GitHub takes a line that begins with "::" for a command; the same file has a name that does
+    """GitHub takes a line that begins with "::" for a command; write the path so that it does
     not.
     """
     return f"./{path}" if path.lstrip().startswith("::") else path
@@ -169,7 +172,7 @@ def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
 
 
 class Lines(Renderer):
-    """The plain line of every file, or of every sound and then of the title."""
+    """The plain line of every file; of several sounds, a line each and one for the title."""
 
     def __init__(self) -> None:
         self._titles = Titles()
@@ -182,15 +185,13 @@ class Lines(Renderer):
 
 
 def details(report: Report) -> list[tuple[str, str]]:
-    """What stands under the verdict of a single file, as (name, text), only where there is
-    something to say.
+    """What stands under the line of a single file, as (name, text): only what is worth saying and
+    not in the line.
     """
     container = report.container_offset_ms
+    decided = report.verdict in ("in_sync", "out_of_sync")
     rows = [
-        (
-            "reason",
-            printable(report.reason) if report.reason and report.verdict != "undecidable" else None,
-        ),
+        ("reason", printable(report.reason) if report.reason and decided else None),
         (
             "best guess",
             report.offset_text
@@ -198,7 +199,10 @@ def details(report: Report) -> list[tuple[str, str]]:
             else None,
         ),
         ("reference", None if report.reference is None else printable(report.reference)),
-        ("confidence", _confidence(report.confidence) if report.verdict != "error" else None),
+        (
+            "confidence",
+            confidence_text(report.confidence) if report.verdict == "undecidable" else None,
+        ),
         (
             "by",
             _events(report) if report.measured_by == "test_signal" else None,
@@ -228,8 +232,8 @@ def details(report: Report) -> list[tuple[str, str]]:
 
 
 def summary(verdicts: Counter[str], titles: int | None = None) -> str:
-    """How a batch ended, e.g. "12 files: 9 in sync, 1 out of sync, 2 undecidable". `titles`: how
-    many files these are of, where several sounds of one are counted.
+    """How a batch ended, for example "12 files: 9 in sync, 1 out of sync, 2 undecidable". `titles`:
+    the number of files, if some have several sounds.
     """
     total = verdicts.total()
     words = {**VERDICT_TEXT, "error": "error" if verdicts["error"] == 1 else "errors"}
@@ -245,9 +249,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def failures(worst: Iterable[Report], failed: int, total: int) -> Iterator[str]:
-    """The lines that end a batch: how many files failed, and of the worst, which come first, what
-    and why.
-    """
+    """The lines that end a batch: how many files failed, and what and why, the worst first."""
     yield f"Failed: {failed} of {total} {'file' if total == 1 else 'files'}"
     listed = list(worst)
     for report in listed:
@@ -270,7 +272,7 @@ def moment(time_s: float) -> str:
 
 
 def span(start_s: float, end_s: float) -> str:
-    """A stretch of a film in words: "3.0 s to 9.0 s", and from a minute on "0:58 to 1:02:03"."""
+    """A part of a film in words: "3.0 s to 9.0 s", and from a minute on "0:58 to 1:02:03"."""
     return (
         f"{start_s:.1f} s to {end_s:.1f} s" if end_s < 60 else f"{clock(start_s)} to {clock(end_s)}"
     )
@@ -285,14 +287,14 @@ def short_offset(offset_ms: float, digits: int = 0) -> str:
 
 
 def change_of(start_ms: float, end_ms: float) -> str:
-    """Two offsets in few words, or the one that both are: "4 ms early to 24 ms early"."""
+    """Two offsets in few words, or one if they are equal: "4 ms early to 24 ms early"."""
     start, end = short_offset(start_ms), short_offset(end_ms)
     return start if start == end else f"{start} to {end}"
 
 
 def _one_of_several(report: Report) -> str:
-    """Which audio track was checked, of a title that has several and was checked for one of them;
-    else "".
+    """Which audio track was checked, if a title has several and one of them was checked; else
+    "".
     """
     if report.records > 1 or report.audio_track is None or len(report.audio_tracks) < 2:
         return ""
@@ -304,11 +306,6 @@ def _events(report: Report) -> str | None:
         return None
     one, several = _EVENTS.get(report.signal or "", _EVENTS["flash"])
     return f"{len(report.segments)} {one if len(report.segments) == 1 else several}"
-
-
-def _confidence(value: float) -> str:
-    # Down, so that 0.999 does not read as certainty
-    return f"{math.floor(100 * value + 1e-9) / 100:.2f}"
 
 
 def _tolerance(tolerance: Tolerance) -> str:
@@ -326,7 +323,7 @@ def _drift(drift_ms_per_min: float | None) -> str | None:
 
 
 def _jumps(report: Report) -> str | None:
-    # older records have none
+    # older records have no intervals
     intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]
     times = [
         f"at {clock(start_s)}"
@@ -338,9 +335,7 @@ def _jumps(report: Report) -> str | None:
 
 
 def _course(report: Report) -> str:
-    """From when to when a file has which offset, where that changes: " (0:00 to 0:40: 4 ms early;
-    ...)".
-    """
+    """The offsets of a file's stretches, if it changes: " (0:00 to 0:40: 4 ms early; ...)"."""
     if len(report.stretches) < 2:
         return ""
     parts = [

@@ -1,4 +1,4 @@
-"""The table of a single file: how the offset goes through it, and on request every second."""
+"""The table of a single file: its offset over time, and every second if asked for."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from avcheck.report import Report
 if TYPE_CHECKING:
     from rich.table import Table
 
-ROWS = 30  # blocks that are shown each in a row of its own without being asked for
+ROWS = 30  # a file of more blocks is folded, unless every row is asked for
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def table(
     report: Report, *, width: int = 80, ascii_only: bool = False, every_row: bool = False
 ) -> Table:
-    """One row a block of a short file, one row a stretch of a long one; with `every_row`, of any
-    file one a block.
+    """A row for each block of a short file, or each stretch of a long one; with `every_row`, for
+    each block of any file.
 
-    `width` is the terminal's in columns; with `ascii_only` the bars are made of "#".
+    `width`: the terminal's, in columns; with `ascii_only` the bars are made of "#".
     """
     if every_row or len(report.blocks) <= ROWS:
         return _blocks(report, width, ascii_only)
@@ -30,7 +30,7 @@ def table(
 
 
 def _blocks(report: Report, width: int, ascii_only: bool) -> Table:
-    """A block's time, its share of the attention as number and bar, and the offset it shows
+    """A block's time, its share of the attention as number and bar, and the offset that it shows
     alone.
     """
     from rich import box
@@ -60,7 +60,7 @@ def _stretches(report: Report) -> Table:
     rows = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption=f"{len(report.blocks)} rows of 1 s: -v",
+        caption=f"-v shows {len(report.blocks)} rows of 1 s",
         caption_justify="left",
     )
     rows.add_column("From", justify="right", no_wrap=True)
@@ -72,7 +72,7 @@ def _stretches(report: Report) -> Table:
 
 
 def event_table(report: Report) -> Table:
-    """One row an event of a test signal: when it is seen, when it is heard, and the offset."""
+    """A row for each event of a test signal: when it is seen, when it is heard, and the offset."""
     from rich import box
     from rich.table import Table
 
@@ -88,8 +88,8 @@ def event_table(report: Report) -> Table:
 
 
 def _course(report: Report) -> Iterator[tuple[float, float, str]]:
-    """From when to when which offset is told (s): the stretches, else the segments with and without
-    one.
+    """Which offset from when to when (s): the stretches, or else runs of segments with and without
+    an offset.
     """
     for stretch in report.stretches:
         yield (

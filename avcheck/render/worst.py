@@ -1,4 +1,4 @@
-"""The worst files of a run, for documents that show no more than so many."""
+"""The worst files of a run, for documents that show only so many."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Shown = TypeVar("Shown")
 
 
 class Worst(Generic[Shown]):
-    """The worst so many of all items added, worst first; what is pushed out is forgotten, so memory
-    stays small.
+    """The worst so many of all items added, worst first. The others are forgotten, so memory stays
+    small.
     """
 
     def __init__(self, limit: int) -> None:
@@ -21,7 +21,7 @@ class Worst(Generic[Shown]):
         self._added = 0
 
     def add(self, report: Report, shown: Shown) -> None:
-        """Keep what is shown of a report, if it is among the worst so far."""
+        """Keep what is shown of a report if it is among the worst so far."""
         self._added += (
             1  # so that two reports of one path keep their order, and no two items are compared
         )
@@ -29,13 +29,13 @@ class Worst(Generic[Shown]):
         del self._kept[self._limit :]
 
     def items(self) -> list[Shown]:
-        """What is kept, worst first."""
+        """The items kept, worst first."""
         return [shown for _, shown in self._kept]
 
 
 def _rank(report: Report) -> tuple[int, float, str]:
-    """Sorts worst first: out of sync by the size of the offset, errors, undecidable by confidence,
-    in sync by the offset.
+    """Sort key, worst first: out of sync by the size of the offset, errors, undecidable by
+    confidence, in sync by the offset.
     """
     if report.verdict == "out_of_sync":
         return 0, -abs(report.offset_ms or 0.0), report.path

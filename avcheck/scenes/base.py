@@ -1,10 +1,10 @@
-"""Generated scenes whose picture and sound move together, from numpy alone: for training, for the
-demo and for tests.
+"""Generated scenes whose picture and sound move together, from numpy alone: for training, the demo
+and tests.
 
 Time: frame k shows the state at the instant `start_s + k / frame_rate` (no exposure time), and
 sample i is the sound at `sound_start_s + i / sample_rate`. Picture and sound are drawn from the
-same continuous trajectories, so a scene is in sync by construction and to the sample; what was
-played before the first frame is not cut off, the scene begins in the middle of it.
+same continuous trajectories, so a scene is in sync by construction, to the sample. It begins in the
+middle of what goes on: sound from before the first frame still rings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Beeps: where a quiet sound becomes loud at once, and soon is quiet again."""
+"""Beeps: a quiet sound that suddenly becomes loud, and is soon quiet again."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from avcheck.media import SAMPLE_RATE, Sound
 
 _STEP = 16  # samples: the level is taken every millisecond
 _STEP_S = _STEP / SAMPLE_RATE
-_WIDTH = 2  # steps that a level is the mean of
-_LAGS = 2  # samples that a purity is told by
+_WIDTH = 2  # steps that a level is averaged over
+_LAGS = 2  # samples that a purity is predicted from
 _RISE_DB = 20.0  # over the loudest moment
 _BEFORE_S = 0.1  # of so long before
 _LEAST_DB = -50.0  # dBFS
-_PLATEAU_S = 0.012  # in which a beep reaches its full level
+_PLATEAU_S = 0.012  # within which a beep reaches its full level
 _LONGEST_S = 1.5  # beep; longer is a tone or a noise
 _END_DB = 20.0  # below its level a beep has ended
 _FLOOR_DB = -90.0
-_LONGEST_QUIET_S = 3.0  # that is told
-_EDGE_S = 0.02  # before a beep, that a codec's pre-echo fills
+_LONGEST_QUIET_S = 3.0  # longer quiet is counted as this
+_EDGE_S = 0.02  # before a beep, filled by a codec's pre-echo
 
 
 @dataclass(frozen=True)
 class Beep:
     """When a beep begins and ends, in seconds on the file's clock, and its level (amplitude, 0..1).
 
-    purity: how much of its power (0..1) two coefficients of linear prediction tell: nearly all of a
-    tone, and of a clap half. quiet_s: for how long nothing a tenth as loud is heard before and
-    after it, up to 3 s; what lies beyond the file is quiet.
+    purity: the share of its power (0..1) that two coefficients of linear prediction explain: nearly
+    all of a tone, half of a clap. quiet_s: how long nothing a tenth as loud is heard before and
+    after it, up to 3 s; outside the file is quiet.
     """
 
     start_s: float
@@ -48,8 +48,8 @@ class Beep:
 
 @dataclass(frozen=True)
 class Beeps:
-    """The beeps of a file in order, and how much of its time (0..1) something else is nearly as
-    loud.
+    """The beeps of a file in order, and the share of its time (0..1) in which something else is
+    nearly as loud.
     """
 
     heard: tuple[Beep, ...]
@@ -75,8 +75,8 @@ def beeps_of(sounds: Iterable[Sound]) -> Beeps:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """Sound without a gap: when it begins, and of every millisecond the level (amplitude, 0..1) and
-    the products of its samples with those none, one and two before them, summed, (T, 3).
+    """Sound without a gap: when it begins, and for every millisecond the level (amplitude, 0..1)
+    and the products of its samples with those none, one and two before them, summed, (T, 3).
     """
 
     start_s: float
@@ -120,7 +120,7 @@ def _beeps(run: _Run) -> list[Beep]:
     before, plateau = round(_BEFORE_S / _STEP_S), round(_PLATEAU_S / _STEP_S)
     if len(level) <= plateau:
         return []
-    # What comes before a file is quiet
+    # Before a file there is quiet
     padded = np.concatenate([np.zeros(before, np.float32), level])
     loudest_before = np.lib.stride_tricks.sliding_window_view(padded, before)[: len(level)].max(
         axis=1
@@ -137,7 +137,7 @@ def _beeps(run: _Run) -> list[Beep]:
     for start in np.flatnonzero(rises).tolist():
         if start < at:
             continue
-        # The foot of the rise, all that a plateau from here on may hold
+        # The foot of the rise, which a plateau from here on may include
         foot = float(ahead[start])
         onset = start + int(np.argmax(level[start:] >= foot / 2))
         reached = float(level[onset : onset + plateau + 1].max())
@@ -159,8 +159,8 @@ def _beeps(run: _Run) -> list[Beep]:
 
 
 def _purity(products: NDArray[np.float64]) -> float:
-    """The share of a sound's power that its two samples before tell of each one. It is a tone to
-    that degree.
+    """The share of a sound's power that can be predicted from its last two samples: how much of a
+    tone it is.
     """
     none, one, two = products
     if none <= 0 or none * none - one * one <= 1e-9 * none * none:
@@ -184,6 +184,6 @@ def _crossing(level: NDArray[np.float32], onset: int, half: float) -> float:
     """When the level passes `half`, in seconds from the start of the run, between two steps."""
     earlier, later = float(level[onset - 1]) if onset else 0.0, float(level[onset])
     share = (half - earlier) / (later - earlier) if later > earlier else 1.0
-    # A level stands for the samples of its own step and of the one before: it is that of the border
+    # A level covers the samples of its own step and of the one before: it belongs to the border
     # between them.
     return max(0.0, (onset - 1 + share) * _STEP_S)

@@ -1,5 +1,5 @@
-"""Claps: something that moves quickly at one place of the picture and stops dead, as the stick of a
-clapperboard that closes, or hands that meet.
+"""Claps: something that moves quickly at one place of the picture and stops dead, like the stick of
+a closing clapperboard, or hands that meet.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from avcheck.signals.looks import Looks
 
-_MOVED = 24  # quarters of a level, that a cell of the stick moves by at most quick
-_SWING_S, _REST_S = 0.2, 0.15  # in which a stick closes; before and after, it hardly moves
+_MOVED = 24  # quarters of a level, by which a cell of the stick moves at least
+# a stick closes within the first; before and after, it hardly moves for the second
+_SWING_S, _REST_S = 0.2, 0.15
 _LEAST_PICTURES = 3  # of either
 _AFTER, _BEFORE = 0.3, 0.5  # of its quickest motion, then
 _LEAST_CELLS = 2
@@ -20,7 +21,7 @@ _MOST_CELLS = 0.3  # of the picture: more is a cut, or the camera
 _QUICK = 0.5  # of its quickest motion, just before it stops
 _STOPPED = 0.15
 _USUAL_S = 1.5  # on either side: a hand that is never still
-_USUAL_SHARE = 80  # percent of that time a cell moves
+_USUAL_SHARE = 80  # percent of that time in which a cell moves
 _USUAL = 4  # times less than when the stick closes
 _WEAK = 0.5  # of the strongest: other things that stop
 
@@ -34,10 +35,11 @@ class Closing:
 
 
 def closings_of(looks: Looks) -> list[Closing]:
-    """What stops dead, in order; of what moves much less than the strongest, nothing.
+    """What stops dead, in order, except what moves much less than the strongest.
 
-    It stops between two pictures, of which the middle is told, to some 25 ms: how far a stick has
-    still to go is not seen, as it is thinner than its way from one picture to the next.
+    It stops between two pictures; the middle between them is its time, good to 25 ms. How far a
+    stick still has to go cannot be seen, because it is thinner than its way from one picture to the
+    next.
     """
     if len(looks) < 2:
         return []
@@ -57,7 +59,7 @@ def closings_of(looks: Looks) -> list[Closing]:
 
 def _strength(motion: NDArray[np.int16], at: int, swing: int, rest: int, usual: int) -> float:
     """How much moves in the `swing` pictures up to `at`, and not in the `rest` before and after
-    them; 0 where nothing stops dead, or no more so than in the `usual` pictures on either side.
+    them; 0 if nothing stops dead, or no more than in the `usual` pictures on either side.
     """
     before, moving, after = np.split(
         motion[at - swing - rest + 1 : at + rest + 1], [rest, rest + swing]
@@ -80,7 +82,9 @@ def _strength(motion: NDArray[np.int16], at: int, swing: int, rest: int, usual: 
 
 
 def _apart(closings: list[Closing], near_s: float) -> list[Closing]:
-    """One of those that lie together: what seems to stop while the rest still moves is weaker."""
+    """One of those that lie together: whatever seems to stop while the rest still moves is
+    weaker.
+    """
     kept: list[Closing] = []
     for each in closings:
         if kept and each.time_s - kept[-1].time_s <= near_s:

@@ -1,4 +1,4 @@
-"""Countdowns: a figure in a still picture that changes once a second, and the sound ticks."""
+"""Countdowns: a figure in a still picture that changes once a second, and a tick in the sound."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from avcheck.signals.looks import Looks
 
-_MOVED = 40  # quarters of a level, by which a cell has changed
+_MOVED = 40  # quarters of a level, by which a changed cell differs
 _LEAST_CELLS = 4
-_MOST_CELLS = 0.5  # of a picture: more is another picture, as a cut shows it
-_CALM = 0.1  # of the cells of a change move between two of them
+_MOST_CELLS = 0.5  # of a picture: more is another picture, as after a cut
+_CALM = 0.1  # of a change's cells that may move between two changes
 _SECOND_S = 1.0
-_PICTURES = 1.5  # that a second may be longer or shorter by: a count is shown on a picture
-_SAME_CELLS = 0.5  # of a change's, that the next one changes too
+_PICTURES = 1.5  # by which a second may be longer or shorter: a count appears on a picture
+_SAME_CELLS = 0.5  # of a change's cells that the next one changes too
 _LEAST = 3  # changes in a row
 
 
 def counts_of(looks: Looks) -> list[float]:
-    """When the figure of a countdown changes, in seconds on the file's clock: three times at least,
-    a second apart, at one place of a picture that is still between.
+    """When the figure of a countdown changes, in seconds on the file's clock: at least three times,
+    a second apart, at one place of a picture that is still in between.
     """
     moved = looks.motion >= _MOVED
     cells = moved.sum(axis=1)

@@ -1,5 +1,5 @@
-"""Flashes: parts of a picture that become bright, or dark, at once, and soon are again as they
-were. The hand of a countdown does so as well, at every full second.
+"""Flashes: parts of a picture that suddenly become bright or dark, and soon are as before. So does
+the hand of a countdown, at every full second.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from avcheck.signals.looks import Levels, Looks
 
 _CHANGE = 40  # of a cell's level, 0..255
 _LONGEST_S = 1.0  # flash; longer is another picture
-_GROWS = 2  # times as many cells may be changed before a flash has ended
+_GROWS = 2  # times as many cells may have changed by the end of a flash
 _BACK = 0.35  # of the change may remain when a flash has ended
 _LEAST_CELLS = 2
-_SUDDEN = 3  # times as many cells change as in any of
-_BEFORE = 3  # pictures before
-_LIT = 0.9  # of the full level: a picture less bright than that was lit for a part of its time only
-_FIRST_LIGHT = 0.15  # of the full level: what a codec leaves of the next picture is less
+_SUDDEN = 3  # times as many cells change as in any of the ...
+_BEFORE = 3  # ... pictures before
+_LIT = 0.9  # of the full level: a darker picture was lit for only a part of its time
+_FIRST_LIGHT = 0.15  # of the full level; a codec's leak of the next picture is weaker
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +34,9 @@ class Flash:
 def flashes_of(looks: Looks) -> list[Flash]:
     """The flashes of a file in order.
 
-    Where the first picture of a flash is not at its full level and the next one is, the flash began
-    while it was exposed: the share of the light that is missing is the share of the picture's time
-    that had passed.
+    If the first picture of a flash is not at its full level and the next one is, the flash began
+    while the first was exposed: the missing share of the light is the share of its time that had
+    passed.
     """
     times_s, levels = looks.times_s, looks.levels
     flashes: list[Flash] = []
@@ -57,7 +57,7 @@ def flashes_of(looks: Looks) -> list[Flash]:
         back = int(np.median(left[:, cells].argmax(axis=0)))
         others = (np.abs(after[:back] - before) >= _CHANGE).sum(axis=1)
         if others.max(initial=0) > _GROWS * cells.sum():
-            continue  # the hand of a countdown sets out
+            continue  # the hand of a countdown starts anew
         ended = at + 1 + back  # where the old picture is back
         flashes.append(Flash(_begin_s(times_s, levels, at, cells), cells))
     return flashes
@@ -65,7 +65,8 @@ def flashes_of(looks: Looks) -> list[Flash]:
 
 def _sudden(levels: Levels) -> list[int]:
     """The pictures that differ from the one before by `_CHANGE` in some cells; or begin to, and do
-    so in the next picture. A hand that sweeps through the picture changes as many all the time.
+    so in the next picture. A hand that sweeps through the picture changes as many cells all the
+    time.
     """
     if len(levels) < 3:
         return []

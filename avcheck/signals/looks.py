@@ -1,4 +1,6 @@
-"""What test signals are looked for in: the levels of a picture's cells, and how much they move."""
+"""What test signals are searched for in: the levels of a picture's cells, and how much they
+move.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ Levels = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """The pictures of a file in order, N of them, when each is shown, in seconds on its clock.
+    """The N pictures of a file in order, and when each is shown, in seconds on its clock.
 
     levels: (N, R * C), the mean of each cell, 0..255. motion: (N, r * c) of finer cells, how far on
     average their pixels are from the picture before, in quarters of a level.
@@ -34,7 +36,7 @@ class Looks:
 
 
 def looks_of(pictures: Iterable[Picture]) -> Looks:
-    """What pictures of one size look like; what moves in the first is nothing."""
+    """The looks of pictures of one size; the first has no motion."""
     times_s: list[float] = []
     levels: list[Levels] = []
     motion: list[Levels] = []
@@ -56,7 +58,7 @@ def looks_of(pictures: Iterable[Picture]) -> Looks:
 
 
 def _cells(values: Luma | NDArray[np.int16], rows: int, columns: int, steps: int) -> Levels:
-    """The mean of each cell of a picture in `steps` to one, (rows * columns,) uint8."""
+    """The mean of each cell of a picture, in `steps` to a level, (rows * columns,) uint8."""
     height, width = values.shape
     tops = np.linspace(0, height, min(rows, height) + 1).astype(int)
     lefts = np.linspace(0, width, min(columns, width) + 1).astype(int)

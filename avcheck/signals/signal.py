@@ -1,5 +1,5 @@
-"""What is seen and what is heard as pairs: what a test signal says of the offset, and whether a
-file is one.
+"""Events of the picture and the sound in pairs: what a test signal says of the offset, and whether
+a file is one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Kind = Literal["flash", "countdown", "2-pop", "clap", "stamp"]
 
 MAX_OFFSET_S = 2.0
 SIGNAL_SIDE = 160  # pixels: enough for the cells of a picture, and for a stamp
-_TOGETHER_S = 0.025  # pairs of one offset lie so near to each other
-_LEAST_PAIRS = 3  # that make a test signal: one clap is none
-_LEAST_SHARE = 0.8  # of what is seen, and of what is heard, that is in a pair
-_OTHER_SHARE = 0.05  # of the time of a test signal something else may sound
+_TOGETHER_S = 0.025  # pairs of one offset lie this near to each other
+_LEAST_PAIRS = 3  # of a test signal: one clap is none
+_LEAST_SHARE = 0.8  # of what is seen, and of what is heard, that must be in a pair
+_OTHER_SHARE = 0.05  # of the time of a test signal that something else may sound
 _SAME_CELLS = 0.5  # of a flash's cells that most others fill too
 _POP_S = 0.09  # a pop is as long as a picture
-_PURE = 0.9  # of a pop's power is a tone
-_CLAP_S = 0.4  # a clap has died away
+_PURE = 0.9  # of a pop's power that is a tone
+_CLAP_S = 0.4  # after which a clap has died away
 _CLAP_LEVEL = 0.5  # of the loudest
 _ALONE_S = 0.9  # nothing else is heard on either side of a pop
 _TWO_POPS = 2  # at the head and the tail of a film
@@ -39,7 +39,7 @@ _TWO_POPS = 2  # at the head and the tail of a film
 
 @dataclass(frozen=True)
 class Event:
-    """What is seen and what is heard with it. Times in seconds on the file's clock."""
+    """What is seen, and what is heard with it. Times in seconds on the file's clock."""
 
     picture_s: float
     sound_s: float
@@ -52,13 +52,13 @@ class Event:
 
 @dataclass(frozen=True)
 class Signal:
-    """The events of a file, and how much there is in all, also without a mate.
+    """The events of a file, and how much there is in all, even without a partner.
 
-    in_picture, in_sound: how many of its kind are seen, and are heard. other_share: how much of the
-    time (0..1) something else is nearly as loud. ambiguous: there are no events because several
-    pairs fit as well. error_ms: how far off each event may be, where the capture tells; None: as is
-    usual for its kind. shown: of stamps, how many pictures there are. others: beeps of another
-    kind. unnatural: several flashes and tones alone, in pairs or not.
+    in_picture, in_sound: how many of its kind are seen, and are heard. other_share: the share of
+    the time (0..1) in which something else is nearly as loud. ambiguous: there are no events
+    because several pairs fit equally well. error_ms: how far off each event may be, if the capture
+    says; None: as usual for its kind. shown: of stamps, how many pictures there are. others: beeps
+    of another kind. unnatural: several flashes and nothing but tones, in pairs or not.
     """
 
     kind: Kind
@@ -74,9 +74,9 @@ class Signal:
 
     @property
     def is_test_signal(self) -> bool:
-        """Whether picture and sound belong together beyond chance: three pairs at least, hardly
-        one without its mate, and little else is heard. A pop is rare enough to count in black and
-        silence, where nothing else beeps, and in a film if it has one at either end.
+        """Whether picture and sound belong together beyond chance: at least three pairs, hardly any
+        without a partner, and little else heard. A single pop counts in black and silence, if
+        nothing else beeps; in a film, one at either end does.
         """
         pairs = len(self.events)
         quiet, paired = self.other_share <= _OTHER_SHARE, self.share >= _LEAST_SHARE
@@ -89,7 +89,7 @@ class Signal:
     @property
     def is_all(self) -> bool:
         """Whether there is nothing else in the file, so that the network, which has learnt from
-        people and things, has no say in it. Claps and what moves with them it has learnt.
+        people and things, has no say in it. It has learnt claps and what moves with them.
         """
         if self.kind == "stamp":
             return self.in_picture >= self.shown / 2
@@ -98,7 +98,9 @@ class Signal:
 
     @property
     def share(self) -> float:
-        """Of what is seen and of what is heard, the part that is in pairs: the lesser one."""
+        """The share of what is seen, or of what is heard, that is in pairs; the lesser of the
+        two.
+        """
         return len(self.events) / max(self.in_picture, self.in_sound, 1)
 
     @property
@@ -107,7 +109,9 @@ class Signal:
         return float(np.median([event.offset_ms for event in self.events])) if self.events else None
 
     def thinned(self) -> Signal:
-        """Stamps with one event a second, the one of the middle offset; any other as it is."""
+        """Stamps thinned to one event a second, that of the middle offset; any other signal as it
+        is.
+        """
         if self.kind != "stamp":
             return self
         seconds = [
@@ -118,9 +122,9 @@ class Signal:
 
 
 def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal | None:
-    """The test signal that a sound and pictures make; None if they make none. Of a file that has
-    nothing but flashes and tones it is returned even where these do not go together (`unnatural`).
-    `looks` is asked for the pictures only if the sound may be a test signal's.
+    """The test signal that a sound and pictures make, or None. For a file of nothing but flashes
+    and tones it is returned even if these do not go together (`unnatural`). `looks` is called for
+    the pictures only if the sound may be that of a test signal.
 
     Raises DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
     """
@@ -134,26 +138,26 @@ def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal 
 
 
 def _unnatural(signals: Iterable[Signal], beeps: Beeps) -> Signal | None:
-    """The flashes and tones of a file that has nothing else, whatever goes with what."""
+    """The flashes and tones of a file that has nothing else, whether they go together or not."""
     tones = np.median([beep.purity for beep in beeps.heard]) >= _PURE
     flashes = (each for each in signals if each.kind == "flash" and each.in_picture >= _LEAST_PAIRS)
     return next((replace(each, unnatural=True) for each in flashes if tones), None)
 
 
 def signal_of(media: Media) -> Signal:
-    """What is seen and heard in an open file, in pairs, as the first kind of signal that there is.
-    Raises DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
+    """What is seen and heard in an open file, in pairs, as the most credible kind of signal. Raises
+    DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
     """
     return signal_in(looks_of(media.pictures()), beeps_of(media.sounds()))
 
 
 def signal_in(looks: Looks, beeps: Beeps) -> Signal:
-    """The same of what was seen and heard."""
-    return max(_signals(looks, beeps), key=_worth)  # of those as good the first
+    """The same, from looks and beeps."""
+    return max(_signals(looks, beeps), key=_worth)  # the first of equals
 
 
 def _worth(signal: Signal) -> int:
-    """How much a signal is to be believed before one of another kind."""
+    """How credible a signal is beside those of other kinds."""
     if signal.is_test_signal:
         return 5
     if not signal.events:
@@ -179,7 +183,7 @@ def _is_pop(beep: Beep) -> bool:
 
 
 def _claps(beeps: Sequence[Beep]) -> list[float]:
-    """When something is heard that may be a clap: as loud as the loudest, soon gone, no tone."""
+    """When something is heard that may be a clap: as loud as the loudest, soon gone, not a tone."""
     short = [beep for beep in beeps if beep.length_s <= _CLAP_S and beep.purity < _PURE]
     loudest = max((beep.level for beep in short), default=0.0)
     return [beep.start_s for beep in short if beep.level >= _CLAP_LEVEL * loudest]
@@ -205,11 +209,11 @@ def _alike(flashes: Sequence[Flash]) -> list[Flash]:
 def _pairs(
     seen_s: NDArray[np.float64], heard_s: NDArray[np.float64]
 ) -> tuple[tuple[Event, ...], bool]:
-    """All that is seen with what is heard: the offset that pairs most of them, and of two that pair
-    as many the smaller one. Where no offset pairs more than one, and several pair one, there are no
-    events, and that is told.
+    """What is seen paired with what is heard, by the offset that gives most pairs; of two that give
+    as many, by the smaller one. If no offset gives more than one pair, and several give one, there
+    are no events, and the result is ambiguous.
 
-    The offset may change slowly or by a jump, so that what is left is paired by its own offset.
+    The offset may change slowly or by a jump, so the rest is paired by an offset of its own.
     """
     events: list[Event] = []
     flashes_s, beeps_s = seen_s, heard_s

@@ -8,12 +8,12 @@ import numpy as np
 
 from avcheck.signals.looks import Looks
 
-_MOVED = 40  # quarters of a level, by which a cell has changed
+_MOVED = 40  # quarters of a level, by which a changed cell differs
 _LEAST_CELLS = 6
-_SUDDEN = 3  # times as many cells change as in any of
-_BEFORE = 3  # pictures before
-_LONGEST_S = 0.09  # it is seen; a picture of a slow film is several of a capture
-_BLACK_S = 0.9  # follows
+_SUDDEN = 3  # times as many cells change as in any of the ...
+_BEFORE = 3  # ... pictures before
+_LONGEST_S = 0.09  # for which it is seen; a picture of a slow film is several of a capture
+_BLACK_S = 0.9  # that follows
 _FLAT = 12  # levels between the cells of a black picture
 
 

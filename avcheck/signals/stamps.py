@@ -1,5 +1,6 @@
-"""Captures of av-drift-detector's test video, every picture and every picture's worth of sound of
-which carries its number: read with that package's own reader, in memory. Needs the extra `stamps`.
+"""Captures of av-drift-detector's test video, in which every picture, and the sound of every
+picture, carries its number: read with that package's own reader, in memory. Needs the extra
+`stamps`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 STAMP_SIDE = 720  # pixels: a stamp that a camera caught is small
 ERROR_MS = 1.0  # of a copy of the test video
-_WINDOW_S = 120.0  # is read at a time, so that a long capture's sound need not be held
-_FARTHEST_S = 5.0  # from a picture its sound may be
-# Other sound has a tone by chance, which goes with three pictures: speech once in 2 s or so
+_WINDOW_S = 120.0  # read at a time, so that a long capture's sound need not be held
+_FARTHEST_S = 5.0  # that a picture's sound may be away from it
+# Other sound has a stamp's tone by chance, which goes with three pictures: speech about once in 2 s
 _LEAST_RUN = 8  # pictures in a row with one offset
 _RUN_GAP_S, _RUN_STEP_MS = 1.0, 25.0
-_LOOKED_S = 3  # blocks of a title, in which a stamped capture shows it
-_EVERY = 5  # pictures of these that are read: each costs some 0.5 ms
+_LOOKED_S = 3  # blocks of a title; a stamped capture shows a stamp within them
+_EVERY = 5  # how many pictures of these go for each that is read, at some 0.5 ms
 
 
 def can_read_stamps() -> bool:
@@ -39,9 +40,9 @@ def can_read_stamps() -> bool:
 def stamps_of(
     pictures: Iterable[Picture], sounds: Iterable[Sound], *, within_s: float = 10.0
 ) -> Signal | None:
-    """The stamps of a capture, an event for each picture whose number is heard as well; None where
-    none of the pictures of the first `within_s` has one, or nothing reads them. The sound is only
-    decoded if they have.
+    """The stamps of a capture, an event for each picture whose number is also heard; None if no
+    picture of the first `within_s` has one, or the package is missing. The sound is decoded only if
+    they have.
     """
     if not can_read_stamps():
         return None
@@ -56,7 +57,7 @@ def stamps_of(
 
 
 def _in_runs(events: Sequence[Event], error_ms: float) -> tuple[Event, ...]:
-    """Those that are in a row with others of their offset; what is heard by chance is not."""
+    """Events in a row with others of the same offset; what is heard by chance is not."""
     runs: list[list[Event]] = []
     for event in events:
         last = runs[-1][-1] if runs else None
@@ -71,7 +72,7 @@ def _in_runs(events: Sequence[Event], error_ms: float) -> tuple[Event, ...]:
 
 
 class StampLook:
-    """Whether the first blocks of a title are stamped, told as they come by."""
+    """Whether the first blocks of a title are stamped, found out as they come by."""
 
     def __init__(self) -> None:
         self.stamped = False
@@ -137,15 +138,15 @@ def _readings(
                 width=size[0],
                 height=size[1],
             )
-        except AvDriftError:  # too little that is stamped, or no tones
+        except AvDriftError:  # too little is stamped, or there are no tones
             continue
         events = (
             Event(frame["time"], frame["time"] + frame["drift_ms"] / 1000)
             for frame in report["frames"]
             if frame["status"] == "ok" and frame["drift_ms"] is not None
         )
-        # Pictures at uneven times are taken for a camera's: when the display showed one is then
-        # known to half a picture only (seen: 20 ms at 25 fps, where the package tells 12).
+        # The package takes pictures at uneven times for a camera's: when the display showed one is
+        # then known only to half a picture (seen: 20 ms at 25 fps, where the package says 12).
         half_ms = float(500 / Fraction(report["fps"]))
         yield _Reading(tuple(events), ERROR_MS if report["capture"] == "file" else half_ms)
 
@@ -160,14 +161,14 @@ def _starts(frames: Sequence[CapturedFrame]) -> Iterator[int]:
 
 
 class _Heard:
-    """The sound of a file as it comes, of which only what may be asked for is kept."""
+    """The sound of a file as it comes, keeping only what may still be asked for."""
 
     def __init__(self, sounds: Iterable[Sound]) -> None:
         self._coming = iter(sounds)
         self._kept: deque[Sound] = deque()
 
     def between(self, from_s: float, until_s: float) -> Samples:
-        """The samples from one time to another, silence where there are none. Times only rise."""
+        """The samples from one time to another, silence if there are none. Times only rise."""
         while self._kept and self._kept[0].end_s <= from_s:
             self._kept.popleft()
         while not self._kept or self._kept[-1].end_s < until_s:

@@ -32,8 +32,8 @@ def check_signal(
     video_track: int | None = None,
     audio_path: Path | None = None,
 ) -> Report:
-    """The record of a recorded test signal, by what is seen and heard of it alone. Raises as
-    `open_media`.
+    """The record of a recorded test signal, from its events alone. Raises what `open_media`
+    raises.
     """
 
     def opened(short_side: int) -> Media:
@@ -60,10 +60,10 @@ def check_signal(
 
 
 def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = False) -> Judgement:
-    """The judgement of a signal; undecidable where nothing that is seen goes with what is heard.
+    """The judgement on a signal; undecidable if nothing that is seen goes with what is heard.
 
-    Its segments are the events, of stamps one a second unless `every_picture` is wanted;
-    `confidence` is the share of what is seen and heard that is in pairs.
+    Its segments are the events, of stamps one a second unless `every_picture`; `confidence` is the
+    share of what is seen and heard that is in pairs.
     """
     if not signal.events:
         return undecided(signal)
@@ -97,7 +97,7 @@ def _segments(signal: Signal) -> tuple[Segment, ...]:
 
 
 def undecided(signal: Signal) -> Judgement:
-    """That what is seen of a signal does not go with what is heard."""
+    """The judgement that what is seen of a signal does not go with what is heard."""
     sights, beeps = _WORDS[signal.kind]
     have = f"{signal.in_picture} {sights} and {signal.in_sound} {beeps}"
     if signal.ambiguous:

@@ -1,4 +1,4 @@
-"""What happens to pictures and sound on their way to a viewer, done to what a network trains on."""
+"""What pictures and sound suffer on their way to a viewer, applied to training media."""
 
 from __future__ import annotations
 

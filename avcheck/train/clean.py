@@ -1,5 +1,5 @@
-"""Clips have offsets of their own ("in sync as recorded" is not quite true): a model that never saw
-a clip estimates its.
+"""Clips have offsets of their own ("in sync as recorded" is not quite true). A model that never saw
+a clip estimates its offset.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from avcheck.train.sampling import Recipe
 
 WINDOW_FRAMES = 75
 MAX_WINDOWS = 8
-MAX_OFFSET_FRAMES = 12.5  # beyond this a clip is taken for a voice-over or a mismatch, and dropped
+MAX_OFFSET_FRAMES = 12.5  # a clip beyond this is taken for a voice-over or a mismatch, and dropped
 _MIN_PEAK = 1.2  # peak of the mean curve above its median, in logits of the shift score
 
 
@@ -54,7 +54,9 @@ def estimate_offset(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[f
 
 
 def usable(clip: Clip) -> bool:
-    """Whether a clip's own offset is known well enough, and small enough, to learn from it."""
+    """Whether a clip's own offset is known well enough, and small enough, to learn from the
+    clip.
+    """
     return clip.trusted and abs(clip.offset_frames or 0.0) <= MAX_OFFSET_FRAMES
 
 

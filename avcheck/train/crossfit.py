@@ -1,4 +1,4 @@
-"""Own offsets of clips, estimated by networks that did not learn from them."""
+"""The clips' own offsets, estimated by networks that did not learn from them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def with_estimates(
     calibration: Calibration,
     on_clip: Callable[[int, int], None],
 ) -> list[CachedClip]:
-    """The clips with the offset a check tells of them, trusted where that is sure enough for a
-    verdict.
-    """
+    """The clips with the offset that a check finds, trusted if it is sure enough for a verdict."""
     out = []
     for number, item in enumerate(clips):
         estimated = told_offset(model, item, calibration)
@@ -116,8 +114,8 @@ def remaining(
     known: Sequence[CachedClip],
     tell: Callable[[str], Callable[..., None]],
 ) -> list[CachedClip]:
-    """Speech clips without a trusted offset, with the estimate of the crops model, or of the one
-    gone on from; only those it is sure of.
+    """Speech clips without a trusted offset, with the estimate of the crops model, or of the model
+    continued from; only those it is sure of.
     """
     familiar = {item.clip.id for item in known}
     others = [item for item in speech if item.clip.id not in familiar]

@@ -98,7 +98,7 @@ class Batches:
                 progress = self._step / max(self._stage.steps, 1)
                 self._queue.put(self._batch(rng, progress))
                 self._step += 1
-        except BaseException as error:  # handed to the consumer, which raises it
+        except BaseException as error:  # the consumer raises it
             self._failure = error
 
     def _batch(self, rng: np.random.Generator, progress: float) -> Batch:
@@ -144,9 +144,7 @@ class Learner:
 
     @classmethod
     def fresh(cls, config: ModelConfig, seed: int, start: SyncNet | None = None) -> Learner:
-        """A network of this configuration: new, or going on from another with the same
-        parameters.
-        """
+        """A network of this configuration: new, or with the parameters of another."""
         torch.manual_seed(seed)
         net = SyncNet(config)
         if start is not None:

@@ -58,7 +58,7 @@ def matching_loss(
     target = torch.exp(-0.5 * (apart_s / sigma_s) ** 2).expand_as(likeness)
     near = (apart_s.abs() <= 2 * sigma_s).expand_as(likeness)
     valid = heard[:, None].expand_as(likeness)
-    # Who has nothing of its own time to choose has no say.
+    # An item without any counterpart at its own time does not count.
     pictures_say = (valid & near).any(dim=2).float()
     sounds_say = (valid & near).any(dim=1).float()
     by_picture = shift_loss(

@@ -1,5 +1,5 @@
-"""How well the trunks alone tell the shift on clips training never saw; printed while training,
-never trained on.
+"""How well the trunks alone tell the shift on clips that training never saw; printed while
+training, never trained on.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.errors import UsageError
 from avcheck.heads import Head, make_head
 from avcheck.looking import LEVELS

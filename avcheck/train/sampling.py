@@ -239,8 +239,8 @@ def _frame_box(
 def _held(
     box: NDArray[np.float32], recipe: Recipe, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """The window as a hand holds the camera: a little turned and stretched, and drifting; (2, 3) or
-    (T, 2, 3).
+    """The window as a hand would hold the camera: a little turned and stretched, and drifting; (2,
+    3) or (T, 2, 3).
     """
     chance = 0.6 * recipe.strength
     height, width = recipe.size

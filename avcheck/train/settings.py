@@ -10,10 +10,10 @@ from pathlib import Path
 class TrainSettings:
     """What `avcheck train` is asked to do. Steps are optimiser steps of each stage.
 
-    `start` is a weights file to go on from: its trunks have learnt, so the crops stage is left out,
-    and what is kept of the frames stage is half-way between before and after. `adapt_steps` are
-    those of the only stage where such weights are adapted to a catalogue. `faces` is a file of
-    `facemesh`, which finds more of them.
+    `start` is a weights file to continue from: its trunks have learnt already, so the crops stage
+    is left out, and the frames stage keeps what lies half-way between before and after.
+    `adapt_steps` are the steps of the only stage in which such weights are adapted to a catalogue.
+    `faces` is a file of `facemesh`, which finds more faces.
     """
 
     data: tuple[Path, ...]

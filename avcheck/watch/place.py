@@ -1,5 +1,5 @@
 """Putting a file into a folder, by a move or a link, never over another file, in steps that can be
-taken again.
+repeated.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from pathlib import Path
 
 
 def free_name(folder: Path, name: Path) -> Path:
-    """Where `name`, a relative path, may go in a folder: there, or where that is taken, beside it
-    as "film-2.mp4".
+    """Where the relative path `name` may go in a folder: there, or beside a file of that name as
+    "film-2.mp4".
     """
     for number in count(1):
         leaf = name.name if number == 1 else f"{name.stem}-{number}{name.suffix}"
@@ -25,11 +25,11 @@ def free_name(folder: Path, name: Path) -> Path:
 
 
 def put(source: Path, target: Path, *, link: bool) -> bool:
-    """Move or link `source` to `target`, and finish what an earlier call began; False where another
+    """Move or link `source` to `target`, and finish what an earlier call began. False if another
     file has taken the name meanwhile. Raises OSError.
 
-    A file that goes to another file system is copied beside its target first; the copy is on the
-    disk before the file is taken away.
+    On its way to another file system a file is first copied beside its target; the original is
+    removed once the copy is on disk.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(target):
@@ -55,8 +55,8 @@ def put(source: Path, target: Path, *, link: bool) -> bool:
 
 
 def _copied(source: Path, target: Path) -> bool:
-    """Copy to another file system; False where the name was taken meanwhile."""
-    partial = target.with_name(f".{target.name}.avcheck-partial")  # begun anew after a kill
+    """Copy to another file system; False if the name was taken meanwhile."""
+    partial = target.with_name(f".{target.name}.avcheck-partial")  # begun again after a kill
     shutil.copy2(source, partial)
     with partial.open("rb+") as file:
         os.fsync(file.fileno())
@@ -88,7 +88,7 @@ def _is_same(source: Path, target: Path) -> bool:
 
 
 def _to_disk(folder: Path) -> None:
-    """Have the entries of a folder outlive the machine, where the system lets us."""
+    """Flush the entries of a folder to disk, where the system allows it."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)

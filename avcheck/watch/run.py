@@ -1,4 +1,6 @@
-"""The loop of `avcheck watch`: look at the folder, check what is whole, put it where it belongs."""
+"""The loop of `avcheck watch`: look at the folder, check whole files, put them where they
+belong.
+"""
 
 from __future__ import annotations
 
@@ -25,33 +27,33 @@ from avcheck.watch.place import free_name, put
 from avcheck.watch.steps import Key, Steps, key_of
 from avcheck.watch.whole import has_partial_name, is_being_written, is_complete
 
-LOOKS = 3  # at least, at a file that does not change, before it is taken for whole
-POLL_S = 5.0  # between two looks at a folder that tells of no changes
-IDLE_S = 60.0  # the same of one that does, should it have missed one
-RETRY_S = 60.0  # before a file that could not be moved is tried again
+LOOKS = 3  # at an unchanging file, before it is taken for whole
+POLL_S = 5.0  # between two looks at a folder that reports no changes
+IDLE_S = 60.0  # at one that does report them, in case it missed one
+RETRY_S = 60.0  # before trying again to move a file
 EVERY_MEDIA_FILE = Selection()
-_TICK_S = 0.5  # how long an answer of a worker may lie unread
+_TICK_S = 0.5  # the longest that a worker's answer may wait
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to watch and what to do with what is found.
+    """What to watch, and what to do with the files.
 
-    `folders` says by verdict where a file goes; it stays where it is if its verdict is not there.
-    A file is taken for whole once it was still for `settle_s`; one that says itself that more is to
-    come, once it was still for `patience_s`.
+    `folders` has the folder for each verdict; a file whose verdict is not in it stays where it is.
+    A file is taken for whole once it has not changed for `settle_s`; if its content or name says
+    that more is to come, for `patience_s`.
     """
 
     folder: Path
     journal: Path
     folders: Mapping[Verdict, Path]
-    link: bool = False  # instead of a move
-    hook: tuple[str, ...] = ()  # a command, given each record on its stdin
+    link: bool = False  # instead of moving
+    hook: tuple[str, ...] = ()  # a command that gets each record on stdin
     selection: Selection = EVERY_MEDIA_FILE
     settle_s: float = 5.0
     patience_s: float = 600.0
     poll: bool = False
-    once: bool = False  # end when everything that is there has been dealt with
+    once: bool = False  # end once every file that is there is done
 
 
 def watch(
@@ -64,11 +66,12 @@ def watch(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> None:
-    """Check the files of a folder as they arrive, until interrupted, or with `plan.once` until all
-    that is there is done.
+    """Check the files of a folder as they arrive, until interrupted; with `plan.once`, until all
+    that are there are done.
 
-    `on_report` hears each new result when it is in the journal, `on_step` in words what becomes of
-    a file. Raises UsageError where the folder, the journal or the weights cannot be used.
+    `on_report` is called with each new result once it is in the journal, `on_step` with what
+    becomes of a file, in words. Raises UsageError if the folder, the journal or the weights cannot
+    be used.
     """
     with (
         Checkpoint(plan.journal, "--journal") as journal,
@@ -92,8 +95,8 @@ def steps_of(journal: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A file that may still be arriving: how it looks, since when (s), and how often it was seen
-    so.
+    """A file that may still be arriving: its state, since when (s), and how often it was seen in
+    that state.
     """
 
     key: Key
@@ -122,13 +125,13 @@ class _Folder:
         self._waiting: dict[Path, _Waiting] = {}
         self._ready: deque[Path] = deque()
         self._in_hand: set[Path] = set()
-        self._again_s: dict[Path, float] = {}  # when to try to place a file again
-        self._unfinished: set[Path] = set()  # those of which it was said
+        self._again_s: dict[Path, float] = {}  # when to try again to place a file
+        self._unfinished: set[Path] = set()  # files already reported as unfinished
         self._finished: set[Key] = set()  # by this run
         self._complaints: set[str] = set()  # about what cannot be checked
 
     def go_on(self) -> None:
-        """Finish what an earlier run, whatever its settings, began to put elsewhere."""
+        """Finish moving what an earlier run, with any settings, began to move."""
         for begun in list(self._steps.unfinished()):
             source = Path(begun.key[0])
             is_there = _key(source) == begun.key
@@ -137,9 +140,9 @@ class _Folder:
                 try:
                     has_arrived = put(source, begun.to, link=self._plan.link)
                 except OSError:
-                    has_arrived = False  # it is tried again, and said, when the file comes up
+                    has_arrived = False  # tried again, and reported, when the file comes up
             if is_there and not has_arrived:
-                continue  # comes up as any file that is there
+                continue  # comes up like any file that is there
             if begun.to is not None and has_arrived:
                 self._tell(f"{source} is now {begun.to}, as an earlier run began")
                 known = self._known(begun.key)
@@ -150,11 +153,9 @@ class _Folder:
             self._steps.end(begun.key)
 
     def arrivals(self) -> Iterator[Path | None]:
-        """The files to check, each as soon as it is whole; None where there is none at the
-        moment.
-        """
+        """The files to check, each as soon as it is whole; None if there is none at the moment."""
         plan = self._plan
-        # Between looks at what may be arriving, and otherwise
+        # While files may be arriving, and otherwise
         pause_s = min(1.0, max(0.02, plan.settle_s / LOOKS))
         rest_s = POLL_S if plan.poll else IDLE_S
         last_s = -math.inf
@@ -204,7 +205,7 @@ class _Folder:
         self._finished.add(key)
 
     def _place(self, source: Path, key: Key, folder: Path | None) -> Path | None:
-        """Move or link a file; where to, or None where it stays."""
+        """Move or link a file. Returns its new path, or None if it stays."""
         if folder is None:
             self._steps.begin(key, None)
             return None
@@ -237,7 +238,7 @@ class _Folder:
             self._tell(f"the hook exited with {done.returncode} for {path}")
 
     def _look(self, now: float) -> None:
-        """See what is there, and what of it is whole."""
+        """See which files are there, and which of them are whole."""
         if not self._plan.folder.is_dir():
             raise UsageError(f"{self._plan.folder} is gone")
         settings = self._settings
@@ -293,9 +294,9 @@ class _Folder:
         return False
 
     def _is_settled(self, key: Key) -> bool:
-        """Whether nothing is to be done with a file that is there. One that was moved away and is
-        there again, the same, is moved again; one that other settings may judge otherwise, or that
-        met a bug in an earlier run, is checked again.
+        """Whether nothing is left to do for a file that is there. A file that was moved away and
+        has come back unchanged is moved again; a file that other settings may judge otherwise, or
+        that met a bug in an earlier run, is checked again.
         """
         if not self._steps.is_done(key):
             return False
@@ -305,7 +306,7 @@ class _Folder:
         return self._plan.link or verdict not in self._plan.folders
 
     def _known(self, key: Key) -> Report | None:
-        """What was found before in a file as it is now, by a check like this one."""
+        """The earlier result for a file in its present state, from a check like this one."""
         wanted = self._wanted(key)
         if self._journal.verdict(wanted) is None:
             return None
@@ -324,7 +325,7 @@ class _Folder:
 
 
 def _key(path: Path) -> Key | None:
-    """What the file at a path is known by now; None where there is none."""
+    """The key of the file at a path; None if there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -334,9 +335,10 @@ def _key(path: Path) -> Key | None:
 
 @contextmanager
 def _notified(plan: Plan, on_step: Callable[[str], None]) -> Iterator[threading.Event]:
-    """An event that is set whenever something changes in the folder; never where it is polled.
+    """An event that is set whenever something changes in the folder; if the folder is polled,
+    never.
 
-    Raises UsageError where the library for that is not installed.
+    Raises UsageError if the library for that is not installed.
     """
     woken, stop = threading.Event(), threading.Event()
     if plan.poll:
@@ -356,7 +358,7 @@ def _notified(plan: Plan, on_step: Callable[[str], None]) -> Iterator[threading.
                 plan.folder, watch_filter=None, debounce=200, stop_event=stop, rust_timeout=500
             ):
                 woken.set()
-        except Exception as error:  # no more watches, or no such thing on this file system
+        except Exception as error:  # out of watches, or a file system without them
             on_step(
                 f"the system tells of no changes in {plan.folder} ({error}); it is looked at every "
                 f"{IDLE_S:.0f} s (--poll: every {POLL_S:.0f} s)"

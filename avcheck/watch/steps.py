@@ -12,27 +12,27 @@ from typing import Any
 from avcheck.errors import UsageError
 from avcheck.report import Report
 
-# A file as it was when it was checked: path, size in bytes, time of its last change in ns
+# A file as it was when it was checked: path, size in bytes, modification time in ns
 Key = tuple[str, int | None, int | None]
 
 
 def key_of(report: Report) -> Key:
-    """What a file is known by."""
+    """The key of a file."""
     return report.path, report.file_size, report.file_mtime_ns
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A file that is on its way; `to` is where it goes, None where it stays."""
+    """A file on its way; `to` is where it goes, None if it stays."""
 
     key: Key
     to: Path | None
 
 
 class Steps:
-    """The log, read once and then only added to. Use with `with`, after the journal's lock is held.
+    """The log: read once, then only appended to. Use with `with`, while the journal is locked.
 
-    A line that a kill cut short is taken away. Raises UsageError for a file that cannot be read or
+    A line that a kill cut short is removed. Raises UsageError for a file that cannot be read or
     written.
     """
 
@@ -60,13 +60,13 @@ class Steps:
         self._file.close()
 
     def begin(self, key: Key, to: Path | None) -> None:
-        """Write down where a file is about to go. Raises UsageError."""
+        """Log where a file is about to go. Raises UsageError."""
         self._write(key, {"step": "begin", "to": None if to is None else str(to)})
         self._begun[key] = to
         self._done.discard(key)
 
     def end(self, key: Key) -> None:
-        """Write down that nothing is left to do for a file. Raises UsageError."""
+        """Log that nothing is left to do for a file. Raises UsageError."""
         self._write(key, {"step": "end"})
         self._begun.pop(key, None)
         self._done.add(key)
@@ -76,7 +76,7 @@ class Steps:
         return key in self._done
 
     def goal(self, key: Key) -> Path | None:
-        """Where a file is on its way to; None for nowhere."""
+        """Where a file is on its way to; None if it is not on its way."""
         return self._begun.get(key)
 
     def unfinished(self) -> Iterator[Begun]:

@@ -1,4 +1,4 @@
-"""Whether a file that is arriving is there as a whole, as far as that can be told from outside."""
+"""Whether an arriving file is whole, as far as that can be told from outside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-# What programs call a file that they are still writing
+# Names that programs give to a file they are still writing
 PARTIAL_SUFFIXES = frozenset({".part", ".partial", ".tmp", ".temp", ".crdownload", ".download"})
 
 _MP4_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mj2", ".f4v"})
@@ -14,20 +14,20 @@ _FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", 
 
 
 def has_partial_name(path: Path) -> bool:
-    """Whether the name says that somebody is still writing it."""
+    """Whether the name says that the file is still being written."""
     return path.suffix.lower() in PARTIAL_SUFFIXES
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether some process has the file open for writing. False where that cannot be told: on other
-    systems than Linux, on network drives, for other users' files.
+    """Whether some process has the file open for writing. False if that cannot be told: on systems
+    other than Linux, on network drives, for files of other users.
     """
     if sys.platform != "linux":
         return False
     import fcntl
 
-    # A read lease is refused while there is a writer. Whoever opens the file for writing in the
-    # moment that we hold it waits, and we are sent SIGIO, which `avcheck watch` ignores.
+    # A read lease is refused while there is a writer. A program that opens the file for writing
+    # while we hold the lease waits, and we get SIGIO, which `avcheck watch` ignores.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
@@ -59,14 +59,14 @@ def is_complete(path: Path) -> bool:
                 head = file.read(16)
                 size, kind = int.from_bytes(head[:4], "big"), head[4:8]
                 if at == 0 and kind not in _FIRST_BOXES:
-                    return True  # no mp4, whatever its name: the check will say so
+                    return True  # not an mp4, whatever its name: the check will say so
                 if size == 1 and len(head) == 16:
                     size = int.from_bytes(head[8:], "big")
                 has_index |= kind == b"moov"
                 if size == 0:  # to the end of the file
                     return has_index
                 if size < 8:
-                    return True  # damaged, which more data will not mend
+                    return True  # damaged: more data will not help
                 at += size
             return has_index and at == total
     except OSError:

@@ -1,13 +1,13 @@
-"""A report that people look at: one HTML page that holds all it shows, opens from disk, and asks
-the network for nothing.
+"""A report for people: one HTML page that holds everything it shows, opens from disk, and makes no
+request to the network.
 
-A single file is shown whole; of many, a table shows the worst first, and each row opens its
+A single file is shown in full. Of many, a table shows the worst first, and each row opens its
 details. Other people's text (names, titles, languages) goes through `printable` and is escaped by
-the templates; the page's content security policy allows its own style sheet and script by their
-hashes, pictures that it holds, and nothing else.
+the templates. The page's content security policy allows its own style sheet and script by their
+hashes, pictures inside the page, and nothing else.
 
-Templates are Jinja2's, with autoescape. It is a dependency of avcheck itself and no extra: PyTorch
-needs it too, so it is there in any case. It is loaded only when a page is made.
+Templates are Jinja2's, with autoescape. Jinja2 is no extra: PyTorch needs it, so it is installed
+anyway. It is loaded only when a page is made.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from avcheck import __version__
+from avcheck._version import __version__
 from avcheck.render.base import Renderer
 from avcheck.render.page import charts, film, words
 from avcheck.render.records import to_json
@@ -44,18 +44,18 @@ from avcheck.report import Report
 if TYPE_CHECKING:
     from avcheck.stills import Illustration
 
-MOST_ROWS = 10_000  # of the table; what is better than the worst so many is counted only
+MOST_ROWS = 10_000  # of the table; files that are not among the worst so many are only counted
 
 Illustrate = Callable[[Report], "Illustration"]
 
 
 class Page(Renderer):
-    """The page of a run. Nothing is said before the end; memory holds the rows of the `limit` worst
-    files at most.
+    """The page of a run, written at the end. Memory holds the rows of the `limit` worst files at
+    most.
     """
 
     def __init__(self, *, illustrate: Illustrate | None = None, limit: int = MOST_ROWS) -> None:
-        """`illustrate` gives the stills of a file that is the only one; None: there are none."""
+        """`illustrate` gives the stills of a file if it is the only one; None: there are none."""
         self._illustrate = illustrate
         self._verdicts: Counter[str] = Counter()
         self._titles = Titles()
@@ -63,7 +63,7 @@ class Page(Renderer):
         self._rows: Worst[Markup] = Worst(limit)
 
     def item(self, report: Report) -> str:
-        """Nothing; the file is kept if it is the first, else its row."""
+        """Nothing yet. The first file is kept whole, of the others their rows."""
         self._verdicts[report.verdict] += 1
         self._titles.summary_after(report)
         if self._verdicts.total() == 1:
@@ -96,11 +96,11 @@ class Page(Renderer):
         )
 
 
-# Runs before the body is read: rows that a script will show page by page are not laid out first,
+# Runs before the body is read: rows that the script will show page by page are not laid out first,
 # which takes long.
 _EARLY = Markup('document.documentElement.classList.add("scripted");')
 
-# As the table is sorted.
+# In the order of the table.
 _ORDER = [
     (verdict, VERDICT_TEXT[verdict])
     for verdict in ("out_of_sync", "error", "undecidable", "in_sync")
@@ -109,11 +109,11 @@ _ORDER = [
 
 @dataclass(frozen=True)
 class _Record:
-    """The exact record as a file to download."""
+    """The exact record, as a file to download."""
 
     name: str
     size: int
-    packed: str  # gzip, base64: a two-hour title's is a quarter of its size
+    packed: str  # gzip, base64: a quarter of the size for a two-hour title
 
 
 def _one(report: Report, illustrate: Illustrate | None) -> str:
@@ -151,7 +151,7 @@ def _one(report: Report, illustrate: Illustrate | None) -> str:
 
 
 def _row(report: Report) -> Markup:
-    """The row of a file in the table, with its details folded away."""
+    """A file's row in the table, with its details folded away."""
     path = printable(report.path) or "(empty path)"
     name = words.file_name(report)
     folder = path.removesuffix(name)
@@ -210,10 +210,10 @@ def _environment() -> Environment:
 
 @lru_cache
 def _asset(name: str) -> Markup:
-    """A file of the page that is put into it as it is."""
+    """A file that goes into the page as it is."""
     return Markup(resources.files(__name__).joinpath(name).read_text(encoding="utf-8"))  # noqa: S704 - our own
 
 
 def _hash(text: str) -> str:
-    """What a content security policy knows a style sheet or script by."""
+    """The hash by which a content security policy allows a style sheet or script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"

@@ -20,7 +20,7 @@ _WAVE_WIDTH = 400.0
 
 @dataclass(frozen=True)
 class Frame:
-    """One still as the page shows it."""
+    """A still as the page shows it."""
 
     at: str
     caption: str
@@ -29,8 +29,8 @@ class Frame:
 
 
 def frame(still: Still, report: Report) -> Frame:
-    """A still with the attention of its second over it; under it the sound, and where the sound of
-    this picture lies.
+    """A still with the attention of its second over it; below it the sound, with a mark where the
+    sound of this picture lies.
     """
     at = moment(still.time_s)
     offset_ms = report.offset_at(still.time_s)
@@ -91,7 +91,7 @@ def _heat(still: Still, segment: SegmentDetail, block: BlockPlaces) -> Markup:
 
 
 def _focus(segment: SegmentDetail, block: BlockPlaces) -> str:
-    """In words, where most of the attention falls."""
+    """Where most of the attention falls, in words."""
     column, row, _ = block.cells[0]
     across = ("left", "middle", "right")[min(3 * column // segment.columns, 2)]
     down = ("top", "middle", "bottom")[min(3 * row // segment.rows, 2)]
@@ -120,7 +120,7 @@ def _wave(still: Still, offset_ms: float | None) -> Markup:
     parts.append(Markup('<path class="now" d="M{:.1f} 0V{:.0f}"/>').format(now, _WAVE_HEIGHT))
     words = "The sound around it"
     if offset_ms is not None:
-        # Sound that is early was heard before its picture is shown.
+        # Sound that is early is heard before its picture is shown.
         its = min(max(x(still.time_s - offset_ms / 1000), 0.0), _WAVE_WIDTH)
         parts.append(Markup('<path class="its" d="M{:.1f} 0V{:.0f}"/>').format(its, _WAVE_HEIGHT))
         if abs(its - now) > 2:

@@ -9,9 +9,9 @@ from avcheck.render.page.svg import Axis
 from avcheck.report import Detail, SegmentDetail
 
 _MAP_COLUMNS = 900  # pixels of the score map
-FIT_LIMIT = 10.0  # beyond, a fit is drawn as this: one in 20,000
+FIT_LIMIT = 10.0  # a better fit is drawn like this one: one in 20,000
 _LEVELS = 63  # colours of the score map
-# From "does not match" to "matches": dark to bright in steps that look even (the colour map
+# From "does not match" to "matches": dark to bright in visually even steps (the colour map
 # "viridis", thinned out).
 STOPS: tuple[Colour, ...] = (
     (68, 1, 84),
@@ -26,8 +26,8 @@ STOPS: tuple[Colour, ...] = (
 
 
 def map_png(detail: Detail, axis: Axis) -> bytes:
-    """The score map: a column a moment, a row an offset, early above; nothing where nothing was
-    looked at.
+    """The score map: a column for each moment, a row for each offset, early above; blank where
+    nothing was looked at.
     """
     starts = [segment.start_s for segment in detail.segments]
     columns = min(_MAP_COLUMNS, max(1, round(axis.end_s - axis.start_s)))
@@ -48,7 +48,7 @@ def map_png(detail: Detail, axis: Axis) -> bytes:
 
 
 def _column(segment: SegmentDetail) -> bytes:
-    """The colours of one segment from the earliest offset down to the latest."""
+    """The colours of one segment, from the earliest offset down to the latest."""
     return bytes(
         0
         if fit is None
@@ -58,7 +58,7 @@ def _column(segment: SegmentDetail) -> bytes:
 
 
 def palette() -> list[Colour]:
-    """Colour 0 for nothing, and `_LEVELS` from bad to good."""
+    """Colour 0 for blank, and `_LEVELS` from bad to good."""
     return [(0, 0, 0), *(_between(level / (_LEVELS - 1)) for level in range(_LEVELS))]
 
 

@@ -12,13 +12,11 @@ Colour = tuple[int, int, int]
 
 
 def indexed_png(rows: Sequence[bytes], palette: Sequence[Colour]) -> bytes:
-    """A picture whose rows hold one byte a pixel, the number of its colour; colour 0 is
-    transparent.
-    """
+    """A picture with one byte a pixel, the number of its colour; colour 0 is transparent."""
     width = len(rows[0])
     header = struct.pack(">IIBBBBB", width, len(rows), 8, 3, 0, 0, 0)
     colours = b"".join(bytes(colour) for colour in palette)
-    # Filter 0: neighbours in a palette are no neighbours in value
+    # Filter 0: neighbouring colours of a palette are not similar numbers
     lines = b"".join(b"\0" + row for row in rows)
     chunks = (
         (b"IHDR", header),

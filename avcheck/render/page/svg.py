@@ -1,4 +1,4 @@
-"""What every chart of the page is drawn with: a time axis, boxes, words, numbers."""
+"""What all charts of the page use: a time axis, boxes, words, numbers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from avcheck.render.text import clock
 from avcheck.report import Report
 
 WIDTH = 1000.0
-# Beside the plots, within the width; half of the last time stands at the right
+# Beside the plots, within the width; half of the last time label fits at the right
 LEFT, RIGHT = 74.0, 22.0
 INSIDE = WIDTH - LEFT - RIGHT
-AXIS = 30.0  # below a plot, for its times
+AXIS = 30.0  # below a plot, for its time labels
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Seconds of a file across a drawing."""
+    """The seconds of a file across a drawing."""
 
     start_s: float
     end_s: float
 
     @classmethod
     def of(cls, report: Report) -> Axis:
-        """From the file's zero, or its first block if that is before, to the end of all that is
+        """From the file's zero, or its first block if that is earlier, to the end of all that is
         known of it.
         """
         ends = [segment.end_s for segment in report.segments] + [
@@ -55,7 +55,7 @@ class Axis:
         return [step_s * k for k in range(first, int(self.end_s // step_s) + 1)]
 
     def drawn(self, y: float) -> Markup:
-        """The times, under a plot that ends at `y`."""
+        """The time labels, under a plot that ends at `y`."""
         marks = (
             Markup(
                 '<path class="tick" d="M{0} {1}v5"/><text class="at" x="{0}" y="{2}">{3}</text>'
@@ -84,5 +84,5 @@ def svg(height: float, words: str, parts: Sequence[Markup]) -> Markup:
 
 
 def coord(value: float) -> str:
-    """A coordinate, as short as a tenth of a pixel needs."""
+    """A coordinate, rounded to a tenth of a pixel."""
     return f"{value:.1f}".removesuffix(".0")

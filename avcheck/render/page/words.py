@@ -1,6 +1,6 @@
 """What a page says of a report, in words.
 
-Every text that is not avcheck's own goes through `printable`; the templates escape it.
+Text that is not avcheck's own goes through `printable`; the templates escape it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import shlex
 from pathlib import PurePath
 
 from avcheck.render.text import clock, details, outcome, printable, span, verdict_text
-from avcheck.report import Report, Track, describe_offset
+from avcheck.report import Report, Track, confidence_text, describe_offset
 
 Facts = list[tuple[str, str]]
 
@@ -36,20 +36,16 @@ def sentence(report: Report) -> str:
 
 def facts(report: Report) -> Facts:
     """What stands under the verdict, one line each."""
-    left_out = {"damage", "notes", "stretch", "reason"}
+    left_out = {"damage", "notes", "stretch", "reason", "confidence"}
     by_network = report.measured_by == "network"
-    meaning = {
-        "confidence": " (the chance that the offset is right within 80 ms)" if by_network else ""
-    }
-    return [
-        (name, text + meaning.get(name, ""))
-        for name, text in details(report)
-        if name not in left_out
-    ]
+    meaning = " (the chance that the offset is right within 80 ms)" if by_network else ""
+    sure = confidence_text(report.confidence) + meaning
+    first = [] if report.verdict == "error" else [("confidence", sure)]
+    return first + [fact for fact in details(report) if fact[0] not in left_out]
 
 
 def row_facts(report: Report) -> Facts:
-    """The same for a row of a table, which tells the confidence already."""
+    """The same for a row of a table, which shows the confidence already."""
     return [fact for fact in facts(report) if fact[0] != "confidence"]
 
 
@@ -75,14 +71,14 @@ def segments(report: Report) -> list[tuple[str, str, str]]:
         (
             f"{clock(each.start_s)} to {clock(each.end_s)}",
             "none" if each.offset_ms is None else describe_offset(each.offset_ms),
-            f"{each.confidence:.2f}",
+            confidence_text(each.confidence),
         )
         for each in report.segments
     ]
 
 
 def unseen(report: Report) -> list[tuple[str, str]]:
-    """What was not looked at, or shows nothing, and why."""
+    """What was not looked at or shows nothing, and why."""
     degraded = report.degraded
     out: list[tuple[str, str]] = []
     if report.part_s is not None:
@@ -129,9 +125,7 @@ def unseen(report: Report) -> list[tuple[str, str]]:
 
 
 def lines(report: Report) -> list[str]:
-    """What else the details of a row say: stretches, what was not looked at, tracks to choose
-    from.
-    """
+    """The rest of a row's details: stretches, what was not looked at, tracks to choose from."""
     out = [
         f"{start} to {end}: {text}"
         for start, end, text in (course(report) if len(report.stretches) > 1 else ())
@@ -146,12 +140,12 @@ def lines(report: Report) -> list[str]:
 
 
 def notes(report: Report) -> list[str]:
-    """What the reader of the file remarked."""
+    """Remarks from reading the file."""
     return [printable(note) for note in report.degraded.notes]
 
 
 def tracks(listed: tuple[Track, ...], checked: int | None) -> list[tuple[str, ...]]:
-    """Tracks as (number, codec, language, title, what is special)."""
+    """Tracks as (number, codec, language, title, remarks)."""
     return [
         (
             str(each.number),
@@ -203,7 +197,7 @@ def container(report: Report) -> Facts:
 
 
 def made(report: Report) -> Facts:
-    """What the record was made with."""
+    """What made the record."""
     rows = [
         ("checked", report.checked_at or ""),
         ("avcheck", printable(report.avcheck_version)),
@@ -214,9 +208,8 @@ def made(report: Report) -> Facts:
 
 
 def again(report: Report) -> str:
-    """The command that does this check again and makes this page.
-
-    "" where a name does not survive being typed.
+    """The command that repeats this check and makes this page; "" for a name that cannot be
+    typed.
     """
     compared = report.measured_by == "reference"
     names = [report.reference or "", report.path] if compared else [report.path]
@@ -254,13 +247,13 @@ def again(report: Report) -> str:
 
 
 def file_name(report: Report) -> str:
-    """The last part of the path, which a page is headed with."""
+    """The last part of the path, which heads a page."""
     path = printable(report.path)
     return PurePath(path).name or path or "(empty path)"
 
 
 def record_name(report: Report) -> str:
-    """A harmless name for the record as a file."""
+    """A safe file name for the record."""
     return (re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(report.path).name).strip("._-") or "record")[
         :100
     ] + ".avcheck.json"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from avcheck.fix.repair import Outcome, StreamResult
 from avcheck.render.text import outcome as outcome_text
 from avcheck.render.text import printable, verdict_text
-
-if TYPE_CHECKING:
-    from avcheck.fix.repair import Outcome, StreamResult
-    from avcheck.report import Report
+from avcheck.report import Report
 
 _DONE = {
     "copied": "copied",
