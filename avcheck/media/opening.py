@@ -154,7 +154,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             width=width,
             height=height,
             rotation=rotation,
-            frame_rate=_rate_of(video),
+            frame_rate=_rate_of(video, picture),
             audio_codec=audio.codec_context.name if audio else "",
             audio_track=audio_number,
             video_track=video_number,
@@ -261,11 +261,14 @@ def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
         return next((sound.start_s for sound in sounds), None)
 
 
-def _rate_of(video: VideoStream) -> Fraction | None:
+def _rate_of(video: VideoStream, picture: VideoFrame | None) -> Fraction | None:
     """Pictures a second, the mean by the header."""
     rate = video.average_rate or video.guessed_rate
     if rate is None or rate <= 0:
         return None
+    own = video.codec_context.framerate
+    if own and picture is not None and picture.interlaced_frame and own < rate < 2.1 * own:
+        rate = own  # packets were counted, and there is a field in each, or in some
     # PyAV 19 has a type of its own, which is no Fraction.
     return exact_rate(Fraction(rate.numerator, rate.denominator))
 
