@@ -67,6 +67,8 @@ def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
         "undecidable",
     ]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    # pip compiles what it installs; a checkout is compiled by the first run, and not by each
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [*meter, *line, *options], cwd=checkout, env=environment, capture_output=True, check=False
     )

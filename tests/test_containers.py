@@ -15,7 +15,7 @@ import pytest
 from av.codec import Codec
 
 from avcheck.batch.discovery import MEDIA_SUFFIXES
-from avcheck.errors import NotMedia
+from avcheck.errors import NoAudio, NotMedia, NoVideo
 from avcheck.media import open_media
 from avcheck.media.container import SOUND_FORMATS, VIDEO_FORMATS
 from avcheck.plain_text import SUPPORTED
@@ -88,6 +88,28 @@ def test_separate_sound(
 ) -> None:
     path = clip(name, vcodec=None, acodec=acodec, sample_rate=rate, events_s=(1.12,), **options)
     assert late_ms(clip("film.mp4"), audio_path=path) == pytest.approx(120 + delay_ms, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("vcodec", "options"),
+    [
+        (
+            "dnxhd",
+            {"size": (320, 192), "pix_fmt": "yuv422p", "video_options": {"profile": "dnxhr_lb"}},
+        ),
+        ("mpeg2video", {"video_options": {"bf": "2"}}),
+    ],
+)
+def test_op_atom(clip: Clip, vcodec: str, options: dict[str, Any]) -> None:
+    """An editing system's files: the picture in one, each track of the sound in another."""
+    picture = clip("v.mxf", vcodec=vcodec, acodec=None, format="mxf_opatom", **options)
+    each = {"vcodec": None, "acodec": "pcm_s16le", "format": "mxf_opatom", "events_s": (1.04,)}
+    sound = clip("a.mxf", container_options={"mxf_audio_edit_rate": "25"}, **each)
+    assert late_ms(picture, audio_path=sound) == pytest.approx(40, abs=0.1)
+    with pytest.raises(NoAudio, match="--audio FILE"):
+        open_media(picture)
+    with pytest.raises(NoVideo):
+        open_media(sound)
 
 
 @pytest.mark.parametrize(

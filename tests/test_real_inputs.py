@@ -127,6 +127,34 @@ def test_a_recorded_live_stream_begins_at_zero(clip: Clip, movflags: str, by_s: 
 
 
 @pytest.mark.parametrize(
+    ("picture_s", "sound_s", "expected_ms"),
+    [(7200, 7199.7, 40), (7200, 7202, 40), (7200, 0, 340), (0, 0, 340), (7200, 9000, 340)],
+    ids=["sound earlier", "sound later", "sound from zero", "both from zero", "another stream"],
+)
+@pytest.mark.parametrize("suffix", ["mp4", "ts"])
+def test_picture_and_sound_of_one_stream_keep_its_clock(
+    clip: Clip, suffix: str, picture_s: float, sound_s: float, expected_ms: float
+) -> None:
+    """DASH and HLS keep them in files of their own, whose pieces begin at different times."""
+    gap_s = picture_s - sound_s if expected_ms == 40 else 0.3
+    at_s = 3.04 + gap_s  # of the click, in the sound's own file
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    film: dict[str, Any] = {"seconds": 4, "events_s": (3.0,), "acodec": None}
+    sound: dict[str, Any] = {"seconds": 4, "events_s": (at_s,), "vcodec": None, "acodec": "mp2"}
+    if suffix == "mp4":
+        film |= {"container_options": options}
+        sound |= {"container_options": options | {"frag_duration": "500000"}}
+        picture = later(clip("film.mp4", **film), picture_s)
+        other = later(clip("sound.mp4", **sound), sound_s)
+    else:
+        picture = clip("film.ts", start_s=float(picture_s), **film)
+        other = clip("sound.ts", start_s=float(sound_s), **sound)
+    with open_media(picture, audio_path=other) as file:
+        assert file.info.first_picture_s == pytest.approx(0, abs=1e-3)
+    assert late_ms(picture, audio_path=other) == pytest.approx(expected_ms, abs=12)
+
+
+@pytest.mark.parametrize(
     ("name", "data", "said"),
     [
         ("list.m3u8", b"#EXTM3U\n#EXT-X-VERSION:7\nfilm.m4s\n", "is a playlist"),

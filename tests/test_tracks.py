@@ -18,7 +18,7 @@ import torch
 from avcheck import weights
 from avcheck.checker import Checker
 from avcheck.cli import app
-from avcheck.errors import NoAudio, NoVideo
+from avcheck.errors import DecodeFailed, NoAudio, NoVideo
 from avcheck.heads import JointHead
 from avcheck.media import open_media
 from avcheck.model import SyncNet
@@ -199,6 +199,25 @@ def test_a_picture_track_is_chosen(clip: Clip, tmp_path: Path, suffix: str) -> N
             pictures = [(picture.pts_s, picture.luma.mean()) for picture in media.pictures()]
             assert len(pictures) == 50
     assert [time_s for time_s, level in pictures if level > 200] == pytest.approx([1.2], abs=0.025)
+
+
+def test_a_track_that_nothing_decodes_is_not_the_default(clip: Clip, tmp_path: Path) -> None:
+    """Spatial sound of a phone, AC-4 of a broadcast: players take the track beside it."""
+    film = clip("film.mp4", seconds=0.4)
+    path = joined(tmp_path / "new.mkv", [(film, kind) for kind in ("video", "audio") * 2])
+    data = path.read_bytes()
+    for known, unknown in ((b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/NEW"), (b"A_AAC", b"A_NEW")):
+        assert data.count(known) == 2
+        data = data.replace(known, unknown, 1)
+    path.write_bytes(data)
+    with open_media(path) as media:
+        assert (media.info.video_track, media.info.audio_track) == (1, 1)
+        assert [found.codec for found in media.info.audio_tracks] == ["", "aac"]
+        assert list(media.pictures())
+        assert list(media.sounds())
+    for wanted in ({"video_track": 0}, {"audio_track": 0}):
+        with pytest.raises(DecodeFailed, match="codec is unknown"):
+            open_media(path, **wanted)
 
 
 def test_cover_art_is_not_counted(clip: Clip) -> None:

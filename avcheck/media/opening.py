@@ -38,6 +38,7 @@ from avcheck.media.container import (
     first_frames,
     first_sound_s_of,
     open_container,
+    origin_s_of,
 )
 from avcheck.media.joined import joined_layout
 from avcheck.media.mp4 import index_of
@@ -63,6 +64,10 @@ from avcheck.timecode import exact_rate
 # which is checked by its own timestamps, or all as one
 SeamKind = Literal["clock", "files", "one"]
 
+# Picture and sound of one stream in files of their own count by one clock, and begin at different
+# times. What was cut out of a film counts from zero or thereabouts; two streams are further apart.
+_LEAST_CLOCK_S, _ONE_CLOCK_S = 5.0, 10.0
+
 _LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
 
 # iTunes's tag for gapless playback: hexadecimal numbers, the second of them how many samples an
@@ -85,6 +90,7 @@ class Opened:
     seams_are: SeamKind = "clock"
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
+    counts_from_s: float = 0.0  # what a stream's own clock says at zero
 
 
 def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:
@@ -154,7 +160,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             width=width,
             height=height,
             rotation=rotation,
-            frame_rate=_rate_of(video),
+            frame_rate=_rate_of(video, picture),
             audio_codec=audio.codec_context.name if audio else "",
             audio_track=audio_number,
             video_track=video_number,
@@ -177,18 +183,23 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             () if seams is None else seams.seams_s,
             "clock" if joined is None else "files" if layout else "one",
             _joined_bytes(path),
+            counts_from_s=0.0 if layout else _counts_from_s(container, path),
         )
 
 
 def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
-    """The film with the sound of another file, whose zero is laid on the film's first picture or
-    sound, whichever is earlier.
+    """The film with the sound of another file.
 
-    Raises as `open_media`.
+    Where both are of one stream, its clock says when the sound is due; else the file's zero is laid
+    on the film's first picture or sound, whichever is earlier. Raises as `open_media`.
     """
     firsts = (film.info.first_picture_s, film.info.first_sound_s)
     start_s = min((time_s for time_s in firsts if time_s is not None), default=0.0)
     with open_container(path, SOUND_FORMATS) as container:
+        counts_from_s = _counts_from_s(container, path)
+        behind_s = counts_from_s - film.counts_from_s
+        if min(counts_from_s, film.counts_from_s) and abs(behind_s) < _ONE_CLOCK_S:
+            start_s = behind_s
         audio = choose_audio(container, path, track)
         heard = clock_of(container, path, audio)
         timeline = None if heard.timeline is None else heard.timeline.later(start_s)
@@ -217,6 +228,14 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
             sound_timeline=timeline,
             sound_joined_bytes=_joined_bytes(path),
         )
+
+
+def _counts_from_s(container: InputContainer, path: Path) -> float:
+    """When a file begins by the clock of the stream that it was taken from; 0 for any other."""
+    begin_s = index_of(path).begin_s
+    if container.format.name == "mpegts":
+        begin_s = origin_s_of(container)
+    return begin_s if begin_s > _LEAST_CLOCK_S else 0.0
 
 
 def _encoder_delay_s(container: InputContainer, path: Path, audio: AudioStream) -> float:
@@ -261,11 +280,14 @@ def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
         return next((sound.start_s for sound in sounds), None)
 
 
-def _rate_of(video: VideoStream) -> Fraction | None:
+def _rate_of(video: VideoStream, picture: VideoFrame | None) -> Fraction | None:
     """Pictures a second, the mean by the header."""
     rate = video.average_rate or video.guessed_rate
     if rate is None or rate <= 0:
         return None
+    own = video.codec_context.framerate
+    if own and picture is not None and picture.interlaced_frame and own < rate < 2.1 * own:
+        rate = own  # packets were counted, and there is a field in each, or in some
     # PyAV 19 has a type of its own, which is no Fraction.
     return exact_rate(Fraction(rate.numerator, rate.denominator))
 

@@ -77,7 +77,8 @@ def playing(container: InputContainer) -> list[VideoStream]:
 def choose_video(
     container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None
 ) -> VideoStream:
-    """Picture track `track` among those that play, or the default one; with `pids`, of these only.
+    """Picture track `track` among those that play, or the default one that decodes; with `pids`, of
+    these only.
 
     Its size is within `MAX_PIXELS`.
     """
@@ -88,6 +89,7 @@ def choose_video(
         only = " (only cover art)" if container.streams.video else ""
         raise NoVideo(path, f"has no video stream{only}; name a video file")
     if track is None:
+        streams = _decodable(streams)
         best = container.streams.best("video")
         stream = next((stream for stream in streams if stream is best), streams[0])
         stream = next(
@@ -121,6 +123,13 @@ def _numbered(
     raise absent(path, f"has no {kind} track {track}: it has {have}; choose one with {option}")
 
 
+def _decodable(streams: list[AnyStream]) -> list[AnyStream]:
+    """Those of the streams that FFmpeg has a decoder for, as a player chooses among them; all of
+    them where it has none.
+    """
+    return [stream for stream in streams if stream.codec_context is not None] or streams
+
+
 def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> list[AnyStream]:
     """Those of the streams that have one of these PIDs; all of them without."""
     return [stream for stream in streams if pids is None or stream.id in pids]
@@ -129,8 +138,8 @@ def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> 
 def choose_audio(
     container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None
 ) -> AudioStream:
-    """Audio track `track`, or the default one: by its flag, then by FFmpeg's choice, which favours
-    more channels.
+    """Audio track `track`, or the default one that decodes: by its flag, then by FFmpeg's choice,
+    which favours more channels.
 
     With `pids`, of these only.
     """
@@ -142,6 +151,7 @@ def choose_audio(
     if not streams:
         raise NoAudio(path, "has no audio track; name the sound with --audio FILE")
     if track is None:
+        streams = _decodable(streams)
         best = container.streams.best(
             "audio", related=None if pids is None else _one_of(container, pids)
         )

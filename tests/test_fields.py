@@ -1,0 +1,33 @@
+"""Pictures that are coded as two fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avcheck.media import open_media
+from tests.support.clips import flashes
+from tests.support.fields import write_fields
+from tests.support.reading import late_ms
+
+Clip = Callable[..., Path]
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["a field a packet", "two a packet"])
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4", "flv"])
+def test_two_fields_are_one_picture(
+    clip: Clip, tmp_path: Path, suffix: str, together: bool
+) -> None:
+    draw = flashes((1.0,), 25, (96, 64))
+    pictures = [draw(number / 25) for number in range(50)]
+    sound = clip("sound.mp4", vcodec=None, events_s=(1.04,))
+    path = write_fields(tmp_path / f"film.{suffix}", pictures, sound, together=together)
+    assert late_ms(path) == pytest.approx(40, abs=0.5)
+    with open_media(path) as file:
+        shown = list(file.pictures())
+        assert file.info.frame_rate == 25
+    assert len(shown) == 50
+    assert np.diff([picture.pts_s for picture in shown]) == pytest.approx(0.04, abs=0.001)
