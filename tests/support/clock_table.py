@@ -29,7 +29,7 @@ import numpy as np
 from avcheck.errors import MediaError
 from avcheck.media import SAMPLE_RATE, open_media
 from tests.support.clock_cases import CASES
-from tests.support.clock_media import RATE, Case, resampled, write
+from tests.support.clock_media import Case, write
 
 MARKS = "<!-- table -->", "<!-- end -->"
 UNWRITABLE = "this PyAV cannot write it"
@@ -97,12 +97,7 @@ def measured(name: str, path: Path) -> Row:
     for sound in sounds:
         at = round((sound.start_s - start_s) * SAMPLE_RATE)
         samples[at : at + len(sound.samples)] = sound.samples[: len(samples) - at]
-    # The instrument's tones are laid out for more than 16 kHz can hold.
-    heard = {
-        "sample_rate": RATE,
-        "start_time": start_s,
-        "samples": resampled(samples, len(samples) * RATE // SAMPLE_RATE).astype(np.float32),
-    }
+    heard = {"sample_rate": SAMPLE_RATE, "start_time": start_s, "samples": samples}
     found = instrument.analyze_frames(reader.finish(), heard, width=width, height=height)["summary"]  # type: ignore[typeddict-item]
     return Row(name, av.__version__, found["median_ms"], found["min_ms"], found["max_ms"], count)
 
