@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -231,14 +232,21 @@ def choose_device(name: str) -> torch.device:
 
 
 def half_is_fast(device: torch.device) -> bool:
-    """Whether bfloat16 is quicker there than float32; emulated, as on most processors, it takes
-    eight times as long.
+    """Whether bfloat16 is quicker there than float32. Of processors only those with AMX's tiles are
+    quicker at it; with AVX512's instructions it takes longer, and emulated eight times as long.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    if device.type == "cpu":
-        return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
-    return False
+    return device.type == "cpu" and "amx_bf16" in _cpu_flags() and not _is_held_below_amx()
+
+
+def _is_held_below_amx(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether oneDNN, which computes PyTorch's convolutions, is told to leave the tiles alone: so
+    one processor stands for a lesser one.
+    """
+    names = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # it reads the first of them that is set
+    most = next((environment[name].upper() for name in names if environment.get(name)), "DEFAULT")
+    return most != "DEFAULT" and "AMX" not in most
 
 
 def _cpu_flags() -> set[str]:

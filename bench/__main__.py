@@ -11,15 +11,13 @@ batches.
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-import torch
-
-from avcheck.cores import cores
-from bench.rows import ROWS, Cost, Row, measured
+from bench.rows import ROWS, Cost, Row, decoding_s, measured, processor
 
 HERE = Path(__file__).resolve().parent.parent
 
@@ -30,15 +28,18 @@ def main(arguments: list[str] | None = None) -> None:
     for checkout in checkouts:
         if not (checkout / "avcheck" / "__main__.py").is_file():
             raise SystemExit(f"{checkout}: no checkout of avcheck")
-    print(
-        f"{cores()} cores, {torch.backends.cpu.get_cpu_capability()}, medians of {options.runs}, "
-        f"{options.seconds:g} s"
-    )
+    print(f"{processor()}; medians of {options.runs}, {options.seconds:g} s")
     with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
         for name in options.rows:
             path = made(ROWS[name], options.keep or Path(folder), options.seconds)
             here, *there = measured(ROWS[name], path, checkouts, options.runs)
             print(f"{name:12} here   {_line(here)}", flush=True)
+            if ROWS[name].has_pictures:
+                alone_s = statistics.median(decoding_s(path) for _ in range(options.runs))
+                print(
+                    f"{'':12} decoding alone {alone_s:9.2f} s CPU, the check "
+                    f"{here.cpu_s / alone_s:.2f} times that"
+                )
             for other in there:
                 print(f"{'':12} there  {_line(other)}")
                 print(f"{'':12} ratio  {_ratios(here, other)}", flush=True)

@@ -13,14 +13,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from avcheck.cores import cores
 from avcheck.sampling import WORTH_IT
 from avcheck.settings import PROBE_BLOCKS, PROBES
 from bench.__main__ import HERE
 from bench.media import title
-from bench.rows import cost_of
+from bench.rows import cost_of, processor
 
 _LEAST_S = WORTH_IT * PROBES * PROBE_BLOCKS
 
@@ -66,10 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         path = Path(folder, "title.mp4")
         title(path, options.seconds)
         whole, sampled = (cost_of(HERE, path, each) for each in ((), ("--sample",)))
-    print(
-        f"Measured: {cores()} cores, {torch.backends.cpu.get_cpu_capability()}; a title of 1080 "
-        f"lines, {options.seconds:g} s"
-    )
+    print(f"Measured: {processor()}; a title of 1080 lines, {options.seconds:g} s")
     for name, cost in (("whole", whole), ("sampled", sampled)):
         print(
             f"{name:8} {cost.cpu_s:8.1f} s CPU {cost.wall_s:8.1f} s wall {cost.memory_mb:6.0f} MB"

@@ -7,10 +7,17 @@ import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+import torch
+
+from avcheck.cores import cores
+from avcheck.quantised import is_supported
+from avcheck.weights import half_is_fast
 from bench import media
 
 
@@ -23,6 +30,11 @@ class Row:
     make: Callable[[Path, float], None]
     name: str
     options: tuple[str, ...] = ()
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether it is one video."""
+        return Path(self.name).suffix == ".mp4"
 
 
 ROWS = {
@@ -48,6 +60,18 @@ class Cost:
     memory_mb: float
     verdicts: tuple[str, ...]
     record_bytes: int = 0
+
+
+def processor() -> str:
+    """What a check computes with here."""
+    device = torch.device("cpu")
+    if half_is_fast(device):
+        trunk = "bfloat16"
+    else:
+        trunk = "whole numbers of 8 bits" if is_supported(device) else "float32"
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    kind = torch.backends.cpu.get_cpu_capability() + (f", held to {held}" if held else "")
+    return f"{cores()} cores, {kind}, visual trunk in {trunk}"
 
 
 def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
@@ -80,6 +104,16 @@ def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
     )
     spent = json.loads(figures.read_text(encoding="ascii"))
     return Cost(**spent, verdicts=verdicts, record_bytes=len(done.stdout))
+
+
+def decoding_s(path: Path) -> float:
+    """CPU seconds to decode every picture of a file, and nothing else."""
+    began = time.process_time()
+    with av.open(str(path)) as file:
+        file.streams.video[0].thread_type = "AUTO"
+        for _ in file.decode(video=0):
+            pass
+    return time.process_time() - began
 
 
 def medians(runs: Sequence[Cost]) -> Cost:

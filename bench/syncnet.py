@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from avcheck.blocks import FRAME_RATE
 from avcheck.cores import cores
-from bench.rows import ROWS, cost_of
+from bench.rows import ROWS, cost_of, processor
 
 _HERE = Path(__file__).resolve().parent.parent
 _SHRUNK = 4  # the face detector sees pictures at this part of their size
@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=3, help="of each; the median counts")
     options = parser.parse_args(arguments)
     torch.set_num_threads(cores())
-    print(f"{cores()} cores, {torch.backends.cpu.get_cpu_capability()}, medians of {options.runs}")
+    print(f"{processor()}; medians of {options.runs}")
     row = ROWS["heads"]
     with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
         path = Path(folder, row.name)

@@ -35,6 +35,7 @@ from avcheck.segments import Window
 from avcheck.settings import DEFAULTS
 from avcheck.verdict import Judgement, judge
 from avcheck.weights import Loaded, load
+from bench.rows import processor
 
 _PICTURES = 25
 _SIZE = (160, 284)  # height, width
@@ -186,7 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     model = replace(load(device="cpu"), half=False)
     whole = QuantisedTrunk(model.net.visual)
-    print(torch.backends.cpu.get_cpu_capability())
+    print(processor())
     for line in layers(model.net):
         print(line, flush=True)
     fuse(model.net)

@@ -11,7 +11,7 @@ from avcheck.media import open_media
 from bench import catalogue, media, syncnet
 from bench.__main__ import HERE, main
 from bench.catalogue import Plan
-from bench.rows import Cost, medians
+from bench.rows import Cost, medians, processor
 
 
 def test_a_row_is_measured_beside_another_checkout(capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +27,17 @@ def test_a_row_is_measured_beside_another_checkout(capsys: pytest.CaptureFixture
         assert memory_mb > 5
     assert ratio[-2:] == ["same", "verdicts"]
     assert float(ratio[2]) == pytest.approx(float(there[4]) / float(here[4]), rel=0.1)
+
+
+def test_what_decoding_alone_costs_stands_beside_a_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["clip", "--runs", "1", "--seconds", "3", "--keep", str(tmp_path)])
+    heading, check, decoding = capsys.readouterr().out.splitlines()
+    assert processor() in heading
+    alone_s, times = (float(word) for word in decoding.split() if word[0].isdigit())
+    assert 0 < alone_s < float(check.split()[5])
+    assert times == pytest.approx(float(check.split()[5]) / alone_s, rel=0.3)
 
 
 def test_medians_are_of_each_figure() -> None:

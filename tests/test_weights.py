@@ -309,3 +309,28 @@ def test_auto_takes_the_best_there_is(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert weights.choose_device("auto") == torch.device(expected)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "fast"),
+    [
+        ({"avx2"}, {}, False),
+        ({"avx512_bf16"}, {}, False),
+        ({"avx512_bf16", "amx_bf16"}, {}, True),
+        ({"amx_bf16"}, {"ONEDNN_MAX_CPU_ISA": "AVX2"}, False),
+        ({"amx_bf16"}, {"ONEDNN_MAX_CPU_ISA": "avx512_core_bf16"}, False),
+        ({"amx_bf16"}, {"ONEDNN_MAX_CPU_ISA": "avx512_core_amx"}, True),
+        ({"amx_bf16"}, {"ONEDNN_MAX_CPU_ISA": "DEFAULT", "DNNL_MAX_CPU_ISA": "AVX2"}, True),
+        ({"amx_bf16"}, {"ONEDNN_MAX_CPU_ISA": "", "DNNL_MAX_CPU_ISA": "AVX2"}, False),
+    ],
+)
+def test_bfloat16_is_for_processors_whose_tiles_are_used(
+    flags: set[str], environment: dict[str, str], fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is told to do without them stands for one that has none."""
+    monkeypatch.setattr(weights, "_cpu_flags", lambda: flags)
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert weights.half_is_fast(torch.device("cpu")) is fast
