@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,6 +64,22 @@ def test_what_concerns_every_file_comes_as_a_value(make_checker: Any, says: str,
     row = actor.check("good.mp4", "good.mp4", [])
     assert (row["records"], row["failed"]) == ([], says)
     assert ("make_bug" in row["bug"]) == bug
+
+
+def test_a_cluster_that_does_not_start_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a busy machine Ray gives up after 30 s, by an exception of no kind of its own."""
+
+    def slow(**_: Any) -> None:
+        raise Exception("The current node timed out during startup")
+
+    ray = SimpleNamespace(init=slow, is_initialized=lambda: False)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    assert main([str(tmp_path), "--engine", "ray"]) == 2
+    message = "avcheck: Ray cannot be reached: The current node timed out during startup\n"
+    assert tuple(capsys.readouterr()) == ("", message)
 
 
 @needs_ray

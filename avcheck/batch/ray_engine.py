@@ -101,7 +101,7 @@ def _cluster() -> Iterator[None]:
         if is_ours:
             try:
                 ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False)
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except Exception as error:  # it raises bare ones, of a start that takes too long
                 raise UsageError(f"Ray cannot be reached: {_in_a_line(error, 200)}") from error
         try:
             yield
