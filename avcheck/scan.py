@@ -268,4 +268,7 @@ def motion_of(block: Block) -> float:
 
 def detail_of(block: Block) -> float:
     """Deviation of luma over a picture, 0..255, on average."""
-    return float(block.pictures[block.picture_mask].std(axis=(1, 2)).mean())
+    shown = block.pictures[block.picture_mask]
+    luma = shown.reshape(len(shown), shown[:1].size).astype(np.float32)  # 8 bits take four times
+    luma -= luma.mean(axis=1, keepdims=True)
+    return float(np.sqrt(np.einsum("tp,tp->t", luma, luma) / luma.shape[1]).mean())
