@@ -1,9 +1,11 @@
 """`python -m bench.trunk [--clips FOLDER]`: the visual trunk in whole numbers beside the same in
-float32: what a picture costs, in CPU milliseconds of one thread, and what it changes.
+float32 and in bfloat16: what a picture costs, in CPU milliseconds of one thread, and what it
+changes. ONEDNN_MAX_CPU_ISA in the environment has one processor stand for a lesser one.
 
-First each convolution by itself, as PyTorch's engines compute it. Then the whole trunk over a
-talking head, and how unlike its features are (1 - cosine). With `--clips` the middle of every video
-in a folder is judged both ways: how far offset and confidence move, and which verdicts change.
+With `--layers` first each convolution by itself, as PyTorch's engines compute it. Then the whole
+trunk over a talking head, and how unlike its features are (1 - cosine). With `--clips` the middle
+of every video in a folder is judged in float32 and in whole numbers: how far offset and confidence
+move, and which verdicts change.
 """
 
 from __future__ import annotations
@@ -127,16 +129,28 @@ def _int8_way(engine: str, x: Tensor, weight: Tensor, stride: int) -> Callable[[
 
 @torch.inference_mode()
 def whole_trunk(exact: torch.nn.Module, whole: torch.nn.Module) -> Iterator[str]:
-    """What both cost over a talking head, and how unlike their features are."""
+    """What all kinds of numbers cost over a talking head, and how unlike their features are."""
     scene = make_scene("talking", seed=1, seconds=4.0, size=_SIZE, studio=True)
-    pictures = torch.from_numpy(np.ascontiguousarray(scene.frames[:100]))[None]
-    before, after = (cpu_ms(partial(each, pictures)) / 100 for each in (exact, whole))
-    yield (
-        f"whole trunk, {_SIZE[1]} x {_SIZE[0]}: {before:.2f} ms a picture in float32, {after:.2f} "
-        f"in whole numbers, {before / after:.2f} times less"
-    )
-    unlike = 1 - (exact(pictures)[0] * whole(pictures)[0]).sum(dim=-1).flatten()
-    yield f"features: unlike by {unlike.mean():.5f} on average, {unlike.quantile(0.99):.5f} in 99 %"
+    pictures = torch.from_numpy(np.ascontiguousarray(scene.frames[:_PICTURES]))[None]
+
+    def half() -> Any:
+        with torch.autocast("cpu", torch.bfloat16):
+            return exact(pictures)
+
+    ways = {
+        "float32": partial(exact, pictures),
+        "bfloat16": half,
+        "whole numbers": partial(whole, pictures),
+    }
+    costs = {name: cpu_ms(way) / _PICTURES for name, way in ways.items()}
+    each = ", ".join(f"{cost:.2f} in {name}" for name, cost in costs.items())
+    yield f"whole trunk, {_SIZE[1]} x {_SIZE[0]}: ms a picture {each}"
+    for name in ("bfloat16", "whole numbers"):
+        unlike = 1 - (exact(pictures)[0] * ways[name]()[0].float()).sum(dim=-1).flatten()
+        yield (
+            f"features in {name}: unlike by {unlike.mean():.5f} on average, "
+            f"{unlike.quantile(0.99):.5f} in 99 %"
+        )
 
 
 def judged(path: Path, model: Loaded, trunks: Sequence[torch.nn.Module], seconds: int) -> Judged:
@@ -181,6 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--clips", type=Path, metavar="FOLDER", help="judge these both ways")
     parser.add_argument("--seconds", type=int, default=10, help="of each clip")
     parser.add_argument("--most", type=int, default=100, help="clips at most, evenly spread")
+    parser.add_argument("--layers", action="store_true", help="each convolution by itself, too")
     options = parser.parse_args(arguments)
     if not is_supported(torch.device("cpu")):
         raise SystemExit("this processor, or this build of PyTorch, has no quantised layers")
@@ -188,8 +203,9 @@ def main(arguments: list[str] | None = None) -> None:
     model = replace(load(device="cpu"), half=False)
     whole = QuantisedTrunk(model.net.visual)
     print(processor())
-    for line in layers(model.net):
-        print(line, flush=True)
+    if options.layers:
+        for line in layers(model.net):
+            print(line, flush=True)
     fuse(model.net)
     trunks = (model.net.visual, whole)
     for line in whole_trunk(*trunks):
