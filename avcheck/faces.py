@@ -155,9 +155,11 @@ def spots(
     coming.sort(key=lambda spot: spot.chance, reverse=True)
     kept: list[Spot] = []
     for spot in coming:
+        if len(kept) == _MOST_A_STILL:  # of a texture thousands are to come
+            break
         if all(_apart(spot, other) for other in kept):
             kept.append(spot)
-    return kept[:_MOST_A_STILL]
+    return kept
 
 
 def _peaks(chances: Tensor, sizes: Tensor, scale: float) -> list[Spot]:

@@ -75,6 +75,20 @@ def test_no_spot_lies_in_another_and_the_likeliest_comes_first() -> None:
     assert len(spots(still(), BrightSquares())) == 0  # type: ignore[arg-type]
 
 
+def test_of_thousands_of_peaks_only_the_likeliest_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A texture has as many; each beside each took an eighth of a check."""
+    peaks = [Spot(1 - k / 5000, 20.0 * (k // 50), 20.0 * (k % 50), 16.0) for k in range(2500)]
+    apart, compared = faces._apart, []
+    monkeypatch.setattr(faces, "_peaks", lambda *_: list(reversed(peaks)))
+    monkeypatch.setattr(
+        faces, "_apart", lambda one, other: (compared.append(one), apart(one, other))[1]
+    )
+    assert spots(still(), BrightSquares(), [1.0]) == peaks[:8]  # type: ignore[arg-type]
+    assert len(compared) < 50
+
+
 def following(monkeypatch: pytest.MonkeyPatch, *by_still: list[Spot]) -> list[faces.Face]:
     """What is made of spots in stills of pictures 25, 75, ..."""
     coming = iter(by_still)
