@@ -78,7 +78,7 @@ def test_no_spot_lies_in_another_and_the_likeliest_comes_first() -> None:
 def test_of_thousands_of_peaks_only_the_likeliest_are_compared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A texture has as many; each beside each took an eighth of a check."""
+    """A texture has as many, and each beside each are millions of comparisons."""
     peaks = [Spot(1 - k / 5000, 20.0 * (k // 50), 20.0 * (k % 50), 16.0) for k in range(2500)]
     apart, compared = faces._apart, []
     monkeypatch.setattr(faces, "_peaks", lambda *_: list(reversed(peaks)))
