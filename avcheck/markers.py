@@ -10,10 +10,11 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Literal
 
+from avcheck.edits import describe_edit
 from avcheck.report import FRAME_MS, PictureFacts, Report, Stretch, describe_offset
 from avcheck.timecode import Timecode
 
-Kind = Literal["in_sync", "out_of_sync", "undecidable", "jump"]
+Kind = Literal["in_sync", "out_of_sync", "undecidable", "jump", "edit"]
 
 _WORDS = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable"}
 # Undecidable for a reason that leaves what was looked at as it is
@@ -36,6 +37,35 @@ class Marker:
     def end(self) -> int:
         """The picture after its last."""
         return self.start + self.length
+
+
+@dataclass(frozen=True)
+class TitleClock:
+    """Which picture of a title a moment of its file is in, and with what timecode.
+
+    `first_s`: when its first picture is shown, on the file's clock. `rate_known` is False for a
+    record without a rate of pictures; 25 a second are then counted.
+    """
+
+    timecode: Timecode
+    first_s: float
+    rate_known: bool
+
+    @classmethod
+    def of(cls, report: Report) -> TitleClock:
+        """The clock of the title that a report is about."""
+        picture = report.picture or PictureFacts(1, 1, None, None)
+        rate = Fraction(picture.frame_rate or round(1000 / FRAME_MS))
+        known = picture.frame_rate is not None
+        return cls(Timecode.of(rate, picture.timecode), picture.first_s or 0.0, known)
+
+    def picture_at(self, time_s: float) -> int:
+        """The number of the picture nearest to a moment on the file's clock, counted from 0."""
+        return self.timecode.picture_at(time_s - self.first_s)
+
+    def text(self, time_s: float) -> str:
+        """The timecode of that picture; "" where its rate is not known."""
+        return self.timecode.text(max(0, self.picture_at(time_s))) if self.rate_known else ""
 
 
 @dataclass(frozen=True)
@@ -63,25 +93,23 @@ class _Part:
 
 def marked(report: Report) -> Marked:
     """The title of a report with a marker for each of its stretches (cut where a drift leaves the
-    tolerance), its jumps and what was not looked at; none for an error.
+    tolerance), its jumps, edits and what was not looked at; none for an error.
     """
-    picture = report.picture or PictureFacts(1, 1, None, None)
-    rate = Fraction(picture.frame_rate or round(1000 / FRAME_MS))
-    timecode = Timecode.of(rate, picture.timecode)
-    first_s = picture.first_s or 0.0
-    parts = sorted(_parts(report, float(1000 / rate)), key=lambda each: each.start_s)
+    clock = TitleClock.of(report)
+    frame_ms = float(1000 / clock.timecode.rate)
+    parts = sorted(_parts(report, frame_ms), key=lambda each: each.start_s)
     end_s = max([report.duration_s or 0.0, *(each.end_s for each in parts)])
-    length = max(1, timecode.picture_at(end_s - first_s))
+    length = max(1, clock.picture_at(end_s))
     markers: list[Marker] = []
     for part in parts:
-        start = min(max(0, timecode.picture_at(part.start_s - first_s)), length - 1)
-        end = min(max(start + 1, timecode.picture_at(part.end_s - first_s)), length)
+        start = min(max(0, clock.picture_at(part.start_s)), length - 1)
+        end = min(max(start + 1, clock.picture_at(part.end_s)), length)
         marker = Marker(start, end - start, part.kind, part.text)
         if markers and markers[-1].kind == "jump" and start < markers[-1].end < end:
             start = markers[-1].end  # a jump takes at least a picture
             marker = replace(marker, start=start, length=end - start)
         markers.append(marker)
-    return Marked(timecode, length, tuple(markers), picture.frame_rate is not None)
+    return Marked(clock.timecode, length, tuple(markers), clock.rate_known)
 
 
 def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
@@ -106,6 +134,8 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
         # The parts tell of what was measured: this of why that is not enough.
         at_s = report.stretches[0].start_s
         yield _Part(at_s, at_s, "undecidable", f"undecidable: {report.reason}")
+    for edit in report.edits:
+        yield _Part(edit.start_s, edit.end_s, "edit", describe_edit(edit))
     for start_s, end_s in report.degraded.unseen_s:
         yield _Part(start_s, end_s, "undecidable", "not looked at")
 

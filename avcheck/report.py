@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from avcheck.edits import Edit
 from avcheck.typed_json import read
 
 SCHEMA_VERSION = 1
@@ -304,6 +305,7 @@ class Report:
     jump_intervals_s: tuple[tuple[float, float], ...] = ()
     # How the offset goes through the file, as far as it is known
     stretches: tuple[Stretch, ...] = ()
+    edits: tuple[Edit, ...] = ()  # what was done to it since its reference
     duration_s: float | None = None
     sampled_s: float | None = None  # seconds looked at of a sampled title; None: all of it
     # How much was looked at of a long title that was heard first; None: all of it

@@ -37,6 +37,7 @@ from avcheck.report import (
     Tolerance,
     UndecidableCode,
     Verdict,
+    confidence_text,
     describe_offset,
 )
 
@@ -261,8 +262,8 @@ def _why_unsure(curves: Sequence[Curve], whole: Estimate, calibration: Calibrati
         )
         return Reason("no_match", text)
     text = (
-        f"several offsets fit about equally well (confidence {whole.confidence:.2f}, "
-        f"{calibration.decide:.2f} needed)"
+        f"several offsets fit about equally well (confidence {confidence_text(whole.confidence)}, "
+        f"{confidence_text(calibration.decide)} needed)"
     )
     return Reason("ambiguous", text)
 

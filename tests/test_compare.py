@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import pytest
 
 from avcheck.cli.app import main
 from avcheck.compare.align import Edges, Piece, pieces
-from avcheck.compare.comparison import Change, Comparison, Title, compare_titles, read_title
+from avcheck.compare.comparison import (
+    Change,
+    Comparison,
+    Title,
+    compare_titles,
+    picture_jump_s,
+    read_title,
+)
 from avcheck.compare.features import Recording
 from avcheck.compare.find import RATE_HZ, Track, matches
 from avcheck.compare.fine import delay
@@ -74,6 +82,15 @@ def test_a_title_that_plays_faster_or_slower_is_one_piece_of_its_pace(pace: floa
     ((_, _, reference_s, found),) = align(whole, whole.at_pace(1 / pace))
     assert found == pytest.approx(pace, abs=2e-4)
     assert reference_s == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("seconds", [6, 9])
+def test_a_short_stretch_between_two_edits_is_found(seconds: int) -> None:
+    reference = track(120)
+    ends = ((0, 2000), (4000, 4000 + 100 * seconds), (7000, 9000))
+    file = Track(0.0, np.concatenate([reference.rows[low:high] for low, high in ends]))
+    starts_s = [start_s for _, _, start_s, _ in align(reference, file)]
+    assert starts_s == pytest.approx([0, 40, 70], abs=0.05)
 
 
 def test_what_is_not_in_the_reference_is_not_found() -> None:
@@ -211,6 +228,47 @@ def test_a_sample_rate_slip_is_a_drift(reference: Title, clip: Clip) -> None:
     )
     (change,) = compared(reference, path).changes
     assert (change.start_ms, change.end_ms) == pytest.approx((0, 52), abs=2.5)
+
+
+def test_an_untouched_file_with_another_rate_has_no_edits(reference: Title, clip: Clip) -> None:
+    path = clip(
+        "untouched.mp4",
+        seconds=SECONDS,
+        draw=scenery,
+        play=noise(SECONDS + 5),
+        size=(160, 90),
+        fps=50,
+    )
+    assert compared(reference, path).edits == ()
+
+
+def test_a_piece_that_was_left_out_of_both_is_told_to_a_tenth_of_a_second(
+    reference: Title, clip: Clip
+) -> None:
+    def late(time_s: float) -> float:
+        return time_s + (2.0 if time_s >= 9.0 else 0.0)
+
+    sound = noise(SECONDS + 5)
+    path = clip(
+        "shorter.mp4",
+        seconds=SECONDS - 2,
+        draw=lambda time_s: scenery(late(time_s)),
+        play=lambda times_s: sound(np.where(times_s >= 9.0, times_s + 2.0, times_s)),
+        size=(160, 90),
+    )
+    (edit,) = compared(reference, path).edits
+    assert (edit.kind, edit.stream) == ("removed", "both")
+    assert edit.start_s == pytest.approx(9.0, abs=0.15)
+    assert edit.length_s == pytest.approx(2.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("rate", "least_s"), [(25, 0.036), (50, 0.03), (24, 0.0375), (2, 0.045), (None, 0.045)]
+)
+def test_the_place_of_a_picture_steps_by_whole_pictures(rate: int | None, least_s: float) -> None:
+    """25 to 29.97 with little motion, which strays by 17 ms either way, was told as two parts."""
+    slow = None if rate is None else Fraction(rate)
+    assert picture_jump_s(Fraction(60), slow) == pytest.approx(least_s)
 
 
 def test_another_title_cannot_be_aligned(reference: Title, clip: Clip) -> None:

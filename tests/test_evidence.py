@@ -15,7 +15,16 @@ from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.evidence.film import FRAME_RATE, Span, make_film, telling_span
 from avcheck.evidence.letters import written
-from avcheck.evidence.panel import HEIGHT, PICTURE_HEIGHT, WIDTH, Canvas, glow_of, panel, picture
+from avcheck.evidence.panel import (
+    HEIGHT,
+    PICTURE_HEIGHT,
+    WIDTH,
+    Canvas,
+    burn_in,
+    glow_of,
+    panel,
+    picture,
+)
 from avcheck.report import BlockPlaces, BlockResult, Report, SegmentDetail, Stretch
 from tests.support import fake_scan
 from tests.support.clips import click_time_s
@@ -139,6 +148,18 @@ def test_the_mark_stands_where_the_sound_is_heard(its_s: float | None) -> None:
         assert not len(columns)
     else:
         assert abs(2 * columns.mean() - WIDTH * (its_s + 1) / 2) <= 2
+
+
+def test_the_timecode_stands_in_the_corner_of_the_picture() -> None:
+    canvas = picture(np.full((360, 640), 200, np.uint8), None)
+    plain = canvas.copy()
+    burn_in(canvas, "01:00:03;12")
+    dots = written("01:00:03;12")
+    corner = canvas.y[8 : 8 + dots.shape[0], WIDTH - 8 - dots.shape[1] : WIDTH - 8]
+    assert np.array_equal(corner > 100, dots)
+    changed = np.argwhere(canvas.y != plain.y)
+    assert changed[:, 0].max() < 40
+    assert changed[:, 1].min() > WIDTH / 2
 
 
 def test_letters_are_written_as_they_look() -> None:

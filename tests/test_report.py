@@ -12,7 +12,16 @@ import pytest
 from rich.console import Console
 
 from avcheck import render as rendering
-from avcheck.report import BlockResult, Degraded, Listened, Report, Stretch, Tolerance
+from avcheck.report import (
+    BlockResult,
+    Degraded,
+    Listened,
+    Report,
+    Stretch,
+    Tolerance,
+    confidence_text,
+)
+from avcheck.times import moment
 
 LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
 
@@ -275,3 +284,19 @@ def test_json_is_ascii_on_one_line_and_knows_no_nan() -> None:
         is record["blocks"][0]["attention"]
         is None
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.999, "0.99"), (0.897, "0.89"), (0.825, "0.82"), (0.29, "0.29"), (1.0, "1.00")],
+)
+def test_a_confidence_is_rounded_down(value: float, text: str) -> None:
+    assert confidence_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("time_s", "text"),
+    [(7.52, "0:07.52"), (59.999, "1:00.00"), (-0.02, "-0:00.02"), (-0.004, "0:00.00")],
+)
+def test_a_moment_is_written_to_the_hundredth(time_s: float, text: str) -> None:
+    assert moment(time_s) == text

@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from avcheck.batch.discovery import error_report
 from avcheck.checker import _reason
 from avcheck.cli.app import main
+from avcheck.edits import Edit
 from avcheck.media import open_media
 from avcheck.render import to_json
 from avcheck.report import (
@@ -54,6 +55,7 @@ REASON_CODES = [each["const"] for each in SCHEMA["$defs"]["reason_code"]["oneOf"
 ADDED = {
     "closer_look_cut",
     "detail",
+    "edits",
     "elapsed_s",
     "measured_by",
     "picture",
@@ -118,6 +120,7 @@ RECORDS = {
         drift_ms_per_min=3.5,
         jumps_s=(12.0,),
         jump_intervals_s=((10.0, 14.0),),
+        edits=(Edit("removed", "both", 12.0, 12.0, 12.0, 17.0),),
         stretches=(Stretch(0.0, 10.0, 3.0, 3.0), Stretch(14.0, 20.0, -100.0, -120.0)),
         duration_s=20.0,
         sampled_s=10.0,
@@ -179,7 +182,12 @@ def test_the_schema_describes_exactly_the_fields_there_are() -> None:
     facts = {field.name for field in dataclasses.fields(PictureFacts)}
     assert set(described["picture"]["properties"]) == facts
     assert set(described["picture"]["required"]) == facts
-    for name, kind in (("segments", Segment), ("blocks", BlockResult), ("stretches", Stretch)):
+    for name, kind in (
+        ("segments", Segment),
+        ("blocks", BlockResult),
+        ("stretches", Stretch),
+        ("edits", Edit),
+    ):
         fields = {field.name for field in dataclasses.fields(kind)}
         assert (
             set(described[name]["items"]["properties"])

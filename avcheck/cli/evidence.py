@@ -15,8 +15,9 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
-from avcheck.render import clock, printable
+from avcheck.render import printable
 from avcheck.settings import CheckSettings, only_track
+from avcheck.times import clock
 
 
 @app.command()

@@ -14,9 +14,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.compare.find import LEAST_WINDOW_S, RATE_HZ, WINDOW_S, Match, Rows, Track
+from avcheck.compare.find import (
+    LEAST_MATCHES,
+    LEAST_WINDOW_S,
+    RATE_HZ,
+    WINDOW_S,
+    Match,
+    Rows,
+    Track,
+)
 
-_LEAST_MATCHES = 3  # in a row, that make a piece: by chance two can follow one another
 _WORSE = 4.0  # times as far off as the best line, and ...
 _NOISE = 0.1  # ... more than this share of a jump, and a pace is not that of the title
 # Least agreement of two rows for them to count as the same, when the edge of a piece is looked for
@@ -66,14 +73,14 @@ def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> 
             runs[-1].append(match)
         elif (
             len(runs) > 1
-            and len(runs[-1]) < _LEAST_MATCHES
+            and len(runs[-1]) < LEAST_MATCHES
             and abs(_off_line(runs[-2], match, pace, jump_s)) <= jump_s
         ):
             runs.pop()  # a few that lie off the line, which goes on after them
             runs[-1].append(match)
         else:
             runs.append([match])
-    lines = [_line(run, pace, jump_s) for run in runs if len(run) >= _LEAST_MATCHES]
+    lines = [_line(run, pace, jump_s) for run in runs if len(run) >= LEAST_MATCHES]
     while True:
         parts = _laid_out(lines, ends)
         short = [k for k, part in enumerate(parts) if part.end_s - part.start_s < LEAST_WINDOW_S]
@@ -203,7 +210,7 @@ def _off_line(run: Sequence[Match], match: Match, pace: float, jump_s: float) ->
     """
     recent = run[-6:]
     last = recent[-1]
-    if len(recent) >= _LEAST_MATCHES:
+    if len(recent) >= LEAST_MATCHES:
         return match.reference_s - _line(recent, pace, jump_s).reference_s(match.file_s)
     return match.reference_s - last.reference_s - pace * (match.file_s - last.file_s)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,15 +18,19 @@ import numpy as np
 
 from avcheck.compare.align import Edges, Piece, pieces
 from avcheck.compare.bed import common_bed
+from avcheck.compare.conform import Span, edits
 from avcheck.compare.features import Recording, record, sound_track
 from avcheck.compare.find import Match, Track, likeness, matches
 from avcheck.compare.fine import sharpen
 from avcheck.compare.pictures import PICTURE_SIDE, WHOLE, Pictures, View, keep, views
+from avcheck.edits import Edit
 from avcheck.media import MediaInfo, open_media
 from avcheck.report import Degraded
 
 _SOUND_JUMP_S = 0.004  # a step of the sound's place that is no noise
-_PICTURE_JUMP_S = 0.03
+# A step of the picture's place that is no noise: what is inserted or removed is whole pictures, of
+# as many a second at least
+_PICTURE_JUMP_S, _PICTURE_JUMP, _FEWEST = 0.03, 0.9, 20
 _FINE_WINDOWS_S = (1.0, 8.0)
 _COARSE_JUMP_S = 0.03  # of the sound, before its waveform was looked at
 _LEAST_STRETCH_S = 0.5
@@ -64,6 +69,7 @@ class Comparison:
     views: tuple[View, View] | None = None
     bed: bool = False  # of the sound only what lies under the voices is the same
     start_s: float = 0.0  # of the file, from where it has both
+    edits: tuple[Edit, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +135,7 @@ def compare_titles(reference: Title, file: Title) -> Comparison:
     in_view = sight(reference.pictures, file.pictures, sound[0].pace if sound else 1.0)
     picture = pieces(
         *matches(in_view.reference, in_view.file),
-        _PICTURE_JUMP_S,
+        picture_jump_s(reference.info.frame_rate, file.info.frame_rate),
         Edges(in_view.reference, in_view.file),
     )
     start_s = max(file.sound_features.start_s, in_view.file.start_s)
@@ -139,6 +145,13 @@ def compare_titles(reference: Title, file: Title) -> Comparison:
         common = common_bed(reference.sound, file.sound, picture)
         bed = _length_s(common) > _length_s(sound) + (1 - _MOST) * (end_s - start_s)
         sound = common if bed else sound
+    theirs = Span(
+        max(reference.sound_features.start_s, in_view.reference.start_s),
+        min(reference.sound_features.end_s, in_view.reference.end_s),
+    )
+    # Other voices have pauses of their own, which are no edits
+    heard = () if bed else sound
+    done = edits(heard, _as_due(picture, in_view, reference, file), Span(start_s, end_s), theirs)
     changes = _changes(_inside(sound, start_s, end_s), _inside(picture, start_s, end_s))
     aligned_s = sum(change.end_s - change.start_s for change in changes)
     return Comparison(
@@ -150,7 +163,35 @@ def compare_titles(reference: Title, file: Title) -> Comparison:
         in_view.views if picture else None,
         bed,
         start_s,
+        done,
     )
+
+
+def picture_jump_s(*rates: Fraction | None) -> float:
+    """The step of the picture's place from which another piece begins, by the slower of two rates
+    of pictures. Half a picture is what repeated pictures stray by where little moves.
+    """
+    slower = min(rate or _FEWEST for rate in rates)
+    return max(_PICTURE_JUMP_S, _PICTURE_JUMP / float(max(slower, _FEWEST)))
+
+
+def _as_due(picture: Sequence[Piece], in_view: Sight, reference: Title, file: Title) -> list[Piece]:
+    """The pieces by when pictures are due: a track counts each for the time around that moment."""
+    if not picture:
+        return []
+    ours_s, theirs_s = (
+        title.pictures.times_s[0] - track.start_s
+        for title, track in ((file, in_view.file), (reference, in_view.reference))
+    )
+    return [
+        Piece(
+            each.start_s + ours_s,
+            each.end_s + ours_s,
+            each.reference_start_s + theirs_s,
+            each.pace,
+        )
+        for each in picture
+    ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,9 @@ anywhere. What is found nowhere is left out: no time is guessed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,10 @@ RATE_HZ = 100  # rows of a track a second
 WINDOW_S = 8.0
 LEAST_WINDOW_S = 4.0
 HOP_S = 2.0
+_LONGEST_GAP_S = 60.0  # in which they are tried: each is looked for in the whole reference
+_SHORT_HOP_S = 0.5  # where only short windows may be found
 _LEAST_WINDOWS = 6  # in a track that is short
+LEAST_MATCHES = 3  # in a row, that make a piece: by chance two can follow one another
 _NEAR_S = 2.0  # how far from the last match the next one is looked for first
 _COARSE = 5  # rows in one of the coarse track, in which a window is looked for everywhere
 # Least score of a match of whole windows; unrelated sound reaches 0.2, unrelated pictures 0.3
@@ -84,12 +89,31 @@ def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
     scaled = file.at_pace(pace)
     finder = _Finder(reference)
     length, starts = _windows(scaled)
+    hits = _look(finder, scaled, length, starts)
+    short = _rows(LEAST_WINDOW_S)
+    if length > short:
+        # What lies between two edits may be shorter than a window
+        for low, high in _gaps(hits, length, len(scaled.rows)):
+            inner = range(low, high - short + 1, _rows(_SHORT_HOP_S))
+            tells = [at for at in inner if _tells(scaled.rows[at : at + short])]
+            hits |= _look(finder, scaled, short, tells)
+    return [
+        Match((scaled.start_s + centre / RATE_HZ) / pace, *hits[centre]) for centre in sorted(hits)
+    ], pace
+
+
+def _look(
+    finder: _Finder, track: Track, length: int, starts: Sequence[int]
+) -> dict[int, tuple[float, float]]:
+    """Of the windows of so many rows that are found, by their middle row: where the reference has
+    that, and the score.
+    """
     hits: dict[int, tuple[float, float]] = {}
 
     def look(start: int, lag_s: float | None, *, everywhere: bool) -> float | None:
         """The lag at this window, or the one before where it is not found."""
-        window = scaled.rows[start : start + length]
-        at_s = scaled.start_s + start / RATE_HZ
+        window = track.rows[start : start + length]
+        at_s = track.start_s + start / RATE_HZ
         hit = finder.near(window, at_s + lag_s, _NEAR_S) if lag_s is not None else None
         hit = hit or (finder.anywhere(window) if everywhere else None)
         if hit is None:
@@ -102,14 +126,31 @@ def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
         lag_s = look(start, lag_s, everywhere=True)
     # A dull window is found only near where its neighbour was, which may be the one after it.
     for start in reversed(starts):
-        at_s = scaled.start_s + start / RATE_HZ
+        at_s = track.start_s + start / RATE_HZ
         lag_s = hits[start][0] - at_s if start in hits else look(start, lag_s, everywhere=False)
     half_s = length / RATE_HZ / 2
-    centres = {start: scaled.start_s + start / RATE_HZ + half_s for start in sorted(hits)}
-    return [
-        Match(centre_s / pace, hits[start][0] + half_s, hits[start][1])
-        for start, centre_s in centres.items()
-    ], pace
+    return {start + length // 2: (at_s + half_s, score) for start, (at_s, score) in hits.items()}
+
+
+def _gaps(
+    hits: Mapping[int, tuple[float, float]], length: int, count: int
+) -> Iterator[tuple[int, int]]:
+    """From row to row, where no windows of so many rows were found that follow one line, in a track
+    of `count` rows. A few alone are told from chance by no more than shorter ones between them.
+    """
+    lines: list[list[int]] = []
+    for centre in sorted(hits):
+        if lines:
+            last = lines[-1][-1]
+            step_s = hits[centre][0] - hits[last][0] - (centre - last) / RATE_HZ
+        if not lines or abs(step_s) > _BESIDE_S:
+            lines.append([])
+        lines[-1].append(centre)
+    runs = [(line[0], line[-1]) for line in lines if len(line) >= LEAST_MATCHES]
+    ends = [(0, -length // 2), *runs, (count + length // 2, count)]
+    for (_, before), (after, _) in pairwise(ends):
+        if length < after - before <= length + _rows(_LONGEST_GAP_S):
+            yield max(0, before), min(count, after)
 
 
 def likeness(reference: Track, file: Track, pace: float) -> tuple[float, float]:

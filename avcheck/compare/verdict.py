@@ -9,7 +9,9 @@ from itertools import pairwise
 from avcheck._version import __version__
 from avcheck.compare.align import Piece
 from avcheck.compare.comparison import SAME_MS, Change, Comparison, Title
+from avcheck.edits import Edit
 from avcheck.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
+from avcheck.reporting import picture_facts
 from avcheck.verdict import against, beyond_ms
 
 MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
@@ -39,6 +41,7 @@ def to_report(
         programs=info.programs,
         audio_tracks=info.audio_tracks,
         video_tracks=info.video_tracks,
+        picture=picture_facts(info),
         degraded=replace(
             lost,
             notes=(*report.degraded.notes, *lost.notes),
@@ -107,8 +110,15 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
             )
             for change in comparison.changes
         ),
+        edits=tuple(_rounded(each) for each in comparison.edits),
         degraded=_unaligned(comparison),
     )
+
+
+def _rounded(edit: Edit) -> Edit:
+    """To a millisecond: no more is known."""
+    ends = ("start_s", "end_s", "reference_start_s", "reference_end_s")
+    return replace(edit, **{end: round(getattr(edit, end), 3) + 0.0 for end in ends})
 
 
 def _drift(change: Change) -> float | None:

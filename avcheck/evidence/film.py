@@ -25,14 +25,16 @@ from avcheck.evidence.panel import (
     PICTURE_HEIGHT,
     WIDTH,
     Canvas,
+    burn_in,
     glow_of,
     panel,
     picture,
 )
+from avcheck.markers import TitleClock
 from avcheck.media import SAMPLE_RATE, Media, Sound
-from avcheck.render.text import moment
 from avcheck.report import Report, describe_offset
 from avcheck.stills import open_again, sound_between
+from avcheck.times import moment
 
 FRAME_RATE = 25
 SOUND_RATE = 48_000  # Hz; every player takes it
@@ -95,6 +97,7 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
     gain = 0.9 / max(
         float(np.abs(_samples(sound, span.start_s, span.length_s)).max(initial=0.0)), 0.02
     )
+    clock = TitleClock.of(report)
     offset_ms = report.offset_at((span.start_s + span.end_s) / 2)
     parts = [
         (
@@ -111,6 +114,8 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
             for k, shown in enumerate(pictures):
                 at_s = span.start_s + k / FRAME_RATE
                 frame = shown.copy()
+                if timecode := clock.text(at_s):
+                    burn_in(frame, timecode)
                 around = _samples(sound, at_s - moved_s - AROUND_S, 2 * AROUND_S)
                 panel(
                     frame,

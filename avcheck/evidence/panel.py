@@ -117,9 +117,18 @@ def panel(
     canvas.y[top:bottom, WIDTH // 2 - 1 : WIDTH // 2 + 1] = _WHITE
 
 
-def _write(canvas: Canvas, text: str, left: int) -> None:
+def burn_in(canvas: Canvas, timecode: str) -> None:
+    """Write a timecode on black into the upper right corner of the picture, in place."""
+    dots = written(timecode)
+    high, wide = (side + 2 * _TEXT_TOP for side in dots.shape)
+    canvas.y[:high, WIDTH - wide :] = _BLACK
+    for plane in (canvas.u, canvas.v):
+        plane[: high // 2, (WIDTH - wide) // 2 :] = 128
+    _write(canvas, timecode, WIDTH - wide + _TEXT_TOP, _TEXT_TOP)
+
+
+def _write(canvas: Canvas, text: str, left: int, top: int = PICTURE_HEIGHT + _TEXT_TOP) -> None:
     dots = written(text)[:, : WIDTH - left]
-    top = PICTURE_HEIGHT + _TEXT_TOP
     canvas.y[top : top + dots.shape[0], left : left + dots.shape[1]][dots] = _WHITE
 
 

@@ -11,7 +11,6 @@ from avcheck.render.records import to_json
 from avcheck.render.text import (
     FAILURES,
     Titles,
-    clock,
     details,
     failures,
     line,
@@ -34,7 +33,6 @@ __all__ = [
     "change_line",
     "changes_json",
     "changes_summary",
-    "clock",
     "details",
     "event_table",
     "failures",

@@ -17,6 +17,7 @@ COLOURS: dict[Kind, str] = {
     "out_of_sync": "RED",
     "undecidable": "YELLOW",
     "jump": "MAGENTA",
+    "edit": "CYAN",
 }
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from avcheck.edits import describe_edit
 from avcheck.render.base import Renderer
 from avcheck.report import (
     Degraded,
@@ -19,6 +20,7 @@ from avcheck.report import (
     confidence_text,
     describe_offset,
 )
+from avcheck.times import clock, moment
 from avcheck.tracks import programme, sound_named
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ _EVENTS = {  # of a test signal: singular and plural
 }
 FAILURES = 100  # of a run are listed at its end
 _STRETCHES = 4  # of a file are told in its line
+_EDITS = 20  # of a file are listed below it
 # Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
 _LOG_COMMAND = re.compile(r"(##\w*)\[")
 
@@ -222,6 +225,7 @@ def details(report: Report) -> list[tuple[str, str]]:
             for stretch in report.stretches
             if len(report.stretches) > 1 or _drifts(stretch)
         ),
+        *(("edit", edit) for edit in _edits(report)),
         ("timestamps", None if container is None else _container(container)),
         (
             "notes" if report.measured_by == "reference" else "damage",
@@ -256,19 +260,6 @@ def failures(worst: Iterable[Report], failed: int, total: int) -> Iterator[str]:
         yield f"  {verdict_text(report):<11}  {subject(report)}: {outcome(report)}"
     if failed > len(listed):
         yield f"  and {failed - len(listed)} more"
-
-
-def clock(seconds: float) -> str:
-    """A time in a film as people write it: 0:07, 12:05, 1:02:03; rounded down to the second."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
-
-
-def moment(time_s: float) -> str:
-    """A time in a film to the hundredth of a second: 0:07.52."""
-    hundredths = round(100 * time_s)
-    return f"{clock(hundredths // 100)}.{hundredths % 100:02d}"
 
 
 def span(start_s: float, end_s: float) -> str:
@@ -355,6 +346,13 @@ def _stretch(stretch: Stretch) -> str:
     start, end = describe_offset(stretch.start_offset_ms), describe_offset(stretch.end_offset_ms)
     change = f"from {start} to {end}" if _drifts(stretch) else start
     return f"{clock(stretch.start_s)} to {clock(stretch.end_s)}: {change}"
+
+
+def _edits(report: Report) -> Iterator[str]:
+    for edit in report.edits[:_EDITS]:
+        yield f"at {moment(edit.start_s)}: {describe_edit(edit)}"
+    if left := len(report.edits) - _EDITS:
+        yield f"and {left} more" if left > 0 else ""
 
 
 def _sampled(report: Report) -> str | None:

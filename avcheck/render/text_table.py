@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from avcheck.render.text import change_of, clock, short_offset
+from avcheck.render.text import change_of, short_offset
 from avcheck.report import Report
+from avcheck.times import clock
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -32,14 +32,14 @@ from avcheck.render.records import to_json
 from avcheck.render.text import (
     VERDICT_TEXT,
     Titles,
-    clock,
     outcome,
     printable,
     sound,
     summary,
 )
 from avcheck.render.worst import Worst
-from avcheck.report import Report
+from avcheck.report import Report, confidence_text
+from avcheck.times import clock
 
 if TYPE_CHECKING:
     from avcheck.stills import Illustration
@@ -116,6 +116,11 @@ class _Record:
     packed: str  # gzip, base64: a quarter of the size for a two-hour title
 
 
+def _drawn(report: Report) -> bool:
+    """Whether there is an offset to draw over the length."""
+    return bool(report.segments or report.stretches)
+
+
 def _one(report: Report, illustrate: Illustrate | None) -> str:
     pictured = illustrate(report) if illustrate is not None else None
     data = to_json(report).encode("ascii") + b"\n"
@@ -131,8 +136,9 @@ def _one(report: Report, illustrate: Illustrate | None) -> str:
         sentence=words.sentence(report),
         facts=words.facts(report),
         course=words.course(report),
+        edits=words.edits(report),
         segments=words.segments(report),
-        offset_chart=charts.offset_chart(report) if report.segments else Markup(""),
+        offset_chart=charts.offset_chart(report) if _drawn(report) else Markup(""),
         score_map=charts.score_map(report),
         attention_chart=charts.attention_chart(report),
         fit_legend=charts.fit_legend(),
@@ -168,11 +174,9 @@ def _row(report: Report) -> Markup:
             said=outcome(report),
             facts=words.row_facts(report),
             lines=words.lines(report),
-            chart=charts.small_chart(report) if report.segments else Markup(""),
+            chart=charts.small_chart(report) if _drawn(report) else Markup(""),
             offset="" if report.offset_ms is None else charts.short_offset(report.offset_ms),
-            confidence=""
-            if report.verdict == "error"
-            else f"{int(100 * report.confidence + 1e-7) / 100:.2f}",
+            confidence="" if report.verdict == "error" else confidence_text(report.confidence),
             duration="" if duration_s is None else clock(duration_s),
             again=words.again(report),
         )

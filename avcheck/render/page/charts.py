@@ -17,10 +17,11 @@ from statistics import median
 
 from markupsafe import Markup
 
+from avcheck.edits import Edit, describe_edit
 from avcheck.render.page.map_picture import STOPS, map_png
 from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
-from avcheck.render.text import clock
-from avcheck.report import Report
+from avcheck.report import Report, confidence_text
+from avcheck.times import clock, moment
 
 _LANE = 12.0  # height of the strip that says what was looked at
 _SMALL_COLUMNS = 60
@@ -73,6 +74,7 @@ def offset_chart(report: Report) -> Markup:
         _band(report, scale),
         scale.drawn(),
         *(_jump(axis, start_s, end_s, scale) for start_s, end_s in report.jump_intervals_s),
+        *(_edit(axis, edit, scale) for edit in report.edits if edit.kind != "speed"),
         _seconds(report, axis, scale),
         *(_segment_bar(report, number, axis, scale) for number in range(len(report.segments))),
         course(report, axis, scale.y),
@@ -97,11 +99,11 @@ def small_chart(report: Report) -> Markup:
             by_column.setdefault(min(int(share * columns), columns - 1), []).append(
                 segment.offset_ms
             )
-    wide, most = INSIDE / columns, f"{scale.most_ms:.0f}"
+    wide, most = INSIDE / max(columns, 1), f"{scale.most_ms:.0f}"
     line = "".join(
         f"M{LEFT + at * wide:.0f} {scale.y(median(each)):.0f}h{wide:.0f}"
         for at, each in sorted(by_column.items())
-    )
+    ) or _stretch_line(report, axis, scale.y)
     parts = [
         _band(report, scale),
         Markup(
@@ -118,6 +120,8 @@ def small_chart(report: Report) -> Markup:
 
 def offset_words(report: Report) -> str:
     """What the chart of the offset shows, for those who do not see it."""
+    if not report.segments:
+        return f"The offset over the length of the file, in {len(report.stretches)} stretches."
     shown = [segment.offset_ms for segment in report.segments if segment.offset_ms is not None]
     if not shown:
         return (
@@ -132,15 +136,20 @@ def offset_words(report: Report) -> str:
     )
 
 
-def course(
-    report: Report, axis: Axis, y: Callable[[float], float], *, on_map: bool = False
-) -> Markup:
-    """The stretches found, as lines, dashed `on_map`; `y` says where an offset in ms is drawn."""
-    line = "".join(
+def _stretch_line(report: Report, axis: Axis, y: Callable[[float], float]) -> str:
+    """The path of the stretches found."""
+    return "".join(
         f"M{coord(axis.x(each.start_s))} {coord(y(each.start_offset_ms))}"
         f"L{coord(axis.x(each.end_s))} {coord(y(each.end_offset_ms))}"
         for each in report.stretches
     )
+
+
+def course(
+    report: Report, axis: Axis, y: Callable[[float], float], *, on_map: bool = False
+) -> Markup:
+    """The stretches found, as lines, dashed `on_map`; `y` says where an offset in ms is drawn."""
+    line = _stretch_line(report, axis, y)
     if not line:
         return Markup("")
     if on_map:
@@ -259,6 +268,20 @@ def _jump(axis: Axis, start_s: float, end_s: float, scale: _Offsets) -> Markup:
     return zone + edges + text_at((left + right) / 2, scale.top + 12, "jump")
 
 
+def _edit(axis: Axis, edit: Edit, scale: _Offsets) -> Markup:
+    """Where something was put in, left out or moved."""
+    left, right = axis.x(edit.start_s), axis.x(edit.end_s)
+    words = f"{moment(edit.start_s)}: {describe_edit(edit)}"
+    return Markup('<path class="edit" d="M{} {}h{}v{}h{}z"><title>{}</title></path>').format(
+        coord(left),
+        coord(scale.top),
+        coord(max(right - left, 0.5)),
+        coord(scale.height),
+        coord(-max(right - left, 0.5)),
+        words,
+    )
+
+
 def _label(report: Report, number: int, axis: Axis, scale: _Offsets) -> Markup:
     """The offset of a stretch beside its line, on the side away from zero, where there is room for
     it.
@@ -299,7 +322,7 @@ def _segment_bar(report: Report, number: int, axis: Axis, scale: _Offsets) -> Ma
     sure = "sure" if segment.confidence >= 0.9 else "unsure"
     words = (
         f"{clock(segment.start_s)} to {clock(segment.end_s)}: {_ms(segment.offset_ms)}, "
-        f"confidence {segment.confidence:.2f}"
+        f"confidence {confidence_text(segment.confidence)}"
     )
     return Markup(
         '<rect class="segment {}" x="{}" y="{}" width="{}" height="5" '
@@ -336,6 +359,8 @@ def _lane(report: Report, axis: Axis, y: float) -> Markup:
     for shows, name in ((True, "shows"), (False, "mute")):
         runs = _joined(
             [(s.start_s, s.end_s) for s in report.segments if (s.offset_ms is not None) is shows]
+            if report.segments
+            else [(s.start_s, s.end_s) for s in report.stretches if shows]
         )
         parts += [_zone(name, axis, start_s, end_s, y, _LANE) for start_s, end_s in runs]
     parts += [

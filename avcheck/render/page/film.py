@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from avcheck.render.text import moment
+from avcheck.markers import TitleClock
 from avcheck.report import BlockPlaces, Report, SegmentDetail
+from avcheck.times import moment
 
 if TYPE_CHECKING:
     from avcheck.stills import Still
@@ -42,8 +43,11 @@ def frame(still: Still, report: Report) -> Frame:
         ),
         None,
     )
-    parts = [] if share is None else [f"{100 * share:.1f} % of the attention"]
-    return Frame(at, ", ".join(parts), _picture(still, report), _wave(still, offset_ms))
+    parts = [TitleClock.of(report).text(still.time_s)]
+    parts += [] if share is None else [f"{100 * share:.1f} % of the attention"]
+    return Frame(
+        at, ", ".join(filter(None, parts)), _picture(still, report), _wave(still, offset_ms)
+    )
 
 
 def _picture(still: Still, report: Report) -> Markup:

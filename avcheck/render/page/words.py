@@ -7,12 +7,26 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import PurePath
 
-from avcheck.render.text import clock, details, outcome, printable, span, verdict_text
+from avcheck.edits import describe_edit
+from avcheck.markers import TitleClock
+from avcheck.render.text import (
+    details,
+    outcome,
+    printable,
+    span,
+    verdict_text,
+)
 from avcheck.report import Report, Track, confidence_text, describe_offset
+from avcheck.times import clock, moment
 
 Facts = list[tuple[str, str]]
+_SURE_OF = {  # what the confidence is, by what measured
+    "network": " (the chance that the offset is right within 80 ms)",
+    "reference": " (the share of the file that was aligned)",
+}
 
 
 def sentence(report: Report) -> str:
@@ -36,10 +50,8 @@ def sentence(report: Report) -> str:
 
 def facts(report: Report) -> Facts:
     """What stands under the verdict, one line each."""
-    left_out = {"damage", "notes", "stretch", "reason", "confidence"}
-    by_network = report.measured_by == "network"
-    meaning = " (the chance that the offset is right within 80 ms)" if by_network else ""
-    sure = confidence_text(report.confidence) + meaning
+    left_out = {"damage", "notes", "stretch", "edit", "reason", "confidence"}
+    sure = confidence_text(report.confidence) + _SURE_OF.get(report.measured_by, "")
     first = [] if report.verdict == "error" else [("confidence", sure)]
     return first + [fact for fact in details(report) if fact[0] not in left_out]
 
@@ -49,16 +61,32 @@ def row_facts(report: Report) -> Facts:
     return [fact for fact in facts(report) if fact[0] != "confidence"]
 
 
+def edits(report: Report) -> list[tuple[str, str]]:
+    """What was done to the title since its reference, as (when, what)."""
+    at = when(report)
+    return [(at(each.start_s), describe_edit(each)) for each in report.edits]
+
+
+def when(report: Report) -> Callable[[float], str]:
+    """Writes a moment as a time, and as the title's own timecode where its rate is known."""
+    title = TitleClock.of(report)
+
+    def written(time_s: float) -> str:
+        return " ".join(filter(None, (moment(time_s), title.text(time_s))))
+
+    return written
+
+
 def course(report: Report) -> list[tuple[str, str, str]]:
     """The stretches as (from, to, offset), where the offset changes."""
-    out = []
+    out, at = [], when(report)
     for each in report.stretches:
         ends = (describe_offset(each.start_offset_ms), describe_offset(each.end_offset_ms))
         drifts = abs(each.end_offset_ms - each.start_offset_ms) >= 1
         out.append(
             (
-                clock(each.start_s),
-                clock(each.end_s),
+                at(each.start_s),
+                at(each.end_s),
                 f"from {ends[0]} to {ends[1]}" if drifts else ends[0],
             )
         )
@@ -130,6 +158,7 @@ def lines(report: Report) -> list[str]:
         f"{start} to {end}: {text}"
         for start, end, text in (course(report) if len(report.stretches) > 1 else ())
     ]
+    out += [f"{at}: {what}" for at, what in edits(report)]
     out += [f"{what}: {why}" for what, why in unseen(report)] + notes(report)
     if report.title_summary:
         out.insert(0, printable(report.title_summary))
@@ -187,6 +216,8 @@ def container(report: Report) -> Facts:
         rows.append(
             ("timestamps", f"sound starts {_ahead(report.container_offset_ms)} the picture")
         )
+    if report.picture is not None and report.picture.timecode is not None:
+        rows.append(("timecode", f"starts at {printable(report.picture.timecode)}"))
     if report.program is not None:
         rows.append(("programme", f"{report.program} of {', '.join(map(str, report.programs))}"))
     if report.duration_s is not None:

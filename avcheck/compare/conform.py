@@ -1,0 +1,117 @@
+"""What was done to a title since its reference: what was put in, left out or moved, and what plays
+at another speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from avcheck.compare.align import Piece
+from avcheck.edits import Edit, Stream
+
+_FUZZ_S = 0.5  # where one content passes into another, so much may not be found on either side
+_LEAST_S: dict[Stream, float] = {"sound": 0.004, "picture": 0.02}  # of a cut
+_LEAST_END_S = 0.5  # of what is missing or was added at either end of the title
+_LEAST_SPEED = 1e-4  # as a share: 6 ms a minute
+_ELSEWHERE = 0.5  # of a part of the reference that other pieces have: it is not left out
+
+
+@dataclass(frozen=True)
+class Span:
+    """From where to where something goes, seconds."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Where one piece ends and the next begins, on the clocks of the file and the reference."""
+
+    file: Span
+    reference: Span
+
+
+def edits(
+    sound: Sequence[Piece], picture: Sequence[Piece], file: Span, reference: Span
+) -> tuple[Edit, ...]:
+    """The edits that these pieces come from, in the order of time. One that was made to sound and
+    picture alike is told once.
+    """
+    heard = list(_of_stream("sound", sound, file, reference))
+    out: list[Edit] = []
+    for shown in _of_stream("picture", picture, file, reference):
+        same = next((each for each in heard if _alike(each, shown)), None)
+        if same is None:
+            out.append(shown)
+        else:
+            heard.remove(same)
+            out.append(replace(shown, stream="both"))
+    return tuple(sorted([*out, *heard], key=lambda each: (each.start_s, each.kind)))
+
+
+def _alike(first: Edit, second: Edit) -> bool:
+    ends = ("start_s", "end_s", "reference_start_s", "reference_end_s")
+    return first.kind == second.kind and all(
+        abs(getattr(first, end) - getattr(second, end)) <= _FUZZ_S for end in ends
+    )
+
+
+def _of_stream(
+    stream: Stream, parts: Sequence[Piece], file: Span, reference: Span
+) -> Iterator[Edit]:
+    if not parts:
+        return
+    for part in parts:
+        if abs(part.pace - 1) >= _LEAST_SPEED:
+            from_s, to_s = part.reference_start_s, part.reference_s(part.end_s)
+            yield Edit("speed", stream, part.start_s, part.end_s, from_s, to_s)
+    for before, after in pairwise(parts):
+        cut = _Cut(Span(before.end_s, after.start_s), Span(_end_s(before), after.reference_start_s))
+        if cut.reference.end_s < cut.reference.start_s - _FUZZ_S or _elsewhere(parts, cut):
+            from_s, to_s = cut.reference.start_s, cut.reference.end_s
+            yield Edit("reordered", stream, cut.file.end_s, cut.file.end_s, from_s, to_s)
+            # What lies between may have been put in as well
+            yield from _between(stream, replace(cut, reference=Span(to_s, to_s)), _FUZZ_S)
+        else:
+            yield from _between(stream, cut, _LEAST_S[stream])
+    first, last = parts[0], parts[-1]
+    head = _Cut(Span(file.start_s, first.start_s), Span(reference.start_s, first.reference_start_s))
+    tail = _Cut(Span(last.end_s, file.end_s), Span(_end_s(last), reference.end_s))
+    for end in (head, tail):
+        if not _elsewhere(parts, end):
+            yield from _between(stream, end, _LEAST_END_S)
+
+
+def _between(stream: Stream, cut: _Cut, least_s: float) -> Iterator[Edit]:
+    """What was done at a cut: only the difference of what lies on both sides is exact."""
+    file, reference = cut.file, cut.reference
+    ours_s, theirs_s = file.end_s - file.start_s, reference.end_s - reference.start_s
+    more_s = ours_s - theirs_s
+    if min(ours_s, theirs_s) >= _FUZZ_S:
+        yield Edit("replaced", stream, file.start_s, file.end_s, reference.start_s, reference.end_s)
+    elif more_s >= least_s:
+        at_s = reference.start_s
+        yield Edit("inserted", stream, file.start_s, file.start_s + more_s, at_s, at_s)
+    elif -more_s >= least_s:
+        at_s, from_s = file.start_s, reference.start_s
+        yield Edit("removed", stream, at_s, at_s, from_s, from_s - more_s)
+
+
+def _elsewhere(parts: Sequence[Piece], cut: _Cut) -> bool:
+    """Whether other pieces have most of the part of the reference that a cut skips."""
+    skipped = cut.reference
+    length_s = skipped.end_s - skipped.start_s
+    if length_s < _FUZZ_S:
+        return False
+    return _ELSEWHERE * length_s <= sum(
+        max(0.0, min(_end_s(part), skipped.end_s) - max(part.reference_start_s, skipped.start_s))
+        for part in parts
+    )
+
+
+def _end_s(part: Piece) -> float:
+    """The time of the reference at which a piece ends."""
+    return part.reference_s(part.end_s)

@@ -1,0 +1,62 @@
+"""What was done to a title since its reference, and how it is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from avcheck.times import moment
+
+EditKind = Literal["inserted", "removed", "replaced", "reordered", "speed"]
+Stream = Literal["sound", "picture", "both"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing that was done to a title; its first two times (s) are on the clock of the file, the
+    others on that of the reference.
+
+    inserted: the file has from `start_s` to `end_s` what the reference has not. removed: at
+    `start_s` the file leaves out what the reference has from `reference_start_s` to
+    `reference_end_s`. replaced: both. reordered: at `start_s` the file goes on with
+    `reference_end_s`, not with `reference_start_s`. speed: what the reference has between its two
+    times takes the file's two times.
+    """
+
+    kind: EditKind
+    stream: Stream  # what it was done to
+    start_s: float
+    end_s: float
+    reference_start_s: float
+    reference_end_s: float
+
+    @property
+    def length_s(self) -> float:
+        """Of what was put in, else of what was left out."""
+        return (self.end_s - self.start_s) or (self.reference_end_s - self.reference_start_s)
+
+    @property
+    def faster(self) -> float:
+        """How much faster than the reference the file plays, as a share; negative = slower."""
+        return (self.reference_end_s - self.reference_start_s) / (self.end_s - self.start_s) - 1
+
+
+def describe_edit(edit: Edit) -> str:
+    """An edit in words, such as "5.00 s left out, of the reference 0:13.00 to 0:18.00"."""
+    from_, to = moment(edit.reference_start_s), moment(edit.reference_end_s)
+    if edit.kind == "speed":
+        pace = f"{100 * abs(edit.faster):.2f} % {'faster' if edit.faster > 0 else 'slower'}"
+        text = f"plays {pace} than the reference"
+    elif edit.kind == "inserted":
+        text = f"{_seconds(edit.length_s)} put in, which the reference has not"
+    elif edit.kind == "removed":
+        text = f"{_seconds(edit.length_s)} left out, of the reference {from_} to {to}"
+    elif edit.kind == "replaced":
+        text = f"{_seconds(edit.length_s)} in place of the reference's {from_} to {to}"
+    else:
+        text = f"goes on with the reference's {to}, not with {from_}"
+    return text if edit.stream == "both" else f"{edit.stream} alone: {text}"
+
+
+def _seconds(length_s: float) -> str:
+    return f"{1000 * length_s:.0f} ms" if length_s < 1 else f"{length_s:.2f} s"

@@ -1,0 +1,172 @@
+"""What was done to a title since its reference, by the pieces that were aligned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+
+from avcheck.compare.align import Piece
+from avcheck.compare.conform import Span, edits
+from avcheck.edits import Edit, describe_edit
+from avcheck.markers import marked
+from avcheck.render.page import words
+from avcheck.render.text import details
+from avcheck.report import PictureFacts, Report, Stretch
+from tests.support.page_reports import page
+
+FILE, REFERENCE = Span(0.0, 28.0), Span(0.0, 34.0)
+
+
+def whole(start_s: float = 0.0, end_s: float = 28.0, reference_s: float = 0.0) -> Piece:
+    return Piece(start_s, end_s, reference_s, 1.0)
+
+
+def of(
+    sound: Sequence[Piece],
+    picture: Sequence[Piece] | None = None,
+    file: Span = FILE,
+    reference: Span = FILE,
+) -> list[tuple[str, str, float, float, float, float]]:
+    return [
+        (
+            each.kind,
+            each.stream,
+            round(each.start_s, 3),
+            round(each.end_s, 3),
+            round(each.reference_start_s, 3),
+            round(each.reference_end_s, 3),
+        )
+        for each in edits(sound, sound if picture is None else picture, file, reference)
+    ]
+
+
+def test_what_is_as_it_was_has_no_edits() -> None:
+    assert of([whole()]) == []
+    # Nor has sound that was moved as a whole: that is an offset
+    assert of([whole(0.15, 28.0, 0.0)], [whole()]) == []
+
+
+def test_what_was_put_in_is_told_once_though_its_edges_are_uncertain() -> None:
+    """7 s at 12 s: how long is exact, even where some frames of either side were not found."""
+    sound = [whole(0.0, 11.9), Piece(19.1, 28.0, 12.1, 1.0)]
+    picture = [whole(0.0, 12.0), Piece(19.0, 28.0, 12.0, 1.0)]
+    reference = Span(0.0, 21.0)
+    assert of(sound, picture, reference=reference) == [("inserted", "both", 12, 19, 12, 12)]
+
+
+def test_what_was_left_out_is_told_by_its_times_in_the_reference() -> None:
+    parts = [whole(0.0, 13.0), Piece(13.0, 28.0, 18.0, 1.0)]
+    assert of(parts, reference=Span(0.0, 33.0)) == [("removed", "both", 13, 13, 13, 18)]
+
+
+def test_what_was_done_to_one_stream_alone_is_told_of_that_one() -> None:
+    cut = [whole(0.0, 14.0), Piece(14.0, 28.0, 14.2, 1.0)]
+    assert of(cut, [whole()], reference=Span(0.0, 28.2)) == [("removed", "sound", 14, 14, 14, 14.2)]
+
+
+def test_a_step_that_may_be_noise_is_no_edit() -> None:
+    picture = [whole(0.0, 14.0), Piece(14.0, 28.0, 14.015, 1.0)]
+    assert of([whole()], picture) == []
+
+
+def test_something_else_in_its_place_is_one_edit() -> None:
+    parts = [whole(0.0, 10.0), Piece(14.0, 28.0, 15.0, 1.0)]
+    assert of(parts, reference=Span(0.0, 29.0)) == [("replaced", "both", 10, 14, 10, 15)]
+
+
+def test_both_ends_of_the_title_are_looked_at() -> None:
+    parts = [Piece(0.0, 22.0, 5.0, 1.0)]
+    assert of(parts, reference=Span(0.0, 27.0)) == [
+        ("removed", "both", 0, 0, 0, 5),
+        ("inserted", "both", 22, 28, 27, 27),
+    ]
+
+
+def test_parts_in_another_order_are_not_left_out() -> None:
+    parts = [Piece(0.0, 14.0, 14.0, 1.0), Piece(14.0, 28.0, 0.0, 1.0)]
+    assert of(parts) == [("reordered", "both", 14, 14, 28, 0)]
+
+
+def test_another_speed_is_told_with_how_much() -> None:
+    parts = [Piece(0.0, 24.0, 0.0, 25 / 24)]
+    (edit,) = edits(parts, parts, Span(0.0, 24.0), Span(0.0, 25.0))
+    assert (edit.kind, edit.stream) == ("speed", "both")
+    assert describe_edit(edit) == "plays 4.17 % faster than the reference"
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (
+            Edit("inserted", "both", 12.0, 19.0, 12.0, 12.0),
+            "7.00 s put in, which the reference has not",
+        ),
+        (
+            Edit("removed", "sound", 14.0, 14.0, 14.0, 14.2),
+            "sound alone: 200 ms left out, of the reference 0:14.00 to 0:14.20",
+        ),
+        (
+            Edit("replaced", "picture", 10.0, 14.0, 10.0, 15.0),
+            "picture alone: 4.00 s in place of the reference's 0:10.00 to 0:15.00",
+        ),
+        (
+            Edit("reordered", "both", 14.0, 14.0, 28.0, 0.0),
+            "goes on with the reference's 0:00.00, not with 0:28.00",
+        ),
+    ],
+)
+def test_an_edit_is_said_in_words(edit: Edit, text: str) -> None:
+    assert describe_edit(edit) == text
+
+
+def compared(*done: Edit) -> Report:
+    return Report(
+        "film.mov",
+        "in_sync",
+        offset_ms=0.0,
+        measured_by="reference",
+        duration_s=28.0,
+        picture=PictureFacts(1920, 1080, "30000/1001", 0.0, "01:00:00;00"),
+        edits=done,
+    )
+
+
+def test_edits_stand_in_text_page_record_and_markers() -> None:
+    report = compared(Edit("removed", "both", 13.0, 13.0, 13.0, 18.0))
+    said = "5.00 s left out, of the reference 0:13.00 to 0:18.00"
+    assert ("edit", f"at 0:13.00: {said}") in details(report)
+    assert words.edits(report) == [("0:13.00 01:00:13;00", said)]
+    assert Report.from_record(report.to_record()) == report
+    (marker,) = (each for each in marked(report).markers if each.kind == "edit")
+    assert (marker.start, marker.text) == (390, said)
+
+
+def test_the_page_of_a_comparison_draws_its_stretches_and_edits() -> None:
+    report = dataclasses.replace(
+        compared(Edit("inserted", "both", 10.0, 17.0, 10.0, 10.0)),
+        stretches=(Stretch(0.0, 10.0, 0.0, 0.0), Stretch(17.0, 28.0, -20.0, -20.0)),
+    )
+    text = page([report])
+    assert "What was done since the reference" in text
+    assert 'class="chart"' in text
+    assert '<path class="edit"' in text
+    assert "The segments as a table" not in text
+    assert "There are no stills" not in text
+    assert "(the share of the file that was aligned)" in text
+    rows = page([report, report])
+    assert rows.count('<path class="segments" d="M') == 2
+    assert "0:10.00 01:00:10;00: 7.00 s put in" in rows
+
+
+def test_a_picture_without_a_rate_has_no_timecode() -> None:
+    report = dataclasses.replace(compared(), picture=PictureFacts(1920, 1080, None, None))
+    assert words.when(report)(3.0) == "0:03.00"
+
+
+def test_a_long_list_is_cut_in_text_and_whole_in_the_record() -> None:
+    done = [Edit("removed", "both", at, at, at, at + 1.0) for at in range(30)]
+    rows = [text for name, text in details(compared(*done)) if name == "edit"]
+    assert len(rows) == 21
+    assert rows[-1] == "and 10 more"
