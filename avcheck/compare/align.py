@@ -1,5 +1,5 @@
-"""Where a file shows or plays what a reference shows or plays: matches -> pieces of a piecewise
-linear time map.
+"""Where a file shows or plays what its reference does: matches -> pieces of a piecewise linear time
+map.
 
 Windows that follow one line make a piece; between pieces something was inserted, removed or
 slipped.
@@ -24,18 +24,20 @@ from avcheck.compare.find import (
     Track,
 )
 
-_WORSE = 4.0  # times as far off as the best line, and ...
-_NOISE = 0.1  # ... more than this share of a jump, and a pace is not that of the title
-# Least agreement of two rows for them to count as the same, when the edge of a piece is looked for
+# The expected pace is given up if its line is off by more than this many times as much as the best
+# line, and by more than this share of a jump
+_WORSE = 4.0
+_NOISE = 0.1
+# Least agreement of two rows that count as the same, when looking for the edge of a piece
 _SAME = 0.35
-_SAME_SHARE = 0.6  # of what rows inside the piece reach, where that is more
+_SAME_SHARE = 0.6  # of what rows inside the piece reach, if that is more
 _INSIDE = 500  # rows
 
 
 @dataclass(frozen=True)
 class Piece:
-    """From `start_s` to `end_s` of the file, the reference's time is `reference_start_s` + `pace` x
-    (time - `start_s`).
+    """From `start_s` to `end_s` of the file, the time in the reference is `reference_start_s` +
+    `pace` x (time - `start_s`).
     """
 
     start_s: float
@@ -44,12 +46,12 @@ class Piece:
     pace: float
 
     def reference_s(self, file_s: float) -> float:
-        """The time of the reference that a time of the file corresponds to, in seconds."""
+        """The time in the reference for a time in the file, both in seconds."""
         return self.reference_start_s + self.pace * (file_s - self.start_s)
 
 
 class Ends(Protocol):
-    """Says where pieces really begin and end, in seconds of the file."""
+    """Knows where pieces really begin and end, in seconds of the file."""
 
     def between(self, before: Piece, after: Piece) -> tuple[float, float]:
         """Where one piece ends and the next begins: the same moment, or something lies between."""
@@ -62,10 +64,10 @@ class Ends(Protocol):
 
 
 def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> tuple[Piece, ...]:
-    """The matches as lines; a step of more than `jump_s` from the line so far begins another.
+    """The matches as lines; a step of more than `jump_s` off the line begins another.
 
-    `pace`: what the lines' pace is about. A line of fewer than three matches is chance, and is left
-    out.
+    `pace`: the approximate pace of the lines. A line of fewer than three matches is chance, and is
+    left out.
     """
     runs: list[list[Match]] = []
     for match in matches:
@@ -76,7 +78,7 @@ def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> 
             and len(runs[-1]) < LEAST_MATCHES
             and abs(_off_line(runs[-2], match, pace, jump_s)) <= jump_s
         ):
-            runs.pop()  # a few that lie off the line, which goes on after them
+            runs.pop()  # a few off the line, which goes on after them
             runs[-1].append(match)
         else:
             runs.append([match])
@@ -86,7 +88,7 @@ def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> 
         short = [k for k, part in enumerate(parts) if part.end_s - part.start_s < LEAST_WINDOW_S]
         if not short:
             return tuple(parts)
-        # So short a piece is chance as well
+        # A piece this short is chance, too
         del lines[min(short, key=lambda k: parts[k].end_s - parts[k].start_s)]
 
 
@@ -107,7 +109,7 @@ def _laid_out(lines: Sequence[Piece], ends: Ends) -> list[Piece]:
 
 @dataclass(frozen=True)
 class Edges:
-    """Says where pieces really begin and end: the rows of the two tracks are compared one by
+    """Knows where pieces really begin and end: the rows of the two tracks are compared one by
     one.
     """
 
@@ -122,7 +124,7 @@ class Edges:
             max(before.start_s, before.end_s - WINDOW_S / 2),
             min(after.end_s, after.start_s + WINDOW_S / 2),
         )
-        # What is gained by giving all up to a row to the piece before
+        # What is gained by giving all rows up to this one to the piece before
         gain = np.concatenate([[0.0], np.cumsum(self._gain(before, times))])
         rest = np.concatenate([np.cumsum(self._gain(after, times)[::-1])[::-1], [0.0]])
         best_end = np.maximum.accumulate(
@@ -147,8 +149,8 @@ class Edges:
         return float(np.append(times, times[-1] + 1 / RATE_HZ)[at])
 
     def _gain(self, piece: Piece, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How much the rows at these times of the file speak for the piece: cosine less what rows
-        that are not the same reach; 0 where a row is mute.
+        """How much the rows at these times of the file speak for the piece: their cosine, less what
+        different rows reach; 0 for a mute row.
         """
         inside = np.linspace(piece.start_s, piece.end_s, _INSIDE)
         usual = float(np.median(self._cosine(piece, inside)))
@@ -156,8 +158,8 @@ class Edges:
         return np.where(cosine == 0, 0.0, cosine - max(_SAME, _SAME_SHARE * usual))
 
     def _cosine(self, piece: Piece, times: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of the rows at these times of the file and what the piece has for them; 0 where one is
-        mute.
+        """The cosine of the file's rows at these times and the reference's rows that the piece
+        pairs them with; 0 if either is mute.
         """
         ours = _at(self.file, times)
         theirs = _at(self.reference, piece.reference_start_s + piece.pace * (times - piece.start_s))
@@ -166,7 +168,7 @@ class Edges:
 
 
 def _times(start_s: float, end_s: float) -> NDArray[np.float64]:
-    """Times a row apart, one at least."""
+    """Times one row apart, at least one of them."""
     return start_s + np.arange(max(1, round((end_s - start_s) * RATE_HZ))) / RATE_HZ
 
 
@@ -181,8 +183,8 @@ def _at(track: Track, times: NDArray[np.float64]) -> Rows:
 def _line(run: Sequence[Match], pace: float, jump_s: float) -> Piece:
     """The line through matches that lie along one.
 
-    Of pace `pace`, unless the median of the slopes between them (Theil and Sen) fits clearly
-    better.
+    Its slope is `pace`, unless the median of the slopes between the matches (Theil and Sen) fits
+    clearly better.
     """
     x = np.array([match.file_s for match in run])
     y = np.array([match.reference_s for match in run])
@@ -205,9 +207,7 @@ def _line(run: Sequence[Match], pace: float, jump_s: float) -> Piece:
 
 
 def _off_line(run: Sequence[Match], match: Match, pace: float, jump_s: float) -> float:
-    """How far a match lies off where the last few of a run would have it, in seconds of the
-    reference.
-    """
+    """How far a match lies off the line of the last few of a run, in seconds of the reference."""
     recent = run[-6:]
     last = recent[-1]
     if len(recent) >= LEAST_MATCHES:

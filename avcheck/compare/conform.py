@@ -1,4 +1,4 @@
-"""What was done to a title since its reference: what was put in, left out or moved, and what plays
+"""What was done to a title since its reference: what was inserted, removed or moved, and what plays
 at another speed.
 """
 
@@ -11,16 +11,16 @@ from itertools import pairwise
 from avcheck.compare.align import Piece
 from avcheck.edits import Edit, Stream
 
-_FUZZ_S = 0.5  # where one content passes into another, so much may not be found on either side
-_LEAST_S: dict[Stream, float] = {"sound": 0.004, "picture": 0.02}  # of a cut
-_LEAST_END_S = 0.5  # of what is missing or was added at either end of the title
+_FUZZ_S = 0.5  # at a cut, this much may be unmatched on either side
+_LEAST_S: dict[Stream, float] = {"sound": 0.004, "picture": 0.02}  # that a cut inserts or removes
+_LEAST_END_S = 0.5  # that is inserted or removed at either end of the title
 _LEAST_SPEED = 1e-4  # as a share: 6 ms a minute
-_ELSEWHERE = 0.5  # of a part of the reference that other pieces have: it is not left out
+_ELSEWHERE = 0.5  # share of a skipped part that, if other pieces have it, makes it not removed
 
 
 @dataclass(frozen=True)
 class Span:
-    """From where to where something goes, seconds."""
+    """A span of time, in seconds."""
 
     start_s: float
     end_s: float
@@ -37,8 +37,8 @@ class _Cut:
 def edits(
     sound: Sequence[Piece], picture: Sequence[Piece], file: Span, reference: Span
 ) -> tuple[Edit, ...]:
-    """The edits that these pieces come from, in the order of time. One that was made to sound and
-    picture alike is told once.
+    """The edits that explain these pieces, in order of time. An edit made to both sound and picture
+    is listed once.
     """
     heard = list(_of_stream("sound", sound, file, reference))
     out: list[Edit] = []
@@ -73,7 +73,7 @@ def _of_stream(
         if cut.reference.end_s < cut.reference.start_s - _FUZZ_S or _elsewhere(parts, cut):
             from_s, to_s = cut.reference.start_s, cut.reference.end_s
             yield Edit("reordered", stream, cut.file.end_s, cut.file.end_s, from_s, to_s)
-            # What lies between may have been put in as well
+            # Something may have been inserted here as well
             yield from _between(stream, replace(cut, reference=Span(to_s, to_s)), _FUZZ_S)
         else:
             yield from _between(stream, cut, _LEAST_S[stream])
@@ -86,7 +86,9 @@ def _of_stream(
 
 
 def _between(stream: Stream, cut: _Cut, least_s: float) -> Iterator[Edit]:
-    """What was done at a cut: only the difference of what lies on both sides is exact."""
+    """What was done at a cut. Only the difference between the two gaps, the file's and the
+    reference's, is exact.
+    """
     file, reference = cut.file, cut.reference
     ours_s, theirs_s = file.end_s - file.start_s, reference.end_s - reference.start_s
     more_s = ours_s - theirs_s
@@ -101,7 +103,7 @@ def _between(stream: Stream, cut: _Cut, least_s: float) -> Iterator[Edit]:
 
 
 def _elsewhere(parts: Sequence[Piece], cut: _Cut) -> bool:
-    """Whether other pieces have most of the part of the reference that a cut skips."""
+    """Whether other pieces hold most of what a cut skips of the reference."""
     skipped = cut.reference
     length_s = skipped.end_s - skipped.start_s
     if length_s < _FUZZ_S:
@@ -113,5 +115,5 @@ def _elsewhere(parts: Sequence[Piece], cut: _Cut) -> bool:
 
 
 def _end_s(part: Piece) -> float:
-    """The time of the reference at which a piece ends."""
+    """The time in the reference at which a piece ends."""
     return part.reference_s(part.end_s)

@@ -1,7 +1,7 @@
 """Where windows of a file are in its reference: two feature tracks -> matches.
 
-Windows are found by normalised cross-correlation, near where the last one was found, or else
-anywhere. What is found nowhere is left out: no time is guessed.
+Windows are found by normalised cross-correlation, near the last one or else anywhere. A window that
+is found nowhere is left out: no time is guessed.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ RATE_HZ = 100  # rows of a track a second
 WINDOW_S = 8.0
 LEAST_WINDOW_S = 4.0
 HOP_S = 2.0
-_LONGEST_GAP_S = 60.0  # in which they are tried: each is looked for in the whole reference
-_SHORT_HOP_S = 0.5  # where only short windows may be found
-_LEAST_WINDOWS = 6  # in a track that is short
-LEAST_MATCHES = 3  # in a row, that make a piece: by chance two can follow one another
+# Short windows are tried in gaps up to this long: each is searched for in the whole reference
+_LONGEST_GAP_S = 60.0
+_SHORT_HOP_S = 0.5  # between short windows in a gap
+_LEAST_WINDOWS = 6  # in a short track
+LEAST_MATCHES = 3  # in a row, that make a piece: two can follow each other by chance
 _NEAR_S = 2.0  # how far from the last match the next one is looked for first
-_COARSE = 5  # rows in one of the coarse track, in which a window is looked for everywhere
+_COARSE = 5  # rows in one of the coarse track, which is searched as a whole
 # Least score of a match of whole windows; unrelated sound reaches 0.2, unrelated pictures 0.3
 _LEAST_SCORE = 0.35
 # Margin by which the best place must beat every other that is further off than `_BESIDE_S`
 _LEAST_LEAD = 0.08
 _BESIDE_S = 0.25
-_CANDIDATES = 5  # places of the coarse track that are looked at closely
-_LEAST_ROWS = 0.3  # of a window's rows that need something in them
+_CANDIDATES = 5  # places of the coarse track that are tried in the fine one
+_LEAST_ROWS = 0.3  # of a window's rows that must not be zero
 _PROBES = 7  # windows that choose the pace
-_LEAST_GAIN = 0.02  # in mean score, for another pace to be preferred to 1
+_LEAST_GAIN = 0.02  # in mean score, to prefer another pace to 1
 
 # Paces at which a file may play its reference: reference seconds in one second of the file.
 PACES = (1.0, 25 / 24, 24 / 25, 1001 / 1000, 1000 / 1001, 25 * 1001 / 24000, 24000 / (25 * 1001))
@@ -41,8 +42,8 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """Features of a sound or a picture: float32 (n, d), row k is of `start_s` + k / 100 s. A row of
-    zeros tells nothing.
+    """Features of a sound or a picture: float32 (n, d), row k is at `start_s` + k / 100 s. A row of
+    zeros says nothing.
     """
 
     start_s: float
@@ -54,8 +55,8 @@ class Track:
         return self.start_s + len(self.rows) / RATE_HZ
 
     def at_pace(self, pace: float) -> Track:
-        """The track as if it had played so that `pace` of its seconds pass in one: times are
-        multiplied by `pace`.
+        """The track played so that `pace` of its seconds pass in one: times are multiplied by
+        `pace`.
         """
         if pace == 1.0:
             return self
@@ -82,8 +83,8 @@ class Match:
 
 
 def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
-    """The windows of the file that are found in the reference, in the file's order, and the pace at
-    which it plays.
+    """The windows of the file that the reference has, in the file's order, and the pace at which it
+    plays.
     """
     pace = _choose_pace(reference, file)
     scaled = file.at_pace(pace)
@@ -92,7 +93,7 @@ def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
     hits = _look(finder, scaled, length, starts)
     short = _rows(LEAST_WINDOW_S)
     if length > short:
-        # What lies between two edits may be shorter than a window
+        # The content between two edits may be shorter than a window
         for low, high in _gaps(hits, length, len(scaled.rows)):
             inner = range(low, high - short + 1, _rows(_SHORT_HOP_S))
             tells = [at for at in inner if _tells(scaled.rows[at : at + short])]
@@ -105,13 +106,13 @@ def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
 def _look(
     finder: _Finder, track: Track, length: int, starts: Sequence[int]
 ) -> dict[int, tuple[float, float]]:
-    """Of the windows of so many rows that are found, by their middle row: where the reference has
-    that, and the score.
+    """Search for the windows of `length` rows that begin at `starts`. Returns those found, by their
+    middle row: its time in the reference, and the score.
     """
     hits: dict[int, tuple[float, float]] = {}
 
     def look(start: int, lag_s: float | None, *, everywhere: bool) -> float | None:
-        """The lag at this window, or the one before where it is not found."""
+        """The lag at this window; if it is not found, the one before."""
         window = track.rows[start : start + length]
         at_s = track.start_s + start / RATE_HZ
         hit = finder.near(window, at_s + lag_s, _NEAR_S) if lag_s is not None else None
@@ -124,7 +125,7 @@ def _look(
     lag_s: float | None = None
     for start in starts:
         lag_s = look(start, lag_s, everywhere=True)
-    # A dull window is found only near where its neighbour was, which may be the one after it.
+    # A dull window is found only near a neighbour that was, which may be the one after it.
     for start in reversed(starts):
         at_s = track.start_s + start / RATE_HZ
         lag_s = hits[start][0] - at_s if start in hits else look(start, lag_s, everywhere=False)
@@ -135,8 +136,9 @@ def _look(
 def _gaps(
     hits: Mapping[int, tuple[float, float]], length: int, count: int
 ) -> Iterator[tuple[int, int]]:
-    """From row to row, where no windows of so many rows were found that follow one line, in a track
-    of `count` rows. A few alone are told from chance by no more than shorter ones between them.
+    """The gaps, from row to row, between windows of `length` rows that follow one line, in a track
+    of `count` rows. Too few windows to make a line lie in a gap: they may be chance, which only the
+    shorter windows tried there can show.
     """
     lines: list[list[int]] = []
     for centre in sorted(hits):
@@ -155,7 +157,7 @@ def _gaps(
 
 def likeness(reference: Track, file: Track, pace: float) -> tuple[float, float]:
     """How well some windows of the file, at this pace, are found in the reference: the mean, with 0
-    for each that is not, and the median of those that are; 0..1.
+    for those that are not, and the median of those that are; 0..1.
     """
     scores = _scores(_Finder(reference), file.at_pace(pace))
     matched = [score for score in scores if score]
@@ -178,7 +180,7 @@ def _upper_half(scores: list[float]) -> float:
 
 
 def _scores(finder: _Finder, file: Track) -> list[float]:
-    """Of some windows, 0 where one is not found."""
+    """The scores of some windows, 0 for one that is not found."""
     length, starts = _windows(file)
     chosen = starts[:: max(1, len(starts) // _PROBES)]
     hits = [finder.anywhere(file.rows[at : at + length]) for at in chosen]
@@ -190,8 +192,8 @@ def _rows(seconds: float) -> int:
 
 
 def _windows(track: Track) -> tuple[int, list[int]]:
-    """How many rows a window has, and where those begin that tell something: of a short track
-    windows are shorter, and nearer to each other.
+    """How many rows a window has, and where windows that say something begin: in a short track they
+    are shorter, and nearer to each other.
     """
     count = len(track.rows)
     length = max(_rows(LEAST_WINDOW_S), min(_rows(WINDOW_S), 2 * count // 3))
@@ -203,7 +205,9 @@ def _windows(track: Track) -> tuple[int, list[int]]:
 
 
 def _least_score(count: int) -> float:
-    """Of a window of so many rows, to be found: the shorter it is, the better chance fits it."""
+    """The score that a window of so many rows needs: the shorter it is, the better chance fits
+    it.
+    """
     return float(_LEAST_SCORE * np.sqrt(max(1.0, _rows(WINDOW_S) / count)))
 
 
@@ -226,8 +230,8 @@ class _Finder:
         self._spectra: dict[int, NDArray[np.complex64]] = {}
 
     def near(self, window: Rows, at_s: float, reach_s: float) -> tuple[float, float] | None:
-        """Where a window that begins at about `at_s` lies, and its score; None where it is not
-        clearly found.
+        """Where a window that begins at about `at_s` lies, and its score; None if it is not clearly
+        found.
         """
         first = _rows(at_s - reach_s - self._reference.start_s)
         last = _rows(at_s + reach_s - self._reference.start_s) + len(window)
@@ -304,13 +308,13 @@ def _correlate(
 def _cosine(
     dots: NDArray[np.float64], energy: NDArray[np.float64], window: Rows
 ) -> NDArray[np.float64]:
-    """Products of a window with runs of as many rows (k,), over the sizes of both. `energy`: the
-    running sum of the rows, from that of the first run on.
+    """Dot products of a window with runs of as many rows (k,), divided by the norms of both.
+    `energy`: the running sum of the rows' squares, beginning at the first run.
     """
     count = len(dots)
     local = np.maximum(energy[len(window) : len(window) + count] - energy[:count], 0.0)
     norm = np.sqrt(local * float((window.astype(np.float64) ** 2).sum()))
-    # Where the reference holds much less than the window the quotient is noise.
+    # If the reference holds much less than the window, the quotient is noise.
     quiet = local < 1e-3 * max(float(local.max()), 1e-12)
     return np.asarray(np.where(quiet, 0.0, dots / np.maximum(norm, 1e-9)))
 
@@ -328,7 +332,7 @@ def _tops(scores: NDArray[np.float64], count: int) -> list[int]:
 
 
 def _peak(scores: NDArray[np.float64], least: float) -> tuple[float, float] | None:
-    """The best place, below a row, and its score; None where it is too low or another is nearly as
+    """The best place, below a row, and its score; None if that is too low or another is nearly as
     good.
     """
     at = int(np.argmax(scores))
@@ -341,7 +345,7 @@ def _peak(scores: NDArray[np.float64], least: float) -> tuple[float, float] | No
 
 
 def vertex(values: NDArray[np.float64], at: int) -> float:
-    """Where the parabola through a peak and its neighbours has its vertex, -0.5..0.5 steps from the
+    """The vertex of the parabola through a peak and its neighbours, -0.5..0.5 steps from the
     peak.
     """
     if not 0 < at < len(values) - 1:
