@@ -1,10 +1,10 @@
-"""The visual trunk in whole numbers of 8 bits: the same function but for rounding, in about half
-the time of float32. Only with AMX is bfloat16 as quick, and that is closer.
+"""The visual trunk in 8-bit integers: the same function except for rounding, in about half the time
+of float32. bfloat16 rounds less, but is as fast only with AMX.
 
-Nothing is measured for it. How far a channel reaches follows from its batch normalisation, and is
-then divided out of this layer and multiplied into the next, so that all channels of a layer share
+No data is needed to calibrate it. The range of each channel follows from its batch normalisation;
+it is divided out of one layer and multiplied into the next, so that all channels of a layer share
 one unit (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
-arXiv 1906.04721). So it holds for whatever weights a file brings.
+arXiv 1906.04721). So it works for any weights file.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from avcheck.model import fuse
 from avcheck.trunks import VisualTrunk, end_to_end, in_turn, pictures_at_a_time, runs_in_time
 from avcheck.weights import Loaded
 
-_MOST = 255  # of a value
-# Of a weight. Without VNNI a processor adds two products in 16 bits, which larger ones overrun.
+_MOST = 255  # largest activation
+# Largest weight. Without VNNI a processor adds two products in 16 bits, which larger weights would
+# overflow.
 _MOST_WEIGHT = 63
-# Deviations above its mean that a channel reaches; a value in 10,000 lies beyond, and is cut off
+# The range of a channel, in standard deviations above its mean; 1 value in 10,000 lies beyond it,
+# and is clipped
 _REACH = 10.0
 _LEAST_REACH = 0.5
-# Local contrast, either way: 1 in 10,000 of real pictures lies beyond
+# The range of local contrast, either way: 1 value in 10,000 of real pictures lies beyond it
 _CONTRAST = 3.0
-_ZERO = 128  # stands for no contrast
+_ZERO = 128  # the zero point of the contrast
 
 
 def make_ready(model: Loaded) -> None:
-    """Make a network that was just loaded as fast as its device allows, in place; it can no longer
-    be trained.
+    """Make a freshly loaded network as fast as its device allows, in place. It can no longer be
+    trained.
     """
     net = model.net
     if is_supported(model.device) and not model.half and not net.config.alignment:
@@ -42,7 +44,7 @@ def make_ready(model: Loaded) -> None:
 
 
 def is_supported(device: torch.device) -> bool:
-    """Whether PyTorch has these layers for this device, and they are quick there."""
+    """Whether PyTorch has these layers for this device, and they are fast on it."""
     return (
         device.type == "cpu"
         and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
@@ -51,8 +53,8 @@ def is_supported(device: torch.device) -> bool:
 
 
 class QuantisedTrunk(nn.Module):
-    """As the `VisualTrunk` that it is made of, whose batch normalisations are not folded yet; for
-    inference, and without alignment.
+    """A `VisualTrunk` in 8-bit integers, for inference and without alignment. The batch
+    normalisations of the trunk that it is made from must not be folded yet.
     """
 
     def __init__(self, trunk: VisualTrunk) -> None:
@@ -62,7 +64,7 @@ class QuantisedTrunk(nn.Module):
             raise ValueError("a trunk that aligns places cannot be quantised")
         spatial = [_folded(layer[0], layer[1]) for layer in trunk.spatial]  # type: ignore[index]
         stem, stem_bias, reach = spatial[0]
-        # The first layer sees four px as channels, as `_Stem` does.
+        # The first layer takes four px as channels, as `_Stem` does.
         stem = F.pixel_unshuffle(F.pad(stem, (0, 1, 0, 1)), 2)
         unit = 2 * _CONTRAST / (_MOST - 1)
         self._stem = _Layer(stem, stem_bias / reach, unit, reach, zero=_ZERO, padding=(1, 1))
@@ -76,7 +78,7 @@ class QuantisedTrunk(nn.Module):
             reach = its_reach
         mix, mix_bias, mix_reach = _folded(trunk.mix[0], trunk.mix[1])
         over_time = [_folded(block.conv, block.norm) for block in trunk.temporal]
-        # What the layers over time add to has the unit of what they add
+        # The layers over time add to the mix's output, so both need the same unit
         whole = torch.stack([mix_reach, *(each for _, _, each in over_time)]).amax(dim=0)
         self._layers.append(
             _Layer(mix.unsqueeze(-1) * reach.view(1, -1, 1, 1), mix_bias / whole, 1 / _MOST, whole)
@@ -105,8 +107,8 @@ class QuantisedTrunk(nn.Module):
         return out, (rows, columns)
 
     def _see(self, pictures: Tensor) -> Tensor:
-        """Contrast of some pictures, each with its neighbours: (B, T + 4, H, W) -> (B, T, h, w, C),
-        in whole numbers.
+        """Contrast of some pictures and their neighbours, (B, T + 4, H, W) -> integers (B, T, h, w,
+        C).
         """
         x = self._four_px(pictures)
         for layer in (self._stem, *self._layers):
@@ -115,14 +117,14 @@ class QuantisedTrunk(nn.Module):
         return rows.reshape(len(pictures), -1, *rows.shape[1:])
 
     def _four_px(self, contrast: Tensor) -> Tensor:
-        """(B, T, H, W), sides even -> whole numbers (B * (T - F + 1), F * 4 px, H/2, W/2), channels
-        last, of every F pictures in a row.
+        """(B, T, H, W), even sides -> integers (B * (T - F + 1), F * 4 px, H/2, W/2), channels
+        last, for every F pictures in a row.
         """
         frames = self.config.stem_frames
         batch, times, height, width = contrast.shape
         count = times - frames + 1
         x = (contrast * (1 / self._contrast_unit)).add_(_ZERO + 0.5).clamp_(0, _MOST)
-        # Two px, and then four, are moved at a time.
+        # Moving two px at a time, and then four, is faster than one by one.
         pairs = x.to(torch.uint8).view(torch.int16)
         four = pairs.view(batch, times, height // 2, 2, width // 2).transpose(3, 4).contiguous()
         fours = four.view(torch.int32).squeeze(4)
@@ -130,13 +132,13 @@ class QuantisedTrunk(nn.Module):
         return every.view(torch.uint8).flatten(0, 1).permute(0, 3, 1, 2)
 
     def _along_time(self, x: Tensor) -> Iterator[Tensor]:
-        """What the layers over time make of whole numbers (B, T, P, C): unit features (B, t, P, D)
-        of some pictures at a time.
+        """The layers over time: integers (B, T, P, C) -> unit features (B, t, P, D) of some
+        pictures at a time.
         """
         for around, inside in runs_in_time(x.shape[1], len(self._over_time)):
             total = x[:, around]
             for number, layer in enumerate(self._over_time):
-                # As many units go into one as values were added
+                # The sum of so many values is brought back to one value's range
                 mean = total.float().div_(number + 1).add_(0.5).to(torch.uint8) if number else total
                 more = layer(mean.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
                 total = total.to(torch.int16) + more
@@ -145,10 +147,10 @@ class QuantisedTrunk(nn.Module):
 
 
 class _Layer:
-    """A convolution of whole numbers (B, C, H, W), channels last, and what is negative made 0.
+    """A convolution of integers (B, C, H, W), channels last, followed by a ReLU.
 
-    weight: of values as they are, (C', C, h, w); bias: in `reach`; unit: what one is worth before;
-    after, one is worth 1 / 255 of `reach`, (C',); zero: the number that stands for 0 before.
+    weight: for real values, (C', C, h, w); bias: in units of `reach`; unit: the real value of 1 in
+    the input (in the output it is 1 / 255 of `reach`, (C',)); zero: the zero point of the input.
     """
 
     def __init__(
@@ -198,8 +200,8 @@ class _Layer:
 
 
 def _folded(conv: Any, norm: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Weight and bias of a convolution with its batch normalisation folded in, and how far its
-    channels reach.
+    """Weight and bias of a convolution with its batch normalisation folded in, and the range of its
+    channels.
     """
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     weight = conv.weight * gain.view(-1, *(1,) * (conv.weight.dim() - 1))

@@ -37,7 +37,7 @@ class Loaded:
     net: SyncNet
     sha256: str
     device: torch.device
-    half: bool  # run in bfloat16 where the hardware does that faster
+    half: bool  # run in bfloat16, if the hardware does that faster
     calibration: dict[str, Any]
     training: dict[str, Any]
 
@@ -45,11 +45,11 @@ class Loaded:
 def load(
     path: Path | None = None, *, device: str = "auto", attention: AttentionKind | None = None
 ) -> Loaded:
-    """Read weights (the shipped ones when `path` is None) and build the network in evaluation mode.
+    """Read weights (the shipped ones if `path` is None) and build the network in evaluation mode.
 
-    The shipped file must have the hash this version knows; any other file is read as data only and
-    its hash is reported. Raises ModelError for a missing, damaged or foreign file, UsageError for a
-    device that is not there.
+    The shipped file must have the hash that this version knows; any other file is read as data
+    only, and its hash is reported. Raises ModelError for a missing, damaged or foreign file,
+    UsageError for a device that is not there.
     """
     on_device = choose_device(device)
     source = shipped_path() if path is None else path
@@ -68,8 +68,8 @@ def load(
         state = {own: _copied(tensors[name]) for name, own in names.items()}
         if not all(bool(value.isfinite().all()) for value in state.values()):
             raise ValueError("some are not finite numbers")
-        # Shapes are compared, and nothing is allocated: the configuration is only a claim of the
-        # file.
+        # Only shapes are compared and nothing is allocated, as a hostile file could claim any
+        # configuration.
         with torch.device("meta"):
             net = SyncNet(config)
         net.load_state_dict(state, assign=True)
@@ -95,10 +95,10 @@ def read_tensors(
     source: Path, file_format: str, known_sha256: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str], str]:
     """The tensors of a safetensors file of this format, its metadata and its SHA-256, which must be
-    `known_sha256` if that is given. Raises ModelError.
+    `known_sha256` if given. Raises ModelError.
     """
     try:
-        if not source.is_file():  # a FIFO or a device would be waited for, or read, for ever
+        if not source.is_file():  # reading a FIFO or a device might never end
             raise FileNotFoundError(errno.ENOENT, "no such file")
         with source.open("rb") as data:
             digest = hashlib.file_digest(data, "sha256").hexdigest()
@@ -128,8 +128,8 @@ def read_tensors(
 
 
 def _copied(tensor: Tensor) -> Tensor:
-    """In single precision, counts apart, and off the file: that is mapped, and may be replaced
-    while a check goes on.
+    """A copy, of floats in single precision: the tensor is mapped from its file, which may be
+    replaced while a check runs.
     """
     return tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
 
@@ -137,8 +137,8 @@ def _copied(tensor: Tensor) -> Tensor:
 def load_heads(
     own: Loaded, path: Path | None = None, *, device: str = "auto"
 ) -> dict[AttentionKind, Loaded]:
-    """What `load` gave, `own`, and the same file with each other of the paper's heads; a run may
-    have trained one only.
+    """What `load` gave, `own`, and the same file with each of the paper's other heads; a run may
+    have trained only one.
     """
     heads: dict[AttentionKind, Loaded] = {}
     for kind in ATTENTION_KINDS:
@@ -151,8 +151,8 @@ def load_heads(
 
 
 def _config(stored: dict[str, Any]) -> ModelConfig:
-    """The configuration of a file, as the network wants it. Raises TypeError or ValueError for one
-    that is not.
+    """The network's configuration, from the one stored in a file. Raises TypeError or ValueError
+    if that does not fit.
     """
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
@@ -168,8 +168,8 @@ def save(
     calibration: dict[str, Any],
     training: dict[str, Any],
 ) -> str:
-    """Write the trunks, every head and all that rebuilds and calibrates them; returns the file's
-    SHA-256.
+    """Write the trunks, every head and all that is needed to rebuild and calibrate them. Returns
+    the file's SHA-256.
     """
     tensors = {
         name: value for name, value in net.state_dict().items() if not name.startswith("head.")
@@ -188,7 +188,7 @@ def save(
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """Write a safetensors file; returns its SHA-256."""
+    """Write a safetensors file. Returns its SHA-256."""
     data = _ordered(serialize(tensors, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
@@ -197,7 +197,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def _ordered(data: bytes) -> bytes:
-    """A safetensors file with the entries of its header in order: the library writes metadata in a
+    """A safetensors file with the entries of its header sorted: the library writes metadata in a
     new order each time, and the same training run should give the same hash.
     """
     end = 8 + int.from_bytes(data[:8], "little")
@@ -232,8 +232,8 @@ def choose_device(name: str) -> torch.device:
 
 
 def half_is_fast(device: torch.device) -> bool:
-    """Whether bfloat16 is quicker there than float32. Of processors only those with AMX's tiles are
-    quicker at it; with AVX512's instructions it takes longer, and emulated eight times as long.
+    """Whether bfloat16 is faster than float32 on this device. Among processors it is only on those
+    with AMX's tiles; with AVX512's instructions it takes longer, and emulated eight times as long.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
@@ -241,10 +241,10 @@ def half_is_fast(device: torch.device) -> bool:
 
 
 def _is_held_below_amx(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether oneDNN, which computes PyTorch's convolutions, is told to leave the tiles alone: so
-    one processor stands for a lesser one.
+    """Whether the environment tells oneDNN, which computes PyTorch's convolutions, not to use the
+    tiles: so one processor can stand in for a lesser one.
     """
-    names = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # it reads the first of them that is set
+    names = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")  # oneDNN reads the first that is set
     most = next((environment[name].upper() for name in names if environment.get(name)), "DEFAULT")
     return most != "DEFAULT" and "AMX" not in most
 
@@ -260,7 +260,7 @@ def _cpu_flags() -> set[str]:
 
 
 def _first_line(error: BaseException) -> str:
-    """An error in one line. PyTorch's begin with a heading that ends in a colon; what is wrong
+    """An error in one line. PyTorch's begin with a heading that ends in a colon; the fault
     follows.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [
