@@ -1,11 +1,11 @@
 """Drawings in SVG: the offset over the length of a title, how well every offset fits, attention,
 and stills.
 
-Plain SVG and no library: the page needs five drawings of its own kind, and the smallest library
-that draws them in the browser is larger than a page may be for a two-hour title; one that draws
-them here (matplotlib) is a large dependency for it. Colours are those of the style sheet, so that a
-page follows dark, light and print; no style attribute is written, as the page's content security
-policy forbids them.
+Plain SVG without a library: the page needs five drawings of its own kind. The smallest library that
+draws them in the browser is larger than the page of a two-hour title may be; matplotlib, which
+could draw them here, is a large dependency. Colours come from the style sheet, so a page follows
+dark, light and print; there are no style attributes, which the page's content security policy
+forbids.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, t
 from avcheck.report import Report, confidence_text
 from avcheck.times import clock, moment
 
-_LANE = 12.0  # height of the strip that says what was looked at
+_LANE = 12.0  # height of the strip that shows what was looked at
 _SMALL_COLUMNS = 60
 _STEPS_MS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 @dataclass(frozen=True)
 class _Offsets:
-    """Offsets in ms up a drawing, sound early above; `most_ms` at `top`, and as much below 0 at
-    `top + height`.
+    """The scale of offsets in ms, sound early above: `most_ms` at `top`, its negative at `top +
+    height`.
     """
 
     most_ms: float
@@ -63,8 +63,8 @@ class _Offsets:
 
 
 def offset_chart(report: Report) -> Markup:
-    """The offset over the length: what each segment and second shows, the course found, jumps, what
-    was not looked at.
+    """The offset over the length: what each segment and second shows, the course, jumps, what was
+    not looked at.
     """
     axis = Axis.of(report)
     height = 250.0
@@ -87,7 +87,7 @@ def offset_chart(report: Report) -> Markup:
 
 def small_chart(report: Report) -> Markup:
     """The same in a few hundred bytes, for a page of many files: the tolerance, and the median of
-    the segments in a column.
+    the segments in each column.
     """
     axis = Axis.of(report)
     scale = _Offsets(_most_ms(report), 0.0, 90.0)
@@ -119,7 +119,7 @@ def small_chart(report: Report) -> Markup:
 
 
 def offset_words(report: Report) -> str:
-    """What the chart of the offset shows, for those who do not see it."""
+    """What the chart of the offset shows, for those who cannot see it."""
     if not report.segments:
         return f"The offset over the length of the file, in {len(report.stretches)} stretches."
     shown = [segment.offset_ms for segment in report.segments if segment.offset_ms is not None]
@@ -137,7 +137,7 @@ def offset_words(report: Report) -> str:
 
 
 def _stretch_line(report: Report, axis: Axis, y: Callable[[float], float]) -> str:
-    """The path of the stretches found."""
+    """The SVG path of the stretches."""
     return "".join(
         f"M{coord(axis.x(each.start_s))} {coord(y(each.start_offset_ms))}"
         f"L{coord(axis.x(each.end_s))} {coord(y(each.end_offset_ms))}"
@@ -148,7 +148,7 @@ def _stretch_line(report: Report, axis: Axis, y: Callable[[float], float]) -> st
 def course(
     report: Report, axis: Axis, y: Callable[[float], float], *, on_map: bool = False
 ) -> Markup:
-    """The stretches found, as lines, dashed `on_map`; `y` says where an offset in ms is drawn."""
+    """The stretches as lines, dashed `on_map`; `y` maps an offset in ms to its place."""
     line = _stretch_line(report, axis, y)
     if not line:
         return Markup("")
@@ -158,9 +158,7 @@ def course(
 
 
 def score_map(report: Report) -> Markup:
-    """How well every offset fits, time by offset, as a picture, with the stretches found drawn over
-    it.
-    """
+    """How well every offset fits, time by offset, as a picture with the stretches over it."""
     detail = report.detail
     if detail is None or not detail.segments:
         return Markup("")
@@ -195,9 +193,7 @@ def score_map(report: Report) -> Markup:
 
 
 def attention_chart(report: Report) -> Markup:
-    """How much each second counts, as bars; of a long title the most of the seconds that share a
-    bar.
-    """
+    """How much each second counts, as bars; in a long title a bar is the maximum of its seconds."""
     if not report.blocks:
         return Markup("")
     axis = Axis.of(report)
@@ -235,7 +231,7 @@ def attention_chart(report: Report) -> Markup:
 
 
 def fit_legend() -> Markup:
-    """The colours of the score map from bad to good."""
+    """The colours of the score map, from bad to good."""
     step = 160 / len(STOPS)
     boxes = (
         Markup('<rect x="{}" y="0" width="{}" height="10" fill="#{:02x}{:02x}{:02x}"/>').format(
@@ -269,7 +265,7 @@ def _jump(axis: Axis, start_s: float, end_s: float, scale: _Offsets) -> Markup:
 
 
 def _edit(axis: Axis, edit: Edit, scale: _Offsets) -> Markup:
-    """Where something was put in, left out or moved."""
+    """A mark where something was inserted, removed or moved."""
     left, right = axis.x(edit.start_s), axis.x(edit.end_s)
     words = f"{moment(edit.start_s)}: {describe_edit(edit)}"
     return Markup('<path class="edit" d="M{} {}h{}v{}h{}z"><title>{}</title></path>').format(
@@ -283,9 +279,7 @@ def _edit(axis: Axis, edit: Edit, scale: _Offsets) -> Markup:
 
 
 def _label(report: Report, number: int, axis: Axis, scale: _Offsets) -> Markup:
-    """The offset of a stretch beside its line, on the side away from zero, where there is room for
-    it.
-    """
+    """The offset of a stretch beside its line, on the side away from zero, if there is room."""
     stretch = report.stretches[number]
     left, right = axis.x(stretch.start_s), axis.x(stretch.end_s)
     if right - left < 90:
@@ -300,9 +294,7 @@ def _label(report: Report, number: int, axis: Axis, scale: _Offsets) -> Markup:
 
 
 def _most_ms(report: Report) -> float:
-    """The largest offset that is drawn; what a single segment strays further is drawn at the
-    edge.
-    """
+    """The largest offset that is drawn; a segment beyond it is drawn at the edge."""
     ends = [
         abs(end) for each in report.stretches for end in (each.start_offset_ms, each.end_offset_ms)
     ]
@@ -342,7 +334,7 @@ def _band(report: Report, scale: _Offsets) -> Markup:
 
 
 def _seconds(report: Report, axis: Axis, scale: _Offsets) -> Markup:
-    """What each second shows alone, as points."""
+    """What each second shows by itself, as points."""
     line = "".join(
         f"M{coord(axis.x(block.start_s + 0.5))} {coord(scale.y(block.offset_ms))}h0"
         for block in report.blocks
@@ -352,8 +344,8 @@ def _seconds(report: Report, axis: Axis, scale: _Offsets) -> Markup:
 
 
 def _lane(report: Report, axis: Axis, y: float) -> Markup:
-    """The strip under the plot: what shows an offset, what shows none, and (in the ground's colour)
-    what was not looked at.
+    """The strip under the plot: what shows an offset, what shows none, and (in the background's
+    colour) what was not looked at.
     """
     parts = [box("unseen", LEFT, y, INSIDE, _LANE)]
     for shows, name in ((True, "shows"), (False, "mute")):
@@ -370,7 +362,7 @@ def _lane(report: Report, axis: Axis, y: float) -> Markup:
 
 
 def _joined(runs: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Runs in time order, those that touch as one."""
+    """Runs in order of time; those that touch become one."""
     out: list[tuple[float, float]] = []
     for start_s, end_s in runs:
         if out and start_s - out[-1][1] < 0.1:
@@ -399,7 +391,7 @@ def short_offset(offset_ms: float) -> str:
 
 
 def lane_legend() -> Markup:
-    """What the strip under the chart of the offset says by its colours."""
+    """The meaning of the colours in the strip under the chart."""
     kinds = (
         ("shows", "shows an offset"),
         ("mute", "shows none"),
