@@ -1,8 +1,8 @@
-"""The second, closer look: at which segments of an undecided file, and what that may cost.
+"""The second, closer look: at which segments of an undecided file, and at what cost.
 
-What is seen of a segment then is told by `searching`. The look may cost as much as the first look
-at the file did, in places times pictures that the visual trunk goes over, and no more seconds are
-decoded again than the file has. A thorough look has no such budget.
+How a segment is looked at is up to `searching`. The look may cost as much as the first look at the
+file, in places times pictures that the visual trunk processes, and decodes no more seconds again
+than the file has. A thorough look has no such budget.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from avcheck.report import Tolerance
 from avcheck.searching import Seen
 from avcheck.verdict import Judgement, judge, obstacle
 
-# Segments of an undecided file that are looked at closer at a time, and how many times: first, and
-# where those before show an offset, faces are looked at and the rest is searched, else faces alone
+# Segments that a round looks at closer, and the number of rounds. The first round looks at faces
+# and searches the rest; so does each later one if the round before showed an offset. If not, it
+# looks at faces alone.
 ZOOM_SEGMENTS = 3
 MOST_ROUNDS = 4
-# Share of the budget for sounds that show nothing, where another sound of the title does
+# Share of the budget for sounds that show nothing, if another sound of the title shows an offset
 FURTHER_SHARE = 0.1
-_SEEK_S = 2  # decoded from a key frame on, on average, before what was asked for
+_SEEK_S = 2  # decoded on average between the key frame and the wanted time
 
 
 @dataclass(frozen=True)
 class Zoomed:
-    """The curves of a file and what they say after a closer look; cut: whether that ended at its
-    budget, and told nothing.
+    """The curves of a file and the judgement after a closer look; cut: whether the look ran out of
+    budget without an offset.
     """
 
     curves: list[Curve]
@@ -38,11 +39,11 @@ class Zoomed:
     cut: bool = False
 
 
-# A segment's curve, what a look at it may cost, and whether at faces alone -> its curve from a
+# A segment's curve, the budget of a look at it, and whether at faces alone -> its curve from a
 # closer look.
 Closer = Callable[[Curve, float, bool], Seen]
-# The same of several sounds: the curves of one segment, the numbers of their sounds, what a look
-# for all of them together may cost, and whether at faces alone.
+# The same for several sounds: the curves of one segment, the numbers of their sounds, the budget of
+# one look for all of them, and whether at faces alone.
 CloserAtAll = Callable[[Sequence[Curve], Sequence[int], float, bool], list[Seen]]
 
 
@@ -57,8 +58,8 @@ def zoom(
 ) -> Zoomed:
     """A closer look at some of the segments that showed nothing.
 
-    A file that is decided, or of which an offset is told, costs nothing, nor does one whose sound
-    is silent or whose pictures do not move. `thorough` lifts the budget.
+    It costs nothing for a file that is decided or has an offset, whose sound is silent or whose
+    pictures do not move. `thorough` lifts the budget.
     """
 
     def closer_at_one(
@@ -81,18 +82,17 @@ def zoom_all(
     thorough: bool = False,
     seams_s: Sequence[float] = (),
 ) -> list[Zoomed]:
-    """`zoom` for each sound of a title, at one and the same larger pictures; `seams_s` as in
-    `judge`.
+    """`zoom` for each sound of a title, at the same larger pictures; `seams_s` as in `judge`.
 
-    All that are undecided share one look, with the budget of one. Where another sound shows an
-    offset, the pictures were seen well enough, and those that do not match them get no more than
-    `FURTHER_SHARE` of it.
+    All undecided sounds share one look, with the budget of one. If another sound shows an offset,
+    the pictures were seen well enough, so the sounds that do not match them get only
+    `FURTHER_SHARE` of that budget.
     """
     sounds = list(sounds)
     open_ = [number for number, each in enumerate(sounds) if _is_open(each)]
     if not open_:
         return sounds
-    # The one that comes nearest to an offset leads: it says where to look.
+    # The sound that comes nearest to an offset leads: it decides where to look.
     lead = max(open_, key=lambda number: sounds[number].judgement.confidence)
     first = sounds[lead].curves
     share = FURTHER_SHARE if any(_is_told(each.judgement) for each in sounds) else 1.0
@@ -145,10 +145,10 @@ def _is_open(sound: Zoomed) -> bool:
 def likeliest(
     mute: Sequence[int], curves: Sequence[Curve], confidence: Sequence[float]
 ) -> list[int]:
-    """Of each of `ZOOM_SEGMENTS` equal parts of these segments the one where a closer look is
-    likeliest to tell, that first.
+    """The most promising segment of each of `ZOOM_SEGMENTS` equal parts of these, the best first.
 
-    So it is where more of it sounds and moves, and then where more was seen at first.
+    A segment is more promising if more of it has sound and motion, and then if the first look was
+    more confident.
     """
 
     def promise(k: int) -> tuple[float, float]:

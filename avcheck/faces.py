@@ -1,12 +1,12 @@
 """Where faces may be in larger pictures: a small network over a few stills of a segment.
 
-It only says where the closer look (`closeup`) should look: what goes with the sound, the sync
-network tells. One still in two seconds costs a hundredth of a search through all pictures, so even
-a face of a few per cent of the picture is found within the budget of that look.
+It only says where the closer look (`closeup`) should look; the sync network decides what matches
+the sound. One still every two seconds costs a hundredth of a search through all pictures, so even a
+face of a few per cent of the picture is found within the budget of that look.
 
-The network is fully convolutional: for every fourth pixel it tells whether the centre of a face of
-some 10 to 30 px lies there, and the face's size, as in "Objects as Points" (Zhou et al., 2019). It
-goes over a still at several scales, each half of the one before.
+The network is fully convolutional: for every fourth pixel it predicts whether the centre of a face
+of some 10 to 30 px lies there, and the size of that face, as in "Objects as Points" (Zhou et al.,
+2019). It is applied to a still at several scales, each half the one before.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ from avcheck.weights import read_tensors
 
 FORMAT = "avcheck-faces-1"
 STRIDE = 4  # px between the places that are judged
-FACE_SIDE = 16.0  # px; sizes are told in relation to it
+FACE_SIDE = 16.0  # px; sizes are predicted in relation to it
 CHANNELS = (16, 24, 32, 32)
 SCALES = (1.0, 0.5, 0.25, 0.125)
-# Chance of a face at a place, from which it counts as one in a still
+# Least chance at which a place counts as a face
 _LEAST_CHANCE = 0.15
 _MOST_A_STILL = 8
-_PEAK = 5  # places: a face has no other within that square
-_CONTRAST = (4, 7)  # a mean over 28 px: reduced by the first, then a square of the second
-# Of one face from still to still: how far it may move, in sizes, and by what its size may change
+_PEAK = 5  # places, a side: of the faces in such a square only the likeliest is kept
+_CONTRAST = (4, 7)  # a mean over 28 px: reduced by the first, then over a square of the second
+# From one still to the next a face may move by this many times its size, and its size may change by
+# this factor
 _FARTHEST, _MOST_GROWTH = 1.0, 1.6
 
 
 class FaceFinder(nn.Module):
     """Luma (K, 1, H, W), 0..255 -> (K, 2, ceil(H/4), ceil(W/4)): the logit of a face's centre, and
-    the logarithm of its size by `FACE_SIDE`.
+    the logarithm of its size divided by `FACE_SIDE`.
     """
 
     def __init__(self, channels: tuple[int, int, int, int] = CHANNELS) -> None:
@@ -74,7 +75,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) 
 
 
 def local_contrast(luma: Tensor) -> Tensor:
-    """(K, 1, H, W) less the mean around each pixel, by the deviation there."""
+    """(K, 1, H, W) less the mean around each pixel, divided by the standard deviation around it."""
 
     def around(values: Tensor) -> Tensor:
         reduced, side = _CONTRAST
@@ -89,8 +90,8 @@ def local_contrast(luma: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Spot:
-    """A face in one still, as far as the finder tells: its centre and the side of a square around
-    it, px, and how likely it is.
+    """A likely face in one still: its chance, its centre, and the side of a square around it, in
+    px.
     """
 
     chance: float
@@ -103,8 +104,8 @@ class Spot:
 class Face:
     """A face in several stills of a run of pictures.
 
-    chance: summed over the stills, by their number; side: px; pictures: (K,) the numbers of the
-    pictures that it was found in, rising; centres: (K, 2) y and x there, px.
+    chance: the mean over all stills, 0 for those without it; side: px; pictures: (K,), the numbers
+    of the pictures that it was found in, ascending; centres: (K, 2), its y and x in those, px.
     """
 
     chance: float
@@ -114,13 +115,13 @@ class Face:
 
 
 def read_finder(path: Path, known_sha256: str | None = None) -> FaceFinder:
-    """A finder from its file, in evaluation mode. Raises ModelError as `read_tensors` does, and for
-    a file of other tensors.
+    """Read a finder from its file, in evaluation mode. Raises ModelError as `read_tensors` does,
+    and for a file of other tensors.
     """
     tensors, _, _ = read_tensors(path, FORMAT, known_sha256)
     net = FaceFinder()
     try:
-        # Copied: the file is mapped, and may be replaced while a check goes on.
+        # Copied, as the file is mapped and may be replaced while a check runs.
         net.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()})
     except RuntimeError as error:
         raise ModelError(f"{path}: not the weights of a face finder") from error
@@ -129,7 +130,7 @@ def read_finder(path: Path, known_sha256: str | None = None) -> FaceFinder:
 
 @lru_cache(maxsize=2)
 def face_finder(device: torch.device) -> FaceFinder:
-    """The shipped finder. Raises ModelError where its file is missing, or not the one that this
+    """The shipped finder. Raises ModelError if its file is missing, or not the one that this
     version knows.
     """
     return read_finder(shipped_path(FACES_NAME), FACES_SHA256).to(device)
@@ -139,7 +140,7 @@ def face_finder(device: torch.device) -> FaceFinder:
 def spots(
     still: NDArray[np.uint8], net: FaceFinder, scales: Sequence[float] = SCALES
 ) -> list[Spot]:
-    """The likeliest faces of a picture (H, W), the likeliest first, none in another."""
+    """The likeliest faces in a picture (H, W), without overlaps, the likeliest first."""
     device = next(net.parameters()).device
     luma = torch.from_numpy(np.ascontiguousarray(still)).to(device)[None, None].float()
     coming: list[Spot] = []
@@ -155,7 +156,7 @@ def spots(
     coming.sort(key=lambda spot: spot.chance, reverse=True)
     kept: list[Spot] = []
     for spot in coming:
-        if len(kept) == _MOST_A_STILL:  # of a texture thousands are to come
+        if len(kept) == _MOST_A_STILL:  # a texture can give thousands
             break
         if all(_apart(spot, other) for other in kept):
             kept.append(spot)
@@ -163,7 +164,7 @@ def spots(
 
 
 def _peaks(chances: Tensor, sizes: Tensor, scale: float) -> list[Spot]:
-    """Where one scale of a picture, (h, w) places, shows a face, in px of the whole picture."""
+    """The faces at one scale of a picture, (h, w) places, in px of the original picture."""
     highest = F.max_pool2d(chances[None, None], _PEAK, 1, _PEAK // 2)[0, 0]
     at = torch.nonzero((chances == highest) & (chances >= _LEAST_CHANCE))
     middle = (STRIDE - 1) / 2
@@ -186,9 +187,9 @@ def faces_in(
     stills: Sequence[NDArray[np.uint8]], pictures: Sequence[int], net: FaceFinder
 ) -> list[Face]:
     """Faces in stills (H, W) of one run, the likeliest first. pictures: the number of each still's
-    picture in that run, rising.
+    picture in that run, ascending.
 
-    A face is followed from still to still, as far as it moves by less than its own size.
+    A face is followed from still to still as long as it moves by less than its own size.
     """
     tracks: list[list[tuple[int, Spot]]] = []
     for number, still in zip(pictures, stills, strict=True):

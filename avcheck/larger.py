@@ -1,4 +1,4 @@
-"""The larger pictures of a segment, for a closer look: with their shake, whole or in parts."""
+"""The larger pictures of a segment for a closer look: whole or in part, with the camera's shake."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Larger:
-    """The larger pictures of a segment. strayed: how far each has strayed by shaking, (T, 2) px to
-    the right and down; far: the same on average, of the short side.
+    """The larger pictures of a segment. strayed: how far the shake has moved each, (T, 2) px to the
+    right and down; far: the RMS of that, as a share of the short side.
     """
 
     inside: list[Block]
@@ -40,33 +40,33 @@ class Larger:
 
     @property
     def count(self) -> int:
-        """Of pictures."""
+        """The number of pictures."""
         return BLOCK_FRAMES * len(self.inside)
 
     @property
     def shown(self) -> NDArray[np.bool_]:
-        """(T,), False where a picture is missing."""
+        """(T,), False for a missing picture."""
         return np.concatenate([block.picture_mask for block in self.inside])
 
     def picture(self, number: int) -> Pictures:
-        """One of them, (H, W)."""
+        """One picture, (H, W)."""
         block, at = divmod(number, BLOCK_FRAMES)
         picture: Pictures = self.inside[block].pictures[at]
         return picture
 
     def run(self, run: slice) -> Pictures:
-        """Pictures `run`, (T, H, W); no others are copied."""
+        """The pictures in `run`, (T, H, W), without copying any others."""
         blocks = self.inside[run.start // BLOCK_FRAMES : -(-run.stop // BLOCK_FRAMES)]
         first = run.start // BLOCK_FRAMES * BLOCK_FRAMES
         whole = np.concatenate([block.pictures for block in blocks])
         return whole[run.start - first : run.stop - first]
 
     def cut(self, corner: tuple[int, int, int, int], strayed: NDArray[np.float64]) -> Pictures:
-        """A part of each picture, `corner` (top, left, height, width; px), each moved back by as
-        much as it has strayed, (T, 2).
+        """The part `corner` (top, left, height, width; px) of each picture, moved back by as much
+        as the picture has `strayed`, (T, 2).
         """
         top, left, tall, wide = corner
-        # Pixels of the picture around the part, which steadying it draws from
+        # Steadying needs some pixels around the part
         spare = math.ceil(float(np.abs(strayed).max())) + 1
         rows = slice(max(0, top - spare), top + tall + spare)
         columns = slice(max(0, left - spare), left + wide + spare)

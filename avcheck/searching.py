@@ -1,10 +1,10 @@
 """A closer look at one segment: where in its larger pictures, and what is seen there.
 
-It goes to faces first (`faces`): a window around each, brought to the size that the network sees
-best, however small the face is. Where that leaves the segment unsure, it searches: the whole
-picture at `SEARCH_SIDE` for a few seconds, for the places that go with the sound. Around the best
-of them windows of the picture at `CLOSER_SIDE` are then looked at for the whole segment. The window
-that goes best with the sound is kept. A thorough look searches at `CLOSER_SIDE` all the time.
+It looks at faces first (`faces`): at a window around each, scaled so that the face has the size
+that the network sees best. If the segment is still unsure, it searches the whole picture at
+`SEARCH_SIDE`, for a few seconds, for the places that match the sound. It then looks at windows
+around the best places, in the picture at `CLOSER_SIDE` and for the whole segment. The window that
+matches the sound best is kept. A thorough look searches the whole segment at `CLOSER_SIDE`.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ CLOSER_SIDE = 528  # px, short side: more than three times that of the first loo
 LEAST_SIDE = 264  # px; a smaller picture was searched well enough at first
 SEARCH_SIDE = 264  # px
 SEARCH_BLOCKS = 3  # s
-LEAST_SEARCH = 2  # s; less finds nothing
+LEAST_SEARCH = 2  # s; a shorter search finds nothing
 PLACE = 16  # px
 WINDOW = 8  # places, a side: a little more than is judged
 MOST_WINDOWS = 4
 REACH = 3  # places on either side of a window's middle that are judged together
-FACE_SIDE = 64.0  # px, to which a face is brought
-FACE_WINDOW = 6  # places, a side, around it
-MOST_FACES = 3  # of a segment that are looked at
-_FACE_EVERY = 50  # pictures between the stills that faces are looked for in
-_MOUTH_BELOW = 0.1  # of a face's side: by so much a window's middle lies below the face's
+FACE_SIDE = 64.0  # px, to which a face is scaled
+FACE_WINDOW = 6  # places, a side, of the window around a face
+MOST_FACES = 3  # that are looked at in a segment
+_FACE_EVERY = 50  # pictures between the stills in which faces are looked for
+_MOUTH_BELOW = 0.1  # of a face's side: how far its window's middle lies below its own
 _STAYS = 0.2  # of its side: a face that moves by more is followed
-# Share of the short side, about a pixel: what shakes by more is looked at unsteadied as well
+# Share of the short side, about a pixel: with more shake, pictures are looked at unsteadied as well
 MUCH_SHAKE_CLOSER = 0.002
 _CHUNK = 50  # pictures searched at a time
 _AROUND = 8  # pictures on either side that a feature may depend on, with some to spare
@@ -71,11 +71,12 @@ def look_closer(
     budget: float = math.inf,
     faces_alone: bool = False,
 ) -> Seen:
-    """`curve`, of one segment, from larger pictures of it; the window's blocks have them, all of
-    one shape, with a short side of up to `CLOSER_SIDE`. `budget`: places times pictures;
-    `faces_alone`: what shows no face is not searched.
+    """The curve of a segment from its larger pictures, which replaces `curve` from the first look.
 
-    One window only is judged: what the rest of the picture shows is at best nothing, and lowers the
+    The window's blocks hold the pictures, all of one shape, with a short side of up to
+    `CLOSER_SIDE`. `budget`: places times pictures; `faces_alone`: look at faces, but do not search.
+
+    Only one window is judged: the rest of the picture adds nothing at best, and lowers the
     confidence.
     """
     (closer,) = look_closer_for_all([curve], [window], model, budget, faces_alone)
@@ -90,8 +91,8 @@ def look_closer_for_all(
     budget: float = math.inf,
     faces_alone: bool = False,
 ) -> list[Seen]:
-    """`look_closer` for several sounds of one segment, each with its curve, and the window that
-    holds its sound; the pictures of all windows are the same, and are looked at once.
+    """`look_closer` for several sounds of one segment, each with its curve and the window that
+    holds its sound. All windows have the same pictures, which are looked at once.
     """
     larger = Larger.of(by_sound[0].inside)
     ears = [
@@ -132,8 +133,8 @@ def look_closer_for_all(
 
 @dataclass(frozen=True)
 class _Best:
-    """Of the windows looked at so far the one that goes best with a sound: how well its strongest
-    place does, and its curve.
+    """Of the windows looked at so far the one that matches a sound best: how well its strongest
+    place matches, and its curve.
     """
 
     strength: float
@@ -142,8 +143,8 @@ class _Best:
 
 @dataclass(frozen=True)
 class _Ear:
-    """One sound of the segment: its curve of the first look, the window that holds it, and what the
-    sound trunk makes of it, (1, T + 2 MAX_SHIFT, D).
+    """One sound of the segment: its curve from the first look, the window that holds it, and its
+    features from the sound trunk, (1, T + 2 MAX_SHIFT, D).
     """
 
     curve: Curve
@@ -153,7 +154,7 @@ class _Ear:
     def best_of(
         self, looks: Sequence[Look], model: Loaded, further: bool, before: _Best | None = None
     ) -> _Best | None:
-        """The best of these windows and of those `before`; None where there are none."""
+        """The best of these windows and the best one `before`; None if there are none."""
         if not looks:
             return before
         agrees = [_agreement(look, self.sound) for look in looks]
@@ -167,13 +168,13 @@ class _Ear:
 
 
 def _faces_within(larger: Larger, model: Loaded, budget: float) -> tuple[list[Face], float]:
-    """The likeliest faces, as many as may be looked at, and what finding them cost."""
+    """The likeliest faces, as many as the budget allows, and what finding them cost."""
     shown = np.flatnonzero(larger.shown)
     if not len(shown):
         return [], 0.0
     wanted = np.arange(min(_FACE_EVERY // 2, larger.count - 1), larger.count, _FACE_EVERY)
     numbers = sorted({int(shown[np.abs(shown - at).argmin()]) for at in wanted})
-    # A place of a still costs the finder what a place of a picture costs the visual trunk.
+    # A place costs the finder about as much as it costs the visual trunk.
     places = math.prod(math.ceil(length / PLACE) for length in larger.size)
     finding = len(numbers) * places * sum(scale**2 for scale in SCALES)
     if budget < finding + _face_cost(larger):
@@ -189,8 +190,8 @@ def _face_cost(larger: Larger) -> float:
 
 
 def _look_at_face(face: Face, larger: Larger, model: Loaded) -> Look:
-    """The visual trunk over a window around a face, which is followed and held steady by itself,
-    and brought to `FACE_SIDE`.
+    """The visual trunk over a window around a face, scaled to `FACE_SIDE`. The window follows the
+    face and is steadied by itself.
     """
     height, width = larger.size
     scale = max(FACE_SIDE / face.side, FACE_WINDOW * PLACE / larger.side)
@@ -199,7 +200,7 @@ def _look_at_face(face: Face, larger: Larger, model: Loaded) -> Look:
     top = min(max(0, round(middle[1] + _MOUTH_BELOW * face.side - side / 2)), height - side)
     left = min(max(0, round(middle[0] - side / 2)), width - side)
     corner = (top, left, side, side)
-    # What is behind a face, of which most of the picture is made, may shake otherwise than it does.
+    # The face may shake differently from the background, which is most of the picture.
     strayed = strayed + shake(larger.cut(corner, strayed))
     at_its_size = FACE_WINDOW * PLACE
     cut = _scaled(larger.cut(corner, strayed), at_its_size)
@@ -221,8 +222,9 @@ def _look_at_face(face: Face, larger: Larger, model: Loaded) -> Look:
 def _followed(face: Face, larger: Larger) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where a face is, x and y, px, and how far it has strayed from there in each picture, (T, 2).
 
-    It moves with the camera's shake or, as on a screen or in a car, without it: as it stays closer
-    to its place. By more than a little, it is followed from still to still.
+    A face moves with the camera's shake or, as on a screen or in a car, without it: whichever keeps
+    it closer to its place. If it still moves by more than a little, it is followed from still to
+    still.
     """
     ways = (larger.strayed, np.zeros_like(larger.strayed))
     held = [face.centres[:, ::-1] - way[face.pictures] for way in ways]
@@ -237,7 +239,7 @@ def _followed(face: Face, larger: Larger) -> tuple[NDArray[np.float64], NDArray[
 
 
 def _scaled(pictures: Pictures, side: int) -> Pictures:
-    """Square pictures (T, h, h) at (T, side, side)."""
+    """Square pictures (T, h, h) scaled to (T, side, side)."""
     parts = [
         F.interpolate(part[None], (side, side), mode="bilinear", antialias=True)[0]
         for part in torch.split(torch.from_numpy(pictures), _CHUNK)
@@ -248,8 +250,8 @@ def _scaled(pictures: Pictures, side: int) -> Pictures:
 def _look_where_it_sounds(
     larger: Larger, ears: Sequence[_Ear], model: Loaded, budget: float
 ) -> tuple[list[Look], float]:
-    """Windows around the places that go best with a sound, and what finding and looking at them
-    cost; none where the budget is too small, or the picture was seen well enough at first.
+    """Windows around the places that match a sound best, and what finding and looking at them cost.
+    None if the budget is too small, or the first look already saw the picture well enough.
     """
     window_cost = float(WINDOW**2 * larger.count)
     search = _search_within(budget - window_cost, larger)
@@ -269,8 +271,8 @@ def _look_where_it_sounds(
 
 @dataclass(frozen=True)
 class _Search:
-    """How a segment is searched: at which short side, px, for how many blocks, in how many ways (2:
-    held steady, and as it comes), and what that costs in places times pictures.
+    """How a segment is searched: at which short side, px; for how many blocks; in how many ways (1:
+    steadied, 2: unsteadied as well); and what that costs in places times pictures.
     """
 
     side: int
@@ -280,8 +282,8 @@ class _Search:
 
 
 def _search_within(budget: float, larger: Larger) -> _Search | None:
-    """The search of a segment for so much; None where that is too little, or the pictures are too
-    small to show more than at first.
+    """The search of a segment that the budget allows; None if it is too small, or the pictures are
+    too small to show more than the first look.
     """
     if larger.side < LEAST_SIDE:
         return None
@@ -304,8 +306,8 @@ def windows(
     """Up to `most` windows of a picture (height, width) around its strongest places: top, left,
     height, width, px.
 
-    strength: of every place, (P,); grid: where they lie, as in `looking.Look`. No window has its
-    middle in another.
+    strength: of every place, (P,); grid: of the places, as in `looking.Look`. No window has its
+    middle inside another.
     """
     left = np.array(strength, np.float64)
     at = np.array(
@@ -330,9 +332,9 @@ def windows(
 
 
 def best_window(strength: NDArray[np.floating], grid: Sequence[Place]) -> NDArray[np.int_]:
-    """The places within `REACH` of the strongest, as indices, rising.
+    """The indices of the places within `REACH` of the strongest, ascending.
 
-    strength: of every place, (P,); grid: where they lie, all of one level, as in `looking.Look`.
+    strength: of every place, (P,); grid: of the places, as in `looking.Look`, all of one level.
     """
     at = np.array([place[1:3] for place in grid])
     window: NDArray[np.int_] = np.flatnonzero(
@@ -342,7 +344,7 @@ def best_window(strength: NDArray[np.floating], grid: Sequence[Place]) -> NDArra
 
 
 def _best_run(curve: Curve, count: int) -> slice:
-    """The `count` blocks in a row with most sound among pictures that move."""
+    """The `count` blocks in a row with the most sound while pictures move."""
     worth = np.where(curve.useful, np.maximum(curve.level_db, -100.0) + 101.0, 0.0)
     sums = np.convolve(worth, np.ones(count), mode="valid")
     first = int(np.argmax(sums))
@@ -350,7 +352,7 @@ def _best_run(curve: Curve, count: int) -> slice:
 
 
 def _heard(mel: NDArray[np.float32], model: Loaded) -> Tensor:
-    """What the sound trunk makes of a segment's log-mel, (1, T + 2 MAX_SHIFT, D)."""
+    """A segment's features from the sound trunk, (1, T + 2 MAX_SHIFT, D), given its log-mel."""
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         sound: Tensor = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
     return sound
@@ -363,8 +365,8 @@ def _searched(
     model: Loaded,
     search: _Search,
 ) -> tuple[NDArray[np.float32], tuple[Place, ...]]:
-    """How well every place of these blocks' pictures goes with the sound that it goes with best,
-    (P,), and where the places lie.
+    """How well every place in the pictures of these blocks matches its best sound, (P,), and the
+    grid of the places.
     """
     first, last = run.start * BLOCK_FRAMES, run.stop * BLOCK_FRAMES
     totals: list[Tensor | None] = [None] * len(sounds)
@@ -386,7 +388,7 @@ def _searched(
             part = view.picture[:, at - around.start :][:, : end - at]
             for sound, its in zip(sounds, like, strict=True):
                 near = sound[:, at : end + 2 * MAX_SHIFT].to(part.dtype)
-                # The places are thousands, and the sound is copied for each to be compared.
+                # There are thousands of places, and comparing copies the sound for each.
                 its += [
                     likeness(some, near) for some in torch.split(part, _PLACES_AT_A_TIME, dim=2)
                 ]
@@ -404,7 +406,7 @@ def _searched(
 def _look_into(
     window: tuple[int, int, int, int], larger: Larger, both: bool, model: Loaded
 ) -> Look:
-    """The visual trunk over a window of the pictures, held steady, and with `both` as they come as
+    """The visual trunk over a window of the pictures, steadied and, with `both`, unsteadied as
     well.
     """
     top, left, tall, wide = window
@@ -429,7 +431,7 @@ def _look_into(
 
 
 def _agreement(view: Look, sound: Tensor) -> NDArray[np.float32]:
-    """`model.agreement` of every place with the sound, (P,)."""
+    """The `model.agreement` of every place with the sound, (P,)."""
     strength: NDArray[np.float32] = (
         agreement(view.picture, sound.to(view.picture.dtype))[0].float().cpu().numpy()
     )
