@@ -1,4 +1,4 @@
-"""What was done to a title since its reference, and how it is said."""
+"""What was done to a title since its reference, as data and in words."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Stream = Literal["sound", "picture", "both"]
 
 @dataclass(frozen=True)
 class Edit:
-    """One thing that was done to a title; its first two times (s) are on the clock of the file, the
-    others on that of the reference.
+    """One thing that was done to a title. The first two times (s) are on the clock of the file, the
+    other two on that of the reference.
 
-    inserted: the file has from `start_s` to `end_s` what the reference has not. removed: at
+    inserted: the reference does not have what the file has from `start_s` to `end_s`. removed: at
     `start_s` the file leaves out what the reference has from `reference_start_s` to
-    `reference_end_s`. replaced: both. reordered: at `start_s` the file goes on with
-    `reference_end_s`, not with `reference_start_s`. speed: what the reference has between its two
-    times takes the file's two times.
+    `reference_end_s`. replaced: both. reordered: at `start_s` the file jumps from
+    `reference_start_s` to `reference_end_s`. speed: the file plays from `start_s` to `end_s` what
+    the reference plays from `reference_start_s` to `reference_end_s`.
     """
 
     kind: EditKind
-    stream: Stream  # what it was done to
+    stream: Stream  # that was edited
     start_s: float
     end_s: float
     reference_start_s: float
@@ -32,7 +32,7 @@ class Edit:
 
     @property
     def length_s(self) -> float:
-        """Of what was put in, else of what was left out."""
+        """The length of what was inserted, or else of what was removed."""
         return (self.end_s - self.start_s) or (self.reference_end_s - self.reference_start_s)
 
     @property

@@ -1,10 +1,10 @@
-"""Times in a film as people write them."""
+"""Times in a film, as people write them."""
 
 from __future__ import annotations
 
 
 def clock(seconds: float) -> str:
-    """A time in a film as people write it: 0:07, 12:05, 1:02:03; rounded down to the second."""
+    """A time in a film, rounded down to the second: 0:07, 12:05, 1:02:03."""
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
