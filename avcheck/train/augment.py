@@ -1,4 +1,4 @@
-"""What pictures and sound suffer on their way to a viewer, applied to training media."""
+"""Augmentation: what pictures and sound suffer on their way to a viewer, done to training media."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from avcheck.train.corpus import CachedClip
 def treat_pictures(
     pictures: NDArray[np.uint8], strength: float, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Tone, noise, softness, recompression and dropped pictures, constant over the window as a
-    camera's or codec's are.
+    """Change tone, noise and sharpness, recompress and drop pictures; all constant over the window,
+    as for one camera and codec.
     """
     chance = 0.6 * strength
     x = pictures
@@ -59,7 +59,7 @@ def treat_pictures(
             )
         else:
             x = _recompress(x, quality=int(rng.integers(26, 40)))
-    # A lower frame rate: pictures are shown twice, or one in a few is missing
+    # A lower frame rate: pictures are shown twice, or one in every few is missing
     if rng.random() < 0.4 * strength:
         if rng.random() < 0.5:
             keep = rng.random(len(x)) > rng.uniform(0.1, 0.5)
@@ -80,15 +80,15 @@ def treat_pictures(
 
 
 def _recompress(pictures: NDArray[np.uint8], *, quality: int) -> NDArray[np.uint8]:
-    """Through H.264 and back, at a constant rate factor: with the blocks and the smearing along
-    time of a small file.
+    """Encode and decode in H.264 at a constant rate factor, which adds the blocking and the
+    temporal smearing of a small file.
     """
     coder = av.CodecContext.create("libx264", "w")
     height, width = (side // 2 * 2 for side in pictures.shape[1:])
     coder.width, coder.height, coder.pix_fmt = width, height, "yuv420p"
     coder.time_base = Fraction(1, FRAME_RATE)
-    # x264's macroblock tree reads memory that nobody wrote: for small pictures its choices differ
-    # from call to call.
+    # x264's macroblock tree reads uninitialised memory: for small pictures its choices differ from
+    # call to call.
     coder.options = {
         "preset": "veryfast",
         "crf": str(quality),
@@ -124,7 +124,7 @@ def treat_sound(
     rng: np.random.Generator,
     voices: Sequence[CachedClip],
 ) -> NDArray[np.float32]:
-    """Noise, other voices, music or sounds below the first, colour and band limits, an echo, a
+    """Add noise, quieter voices, music or other sounds, equalisation and band limits, an echo, a
     room.
     """
     chance = 0.6 * strength
@@ -158,7 +158,7 @@ def treat_sound(
         )
         spectrum *= 10 ** (colour_db / 20)
         x = np.fft.irfft(spectrum, len(x)).astype(np.float32)
-    # One early reflection and a short tail; the direct sound stays first
+    # One early reflection and a short tail; the direct sound stays first, so the timing is kept
     if rng.random() < 0.5 * chance:
         delay = int(rng.uniform(0.01, 0.05) * SAMPLE_RATE)
         gain = np.float32(rng.uniform(0.2, 0.5))
@@ -172,7 +172,7 @@ def treat_sound(
 
 
 def _in_a_room(samples: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Reverberation as decaying noise after the direct sound, which stays where it is."""
+    """Add reverberation: decaying noise after the direct sound, which stays where it is."""
     lasts_s = rng.uniform(0.15, 0.7)  # until it has fallen by 60 dB
     count = int(lasts_s * SAMPLE_RATE)
     tail = rng.standard_normal(count) * 10 ** (-3.0 * np.arange(count) / count)
@@ -187,8 +187,8 @@ def _in_a_room(samples: NDArray[np.float32], rng: np.random.Generator) -> NDArra
 def treat_mel(
     mel: NDArray[np.float32], strength: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Another vocal tract (the bands stretched or squeezed, as in vocal tract length perturbation)
-    and bands that are lost.
+    """Stretch or squeeze the bands, as another vocal tract would (vocal tract length perturbation),
+    and drop some.
     """
     bins = mel.shape[1]
     if rng.random() < strength:

@@ -1,5 +1,5 @@
-"""Turn the classifier's scores into chances that hold: fitted on validation clips whose own offset
-is known.
+"""Calibration: turn the classifier's scores into reliable probabilities, fitted on validation clips
+whose own offset is known.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
 _SHORT = 4 * BLOCK_FRAMES  # and the whole of a short file
 _MAX_DISPLACED = 25  # frames
 _STEPS = 200  # of the fit
-_HOLD = 1e-3  # the cost of moving a number by 1, squared: few trials move it little
+_HOLD = 1e-3  # penalty on the square of each parameter's move: a few trials move it little
 _FRAMES = 0.8  # by which a known offset may be wrong
-# An offset that nobody knows: recordings are mostly in sync, and some show no speaker at all
+# An unknown offset: recordings are mostly in sync, and some show no speaker at all
 _UNKNOWN_FRAMES, _UNKNOWN_NONE, _KNOWN_NONE = 3.0, 0.3, 0.02
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One piece of a clip with its sound displaced by `truth` frames (positive = late), or a
+    """One piece of a clip with its sound displaced by `truth` frames (positive = late), or with a
     stranger's sound (None).
 
-    groups: of the clip whose pictures and of the one whose sound it is; score, match: (S,) as in
-    `posterior.Curve`; seconds: how long the piece is; known: whether the clip's own offset is, else
-    it is taken to be about 0.
+    groups: of the clips that the pictures and the sound come from; score, match: (S,) as in
+    `posterior.Curve`; seconds: length of the piece; known: whether the clip's own offset is known;
+    if not, it is taken to be about 0.
     """
 
     groups: frozenset[str]
@@ -73,8 +73,8 @@ def trials(
     seed: int = 7,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> list[Trial]:
-    """Pieces of 10 s and 4 s of every clip, each once with its own sound displaced and once with
-    another group's sound.
+    """Pieces of 10 s and 4 s of every clip, each with its own sound displaced, and with another
+    group's sound.
     """
     rng = np.random.default_rng(seed)
     out = []
@@ -136,10 +136,10 @@ def _trial(
 
 
 def fit(some: Sequence[Trial]) -> Calibration:
-    """The calibration under which the trials are likeliest; then the constant bias and the
-    measuring error, from those whose offset is known (from all, where none is).
+    """Fit the calibration by maximum likelihood over the trials, then the constant bias and the
+    measuring error over those whose offset is known (over all, if none is).
     """
-    # Nothing to fit to: every candidate would do as well as the last
+    # With strangers' sound alone there is nothing to fit: every candidate is as good
     if not any(trial.truth is not None for trial in some):
         return Calibration()
     best = fit_chances(some)
@@ -160,19 +160,19 @@ def fit(some: Sequence[Trial]) -> Calibration:
 
 
 def known(some: Sequence[Trial]) -> list[Trial]:
-    """The trials by which right and wrong can be told: those whose offset is known (all of them,
-    where none is), and strangers.
+    """The trials that can be judged right or wrong: those whose offset is known (all of them, if
+    none is), and strangers.
     """
     sure = any(trial.known and trial.truth is not None for trial in some)
     return [trial for trial in some if trial.truth is None or trial.known or not sure]
 
 
 def fit_chances(some: Sequence[Trial], start: Calibration | None = None) -> Calibration:
-    """`start` with what turns scores into chances fitted to the trials: own and strangers' sound
-    count alike, as a set, whatever their numbers.
+    """`start`, with the parameters that turn scores into probabilities fitted to the trials. Trials
+    with their own and with a stranger's sound weigh the same in total, whatever their numbers.
 
-    The chance of each trial is that of `posterior.combine` for a file of this one segment, were it
-    as likely as not to match.
+    The probability of a trial is that of `posterior.combine` for a file of this one segment with
+    even odds of a match.
     """
     start = start or Calibration(match=1.0, none=3.0)
     measured, truth = _Measured(some), _truths(some)
@@ -202,7 +202,9 @@ _FITTED = ("temperature", "none", "match", "level", "match_rise", "length", "sca
 
 
 class _Measured:
-    """What `posterior.weigh_up` needs of trials, as tensors, so that its weights can be learnt."""
+    """What `posterior.weigh_up` needs from trials, as tensors, so that its weights can be
+    learnt.
+    """
 
     def __init__(self, some: Sequence[Trial]) -> None:
         scores = [above_median(trial.score) for trial in some]
@@ -214,7 +216,7 @@ class _Measured:
         self._length = torch.from_numpy(np.log(seconds / USUAL_S))
 
     def log_chances(self, values: Tensor) -> Tensor:
-        """Log chance of every shift and of none, (trials, S + 1)."""
+        """Log probability of every shift and of "none", (trials, S + 1)."""
         temperature, none, match, level, match_rise, length, scatter = values
         logits = (
             self._score
@@ -232,7 +234,7 @@ class _Measured:
 
 
 def _tensors(curves: Sequence[tuple[float, NDArray[np.float64], float]]) -> list[Tensor]:
-    """(level, above, scatter) of trials as tensors, (trials, 1 or S); what is not known is 0."""
+    """(level, above, scatter) of trials as tensors, (trials, 1 or S); 0 for what is not known."""
     levels, above, scatters = zip(*curves, strict=True)
     known = np.where(np.isfinite(above), above, 0.0)
     columns = [np.array(each, np.float64)[:, None] for each in (levels, scatters)]
@@ -240,10 +242,10 @@ def _tensors(curves: Sequence[tuple[float, NDArray[np.float64], float]]) -> list
 
 
 def _truths(some: Sequence[Trial]) -> Tensor:
-    """How much likelier each trial is if each shift, or none, is its truth than it is beforehand,
-    (trials, S + 1), up to a factor and nowhere 0.
+    """The probability of every shift and of "none", given each trial's known truth, divided by the
+    prior: (trials, S + 1), up to a factor, nowhere 0.
 
-    Beforehand one shift of S has a part in S of the chance that "none" has.
+    In the prior each of the S shifts has 1 / S of the probability of "none".
     """
     return torch.from_numpy(np.stack([_truth(each) for each in some])).clamp_min(1e-12)
 
@@ -264,13 +266,13 @@ def _estimate(trial: Trial, calibration: Calibration) -> Estimate:
 
 
 def left_out(some: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float]]:
-    """How the calibration holds on groups that its fit did not see: one row for each length of
-    piece.
+    """How well the calibration does on groups that it was not fitted to (cross-validation): one row
+    for each length of piece.
 
-    Each fifth of the groups is judged with what was fitted to the others. `decided`: share of the
-    pieces with the confidence a verdict needs; `right`: of those, within `NEAR_FRAMES` of the
-    truth; `confidence` and `accuracy`: means over all pieces; `foreign_decided`: the share of
-    pieces with a stranger's sound that would still be told an offset.
+    Each fifth of the groups is judged by a calibration fitted to the others. `decided`: share of
+    the pieces with the confidence that a verdict needs; `right`: share of those within
+    `NEAR_FRAMES` of the truth; `confidence` and `accuracy`: means over all pieces;
+    `foreign_decided`: share of the pieces with a stranger's sound that would still get an offset.
     """
     groups = sorted(set().union(*(trial.groups for trial in some)))
     rows: list[tuple[float, bool, float, bool]] = []
@@ -284,7 +286,7 @@ def left_out(some: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float
 
 
 def judged(some: Sequence[Trial], calibration: Calibration) -> dict[str, dict[str, float]]:
-    """How a calibration does on trials: as `left_out`, with the same one for all."""
+    """How well one calibration does on all trials, in rows as those of `left_out`."""
     return _shares([_row(trial, calibration) for trial in known(some)])
 
 
@@ -315,10 +317,10 @@ def _shares(rows: Sequence[tuple[float, bool, float, bool]]) -> dict[str, dict[s
 
 
 def told_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> Estimate:
-    """The offset of a whole clip as a check would tell it, from its pieces of 10 s (all of it where
-    it is shorter).
+    """The offset of a whole clip as a check would report it, from its pieces of 10 s (or the whole
+    of a shorter clip).
 
-    Without any confidence where it is too short for a block.
+    The confidence is 0 for a clip shorter than a block.
     """
     evidence = []
     count = len(cached.frames) // BLOCK_FRAMES * BLOCK_FRAMES
@@ -336,8 +338,8 @@ def told_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> 
 def calibrate(
     model: Loaded, held_out: Sequence[CachedClip], on_clip: Callable[[int, int], None] | None = None
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
-    """Calibration for the weights file, from the held-out speech clips, and how it holds on groups
-    left out of the fit (`left_out`).
+    """The calibration for the weights file, from the held-out speech clips, and how well it does on
+    groups that were left out of the fit (`left_out`).
     """
     measured = trials(model, held_out, on_clip=on_clip)
     return asdict(fit(measured)), left_out(measured)

@@ -22,7 +22,7 @@ _MIN_PEAK = 1.2  # peak of the mean curve above its median, in logits of the shi
 
 
 def estimate_offset(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[float, bool] | None:
-    """(offset in frames, positive = sound late; trusted) of a clip, or None where it has nothing to
+    """(offset in frames, positive = sound late; trusted) of a clip, or None if it has nothing to
     look at.
 
     Trusted: the mean curve of windows of 3 s has a clear peak within `MAX_OFFSET_FRAMES`, and most
@@ -66,7 +66,7 @@ def clean(
     recipe: Recipe,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> list[CachedClip]:
-    """The clips with their offsets estimated; those that match nowhere, or not steadily, come back
+    """The clips with their offsets estimated; a clip without a clear and steady match comes back
     untrusted.
     """
     net.eval()

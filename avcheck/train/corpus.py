@@ -1,8 +1,8 @@
 """A corpus to learn from: an indexed folder, or any directory of media that is in sync.
 
-Each clip is decoded once, through the same `media` and `blocks` a check uses, into a cache of plain
+Each clip is decoded once, by the same `media` and `blocks` as in a check, into a cache of plain
 arrays that training maps into memory: luma at 25 fps, sound at 16 kHz, and (as a training aid only)
-where a frontal face was found.
+the frontal faces.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from avcheck.mel import SAMPLE_RATE
 
 # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
 CACHE_SIDE = 176
-FACE_EVERY = 10  # a face is looked for in every tenth picture
+FACE_EVERY = 10  # pictures: a face is looked for in every tenth
 MIN_SECONDS = 2.5
 KINDS = ("speech", "generic")
 
@@ -32,10 +32,10 @@ KINDS = ("speech", "generic")
 @dataclass(frozen=True)
 class Clip:
     """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late;
-    None when unknown.
+    None if unknown.
 
-    added: in which round of collecting it came, from 1 on; weights know nothing of rounds after
-    their training.
+    added: the round of collecting that it came in, from 1 on; weights never saw rounds after their
+    training.
     """
 
     id: str
@@ -51,8 +51,10 @@ class Clip:
 
 def set_aside(clip: Clip) -> bool:
     """Whether a validation clip is kept for the last table: a fifth of the groups that came after
-    the first round, by a hash of the group's name. Nothing is fitted, chosen or compared on them,
-    so they show what was chosen in view of the others.
+    the first round, by a hash of the group's name.
+
+    Nothing is fitted, chosen or compared on them, so they give an unbiased figure for what was
+    chosen on the others.
     """
     return clip.split == "val" and clip.added > 1 and _fifth(clip.group)
 
@@ -67,8 +69,8 @@ class CachedClip:
     """A decoded clip. Both arrays start at `start_s` = 0 of the clip's own clock.
 
     frames: uint8 (T, H, W), mapped from disk; samples: int16 (n,) at 16 kHz, mapped from disk.
-    faces: float32 (k, 4), rows of (time_s, centre x, centre y, width), in px of `frames`; empty
-    where none was found.
+    faces: float32 (k, 4), rows of (time_s, centre x, centre y, width), in px of `frames`; empty if
+    none was found.
     """
 
     clip: Clip
@@ -91,11 +93,10 @@ def find_clips(
     """The clips of a corpus folder with an `index.jsonl`, or every media file below a plain
     directory.
 
-    A plain directory counts as speech, in sync; its groups are its sub-folders (or the files, where
-    there are none), and a fifth of the groups, chosen by a hash of the name, is kept for
-    validation. Clips of other kinds than `kinds` are left out, and those that are set aside
-    (`set_aside`), unless they are what is asked for: `last`. Raises UsageError when there is
-    nothing.
+    A plain directory counts as speech, in sync. Its groups are its sub-folders (or its files, if it
+    has none), and a fifth of the groups, chosen by a hash of the name, is kept for validation.
+    Clips of other kinds than `kinds` are left out; so are those set aside (`set_aside`), unless
+    `last` asks for just these. Raises UsageError if there is nothing left.
     """
     index = corpus / "index.jsonl"
     clips = list(_read_index(index)) if index.is_file() else _scan_directory(corpus)
@@ -158,7 +159,7 @@ def _scan_directory(root: Path) -> list[Clip]:
                 split="val" if _fifth(group) else "train",
             )
         )
-    # One or two groups: something has to be learnt from
+    # With one or two groups, none may be left to learn from
     if all(clip.split == "val" for clip in clips):
         clips = [replace(clip, split="train") for clip in clips]
     return clips
@@ -168,7 +169,7 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
     """A whole short clip: uint8 (T, H, W) at 25 fps and float32 samples at 16 kHz, both from the
     first picture on.
 
-    Raises MediaError as `media` does, and where nothing is left after blocking.
+    Raises MediaError as `media` does, and if nothing is left after cutting into blocks.
     """
     pictures: list[NDArray[np.uint8]] = []
     start_s = 0.0
@@ -182,8 +183,7 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
             ):
                 break  # a gap: only the run before it is used
             if not block.picture_mask.all():
-                # What comes after a picture that is missing would close up and lose its place in
-                # time.
+                # Pictures after a missing one would move up and lose their place in time.
                 pictures.append(block.pictures[: int(np.argmin(block.picture_mask))])
                 break
             pictures.append(block.pictures)
@@ -223,7 +223,7 @@ def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     if not rows:
         return np.zeros((0, 4), np.float32)
     faces = np.asarray(rows, np.float32)
-    # One person at a time: detections far from their neighbours in time are other people or
+    # Training follows one person: detections far from their neighbours in time are other people or
     # mistakes.
     centre = np.stack(
         [np.median(faces[max(0, i - 4) : i + 5, 1:], axis=0) for i in range(len(faces))]
@@ -234,8 +234,8 @@ def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def cache_clip(clip: Clip, cache: Path, *, with_faces: bool = True) -> CachedClip | None:
-    """Decode a clip into the cache (once) and map it; None where it cannot be used. Safe to call
-    from several processes.
+    """Decode a clip into the cache (once) and map it; None if it cannot be used. Safe to call from
+    several processes.
     """
     folder = cache / clip.id
     done = folder / "done.json"

@@ -46,8 +46,8 @@ def with_estimates(
 
 
 def between(first: SyncNet, second: SyncNet) -> SyncNet:
-    """A network half-way between two of one configuration, which is as good as both where they are
-    near each other.
+    """The mean of the weights of two networks of one configuration; it is as good as both if they
+    are near each other.
     """
     net = copy.deepcopy(first)
     with torch.no_grad():
@@ -65,11 +65,10 @@ def crossfit(
     device: torch.device,
     tell: Callable[[str], Callable[..., None]],
 ) -> list[CachedClip]:
-    """Two models, each trained on one half of the groups as recorded, each estimating the half it
+    """Train two models, each on one half of the groups as recorded; each estimates the half that it
     never saw.
 
-    Where that cannot be done, or neither model is sure of anything, the clips are taken as
-    recorded.
+    If that cannot be done, or neither model is sure of anything, the clips are taken as recorded.
     """
     as_recorded = [
         replace(item, clip=replace(item.clip, offset_frames=0.0, trusted=True)) for item in speech
@@ -114,8 +113,8 @@ def remaining(
     known: Sequence[CachedClip],
     tell: Callable[[str], Callable[..., None]],
 ) -> list[CachedClip]:
-    """Speech clips without a trusted offset, with the estimate of the crops model, or of the model
-    continued from; only those it is sure of.
+    """Speech clips that had no trusted offset, with the estimate of the crops model, or of the
+    model that training started from; only those that it is sure of.
     """
     familiar = {item.clip.id for item in known}
     others = [item for item in speech if item.clip.id not in familiar]
@@ -142,8 +141,8 @@ def remaining(
 def estimated(
     store: Path, clips: Sequence[CachedClip], compute: Callable[[], list[CachedClip]]
 ) -> list[CachedClip]:
-    """Clips with the offsets in `store`, or, where that is not there yet, as computed and then
-    stored.
+    """Clips with the offsets in `store`; if that does not exist yet, they are computed and stored
+    first.
     """
     if store.is_file():
         known = json.loads(store.read_text())

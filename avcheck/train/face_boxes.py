@@ -1,5 +1,5 @@
-"""Where faces are in stills of a corpus, by a face detector: what the face finder (`avcheck.faces`)
-learns from.
+"""Faces in stills of a corpus, located by a face detector: the labels that the face finder
+(`avcheck.faces`) learns from.
 
 Like `facemesh` it needs MediaPipe, in an environment of its own:
 
@@ -27,10 +27,10 @@ from avcheck.train.facemesh import look_through
 
 STILL_SIDE = 224  # px, short side
 WORDS = "words"  # short cuts of many speakers, one after another in a clip
-# Of a clip of each kind, a still is taken from so many pictures, and at most so many
+# For each kind of clip: a still is taken every so many pictures, and at most so many stills
 _EVERY = {"speech": 50, "generic": 75, WORDS: 30}
 _MOST = {"speech": 6, "generic": 4, WORDS: 60}
-_SAME = 0.3  # two boxes are of one face where they share this part of what both cover
+_SAME = 0.3  # intersection over union from which two boxes are of one face
 
 # A box: how sure, left, top, width, height, in parts of the picture's width and height
 Box = tuple[float, float, float, float, float]
@@ -40,7 +40,7 @@ Detector = Callable[[NDArray[np.uint8]], list[Box]]
 @dataclass(frozen=True)
 class Boxes:
     """Faces in one still. picture: its number at 25 fps; faces: (k, 3), x and y of the centre and
-    the side of a square as large as the box, in units of the still's short side.
+    the side of a square with the area of the box, in units of the still's short side.
     """
 
     picture: int
@@ -48,7 +48,7 @@ class Boxes:
 
 
 def stills_of(clip: Clip) -> tuple[NDArray[np.uint8], list[int]]:
-    """The stills of a clip, (K, H, W), and their pictures' numbers. Raises MediaError."""
+    """The stills of a clip, (K, H, W), and the numbers of their pictures. Raises MediaError."""
     frames, _ = decode(clip.path, STILL_SIDE)
     every = _EVERY[clip.kind]
     numbers = list(range(every // 2, len(frames), every))[: _MOST[clip.kind]]
@@ -56,7 +56,9 @@ def stills_of(clip: Clip) -> tuple[NDArray[np.uint8], list[int]]:
 
 
 def all_clips(corpus: Path) -> list[Clip]:
-    """Those of every kind that stills are taken from. Raises UsageError as `find_clips` does."""
+    """The clips of every kind that stills are taken from. Raises UsageError as `find_clips`
+    does.
+    """
     return find_clips(corpus, kinds=(*KINDS, WORDS))
 
 
@@ -102,7 +104,7 @@ def write_boxes(path: Path, boxes: dict[str, list[Boxes]]) -> None:
 
 
 def read_boxes(path: Path) -> dict[str, list[Boxes]]:
-    """What `write_boxes` wrote. Raises UsageError for a file of something else."""
+    """Read what `write_boxes` wrote. Raises UsageError for any other file."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         return {
@@ -120,7 +122,7 @@ def read_boxes(path: Path) -> dict[str, list[Boxes]]:
 
 
 def _mediapipe() -> Detector:
-    """MediaPipe's face detectors, for faces near by and far away. Raises UsageError where it is not
+    """MediaPipe's face detectors, for faces near by and far away. Raises UsageError if it is not
     installed.
     """
     try:
@@ -143,7 +145,7 @@ def _mediapipe() -> Detector:
 
 
 def main(arguments: Sequence[str], new_detector: Callable[[], Detector] = _mediapipe) -> int:
-    """`CORPUS FILE`: look at the clips of a corpus that FILE does not tell of yet."""
+    """`CORPUS FILE`: look at the clips of a corpus that are not in FILE yet."""
     detector = cache(new_detector)
     return look_through(
         arguments,

@@ -1,9 +1,9 @@
-"""Where faces are, by a face mesh: it sees turned, small and partly hidden ones that
-`corpus.find_faces` does not.
+"""Faces located by a face mesh, which sees turned, small and partly hidden faces that
+`corpus.find_faces` misses.
 
-An aid for training and measuring; a check never looks for faces. MediaPipe wants Python 3.11 and
-NumPy 1, so this runs in an environment of its own, and what it finds is kept in a file that
-`avcheck train --faces` and `avcheck eval --faces` read:
+An aid for training and measuring; a check does not use it. MediaPipe needs Python 3.11 and NumPy 1,
+so this runs in an environment of its own and writes a file that `avcheck train --faces` and
+`avcheck eval --faces` read:
 
     python3.11 -m venv mesh && mesh/bin/pip install mediapipe==0.10.21 'numpy<2' av
     PYTHONPATH=. mesh/bin/python -m avcheck.train.facemesh CORPUS faces.json
@@ -29,10 +29,10 @@ from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, Clip, decode, find_clip
 # The landmarks of the mesh are numbered; the inner edges of the lips are these.
 _UPPER_LIP, _LOWER_LIP = 13, 14
 # A mesh ends at the cheeks, the cascade's square beyond them: median over 743 pictures in which
-# both saw the same face. The mouth lies by this part of that square below its centre, as `sampling`
-# has it.
+# both saw the same face. The mouth lies below the square's centre by this share of its side, as
+# `sampling` assumes.
 _CASCADE_WIDTH, _MOUTH_BELOW = 1.27, 0.28
-_HEIGHT_TO_WIDTH = 0.75  # a turned face is narrow but as high as before
+_HEIGHT_TO_WIDTH = 0.75  # a turned face is narrower, but as high as before
 
 T = TypeVar("T")
 
@@ -41,10 +41,10 @@ Mesh = Callable[[NDArray[np.uint8]], NDArray[np.float64] | None]
 
 @dataclass(frozen=True)
 class Faces:
-    """What a mesh found in one clip. looks: at how many pictures it looked.
+    """What a mesh found in one clip. looks: the number of pictures that it looked at.
 
     rows: float32 (k, 4), (time_s, centre x, centre y, width) in units of the picture's short side,
-    sized and placed like those of `corpus.find_faces`; only pictures with a face have one.
+    sized and placed like those of `corpus.find_faces`; a row for each picture with a face.
     """
 
     looks: int
@@ -52,7 +52,7 @@ class Faces:
 
     @property
     def share(self) -> float:
-        """Of the pictures looked at, how many show a face."""
+        """The share of the pictures looked at that show a face."""
         return len(self.rows) / max(self.looks, 1)
 
     def in_px(self, short_side: int) -> NDArray[np.float32]:
@@ -62,9 +62,10 @@ class Faces:
 
 
 def find(frames: NDArray[np.uint8], mesh: Mesh, every: int = FACE_EVERY) -> Faces:
-    """The face in every so many pictures, uint8 (T, H, W) at 25 fps. `mesh` gives the landmarks (k,
-    2), parts of the picture's width and height, of the most prominent face of an RGB picture, or
-    None.
+    """The face in every `every`-th of the pictures, uint8 (T, H, W) at 25 fps.
+
+    `mesh`: an RGB picture -> the landmarks of its most prominent face, (k, 2) as shares of the
+    picture's width and height, or None.
     """
     height, width = frames.shape[1:]
     rows = []
@@ -92,7 +93,7 @@ def write_faces(path: Path, faces: dict[str, Faces]) -> None:
 
 
 def read_faces(path: Path) -> dict[str, Faces]:
-    """What `write_faces` wrote. Raises UsageError for a file of something else."""
+    """Read what `write_faces` wrote. Raises UsageError for any other file."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         return {
@@ -107,7 +108,7 @@ def read_faces(path: Path) -> dict[str, Faces]:
 
 
 def _mediapipe() -> Mesh:
-    """MediaPipe's face mesh, following a face from picture to picture. Raises UsageError where it
+    """MediaPipe's face mesh, which follows a face from picture to picture. Raises UsageError if it
     is not installed.
     """
     try:
@@ -135,8 +136,8 @@ def look_through(
     look: Callable[[Clip], T],
     write_every: int,
 ) -> int:
-    """The program `CORPUS FILE`, which looks at the clips of a corpus that FILE does not tell of
-    yet; its exit code. FILE is written after so many clips, and in the end.
+    """The program `CORPUS FILE`, which looks at the clips of a corpus that are not in FILE yet.
+    FILE is written every few clips and at the end. Returns the exit code.
     """
     if len(arguments) != 2:
         print(f"usage: python -m {program} CORPUS FILE", file=sys.stderr)
@@ -160,11 +161,11 @@ def look_through(
 
 
 def main(arguments: Sequence[str], new_mesh: Callable[[], Mesh] = _mediapipe) -> int:
-    """`CORPUS FILE`: look at the speech clips of a corpus that FILE does not tell of yet."""
+    """`CORPUS FILE`: look at the speech clips of a corpus that are not in FILE yet."""
 
     def look(clip: Clip) -> Faces:
         frames, _ = decode(clip.path, CACHE_SIDE)
-        # A new one for each clip: it begins where the last face was.
+        # A new mesh for each clip, as it starts looking at the last face's place.
         return find(frames, new_mesh())
 
     return look_through(

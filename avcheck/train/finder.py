@@ -1,12 +1,12 @@
-"""Train the face finder (`avcheck.faces`) on stills of a corpus, put together anew for each step.
+"""Train the face finder (`avcheck.faces`) on collages of stills of a corpus, new ones at each step.
 
     python -m avcheck.train.finder CORPUS boxes.json faces.safetensors [--steps N]
     python -m avcheck.train.finder CORPUS boxes.json faces.safetensors --measure
 
-`boxes.json` is what `face_boxes` wrote. Each picture learnt from is a collage: a still without a
-face, and on it parts of others, with and without, at sizes of their own, so that neither an edge
-nor what lies around a face tells it. Stills of validation clips are not learnt from; from the same
-kind of collage of theirs the share of faces that is found is printed.
+`boxes.json` is what `face_boxes` wrote. Each training picture is a collage: parts of stills with
+and without faces, each at a size of its own, on a still without a face. So neither an edge nor the
+surroundings give a face away. Stills of validation clips are not learnt from; in collages of them
+the share of faces found is measured and printed.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from avcheck.weights import write_tensors
 
 COLLAGE = 160  # px, a side
 BATCH = 12
-LEARN_SIDES = (10.0, 30.0)  # px: faces of other sizes are for another scale
+LEARN_SIDES = (10.0, 30.0)  # px: faces of other sizes belong to another scale
 RATE = 3e-3
-_DECAY = 0.995  # of the running mean of the weights, which finds better than the last of them
+_DECAY = 0.995  # of the running mean of the weights, which does better than the last ones
 _PLACES = COLLAGE // STRIDE
-_AT = np.arange(_PLACES) * STRIDE + (STRIDE - 1) / 2  # px, where the places lie
+_AT = np.arange(_PLACES) * STRIDE + (STRIDE - 1) / 2  # px, centres of the places
 _TRIALS = 300  # collages that the finder is measured on
 _MEASURED = (11.0, 28.0)  # px, sides of the faces counted
-_CHANCE = 0.3  # from which a face counts as found there
+_CHANCE = 0.3  # from which a face counts as found
 _REPORT = 100  # steps
 
 Picture = NDArray[np.float32]
@@ -49,8 +49,8 @@ Picture = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Still:
-    """A picture, float32 (H, W), and its faces, (k, 3): x, y and side, px. plain: whether it is of
-    a clip of things, and shows no face.
+    """A picture, float32 (H, W), and its faces, (k, 3): x, y and side, px. plain: whether it comes
+    from a clip without speech and shows no face.
     """
 
     picture: Picture
@@ -60,7 +60,7 @@ class Still:
 
 @dataclass(frozen=True)
 class Stills:
-    """Those of one split, and which of them show a face, or none in a clip of things."""
+    """The stills of one split: all, those with faces, and the plain ones."""
 
     every: tuple[Still, ...]
     with_faces: tuple[Still, ...]
@@ -76,7 +76,7 @@ class Stills:
 
 
 def read_stills(corpus: Path, boxes: Path) -> tuple[Stills, Stills]:
-    """Those to learn from and those to measure on. Raises UsageError as `find_clips` and
+    """The stills to learn from and those to measure on. Raises UsageError as `find_clips` and
     `read_boxes` do.
     """
     by_clip = read_boxes(boxes)
@@ -100,7 +100,7 @@ def read_stills(corpus: Path, boxes: Path) -> tuple[Stills, Stills]:
 
 
 def collage(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[np.float64]]:
-    """A picture (COLLAGE, COLLAGE), and the faces that can be seen in it, (k, 3)."""
+    """A picture (COLLAGE, COLLAGE), and the faces visible in it, (k, 3)."""
     ground = _any(stills.plain, rng)
     scale = COLLAGE / min(ground.picture.shape) * rng.uniform(1.01, 1.5)
     whole = _scaled(ground.picture, scale, scale)
@@ -128,7 +128,7 @@ def _any(stills: Sequence[Still], rng: np.random.Generator) -> Still:
 
 
 def _part(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[np.float64]]:
-    """A part of a still at a size of its own, more often than not with a face."""
+    """A part of a still at a random size, more often than not with a face."""
     if rng.random() < 0.6:
         still = _any(stills.with_faces, rng)
         side = still.faces[int(rng.integers(len(still.faces))), 2]
@@ -162,7 +162,7 @@ def _part(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[np
 def _within(
     faces: NDArray[np.float64], rows: slice, columns: slice, share: float
 ) -> NDArray[np.bool_]:
-    """Which centres lie within, by at least this share of the face's side."""
+    """Which centres lie inside, by at least this share of the face's side."""
     x, y, spare = faces[:, 0], faces[:, 1], share * faces[:, 2]
     down = (y >= rows.start + spare) & (y < rows.stop - spare)
     across = (x >= columns.start + spare) & (x < columns.stop - spare)
@@ -179,7 +179,7 @@ def _scaled(picture: Picture, down: float, across: float) -> Picture:
 
 
 def _worn(picture: Picture, rng: np.random.Generator) -> Picture:
-    """As media come: blurred, noisy, too dark or too bright."""
+    """The picture as bad media show it: blurred, noisy, too dark or too bright."""
     if rng.random() < 0.3:
         by = rng.uniform(0.4, 0.9)
         small = torch.from_numpy(_scaled(picture, by, by))[None, None]
@@ -191,8 +191,8 @@ def _worn(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def aims(faces: NDArray[np.float64]) -> tuple[Picture, Picture, Picture]:
-    """What is to be told of a collage with these faces, each (places, places): 1 where a face's
-    centre is; what each place weighs, 0 around a centre; the logarithm of its size.
+    """The targets for a collage with these faces, each (places, places): 1 at the centre of a face;
+    the weight of each place, 0 around a centre; the logarithm of the face's size.
     """
     centre, size = np.zeros((2, _PLACES, _PLACES), np.float32)
     weight = np.ones((_PLACES, _PLACES), np.float32)
@@ -208,7 +208,7 @@ def aims(faces: NDArray[np.float64]) -> tuple[Picture, Picture, Picture]:
 
 
 def learn(stills: Stills, trials: Stills, steps: int, seed: int = 1) -> FaceFinder:
-    """A finder that has learnt from these stills; prints how it comes on."""
+    """Train a finder on these stills; prints its progress."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = FaceFinder()
@@ -243,7 +243,9 @@ def learn(stills: Stills, trials: Stills, steps: int, seed: int = 1) -> FaceFind
 def _loss(
     scores: torch.Tensor, centre: torch.Tensor, weight: torch.Tensor, size: torch.Tensor
 ) -> torch.Tensor:
-    """The focal loss of the centres (Lin et al., 2017), and of the sizes where a face is."""
+    """The focal loss of the centres (Lin et al., 2017) plus the absolute error of the sizes at
+    them.
+    """
     each = F.binary_cross_entropy_with_logits(scores[:, 0], centre, reduction="none")
     chance = torch.sigmoid(scores[:, 0]).detach()
     hard = torch.where(centre > 0, 1 - chance, chance) ** 2
@@ -254,8 +256,8 @@ def _loss(
 
 
 def measured(net: FaceFinder, stills: Stills) -> dict[str, float]:
-    """Of faces of 11 to 28 px in collages of these stills, the share that is found, and how many
-    places of a collage are wrongly taken for a face.
+    """The share of faces of 11 to 28 px that is found in collages of these stills, and how many
+    places a collage are wrongly taken for a face.
     """
     rng = np.random.default_rng(0)
     hits, count, wrong = 0, 0, 0
@@ -275,7 +277,7 @@ def measured(net: FaceFinder, stills: Stills) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`CORPUS BOXES OUT`: learn, and write the weights, whose hash is printed last."""
+    """`CORPUS BOXES OUT`: learn, write the weights, and print their hash last."""
     parser = argparse.ArgumentParser(prog="python -m avcheck.train.finder")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("boxes", type=Path)

@@ -1,7 +1,7 @@
 """The last stage: joint layers, attention and decision on top of frozen trunks, as the paper does
 (section 3.4.5).
 
-The trunks run once over every clip; the heads then learn on the features alone, which takes
+The trunks run once over every clip; the heads then learn from the features alone, which takes
 minutes. Each window is seen at its true shift, at near and far wrong ones (the paper's negatives),
 and with the sound of another clip.
 """
@@ -40,13 +40,12 @@ _FAR = [shift for shift in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(shift) > 5]
 
 @dataclass(frozen=True)
 class Feature:
-    """Trunk features of one piece of a clip, its own offset taken out: picture and sound match at
-    shift 0.
+    """Trunk features of one piece of a clip, without the clip's own offset: picture and sound match
+    at shift 0.
 
-    best: float16 (T, K, D), the places `best_places` keeps; any: float16 (T, K, D), places taken at
-    random;
-    sound: float16 (T + 2 MAX_SHIFT, D), from MAX_SHIFT pictures before the first; heard: bool,
-    where that is real sound.
+    best: float16 (T, K, D), the places that `best_places` keeps; any: float16 (T, K, D), random
+    places; sound: float16 (T + 2 MAX_SHIFT, D), from MAX_SHIFT pictures before the first; heard:
+    bool, whether each is real sound.
     """
 
     group: str
@@ -67,7 +66,9 @@ def extract(
     levels: tuple[int, ...] = LEVELS,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> list[Feature]:
-    """Features of up to `max_pieces` pieces of 10 s of every clip (whole clips where shorter)."""
+    """Features of up to `max_pieces` pieces of 10 s of every clip (of the whole of a shorter
+    one).
+    """
     features = []
     for number, cached in enumerate(clips):
         rng = np.random.default_rng((seed, number))
@@ -132,7 +133,7 @@ def _draw(
             rows["picture"].append(source[at : at + times, :places].float())
         rows["sound"].append(item.sound[at : at + times + 2 * MAX_SHIFT].float())
         heard = item.heard[at : at + times + 2 * MAX_SHIFT].clone()
-        # As in a short file: no sound beyond the pictures' own time, give or take its offset
+        # As in a short file: no sound beyond the pictures' own time, apart from its offset
         if rng.random() < 0.5:
             early = int(rng.integers(-20, 21))
             heard[: max(0, MAX_SHIFT + early)] = False
@@ -146,8 +147,8 @@ def _draw(
 
 
 def _stranger(features: Sequence[Feature], own: int, rng: np.random.Generator) -> int:
-    """The number of a feature of another group, as far as there is one: the same speaker may say
-    the same again.
+    """The number of a feature of another group, if there is one: within a group the same speaker
+    may say the same again.
     """
     others = [k for k, item in enumerate(features) if item.group != features[own].group] or list(
         range(len(features))
@@ -156,7 +157,7 @@ def _stranger(features: Sequence[Feature], own: int, rng: np.random.Generator) -
 
 
 def _matching(head: Head, drawn: _Batch, device: torch.device) -> Tensor:
-    """The cross-temporal matching of a batch, between what the head makes of pictures and of
+    """The cross-temporal matching loss of a batch, between the head's features of pictures and of
     sound.
     """
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half_is_fast(device)):
@@ -184,13 +185,13 @@ def learn_head(
     on_step: Callable[[int, int, float], None] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
 ) -> Head:
-    """Train one head; the loss is the paper's binary cross-entropy on in sync / not, plus what a
-    check asks of it: a cross-entropy over the shifts and one more choice, "no match", which is
-    right for the sound of another group.
+    """Train one head. The loss is the paper's binary cross-entropy on in sync / not, plus what a
+    check needs: a cross-entropy over the shifts and one more choice, "no match", which is right for
+    the sound of another group.
 
-    fusion: of a transformer; refuse: weight of that last choice; matching: weight of
-    `matching_loss`; start: the state of a `JointHead` to go on from (a transformer's joint layers
-    begin as a spatio-temporal head's).
+    fusion: of a transformer; refuse: weight of "no match"; matching: weight of `matching_loss`;
+    start: the state of a `JointHead` to go on from (a transformer's joint layers begin as those of
+    a spatio-temporal head).
     """
     torch.manual_seed(seed)
     config = replace(net.config, attention=kind, fusion=fusion)
@@ -247,8 +248,8 @@ def _head_loss(
     refuse: float,
     matching: float,
 ) -> tuple[Tensor, tuple[float, float]]:
-    """The loss of a batch, and how often the head was right: in sync or not, and the shift to
-    within a picture.
+    """The loss of a batch, and how often the head was right: about in sync or not, and about the
+    shift, to within a picture.
 
     `shifts` (S,) are tried on a clip's own sound, in sync first; `far` (F,) on another group's.
     `none` (1,) is the logit of "no match".

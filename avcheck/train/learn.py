@@ -36,8 +36,8 @@ class Source:
     """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of
     its length.
 
-    `name` marks its loss in the log; `batch` windows make a batch, or the stage's number of them
-    where it is None.
+    `name` labels the loss in the log; `batch` is the windows in a batch, None for the stage's
+    number.
     """
 
     clips: Sequence[CachedClip]
@@ -49,8 +49,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the trunks' training. `harden` moves every recipe's strength linearly from the
-    first to the second.
+    """One stage of the trunks' training. The strength of every recipe moves linearly between the
+    two values of `harden`.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Batches:
 
 @dataclass
 class Learner:
-    """The network and its running mean (which is what is kept)."""
+    """The network and the running mean of its weights, which is what is kept."""
 
     net: SyncNet
     mean_net: SyncNet
@@ -164,7 +164,7 @@ class Learner:
 
 @torch.no_grad()
 def follow(mean_net: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the running mean of a network's weights, in place, towards what they are now."""
+    """Move the running mean of a network's weights towards the current ones, in place."""
     for into, value in zip(mean_net.state_dict().values(), net.state_dict().values(), strict=True):
         if into.dtype.is_floating_point:
             into.lerp_(value, 1 - decay)
@@ -184,9 +184,7 @@ def run_stage(
     validate_every_s: float = 240.0,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Train until the stage's last step; resumes from `folder`'s checkpoint of this stage if there
-    is one.
-    """
+    """Train to the stage's last step; resumes from this stage's checkpoint in `folder`, if any."""
     checkpoint, log = folder / f"{stage.name}.pt", folder / "log.jsonl"
     learner.net.to(device), learner.mean_net.to(device)
     half = half_is_fast(device)

@@ -1,5 +1,5 @@
-"""What trunks and heads are trained on: tell the true shift from its neighbours, a moment from the
-moments around it.
+"""Losses of trunks and heads: tell the true shift from its neighbours, and a moment from those
+around it.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def matching_loss(
     alike, and no others.
 
     picture: unit vectors (B, T, P, D) at picture_s (T,) seconds; sound: (B, L, D) at sound_s (L,),
-    in sync; heard: bool (B, L), False where there is no sound. The place that fits best speaks for
-    a picture (soft maximum). Each picture chooses among all sounds and each sound among all
-    pictures; what is right is a Gaussian of `sigma_s` over the time between them.
+    in sync; heard: bool (B, L), False without sound. The best place stands for its picture (soft
+    maximum). Each picture chooses among all sounds and each sound among all pictures; the target is
+    a Gaussian of `sigma_s` over the time between them.
     """
     likeness = scale * torch.einsum("btpd,bld->btpl", picture.float(), sound.float())
     likeness = torch.logsumexp(likeness, dim=2) - math.log(picture.shape[2])  # (B, T, L)
@@ -58,7 +58,7 @@ def matching_loss(
     target = torch.exp(-0.5 * (apart_s / sigma_s) ** 2).expand_as(likeness)
     near = (apart_s.abs() <= 2 * sigma_s).expand_as(likeness)
     valid = heard[:, None].expand_as(likeness)
-    # An item without any counterpart at its own time does not count.
+    # An item without a counterpart at its own time does not count.
     pictures_say = (valid & near).any(dim=2).float()
     sounds_say = (valid & near).any(dim=1).float()
     by_picture = shift_loss(

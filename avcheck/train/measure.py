@@ -1,4 +1,4 @@
-"""How well the trunks alone tell the shift on clips that training never saw; printed while
+"""How well the trunks alone find the shift on clips that training never saw; printed during
 training, never trained on.
 """
 
@@ -49,8 +49,8 @@ def view_of(
 def curve(
     net: SyncNet, cached: CachedClip, first: int, frames: int, recipe: Recipe, search: int = SEARCH
 ) -> NDArray[np.float32] | None:
-    """Score (2 search + 1,) of a window at every shift, -inf where the sound would leave the clip;
-    None where no face is.
+    """Score (2 search + 1,) of a window at every shift, -inf if the sound would leave the clip;
+    None if there is no face.
     """
     pictures = view_of(cached, first, frames, recipe)
     if pictures is None:
@@ -71,8 +71,8 @@ def curve(
 def windows(
     net: SyncNet, cached: CachedClip, recipe: Recipe, frames: int
 ) -> Iterator[tuple[float, float | None]]:
-    """One window of `frames` pictures each 4 s of a clip: (error in frames, share of the copies
-    displaced by 5 frames that score below the truth, or None where the clip has no sound for one).
+    """One window of `frames` pictures every 4 s of a clip: (error in frames, share of the copies
+    displaced by 5 frames that score below the truth; None if the clip has no sound for a copy).
     """
     offset = cached.clip.offset_frames or 0.0
     for first in range(
@@ -95,8 +95,8 @@ def windows(
 def accuracy(
     net: SyncNet, clips: Sequence[CachedClip], recipe: Recipe, *, frames: int = 105
 ) -> dict[str, float]:
-    """Within 1 and 3 frames of the known offset, and true-above-shifted-by-5-frames, over the
-    `windows` of the clips.
+    """Over the `windows` of the clips: the shares within 1 and 3 frames of the known offset, and of
+    displaced copies that score below the truth.
     """
     net.eval()
     pairs = [pair for cached in clips for pair in windows(net, cached, recipe, frames)]

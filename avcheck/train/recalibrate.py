@@ -1,11 +1,11 @@
-"""The calibration of weights, fitted anew to clips that they never saw; nothing else is changed.
+"""Fit the calibration of weights anew, to clips that they never saw; nothing else is changed.
 
     python -m avcheck.train.recalibrate CORPUS OUT.safetensors --added 2 --added 3
 
-On what a network has learnt it is surer than on anything else, so its scores are turned into
-chances on other clips: the training groups of later rounds, those with a known offset and the rest.
-The network's bias and measuring error stay as they are, as in these rounds the offset of a clip is
-mostly what the same weights told.
+A network is surer on what it learnt from than on anything else, so its scores are turned into
+probabilities on other clips: the training groups of later rounds, with a known offset or without.
+The network's bias and measuring error stay as they are, because in these rounds the same weights
+estimated most of the offsets.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from avcheck.weights import load, load_heads, save
 def recalibrate(
     corpus: Path, out: Path, start: Path | None, added: Sequence[int], cache: Path
 ) -> dict[str, object]:
-    """Write the weights of `start` (None: the shipped ones) to `out` with the calibration that fits
-    the training clips of speech of these rounds (none named: of all). Returns what it is, how it
-    holds on groups left out of its fit, and the file's SHA-256.
+    """Write the weights of `start` (None: the shipped ones) to `out`, with a calibration fitted to
+    the speech clips of the training groups of these rounds (none named: of all). Returns the
+    calibration, how well it does on groups left out of its fit, and the file's SHA-256.
 
     Decoded clips are kept in `cache`. Raises UsageError for a corpus without such clips, ModelError
     as `weights.load` does.
@@ -58,7 +58,7 @@ def recalibrate(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`CORPUS OUT`: recalibrate, and print what was fitted as JSON."""
+    """`CORPUS OUT`: recalibrate, and print the result as JSON."""
     parser = argparse.ArgumentParser(prog="python -m avcheck.train.recalibrate")
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)

@@ -6,6 +6,6 @@ from avcheck.train.sampling import Recipe
 
 CROP = Recipe("crop", (80, 80))
 FRAME = Recipe("frame", (112, 144), face_px=(22.0, 100.0), speed=0.12)
-# Sounds of things come seldom, so the windows are long; the clips' own offsets are not known, so
-# the target is wide.
+# Sounds of things are rare, so the windows are long; the clips' own offsets are unknown, so the
+# target is wide.
 GENERIC = Recipe("frame", (112, 144), frames=75, margin=20, speed=0.15, sigma=1.5)

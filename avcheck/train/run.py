@@ -1,16 +1,16 @@
-"""`avcheck train`: from a corpus to a weights file, stage after stage; every stage resumes where it
-was killed.
+"""`avcheck train`: from a corpus to a weights file, stage by stage; a killed stage can be resumed.
 
-cache     decode once; find faces (a training aid, stages crops and cross-fit only)
-crossfit  where the corpus tells no offsets: two models, each on one half of the groups, each
-estimating the other half crops     mouths, easy and dense: the trunks learn what a moment is rest
-clips without a trusted offset are estimated by the crops model, which never saw them frames
-windows of whole pictures at many scales, generic sounds and generated scenes heads     joint
-layers, attention and decision of each kind on frozen trunks weights   calibration on the validation
-groups, then one safetensors file
+* cache: decode once, and find faces (a training aid of the stages crossfit and crops only).
+* crossfit: if the corpus knows too few offsets, train two models, each on one half of the groups;
+  each estimates the offsets of the other half.
+* crops: mouths, easy and dense, from which the trunks learn to tell moments apart.
+* rest: the crops model estimates the clips without a trusted offset, which it never saw.
+* frames: windows of whole pictures at many scales, generic sounds and generated scenes.
+* heads: joint layers, attention and decision of each kind, on frozen trunks.
+* weights: calibrate on the validation groups, then write one safetensors file.
 
-Media of which no offset is known, with weights to go on from, are a catalogue to adapt to: one
-short stage (`_adapt`).
+Media without known offsets, together with weights to start from, are a catalogue to adapt to: that
+is one short stage (`_adapt`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _ADAPT_RATE = 2e-4
 
 
 def train(settings: TrainSettings) -> Path:
-    """Run every stage and return the weights file; `summary.json` beside it tells its hash and what
+    """Run every stage and return the weights file; `summary.json` beside it holds its hash and what
     it was made from.
 
     Raises UsageError for an unusable corpus or a folder already in use.
@@ -110,8 +110,8 @@ def train(settings: TrainSettings) -> Path:
         rest = remaining(settings, learner, speech, known, tell)
         sources = [Source([*known, *rest], 0.8, FRAME)] if known or rest else []
         if generic:
-            # With a third of the batches they were learnt by heart: training clips rose, unseen
-            # ones stayed at chance.
+            # With a third of the batches they are learnt by heart: accuracy rises on training clips
+            # and stays at chance on unseen ones.
             sources.append(Source(generic, 0.12, GENERIC, "generic", batch=8))
         sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.08, FRAME, "scenes"))
         stage(
@@ -138,13 +138,13 @@ def _adapt(
     device: torch.device,
     tell: Callable[[str], Callable[..., None]],
 ) -> Path:
-    """Weights that learnt a little from a catalogue without forgetting what they were trained on,
-    which is not at hand.
+    """Adapt weights a little to a catalogue, without forgetting the corpus that they were trained
+    on, which is not at hand.
 
-    The trunks alone move, for few steps at a low rate, on the clips that the weights are sure of
-    already (each shifted by the offset they tell) and some generated scenes; what is kept is
-    half-way between before and after. Heads and calibration stay: a few clips of one kind have
-    nothing to teach them. What the groups held out say of both is written into the facts.
+    Only the trunks are trained, for a few steps at a low rate, on the clips that the weights are
+    already sure of (each corrected by its estimated offset) and some generated scenes. The result
+    is the mean of the weights before and after. Heads and calibration stay: a few clips of one kind
+    cannot teach them anything. How both do on the groups held out is written into the facts.
     """
     before = load(start, device=str(device))
     heads = {
@@ -229,15 +229,15 @@ def _cached(
 
 
 def with_faces(item: CachedClip, faces: Faces | None) -> CachedClip:
-    """The clip with the faces of a mesh, where that saw more of them than the cascade did."""
+    """The clip with the faces of a mesh, if that found more of them than the cascade did."""
     if faces is None or len(faces.rows) <= len(item.faces):
         return item
     return replace(item, faces=faces.in_px(min(item.frames.shape[1:])))
 
 
 def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[CachedClip]:
-    """Generated scenes as clips, two talking ones to each with impacts; their offset is exactly
-    0.
+    """Generated scenes as clips, with an offset of exactly 0: two talking ones for each with
+    impacts.
     """
     clips = []
     for number in range(count):
@@ -355,8 +355,8 @@ def _save(
     *,
     dropped: Sequence[str],
 ) -> Path:
-    """Write the weights file, and what it holds beside it, with the clips that were not learnt
-    from, which it does not name.
+    """Write the weights file, and beside it a summary, which also names the clips that were not
+    learnt from.
     """
     path = out / "sync.safetensors"
     digest = save(path, net, heads, calibration=calibration, training=facts)
@@ -385,8 +385,8 @@ def _as_checked(net: SyncNet, device: torch.device) -> Loaded:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], Callable[..., None]]]:
-    """A rich progress line a stage on stderr; `tell(name)` gives the stage's callback (done, total,
-    loss).
+    """A progress line for each stage on stderr; `tell(name)` returns the stage's callback (done,
+    total, loss).
     """
     from rich.console import Console
     from rich.progress import (

@@ -1,11 +1,9 @@
-"""Training samples: windows of picture and sound cut from cached clips, and what media suffer on
-the way (augmentation).
+"""Training samples: windows of picture and sound cut from cached clips, and augmented.
 
 Decode first, shift after: the sound of a sample is longer than its pictures by `margin` frames on
-both sides, and candidate shifts only read it elsewhere. Nothing at a cut tells the shift (DESIGN of
-the labels: they come free, so they must not leak): the cut is off the codec's grid, 0.12 s of
-either end of a clip is never used, and a shift whose sound would leave the clip is masked out
-instead of padded.
+both sides, and a candidate shift only reads it from another place. The labels come free, so nothing
+at a cut may give the shift away: cuts are off the codec's grid, 0.12 s at either end of a clip are
+never used, and a shift whose sound would leave the clip is masked out instead of padded.
 """
 
 from __future__ import annotations
@@ -32,15 +30,14 @@ cv2.setNumThreads(1)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How samples of a stage are cut and how hard they are treated.
+    """How samples of a stage are cut, and how strongly they are augmented.
 
     view "crop": a square around the mouth; "frame": a window of the whole picture at a random
     scale. strength 0..1 scales every augmentation; face_px is the range of face widths in the
     window, log-uniform. `speed` is the largest change of pace, as a natural logarithm: pictures and
     sound together are played faster or slower, which gives every voice another pitch. `sigma` is
     the width of the target over shifts, in frames: wide where a clip's own offset is not known.
-    `steady`: of windows of whole pictures the camera's shake is taken out, as in a check, but as
-    far as the window alone tells.
+    `steady`: windows of whole pictures are stabilised as in a check, but from the window alone.
     """
 
     view: str
@@ -69,8 +66,8 @@ class Sample(NamedTuple):
 
 
 def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
-    """First and last picture at which a window of `frames` pictures can start, or None where the
-    clip is too short.
+    """First and last picture at which a window of `frames` pictures can start, or None if the clip
+    is too short.
     """
     shift = abs(cached.clip.offset_frames or 0.0)
     low = EDGE_FRAMES + int(np.ceil(shift)) + 1
@@ -81,8 +78,8 @@ def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
 def draw(
     cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: Sequence[CachedClip]
 ) -> Sample | None:
-    """One sample of a clip; None where the clip is too short or, for crops, shows no face there.
-    `voices` are mixed in.
+    """One sample of a clip, with `voices` mixed in; None if the clip is too short or, for crops,
+    the window shows no face.
     """
     pace = (
         float(np.exp(rng.uniform(-recipe.speed, recipe.speed)))
@@ -120,11 +117,11 @@ def draw(
 def read_sound(
     cached: CachedClip, start: float, frames: int, pace: float = 1.0
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Sound of `frames` pictures from picture `start` (fractional) on, with the context `log_mel`
-    wants; bool (frames,).
+    """Sound of `frames` pictures from picture `start` (fractional) on, with the context that
+    `log_mel` needs; and for which of them the clip has sound, bool (frames,).
 
-    At a `pace` above 1 it is played faster: `frames` pictures take `frames * pace` pictures' worth
-    of the clip.
+    At a `pace` above 1 it plays faster: `frames` pictures take `frames * pace` pictures' worth of
+    the clip.
     """
     context = context_samples()
     count = frames * _SAMPLES_A_FRAME + 2 * context
@@ -154,8 +151,8 @@ def read_sound(
 def cut(
     frames: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Windows of (T, H, W): `box` is the 2 x 3 affine map from window px to frame px, or one for
-    each picture, (T, 2, 3).
+    """Cut windows from (T, H, W). `box`: the affine map from window px to frame px, (2, 3), or one
+    for each picture, (T, 2, 3).
     """
     height, width = size
     zoom = float(np.hypot(*box[..., 0].reshape(-1, 2)[0]))
@@ -177,8 +174,8 @@ def cut(
 
 
 def face_at(cached: CachedClip, first: int, frames: int) -> tuple[float, float, float] | None:
-    """Median face (x, y, width in px) during a window, or None when fewer than half of the looks
-    found one.
+    """Median face (x, y, width in px) during a window; None if fewer than half of the looks found
+    one.
     """
     if not len(cached.faces):
         return None
@@ -230,7 +227,7 @@ def _frame_box(
         reach_x, reach_y = (0.5 * zoom * n - 0.45 * face[2] for n in (columns, rows))
         x = face[0] + rng.uniform(-1, 1) * max(reach_x, 0.0)
         y = face[1] + 0.28 * face[2] + rng.uniform(-1, 1) * max(reach_y, 0.0)
-        # Stay inside the picture where it is large enough.
+        # Stay inside the picture if it is large enough.
         x = _inside(x, width, zoom * columns)
         y = _inside(y, height, zoom * rows)
     return _box(x, y, zoom, recipe.size, bool(rng.integers(2)))
@@ -239,8 +236,8 @@ def _frame_box(
 def _held(
     box: NDArray[np.float32], recipe: Recipe, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """The window as a hand would hold the camera: a little turned and stretched, and drifting; (2,
-    3) or (T, 2, 3).
+    """The window as from a hand-held camera: a little rotated and stretched, and drifting; (2, 3)
+    or (T, 2, 3).
     """
     chance = 0.6 * recipe.strength
     height, width = recipe.size
@@ -271,8 +268,8 @@ def _stand_beside(
     rng: np.random.Generator,
     others: Sequence[CachedClip],
 ) -> None:
-    """Put somebody else, who is not heard, beside the one who is: two people in one picture of whom
-    one speaks. In place.
+    """Put a silent person beside the speaker, in place: two people in one picture, of whom one is
+    heard.
     """
     other = others[int(rng.integers(len(others)))] if others else None
     span = room(other, recipe.frames) if other is not None else None
