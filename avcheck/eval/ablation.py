@@ -1,10 +1,10 @@
-"""`avcheck ablate`: what each part of the head is worth. Heads of every kind, trained by one recipe
-on the weights' own trunks, measured on the validation groups by their own scores alone (no second
-opinion of the trunks, no calibration).
+"""`avcheck ablate`: what each part of the head is worth. Heads of every kind are trained by one
+recipe on the weights' own trunks, and measured on the validation groups by their scores alone
+(without the trunks' second opinion or a calibration).
 
-The trunks run once over every clip, and once over every moved sound; what they gave is kept in the
-folder `out`, and so are every head and its rows, so a run goes on where it was stopped. `late_*` is
-how much the sound was made late.
+The trunks run once over every clip, and once over every moved sound. The folder `out` keeps their
+features, every head and its rows, so a run continues where it was stopped. `late_*` is how much the
+sound was made late.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Variant:
-    """A head to train: its kind, and what its loss weighs (`learn_head`)."""
+    """A head to train: its kind, and the weights in its loss (`learn_head`)."""
 
     name: str
     kind: AttentionKind
@@ -59,7 +59,7 @@ class Variant:
 
     @property
     def slug(self) -> str:
-        """The name as a file's."""
+        """The name, fit for a file."""
         return "-".join(re.findall(r"\w+", self.name))
 
 
@@ -80,10 +80,10 @@ VARIANTS = (
 class AblationSettings:
     """What `avcheck ablate` is asked to do.
 
-    `steps` optimiser steps a head and seed; with `go_on` heads begin as those of the weights do
-    (the paper's kinds as themselves, a transformer's joint layers as the spatio-temporal head), and
-    learn at half the pace. With `trunk_steps` the visual trunk with and without alignment is
-    compared too, with `first_steps` trunks from scratch with and without generated scenes
+    `steps`: optimiser steps for each head and seed. `go_on`: heads start from those of the weights
+    (the paper's kinds from their own, a transformer's joint layers from the spatio-temporal head)
+    and learn at half the rate. `trunk_steps`: also compare visual trunks with and without
+    alignment. `first_steps`: also compare trunks from scratch with and without generated scenes
     (`eval.trunks`).
     """
 
@@ -105,8 +105,8 @@ def ablate(
     levels: tuple[int, ...] = LEVELS,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> Iterator[str]:
-    """Train and measure every variant; yields the tables. `on_step(stage, done, total)` is called
-    as it goes.
+    """Train and measure every variant; yields the tables. `on_step(stage, done, total)` reports the
+    progress.
 
     Raises UsageError for an unusable corpus or folder, ModelError or UsageError as `weights.load`
     does.
@@ -179,7 +179,7 @@ def _of_trunks(
     settings: AblationSettings,
     on_step: Callable[[str, int, int], None] | None,
 ) -> list[T]:
-    """The rows of one of the comparisons of `eval.trunks`, of all seeds."""
+    """The rows of one comparison of `eval.trunks`, for all seeds."""
     out = settings.out
     common = {"cache": out / "cache", "device": settings.device, "steps": steps, "on_step": on_step}
     return [
@@ -331,7 +331,7 @@ def _footage(cached: CachedClip, store: Path, model: Loaded, levels: tuple[int, 
 
 
 def _reopened(clip: Clip, store: Path, samples: NDArray[np.float32]) -> Footage:
-    """A clip that was looked at before, without its pictures."""
+    """A clip that was looked at before, reopened without its pictures."""
     kept = torch.load(store, weights_only=True)
     picture, blank = kept["picture"][None].float(), kept["blank"][None].float()
     grid = tuple(Place(*place) for place in kept["grid"])
@@ -356,7 +356,7 @@ def _opened(out: Path, clip: Clip) -> tuple[Footage, list[Trial]]:
 
 
 def heading(model: Loaded, settings: AblationSettings, clips: Sequence[Clip]) -> str:
-    """What was trained and on what it was measured."""
+    """What was trained, and what it was measured on."""
     began = "going on from the heads of the weights" if settings.go_on else "from scratch"
     speech = [clip for clip in clips if clip.kind == "speech"]
     seeds = ", ".join(map(str, settings.seeds))

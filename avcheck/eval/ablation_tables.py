@@ -17,7 +17,7 @@ _EPSILON = 1e-6
 
 
 def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:
-    """One line a variant."""
+    """One line for each variant."""
     plain = seconds_s.get("spatio-temporal")
     lines = []
     for name in dict.fromkeys(row["variant"] for row in rows):
@@ -78,7 +78,7 @@ def _groups(rows: Sequence[Row]) -> list[str]:
 
 
 def _accuracy(rows: Sequence[Row]) -> object:
-    """Share of decisions by sign that are right, windows that could not be displaced left out."""
+    """Share of right decisions by sign, without the windows that could not be displaced."""
     both = _paired(rows)
     return share([float((row["logit"] > 0) == row["in_sync"]) for row in both], _groups(both))
 
@@ -108,7 +108,7 @@ def _paired(rows: Sequence[Row]) -> list[Row]:
 
 
 def rate_table(rows: Sequence[Row]) -> str:
-    """Pictures as they are against pictures brought to 25 fps."""
+    """Pictures at their own rate against pictures converted to 25 fps."""
     lines = []
     keys = dict.fromkeys((row["source"], row["rate"], row["variant"], row["fed"]) for row in rows)
     for source, rate, name, fed in sorted(keys, key=lambda key: key[:2]):

@@ -1,4 +1,4 @@
-"""Tables of the measured rows that say what a confidence is worth."""
+"""Tables of the measured rows that show what a confidence is worth."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from avcheck.posterior import NEAR_FRAMES
 
 
 def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
-    """Is the confidence what it says? Over the 10 s windows."""
+    """Does the confidence match the accuracy? Over the 10 s windows."""
     ten = [row for row in rows if row["seconds"] == 10.0]
     for kind, name, mine, corrected in truths(ten):
         if name.startswith("any"):
@@ -79,7 +79,7 @@ def _area(confidence: Reals, wrong: Reals, groups: Sequence[str]) -> Figure:
 
 
 def risk_tables(rows: Sequence[Row], foreign: Sequence[Row]) -> Iterator[str]:
-    """Which windows can be judged at all? Those below a confidence are given up; how many of the
+    """Which windows can be judged at all? Windows below a confidence are dropped; how many of the
     others are wrong?
     """
     for kind, name, some, corrected in truths(rows):

@@ -1,9 +1,9 @@
-"""Titles of some minutes, joined of segments of the validation clips: whether an offset is told of
-them, if a share of their segments shows who speaks.
+"""Titles of some minutes, joined from segments of the validation clips: do they get an offset, if
+only a share of their segments shows who speaks?
 
-A title is drawn by chance: the segments of its share with their own sound, from any clips, all
-moved to one offset; the others with the sound of another group. What a segment says was measured
-once (`measure.measure_coverage`), so a title costs no look.
+A title is drawn at random: its share of segments has their own sound, from any clips, all moved to
+one offset; the others have the sound of another group. What a segment says was measured once
+(`measure.measure_coverage`), so a title costs no look.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ TITLE_SEGMENTS = (6, 18, 60)  # of 10 s: one, three and ten minutes
 SHARES = (0.0, 0.1, 0.25, 0.5)  # of a title's segments that show who speaks
 _DRAWN = 200  # titles of each length and share
 _MOST_FRAMES = 12  # by which the sound of a title is late or early
-_CALIBRATED = Calibration()  # what `logits` of the rows are to be read by
+_CALIBRATED = Calibration()  # for the rows' `logits`, which are calibrated already
 
 
 def joined_table(rows: Sequence[Row], decide: float) -> str:
-    """How many titles are told an offset, and how many of these a wrong one. rows: of segments;
-    decide: the confidence a verdict needs.
+    """How many titles get an offset, and how many of these a wrong one. rows: of segments; decide:
+    the confidence that a verdict needs.
     """
     own, strange = (
         [row for row in rows if (row["case"] == STRANGER) == wanted] for wanted in (False, True)
@@ -55,7 +55,7 @@ def joined_table(rows: Sequence[Row], decide: float) -> str:
 def _titles(
     own: Sequence[Row], strange: Sequence[Row], count: int, speaking: int, decide: float
 ) -> Iterator[tuple[bool, bool]]:
-    """(told, told wrong) of titles of `count` segments of which so many speak."""
+    """(told, told wrong) of titles of `count` segments, of which so many show who speaks."""
     rng = np.random.default_rng((SEED, count, speaking))
     for _ in range(_DRAWN):
         late = int(rng.integers(-_MOST_FRAMES, _MOST_FRAMES + 1))
@@ -73,7 +73,7 @@ def _titles(
 
 
 def _moved(row: Row, frames: int) -> NDArray[np.float64]:
-    """The logits of a segment, (S,), were its sound later by so many frames."""
+    """The logits of a segment, (S,), if its sound were later by so many frames."""
     logits = np.array([-np.inf if each is None else each for each in row["logits"]])
     moved = np.full(len(logits), -np.inf)
     kept = slice(max(0, frames), len(logits) + min(0, frames))

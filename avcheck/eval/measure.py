@@ -1,4 +1,4 @@
-"""The measures of one clip, as rows."""
+"""The measurements of one clip, as rows."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ from avcheck.verdict import judge
 def measure(
     footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery | None = None
 ) -> Iterator[Row]:
-    """Every raw figure of one clip; those of small faces only where there is `scenery` to set it
-    in.
-    """
+    """Every raw figure of one clip; those of small faces only with `scenery` to set it in."""
     for rows in (
         _paper(footage, bench),
         _offsets(footage, bench),
@@ -70,8 +68,8 @@ def measure(
 
 
 def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
-    """What is told of a whole speech clip as it was recorded, and of all its pictures with the
-    sound of another group; and what each segment of 10 s says, of which `joined` makes titles.
+    """What a check says of a whole speech clip as it was recorded, and of its pictures with the
+    sound of another group; and what each segment of 10 s says, from which `joined` makes titles.
     """
     shot = footage.shot(0, len(footage.frames))
     sounds = {
@@ -91,8 +89,8 @@ def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
 
 
 def _segment_row(curve: Curve, footage: Footage, bench: Bench) -> Row:
-    """What a segment says of every shift, calibrated, None where it says nothing; and which shift
-    is right for its own sound, with the network's bias.
+    """What a segment says of every shift, calibrated, None if it says nothing; and which shift is
+    right for its own sound, including the network's bias.
     """
     calibration = bench.calibration
     logits = evidence(curve, calibration) / calibration.temperature - calibration.none
@@ -117,8 +115,8 @@ def _about(footage: Footage) -> Row:
 
 
 def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
-    """Windows of 4.2 s, as they are and displaced by 2 to 5.8 s, with every head; and against
-    copies displaced by little.
+    """Windows of 4.2 s, as they are and displaced by 2 to 5.8 s, with every head; and each against
+    its copies that are displaced by less.
     """
     rng = chance(footage.clip, "paper")
     seconds = PAPER_FRAMES / FRAME_RATE
@@ -167,8 +165,8 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
 
 
 def _matches_as_it_is(shot: Shot, sound: list[Block], bench: Bench) -> float:
-    """Log odds that picture and sound match as they are, by a check's own evidence; even odds
-    before anything is seen.
+    """Log odds that picture and sound match as they are, by the evidence that a check uses, from
+    even prior odds.
     """
     (curve,) = curves(shot, sound, bench.model)
     ratio = match_ratio(evidence(curve, bench.calibration), bench.calibration)
@@ -184,8 +182,8 @@ def _find(segment_curves: Sequence[Curve], bench: Bench) -> Estimate:
 
 
 def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
-    """Windows of several lengths, in the middle of the clip, each with its sound moved from where
-    it was recorded.
+    """Windows of several lengths, in the middle of the clip, each with its sound moved from its
+    recorded place.
     """
     for count in OFFSET_FRAMES:
         rng = chance(footage.clip, f"offset {count}")
@@ -214,8 +212,8 @@ def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
 
 
 def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
-    """Windows of speech clips with the sound of another group: whatever offset is told of them,
-    none is right.
+    """Windows of speech clips with the sound of another group: no offset that they get can be
+    right.
     """
     samples = (
         foreign.sound(footage.clip, len(footage.samples)) if footage.clip.kind == "speech" else None
@@ -263,8 +261,8 @@ def _judged(
 
 
 def _verdicts(footage: Footage, bench: Bench) -> Iterator[Row]:
-    """The whole clip as a file: as recorded, with its own offset corrected, and with its sound
-    moved on top of that.
+    """The whole clip as a file: as recorded, with its own offset corrected, and with its sound then
+    moved.
     """
     shot = footage.shot(0, len(footage.frames))
 
@@ -285,9 +283,7 @@ def _verdicts(footage: Footage, bench: Bench) -> Iterator[Row]:
 
 
 def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
-    """Speech clips without a match between picture and sound: none of them may be called in
-    sync.
-    """
+    """Speech clips whose picture and sound do not match: none of them may be called in sync."""
     if footage.clip.kind != "speech":
         return
     count = min(len(footage.frames), round(CONTROL_S * FRAME_RATE))
@@ -304,7 +300,7 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
 
     frozen = footage.frozen(count, bench.model, bench.levels)
     grainy = footage.frozen(count, bench.model, bench.levels, GRAIN)
-    # What is black or frozen is not looked at closer.
+    # A black or frozen picture gets no closer look.
     cases: list[tuple[str, Shot, NDArray[np.float32], Callable[[], Pictures]]] = [
         ("black picture", footage.black(count), samples, larger),
         ("mute", shot, np.zeros_like(samples), larger),
@@ -322,7 +318,7 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
 
 
 def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -> Iterator[Row]:
-    """The middle 10 s of a speech clip with a trusted offset: small before other pictures, and
+    """The middle 10 s of a speech clip with a trusted offset: small in front of other pictures, and
     beside a silent talker.
     """
     clip, count = footage.clip, SMALL_FRAMES

@@ -1,5 +1,5 @@
-"""Pictures of an evaluation, made from its rows alone. matplotlib is loaded here, late, and only
-for `--plots`.
+"""Plots of an evaluation, made from its rows alone. Only this module needs matplotlib, and loads it
+only for `--plots`.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# They differ for the colour-blind too
+# Also distinct for the colour-blind
 _COLOURS = dict(zip(RISK_S, ("#0072b2", "#d55e00"), strict=True))
 _SHADES = {"out_of_sync": "#d55e00", "undecidable": "#bbbbbb", "in_sync": "#009e73"}
 _ERROR_MS = 250.0  # a larger error is drawn at the edge
-_NAMED = (0.5, 0.9, 0.99)  # of `RISK_FROM`, those that are written beside their point
+_NAMED = (0.5, 0.9, 0.99)  # those of `RISK_FROM` that label their point
 _EPSILON = 1e-6
 _DPI = 150
 _SUBJECT = "speech"  # generic sound has no clip whose own offset is known
 
 
 def require_matplotlib() -> None:
-    """Raises UsageError where it is not installed, before anything else takes its time."""
+    """Raises UsageError if it is not installed, before anything takes a long time."""
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError("pictures need matplotlib; install it with: pip install matplotlib")
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Write every picture that the rows can fill as PNG into a folder, made where it is missing;
-    the paths written.
+    """Write every plot that the rows can fill as PNG into a folder, which is made if it is missing.
+    Returns the paths.
 
-    Raises UsageError where matplotlib is not installed or the folder cannot be written.
+    Raises UsageError if matplotlib is not installed or the folder cannot be written.
     """
     require_matplotlib()
     by = of_measure(rows)
@@ -77,7 +77,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
 
 
 def reliability(offsets: Sequence[Row]) -> Figure | None:
-    """Share right within `NEAR_FRAMES` against the mean confidence, by bins; bars are 95 %
+    """Share right within `NEAR_FRAMES` against the mean confidence, in bins; the bars are 95 %
     intervals over groups.
     """
     panels = list(_panels(offsets))
@@ -98,7 +98,7 @@ def reliability(offsets: Sequence[Row]) -> Figure | None:
                     accuracies.append(share((1 - wrong[inside]).tolist(), groups[inside].tolist()))
                     counts.append(int(inside.sum()))
             values = [each.value for each in accuracies]
-            # One group alone has no interval: its point stands without a bar.
+            # A single group has no interval, so its point has no bar.
             bars = np.array(
                 [[each.value - each.low, each.high - each.value] for each in accuracies]
             ).T
@@ -127,8 +127,8 @@ def reliability(offsets: Sequence[Row]) -> Figure | None:
 
 
 def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | None:
-    """Share wrong among what is kept, and share of windows with a stranger's sound kept, against
-    the share kept.
+    """Against the share of windows kept: the share of wrong ones among them, and the share kept of
+    windows with a stranger's sound.
     """
     panels = list(_panels(offsets))
     if not panels:
@@ -178,8 +178,7 @@ def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | No
                             ha="center",
                             color=colour,
                         )
-        # A stranger's sound may be kept as often as all else: of that only what lies as low as the
-        # risk is of interest.
+        # The curve of a stranger's sound may reach far above the risk, where it is of no interest.
         at.set(
             xlim=(0, 1.02),
             ylim=(-0.05 * top, top),
@@ -196,8 +195,8 @@ def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | No
 
 
 def offset_error(offsets: Sequence[Row]) -> Figure | None:
-    """How far the told offset lies from the truth, ms, positive where the sound is told later than
-    it is.
+    """How far the estimated offset lies from the truth, ms; positive if the sound is estimated
+    later than it is.
     """
     panels = list(_panels(offsets))
     if not panels:
@@ -233,8 +232,8 @@ def offset_error(offsets: Sequence[Row]) -> Figure | None:
 
 
 def detection(verdicts: Sequence[Row]) -> Figure | None:
-    """Verdicts on clips with their sound moved by so much, those with a trusted offset, which is
-    corrected.
+    """Verdicts on clips against how far their sound was moved, for clips with a trusted offset,
+    which is corrected.
     """
     some = [row for row in verdicts if row["kind"] == _SUBJECT and row["trusted"]]
     moved = [row for row in some if row["case"] == "shifted"]
@@ -280,7 +279,7 @@ def _panels(offsets: Sequence[Row]) -> Iterator[tuple[str, list[Row], bool]]:
 
 
 def _by_length(rows: Sequence[Row]) -> Iterator[tuple[float, list[Row]]]:
-    """(seconds, rows) of each length in `RISK_S` that there are windows of."""
+    """(seconds, rows) for each length in `RISK_S` that has windows."""
     for seconds in RISK_S:
         mine = [row for row in rows if row["seconds"] == seconds]
         if mine:
@@ -290,7 +289,7 @@ def _by_length(rows: Sequence[Row]) -> Iterator[tuple[float, list[Row]]]:
 def _outcome(
     rows: Sequence[Row], *, corrected: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Confidence of each row, and 1.0 where its offset is wrong by more than `NEAR_FRAMES`, else
+    """Confidence of each row, and 1.0 if its offset is wrong by more than `NEAR_FRAMES`, else
     0.0.
     """
     wrong = np.abs(errors_frames(rows, corrected=corrected)) > NEAR_FRAMES + _EPSILON
@@ -298,7 +297,7 @@ def _outcome(
 
 
 def _figure(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Axes side by side, each of so many inches, without the global state of pyplot."""
+    """Axes side by side, each of this size in inches, without the global state of pyplot."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * panels, height), dpi=_DPI, layout="constrained")

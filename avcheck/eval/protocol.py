@@ -1,4 +1,4 @@
-"""What is measured: the constants of the protocol, and the chances drawn for each clip."""
+"""The protocol of the measurements: its constants, and what is drawn at random for each clip."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from avcheck.weights import Loaded
 SEED = 1
 LONGEST_S = 120.0  # of a longer clip only the beginning is measured
 PAPER_FRAMES = 105  # 4.2 s
-AS_A_CHECK = "as in a check"  # stands in the place of a kind of attention
+AS_A_CHECK = "as in a check"  # takes the place of a kind of attention
 PAPER_LATE_S = (2.0, 5.8)  # a displaced sound is moved by this much, either way
 PAIR_MS = (40, 50, 80, 100, 200, 300, 500)
 PAIR_MISSING_S = 0.1  # a displaced copy that lacks more sound than this is left out
@@ -35,21 +35,21 @@ SHIFTED_LEAST_S = 10.0
 CONTROL_S = 20.0  # of each clip
 SMALL_FRAMES = 250  # 10 s
 SMALL_FACTORS = (2, 4, 8)
-SMALL_FOREIGN = 4  # the factor at which a stranger's sound is tried too
+SMALL_FOREIGN = 4  # the factor at which a stranger's sound is tried as well
 STRANGER = "sound of another clip"
-COVERAGE_S = 6.0  # from this length on a clip is asked for a verdict
-SEEN_SHARE = 0.5  # of the pictures looked at that show a face, where a speaker is seen
+COVERAGE_S = 6.0  # least length of a clip that should get a verdict
+SEEN_SHARE = 0.5  # least share of pictures with a face for a speaker to count as seen
 HISS = 10 ** (-50 / 20)  # RMS of the noise that replaces the sound
 TOLERANCE = PRESETS[DEFAULT_PRESET]
 VERDICTS = ("out_of_sync", "undecidable", "in_sync")
 EPSILON = 1e-6
-# Blocks of sound either side of a segment, which reach as far as the shifts that are tried
+# Blocks of sound on either side of a segment, enough for all shifts that are tried
 AROUND = 2
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The weights under test: as a check uses them, and with every kind of attention that they
+    """The weights under test: as a check uses them, and with each kind of attention that they
     hold.
     """
 
@@ -60,7 +60,7 @@ class Bench:
 
 
 def chance(clip: Clip, purpose: str) -> np.random.Generator:
-    """Chance that depends on the clip and the purpose alone, not on the order of measuring."""
+    """A generator that depends on the clip and the purpose alone, not on the order of measuring."""
     digest = hashlib.sha256(f"{SEED}/{clip.id}/{purpose}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
@@ -74,8 +74,8 @@ def missing_s(footage: Footage, start_s: float, seconds: float) -> float:
 def displacement(
     aligned_s: float, seconds: float, have_s: float, rng: np.random.Generator
 ) -> float | None:
-    """How late to make the sound of a window: 2 to 5.8 s either way, evenly among what the clip
-    has; None where it has none.
+    """How late to make the sound of a window: 2 to 5.8 s either way, uniformly over what the clip
+    has; None if it has none.
 
     The window's aligned sound begins at `aligned_s` of `have_s` seconds; the displaced sound lies
     wholly within them.
@@ -95,7 +95,7 @@ def displacement(
 
 
 class Foreign:
-    """Sound of clips of other groups, one after another until there is enough; each is decoded
+    """Sound of clips of other groups, one after another until it is long enough; each is decoded
     once.
     """
 
@@ -104,7 +104,7 @@ class Foreign:
         self._samples: dict[str, NDArray[np.int16]] = {}
 
     def sound(self, clip: Clip, count: int) -> NDArray[np.float32] | None:
-        """`count` samples that do not belong to `clip`, float32; None where there is no other
+        """`count` samples from other groups than that of `clip`, float32; None if there is no other
         group.
         """
         others = [other for other in self._clips if other.group != clip.group]
@@ -122,7 +122,7 @@ class Foreign:
                 with open_media(clip.path) as media:
                     pieces += [sound.samples for sound in media.sounds()]
             except MediaError:
-                pass  # a clip that cannot be decoded lends what was read of it
+                pass  # a damaged clip lends what could be read of it
             self._samples[clip.id] = (np.concatenate(pieces).clip(-1, 1) * 32767).astype(np.int16)
         return self._samples[clip.id]
 
@@ -136,7 +136,7 @@ class Scenery:
     def pictures(
         self, clip: Clip, kind: str, count: int, short_side: int
     ) -> NDArray[np.uint8] | None:
-        """`count` pictures of a clip of this kind and of another group than `clip`; None where none
+        """`count` pictures of a clip of this kind and of another group than `clip`; None if none
         decodes.
         """
         others = [

@@ -29,15 +29,15 @@ from avcheck.weights import Loaded
 
 RATES = (24.0, 25.0, 30_000 / 1001, 50.0, 60.0)  # pictures a second
 FAST = 40.0  # above this many pictures a second the trunk sees every second one
-PACED = (24.0, 30_000 / 1001)  # rates near enough to 25 for a recorded clip to be played at
+PACED = (24.0, 30_000 / 1001)  # rates near enough to 25 for recorded clips to play at
 RATE_S = 8.0  # of picture, in the trials of rates
 RATE_SCENES = 6
-_SCENE_SEED = 900_000  # no scene of the training stages has it or one after it
+_SCENE_SEED = 900_000  # the first of the seeds that no scene of the training stages has
 
 
 @dataclass(frozen=True)
 class Paced:
-    """Pictures at a rate of their own, and their sound.
+    """Pictures at their own rate, and their sound.
 
     frames: uint8 (n, H, W), picture k at k / rate s; sound: float32 (1, L, D), 1/25 s apart, the
     first MAX_SHIFT pictures of 25 fps before the first picture; heard: bool (L,).
@@ -54,10 +54,10 @@ class Paced:
 
 
 def paced_clip(cached: CachedClip, rate: float, late: int, model: Loaded) -> Paced | None:
-    """A recorded clip of 25 fps played at `rate`, sound and all: true pictures of that rate,
-    nothing repeated or left out.
+    """A recorded clip of 25 fps played at `rate`, sound included: true pictures of that rate, none
+    repeated or dropped.
 
-    None for a clip that is too short.
+    None if the clip is too short.
     """
     pace = rate / FRAME_RATE
     count = round(RATE_S * rate)
@@ -114,8 +114,9 @@ def paced_scene(seed: int, rate: float, late: int, model: Loaded, side: int = CA
 def rate_rows(
     item: Paced, heads: Mapping[str, Head], model: Loaded, levels: tuple[int, ...]
 ) -> Iterator[Row]:
-    """Each head on the pictures brought to 25 fps by the nearest one, as a check does, and, where
-    its tokens have times of their own, on the pictures as they are (every second one above `FAST`).
+    """Each head on the pictures converted to 25 fps by the nearest one, as in a check; and, if the
+    head's tokens have times of their own, on the pictures at their own rate (every second one above
+    `FAST`).
     """
     step = 2 if item.rate > FAST else 1
     native = item.frames[::step]

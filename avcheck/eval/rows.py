@@ -1,8 +1,8 @@
-"""Raw figures of an evaluation: one plain dict each, one JSON object a line in a file, and how
-tables and pictures group them.
+"""Raw figures of an evaluation: one plain dict each, one JSON object a line in a file; and how
+tables and plots group them.
 
 In every row `late_*` is how much the sound was made late (negative: early), on top of the
-correction for the clip's own offset where it says so.
+correction for the clip's own offset if the row says so.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from avcheck.files import whole_file
 Row = dict[str, Any]
 
 KINDS = ("speech", "generic")
-RISK_S = (4.2, 10.0)  # lengths of the windows whose confidence is held against what came of it
+RISK_S = (4.2, 10.0)  # lengths of the windows whose confidence is compared with the outcome
 RISK_FROM = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # confidence from which a window is kept
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows that an evaluation wrote. Raises UsageError where a line is none, or the file is
+    """The rows that an evaluation wrote. Raises UsageError if a line is not a row, or the file is
     empty or cannot be read.
     """
     rows = []
@@ -42,8 +42,8 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def kept(store: Path, measured: Iterable[Row]) -> list[Row]:
-    """The rows in `store`; if it is not there those `measured`, which it then holds whole. Else
-    nothing is taken of them.
+    """The rows in `store`. If that does not exist, the rows `measured`, which are then stored;
+    otherwise `measured` is not even started.
     """
     if not store.is_file():
         store.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def kept(store: Path, measured: Iterable[Row]) -> list[Row]:
 
 
 def of_measure(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of every measure, in their order."""
+    """The rows of every measure, in order."""
     by: dict[str, list[Row]] = {}
     for row in rows:
         by.setdefault(row["measure"], []).append(row)
@@ -66,13 +66,13 @@ def groups_of(rows: Iterable[Row]) -> list[str]:
 
 
 def sizes(rows: Sequence[Row]) -> tuple[int, int, int]:
-    """Rows, clips, groups."""
+    """The numbers of rows, clips and groups."""
     return len(rows), len({row["clip"] for row in rows}), len(set(groups_of(rows)))
 
 
 def populations(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
-    """(kind, population, rows) for speech and generic: the clips with a trusted offset, and all;
-    empty ones left out.
+    """(kind, population, rows) for speech and generic: the clips with a trusted offset, and all
+    clips; without empty ones.
     """
     for kind in KINDS:
         some = [row for row in rows if row["kind"] == kind]
@@ -84,7 +84,7 @@ def populations(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
 
 
 def errors_frames(rows: Sequence[Row], *, corrected: bool) -> list[float]:
-    """Estimate minus truth in frames, positive where the sound is told later than it is."""
+    """Estimate minus truth in frames, positive if the sound is estimated later than it is."""
     own = [row["own_frames"] if corrected else 0.0 for row in rows]
     return [
         row["estimate_frames"] - row["late_frames"] - frames
@@ -93,8 +93,8 @@ def errors_frames(rows: Sequence[Row], *, corrected: bool) -> list[float]:
 
 
 def truths(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row], bool]]:
-    """(kind, what counts as truth, rows, own offset corrected) in the three ways to count an offset
-    error.
+    """(kind, what counts as truth, rows, own offset corrected) for the three ways to count an
+    offset error.
     """
     for kind in KINDS:
         some = [row for row in rows if row["kind"] == kind]

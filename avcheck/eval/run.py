@@ -1,9 +1,9 @@
-"""`avcheck eval`: every measure of the weights on the validation groups of a corpus, whole frames,
-no face detector.
+"""`avcheck eval`: every measurement of the weights on the validation groups of a corpus, on whole
+frames and without a face detector.
 
 Each clip is decoded once and looked at once; every measurement then moves its sound. Raw figures
-are rows (plain dicts, one JSON object a line in the file given as `out`), and tables and pictures
-are made from the rows alone (`eval.rows`).
+are rows (plain dicts, one JSON object a line in the file given as `out`), and tables and plots are
+made from the rows alone (`eval.rows`).
 """
 
 from __future__ import annotations
@@ -51,19 +51,18 @@ def evaluate(
     last: bool = False,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[str]:
-    """Measure weights (the shipped ones when `model` is None) on the `val` split of a corpus;
-    yields text as it is ready.
+    """Measure weights (the shipped ones if `model` is None) on the `val` split of a corpus; yields
+    text as soon as it is ready.
 
-    out: gets every raw figure as JSON lines, at once. plots: a folder for pictures (`eval.plots`).
-    speed: also measure speed.
-    small: also measure small faces. faces: a file of `train.facemesh`, which tells in which clips a
-    speaker is seen. coverage: measure whole speech clips and nothing else, for the table of how
-    many are told an offset. added: only clips of these rounds of the corpus (empty: of all). last:
-    only those set aside for the last table (`corpus.set_aside`), which are left out otherwise.
-    on_clip: called after each clip with (done, total).
+    out: gets every raw figure at once, as JSON lines. plots: a folder for plots (`eval.plots`).
+    speed: also measure speed. small: also measure small faces. faces: a file of `train.facemesh`,
+    from which it follows which clips show a speaker. coverage: only measure whole speech clips, for
+    the table of how many get an offset. added: only clips of these rounds of the corpus (empty: of
+    all). last: only the clips set aside for the last table (`corpus.set_aside`), which are left out
+    otherwise. on_clip: called after each clip with (done, total).
 
-    Raises UsageError for a corpus without such clips and for pictures without matplotlib,
-    ModelError or UsageError as `weights.load` does.
+    Raises UsageError for a corpus without such clips and for plots without matplotlib; ModelError
+    or UsageError as `weights.load` does.
     """
     if plots is not None:
         require_matplotlib()
@@ -92,7 +91,7 @@ def evaluate(
         failed: list[str] = []
         foreign = Foreign([clip for clip in clips if clip.kind == "speech"])
         scenery = Scenery(clips) if small else None
-        # Clips side by side on one thread each keep the cores busier than one clip on all of them.
+        # Several clips on one thread each keep the cores busier than one clip on all of them.
         pool = ThreadPoolExecutor(_workers(), initializer=torch.set_num_threads, initargs=(1,))
         stack.callback(pool.shutdown, cancel_futures=True)
         for number, measured in enumerate(
@@ -128,9 +127,9 @@ def evaluate(
 def from_rows(
     rows: Sequence[Row], *, plots: Path | None = None, source: Path | None = None
 ) -> Iterator[str]:
-    """What `evaluate` yields, from rows that it wrote (`rows.read_rows`), read from `source`.
+    """What `evaluate` yields, from the rows that it wrote to `source` (`rows.read_rows`).
 
-    Raises UsageError for pictures as that does, and for rows that lack what the tables need.
+    Raises UsageError for plots as `evaluate` does, and for rows that lack what the tables need.
     """
     if plots is not None:
         require_matplotlib()
@@ -174,7 +173,7 @@ def _workers() -> int:
 def _measured(
     clip: Clip, bench: Bench, foreign: Foreign, scenery: Scenery | None, coverage: bool
 ) -> list[Row] | str:
-    """The rows of a clip, or why it cannot be measured."""
+    """The rows of a clip, or the reason why it cannot be measured."""
     try:
         frames, samples = decode(clip.path, max(bench.levels))
     except MediaError as error:

@@ -1,8 +1,8 @@
-"""Clips set into larger pictures, where a face is small or one of two: what is seen of them, with
-the closer look of a check.
+"""Clips set into larger pictures, where a face is small or one of two: what a check sees of them,
+with its closer look.
 
-A larger picture stands for one of 1080 lines or so: it is made at whatever size it is looked at,
-from the clip's own pixels, and the clip takes the same share of it at every size.
+A larger picture stands for one of 1080 lines or so. It is made, from the clip's own pixels, at
+whatever size it is looked at, and the clip takes the same share of it at every size.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Layer:
     """Pictures (T, h, w) and where they lie in the larger one: `corner` (y, x) and `extent`
     (height, width), as shares of it.
 
-    Of a layer that is to fill its place whatever its shape, `fill`, the middle is shown.
+    `fill`: a layer of another shape than its place is cropped to it around the middle.
     """
 
     frames: Pictures
@@ -49,15 +49,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Setting:
-    """A larger picture, put together from layers, later ones on top; all have as many pictures.
-    `aspect`: width by height.
+    """A larger picture, composed of layers with the later ones on top; all have the same number of
+    pictures. `aspect`: width by height.
     """
 
     layers: tuple[Layer, ...]
     aspect: float = ASPECT
 
     def pictures(self, short_side: int) -> Pictures:
-        """All of it, (T, H, W)."""
+        """The composed pictures, (T, H, W)."""
         size = (
             (short_side, round(short_side * self.aspect))
             if self.aspect >= 1
@@ -82,7 +82,7 @@ class Setting:
 
 
 def _scaled(frames: Pictures, shape: tuple[int, int], fill: bool) -> Pictures:
-    """The pictures at (H, W) px; where they `fill` that, cut to its shape first."""
+    """The pictures at (H, W) px; with `fill`, cropped to that shape first."""
     height, width = frames.shape[1:]
     if fill:
         scale = min(height / shape[0], width / shape[1])
@@ -97,8 +97,8 @@ def _scaled(frames: Pictures, shape: tuple[int, int], fill: bool) -> Pictures:
 
 
 def shrunk(frames: Pictures, ground: Pictures, factor: int, rng: np.random.Generator) -> Setting:
-    """A clip (T, h, w) at a `factor`-th of the size it would have alone, at a random place before
-    another.
+    """A clip (T, h, w) at a `factor`-th of the size that it would have alone, at a random place in
+    front of another.
     """
     height, width = frames.shape[1:]
     share = 1 / factor / min(height, width)  # of the larger picture's height, per px
@@ -108,7 +108,7 @@ def shrunk(frames: Pictures, ground: Pictures, factor: int, rng: np.random.Gener
 
 
 def side_by_side(left: Pictures, right: Pictures) -> tuple[Setting, float]:
-    """Two clips of one height, and where they meet, as a share of the width."""
+    """Two clips of one height side by side, and where they meet, as a share of the width."""
     wide = [frames.shape[2] / frames.shape[1] for frames in (left, right)]
     meet = wide[0] / sum(wide)
     layers = Layer(left, (0.0, 0.0), (1.0, meet)), Layer(right, (0.0, meet), (1.0, 1 - meet))
@@ -124,8 +124,8 @@ def there_and_back(frames: Pictures, count: int) -> Pictures:
 
 
 def closer_over(pictures: Callable[[], Pictures], sound: Sequence[Block], model: Loaded) -> Closer:
-    """The closer look of a check at the segments of a file with this sound. pictures: makes all
-    its larger ones, (T, H, W), once they are wanted; the last block's may be too few.
+    """The closer look of a check at the segments of a file with this sound. pictures: makes all its
+    larger pictures, (T, H, W), when they are needed; the last block may be incomplete.
     """
     by_start = {window.inside[0].start_s: window for window in segments(sound)}
 
@@ -142,7 +142,7 @@ def closer_over(pictures: Callable[[], Pictures], sound: Sequence[Block], model:
 
 
 class Scene:
-    """A setting as it is looked at first, and, once asked for, as it is looked at closer."""
+    """A setting as the first look sees it and, on demand, as the closer look does."""
 
     def __init__(
         self, clip: Clip, setting: Setting, model: Loaded, levels: tuple[int, ...]
@@ -155,14 +155,14 @@ class Scene:
 
     @property
     def shot(self) -> Shot:
-        """All of it, as looked at first."""
+        """The whole setting, as the first look sees it."""
         return self._footage.shot(0, len(self._footage.frames))
 
     def judged(
         self, sound: list[Block], tolerance: Tolerance, calibration: Calibration
     ) -> tuple[Curve, Curve]:
-        """The curve of a segment with this sound as looked at first, and the one a check judges in
-        the end.
+        """The curves of a segment with this sound: from the first look, and the one that a check
+        judges in the end.
         """
         whole = list(curves(self.shot, sound, self._model))
         closer = closer_over(self._larger, sound, self._model)
@@ -171,7 +171,7 @@ class Scene:
 
 
 def share_beyond(curve: Curve, column_share: float, shift: int) -> float:
-    """Share of the attention right of a place, 0..1 of the width, at the given index of the
+    """Share of the attention to the right of a place, 0..1 of the width, at this index of the
     shifts.
     """
     weight = curve.places[:, shift].sum(axis=0)

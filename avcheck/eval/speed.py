@@ -48,8 +48,8 @@ class _Stopwatch:
         self._since = time.process_time(), time.perf_counter()
 
     def stop(self, stage: str, seconds: float) -> None:
-        """Adds what passed since `start`, as seconds per minute of video, `seconds` of which were
-        worked on.
+        """Add the time since `start` to a stage, per minute of video, given that it worked on so
+        many seconds of it.
         """
         a_minute = 60.0 / seconds
         cpu, wall = time.process_time() - self._since[0], time.perf_counter() - self._since[1]
@@ -61,7 +61,7 @@ def measure_speed(model: Path | None, device: str, seconds: float = SPEED_S) -> 
     """Seconds per minute of a generated 1080p H.264 film by stage, and peak memory, in a process of
     its own.
 
-    `seconds`: how long the film is.
+    `seconds`: length of the film.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
@@ -72,7 +72,7 @@ def measure_speed(model: Path | None, device: str, seconds: float = SPEED_S) -> 
 
 def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) -> None:
     """A talking head of (H, W) px with camera noise, H.264 and stereo AAC, in mp4."""
-    import av  # `media` reads, and only reads
+    import av  # `media` can only read
 
     height, width = size
     scene = make_scene(
@@ -109,9 +109,7 @@ def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) 
 
 
 def _time_stages(path: Path, model: Path | None, device: str) -> Row:
-    """A check of a film as a user runs it, then the same stages one after the other with a clock
-    between them.
-    """
+    """A check of a film as a user runs it, then the same stages one by one, each timed."""
     keep_memory()
     checker = Checker(model, device)
     loaded = checker.loaded
@@ -161,8 +159,8 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
 
 
 def _closer_mb(path: Path, checker: Checker) -> float | None:
-    """Peak memory with a stranger's sound, which is undecidable and looked at closer; None where it
-    was not.
+    """Peak memory with a stranger's sound, which is undecidable and gets a closer look; None if it
+    did not.
     """
     other = path.with_suffix(".wav")
     scene = make_scene("talking", seed=2, seconds=_STRANGER_S, size=(36, 64))
@@ -174,9 +172,9 @@ def _closer_mb(path: Path, checker: Checker) -> float | None:
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of this process; NaN where the system does not tell."""
+    """Peak resident memory of this process; NaN if the system does not report it."""
     with suppress(OSError, StopIteration, ValueError):
-        # Linux hands a parent's peak down to the child's ru_maxrss; its own is here.
+        # On Linux a child's ru_maxrss inherits its parent's peak; VmHWM is the child's own.
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1e3
     try:
@@ -188,7 +186,7 @@ def _peak_mb() -> float:
 
 
 def speed_table(row: Row) -> str:
-    """Seconds per minute of video, how that compares with playing it, and memory."""
+    """Seconds per minute of video, compared with playing it, and memory."""
     cpu_s, wall_s = row["cpu_s"], row["wall_s"]
     names = {name: name if name == "whole check" else f"{name} alone" for name in cpu_s}
     lines = [(names[stage], f"{cpu_s[stage]:.2f}", f"{wall_s[stage]:.2f}") for stage in cpu_s]

@@ -1,8 +1,8 @@
-"""Arithmetic of the measurements: shares with intervals, thresholds, calibration error, and their
+"""Statistics of the measurements: shares with intervals, thresholds, calibration error, and their
 tables. numpy only.
 
-Clips of one group share a speaker, a camera and a codec, so a window is no independent draw: every
-interval is a bootstrap over groups, 95 % by percentiles, with a fixed seed.
+Clips of one group share a speaker, a camera and a codec, so windows are not independent draws:
+every interval is a bootstrap over groups, 95 % by percentiles, with a fixed seed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, its 95 % interval (NaN where fewer than two groups were seen), and how many
-    draws it rests on.
+    """A measured value, its 95 % interval (NaN with fewer than two groups), and how many draws it
+    rests on.
     """
 
     value: float
@@ -36,7 +36,7 @@ class Figure:
         return self.text()
 
     def text(self, digits: int = 2) -> str:
-        """E.g. "0.88 [0.84, 0.91]"; "-" where nothing was measured."""
+        """Such as "0.88 [0.84, 0.91]"; "-" if nothing was measured."""
         if self.count == 0 or math.isnan(self.value):
             return "-"
         if math.isnan(self.low):
@@ -65,8 +65,8 @@ def share(hits: Sequence[float], groups: Sequence[str]) -> Figure:
 def bootstrap(
     statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str], resamples: int = 500
 ) -> Figure:
-    """Any statistic of a list of row numbers, over all rows, with its interval; `groups` names the
-    group of each row.
+    """A statistic over all rows, with its interval. It is called with lists of row numbers;
+    `groups` names the group of each row.
     """
     if not len(groups):
         return _NOTHING
@@ -96,8 +96,8 @@ def _draws(groups: int) -> Reals:
 
 
 def best_threshold(scores: Sequence[float], truth: Sequence[bool]) -> float:
-    """The threshold above which calling a score true is right most often; the middle one where
-    several are.
+    """The threshold above which calling a score true is right most often; the middle one of several
+    equally good ones.
     """
     values = np.asarray(scores, np.float64)
     order = np.argsort(values, kind="stable")
@@ -117,8 +117,8 @@ def best_threshold(scores: Sequence[float], truth: Sequence[bool]) -> float:
 def leave_one_group_out(
     scores: Sequence[float], truth: Sequence[bool], groups: Sequence[str]
 ) -> list[float]:
-    """1.0 or 0.0 for each score: is it called rightly by the threshold best on all other groups?
-    Empty for one group.
+    """1.0 or 0.0 for each score: does the threshold that is best on all other groups call it
+    correctly? Empty for one group.
     """
     values, wanted, names = (
         np.asarray(scores, np.float64),
@@ -139,9 +139,7 @@ CONFIDENCE_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0)
 
 
 def confidence_bin(confidence: Reals) -> NDArray[np.intp]:
-    """Which of the bins between `CONFIDENCE_EDGES` a confidence falls into; 1.0 belongs to the
-    last.
-    """
+    """The bin between `CONFIDENCE_EDGES` that a confidence falls into; 1.0 belongs to the last."""
     return np.clip(np.digitize(confidence, CONFIDENCE_EDGES[1:-1]), 0, len(CONFIDENCE_EDGES) - 2)
 
 
@@ -161,8 +159,7 @@ def calibration_error(confidence: Reals, right: Reals) -> float:
 def risk_curve(confidence: Reals, wrong: Reals) -> tuple[Reals, Reals]:
     """Share wrong among the k surest of n, for k = 1..n: (coverage k / n, risk), each (n,).
 
-    wrong: 0..1 each. Those of one confidence come in no order, so each of them counts as their
-    mean.
+    wrong: 0..1 each. Values of equal confidence have no order, so each counts as their mean.
     """
     order = np.argsort(-confidence, kind="stable")
     _, member = np.unique(-confidence[order], return_inverse=True)
@@ -172,8 +169,8 @@ def risk_curve(confidence: Reals, wrong: Reals) -> tuple[Reals, Reals]:
 
 
 def area_under_risk(confidence: Reals, wrong: Reals) -> float:
-    """Mean risk over all coverages: 0 is never wrong; a confidence that says nothing has the share
-    wrong.
+    """Mean risk over all coverages: 0 if never wrong; for a confidence that says nothing it is the
+    share wrong.
     """
     return float(risk_curve(confidence, wrong)[1].mean())
 
@@ -181,7 +178,7 @@ def area_under_risk(confidence: Reals, wrong: Reals) -> float:
 def table(
     title: str, header: Sequence[str], rows: Sequence[Sequence[object]], note: str = ""
 ) -> str:
-    """A Markdown table, columns aligned so that it reads as plain text too; ends with a blank
+    """A Markdown table with aligned columns, so that it also reads as plain text; ends with a blank
     line.
     """
     cells = [list(header), *([str(cell) for cell in row] for row in rows)]

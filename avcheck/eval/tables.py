@@ -45,7 +45,7 @@ from avcheck.report import FRAME_MS
 
 
 def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[str]:
-    """Every table that rows can fill, as text. decide: the confidence a verdict needs."""
+    """Every table that the rows can fill, as text. decide: the confidence that a verdict needs."""
     by = of_measure(rows)
     if by.get("coverage"):
         yield coverage_table(by["coverage"])
@@ -68,7 +68,7 @@ def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[
 
 
 def paper_table(rows: Sequence[Row], left_out: int) -> str:
-    """Binary accuracy, half of the decisions on windows as they are, half on displaced ones."""
+    """Binary accuracy: half of the decisions on windows as they are, half on displaced ones."""
     lines = []
     for kind, population, some in populations(rows):
         for attention in (*ATTENTION_KINDS, AS_A_CHECK):
@@ -140,7 +140,7 @@ def pairwise_table(rows: Sequence[Row]) -> str:
 
 
 def offset_table(rows: Sequence[Row], *, in_film: bool = False) -> str:
-    """|error| of the estimated offset, of windows on their own or, with `in_film`, with the sound
+    """|error| of the estimated offset, for windows on their own or, with `in_film`, with the sound
     around them.
     """
     lines = []
@@ -180,8 +180,8 @@ def offset_table(rows: Sequence[Row], *, in_film: bool = False) -> str:
 
 
 def agreement_table(rows: Sequence[Row]) -> str:
-    """Neighbouring windows of one clip, each moved by its own amount: do they put the clip's own
-    offset in one place?
+    """Neighbouring windows of one clip, each moved by its own amount: do they agree on the clip's
+    own offset?
     """
     lines = []
     for kind in KINDS:
@@ -219,9 +219,7 @@ def _inside(row: Row) -> bool:
 
 
 def coverage_table(rows: Sequence[Row]) -> str:
-    """Of how much an offset is told at all: over every clip, whether or not its own offset is
-    known.
-    """
+    """How many clips get an offset at all, whether or not their own is known."""
     lines: list[tuple[object, ...]] = []
     known = any(row["face_share"] is not None for row in rows)
     for name, rounds in (
@@ -376,7 +374,7 @@ def shifted_table(rows: Sequence[Row]) -> str:
 
 
 def control_table(rows: Sequence[Row]) -> str:
-    """Nothing of this may be called in sync."""
+    """None of these may be called in sync."""
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]
@@ -390,7 +388,7 @@ def _sizes_of(rows: Sequence[Row]) -> list[float]:
 
 
 def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> str:
-    """Small faces, and which of two speaks."""
+    """Small faces, and which of two people speaks."""
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]

@@ -55,11 +55,11 @@ class Trial:
 
 
 def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
-    """The trials of a clip; those of the paper's protocol and of the offset are the ones that
-    `avcheck eval` makes.
+    """The trials of a clip; those of the paper's protocol and of the offset are the same as in
+    `avcheck eval`.
 
-    Displaced copies and offsets are of clips whose own offset is known: elsewhere they measure the
-    recording.
+    Displaced copies and offsets are only of clips whose own offset is known: with others they would
+    measure the recording.
     """
     clip = footage.clip
     rng = chance(clip, "paper")
@@ -126,8 +126,8 @@ def measure(footage: Footage, trials: Sequence[Trial], head: Head, model: Loaded
     true: dict[int, float] = {}
     for trial in trials:
         if trial.measure == "offset" and keep is None:
-            # The whole picture at every shift: ten times the work, for the heads that no check
-            # would use
+            # The whole picture at every shift would be ten times the work, for heads that no check
+            # uses
             continue
         shot = footage.shot(trial.first, trial.count)
         picture, sound = shot.view.picture, trial.sound[None].float()
@@ -177,7 +177,7 @@ def scores(
     heard: NDArray[np.bool_],
     model: Loaded,
 ) -> NDArray[np.float32]:
-    """The head's score of every shift, (S,), as `shifts.Compared.weighed_score` has it."""
+    """The head's score of every shift, (S,), as in `shifts.Compared.weighed_score`."""
     times = len(shown)
     present = np.stack(
         [shown & heard[MAX_SHIFT + shift : MAX_SHIFT + shift + times] for shift in SHIFTS]
@@ -209,8 +209,8 @@ def head_logits(
 
 @torch.inference_mode()
 def head_seconds(head: Head, model: Loaded, rounds: int = 3) -> float:
-    """CPU seconds that the head alone takes for a minute of video at all shifts: 10 s of noise, the
-    best of `rounds`.
+    """CPU seconds that the head alone takes for a minute of video at all shifts, measured on 10 s
+    of noise, the best of `rounds`.
     """
     rng = torch.Generator().manual_seed(1)
     times = 10 * BLOCK_FRAMES

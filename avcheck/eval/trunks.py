@@ -1,11 +1,12 @@
 """Two comparisons of trunks, measured by their own match on validation clips.
 
-What following things from picture to picture is worth: two trunks go on from the same weights over
-the same samples, one with `ModelConfig.alignment` (alignment-guided temporal attention, ATA) and
-one without, and are measured on clips as they are and as if the camera had been held by hand, of
-pictures as they come and of pictures held steady (`avcheck.stabilise`). What generated scenes are
-worth in the first hours: trunks begin from scratch on face crops of recorded clips, with and
-without scenes among them.
+What is following things from picture to picture worth? Two trunks continue from the same weights
+over the same samples, one with `ModelConfig.alignment` (alignment-guided temporal attention, ATA)
+and one without. They are measured on clips as they are and as if from a hand-held camera, each with
+and without stabilisation (`avcheck.stabilise`).
+
+What are generated scenes worth in the first hours? Trunks start from scratch on face crops of
+recorded clips, with and without scenes among them.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ from avcheck.train.run import scenes
 from avcheck.train.sampling import Recipe
 from avcheck.weights import choose_device, load
 
-_RATE = 2e-4  # the trunks have learnt; this is for getting used to the change
+_RATE = 2e-4  # the trunks are trained; they only have to get used to the change
 _DRIFT_PX = 1.5  # a picture, at a short side of 176 px
 _WINDOW_FRAMES = 105  # 4.2 s
 SCENES = ("none", "among the clips", "first")  # where generated scenes come in
-_SCENES = 60  # generated, two talking ones to each with impacts, which has no face to crop
+_SCENES = 60  # two talking ones for each with impacts, which has no face to crop
 _SCENE_SHARE = 0.3
 _SCENES_ALONE = 0.3
 _FIGURES = ("seeds", "windows", "groups", "within 1 frame", "within 3 frames", "pair 200 ms")
@@ -47,8 +48,8 @@ _FIGURES = ("seeds", "windows", "groups", "within 1 frame", "within 3 frames", "
 
 @dataclass(frozen=True)
 class TrunkRow:
-    """One window of 4.2 s of a clip. steady: its pictures were held steady; error_frames: from the
-    clip's own offset; won: above copies displaced by 200 ms, 0..1.
+    """One window of 4.2 s of a clip. steady: whether its pictures were stabilised; error_frames:
+    from the clip's own offset; won: share of the copies displaced by 200 ms that it scores above.
     """
 
     alignment: bool
@@ -74,8 +75,8 @@ class FirstRow:
 
 
 def held_by_hand(cached: CachedClip, seed: int) -> CachedClip:
-    """The clip as a camera in an unsteady hand would have seen it: whole pictures drift smoothly,
-    borders mirrored.
+    """The clip as from an unsteady hand-held camera: whole pictures drift smoothly, with mirrored
+    borders.
     """
     rng = np.random.default_rng(seed)
     count, height, width = cached.frames.shape
@@ -110,7 +111,7 @@ def trunk_rows(
     seed: int,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> list[TrunkRow]:
-    """Train both trunks for `steps` and measure them; what is in `out` already is not done again.
+    """Train both trunks for `steps` and measure them; what is already in `out` is not done again.
     `cache`: of decoded clips.
 
     Raises UsageError for an unusable corpus, ModelError or UsageError as `weights.load` does.
@@ -158,8 +159,8 @@ def first_rows(
     seed: int,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> list[FirstRow]:
-    """Train trunks from scratch on face crops for `steps` in each of `SCENES` ways; kept and
-    raising as `trunk_rows`.
+    """Train trunks from scratch on face crops for `steps`, in each of the ways `SCENES`. Results
+    are kept, and errors raised, as in `trunk_rows`.
     """
     tell = on_step or (lambda stage, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
@@ -213,14 +214,14 @@ def first_rows(
 
 
 class _Known:
-    """Speech whose own offset is trusted, decoded when first asked for."""
+    """Speech clips whose own offset is trusted, decoded when first needed."""
 
     def __init__(self, corpus: Path, cache: Path) -> None:
         self._corpus, self._cache = corpus, cache
         self._clips: list[CachedClip] = []
 
     def of(self, split: str) -> list[CachedClip]:
-        """The clips of one split. Raises UsageError where there is none."""
+        """The clips of one split. Raises UsageError if there is none."""
         if not self._clips:
             wanted = [
                 clip for clip in find_clips(self._corpus) if clip.kind == "speech" and clip.trusted

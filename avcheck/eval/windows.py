@@ -1,13 +1,12 @@
 """Windows of decoded clips, each treated like a file that was cut there after its sound was moved.
 
-Such a file has sound for its own time only, as a real one does; what the clip itself does not have
-is missing and masked. What the visual trunk sees is computed once per clip and cut with the window:
-a picture at a window's edge is seen together with up to four pictures beyond it, and the camera's
-shake is measured against its course over the whole clip. Everything else is as in a check
-(`shifts.compare` and `verdict`, segment by segment).
+Like a real file, a window has sound for its own time only; sound that the clip lacks is masked. The
+visual features are computed once per clip and cut with the window. So a picture at a window's edge
+is seen together with up to four pictures beyond it, and the camera's shake is measured over the
+whole clip. Everything else is as in a check (`shifts.compare` and `verdict`, segment by segment).
 
-Sound that is late by x: the picture at t meets the sound that belongs to the picture at t - x. A
-clip whose own offset is f frames (positive = late) has the sound of the picture at t at t + f / 25.
+If sound is late by x, the picture at t meets the sound that belongs to the picture at t - x. A clip
+whose own offset is f frames (positive = late) has the sound of the picture at t at t + f / 25.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _CHUNK = 250  # pictures that go through the visual trunk at a time
 _REACH = 8  # pictures on either side that a feature may depend on, with some to spare
 _SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
 _NO_PICTURES = np.zeros((BLOCK_FRAMES, 0, 0), np.uint8)
-GRAIN = 2.0  # deviation of the grain on a frozen picture, grey levels of 255
+GRAIN = 2.0  # standard deviation of the grain on a frozen picture, in grey levels of 255
 
 
 @dataclass(frozen=True)
 class Shot:
     """Pictures as the network sees them, padded with masked black to N whole blocks.
 
-    view: `Look` over N * 25 pictures; count: how many of them are real; motion, detail: (N,), as in
+    view: `Look` over N * 25 pictures; count: the number of real ones; motion, detail: (N,), as in
     `Curve`.
     """
 
@@ -70,9 +69,9 @@ class Footage:
     """A decoded clip and what the visual trunk sees in it. frames: uint8 (T, H, W) at 25 fps;
     samples: float32 at 16 kHz.
 
-    view: `Look` over all T pictures; blank: over one black picture. change: (T,), mean difference
-    of each picture from the one before it, 0..255 (change[0] = 0); detail: (T,), deviation over
-    each picture.
+    view: `Look` over all T pictures; blank: `Look` over one black picture. change: (T,), mean
+    difference of each picture from the one before, 0..255 (change[0] = 0); detail: (T,), standard
+    deviation over each picture.
     """
 
     clip: Clip
@@ -90,7 +89,7 @@ class Footage:
 
     @property
     def own_frames(self) -> float:
-        """The offset to correct for: the clip's own where it is trusted, else 0."""
+        """The offset to correct for: the clip's own if it is trusted, else 0."""
         return (
             self.clip.offset_frames
             if self.clip.trusted and self.clip.offset_frames is not None
@@ -99,7 +98,7 @@ class Footage:
 
     @cached_property
     def larger(self) -> NDArray[np.uint8]:
-        """The same pictures as a closer look has them, (T, h, w). Raises MediaError."""
+        """The same pictures as in a closer look, (T, h, w). Raises MediaError."""
         return decode(self.clip.path, CLOSER_SIDE)[0][: len(self.frames)]
 
     def shot(self, first: int, count: int) -> Shot:
@@ -127,8 +126,8 @@ class Footage:
     def frozen(
         self, count: int, model: Loaded, levels: tuple[int, ...] = LEVELS, grain: float = 0.0
     ) -> Shot:
-        """The clip's middle picture for `count` pictures, with normal noise of `grain` grey levels,
-        which repeats every 2 s.
+        """The clip's middle picture `count` times, with Gaussian noise of `grain` grey levels that
+        repeats every 2 s.
         """
         still = _grainy(self.frames, grain)
         period = len(still)
@@ -148,7 +147,7 @@ class Footage:
 
 
 def frozen_pictures(frames: NDArray[np.uint8], count: int, grain: float = 0.0) -> NDArray[np.uint8]:
-    """The middle one of these pictures (T, H, W), `count` times, as in `Footage.frozen`."""
+    """The middle picture of (T, H, W), `count` times, as in `Footage.frozen`."""
     still = _grainy(frames, grain)
     return still[np.arange(count) % len(still)]
 
@@ -168,7 +167,7 @@ def observe(
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
 ) -> Footage:
-    """Run the visual trunk over a whole clip, in chunks that overlap so that no seam is seen."""
+    """Run the visual trunk over a whole clip, in chunks that overlap so that no seam shows."""
     shown = np.ones(len(frames), np.bool_)
     view = look_in_parts(frames, shown, 0.0, model, levels, _CHUNK)
     black = np.zeros((2 * _REACH + 1, *frames.shape[1:]), np.uint8)
@@ -179,8 +178,8 @@ def observe(
 
 
 def _as_often(picture: torch.Tensor, places: int) -> torch.Tensor:
-    """What does not shake, (1, T, P, D), at as many places as a look at a clip that does: twice at
-    each (`looking.look`).
+    """Bring a look without shake, (1, T, P, D), to the number of places of a look with it, which
+    has every place twice (`looking.look`).
     """
     return picture.repeat(1, 1, places // picture.shape[2], 1)
 
@@ -208,7 +207,7 @@ def _shot(
         picture = torch.cat([picture, blank.picture.expand(-1, spare, -1, -1)], dim=1)
     shown = np.arange(blocks * BLOCK_FRAMES) < count
     starts = range(0, count, BLOCK_FRAMES)
-    # Within a block the first picture has none before it to be compared with.
+    # The first picture of a block has none before it, in the block, to be compared with.
     motion = [
         float(change[k + 1 : k + BLOCK_FRAMES].mean()) if k + 1 < count else 0.0 for k in starts
     ]
@@ -221,11 +220,11 @@ def _shot(
 
 
 def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int = 0) -> list[Block]:
-    """The sound of a window as the blocks a check would make of it, without their pictures.
+    """The sound of a window as the blocks that a check would make of it, without their pictures.
 
     Time 0 of the window meets `samples` at `start_s`, to the nearest sample; it may be negative.
-    There is sound for the window's own time, as far as `samples` has it; with `around`, also for
-    that many blocks either side, as within a film.
+    There is sound for the window's own time, as far as `samples` has it; with `around`, also for so
+    many blocks on either side, as within a film.
     """
     context = context_samples()
     before = around * BLOCK_SAMPLES
@@ -268,8 +267,8 @@ def _shown(shot: Shot, block: int) -> NDArray[np.bool_]:
 
 
 def within_a_film(shot: Shot, sound: Sequence[Block], model: Loaded) -> Curve:
-    """The window as one segment in the middle of a film: `sound` has the blocks before and after it
-    too (`hear`, `around`).
+    """The window as one segment in the middle of a film: `sound` also has the blocks before and
+    after it (`hear`, `around`).
     """
     around = -sound[0].index
     inside, before, after = sound[around:-around], sound[:around], sound[-around:]
@@ -309,7 +308,7 @@ def _scored(
 
 
 def at_levels(view: Look, levels: tuple[int, ...]) -> Look:
-    """Only the places of these levels of the pyramid."""
+    """The look with only the places of these levels of the pyramid."""
     keep = [k for k, place in enumerate(view.grid) if place[0] in levels]
     if len(keep) == len(view.grid):
         return view
@@ -318,8 +317,8 @@ def at_levels(view: Look, levels: tuple[int, ...]) -> Look:
 
 @torch.inference_mode()
 def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
-    """Logit "in sync" minus "not" of a window as it is: `shifts.compare` at shift 0 alone, all
-    of it one segment.
+    """Logit "in sync" minus "not" of a window as it is, taken as one segment: `shifts.compare` at
+    shift 0 alone.
     """
     mel, heard = sound_with_margin(Window(sound))
     present = shot.view.shown & heard[MAX_SHIFT : MAX_SHIFT + len(shot.view.shown)]
