@@ -1,3 +1,3 @@
-"""What a check costs, beside another checkout: `python -m bench --help`. Not part of the
+"""What a check costs, compared with another checkout: `python -m bench --help`. Not part of the
 package.
 """

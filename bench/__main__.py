@@ -1,11 +1,11 @@
-"""`python -m bench [ROW ...] [--against CHECKOUT]`: what checks cost here, and how many times as
-much they cost there.
+"""`python -m bench [ROW ...] [--against CHECKOUT]`: what checks cost here, and how many times that
+they cost in another checkout.
 
     python -m bench clip undecidable --against ../before --runs 3 --seconds 20
 
 `ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2` in the environment
-stands for an ordinary processor, but for the decoder, which takes what there is. `python -m
-bench.batch` and `python -m bench.scale` measure long titles and large batches.
+stands in for an ordinary processor, except for the decoder, which uses whatever the machine has.
+`python -m bench.batch` and `python -m bench.scale` measure long titles and large batches.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def made(row: Row, folder: Path, seconds: float) -> Path:
-    """What a row checks, made in `folder` if it is not there."""
+    """The media that a row checks, made in `folder` if it is not there yet."""
     path = folder / f"{seconds:g}" / row.name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ Three parts, each of which `--parts` can leave out:
   and loading the network.
 * stages: where the time of a 1080p film goes.
 * sample: long titles with a known offset, drift or jump, each checked whole, heard first and
-  sampled. They are made of generated talking scenes, a minute of them again and again (drawing
-  takes longer than checking), or with `--corpus` of its validation clips.
+  sampled. They repeat a minute of generated talking scenes (drawing takes longer than checking) or,
+  with `--corpus`, consist of its validation clips.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def batch(folder: Path, files: int, seconds: float, model: Path | None) -> None:
-    """Files a minute and CPU seconds a minute of video, by the number of workers."""
+    """Files a minute, and CPU seconds for a minute of video, by the number of workers."""
     media = folder / "clips"
     media.mkdir()
     for number in range(files):
@@ -99,7 +99,7 @@ def batch(folder: Path, files: int, seconds: float, model: Path | None) -> None:
 
 
 def sample(folder: Path, options: argparse.Namespace) -> None:
-    """The same titles whole, heard first and sampled: verdict, offset, and seconds."""
+    """The same titles whole, heard first and sampled: verdict, offset and seconds."""
     seconds = 60.0 * options.minutes
     checker = Checker(options.model, "cpu")
     ways = {
@@ -169,7 +169,7 @@ def _found(report: Report) -> str:
 
 
 def _cpu_s() -> float:
-    """CPU time of all processes that were started and have ended."""
+    """CPU time of all child processes that have ended."""
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent.ru_utime + spent.ru_stime
 

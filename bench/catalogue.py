@@ -1,9 +1,9 @@
 """`python -m bench.catalogue [--hours H]`: what a whole catalogue would cost, from what one title
 costs here.
 
-A title as films are (`bench.media.title`) is checked by the command, whole and sampled. A whole
-check grows with the title, a sampled one hardly does. The rest follows by multiplication; each
-line prints its factors, so that other machines and prices can be put in.
+The command checks a film-like title (`bench.media.title`), whole and sampled. The cost of a whole
+check grows with the title, that of a sampled one hardly does. The rest is multiplication; each line
+prints its factors, so that other machines and prices can be put in.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _LEAST_S = WORTH_IT * PROBES * PROBE_BLOCKS
 class Plan:
     """A catalogue, and what it is checked with.
 
-    hours: of media, in titles of `minutes` each. days: in which it is to be done, by machines of
-    `cores` that cost `price` an hour.
+    hours: of media, in titles of `minutes` each. days: the time to check it in, on machines with
+    `cores` cores that cost `price` an hour.
     """
 
     hours: float
@@ -42,7 +42,7 @@ class Plan:
         return self.hours * 60 / self.minutes
 
     def lines(self, cpu_s: float, record_bytes: float) -> list[str]:
-        """What it takes, if a title takes `cpu_s` CPU seconds and has a record of so many bytes."""
+        """The cost, if a title takes `cpu_s` CPU seconds and its record has so many bytes."""
         core_hours = self.titles * cpu_s / 3600
         machines = core_hours / (self.cores * 24 * self.days)
         cost = core_hours / self.cores * self.price

@@ -1,6 +1,6 @@
-"""`python -m bench.compare [WORD ...]`: sixty transcodes with known edits, and how far off a
-comparison with the reference is: of the sound, of the picture, and in its verdict. With WORDs,
-only the transcodes that have one in their name.
+"""`python -m bench.compare [WORD ...]`: about seventy transcodes with known edits, and how far off
+the comparison with the reference is in sound, picture and verdict. With WORDs, only the transcodes
+whose name has one of them.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from avcheck.compare.verdict import to_report
 from avcheck.report import PRESETS, Verdict
 from bench.transcodes import RATES, TRANSCODES, Part, Transcode, reference_times
 
-SOUND_MS = 1.0  # off by no more
-_EDGE_S = 0.6  # at either end of a piece, that may count to the next
+SOUND_MS = 1.0  # largest error allowed
+_EDGE_S = 0.6  # at either end of a piece, which may be taken for the next one's
 _LEAST_FOUND = 0.85  # of what the file has of the reference
 _STEP_S = 0.1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far off a comparison is, None where nothing was found; and its verdict."""
+    """How far off a comparison is, None if nothing was found; and its verdict."""
 
     sound_ms: float | None
     picture_ms: float | None
     picture_limit_ms: float  # a quarter of a picture of the slower of the two
-    found: float  # least share of the sound and of the picture that was found
+    found: float  # share of the sound or of the picture that was found, whichever is less
     verdict: Verdict
     expected: Verdict
 
     @property
     def good(self) -> bool:
-        """Whether it is as exact as it should be, and the verdict the right one."""
+        """Whether it is as exact as it should be, with the right verdict."""
         if self.verdict != self.expected:
             return False
         if self.expected == "undecidable":
@@ -65,7 +65,7 @@ def outcomes(wanted: Sequence[Transcode], folder: Path) -> Iterator[tuple[Transc
         transcode.make(path)
         with closing(read_title(made[key])) as reference, closing(read_title(path)) as file:
             found = compare_titles(reference, file)
-        # Some containers put sound and picture alike a little later than they were given
+        # Some containers put both sound and picture a little later than they were told to
         late_s = file.info.first_picture_s or 0.0
         path.unlink()
         sound_ms, sound_share = off(found.sound, transcode.sound, late_s, transcode.seconds)
@@ -87,12 +87,12 @@ def outcomes(wanted: Sequence[Transcode], folder: Path) -> Iterator[tuple[Transc
 def off(
     pieces: Sequence[Piece], truth: tuple[Part, ...], late_s: float, seconds: float
 ) -> tuple[float | None, float]:
-    """The largest error, ms, inside the pieces that were found, and the share of the truth that
-    they cover.
+    """The largest error, ms, inside the pieces that were found, and the share of the truth that the
+    pieces cover.
     """
     times = np.arange(0, seconds, _STEP_S)
     true = reference_times(truth, times)
-    before = true < 0  # of which no comparison can tell
+    before = true < 0  # before the reference begins: no comparison can align that
     edges = [part.start_s for part in truth[1:]]
     near = np.array([any(abs(time - edge) < _EDGE_S for edge in edges) for time in times])
     covered, errors = np.zeros(len(times), bool), [0.0]
@@ -101,7 +101,7 @@ def off(
         covered |= inside
         here = inside & ~near & ~before
         said = piece.reference_start_s + piece.pace * (times[here] + late_s - piece.start_s)
-        # What the reference does not have is found nowhere: to be found is an error of any size.
+        # What the reference does not have must not be found; if it is, the error is infinite.
         off = np.where(np.isnan(true[here]), np.inf, np.abs(said - true[here]))
         if len(off) > 2 * _EDGE_S / _STEP_S:
             errors.append(float(off.max()))

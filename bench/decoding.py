@@ -1,8 +1,8 @@
-"""`python -m bench.decoding [FILE ...]`: CPU and wall seconds to decode the pictures of a file, in
-every way that a decoder offers to do less.
+"""`python -m bench.decoding [FILE ...]`: CPU and wall seconds to decode the pictures of a file,
+with each option that saves a decoder work.
 
-Without a file, those of a drawn talking head of 1080 lines with camera noise, in the codecs that
-have such ways. A check decodes in the way "no loop filter", and scales as it goes.
+Without a file it decodes a drawn talking head of 1080 lines with camera noise, in the codecs that
+have such options. A check decodes with "no loop filter", and scales each picture at once.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from bench.rows import processor
 from tests.support.clips import Array, make_clip
 
 _SIZE = (1920, 1080)  # width, height
-_COARSE = 4  # px of the drawn picture become so many times as large
+_COARSE = 4  # factor by which the drawn picture is enlarged
 _CODECS = {"libx264": ".mp4", "mpeg2video": ".mpg", "mpeg4": ".mp4", "mjpeg": ".mov"}
 _NO_LOOP_FILTER = {"skip_loop_filter": "all"}
 
 
 @dataclass(frozen=True)
 class Way:
-    """Options of FFmpeg's decoder, and threads of which kind; 0: as many as cores."""
+    """Options of FFmpeg's decoder, and the kind and number of its threads; 0: one for each core."""
 
     options: dict[str, str] = field(default_factory=dict)
     threads: int = 0
@@ -53,7 +53,7 @@ WAYS = {
 
 
 def decoded(path: Path, way: Way) -> tuple[float, float, int, int]:
-    """CPU and wall seconds, pictures, and the lines of the last of them."""
+    """CPU and wall seconds, the number of pictures, and the lines of the last one."""
     cpu_s, wall_s = time.process_time(), time.monotonic()
     pictures = lines = 0
     with av.open(str(path)) as file:
@@ -66,7 +66,7 @@ def decoded(path: Path, way: Way) -> tuple[float, float, int, int]:
 
 
 def compared(path: Path, runs: int) -> Iterator[str]:
-    """A line for each way: what it takes, and of how many pictures of how many lines."""
+    """A line for each way: what it costs, and how many pictures of how many lines it gives."""
     for name, way in WAYS.items():
         each = [decoded(path, way) for _ in range(runs)]
         cpu_s, wall_s = (statistics.median(run[k] for run in each) for k in (0, 1))

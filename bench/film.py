@@ -1,5 +1,5 @@
-"""The title whose transcodes `python -m bench.compare` aligns: moving lights in scenes that change,
-voices over a bed of music and effects. Generated, so that its every moment is known.
+"""The title whose transcodes `python -m bench.compare` aligns: moving lights in changing scenes,
+voices over a bed of music and effects. It is generated, so every moment of it is known.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SIZE = (180, 320)  # height, width
 SOUND_RATE = 48_000  # Hz
 _SCENE_S = 4.7
 _LIGHTS = 7  # in a scene
-_BAND_HZ = 5000.0  # all sound lies below, so that linear interpolation does it no harm
+_BAND_HZ = 5000.0  # all sound lies below, so that linear interpolation does not harm it
 
 Luma = NDArray[np.uint8]  # (T, H, W), limited range
 Samples = NDArray[np.float32]  # (n,), at `SOUND_RATE`
@@ -39,7 +39,7 @@ def picture(time_s: float) -> NDArray[np.uint8]:
 
 
 def bed(take: int = 0) -> Samples:
-    """Music and effects. Another `take` plays the same notes and noises, each a little off."""
+    """Music and effects. Another `take` plays the same notes and noises, each slightly off."""
     score, played = np.random.default_rng(2), np.random.default_rng((3, take))
     out = np.zeros(round(SECONDS * SOUND_RATE), np.float32)
     for beat in np.arange(0, SECONDS, 0.24):
@@ -84,7 +84,9 @@ def voice(take: int = 0) -> Samples:
 
 @lru_cache(maxsize=8)
 def sound(voices: int = 0, music: int = 0, level: float = 1.0) -> Samples:
-    """The whole sound: the take `voices` over the take `music` of the bed, the bed at `level`."""
+    """The whole sound: the take `voices` of the voice over the take `music` of the bed, the bed at
+    `level`.
+    """
     return np.asarray(np.clip(voice(voices) + level * bed(music), -1, 1), np.float32)
 
 

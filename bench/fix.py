@@ -1,7 +1,7 @@
-"""`python -m bench.fix [WORD ...]`: sixty files out of sync, each by what is known, fixed by
-`avcheck fix` and measured again: by the check, and by correlation with the sound as it was made
-(`truth`). With WORDs, only the files that have one in their name. An offset of 40 ms is within
-tolerance, so that it is given.
+"""`python -m bench.fix [WORD ...]`: sixty files, each out of sync by a known amount, are fixed by
+`avcheck fix` and measured again: by the check, and by correlation with the original sound
+(`truth`). With WORDs, only the files whose name has one of them. An offset of 40 ms is within the
+tolerance, so it is given to the command.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from tests.support.fixing import packets
 
 WITHIN_MS = 15.0  # of zero, measured again
 TRUE_MS = 25.0  # the same by correlation: the network is off by some 16 ms on drawn heads
-FORCED_MS = 1.0  # the same where the offset was given
-_ALIKE = 0.7  # correlation of a window and the sound as it was made, at its place
+FORCED_MS = 1.0  # the same if the offset was given
+_ALIKE = 0.7  # least correlation of a window and the original sound at its place
 _WINDOW_S, _STEP_S = 1.5, 3.0
-_REACH_S = 0.1  # to either side the sound is looked for
-_JUMP_S = 4.0  # about a jump, whose place is known by the second
+_REACH_S = 0.1  # how far the sound is looked for on either side
+_JUMP_S = 4.0  # around a jump, whose place is known to the second
 _KEPT = {"copied", "moved"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a film. `true_ms`: the worst place of the fixed file by correlation; streams
-    are counted in the file before, in the record, and in the file after.
+    """What became of a film. `true_ms`: the offset at the worst place of the fixed file, by
+    correlation; streams: their numbers in the file before, in the record, and in the file after.
     """
 
     status: str
@@ -48,11 +48,11 @@ class Row:
     true_ms: float | None
     actions: tuple[str, ...]
     streams: tuple[int, int, int]
-    identical: bool  # every packet that was copied, as PyAV reads them; some go where it jumps
+    identical: bool  # every copied packet, as PyAV reads it; at a jump some are cut
 
     @property
     def good(self) -> bool:
-        """Whether it is fixed as exactly as it should be, and every stream is there."""
+        """Whether it is fixed as exactly as it should be, with every stream."""
         again = self.forced or (self.after_ms is not None and abs(self.after_ms) <= WITHIN_MS)
         limit_ms = FORCED_MS if self.forced else TRUE_MS
         return (
@@ -82,7 +82,7 @@ def rows(films: Sequence[Film], folder: Path, checker: Checker) -> Iterator[tupl
 def check_by(
     checker: Checker, path: Path, audio_track: int | None, video_track: int | None
 ) -> Report:
-    """What the command's own check says of a file."""
+    """What the check of the command says of a file."""
     settings = CheckSettings(audio_tracks=only_track(audio_track), video_track=video_track)
     try:
         return checker.check(path, settings)
@@ -91,7 +91,7 @@ def check_by(
 
 
 def row_of(film: Film, head: Head, source: Path, target: Path, outcome: Outcome) -> Row:
-    """What became of a film, with what is read in the files themselves."""
+    """What became of a film, including what is read from the files themselves."""
     old = packets(source)
     new = packets(target) if target.is_file() else {}
     return Row(
@@ -114,8 +114,8 @@ def row_of(film: Film, head: Head, source: Path, target: Path, outcome: Outcome)
 
 
 def worst_ms(path: Path, head: Head, jump_s: float | None = None) -> float | None:
-    """How early the sound of a head is against its pictures, where that is most; None where nothing
-    is heard.
+    """How early the sound of a head is against its pictures, at the worst place; None if nothing is
+    heard.
     """
     with open_media(path, audio_track=0) as media:
         first_s = media.info.first_picture_s or 0.0

@@ -1,5 +1,5 @@
 """The sixty films of `python -m bench.fix`: one talking head in six containers, with the sound out
-of place by what is known. The pictures are encoded once a codec and copied into every film.
+of place by a known amount. The pictures are encoded once for each codec and copied into every film.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ SIZE = (576, 432)  # width, height
 MARGIN_S = 3.0  # of sound before and after the pictures
 SOUND_RATE = 48_000  # Hz
 _SHORT_S, _LONG_S = 12.0, 60.0
-_PACKET = 1024  # samples, of sound that is not compressed
+_PACKET = 1024  # samples in a packet of uncompressed sound
 _SURE_MS = 100  # beyond any tolerance by more than the measuring error
-_TRACKS = {".mp4": 2, ".mkv": 2, ".ts": 2}  # with a second track, which nobody asked to move
+_TRACKS = {".mp4": 2, ".mkv": 2, ".ts": 2}  # with a second track, which must not be moved
 
 Times = NDArray[np.float64]  # (n,), seconds
 Early = Callable[[Times], Times]  # by how many seconds the sound is early at these times
@@ -33,7 +33,7 @@ Early = Callable[[Times], Times]  # by how many seconds the sound is early at th
 
 @dataclass(frozen=True)
 class Film:
-    """What is made: `early_s` says how the sound strays; `jump_s` where it jumps, if it does."""
+    """A film to make: `early_s` says how its sound strays; `jump_s` where it jumps, if it does."""
 
     name: str
     suffix: str
@@ -97,7 +97,7 @@ class Head:
         )
 
     def sound(self, times_s: Times) -> Times:
-        """What belongs to the pictures of these times."""
+        """The sound that belongs to the pictures at these times."""
         at_s = np.arange(len(self._scene.samples)) / SAMPLE_RATE - MARGIN_S
         return np.interp(times_s, at_s, self._scene.samples)
 
@@ -120,7 +120,7 @@ class Head:
 
 
 def make_film(film: Film, head: Head, path: Path) -> Path:
-    """Write a film to `path`: the pictures of `head` copied, its sound encoded where it strays."""
+    """Write a film to `path`: the pictures of `head` copied, its sound encoded out of place."""
     kind = KINDS[f"film{film.suffix}"]
     acodec = kind["acodec"]
     with av.open(str(head.pictures(kind["vcodec"]))) as source, av.open(str(path), "w") as target:
@@ -139,14 +139,14 @@ def make_film(film: Film, head: Head, path: Path) -> Path:
                 packets.append(packet)
         for number, sound in enumerate(sounds):
             packets += _encoded(sound, film.early_s, head, own=number > 0)
-        # By when they are due: a container may hold no more than a little of one stream in advance
+        # In order of time: a container may buffer only a little of one stream ahead of the others
         for packet in sorted(packets, key=lambda each: each.dts * each.time_base):
             target.mux(packet)
     return path
 
 
 def _encoded(stream: Any, early_s: Early, head: Head, *, own: bool) -> list[Any]:
-    """The packets of a sound; of one of its `own`, which is in sync and quieter."""
+    """The packets of a sound; with `own`, of another track that is in sync and quieter."""
     size = stream.codec_context.frame_size or _PACKET
     packets: list[Any] = []
     for first in range(0, round(head.seconds * SOUND_RATE), size):

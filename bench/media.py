@@ -1,4 +1,4 @@
-"""What the rows are measured on: generated, so that anybody can make it again."""
+"""The media that the rows are measured on: generated, so that anybody can make them again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.support.clips import Array, make_clip
 
 SIZE = (1920, 1080)  # width, height
 RATE = 16_000  # Hz
-_COARSE = 3  # px of a drawn talking head become so many times as large
+_COARSE = 3  # factor by which a drawn talking head is enlarged
 _CELL = 24  # px of the texture
 _SHOT_S = 8.0
-# What the shots of a title are, in tenths of it: 40 % dialogue, half of which shows the speaker
+# The kinds of shots, in tenths of a title: 40 % dialogue, half of which shows the speaker
 _SHOTS = ("speaker",) * 2 + ("voice",) * 2 + ("music",) * 3 + ("ambience",) * 2 + ("silence",)
-_TITLE_S = 240.0  # whole shots; a longer title has the same ones again
-_SIXTH = 6  # px of a shot without a speaker become so many times as large
+_TITLE_S = 240.0  # a whole number of shots; a longer title repeats them
+_SIXTH = 6  # factor by which a shot without a speaker is enlarged
 
 
 def clip(path: Path, seconds: float) -> None:
@@ -57,7 +57,7 @@ def heads(path: Path, seconds: float) -> None:
 
 
 def texture(path: Path, seconds: float) -> None:
-    """A moving texture of 1080 lines and noise: it ends undecidable, after a closer look."""
+    """A moving texture of 1080 lines with noise as sound: undecidable, after a closer look."""
     width, height = SIZE
     rng = np.random.default_rng(1)
     cells = rng.integers(40, 210, (height // _CELL + 20, width // _CELL + 20)).astype(np.uint8)
@@ -75,8 +75,8 @@ def texture(path: Path, seconds: float) -> None:
 
 @dataclass(frozen=True)
 class _Shot:
-    """Pictures (T, H, W) at 25 fps and samples (n,) at `RATE`, both from the start of the shot; a
-    picture is drawn `coarse` times as large.
+    """Pictures (T, H, W) at 25 fps and samples (n,) at `RATE`, both from the start of the shot;
+    pictures are enlarged by `coarse`.
     """
 
     frames: Array
@@ -85,10 +85,10 @@ class _Shot:
 
 
 def title(path: Path, seconds: float) -> None:
-    """A title as films are, of 1080 lines: dialogue, music, ambience and silence, in shots of 8 s.
+    """A film-like title of 1080 lines: dialogue, music, ambience and silence, in shots of 8 s.
 
-    Of ten shots two show who speaks. Drawing takes longer than checking, so after 240 s the same
-    comes again.
+    Two of ten shots show who speaks. Drawing takes longer than checking, so the title repeats after
+    240 s.
     """
     if seconds > _TITLE_S:
         with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
@@ -113,7 +113,7 @@ def title(path: Path, seconds: float) -> None:
 
 
 def repeat(once: Path, path: Path, every_s: float, seconds: float) -> None:
-    """A file of `every_s` again and again, for so many seconds; packets are copied."""
+    """Repeat a file of `every_s` seconds up to so many `seconds`; packets are copied."""
     with av.open(str(path), "w") as out:
         streams: list[Any] = []
         for start_s in np.arange(0.0, seconds, every_s):
@@ -132,7 +132,7 @@ def repeat(once: Path, path: Path, every_s: float, seconds: float) -> None:
 
 
 def _kinds(seconds: float) -> list[str]:
-    """What each shot of a title is, and of one more."""
+    """The kind of each shot of a title, and of one more."""
     rng = np.random.default_rng(1)
     count = int(seconds // _SHOT_S) + 2
     tens = -(-count // len(_SHOTS))
@@ -160,7 +160,7 @@ def _shot(kind: str, number: int) -> _Shot:
 
 
 def _scenery(number: int) -> Array:
-    """A picture without a speaker, panned over."""
+    """A picture without a speaker, for a pan."""
     rng = np.random.default_rng((3, number))
     height, width = SIZE[1] // _SIXTH, SIZE[0] // _SIXTH
     wide = rng.integers(40, 210, (height // 4 + 1, width // 2)).astype(np.uint8)

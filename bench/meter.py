@@ -1,8 +1,8 @@
-"""`python bench/meter.py OUT COMMAND...`: runs a command and writes its wall and CPU seconds and
-largest process to OUT.
+"""`python bench/meter.py OUT COMMAND...`: runs a command, and writes its wall and CPU seconds and
+its largest process to OUT.
 
-It is a process of its own, and imports little: until a child has loaded its own program, its memory
-counts as its parent's.
+It is a process of its own and imports little, because a child counts its parent's memory until it
+has loaded its own program.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`python -m bench.players`: what mpv presents of files that `avcheck fix` moved by a known offset,
-from the start and after a seek. Needs mpv on the PATH and the extra `stamps`: the files are
-av-drift-detector's test video, of which every picture and its sound carry a number.
+from the start and after a seek. It needs mpv on the PATH and the extra `stamps`: the files are the
+test video of av-drift-detector, in which every picture and its sound carry a number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RATE, SOUND_RATE = 25, 48_000
 
 
 def make(path: Path, offset_ms: float) -> Path:
-    """The test video with its sound early by so much."""
+    """The test video with its sound early by `offset_ms`."""
     import av_drift_detector as avd
 
     renderer = avd.PatternRenderer(fps=str(RATE), width=SIZE[0], height=SIZE[1])
@@ -54,7 +54,7 @@ def make(path: Path, offset_ms: float) -> Path:
 
 
 def presented(path: Path, start_s: float, folder: Path) -> Report:
-    """What mpv shows and plays of a file from a moment on, as the stamps tell."""
+    """What mpv shows and plays of a file from a moment on, read from the stamps."""
     out = folder / "presented.nut"
     out.unlink(missing_ok=True)
     line = ["mpv", "--no-config", "--really-quiet", f"--start={start_s:g}", f"--o={out}"]

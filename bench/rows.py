@@ -23,8 +23,8 @@ from bench import media
 
 @dataclass(frozen=True)
 class Row:
-    """What is checked: how it is made, given a path and seconds; the path's name; and options of
-    the command.
+    """What is checked: a function that makes it, given a path and seconds; the name of the path;
+    and options of the command.
     """
 
     make: Callable[[Path, float], None]
@@ -33,7 +33,7 @@ class Row:
 
     @property
     def has_pictures(self) -> bool:
-        """Whether it is one video."""
+        """Whether it is a single video."""
         return Path(self.name).suffix == ".mp4"
 
 
@@ -63,7 +63,7 @@ class Cost:
 
 
 def processor() -> str:
-    """What a check computes with here."""
+    """What a check computes with on this machine."""
     device = torch.device("cpu")
     if half_is_fast(device):
         trunk = "bfloat16"
@@ -75,7 +75,7 @@ def processor() -> str:
 
 
 def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
-    """Check `path` by the command of a checkout. Raises SystemExit where that breaks down."""
+    """Check `path` with the command of a checkout. Raises SystemExit if the command fails."""
     figures = path.with_name("cost.json")
     meter = [sys.executable, str(Path(__file__).with_name("meter.py")), str(figures)]
     line = [
@@ -91,7 +91,7 @@ def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
         "undecidable",
     ]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    # pip compiles what it installs; a checkout is compiled by the first run, and not by each
+    # As pip compiles what it installs, a checkout may be compiled too: once, not by each run
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [*meter, *line, *options], cwd=checkout, env=environment, capture_output=True, check=False
@@ -123,7 +123,7 @@ def medians(runs: Sequence[Cost]) -> Cost:
 
 
 def measured(row: Row, path: Path, checkouts: Sequence[Path], runs: int) -> list[Cost]:
-    """What a row costs with each checkout: all of them in turn, `runs` times, as the machine may be
+    """What a row costs with each checkout. They run in turn, `runs` times, as the machine may be
     busy at times.
     """
     found: list[list[Cost]] = [[] for _ in checkouts]

@@ -1,10 +1,10 @@
-"""`python -m bench.scale [FILES]`: a large batch with hostile files in it, by the command, with a
-kill half-way.
+"""`python -m bench.scale [FILES]`: the command on a large batch with hostile files, and with a kill
+half-way.
 
-Generated clips of 2 s (copies of a few), 3 % of them hostile, are decoded and cut into blocks; no
-network is loaded, so what is measured is everything around it. It prints what was lost, the
-verdicts, the main process's memory as the files go by and the speed; and whether a run that was
-killed half-way and started again has the same records as one that was not.
+Generated clips of 2 s (copies of a few), 3 % of them hostile, are decoded and cut into blocks. No
+network is loaded, so it measures everything around it. It prints what was lost, the verdicts, the
+memory of the main process over the files, and the speed; and whether a run that was killed half-way
+and started again has the same records as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KINDS = (
 
 
 def make_batch(root: Path, count: int) -> dict[str, str]:
-    """Write the files into `root`; the verdict that each has to get, by path."""
+    """Write the files into `root`. Returns the verdict that each must get, by path."""
     bad_count = round(count * HOSTILE_SHARE)
     (root / "corpus").mkdir()
     (root / "bases").mkdir()
@@ -97,7 +97,7 @@ def memory_mb(pid: int) -> float:
 def watched(
     process: subprocess.Popen[bytes], results: Path, marks: Sequence[int]
 ) -> dict[int, float]:
-    """Memory of the main process as so many records are written."""
+    """Memory of the main process, by the number of records written."""
     found: dict[int, float] = {}
     while process.poll() is None:
         done = done_in(results)

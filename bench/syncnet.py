@@ -2,10 +2,10 @@
 second of video.
 
 The pipeline looks for faces in each of 25 pictures a second (S3FD, pictures at a quarter of their
-size) and gives each face's last five pictures and 0.2 s of its sound to SyncNet, once a picture.
+size). For each picture it gives the last five pictures of every face and 0.2 s of sound to SyncNet.
 Both networks are built here from their descriptions (Chung and Zisserman 2016; Zhang et al. 2017),
-with random weights: what they cost does not depend on them. What else the pipeline does (decoding
-twice, writing every picture, cropping, shot detection) is left out, in its favour.
+with random weights, on which their cost does not depend. The rest of the pipeline (decoding twice,
+writing every picture, cropping, shot detection) is left out, in its favour.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from avcheck.cores import cores
 from bench.rows import ROWS, cost_of, processor
 
 _HERE = Path(__file__).resolve().parent.parent
-_SHRUNK = 4  # the face detector sees pictures at this part of their size
+_SHRUNK = 4  # factor by which pictures are reduced for the face detector
 _LIP_SIDE = 224  # px, of a cropped face
 _LIP_PICTURES = 5
 _MFCC = (13, 20)  # coefficients, and steps of 10 ms, of 0.2 s of sound
-# S3FD: channels of the layers of VGG-16, "M" for a pooling; faces are also looked for at the end of
-# every group from the third on.
+# S3FD: channels of the layers of VGG-16, "M" for pooling; faces are looked for at the end of every
+# group from the third on.
 _VGG = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
@@ -41,7 +41,9 @@ def _conv(into: int, out: int, side: int = 3, stride: int = 1, padding: int = 1)
 
 
 class FaceDetector(nn.Module):
-    """S3FD without the choice of boxes: pictures (B, 3, H, W) -> scores and boxes at six scales."""
+    """S3FD without non-maximum suppression: pictures (B, 3, H, W) -> scores and boxes at six
+    scales.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +139,7 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 @torch.inference_mode()
 def second_of_faces(size: tuple[int, int], pictures: int) -> float:
-    """CPU seconds to look for faces in a second of pictures (width, height), by some of them."""
+    """CPU seconds to look for faces in a second of pictures (width, height), measured on a few."""
     detector = FaceDetector().eval()
     width, height = size
     picture = torch.rand(1, 3, height // _SHRUNK, width // _SHRUNK)
@@ -147,7 +149,7 @@ def second_of_faces(size: tuple[int, int], pictures: int) -> float:
 
 @torch.inference_mode()
 def second_of_syncnet(runs: int) -> float:
-    """CPU seconds of SyncNet for a second of one face that is cropped already."""
+    """CPU seconds of SyncNet for a second of one cropped face."""
     net = SyncNet().eval()
     faces = torch.rand(FRAME_RATE, 3, _LIP_PICTURES, _LIP_SIDE, _LIP_SIDE)
     mfcc = torch.rand(FRAME_RATE, 1, *_MFCC)

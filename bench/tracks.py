@@ -1,8 +1,8 @@
-"""`python -m bench.tracks [FILE]`: what every further audio track of a title costs, in CPU seconds
+"""`python -m bench.tracks [FILE]`: what each further audio track of a title costs, in CPU seconds
 of this process, decoding included.
 
 FILE: any video with one audio track; without it a talking head is generated. Its track is copied
-four times, so every one of them has everything to be found.
+four times, so all of them match the pictures equally.
 """
 
 from __future__ import annotations

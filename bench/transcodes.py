@@ -1,5 +1,5 @@
-"""Sixty transcodes of one title, each with its truth: which moment of the reference every moment of
-the file shows and plays.
+"""About seventy transcodes of one title, each with its truth: which moment of the reference each
+moment of the file shows and plays.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Hear = Callable[[Samples], Samples]
 
 @dataclass(frozen=True)
 class Part:
-    """From `start_s` of the file on, `pace` seconds of the reference in one, from `reference_s` on;
-    None: something that the reference does not have.
+    """From `start_s` on, the file plays the reference from `reference_s` on, at `pace` seconds of
+    the reference in one of the file; None: something that the reference does not have.
     """
 
     start_s: float
@@ -57,7 +57,7 @@ class Transcode:
     sound: tuple[Part, ...] = AS_IT_WAS
     look: Look = field(default=lambda picture: picture)
     hear: Hear = field(default=lambda samples: samples)
-    voices: int = 0  # takes of the file's sound; that of the reference is 0
+    voices: int = 0  # take of the voice in the file; the reference has take 0
     music: int = 0
     bed_level: float = 1.0  # of both
     seconds: float = 28.0
@@ -83,7 +83,7 @@ class Transcode:
         _write(path, draw, play, RATES[self.to], self.seconds, self.clip)
 
     def make_reference(self, path: Path) -> None:
-        """Write what it is made of."""
+        """Write the reference that it is made from."""
         pictures, rate = _pictures(self.rate, self.reference_s), RATES[self.rate]
         look = self.reference_look or (lambda picture: picture)
         heard = film.sound(level=self.bed_level)
@@ -114,14 +114,14 @@ class Transcode:
             out[1::2] = pictures[second][1::2]
             return out
         step = RATES[self.rate] / RATES[self.to]
-        # The nearest, so that on the whole pictures come neither early nor late: of what is
-        # repeated the moment at which it is shown first, of what is dropped the one that is shown
+        # The nearest picture, so that on the whole pictures are neither early nor late. A repeated
+        # one counts from when it is first shown; of dropped ones the one that is shown counts.
         nearest = np.ceil(at + float(step) / 2 - 1e-6) - 1 if step <= 1 else np.floor(at + 0.499)
         return pictures[min(last, max(0, int(nearest)))]
 
 
 def reference_times(parts: tuple[Part, ...], times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The moments of the reference at these of the file, in seconds; NaN where it has none."""
+    """The moments of the reference at these of the file, in seconds; NaN if it has none."""
     at = np.searchsorted([part.start_s for part in parts], times_s + 1e-9, side="right") - 1
     out = np.full(len(times_s), np.nan)
     for k, part in enumerate(parts):
@@ -145,7 +145,7 @@ def _foreign() -> Samples:
 def _played(
     samples: Samples, reference_s: NDArray[np.float64], times_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What is heard at `times_s` of the file, which are `reference_s` of the reference."""
+    """The sound at `times_s` of the file, which are `reference_s` of the reference."""
     return np.where(
         np.isnan(reference_s),
         _between(_foreign(), times_s),
@@ -154,7 +154,7 @@ def _played(
 
 
 def _between(samples: Samples, times_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The sound at these times, in seconds: nothing before and after it."""
+    """The sound at these times, in seconds; silence before and after it."""
     at = times_s * film.SOUND_RATE
     low = np.floor(at).astype(np.intp)
     inside = (low >= 0) & (low < len(samples) - 1)
@@ -181,7 +181,7 @@ def _write(
 
 
 def _crop(top: float, left: float) -> Look:
-    """Without these shares of height and width at either side, as large as it was."""
+    """Crop these shares of height and width from either side, and scale back to the old size."""
 
     def look(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = picture.shape
@@ -192,7 +192,7 @@ def _crop(top: float, left: float) -> Look:
 
 
 def _cut(left: float) -> Look:
-    """Without these shares of the width, which gets less."""
+    """Cut these shares of the width off, which makes the picture narrower."""
 
     def look(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         wide = round(left * picture.shape[1]) // 2 * 2
@@ -202,7 +202,7 @@ def _cut(left: float) -> Look:
 
 
 def resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The nearest pixel of each."""
+    """The picture at another size, by nearest neighbour."""
     rows, columns = (
         np.arange(new) * old // new for new, old in zip(size, picture.shape, strict=True)
     )
@@ -210,12 +210,12 @@ def resized(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
 
 
 def _boxed(high: int, wide: int) -> Look:
-    """With black lines above and below, or at the sides."""
+    """Add black bars above and below, or at the sides."""
     return lambda picture: np.pad(picture, ((high, high), (wide, wide)), constant_values=16)
 
 
 def _inside(height: int, width: int) -> Look:
-    """Made smaller, in a black picture of the size it had."""
+    """Shrink the picture, in a black one of its old size."""
 
     def look(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         out = np.full_like(picture, 16)
@@ -238,7 +238,7 @@ def _graded(gamma: float, gain: float, lift: float) -> Look:
 
 
 def _subtitled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """With a line of text that comes and goes with what is shown."""
+    """Add a line of text that comes and goes with the content."""
     out = picture.copy()
     if int(picture[0, 0]) % 3:
         out[150:168, 60:260] = np.where(np.arange(200) // 7 % 2, 235, 20)
@@ -272,7 +272,7 @@ def _filtered(low_hz: float, high_hz: float) -> Hear:
 
 
 def _squeezed(samples: Samples) -> Samples:
-    """Its dynamic range made small: the level in 50 ms to the power of 0.3."""
+    """Compress the dynamic range: the level in 50 ms to the power of 0.3."""
     wide = round(0.05 * film.SOUND_RATE)
     level = np.sqrt(np.convolve(samples**2, np.ones(wide) / wide, "same") + 1e-8)
     return np.asarray(0.3 * samples * level**-0.7, np.float32)

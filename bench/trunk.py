@@ -1,11 +1,11 @@
-"""`python -m bench.trunk [--clips FOLDER]`: the visual trunk in whole numbers beside the same in
-float32 and in bfloat16: what a picture costs, in CPU milliseconds of one thread, and what it
-changes. ONEDNN_MAX_CPU_ISA in the environment has one processor stand for a lesser one.
+"""`python -m bench.trunk [--clips FOLDER]`: the visual trunk in 8-bit integers beside the same in
+float32 and in bfloat16: what a picture costs, in CPU milliseconds of one thread, and what changes.
+With ONEDNN_MAX_CPU_ISA in the environment one processor stands in for a lesser one.
 
-With `--layers` first each convolution by itself, as PyTorch's engines compute it. Then the whole
-trunk over a talking head, and how unlike its features are (1 - cosine). With `--clips` the middle
-of every video in a folder is judged in float32 and in whole numbers: how far offset and confidence
-move, and which verdicts change.
+`--layers` first measures each convolution by itself, as PyTorch's engines compute it. Then comes
+the whole trunk over a talking head, and how unlike its features are (1 - cosine). `--clips` also
+judges the middle of every video in a folder in float32 and in integers, and prints how far offset
+and confidence move, and which verdicts change.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ _SUFFIXES = {".mkv", ".mp4", ".mov", ".webm", ".avi", ".ts"}
 
 @dataclass(frozen=True)
 class Judged:
-    """A clip judged with the trunk in float32, `exact`, and in whole numbers, `whole`."""
+    """A clip judged with the trunk in float32, `exact`, and in integers, `whole`."""
 
     exact: Judgement
     whole: Judgement
 
     @property
     def moved_ms(self) -> float | None:
-        """By how much the offset differs; None where one of both has none."""
+        """By how much the offset differs; None if either has none."""
         if self.exact.offset_ms is None or self.whole.offset_ms is None:
             return None
         return abs(self.exact.offset_ms - self.whole.offset_ms)
 
 
 def cpu_ms(work: Callable[[], object]) -> float:
-    """CPU milliseconds of this thread, the least of some runs."""
+    """CPU milliseconds of this thread, the least of several runs."""
     work()
     spent = []
     for _ in range(_RUNS):
@@ -74,7 +74,9 @@ def cpu_ms(work: Callable[[], object]) -> float:
 
 @torch.inference_mode()
 def layers(net: SyncNet) -> Iterator[str]:
-    """A line for each convolution over a picture: million products, and what each way costs."""
+    """A line for each convolution over a picture: its products, in millions, and the cost of each
+    way.
+    """
     yield f"{'ms a picture':8} {'products':>9} {'NCHW':>6} {'NHWC':>6} " + " ".join(
         f"{'int8 ' + name:>11}" for name in _ENGINES
     )
@@ -83,7 +85,7 @@ def layers(net: SyncNet) -> Iterator[str]:
         conv: Any = part[0]  # type: ignore[index]
         weight, stride = conv.weight, conv.stride[0]
         if number == 0:
-            # As the trunk computes it: four px are channels
+            # As in the trunk, four px become channels
             weight, stride = F.pixel_unshuffle(F.pad(weight, (0, 1, 0, 1)), 2), 1
             height, width = height // 2, width // 2
         x = torch.rand(_PICTURES, weight.shape[1], height, width)
@@ -129,7 +131,7 @@ def _int8_way(engine: str, x: Tensor, weight: Tensor, stride: int) -> Callable[[
 
 @torch.inference_mode()
 def whole_trunk(exact: torch.nn.Module, whole: torch.nn.Module) -> Iterator[str]:
-    """What all kinds of numbers cost over a talking head, and how unlike their features are."""
+    """What each number format costs over a talking head, and how unlike its features are."""
     scene = make_scene("talking", seed=1, seconds=4.0, size=_SIZE, studio=True)
     pictures = torch.from_numpy(np.ascontiguousarray(scene.frames[:_PICTURES]))[None]
 
