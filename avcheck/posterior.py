@@ -101,6 +101,7 @@ class Curve:
     says where each lies. motion: (N,), mean change between pictures in the tile that changes most,
     0..255. detail: (N,), deviation over a picture, 0..255. level_db: (N,), loudness of the sound,
     dBFS. looked: what the look at its pictures cost, in places times pictures.
+    chosen_from: of how many windows of the pictures this one was the best.
     """
 
     start_s: float
@@ -118,6 +119,7 @@ class Curve:
     detail: NDArray[np.float32]
     level_db: NDArray[np.float32]
     looked: int = 0
+    chosen_from: int = 1
 
     @property
     def useful(self) -> NDArray[np.bool_]:
@@ -138,8 +140,11 @@ class Estimate:
 def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
     """What a segment says of every shift, (S,) logits: the weighted scores of the joint layers and
     the trunks.
+
+    The best of K windows is K times as likely to match by chance, and says that much less.
     """
-    return weigh_up(curve.score, curve.match, curve.end_s - curve.start_s, calibration)
+    weighed = weigh_up(curve.score, curve.match, curve.end_s - curve.start_s, calibration)
+    return weighed - calibration.temperature * math.log(curve.chosen_from)
 
 
 def weigh_up(

@@ -101,33 +101,36 @@ def look_closer_for_all(
     ]
     calibration = Calibration(**model.calibration)
 
-    def best_of(looks: Sequence[Look], before: Sequence[_Best | None]) -> list[_Best | None]:
-        return [
+    best: list[_Best | None] = [None] * len(ears)
+    count, cut = 0, False
+
+    def take(looks: Sequence[Look]) -> None:
+        nonlocal best, count
+        count += len(looks)
+        best = [
             ear.best_of(looks, model, number > 0, own)
-            for number, (ear, own) in enumerate(zip(ears, before, strict=True))
+            for number, (ear, own) in enumerate(zip(ears, best, strict=True))
         ]
 
-    def is_sure(some: Sequence[_Best | None]) -> bool:
-        return any(sureness(each.curve, calibration) >= SURE for each in some if each is not None)
+    def chosen() -> list[Curve | None]:
+        return [None if each is None else replace(each.curve, chosen_from=count) for each in best]
 
-    best: list[_Best | None] = [None] * len(ears)
-    cut = False
     faces, spent = _faces_within(larger, model, budget)
     for face in faces:
-        best = best_of([_look_at_face(face, larger, model)], best)
+        take([_look_at_face(face, larger, model)])
         spent += _face_cost(larger)
-        if is_sure(best):
+        if any(each and sureness(each, calibration) >= SURE for each in chosen()):
             break
     else:
         cut = not math.isinf(budget) and larger.side >= LEAST_SIDE
         looks, cost = (
             ([], 0.0) if faces_alone else _look_where_it_sounds(larger, ears, model, budget - spent)
         )
-        best = best_of(looks, best)
+        take(looks)
         spent += cost
     return [
-        Seen(own if each is None else replace(each.curve, looked=own.looked), spent, cut)
-        for own, each in zip(curves, best, strict=True)
+        Seen(own if each is None else replace(each, looked=own.looked), spent, cut)
+        for own, each in zip(curves, chosen(), strict=True)
     ]
 
 

@@ -5,6 +5,7 @@ combined into one estimate.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,15 @@ def test_the_networks_own_bias_is_taken_out() -> None:
 def test_a_calibration_of_nonsense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="calibration"):
         Calibration(**wrong)
+
+
+@pytest.mark.parametrize("count", [2, 7])
+def test_the_best_of_several_windows_makes_a_match_that_much_less_likely(count: int) -> None:
+    calibration = Calibration(temperature=1.7, none=2.0, level=0.6)
+    only = curve(3.0)
+    best = replace(only, chosen_from=count)
+    ratios = [match_ratio(evidence(each, calibration), calibration) for each in (only, best)]
+    assert ratios[0] - ratios[1] == pytest.approx(math.log(count))
 
 
 def test_temperature_softens_and_no_match_lowers() -> None:
