@@ -73,7 +73,7 @@ def _quotas(root: Path) -> list[float]:
 
 
 def _quota(folder: Path) -> float | None:
-    """The quota of one cgroup in processors; None where there is none."""
+    """The quota of one cgroup in processors; None if there is none."""
     try:
         limit, period = (folder / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):

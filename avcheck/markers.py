@@ -64,7 +64,7 @@ class TitleClock:
         return self.timecode.picture_at(time_s - self.first_s)
 
     def text(self, time_s: float) -> str:
-        """The timecode of that picture; "" where its rate is not known."""
+        """The timecode of that picture; "" if its rate is not known."""
         return self.timecode.text(max(0, self.picture_at(time_s))) if self.rate_known else ""
 
 
@@ -113,7 +113,7 @@ def marked(report: Report) -> Marked:
 
 
 def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
-    """What a marker says, and of which part of the file; `frame_ms` is how long a picture lasts."""
+    """What each marker says, and about which part of the file; `frame_ms`: length of a picture."""
     if report.verdict == "error":
         return
     yield from _jumps(report, frame_ms)
@@ -131,7 +131,7 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
         text = f"{_WORDS[report.verdict]}: {what}"
         yield _Part(0.0, report.duration_s or 0.0, report.verdict, text)
     elif report.verdict == "undecidable":
-        # The parts tell of what was measured: this of why that is not enough.
+        # The parts say what was measured, this marker why that is not enough.
         at_s = report.stretches[0].start_s
         yield _Part(at_s, at_s, "undecidable", f"undecidable: {report.reason}")
     for edit in report.edits:

@@ -176,7 +176,7 @@ def without_secrets(text: str, source: Source = "") -> str:
 
 
 def url_stamp(url: str) -> Stamp:
-    """Size in bytes and modification time in ns since 1970 of what a URL leads to; None where the
+    """Size in bytes and modification time in ns since 1970 of what a URL leads to; None if the
     server does not say.
 
     Raises MediaError.

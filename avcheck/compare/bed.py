@@ -50,7 +50,7 @@ class _Vote:
 
 def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) -> tuple[Piece, ...]:
     """The pieces of the file's sound whose bed the reference has, near where the picture has the
-    pieces `shown`. None where windows do not agree.
+    pieces `shown`; none if windows do not agree.
     """
     votes = [vote for part in shown for vote in _votes(reference, file, part)]
     if not votes:

@@ -1,7 +1,7 @@
-"""What happened to the sync of a file since its reference: sound and picture are each aligned, and
-their difference is told.
+"""What happened to the sync of a file since its reference: the difference between the alignments of
+its sound and of its picture.
 
-No network and no speech is needed: this works for any content, and knows nothing of whether the
+It needs neither a network nor speech, so it works for any content. It does not know whether the
 reference itself is in sync.
 """
 
@@ -65,9 +65,9 @@ class Comparison:
     changes: tuple[Change, ...]
     aligned_s: float  # of the file, in which both were found
     duration_s: float  # of what the file has of both
-    # Which part of the reference's picture is which of the file's; None where none was found
+    # The parts of the reference's and of the file's picture that show the same; None if not found
     views: tuple[View, View] | None = None
-    bed: bool = False  # of the sound only what lies under the voices is the same
+    bed: bool = False  # whether only the sound under the voices is the same
     start_s: float = 0.0  # of the file, from where it has both
     edits: tuple[Edit, ...] = ()
 
@@ -212,7 +212,7 @@ def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
     alike = where_found >= _ALIKE
     if (alike and score >= _MOSTLY) or not len(whole.reference.rows) or not len(whole.file.rows):
         return whole
-    # Of a file of which little is found, but that well, the rest may have been inserted
+    # If little of a file is found, but that well, the rest may have been inserted
     best, least = whole, score + (_LARGE_GAIN if alike else _LEAST_GAIN)
     for ours, theirs in views(reference.aspect, file.aspect):
         parts = Sight(
@@ -286,7 +286,7 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, 
 
 
 def _joined(first: Change, second: Change) -> Change | None:
-    """Two neighbours of one constant offset as one; None where they differ or something lies
+    """Two neighbours with one constant offset as one; None if they differ or something lies
     between.
     """
     levels = {first.start_ms, first.end_ms, second.start_ms, second.end_ms}

@@ -18,7 +18,7 @@ MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _LEAST_ALIGNED = 0.5  # of what the file has, for a verdict
 _LEAST_GAP_S = 1.0  # beside stretches, that is worth a word
 _OTHER_VOICES = "its voices are others: the music and effects under them were aligned"
-# A file of which more has only its sound or only its picture found cannot be called in sync
+# If only the sound or only the picture was found in more of a file, it cannot be called in sync
 _LEAST_ALONE_S, _ALONE_SHARE = 3.0, 0.1
 
 

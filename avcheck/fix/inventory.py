@@ -20,7 +20,7 @@ from avcheck.fix.plan import OWN_TAGS, Plan
 from avcheck.fix.remux import Ledger
 from avcheck.media.container import VIDEO_FORMATS, open_container
 
-# Tags that a writer sets by itself or that count what is in a stream.
+# Tags that a writer sets itself, or that count what is in a stream.
 _OWN = re.compile(
     r"(_statistics.*|bps|number_of_.*|creation_time|modification_date|vendor_id|variant_bitrate|software|application_platform"
     r"|(company|product|toolkit)_.*|.*_?umid|(generation_)?uid)(-[a-z]{3})?"

@@ -153,7 +153,7 @@ class Source:
     piece: Piece | None = None
     excerpt: Excerpt | None = None
     retime: Retime | None = None  # None: FFmpeg's presentation times are right
-    seek_ahead_s: float = 0.0  # how far behind a place FFmpeg is to be sent, to go there
+    seek_ahead_s: float = 0.0  # to add to a place, for FFmpeg to seek to it
 
 
 @dataclass
@@ -170,12 +170,12 @@ class Tally:
     bad_samples: int = 0  # NaN or infinite
     # From decoding to display, of pictures that carry decoding times only
     decoding_delay_s: float | None = None
-    one_channel_s: float = 0.0  # sound of which one channel was taken, as all together cancel
+    one_channel_s: float = 0.0  # sound of a single channel, as all of them together cancel out
     missing_s: float = 0.0
     start_s: float = math.inf  # of the first frame, where it was decoded from the beginning
     end_s: float = 0.0  # where the last frame ends
     finished: bool = False
-    # (from, to) of what was left out, or of which nothing could be decoded
+    # (from, to) of what was left out or could not be decoded
     unseen: list[tuple[float, float]] = field(default_factory=list)
 
     def leave_out(self, frame: Frame, last_s: float) -> None:

@@ -57,14 +57,12 @@ class Index:
         self.begin_s = self._begin_s()
 
     def track(self, track_id: int) -> TrackBoxes:
-        """The track of this number; one of which nothing is known where there is none."""
+        """The track of this number; if there is none, a track about which nothing is known."""
         return next((track for track in self._tracks[1:] if track.id == track_id), TrackBoxes())
 
     @property
     def end_s(self) -> float | None:
-        """When its pictures and sounds have been shown, in seconds; None where the boxes do not
-        say.
-        """
+        """When its pictures and sounds end, in seconds; None if the boxes do not say."""
         ends = [track.end_s for track in self._tracks if track.handlers & {b"vide", b"soun"}]
         known = [end_s for end_s in ends if end_s is not None]
         return max(known) if known and len(known) == len(ends) else None
@@ -271,9 +269,7 @@ def _ticks(data: memoryview, *, signed: bool = False) -> int:
 
 
 def _encryption(descriptions: bytes) -> str:
-    """How the samples of a track are encrypted, by its sample descriptions; "" where they are
-    not.
-    """
+    """How the samples of a track are encrypted, by its sample descriptions; "" if they are not."""
     kind = descriptions[12:16]
     if kind in (b"encv", b"enca"):
         at = descriptions.find(b"schm")

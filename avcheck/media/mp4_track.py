@@ -212,8 +212,8 @@ class TrackBoxes:
 
     @cached_property
     def timeline(self) -> Timeline | None:
-        """How the edit list plays the track, in seconds of its media; None where FFmpeg's shift of
-        its times says it all.
+        """How the edit list plays the track, in seconds of its media; None if FFmpeg's shift of its
+        times is enough.
         """
         if self.problem is not None or not self.edits or not self.scale:
             return None
@@ -255,7 +255,7 @@ class TrackBoxes:
 
     @property
     def end_s(self) -> float | None:
-        """When the track has been shown, in seconds; None where the boxes do not say."""
+        """When the track ends, in seconds; None if the boxes do not say."""
         if self.fragmented or not self.scale or not self.media_duration:
             return None
         listed = sum(edit.duration for edit in self.edits)
@@ -275,12 +275,12 @@ class TrackBoxes:
 
     @cached_property
     def times(self) -> SampleTimes | None:
-        """When the samples of its fragments are shown, where FFmpeg does not go by the boxes; else
+        """When the samples of its fragments are shown, if FFmpeg does not go by the boxes; else
         None.
 
-        Of negative composition offsets it adds the largest to every time, as soon as it has read
-        it. A fragment without a decoding time it lets follow the one before, whatever else says
-        when it is shown.
+        FFmpeg adds the largest negative composition offset to every time, as soon as it has read
+        it. It lets a fragment without a decoding time follow the one before, even if another box
+        says when it is shown.
         """
         sample_times = None
         if any(
@@ -312,8 +312,8 @@ class Joint:
     """Looks for the place where one film ends and another was joined to it.
 
     `tracks` are those found so far. A second index (`moov`) is that of another film, unless the
-    first film goes on in fragments: a recording may then say its index once more. It is another
-    film all the same if it lists samples of its own, or if its fragments go back in time.
+    first film goes on in fragments: a recording may then repeat its index. Even so it is another
+    film if it lists samples of its own, or if its fragments go back in time.
     """
 
     def __init__(self, tracks: list[TrackBoxes]) -> None:
@@ -370,7 +370,7 @@ class SampleTimes:
         self._places, self._times = places[order], times[order]
 
     def at(self, place: int | None) -> int | None:
-        """When the sample at this byte of the file is shown; None where none is known."""
+        """When the sample at this byte of the file is shown; None if none is known."""
         number = 0 if place is None else int(np.searchsorted(self._places, place))
         if place is None or number == len(self._places) or self._places[number] != place:
             return None

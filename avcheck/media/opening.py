@@ -298,7 +298,7 @@ def _joined_bytes(path: Path) -> int:
 
 
 def _timecode_of(container: InputContainer, video: VideoStream) -> str | None:
-    """The timecode of the first picture, of a track or a tag; None where the file tells none.
+    """The timecode of the first picture, from a track or a tag; None if the file has none.
 
     FFmpeg copies that of a QuickTime timecode track to the picture track that refers to it.
     """

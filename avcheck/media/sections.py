@@ -136,7 +136,7 @@ def survey_of(container: InputContainer, path: Path, program: int | None) -> Sur
 
 
 def programmes_of(contents: Survey) -> tuple[int, ...]:
-    """The numbers of the programmes of which the start of the file holds anything."""
+    """The numbers of the programmes that have packets at the start of the file."""
     programmes = contents.tables[contents.opening].programmes.values()
     return tuple(
         each.number

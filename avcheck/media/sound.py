@@ -88,8 +88,8 @@ class _Anchor:
 
 
 def _anchor(source: Source) -> _Anchor | None:
-    """The anchor that the first frames of a sound make, as `Media.sounds` joins them; None where
-    they have no timestamps.
+    """The anchor that the first frames of a sound make, as `Media.sounds` joins them; None if they
+    have no timestamps.
     """
     start_s = 0.0
     taken = 0

@@ -225,7 +225,7 @@ class Section:
 
     start_s and end_s are on the file's clock; `zero` is the timestamp, in ticks, that is `start_s`.
     pictures and sounds are the bytes that hold them; first_picture and first_sound are their first
-    timestamps, None where the section has none.
+    timestamps, None if the section has none.
     """
 
     start_s: float
@@ -309,7 +309,7 @@ def _placed(
 
 
 def _first(stamps: Stamps) -> int | None:
-    """The earliest presentation time of the first second, None where there is none."""
+    """The earliest presentation time of the first second, None if there is none."""
     if not len(stamps):
         return None
     since = apart(stamps.pts, stamps.pts[0])

@@ -46,8 +46,8 @@ _EVENTS = {  # of a test signal: singular and plural
     "stamp": ("stamped picture with its tones", "stamped pictures with their tones"),
 }
 FAILURES = 100  # of a run are listed at its end
-_STRETCHES = 4  # of a file are told in its line
-_EDITS = 20  # of a file are listed below it
+_STRETCHES = 4  # of a file that are listed in its line
+_EDITS = 20  # of a file that are listed below it
 # Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
 _LOG_COMMAND = re.compile(r"(##\w*)\[")
 

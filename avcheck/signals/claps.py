@@ -82,8 +82,8 @@ def _strength(motion: NDArray[np.int16], at: int, swing: int, rest: int, usual: 
 
 
 def _apart(closings: list[Closing], near_s: float) -> list[Closing]:
-    """One of those that lie together: whatever seems to stop while the rest still moves is
-    weaker.
+    """Keep the strongest of closings that lie together: something that seems to stop while the rest
+    still moves is weaker.
     """
     kept: list[Closing] = []
     for each in closings:

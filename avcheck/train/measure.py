@@ -95,8 +95,8 @@ def windows(
 def accuracy(
     net: SyncNet, clips: Sequence[CachedClip], recipe: Recipe, *, frames: int = 105
 ) -> dict[str, float]:
-    """Over the `windows` of the clips: the shares within 1 and 3 frames of the known offset, and of
-    displaced copies that score below the truth.
+    """Over the `windows` of the clips: the shares within 1 and 3 frames of the known offset, and
+    the share of copies displaced by 5 frames that score below the truth.
     """
     net.eval()
     pairs = [pair for cached in clips for pair in windows(net, cached, recipe, frames)]

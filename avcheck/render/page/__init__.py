@@ -44,7 +44,7 @@ from avcheck.times import clock
 if TYPE_CHECKING:
     from avcheck.stills import Illustration
 
-MOST_ROWS = 10_000  # of the table; files that are not among the worst so many are only counted
+MOST_ROWS = 10_000  # of the table, for the worst files; the others are only counted
 
 Illustrate = Callable[[Report], "Illustration"]
 

@@ -30,8 +30,8 @@ _STEPS_MS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 @dataclass(frozen=True)
 class _Offsets:
-    """The scale of offsets in ms, sound early above: `most_ms` at `top`, its negative at `top +
-    height`.
+    """The scale of offsets in ms, sound early above: `most_ms` is at `top`, its negative at
+    `top + height`.
     """
 
     most_ms: float
