@@ -63,6 +63,13 @@ def test_a_track_that_starts_later_keeps_its_own_clock() -> None:
     assert reference_s - start_s == pytest.approx(12 - 5, abs=0.005)
 
 
+@pytest.mark.parametrize("rows", [800, 1100])
+def test_windows_of_an_odd_number_of_rows_are_in_their_place(rows: int) -> None:
+    whole = track()
+    hits, _ = matches(whole, Track(0.0, whole.rows[1000 : 1000 + rows]))
+    assert {round(each.reference_s - each.file_s, 4) for each in hits} == {10.0}
+
+
 def test_inserted_and_removed_stretches_are_found_to_a_tenth_of_a_second() -> None:
     whole = track()
     strange = track(10, seed=2)

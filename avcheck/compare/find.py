@@ -129,7 +129,7 @@ def _look(
     for start in reversed(starts):
         at_s = track.start_s + start / RATE_HZ
         lag_s = hits[start][0] - at_s if start in hits else look(start, lag_s, everywhere=False)
-    half_s = length / RATE_HZ / 2
+    half_s = length // 2 / RATE_HZ
     return {start + length // 2: (at_s + half_s, score) for start, (at_s, score) in hits.items()}
 
 
