@@ -16,7 +16,7 @@ from avcheck.render.text import details
 from avcheck.report import PictureFacts, Report, Stretch
 from tests.support.page_reports import page
 
-FILE, REFERENCE = Span(0.0, 28.0), Span(0.0, 34.0)
+FILE, FILE_24 = Span(0.0, 28.0), Span(0.0, 24.0)
 
 
 def whole(start_s: float = 0.0, end_s: float = 28.0, reference_s: float = 0.0) -> Piece:
@@ -87,6 +87,41 @@ def test_both_ends_of_the_title_are_looked_at() -> None:
 def test_parts_in_another_order_are_not_left_out() -> None:
     parts = [Piece(0.0, 14.0, 14.0, 1.0), Piece(14.0, 28.0, 0.0, 1.0)]
     assert of(parts) == [("reordered", "both", 14, 14, 28, 0)]
+
+
+@pytest.mark.parametrize(
+    ("starts_s", "put_in"),
+    [
+        ((5, 19), ("inserted", "both", 0, 5, 14, 14)),
+        ((0, 14), ("inserted", "both", 28, 33, 14, 14)),
+    ],
+    ids=["before", "behind"],
+)
+def test_what_was_put_in_at_an_end_is_told_beside_another_order(
+    starts_s: tuple[float, float], put_in: tuple[str, str, float, float, float, float]
+) -> None:
+    first_s, second_s = starts_s
+    parts = [Piece(first_s, second_s, 14.0, 1.0), Piece(second_s, second_s + 14, 0.0, 1.0)]
+    told = of(parts, file=Span(0.0, 33.0))
+    assert sorted(told) == [put_in, ("reordered", "both", second_s, second_s, 28, 0)]
+
+
+def test_sound_that_begins_before_the_picture_was_not_left_out() -> None:
+    told = of([whole()], [whole(1.0, 28.0, 1.0)], file=Span(1.0, 28.0))
+    assert told == [("removed", "picture", 1, 1, 0, 1)]
+    told = of([whole()], [whole(0.0, 27.0)], file=Span(0.0, 27.0))
+    assert told == [("removed", "picture", 27, 27, 27, 28)]
+
+
+def test_a_length_is_exact_at_another_speed_too() -> None:
+    """Though 0.4 s of the file were not found behind the cut."""
+    pace = 25 / 24
+    shorter = [Piece(0.0, 12.0, 0.0, pace), Piece(12.4, 24.0, 12.4 * pace + 2, pace)]
+    longer = [Piece(0.0, 12.0, 0.0, pace), Piece(19.4, 24.0, 12.4 * pace, pace)]
+    for parts, kind in ((shorter, "removed"), (longer, "inserted")):
+        reference = Span(0.0, parts[1].reference_s(24.0))
+        (cut,) = (each for each in edits(parts, parts, FILE_24, reference) if each.kind == kind)
+        assert cut.length_s == pytest.approx(2.0 if kind == "removed" else 7.0)
 
 
 def test_another_speed_is_told_with_how_much() -> None:

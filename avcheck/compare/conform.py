@@ -28,10 +28,13 @@ class Span:
 
 @dataclass(frozen=True)
 class _Cut:
-    """Where one piece ends and the next begins, on the clocks of the file and the reference."""
+    """Where one piece ends and the next begins, on the clocks of the file and the reference; pace:
+    seconds of the reference in one of the file.
+    """
 
     file: Span
     reference: Span
+    pace: float
 
 
 def edits(
@@ -69,7 +72,11 @@ def _of_stream(
             from_s, to_s = part.reference_start_s, part.reference_s(part.end_s)
             yield Edit("speed", stream, part.start_s, part.end_s, from_s, to_s)
     for before, after in pairwise(parts):
-        cut = _Cut(Span(before.end_s, after.start_s), Span(_end_s(before), after.reference_start_s))
+        cut = _Cut(
+            Span(before.end_s, after.start_s),
+            Span(_end_s(before), after.reference_start_s),
+            before.pace,
+        )
         if cut.reference.end_s < cut.reference.start_s - _FUZZ_S or _elsewhere(parts, cut):
             from_s, to_s = cut.reference.start_s, cut.reference.end_s
             yield Edit("reordered", stream, cut.file.end_s, cut.file.end_s, from_s, to_s)
@@ -78,11 +85,22 @@ def _of_stream(
         else:
             yield from _between(stream, cut, _LEAST_S[stream])
     first, last = parts[0], parts[-1]
-    head = _Cut(Span(file.start_s, first.start_s), Span(reference.start_s, first.reference_start_s))
-    tail = _Cut(Span(last.end_s, file.end_s), Span(_end_s(last), reference.end_s))
-    for end in (head, tail):
-        if not _elsewhere(parts, end):
-            yield from _between(stream, end, _LEAST_END_S)
+    at_s, end_s = first.reference_start_s, _end_s(last)
+    # One stream may go on where the other has ended
+    head = _Cut(
+        Span(min(file.start_s, first.start_s), first.start_s),
+        Span(min(reference.start_s, at_s), at_s),
+        first.pace,
+    )
+    tail = _Cut(
+        Span(last.end_s, max(last.end_s, file.end_s)),
+        Span(end_s, max(end_s, reference.end_s)),
+        last.pace,
+    )
+    for cut, reference_s in ((head, at_s), (tail, end_s)):
+        if _elsewhere(parts, cut):
+            cut = replace(cut, reference=Span(reference_s, reference_s))
+        yield from _between(stream, cut, _LEAST_END_S)
 
 
 def _between(stream: Stream, cut: _Cut, least_s: float) -> Iterator[Edit]:
@@ -91,7 +109,7 @@ def _between(stream: Stream, cut: _Cut, least_s: float) -> Iterator[Edit]:
     """
     file, reference = cut.file, cut.reference
     ours_s, theirs_s = file.end_s - file.start_s, reference.end_s - reference.start_s
-    more_s = ours_s - theirs_s
+    more_s = ours_s - theirs_s / cut.pace
     if min(ours_s, theirs_s) >= _FUZZ_S:
         yield Edit("replaced", stream, file.start_s, file.end_s, reference.start_s, reference.end_s)
     elif more_s >= least_s:
@@ -99,7 +117,7 @@ def _between(stream: Stream, cut: _Cut, least_s: float) -> Iterator[Edit]:
         yield Edit("inserted", stream, file.start_s, file.start_s + more_s, at_s, at_s)
     elif -more_s >= least_s:
         at_s, from_s = file.start_s, reference.start_s
-        yield Edit("removed", stream, at_s, at_s, from_s, from_s - more_s)
+        yield Edit("removed", stream, at_s, at_s, from_s, from_s - more_s * cut.pace)
 
 
 def _elsewhere(parts: Sequence[Piece], cut: _Cut) -> bool:
