@@ -5,6 +5,7 @@ after them have none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,6 +14,7 @@ import pytest
 
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
+from avcheck.evidence import film
 from avcheck.evidence.film import FRAME_RATE, Span, make_film, telling_span
 from avcheck.evidence.letters import written
 from avcheck.evidence.panel import (
@@ -25,7 +27,14 @@ from avcheck.evidence.panel import (
     panel,
     picture,
 )
-from avcheck.report import BlockPlaces, BlockResult, Report, SegmentDetail, Stretch
+from avcheck.report import (
+    BlockPlaces,
+    BlockResult,
+    PictureFacts,
+    Report,
+    SegmentDetail,
+    Stretch,
+)
 from tests.support import fake_scan
 from tests.support.clips import click_time_s
 
@@ -112,6 +121,30 @@ def test_without_an_offset_there_is_nothing_to_take_out(clip: Clip, tmp_path: Pa
     make_film(report(clip(seconds=8), None), Span(1.0, 5.0), target)
     with av.open(str(target)) as file:
         assert sum(1 for _ in file.decode(video=0)) == 5 * FRAME_RATE
+
+
+@pytest.mark.parametrize("rate", [24, 50, 60])
+def test_the_timecode_is_that_of_the_picture_shown(
+    clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
+) -> None:
+    """Each picture is as bright as its number in its second."""
+    timecodes: list[tuple[int, int]] = []
+
+    def burnt_in(canvas: Canvas, timecode: str) -> None:
+        number = round((float(canvas.y[PICTURE_HEIGHT // 2, WIDTH // 2]) - 40) / 3)
+        timecodes.append((number, int(timecode[-2:])))
+
+    monkeypatch.setattr(film, "burn_in", burnt_in)
+    path = clip(
+        seconds=6,
+        fps=rate,
+        draw=lambda time_s: np.full((240, 320), 40 + 3 * (round(time_s * rate) % rate), np.uint8),
+        size=(320, 240),
+    )
+    facts = PictureFacts(320, 240, f"{rate}/1", 0.0)
+    make_film(replace(report(path), picture=facts), Span(0.5, 5.0), tmp_path / "out.mp4")
+    assert len({number for number, _ in timecodes}) >= 20
+    assert all(number == timecode for number, timecode in timecodes)
 
 
 # ---- one frame

@@ -31,7 +31,7 @@ from avcheck.evidence.panel import (
     picture,
 )
 from avcheck.markers import TitleClock
-from avcheck.media import SAMPLE_RATE, Media, Sound
+from avcheck.media import SAMPLE_RATE, Media, Picture, Sound
 from avcheck.report import Report, describe_offset
 from avcheck.stills import open_again, sound_between
 from avcheck.times import moment
@@ -90,14 +90,13 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
     for `target`.
     """
     with open_again(report, PICTURE_HEIGHT, audio) as media:
-        pictures = _pictures(media, span, _Glows(report))
+        pictures = _pictures(media, span, _Glows(report), TitleClock.of(report))
         margin_s = AROUND_S + 2.5  # an offset is at most 2 s
         first_s = max(0.0, span.start_s - margin_s)
         sound, _ = sound_between(media, first_s, span.end_s + margin_s)
     gain = 0.9 / max(
         float(np.abs(_samples(sound, span.start_s, span.length_s)).max(initial=0.0)), 0.02
     )
-    clock = TitleClock.of(report)
     offset_ms = report.offset_at((span.start_s + span.end_s) / 2)
     parts = [
         (
@@ -114,8 +113,6 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
             for k, shown in enumerate(pictures):
                 at_s = span.start_s + k / FRAME_RATE
                 frame = shown.copy()
-                if timecode := clock.text(at_s):
-                    burn_in(frame, timecode)
                 around = _samples(sound, at_s - moved_s - AROUND_S, 2 * AROUND_S)
                 panel(
                     frame,
@@ -199,11 +196,20 @@ def _samples(sound: Sound, start_s: float, length_s: float) -> NDArray[np.float3
     return out
 
 
-def _pictures(media: Media, span: Span, glows: _Glows) -> list[Canvas]:
-    """The pictures of a span, 25 a second, each with the attention of its second over it."""
+def _pictures(media: Media, span: Span, glows: _Glows, clock: TitleClock) -> list[Canvas]:
+    """The pictures of a span, 25 a second, each with its timecode and the attention of its second
+    over it.
+    """
     count = round(span.length_s * FRAME_RATE)
     canvases: list[Canvas] = []
     shown = None
+
+    def drawn(each: Picture) -> Canvas:
+        canvas = picture(each.luma, glows.at(each.pts_s))
+        if timecode := clock.text(each.pts_s):
+            burn_in(canvas, timecode)
+        return canvas
+
     with closing(media.pictures(span.start_s if media.seekable else None)) as source:
         for each in source:
             while (
@@ -211,10 +217,10 @@ def _pictures(media: Media, span: Span, glows: _Glows) -> list[Canvas]:
                 and len(canvases) < count
                 and each.pts_s > span.start_s + (len(canvases) + 0.5) / FRAME_RATE
             ):
-                canvases.append(picture(shown.luma, glows.at(shown.pts_s)))
+                canvases.append(drawn(shown))
             if len(canvases) == count:
                 break
             shown = each
     if shown is None:
         raise DecodeFailed(media.info.path, f"there is no picture at {span.start_s:.1f} s")
-    return canvases + [picture(shown.luma, glows.at(shown.pts_s))] * (count - len(canvases))
+    return canvases + [drawn(shown)] * (count - len(canvases))
