@@ -31,3 +31,16 @@ def test_two_fields_are_one_picture(
         assert file.info.frame_rate == 25
     assert len(shown) == 50
     assert np.diff([picture.pts_s for picture in shown]) == pytest.approx(0.04, abs=0.001)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_an_encoder_that_writes_half_the_rate_is_not_believed(
+    clip: Clip, tmp_path: Path, suffix: str
+) -> None:
+    """It counts pictures, where H.264 has it count fields."""
+    draw = flashes((), 25, (96, 64))
+    sound = clip("sound.mp4", vcodec=None)
+    pictures = [draw(number / 25) for number in range(50)]
+    path = write_fields(tmp_path / f"film.{suffix}", pictures, sound, together=True, ticks=25)
+    with open_media(path) as file:
+        assert file.info.frame_rate == 25

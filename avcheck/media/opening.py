@@ -9,7 +9,9 @@ from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice, pairwise
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from av.audio.stream import AudioStream
@@ -67,6 +69,9 @@ SeamKind = Literal["clock", "files", "one"]
 # Picture and sound of one stream in files of their own count by one clock, and begin at different
 # times. What was cut out of a film counts from zero or thereabouts; two streams are further apart.
 _LEAST_CLOCK_S, _ONE_CLOCK_S = 5.0, 10.0
+
+_FIRST_PICTURES = 8
+_OF_A_PICTURE = 0.75  # of its time: fields are half of it apart
 
 _LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
 
@@ -160,7 +165,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             width=width,
             height=height,
             rotation=rotation,
-            frame_rate=_rate_of(video, picture),
+            frame_rate=_rate_of(video, picture, picture_source),
             audio_codec=audio.codec_context.name if audio else "",
             audio_track=audio_number,
             video_track=video_number,
@@ -280,16 +285,29 @@ def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
         return next((sound.start_s for sound in sounds), None)
 
 
-def _rate_of(video: VideoStream, picture: VideoFrame | None) -> Fraction | None:
+def _rate_of(video: VideoStream, picture: VideoFrame | None, source: Source) -> Fraction | None:
     """Pictures a second, the mean by the header."""
     rate = video.average_rate or video.guessed_rate
     if rate is None or rate <= 0:
         return None
     own = video.codec_context.framerate
     if own and picture is not None and picture.interlaced_frame and own < rate < 2.1 * own:
-        rate = own  # packets were counted, and there is a field in each, or in some
+        # Packets were counted, and there may be a field in each, or in some. Some encoders write
+        # half the rate.
+        apart_s = _apart_s(source)
+        if apart_s is not None and apart_s * own > _OF_A_PICTURE:
+            rate = own
     # PyAV 19 has a type of its own, which is no Fraction.
     return exact_rate(Fraction(rate.numerator, rate.denominator))
+
+
+def _apart_s(source: Source) -> float | None:
+    """How long the first pictures are apart; None of fewer than two."""
+    pictures = decode_pictures(source, Tally(), None, short_side=SHORT_SIDE, threads=1)
+    with closing(pictures):
+        times_s = [picture.pts_s for picture in islice(pictures, _FIRST_PICTURES)]
+    apart_s = [later - earlier for earlier, later in pairwise(times_s)]
+    return median(apart_s) if apart_s else None
 
 
 def _joined_bytes(path: Path) -> int:

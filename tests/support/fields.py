@@ -55,12 +55,12 @@ def _unit(kind: int, payload: bytes) -> bytes:
     return bytes([0, 0, 0, 1, 3 << 5 | kind]) + bytes(safe)
 
 
-def _parameters(width: int, height: int, rate: int) -> bytes:
+def _parameters(width: int, height: int, ticks: int) -> bytes:
     sps = _Bits().fixed(77, 8).fixed(0, 8).fixed(30, 8)  # Main, level 3
     sps.ue(0, 0, 0, 4, 1).fixed(0)  # order of pictures told by 8 bits, one reference
     sps.ue(width // _MACROBLOCK - 1, height // (2 * _MACROBLOCK) - 1)
     sps.fixed(0b00_1_0_1, 5)  # fields, none mixed within a picture; no cropping; more to come:
-    sps.fixed(0b0000_1, 5).fixed(1, 32).fixed(2 * rate, 32).fixed(1)  # two ticks a picture
+    sps.fixed(0b0000_1, 5).fixed(1, 32).fixed(ticks, 32).fixed(1)  # a second
     sps.fixed(0b000_1_1, 5).ue(0, 0, 10, 10, 0, 1)  # no reordering
     pps = _Bits().ue(0, 0).fixed(0b00, 2).ue(0, 0, 0).fixed(0b000, 3).ue(0, 0, 0).fixed(0b100, 3)
     return _unit(_SPS, sps.aligned("1")) + _unit(_PPS, pps.aligned("1"))
@@ -83,24 +83,32 @@ def _field(number: int, luma: Array, bottom: bool) -> bytes:
     return _unit(_SLICE if bottom else _IDR, data + b"\x80")
 
 
-def fields(pictures: Iterable[Array], rate: int) -> list[bytes]:
-    """The fields of pictures (luma, both sides multiples of 32), two for each, the upper first."""
+def fields(pictures: Iterable[Array], ticks: int) -> list[bytes]:
+    """The fields of pictures (luma, both sides multiples of 32), two for each, the upper first;
+    ticks: in a second, of which a picture takes two.
+    """
     coded = []
     for number, luma in enumerate(pictures):
         height, width = luma.shape
-        before = b"" if number else _parameters(width, height, rate)
+        before = b"" if number else _parameters(width, height, ticks)
         coded.append(before + _field(number, luma[::2], bottom=False))
         coded.append(_field(number, luma[1::2], bottom=True))
     return coded
 
 
 def write_fields(
-    path: Path, pictures: Iterable[Array], sound: Path, *, together: bool, rate: int = 25
+    path: Path,
+    pictures: Iterable[Array],
+    sound: Path,
+    *,
+    together: bool,
+    rate: int = 25,
+    ticks: int = 50,
 ) -> Path:
     """A film of these pictures with the sound of another file; with `together`, both fields of a
-    picture lie in one packet.
+    picture lie in one packet. `ticks`: what H.264 says of the rate, twice as many a second.
     """
-    coded = fields(pictures, rate)
+    coded = fields(pictures, ticks)
     if together:
         coded = [b"".join(pair) for pair in zip(coded[::2], coded[1::2], strict=True)]
     step_s = Fraction(1, rate if together else 2 * rate)
@@ -116,7 +124,7 @@ def write_fields(
             packet.stream = audio
         for number, data in enumerate(coded):
             packet = av.Packet(data)
-            packet.pts = packet.dts = number
+            packet.pts, packet.dts, packet.duration = number, number, 1
             packet.time_base, packet.stream = step_s, video
             packet.is_keyframe = together or number % 2 == 0
             packets.append(packet)
