@@ -30,6 +30,10 @@ class Edit:
     reference_start_s: float
     reference_end_s: float
 
+    def __post_init__(self) -> None:
+        if self.kind == "speed" and not self.start_s < self.end_s:
+            raise TypeError("a speed takes time")
+
     @property
     def length_s(self) -> float:
         """The length of what was inserted, or else of what was removed."""

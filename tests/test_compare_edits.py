@@ -156,6 +156,13 @@ def test_an_edit_is_said_in_words(edit: Edit, text: str) -> None:
     assert describe_edit(edit) == text
 
 
+def test_a_record_of_a_speed_without_a_length_is_none_of_avcheck() -> None:
+    record = compared(Edit("speed", "both", 0.0, 24.0, 0.0, 25.0)).to_record()
+    record["edits"][0]["end_s"] = 0.0
+    with pytest.raises(ValueError, match="not a record of avcheck"):
+        Report.from_record(record)
+
+
 def compared(*done: Edit) -> Report:
     return Report(
         "film.mov",
@@ -184,6 +191,9 @@ def test_the_page_of_a_comparison_draws_its_stretches_and_edits() -> None:
         stretches=(Stretch(0.0, 10.0, 0.0, 0.0), Stretch(17.0, 28.0, -20.0, -20.0)),
     )
     text = page([report])
+    assert "The offset over the length of the file, in 2 stretches." in text
+    one = dataclasses.replace(report, stretches=report.stretches[:1])
+    assert "The offset over the length of the file, in one stretch." in page([one])
     assert "What was done since the reference" in text
     assert 'class="chart"' in text
     assert '<path class="edit"' in text

@@ -121,7 +121,9 @@ def small_chart(report: Report) -> Markup:
 def offset_words(report: Report) -> str:
     """What the chart of the offset shows, for those who cannot see it."""
     if not report.segments:
-        return f"The offset over the length of the file, in {len(report.stretches)} stretches."
+        count = len(report.stretches)
+        many = "one stretch" if count == 1 else f"{count} stretches"
+        return f"The offset over the length of the file, in {many}."
     shown = [segment.offset_ms for segment in report.segments if segment.offset_ms is not None]
     if not shown:
         return (
