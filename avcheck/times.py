@@ -12,7 +12,6 @@ def clock(seconds: float) -> str:
 
 def moment(time_s: float) -> str:
     """A time in a film to the hundredth of a second: 0:07.52."""
-    if time_s <= -0.005:
-        return f"-{moment(-time_s)}"
-    hundredths = round(100 * abs(time_s))
-    return f"{clock(hundredths // 100)}.{hundredths % 100:02d}"
+    hundredths = round(100 * time_s)
+    sign, hundredths = "-" if hundredths < 0 else "", abs(hundredths)
+    return f"{sign}{clock(hundredths // 100)}.{hundredths % 100:02d}"

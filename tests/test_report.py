@@ -296,7 +296,7 @@ def test_a_confidence_is_rounded_down(value: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("time_s", "text"),
-    [(7.52, "0:07.52"), (59.999, "1:00.00"), (-0.02, "-0:00.02"), (-0.004, "0:00.00")],
+    [(7.52, "0:07.52"), (59.999, "1:00.00"), (-0.02, "-0:00.02"), (-0.005, "0:00.00")],
 )
 def test_a_moment_is_written_to_the_hundredth(time_s: float, text: str) -> None:
     assert moment(time_s) == text
