@@ -269,6 +269,27 @@ def test_a_piece_that_was_left_out_of_both_is_told_to_a_tenth_of_a_second(
     assert edit.length_s == pytest.approx(2.0, abs=0.01)
 
 
+def test_black_and_silence_put_in_are_one_edit(reference: Title, clip: Clip) -> None:
+    def late(times_s: Any) -> Any:
+        return np.where(times_s >= 9.0, times_s - 1.0, times_s)
+
+    def inside(times_s: Any) -> Any:
+        return (times_s >= 8.0) & (times_s < 9.0)
+
+    sound = noise(SECONDS + 5)
+    path = clip(
+        "slug.mp4",
+        seconds=SECONDS + 1,
+        draw=lambda time_s: scenery(float(late(time_s))) * (not inside(time_s)),
+        play=lambda times_s: np.where(inside(times_s), 0.0, sound(late(times_s))),
+        size=(160, 90),
+    )
+    (edit,) = compared(reference, path).edits
+    assert (edit.kind, edit.stream) == ("inserted", "both")
+    assert edit.start_s == pytest.approx(8.0, abs=0.15)
+    assert edit.length_s == pytest.approx(1.0, abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("rate", "least_s"), [(25, 0.036), (50, 0.03), (24, 0.0375), (2, 0.045), (None, 0.045)]
 )

@@ -56,6 +56,35 @@ def test_what_was_put_in_is_told_once_though_its_edges_are_uncertain() -> None:
     assert of(sound, picture, reference=reference) == [("inserted", "both", 12, 19, 12, 12)]
 
 
+def test_silence_put_in_is_no_other_sound() -> None:
+    """It changes what is heard up to a second around it, which then is not found on either side."""
+    sound = [whole(0.0, 11.4), Piece(13.8, 28.0, 12.8, 1.0)]
+    picture = [whole(0.0, 12.0), Piece(13.0, 28.0, 12.0, 1.0)]
+    reference = Span(0.0, 27.0)
+    assert of(sound, picture, reference=reference) == [("inserted", "both", 12, 13, 12, 12)]
+    alone = of(sound, [whole()], reference=reference)
+    assert alone[0] == ("inserted", "sound", 12.1, 13.1, 12.1, 12.1)
+
+
+@pytest.mark.parametrize(
+    ("part", "edit"),
+    [
+        (Piece(1.7, 28.0, 0.7, 1.0), ("inserted", "sound", 0, 1, 0, 0)),
+        (Piece(0.7, 27.0, 1.7, 1.0), ("removed", "sound", 0, 0, 0, 1)),
+        (Piece(0.0, 26.3, 0.7, 1.0), ("removed", "sound", 0, 0, 0, 0.7)),
+    ],
+)
+def test_what_was_done_at_the_start_lies_at_the_start(
+    part: Piece, edit: tuple[str, str, float, float, float, float]
+) -> None:
+    assert of([part], [whole()])[0] == edit
+
+
+def test_what_was_put_in_at_the_end_lies_at_the_end() -> None:
+    told = of([whole(0.0, 24.3)], [whole(0.0, 25.0)], reference=Span(0.0, 25.0))
+    assert told == [("inserted", "both", 25, 28, 25, 25)]
+
+
 def test_what_was_left_out_is_told_by_its_times_in_the_reference() -> None:
     parts = [whole(0.0, 13.0), Piece(13.0, 28.0, 18.0, 1.0)]
     assert of(parts, reference=Span(0.0, 33.0)) == [("removed", "both", 13, 13, 13, 18)]

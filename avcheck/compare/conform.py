@@ -11,8 +11,12 @@ from itertools import pairwise
 from avcheck.compare.align import Piece
 from avcheck.edits import Edit, Stream
 
-_FUZZ_S = 0.5  # at a cut, this much may be unmatched on either side
+# At a cut, this much in all may be unmatched: in the sound a second on either side, as far as the
+# mean of its features reaches, which silence changes
+_FUZZ_S: dict[Stream, float] = {"sound": 2.0, "picture": 0.5}
+_ALIKE_S = 1.0  # between the ends of an edit in the sound and in the picture
 _LEAST_S: dict[Stream, float] = {"sound": 0.004, "picture": 0.02}  # that a cut inserts or removes
+_LEAST_BACK_S = 0.5  # that a cut goes back in the reference, which is then in another order
 _LEAST_END_S = 0.5  # that is inserted or removed at either end of the title
 _LEAST_SPEED = 1e-4  # as a share: 6 ms a minute
 _ELSEWHERE = 0.5  # share of a skipped part that, if other pieces have it, makes it not removed
@@ -58,7 +62,7 @@ def edits(
 def _alike(first: Edit, second: Edit) -> bool:
     ends = ("start_s", "end_s", "reference_start_s", "reference_end_s")
     return first.kind == second.kind and all(
-        abs(getattr(first, end) - getattr(second, end)) <= _FUZZ_S for end in ends
+        abs(getattr(first, end) - getattr(second, end)) <= _ALIKE_S for end in ends
     )
 
 
@@ -77,11 +81,11 @@ def _of_stream(
             Span(_end_s(before), after.reference_start_s),
             before.pace,
         )
-        if cut.reference.end_s < cut.reference.start_s - _FUZZ_S or _elsewhere(parts, cut):
+        if cut.reference.end_s < cut.reference.start_s - _LEAST_BACK_S or _elsewhere(parts, cut):
             from_s, to_s = cut.reference.start_s, cut.reference.end_s
             yield Edit("reordered", stream, cut.file.end_s, cut.file.end_s, from_s, to_s)
             # Something may have been inserted here as well
-            yield from _between(stream, replace(cut, reference=Span(to_s, to_s)), _FUZZ_S)
+            yield from _between(stream, replace(cut, reference=Span(to_s, to_s)), _FUZZ_S[stream])
         else:
             yield from _between(stream, cut, _LEAST_S[stream])
     first, last = parts[0], parts[-1]
@@ -97,26 +101,26 @@ def _of_stream(
         Span(end_s, max(end_s, reference.end_s)),
         last.pace,
     )
-    for cut, reference_s in ((head, at_s), (tail, end_s)):
+    for cut, reference_s, share in ((head, at_s, 0.0), (tail, end_s, 1.0)):
         if _elsewhere(parts, cut):
             cut = replace(cut, reference=Span(reference_s, reference_s))
-        yield from _between(stream, cut, _LEAST_END_S)
+        yield from _between(stream, cut, _LEAST_END_S, share)
 
 
-def _between(stream: Stream, cut: _Cut, least_s: float) -> Iterator[Edit]:
+def _between(stream: Stream, cut: _Cut, least_s: float, share: float = 0.5) -> Iterator[Edit]:
     """What was done at a cut. Only the difference between the two gaps, the file's and the
-    reference's, is exact.
+    reference's, is exact. Of what both have there unmatched, `share` lies before the edit.
     """
     file, reference = cut.file, cut.reference
     ours_s, theirs_s = file.end_s - file.start_s, reference.end_s - reference.start_s
     more_s = ours_s - theirs_s / cut.pace
-    if min(ours_s, theirs_s) >= _FUZZ_S:
+    kept_s = share * max(0.0, min(ours_s, theirs_s / cut.pace))
+    at_s, from_s = file.start_s + kept_s, reference.start_s + kept_s * cut.pace
+    if min(ours_s, theirs_s) >= _FUZZ_S[stream]:
         yield Edit("replaced", stream, file.start_s, file.end_s, reference.start_s, reference.end_s)
     elif more_s >= least_s:
-        at_s = reference.start_s
-        yield Edit("inserted", stream, file.start_s, file.start_s + more_s, at_s, at_s)
+        yield Edit("inserted", stream, at_s, at_s + more_s, from_s, from_s)
     elif -more_s >= least_s:
-        at_s, from_s = file.start_s, reference.start_s
         yield Edit("removed", stream, at_s, at_s, from_s, from_s - more_s * cut.pace)
 
 
@@ -124,7 +128,7 @@ def _elsewhere(parts: Sequence[Piece], cut: _Cut) -> bool:
     """Whether other pieces hold most of what a cut skips of the reference."""
     skipped = cut.reference
     length_s = skipped.end_s - skipped.start_s
-    if length_s < _FUZZ_S:
+    if length_s < _LEAST_BACK_S:
         return False
     return _ELSEWHERE * length_s <= sum(
         max(0.0, min(_end_s(part), skipped.end_s) - max(part.reference_start_s, skipped.start_s))
