@@ -95,6 +95,16 @@ def test_what_was_done_to_one_stream_alone_is_told_of_that_one() -> None:
     assert of(cut, [whole()], reference=Span(0.0, 28.2)) == [("removed", "sound", 14, 14, 14, 14.2)]
 
 
+def test_a_cut_of_another_length_in_the_sound_is_told_of_each() -> None:
+    """What a 'cut of both' would hide is that sound is late from there on."""
+    picture = [whole(0.0, 13.0), Piece(13.0, 28.0, 15.0, 1.0)]
+    sound = [whole(0.0, 13.0), Piece(13.0, 28.0, 14.8, 1.0)]
+    assert of(sound, picture, reference=Span(0.0, 30.0)) == [
+        ("removed", "picture", 13, 13, 13, 15),
+        ("removed", "sound", 13, 13, 13, 14.8),
+    ]
+
+
 def test_a_step_that_may_be_noise_is_no_edit() -> None:
     picture = [whole(0.0, 14.0), Piece(14.0, 28.0, 14.015, 1.0)]
     assert of([whole()], picture) == []

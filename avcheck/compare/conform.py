@@ -14,7 +14,9 @@ from avcheck.edits import Edit, Stream
 # At a cut, this much in all may be unmatched: in the sound a second on either side, as far as the
 # mean of its features reaches, which silence changes
 _FUZZ_S: dict[Stream, float] = {"sound": 2.0, "picture": 0.5}
-_ALIKE_S = 1.0  # between the ends of an edit in the sound and in the picture
+# Of one edit in the sound and in the picture: its ends may be so far apart, and its length may differ
+# by so much; more puts them out of sync
+_ALIKE_S, _AS_LONG_S = 1.0, 0.045
 _LEAST_S: dict[Stream, float] = {"sound": 0.004, "picture": 0.02}  # that a cut inserts or removes
 _LEAST_BACK_S = 0.5  # that a cut goes back in the reference, which is then in another order
 _LEAST_END_S = 0.5  # that is inserted or removed at either end of the title
@@ -61,8 +63,12 @@ def edits(
 
 def _alike(first: Edit, second: Edit) -> bool:
     ends = ("start_s", "end_s", "reference_start_s", "reference_end_s")
-    return first.kind == second.kind and all(
-        abs(getattr(first, end) - getattr(second, end)) <= _ALIKE_S for end in ends
+    apart = [getattr(first, end) - getattr(second, end) for end in ends]
+    longer_s = apart[1] - apart[0] - (apart[3] - apart[2])
+    return (
+        first.kind == second.kind
+        and max(map(abs, apart)) <= _ALIKE_S
+        and (first.kind in ("reordered", "speed") or abs(longer_s) <= _AS_LONG_S)
     )
 
 
