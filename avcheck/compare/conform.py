@@ -14,8 +14,8 @@ from avcheck.edits import Edit, Stream
 # At a cut, this much in all may be unmatched: in the sound a second on either side, as far as the
 # mean of its features reaches, which silence changes
 _FUZZ_S: dict[Stream, float] = {"sound": 2.0, "picture": 0.5}
-# Of one edit in the sound and in the picture: its ends may be so far apart, and its length may differ
-# by so much; more puts them out of sync
+# One edit in sound and picture alike: its ends may lie so far apart, its lengths differ by so much;
+# more would put them out of sync
 _ALIKE_S, _AS_LONG_S = 1.0, 0.045
 _LEAST_S: dict[Stream, float] = {"sound": 0.004, "picture": 0.02}  # that a cut inserts or removes
 _LEAST_BACK_S = 0.5  # that a cut goes back in the reference, which is then in another order
