@@ -128,7 +128,7 @@ def zoom_all(
         left = [number for number in open_ if not _is_told(sounds[number].judgement)]
         if not left or not mute:
             break
-        faces_alone = not any(
+        faces_alone = not thorough and not any(
             sounds[n].judgement.segments[k].offset_ms is not None for n in left for k in chosen
         )
     return sounds

@@ -163,11 +163,13 @@ def test_a_closer_look_costs_no_more_than_the_first(thorough: bool, times: int) 
     looked: list[int] = []
     curves = at_a_cost(film([None] * 20, noise=0.1))
     calibration = replace(PLAIN, none=6.0)
-    closer = closer_by({}, looked, spent=8 * COST)
+    asked: list[bool] = []
+    closer = closer_by({}, looked, spent=8 * COST, asked=asked)
     after = zoom(
         curves, judge(curves, EBU, calibration), closer, EBU, calibration, thorough=thorough
     )
     assert len(looked) == times
+    assert any(asked) == (not thorough)
     assert after.cut == (not thorough)
 
 
