@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ pytestmark = pytest.mark.usefixtures("fake")
 
 def on_a_terminal(*args: str, columns: int = 100) -> tuple[int, str]:
     """Exit code and everything shown when both stdout and stderr are a terminal."""
+    pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
     ours, theirs = pty.openpty()
     environment = {
         **ENVIRONMENT,
