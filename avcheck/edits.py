@@ -9,6 +9,7 @@ from avcheck.times import moment
 
 EditKind = Literal["inserted", "removed", "replaced", "reordered", "speed"]
 Stream = Literal["sound", "picture", "both"]
+TIMES = ("start_s", "end_s", "reference_start_s", "reference_end_s")  # the fields of an edit
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,15 @@ class Edit:
 
 
 def describe_edit(edit: Edit) -> str:
-    """An edit in words, such as "5.00 s left out, of the reference 0:13.00 to 0:18.00"."""
+    """An edit in words, such as "5.00 s removed: 0:13.00 to 0:18.00 of the reference"."""
     from_, to = moment(edit.reference_start_s), moment(edit.reference_end_s)
     if edit.kind == "speed":
         pace = f"{100 * abs(edit.faster):.2f} % {'faster' if edit.faster > 0 else 'slower'}"
         text = f"plays {pace} than the reference"
     elif edit.kind == "inserted":
-        text = f"{_seconds(edit.length_s)} put in, which the reference has not"
+        text = f"{_seconds(edit.length_s)} inserted, not in the reference"
     elif edit.kind == "removed":
-        text = f"{_seconds(edit.length_s)} left out, of the reference {from_} to {to}"
+        text = f"{_seconds(edit.length_s)} removed: {from_} to {to} of the reference"
     elif edit.kind == "replaced":
         text = f"{_seconds(edit.length_s)} in place of the reference's {from_} to {to}"
     else:

@@ -100,44 +100,31 @@ def look_closer_for_all(
         for each, window in zip(curves, by_sound, strict=True)
     ]
     calibration = Calibration(**model.calibration)
-
     best: list[_Best | None] = [None] * len(ears)
-    count, cut = 0, False
-
-    def take(looks: Sequence[Look]) -> None:
-        nonlocal best, count
-        count += len(looks)
-        best = [
-            ear.best_of(looks, model, number > 0, own)
-            for number, (ear, own) in enumerate(zip(ears, best, strict=True))
-        ]
-
-    def chosen() -> list[Curve | None]:
-        return [None if each is None else replace(each.curve, chosen_from=count) for each in best]
-
+    cut = False
     faces, spent = _faces_within(larger, model, budget)
     for face in faces:
-        take([_look_at_face(face, larger, model)])
+        best = _best_of(ears, [_look_at_face(face, larger, model)], model, best)
         spent += _face_cost(larger)
-        if any(each and sureness(each, calibration) >= SURE for each in chosen()):
+        if any(each and sureness(each.curve, calibration) >= SURE for each in best):
             break
     else:
         cut = not math.isinf(budget) and larger.side >= LEAST_SIDE
         looks, cost = (
             ([], 0.0) if faces_alone else _look_where_it_sounds(larger, ears, model, budget - spent)
         )
-        take(looks)
+        best = _best_of(ears, looks, model, best)
         spent += cost
     return [
-        Seen(own if each is None else replace(each, looked=own.looked), spent, cut)
-        for own, each in zip(curves, chosen(), strict=True)
+        Seen(own if each is None else replace(each.curve, looked=own.looked), spent, cut)
+        for own, each in zip(curves, best, strict=True)
     ]
 
 
 @dataclass(frozen=True)
 class _Best:
     """Of the windows looked at so far the one that matches a sound best: how well its strongest
-    place matches, and its curve.
+    place matches, and its curve, which tells how many they were.
     """
 
     strength: float
@@ -162,12 +149,24 @@ class _Ear:
             return before
         agrees = [_agreement(look, self.sound) for look in looks]
         strengths = [float(agreement.max()) for agreement in agrees]
-        best = int(np.argmax(strengths))
-        if before is not None and strengths[best] <= before.strength:
-            return before
+        best, count = int(np.argmax(strengths)), len(looks)
+        if before is not None:
+            count += before.curve.chosen_from
+            if strengths[best] <= before.strength:
+                return replace(before, curve=replace(before.curve, chosen_from=count))
         narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
         curve = score(narrow, self.window, model, self.curve.motion, self.curve.detail, further)
-        return _Best(strengths[best], curve)
+        return _Best(strengths[best], replace(curve, chosen_from=count))
+
+
+def _best_of(
+    ears: Sequence[_Ear], looks: Sequence[Look], model: Loaded, before: Sequence[_Best | None]
+) -> list[_Best | None]:
+    """`_Ear.best_of` for each sound."""
+    return [
+        ear.best_of(looks, model, number > 0, own)
+        for number, (ear, own) in enumerate(zip(ears, before, strict=True))
+    ]
 
 
 def _faces_within(larger: Larger, model: Loaded, budget: float) -> tuple[list[Face], float]:

@@ -175,11 +175,11 @@ def test_another_speed_is_told_with_how_much() -> None:
     [
         (
             Edit("inserted", "both", 12.0, 19.0, 12.0, 12.0),
-            "7.00 s put in, which the reference has not",
+            "7.00 s inserted, not in the reference",
         ),
         (
             Edit("removed", "sound", 14.0, 14.0, 14.0, 14.2),
-            "sound alone: 200 ms left out, of the reference 0:14.00 to 0:14.20",
+            "sound alone: 200 ms removed: 0:14.00 to 0:14.20 of the reference",
         ),
         (
             Edit("replaced", "picture", 10.0, 14.0, 10.0, 15.0),
@@ -216,7 +216,7 @@ def compared(*done: Edit) -> Report:
 
 def test_edits_stand_in_text_page_record_and_markers() -> None:
     report = compared(Edit("removed", "both", 13.0, 13.0, 13.0, 18.0))
-    said = "5.00 s left out, of the reference 0:13.00 to 0:18.00"
+    said = "5.00 s removed: 0:13.00 to 0:18.00 of the reference"
     assert ("edit", f"at 0:13.00: {said}") in details(report)
     assert words.edits(report) == [("0:13.00 01:00:13;00", said)]
     assert Report.from_record(report.to_record()) == report
@@ -241,7 +241,7 @@ def test_the_page_of_a_comparison_draws_its_stretches_and_edits() -> None:
     assert "(the share of the file that was aligned)" in text
     rows = page([report, report])
     assert rows.count('<path class="segments" d="M') == 2
-    assert "0:10.00 01:00:10;00: 7.00 s put in" in rows
+    assert "0:10.00 01:00:10;00: 7.00 s inserted" in rows
 
 
 def test_a_picture_without_a_rate_has_no_timecode() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from avcheck.compare.align import Piece
-from avcheck.edits import Edit, Stream
+from avcheck.edits import TIMES, Edit, Stream
 
 # At a cut, this much in all may be unmatched: in the sound a second on either side, as far as the
 # mean of its features reaches, which silence changes
@@ -62,8 +62,7 @@ def edits(
 
 
 def _alike(first: Edit, second: Edit) -> bool:
-    ends = ("start_s", "end_s", "reference_start_s", "reference_end_s")
-    apart = [getattr(first, end) - getattr(second, end) for end in ends]
+    apart = [getattr(first, name) - getattr(second, name) for name in TIMES]
     longer_s = apart[1] - apart[0] - (apart[3] - apart[2])
     return (
         first.kind == second.kind

@@ -9,7 +9,7 @@ from itertools import pairwise
 from avcheck._version import __version__
 from avcheck.compare.align import Piece
 from avcheck.compare.comparison import SAME_MS, Change, Comparison, Title
-from avcheck.edits import Edit
+from avcheck.edits import TIMES, Edit
 from avcheck.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
 from avcheck.reporting import picture_facts
 from avcheck.verdict import against, beyond_ms
@@ -117,8 +117,7 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
 
 def _rounded(edit: Edit) -> Edit:
     """To a millisecond: no more is known."""
-    ends = ("start_s", "end_s", "reference_start_s", "reference_end_s")
-    return replace(edit, **{end: round(getattr(edit, end), 3) + 0.0 for end in ends})
+    return replace(edit, **{name: round(getattr(edit, name), 3) + 0.0 for name in TIMES})
 
 
 def _drift(change: Change) -> float | None:

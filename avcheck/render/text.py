@@ -351,8 +351,8 @@ def _stretch(stretch: Stretch) -> str:
 def _edits(report: Report) -> Iterator[str]:
     for edit in report.edits[:_EDITS]:
         yield f"at {moment(edit.start_s)}: {describe_edit(edit)}"
-    if left := len(report.edits) - _EDITS:
-        yield f"and {left} more" if left > 0 else ""
+    if len(report.edits) > _EDITS:
+        yield f"and {len(report.edits) - _EDITS} more"
 
 
 def _sampled(report: Report) -> str | None:
