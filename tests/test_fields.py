@@ -17,14 +17,23 @@ Clip = Callable[..., Path]
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["a field a packet", "two a packet"])
-@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4", "flv"])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        *[(suffix, "h264") for suffix in ("ts", "mkv", "mp4", "flv", "avi", "asf", "nut")],
+        *[(suffix, "mpeg2") for suffix in ("ts", "mkv", "mp4", "avi", "asf")],
+    ],
+)
 def test_two_fields_are_one_picture(
-    clip: Clip, tmp_path: Path, suffix: str, together: bool
+    clip: Clip, tmp_path: Path, suffix: str, codec: str, together: bool
 ) -> None:
     draw = flashes((1.0,), 25, (96, 64))
     pictures = [draw(number / 25) for number in range(50)]
-    sound = clip("sound.mp4", vcodec=None, events_s=(1.04,))
-    path = write_fields(tmp_path / f"film.{suffix}", pictures, sound, together=together)
+    acodec = "pcm_s16le" if suffix in ("avi", "nut") else "aac"
+    sound = clip("sound.mkv", vcodec=None, acodec=acodec, events_s=(1.04,))
+    path = write_fields(
+        tmp_path / f"film.{suffix}", pictures, sound, together=together, mpeg2=codec == "mpeg2"
+    )
     assert late_ms(path) == pytest.approx(40, abs=0.5)
     with open_media(path) as file:
         shown = list(file.pictures())

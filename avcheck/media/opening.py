@@ -165,7 +165,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             width=width,
             height=height,
             rotation=rotation,
-            frame_rate=_rate_of(video, picture, picture_source),
+            frame_rate=_rate_of(container, video, picture, picture_source),
             audio_codec=audio.codec_context.name if audio else "",
             audio_track=audio_number,
             video_track=video_number,
@@ -285,9 +285,13 @@ def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
         return next((sound.start_s for sound in sounds), None)
 
 
-def _rate_of(video: VideoStream, picture: VideoFrame | None, source: Source) -> Fraction | None:
+def _rate_of(
+    container: InputContainer, video: VideoStream, picture: VideoFrame | None, source: Source
+) -> Fraction | None:
     """Pictures a second, the mean by the header."""
-    rate = video.average_rate or video.guessed_rate
+    rate, guessed = video.average_rate or video.guessed_rate, video.guessed_rate
+    if rate and guessed and container.format.name == "avi":
+        rate = min(rate, guessed)  # places were counted, and some may be empty
     if rate is None or rate <= 0:
         return None
     own = video.codec_context.framerate

@@ -104,8 +104,6 @@ class Decoder:
         except (av.error.FFmpegError, MemoryError, ValueError) as error:
             raise_if_memory_is_short(error)
             self._tally.lost += 1
-            if self._order is not None:
-                self._order.lost(packet)
             return []
         return frames if self._order is None else self._order.shown(frames)
 

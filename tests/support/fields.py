@@ -1,5 +1,6 @@
-"""H.264 whose pictures are coded as two fields, each in a packet of its own (PAFF), as broadcasters
-and camcorders do and no encoder of PyAV's does. Every sample stands in it as it is (I_PCM).
+"""H.264 (PAFF) and MPEG-2 whose pictures are coded as two fields, as broadcasters and camcorders do
+and no encoder of PyAV's does. In H.264 every sample stands as it is (I_PCM); MPEG-2 has one grey for
+each block.
 """
 
 from __future__ import annotations
@@ -96,6 +97,49 @@ def fields(pictures: Iterable[Array], ticks: int) -> list[bytes]:
     return coded
 
 
+# How many bits follow, in MPEG-2, for a difference of the mean of a block
+_SIZES = ("100", "00", "01", "101", "110", "1110", "11110", "111110", "1111110")
+_SAME, _SAME_CHROMA, _END = "100", "00", "10"
+
+
+def _mpeg2_head(width: int, height: int) -> bytes:
+    sequence = _Bits().fixed(width, 12).fixed(height, 12).fixed(1, 4).fixed(3, 4)  # 25 a second
+    sequence.fixed(10_000, 18).fixed(1).fixed(112, 10).fixed(0b000, 3)
+    interlaced = _Bits().fixed(1, 4).fixed(0x48, 8).fixed(0b0_01, 3).fixed(0, 16).fixed(1)
+    interlaced.fixed(0, 8).fixed(1).fixed(0, 7)  # no reordering
+    return b"\0\0\1\xb3" + sequence.aligned() + b"\0\0\1\xb5" + interlaced.aligned()
+
+
+def _mpeg2_field(number: int, luma: Array, bottom: bool) -> bytes:
+    head = _Bits().fixed(number % 1024, 10).fixed(1, 3).fixed(0xFFFF, 16).fixed(0)
+    more = _Bits().fixed(8, 4).fixed(0xFFFF, 16).fixed(0, 2).fixed(2 if bottom else 1, 2)
+    data = b"\0\0\1\0" + head.aligned() + b"\0\0\1\xb5" + more.fixed(0, 10).aligned()
+    height, width = luma.shape
+    for y in range(0, height, _MACROBLOCK):
+        row, before = _Bits().fixed(8, 5).fixed(0), 128
+        for x in range(0, width, _MACROBLOCK):
+            grey = round(luma[y : y + _MACROBLOCK, x : x + _MACROBLOCK].mean())
+            step, before = grey - before, grey
+            size = abs(step).bit_length()
+            code = f"{step if step > 0 else step + 2**size - 1:0{size}b}" if size else ""
+            blocks = [_SIZES[size] + code] + 3 * [_SAME] + 2 * [_SAME_CHROMA]
+            bits = "11" + "".join(block + _END for block in blocks)
+            row.fixed(int(bits, 2), len(bits))
+        data += b"\0\0\1" + bytes([1 + y // _MACROBLOCK]) + row.aligned()
+    return data
+
+
+def mpeg2_fields(pictures: Iterable[Array]) -> list[bytes]:
+    """The same as `fields`, in MPEG-2 of 25 pictures a second."""
+    coded = []
+    for number, luma in enumerate(pictures):
+        height, width = luma.shape
+        head = _mpeg2_head(width, height)
+        coded.append(head + _mpeg2_field(number, luma[::2], bottom=False))
+        coded.append(_mpeg2_field(number, luma[1::2], bottom=True))
+    return coded
+
+
 def write_fields(
     path: Path,
     pictures: Iterable[Array],
@@ -104,16 +148,17 @@ def write_fields(
     together: bool,
     rate: int = 25,
     ticks: int = 50,
+    mpeg2: bool = False,
 ) -> Path:
     """A film of these pictures with the sound of another file; with `together`, both fields of a
     picture lie in one packet. `ticks`: what H.264 says of the rate, twice as many a second.
     """
-    coded = fields(pictures, ticks)
+    coded = mpeg2_fields(pictures) if mpeg2 else fields(pictures, ticks)
     if together:
         coded = [b"".join(pair) for pair in zip(coded[::2], coded[1::2], strict=True)]
     step_s = Fraction(1, rate if together else 2 * rate)
     with (
-        av.open(io.BytesIO(b"".join(coded)), format="h264") as bare,
+        av.open(io.BytesIO(b"".join(coded)), format="mpegvideo" if mpeg2 else "h264") as bare,
         av.open(str(sound)) as other,
         av.open(str(path), "w") as writer,
     ):
