@@ -163,7 +163,7 @@ class _Places:
                 self._frames.append(frame)
                 heapq.heappush(self._places, place)
         most = min(_MOVED_MOST, _room_for(frames[0])) if frames and self._may_move else 0
-        if len(self._frames) <= most:
+        if not frames or len(self._frames) <= most:
             return []
         # By now the decoder has noticed B-pictures.
         return self._laid(most if self._stream.codec_context.has_b_frames else 0)

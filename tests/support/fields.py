@@ -1,6 +1,6 @@
 """H.264 (PAFF) and MPEG-2 whose pictures are coded as two fields, as broadcasters and camcorders do
-and no encoder of PyAV's does. In H.264 every sample stands as it is (I_PCM); MPEG-2 has one grey for
-each block.
+and no encoder of PyAV's does. In H.264 every sample stands as it is (I_PCM); MPEG-2 has one grey
+for each block.
 """
 
 from __future__ import annotations
