@@ -19,6 +19,10 @@ from avcheck.typed_json import read
 SCHEMA_VERSION = 1
 FRAME_MS = 40.0  # offsets in words are also given in frames of 25 fps
 
+# When the sound of a separate file is due: by the clock of the stream that both were taken from, or
+# it begins with the film
+AudioClock = Literal["stream", "film"]
+
 Verdict = Literal["in_sync", "out_of_sync", "undecidable", "error"]
 # Why a file was not judged, for programs; `Report.reason` says it to people. `record-1.schema.json`
 # describes each.
@@ -315,6 +319,7 @@ class Report:
     part_s: tuple[float, float] | None = None  # the part that was looked at; None: all
     audio_track: int | None = None  # 0-based among the audio tracks; None for a separate sound file
     audio_path: str | None = None  # the separate sound file
+    audio_clock: AudioClock | None = None  # when it is due; None without one
     # How many records this check of the title gave: one for each sound asked for
     records: int = 1
     # If there are several: what they say together, and which sound is the odd one out

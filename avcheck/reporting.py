@@ -44,6 +44,7 @@ def report_on(
         stretches=judgement.stretches,
         duration_s=info.duration_s,
         audio_track=info.audio_track,
+        audio_clock=info.audio_clock,
         video_track=info.video_track,
         audio_tracks=info.audio_tracks,
         video_tracks=info.video_tracks,

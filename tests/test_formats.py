@@ -107,6 +107,7 @@ def test_csv_has_a_row_a_file() -> None:
         "part_start_s": "",
         "part_end_s": "",
         "title_summary": "",
+        "audio_clock": "",
     }
     assert (good["path"], good["offset_ms"]) == ("good.mp4", "4.0")
     assert (unsure["reason"], unsure["offset_ms"]) == ("silence", "")

@@ -11,11 +11,13 @@ import pytest
 
 from avcheck.errors import NotMedia
 from avcheck.media import open_media
+from avcheck.media.stream_clock import StreamClock
 from avcheck.plain_text import is_text, why_no_video
 from tests.support.mp4_boxes import box, boxes, find, without
 from tests.support.reading import late_ms, whole
 
 Clip = Callable[..., Path]
+TURN_S = 2**33 / 90000
 AAC_MS = 1024 / 48  # what its encoder puts in front, where the container cannot tell
 
 
@@ -151,7 +153,51 @@ def test_picture_and_sound_of_one_stream_keep_its_clock(
         other = clip("sound.ts", start_s=float(sound_s), **sound)
     with open_media(picture, audio_path=other) as file:
         assert file.info.first_picture_s == pytest.approx(0, abs=1e-3)
+        assert file.info.audio_clock == ("stream" if expected_ms == 40 else "film")
     assert late_ms(picture, audio_path=other) == pytest.approx(expected_ms, abs=12)
+
+
+@pytest.mark.parametrize(
+    ("picture_s", "sound_s"),
+    [(95434, 95436), (95440, 95445), (95445, 95440), (95442, 95443), (95443, 95437)],
+)
+def test_the_clock_of_a_transport_stream_goes_on_behind_its_turn(
+    clip: Clip, picture_s: float, sound_s: float
+) -> None:
+    """It begins again every 26.5 hours, at 95443.7 s: here behind, between or in the two files."""
+    at_s = 6.04 + picture_s - sound_s  # of the click, in the sound's own file
+    film: dict[str, Any] = {"seconds": 7, "events_s": (6.0,), "acodec": None}
+    sound: dict[str, Any] = {"seconds": 13, "events_s": (at_s,), "vcodec": None, "acodec": "mp2"}
+    picture = clip("film.ts", start_s=picture_s, **film)
+    other = clip("sound.ts", start_s=sound_s, **sound)
+    with open_media(picture, audio_path=other) as file:
+        assert file.info.audio_clock == "stream"
+    assert late_ms(picture, audio_path=other) == pytest.approx(40, abs=12)
+
+
+@pytest.mark.parametrize(
+    ("film_s", "sound_s", "ahead_s"),
+    [
+        (7200, 7202, 2),
+        (7200, 7190.5, -9.5),
+        (7200, 7210.5, None),
+        (3, 4, None),  # perhaps from zero
+        (8, 3, None),
+        (TURN_S - 4, 3, 7),
+        (3, TURN_S - 4, -7),
+        (TURN_S - 8, 3, None),
+        (0, TURN_S - 3, -3),
+    ],
+)
+def test_which_files_share_a_stream_clock(
+    film_s: float, sound_s: float, ahead_s: float | None
+) -> None:
+    film, sound = (StreamClock(at_s, turns=True) for at_s in (film_s, sound_s))
+    assert sound.ahead_of(film) == (None if ahead_s is None else pytest.approx(ahead_s))
+
+
+def test_only_a_transport_stream_begins_again() -> None:
+    assert StreamClock(3).ahead_of(StreamClock(TURN_S - 4, turns=True)) is None
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,17 @@ def test_details_say_only_what_there_is_to_say() -> None:
     assert (rendering.line(error), rendering.details(error)) == ("a.mp4: error: no\\x07 video", [])
 
 
+def test_it_is_said_when_a_sound_file_is_due() -> None:
+    own = replace(LATE, audio_path="a.ts", audio_clock="stream")
+    assert rendering.line(own).endswith(" [sound by the stream's clock]")
+    assert ("sound", "due by the clock of the stream that both files were taken from") in (
+        rendering.details(own)
+    )
+    usual = replace(LATE, audio_path="a.wav", audio_clock="film")
+    assert rendering.line(usual) == rendering.line(LATE)
+    assert ("sound", "begins with the film") in rendering.details(usual)
+
+
 def test_stretches_are_told_where_the_offset_changes() -> None:
     jumps = replace(
         LATE, stretches=(Stretch(0.0, 500.0, 4.0, 4.0), Stretch(600.0, 1200.0, -400.0, -400.3))

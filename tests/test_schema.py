@@ -66,6 +66,7 @@ ADDED = {
     "stretches",
     "part_s",
     "audio_path",
+    "audio_clock",
     "records",
     "title_summary",
     "listened",

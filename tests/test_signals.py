@@ -122,6 +122,16 @@ def test_pictures_of_any_rate(clip: Clip, fps: float) -> None:
     assert report.offset_ms == pytest.approx(-150, abs=500 / fps)
 
 
+@pytest.mark.parametrize(("start_s", "rule"), [(0.0, "film"), (600.0, "stream")])
+def test_the_record_says_which_sound_and_when_it_is_due(
+    clip: Clip, start_s: float, rule: str
+) -> None:
+    film = clip("film.ts", seconds=4, events_s=[2.0], acodec=None, start_s=start_s)
+    sound = clip("sound.ts", seconds=4, events_s=[2.0], vcodec=None, start_s=start_s)
+    report = check_signal(film, TOLERANCE, audio_path=sound)
+    assert (report.audio_path, report.audio_clock, report.program) == (str(sound), rule, 1)
+
+
 def test_one_clap_is_measured_when_asked_for_and_makes_no_test_signal(clip: Clip) -> None:
     path = clip(seconds=4, events_s=[2.0], sound_late_s=0.2)
     assert check_signal(path, TOLERANCE).offset_ms == pytest.approx(-200, abs=2)

@@ -17,7 +17,7 @@ from av.packet import Packet
 
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
 from avcheck.media.transport import Excerpt
-from avcheck.report import Track
+from avcheck.report import AudioClock, Track
 
 SAMPLE_RATE = 16_000  # Hz, of every Sound
 
@@ -113,6 +113,9 @@ class MediaInfo:
     first_sound_s: float | None
     container: str = ""  # FFmpeg's words for the kind of container
     timecode: str | None = None  # of the first picture, as the file writes it
+    # When the sound of a file of its own is due: by the clock of the "stream" that both were taken
+    # from, or it begins with the "film"; None for the film's own sound
+    audio_clock: AudioClock | None = None
 
     @property
     def container_offset_ms(self) -> float | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -32,7 +31,6 @@ from avcheck.media.base import (
     no_sound,
 )
 from avcheck.media.container import (
-    SOUND_FORMATS,
     VIDEO_FORMATS,
     Clock,
     clock_of,
@@ -40,13 +38,13 @@ from avcheck.media.container import (
     first_frames,
     first_sound_s_of,
     open_container,
-    origin_s_of,
 )
 from avcheck.media.joined import joined_layout
 from avcheck.media.mp4 import index_of
 from avcheck.media.packets import is_seekable
 from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
 from avcheck.media.sections import (
+    Layout,
     Part,
     Wanted,
     choose_streams,
@@ -57,7 +55,8 @@ from avcheck.media.sections import (
     whole_of,
 )
 from avcheck.media.sound import decode_sounds
-from avcheck.media.streams import choose_audio, of_programme, playing, tracks_of
+from avcheck.media.stream_clock import StreamClock, clock_at, stream_clock_of
+from avcheck.media.streams import of_programme, playing, tracks_of
 from avcheck.media.timeline import Timeline, play_pictures, play_sounds
 from avcheck.report import Track
 from avcheck.timecode import exact_rate
@@ -66,19 +65,10 @@ from avcheck.timecode import exact_rate
 # which is checked by its own timestamps, or all as one
 SeamKind = Literal["clock", "files", "one"]
 
-# Picture and sound of one stream in files of their own count by one clock, and begin at different
-# times. What was cut out of a film counts from zero or thereabouts; two streams are further apart.
-_LEAST_CLOCK_S, _ONE_CLOCK_S = 5.0, 10.0
-
 _FIRST_PICTURES = 8
 _OF_A_PICTURE = 0.75  # of its time: fields are half of it apart
 
 _LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
-
-# iTunes's tag for gapless playback: hexadecimal numbers, the second of them how many samples an
-# encoder put in front
-_GAPLESS = "iTunSMPB"
-_MOST_DELAY = 1 << 14  # samples; more FFmpeg takes for damage, too
 
 
 @dataclass(frozen=True)
@@ -89,13 +79,13 @@ class Opened:
     pictures: Sequence[Part]
     sounds: Sequence[Part]
     seekable: bool  # whether both can be read from the middle
+    stream_clock: StreamClock
     picture_timeline: Timeline | None = None  # an edit list to play, of an mp4 or mov
     sound_timeline: Timeline | None = None
     seams_s: tuple[float, ...] = ()  # where one recording was joined to another, as far as is known
     seams_are: SeamKind = "clock"
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
-    counts_from_s: float = 0.0  # what a stream's own clock says at zero
 
 
 def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:
@@ -156,7 +146,7 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             first_picture_s = _first_picture_s(picture_source, clock.timeline)
         first_sound_s = first_sound_s_of(sound, heard.origin_s)
         if heard.timeline is not None and sound is not None:
-            first_sound_s = _first_sound_s(sound_source, heard.timeline)
+            first_sound_s = first_timeline_sound_s(sound_source, heard.timeline)
         width, height, rotation = _upright(video, picture)
         info = MediaInfo(
             path=path,
@@ -183,79 +173,13 @@ def open_film(path: Path, wanted: Wanted) -> Opened:
             whole_of(picture_source) if layout is None else layout.pictures,
             whole_of(sound_source) if layout is None else layout.sounds,
             is_seekable(container),
+            _stream_clock(container, path, layout),
             clock.timeline,
             heard.timeline,
             () if seams is None else seams.seams_s,
             "clock" if joined is None else "files" if layout else "one",
-            _joined_bytes(path),
-            counts_from_s=0.0 if layout else _counts_from_s(container, path),
+            joined_bytes(path),
         )
-
-
-def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
-    """The film with the sound of another file.
-
-    Where both are of one stream, its clock says when the sound is due; else the file's zero is laid
-    on the film's first picture or sound, whichever is earlier. Raises as `open_media`.
-    """
-    firsts = (film.info.first_picture_s, film.info.first_sound_s)
-    start_s = min((time_s for time_s in firsts if time_s is not None), default=0.0)
-    with open_container(path, SOUND_FORMATS) as container:
-        counts_from_s = _counts_from_s(container, path)
-        behind_s = counts_from_s - film.counts_from_s
-        if min(counts_from_s, film.counts_from_s) and abs(behind_s) < _ONE_CLOCK_S:
-            start_s = behind_s
-        audio = choose_audio(container, path, track)
-        heard = clock_of(container, path, audio)
-        timeline = None if heard.timeline is None else heard.timeline.later(start_s)
-        if timeline is None:
-            delay_s = _encoder_delay_s(container, path, audio)
-            heard = dataclasses.replace(heard, origin_s=heard.origin_s + delay_s - start_s)
-        _, sound, at_end = first_frames(container, None, audio, {audio.index: heard})
-        if sound is None and at_end:
-            raise no_sound(path)
-        source = heard.source(path, SOUND_FORMATS, audio.index)
-        first_sound_s = first_sound_s_of(sound, heard.origin_s)
-        if timeline is not None and sound is not None:
-            first_sound_s = _first_sound_s(source, timeline)
-        info = dataclasses.replace(
-            film.info,
-            audio_codec=audio.codec_context.name,
-            audio_track=None,
-            audio_tracks=tracks_of(list(container.streams.audio)),
-            first_sound_s=first_sound_s,
-        )
-        return dataclasses.replace(
-            film,
-            info=info,
-            sounds=whole_of(source),
-            seekable=film.seekable and is_seekable(container),
-            sound_timeline=timeline,
-            sound_joined_bytes=_joined_bytes(path),
-        )
-
-
-def _counts_from_s(container: InputContainer, path: Path) -> float:
-    """When a file begins by the clock of the stream that it was taken from; 0 for any other."""
-    begin_s = index_of(path).begin_s
-    if container.format.name == "mpegts":
-        begin_s = origin_s_of(container)
-    return begin_s if begin_s > _LEAST_CLOCK_S else 0.0
-
-
-def _encoder_delay_s(container: InputContainer, path: Path, audio: AudioStream) -> float:
-    """How long an m4a sounds before what was encoded begins, by a tag that music players go by.
-
-    An edit list has said so already. Of a film the tag is not asked: video players do not.
-    """
-    fields = str(container.metadata.get(_GAPLESS, "")).split()
-    if len(fields) < 4 or index_of(path).track(audio.id).edits:
-        return 0.0
-    try:
-        delay = int(fields[1], 16)
-    except ValueError:
-        return 0.0
-    return delay / audio.rate if audio.rate and 0 < delay < _MOST_DELAY else 0.0
 
 
 def _upright(video: VideoStream, picture: VideoFrame | None) -> tuple[int, int, int]:
@@ -275,7 +199,7 @@ def _first_picture_s(source: Source, timeline: Timeline) -> float | None:
         return next((picture.pts_s for picture in pictures), None)
 
 
-def _first_sound_s(source: Source, timeline: Timeline) -> float | None:
+def first_timeline_sound_s(source: Source, timeline: Timeline) -> float | None:
     """When the first sound of a timeline is heard."""
 
     def decode(tally: Tally, from_s: float | None) -> Generator[Sound, None, None]:
@@ -314,9 +238,21 @@ def _apart_s(source: Source) -> float | None:
     return median(apart_s) if apart_s else None
 
 
-def _joined_bytes(path: Path) -> int:
+def joined_bytes(path: Path) -> int:
+    """How many bytes of another film follow in an mp4 or mov."""
     at = index_of(path).joined_at
     return 0 if at is None else path.stat().st_size - at
+
+
+def _stream_clock(container: InputContainer, path: Path, layout: Layout | None) -> StreamClock:
+    """That of the file, or of the first section of a transport stream; what was joined otherwise
+    has none.
+    """
+    if layout is None:
+        return stream_clock_of(container, path)
+    sources = (part.source for part in (layout.pictures[0], layout.sounds[0]))
+    pieces = [source.piece for source in sources if source is not None and source.piece]
+    return clock_at(pieces[0].zero) if pieces else StreamClock(0.0)
 
 
 def _timecode_of(container: InputContainer, video: VideoStream) -> str | None:

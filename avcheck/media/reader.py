@@ -11,8 +11,9 @@ from typing import Any
 from avcheck.cores import cores
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
 from avcheck.media.container import PROBE_S
-from avcheck.media.opening import Opened, audio_tracks_of, open_film, with_sound_of
+from avcheck.media.opening import Opened, audio_tracks_of, open_film
 from avcheck.media.sections import Wanted, pictures_of, sounds_of
+from avcheck.media.separate import with_sound_of
 from avcheck.media.timeline import play_pictures, play_sounds
 from avcheck.report import Degraded, Track
 

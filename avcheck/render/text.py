@@ -38,6 +38,10 @@ VERDICT_STYLE = {
     "undecidable": "bold yellow",
     "error": "bold red",
 }
+_AUDIO_CLOCK = {
+    "stream": "due by the clock of the stream that both files were taken from",
+    "film": "begins with the film",
+}
 _EVENTS = {  # of a test signal: singular and plural
     "flash": ("flash with its beep", "flashes with their beeps"),
     "countdown": ("count with its tick", "counts with their ticks"),
@@ -162,6 +166,8 @@ def _line_parts(report: Report, course: bool) -> Iterator[tuple[str, str]]:
         yield " [test signal]", ""
     if report.part_s is not None:
         yield f" [only {span(*report.part_s)}]", ""
+    if report.audio_clock == "stream":
+        yield " [sound by the stream's clock]", ""
     if looked := _sampled(report):
         yield f" [sampled {looked}]", ""
     if looked := _listened(report):
@@ -215,6 +221,7 @@ def details(report: Report) -> list[tuple[str, str]]:
             "programme",
             None if report.program is None else programme(report.program, report.programs),
         ),
+        ("sound", _AUDIO_CLOCK.get(report.audio_clock or "")),
         ("part", None if report.part_s is None else span(*report.part_s)),
         ("sampled", _sampled(report)),
         ("looked at", _listened(report)),

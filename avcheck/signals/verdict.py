@@ -56,7 +56,14 @@ def check_signal(
             degraded = media.degraded
     judged = judge_signal(signal, tolerance, every_picture=True)
     report = report_on(path, judged, info, degraded, tolerance)
-    return replace(report, measured_by="test_signal", signal=signal.kind)
+    return replace(
+        report,
+        measured_by="test_signal",
+        signal=signal.kind,
+        audio_path=None if audio_path is None else str(audio_path),
+        program=info.program,
+        programs=info.programs,
+    )
 
 
 def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = False) -> Judgement:

@@ -1,0 +1,53 @@
+"""The clock of the stream that a file was taken from: picture and sound of one stream can lie in
+files of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from av.container import InputContainer
+
+from avcheck.media.container import origin_s_of
+from avcheck.media.mp4 import index_of
+from avcheck.media.transport import TICKS_S, WRAP
+
+# Two files of one stream begin at different times. What was cut out of a film counts from zero or
+# thereabouts; two streams are further apart.
+_LEAST_S, _APART_S = 5.0, 10.0
+
+_TURN_S = WRAP / TICKS_S
+
+
+@dataclass(frozen=True)
+class StreamClock:
+    """When a file begins by its own timestamps, s; `turns`: whether they begin again at zero, as
+    those of a transport stream do every 26.5 hours.
+    """
+
+    begin_s: float
+    turns: bool = False
+
+    def ahead_of(self, film: StreamClock) -> float | None:
+        """How long after the film this file begins; None if the two share no clock."""
+        ahead_s = self.begin_s - film.begin_s
+        firsts_s = sorted((self.begin_s, film.begin_s))
+        turned = self.turns and film.turns and abs(ahead_s) > _TURN_S / 2
+        if turned:
+            ahead_s -= _TURN_S if ahead_s > 0 else -_TURN_S
+        # The one behind the turn may begin near zero.
+        far_from_zero = firsts_s[1 if turned else 0] >= _LEAST_S
+        return ahead_s if far_from_zero and abs(ahead_s) < _APART_S else None
+
+
+def stream_clock_of(container: InputContainer, path: Path) -> StreamClock:
+    """The clock by which a file counts; zero for a kind of file that never has a stream's."""
+    if container.format.name == "mpegts":
+        return StreamClock(origin_s_of(container) % _TURN_S, turns=True)
+    return StreamClock(index_of(path).begin_s)
+
+
+def clock_at(zero: int) -> StreamClock:
+    """That of a transport stream which begins at this timestamp."""
+    return StreamClock(zero / TICKS_S % _TURN_S, turns=True)
