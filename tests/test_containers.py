@@ -61,6 +61,7 @@ def test_flash_and_click(
     path = clip(f"clip.{suffix}", **options)
     with open_media(path) as file:
         times_s = [picture.pts_s for picture in file.pictures()]
+        assert file.info.frame_rate == 25
         late_s = click_time_s(*whole(list(file.sounds()))) - flash_s(file)
         degraded = file.degraded
     assert len(times_s) == 50

@@ -65,6 +65,9 @@ from avcheck.timecode import exact_rate
 # which is checked by its own timestamps, or all as one
 SeamKind = Literal["clock", "files", "one"]
 
+# Formats whose mean rate is that of their ticks, not all of which show another picture
+_TICKING = frozenset({"avi", "dv", "gxf"})
+
 _FIRST_PICTURES = 8
 _OF_A_PICTURE = 0.75  # of its time: fields are half of it apart
 
@@ -214,8 +217,8 @@ def _rate_of(
 ) -> Fraction | None:
     """Pictures a second, the mean by the header."""
     rate, guessed = video.average_rate or video.guessed_rate, video.guessed_rate
-    if rate and guessed and container.format.name == "avi":
-        rate = min(rate, guessed)  # places were counted, and some may be empty
+    if rate and guessed and container.format.name in _TICKING:
+        rate = min(rate, guessed)
     if rate is None or rate <= 0:
         return None
     own = video.codec_context.framerate
