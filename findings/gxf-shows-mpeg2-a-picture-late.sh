@@ -45,7 +45,7 @@ def shown(codec, pixels, suffix):
         rates = stream.average_rate, stream.codec_context.framerate
         first = next(film.decode(stream))
         time = first.dts if first.pts is None else first.pts
-        return round(1000 * time * first.time_base), *(rate and int(rate) for rate in rates)
+        return round(1000 * time * first.time_base), *(rate and rate.numerator // rate.denominator for rate in rates)
 
 
 cases = [("mpeg2video", "yuv420p", "gxf"), ("mjpeg", "yuvj420p", "gxf"), ("dvvideo", "yuv420p", "gxf")]
