@@ -122,6 +122,15 @@ def test_pictures_of_any_rate(clip: Clip, fps: float) -> None:
     assert report.offset_ms == pytest.approx(-150, abs=500 / fps)
 
 
+def test_a_few_pairs_among_many_that_stand_alone_are_chance(clip: Clip) -> None:
+    """Sound that is 5 s off meets some flashes of others."""
+    events_s = [1.0, 2.4, 3.36, 5.2, 6.0, 7.6, 8.84, 10.4]
+    path = clip(seconds=17, fps=25, events_s=events_s, sound_late_s=5.08)
+    report = check_signal(path, TOLERANCE)
+    assert (report.verdict, report.reason_code) == ("undecidable", "no_match")
+    assert "of which too few belong together" in (report.reason or "")
+
+
 @pytest.mark.parametrize(("start_s", "rule"), [(0.0, "film"), (600.0, "stream")])
 def test_the_record_says_which_sound_and_when_it_is_due(
     clip: Clip, start_s: float, rule: str

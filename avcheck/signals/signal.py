@@ -104,6 +104,14 @@ class Signal:
         return len(self.events) / max(self.in_picture, self.in_sound, 1)
 
     @property
+    def is_chance(self) -> bool:
+        """Whether most of what is seen and most of what is heard has no partner, so that the pairs
+        may be chance. Stamps carry their number.
+        """
+        least = min(self.in_picture, self.in_sound)
+        return self.kind != "stamp" and least >= _LEAST_PAIRS and len(self.events) < least / 2
+
+    @property
     def offset_ms(self) -> float | None:
         """The median of the events; None without one."""
         return float(np.median([event.offset_ms for event in self.events])) if self.events else None

@@ -72,7 +72,7 @@ def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = 
     Its segments are the events, of stamps one a second unless `every_picture`; `confidence` is the
     share of what is seen and heard that is in pairs.
     """
-    if not signal.events:
+    if not signal.events or signal.is_chance:
         return undecided(signal)
     events = _segments(signal.thinned())
     course = follow(events) or Course(())
