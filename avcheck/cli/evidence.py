@@ -15,8 +15,8 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
-from avcheck.render import printable
 from avcheck.markers import TitleClock
+from avcheck.render import printable
 from avcheck.report import Report
 from avcheck.settings import CheckSettings, only_track, seconds_of
 from avcheck.timecode import is_timecode
