@@ -17,6 +17,7 @@ from avcheck.timecode import Timecode
 Kind = Literal["in_sync", "out_of_sync", "undecidable", "jump", "edit"]
 
 _WORDS = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable"}
+_WHOLE_S = 1.0
 # Undecidable for a reason that leaves what was looked at as it is
 _PARTS_HOLD = "not_all_looked_at"
 
@@ -105,7 +106,10 @@ def marked(report: Report) -> Marked:
     clock = TitleClock.of(report)
     frame_ms = float(1000 / clock.timecode.rate)
     parts = sorted(_parts(report, frame_ms), key=lambda each: each.start_s)
-    end_s = max([report.duration_s or 0.0, *(each.end_s for each in parts)])
+    end_s = max((each.end_s for each in parts), default=0.0)
+    # What was looked at ends with a whole second, which may be after the title's last picture
+    if report.duration_s is not None and end_s < report.duration_s + _WHOLE_S:
+        end_s = report.duration_s
     length = max(1, clock.picture_at(end_s))
     markers: list[Marker] = []
     for part in parts:

@@ -115,6 +115,16 @@ def test_no_two_markers_begin_at_one_picture() -> None:
     ]
 
 
+def test_a_title_ends_with_its_last_picture() -> None:
+    """What was looked at is cut into whole seconds."""
+    stretches = (Stretch(0.0, 13.0, -120.0, -120.0),)
+    report = film(Fraction(25), stretches=stretches, jumps_s=(), jump_intervals_s=())
+    title = marked(replace(report, degraded=Degraded(), duration_s=12.04))
+    assert (title.length, title.markers[0].end) == (301, 301)
+    # The container is wrong about its duration
+    assert marked(replace(report, degraded=Degraded(), duration_s=9.0)).length == 325
+
+
 def test_a_title_shorter_than_its_markers_keeps_them_all() -> None:
     cuts = tuple(Edit("removed", "both", 0.0, 0.0, 0.0, each) for each in (1.0, 2.0, 3.0))
     report = film(Fraction(25), stretches=(), jumps_s=(), jump_intervals_s=(), edits=cuts)
