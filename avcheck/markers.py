@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Literal
 
 from avcheck.edits import describe_edit
@@ -17,6 +17,7 @@ from avcheck.timecode import Timecode
 Kind = Literal["in_sync", "out_of_sync", "undecidable", "jump", "edit"]
 
 _WORDS = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable"}
+_WHOLE_S = 1.0
 # Undecidable for a reason that leaves what was looked at as it is
 _PARTS_HOLD = "not_all_looked_at"
 
@@ -63,6 +64,13 @@ class TitleClock:
         """The number of the picture nearest to a moment on the file's clock, counted from 0."""
         return self.timecode.picture_at(time_s - self.first_s)
 
+    def time_s(self, timecode: str) -> float | None:
+        """When the picture with a timecode is shown, on the file's clock; None if its rate is not
+        known, or no picture can have that timecode.
+        """
+        number = self.timecode.number_of(timecode) if self.rate_known else None
+        return None if number is None else self.first_s + float(number / self.timecode.rate)
+
     def text(self, time_s: float) -> str:
         """The timecode of that picture; "" if its rate is not known."""
         return self.timecode.text(max(0, self.picture_at(time_s))) if self.rate_known else ""
@@ -98,18 +106,33 @@ def marked(report: Report) -> Marked:
     clock = TitleClock.of(report)
     frame_ms = float(1000 / clock.timecode.rate)
     parts = sorted(_parts(report, frame_ms), key=lambda each: each.start_s)
-    end_s = max([report.duration_s or 0.0, *(each.end_s for each in parts)])
+    end_s = max((each.end_s for each in parts), default=0.0)
+    # What was looked at ends with a whole second, which may be after the title's last picture
+    if report.duration_s is not None and end_s < report.duration_s + _WHOLE_S:
+        end_s = report.duration_s
     length = max(1, clock.picture_at(end_s))
     markers: list[Marker] = []
     for part in parts:
         start = min(max(0, clock.picture_at(part.start_s)), length - 1)
         end = min(max(start + 1, clock.picture_at(part.end_s)), length)
-        marker = Marker(start, end - start, part.kind, part.text)
-        if markers and markers[-1].kind == "jump" and start < markers[-1].end < end:
-            start = markers[-1].end  # a jump takes at least a picture
-            marker = replace(marker, start=start, length=end - start)
-        markers.append(marker)
-    return Marked(clock.timecode, length, tuple(markers), clock.rate_known)
+        markers.append(Marker(start, end - start, part.kind, part.text))
+    return Marked(clock.timecode, length, tuple(_apart(markers, length)), clock.rate_known)
+
+
+def _apart(markers: list[Marker], length: int) -> list[Marker]:
+    """Markers that begin at a picture each, as editing programs keep one marker a picture: what
+    begins where another does begins at the next free picture, or at the last one.
+    """
+    taken: set[int] = set()
+    placed: list[Marker] = []
+    for marker in markers:
+        later, earlier = range(marker.start, length), range(marker.start, -1, -1)
+        free = (each for each in chain(later, earlier) if each not in taken)
+        start = next(free, marker.start)  # a title of fewer pictures than markers
+        taken.add(start)
+        end = min(max(marker.end, start + 1), length)
+        placed.append(replace(marker, start=start, length=end - start))
+    return sorted(placed, key=lambda each: each.start)
 
 
 def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:

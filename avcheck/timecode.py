@@ -79,6 +79,22 @@ class Timecode:
             number -= _left_out(base) * (whole_minutes - whole_minutes // 10)
         return cls(rate, drop, number)
 
+    def number_of(self, text: str) -> int | None:
+        """Which picture of the title, counted from 0, has a timecode; None if none can have it.
+
+        People write `:` for `;` too, so the count is the title's own, whatever the separator.
+        """
+        match = _TIMECODE.fullmatch(text.strip())
+        if match is None:
+            return None
+        separator = ";" if self.drop else ":"
+        parsed = self._parsed(self.rate, ":".join(match.group(1, 2, 3)) + separator + match[5])
+        if parsed is None:
+            return None
+        base = round(self.rate)
+        day = 24 * 3600 * base - (_left_out(base) * (24 * 60 - 24 * 6) if self.drop else 0)
+        return (parsed.start - self.start) % day  # a title may run past midnight
+
     def picture_at(self, time_s: float) -> int:
         """The picture whose start is nearest to a moment, counted from the title's first, which
         starts at 0 s.
@@ -101,6 +117,14 @@ class Timecode:
         separator = ";" if self.drop else ":"
         digits = max(2, len(str(base - 1)))
         return f"{hours:02d}:{minutes % 60:02d}:{seconds:02d}{separator}{pictures:0{digits}d}"
+
+
+def is_timecode(text: str) -> bool:
+    """Whether text is a timecode and not a time: `01:00:04:12` or `01:00:04;12`, but not
+    `01:00:04.12`.
+    """
+    match = _TIMECODE.fullmatch(text.strip())
+    return match is not None and match[4] in ":;"
 
 
 def can_drop(rate: Fraction) -> bool:

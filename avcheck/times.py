@@ -15,3 +15,12 @@ def moment(time_s: float) -> str:
     hundredths = round(100 * time_s)
     sign, hundredths = "-" if hundredths < 0 else "", abs(hundredths)
     return f"{sign}{clock(hundredths // 100)}.{hundredths % 100:02d}"
+
+
+def between(start_s: float, end_s: float) -> str:
+    """Where between two moments something lies: "between 0:11 and 0:14", or "at 0:12" if they are
+    less than a second apart.
+    """
+    if end_s - start_s < 1:
+        return f"at {clock((start_s + end_s) / 2)}"
+    return f"between {clock(start_s)} and {clock(end_s)}"

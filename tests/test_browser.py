@@ -127,7 +127,7 @@ def test_the_table_filters_by_words_and_verdict(opened: Open) -> None:
     tab.fill("#find", "no audio track")
     playwright.expect(tab.locator("#status")).to_contain_text("3 of 30")
     tab.fill("#find", "")
-    playwright.expect(tab.locator("#status")).to_contain_text("30 files")
+    playwright.expect(tab.locator("#status")).to_contain_text("30 rows")
     tab.uncheck("[name=verdict][value=in_sync]")
     assert tab.locator("table.files tbody tr.in_sync").count() == 0
     assert tab.locator("table.files tbody tr.error").count() == 3
@@ -144,6 +144,14 @@ def test_a_row_opens_by_keyboard(opened: Open) -> None:
     assert "--output html=report.html" in details.inner_text()
     tab.keyboard.press("Space")
     assert details.count() == 0
+
+
+def test_a_narrow_screen_says_why_a_file_failed(opened: Open) -> None:
+    tab = opened(page(run(30, seconds=60)), viewport={"width": 390, "height": 800})
+    failed = tab.locator("table.files tbody tr.error").first
+    assert "no audio track" not in failed.inner_text()  # there is no room for the column
+    failed.locator("button.opens").click()
+    assert "no audio track" in tab.locator("tr.opened").inner_text()
 
 
 @pytest.mark.parametrize("count", [1, len(HOSTILE)])
@@ -175,6 +183,7 @@ def test_print_shows_all_rows_and_no_controls(opened: Open) -> None:
     assert tab.locator("table.files tbody tr").count() == 300
     assert not tab.locator(".filters").is_visible()
     # Dark on white, whatever the screen is
+    assert tab.evaluate("getComputedStyle(document.documentElement).colorScheme") == "light"
     assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(26, 32, 40)"
 
 

@@ -226,6 +226,47 @@ def test_the_command_refuses_before_it_looks(
         assert main(["evidence", str(title), str(target)]) == 2
         assert words in capsys.readouterr().err
     assert (title.read_bytes(), other.read_bytes()) == (b"x", b"y")
+    for wrong, words in (
+        ("--at=soon", "'soon' is no time"),
+        ("--at=1:75", "'1:75' is no time"),
+        ("--length=0:30", "--length must lie between 5 and 15 s, not 30"),
+        ("--audio=gone.wav", "gone.wav"),
+    ):
+        assert main(["evidence", str(title), str(tmp_path / "out.mp4"), wrong]) == 2
+        said = capsys.readouterr()
+        assert words in said.err and not said.out
+
+
+def test_a_place_is_given_as_the_titles_timecode_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spans: list[Span] = []
+    facts = PictureFacts(320, 240, "30000/1001", 0.0, "01:00:00;00")
+    checked = replace(report(tmp_path / "a.mp4"), picture=facts)
+    monkeypatch.setattr("avcheck.cli.evidence.check_alone", lambda *_, **__: checked)
+
+    def write(_: Report, span: Span, target: Path, *, audio: Path | None) -> None:
+        spans.append(span)
+        target.touch()
+
+    monkeypatch.setattr(film, "make_film", write)
+    (tmp_path / "a.mp4").touch()
+    command = ["evidence", str(tmp_path / "a.mp4"), str(tmp_path / "out.mp4"), "--force"]
+    for at in ("01:00:05;15", "01:00:05:15", "5.5055", "0:00:05.5055"):
+        assert main([*command, f"--at={at}", "--length=0:06"]) == 0
+    assert [(each.start_s, each.length_s) for each in spans] == [(pytest.approx(5.5055), 6.0)] * 4
+    assert main([*command, "--at=01:00:05:31"]) == 2
+    assert "no picture of the title can have the timecode 01:00:05:31" in capsys.readouterr().err
+
+
+def test_the_sound_may_be_a_file_of_its_own(clip: Clip, tmp_path: Path) -> None:
+    pictures = clip("silent.mp4", seconds=8, acodec=None)
+    sound = clip("sound.wav", seconds=8, vcodec=None, acodec="pcm_s16le", events_s=(3.0,))
+    checked = replace(report(pictures), audio_track=None)
+    make_film(checked, Span(1.0, 5.0), tmp_path / "out.mp4", audio=sound)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    assert click_time_s(0.0, heard[: 4 * 48_000], 48_000) == pytest.approx(2.0, abs=0.03)
 
 
 def test_the_command_writes_a_whole_film_or_none(
@@ -238,6 +279,8 @@ def test_the_command_writes_a_whole_film_or_none(
     assert "sound late by 120 ms" in said.out
     assert "out.mp4 shows 0:00 to 0:02" in said.err
     assert fake_scan.MADE[-1].calls[-1]["settings"].detail is True
+    assert main(["evidence", str(title), str(target), "--force", "--at=0:00:01", "--length=5"]) == 0
+    assert "out.mp4 shows 0:01 to 0:02" in capsys.readouterr().err
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"x")
     assert main(["evidence", str(broken), str(tmp_path / "none.mp4")]) == 2

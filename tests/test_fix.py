@@ -100,6 +100,12 @@ def test_pcm_that_cannot_start_later_is_written_anew_sample_by_sample(
         ({"acodec": "libmp3lame"}, "film.mkv"),
         ({"acodec": "mp2"}, "film.ts"),
         ({"vcodec": "libx264", "acodec": "aac"}, "film.flv"),
+        # The streams change places: FLV numbers them by which comes first
+        (
+            {"vcodec": "flv", "acodec": "libmp3lame", "sample_rate": 44_100, "start_s": 0.4}
+            | {"audio_offset_s": 0.2},
+            "film.flv",
+        ),
         ({"vcodec": "libvpx", "acodec": "libopus"}, "film.webm"),
     ],
     ids=str,

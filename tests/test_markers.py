@@ -6,13 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from avcheck.cli.app import main
-from avcheck.markers import marked
+from avcheck.edits import Edit
+from avcheck.markers import TitleClock, marked
 from avcheck.media import open_media
 from avcheck.render import to_json
 from avcheck.report import PRESETS, Degraded, PictureFacts, Report, Stretch
@@ -87,6 +89,70 @@ def test_a_jump_at_a_moment_takes_a_picture_and_nothing_overlaps_it() -> None:
     )
     spans = [(each.start, each.end, each.kind) for each in marked(sharp).markers]
     assert spans == [(0, 1000, "in_sync"), (1000, 1001, "jump"), (1001, 2500, "in_sync")]
+
+
+def test_no_two_markers_begin_at_one_picture() -> None:
+    """DaVinci Resolve keeps one marker a picture: the others would be lost."""
+    cut = Edit("removed", "both", 40.0, 40.0, 40.0, 42.0)
+    slow = Edit("speed", "both", 0.0, 40.0, 0.0, 41.0)
+    last = Edit("removed", "both", 100.0, 100.0, 102.0, 107.0)
+    report = film(
+        Fraction(25),
+        jump_intervals_s=((40.0, 40.0),),
+        stretches=(Stretch(0.0, 40.0, 30.0, 30.0), Stretch(40.0, 100.0, 4.0, 4.0)),
+        degraded=Degraded(unseen_s=((99.99, 100.0),)),
+        edits=(cut, slow, last),
+    )
+    spans = [(each.start, each.end, each.kind) for each in marked(report).markers]
+    assert spans == [
+        (0, 1000, "in_sync"),
+        (1, 1000, "edit"),
+        (1000, 1001, "jump"),
+        (1001, 2500, "in_sync"),
+        (1002, 1003, "edit"),
+        (2498, 2500, "edit"),
+        (2499, 2500, "undecidable"),
+    ]
+
+
+def test_a_title_ends_with_its_last_picture() -> None:
+    """What was looked at is cut into whole seconds."""
+    stretches = (Stretch(0.0, 13.0, -120.0, -120.0),)
+    report = film(Fraction(25), stretches=stretches, jumps_s=(), jump_intervals_s=())
+    title = marked(replace(report, degraded=Degraded(), duration_s=12.04))
+    assert (title.length, title.markers[0].end) == (301, 301)
+    # The container is wrong about its duration
+    assert marked(replace(report, degraded=Degraded(), duration_s=9.0)).length == 325
+
+
+def test_a_title_shorter_than_its_markers_keeps_them_all() -> None:
+    cuts = tuple(Edit("removed", "both", 0.0, 0.0, 0.0, each) for each in (1.0, 2.0, 3.0))
+    report = film(Fraction(25), stretches=(), jumps_s=(), jump_intervals_s=(), edits=cuts)
+    short = replace(report, degraded=Degraded(), duration_s=0.08)
+    assert [each.start for each in marked(short).markers] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "timecode", "said", "time_s"),
+    [
+        (Fraction(25), "10:00:00:00", "10:00:02:12", 3.48),
+        (Fraction(25), "10:00:00:00", "10:00:02;12", 3.48),
+        (Fraction(25), "23:59:59:00", "00:00:01:00", 3.0),  # past midnight
+        (NTSC[1], "00:59:59;00", "01:00:00:00", 2.001),  # `:` for `;`
+        (Fraction(25), "10:00:00:00", "10:00:02:25", None),
+        (None, None, "00:00:02:00", None),
+    ],
+)
+def test_a_timecode_says_when_its_picture_is_shown(
+    rate: Fraction | None, timecode: str | None, said: str, time_s: float | None
+) -> None:
+    report = film(rate, timecode)
+    if report.picture is not None:
+        report = replace(report, picture=replace(report.picture, first_s=1.0))
+    clock = TitleClock.of(report)
+    assert clock.time_s(said) == (None if time_s is None else pytest.approx(time_s))
+    if time_s is not None:
+        assert clock.text(time_s).replace(";", ":") == said.replace(";", ":")
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ def test_it_ends_when_it_is_told_to(inbox: Path, number: int, code: int, jobs: s
     running.send_signal(number)
     _, err = running.communicate(timeout=20)
     assert running.returncode == code, err
+    assert err.startswith(f"avcheck: watching {inbox}, results go to ".encode())
     assert b"1 file: 1 in sync\n" in err and b"Traceback" not in err
     assert files(inbox) == {"hangs.mkv": b"x"}
     assert len(records(inbox)) == 1

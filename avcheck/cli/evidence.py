@@ -15,8 +15,11 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
+from avcheck.markers import TitleClock
 from avcheck.render import printable
-from avcheck.settings import CheckSettings, only_track
+from avcheck.report import Report
+from avcheck.settings import CheckSettings, only_track, seconds_of
+from avcheck.timecode import is_timecode
 from avcheck.times import clock
 
 
@@ -25,23 +28,25 @@ def evidence(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The title.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.mp4", help="The film to write.")],
     at: Annotated[
-        float | None,
+        str | None,
         opt.option(
             "--at",
             panel=opt.OUTPUT,
-            metavar="S",
-            help="Where the seconds begin. Default: where they tell most.",
+            metavar="TIME",
+            help="Where the seconds begin: seconds, [HH:]MM:SS[.mmm], or the title's timecode "
+            "HH:MM:SS:FF. Default: where they tell most.",
         ),
     ] = None,
     length: Annotated[
-        float,
+        str,
         opt.option(
             "--length",
             panel=opt.OUTPUT,
-            metavar="S",
-            help="How many seconds, from 5 to 15. Default: 8.",
+            metavar="TIME",
+            help="How long they are, from 5 to 15 s. Default: 8.",
         ),
-    ] = 8.0,
+    ] = "8",
+    audio: opt.Audio = None,
     audio_track: opt.AudioTrack = None,
     video_track: opt.VideoTrack = None,
     device: opt.Device = "auto",
@@ -57,8 +62,9 @@ def evidence(
     the picture is heard. Exit code 0 if the film was written, whatever the verdict; else 2.
     """
     require_file("FILE", file)
-    if model is not None:
-        require_file("--model", model)
+    for name, given in (("--audio", audio), ("--model", model)):
+        if given is not None:
+            require_file(name, given)
     if target.suffix.lower() != ".mp4":
         raise UsageError(
             "the film is an MP4, so its name must end in .mp4, not "
@@ -67,18 +73,23 @@ def evidence(
     if not target.absolute().parent.is_dir():
         raise UsageError(f"there is no directory {target.absolute().parent}")
     if os.path.lexists(target):
-        if not target.is_file() or target.samefile(file):
+        if not target.is_file() or any(target.samefile(each) for each in (file, audio) if each):
             raise UsageError(f"{target} is no file to write over")
         if not force:
             raise UsageError(f"{target} exists already; --force writes over it")
 
-    from avcheck.evidence.film import make_film, telling_span
+    from avcheck.evidence.film import make_film, require_length, telling_span
 
+    length_s = seconds_of(length)
+    require_length(length_s)
+    if at is not None and not is_timecode(at):
+        seconds_of(at)  # a slip shows before the title is checked
     output = Output("text", quiet=False, detailed=False)
     settings = CheckSettings(
         device=device,
         model=model,
         audio_tracks=only_track(audio_track),
+        audio=() if audio is None else (audio,),
         video_track=video_track,
         detail=True,
     )
@@ -86,10 +97,10 @@ def evidence(
     output.emit(report)
     if report.verdict == "error":
         raise typer.Exit(ExitCode.NOT_JUDGED)
-    span = telling_span(report, length, at)
+    span = telling_span(report, length_s, None if at is None else _time_s(at, report))
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        make_film(report, span, partial)
+        make_film(report, span, partial, audio=audio)
         partial.replace(target)
     except OSError as error:
         raise UsageError(f"cannot write {target}: {error.strerror or error}") from error
@@ -98,3 +109,13 @@ def evidence(
     complain(
         f"{printable(str(target))} shows {clock(span.start_s)} to {clock(span.end_s)}", prefix=""
     )
+
+
+def _time_s(text: str, report: Report) -> float:
+    """A time of a title, in seconds on its file's clock, from what `--at` takes."""
+    if not is_timecode(text):
+        return seconds_of(text)
+    time_s = TitleClock.of(report).time_s(text)
+    if time_s is None:
+        raise UsageError(f"no picture of the title can have the timecode {text}")
+    return time_s

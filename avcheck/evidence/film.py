@@ -55,14 +55,19 @@ class Span:
         return self.start_s + self.length_s
 
 
-def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> Span:
-    """The `length_s` that draw most of the attention and lie in one stretch; or those from `at_s`
-    on. Raises UsageError.
-    """
+def require_length(length_s: float) -> None:
+    """Raise UsageError if a film cannot show that many seconds."""
     if not SHORTEST_S <= length_s <= LONGEST_S:
         raise UsageError(
             f"--length must lie between {SHORTEST_S:g} and {LONGEST_S:g} s, not {length_s:g}"
         )
+
+
+def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> Span:
+    """The `length_s` that draw most of the attention and lie in one stretch; or those from `at_s`
+    on. Raises UsageError.
+    """
+    require_length(length_s)
     end_s = max([report.duration_s or 0.0, *(segment.end_s for segment in report.segments)])
     if at_s is not None:
         if not 0 <= at_s < end_s:

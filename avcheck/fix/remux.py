@@ -41,8 +41,8 @@ class Ledger:
 
 
 def write(plan: Plan, target: Path) -> dict[int, Ledger]:
-    """Write `target`, which must not exist, and return what was written, by the number of the
-    stream in the new file.
+    """Write `target`, which must not exist, and return what was written, by the number that the
+    stream of the new file is read under.
 
     Raises MediaError, and Refused if the container does not take it; `target` may then be left
     behind, incomplete.
@@ -50,12 +50,31 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
     with open_container(plan.source, VIDEO_FORMATS) as reader:
         writer = av.open(str(target.absolute()), "w", format=plan.muxer, options=dict(plan.options))
         try:
-            return _Copy(plan, reader, writer).run()
+            ledgers = _Copy(plan, reader, writer).run()
         except av.error.FFmpegError as error:
             raise Refused(f"cannot be written as {plan.muxer}: {reason_of(error)}") from error
         finally:
             with suppress(av.error.FFmpegError):
                 writer.close()
+    return _as_read(ledgers, target)
+
+
+def _as_read(ledgers: list[Ledger], target: Path) -> dict[int, Ledger]:
+    """The ledgers by the numbers that their streams are read under: FLV numbers streams anew, by
+    which of them comes first. Those of one kind keep their order.
+    """
+    numbers: dict[str, Iterator[int]] = {}
+    with open_container(target, VIDEO_FORMATS) as reader:
+        for kind in {ledger.plan.kind for ledger in ledgers}:
+            numbers[kind] = iter([each.index for each in reader.streams if each.type == kind])
+    read: dict[int, Ledger] = {}
+    for ledger in ledgers:
+        number = next(numbers[ledger.plan.kind], None)
+        if number is None:
+            name = f"{ledger.plan.kind} stream {ledger.plan.index}"
+            raise Refused(f"in the new file {name} would be missing; name it .mkv")
+        read[number] = ledger
+    return read
 
 
 @dataclass
@@ -84,8 +103,8 @@ class _Copy:
         self._encoders: dict[int, Encoder] = {}
         self._cuts: dict[int, _Cut] = {}
 
-    def run(self) -> dict[int, Ledger]:
-        """Write everything."""
+    def run(self) -> list[Ledger]:
+        """Write everything; what was written, in the order of the new file's streams."""
         self._add_streams()
         writer = self._writer
         tags = {
@@ -105,9 +124,8 @@ class _Copy:
         for index, layout in self._layouts.items():
             for made in self._pcm(index, layout.rest()):
                 writer.mux(made)
-        written = {self._outputs[index].index: ledger for index, ledger in self._ledgers.items()}
         writer.close()
-        return written
+        return list(self._ledgers.values())
 
     def _add_streams(self) -> None:
         for each in self._plan.streams:

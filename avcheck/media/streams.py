@@ -149,7 +149,7 @@ def choose_audio(
             path, "its programme has no audio track; use another --program, or --audio FILE"
         )
     if not streams:
-        raise NoAudio(path, "has no audio track; name the sound with --audio FILE")
+        raise NoAudio(path, "has no audio track; check it with --audio FILE")
     if track is None:
         streams = _decodable(streams)
         best = container.streams.best(

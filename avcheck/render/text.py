@@ -20,7 +20,7 @@ from avcheck.report import (
     confidence_text,
     describe_offset,
 )
-from avcheck.times import clock, moment
+from avcheck.times import between, clock, moment
 from avcheck.tracks import programme, sound_named
 
 if TYPE_CHECKING:
@@ -323,12 +323,7 @@ def _drift(drift_ms_per_min: float | None) -> str | None:
 def _jumps(report: Report) -> str | None:
     # older records have no intervals
     intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]
-    times = [
-        f"at {clock(start_s)}"
-        if clock(start_s) == clock(end_s)
-        else f"between {clock(start_s)} and {clock(end_s)}"
-        for start_s, end_s in intervals_s
-    ]
+    times = [between(start_s, end_s) for start_s, end_s in intervals_s]
     return f"offset jumps {', '.join(times)}" if times else None
 
 

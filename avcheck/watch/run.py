@@ -78,6 +78,8 @@ def watch(
         Steps(steps_of(plan.journal)) as steps,
         _notified(plan, on_step) as woken,
     ):
+        if not plan.once:
+            on_step(f"watching {plan.folder}, results go to {plan.journal}")
         folder = _Folder(plan, settings, journal, steps, woken, on_step)
         folder.go_on()
         for report in check_many(
@@ -288,8 +290,8 @@ class _Folder:
         if path not in self._unfinished:
             self._unfinished.add(path)
             self._tell(
-                f"{path} is not complete; it is waited for, and checked as it is when it was "
-                f"still for {self._plan.patience_s:g} s"
+                f"{path} is not complete: avcheck waits for the rest, and checks it as it is "
+                f"after {self._plan.patience_s:g} s without a change"
             )
         return False
 

@@ -21,7 +21,7 @@ from avcheck.edits import Edit, describe_edit
 from avcheck.render.page.map_picture import STOPS, map_png
 from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
 from avcheck.report import Report, confidence_text
-from avcheck.times import clock, moment
+from avcheck.times import between, clock, moment
 
 _LANE = 12.0  # height of the strip that shows what was looked at
 _SMALL_COLUMNS = 60
@@ -249,7 +249,7 @@ def fit_legend() -> Markup:
 
 def _jump(axis: Axis, start_s: float, end_s: float, scale: _Offsets) -> Markup:
     left, right = axis.x(start_s), axis.x(end_s)
-    words = f"the offset jumps between {clock(start_s)} and {clock(end_s)}"
+    words = f"the offset jumps {between(start_s, end_s)}"
     edges = Markup('<path class="edge" d="M{} {}v{}M{} {}v{}"/>').format(
         coord(left),
         coord(scale.top),

@@ -67,7 +67,8 @@
     const part = shown.slice(0, most);
     for (const item of part) openable(item.row);
     body.replaceChildren(...part.flatMap((item) => (item.opened ? [item.row, item.opened] : [item.row])));
-    const all = shown.length === rows.length ? `${rows.length} files` : `${shown.length} of ${rows.length} files`;
+    const count = rows.length === 1 ? "1 row" : `${rows.length} rows`; // a file with several sounds has several
+    const all = shown.length === rows.length ? count : `${shown.length} of ${count}`;
     const order = key === "rank" && !down ? ", worst first" : "";
     one("#status").textContent = `${all}${order}${part.length < shown.length ? `; the first ${part.length} are shown` : ""}.`;
     one(".more").hidden = part.length >= shown.length;
