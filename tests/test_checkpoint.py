@@ -216,7 +216,7 @@ def test_strange_lines_between_records_are_passed_over(
         assert checkpoint.strange == 1
         assert checkpoint.verdict(sample("b.mp4")) == "in_sync"
     main(["lib", "--resume", "r.jsonl"])
-    assert "r.jsonl: lines passed over that are no records: 1" in capsys.readouterr().err
+    assert "r.jsonl: lines skipped that are not records: 1" in capsys.readouterr().err
 
 
 def test_what_cannot_be_a_results_file(library: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
         (["chek", "a.mp4"], "there is no file and no command 'chek'; did you mean check?"),
         (["merge"], "FILE is missing (see avcheck merge --help)"),
         (["diff", "a.jsonl"], "NEW is missing (see avcheck diff --help)"),
-        (["demo", "x"], "there is nothing to do with x (see avcheck demo --help)"),
+        (["demo", "x"], "unexpected argument: x (see avcheck demo --help)"),
     ],
 )
 def test_wrong_usage_is_told_in_our_words(

@@ -94,8 +94,7 @@ def test_a_damaged_record_is_named_and_never_passes(
         assert main(["merge", str(path), "--format", form]) == 2
         warning, summary = capsys.readouterr().err.splitlines()
         assert warning.startswith(
-            f"avcheck: {path}: line 2 is a damaged record and is passed over (not a record of "
-            "avcheck ("
+            f"avcheck: {path}: line 2 is a damaged record and is skipped (not a record of avcheck ("
         )
         assert warning.endswith("; check that file again")
         assert summary == "1 file: 1 in sync"

@@ -53,7 +53,7 @@ def demo(
                 f"{keep.suffix or keep.name!r}"
             )
         if os.path.lexists(keep):
-            raise UsageError(f"--keep: {keep} exists already, and nothing is written over")
+            raise UsageError(f"--keep: {keep} exists already; choose another name")
         if not keep.absolute().parent.is_dir():
             raise UsageError(f"--keep: there is no directory {keep.absolute().parent}")
 
@@ -74,7 +74,7 @@ def demo(
         result = check_alone(clip, CheckSettings(device=device, model=model), quiet=False)
         output.emit(replace(result, path=str(keep or clip.name)))
     if result.offset_ms is None or result.verdict not in ("in_sync", "out_of_sync"):
-        output.write("found: no offset avcheck would stand by\n")
+        output.write("found: no offset that avcheck is sure of\n")
         raise typer.Exit(ExitCode.NOT_JUDGED)
     error_ms = result.offset_ms - offset
     agrees = abs(error_ms) <= FRAME_MS

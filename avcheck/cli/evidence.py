@@ -30,7 +30,7 @@ def evidence(
             "--at",
             panel=opt.OUTPUT,
             metavar="S",
-            help="Where the seconds begin. Default: where they tell most.",
+            help="Where the film begins. Default: where the evidence is strongest.",
         ),
     ] = None,
     length: Annotated[
@@ -53,8 +53,8 @@ def evidence(
     """Check a title and show why: a film of its most telling seconds as they are, then with the
     offset taken out.
 
-    The picture shows where the attention falls; below it runs the sound, with a mark where that of
-    the picture is heard. Exit code 0 if the film was written, whatever the verdict; else 2.
+    The picture shows where the attention falls; below it runs the sound, with a mark where the
+    picture's own sound is heard. Exit code 0 if the film was written, whatever the verdict; else 2.
     """
     require_file("FILE", file)
     if model is not None:
@@ -68,7 +68,7 @@ def evidence(
         raise UsageError(f"there is no directory {target.absolute().parent}")
     if os.path.lexists(target):
         if not target.is_file() or target.samefile(file):
-            raise UsageError(f"{target} is no file to write over")
+            raise UsageError(f"{target} is not a regular file")
         if not force:
             raise UsageError(f"{target} exists already; --force writes over it")
 

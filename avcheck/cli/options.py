@@ -189,7 +189,7 @@ Thorough = Annotated[
     option(
         "--thorough/--no-thorough",
         panel=ANALYSIS,
-        help="Look at all of a long title; where nothing is seen, look closer whatever that costs.",
+        help="Look at all of a long title; where nothing shows, look closer whatever it costs.",
     ),
 ]
 ProbeCount = Annotated[

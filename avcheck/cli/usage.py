@@ -56,7 +56,7 @@ def _what(error: Exception) -> str:
             f"{_in_our_words(message)}"
         )
     if match := re.fullmatch(r"Got unexpected extra argument\(s\) \((.*)\)", message, re.DOTALL):
-        return f"there is nothing to do with {match[1]}"
+        return f"unexpected argument: {match[1]}"
     return message
 
 

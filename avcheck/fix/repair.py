@@ -121,7 +121,7 @@ def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcom
     """
     if os.path.lexists(target):
         raise UsageError(
-            f"{escaped(str(target))} exists already, and nothing is written over; name another file"
+            f"{escaped(str(target))} exists already and is not overwritten; name another file"
         )
     if not target.absolute().parent.is_dir():
         raise UsageError(f"there is no directory {escaped(str(target.absolute().parent))}")
@@ -172,8 +172,7 @@ class _Partial:
             publish_new(self.path, self._target)
         except FileExistsError:
             raise UsageError(
-                f"{escaped(str(self._target))} has come to be in the meantime, and nothing is "
-                "written over"
+                f"{escaped(str(self._target))} has appeared in the meantime and is not overwritten"
             ) from None
         except OSError as error:
             raise UsageError(

@@ -214,7 +214,7 @@ def _publish(partial: Path, path: Path, force: bool) -> None:
         publish_new(partial, path)
     except FileExistsError:
         raise UsageError(
-            f"--output: {path} has appeared during the run and is not written over"
+            f"--output: {path} has appeared during the run and is not overwritten"
         ) from None
 
 
