@@ -40,7 +40,7 @@ def train(
     scale: Annotated[
         float,
         typer.Option(
-            min=0.001, metavar="X", help="How long to train: every stage's steps times this."
+            min=0.001, metavar="X", help="How long to train: the steps of every stage times this."
         ),
     ] = 1.0,
     faces: Annotated[
@@ -227,8 +227,8 @@ def ablate(
         ),
     ] = 0,
 ) -> None:
-    """Train a head of every kind on the weights' trunks and compare them. Resumes where it was
-    stopped.
+    """Train a head of every kind on the trunks of the weights and compare them. Resumes where it
+    was stopped.
     """
     require_directory(corpus)
     if model is not None:
