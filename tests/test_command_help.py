@@ -106,6 +106,18 @@ def test_wrong_usage_is_told_in_our_words(
     assert tuple(capsys.readouterr()) == ("", f"avcheck: {says}\n")
 
 
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "closed"
+    file.write_text("x")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    for args, name in ((["check", "a.mp4", "--config"], "--config"), (["merge"], "FILE")):
+        assert main([*args, str(file)]) == 2
+        says = f"avcheck: {name} names {str(file)!r}, which cannot be read; check its permissions"
+        assert capsys.readouterr().err.replace(str(file), repr(str(file))).startswith(says)
+
+
 def complete(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """What bash is told for a line whose last word is being typed."""
     words = line.split(" ")

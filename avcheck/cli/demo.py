@@ -16,6 +16,7 @@ from avcheck.cli.options import Device, Model
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone
 from avcheck.errors import UsageError
+from avcheck.files import why_not_new
 from avcheck.report import FRAME_MS, describe_offset
 from avcheck.settings import CheckSettings
 
@@ -54,8 +55,8 @@ def demo(
             )
         if os.path.lexists(keep):
             raise UsageError(f"--keep: {keep} exists already; choose another name")
-        if not keep.absolute().parent.is_dir():
-            raise UsageError(f"--keep: there is no directory {keep.absolute().parent}")
+        if why := why_not_new(keep):
+            raise UsageError(f"--keep: {why}")
 
     from avcheck.demo import make_demo
 
@@ -63,8 +64,11 @@ def demo(
         clip = Path(folder, "demo.mp4")
         make_demo(clip, offset_ms=offset)
         if keep is not None:
-            with clip.open("rb") as source, keep.open("xb") as target:
-                shutil.copyfileobj(source, target)
+            try:
+                with clip.open("rb") as source, keep.open("xb") as target:
+                    shutil.copyfileobj(source, target)
+            except OSError as error:
+                raise UsageError(f"--keep: cannot write {keep}: {error.strerror}") from error
         output = Output("text", quiet=False, detailed=True)
         output.write(
             f"made:  {describe_offset(offset)}"

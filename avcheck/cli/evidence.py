@@ -15,6 +15,7 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
+from avcheck.files import why_not_new
 from avcheck.render import printable
 from avcheck.settings import CheckSettings, only_track
 from avcheck.times import clock
@@ -64,11 +65,13 @@ def evidence(
             "the film is an MP4, so its name must end in .mp4, not "
             f"{target.suffix or target.name!r}"
         )
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"there is no directory {target.absolute().parent}")
+    if why := why_not_new(target):
+        raise UsageError(why)
     if os.path.lexists(target):
-        if not target.is_file() or target.samefile(file):
+        if not target.is_file():
             raise UsageError(f"{target} is not a regular file")
+        if target.samefile(file):
+            raise UsageError(f"{target} is the title itself; give the film another name")
         if not force:
             raise UsageError(f"{target} exists already; --force writes over it")
 

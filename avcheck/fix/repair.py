@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from avcheck._version import __version__
 from avcheck.errors import AvcheckError, MediaError, UsageError
-from avcheck.files import publish_new
+from avcheck.files import publish_new, why_not_new
 from avcheck.fix import moves
 from avcheck.fix.command import ffmpeg_line
 from avcheck.fix.inventory import lost
@@ -123,8 +123,8 @@ def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcom
         raise UsageError(
             f"{escaped(str(target))} exists already and is not overwritten; name another file"
         )
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"there is no directory {escaped(str(target.absolute().parent))}")
+    if why := why_not_new(target):
+        raise UsageError(escaped(why))
     start = Outcome(str(source), str(target), "error")
     before: Report | None = None
     if wanted.force_offset_ms is None:
