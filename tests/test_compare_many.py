@@ -19,7 +19,6 @@ from avcheck.cli.app import main
 from avcheck.compare import comparison
 from avcheck.compare.pairs import pair
 from avcheck.errors import UsageError
-from avcheck.media import SAMPLE_RATE
 from avcheck.report import PRESETS
 from tests.support.clips import make_clip
 from tests.support.scenery import noise, scenery
@@ -130,7 +129,6 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
         play=sound,
         size=(160, 90),
         acodec="flac",
-        sample_rate=SAMPLE_RATE,
     )
     make_clip(
         folder / "late.mp4",
@@ -138,7 +136,6 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
         draw=scenery,
         play=lambda times_s: sound(times_s - 0.15),
         size=(160, 90),
-        sample_rate=SAMPLE_RATE,
     )
     return folder
 

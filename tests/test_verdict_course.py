@@ -29,7 +29,7 @@ def test_a_block_that_could_not_be_compared_lends_nothing() -> None:
     item = curve(0.0, blocks=10)
     scores = np.tile(bump(5.0), (10, 1))
     scores[0, :60] = -np.inf  # the file's first second, where the sound read earlier is missing
-    scores[4] = -np.inf
+    scores[3:6] = -np.inf  # the middle one is read with two on either side
     found = verdict([Curve(**{**vars(item), "block_score": scores})])
     assert all(block.offset_ms == pytest.approx(-200, abs=4) for block in found.blocks)
     scores[:] = -np.inf
@@ -198,6 +198,8 @@ def test_a_course_that_one_of_its_parts_contradicts_is_not_sure() -> None:
     right, wrong = (Course((*ends, Stretch(60, 90, ms, ms))) for ms in (400, 200))
     assert _course_confidence(right, curves, PLAIN) > 0.99
     assert _course_confidence(wrong, curves, PLAIN) == 0
+    # What lies beyond its ends is not asked
+    assert _course_confidence(Course(tuple(ends)), curves, PLAIN) > 0.99
 
 
 def test_a_title_of_several_recordings_is_told_part_by_part() -> None:
