@@ -71,7 +71,7 @@ def test_drifts_and_jumps_are_taken_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In other containers, with what is measured given: `test_fix.py`."""
-    record = fixed(talking(tmp_path / name, seconds, early, size=(288, 216)), capsys)
+    record = fixed(talking(tmp_path / name, seconds, early), capsys)
     assert [each["action"] for each in record["streams"]] == ["copied", action]
     assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
     assert record["after"]["drift_ms_per_min"] is None
