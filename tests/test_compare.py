@@ -194,9 +194,7 @@ def test_sound_moved_is_told_to_a_millisecond(reference: Title, film: Clip, late
 @pytest.mark.parametrize("fps", [24, 30, 50])
 def test_another_frame_rate_and_size_is_no_change(reference: Title, film: Clip, fps: int) -> None:
     # A frame-rate converter takes the nearest picture
-    def shown(
-        time_s: float,
-    ) -> np.ndarray[Any, Any]:
+    def shown(time_s: float) -> np.ndarray[Any, Any]:
         nearest = np.floor(time_s * 25 + 0.499)  # of two that are equally near the earlier
         return np.repeat(np.repeat(scenery(nearest / 25), 2, axis=0), 2, axis=1)
 
@@ -216,9 +214,8 @@ def test_letterbox_logo_and_level_are_no_change(reference: Title, film: Clip) ->
 
     sound = noise(SECONDS + 5)
     path = film("film.mp4", seconds=14, draw=boxed, play=lambda t: 0.2 * sound(t), size=(160, 120))
-    assert moves(compared(reference, path)) == pytest.approx(
-        [0, 0], abs=5
-    )  # of 10, a quarter of a picture
+    # Half of a quarter of a picture
+    assert moves(compared(reference, path)) == pytest.approx([0, 0], abs=5)
 
 
 def test_a_cut_in_the_sound_alone_is_a_jump(reference: Title, film: Clip) -> None:
