@@ -45,7 +45,7 @@ def check(
         tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
         sample: Look at stretches of a long title instead of all of it; a number says at how many to
             begin with.
-        thorough: Look at all of a long title; where nothing is seen, look closer whatever that
+        thorough: Look at all of a long title; where nothing shows, look closer whatever that
             costs.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
         audio_track: Which audio track, from 0. None: the main one.
@@ -88,7 +88,7 @@ def check(
         cancel=cancel,
     )
     if others:
-        raise UsageError(f"{path} has {1 + len(others)} sounds to check; take avcheck.check_tracks")
+        raise UsageError(f"{path} has {1 + len(others)} sounds to check; use avcheck.check_tracks")
     return first
 
 

@@ -19,6 +19,14 @@ def stamp(path: str | Path) -> tuple[int | None, int | None]:
     return status.st_size, status.st_mtime_ns
 
 
+def why_not_new(path: Path) -> str:
+    """Why no file can be made at `path`, as far as that shows before it is tried; "" if it can."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        return f"there is no directory {folder}"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write to {folder}"
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write the new content of `path` to. At the end it is renamed to `path`, over any

@@ -86,7 +86,7 @@ class JointHead(nn.Module):
         return out
 
     def _counted(self, picture_half: Tensor, sound_half: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Both halves in whole numbers of 16 bits, and their unit: for a processor a third of the
+        """Both halves in 16-bit integers, and their unit: for a processor a third of the
         work of bfloat16, and finer; half of that of float32.
 
         Five sums of a half and a half stay within the numbers there are.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from avcheck.blocks import BLOCK_FRAMES
 from avcheck.posterior import Place
-from avcheck.stabilise import shake, steadied
+from avcheck.stabilise import shake, steadied, views
 from avcheck.trunks import end_to_end
 from avcheck.weights import Loaded
 
@@ -100,19 +100,19 @@ def look_in_parts(
     """
     strayed = shake(pictures)
     shakes = float(np.sqrt((strayed**2).sum(axis=1).mean())) > much * min(pictures.shape[1:])
-    ways = (strayed, np.zeros_like(strayed)) if shakes else (strayed,)
+    strays = views(strayed, unsteadied=shakes)
     whole: Tensor | None = None
     grid: tuple[Place, ...] = ()
     for first in range(0, len(pictures), chunk):
         run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
-        for number, way in enumerate(ways):
+        for number, stray in enumerate(strays):
             part = look_as_it_is(
-                steadied(pictures[run], way[run]), shown[run], start_s, model, levels
+                steadied(pictures[run], stray[run]), shown[run], start_s, model, levels
             )
             if whole is None:  # joining the parts at the end would take the memory twice
-                size = (1, len(pictures), len(ways) * len(part.grid), part.picture.shape[3])
+                size = (1, len(pictures), len(strays) * len(part.grid), part.picture.shape[3])
                 whole = part.picture.new_empty(size)
-                grid = len(ways) * part.grid
+                grid = len(strays) * part.grid
             places = slice(number * len(part.grid), (number + 1) * len(part.grid))
             whole[:, first : first + chunk, places] = part.picture[:, first - run.start :][
                 :, :chunk

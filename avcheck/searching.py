@@ -27,7 +27,7 @@ from avcheck.model import agreement, likeness, standing_out
 from avcheck.posterior import Calibration, Curve, Place, sureness
 from avcheck.scan import SURE, score, sound_with_margin
 from avcheck.segments import MAX_SHIFT, Window
-from avcheck.stabilise import shake, steadied
+from avcheck.stabilise import shake, steadied, views
 from avcheck.weights import Loaded
 
 CLOSER_SIDE = 528  # px, short side: more than three times that of the first look
@@ -228,11 +228,11 @@ def _followed(face: Face, larger: Larger) -> tuple[NDArray[np.float64], NDArray[
     it closer to its place. If it still moves by more than a little, it is followed from still to
     still.
     """
-    ways = (larger.strayed, np.zeros_like(larger.strayed))
-    held = [face.centres[:, ::-1] - way[face.pictures] for way in ways]
+    strays = views(larger.strayed, unsteadied=True)
+    held = [face.centres[:, ::-1] - stray[face.pictures] for stray in strays]
     apart = [np.abs(at - np.median(at, axis=0)) for at in held]
     best = int(np.argmin([each.mean() for each in apart]))
-    middle, strayed = np.median(held[best], axis=0), ways[best]
+    middle, strayed = np.median(held[best], axis=0), strays[best]
     if float(apart[best].max()) > _STAYS * face.side:
         numbers = np.arange(larger.count)
         course = [np.interp(numbers, face.pictures, held[best][:, axis]) for axis in (0, 1)]
@@ -264,22 +264,22 @@ def _look_where_it_sounds(
     strength, grid = _searched(
         larger, _best_run(ears[0].curve, search.blocks), sounds, model, search
     )
-    both = larger.far > MUCH_SHAKE_CLOSER and left >= 2 * window_cost
-    window_cost *= 1 + both
+    unsteadied = larger.far > MUCH_SHAKE_CLOSER and left >= 2 * window_cost
+    window_cost *= 1 + unsteadied
     chosen = windows(strength, grid, larger.size, int(min(MOST_WINDOWS, left // window_cost)))
-    looks = [_look_into(part, larger, both, model) for part in chosen]
+    looks = [_look_into(part, larger, unsteadied, model) for part in chosen]
     return looks, search.cost + len(looks) * window_cost
 
 
 @dataclass(frozen=True)
 class _Search:
-    """How a segment is searched: at which short side, px; for how many blocks; in how many ways (1:
-    steadied, 2: unsteadied as well); and what that costs in places times pictures.
+    """How a segment is searched: at which short side, px; for how many blocks; whether unsteadied
+    as well; and what that costs in places times pictures.
     """
 
     side: int
     blocks: int
-    ways: int
+    unsteadied: bool
     cost: float
 
 
@@ -291,12 +291,12 @@ def _search_within(budget: float, larger: Larger) -> _Search | None:
         return None
     thorough, blocks = math.isinf(budget), len(larger.inside)
     side = min(CLOSER_SIDE if thorough else SEARCH_SIDE, larger.side)
-    ways = 2 if larger.far > MUCH_SHAKE else 1
+    unsteadied = larger.far > MUCH_SHAKE
     places = math.prod(math.ceil(length * side / larger.side / PLACE) for length in larger.size)
-    block_cost = float(ways * places * BLOCK_FRAMES)
+    block_cost = float((1 + unsteadied) * places * BLOCK_FRAMES)
     count = blocks if thorough else int(min(SEARCH_BLOCKS, blocks, budget // block_cost))
     return (
-        _Search(side, count, ways, count * block_cost)
+        _Search(side, count, unsteadied, count * block_cost)
         if count >= min(LEAST_SEARCH, blocks)
         else None
     )
@@ -379,9 +379,9 @@ def _searched(
         pictures, strayed = larger.run(around), larger.strayed[around]
         like: list[list[Tensor]] = [[] for _ in sounds]
         grid = ()
-        for way in (strayed, np.zeros_like(strayed))[: search.ways]:
+        for stray in views(strayed, unsteadied=search.unsteadied):
             view = look_as_it_is(
-                steadied(pictures, way),
+                steadied(pictures, stray),
                 np.ones(len(pictures), np.bool_),
                 0.0,
                 model,
@@ -406,22 +406,21 @@ def _searched(
 
 
 def _look_into(
-    window: tuple[int, int, int, int], larger: Larger, both: bool, model: Loaded
+    window: tuple[int, int, int, int], larger: Larger, unsteadied: bool, model: Loaded
 ) -> Look:
-    """The visual trunk over a window of the pictures, steadied and, with `both`, unsteadied as
+    """The visual trunk over a window of the pictures: steadied and, if so asked, unsteadied as
     well.
     """
     top, left, tall, wide = window
-    ways = (larger.strayed, np.zeros_like(larger.strayed))[: 2 if both else 1]
     looks = [
         look_as_it_is(
-            larger.cut(window, way),
+            larger.cut(window, stray),
             larger.shown,
             larger.inside[0].start_s,
             model,
             (min(tall, wide),),
         )
-        for way in ways
+        for stray in views(larger.strayed, unsteadied=unsteadied)
     ]
     rows, columns = (math.ceil(length / PLACE) for length in larger.size)
     grid = tuple(

@@ -76,6 +76,13 @@ def steadied(
     return out
 
 
+def views(strayed: NDArray[np.float64], *, unsteadied: bool) -> list[NDArray[np.float64]]:
+    """What to take out of pictures that have `strayed` (T, 2) for each view of them: held steady
+    and, if `unsteadied`, also as they come.
+    """
+    return [strayed, np.zeros_like(strayed)] if unsteadied else [strayed]
+
+
 def reduced(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pictures (T, H, W) at the size at which they are correlated, (T, 64, 64): their `shake` is
     the same, in these larger pixels.

@@ -68,7 +68,7 @@ def processor() -> str:
     if half_is_fast(device):
         trunk = "bfloat16"
     else:
-        trunk = "whole numbers of 8 bits" if is_supported(device) else "float32"
+        trunk = "8-bit integers" if is_supported(device) else "float32"
     held = os.environ.get("ONEDNN_MAX_CPU_ISA")
     kind = torch.backends.cpu.get_cpu_capability() + (f" (oneDNN held to {held})" if held else "")
     return f"{cores()} cores, {kind}, visual trunk in {trunk}"

@@ -86,7 +86,7 @@ class Transcode:
         """Write the reference that it is made from."""
         pictures, rate = _pictures(self.rate, self.reference_s), RATES[self.rate]
         look = self.reference_look or (lambda picture: picture)
-        heard = film.sound(level=self.bed_level)
+        heard = film.sound(0, 0, self.bed_level)  # in these words, as `make` asks for it
         _write(
             path,
             lambda time_s: look(pictures[min(len(pictures) - 1, round(time_s * float(rate)))]),
@@ -146,11 +146,11 @@ def _played(
     samples: Samples, reference_s: NDArray[np.float64], times_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The sound at `times_s` of the file, which are `reference_s` of the reference."""
-    return np.where(
-        np.isnan(reference_s),
-        _between(_foreign(), times_s),
-        _between(samples, np.nan_to_num(reference_s, nan=-1.0)),
-    )
+    is_foreign = np.isnan(reference_s)
+    heard = _between(samples, np.where(is_foreign, -1.0, reference_s))
+    if is_foreign.any():
+        heard[is_foreign] = _between(_foreign(), times_s[is_foreign])
+    return heard
 
 
 def _between(samples: Samples, times_s: NDArray[np.float64]) -> NDArray[np.float64]:

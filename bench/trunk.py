@@ -142,12 +142,12 @@ def whole_trunk(exact: torch.nn.Module, whole: torch.nn.Module) -> Iterator[str]
     ways = {
         "float32": partial(exact, pictures),
         "bfloat16": half,
-        "whole numbers": partial(whole, pictures),
+        "8-bit integers": partial(whole, pictures),
     }
     costs = {name: cpu_ms(way) / _PICTURES for name, way in ways.items()}
     each = ", ".join(f"{cost:.2f} in {name}" for name, cost in costs.items())
     yield f"whole trunk, {_SIZE[1]} x {_SIZE[0]}: ms a picture {each}"
-    for name in ("bfloat16", "whole numbers"):
+    for name in ("bfloat16", "8-bit integers"):
         unlike = 1 - (exact(pictures)[0] * ways[name]()[0].float()).sum(dim=-1).flatten()
         yield (
             f"features in {name}: unlike by {unlike.mean():.5f} on average, "
@@ -192,7 +192,7 @@ def compared(found: dict[str, Judged]) -> Iterator[str]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.trunk", description="The visual trunk in whole numbers."
+        prog="python -m bench.trunk", description="The visual trunk in 8-bit integers."
     )
     parser.add_argument("--clips", type=Path, metavar="FOLDER", help="judge these both ways")
     parser.add_argument("--seconds", type=int, default=10, help="of each clip")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The delay of the AAC encoder moves all pictures of an AVI but the first by a whole 40 ms, and the file says nothing of it.
 #
-# Guess: AVI cannot tell an encoder's delay, so the 21.3 ms of AAC are heard: the sound is 21.3 ms late.
+# Guess: AVI cannot state an encoder's delay, so the 21.3 ms of AAC are heard: the sound is 21.3 ms late.
 # Seen: the muxer makes room for the delay and rounds up to whole pictures. At 25 pictures a second the second picture is in
 # the place of the third, and at 50 in the place of the fourth, so the sound is 18.7 ms EARLY in place of 21.3 ms late. AC-3,
 # whose delay of 5.3 ms rounds to none, and PCM leave the pictures where they are.

@@ -48,7 +48,7 @@ if sys.argv[1] == "write":
         film.mux(sound.encode(None))
     copy(f"{major}.mp4", f"{major}.mkv")
     copy(f"{major}.mkv", f"{major}-back.mp4")
-else:  # read all of them with the newer version, which tells the delay
+else:  # read all of them with the newer version, which states the delay
     seen = {}
     for name in ("18.mp4", "18.mkv", "19.mp4", "19.mkv", "19-back.mp4"):
         with av.open(name) as film:

@@ -96,7 +96,7 @@ def test_what_cannot_be_checked_becomes_an_error(tmp_path: Path) -> None:
         "empty": "no media files in this directory",
         "pipe": "not a regular file",
         "dangling.mp4": "broken link",
-        "bad\0name": "no such file: its name holds a NUL",
+        "bad\0name": "no such file: its name contains a NUL",
     }
     codes = {Path(report.path).name: report.reason_code for report in found.errors}
     assert codes == dict.fromkeys(("gone.mp4", "dangling.mp4", "bad\0name"), "missing") | {

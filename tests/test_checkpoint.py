@@ -216,7 +216,7 @@ def test_strange_lines_between_records_are_passed_over(
         assert checkpoint.strange == 1
         assert checkpoint.verdict(sample("b.mp4")) == "in_sync"
     main(["lib", "--resume", "r.jsonl"])
-    assert "r.jsonl: lines passed over that are no records: 1" in capsys.readouterr().err
+    assert "r.jsonl: lines skipped that are not records: 1" in capsys.readouterr().err
 
 
 def test_what_cannot_be_a_results_file(library: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,6 +230,19 @@ def test_what_cannot_be_a_results_file(library: Path, capsys: pytest.CaptureFixt
         assert says in capsys.readouterr().err
     assert main(["lib", "--retry-errors"]) == 2
     assert "--retry-errors goes with --resume" in capsys.readouterr().err
+
+
+def test_a_record_is_on_disk_whole_once_it_is_added(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the system takes it in pieces."""
+    path, real, synced = tmp_path / "r.jsonl", os.write, list[int]()
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:100]))
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.stat().st_size))
+    with Checkpoint(path) as done:
+        done.add(sample("a.mp4"), sample("b.mp4"))
+    assert [record["path"] for record in records(path)] == ["a.mp4", "b.mp4"]
+    assert synced == [path.stat().st_size]
 
 
 def test_two_runs_cannot_write_to_one_file(tmp_path: Path) -> None:

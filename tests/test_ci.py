@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CHECK = typer.main.get_command(app).commands["check"]  # type: ignore[attr-defined]
 OPTIONS = {option for parameter in CHECK.params for option in parameter.opts}
-WITH_TORCH = ("action.yml", "ci/gitlab-ci.yml", "Dockerfile")
+WITH_TORCH = ("README.md", "action.yml", "ci/gitlab-ci.yml", "Dockerfile")
 BASH = shutil.which("bash")
 
 

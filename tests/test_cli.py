@@ -294,7 +294,7 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
             "--from measures nothing, so only --plots goes with it",
         ),
         (["eval", "lib", "--faces", "gone.json"], "--faces: cannot read gone.json"),
-        (["eval", "--from", "right.toml"], "right.toml: no rows of `avcheck eval --rows`"),
+        (["eval", "--from", "right.toml"], "right.toml: not written by `avcheck eval --rows`"),
         (["eval", "lib", "--plots", "good.mp4"], "good.mp4 is not a directory"),
         (["ablate", "good.mp4"], "good.mp4 is not a directory"),
         (["train", "good.mp4"], "good.mp4 is not a directory"),

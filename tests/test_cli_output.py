@@ -232,3 +232,36 @@ def test_a_piped_path_is_never_cut(clips: Path) -> None:
         row == f"{deep / 'late.mp4'}: out of sync: sound late by 120 ms (3.0 frames), confidence "
         "0.97\n"
     )
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["late.mp4", "--output", "csv=closed/a.csv"],
+        ["demo", "--keep", "closed/a.mp4"],
+        ["evidence", "late.mp4", "closed/a.mp4"],
+        ["fix", "late.mp4", "closed/a.mp4"],
+    ],
+)
+def test_a_directory_that_cannot_be_written_to_is_named_before_any_work(
+    clips: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    args: list[str],
+) -> None:
+    closed, real = clips / "closed", os.access
+    closed.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and real(path, mode))
+    assert main(args) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"no permission to write to {closed}" in err
+    assert fake_scan.MADE == []
+
+
+def test_a_demo_that_cannot_be_kept_is_no_bug(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("avcheck.demo.make_demo", lambda path, **_: path.write_bytes(b"x"))
+    assert main(["demo", "--keep", f"{'x' * 300}.mp4"]) == 2
+    assert "avcheck: --keep: cannot write xxx" in capsys.readouterr().err

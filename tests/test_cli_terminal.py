@@ -126,7 +126,7 @@ def test_demo_that_finds_nothing_is_2(
         lambda _, path, *__: (Report(str(path), "undecidable", "silence"),),
     )
     assert main(["demo"]) == 2
-    assert "found: no offset avcheck would stand by" in capsys.readouterr().out
+    assert "found: no offset that avcheck is sure of" in capsys.readouterr().out
 
 
 def test_version_everywhere(capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
         (["chek", "a.mp4"], "there is no file and no command 'chek'; did you mean check?"),
         (["merge"], "FILE is missing (see avcheck merge --help)"),
         (["diff", "a.jsonl"], "NEW is missing (see avcheck diff --help)"),
-        (["demo", "x"], "there is nothing to do with x (see avcheck demo --help)"),
+        (["demo", "x"], "unexpected argument: x (see avcheck demo --help)"),
     ],
 )
 def test_wrong_usage_is_told_in_our_words(
@@ -104,6 +104,18 @@ def test_wrong_usage_is_told_in_our_words(
 ) -> None:
     assert main(args) == 2
     assert tuple(capsys.readouterr()) == ("", f"avcheck: {says}\n")
+
+
+def test_a_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "closed"
+    file.write_text("x")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    for args, name in ((["check", "a.mp4", "--config"], "--config"), (["merge"], "FILE")):
+        assert main([*args, str(file)]) == 2
+        says = f"avcheck: {name} names {str(file)!r}, which cannot be read; check its permissions"
+        assert capsys.readouterr().err.replace(str(file), repr(str(file))).startswith(says)
 
 
 def complete(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -145,6 +157,14 @@ def test_completion_knows_options_values_commands_and_files(
         (tmp_path / name).touch()
     done = complete(line, tmp_path)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, found, "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_zsh_loses_no_apostrophe(name: str) -> None:
+    """Typer's script for it drops them: "the presets" for "the preset's"."""
+    command = COMMANDS[name]
+    listed = [command.get_short_help_str(), *(each.help or "" for each in command.params)]
+    assert not [text for text in listed if "'" in text]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

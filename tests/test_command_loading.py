@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from typing import Annotated, Literal
@@ -52,8 +53,8 @@ def test_the_help_lists_every_command_in_the_order_of_the_table() -> None:
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    words = [line.strip("│ ").split(" ")[0] for line in shown.splitlines()]
-    listed = [word for word in words if word in typer.main.get_command(app).commands]
+    commands = typer.main.get_command(app).commands
+    listed = [word for word in re.findall(r"^│ (\w+) ", shown, re.MULTILINE) if word in commands]
     assert listed == [
         *("check", "compare", "demo", "evidence", "fix", "help", "signal", "watch"),
         *("train", "eval", "ablate", "merge", "show", "diff"),

@@ -54,6 +54,13 @@ def test_a_jump_is_found_where_it_is(jump_ms: float, where: int, seed: int) -> N
     assert drift is None
 
 
+@pytest.mark.parametrize(("off_ms", "drifts"), [(15.0, True), (25.0, False)])
+def test_a_drift_is_three_times_what_its_segments_lie_off_it(off_ms: float, drifts: bool) -> None:
+    """Of 66 ms from end to end, however certain it is that the offset rises."""
+    offsets_ms = [66 / 29 * k + off_ms * (-1) ** k for k in range(30)]
+    assert (course(offsets_ms)[1] is not None) == drifts
+
+
 @pytest.mark.parametrize("kind", ["normal", "heavy tails"])
 def test_a_constant_is_not_called_drift_or_jump_under_noise(kind: str) -> None:
     """At most one constant file in a hundred, whatever its length: segments stray by 25 ms, or

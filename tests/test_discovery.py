@@ -76,7 +76,7 @@ def test_a_glob_of_too_many_stars_is_refused(tmp_path: Path, glob: str) -> None:
 @pytest.mark.parametrize("glob", ["!", "take[z-a].mp4", "a\\"])
 def test_what_is_no_glob_is_refused(tmp_path: Path, glob: str) -> None:
     touch(tmp_path, "a.mp4")
-    with pytest.raises(UsageError, match=r"--include: .* is no glob as in \.gitignore"):
+    with pytest.raises(UsageError, match=r"--include: .* is not a glob that \.gitignore allows"):
         found(tmp_path, include=(glob,))
 
 
@@ -92,7 +92,7 @@ def test_a_wrong_line_of_an_ignore_file_is_named_and_the_others_hold(tmp_path: P
     assert [Path(each).name for each in discovered.files] == ["a.mp4", "c.mp4"]
     (error,) = discovered.errors
     assert error.path.endswith("x/.avcheckignore")
-    assert error.reason == "line 1: 'take[z-a].mp4' is no glob as in .gitignore"
+    assert error.reason == "line 1: 'take[z-a].mp4' is not a glob that .gitignore allows"
 
 
 def test_include_stands_in_place_of_the_media_suffixes(tmp_path: Path) -> None:

@@ -44,15 +44,15 @@ def test_a_file_of_something_else_is_no_file_of_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     wrong = '{"measure": "paper"}\n{"a": 1}\n'
     for text, why in (
-        (wrong, "line 2 is no figure"),
+        (wrong, "line 2 was not written by"),
         ("[1]\n", "line 1"),
-        ("{", "no rows of"),
+        ("{", "not written by"),
         ("", "is empty"),
     ):
         path.write_text(text)
         with pytest.raises(UsageError, match=why):
             read_rows(path)
-    with pytest.raises(UsageError, match="no rows of"):
+    with pytest.raises(UsageError, match="not written by"):
         read_rows(tmp_path / "gone")
     path.write_text('{"measure": "control", "case": "mute"}\n')
     with pytest.raises(
@@ -157,7 +157,7 @@ def test_foreign_sound_is_of_other_groups_and_long_enough(tmp_path: Path) -> Non
     assert foreign.sound(clips[0], 60 * SAMPLE_RATE) is None
 
 
-def test_speed_is_measured_stage_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_is_measured_stage_by_stage(tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     save(
         weights, SyncNet(SMALL), {"spatio-temporal": JointHead(SMALL)}, calibration={}, training={}

@@ -26,6 +26,8 @@ class Wall:
 
 def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of one place for the whole picture: what it is not sure of is looked at closer."""
+    for others in ("_paper", "_offsets", "_foreign_offsets", "_verdicts", "_controls"):
+        monkeypatch.setattr(measure_eval, others, lambda *_: ())
     monkeypatch.setattr(small, "CLOSER_SIDE", 64)
     # One place costs so little at first that it pays for no closer look.
     monkeypatch.setattr(small, "zoom", functools.partial(small.zoom, thorough=True))

@@ -25,7 +25,7 @@ def test_shifts_scored_a_few_at_a_time_are_those_scored_at_once(kind: AttentionK
     with torch.inference_mode():
         few = net(picture, sound, shifts, margin=10, present=present)
     for one, other in zip(at_once, few, strict=True):
-        # A few at a time they are summed in whole numbers of 16 bits
+        # A few at a time they are summed in 16-bit integers
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
 
 

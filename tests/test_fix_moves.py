@@ -84,11 +84,37 @@ def test_a_jump_that_nobody_can_place_is_refused(blocks: tuple[BlockResult, ...]
         of(report(Stretch(0, 20, 0, 0), Stretch(30, 60, 400, 400), blocks=blocks))
 
 
-def test_one_second_that_strays_moves_no_cut() -> None:
+@pytest.mark.parametrize(("unknown", "is_refused"), [(5, False), (8, True)])
+def test_a_jump_is_cut_only_if_it_is_placed_within_six_seconds(
+    unknown: int, is_refused: bool
+) -> None:
+    blocks = seconds(*[0.0] * 26, *[None] * unknown, *[400.0] * 30)
+    jump = report(Stretch(0, 20, 0, 0), Stretch(30, 60, 400, 400), blocks=blocks)
+    if is_refused:
+        with pytest.raises(Refused, match="from 26 to 34 s"):
+            of(jump)
+    else:
+        assert of(jump).pieces[0].until_s == pytest.approx(26 + unknown / 2 - 0.2)
+
+
+def test_seconds_near_the_offset_of_a_stretch_belong_to_it() -> None:
+    blocks = seconds(*[70.0] * 26, None, *[330.0] * 33)
+    moves = of(report(Stretch(0, 20, 0, 0), Stretch(30, 60, 400, 400), blocks=blocks))
+    assert moves.pieces[0].until_s == pytest.approx(26.5 - 0.2)
+
+
+def test_single_seconds_cannot_place_a_jump_of_little_more_than_their_own_error() -> None:
+    blocks = seconds(*[0.0] * 30, *[100.0] * 30)
+    with pytest.raises(Refused, match="jumps somewhere"):
+        of(report(Stretch(0, 30, 0, 0), Stretch(30, 60, 100, 100), blocks=blocks))
+
+
+@pytest.mark.parametrize(("at", "offset_ms"), [(22, 400.0), (38, 0.0)])
+def test_one_second_that_strays_moves_no_cut(at: int, offset_ms: float) -> None:
     stretches = Stretch(0, 30, 0, 0), Stretch(30, 60, 400, 400)
     straight = of(report(*stretches, blocks=seconds(*[0.0] * 30, *[400.0] * 30)))
     stray = [0.0] * 30 + [400.0] * 30
-    stray[22] = 400.0
+    stray[at] = offset_ms
     assert of(report(*stretches, blocks=seconds(*stray))).pieces[0].until_s == pytest.approx(
         straight.pieces[0].until_s
     )

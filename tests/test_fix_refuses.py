@@ -60,7 +60,7 @@ def test_a_name_that_is_taken_while_the_file_is_written_stays_taken(tmp_path: Pa
             return IN_SYNC
         return measured(Stretch(0.0, 2.0, 100.0, 100.0))
 
-    with pytest.raises(UsageError, match="has come to be"):
+    with pytest.raises(UsageError, match="has appeared in the meantime"):
         fix_file(source, target, Wanted(), check)
     assert target.read_bytes() == b"somebody else's"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "fixed.mp4"]
@@ -127,7 +127,7 @@ def test_the_command_fixes_and_says_what_it_did(
     assert f"{target}: fixed" in said
     assert "not checked, as the offset was given" in said
     assert main(["fix", "--force-offset", "80", str(source), str(target)]) == 2
-    assert "nothing is written over" in capsys.readouterr().err
+    assert "is not overwritten" in capsys.readouterr().err
 
 
 def test_the_record_accounts_for_every_stream(

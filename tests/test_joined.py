@@ -33,12 +33,12 @@ def segment(clip: str, truth: float | None, height: float = 9.0) -> Row:
 
 
 def lines(text: str) -> dict[tuple[str, str], tuple[float, float]]:
-    """(told, told wrong) by length and share."""
+    """(reported, wrong) by length and share."""
     rows = [line.strip("| ").split("|") for line in text.splitlines() if " min" in line]
     return {(row[0].strip(), row[1].strip()): (float(row[3]), float(row[4])) for row in rows}
 
 
-def test_what_speaks_is_told_and_what_does_not_is_not() -> None:
+def test_what_speaks_gets_an_offset_and_what_does_not_gets_none() -> None:
     rows = [segment("a", 3.0), segment("b", -5.0), segment("a", None), segment("b", None)]
     found = lines(joined.joined_table(rows, 0.9))
     assert set(found) == {
@@ -59,11 +59,11 @@ def test_an_offset_that_is_not_the_clip_s_is_wrong() -> None:
     assert found["3 min", "0.5"] == (1, 1)
 
 
-def test_an_offset_told_of_strangers_alone_is_wrong() -> None:
+def test_an_offset_of_strangers_alone_is_wrong() -> None:
     """If every segment agrees by mistake."""
     agree = {**segment("b", 0.0, 12.0), "case": STRANGER}
-    told, wrong = lines(joined.joined_table([segment("a", 0.0), agree], 0.9))["1 min", "0"]
-    assert told == wrong
+    reported, wrong = lines(joined.joined_table([segment("a", 0.0), agree], 0.9))["1 min", "0"]
+    assert reported == wrong
 
 
 @pytest.mark.parametrize("frames", [-60, -3, 0, 7, 60])

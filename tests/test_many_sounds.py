@@ -35,7 +35,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lambda t: -0.3 * (t > JUMP_S),
         languages=("eng", "fre", "deu"),
         acodec="pcm_s16le",
-        size=(384, 288),
+        size=(256, 192),
     )
 
 

@@ -50,6 +50,23 @@ def test_the_newest_record_of_each_path_is_kept(
     assert main(["merge", str(one), "--exit-zero"]) == 0
 
 
+def test_records_of_two_files_make_no_whole_title(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each has one of two sounds: the first was killed, and they are not of one check."""
+    paths = []
+    for number in (0, 1):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(
+            render.to_json(replace(sample(), audio_track=number, records=2)) + "\n",
+        )
+        paths.append(path)
+    merged = Merged(paths)
+    assert merged.incomplete
+    assert [each.audio_track for each in merged] == [1]
+    assert main(["merge", *map(str, paths)]) == 2
+
+
 def test_a_merge_is_never_better_than_what_it_merges(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,8 +111,7 @@ def test_a_damaged_record_is_named_and_never_passes(
         assert main(["merge", str(path), "--format", form]) == 2
         warning, summary = capsys.readouterr().err.splitlines()
         assert warning.startswith(
-            f"avcheck: {path}: line 2 is a damaged record and is passed over (not a record of "
-            "avcheck ("
+            f"avcheck: {path}: line 2 is a damaged record and is skipped (not a record of avcheck ("
         )
         assert warning.endswith("; check that file again")
         assert summary == "1 file: 1 in sync"

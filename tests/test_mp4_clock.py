@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from avcheck.errors import CannotSeek, DecodeFailed
-from avcheck.media import mp4, mp4_track, open_media, timeline
+from avcheck.media import mp4, mp4_track, open_media
 from avcheck.media import packets as media_packets
 from tests.support.clips import Array, Clip, clicks
 from tests.support.mp4_boxes import NOTHING, Row, with_edits
@@ -356,17 +356,3 @@ def test_a_separate_sound_file_has_a_list_of_its_own(clip: Clip) -> None:
     with open_media(picture, audio_path=sound, short_side=48) as file:
         assert heard(file) == pytest.approx([600, 1500, 2800], abs=0.3)
         assert file.info.first_sound_s == pytest.approx(0, abs=1e-4)
-
-
-def test_pieces_play_the_picture_that_lasts_to_the_end() -> None:
-    """One picture in the media, due for ten seconds, of which two pieces show parts."""
-    from avcheck.media.base import Picture, Tally
-
-    def decode(tally: Tally, from_s: float | None):  # type: ignore[no-untyped-def]
-        tally.end_s = 10.0
-        yield Picture(0.0, np.zeros((2, 2), np.uint8))
-
-    line = timeline.Timeline((timeline.Piece(1.0, 5.0, -1.0), timeline.Piece(6.0, 8.0, -2.0)))
-    found = list(timeline.play_pictures(line, decode, Tally(), None, Path("still.mp4")))
-    assert [picture.pts_s for picture in found] == [0.0, 4.0]
-    assert line.later(1.5).end_s == 7.5

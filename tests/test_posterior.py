@@ -14,9 +14,11 @@ import pytest
 from avcheck.posterior import (
     UNMATCHED_ODDS,
     Calibration,
+    above_median,
     combine,
     estimate,
     evidence,
+    log_likelihood,
     match_ratio,
     posterior,
 )
@@ -45,6 +47,21 @@ def test_posterior_follows_score_and_temperature() -> None:
     chances, none = posterior(np.array([0.0, 2.0, -np.inf]), Calibration(temperature=2.0, none=1.0))
     expected = np.array([1.0, math.e, 0.0, math.e]) / (1 + 2 * math.e)
     assert [*chances, none] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_segment_makes_a_shift_ten_thousand_times_likelier_at_most(count: int) -> None:
+    overwhelming = [bump(3.0, height=80.0)] * count
+    assert log_likelihood(overwhelming, PLAIN).max() == pytest.approx(
+        count * math.log(1e4), abs=0.5
+    )
+
+
+def test_the_scatter_of_normal_noise_is_its_deviation() -> None:
+    noise = np.random.default_rng(1).normal(2.0, 3.0, 20_000)
+    middle, above, scatter = above_median(np.append(noise, -np.inf))
+    assert (middle, scatter) == pytest.approx((2.0, 3.0), abs=0.1)
+    assert above[:-1] == pytest.approx(noise - middle)
 
 
 @pytest.mark.parametrize("empty", [-np.inf, np.nan])

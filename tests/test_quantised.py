@@ -1,4 +1,4 @@
-"""The visual trunk in whole numbers: the same as the trunk that it is made of, but for rounding."""
+"""The visual trunk in 8-bit integers: the trunk that it is made of, but for rounding."""
 
 from __future__ import annotations
 

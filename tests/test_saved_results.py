@@ -185,8 +185,11 @@ def test_a_long_film_is_shown_by_its_stretches_and_on_request_by_the_second(
     rows = [" ".join(row.split()) for row in short.splitlines()]
     assert "0:00 0:40 4 ms early" in rows and "0:40 1:40 200 ms late to 190 ms late" in rows
     assert "-v shows 100 rows of 1 s" in short and "Attention" not in short
+    assert "stretch" not in short  # said once
     assert main(["show", path, "-v"]) == 1
-    assert capsys.readouterr().out.count("1.0 %") == 100
+    every_second = capsys.readouterr().out
+    assert every_second.count("1.0 %") == 100
+    assert "  stretch    0:00 to 0:40: sound early by 4 ms (0.1 frames)\n" in every_second
     assert main(["show", path, "-q"]) == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(

@@ -4,6 +4,7 @@ for.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,11 @@ def moved_ms(reference: np.ndarray, sound: np.ndarray, rate: int = 48000) -> flo
     return 1000 * (at if at < n // 2 else at - n) / rate
 
 
-def test_a_demo_is_off_by_what_was_asked_for(tmp_path: Path) -> None:
+def test_a_demo_is_off_by_what_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = cache(make_scene)  # one scene for all offsets
+    monkeypatch.setattr("avcheck.demo.make_scene", drawn)
     files = {}
     for offset_ms in (0.0, 133.3, -250.0):
         path = tmp_path / f"{offset_ms}.mp4"
@@ -233,7 +238,7 @@ def test_a_demo_is_off_by_what_was_asked_for(tmp_path: Path) -> None:
         assert moved_ms(reference, samples) == pytest.approx(offset_ms, abs=1)
 
     # The clip with offset 0 is truly together: the mouth in its pictures against its sound.
-    scene = make_scene(
+    scene = drawn(
         "talking",
         seed=1,
         seconds=2.0,
@@ -243,6 +248,7 @@ def test_a_demo_is_off_by_what_was_asked_for(tmp_path: Path) -> None:
         head_share=0.5,
         studio=True,
     )
+    assert drawn.cache_info().misses == 1
     assert scene.mouths is not None
     assert scene.faces is not None
     assert np.abs(luma.astype(float) - scene.frames).mean() < 4

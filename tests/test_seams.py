@@ -60,6 +60,15 @@ def test_parts_of_several_segments_have_their_median() -> None:
     ]
 
 
+def test_recordings_of_nearly_the_same_offset_are_one_part_of_their_mean() -> None:
+    course = at_seams(segments(*[0] * 6, 60, 60, *[400] * 4), (60.0, 80.0))
+    assert course is not None
+    assert [(each.start_s, each.end_s, each.start_offset_ms) for each in course.stretches] == [
+        (0, 80, 15),
+        (80, 120, 400),
+    ]
+
+
 @pytest.mark.parametrize("offsets_ms", [(), (None, None), (0.0, None), (0.0, 100.0)])
 def test_no_change_at_a_seam_is_no_course(offsets_ms: tuple[float | None, ...]) -> None:
     assert at_seams(segments(*offsets_ms), (10.0,)) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,12 @@ def checker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checker:
 
 
 def stamped(time_s: float) -> Array:
-    luma = avd.PatternRenderer(fps="25", width=STAMPED[0], height=STAMPED[1]).render(
-        round(time_s * 25)
-    )
+    return _stamped(round(time_s * 25))
+
+
+@cache
+def _stamped(number: int) -> Array:
+    luma = avd.PatternRenderer(fps="25", width=STAMPED[0], height=STAMPED[1]).render(number)
     return np.frombuffer(luma, np.uint8).reshape(STAMPED[::-1])
 
 
@@ -78,11 +82,16 @@ def told(report: Report) -> tuple[str, str | None, str]:
     return report.verdict, report.reason_code, report.measured_by
 
 
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stamps(tmp_path_factory.mktemp("stamps") / "capture.mkv", None)
+
+
 @pytest.mark.parametrize("settings", [CheckSettings(), CheckSettings(thorough=True)])
 def test_stamps_go_before_the_network(
-    tmp_path: Path, checker: Checker, settings: CheckSettings
+    capture: Path, checker: Checker, settings: CheckSettings
 ) -> None:
-    report = checker.check(stamps(tmp_path / "capture.mkv", None), settings)
+    report = checker.check(capture, settings)
     assert told(report) == ("out_of_sync", None, "test_signal")
     assert report.offset_ms == pytest.approx(-100, abs=0.1)
 

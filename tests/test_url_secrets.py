@@ -101,7 +101,7 @@ def test_no_url_is_left_out_for_looking_like_another(
     ):
         with pytest.raises(
             UsageError,
-            match=r"two URLs given are both https://h/dl\?redacted but for their secrets",
+            match=r"two URLs differ only in their secrets, so both are recorded as https://h/dl\?redacted",
         ):
             discover(urls, selection=Selection(shard=shard))
     monkeypatch.chdir(tmp_path)

@@ -7,9 +7,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avcheck.course import Course
 from avcheck.posterior import Calibration, Curve
-from avcheck.report import FRAME_MS, Tolerance
-from tests.support.curves import SEEDS, SHIFTS, Array, bump, curve, film, verdict
+from avcheck.report import FRAME_MS, Stretch, Tolerance
+from avcheck.verdict import _course_confidence
+from tests.support.curves import PLAIN, SEEDS, SHIFTS, Array, bump, curve, film, verdict
 
 # Blocks
 
@@ -27,7 +29,7 @@ def test_a_block_that_could_not_be_compared_lends_nothing() -> None:
     item = curve(0.0, blocks=10)
     scores = np.tile(bump(5.0), (10, 1))
     scores[0, :60] = -np.inf  # the file's first second, where the sound read earlier is missing
-    scores[4] = -np.inf
+    scores[3:6] = -np.inf  # the middle one is read with two on either side
     found = verdict([Curve(**{**vars(item), "block_score": scores})])
     assert all(block.offset_ms == pytest.approx(-200, abs=4) for block in found.blocks)
     scores[:] = -np.inf
@@ -51,6 +53,33 @@ def test_a_block_that_strays_on_little_evidence_shows_no_offset() -> None:
     # The same blocks of a file that shows no offset may say what they see.
     unsure = with_blocks(curve(score=np.maximum(bump(-20.0), bump(15.0))), scores)
     assert verdict([unsure]).blocks[9].offset_ms == pytest.approx(-1575.0, abs=5)
+
+
+def test_a_stray_block_must_beat_no_match_as_well() -> None:
+    """Where the file's offset is less likely than no match, another one is no likelier for that."""
+    scores = np.tile(bump(0.0), (10, 1))
+    scores[5:] = bump(39.0, height=9.6)
+    blocks = verdict([with_blocks(curve(0.0), scores)]).blocks
+    assert [block.offset_ms for block in blocks[8:]] == [None, None]
+    scores[5:] = bump(39.0, height=11.0)
+    blocks = verdict([with_blocks(curve(0.0), scores)]).blocks
+    assert [block.offset_ms for block in blocks[8:]] == pytest.approx([-1560.0] * 2, abs=5)
+
+
+@pytest.mark.parametrize(("height", "shown"), [(4.5, None), (5.5, -480.0)])
+def test_a_segment_that_is_hardly_likelier_right_than_wrong_shows_no_offset(
+    height: float, shown: float | None
+) -> None:
+    (segment,) = verdict([curve(12.0, height=height)]).segments
+    assert 0.4 < segment.confidence < 0.8
+    assert segment.offset_ms == (None if shown is None else pytest.approx(shown, abs=5))
+
+
+def test_an_unsure_segment_is_no_ground_for_a_stray_block() -> None:
+    found = verdict([*film([0.0] * 6), curve(12.0, start_s=60.0, height=6.5)])
+    assert found.segments[-1].offset_ms == pytest.approx(-480.0, abs=5)
+    assert 0.6 < found.segments[-1].confidence < PLAIN.decide
+    assert {block.offset_ms for block in found.blocks[60:]} == {None}
 
 
 def test_a_shift_that_few_blocks_could_be_compared_at_is_none() -> None:
@@ -146,6 +175,31 @@ def test_a_film_that_jumps_out_of_sync_is_out_of_sync() -> None:
     assert found.drift_ms_per_min is None
     assert [(each.start_s, each.end_s) for each in found.stretches] == [(0.0, 60.0), (60.0, 100.0)]
     assert [each.start_offset_ms for each in found.stretches] == pytest.approx([0.0, -300.0], abs=5)
+
+
+def test_a_jump_is_followed_whatever_the_bias_of_the_network() -> None:
+    biased = Calibration(bias_frames=3.0)
+    found = verdict(film([0.0] * 3 + [-400.0] * 3), calibration=biased)
+    assert found.jumps_s == (30.0,)
+    assert [each.start_offset_ms for each in found.stretches] == pytest.approx([120, -280], abs=5)
+
+
+def test_a_part_that_is_not_sure_does_not_cost_the_jump_before_it() -> None:
+    """Two segments at the end disagree, so what they show together is nothing."""
+    found = verdict(film([0.0] * 8 + [-320.0] * 12 + [-800.0, -960.0]))
+    assert found.verdict == "out_of_sync"
+    assert found.jumps_s == (80.0,)
+    assert [each.start_offset_ms for each in found.stretches] == pytest.approx([0, -320], abs=5)
+
+
+def test_a_course_that_one_of_its_parts_contradicts_is_not_sure() -> None:
+    curves = film([0.0] * 3 + [-400.0] * 3 + [400.0] * 3)
+    ends = [Stretch(0, 30, 0, 0), Stretch(30, 60, -400, -400)]
+    right, wrong = (Course((*ends, Stretch(60, 90, ms, ms))) for ms in (400, 200))
+    assert _course_confidence(right, curves, PLAIN) > 0.99
+    assert _course_confidence(wrong, curves, PLAIN) == 0
+    # What lies beyond its ends is not asked
+    assert _course_confidence(Course(tuple(ends)), curves, PLAIN) > 0.99
 
 
 def test_a_title_of_several_recordings_is_told_part_by_part() -> None:

@@ -127,7 +127,10 @@ def test_an_unfinished_mp4_is_checked_when_patience_ends(
     began_s = time.monotonic()
     assert once(inbox, "--patience", "0.6") == 0
     assert time.monotonic() - began_s > 0.6
-    assert "good.mp4 is not complete: avcheck waits for the rest" in capsys.readouterr().err
+    assert (
+        "good.mp4 is not complete; it is checked as it is once it has not changed for"
+        in capsys.readouterr().err
+    )
     assert checks() == 1
 
 

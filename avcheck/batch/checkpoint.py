@@ -236,12 +236,12 @@ class Merged:
                                     f"{line.number}: {line.problem})"
                                 )
                             self.incomplete |= line.cut or line.damaged
-                            what = "no record and is passed over"
+                            what = "not a record and is skipped"
                             if line.cut:
                                 what = "cut short (that run was killed)"
                             elif line.damaged:
                                 what = (
-                                    f"a damaged record and is passed over ({line.problem}); "
+                                    f"a damaged record and is skipped ({line.problem}); "
                                     "check that file again"
                                 )
                             self.warnings.append(f"{path}: line {line.number} is {what}")

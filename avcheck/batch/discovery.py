@@ -134,10 +134,9 @@ def discover(
                 refuse(given, shown(given), problem, "bad_url")
             elif urls.setdefault(shown(given), as_sent(given)) != as_sent(given):
                 raise UsageError(
-                    f"two URLs given are both {shown(given)} but for their secrets, and results "
-                    "go by that; "
-                    "if they lead to one file give one of them, else check each in a run with a "
-                    "results file of its own"
+                    f"two URLs differ only in their secrets, so both are recorded as "
+                    f"{shown(given)}; if they lead to the same file, give one of them, else check "
+                    "them in separate runs, each with a results file of its own"
                 )
             else:
                 take(given, shown(given))
@@ -311,7 +310,7 @@ def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
     except OSError as error:
         return 0, error.strerror or str(error), "unreadable"
     except ValueError:
-        return 0, "no such file: its name holds a NUL", "missing"
+        return 0, "no such file: its name contains a NUL", "missing"
 
 
 def _is_text(path: Path) -> bool:

@@ -92,4 +92,4 @@ def _check(glob: str) -> None:
     try:
         GitIgnoreSpec.from_lines([glob])
     except (ValueError, re.error) as error:
-        raise ValueError(f"{glob!r} is no glob as in .gitignore") from error
+        raise ValueError(f"{glob!r} is not a glob that .gitignore allows") from error

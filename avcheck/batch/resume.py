@@ -34,7 +34,7 @@ class Resumed:
             )
         if self._checkpoint.strange:
             self.warnings.append(
-                f"{path}: lines passed over that are no records: {self._checkpoint.strange}"
+                f"{path}: lines skipped that are not records: {self._checkpoint.strange}"
             )
 
     def __enter__(self) -> Resumed:

@@ -16,6 +16,7 @@ from avcheck.cli.options import Device, Model
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone
 from avcheck.errors import UsageError
+from avcheck.files import why_not_new
 from avcheck.report import FRAME_MS, describe_offset
 from avcheck.settings import CheckSettings
 
@@ -53,9 +54,9 @@ def demo(
                 f"{keep.suffix or keep.name!r}"
             )
         if os.path.lexists(keep):
-            raise UsageError(f"--keep: {keep} exists already, and nothing is written over")
-        if not keep.absolute().parent.is_dir():
-            raise UsageError(f"--keep: there is no directory {keep.absolute().parent}")
+            raise UsageError(f"--keep: {keep} exists already; choose another name")
+        if why := why_not_new(keep):
+            raise UsageError(f"--keep: {why}")
 
     from avcheck.demo import make_demo
 
@@ -63,8 +64,11 @@ def demo(
         clip = Path(folder, "demo.mp4")
         make_demo(clip, offset_ms=offset)
         if keep is not None:
-            with clip.open("rb") as source, keep.open("xb") as target:
-                shutil.copyfileobj(source, target)
+            try:
+                with clip.open("rb") as source, keep.open("xb") as target:
+                    shutil.copyfileobj(source, target)
+            except OSError as error:
+                raise UsageError(f"--keep: cannot write {keep}: {error.strerror}") from error
         output = Output("text", quiet=False, detailed=True)
         output.write(
             f"made:  {describe_offset(offset)}"
@@ -74,7 +78,7 @@ def demo(
         result = check_alone(clip, CheckSettings(device=device, model=model), quiet=False)
         output.emit(replace(result, path=str(keep or clip.name)))
     if result.offset_ms is None or result.verdict not in ("in_sync", "out_of_sync"):
-        output.write("found: no offset avcheck would stand by\n")
+        output.write("found: no offset that avcheck is sure of\n")
         raise typer.Exit(ExitCode.NOT_JUDGED)
     error_ms = result.offset_ms - offset
     agrees = abs(error_ms) <= FRAME_MS

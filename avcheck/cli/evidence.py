@@ -15,6 +15,7 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import UsageError
+from avcheck.files import why_not_new
 from avcheck.markers import TitleClock
 from avcheck.render import printable
 from avcheck.report import Report
@@ -33,8 +34,8 @@ def evidence(
             "--at",
             panel=opt.OUTPUT,
             metavar="TIME",
-            help="Where the seconds begin: seconds, [HH:]MM:SS[.mmm], or the title's timecode "
-            "HH:MM:SS:FF. Default: where they tell most.",
+            help="Where the film begins: seconds, [HH:]MM:SS[.mmm], or timecode of the title, "
+            "HH:MM:SS:FF. Default: where the evidence is strongest.",
         ),
     ] = None,
     length: Annotated[
@@ -43,7 +44,7 @@ def evidence(
             "--length",
             panel=opt.OUTPUT,
             metavar="TIME",
-            help="How long they are, from 5 to 15 s. Default: 8.",
+            help="How long it is, from 5 to 15 s. Default: 8.",
         ),
     ] = "8",
     audio: opt.Audio = None,
@@ -58,8 +59,8 @@ def evidence(
     """Check a title and show why: a film of its most telling seconds as they are, then with the
     offset taken out.
 
-    The picture shows where the attention falls; below it runs the sound, with a mark where that of
-    the picture is heard. Exit code 0 if the film was written, whatever the verdict; else 2.
+    The picture shows where the attention falls; below it runs the sound, with a mark where the
+    picture's own sound is heard. Exit code 0 if the film was written, whatever the verdict; else 2.
     """
     require_file("FILE", file)
     for name, given in (("--audio", audio), ("--model", model)):
@@ -70,11 +71,13 @@ def evidence(
             "the film is an MP4, so its name must end in .mp4, not "
             f"{target.suffix or target.name!r}"
         )
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"there is no directory {target.absolute().parent}")
+    if why := why_not_new(target):
+        raise UsageError(why)
     if os.path.lexists(target):
-        if not target.is_file() or any(target.samefile(each) for each in (file, audio) if each):
-            raise UsageError(f"{target} is no file to write over")
+        if not target.is_file():
+            raise UsageError(f"{target} is not a regular file")
+        if any(target.samefile(each) for each in (file, audio) if each):
+            raise UsageError(f"{target} is what is checked; give the film another name")
         if not force:
             raise UsageError(f"{target} exists already; --force writes over it")
 

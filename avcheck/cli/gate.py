@@ -1,4 +1,4 @@
-"""The exit code of a run: the verdicts of its files against what the run is told to fail on."""
+"""The exit code of a run: the verdicts of its files against what the run is to fail on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     """What the exit code means; when several apply, the higher number wins."""
 
     OK = 0  # nothing out of sync (undecidable files included)
-    OUT_OF_SYNC = 1  # or undecidable, if the run is told to fail on that
+    OUT_OF_SYNC = 1  # or undecidable, if the run is to fail on that
     NOT_JUDGED = 2  # wrong usage, or a file that could not be judged
     BUG = 3
     INTERRUPTED = 130
@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
 
 
 class FailOn(StrEnum):
-    """What a run can be told to fail on."""
+    """What a run can fail on."""
 
     OUT_OF_SYNC = "out-of-sync"
     UNDECIDABLE = "undecidable"

@@ -34,13 +34,13 @@ def train(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="Weights to go on from; adapted, where DATA has no index.",
+            help="Weights to start from; adapted to DATA if it has no index.",
         ),
     ] = None,
     scale: Annotated[
         float,
         typer.Option(
-            min=0.001, metavar="X", help="How long to train: every stage's steps times this."
+            min=0.001, metavar="X", help="How long to train: the steps of every stage times this."
         ),
     ] = 1.0,
     faces: Annotated[
@@ -114,20 +114,20 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Where speakers are seen, as `python -m avcheck.train.facemesh` tells it.",
+            help="Which clips show a speaker, as found by `python -m avcheck.train.facemesh`.",
         ),
     ] = None,
     coverage: Annotated[
         bool,
         typer.Option(
-            "--coverage", help="Measure only of how many whole speech clips an offset is told."
+            "--coverage", help="Measure only for how many whole speech clips an offset is reported."
         ),
     ] = False,
     added: Annotated[
         list[int] | None,
         typer.Option(
             metavar="N",
-            help="Only clips that came in this round of the corpus; give several for several.",
+            help="Only clips added in this round of the corpus. May be repeated.",
         ),
     ] = None,
     last: Annotated[
@@ -203,7 +203,7 @@ def ablate(
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            metavar="N", help="Seed of the training; give several for several runs a head."
+            metavar="N", help="Seed of the training. Repeated: one run of each head for each seed."
         ),
     ] = None,
     go_on: Annotated[
@@ -227,8 +227,8 @@ def ablate(
         ),
     ] = 0,
 ) -> None:
-    """Train a head of every kind on the weights' trunks and compare them. Resumes where it was
-    stopped.
+    """Train a head of every kind on the trunks of the weights and compare them. Resumes where it
+    was stopped.
     """
     require_directory(corpus)
     if model is not None:

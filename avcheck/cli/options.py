@@ -156,7 +156,7 @@ Audios = Annotated[
         "--audio",
         panel=INPUT,
         metavar="FILE",
-        help="Check this sound file in place of the file's own sound. May be repeated.",
+        help="Check this sound file in place of the sound of the file. May be repeated.",
     ),
 ]
 Start = Annotated[
@@ -189,7 +189,7 @@ Thorough = Annotated[
     option(
         "--thorough/--no-thorough",
         panel=ANALYSIS,
-        help="Look at all of a long title; where nothing is seen, look closer whatever that costs.",
+        help="Look at all of a long title; where nothing shows, look closer whatever it costs.",
     ),
 ]
 ProbeCount = Annotated[
@@ -255,7 +255,7 @@ Early = Annotated[
         "--early",
         panel=VERDICT,
         metavar="MS",
-        help="How early sound may be, instead of the preset's.",
+        help="How early sound may be, in place of the limit of the preset.",
     ),
 ]
 Late = Annotated[
@@ -264,7 +264,7 @@ Late = Annotated[
         "--late",
         panel=VERDICT,
         metavar="MS",
-        help="How late sound may be, instead of the preset's.",
+        help="How late sound may be, in place of the limit of the preset.",
     ),
 ]
 FailOns = Annotated[

@@ -24,7 +24,7 @@ from avcheck.report import Report
 Results = Annotated[
     Path,
     typer.Argument(
-        metavar="RESULTS", help="Results in JSON lines, as of --resume or --format jsonl."
+        metavar="RESULTS", help="Results in JSON lines, as written by --resume or --format jsonl."
     ),
 ]
 
@@ -34,7 +34,7 @@ def merge(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE", help="Results in JSON lines, as of --resume or --format jsonl."
+            metavar="FILE", help="Results in JSON lines, as written by --resume or --format jsonl."
         ),
     ],
     fail_on: opt.FailOns = None,

@@ -222,6 +222,7 @@ class Output:
             return
         console = _console()
         with console.capture() as captured:
+            folded = render.is_folded(result, every_row=self._every_row)
             if self._detailed and result.blocks:
                 table = render.table(
                     result,
@@ -233,7 +234,8 @@ class Output:
             if self._detailed and result.measured_by == "test_signal":
                 console.print(render.event_table(result))
             console.print(render.styled_line(result, course=not self._detailed), soft_wrap=True)
-            for name, text in render.details(result) if self._detailed else ():
+            details = render.details(result, stretches=not folded) if self._detailed else ()
+            for name, text in details:
                 console.print(f"  {name:<11}{text}", soft_wrap=True, markup=False, emoji=False)
         self.write(captured.get())
 

@@ -15,6 +15,7 @@ _SAYS = (
     (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
     (r"Input should be less than or equal to (\S+)", r"must be at most \1"),
     (r"Input should be a valid string\b.*", "must be plain text (UTF-8)"),
+    (r"[Pp]ath '(.*)' is not readable\.", r"names \1, which cannot be read; check its permissions"),
     (r"Value error, (.*?) is not one of (.*?)\.?", r"is \1, not one of \2"),
 )
 
@@ -56,7 +57,7 @@ def _what(error: Exception) -> str:
             f"{_in_our_words(message)}"
         )
     if match := re.fullmatch(r"Got unexpected extra argument\(s\) \((.*)\)", message, re.DOTALL):
-        return f"there is nothing to do with {match[1]}"
+        return f"unexpected argument: {match[1]}"
     return message
 
 

@@ -80,7 +80,7 @@ def watch(
             panel=WATCH,
             min=_LEAST_SETTLE_S,
             metavar="S",
-            help="A file is whole when it was still for so long. Default: 5.",
+            help="A file is whole when it has not changed for so long. Default: 5.",
         ),
     ] = 5.0,
     patience: Annotated[
@@ -90,13 +90,13 @@ def watch(
             panel=WATCH,
             min=0,
             metavar="S",
-            help="Check a file that says itself that more is to come after so long. Default: 600.",
+            help="After so long, check a file even if its index is missing. Default: 600.",
         ),
     ] = 600.0,
     poll: Annotated[
         bool,
         opt.option(
-            "--poll", panel=WATCH, help="Look every 5 s: network drives tell of no changes."
+            "--poll", panel=WATCH, help="Look every 5 s: for drives that report no changes."
         ),
     ] = False,
     once: Annotated[

@@ -40,22 +40,24 @@ def joined_table(rows: Sequence[Row], decide: float) -> str:
             if (share and not speaking) or not own or not strange:
                 continue
             outcomes = np.array(list(_titles(own, strange, count, speaking, decide)))
-            shares = outcomes.mean(axis=0)  # told, told wrong
+            shares = outcomes.mean(axis=0)  # reported, wrong
             lines.append((f"{count / 6:g} min", f"{share:g}", len(outcomes), *shares))
     note = (
-        f"Segments of 10 s of {len({row['clip'] for row in own})} clips. Wrong: an offset is told "
-        "that is not within 2 frames of the title's, or any of a title with strangers' sound "
-        "alone, as a share of all. Clips without a trusted offset count as in sync, so some of "
-        "what is wrong is theirs."
+        f"Segments of 10 s of {len({row['clip'] for row in own})} clips. Wrong: an offset is "
+        "reported that is not within 2 frames of the title's, or any of a title with strangers' "
+        "sound alone, as a share of all. Clips without a trusted offset count as in sync, so "
+        "some of what is wrong is theirs."
     )
-    header = ("title", "share that speaks", "titles", "offset told", "told wrong")
+    header = ("title", "share that speaks", "titles", "offset reported", "wrong")
     return table("Titles joined of segments", header, lines, note)
 
 
 def _titles(
     own: Sequence[Row], strange: Sequence[Row], count: int, speaking: int, decide: float
 ) -> Iterator[tuple[bool, bool]]:
-    """(told, told wrong) of titles of `count` segments, of which so many show who speaks."""
+    """For each title of `count` segments, of which so many show who speaks: whether an offset is
+    reported, and whether it is wrong.
+    """
     rng = np.random.default_rng((SEED, count, speaking))
     for _ in range(_DRAWN):
         late = int(rng.integers(-_MOST_FRAMES, _MOST_FRAMES + 1))
@@ -68,8 +70,11 @@ def _titles(
             for k in rng.integers(len(strange), size=count - speaking)
         ]
         estimated = estimate(combine(parts, _CALIBRATED), SHIFTS, _CALIBRATED)
-        is_told = estimated.confidence >= decide
-        yield is_told, is_told and (speaking == 0 or abs(estimated.frames - late) > NEAR_FRAMES)
+        is_reported = estimated.confidence >= decide
+        yield (
+            is_reported,
+            is_reported and (speaking == 0 or abs(estimated.frames - late) > NEAR_FRAMES),
+        )
 
 
 def _moved(row: Row, frames: int) -> NDArray[np.float64]:

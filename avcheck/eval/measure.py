@@ -125,31 +125,16 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
         shot = footage.shot(first, PAPER_FRAMES)
         aligned_s = (first + footage.own_frames) / FRAME_RATE
         place: Row = {"start_s": first / FRAME_RATE}
-        aligned = hear(footage.samples, aligned_s, shot)
-        logits = {kind: as_they_are(shot, aligned, head) for kind, head in bench.heads.items()}
-        logits[AS_A_CHECK] = _matches_as_it_is(shot, aligned, bench)
+        aligned = _logits(shot, hear(footage.samples, aligned_s, shot), bench)
         late_s = displacement(aligned_s, seconds, have_s, rng)
         if late_s is None:
             yield {"measure": "paper_left_out", **place}
         else:
-            displaced = hear(footage.samples, aligned_s - late_s, shot)
-            for kind, head in bench.heads.items():
+            displaced = _logits(shot, hear(footage.samples, aligned_s - late_s, shot), bench)
+            for kind, logit in aligned.items():
                 row = {"measure": "paper", "attention": kind, **place}
-                yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[kind]}
-                yield {
-                    **row,
-                    "late_s": late_s,
-                    "in_sync": False,
-                    "logit": as_they_are(shot, displaced, head),
-                }
-            row = {"measure": "paper", "attention": AS_A_CHECK, **place}
-            yield {**row, "late_s": 0.0, "in_sync": True, "logit": logits[AS_A_CHECK]}
-            yield {
-                **row,
-                "late_s": late_s,
-                "in_sync": False,
-                "logit": _matches_as_it_is(shot, displaced, bench),
-            }
+                yield {**row, "late_s": 0.0, "in_sync": True, "logit": logit}
+                yield {**row, "late_s": late_s, "in_sync": False, "logit": displaced[kind]}
         kind = bench.model.net.config.attention
         for late_ms in sorted(sign * size for size in PAIR_MS for sign in (-1, 1)):
             start_s = aligned_s - late_ms / 1000
@@ -159,9 +144,15 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
                     "measure": "pairwise",
                     **place,
                     "late_ms": late_ms,
-                    "logit_true": logits[kind],
+                    "logit_true": aligned[kind],
                     "logit": logit,
                 }
+
+
+def _logits(shot: Shot, sound: list[Block], bench: Bench) -> dict[str, float]:
+    """How surely picture and sound match as they are, by every head and as a check judges it."""
+    logits = {kind: as_they_are(shot, sound, head) for kind, head in bench.heads.items()}
+    return {**logits, AS_A_CHECK: _matches_as_it_is(shot, sound, bench)}
 
 
 def _matches_as_it_is(shot: Shot, sound: list[Block], bench: Bench) -> float:

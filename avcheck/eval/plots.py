@@ -223,7 +223,7 @@ def offset_error(offsets: Sequence[Row]) -> Figure | None:
             )
         for limit in (-FRAME_MS, FRAME_MS):
             at.axvline(limit, color="#999999", linewidth=1, linestyle="--")
-        at.set(xlabel="told minus true, ms (dashed: one frame)", title=name)
+        at.set(xlabel="estimated minus true, ms (dashed: one frame)", title=name)
         at.set_ylim(0, 1.25 * at.get_ylim()[1])
         at.legend(loc="upper left", fontsize=8)
     axes[0].set_ylabel("share of windows")

@@ -32,12 +32,14 @@ def read_rows(path: Path) -> list[Row]:
             for number, line in enumerate(lines, 1):
                 row = json.loads(line)
                 if not isinstance(row, dict) or "measure" not in row:
-                    raise UsageError(f"{path}: line {number} is no figure of `avcheck eval --rows`")
+                    raise UsageError(
+                        f"{path}: line {number} was not written by `avcheck eval --rows`"
+                    )
                 rows.append(row)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: no rows of `avcheck eval --rows`: {error}") from error
+        raise UsageError(f"{path}: not written by `avcheck eval --rows`: {error}") from error
     if not rows:
-        raise UsageError(f"{path}: no rows of `avcheck eval --rows`: the file is empty")
+        raise UsageError(f"{path}: not written by `avcheck eval --rows`: the file is empty")
     return rows
 
 

@@ -73,7 +73,9 @@ def evaluate(
     if coverage:
         clips = [clip for clip in clips if clip.kind == "speech"]
     if not clips:
-        raise UsageError(f"{corpus}: none of its validation clips is of what was asked for")
+        raise UsageError(
+            f"{corpus}: none of its validation clips is of the kind or round asked for"
+        )
     face_share = (
         {name: face.share for name, face in read_faces(faces).items()} if faces is not None else {}
     )

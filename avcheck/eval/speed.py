@@ -163,7 +163,8 @@ def _closer_mb(path: Path, checker: Checker) -> float | None:
     did not.
     """
     other = path.with_suffix(".wav")
-    scene = make_scene("talking", seed=2, seconds=_STRANGER_S, size=(36, 64))
+    # Its pictures are not used
+    scene = make_scene("talking", seed=2, seconds=_STRANGER_S, size=(36, 64), frame_rate=1.0)
     with wave.open(str(other), "wb") as file:
         file.setparams((1, 2, scene.sample_rate, 0, "NONE", ""))
         file.writeframes((scene.samples * 32767).astype("<i2").tobytes())

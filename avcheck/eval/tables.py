@@ -263,15 +263,15 @@ def coverage_table(rows: Sequence[Row]) -> str:
         "speech clips",
         "clips",
         "groups",
-        "offset told",
+        "offset reported",
         "verdict",
-        "told wrong, of those known",
-        "told of a stranger's sound",
+        "wrong, of those known",
+        "reported for a stranger's sound",
     )
     note = (
         "Whole clips as recorded. Speaker seen: a face mesh found a face in half of the pictures "
-        "looked at. Verdict: in or out "
-        "of sync; where an offset is told without one, it is too close to a limit. Wrong: beyond "
+        "looked at. Verdict: in or out of "
+        "sync; an offset reported without one is too close to a limit. Wrong: beyond "
         f"{NEAR_FRAMES:g} frames of a "
         "trusted own offset, which is an estimate by another network, or for later rounds by "
         "earlier weights."

@@ -315,7 +315,7 @@ def _why_not(stream: Stream, container: InputContainer, muxer: str) -> str:
     written to memory to find out.
     """
     if stream.type not in ("video", "audio", "subtitle", "data", "attachment"):
-        return "nobody knows what is in it"
+        return "its kind is unknown"
     name = codec_of(stream) or stream.type
     refusal = f"{muxer} does not hold {name}"
     beside = next((each for each in playing(container) if each is not stream), None)

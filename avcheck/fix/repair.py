@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from avcheck._version import __version__
 from avcheck.errors import AvcheckError, MediaError, UsageError
-from avcheck.files import publish_new
+from avcheck.files import publish_new, why_not_new
 from avcheck.fix import moves
 from avcheck.fix.command import ffmpeg_line
 from avcheck.fix.inventory import lost
@@ -121,10 +121,10 @@ def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcom
     """
     if os.path.lexists(target):
         raise UsageError(
-            f"{escaped(str(target))} exists already, and nothing is written over; name another file"
+            f"{escaped(str(target))} exists already and is not overwritten; name another file"
         )
-    if not target.absolute().parent.is_dir():
-        raise UsageError(f"there is no directory {escaped(str(target.absolute().parent))}")
+    if why := why_not_new(target):
+        raise UsageError(escaped(why))
     start = Outcome(str(source), str(target), "error")
     before: Report | None = None
     if wanted.force_offset_ms is None:
@@ -172,8 +172,7 @@ class _Partial:
             publish_new(self.path, self._target)
         except FileExistsError:
             raise UsageError(
-                f"{escaped(str(self._target))} has come to be in the meantime, and nothing is "
-                "written over"
+                f"{escaped(str(self._target))} has appeared in the meantime and is not overwritten"
             ) from None
         except OSError as error:
             raise UsageError(

@@ -36,7 +36,7 @@ def _end(result: Outcome) -> str:
     return {
         "fixed": f"fixed, from {result.input}",
         "in_sync": "in sync already; nothing was written",
-        "undecidable": f"not fixed, as nobody knows whether it is in sync: {reason}",
+        "undecidable": f"not fixed, as it is not known whether it is in sync: {reason}",
         "refused": f"not fixed: {reason}",
         "failed": f"not fixed: {reason}",
         "planned": "nothing was written; the command above does it",

@@ -185,7 +185,7 @@ def _same_picture(was: Picture, now: Picture, later_s: float) -> None:
     if abs(off_ms) > EXACT_MS:
         raise Failed(f"the picture at {was.pts_s:.2f} s is not where it was ({off_ms:+.1f} ms)")
     if not np.array_equal(was.luma, now.luma):
-        raise Failed(f"the picture at {was.pts_s:.2f} s is another one")
+        raise Failed(f"the picture at {was.pts_s:.2f} s is a different one")
 
 
 class _Tape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -208,6 +208,21 @@ class Tally:
         self.start_s = min(self.start_s, start_s + part.start_s)
         self.end_s = max(self.end_s, start_s + part.end_s)
         self.unseen += [(start_s + from_s, start_s + to_s) for from_s, to_s in part.unseen]
+
+
+def shown_from(pictures: Iterable[Picture], from_s: float | None) -> Iterator[Picture]:
+    """The picture on screen at `from_s`, and all after it; None: all of them."""
+    on_screen: Picture | None = None
+    for picture in pictures:
+        if from_s is not None and picture.pts_s <= from_s:
+            on_screen = picture
+            continue
+        if on_screen is not None:
+            yield on_screen
+            on_screen = None
+        yield picture
+    if on_screen is not None:
+        yield on_screen
 
 
 def frame_time_s(frame: Frame, origin_s: float) -> float | None:

@@ -64,7 +64,7 @@ SOUND_FORMATS = (
 )
 
 
-# PyAV 18 raises on a tag that is not UTF-8 unless told otherwise; PyAV 19 has no such option and
+# PyAV 18 raises on a tag that is not UTF-8 unless asked not to; PyAV 19 has no such option and
 # keeps the bytes.
 _OPEN_MORE: dict[str, Any] = (
     {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
@@ -94,7 +94,7 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         "protocol_whitelist": "file",
         "format_whitelist": formats,
         "max_streams": str(MAX_STREAMS),
-        # For the decoders that only look into the file; `prepare` tells the others
+        # For the decoders that only look into the file; `prepare` sets it for the others
         "max_pixels": str(MAX_PIXELS),
         # PyAV has presentation times made up where a file has none: H.264 in ASF comes a picture
         # late

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
@@ -12,7 +13,16 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from avcheck.errors import LimitExceeded
-from avcheck.media.base import STALE_S, Luma, Picture, Source, Tally, frame_end_s, no_pictures
+from avcheck.media.base import (
+    STALE_S,
+    Luma,
+    Picture,
+    Source,
+    Tally,
+    frame_end_s,
+    no_pictures,
+    shown_from,
+)
 from avcheck.media.container import open_source
 from avcheck.media.packets import dated, decoded_frames, packets_from, prepare
 
@@ -159,40 +169,43 @@ def decode_pictures(
             # fifth of an H.264 decoder's time.
             stream.codec_context.options |= {"skip_loop_filter": "all"}
         scaler = Scaler(stream, short_side)
-        first_s = last_s = -1.0
-        shown: Picture | None = None  # at `from_s`, as far as is known
         packets = packets_from(container, stream, tally, from_s, source)
         frames = dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally)
-        for time_s, frame in placed_between(frames, tally):
-            if first_s >= 0 and time_s > first_s + MAX_DURATION_S:
-                raise LimitExceeded(
-                    source.path,
-                    f"a picture is due {(time_s - first_s) / 3600:.0f} hours after the first, "
-                    "over "
-                    f"the limit of {MAX_DURATION_S / 3600:.0f}; remux it to mend its timestamps, "
-                    "or cut it into parts",
-                )
-            elif last_s < time_s and time_s >= 0:
-                if last_s >= 0:
-                    tally.missing_s += max(0.0, time_s - last_s - STALE_S)
-                tally.damaged += frame.is_corrupt
-                first_s = time_s if first_s < 0 else first_s
-                last_s = time_s
-                if from_s is None:
-                    tally.start_s = min(tally.start_s, time_s)
-                tally.end_s = max(tally.end_s, frame_end_s(frame, time_s))
-                picture = Picture(time_s, scaler.later(frame))
-                if from_s is not None and time_s <= from_s:
-                    shown = picture
-                    continue
-                if shown is not None:
-                    yield shown
-                    shown = None
+        given = False
+        with closing(_in_order(placed_between(frames, tally), source, tally, from_s)) as ordered:
+            pictures = (Picture(time_s, scaler.later(frame)) for time_s, frame in ordered)
+            for picture in shown_from(pictures, from_s):
+                given = True
                 yield picture
-            elif time_s < last_s - STALE_S:
-                tally.leave_out(frame, last_s)
-        if shown is not None:
-            yield shown
         tally.finished = True
-        if last_s < 0 and from_s is None:
+        if not given and from_s is None:
             raise no_pictures(source.path, undated=tally.undated)
+
+
+def _in_order(
+    frames: Iterable[tuple[float, VideoFrame]], source: Source, tally: Tally, from_s: float | None
+) -> Generator[tuple[float, VideoFrame], None, None]:
+    """The frames from zero on that are later than all before them; `tally` counts them, and what
+    lies between and is left out.
+    """
+    first_s = last_s = -1.0
+    for time_s, frame in frames:
+        if first_s >= 0 and time_s > first_s + MAX_DURATION_S:
+            raise LimitExceeded(
+                source.path,
+                f"a picture is due {(time_s - first_s) / 3600:.0f} hours after the first, over "
+                f"the limit of {MAX_DURATION_S / 3600:.0f}; remux it to mend its timestamps, "
+                "or cut it into parts",
+            )
+        if last_s < time_s and time_s >= 0:
+            if last_s >= 0:
+                tally.missing_s += max(0.0, time_s - last_s - STALE_S)
+            tally.damaged += frame.is_corrupt
+            first_s = time_s if first_s < 0 else first_s
+            last_s = time_s
+            if from_s is None:
+                tally.start_s = min(tally.start_s, time_s)
+            tally.end_s = max(tally.end_s, frame_end_s(frame, time_s))
+            yield time_s, frame
+        elif time_s < last_s - STALE_S:
+            tally.leave_out(frame, last_s)

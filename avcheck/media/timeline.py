@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from avcheck.errors import CannotSeek
-from avcheck.media.base import SAMPLE_RATE, STALE_S, Picture, Sound, Tally, no_pictures, no_sound
+from avcheck.media.base import (
+    SAMPLE_RATE,
+    STALE_S,
+    Picture,
+    Sound,
+    Tally,
+    no_pictures,
+    no_sound,
+    shown_from,
+)
 
 # Edit lists count in ms, or in 1/600 s: a picture that a piece shows for less is rounding
 TICK_S = 0.001
@@ -96,21 +105,12 @@ def play_pictures(
         begin_s = max(pieces[0].from_s, min(from_s - pieces[0].shift_s, pieces[0].until_s - TICK_S))
     given = False
     tally.unseen += timeline.other_speed
-    shown: Picture | None = None  # at `from_s`, as far as is known
     with closing(
         _passes(pieces, begin_s, decode, tally, _cut_pictures, must_seek=from_s is not None)
     ) as pictures:
-        for picture in pictures:
+        for picture in shown_from(pictures, from_s):
             given = True
-            if from_s is not None and picture.pts_s <= from_s:
-                shown = picture
-                continue
-            if shown is not None:
-                yield shown
-                shown = None
             yield picture
-    if shown is not None:
-        yield shown
     _finish(tally, timeline)
     if not given and from_s is None:
         raise no_pictures(path, undated=tally.undated)

@@ -18,7 +18,7 @@ from avcheck.render.text import (
     styled_line,
     summary,
 )
-from avcheck.render.text_table import event_table, table
+from avcheck.render.text_table import event_table, is_folded, table
 from avcheck.render.worst import Worst
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "details",
     "event_table",
     "failures",
+    "is_folded",
     "line",
     "printable",
     "renderer",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from avcheck.errors import UsageError
-from avcheck.files import publish_new
+from avcheck.files import publish_new, why_not_new
 from avcheck.render import FORMATS, Renderer
 from avcheck.report import Report
 
@@ -60,8 +60,8 @@ def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Targe
                 raise UsageError(f"--output: {path} is not a regular file")
             if not force:
                 raise UsageError(f"--output: {path} exists already; --force writes over it")
-        elif not path.absolute().parent.is_dir():
-            raise UsageError(f"--output: there is no directory {path.absolute().parent}")
+        if why := why_not_new(path):  # also where it exists: it is replaced by a new file
+            raise UsageError(f"--output: {why}")
         targets.append(Target(form, path))
     return tuple(targets)
 
@@ -214,7 +214,7 @@ def _publish(partial: Path, path: Path, force: bool) -> None:
         publish_new(partial, path)
     except FileExistsError:
         raise UsageError(
-            f"--output: {path} has appeared during the run and is not written over"
+            f"--output: {path} has appeared during the run and is not overwritten"
         ) from None
 
 

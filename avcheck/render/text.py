@@ -193,9 +193,9 @@ class Lines(Renderer):
         )
 
 
-def details(report: Report) -> list[tuple[str, str]]:
+def details(report: Report, *, stretches: bool = True) -> list[tuple[str, str]]:
     """What stands under the line of a single file, as (name, text): only what is worth saying and
-    not in the line.
+    not in the line. `stretches`: those of a changing offset too, which a folded table has already.
     """
     container = report.container_offset_ms
     decided = report.verdict in ("in_sync", "out_of_sync")
@@ -230,7 +230,7 @@ def details(report: Report) -> list[tuple[str, str]]:
         *(
             ("stretch", _stretch(stretch))
             for stretch in report.stretches
-            if len(report.stretches) > 1 or _drifts(stretch)
+            if stretches and (len(report.stretches) > 1 or _drifts(stretch))
         ),
         *(("edit", edit) for edit in _edits(report)),
         ("timestamps", None if container is None else _container(container)),

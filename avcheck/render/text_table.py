@@ -25,9 +25,14 @@ def table(
 
     `width`: the terminal's, in columns; with `ascii_only` the bars are made of "#".
     """
-    if every_row or len(report.blocks) <= ROWS:
-        return _blocks(report, width, ascii_only)
-    return _stretches(report)
+    if is_folded(report, every_row=every_row):
+        return _stretches(report)
+    return _blocks(report, width, ascii_only)
+
+
+def is_folded(report: Report, *, every_row: bool) -> bool:
+    """Whether `table` shows stretches, not blocks."""
+    return not every_row and len(report.blocks) > ROWS
 
 
 def _blocks(report: Report, width: int, ascii_only: bool) -> Table:

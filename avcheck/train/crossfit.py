@@ -18,7 +18,7 @@ from avcheck.posterior import Calibration
 from avcheck.train.calibrate import told_offset
 from avcheck.train.clean import clean, usable
 from avcheck.train.corpus import CachedClip
-from avcheck.train.learn import Learner, Source, Stage, run_stage
+from avcheck.train.learn import Learner, Source, Stage, follow, run_stage
 from avcheck.train.recipes import CROP, FRAME
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import TrainSettings
@@ -50,12 +50,7 @@ def between(first: SyncNet, second: SyncNet) -> SyncNet:
     are near each other.
     """
     net = copy.deepcopy(first)
-    with torch.no_grad():
-        for into, value in zip(
-            net.state_dict().values(), second.state_dict().values(), strict=True
-        ):
-            if into.dtype.is_floating_point:
-                into.lerp_(value.to(into.device), 0.5)
+    follow(net, second, 0.5)
     return net
 
 

@@ -164,10 +164,12 @@ class Learner:
 
 @torch.no_grad()
 def follow(mean_net: nn.Module, net: nn.Module, decay: float) -> None:
-    """Move the running mean of a network's weights towards the current ones, in place."""
+    """Move the weights of `mean_net` towards those of `net`, in place: `decay` is the share of its
+    own that it keeps.
+    """
     for into, value in zip(mean_net.state_dict().values(), net.state_dict().values(), strict=True):
         if into.dtype.is_floating_point:
-            into.lerp_(value, 1 - decay)
+            into.lerp_(value.to(into.device), 1 - decay)
         else:
             into.copy_(value)
 

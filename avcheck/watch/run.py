@@ -195,7 +195,7 @@ class _Folder:
             if source not in self._again_s:
                 self._tell(
                     f"{source} stays where it is: {error.strerror or error} "
-                    f"({error.filename2 or error.filename}); it is tried again"
+                    f"({error.filename2 or error.filename}); the move is tried again"
                 )
             self._again_s[source] = time.monotonic() + RETRY_S
             return
@@ -290,8 +290,8 @@ class _Folder:
         if path not in self._unfinished:
             self._unfinished.add(path)
             self._tell(
-                f"{path} is not complete: avcheck waits for the rest, and checks it as it is "
-                f"after {self._plan.patience_s:g} s without a change"
+                f"{path} is not complete; it is checked as it is once it has not changed for "
+                f"{self._plan.patience_s:g} s"
             )
         return False
 
@@ -362,8 +362,8 @@ def _notified(plan: Plan, on_step: Callable[[str], None]) -> Iterator[threading.
                 woken.set()
         except Exception as error:  # out of watches, or a file system without them
             on_step(
-                f"the system tells of no changes in {plan.folder} ({error}); it is looked at every "
-                f"{IDLE_S:.0f} s (--poll: every {POLL_S:.0f} s)"
+                f"the system cannot report changes in {plan.folder} ({error}); looking for new "
+                f"files every {IDLE_S:.0f} s (--poll: every {POLL_S:.0f} s)"
             )
 
     listener = threading.Thread(target=listen, daemon=True)

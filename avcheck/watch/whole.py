@@ -1,4 +1,4 @@
-"""Whether an arriving file is whole, as far as that can be told from outside."""
+"""Whether an arriving file is whole, as far as that shows from outside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def has_partial_name(path: Path) -> bool:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether some process has the file open for writing. False if that cannot be told: on systems
+    """Whether some process has the file open for writing. False if that cannot be known: on systems
     other than Linux, on network drives, for files of other users.
     """
     if sys.platform != "linux":

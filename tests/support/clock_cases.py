@@ -33,10 +33,10 @@ FIVE = {"video_options": {"preset": "ultrafast"}}
 # Why a file's own timestamps say another lateness than that of what was encoded.
 HEARD = "no edit list, so the 1024 samples that the AAC encoder puts in front are heard"
 MOVED = (
-    "AVI tells no encoder delay, and FFmpeg's muxer moves all pictures but the first by a "
+    "AVI states no encoder delay, and FFmpeg's muxer moves all pictures but the first by a "
     "whole one to make room for it"
 )
-UNTOLD = "the container tells no encoder delay, so it is heard"
+UNSTATED = "the container states no encoder delay, so it is heard"
 DECODED = "no presentation times, so a picture is shown when it is decoded, as FFmpeg and mpv do"
 
 
@@ -199,8 +199,8 @@ def _written() -> Iterator[Case]:
     yield Case("avi, H.264, PCM", "avi", "libx264", "pcm_s16le", B)
     yield Case("avi, MPEG-4 part 2, MP3", "avi", "mpeg4", "libmp3lame", late_ms=23.02, why=MOVED)
     yield Case("avi, MPEG-4 part 2, AAC", "avi", "mpeg4", "aac", late_ms=21.33, why=MOVED)
-    yield Case("avi, MPEG-4 part 2, AC-3", "avi", "mpeg4", "ac3", late_ms=45.33, why=UNTOLD)
-    yield Case("avi, MPEG-4 part 2, MP2", "avi", "mpeg4", "mp2", late_ms=50.02, why=UNTOLD)
+    yield Case("avi, MPEG-4 part 2, AC-3", "avi", "mpeg4", "ac3", late_ms=45.33, why=UNSTATED)
+    yield Case("avi, MPEG-4 part 2, MP2", "avi", "mpeg4", "mp2", late_ms=50.02, why=UNSTATED)
     yield Case("avi, MPEG-4 part 2, ADPCM", "avi", "mpeg4", "adpcm_ms", slow=True)
     yield Case(
         "avi, Motion JPEG, PCM",
@@ -250,7 +250,7 @@ def _written() -> Iterator[Case]:
         why=gxf,
     )
     small = {"size": (352, 288)}
-    yield Case("rm, RealVideo 2, AC-3", "rm", "rv20", "ac3", small, late_ms=45.33, why=UNTOLD)
+    yield Case("rm, RealVideo 2, AC-3", "rm", "rv20", "ac3", small, late_ms=45.33, why=UNSTATED)
 
 
 def _copied() -> Iterator[Case]:
@@ -320,7 +320,7 @@ def _copied() -> Iterator[Case]:
     parts = "mov", "libx264", "pcm_s16le", B, copied, "mxf"
     yield Case("mov to mxf", *parts, late_ms=-40, why=DECODED, slow=True)
     yield Case(
-        "ts to avi", "ts", "libx264", "libmp3lame", B, copied, "avi", late_ms=63.02, why=UNTOLD
+        "ts to avi", "ts", "libx264", "libmp3lame", B, copied, "avi", late_ms=63.02, why=UNSTATED
     )
     for target, late_ms in (("mp4", -16.98), ("mkv", 23.02)):
         parts = "avi", "libx264", "libmp3lame", B, copied, target
