@@ -45,7 +45,7 @@ from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
-from avcheck.train.recipes import CROP, FRAME, GENERIC
+from avcheck.train.recipes import CROP, FRAME, GENERIC, SMALL_FRAME
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import TrainSettings
 from avcheck.weights import Loaded, choose_device, load, load_heads, save
@@ -108,12 +108,13 @@ def train(settings: TrainSettings) -> Path:
                 CROP,
             )
         rest = remaining(settings, learner, speech, known, tell)
-        sources = [Source([*known, *rest], 0.8, FRAME)] if known or rest else []
+        frame = FRAME if start is None else SMALL_FRAME
+        sources = [Source([*known, *rest], 0.8, frame)] if known or rest else []
         if generic:
             # With a third of the batches they are learnt by heart: accuracy rises on training clips
             # and stays at chance on unseen ones.
             sources.append(Source(generic, 0.12, GENERIC, "generic", batch=8))
-        sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.08, FRAME, "scenes"))
+        sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.08, frame, "scenes"))
         stage(
             Stage(
                 "frames",
@@ -124,8 +125,6 @@ def train(settings: TrainSettings) -> Path:
             ),
             Recipe("frame", (LEVELS[-1], LEVELS[-1])),
         )
-        if start is not None:
-            learner.mean_net = between(start, learner.mean_net)
         used = [*known, *rest, *generic]
         heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, tell)
         return _write(settings, learner, heads, used, training, held_out, device, tell)

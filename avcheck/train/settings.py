@@ -11,9 +11,9 @@ class TrainSettings:
     """What `avcheck train` is asked to do. Steps are optimiser steps of each stage.
 
     `start` is a weights file to continue from: its trunks are trained already, so the crops stage
-    is left out, and the frames stage keeps the mean of the weights before and after. `adapt_steps`
-    are the steps of the only stage that adapts such weights to a catalogue. `faces` is a file of
-    `facemesh`, which finds more faces.
+    is left out, and the frames stage uses smaller windows. `adapt_steps` are the steps of the only
+    stage that adapts such weights to a catalogue. `faces` is a file of `facemesh`, which finds more
+    faces.
     """
 
     data: tuple[Path, ...]
