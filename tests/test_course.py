@@ -43,6 +43,24 @@ def test_drift_is_found(slope: float, seed: int) -> None:
     assert drift == pytest.approx(slope, abs=3)
 
 
+def test_a_rise_that_the_order_of_all_segments_contradicts_is_no_drift() -> None:
+    """Eight segments lie on a line, and two strays, far above at the start and far below at the
+    end, off it.
+    """
+    on_the_line = [15.0 * k for k in range(8)]
+    assert course(on_the_line) == ((), pytest.approx(90.0))
+    assert course([600.0, *on_the_line, -600.0]) == ((), None)
+
+
+@pytest.mark.parametrize(("segments_of_it", "drifts"), [(3, False), (4, True)])
+def test_the_part_after_a_jump_needs_four_segments_to_drift(
+    segments_of_it: int, drifts: bool
+) -> None:
+    jumps_s, drift = course([0.0] * 4 + [200.0 + 30.0 * k for k in range(segments_of_it)])
+    assert jumps_s == (40.0,)
+    assert drift == (pytest.approx(180.0) if drifts else None)
+
+
 @pytest.mark.parametrize("jump_ms", [-400.0, 200.0])
 @pytest.mark.parametrize("where", [2, 10, 17])
 @pytest.mark.parametrize("seed", SEEDS)
