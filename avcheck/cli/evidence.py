@@ -85,8 +85,9 @@ def evidence(
 
     length_s = seconds_of(length)
     require_length(length_s)
-    if at is not None and not is_timecode(at):
-        seconds_of(at)  # a slip shows before the title is checked
+    # A timecode needs the title's own; a slip in a time shows before the title is checked.
+    timecode = at if at is not None and is_timecode(at) else None
+    at_s = None if at is None or timecode is not None else seconds_of(at)
     output = Output("text", quiet=False, detailed=False)
     settings = CheckSettings(
         device=device,
@@ -100,7 +101,9 @@ def evidence(
     output.emit(report)
     if report.verdict == "error":
         raise typer.Exit(ExitCode.NOT_JUDGED)
-    span = telling_span(report, length_s, None if at is None else _time_s(at, report))
+    if timecode is not None:
+        at_s = _time_s(timecode, report)
+    span = telling_span(report, length_s, at_s)
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
         make_film(report, span, partial, audio=audio)
@@ -114,11 +117,11 @@ def evidence(
     )
 
 
-def _time_s(text: str, report: Report) -> float:
-    """A time of a title, in seconds on its file's clock, from what `--at` takes."""
-    if not is_timecode(text):
-        return seconds_of(text)
-    time_s = TitleClock.of(report).time_s(text)
+def _time_s(timecode: str, report: Report) -> float:
+    """When the picture of a title with this timecode is shown, in seconds on its file's clock.
+    Raises UsageError.
+    """
+    time_s = TitleClock.of(report).time_s(timecode)
     if time_s is None:
-        raise UsageError(f"no picture of the title can have the timecode {text}")
+        raise UsageError(f"no picture of the title can have the timecode {timecode}")
     return time_s
