@@ -13,14 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avcheck.posterior import Calibration, Curve
+from avcheck.posterior import Calibration, Curve, sureness
 from avcheck.report import Tolerance
 from avcheck.searching import Seen
-from avcheck.verdict import Judgement, judge, obstacle
+from avcheck.verdict import SEGMENT_CONFIDENCE, Judgement, judge, obstacle
 
-# Segments that a round looks at closer, and the number of rounds. The first round looks at faces
-# and searches the rest; so does each later one if the round before showed an offset. If not, it
-# looks at faces alone.
+# Segments that a round looks at closer, and the number of rounds
 ZOOM_SEGMENTS = 3
 MOST_ROUNDS = 4
 # Share of the budget for sounds that show nothing, if another sound of the title shows an offset
@@ -106,7 +104,7 @@ def zoom_all(
         for k, part in enumerate(segments)
         if part.offset_ms is None and obstacle([first[k]]) is None
     ]
-    faces_alone = False
+    shows = False
     for _ in range(MOST_ROUNDS):
         chosen = likeliest(mute, curves[lead], [part.confidence for part in segments])
         for k in chosen:
@@ -114,9 +112,13 @@ def zoom_all(
             if takes_s > seconds and (begun or share < 1):
                 cut = True
                 continue
+            # A search takes much longer than a look at faces. Once one has shown nothing, the
+            # next have to wait until a segment shows an offset.
+            faces_alone = begun and not (shows or thorough)
             looks = closer([curves[n][k] for n in open_], open_, budget, faces_alone)
             for number, each in zip(open_, looks, strict=True):
                 curves[number][k] = each.curve
+                shows = shows or sureness(each.curve, calibration) >= SEGMENT_CONFIDENCE
             budget, seconds, begun = budget - looks[0].spent, seconds - takes_s, True
             cut = cut or looks[0].cut
         for number in open_:
@@ -125,12 +127,8 @@ def zoom_all(
             sounds[number] = Zoomed(curves[number], judgement, still_cut)
         segments = sounds[lead].judgement.segments
         mute = [k for k in mute if k not in chosen]
-        left = [number for number in open_ if not _is_told(sounds[number].judgement)]
-        if not left or not mute:
+        if not mute or all(_is_told(sounds[number].judgement) for number in open_):
             break
-        faces_alone = not thorough and not any(
-            sounds[n].judgement.segments[k].offset_ms is not None for n in left for k in chosen
-        )
     return sounds
 
 

@@ -22,6 +22,7 @@ from avcheck.weights import Loaded
 LEARN_LEVEL_EVERY = 6
 _NOTHING_TO_COMPARE = {"silent", "blank", "still"}
 SURE = 0.99  # a segment whose offset has this confidence needs no larger look
+_HINT = 0.2  # a segment whose offset has less confidence does not show where a face is
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
 _TILE = 16  # px
 
@@ -50,35 +51,46 @@ def scan_segments(
 def scan_sounds(
     windows: Iterable[Window], model: Loaded, count: int, levels: tuple[int, ...] = LEVELS
 ) -> Iterator[list[Curve]]:
-    """The curves of `count` sounds, segment by segment; the pictures are looked at once.
-
-    The face is in the same place whatever the sound, so the surest sound chooses the level.
-    """
-    choice, calibration = LevelChoice(levels), Calibration(**model.calibration)
+    """The curves of `count` sounds, segment by segment; the pictures are looked at once."""
+    choice = LevelChoice(Calibration(**model.calibration), levels)
     for window in windows:
         curves = score_segment(window, model, choice.levels, count)
-        choice.after(max(curves, key=lambda curve: sureness(curve, calibration)))
+        choice.after(curves)
         yield curves
 
 
 class LevelChoice:
     """At which levels of the pyramid the next segment is looked at: all of them every
     `LEARN_LEVEL_EVERY`th time, in between the one that drew most of the attention then.
+
+    Attention on something that does not match says nothing, and would choose the largest level,
+    which has most places. So without a hint of a match the levels take turns.
     """
 
-    def __init__(self, levels: tuple[int, ...] = LEVELS) -> None:
+    def __init__(self, calibration: Calibration, levels: tuple[int, ...] = LEVELS) -> None:
+        self._calibration = calibration
         self._all = self.levels = levels
         self._segments = 0
+        self._has_hint = False
 
-    def after(self, curve: Curve) -> None:
-        """Learn from the segment just looked at, if it was."""
+    def after(self, curves: Sequence[Curve]) -> None:
+        """Learn from the segment just looked at, if it was: `curves` of all its sounds.
+
+        The face is in the same place whatever the sound, so the surest sound chooses.
+        """
+        curve = max(curves, key=lambda each: sureness(each, self._calibration))
         if not curve.looked:
             return
-        if self.levels == self._all and len(self._all) > 1:
-            self.levels = (_favourite(curve),)
+        hints = sureness(curve, self._calibration) >= _HINT
+        if self.levels == self._all:
+            self._has_hint = False
         self._segments += 1
-        if self._segments % LEARN_LEVEL_EVERY == 0:
+        if self._segments % LEARN_LEVEL_EVERY == 0 or len(self._all) == 1:
             self.levels = self._all
+        elif hints and not self._has_hint:
+            self.levels, self._has_hint = (_favourite(curve),), True
+        elif not self._has_hint:
+            self.levels = (self._all[self._segments % len(self._all)],)
 
 
 def _favourite(curve: Curve) -> int:

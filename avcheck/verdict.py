@@ -41,7 +41,7 @@ from avcheck.report import (
     describe_offset,
 )
 
-_SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is neither shown nor used for drift
+SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is neither shown nor used for drift
 _BLOCK_CONFIDENCE = 0.6
 _BLOCK_REACH = 2  # a block's own offset is read together with so many neighbours on either side
 # A block farther off its file's and its segment's offset needs more evidence of its own
@@ -103,7 +103,7 @@ def judge(
         Segment(
             start_s=item.start_s,
             end_s=item.end_s,
-            offset_ms=_to_ms(single.frames) if single.confidence >= _SEGMENT_CONFIDENCE else None,
+            offset_ms=_to_ms(single.frames) if single.confidence >= SEGMENT_CONFIDENCE else None,
             confidence=round(single.confidence, 4),
         )
         for item, single in zip(curves, singles, strict=True)

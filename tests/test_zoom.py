@@ -144,7 +144,7 @@ def test_what_is_decided_or_shows_nothing_to_look_at_is_not_looked_at_closer(
     assert not looked
 
 
-def test_of_a_file_that_shows_nothing_faces_alone_are_looked_at_in_a_few_more_segments() -> None:
+def test_of_a_file_that_shows_nothing_one_segment_is_searched_and_a_few_for_faces() -> None:
     looked: list[int] = []
     asked: list[bool] = []
     curves = at_a_cost(film([None] * 60, noise=0.1))
@@ -154,7 +154,7 @@ def test_of_a_file_that_shows_nothing_faces_alone_are_looked_at_in_a_few_more_se
     after = zoom(curves, found, closer_by({}, looked, asked=asked), EBU, calibration)
     assert sorted(k // 20 for k in looked[:ZOOM_SEGMENTS]) == [0, 1, 2]
     assert len(looked) == len(set(looked)) == MOST_ROUNDS * ZOOM_SEGMENTS
-    assert asked == [False] * ZOOM_SEGMENTS + [True] * (MOST_ROUNDS - 1) * ZOOM_SEGMENTS
+    assert asked == [False] + [True] * (MOST_ROUNDS * ZOOM_SEGMENTS - 1)
     assert (after.judgement.verdict, after.cut) == ("undecidable", False)
 
 
@@ -209,16 +209,18 @@ def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
     ]
 
 
-def test_where_one_shows_an_offset_the_next_are_looked_at_as_the_first_were() -> None:
+@pytest.mark.parametrize("number", [0, 1, ZOOM_SEGMENTS - 1])
+def test_once_one_shows_an_offset_the_next_are_searched_as_well(number: int) -> None:
     looked: list[int] = []
     asked: list[bool] = []
     curves = at_a_cost(film([None] * 30, noise=0.1))
     calibration = replace(PLAIN, none=6.0, decide=1.0)  # never decided
     found = judge(curves, EBU, calibration)
     first = likeliest(range(30), curves, [part.confidence for part in found.segments])
-    zoom(curves, found, closer_by({first[0]: 5.0}, looked, asked=asked), EBU, calibration)
+    zoom(curves, found, closer_by({first[number]: 5.0}, looked, asked=asked), EBU, calibration)
     assert len(looked) == len(set(looked)) == MOST_ROUNDS * ZOOM_SEGMENTS
-    assert asked == [False] * 2 * ZOOM_SEGMENTS + [True] * 2 * ZOOM_SEGMENTS
+    further = MOST_ROUNDS * ZOOM_SEGMENTS - 1 - number
+    assert asked == [False] + [True] * number + [False] * further
 
 
 @pytest.mark.parametrize("far", [0.0, 0.3, 1.0])

@@ -125,7 +125,7 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
         once = list(blocks(media.pictures(), media.sounds()))
     watch.stop("decode", len(once))
     scored: list[Curve] = []
-    choice = LevelChoice()
+    choice = LevelChoice(Calibration(**loaded.calibration))
     for window in segments(once):
         inside = window.inside
         watch.start()
@@ -138,7 +138,7 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
         detail = np.array([detail_of(block) for block in inside], np.float32)
         scored.append(score(view, window, loaded, motion, detail))
         watch.stop("scan", len(once))
-        choice.after(scored[-1])
+        choice.after(scored[-1:])
     watch.start()
     judge(scored, TOLERANCE, Calibration(**loaded.calibration))
     watch.stop("scan", len(once))

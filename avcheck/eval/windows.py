@@ -25,7 +25,7 @@ from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, FRA
 from avcheck.looking import LEVELS, Look, look, look_in_parts
 from avcheck.mel import MEL_RATE, SAMPLE_RATE, context_samples, log_mel
 from avcheck.model import best_places
-from avcheck.posterior import Curve, Place
+from avcheck.posterior import Calibration, Curve, Place
 from avcheck.scan import LevelChoice, change, score, sound_with_margin, until_sure
 from avcheck.searching import CLOSER_SIDE
 from avcheck.segments import MAX_SHIFT, Window, segments
@@ -278,7 +278,10 @@ def within_a_film(shot: Shot, sound: Sequence[Block], model: Loaded) -> Curve:
 
 def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]:
     """What `scan.scan` yields for a file of these pictures and this sound."""
-    choice = LevelChoice(tuple(dict.fromkeys(level for level, *_ in shot.view.grid)))
+    choice = LevelChoice(
+        Calibration(**model.calibration),
+        tuple(dict.fromkeys(level for level, *_ in shot.view.grid)),
+    )
     for window in segments(sound):
         inside = window.inside
         first, last = inside[0].index, inside[-1].index + 1
@@ -292,7 +295,7 @@ def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]
         curve = until_sure(
             choice.levels, partial(_scored, view, window, model, motion, detail), model
         )
-        choice.after(curve)
+        choice.after([curve])
         yield curve
 
 
