@@ -35,6 +35,8 @@ UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 # was seen
 MOST_TELLING = 1e4
 USUAL_S = 10.0  # length of a segment
+LEAST_ERROR_MS = 10.0  # of an offset, however much shows it
+_MOST_ERROR = 1.25  # times that of `USUAL_S`, however little shows it
 LEAST_SCATTER = 0.25  # logits, added: a curve that is flat except for its peak is no surer for that
 _DEVIATION = 1.4826
 SILENT_DB = -65.0
@@ -54,7 +56,7 @@ class Calibration:
     none: float = 0.0  # log weight of "no match at any shift"
     match: float = 0.0  # weight of the trunks' own score beside the joint layers'
     bias_frames: float = 0.0  # the network's own constant offset
-    guard_ms: float = 40.0  # the measuring error, allowed beyond the tolerance
+    guard_ms: float = 40.0  # the measuring error of `USUAL_S`; see `measuring_error_ms`
     decide: float = 0.9  # the confidence that a verdict needs
     # For `weigh_up`; with these defaults neither length nor scatter of a curve matters
     level: float = 1.0  # weight of the joint layers' median score
@@ -272,6 +274,14 @@ def _vertex(values: NDArray[np.float64], at: int) -> float:
     left, mid, right = values[at - 1 : at + 2]
     curvature = left - 2 * mid + right
     return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-9 else 0.0
+
+
+def measuring_error_ms(seconds: float, calibration: Calibration) -> float:
+    """Within which 95 % of the offsets lie that so many seconds show, in ms. The more seconds, the
+    smaller it is, as that of a mean of independent values.
+    """
+    share = min(math.sqrt(USUAL_S / max(seconds, 1e-9)), _MOST_ERROR)
+    return max(calibration.guard_ms * share, min(LEAST_ERROR_MS, calibration.guard_ms))
 
 
 def sureness(curve: Curve, calibration: Calibration) -> float:

@@ -26,6 +26,7 @@ from avcheck.posterior import (
     evidence,
     log_likelihood,
     match_ratio,
+    measuring_error_ms,
     posterior,
     weigh_up,
 )
@@ -135,12 +136,13 @@ def judge(
     # Early and late have their own limits, so the worst is the farthest beyond its limit, not the
     # largest.
     ends_ms = [
-        end_ms
+        (end_ms, stretch)
         for stretch in course.stretches
         for end_ms in (stretch.start_offset_ms, stretch.end_offset_ms)
     ]
-    worst_ms = max(ends_ms, key=lambda offset_ms: beyond_ms(offset_ms, tolerance))
-    verdict, reason = against(worst_ms, tolerance, calibration.guard_ms)
+    worst_ms, worst = max(ends_ms, key=lambda end: beyond_ms(end[0], tolerance))
+    shown_s = _shown_s(worst, course, segments)
+    verdict, reason = against(worst_ms, tolerance, measuring_error_ms(shown_s, calibration))
     return Judgement(
         verdict=verdict,
         reason=None if reason is None else reason.text,
@@ -178,6 +180,23 @@ def _course_of(
         if sure >= calibration.decide:
             return joined, sure
     return course, confidence
+
+
+def _shown_s(stretch: Stretch, course: Course, segments: Sequence[Segment]) -> float:
+    """How many seconds show the offset of a stretch by themselves.
+
+    The end of a line through many offsets strays twice as far as their mean does, so an end of a
+    drift is known as well as a quarter of its seconds would show it.
+    """
+    seconds = 0.0
+    for segment in segments:
+        middle_s = (segment.start_s + segment.end_s) / 2
+        if segment.offset_ms is None or course.nearest(middle_s) != stretch:
+            continue
+        if abs(segment.offset_ms - stretch.offset_at(middle_s)) <= NEAR_FRAMES * FRAME_MS:
+            seconds += segment.end_s - segment.start_s
+    drifts = stretch.start_offset_ms != stretch.end_offset_ms
+    return seconds / 4 if drifts else seconds
 
 
 def without_unseen(

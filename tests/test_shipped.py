@@ -53,7 +53,7 @@ def test_the_documents_speak_of_these_weights(checker: Checker) -> None:
     for name in ("temperature", "none", "match", "match_rise", "level", "length", "scatter"):
         assert f"{getattr(calibration, name):g}" in card
     assert f"measuring error {calibration.guard_ms:g} ms" in card
-    assert f"measuring error, {calibration.guard_ms:.0f} ms" in readme
+    assert f"measuring error, {calibration.guard_ms:.0f} ms for ten seconds of speech" in readme
 
 
 @pytest.mark.slow

@@ -40,10 +40,23 @@ def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
         + [trial(None, seed=100 + k) for k in range(12)]
     )
     assert found.bias_frames == pytest.approx(0.6, abs=0.2)
-    assert 20.0 <= found.guard_ms <= 60.0
+    assert 10.0 <= found.guard_ms <= 60.0
     own, foreign = (posterior(trial(truth, seed=77).score, found)[1] for truth in (5.0, None))
     assert own < 0.1 < 0.7 < foreign
     assert json.loads(json.dumps(vars(found))) == vars(found)
+
+
+def test_the_measuring_error_is_that_of_long_pieces() -> None:
+    """They lie within 16 ms of their truth, the short ones within 32 ms."""
+    some = [trial(None, seed=100 + k) for k in range(24)]
+    for k, truth in enumerate(np.linspace(-20, 20, 24)):
+        true, seconds = (truth + 0.4, 10.0) if k % 3 else (truth + 0.8, 4.0)
+        moved = trial(float(true), height=14.0, seed=k, seconds=seconds)
+        # The noise of the score moves the peak by a few ms more
+        some += [replace(moved, truth=truth), replace(moved, truth=2 * true - truth)]
+    long = [each for each in some if each.seconds == 10.0 or each.truth is None]
+    assert calibrate.fit(long).guard_ms == pytest.approx(calibrate.fit(some).guard_ms, abs=2.0)
+    assert 16.0 < calibrate.fit(some).guard_ms < 26.0
 
 
 def test_the_trunks_score_gets_weight_where_it_knows_more() -> None:

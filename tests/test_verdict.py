@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.posterior import Calibration
+from avcheck.posterior import Calibration, measuring_error_ms
 from avcheck.report import FRAME_MS, PRESETS, describe_offset
 from avcheck.verdict import without_unseen
 from tests.support.curves import EBU, PLAIN, SEEDS, SHIFTS, bump, curve, film, verdict
@@ -61,6 +61,28 @@ def test_the_film_preset_is_even() -> None:
     sharp = Calibration(guard_ms=0.0)
     for frames in (-0.75, 0.75):
         assert verdict([curve(frames)], PRESETS["film"], sharp).verdict == "out_of_sync"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error_ms"),
+    [(0, 25.0), (2, 25.0), (6.4, 25.0), (10, 20.0), (40, 10.0), (4000, 10.0)],
+)
+def test_the_more_shows_an_offset_the_better_it_is_known(seconds: float, error_ms: float) -> None:
+    known = measuring_error_ms(seconds, Calibration(guard_ms=20.0))
+    assert known == pytest.approx(error_ms)
+
+
+def test_an_offset_that_a_long_film_shows_is_borderline_within_less() -> None:
+    beyond_ms = EBU.early_ms + 16.0
+    known = Calibration(guard_ms=20.0)
+    short, long = (verdict(film([beyond_ms] * count), EBU, known) for count in (1, 4))
+    assert (short.verdict, short.reason_code) == ("undecidable", "borderline")
+    assert short.reason is not None
+    assert short.reason.endswith("limit 40 ms, measuring error 20 ms")
+    assert long.verdict == "out_of_sync"
+    # Segments that show nothing tell no more of it
+    mixed = verdict(film([beyond_ms, None, None], noise=0.1), EBU, known)
+    assert (mixed.verdict, mixed.reason_code) == ("undecidable", "borderline")
 
 
 @pytest.mark.parametrize("side", ["early", "late"])

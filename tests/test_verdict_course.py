@@ -11,7 +11,7 @@ from avcheck.course import Course
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import FRAME_MS, Stretch, Tolerance
 from avcheck.verdict import _course_confidence
-from tests.support.curves import PLAIN, SEEDS, SHIFTS, Array, bump, curve, film, verdict
+from tests.support.curves import EBU, PLAIN, SEEDS, SHIFTS, Array, bump, curve, film, verdict
 
 # Blocks
 
@@ -150,6 +150,14 @@ def test_fifty_seconds_that_drift_are_judged_by_their_worst_end() -> None:
         Tolerance(120, 60),
         Calibration(guard_ms=10),
     ).verdict == ("out_of_sync")
+
+
+@pytest.mark.parametrize(("beyond_ms", "verdict_is"), [(16, "undecidable"), (24, "out_of_sync")])
+def test_the_end_of_a_drift_is_known_half_as_well(beyond_ms: float, verdict_is: str) -> None:
+    """Of 100 s an offset is known to 10 ms, the end of a drift to 20 ms."""
+    ends_ms = EBU.early_ms + beyond_ms
+    drifts = film([ends_ms - 10 * (9.5 - k) for k in range(10)])
+    assert verdict(drifts, EBU, Calibration(guard_ms=31.7)).verdict == verdict_is
 
 
 def test_a_drift_within_the_tolerance_is_in_sync_and_told() -> None:

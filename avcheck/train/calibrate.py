@@ -18,6 +18,7 @@ from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, without_gaps
 from avcheck.looking import LEVELS, Look, look
 from avcheck.mel import MEL_RATE, log_mel
 from avcheck.posterior import (
+    LEAST_ERROR_MS,
     LEAST_SCATTER,
     MOST_TELLING,
     NEAR_FRAMES,
@@ -136,27 +137,28 @@ def _trial(
 
 
 def fit(some: Sequence[Trial]) -> Calibration:
-    """Fit the calibration by maximum likelihood over the trials, then the constant bias and the
-    measuring error over those whose offset is known (over all, if none is).
+    """Fit the calibration by maximum likelihood over the trials, then the constant bias over those
+    whose offset is known (over all, if none is), and the measuring error over the long ones of
+    these (over all, if none is long).
     """
     # With strangers' sound alone there is nothing to fit: every candidate is as good
     if not any(trial.truth is not None for trial in some):
         return Calibration()
     best = fit_chances(some)
-    errors = []
+    errors, seconds = [], []
     for trial in known(some):
         estimated = _estimate(trial, best)
         if estimated.confidence >= best.decide and trial.truth is not None:
             errors.append(estimated.frames - trial.truth)
-    if errors:
-        bias = float(np.median(errors))
-        spread_ms = float(np.percentile(np.abs(np.array(errors) - bias), 95)) * FRAME_MS
-        best = replace(
-            best,
-            bias_frames=round(bias, 3),
-            guard_ms=round(float(np.clip(spread_ms, FRAME_MS / 2, 1.5 * FRAME_MS)), 1),
-        )
-    return best
+            seconds.append(trial.seconds)
+    if not errors:
+        return best
+    bias = float(np.median(errors))
+    away = np.abs(np.array(errors) - bias)
+    long = np.array(seconds) >= min(USUAL_S, max(seconds))
+    error_ms = float(np.percentile(away[long], 95)) * FRAME_MS
+    guard_ms = round(float(np.clip(error_ms, LEAST_ERROR_MS, 1.5 * FRAME_MS)), 1)
+    return replace(best, bias_frames=round(bias, 3), guard_ms=guard_ms)
 
 
 def known(some: Sequence[Trial]) -> list[Trial]:
