@@ -1,8 +1,8 @@
 """The second, closer look: at which segments of an undecided file, and at what cost.
 
 How a segment is looked at is up to `searching`. The look may cost as much as the first look at the
-file, in places times pictures that the visual trunk processes, and decodes no more seconds again
-than the file has. A thorough look has no such budget.
+file: in places times pictures that the visual trunk processes, and in time, so that it decodes
+fewer seconds again than the file has. A thorough look has no such budget.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ ZOOM_SEGMENTS = 3
 MOST_ROUNDS = 4
 # Share of the budget for sounds that show nothing, if another sound of the title shows an offset
 FURTHER_SHARE = 0.1
+# Share of the file's seconds that are decoded again. A second of a closer look takes about 1.6
+# times as long as one of the first look (`python -m bench undecidable`)
+_SECONDS_SHARE = 0.6
 _SEEK_S = 2  # decoded on average between the key frame and the wanted time
 
 
@@ -95,7 +98,8 @@ def zoom_all(
     first = sounds[lead].curves
     share = FURTHER_SHARE if any(_is_told(each.judgement) for each in sounds) else 1.0
     budget = math.inf if thorough else share * sum(item.looked for item in first)
-    seconds = math.inf if thorough else share * sum(len(item.block_start_s) for item in first)
+    length_s = sum(len(item.block_start_s) for item in first)
+    seconds = math.inf if thorough else share * _SECONDS_SHARE * length_s
     curves = {number: list(sounds[number].curves) for number in open_}
     cut, begun = False, False
     segments = sounds[lead].judgement.segments

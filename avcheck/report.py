@@ -296,6 +296,8 @@ class Report:
     offset_ms: float | None = None  # positive = sound early; None when unknown
     # 0..1, calibrated: chance that the offset is right within 2 frames (80 ms)
     confidence: float = 0.0
+    # An offset beyond its limit by less is borderline; None where the offset is
+    measuring_error_ms: float | None = None
     measured_by: str = "network"  # or "test_signal", or "reference" (`avcheck compare`)
     # Which test signal: "flash", "countdown", "2-pop", "clap" or "stamp"
     signal: str | None = None

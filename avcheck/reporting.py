@@ -36,6 +36,7 @@ def report_on(
         reason_code=judgement.reason_code,
         offset_ms=judgement.offset_ms,
         confidence=judgement.confidence,
+        measuring_error_ms=judgement.measuring_error_ms,
         tolerance=tolerance,
         container_offset_ms=info.container_offset_ms,
         drift_ms_per_min=judgement.drift_ms_per_min,

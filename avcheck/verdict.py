@@ -78,6 +78,7 @@ class Judgement:
     reason_code: UndecidableCode | None = None
     jump_intervals_s: tuple[tuple[float, float], ...] = ()
     stretches: tuple[Stretch, ...] = ()
+    measuring_error_ms: float | None = None  # as in `Report`
 
 
 def judge(
@@ -141,8 +142,8 @@ def judge(
         for end_ms in (stretch.start_offset_ms, stretch.end_offset_ms)
     ]
     worst_ms, worst = max(ends_ms, key=lambda end: beyond_ms(end[0], tolerance))
-    shown_s = _shown_s(worst, course, segments)
-    verdict, reason = against(worst_ms, tolerance, measuring_error_ms(shown_s, calibration))
+    error_ms = measuring_error_ms(_shown_s(worst, course, segments), calibration)
+    verdict, reason = against(worst_ms, tolerance, error_ms)
     return Judgement(
         verdict=verdict,
         reason=None if reason is None else reason.text,
@@ -153,6 +154,7 @@ def judge(
         jumps_s=course.jumps_s,
         jump_intervals_s=course.jump_intervals_s,
         stretches=course.stretches,
+        measuring_error_ms=round(error_ms, 1),
         segments=segments,
         blocks=_block_results(curves, whole, calibration, segments, course),
     )

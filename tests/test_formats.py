@@ -108,6 +108,7 @@ def test_csv_has_a_row_a_file() -> None:
         "part_end_s": "",
         "title_summary": "",
         "audio_clock": "",
+        "measuring_error_ms": "",
     }
     assert (good["path"], good["offset_ms"]) == ("good.mp4", "4.0")
     assert (unsure["reason"], unsure["offset_ms"]) == ("silence", "")

@@ -58,6 +58,7 @@ ADDED = {
     "edits",
     "elapsed_s",
     "measured_by",
+    "measuring_error_ms",
     "picture",
     "reason_code",
     "reference",

@@ -80,9 +80,11 @@ def test_an_offset_that_a_long_film_shows_is_borderline_within_less() -> None:
     assert short.reason is not None
     assert short.reason.endswith("limit 40 ms, measuring error 20 ms")
     assert long.verdict == "out_of_sync"
+    assert (short.measuring_error_ms, long.measuring_error_ms) == (20.0, 10.0)
     # Segments that show nothing tell no more of it
     mixed = verdict(film([beyond_ms, None, None], noise=0.1), EBU, known)
     assert (mixed.verdict, mixed.reason_code) == ("undecidable", "borderline")
+    assert verdict(film([None] * 3), EBU, known).measuring_error_ms is None
 
 
 @pytest.mark.parametrize("side", ["early", "late"])

@@ -98,6 +98,7 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
         reason_code=code,
         offset_ms=round(offset_ms, 1) + 0.0,
         confidence=round(min(share, 1.0), 4),
+        measuring_error_ms=MEASURING_ERROR_MS,
         drift_ms_per_min=_drift(longest),
         jumps_s=tuple((start_s + end_s) / 2 for start_s, end_s in jumps),
         jump_intervals_s=tuple(jumps),

@@ -54,6 +54,7 @@ COLUMNS = (
     "part_end_s",
     "title_summary",
     "audio_clock",
+    "measuring_error_ms",
 )
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - spreadsheets take the full-width ones too
 
@@ -109,7 +110,7 @@ def _cells(report: Report) -> Iterator[str | float | None]:
     tracks = (each for each in report.audio_tracks if each.number == report.audio_track)
     yield next((track.language for track in tracks), None)
     yield from (report.audio_path, *(report.part_s or (None, None)), report.title_summary)
-    yield report.audio_clock
+    yield from (report.audio_clock, report.measuring_error_ms)
 
 
 def _timecodes(report: Report) -> Iterator[str | None]:

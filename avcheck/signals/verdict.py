@@ -93,6 +93,7 @@ def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = 
         reason_code=None if reason is None else reason.code,
         jump_intervals_s=course.jump_intervals_s,
         stretches=course.stretches,
+        measuring_error_ms=round(error_ms, 1),
     )
 
 
