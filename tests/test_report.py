@@ -230,6 +230,14 @@ def test_details_say_only_what_there_is_to_say() -> None:
     assert (rendering.line(error), rendering.details(error)) == ("a.mp4: error: no\\x07 video", [])
 
 
+def test_the_measuring_error_of_a_decided_file_is_said() -> None:
+    known = replace(LATE, measuring_error_ms=14.14)
+    assert ("measuring error", "14.1 ms") in rendering.details(known)
+    # The reason of a borderline one says it already
+    borderline = replace(known, verdict="undecidable", reason_code="borderline")
+    assert "measuring error" not in dict(rendering.details(borderline))
+
+
 def test_it_is_said_when_a_sound_file_is_due() -> None:
     own = replace(LATE, audio_path="a.ts", audio_clock="stream")
     assert rendering.line(own).endswith(" [sound by the stream's clock]")

@@ -216,6 +216,12 @@ def details(report: Report, *, stretches: bool = True) -> list[tuple[str, str]]:
             "by",
             _events(report) if report.measured_by == "test_signal" else None,
         ),
+        (
+            "measuring error",
+            f"{report.measuring_error_ms:.1f} ms"
+            if decided and report.measuring_error_ms is not None
+            else None,
+        ),
         ("tolerance", _tolerance(report.tolerance) if report.verdict != "error" else None),
         (
             "programme",
