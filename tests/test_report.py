@@ -232,10 +232,10 @@ def test_details_say_only_what_there_is_to_say() -> None:
 
 def test_the_measuring_error_of_a_decided_file_is_said() -> None:
     known = replace(LATE, measuring_error_ms=14.14)
-    assert ("measuring error", "14.1 ms") in rendering.details(known)
+    assert ("precision", "within 14.1 ms (95 %)") in rendering.details(known)
     # The reason of a borderline one says it already
     borderline = replace(known, verdict="undecidable", reason_code="borderline")
-    assert "measuring error" not in dict(rendering.details(borderline))
+    assert "precision" not in dict(rendering.details(borderline))
 
 
 def test_it_is_said_when_a_sound_file_is_due() -> None:

@@ -217,8 +217,8 @@ def details(report: Report, *, stretches: bool = True) -> list[tuple[str, str]]:
             _events(report) if report.measured_by == "test_signal" else None,
         ),
         (
-            "measuring error",
-            f"{report.measuring_error_ms:.1f} ms"
+            "precision",
+            f"within {report.measuring_error_ms:.3g} ms (95 %)"
             if decided and report.measuring_error_ms is not None
             else None,
         ),
