@@ -206,7 +206,7 @@ class Checker:
             title = opener(choices, CLOSER_SIDE)
             opened.append(stack.enter_context(title))
             if not title.seekable or len(title.choices) < len(choices):
-                raise CannotSeek(info.path, "cannot be read from the middle")
+                raise CannotSeek(info.path, "the file cannot be read from the middle")
             return title
 
         def closer(

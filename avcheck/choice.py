@@ -74,5 +74,11 @@ def _no_such_language(tracks: Sequence[Track], languages: Sequence[str]) -> str:
     have = available(tracks, "audio")
     wanted = " or ".join(f"'{language}'" for language in languages)
     if not any(track.language for track in tracks):
-        return f"no audio track says its language: it has {have}; choose one with --audio-track"
-    return f"no audio track has the language {wanted}: it has {have}; choose one with --audio-track"
+        return (
+            "the file does not say the languages of its audio tracks: it has "
+            f"{have}; choose one with --audio-track"
+        )
+    return (
+        f"the file has no audio track in the language {wanted}: it has {have}; choose one with "
+        "--audio-track"
+    )

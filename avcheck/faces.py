@@ -75,7 +75,11 @@ def _convolution(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) 
 
 
 def local_contrast(luma: Tensor) -> Tensor:
-    """(K, 1, H, W) less the mean around each pixel, divided by the standard deviation around it."""
+    """(K, 1, H, W) less the mean around each pixel, divided by the standard deviation around it.
+
+    The weights of the finder were learnt with these windows and this floor, which are not those of
+    `trunks.local_contrast`.
+    """
 
     def around(values: Tensor) -> Tensor:
         reduced, side = _CONTRAST

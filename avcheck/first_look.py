@@ -137,7 +137,7 @@ def look_at_all(
         ):
             curves = list(scan_sounds(parts, model, len(title.choices)))
         if part is not None and not curves:
-            raise EmptyPart(title.info.path, "has no picture in the part to be looked at")
+            raise EmptyPart(title.info.path, "the file has no picture in the part to be looked at")
         first = FirstLook.of(title, curves, part, is_sampled=False)
         return replace(first, stamped=stamps.stamped)
 
@@ -269,7 +269,7 @@ def _windows(
     for run in runs:
         window = window_over(title, run.start, run.stop, origin_s, on_block)
         if len(window.inside) < len(run) and run.stop < count:
-            raise CannotSeek(title.info.path, "has gaps")
+            raise CannotSeek(title.info.path, "the file has gaps")
         if window.inside:
             yield window
 

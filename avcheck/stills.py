@@ -125,7 +125,7 @@ def _take(media: Media, time_s: float) -> Still | None:
     """The picture shown at a moment, with its sound; None if there is none."""
     start_s = max(0.0, time_s - AROUND_S)
     if not media.seekable and (media.info.duration_s or math.inf) > _READ_THROUGH_S:
-        raise CannotSeek(media.info.path, "cannot be read from the middle")
+        raise CannotSeek(media.info.path, "the file cannot be read from the middle")
     with closing(media.pictures(time_s if media.seekable else None)) as pictures:
         picture = None
         for each in pictures:

@@ -154,7 +154,9 @@ def part_of(info: MediaInfo, settings: CheckSettings) -> Part | None:
     if end_s - start_s < LEAST_PART_S - _ROUNDING_S:
         raise EmptyPart(info.path, _empty(info, settings))
     if math.isinf(end_s):
-        raise EmptyPart(info.path, "does not say how long it is; give the end of the part as well")
+        raise EmptyPart(
+            info.path, "the file does not say how long it is; give the end of the part as well"
+        )
     return Part(start_s, int((end_s - start_s + _ROUNDING_S) / BLOCK_S))
 
 
@@ -162,8 +164,8 @@ def _empty(info: MediaInfo, settings: CheckSettings) -> str:
     end = "on" if settings.end_s is None else f"to {settings.end_s:g} s"
     length = "" if info.duration_s is None else f" and it ends at {info.duration_s:.1f} s"
     return (
-        f"has less than {LEAST_PART_S:g} s in the part from {settings.start_s or 0.0:g} s {end}: "
-        f"its pictures begin at {info.first_picture_s or 0.0:.1f} s{length}; choose another part"
+        f"the file has less than {LEAST_PART_S:g} s in the part from "
+        f"{settings.start_s or 0.0:g} s {end}: its pictures begin at {info.first_picture_s or 0.0:.1f} s{length}; choose another part"
     )
 
 

@@ -159,6 +159,23 @@ def test_a_name_is_known_wherever_it_is_given(code: str) -> None:
     assert not VAGUE & {name_given(node) for node in ast.walk(ast.parse("y = np.where(x.found)"))}
 
 
+def test_a_message_does_not_begin_with_its_verb() -> None:
+    """It has to read well after "film.mp4: error: " and by itself in a record's `reason`: "the file
+    has no audio track", not "has no audio track".
+    """
+    said_of_an_option = PACKAGE / "cli/usage.py"  # "--sample is 0, not ..."
+    begun = [
+        f"{path.relative_to(PACKAGE)}: {node.value}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path != said_of_an_option
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.match(r"(is|has|does|needs|holds|cannot be|asks|carries) ", node.value)
+    ]
+    assert not begun
+
+
 def test_no_test_module_imports_another() -> None:
     """What several need is in tests/support, which imports no test module either."""
     others = [

@@ -11,7 +11,7 @@ import pytest
 
 from avcheck import errors
 from avcheck.batch.discovery import MEDIA_SUFFIXES, Discovery, discover
-from avcheck.batch.run import check_many
+from avcheck.batch.run import OUT_OF_MEMORY, check_many
 from avcheck.errors import ModelError, UsageError
 from avcheck.report import PRESETS, ErrorCode
 from avcheck.settings import CheckSettings
@@ -92,11 +92,11 @@ def test_what_cannot_be_checked_becomes_an_error(tmp_path: Path) -> None:
     )
     assert found.files == [tmp_path / "ok.mp4"]
     assert reasons(found) == {
-        "gone.mp4": "no such file or directory",
-        "empty": "no media files in this directory",
-        "pipe": "not a regular file",
-        "dangling.mp4": "broken link",
-        "bad\0name": "no such file: its name contains a NUL",
+        "gone.mp4": "there is no such file or directory; check the path",
+        "empty": "this directory holds no media files; check the path",
+        "pipe": "this is not a regular file; save the video to a file first",
+        "dangling.mp4": "this link leads to nothing; mend or remove it",
+        "bad\0name": "no file can have this name: it holds a NUL",
     }
     codes = {Path(report.path).name: report.reason_code for report in found.errors}
     assert codes == dict.fromkeys(("gone.mp4", "dangling.mp4", "bad\0name"), "missing") | {
@@ -109,7 +109,7 @@ def test_what_cannot_be_checked_becomes_an_error(tmp_path: Path) -> None:
 def test_a_broken_link_in_a_directory_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").symlink_to(tmp_path / "nowhere.mp4")
     found = discover([tmp_path])
-    assert reasons(found) == {"film.mp4": "broken link"}
+    assert reasons(found) == {"film.mp4": "this link leads to nothing; mend or remove it"}
 
 
 def test_links_are_followed_to_files_of_the_same_directory_alone(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_links_are_followed_to_files_of_the_same_directory_alone(tmp_path: Path)
     found = discover([tmp_path / "lib"])
     assert names(found, tmp_path) == ["lib/in.mp4", "lib/own.mp4"]
     assert set(reasons(found)) == {"near.mp4", "out.mp4"}
-    assert "a link out of the directory searched" in str(reasons(found)["out.mp4"])
+    assert "this link leads out of the directory searched" in str(reasons(found)["out.mp4"])
     assert {report.reason_code for report in found.errors} == {"outside_link"}
     (tmp_path / "linked").symlink_to(tmp_path / "lib")
     assert len(discover([tmp_path / "linked"]).files) == 2
@@ -135,7 +135,7 @@ def test_an_unreadable_directory_is_an_error(tmp_path: Path) -> None:
     found = discover([tmp_path])
     (tmp_path / "locked").chmod(0o700)
     assert names(found, tmp_path) == ["a.mp4"]
-    assert "cannot read this directory" in str(reasons(found)["locked"])
+    assert "this directory cannot be read" in str(reasons(found)["locked"])
 
 
 def test_the_suffixes_are_as_files_are_compared() -> None:
@@ -211,7 +211,7 @@ def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(
 
     monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", refuse)
     (report,) = check_many([tmp_path / "good.mp4"], CheckSettings())
-    assert (report.verdict, report.reason) == ("error", "no such file or directory")
+    assert (report.verdict, report.reason) == ("error", "the file disappeared during the run")
     assert report.reason_code == "missing"
 
 
@@ -223,10 +223,10 @@ def test_a_file_that_goes_away_during_the_run_is_its_own_trouble(
                 "[enforce fail at alloc_cpu.cpp:113] DefaultCPUAllocator: can't allocate memory: "
                 "..."
             ),
-            "out of memory",
+            OUT_OF_MEMORY,
         ),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory"),
-        (RuntimeError("could not create a primitive"), "out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), OUT_OF_MEMORY),
+        (RuntimeError("could not create a primitive"), OUT_OF_MEMORY),
         (
             RuntimeError("could not create a primitive descriptor for a convolution"),
             "internal error",
@@ -243,7 +243,7 @@ def test_a_lack_of_memory_has_many_names(
     monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", fail)
     (report,) = check_many([Path("good.mp4")], CheckSettings())
     assert str(report.reason).startswith(reason)
-    assert report.reason_code == ("out_of_memory" if reason == "out of memory" else "bug")
+    assert report.reason_code == ("out_of_memory" if reason == OUT_OF_MEMORY else "bug")
 
 
 ERRORS = [
@@ -276,16 +276,16 @@ def test_the_kind_of_an_error_is_in_the_report(
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("good.mp4", "is empty"),
-        ("voice.wav", "voice.wav: is empty"),
-        ("a\x1b[31m.wav", "a\\x1b[31m.wav: is empty"),
+        ("good.mp4", "the file is empty"),
+        ("voice.wav", "voice.wav: the file is empty"),
+        ("a\x1b[31m.wav", "a\\x1b[31m.wav: the file is empty"),
     ],
 )
 def test_a_reason_names_only_another_file_than_the_record(
     monkeypatch: pytest.MonkeyPatch, path: str, reason: str
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise errors.NotMedia(path, "is empty")
+        raise errors.NotMedia(path, "the file is empty")
 
     monkeypatch.setattr(fake_scan.FakeChecker, "check_tracks", fail)
     (report,) = check_many(["./good.mp4" if path == "good.mp4" else "film.mp4"], CheckSettings())
@@ -293,13 +293,13 @@ def test_a_reason_names_only_another_file_than_the_record(
 
 
 def test_an_error_keeps_its_parts_on_the_way_to_another_process() -> None:
-    error = pickle.loads(pickle.dumps(errors.NoAudio(Path("a.mp4"), "has no audio track")))  # noqa: S301 - our own
+    error = pickle.loads(pickle.dumps(errors.NoAudio(Path("a.mp4"), "the file has no audio track")))  # noqa: S301 - our own
     assert (type(error), error.path, error.reason) == (
         errors.NoAudio,
         "a.mp4",
-        "has no audio track",
+        "the file has no audio track",
     )
-    assert str(error) == "a.mp4: has no audio track"
+    assert str(error) == "a.mp4: the file has no audio track"
 
 
 def test_every_error_has_a_documented_code_of_its_own() -> None:

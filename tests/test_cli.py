@@ -32,7 +32,12 @@ pytestmark = pytest.mark.usefixtures("fake")
         ),
         ("unsure.mkv", 0, "unsure.mkv: undecidable: the picture does not show what sounds\n", ""),
         ("broken.mov", 2, "", "broken.mov: error: not a media file avcheck reads\n"),
-        ("gone.mp4", 2, "", "gone.mp4: error: no such file or directory\n"),
+        (
+            "gone.mp4",
+            2,
+            "",
+            "gone.mp4: error: there is no such file or directory; check the path\n",
+        ),
     ],
 )
 def test_one_plain_line_a_file(
@@ -73,15 +78,15 @@ def test_a_bad_file_never_stops_the_others(clips: Path, capsys: pytest.CaptureFi
         "Failed: 5 of 6 files",
         "  out of sync  late.mp4: sound late by 120 ms (3.0 frames), confidence 0.97",
         "  error        broken.mov: not a media file avcheck reads",
-        "  error        gone.mp4: no such file or directory",
-        "  error        huge.mp4: out of memory",
+        "  error        gone.mp4: there is no such file or directory; check the path",
+        "  error        huge.mp4: memory ran out; check fewer files at a time, with --jobs",
         "  error        raises.mp4: no audio stream",
     ]
     assert err.splitlines() == [
-        "gone.mp4: error: no such file or directory",
+        "gone.mp4: error: there is no such file or directory; check the path",
         "broken.mov: error: not a media file avcheck reads",
         "raises.mp4: error: no audio stream",
-        "huge.mp4: error: out of memory",
+        "huge.mp4: error: memory ran out; check fewer files at a time, with --jobs",
         "6 files: 1 in sync, 1 out of sync, 4 errors",
     ]
 
@@ -100,7 +105,10 @@ def test_a_directory_without_media(clips: Path, capsys: pytest.CaptureFixture[st
     (clips / "notes").mkdir()
     (clips / "notes" / "a.txt").write_text("nothing")
     assert main(["notes"]) == 2
-    assert tuple(capsys.readouterr()) == ("", "notes: error: no media files in this directory\n")
+    assert tuple(capsys.readouterr()) == (
+        "",
+        "notes: error: this directory holds no media files; check the path\n",
+    )
     assert fake_scan.MADE == []
 
 
@@ -108,7 +116,10 @@ def test_an_empty_argument_is_not_the_working_directory(
     clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([""]) == 2
-    assert tuple(capsys.readouterr()) == ("", "(empty path): error: no such file or directory\n")
+    assert tuple(capsys.readouterr()) == (
+        "",
+        "(empty path): error: there is no such file or directory; check the path\n",
+    )
 
 
 def test_quiet_says_only_what_is_wrong(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ def test_json_is_a_list_and_jsonl_a_record_a_line(
         "gone.mp4": ("error", None),
         "late.mp4": ("out_of_sync", -120.0),
     }
-    assert listed[0]["reason"] == "no such file or directory"
+    assert listed[0]["reason"] == "there is no such file or directory; check the path"
     assert listed[1]["offset_text"] == "sound late by 120 ms (3.0 frames)"
 
 
@@ -73,7 +73,7 @@ def test_json_stays_whole_when_the_model_fails(
 def test_every_format_goes_to_stdout_alone(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["good.mp4", "late.mp4", "unsure.mkv", "gone.mp4"]
     said = (
-        "gone.mp4: error: no such file or directory\n4 files: 1 in sync, 1 out of sync, 1 "
+        "gone.mp4: error: there is no such file or directory; check the path\n4 files: 1 in sync, 1 out of sync, 1 "
         "undecidable, 1 error\n"
     )
     shown = {}
@@ -110,7 +110,7 @@ def test_several_files_at_once_beside_the_text(
     assert (
         (clips / "report.text")
         .read_text()
-        .startswith("gone.mp4: error: no such file or directory\n")
+        .startswith("gone.mp4: error: there is no such file or directory; check the path\n")
     )
     assert "::error file=late.mp4," in (clips / "report.github").read_text()
     assert ElementTree.parse(clips / "report.junit").getroot().get("tests") == "3"

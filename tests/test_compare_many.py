@@ -76,9 +76,12 @@ def test_why_a_file_has_no_partner_is_said(masters: Path, out: Path) -> None:
         for each in pair(masters, out, TOLERANCE, Selection()).errors
     }
     assert reasons == {
-        "c.mp4": f"no reference of its name in {masters}",
-        "two.mp4": f"several references of its name: {masters}/two.mov, {masters}/two.mxf",
-        "lost.mkv": f"a reference without a file of its name in {out}",
+        "c.mp4": f"there is no reference of its name in {masters}",
+        "two.mp4": (
+            f"there are several references of its name: {masters}/two.mov, {masters}/two.mxf; "
+            "keep one"
+        ),
+        "lost.mkv": f"this is a reference, and {out} has no file of its name",
     }
 
 

@@ -131,7 +131,8 @@ def test_if_nothing_is_left_it_is_said_why(tmp_path: Path) -> None:
     (error,) = discover([tmp_path], selection=Selection(exclude=("b",))).errors
     assert (
         error.reason
-        == "no media files in this directory that --exclude and .avcheckignore let through"
+        == "this directory holds no media files that --exclude and .avcheckignore let through; check "
+        "the path"
     )
     assert error.reason_code == "no_media"
 
@@ -201,7 +202,7 @@ def test_files_from(
     out, err = capsys.readouterr()
     told = out.partition("\n\n")[0].splitlines()
     assert [row.split(":")[0] for row in told] == ["good.mp4", "x/late.mp4", "x/unsure.mp4"]
-    assert "gone.mp4: error: no such file or directory" in err
+    assert "gone.mp4: error: there is no such file or directory" in err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x/late.mp4\0")))
     assert main(["--files-from", "-"]) == 1
     capsys.readouterr()

@@ -25,7 +25,7 @@ from tests.support.fixing import IN_SYNC, checks, forced, measured
     [
         (IN_SYNC, "in_sync"),
         (Report("film", "undecidable", "the sound is silent", reason_code="silent"), "undecidable"),
-        (Report("film", "error", "has no audio track", reason_code="no_audio"), "error"),
+        (Report("film", "error", "the file has no audio track", reason_code="no_audio"), "error"),
     ],
     ids=lambda value: getattr(value, "verdict", value),
 )

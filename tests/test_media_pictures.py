@@ -132,7 +132,9 @@ def test_cover_art_is_not_the_film(clip: Clip) -> None:
     with av.open(str(path)) as container:
         assert len(container.streams.video) == 2
     assert late_ms(path) == pytest.approx(0, abs=1)
-    with pytest.raises(NoVideo, match=r"song\.m4a: has no video stream \(only cover art\)"):
+    with pytest.raises(
+        NoVideo, match=r"song\.m4a: the file has no video stream \(only cover art\)"
+    ):
         open_media(clip("song.m4a", vcodec=None, cover_art=True, format="mp4"))
 
 

@@ -272,7 +272,7 @@ def test_the_worst_come_first_and_errors_show_their_line() -> None:
     ]
     assert offsets == sorted(offsets, reverse=True)
     text = "".join(read.texts["bdi"])
-    line = "has no audio track; add one, or name a sound file with --audio"
+    line = "the file has no audio track; give its sound with --audio FILE"
     assert text.count(line) == 2 * 4  # in the column, and in the details for narrow screens
     assert "40 files: 24 in sync, 8 out of sync, 4 undecidable, 4 errors" in "".join(
         read.texts["h1"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from avcheck.batch.base import BugInWorker, Done, Limits, Tell
-from avcheck.batch.run import check_many
+from avcheck.batch.run import OUT_OF_MEMORY, check_many
 from avcheck.batch.workers import run_workers
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
@@ -68,7 +68,7 @@ def test_a_crash_costs_one_file_and_says_so() -> None:
         "killed.mp4": "the worker was killed by signal 9 (SIGKILL; out of memory?)",
         "exits.mp4": "the worker ended with exit code 7",
         "raises.mp4": "no audio stream",
-        "huge.mp4": "out of memory",
+        "huge.mp4": OUT_OF_MEMORY,
     }
     assert {
         name: report.reason_code for name, report in reports.items() if report.verdict == "error"
@@ -85,7 +85,9 @@ def test_a_crash_costs_one_file_and_says_so() -> None:
 def test_a_hang_ends_at_the_deadline() -> None:
     began = time.monotonic()
     reports = check("hangs.mp4", "good.mp4", jobs=1, timeout_s=0.5)
-    assert reports["hangs.mp4"].reason == "no result within 0.5 s"
+    assert reports["hangs.mp4"].reason == (
+        "there was no result within 0.5 s; allow more with --timeout"
+    )
     assert reports["hangs.mp4"].reason_code == "timeout"
     assert reports["good.mp4"].verdict == "in_sync"
     assert time.monotonic() - began < 20
@@ -94,7 +96,7 @@ def test_a_hang_ends_at_the_deadline() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
 def test_memory_is_capped() -> None:
     reports = check("eats.mp4", "good.mp4", jobs=1, memory_mb=512)
-    assert reports["eats.mp4"].reason == "out of memory"
+    assert reports["eats.mp4"].reason == OUT_OF_MEMORY
     assert reports["good.mp4"].verdict == "in_sync"
 
 

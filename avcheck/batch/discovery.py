@@ -30,7 +30,12 @@ MEDIA_SUFFIXES = frozenset(
     | {".dif", ".dv", ".rm", ".rmvb"}
 )
 IGNORE_FILE = ".avcheckignore"
-_MISSING: tuple[int, str, ErrorCode] = (0, "no such file or directory", "missing")
+_MISSING: tuple[int, str, ErrorCode] = (
+    0,
+    "there is no such file or directory; check the path",
+    "missing",
+)
+_IRREGULAR = "this is not a regular file; save the video to a file first"
 _ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})
 
 
@@ -152,13 +157,14 @@ def discover(
                 refuse(
                     given,
                     name,
-                    "no media files in this directory" + _narrowed(path, selection),
+                    f"this directory holds no media files{_narrowed(path, selection)}; check the "
+                    "path",
                     "no_media",
                 )
         elif stat.S_ISREG(mode):
             take(path, name)
         else:
-            refuse(given, name, "not a regular file", "not_media")
+            refuse(given, name, _IRREGULAR, "not_media")
     return discovery
 
 
@@ -239,7 +245,12 @@ def _search(
         nonlocal count
         count += 1
         name = Path(error.filename).relative_to(root).as_posix()
-        refuse(error.filename, name, f"cannot read this directory: {error.strerror}", "unreadable")
+        refuse(
+            error.filename,
+            name,
+            f"this directory cannot be read ({error.strerror}); check its permissions",
+            "unreadable",
+        )
 
     def left_out(name: str, *, folder: bool) -> bool:
         if exclude.decide(name, folder=folder):
@@ -282,7 +293,7 @@ def _search(
                 continue
             elif path.is_symlink() and not _lies_in(path, inside):
                 problem = (
-                    "a link out of the directory searched, which is not followed; give the "
+                    "this link leads out of the directory searched and is not followed; give the "
                     "file by name"
                 )
                 refuse(path, name, problem, "outside_link")
@@ -306,11 +317,16 @@ def _look(path: Path) -> tuple[int, str | None, ErrorCode]:
     try:
         return path.stat().st_mode, None, "other"
     except FileNotFoundError:
-        return (0, "broken link", "missing") if path.is_symlink() else _MISSING
+        return (
+            (0, "this link leads to nothing; mend or remove it", "missing")
+            if path.is_symlink()
+            else _MISSING
+        )
     except OSError as error:
-        return 0, error.strerror or str(error), "unreadable"
+        why = error.strerror or str(error)
+        return 0, f"the file cannot be read ({why}); check its name and permissions", "unreadable"
     except ValueError:
-        return 0, "no such file: its name contains a NUL", "missing"
+        return 0, "no file can have this name: it holds a NUL", "missing"
 
 
 def _is_text(path: Path) -> bool:

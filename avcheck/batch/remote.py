@@ -208,7 +208,7 @@ def fetched(url: str) -> Iterator[Path]:
             size, free = system.info(path).get("size") or 0, shutil.disk_usage(folder).free
             if size > free:
                 wanted = (
-                    f"needs {size / 1e9:.1f} GB of scratch space and "
+                    f"the file needs {size / 1e9:.1f} GB of scratch space and "
                     f"{tempfile.gettempdir()} "
                     f"has {free / 1e9:.1f}"
                 )
@@ -261,10 +261,10 @@ def _fetching(url: str) -> Iterator[None]:
         reason = f"reading {kind}:// needs another package ({error}): pip install 'fsspec[http,s3]'"
         raise FetchFailed(shown(url), reason) from error
     except FileNotFoundError as error:
-        raise Missing(shown(url), "no such file") from error
+        raise Missing(shown(url), "there is no such file; check the URL") from error
     # A missing permission, a broken connection, a full disk, a scheme nobody knows
     except Exception as error:
         text = without_secrets(" ".join(str(error).split()), url)[:200]
         raise FetchFailed(
-            shown(url), f"cannot be fetched: {type(error).__name__}: {text}"
+            shown(url), f"the file cannot be fetched: {type(error).__name__}: {text}"
         ) from error

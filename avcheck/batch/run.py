@@ -27,7 +27,7 @@ from avcheck.plain_text import is_text, why_no_video
 from avcheck.report import BUG, ErrorCode, Report
 from avcheck.settings import CheckSettings
 
-OUT_OF_MEMORY = "out of memory"
+OUT_OF_MEMORY = "memory ran out; check fewer files at a time, with --jobs"
 
 
 class FileChecker(Protocol):
@@ -135,7 +135,7 @@ def _check_one(
         reports = (
             error_report(
                 source,
-                "no such file or directory",
+                "the file disappeared during the run",
                 settings.tolerance,
                 settings.model,
                 code="missing",

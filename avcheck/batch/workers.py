@@ -174,9 +174,10 @@ class _Pool(Generic[Task, Answer]):
             ended += self._listen(worker)  # the answer may have come just now
             if worker in self._workers and worker.deadline <= time.monotonic():
                 what = (
-                    f"no result within {self._limits.timeout_s:g} s"
+                    f"there was no result within {self._limits.timeout_s:g} s; allow more with "
+                    "--timeout"
                     if worker.ready
-                    else f"not ready within {START_S:g} s"
+                    else f"the worker was not ready within {START_S:g} s"
                 )
                 worker.end()
                 ended += self._remove(worker, what, code="timeout")

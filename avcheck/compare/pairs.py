@@ -89,14 +89,18 @@ def _by_name(
             files += paths
             references |= {str(path): candidates[0] for path in paths}
             continue
-        reason = f"no reference of its name in {reference}"
+        reason = f"there is no reference of its name in {reference}"
         if candidates:
-            reason = f"several references of its name: {', '.join(map(str, candidates))}"
+            reason = (
+                f"there are several references of its name: {', '.join(map(str, candidates))}; "
+                "keep one"
+            )
         errors += [alone(path, reason) for path in paths]
     for name, paths in theirs.items():
         if name not in ours:
             errors += [
-                alone(path, f"a reference without a file of its name in {file}") for path in paths
+                alone(path, f"this is a reference, and {file} has no file of its name")
+                for path in paths
             ]
     return Pairs(files, errors, references)
 

@@ -52,7 +52,9 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
         try:
             ledgers = _Copy(plan, reader, writer).run()
         except av.error.FFmpegError as error:
-            raise Refused(f"cannot be written as {plan.muxer}: {reason_of(error)}") from error
+            raise Refused(
+                f"the new file cannot be written as {plan.muxer}: {reason_of(error)}"
+            ) from error
         finally:
             with suppress(av.error.FFmpegError):
                 writer.close()
@@ -186,7 +188,7 @@ class _Copy:
             raise timed_out(self._plan.source) from None
         except av.error.FFmpegError as error:
             raise Refused(
-                f"is damaged ({reason_of(error)}); a copy would lose what comes after"
+                f"the file is damaged ({reason_of(error)}); a copy would lose what comes after"
             ) from error
 
     def _retime(self, packet: Packet[Any]) -> None:
@@ -217,7 +219,7 @@ class _Copy:
             packet.pts = packet.dts = 0  # a picture for the whole film
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None:
-            raise Refused("has packets without a time; remux it to mkv first")
+            raise Refused("the file has packets without a time; remux it to mkv first")
         due_s = float(stamp * packet.time_base) - clock.origin_s
         if action == "rewritten":
             yield from self._pcm(index, self._layouts[index].take(due_s, bytes(packet)))

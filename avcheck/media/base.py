@@ -239,12 +239,13 @@ def frame_end_s(frame: Frame, time_s: float) -> float:
 
 
 def timed_out(path: Path) -> DecodeFailed:
-    return DecodeFailed(path, "reading timed out; copy it to a local disk")
+    return DecodeFailed(path, "reading the file timed out; copy it to a local disk")
 
 
 def cannot_seek(container: InputContainer) -> CannotSeek:
     return CannotSeek(
-        Path(container.name.removeprefix("file:")), "cannot be read from the middle; check it whole"
+        Path(container.name.removeprefix("file:")),
+        "the file cannot be read from the middle; check it whole",
     )
 
 

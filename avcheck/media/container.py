@@ -82,14 +82,14 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         raise UsageError(f"{escaped(str(path))}: no such file; check the path") from None
     except (OSError, ValueError) as error:
         raise Unreadable(
-            path, f"cannot be read ({reason_of(error)}); check its name and permissions"
+            path, f"the file cannot be read ({reason_of(error)}); check its name and permissions"
         ) from None
     if stat.S_ISDIR(status.st_mode):
-        raise NotMedia(path, "is a directory; name a file in it")
+        raise NotMedia(path, "this is a directory; name a file in it")
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for ever, and no timeout covers it
-        raise NotMedia(path, "is not a regular file; save the video to a file first")
+        raise NotMedia(path, "this is not a regular file; save the video to a file first")
     if status.st_size == 0:
-        raise NotMedia(path, "is empty (0 bytes); copy or export it again")
+        raise NotMedia(path, "the file is empty (0 bytes); copy or export it again")
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": formats,
@@ -102,7 +102,9 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
         "advanced_editlist": "0",
     }
-    too_many = f"has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
+    too_many = (
+        f"the file has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
+    )
     index = index_of(path)
     if index.samples > MAX_SAMPLES:
         raise LimitExceeded(
@@ -122,7 +124,7 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         raise LimitExceeded(path, f"{too_many}, or export it again if that is not so") from None
     except av.error.PermissionError:
         raise Unreadable(
-            path, "cannot be read (permission denied); check its permissions"
+            path, "the file cannot be read (permission denied); check its permissions"
         ) from None
     except av.error.ExitError:
         raise timed_out(path) from None
@@ -172,14 +174,15 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
         with path.open("rb") as file:
             head = file.read(128)
     except OSError as unreadable:
-        return f"cannot be read ({reason_of(unreadable)}); check the disk"
+        return f"the file cannot be read ({reason_of(unreadable)}); check the disk"
     if is_playlist(head):
         return PLAYLIST
     if head[4:8] in (b"styp", b"moof", b"sidx", b"emsg", b"prft"):
-        return "is a segment of a stream; join it to the end of its init segment first"
+        return "this is a segment of a stream; join it to the end of its init segment first"
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip", b"moov"):
         return (
-            "is cut off or damaged (the index of an mp4 or mov is missing); copy or export it again"
+            "the file is cut off or damaged (the index of an mp4 or mov is missing); copy or "
+            "export it again"
         )
     if (
         head[:4] == b"\x1a\x45\xdf\xa3"
@@ -187,10 +190,12 @@ def _not_media(path: Path, formats: str, error: Exception) -> str:
         or head[:4] == b"OggS"
         or head[:3] == b"FLV"
     ):
-        return f"is damaged ({reason_of(error)}); copy or export it again"
+        return f"the file is damaged ({reason_of(error)}); copy or export it again"
     if formats == VIDEO_FORMATS:
         return NO_VIDEO
-    return "is not a sound file that avcheck reads; use wav, flac, mp3, m4a, ogg or a video file"
+    return (
+        "this is not a sound file that avcheck reads; use wav, flac, mp3, m4a, ogg or a video file"
+    )
 
 
 def first_frames(
@@ -291,7 +296,9 @@ def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
         )
     retime = index.retime if index.retimes else None
     if index.retimes and not index.complete:
-        raise LimitExceeded(path, f"is in too many fragments to tell when its {kind} due; remux it")
+        raise LimitExceeded(
+            path, f"the file is in too many fragments to tell when its {kind} due; remux it"
+        )
     if track.timeline is None:
         return Clock(index.begin_s, retime=retime)
     return Clock(track.origin_s, track.timeline, retime, track.seek_ahead_s)

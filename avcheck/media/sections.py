@@ -125,11 +125,11 @@ def survey_of(container: InputContainer, path: Path, program: int | None) -> Sur
     """
     result = survey(path) if container.format.name == "mpegts" else None
     if program is not None and (result is None or program not in programmes_of(result)):
-        have = "has no programmes; leave --program out"
+        have = "the file has no programmes; leave --program out"
         if result is not None:
             have = (
-                f"has no programme {program}: it has {listed(programmes_of(result))}; choose "
-                "one with --program"
+                f"the file has no programme {program}: it has {listed(programmes_of(result))}; "
+                "choose one with --program"
             )
         raise NoVideo(path, have)
     return result
@@ -213,7 +213,8 @@ def _choose(
 
 def _encrypted(path: Path) -> Encrypted:
     return Encrypted(
-        path, "is encrypted (its packets are scrambled); decrypt it, or record it in the clear"
+        path,
+        "the file is encrypted (its packets are scrambled); decrypt it, or record it in the clear",
     )
 
 

@@ -87,7 +87,7 @@ def choose_video(
         if pids is not None:
             raise NoVideo(path, "its programme has no video stream; choose another with --program")
         only = " (only cover art)" if container.streams.video else ""
-        raise NoVideo(path, f"has no video stream{only}; name a video file")
+        raise NoVideo(path, f"the file has no video stream{only}; name a video file")
     if track is None:
         streams = _decodable(streams)
         best = container.streams.best("video")
@@ -120,7 +120,9 @@ def _numbered(
     if 0 <= track < len(streams):
         return streams[track]
     have = available(tracks_of(streams), kind)
-    raise absent(path, f"has no {kind} track {track}: it has {have}; choose one with {option}")
+    raise absent(
+        path, f"the file has no {kind} track {track}: it has {have}; choose one with {option}"
+    )
 
 
 def _decodable(streams: list[AnyStream]) -> list[AnyStream]:
@@ -149,7 +151,7 @@ def choose_audio(
             path, "its programme has no audio track; use another --program, or --audio FILE"
         )
     if not streams:
-        raise NoAudio(path, "has no audio track; check it with --audio FILE")
+        raise NoAudio(path, "the file has no audio track; give its sound with --audio FILE")
     if track is None:
         streams = _decodable(streams)
         best = container.streams.best(

@@ -202,7 +202,7 @@ def fault_of(found: Report) -> str | None:
     reason = found.reason or ""
     if reason.startswith(BUG):
         return reason
-    if any(words in reason for words in ("the worker", "no result within", "out of memory")):
+    if any(words in reason for words in ("the worker", "no result within", "memory ran out")):
         return reason
     if len(reason.splitlines()) > 1 or (found.verdict == "error") != bool(
         reason and found.verdict == "error"

@@ -131,7 +131,7 @@ def write_corpus(root: Path) -> Corpus:
         "pipe.mp4": "not a regular file",
         "socket.mp4": "not a regular file",
         "folder.mp4": "no media files",
-        "broken.mp4": "broken link",
+        "broken.mp4": "this link leads to nothing",
         "loop.mp4": "symbolic links",
         "gone.mp4": "no such file",
     }

@@ -124,7 +124,7 @@ def run(count: int, *, seconds: int = 5400) -> list[Report]:
     for k in range(count):
         path = f"/mnt/library/Season {k % 9 + 1:02}/Episode {k:05} of a title with a long name.mxf"
         if k % 10 == 0:
-            reason = "has no audio track; add one, or name a sound file with --audio"
+            reason = "the file has no audio track; give its sound with --audio FILE"
             reports.append(Report(path, "error", reason=reason, reason_code="no_audio"))
             continue
         known = k % 10 != 1
