@@ -38,7 +38,7 @@ def check(
     on_progress: Callable[[float], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> Report:
-    """Check one file and say what was found.
+    """Check one file.
 
     Args:
         path: The file, or a URL.
@@ -57,7 +57,7 @@ def check(
         end: Look only at what comes before this time.
         device: "auto", "cpu", "cuda" or "mps".
         model: Weights in place of those that came with avcheck.
-        on_progress: Hears how much is done, 0 to 1, rising. It may run in another thread.
+        on_progress: Called with the fraction done, rising from 0 to 1, perhaps in another thread.
         cancel: Once this event is set, the check ends soon with Cancelled.
 
     Returns:
@@ -103,16 +103,17 @@ def check_tracks(
 
     Args:
         path: The file, or a URL.
-        on_progress: As of `check`.
-        cancel: As of `check`.
-        options: Those of `check`. Besides, `audio_track` may be "all" or a list of numbers,
+        on_progress: As for `check`.
+        cancel: As for `check`.
+        options: Those of `check`; here `audio_track` may also be "all" or a list of numbers,
             `language` a list of languages, and `audio` a list of files.
 
     Returns:
-        A report a sound. A file that cannot be judged at all has one, with the verdict "error".
+        A report for each sound; for a file that cannot be judged at all, a single one with the
+        verdict "error".
 
     Raises:
-        UsageError, ModelError, Cancelled: As `check`.
+        UsageError, ModelError, Cancelled: As for `check`.
     """
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a folder is closed
         raise UsageError(f"{path} is a directory; avcheck.check_many searches directories")
@@ -139,16 +140,17 @@ def check_many(
             needs the guard `if __name__ == "__main__":`, because every process imports it.
         timeout_s: Give up on a file after so many seconds; it is then an error.
         memory_mb: Give up on a file that needs more memory than this (Linux).
-        on_progress: Hears a file and how much of it is done, 0 to 1. It may run in another thread.
+        on_progress: Called with a file and the fraction of it that is done, 0 to 1, perhaps in
+            another thread.
         cancel: Once this event is set, the run ends soon with Cancelled.
         options: Those of `check_tracks`.
 
     Yields:
-        A report a file, or a report a sound, as each file ends; first those of paths that cannot be
-        checked at all.
+        A report for each file, or for each of its sounds, as files end; those of paths that cannot
+        be checked at all come first.
 
     Raises:
-        UsageError, ModelError, Cancelled: As `check`, here too when the first report is asked for.
+        UsageError, ModelError, Cancelled: As for `check`, once the first report is asked for.
     """
     settings = _settings(**options)
     from avcheck.batch.base import Limits

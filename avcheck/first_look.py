@@ -121,7 +121,7 @@ def look_at_all(
     """
     with opener(choices, max(LEVELS)) as title:
         if listen_first:
-            selective = _look_where_it_tells(title, opener, settings, model, on_progress)
+            selective = _listen_then_look(title, opener, settings, model, on_progress)
             if selective is not None:
                 return selective
         part = part_of(title.info, settings)
@@ -192,7 +192,7 @@ def look_at_samples(
         return FirstLook.of(title, by_segment, part, is_sampled=True) if by_segment else None
 
 
-def _look_where_it_tells(
+def _listen_then_look(
     title: Title,
     opener: Opener,
     settings: CheckSettings,

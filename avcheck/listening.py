@@ -27,7 +27,7 @@ from avcheck.verdict import Judgement
 LEAST_S = 300.0  # a shorter title is looked at whole
 PART_UNITS = 6
 TRIES = 3
-LEAST_TOLD = 8  # units with an offset; fewer cannot show a jump or a drift
+LEAST_WITH_OFFSET = 8  # units with an offset; fewer cannot show a jump or a drift
 LEAST_VOICE = 0.1  # the least share of a unit with something to hear
 # Steady noise measured under 0.5 dB, music 3 to 6, speech 5 to 20
 _STEADY_DB, _VOICE_DB = 1.5, 8.0
@@ -83,7 +83,7 @@ def next_units(
     undecided = judgement.verdict == "undecidable" and judgement.offset_ms is None
     if undecided and not left:
         return tuple(k for k in range(total) if k not in looked)
-    if undecided or len(offsets) < LEAST_TOLD:
+    if undecided or len(offsets) < LEAST_WITH_OFFSET:
         wanted |= _one_a_part(left, total)
     else:
         done = {_part(k, total) for k in offsets}

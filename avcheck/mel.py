@@ -14,7 +14,7 @@ MEL_BINS = 64
 
 MEL_HOP = SAMPLE_RATE // MEL_RATE
 _FFT = 512
-# samples that a column sees beyond its own 10 ms, on either side
+# samples that a column sees beyond its own 10 ms, on either side: `log_mel` needs so many more
 MEL_MARGIN = (_FFT - MEL_HOP) // 2
 _MEL_LOW_HZ, _MEL_HIGH_HZ = 60.0, 7600.0
 _LOG_FLOOR = 1e-5  # about -100 dBFS: digital silence and dither look alike
@@ -36,11 +36,6 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
         np.einsum("tf,fm->tm", power.astype(np.float32), _mel_filters()) + _LOG_FLOOR
     )
     return mel
-
-
-def context_samples() -> int:
-    """How many samples of sound `log_mel` needs on either side of its columns."""
-    return MEL_MARGIN
 
 
 @lru_cache(maxsize=1)

@@ -74,8 +74,8 @@ def more_probes_for_all(
     """`more_probes` for a title with several sounds: what any of them asks for, no more than for
     one.
 
-    A sound that shows nothing asks only if no other shows anything: that it does not match the
-    pictures, the probes so far say already.
+    A sound that shows nothing asks only if no other shows anything: the probes so far already say
+    that it does not match the pictures.
     """
     decided = [each for each in judgements if each.verdict != "undecidable"]
     wanted = sorted(

@@ -165,7 +165,8 @@ def _empty(info: MediaInfo, settings: CheckSettings) -> str:
     length = "" if info.duration_s is None else f" and it ends at {info.duration_s:.1f} s"
     return (
         f"the file has less than {LEAST_PART_S:g} s in the part from "
-        f"{settings.start_s or 0.0:g} s {end}: its pictures begin at {info.first_picture_s or 0.0:.1f} s{length}; choose another part"
+        f"{settings.start_s or 0.0:g} s {end}: its pictures begin at "
+        f"{info.first_picture_s or 0.0:.1f} s{length}; choose another part"
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, FRAME_RATE, Block, SoundTimeline, blocks
-from avcheck.mel import MEL_BINS, MEL_RATE, SAMPLE_RATE, context_samples, log_mel
+from avcheck.mel import MEL_BINS, MEL_MARGIN, MEL_RATE, SAMPLE_RATE, log_mel
 
 Array = np.ndarray[Any, Any]
 LOG_FLOOR = math.log(1e-5)
@@ -195,16 +195,15 @@ def test_a_click_outside_a_block_shows_only_at_its_very_edge() -> None:
 
 
 def test_log_mel_has_a_column_each_10_ms_and_reads_its_context() -> None:
-    context = context_samples()
     for columns in (1, 7, 100):
-        mel = log_mel(noise((columns * 160 + 2 * context) / SAMPLE_RATE))
+        mel = log_mel(noise((columns * 160 + 2 * MEL_MARGIN) / SAMPLE_RATE))
         assert mel.shape == (columns, MEL_BINS)
         assert mel.dtype == np.float32
         assert np.isfinite(mel).all()
     # A column sees nothing but its own window, wherever in a run it lies.
     long = noise(1.0)
-    whole = log_mel(long[: 90 * 160 + 2 * context])
-    part = log_mel(long[30 * 160 : 30 * 160 + 160 * 20 + 2 * context])
+    whole = log_mel(long[: 90 * 160 + 2 * MEL_MARGIN])
+    part = log_mel(long[30 * 160 : 30 * 160 + 160 * 20 + 2 * MEL_MARGIN])
     assert part == pytest.approx(whole[30:50], abs=1e-4)
 
 

@@ -73,8 +73,8 @@ def test_json_stays_whole_when_the_model_fails(
 def test_every_format_goes_to_stdout_alone(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["good.mp4", "late.mp4", "unsure.mkv", "gone.mp4"]
     said = (
-        "gone.mp4: error: there is no such file or directory; check the path\n4 files: 1 in sync, 1 out of sync, 1 "
-        "undecidable, 1 error\n"
+        "gone.mp4: error: there is no such file or directory; check the path\n"
+        "4 files: 1 in sync, 1 out of sync, 1 undecidable, 1 error\n"
     )
     shown = {}
     for form in SEVERAL:

@@ -131,8 +131,8 @@ def test_if_nothing_is_left_it_is_said_why(tmp_path: Path) -> None:
     (error,) = discover([tmp_path], selection=Selection(exclude=("b",))).errors
     assert (
         error.reason
-        == "this directory holds no media files that --exclude and .avcheckignore let through; check "
-        "the path"
+        == "this directory holds no media files that --exclude and .avcheckignore let through; "
+        "check the path"
     )
     assert error.reason_code == "no_media"
 

@@ -17,7 +17,15 @@ from avcheck import scan as scanning
 from avcheck.blocks import Block
 from avcheck.checker import Checker
 from avcheck.heads import JointHead
-from avcheck.listening import LEAST_TOLD, LEAST_VOICE, PART_UNITS, TRIES, hear, next_units, units
+from avcheck.listening import (
+    LEAST_VOICE,
+    LEAST_WITH_OFFSET,
+    PART_UNITS,
+    TRIES,
+    hear,
+    next_units,
+    units,
+)
 from avcheck.media import SAMPLE_RATE, Sound
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
@@ -89,7 +97,7 @@ def test_a_part_that_tells_nothing_is_tried_a_few_times() -> None:
 
 def test_few_offsets_make_it_look_at_all_that_can_tell() -> None:
     voice = [1.0, 0.0] * 60
-    few = looked_at(voice, lambda k: 20.0 if k < 2 * (LEAST_TOLD - 1) else None)
+    few = looked_at(voice, lambda k: 20.0 if k < 2 * (LEAST_WITH_OFFSET - 1) else None)
     assert few == {*range(0, 120, 2), 119}
 
 
@@ -157,7 +165,7 @@ def checker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checker:
     monkeypatch.setattr(scanning, "score_segment", correlated)
     monkeypatch.setattr(first_look, "LEAST_S", 60.0)
     monkeypatch.setattr(listening, "PART_UNITS", 3)
-    monkeypatch.setattr(listening, "LEAST_TOLD", 3)
+    monkeypatch.setattr(listening, "LEAST_WITH_OFFSET", 3)
     path = tmp_path / "tiny.safetensors"
     torch.manual_seed(0)
     heads = {kind: JointHead(TINY) for kind in ATTENTION_KINDS}

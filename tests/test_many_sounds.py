@@ -157,8 +157,8 @@ def test_a_language_that_no_track_has_is_told_with_those_there_are(tmp_path: Pat
     report = avcheck.check(path, language="de", device="cpu")
     assert (report.verdict, report.reason_code) == ("error", "no_audio")
     assert report.reason == (
-        "the file has no audio track in the language 'de': it has 2 audio tracks, numbers 0 (eng) and 1 "
-        "(fre); choose one with --audio-track"
+        "the file has no audio track in the language 'de': it has 2 audio tracks, numbers 0 "
+        "(eng) and 1 (fre); choose one with --audio-track"
     )
 
 

@@ -237,15 +237,15 @@ def test_a_track_that_is_not_there(clip: Clip, tmp_path: Path) -> None:
         open_media(one, video_track=1)
     assert (
         str(video.value)
-        == f"{one}: the file has no picture track 1: it has 1 picture track, number 0; choose one with "
-        "--video-track"
+        == f"{one}: the file has no picture track 1: it has 1 picture track, number 0; choose "
+        "one with --video-track"
     )
     for wrong in (2, -1):
         with pytest.raises(NoAudio) as audio:
             open_media(one, audio_track=wrong)
         assert str(audio.value) == (
-            f'{one}: the file has no audio track {wrong}: it has 2 audio tracks, numbers 0 ("Desktop") and '
-            '1 ("Mic"); '
+            f"{one}: the file has no audio track {wrong}: it has 2 audio tracks, "
+            'numbers 0 ("Desktop") and 1 ("Mic"); '
             "choose one with --audio-track"
         )
 

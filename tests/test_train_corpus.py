@@ -17,7 +17,7 @@ from tests.support.clips import make_clip
 pytest.importorskip("cv2")
 from avcheck.errors import UsageError
 from avcheck.match import Match
-from avcheck.mel import SAMPLE_RATE, context_samples
+from avcheck.mel import MEL_MARGIN, SAMPLE_RATE
 from avcheck.train import clean, corpus
 from avcheck.train.corpus import Clip, find_clips
 from avcheck.train.sampling import Recipe
@@ -49,7 +49,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Code:
     from avcheck.train import measure
 
     def level(samples: Array) -> Array:
-        inside = samples[context_samples() : len(samples) - context_samples()]
+        inside = samples[MEL_MARGIN : len(samples) - MEL_MARGIN]
         return np.round(inside.reshape(-1, A_FRAME)[:, A_FRAME // 2] * 32768 / 100).astype(
             np.float32
         )[:, None]

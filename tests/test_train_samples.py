@@ -11,7 +11,7 @@ import torch
 from tests.support.shaken import filmed, unsteady
 
 pytest.importorskip("cv2")
-from avcheck.mel import context_samples, log_mel
+from avcheck.mel import MEL_MARGIN, log_mel
 from avcheck.scenes.generate import make_scene
 from avcheck.train import augment, measure, sampling
 from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound
@@ -27,9 +27,8 @@ def test_sound_is_read_where_it_is_asked_for(start: float) -> None:
         np.zeros((60, 8, 8), np.uint8), rng.integers(-20000, 20000, 60 * A_FRAME).astype(np.int16)
     )
     samples, valid = read_sound(clip, start, 10)
-    context = context_samples()
-    assert len(samples) == 10 * A_FRAME + 2 * context
-    first = round(start * A_FRAME) - context
+    assert len(samples) == 10 * A_FRAME + 2 * MEL_MARGIN
+    first = round(start * A_FRAME) - MEL_MARGIN
     assert np.array_equal(
         samples, clip.samples[first : first + len(samples)].astype(np.float32) / 32768
     )
@@ -42,8 +41,7 @@ def test_sound_at_another_pace_is_read_where_the_pictures_are(pace: float) -> No
     ramp = np.arange(100 * A_FRAME) / 8.0
     clip = cached(np.zeros((100, 8, 8), np.uint8), ramp.astype(np.int16))
     samples, valid = read_sound(clip, 30.0, 20, pace)
-    context = context_samples()
-    where = 30.0 * A_FRAME + (np.arange(len(samples)) - context) * pace
+    where = 30.0 * A_FRAME + (np.arange(len(samples)) - MEL_MARGIN) * pace
     assert np.abs(samples * 32768 - where / 8.0).max() < 1.0
     assert valid.all()
     _, late = read_sound(clip, 80.0, 20, pace)
@@ -66,7 +64,7 @@ def test_a_sample_at_another_pace_still_matches_at_its_centre() -> None:
             sample = sampling.draw(clip, recipe, np.random.default_rng(seed), [])
         assert sample is not None
         shown = sample.pictures[:, 24, 24].astype(float)
-        middle = context_samples() + (np.arange(40) + recipe.margin + sample.centre + 0.5) * A_FRAME
+        middle = MEL_MARGIN + (np.arange(40) + recipe.margin + sample.centre + 0.5) * A_FRAME
         heard = sample.mel[middle.round().astype(int)] * 32768 / 100
         paces.add(round((shown[-1] - shown[0]) / 39, 1))
         assert np.abs(heard - shown).max() <= 1.2
@@ -78,8 +76,7 @@ def test_a_sample_at_another_pace_still_matches_at_its_centre() -> None:
 def test_sound_beyond_the_clip_is_silent_and_not_valid(start: float) -> None:
     clip = cached(np.zeros((60, 8, 8), np.uint8), np.full(60 * A_FRAME, 16384, np.int16))
     samples, valid = read_sound(clip, start, 10)
-    context = context_samples()
-    index = round(start * A_FRAME) - context + np.arange(len(samples))
+    index = round(start * A_FRAME) - MEL_MARGIN + np.arange(len(samples))
     assert np.array_equal(samples != 0, (index >= 0) & (index < 60 * A_FRAME))
     moment = start + np.arange(10)
     # Neither end of a clip is used, and every valid picture's whole sound is inside.
@@ -107,7 +104,7 @@ def test_a_sample_matches_when_its_sound_is_read_centre_pictures_later(
         assert sample.valid.shape == (11,)
         first = int(sample.pictures[0, 8, 8])
         assert sample.pictures[:, 8, 8].tolist() == list(range(first, first + 20))
-        samples = np.asarray(sample.mel)[context_samples() :]  # log_mel is not applied here
+        samples = np.asarray(sample.mel)[MEL_MARGIN:]  # log_mel is not applied here
         # Index 0 of the sound belongs to shift -margin; half a picture further on is the middle of
         # a stair.
         for k in (0, 7, 19):

@@ -77,7 +77,8 @@ def test_a_programme_that_is_not_there_is_named_with_those_that_are(
         open_media(two_programmes, program=3)
     assert (
         str(wrong.value)
-        == f"{two_programmes}: the file has no programme 3: it has 11 and 12; choose one with --program"
+        == f"{two_programmes}: the file has no programme 3: it has 11 and 12; choose one with "
+        "--program"
     )
     other = clip("clip.mkv")
     with pytest.raises(NoVideo) as wrong:

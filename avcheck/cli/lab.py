@@ -25,7 +25,7 @@ def train(
         Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")
     ] = Path("runs/train"),
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of everything drawn by chance.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random numbers.")] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,

@@ -81,7 +81,7 @@ Include = Annotated[
         "--include",
         panel=INPUT,
         metavar="GLOB",
-        help="In directories, take files like this, not the known suffixes.",
+        help="In directories, take files that match, whatever their suffix.",
     ),
 ]
 Exclude = Annotated[
@@ -90,7 +90,7 @@ Exclude = Annotated[
         "--exclude",
         panel=INPUT,
         metavar="GLOB",
-        help="In directories, leave out files and directories like this.",
+        help="In directories, leave out files and directories that match.",
     ),
 ]
 AudioTrack = Annotated[

@@ -80,7 +80,7 @@ def watch(
             panel=WATCH,
             min=_LEAST_SETTLE_S,
             metavar="S",
-            help="A file is whole when it has not changed for so long. Default: 5.",
+            help="A file is whole when it has not changed for this many seconds. Default: 5.",
         ),
     ] = 5.0,
     patience: Annotated[
@@ -90,7 +90,7 @@ def watch(
             panel=WATCH,
             min=0,
             metavar="S",
-            help="After so long, check a file even if its index is missing. Default: 600.",
+            help="After this many seconds, check a file even without its index. Default: 600.",
         ),
     ] = 600.0,
     poll: Annotated[

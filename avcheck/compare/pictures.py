@@ -1,5 +1,5 @@
-"""What two versions of a picture have in common: how the brightness of its parts changes, of
-whatever part both show.
+"""The features of a picture that survive a transcode: how the brightness of its cells changes, in
+the part that both versions show.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, FRAME_RATE, Block
 from avcheck.looking import LEVELS, Look, look, look_in_parts
-from avcheck.mel import MEL_RATE, SAMPLE_RATE, context_samples, log_mel
+from avcheck.mel import MEL_MARGIN, MEL_RATE, SAMPLE_RATE, log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, Curve, Place
 from avcheck.scan import LevelChoice, change, score, sound_with_margin, until_sure
@@ -226,7 +226,6 @@ def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int =
     There is sound for the window's own time, as far as `samples` has it; with `around`, also for so
     many blocks on either side, as within a film.
     """
-    context = context_samples()
     before = around * BLOCK_SAMPLES
     length = (
         max(shot.count * _SAMPLES_A_FRAME, shot.blocks * BLOCK_SAMPLES if around else 0)
@@ -236,15 +235,17 @@ def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int =
     low, high = max(first, 0), min(first + length, len(samples))
     blocks = shot.blocks + 2 * around
     total = blocks * BLOCK_SAMPLES
-    padded = np.zeros(total + 2 * context, np.float32)
+    padded = np.zeros(total + 2 * MEL_MARGIN, np.float32)
     recorded = np.zeros(total, np.bool_)
     if low < high:
-        padded[context + low - first : context + high - first] = samples[low:high]
+        padded[MEL_MARGIN + low - first : MEL_MARGIN + high - first] = samples[low:high]
         recorded[low - first : high - first] = True
     mel = log_mel(padded)
     heard = recorded.reshape(-1, SAMPLE_RATE // MEL_RATE).mean(axis=1) > 0.5
     power = (
-        (padded[context : context + total] ** 2).reshape(blocks, -1).mean(axis=1, dtype=np.float64)
+        (padded[MEL_MARGIN : MEL_MARGIN + total] ** 2)
+        .reshape(blocks, -1)
+        .mean(axis=1, dtype=np.float64)
     )
     return [
         Block(

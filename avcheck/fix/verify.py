@@ -30,9 +30,9 @@ from avcheck.media import SAMPLE_RATE, Media, Picture, Sound, open_media
 from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
 
 EXACT_MS = 1.0
-_EVERY_S = 5.0  # the sound is compared this often, of a short title more often,
-_WINDOW_S = 1.0  # over so long
-_EDGE_S = 0.25  # and not so near to a cut
+_EVERY_S = 5.0  # between two places where the sound is compared; less in a short title
+_WINDOW_S = 1.0  # of sound that is compared at each
+_EDGE_S = 0.25  # between such a window and a cut
 _PICTURES = 40  # that are decoded and compared at each place
 _SEEK_SHARE = 0.6  # of the title, from which pictures are compared after a seek
 _QUIET = 1e-3  # root mean square below which there is nothing to compare

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.blocks import FRAME_RATE
-from avcheck.mel import SAMPLE_RATE, context_samples, log_mel
+from avcheck.mel import MEL_MARGIN, SAMPLE_RATE, log_mel
 from avcheck.stabilise import steadied
 from avcheck.train.augment import treat_mel, treat_pictures, treat_sound
 from avcheck.train.corpus import CachedClip
@@ -123,12 +123,11 @@ def read_sound(
     At a `pace` above 1 it plays faster: `frames` pictures take `frames * pace` pictures' worth of
     the clip.
     """
-    context = context_samples()
-    count = frames * _SAMPLES_A_FRAME + 2 * context
+    count = frames * _SAMPLES_A_FRAME + 2 * MEL_MARGIN
     total = len(cached.samples)
     samples = np.zeros(count, np.float32)
     if pace == 1.0:
-        low = round(start * _SAMPLES_A_FRAME) - context
+        low = round(start * _SAMPLES_A_FRAME) - MEL_MARGIN
         inside = (
             cached.samples[max(low, 0) : max(min(low + count, total), 0)].astype(np.float32)
             / 32768.0
@@ -136,7 +135,7 @@ def read_sound(
         at = max(-low, 0)
         samples[at : at + len(inside)] = inside
     else:
-        sample_at = start * _SAMPLES_A_FRAME + (np.arange(count) - context) * pace
+        sample_at = start * _SAMPLES_A_FRAME + (np.arange(count) - MEL_MARGIN) * pace
         low, high = max(math.floor(sample_at[0]), 0), min(math.ceil(sample_at[-1]) + 1, total)
         inside = cached.samples[low : max(high, low)].astype(np.float32) / 32768.0
         if len(inside):

@@ -82,10 +82,10 @@ def loudness(code: Array, rng: np.random.Generator) -> Array:
 
 
 def _levels() -> tuple[float, float]:
-    from avcheck.mel import context_samples, log_mel
+    from avcheck.mel import MEL_MARGIN, log_mel
 
     rng = np.random.default_rng(0)
-    pad = np.zeros(context_samples(), np.float32)
+    pad = np.zeros(MEL_MARGIN, np.float32)
     quiet, loud = (
         log_mel(np.concatenate([pad, loudness(np.full(50, x), rng), pad]))[4:-4].mean()
         for x in (0.0, 1.0)
