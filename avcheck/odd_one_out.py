@@ -23,7 +23,8 @@ def odd_one_out(reports: Sequence[Report]) -> str:
     odd = [report for report in reports if report not in rule]
     parts = [f"{_name(report)} is {_state([report])}" for report in odd[:_MOST_NAMED]]
     if len(odd) > _MOST_NAMED:
-        parts.append(f"{len(odd) - _MOST_NAMED} more differ as well")
+        more = len(odd) - _MOST_NAMED
+        parts.append(f"{more} more {'differs' if more == 1 else 'differ'} as well")
     others = f"the other {len(rule)} are" if len(rule) > 1 else f"{_name(rule[0])} is"
     return f"{', '.join(parts)}; {others} {_state(rule)}"
 

@@ -265,10 +265,10 @@ def obstacle(curves: Sequence[Curve]) -> Reason | None:
         return Reason("still", "the picture does not move")
     useful_s = sum(int(item.useful.sum()) for item in curves)
     if useful_s < 2:
-        text = (
-            f"only {useful_s} s of it has both moving pictures and sound; at least 2 s are needed"
+        return Reason(
+            "too_short",
+            f"only {useful_s} s of the file has both moving pictures and sound; it takes 2 s",
         )
-        return Reason("too_short", text)
     return None
 
 

@@ -264,3 +264,13 @@ def sound(number: int, offset_ms: float | None, verdict: str = "", language: str
 )
 def test_the_odd_one_is_named(sounds: list[Report], words: str) -> None:
     assert odd_one_out(sounds) == words
+
+
+@pytest.mark.parametrize(
+    ("odd", "words"), [(7, "1 more differs as well"), (8, "2 more differ as well")]
+)
+def test_six_odd_ones_are_named_and_the_others_counted(odd: int, words: str) -> None:
+    sounds = [sound(0, 0.0), sound(1, 0.0), *(sound(2 + k, 100.0 + 100 * k) for k in range(odd))]
+    summary = odd_one_out(sounds)
+    assert summary.count("is early by") == 6
+    assert summary.endswith(f"track 7 is early by 600 ms, {words}; the other 2 are in sync")

@@ -170,7 +170,7 @@ def test_two_offsets_that_fit_equally_are_undecidable() -> None:
         (
             {"blocks": 1},
             "too_short",
-            "only 1 s of it has both moving pictures and sound; at least 2 s are needed",
+            "only 1 s of the file has both moving pictures and sound; it takes 2 s",
         ),
     ],
 )

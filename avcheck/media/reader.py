@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from avcheck.cores import cores
+from avcheck.counted import counted
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
 from avcheck.media.container import PROBE_S
 from avcheck.media.opening import Opened, audio_tracks_of, open_film
@@ -161,7 +162,7 @@ class Media:
             notes.append("its edit list plays some of it at another speed, which is not looked at")
         notes += self._alone(picture, sound)
         if sound.lost:
-            notes.append(f"{sound.lost} damaged audio packets")
+            notes.append(counted(sound.lost, "damaged audio packet"))
         if picture.decoding_delay_s is not None:
             delay_ms = 1000 * picture.decoding_delay_s
             notes.append(
@@ -175,16 +176,15 @@ class Media:
                 "of them was taken alone"
             )
         if sound.bad_samples:
-            notes.append(
-                f"{sound.bad_samples} audio samples were not a number and count as silence"
-            )
-        for kind, tally in (("pictures", picture), ("audio frames", sound)):
+            samples = counted(sound.bad_samples, "audio sample")
+            notes.append(f"not a number, taken as silence: {samples}")
+        for kind, tally in (("picture", picture), ("audio frame", sound)):
             if tally.undated:
-                notes.append(f"{tally.undated} {kind} without a timestamp were left out")
+                notes.append(f"left out: {counted(tally.undated, kind)} without a timestamp")
             if tally.stray:
-                notes.append(f"{tally.stray} {kind} with a damaged timestamp were left out")
+                notes.append(f"left out: {counted(tally.stray, kind)} with a damaged timestamp")
             if tally.backward:
-                notes.append(f"timestamps jump back: {tally.backward} {kind} were left out")
+                notes.append(f"timestamps jump back; left out: {counted(tally.backward, kind)}")
         return Degraded(
             corrupt_frames=picture.lost + picture.damaged,
             missing_audio_s=round(sound.missing_s, 3),

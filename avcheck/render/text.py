@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from avcheck.counted import counted
 from avcheck.edits import describe_edit
 from avcheck.render.base import Renderer
 from avcheck.report import (
@@ -255,19 +256,15 @@ def summary(verdicts: Counter[str], titles: int | None = None) -> str:
     total = verdicts.total()
     words = {**VERDICT_TEXT, "error": "error" if verdicts["error"] == 1 else "errors"}
     parts = [f"{verdicts[verdict]} {text}" for verdict, text in words.items() if verdicts[verdict]]
-    files = _count(total, "file")
+    files = counted(total, "file")
     if titles is not None and titles != total:
-        files = f"{_count(total, 'sound')} of {_count(titles, 'file')}"
+        files = f"{counted(total, 'sound')} of {counted(titles, 'file')}"
     return f"{files}: {', '.join(parts) or 'none checked'}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def failures(worst: Iterable[Report], failed: int, total: int) -> Iterator[str]:
     """The lines that end a batch: how many files failed, and what and why, the worst first."""
-    yield f"Failed: {failed} of {total} {'file' if total == 1 else 'files'}"
+    yield f"Failed: {failed} of {counted(total, 'file')}"
     listed = list(worst)
     for report in listed:
         yield f"  {verdict_text(report):<11}  {subject(report)}: {outcome(report)}"
@@ -388,10 +385,7 @@ def _container(offset_ms: float) -> str | None:
 def _degraded(degraded: Degraded) -> str:
     parts = []
     if degraded.corrupt_frames:
-        parts.append(
-            f"{degraded.corrupt_frames} corrupt "
-            f"{'frame' if degraded.corrupt_frames == 1 else 'frames'}"
-        )
+        parts.append(counted(degraded.corrupt_frames, "corrupt frame"))
     if degraded.missing_audio_s > 0.5:
         parts.append(f"{degraded.missing_audio_s:.1f} s of sound missing")
     if degraded.missing_video_s > 0.5:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import PurePath
 
+from avcheck.counted import counted
 from avcheck.edits import describe_edit
 from avcheck.markers import TitleClock
 from avcheck.render.text import (
@@ -134,10 +135,8 @@ def unseen(report: Report) -> list[tuple[str, str]]:
     if degraded.missing_audio_s > 0.5:
         out.append((f"{degraded.missing_audio_s:.1f} s", "There is no sound."))
     if degraded.corrupt_frames:
-        frames = "frame" if degraded.corrupt_frames == 1 else "frames"
-        out.append(
-            (f"{degraded.corrupt_frames} {frames}", "Damaged; the decoder patched or dropped them.")
-        )
+        frames = counted(degraded.corrupt_frames, "frame")
+        out.append((frames, "Damaged; the decoder patched or dropped them."))
     if degraded.truncated:
         out.append(("the end", "The file is cut short: it ends before its header says."))
     mute_s = sum(each.end_s - each.start_s for each in report.segments if each.offset_ms is None)
