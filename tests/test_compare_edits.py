@@ -105,6 +105,15 @@ def test_a_cut_of_another_length_in_the_sound_is_told_of_each() -> None:
     ]
 
 
+def test_what_is_put_in_for_another_time_in_the_sound_is_told_of_each() -> None:
+    picture = [whole(0.0, 13.0), Piece(15.0, 28.0, 13.0, 1.0)]
+    sound = [whole(0.0, 13.0), Piece(14.8, 28.0, 13.0, 1.0)]
+    assert of(sound, picture, reference=Span(0.0, 26.2)) == [
+        ("inserted", "picture", 13, 15, 13, 13),
+        ("inserted", "sound", 13, 14.8, 13, 13),
+    ]
+
+
 def test_a_step_that_may_be_noise_is_no_edit() -> None:
     picture = [whole(0.0, 14.0), Piece(14.0, 28.0, 14.015, 1.0)]
     assert of([whole()], picture) == []
