@@ -15,7 +15,7 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft202012Validator
 
-from avcheck.batch.discovery import error_report
+from avcheck.batch.failed import error_report
 from avcheck.checker import _reason
 from avcheck.cli.app import main
 from avcheck.edits import Edit

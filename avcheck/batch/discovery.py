@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avcheck._version import __version__
 from avcheck.batch import globs
+from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Source, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError
 from avcheck.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
-from avcheck.shipped import weights_sha256
 
 # What a directory is searched for. A file given by name is checked whatever its suffix.
 MEDIA_SUFFIXES = frozenset(
@@ -188,26 +187,6 @@ def parse_shard(text: str) -> Shard:
         return Shard(int(match[1]), int(match[2]))
     except ValueError as error:
         raise UsageError(f"--shard: {error}") from None
-
-
-def error_report(
-    path: str | Path,
-    reason: str,
-    tolerance: Tolerance,
-    model: Path | None = None,
-    *,
-    code: ErrorCode,
-) -> Report:
-    """The report of a file that could not be judged: `reason` in one line, `code` its kind."""
-    return Report(
-        shown(path),
-        "error",
-        reason=reason,
-        reason_code=code,
-        tolerance=tolerance,
-        model_sha256=weights_sha256(model),
-        avcheck_version=__version__,
-    )
 
 
 def _narrowed(root: Path, selection: Selection) -> str:

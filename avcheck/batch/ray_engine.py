@@ -21,7 +21,7 @@ from typing import Any
 
 from avcheck import render
 from avcheck.batch.base import BugInWorker, Limits
-from avcheck.batch.discovery import error_report
+from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Source, Stamp, is_url, shown
 from avcheck.batch.run import Before, CheckerMaker, Result, Unchanged, check_changed
 from avcheck.errors import AvcheckError, UsageError

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avcheck.batch.checkpoint import Checkpoint
-from avcheck.batch.discovery import error_report
+from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Source, Stamp, is_url
 from avcheck.batch.run import Unchanged, identified
 from avcheck.report import Report

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from avcheck.batch.base import BugInWorker, Done, Limits, Lost, Tell
-from avcheck.batch.discovery import error_report
+from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
 from avcheck.files import stamp

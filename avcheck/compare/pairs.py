@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from avcheck.batch.discovery import Discovery, Selection, discover, error_report
+from avcheck.batch.discovery import Discovery, Selection, discover
+from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Source, is_url, shown
 from avcheck.errors import UsageError
 from avcheck.report import Report, Tolerance

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from avcheck.batch.base import Limits
 from avcheck.batch.checkpoint import Checkpoint
-from avcheck.batch.discovery import Selection, discover, error_report
+from avcheck.batch.discovery import Selection, discover
+from avcheck.batch.failed import error_report
 from avcheck.batch.run import CheckerMaker, OnBug, check_many
 from avcheck.errors import UsageError
 from avcheck.render import to_json

@@ -1,0 +1,30 @@
+"""The report of a file that could not be judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avcheck._version import __version__
+from avcheck.batch.remote import shown
+from avcheck.report import ErrorCode, Report, Tolerance
+from avcheck.shipped import weights_sha256
+
+
+def error_report(
+    path: str | Path,
+    reason: str,
+    tolerance: Tolerance,
+    model: Path | None = None,
+    *,
+    code: ErrorCode,
+) -> Report:
+    """The report of a file that could not be judged: `reason` in one line, `code` its kind."""
+    return Report(
+        shown(path),
+        "error",
+        reason=reason,
+        reason_code=code,
+        tolerance=tolerance,
+        model_sha256=weights_sha256(model),
+        avcheck_version=__version__,
+    )
