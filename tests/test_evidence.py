@@ -15,7 +15,8 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.evidence import film
-from avcheck.evidence.film import FRAME_RATE, Span, make_film, telling_span
+from avcheck.evidence.film import Span, make_film, telling_span
+from avcheck.film_writer import FRAME_RATE
 from avcheck.evidence.letters import written
 from avcheck.evidence.panel import (
     HEIGHT,

@@ -12,7 +12,8 @@ import av
 import numpy as np
 import pytest
 
-from avcheck.demo import FRAME_RATE, MARGIN_S, SIZE, make_demo
+from avcheck.demo import MARGIN_S, SIZE, make_demo
+from avcheck.film_writer import FRAME_RATE
 from avcheck.errors import UsageError
 from avcheck.scenes.base import SAMPLE_RATE, Kind, Scene, Thing
 from avcheck.scenes.generate import make_scene

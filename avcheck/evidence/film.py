@@ -8,13 +8,9 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_S
@@ -30,16 +26,14 @@ from avcheck.evidence.panel import (
     panel,
     picture,
 )
+from avcheck.film_writer import FRAME_RATE, at_sound_rate, write_film
 from avcheck.markers import TitleClock
 from avcheck.media import SAMPLE_RATE, Media, Picture, Sound
 from avcheck.report import Report, describe_offset
 from avcheck.stills import open_again, sound_between
 from avcheck.times import moment
 
-FRAME_RATE = 25
-SOUND_RATE = 48_000  # Hz; every player takes it
 SHORTEST_S, LONGEST_S, USUAL_S = 5.0, 15.0, 8.0
-_PACKET = 1024  # samples of an AAC frame
 
 
 @dataclass(frozen=True)
@@ -133,43 +127,14 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
         _samples(sound, span.start_s - moved_s, len(pictures) / FRAME_RATE)
         for _, moved_s, _ in parts
     ]
-    _write(target, frames(), _at_sound_rate(np.concatenate(heard)))
-
-
-def _write(target: Path, frames: Iterator[Canvas], samples: NDArray[np.float32]) -> None:
-    """Write an MP4 of pictures, 25 a second, and mono sound at `SOUND_RATE`, both from time 0."""
-    with av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as file:
-        video = file.add_stream(
-            "libx264", rate=FRAME_RATE, options={"crf": "21", "preset": "veryfast"}
-        )
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=128_000)
-        sent = 0
-        for k, canvas in enumerate(frames):
-            frame = VideoFrame.from_ndarray(canvas.stacked(), format="yuv420p")
-            frame.pts, frame.time_base = k, Fraction(1, FRAME_RATE)
-            file.mux(video.encode(frame))
-            # Sound follows its pictures closely, so that players need not read far ahead.
-            while sent < len(samples) and sent * FRAME_RATE < (k + 1) * SOUND_RATE:
-                file.mux(audio.encode(_audio_frame(samples[sent : sent + _PACKET], sent)))
-                sent += _PACKET
-        file.mux(video.encode(None))
-        file.mux(audio.encode(None))
-
-
-def _audio_frame(samples: NDArray[np.float32], place: int) -> AudioFrame:
-    frame = AudioFrame.from_ndarray(
-        np.ascontiguousarray(samples[None]), format="fltp", layout="mono"
+    write_film(
+        target,
+        (HEIGHT, WIDTH),
+        (canvas.stacked() for canvas in frames()),
+        at_sound_rate(np.concatenate(heard), SAMPLE_RATE),
+        bit_rate=128_000,
+        crf="21",
     )
-    frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, place, Fraction(1, SOUND_RATE)
-    return frame
-
-
-def _at_sound_rate(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From 16 to 48 kHz by padding the spectrum, which adds no delay."""
-    times = SOUND_RATE // SAMPLE_RATE
-    count = len(samples) * times
-    return (np.fft.irfft(np.fft.rfft(samples), count) * times).astype(np.float32).clip(-1, 1)
 
 
 class _Glows:
