@@ -23,8 +23,8 @@ RESULTS, TRAINING = "Saved results", "Training and measuring"  # panels of the c
 # The module of each command, in the order of the help.
 _MODULES = {
     **{name: name for name in ("check", "compare", "demo", "evidence", "fix", "help")},
-    **dict.fromkeys(("train", "eval", "ablate"), "lab"),
     **dict.fromkeys(("merge", "show", "diff"), "results"),
+    **dict.fromkeys(("train", "eval", "ablate"), "lab"),
     **{name: name for name in ("signal", "watch")},
 }
 
