@@ -16,7 +16,6 @@ from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.evidence import film
 from avcheck.evidence.film import Span, make_film, telling_span
-from avcheck.film_writer import FRAME_RATE
 from avcheck.evidence.letters import written
 from avcheck.evidence.panel import (
     HEIGHT,
@@ -28,6 +27,7 @@ from avcheck.evidence.panel import (
     panel,
     picture,
 )
+from avcheck.film_writer import FRAME_RATE
 from avcheck.report import (
     BlockPlaces,
     BlockResult,

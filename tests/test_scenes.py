@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from avcheck.demo import MARGIN_S, SIZE, make_demo
-from avcheck.film_writer import FRAME_RATE
 from avcheck.errors import UsageError
+from avcheck.film_writer import FRAME_RATE
 from avcheck.scenes.base import SAMPLE_RATE, Kind, Scene, Thing
 from avcheck.scenes.generate import make_scene
 

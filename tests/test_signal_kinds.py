@@ -181,7 +181,7 @@ def test_of_two_pairs_that_fit_as_well_none_is_told() -> None:
     judged = judge_signal(twice, PRESETS["ebu-r37"])
     assert (judged.verdict, judged.reason_code) == ("undecidable", "ambiguous")
     assert judged.reason == (
-        "2 flashes in the picture and 1 beeps in the sound, of which several may belong together"
+        "2 flashes in the picture and 1 beep in the sound, of which several may belong together"
     )
 
 

@@ -175,7 +175,7 @@ def test_flashes_without_beeps_and_beeps_without_flashes(clip: Clip) -> None:
     )
     assert (
         report.reason
-        == "1 flashes in the picture and 0 beeps in the sound, of which none belong together"
+        == "1 flash in the picture and 0 beeps in the sound, of which none belong together"
     )
 
 
@@ -232,3 +232,11 @@ def test_the_command_has_a_row_an_event(clip: Clip, capsys: pytest.CaptureFixtur
     assert main(["signal", str(path), "--late", "150"]) == 0
     assert "[test signal]" in capsys.readouterr().out
     assert main(["signal", str(path.with_name("none.mp4"))]) == 2
+    assert "Seen" not in capsys.readouterr().out
+
+
+def test_no_table_without_events(clip: Clip, capsys: pytest.CaptureFixture[str]) -> None:
+    silent = clip("silent.mp4", seconds=4, events_s=[1.0], play=lambda times_s: 0 * times_s)
+    assert main(["signal", str(silent)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{silent}: undecidable: 1 flash") and "Seen" not in out

@@ -96,7 +96,7 @@ def _stream(stream: StreamResult) -> str:
     words = [
         f"{stream.track} {stream.kind}",
         stream.codec,
-        stream.language,
+        "" if stream.language == "und" else stream.language,  # mp4 names no language so
         f'"{stream.title}"' if stream.title else "",
     ]
     done = _DONE[stream.action] + (f" ({stream.why})" if stream.why else "")

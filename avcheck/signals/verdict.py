@@ -15,12 +15,19 @@ from avcheck.verdict import Judgement, against, beyond_ms
 
 _ERROR_MS: dict[Kind, float] = {"clap": 25.0}
 _USUAL_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
-_WORDS: dict[Kind, tuple[str, str]] = {
-    "flash": ("flashes in the picture", "beeps in the sound"),
-    "countdown": ("counts in the picture", "ticks in the sound"),
-    "2-pop": ("single pictures before black", "pops in the sound"),
-    "clap": ("things that stop dead in the picture", "claps in the sound"),
-    "stamp": ("stamped pictures", "of them heard"),
+_SEEN: dict[Kind, tuple[str, str]] = {  # one, and several
+    "flash": ("flash in the picture", "flashes in the picture"),
+    "countdown": ("count in the picture", "counts in the picture"),
+    "2-pop": ("single picture before black", "single pictures before black"),
+    "clap": ("thing that stops dead in the picture", "things that stop dead in the picture"),
+    "stamp": ("stamped picture", "stamped pictures"),
+}
+_HEARD: dict[Kind, tuple[str, str]] = {
+    "flash": ("beep in the sound", "beeps in the sound"),
+    "countdown": ("tick in the sound", "ticks in the sound"),
+    "2-pop": ("pop in the sound", "pops in the sound"),
+    "clap": ("clap in the sound", "claps in the sound"),
+    "stamp": ("of them heard", "of them heard"),
 }
 
 
@@ -106,7 +113,8 @@ def _segments(signal: Signal) -> tuple[Segment, ...]:
 
 def undecided(signal: Signal) -> Judgement:
     """The judgement that what is seen of a signal does not go with what is heard."""
-    sights, beeps = _WORDS[signal.kind]
+    sights = _SEEN[signal.kind][signal.in_picture != 1]
+    beeps = _HEARD[signal.kind][signal.in_sound != 1]
     have = f"{signal.in_picture} {sights} and {signal.in_sound} {beeps}"
     if signal.ambiguous:
         return Judgement(
