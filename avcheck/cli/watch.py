@@ -180,6 +180,9 @@ def watch(
                 )
         except _Terminated:
             pass
+        except UsageError:
+            quiet = quiet or not output.verdicts.total()  # the error says it all
+            raise
         finally:
             if not quiet:
                 complain(render.summary(output.verdicts), prefix="")
