@@ -17,8 +17,8 @@ _LONGEST_S = 1.0  # flash; longer is another picture
 _GROWS = 2  # times as many cells may have changed by the end of a flash
 _BACK = 0.35  # of the change may remain when a flash has ended
 _LEAST_CELLS = 2
-_SUDDEN = 3  # times as many cells change as in any of the ...
-_BEFORE = 3  # ... pictures before
+_SUDDEN = 3  # times as many cells change as in any picture just before
+_BEFORE = 3  # so many pictures before
 _LIT = 0.9  # of the full level: a darker picture was lit for only a part of its time
 _FIRST_LIGHT = 0.15  # of the full level; a codec's leak of the next picture is weaker
 

@@ -10,8 +10,8 @@ from avcheck.signals.looks import Looks
 
 _MOVED = 40  # quarters of a level, by which a changed cell differs
 _LEAST_CELLS = 6
-_SUDDEN = 3  # times as many cells change as in any of the ...
-_BEFORE = 3  # ... pictures before
+_SUDDEN = 3  # times as many cells change as in any picture just before
+_BEFORE = 3  # so many pictures before
 _LONGEST_S = 0.09  # for which it is seen; a picture of a slow film is several of a capture
 _BLACK_S = 0.9  # that follows
 _FLAT = 12  # levels between the cells of a black picture
