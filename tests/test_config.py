@@ -151,6 +151,14 @@ def test_every_setting_can_stand_in_the_environment() -> None:
     assert config.load(dict.fromkeys(environment, "")) == {}
 
 
+def test_the_least_values_are_taken(tmp_path: Path) -> None:
+    least = {"early": 0, "late": 0, "audio-track": 0, "video-track": 0, "program": 1, "probes": 3}
+    least |= {"jobs": 0, "threads": 0, "memory-limit": 1}
+    lines = [f"{key} = {value}" for key, value in least.items()]
+    read = config.read(write(tmp_path / "avcheck.toml", "\n".join(lines)))
+    assert read == least | {"audio-track": ["0"]}
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -186,6 +194,7 @@ def test_every_setting_can_stand_in_the_environment() -> None:
         ),
         ("fail-on = []", "fail-on must be a list out of out-of-sync, undecidable, error, not []"),
         ("fail-on = ['errors']", "fail-on must be a list out of"),
+        ("program = 0", "program must be a whole number of at least 1, not 0"),
         ("timeout = 0", "timeout must be a number of seconds above 0, not 0"),
         ("memory-limit = 0", "memory-limit must be a whole number of megabytes above 0, not 0"),
         ("include = '*.mxf'", "include must be a list of globs, not '*.mxf'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 
 from avcheck import segments as segments_module
 from avcheck.scan import scan
-from avcheck.segments import Window
+from avcheck.segments import Window, ahead
 from tests.support.block_source import LEVELS, block, loaded
 
 torch.set_num_threads(1)
@@ -81,3 +83,42 @@ def test_every_block_is_told_of_as_it_is_read() -> None:
         )
     )
     assert told == [0, 1, 2]
+
+
+def test_what_is_made_ahead_is_bounded_and_ends_with_its_reader() -> None:
+    """An early end, as of a check that was cancelled, must not wait for the rest of the file."""
+    made: list[int] = []
+
+    def source() -> Iterator[int]:
+        for k in range(1000):
+            made.append(k)
+            yield k
+
+    items = ahead(source(), depth=2)
+    assert next(items) == 0
+    closing = threading.Thread(target=items.close, daemon=True)
+    closing.start()
+    closing.join(timeout=60)
+    assert not closing.is_alive()
+    assert len(made) <= 5  # one read, two waiting, one in hand, and one for a race
+    count = len(made)
+    assert [next(items, None), len(made)] == [None, count]
+
+
+def test_the_end_is_known_as_soon_as_the_last_one_is_made() -> None:
+    ended = threading.Event()
+    items = ahead(iter([1, 2, 3]), depth=10, ended=ended)
+    assert next(items) == 1
+    assert ended.wait(timeout=60)
+    assert list(items) == [2, 3]
+
+
+def test_an_error_in_the_thread_comes_through() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        raise ValueError("damaged")
+
+    items = ahead(source())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="damaged"):
+        next(items)
