@@ -164,6 +164,16 @@ def test_ignore_files(tmp_path: Path) -> None:
     ]
 
 
+def test_comments_and_empty_lines_of_an_ignore_file_are_no_globs(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / ".avcheckignore").write_text("# *a*b*c*d\n\n!\n/\nb.mp4\n")
+    discovered = discover([tmp_path])
+    assert ([each.name for each in map(Path, discovered.files)], discovered.errors) == (
+        ["a.mp4"],
+        [],
+    )
+
+
 def test_an_ignore_file_that_cannot_be_read_hides_nothing(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
     (tmp_path / ".avcheckignore").mkdir()
