@@ -94,7 +94,10 @@ def test_trouble_is_a_report_in_one_line(memory: Any) -> None:
     assert check("memory://films/raises.mp4").reason == "no audio stream"
     assert check("memory://films/raises.mp4").reason_code == "no_audio"
     gone = check("memory://films/gone.mp4")
-    assert (gone.reason, gone.reason_code) == ("no such file", "missing")
+    assert (gone.reason, gone.reason_code) == (
+        "there is no such file; check the URL",
+        "missing",
+    )
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +120,7 @@ def test_a_copy_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) 
     report = check("memory://films/late.mp4")
     assert report.reason_code == "fetch_failed"
     reason = report.reason
-    assert reason.startswith("needs 0.0 GB of scratch space") and reason.endswith(
+    assert reason.startswith("the file needs 0.0 GB of scratch space") and reason.endswith(
         "set TMPDIR to a larger disk"
     )
 

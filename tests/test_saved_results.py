@@ -233,7 +233,7 @@ WELL = {"verdict": "in_sync", "offset_ms": 4.0}
     ("old", "new", "kind"),
     [
         (WELL, WELL, None),
-        (WELL, {**WELL, "offset_ms": 40.0}, None),  # within a frame
+        (WELL, {**WELL, "offset_ms": 44.0}, None),  # by a frame, no more
         (WELL, {**WELL, "offset_ms": 50.0}, "changed"),
         (WELL, LATE, "worse"),
         (WELL, ERROR, "worse"),

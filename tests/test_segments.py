@@ -85,6 +85,13 @@ def test_every_block_is_told_of_as_it_is_read() -> None:
     assert told == [0, 1, 2]
 
 
+def test_blocks_that_are_not_wanted_only_lend_their_sound() -> None:
+    blocks = (block(k, size=(2, 2)) for k in range(8))
+    (window,) = segments_module.segments(blocks, wanted=range(2, 6))
+    assert parts_of(window) == ([0, 1], [2, 3, 4, 5], [6, 7])
+    assert not any(len(each.pictures) for each in (*window.before, *window.after))
+
+
 def test_what_is_made_ahead_is_bounded_and_ends_with_its_reader() -> None:
     """An early end, as of a check that was cancelled, must not wait for the rest of the file."""
     made: list[int] = []
