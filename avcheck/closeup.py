@@ -96,7 +96,7 @@ def zoom_all(
     # The sound that comes nearest to an offset leads: it decides where to look.
     lead = max(open_, key=lambda number: sounds[number].judgement.confidence)
     first = sounds[lead].curves
-    share = FURTHER_SHARE if any(_is_told(each.judgement) for each in sounds) else 1.0
+    share = FURTHER_SHARE if any(_shows_offset(each.judgement) for each in sounds) else 1.0
     budget = math.inf if thorough else share * sum(item.looked for item in first)
     length_s = sum(len(item.block_start_s) for item in first)
     seconds = math.inf if thorough else share * _SECONDS_SHARE * length_s
@@ -127,21 +127,21 @@ def zoom_all(
             cut = cut or looks[0].cut
         for number in open_:
             judgement = judge(curves[number], tolerance, calibration, seams_s)
-            still_cut = cut and not _is_told(judgement)
+            still_cut = cut and not _shows_offset(judgement)
             sounds[number] = Zoomed(curves[number], judgement, still_cut)
         segments = sounds[lead].judgement.segments
         mute = [k for k in mute if k not in chosen]
-        if not mute or all(_is_told(sounds[number].judgement) for number in open_):
+        if not mute or all(_shows_offset(sounds[number].judgement) for number in open_):
             break
     return sounds
 
 
-def _is_told(judgement: Judgement) -> bool:
+def _shows_offset(judgement: Judgement) -> bool:
     return judgement.verdict != "undecidable" or judgement.offset_ms is not None
 
 
 def _is_open(sound: Zoomed) -> bool:
-    return not _is_told(sound.judgement) and obstacle(sound.curves) is None
+    return not _shows_offset(sound.judgement) and obstacle(sound.curves) is None
 
 
 def likeliest(
