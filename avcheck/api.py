@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from avcheck.errors import Cancelled, UsageError
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.settings import PROBES, CheckSettings, only_track, seconds_of
+from avcheck.settings import PROBES, CheckSettings, only_track, time_of
 
 # One audio track by its number, several, or all of them; None: the main one
 AudioTracks = int | Sequence[int] | Literal["all"] | None
@@ -53,7 +53,8 @@ def check(
         video_track: Which picture track, from 0 among those that play. None: the main one.
         program: Number of the programme of an MPEG-TS whose tracks these are. None: the main one.
         audio: A sound file in place of the file's own tracks.
-        start: Look only at what comes after this time, in seconds or as "[HH:]MM:SS[.mmm]".
+        start: Look only at what comes after this time, in seconds, as "[HH:]MM:SS[.mmm]" or
+            as the title's timecode, "HH:MM:SS:FF".
         end: Look only at what comes before this time.
         device: "auto", "cpu", "cuda" or "mps".
         model: Weights in place of those that came with avcheck.
@@ -195,8 +196,8 @@ def _settings(
         every_track=audio_track == "all",
         languages=(language,) if isinstance(language, str) else tuple(language or ()),
         audio=tuple(map(Path, files)),
-        start_s=None if start is None else seconds_of(start),
-        end_s=None if end is None else seconds_of(end),
+        start=None if start is None else time_of(start, "start"),
+        end=None if end is None else time_of(end, "end"),
         model=None if model is None else Path(model),
         **others,
     )

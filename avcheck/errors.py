@@ -21,7 +21,19 @@ class AvcheckError(Exception):
 
 
 class UsageError(AvcheckError):
-    """The call itself is wrong: an option, a tolerance, a path that does not exist."""
+    """The call itself is wrong: a value, a tolerance, a path that does not exist.
+
+    `parameter` names the parameter that is wrong, if it is one. From Python the message begins with
+    it; the command names its option instead.
+    """
+
+    def __init__(self, problem: str, parameter: str = "") -> None:
+        super().__init__(problem, parameter)
+        self.problem = problem
+        self.parameter = parameter
+
+    def __str__(self) -> str:
+        return f"{self.parameter}: {self.problem}" if self.parameter else self.problem
 
 
 class Cancelled(AvcheckError):

@@ -53,9 +53,9 @@ class TitleClock:
     rate_known: bool
 
     @classmethod
-    def of(cls, report: Report) -> TitleClock:
-        """The clock of the title that a report is about."""
-        picture = report.picture or PictureFacts(1, 1, None, None)
+    def of(cls, facts: PictureFacts | None) -> TitleClock:
+        """The clock of a title with such pictures; None: of a record that does not say."""
+        picture = facts or PictureFacts(1, 1, None, None)
         rate = Fraction(picture.frame_rate or round(1000 / FRAME_MS))
         known = picture.frame_rate is not None
         return cls(Timecode.of(rate, picture.timecode), picture.first_s or 0.0, known)
@@ -103,7 +103,7 @@ def marked(report: Report) -> Marked:
     """The title of a report with a marker for each of its stretches (cut where a drift leaves the
     tolerance), its jumps, edits and what was not looked at; none for an error.
     """
-    clock = TitleClock.of(report)
+    clock = TitleClock.of(report.picture)
     frame_ms = float(1000 / clock.timecode.rate)
     parts = sorted(_parts(report, frame_ms), key=lambda each: each.start_s)
     end_s = max((each.end_s for each in parts), default=0.0)

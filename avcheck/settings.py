@@ -14,7 +14,9 @@ from avcheck.errors import UsageError
 from avcheck.files import stamp
 from avcheck.languages import is_language
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.timecode import is_timecode
 
+Time = float | str  # in a title: seconds on its clock, or its timecode
 LEAST_PART_S = 1.0  # one block
 # A long title may be sampled: only probes of it are looked at
 PROBE_BLOCKS = 20  # seconds looked at by a probe: two segments
@@ -42,8 +44,8 @@ class CheckSettings:
     # Number of the MPEG-TS programme that these tracks belong to; None: the main one
     program: int | None = None
     audio: tuple[Path, ...] = ()  # separate sound files instead of the file's own tracks
-    start_s: float | None = None  # look only at what lies between these two times of the title
-    end_s: float | None = None
+    start: Time | None = None  # look only at what lies between these two times of the title
+    end: Time | None = None
     # How many probes of a long title to look at first; None: check all of it
     sample: int | None = None
     detail: bool = False  # put `report.Detail` into every record; it does not change the verdict
@@ -68,7 +70,9 @@ class CheckSettings:
         for name, chosen in (("audio track", self.audio_tracks), ("sound file", self.audio)):
             if len(set(chosen)) < len(chosen):
                 raise UsageError(f"the same {name} is asked for twice")
-        start_s, end_s = self.start_s or 0.0, math.inf if self.end_s is None else self.end_s
+        # What a timecode comes to is known once the title is open
+        start_s = 0.0 if self.start is None or isinstance(self.start, str) else self.start
+        end_s = math.inf if self.end is None or isinstance(self.end, str) else self.end
         for name, time_s in (("start", start_s), ("end", end_s)):
             if not time_s >= 0:
                 raise UsageError(f"the {name} of a part must be at least 0 s, not {time_s} s")
@@ -87,7 +91,7 @@ class CheckSettings:
     @property
     def has_part(self) -> bool:
         """Whether only a part of the title is looked at."""
-        return self.start_s is not None or self.end_s is not None
+        return self.start is not None or self.end is not None
 
     def sha256(self) -> str:
         """Hash of all that bears on the result, except the weights and the device."""
@@ -108,8 +112,8 @@ class CheckSettings:
             "every_track": self.every_track,
             "languages": self.languages,
             "audio_files": () if one_file else tuple(map(_identity, self.audio)),
-            "start_s": self.start_s,
-            "end_s": self.end_s,
+            "start_s": self.start,
+            "end_s": self.end,
         }
         values |= {name: value for name, value in later.items() if value not in (None, False, ())}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode("ascii")).hexdigest()
@@ -127,9 +131,18 @@ def only_track(number: int | None) -> tuple[int, ...]:
     return () if number is None else (number,)
 
 
-def seconds_of(time: float | str) -> float:
-    """Seconds from a number or from text: `90`, `90.5`, `1:30` or `0:01:30.500`. Raises
-    UsageError.
+def time_of(time: float | str, parameter: str = "") -> Time:
+    """As `seconds_of`; the timecode of a title, as in `01:00:04:12` or `01:00:04;12`, is left as it
+    is.
+    """
+    if isinstance(time, str) and is_timecode(time):
+        return time.strip()
+    return seconds_of(time, parameter)
+
+
+def seconds_of(time: float | str, parameter: str = "") -> float:
+    """Seconds from a number or from text: `90`, `90.5`, `1:30` or `0:01:30.500`. Raises UsageError,
+    which names the parameter.
     """
     if isinstance(time, str):
         clock = _CLOCK.fullmatch(time.strip())
@@ -141,7 +154,8 @@ def seconds_of(time: float | str) -> float:
         time_s = float(time)
     if not (math.isfinite(time_s) and time_s >= 0):
         raise UsageError(
-            f"{time!r} is no time: give seconds, or [HH:]MM:SS[.mmm], for example 90 or 0:01:30.5"
+            f"{time!r} is no time: give seconds, or [HH:]MM:SS[.mmm], for example 90 or 0:01:30.5",
+            parameter,
         )
     return time_s
 

@@ -14,10 +14,12 @@ from types import TracebackType
 from avcheck.blocks import BLOCK_S, SOUND_LEAD_S, Block, blocks
 from avcheck.choice import Choice, open_sound
 from avcheck.errors import CannotSeek, EmptyPart, MediaError
+from avcheck.markers import TitleClock
 from avcheck.media import SAMPLE_RATE, Media, MediaInfo, Picture, Sound
 from avcheck.report import Degraded
+from avcheck.reporting import picture_facts
 from avcheck.segments import MARGIN_BLOCKS
-from avcheck.settings import LEAST_PART_S, CheckSettings
+from avcheck.settings import LEAST_PART_S, CheckSettings, Time
 
 _ROUNDING_S = 1e-6
 
@@ -148,8 +150,8 @@ def part_of(info: MediaInfo, settings: CheckSettings) -> Part | None:
     """
     if not settings.has_part:
         return None
-    start_s = max(settings.start_s or 0.0, info.first_picture_s or 0.0)
-    ends_s = [end_s for end_s in (settings.end_s, info.duration_s) if end_s is not None]
+    start_s = max(_seconds(settings.start, info) or 0.0, info.first_picture_s or 0.0)
+    ends_s = [each for each in (_seconds(settings.end, info), info.duration_s) if each is not None]
     end_s = min(ends_s, default=math.inf)
     if end_s - start_s < LEAST_PART_S - _ROUNDING_S:
         raise EmptyPart(info.path, _empty(info, settings))
@@ -161,13 +163,30 @@ def part_of(info: MediaInfo, settings: CheckSettings) -> Part | None:
 
 
 def _empty(info: MediaInfo, settings: CheckSettings) -> str:
-    end = "on" if settings.end_s is None else f"to {settings.end_s:g} s"
+    end = "on" if settings.end is None else f"to {_in_words(settings.end)}"
     length = "" if info.duration_s is None else f" and it ends at {info.duration_s:.1f} s"
     return (
         f"the file has less than {LEAST_PART_S:g} s in the part from "
-        f"{settings.start_s or 0.0:g} s {end}: its pictures begin at "
-        f"{info.first_picture_s or 0.0:.1f} s{length}; choose another part"
+        f"{_in_words(settings.start or 0.0)} {end}: its pictures begin at "
+        f"{info.first_picture_s or 0.0:.1f} s"
+        f"{'' if info.timecode is None else f' ({info.timecode})'}{length}; choose another part"
     )
+
+
+def _seconds(time: Time | None, info: MediaInfo) -> float | None:
+    """A time in a title as seconds on its clock. Raises EmptyPart for a timecode that none of its
+    pictures can have.
+    """
+    if not isinstance(time, str):
+        return time
+    time_s = TitleClock.of(picture_facts(info)).time_s(time)
+    if time_s is None:
+        raise EmptyPart(info.path, f"has no picture that can have the timecode {time}")
+    return time_s
+
+
+def _in_words(time: Time) -> str:
+    return time if isinstance(time, str) else f"{time:g} s"
 
 
 def blocks_of(title: Title, part: Part | None) -> Iterator[Block]:

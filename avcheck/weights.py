@@ -220,14 +220,14 @@ def choose_device(name: str) -> torch.device:
         )
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            "--device cuda: this machine (or this build of PyTorch) has no CUDA; use --device cpu"
+            "cuda: this machine (or this build of PyTorch) has no CUDA; use cpu", "device"
         )
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError(
-            "--device mps: this machine (or this build of PyTorch) has no MPS; use --device cpu"
+            "mps: this machine (or this build of PyTorch) has no MPS; use cpu", "device"
         )
     if name not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device {name}: choose auto, cpu, cuda or mps")
+        raise UsageError(f"{name!r}: choose auto, cpu, cuda or mps", "device")
     return torch.device(name)
 
 

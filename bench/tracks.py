@@ -34,7 +34,7 @@ def main() -> None:
             make_demo(source, offset_ms=-120, seconds=options.seconds)
         path = _with_tracks(source, Path(folder, "many.mkv"))
         checker = Checker(device="cpu", threads=1)
-        checker.check(path, CheckSettings(end_s=11.0))  # the first look builds kernels
+        checker.check(path, CheckSettings(end=11.0))  # the first look builds kernels
         first_s, _ = _cost(checker, path, 1)
         print(f"1 track: {first_s:.2f} s CPU")
         for count in (2, TRACKS):

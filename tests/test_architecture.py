@@ -176,6 +176,25 @@ def test_a_message_does_not_begin_with_its_verb() -> None:
     assert not begun
 
 
+def test_errors_of_the_library_name_parameters_not_options() -> None:
+    """`avcheck.cli.usage.said` puts the option in their place. `render.output` reads the texts of
+    an option itself; reports say what to do in terms of the command.
+    """
+    wrong = [
+        f"{name_of(path)}:{node.lineno}: {part.value}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.parent.name != "cli" and name_of(path) != "avcheck.render.output"
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "UsageError"
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant)
+        and isinstance(part.value, str)
+        and re.search(r"(^|[^\w`-])--[a-z]", part.value)
+        and "`avcheck" not in part.value
+    ]
+    assert wrong == []
+
+
 def test_no_test_module_imports_another() -> None:
     """What several need is in tests/support, which imports no test module either."""
     others = [

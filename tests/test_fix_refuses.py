@@ -130,6 +130,19 @@ def test_the_command_fixes_and_says_what_it_did(
     assert "is not overwritten" in capsys.readouterr().err
 
 
+def test_a_sound_in_a_file_of_its_own_is_joined_to_its_picture_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film, sound = tmp_path / "a film.mp4", tmp_path / "dub.wav"
+    assert main(["fix", str(film), str(tmp_path / "fixed.mkv"), "--audio", str(sound)]) == 2
+    said = capsys.readouterr().err
+    assert "it takes no --audio; put yours beside the picture first, and fix that: " in said
+    assert said.endswith(
+        f"ffmpeg -n -i 'file:{film}' -i file:{sound} -map 0:V -map 1:a -c copy "
+        f"'file:{tmp_path}/a film-joined.mkv'\n"
+    )
+
+
 def test_the_record_accounts_for_every_stream(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

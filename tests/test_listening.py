@@ -238,7 +238,7 @@ def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker)
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("film.avi", CheckSettings()), ("film.mp4", CheckSettings(start_s=2.0, end_s=72.0))],
+    [("film.avi", CheckSettings()), ("film.mp4", CheckSettings(start=2.0, end=72.0))],
 )
 def test_what_cannot_be_sought_and_a_part_are_looked_at_whole(
     tmp_path: Path, checker: Checker, name: str, settings: CheckSettings

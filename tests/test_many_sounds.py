@@ -46,7 +46,7 @@ def checker() -> Checker:
 
 @pytest.fixture(scope="module")
 def reports(film: Path, checker: Checker) -> tuple[Report, ...]:
-    return checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), end_s=JUMP_S))
+    return checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), end=JUMP_S))
 
 
 def test_each_sound_has_its_own_record(film: Path, reports: tuple[Report, ...]) -> None:
@@ -65,7 +65,7 @@ def test_each_sound_has_its_own_record(film: Path, reports: tuple[Report, ...]) 
 def test_a_further_sound_is_judged_as_it_is_alone(
     film: Path, checker: Checker, reports: tuple[Report, ...]
 ) -> None:
-    alone = checker.check(film, CheckSettings(audio_tracks=(1,), end_s=JUMP_S))
+    alone = checker.check(film, CheckSettings(audio_tracks=(1,), end=JUMP_S))
     assert alone.verdict == reports[1].verdict
     assert reports[1].offset_ms == pytest.approx(alone.offset_ms, abs=2)
     assert (alone.records, alone.title_summary) == (1, None)
@@ -94,7 +94,7 @@ def test_the_pictures_are_decoded_and_looked_at_once(
 def test_a_part_tells_its_own_offset_at_the_times_of_the_title(
     film: Path, checker: Checker, start_s: float | None, end_s: float | None, offset_ms: float
 ) -> None:
-    settings = CheckSettings(audio_tracks=(2,), start_s=start_s, end_s=end_s)
+    settings = CheckSettings(audio_tracks=(2,), start=start_s, end=end_s)
     report = checker.check(film, settings)
     assert report.verdict == ("in_sync" if offset_ms == 0 else "out_of_sync")
     assert report.offset_ms == pytest.approx(offset_ms, abs=35)
@@ -111,7 +111,7 @@ def test_a_part_is_the_same_where_the_file_must_be_read_from_its_beginning(
 ) -> None:
     from avcheck.media import Media
 
-    settings = CheckSettings(audio_tracks=(2,), start_s=10.0, end_s=15.0)
+    settings = CheckSettings(audio_tracks=(2,), start=10.0, end=15.0)
     sought, info, _ = checker.curves(film, settings)
     monkeypatch.setattr(Media, "seekable", False, raising=False)
     monkeypatch.setattr("avcheck.title.Title.seekable", False, raising=False)
@@ -129,7 +129,7 @@ def test_separate_files_are_sounds_of_one_picture(
     other.symlink_to(film)
     broken = tmp_path / "deu.wav"
     broken.write_bytes(b"RIFF" + bytes(60))
-    settings = CheckSettings(audio=(film, other, broken), end_s=8.0)
+    settings = CheckSettings(audio=(film, other, broken), end=8.0)
     first, second, third = checker.check_tracks(film, settings)
     assert (first.verdict, second.verdict, third.verdict) == ("in_sync", "in_sync", "error")
     assert second.offset_ms == pytest.approx(first.offset_ms, abs=2)
@@ -194,8 +194,8 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"start_s": 5.0, "end_s": 5.5},
-        {"start_s": 9.0, "end_s": 3.0},
+        {"start": 5.0, "end": 5.5},
+        {"start": 9.0, "end": 3.0},
         {"audio_tracks": (1, 1)},
         {"audio_tracks": (1,), "languages": ("fr",)},
         {"languages": ("?",)},
@@ -209,7 +209,7 @@ def test_settings_that_contradict_themselves_are_refused(settings: dict[str, Any
 def test_a_part_beyond_the_end_is_told(tmp_path: Path, checker: Checker) -> None:
     path = tiny(tmp_path / "film.mp4", ("eng",))
     with pytest.raises(EmptyPart, match="less than 1 s in the part from 60 s on"):
-        checker.check(path, CheckSettings(start_s=60.0))
+        checker.check(path, CheckSettings(start=60.0))
 
 
 def test_what_bears_on_the_result_is_in_the_hash_and_defaults_are_not() -> None:
@@ -220,8 +220,8 @@ def test_what_bears_on_the_result_is_in_the_hash_and_defaults_are_not() -> None:
         CheckSettings(audio_tracks=(0, 1)),
         CheckSettings(every_track=True),
         CheckSettings(languages=("fr",)),
-        CheckSettings(start_s=1.0),
-        CheckSettings(end_s=9.0),
+        CheckSettings(start=1.0),
+        CheckSettings(end=9.0),
         CheckSettings(audio=(Path("a.wav"), Path("b.wav"))),
     ]
     assert len({plain, *(each.sha256() for each in others)}) == 1 + len(others)

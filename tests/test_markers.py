@@ -149,7 +149,7 @@ def test_a_timecode_says_when_its_picture_is_shown(
     report = film(rate, timecode)
     if report.picture is not None:
         report = replace(report, picture=replace(report.picture, first_s=1.0))
-    clock = TitleClock.of(report)
+    clock = TitleClock.of(report.picture)
     assert clock.time_s(said) == (None if time_s is None else pytest.approx(time_s))
     if time_s is not None:
         assert clock.text(time_s).replace(";", ":") == said.replace(";", ":")

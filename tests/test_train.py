@@ -103,7 +103,7 @@ def test_training_from_a_directory_to_weights_and_on_after_a_kill(
     }
     assert not list(out.glob("*.partial"))
 
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match=r"^out: .* or resume"):
         run.train(settings(films, out))
 
     # A kill after the trunks: the heads are learnt again, from the same trunks with the same seed,

@@ -295,7 +295,7 @@ def test_an_absent_device_is_a_usage_error(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UsageError, match=f"--device {name}: .* use --device cpu"):
+    with pytest.raises(UsageError, match=f"^device: {name}: .* use cpu"):
         weights.load(good, device=name)
     assert weights.choose_device("auto") == torch.device("cpu")
 

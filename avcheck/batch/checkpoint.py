@@ -34,10 +34,10 @@ class Checkpoint:
     another run is writing to.
     """
 
-    def __init__(self, path: Path, option: str = "--resume") -> None:
-        """`option`: the option that gave the path, for messages."""
+    def __init__(self, path: Path, parameter: str = "resume") -> None:
+        """`parameter`: the one that gave the path, for messages."""
         self.path = path
-        self._option = option
+        self._parameter = parameter
         self.mended = False
         self.strange = 0
         self._done: dict[bytes, _Entry] = {}
@@ -54,10 +54,10 @@ class Checkpoint:
             )
             self._fd = os.open(path, flags, 0o666)
         except OSError as error:
-            raise UsageError(f"{self._option}: cannot open {path}: {error.strerror}") from error
+            raise UsageError(f"cannot open {path}: {error.strerror}", self._parameter) from error
         try:
             if not path.is_file():
-                raise UsageError(f"{self._option}: {path} is not a regular file")
+                raise UsageError(f"{path} is not a regular file", self._parameter)
             self._lock()
             self._read()
         except BaseException:
@@ -122,7 +122,7 @@ class Checkpoint:
             os.fsync(self._fd)
         except OSError as error:
             raise UsageError(
-                f"{self._option}: cannot write to {self.path}: {error.strerror}"
+                f"cannot write to {self.path}: {error.strerror}", self._parameter
             ) from error
         for result, line in zip(results, lines, strict=True):
             if not result.is_bug:
@@ -138,7 +138,7 @@ class Checkpoint:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"{self._option}: another run is writing to {self.path}") from None
+            raise UsageError(f"another run is writing to {self.path}", self._parameter) from None
         except OSError:
             pass  # a file system without locks cannot keep others out
 
@@ -161,8 +161,9 @@ class Checkpoint:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
                     raise UsageError(
-                        f"{self._option}: {self.path} is not a results file of avcheck (line "
-                        f"{line.number}: {line.problem})"
+                        f"{self.path} is not a results file of avcheck (line {line.number}: "
+                        f"{line.problem})",
+                        self._parameter,
                     )
                 elif line.cut:
                     self.mended = True

@@ -186,7 +186,7 @@ def parse_shard(text: str) -> Shard:
             raise ValueError(f"a shard is written I/N, as in 3/10, not {text!r}")
         return Shard(int(match[1]), int(match[2]))
     except ValueError as error:
-        raise UsageError(f"--shard: {error}") from None
+        raise UsageError(str(error), "shard") from None
 
 
 def _narrowed(root: Path, selection: Selection) -> str:
@@ -214,8 +214,8 @@ def _search(
     count = 0
     inside = os.path.realpath(root)
     include, exclude = (
-        globs.of_option("--include", selection.include),
-        globs.of_option("--exclude", selection.exclude),
+        globs.of_parameter("include", selection.include),
+        globs.of_parameter("exclude", selection.exclude),
     )
     # By folder of the ignore file: "" or "a/b/"
     ignored: dict[str, globs.Globs] = {}

@@ -48,13 +48,13 @@ class Globs:
         )
 
 
-def of_option(option: str, globs: Iterable[str]) -> Globs:
-    """The globs of an option. Raises UsageError."""
+def of_parameter(name: str, globs: Iterable[str]) -> Globs:
+    """The globs of a parameter. Raises UsageError."""
     try:
-        # An option has no comments
+        # There are no comments here
         return Globs(f"\\{glob}" if glob.startswith("#") else glob for glob in globs)
     except ValueError as error:
-        raise UsageError(f"{option}: {error}") from error
+        raise UsageError(str(error), name) from error
 
 
 def of_file(path: Path) -> tuple[Globs, str | None]:

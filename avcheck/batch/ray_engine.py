@@ -189,7 +189,8 @@ def _refuse_what_no_machine_has(needs: Mapping[str, float]) -> None:
         return
     if "GPU" in needs and not any(each.get("GPU") for each in machines):
         raise UsageError(
-            "--device cuda: no machine of the Ray cluster has a GPU, so the run would wait for ever"
+            "cuda: no machine of the Ray cluster has a GPU, so the run would wait for ever",
+            "device",
         )
     raise UsageError(
         f"no machine of the Ray cluster has {needs['CPU']:g} CPUs, so the run would wait for ever"

@@ -26,7 +26,7 @@ from avcheck.errors import UsageError
 from avcheck.memory import keep_memory
 from avcheck.render.output import Guard, parse_targets
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.settings import PROBES, CheckSettings, seconds_of
+from avcheck.settings import PROBES, CheckSettings, time_of
 
 _EXAMPLES = """Examples:
 
@@ -114,8 +114,8 @@ def check(
         video_track=video_track,
         program=program,
         audio=tuple(audio or ()),
-        start_s=None if start is None else seconds_of(start),
-        end_s=None if end is None else seconds_of(end),
+        start=None if start is None else time_of(start, "start"),
+        end=None if end is None else time_of(end, "end"),
         sample=probes if sample else None,
         thorough=thorough,
         detail=detail,

@@ -19,8 +19,7 @@ from avcheck.files import why_not_new
 from avcheck.markers import TitleClock
 from avcheck.render import printable
 from avcheck.report import Report
-from avcheck.settings import CheckSettings, only_track, seconds_of
-from avcheck.timecode import is_timecode
+from avcheck.settings import CheckSettings, only_track, seconds_of, time_of
 from avcheck.times import clock
 
 
@@ -83,11 +82,9 @@ def evidence(
 
     from avcheck.evidence.film import make_film, require_length, telling_span
 
-    length_s = seconds_of(length)
+    length_s = seconds_of(length, "length")
     require_length(length_s)
-    # A timecode needs the title's own; a slip in a time shows before the title is checked.
-    timecode = at if at is not None and is_timecode(at) else None
-    at_s = None if at is None or timecode is not None else seconds_of(at)
+    begin = None if at is None else time_of(at, "at")  # a slip shows before the title is checked
     output = Output("text", quiet=False, detailed=False)
     settings = CheckSettings(
         device=device,
@@ -101,8 +98,7 @@ def evidence(
     output.emit(report)
     if report.verdict == "error":
         raise typer.Exit(ExitCode.NOT_JUDGED)
-    if timecode is not None:
-        at_s = _time_s(timecode, report)
+    at_s = _time_s(begin, report) if isinstance(begin, str) else begin
     span = telling_span(report, length_s, at_s)
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -121,7 +117,7 @@ def _time_s(timecode: str, report: Report) -> float:
     """When the picture of a title with this timecode is shown, in seconds on its file's clock.
     Raises UsageError.
     """
-    time_s = TitleClock.of(report).time_s(timecode)
+    time_s = TitleClock.of(report.picture).time_s(timecode)
     if time_s is None:
         raise UsageError(f"no picture of the title can have the timecode {timecode}")
     return time_s

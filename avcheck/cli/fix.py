@@ -60,6 +60,7 @@ def fix(
         ),
     ] = False,
     audio_track: opt.AudioTrack = None,
+    audio: Annotated[Path | None, opt.option("--audio", hidden=True)] = None,
     video_track: opt.VideoTrack = None,
     sample: opt.Sample = False,
     device: opt.Device = "auto",
@@ -101,6 +102,13 @@ def fix(
         raise UsageError(
             "--json and --print-command contradict each other: the record of a fix holds what was "
             "done"
+        )
+    if audio is not None:
+        from avcheck.fix.command import joining_line
+
+        raise UsageError(
+            "fix moves a sound that is in IN, so it takes no --audio; put yours beside the picture "
+            f"first, and fix that: {joining_line(source, audio)}"
         )
     require_file("IN", source)
     if model is not None:

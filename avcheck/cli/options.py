@@ -165,7 +165,8 @@ Start = Annotated[
         "--start",
         panel=INPUT,
         metavar="TIME",
-        help="Look only at what comes after this: seconds, or [HH:]MM:SS[.mmm].",
+        help="Look only at what comes after this: seconds, [HH:]MM:SS[.mmm], or timecode of the "
+        "title, HH:MM:SS:FF.",
     ),
 ]
 End = Annotated[

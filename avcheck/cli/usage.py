@@ -8,6 +8,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from avcheck.errors import AvcheckError, UsageError
+
 # How a message of pydantic, which converts values for Typer, begins, and what we say instead.
 _SAYS = (
     (r"Input should be a valid number\b.*", "must be a number"),
@@ -18,6 +20,7 @@ _SAYS = (
     (r"[Pp]ath '(.*)' is not readable\.", r"names \1, which cannot be read; check its permissions"),
     (r"Value error, (.*?) is not one of (.*?)\.?", r"is \1, not one of \2"),
 )
+_UNIT = re.compile("_(s|ms)$")  # of a parameter, which its option does not name
 
 
 def explain(error: Exception) -> str:
@@ -25,6 +28,15 @@ def explain(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "avcheck")
     return f"{_what(error)} (see {command} --help)"
+
+
+def said(error: AvcheckError) -> str:
+    """What an error says, in terms of the command line: the option where the library names a
+    parameter, as `--length` for `length_s`.
+    """
+    if not isinstance(error, UsageError) or not error.parameter:
+        return str(error)
+    return f"--{_UNIT.sub('', error.parameter).replace('_', '-')}: {error.problem}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

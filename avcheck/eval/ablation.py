@@ -114,7 +114,7 @@ def ablate(
     tell = on_step or (lambda stage, done, total: None)
     out = settings.out
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is not a directory; give a new --out")
+        raise UsageError(f"{out} is not a directory; give a new one", "out")
     for name in ("cache", "val", "trials", "heads", "rows"):
         (out / name).mkdir(parents=True, exist_ok=True)
     model = load(settings.model, device=settings.device)
@@ -213,10 +213,10 @@ def _same_run(
         {"clips_sha256": corpus} | json.loads(store.read_text()) if store.is_file() else facts
     )
     if recorded["clips_sha256"] != corpus:
-        raise UsageError(f"{out} holds an ablation on another corpus; give a new --out")
+        raise UsageError(f"{out} holds an ablation on another corpus; give a new one", "out")
     if recorded != facts:
         raise UsageError(
-            f"{out} holds an ablation of other weights or another recipe; give a new --out"
+            f"{out} holds an ablation of other weights or another recipe; give a new one", "out"
         )
     store.write_text(json.dumps(facts))
 

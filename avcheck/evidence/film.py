@@ -53,7 +53,7 @@ def require_length(length_s: float) -> None:
     """Raise UsageError if a film cannot show that many seconds."""
     if not SHORTEST_S <= length_s <= LONGEST_S:
         raise UsageError(
-            f"--length must lie between {SHORTEST_S:g} and {LONGEST_S:g} s, not {length_s:g}"
+            f"must lie between {SHORTEST_S:g} and {LONGEST_S:g} s, not {length_s:g}", "length_s"
         )
 
 
@@ -65,7 +65,9 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
     end_s = max([report.duration_s or 0.0, *(segment.end_s for segment in report.segments)])
     if at_s is not None:
         if not 0 <= at_s < end_s:
-            raise UsageError(f"--at must lie in the title, from 0 to {end_s:.1f} s, not {at_s:g}")
+            raise UsageError(
+                f"must lie in the title, from 0 to {end_s:.1f} s, not {at_s:g}", "at_s"
+            )
         return Span(at_s, min(length_s, end_s - at_s))
     length_s = min(length_s, end_s) if end_s else length_s
     starts = [block.start_s for block in report.blocks if block.start_s + length_s <= end_s + 1e-6]
@@ -89,7 +91,7 @@ def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = 
     for `target`.
     """
     with open_again(report, PICTURE_HEIGHT, audio) as media:
-        pictures = _pictures(media, span, _Glows(report), TitleClock.of(report))
+        pictures = _pictures(media, span, _Glows(report), TitleClock.of(report.picture))
         margin_s = AROUND_S + 2.5  # an offset is at most 2 s
         first_s = max(0.0, span.start_s - margin_s)
         sound, _ = sound_between(media, first_s, span.end_s + margin_s)

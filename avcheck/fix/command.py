@@ -38,6 +38,13 @@ def ffmpeg_line(plan: Plan, target: Path, sample_rates: dict[int, int]) -> str:
     return shlex.join([*words, _file(target)])
 
 
+def joining_line(picture: Path, sound: Path) -> str:
+    """A line that puts the pictures of one file and the sound of another into one."""
+    joined = _file(picture.with_name(f"{picture.stem}-joined.mkv"))
+    inputs = ("-i", _file(picture), "-i", _file(sound))
+    return shlex.join(["ffmpeg", "-n", *inputs, "-map", "0:V", "-map", "1:a", "-c", "copy", joined])
+
+
 def _sound(number: int, stream: StreamPlan, moves: Moves, rate: int) -> Iterator[str]:
     """The options that move the sound which is stream `number` of the new file."""
     (move,) = moves.pieces

@@ -61,10 +61,10 @@ def train(settings: TrainSettings) -> Path:
     """
     out = settings.out
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is not a directory; give a new --out")
+        raise UsageError(f"{out} is not a directory; give a new one", "out")
     if out.is_dir() and any(out.iterdir()) and not settings.resume:
         raise UsageError(
-            f"{out} is not empty; give a new --out, or --resume to go on with what is there"
+            f"{out} is not empty; give a new one, or resume to go on with what is there", "out"
         )
     out.mkdir(parents=True, exist_ok=True)
     keep_memory(all_sizes=True)
@@ -83,7 +83,7 @@ def train(settings: TrainSettings) -> Path:
         start = None if settings.start is None else load(settings.start, device="cpu").net
         if start is not None and start.config != ModelConfig():
             raise UsageError(
-                f"{settings.start} holds another network than this version trains; leave --from out"
+                f"{settings.start} holds another network than this version trains; start without it"
             )
         learner = Learner.fresh(ModelConfig(), settings.seed, start)
 

@@ -75,7 +75,7 @@ def watch(
     be used.
     """
     with (
-        Checkpoint(plan.journal, "--journal") as journal,
+        Checkpoint(plan.journal, "journal") as journal,
         Steps(steps_of(plan.journal)) as steps,
         _notified(plan, on_step) as woken,
     ):
@@ -351,7 +351,7 @@ def _notified(plan: Plan, on_step: Callable[[str], None]) -> Iterator[threading.
         import watchfiles
     except ImportError as error:
         raise UsageError(
-            "avcheck watch needs watchfiles: pip install 'avcheck-sync[watch]'; --poll does "
+            "avcheck watch needs watchfiles: pip install 'avcheck-sync[watch]'; polling does "
             "without it"
         ) from error
 

@@ -43,7 +43,7 @@ class Steps:
         try:
             self._file = path.open("a+b")
         except OSError as error:
-            raise UsageError(f"--journal: cannot open {path}: {error.strerror}") from error
+            raise UsageError(f"cannot open {path}: {error.strerror}", "journal") from error
         self._file.seek(0)
         whole = 0
         for line in self._file:
@@ -95,7 +95,7 @@ class Steps:
                 self._done.add(key)
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"--journal: {self._path} is not a log of avcheck watch; give another --journal"
+                f"{self._path} is not a log of avcheck watch; give another", "journal"
             ) from error
 
     def _write(self, key: Key, step: dict[str, Any]) -> None:
@@ -107,5 +107,5 @@ class Steps:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise UsageError(
-                f"--journal: cannot write to {self._path}: {error.strerror}"
+                f"cannot write to {self._path}: {error.strerror}", "journal"
             ) from error

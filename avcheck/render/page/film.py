@@ -43,7 +43,7 @@ def frame(still: Still, report: Report) -> Frame:
         ),
         None,
     )
-    parts = [TitleClock.of(report).text(still.time_s)]
+    parts = [TitleClock.of(report.picture).text(still.time_s)]
     parts += [] if share is None else [f"{100 * share:.1f} % of the attention"]
     return Frame(
         at, ", ".join(filter(None, parts)), _picture(still, report), _wave(still, offset_ms)

@@ -70,7 +70,7 @@ def edits(report: Report) -> list[tuple[str, str]]:
 
 def when(report: Report) -> Callable[[float], str]:
     """Writes a moment as a time, and as the title's own timecode where its rate is known."""
-    title = TitleClock.of(report)
+    title = TitleClock.of(report.picture)
 
     def written(time_s: float) -> str:
         return " ".join(filter(None, (moment(time_s), title.text(time_s))))
