@@ -15,7 +15,7 @@ from avcheck.cli.app import main
 from avcheck.markers import marked
 from avcheck.report import Degraded, Report
 from tests.support.fake_scan import stand_in
-from tests.support.marked import NTSC, RATES, document, film
+from tests.support.marked import CLOCKS, NTSC, RATES, document, film, number_of
 
 # ---- OTIO
 
@@ -25,12 +25,12 @@ def read_otio(text: str) -> Any:
     return otio.adapters.read_from_string(text, "otio_json")
 
 
-@pytest.mark.parametrize("rate", RATES, ids=str)
-def test_otio_is_read_back_picture_by_picture(rate: Fraction) -> None:
-    report = film(rate, "01:00:00:00")
+@pytest.mark.parametrize(("rate", "first"), CLOCKS)
+def test_otio_is_read_back_picture_by_picture(rate: Fraction, first: str) -> None:
+    report = film(rate, first)
     timeline, title = read_otio(document("otio", [report])), marked(report)
     assert timeline.name == "a film.mov"
-    assert timeline.global_start_time.value == title.timecode.start == 3600 * round(rate)
+    assert timeline.global_start_time.value == title.timecode.start == number_of(first, rate)
     (clip,) = timeline.find_clips()
     assert clip.media_reference.target_url.endswith("/films/a%20film.mov")
     assert clip.trimmed_range().duration.value == title.length
@@ -125,6 +125,17 @@ def test_an_edl_counts_drop_frame() -> None:
         ),
         ("01:01:11;00", "01:01:19;29", "Yellow 269: not looked at"),
     ]
+
+
+@pytest.mark.parametrize(("rate", "first"), CLOCKS)
+def test_an_edl_is_read_back_picture_by_picture(rate: Fraction, first: str) -> None:
+    report = film(rate, first)
+    title = marked(report)
+    read = [
+        tuple(number_of(each, rate) - number_of(first, rate) for each in event[:2])
+        for event in events(document("edl", [report]))
+    ]
+    assert read == [(each.start, each.end) for each in title.markers]
 
 
 @pytest.mark.parametrize("rate", [rate for rate in RATES if rate <= 60], ids=str)
@@ -222,15 +233,16 @@ def checked_fcpxml(text: str) -> ElementTree.Element:
     return root
 
 
-@pytest.mark.parametrize("rate", RATES, ids=str)
-def test_fcpxml_is_read_back_picture_by_picture(rate: Fraction) -> None:
-    report = film(rate, "01:00:00:00")
+@pytest.mark.parametrize(("rate", "first"), CLOCKS)
+def test_fcpxml_is_read_back_picture_by_picture(rate: Fraction, first: str) -> None:
+    report = film(rate, first)
     root, title = checked_fcpxml(document("fcpxml", [report])), marked(report)
     assert [seconds(each.get("frameDuration")) for each in root.iter("format")] == [1 / rate]
     (clip,) = root.iter("asset-clip")
     assert clip.get("name") == "a film.mov"
-    assert {each.get("tcFormat") for each in (clip, *root.iter("sequence"))} == {"NDF"}
-    assert seconds(clip.get("start")) * rate == title.timecode.start
+    counts = {each.get("tcFormat") for each in (clip, *root.iter("sequence"))}
+    assert counts == {"DF" if ";" in first else "NDF"}
+    assert seconds(clip.get("start")) * rate == title.timecode.start == number_of(first, rate)
     assert seconds(clip.get("duration")) * rate == title.length
     states = {"in_sync": "1", "out_of_sync": "0", "undecidable": None, "jump": None}
     read = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -21,7 +22,7 @@ from avcheck.report import PRESETS, Degraded, PictureFacts, Report, Stretch
 from avcheck.reporting import report_on
 from avcheck.verdict import Judgement
 from tests.support.fake_scan import stand_in
-from tests.support.marked import NTSC, document, film
+from tests.support.marked import CLOCKS, NTSC, document, film, number_of
 
 Clip = Callable[..., Path]
 
@@ -235,6 +236,19 @@ def test_csv_has_the_timecodes() -> None:
         "00:59:50;00 to 01:00:28;29: in sync: sound early by 30 ms (0.9 frames)"
     )
     assert [unknown[name] for name in ("frame_rate", "start_timecode", "markers")] == [""] * 3
+
+
+@pytest.mark.parametrize(("rate", "first"), CLOCKS)
+def test_csv_is_read_back_picture_by_picture(rate: Fraction, first: str) -> None:
+    report = film(rate, first)
+    (row,) = csv.DictReader(io.StringIO(document("csv", [report])))
+    start = number_of(row["start_timecode"], rate)
+    assert (Fraction(row["frame_rate"]), start) == (rate, number_of(first, rate))
+    read = [
+        tuple(number_of(each, rate) - start for each in span)
+        for span in re.findall(r"(\S+) to (\S+):", row["markers"])
+    ]
+    assert read == [(each.start, each.end) for each in marked(report).markers]
 
 
 # ---- the command

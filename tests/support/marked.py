@@ -10,7 +10,12 @@ from avcheck.render import renderer
 from avcheck.report import Degraded, PictureFacts, Report, Stretch, Tolerance
 
 NTSC = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)]
-RATES = [*NTSC, Fraction(24), Fraction(25), Fraction(50), Fraction(120)]
+RATES = [*NTSC, *map(Fraction, (24, 25, 30, 50, 120))]
+# Rates with the timecode of a title's first picture, NDF and, where there is one, DF
+CLOCKS = [
+    *((rate, "00:59:50:00") for rate in RATES),
+    *((rate, "00:59:50;00") for rate in NTSC[1:]),
+]
 
 
 def film(rate: Fraction | None = NTSC[1], timecode: str | None = None, **changes: Any) -> Report:
@@ -27,6 +32,15 @@ def film(rate: Fraction | None = NTSC[1], timecode: str | None = None, **changes
     }
     picture = None if rate is None else PictureFacts(1920, 1080, str(rate), 0.0, timecode)
     return Report("films/a film.mov", "out_of_sync", picture=picture, **{**facts, **changes})
+
+
+def number_of(timecode: str, rate: Fraction) -> int:
+    """The number of a timecode, counted from 00:00:00:00 (SMPTE ST 12-1)."""
+    hours, minutes, seconds, pictures = map(int, timecode.replace(";", ":").split(":"))
+    minutes += 60 * hours
+    left_out = round(rate) // 15 if ";" in timecode else 0
+    number = (60 * minutes + seconds) * round(rate) + pictures
+    return number - left_out * (minutes - minutes // 10)
 
 
 def document(form: str, reports: Iterable[Report]) -> str:
