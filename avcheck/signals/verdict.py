@@ -13,7 +13,7 @@ from avcheck.signals.signal import SIGNAL_SIDE, Kind, Signal, signal_of
 from avcheck.signals.stamps import STAMP_SIDE, can_read_stamps, stamps_of
 from avcheck.verdict import Judgement, against, beyond_ms
 
-_ERROR_MS: dict[Kind, float] = {"clap": 25.0}
+_ERROR_MS: dict[Kind, float] = {"clap": 20.0}  # half a picture at 25 fps
 _USUAL_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _SEEN: dict[Kind, tuple[str, str]] = {  # one, and several
     "flash": ("flash in the picture", "flashes in the picture"),

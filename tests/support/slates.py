@@ -15,6 +15,7 @@ _SWING_S = 0.1  # a stick needs to close
 _OPEN = 0.55  # radians
 _INSTANTS = 3  # of an exposure
 _Y, _X = np.mgrid[: SIZE[1], : SIZE[0]].astype(float)
+_BOARD, _FACE = np.s_[15:95, 50:108], np.s_[12:68, 96:140]  # where they are drawn
 _ROOM = np.kron(np.random.default_rng(3).integers(50, 150, (6, 8)).astype(float), np.ones((20, 20)))
 
 
@@ -45,18 +46,32 @@ def _slate(time_s: float, claps_s: Sequence[float]) -> Array:
     at_x = 55 + 0.6 * np.sin(5 * time_s) + 0.3 * np.sin(13 * time_s)
     at_y = 60 + 0.5 * np.sin(6.1 * time_s)
     picture = _ROOM.copy()
-    picture[((_X - 118 - 1.5 * np.sin(1.1 * time_s)) / 19) ** 2 + ((_Y - 40) / 25) ** 2 < 1] = 175
-    u, v = _X - at_x, _Y - at_y
-    picture[(u >= 0) & (u < 45) & (v >= 0) & (v < 30)] = 50
+    x, y = _X[_FACE], _Y[_FACE]
+    radius = np.hypot((x - 118 - 1.5 * np.sin(1.1 * time_s)) / 19, (y - 40) / 25)
+    _paint(picture[_FACE], 20 * (1 - radius), 175.0)
+    board = picture[_BOARD]
+    u, v = _X[_BOARD] - at_x, _Y[_BOARD] - at_y
+    _paint(board, _depth(u, 0, 45, v, 0, 30), 50.0)
     # The bar of the board, and the stick above it
     for turn, top in (
         (0.0, 0.0),
         (_angle(time_s, claps_s), -5.0),
     ):
         along, across = u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)
-        bar = (along >= 0) & (along < 45) & (across >= top - 5) & (across < top)
-        picture[bar] = np.where(((along[bar] + across[bar]) // 6) % 2 < 1, 225, 25)
+        stripes = 125 + 100 * np.clip(3 * np.sin(np.pi * (along + across) / 6), -1, 1)
+        _paint(board, _depth(along, 0, 45, across, top - 5, top), stripes)
     return picture
+
+
+def _depth(u: Array, left: float, right: float, v: Array, top: float, bottom: float) -> Array:
+    """How deep inside a rectangle a place is; negative outside."""
+    return np.minimum.reduce([u - left, right - u, v - top, bottom - v])
+
+
+def _paint(picture: Array, depth: Array, level: Array | float) -> None:
+    """Paint what is inside; an edge covers a part of its pixels, as in any camera's picture."""
+    share = np.clip(depth + 0.5, 0, 1)
+    picture += share * (level - picture)
 
 
 def claps(claps_s: Sequence[float], voice: float = 0.0) -> Sounds:
