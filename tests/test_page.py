@@ -22,6 +22,7 @@ from avcheck.render.page.charts import score_map
 from avcheck.render.page.png import indexed_png
 from avcheck.render.page.svg import INSIDE, LEFT
 from avcheck.render.records import to_json
+from avcheck.render.text import percent
 from avcheck.report import Report
 from avcheck.stills import Illustration
 from tests.support import fake_scan
@@ -177,6 +178,16 @@ def test_the_exact_record_can_be_downloaded() -> None:
     assert record == to_json(report) + "\n"
     assert Report.from_record(json.loads(record)) == report
     assert link["download"] == "a_.mp4.avcheck.json.gz"
+
+
+def test_a_share_of_a_long_title_is_not_nothing() -> None:
+    assert [percent(share) for share in (0.083, 0.0, 0.0026, 1 / 7200)] == [
+        "8.3 %",
+        "0.0 %",
+        "0.26 %",
+        "0.014 %",
+    ]
+    assert ">0.0 %</text>" not in page([title(7200)])
 
 
 def test_a_two_hour_title_is_small() -> None:

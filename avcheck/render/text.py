@@ -279,6 +279,15 @@ def span(start_s: float, end_s: float) -> str:
     )
 
 
+def percent(share: float) -> str:
+    """A share, 0..1, as in "8.3 %", or "0.014 %": a second of a long title has little of the
+    attention.
+    """
+    value = 100 * share
+    digits = 1 if value >= 1 or not value else 2 if value >= 0.1 else 3
+    return f"{value:.{digits}f} %"
+
+
 def short_offset(offset_ms: float, digits: int = 0) -> str:
     """An offset in few words: "120 ms late"."""
     size = abs(offset_ms)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from avcheck.render.text import change_of, short_offset
+from avcheck.render.text import change_of, percent, short_offset
 from avcheck.report import Report
 from avcheck.times import clock
 
@@ -54,7 +54,7 @@ def _blocks(report: Report, width: int, ascii_only: bool) -> Table:
         bar = _bar(block.attention / most if most > 0 else 0.0, bar_width, ascii_only)
         offset = "-" if block.offset_ms is None else short_offset(block.offset_ms)
         rows.add_row(
-            clock(block.start_s), f"{100 * block.attention:.1f} %", Text(bar, style="cyan"), offset
+            clock(block.start_s), percent(block.attention), Text(bar, style="cyan"), offset
         )
     return rows
 

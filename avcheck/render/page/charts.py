@@ -20,6 +20,7 @@ from markupsafe import Markup
 from avcheck.edits import Edit, describe_edit
 from avcheck.render.page.map_picture import STOPS, map_png
 from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
+from avcheck.render.text import percent
 from avcheck.report import Report, confidence_text
 from avcheck.times import between, clock, moment
 
@@ -212,15 +213,15 @@ def attention_chart(report: Report) -> Markup:
         f"h{coord(0.85 * wide)}V{coord(top + height)}z"
         for at, share in sorted(bars.items())
     )
-    label = Markup('<text class="of" x="{}" y="{}">{:.1f} %</text>').format(
-        coord(LEFT - 8), coord(top + 8), 100 * most
+    label = Markup('<text class="of" x="{}" y="{}">{}</text>').format(
+        coord(LEFT - 8), coord(top + 8), percent(most)
     )
     end = Markup('<path class="grid" d="M{} {}h{}"/>').format(
         coord(LEFT), coord(top + height), coord(INSIDE)
     )
     best = max(report.blocks, key=lambda block: block.attention)
     words = (
-        f"Share of the attention of each second. The most, {100 * best.attention:.1f} %, "
+        f"Share of the attention of each second. The most, {percent(best.attention)}, "
         f"falls on {clock(best.start_s)}."
     )
     parts = [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from avcheck.markers import TitleClock
+from avcheck.render.text import percent
 from avcheck.report import BlockPlaces, Report, SegmentDetail
 from avcheck.times import moment
 
@@ -44,7 +45,7 @@ def frame(still: Still, report: Report) -> Frame:
         None,
     )
     parts = [TitleClock.of(report.picture).text(still.time_s)]
-    parts += [] if share is None else [f"{100 * share:.1f} % of the attention"]
+    parts += [] if share is None else [f"{percent(share)} of the attention"]
     return Frame(
         at, ", ".join(filter(None, parts)), _picture(still, report), _wave(still, offset_ms)
     )
