@@ -4,7 +4,6 @@ a closing clapperboard, or hands that meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,21 +49,23 @@ def closings_of(looks: Looks) -> list[Closing]:
     swing, rest = (
         max(_LEAST_PICTURES, round(each_s / picture_s)) for each_s in (_SWING_S, _REST_S)
     )
-    stops = [
-        Closing(float(looks.times_s[at - 1] + passed * np.diff(looks.times_s)[at - 1]), strength)
-        for at in range(swing + rest, len(looks) - rest)
-        for strength, passed in _stop(motion, at, swing, rest, round(_USUAL_S / picture_s))
-    ]
+    stops: list[Closing] = []
+    for at in range(swing + rest, len(looks) - rest):
+        stop = _stop(motion, at, swing, rest, round(_USUAL_S / picture_s))
+        if stop is not None:
+            strength, passed = stop
+            before_s, at_s = looks.times_s[at - 1 : at + 1]
+            stops.append(Closing(float(before_s + passed * (at_s - before_s)), strength))
     strongest = max((each.strength for each in stops), default=0.0)
     return _apart([each for each in stops if each.strength >= _WEAK * strongest], _SWING_S)
 
 
 def _stop(
     motion: NDArray[np.int16], at: int, swing: int, rest: int, usual: int
-) -> Iterator[tuple[float, float]]:
+) -> tuple[float, float] | None:
     """How much moves in the `swing` pictures up to `at`, and not in the `rest` before and after
-    them; and which share of the time since the picture before had passed when it stopped. Nothing
-    if nothing stops dead, or no more than in the `usual` pictures on either side.
+    them; and which share of the time since the picture before had passed when it stopped. None if
+    nothing stops dead, or no more than in the `usual` pictures on either side.
     """
     before, moving, after = np.split(
         motion[at - swing - rest + 1 : at + rest + 1], [rest, rest + swing]
@@ -72,21 +73,22 @@ def _stop(
     quickest = moving.max(axis=0)
     cells = quickest >= _MOVED
     if not _LEAST_CELLS <= cells.sum() <= _MOST_CELLS * len(cells):
-        return
+        return None
     cells &= (after.max(axis=0) <= _AFTER * quickest) & (before.max(axis=0) <= _BEFORE * quickest)
     if cells.sum() < _LEAST_CELLS:
-        return
+        return None
     around = motion[max(0, at - usual) : at + usual, cells]
     noise = float(np.median(around, axis=0).sum())
     course = np.maximum(moving[:, cells].sum(axis=1) - noise, 0.0)
     most, left = float(course.max()), float(after[:, cells].sum(axis=1).max()) - noise
-    stops = course[-1] >= _STOPPED * most and course[-2] >= _QUICK * most and left < _STOPPED * most
-    if not stops:
-        return
+    moves = most > 0 and course[-2] >= _QUICK * most and course[-1] >= _STOPPED * most
+    if not moves or left >= _STOPPED * most:
+        return None
     rare = quickest[cells] >= _USUAL * np.percentile(around, _USUAL_SHARE, axis=0)
-    if rare.sum() >= _LEAST_CELLS:
-        share = min(1.0, float(course[-1] / course[-2]))
-        yield float(quickest[cells][rare].sum()), _PASSED[0] + share * (_PASSED[1] - _PASSED[0])
+    if rare.sum() < _LEAST_CELLS:
+        return None
+    share = min(1.0, float(course[-1] / course[-2]))
+    return float(quickest[cells][rare].sum()), _PASSED[0] + share * (_PASSED[1] - _PASSED[0])
 
 
 def _apart(closings: list[Closing], near_s: float) -> list[Closing]:
