@@ -81,7 +81,7 @@ def test_the_pictures_are_decoded_and_looked_at_once(
         return real_look(pictures, *others, **more)
 
     monkeypatch.setattr("avcheck.scan.look", counted)
-    part = {"start_s": 0.0, "end_s": 4.0}
+    part = {"start": 0.0, "end": 4.0}
     checker.check_tracks(film, CheckSettings(audio_tracks=(0,), **part))
     once = list(seen)
     checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), **part))
@@ -170,7 +170,7 @@ def test_the_calls_of_the_package_give_one_report_or_several(
     Path("film.mp4").write_bytes(b"x")
     assert avcheck.check("film.mp4", audio_track=1, start="1:30", end=200).verdict == "in_sync"
     asked = fake_scan.MADE[-1].calls[0]["settings"]
-    assert (asked.audio_tracks, asked.start_s, asked.end_s) == ((1,), 90.0, 200.0)
+    assert (asked.audio_tracks, asked.start, asked.end) == ((1,), 90.0, 200.0)
     several = avcheck.check_tracks("film.mp4", audio_track="all")
     assert [each.audio_track for each in several] == [0, 1, 2]
     with pytest.raises(UsageError, match="check_tracks"):
