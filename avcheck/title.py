@@ -181,7 +181,7 @@ def _seconds(time: Time | None, info: MediaInfo) -> float | None:
         return time
     time_s = TitleClock.of(picture_facts(info)).time_s(time)
     if time_s is None:
-        raise EmptyPart(info.path, f"has no picture that can have the timecode {time}")
+        raise EmptyPart(info.path, f"the file has no picture that can have the timecode {time}")
     return time_s
 
 

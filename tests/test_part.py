@@ -60,7 +60,12 @@ def test_a_timecode_is_that_of_the_title(
 @pytest.mark.parametrize(
     ("title", "start", "end", "says"),
     [
-        (info(), "00:59:50;30", None, "has no picture that can have the timecode 00:59:50;30"),
+        (
+            info(),
+            "00:59:50;30",
+            None,
+            "has no picture that can have the timecode 00:59:50;30",
+        ),
         (info(frame_rate=None), "00:59:50;00", None, "has no picture that can have the timecode"),
         # Before the title's first: nearly a day later
         (info(), "00:59:49;00", None, r"part from 00:59:49;00 on: .* begin at 0.0 s \(00:59:50;00"),
