@@ -81,6 +81,7 @@ def test_flash_and_click(
         ("sound.nut", "pcm_s16le", 48000, {}, 0.0),
         ("sound.eac3", "eac3", 48000, {"format": "eac3"}, AC3_MS),
         ("sound.mp2", "mp2", 48000, {"format": "mp2"}, 481 / 48),
+        ("sound.wma", "wmav2", 48000, {"format": "asf"}, 2048 / 48),
         ("sound.ra", "ac3", 48000, {"format": "rm"}, AC3_MS),
     ],
 )

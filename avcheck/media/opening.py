@@ -89,6 +89,7 @@ class Opened:
     seams_are: SeamKind = "clock"
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
+    sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
 
 
 def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:

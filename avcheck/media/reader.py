@@ -31,6 +31,7 @@ MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds p
 _SEAMS = {
     "clock": "its clock or its PIDs change {}; each part was checked by its own timestamps",
     "files": "files were joined in it {}; each was checked by its own timestamps",
+    "sound": "the clock of its sound file changes {}; each part was checked by its own timestamps",
     "one": (
         "files were joined in it {}; they were checked as one, as FFmpeg and mpv play them, but "
         "other players show the first alone"
@@ -147,6 +148,8 @@ class Media:
         notes: list[str] = []
         if self.seams_s:
             notes.append(_SEAMS[self._film.seams_are].format(_places(self.seams_s)))
+        if self._film.sound_seams_s:
+            notes.append(_SEAMS["sound"].format(_places(self._film.sound_seams_s)))
         if self._film.joined_bytes:
             notes.append(
                 "another file was joined to its end: players show the first alone, and the last "

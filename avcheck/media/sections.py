@@ -93,6 +93,12 @@ class Part:
     end_s: float
     source: Source | None
 
+    @property
+    def zero(self) -> int | None:
+        """The timestamp of a transport stream at which it starts."""
+        piece = None if self.source is None else self.source.piece
+        return None if piece is None else piece.zero
+
 
 @dataclass(frozen=True)
 class Layout:

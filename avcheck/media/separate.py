@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from avcheck.media.base import no_sound
+from avcheck.media.base import MediaInfo, Piece, Source, no_sound
 from avcheck.media.container import (
     SOUND_FORMATS,
+    Clock,
     clock_of,
     first_frames,
     first_sound_s_of,
     open_container,
+    open_source,
 )
 from avcheck.media.mp4 import index_of
 from avcheck.media.opening import Opened, first_timeline_sound_s, joined_bytes
 from avcheck.media.packets import is_seekable
-from avcheck.media.sections import whole_of
-from avcheck.media.stream_clock import stream_clock_of
+from avcheck.media.sections import Part, survey_of, whole_of
+from avcheck.media.stream_clock import clock_at, stream_clock_of
 from avcheck.media.streams import choose_audio, tracks_of
+from avcheck.media.transport import (
+    MAX_SECTIONS,
+    TICKS_S,
+    Era,
+    Survey,
+    apart,
+    sections_of,
+)
 
 # iTunes's tag for gapless playback: hexadecimal numbers, the second of them how many samples an
 # encoder put in front
@@ -38,9 +49,12 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
     firsts = (film.info.first_picture_s, film.info.first_sound_s)
     start_s = min((time_s for time_s in firsts if time_s is not None), default=0.0)
     with open_container(path, SOUND_FORMATS) as container:
+        audio = choose_audio(container, path, track)
+        parts = _parts_of(path, survey_of(container, path, None), audio)
+        if parts:
+            return _with_parts(film, container, audio, _laid(film, parts, start_s))
         ahead_s = stream_clock_of(container, path).ahead_of(film.stream_clock)
         start_s = start_s if ahead_s is None else ahead_s
-        audio = choose_audio(container, path, track)
         heard = clock_of(container, path, audio)
         timeline = None if heard.timeline is None else heard.timeline.later(start_s)
         if timeline is None:
@@ -53,22 +67,97 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
         first_sound_s = first_sound_s_of(sound, heard.origin_s)
         if timeline is not None and sound is not None:
             first_sound_s = first_timeline_sound_s(source, timeline)
-        info = dataclasses.replace(
-            film.info,
-            audio_codec=audio.codec_context.name,
-            audio_track=None,
-            audio_tracks=tracks_of(list(container.streams.audio)),
-            first_sound_s=first_sound_s,
-            audio_clock="film" if ahead_s is None else "stream",
-        )
         return dataclasses.replace(
             film,
-            info=info,
+            info=_info(film, container, audio, first_sound_s, ahead_s is not None),
             sounds=whole_of(source),
             seekable=film.seekable and is_seekable(container),
             sound_timeline=timeline,
             sound_joined_bytes=joined_bytes(path),
         )
+
+
+def _info(
+    film: Opened,
+    container: InputContainer,
+    audio: AudioStream,
+    first_sound_s: float | None,
+    by_stream: bool,
+) -> MediaInfo:
+    return dataclasses.replace(
+        film.info,
+        audio_codec=audio.codec_context.name,
+        audio_track=None,
+        audio_tracks=tracks_of(list(container.streams.audio)),
+        first_sound_s=first_sound_s,
+        audio_clock="stream" if by_stream else "film",
+    )
+
+
+def _parts_of(path: Path, contents: Survey | None, audio: AudioStream) -> list[Part]:
+    """The parts of a transport stream whose clock starts again; none of any other file."""
+    opening = None if contents is None else contents.tables[contents.opening]
+    programmes = () if opening is None else opening.programmes.values()
+    programme = next((each for each in programmes if audio.id in each.types), None)
+    if contents is None or opening is None or programme is None:
+        return []
+    era = Era(0, contents.end, opening.packets, programme, None, audio.id)
+    parts = []
+    for section in sections_of(contents, [era])[:MAX_SECTIONS]:
+        if section.first_sound is not None:
+            piece = Piece(section.sounds, audio.id, section.first_sound, section.zero)
+            source = Source(path, SOUND_FORMATS, -1, 0.0, piece)
+            parts.append(Part(section.start_s, section.end_s, source))
+    return parts if len(parts) > 1 else []
+
+
+def _laid(film: Opened, parts: Sequence[Part], start_s: float) -> tuple[list[Part], bool]:
+    """The parts of a sound on the film's clock, and whether the clock of a stream put them there.
+
+    If the film has as many, each goes with its own. Else each follows the one before, unless its
+    clock says that it is heard later in the film: then the sound only paused.
+    """
+    zeros = [part.zero or 0 for part in parts]
+    clocks = [clock_at(part.zero) for part in film.pictures if part.zero is not None]
+    paired = len(clocks) == len(parts)
+    clocks = clocks if paired else [film.stream_clock]
+    aheads_s = [clock_at(zero).ahead_of(clock) for zero, clock in zip(zeros, clocks, strict=False)]
+    starts_s = [start_s if aheads_s[0] is None else aheads_s[0]]
+    for number in range(1, len(parts)):
+        if paired:
+            starts_s.append(film.pictures[number].start_s + (aheads_s[number] or 0.0))
+            continue
+        end_s = starts_s[-1] + parts[number - 1].end_s - parts[number - 1].start_s
+        by_clock_s = starts_s[-1] + int(apart(zeros[number], zeros[number - 1])) / TICKS_S
+        pauses = end_s < by_clock_s < (film.info.duration_s or 0.0)
+        starts_s.append(by_clock_s if pauses else end_s)
+    ends_s = [at_s + part.end_s - part.start_s for at_s, part in zip(starts_s, parts, strict=True)]
+    ends_s[:-1] = map(min, ends_s, starts_s[1:])
+    sources = [part.source for part in parts]
+    return list(map(Part, starts_s, ends_s, sources)), None not in aheads_s
+
+
+def _with_parts(
+    film: Opened, container: InputContainer, audio: AudioStream, laid: tuple[list[Part], bool]
+) -> Opened:
+    """The film with the parts of a sound that was joined."""
+    parts, by_stream = laid
+    first_sound_s = None
+    if parts[0].source is not None:
+        opened, source = open_source(parts[0].source)
+        with opened:
+            stream = next(each for each in opened.streams.audio if each.index == source.index)
+            origin_s = source.origin_s - parts[0].start_s
+            _, sound, _ = first_frames(opened, None, stream, {stream.index: Clock(origin_s)})
+        first_sound_s = first_sound_s_of(sound, origin_s)
+    return dataclasses.replace(
+        film,
+        info=_info(film, container, audio, first_sound_s, by_stream),
+        sounds=parts,
+        seekable=film.seekable and is_seekable(container),
+        sound_timeline=None,
+        sound_seams_s=tuple(part.start_s for part in parts[1:]),
+    )
 
 
 def _encoder_delay_s(container: InputContainer, path: Path, audio: AudioStream) -> float:

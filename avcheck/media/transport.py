@@ -210,7 +210,7 @@ class Era:
     end: int
     pat: bytes = field(repr=False)
     programme: Programme
-    video_pid: int
+    video_pid: int | None
     audio_pid: int | None
 
     @property
@@ -258,11 +258,9 @@ def sections_of(survey: Survey, eras: Iterable[Era]) -> list[Section]:
     sections: list[Section] = []
     none = Stamps(*(np.zeros(0, np.int64),) * 3)
     for era in eras:
-        pictures = survey.stamps.get(era.video_pid, none).between(era.start, era.end)
-        sounds = (
-            none
-            if era.audio_pid is None
-            else survey.stamps.get(era.audio_pid, none).between(era.start, era.end)
+        pictures, sounds = (
+            none if pid is None else survey.stamps.get(pid, none).between(era.start, era.end)
+            for pid in (era.video_pid, era.audio_pid)
         )
         starts = [(era.start, era.start), *islice(_restarts(pictures, sounds), MAX_SECTIONS)]
         ends = [*starts[1:], (era.end, era.end)]
@@ -294,7 +292,7 @@ def _placed(
         return None
     zero = firsts[0] + min(int(apart(first, firsts[0])) for first in firsts)
     length_s = _end_s(pictures, zero)
-    if _end_s(sounds, zero) > length_s + _SPLICED_S:
+    if era.video_pid is None or _end_s(sounds, zero) > length_s + _SPLICED_S:
         length_s = _end_s(sounds, zero)
     start_s = 0.0
     if before is not None:

@@ -1,0 +1,89 @@
+"""A separate sound file that is itself joined: transport streams whose clock starts again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avcheck.media import open_media
+from tests.support.clips import Clip, clicks
+from tests.support.transport_reading import clicks_s, flashes_s, late_ms
+from tests.support.transport_stream import packets_of, write
+
+MP2_MS = 1000 * 481 / 48000  # its encoder's delay, which a file of sound alone does not state
+
+
+def _joined(clip: Clip, name: str, parts: Sequence[dict[str, Any]], **options: Any) -> Path:
+    """Transport streams one after the other in one file."""
+    packets = [
+        packet for part in parts for packet in packets_of(clip("part.ts", **part, **options))
+    ]
+    return write(clip("part.ts").with_name(name), packets)
+
+
+def _sound(clip: Clip, starts_s: Sequence[float], clicks_at_s: Sequence[float]) -> Path:
+    """Parts of 3 s whose clocks start at these times, each with one click."""
+    parts = [
+        {"start_s": start_s, "events_s": (at_s,)}
+        for start_s, at_s in zip(starts_s, clicks_at_s, strict=True)
+    ]
+    return _joined(clip, "sound.ts", parts, seconds=3, vcodec=None, acodec="mp2")
+
+
+@pytest.mark.parametrize("starts_s", [(0, 50_000, 100), (7, 7, 7), (900, 30, 0), (95_442, 50, 9)])
+def test_the_parts_are_heard_one_after_the_other(clip: Clip, starts_s: tuple[float, ...]) -> None:
+    sound = _sound(clip, starts_s, (1.0, 1.2, 0.9))
+    film = clip("film.mp4", seconds=9, events_s=(1.0, 4.0, 7.0), acodec=None)
+    with open_media(film, audio_path=sound) as file:
+        # A part is 125 frames long, and its encoder's delay is heard
+        assert late_ms(file) == pytest.approx(np.array([0, 200, -100]) + MP2_MS, abs=1)
+        degraded = file.degraded
+        assert file.info.first_sound_s == pytest.approx(0, abs=1e-3)
+        assert file.info.audio_clock == "film"
+        near_s = [4.2]
+        assert clicks_s(list(file.sounds(3.5)), near_s) == pytest.approx(
+            clicks_s(list(file.sounds()), near_s), abs=1e-4
+        )
+    assert degraded.missing_audio_s < 0.1
+    assert "the clock of its sound file changes at 3.0 s and 6.0 s" in degraded.notes[0]
+
+
+def test_a_sound_that_pauses_keeps_its_clock(clip: Clip) -> None:
+    """For longer than a recording pauses: the film goes on meanwhile."""
+    sound = _sound(clip, (0, 15), (1.0, 1.1))
+    film = clip("film.mp4", seconds=18, events_s=(1.0, 16.0), acodec=None)
+    with open_media(film, audio_path=sound) as file:
+        # The first part cannot begin before zero, so it is moved by its encoder's delay
+        assert late_ms(file) == pytest.approx([MP2_MS, 100], abs=1)
+
+
+@pytest.mark.parametrize("starts_s", [(7200, 100, 3600), (0, 50_000, 0)])
+def test_each_part_goes_with_that_of_the_film(clip: Clip, starts_s: tuple[float, ...]) -> None:
+    """As HLS with a new clock behind every break: pictures and sound are not cut at the same
+    places.
+    """
+    shares = [start_s > 5 for start_s in starts_s]
+    lengths_s, ahead_s, late_s = (3, 4, 3), (0.0, 0.3, -0.2), (0.04, 0.24, 0.14)
+    film = _joined(
+        clip,
+        "film.ts",
+        [
+            {"start_s": start_s, "seconds": length_s}
+            for start_s, length_s in zip(starts_s, lengths_s, strict=True)
+        ],
+        acodec=None,
+    )
+    parts = []
+    for start_s, by_s, click_s, shared in zip(starts_s, ahead_s, late_s, shares, strict=True):
+        by_s = by_s if shared else 0.0
+        play = clicks([1.0 + click_s - by_s])
+        parts.append({"start_s": start_s + by_s, "play": play})
+    sound = _joined(clip, "sound.ts", parts, seconds=2.5, vcodec=None, acodec="mp2")
+    with open_media(film, audio_path=sound) as file:
+        assert len(flashes_s(file)) == 3
+        assert late_ms(file) == pytest.approx([40, 240, 140], abs=13)
+        assert file.info.audio_clock == ("stream" if all(shares) else "film")
