@@ -197,3 +197,41 @@ def test_fix_names_joined_files_and_what_to_do(
         "it is several files joined end to end; fix each of them, then join them with mkvmerge or "
         "ffmpeg"
     )
+
+
+def in_pieces(path: Path) -> list[bytes]:
+    """The boxes of a film in fragments: what comes before them, then each with its media."""
+    pieces = [b""]
+    for kind, body in boxes(path.read_bytes()):
+        pieces += [b""] if kind == b"moof" else []
+        if kind != b"mfra":
+            pieces[-1] += box(kind, body)
+    return pieces
+
+
+@pytest.mark.parametrize("flags", ["empty_moov+default_base_moof", "cmaf"])
+def test_fragments_that_go_back_are_named(clip: Clip, tmp_path: Path, flags: str) -> None:
+    """Segments of HLS behind one map, joined across a break at which the clock starts again."""
+    options = {"movflags": f"frag_keyframe+{flags}"}
+    first = in_pieces(clip("first.mp4", seconds=3, container_options=options))
+    rest = in_pieces(clip("rest.mp4", seconds=3, sound_late_s=LATE_S, container_options=options))
+    path = tmp_path / "joined.mp4"
+    path.write_bytes(b"".join([*first, *rest[1:]]))
+    with open_media(path) as file:
+        assert len(list(file.pictures())) == 75
+        assert list(file.sounds())[-1].end_s == pytest.approx(3, abs=0.05)
+        notes, unseen_s = file.degraded.notes, file.degraded.unseen_s
+    assert [note.partition(":")[0] for note in notes] == 2 * ["timestamps jump back"]
+    assert sum(end_s - start_s for start_s, end_s in unseen_s) == pytest.approx(2, abs=0.2)
+
+
+def test_a_fragment_that_comes_twice_costs_nothing(clip: Clip, tmp_path: Path) -> None:
+    """As a recorder that asked for it again leaves it."""
+    film = clip("film.mp4", seconds=3, events_s=(2.6,), **KINDS["fragments"])
+    head, first, second, third = in_pieces(film)
+    path = tmp_path / "twice.mp4"
+    path.write_bytes(head + first + second + second + third)
+    with open_media(path) as file:
+        assert len(list(file.pictures())) == 75
+        assert file.degraded == NOTHING_ELSE
+    assert moved_by(path) == pytest.approx(moved_by(film), abs=0.1)

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from avcheck.media.base import (
     MAX_PIXELS,
+    STALE_S,
     Retime,
     Source,
     Tally,
@@ -227,18 +228,25 @@ def packets_of(
 
 
 def _kept(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """The packets; of an mp4, also those of sound that FFmpeg would have decoded for nothing.
+    """The packets; of an mp4, also those that FFmpeg would have decoded for nothing.
 
-    Its fragments can have two frames of sound begin at the same time, the first without a length.
-    FFmpeg throws the second away. It has no time of its own: it is heard after the first.
+    It does so with all that come no later than one before. The fragments of one film can have two
+    frames of sound begin at the same time, the first without a length: the second has no time of
+    its own, and is heard after the first. The fragments of a joined film go far back: what they
+    hold has to be counted as left out.
     """
-    last: dict[int, int | None] = {}  # decoding time of the last packet of each stream
+    tops: dict[int, int] = {}  # the latest decoding time of each stream
     for packet in packets:
         stream, due = packet.stream, packet.dts
-        again = due is not None and due == last.get(stream.index)
-        if again and packet.is_discard and isinstance(stream, AudioStream):
-            kept: Packet[Any] = Packet(bytes(packet))
-            kept.stream, kept.dts, kept.time_base = stream, due, packet.time_base
-            packet = kept
-        last[stream.index] = due
+        top = tops.get(stream.index)
+        if due is not None and top is not None and packet.is_discard:
+            again = due == top and isinstance(stream, AudioStream)
+            if again or (top - due) * (packet.time_base or 0) > STALE_S:
+                kept: Packet[Any] = Packet(bytes(packet))
+                kept.stream, kept.dts, kept.time_base = stream, due, packet.time_base
+                if not again:
+                    kept.pts, kept.duration = packet.pts, packet.duration
+                packet = kept
+        if due is not None:
+            tops[stream.index] = due if top is None else max(top, due)
         yield packet
