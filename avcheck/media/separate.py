@@ -118,14 +118,14 @@ def _laid(film: Opened, parts: Sequence[Part], start_s: float) -> tuple[list[Par
     clock says that it is heard later in the film: then the sound only paused.
     """
     zeros = [part.zero or 0 for part in parts]
-    clocks = [clock_at(part.zero) for part in film.pictures if part.zero is not None]
-    paired = len(clocks) == len(parts)
-    clocks = clocks if paired else [film.stream_clock]
+    shown = [part for part in film.pictures if part.zero is not None]
+    paired = len(shown) == len(parts)
+    clocks = [clock_at(part.zero or 0) for part in shown] if paired else [film.stream_clock]
     aheads_s = [clock_at(zero).ahead_of(clock) for zero, clock in zip(zeros, clocks, strict=False)]
     starts_s = [start_s if aheads_s[0] is None else aheads_s[0]]
     for number in range(1, len(parts)):
         if paired:
-            starts_s.append(film.pictures[number].start_s + (aheads_s[number] or 0.0))
+            starts_s.append(shown[number].start_s + (aheads_s[number] or 0.0))
             continue
         end_s = starts_s[-1] + parts[number - 1].end_s - parts[number - 1].start_s
         by_clock_s = starts_s[-1] + int(apart(zeros[number], zeros[number - 1])) / TICKS_S
