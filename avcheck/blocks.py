@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.mel import MEL_HOP, MEL_MARGIN, MEL_RATE, SAMPLE_RATE, log_mel
+from avcheck.mel import MEL_HOP, MEL_MARGIN, MEL_RATE, log_mel
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 
-FRAME_RATE = 25  # pictures a second on the block grid
 BLOCK_FRAMES = 25  # pictures in a block
 BLOCK_S = BLOCK_FRAMES / FRAME_RATE
 BLOCK_MELS = int(MEL_RATE * BLOCK_S)

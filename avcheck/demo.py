@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
-from avcheck.film_writer import FRAME_RATE, SOUND_RATE, at_sound_rate, write_film
-from avcheck.scenes.base import SAMPLE_RATE, Scene
+from avcheck.film_writer import SOUND_RATE, at_sound_rate, write_film
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.scenes.base import Scene
 from avcheck.scenes.generate import make_scene
 
 SIZE = (432, 576)  # height, width

@@ -12,7 +12,8 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-FRAME_RATE = 25
+from avcheck.rates import FRAME_RATE
+
 SOUND_RATE = 48_000  # Hz; every player takes it
 _PACKET = 1024  # samples of an AAC frame
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_S, BLOCK_SAMPLES, Sound, SoundTimeline
-from avcheck.mel import MEL_MARGIN, SAMPLE_RATE, log_mel
+from avcheck.mel import MEL_MARGIN, log_mel
 from avcheck.posterior import SILENT_DB
+from avcheck.rates import SAMPLE_RATE
 from avcheck.sampling import APART_MS
 from avcheck.segments import SEGMENT_BLOCKS
 from avcheck.verdict import Judgement

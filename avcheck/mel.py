@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000  # Hz
+from avcheck.rates import SAMPLE_RATE
+
 MEL_RATE = 100  # log-mel columns a second: four to a picture
 MEL_BINS = 64
 

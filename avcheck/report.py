@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from avcheck.edits import Edit
+from avcheck.rates import FRAME_RATE
 from avcheck.typed_json import read
 
 SCHEMA_VERSION = 1
-FRAME_MS = 40.0  # offsets in words are also given in frames of 25 fps
+FRAME_MS = 1000 / FRAME_RATE  # offsets in words are also given in such frames
 
 # When the sound of a separate file is due: by the clock of the stream that both were taken from, or
 # it begins with the film

@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from avcheck.errors import UsageError
 from avcheck.files import stamp
@@ -17,6 +17,8 @@ from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.timecode import is_timecode
 
 Time = float | str  # in a title: seconds on its clock, or its timecode
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]  # where the network runs
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 LEAST_PART_S = 1.0  # one block
 # A long title may be sampled: only probes of it are looked at
 PROBE_BLOCKS = 20  # seconds looked at by a probe: two segments

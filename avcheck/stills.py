@@ -17,7 +17,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from avcheck.errors import AvcheckError, CannotSeek
-from avcheck.media import SAMPLE_RATE, Luma, Media, Sound, open_media
+from avcheck.media import Luma, Media, Sound, open_media
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import BlockResult, Report
 
 MOST = 6

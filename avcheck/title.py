@@ -15,7 +15,8 @@ from avcheck.blocks import BLOCK_S, SOUND_LEAD_S, Block, blocks
 from avcheck.choice import Choice, open_sound
 from avcheck.errors import CannotSeek, EmptyPart, MediaError
 from avcheck.markers import TitleClock
-from avcheck.media import SAMPLE_RATE, Media, MediaInfo, Picture, Sound
+from avcheck.media import Media, MediaInfo, Picture, Sound
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import Degraded
 from avcheck.reporting import picture_facts
 from avcheck.segments import MARGIN_BLOCKS

@@ -25,6 +25,7 @@ from avcheck.heads import Head
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from avcheck.posterior import Calibration
+from avcheck.settings import DEVICES
 from avcheck.shipped import SHIPPED_SHA256, shipped_path
 
 FORMAT = "avcheck-1"
@@ -226,8 +227,8 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(
             "mps: this machine (or this build of PyTorch) has no MPS; use cpu", "device"
         )
-    if name not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"{name!r}: choose auto, cpu, cuda or mps", "device")
+    if name not in DEVICES:
+        raise UsageError(f"{name!r}: choose {', '.join(DEVICES[:-1])} or {DEVICES[-1]}", "device")
     return torch.device(name)
 
 

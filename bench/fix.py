@@ -18,7 +18,8 @@ import numpy as np
 from avcheck.checker import Checker
 from avcheck.errors import MediaError
 from avcheck.fix.repair import Outcome, Wanted, fix_file
-from avcheck.media import SAMPLE_RATE, open_media
+from avcheck.media import open_media
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import Report
 from avcheck.settings import CheckSettings, only_track
 from bench.fixfilms import FILMS, Film, Head, make_film

@@ -14,7 +14,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.scenes.base import SAMPLE_RATE
+from avcheck.rates import SAMPLE_RATE
 from avcheck.scenes.generate import make_scene
 from tests.support.clips import audio_frame, make_clip
 from tests.support.films import KINDS, B

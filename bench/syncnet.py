@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck.blocks import FRAME_RATE
 from avcheck.cores import cores
+from avcheck.rates import FRAME_RATE
 from bench.rows import ROWS, cost_of, processor
 
 _HERE = Path(__file__).resolve().parent.parent

@@ -13,16 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avcheck.blocks import FRAME_RATE
 from avcheck.errors import UsageError
 from avcheck.eval import ablation, ablation_tables, trunks
 from avcheck.eval import rates as rates_eval
 from avcheck.eval.ablation import AblationSettings, Variant, ablate
 from avcheck.eval.rows import Row
 from avcheck.heads import JointHead
-from avcheck.mel import SAMPLE_RATE
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.scenes.generate import make_scene
 from avcheck.segments import MAX_SHIFT
 from avcheck.train.corpus import CachedClip, Clip, cache_clip

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, FRAME_RATE, Block, SoundTimeline, blocks
-from avcheck.mel import MEL_BINS, MEL_MARGIN, MEL_RATE, SAMPLE_RATE, log_mel
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, Block, SoundTimeline, blocks
+from avcheck.mel import MEL_BINS, MEL_MARGIN, MEL_RATE, log_mel
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 
 Array = np.ndarray[Any, Any]
 LOG_FLOOR = math.log(1e-5)

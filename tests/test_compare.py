@@ -25,7 +25,8 @@ from avcheck.compare.find import RATE_HZ, Track, matches
 from avcheck.compare.fine import delay
 from avcheck.compare.pictures import keep
 from avcheck.compare.verdict import to_report
-from avcheck.media import SAMPLE_RATE, Picture, Sound
+from avcheck.media import Picture, Sound
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import PRESETS, Report
 from tests.support.clips import make_clip
 from tests.support.scenery import noise, scenery
@@ -36,12 +37,11 @@ SECONDS = 30.0
 
 def track(seconds: float = 60, seed: int = 1, start_s: float = 0.0) -> Track:
     rows = np.random.default_rng(seed).normal(size=(round(seconds * RATE_HZ), 8)).astype(np.float32)
-    kernel = np.hanning(9)[:, None]
+    kernel = np.hanning(9)
+    smooth = np.stack([np.convolve(column, kernel, "same") for column in rows.T], axis=1)
     return Track(
         start_s,
-        np.stack([np.convolve(column, kernel[:, 0], "same") for column in rows.T], axis=1).astype(
-            np.float32
-        ),
+        smooth.astype(np.float32),
     )
 
 

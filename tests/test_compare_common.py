@@ -17,7 +17,8 @@ from avcheck.compare.comparison import sight
 from avcheck.compare.features import Recording
 from avcheck.compare.find import Match, Track, likeness, matches
 from avcheck.compare.pictures import Pictures, View, keep, views
-from avcheck.media import SAMPLE_RATE, Picture, Sound
+from avcheck.media import Picture, Sound
+from avcheck.rates import SAMPLE_RATE
 from tests.support.scenery import scenery
 
 Array = np.ndarray[Any, Any]

@@ -16,10 +16,10 @@ from avcheck.eval.rows import read_rows
 from avcheck.eval.windows import Footage, observe
 from avcheck.heads import JointHead
 from avcheck.looking import LEVELS
-from avcheck.mel import SAMPLE_RATE
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import Calibration
+from avcheck.rates import SAMPLE_RATE
 from avcheck.weights import Loaded, save
 from tests.support.matcher import cells, clip, mini_corpus, of
 from tests.support.networks import SMALL

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck.blocks import FRAME_RATE, blocks
+from avcheck.blocks import blocks
 from avcheck.eval import protocol
 from avcheck.eval.windows import as_they_are, curves, hear, observe
 from avcheck.looking import look
 from avcheck.media import Picture, Sound
-from avcheck.mel import SAMPLE_RATE
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.scan import scan
 from avcheck.weights import Loaded
 from tests.support.matcher import SAMPLES_A_FRAME, SIDE, clip, loaded, material

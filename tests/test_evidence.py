@@ -27,7 +27,7 @@ from avcheck.evidence.panel import (
     panel,
     picture,
 )
-from avcheck.film_writer import FRAME_RATE
+from avcheck.rates import FRAME_RATE
 from avcheck.report import (
     BlockPlaces,
     BlockResult,

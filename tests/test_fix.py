@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from avcheck.fix.repair import Wanted, fix_file
-from avcheck.media import SAMPLE_RATE, open_media
+from avcheck.media import open_media
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import BlockResult, Stretch
 from tests.support import clock_cases, clock_media, clock_table
 from tests.support.films import KINDS, noise, tiles

@@ -26,9 +26,10 @@ from avcheck.listening import (
     next_units,
     units,
 )
-from avcheck.media import SAMPLE_RATE, Sound
+from avcheck.media import Sound
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
+from avcheck.rates import SAMPLE_RATE
 from avcheck.render.page.words import unseen
 from avcheck.report import Listened, Report, Segment
 from avcheck.segments import segments

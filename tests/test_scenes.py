@@ -14,8 +14,8 @@ import pytest
 
 from avcheck.demo import MARGIN_S, SIZE, make_demo
 from avcheck.errors import UsageError
-from avcheck.film_writer import FRAME_RATE
-from avcheck.scenes.base import SAMPLE_RATE, Kind, Scene, Thing
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.scenes.base import Kind, Scene, Thing
 from avcheck.scenes.generate import make_scene
 
 RATE = 200  # Hz at which loudness and movement are compared

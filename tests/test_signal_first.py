@@ -14,7 +14,8 @@ import pytest
 from avcheck.checker import Checker
 from avcheck.closeup import Zoomed
 from avcheck.first_look import FirstLook
-from avcheck.media import SAMPLE_RATE, Picture, Sound
+from avcheck.media import Picture, Sound
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import Report
 from avcheck.settings import CheckSettings
 from avcheck.signals.stamps import stamps_of

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from avcheck.cli.app import main
-from avcheck.media import SAMPLE_RATE, Picture, Sound
+from avcheck.media import Picture, Sound
+from avcheck.rates import SAMPLE_RATE
+from avcheck.rates import SAMPLE_RATE as SCENE_RATE
 from avcheck.report import PRESETS
-from avcheck.scenes.base import SAMPLE_RATE as SCENE_RATE
 from avcheck.scenes.generate import make_scene
 from avcheck.signals.beeps import beeps_of
 from avcheck.signals.flashes import flashes_of

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from avcheck.cli.app import main
-from avcheck.media import SAMPLE_RATE, Picture, Sound
+from avcheck.media import Picture, Sound
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import PRESETS
 from avcheck.signals import stamps
 from avcheck.signals.stamps import stamps_of

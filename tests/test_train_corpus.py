@@ -17,7 +17,8 @@ from tests.support.clips import make_clip
 pytest.importorskip("cv2")
 from avcheck.errors import UsageError
 from avcheck.match import Match
-from avcheck.mel import MEL_MARGIN, SAMPLE_RATE
+from avcheck.mel import MEL_MARGIN
+from avcheck.rates import SAMPLE_RATE
 from avcheck.train import clean, corpus
 from avcheck.train.corpus import Clip, find_clips
 from avcheck.train.sampling import Recipe

@@ -20,9 +20,8 @@ from avcheck.errors import UsageError
 from avcheck.languages import is_language
 from avcheck.render import FORMATS
 from avcheck.report import PRESETS
-from avcheck.settings import LEAST_PROBES
+from avcheck.settings import DEVICES, LEAST_PROBES
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 FILE_NAMES = ("avcheck.toml", "pyproject.toml")  # the first one in a directory counts
 _REPOSITORY_MARKS = (".git", ".hg")
 

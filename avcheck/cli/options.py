@@ -14,7 +14,14 @@ from avcheck.cli.gate import FailOn, Gate
 from avcheck.cli.require import require_file
 from avcheck.render import FORMATS, Format
 from avcheck.report import DEFAULT_PRESET, PRESETS
-from avcheck.settings import LEAST_PROBES, MOST_PROBES, PROBE_BLOCKS, PROBES
+from avcheck.settings import (
+    DEVICES,
+    LEAST_PROBES,
+    MOST_PROBES,
+    PROBE_BLOCKS,
+    PROBES,
+    DeviceName,
+)
 
 INPUT, ANALYSIS, VERDICT, OUTPUT = "Input", "Analysis", "Verdict and exit code", "Output"
 BATCH, RESUME, GENERAL = "Batch", "Resume and shards", "General"
@@ -205,13 +212,12 @@ ProbeCount = Annotated[
     ),
 ]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"],
+    DeviceName,
     option(
         "--device",
         panel=ANALYSIS,
         metavar="NAME",
-        help=f"Where the network runs: {_words(config.DEVICES)}. Default: auto, a GPU if there is "
-        "one.",
+        help=f"Where the network runs: {_words(DEVICES)}. Default: auto, a GPU if there is one.",
     ),
 ]
 Model = Annotated[

@@ -19,7 +19,7 @@ from avcheck.compare.align import Piece, pieces
 from avcheck.compare.features import Recording
 from avcheck.compare.find import Match, vertex
 from avcheck.compare.fine import excerpt
-from avcheck.media import SAMPLE_RATE
+from avcheck.rates import SAMPLE_RATE
 
 _WINDOW_S = 8.0
 _HOP_S = 4.0

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.compare.find import RATE_HZ, Rows, Track
-from avcheck.media import SAMPLE_RATE, Sound
+from avcheck.media import Sound
+from avcheck.rates import SAMPLE_RATE
 
 _HOP = SAMPLE_RATE // RATE_HZ
 _FFT = 512

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from avcheck.compare.features import Recording
 from avcheck.compare.find import Match, vertex
-from avcheck.media import SAMPLE_RATE
+from avcheck.rates import SAMPLE_RATE
 
 _REACH_S = 0.03  # around the place known so far
 _LOW_HZ, _HIGH_HZ = 150.0, 4000.0

@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import FRAME_RATE
 from avcheck.errors import UsageError
 from avcheck.eval.ablation_tables import head_table, rate_table
 from avcheck.eval.protocol import LONGEST_S
@@ -35,10 +34,10 @@ from avcheck.eval.windows import Footage, observe
 from avcheck.files import whole_file
 from avcheck.heads import Head, make_head
 from avcheck.looking import LEVELS, Look
-from avcheck.mel import SAMPLE_RATE
 from avcheck.model import fuse
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind, FusionKind
 from avcheck.posterior import Place
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import Feature, extract, learn_head

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from avcheck.blocks import FRAME_RATE
 from avcheck.eval.rates import RATE_S
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import bootstrap_median, leave_one_group_out, share, table
 from avcheck.eval.trials import OFFSET_FRAMES, PAIR_MS
+from avcheck.rates import FRAME_RATE
 from avcheck.report import FRAME_MS
 
 _EPSILON = 1e-6

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import FRAME_RATE, Block
+from avcheck.blocks import Block
 from avcheck.closeup import zoom
 from avcheck.eval.protocol import (
     AROUND,
@@ -45,8 +45,8 @@ from avcheck.eval.windows import (
     hear,
     within_a_film,
 )
-from avcheck.mel import SAMPLE_RATE
 from avcheck.posterior import Curve, Estimate, combine, estimate, evidence, match_ratio
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.segments import SEGMENT_BLOCKS
 from avcheck.verdict import judge
 

@@ -15,8 +15,8 @@ from avcheck.eval.small import there_and_back
 from avcheck.eval.windows import Footage
 from avcheck.looking import LEVELS
 from avcheck.media import open_media
-from avcheck.mel import SAMPLE_RATE
 from avcheck.posterior import Calibration
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.train.corpus import Clip, decode
 from avcheck.weights import Loaded

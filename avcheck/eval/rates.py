@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, without_gaps
+from avcheck.blocks import BLOCK_FRAMES, without_gaps
 from avcheck.eval.protocol import chance
 from avcheck.eval.rows import Row
 from avcheck.eval.trials import head_logits, listen, win_score
@@ -20,6 +20,7 @@ from avcheck.looking import look
 from avcheck.mel import MEL_RATE, log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, estimate, posterior
+from avcheck.rates import FRAME_RATE
 from avcheck.scenes.generate import make_scene
 from avcheck.segments import MAX_SHIFT
 from avcheck.shifts import SHIFTS, weighed

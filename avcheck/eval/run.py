@@ -18,7 +18,6 @@ from typing import TextIO
 
 import torch
 
-from avcheck.blocks import FRAME_RATE
 from avcheck.cores import cores
 from avcheck.errors import MediaError, UsageError
 from avcheck.eval.measure import measure, measure_coverage
@@ -28,9 +27,9 @@ from avcheck.eval.rows import KINDS, Row, of_measure
 from avcheck.eval.speed import measure_speed, speed_table
 from avcheck.eval.tables import tables
 from avcheck.eval.windows import observe
-from avcheck.mel import SAMPLE_RATE
 from avcheck.posterior import Calibration
 from avcheck.quantised import make_ready
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.train.corpus import Clip, decode, find_clips
 from avcheck.train.facemesh import read_faces
 from avcheck.weights import load, load_heads

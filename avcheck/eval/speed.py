@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avcheck.blocks import FRAME_RATE, blocks
+from avcheck.blocks import blocks
 from avcheck.checker import Checker
 from avcheck.eval.protocol import TOLERANCE
 from avcheck.eval.rows import Row
@@ -25,6 +25,7 @@ from avcheck.looking import LEVELS, look
 from avcheck.media import open_media
 from avcheck.memory import keep_memory
 from avcheck.posterior import Calibration, Curve
+from avcheck.rates import FRAME_RATE
 from avcheck.scan import LevelChoice, detail_of, motion_of, score
 from avcheck.scenes.generate import make_scene
 from avcheck.segments import segments

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from avcheck.blocks import FRAME_RATE
 from avcheck.eval.confidence_tables import reliability_tables, risk_tables
 from avcheck.eval.joined import joined_table
 from avcheck.eval.protocol import (
@@ -41,6 +40,7 @@ from avcheck.eval.stats import (
 )
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import NEAR_FRAMES, Calibration
+from avcheck.rates import FRAME_RATE
 from avcheck.report import FRAME_MS
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE
+from avcheck.blocks import BLOCK_FRAMES
 from avcheck.eval.protocol import (
     OFFSET_LATE_S,
     PAIR_MISSING_S,
@@ -23,9 +23,9 @@ from avcheck.eval.protocol import (
 from avcheck.eval.rows import Row
 from avcheck.eval.windows import Footage, Shot, hear
 from avcheck.heads import Head
-from avcheck.mel import SAMPLE_RATE
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, estimate, posterior
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.report import FRAME_MS
 from avcheck.scan import sound_with_margin
 from avcheck.segments import MAX_SHIFT, Window

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, FRAME_RATE, Block
+from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, Block
 from avcheck.looking import LEVELS, Look, look, look_in_parts
-from avcheck.mel import MEL_MARGIN, MEL_RATE, SAMPLE_RATE, log_mel
+from avcheck.mel import MEL_MARGIN, MEL_RATE, log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, Curve, Place
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.scan import LevelChoice, change, score, sound_with_margin, until_sure
 from avcheck.searching import CLOSER_SIDE
 from avcheck.segments import MAX_SHIFT, Window, segments

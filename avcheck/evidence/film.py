@@ -26,9 +26,10 @@ from avcheck.evidence.panel import (
     panel,
     picture,
 )
-from avcheck.film_writer import FRAME_RATE, at_sound_rate, write_film
+from avcheck.film_writer import at_sound_rate, write_film
 from avcheck.markers import TitleClock
-from avcheck.media import SAMPLE_RATE, Media, Picture, Sound
+from avcheck.media import Media, Picture, Sound
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.report import Report, describe_offset
 from avcheck.stills import open_again, sound_between
 from avcheck.times import moment

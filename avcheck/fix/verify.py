@@ -26,8 +26,9 @@ from avcheck.errors import AvcheckError, CannotSeek
 from avcheck.fix.moves import Moves
 from avcheck.fix.plan import Plan
 from avcheck.fix.remux import Ledger, is_filler
-from avcheck.media import SAMPLE_RATE, Media, Picture, Sound, open_media
+from avcheck.media import Media, Picture, Sound, open_media
 from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
+from avcheck.rates import SAMPLE_RATE
 
 EXACT_MS = 1.0
 _EVERY_S = 5.0  # between two places where the sound is compared; less in a short title

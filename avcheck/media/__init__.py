@@ -15,11 +15,10 @@ packet: it is counted in `Media.degraded`, and decoding goes on.
 
 from __future__ import annotations
 
-from avcheck.media.base import SAMPLE_RATE, Luma, MediaInfo, Picture, Samples, Sound
+from avcheck.media.base import Luma, MediaInfo, Picture, Samples, Sound
 from avcheck.media.reader import Media, audio_tracks, open_media
 
 __all__ = [
-    "SAMPLE_RATE",
     "Luma",
     "Media",
     "MediaInfo",

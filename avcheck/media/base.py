@@ -17,9 +17,8 @@ from av.packet import Packet
 
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
 from avcheck.media.transport import Excerpt
+from avcheck.rates import SAMPLE_RATE
 from avcheck.report import AudioClock, Track
-
-SAMPLE_RATE = 16_000  # Hz, of every Sound
 
 SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 

@@ -28,16 +28,7 @@ from avcheck.errors import (
     MediaError,
     NoVideo,
 )
-from avcheck.media.base import (
-    SAMPLE_RATE,
-    STALE_S,
-    Picture,
-    Piece,
-    Sound,
-    Source,
-    Tally,
-    no_pictures,
-)
+from avcheck.media.base import STALE_S, Picture, Piece, Sound, Source, Tally, no_pictures
 from avcheck.media.container import open_container, open_source
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
@@ -52,6 +43,7 @@ from avcheck.media.transport import (
     Tables,
     sections_of,
 )
+from avcheck.rates import SAMPLE_RATE
 from avcheck.tracks import listed
 
 _ROUNDING = 1e-3  # of a sample

@@ -17,7 +17,6 @@ from av.audio.resampler import AudioResampler
 from avcheck.media.base import (
     MAX_RATE,
     MIN_RATE,
-    SAMPLE_RATE,
     STALE_S,
     Samples,
     Sound,
@@ -39,6 +38,7 @@ from avcheck.media.packets import (
     prepare,
     raise_if_memory_is_short,
 )
+from avcheck.rates import SAMPLE_RATE
 
 CHUNK_SAMPLES = SAMPLE_RATE // 2  # a Sound is at least this long, except the last one before a gap
 

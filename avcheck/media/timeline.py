@@ -16,16 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from avcheck.errors import CannotSeek
-from avcheck.media.base import (
-    SAMPLE_RATE,
-    STALE_S,
-    Picture,
-    Sound,
-    Tally,
-    no_pictures,
-    no_sound,
-    shown_from,
-)
+from avcheck.media.base import STALE_S, Picture, Sound, Tally, no_pictures, no_sound, shown_from
+from avcheck.rates import SAMPLE_RATE
 
 # Edit lists count in ms, or in 1/600 s: a picture that a piece shows for less is rounding
 TICK_S = 0.001

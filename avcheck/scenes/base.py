@@ -16,13 +16,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from avcheck.rates import SAMPLE_RATE
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Reals = NDArray[np.floating[Any]]
 Kind = Literal["talking", "impacts"]
 Thing = Literal["ball", "hammer", "pendulum", "clapper"]
 
-SAMPLE_RATE = 16000
 TRACK_RATE = 1000  # Hz; articulation is computed on this grid
 HOP = 80  # samples between two settings of the vocal tract filter (5 ms)
 WINDOW = 4 * HOP

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from avcheck.scenes.base import SAMPLE_RATE, Kind, Roll, Scene, Stage, Thing
+from avcheck.rates import SAMPLE_RATE
+from avcheck.scenes.base import Kind, Roll, Scene, Stage, Thing
 from avcheck.scenes.impacts import impacts
 from avcheck.scenes.talking import talking
 

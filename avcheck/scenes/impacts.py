@@ -7,17 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from avcheck.scenes.base import (
-    SAMPLE_RATE,
-    SETTLE_S,
-    Doubles,
-    Floats,
-    Reals,
-    Scene,
-    Stage,
-    Thing,
-    Track,
-)
+from avcheck.rates import SAMPLE_RATE
+from avcheck.scenes.base import SETTLE_S, Doubles, Floats, Reals, Scene, Stage, Thing, Track
 from avcheck.scenes.drawing import Camera, Pen
 from avcheck.scenes.recording import add_at, recorded
 

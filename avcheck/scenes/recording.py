@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from avcheck.scenes.base import SAMPLE_RATE, Doubles, Floats, wander
+from avcheck.rates import SAMPLE_RATE
+from avcheck.scenes.base import Doubles, Floats, wander
 
 
 def add_at(samples: Doubles, place: float, what: Doubles) -> None:

@@ -8,17 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.scenes.base import (
-    FFT,
-    HOP,
-    SAMPLE_RATE,
-    TRACK_RATE,
-    WINDOW,
-    Doubles,
-    Floats,
-    Track,
-    wander,
-)
+from avcheck.rates import SAMPLE_RATE
+from avcheck.scenes.base import FFT, HOP, TRACK_RATE, WINDOW, Doubles, Floats, Track, wander
 from avcheck.scenes.recording import add_at
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.media import SAMPLE_RATE, Sound
+from avcheck.media import Sound
+from avcheck.rates import SAMPLE_RATE
 
 _STEP = 16  # samples: the level is taken every millisecond
 _STEP_S = _STEP / SAMPLE_RATE

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import FRAME_RATE
-from avcheck.mel import SAMPLE_RATE
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.train.corpus import CachedClip
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, without_gaps
+from avcheck.blocks import BLOCK_FRAMES, without_gaps
 from avcheck.looking import LEVELS, Look, look
 from avcheck.mel import MEL_RATE, log_mel
 from avcheck.posterior import (
@@ -32,6 +32,7 @@ from avcheck.posterior import (
     estimate,
     weigh_up,
 )
+from avcheck.rates import FRAME_RATE
 from avcheck.report import FRAME_MS
 from avcheck.segments import MAX_SHIFT, SEGMENT_BLOCKS
 from avcheck.shifts import SHIFTS, compare

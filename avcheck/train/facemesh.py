@@ -21,9 +21,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import FRAME_RATE
 from avcheck.errors import MediaError, UsageError
 from avcheck.files import whole_file
+from avcheck.rates import FRAME_RATE
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, Clip, decode, find_clips
 
 # The landmarks of the mesh are numbered; the inner edges of the lips are these.

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE, without_gaps
+from avcheck.blocks import BLOCK_FRAMES, without_gaps
 from avcheck.heads import Head, TransformerHead, make_head
 from avcheck.looking import LEVELS, look
 from avcheck.mel import MEL_RATE, log_mel
 from avcheck.model import SyncNet, best_places
 from avcheck.model_config import HEAD_KINDS, TOKEN_S, AttentionKind, FusionKind
+from avcheck.rates import FRAME_RATE
 from avcheck.segments import MAX_SHIFT
 from avcheck.shifts import KEEP_PLACES
 from avcheck.train.corpus import CachedClip

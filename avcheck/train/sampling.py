@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import FRAME_RATE
-from avcheck.mel import MEL_MARGIN, SAMPLE_RATE, log_mel
+from avcheck.mel import MEL_MARGIN, log_mel
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.stabilise import steadied
 from avcheck.train.augment import treat_mel, treat_pictures, treat_sound
 from avcheck.train.corpus import CachedClip

@@ -27,7 +27,8 @@ import av_drift_detector as instrument
 import numpy as np
 
 from avcheck.errors import MediaError
-from avcheck.media import SAMPLE_RATE, open_media
+from avcheck.media import open_media
+from avcheck.rates import SAMPLE_RATE
 from tests.support.clock_cases import CASES
 from tests.support.clock_media import Case, write
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from avcheck.scenes.base import SAMPLE_RATE
+from avcheck.rates import SAMPLE_RATE
 from avcheck.scenes.generate import make_scene
 from tests.support.clips import Array, make_clip
 

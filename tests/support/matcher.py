@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avcheck.blocks import BLOCK_FRAMES, FRAME_RATE
+from avcheck.blocks import BLOCK_FRAMES
 from avcheck.eval import measure as measure_eval
 from avcheck.eval import protocol
 from avcheck.eval.rows import Row
 from avcheck.eval.windows import observe
 from avcheck.match import Scored
-from avcheck.mel import SAMPLE_RATE
 from avcheck.model_config import ATTENTION_KINDS, BLOCK_TIMES
 from avcheck.posterior import Calibration
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.segments import MAX_SHIFT
 from avcheck.shifts import SHIFTS
 from avcheck.train.corpus import Clip

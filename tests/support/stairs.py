@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from avcheck.blocks import FRAME_RATE
-from avcheck.mel import SAMPLE_RATE
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.train.corpus import CachedClip, Clip
 from avcheck.train.sampling import Recipe
 
