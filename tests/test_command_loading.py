@@ -57,7 +57,7 @@ def test_the_help_lists_every_command_in_the_order_of_the_table() -> None:
     listed = [word for word in re.findall(r"^│ (\w+) ", shown, re.MULTILINE) if word in commands]
     assert listed == [
         *("check", "compare", "demo", "evidence", "fix", "help", "signal", "watch"),
-        *("train", "eval", "ablate", "merge", "show", "diff"),
+        *("merge", "show", "diff", "train", "eval", "ablate"),
     ]
 
 

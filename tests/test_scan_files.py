@@ -85,7 +85,7 @@ def test_every_kind_of_attention_checks_a_file_of_a_second(
     )
     assert report.verdict == "undecidable"
     assert report.reason is not None
-    assert "at least 2 s are needed" in report.reason
+    assert "it takes 2 s" in report.reason
     assert len(report.blocks) == 1
 
 
