@@ -23,8 +23,8 @@ ZOOM_SEGMENTS = 3
 MOST_ROUNDS = 4
 # Share of the budget for sounds that show nothing, if another sound of the title shows an offset
 FURTHER_SHARE = 0.1
-# Share of the file's seconds that are decoded again. A second of a closer look takes about 1.6
-# times as long as one of the first look (`python -m bench undecidable`)
+# Share of the file's seconds that are decoded again, as a second of the closer look takes longer
+# than one of the first look
 _SECONDS_SHARE = 0.6
 _SEEK_S = 2  # decoded on average between the key frame and the wanted time
 
@@ -116,8 +116,8 @@ def zoom_all(
             if takes_s > seconds and (begun or share < 1):
                 cut = True
                 continue
-            # A search takes much longer than a look at faces. Once one has shown nothing, the
-            # next have to wait until a segment shows an offset.
+            # A search takes much longer than a look at faces: only the first segment is searched,
+            # and the others once a segment has shown an offset.
             faces_alone = begun and not (shows or thorough)
             looks = closer([curves[n][k] for n in open_], open_, budget, faces_alone)
             for number, each in zip(open_, looks, strict=True):

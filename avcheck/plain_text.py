@@ -11,6 +11,7 @@ from pathlib import Path
 SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, gxf, mpg, ogv, wmv, wtv, dv, rm or nut"
 NO_VIDEO = f"this is not a video file that avcheck reads; use {SUPPORTED}"
 
+NOT_REGULAR = "this is not a regular file; save the video to a file first"
 PLAYLIST = "this is a playlist; save what it lists as one file first, with ffmpeg"
 
 # Bytes; the head of every format above has a zero or another control character within a few dozen

@@ -69,16 +69,16 @@ class LevelChoice:
 
         The face is in the same place whatever the sound, so the surest sound chooses.
         """
-        curve = max(curves, key=lambda each: sureness(each, self._calibration))
+        sure = [sureness(each, self._calibration) for each in curves]
+        curve = curves[int(np.argmax(sure))]
         if not curve.looked:
             return
-        hints = sureness(curve, self._calibration) >= _HINT
         if self.levels == self._all:
             self._has_hint = False
         self._segments += 1
         if self._segments % LEARN_LEVEL_EVERY == 0 or len(self._all) == 1:
             self.levels = self._all
-        elif hints and not self._has_hint:
+        elif max(sure) >= _HINT and not self._has_hint:
             self.levels, self._has_hint = (_favourite(curve),), True
         elif not self._has_hint:
             self.levels = (self._all[self._segments % len(self._all)],)

@@ -18,6 +18,7 @@ from avcheck.batch import globs
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Source, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError
+from avcheck.plain_text import NOT_REGULAR
 from avcheck.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
 
 # What a directory is searched for. A file given by name is checked whatever its suffix.
@@ -34,7 +35,6 @@ _MISSING: tuple[int, str, ErrorCode] = (
     "there is no such file or directory; check the path",
     "missing",
 )
-_IRREGULAR = "this is not a regular file; save the video to a file first"
 _ALSO_TYPESCRIPT = frozenset({".ts", ".mts"})
 
 
@@ -163,7 +163,7 @@ def discover(
         elif stat.S_ISREG(mode):
             take(path, name)
         else:
-            refuse(given, name, _IRREGULAR, "not_media")
+            refuse(given, name, NOT_REGULAR, "not_media")
     return discovery
 
 

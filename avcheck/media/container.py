@@ -39,7 +39,7 @@ from avcheck.media.mp4 import index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
-from avcheck.plain_text import NO_VIDEO, PLAYLIST, is_playlist
+from avcheck.plain_text import NO_VIDEO, NOT_REGULAR, PLAYLIST, is_playlist
 from avcheck.tracks import escaped
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
@@ -87,7 +87,7 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
     if stat.S_ISDIR(status.st_mode):
         raise NotMedia(path, "this is a directory; name a file in it")
     if not stat.S_ISREG(status.st_mode):  # opening a FIFO waits for ever, and no timeout covers it
-        raise NotMedia(path, "this is not a regular file; save the video to a file first")
+        raise NotMedia(path, NOT_REGULAR)
     if status.st_size == 0:
         raise NotMedia(path, "the file is empty (0 bytes); copy or export it again")
     options = {

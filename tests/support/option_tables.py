@@ -75,8 +75,14 @@ def man_page() -> str:
 
 
 def panels(command: Any) -> Iterator[tuple[str, list[Any]]]:
-    """The parameters of a command by the panel of its help that they stand in, without --help."""
-    parameters = [each for each in command.params if each.name != "help"]
+    """The parameters of a command by the panel of its help that they stand in, without --help and
+    hidden ones.
+    """
+    parameters = [
+        each
+        for each in command.params
+        if each.name != "help" and not getattr(each, "hidden", False)
+    ]
     for panel, found in groupby(parameters, key=panel_of):
         yield panel, list(found)
 
