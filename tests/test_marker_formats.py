@@ -69,7 +69,7 @@ def test_without_the_library_it_is_said_what_to_install(
     out, err = capsys.readouterr()
     assert (out, err) == (
         "",
-        "avcheck: the format otio needs OpenTimelineIO: pip install 'avcheck-sync[markers]'\n",
+        "avcheck: the format otio needs OpenTimelineIO: pip install opentimelineio\n",
     )
     assert not target.exists()
 

@@ -15,10 +15,10 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# An installer, its options, and the bare name, with extras, a version or neither. A path or
-# `avcheck-sync` is another thing.
+# An installer, its options, and the bare name or `avcheck-sync`, which is on no index yet either,
+# with extras, a version or neither. A path is another thing.
 INSTALL = re.compile(
-    r"""(?:pip3?|pipx|uv|poetry)\s+(?:[\w-]+\s+)*?(?:install|add|run|tool)\b[^\n|;&]*?(?<![\w./@-])avcheck(?![\w./:-])"""
+    r"""(?:pip3?|pipx|uv|poetry)\s+(?:[\w-]+\s+)*?(?:install|add|run|tool)\b[^\n|;&]*?(?<![\w./@-])avcheck(?:-sync)?(?![\w./:-])"""
 )
 REQUIREMENT = re.compile(r"""["']avcheck(?:\[|\s*[=<>~!]=?)""")
 
@@ -49,6 +49,7 @@ def test_the_name_is_not_the_stranger_s() -> None:
         "pip install -U 'avcheck[ray]'",
         "uv tool install avcheck==0.1",
         "pipx run avcheck film.mp4",
+        "pip install 'avcheck-sync[ray]'",
     ],
 )
 def test_the_search_finds_what_it_is_for(text: str) -> None:
@@ -59,7 +60,6 @@ def test_the_search_finds_what_it_is_for(text: str) -> None:
     "text",
     [
         "pip install .",
-        "pip install avcheck-sync",
         "pip install '.[ray]' # avcheck",
         "pip install /opt/avcheck/x",
     ],

@@ -26,7 +26,7 @@ class Otio(Renderer):
             import opentimelineio
         except ImportError as error:
             raise UsageError(
-                "the format otio needs OpenTimelineIO: pip install 'avcheck-sync[markers]'"
+                "the format otio needs OpenTimelineIO: pip install opentimelineio"
             ) from error
         self._otio: Any = opentimelineio
         self._count = 0

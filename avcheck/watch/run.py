@@ -351,8 +351,7 @@ def _notified(plan: Plan, on_step: Callable[[str], None]) -> Iterator[threading.
         import watchfiles
     except ImportError as error:
         raise UsageError(
-            "avcheck watch needs watchfiles: pip install 'avcheck-sync[watch]'; polling does "
-            "without it"
+            "avcheck watch needs watchfiles: pip install watchfiles; polling does without it"
         ) from error
 
     def listen() -> None:
