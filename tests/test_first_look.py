@@ -20,7 +20,7 @@ from avcheck.batch.base import Limits
 from avcheck.batch.run import Unchanged, check_changed, check_many, first_look
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
-from avcheck.memory import while_importing
+from avcheck.loading import while_importing
 from avcheck.plain_text import NO_VIDEO, is_text
 from avcheck.report import Report
 from avcheck.settings import CheckSettings

@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 from avcheck.batch.base import Answer, Done, Limits, Lost, Tell
 from avcheck.cores import cores, wait_patiently
 from avcheck.errors import AvcheckError
+from avcheck.loading import never_compile
 from avcheck.memory import keep_memory
 
 START_S = 300.0  # a worker not ready by then is taken to hang; loading takes a few seconds
@@ -140,6 +141,7 @@ def _work(
     ):
         os.environ.setdefault(name, str(threads))
     wait_patiently()
+    never_compile()
     try:
         with suppress(EOFError, OSError):  # the parent is gone, or wants no more
             _serve(pipe, making, threads)

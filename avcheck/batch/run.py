@@ -22,7 +22,8 @@ from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
 from avcheck.files import stamp
-from avcheck.memory import give_back, while_importing
+from avcheck.loading import while_importing
+from avcheck.memory import give_back
 from avcheck.plain_text import is_text, why_no_video
 from avcheck.report import BUG, ErrorCode, Report
 from avcheck.settings import CheckSettings
