@@ -113,10 +113,11 @@ def test_a_reader_that_goes_away_is_not_a_finding(clips: Path) -> None:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")  # noqa: PTH110 - a condition, not a path to keep
 def test_a_full_disk_is_one_line_and_2(clips: Path) -> None:
-    with open("/dev/full", "wb") as full:  # noqa: PTH123
-        done = command("good.mp4", stdout=full)
-    assert done.returncode == 2
-    assert done.stderr == b"avcheck: cannot write the results: No space left on device\n"
+    for argument, what in ("good.mp4", b"results"), ("--help", b"output"), ("--version", b"output"):
+        with open("/dev/full", "wb") as full:  # noqa: PTH123
+            done = command(argument, stdout=full)
+        assert done.returncode == 2
+        assert done.stderr == b"avcheck: cannot write the " + what + b": No space left on device\n"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,19 @@ from tests.support.marked import CLOCKS, NTSC, RATES, document, film, number_of
 # ---- OTIO
 
 
-def read_otio(text: str) -> Any:
-    otio = pytest.importorskip("opentimelineio")
-    return otio.adapters.read_from_string(text, "otio_json")
+@pytest.fixture
+def otio() -> Any:
+    return pytest.importorskip("opentimelineio")
+
+
+def read(otio: Any, reports: Iterable[Report]) -> Any:
+    return otio.adapters.read_from_string(document("otio", reports), "otio_json")
 
 
 @pytest.mark.parametrize(("rate", "first"), CLOCKS)
-def test_otio_is_read_back_picture_by_picture(rate: Fraction, first: str) -> None:
+def test_otio_is_read_back_picture_by_picture(otio: Any, rate: Fraction, first: str) -> None:
     report = film(rate, first)
-    timeline, title = read_otio(document("otio", [report])), marked(report)
+    timeline, title = read(otio, [report]), marked(report)
     assert timeline.name == "a film.mov"
     assert timeline.global_start_time.value == title.timecode.start == number_of(first, rate)
     (clip,) = timeline.find_clips()
@@ -48,14 +53,14 @@ def test_otio_is_read_back_picture_by_picture(rate: Fraction, first: str) -> Non
         )
 
 
-def test_several_titles_are_a_collection() -> None:
-    found = read_otio(document("otio", [film(), film(Fraction(25)), film(NTSC[0])]))
+def test_several_titles_are_a_collection(otio: Any) -> None:
+    found = read(otio, [film(), film(Fraction(25)), film(NTSC[0])])
     assert [Fraction(each.global_start_time.rate).limit_denominator(1001) for each in found] == [
         NTSC[1],
         Fraction(25),
         NTSC[0],
     ]
-    assert len(read_otio(document("otio", []))) == 0
+    assert len(read(otio, [])) == 0
 
 
 def test_without_the_library_it_is_said_what_to_install(

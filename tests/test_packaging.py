@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,13 @@ REQUIREMENT = re.compile(r"""["']avcheck(?:\[|\s*[=<>~!]=?)""")
 
 
 def texts() -> list[Path]:
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.split("\n")
-    files = [ROOT / name for name in listed if name] or [
-        path for path in ROOT.rglob("*") if ".venv" not in path.parts
+    listed = ""
+    with suppress(FileNotFoundError):  # git is not installed
+        listed = subprocess.run(
+            ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+        ).stdout
+    files = [ROOT / name for name in listed.splitlines()] or [
+        path for path in ROOT.rglob("*") if not {".venv", "__pycache__"} & {*path.parts}
     ]
     return [
         path

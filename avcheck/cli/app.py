@@ -7,6 +7,7 @@ only after it has looked at the paths, so `--help`, `--version` and a wrong path
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -30,6 +31,9 @@ from avcheck.report import BUG
 __all__ = ["app", "main"]
 
 
+# A full disk, or a quota that is used up
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
 # Typer 0.29 exports only this subclass; its base class covers every wrong use of the command line.
 _WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
@@ -45,6 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a stand-in may not have it
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    code = _run(args)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _drop_unwritten()
+    return code
+
+
+def _run(args: list[str]) -> int:
+    """Run the command; every exception becomes a line on stderr and an exit code."""
     try:
         code = typer.main.get_command(app).main(
             args=args or ["--help"], prog_name="avcheck", standalone_mode=False
@@ -70,17 +84,26 @@ def main(argv: Sequence[str] | None = None) -> int:
             return (
                 int(error.code or 0) if is_asked_by_shell or not error.code else ExitCode.NOT_JUDGED
             )
-        # Drop what is still buffered, instead of failing again at exit
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_unwritten()
         return ExitCode.BROKEN_PIPE
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            complain(f"cannot write the output: {error.strerror}")
+            return ExitCode.NOT_JUDGED
         if os.environ.get("AVCHECK_DEBUG") or {"-v", "--verbose"} & set(args):
             trace = error.traceback if isinstance(error, BugInWorker) else traceback.format_exc()
             print(without_secrets(trace), file=sys.stderr)
         name = "" if isinstance(error, BugInWorker) else f"{type(error).__name__}: "
         complain(f"{BUG}{name}{error} (please report it; AVCHECK_DEBUG=1 shows where)")
         return ExitCode.BUG
+
+
+def _drop_unwritten() -> None:
+    """Drop what stdout still holds; otherwise writing it fails again at exit, which Python reports
+    by an exit code of its own.
+    """
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_closed_streams() -> None:
