@@ -12,7 +12,14 @@ import pytest
 from avcheck.media import open_media
 from tests.support.clips import Clip, clicks
 from tests.support.transport_reading import clicks_s, flashes_s, late_ms
-from tests.support.transport_stream import packets_of, write
+from tests.support.transport_stream import (
+    PMT_PID,
+    VIDEO_PID,
+    packets_of,
+    pat,
+    renumbered,
+    write,
+)
 
 MP2_MS = 1000 * 481 / 48000  # its encoder's delay, which a file of sound alone does not state
 
@@ -49,7 +56,28 @@ def test_the_parts_are_heard_one_after_the_other(clip: Clip, starts_s: tuple[flo
             clicks_s(list(file.sounds()), near_s), abs=1e-4
         )
     assert degraded.missing_audio_s < 0.1
-    assert "the clock of its sound file changes at 3.0 s and 6.0 s" in degraded.notes[0]
+    assert "its sound file change at 3.0 s and 6.0 s" in degraded.notes[0]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("starts_s", [(100, 103), (100, 7)])
+def test_a_sound_whose_pids_change_is_heard_to_its_end(
+    clip: Clip, starts_s: tuple[float, ...], number: int
+) -> None:
+    """The clock goes on, or starts again; the programme is the same, or another takes its place."""
+    packets = []
+    for shift, (start_s, at_s) in enumerate(zip(starts_s, (1.0, 1.2), strict=True)):
+        options: dict[str, Any] = {"seconds": 3, "vcodec": None, "acodec": "mp2"}
+        part = packets_of(clip("part.ts", start_s=start_s, events_s=(at_s,), **options))
+        if shift:
+            moved = renumbered(part, number, shift, {VIDEO_PID: 3})
+            part = [*pat({number: PMT_PID + shift}), *moved]
+        packets += part
+    sound = write(clip("part.ts").with_name("sound.ts"), packets)
+    film = clip("film.mp4", seconds=6, events_s=(1.0, 4.0), acodec=None)
+    with open_media(film, audio_path=sound) as file:
+        assert late_ms(file) == pytest.approx(np.array([0, 200]) + MP2_MS, abs=1)
+        assert "its sound file change at 3.0 s" in file.degraded.notes[0]
 
 
 def test_a_sound_that_pauses_keeps_its_clock(clip: Clip) -> None:

@@ -112,6 +112,21 @@ def test_an_edit_list_of_a_fragmented_file_is_followed(clip: Clip) -> None:
         assert seen(file)[0] == (pytest.approx(500, abs=0.1), 0)
 
 
+def test_fragments_cut_by_stream_copy_last_as_long_as_they_show(clip: Clip) -> None:
+    """FFmpeg counts what the edit list hides, too; nothing is cut short."""
+    path = film(
+        clip,
+        container_options={"movflags": "frag_keyframe+delay_moov+default_base_moof+skip_trailer"},
+    )
+    with_edits(path, {b"vide": [(0.0, 1.3)], b"soun": [(0.0, 1.3)]})
+    with open_media(path, short_side=48) as file:
+        shown, clicked = seen(file), heard(file)
+        assert file.info.duration_s == pytest.approx(4.7, abs=0.03)
+        assert not file.degraded
+    assert shown[0] == (pytest.approx(20.0, abs=0.1), 33 % 32)
+    assert clicked == pytest.approx([120, 1200, 2500, 3720], abs=0.3)
+
+
 def test_an_edit_list_of_several_pieces_that_says_nothing_of_the_fragments_is_an_error(
     clip: Clip,
 ) -> None:

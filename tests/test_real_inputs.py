@@ -217,3 +217,21 @@ def test_what_is_named_in_place_of_a_stream(
         open_media(path)
     if is_text(path):  # the command does not open these
         assert said in why_no_video(path)
+
+
+def test_a_recording_that_states_no_rate_has_none(clip: Clip) -> None:
+    """As a browser's recorder writes it, with pictures at uneven times."""
+    times_s = [number * 0.04 + 0.015 * (number % 2) for number in range(50)]
+    path = clip(
+        "film.webm",
+        vcodec="libvpx",
+        acodec="libopus",
+        picture_times_s=times_s,
+        container_options={"live": "1"},
+    )
+    data = path.read_bytes()
+    at = data.index(b"\x23\xe3\x83\x84")  # how long a picture lasts: 4 bytes
+    path.write_bytes(data[:at] + b"\xec\x86" + bytes(6) + data[at + 8 :])
+    with open_media(path) as file:
+        assert file.info.frame_rate is None
+        assert [picture.pts_s for picture in file.pictures()] == pytest.approx(times_s, abs=1e-3)

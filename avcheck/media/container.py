@@ -49,6 +49,8 @@ MAX_CHANNELS = 64  # of a sound track: what can be mixed
 # Pictures and packets that an mp4 may count without listing them: memory is set aside for each
 MAX_SAMPLES = 1 << 24
 
+_SAME_END_S = 1e-3
+
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 
 # Demuxers by FFmpeg's names, which go by a file's content and not by its name. Only those that hold
@@ -325,6 +327,10 @@ def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> 
         index, media_end_s = index_of(path), duration_s + (container.start_time or 0) / av.time_base
         if index.end_s is None:
             duration_s = min(duration_s, media_end_s)
+            ends_s = index.fragment_ends_s
+            if ends_s is not None and abs(media_end_s - ends_s[0]) < _SAME_END_S:
+                # FFmpeg went by the last fragment, and left the edit list out.
+                duration_s = min(duration_s, ends_s[1])
         else:
             duration_s = (
                 index.end_s if index.mapped else min(index.end_s, max(duration_s, media_end_s))

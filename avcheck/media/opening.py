@@ -68,6 +68,8 @@ SeamKind = Literal["clock", "files", "one"]
 # Formats whose mean rate is that of their ticks, not all of which show another picture
 _TICKING = frozenset({"avi", "dv", "gxf"})
 
+_TICKS_APART = 4  # pictures that are further apart do not follow each other tick by tick
+
 _FIRST_PICTURES = 8
 _OF_A_PICTURE = 0.75  # of its time: fields are half of it apart
 
@@ -216,12 +218,17 @@ def first_timeline_sound_s(source: Source, timeline: Timeline) -> float | None:
 def _rate_of(
     container: InputContainer, video: VideoStream, picture: VideoFrame | None, source: Source
 ) -> Fraction | None:
-    """Pictures a second, the mean by the header."""
+    """Pictures a second, the mean by the header; None if that does not say."""
     rate, guessed = video.average_rate or video.guessed_rate, video.guessed_rate
     if rate and guessed and container.format.name in _TICKING:
         rate = min(rate, guessed)
     if rate is None or rate <= 0:
         return None
+    if not video.average_rate:
+        # A recording that a browser writes as it goes states no rate: the guess is then of ticks.
+        apart_s = _apart_s(source)
+        if apart_s is not None and apart_s * rate > _TICKS_APART:
+            return None
     own = video.codec_context.framerate
     if own and picture is not None and picture.interlaced_frame and own < rate < 2.1 * own:
         # Packets were counted, and there may be a field in each, or in some. Some encoders write

@@ -31,7 +31,10 @@ MAX_THREADS = 4  # a decoder gains little beyond, and every frame thread holds p
 _SEAMS = {
     "clock": "its clock or its PIDs change {}; each part was checked by its own timestamps",
     "files": "files were joined in it {}; each was checked by its own timestamps",
-    "sound": "the clock of its sound file changes {}; each part was checked by its own timestamps",
+    "sound": (
+        "the clock or the PIDs of its sound file change {}; each part was checked by its own "
+        "timestamps"
+    ),
     "one": (
         "files were joined in it {}; they were checked as one, as FFmpeg and mpv play them, but "
         "other players show the first alone"

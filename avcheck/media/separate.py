@@ -9,6 +9,7 @@ from pathlib import Path
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from avcheck.errors import MediaError
 from avcheck.media.base import MediaInfo, Piece, Source, no_sound
 from avcheck.media.container import (
     SOUND_FORMATS,
@@ -29,7 +30,9 @@ from avcheck.media.transport import (
     MAX_SECTIONS,
     TICKS_S,
     Era,
+    Excerpt,
     Survey,
+    Tables,
     apart,
     sections_of,
 )
@@ -50,7 +53,7 @@ def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
     start_s = min((time_s for time_s in firsts if time_s is not None), default=0.0)
     with open_container(path, SOUND_FORMATS) as container:
         audio = choose_audio(container, path, track)
-        parts = _parts_of(path, survey_of(container, path, None), audio)
+        parts = _parts_of(path, survey_of(container, path, None), audio, track)
         if parts:
             return _with_parts(film, container, audio, _laid(film, parts, start_s))
         ahead_s = stream_clock_of(container, path).ahead_of(film.stream_clock)
@@ -94,21 +97,49 @@ def _info(
     )
 
 
-def _parts_of(path: Path, contents: Survey | None, audio: AudioStream) -> list[Part]:
-    """The parts of a transport stream whose clock starts again; none of any other file."""
+def _parts_of(
+    path: Path, contents: Survey | None, audio: AudioStream, track: int | None
+) -> list[Part]:
+    """The parts of a transport stream whose clock starts again, or whose PIDs change; none of any
+    other file.
+    """
     opening = None if contents is None else contents.tables[contents.opening]
     programmes = () if opening is None else opening.programmes.values()
     programme = next((each for each in programmes if audio.id in each.types), None)
     if contents is None or opening is None or programme is None:
         return []
-    era = Era(0, contents.end, opening.packets, programme, None, audio.id)
+    eras = [Era(0, contents.end, opening.packets, programme, None, audio.id)]
+    for tables in contents.tables[contents.opening + 1 :]:
+        era = eras[-1]
+        following = _next_era(path, contents, tables, era, track)
+        if following is not None:
+            eras[-1:] = [dataclasses.replace(era, end=following.start), following]
     parts = []
-    for section in sections_of(contents, [era])[:MAX_SECTIONS]:
+    for section in sections_of(contents, eras)[:MAX_SECTIONS]:
         if section.first_sound is not None:
-            piece = Piece(section.sounds, audio.id, section.first_sound, section.zero)
+            piece = Piece(section.sounds, section.era.audio_pid, section.first_sound, section.zero)
             source = Source(path, SOUND_FORMATS, -1, 0.0, piece)
             parts.append(Part(section.start_s, section.end_s, source))
     return parts if len(parts) > 1 else []
+
+
+def _next_era(
+    path: Path, contents: Survey, tables: Tables, era: Era, track: int | None
+) -> Era | None:
+    """The sound from these tables on; None if it stays where it was, or is gone."""
+    number, pid = era.programme.number, era.audio_pid
+    programme = tables.programmes.get(number)
+    if programme is None and number not in tables.listed:
+        programme = next(iter(tables.programmes.values()), None)
+    if programme is None or programme.types.get(pid) == era.programme.types.get(pid):
+        return None
+    excerpt = Excerpt(tables.at, contents.end, tables.packets + programme.packets)
+    try:
+        with open_container(path, SOUND_FORMATS, excerpt) as container:
+            audio = choose_audio(container, path, track, frozenset(programme.types))
+            return Era(tables.at, contents.end, tables.packets, programme, None, audio.id)
+    except MediaError:
+        return None
 
 
 def _laid(film: Opened, parts: Sequence[Part], start_s: float) -> tuple[list[Part], bool]:
