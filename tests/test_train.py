@@ -6,6 +6,7 @@ import functools
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.support.networks import TINY
 
 pytest.importorskip("cv2")
 from avcheck import weights
+from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.heads import JointHead
 from avcheck.model import SyncNet
@@ -192,6 +194,20 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
         UsageError, match=r"start\.safetensors is sure of the offset of none of these clips"
     ):
         run.train(settings(films, tmp_path / "other", start=start))
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = start_weights(tmp_path / "tiny.safetensors")
+    trusted = SimpleNamespace(clip=SimpleNamespace(trusted=True))
+    monkeypatch.setattr(run, "_cached", lambda *_: [trusted])
+    monkeypatch.setattr(run, "keep_memory", lambda **_: None)
+    out = f"--out={tmp_path / 'run'}"
+    assert main(["train", str(tmp_path), out, f"--from={start}"]) == 2
+    assert capsys.readouterr().err.lstrip() == (
+        f"avcheck: --from: {start} holds another network than this version trains; leave it out\n"
+    )
 
 
 def test_an_out_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

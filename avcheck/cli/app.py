@@ -21,7 +21,7 @@ from avcheck.batch.remote import without_secrets
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.screen import complain
-from avcheck.cli.usage import explain, said
+from avcheck.cli.usage import explain
 from avcheck.cores import wait_patiently
 from avcheck.errors import AvcheckError
 from avcheck.report import BUG
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(explain(error))
         return ExitCode.NOT_JUDGED
     except AvcheckError as error:
-        complain(said(error))
+        complain(str(error))
         return ExitCode.NOT_JUDGED
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted")
