@@ -68,6 +68,29 @@ def hoarder(threads: int) -> Callable[[int, Tell], Done[bytes]]:
     return lambda task, tell: Done(bytes(20_000))
 
 
+def sleeper(threads: int) -> Callable[[float, Tell], Done[None]]:
+    return lambda task, tell: Done(time.sleep(task))
+
+
+def chatty(threads: int) -> Callable[[int, Tell], Done[int]]:
+    return lambda task, tell: Done(sum(tell(k / task) is None for k in range(task)))
+
+
+def starved(threads: int) -> Callable[[int, Tell], Done[bytes]]:
+    return lambda task, tell: Done(bytes(task << 60))
+
+
+def restricted(threads: int) -> Callable[[int, Tell], Done[tuple[int, str]]]:
+    import resource
+
+    return lambda task, tell: Done(
+        (
+            resource.getrlimit(resource.RLIMIT_CORE)[0],
+            Path("/proc/self/oom_score_adj").read_text().strip(),
+        )
+    )
+
+
 def test_answers_come_for_every_task_and_none_is_drawn_too_early() -> None:
     drawn: list[int] = []
 
@@ -108,6 +131,49 @@ def test_a_worker_is_replaced_after_many_tasks(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(workers, "TASKS_A_WORKER", 2)
     answers = [answer for _, answer in run_workers([0] * 4, pids, Limits(1, timeout_s=60))]
     assert answers[0] == answers[1] != answers[2] == answers[3]
+
+
+def test_threads_that_were_asked_for_are_not_shared_out() -> None:
+    ((_, answer),) = run_workers([0], pids, Limits(2, timeout_s=60, threads=3))
+    assert not isinstance(answer, Lost)
+    assert answer[1] == 3
+
+
+def test_time_counts_for_every_task_of_a_worker_and_not_while_it_is_idle() -> None:
+    def tasks() -> Iterator[float | None]:
+        yield 0
+        until_s = time.monotonic() + 2.5
+        while time.monotonic() < until_s:
+            time.sleep(0.05)
+            yield None
+        yield 0
+        yield 600
+
+    answers = list(run_workers(tasks(), sleeper, Limits(1, timeout_s=2.0)))
+    assert answers[:2] == [(0, None), (0, None)]
+    ((task, lost),) = answers[2:]
+    assert task == 600
+    assert isinstance(lost, Lost) and lost.code == "timeout"
+
+
+def test_progress_comes_a_few_times_a_second() -> None:
+    heard: list[float] = []
+    answers = run_workers(
+        [20_000], chatty, Limits(1, timeout_s=60), on_progress=lambda _, done: heard.append(done)
+    )
+    assert list(answers) == [(20_000, 20_000)]
+    assert 1 <= len(heard) < 100
+
+
+def test_a_handler_that_runs_out_of_memory_is_no_bug() -> None:
+    ((_, lost),) = run_workers([1], starved, Limits(1, timeout_s=60))
+    assert isinstance(lost, Lost)
+    assert (lost.code, lost.bug) == ("out_of_memory", None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has this score")
+def test_a_worker_writes_no_core_and_is_killed_before_its_parent() -> None:
+    assert list(run_workers([0], restricted, Limits(1, timeout_s=60))) == [(0, (0, "500"))]
 
 
 def test_what_a_killed_worker_wrote_is_cleaned_up(
