@@ -103,9 +103,8 @@ def test_within_the_measuring_error_of_the_limit_nothing_is_claimed(side: str) -
             assert found.offset_ms is not None
             assert found.reason_code == "borderline"
             said = (
-                f"{describe_offset(found.offset_ms)}, limit {limit_ms:.0f} ms, measuring "
-                "error "
-                "40 ms"
+                f"{describe_offset(found.offset_ms)}, limit {limit_ms:.0f} ms, "
+                "measuring error 40 ms"
             )
             assert found.reason == said
             assert side in said

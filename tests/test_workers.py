@@ -266,14 +266,14 @@ except KeyboardInterrupt:
 """
 
 
-def running(*names: str) -> subprocess.Popen[str]:
-    path = str(ROOT)
+def running(*names: str, scratch: Path | None = None) -> subprocess.Popen[str]:
+    variables = {"PYTHONPATH": str(ROOT)} | ({} if scratch is None else {"TMPDIR": str(scratch)})
     return subprocess.Popen(
         [sys.executable, "-c", RUN, *names],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, **variables},
         start_new_session=True,
     )
 
@@ -321,11 +321,13 @@ def test_the_time_that_everything_is_stopped_is_not_the_tasks() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
-def test_workers_do_not_outlive_a_killed_parent() -> None:
-    process = running("good.mp4", "hangs.mp4")
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    process = running("good.mp4", "hangs.mp4", scratch=tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "good.mp4 in_sync\n"
+    assert list(tmp_path.iterdir())
     process.kill()
     process.wait(timeout=10)
     assert left_over(process.pid) == []
+    assert list(tmp_path.iterdir()) == []
     process.communicate()
