@@ -147,20 +147,20 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
     start = start_weights(tmp_path / "start.safetensors", none=3.25, decide=0.8)
     unsure: list[str] = []
 
-    def told_offset(_: weights.Loaded, item: CachedClip, calibration: Calibration) -> Estimate:
+    def estimate_offset(_: weights.Loaded, item: CachedClip, calibration: Calibration) -> Estimate:
         assert calibration.none == 3.25
         if item.clip.split == "train" and not unsure:
             unsure.append(item.clip.id)
             return Estimate(0.5, 0.79)
         return Estimate(0.5, 0.81)
 
-    monkeypatch.setattr(crossfit, "told_offset", told_offset)
+    monkeypatch.setattr(crossfit, "estimate_offset", estimate_offset)
     out = tmp_path / "run"
     path = run.train(settings(films, out, start=start, adapt_steps=3))
-    assert len(json.loads((out / "told.json").read_text())) == 5
+    assert len(json.loads((out / "estimates.json").read_text())) == 5
     assert {item.name for item in out.iterdir()} == {
         "cache",
-        "told.json",
+        "estimates.json",
         "adapt.pt",
         "sync.safetensors",
         "summary.json",
@@ -189,7 +189,7 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
         facts["adapt_on_groups_held_out"]["after"]["4 s"]["pieces"] == len(clips) - len(trained) - 1
     )
 
-    monkeypatch.setattr(crossfit, "told_offset", lambda *_: Estimate(0.0, 0.1))
+    monkeypatch.setattr(crossfit, "estimate_offset", lambda *_: Estimate(0.0, 0.1))
     with pytest.raises(
         UsageError, match=r"start\.safetensors is sure of the offset of none of these clips"
     ):

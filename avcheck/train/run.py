@@ -154,7 +154,7 @@ def _adapt(
     calibration = Calibration(**before.calibration)
     checked = _as_checked(before.net, device)
     known = estimated(
-        settings.out / "told.json",
+        settings.out / "estimates.json",
         clips,
         partial(with_estimates, checked, clips, calibration, tell("estimating offsets")),
     )
