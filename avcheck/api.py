@@ -166,8 +166,7 @@ def check_many(
     discovered = discover(paths, settings.tolerance, settings.model)
     limits = Limits(jobs, timeout_s, memory_mb)
     _stop_if(cancel)
-    for report in discovered.errors:
-        yield report
+    yield from discovered.errors
     for report in check_all(
         discovered.files, settings, limits, on_file=lambda _: _stop_if(cancel), on_progress=tell
     ):

@@ -14,8 +14,8 @@ KINDS: tuple[Kind, ...] = ("worse", "better", "changed", "new", "gone")
 
 @dataclass(frozen=True)
 class Change:
-    """The change of one path, or of one of its sounds. The reports come without their segments and
-    blocks.
+    """The change of one path, or of one of its sounds. The reports come without their segments,
+    blocks and detail.
     """
 
     path: str
@@ -47,18 +47,18 @@ def changes_between(
     before; that is, it had another verdict, an offset nearer to its limit by more than a frame (40
     ms), or no result at all. An offset that moves by up to a frame is no change.
     """
-    old = {
-        (report.path, report.sound): replace(report, segments=(), blocks=()) for report in before
-    }
+    old = {(report.path, report.sound): _in_short(report) for report in before}
     changes = []
     for report in after:
         kind = _kind(earlier := old.pop((report.path, report.sound), None), report, failing)
         if kind is not None:
-            changes.append(
-                Change(report.path, kind, earlier, replace(report, segments=(), blocks=()))
-            )
+            changes.append(Change(report.path, kind, earlier, _in_short(report)))
     changes += [Change(path, "gone", report, None) for (path, _), report in old.items()]
     return sorted(changes, key=lambda change: (KINDS.index(change.kind), change.path))
+
+
+def _in_short(report: Report) -> Report:
+    return replace(report, segments=(), blocks=(), detail=None)
 
 
 def _kind(old: Report | None, new: Report, failing: Collection[str]) -> Kind | None:

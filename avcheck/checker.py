@@ -50,13 +50,8 @@ from avcheck.weights import load
 _STAMPED_S = 3.0  # in which a stamped capture shows its first stamp
 _LEFT = "small faces may not have been looked at (--thorough does)"
 # Reasons that may not hold for another sound of the file
-_SOUND_IN_DOUBT = {
-    "silent",
-    "too_short",
-    "no_match",
-    "ambiguous",
-}
-# the same for another picture track
+_SOUND_IN_DOUBT = {"silent", "too_short", "no_match", "ambiguous"}
+# The same for another picture track
 _PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}
 
 

@@ -17,12 +17,7 @@ _PATIENT = {
     "KMP_BLOCKTIME": "0",  # LLVM's and Intel's, on macOS and Windows
 }
 # Whoever sets one of these has decided
-_USERS_OWN = (
-    "OMP_WAIT_POLICY",
-    "GOMP_SPINCOUNT",
-    "KMP_BLOCKTIME",
-    "KMP_LIBRARY",
-)
+_USERS_OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
 
 
 def cores(root: Path = Path("/")) -> int:

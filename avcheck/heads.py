@@ -290,11 +290,7 @@ class TransformerHead(nn.Module):
             self.log_sharpness = nn.Parameter(torch.full((self.heads,), math.log(2.0 * depth**0.5)))
             with torch.no_grad():
                 # It starts as likeness, and passes its result on unchanged
-                for layer in (
-                    self.query,
-                    self.key,
-                    self.value,
-                ):
+                for layer in (self.query, self.key, self.value):
                     layer.weight.copy_(identity(depth))
 
     def forward(

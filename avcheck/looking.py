@@ -18,17 +18,13 @@ from avcheck.trunks import end_to_end
 from avcheck.weights import Loaded
 
 # Short sides, px: a face in a close-up fills the first, one in a medium shot the last
-LEVELS = (
-    80,
-    112,
-    160,
-)
+LEVELS = (80, 112, 160)
 # Share of the short side, exceeded by one speech clip in seven: what shakes by more is also looked
 # at unsteadied
 MUCH_SHAKE = 0.03
 # Pictures of a closer look that go through the trunk at a time: they are eleven times as large
-_CHUNK = 50
-_REACH = 8  # pictures on either side that a feature may depend on, and some to spare
+CHUNK = 50
+AROUND = 8  # pictures on either side that a feature may depend on, and some to spare
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ def look_in_parts(
     start_s: float,
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
-    chunk: int = _CHUNK,
+    chunk: int = CHUNK,
     much: float = MUCH_SHAKE,
 ) -> Look:
     """`look`, `chunk` pictures at a time, with enough around them to leave no seam: memory for long
@@ -104,7 +100,7 @@ def look_in_parts(
     whole: Tensor | None = None
     grid: tuple[Place, ...] = ()
     for first in range(0, len(pictures), chunk):
-        run = slice(max(0, first - _REACH), min(len(pictures), first + chunk + _REACH))
+        run = slice(max(0, first - AROUND), min(len(pictures), first + chunk + AROUND))
         for number, stray in enumerate(strays):
             part = look_as_it_is(
                 steadied(pictures[run], stray[run]), shown[run], start_s, model, levels

@@ -7,11 +7,7 @@ from typing import Literal
 
 AttentionKind = Literal["uniform", "temporal", "spatio-temporal", "transformer"]
 # The paper's, in every weights file
-ATTENTION_KINDS: tuple[AttentionKind, ...] = (
-    "uniform",
-    "temporal",
-    "spatio-temporal",
-)
+ATTENTION_KINDS: tuple[AttentionKind, ...] = ("uniform", "temporal", "spatio-temporal")
 HEAD_KINDS: tuple[AttentionKind, ...] = (*ATTENTION_KINDS, "transformer")
 FusionKind = Literal["cross", "self"]
 FUSION_KINDS: tuple[FusionKind, ...] = ("cross", "self")

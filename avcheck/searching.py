@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from avcheck.blocks import BLOCK_FRAMES
 from avcheck.faces import SCALES, Face, face_finder, faces_in
 from avcheck.larger import Larger, Pictures
-from avcheck.looking import MUCH_SHAKE, Look, look_as_it_is, together
+from avcheck.looking import AROUND, CHUNK, MUCH_SHAKE, Look, look_as_it_is, together
 from avcheck.model import agreement, likeness, standing_out
 from avcheck.posterior import Calibration, Curve, Place, sureness
 from avcheck.scan import SURE, score, sound_with_margin
@@ -47,8 +47,6 @@ _MOUTH_BELOW = 0.1  # of a face's side: how far its window's middle lies below i
 _STAYS = 0.2  # of its side: a face that moves by more is followed
 # Share of the short side, about a pixel: with more shake, pictures are looked at unsteadied as well
 MUCH_SHAKE_CLOSER = 0.002
-_CHUNK = 50  # pictures searched at a time
-_AROUND = 8  # pictures on either side that a feature may depend on, with some to spare
 _PLACES_AT_A_TIME = 500
 
 
@@ -244,7 +242,7 @@ def _scaled(pictures: Pictures, side: int) -> Pictures:
     """Square pictures (T, h, h) scaled to (T, side, side)."""
     parts = [
         F.interpolate(part[None], (side, side), mode="bilinear", antialias=True)[0]
-        for part in torch.split(torch.from_numpy(pictures), _CHUNK)
+        for part in torch.split(torch.from_numpy(pictures), CHUNK)
     ]
     return np.concatenate([part.numpy() for part in parts])
 
@@ -373,9 +371,9 @@ def _searched(
     first, last = run.start * BLOCK_FRAMES, run.stop * BLOCK_FRAMES
     totals: list[Tensor | None] = [None] * len(sounds)
     grid: tuple[Place, ...] = ()
-    for at in range(first, last, _CHUNK):
-        end = min(at + _CHUNK, last)
-        around = slice(max(0, at - _AROUND), min(larger.count, end + _AROUND))
+    for at in range(first, last, CHUNK):
+        end = min(at + CHUNK, last)
+        around = slice(max(0, at - AROUND), min(larger.count, end + AROUND))
         pictures, strayed = larger.run(around), larger.strayed[around]
         like: list[list[Tensor]] = [[] for _ in sounds]
         grid = ()

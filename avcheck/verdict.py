@@ -48,11 +48,9 @@ _BLOCK_REACH = 2  # a block's own offset is read together with so many neighbour
 # A block farther off its file's and its segment's offset needs more evidence of its own
 _STRAY_FRAMES = 3.0
 _STRAY_RATIO = 1e4  # how much likelier its own offset must be than theirs
-# If more than both of these was not looked at, a file is never called in sync
-_UNSEEN_S, _UNSEEN_SHARE = (
-    2.0,
-    0.1,
-)
+# A file of which more than both of these was not looked at is never called in sync
+_UNSEEN_S = 2.0
+_UNSEEN_SHARE = 0.1
 
 
 @dataclass(frozen=True)

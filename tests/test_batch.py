@@ -10,6 +10,8 @@ from typing import get_args
 import pytest
 
 from avcheck import errors
+from avcheck.batch import run
+from avcheck.batch.base import Limits
 from avcheck.batch.discovery import MEDIA_SUFFIXES, Discovery, discover
 from avcheck.batch.run import OUT_OF_MEMORY, check_many
 from avcheck.errors import ModelError, UsageError
@@ -173,6 +175,18 @@ def test_progress_is_passed_on() -> None:
         )
     )
     assert heard == [(Path("good.mp4"), 0.5), (Path("good.mp4"), 1.0)]
+
+
+def test_the_checker_gets_the_threads_asked_for() -> None:
+    list(check_many([Path("good.mp4")], CheckSettings(), Limits(threads=2)))
+    assert [made.threads for made in fake_scan.MADE] == [2]
+
+
+def test_the_time_of_a_check_is_shared_out_to_its_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = iter((100.0, 106.0))
+    monkeypatch.setattr(run, "_seconds", lambda: next(now_s))
+    reports = check_many([Path("good.mp4")], CheckSettings(every_track=True))
+    assert [report.elapsed_s for report in reports] == [2.0, 2.0, 2.0]
 
 
 def test_trouble_stays_with_its_file() -> None:

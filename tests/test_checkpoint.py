@@ -157,7 +157,7 @@ def test_the_lines_that_the_command_prints_can_be_gone_on_from(
     (library / "r.jsonl").write_text("".join(lines[:2]) + lines[2][:50])
     main(["lib", "--resume", "r.jsonl"])
     assert (
-        "r.jsonl: the last line was cut short by a kill, and is taken away"
+        "r.jsonl: the last line was cut short by a kill and has been removed"
         in capsys.readouterr().err
     )
     assert Counter(record["path"] for record in records(library / "r.jsonl")) == {

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.compare.align import Piece
+from avcheck.compare.align import Edges, Piece
 from avcheck.compare.bed import _elected, _Vote, common_bed
 from avcheck.compare.comparison import sight
 from avcheck.compare.features import Recording
-from avcheck.compare.find import Match, Track, likeness, matches
+from avcheck.compare.find import RATE_HZ, WINDOW_S, Match, Track, likeness, matches
 from avcheck.compare.pictures import Pictures, View, keep, views
 from avcheck.media import Picture, Sound
 from avcheck.rates import SAMPLE_RATE
@@ -187,3 +187,10 @@ def test_pictures_shown_several_times_lie_where_they_were(times: int) -> None:
         for k in range(350 * times)
     )
     assert places_s(shown().track(), repeated.track()) == pytest.approx(0, abs=0.002)
+
+
+def test_a_piece_that_agrees_throughout_leaves_the_next_no_row() -> None:
+    rows = np.random.default_rng(3).normal(size=(round(60 * RATE_HZ), 8)).astype(np.float32)
+    whole, chance = Piece(0.0, 32.0, 0.0, 1.0), Piece(30.0, 60.0, 7.0, 1.0)
+    end_s, start_s = Edges(Track(0.0, rows), Track(0.0, rows)).between(whole, chance)
+    assert end_s == start_s == pytest.approx(30.0 + WINDOW_S / 2, abs=1e-6)

@@ -136,6 +136,15 @@ def test_no_checker_is_made_for_what_cannot_be_checked(
     )
 
 
+def test_of_several_sounds_one_that_is_none_leaves_the_others_to_the_check(
+    notes: Path, clip: Callable[..., Path]
+) -> None:
+    film = clip(seconds=0.2)
+    sound = clip("sound.wav", vcodec=None, acodec="pcm_s16le", seconds=0.2)
+    assert isinstance(first_look(CheckSettings(audio=(notes,)), film, ()), Report)
+    assert first_look(CheckSettings(audio=(notes, sound)), film, ()) is None
+
+
 @everywhere
 def test_a_checker_that_cannot_be_made_ends_the_run_at_the_first_clip(
     notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, limits: Limits | None

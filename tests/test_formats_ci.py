@@ -11,6 +11,7 @@ import pytest
 
 from avcheck import render as rendering
 from avcheck.render import STEP_SUMMARY
+from avcheck.render.worst import Worst
 from avcheck.report import Report
 from tests.support.format_reports import (
     BORDERLINE,
@@ -228,6 +229,13 @@ def test_github_shows_the_ten_worst_in_the_documented_order() -> None:
     ]
 
 
+def test_the_worst_of_what_is_in_sync_is_farthest_off_and_no_offset_is_none() -> None:
+    worst = Worst[str](4)
+    for name, offset_ms in (("a", None), ("b", -20.0), ("c", 0.0), ("d", 30.0), ("e", 0.0)):
+        worst.add(Report(name, "in_sync", offset_ms=offset_ms), name)
+    assert worst.items() == ["d", "b", "a", "c"]
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_github_keeps_the_name_through_its_escapes(name: str) -> None:
     shown = (
@@ -270,3 +278,9 @@ def test_the_step_summary_stays_below_github_s_limit() -> None:
     assert len(text.encode()) < 1 << 20
     assert text.count("<tr>") == 101
     assert text.endswith("and 200 more\n\n")
+
+
+@pytest.mark.parametrize(("length", "shown"), [(500, "x" * 500), (501, "x" * 499 + "…")])
+def test_a_cell_of_the_step_summary_holds_500_characters(length: int, shown: str) -> None:
+    text = document(STEP_SUMMARY, [Report("a.mp4", "error", reason="x" * length)])
+    assert re.findall(r"<td>(x.*?)</td>", text) == [shown]

@@ -17,6 +17,7 @@ from av.video.format import VideoFormat
 
 from avcheck.media import open_media
 from avcheck.media.base import Tally
+from avcheck.media.order import ShowOrder
 from avcheck.media.picture import is_full_range, placed_between
 from tests.support.clips import Array, click_time_s
 from tests.support.reading import flash_s, late_ms, whole
@@ -185,6 +186,22 @@ def between(*times_s: float | None) -> tuple[list[float], int]:
         (time_s, SimpleNamespace(duration=1, time_base=Fraction(1, 25))) for time_s in times_s
     )
     return [time_s for time_s, _ in placed_between(frames, tally)], tally.undated
+
+
+def test_times_that_go_back_by_one_tick_are_decoding_times() -> None:
+    """So where the clock of a file ticks once a picture, and one B-picture is put in."""
+    stream = SimpleNamespace(
+        time_base=Fraction(1, 25), codec_context=SimpleNamespace(has_b_frames=1)
+    )
+    tally = Tally()
+    order = ShowOrder(SimpleNamespace(format=SimpleNamespace(name="nut")), stream, tally)  # type: ignore[arg-type]
+    pictures = [
+        SimpleNamespace(pts=pts, dts=dts, duration=1, width=160, height=120)
+        for pts, dts in ((0, 1), (2, 2), (1, 3), (4, 4), (3, 5))
+    ]
+    shown = [each.pts for picture in pictures for each in order.shown([picture])]
+    assert shown == [1, 2, 3, 4, 5]
+    assert tally.decoding_delay_s == pytest.approx(0.04)
 
 
 def test_pictures_without_a_time_lie_between_their_neighbours() -> None:

@@ -62,6 +62,11 @@ def test_jitter_is_averaged_and_nothing_is_cut(seed: int) -> None:
     assert late_s == pytest.approx(1.0, abs=0.002)
 
 
+def test_frames_so_long_that_few_lie_ahead_jitter_too() -> None:
+    late_s, _ = places(1.0 + jitter(100), sizes=[RATE // 10] * 100)
+    assert late_s == pytest.approx(1.0, abs=0.004)
+
+
 def test_jitter_from_one_timestamp_to_the_next() -> None:
     late_s, runs = places(np.tile([0.015, -0.015], 500))
     assert runs == [0]

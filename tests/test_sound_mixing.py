@@ -12,7 +12,8 @@ import pytest
 from av.audio.frame import AudioFrame
 
 from avcheck.media import open_media
-from avcheck.media.mixing import FADE_S, WINDOW_S, channel_instead, mix_weights
+from avcheck.media.base import Tally
+from avcheck.media.mixing import FADE_S, WINDOW_S, Mixer, channel_instead, mix_weights
 from tests.support.clips import Array, Sounds, click_time_s, clicks, make_clip
 from tests.support.reading import whole
 
@@ -164,6 +165,40 @@ def test_a_decode_from_the_middle_mixes_the_same(tmp_path: Path) -> None:
         first = round((begin_s - start_s) * 16000)
         assert begin_s == pytest.approx(from_s, abs=1e-4)
         assert np.array_equal(piece[:-1], samples[first : first + len(piece) - 1])
+
+
+def cancelling(count: int, size: int = 1000, rate: int = 8000) -> list[AudioFrame]:
+    """Stereo frames of a level, whose right channel is turned over after the first window."""
+    frames = []
+    for first in range(0, count * size, size):
+        right = 0.5 if first < WINDOW_S * rate else -0.5
+        block = np.tile(np.float32([0.5, right]), size).reshape(1, -1)
+        frames.append(AudioFrame.from_ndarray(block, "flt", "stereo"))
+        frames[-1].sample_rate = rate
+    return frames
+
+
+def test_a_fade_goes_from_what_was_heard_to_what_is_heard() -> None:
+    frames = cancelling(32)
+    mixer = Mixer(frames[0], 0.0, named=True)
+    mixed = [*(out for frame in frames for out in mixer.push(frame, Tally())), *mixer.rest(Tally())]
+    right = np.concatenate([frame.to_ndarray().reshape(-1, 2)[:, 1] for frame in mixed])
+    fade, first = round(FADE_S * 8000), round(WINDOW_S * 8000)
+    assert right[:first] == pytest.approx(0.5)
+    assert right[first : first + fade] == pytest.approx(np.arange(fade) / fade - 0.5)
+    assert right[first + fade :] == pytest.approx(0.5)
+
+
+def test_a_window_of_many_channels_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avcheck.media.mixing._MOST_VALUES", 3 * 2000)
+    frames = cancelling(12)
+    mixer = Mixer(frames[0], 0.0, named=True)
+    held, given = [], 0
+    for number, frame in enumerate(frames):
+        given += len(list(mixer.push(frame, Tally())))
+        held.append(number + 1 - given)
+    assert max(held) == 4  # the one that goes beyond is held too
+    assert given + len(list(mixer.rest(Tally()))) == len(frames)
 
 
 # -- the rule --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +22,8 @@ from avcheck.batch.base import Done, Limits, Lost, Tell
 from avcheck.batch.process import cores, threads_each
 from avcheck.batch.workers import run_workers
 from avcheck.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
 
 
 def doubler(threads: int) -> Callable[[int, Tell], Done[int]]:
@@ -68,6 +71,33 @@ def hoarder(threads: int) -> Callable[[int, Tell], Done[bytes]]:
     return lambda task, tell: Done(bytes(20_000))
 
 
+def sleeper(threads: int) -> Callable[[float, Tell], Done[int]]:
+    def handle(task: float, tell: Tell) -> Done[int]:
+        time.sleep(task)
+        return Done(os.getpid())
+
+    return handle
+
+
+def chatty(threads: int) -> Callable[[int, Tell], Done[int]]:
+    return lambda task, tell: Done(sum(tell(k / task) is None for k in range(task)))
+
+
+def starved(threads: int) -> Callable[[int, Tell], Done[bytes]]:
+    return lambda task, tell: Done(bytes(task << 60))
+
+
+def restricted(threads: int) -> Callable[[int, Tell], Done[tuple[int, str]]]:
+    import resource
+
+    return lambda task, tell: Done(
+        (
+            resource.getrlimit(resource.RLIMIT_CORE)[0],
+            Path("/proc/self/oom_score_adj").read_text().strip(),
+        )
+    )
+
+
 def test_answers_come_for_every_task_and_none_is_drawn_too_early() -> None:
     drawn: list[int] = []
 
@@ -108,6 +138,67 @@ def test_a_worker_is_replaced_after_many_tasks(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(workers, "TASKS_A_WORKER", 2)
     answers = [answer for _, answer in run_workers([0] * 4, pids, Limits(1, timeout_s=60))]
     assert answers[0] == answers[1] != answers[2] == answers[3]
+
+
+def test_threads_that_were_asked_for_are_not_shared_out() -> None:
+    ((_, answer),) = run_workers([0], pids, Limits(2, timeout_s=60, threads=3))
+    assert not isinstance(answer, Lost)
+    assert answer[1] == 3
+
+
+def test_time_counts_for_every_task_of_a_worker_and_not_while_it_is_idle() -> None:
+    def tasks() -> Iterator[float | None]:
+        yield 0
+        until_s = time.monotonic() + 2.5
+        while time.monotonic() < until_s:
+            time.sleep(0.05)
+            yield None
+        yield 0
+        yield 600
+
+    answers = list(run_workers(tasks(), sleeper, Limits(1, timeout_s=2.0)))
+    assert [task for task, _ in answers] == [0, 0, 600]
+    first, second, lost = (answer for _, answer in answers)
+    assert first == second and not isinstance(first, Lost)
+    assert isinstance(lost, Lost) and lost.code == "timeout"
+
+
+def test_progress_comes_a_few_times_a_second() -> None:
+    heard: list[float] = []
+    answers = run_workers(
+        [20_000], chatty, Limits(1, timeout_s=60), on_progress=lambda _, done: heard.append(done)
+    )
+    assert list(answers) == [(20_000, 20_000)]
+    assert 1 <= len(heard) < 100
+
+
+def test_a_handler_that_runs_out_of_memory_is_no_bug() -> None:
+    ((_, lost),) = run_workers([1], starved, Limits(1, timeout_s=60))
+    assert isinstance(lost, Lost)
+    assert (lost.code, lost.bug) == ("out_of_memory", None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has this score")
+def test_a_worker_writes_no_core_and_is_killed_before_its_parent() -> None:
+    assert list(run_workers([0], restricted, Limits(1, timeout_s=60))) == [(0, (0, "500"))]
+
+
+def holds_back(threads: int) -> Callable[[int, Tell], Done[bool]]:
+    return lambda task, tell: Done(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal masks")
+def test_signals_are_held_back_from_the_first_worker_of_a_process_too() -> None:
+    code = """
+from avcheck.batch.base import Limits
+from avcheck.batch.workers import run_workers
+from tests.test_supervisor import holds_back
+print(*run_workers([0], holds_back, Limits(1, timeout_s=60)))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert run.stdout == "(0, True)\n"
 
 
 def test_what_a_killed_worker_wrote_is_cleaned_up(
@@ -159,6 +250,17 @@ def test_a_machine_that_starts_no_more_processes(
 def test_a_worker_that_does_not_start_is_tried_again(tmp_path: Path) -> None:
     make = functools.partial(unwilling, tmp_path / "x", 2)
     assert dict(run_workers(range(3), make, Limits(1, timeout_s=60))) == {0: 0, 1: 2, 2: 4}
+
+
+def starts_every_third_time(marker: Path, threads: int) -> Callable[[int, Tell], Done[int]]:
+    tries = len(list(marker.parent.glob("try*")))
+    return unwilling(marker, 0 if tries % 3 == 2 else tries + 1, threads)
+
+
+def test_failed_starts_count_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "TASKS_A_WORKER", 1)
+    make = functools.partial(starts_every_third_time, tmp_path / "x")
+    assert dict(run_workers(range(2), make, Limits(1, timeout_s=60))) == {0: 0, 1: 2}
 
 
 def test_if_no_worker_starts_the_run_ends(tmp_path: Path) -> None:

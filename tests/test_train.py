@@ -6,6 +6,7 @@ import functools
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.support.networks import TINY
 
 pytest.importorskip("cv2")
 from avcheck import weights
+from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.heads import JointHead
 from avcheck.model import SyncNet
@@ -145,20 +147,20 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
     start = start_weights(tmp_path / "start.safetensors", none=3.25, decide=0.8)
     unsure: list[str] = []
 
-    def told_offset(_: weights.Loaded, item: CachedClip, calibration: Calibration) -> Estimate:
+    def estimate_offset(_: weights.Loaded, item: CachedClip, calibration: Calibration) -> Estimate:
         assert calibration.none == 3.25
         if item.clip.split == "train" and not unsure:
             unsure.append(item.clip.id)
             return Estimate(0.5, 0.79)
         return Estimate(0.5, 0.81)
 
-    monkeypatch.setattr(crossfit, "told_offset", told_offset)
+    monkeypatch.setattr(crossfit, "estimate_offset", estimate_offset)
     out = tmp_path / "run"
     path = run.train(settings(films, out, start=start, adapt_steps=3))
-    assert len(json.loads((out / "told.json").read_text())) == 5
+    assert len(json.loads((out / "estimates.json").read_text())) == 5
     assert {item.name for item in out.iterdir()} == {
         "cache",
-        "told.json",
+        "estimates.json",
         "adapt.pt",
         "sync.safetensors",
         "summary.json",
@@ -187,11 +189,25 @@ def test_a_catalogue_moves_the_trunks_a_little_and_nothing_else(
         facts["adapt_on_groups_held_out"]["after"]["4 s"]["pieces"] == len(clips) - len(trained) - 1
     )
 
-    monkeypatch.setattr(crossfit, "told_offset", lambda *_: Estimate(0.0, 0.1))
+    monkeypatch.setattr(crossfit, "estimate_offset", lambda *_: Estimate(0.0, 0.1))
     with pytest.raises(
         UsageError, match=r"start\.safetensors is sure of the offset of none of these clips"
     ):
         run.train(settings(films, tmp_path / "other", start=start))
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = start_weights(tmp_path / "tiny.safetensors")
+    trusted = SimpleNamespace(clip=SimpleNamespace(trusted=True))
+    monkeypatch.setattr(run, "_cached", lambda *_: [trusted])
+    monkeypatch.setattr(run, "keep_memory", lambda **_: None)
+    out = f"--out={tmp_path / 'run'}"
+    assert main(["train", str(tmp_path), out, f"--from={start}"]) == 2
+    assert capsys.readouterr().err.lstrip() == (
+        f"avcheck: --from: {start} holds another network than this version trains; leave it out\n"
+    )
 
 
 def test_an_out_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

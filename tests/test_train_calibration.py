@@ -137,9 +137,9 @@ def test_a_whole_clip_s_offset_is_told_as_by_a_check(monkeypatch: pytest.MonkeyP
         np.zeros(610 * A_FRAME, np.int16),
         np.zeros((0, 4), np.float32),
     )
-    told = calibrate.told_offset(None, item, Calibration(bias_frames=0.25))  # type: ignore[arg-type]
+    estimated = calibrate.estimate_offset(None, item, Calibration(bias_frames=0.25))  # type: ignore[arg-type]
     assert seen == [(0.0, 250), (10.0, 250), (20.0, 100)]
-    assert told.frames == pytest.approx(2.75, abs=0.01)
-    assert told.confidence > 0.99
+    assert estimated.frames == pytest.approx(2.75, abs=0.01)
+    assert estimated.confidence > 0.99
     short = replace(item, frames=item.frames[:20])
-    assert calibrate.told_offset(None, short, Calibration()).confidence == 0  # type: ignore[arg-type]
+    assert calibrate.estimate_offset(None, short, Calibration()).confidence == 0  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import pytest
 
 from avcheck.posterior import Calibration, measuring_error_ms
 from avcheck.report import FRAME_MS, PRESETS, describe_offset
-from avcheck.verdict import without_unseen
+from avcheck.verdict import against, without_unseen
 from tests.support.curves import EBU, PLAIN, SEEDS, SHIFTS, bump, curve, film, verdict
 
 # The sign
@@ -103,14 +103,24 @@ def test_within_the_measuring_error_of_the_limit_nothing_is_claimed(side: str) -
             assert found.offset_ms is not None
             assert found.reason_code == "borderline"
             said = (
-                f"{describe_offset(found.offset_ms)}, limit {limit_ms:.0f} ms, measuring "
-                "error "
-                "40 ms"
+                f"{describe_offset(found.offset_ms)}, limit {limit_ms:.0f} ms, "
+                "measuring error 40 ms"
             )
             assert found.reason == said
             assert side in said
         else:
             assert found.reason is found.reason_code is None
+
+
+@pytest.mark.parametrize(("sign", "limit_ms"), [(1, 40.0), (-1, 60.0)])
+def test_at_most_includes_the_limit_and_the_measuring_error(sign: int, limit_ms: float) -> None:
+    for beyond_ms, expected in (
+        (0.0, "in_sync"),
+        (0.1, "undecidable"),
+        (20.0, "undecidable"),
+        (20.1, "out_of_sync"),
+    ):
+        assert against(sign * (limit_ms + beyond_ms), EBU, 20.0)[0] == expected
 
 
 # No evidence
@@ -249,6 +259,7 @@ def test_confidence_below_the_bar_never_gives_a_verdict(seed: int) -> None:
         ((), 20.0, "in_sync"),
         (((3.0, 5.0),), 20.0, "in_sync"),  # 2 s are let go whatever the length
         (((3.0, 5.1),), 20.0, "undecidable"),
+        (((0.0, 10.0),), 100.0, "in_sync"),
         (((0.0, 9.9),), 100.0, "in_sync"),  # and a tenth
         (((0.0, 10.1),), 100.0, "undecidable"),
         (((0.0, 1.5), (10.0, 11.5)), 20.0, "undecidable"),  # together

@@ -17,6 +17,7 @@ from avcheck.batch.run import OUT_OF_MEMORY, check_many
 from avcheck.batch.workers import run_workers
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
+from avcheck.files import stamp
 from avcheck.report import PRESETS, Report
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
@@ -125,6 +126,26 @@ def test_an_error_that_concerns_every_file_costs_one_file_and_no_worker() -> Non
     )
     assert reports["model.mp4"].reason_code == "model"
     assert reports["pid.mp4"].reason == reports["pid too.mp4"].reason
+
+
+def test_a_worker_that_ran_out_of_memory_is_replaced() -> None:
+    reports = check("pid.mp4", "huge.mp4", "pid too.mp4", jobs=1)
+    assert reports["pid.mp4"].reason != reports["pid too.mp4"].reason
+
+
+def test_a_file_that_cost_its_worker_is_known_again(tmp_path: Path) -> None:
+    files = [tmp_path / "killed.mp4", tmp_path / "model.mp4"]
+    for file in files:
+        file.write_bytes(b"x")
+    reports = list(
+        check_many(
+            files, CheckSettings(), Limits(timeout_s=60), make_checker=fake_scan.make_checker
+        )
+    )
+    assert [report.reason_code for report in reports] == ["crashed", "model"]
+    assert [(report.file_size, report.file_mtime_ns) for report in reports] == [
+        stamp(file) for file in files
+    ]
 
 
 def test_a_bug_as_a_worker_loads_is_a_bug(
@@ -245,14 +266,14 @@ except KeyboardInterrupt:
 """
 
 
-def running(*names: str) -> subprocess.Popen[str]:
-    path = str(ROOT)
+def running(*names: str, scratch: Path | None = None) -> subprocess.Popen[str]:
+    variables = {"PYTHONPATH": str(ROOT)} | ({} if scratch is None else {"TMPDIR": str(scratch)})
     return subprocess.Popen(
         [sys.executable, "-c", RUN, *names],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, **variables},
         start_new_session=True,
     )
 
@@ -300,11 +321,13 @@ def test_the_time_that_everything_is_stopped_is_not_the_tasks() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
-def test_workers_do_not_outlive_a_killed_parent() -> None:
-    process = running("good.mp4", "hangs.mp4")
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    process = running("good.mp4", "hangs.mp4", scratch=tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "good.mp4 in_sync\n"
+    assert list(tmp_path.iterdir())
     process.kill()
     process.wait(timeout=10)
     assert left_over(process.pid) == []
+    assert list(tmp_path.iterdir()) == []
     process.communicate()

@@ -114,10 +114,8 @@ def discover(
     def wanted(key: str, name: str) -> bool:
         if key in taken:
             return False
-        taken.add(
-            key
-            # Before the shard: another shard might take the same file under another name
-        )
+        # Before the shard: another shard might take the same file under another name
+        taken.add(key)
         return selection.shard is None or selection.shard.takes(name)
 
     def take(path: Source, name: str) -> None:
@@ -213,10 +211,8 @@ def _search(
     """
     count = 0
     inside = os.path.realpath(root)
-    include, exclude = (
-        globs.of_parameter("include", selection.include),
-        globs.of_parameter("exclude", selection.exclude),
-    )
+    include = globs.of_parameter("include", selection.include)
+    exclude = globs.of_parameter("exclude", selection.exclude)
     # By folder of the ignore file: "" or "a/b/"
     ignored: dict[str, globs.Globs] = {}
 

@@ -134,11 +134,7 @@ def _work(
     if memory_mb is None:
         keep_memory()  # under a limit, freed memory goes back
     # Read by the libraries as they load
-    for name in (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-    ):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))
     wait_patiently()
     never_compile()

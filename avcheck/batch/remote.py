@@ -45,23 +45,9 @@ _SIGNS = re.compile(
     re.IGNORECASE,
 )
 _SIGNS_FOR_AZURE = frozenset(
-    {
-        "saoid",
-        "scid",
-        "sdd",
-        "se",
-        "ses",
-        "sip",
-        "ske",
-        "skoid",
-        "sks",
-        "skt",
-        "sktid",
-        "skv",
-        "sp",
-        "spr",
-    }
-) | frozenset({"sr", "srt", "ss", "st", "suoid", "sv"})
+    {"saoid", "scid", "sdd", "se", "ses", "sip", "ske", "skoid", "sks", "skt"}
+    | {"sktid", "skv", "sp", "spr", "sr", "srt", "ss", "st", "suoid", "sv"}
+)
 _SHOWN = re.compile(r"redacted(-[0-9a-f]{12})?")
 _BEGINS = rf"""(?:{_SCHEME}:/|(?:{"|".join(sorted(SCHEMES))}):)/"""
 # A password may hold a quote, so a URL ends at one only if another URL follows; a leftover quote is
@@ -87,11 +73,8 @@ def url_problem(url: str) -> str | None:
     if scheme in ("file", "local"):
         return f"{scheme}:// is not opened; give the path of a local file without it"
     if scheme not in SCHEMES:
-        return (
-            f"{scheme}:// is not opened, only {', '.join(sorted(SCHEMES))}; copy the file "
-            "here "
-            "first"
-        )
+        known = ", ".join(sorted(SCHEMES))
+        return f"{scheme}:// is not opened, only {known}; copy the file here first"
     if len(url) > MAX_URL:
         return f"a URL of more than {MAX_URL} characters is not opened; copy the file here first"
     if re.search(r"[\x00-\x1f\x7f]", url):
@@ -208,9 +191,8 @@ def fetched(url: str) -> Iterator[Path]:
             size, free = system.info(path).get("size") or 0, shutil.disk_usage(folder).free
             if size > free:
                 wanted = (
-                    f"the file needs {size / 1e9:.1f} GB of scratch space and "
-                    f"{tempfile.gettempdir()} "
-                    f"has {free / 1e9:.1f}"
+                    f"the file needs {size / 1e9:.1f} GB of scratch space, and "
+                    f"{tempfile.gettempdir()} has {free / 1e9:.1f}"
                 )
                 raise FetchFailed(shown(url), f"{wanted}; set TMPDIR to a larger disk")
             with system.open(path, "rb") as remote, local.open("wb") as copy:

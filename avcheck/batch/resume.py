@@ -30,7 +30,7 @@ class Resumed:
         self.warnings: list[str] = []
         if self._checkpoint.mended:
             self.warnings.append(
-                f"{path}: the last line was cut short by a kill, and is taken away"
+                f"{path}: the last line was cut short by a kill and has been removed"
             )
         if self._checkpoint.strange:
             self.warnings.append(

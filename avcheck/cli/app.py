@@ -22,7 +22,7 @@ from avcheck.batch.remote import without_secrets
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.screen import complain
-from avcheck.cli.usage import explain, said
+from avcheck.cli.usage import explain
 from avcheck.cores import wait_patiently
 from avcheck.errors import AvcheckError
 from avcheck.loading import never_compile
@@ -71,7 +71,7 @@ def _run(args: list[str]) -> int:
         complain(explain(error))
         return ExitCode.NOT_JUDGED
     except AvcheckError as error:
-        complain(said(error))
+        complain(str(error))
         return ExitCode.NOT_JUDGED
     except (KeyboardInterrupt, typer.Abort):
         complain("interrupted")
@@ -111,10 +111,6 @@ def _open_closed_streams() -> None:
     would get the stream's number, and its text.
     """
     # In order of number: the lowest free one is given
-    for name, mode in (
-        ("stdin", "r"),
-        ("stdout", "w"),
-        ("stderr", "w"),
-    ):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as we run

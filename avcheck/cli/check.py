@@ -37,7 +37,7 @@ _EXAMPLES = """Examples:
 * `avcheck film.mkv --start 0:10:00 --end 0:20:00`: ten minutes of a title
 * `avcheck --sample film.mkv`: stretches of a long title instead of all of it
 * `avcheck media/ --output junit=avcheck.xml`: a directory as a gate, with a report
-* `avcheck archive/ --jobs 8 --timeout 900 --resume results.jsonl`: a run to go on from after a kill
+* `avcheck archive/ --jobs 8 --timeout 900 --resume results.jsonl`: a run that goes on after a kill
 """
 
 

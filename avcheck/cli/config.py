@@ -8,7 +8,6 @@ AVCHECK_*; the command line. What belongs to a single run (the paths, --audio, -
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avcheck.cli.gate import FailOn
+from avcheck.cli.usage import nearest
 from avcheck.errors import UsageError
 from avcheck.languages import is_language
 from avcheck.render import FORMATS
@@ -177,8 +177,7 @@ def find(start: Path) -> Path | None:
     try:
         start = start.resolve()
         folders = [start, *start.parents]
-        # Outside a repository only the directory itself counts: those above may belong to somebody
-        # else.
+        # Outside a repository only the directory itself counts: those above may be somebody else's.
         root = next(
             (
                 k
@@ -211,7 +210,7 @@ def read(path: Path) -> dict[str, Any]:
     for key, value in table.items():
         kind = KEYS.get(key)
         if kind is None:
-            raise UsageError(f"{path}: there is no setting {prefix}{key}{_nearest(key)}")
+            raise UsageError(f"{path}: there is no setting {prefix}{key}{_meant(key)}")
         if not kind.accepts(value):
             raise UsageError(f"{path}: {prefix}{key} must be {kind.wanted}, not {value!r}")
         settings[key] = kind.as_option(str(path.parent / value) if kind.is_path else value)
@@ -256,7 +255,6 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return settings
 
 
-def _nearest(key: str) -> str:
+def _meant(key: str) -> str:
     """The known key that was probably meant, or else all of them."""
-    near = difflib.get_close_matches(key.lower().replace("_", "-"), KEYS, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(KEYS)}"
+    return nearest(key.lower().replace("_", "-"), KEYS) or f"; there are {', '.join(KEYS)}"

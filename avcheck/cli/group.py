@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from avcheck.cli.options import GENERAL, Version
-from avcheck.cli.usage import nearest
+from avcheck.cli.usage import nearest, said
 from avcheck.cli.values import spare_pydantic
 from avcheck.errors import UsageError
 
@@ -53,6 +53,17 @@ def _no_type(ctx: Any) -> None:
 
 class Command(_Plain, TyperCommand):
     """One of the commands."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. Where an error of the library names a parameter, the option is named instead."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            names = {
+                each.name: each.opts[0] if each.param_type_name == "option" else each.metavar
+                for each in self.params
+            }
+            raise UsageError(said(error, names)) from error
 
 
 class _Commands(Mapping[str, Any]):

@@ -129,9 +129,9 @@ def diff(
 ) -> None:
     """Show what changed between two runs, and fail if something became worse.
 
-    Worse is a file that fails now and did not fail in the same way before, or a new file that
-    fails. The exit code is then that of a check: 1 or 2, by --fail-on. Files that failed before in
-    the same way, and files that are gone, do not count.
+    A file is worse if it fails now and did not fail in the same way before, or is new and fails.
+    The exit code is then that of a check: 1 or 2, by --fail-on. Files that failed before in the
+    same way, and files that are gone, do not count.
     """
     gate = opt.gate_of(fail_on, exit_zero)
     before, after = _read([old]), _read([new])

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from avcheck.errors import AvcheckError, UsageError
+from avcheck.errors import UsageError
 
 # How a message of pydantic, which converts values for Typer, begins, and what we say instead.
 _SAYS = (
@@ -30,13 +30,14 @@ def explain(error: Exception) -> str:
     return f"{_what(error)} (see {command} --help)"
 
 
-def said(error: AvcheckError) -> str:
-    """What an error says, in terms of the command line: the option where the library names a
-    parameter, as `--length` for `length_s`.
+def said(error: UsageError, names: Mapping[str, str]) -> str:
+    """What an error says, in terms of the command line: `--from` where the library names `start`.
+    `names`: those of the command's options and arguments, by the parameter of its function.
     """
-    if not isinstance(error, UsageError) or not error.parameter:
-        return str(error)
-    return f"--{_UNIT.sub('', error.parameter).replace('_', '-')}: {error.problem}"
+    if not error.parameter:
+        return error.problem
+    parameter = _UNIT.sub("", error.parameter)
+    return f"{names.get(parameter, parameter)}: {error.problem}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

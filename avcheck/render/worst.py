@@ -22,9 +22,8 @@ class Worst(Generic[Shown]):
 
     def add(self, report: Report, shown: Shown) -> None:
         """Keep what is shown of a report if it is among the worst so far."""
-        self._added += (
-            1  # so that two reports of one path keep their order, and no two items are compared
-        )
+        # So that two reports of one path keep their order, and no two items are compared
+        self._added += 1
         bisect.insort(self._kept, ((*_rank(report), self._added), shown))
         del self._kept[self._limit :]
 

@@ -319,7 +319,7 @@ def _shares(rows: Sequence[tuple[float, bool, float, bool]]) -> dict[str, dict[s
     return out
 
 
-def told_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> Estimate:
+def estimate_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> Estimate:
     """The offset of a whole clip as a check would report it, from its pieces of 10 s (or the whole
     of a shorter clip).
 

@@ -15,7 +15,7 @@ from avcheck.looking import LEVELS
 from avcheck.model import SyncNet
 from avcheck.model_config import ModelConfig
 from avcheck.posterior import Calibration
-from avcheck.train.calibrate import told_offset
+from avcheck.train.calibrate import estimate_offset
 from avcheck.train.clean import clean, usable
 from avcheck.train.corpus import CachedClip
 from avcheck.train.learn import Learner, Source, Stage, follow, run_stage
@@ -34,7 +34,7 @@ def with_estimates(
     """The clips with the offset that a check finds, trusted if it is sure enough for a verdict."""
     out = []
     for number, item in enumerate(clips):
-        estimated = told_offset(model, item, calibration)
+        estimated = estimate_offset(model, item, calibration)
         clip = replace(
             item.clip,
             offset_frames=estimated.frames,

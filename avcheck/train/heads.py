@@ -35,8 +35,10 @@ from avcheck.train.sampling import EDGE_FRAMES, read_sound
 from avcheck.weights import Loaded, half_is_fast
 
 _PIECE_FRAMES = 10 * BLOCK_FRAMES
+# Shifts at which a step compares beside 0: each of the near ones, and some of the far ones
 _NEAR = (-5, -3, -2, -1, 1, 2, 3, 5)
 _FAR = [shift for shift in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(shift) > 5]
+_FAR_A_STEP = 5
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,6 @@ def learn_head(
     *,
     steps: int,
     batch: int = 8,
-    shifts_a_step: int = 14,
     rate: float = 1e-3,
     fusion: FusionKind = "cross",
     refuse: float = 0.5,
@@ -212,7 +213,7 @@ def learn_head(
     began = time.monotonic()
     for step in range(steps):
         drawn = _draw(features, config.keep_places, batch, rng)
-        far = rng.choice(_FAR, shifts_a_step - len(_NEAR) - 1, replace=False)
+        far = rng.choice(_FAR, _FAR_A_STEP, replace=False)
         shifts = np.concatenate([[0], _NEAR, far])
         loss, right = _head_loss(head, drawn, shifts, far, none, refuse=refuse, matching=matching)
         optimiser.zero_grad(set_to_none=True)

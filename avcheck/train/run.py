@@ -69,10 +69,16 @@ def train(settings: TrainSettings) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     keep_memory(all_sizes=True)
     device = choose_device(settings.device)
+    start = None if settings.start is None else load(settings.start, device="cpu").net
     with progress() as tell:
         clips = _cached(settings, tell)
         if settings.start is not None and not any(item.clip.trusted for item in clips):
             return _adapt(settings, settings.start, clips, device, tell)
+        if start is not None and start.config != ModelConfig():
+            raise UsageError(
+                f"{settings.start} holds another network than this version trains; leave it out",
+                "start",
+            )
         training = [item for item in clips if item.clip.split == "train"]
         held_out = [item for item in clips if item.clip.split == "val"]
         speech = [item for item in training if item.clip.kind == "speech"]
@@ -80,11 +86,6 @@ def train(settings: TrainSettings) -> Path:
         known = [item for item in speech if usable(item.clip)]
         if len(known) < len(speech) / 4:
             known = [item for item in crossfit(settings, speech, device, tell) if usable(item.clip)]
-        start = None if settings.start is None else load(settings.start, device="cpu").net
-        if start is not None and start.config != ModelConfig():
-            raise UsageError(
-                f"{settings.start} holds another network than this version trains; start without it"
-            )
         learner = Learner.fresh(ModelConfig(), settings.seed, start)
 
         def stage(stage: Stage, view: Recipe) -> None:
@@ -153,7 +154,7 @@ def _adapt(
     calibration = Calibration(**before.calibration)
     checked = _as_checked(before.net, device)
     known = estimated(
-        settings.out / "told.json",
+        settings.out / "estimates.json",
         clips,
         partial(with_estimates, checked, clips, calibration, tell("estimating offsets")),
     )
