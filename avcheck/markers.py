@@ -4,7 +4,7 @@ own rate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, pairwise
@@ -116,14 +116,15 @@ def marked(report: Report) -> Marked:
         start = min(max(0, clock.picture_at(part.start_s)), length - 1)
         end = min(max(start + 1, clock.picture_at(part.end_s)), length)
         markers.append(Marker(start, end - start, part.kind, part.text))
-    return Marked(clock.timecode, length, tuple(_apart(markers, length)), clock.rate_known)
+    return Marked(clock.timecode, length, tuple(apart(markers, length)), clock.rate_known)
 
 
-def _apart(markers: list[Marker], length: int) -> list[Marker]:
+def apart(markers: Sequence[Marker], length: int, taken: Collection[int] = ()) -> list[Marker]:
     """Markers that begin at a picture each, as editing programs keep one marker a picture: what
-    begins where another does begins at the next free picture, or at the last one.
+    begins where another does, or at a picture that is taken, begins at the next free picture, or
+    at the last one.
     """
-    taken: set[int] = set()
+    taken = set(taken)
     placed: list[Marker] = []
     for marker in markers:
         later, earlier = range(marker.start, length), range(marker.start, -1, -1)
@@ -152,7 +153,8 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
             else describe_offset(report.offset_ms, frame_ms)
         )
         text = f"{_WORDS[report.verdict]}: {what}"
-        yield _Part(0.0, report.duration_s or 0.0, report.verdict, text)
+        start_s, end_s = report.part_s or (0.0, report.duration_s or 0.0)
+        yield _Part(start_s, end_s, report.verdict, text)
     elif report.verdict == "undecidable":
         # The parts say what was measured, this marker why that is not enough.
         at_s = report.stretches[0].start_s

@@ -203,15 +203,39 @@ def test_what_cannot_be_kept_is_told(tmp_path: Path) -> None:
     assert len(result.streams) == len(av.open(str(source)).streams)
 
 
-def test_cover_art_stays_cover_art(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("was", [".mp4", ".mkv"])
+def test_cover_art_stays_cover_art(was: str, suffix: str, tmp_path: Path) -> None:
+    """In Matroska it is an attachment; as a track it would be a second picture."""
     source = tiles(tmp_path / "film.mp4", cover_art=True)
-    target = tmp_path / "fixed.mp4"
+    if was == ".mkv":
+        source = with_poster(source, tmp_path / "film.mkv")
+    target = tmp_path / f"fixed{suffix}"
     result = forced(source, target, -120)
     assert result.status == "fixed", result.reason
+    assert len(result.lost) == (2 if was < suffix else 0)  # mp4 has no name and type of a cover
     assert [each.action for each in result.streams] == ["copied", "moved", "copied"]
+    assert [each.packets for each in result.streams if each.kind == "video"][1] == 1
     with av.open(str(target)) as container:
         assert [int(each.disposition) & 1024 for each in container.streams.video] == [0, 1024]
+        if was == suffix == ".mkv":
+            assert container.streams.video[1].metadata["filename"] == "poster.jpg"
     assert packets(target)[2] == packets(source)[2]
+
+
+def with_poster(film: Path, path: Path) -> Path:
+    """The film in Matroska, its cover art an attachment."""
+    with av.open(str(film)) as reader, av.open(str(path), "w") as writer:
+        *streams, cover = reader.streams
+        found = [packet for packet in reader.demux() if packet.size]
+        (picture,) = (bytes(packet) for packet in found if packet.stream is cover)
+        writer.add_attachment("poster.jpg", "image/jpeg", picture)
+        outputs = [writer.add_stream_from_template(each, opaque=True) for each in streams]
+        for packet in found:
+            if packet.stream is not cover:
+                packet.stream = outputs[packet.stream.index]
+                writer.mux(packet)
+    return path
 
 
 @pytest.mark.parametrize("off_ms", [0.0, 0.4, -0.3])

@@ -36,13 +36,14 @@ def test_text_has_a_line_a_sound_and_one_for_the_title(
         "one.mp4: track 1 (fra) is late by 200 ms; the other 2 are in sync",
     ]
     assert err.splitlines()[-1] == "6 sounds of 2 files: 4 in sync, 2 out of sync"
+    assert "Failed: 2 of 6 sounds of 2 files" in out.splitlines()
 
 
 def test_every_format_tells_the_sounds_apart(
     shelf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = {}
-    for form in ("json", "jsonl", "junit", "github", "csv", "html"):
+    for form in ("json", "jsonl", "junit", "github", "csv", "html", "otio", "fcpxml"):
         assert main([*FORMATS_OF_ONE, form]) == 1
         found[form] = capsys.readouterr().out
     records = json.loads(found["json"])
@@ -59,8 +60,24 @@ def test_every_format_tells_the_sounds_apart(
     )
     assert found["csv"].count("\r\n") == 4
     assert '"fra"' in found["csv"]
+    assert found["otio"].count('"name": "one.mp4 track 1 (fra)"') == 1
+    assert found["fcpxml"].count('<project name="one.mp4 track 1 (fra)">') == 1
     assert "<bdi>track 1 (fra)</bdi>" in found["html"]
     assert "3 sounds of 1 file" in found["html"]
+
+
+def test_an_edl_of_saved_results_holds_the_sounds_of_one_title(
+    shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["one.mp4", "--audio-track", "all", "--output", "jsonl=r.jsonl"])
+    capsys.readouterr()
+    for words in (["show", "r.jsonl"], ["show", "r.jsonl", "one.mp4"], ["merge", "r.jsonl"]):
+        assert main([*words, "--format", "edl"]) in (0, 1)
+        assert capsys.readouterr().out.count("TITLE:") == 1
+    main(["one.mp4", "two.mp4", "--audio-track", "all", "--output", "jsonl=two.jsonl"])
+    capsys.readouterr()
+    assert main(["show", "two.jsonl", "--format", "edl"]) == 2
+    assert "there are 2;" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_goes_on_with_the_title_of_which_a_sound_is_missing(

@@ -14,7 +14,7 @@ import pytest
 
 from avcheck.cli.app import main
 from avcheck.markers import marked
-from avcheck.report import Degraded, Report
+from avcheck.report import Degraded, Report, Track
 from tests.support.fake_scan import stand_in
 from tests.support.marked import CLOCKS, NTSC, RATES, document, film, number_of
 
@@ -130,6 +130,29 @@ def test_an_edl_counts_drop_frame() -> None:
         ),
         ("01:01:11;00", "01:01:19;29", "Yellow 269: not looked at"),
     ]
+
+
+def test_the_sounds_of_a_title_share_an_edl() -> None:
+    """Two lists in one file are read by few programs, and of two markers at a picture only one."""
+    tracks = (Track(0, "eng", "", "aac", True), Track(1, "fra", "", "aac", False))
+    sounds = [
+        film(Fraction(25), "10:00:00:00", audio_track=k, audio_tracks=tracks, records=2)
+        for k in (0, 1)
+    ]
+    text = document("edl", sounds)
+    assert [text.count(word) for word in ("TITLE:", "FCM:", "* track 1 (fra): out of sync")] == [
+        1,
+        1,
+        1,
+    ]
+    starts = [event[0] for event in events(text)]
+    assert len(starts) == len(set(starts)) == 2 * len(marked(sounds[0]).markers)
+    assert [line[:3] for line in text.splitlines() if " AX " in line] == [
+        f"{k:03d}" for k in range(1, len(starts) + 1)
+    ]
+    assert events(text)[5][2] == (
+        "Green 974: track 1 (fra): in sync: sound early by 30 ms (0.8 frames)"
+    )
 
 
 @pytest.mark.parametrize(("rate", "first"), CLOCKS)

@@ -273,3 +273,16 @@ def test_the_command_writes_all_of_them_and_show_the_same(
     for form in forms:
         checked, shown = ((tmp_path / f"{each}.{form}").read_text() for each in ("check", "show"))
         assert checked == shown and "sound late by 120 ms (3.0 frames)" in checked
+
+
+def test_a_part_that_shows_nothing_is_marked_alone() -> None:
+    report = Report(
+        "film.mov",
+        "undecidable",
+        reason="the sound is silent",
+        part_s=(10.0, 20.0),
+        duration_s=100.0,
+        picture=PictureFacts(1920, 1080, "25", 0.0, None),
+    )
+    (marker,) = marked(report).markers
+    assert (marker.start, marker.end) == (250, 500)

@@ -269,6 +269,11 @@ class Merged:
     def __len__(self) -> int:
         return sum(len(entry.starts) for _, entry in self._newest.values())
 
+    @property
+    def titles(self) -> int:
+        """How many titles the records are about."""
+        return len(self._newest)
+
     def __iter__(self) -> Iterator[Report]:
         """The records, in the order of files and lines, read again one at a time."""
         kept: list[list[int]] = [[] for _ in self.files]

@@ -54,7 +54,7 @@ def merge(
     targets = parse_targets(outputs or (), force=force)
     Guard(targets).refuse_all(files)
     merged = _read(files)
-    require_one_title(output_format, outputs, len(merged))
+    require_one_title(output_format, outputs, merged.titles)
     strict = gate.undecidable_fails
     with Output(
         output_format, quiet=quiet, detailed=False, targets=targets, force=force, strict=strict
@@ -92,7 +92,8 @@ def show(
     Guard(targets).refuse(results)
     merged = _read([results])
     chosen = _chosen(merged, names, results) if names else merged
-    require_one_title(output_format, outputs, len(chosen))
+    titles = len({each.path for each in chosen}) if names else merged.titles
+    require_one_title(output_format, outputs, titles)
     output = Output(
         output_format,
         quiet=quiet,

@@ -204,7 +204,8 @@ class Output:
         )
         if not failed:
             return
-        rows = list(render.failures(self._worst.items(), failed, self.verdicts.total()))
+        worst = self._worst.items()
+        rows = list(render.failures(worst, failed, self.verdicts.total(), self._titles.count))
         if self._form == "text":
             self.write("".join(f"{row}\n" for row in ["", *rows]))
         if sys.stderr.isatty() and not (self._form == "text" and sys.stdout.isatty()):

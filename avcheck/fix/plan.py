@@ -18,7 +18,7 @@ import av
 import av.error
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import AttachmentStream, Stream
+from av.stream import AttachmentStream, Disposition, Stream
 
 from avcheck.fix.moves import Moves, Refused
 from avcheck.media import open_media
@@ -42,6 +42,13 @@ _MOV = frozenset({"mp4", "mov", "3gp", "3g2"})
 _FAMILIES = {  # a demuxer and the muxers that write the same
     "mov,mp4,m4a,3gp,3g2,mj2": _MOV,
     "matroska,webm": frozenset({"matroska", "webm"}),
+}
+# Cover art that Matroska's readers know by this kind of attachment
+_COVERS = {
+    "mjpeg": ("image/jpeg", "cover.jpg"),
+    "png": ("image/png", "cover.png"),
+    "gif": ("image/gif", "cover.gif"),
+    "tiff": ("image/tiff", "cover.tiff"),
 }
 SILENCE = {  # PCM that is samples and nothing else, with the byte of silence
     **dict.fromkeys(
@@ -316,6 +323,8 @@ def _why_not(stream: Stream, container: InputContainer, muxer: str) -> str:
     """
     if stream.type not in ("video", "audio", "subtitle", "data", "attachment"):
         return "its kind is unknown"
+    if is_attached(stream, muxer):
+        return ""
     name = codec_of(stream) or stream.type
     refusal = f"{muxer} does not hold {name}"
     beside = next((each for each in playing(container) if each is not stream), None)
@@ -331,6 +340,26 @@ def _why_not(stream: Stream, container: InputContainer, muxer: str) -> str:
         with suppress(av.error.FFmpegError):  # some end no file without a packet
             trial.close()
     return ""
+
+
+def is_attached(stream: Stream, muxer: str) -> bool:
+    """Whether a stream is cover art that becomes an attachment: Matroska knows no other, and as a
+    track it would be a second picture.
+    """
+    return muxer == "matroska" and is_cover(stream) and codec_of(stream) in _COVERS
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether a stream is a single picture for the whole file."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def attach(writer: Any, stream: Stream, data: bytes) -> None:
+    """Write cover art as an attachment of the new file."""
+    kind, name = _COVERS[codec_of(stream)]
+    tags = stream.metadata
+    made = writer.add_attachment(tags.get("filename", name), tags.get("mimetype", kind), data)
+    made.metadata.update(tags)
 
 
 def add_stream(writer: Any, stream: Stream, *, same_format: bool) -> Any:

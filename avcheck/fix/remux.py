@@ -16,12 +16,21 @@ from typing import Any
 import av
 import av.error
 from av.packet import Packet
-from av.stream import Disposition
 
 from avcheck.fix.encode import Encoder
 from avcheck.fix.moves import Move, Refused
 from avcheck.fix.pcm import Layout
-from avcheck.fix.plan import OWN_TAGS, SILENCE, Plan, StreamPlan, add_stream, encoder_of
+from avcheck.fix.plan import (
+    OWN_TAGS,
+    SILENCE,
+    Plan,
+    StreamPlan,
+    add_stream,
+    attach,
+    encoder_of,
+    is_attached,
+    is_cover,
+)
 from avcheck.media.base import JITTER_S, reason_of, timed_out
 from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
 
@@ -38,6 +47,7 @@ class Ledger:
     times_s: list[float] = field(default_factory=list)
     sums: list[int] = field(default_factory=list)
     left_out: int = 0  # packets that a cut took away
+    is_cover: bool = False  # which has a checksum, but no time where it is an attachment
 
 
 def write(plan: Plan, target: Path) -> dict[int, Ledger]:
@@ -63,20 +73,30 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
 
 def _as_read(ledgers: list[Ledger], target: Path) -> dict[int, Ledger]:
     """The ledgers by the numbers that their streams are read under: FLV numbers streams anew, by
-    which of them comes first. Those of one kind keep their order.
+    which of them comes first, and cover art has a place of its own. Those of one kind keep their
+    order.
     """
-    numbers: dict[str, Iterator[int]] = {}
+    numbers: dict[tuple[str, bool], list[int]] = {}
     with open_container(target, VIDEO_FORMATS) as reader:
-        for kind in {ledger.plan.kind for ledger in ledgers}:
-            numbers[kind] = iter([each.index for each in reader.streams if each.type == kind])
+        for stream in reader.streams:
+            numbers.setdefault((stream.type, is_cover(stream)), []).append(stream.index)
     read: dict[int, Ledger] = {}
-    for ledger in ledgers:
-        number = next(numbers[ledger.plan.kind], None)
+    for ledger in sorted(ledgers, key=lambda each: each.is_cover):
+        kind = ledger.plan.kind
+        left = numbers.get((kind, ledger.is_cover)) or numbers.get((kind, False), [])
+        number = left.pop(0) if left else None
         if number is None:
             name = f"{ledger.plan.kind} stream {ledger.plan.index}"
             raise Refused(f"in the new file {name} would be missing; name it .mkv")
         read[number] = ledger
     return read
+
+
+def _picture_of(path: Path, index: int) -> bytes:
+    """The picture of a stream that is cover art."""
+    with open_container(path, VIDEO_FORMATS) as reader:
+        packets = reader.demux(reader.streams[index])
+        return next((bytes(packet) for packet in packets if packet.size), b"")
 
 
 @dataclass
@@ -134,6 +154,11 @@ class _Copy:
             if not each.is_written:
                 continue
             stream = self._reader.streams[each.index]
+            if is_attached(stream, self._plan.muxer):
+                picture = _picture_of(self._plan.source, each.index)
+                attach(self._writer, stream, picture)
+                self._ledgers[each.index] = Ledger(each, sums=[zlib.crc32(picture)], is_cover=True)
+                continue
             if each.action == "encoded":
                 self._outputs[each.index] = made = self._encoded_stream(stream, each)
                 self._encoders[each.index] = Encoder(
@@ -149,7 +174,7 @@ class _Copy:
                 self._layouts[each.index] = Layout(
                     self._plan.moves, context.sample_rate, frame, SILENCE[each.codec]
                 )
-            self._ledgers[each.index] = Ledger(each)
+            self._ledgers[each.index] = Ledger(each, is_cover=is_cover(stream))
 
     def _encoded_stream(self, stream: Any, plan: StreamPlan) -> Any:
         context = stream.codec_context
@@ -215,7 +240,7 @@ class _Copy:
             return
         if not packet.size or packet.time_base is None or is_filler(packet, ledger.plan.codec):
             return
-        if packet.dts is None and packet.stream.disposition & Disposition.attached_pic:
+        if packet.dts is None and is_cover(packet.stream):
             packet.pts = packet.dts = 0  # a picture for the whole film
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None:

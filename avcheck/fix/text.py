@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from avcheck.counted import counted
 from avcheck.fix.repair import Outcome, StreamResult
 from avcheck.render.text import outcome as outcome_text
 from avcheck.render.text import printable, verdict_text
@@ -102,7 +103,7 @@ def _stream(stream: StreamResult) -> str:
     done = _DONE[stream.action] + (f" ({stream.why})" if stream.why else "")
     if stream.packets is not None:
         same = ", bit by bit the same" if stream.identical else ""
-        done += f", {stream.packets} packets{same}"
+        done += f", {counted(stream.packets, 'packet')}{same}"
     return f"{' '.join(word for word in words if word)}: {done}"
 
 

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from av.stream import Disposition
 from numpy.typing import NDArray
 
 from avcheck.compare.find import vertex
 from avcheck.errors import AvcheckError, CannotSeek
 from avcheck.fix.moves import Moves
-from avcheck.fix.plan import Plan
+from avcheck.fix.plan import Plan, is_cover
 from avcheck.fix.remux import Ledger, is_filler
 from avcheck.media import Media, Picture, Sound, open_media
 from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
@@ -112,7 +111,7 @@ def _packets(
             if retime is not None:
                 retime(packet)
             stamp = packet.dts if packet.pts is None else packet.pts
-            if packet.size and packet.stream.disposition & Disposition.attached_pic:
+            if packet.size and is_cover(packet.stream):
                 stamp = stamp or 0
             if (
                 packet.size

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from avcheck.markers import Kind, Marked, Marker
-from avcheck.render.text import VERDICT_TEXT, printable
+from avcheck.render.text import VERDICT_TEXT, printable, sound
 from avcheck.report import Report, describe_offset
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -26,6 +26,11 @@ def title_of(report: Report) -> str:
     return (
         printable(PurePosixPath(report.path.replace("\\", "/")).name or report.path) or "untitled"
     )
+
+
+def project_of(report: Report) -> str:
+    """The name of a title's project: the file's, and which of its sounds if there are several."""
+    return f"{title_of(report)} {sound(report)}".rstrip()
 
 
 def url_of(report: Report) -> str:

@@ -6,9 +6,10 @@ drop-frame titles when it reads them (`findings/otio-edl-loses-drop-frame-locato
 
 from __future__ import annotations
 
-from avcheck.markers import Marked, Marker, marked
+from avcheck.markers import Marked, Marker, apart, marked
 from avcheck.render.base import Renderer
 from avcheck.render.editing import COLOURS, about, marker_text, title_of
+from avcheck.render.text import sound
 from avcheck.report import Report
 
 # Names that differ in DaVinci Resolve
@@ -16,7 +17,12 @@ _RESOLVE = {"MAGENTA": "Fuchsia"}
 
 
 class Edl(Renderer):
-    """The list of one title. Lists of several titles follow each other, which few programs read."""
+    """The list of one title. What was found in further sounds of it follows in the same list."""
+
+    def __init__(self) -> None:
+        self._events = 0
+        self._taken: set[int] = set()  # pictures at which an event begins
+        self._begun = False
 
     def item(self, report: Report) -> str:
         """The title, whether its timecode drops frames, and its events.
@@ -26,21 +32,24 @@ class Edl(Renderer):
         """
         title = marked(report)
         name = title_of(report)
-        lines = [
-            f"TITLE: {name}",
-            f"FCM: {'DROP FRAME' if title.timecode.drop else 'NON-DROP FRAME'}",
-            "",
-        ]
-        remark = f"* {about(report, title)}"  # after an event: readers expect it nowhere else
-        for number, marker in enumerate(title.markers, start=1):
-            lines += [*_event(number, marker, title, name), *[remark] * (number == 1), ""]
-        return "\n".join(lines if title.markers else [*lines, remark, ""])
+        count = "DROP FRAME" if title.timecode.drop else "NON-DROP FRAME"
+        lines = [""] if self._begun else [f"TITLE: {name}", f"FCM: {count}", ""]
+        self._begun = True
+        which = f"{sound(report)}: " if report.records > 1 else ""
+        # After an event: readers expect it nowhere else
+        remark = [f"* {which}{about(report, title)}"]
+        for marker in apart(title.markers, title.length, self._taken):
+            self._events += 1
+            self._taken.add(marker.start)
+            text = f"{which}{marker_text(marker)}"
+            lines += [*_event(self._events, marker, text, title, name), *remark, ""]
+            remark = []
+        return "\n".join([*lines, *remark, ""] if remark else lines)
 
 
-def _event(number: int, marker: Marker, title: Marked, name: str) -> list[str]:
+def _event(number: int, marker: Marker, text: str, title: Marked, name: str) -> list[str]:
     start, end = title.timecode.text(marker.start), title.timecode.text(marker.end)
     colour = COLOURS[marker.kind]
-    text = marker_text(marker)
     resolve = _RESOLVE.get(colour, colour.capitalize())
     return [
         f"{number:03d}  AX       V     C        {start} {end} {start} {end}",

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from avcheck.markers import Marked, Marker, marked
 from avcheck.render.base import Renderer
-from avcheck.render.editing import about, marker_text, title_of, url_of
+from avcheck.render.editing import about, marker_text, project_of, title_of, url_of
 from avcheck.render.junit import xml_text
 from avcheck.report import Report
 from avcheck.timecode import Timecode
@@ -62,7 +62,7 @@ class FcpXml(Renderer):
         count = f'tcFormat="{"DF" if title.timecode.drop else "NDF"}"'
         markers = "".join(_marker(each, title) for each in title.markers)
         return (
-            f'<project name="{name}">\n'
+            f'<project name="{xml_text(project_of(report))}">\n'
             f'<sequence format="{form}" duration="{length}" tcStart="{first}" {count}>\n<spine>\n'
             f'<asset-clip ref="{number}" offset="{first}" name="{name}" start="{first}" '
             f'duration="{length}" format="{form}" {count}>\n'

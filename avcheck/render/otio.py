@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from avcheck.errors import UsageError
 from avcheck.markers import Marked, marked
 from avcheck.render.base import Renderer
-from avcheck.render.editing import COLOURS, about, marker_text, title_of, url_of
+from avcheck.render.editing import COLOURS, about, marker_text, project_of, title_of, url_of
 from avcheck.report import Report
 
 
@@ -55,9 +55,8 @@ class Otio(Renderer):
         def pictures(first: int, length: int) -> Any:
             return span(time(timecode.start + first, rate), time(length, rate))
 
-        name = title_of(report)
         clip = schema.Clip(
-            name,
+            title_of(report),
             schema.ExternalReference(url_of(report), pictures(0, title.length)),
             pictures(0, title.length),
             metadata={"avcheck": {"verdict": report.verdict, "about": about(report, title)}},
@@ -65,6 +64,6 @@ class Otio(Renderer):
         for each in title.markers:
             text, marked = marker_text(each), pictures(each.start, each.length)
             clip.markers.append(schema.Marker(text, marked, COLOURS[each.kind], {}, text))
-        timeline = schema.Timeline(name, global_start_time=time(timecode.start, rate))
+        timeline = schema.Timeline(project_of(report), global_start_time=time(timecode.start, rate))
         timeline.tracks.append(schema.Track("V1", [clip], kind="Video"))
         return timeline

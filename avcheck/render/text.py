@@ -253,18 +253,23 @@ def summary(verdicts: Counter[str], titles: int | None = None) -> str:
     """How a batch ended, for example "12 files: 9 in sync, 1 out of sync, 2 undecidable". `titles`:
     the number of files, if some have several sounds.
     """
-    total = verdicts.total()
     words = {**VERDICT_TEXT, "error": "error" if verdicts["error"] == 1 else "errors"}
     parts = [f"{verdicts[verdict]} {text}" for verdict, text in words.items() if verdicts[verdict]]
-    files = counted(total, "file")
-    if titles is not None and titles != total:
-        files = f"{counted(total, 'sound')} of {counted(titles, 'file')}"
-    return f"{files}: {', '.join(parts) or 'none checked'}"
+    return f"{_judged(verdicts.total(), titles)}: {', '.join(parts) or 'none checked'}"
 
 
-def failures(worst: Iterable[Report], failed: int, total: int) -> Iterator[str]:
-    """The lines that end a batch: how many files failed, and what and why, the worst first."""
-    yield f"Failed: {failed} of {counted(total, 'file')}"
+def _judged(total: int, titles: int | None) -> str:
+    """What was judged: files, or sounds of them."""
+    if titles is None or titles == total:
+        return counted(total, "file")
+    return f"{counted(total, 'sound')} of {counted(titles, 'file')}"
+
+
+def failures(worst: Iterable[Report], failed: int, total: int, titles: int) -> Iterator[str]:
+    """The lines that end a batch: how many of its files failed, or of their sounds, and what and
+    why, the worst first.
+    """
+    yield f"Failed: {failed} of {_judged(total, titles)}"
     listed = list(worst)
     for report in listed:
         yield f"  {verdict_text(report):<11}  {subject(report)}: {outcome(report)}"
