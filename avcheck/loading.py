@@ -15,7 +15,7 @@ _SHAPE_RULES = "torch._meta_registrations"
 
 def never_compile() -> None:
     """Let PyTorch be imported without the rules by which its compiler works out the shapes of
-    results: they take a quarter of the import, and a check never compiles.
+    results: they take much of the import (bench/WAYS.md), and a check never compiles.
 
     An empty module stands in for them. This process cannot use `torch.compile` or `torch.export`
     from then on, so only avcheck's own programs call it. Without effect once PyTorch is imported.
