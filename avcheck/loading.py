@@ -17,8 +17,9 @@ def never_compile() -> None:
     """Let PyTorch be imported without the rules by which its compiler works out the shapes of
     results: they take much of the import (bench/WAYS.md), and a check never compiles.
 
-    An empty module stands in for them. This process cannot use `torch.compile` or `torch.export`
-    from then on, so only avcheck's own programs call it. Without effect once PyTorch is imported.
+    An empty module stands in for them. From then on this process can neither compile nor train, as
+    PyTorch's optimisers import its compiler; so only avcheck's own programs call it, when they are
+    about to check. Without effect once PyTorch is imported.
     """
     if "torch" not in sys.modules:
         sys.modules.setdefault(_SHAPE_RULES, ModuleType(_SHAPE_RULES))

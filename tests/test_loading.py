@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-OF_THE_COMMAND = "from avcheck.cli.app import main; main(['--version']); "
+OF_A_CHECK = f"from avcheck.cli.app import main; main([{__file__!r}]); "
+OF_TRAINING = "from avcheck.cli.app import main; main(['train', 'nowhere']); "
 OF_A_WORKER = (
     "import tempfile; from multiprocessing import Pipe; from avcheck.batch import process; "
     "process._serve = lambda *_: None; "
@@ -18,9 +19,10 @@ OF_THE_LIBRARY = "import avcheck.checker; "
 
 
 @pytest.mark.parametrize(
-    ("start", "whole"), [(OF_THE_COMMAND, False), (OF_A_WORKER, False), (OF_THE_LIBRARY, True)]
+    ("start", "whole"),
+    [(OF_A_CHECK, False), (OF_A_WORKER, False), (OF_TRAINING, True), (OF_THE_LIBRARY, True)],
 )
-def test_only_a_program_of_avcheck_s_own_goes_without_pytorch_s_compiler(
+def test_only_a_check_by_avcheck_s_own_programs_goes_without_pytorch_s_compiler(
     start: str, whole: bool
 ) -> None:
     run = subprocess.run(

@@ -25,7 +25,6 @@ from avcheck.cli.screen import complain
 from avcheck.cli.usage import explain
 from avcheck.cores import wait_patiently
 from avcheck.errors import AvcheckError
-from avcheck.loading import never_compile
 from avcheck.report import BUG
 
 __all__ = ["app", "main"]
@@ -44,7 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     wait_patiently()
-    never_compile()
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # a stand-in may not have it

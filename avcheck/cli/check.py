@@ -23,6 +23,7 @@ from avcheck.cli.require import require_file, require_one_title
 from avcheck.cli.screen import Bar, Output, complain, progress_bar, show_bug
 from avcheck.cores import cores
 from avcheck.errors import UsageError
+from avcheck.loading import never_compile
 from avcheck.memory import keep_memory
 from avcheck.render.output import Guard, parse_targets
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
@@ -274,6 +275,7 @@ def _results(
         from avcheck.batch.ray_engine import check_with_ray
 
         return check_with_ray(files, run.settings, run.limits, before=before)
+    never_compile()
     keep_memory()
     return check_changed(
         files,

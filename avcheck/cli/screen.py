@@ -19,6 +19,7 @@ from avcheck.batch.remote import Source, shown, without_secrets
 from avcheck.batch.run import check_many
 from avcheck.cli.gate import ExitCode, Gate
 from avcheck.errors import UsageError
+from avcheck.loading import never_compile
 from avcheck.memory import keep_memory
 from avcheck.render.output import Target, to_file, to_stream
 from avcheck.report import Report
@@ -255,6 +256,7 @@ def show_alone(report: Report, form: str, gate: Gate) -> ExitCode:
 def check_alone(path: Path, settings: CheckSettings, *, quiet: bool) -> Report:
     """Check one file in this process, with a progress bar. Raises UsageError and ModelError."""
     with progress_bar(1, quiet=quiet) as bar:
+        never_compile()
         keep_memory()
         return next(check_many([path], settings, on_file=bar.on_file, on_progress=bar.on_progress))
 

@@ -26,6 +26,7 @@ from avcheck.cli.require import require_directory, require_file
 from avcheck.cli.screen import Output, complain, show_bug
 from avcheck.cores import cores
 from avcheck.errors import UsageError
+from avcheck.loading import never_compile
 from avcheck.memory import keep_memory
 from avcheck.settings import PROBES, CheckSettings, only_track
 
@@ -166,6 +167,7 @@ def watch(
         if not quiet:
             complain(text)
 
+    never_compile()
     keep_memory()
     with Output("text", quiet=quiet, detailed=False) as output, _leases():
         try:
