@@ -116,8 +116,9 @@ def _parts_of(
             eras[-1:] = [dataclasses.replace(era, end=following.start), following]
     parts = []
     for section in sections_of(contents, eras)[:MAX_SECTIONS]:
-        if section.first_sound is not None:
-            piece = Piece(section.sounds, section.era.audio_pid, section.first_sound, section.zero)
+        pid = section.era.audio_pid
+        if pid is not None and section.first_sound is not None:
+            piece = Piece(section.sounds, pid, section.first_sound, section.zero)
             source = Source(path, SOUND_FORMATS, -1, 0.0, piece)
             parts.append(Part(section.start_s, section.end_s, source))
     return parts if len(parts) > 1 else []
@@ -131,7 +132,9 @@ def _next_era(
     programme = tables.programmes.get(number)
     if programme is None and number not in tables.listed:
         programme = next(iter(tables.programmes.values()), None)
-    if programme is None or programme.types.get(pid) == era.programme.types.get(pid):
+    if programme is None or pid is None:
+        return None
+    if programme.types.get(pid) == era.programme.types.get(pid):
         return None
     excerpt = Excerpt(tables.at, contents.end, tables.packets + programme.packets)
     try:
