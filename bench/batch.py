@@ -88,8 +88,8 @@ def batch(folder: Path, files: int, seconds: float, model: Path | None) -> None:
         if len(done) != files:
             raise SystemExit(f"{jobs} workers: {len(done)} results of {files}")
         print(
-            f"{jobs} {'worker ' if jobs == 1 else 'workers'}  {60 * files / wall_s:6.1f} files a "
-            "minute  "
+            f"{jobs} {'worker ' if jobs == 1 else 'workers'}  "
+            f"{60 * files / wall_s:6.1f} files a minute  "
             f"{60 * cpu_s / (files * seconds):6.1f} CPU seconds a minute of video  "
             f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:6.0f} MB the largest "
             "process",
@@ -110,9 +110,7 @@ def sample(folder: Path, options: argparse.Namespace) -> None:
     spent = {name: [0.0, 0.0] for name in ways}  # CPU and wall seconds
     same = dict.fromkeys(ways, 0)
     apart_ms = dict.fromkeys(ways, 0.0)
-    source = (
-        "generated talking scenes" if options.corpus is None else ("validation clips of speech")
-    )
+    source = "generated talking scenes" if options.corpus is None else "validation clips of speech"
     print(
         f"{options.titles} titles of {options.minutes:g} minutes, {source}; --sample --probes "
         f"{options.probes}"

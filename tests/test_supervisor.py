@@ -252,6 +252,23 @@ def test_a_worker_that_does_not_start_is_tried_again(tmp_path: Path) -> None:
     assert dict(run_workers(range(3), make, Limits(1, timeout_s=60))) == {0: 0, 1: 2, 2: 4}
 
 
+@pytest.mark.parametrize(
+    ("error", "is_bug"),
+    [
+        (ImportError("libtorch_cpu.so: cannot open shared object file"), False),
+        (MemoryError(), False),
+        (OSError(12, "Cannot allocate memory"), False),
+        (KeyError("trunk"), True),
+    ],
+)
+def test_what_keeps_a_worker_from_starting_is_a_bug_or_the_machine_s(
+    error: Exception, is_bug: bool
+) -> None:
+    lost = process_batch._why_no_start(error)
+    assert isinstance(lost, Lost)
+    assert (lost.bug is not None, lost.code) == (is_bug, "bug" if is_bug else "crashed")
+
+
 def starts_every_third_time(marker: Path, threads: int) -> Callable[[int, Tell], Done[int]]:
     tries = len(list(marker.parent.glob("try*")))
     return unwilling(marker, 0 if tries % 3 == 2 else tries + 1, threads)

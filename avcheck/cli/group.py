@@ -60,7 +60,7 @@ class Command(_Plain, TyperCommand):
             return super().invoke(ctx)
         except UsageError as error:
             names = {
-                each.name: each.opts[0] if each.param_type_name == "option" else each.metavar
+                each.name: each.opts[0] if each.param_type_name == "option" else str(each.metavar)
                 for each in self.params
             }
             raise UsageError(said(error, names)) from error
