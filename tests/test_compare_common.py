@@ -168,6 +168,24 @@ def test_pictures_of_something_else_have_no_part_in_common() -> None:
     assert likeness(seen.reference, seen.file, 1.0)[0] < 0.3
 
 
+def test_a_view_that_is_too_small_to_be_divided_is_left_out() -> None:
+    """Where little of a tall picture moves, its part with the aspect of a wide one is narrower than
+    the ten cells of a row, and some of these would be empty.
+    """
+
+    def slit(luma: Array) -> Array:
+        out = np.full_like(luma, 90)
+        out[:, 38:50] = luma[:, 38:50]
+        return out
+
+    narrow, other = shown(look=slit), shown(look=whole)
+    assert narrow.holds(View()) and not narrow.holds(View(wide=0.2))
+    with np.errstate(all="raise"):
+        found = sight(other, narrow, 1.0)
+    for track in (found.reference, found.file):
+        assert np.isfinite(track.rows).all()
+
+
 def places_s(reference: Track, file: Track) -> float:
     """By how much the file's pictures lie later than the reference's, in seconds."""
     found, pace = matches(reference, file)

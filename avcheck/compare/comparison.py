@@ -215,6 +215,8 @@ def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
     # If little of a file is found, but that well, the rest may have been inserted
     best, least = whole, score + (_LARGE_GAIN if alike else _LEAST_GAIN)
     for ours, theirs in views(reference.aspect, file.aspect):
+        if not (reference.holds(ours) and file.holds(theirs)):
+            continue
         parts = Sight(
             whole.reference if ours == WHOLE else reference.track(ours),
             whole.file if theirs == WHOLE else file.track(theirs),

@@ -78,6 +78,16 @@ class Pictures:
         high, wide = self._inside()
         return float((wide.stop - wide.start) / (high.stop - high.start))
 
+    def holds(self, view: View) -> bool:
+        """Whether a view has a line and a column for every cell; where little of a picture changes,
+        a part of that may not.
+        """
+        lines = map(_without, self._inside(), (view.high, view.wide))
+        return all(
+            each.stop - each.start >= least
+            for each, least in zip(lines, (_ROWS, _COLUMNS), strict=True)
+        )
+
     def track(self, view: View = WHOLE) -> Track:
         """How the brightness of each of 60 cells changes, float32 (n, 60).
 
