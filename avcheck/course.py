@@ -27,7 +27,10 @@ _DRIFT_MS = 1.5 * FRAME_MS  # from one end to the other; less is not worth calli
 # How often noise alone may rise or fall as much, against the residuals from the line
 _LINE_CHANCE = 0.01
 _ORDER_CHANCE = 0.1  # the same by the order of the segments, which no outlier can bend
-_LEAST_ERROR_MS = 1.0  # of a segment: residuals below that are luck
+# The usual standard error of a segment (95 % of offsets from 10 s lie within twice that, see the
+# model card), and the residuals it counts as: a few segments by themselves say little of the noise
+_USUAL_ERROR_MS = 10.0
+_USUAL_WEIGHT = 2
 # Above, the normal approximation is good to 0.001
 _EXACT_ORDERS = 30
 _PAIRED = 400  # segments of which all pairs are compared
@@ -300,8 +303,9 @@ def _drift(
     a robust line; None: no drift.
 
     The least-squares line through the segments near the robust one must rise or fall by more than
-    their residuals explain (Student's t), and so must the order of all segments (Mann-Kendall).
-    Both chances are exact, so a few segments are enough.
+    their residuals and the usual error of a segment explain (moderated t: Smyth 2004, 3), and so
+    must the order of all segments (Mann-Kendall). Both chances are exact, so a few segments are
+    enough.
     """
     keeps = np.abs(residual_ms) <= JUMP_MS
     count = int(keeps.sum())
@@ -310,10 +314,12 @@ def _drift(
     x, y = time_s[keeps] - time_s[keeps].mean(), offset_ms[keeps]
     slope = float((x * y).sum() / (x * x).sum())
     left_ms = y - y.mean() - slope * x
-    error_ms = max(math.sqrt(float((left_ms * left_ms).sum()) / (count - 2)), _LEAST_ERROR_MS)
+    degrees = count - 2 + _USUAL_WEIGHT
+    squares = float((left_ms * left_ms).sum()) + _USUAL_WEIGHT * _USUAL_ERROR_MS**2
+    error_ms = math.sqrt(squares / degrees)
     if abs(slope) * float(time_s[-1] - time_s[0]) <= max(_DRIFT_MS, 3 * error_ms):
         return None
-    if student_chance(slope * math.sqrt(float((x * x).sum())) / error_ms, count - 2) > _LINE_CHANCE:
+    if student_chance(slope * math.sqrt(float((x * x).sum())) / error_ms, degrees) > _LINE_CHANCE:
         return None
     if order_chance(offset_ms) > _ORDER_CHANCE:
         return None
