@@ -37,7 +37,7 @@ _NEXT_S = 0.5  # of sound, whose timestamps show whether a frame's own can be be
 
 _ENOUGH = 8  # timestamps that are enough to tell whether they agree
 
-_MOST = 0.75  # the share of them that must agree
+_MOST = 0.75  # the share of them that must agree; of jitter, all, as a few may agree by chance
 
 _LONG_S = 5.0  # of sound, over which jitter is averaged: 15 ms of it leave less than 1 ms
 
@@ -116,7 +116,8 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> 
             following = ahead.residuals_s(_NEXT_S)
             middle_s = float(np.median(following)) if len(following) else own_s
             if len(following) >= _ENOUGH:
-                jittering = bool(np.mean(np.abs(following - middle_s) < rounding_s) < _MOST)
+                agreeing = np.mean(np.abs(following - middle_s) < rounding_s)
+                jittering = bool(agreeing < (1.0 if jittering else _MOST))
             exact = not jittering
             if base_s is None:
                 base_s = _centre_s(own_s, ahead) if jittering else own_s
