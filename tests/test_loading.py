@@ -7,33 +7,38 @@ import sys
 
 import pytest
 
-OF_A_CHECK = f"from avcheck.cli.app import main; main([{__file__!r}]); "
-OF_TRAINING = "from avcheck.cli.app import main; main(['train', 'nowhere']); "
+OF_A_CHECK = f"from avcheck.cli.app import main; main([{__file__!r}])"
 OF_A_WORKER = (
     "import tempfile; from multiprocessing import Pipe; from avcheck.batch import process; "
-    "process._serve = lambda *_: None; "
-    "process._end_with_parent = lambda *_: None; "
-    "process._work(Pipe()[1], None, 1, None, tempfile.mkdtemp() + '/scratch'); "
+    "process._serve = process._end_with_parent = lambda *_: None; "
+    "process._work(Pipe()[1], None, 1, None, tempfile.mkdtemp() + '/scratch')"
 )
-OF_THE_LIBRARY = "import avcheck.checker; "
+OF_TRAINING = "from avcheck.cli.app import main; main(['train', 'nowhere'])"
+OF_THE_LIBRARY = f"import avcheck; list(avcheck.check_many([{__file__!r}]))"
 
 
 @pytest.mark.parametrize(
-    ("start", "whole"),
-    [(OF_A_CHECK, False), (OF_A_WORKER, False), (OF_TRAINING, True), (OF_THE_LIBRARY, True)],
+    ("run", "without"),
+    [(OF_A_CHECK, True), (OF_A_WORKER, True), (OF_TRAINING, False), (OF_THE_LIBRARY, False)],
+    ids=["check", "worker", "training", "library"],
 )
 def test_only_a_check_by_avcheck_s_own_programs_goes_without_pytorch_s_compiler(
-    start: str, whole: bool
+    run: str, without: bool
 ) -> None:
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            start + "import sys, torch; print(hasattr(torch._meta_registrations, '__file__'), "
-            "'torch._refs' in sys.modules)",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
+    """All of these end before PyTorch is imported, or whole."""
+    code = (
+        f"{run}; import sys; rules = sys.modules.get('torch._meta_registrations'); "
+        "print(rules is not None and not hasattr(rules, '__file__'))"
     )
-    assert run.stdout.splitlines()[-1] == f"{whole} {whole}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str(without)
+
+
+def test_pytorch_without_them_is_what_a_check_needs() -> None:
+    code = (
+        "from avcheck.loading import never_compile, while_importing; never_compile()\n"
+        "with while_importing(): from avcheck.checker import Checker\n"
+        "import sys; Checker(device='cpu'); print('torch._refs' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
