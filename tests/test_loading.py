@@ -25,7 +25,7 @@ OF_THE_LIBRARY = f"import avcheck; list(avcheck.check_many([{__file__!r}]))"
 def test_only_a_check_by_avcheck_s_own_programs_goes_without_pytorch_s_compiler(
     run: str, without: bool
 ) -> None:
-    """All of these end before PyTorch is imported, or whole."""
+    """Whether an empty module stands in for the rules once this has run."""
     code = (
         f"{run}; import sys; rules = sys.modules.get('torch._meta_registrations'); "
         "print(rules is not None and not hasattr(rules, '__file__'))"
@@ -34,7 +34,7 @@ def test_only_a_check_by_avcheck_s_own_programs_goes_without_pytorch_s_compiler(
     assert done.stdout.splitlines()[-1] == str(without)
 
 
-def test_pytorch_without_them_is_what_a_check_needs() -> None:
+def test_a_checker_is_made_without_pytorch_s_compiler() -> None:
     code = (
         "from avcheck.loading import never_compile, while_importing; never_compile()\n"
         "with while_importing(): from avcheck.checker import Checker\n"

@@ -16,8 +16,8 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-# An installer, its options, and the bare name or `avcheck-sync`, which is on no index yet either,
-# with extras, a version or neither. A path is another thing.
+# An installer, its options, and the stranger's name or ours, which is on no index, so that anybody
+# may take it; with extras, a version or neither. A path is another thing.
 INSTALL = re.compile(
     r"""(?:pip3?|pipx|uv|poetry)\s+(?:[\w-]+\s+)*?(?:install|add|run|tool)\b[^\n|;&]*?(?<![\w./@-])avcheck(?:-sync)?(?![\w./:-])"""
 )

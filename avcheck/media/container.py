@@ -49,7 +49,7 @@ MAX_CHANNELS = 64  # of a sound track: what can be mixed
 # Pictures and packets that an mp4 may count without listing them: memory is set aside for each
 MAX_SAMPLES = 1 << 24
 
-_SAME_END_S = 1e-3
+_SAME_END_S = 1e-3  # ends that are nearer to each other are the same
 
 PROBE_S = 30.0  # how far into a file its first picture and sound are looked for when it is opened
 

@@ -37,7 +37,8 @@ _NEXT_S = 0.5  # of sound, whose timestamps show whether a frame's own can be be
 
 _ENOUGH = 8  # timestamps that are enough to tell whether they agree
 
-_MOST = 0.75  # the share of them that must agree; of jitter, all, as a few may agree by chance
+# The share of them that must agree; once they jitter, all must, as a few may agree by chance
+_MOST = 0.75
 
 _LONG_S = 5.0  # of sound, over which jitter is averaged: 15 ms of it leave less than 1 ms
 
