@@ -112,8 +112,8 @@ def score_segment(
             looks.update(by_level(look(pictures, shown, inside[0].start_s, model, missing)))
         view = together([looks[level] for level in levels])
         for number in to_hear:
-            nothing, further = curves[number], number != to_hear[0]
-            yield score(view, windows[number], model, nothing.motion, nothing.detail, further)
+            nothing = curves[number]
+            yield score(view, windows[number], model, nothing.motion, nothing.detail)
 
     short = min(pictures.shape[1:])
     scored = until_any_is_sure(
@@ -196,14 +196,13 @@ def score(
     model: Loaded,
     motion: NDArray[np.float32],
     detail: NDArray[np.float32],
-    further: bool = False,
 ) -> Curve:
     """`score_segment` for pictures that were looked at before; only the sound of the blocks is
-    read. `motion`, `detail`: (N,); `further`: as for `compare`.
+    read. `motion`, `detail`: (N,).
     """
     inside = window.inside
     mel, heard = sound_with_margin(window)
-    compared = compare(view, mel, heard, model, further=further)
+    compared = compare(view, mel, heard, model)
     attention = compared.scored.attention[0].float()  # (S, N, T', P)
     return Curve(
         start_s=inside[0].start_s,

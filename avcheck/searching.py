@@ -140,7 +140,7 @@ class _Ear:
     sound: Tensor
 
     def best_of(
-        self, looks: Sequence[Look], model: Loaded, further: bool, before: _Best | None = None
+        self, looks: Sequence[Look], model: Loaded, before: _Best | None = None
     ) -> _Best | None:
         """The best of these windows and the best one `before`; None if there are none."""
         if not looks:
@@ -153,7 +153,7 @@ class _Ear:
             if strengths[best] <= before.strength:
                 return replace(before, curve=replace(before.curve, chosen_from=count))
         narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
-        curve = score(narrow, self.window, model, self.curve.motion, self.curve.detail, further)
+        curve = score(narrow, self.window, model, self.curve.motion, self.curve.detail)
         return _Best(strengths[best], replace(curve, chosen_from=count))
 
 
@@ -161,10 +161,7 @@ def _best_of(
     ears: Sequence[_Ear], looks: Sequence[Look], model: Loaded, before: Sequence[_Best | None]
 ) -> list[_Best | None]:
     """`_Ear.best_of` for each sound."""
-    return [
-        ear.best_of(looks, model, number > 0, own)
-        for number, (ear, own) in enumerate(zip(ears, before, strict=True))
-    ]
+    return [ear.best_of(looks, model, own) for ear, own in zip(ears, before, strict=True)]
 
 
 def _faces_within(larger: Larger, model: Loaded, budget: float) -> tuple[list[Face], float]:

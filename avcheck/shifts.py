@@ -21,8 +21,8 @@ SHIFTS = np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
 KEEP_PLACES = 32  # the most that any head keeps
 # Of a segment's pictures that need sound at some shift; with less, the segment says nothing
 _LEAST_SHARE = 0.4
-# The joint layers are most of what a further sound of a title costs. They hear it at every tenth
-# shift, and around the shifts where the trunks match best
+# Comparing at every shift would take the joint layers a sixth of a clip's time. They compare at
+# every tenth, and around those where the trunks match best: the verdicts are the same
 _STRIDE = 10
 _BEST, _AROUND = 2, 2
 
@@ -58,16 +58,13 @@ def compare(
     mel: NDArray[np.float32],
     heard: NDArray[np.bool_],
     model: Loaded,
-    *,
-    further: bool = False,
 ) -> Compared:
     """The classifier at every shift in `SHIFTS`, for a sound that is `MAX_SHIFT` pictures longer on
     both sides.
 
     mel: (4 (T + 2 MAX_SHIFT), 64); heard: bool (T + 2 MAX_SHIFT,). T is a whole number of blocks. A
     block that lacks over half of its sound or pictures at a shift has a logit of -inf there.
-    `further`: the pictures have another sound already, so this one must cost little: between shifts
-    where no match is likely, the joint layers' score is interpolated.
+    Between shifts where no match is likely, the joint layers' score is interpolated.
     """
     times = len(view.shown)
     present = np.stack(
@@ -91,24 +88,24 @@ def compare(
                 for at in range(0, times, BLOCK_FRAMES)
             ]
         )
-        asked = _likely(match[0]) if further else np.arange(len(SHIFTS))
-        said: Scored = model.net.head(
+        asked = _likely(match[0])
+        logits, attention, block_logits = model.net.head(
             picture,
             sound,
             torch.from_numpy(SHIFTS[asked]),
             margin=MAX_SHIFT,
             present=mask[:, asked],
         )
-    logits, attention, block_logits = _between(said, asked) if further else said
-    # Of a block without enough sound the head says something about silence: certainly not a match.
-    compared = mask.view(1, len(SHIFTS), -1, BLOCK_FRAMES).float().mean(dim=-1) >= 0.5  # (1, S, N)
-    block_logits = torch.stack(
-        [block_logits[..., 0], block_logits[..., 1].masked_fill(~compared, -torch.inf)], dim=-1
-    )
     # At a shift without anything to compare some heads attend to nothing; an even share sums to 1
     # like any other.
     attention = torch.where(
         attention.sum(dim=(2, 3, 4), keepdim=True) > 0, attention, 1 / attention[0, 0].numel()
+    )
+    logits, attention, block_logits = _between(Scored(logits, attention, block_logits), asked)
+    # Of a block without enough sound the head says something about silence: certainly not a match.
+    compared = mask.view(1, len(SHIFTS), -1, BLOCK_FRAMES).float().mean(dim=-1) >= 0.5  # (1, S, N)
+    block_logits = torch.stack(
+        [block_logits[..., 0], block_logits[..., 1].masked_fill(~compared, -torch.inf)], dim=-1
     )
     return Compared(
         scored=Scored(logits, attention, block_logits),

@@ -1,4 +1,6 @@
-"""The head scores a few shifts at a time: the same scores, in less memory."""
+"""The head scores few of the shifts, and a few at a time: the same scores, in less time and
+memory.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,18 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from avcheck.heads import JointHead
+from avcheck.looking import Look
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind
+from avcheck.posterior import Place
+from avcheck.segments import MAX_SHIFT
+from avcheck.shifts import SHIFTS, compare, logit
+from tests.support.block_source import loaded
 from tests.support.networks import TINY
 
 
@@ -27,6 +36,37 @@ def test_shifts_scored_a_few_at_a_time_are_those_scored_at_once(kind: AttentionK
     for one, other in zip(at_once, few, strict=True):
         # A few at a time they are summed in 16-bit integers
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ATTENTION_KINDS)
+def test_between_the_shifts_that_the_head_scores_it_is_interpolated(kind: AttentionKind) -> None:
+    torch.manual_seed(2)
+    model, times = loaded(kind), 50
+    picture = F.normalize(torch.randn(1, times, 2, model.net.config.embedding), dim=-1)
+    grid = tuple(Place(16, 0, column, 1, 2) for column in range(2))
+    view = Look(0.0, picture, grid, np.ones(times, np.bool_))
+    rng = np.random.default_rng(2)
+    mel = rng.normal(size=(4 * (times + 2 * MAX_SHIFT), 64)).astype(np.float32)
+    compared = compare(view, mel, np.ones(times + 2 * MAX_SHIFT, np.bool_), model)
+
+    with torch.inference_mode():
+        sound = model.net.sound(torch.from_numpy(mel)[None])
+        every = model.net.head(picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT)
+    # The two best matches and two shifts on either side, and every tenth shift
+    left, scored = compared.match.copy(), set(range(0, len(SHIFTS), 10))
+    for _ in range(2):
+        best = int(left.argmax())
+        near = slice(max(0, best - 2), best + 3)
+        scored |= set(range(len(SHIFTS))[near])
+        left[near] = -np.inf
+    at = sorted(scored)
+    for name in ("logits", "block_logits"):
+        expected, got = (logit(getattr(each, name)[0]).T for each in (every, compared.scored))
+        for row, values in zip(*map(np.atleast_2d, (expected, got)), strict=True):
+            assert values == pytest.approx(np.interp(np.arange(len(SHIFTS)), at, row[at]), abs=1e-3)
+    attention = compared.scored.attention[0]
+    torch.testing.assert_close(attention[at], every.attention[0, at], atol=1e-3, rtol=0)
+    torch.testing.assert_close(attention.flatten(1).sum(dim=1), torch.ones(len(SHIFTS)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
