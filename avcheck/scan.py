@@ -116,41 +116,50 @@ def score_segment(
             yield score(view, windows[number], model, nothing.motion, nothing.detail)
 
     short = min(pictures.shape[1:])
-    scored = until_any_is_sure(
-        tuple(sorted({min(level, short) for level in levels})), curves_at, model
-    )
+    levels = tuple(sorted({min(level, short) for level in levels}))
+    scored = until_any_is_sure(stages(levels, alone=window.alone), curves_at, model)
     for number, curve in zip(to_hear, scored, strict=True):
         curves[number] = curve
     return curves
 
 
+def stages(levels: tuple[int, ...], *, alone: bool) -> tuple[tuple[int, ...], ...]:
+    """At which of these levels (rising) a segment is looked at first, second and so on, until a
+    sound is sure.
+
+    All but the largest come first: it takes over half of the time, and for a face that fills the
+    smaller ones it moves the offset by a millisecond. Of a segment that is `alone` the largest of
+    those comes before them, as no other segment has to know which level shows the face best.
+    """
+    smaller = levels[:-1]
+    tried = (smaller[-1:], smaller, levels) if alone else (smaller, levels)
+    return tuple(dict.fromkeys(each for each in tried if each))
+
+
 def until_sure(
-    levels: tuple[int, ...], curve_at: Callable[[tuple[int, ...]], Curve], model: Loaded
+    turns: Sequence[tuple[int, ...]], curve_at: Callable[[tuple[int, ...]], Curve], model: Loaded
 ) -> Curve:
     """`until_any_is_sure` for one sound."""
-    (curve,) = until_any_is_sure(levels, lambda levels: iter([curve_at(levels)]), model)
+    (curve,) = until_any_is_sure(turns, lambda levels: iter([curve_at(levels)]), model)
     return curve
 
 
 def until_any_is_sure(
-    levels: tuple[int, ...],
+    turns: Sequence[tuple[int, ...]],
     curves_at: Callable[[tuple[int, ...]], Iterator[Curve]],
     model: Loaded,
 ) -> list[Curve]:
-    """The curves of a segment, one for each sound, at all levels but the largest (they rise); at
-    all of them if no sound is sure without.
-
-    The largest takes over half of the time; for a face that fills the smaller ones it moves the
-    offset by a millisecond.
+    """The curves of a segment, one for each sound, at the first of these `stages` that makes a
+    sound sure, or at the last.
     """
-    if len(levels) > 1:
-        calibration, tried = Calibration(**model.calibration), []
-        coming = curves_at(levels[:-1])
+    calibration = Calibration(**model.calibration)
+    for levels in turns[:-1]:
+        tried, coming = [], curves_at(levels)
         for curve in coming:
             tried.append(curve)
             if sureness(curve, calibration) >= SURE:
                 return [*tried, *coming]
-    return list(curves_at(levels))
+    return list(curves_at(turns[-1]))
 
 
 def _nothing_to_compare(curve: Curve) -> bool:

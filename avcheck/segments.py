@@ -37,16 +37,19 @@ class Film(Protocol):
 
 @dataclass(frozen=True)
 class Window:
-    """A run of blocks, and those just before and after it, which lend their sound."""
+    """A run of blocks, and those just before and after it, which lend their sound. alone: whether
+    no other run is looked at.
+    """
 
     inside: list[Block]
     before: list[Block] = field(default_factory=list)
     after: list[Block] = field(default_factory=list)
+    alone: bool = False
 
     def with_sound(self, number: int) -> Window:
         """The same pictures with only this sound, counted from 0."""
-        runs = ([block.with_sound(number) for block in run] for run in self._runs)
-        return Window(*runs)
+        inside, before, after = ([block.with_sound(number) for block in run] for run in self._runs)
+        return Window(inside, before, after, self.alone)
 
     @property
     def _runs(self) -> tuple[list[Block], list[Block], list[Block]]:
@@ -77,6 +80,7 @@ def segments(
     before: list[Block] = []
     waiting: list[Block] = []
     after: list[Block] = []
+    first: int | None = None
     for block in source:
         if on_block is not None:
             on_block(block)
@@ -93,6 +97,7 @@ def segments(
             yield Window(waiting, before)
             before, waiting = [], []
         waiting.append(block)
+        first = block.index if first is None else first
         # A tail too short to judge alone goes to the last segment, so half a segment more than is
         # used must have come.
         while len(waiting) >= SEGMENT_BLOCKS + SEGMENT_BLOCKS // 2:
@@ -100,7 +105,7 @@ def segments(
             yield Window(inside, before, rest[:MARGIN_BLOCKS])
             before, waiting = inside[-MARGIN_BLOCKS:], rest
     if waiting:
-        yield Window(waiting, before, after)
+        yield Window(waiting, before, after, alone=waiting[0].index == first)
 
 
 def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:

@@ -20,14 +20,13 @@ from avcheck.blocks import BLOCK_MELS, Block
 from avcheck.looking import Look, look
 from avcheck.mel import MEL_BINS
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind
-from avcheck.posterior import Calibration, Curve, Place
+from avcheck.posterior import Calibration
 from avcheck.report import DEFAULT_PRESET, PRESETS
-from avcheck.scan import LevelChoice, scan, score_segment
+from avcheck.scan import scan, score_segment
 from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import SHIFTS
 from avcheck.verdict import judge
 from tests.support.block_source import LEVELS, block, loaded
-from tests.support.curves import curve as curve_of
 from tests.support.networks import TINY
 from tests.support.shaken import filmed, followed, unsteady
 
@@ -148,64 +147,6 @@ def test_the_sound_around_a_segment_lies_in_its_place() -> None:
     assert heard.tolist() == [False] * 25 + [True] * 100 + [False] * 50
 
 
-def test_only_the_favourite_level_is_looked_at_in_between() -> None:
-    curves = list(
-        scan((block(k, size=(48, 48)) for k in range(80)), loaded("uniform"), levels=LEVELS)
-    )
-    levels = [{place[0] for place in curve.grid} for curve in curves]
-    assert len(curves) == 8
-    assert levels[0] == levels[6] == set(LEVELS)
-    assert all(len(seen) == 1 for k, seen in enumerate(levels) if k not in (0, 6))
-
-
-def at_levels(levels: tuple[int, ...], frames: float | None, favourite: int) -> Curve:
-    """A segment looked at at these levels, one place each; its attention is on the `favourite`."""
-    item = curve_of(frames, noise=0.1)
-    share = np.array([0.9 if level == favourite else 0.1 for level in levels], np.float32)
-    return replace(
-        item,
-        looked=250 * len(levels),
-        grid=tuple(Place(level, 0, 0, 1, 1) for level in levels),
-        places=item.attention[:, :, None] * share / share.sum(),
-    )
-
-
-def test_the_level_with_most_of_the_attention_on_a_match_is_kept() -> None:
-    choice = LevelChoice(HARD_TO_MATCH, (80, 112, 160))
-    looked_at = []
-    for _ in range(8):
-        looked_at.append(choice.levels)
-        choice.after([at_levels(choice.levels, 3.0, favourite=80)])
-    assert looked_at == [(80, 112, 160), *[(80,)] * 5, (80, 112, 160), (80,)]
-
-
-def test_without_a_hint_of_a_match_the_levels_take_turns() -> None:
-    choice = LevelChoice(HARD_TO_MATCH, (80, 112, 160))
-    looked_at = []
-    for _ in range(8):
-        looked_at.append(choice.levels)
-        choice.after([at_levels(choice.levels, None, favourite=160)])
-    in_turn = [(112,), (160,), (80,), (112,), (160,)]
-    assert looked_at == [(80, 112, 160), *in_turn, (80, 112, 160), (112,)]
-
-
-def test_a_level_that_shows_a_match_when_its_turn_comes_is_kept() -> None:
-    choice = LevelChoice(HARD_TO_MATCH, (80, 112, 160))
-    looked_at = []
-    for number in range(7):
-        looked_at.append(choice.levels)
-        # The surest sound chooses: here the second, from the third segment on
-        sounds = [None, None] if number < 2 else [None, 3.0]
-        choice.after([at_levels(choice.levels, frames, favourite=160) for frames in sounds])
-    assert looked_at == [(80, 112, 160), (112,), *[(160,)] * 4, (80, 112, 160)]
-
-
-def test_what_was_not_looked_at_teaches_nothing() -> None:
-    choice = LevelChoice(HARD_TO_MATCH, (80, 112))
-    choice.after([curve_of(None)])
-    assert choice.levels == (80, 112)
-
-
 def blank(item: Block) -> Block:
     return replace(item, pictures=np.full_like(item.pictures, 90))
 
@@ -240,16 +181,6 @@ def test_where_nothing_can_be_compared_nothing_is_looked_at(
     alone = judge([second], PRESETS[DEFAULT_PRESET], Calibration())
     assert (whole.verdict, whole.offset_ms) == (alone.verdict, alone.offset_ms)
     assert len(whole.blocks) == 20
-
-
-@pytest.mark.parametrize(("sure", "levels"), [(0.99, {16, 32}), (0.98, {16, 32, 48})])
-def test_the_largest_size_is_looked_at_where_the_others_do_not_make_sure(
-    monkeypatch: pytest.MonkeyPatch, sure: float, levels: set[int]
-) -> None:
-    monkeypatch.setattr(scanning, "sureness", lambda curve, calibration: sure)
-    model = loaded("uniform")
-    (curve,) = scan([block(k) for k in range(4)], model, levels=(16, 32, 48))
-    assert {place[0] for place in curve.grid} == levels
 
 
 def test_a_look_level_by_level_is_the_look_at_once() -> None:

@@ -42,6 +42,26 @@ def test_every_block_is_in_one_segment(count: int) -> None:
     assert len(lengths) == 1 or lengths[-1] >= 5
 
 
+@pytest.mark.parametrize("count", [1, 10, 14, 15, 25])
+def test_a_segment_is_alone_if_no_other_is_looked_at(count: int) -> None:
+    found = list(segments_module.segments(block(k, size=(2, 2)) for k in range(count)))
+    assert [window.alone for window in found] == [count < 15] * len(found)
+    assert found[0].with_sound(0).alone == found[0].alone
+    # A window in the middle of a title has others beside it
+    assert not any(part.alone for window in found for part in window.segments())
+
+
+def test_a_segment_with_a_gap_before_it_is_not_alone() -> None:
+    found = segments_module.segments(block(k, size=(2, 2)) for k in (0, 1, 5, 6))
+    assert [window.alone for window in found] == [False, False]
+
+
+def test_a_wanted_part_may_be_alone() -> None:
+    source = (block(k, size=(2, 2)) for k in range(30))
+    (window,) = segments_module.segments(source, wanted=range(5, 15))
+    assert window.alone
+
+
 def test_neighbours_lend_two_seconds_of_sound_on_either_side() -> None:
     found = segments(list(range(28)))
     assert found == [

@@ -27,7 +27,7 @@ from avcheck.mel import MEL_MARGIN, MEL_RATE, log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, Curve, Place
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
-from avcheck.scan import LevelChoice, change, score, sound_with_margin, until_sure
+from avcheck.scan import LevelChoice, change, score, sound_with_margin, stages, until_sure
 from avcheck.searching import CLOSER_SIDE
 from avcheck.segments import MAX_SHIFT, Window, segments
 from avcheck.shifts import logit
@@ -295,7 +295,9 @@ def curves(shot: Shot, sound: Sequence[Block], model: Loaded) -> Iterator[Curve]
         )
         motion, detail = shot.motion[first:last], shot.detail[first:last]
         curve = until_sure(
-            choice.levels, partial(_scored, view, window, model, motion, detail), model
+            stages(choice.levels, alone=window.alone),
+            partial(_scored, view, window, model, motion, detail),
+            model,
         )
         choice.after([curve])
         yield curve
