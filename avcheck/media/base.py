@@ -226,9 +226,10 @@ def shown_from(pictures: Iterable[Picture], from_s: float | None) -> Iterator[Pi
 
 def frame_time_s(frame: Frame, origin_s: float) -> float | None:
     """When a frame is due, in seconds; None if the file does not say."""
-    if frame.pts is None or frame.time_base is None:
+    pts, base = frame.pts, frame.time_base  # PyAV makes a new fraction each time it is asked
+    if pts is None or base is None:
         return None
-    return frame.pts * frame.time_base.numerator / frame.time_base.denominator - origin_s
+    return pts * base.numerator / base.denominator - origin_s
 
 
 def frame_end_s(frame: Frame, time_s: float) -> float:
