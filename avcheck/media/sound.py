@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
+from typing import Any
 
 import av
 import av.error
@@ -190,8 +191,9 @@ class _Run:
             )
             for part in frames:
                 for out in self._resampler.resample(part):
-                    # `to_ndarray` takes six times as long: it stacks the planes, of which this is one
-                    samples = np.frombuffer(out.planes[0], np.float32, out.samples)
+                    # `to_ndarray` takes six times as long, as it stacks the planes; this has one
+                    plane: Any = out.planes[0]
+                    samples = np.frombuffer(plane, np.float32, out.samples)
                     self._pending.append(samples)
                     self._waiting += len(samples)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
