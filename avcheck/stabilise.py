@@ -25,7 +25,7 @@ _LEAST_PEAK = 0.3
 _REACH = 50  # pictures on either side that the smooth course averages
 _FARTHEST = 10  # samples from one picture to the next: a sixth of the picture
 _LEAST_MOVE = 0.1  # px; less is not worth softening a picture for
-_CHUNK = 250  # pictures measured at a time
+_CHUNK = 50  # pictures measured at a time: their spectra stay in the processor's cache
 
 
 def shake(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -142,13 +142,27 @@ def _moved(picture: NDArray[np.uint8], right: float, down: float) -> NDArray[np.
     """The picture (H, W) read so far to the right of and below each place, interpolated between
     pixels.
     """
-    height, width = picture.shape
+    height = len(picture)
     columns, rows = int(np.floor(right)), int(np.floor(down))
-    tall = picture.take(_mirrored(rows, height + 1, height), axis=0)
-    wide = tall.take(_mirrored(columns, width + 1, width), axis=1).astype(np.uint16)
-    across = _between(wide[:, :-1], wide[:, 1:], right - columns)
-    both = _between(across[:-1], across[1:], down - rows)
-    return ((both + 128) // 256).astype(np.uint8)
+    tall = picture.take(_mirrored(rows, height + 1, height), axis=0).astype(np.uint16)
+    wide = _columns(_between(tall[:-1], tall[1:], down - rows), columns)
+    both = _between(wide[:, :-1], wide[:, 1:], right - columns)
+    return ((both + 128) >> 8).astype(np.uint8)
+
+
+def _columns(picture: NDArray[np.uint16], first: int) -> NDArray[np.uint16]:
+    """One column more than a picture (H, W) has, from the column `first` on, mirrored at both ends.
+
+    Those inside the picture are copied at once, in a third of the time of one by one.
+    """
+    height, width = picture.shape
+    out = np.empty((height, width + 1), np.uint16)
+    low, high = max(0, min(-first, width + 1)), max(0, min(width - first, width + 1))
+    at = _mirrored(first, width + 1, width)
+    out[:, :low] = picture[:, at[:low]]
+    out[:, low:high] = picture[:, first + low : first + high]
+    out[:, max(low, high) :] = picture[:, at[max(low, high) :]]
+    return out
 
 
 def _between(
@@ -158,9 +172,8 @@ def _between(
     fits 16 bits.
     """
     sixteenths = round(16 * part)
-    mixed: NDArray[np.uint16] = np.add(
-        first * (16 - sixteenths), second * sixteenths, dtype=np.uint16
-    )
+    mixed: NDArray[np.uint16] = first * np.uint16(16 - sixteenths)
+    mixed += second * np.uint16(sixteenths)
     return mixed
 
 
