@@ -167,23 +167,26 @@ def evaluate(
         require_file("--model", model)
     if faces is not None:
         require_file("--faces", faces)
+    from avcheck.eval.run import EvalSettings
     from avcheck.eval.run import evaluate as run_evaluation
 
+    settings = EvalSettings(
+        corpus,
+        model=model,
+        device=device,
+        rows=rows,
+        plots=plots,
+        speed=speed,
+        small=small,
+        faces=faces,
+        coverage=coverage,
+        added=tuple(added or ()),
+        last=last,
+    )
     with progress_bar(1, quiet=False) as bar:
         bar.on_file(corpus)
         for text in run_evaluation(
-            corpus,
-            model=model,
-            device=device,
-            out=rows,
-            plots=plots,
-            speed=speed,
-            small=small,
-            faces=faces,
-            coverage=coverage,
-            added=added or (),
-            last=last,
-            on_clip=lambda done, total: bar.on_progress(corpus, done / total),
+            settings, on_clip=lambda done, total: bar.on_progress(corpus, done / total)
         ):
             with bar.out_of_the_way():
                 print(text, flush=True)

@@ -7,9 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from avcheck.eval.protocol import (
-    EPSILON,
-)
 from avcheck.eval.rows import (
     RISK_FROM,
     RISK_S,
@@ -20,6 +17,7 @@ from avcheck.eval.rows import (
 )
 from avcheck.eval.stats import (
     CONFIDENCE_EDGES,
+    EPSILON,
     Figure,
     Reals,
     area_under_risk,

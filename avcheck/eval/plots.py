@@ -23,7 +23,14 @@ from avcheck.eval.rows import (
     sizes,
     truths,
 )
-from avcheck.eval.stats import CONFIDENCE_EDGES, area_under_risk, confidence_bin, risk_curve, share
+from avcheck.eval.stats import (
+    CONFIDENCE_EDGES,
+    EPSILON,
+    area_under_risk,
+    confidence_bin,
+    risk_curve,
+    share,
+)
 from avcheck.posterior import NEAR_FRAMES
 from avcheck.report import FRAME_MS
 
@@ -36,7 +43,6 @@ _COLOURS = dict(zip(RISK_S, ("#0072b2", "#d55e00"), strict=True))
 _SHADES = {"out_of_sync": "#d55e00", "undecidable": "#bbbbbb", "in_sync": "#009e73"}
 _ERROR_MS = 250.0  # a larger error is drawn at the edge
 _NAMED = (0.5, 0.9, 0.99)  # those of `RISK_FROM` that label their point
-_EPSILON = 1e-6
 _DPI = 150
 _SUBJECT = "speech"  # generic sound has no clip whose own offset is known
 
@@ -292,7 +298,7 @@ def _outcome(
     """Confidence of each row, and 1.0 if its offset is wrong by more than `NEAR_FRAMES`, else
     0.0.
     """
-    wrong = np.abs(errors_frames(rows, corrected=corrected)) > NEAR_FRAMES + _EPSILON
+    wrong = np.abs(errors_frames(rows, corrected=corrected)) > NEAR_FRAMES + EPSILON
     return np.array([row["confidence"] for row in rows], np.float64), wrong.astype(np.float64)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from avcheck.errors import MediaError
 from avcheck.eval.small import there_and_back
+from avcheck.eval.stats import EPSILON
 from avcheck.eval.windows import Footage
 from avcheck.looking import LEVELS
 from avcheck.media import open_media
@@ -42,7 +43,6 @@ SEEN_SHARE = 0.5  # least share of pictures with a face for a speaker to count a
 HISS = 10 ** (-50 / 20)  # RMS of the noise that replaces the sound
 TOLERANCE = PRESETS[DEFAULT_PRESET]
 VERDICTS = ("out_of_sync", "undecidable", "in_sync")
-EPSILON = 1e-6
 # Blocks of sound on either side of a segment, enough for all shifts that are tried
 AROUND = 2
 

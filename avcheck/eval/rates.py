@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES, without_gaps
+from avcheck.blocks import BLOCK_FRAMES
 from avcheck.eval.protocol import chance
 from avcheck.eval.rows import Row
 from avcheck.eval.trials import head_logits, listen, win_score
 from avcheck.heads import Head, TransformerHead
 from avcheck.looking import look
-from avcheck.mel import MEL_RATE, log_mel
+from avcheck.mel import log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, estimate, posterior
 from avcheck.rates import FRAME_RATE
@@ -25,7 +25,7 @@ from avcheck.scenes.generate import make_scene
 from avcheck.segments import MAX_SHIFT
 from avcheck.shifts import SHIFTS, weighed
 from avcheck.train.corpus import CACHE_SIDE, CachedClip, Clip, cache_clip
-from avcheck.train.sampling import EDGE_FRAMES, read_sound
+from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
 from avcheck.weights import Loaded
 
 RATES = (24.0, 25.0, 30_000 / 1001, 50.0, 60.0)  # pictures a second
@@ -68,7 +68,7 @@ def paced_clip(cached: CachedClip, rate: float, late: int, model: Loaded) -> Pac
     length = round(RATE_S * FRAME_RATE) + 2 * MAX_SHIFT
     start = first + (cached.clip.offset_frames or 0.0) - (MAX_SHIFT + late) * pace
     samples, heard = read_sound(cached, start, length, pace)
-    mel = without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE))
+    mel = masked_mel(samples, heard)
     frames = np.array(cached.frames[first : first + count])
     return Paced(
         "clips", cached.clip.id, cached.clip.group, rate, late, frames, listen(mel, model), heard

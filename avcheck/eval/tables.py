@@ -12,7 +12,6 @@ from avcheck.eval.protocol import (
     AS_A_CHECK,
     CONTROL_S,
     COVERAGE_S,
-    EPSILON,
     OFFSET_FRAMES,
     PAIR_MS,
     SEEN_SHARE,
@@ -23,7 +22,6 @@ from avcheck.eval.protocol import (
     VERDICTS,
 )
 from avcheck.eval.rows import (
-    KINDS,
     Row,
     errors_frames,
     groups_of,
@@ -32,16 +30,12 @@ from avcheck.eval.rows import (
     sizes,
     truths,
 )
-from avcheck.eval.stats import (
-    bootstrap_median,
-    leave_one_group_out,
-    share,
-    table,
-)
+from avcheck.eval.stats import EPSILON, bootstrap_median, leave_one_group_out, share, table
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import NEAR_FRAMES, Calibration
 from avcheck.rates import FRAME_RATE
 from avcheck.report import FRAME_MS
+from avcheck.train.corpus import KINDS
 
 
 def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[str]:

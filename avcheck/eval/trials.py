@@ -32,8 +32,9 @@ from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import KEEP_PLACES, SHIFTS, logit, weighed
 from avcheck.weights import Loaded
 
-PAIR_MS = (40, 80, 200, 500)
-OFFSET_FRAMES = (105, 250)  # 4.2 and 10 s
+# Fewer than in `avcheck eval`, as many heads are tried
+HEAD_PAIR_MS = (40, 80, 200, 500)
+HEAD_FRAMES = (105, 250)  # 4.2 and 10 s
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,12 @@ def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
         aligned_s = (first + footage.own_frames) / FRAME_RATE
         late_s = displacement(aligned_s, seconds, have_s, rng)
         moves = [("paper", 0.0)] if late_s is None else [("paper", 0.0), ("paper", late_s)]
-        for late_ms in (sign * size for size in PAIR_MS for sign in (-1, 1)):
+        for late_ms in (sign * size for size in HEAD_PAIR_MS for sign in (-1, 1)):
             if known and missing_s(footage, aligned_s - late_ms / 1000, seconds) <= PAIR_MISSING_S:
                 moves.append(("pairwise", late_ms / 1000))
         for measure_, moved_s in moves:
             yield _trial(footage, shot, measure_, first, aligned_s - moved_s, moved_s, model)
-    for count in OFFSET_FRAMES if known else ():
+    for count in HEAD_FRAMES if known else ():
         rng = chance(clip, f"offset {count}")
         spare = len(footage.frames) % count
         for first in range(spare // 2, len(footage.frames) - count + 1, count):

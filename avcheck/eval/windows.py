@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, Block
-from avcheck.looking import LEVELS, Look, look, look_in_parts
+from avcheck.looking import AROUND, LEVELS, Look, look, look_in_parts
 from avcheck.mel import MEL_MARGIN, MEL_RATE, log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, Curve, Place
-from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE, SAMPLES_A_FRAME
 from avcheck.scan import LevelChoice, change, score, sound_with_margin, until_sure
 from avcheck.searching import CLOSER_SIDE
 from avcheck.segments import MAX_SHIFT, Window, segments
@@ -35,8 +35,6 @@ from avcheck.train.corpus import Clip, decode
 from avcheck.weights import Loaded
 
 _CHUNK = 250  # pictures that go through the visual trunk at a time
-_REACH = 8  # pictures on either side that a feature may depend on, with some to spare
-_SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
 _NO_PICTURES = np.zeros((BLOCK_FRAMES, 0, 0), np.uint8)
 GRAIN = 2.0  # standard deviation of the grain on a frozen picture, in grey levels of 255
 
@@ -132,9 +130,9 @@ class Footage:
         """
         still = _grainy(self.frames, grain)
         period = len(still)
-        around = still[np.arange(-_REACH, period + _REACH) % period]
+        around = still[np.arange(-AROUND, period + AROUND) % period]
         picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[
-            :, _REACH:-_REACH
+            :, AROUND:-AROUND
         ]
         picture = _as_often(picture, len(self.view.grid))
         turn = np.arange(count) % period
@@ -171,9 +169,9 @@ def observe(
     """Run the visual trunk over a whole clip, in chunks that overlap so that no seam shows."""
     shown = np.ones(len(frames), np.bool_)
     view = look_in_parts(frames, shown, 0.0, model, levels, _CHUNK)
-    black = np.zeros((2 * _REACH + 1, *frames.shape[1:]), np.uint8)
+    black = np.zeros((2 * AROUND + 1, *frames.shape[1:]), np.uint8)
     blank = look(black, np.ones(len(black), np.bool_), 0.0, model, levels)
-    picture = _as_often(blank.picture[:, _REACH : _REACH + 1], len(view.grid))
+    picture = _as_often(blank.picture[:, AROUND : AROUND + 1], len(view.grid))
     blank = Look(0.0, picture, view.grid, shown[:1])
     return Footage(clip, frames, samples, view, blank, _change(frames), _detail(frames))
 
@@ -229,8 +227,7 @@ def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int =
     """
     before = around * BLOCK_SAMPLES
     length = (
-        max(shot.count * _SAMPLES_A_FRAME, shot.blocks * BLOCK_SAMPLES if around else 0)
-        + 2 * before
+        max(shot.count * SAMPLES_A_FRAME, shot.blocks * BLOCK_SAMPLES if around else 0) + 2 * before
     )
     first = round(start_s * SAMPLE_RATE) - before
     low, high = max(first, 0), min(first + length, len(samples))

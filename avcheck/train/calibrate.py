@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES, without_gaps
+from avcheck.blocks import BLOCK_FRAMES
 from avcheck.looking import LEVELS, Look, look
-from avcheck.mel import MEL_RATE, log_mel
 from avcheck.posterior import (
     LEAST_ERROR_MS,
     LEAST_SCATTER,
@@ -37,7 +36,7 @@ from avcheck.report import FRAME_MS
 from avcheck.segments import MAX_SHIFT, SEGMENT_BLOCKS
 from avcheck.shifts import SHIFTS, compare
 from avcheck.train.corpus import CachedClip
-from avcheck.train.sampling import EDGE_FRAMES, read_sound
+from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
 from avcheck.weights import Loaded
 
 _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
@@ -124,9 +123,7 @@ def _trial(
     if alone:  # as in a file that ends here: there is no sound beyond the pictures' own time
         heard[:MAX_SHIFT] = False
         heard[MAX_SHIFT + times :] = False
-    compared = compare(
-        view, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model
-    )
+    compared = compare(view, masked_mel(samples, heard), heard, model)
     return Trial(
         frozenset({shown.clip.group, source.clip.group}),
         compared.weighed_score(),

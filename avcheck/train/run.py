@@ -47,7 +47,7 @@ from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
 from avcheck.train.recipes import CROP, FRAME, GENERIC, SMALL_FRAME
 from avcheck.train.sampling import Recipe
-from avcheck.train.settings import TrainSettings
+from avcheck.train.settings import HeadSettings, TrainSettings
 from avcheck.weights import Loaded, choose_device, load, load_heads, save
 
 _ADAPT_RATE = 2e-4
@@ -88,23 +88,22 @@ def train(settings: TrainSettings) -> Path:
             known = [item for item in crossfit(settings, speech, device, tell) if usable(item.clip)]
         learner = Learner.fresh(ModelConfig(), settings.seed, start)
 
-        def stage(stage: Stage, view: Recipe) -> None:
-            trusted = [item for item in held_out if item.clip.trusted]
+        trusted = [item for item in held_out if item.clip.trusted]
+
+        def run(stage: Stage, view: Recipe) -> None:
             run_stage(
                 learner,
-                stage,
+                replace(stage, voices=[*speech, *generic]),
                 folder=out,
                 device=device,
                 seed=settings.seed,
-                voices=[*speech, *generic],
                 validate=(lambda net: accuracy(net, trusted, view)) if trusted else None,
-                validate_every_s=600.0,
                 on_step=tell(stage.name),
             )
 
         faces = [item for item in known if len(item.faces) > 3]
         if faces and settings.start is None:
-            stage(
+            run(
                 Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)),
                 CROP,
             )
@@ -116,7 +115,7 @@ def train(settings: TrainSettings) -> Path:
             # and stays at chance on unseen ones.
             sources.append(Source(generic, 0.12, GENERIC, "generic", batch=8))
         sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.08, frame, "scenes"))
-        stage(
+        run(
             Stage(
                 "frames",
                 sources,
@@ -128,7 +127,7 @@ def train(settings: TrainSettings) -> Path:
         )
         used = [*known, *rest, *generic]
         heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, tell)
-        return _write(settings, learner, heads, used, training, held_out, device, tell)
+        return _write(settings, learner, heads, used, clips, device, tell)
 
 
 def _adapt(
@@ -170,13 +169,15 @@ def _adapt(
     learner = Learner.fresh(before.net.config, settings.seed, before.net)
     unseen = scenes(settings.seed, 20, tell("scenes"))
     sources = [Source(learnt_from, 0.9, FRAME), Source(unseen, 0.1, FRAME, "scenes")]
+    stage = Stage(
+        "adapt", sources, settings.adapt_steps, batch=8, rate=_ADAPT_RATE, voices=learnt_from
+    )
     run_stage(
         learner,
-        Stage("adapt", sources, settings.adapt_steps, batch=8, rate=_ADAPT_RATE, harden=(0.3, 0.3)),
+        stage,
         folder=settings.out,
         device=device,
         seed=settings.seed,
-        voices=learnt_from,
         on_step=tell("adapt"),
     )
     net = between(before.net, learner.mean_net)
@@ -289,10 +290,8 @@ def _heads(
     for kind in ATTENTION_KINDS:
         heads[kind] = learn_head(
             net,
-            kind,
             features,
-            steps=settings.head_steps,
-            seed=settings.seed,
+            HeadSettings(kind, steps=settings.head_steps, seed=settings.seed),
             device=device,
             on_step=tell(f"head: {kind}"),
             log=partial(write_log, settings.out / "log.jsonl"),
@@ -306,11 +305,16 @@ def _write(
     learner: Learner,
     heads: dict[AttentionKind, Head],
     used: Sequence[CachedClip],
-    training: Sequence[CachedClip],
-    held_out: Sequence[CachedClip],
+    clips: Sequence[CachedClip],
     device: torch.device,
     tell: Callable[[str], Callable[..., None]],
 ) -> Path:
+    """Calibrate on the validation clips, and write the weights. used: the clips that were learnt
+    from; clips: all.
+    """
+    training, held_out = (
+        [item for item in clips if item.clip.split == split] for split in ("train", "val")
+    )
     net = learner.mean_net
     net.head = heads[net.config.attention]
     model = _as_checked(net, device)

@@ -17,14 +17,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.mel import MEL_MARGIN, log_mel
-from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.blocks import without_gaps
+from avcheck.mel import MEL_MARGIN, MEL_RATE, log_mel
+from avcheck.rates import FRAME_RATE, SAMPLES_A_FRAME
 from avcheck.stabilise import steadied
 from avcheck.train.augment import treat_mel, treat_pictures, treat_sound
 from avcheck.train.corpus import CachedClip
 
 EDGE_FRAMES = 3
-_SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
 cv2.setNumThreads(1)
 
 
@@ -123,11 +123,11 @@ def read_sound(
     At a `pace` above 1 it plays faster: `frames` pictures take `frames * pace` pictures' worth of
     the clip.
     """
-    count = frames * _SAMPLES_A_FRAME + 2 * MEL_MARGIN
+    count = frames * SAMPLES_A_FRAME + 2 * MEL_MARGIN
     total = len(cached.samples)
     samples = np.zeros(count, np.float32)
     if pace == 1.0:
-        low = round(start * _SAMPLES_A_FRAME) - MEL_MARGIN
+        low = round(start * SAMPLES_A_FRAME) - MEL_MARGIN
         inside = (
             cached.samples[max(low, 0) : max(min(low + count, total), 0)].astype(np.float32)
             / 32768.0
@@ -135,7 +135,7 @@ def read_sound(
         at = max(-low, 0)
         samples[at : at + len(inside)] = inside
     else:
-        sample_at = start * _SAMPLES_A_FRAME + (np.arange(count) - MEL_MARGIN) * pace
+        sample_at = start * SAMPLES_A_FRAME + (np.arange(count) - MEL_MARGIN) * pace
         low, high = max(math.floor(sample_at[0]), 0), min(math.ceil(sample_at[-1]) + 1, total)
         inside = cached.samples[low : max(high, low)].astype(np.float32) / 32768.0
         if len(inside):
@@ -143,8 +143,15 @@ def read_sound(
                 sample_at, np.arange(low, low + len(inside)), inside, left=0.0, right=0.0
             )
     index = start + np.arange(frames) * pace
-    last = total / _SAMPLES_A_FRAME - EDGE_FRAMES - 1
+    last = total / SAMPLES_A_FRAME - EDGE_FRAMES - 1
     return samples, (index >= EDGE_FRAMES) & (index <= last)
+
+
+def masked_mel(samples: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The log-mel of what `read_sound` returns, (4 * frames, 64), as in a check where sound is
+    missing.
+    """
+    return without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE))
 
 
 def cut(

@@ -30,7 +30,6 @@ from avcheck.render.base import Renderer
 from avcheck.render.page import charts, film, words
 from avcheck.render.records import to_json
 from avcheck.render.text import (
-    VERDICT_TEXT,
     Titles,
     outcome,
     printable,
@@ -38,7 +37,7 @@ from avcheck.render.text import (
     summary,
 )
 from avcheck.render.worst import Worst
-from avcheck.report import Report, confidence_text
+from avcheck.report import VERDICT_TEXT, Report, confidence_text
 from avcheck.times import clock
 
 if TYPE_CHECKING:
