@@ -94,12 +94,28 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
             ["a.mp4", "--early", os.fsdecode(b"\xff")],
             "--early must be plain text (UTF-8) (see avcheck check --help)",
         ),
-        (["a.mp4", "--json=3"], "--json takes no value (see avcheck --help)"),
-        (["a.mp4", "--audio"], "--audio needs a value (see avcheck --help)"),
+        (["a.mp4", "--json=3"], "--json takes no value (see avcheck check --help)"),
+        (["a.mp4", "--audio"], "--audio needs a value (see avcheck check --help)"),
         (["chek", "a.mp4"], "there is no file and no command 'chek'; did you mean check?"),
         (["merge"], "FILE is missing (see avcheck merge --help)"),
         (["diff", "a.jsonl"], "NEW is missing (see avcheck diff --help)"),
         (["demo", "x"], "unexpected argument: x (see avcheck demo --help)"),
+        # What the library refuses names the option too
+        (["a.mp4", "--timeout", "0"], "--timeout must be a number of seconds above 0, not 0"),
+        (
+            ["watch", ".", "--timeout", "nan"],
+            "--timeout must be a number of seconds above 0, not nan",
+        ),
+        (["a.mp4", "--memory-limit", "0"], "--memory-limit must be a number of MB above 0, not 0"),
+        (
+            ["a.mp4", "--language", "zz9"],
+            "--language: 'zz9' is no language: give a code, for example fr, fra or fr-CA",
+        ),
+        (["a.mp4", *("--audio-track", "1") * 2], "--audio-track: one is asked for twice"),
+        (
+            ["a.mp4", "--start", "5", "--end", "3"],
+            "--end: the part from 5 s to 3 s is empty or too short; it must last at least 1 s",
+        ),
     ],
 )
 def test_wrong_usage_is_told_in_our_words(

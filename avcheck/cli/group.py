@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from avcheck.cli.options import GENERAL, Version
-from avcheck.cli.usage import nearest, said
+from avcheck.cli.usage import WRONG_USAGE, nearest, said
 from avcheck.cli.values import spare_pydantic
 from avcheck.errors import UsageError
 
@@ -53,6 +53,15 @@ def _no_type(ctx: Any) -> None:
 
 class Command(_Plain, TyperCommand):
     """One of the commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer does, but every error knows the command that it is about."""
+        try:
+            return list(super().parse_args(ctx, args))
+        except WRONG_USAGE as error:
+            if getattr(error, "ctx", None) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run it. Where an error of the library names a parameter, the option is named instead."""
