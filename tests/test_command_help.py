@@ -72,6 +72,23 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("diff", "avcheck diff [OPTIONS] OLD NEW"),
+        ("merge", "avcheck merge [OPTIONS] FILE..."),
+        ("show", "avcheck show [OPTIONS] RESULTS [FILE]..."),
+        ("check", "avcheck check [OPTIONS] [PATH]..."),
+    ],
+)
+def test_what_a_command_needs_stands_bare_in_its_usage(
+    command: str, usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert f"Usage: {usage}" in lines
+
+
+@pytest.mark.parametrize(
     ("args", "says"),
     [
         (

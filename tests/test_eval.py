@@ -35,7 +35,7 @@ def test_without_matplotlib_pictures_are_refused_before_anything_is_measured(
         run.from_rows([], plots=tmp_path),
     ):
         with pytest.raises(
-            UsageError, match=r"pictures need matplotlib; install it with: pip install matplotlib"
+            UsageError, match=r"plots need matplotlib; install it with: pip install matplotlib"
         ):
             next(texts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,9 +43,16 @@ class _Plain:
                 each.metavar = ""
             elif each.param_type_name == "argument":
                 each.display_type_rich = _no_type
+                if each.required:  # Typer 0.29 puts it in braces, which stand for a choice
+                    each._usage_display_name = partial(_in_usage, each)
             if each.name == "help":
                 each.rich_help_panel = GENERAL
         return params
+
+
+def _in_usage(argument: Any) -> str:
+    """Replaces a required argument's `_usage_display_name`."""
+    return f"{argument.display_name_raw}{'' if argument.nargs == 1 else '...'}"
 
 
 def _no_type(ctx: Any) -> None:

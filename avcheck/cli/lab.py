@@ -91,14 +91,12 @@ def evaluate(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="Tables and pictures of figures that --rows wrote earlier.",
+            help="Tables and plots of figures that --rows wrote earlier.",
         ),
     ] = None,
     plots: Annotated[
         Path | None,
-        typer.Option(
-            "--plots", metavar="FOLDER", help="Also draw pictures there. Needs matplotlib."
-        ),
+        typer.Option("--plots", metavar="FOLDER", help="Also draw plots there. Needs matplotlib."),
     ] = None,
     speed: Annotated[
         bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Also distinct for the colour-blind
+# Distinct for the colour-blind too
 _COLOURS = dict(zip(RISK_S, ("#0072b2", "#d55e00"), strict=True))
 _SHADES = {"out_of_sync": "#d55e00", "undecidable": "#bbbbbb", "in_sync": "#009e73"}
 _ERROR_MS = 250.0  # a larger error is drawn at the edge
@@ -50,7 +50,7 @@ _SUBJECT = "speech"  # generic sound has no clip whose own offset is known
 def require_matplotlib() -> None:
     """Raises UsageError if it is not installed, before anything takes a long time."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("pictures need matplotlib; install it with: pip install matplotlib")
+        raise UsageError("plots need matplotlib; install it with: pip install matplotlib")
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -78,7 +78,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
                 figure.savefig(path)
                 written.append(path)
     except OSError as error:
-        raise UsageError(f"{folder}: cannot write pictures there: {error}") from error
+        raise UsageError(f"{folder}: cannot write plots there: {error}") from error
     return written
 
 

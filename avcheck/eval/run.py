@@ -168,7 +168,7 @@ def from_rows(
 
 
 def _drawn(rows: Sequence[Row], folder: Path) -> str:
-    return "Pictures: " + ", ".join(str(path) for path in draw(rows, folder)) + "\n"
+    return "Plots: " + ", ".join(str(path) for path in draw(rows, folder)) + "\n"
 
 
 def _bench(model: Path | None, device: str) -> Bench:

@@ -30,7 +30,14 @@ from avcheck.eval.rows import (
     sizes,
     truths,
 )
-from avcheck.eval.stats import EPSILON, bootstrap_median, leave_one_group_out, share, table
+from avcheck.eval.stats import (
+    EPSILON,
+    bootstrap_median,
+    leave_one_group_out,
+    share,
+    table,
+    win_score,
+)
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import NEAR_FRAMES, Calibration
 from avcheck.rates import FRAME_RATE
@@ -110,10 +117,7 @@ def pairwise_table(rows: Sequence[Row]) -> str:
     for kind, population, some in populations(rows):
         for size in PAIR_MS:
             mine = [row for row in some if abs(row["late_ms"]) == size]
-            wins = [
-                float(row["logit_true"] > row["logit"]) + 0.5 * (row["logit_true"] == row["logit"])
-                for row in mine
-            ]
+            wins = [win_score(row["logit_true"], row["logit"]) for row in mine]
             if mine:
                 lines.append(
                     (kind, population, f"{size} ms", *sizes(mine), share(wins, groups_of(mine)))

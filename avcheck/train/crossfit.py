@@ -45,7 +45,7 @@ def with_estimates(
     return out
 
 
-def between(first: SyncNet, second: SyncNet) -> SyncNet:
+def mean_of(first: SyncNet, second: SyncNet) -> SyncNet:
     """The mean of the weights of two networks of one configuration; it is as good as both if they
     are near each other.
     """

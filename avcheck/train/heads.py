@@ -34,7 +34,7 @@ from avcheck.train.settings import HeadSettings
 from avcheck.weights import Loaded, half_is_fast
 
 _PIECE_FRAMES = 10 * BLOCK_FRAMES
-# Shifts at which a step compares beside 0: each of the near ones, and some of the far ones
+# Shifts that each step tries beside 0: all near ones, and some of the far ones
 _NEAR = (-5, -3, -2, -1, 1, 2, 3, 5)
 _FAR = [shift for shift in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(shift) > 5]
 _FAR_A_STEP = 5
@@ -110,10 +110,12 @@ def extract(
 
 @dataclass(frozen=True)
 class _Batch:
+    """B windows of T pictures."""
+
     picture: Tensor  # (B, T, K, D)
-    sound: Tensor  # (B, T + 2 MAX_SHIFT, D), at its own time
-    present: Tensor  # bool (B, T + 2 MAX_SHIFT)
-    foreign: Tensor  # another clip's sound
+    sound: Tensor  # (B, T + 2 MAX_SHIFT, D), each window's own
+    present: Tensor  # bool (B, T + 2 MAX_SHIFT), whether `sound` is real
+    foreign: Tensor  # (B, T + 2 MAX_SHIFT, D), the sound of another clip
 
 
 def _draw(

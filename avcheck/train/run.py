@@ -40,7 +40,7 @@ from avcheck.shipped import weights_sha256
 from avcheck.train.calibrate import calibrate, judged, trials
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
-from avcheck.train.crossfit import between, crossfit, estimated, remaining, with_estimates
+from avcheck.train.crossfit import crossfit, estimated, mean_of, remaining, with_estimates
 from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
@@ -163,8 +163,7 @@ def _adapt(
     if not learnt_from:
         raise UsageError(
             f"{start.name} is sure of the offset of none of these clips, so there is nothing to "
-            "learn from; give some in "
-            "which somebody is seen to speak for 10 s or more"
+            "learn from; give some in which somebody is seen to speak for 10 s or more"
         )
     learner = Learner.fresh(before.net.config, settings.seed, before.net)
     unseen = scenes(settings.seed, 20, tell("scenes"))
@@ -180,7 +179,7 @@ def _adapt(
         seed=settings.seed,
         on_step=tell("adapt"),
     )
-    net = between(before.net, learner.mean_net)
+    net = mean_of(before.net, learner.mean_net)
     held_out_shares = {}
     if held_out:
         for name, model in (("before", checked), ("after", _as_checked(net, device))):
@@ -251,19 +250,18 @@ def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[
             faces = np.column_stack([every / scene.frame_rate, scene.faces[every]]).astype(
                 np.float32
             )
-        clip = Clip(
-            id=f"scene-{number}",
-            path=Path("scene"),
-            group=f"scene-{number}",
-            kind="scene",
-            split="train",
-        )
-        clip = replace(clip, offset_frames=0.0, trusted=True)
+        clip = scene_clip(number, "train")
         clips.append(
             CachedClip(clip, scene.frames, (scene.samples * 32767).astype(np.int16), faces)
         )
         on_scene(number + 1, count)
     return clips
+
+
+def scene_clip(number: int, split: str) -> Clip:
+    """The clip that a generated scene counts as: a group of its own, in sync."""
+    name = f"scene-{number}"
+    return Clip(name, Path("scene"), name, "scene", split, offset_frames=0.0, trusted=True)
 
 
 def _heads(
