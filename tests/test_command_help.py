@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -193,6 +194,26 @@ def test_completion_knows_options_values_commands_and_files(
         (tmp_path / name).touch()
     done = complete(line, tmp_path)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, found, "")
+
+
+def test_a_candidate_of_fish_is_one_line(tmp_path: Path) -> None:
+    asked = {
+        "_AVCHECK_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": "avcheck check --",
+        "COLUMNS": "80",
+    }
+    done = complete("", tmp_path, **asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    options = {option for each in COMMANDS["check"].params for option in _long(each)}
+    candidates = {line.split("\t")[0] for line in done.stdout.splitlines()}
+    assert candidates == options | {"--help"}
+
+
+def _long(parameter: Any) -> list[str]:
+    """The long names of an option."""
+    names = [*parameter.opts, *parameter.secondary_opts]
+    return [name for name in names if name.startswith("--")]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -54,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     """Run the command; every exception becomes a line on stderr and an exit code."""
+    is_asked_by_shell = os.environ.get("_AVCHECK_COMPLETE", "").startswith("complete_")
+    if is_asked_by_shell:
+        # Typer breaks descriptions into lines of this width; fish takes each for a candidate
+        os.environ["TERMINAL_WIDTH"] = "10000"
     try:
         code = typer.main.get_command(app).main(
             args=args or ["--help"], prog_name="avcheck", standalone_mode=False
@@ -75,7 +79,6 @@ def _run(args: list[str]) -> int:
         # Typer turns a broken pipe into SystemExit(1), which would read as a finding. Completion
         # exits by itself too.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, OSError):
-            is_asked_by_shell = os.environ.get("_AVCHECK_COMPLETE", "").startswith("complete_")
             return (
                 int(error.code or 0) if is_asked_by_shell or not error.code else ExitCode.NOT_JUDGED
             )
