@@ -100,6 +100,10 @@ def test_what_a_command_needs_stands_bare_in_its_usage(
             ["a.mp4", "--jsn"],
             "there is no option --jsn; did you mean --json? (see avcheck check --help)",
         ),
+        (
+            ["a.mp4", "--nope"],
+            "there is no option --nope (see avcheck check --help)",
+        ),  # not --model
         (["a.mp4", "--zzz"], "there is no option --zzz (see avcheck check --help)"),
         (["a.mp4", "--early", "soon"], "--early must be a number (see avcheck check --help)"),
         (["a.mp4", "-j", "x"], "--jobs must be a whole number (see avcheck check --help)"),

@@ -45,9 +45,12 @@ def said(error: UsageError, names: Mapping[str, str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" with the known word that is nearest; "" if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    """ "; did you mean ...?" with the known word that is nearest; "" if none is near. Dashes in
+    front do not count.
+    """
+    by_name = {each.lstrip("-"): each for each in known}
+    near = difflib.get_close_matches(word.lstrip("-"), by_name, n=1)
+    return f"; did you mean {by_name[near[0]]}?" if near else ""
 
 
 def _what(error: Exception) -> str:
