@@ -166,6 +166,7 @@ def test_a_finder_that_was_written_is_measured(
     assert finder.main([*arguments, "--measure"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["faces"] > 0
+    assert 40_000 < told["parameters"] < 50_000
     assert told["found"] == pytest.approx(json.loads(last)["found"], abs=1e-4)
 
 

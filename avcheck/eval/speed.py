@@ -21,6 +21,7 @@ from avcheck.checker import Checker
 from avcheck.eval.protocol import TOLERANCE
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import table
+from avcheck.film_writer import SOUND_RATE
 from avcheck.looking import LEVELS, look
 from avcheck.media import open_media
 from avcheck.memory import keep_memory
@@ -34,7 +35,6 @@ from avcheck.verdict import judge
 
 SPEED_S = 120.0  # of generated 1080p
 _STRANGER_S = 60.0  # of another film's sound
-_SPEED_SOUND_RATE = 48_000
 
 
 @dataclass
@@ -80,13 +80,13 @@ def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) 
         "talking", seed=1, seconds=seconds, size=(height // 4, width // 4), head_share=0.4
     )
     noise = np.random.default_rng(1).normal(0.0, 2.0, (8, height, width)).round().astype(np.int16)
-    sound = np.repeat(scene.samples, _SPEED_SOUND_RATE // scene.sample_rate)
+    sound = np.repeat(scene.samples, SOUND_RATE // scene.sample_rate)
     with av.open(str(path), "w", format="mp4") as file:
         video = file.add_stream(
             "libx264", rate=FRAME_RATE, options={"preset": "veryfast", "crf": "23"}
         )
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        audio = file.add_stream("aac", rate=_SPEED_SOUND_RATE, layout="stereo")
+        audio = file.add_stream("aac", rate=SOUND_RATE, layout="stereo")
         picture = np.full((height * 3 // 2, width), 128, np.uint8)
         for k, luma in enumerate(scene.frames):
             large = np.repeat(np.repeat(luma, 4, axis=0), 4, axis=1)[:height, :width]
@@ -101,9 +101,9 @@ def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) 
                 np.ascontiguousarray(both), format="fltp", layout="stereo"
             )
             run.sample_rate, run.pts, run.time_base = (
-                _SPEED_SOUND_RATE,
+                SOUND_RATE,
                 at,
-                Fraction(1, _SPEED_SOUND_RATE),
+                Fraction(1, SOUND_RATE),
             )
             file.mux(audio.encode(run))
         file.mux(audio.encode(None))

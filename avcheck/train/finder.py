@@ -287,7 +287,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         stills, trials = read_stills(asked.corpus, asked.boxes)
         if asked.measure:
-            print(json.dumps(measured(read_finder(asked.out), trials)))
+            net = read_finder(asked.out)
+            parameters = sum(each.numel() for each in net.parameters())
+            print(json.dumps({**measured(net, trials), "parameters": parameters}))
             return 0
         print(json.dumps({"stills": len(stills.every), "with_faces": len(stills.with_faces)}))
         net = learn(stills, trials, asked.steps, asked.seed)
