@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,18 @@ from avcheck.cli.options import Device, Model
 from avcheck.cli.require import require_directory, require_file
 from avcheck.cli.screen import progress_bar
 from avcheck.errors import UsageError
+from avcheck.train.settings import HeadSettings, TrainSettings
+
+
+@contextmanager
+def _may_lack_opencv() -> Iterator[None]:
+    """Around imports that need OpenCV. Raises UsageError if it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
 
 
 @app.command(rich_help_panel=TRAINING)
@@ -25,7 +38,9 @@ def train(
         Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")
     ] = Path("runs/train"),
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random numbers.")] = 1,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of the random numbers.")
+    ] = TrainSettings.seed,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
@@ -55,13 +70,8 @@ def train(
     """Train the network on video that is in sync, by shifting its sound. Needs the extra train."""
     for path in data:
         require_directory(path)
-    try:
+    with _may_lack_opencv():
         from avcheck.train.run import train as run_training
-        from avcheck.train.settings import TrainSettings
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
-            raise
-        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     if start is not None:
         require_file("--from", start)
     if faces is not None:
@@ -200,7 +210,9 @@ def ablate(
     ] = Path("runs/ablation"),
     device: Device = "auto",
     model: Model = None,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps a head.")] = 1500,
+    steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Optimiser steps a head.")
+    ] = HeadSettings.steps,
     seed: Annotated[
         list[int] | None,
         typer.Option(
@@ -234,14 +246,10 @@ def ablate(
     require_directory(corpus)
     if model is not None:
         require_file("--model", model)
-    try:
+    with _may_lack_opencv():
         from avcheck.eval.ablation import AblationSettings
         from avcheck.eval.ablation import ablate as run_ablation
         from avcheck.train.run import progress
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
-            raise
-        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     settings = AblationSettings(
         corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps
     )

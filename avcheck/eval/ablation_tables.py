@@ -63,10 +63,9 @@ def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:
     )
     note = (
         "Paper protocol: accuracy on windows of 4.2 s, as they are and displaced by 2 to 5.8 s, "
-        "decided by the logit's sign. "
-        "Pairs (true above displaced copy) and offset (within 1 frame, by the head's score "
-        "alone): speech with a trusted own "
-        "offset. Heads that look at the whole picture are not run at every shift."
+        "decided by the logit's sign. Pairs (true above displaced copy) and offset (within 1 "
+        "frame, by the head's score alone): speech with a trusted own offset. Heads that look at "
+        "the whole picture are not run at every shift."
     )
     return table("Heads", header, lines, note)
 
@@ -146,8 +145,7 @@ def rate_table(rows: Sequence[Row]) -> str:
     )
     note = (
         f"{RATE_S:g} s each, sound moved by up to 1 s. Clips: trusted speech of 25 fps played at "
-        "the rate, sound and all. "
-        "Scenes: generated talking faces. Native: every picture as it is (every second one of 50 "
-        "and 60), at its own time."
+        "the rate, sound and all. Scenes: generated talking faces. Native: every picture as it is "
+        "(every second one of 50 and 60), at its own time."
     )
     return table("Frame rates", header, lines, note)

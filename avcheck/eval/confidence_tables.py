@@ -124,10 +124,9 @@ def risk_tables(rows: Sequence[Row], foreign: Sequence[Row]) -> Iterator[str]:
                 f"{len(strangers)} windows with a stranger's sound)"
             )
         note = (
-            "Windows of the offset measure with at least the confidence are kept; wrong = beyond "
-            "2 frames. With a stranger's "
-            "sound in its place none can be judged. Area under the curve, lower is better: "
-            f"{'; '.join(areas)}."
+            "Windows of the offset measure with at least the confidence are kept; wrong = beyond 2 "
+            "frames. With a stranger's sound in its place none can be judged. Area under the "
+            f"curve, lower is better: {'; '.join(areas)}."
         )
         header = (
             "from",

@@ -196,15 +196,12 @@ def speed_table(row: Row) -> str:
     note = (
         f"1080p H.264 of {row['film_s']} s, generated, on {row['device']}: "
         f"{60 / wall_s['whole check']:.1f} times as fast as it plays. Peak memory "
-        f"{row['peak_mb']:.0f} MB; "
-        f"{row['kept_mb_per_min']:.2f} MB of curves are kept a minute, so a film of two hours "
-        "needs about "
-        f"{row['peak_mb'] + more_mb:.0f} MB."
+        f"{row['peak_mb']:.0f} MB; {row['kept_mb_per_min']:.2f} MB of curves are kept a minute, so "
+        f"a film of two hours needs about {row['peak_mb'] + more_mb:.0f} MB."
     )
     if (closer_mb := row.get("closer_mb")) is not None:
         note += (
             f" With another film's sound it is undecidable and looked at closer: {closer_mb:.0f} "
-            "MB, of two hours about "
-            f"{closer_mb + more_mb:.0f} MB."
+            f"MB, of two hours about {closer_mb + more_mb:.0f} MB."
         )
     return table("Speed: seconds per minute of video", ("stage", "CPU, s", "wall, s"), lines, note)

@@ -268,11 +268,9 @@ def coverage_table(rows: Sequence[Row]) -> str:
     )
     note = (
         "Whole clips as recorded. Speaker seen: a face mesh found a face in half of the pictures "
-        "looked at. Verdict: in or out of "
-        "sync; an offset reported without one is too close to a limit. Wrong: beyond "
-        f"{NEAR_FRAMES:g} frames of a "
-        "trusted own offset, which is an estimate by another network, or for later rounds by "
-        "earlier weights."
+        "looked at. Verdict: in or out of sync; an offset reported without one is too close to a "
+        f"limit. Wrong: beyond {NEAR_FRAMES:g} frames of a trusted own offset, which is an "
+        "estimate by another network, or for later rounds by earlier weights."
     )
     return table("Coverage of whole clips", header, lines, note)
 
@@ -435,11 +433,9 @@ def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> s
     )
     note = (
         "The middle 10 s of every speech clip with a trusted offset, its sound moved as in the "
-        "offset table: alone, at a part "
-        "of that size at a random place before moving pictures of another group, and beside a "
-        "silent talker of another group. "
-        "What shows nothing at first is looked at closer, as in a check. Sure: confident enough "
-        "for a verdict; wrong: off by "
+        "offset table: alone, at a part of that size at a random place before moving pictures of "
+        "another group, and beside a silent talker of another group. What shows nothing at first "
+        "is looked at closer, as in a check. Sure: confident enough for a verdict; wrong: off by "
         "over 2 frames."
     )
     return table("Small faces and side by side", header, lines, note)

@@ -295,10 +295,9 @@ def trunk_table(rows: Sequence[TrunkRow], steps: int) -> str:
     header = ("camera", "pictures", "trunk", *_FIGURES)
     note = (
         f"Both trunks went on from the same weights for {steps} steps over the same samples, held "
-        "steady. Windows of 4.2 s "
-        "of speech with a trusted own offset, whole pictures, the trunks' match alone, 1 s "
-        "searched either way, sound beyond "
-        "the window there. By hand: moved up and down and sideways only."
+        "steady. Windows of 4.2 s of speech with a trusted own offset, whole pictures, the trunks' "
+        "match alone, 1 s searched either way, sound beyond the window there. By hand: moved up "
+        "and down and sideways only."
     )
     return table(
         "Pictures held steady, and alignment of neighbouring ones (ATA) in the visual trunk",
@@ -316,11 +315,10 @@ def first_table(rows: Sequence[FirstRow], steps: int) -> str:
     ]
     note = (
         f"Trunks from scratch, {steps} steps each on face crops of training clips; scenes: none, "
-        f"in {_SCENE_SHARE:.0%} of the "
-        f"batches, or alone in the first {_SCENES_ALONE:.0%} of the steps, as a stage with its "
-        "own rise and "
-        "fall of the rate. Face crops of 4.2 s of validation speech with a "
-        "trusted own offset, the trunks' match alone, 1 s searched either way."
+        f"in {_SCENE_SHARE:.0%} of the batches, or alone in the first {_SCENES_ALONE:.0%} of the "
+        "steps, as a stage with its own rise and fall of the rate. Face crops of 4.2 s of "
+        "validation speech with a trusted own offset, the trunks' match alone, 1 s searched either "
+        "way."
     )
     return table("Generated scenes in the first steps", ("scenes", *_FIGURES), lines, note)
 

@@ -187,8 +187,7 @@ def _document(template: str, **context: Any) -> str:
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(_EARLY)} "
-        f"{_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"{_hash(script)}; base-uri 'none'; form-action 'none'"
     )
     own = {
         "policy": policy,
