@@ -334,32 +334,23 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
         if ground is None:
             break
         scene = Scene(clip, shrunk(frames, ground, factor, rng), bench.model, bench.levels)
-        at_first, closer = scene.judged(
-            hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
-        )
+        at_first, closer = _looked_at(scene, footage.samples, start_s, bench)
         row = _both_looks(_find([at_first], bench), _find([closer], bench))
         yield {**about, "case": f"1/{factor}", **row, "closer": at_first is not closer}
         if factor == SMALL_FOREIGN and other is not None:
-            rows = [
-                _find([curve], bench)
-                for curve in scene.judged(
-                    hear(other, 0.0, scene.shot), TOLERANCE, bench.calibration
-                )
-            ]
+            looks = (_find([curve], bench) for curve in _looked_at(scene, other, 0.0, bench))
             yield {
                 **about,
                 "measure": "small_foreign",
                 "case": f"1/{factor}",
-                **_both_looks(rows[0], rows[1]),
+                **_both_looks(*looks),
             }
     neighbour = scenery.pictures(clip, "speech", count, max(bench.levels))
     if neighbour is not None:
         right = bool(rng.integers(2))
         setting, meet = side_by_side(*((neighbour, frames) if right else (frames, neighbour)))
         scene = Scene(clip, setting, bench.model, bench.levels)
-        at_first, closer = scene.judged(
-            hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
-        )
+        at_first, closer = _looked_at(scene, footage.samples, start_s, bench)
         row = _both_looks(_find([at_first], bench), _find([closer], bench))
         beyond = share_beyond(closer, meet, int(np.argmax(evidence(closer, bench.calibration))))
         yield {
@@ -369,6 +360,15 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
             "closer": at_first is not closer,
             "attention": beyond if right else 1 - beyond,
         }
+
+
+def _looked_at(
+    scene: Scene, samples: NDArray[np.float32], start_s: float, bench: Bench
+) -> tuple[Curve, Curve]:
+    """The score curves of a scene with a sound from `start_s` on, of the first look and of the one
+    that a check judges in the end.
+    """
+    return scene.judged(hear(samples, start_s, scene.shot), TOLERANCE, bench.calibration)
 
 
 def _both_looks(at_first: Estimate, closer: Estimate) -> Row:
