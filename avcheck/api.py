@@ -210,7 +210,7 @@ def _tolerance(given: Tolerance | str) -> Tolerance:
     near = difflib.get_close_matches(str(given), PRESETS, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; presets are {', '.join(PRESETS)}"
     raise UsageError(
-        f"tolerance must be the name of a preset or an avcheck.Tolerance, not {given!r}{hint}"
+        f"must be the name of a preset or an avcheck.Tolerance, not {given!r}{hint}", "tolerance"
     )
 
 

@@ -35,10 +35,11 @@ def make_demo(path: Path, *, offset_ms: float, seconds: float = 12.0, seed: int 
     """
     if not (math.isfinite(offset_ms) and abs(offset_ms) <= LONGEST_OFFSET_MS):
         raise UsageError(
-            f"a demo can be off by up to {LONGEST_OFFSET_MS:.0f} ms, not {offset_ms} ms"
+            f"a demo can be off by up to {LONGEST_OFFSET_MS:.0f} ms, not {offset_ms} ms",
+            "offset_ms",
         )
     if not (math.isfinite(seconds) and seconds >= 1 / FRAME_RATE):
-        raise UsageError(f"a demo lasts at least one frame, not {seconds} s")
+        raise UsageError(f"a demo lasts at least one frame, not {seconds} s", "seconds")
     margin_s = max(MARGIN_S, math.ceil(abs(offset_ms) / 1000) + 1.0)
     scene = make_scene(
         "talking",

@@ -33,7 +33,12 @@ class UsageError(AvcheckError):
         self.parameter = parameter
 
     def __str__(self) -> str:
-        return f"{self.parameter}: {self.problem}" if self.parameter else self.problem
+        return self.about(self.parameter)
+
+    def about(self, name: str) -> str:
+        """The message, with this name for the parameter."""
+        between = " " if self.problem.startswith("must ") else ": "
+        return f"{name}{between}{self.problem}" if name else self.problem
 
 
 class Cancelled(AvcheckError):

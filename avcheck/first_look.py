@@ -17,6 +17,7 @@ from avcheck.errors import CannotSeek, EmptyPart, MediaError
 from avcheck.listening import LEAST_S, LEAST_VOICE, hear, next_units, units
 from avcheck.looking import LEVELS
 from avcheck.media import MediaInfo
+from avcheck.media.base import ROUNDING_S
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import Degraded, Listened
 from avcheck.sampling import first_probes, more_probes_for_all, stretches
@@ -37,7 +38,6 @@ from avcheck.verdict import judge
 from avcheck.weights import Loaded
 
 _FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
-_ROUNDING_S = 1e-6
 _PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
 
 # Opens a title for some of its sounds, with pictures of such a short side, px
@@ -209,7 +209,7 @@ def _listen_then_look(
         return None
     if len(title.choices) > 1 or title.seams_s or settings.has_part or not title.seekable:
         return None
-    grid = units(math.ceil(end_s - origin_s - _ROUNDING_S))
+    grid = units(math.ceil(end_s - origin_s - ROUNDING_S))
     count = grid[-1].stop
     calibration, looked, done = Calibration(**model.calibration), set[int](), 0.0
     curves: list[list[Curve]] = []

@@ -11,12 +11,18 @@ from itertools import chain, pairwise
 from typing import Literal
 
 from avcheck.edits import describe_edit
-from avcheck.report import FRAME_MS, PictureFacts, Report, Stretch, describe_offset
+from avcheck.report import (
+    FRAME_MS,
+    VERDICT_TEXT,
+    PictureFacts,
+    Report,
+    Stretch,
+    describe_offset,
+)
 from avcheck.timecode import Timecode
 
 Kind = Literal["in_sync", "out_of_sync", "undecidable", "jump", "edit"]
 
-_WORDS = {"in_sync": "in sync", "out_of_sync": "out of sync", "undecidable": "undecidable"}
 _WHOLE_S = 1.0
 # Undecidable for a reason that leaves what was looked at as it is
 _PARTS_HOLD = "not_all_looked_at"
@@ -144,7 +150,8 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
     for stretch in report.stretches:
         for part in _within_and_without(report, stretch):
             kind = _kind(report, (part.start_offset_ms + part.end_offset_ms) / 2)
-            text = f"{_WORDS[kind]}: {_change(part.start_offset_ms, part.end_offset_ms, frame_ms)}"
+            change = _change(part.start_offset_ms, part.end_offset_ms, frame_ms)
+            text = f"{VERDICT_TEXT[kind]}: {change}"
             yield _Part(part.start_s, part.end_s, kind, text)
     if not report.stretches:
         what = (
@@ -152,7 +159,7 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
             if report.verdict == "undecidable" or report.offset_ms is None
             else describe_offset(report.offset_ms, frame_ms)
         )
-        text = f"{_WORDS[report.verdict]}: {what}"
+        text = f"{VERDICT_TEXT[report.verdict]}: {what}"
         start_s, end_s = report.part_s or (0.0, report.duration_s or 0.0)
         yield _Part(start_s, end_s, report.verdict, text)
     elif report.verdict == "undecidable":

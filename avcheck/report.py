@@ -25,6 +25,12 @@ FRAME_MS = 1000 / FRAME_RATE  # offsets in words are also given in such frames
 AudioClock = Literal["stream", "film"]
 
 Verdict = Literal["in_sync", "out_of_sync", "undecidable", "error"]
+VERDICT_TEXT = {
+    "in_sync": "in sync",
+    "out_of_sync": "out of sync",
+    "undecidable": "undecidable",
+    "error": "error",
+}
 # Why a file was not judged, for programs; `Report.reason` says it to people. `record-1.schema.json`
 # describes each.
 UndecidableCode = Literal[

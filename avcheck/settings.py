@@ -56,7 +56,7 @@ class CheckSettings:
     def __post_init__(self) -> None:
         if self.sample is not None and self.sample < LEAST_PROBES:
             raise UsageError(
-                f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}"
+                f"a title is sampled by at least {LEAST_PROBES} probes, not {self.sample}", "sample"
             )
         ways = (bool(self.audio_tracks) or self.every_track, bool(self.languages), bool(self.audio))
         if sum(ways) > 1:
@@ -67,21 +67,23 @@ class CheckSettings:
         for language in self.languages:
             if not is_language(language):
                 raise UsageError(
-                    f"{language!r} is no language: give a code, for example fr, fra or fr-CA"
+                    f"{language!r} is no language: give a code, for example fr, fra or fr-CA",
+                    "language",
                 )
-        for name, chosen in (("audio track", self.audio_tracks), ("sound file", self.audio)):
+        for name, chosen in (("audio_track", self.audio_tracks), ("audio", self.audio)):
             if len(set(chosen)) < len(chosen):
-                raise UsageError(f"the same {name} is asked for twice")
+                raise UsageError("one is asked for twice", name)
         # What a timecode comes to is known once the title is open
         start_s = 0.0 if self.start is None or isinstance(self.start, str) else self.start
         end_s = math.inf if self.end is None or isinstance(self.end, str) else self.end
         for name, time_s in (("start", start_s), ("end", end_s)):
             if not time_s >= 0:
-                raise UsageError(f"the {name} of a part must be at least 0 s, not {time_s} s")
+                raise UsageError(f"must be at least 0 s, not {time_s} s", name)
         if not end_s - start_s >= LEAST_PART_S:
             raise UsageError(
                 f"the part from {start_s:g} s to {end_s:g} s is empty or too short; it must last "
-                f"at least {LEAST_PART_S:g} s"
+                f"at least {LEAST_PART_S:g} s",
+                "end",
             )
 
     @property

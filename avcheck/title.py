@@ -16,13 +16,12 @@ from avcheck.choice import Choice, open_sound
 from avcheck.errors import CannotSeek, EmptyPart, MediaError
 from avcheck.markers import TitleClock
 from avcheck.media import Media, MediaInfo, Picture, Sound
+from avcheck.media.base import ROUNDING_S
 from avcheck.rates import SAMPLE_RATE
 from avcheck.report import Degraded
 from avcheck.reporting import picture_facts
 from avcheck.segments import MARGIN_BLOCKS
 from avcheck.settings import LEAST_PART_S, CheckSettings, Time
-
-_ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True)
@@ -154,13 +153,13 @@ def part_of(info: MediaInfo, settings: CheckSettings) -> Part | None:
     start_s = max(_seconds(settings.start, info) or 0.0, info.first_picture_s or 0.0)
     ends_s = [each for each in (_seconds(settings.end, info), info.duration_s) if each is not None]
     end_s = min(ends_s, default=math.inf)
-    if end_s - start_s < LEAST_PART_S - _ROUNDING_S:
+    if end_s - start_s < LEAST_PART_S - ROUNDING_S:
         raise EmptyPart(info.path, _empty(info, settings))
     if math.isinf(end_s):
         raise EmptyPart(
             info.path, "the file does not say how long it is; give the end of the part as well"
         )
-    return Part(start_s, int((end_s - start_s + _ROUNDING_S) / BLOCK_S))
+    return Part(start_s, int((end_s - start_s + ROUNDING_S) / BLOCK_S))
 
 
 def _empty(info: MediaInfo, settings: CheckSettings) -> str:
@@ -198,7 +197,7 @@ def blocks_of(title: Title, part: Part | None) -> Iterator[Block]:
         yield from blocks(title.pictures(), *title.all_sounds())
         return
     room_s = part.start_s - (title.info.first_picture_s or 0.0)
-    first = -min(MARGIN_BLOCKS, int((room_s + _ROUNDING_S) / BLOCK_S))
+    first = -min(MARGIN_BLOCKS, int((room_s + ROUNDING_S) / BLOCK_S))
     from_s = part.start_s + first * BLOCK_S
     yield from blocks(
         _pictures_from(title, from_s),

@@ -1,5 +1,4 @@
-"""`python -m bench [ROW ...] [--against CHECKOUT]`: what checks cost here, and how many times that
-they cost in another checkout.
+"""`python -m bench [ROW ...] [--against CHECKOUT]`: what checks cost here, and in another checkout.
 
     python -m bench clip undecidable --against ../before --runs 3 --seconds 20
 

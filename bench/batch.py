@@ -24,10 +24,10 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from avcheck.checker import Checker
-from avcheck.demo import make_demo
 from avcheck.eval.speed import measure_speed, speed_table
 from avcheck.report import Report
 from avcheck.settings import CheckSettings
+from bench.media import clips
 from tests.support.long_titles import SHOT_S, Fault, drawn_shots, recorded_shots, write_title
 
 _DRAWN_S = 60.0
@@ -55,30 +55,12 @@ def main() -> None:
 def batch(folder: Path, files: int, seconds: float, model: Path | None) -> None:
     """Files a minute, and CPU seconds for a minute of video, by the number of workers."""
     media = folder / "clips"
-    media.mkdir()
-    for number in range(files):
-        make_demo(
-            media / f"{number:03d}.mp4",
-            offset_ms=40.0 * (number % 5 - 2),
-            seconds=seconds,
-            seed=number + 1,
-        )
+    clips(media, seconds, files)
     print(f"{files} clips of {seconds:g} s, 576 x 432")
     for jobs in (1, 2):
         began, used = time.monotonic(), _cpu_s()
-        line = [
-            sys.executable,
-            "-m",
-            "avcheck",
-            str(media),
-            "--jobs",
-            str(jobs),
-            "--timeout",
-            "600",
-            "--format",
-            "jsonl",
-            "-q",
-        ]
+        options = ("--jobs", str(jobs), "--timeout", "600", "--format", "jsonl", "-q")
+        line = [sys.executable, "-m", "avcheck", str(media), *options]
         done = subprocess.run(
             [*line, *(("--model", str(model)) if model else ())],
             stdout=subprocess.PIPE,

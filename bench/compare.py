@@ -121,7 +121,7 @@ def main(words: Sequence[str]) -> None:
             done.append(outcome)
             print(f"{transcode.name:42}{_row(outcome)}", flush=True)
     good = sum(outcome.good for outcome in done)
-    alarms = sum(each.verdict == "out_of_sync" != each.expected for each in done)
+    alarms = sum(each.verdict == "out_of_sync" and each.expected != "out_of_sync" for each in done)
     print(f"{good} of {len(done)} right, {alarms} false alarms")
 
 

@@ -186,7 +186,7 @@ def slide(path: Path, seconds: float) -> None:
 
 def text(path: Path, seconds: float) -> None:
     """No video at all."""
-    path.write_text("Remember the milk.\n", encoding="utf-8")
+    path.write_text("Notes, and no video.\n", encoding="utf-8")
 
 
 def clips(folder: Path, seconds: float, count: int = 6) -> None:

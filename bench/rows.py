@@ -78,18 +78,8 @@ def cost_of(checkout: Path, path: Path, options: Sequence[str] = ()) -> Cost:
     """Check `path` with the command of a checkout. Raises SystemExit if the command fails."""
     figures = path.with_name("cost.json")
     meter = [sys.executable, str(Path(__file__).with_name("meter.py")), str(figures)]
-    line = [
-        sys.executable,
-        "-m",
-        "avcheck",
-        str(path),
-        "--no-config",
-        "--format",
-        "jsonl",
-        "-q",
-        "--fail-on",
-        "undecidable",
-    ]
+    always = ("--no-config", "--format", "jsonl", "-q", "--fail-on", "undecidable")
+    line = [sys.executable, "-m", "avcheck", str(path), *always]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     # As pip compiles what it installs, a checkout may be compiled too: once, not by each run
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

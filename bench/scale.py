@@ -66,20 +66,18 @@ def make_batch(root: Path, count: int) -> dict[str, str]:
 
 
 def start(root: Path, results: Path, jobs: int) -> subprocess.Popen[bytes]:
-    line = [
-        sys.executable,
-        "-c",
-        COMMAND,
-        "check",
-        str(root / "batch"),
+    options = (
         "--jobs",
         str(jobs),
         "--timeout",
         "60",
         "-q",
-    ]
+        "--no-config",
+        "--resume",
+        str(results),
+    )
+    line = [sys.executable, "-c", COMMAND, "check", str(root / "batch"), *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(root)}
-    line += ["--no-config", "--resume", str(results)]
     return subprocess.Popen(
         line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -382,10 +382,10 @@ LOOKS = [
 ]
 SOUNDS = [
     Transcode("20 dB down", hear=_times(0.1)),
-    Transcode("turned over", hear=_times(-1.0)),
-    Transcode("dynamic range made small", hear=_squeezed),
-    Transcode("without lows and highs", hear=_filtered(800, 2500)),
-    Transcode("dull", hear=_filtered(20, 700)),
+    Transcode("polarity inverted", hear=_times(-1.0)),
+    Transcode("dynamic range compressed", hear=_squeezed),
+    Transcode("band-passed", hear=_filtered(800, 2500)),
+    Transcode("low-passed", hear=_filtered(20, 700)),
     Transcode("clipped", hear=_clipped),
     Transcode("noise 4 dB below", hear=_noisy),
     Transcode("echoes of a room", hear=_roomy),

@@ -5,13 +5,13 @@
 # Seen (Linux, as root, as in most containers): from the first AV1 picture on the calling thread is SCHED_FIFO 99, also after the encoder and its file are
 # closed. Threads and processes started later inherit that: they keep a core from everything else until they wait. H.264 (x264) leaves it alone.
 # A user without the right to real-time priority sees nothing of it. os.sched_setscheduler puts it back.
-# Seen with PyAV 18.1.0 and 19.0.2 (the latter needs Python 3.12 or later; PYAV=19.0.2 takes it).
+# Seen with PyAV 18.1.0 and 19.0.2 (the latter needs Python 3.12 or later; AV=19.0.2 takes it).
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 "${PYTHON:-python3}" -m venv env
-env/bin/pip install --quiet "av==${PYAV:-18.1.0}"
+env/bin/pip install --quiet "av==${AV:-18.1.0}"
 cat > look.py <<'EOF'
 import io
 import os

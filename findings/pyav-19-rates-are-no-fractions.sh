@@ -2,8 +2,8 @@
 # PyAV 19 gives the rate of a stream in a type of its own, which compares and divides as a fraction does, and is none.
 #
 # Guess: average_rate is a fractions.Fraction, as in PyAV 18.
-# Seen: it is an av.rational.AVRational. str(), float(), comparisons and arithmetic work; round() raises TypeError, and a Fraction
-# is had by Fraction(rate.numerator, rate.denominator).
+# Seen: it is an av.rational.AVRational. str(), float(), comparisons and arithmetic work; round() raises TypeError.
+# Fraction(rate.numerator, rate.denominator) makes a fraction of it.
 # Seen with PyAV 18.1.0 and 19.0.2 (Python 3.12 or later).
 set -euo pipefail
 folder="$(mktemp -d)"

@@ -27,15 +27,16 @@ from avcheck.segments import MAX_SHIFT
 from avcheck.train.corpus import CachedClip, Clip, cache_clip
 from avcheck.train.learn import Stage
 from avcheck.train.sampling import Recipe
+from avcheck.train.settings import HeadSettings
 from avcheck.weights import Loaded, save
 from tests.support.clips import make_clip
 from tests.support.networks import SMALL
 
 torch.set_num_threads(1)
 FEW = (
-    Variant("uniform", "uniform", refuse=0.0),
-    Variant("spatio-temporal", "spatio-temporal"),
-    Variant("transformer, cross-modal + CTM", "transformer", "cross", matching=0.2),
+    Variant("uniform", HeadSettings("uniform", refuse=0.0)),
+    Variant("spatio-temporal", HeadSettings("spatio-temporal")),
+    Variant("transformer, cross-modal + CTM", HeadSettings("transformer", "cross", matching=0.2)),
 )
 
 
@@ -263,9 +264,8 @@ def test_trunks_are_trained_measured_and_kept(
     monkeypatch.setattr(trunks, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6))
     out, cache = settings.out / "trunks", settings.out / "cache"
     cache.mkdir(parents=True)
-    rows = trunks.trunk_rows(
-        settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1
-    )
+    clips = trunks.TrustedClips(settings.corpus, cache)
+    rows = trunks.trunk_rows(clips, out, model=settings.model, device="cpu", steps=2, seed=1)
     assert {(row.alignment, row.steady, row.camera, row.group) for row in rows} == {
         (alignment, steady, camera, group)
         for alignment in (False, True)
@@ -281,10 +281,7 @@ def test_trunks_are_trained_measured_and_kept(
     )
     monkeypatch.setattr(trunks, "run_stage", None)  # this was done before
     assert (
-        trunks.trunk_rows(
-            settings.corpus, out, cache=cache, model=settings.model, device="cpu", steps=2, seed=1
-        )
-        == rows
+        trunks.trunk_rows(clips, out, model=settings.model, device="cpu", steps=2, seed=1) == rows
     )
     lines = cells(trunks.trunk_table(rows, 2))
     assert [line[:3] for line in lines] == [
@@ -346,9 +343,8 @@ def test_first_steps_with_and_without_scenes(
     def run() -> list[trunks.FirstRow]:
         cache = settings.out / "cache"
         cache.mkdir(parents=True, exist_ok=True)
-        return trunks.first_rows(
-            settings.corpus, settings.out / "first", cache=cache, device="cpu", steps=10, seed=1
-        )
+        clips = trunks.TrustedClips(settings.corpus, cache)
+        return trunks.first_rows(clips, settings.out / "first", device="cpu", steps=10, seed=1)
 
     rows = run()
     assert stages == [

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -72,6 +73,23 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("diff", "avcheck diff [OPTIONS] OLD NEW"),
+        ("merge", "avcheck merge [OPTIONS] FILE..."),
+        ("show", "avcheck show [OPTIONS] RESULTS [FILE]..."),
+        ("check", "avcheck check [OPTIONS] [PATH]..."),
+    ],
+)
+def test_what_a_command_needs_stands_bare_in_its_usage(
+    command: str, usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert f"Usage: {usage}" in lines
+
+
+@pytest.mark.parametrize(
     ("args", "says"),
     [
         (
@@ -82,6 +100,10 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
             ["a.mp4", "--jsn"],
             "there is no option --jsn; did you mean --json? (see avcheck check --help)",
         ),
+        (
+            ["a.mp4", "--nope"],
+            "there is no option --nope (see avcheck check --help)",
+        ),  # not --model
         (["a.mp4", "--zzz"], "there is no option --zzz (see avcheck check --help)"),
         (["a.mp4", "--early", "soon"], "--early must be a number (see avcheck check --help)"),
         (["a.mp4", "-j", "x"], "--jobs must be a whole number (see avcheck check --help)"),
@@ -94,12 +116,28 @@ def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
             ["a.mp4", "--early", os.fsdecode(b"\xff")],
             "--early must be plain text (UTF-8) (see avcheck check --help)",
         ),
-        (["a.mp4", "--json=3"], "--json takes no value (see avcheck --help)"),
-        (["a.mp4", "--audio"], "--audio needs a value (see avcheck --help)"),
+        (["a.mp4", "--json=3"], "--json takes no value (see avcheck check --help)"),
+        (["a.mp4", "--audio"], "--audio needs a value (see avcheck check --help)"),
         (["chek", "a.mp4"], "there is no file and no command 'chek'; did you mean check?"),
         (["merge"], "FILE is missing (see avcheck merge --help)"),
         (["diff", "a.jsonl"], "NEW is missing (see avcheck diff --help)"),
         (["demo", "x"], "unexpected argument: x (see avcheck demo --help)"),
+        # What the library refuses names the option too
+        (["a.mp4", "--timeout", "0"], "--timeout must be a number of seconds above 0, not 0"),
+        (
+            ["watch", ".", "--timeout", "nan"],
+            "--timeout must be a number of seconds above 0, not nan",
+        ),
+        (["a.mp4", "--memory-limit", "0"], "--memory-limit must be a number of MB above 0, not 0"),
+        (
+            ["a.mp4", "--language", "zz9"],
+            "--language: 'zz9' is no language: give a code, for example fr, fra or fr-CA",
+        ),
+        (["a.mp4", *("--audio-track", "1") * 2], "--audio-track: one is asked for twice"),
+        (
+            ["a.mp4", "--start", "5", "--end", "3"],
+            "--end: the part from 5 s to 3 s is empty or too short; it must last at least 1 s",
+        ),
     ],
 )
 def test_wrong_usage_is_told_in_our_words(
@@ -160,6 +198,26 @@ def test_completion_knows_options_values_commands_and_files(
         (tmp_path / name).touch()
     done = complete(line, tmp_path)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, found, "")
+
+
+def test_a_candidate_of_fish_is_one_line(tmp_path: Path) -> None:
+    asked = {
+        "_AVCHECK_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": "avcheck check --",
+        "COLUMNS": "80",
+    }
+    done = complete("", tmp_path, **asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    options = {option for each in COMMANDS["check"].params for option in _long(each)}
+    candidates = {line.split("\t")[0] for line in done.stdout.splitlines()}
+    assert candidates == options | {"--help"}
+
+
+def _long(parameter: Any) -> list[str]:
+    """The long names of an option."""
+    names = [*parameter.opts, *parameter.secondary_opts]
+    return [name for name in names if name.startswith("--")]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

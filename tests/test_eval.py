@@ -31,11 +31,11 @@ def test_without_matplotlib_pictures_are_refused_before_anything_is_measured(
 ) -> None:
     monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
     for texts in (
-        run.evaluate(tmp_path / "gone", model=None, device="cpu", plots=tmp_path),
+        run.evaluate(run.EvalSettings(tmp_path / "gone", device="cpu", plots=tmp_path)),
         run.from_rows([], plots=tmp_path),
     ):
         with pytest.raises(
-            UsageError, match=r"pictures need matplotlib; install it with: pip install matplotlib"
+            UsageError, match=r"plots need matplotlib; install it with: pip install matplotlib"
         ):
             next(texts)
 
@@ -88,12 +88,14 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     texts = list(
         run.evaluate(
-            mini_corpus(tmp_path / "corpus"),
-            model=weights,
-            device="cpu",
-            out=out,
-            plots=tmp_path / "plots",
-            speed=False,
+            run.EvalSettings(
+                mini_corpus(tmp_path / "corpus"),
+                model=weights,
+                device="cpu",
+                rows=out,
+                plots=tmp_path / "plots",
+                speed=False,
+            ),
             on_clip=lambda done, total: seen.append((done, total)),
         )
     )

@@ -35,7 +35,9 @@ def test_coverage_alone_is_measured_of_whole_speech_clips(tmp_path: Path) -> Non
     corpus = mini_corpus(tmp_path / "corpus")
     texts = list(
         run.evaluate(
-            corpus, model=weights, device="cpu", out=out, faces=faces, coverage=True, speed=False
+            run.EvalSettings(
+                corpus, model=weights, device="cpu", rows=out, faces=faces, coverage=True
+            )
         )
     )
     rows = [row for row in read_rows(out) if row["measure"] != "heading"]
@@ -98,21 +100,18 @@ def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) 
 
         list(
             run.evaluate(
-                corpus,
-                model=weights,
-                device="cpu",
-                out=out,
-                coverage=True,
+                run.EvalSettings(
+                    corpus, model=weights, device="cpu", rows=out, coverage=True, **choice
+                ),
                 on_clip=on_clip,
-                **choice,
             )
         )
         return {row["clip"] for row in read_rows(out) if row["measure"] != "heading"}
 
     assert measured() == {"s1", "s2", shown}
     assert measured(last=True) == {hidden}
-    assert measured(added=[1]) == {"s1", "s2"}
-    assert measured(added=[2, 3]) == {shown}
+    assert measured(added=(1,)) == {"s1", "s2"}
+    assert measured(added=(2, 3)) == {shown}
     assert partial_rows[0] > 1
     with pytest.raises(UsageError, match="none of its validation clips"):
         measured(added=[1], last=True)

@@ -272,5 +272,5 @@ def test_pictures_are_written_where_there_is_something_to_draw(
     generic = [row for row in oracle_rows if row["kind"] == "generic"]
     assert plots.draw(generic, tmp_path) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write pictures there"):
+    with pytest.raises(UsageError, match="cannot write plots there"):
         plots.draw(oracle_rows, tmp_path / "file")

@@ -90,9 +90,9 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "faces.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"faces\.json: no faces as"):
+    with pytest.raises(UsageError, match=r"faces\.json: not a file of faces"):
         read_faces(path)
-    with pytest.raises(UsageError, match=r"gone\.json: no faces as"):
+    with pytest.raises(UsageError, match=r"gone\.json: not a file of faces"):
         read_faces(tmp_path / "gone.json")
 
 

@@ -190,7 +190,7 @@ def test_a_fade_goes_from_what_was_heard_to_what_is_heard() -> None:
 
 
 def test_a_window_of_many_channels_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("avcheck.media.mixing._MOST_VALUES", 3 * 2000)
+    monkeypatch.setattr("avcheck.media.mixing.MOST_VALUES", 3 * 2000)
     frames = cancelling(12)
     mixer = Mixer(frames[0], 0.0, named=True)
     held, given = [], 0

@@ -346,8 +346,15 @@ def test_it_works_in_a_thread_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"jobs": 0}, {"timeout_s": 0.0}, {"timeout_s": float("nan")}, {"memory_mb": 0}]
+    ("name", "wrong"),
+    [
+        ("jobs", 0),
+        ("timeout_s", 0.0),
+        ("timeout_s", float("nan")),
+        ("memory_mb", 0),
+        ("threads", -1),
+    ],
 )
-def test_limits_that_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError):
-        Limits(**wrong)  # type: ignore[arg-type]
+def test_limits_that_cannot_be(name: str, wrong: float) -> None:
+    with pytest.raises(UsageError, match=f"^{name} must be .*, not {wrong:g}$"):
+        Limits(**{name: wrong})  # type: ignore[arg-type]

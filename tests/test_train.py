@@ -72,7 +72,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         run, "extract", functools.partial(heads.extract, levels=(48,), max_pieces=1)
     )
-    monkeypatch.setattr(run, "learn_head", functools.partial(heads.learn_head, batch=2))
+    monkeypatch.setattr(
+        run,
+        "learn_head",
+        lambda net, features, settings, **options: heads.learn_head(
+            net, features, replace(settings, batch=2), **options
+        ),
+    )
     monkeypatch.setattr(run, "keep_memory", lambda **_: None)
 
 

@@ -18,7 +18,7 @@ from avcheck.faces import FACE_SIDE, FaceFinder
 from avcheck.train import face_boxes, finder
 from avcheck.train.corpus import Clip
 from avcheck.train.face_boxes import Box, boxes_in, read_boxes, write_boxes
-from avcheck.train.finder import COLLAGE, Still, Stills, aims, collage, learn, measured
+from avcheck.train.finder import COLLAGE, Still, Stills, collage, learn, measured, targets
 from tests.support.clips import make_clip
 
 torch.set_num_threads(1)
@@ -49,7 +49,7 @@ def test_boxes_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert [item.picture for item in back] == [3, 78]
     assert back[1].faces == pytest.approx(boxes[1].faces, abs=1e-3)
     path.write_text("[1]")
-    with pytest.raises(UsageError, match="no boxes as"):
+    with pytest.raises(UsageError, match="not a file of boxes"):
         read_boxes(path)
 
 
@@ -107,7 +107,7 @@ def test_what_a_collage_says_of_its_faces_is_so() -> None:
 
 
 def test_the_middle_of_a_face_is_to_be_told_and_what_is_around_it_does_not_count() -> None:
-    centre, weight, size = aims(np.array([[80.0, 40.0, 20.0], [30.0, 120.0, 60.0]]))
+    centre, weight, size = targets(np.array([[80.0, 40.0, 20.0], [30.0, 120.0, 60.0]]))
     rows, columns = np.nonzero(centre)
     assert (rows * 4 + 1.5).mean() == pytest.approx(40, abs=2)
     assert (columns * 4 + 1.5).mean() == pytest.approx(80, abs=2)
@@ -166,6 +166,7 @@ def test_a_finder_that_was_written_is_measured(
     assert finder.main([*arguments, "--measure"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["faces"] > 0
+    assert 40_000 < told["parameters"] < 50_000
     assert told["found"] == pytest.approx(json.loads(last)["found"], abs=1e-4)
 
 

@@ -186,7 +186,7 @@ def test_crops_are_cut_around_the_mouth() -> None:
 
 def test_a_window_is_cut_where_its_box_says() -> None:
     frame = np.arange(100 * 140, dtype=np.int64).reshape(1, 100, 140) % 251
-    box = sampling._box(70.0, 50.0, 1.0, (20, 30), False)
+    box = sampling.window_map(70.0, 50.0, 1.0, (20, 30), False)
     assert np.array_equal(
         sampling.cut(frame.astype(np.uint8), box, (20, 30))[0], frame[0, 40:60, 55:85]
     )
@@ -202,7 +202,7 @@ def test_recompressed_pictures_keep_their_order_and_size() -> None:
 
 
 def test_a_held_camera_drifts_about_the_window_and_stays_near_it() -> None:
-    box = sampling._box(70.0, 50.0, 1.5, (40, 60), True)
+    box = sampling.window_map(70.0, 50.0, 1.5, (40, 60), True)
     recipe = replace(PLAIN, size=(40, 60), strength=1.0)
     seen = [sampling._held(box, recipe, np.random.default_rng(seed)) for seed in range(40)]
     moving = [item for item in seen if item.ndim == 3]
@@ -240,7 +240,7 @@ def test_windows_of_whole_pictures_are_held_steady_as_in_a_check() -> None:
 def test_somebody_else_is_put_beside_the_face_and_never_over_it(flip: bool) -> None:
     other = cached(np.full((60, 90, 120), 200, np.uint8), np.zeros(60 * A_FRAME, np.int16))
     recipe = replace(PLAIN, size=(48, 96))
-    box = sampling._box(60.0, 45.0, 1.0, (48, 96), flip)
+    box = sampling.window_map(60.0, 45.0, 1.0, (48, 96), flip)
     for x in (30.0, 60.0, 90.0):
         face = (x, 45.0, 20.0)
         at = round((x - box[0, 2]) / box[0, 0])

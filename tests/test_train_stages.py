@@ -23,6 +23,7 @@ from avcheck.scenes.generate import make_scene
 from avcheck.train import heads, learn, measure
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe
+from avcheck.train.settings import HeadSettings
 from tests.support.stairs import A_FRAME, PLAIN, cached, stairs
 
 torch.set_num_threads(1)
@@ -100,7 +101,10 @@ def test_bfloat16_is_used_where_it_is_fast_alone(
         "a", "speech", part, part, torch.randn(150, 8).half(), torch.ones(150, dtype=torch.bool)
     )
     heads.learn_head(
-        learner.net, "temporal", [feature], steps=1, batch=2, seed=1, device=torch.device("cpu")
+        learner.net,
+        [feature],
+        HeadSettings("temporal", steps=1, batch=2),
+        device=torch.device("cpu"),
     )
     assert used["head"] == [fast] * 2  # of its own sound and of a stranger's
 
@@ -169,7 +173,7 @@ def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert {row["source"] for row in rows} == {"speech", "generic"}
     assert all(row["loss"] > 0 and 0 <= row["within1"] <= 1 for row in rows)
-    batch = learn.Batches(stage, 1, 0, []).next()
+    batch = learn.Batches(stage, 1, 0).next()
     assert len(batch.pictures) == (1 if batch.source == "generic" else 2)
 
 
@@ -227,12 +231,8 @@ def test_a_head_learns_a_match_that_is_there() -> None:
     net = SyncNet(TINY)
     head = heads.learn_head(
         net,
-        "spatio-temporal",
         features,
-        steps=40,
-        batch=4,
-        rate=1e-2,
-        seed=1,
+        HeadSettings("spatio-temporal", steps=40, batch=4, rate=1e-2),
         device=torch.device("cpu"),
     )
     assert isinstance(head, JointHead)

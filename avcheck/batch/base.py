@@ -41,19 +41,17 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
-            raise UsageError(f"jobs must be at least 1, not {self.jobs}")
+            raise UsageError(f"must be at least 1, not {self.jobs}", "jobs")
         if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
             raise UsageError(
-                f"the timeout must be a number of seconds above 0, not {self.timeout_s:g}"
+                f"must be a number of seconds above 0, not {self.timeout_s:g}", "timeout_s"
             )
         if self.threads < 0:
-            raise UsageError(f"threads must be at least 0, not {self.threads}")
+            raise UsageError(f"must be at least 0, not {self.threads}", "threads")
         if self.memory_mb is not None and self.memory_mb < 1:
-            raise UsageError(
-                f"the memory limit must be a number of MB above 0, not {self.memory_mb}"
-            )
+            raise UsageError(f"must be a number of MB above 0, not {self.memory_mb}", "memory_mb")
         if self.memory_mb is not None and sys.platform != "linux":
-            raise UsageError("a memory limit needs Linux; elsewhere use a container")
+            raise UsageError("a limit needs Linux; elsewhere use a container", "memory_mb")
 
     @property
     def in_process(self) -> bool:

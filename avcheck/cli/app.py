@@ -22,7 +22,7 @@ from avcheck.batch.remote import without_secrets
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.screen import complain
-from avcheck.cli.usage import explain
+from avcheck.cli.usage import WRONG_USAGE, explain
 from avcheck.cores import wait_patiently
 from avcheck.errors import AvcheckError
 from avcheck.report import BUG
@@ -32,9 +32,6 @@ __all__ = ["app", "main"]
 
 # A full disk, or a quota that is used up
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-
-# Typer 0.29 exports only this subclass; its base class covers every wrong use of the command line.
-_WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     """Run the command; every exception becomes a line on stderr and an exit code."""
+    is_asked_by_shell = os.environ.get("_AVCHECK_COMPLETE", "").startswith("complete_")
+    if is_asked_by_shell:
+        # Typer breaks descriptions into lines of this width; fish takes each for a candidate
+        os.environ["TERMINAL_WIDTH"] = "10000"
     try:
         code = typer.main.get_command(app).main(
             args=args or ["--help"], prog_name="avcheck", standalone_mode=False
@@ -65,7 +66,7 @@ def _run(args: list[str]) -> int:
         if code == ExitCode.INTERRUPTED:
             complain("interrupted")
         return int(code or 0) if args else ExitCode.NOT_JUDGED
-    except _WRONG_USAGE as error:
+    except WRONG_USAGE as error:
         complain(explain(error))
         return ExitCode.NOT_JUDGED
     except AvcheckError as error:
@@ -78,7 +79,6 @@ def _run(args: list[str]) -> int:
         # Typer turns a broken pipe into SystemExit(1), which would read as a finding. Completion
         # exits by itself too.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, OSError):
-            is_asked_by_shell = os.environ.get("_AVCHECK_COMPLETE", "").startswith("complete_")
             return (
                 int(error.code or 0) if is_asked_by_shell or not error.code else ExitCode.NOT_JUDGED
             )

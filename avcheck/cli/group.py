@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from avcheck.cli.options import GENERAL, Version
-from avcheck.cli.usage import nearest, said
+from avcheck.cli.usage import WRONG_USAGE, nearest, said
 from avcheck.cli.values import spare_pydantic
 from avcheck.errors import UsageError
 
@@ -42,9 +43,16 @@ class _Plain:
                 each.metavar = ""
             elif each.param_type_name == "argument":
                 each.display_type_rich = _no_type
+                if each.required:  # Typer 0.29 puts it in braces, which stand for a choice
+                    each._usage_display_name = partial(_in_usage, each)
             if each.name == "help":
                 each.rich_help_panel = GENERAL
         return params
+
+
+def _in_usage(argument: Any) -> str:
+    """Replaces a required argument's `_usage_display_name`."""
+    return f"{argument.display_name_raw}{'' if argument.nargs == 1 else '...'}"
 
 
 def _no_type(ctx: Any) -> None:
@@ -53,6 +61,15 @@ def _no_type(ctx: Any) -> None:
 
 class Command(_Plain, TyperCommand):
     """One of the commands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As Typer does, but every error knows the command that it is about."""
+        try:
+            return list(super().parse_args(ctx, args))
+        except WRONG_USAGE as error:
+            if getattr(error, "ctx", None) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run it. Where an error of the library names a parameter, the option is named instead."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,18 @@ from avcheck.cli.options import Device, Model
 from avcheck.cli.require import require_directory, require_file
 from avcheck.cli.screen import progress_bar
 from avcheck.errors import UsageError
+from avcheck.train.settings import HeadSettings, TrainSettings
+
+
+@contextmanager
+def _may_lack_opencv() -> Iterator[None]:
+    """Around imports that need OpenCV. Raises UsageError if it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
 
 
 @app.command(rich_help_panel=TRAINING)
@@ -25,7 +38,9 @@ def train(
         Path, typer.Option(metavar="DIR", help="Where checkpoints, log and weights go.")
     ] = Path("runs/train"),
     device: Device = "auto",
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random numbers.")] = 1,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of the random numbers.")
+    ] = TrainSettings.seed,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
     ] = False,
@@ -55,13 +70,8 @@ def train(
     """Train the network on video that is in sync, by shifting its sound. Needs the extra train."""
     for path in data:
         require_directory(path)
-    try:
+    with _may_lack_opencv():
         from avcheck.train.run import train as run_training
-        from avcheck.train.settings import TrainSettings
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
-            raise
-        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     if start is not None:
         require_file("--from", start)
     if faces is not None:
@@ -91,14 +101,12 @@ def evaluate(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="Tables and pictures of figures that --rows wrote earlier.",
+            help="Tables and plots of figures that --rows wrote earlier.",
         ),
     ] = None,
     plots: Annotated[
         Path | None,
-        typer.Option(
-            "--plots", metavar="FOLDER", help="Also draw pictures there. Needs matplotlib."
-        ),
+        typer.Option("--plots", metavar="FOLDER", help="Also draw plots there. Needs matplotlib."),
     ] = None,
     speed: Annotated[
         bool, typer.Option("--speed/--no-speed", help="Also measure speed and memory.")
@@ -167,23 +175,26 @@ def evaluate(
         require_file("--model", model)
     if faces is not None:
         require_file("--faces", faces)
+    from avcheck.eval.run import EvalSettings
     from avcheck.eval.run import evaluate as run_evaluation
 
+    settings = EvalSettings(
+        corpus,
+        model=model,
+        device=device,
+        rows=rows,
+        plots=plots,
+        speed=speed,
+        small=small,
+        faces=faces,
+        coverage=coverage,
+        added=tuple(added or ()),
+        last=last,
+    )
     with progress_bar(1, quiet=False) as bar:
         bar.on_file(corpus)
         for text in run_evaluation(
-            corpus,
-            model=model,
-            device=device,
-            out=rows,
-            plots=plots,
-            speed=speed,
-            small=small,
-            faces=faces,
-            coverage=coverage,
-            added=added or (),
-            last=last,
-            on_clip=lambda done, total: bar.on_progress(corpus, done / total),
+            settings, on_clip=lambda done, total: bar.on_progress(corpus, done / total)
         ):
             with bar.out_of_the_way():
                 print(text, flush=True)
@@ -199,7 +210,9 @@ def ablate(
     ] = Path("runs/ablation"),
     device: Device = "auto",
     model: Model = None,
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Optimiser steps a head.")] = 1500,
+    steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Optimiser steps a head.")
+    ] = HeadSettings.steps,
     seed: Annotated[
         list[int] | None,
         typer.Option(
@@ -233,14 +246,10 @@ def ablate(
     require_directory(corpus)
     if model is not None:
         require_file("--model", model)
-    try:
+    with _may_lack_opencv():
         from avcheck.eval.ablation import AblationSettings
         from avcheck.eval.ablation import ablate as run_ablation
         from avcheck.train.run import progress
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
-            raise
-        raise UsageError("training needs OpenCV: pip install 'opencv-python-headless<5'") from error
     settings = AblationSettings(
         corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps
     )

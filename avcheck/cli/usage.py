@@ -8,7 +8,12 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
+import typer
+
 from avcheck.errors import UsageError
+
+# Typer 0.29 exports only this subclass; its base class covers every wrong use of the command line.
+WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
 # How a message of pydantic, which converts values for Typer, begins, and what we say instead.
 _SAYS = (
@@ -20,7 +25,8 @@ _SAYS = (
     (r"[Pp]ath '(.*)' is not readable\.", r"names \1, which cannot be read; check its permissions"),
     (r"Value error, (.*?) is not one of (.*?)\.?", r"is \1, not one of \2"),
 )
-_UNIT = re.compile("_(s|ms)$")  # of a parameter, which its option does not name
+_UNIT = re.compile("_(s|ms|mb)$")  # of a parameter, which its option does not name
+_LONGER = {"memory": "memory_limit"}  # parameters whose options have longer names
 
 
 def explain(error: Exception) -> str:
@@ -34,16 +40,17 @@ def said(error: UsageError, names: Mapping[str, str]) -> str:
     """What an error says, in terms of the command line: `--from` where the library names `start`.
     `names`: those of the command's options and arguments, by the parameter of its function.
     """
-    if not error.parameter:
-        return error.problem
     parameter = _UNIT.sub("", error.parameter)
-    return f"{names.get(parameter, parameter)}: {error.problem}"
+    return error.about(names.get(_LONGER.get(parameter, parameter), parameter))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" with the known word that is nearest; "" if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    """ "; did you mean ...?" with the known word that is nearest; "" if none is near. Dashes in
+    front do not count.
+    """
+    by_name = {each.lstrip("-"): each for each in known}
+    near = difflib.get_close_matches(word.lstrip("-"), by_name, n=1)
+    return f"; did you mean {by_name[near[0]]}?" if near else ""
 
 
 def _what(error: Exception) -> str:

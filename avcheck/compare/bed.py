@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.compare.align import Piece, pieces
-from avcheck.compare.features import Recording
+from avcheck.compare.features import HIGH_HZ, LOW_HZ, Recording
 from avcheck.compare.find import Match, vertex
 from avcheck.compare.fine import excerpt
 from avcheck.rates import SAMPLE_RATE
@@ -24,7 +24,6 @@ from avcheck.rates import SAMPLE_RATE
 _WINDOW_S = 8.0
 _HOP_S = 4.0
 _REACH_S = 3.0  # around where the picture has the window
-_LOW_HZ, _HIGH_HZ = 150.0, 4000.0
 _BANDS = 4
 _PLACES = 3  # that each window names for the whole spectrum; and one for each band
 _BESIDE_S = 0.002  # a peak's own flanks
@@ -120,9 +119,9 @@ def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tu
     phase = np.where(strength > _FLOOR * strength.max(), cross / np.maximum(strength, 1e-20), 0)
     hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     count = len(region) - len(window) + 1
-    edges = np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1)
+    edges = np.geomspace(LOW_HZ, HIGH_HZ, _BANDS + 1)
     spans = [
-        (_LOW_HZ, _HIGH_HZ, _PLACES),
+        (LOW_HZ, HIGH_HZ, _PLACES),
         *((low, high, 1) for low, high in pairwise(edges)),
     ]
     named: list[tuple[float, float]] = []

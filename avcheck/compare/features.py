@@ -17,7 +17,7 @@ from avcheck.rates import SAMPLE_RATE
 _HOP = SAMPLE_RATE // RATE_HZ
 _FFT = 512
 _BANDS = 16
-_LOW_HZ, _HIGH_HZ = 150.0, 4000.0  # narrow speech codecs carry no more
+LOW_HZ, HIGH_HZ = 150.0, 4000.0  # narrow speech codecs carry no more
 _FLOOR_DB = -75.0  # below is silence, whatever its colour
 _SLOW_S = 2.0  # what a mean over this keeps is level, a logo or a room, not content
 
@@ -80,7 +80,7 @@ def sound_track(recording: Recording) -> Track:
     """How the level in each of 16 bands changes, float32 (n, 16): row k is centred on `start_s` + k
     / 100 s.
     """
-    edges = np.geomspace(_LOW_HZ, _HIGH_HZ, _BANDS + 1)
+    edges = np.geomspace(LOW_HZ, HIGH_HZ, _BANDS + 1)
     band = np.digitize(np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE), edges) - 1
     filters = np.stack([(band == k).astype(np.float32) for k in range(_BANDS)], axis=1)
     window = np.hanning(_FFT + 1)[:-1].astype(np.float32)

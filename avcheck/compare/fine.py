@@ -10,12 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.compare.features import Recording
+from avcheck.compare.features import HIGH_HZ, LOW_HZ, Recording
 from avcheck.compare.find import Match, vertex
 from avcheck.rates import SAMPLE_RATE
 
 _REACH_S = 0.03  # around the place known so far
-_LOW_HZ, _HIGH_HZ = 150.0, 4000.0
 # Least ratio of the peak to the highest one beyond `_BESIDE_S`; noise reaches 1.3
 _LEAST_RATIO = 1.5
 _BESIDE_S = 0.001
@@ -66,7 +65,7 @@ def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | No
     cross = theirs * np.conj(ours)
     hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     strength = np.abs(cross)
-    used = (hz >= _LOW_HZ) & (hz <= _HIGH_HZ) & (strength > _FLOOR**2 * strength.max(initial=0.0))
+    used = (hz >= LOW_HZ) & (hz <= HIGH_HZ) & (strength > _FLOOR**2 * strength.max(initial=0.0))
     if not used.any():
         return None
     curve = np.fft.irfft(np.where(used, cross / np.maximum(strength, 1e-20), 0.0), size)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from avcheck.compare.features import changes, smoothed
 from avcheck.compare.find import RATE_HZ, Rows, Track
 from avcheck.media import Picture
+from avcheck.media.base import STALE_S
 
 PICTURE_SIDE = 48  # px, of the pictures that are asked for
 _COLUMNS, _ROWS = 10, 6  # cells of a picture
 _CELLS = _COLUMNS * _ROWS
-_STALE_S = 1.0  # a picture older than this is missing
 _DULL = 0.6  # of 255: rows of pictures that change less tell nothing
 # Luma, 0..255: lines at an edge whose mean changes by less are a letterbox, logo or not
 _CHANGES = 3.0
@@ -105,7 +105,7 @@ class Pictures:
         middle = grid + 0.5 / RATE_HZ
         shown = np.maximum(np.searchsorted(times, middle, side="right") - 1, 0)
         rows = changes(smoothed(cells[shown], _SMOOTH))
-        rows[(middle - times[shown] > _STALE_S) | (np.abs(rows).max(axis=1) < _DULL)] = 0.0
+        rows[(middle - times[shown] > STALE_S) | (np.abs(rows).max(axis=1) < _DULL)] = 0.0
         return Track(float(times[0]) - _lasting_s(times, cells) / 2, rows)
 
     def _read(self) -> NDArray[np.uint8]:
@@ -208,7 +208,7 @@ def _lasting_s(times: NDArray[np.float64], cells: Rows) -> float:
     wide = 2 * _NEAR + 1
     around = np.lib.stride_tricks.sliding_window_view(np.pad(changed, _NEAR, "edge"), wide)
     typical = np.median(np.sort(around, axis=1)[:, -wide // 2 :], axis=1)
-    moving = (typical > _DULL) & (steps_s < _STALE_S)
+    moving = (typical > _DULL) & (steps_s < STALE_S)
     if not moving.any():
         return float(np.median(steps_s))
     new = moving & (changed > _REPEATS * typical)

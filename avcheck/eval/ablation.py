@@ -29,18 +29,19 @@ from avcheck.eval.protocol import LONGEST_S
 from avcheck.eval.rates import rates
 from avcheck.eval.rows import Row, kept
 from avcheck.eval.trials import Trial, head_seconds, measure, trials
-from avcheck.eval.trunks import first_rows, first_table, trunk_rows, trunk_table
+from avcheck.eval.trunks import TrustedClips, first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, observe
 from avcheck.files import whole_file
 from avcheck.heads import Head, make_head
 from avcheck.looking import LEVELS, Look
 from avcheck.model import fuse
-from avcheck.model_config import ATTENTION_KINDS, AttentionKind, FusionKind
+from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import Place
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import Feature, extract, learn_head
+from avcheck.train.settings import HeadSettings
 from avcheck.weights import Loaded, load
 
 T = TypeVar("T")
@@ -48,13 +49,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Variant:
-    """A head to train: its kind, and the weights in its loss (`learn_head`)."""
+    """A head to train. Its steps, rate and seed are those of the run."""
 
     name: str
-    kind: AttentionKind
-    fusion: FusionKind = "cross"
-    refuse: float = 0.5
-    matching: float = 0.0
+    head: HeadSettings
 
     @property
     def slug(self) -> str:
@@ -63,37 +61,33 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("uniform", "uniform"),
-    Variant("temporal", "temporal"),
-    Variant("spatio-temporal", "spatio-temporal"),
-    Variant("uniform, refuses no stranger", "uniform", refuse=0.0),
-    Variant("temporal, refuses no stranger", "temporal", refuse=0.0),
-    Variant("spatio-temporal + CTM", "spatio-temporal", matching=0.2),
-    Variant("transformer, self-attention only", "transformer", "self"),
-    Variant("transformer, cross-modal", "transformer", "cross"),
-    Variant("transformer, cross-modal + CTM", "transformer", "cross", matching=0.2),
+    Variant("uniform", HeadSettings("uniform")),
+    Variant("temporal", HeadSettings("temporal")),
+    Variant("spatio-temporal", HeadSettings("spatio-temporal")),
+    Variant("uniform, refuses no stranger", HeadSettings("uniform", refuse=0.0)),
+    Variant("temporal, refuses no stranger", HeadSettings("temporal", refuse=0.0)),
+    Variant("spatio-temporal + CTM", HeadSettings("spatio-temporal", matching=0.2)),
+    Variant("transformer, self-attention only", HeadSettings("transformer", "self")),
+    Variant("transformer, cross-modal", HeadSettings("transformer", "cross")),
+    Variant("transformer, cross-modal + CTM", HeadSettings("transformer", "cross", matching=0.2)),
 )
 
 
 @dataclass(frozen=True)
 class AblationSettings:
-    """What `avcheck ablate` is asked to do.
-
-    `steps`: optimiser steps for each head and seed. `go_on`: heads start from those of the weights
-    (the paper's kinds from their own, a transformer's joint layers from the spatio-temporal head)
-    and learn at half the rate. `trunk_steps`: also compare visual trunks with and without
-    alignment. `first_steps`: also compare trunks from scratch with and without generated scenes
-    (`eval.trunks`).
-    """
+    """What `avcheck ablate` is asked to do."""
 
     corpus: Path
-    out: Path
-    model: Path | None = None
+    out: Path  # folder for features, heads and rows
+    model: Path | None = None  # the weights whose trunks are used; None: the shipped ones
     device: str = "auto"
-    steps: int = 1500
+    steps: int = HeadSettings.steps  # of the optimiser, for each head and seed
     seeds: tuple[int, ...] = (1,)
+    # Heads start from those of the weights (the paper's kinds from their own, a transformer's joint
+    # layers from the spatio-temporal head) and learn at half the rate.
     go_on: bool = False
-    trunk_steps: int = 0
+    trunk_steps: int = 0  # also compare visual trunks with and without alignment; 0: do not
+    # Also compare trunks from scratch with and without generated scenes (`eval.trunks`); 0: do not
     first_steps: int = 0
 
 
@@ -130,7 +124,7 @@ def ablate(
             name = f"{variant.slug}-{seed}"
             store = out / "heads" / f"{name}.pt"
             head = make_head(
-                replace(model.net.config, attention=variant.kind, fusion=variant.fusion)
+                replace(model.net.config, attention=variant.head.kind, fusion=variant.head.fusion)
             ).to(model.device)
             if store.is_file():
                 head.load_state_dict(
@@ -180,11 +174,12 @@ def _of_trunks(
 ) -> list[T]:
     """The rows of one comparison of `eval.trunks`, for all seeds."""
     out = settings.out
-    common = {"cache": out / "cache", "device": settings.device, "steps": steps, "on_step": on_step}
+    clips = TrustedClips(settings.corpus, out / "cache")
+    common = {"device": settings.device, "steps": steps, "on_step": on_step}
     return [
         row
         for seed in settings.seeds
-        for row in measured(settings.corpus, out / f"{name}-{steps}", seed=seed, **common)
+        for row in measured(clips, out / f"{name}-{steps}", seed=seed, **common)
     ]
 
 
@@ -274,21 +269,17 @@ def _learnt(
     tell: Callable[[str, int, int], None],
 ) -> Head:
     start: Mapping[str, Tensor] | None = None
+    head = replace(variant.head, steps=settings.steps, seed=seed)
     if settings.go_on:
-        kind = variant.kind if variant.kind in ATTENTION_KINDS else "spatio-temporal"
+        kind = head.kind if head.kind in ATTENTION_KINDS else "spatio-temporal"
         start = load(settings.model, device=settings.device, attention=kind).net.head.state_dict()
+        head = replace(head, rate=head.rate / 2)
     return learn_head(
         model.net,
-        variant.kind,
         features,
-        steps=settings.steps,
-        rate=5e-4 if settings.go_on else 1e-3,
-        fusion=variant.fusion,
-        refuse=variant.refuse,
-        matching=variant.matching,
-        start=start,
-        seed=seed,
+        head,
         device=model.device,
+        start=start,
         on_step=lambda done, total, _: tell(f"{variant.slug}-{seed}", done, total),
     )
 

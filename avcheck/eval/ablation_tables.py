@@ -8,12 +8,10 @@ import numpy as np
 
 from avcheck.eval.rates import RATE_S
 from avcheck.eval.rows import Row
-from avcheck.eval.stats import bootstrap_median, leave_one_group_out, share, table
-from avcheck.eval.trials import OFFSET_FRAMES, PAIR_MS
+from avcheck.eval.stats import EPSILON, bootstrap_median, leave_one_group_out, share, table
+from avcheck.eval.trials import HEAD_FRAMES, HEAD_PAIR_MS
 from avcheck.rates import FRAME_RATE
 from avcheck.report import FRAME_MS
-
-_EPSILON = 1e-6
 
 
 def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:
@@ -31,10 +29,10 @@ def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:
         ]
         cells.insert(1, _best_accuracy(trusted))
         pairs = [row for row in mine if row["measure"] == "pairwise"]
-        for size in PAIR_MS:
+        for size in HEAD_PAIR_MS:
             some = [row for row in pairs if abs(row["late_ms"]) == size]
             cells.append(share([row["won"] for row in some], _groups(some)))
-        for count in OFFSET_FRAMES:
+        for count in HEAD_FRAMES:
             some = [
                 row
                 for row in mine
@@ -42,7 +40,7 @@ def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:
             ]
             cells.append(
                 share(
-                    [float(abs(row["error_frames"]) <= 1 + _EPSILON) for row in some], _groups(some)
+                    [float(abs(row["error_frames"]) <= 1 + EPSILON) for row in some], _groups(some)
                 )
             )
         cost = seconds_s.get(name)
@@ -59,16 +57,15 @@ def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:
         "the same, best threshold",
         "speech, all",
         "generic",
-        *(f"pair {size} ms" for size in PAIR_MS),
-        *(f"offset {count / FRAME_RATE:g} s" for count in OFFSET_FRAMES),
+        *(f"pair {size} ms" for size in HEAD_PAIR_MS),
+        *(f"offset {count / FRAME_RATE:g} s" for count in HEAD_FRAMES),
         "head, CPU s a minute",
     )
     note = (
         "Paper protocol: accuracy on windows of 4.2 s, as they are and displaced by 2 to 5.8 s, "
-        "decided by the logit's sign. "
-        "Pairs (true above displaced copy) and offset (within 1 frame, by the head's score "
-        "alone): speech with a trusted own "
-        "offset. Heads that look at the whole picture are not run at every shift."
+        "decided by the logit's sign. Pairs (true above displaced copy) and offset (within 1 "
+        "frame, by the head's score alone): speech with a trusted own offset. Heads that look at "
+        "the whole picture are not run at every shift."
     )
     return table("Heads", header, lines, note)
 
@@ -118,7 +115,7 @@ def rate_table(rows: Sequence[Row]) -> str:
             if (row["source"], row["rate"], row["variant"], row["fed"]) == (source, rate, name, fed)
         ]
         errors, groups = np.array([abs(row["error_frames"]) for row in mine]), _groups(mine)
-        near = [share((errors <= frames + _EPSILON).tolist(), groups) for frames in (0.5, 1)]
+        near = [share((errors <= frames + EPSILON).tolist(), groups) for frames in (0.5, 1)]
         middle = bootstrap_median(FRAME_MS * errors, groups)
         won = share([row["won_80_ms"] for row in mine], groups)
         lines.append(
@@ -148,8 +145,7 @@ def rate_table(rows: Sequence[Row]) -> str:
     )
     note = (
         f"{RATE_S:g} s each, sound moved by up to 1 s. Clips: trusted speech of 25 fps played at "
-        "the rate, sound and all. "
-        "Scenes: generated talking faces. Native: every picture as it is (every second one of 50 "
-        "and 60), at its own time."
+        "the rate, sound and all. Scenes: generated talking faces. Native: every picture as it is "
+        "(every second one of 50 and 60), at its own time."
     )
     return table("Frame rates", header, lines, note)

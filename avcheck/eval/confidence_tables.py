@@ -7,9 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from avcheck.eval.protocol import (
-    EPSILON,
-)
 from avcheck.eval.rows import (
     RISK_FROM,
     RISK_S,
@@ -20,6 +17,7 @@ from avcheck.eval.rows import (
 )
 from avcheck.eval.stats import (
     CONFIDENCE_EDGES,
+    EPSILON,
     Figure,
     Reals,
     area_under_risk,
@@ -126,10 +124,9 @@ def risk_tables(rows: Sequence[Row], foreign: Sequence[Row]) -> Iterator[str]:
                 f"{len(strangers)} windows with a stranger's sound)"
             )
         note = (
-            "Windows of the offset measure with at least the confidence are kept; wrong = beyond "
-            "2 frames. With a stranger's "
-            "sound in its place none can be judged. Area under the curve, lower is better: "
-            f"{'; '.join(areas)}."
+            "Windows of the offset measure with at least the confidence are kept; wrong = beyond 2 "
+            "frames. With a stranger's sound in its place none can be judged. Area under the "
+            f"curve, lower is better: {'; '.join(areas)}."
         )
         header = (
             "from",

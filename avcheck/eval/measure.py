@@ -29,8 +29,8 @@ from avcheck.eval.protocol import (
     Bench,
     Foreign,
     Scenery,
-    chance,
     displacement,
+    generator,
     missing_s,
 )
 from avcheck.eval.rows import RISK_S, Row
@@ -89,8 +89,8 @@ def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
 
 
 def _segment_row(curve: Curve, footage: Footage, bench: Bench) -> Row:
-    """What a segment says of every shift, calibrated, None if it says nothing; and which shift is
-    right for its own sound, including the network's bias.
+    """The calibrated logit of every shift (None where there is none), and the shift that is right
+    for the segment's own sound, including the network's bias.
     """
     calibration = bench.calibration
     logits = evidence(curve, calibration) / calibration.temperature - calibration.none
@@ -118,7 +118,7 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
     """Windows of 4.2 s, as they are and displaced by 2 to 5.8 s, with every head; and each against
     its copies that are displaced by less.
     """
-    rng = chance(footage.clip, "paper")
+    rng = generator(footage.clip, "paper")
     seconds = PAPER_FRAMES / FRAME_RATE
     have_s = len(footage.samples) / SAMPLE_RATE
     for first in range(0, len(footage.frames) - PAPER_FRAMES + 1, PAPER_FRAMES):
@@ -150,7 +150,7 @@ def _paper(footage: Footage, bench: Bench) -> Iterator[Row]:
 
 
 def _logits(shot: Shot, sound: list[Block], bench: Bench) -> dict[str, float]:
-    """How surely picture and sound match as they are, by every head and as a check judges it."""
+    """The logit of a match as picture and sound are, by every head and as a check judges it."""
     logits = {kind: as_they_are(shot, sound, head) for kind, head in bench.heads.items()}
     return {**logits, AS_A_CHECK: _matches_as_it_is(shot, sound, bench)}
 
@@ -177,7 +177,7 @@ def _offsets(footage: Footage, bench: Bench) -> Iterator[Row]:
     recorded place.
     """
     for count in OFFSET_FRAMES:
-        rng = chance(footage.clip, f"offset {count}")
+        rng = generator(footage.clip, f"offset {count}")
         spare = len(footage.frames) % count
         for first in range(spare // 2, len(footage.frames) - count + 1, count):
             late_s = float(rng.uniform(-OFFSET_LATE_S, OFFSET_LATE_S))
@@ -231,8 +231,8 @@ def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
 def _judged(
     some: list[Curve], sound: Sequence[Block], larger: Callable[[], Pictures], bench: Bench
 ) -> Row:
-    """What a check says of a file with these curves and this sound; `larger` makes its pictures for
-    a closer look.
+    """What a check says of a file with these score curves and this sound; `larger` makes its
+    pictures for a closer look.
     """
     judgement = zoom(
         some,
@@ -280,7 +280,7 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
     count = min(len(footage.frames), round(CONTROL_S * FRAME_RATE))
     samples = footage.samples[: count * SAMPLE_RATE // FRAME_RATE]
     shot = footage.shot(0, count)
-    hiss = (chance(footage.clip, "hiss").normal(0.0, HISS, len(samples))).astype(np.float32)
+    hiss = (generator(footage.clip, "hiss").normal(0.0, HISS, len(samples))).astype(np.float32)
     other = foreign.sound(footage.clip, len(samples))
 
     def larger() -> Pictures:
@@ -315,7 +315,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
     clip, count = footage.clip, SMALL_FRAMES
     if clip.kind != "speech" or not clip.trusted or len(footage.frames) < count:
         return
-    rng = chance(clip, "small")
+    rng = generator(clip, "small")
     first = (len(footage.frames) - count) // 2
     late_s = float(rng.uniform(-OFFSET_LATE_S, OFFSET_LATE_S))
     start_s = first / FRAME_RATE - late_s
@@ -334,32 +334,23 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
         if ground is None:
             break
         scene = Scene(clip, shrunk(frames, ground, factor, rng), bench.model, bench.levels)
-        at_first, closer = scene.judged(
-            hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
-        )
+        at_first, closer = _looked_at(scene, footage.samples, start_s, bench)
         row = _both_looks(_find([at_first], bench), _find([closer], bench))
         yield {**about, "case": f"1/{factor}", **row, "closer": at_first is not closer}
         if factor == SMALL_FOREIGN and other is not None:
-            rows = [
-                _find([curve], bench)
-                for curve in scene.judged(
-                    hear(other, 0.0, scene.shot), TOLERANCE, bench.calibration
-                )
-            ]
+            looks = (_find([curve], bench) for curve in _looked_at(scene, other, 0.0, bench))
             yield {
                 **about,
                 "measure": "small_foreign",
                 "case": f"1/{factor}",
-                **_both_looks(rows[0], rows[1]),
+                **_both_looks(*looks),
             }
     neighbour = scenery.pictures(clip, "speech", count, max(bench.levels))
     if neighbour is not None:
         right = bool(rng.integers(2))
         setting, meet = side_by_side(*((neighbour, frames) if right else (frames, neighbour)))
         scene = Scene(clip, setting, bench.model, bench.levels)
-        at_first, closer = scene.judged(
-            hear(footage.samples, start_s, scene.shot), TOLERANCE, bench.calibration
-        )
+        at_first, closer = _looked_at(scene, footage.samples, start_s, bench)
         row = _both_looks(_find([at_first], bench), _find([closer], bench))
         beyond = share_beyond(closer, meet, int(np.argmax(evidence(closer, bench.calibration))))
         yield {
@@ -369,6 +360,15 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
             "closer": at_first is not closer,
             "attention": beyond if right else 1 - beyond,
         }
+
+
+def _looked_at(
+    scene: Scene, samples: NDArray[np.float32], start_s: float, bench: Bench
+) -> tuple[Curve, Curve]:
+    """The score curves of a scene with a sound from `start_s` on, of the first look and of the one
+    that a check judges in the end.
+    """
+    return scene.judged(hear(samples, start_s, scene.shot), TOLERANCE, bench.calibration)
 
 
 def _both_looks(at_first: Estimate, closer: Estimate) -> Row:

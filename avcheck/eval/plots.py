@@ -23,7 +23,14 @@ from avcheck.eval.rows import (
     sizes,
     truths,
 )
-from avcheck.eval.stats import CONFIDENCE_EDGES, area_under_risk, confidence_bin, risk_curve, share
+from avcheck.eval.stats import (
+    CONFIDENCE_EDGES,
+    EPSILON,
+    area_under_risk,
+    confidence_bin,
+    risk_curve,
+    share,
+)
 from avcheck.posterior import NEAR_FRAMES
 from avcheck.report import FRAME_MS
 
@@ -31,12 +38,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Also distinct for the colour-blind
+# Distinct for the colour-blind too
 _COLOURS = dict(zip(RISK_S, ("#0072b2", "#d55e00"), strict=True))
 _SHADES = {"out_of_sync": "#d55e00", "undecidable": "#bbbbbb", "in_sync": "#009e73"}
 _ERROR_MS = 250.0  # a larger error is drawn at the edge
 _NAMED = (0.5, 0.9, 0.99)  # those of `RISK_FROM` that label their point
-_EPSILON = 1e-6
 _DPI = 150
 _SUBJECT = "speech"  # generic sound has no clip whose own offset is known
 
@@ -44,7 +50,7 @@ _SUBJECT = "speech"  # generic sound has no clip whose own offset is known
 def require_matplotlib() -> None:
     """Raises UsageError if it is not installed, before anything takes a long time."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("pictures need matplotlib; install it with: pip install matplotlib")
+        raise UsageError("plots need matplotlib; install it with: pip install matplotlib")
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -72,7 +78,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
                 figure.savefig(path)
                 written.append(path)
     except OSError as error:
-        raise UsageError(f"{folder}: cannot write pictures there: {error}") from error
+        raise UsageError(f"{folder}: cannot write plots there: {error}") from error
     return written
 
 
@@ -292,7 +298,7 @@ def _outcome(
     """Confidence of each row, and 1.0 if its offset is wrong by more than `NEAR_FRAMES`, else
     0.0.
     """
-    wrong = np.abs(errors_frames(rows, corrected=corrected)) > NEAR_FRAMES + _EPSILON
+    wrong = np.abs(errors_frames(rows, corrected=corrected)) > NEAR_FRAMES + EPSILON
     return np.array([row["confidence"] for row in rows], np.float64), wrong.astype(np.float64)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from avcheck.errors import MediaError
 from avcheck.eval.small import there_and_back
+from avcheck.eval.stats import EPSILON
 from avcheck.eval.windows import Footage
 from avcheck.looking import LEVELS
 from avcheck.media import open_media
@@ -42,31 +43,30 @@ SEEN_SHARE = 0.5  # least share of pictures with a face for a speaker to count a
 HISS = 10 ** (-50 / 20)  # RMS of the noise that replaces the sound
 TOLERANCE = PRESETS[DEFAULT_PRESET]
 VERDICTS = ("out_of_sync", "undecidable", "in_sync")
-EPSILON = 1e-6
 # Blocks of sound on either side of a segment, enough for all shifts that are tried
 AROUND = 2
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The weights under test: as a check uses them, and with each kind of attention that they
-    hold.
-    """
+    """The weights under test."""
 
-    model: Loaded
-    heads: dict[str, Loaded]
+    model: Loaded  # as a check uses them
+    heads: dict[str, Loaded]  # with each kind of attention that they hold
     calibration: Calibration
-    levels: tuple[int, ...] = LEVELS
+    levels: tuple[int, ...] = LEVELS  # short sides at which pictures are looked at, px
 
 
-def chance(clip: Clip, purpose: str) -> np.random.Generator:
-    """A generator that depends on the clip and the purpose alone, not on the order of measuring."""
+def generator(clip: Clip, purpose: str) -> np.random.Generator:
+    """Random numbers that depend on the clip and the purpose alone, not on the order of the
+    measurements.
+    """
     digest = hashlib.sha256(f"{SEED}/{clip.id}/{purpose}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 def missing_s(footage: Footage, start_s: float, seconds: float) -> float:
-    """How much of the sound from `start_s` on the clip does not have."""
+    """How many of the `seconds` of sound from `start_s` on are not in the clip."""
     have_s = len(footage.samples) / SAMPLE_RATE
     return seconds - max(0.0, min(start_s + seconds, have_s) - max(start_s, 0.0))
 
@@ -74,11 +74,17 @@ def missing_s(footage: Footage, start_s: float, seconds: float) -> float:
 def displacement(
     aligned_s: float, seconds: float, have_s: float, rng: np.random.Generator
 ) -> float | None:
-    """How late to make the sound of a window: 2 to 5.8 s either way, uniformly over what the clip
-    has; None if it has none.
+    """By how much to displace the sound of a window in the paper's protocol (section 4).
 
-    The window's aligned sound begins at `aligned_s` of `have_s` seconds; the displaced sound lies
-    wholly within them.
+    Args:
+        aligned_s: Where in the clip's sound that of the window begins.
+        seconds: Length of the window.
+        have_s: Length of the clip's sound; the displaced sound lies wholly within it.
+        rng: Draws the displacement.
+
+    Returns:
+        How late to make the sound, s: 2 to 5.8 s either way, uniformly over what the clip allows.
+        None if it allows none.
     """
     least, most = PAPER_LATE_S
     late = (least, min(most, aligned_s))
@@ -95,21 +101,19 @@ def displacement(
 
 
 class Foreign:
-    """Sound of clips of other groups, one after another until it is long enough; each is decoded
-    once.
-    """
+    """Sound of other groups: their clips one after another, each decoded once."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
         self._clips = clips
         self._samples: dict[str, NDArray[np.int16]] = {}
 
     def sound(self, clip: Clip, count: int) -> NDArray[np.float32] | None:
-        """`count` samples from other groups than that of `clip`, float32; None if there is no other
-        group.
+        """Sound of other groups than that of `clip`, float32 (count,); None if they have too
+        little.
         """
         others = [other for other in self._clips if other.group != clip.group]
         parts: list[NDArray[np.int16]] = []
-        for k in chance(clip, "foreign").permutation(len(others)):
+        for k in generator(clip, "foreign").permutation(len(others)):
             parts.append(self._read(others[k]))
             if sum(map(len, parts)) >= count:
                 return np.concatenate(parts)[:count].astype(np.float32) / 32768.0
@@ -142,7 +146,7 @@ class Scenery:
         others = [
             other for other in self._clips if other.kind == kind and other.group != clip.group
         ]
-        for k in chance(clip, f"scenery {kind}").permutation(len(others)):
+        for k in generator(clip, f"scenery {kind}").permutation(len(others)):
             with suppress(MediaError):
                 return there_and_back(decode(others[k].path, short_side)[0][:count], count)
         return None

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES, without_gaps
-from avcheck.eval.protocol import chance
+from avcheck.blocks import BLOCK_FRAMES
+from avcheck.eval.protocol import generator
 from avcheck.eval.rows import Row
-from avcheck.eval.trials import head_logits, listen, win_score
+from avcheck.eval.stats import win_score
+from avcheck.eval.trials import head_logits, listen
 from avcheck.heads import Head, TransformerHead
 from avcheck.looking import look
-from avcheck.mel import MEL_RATE, log_mel
+from avcheck.mel import log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, estimate, posterior
 from avcheck.rates import FRAME_RATE
@@ -25,7 +26,8 @@ from avcheck.scenes.generate import make_scene
 from avcheck.segments import MAX_SHIFT
 from avcheck.shifts import SHIFTS, weighed
 from avcheck.train.corpus import CACHE_SIDE, CachedClip, Clip, cache_clip
-from avcheck.train.sampling import EDGE_FRAMES, read_sound
+from avcheck.train.run import scene_clip
+from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
 from avcheck.weights import Loaded
 
 RATES = (24.0, 25.0, 30_000 / 1001, 50.0, 60.0)  # pictures a second
@@ -38,27 +40,21 @@ _SCENE_SEED = 900_000  # the first of the seeds that no scene of the training st
 
 @dataclass(frozen=True)
 class Paced:
-    """Pictures at their own rate, and their sound.
+    """Pictures at their own rate, and their sound."""
 
-    frames: uint8 (n, H, W), picture k at k / rate s; sound: float32 (1, L, D), 1/25 s apart, the
-    first MAX_SHIFT pictures of 25 fps before the first picture; heard: bool (L,).
-    """
-
-    source: str
+    source: str  # "clips" or "scenes"
     clip: str
     group: str
-    rate: float
-    late: int  # 25ths of a second
-    frames: NDArray[np.uint8]
-    sound: Tensor
-    heard: NDArray[np.bool_]
+    rate: float  # pictures a second
+    late: int  # how late the sound was made, 25ths of a second
+    frames: NDArray[np.uint8]  # (n, H, W), picture k at k / rate s
+    sound: Tensor  # (1, L, D), 1/25 s apart, from MAX_SHIFT / 25 s before the first picture
+    heard: NDArray[np.bool_]  # (L,), whether each is real sound
 
 
 def paced_clip(cached: CachedClip, rate: float, late: int, model: Loaded) -> Paced | None:
-    """A recorded clip of 25 fps played at `rate`, sound included: true pictures of that rate, none
-    repeated or dropped.
-
-    None if the clip is too short.
+    """A recorded clip of 25 fps played at `rate`, sound included, so that no picture is repeated or
+    dropped. None if the clip is too short.
     """
     pace = rate / FRAME_RATE
     count = round(RATE_S * rate)
@@ -68,7 +64,7 @@ def paced_clip(cached: CachedClip, rate: float, late: int, model: Loaded) -> Pac
     length = round(RATE_S * FRAME_RATE) + 2 * MAX_SHIFT
     start = first + (cached.clip.offset_frames or 0.0) - (MAX_SHIFT + late) * pace
     samples, heard = read_sound(cached, start, length, pace)
-    mel = without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE))
+    mel = masked_mel(samples, heard)
     frames = np.array(cached.frames[first : first + count])
     return Paced(
         "clips", cached.clip.id, cached.clip.group, rate, late, frames, listen(mel, model), heard
@@ -86,14 +82,7 @@ def paced_scene(seed: int, rate: float, late: int, model: Loaded, side: int = CA
         frame_rate=rate,
         sound_margin_s=margin_s,
     )
-    clip = Clip(
-        id=f"scene-{seed}",
-        path=Path("scene"),
-        group=f"scene-{seed}",
-        kind="scene",
-        split="val",
-        offset_frames=0.0,
-    )
+    clip = scene_clip(seed, "val")
     samples = (scene.samples * 32767).astype(np.int16)
     cached = CachedClip(clip, scene.frames, samples, np.zeros((0, 4), np.float32))
     length = round(RATE_S * FRAME_RATE) + 2 * MAX_SHIFT
@@ -183,6 +172,7 @@ def rates(
     levels: tuple[int, ...],
     tell: Callable[[str, int, int], None],
 ) -> Iterator[Row]:
+    """The rows of every trusted clip of speech and of some generated scenes, under every head."""
     known = [clip for clip in clips if clip.kind == "speech" and clip.trusted]
     total = len(known) + RATE_SCENES
     for number, clip in enumerate(known):
@@ -190,7 +180,7 @@ def rates(
         if cached is None:
             continue
         for rate in PACED:
-            late = int(chance(clip, f"rate {rate:.2f}").integers(-FRAME_RATE, FRAME_RATE + 1))
+            late = int(generator(clip, f"rate {rate:.2f}").integers(-FRAME_RATE, FRAME_RATE + 1))
             item = paced_clip(cached, rate, late, model)
             if item is not None:
                 yield from rate_rows(item, heads, model, levels)

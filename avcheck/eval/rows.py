@@ -14,10 +14,10 @@ from typing import Any
 
 from avcheck.errors import UsageError
 from avcheck.files import whole_file
+from avcheck.train.corpus import KINDS
 
 Row = dict[str, Any]
 
-KINDS = ("speech", "generic")
 RISK_S = (4.2, 10.0)  # lengths of the windows whose confidence is compared with the outcome
 RISK_FROM = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99)  # confidence from which a window is kept
 

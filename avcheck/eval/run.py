@@ -2,7 +2,7 @@
 frames and without a face detector.
 
 Each clip is decoded once and looked at once; every measurement then moves its sound. Raw figures
-are rows (plain dicts, one JSON object a line in the file given as `out`), and tables and plots are
+are rows (plain dicts, one JSON object a line in a file), and tables and plots are
 made from the rows alone (`eval.rows`).
 """
 
@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -23,82 +24,80 @@ from avcheck.errors import MediaError, UsageError
 from avcheck.eval.measure import measure, measure_coverage
 from avcheck.eval.plots import draw, require_matplotlib
 from avcheck.eval.protocol import LONGEST_S, Bench, Foreign, Scenery
-from avcheck.eval.rows import KINDS, Row, of_measure
+from avcheck.eval.rows import Row, of_measure
 from avcheck.eval.speed import measure_speed, speed_table
 from avcheck.eval.tables import tables
 from avcheck.eval.windows import observe
 from avcheck.posterior import Calibration
 from avcheck.quantised import make_ready
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
-from avcheck.train.corpus import Clip, decode, find_clips
+from avcheck.train.corpus import KINDS, Clip, decode, find_clips
 from avcheck.train.facemesh import read_faces
 from avcheck.weights import load, load_heads
 
 
+@dataclass(frozen=True)
+class EvalSettings:
+    """What `avcheck eval` is asked to measure, on the validation clips of a corpus."""
+
+    corpus: Path
+    model: Path | None = None  # weights; None: the shipped ones
+    device: str = "auto"
+    rows: Path | None = None  # file that gets every raw figure at once, as JSON lines
+    plots: Path | None = None  # folder for plots (`eval.plots`)
+    speed: bool = True  # also measure speed
+    small: bool = False  # also measure small faces
+    faces: Path | None = None  # file of `train.facemesh`: which clips show a speaker
+    coverage: bool = False  # only how many whole speech clips get an offset
+    added: tuple[int, ...] = ()  # only clips of these rounds of the corpus; (): of all
+    # Only the clips set aside for the last table (`corpus.set_aside`), which are otherwise left out
+    last: bool = False
+
+
 def evaluate(
-    corpus: Path,
-    *,
-    model: Path | None,
-    device: str,
-    out: Path | None = None,
-    plots: Path | None = None,
-    speed: bool = True,
-    small: bool = False,
-    faces: Path | None = None,
-    coverage: bool = False,
-    added: Sequence[int] = (),
-    last: bool = False,
-    on_clip: Callable[[int, int], None] | None = None,
+    settings: EvalSettings, *, on_clip: Callable[[int, int], None] | None = None
 ) -> Iterator[str]:
-    """Measure weights (the shipped ones if `model` is None) on the `val` split of a corpus; yields
-    text as soon as it is ready.
+    """Measure weights; yields text as soon as it is ready. `on_clip` is called after each clip with
+    (done, total).
 
-    out: gets every raw figure at once, as JSON lines. plots: a folder for plots (`eval.plots`).
-    speed: also measure speed. small: also measure small faces. faces: a file of `train.facemesh`,
-    from which it follows which clips show a speaker. coverage: only measure whole speech clips, for
-    the table of how many get an offset. added: only clips of these rounds of the corpus (empty: of
-    all). last: only the clips set aside for the last table (`corpus.set_aside`), which are left out
-    otherwise. on_clip: called after each clip with (done, total).
-
-    Raises UsageError for a corpus without such clips and for plots without matplotlib; ModelError
-    or UsageError as `weights.load` does.
+    Raises:
+        UsageError: The corpus has no such clips, plots are asked for without matplotlib, or as
+            `weights.load`.
+        ModelError: As `weights.load`.
     """
-    if plots is not None:
+    if settings.plots is not None:
         require_matplotlib()
-    clips = sorted(
-        find_clips(corpus, split="val", last=last), key=lambda clip: (clip.kind, clip.id)
-    )
-    clips = [clip for clip in clips if clip.added in (added or (clip.added,))]
-    if coverage:
-        clips = [clip for clip in clips if clip.kind == "speech"]
-    if not clips:
-        raise UsageError(
-            f"{corpus}: none of its validation clips is of the kind or round asked for"
-        )
+    clips = _clips(settings)
     face_share = (
-        {name: face.share for name, face in read_faces(faces).items()} if faces is not None else {}
+        {name: face.share for name, face in read_faces(settings.faces).items()}
+        if settings.faces is not None
+        else {}
     )
-    bench = _bench(model, device)
+    bench = _bench(settings.model, settings.device)
     heading = _heading(bench, clips)
     yield heading
     with ExitStack() as stack:
         raw = (
-            stack.enter_context(out.open("w", buffering=1, encoding="utf-8"))
-            if out is not None
+            stack.enter_context(settings.rows.open("w", buffering=1, encoding="utf-8"))
+            if settings.rows is not None
             else None
         )
         _write(raw, {"measure": "heading", "text": heading, "decide": bench.calibration.decide})
         rows: list[Row] = []
         failed: list[str] = []
         foreign = Foreign([clip for clip in clips if clip.kind == "speech"])
-        scenery = Scenery(clips) if small else None
+        scenery = Scenery(clips) if settings.small else None
         # Several clips on one thread each keep the cores busier than one clip on all of them.
         pool = ThreadPoolExecutor(_workers(), initializer=torch.set_num_threads, initargs=(1,))
         stack.callback(pool.shutdown, cancel_futures=True)
         for number, measured in enumerate(
             pool.map(
                 partial(
-                    _measured, bench=bench, foreign=foreign, scenery=scenery, coverage=coverage
+                    _measured,
+                    bench=bench,
+                    foreign=foreign,
+                    scenery=scenery,
+                    coverage=settings.coverage,
                 ),
                 clips,
             ),
@@ -117,12 +116,27 @@ def evaluate(
             _write(raw, {"measure": "heading", "text": text})
             yield text
         yield from tables(rows, bench.calibration.decide)
-        if plots is not None:
-            yield _drawn(rows, plots)
-        if speed and not coverage:
-            timed = measure_speed(model, device)
+        if settings.plots is not None:
+            yield _drawn(rows, settings.plots)
+        if settings.speed and not settings.coverage:
+            timed = measure_speed(settings.model, settings.device)
             _write(raw, {"measure": "speed", **timed})
             yield speed_table(timed)
+
+
+def _clips(settings: EvalSettings) -> list[Clip]:
+    """The clips to measure, in order. Raises UsageError if there is none."""
+    clips = [
+        clip
+        for clip in find_clips(settings.corpus, split="val", last=settings.last)
+        if clip.added in (settings.added or (clip.added,))
+        and (clip.kind == "speech" or not settings.coverage)
+    ]
+    if not clips:
+        raise UsageError(
+            f"{settings.corpus}: none of its validation clips is of the kind or round asked for"
+        )
+    return sorted(clips, key=lambda clip: (clip.kind, clip.id))
 
 
 def from_rows(
@@ -154,7 +168,7 @@ def from_rows(
 
 
 def _drawn(rows: Sequence[Row], folder: Path) -> str:
-    return "Pictures: " + ", ".join(str(path) for path in draw(rows, folder)) + "\n"
+    return "Plots: " + ", ".join(str(path) for path in draw(rows, folder)) + "\n"
 
 
 def _bench(model: Path | None, device: str) -> Bench:

@@ -35,26 +35,20 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Layer:
-    """Pictures (T, h, w) and where they lie in the larger one: `corner` (y, x) and `extent`
-    (height, width), as shares of it.
+    """Pictures and their place in the larger one."""
 
-    `fill`: a layer of another shape than its place is cropped to it around the middle.
-    """
-
-    frames: Pictures
-    corner: tuple[float, float]
-    extent: tuple[float, float]
-    fill: bool = False
+    frames: Pictures  # (T, h, w)
+    corner: tuple[float, float]  # top and left, as shares of the larger height and width
+    extent: tuple[float, float]  # height and width, likewise
+    fill: bool = False  # crop pictures of another shape than their place around the middle
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A larger picture, composed of layers with the later ones on top; all have the same number of
-    pictures. `aspect`: width by height.
-    """
+    """A larger picture, composed of layers."""
 
-    layers: tuple[Layer, ...]
-    aspect: float = ASPECT
+    layers: tuple[Layer, ...]  # from the back to the front, each of the same number of pictures
+    aspect: float = ASPECT  # width by height
 
     def pictures(self, short_side: int) -> Pictures:
         """The composed pictures, (T, H, W)."""
@@ -97,8 +91,8 @@ def _scaled(frames: Pictures, shape: tuple[int, int], fill: bool) -> Pictures:
 
 
 def shrunk(frames: Pictures, ground: Pictures, factor: int, rng: np.random.Generator) -> Setting:
-    """A clip (T, h, w) at a `factor`-th of the size that it would have alone, at a random place in
-    front of another.
+    """A clip (T, h, w) in front of another, at a random place and at 1 / `factor` of the size that
+    it would have alone.
     """
     height, width = frames.shape[1:]
     share = 1 / factor / min(height, width)  # of the larger picture's height, per px
@@ -161,8 +155,8 @@ class Scene:
     def judged(
         self, sound: list[Block], tolerance: Tolerance, calibration: Calibration
     ) -> tuple[Curve, Curve]:
-        """The curves of a segment with this sound: from the first look, and the one that a check
-        judges in the end.
+        """The score curves of a segment with this sound: that of the first look, and the one that
+        a check judges in the end.
         """
         whole = list(curves(self.shot, sound, self._model))
         closer = closer_over(self._larger, sound, self._model)
@@ -171,8 +165,8 @@ class Scene:
 
 
 def share_beyond(curve: Curve, column_share: float, shift: int) -> float:
-    """Share of the attention to the right of a place, 0..1 of the width, at this index of the
-    shifts.
+    """Share of the attention to the right of `column_share` (0..1 of the width), at the index
+    `shift` of the shifts.
     """
     weight = curve.places[:, shift].sum(axis=0)
     right = np.array(

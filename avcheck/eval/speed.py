@@ -21,6 +21,7 @@ from avcheck.checker import Checker
 from avcheck.eval.protocol import TOLERANCE
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import table
+from avcheck.film_writer import SOUND_RATE
 from avcheck.looking import LEVELS, look
 from avcheck.media import open_media
 from avcheck.memory import keep_memory
@@ -34,7 +35,6 @@ from avcheck.verdict import judge
 
 SPEED_S = 120.0  # of generated 1080p
 _STRANGER_S = 60.0  # of another film's sound
-_SPEED_SOUND_RATE = 48_000
 
 
 @dataclass
@@ -80,13 +80,13 @@ def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) 
         "talking", seed=1, seconds=seconds, size=(height // 4, width // 4), head_share=0.4
     )
     noise = np.random.default_rng(1).normal(0.0, 2.0, (8, height, width)).round().astype(np.int16)
-    sound = np.repeat(scene.samples, _SPEED_SOUND_RATE // scene.sample_rate)
+    sound = np.repeat(scene.samples, SOUND_RATE // scene.sample_rate)
     with av.open(str(path), "w", format="mp4") as file:
         video = file.add_stream(
             "libx264", rate=FRAME_RATE, options={"preset": "veryfast", "crf": "23"}
         )
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        audio = file.add_stream("aac", rate=_SPEED_SOUND_RATE, layout="stereo")
+        audio = file.add_stream("aac", rate=SOUND_RATE, layout="stereo")
         picture = np.full((height * 3 // 2, width), 128, np.uint8)
         for k, luma in enumerate(scene.frames):
             large = np.repeat(np.repeat(luma, 4, axis=0), 4, axis=1)[:height, :width]
@@ -101,9 +101,9 @@ def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) 
                 np.ascontiguousarray(both), format="fltp", layout="stereo"
             )
             run.sample_rate, run.pts, run.time_base = (
-                _SPEED_SOUND_RATE,
+                SOUND_RATE,
                 at,
-                Fraction(1, _SPEED_SOUND_RATE),
+                Fraction(1, SOUND_RATE),
             )
             file.mux(audio.encode(run))
         file.mux(audio.encode(None))
@@ -196,15 +196,12 @@ def speed_table(row: Row) -> str:
     note = (
         f"1080p H.264 of {row['film_s']} s, generated, on {row['device']}: "
         f"{60 / wall_s['whole check']:.1f} times as fast as it plays. Peak memory "
-        f"{row['peak_mb']:.0f} MB; "
-        f"{row['kept_mb_per_min']:.2f} MB of curves are kept a minute, so a film of two hours "
-        "needs about "
-        f"{row['peak_mb'] + more_mb:.0f} MB."
+        f"{row['peak_mb']:.0f} MB; {row['kept_mb_per_min']:.2f} MB of curves are kept a minute, so "
+        f"a film of two hours needs about {row['peak_mb'] + more_mb:.0f} MB."
     )
     if (closer_mb := row.get("closer_mb")) is not None:
         note += (
             f" With another film's sound it is undecidable and looked at closer: {closer_mb:.0f} "
-            "MB, of two hours about "
-            f"{closer_mb + more_mb:.0f} MB."
+            f"MB, of two hours about {closer_mb + more_mb:.0f} MB."
         )
     return table("Speed: seconds per minute of video", ("stage", "CPU, s", "wall, s"), lines, note)

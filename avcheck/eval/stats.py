@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+EPSILON = 1e-6  # by which a measured value may exceed a limit through rounding
 _LEVEL = (2.5, 97.5)
 _SEED = 20_240_601
 
@@ -23,14 +24,12 @@ Reals = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value, its 95 % interval (NaN with fewer than two groups), and how many draws it
-    rests on.
-    """
+    """A measured value with its interval."""
 
     value: float
-    low: float
+    low: float  # of the 95 % interval; NaN with fewer than two groups
     high: float
-    count: int
+    count: int  # of the rows it rests on
 
     def __str__(self) -> str:
         return self.text()
@@ -95,9 +94,14 @@ def _draws(groups: int) -> Reals:
     return rng.multinomial(groups, np.full(groups, 1.0 / groups), size=RESAMPLES).astype(np.float64)
 
 
+def win_score(true: float, displaced: float) -> float:
+    """1 if the true window scores above its displaced copy, 0.5 for a tie, else 0."""
+    return float(true > displaced) + 0.5 * (true == displaced)
+
+
 def best_threshold(scores: Sequence[float], truth: Sequence[bool]) -> float:
-    """The threshold above which calling a score true is right most often; the middle one of several
-    equally good ones.
+    """The threshold for calling a score true that is right most often; of several equally good
+    ones the middle one.
     """
     values = np.asarray(scores, np.float64)
     order = np.argsort(values, kind="stable")

@@ -12,7 +12,6 @@ from avcheck.eval.protocol import (
     AS_A_CHECK,
     CONTROL_S,
     COVERAGE_S,
-    EPSILON,
     OFFSET_FRAMES,
     PAIR_MS,
     SEEN_SHARE,
@@ -23,7 +22,6 @@ from avcheck.eval.protocol import (
     VERDICTS,
 )
 from avcheck.eval.rows import (
-    KINDS,
     Row,
     errors_frames,
     groups_of,
@@ -33,15 +31,18 @@ from avcheck.eval.rows import (
     truths,
 )
 from avcheck.eval.stats import (
+    EPSILON,
     bootstrap_median,
     leave_one_group_out,
     share,
     table,
+    win_score,
 )
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.posterior import NEAR_FRAMES, Calibration
 from avcheck.rates import FRAME_RATE
 from avcheck.report import FRAME_MS
+from avcheck.train.corpus import KINDS
 
 
 def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[str]:
@@ -116,10 +117,7 @@ def pairwise_table(rows: Sequence[Row]) -> str:
     for kind, population, some in populations(rows):
         for size in PAIR_MS:
             mine = [row for row in some if abs(row["late_ms"]) == size]
-            wins = [
-                float(row["logit_true"] > row["logit"]) + 0.5 * (row["logit_true"] == row["logit"])
-                for row in mine
-            ]
+            wins = [win_score(row["logit_true"], row["logit"]) for row in mine]
             if mine:
                 lines.append(
                     (kind, population, f"{size} ms", *sizes(mine), share(wins, groups_of(mine)))
@@ -270,11 +268,9 @@ def coverage_table(rows: Sequence[Row]) -> str:
     )
     note = (
         "Whole clips as recorded. Speaker seen: a face mesh found a face in half of the pictures "
-        "looked at. Verdict: in or out of "
-        "sync; an offset reported without one is too close to a limit. Wrong: beyond "
-        f"{NEAR_FRAMES:g} frames of a "
-        "trusted own offset, which is an estimate by another network, or for later rounds by "
-        "earlier weights."
+        "looked at. Verdict: in or out of sync; an offset reported without one is too close to a "
+        f"limit. Wrong: beyond {NEAR_FRAMES:g} frames of a trusted own offset, which is an "
+        "estimate by another network, or for later rounds by earlier weights."
     )
     return table("Coverage of whole clips", header, lines, note)
 
@@ -437,11 +433,9 @@ def small_table(rows: Sequence[Row], foreign: Sequence[Row], decide: float) -> s
     )
     note = (
         "The middle 10 s of every speech clip with a trusted offset, its sound moved as in the "
-        "offset table: alone, at a part "
-        "of that size at a random place before moving pictures of another group, and beside a "
-        "silent talker of another group. "
-        "What shows nothing at first is looked at closer, as in a check. Sure: confident enough "
-        "for a verdict; wrong: off by "
+        "offset table: alone, at a part of that size at a random place before moving pictures of "
+        "another group, and beside a silent talker of another group. What shows nothing at first "
+        "is looked at closer, as in a check. Sure: confident enough for a verdict; wrong: off by "
         "over 2 frames."
     )
     return table("Small faces and side by side", header, lines, note)

@@ -16,11 +16,12 @@ from avcheck.eval.protocol import (
     OFFSET_LATE_S,
     PAIR_MISSING_S,
     PAPER_FRAMES,
-    chance,
     displacement,
+    generator,
     missing_s,
 )
 from avcheck.eval.rows import Row
+from avcheck.eval.stats import win_score
 from avcheck.eval.windows import Footage, Shot, hear
 from avcheck.heads import Head
 from avcheck.model import best_places
@@ -32,26 +33,22 @@ from avcheck.segments import MAX_SHIFT, Window
 from avcheck.shifts import KEEP_PLACES, SHIFTS, logit, weighed
 from avcheck.weights import Loaded
 
-PAIR_MS = (40, 80, 200, 500)
-OFFSET_FRAMES = (105, 250)  # 4.2 and 10 s
+# Fewer than in `avcheck eval`, as many heads are tried
+HEAD_PAIR_MS = (40, 80, 200, 500)
+HEAD_FRAMES = (105, 250)  # 4.2 and 10 s
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A window of a clip with its sound moved, heard by the sound trunk.
+    """A window of a clip with its sound moved. T is `count` in whole blocks."""
 
-    measure: "paper", "pairwise" or "offset"; first, count: its pictures; late_frames: how late the
-    sound was made; sound: float16 (T + 2 MAX_SHIFT, D), T = `count` in whole blocks; heard: bool (T
-    + 2 MAX_SHIFT,); keep: the places that go best with it, (K,).
-    """
-
-    measure: str
-    first: int
-    count: int
-    late_frames: float
-    sound: Tensor
-    heard: Tensor
-    keep: Tensor
+    measure: str  # "paper", "pairwise" or "offset"
+    first: int  # picture
+    count: int  # of pictures
+    late_frames: float  # how late the sound was made
+    sound: Tensor  # float16 (T + 2 MAX_SHIFT, D), features of the sound trunk
+    heard: Tensor  # bool (T + 2 MAX_SHIFT,), whether each is real sound
+    keep: Tensor  # (K,), the places that go best with the sound
 
 
 def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
@@ -62,7 +59,7 @@ def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
     measure the recording.
     """
     clip = footage.clip
-    rng = chance(clip, "paper")
+    rng = generator(clip, "paper")
     have_s = len(footage.samples) / SAMPLE_RATE
     seconds = PAPER_FRAMES / FRAME_RATE
     known = clip.kind == "speech" and clip.trusted
@@ -71,13 +68,13 @@ def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
         aligned_s = (first + footage.own_frames) / FRAME_RATE
         late_s = displacement(aligned_s, seconds, have_s, rng)
         moves = [("paper", 0.0)] if late_s is None else [("paper", 0.0), ("paper", late_s)]
-        for late_ms in (sign * size for size in PAIR_MS for sign in (-1, 1)):
+        for late_ms in (sign * size for size in HEAD_PAIR_MS for sign in (-1, 1)):
             if known and missing_s(footage, aligned_s - late_ms / 1000, seconds) <= PAIR_MISSING_S:
                 moves.append(("pairwise", late_ms / 1000))
         for measure_, moved_s in moves:
             yield _trial(footage, shot, measure_, first, aligned_s - moved_s, moved_s, model)
-    for count in OFFSET_FRAMES if known else ():
-        rng = chance(clip, f"offset {count}")
+    for count in HEAD_FRAMES if known else ():
+        rng = generator(clip, f"offset {count}")
         spare = len(footage.frames) % count
         for first in range(spare // 2, len(footage.frames) - count + 1, count):
             late_s = float(rng.uniform(-OFFSET_LATE_S, OFFSET_LATE_S))
@@ -109,6 +106,7 @@ def _trial(
 
 
 def listen(mel: NDArray[np.float32], model: Loaded) -> Tensor:
+    """Features of the sound trunk, (1, L, D), of a log-mel (4 L, 64)."""
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         return model.net.sound(torch.from_numpy(mel)[None].to(model.device)).float().cpu()  # type: ignore[no-any-return]
 
@@ -165,10 +163,6 @@ def measure(footage: Footage, trials: Sequence[Trial], head: Head, model: Loaded
             }
 
 
-def win_score(true: float, other: float) -> float:
-    return float(true > other) + 0.5 * (true == other)
-
-
 def scores(
     head: Head,
     picture: Tensor,
@@ -194,6 +188,11 @@ def head_logits(
     model: Loaded,
     **times: Tensor,
 ) -> NDArray[np.float32]:
+    """The head's logit of "in sync" minus that of "not in sync" at each of `shifts`, (S,).
+
+    picture: (1, T, P, D); sound: (1, T + 2 MAX_SHIFT, D); present: bool (S, T), where both are
+    real; times: `picture_s` and `sound_s` of a transformer.
+    """
     device = model.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=model.half):
         scored = head(

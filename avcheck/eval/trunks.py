@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
+from avcheck.eval.protocol import PAPER_FRAMES
 from avcheck.eval.rows import Row, kept
 from avcheck.eval.stats import share, table
 from avcheck.looking import LEVELS
@@ -38,7 +39,6 @@ from avcheck.weights import choose_device, load
 
 _RATE = 2e-4  # the trunks are trained; they only have to get used to the change
 _DRIFT_PX = 1.5  # a picture, at a short side of 176 px
-_WINDOW_FRAMES = 105  # 4.2 s
 SCENES = ("none", "among the clips", "first")  # where generated scenes come in
 _SCENES = 60  # two talking ones for each with impacts, which has no face to crop
 _SCENE_SHARE = 0.3
@@ -101,42 +101,57 @@ def held_by_hand(cached: CachedClip, seed: int) -> CachedClip:
 
 
 def trunk_rows(
-    corpus: Path,
+    clips: TrustedClips,
     out: Path,
     *,
-    cache: Path,
     model: Path | None,
     device: str = "auto",
     steps: int,
     seed: int,
     on_step: Callable[[str, int, int], None] | None = None,
 ) -> list[TrunkRow]:
-    """Train both trunks for `steps` and measure them; what is already in `out` is not done again.
-    `cache`: of decoded clips.
+    """Train both trunks and measure them.
 
-    Raises UsageError for an unusable corpus, ModelError or UsageError as `weights.load` does.
+    Args:
+        clips: What they learn from and are measured on.
+        out: Folder for checkpoints and rows; what is already in it is not done again.
+        model: The weights to continue from; None: the shipped ones.
+        device: Where to train.
+        steps: Of the optimiser.
+        seed: Of the samples.
+        on_step: Called with (stage, done, total).
+
+    Raises:
+        UsageError: The corpus has no such clips, or as `weights.load`.
+        ModelError: As `weights.load`.
     """
     tell = on_step or (lambda stage, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
     on_device = choose_device(device)
     start = load(model, device="cpu").net
-    known = _Known(corpus, cache)
 
     def measured(alignment: bool, name: str) -> Iterator[Row]:
         config: ModelConfig = replace(start.config, alignment=alignment)
         learner = Learner.fresh(config, seed, start)
-        clips = known.to_learn_from()
+        recorded = clips.to_learn_from()
+        stage = Stage(
+            name,
+            [Source(recorded, 1.0, FRAME)],
+            steps,
+            rate=_RATE,
+            harden=(0.5, 0.5),
+            voices=recorded,
+        )
         run_stage(
             learner,
-            Stage(name, [Source(clips, 1.0, FRAME)], steps, rate=_RATE, harden=(0.5, 0.5)),
+            stage,
             folder=out,
             device=on_device,
             seed=seed,
-            voices=clips,
             on_step=lambda done, total, _: tell(name, done, total),
         )
         yield from map(
-            vars, _measured(learner, known.of("val"), alignment, seed, partial(tell, name))
+            vars, _measured(learner, clips.of("val"), alignment, seed, partial(tell, name))
         )
 
     rows: list[TrunkRow] = []
@@ -150,10 +165,9 @@ def trunk_rows(
 
 
 def first_rows(
-    corpus: Path,
+    clips: TrustedClips,
     out: Path,
     *,
-    cache: Path,
     device: str = "auto",
     steps: int,
     seed: int,
@@ -165,23 +179,22 @@ def first_rows(
     tell = on_step or (lambda stage, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
     on_device = choose_device(device)
-    known = _Known(corpus, cache)
     talking: list[CachedClip] = []
 
     def measured(number: int, way: str) -> Iterator[Row]:
         name = f"first steps, {way}"
-        clips = [item for item in known.to_learn_from() if len(item.faces) > 3]
-        if not clips:
+        with_faces = [item for item in clips.to_learn_from() if len(item.faces) > 3]
+        if not with_faces:
             raise UsageError(
-                f"{corpus}: no face is found in the clips to learn from, of which first steps "
-                "take crops"
+                f"{clips.corpus}: no face is found in the training clips, and first steps take "
+                "crops of faces"
             )
         if not talking and way != "none":
             talking.extend(
                 item for item in scenes(seed, _SCENES, partial(tell, name)) if len(item.faces) > 3
             )
         recorded, generated = (
-            Source(clips, 1.0 - _SCENE_SHARE, CROP),
+            Source(with_faces, 1.0 - _SCENE_SHARE, CROP),
             Source(talking, _SCENE_SHARE, CROP, "scenes"),
         )
         learner = Learner.fresh(ModelConfig(), seed)
@@ -192,16 +205,15 @@ def first_rows(
         for stage in stages:
             run_stage(
                 learner,
-                stage,
+                replace(stage, voices=with_faces),
                 folder=out,
                 device=on_device,
                 seed=seed,
-                voices=clips,
                 on_step=lambda done, total, _: tell(name, done, total),
             )
         net = learner.mean_net.eval()
-        for item in known.of("val"):
-            for error, won in windows(net, item, CROP, _WINDOW_FRAMES):
+        for item in clips.of("val"):
+            for error, won in windows(net, item, CROP, PAPER_FRAMES):
                 yield vars(FirstRow(way, seed, item.clip.group, error, won))
 
     rows: list[FirstRow] = []
@@ -213,18 +225,19 @@ def first_rows(
     return rows
 
 
-class _Known:
+class TrustedClips:
     """Speech clips whose own offset is trusted, decoded when first needed."""
 
     def __init__(self, corpus: Path, cache: Path) -> None:
-        self._corpus, self._cache = corpus, cache
+        """cache: folder for the decoded clips."""
+        self.corpus, self._cache = corpus, cache
         self._clips: list[CachedClip] = []
 
     def of(self, split: str) -> list[CachedClip]:
         """The clips of one split. Raises UsageError if there is none."""
         if not self._clips:
             wanted = [
-                clip for clip in find_clips(self._corpus) if clip.kind == "speech" and clip.trusted
+                clip for clip in find_clips(self.corpus) if clip.kind == "speech" and clip.trusted
             ]
             self._clips = [
                 item for clip in wanted if (item := cache_clip(clip, self._cache)) is not None
@@ -232,12 +245,13 @@ class _Known:
         items = [item for item in self._clips if item.clip.split == split]
         if not items:
             raise UsageError(
-                f"{self._corpus}: no clip of the {split} groups is known well enough for a "
+                f"{self.corpus}: no clip of the {split} groups is known well enough for a "
                 "comparison of trunks"
             )
         return items
 
     def to_learn_from(self) -> list[CachedClip]:
+        """The training clips whose offset is small enough to learn from."""
         return [item for item in self.of("train") if usable(item.clip)]
 
 
@@ -255,7 +269,7 @@ def _measured(
     for number, item in enumerate(clips):
         for camera, shown in (("as it is", item), ("held by hand", held_by_hand(item, number))):
             for steady in (False, True):
-                for error, won in windows(net, shown, replace(view, steady=steady), _WINDOW_FRAMES):
+                for error, won in windows(net, shown, replace(view, steady=steady), PAPER_FRAMES):
                     rows.append(
                         TrunkRow(alignment, steady, seed, camera, item.clip.group, error, won)
                     )
@@ -281,10 +295,9 @@ def trunk_table(rows: Sequence[TrunkRow], steps: int) -> str:
     header = ("camera", "pictures", "trunk", *_FIGURES)
     note = (
         f"Both trunks went on from the same weights for {steps} steps over the same samples, held "
-        "steady. Windows of 4.2 s "
-        "of speech with a trusted own offset, whole pictures, the trunks' match alone, 1 s "
-        "searched either way, sound beyond "
-        "the window there. By hand: moved up and down and sideways only."
+        "steady. Windows of 4.2 s of speech with a trusted own offset, whole pictures, the trunks' "
+        "match alone, 1 s searched either way, sound beyond the window there. By hand: moved up "
+        "and down and sideways only."
     )
     return table(
         "Pictures held steady, and alignment of neighbouring ones (ATA) in the visual trunk",
@@ -302,11 +315,10 @@ def first_table(rows: Sequence[FirstRow], steps: int) -> str:
     ]
     note = (
         f"Trunks from scratch, {steps} steps each on face crops of training clips; scenes: none, "
-        f"in {_SCENE_SHARE:.0%} of the "
-        f"batches, or alone in the first {_SCENES_ALONE:.0%} of the steps, as a stage with its "
-        "own rise and "
-        "fall of the rate. Face crops of 4.2 s of validation speech with a "
-        "trusted own offset, the trunks' match alone, 1 s searched either way."
+        f"in {_SCENE_SHARE:.0%} of the batches, or alone in the first {_SCENES_ALONE:.0%} of the "
+        "steps, as a stage with its own rise and fall of the rate. Face crops of 4.2 s of "
+        "validation speech with a trusted own offset, the trunks' match alone, 1 s searched either "
+        "way."
     )
     return table("Generated scenes in the first steps", ("scenes", *_FIGURES), lines, note)
 

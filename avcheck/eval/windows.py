@@ -5,8 +5,9 @@ visual features are computed once per clip and cut with the window. So a picture
 is seen together with up to four pictures beyond it, and the camera's shake is measured over the
 whole clip. Everything else is as in a check (`shifts.compare` and `verdict`, segment by segment).
 
-If sound is late by x, the picture at t meets the sound that belongs to the picture at t - x. A clip
-whose own offset is f frames (positive = late) has the sound of the picture at t at t + f / 25.
+If sound is late by x, the picture at t meets the sound that belongs to the picture at t - x. In a
+clip whose own offset is f frames (positive = late), the sound that belongs to the picture at t is
+heard at t + f / 25.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, Block
-from avcheck.looking import LEVELS, Look, look, look_in_parts
+from avcheck.looking import AROUND, LEVELS, Look, look, look_in_parts
 from avcheck.mel import MEL_MARGIN, MEL_RATE, log_mel
 from avcheck.model import best_places
 from avcheck.posterior import Calibration, Curve, Place
-from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.rates import FRAME_RATE, SAMPLE_RATE, SAMPLES_A_FRAME
 from avcheck.scan import LevelChoice, change, score, sound_with_margin, stages, until_sure
 from avcheck.searching import CLOSER_SIDE
 from avcheck.segments import MAX_SHIFT, Window, segments
@@ -35,24 +36,18 @@ from avcheck.train.corpus import Clip, decode
 from avcheck.weights import Loaded
 
 _CHUNK = 250  # pictures that go through the visual trunk at a time
-_REACH = 8  # pictures on either side that a feature may depend on, with some to spare
-_SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
 _NO_PICTURES = np.zeros((BLOCK_FRAMES, 0, 0), np.uint8)
 GRAIN = 2.0  # standard deviation of the grain on a frozen picture, in grey levels of 255
 
 
 @dataclass(frozen=True)
 class Shot:
-    """Pictures as the network sees them, padded with masked black to N whole blocks.
+    """Pictures as the network sees them, padded with masked black to N whole blocks."""
 
-    view: `Look` over N * 25 pictures; count: the number of real ones; motion, detail: (N,), as in
-    `Curve`.
-    """
-
-    view: Look
-    count: int
-    motion: NDArray[np.float32]
-    detail: NDArray[np.float32]
+    view: Look  # over N * 25 pictures
+    count: int  # of the real ones
+    motion: NDArray[np.float32]  # (N,), as in `Curve`
+    detail: NDArray[np.float32]  # (N,), likewise
 
     @property
     def blocks(self) -> int:
@@ -67,21 +62,15 @@ class Shot:
 
 @dataclass(frozen=True)
 class Footage:
-    """A decoded clip and what the visual trunk sees in it. frames: uint8 (T, H, W) at 25 fps;
-    samples: float32 at 16 kHz.
-
-    view: `Look` over all T pictures; blank: `Look` over one black picture. change: (T,), mean
-    difference of each picture from the one before, 0..255 (change[0] = 0); detail: (T,), standard
-    deviation over each picture.
-    """
+    """A decoded clip and what the visual trunk sees in it."""
 
     clip: Clip
-    frames: NDArray[np.uint8]
-    samples: NDArray[np.float32]
-    view: Look
-    blank: Look
-    change: NDArray[np.float32]
-    detail: NDArray[np.float32]
+    frames: NDArray[np.uint8]  # (T, H, W) at 25 fps
+    samples: NDArray[np.float32]  # (n,) at 16 kHz
+    view: Look  # over all T pictures
+    blank: Look  # over one black picture
+    change: NDArray[np.float32]  # (T,), mean difference from the picture before, 0..255; first: 0
+    detail: NDArray[np.float32]  # (T,), standard deviation over each picture
 
     @property
     def seconds(self) -> float:
@@ -91,11 +80,7 @@ class Footage:
     @property
     def own_frames(self) -> float:
         """The offset to correct for: the clip's own if it is trusted, else 0."""
-        return (
-            self.clip.offset_frames
-            if self.clip.trusted and self.clip.offset_frames is not None
-            else 0.0
-        )
+        return (self.clip.offset_frames or 0.0) if self.clip.trusted else 0.0
 
     @cached_property
     def larger(self) -> NDArray[np.uint8]:
@@ -127,14 +112,14 @@ class Footage:
     def frozen(
         self, count: int, model: Loaded, levels: tuple[int, ...] = LEVELS, grain: float = 0.0
     ) -> Shot:
-        """The clip's middle picture `count` times, with Gaussian noise of `grain` grey levels that
-        repeats every 2 s.
+        """The clip's middle picture, `count` times, with Gaussian noise that repeats every 2 s;
+        `grain` is its standard deviation, 0..255.
         """
         still = _grainy(self.frames, grain)
         period = len(still)
-        around = still[np.arange(-_REACH, period + _REACH) % period]
+        around = still[np.arange(-AROUND, period + AROUND) % period]
         picture = look(around, np.ones(len(around), np.bool_), 0.0, model, levels).picture[
-            :, _REACH:-_REACH
+            :, AROUND:-AROUND
         ]
         picture = _as_often(picture, len(self.view.grid))
         turn = np.arange(count) % period
@@ -171,9 +156,9 @@ def observe(
     """Run the visual trunk over a whole clip, in chunks that overlap so that no seam shows."""
     shown = np.ones(len(frames), np.bool_)
     view = look_in_parts(frames, shown, 0.0, model, levels, _CHUNK)
-    black = np.zeros((2 * _REACH + 1, *frames.shape[1:]), np.uint8)
+    black = np.zeros((2 * AROUND + 1, *frames.shape[1:]), np.uint8)
     blank = look(black, np.ones(len(black), np.bool_), 0.0, model, levels)
-    picture = _as_often(blank.picture[:, _REACH : _REACH + 1], len(view.grid))
+    picture = _as_often(blank.picture[:, AROUND : AROUND + 1], len(view.grid))
     blank = Look(0.0, picture, view.grid, shown[:1])
     return Footage(clip, frames, samples, view, blank, _change(frames), _detail(frames))
 
@@ -221,16 +206,17 @@ def _shot(
 
 
 def hear(samples: NDArray[np.float32], start_s: float, shot: Shot, around: int = 0) -> list[Block]:
-    """The sound of a window as the blocks that a check would make of it, without their pictures.
+    """The sound of a window, as the blocks that a check would make of it, without their pictures.
 
-    Time 0 of the window meets `samples` at `start_s`, to the nearest sample; it may be negative.
-    There is sound for the window's own time, as far as `samples` has it; with `around`, also for so
-    many blocks on either side, as within a film.
+    Args:
+        samples: The clip's sound, (n,) at 16 kHz.
+        start_s: Where in it the window begins, to the nearest sample; may be negative.
+        shot: The window's pictures, which last as long as the sound.
+        around: Blocks of sound on either side to add, as within a film.
     """
     before = around * BLOCK_SAMPLES
     length = (
-        max(shot.count * _SAMPLES_A_FRAME, shot.blocks * BLOCK_SAMPLES if around else 0)
-        + 2 * before
+        max(shot.count * SAMPLES_A_FRAME, shot.blocks * BLOCK_SAMPLES if around else 0) + 2 * before
     )
     first = round(start_s * SAMPLE_RATE) - before
     low, high = max(first, 0), min(first + length, len(samples))
@@ -324,8 +310,8 @@ def at_levels(view: Look, levels: tuple[int, ...]) -> Look:
 
 @torch.inference_mode()
 def as_they_are(shot: Shot, sound: list[Block], model: Loaded) -> float:
-    """Logit "in sync" minus "not" of a window as it is, taken as one segment: `shifts.compare` at
-    shift 0 alone.
+    """Logit of "in sync" minus that of "not in sync" for a window as it is, taken as one segment:
+    `shifts.compare` at shift 0 alone.
     """
     mel, heard = sound_with_margin(Window(sound))
     present = shot.view.shown & heard[MAX_SHIFT : MAX_SHIFT + len(shot.view.shown)]

@@ -23,12 +23,11 @@ from avcheck.report import AudioClock, Track
 SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 
 # Hz; sound that claims a lower rate would swell when it is resampled
-MIN_RATE, MAX_RATE = (
-    2_000,
-    768_000,
-)
+MIN_RATE, MAX_RATE = 2_000, 768_000
+MOST_VALUES = 1 << 24  # samples of all channels held at a time, 64 MB; 5 s of 16 at 192 kHz
 MAX_PIXELS = 8192 * 4608  # 8K and a little: memory for a picture is set aside by what it claims
 
+ROUNDING_S = 1e-6  # of times in floating point
 JITTER_S = 0.003  # mkv and flv count in ms: a smaller gap or overlap is rounding
 
 STALE_S = 1.0  # a picture older than this is missing, not repeated

@@ -26,7 +26,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from avcheck.media.base import JITTER_S
+from avcheck.media.base import JITTER_S, MOST_VALUES
 
 GAP_S = 0.04  # a gap even if timestamps jitter
 
@@ -43,9 +43,6 @@ _MOST = 0.75
 _LONG_S = 5.0  # of sound, over which jitter is averaged: 15 ms of it leave less than 1 ms
 
 _AGAIN_S = 0.25  # how often the mean is checked
-
-# Samples of all channels that are decoded ahead, 64 MB; 5 s of 16 channels at 192 kHz
-_MOST_VALUES = 1 << 24
 
 # Share by which a packet's stated length may differ from what it holds: no clock drifts as much
 _SAME_LENGTH = 0.02
@@ -186,7 +183,7 @@ class _Ahead:
                 len(self._queue) < _ENOUGH
                 or self._queue[-1].start_s < self._queue[0].start_s + seconds
             )
-            and self._values < _MOST_VALUES
+            and self._values < MOST_VALUES
             and self._pull()
         ):
             pass

@@ -26,16 +26,13 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
-from avcheck.media.base import Tally
+from avcheck.media.base import MOST_VALUES, Tally
 
 WINDOW_S = 2.0
 
 LEAST_SHARE = 0.1
 
 FADE_S = 0.02
-
-# Samples of all channels that a window may hold, 64 MB; beyond, it ends early
-_MOST_VALUES = 1 << 24
 
 _PLANAR_MOST = 7  # channels of a planar frame that every PyAV turns into an array
 
@@ -125,7 +122,7 @@ class Mixer:
             return
         window = math.floor((self._start_s + self._taken / self._rate) / WINDOW_S + 1e-6)
         self._taken += frame.samples
-        if self._window is not None and (window != self._window or self._values > _MOST_VALUES):
+        if self._window is not None and (window != self._window or self._values > MOST_VALUES):
             yield from self.rest(tally)
         self._window = window
         self._frames.append(frame)

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from avcheck.media.base import (
     MAX_PIXELS,
+    ROUNDING_S,
     STALE_S,
     Retime,
     Source,
@@ -41,7 +42,6 @@ RUN_UP_S = 30.0
 # some formats seek by decoding time, which is a few pictures ahead, and an MPEG-TS has no index of
 # key frames.
 _BACK_S = (0.0, 0.2, 2.0, 6.0, 12.0, 24.0)
-_ROUNDING_S = 1e-6
 
 # Formats whose timestamps after a seek are those of a decode from the start; in the others they are
 # guessed from bit rates.
@@ -154,7 +154,7 @@ def packets_from(
             if not packet.is_keyframe or packet.pts is None:
                 continue
             due_s = float(packet.pts * (packet.time_base or 0)) - source.origin_s
-            if due_s > from_s + _ROUNDING_S:
+            if due_s > from_s + ROUNDING_S:
                 break
             if due_s < from_s - RUN_UP_S:
                 raise cannot_seek(container)

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from avcheck.markers import Kind, Marked, Marker
-from avcheck.render.text import VERDICT_TEXT, printable, sound
-from avcheck.report import Report, describe_offset
+from avcheck.render.text import printable, sound
+from avcheck.report import VERDICT_TEXT, Report, describe_offset
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # OpenTimelineIO's names; the locators of an EDL use them too

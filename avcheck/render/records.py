@@ -6,23 +6,19 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 from avcheck.render.base import Renderer
+from avcheck.render.text import LOG_COMMAND
 from avcheck.report import Report
-
-# Build servers act on "##[" and "##vso[" anywhere in a line of their log; in a JSON string an
-# escape means the same.
-_LOG_COMMAND = re.compile(r"(##\w*)\[")
 
 
 def to_json(report: Report, *, indent: int | None = None) -> str:
     """The record as JSON in plain ASCII, so that any file name survives any pipe; NaN and infinity
-    become null.
+    become null. What a build server would take for a command is escaped, which means the same.
     """
     text = json.dumps(_plain(report.to_record()), ensure_ascii=True, allow_nan=False, indent=indent)
-    return _LOG_COMMAND.sub(r"\1\\u005b", text)
+    return LOG_COMMAND.sub(r"\1\\u005b", text)
 
 
 class JsonLines(Renderer):

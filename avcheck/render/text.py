@@ -14,6 +14,7 @@ from avcheck.counted import counted
 from avcheck.edits import describe_edit
 from avcheck.render.base import Renderer
 from avcheck.report import (
+    VERDICT_TEXT,
     Degraded,
     Report,
     Stretch,
@@ -27,12 +28,6 @@ from avcheck.tracks import programme, sound_named
 if TYPE_CHECKING:
     from rich.text import Text
 
-VERDICT_TEXT = {
-    "in_sync": "in sync",
-    "out_of_sync": "out of sync",
-    "undecidable": "undecidable",
-    "error": "error",
-}
 VERDICT_STYLE = {
     "in_sync": "bold green",
     "out_of_sync": "bold red",
@@ -54,7 +49,7 @@ FAILURES = 100  # of a run are listed at its end
 _STRETCHES = 4  # of a file that are listed in its line
 _EDITS = 20  # of a file that are listed below it
 # Build servers (GitHub, Azure, TeamCity) act on these anywhere in a line of their log.
-_LOG_COMMAND = re.compile(r"(##\w*)\[")
+LOG_COMMAND = re.compile(r"(##\w*)\[")
 
 
 def printable(text: str) -> str:
@@ -69,7 +64,7 @@ def printable(text: str) -> str:
         _escape(char) if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} else char
         for char in text
     )
-    return _LOG_COMMAND.sub(r"\1\\x5b", shown)
+    return LOG_COMMAND.sub(r"\1\\x5b", shown)
 
 
 def _escape(char: str) -> str:

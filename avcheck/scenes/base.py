@@ -33,35 +33,24 @@ SETTLE_S = 1.5  # trajectories begin and end this far outside what is cut from t
 
 @dataclass(frozen=True)
 class Scene:
-    """Pictures and their sound.
+    """Pictures and their sound, and what is true of them, for tests and for cutting crops."""
 
-    frames: uint8 (T, H, W), luma. frame_rate: Hz. samples: float32 (n,), mono, -1..1, at
-    `sample_rate` Hz.
-    start_s: time of frames[0]; sound_start_s: time of samples[0], equal to start_s unless a sound
-    margin was asked for.
-
-    What is true of the scene, for tests and for cutting crops:
-    faces: float32 (T, 3), head centre x, y and head width in pixels; mouths: float32 (T, 2), mouth
-    centre x, y in pixels;
-    opening: float32 (T,), mouth opening, 0 closed .. about 1. All three None for impacts.
-    contacts_s: float64 (m,), rising times of all contacts within the sound; None for talking.
-    """
-
-    frames: NDArray[np.uint8]
-    frame_rate: float
-    samples: Floats
-    sample_rate: int = SAMPLE_RATE
-    start_s: float = 0.0
-    sound_start_s: float = 0.0
-    faces: Floats | None = None
-    mouths: Floats | None = None
-    opening: Floats | None = None
-    contacts_s: Doubles | None = None
+    frames: NDArray[np.uint8]  # (T, H, W), luma
+    frame_rate: float  # Hz
+    samples: Floats  # (n,), mono, -1..1
+    sample_rate: int = SAMPLE_RATE  # Hz
+    start_s: float = 0.0  # time of frames[0]
+    sound_start_s: float = 0.0  # time of samples[0]; earlier if a sound margin was asked for
+    # Of a talking face; None for impacts
+    faces: Floats | None = None  # (T, 3): head centre x, y and head width, px
+    mouths: Floats | None = None  # (T, 2): mouth centre x, y, px
+    opening: Floats | None = None  # (T,): of the mouth, 0 closed to about 1
+    contacts_s: Doubles | None = None  # of impacts: rising times of all contacts within the sound
 
 
 class Roll:
-    """Independent random generators by purpose, so that one purpose drawing more does not change
-    the others.
+    """A random generator for each purpose, so that drawing more for one does not change the
+    others.
     """
 
     def __init__(self, seed: int, kind: Kind) -> None:
@@ -78,10 +67,10 @@ class Stage:
     roll: Roll
     times_s: Doubles  # of the frames
     frame_rate: float
-    size: tuple[int, int]
+    size: tuple[int, int]  # height, width in px
     begin_s: float  # of the sound
-    samples_n: int
-    studio: bool
+    samples_n: int  # of the sound
+    studio: bool  # even light, no shake, hardly any noise
 
     @property
     def end_s(self) -> float:
@@ -100,15 +89,18 @@ class Track:
         self._ease = [self.LINEAR]
 
     def key(self, t: float, value: float, ease: int = SMOOTH) -> None:
+        """Add a key frame at `t` seconds, after all others."""
         self._t.append(max(t, self._t[-1] + 1e-4))
         self._v.append(value)
         self._ease.append(ease)
 
     @property
     def last(self) -> float:
+        """The value of the last key frame."""
         return self._v[-1]
 
     def at(self, times_s: Doubles) -> Doubles:
+        """The values at these times."""
         t, v = np.array([*self._t, 1e6]), np.array([*self._v, self._v[-1]])
         i = np.clip(np.searchsorted(t, times_s, "right") - 1, 0, len(t) - 2)
         u = np.clip((times_s - t[i]) / (t[i + 1] - t[i]), 0.0, 1.0)

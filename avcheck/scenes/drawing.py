@@ -12,10 +12,10 @@ from avcheck.scenes.base import Floats, Reals, Stage, wander
 
 
 class Pen:
-    """Antialiased shapes on a float canvas (H, W), in the units and axes of a local frame: x right,
-    y down, turned by `angle`.
+    """Draws anti-aliased shapes on a float canvas (H, W), in the units and axes of a local frame.
 
-    x0, y0: origin in pixels; scale: pixels per unit.
+    The frame's origin lies at x0, y0 in pixels, and `scale` pixels make a unit; x points right and
+    y down, turned by `angle` (rad).
     """
 
     def __init__(

@@ -53,6 +53,8 @@ class _Face:
 
 
 def random_face(rng: np.random.Generator, studio: bool) -> _Face:
+    """A face at random; `studio`: one that shows its mouth well."""
+
     def pick(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
 

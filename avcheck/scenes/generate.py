@@ -26,15 +26,23 @@ def make_scene(
     studio: bool = False,
     things: Sequence[Thing] | None = None,
 ) -> Scene:
-    """A scene of `seconds`, `size` = (H, W) pixels, the same for the same arguments.
+    """A generated scene; the same arguments give the same scene.
 
-    "talking": a drawn face whose mouth moves with speech-like sound. "impacts": one to three things
-    that strike, each contact with its sound.
+    Args:
+        kind: "talking", a drawn face whose mouth moves with speech-like sound; or "impacts", one to
+            three things that strike, each contact with its sound.
+        seed: Of everything that is drawn at random.
+        seconds: How long the pictures last.
+        size: Height and width, px.
+        frame_rate: Pictures a second.
+        sound_margin_s: By how much the sound begins earlier and ends later than the pictures, so
+            that it can be shifted without running out.
+        head_share: Width of the head over the short side; None: 0.25 to 0.6, at random.
+        studio: Even light, no shake, hardly any noise.
+        things: What strikes; None: at random.
 
-    sound_margin_s: samples cover so much more before the first and after the last frame, so that
-    the sound can be shifted without running out. head_share: head width over the short side of the
-    frame (None: 0.25..0.6 at random).
-    studio: even light, no shake, hardly any noise. things: what strikes (None: at random).
+    Raises:
+        ValueError: There is no such kind, or nothing can be drawn at that size or rate.
     """
     if kind not in ("talking", "impacts"):
         raise ValueError(f"there is no scene of kind {kind!r}")

@@ -201,6 +201,7 @@ class _Striker:
 
 
 def impacts(stage: Stage, things: Sequence[Thing] | None) -> Scene:
+    """A scene of things that strike; None: at random."""
     rng = stage.roll("things")
     every: tuple[Thing, ...] = ("ball", "ball", "hammer", "pendulum", "clapper")
     if things is None:

@@ -12,6 +12,7 @@ from avcheck.scenes.speech import Speech
 
 
 def talking(stage: Stage, head_share: float | None) -> Scene:
+    """A scene of a talking face; `head_share` as for `make_scene`."""
     roll, times_s, studio = stage.roll, stage.times_s, stage.studio
     height, width = stage.size
     speech = Speech(roll("speech"), stage.begin_s - SETTLE_S, stage.end_s + SETTLE_S)

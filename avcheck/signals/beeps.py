@@ -28,17 +28,16 @@ _EDGE_S = 0.02  # before a beep, filled by a codec's pre-echo
 
 @dataclass(frozen=True)
 class Beep:
-    """When a beep begins and ends, in seconds on the file's clock, and its level (amplitude, 0..1).
-
-    purity: the share of its power (0..1) that two coefficients of linear prediction explain: nearly
-    all of a tone, half of a clap. quiet_s: how long nothing a tenth as loud is heard before and
-    after it, up to 3 s; outside the file is quiet.
-    """
+    """A beep. Times in seconds on the file's clock."""
 
     start_s: float
     end_s: float
-    level: float
+    level: float  # amplitude, 0..1
+    # The share of its power (0..1) that two coefficients of linear prediction explain: nearly all
+    # of a tone, half of a clap
     purity: float = 0.0
+    # How long nothing a tenth as loud is heard before and after it, up to 3 s; outside the file is
+    # quiet
     quiet_s: tuple[float, float] = (0.0, 0.0)
 
     @property

@@ -21,14 +21,12 @@ Levels = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """The N pictures of a file in order, and when each is shown, in seconds on its clock.
+    """The N pictures of a file in order."""
 
-    levels: (N, R * C), the mean of each cell, 0..255. motion: (N, r * c) of finer cells, how far on
-    average their pixels are from the picture before, in quarters of a level.
-    """
-
-    times_s: NDArray[np.float64]
-    levels: Levels
+    times_s: NDArray[np.float64]  # (N,), when each is shown, on the file's clock
+    levels: Levels  # (N, R * C), the mean of each cell, 0..255
+    # (N, r * c) of finer cells: how far their pixels are on average from those of the picture
+    # before, in quarters of a level
     motion: Levels
 
     def __len__(self) -> int:

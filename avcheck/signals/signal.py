@@ -52,25 +52,18 @@ class Event:
 
 @dataclass(frozen=True)
 class Signal:
-    """The events of a file, and how much there is in all, even without a partner.
-
-    in_picture, in_sound: how many of its kind are seen, and are heard. other_share: the share of
-    the time (0..1) in which something else is nearly as loud. ambiguous: there are no events
-    because several pairs fit equally well. error_ms: how far off each event may be, if the capture
-    says; None: as usual for its kind. shown: of stamps, how many pictures there are. others: beeps
-    of another kind. unnatural: several flashes and nothing but tones, in pairs or not.
-    """
+    """The events of a file, and how much there is in all, even without a partner."""
 
     kind: Kind
     events: tuple[Event, ...]
-    in_picture: int
-    in_sound: int
-    other_share: float = 0.0
-    ambiguous: bool = False
-    error_ms: float | None = None
-    shown: int = 0
-    others: int = 0
-    unnatural: bool = False
+    in_picture: int  # how many of its kind are seen
+    in_sound: int  # how many are heard
+    other_share: float = 0.0  # of the time (0..1): something else is nearly as loud
+    ambiguous: bool = False  # there are no events because several pairs fit equally well
+    error_ms: float | None = None  # of each event, if the capture says; None: usual for its kind
+    shown: int = 0  # of stamps: how many pictures there are
+    others: int = 0  # beeps of another kind
+    unnatural: bool = False  # several flashes and nothing but tones, in pairs or not
 
     @property
     def is_test_signal(self) -> bool:

@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES, without_gaps
+from avcheck.blocks import BLOCK_FRAMES
 from avcheck.looking import LEVELS, Look, look
-from avcheck.mel import MEL_RATE, log_mel
 from avcheck.posterior import (
     LEAST_ERROR_MS,
     LEAST_SCATTER,
@@ -37,7 +36,7 @@ from avcheck.report import FRAME_MS
 from avcheck.segments import MAX_SHIFT, SEGMENT_BLOCKS
 from avcheck.shifts import SHIFTS, compare
 from avcheck.train.corpus import CachedClip
-from avcheck.train.sampling import EDGE_FRAMES, read_sound
+from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
 from avcheck.weights import Loaded
 
 _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
@@ -45,27 +44,21 @@ _SHORT = 4 * BLOCK_FRAMES  # and the whole of a short file
 _MAX_DISPLACED = 25  # frames
 _STEPS = 200  # of the fit
 _HOLD = 1e-3  # penalty on the square of each parameter's move: a few trials move it little
-_FRAMES = 0.8  # by which a known offset may be wrong
+_FRAMES = 0.8  # standard deviation of a known offset
 # An unknown offset: recordings are mostly in sync, and some show no speaker at all
 _UNKNOWN_FRAMES, _UNKNOWN_NONE, _KNOWN_NONE = 3.0, 0.3, 0.02
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One piece of a clip with its sound displaced by `truth` frames (positive = late), or with a
-    stranger's sound (None).
+    """One piece of a clip with its sound displaced, or with a stranger's sound."""
 
-    groups: of the clips that the pictures and the sound come from; score, match: (S,) as in
-    `posterior.Curve`; seconds: length of the piece; known: whether the clip's own offset is known;
-    if not, it is taken to be about 0.
-    """
-
-    groups: frozenset[str]
-    score: NDArray[np.float32]
-    match: NDArray[np.float32]
-    truth: float | None
-    seconds: float
-    known: bool = True
+    groups: frozenset[str]  # of the clips that the pictures and the sound come from
+    score: NDArray[np.float32]  # (S,), as in `posterior.Curve`
+    match: NDArray[np.float32]  # (S,), likewise
+    truth: float | None  # frames by which the sound was displaced, positive = late; None: foreign
+    seconds: float  # length of the piece
+    known: bool = True  # whether the clip's own offset is; if not, it is taken to be about 0
 
 
 def trials(
@@ -124,9 +117,7 @@ def _trial(
     if alone:  # as in a file that ends here: there is no sound beyond the pictures' own time
         heard[:MAX_SHIFT] = False
         heard[MAX_SHIFT + times :] = False
-    compared = compare(
-        view, without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE)), heard, model
-    )
+    compared = compare(view, masked_mel(samples, heard), heard, model)
     return Trial(
         frozenset({shown.clip.group, source.clip.group}),
         compared.weighed_score(),

@@ -31,21 +31,18 @@ KINDS = ("speech", "generic")
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a corpus. `offset_frames` is its own offset at 25 fps, positive = sound late;
-    None if unknown.
-
-    added: the round of collecting that it came in, from 1 on; weights never saw rounds after their
-    training.
-    """
+    """One clip of a corpus."""
 
     id: str
     path: Path
-    group: str
+    group: str  # of one speaker or source; never in both splits
     kind: str  # "speech" or "generic"
     split: str  # "train" or "val"
+    # Its own offset at 25 fps, positive = sound late (elsewhere positive = early); None: unknown
     offset_frames: float | None = None
-    trusted: bool = False
-    face_rel: float | None = None
+    trusted: bool = False  # whether `offset_frames` is known well enough to measure against
+    face_rel: float | None = None  # width of the face as a share of the short side
+    # The round of collecting that it came in, from 1; weights never saw later rounds than their own
     added: int = 1
 
 
@@ -66,20 +63,16 @@ def _fifth(group: str) -> bool:
 
 @dataclass(frozen=True)
 class CachedClip:
-    """A decoded clip. Both arrays start at `start_s` = 0 of the clip's own clock.
-
-    frames: uint8 (T, H, W), mapped from disk; samples: int16 (n,) at 16 kHz, mapped from disk.
-    faces: float32 (k, 4), rows of (time_s, centre x, centre y, width), in px of `frames`; empty if
-    none was found.
-    """
+    """A decoded clip. Pictures and sound begin at the same moment."""
 
     clip: Clip
-    frames: NDArray[np.uint8]
-    samples: NDArray[np.int16]
-    faces: NDArray[np.float32]
+    frames: NDArray[np.uint8]  # (T, H, W) at 25 fps, mapped from disk
+    samples: NDArray[np.int16]  # (n,) at 16 kHz, mapped from disk
+    faces: NDArray[np.float32]  # (k, 4): time_s, centre x, centre y, width, in px of `frames`
 
     @property
     def seconds(self) -> float:
+        """How long the pictures last."""
         return len(self.frames) / FRAME_RATE
 
 
@@ -147,12 +140,10 @@ def _scan_directory(root: Path) -> list[Clip]:
         relative = path.relative_to(root)
         group = relative.parts[0] if len(relative.parts) > 1 else relative.stem
         # Of the whole path: two directories given together may hold files of the same name.
-        name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[
-            :12
-        ]
+        whole = str(path.resolve()).encode("utf-8", "surrogateescape")
         clips.append(
             Clip(
-                id=name,
+                id=hashlib.sha256(whole).hexdigest()[:12],
                 path=path,
                 group=group,
                 kind="speech",
@@ -234,8 +225,8 @@ def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def cache_clip(clip: Clip, cache: Path, *, with_faces: bool = True) -> CachedClip | None:
-    """Decode a clip into the cache (once) and map it; None if it cannot be used. Safe to call from
-    several processes.
+    """Decode a clip into the folder `cache`, unless it is there already, and map it; None if it
+    cannot be used. Raises UsageError for faces without OpenCV.
     """
     folder = cache / clip.id
     done = folder / "done.json"

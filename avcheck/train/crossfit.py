@@ -45,7 +45,7 @@ def with_estimates(
     return out
 
 
-def between(first: SyncNet, second: SyncNet) -> SyncNet:
+def mean_of(first: SyncNet, second: SyncNet) -> SyncNet:
     """The mean of the weights of two networks of one configuration; it is as good as both if they
     are near each other.
     """
@@ -87,11 +87,11 @@ def crossfit(
                 [Source(faces or halves[half], 1.0, recipe)],
                 settings.crossfit_steps,
                 harden=(0.2, 0.2),
+                voices=halves[half],
             ),
             folder=settings.out,
             device=device,
             seed=settings.seed + half,
-            voices=halves[half],
             on_step=tell(name),
         )
         net, others, estimating = learner.mean_net, halves[1 - half], tell(f"{name}: estimating")

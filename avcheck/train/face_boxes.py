@@ -39,11 +39,11 @@ Detector = Callable[[NDArray[np.uint8]], list[Box]]
 
 @dataclass(frozen=True)
 class Boxes:
-    """Faces in one still. picture: its number at 25 fps; faces: (k, 3), x and y of the centre and
-    the side of a square with the area of the box, in units of the still's short side.
-    """
+    """Faces in one still."""
 
-    picture: int
+    picture: int  # its number at 25 fps
+    # (k, 3): x and y of the centre, and the side of a square with the area of the box, in units of
+    # the still's short side
     faces: NDArray[np.float64]
 
 
@@ -116,7 +116,7 @@ def read_boxes(path: Path) -> dict[str, list[Boxes]]:
         }
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{path}: no boxes as avcheck.train.face_boxes writes them ({type(error).__name__}: "
+            f"{path}: not a file of boxes from avcheck.train.face_boxes ({type(error).__name__}: "
             f"{error})"
         ) from error
 

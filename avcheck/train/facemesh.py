@@ -41,13 +41,11 @@ Mesh = Callable[[NDArray[np.uint8]], NDArray[np.float64] | None]
 
 @dataclass(frozen=True)
 class Faces:
-    """What a mesh found in one clip. looks: the number of pictures that it looked at.
+    """What a mesh found in one clip."""
 
-    rows: float32 (k, 4), (time_s, centre x, centre y, width) in units of the picture's short side,
-    sized and placed like those of `corpus.find_faces`; a row for each picture with a face.
-    """
-
-    looks: int
+    looks: int  # how many pictures it looked at
+    # (k, 4), a row for each picture with a face: time_s, centre x, centre y and width, in units of
+    # the picture's short side, sized and placed like those of `corpus.find_faces`
     rows: NDArray[np.float32]
 
     @property
@@ -102,7 +100,7 @@ def read_faces(path: Path) -> dict[str, Faces]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
-            f"{path}: no faces as avcheck.train.facemesh writes them ({type(error).__name__}: "
+            f"{path}: not a file of faces from avcheck.train.facemesh ({type(error).__name__}: "
             f"{error})"
         ) from error
 

@@ -49,13 +49,11 @@ Picture = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Still:
-    """A picture, float32 (H, W), and its faces, (k, 3): x, y and side, px. plain: whether it comes
-    from a clip without speech and shows no face.
-    """
+    """A picture with its faces."""
 
-    picture: Picture
-    faces: NDArray[np.float64]
-    plain: bool
+    picture: Picture  # (H, W)
+    faces: NDArray[np.float64]  # (k, 3): centre x, centre y, side, px
+    plain: bool  # from a clip without speech, and without a face
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ def collage(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[
         hidden = _within(faces, rows, columns, -0.3)
         shown = own + np.array([left, top, 0.0])
         faces = np.concatenate([faces[~hidden], shown[_within(shown, rows, columns, 0.0)]])
-    return _worn(out, rng), faces
+    return _degraded(out, rng), faces
 
 
 def _any(stills: Sequence[Still], rng: np.random.Generator) -> Still:
@@ -178,7 +176,7 @@ def _scaled(picture: Picture, down: float, across: float) -> Picture:
     return np.asarray(scaled[0, 0].numpy())
 
 
-def _worn(picture: Picture, rng: np.random.Generator) -> Picture:
+def _degraded(picture: Picture, rng: np.random.Generator) -> Picture:
     """The picture as bad media show it: blurred, noisy, too dark or too bright."""
     if rng.random() < 0.3:
         by = rng.uniform(0.4, 0.9)
@@ -190,7 +188,7 @@ def _worn(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(worn, np.float32)
 
 
-def aims(faces: NDArray[np.float64]) -> tuple[Picture, Picture, Picture]:
+def targets(faces: NDArray[np.float64]) -> tuple[Picture, Picture, Picture]:
     """The targets for a collage with these faces, each (places, places): 1 at the centre of a face;
     the weight of each place, 0 around a centre; the logarithm of the face's size.
     """
@@ -221,7 +219,7 @@ def learn(stills: Stills, trials: Stills, steps: int, seed: int = 1) -> FaceFind
             group["lr"] = RATE * min(1.0, (step + 1) / 100) * falling + 1e-5
         made = [collage(stills, rng) for _ in range(BATCH)]
         pictures = torch.from_numpy(np.stack([picture for picture, _ in made]))[:, None]
-        wanted = [aims(faces) for _, faces in made]
+        wanted = [targets(faces) for _, faces in made]
         centre, weight, size = (
             torch.from_numpy(np.stack(each)) for each in zip(*wanted, strict=True)
         )
@@ -289,7 +287,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         stills, trials = read_stills(asked.corpus, asked.boxes)
         if asked.measure:
-            print(json.dumps(measured(read_finder(asked.out), trials)))
+            net = read_finder(asked.out)
+            parameters = sum(each.numel() for each in net.parameters())
+            print(json.dumps({**measured(net, trials), "parameters": parameters}))
             return 0
         print(json.dumps({"stills": len(stills.every), "with_faces": len(stills.with_faces)}))
         net = learn(stills, trials, asked.steps, asked.seed)

@@ -20,22 +20,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.blocks import BLOCK_FRAMES, without_gaps
+from avcheck.blocks import BLOCK_FRAMES
 from avcheck.heads import Head, TransformerHead, make_head
 from avcheck.looking import LEVELS, look
-from avcheck.mel import MEL_RATE, log_mel
 from avcheck.model import SyncNet, best_places
-from avcheck.model_config import HEAD_KINDS, TOKEN_S, AttentionKind, FusionKind
-from avcheck.rates import FRAME_RATE
+from avcheck.model_config import HEAD_KINDS, TOKEN_S
 from avcheck.segments import MAX_SHIFT
 from avcheck.shifts import KEEP_PLACES
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import matching_loss, shift_loss
-from avcheck.train.sampling import EDGE_FRAMES, read_sound
+from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
+from avcheck.train.settings import HeadSettings
 from avcheck.weights import Loaded, half_is_fast
 
 _PIECE_FRAMES = 10 * BLOCK_FRAMES
-# Shifts at which a step compares beside 0: each of the near ones, and some of the far ones
+# Shifts that each step tries beside 0: all near ones, and some of the far ones
 _NEAR = (-5, -3, -2, -1, 1, 2, 3, 5)
 _FAR = [shift for shift in range(-MAX_SHIFT, MAX_SHIFT + 1) if abs(shift) > 5]
 _FAR_A_STEP = 5
@@ -43,20 +42,16 @@ _FAR_A_STEP = 5
 
 @dataclass(frozen=True)
 class Feature:
-    """Trunk features of one piece of a clip, without the clip's own offset: picture and sound match
-    at shift 0.
-
-    best: float16 (T, K, D), the places that `best_places` keeps; any: float16 (T, K, D), random
-    places; sound: float16 (T + 2 MAX_SHIFT, D), from MAX_SHIFT pictures before the first; heard:
-    bool, whether each is real sound.
+    """Trunk features of one piece of a clip, with the clip's own offset taken out: picture and
+    sound match at shift 0.
     """
 
     group: str
-    kind: str
-    best: Tensor
-    any: Tensor
-    sound: Tensor
-    heard: Tensor
+    kind: str  # "speech", "generic" or "scene"
+    best: Tensor  # float16 (T, K, D), the places that `best_places` keeps
+    any: Tensor  # float16 (T, K, D), random places
+    sound: Tensor  # float16 (T + 2 MAX_SHIFT, D), from MAX_SHIFT pictures before the first
+    heard: Tensor  # bool (T + 2 MAX_SHIFT,), whether each is real sound
 
 
 @torch.inference_mode()
@@ -69,8 +64,15 @@ def extract(
     levels: tuple[int, ...] = LEVELS,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> list[Feature]:
-    """Features of up to `max_pieces` pieces of 10 s of every clip (of the whole of a shorter
-    one).
+    """Trunk features to train heads on.
+
+    Args:
+        model: The weights whose trunks are used.
+        clips: Decoded clips; those of less than 2 s give nothing.
+        seed: Of the choice of pieces and random places.
+        max_pieces: Pieces of 10 s that are used of a clip; a shorter clip is one piece.
+        levels: Short sides at which pictures are looked at, px.
+        on_clip: Called after each clip with (done, total).
     """
     features = []
     for number, cached in enumerate(clips):
@@ -86,7 +88,7 @@ def extract(
             view = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, levels)
             start = first + (cached.clip.offset_frames or 0.0) - MAX_SHIFT
             samples, heard = read_sound(cached, start, times + 2 * MAX_SHIFT)
-            mel = without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE))
+            mel = masked_mel(samples, heard)
             with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
                 sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
             best = best_places(view.picture, sound, KEEP_PLACES)[0]
@@ -108,10 +110,12 @@ def extract(
 
 @dataclass(frozen=True)
 class _Batch:
+    """B windows of T pictures."""
+
     picture: Tensor  # (B, T, K, D)
-    sound: Tensor  # (B, T + 2 MAX_SHIFT, D), at its own time
-    present: Tensor  # bool (B, T + 2 MAX_SHIFT)
-    foreign: Tensor  # another clip's sound
+    sound: Tensor  # (B, T + 2 MAX_SHIFT, D), each window's own
+    present: Tensor  # bool (B, T + 2 MAX_SHIFT), whether `sound` is real
+    foreign: Tensor  # (B, T + 2 MAX_SHIFT, D), the sound of another clip
 
 
 def _draw(
@@ -172,50 +176,52 @@ def _matching(head: Head, drawn: _Batch, device: torch.device) -> Tensor:
 
 def learn_head(
     net: SyncNet,
-    kind: AttentionKind,
     features: Sequence[Feature],
+    settings: HeadSettings,
     *,
-    steps: int,
-    batch: int = 8,
-    rate: float = 1e-3,
-    fusion: FusionKind = "cross",
-    refuse: float = 0.5,
-    matching: float = 0.0,
-    start: Mapping[str, Tensor] | None = None,
-    seed: int,
     device: torch.device,
+    start: Mapping[str, Tensor] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
     log: Callable[[dict[str, Any]], None] | None = None,
 ) -> Head:
-    """Train one head. The loss is the paper's binary cross-entropy on in sync / not, plus what a
-    check needs: a cross-entropy over the shifts and one more choice, "no match", which is right for
-    the sound of another group.
+    """Train one head on features of frozen trunks.
 
-    fusion: of a transformer; refuse: weight of "no match"; matching: weight of `matching_loss`;
-    start: the state of a `JointHead` to go on from (a transformer's joint layers begin as those of
-    a spatio-temporal head).
+    The loss is the paper's binary cross-entropy on in sync or not (section 3.4), plus what a check
+    needs: a cross-entropy over the shifts and one more choice, "no match", which is right for the
+    sound of another group.
+
+    Args:
+        net: The network whose trunks made the features; only its configuration is read.
+        features: As `extract` makes them.
+        settings: The kind of head, the weights in its loss, and the optimiser's settings.
+        device: Where to train.
+        start: The state of a `JointHead` to go on from; a transformer's joint layers begin as those
+            of a spatio-temporal head. None: from scratch.
+        on_step: Called after each step with (done, total, loss).
+        log: Called every 50 steps with the means over them.
     """
-    torch.manual_seed(seed)
-    config = replace(net.config, attention=kind, fusion=fusion)
+    torch.manual_seed(settings.seed)
+    steps = settings.steps
+    config = replace(net.config, attention=settings.kind, fusion=settings.fusion)
     head = make_head(config).to(device).train()
     if start is not None:
         (head.joint if isinstance(head, TransformerHead) else head).load_state_dict(dict(start))
     none = torch.zeros(1, device=device, requires_grad=True)  # the logit of "no match"
-    optimiser = torch.optim.AdamW([*head.parameters(), none], lr=rate, weight_decay=1e-3)
+    optimiser = torch.optim.AdamW([*head.parameters(), none], lr=settings.rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
         lambda step: (
             min(1.0, (step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         ),
     )
-    rng = np.random.default_rng((seed, HEAD_KINDS.index(kind)))
+    rng = np.random.default_rng((settings.seed, HEAD_KINDS.index(settings.kind)))
     sums = np.zeros(3)
     began = time.monotonic()
     for step in range(steps):
-        drawn = _draw(features, config.keep_places, batch, rng)
+        drawn = _draw(features, config.keep_places, settings.batch, rng)
         far = rng.choice(_FAR, _FAR_A_STEP, replace=False)
         shifts = np.concatenate([[0], _NEAR, far])
-        loss, right = _head_loss(head, drawn, shifts, far, none, refuse=refuse, matching=matching)
+        loss, right = _head_loss(head, drawn, shifts, far, none, settings)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(head.parameters(), 2.0)
@@ -228,7 +234,7 @@ def learn_head(
             mean = sums / 50
             log(
                 {
-                    "stage": f"head-{kind}",
+                    "stage": f"head-{settings.kind}",
                     "step": step + 1,
                     "loss": mean[0],
                     "binary": mean[1],
@@ -246,9 +252,7 @@ def _head_loss(
     shifts: NDArray[np.int64],
     far: NDArray[np.int64],
     none: Tensor,
-    *,
-    refuse: float,
-    matching: float,
+    settings: HeadSettings,
 ) -> tuple[Tensor, tuple[float, float]]:
     """The loss of a batch, and how often the head was right: about in sync or not, and about the
     shift, to within a picture.
@@ -289,10 +293,12 @@ def _head_loss(
     wrong = F.softplus(logit)[valid & away].mean()
     matched = F.softplus(-logit[:, 0][valid[:, 0]]).mean()
     loss = (
-        choose + refuse * refused + 0.5 * (matched + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
+        choose
+        + settings.refuse * refused
+        + 0.5 * (matched + 0.5 * wrong + 0.5 * F.softplus(foreign).mean())
     )
-    if matching:
-        loss = loss + matching * _matching(head, drawn, device)
+    if settings.matching:
+        loss = loss + settings.matching * _matching(head, drawn, device)
     with torch.no_grad():
         binary = 0.5 * ((logit[:, 0] > 0).float().mean() + (logit[valid & away] < 0).float().mean())
         hit = torch.from_numpy(np.abs(shifts))[logit.masked_fill(~valid, -1e4).argmax(1).cpu()] <= 1

@@ -28,60 +28,57 @@ from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe, Sample, draw
 from avcheck.weights import half_is_fast
 
-EMA_DECAY = 0.998
+EMA_DECAY = 0.998  # of the running mean of the weights, for each step
+_VALIDATE_S, _SAVE_S = 600.0, 120.0  # between two validations, and two checkpoints
 
 
 @dataclass(frozen=True)
 class Source:
     """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of
     its length.
-
-    `name` labels the loss in the log; `batch` is the windows in a batch, None for the stage's
-    number.
     """
 
     clips: Sequence[CachedClip]
-    share: float
+    share: float  # of the batches
     recipe: Recipe
-    name: str = "speech"
-    batch: int | None = None
+    name: str = "speech"  # labels the loss in the log
+    batch: int | None = None  # windows in a batch; None: as many as the stage's
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of the trunks' training. The strength of every recipe moves linearly between the
-    two values of `harden`.
-    """
+    """One stage of the trunks' training."""
 
-    name: str
+    name: str  # of its checkpoint, and in the log
     sources: Sequence[Source]
-    steps: int
-    batch: int = 16
-    rate: float = 1e-3
+    steps: int  # of the optimiser
+    batch: int = 16  # windows in a batch
+    rate: float = 1e-3  # of learning, after the warm-up
     final_rate: float = 1e-5
+    # Strength of every recipe's augmentation at the first and the last step; linear in between
     harden: tuple[float, float] = (0.3, 0.3)
+    voices: Sequence[CachedClip] = ()  # clips whose sound is mixed into that of others
 
 
 class Batch(NamedTuple):
-    """pictures uint8 (B, T, H, W), mel (B, 4(T + 2M), 64), valid bool (B, S), target (B, S), centre
-    (B,), the source's name.
-    """
+    """B samples of one source, each with S = 2M + 1 candidate shifts."""
 
-    pictures: NDArray[np.uint8]
-    mel: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    target: NDArray[np.float32]
-    centre: NDArray[np.float32]
-    source: str
+    pictures: NDArray[np.uint8]  # (B, T, H, W)
+    mel: NDArray[np.float32]  # (B, 4(T + 2M), 64)
+    valid: NDArray[np.bool_]  # (B, S), whether the clip has the sound of a shift
+    target: NDArray[np.float32]  # (B, S), `losses.shift_target`
+    centre: NDArray[np.float32]  # (B,), true shift, frames
+    source: str  # its name
 
 
 class Batches:
-    """Draws batches in a background thread, two ahead; each batch is of one source, so that its
+    """Draws batches in a background thread, a few ahead; each batch is of one source, so that its
     windows have one size.
     """
 
-    def __init__(self, stage: Stage, seed: int, start: int, voices: Sequence[CachedClip]) -> None:
-        self._stage, self._voices = stage, voices
+    def __init__(self, stage: Stage, seed: int, start: int) -> None:
+        """start: the step that the first batch is for."""
+        self._stage = stage
         self._weights = []
         for source in stage.sources:
             weight = np.sqrt([clip.seconds for clip in source.clips])
@@ -111,7 +108,7 @@ class Batches:
         samples: list[Sample] = []
         for _ in range(200 * wanted):
             clip = source.clips[int(rng.choice(len(source.clips), p=self._weights[which]))]
-            sample = draw(clip, recipe, rng, self._voices)
+            sample = draw(clip, recipe, rng, self._stage.voices)
             if sample is not None and sample.valid[recipe.margin - 3 : recipe.margin + 4].all():
                 samples.append(sample)
             if len(samples) == wanted:
@@ -137,7 +134,7 @@ class Batches:
 
 @dataclass
 class Learner:
-    """The network and the running mean of its weights, which is what is kept."""
+    """The network that is trained, and the running mean of its weights, which is what is kept."""
 
     net: SyncNet
     mean_net: SyncNet
@@ -181,36 +178,33 @@ def run_stage(
     folder: Path,
     device: torch.device,
     seed: int,
-    voices: Sequence[CachedClip] = (),
     validate: Callable[[SyncNet], dict[str, float]] | None = None,
-    validate_every_s: float = 240.0,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Train to the stage's last step; resumes from this stage's checkpoint in `folder`, if any."""
+    """Train to the stage's last step.
+
+    Args:
+        learner: The network, trained in place.
+        stage: What it learns from, and for how long.
+        folder: Where the log is written to, and the stage's checkpoint, from which a later call
+            goes on.
+        device: Where to train.
+        seed: Of the samples.
+        validate: Figures of the mean network for the log, taken every 10 minutes and at the end.
+        on_step: Called after each step with (done, total, loss).
+    """
     checkpoint, log = folder / f"{stage.name}.pt", folder / "log.jsonl"
     learner.net.to(device), learner.mean_net.to(device)
     half = half_is_fast(device)
     parts = [learner.net.visual, learner.net.sound, learner.net.match]
-    optimiser = torch.optim.AdamW(
-        [
-            {
-                "params": [p for part in parts for p in part.parameters() if p.ndim > 1],
-                "weight_decay": 0.05,
-            },
-            {
-                "params": [p for part in parts for p in part.parameters() if p.ndim <= 1],
-                "weight_decay": 0.0,
-            },
-        ],
-        lr=stage.rate,
-    )
+    optimiser = _optimiser(parts, stage.rate)
     step = 0
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
         learner.load(state["learner"])
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
-    batches = Batches(stage, seed, step, voices)
+    batches = Batches(stage, seed, step)
     saved = validated = began = time.monotonic()
     losses: dict[str, list[float]] = {}
     hits: dict[str, list[float]] = {}
@@ -254,15 +248,27 @@ def run_stage(
                     log, {**entry, "loss": np.mean(losses[name]), "within1": np.mean(hits[name])}
                 )
             losses, hits, began = {}, {}, now
-        if validate is not None and (now - validated > validate_every_s or step == stage.steps):
+        if validate is not None and (now - validated > _VALIDATE_S or step == stage.steps):
             write_log(log, {"stage": stage.name, "step": step, **validate(learner.mean_net)})
             validated = began = time.monotonic()
-        if now - saved > 120 or step == stage.steps:
+        if now - saved > _SAVE_S or step == stage.steps:
             _save(
                 checkpoint,
                 {"learner": learner.state(), "optimiser": optimiser.state_dict(), "step": step},
             )
             saved = now
+
+
+def _optimiser(parts: Sequence[nn.Module], rate: float) -> torch.optim.Optimizer:
+    """AdamW without decay of biases and norms."""
+    parameters = [p for part in parts for p in part.parameters()]
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=rate,
+    )
 
 
 def _rate(stage: Stage, step: int) -> float:

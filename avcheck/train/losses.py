@@ -47,10 +47,20 @@ def matching_loss(
     """Cross-temporal matching (CTM, Koo et al.): pictures and sound that are close in time must be
     alike, and no others.
 
-    picture: unit vectors (B, T, P, D) at picture_s (T,) seconds; sound: (B, L, D) at sound_s (L,),
-    in sync; heard: bool (B, L), False without sound. The best place stands for its picture (soft
-    maximum). Each picture chooses among all sounds and each sound among all pictures; the target is
-    a Gaussian of `sigma_s` over the time between them.
+    Each picture chooses among all sounds and each sound among all pictures. The best place stands
+    for its picture (soft maximum).
+
+    Args:
+        picture: Unit vectors (B, T, P, D).
+        sound: Unit vectors (B, L, D), in sync with the pictures.
+        picture_s: The times of the pictures, (T,) seconds.
+        sound_s: The times of the sounds, (L,) seconds.
+        heard: Where there is sound, bool (B, L).
+        scale: Of the likeness before the softmax.
+        sigma_s: Width of the target, a Gaussian over the time between picture and sound.
+
+    Returns:
+        The loss, a scalar.
     """
     likeness = scale * torch.einsum("btpd,bld->btpl", picture.float(), sound.float())
     likeness = torch.logsumexp(likeness, dim=2) - math.log(picture.shape[2])  # (B, T, L)

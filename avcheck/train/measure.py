@@ -15,7 +15,7 @@ from avcheck.mel import log_mel
 from avcheck.model import SyncNet
 from avcheck.stabilise import steadied
 from avcheck.train.corpus import CachedClip
-from avcheck.train.sampling import Recipe, _box, cut, face_at, read_sound
+from avcheck.train.sampling import Recipe, cut, face_at, read_sound, window_map
 from avcheck.weights import half_is_fast
 
 SEARCH = 25  # frames either way
@@ -24,8 +24,8 @@ SEARCH = 25  # frames either way
 def view_of(
     cached: CachedClip, first: int, frames: int, recipe: Recipe
 ) -> NDArray[np.uint8] | None:
-    """Pictures of a window as a check would see them ("frame", short side `size[0]`) or as a square
-    face crop ("crop").
+    """Pictures of a window, (frames, h, w): as a check would see them ("frame", short side
+    `size[0]`), or a square face crop ("crop"), which is None if there is no face.
     """
     side = recipe.size[0]
     pictures = cached.frames[first : first + frames]
@@ -36,12 +36,12 @@ def view_of(
             return None
         return cut(
             pictures,
-            _box(face[0], face[1] + 0.28 * face[2], face[2] / side, (side, side), False),
+            window_map(face[0], face[1] + 0.28 * face[2], face[2] / side, (side, side), False),
             (side, side),
         )
     zoom = min(height, width) / side
     size = (round(height / zoom), round(width / zoom))
-    whole = cut(pictures, _box(width / 2, height / 2, zoom, size, False), size)
+    whole = cut(pictures, window_map(width / 2, height / 2, zoom, size, False), size)
     return steadied(whole) if recipe.steady else whole
 
 

@@ -40,14 +40,14 @@ from avcheck.shipped import weights_sha256
 from avcheck.train.calibrate import calibrate, judged, trials
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
-from avcheck.train.crossfit import between, crossfit, estimated, remaining, with_estimates
+from avcheck.train.crossfit import crossfit, estimated, mean_of, remaining, with_estimates
 from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
 from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
 from avcheck.train.recipes import CROP, FRAME, GENERIC, SMALL_FRAME
 from avcheck.train.sampling import Recipe
-from avcheck.train.settings import TrainSettings
+from avcheck.train.settings import HeadSettings, TrainSettings
 from avcheck.weights import Loaded, choose_device, load, load_heads, save
 
 _ADAPT_RATE = 2e-4
@@ -88,23 +88,22 @@ def train(settings: TrainSettings) -> Path:
             known = [item for item in crossfit(settings, speech, device, tell) if usable(item.clip)]
         learner = Learner.fresh(ModelConfig(), settings.seed, start)
 
-        def stage(stage: Stage, view: Recipe) -> None:
-            trusted = [item for item in held_out if item.clip.trusted]
+        trusted = [item for item in held_out if item.clip.trusted]
+
+        def run(stage: Stage, view: Recipe) -> None:
             run_stage(
                 learner,
-                stage,
+                replace(stage, voices=[*speech, *generic]),
                 folder=out,
                 device=device,
                 seed=settings.seed,
-                voices=[*speech, *generic],
                 validate=(lambda net: accuracy(net, trusted, view)) if trusted else None,
-                validate_every_s=600.0,
                 on_step=tell(stage.name),
             )
 
         faces = [item for item in known if len(item.faces) > 3]
         if faces and settings.start is None:
-            stage(
+            run(
                 Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)),
                 CROP,
             )
@@ -116,7 +115,7 @@ def train(settings: TrainSettings) -> Path:
             # and stays at chance on unseen ones.
             sources.append(Source(generic, 0.12, GENERIC, "generic", batch=8))
         sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.08, frame, "scenes"))
-        stage(
+        run(
             Stage(
                 "frames",
                 sources,
@@ -128,7 +127,7 @@ def train(settings: TrainSettings) -> Path:
         )
         used = [*known, *rest, *generic]
         heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, tell)
-        return _write(settings, learner, heads, used, training, held_out, device, tell)
+        return _write(settings, learner, heads, used, clips, device, tell)
 
 
 def _adapt(
@@ -164,22 +163,23 @@ def _adapt(
     if not learnt_from:
         raise UsageError(
             f"{start.name} is sure of the offset of none of these clips, so there is nothing to "
-            "learn from; give some in "
-            "which somebody is seen to speak for 10 s or more"
+            "learn from; give some in which somebody is seen to speak for 10 s or more"
         )
     learner = Learner.fresh(before.net.config, settings.seed, before.net)
     unseen = scenes(settings.seed, 20, tell("scenes"))
     sources = [Source(learnt_from, 0.9, FRAME), Source(unseen, 0.1, FRAME, "scenes")]
+    stage = Stage(
+        "adapt", sources, settings.adapt_steps, batch=8, rate=_ADAPT_RATE, voices=learnt_from
+    )
     run_stage(
         learner,
-        Stage("adapt", sources, settings.adapt_steps, batch=8, rate=_ADAPT_RATE, harden=(0.3, 0.3)),
+        stage,
         folder=settings.out,
         device=device,
         seed=settings.seed,
-        voices=learnt_from,
         on_step=tell("adapt"),
     )
-    net = between(before.net, learner.mean_net)
+    net = mean_of(before.net, learner.mean_net)
     held_out_shares = {}
     if held_out:
         for name, model in (("before", checked), ("after", _as_checked(net, device))):
@@ -250,19 +250,18 @@ def scenes(seed: int, count: int, on_scene: Callable[[int, int], None]) -> list[
             faces = np.column_stack([every / scene.frame_rate, scene.faces[every]]).astype(
                 np.float32
             )
-        clip = Clip(
-            id=f"scene-{number}",
-            path=Path("scene"),
-            group=f"scene-{number}",
-            kind="scene",
-            split="train",
-        )
-        clip = replace(clip, offset_frames=0.0, trusted=True)
+        clip = scene_clip(number, "train")
         clips.append(
             CachedClip(clip, scene.frames, (scene.samples * 32767).astype(np.int16), faces)
         )
         on_scene(number + 1, count)
     return clips
+
+
+def scene_clip(number: int, split: str) -> Clip:
+    """The clip that a generated scene counts as: a group of its own, in sync."""
+    name = f"scene-{number}"
+    return Clip(name, Path("scene"), name, "scene", split, offset_frames=0.0, trusted=True)
 
 
 def _heads(
@@ -289,10 +288,8 @@ def _heads(
     for kind in ATTENTION_KINDS:
         heads[kind] = learn_head(
             net,
-            kind,
             features,
-            steps=settings.head_steps,
-            seed=settings.seed,
+            HeadSettings(kind, steps=settings.head_steps, seed=settings.seed),
             device=device,
             on_step=tell(f"head: {kind}"),
             log=partial(write_log, settings.out / "log.jsonl"),
@@ -306,11 +303,16 @@ def _write(
     learner: Learner,
     heads: dict[AttentionKind, Head],
     used: Sequence[CachedClip],
-    training: Sequence[CachedClip],
-    held_out: Sequence[CachedClip],
+    clips: Sequence[CachedClip],
     device: torch.device,
     tell: Callable[[str], Callable[..., None]],
 ) -> Path:
+    """Calibrate on the validation clips, and write the weights. used: the clips that were learnt
+    from; clips: all.
+    """
+    training, held_out = (
+        [item for item in clips if item.clip.split == split] for split in ("train", "val")
+    )
     net = learner.mean_net
     net.head = heads[net.config.attention]
     model = _as_checked(net, device)

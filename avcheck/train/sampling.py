@@ -17,52 +17,43 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.mel import MEL_MARGIN, log_mel
-from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.blocks import without_gaps
+from avcheck.mel import MEL_MARGIN, MEL_RATE, log_mel
+from avcheck.rates import FRAME_RATE, SAMPLES_A_FRAME
 from avcheck.stabilise import steadied
 from avcheck.train.augment import treat_mel, treat_pictures, treat_sound
 from avcheck.train.corpus import CachedClip
 
 EDGE_FRAMES = 3
-_SAMPLES_A_FRAME = SAMPLE_RATE // FRAME_RATE
 cv2.setNumThreads(1)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How samples of a stage are cut, and how strongly they are augmented.
+    """How samples of a stage are cut, and how strongly they are augmented."""
 
-    view "crop": a square around the mouth; "frame": a window of the whole picture at a random
-    scale. strength 0..1 scales every augmentation; face_px is the range of face widths in the
-    window, log-uniform. `speed` is the largest change of pace, as a natural logarithm: pictures and
-    sound together are played faster or slower, which gives every voice another pitch. `sigma` is
-    the width of the target over shifts, in frames: wide where a clip's own offset is not known.
-    `steady`: windows of whole pictures are stabilised as in a check, but from the window alone.
-    """
-
-    view: str
+    view: str  # "crop": a square around the mouth; "frame": part of the picture at a random scale
     size: tuple[int, int]  # height, width of the window in px
-    frames: int = 40
-    margin: int = 15
-    strength: float = 0.3
-    face_px: tuple[float, float] = (32.0, 110.0)
+    frames: int = 40  # pictures of the window
+    margin: int = 15  # frames of sound on either side of them, so the largest candidate shift
+    strength: float = 0.3  # 0..1, of every augmentation
+    face_px: tuple[float, float] = (32.0, 110.0)  # range of face widths in the window, log-uniform
+    # The largest change of pace, as a natural logarithm: pictures and sound together are played
+    # faster or slower, which gives every voice another pitch.
     speed: float = 0.0
-    sigma: float = 0.7
-    steady: bool = True
+    sigma: float = 0.7  # width of the target, frames; wide where a clip's own offset is not known
+    steady: bool = True  # stabilise a "frame" view as in a check, but from the window alone
 
 
 class Sample(NamedTuple):
-    """pictures uint8 (T, H, W); mel float32 (4 (T + 2 margin), 64); valid bool (2 margin + 1,);
-    centre: true shift in frames.
-
-    At shift index i the sound is read `i - margin` frames later; `centre` is the (fractional) shift
-    at which both match.
+    """A window of T pictures with its sound. At index i of the shifts, the sound is read
+    `i - margin` frames later.
     """
 
-    pictures: NDArray[np.uint8]
-    mel: NDArray[np.float32]
-    valid: NDArray[np.bool_]
-    centre: float
+    pictures: NDArray[np.uint8]  # (T, H, W)
+    mel: NDArray[np.float32]  # (4 (T + 2 margin), 64)
+    valid: NDArray[np.bool_]  # (2 margin + 1,), whether the clip has all the sound of a shift
+    centre: float  # the shift at which both match, frames, with a fraction
 
 
 def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
@@ -110,8 +101,8 @@ def draw(
     start = first + (cached.clip.offset_frames or 0.0) - (centre + recipe.margin) * pace
     samples, mel_valid = read_sound(cached, start, recipe.frames + 2 * recipe.margin, pace)
     samples = treat_sound(samples, recipe.strength, rng, voices)
-    ends = np.array([mel_valid[i : i + recipe.frames].all() for i in range(2 * recipe.margin + 1)])
-    return Sample(pictures, treat_mel(log_mel(samples), recipe.strength, rng), ends, centre)
+    valid = np.array([mel_valid[i : i + recipe.frames].all() for i in range(2 * recipe.margin + 1)])
+    return Sample(pictures, treat_mel(log_mel(samples), recipe.strength, rng), valid, centre)
 
 
 def read_sound(
@@ -123,11 +114,11 @@ def read_sound(
     At a `pace` above 1 it plays faster: `frames` pictures take `frames * pace` pictures' worth of
     the clip.
     """
-    count = frames * _SAMPLES_A_FRAME + 2 * MEL_MARGIN
+    count = frames * SAMPLES_A_FRAME + 2 * MEL_MARGIN
     total = len(cached.samples)
     samples = np.zeros(count, np.float32)
     if pace == 1.0:
-        low = round(start * _SAMPLES_A_FRAME) - MEL_MARGIN
+        low = round(start * SAMPLES_A_FRAME) - MEL_MARGIN
         inside = (
             cached.samples[max(low, 0) : max(min(low + count, total), 0)].astype(np.float32)
             / 32768.0
@@ -135,7 +126,7 @@ def read_sound(
         at = max(-low, 0)
         samples[at : at + len(inside)] = inside
     else:
-        sample_at = start * _SAMPLES_A_FRAME + (np.arange(count) - MEL_MARGIN) * pace
+        sample_at = start * SAMPLES_A_FRAME + (np.arange(count) - MEL_MARGIN) * pace
         low, high = max(math.floor(sample_at[0]), 0), min(math.ceil(sample_at[-1]) + 1, total)
         inside = cached.samples[low : max(high, low)].astype(np.float32) / 32768.0
         if len(inside):
@@ -143,8 +134,15 @@ def read_sound(
                 sample_at, np.arange(low, low + len(inside)), inside, left=0.0, right=0.0
             )
     index = start + np.arange(frames) * pace
-    last = total / _SAMPLES_A_FRAME - EDGE_FRAMES - 1
+    last = total / SAMPLES_A_FRAME - EDGE_FRAMES - 1
     return samples, (index >= EDGE_FRAMES) & (index <= last)
+
+
+def masked_mel(samples: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The log-mel of what `read_sound` returns, (4 * frames, 64), as in a check where sound is
+    missing.
+    """
+    return without_gaps(log_mel(samples), heard.repeat(MEL_RATE // FRAME_RATE))
 
 
 def cut(
@@ -186,7 +184,12 @@ def face_at(cached: CachedClip, first: int, frames: int) -> tuple[float, float, 
     return float(x), float(y), float(width)
 
 
-def _box(x: float, y: float, zoom: float, size: tuple[int, int], flip: bool) -> NDArray[np.float32]:
+def window_map(
+    x: float, y: float, zoom: float, size: tuple[int, int], flip: bool
+) -> NDArray[np.float32]:
+    """The affine map, (2, 3), from px of a window of `size` (height, width) to px of the frame: its
+    centre lies at (x, y), and one of its px covers `zoom` of the frame's.
+    """
     height, width = size
     sign = -1.0 if flip else 1.0
     return np.array(
@@ -206,7 +209,7 @@ def _crop_box(
     jitter = 0.05 + 0.1 * recipe.strength
     x += width * rng.uniform(-jitter, jitter)
     y += width * (0.28 + rng.uniform(-jitter, jitter))
-    return _box(x, y, zoom, recipe.size, bool(rng.integers(2)))
+    return window_map(x, y, zoom, recipe.size, bool(rng.integers(2)))
 
 
 def _frame_box(
@@ -229,7 +232,7 @@ def _frame_box(
         # Stay inside the picture if it is large enough.
         x = _inside(x, width, zoom * columns)
         y = _inside(y, height, zoom * rows)
-    return _box(x, y, zoom, recipe.size, bool(rng.integers(2)))
+    return window_map(x, y, zoom, recipe.size, bool(rng.integers(2)))
 
 
 def _held(

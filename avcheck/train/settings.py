@@ -1,33 +1,45 @@
-"""The settings of a training run."""
+"""The settings of a training run, and of one head in it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from avcheck.model_config import AttentionKind, FusionKind
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How one head is trained."""
+
+    kind: AttentionKind
+    fusion: FusionKind = "cross"  # of a transformer
+    refuse: float = 0.5  # weight of "no match", which is right for the sound of another group
+    matching: float = 0.0  # weight of the cross-temporal matching loss (`losses.matching_loss`)
+    steps: int = 1500  # of the optimiser
+    batch: int = 8  # windows in a step
+    rate: float = 1e-3  # of learning, at its highest
+    seed: int = 1
+
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `avcheck train` is asked to do. Steps are optimiser steps of each stage.
+    """What `avcheck train` is asked to do. Steps are optimiser steps of each stage."""
 
-    `start` is a weights file to continue from: its trunks are trained already, so the crops stage
-    is left out, and the frames stage uses smaller windows. `adapt_steps` are the steps of the only
-    stage that adapts such weights to a catalogue. `faces` is a file of `facemesh`, which finds more
-    faces.
-    """
-
-    data: tuple[Path, ...]
-    out: Path
+    data: tuple[Path, ...]  # corpus folders, or directories of media that are in sync
+    out: Path  # folder for checkpoints, log and weights
     device: str = "auto"
     seed: int = 1
-    resume: bool = False
+    resume: bool = False  # go on from the checkpoints in `out`
+    # Weights to start from. Their trunks are trained already, so the crops stage is left out, and
+    # the frames stage uses smaller windows.
     start: Path | None = None
-    faces: Path | None = None
+    faces: Path | None = None  # a file that `facemesh` wrote, which finds more faces
     crossfit_steps: int = 600
     crop_steps: int = 2400
     frame_steps: int = 3000
-    head_steps: int = 1500
-    adapt_steps: int = 100
+    head_steps: int = HeadSettings.steps  # for each head
+    adapt_steps: int = 100  # of the only stage that adapts weights to a catalogue
 
     def scaled(self, factor: float) -> TrainSettings:
         """The same with every stage's steps times `factor`, at least one each."""

@@ -30,7 +30,6 @@ from avcheck.render.base import Renderer
 from avcheck.render.page import charts, film, words
 from avcheck.render.records import to_json
 from avcheck.render.text import (
-    VERDICT_TEXT,
     Titles,
     outcome,
     printable,
@@ -38,7 +37,7 @@ from avcheck.render.text import (
     summary,
 )
 from avcheck.render.worst import Worst
-from avcheck.report import Report, confidence_text
+from avcheck.report import VERDICT_TEXT, Report, confidence_text
 from avcheck.times import clock
 
 if TYPE_CHECKING:
@@ -188,8 +187,7 @@ def _document(template: str, **context: Any) -> str:
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(_EARLY)} "
-        f"{_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"{_hash(script)}; base-uri 'none'; form-action 'none'"
     )
     own = {
         "policy": policy,

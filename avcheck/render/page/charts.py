@@ -134,8 +134,7 @@ def offset_words(report: Report) -> str:
     low, high = _ms(min(shown)), _ms(max(shown))
     return (
         f"The offset over the length of the file. {len(shown)} of {len(report.segments)} segments "
-        "show an offset, "
-        f"from {low} to {high}."
+        f"show an offset, from {low} to {high}."
     )
 
 

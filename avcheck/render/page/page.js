@@ -7,7 +7,7 @@
     const copy = event.target.closest(".copy");
     if (copy) {
       const text = one("code", copy.parentElement).textContent;
-      navigator.clipboard.writeText(text).then(() => { copy.textContent = "Copied"; }, () => { copy.textContent = "Not allowed here"; });
+      navigator.clipboard.writeText(text).then(() => { copy.textContent = "Copied"; }, () => { copy.textContent = "Could not copy"; });
     }
     const link = event.target.closest("a.download[data-name]");
     if (link && "DecompressionStream" in window) {

@@ -66,18 +66,21 @@ class Axis:
 
 
 def text_at(x: float, y: float, text: str, name: str = "") -> Markup:
+    """Text at a place; `name` adds a class of the style sheet."""
     return Markup('<text class="at {}" x="{}" y="{}">{}</text>').format(
         name, coord(x), coord(y), text
     )
 
 
 def box(name: str, x: float, y: float, width: float, height: float) -> Markup:
+    """A rectangle of the class `name`."""
     return Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
         name, coord(x), coord(y), coord(max(width, 0.0)), coord(max(height, 0.0))
     )
 
 
 def svg(height: float, words: str, parts: Sequence[Markup]) -> Markup:
+    """A drawing, `WIDTH` wide; `words` describe it to those who cannot see it."""
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
     ).format(coord(WIDTH), coord(height), words, Markup("").join(parts))
