@@ -179,7 +179,7 @@ def test_a_view_that_is_too_small_to_be_divided_is_left_out() -> None:
         return out
 
     narrow, other = shown(look=slit), shown(look=whole)
-    assert narrow.holds(View()) and not narrow.holds(View(wide=0.2))
+    assert narrow.holds(View(moving=True)) and not narrow.holds(View(wide=0.2, moving=True))
     with np.errstate(all="raise"):
         found = sight(other, narrow, 1.0)
     for track in (found.reference, found.file):

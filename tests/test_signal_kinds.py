@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from avcheck.rates import SAMPLE_RATE as SCENE_RATE
 from avcheck.report import PRESETS
 from avcheck.scenes.generate import make_scene
 from avcheck.signals.beeps import beeps_of
+from avcheck.signals.claps import closings_of
 from avcheck.signals.flashes import flashes_of
 from avcheck.signals.looks import looks_of
 from avcheck.signals.signal import Signal, recognised_in, signal_in
@@ -72,6 +74,28 @@ def test_a_clap_is_measured_at_any_moment_of_a_picture(exposed: float) -> None:
     assert signal is not None
     assert [event.sound_s for event in signal.events] == pytest.approx(claps_s, abs=0.003)
     assert [event.offset_ms for event in signal.events] == pytest.approx([0] * 5, abs=16)
+
+
+def test_boards_of_any_speed_shutter_and_rate_are_measured_to_half_a_picture() -> None:
+    """Most to a quarter. How long the shutter is open, which moves the estimate, is not known."""
+    rng = np.random.default_rng(11)
+    off: list[float] = []
+    for fps, exposed in product((24, 25, 30, 50), (0.0, 0.25, 0.5, 1.0)):
+        for _ in range(2):
+            clap_s, swing_s = 1.0 + rng.uniform() / fps, rng.uniform(0.07, 0.15)
+            draw = slate([clap_s], exposed / fps, swing_s)
+            pictures = (Picture(k / fps, draw(k / fps)) for k in range(round(1.5 * fps)))
+            (closing,) = closings_of(looks_of(pictures))
+            off.append((closing.time_s - clap_s) * fps)
+    assert max(map(abs, off)) < 0.5
+    assert np.mean(np.abs(off) <= 0.25) >= 0.75
+
+
+@pytest.mark.parametrize("apart_s", [1.32, 1.5])
+def test_two_claps_in_a_row_are_both_seen(apart_s: float) -> None:
+    claps_s = [3.013, 3.013 + apart_s]
+    signal = asked(slate(claps_s, 0.02), claps(claps_s))
+    assert [event.picture_s for event in signal.events] == pytest.approx(claps_s, abs=0.016)
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.3, -0.25])

@@ -161,8 +161,10 @@ class Edges:
         """The cosine of the file's rows at these times and the reference's rows that the piece
         pairs them with; 0 if either is mute.
         """
-        ours = _at(self.file, times)
-        theirs = _at(self.reference, piece.reference_start_s + piece.pace * (times - piece.start_s))
+        ours = at_times(self.file, times)
+        theirs = at_times(
+            self.reference, piece.reference_start_s + piece.pace * (times - piece.start_s)
+        )
         size = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
         return np.asarray((ours * theirs).sum(axis=1) / np.maximum(size, 1e-9), np.float64)
 
@@ -172,7 +174,8 @@ def _times(start_s: float, end_s: float) -> NDArray[np.float64]:
     return start_s + np.arange(max(1, round((end_s - start_s) * RATE_HZ))) / RATE_HZ
 
 
-def _at(track: Track, times: NDArray[np.float64]) -> Rows:
+def at_times(track: Track, times: NDArray[np.float64]) -> Rows:
+    """The rows of a track at these times, in seconds; zeros where it has none."""
     at = np.rint((times - track.start_s) * RATE_HZ).astype(np.intp)
     inside = (at >= 0) & (at < len(track.rows))
     return np.where(inside[:, None], track.rows[np.clip(at, 0, len(track.rows) - 1)], 0.0).astype(

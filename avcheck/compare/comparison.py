@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,8 @@ from avcheck.compare.conform import Span, edits
 from avcheck.compare.features import Recording, record, sound_track
 from avcheck.compare.find import Match, Track, likeness, matches
 from avcheck.compare.fine import sharpen
-from avcheck.compare.pictures import PICTURE_SIDE, WHOLE, Pictures, View, keep, views
+from avcheck.compare.pictures import PICTURE_SIDE, WHOLE, Pictures, View, in_common, keep, views
+from avcheck.compare.replaced import without_replaced
 from avcheck.edits import Edit
 from avcheck.media import MediaInfo, open_media
 from avcheck.report import Degraded
@@ -138,6 +139,11 @@ def compare_titles(reference: Title, file: Title) -> Comparison:
         picture_jump_s(reference.info.frame_rate, file.info.frame_rate),
         Edges(in_view.reference, in_view.file),
     )
+    picture = without_replaced(
+        picture,
+        reference.pictures.levels(in_view.views[0]),
+        file.pictures.levels(in_view.views[1]),
+    )
     start_s = max(file.sound_features.start_s, in_view.file.start_s)
     end_s = min(file.sound_features.end_s, in_view.file.end_s)
     bed = False
@@ -207,24 +213,24 @@ def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
     """Whole pictures, unless those are not much alike and parts of them are, or one is turned from
     left to right.
     """
-    whole = Sight(reference.track(), file.track())
+    whole = Sight(*in_common(reference.track(), file.track()))
     score, where_found = likeness(whole.reference, whole.file, pace)
     alike = where_found >= _ALIKE
     if (alike and score >= _MOSTLY) or not len(whole.reference.rows) or not len(whole.file.rows):
         return whole
     # If little of a file is found, but that well, the rest may have been inserted
     best, least = whole, score + (_LARGE_GAIN if alike else _LEAST_GAIN)
-    for ours, theirs in views(reference.aspect, file.aspect):
-        if not (reference.holds(ours) and file.holds(theirs)):
-            continue
-        parts = Sight(
-            whole.reference if ours == WHOLE else reference.track(ours),
-            whole.file if theirs == WHOLE else file.track(theirs),
-            (ours, theirs),
-        )
-        score, _ = likeness(parts.reference, parts.file, pace)
-        if score > least:
-            best, least = parts, score
+    for moving in (False, True):
+        for ours, theirs in views(reference.aspect(moving=moving), file.aspect(moving=moving)):
+            ours, theirs = replace(ours, moving=moving), replace(theirs, moving=moving)
+            if not (reference.holds(ours) and file.holds(theirs)):
+                continue
+            parts = Sight(*in_common(reference.track(ours), file.track(theirs)), (ours, theirs))
+            score, _ = likeness(parts.reference, parts.file, pace)
+            if score > least:
+                best, least = parts, score
+        if best is not whole:
+            break
     return best
 
 

@@ -21,26 +21,34 @@ PICTURE_SIDE = 48  # px, of the pictures that are asked for
 _COLUMNS, _ROWS = 10, 6  # cells of a picture
 _CELLS = _COLUMNS * _ROWS
 _DULL = 0.6  # of 255: rows of pictures that change less tell nothing
-# Luma, 0..255: lines at an edge whose mean changes by less are a letterbox, logo or not
-_CHANGES = 3.0
+_CHANGES = 3.0  # luma, 0..255: lines whose mean changes by less stand still
+# Luma of the bars of a letterbox; by how much they change, as the picture beside them leaks in; and
+# the least share of a line that is so: the rest may be a logo
+_DARK, _LEAK, _BAR = 40.0, 12.0, 0.5
+_LEAST = 0.1  # luma, by which a cell changes or may as well stand still
 # Rows, about as long as a picture of a film lasts: a step at every picture fits at several places
 _SMOOTH = 5
 _LOOKED_AT = 4000  # pictures, spread over a title, that tell what of it changes
 _AT_ONCE = 1000  # pictures in memory
+_FEW = 400  # pictures, of which the bars of a letterbox are dark
 # A picture that differs from the last by less than this share of what others near it do repeats it
 _REPEATS = 0.15
 _NEAR = 5  # pictures on either side
+
+Sizes = NDArray[np.floating]  # by how much each cell changes
 
 
 @dataclass(frozen=True)
 class View:
     """The part of a picture that is looked at: what is left out at either side, as shares of its
-    height and width; and whether it is turned from left to right.
+    height and width; and whether it is turned from left to right. moving: of the part that moves,
+    not of all that is no letterbox.
     """
 
     high: float = 0.0
     wide: float = 0.0
     mirrored: bool = False
+    moving: bool = False
 
 
 WHOLE = View()
@@ -56,7 +64,7 @@ class Pictures:
     _size: tuple[int, int] | None = None
     _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
     _mapped: NDArray[np.uint8] | None = None
-    _content: tuple[slice, slice] | None = None
+    _parts: dict[bool, tuple[slice, slice]] = field(default_factory=dict)
 
     def add(self, picture: Picture) -> None:
         """Append a picture; they come in their order."""
@@ -72,17 +80,16 @@ class Pictures:
         self._mapped = None
         self._file.close()
 
-    @property
-    def aspect(self) -> float:
-        """Width over height of what is no letterbox."""
-        high, wide = self._inside()
+    def aspect(self, *, moving: bool = False) -> float:
+        """Width over height of what is no letterbox, or of what moves."""
+        high, wide = self._inside(moving=moving)
         return float((wide.stop - wide.start) / (high.stop - high.start))
 
     def holds(self, view: View) -> bool:
         """Whether a view has a line and a column for every cell; where little of a picture changes,
         a part of that may not.
         """
-        lines = map(_without, self._inside(), (view.high, view.wide))
+        lines = map(_without, self._inside(moving=view.moving), (view.high, view.wide))
         return all(
             each.stop - each.start >= least
             for each, least in zip(lines, (_ROWS, _COLUMNS), strict=True)
@@ -91,22 +98,35 @@ class Pictures:
     def track(self, view: View = WHOLE) -> Track:
         """How the brightness of each of 60 cells changes, float32 (n, 60).
 
-        Lines at the edges that never change are left out, so a letterbox changes nothing; what
-        stands still, as a logo does, is taken out with the mean. A picture counts for the time
-        around the moment that it is due at, not for that until the next: so versions of another
-        rate, of which each picture stays longer or shorter, lie neither early nor late.
+        The bars of a letterbox are left out; what stands still, as a logo does, is taken out with
+        the mean. A picture counts for the time around the moment that it is due at, not for that
+        until the next: so versions of another rate, of which each picture stays longer or shorter,
+        lie neither early nor late.
         """
+        levels, known = self._levels(view)
+        rows = changes(levels.rows)
+        rows[~known | (np.abs(rows).max(axis=1, initial=0.0) < _DULL)] = 0.0
+        return Track(levels.start_s, rows)
+
+    def levels(self, view: View = WHOLE) -> Track:
+        """The brightness itself of each cell, 0..255, in the rows of `track`."""
+        return self._levels(view)[0]
+
+    def _levels(self, view: View) -> tuple[Track, NDArray[np.bool_]]:
+        """The brightness of each cell, and in which rows it is known."""
         if not self.times_s:
-            return Track(0.0, np.zeros((0, _CELLS), np.float32))
+            return Track(0.0, np.zeros((0, _CELLS), np.float32)), np.zeros(0, np.bool_)
         cells = np.concatenate(list(self._cells(view)))
         times = np.array(self.times_s)
         grid = np.arange(times[0], times[-1] + 1 / RATE_HZ, 1 / RATE_HZ)
         # In the middle of a row, or rates that rows are a multiple of would come out earlier
         middle = grid + 0.5 / RATE_HZ
         shown = np.maximum(np.searchsorted(times, middle, side="right") - 1, 0)
-        rows = changes(smoothed(cells[shown], _SMOOTH))
-        rows[(middle - times[shown] > STALE_S) | (np.abs(rows).max(axis=1) < _DULL)] = 0.0
-        return Track(float(times[0]) - _lasting_s(times, cells) / 2, rows)
+        start_s = float(times[0]) - _lasting_s(times, cells) / 2
+        return (
+            Track(start_s, smoothed(cells[shown], _SMOOTH)),
+            middle - times[shown] <= STALE_S,
+        )
 
     def _read(self) -> NDArray[np.uint8]:
         if self._mapped is None:
@@ -117,18 +137,30 @@ class Pictures:
             )
         return self._mapped
 
-    def _inside(self) -> tuple[slice, slice]:
-        """The lines and columns that change, and all between them; every one where too few do."""
-        if self._content is None:
-            few = self._read()[:: 1 + len(self.times_s) // _LOOKED_AT].astype(np.float32)
-            self._content = _changing(few.mean(axis=2)), _changing(few.mean(axis=1))
-        return self._content
+    def _inside(self, *, moving: bool) -> tuple[slice, slice]:
+        """The lines and columns between the bars of a letterbox; or those that change, and all
+        between them.
+        """
+        if moving not in self._parts:
+            few = self._read()[:: 1 + len(self.times_s) // _LOOKED_AT]
+            if moving:
+                means = few.mean(axis=2, dtype=np.float32), few.mean(axis=1, dtype=np.float32)
+                self._parts[moving] = _changing(means[0]), _changing(means[1])
+            else:
+                dark = _dark(few)
+                self._parts[moving] = (
+                    _between_bars(dark.mean(axis=1)),
+                    _between_bars(dark.mean(axis=0)),
+                )
+        return self._parts[moving]
 
     def _cells(self, view: View) -> Iterator[Rows]:
         """The mean of every cell of each picture, (k, 60) at a time."""
         high, wide = (
             _without(lines, share)
-            for lines, share in zip(self._inside(), (view.high, view.wide), strict=True)
+            for lines, share in zip(
+                self._inside(moving=view.moving), (view.high, view.wide), strict=True
+            )
         )
         pictures = self._read()
         for first in range(0, len(pictures), _AT_ONCE):
@@ -179,6 +211,47 @@ def _changing(lines: NDArray[np.floating]) -> slice:
     changing = np.flatnonzero(high - low > _CHANGES)
     whole = slice(0, lines.shape[1])
     return slice(int(changing[0]), int(changing[-1]) + 1) if len(changing) >= _COLUMNS else whole
+
+
+def _dark(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which pixels (H, W) are dark and stand still in n pictures (n, H, W)."""
+    low, high = np.percentile(pictures[:: 1 + len(pictures) // _FEW], (10, 90), axis=0)
+    return np.asarray((high <= _DARK) & (high - low <= _LEAK))
+
+
+def _between_bars(dark: NDArray[np.floating]) -> slice:
+    """The lines between those at either edge of which so large a share is dark and stands still;
+    every line where too few are left.
+    """
+    shown = np.flatnonzero(dark < _BAR)
+    whole = slice(0, len(dark))
+    return slice(int(shown[0]), int(shown[-1]) + 1) if len(shown) >= _COLUMNS else whole
+
+
+def in_common(first: Track, second: Track) -> tuple[Track, Track]:
+    """Both tracks, with no cell changing by more in one than in the other, apart from contrast:
+    captions or an animated logo in one of them would outweigh all that the two share.
+    """
+    changing = [track.rows[np.abs(track.rows).any(axis=1)] for track in (first, second)]
+    if not (len(changing[0]) and len(changing[1])):
+        return first, second
+    ours, theirs = (np.median(np.abs(rows), axis=0) for rows in changing)
+    least = least_sizes(ours, theirs, _LEAST)
+    return _scaled(first, least[0], ours), _scaled(second, least[1], theirs)
+
+
+def _scaled(track: Track, to: Sizes, size: Sizes) -> Track:
+    return Track(track.start_s, track.rows * (to / np.maximum(size, _LEAST)).astype(np.float32))
+
+
+def least_sizes(first: Sizes, second: Sizes, floor: float) -> tuple[Sizes, Sizes]:
+    """By how much each cell of two versions changes, by the one in which it does so less; each with
+    the contrast of its own version, which those cells tell that change most in the first.
+    """
+    moving = first >= np.median(first)
+    contrast = max(float(second[moving].sum()), floor) / max(float(first[moving].sum()), floor)
+    least = np.maximum(np.minimum(first, second / contrast), floor)
+    return least, contrast * least
 
 
 def _without(lines: slice, share: float) -> slice:

@@ -22,9 +22,9 @@ _QUICK = 0.5  # of its quickest motion, just before it stops
 _STOPPED = 0.1
 # Of the time between two pictures, when a stick has moved by next to nothing in it, and by as much
 # as in the one before; measured on drawn boards, with shutters open for none to all of the time
-_PASSED = (0.15, 0.85)
+_PASSED = (0.01, 0.88)
 _USUAL_S = 1.5  # on either side: a hand that is never still
-_USUAL_SHARE = 80  # percent of that time in which a cell moves
+_USUAL_SHARE = 50  # percent of that time in which a cell moves
 _USUAL = 4  # times less than when the stick closes
 _WEAK = 0.4  # of the strongest: other things that stop
 

@@ -19,29 +19,31 @@ _BOARD, _FACE = np.s_[15:95, 50:108], np.s_[12:68, 96:140]  # where they are dra
 _ROOM = np.kron(np.random.default_rng(3).integers(50, 150, (6, 8)).astype(float), np.ones((20, 20)))
 
 
-def slate(claps_s: Sequence[float], exposure_s: float = 0.0) -> Pictures:
+def slate(claps_s: Sequence[float], exposure_s: float = 0.0, swing_s: float = _SWING_S) -> Pictures:
     """Somebody holds a slate and closes its stick at `claps_s`; it is opened gently after that."""
 
     def draw(time_s: float) -> Array:
         if not exposure_s:
-            return _slate(time_s, claps_s).astype(np.uint8)
+            return _slate(time_s, claps_s, swing_s).astype(np.uint8)
         times_s = time_s + exposure_s * (np.arange(_INSTANTS) + 0.5) / _INSTANTS
-        return np.mean([_slate(each, claps_s) for each in times_s], axis=0).astype(np.uint8)
+        return np.mean([_slate(each, claps_s, swing_s) for each in times_s], axis=0).astype(
+            np.uint8
+        )
 
     return draw
 
 
-def _angle(time_s: float, claps_s: Sequence[float]) -> float:
+def _angle(time_s: float, claps_s: Sequence[float], swing_s: float) -> float:
     for clap_s in claps_s:
         since_s = time_s - clap_s
-        if -_SWING_S <= since_s < 0:
-            return _OPEN * (1 - max(0.0, since_s / _SWING_S + 1) ** 1.5)
+        if -swing_s <= since_s < 0:
+            return _OPEN * (1 - max(0.0, since_s / swing_s + 1) ** 1.5)
         if 0 <= since_s < 1.2:
             return _OPEN * (0.5 - 0.5 * np.cos(np.pi * max(0.0, since_s - 0.6) / 0.6))
     return _OPEN
 
 
-def _slate(time_s: float, claps_s: Sequence[float]) -> Array:
+def _slate(time_s: float, claps_s: Sequence[float], swing_s: float) -> Array:
     # A hand is never still
     at_x = 55 + 0.6 * np.sin(5 * time_s) + 0.3 * np.sin(13 * time_s)
     at_y = 60 + 0.5 * np.sin(6.1 * time_s)
@@ -55,7 +57,7 @@ def _slate(time_s: float, claps_s: Sequence[float]) -> Array:
     # The bar of the board, and the stick above it
     for turn, top in (
         (0.0, 0.0),
-        (_angle(time_s, claps_s), -5.0),
+        (_angle(time_s, claps_s, swing_s), -5.0),
     ):
         along, across = u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)
         stripes = 125 + 100 * np.clip(3 * np.sin(np.pi * (along + across) / 6), -1, 1)
