@@ -60,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: list[str]) -> int:
     """Run the command; every exception becomes a line on stderr and an exit code."""
     try:
-        code = _command().main(
-            args=args or ["--help"], prog_name="avcheck", standalone_mode=False
-        )
+        code = _command().main(args=args or ["--help"], prog_name="avcheck", standalone_mode=False)
         sys.stdout.flush()
         if code == ExitCode.INTERRUPTED:
             complain("interrupted")
