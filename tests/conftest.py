@@ -29,9 +29,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return LoadFileScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
+# Loading every test module, and the libraries under them, makes no garbage.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays, so the collector need not go through it again and again."""
+    """What is loaded by now stays, so the collector need not go through it again and again; nor
+    through what a test makes after every few hundred objects.
+    """
     gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

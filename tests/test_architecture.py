@@ -28,15 +28,16 @@ def rooms() -> list[str]:
 
 
 @cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Every node of a file's syntax tree."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 @cache
 def imports(path: Path) -> set[str]:
     """The modules of the package that a file imports, those in functions and for types too."""
     names: set[str] = set()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom):
             inner = {f"{node.module}.{each.name}" for each in node.names}
             names |= {name if is_module(name) else str(node.module) for name in inner}
@@ -99,7 +100,7 @@ def test_no_function_is_too_long() -> None:
     long = {
         f"{path.name}: {node.name}": n
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef)
         # The options of a command are its parameters
         and (n := (node.end_lineno or 0) - node.body[0].lineno + 1) > LONGEST_FUNCTION
@@ -112,7 +113,7 @@ def test_no_name_is_vague() -> None:
     vague = [
         f"{path.relative_to(PACKAGE)}: {name}"
         for path in sorted(PACKAGE.rglob("*.py"))
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if (name := name_given(node)).strip("_") in VAGUE
     ]
     assert not vague
@@ -168,7 +169,7 @@ def test_a_message_does_not_begin_with_its_verb() -> None:
         f"{path.relative_to(PACKAGE)}: {node.value}"
         for path in sorted(PACKAGE.rglob("*.py"))
         if path != said_of_an_option
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and re.match(r"(is|has|does|needs|holds|cannot be|asks|carries) ", node.value)
@@ -184,7 +185,7 @@ def test_errors_of_the_library_name_parameters_not_options() -> None:
         f"{name_of(path)}:{node.lineno}: {part.value}"
         for path in sorted(PACKAGE.rglob("*.py"))
         if path.parent.name != "cli" and name_of(path) != "avcheck.render.output"
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "UsageError"
         for part in ast.walk(node)
         if isinstance(part, ast.Constant)
@@ -200,7 +201,7 @@ def test_no_test_module_imports_another() -> None:
     others = [
         f"{path.name}: {name}"
         for path in sorted(TESTS.rglob("*.py"))
-        for node in ast.walk(tree_of(path))
+        for node in nodes_of(path)
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for name in imported(node)
         if re.search(r"(^|\.)(test_\w+|conftest)(\.|$)", name)

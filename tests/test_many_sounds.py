@@ -81,7 +81,7 @@ def test_the_pictures_are_decoded_and_looked_at_once(
         return real_look(pictures, *others, **more)
 
     monkeypatch.setattr("avcheck.scan.look", counted)
-    part = {"start": 0.0, "end": 4.0}
+    part = {"start": 0.0, "end": 2.0}
     checker.check_tracks(film, CheckSettings(audio_tracks=(0,), **part))
     once = list(seen)
     checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), **part))
@@ -111,7 +111,7 @@ def test_a_part_is_the_same_where_the_file_must_be_read_from_its_beginning(
 ) -> None:
     from avcheck.media import Media
 
-    settings = CheckSettings(audio_tracks=(2,), start=10.0, end=15.0)
+    settings = CheckSettings(audio_tracks=(2,), start=10.0, end=12.0)
     sought, info, _ = checker.curves(film, settings)
     monkeypatch.setattr(Media, "seekable", False, raising=False)
     monkeypatch.setattr("avcheck.title.Title.seekable", False, raising=False)

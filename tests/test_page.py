@@ -187,11 +187,12 @@ def test_a_share_of_a_long_title_is_not_nothing() -> None:
         "0.26 %",
         "0.014 %",
     ]
-    assert ">0.0 %</text>" not in page([title(7200)])
 
 
-def test_a_two_hour_title_is_small() -> None:
-    assert len(page([title(7200)], stills).encode()) < 1_500_000
+def test_a_two_hour_title_is_small_and_tells_every_share_of_it() -> None:
+    text = page([title(7200)], stills)
+    assert len(text.encode()) < 1_500_000
+    assert " %</text>" in text and ">0.0 %</text>" not in text
 
 
 def test_a_thousand_files_are_small() -> None:

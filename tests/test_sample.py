@@ -311,8 +311,8 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("short.mp4", {"seconds": 20}),
-        ("old.avi", {"seconds": 65, "acodec": "pcm_s16le"}),
+        ("short.mp4", {"seconds": 14}),
+        ("old.avi", {"seconds": 33, "acodec": "pcm_s16le"}),
         (
             "fixed.mp4",
             {
@@ -326,7 +326,7 @@ def test_what_is_short_or_cannot_be_sought_is_checked_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(scanning, "score_segment", correlated)
-    probe_of(10, monkeypatch)
+    probe_of(5, monkeypatch)
     path = make_clip(
         tmp_path / name,
         size=(64, 48),

@@ -51,8 +51,12 @@ def stamped(time_s: float) -> Array:
 
 @cache
 def _stamped(number: int) -> Array:
-    luma = avd.PatternRenderer(fps="25", width=STAMPED[0], height=STAMPED[1]).render(number)
-    return np.frombuffer(luma, np.uint8).reshape(STAMPED[::-1])
+    return np.frombuffer(_renderer().render(number), np.uint8).reshape(STAMPED[::-1])
+
+
+@cache  # it takes longer to set up than to draw
+def _renderer() -> Any:
+    return avd.PatternRenderer(fps="25", width=STAMPED[0], height=STAMPED[1])
 
 
 def stamps(path: Path, play: Sounds | None, seconds: float = 2.4) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +36,15 @@ def capture(path: Path, late_s: float, fps: str = "25", seconds: float = SECONDS
     )
 
 
+@cache
 def _drawn(fps: str = "25") -> Pictures:
     renderer = avd.PatternRenderer(fps=fps, width=SIZE[0], height=SIZE[1])
 
-    def draw(time_s: float) -> Array:
-        luma = renderer.render(round(time_s * float(Fraction(fps))))
-        return np.frombuffer(luma, np.uint8).reshape(SIZE[::-1])
+    @cache
+    def picture(number: int) -> Array:
+        return np.frombuffer(renderer.render(number), np.uint8).reshape(SIZE[::-1])
 
-    return draw
+    return lambda time_s: picture(round(time_s * float(Fraction(fps))))
 
 
 def _played(late_s: float, fps: str = "25", seconds: float = SECONDS) -> Sounds:

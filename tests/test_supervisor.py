@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,84 +17,13 @@ import pytest
 
 from avcheck.batch import process as process_batch
 from avcheck.batch import workers
-from avcheck.batch.base import Done, Limits, Lost, Tell
+from avcheck.batch.base import Limits, Lost
 from avcheck.batch.process import cores, threads_each
 from avcheck.batch.workers import run_workers
 from avcheck.errors import UsageError
+from tests.support import handlers
 
 ROOT = Path(__file__).parent.parent
-
-
-def doubler(threads: int) -> Callable[[int, Tell], Done[int]]:
-    return lambda task, tell: Done(2 * task)
-
-
-def pids(threads: int) -> Callable[[int, Tell], Done[tuple[int, int, str | None]]]:
-    return lambda task, tell: Done(
-        (os.getpid(), threads, os.environ.get("OMP_NUM_THREADS")), worn=task == 1
-    )
-
-
-def scratch(threads: int) -> Callable[[int, Tell], Done[str]]:
-    import tempfile
-
-    def handle(task: int, tell: Tell) -> Done[str]:
-        folder = tempfile.mkdtemp()
-        Path(folder, "big").write_bytes(b"x")
-        if task:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return Done(folder)
-
-    return handle
-
-
-def unwilling(marker: Path, fails: int, threads: int) -> Callable[[int, Tell], Done[int]]:
-    """Does not start the first `fails` times."""
-    tries = len(list(marker.parent.glob("try*")))
-    (marker.parent / f"try{tries}").touch()
-    if tries < fails:
-        os._exit(1)
-    return doubler(threads)
-
-
-def heavy(threads: int) -> Callable[[int, Tell], Done[int]]:
-    weights = bytearray(1 << 28)
-    return lambda task, tell: Done(len(weights))
-
-
-def thrower(threads: int) -> Callable[[int, Tell], Done[int]]:
-    return lambda task, tell: Done(12 // task)
-
-
-def hoarder(threads: int) -> Callable[[int, Tell], Done[bytes]]:
-    return lambda task, tell: Done(bytes(20_000))
-
-
-def sleeper(threads: int) -> Callable[[float, Tell], Done[int]]:
-    def handle(task: float, tell: Tell) -> Done[int]:
-        time.sleep(task)
-        return Done(os.getpid())
-
-    return handle
-
-
-def chatty(threads: int) -> Callable[[int, Tell], Done[int]]:
-    return lambda task, tell: Done(sum(tell(k / task) is None for k in range(task)))
-
-
-def starved(threads: int) -> Callable[[int, Tell], Done[bytes]]:
-    return lambda task, tell: Done(bytes(task << 60))
-
-
-def restricted(threads: int) -> Callable[[int, Tell], Done[tuple[int, str]]]:
-    import resource
-
-    return lambda task, tell: Done(
-        (
-            resource.getrlimit(resource.RLIMIT_CORE)[0],
-            Path("/proc/self/oom_score_adj").read_text().strip(),
-        )
-    )
 
 
 def test_answers_come_for_every_task_and_none_is_drawn_too_early() -> None:
@@ -106,7 +34,7 @@ def test_answers_come_for_every_task_and_none_is_drawn_too_early() -> None:
             drawn.append(number)
             yield number
 
-    answers = run_workers(tasks(), doubler, Limits(2))
+    answers = run_workers(tasks(), handlers.doubler, Limits(2))
     first = next(answers)
     assert len(drawn) <= 4
     assert dict([first, *answers]) == {number: 2 * number for number in range(20)}
@@ -114,7 +42,7 @@ def test_answers_come_for_every_task_and_none_is_drawn_too_early() -> None:
 
 def test_no_task_needs_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "Worker", None)
-    assert list(run_workers([], doubler, Limits(2))) == []
+    assert list(run_workers([], handlers.doubler, Limits(2))) == []
 
 
 def test_a_worn_worker_is_replaced_and_threads_are_shared_out(
@@ -124,7 +52,9 @@ def test_a_worn_worker_is_replaced_and_threads_are_shared_out(
     for name in ("OMP_NUM_THREADS", "PYTEST_XDIST_WORKER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(process_batch, "cores", lambda: 6)
-    answers = [answer for _, answer in run_workers(range(4), pids, Limits(1, timeout_s=60))]
+    answers = [
+        answer for _, answer in run_workers(range(4), handlers.pids, Limits(1, timeout_s=60))
+    ]
     assert not any(isinstance(answer, Lost) for answer in answers)
     first, second, third, fourth = answers
     assert first == second != third == fourth  # type: ignore[comparison-overlap]
@@ -136,12 +66,12 @@ def test_a_worn_worker_is_replaced_and_threads_are_shared_out(
 
 def test_a_worker_is_replaced_after_many_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "TASKS_A_WORKER", 2)
-    answers = [answer for _, answer in run_workers([0] * 4, pids, Limits(1, timeout_s=60))]
+    answers = [answer for _, answer in run_workers([0] * 4, handlers.pids, Limits(1, timeout_s=60))]
     assert answers[0] == answers[1] != answers[2] == answers[3]
 
 
 def test_threads_that_were_asked_for_are_not_shared_out() -> None:
-    ((_, answer),) = run_workers([0], pids, Limits(2, timeout_s=60, threads=3))
+    ((_, answer),) = run_workers([0], handlers.pids, Limits(2, timeout_s=60, threads=3))
     assert not isinstance(answer, Lost)
     assert answer[1] == 3
 
@@ -156,7 +86,7 @@ def test_time_counts_for_every_task_of_a_worker_and_not_while_it_is_idle() -> No
         yield 0
         yield 600
 
-    answers = list(run_workers(tasks(), sleeper, Limits(1, timeout_s=2.0)))
+    answers = list(run_workers(tasks(), handlers.sleeper, Limits(1, timeout_s=2.0)))
     assert [task for task, _ in answers] == [0, 0, 600]
     first, second, lost = (answer for _, answer in answers)
     assert first == second and not isinstance(first, Lost)
@@ -166,25 +96,24 @@ def test_time_counts_for_every_task_of_a_worker_and_not_while_it_is_idle() -> No
 def test_progress_comes_a_few_times_a_second() -> None:
     heard: list[float] = []
     answers = run_workers(
-        [20_000], chatty, Limits(1, timeout_s=60), on_progress=lambda _, done: heard.append(done)
+        [20_000],
+        handlers.chatty,
+        Limits(1, timeout_s=60),
+        on_progress=lambda _, done: heard.append(done),
     )
     assert list(answers) == [(20_000, 20_000)]
     assert 1 <= len(heard) < 100
 
 
 def test_a_handler_that_runs_out_of_memory_is_no_bug() -> None:
-    ((_, lost),) = run_workers([1], starved, Limits(1, timeout_s=60))
+    ((_, lost),) = run_workers([1], handlers.starved, Limits(1, timeout_s=60))
     assert isinstance(lost, Lost)
     assert (lost.code, lost.bug) == ("out_of_memory", None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux has this score")
 def test_a_worker_writes_no_core_and_is_killed_before_its_parent() -> None:
-    assert list(run_workers([0], restricted, Limits(1, timeout_s=60))) == [(0, (0, "500"))]
-
-
-def holds_back(threads: int) -> Callable[[int, Tell], Done[bool]]:
-    return lambda task, tell: Done(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    assert list(run_workers([0], handlers.restricted, Limits(1, timeout_s=60))) == [(0, (0, "500"))]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal masks")
@@ -192,7 +121,7 @@ def test_signals_are_held_back_from_the_first_worker_of_a_process_too() -> None:
     code = """
 from avcheck.batch.base import Limits
 from avcheck.batch.workers import run_workers
-from tests.test_supervisor import holds_back
+from tests.support.handlers import holds_back
 print(*run_workers([0], holds_back, Limits(1, timeout_s=60)))
 """
     run = subprocess.run(
@@ -206,7 +135,7 @@ def test_what_a_killed_worker_wrote_is_cleaned_up(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     kept: list[Path] = []
-    for task, answer in run_workers([0, 1, 0], scratch, Limits(1, timeout_s=60)):
+    for task, answer in run_workers([0, 1, 0], handlers.scratch, Limits(1, timeout_s=60)):
         if task:
             assert isinstance(answer, Lost)
         else:
@@ -217,7 +146,7 @@ def test_what_a_killed_worker_wrote_is_cleaned_up(
 
 
 def test_an_exception_of_a_handler_costs_one_task() -> None:
-    answers = dict(run_workers([3, 0, 2], thrower, Limits(1, timeout_s=60)))
+    answers = dict(run_workers([3, 0, 2], handlers.thrower, Limits(1, timeout_s=60)))
     lost = answers.pop(0)
     assert answers == {3: 4, 2: 6}
     assert isinstance(lost, Lost) and lost.reason.startswith("ZeroDivisionError: ")
@@ -237,7 +166,7 @@ def test_a_machine_that_starts_no_more_processes(
         return started[-1]
 
     monkeypatch.setattr(workers, "Worker", start)
-    answers = run_workers(range(5), doubler, Limits(3))
+    answers = run_workers(range(5), handlers.doubler, Limits(3))
     if can_start:
         assert dict(answers) == {number: 2 * number for number in range(5)}
     else:
@@ -248,7 +177,7 @@ def test_a_machine_that_starts_no_more_processes(
 
 
 def test_a_worker_that_does_not_start_is_tried_again(tmp_path: Path) -> None:
-    make = functools.partial(unwilling, tmp_path / "x", 2)
+    make = functools.partial(handlers.unwilling, tmp_path / "x", 2)
     assert dict(run_workers(range(3), make, Limits(1, timeout_s=60))) == {0: 0, 1: 2, 2: 4}
 
 
@@ -269,19 +198,14 @@ def test_what_keeps_a_worker_from_starting_is_a_bug_or_the_machine_s(
     assert (lost.bug is not None, lost.code) == (is_bug, "bug" if is_bug else "crashed")
 
 
-def starts_every_third_time(marker: Path, threads: int) -> Callable[[int, Tell], Done[int]]:
-    tries = len(list(marker.parent.glob("try*")))
-    return unwilling(marker, 0 if tries % 3 == 2 else tries + 1, threads)
-
-
 def test_failed_starts_count_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "TASKS_A_WORKER", 1)
-    make = functools.partial(starts_every_third_time, tmp_path / "x")
+    make = functools.partial(handlers.starts_every_third_time, tmp_path / "x")
     assert dict(run_workers(range(2), make, Limits(1, timeout_s=60))) == {0: 0, 1: 2}
 
 
 def test_if_no_worker_starts_the_run_ends(tmp_path: Path) -> None:
-    make = functools.partial(unwilling, tmp_path / "x", 99)
+    make = functools.partial(handlers.unwilling, tmp_path / "x", 99)
     with pytest.raises(
         UsageError, match="no worker can be started: the worker ended with exit code 1"
     ):
@@ -291,7 +215,7 @@ def test_if_no_worker_starts_the_run_ends(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
 def test_too_low_a_memory_limit_is_said_to_be() -> None:
     with pytest.raises(UsageError, match="MemoryError; a memory limit of 100 MB may be too low"):
-        list(run_workers(range(3), heavy, Limits(1, memory_mb=100)))
+        list(run_workers(range(3), handlers.heavy, Limits(1, memory_mb=100)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a memory limit needs Linux")
@@ -311,7 +235,7 @@ def test_a_memory_limit_above_the_system_s_is_the_system_s(monkeypatch: pytest.M
 
 
 def test_the_time_of_whoever_reads_the_answers_is_not_the_tasks() -> None:
-    answers = run_workers([0, 1, 2, 3], doubler, Limits(2, timeout_s=1.0))
+    answers = run_workers([0, 1, 2, 3], handlers.doubler, Limits(2, timeout_s=1.0))
     got = []
     for answer in answers:
         got.append(answer)
@@ -327,7 +251,8 @@ def test_the_parent_s_memory_does_not_grow_with_the_number_of_files() -> None:
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             assert (
-                sum(1 for _ in run_workers(range(count), hoarder, Limits(1, timeout_s=60))) == count
+                sum(1 for _ in run_workers(range(count), handlers.hoarder, Limits(1, timeout_s=60)))
+                == count
             )
             peaks.append(tracemalloc.get_traced_memory()[1] - before)
     finally:
@@ -338,7 +263,7 @@ def test_the_parent_s_memory_does_not_grow_with_the_number_of_files() -> None:
 def test_it_works_in_a_thread_too() -> None:
     got: list[tuple[int, int | Lost]] = []
     thread = threading.Thread(
-        target=lambda: got.extend(run_workers([1], doubler, Limits(1, timeout_s=60)))
+        target=lambda: got.extend(run_workers([1], handlers.doubler, Limits(1, timeout_s=60)))
     )
     thread.start()
     thread.join(30)

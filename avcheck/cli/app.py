@@ -13,7 +13,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -59,9 +61,7 @@ def _run(args: list[str]) -> int:
         # Typer breaks descriptions into lines of this width; fish takes each for a candidate
         os.environ["TERMINAL_WIDTH"] = "10000"
     try:
-        code = typer.main.get_command(app).main(
-            args=args or ["--help"], prog_name="avcheck", standalone_mode=False
-        )
+        code = _command().main(args=args or ["--help"], prog_name="avcheck", standalone_mode=False)
         sys.stdout.flush()
         if code == ExitCode.INTERRUPTED:
             complain("interrupted")
@@ -94,6 +94,14 @@ def _run(args: list[str]) -> int:
         name = "" if isinstance(error, BugInWorker) else f"{type(error).__name__}: "
         complain(f"{BUG}{name}{error} (please report it; AVCHECK_DEBUG=1 shows where)")
         return ExitCode.BUG
+
+
+@cache
+def _command() -> Any:
+    """The command, built once however often `main` is called: Typer takes longer to build it than
+    most calls take.
+    """
+    return typer.main.get_command(app)
 
 
 def _drop_unwritten() -> None:

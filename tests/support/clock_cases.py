@@ -12,7 +12,7 @@ from typing import Any
 from tests.support.clock_media import CUT_S, Case, copied
 
 # H.264 with B-pictures
-B = {"video_options": {"preset": "veryfast", "crf": "20", "bf": "3", "g": "25"}}
+B = {"video_options": {"preset": "ultrafast", "crf": "20", "bf": "3", "g": "25"}}
 
 
 def _with(*parts: dict[str, Any], **more: Any) -> dict[str, Any]:

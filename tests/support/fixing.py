@@ -57,6 +57,6 @@ def checks(*reports: Report) -> repair.Check:
 
 def place(samples: Array, known: Array) -> int:
     """Where in the samples the known ones begin."""
-    size = len(samples) + len(known)
+    size = 1 << (len(samples) + len(known)).bit_length()  # quick to transform
     match = np.fft.irfft(np.fft.rfft(samples, size) * np.conj(np.fft.rfft(known, size)), size)
     return int(np.abs(match[: len(samples)]).argmax())

@@ -1,0 +1,94 @@
+"""What workers do with tasks that are no files. A worker loads this module; pytest, which the tests
+load, would take longer to start than what it does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from avcheck.batch.base import Done, Tell
+
+
+def doubler(threads: int) -> Callable[[int, Tell], Done[int]]:
+    return lambda task, tell: Done(2 * task)
+
+
+def pids(threads: int) -> Callable[[int, Tell], Done[tuple[int, int, str | None]]]:
+    return lambda task, tell: Done(
+        (os.getpid(), threads, os.environ.get("OMP_NUM_THREADS")), worn=task == 1
+    )
+
+
+def scratch(threads: int) -> Callable[[int, Tell], Done[str]]:
+    import tempfile
+
+    def handle(task: int, tell: Tell) -> Done[str]:
+        folder = tempfile.mkdtemp()
+        Path(folder, "big").write_bytes(b"x")
+        if task:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Done(folder)
+
+    return handle
+
+
+def unwilling(marker: Path, fails: int, threads: int) -> Callable[[int, Tell], Done[int]]:
+    """Does not start the first `fails` times."""
+    tries = len(list(marker.parent.glob("try*")))
+    (marker.parent / f"try{tries}").touch()
+    if tries < fails:
+        os._exit(1)
+    return doubler(threads)
+
+
+def heavy(threads: int) -> Callable[[int, Tell], Done[int]]:
+    weights = bytearray(1 << 28)
+    return lambda task, tell: Done(len(weights))
+
+
+def thrower(threads: int) -> Callable[[int, Tell], Done[int]]:
+    return lambda task, tell: Done(12 // task)
+
+
+def hoarder(threads: int) -> Callable[[int, Tell], Done[bytes]]:
+    return lambda task, tell: Done(bytes(20_000))
+
+
+def sleeper(threads: int) -> Callable[[float, Tell], Done[int]]:
+    def handle(task: float, tell: Tell) -> Done[int]:
+        time.sleep(task)
+        return Done(os.getpid())
+
+    return handle
+
+
+def chatty(threads: int) -> Callable[[int, Tell], Done[int]]:
+    return lambda task, tell: Done(sum(tell(k / task) is None for k in range(task)))
+
+
+def starved(threads: int) -> Callable[[int, Tell], Done[bytes]]:
+    return lambda task, tell: Done(bytes(task << 60))
+
+
+def restricted(threads: int) -> Callable[[int, Tell], Done[tuple[int, str]]]:
+    import resource
+
+    return lambda task, tell: Done(
+        (
+            resource.getrlimit(resource.RLIMIT_CORE)[0],
+            Path("/proc/self/oom_score_adj").read_text().strip(),
+        )
+    )
+
+
+def holds_back(threads: int) -> Callable[[int, Tell], Done[bool]]:
+    return lambda task, tell: Done(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def starts_every_third_time(marker: Path, threads: int) -> Callable[[int, Tell], Done[int]]:
+    tries = len(list(marker.parent.glob("try*")))
+    return unwilling(marker, 0 if tries % 3 == 2 else tries + 1, threads)
