@@ -83,9 +83,10 @@ def test_the_pictures_are_decoded_and_looked_at_once(
     monkeypatch.setattr("avcheck.scan.look", counted)
     part = {"start": 0.0, "end": 2.0}
     checker.check_tracks(film, CheckSettings(audio_tracks=(0,), **part))
-    once = list(seen)
+    once = len(seen)
     checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), **part))
-    assert once and seen == 2 * once
+    # Fewer if the other sound is surer, so that it takes fewer sizes
+    assert 0 < len(seen) - once <= once
 
 
 @pytest.mark.parametrize(
