@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import av
@@ -46,6 +47,7 @@ ROWS = {
     "slide": Row(media.slide, "slide.mp4"),
     "text": Row(media.text, "notes.txt"),
     "batch": Row(media.clips, "clips", ("--jobs", "2")),
+    "many": Row(partial(media.clips, count=100), "hundred", ("--jobs", "2")),
 }
 
 
