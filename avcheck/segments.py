@@ -48,12 +48,11 @@ class Window:
 
     def with_sound(self, number: int) -> Window:
         """The same pictures with only this sound, counted from 0."""
-        inside, before, after = ([block.with_sound(number) for block in run] for run in self._runs)
+        inside, before, after = (
+            [block.with_sound(number) for block in run]
+            for run in (self.inside, self.before, self.after)
+        )
         return Window(inside, before, after, self.alone)
-
-    @property
-    def _runs(self) -> tuple[list[Block], list[Block], list[Block]]:
-        return self.inside, self.before, self.after
 
     def segments(self) -> Iterator[Window]:
         """The segments of these blocks in the middle of a title, as `segments` gives them for all

@@ -57,7 +57,7 @@ def presented(path: Path, start_s: float, folder: Path) -> Report:
     """What mpv shows and plays of a file from a moment on, read from the stamps."""
     out = folder / "presented.nut"
     out.unlink(missing_ok=True)
-    # mpv seeks even to 0, and then shows the first pictures of some AVIs otherwise
+    # Asked to start at 0, mpv seeks there, and dates the first pictures of some AVIs differently
     seek = [f"--start={start_s:g}"] if start_s else []
     line = ["mpv", "--no-config", "--really-quiet", *seek, f"--o={out}"]
     codecs = ["--of=nut", "--ovc=ffv1", "--oac=pcm_s16le"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from avcheck.compare.find import (
     Rows,
     Track,
 )
+
+Seconds = TypeVar("Seconds", float, NDArray[np.float64])
 
 # The expected pace is given up if its line is off by more than this many times as much as the best
 # line, and by more than this share of a jump
@@ -45,8 +47,8 @@ class Piece:
     reference_start_s: float
     pace: float
 
-    def reference_s(self, file_s: float) -> float:
-        """The time in the reference for a time in the file, both in seconds."""
+    def reference_s(self, file_s: Seconds) -> Seconds:
+        """The time in the reference for a time in the file, or for each of several; in seconds."""
         return self.reference_start_s + self.pace * (file_s - self.start_s)
 
 
@@ -162,9 +164,7 @@ class Edges:
         pairs them with; 0 if either is mute.
         """
         ours = at_times(self.file, times)
-        theirs = at_times(
-            self.reference, piece.reference_start_s + piece.pace * (times - piece.start_s)
-        )
+        theirs = at_times(self.reference, piece.reference_s(times))
         size = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
         return np.asarray((ours * theirs).sum(axis=1) / np.maximum(size, 1e-9), np.float64)
 

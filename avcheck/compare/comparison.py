@@ -213,7 +213,8 @@ def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
     """Whole pictures, unless those are not much alike and parts of them are, or one is turned from
     left to right.
     """
-    whole = Sight(*in_common(reference.track(), file.track()))
+    uncut = reference.track(), file.track()
+    whole = Sight(*in_common(*uncut))
     score, where_found = likeness(whole.reference, whole.file, pace)
     alike = where_found >= _ALIKE
     if (alike and score >= _MOSTLY) or not len(whole.reference.rows) or not len(whole.file.rows):
@@ -221,11 +222,18 @@ def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
     # If little of a file is found, but that well, the rest may have been inserted
     best, least = whole, score + (_LARGE_GAIN if alike else _LEAST_GAIN)
     for moving in (False, True):
+        uncut_view = replace(WHOLE, moving=moving)
+        if moving:
+            uncut = reference.track(uncut_view), file.track(uncut_view)
         for ours, theirs in views(reference.aspect(moving=moving), file.aspect(moving=moving)):
             ours, theirs = replace(ours, moving=moving), replace(theirs, moving=moving)
             if not (reference.holds(ours) and file.holds(theirs)):
                 continue
-            parts = Sight(*in_common(reference.track(ours), file.track(theirs)), (ours, theirs))
+            tracks = (
+                uncut[0] if ours == uncut_view else reference.track(ours),
+                uncut[1] if theirs == uncut_view else file.track(theirs),
+            )
+            parts = Sight(*in_common(*tracks), (ours, theirs))
             score, _ = likeness(parts.reference, parts.file, pace)
             if score > least:
                 best, least = parts, score

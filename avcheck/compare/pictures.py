@@ -208,9 +208,7 @@ def _changing(lines: NDArray[np.floating]) -> slice:
     the title looks like.
     """
     low, high = np.percentile(lines, (10, 90), axis=0)
-    changing = np.flatnonzero(high - low > _CHANGES)
-    whole = slice(0, lines.shape[1])
-    return slice(int(changing[0]), int(changing[-1]) + 1) if len(changing) >= _COLUMNS else whole
+    return _first_to_last(high - low > _CHANGES)
 
 
 def _dark(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -223,9 +221,13 @@ def _between_bars(dark: NDArray[np.floating]) -> slice:
     """The lines between those at either edge of which so large a share is dark and stands still;
     every line where too few are left.
     """
-    shown = np.flatnonzero(dark < _BAR)
-    whole = slice(0, len(dark))
-    return slice(int(shown[0]), int(shown[-1]) + 1) if len(shown) >= _COLUMNS else whole
+    return _first_to_last(dark < _BAR)
+
+
+def _first_to_last(chosen: NDArray[np.bool_]) -> slice:
+    """From the first of the chosen lines up to the last; every line where too few are chosen."""
+    at = np.flatnonzero(chosen)
+    return slice(int(at[0]), int(at[-1]) + 1) if len(at) >= _COLUMNS else slice(0, len(chosen))
 
 
 def in_common(first: Track, second: Track) -> tuple[Track, Track]:

@@ -35,8 +35,7 @@ def without_replaced(parts: Sequence[Piece], reference: Track, file: Track) -> t
 def _rest(part: Piece, reference: Track, file: Track) -> list[Piece]:
     count = max(1, round((part.end_s - part.start_s) / _STEP_S))
     times = part.start_s + _STEP_S * np.arange(0.5, count)
-    theirs_s = part.reference_start_s + part.pace * (times - part.start_s)
-    same = agreement(at_times(reference, theirs_s), at_times(file, times))
+    same = agreement(at_times(reference, part.reference_s(times)), at_times(file, times))
     usual = float(np.median(same))
     if usual < _USUAL:
         return [part]
