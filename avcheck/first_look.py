@@ -7,38 +7,46 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 
 from avcheck import progress
-from avcheck.blocks import BLOCK_S, Block
+from avcheck.blocks import BLOCK_S, SOUND_LEAD_S, Block
 from avcheck.choice import Choice
 from avcheck.errors import CannotSeek, EmptyPart, MediaError
-from avcheck.listening import LEAST_S, LEAST_VOICE, hear, next_units, units
+from avcheck.listening import (
+    HEARD_BLOCKS,
+    LEAST_S,
+    LEAST_VOICE,
+    Plan,
+    hear,
+    next_units,
+    units,
+    units_to_hear,
+)
 from avcheck.looking import LEVELS
 from avcheck.media import MediaInfo
 from avcheck.media.base import ROUNDING_S
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import Degraded, Listened
-from avcheck.sampling import first_probes, more_probes_for_all, stretches
 from avcheck.scan import scan_sounds
 from avcheck.segments import (
     MARGIN_BLOCKS,
     Window,
     ahead,
     beside_decoding,
-    probes,
     segments,
     window_over,
 )
-from avcheck.settings import PROBE_BLOCKS, CheckSettings
+from avcheck.settings import CheckSettings
 from avcheck.signals.stamps import StampLook
 from avcheck.title import Part, Title, blocks_of, part_of
-from avcheck.verdict import judge
+from avcheck.verdict import Judgement, judge
 from avcheck.weights import Loaded
 
-_FIRST_SHARE = 0.8  # of the progress shown, for the probes that are sure to be looked at
-_PROBES_AHEAD = 1  # a probe's pictures take some 30 MB
+_FIRST_SHARE = 0.8  # of the progress still to come, for what is sure to be looked at
+_RUN_BLOCKS = 20
+_RUNS_AHEAD = 1  # the pictures of a run take some 30 MB
 
 # Opens a title for some of its sounds, with pictures of such a short side, px
 Opener = Callable[[Sequence[Choice], int], Title]
@@ -150,46 +158,30 @@ def look_at_samples(
     model: Loaded,
     on_progress: Callable[[float], None] | None,
 ) -> FirstLook | None:
-    """`look_at_all` for stretches spread over the title, and for more if these leave the verdict
-    open.
+    """`look_at_all` for a few stretches of the title, and for more if these leave the verdict open.
 
     None for a title that is too short for `probes_first` of them, or cannot be read from the
     middle: check it whole. Raises MediaError.
     """
-    calibration = Calibration(**model.calibration)
     with opener(choices, max(LEVELS)) as title:
         part, end_s = part_of(title.info, settings), title.info.duration_s
         origin_s = title.info.first_picture_s if part is None else part.start_s
         if not title.seekable or origin_s is None or end_s is None:
             return None
-        total = stretches((end_s if part is None else part.end_s) - origin_s)
-        chosen = first_probes(total, probes_first)
-        looked: list[int] = []
-        by_segment: list[list[Curve]] = []
-        done, share = 0.0, _FIRST_SHARE
-        try:
-            while chosen:
-                tell = _Tell(
-                    on_progress,
-                    done,
-                    (1 - done) * share / (len(chosen) * (PROBE_BLOCKS + 2 * MARGIN_BLOCKS)),
-                )
-                with closing(_decoded(probes(title, chosen, origin_s, tell))) as coming:
-                    for probe in coming:
-                        by_segment += scan_sounds(probe.segments(), model, len(title.choices))
-                done, share = done + (1 - done) * share, 0.5
-                looked += chosen
-                by_segment.sort(key=lambda curves: curves[0].start_s)
-                judged = [
-                    judge(curves, settings.tolerance, calibration, title.seams_s)
-                    for curves in map(list, zip(*by_segment, strict=True))
-                ]
-                chosen = more_probes_for_all(looked, judged, total, probes_first, origin_s)
-        except CannotSeek:
+        grid = units(_blocks(origin_s, end_s) if part is None else part.blocks)
+        plan = Plan.of_samples(len(grid), probes_first)
+        if plan is None:
             return None
-        if by_segment and on_progress is not None:
-            on_progress(1.0)
-        return FirstLook.of(title, by_segment, part, is_sampled=True) if by_segment else None
+        with opener(title.choices, max(LEVELS)) as listener:
+            look = _Look(title, listener, plan, grid, origin_s)
+            if not look.through(settings, model, on_progress) or not look.curves:
+                return None
+        return FirstLook.of(title, look.curves, part, is_sampled=True)
+
+
+def _blocks(origin_s: float, end_s: float) -> int:
+    """How many blocks there are between these times, the last of which may be shorter."""
+    return math.ceil(end_s - origin_s - ROUNDING_S)
 
 
 def _listen_then_look(
@@ -209,76 +201,126 @@ def _listen_then_look(
         return None
     if len(title.choices) > 1 or title.seams_s or settings.has_part or not title.seekable:
         return None
-    grid = units(math.ceil(end_s - origin_s - ROUNDING_S))
-    count = grid[-1].stop
-    calibration, looked, done = Calibration(**model.calibration), set[int](), 0.0
-    curves: list[list[Curve]] = []
+    grid = units(_blocks(origin_s, end_s))
     # Opened again, because what is read from the middle would count as lost
-    with opener(title.choices, max(LEVELS)) as listener, closing(listener.sound(0)) as sounds:
-        by_block = hear(sounds, origin_s, count)
-        voice = [float(by_block[unit.start : unit.stop].mean()) for unit in grid]
-        chosen = next_units(voice, looked, None, origin_s)
-        try:
-            while chosen:
-                runs = _runs([grid[unit] for unit in chosen])
-                blocks = sum(len(run) + 2 * MARGIN_BLOCKS for run in runs)
-                tell = _Tell(on_progress, done, (1 - done) * _FIRST_SHARE / blocks)
-                with closing(_decoded(_windows(title, runs, count, origin_s, tell))) as coming:
-                    parts = (part for window in coming for part in window.segments())
-                    curves += scan_sounds(parts, model, 1)
-                done += (1 - done) * _FIRST_SHARE
-                looked.update(chosen)
-                curves.sort(key=lambda each: each[0].start_s)
-                judgement = judge([curve for (curve,) in curves], settings.tolerance, calibration)
-                chosen = next_units(voice, looked, judgement, origin_s)
-        except CannotSeek:
+    with opener(title.choices, max(LEVELS)) as listener:
+        look = _Look(title, listener, Plan.of_all(len(grid)), grid, origin_s)
+        if not look.through(settings, model, on_progress):
             return None
         lost = title.degraded[0]
-        if not curves or lost.missing_video_s or lost.unseen_s:
+        if not look.curves or lost.missing_video_s or lost.unseen_s:
             return None
-        first = FirstLook.of(title, curves, None, is_sampled=False)
+        first = FirstLook.of(title, look.curves, None, is_sampled=False)
         first = replace(first, degraded=listener.degraded_beside(title))
-    if on_progress is not None:
-        on_progress(1.0)
-    left = [k for k in range(len(grid)) if k not in looked]
+    left = [unit for unit in range(len(grid)) if unit not in look.looked]
     if not left:
         return first
-    mute_s = BLOCK_S * sum(len(grid[k]) for k in left if voice[k] < LEAST_VOICE)
-    looked_s = BLOCK_S * (count - sum(len(grid[k]) for k in left))
+    mute_s = BLOCK_S * sum(len(grid[unit]) for unit in left if look.voice[unit] < LEAST_VOICE)
+    looked_s = BLOCK_S * sum(len(grid[unit]) for unit in look.looked)
     return replace(first, listened=Listened(looked_s, mute_s))
 
 
+@dataclass
+class _Look:
+    """A look at some units of a title, chosen by what `listener`, the same title opened again,
+    hears in them.
+
+    grid: the blocks of each unit; origin_s: where the first begins; voice: of each unit heard so
+    far; looked: the units looked at so far; curves: theirs, in order of time.
+    """
+
+    title: Title
+    listener: Title
+    plan: Plan
+    grid: Sequence[range]
+    origin_s: float
+    voice: dict[int, float] = field(default_factory=dict)
+    looked: set[int] = field(default_factory=set)
+    curves: list[list[Curve]] = field(default_factory=list)
+
+    def through(
+        self, settings: CheckSettings, model: Loaded, on_progress: Callable[[float], None] | None
+    ) -> bool:
+        """Look until enough was seen; False if the title cannot be read from the middle."""
+        calibration, done = Calibration(**model.calibration), 0.0
+        judgements: list[Judgement] = []
+        try:
+            if self.plan.hears_all:
+                self._hear_all()
+            while chosen := self._choose(judgements):
+                runs = _runs([self.grid[unit] for unit in chosen])
+                blocks = sum(len(run) + 2 * MARGIN_BLOCKS for run in runs)
+                tell = _Tell(on_progress, done, (1 - done) * _FIRST_SHARE / blocks)
+                with closing(_decoded(self._windows(runs, tell))) as coming:
+                    parts = (part for window in coming for part in window.segments())
+                    self.curves += scan_sounds(parts, model, len(self.title.choices))
+                if not self.curves:
+                    break
+                done += (1 - done) * _FIRST_SHARE
+                self.looked.update(chosen)
+                self.curves.sort(key=lambda each: each[0].start_s)
+                judgements = [
+                    judge(curves, settings.tolerance, calibration, self.title.seams_s)
+                    for curves in map(list, zip(*self.curves, strict=True))
+                ]
+        except CannotSeek:
+            return False
+        if self.curves and on_progress is not None:
+            on_progress(1.0)
+        return True
+
+    def _choose(self, judgements: Sequence[Judgement]) -> tuple[int, ...]:
+        """The units to look at next, after hearing what that takes."""
+        state = self.looked, judgements, self.origin_s
+        for unit in units_to_hear(self.plan, self.voice, *state):
+            self.voice[unit] = self._hear(self.grid[unit])
+        return next_units(self.plan, self.voice, *state)
+
+    def _hear_all(self) -> None:
+        with closing(self.listener.sound(0)) as sounds:
+            by_block = hear(sounds, self.origin_s, self.grid[-1].stop)
+        for unit, blocks in enumerate(self.grid):
+            self.voice[unit] = float(by_block[blocks.start : blocks.stop].mean())
+
+    def _hear(self, unit: range) -> float:
+        """How much the middle of a unit sounds like a voice, in that of the sounds that does so
+        most; 0 where there is no sound.
+        """
+        start_s = self.origin_s + BLOCK_S * (unit.start + (len(unit) - HEARD_BLOCKS) // 2)
+        each = []
+        for sound in self.listener.all_sounds(max(0.0, start_s - SOUND_LEAD_S)):
+            with closing(sound), suppress(CannotSeek):
+                each.append(float(hear(sound, start_s, HEARD_BLOCKS).mean()))
+        return max(each, default=0.0)
+
+    def _windows(
+        self, runs: Sequence[range], on_block: Callable[[Block], None]
+    ) -> Iterator[Window]:
+        """These runs of blocks. Raises CannotSeek if a title that is not sampled lacks some."""
+        for run in runs:
+            window = window_over(self.title, run.start, run.stop, self.origin_s, on_block)
+            is_short = len(window.inside) < len(run) and run.stop < self.grid[-1].stop
+            if is_short and self.plan.hears_all:
+                raise CannotSeek(self.title.info.path, "the file has gaps")
+            if window.inside:
+                yield window
+
+
 def _runs(wanted: Sequence[range]) -> list[range]:
-    """Consecutive blocks as runs, up to the length of a probe: their pictures take the memory."""
+    """Consecutive blocks as runs of up to `_RUN_BLOCKS`: their pictures take the memory."""
     runs: list[range] = []
     for blocks in wanted:
-        if runs and runs[-1].stop == blocks.start and len(runs[-1]) < PROBE_BLOCKS:
+        if runs and runs[-1].stop == blocks.start and len(runs[-1]) < _RUN_BLOCKS:
             blocks = range(runs.pop().start, blocks.stop)
         runs.append(blocks)
     return runs
-
-
-def _windows(
-    title: Title,
-    runs: Sequence[range],
-    count: int,
-    origin_s: float,
-    on_block: Callable[[Block], None],
-) -> Iterator[Window]:
-    """These runs of a title's `count` blocks. Raises CannotSeek if some are missing."""
-    for run in runs:
-        window = window_over(title, run.start, run.stop, origin_s, on_block)
-        if len(window.inside) < len(run) and run.stop < count:
-            raise CannotSeek(title.info.path, "the file has gaps")
-        if window.inside:
-            yield window
 
 
 def _decoded(windows: Iterator[Window]) -> Generator[Window, None, None]:
     """The same, decoded while the network is at work."""
     ended = threading.Event()
     with (
-        closing(ahead(windows, _PROBES_AHEAD, ended)) as source,
+        closing(ahead(windows, _RUNS_AHEAD, ended)) as source,
         closing(beside_decoding(source, ended)) as coming,
     ):
         yield from coming
@@ -286,7 +328,7 @@ def _decoded(windows: Iterator[Window]) -> Generator[Window, None, None]:
 
 @dataclass
 class _Tell:
-    """Reports how far a sampled check has come: from `done`, by `step` for every decoded block."""
+    """Reports how far such a look has come: from `done`, by `step` for every decoded block."""
 
     on_progress: Callable[[float], None] | None
     done: float

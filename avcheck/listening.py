@@ -1,17 +1,20 @@
-"""Where to look in a long title whose sound has been heard. Pure arithmetic; no torch.
+"""Where to look in a long title, by what is heard in it. Pure arithmetic; no torch.
 
-A title is cut into units, which are the segments of a check of all of it, and into parts of
-`PART_UNITS` units in a row. Hearing costs a hundredth of looking, so all of the sound is heard
-first. In every part the unit that sounds most like a voice is looked at, then the next, until one
-shows an offset or `TRIES` have shown none. Where neighbours disagree, what lies between and beside
-them is looked at, until the jump lies between two neighbours. While the title is undecided, or few
-units show an offset, more are looked at everywhere; a title that stays undecided is looked at
-whole.
+A title is cut into units, which are the segments of a check of all of it. A `Plan` cuts it into
+parts as well. In every part the unit that sounds most like a voice is looked at, then the next,
+until one shows an offset or `TRIES` have shown none. Where neighbours disagree, what lies between
+and beside them is looked at, until the jump lies between two neighbours. While the title is
+undecided, or few units show an offset, more are looked at everywhere.
+
+There are two plans. For a whole check all of the sound is heard, parts are short, and a title that
+stays undecided is looked at whole. A sampled title has few parts. In each of them a few units are
+heard, from the middle of the file, and more of them where a jump or a drift leads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -21,14 +24,19 @@ from avcheck.blocks import BLOCK_S, BLOCK_SAMPLES, Sound, SoundTimeline
 from avcheck.mel import MEL_MARGIN, log_mel
 from avcheck.posterior import SILENT_DB
 from avcheck.rates import SAMPLE_RATE
-from avcheck.sampling import APART_MS
+from avcheck.report import FRAME_MS
 from avcheck.segments import SEGMENT_BLOCKS
+from avcheck.settings import MOST_PROBES
 from avcheck.verdict import Judgement
 
 LEAST_S = 300.0  # a shorter title is looked at whole
-PART_UNITS = 6
+PART_UNITS = 6  # of a whole check
 TRIES = 3
 LEAST_WITH_OFFSET = 8  # units with an offset; fewer cannot show a jump or a drift
+ENOUGH_SAMPLES = 4  # the same where a title is sampled; the measuring error falls no further
+CANDIDATES = 6  # units of a part that are heard where a title is sampled
+HEARD_BLOCKS = 5  # of each of them
+APART_MS = 2 * FRAME_MS  # offsets of two units that differ by more disagree
 LEAST_VOICE = 0.1  # the least share of a unit with something to hear
 # Steady noise measured under 0.5 dB, music 3 to 6, speech 5 to 20
 _STEADY_DB, _VOICE_DB = 1.5, 8.0
@@ -65,39 +73,129 @@ def units(blocks: int) -> tuple[range, ...]:
     return tuple(map(range, starts, [*starts[1:], blocks]))
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How much of a title is heard and looked at.
+
+    total: its units; parts: into which it is cut; enough: units with an offset that are enough;
+    most: units looked at in the end; hears_all: whether all of the sound is heard first.
+    """
+
+    total: int
+    parts: int
+    enough: int
+    most: int
+    hears_all: bool
+
+    @classmethod
+    def of_all(cls, total: int) -> Plan:
+        """The plan of a whole check."""
+        return cls(total, max(1, round(total / PART_UNITS)), LEAST_WITH_OFFSET, total, True)
+
+    @classmethod
+    def of_samples(cls, total: int, probes: int) -> Plan | None:
+        """The plan of a title that is sampled by so many probes at first; None if it is too
+        short.
+        """
+        most = MOST_PROBES * probes
+        return cls(total, probes, ENOUGH_SAMPLES, most, False) if total > most else None
+
+    def part(self, unit: int) -> int:
+        """The part of the title in which a unit lies."""
+        return unit * self.parts // self.total
+
+
+def units_to_hear(
+    plan: Plan,
+    voice: Mapping[int, float],
+    looked: set[int],
+    judgements: Sequence[Judgement],
+    origin_s: float,
+) -> tuple[int, ...]:
+    """The units to hear before `next_units` is asked, which takes the same.
+
+    They are some of every part at first; then some between neighbours that disagree, if nothing in
+    between is left to look at; and, where the offset drifts, some at either end of the title.
+    """
+    unheard = [unit for unit in range(plan.total) if unit not in voice]
+    if not judgements:
+        parts = [[k for k in unheard if plan.part(k) == part] for part in range(plan.parts)]
+        return tuple(unit for part in parts for unit in _spread(part))
+    able = _able(voice)
+    wanted: set[int] = set()
+    for judgement in _that_ask(judgements):
+        if judgement.drift_ms_per_min is not None:
+            edges = [-1, *able, plan.total]
+            gaps = [(edges[0], edges[1]), (edges[-2], edges[-1])]
+        else:
+            gaps = [
+                (before, after)
+                for before, after in _jumps(offsets_of(judgement, plan.total, origin_s))
+                if all(k in looked for k in able if before < k < after)
+            ]
+        for low, high in gaps:
+            wanted.update(_spread([unit for unit in unheard if low < unit < high]))
+    return tuple(sorted(wanted))
+
+
 def next_units(
-    voice: Sequence[float], looked: set[int], judgement: Judgement | None, origin_s: float
+    plan: Plan,
+    voice: Mapping[int, float],
+    looked: set[int],
+    judgements: Sequence[Judgement],
+    origin_s: float,
 ) -> tuple[int, ...]:
     """The units to look at next, in rising order; none if enough was seen.
 
-    voice: of each unit, as `hear` gives it; looked: those looked at so far; judgement: the
-    judgement on them, None at first. The last unit is always looked at: it shows whether the title
-    ends when its header says.
+    voice: of each unit that was heard, as `hear` gives it; looked: those looked at so far;
+    judgements: of each sound the judgement on them, none at first. A sound that shows nothing asks
+    for more only if no other shows anything. A whole check always looks at the last unit: it shows
+    whether the title ends when its header says.
     """
-    total = len(voice)
-    able = [k for k in range(total) if voice[k] >= LEAST_VOICE]
+    able = _able(voice)
     left = sorted((k for k in able if k not in looked), key=lambda k: -round(voice[k], 1))
-    wanted = {total - 1} - looked
-    if judgement is None:
-        return tuple(sorted(wanted | _one_a_part(left, total)))
-    offsets = offsets_of(judgement, total, origin_s)
-    undecided = judgement.verdict == "undecidable" and judgement.offset_ms is None
-    if undecided and not left:
-        return tuple(k for k in range(total) if k not in looked)
-    if undecided or len(offsets) < LEAST_WITH_OFFSET:
-        wanted |= _one_a_part(left, total)
-    else:
-        done = {_part(k, total) for k in offsets}
-        tries = [_part(k, total) for k in looked]
-        wanted |= _one_a_part(
-            [k for k in left if (at := _part(k, total)) not in done and tries.count(at) < TRIES],
-            total,
-        )
-    if judgement.drift_ms_per_min is not None:
-        wanted |= {able[0], able[-1]} - looked if able else set()
-    else:
-        wanted |= _around_jumps(left, offsets)
-    return tuple(sorted(wanted))
+    last = {plan.total - 1} if plan.hears_all else set()
+    if not judgements:
+        first = _one_a_part(plan, left) | last
+        return tuple(sorted(first or _one_a_part(plan, sorted(voice))))
+    follow, more = last - looked, set[int]()
+    for judgement in _that_ask(judgements):
+        offsets = offsets_of(judgement, plan.total, origin_s)
+        if _is_open(judgement) or len(offsets) < plan.enough:
+            more |= _one_a_part(plan, left)
+        else:
+            done = {plan.part(k) for k in offsets}
+            tries = [plan.part(k) for k in looked]
+            done |= {part for part in tries if tries.count(part) >= TRIES}
+            more |= _one_a_part(plan, [k for k in left if plan.part(k) not in done])
+        if judgement.drift_ms_per_min is not None:
+            follow |= {able[0], able[-1]} - looked if able else set()
+        else:
+            follow |= _around_jumps(left, offsets)
+    if plan.hears_all and not left and all(map(_is_open, judgements)):
+        follow = set(range(plan.total)) - looked
+    wanted = [*sorted(follow), *(k for k in left if k in more - follow)]
+    return tuple(sorted(wanted[: plan.most - len(looked)]))
+
+
+def _is_open(judgement: Judgement) -> bool:
+    return judgement.verdict == "undecidable" and judgement.offset_ms is None
+
+
+def _that_ask(judgements: Sequence[Judgement]) -> Sequence[Judgement]:
+    """Those that show an offset; all if none does."""
+    return [each for each in judgements if not _is_open(each)] or judgements
+
+
+def _able(voice: Mapping[int, float]) -> list[int]:
+    """The units with something to hear."""
+    return sorted(unit for unit in voice if voice[unit] >= LEAST_VOICE)
+
+
+def _spread(units: Sequence[int]) -> list[int]:
+    """Up to `CANDIDATES` of these, each in the middle of an equal share of them."""
+    count = min(CANDIDATES, len(units))
+    return [units[int((number + 0.5) * len(units) / count)] for number in range(count)]
 
 
 def offsets_of(judgement: Judgement, total: int, origin_s: float) -> dict[int, float]:
@@ -110,26 +208,28 @@ def offsets_of(judgement: Judgement, total: int, origin_s: float) -> dict[int, f
     return offsets
 
 
-def _part(unit: int, total: int) -> int:
-    """The part of a title of `total` units in which a unit lies."""
-    return unit * max(1, round(total / PART_UNITS)) // total
-
-
-def _one_a_part(left: Sequence[int], total: int) -> set[int]:
+def _one_a_part(plan: Plan, left: Sequence[int]) -> set[int]:
     """The first unit of what is left in each part, sorted by how much it sounds like a voice."""
     best: dict[int, int] = {}
     for unit in left:
-        best.setdefault(_part(unit, total), unit)
+        best.setdefault(plan.part(unit), unit)
     return set(best.values())
+
+
+def _jumps(offsets: dict[int, float]) -> list[tuple[int, int]]:
+    """Neighbours that disagree."""
+    return [
+        (before, after)
+        for before, after in pairwise(sorted(offsets))
+        if abs(offsets[after] - offsets[before]) > APART_MS
+    ]
 
 
 def _around_jumps(left: Sequence[int], offsets: dict[int, float]) -> set[int]:
     """Between neighbours that disagree the middle of what is left, and the units beside them."""
     wanted: set[int] = set()
-    for before, after in pairwise(sorted(offsets)):
-        if abs(offsets[after] - offsets[before]) > APART_MS:
-            between = sorted(k for k in left if before < k < after)
-            wanted |= set(between[len(between) // 2 :][:1])
-            beside = {before - 1, before + 1, after - 1, after + 1}
-            wanted |= beside.intersection(left)
+    for before, after in _jumps(offsets):
+        between = sorted(k for k in left if before < k < after)
+        wanted |= set(between[len(between) // 2 :][:1])
+        wanted |= {before - 1, before + 1, after - 1, after + 1}.intersection(left)
     return wanted

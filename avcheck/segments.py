@@ -16,7 +16,6 @@ import torch
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_S, SOUND_LEAD_S, Block, blocks
 from avcheck.media import Picture, Sound
-from avcheck.settings import PROBE_BLOCKS
 
 SEGMENT_BLOCKS = 10
 MAX_SHIFT = 50  # frames: candidate shifts are -2 s .. +2 s, one frame (40 ms) apart
@@ -113,21 +112,6 @@ def _starts_at(block: Block, seams_s: Sequence[float]) -> bool:
     """
     low, high = (bisect_left(seams_s, block.start_s + side * BLOCK_S / 2) for side in (-1, 1))
     return low < high
-
-
-def probes(
-    media: Film,
-    stretches: Iterable[int],
-    origin_s: float,
-    on_block: Callable[[Block], None] | None = None,
-) -> Iterator[Window]:
-    """Decode these stretches of a file whose blocks start at `origin_s`. Raises CannotSeek, and
-    MediaError as `media` does.
-    """
-    for stretch in stretches:
-        yield window_over(
-            media, stretch * PROBE_BLOCKS, (stretch + 1) * PROBE_BLOCKS, origin_s, on_block
-        )
 
 
 def window_over(

@@ -20,8 +20,7 @@ Time = float | str  # in a title: seconds on its clock, or its timecode
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]  # where the network runs
 DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 LEAST_PART_S = 1.0  # one block
-# A long title may be sampled: only probes of it are looked at
-PROBE_BLOCKS = 20  # seconds looked at by a probe: two segments
+# A long title may be sampled: only probes of it are looked at, each of a segment
 PROBES = 8  # to begin with
 LEAST_PROBES = 3  # fewer can show no drift and no jump
 MOST_PROBES = 3  # times the probes to begin with

@@ -18,7 +18,6 @@ from avcheck.settings import (
     DEVICES,
     LEAST_PROBES,
     MOST_PROBES,
-    PROBE_BLOCKS,
     PROBES,
     DeviceName,
 )
@@ -188,8 +187,7 @@ Sample = Annotated[
     option(
         "--sample/--no-sample",
         panel=ANALYSIS,
-        help=f"Look at stretches of {PROBE_BLOCKS} s spread over a long title, instead of all of "
-        "it.",
+        help="Look at a few stretches of 10 s of a long title that sound most like a voice.",
     ),
 ]
 Thorough = Annotated[

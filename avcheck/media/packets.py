@@ -165,7 +165,13 @@ def packets_from(
 
 
 def seek(container: InputContainer, stream: Stream, time_s: float) -> None:
-    """Go to a key frame at or before `time_s` on the stream's own clock."""
+    """Go to a key frame at or before `time_s` on the stream's own clock.
+
+    The index of a Matroska file has the key frames of its pictures alone. To find a place of its
+    sound, FFmpeg would read everything before it, so that is found by the pictures.
+    """
+    if "matroska" in container.format.name and container.streams.video:
+        stream = container.streams.video[0]
     try:
         container.seek(round(time_s / float(stream.time_base or 1)), stream=stream, backward=True)
     except (av.error.FFmpegError, OverflowError) as error:
