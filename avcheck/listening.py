@@ -1,10 +1,11 @@
 """Where to look in a long title, by what is heard in it. Pure arithmetic; no torch.
 
 A title is cut into units, which are the segments of a check of all of it. A `Plan` cuts it into
-parts as well. In every part the unit that sounds most like a voice is looked at, then the next,
-until one shows an offset or `TRIES` have shown none. Where neighbours disagree, what lies between
-and beside them is looked at, until the jump lies between two neighbours. While the title is
-undecided, or few units show an offset, more are looked at everywhere.
+parts as well. In every part the unit that sounds most like a voice is looked at, of equals the one
+nearest to an end of the title; then the next, until one shows an offset or `TRIES` have shown none.
+Where neighbours disagree, what lies between and beside them is looked at, until the jump lies
+between two neighbours. While the title is undecided, or few units show an offset, more are looked
+at everywhere.
 
 There are two plans. For a whole check all of the sound is heard, parts are short, and a title that
 stays undecided is looked at whole. A sampled title has few parts. In each of them a few units are
@@ -153,7 +154,10 @@ def next_units(
     whether the title ends when its header says.
     """
     able = _able(voice)
-    left = sorted((k for k in able if k not in looked), key=lambda k: -round(voice[k], 1))
+    left = sorted(
+        (k for k in able if k not in looked),
+        key=lambda k: (-round(voice[k], 1), min(k, plan.total - 1 - k)),
+    )
     last = {plan.total - 1} if plan.hears_all else set()
     if not judgements:
         first = _one_a_part(plan, left) | last

@@ -12,23 +12,21 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import first_look, sampling, weights
 from avcheck import scan as scanning
-from avcheck import segments as segments_module
+from avcheck import weights
 from avcheck.blocks import Block, blocks
 from avcheck.checker import Checker
 from avcheck.errors import CannotSeek, UsageError
 from avcheck.heads import JointHead
+from avcheck.listening import CANDIDATES, ENOUGH_SAMPLES, TRIES, Plan
 from avcheck.media import open_media
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
-from avcheck.report import Segment
-from avcheck.sampling import first_probes, more_probes, stretches
-from avcheck.segments import Window
-from avcheck.settings import MOST_PROBES, PROBE_BLOCKS, CheckSettings
-from avcheck.verdict import Judgement
+from avcheck.segments import Window, window_over
+from avcheck.settings import MOST_PROBES, CheckSettings
 from tests.support.blinking import B_FRAMES, blink, correlated, late
 from tests.support.clips import make_clip
+from tests.support.looking_around import Shows, look_around
 from tests.support.networks import TINY
 
 torch.set_num_threads(1)
@@ -37,73 +35,83 @@ Array = np.ndarray[Any, Any]
 
 # ---- where to look
 
-
-def test_the_first_probes_lie_in_the_middle_of_equal_parts() -> None:
-    assert stretches(3600.0) == 180
-    assert first_probes(180, 8) == (11, 33, 56, 78, 101, 123, 146, 168)
-    assert first_probes(16, 8) == (1, 3, 5, 7, 9, 11, 13, 15)
+TOTAL, PROBES = 720, 8  # units of a title of two hours
 
 
-@pytest.mark.parametrize("total", [0, 1, 5, 15])
-def test_a_short_title_is_not_sampled(total: int) -> None:
-    assert first_probes(total, 8) == ()
+def sampled(
+    voice: list[float], *sounds: Shows, drift: float | None = None, probes: int = PROBES
+) -> tuple[set[int], set[int]]:
+    """The units that are heard, and those that are looked at."""
+    plan = Plan.of_samples(len(voice), probes)
+    assert plan is not None
+    return look_around(plan, voice, *sounds, drift=drift)
 
 
-def found(
-    offsets: dict[int, float | None], verdict: str = "in_sync", drift: float | None = None
-) -> Judgement:
-    """What probes say whose segments all show these offsets (ms)."""
-    segments = tuple(
-        Segment(PROBE_BLOCKS * k + half, PROBE_BLOCKS * k + half + 10, offset_ms, 0.9)
-        for k, offset_ms in sorted(offsets.items())
-        for half in (0.0, 10.0)
-    )
-    return Judgement(verdict, None, 0.0, 0.9, drift, (), segments, ())  # type: ignore[arg-type]
+@pytest.mark.parametrize(("total", "probes"), [(1, 8), (1, 3), (9, 3), (24, 8)])
+def test_a_title_no_longer_than_all_probes_is_not_sampled(total: int, probes: int) -> None:
+    assert Plan.of_samples(total, probes) is None
+    assert Plan.of_samples(total + 3 * probes, probes) is not None
 
 
-def test_probes_that_agree_are_enough() -> None:
-    looked = {3: 0.0, 10: 12.0, 17: -20.0, 24: None}
-    assert more_probes(list(looked), found(looked), 28, 4, 0.0) == ()
+def test_some_units_of_every_part_are_heard_and_the_most_like_a_voice_looked_at() -> None:
+    voice = [0.2 + 0.7 * (k % 90 == 52) for k in range(TOTAL)]
+    heard, looked = sampled(voice, lambda _: 20.0)
+    assert heard == {90 * part + k for part in range(PROBES) for k in (7, 22, 37, 52, 67, 82)}
+    assert looked == {90 * part + 52 for part in range(PROBES)}
 
 
-@pytest.mark.parametrize("where", [4, 11, 15, 16, 24])
-def test_a_jump_is_narrowed_down_to_neighbouring_stretches(where: int) -> None:
-    total, count = 28, 4
-    looked = list(first_probes(total, count))
-    while more := more_probes(
-        looked, found({k: 0.0 if k < where else 240.0 for k in looked}), total, count, 0.0
-    ):
-        assert len(more) == 1
-        looked += more
-    assert {where - 1, where} <= set(looked)
-    assert len(looked) <= count + 3
+def test_what_sounds_like_no_voice_is_not_looked_at() -> None:
+    voice = [float(k < 90) for k in range(TOTAL)]
+    heard, looked = sampled(voice, lambda _: 20.0)
+    assert len(heard) == CANDIDATES * PROBES
+    assert len(looked) == ENOUGH_SAMPLES
+    assert max(looked) < 90
 
 
-def test_a_drift_is_followed_to_both_ends() -> None:
-    looked = {3: 0.0, 10: -100.0, 17: -200.0, 24: -300.0}
-    assert more_probes(list(looked), found(looked, "out_of_sync", -20.0), 28, 4, 0.0) == (0, 27)
+def test_a_silent_title_is_looked_at_once_a_part() -> None:
+    _, looked = sampled([0.0] * TOTAL, lambda _: None)
+    assert [90 * part <= k < 90 * (part + 1) for part, k in enumerate(sorted(looked))] == [True] * 8
+
+
+@pytest.mark.parametrize("at", [25, 91, 180, 352, 353, 500, 708])
+@pytest.mark.parametrize("spoken", [1, 2])
+def test_a_jump_is_narrowed_down_to_neighbouring_units(at: int, spoken: int) -> None:
+    """Of which every `spoken`th has a voice."""
+    voice = [float(k % spoken == 0) for k in range(TOTAL)]
+    heard, looked = sampled(voice, lambda k: 0.0 if k < at else 240.0)
+    able = [k for k in range(TOTAL) if voice[k]]
+    assert {max(k for k in able if k < at), min(k for k in able if k >= at)} <= looked
+    assert len(looked) <= MOST_PROBES * PROBES
+    assert len(heard) < 100
+
+
+@pytest.mark.parametrize("total", [60, TOTAL, 1200])
+def test_a_drift_is_followed_to_both_ends(total: int) -> None:
+    _, looked = sampled([1.0] * total, lambda k: -2.0 * k, drift=-12.0)
+    assert {0, total - 1} <= looked
+    assert len(looked) <= PROBES + 4
 
 
 def test_an_open_verdict_asks_for_more_up_to_the_cap() -> None:
-    looked = list(first_probes(100, 8))
-    while more := more_probes(looked, found(dict.fromkeys(looked), "undecidable"), 100, 8, 0.0):
-        assert not set(more) & set(looked)
-        looked += more
-    assert len(looked) == 8 * MOST_PROBES
-    assert max(np.diff(sorted(looked))) <= 8
-    tiny = list(first_probes(6, 3))
-    while more := more_probes(tiny, found(dict.fromkeys(tiny), "undecidable"), 6, 3, 0.0):
-        tiny += more
-    assert sorted(tiny) == list(range(6))
+    voice = [float(k % 2) for k in range(TOTAL)]
+    heard, looked = sampled(voice, lambda _: None)
+    assert all(voice[k] for k in looked)
+    assert len(looked) == sum(voice[k] for k in heard) == MOST_PROBES * PROBES
+    assert len(sampled([1.0] * TOTAL, lambda _: None)[1]) == MOST_PROBES * PROBES
 
 
-def test_segments_are_told_apart_on_the_grid_of_the_title() -> None:
-    late = tuple(
-        Segment(1.48 + PROBE_BLOCKS * k, 11.48 + PROBE_BLOCKS * k, 200.0 * (k > 5), 0.9)
-        for k in (1, 9)
-    )
-    judged = Judgement("out_of_sync", None, 200.0, 0.9, None, (), late, ())
-    assert more_probes([1, 9], judged, 12, 3, 1.48) == (5,)
+def test_a_part_that_shows_nothing_is_tried_a_few_times() -> None:
+    _, looked = sampled([1.0] * TOTAL, lambda k: 20.0 if k >= 90 else None)
+    assert sum(k < 90 for k in looked) == TRIES
+    assert len(looked) == PROBES - 1 + TRIES
+
+
+def test_a_sound_that_shows_nothing_asks_only_if_no_other_shows_anything() -> None:
+    voice = [1.0] * TOTAL
+    assert len(sampled(voice, lambda _: 20.0, lambda _: None)[1]) == PROBES
+    assert len(sampled(voice, lambda _: None, lambda _: None)[1]) == MOST_PROBES * PROBES
+    _, looked = sampled(voice, lambda _: 20.0, lambda k: 20.0 + 240.0 * (k >= 352))
+    assert {351, 352} <= looked
 
 
 def test_too_few_probes_are_refused() -> None:
@@ -127,12 +135,6 @@ def babble(times_s: Array) -> Array:
     )
 
 
-def probe_of(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Probes of fewer seconds, so that a short film has as many stretches as a long one."""
-    for module in (sampling, segments_module, first_look):
-        monkeypatch.setattr(module, "PROBE_BLOCKS", seconds)
-
-
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -147,12 +149,8 @@ def probe_of(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_probe_s_blocks_are_those_of_the_whole_title(
-    clip: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    options: dict[str, Any],
+    clip: Callable[..., Path], name: str, options: dict[str, Any]
 ) -> None:
-    probe_of(6, monkeypatch)
     path = clip(
         name,
         **{
@@ -169,7 +167,7 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(
         assert media.seekable
         origin_s = media.info.first_picture_s
         assert origin_s is not None
-        (probe,) = segments_module.probes(media, [1], origin_s)
+        probe = window_over(media, 6, 12, origin_s)
         assert not media.degraded.truncated
         whole = {block.index: block for block in blocks(media.pictures(), media.sounds())}
     assert [len(part) for part in (probe.before, probe.inside, probe.after)] == [2, 6, 2]
@@ -218,7 +216,7 @@ def test_a_file_without_key_frames_is_not_read_from_the_middle(clip: Callable[..
         video_options={"preset": "ultrafast", "g": "9999", "sc_threshold": "0"},
     )
     with open_media(path, threads=1) as media, pytest.raises(CannotSeek, match="check it whole"):
-        list(segments_module.probes(media, [2], 0.0))
+        window_over(media, 40, 45, 0.0)
 
 
 # ---- the verdict
@@ -269,8 +267,8 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     assert progress[-1] == 1.0
     assert whole.sampled_s is None
     assert some.sampled_s is not None
-    # Three probes, and one more where there is something to follow
-    assert 60 <= some.sampled_s <= 80
+    # Three probes, three more for enough of them, and what there is to follow
+    assert 60 <= some.sampled_s <= 90
     assert sum(segment.end_s - segment.start_s for segment in some.segments) == pytest.approx(
         some.sampled_s
     )
@@ -312,11 +310,11 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     ("name", "options"),
     [
         ("short.mp4", {"seconds": 14}),
-        ("old.avi", {"seconds": 33, "acodec": "pcm_s16le"}),
+        ("old.avi", {"seconds": 105, "acodec": "pcm_s16le"}),
         (
             "fixed.mp4",
             {
-                "seconds": 65,
+                "seconds": 105,
                 "video_options": {"preset": "ultrafast", "g": "9999", "sc_threshold": "0"},
             },
         ),
@@ -326,7 +324,6 @@ def test_what_is_short_or_cannot_be_sought_is_checked_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(scanning, "score_segment", correlated)
-    probe_of(5, monkeypatch)
     path = make_clip(
         tmp_path / name,
         size=(64, 48),
