@@ -20,6 +20,7 @@ from avcheck.listening import (
     LEAST_VOICE,
     Plan,
     hear,
+    in_common,
     next_units,
     units,
     units_to_hear,
@@ -193,13 +194,13 @@ def _listen_then_look(
 ) -> FirstLook | None:
     """Hear all of a long title, then look at only as much of it as it takes (`listening`).
 
-    None for a title that has to be looked at whole: with several sounds, joined of several
-    recordings, a part, not readable from the middle, or lacking pictures. Raises MediaError.
+    None for a title that has to be looked at whole: joined of several recordings, a part, not
+    readable from the middle, or lacking pictures or one of its sounds. Raises MediaError.
     """
     origin_s, end_s = title.info.first_picture_s, title.info.duration_s
     if origin_s is None or end_s is None or end_s - origin_s < LEAST_S:
         return None
-    if len(title.choices) > 1 or title.seams_s or settings.has_part or not title.seekable:
+    if title.seams_s or settings.has_part or not title.seekable:
         return None
     grid = units(_blocks(origin_s, end_s))
     # Opened again, because what is read from the middle would count as lost
@@ -208,7 +209,7 @@ def _listen_then_look(
         if not look.through(settings, model, on_progress):
             return None
         lost = title.degraded[0]
-        if not look.curves or lost.missing_video_s or lost.unseen_s:
+        if not look.curves or lost.missing_video_s or lost.unseen_s or any(listener.failures):
             return None
         first = FirstLook.of(title, look.curves, None, is_sampled=False)
         first = replace(first, degraded=listener.degraded_beside(title))
@@ -277,21 +278,22 @@ class _Look:
         return next_units(self.plan, self.voice, *state)
 
     def _hear_all(self) -> None:
-        with closing(self.listener.sound(0)) as sounds:
-            by_block = hear(sounds, self.origin_s, self.grid[-1].stop)
+        by_sound = []
+        for sound in self.listener.all_sounds():
+            with closing(sound):
+                by_sound.append(hear(sound, self.origin_s, self.grid[-1].stop))
         for unit, blocks in enumerate(self.grid):
-            self.voice[unit] = float(by_block[blocks.start : blocks.stop].mean())
+            each = [float(voice[blocks.start : blocks.stop].mean()) for voice in by_sound]
+            self.voice[unit] = in_common(each)
 
     def _hear(self, unit: range) -> float:
-        """How much the middle of a unit sounds like a voice, in that of the sounds that does so
-        most; 0 where there is no sound.
-        """
+        """How much the middle of a unit sounds like a voice; 0 where there is no sound."""
         start_s = self.origin_s + BLOCK_S * (unit.start + (len(unit) - HEARD_BLOCKS) // 2)
         each = []
         for sound in self.listener.all_sounds(max(0.0, start_s - SOUND_LEAD_S)):
             with closing(sound), suppress(CannotSeek):
                 each.append(float(hear(sound, start_s, HEARD_BLOCKS).mean()))
-        return max(each, default=0.0)
+        return in_common(each)
 
     def _windows(
         self, runs: Sequence[range], on_block: Callable[[Block], None]

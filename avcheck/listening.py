@@ -67,6 +67,18 @@ def hear(sounds: Iterable[Sound], origin_s: float, blocks: int) -> NDArray[np.fl
     return voice
 
 
+def in_common(voice: Sequence[float]) -> float:
+    """How much a unit sounds like a voice, by how much each sound of the title does there; 0
+    without any.
+
+    On average: a commentary is a voice throughout, and says nothing of which pictures speak. But a
+    unit in which any sound has a voice has something to hear.
+    """
+    if not voice:
+        return 0.0
+    return max(sum(voice) / len(voice), min(max(voice), LEAST_VOICE))
+
+
 def units(blocks: int) -> tuple[range, ...]:
     """The blocks of each unit of a title with so many blocks."""
     count = max(1, (blocks + SEGMENT_BLOCKS // 2) // SEGMENT_BLOCKS)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avcheck.sampling import WORTH_IT
+
 from avcheck.settings import PROBE_BLOCKS, PROBES
 from bench.__main__ import HERE
 from bench.media import title

@@ -24,6 +24,7 @@ from avcheck.listening import (
     TRIES,
     Plan,
     hear,
+    in_common,
     units,
 )
 from avcheck.media import Sound
@@ -205,6 +206,49 @@ def test_what_is_looked_at_tells_what_all_of_it_tells(
     assert {(each.start_s, each.offset_ms) for each in some.segments} <= {
         (each.start_s, each.offset_ms) for each in whole.segments
     }
+
+
+def test_several_sounds_are_heard_and_share_the_looks(tmp_path: Path, checker: Checker) -> None:
+    """The last is a commentary: a voice throughout, which goes with nothing."""
+    path = make_clip(
+        tmp_path / "film.mkv",
+        seconds=145,
+        size=(64, 48),
+        sample_rate=SAMPLE_RATE,
+        draw=blink,
+        play=[
+            half_silent(late(lambda t: 0 * t)),
+            half_silent(late(lambda t: 0 * t + 0.2)),
+            late(lambda t: 0 * t + 40.0),
+        ],
+    )
+    reports = checker.check_tracks(path, CheckSettings(every_track=True))
+    assert [each.verdict for each in reports] == ["in_sync", "out_of_sync", "undecidable"]
+    assert [each.offset_ms for each in reports[:2]] == [
+        pytest.approx(0, abs=24),
+        pytest.approx(-200, abs=24),
+    ]
+    (listened,) = {each.listened for each in reports}
+    assert listened is not None
+    assert listened.looked_s <= 105
+    (looked,) = {tuple(part.start_s for part in each.segments) for each in reports}
+    assert listened.looked_s == pytest.approx(10 * len(looked), abs=5.1)
+
+
+@pytest.mark.parametrize(
+    ("voice", "common"),
+    [
+        ([], 0.0),
+        ([0.6], 0.6),
+        ([0.6, 0.2], 0.4),
+        ([0.0, 0.05], 0.05),
+        ([0.0, 0.0, 0.12], LEAST_VOICE),  # something to hear
+    ],
+)
+def test_a_unit_sounds_like_a_voice_as_its_sounds_do_on_average(
+    voice: list[float], common: float
+) -> None:
+    assert in_common(voice) == pytest.approx(common)
 
 
 def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:

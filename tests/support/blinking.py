@@ -17,8 +17,12 @@ BITS = np.random.default_rng(7).integers(0, 2, 25 * 260)  # whether each picture
 B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "250"}
 
 
-def correlated(window: Window, *_: Any) -> list[Curve]:
+def correlated(window: Window, _model: object, _levels: object, count: int = 1) -> list[Curve]:
     """In place of the network: how well brightness and loudness go together at every shift."""
+    return [_correlated(window.with_sound(number)) for number in range(count)]
+
+
+def _correlated(window: Window) -> Curve:
     inside = window.inside
     bright = np.concatenate([item.pictures.mean(axis=(1, 2)) for item in inside])
     bright = (bright - bright.mean()) / bright.std()
@@ -31,7 +35,7 @@ def correlated(window: Window, *_: Any) -> list[Curve]:
     )
     count, shifts = len(inside), len(SHIFTS)
     even = np.full((count, shifts), 1 / count, np.float32)
-    curve = Curve(
+    return Curve(
         start_s=inside[0].start_s,
         end_s=inside[-1].start_s + 1,
         shifts=SHIFTS,
@@ -47,7 +51,6 @@ def correlated(window: Window, *_: Any) -> list[Curve]:
         detail=np.full(count, 50.0, np.float32),
         level_db=np.array([item.level_db for item in inside], np.float32),
     )
-    return [curve]
 
 
 def blink(time_s: float) -> Array:
