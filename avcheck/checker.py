@@ -11,7 +11,7 @@ its segments again, with pictures more than three times the size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cache
@@ -28,7 +28,7 @@ from avcheck.cores import cores
 from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
 from avcheck.first_look import FirstLook, Opener, look_at_all, look_at_samples
-from avcheck.media import MediaInfo, Sound
+from avcheck.media import MediaInfo
 from avcheck.model_config import AttentionKind
 from avcheck.odd_one_out import odd_one_out
 from avcheck.posterior import Calibration, Curve
@@ -39,7 +39,7 @@ from avcheck.searching import CLOSER_SIDE, Seen, look_closer_for_all
 from avcheck.segments import window_over
 from avcheck.settings import DEFAULTS, CheckSettings
 from avcheck.signals.looks import Looks, looks_of
-from avcheck.signals.signal import SIGNAL_SIDE, Signal, recognised_in
+from avcheck.signals.signal import SIGNAL_SIDE, Signal, may_be_signal, recognised_in
 from avcheck.signals.stamps import can_read_stamps, stamps_of
 from avcheck.signals.verdict import judge_signal, undecided
 from avcheck.title import Part, Title, open_title, pictures_in, sounds_in
@@ -302,9 +302,15 @@ def _test_signals(opener: Opener, first: FirstLook, zoomed: Sequence[Zoomed]) ->
     """For each sound, by its number: the test signal that it makes with the pictures, if that says
     more than the network.
     """
-    numbers = [number for number, failure in enumerate(first.failures) if failure is None]
+    may_be = [may_be_signal(beeps) for beeps in first.beeps] or [False] * len(first.choices)
+    may_be_stamped = first.stamped and can_read_stamps()
+    numbers = [
+        number
+        for number, failure in enumerate(first.failures)
+        if failure is None and (may_be[number] or may_be_stamped)
+    ]
     signals: dict[int, Signal] = {}
-    if not numbers or not (first.is_whole or can_read_stamps()):
+    if not numbers:
         return signals
     choices = [first.choices[number] for number in numbers]
     with suppress(MediaError), opener(choices, SIGNAL_SIDE) as title:
@@ -313,16 +319,14 @@ def _test_signals(opener: Opener, first: FirstLook, zoomed: Sequence[Zoomed]) ->
         def looks() -> Looks:
             return looks_of(pictures_in(title, first.part))
 
-        def sound(at: int) -> Iterator[Sound]:
-            return sounds_in(title, first.part)[at]
-
         for at, choice in enumerate(title.choices):
             number = numbers[choices.index(choice)]
             signal: Signal | None = None
-            if first.stamped:
-                signal = stamps_of(pictures_in(title, first.part), sound(at), within_s=_STAMPED_S)
-            if signal is None and first.is_whole:
-                signal = recognised_in(sound(at), looks)
+            if may_be_stamped:
+                sound = sounds_in(title, first.part)[at]
+                signal = stamps_of(pictures_in(title, first.part), sound, within_s=_STAMPED_S)
+            if signal is None and may_be[number]:
+                signal = recognised_in(looks(), first.beeps[number])
             if signal is not None and _goes_first(signal, zoomed[number].judgement):
                 signals[number] = signal
     return signals

@@ -40,6 +40,7 @@ from avcheck.segments import (
     window_over,
 )
 from avcheck.settings import CheckSettings
+from avcheck.signals.beeps import BeepFinder, Beeps
 from avcheck.signals.stamps import StampLook
 from avcheck.title import Part, Title, blocks_of, part_of
 from avcheck.verdict import Judgement, judge
@@ -70,6 +71,7 @@ class FirstLook:
     seams_s: tuple[float, ...] = ()  # where recordings were joined
     listened: Listened | None = None
     stamped: bool = True  # it may begin with a test signal's stamped pictures
+    beeps: tuple[Beeps, ...] = ()  # of each sound, where all of it was read
 
     @classmethod
     def of(
@@ -137,9 +139,11 @@ def look_at_all(
         length_s = title.info.duration_s if part is None else part.blocks * BLOCK_S
         wanted = None if part is None else range(part.blocks)
         stamps, ended = StampLook(), threading.Event()
+        finders = [BeepFinder() for _ in title.choices]
+        reading = blocks_of(title, part, [finder.take for finder in finders])
         with (
             progress.first_look(model.net.visual, length_s or 0.0, on_progress),
-            closing(ahead(blocks_of(title, part), ended=ended)) as coming,
+            closing(ahead(reading, ended=ended)) as coming,
             closing(
                 beside_decoding(segments(coming, stamps.see, title.seams_s, wanted), ended)
             ) as parts,
@@ -148,7 +152,8 @@ def look_at_all(
         if part is not None and not curves:
             raise EmptyPart(title.info.path, "the file has no picture in the part to be looked at")
         first = FirstLook.of(title, curves, part, is_sampled=False)
-        return replace(first, stamped=stamps.stamped)
+        beeps = tuple(finder.beeps() for finder in finders)
+        return replace(first, stamped=stamps.stamped, beeps=beeps)
 
 
 def look_at_samples(

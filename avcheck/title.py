@@ -5,7 +5,8 @@ look at.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,19 +190,33 @@ def _in_words(time: Time) -> str:
     return time if isinstance(time, str) else f"{time:g} s"
 
 
-def blocks_of(title: Title, part: Part | None) -> Iterator[Block]:
+def blocks_of(
+    title: Title, part: Part | None, listeners: Sequence[Callable[[Sound], None]] = ()
+) -> Iterator[Block]:
     """The blocks of a title with all its sounds; of a part, numbered from its start, with those on
     either side that lend their sound.
+
+    listeners: for each sound, or none, what is told of all of it, or of all that is in the part.
     """
+
+    def overheard(sounds: Sequence[Iterator[Sound]]) -> list[Iterator[Sound]]:
+        if not listeners:
+            return list(sounds)
+        return [_passing(*each, part) for each in zip(sounds, listeners, strict=True)]
+
     if part is None:
-        yield from blocks(title.pictures(), *title.all_sounds())
+        sounds = overheard(title.all_sounds())
+        yield from blocks(title.pictures(), *sounds)
+        if listeners:
+            for sound in sounds:  # what goes on after the pictures
+                deque(sound, maxlen=0)
         return
     room_s = part.start_s - (title.info.first_picture_s or 0.0)
     first = -min(MARGIN_BLOCKS, int((room_s + ROUNDING_S) / BLOCK_S))
     from_s = part.start_s + first * BLOCK_S
     yield from blocks(
         _pictures_from(title, from_s),
-        *_sounds_from(title, from_s - SOUND_LEAD_S),
+        *overheard(_sounds_from(title, from_s - SOUND_LEAD_S)),
         origin_s=part.start_s,
         first=first,
         count=part.blocks + MARGIN_BLOCKS - first,
@@ -217,6 +232,16 @@ def pictures_in(title: Title, part: Part | None) -> Iterator[Picture]:
         if picture.pts_s >= part.end_s:
             return
         yield picture
+
+
+def _passing(
+    sounds: Iterable[Sound], listener: Callable[[Sound], None], part: Part | None
+) -> Iterator[Sound]:
+    """The same sounds, of which the listener is told."""
+    for sound in sounds:
+        for each in (sound,) if part is None else _cut((sound,), part):
+            listener(each)
+        yield sound
 
 
 def sounds_in(title: Title, part: Part | None) -> list[Iterator[Sound]]:

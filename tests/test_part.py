@@ -6,12 +6,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from avcheck.choice import Choice
 from avcheck.errors import EmptyPart, UsageError
-from avcheck.media import MediaInfo
+from avcheck.media import MediaInfo, Sound
+from avcheck.rates import SAMPLE_RATE
 from avcheck.settings import CheckSettings, Time, time_of
-from avcheck.title import part_of
+from avcheck.title import blocks_of, open_title, part_of, sounds_in
+from tests.support.clips import Clip
 
 NTSC = Fraction(30000, 1001)
 
@@ -85,3 +89,22 @@ def test_what_is_neither_a_time_nor_a_timecode_is_refused_by_its_name() -> None:
     assert time_of("01:00:04.12") == pytest.approx(3604.12)
     with pytest.raises(UsageError, match=r"^end: '01:00:04:' is no time"):
         time_of("01:00:04:", "end")
+
+
+@pytest.mark.parametrize("settings", [CheckSettings(), CheckSettings(start=1.5, end=3.5)])
+def test_listeners_hear_all_of_the_sound_that_its_blocks_read(
+    clip: Clip, settings: CheckSettings
+) -> None:
+    """Also what goes on after the pictures, and nothing outside the part."""
+    film = clip("film.mkv", seconds=6, picture_times_s=[k / 25 for k in range(100)])
+    heard: list[Sound] = []
+    with open_title(film, settings, (Choice(),), short_side=64, threads=1) as title:
+        part = part_of(title.info, settings)
+        (alone,) = map(list, sounds_in(title, part))
+        count = sum(1 for _ in blocks_of(title, part, [heard.append]))
+    assert count == 4  # of the part two, and one on either side
+    assert heard[0].start_s == pytest.approx(alone[0].start_s, abs=1e-6)
+    samples, expected = (np.concatenate([each.samples for each in run]) for run in (heard, alone))
+    assert len(samples) == pytest.approx((6 if part is None else 2) * SAMPLE_RATE, abs=2500)
+    assert len(samples) == len(expected)
+    assert np.abs(samples - expected).max() < 1e-3

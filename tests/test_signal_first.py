@@ -19,6 +19,7 @@ from avcheck.rates import SAMPLE_RATE
 from avcheck.report import Report
 from avcheck.settings import CheckSettings
 from avcheck.signals.stamps import stamps_of
+from avcheck.title import Title, open_title
 from avcheck.verdict import Judgement
 from tests.support.clips import Array, Clip, Sounds, clicks, make_clip
 from tests.support.networks import written
@@ -173,3 +174,18 @@ def test_a_tone_that_other_sound_has_by_chance_is_no_stamp() -> None:
         assert signal.is_test_signal == (events > 0)
         assert signal.is_all  # every picture is stamped
         assert not replace(signal, shown=10 * count).is_all
+
+
+@pytest.mark.parametrize(("play", "times"), [(babble, 1), (pips(EVENTS_S), 2)])
+def test_a_film_is_read_again_only_if_its_sound_may_be_a_test_signals(
+    tmp_path: Path, checker: Checker, monkeypatch: pytest.MonkeyPatch, play: Sounds, times: int
+) -> None:
+    opened: list[object] = []
+
+    def counted(*arguments: Any, **options: Any) -> Title:
+        opened.append(arguments)
+        return open_title(*arguments, **options)
+
+    monkeypatch.setattr("avcheck.checker.open_title", counted)
+    checker.check(make_clip(tmp_path / "film.mp4", seconds=5, play=play))
+    assert len(opened) == times

@@ -45,7 +45,7 @@ def asked(draw: Pictures, play: Sounds, fps: float = 25) -> Signal:
 
 def recognised(draw: Pictures, play: Sounds, fps: float = 25) -> Signal | None:
     """What a check takes it for."""
-    signal = recognised_in(heard(play), lambda: looks_of(shown(draw, fps)))
+    signal = recognised_in(looks_of(shown(draw, fps)), beeps_of(heard(play)))
     return signal if signal is not None and signal.is_test_signal else None
 
 

@@ -182,7 +182,7 @@ def test_flashes_without_beeps_and_beeps_without_flashes(clip: Clip) -> None:
 
 def recognised(media: Media) -> Signal | None:
     """What a check takes it for."""
-    return recognised_in(media.sounds(), lambda: looks_of(media.pictures()))
+    return recognised_in(looks_of(media.pictures()), beeps_of(media.sounds()))
 
 
 def signal_of_clip(path: Path) -> Signal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,13 +56,54 @@ class Beeps:
     other_share: float
 
 
-def beeps_of(sounds: Iterable[Sound]) -> Beeps:
-    """The beeps of a file.
+class BeepFinder:
+    """Finds the beeps of a sound that others read: it takes each piece as it passes.
 
     A beep rises by 20 dB or more within 12 ms out of a tenth of a second of quiet, and falls by 20
     dB within 1.5 s. It begins where it begins to rise: a codec's pre-echo is weaker than that.
     """
-    runs = _joined(sounds)
+
+    def __init__(self) -> None:
+        self._starts_s: list[float] = []
+        self._products: list[list[NDArray[np.float32]]] = []
+        self._end_s, self._rest = -1.0, np.zeros(_LAGS, np.float32)
+
+    def take(self, sound: Sound) -> None:
+        """The next piece of the sound."""
+        if not self._products or abs(sound.start_s - self._end_s) > 0.5 / SAMPLE_RATE:
+            self._starts_s.append(sound.start_s)
+            self._products.append([])
+            self._rest = np.zeros(_LAGS, np.float32)
+        samples = np.concatenate([self._rest, sound.samples])
+        whole = (len(samples) - _LAGS) // _STEP * _STEP
+        now = samples[_LAGS : _LAGS + whole]
+        by_lag = [
+            (now * samples[_LAGS - lag : _LAGS - lag + whole]).reshape(-1, _STEP).sum(axis=1)
+            for lag in range(_LAGS + 1)
+        ]
+        self._products[-1].append(np.stack(by_lag, axis=1))
+        self._rest, self._end_s = samples[whole:], sound.end_s
+
+    def beeps(self) -> Beeps:
+        """The beeps of what was taken."""
+        return _beeps_in(
+            [
+                _Run(start_s, _level(whole[:, 0]), whole)
+                for start_s, parts in zip(self._starts_s, self._products, strict=True)
+                for whole in [np.concatenate(parts)]
+            ]
+        )
+
+
+def beeps_of(sounds: Iterable[Sound]) -> Beeps:
+    """The beeps of a file, as `BeepFinder` finds them."""
+    finder = BeepFinder()
+    for sound in sounds:
+        finder.take(sound)
+    return finder.beeps()
+
+
+def _beeps_in(runs: Sequence[_Run]) -> Beeps:
     beeps = [beep for run in runs for beep in _beeps(run)]
     least = (
         10 ** (-_END_DB / 20) * float(np.median([beep.level for beep in beeps])) if beeps else 0.0
@@ -82,31 +123,6 @@ class _Run:
     start_s: float
     level: NDArray[np.float32]
     products: NDArray[np.float32]
-
-
-def _joined(sounds: Iterable[Sound]) -> list[_Run]:
-    starts_s: list[float] = []
-    products: list[list[NDArray[np.float32]]] = []
-    end_s, rest = -1.0, np.zeros(_LAGS, np.float32)
-    for sound in sounds:
-        if not products or abs(sound.start_s - end_s) > 0.5 / SAMPLE_RATE:
-            starts_s.append(sound.start_s)
-            products.append([])
-            rest = np.zeros(_LAGS, np.float32)
-        samples = np.concatenate([rest, sound.samples])
-        whole = (len(samples) - _LAGS) // _STEP * _STEP
-        now = samples[_LAGS : _LAGS + whole]
-        by_lag = [
-            (now * samples[_LAGS - lag : _LAGS - lag + whole]).reshape(-1, _STEP).sum(axis=1)
-            for lag in range(_LAGS + 1)
-        ]
-        products[-1].append(np.stack(by_lag, axis=1))
-        rest, end_s = samples[whole:], sound.end_s
-    return [
-        _Run(start_s, _level(whole[:, 0]), whole)
-        for start_s, parts in zip(starts_s, products, strict=True)
-        for whole in [np.concatenate(parts)]
-    ]
 
 
 def _level(energy: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,7 +4,7 @@ a file is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.media import Media, Sound
+from avcheck.media import Media
 from avcheck.signals.beeps import Beep, Beeps, beeps_of
 from avcheck.signals.claps import closings_of
 from avcheck.signals.counts import counts_of
@@ -122,20 +122,25 @@ class Signal:
         return replace(self, events=tuple(each[len(each) // 2] for each in seconds))
 
 
-def recognised_in(sound: Iterable[Sound], looks: Callable[[], Looks]) -> Signal | None:
-    """The test signal that a sound and pictures make, or None. For a file of nothing but flashes
-    and tones it is returned even if these do not go together (`unnatural`). `looks` is called for
-    the pictures only if the sound may be that of a test signal.
+def may_be_signal(beeps: Beeps) -> bool:
+    """Whether a sound may be that of a test signal, so that its pictures are worth reading."""
+    return _is_quiet(beeps) or any(map(_is_pop, beeps.heard))
 
-    Raises DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
+
+def _is_quiet(beeps: Beeps) -> bool:
+    """Whether beeps are nearly all that is heard."""
+    return len(beeps.heard) >= _LEAST_PAIRS and beeps.other_share <= _OTHER_SHARE
+
+
+def recognised_in(looks: Looks, beeps: Beeps) -> Signal | None:
+    """The test signal that pictures and a sound make, or None. For a file of nothing but flashes
+    and tones it is returned even if these do not go together (`unnatural`).
     """
-    beeps = beeps_of(sound)
-    quiet = len(beeps.heard) >= _LEAST_PAIRS and beeps.other_share <= _OTHER_SHARE
-    if not quiet and not any(map(_is_pop, beeps.heard)):
+    if not may_be_signal(beeps):
         return None
-    signals = list(_signals(looks(), beeps))
+    signals = list(_signals(looks, beeps))
     test_signals = (each for each in signals if each.is_test_signal)
-    return next(test_signals, _unnatural(signals, beeps) if quiet else None)
+    return next(test_signals, _unnatural(signals, beeps) if _is_quiet(beeps) else None)
 
 
 def _unnatural(signals: Iterable[Signal], beeps: Beeps) -> Signal | None:
