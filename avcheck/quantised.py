@@ -41,6 +41,9 @@ def make_ready(model: Loaded) -> None:
     if is_supported(model.device) and not model.half and not net.config.alignment:
         net.visual = QuantisedTrunk(net.visual)  # type: ignore[assignment]
     fuse(net)
+    if model.device.type == "cpu" and not model.half:
+        # Channels last in place of first: the same sums in half of the time with AVX2
+        net.sound.spectral.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def is_supported(device: torch.device) -> bool:

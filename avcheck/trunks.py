@@ -141,13 +141,14 @@ class TimeBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         conv = self.conv
-        wide = x if x.dim() == 4 else x.unsqueeze(-1)
+        if x.dim() == 3:  # a fifth of the time of the other way with one place
+            return x + _rectified(self.norm(conv(x)))
         padding, dilation = (int(conv.padding[0]), 0), (conv.dilation[0], 1)
-        y = F.conv2d(wide, conv.weight.unsqueeze(-1), conv.bias, padding=padding, dilation=dilation)
+        y = F.conv2d(x, conv.weight.unsqueeze(-1), conv.bias, padding=padding, dilation=dilation)
         # The usual memory layout when all places of a picture come together
         rows = y.permute(0, 2, 3, 1)
         y = self.norm(rows.flatten(0, 2)).view(rows.shape).permute(0, 3, 1, 2)
-        return x + _rectified(y).view_as(x)
+        return x + _rectified(y)
 
     def follow(self, x: Tensor, before: Tensor, after: Tensor) -> Tensor:
         """The same convolution along the paths of `neighbours`: (B, T, P, C) -> (B, T, P, C)."""
