@@ -203,7 +203,7 @@ def _spread(units: Sequence[int]) -> list[int]:
     In equal steps they might always meet the same part of what repeats.
     """
     count = min(CANDIDATES, len(units))
-    starts = [len(units) * number // count for number in range(count + 1)]
+    starts = [len(units) * number // max(1, count) for number in range(count + 1)]
     return [
         units[low + int((high - low) * (_GOLDEN * (units[low] + 1) % 1))]
         for low, high in pairwise(starts)
