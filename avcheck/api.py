@@ -43,8 +43,8 @@ def check(
     Args:
         path: The file, or a URL.
         tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
-        sample: Look at stretches of a long title instead of all of it; a number says at how many to
-            begin with.
+        sample: Look at stretches of a long title instead of as much as it takes; a number says at
+            how many to begin with.
         thorough: Look at all of a long title; where nothing shows, look closer whatever that
             costs.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.

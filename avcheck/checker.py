@@ -2,11 +2,11 @@
 that shows nothing, and the verdict.
 
 A segment is ten blocks (10 s) in a row, up to fourteen at the end of a run of blocks. Memory holds
-one segment and two seconds of sound on either side. Of a long title all sound is heard, and some
-segments are looked at (`listening` chooses them); a sampled title is looked at in probes of two
-segments (`sampling` chooses them). These are the segments that the whole title has there, with the
-same sound around them. A file that stays undecidable may get a closer look (`closeup`): a few of
-its segments again, with pictures more than three times the size.
+one segment and two seconds of sound on either side. Of a long title all sound is heard, of a
+sampled one some, and some segments are looked at (`listening` chooses them). These are the segments
+that the whole title has there, with the same sound around them. A file that stays undecidable may
+get a closer look (`closeup`): a few of its segments again, with pictures more than three times the
+size.
 """
 
 from __future__ import annotations

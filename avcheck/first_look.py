@@ -197,26 +197,31 @@ def _listen_then_look(
     model: Loaded,
     on_progress: Callable[[float], None] | None,
 ) -> FirstLook | None:
-    """Hear all of a long title, then look at only as much of it as it takes (`listening`).
+    """Hear all of a long title, or of a long part of one, then look at only as much of it as it
+    takes (`listening`).
 
-    None for a title that has to be looked at whole: joined of several recordings, a part, not
-    readable from the middle, or lacking pictures or one of its sounds. Raises MediaError.
+    None for a title that has to be looked at whole: joined of several recordings, not readable from
+    the middle, or lacking pictures or one of its sounds. Raises MediaError.
     """
-    origin_s, end_s = title.info.first_picture_s, title.info.duration_s
-    if origin_s is None or end_s is None or end_s - origin_s < LEAST_S:
+    part, end_s = part_of(title.info, settings), title.info.duration_s
+    origin_s = title.info.first_picture_s if part is None else part.start_s
+    if origin_s is None or end_s is None or title.seams_s or not title.seekable:
         return None
-    if title.seams_s or settings.has_part or not title.seekable:
+    blocks = _blocks(origin_s, end_s) if part is None else part.blocks
+    if blocks * BLOCK_S < LEAST_S:
         return None
-    grid = units(_blocks(origin_s, end_s))
+    grid = units(blocks)
     # Opened again, because what is read from the middle would count as lost
     with opener(title.choices, max(LEVELS)) as listener:
-        look = _Look(title, listener, Plan.of_all(len(grid)), grid, origin_s)
+        # A whole title is heard from its first sample, so that all that was lost of it is counted
+        from_s = None if part is None else max(0.0, origin_s - SOUND_LEAD_S)
+        look = _Look(title, listener, Plan.of_all(len(grid)), grid, origin_s, from_s)
         if not look.through(settings, model, on_progress):
             return None
         lost = title.degraded[0]
         if not look.curves or lost.missing_video_s or lost.unseen_s or any(listener.failures):
             return None
-        first = FirstLook.of(title, look.curves, None, is_sampled=False)
+        first = FirstLook.of(title, look.curves, part, is_sampled=False)
         first = replace(first, degraded=listener.degraded_beside(title))
     left = [unit for unit in range(len(grid)) if unit not in look.looked]
     if not left:
@@ -231,8 +236,9 @@ class _Look:
     """A look at some units of a title, chosen by what `listener`, the same title opened again,
     hears in them.
 
-    grid: the blocks of each unit; origin_s: where the first begins; voice: of each unit heard so
-    far; looked: the units looked at so far; curves: theirs, in order of time.
+    grid: the blocks of each unit; origin_s: where the first begins; heard_from_s: where a plan that
+    hears all begins to read the sound, None for its beginning; voice: of each unit heard so far;
+    looked: the units looked at so far; curves: theirs, in order of time.
     """
 
     title: Title
@@ -240,6 +246,7 @@ class _Look:
     plan: Plan
     grid: Sequence[range]
     origin_s: float
+    heard_from_s: float | None = None
     voice: dict[int, float] = field(default_factory=dict)
     looked: set[int] = field(default_factory=set)
     curves: list[list[Curve]] = field(default_factory=list)
@@ -284,7 +291,7 @@ class _Look:
 
     def _hear_all(self) -> None:
         by_sound = []
-        for sound in self.listener.all_sounds():
+        for sound in self.listener.all_sounds(self.heard_from_s):
             with closing(sound):
                 by_sound.append(hear(sound, self.origin_s, self.grid[-1].stop))
         for unit, blocks in enumerate(self.grid):

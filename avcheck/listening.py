@@ -35,10 +35,11 @@ PART_UNITS = 6  # of a whole check
 TRIES = 3
 LEAST_WITH_OFFSET = 8  # units with an offset; fewer cannot show a jump or a drift
 ENOUGH_SAMPLES = 4  # the same where a title is sampled; the measuring error falls no further
-CANDIDATES = 6  # units of a part that are heard where a title is sampled
+CANDIDATES = 10  # units of a part that are heard where a title is sampled
 HEARD_BLOCKS = 5  # of each of them
 APART_MS = 2 * FRAME_MS  # offsets of two units that differ by more disagree
 LEAST_VOICE = 0.1  # the least share of a unit with something to hear
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples are spread evenly between whole numbers
 # Steady noise measured under 0.5 dB, music 3 to 6, speech 5 to 20
 _STEADY_DB, _VOICE_DB = 1.5, 8.0
 _VOICED = slice(8, 44)  # bands of the log-mel, 250 to 3,500 Hz
@@ -209,9 +210,16 @@ def _able(voice: Mapping[int, float]) -> list[int]:
 
 
 def _spread(units: Sequence[int]) -> list[int]:
-    """Up to `CANDIDATES` of these, each in the middle of an equal share of them."""
+    """Up to `CANDIDATES` of these, one somewhere in each equal share of them.
+
+    In equal steps they might always meet the same part of what repeats.
+    """
     count = min(CANDIDATES, len(units))
-    return [units[int((number + 0.5) * len(units) / count)] for number in range(count)]
+    starts = [len(units) * number // max(1, count) for number in range(count + 1)]
+    return [
+        units[low + int((high - low) * (_GOLDEN * (units[low] + 1) % 1))]
+        for low, high in pairwise(starts)
+    ]
 
 
 def offsets_of(judgement: Judgement, total: int, origin_s: float) -> dict[int, float]:

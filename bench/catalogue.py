@@ -13,14 +13,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from avcheck.sampling import WORTH_IT
-
-from avcheck.settings import PROBE_BLOCKS, PROBES
+from avcheck.listening import units
+from avcheck.settings import MOST_PROBES, PROBES
 from bench.__main__ import HERE
 from bench.media import title
 from bench.rows import cost_of, processor
-
-_LEAST_S = WORTH_IT * PROBES * PROBE_BLOCKS
 
 
 @dataclass(frozen=True)
@@ -91,8 +88,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cores", type=int, default=16, help="of one machine")
     parser.add_argument("--price", type=float, default=0.5, help="of one machine for an hour")
     options = parser.parse_args(arguments)
-    if options.seconds <= _LEAST_S:
-        parser.error(f"a title of {_LEAST_S} s or less is never sampled: --seconds must be more")
+    if len(units(int(options.seconds))) <= MOST_PROBES * PROBES:
+        parser.error("a title as short as that is never sampled: --seconds must be more")
     return options
 
 

@@ -73,7 +73,7 @@ def test_a_file_repeated_goes_on_without_a_gap(tmp_path: Path) -> None:
 
 def test_a_title_too_short_to_be_sampled_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        catalogue.main(["--seconds", "320"])
+        catalogue.main(["--seconds", "240"])
     assert "is never sampled" in capsys.readouterr().err
 
 

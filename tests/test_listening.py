@@ -5,6 +5,7 @@ at all of it tells.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from avcheck.render.page.words import unseen
 from avcheck.report import Listened, Report
 from avcheck.segments import segments
 from avcheck.settings import CheckSettings
+from avcheck.times import clock
 from tests.support.blinking import B_FRAMES, blink, correlated, late
 from tests.support.clips import make_clip
 from tests.support.looking_around import Shows, look_around
@@ -266,23 +268,46 @@ def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker)
     assert [each.start_s for each in report.segments] == [10.0 * k for k in range(7)]
 
 
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [("film.avi", CheckSettings()), ("film.mp4", CheckSettings(start=1.0, end=61.0))],
-)
-def test_what_cannot_be_sought_and_a_part_are_looked_at_whole(
-    tmp_path: Path, checker: Checker, name: str, settings: CheckSettings
-) -> None:
+def test_what_cannot_be_sought_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
     path = make_clip(
-        tmp_path / name,
+        tmp_path / "film.avi",
         seconds=66,
         size=(64, 48),
         sample_rate=SAMPLE_RATE,
         draw=blink,
         play=half_silent(late(lambda t: 0 * t)),
-        acodec="pcm_s16le" if name.endswith("avi") else "aac",
+        acodec="pcm_s16le",
     )
-    report = checker.check(path, settings)
+    report = checker.check(path)
     assert report.verdict == "in_sync"
     assert report.listened is None
-    assert len(report.segments) == (6 if settings.has_part else 7)
+    assert len(report.segments) == 7
+
+
+@pytest.mark.parametrize(("end_s", "listened"), [(59.0, False), (142.0, True)])
+def test_a_part_that_is_long_enough_is_heard_first_too(
+    tmp_path: Path, checker: Checker, end_s: float, listened: bool
+) -> None:
+    path = make_clip(
+        tmp_path / "film.mp4",
+        seconds=145,
+        size=(64, 48),
+        sample_rate=SAMPLE_RATE,
+        draw=blink,
+        play=half_silent(late(lambda t: 0.24 * (t > 70.0))),
+        video_options=B_FRAMES,
+    )
+    part = CheckSettings(start=2.5, end=end_s)
+    some, whole = checker.check(path, part), checker.check(path, replace(part, thorough=True))
+    assert some.part_s == whole.part_s == (2.5, 2.5 + int(end_s - 2.5))
+    assert (some.listened is not None) == listened
+    assert whole.listened is None
+    assert (some.verdict, some.jump_intervals_s) == (whole.verdict, whole.jump_intervals_s)
+    assert some.degraded == whole.degraded
+    starts_s = [each.start_s for each in some.segments]
+    assert set(starts_s) <= {each.start_s for each in whole.segments}
+    if some.listened is not None:
+        assert len(starts_s) < len(whole.segments)
+        assert some.listened.looked_s + some.listened.mute_s <= 139
+        (mute, *_) = [length for length, why in unseen(some) if "voice" in why]
+        assert mute == clock(some.listened.mute_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from itertools import pairwise
@@ -13,6 +14,7 @@ import pytest
 
 from avcheck.errors import NoAudio
 from avcheck.media import open_media
+from avcheck.media.packets import prepare, seek
 from tests.support.clips import Array, Clip, click, click_time_s, clicks
 from tests.support.mp4_boxes import box, boxes
 from tests.support.reading import flash_s, late_ms, whole
@@ -223,3 +225,26 @@ def test_separate_sound_file_for_a_silent_film(clip: Clip) -> None:
 def test_sound_of_another_film(clip: Clip) -> None:
     dub = clip("dub.mkv", play=[clicks([0.4]), clicks([1.0])])
     assert late_ms(clip("film.mp4"), audio_path=dub, audio_track=1) == pytest.approx(0, abs=1)
+
+
+def test_a_place_in_the_sound_of_matroska_is_found_without_reading_what_lies_before(
+    clip: Clip,
+) -> None:
+    path = clip("clip.mkv", seconds=40, acodec="pcm_s16le", video_options={"g": "50"})
+    read: list[int] = []
+
+    class Counted(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size) or b""
+            read.append(len(data))
+            return data
+
+    with Counted(str(path)) as source, av.open(source) as container:
+        sound = container.streams.audio[0]
+        prepare(container, [sound], 1)
+        read.clear()
+        seek(container, sound, 30.0)
+        packet = next(container.demux(sound))
+        assert packet.pts is not None
+        assert 27 < float(packet.pts * packet.time_base) <= 30.1
+    assert 0 < sum(read) < path.stat().st_size / 4

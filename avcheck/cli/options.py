@@ -187,7 +187,7 @@ Sample = Annotated[
     option(
         "--sample/--no-sample",
         panel=ANALYSIS,
-        help="Look at a few stretches of 10 s of a long title that sound most like a voice.",
+        help="Look at stretches of 10 s spread over a long title, instead of as much as it takes.",
     ),
 ]
 Thorough = Annotated[

@@ -6,6 +6,7 @@ import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
+from avcheck.files import stamp
 from avcheck.media.base import (
     MAX_RATE,
     MIN_RATE,
@@ -88,9 +90,13 @@ class _Anchor:
         return exact_s, taken % (self.rate // math.gcd(self.rate, SAMPLE_RATE))
 
 
-def _anchor(source: Source) -> _Anchor | None:
+@lru_cache(maxsize=16)
+def _anchor(source: Source, _: tuple[int | None, int | None]) -> _Anchor | None:
     """The anchor that the first frames of a sound make, as `Media.sounds` joins them; None if they
     have no timestamps.
+
+    Kept, with the `stamp` of the file: a long title is heard in a hundred places, and opening it
+    takes longer than hearing one.
     """
     start_s = 0.0
     taken = 0
@@ -242,7 +248,7 @@ def decode_sounds(
         end_s = 0.0  # of the sound so far; anything before it is pre-roll or an overlap
         until_s = None if from_s is None else run_up_from_s(from_s) - _SOUND_RUN_UP_S
         sought = has_to_seek(until_s)
-        anchor = _anchor(source) if sought else None
+        anchor = _anchor(source, stamp(source.path)) if sought else None
         tick_s = float(stream.time_base or 0)
         packets = packets_from(container, stream, tally, until_s, source)
         decoded = decoded_frames(container, stream, tally, packets)

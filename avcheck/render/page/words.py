@@ -115,10 +115,10 @@ def unseen(report: Report) -> list[tuple[str, str]]:
         out.append((span(*report.part_s), left))
     if report.sampled_s is not None and report.duration_s is not None:
         rest_s = max(0.0, (report.looked_at_s or 0.0) - report.sampled_s)
-        out.append((clock(rest_s), "Not decoded: the title was sampled."))
+        out.append((clock(rest_s), "Not looked at: the title was sampled."))
     if report.listened is not None and report.duration_s is not None:
         mute_s, looked_s = report.listened.mute_s, report.listened.looked_s
-        rest_s = max(0.0, report.duration_s - mute_s - looked_s)
+        rest_s = max(0.0, (report.looked_at_s or 0.0) - mute_s - looked_s)
         for length_s, why in (
             (mute_s, "Only heard: nothing in it sounds like a voice."),
             (rest_s, "Only heard: what was seen around it was enough."),
