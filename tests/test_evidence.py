@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -240,28 +241,42 @@ def test_the_command_refuses_before_it_looks(
 
 
 def test_a_place_is_given_as_the_titles_timecode_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    clip: Clip,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """And one outside the title is refused before it is checked."""
     spans: list[ShownPart] = []
-    facts = PictureFacts(320, 240, "30000/1001", 0.0, "01:00:00;00")
-    checked = replace(report(tmp_path / "a.mp4"), picture=facts)
-    monkeypatch.setattr("avcheck.cli.evidence.check_alone", lambda *_, **__: checked)
+    checked: list[Path] = []
+    title = clip(
+        "a.mxf", seconds=13, fps=Fraction(30000, 1001), vcodec="mpeg2video", acodec="pcm_s16le"
+    )
+
+    def check(path: Path, *_: object, **__: object) -> Report:
+        checked.append(path)
+        return report(path)
 
     def write(_: Report, span: ShownPart, target: Path, *, audio: Path | None) -> None:
         spans.append(span)
         target.touch()
 
+    monkeypatch.setattr("avcheck.cli.evidence.check_alone", check)
     monkeypatch.setattr(film, "make_film", write)
-    (tmp_path / "a.mp4").touch()
-    command = ["evidence", str(tmp_path / "a.mp4"), str(tmp_path / "out.mp4"), "--force"]
-    for at in ("01:00:05;15", "01:00:05:15", "5.5055", "0:00:05.5055"):
+    command = ["evidence", str(title), str(tmp_path / "out.mp4"), "--force"]
+    for at in ("00:00:05:15", "5.5055", "0:00:05.5055"):
         assert main([*command, f"--at={at}", "--length=0:06"]) == 0
-    assert [(each.start_s, each.length_s) for each in spans] == [(pytest.approx(5.5055), 6.0)] * 4
-    assert main([*command, "--at=01:00:05:31"]) == 2
-    assert "no picture of the title can have the timecode 01:00:05:31" in capsys.readouterr().err
-    for slip, says in (("--length=20", "--length must lie"), ("--at=99", "--at must lie")):
+    assert [(each.start_s, each.length_s) for each in spans] == [(pytest.approx(5.5055), 6.0)] * 3
+    capsys.readouterr()
+    for slip, says in (
+        ("--at=00:00:05:31", "no picture of the title can have the timecode 00:00:05:31"),
+        ("--at=00:00:20:00", "--at must lie in the title, from 0 to 13.0 s, not 20.02"),
+        ("--at=99", "--at must lie in the title"),
+        ("--length=20", "--length must lie"),
+    ):
         assert main([*command, slip]) == 2
         assert f"avcheck: {says}" in capsys.readouterr().err
+    assert checked == [title] * 3
 
 
 def test_the_sound_may_be_a_file_of_its_own(clip: Clip, tmp_path: Path) -> None:

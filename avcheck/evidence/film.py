@@ -58,6 +58,12 @@ def require_length(length_s: float) -> None:
         )
 
 
+def require_inside(at_s: float, end_s: float) -> None:
+    """Raise UsageError if a title that ends at `end_s` has nothing to show from `at_s` on."""
+    if not 0 <= at_s < end_s:
+        raise UsageError(f"must lie in the title, from 0 to {end_s:.1f} s, not {at_s:g}", "at_s")
+
+
 def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> ShownPart:
     """The `length_s` that draw most of the attention and lie in one stretch; or those from `at_s`
     on. Raises UsageError.
@@ -65,10 +71,7 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
     require_length(length_s)
     end_s = max([report.duration_s or 0.0, *(segment.end_s for segment in report.segments)])
     if at_s is not None:
-        if not 0 <= at_s < end_s:
-            raise UsageError(
-                f"must lie in the title, from 0 to {end_s:.1f} s, not {at_s:g}", "at_s"
-            )
+        require_inside(at_s, end_s)
         return ShownPart(at_s, min(length_s, end_s - at_s))
     length_s = min(length_s, end_s) if end_s else length_s
     starts = [block.start_s for block in report.blocks if block.start_s + length_s <= end_s + 1e-6]
