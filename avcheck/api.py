@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from avcheck.errors import Cancelled, UsageError
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.settings import PROBES, CheckSettings, only_track, time_of
+from avcheck.settings import PROBES, CheckSettings, OnProgress, only_track, time_of
 
 # One audio track by its number, several, or all of them; None: the main one
 AudioTracks = int | Sequence[int] | Literal["all"] | None
@@ -35,7 +35,7 @@ def check(
     end: float | str | None = None,
     device: str = "auto",
     model: str | Path | None = None,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
 ) -> Report:
     """Check one file.
@@ -96,7 +96,7 @@ def check(
 def check_tracks(
     path: str | Path,
     *,
-    on_progress: Callable[[float], None] | None = None,
+    on_progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
     **options: Any,
 ) -> tuple[Report, ...]:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from avcheck.report import FRAME_MS, Report
 
-Kind = Literal["worse", "better", "changed", "new", "gone"]
-KINDS: tuple[Kind, ...] = ("worse", "better", "changed", "new", "gone")
+ChangeKind = Literal["worse", "better", "changed", "new", "gone"]
+CHANGE_KINDS: tuple[ChangeKind, ...] = ("worse", "better", "changed", "new", "gone")
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Change:
     """
 
     path: str
-    kind: Kind
+    kind: ChangeKind
     before: Report | None  # None: not in the earlier run
     after: Report | None  # None: not in the later run
 
@@ -54,14 +54,14 @@ def changes_between(
         if kind is not None:
             changes.append(Change(report.path, kind, earlier, _in_short(report)))
     changes += [Change(path, "gone", report, None) for (path, _), report in old.items()]
-    return sorted(changes, key=lambda change: (KINDS.index(change.kind), change.path))
+    return sorted(changes, key=lambda change: (CHANGE_KINDS.index(change.kind), change.path))
 
 
 def _in_short(report: Report) -> Report:
     return replace(report, segments=(), blocks=(), detail=None)
 
 
-def _kind(old: Report | None, new: Report, failing: Collection[str]) -> Kind | None:
+def _kind(old: Report | None, new: Report, failing: Collection[str]) -> ChangeKind | None:
     if old is None:
         return "worse" if new.verdict in failing else "new"
     if old.verdict != new.verdict:

@@ -11,7 +11,7 @@ size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import cache
@@ -37,7 +37,7 @@ from avcheck.report import Degraded, Report
 from avcheck.reporting import report_on
 from avcheck.searching import CLOSER_SIDE, Seen, look_closer_for_all
 from avcheck.segments import window_over
-from avcheck.settings import DEFAULTS, CheckSettings
+from avcheck.settings import DEFAULTS, CheckSettings, OnProgress
 from avcheck.signals.looks import Looks, looks_of
 from avcheck.signals.signal import SIGNAL_SIDE, Signal, may_be_signal, recognised_in
 from avcheck.signals.stamps import can_read_stamps, stamps_of
@@ -82,7 +82,7 @@ class Checker:
         self,
         path: str | Path,
         settings: CheckSettings = DEFAULTS,
-        on_progress: Callable[[float], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
         """The score curves of a file, for the first sound asked for, with what is known of the file
         and what was lost. Raises MediaError.
@@ -97,7 +97,7 @@ class Checker:
         self,
         path: str | Path,
         settings: CheckSettings = DEFAULTS,
-        on_progress: Callable[[float], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Report:
         """`check_tracks` for settings that ask for one sound. Raises ValueError for others."""
         (report,) = self.check_tracks(path, settings, on_progress)
@@ -107,7 +107,7 @@ class Checker:
         self,
         path: str | Path,
         settings: CheckSettings = DEFAULTS,
-        on_progress: Callable[[float], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> tuple[Report, ...]:
         """Check one file: a report for each sound that `settings` ask for, in that order.
 
@@ -157,7 +157,7 @@ class Checker:
         opener: Opener,
         first: FirstLook,
         settings: CheckSettings,
-        on_progress: Callable[[float], None] | None,
+        on_progress: OnProgress | None,
     ) -> list[Zoomed]:
         """The curves and what they say, after a closer look at the title if one is wanted."""
         zoomed = [

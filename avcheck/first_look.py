@@ -18,7 +18,7 @@ from avcheck.listening import (
     HEARD_BLOCKS,
     LEAST_S,
     LEAST_VOICE,
-    Plan,
+    LookPlan,
     hear,
     in_common,
     next_units,
@@ -39,7 +39,7 @@ from avcheck.segments import (
     segments,
     window_over,
 )
-from avcheck.settings import CheckSettings
+from avcheck.settings import CheckSettings, OnProgress
 from avcheck.signals.beeps import BeepFinder, Beeps
 from avcheck.signals.stamps import StampLook
 from avcheck.title import Part, Title, blocks_of, part_of
@@ -123,7 +123,7 @@ def look_at_all(
     choices: Sequence[Choice],
     settings: CheckSettings,
     model: Loaded,
-    on_progress: Callable[[float], None] | None,
+    on_progress: OnProgress | None,
     *,
     listen_first: bool = False,
 ) -> FirstLook:
@@ -162,7 +162,7 @@ def look_at_samples(
     settings: CheckSettings,
     probes_first: int,
     model: Loaded,
-    on_progress: Callable[[float], None] | None,
+    on_progress: OnProgress | None,
 ) -> FirstLook | None:
     """`look_at_all` for a few stretches of the title, and for more if these leave the verdict open.
 
@@ -175,7 +175,7 @@ def look_at_samples(
         if not title.seekable or origin_s is None or end_s is None:
             return None
         grid = units(_blocks(origin_s, end_s) if part is None else part.blocks)
-        plan = Plan.of_samples(len(grid), probes_first)
+        plan = LookPlan.of_samples(len(grid), probes_first)
         if plan is None:
             return None
         with opener(title.choices, max(LEVELS)) as listener:
@@ -195,7 +195,7 @@ def _listen_then_look(
     opener: Opener,
     settings: CheckSettings,
     model: Loaded,
-    on_progress: Callable[[float], None] | None,
+    on_progress: OnProgress | None,
 ) -> FirstLook | None:
     """Hear all of a long title, or of a long part of one, then look at only as much of it as it
     takes (`listening`).
@@ -215,7 +215,7 @@ def _listen_then_look(
     with opener(title.choices, max(LEVELS)) as listener:
         # A whole title is heard from its first sample, so that all that was lost of it is counted
         from_s = None if part is None else max(0.0, origin_s - SOUND_LEAD_S)
-        look = _Look(title, listener, Plan.of_all(len(grid)), grid, origin_s, from_s)
+        look = _Look(title, listener, LookPlan.of_all(len(grid)), grid, origin_s, from_s)
         if not look.through(settings, model, on_progress):
             return None
         lost = title.degraded[0]
@@ -243,7 +243,7 @@ class _Look:
 
     title: Title
     listener: Title
-    plan: Plan
+    plan: LookPlan
     grid: Sequence[range]
     origin_s: float
     heard_from_s: float | None = None
@@ -252,7 +252,7 @@ class _Look:
     curves: list[list[Curve]] = field(default_factory=list)
 
     def through(
-        self, settings: CheckSettings, model: Loaded, on_progress: Callable[[float], None] | None
+        self, settings: CheckSettings, model: Loaded, on_progress: OnProgress | None
     ) -> bool:
         """Look until enough was seen; False if the title cannot be read from the middle."""
         calibration, done = Calibration(**model.calibration), 0.0
@@ -344,7 +344,7 @@ def _decoded(windows: Iterator[Window]) -> Generator[Window, None, None]:
 class _Tell:
     """Reports how far such a look has come: from `done`, by `step` for every decoded block."""
 
-    on_progress: Callable[[float], None] | None
+    on_progress: OnProgress | None
     done: float
     step: float
 

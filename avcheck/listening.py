@@ -1,6 +1,6 @@
 """Where to look in a long title, by what is heard in it. Pure arithmetic; no torch.
 
-A title is cut into units, which are the segments of a check of all of it. A `Plan` cuts it into
+A title is cut into units, which are the segments of a check of all of it. A `LookPlan` cuts it into
 parts as well. In every part the unit that sounds most like a voice is looked at, of equals the one
 nearest to an end of the title; then the next, until one shows an offset or `TRIES` have shown none.
 Where neighbours disagree, what lies between and beside them is looked at, until the jump lies
@@ -88,7 +88,7 @@ def units(blocks: int) -> tuple[range, ...]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LookPlan:
     """How much of a title is heard and looked at.
 
     total: its units; parts: into which it is cut; enough: units with an offset that are enough;
@@ -102,12 +102,12 @@ class Plan:
     hears_all: bool
 
     @classmethod
-    def of_all(cls, total: int) -> Plan:
+    def of_all(cls, total: int) -> LookPlan:
         """The plan of a whole check."""
         return cls(total, max(1, round(total / PART_UNITS)), LEAST_WITH_OFFSET, total, True)
 
     @classmethod
-    def of_samples(cls, total: int, probes: int) -> Plan | None:
+    def of_samples(cls, total: int, probes: int) -> LookPlan | None:
         """The plan of a title that is sampled by so many probes at first; None if it is too
         short.
         """
@@ -120,7 +120,7 @@ class Plan:
 
 
 def units_to_hear(
-    plan: Plan,
+    plan: LookPlan,
     voice: Mapping[int, float],
     looked: set[int],
     judgements: Sequence[Judgement],
@@ -153,7 +153,7 @@ def units_to_hear(
 
 
 def next_units(
-    plan: Plan,
+    plan: LookPlan,
     voice: Mapping[int, float],
     looked: set[int],
     judgements: Sequence[Judgement],
@@ -232,7 +232,7 @@ def offsets_of(judgement: Judgement, total: int, origin_s: float) -> dict[int, f
     return offsets
 
 
-def _one_a_part(plan: Plan, left: Sequence[int]) -> set[int]:
+def _one_a_part(plan: LookPlan, left: Sequence[int]) -> set[int]:
     """The first unit of what is left in each part, sorted by how much it sounds like a voice."""
     best: dict[int, int] = {}
     for unit in left:

@@ -21,7 +21,7 @@ from avcheck.report import (
 )
 from avcheck.timecode import Timecode
 
-Kind = Literal["in_sync", "out_of_sync", "undecidable", "jump", "edit"]
+MarkerKind = Literal["in_sync", "out_of_sync", "undecidable", "jump", "edit"]
 
 _WHOLE_S = 1.0
 # Undecidable for a reason that leaves what was looked at as it is
@@ -37,7 +37,7 @@ class Marker:
 
     start: int
     length: int
-    kind: Kind
+    kind: MarkerKind
     text: str
 
     @property
@@ -101,7 +101,7 @@ class _Part:
 
     start_s: float
     end_s: float
-    kind: Kind
+    kind: MarkerKind
     text: str
 
 
@@ -185,7 +185,7 @@ def _jumps(report: Report, frame_ms: float) -> Iterator[_Part]:
         yield _Part(start_s, end_s, "jump", f"the offset jumps{change}")
 
 
-def _kind(report: Report, offset_ms: float) -> Kind:
+def _kind(report: Report, offset_ms: float) -> MarkerKind:
     """What an offset in a part of the title comes to."""
     if report.verdict == "undecidable" and report.reason_code != _PARTS_HOLD:
         return "undecidable"

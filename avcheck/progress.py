@@ -18,16 +18,15 @@ from avcheck.blocks import BLOCK_FRAMES, BLOCK_S
 from avcheck.looking import LEVELS
 from avcheck.scan import LEARN_LEVEL_EVERY
 from avcheck.segments import SEGMENT_BLOCKS
+from avcheck.settings import OnProgress
 
 FIRST_LOOK = 0.9  # of the whole; the rest is for the closer look that a file may need
 CLOSER_CALLS = 15  # of the trunk, in a closer look at three segments of ten seconds
 _MOST = 0.99  # the most that is reported before the end: the work ahead is an estimate
 
-Tell = Callable[[float], None]  # takes the fraction that is done, 0..1
-
 
 @contextmanager
-def first_look(trunk: nn.Module, seconds: float, tell: Tell | None) -> Iterator[None]:
+def first_look(trunk: nn.Module, seconds: float, tell: OnProgress | None) -> Iterator[None]:
     """Report the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`."""
     expected = _expected(seconds)
     work_done = 0
@@ -42,7 +41,7 @@ def first_look(trunk: nn.Module, seconds: float, tell: Tell | None) -> Iterator[
 
 
 @contextmanager
-def closer_look(trunk: nn.Module, tell: Tell | None) -> Iterator[None]:
+def closer_look(trunk: nn.Module, tell: OnProgress | None) -> Iterator[None]:
     """Report the progress of `trunk` over a few segments again, from `FIRST_LOOK` on; 1 at the end,
     even without work.
     """
@@ -60,7 +59,9 @@ def closer_look(trunk: nn.Module, tell: Tell | None) -> Iterator[None]:
 
 
 @contextmanager
-def _heard(trunk: nn.Module, hear: Callable[[Tensor], float], tell: Tell | None) -> Iterator[None]:
+def _heard(
+    trunk: nn.Module, hear: Callable[[Tensor], float], tell: OnProgress | None
+) -> Iterator[None]:
     if tell is None:
         yield
         return

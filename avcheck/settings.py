@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +17,7 @@ from avcheck.languages import is_language
 from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.timecode import is_timecode
 
+OnProgress = Callable[[float], None]  # takes the fraction that is done, 0..1
 Time = float | str  # in a title: seconds on its clock, or its timecode
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]  # where the network runs
 DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)

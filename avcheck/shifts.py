@@ -32,7 +32,7 @@ class Compared:
     """Pictures and sound compared at every shift in `SHIFTS`.
 
     scored: what the joint layers say; match: (S,), what the trunks say by themselves
-    (`model.Match`), in logits; block_match: (N, S), the same for each block; grid: where the places
+    (`match.Match`), in logits; block_match: (N, S), the same for each block; grid: where the places
     of the attention lie, as in `Look`; present: which (shift, picture) could be compared, bool (S,
     T).
     """

@@ -17,7 +17,7 @@ import numpy as np
 
 from avcheck.checker import Checker
 from avcheck.errors import MediaError
-from avcheck.fix.repair import Outcome, Wanted, fix_file
+from avcheck.fix.repair import FixSettings, Outcome, fix_file
 from avcheck.media import open_media
 from avcheck.rates import SAMPLE_RATE
 from avcheck.report import Report
@@ -73,7 +73,7 @@ def rows(films: Sequence[Film], folder: Path, checker: Checker) -> Iterator[tupl
         head = heads.setdefault(film.seconds, Head(film.seconds, folder))
         source = make_film(film, head, folder / f"film{film.suffix}")
         target = folder / f"fixed{film.suffix}"
-        wanted = Wanted(audio_track=0, force_offset_ms=film.forced_ms)
+        wanted = FixSettings(audio_track=0, force_offset_ms=film.forced_ms)
         outcome = fix_file(source, target, wanted, partial(check_by, checker))
         yield film, row_of(film, head, source, target, outcome)
         source.unlink()

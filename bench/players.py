@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avcheck.fix.repair import Wanted, fix_file
+from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.report import PRESETS, Report
 from avcheck.signals.verdict import check_signal
 from tests.support.clips import make_clip
@@ -78,7 +78,7 @@ def main() -> None:
                 source = make(folder / kind, offset_ms)
                 target = folder / f"fixed{source.suffix}"
                 target.unlink(missing_ok=True)
-                outcome = fix_file(source, target, Wanted(force_offset_ms=offset_ms), never)
+                outcome = fix_file(source, target, FixSettings(force_offset_ms=offset_ms), never)
                 label = f"{source.suffix[1:]} {offset_ms:+d} ms"
                 if outcome.status != "fixed":
                     print(f"{label:20}{outcome.status}: {outcome.reason}")

@@ -13,15 +13,15 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.compare.align import Edges, Piece, pieces
 from avcheck.compare.comparison import (
-    Change,
     Comparison,
-    Title,
+    Digest,
+    SyncChange,
     compare_titles,
     picture_jump_s,
     read_title,
 )
 from avcheck.compare.features import Recording
-from avcheck.compare.find import RATE_HZ, Track, matches
+from avcheck.compare.find import RATE_HZ, Features, matches
 from avcheck.compare.fine import delay
 from avcheck.compare.pictures import keep
 from avcheck.compare.verdict import to_report
@@ -35,17 +35,17 @@ Clip = Callable[..., Path]
 SECONDS = 30.0
 
 
-def track(seconds: float = 60, seed: int = 1, start_s: float = 0.0) -> Track:
+def track(seconds: float = 60, seed: int = 1, start_s: float = 0.0) -> Features:
     rows = np.random.default_rng(seed).normal(size=(round(seconds * RATE_HZ), 8)).astype(np.float32)
     kernel = np.hanning(9)
     smooth = np.stack([np.convolve(column, kernel, "same") for column in rows.T], axis=1)
-    return Track(
+    return Features(
         start_s,
         smooth.astype(np.float32),
     )
 
 
-def align(reference: Track, file: Track) -> list[tuple[float, float, float, float]]:
+def align(reference: Features, file: Features) -> list[tuple[float, float, float, float]]:
     found, pace = matches(reference, file)
     parts = pieces(found, pace, 0.03, Edges(reference, file))
     return [(part.start_s, part.end_s, part.reference_start_s, part.pace) for part in parts]
@@ -59,14 +59,14 @@ def test_what_is_the_same_is_one_piece() -> None:
 
 def test_a_track_that_starts_later_keeps_its_own_clock() -> None:
     whole = track()
-    ((start_s, _, reference_s, _),) = align(whole, Track(5.0, whole.rows[1200:]))
+    ((start_s, _, reference_s, _),) = align(whole, Features(5.0, whole.rows[1200:]))
     assert reference_s - start_s == pytest.approx(12 - 5, abs=0.005)
 
 
 @pytest.mark.parametrize("rows", [800, 1100])
 def test_windows_of_an_odd_number_of_rows_are_in_their_place(rows: int) -> None:
     whole = track()
-    hits, _ = matches(whole, Track(0.0, whole.rows[1000 : 1000 + rows]))
+    hits, _ = matches(whole, Features(0.0, whole.rows[1000 : 1000 + rows]))
     assert {round(each.reference_s - each.file_s, 4) for each in hits} == {10.0}
 
 
@@ -76,7 +76,7 @@ def test_inserted_and_removed_stretches_are_found_to_a_tenth_of_a_second() -> No
     rows = np.concatenate(
         [whole.rows[:2000], strange.rows, whole.rows[2000:3500], whole.rows[4000:]]
     )
-    first, second, third = align(whole, Track(0.0, rows))
+    first, second, third = align(whole, Features(0.0, rows))
     assert (first[1], second[0]) == pytest.approx((20, 30), abs=0.1)
     assert second[2] - second[0] == pytest.approx(-10, abs=0.005)
     assert (second[1], third[0]) == pytest.approx((45, 45), abs=0.1)
@@ -95,7 +95,7 @@ def test_a_title_that_plays_faster_or_slower_is_one_piece_of_its_pace(pace: floa
 def test_a_short_stretch_between_two_edits_is_found(seconds: int) -> None:
     reference = track(120)
     ends = ((0, 2000), (4000, 4000 + 100 * seconds), (7000, 9000))
-    file = Track(0.0, np.concatenate([reference.rows[low:high] for low, high in ends]))
+    file = Features(0.0, np.concatenate([reference.rows[low:high] for low, high in ends]))
     starts_s = [start_s for _, _, start_s, _ in align(reference, file)]
     assert starts_s == pytest.approx([0, 40, 70], abs=0.05)
 
@@ -105,7 +105,7 @@ def test_what_is_not_in_the_reference_is_not_found() -> None:
 
 
 def test_silence_is_not_found_anywhere() -> None:
-    assert align(track(), Track(0.0, np.zeros((6000, 8), np.float32))) == []
+    assert align(track(), Features(0.0, np.zeros((6000, 8), np.float32))) == []
 
 
 @pytest.mark.parametrize("samples", [0.0, 3.0, -17.25, 140.5])
@@ -143,7 +143,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reference(folder: Path) -> Iterator[Title]:
+def reference(folder: Path) -> Iterator[Digest]:
     clip = make_clip(
         folder / "reference.mkv",
         seconds=SECONDS,
@@ -164,7 +164,7 @@ def film(clip: Clip) -> Clip:
     return lambda name, **options: clip(name, sample_rate=SAMPLE_RATE, **options)
 
 
-def compared(reference: Title, path: Path) -> Comparison:
+def compared(reference: Digest, path: Path) -> Comparison:
     title = read_title(path)
     try:
         return compare_titles(reference, title)
@@ -177,7 +177,7 @@ def moves(comparison: Comparison) -> list[float]:
 
 
 @pytest.mark.parametrize("late_ms", [0, 7, -250])
-def test_sound_moved_is_told_to_a_millisecond(reference: Title, film: Clip, late_ms: int) -> None:
+def test_sound_moved_is_told_to_a_millisecond(reference: Digest, film: Clip, late_ms: int) -> None:
     sound = noise(SECONDS + 5)
     path = film(
         "film.mp4",
@@ -192,7 +192,7 @@ def test_sound_moved_is_told_to_a_millisecond(reference: Title, film: Clip, late
 
 
 @pytest.mark.parametrize("fps", [24, 30, 50])
-def test_another_frame_rate_and_size_is_no_change(reference: Title, film: Clip, fps: int) -> None:
+def test_another_frame_rate_and_size_is_no_change(reference: Digest, film: Clip, fps: int) -> None:
     # A frame-rate converter takes the nearest picture
     def shown(time_s: float) -> np.ndarray[Any, Any]:
         nearest = np.floor(time_s * 25 + 0.499)  # of two that are equally near the earlier
@@ -205,7 +205,7 @@ def test_another_frame_rate_and_size_is_no_change(reference: Title, film: Clip, 
     assert moves(compared(reference, path)) == pytest.approx([0, 0], abs=10)
 
 
-def test_letterbox_logo_and_level_are_no_change(reference: Title, film: Clip) -> None:
+def test_letterbox_logo_and_level_are_no_change(reference: Digest, film: Clip) -> None:
     def boxed(time_s: float) -> np.ndarray[Any, Any]:
         picture = np.full((120, 160), 16, np.uint8)
         picture[15:105] = scenery(time_s)
@@ -218,7 +218,7 @@ def test_letterbox_logo_and_level_are_no_change(reference: Title, film: Clip) ->
     assert moves(compared(reference, path)) == pytest.approx([0, 0], abs=5)
 
 
-def test_a_cut_in_the_sound_alone_is_a_jump(reference: Title, film: Clip) -> None:
+def test_a_cut_in_the_sound_alone_is_a_jump(reference: Digest, film: Clip) -> None:
     sound = noise(SECONDS + 5)
     path = film(
         "film.mp4",
@@ -232,7 +232,7 @@ def test_a_cut_in_the_sound_alone_is_a_jump(reference: Title, film: Clip) -> Non
     assert (first.start_ms, second.start_ms) == pytest.approx((0, 200), abs=1.0)
 
 
-def test_a_sample_rate_slip_is_a_drift(reference: Title, film: Clip) -> None:
+def test_a_sample_rate_slip_is_a_drift(reference: Digest, film: Clip) -> None:
     sound = noise(SECONDS + 5)
     path = film(
         "film.mp4", seconds=26, draw=scenery, play=lambda t: sound(1.002 * t), size=(160, 90)
@@ -241,7 +241,7 @@ def test_a_sample_rate_slip_is_a_drift(reference: Title, film: Clip) -> None:
     assert (change.start_ms, change.end_ms) == pytest.approx((0, 52), abs=2.5)
 
 
-def test_an_untouched_file_with_another_rate_has_no_edits(reference: Title, film: Clip) -> None:
+def test_an_untouched_file_with_another_rate_has_no_edits(reference: Digest, film: Clip) -> None:
     path = film(
         "untouched.mp4",
         seconds=SECONDS,
@@ -254,7 +254,7 @@ def test_an_untouched_file_with_another_rate_has_no_edits(reference: Title, film
 
 
 def test_a_piece_that_was_left_out_of_both_is_told_to_a_tenth_of_a_second(
-    reference: Title, film: Clip
+    reference: Digest, film: Clip
 ) -> None:
     def late(time_s: float) -> float:
         return time_s + (2.0 if time_s >= 9.0 else 0.0)
@@ -273,7 +273,7 @@ def test_a_piece_that_was_left_out_of_both_is_told_to_a_tenth_of_a_second(
     assert edit.length_s == pytest.approx(2.0, abs=0.01)
 
 
-def test_black_and_silence_put_in_are_one_edit(reference: Title, film: Clip) -> None:
+def test_black_and_silence_put_in_are_one_edit(reference: Digest, film: Clip) -> None:
     def late(times_s: Any) -> Any:
         return np.where(times_s >= 9.0, times_s - 1.0, times_s)
 
@@ -303,7 +303,7 @@ def test_the_place_of_a_picture_steps_by_whole_pictures(rate: int | None, least_
     assert picture_jump_s(Fraction(60), slow) == pytest.approx(least_s)
 
 
-def test_another_title_cannot_be_aligned(reference: Title, film: Clip) -> None:
+def test_another_title_cannot_be_aligned(reference: Digest, film: Clip) -> None:
     rng = np.random.default_rng(8)
 
     def other(time_s: float) -> np.ndarray[Any, Any]:
@@ -327,7 +327,7 @@ def test_a_still_picture_tells_nothing() -> None:
     still.close()
 
 
-def judged(*changes: Change, share: float = 1.0) -> Report:
+def judged(*changes: SyncChange, share: float = 1.0) -> Report:
     piece = Piece(0.0, 60.0, 0.0, 1.0)
     return to_report(
         "film.mp4", Comparison((piece,), (piece,), changes, 60.0 * share, 60.0), PRESETS["ebu-r37"]
@@ -335,7 +335,7 @@ def judged(*changes: Change, share: float = 1.0) -> Report:
 
 
 def test_the_worst_stretch_decides_and_every_change_is_listed() -> None:
-    report = judged(Change(0, 30, 0, 0), Change(30.4, 60, 200, 200))
+    report = judged(SyncChange(0, 30, 0, 0), SyncChange(30.4, 60, 200, 200))
     assert (report.verdict, report.offset_ms, report.jump_intervals_s) == (
         "out_of_sync",
         200,
@@ -346,17 +346,17 @@ def test_the_worst_stretch_decides_and_every_change_is_listed() -> None:
 
 
 def test_a_drift_is_told_a_minute() -> None:
-    report = judged(Change(0, 60, 0, -90))
+    report = judged(SyncChange(0, 60, 0, -90))
     assert (report.verdict, report.offset_ms, report.drift_ms_per_min) == ("out_of_sync", -90, -90)
 
 
 def test_just_beyond_the_limit_is_borderline() -> None:
-    report = judged(Change(0, 60, -65, -65))
+    report = judged(SyncChange(0, 60, -65, -65))
     assert (report.verdict, report.reason_code) == ("undecidable", "borderline")
 
 
 def test_something_inserted_into_both_is_no_jump_but_is_not_passed_over() -> None:
-    report = judged(Change(0, 30, 0, 0), Change(37, 60, 1, 1), share=0.9)
+    report = judged(SyncChange(0, 30, 0, 0), SyncChange(37, 60, 1, 1), share=0.9)
     assert (report.verdict, report.jumps_s, report.degraded.unseen_s) == (
         "in_sync",
         (),
@@ -372,7 +372,7 @@ def test_a_stretch_whose_picture_alone_is_found_is_not_called_in_sync(
     sound_until_s: float, verdict: str, code: str | None
 ) -> None:
     sound, picture = (Piece(0.0, end_s, 0.0, 1.0) for end_s in (sound_until_s, 60.0))
-    change = Change(0, sound_until_s, 0, 0)
+    change = SyncChange(0, sound_until_s, 0, 0)
     found = Comparison((sound,), (picture,), (change,), sound_until_s, 60.0)
     report = to_report("film.mp4", found, PRESETS["ebu-r37"])
     assert (report.verdict, report.reason_code) == (verdict, code)
@@ -380,7 +380,7 @@ def test_a_stretch_whose_picture_alone_is_found_is_not_called_in_sync(
 
 
 def test_too_little_found_is_undecidable() -> None:
-    report = judged(Change(0, 20, 0, 0), share=0.33)
+    report = judged(SyncChange(0, 20, 0, 0), share=0.33)
     assert (report.verdict, report.offset_ms, report.reason_code) == (
         "undecidable",
         None,

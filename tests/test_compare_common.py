@@ -15,8 +15,8 @@ from avcheck.compare.align import Edges, Piece
 from avcheck.compare.bed import _elected, _Vote, common_bed
 from avcheck.compare.comparison import sight
 from avcheck.compare.features import Recording
-from avcheck.compare.find import RATE_HZ, WINDOW_S, Match, Track, likeness, matches
-from avcheck.compare.pictures import Pictures, View, keep, views
+from avcheck.compare.find import RATE_HZ, WINDOW_S, Features, WindowMatch, likeness, matches
+from avcheck.compare.pictures import StoredPictures, View, keep, views
 from avcheck.media import Picture, Sound
 from avcheck.rates import SAMPLE_RATE
 from tests.support.scenery import scenery
@@ -91,7 +91,7 @@ def test_half_of_the_windows_that_could_agree_have_to(agreeing: int, is_elected:
         for k, file_s in enumerate((0.0, 8.0, 11.0, 14.0, 17.0, 20.0, 23.0))
     ]
     elected = _elected(votes[0], votes, 1.0)
-    assert elected == (Match(0.0, 1.0, agreeing / 6) if is_elected else None)
+    assert elected == (WindowMatch(0.0, 1.0, agreeing / 6) if is_elected else None)
 
 
 def test_silence_has_no_bed() -> None:
@@ -105,7 +105,7 @@ def whole(luma: Array) -> Array:
 
 
 @cache
-def shown(fps: float = 25, look: Callable[[Array], Array] = whole) -> Pictures:
+def shown(fps: float = 25, look: Callable[[Array], Array] = whole) -> StoredPictures:
     times = np.arange(round(14 * fps)) / fps
     return keep(
         Picture(float(time_s), np.ascontiguousarray(look(fine(float(time_s))))) for time_s in times
@@ -186,7 +186,7 @@ def test_a_view_that_is_too_small_to_be_divided_is_left_out() -> None:
         assert np.isfinite(track.rows).all()
 
 
-def places_s(reference: Track, file: Track) -> float:
+def places_s(reference: Features, file: Features) -> float:
     """By how much the file's pictures lie later than the reference's, in seconds."""
     found, pace = matches(reference, file)
     assert pace == 1.0
@@ -210,5 +210,5 @@ def test_pictures_shown_several_times_lie_where_they_were(times: int) -> None:
 def test_a_piece_that_agrees_throughout_leaves_the_next_no_row() -> None:
     rows = np.random.default_rng(3).normal(size=(round(60 * RATE_HZ), 8)).astype(np.float32)
     whole, chance = Piece(0.0, 32.0, 0.0, 1.0), Piece(30.0, 60.0, 7.0, 1.0)
-    end_s, start_s = Edges(Track(0.0, rows), Track(0.0, rows)).between(whole, chance)
+    end_s, start_s = Edges(Features(0.0, rows), Features(0.0, rows)).between(whole, chance)
     assert end_s == start_s == pytest.approx(30.0 + WINDOW_S / 2, abs=1e-6)

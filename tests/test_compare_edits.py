@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from avcheck.compare.align import Piece
-from avcheck.compare.conform import Span, edits
+from avcheck.compare.conform import TimeSpan, edits
 from avcheck.edits import Edit, describe_edit
 from avcheck.markers import marked
 from avcheck.render.page import words
@@ -16,7 +16,7 @@ from avcheck.render.text import details
 from avcheck.report import PictureFacts, Report, Stretch
 from tests.support.page_reports import page
 
-FILE, FILE_24 = Span(0.0, 28.0), Span(0.0, 24.0)
+FILE, FILE_24 = TimeSpan(0.0, 28.0), TimeSpan(0.0, 24.0)
 
 
 def whole(start_s: float = 0.0, end_s: float = 28.0, reference_s: float = 0.0) -> Piece:
@@ -26,8 +26,8 @@ def whole(start_s: float = 0.0, end_s: float = 28.0, reference_s: float = 0.0) -
 def of(
     sound: Sequence[Piece],
     picture: Sequence[Piece] | None = None,
-    file: Span = FILE,
-    reference: Span = FILE,
+    file: TimeSpan = FILE,
+    reference: TimeSpan = FILE,
 ) -> list[tuple[str, str, float, float, float, float]]:
     return [
         (
@@ -52,7 +52,7 @@ def test_what_was_put_in_is_told_once_though_its_edges_are_uncertain() -> None:
     """7 s at 12 s: how long is exact, even where some frames of either side were not found."""
     sound = [whole(0.0, 11.9), Piece(19.1, 28.0, 12.1, 1.0)]
     picture = [whole(0.0, 12.0), Piece(19.0, 28.0, 12.0, 1.0)]
-    reference = Span(0.0, 21.0)
+    reference = TimeSpan(0.0, 21.0)
     assert of(sound, picture, reference=reference) == [("inserted", "both", 12, 19, 12, 12)]
 
 
@@ -60,7 +60,7 @@ def test_silence_put_in_is_no_other_sound() -> None:
     """It changes what is heard up to a second around it, which then is not found on either side."""
     sound = [whole(0.0, 11.4), Piece(13.8, 28.0, 12.8, 1.0)]
     picture = [whole(0.0, 12.0), Piece(13.0, 28.0, 12.0, 1.0)]
-    reference = Span(0.0, 27.0)
+    reference = TimeSpan(0.0, 27.0)
     assert of(sound, picture, reference=reference) == [("inserted", "both", 12, 13, 12, 12)]
     alone = of(sound, [whole()], reference=reference)
     assert alone[0] == ("inserted", "sound", 12.1, 13.1, 12.1, 12.1)
@@ -81,25 +81,27 @@ def test_what_was_done_at_the_start_lies_at_the_start(
 
 
 def test_what_was_put_in_at_the_end_lies_at_the_end() -> None:
-    told = of([whole(0.0, 24.3)], [whole(0.0, 25.0)], reference=Span(0.0, 25.0))
+    told = of([whole(0.0, 24.3)], [whole(0.0, 25.0)], reference=TimeSpan(0.0, 25.0))
     assert told == [("inserted", "both", 25, 28, 25, 25)]
 
 
 def test_what_was_left_out_is_told_by_its_times_in_the_reference() -> None:
     parts = [whole(0.0, 13.0), Piece(13.0, 28.0, 18.0, 1.0)]
-    assert of(parts, reference=Span(0.0, 33.0)) == [("removed", "both", 13, 13, 13, 18)]
+    assert of(parts, reference=TimeSpan(0.0, 33.0)) == [("removed", "both", 13, 13, 13, 18)]
 
 
 def test_what_was_done_to_one_stream_alone_is_told_of_that_one() -> None:
     cut = [whole(0.0, 14.0), Piece(14.0, 28.0, 14.2, 1.0)]
-    assert of(cut, [whole()], reference=Span(0.0, 28.2)) == [("removed", "sound", 14, 14, 14, 14.2)]
+    assert of(cut, [whole()], reference=TimeSpan(0.0, 28.2)) == [
+        ("removed", "sound", 14, 14, 14, 14.2)
+    ]
 
 
 def test_a_cut_of_another_length_in_the_sound_is_told_of_each() -> None:
     """What a 'cut of both' would hide is that sound is late from there on."""
     picture = [whole(0.0, 13.0), Piece(13.0, 28.0, 15.0, 1.0)]
     sound = [whole(0.0, 13.0), Piece(13.0, 28.0, 14.8, 1.0)]
-    assert of(sound, picture, reference=Span(0.0, 30.0)) == [
+    assert of(sound, picture, reference=TimeSpan(0.0, 30.0)) == [
         ("removed", "picture", 13, 13, 13, 15),
         ("removed", "sound", 13, 13, 13, 14.8),
     ]
@@ -108,7 +110,7 @@ def test_a_cut_of_another_length_in_the_sound_is_told_of_each() -> None:
 def test_what_is_put_in_for_another_time_in_the_sound_is_told_of_each() -> None:
     picture = [whole(0.0, 13.0), Piece(15.0, 28.0, 13.0, 1.0)]
     sound = [whole(0.0, 13.0), Piece(14.8, 28.0, 13.0, 1.0)]
-    assert of(sound, picture, reference=Span(0.0, 26.2)) == [
+    assert of(sound, picture, reference=TimeSpan(0.0, 26.2)) == [
         ("inserted", "picture", 13, 15, 13, 13),
         ("inserted", "sound", 13, 14.8, 13, 13),
     ]
@@ -121,12 +123,12 @@ def test_a_step_that_may_be_noise_is_no_edit() -> None:
 
 def test_something_else_in_its_place_is_one_edit() -> None:
     parts = [whole(0.0, 10.0), Piece(14.0, 28.0, 15.0, 1.0)]
-    assert of(parts, reference=Span(0.0, 29.0)) == [("replaced", "both", 10, 14, 10, 15)]
+    assert of(parts, reference=TimeSpan(0.0, 29.0)) == [("replaced", "both", 10, 14, 10, 15)]
 
 
 def test_both_ends_of_the_title_are_looked_at() -> None:
     parts = [Piece(0.0, 22.0, 5.0, 1.0)]
-    assert of(parts, reference=Span(0.0, 27.0)) == [
+    assert of(parts, reference=TimeSpan(0.0, 27.0)) == [
         ("removed", "both", 0, 0, 0, 5),
         ("inserted", "both", 22, 28, 27, 27),
     ]
@@ -150,14 +152,14 @@ def test_what_was_put_in_at_an_end_is_told_beside_another_order(
 ) -> None:
     first_s, second_s = starts_s
     parts = [Piece(first_s, second_s, 14.0, 1.0), Piece(second_s, second_s + 14, 0.0, 1.0)]
-    told = of(parts, file=Span(0.0, 33.0))
+    told = of(parts, file=TimeSpan(0.0, 33.0))
     assert sorted(told) == [put_in, ("reordered", "both", second_s, second_s, 28, 0)]
 
 
 def test_sound_that_begins_before_the_picture_was_not_left_out() -> None:
-    told = of([whole()], [whole(1.0, 28.0, 1.0)], file=Span(1.0, 28.0))
+    told = of([whole()], [whole(1.0, 28.0, 1.0)], file=TimeSpan(1.0, 28.0))
     assert told == [("removed", "picture", 1, 1, 0, 1)]
-    told = of([whole()], [whole(0.0, 27.0)], file=Span(0.0, 27.0))
+    told = of([whole()], [whole(0.0, 27.0)], file=TimeSpan(0.0, 27.0))
     assert told == [("removed", "picture", 27, 27, 27, 28)]
 
 
@@ -167,14 +169,14 @@ def test_a_length_is_exact_at_another_speed_too() -> None:
     shorter = [Piece(0.0, 12.0, 0.0, pace), Piece(12.4, 24.0, 12.4 * pace + 2, pace)]
     longer = [Piece(0.0, 12.0, 0.0, pace), Piece(19.4, 24.0, 12.4 * pace, pace)]
     for parts, kind in ((shorter, "removed"), (longer, "inserted")):
-        reference = Span(0.0, parts[1].reference_s(24.0))
+        reference = TimeSpan(0.0, parts[1].reference_s(24.0))
         (cut,) = (each for each in edits(parts, parts, FILE_24, reference) if each.kind == kind)
         assert cut.length_s == pytest.approx(2.0 if kind == "removed" else 7.0)
 
 
 def test_another_speed_is_told_with_how_much() -> None:
     parts = [Piece(0.0, 24.0, 0.0, 25 / 24)]
-    (edit,) = edits(parts, parts, Span(0.0, 24.0), Span(0.0, 25.0))
+    (edit,) = edits(parts, parts, TimeSpan(0.0, 24.0), TimeSpan(0.0, 25.0))
     assert (edit.kind, edit.stream) == ("speed", "both")
     assert describe_edit(edit) == "plays 4.17 % faster than the reference"
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from avcheck.compare.comparison import Comparison, Title, compare_titles
+from avcheck.compare.comparison import Comparison, Digest, compare_titles
 from avcheck.compare.features import Recording, sound_track
 from avcheck.compare.pictures import keep
 from avcheck.media import MediaInfo, Picture, Sound
@@ -48,17 +48,17 @@ def whole(luma: Array, _: float) -> Array:
     return luma
 
 
-def title(look: Look = whole, fps: float = 25, late_s: float = 0.0) -> Title:
+def title(look: Look = whole, fps: float = 25, late_s: float = 0.0) -> Digest:
     times = (np.arange(round(SECONDS * fps)) / fps).tolist()
     pictures = keep(Picture(at, look(talker(int(at * 25 + 0.499) / 25), at)) for at in times)
     sound = Recording()
     heard = np.arange(round(SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
     sound.add(Sound(0.0, noise(SECONDS + 5)(heard - late_s).astype(np.float32)))
     info = cast(MediaInfo, SimpleNamespace(frame_rate=Fraction(fps)))
-    return Title(sound, sound_track(sound), pictures, info, Degraded())
+    return Digest(sound, sound_track(sound), pictures, info, Degraded())
 
 
-def compared(file: Title) -> Comparison:
+def compared(file: Digest) -> Comparison:
     try:
         return compare_titles(_reference(), file)
     finally:
@@ -66,7 +66,7 @@ def compared(file: Title) -> Comparison:
 
 
 @cache
-def _reference() -> Title:
+def _reference() -> Digest:
     return title()
 
 
@@ -163,5 +163,5 @@ def test_something_else_in_a_lively_picture_is_an_edit() -> None:
     file.close()
 
 
-def lively(put_in: bool) -> Title:
+def lively(put_in: bool) -> Digest:
     return title(lambda _, at: scenery(at + 300 * (put_in and 12.0 <= at < 13.2), HEIGHT, 80))

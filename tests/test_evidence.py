@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.evidence import film
-from avcheck.evidence.film import Span, make_film, telling_span
+from avcheck.evidence.film import ShownPart, make_film, telling_span
 from avcheck.evidence.letters import written
 from avcheck.evidence.panel import (
     HEIGHT,
@@ -67,18 +68,18 @@ def report(
 
 
 def test_the_seconds_that_draw_most_attention_are_shown() -> None:
-    assert telling_span(report(attention={9: 0.3, 11: 0.3, 13: 0.2}), 5.0) == Span(9.0, 5.0)
+    assert telling_span(report(attention={9: 0.3, 11: 0.3, 13: 0.2}), 5.0) == ShownPart(9.0, 5.0)
 
 
 def test_a_jump_does_not_lie_in_them_where_that_can_be() -> None:
     made = report(attention={9: 0.4, 10: 0.4, 14: 0.1})
     parts = (Stretch(0.0, 10.0, 0.0, 0.0), Stretch(10.0, 20.0, -200.0, -200.0))
     span = telling_span(Report(**{**vars(made), "stretches": parts}), 5.0)
-    assert span in (Span(5.0, 5.0), Span(10.0, 5.0))
+    assert span in (ShownPart(5.0, 5.0), ShownPart(10.0, 5.0))
 
 
 def test_what_is_asked_for_is_shown_as_far_as_the_title_goes() -> None:
-    assert telling_span(report(), 8.0, at_s=15.5) == Span(15.5, 4.5)
+    assert telling_span(report(), 8.0, at_s=15.5) == ShownPart(15.5, 4.5)
     for length_s, at_s, wrong in (
         (4.9, None, "length_s"),
         (15.1, None, "length_s"),
@@ -97,7 +98,7 @@ def test_what_is_asked_for_is_shown_as_far_as_the_title_goes() -> None:
 def test_the_offset_is_heard_and_then_taken_out(clip: Clip, tmp_path: Path, late_ms: float) -> None:
     path = clip(seconds=9, events_s=(EVENT_S,), sound_late_s=late_ms / 1000, size=(320, 240))
     target = tmp_path / "out.mp4"
-    make_film(report(path, -late_ms), Span(EVENT_S - 1.0, 2.0), target)
+    make_film(report(path, -late_ms), ShownPart(EVENT_S - 1.0, 2.0), target)
     with av.open(str(target)) as file:
         video, audio = file.streams.video[0], file.streams.audio[0]
         assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
@@ -119,7 +120,7 @@ def test_the_offset_is_heard_and_then_taken_out(clip: Clip, tmp_path: Path, late
 
 def test_without_an_offset_there_is_nothing_to_take_out(clip: Clip, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
-    make_film(report(clip(seconds=4), None), Span(1.0, 2.0), target)
+    make_film(report(clip(seconds=4), None), ShownPart(1.0, 2.0), target)
     with av.open(str(target)) as file:
         assert sum(1 for _ in file.decode(video=0)) == 2 * FRAME_RATE
 
@@ -143,7 +144,7 @@ def test_the_timecode_is_that_of_the_picture_shown(
         size=(320, 240),
     )
     facts = PictureFacts(320, 240, f"{rate}/1", 0.0)
-    make_film(replace(report(path), picture=facts), Span(0.5, 2.0), tmp_path / "out.mp4")
+    make_film(replace(report(path), picture=facts), ShownPart(0.5, 2.0), tmp_path / "out.mp4")
     assert len({number for number, _ in timecodes}) >= 20
     assert all(number == timecode for number, timecode in timecodes)
 
@@ -240,35 +241,49 @@ def test_the_command_refuses_before_it_looks(
 
 
 def test_a_place_is_given_as_the_titles_timecode_too(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    clip: Clip,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    spans: list[Span] = []
-    facts = PictureFacts(320, 240, "30000/1001", 0.0, "01:00:00;00")
-    checked = replace(report(tmp_path / "a.mp4"), picture=facts)
-    monkeypatch.setattr("avcheck.cli.evidence.check_alone", lambda *_, **__: checked)
+    """And one outside the title is refused before it is checked."""
+    spans: list[ShownPart] = []
+    checked: list[Path] = []
+    title = clip(
+        "a.mxf", seconds=13, fps=Fraction(30000, 1001), vcodec="mpeg2video", acodec="pcm_s16le"
+    )
 
-    def write(_: Report, span: Span, target: Path, *, audio: Path | None) -> None:
+    def check(path: Path, *_: object, **__: object) -> Report:
+        checked.append(path)
+        return report(path)
+
+    def write(_: Report, span: ShownPart, target: Path, *, audio: Path | None) -> None:
         spans.append(span)
         target.touch()
 
+    monkeypatch.setattr("avcheck.cli.evidence.check_alone", check)
     monkeypatch.setattr(film, "make_film", write)
-    (tmp_path / "a.mp4").touch()
-    command = ["evidence", str(tmp_path / "a.mp4"), str(tmp_path / "out.mp4"), "--force"]
-    for at in ("01:00:05;15", "01:00:05:15", "5.5055", "0:00:05.5055"):
+    command = ["evidence", str(title), str(tmp_path / "out.mp4"), "--force"]
+    for at in ("00:00:05:15", "5.5055", "0:00:05.5055"):
         assert main([*command, f"--at={at}", "--length=0:06"]) == 0
-    assert [(each.start_s, each.length_s) for each in spans] == [(pytest.approx(5.5055), 6.0)] * 4
-    assert main([*command, "--at=01:00:05:31"]) == 2
-    assert "no picture of the title can have the timecode 01:00:05:31" in capsys.readouterr().err
-    for slip, says in (("--length=20", "--length must lie"), ("--at=99", "--at must lie")):
+    assert [(each.start_s, each.length_s) for each in spans] == [(pytest.approx(5.5055), 6.0)] * 3
+    capsys.readouterr()
+    for slip, says in (
+        ("--at=00:00:05:31", "no picture of the title can have the timecode 00:00:05:31"),
+        ("--at=00:00:20:00", "--at must lie in the title, from 0 to 13.0 s, not 20.02"),
+        ("--at=99", "--at must lie in the title"),
+        ("--length=20", "--length must lie"),
+    ):
         assert main([*command, slip]) == 2
         assert f"avcheck: {says}" in capsys.readouterr().err
+    assert checked == [title] * 3
 
 
 def test_the_sound_may_be_a_file_of_its_own(clip: Clip, tmp_path: Path) -> None:
     pictures = clip("silent.mp4", seconds=8, acodec=None)
     sound = clip("sound.wav", seconds=8, vcodec=None, acodec="pcm_s16le", events_s=(3.0,))
     checked = replace(report(pictures), audio_track=None)
-    make_film(checked, Span(1.0, 5.0), tmp_path / "out.mp4", audio=sound)
+    make_film(checked, ShownPart(1.0, 5.0), tmp_path / "out.mp4", audio=sound)
     with av.open(str(tmp_path / "out.mp4")) as file:
         heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
     assert click_time_s(0.0, heard[: 4 * 48_000], 48_000) == pytest.approx(2.0, abs=0.03)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.fix.repair import Wanted, fix_file
+from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.media import open_media
 from avcheck.rates import SAMPLE_RATE
 from avcheck.report import BlockResult, Stretch
@@ -166,7 +166,7 @@ def test_a_drift_is_resampled_away(name: str, tmp_path: Path) -> None:
     )
     target = tmp_path / f"fixed{source.suffix}"
     report = measured(Stretch(0.0, 8.0, 100 / 1.005, 140 / 1.005))
-    result = fix_file(source, target, Wanted(), checks(report, IN_SYNC))
+    result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
     assert result.status == "fixed", result.reason
     assert [each.action for each in result.streams] == ["copied", "encoded"]
     found = [place_ms(target, at_s) for at_s in (1.0, 3.5, 6.0)]
@@ -217,7 +217,7 @@ def test_a_jump_is_cut_at(name: str, first_ms: float, second_ms: float, tmp_path
         Stretch(0.0, 5.0, first_ms, first_ms), Stretch(5.0, 10.0, second_ms, second_ms)
     )
     report = replace(report, blocks=tuple(blocks))
-    result = fix_file(source, target, Wanted(), checks(report, IN_SYNC))
+    result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
     assert result.status == "fixed", result.reason
     assert [place_ms(target, at_s) for at_s in (2.0, 7.0)] == pytest.approx([0, 0], abs=1.0)
     assert len(result.moves) == 2
@@ -226,7 +226,7 @@ def test_a_jump_is_cut_at(name: str, first_ms: float, second_ms: float, tmp_path
 def test_a_jump_that_lies_anywhere_in_many_seconds_is_refused(tmp_path: Path) -> None:
     source = tiles(tmp_path / "film.mp4", 4.0)
     report = measured(Stretch(0.0, 20.0, 0.0, 0.0), Stretch(60.0, 90.0, 300.0, 300.0))
-    result = fix_file(source, tmp_path / "fixed.mp4", Wanted(), checks(report))
+    result = fix_file(source, tmp_path / "fixed.mp4", FixSettings(), checks(report))
     assert result.status == "refused"
     assert "jumps somewhere" in str(result.reason)
     assert not (tmp_path / "fixed.mp4").exists()

@@ -12,7 +12,7 @@ import pytest
 
 from avcheck.fix.encode import Pace
 from avcheck.fix.moves import Move, Moves, Refused, by, of
-from avcheck.fix.pcm import Layout
+from avcheck.fix.pcm import PcmLayout
 from avcheck.report import BlockResult, Report, Stretch
 
 RATE = 48_000
@@ -130,7 +130,7 @@ def test_a_report_without_stretches_has_one_offset() -> None:
 
 def laid_out(moves: Moves, count: int, packet: int = 1024, jitter_s: float = 0.0) -> np.ndarray:
     """Samples numbered from 1, laid out packet by packet, with the silence as 0."""
-    layout = Layout(moves, RATE, 4, 0)
+    layout = PcmLayout(moves, RATE, 4, 0)
     samples = np.arange(1, count + 1, dtype=np.int32)
     runs: list[tuple[int, bytes]] = []
     for first in range(0, count, packet):

@@ -12,7 +12,7 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.fix import remux
-from avcheck.fix.repair import Wanted, fix_file
+from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.report import Report, Stretch
 from tests.support.films import tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured
@@ -33,7 +33,7 @@ def test_without_a_sure_offset_beyond_tolerance_nothing_is_written(
     report: Report, status: str, tmp_path: Path
 ) -> None:
     source = tiles(tmp_path / "film.mp4", 2.0)
-    result = fix_file(source, tmp_path / "fixed.mp4", Wanted(), checks(report))
+    result = fix_file(source, tmp_path / "fixed.mp4", FixSettings(), checks(report))
     assert result.status == status
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4"]
 
@@ -61,7 +61,7 @@ def test_a_name_that_is_taken_while_the_file_is_written_stays_taken(tmp_path: Pa
         return measured(Stretch(0.0, 2.0, 100.0, 100.0))
 
     with pytest.raises(UsageError, match="has appeared in the meantime"):
-        fix_file(source, target, Wanted(), check)
+        fix_file(source, target, FixSettings(), check)
     assert target.read_bytes() == b"somebody else's"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "fixed.mp4"]
 
@@ -75,7 +75,10 @@ def test_a_file_that_is_not_in_sync_when_checked_again_is_not_kept(
         "film", after, "several offsets fit" if after == "undecidable" else None, offset_ms=-90.0
     )
     result = fix_file(
-        source, tmp_path / "fixed.mp4", Wanted(), checks(measured(Stretch(0, 2, 100, 100)), found)
+        source,
+        tmp_path / "fixed.mp4",
+        FixSettings(),
+        checks(measured(Stretch(0, 2, 100, 100)), found),
     )
     assert result.status == "failed"
     assert "checked again" in str(result.reason)
@@ -107,7 +110,7 @@ def test_a_write_that_rounds_the_pcm_is_found_out(
 ) -> None:
     source = tiles(tmp_path / "film.avi", 4.0)
     monkeypatch.setattr(
-        remux.Layout, "_lay", lambda layout, _piece, _new_s, data: iter([(0, data)])
+        remux.PcmLayout, "_lay", lambda layout, _piece, _new_s, data: iter([(0, data)])
     )
     result = forced(source, tmp_path / "fixed.avi", 20)
     assert result.status == "failed"

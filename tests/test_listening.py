@@ -23,7 +23,7 @@ from avcheck.listening import (
     LEAST_WITH_OFFSET,
     PART_UNITS,
     TRIES,
-    Plan,
+    LookPlan,
     hear,
     in_common,
     units,
@@ -51,7 +51,7 @@ Array = np.ndarray[Any, Any]
 
 def looked_at(voice: list[float], shows: Shows, drift: float | None = None) -> set[int]:
     """The units that a whole check looks at in the end."""
-    return look_around(Plan.of_all(len(voice)), voice, shows, drift=drift)[1]
+    return look_around(LookPlan.of_all(len(voice)), voice, shows, drift=drift)[1]
 
 
 @pytest.mark.parametrize("blocks", [1, 4, 9, 14, 15, 24, 25, 26, 300, 304, 305])

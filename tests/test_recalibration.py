@@ -85,16 +85,18 @@ def test_scatter_is_the_deviation_of_noise_whatever_peaks_in_it() -> None:
     assert above_median(np.full(3, -np.inf))[::2] == (0.0, 0.0)
 
 
-def own(seed: int, height: float, *, known: bool) -> calibrate.Trial:
+def own(seed: int, height: float, *, known: bool) -> calibrate.CalibrationTrial:
     """A piece whose sound is late by 12 frames, and by those of the clip's own offset."""
     late = 12 + (0 if known else np.random.default_rng(seed).integers(-3, 4))
-    return calibrate.Trial(
+    return calibrate.CalibrationTrial(
         frozenset({str(seed)}), noise(seed) + bump(float(late), height), NOTHING, 12.0, 10.0, known
     )
 
 
-def stranger(seed: int) -> calibrate.Trial:
-    return calibrate.Trial(frozenset({str(seed)}), noise(seed) - 4.0, NOTHING, None, 10.0)
+def stranger(seed: int) -> calibrate.CalibrationTrial:
+    return calibrate.CalibrationTrial(
+        frozenset({str(seed)}), noise(seed) - 4.0, NOTHING, None, 10.0
+    )
 
 
 def test_clips_of_unknown_offset_teach_what_a_weak_match_is_worth() -> None:

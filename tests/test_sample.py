@@ -19,7 +19,7 @@ from avcheck.blocks import Block, blocks
 from avcheck.checker import Checker
 from avcheck.errors import CannotSeek, UsageError
 from avcheck.heads import JointHead
-from avcheck.listening import CANDIDATES, ENOUGH_SAMPLES, TRIES, Plan
+from avcheck.listening import CANDIDATES, ENOUGH_SAMPLES, TRIES, LookPlan
 from avcheck.media import open_media
 from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
@@ -43,15 +43,15 @@ def sampled(
     voice: list[float], *sounds: Shows, drift: float | None = None, probes: int = PROBES
 ) -> tuple[set[int], set[int]]:
     """The units that are heard, and those that are looked at."""
-    plan = Plan.of_samples(len(voice), probes)
+    plan = LookPlan.of_samples(len(voice), probes)
     assert plan is not None
     return look_around(plan, voice, *sounds, drift=drift)
 
 
 @pytest.mark.parametrize(("total", "probes"), [(1, 8), (1, 3), (9, 3), (24, 8)])
 def test_a_title_no_longer_than_all_probes_is_not_sampled(total: int, probes: int) -> None:
-    assert Plan.of_samples(total, probes) is None
-    assert Plan.of_samples(total + 3 * probes, probes) is not None
+    assert LookPlan.of_samples(total, probes) is None
+    assert LookPlan.of_samples(total + 3 * probes, probes) is not None
 
 
 def test_some_units_of_every_part_are_heard_and_the_most_like_a_voice_looked_at() -> None:

@@ -15,7 +15,7 @@ import pytest
 from avcheck.demo import MARGIN_S, SIZE, make_demo
 from avcheck.errors import UsageError
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
-from avcheck.scenes.base import Kind, Scene, Thing
+from avcheck.scenes.base import Scene, SceneKind, Thing
 from avcheck.scenes.generate import make_scene
 
 RATE = 200  # Hz at which loudness and movement are compared
@@ -66,7 +66,7 @@ def shifted(scene: Scene, early_ms: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["talking", "impacts"])
-def test_the_same_seed_gives_the_same_scene(kind: Kind) -> None:
+def test_the_same_seed_gives_the_same_scene(kind: SceneKind) -> None:
     first, again, other = (
         make_scene(kind, seed=seed, seconds=1, size=(96, 128)) for seed in (7, 7, 8)
     )
@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_scene(kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("size", "rate"), [((160, 224), 25.0), ((224, 126), 29.97), ((64, 64), 50.0)]
 )
-def test_shapes_and_ranges(kind: Kind, size: tuple[int, int], rate: float) -> None:
+def test_shapes_and_ranges(kind: SceneKind, size: tuple[int, int], rate: float) -> None:
     for seed in range(2):
         scene = make_scene(
             kind, seed=seed, seconds=1.3, size=size, frame_rate=rate, sound_margin_s=0.5

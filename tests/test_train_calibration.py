@@ -24,13 +24,15 @@ torch.set_num_threads(1)
 
 def trial(
     truth: float | None, height: float = 10.0, seed: int = 0, seconds: float = 4.0
-) -> calibrate.Trial:
+) -> calibrate.CalibrationTrial:
     rng = np.random.default_rng(seed)
     score = rng.normal(-3, 0.7, len(calibrate.SHIFTS))
     if truth is not None:
         score += height * np.exp(-0.5 * ((calibrate.SHIFTS - truth - 0.6) / 1.2) ** 2)
     match = np.zeros(len(score), np.float32)
-    return calibrate.Trial(frozenset({"group"}), score.astype(np.float32), match, truth, seconds)
+    return calibrate.CalibrationTrial(
+        frozenset({"group"}), score.astype(np.float32), match, truth, seconds
+    )
 
 
 def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:

@@ -18,7 +18,15 @@ from avcheck.faces import FACE_SIDE, FaceFinder
 from avcheck.train import face_boxes, finder
 from avcheck.train.corpus import Clip
 from avcheck.train.face_boxes import Box, boxes_in, read_boxes, write_boxes
-from avcheck.train.finder import COLLAGE, Still, Stills, collage, learn, measured, targets
+from avcheck.train.finder import (
+    COLLAGE,
+    LabelledPicture,
+    LabelledPictures,
+    collage,
+    learn,
+    measured,
+    targets,
+)
 from tests.support.clips import make_clip
 
 torch.set_num_threads(1)
@@ -76,7 +84,7 @@ def test_a_corpus_is_looked_at_once(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "usage" in capsys.readouterr().err
 
 
-def stills(count: int = 12) -> Stills:
+def stills(count: int = 12) -> LabelledPictures:
     """White squares of 40 px before noise for faces, and noise alone."""
     rng = np.random.default_rng(0)
     made = []
@@ -87,8 +95,8 @@ def stills(count: int = 12) -> Stills:
             x, y = rng.uniform(30, 130), rng.uniform(30, 90)
             picture[int(y) - 20 : int(y) + 20, int(x) - 20 : int(x) + 20] = 250
             faces = np.array([[x, y, 40.0]])
-        made.append(Still(picture, faces, plain=not number % 2))
-    return Stills.of(made)
+        made.append(LabelledPicture(picture, faces, plain=not number % 2))
+    return LabelledPictures.of(made)
 
 
 def test_what_a_collage_says_of_its_faces_is_so() -> None:

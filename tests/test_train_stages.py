@@ -85,7 +85,7 @@ def test_bfloat16_is_used_where_it_is_fast_alone(
         return lambda *_: used[which].append(torch.is_autocast_enabled("cpu"))
 
     learner.net.sound.register_forward_pre_hook(note("trunk"))
-    stage = learn.Stage("frames", [learn.Source([stairs(60)], 1.0, PLAIN)], steps=1, batch=2)
+    stage = learn.Stage("frames", [learn.ClipSource([stairs(60)], 1.0, PLAIN)], steps=1, batch=2)
     learn.run_stage(learner, stage, folder=tmp_path, device=torch.device("cpu"), seed=1)
     measure.curve(learner.net.eval(), stairs(90), 30, 25, PLAIN, search=5)
     assert used["trunk"] == [fast] * 2
@@ -114,7 +114,7 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     scene = make_scene("talking", seed=1, seconds=4.0, size=(64, 64))
     clip = cached(scene.frames, (scene.samples * 32767).astype(np.int16))
     recipe = Recipe("frame", (32, 32), frames=20, margin=5)
-    stage = learn.Stage("test", [learn.Source([clip], 1.0, recipe)], 8, batch=2)
+    stage = learn.Stage("test", [learn.ClipSource([clip], 1.0, recipe)], 8, batch=2)
 
     def trained(folder: Path, kill_at: int | None) -> dict[str, Tensor]:
         folder.mkdir()
@@ -163,8 +163,8 @@ def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
     clip = stairs(120, size=32)
     recipe = Recipe("frame", (32, 32), frames=20, margin=5)
     sources = [
-        learn.Source([clip], 0.5, recipe),
-        learn.Source([clip], 0.5, replace(recipe, sigma=2.0), "generic", batch=1),
+        learn.ClipSource([clip], 0.5, recipe),
+        learn.ClipSource([clip], 0.5, replace(recipe, sigma=2.0), "generic", batch=1),
     ]
     stage = learn.Stage("test", sources, 50, batch=2)
     learn.run_stage(
@@ -180,7 +180,7 @@ def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
 def test_clips_too_short_for_a_stage_are_said_so(tmp_path: Path) -> None:
     clip = stairs(30)
     stage = learn.Stage(
-        "test", [learn.Source([clip], 1.0, Recipe("frame", (32, 32), frames=40))], 2, batch=1
+        "test", [learn.ClipSource([clip], 1.0, Recipe("frame", (32, 32), frames=40))], 2, batch=1
     )
     with pytest.raises(RuntimeError, match="drawing samples failed") as caught:
         learn.run_stage(

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from avcheck.batch.base import BugInWorker, Done, Limits, Tell
+from avcheck.batch.base import BugInWorker, Done, Limits
 from avcheck.batch.run import OUT_OF_MEMORY, check_many
 from avcheck.batch.workers import run_workers
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
 from avcheck.files import stamp
 from avcheck.report import PRESETS, Report
-from avcheck.settings import CheckSettings
+from avcheck.settings import CheckSettings, OnProgress
 from tests.support import fake_scan
 
 ROOT = Path(__file__).parent.parent
@@ -224,8 +224,8 @@ def test_progress_and_beginnings_are_heard() -> None:
     assert heard[0] == (files[0], 0.5)  # the rest comes too soon after it to be told
 
 
-def toucher(threads: int) -> Callable[[Path, Tell], Done[str]]:
-    def handle(task: Path, tell: Tell) -> Done[str]:
+def toucher(threads: int) -> Callable[[Path, OnProgress], Done[str]]:
+    def handle(task: Path, tell: OnProgress) -> Done[str]:
         task.touch()
         return Done(task.name)
 

@@ -5,7 +5,6 @@ file does not pay for one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -13,7 +12,6 @@ from avcheck.errors import UsageError
 from avcheck.report import ErrorCode
 
 Answer = TypeVar("Answer")
-Tell = Callable[[float], None]  # takes the fraction of a task that is done, 0..1
 
 
 class BugInWorker(Exception):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from avcheck.batch import globs
 from avcheck.batch.failed import error_report
-from avcheck.batch.remote import Source, as_sent, is_url, shown, url_problem
+from avcheck.batch.remote import Location, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError
 from avcheck.plain_text import NOT_REGULAR
 from avcheck.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
@@ -81,7 +81,7 @@ class Discovery:
     be checked.
     """
 
-    files: list[Source] = field(default_factory=list)
+    files: list[Location] = field(default_factory=list)
     errors: list[Report] = field(default_factory=list)
 
 
@@ -118,7 +118,7 @@ def discover(
         taken.add(key)
         return selection.shard is None or selection.shard.takes(name)
 
-    def take(path: Source, name: str) -> None:
+    def take(path: Location, name: str) -> None:
         if on_read and isinstance(path, Path):
             on_read(path)
         # abspath, because Path.absolute() keeps "..", and a file could come twice

@@ -20,11 +20,12 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from avcheck.batch.base import Answer, Done, Limits, Lost, Tell
+from avcheck.batch.base import Answer, Done, Limits, Lost
 from avcheck.cores import cores, wait_patiently
 from avcheck.errors import AvcheckError
 from avcheck.loading import never_compile
 from avcheck.memory import keep_memory
+from avcheck.settings import OnProgress
 
 START_S = 300.0  # a worker not ready by then is taken to hang; loading takes a few seconds
 _PROGRESS_S = 0.2  # between two reports of one worker
@@ -43,7 +44,7 @@ def threads_each(jobs: int) -> int:
 class Making(Generic[Task, Answer]):
     """How a worker finds its answers, as given to `run_workers`."""
 
-    handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]]
+    handler: Callable[[int], Callable[[Task, OnProgress], Done[Answer]]]
     at_once: Callable[[], Callable[[Task], Done[Answer] | None]] | None
 
 
@@ -146,7 +147,7 @@ def _work(
 
 
 def _serve(pipe: connection.Connection, making: Making[Any, Any], threads: int) -> None:
-    handle: Callable[[Any, Tell], Done[Any]] | None = None
+    handle: Callable[[Any, OnProgress], Done[Any]] | None = None
     answer: Callable[[Any], Done[Any] | None] | None = None
     try:
         if making.at_once is None:

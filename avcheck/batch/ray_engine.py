@@ -22,7 +22,7 @@ from typing import Any
 from avcheck import render
 from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.failed import error_report
-from avcheck.batch.remote import Source, Stamp, is_url, shown
+from avcheck.batch.remote import Location, Stamp, is_url, shown
 from avcheck.batch.run import Before, CheckerMaker, Result, Unchanged, check_changed
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.report import Report
@@ -34,7 +34,7 @@ _LOOK_S = 30.0  # without a result, before asking whether any machine is left
 
 
 def check_with_ray(
-    files: Iterable[Source],
+    files: Iterable[Location],
     settings: CheckSettings,
     limits: Limits,
     *,
@@ -118,7 +118,7 @@ class _Task:
     it.
     """
 
-    source: Source
+    source: Location
     before: Collection[Stamp]
     losses: int = 0
 
@@ -239,7 +239,7 @@ class _Actor:
     def __init__(
         self, settings: CheckSettings, limits: Limits, make_checker: CheckerMaker | None
     ) -> None:
-        self._source: Source = ""
+        self._source: Location = ""
         self._before: list[Stamp] = []
         # A deadline, even a distant one, makes `run_workers` start a process.
         limits = replace(limits, timeout_s=limits.timeout_s or 7 * 86400.0)
@@ -251,7 +251,7 @@ class _Actor:
             make_checker=make_checker,
         )
 
-    def _sources(self) -> Iterator[Source]:
+    def _sources(self) -> Iterator[Location]:
         while True:  # each report takes one task: there is one worker
             yield self._source
 

@@ -20,7 +20,7 @@ from urllib.parse import unquote_plus
 
 from avcheck.errors import FetchFailed, MediaError, Missing
 
-Source: TypeAlias = Path | str  # a local file, or a URL
+Location: TypeAlias = Path | str  # a local file, or a URL
 # Size (bytes) and modification time (ns since 1970), where known
 Stamp: TypeAlias = tuple[int | None, int | None]
 
@@ -55,7 +55,7 @@ _BEGINS = rf"""(?:{_SCHEME}:/|(?:{"|".join(sorted(SCHEMES))}):)/"""
 _IN_TEXT = re.compile(rf"""{_BEGINS}(?:(?!'\W{{0,4}}{_BEGINS})[^\s"<>])+""", re.IGNORECASE)
 
 
-def is_url(source: Source) -> TypeGuard[str]:
+def is_url(source: Location) -> TypeGuard[str]:
     """Whether a source is a URL, including one that `url_problem` refuses. One letter before the
     colon is a Windows drive.
     """
@@ -82,7 +82,7 @@ def url_problem(url: str) -> str | None:
     return None
 
 
-def shown(source: Source) -> str:
+def shown(source: Location) -> str:
     """A source as it may be shown and kept, and as later runs know it: a path as it is, a URL
     without its secrets.
 
@@ -129,7 +129,7 @@ def as_sent(url: str) -> str:
     return url.partition("#")[0] if url.lower().startswith("http") else url
 
 
-def without_secrets(text: str, source: Source = "") -> str:
+def without_secrets(text: str, source: Location = "") -> str:
     """A text for people, with every URL as `shown` gives it, and without what it repeats of the URL
     `source`.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.failed import error_report
-from avcheck.batch.remote import Source, Stamp, is_url
+from avcheck.batch.remote import Location, Stamp, is_url
 from avcheck.batch.run import Unchanged, identified
 from avcheck.report import Report
 from avcheck.settings import CheckSettings
@@ -48,8 +48,8 @@ class Resumed:
         self._checkpoint.add(*results)
 
     def plan(
-        self, files: Iterable[Source], refused: Iterable[Report]
-    ) -> tuple[list[Source], list[Report]]:
+        self, files: Iterable[Location], refused: Iterable[Report]
+    ) -> tuple[list[Location], list[Report]]:
         """What is left of a run: the files to check, and the reports of refused paths that no
         earlier run recorded.
 
@@ -62,7 +62,7 @@ class Resumed:
             for signed in (identified(each, self._settings) for each in refused)
             if not self._is_done(signed)
         ]
-        to_check: list[Source] = []
+        to_check: list[Location] = []
         for source in files:
             wanted = self._wanted(source)
             ask_later = is_url(source) and not self._checkpoint.gave_up(wanted)
@@ -74,7 +74,7 @@ class Resumed:
         """The earlier results of the files that `plan` left out, one at a time."""
         return self._checkpoint.reports(self._starts)
 
-    def stamps(self, source: Source) -> list[Stamp]:
+    def stamps(self, source: Location) -> list[Stamp]:
         """The sizes and times with which a URL has been checked before."""
         if not is_url(source):
             return []
@@ -98,7 +98,7 @@ class Resumed:
         self._starts += self._checkpoint.starts(wanted)
         return True
 
-    def _wanted(self, source: Source) -> Report:
+    def _wanted(self, source: Location) -> Report:
         """A report with the fields that identify a finished check of this file; for a URL, without
         size and time.
         """

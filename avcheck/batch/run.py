@@ -17,16 +17,16 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from avcheck.batch.base import BugInWorker, Done, Limits, Lost, Tell
+from avcheck.batch.base import BugInWorker, Done, Limits, Lost
 from avcheck.batch.failed import error_report
-from avcheck.batch.remote import Source, Stamp, fetched, is_url, shown, url_stamp, without_secrets
+from avcheck.batch.remote import Location, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
 from avcheck.files import stamp
 from avcheck.loading import while_importing
 from avcheck.memory import give_back
 from avcheck.plain_text import is_text, why_no_video
 from avcheck.report import BUG, ErrorCode, Report
-from avcheck.settings import CheckSettings
+from avcheck.settings import CheckSettings, OnProgress
 
 OUT_OF_MEMORY = "memory ran out; check fewer files at a time, with --jobs"
 
@@ -38,7 +38,7 @@ class FileChecker(Protocol):
         self,
         path: str | Path,
         settings: CheckSettings,
-        on_progress: Callable[[float], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> tuple[Report, ...]:
         """A report for each sound of a file that `settings` ask for. Raises MediaError for a file
         that cannot be judged.
@@ -51,7 +51,7 @@ class Unchanged:
     again.
     """
 
-    source: Source
+    source: Location
     stamp: Stamp
 
 
@@ -61,9 +61,9 @@ Result = tuple[Report, ...] | Unchanged
 CheckerMaker = Callable[[CheckSettings, int], FileChecker]
 # Settings, a file and the stamps it was checked with before -> its result, or None if it needs a
 # checker. Pickled too.
-FirstLook = Callable[[CheckSettings, Source, Collection[Stamp]], "Report | Unchanged | None"]
+Precheck = Callable[[CheckSettings, Location, Collection[Stamp]], "Report | Unchanged | None"]
 OnBug = Callable[[Path | str, Exception], None]
-Before = Callable[[Source], Collection[Stamp]]  # the stamps a file has been checked with before
+Before = Callable[[Location], Collection[Stamp]]  # the stamps a file has been checked with before
 
 
 def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
@@ -76,8 +76,8 @@ def load_checker(settings: CheckSettings, threads: int) -> FileChecker:
     return Checker(model=settings.model, device=settings.device, threads=threads)
 
 
-def first_look(
-    settings: CheckSettings, source: Source, before: Collection[Stamp]
+def precheck(
+    settings: CheckSettings, source: Location, before: Collection[Stamp]
 ) -> Report | Unchanged | None:
     """The result of a file whose container already shows that it cannot be checked. None for any
     other file, for every URL, and where something else goes wrong: the check will meet that again
@@ -105,10 +105,10 @@ def first_look(
 
 def _check_one(
     checker: FileChecker,
-    source: Source,
+    source: Location,
     settings: CheckSettings,
     before: Collection[Stamp],
-    on_progress: Callable[[float], None] | None,
+    on_progress: OnProgress | None,
     on_bug: OnBug | None,
 ) -> Result:
     size, changed = None, None
@@ -169,12 +169,12 @@ def identified(report: Report, settings: CheckSettings) -> Report:
 
 
 def check_many(
-    files: Iterable[Source | None],
+    files: Iterable[Location | None],
     settings: CheckSettings,
     limits: Limits | None = None,
     *,
-    on_file: Callable[[Source], None] | None = None,
-    on_progress: Callable[[Source, float], None] | None = None,
+    on_file: Callable[[Location], None] | None = None,
+    on_progress: Callable[[Location, float], None] | None = None,
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report]:
@@ -205,13 +205,13 @@ def check_many(
 
 
 def check_changed(
-    files: Iterable[Source | None],
+    files: Iterable[Location | None],
     settings: CheckSettings,
     limits: Limits | None = None,
     *,
     before: Before | None = None,
-    on_file: Callable[[Source], None] | None = None,
-    on_progress: Callable[[Source, float], None] | None = None,
+    on_file: Callable[[Location], None] | None = None,
+    on_progress: Callable[[Location, float], None] | None = None,
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Result]:
@@ -222,7 +222,7 @@ def check_changed(
     server may never answer.
     """
     # A stand-in may accept files that are no media
-    look = first_look if make_checker is None else None
+    quick = precheck if make_checker is None else None
     make_checker = make_checker or load_checker
     if limits is None or limits.in_process:
         checker: FileChecker | None = None
@@ -233,7 +233,7 @@ def check_changed(
                 on_file(source)
             stamps = before(source) if before else ()
             if checker is None:
-                known = look(settings, source, stamps) if look is not None else None
+                known = quick(settings, source, stamps) if quick is not None else None
                 if known is not None:
                     yield _result_of(known)
                     continue
@@ -251,7 +251,7 @@ def check_changed(
         tasks(),
         partial(_Handler, settings, make_checker),
         limits,
-        at_once=None if look is None else partial(_AtOnce, settings, look),
+        at_once=None if quick is None else partial(_AtOnce, settings, quick),
         on_start=None if on_file is None else lambda task: on_file(task.source),
         on_progress=None
         if on_progress is None
@@ -278,7 +278,7 @@ def check_changed(
 class _Task:
     """What a worker is given."""
 
-    source: Source
+    source: Location
     before: tuple[Stamp, ...]
 
 
@@ -293,13 +293,13 @@ class _Answer:
 class _AtOnce:
     """Lives in a worker: answers for files that need no checker."""
 
-    def __init__(self, settings: CheckSettings, look: FirstLook) -> None:
+    def __init__(self, settings: CheckSettings, quick: Precheck) -> None:
         import avcheck.media  # noqa: F401 - now: a machine or a memory limit too small for it is no fault of a file
 
-        self._settings, self._look = settings, look
+        self._settings, self._quick = settings, quick
 
     def __call__(self, task: _Task) -> Done[_Answer] | None:
-        known = self._look(self._settings, task.source, task.before)
+        known = self._quick(self._settings, task.source, task.before)
         return None if known is None else Done(_Answer(_result_of(known), None))
 
 
@@ -315,11 +315,11 @@ class _Handler:
                 raise MemoryError(f"{error}".partition("\n")[0]) from error
             raise
 
-    def __call__(self, task: _Task, tell: Tell) -> Done[_Answer]:
+    def __call__(self, task: _Task, tell: OnProgress) -> Done[_Answer]:
         source, settings = task.source, self._settings
         bugs: list[str] = []
 
-        def keep(source: Source, error: Exception) -> None:
+        def keep(source: Location, error: Exception) -> None:
             bugs.append("".join(traceback.format_exception(error)))
 
         try:
@@ -339,7 +339,7 @@ def _result_of(known: Report | Unchanged) -> Result:
     return (known,) if isinstance(known, Report) else known
 
 
-def _refused(source: Source, local: Path, error: MediaError, settings: CheckSettings) -> Report:
+def _refused(source: Location, local: Path, error: MediaError, settings: CheckSettings) -> Report:
     """The record of a file that cannot be judged. It names the path itself, so its reason does only
     for another file.
     """
@@ -347,7 +347,7 @@ def _refused(source: Source, local: Path, error: MediaError, settings: CheckSett
     return error_report(source, reason, settings.tolerance, settings.model, code=error.code)
 
 
-def _stamp(source: Source) -> Stamp:
+def _stamp(source: Location) -> Stamp:
     """`files.stamp`, for URLs too."""
     return url_stamp(source) if is_url(source) else stamp(source)
 

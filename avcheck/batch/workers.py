@@ -19,10 +19,11 @@ from multiprocessing import connection, resource_tracker
 from types import FrameType
 from typing import Any, Generic
 
-from avcheck.batch.base import Answer, BugInWorker, Done, Limits, Lost, Tell
+from avcheck.batch.base import Answer, BugInWorker, Done, Limits, Lost
 from avcheck.batch.process import START_S, Making, Task, Worker
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.report import ErrorCode
+from avcheck.settings import OnProgress
 
 STARTS = 3  # workers in a row that may fail to start before the run gives up
 TASKS_A_WORKER = 500  # then a worker is replaced, before leaks in decoders add up
@@ -31,7 +32,7 @@ _WAIT_S = 0.5  # how late an interrupt may be noticed
 
 def run_workers(
     tasks: Iterable[Task | None],
-    make_handler: Callable[[int], Callable[[Task, Tell], Done[Answer]]],
+    make_handler: Callable[[int], Callable[[Task, OnProgress], Done[Answer]]],
     limits: Limits,
     *,
     at_once: Callable[[], Callable[[Task], Done[Answer] | None]] | None = None,

@@ -14,7 +14,7 @@ import typer
 
 from avcheck.batch.base import Limits
 from avcheck.batch.discovery import Discovery, Selection, discover, parse_shard, read_list
-from avcheck.batch.remote import Source, is_url
+from avcheck.batch.remote import Location, is_url
 from avcheck.batch.resume import Resumed
 from avcheck.batch.run import CheckerMaker, Result, Unchanged, check_changed, identified
 from avcheck.cli import options as opt
@@ -158,7 +158,7 @@ def check(
     with resumed or nullcontext(), output:
         for warning in resumed.warnings if resumed else ():
             complain(warning)
-        carry_out(Run(discovery, settings, limits, engine, quiet, verbose), output, resumed)
+        carry_out(CheckRun(discovery, settings, limits, engine, quiet, verbose), output, resumed)
         output.finish(total, empty=f"there are no files in shard {shard}", resume=resume)
     raise typer.Exit(output.code(gate))
 
@@ -220,7 +220,7 @@ def _option(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Run:
+class CheckRun:
     """What to do."""
 
     discovery: Discovery
@@ -232,7 +232,7 @@ class Run:
     make_checker: CheckerMaker | None = None  # None: what loads the network
 
 
-def carry_out(run: Run, output: Output, resumed: Resumed | None) -> None:
+def carry_out(run: CheckRun, output: Output, resumed: Resumed | None) -> None:
     """Check what is left to check. Every result goes to `output`; a new one goes to the results
     file first.
     """
@@ -268,7 +268,7 @@ def carry_out(run: Run, output: Output, resumed: Resumed | None) -> None:
 
 
 def _results(
-    run: Run, files: Iterable[Source], resumed: Resumed | None, bar: Bar
+    run: CheckRun, files: Iterable[Location], resumed: Resumed | None, bar: Bar
 ) -> Iterator[Result]:
     before = None if resumed is None else resumed.stamps
     if run.engine == "ray":

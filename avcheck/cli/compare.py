@@ -12,7 +12,7 @@ from avcheck.batch.base import Limits
 from avcheck.batch.discovery import Selection, parse_shard
 from avcheck.batch.resume import Resumed
 from avcheck.cli import options as opt
-from avcheck.cli.check import Run, carry_out, tolerance_of
+from avcheck.cli.check import CheckRun, carry_out, tolerance_of
 from avcheck.cli.group import app
 from avcheck.cli.screen import Output, complain
 from avcheck.cores import cores
@@ -101,7 +101,7 @@ def compare(
         strict=gate.undecidable_fails,
     )
     resumed = None if resume is None else Resumed(resume, settings, retry_errors=retry_errors)
-    run = Run(pairs, settings, limits, "local", quiet, verbose, load_comparer)
+    run = CheckRun(pairs, settings, limits, "local", quiet, verbose, load_comparer)
     with resumed or nullcontext(), output:
         for warning in resumed.warnings if resumed else ():
             complain(warning)

@@ -27,7 +27,7 @@ _REPOSITORY_MARKS = (".git", ".hg")
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueKind:
     """A kind of value: its name in errors, how it is read from text, and which values are right.
 
     `parse` turns the text of a variable into a value and may raise ValueError; `accepts` judges a
@@ -54,14 +54,14 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _choice(names: tuple[str, ...]) -> Kind:
-    return Kind(
+def _choice(names: tuple[str, ...]) -> ValueKind:
+    return ValueKind(
         f"one of {', '.join(names)}", str, lambda value: isinstance(value, str) and value in names
     )
 
 
-def _choices(names: tuple[str, ...]) -> Kind:
-    return Kind(
+def _choices(names: tuple[str, ...]) -> ValueKind:
+    return ValueKind(
         f"a list out of {', '.join(names)}",
         lambda text: text.replace(",", " ").split(),
         lambda value: (
@@ -74,28 +74,28 @@ def _is_count(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-MILLISECONDS = Kind(
+MILLISECONDS = ValueKind(
     "a number of milliseconds of at least 0",
     float,
     lambda value: _is_number(value) and math.isfinite(value) and value >= 0,
 )
-SECONDS = Kind(
+SECONDS = ValueKind(
     "a number of seconds above 0",
     float,
     lambda value: _is_number(value) and math.isfinite(value) and value > 0,
 )
-FLAG = Kind(
+FLAG = ValueKind(
     "true or false",
     lambda text: {"true": True, "1": True, "false": False, "0": False}.get(text.lower()),
     lambda value: isinstance(value, bool),
 )
-COUNT = Kind("a whole number of at least 0", int, lambda value: _is_count(value, 0))
-NUMBER = Kind("a whole number of at least 1", int, lambda value: _is_count(value, 1))
-PROBE_COUNT = Kind(
+COUNT = ValueKind("a whole number of at least 0", int, lambda value: _is_count(value, 0))
+NUMBER = ValueKind("a whole number of at least 1", int, lambda value: _is_count(value, 1))
+PROBE_COUNT = ValueKind(
     f"a whole number of at least {LEAST_PROBES}", int, lambda value: _is_count(value, LEAST_PROBES)
 )
-MEGABYTES = Kind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
-GLOBS = Kind(
+MEGABYTES = ValueKind("a whole number of megabytes above 0", int, lambda value: _is_count(value, 1))
+GLOBS = ValueKind(
     "a list of globs",
     lambda text: [glob.strip() for glob in text.split(",") if glob.strip()],
     lambda value: (
@@ -104,25 +104,25 @@ GLOBS = Kind(
         and all(isinstance(item, str) and item for item in value)
     ),
 )
-TRACKS = Kind(
+TRACKS = ValueKind(
     "a number from 0, a list of them, or all",
     lambda text: "all" if text == "all" else [int(part) for part in text.split(",")],
     lambda value: value == "all" or (bool(_listed(value)) and all(map(_is_track, _listed(value)))),
     as_option=lambda value: [str(each) for each in _listed(value)],
 )
-LANGUAGES = Kind(
+LANGUAGES = ValueKind(
     "a language, or a list of them",
     lambda text: text.replace(",", " ").split(),
     lambda value: bool(_listed(value)) and all(map(is_language, _listed(value))),
     as_option=lambda value: _listed(value),
 )
-FILE = Kind(
+FILE = ValueKind(
     "the name of a file", str, lambda value: isinstance(value, str) and value != "", is_path=True
 )
 
 # Each option of `avcheck check` without its dashes, and its kind. The variable of "audio-track" is
 # AVCHECK_AUDIO_TRACK.
-KEYS: dict[str, Kind] = {
+KEYS: dict[str, ValueKind] = {
     "preset": _choice(tuple(PRESETS)),
     "early": MILLISECONDS,
     "late": MILLISECONDS,

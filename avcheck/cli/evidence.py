@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +15,11 @@ from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
-from avcheck.errors import UsageError
+from avcheck.errors import MediaError, UsageError
 from avcheck.files import why_not_new
 from avcheck.markers import TitleClock
 from avcheck.render import printable
-from avcheck.report import Report
-from avcheck.settings import CheckSettings, only_track, seconds_of, time_of
+from avcheck.settings import CheckSettings, Time, only_track, seconds_of, time_of
 from avcheck.times import clock
 
 
@@ -84,7 +84,7 @@ def evidence(
 
     length_s = seconds_of(length, "length")
     require_length(length_s)
-    begin = None if at is None else time_of(at, "at")  # a slip shows before the title is checked
+    begin = None if at is None else time_of(at, "at")
     output = Output("text", quiet=False, detailed=False)
     settings = CheckSettings(
         device=device,
@@ -94,11 +94,12 @@ def evidence(
         video_track=video_track,
         detail=True,
     )
+    # A slip shows before the title is checked
+    at_s = None if begin is None else _time_s(begin, file, settings)
     report = check_alone(file, settings, quiet=False)
     output.emit(report)
     if report.verdict == "error":
         raise typer.Exit(ExitCode.NOT_JUDGED)
-    at_s = _time_s(begin, report) if isinstance(begin, str) else begin
     span = telling_span(report, length_s, at_s)
     partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -113,11 +114,21 @@ def evidence(
     )
 
 
-def _time_s(timecode: str, report: Report) -> float:
-    """When the picture of a title with this timecode is shown, in seconds on its file's clock.
-    Raises UsageError.
+def _time_s(time: Time, file: Path, settings: CheckSettings) -> float | None:
+    """A time in a title as seconds on its clock; None if the title cannot be opened, which a check
+    reports. Raises UsageError for a time outside the title.
     """
-    time_s = TitleClock.of(report.picture).time_s(timecode)
-    if time_s is None:
-        raise UsageError(f"no picture of the title can have the timecode {timecode}")
-    return time_s
+    from avcheck.choice import open_sound, sounds_of
+    from avcheck.evidence.film import require_inside
+    from avcheck.reporting import picture_facts
+
+    with suppress(MediaError):
+        with open_sound(file, settings, sounds_of(file, settings)[0]) as media:
+            info = media.info
+        time_s = TitleClock.of(picture_facts(info)).time_s(time) if isinstance(time, str) else time
+        if time_s is None:
+            raise UsageError(f"no picture of the title can have the timecode {time}")
+        if info.duration_s is not None:
+            require_inside(time_s, info.duration_s)
+        return time_s
+    return None

@@ -120,10 +120,10 @@ def fix(
         sample=PROBES if sample else None,
     )
 
-    from avcheck.fix.repair import Wanted, fix_file
+    from avcheck.fix.repair import FixSettings, fix_file
     from avcheck.fix.text import fixed_text
 
-    wanted = Wanted(audio_track, video_track, every_track, force_offset, print_command)
+    wanted = FixSettings(audio_track, video_track, every_track, force_offset, print_command)
     result = fix_file(source, target, wanted, _checker(settings, quiet=quiet))
     code = _CODES[result.status]
     if any(report.is_bug for report in (result.before, result.after) if report is not None):

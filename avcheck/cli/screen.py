@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from avcheck import render
 from avcheck.batch.base import BugInWorker
-from avcheck.batch.remote import Source, shown, without_secrets
+from avcheck.batch.remote import Location, shown, without_secrets
 from avcheck.batch.run import check_many
 from avcheck.cli.gate import ExitCode, Gate
 from avcheck.errors import UsageError
@@ -261,7 +261,7 @@ def check_alone(path: Path, settings: CheckSettings, *, quiet: bool) -> Report:
         return next(check_many([path], settings, on_file=bar.on_file, on_progress=bar.on_progress))
 
 
-def show_bug(path: Source, error: Exception, *, verbose: bool) -> None:
+def show_bug(path: Location, error: Exception, *, verbose: bool) -> None:
     """Write to stderr where a bug of our own lies, if asked to."""
     if verbose or os.environ.get("AVCHECK_DEBUG"):
         text = (
@@ -294,18 +294,18 @@ class Bar:
         self._loaded = not waits_for_network  # the first file that is checked loads it
         self._task = progress.add_task("starting", total=None) if progress else None
 
-    def on_file(self, path: Source) -> None:
+    def on_file(self, path: Location) -> None:
         """A file begins."""
         self._in_hand[shown(path)] = 0.0
         self._update()
 
-    def on_progress(self, path: Source, fraction: float) -> None:
+    def on_progress(self, path: Location, fraction: float) -> None:
         """So much of the file is done, 0..1."""
         self._loaded = True
         self._in_hand[shown(path)] = min(max(fraction, 0.0), 1.0)
         self._update()
 
-    def done(self, path: Source) -> None:
+    def done(self, path: Location) -> None:
         """A file is done and there is nothing to write."""
         self._done += 1
         self._in_hand.pop(shown(path), None)

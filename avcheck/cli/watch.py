@@ -146,10 +146,10 @@ def watch(
         sample=probes if sample else None,
         thorough=thorough,
     )
-    from avcheck.watch.run import Plan
+    from avcheck.watch.run import WatchPlan
     from avcheck.watch.run import watch as watch_folder
 
-    plan = Plan(
+    plan = WatchPlan(
         folder=folder,
         journal=(journal or folder / JOURNAL).absolute(),
         folders=folders,

@@ -19,9 +19,9 @@ from avcheck.compare.find import (
     LEAST_WINDOW_S,
     RATE_HZ,
     WINDOW_S,
-    Match,
+    Features,
     Rows,
-    Track,
+    WindowMatch,
 )
 
 Seconds = TypeVar("Seconds", float, NDArray[np.float64])
@@ -65,13 +65,15 @@ class Ends(Protocol):
         """Where the last piece ends."""
 
 
-def pieces(matches: Sequence[Match], pace: float, jump_s: float, ends: Ends) -> tuple[Piece, ...]:
+def pieces(
+    matches: Sequence[WindowMatch], pace: float, jump_s: float, ends: Ends
+) -> tuple[Piece, ...]:
     """The matches as lines; a step of more than `jump_s` off the line begins another.
 
     `pace`: the approximate pace of the lines. A line of fewer than three matches is chance, and is
     left out.
     """
-    runs: list[list[Match]] = []
+    runs: list[list[WindowMatch]] = []
     for match in matches:
         if runs and abs(_off_line(runs[-1], match, pace, jump_s)) <= jump_s:
             runs[-1].append(match)
@@ -115,8 +117,8 @@ class Edges:
     one.
     """
 
-    reference: Track
-    file: Track
+    reference: Features
+    file: Features
 
     def between(self, before: Piece, after: Piece) -> tuple[float, float]:
         """Where one piece ends and the next begins, in seconds of the file: the same moment, or
@@ -174,7 +176,7 @@ def _times(start_s: float, end_s: float) -> NDArray[np.float64]:
     return start_s + np.arange(max(1, round((end_s - start_s) * RATE_HZ))) / RATE_HZ
 
 
-def at_times(track: Track, times: NDArray[np.float64]) -> Rows:
+def at_times(track: Features, times: NDArray[np.float64]) -> Rows:
     """The rows of a track at these times, in seconds; zeros where it has none."""
     at = np.rint((times - track.start_s) * RATE_HZ).astype(np.intp)
     inside = (at >= 0) & (at < len(track.rows))
@@ -183,7 +185,7 @@ def at_times(track: Track, times: NDArray[np.float64]) -> Rows:
     )
 
 
-def _line(run: Sequence[Match], pace: float, jump_s: float) -> Piece:
+def _line(run: Sequence[WindowMatch], pace: float, jump_s: float) -> Piece:
     """The line through matches that lie along one.
 
     Its slope is `pace`, unless the median of the slopes between the matches (Theil and Sen) fits
@@ -209,7 +211,7 @@ def _line(run: Sequence[Match], pace: float, jump_s: float) -> Piece:
     return Piece(float(x[0]), float(x[-1]), height, slope)
 
 
-def _off_line(run: Sequence[Match], match: Match, pace: float, jump_s: float) -> float:
+def _off_line(run: Sequence[WindowMatch], match: WindowMatch, pace: float, jump_s: float) -> float:
     """How far a match lies off the line of the last few of a run, in seconds of the reference."""
     recent = run[-6:]
     last = recent[-1]

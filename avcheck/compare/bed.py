@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from avcheck.compare.align import Piece, pieces
 from avcheck.compare.features import HIGH_HZ, LOW_HZ, Recording
-from avcheck.compare.find import Match, vertex
+from avcheck.compare.find import WindowMatch, vertex
 from avcheck.compare.fine import excerpt
 from avcheck.rates import SAMPLE_RATE
 
@@ -137,7 +137,7 @@ def _places(window: NDArray[np.float32], region: NDArray[np.float32]) -> list[tu
     return named
 
 
-def _elected(vote: _Vote, votes: Sequence[_Vote], pace: float) -> Match | None:
+def _elected(vote: _Vote, votes: Sequence[_Vote], pace: float) -> WindowMatch | None:
     """The place that a window names and others that share no sound with it confirm; None if too few
     do, or as many confirm another.
     """
@@ -164,4 +164,6 @@ def _elected(vote: _Vote, votes: Sequence[_Vote], pace: float) -> Match | None:
     least = max(_LEAST_VOTES, _LEAST_SHARE * len(others), _LEAD * max(rivals, default=0))
     if counts[best] < least:
         return None
-    return Match(vote.file_s, vote.reference_s[best], min(1.0, counts[best] / max(1, len(others))))
+    return WindowMatch(
+        vote.file_s, vote.reference_s[best], min(1.0, counts[best] / max(1, len(others)))
+    )

@@ -7,7 +7,7 @@ reference itself is in sync.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,15 +18,24 @@ import numpy as np
 
 from avcheck.compare.align import Edges, Piece, pieces
 from avcheck.compare.bed import common_bed
-from avcheck.compare.conform import Span, edits
+from avcheck.compare.conform import TimeSpan, edits
 from avcheck.compare.features import Recording, record, sound_track
-from avcheck.compare.find import Match, Track, likeness, matches
+from avcheck.compare.find import Features, WindowMatch, likeness, matches
 from avcheck.compare.fine import sharpen
-from avcheck.compare.pictures import PICTURE_SIDE, WHOLE, Pictures, View, in_common, keep, views
+from avcheck.compare.pictures import (
+    PICTURE_SIDE,
+    WHOLE,
+    StoredPictures,
+    View,
+    in_common,
+    keep,
+    views,
+)
 from avcheck.compare.replaced import without_replaced
 from avcheck.edits import Edit
 from avcheck.media import MediaInfo, open_media
 from avcheck.report import Degraded
+from avcheck.settings import OnProgress
 
 _SOUND_JUMP_S = 0.004  # a step of the sound's place that is no noise
 # A step of the picture's place that is no noise: what is inserted or removed is whole pictures, of
@@ -46,7 +55,7 @@ Each = TypeVar("Each")
 
 
 @dataclass(frozen=True)
-class Change:
+class SyncChange:
     """From `start_s` to `end_s` of the file, sound moved against picture by `start_ms` to `end_ms`;
     positive = sound early.
     """
@@ -63,7 +72,7 @@ class Comparison:
 
     sound: tuple[Piece, ...]
     picture: tuple[Piece, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[SyncChange, ...]
     aligned_s: float  # of the file, in which both were found
     duration_s: float  # of what the file has of both
     # The parts of the reference's and of the file's picture that show the same; None if not found
@@ -74,12 +83,12 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Title:
+class Digest:
     """The features of one file, and what is known of it; `close` it when done."""
 
     sound: Recording
-    sound_features: Track
-    pictures: Pictures
+    sound_features: Features
+    pictures: StoredPictures
     info: MediaInfo
     degraded: Degraded
 
@@ -95,8 +104,8 @@ def read_title(
     audio_track: int | None = None,
     video_track: int | None = None,
     program: int | None = None,
-    on_progress: Callable[[float], None] | None = None,
-) -> Title:
+    on_progress: OnProgress | None = None,
+) -> Digest:
     """Decode a file and keep what comparing needs. `on_progress` hears the fraction that is done.
 
     Raises MediaError and UsageError as `open_media`.
@@ -113,7 +122,7 @@ def read_title(
             kept = keep(tell(each, each.pts_s, 0.0, _PICTURES) for each in pictures)
         with closing(media.sounds()) as sounds:
             sound = record(tell(each, each.start_s, _PICTURES, 1.0) for each in sounds)
-        return Title(sound, sound_track(sound), kept, media.info, media.degraded)
+        return Digest(sound, sound_track(sound), kept, media.info, media.degraded)
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ class _Tell:
     """Tells how far a file has been read."""
 
     duration_s: float
-    on_progress: Callable[[float], None] | None
+    on_progress: OnProgress | None
 
     def __call__(self, each: Each, time_s: float, start: float, end: float) -> Each:
         """What was read at a moment, which lies between two fractions of the whole."""
@@ -130,7 +139,7 @@ class _Tell:
         return each
 
 
-def compare_titles(reference: Title, file: Title) -> Comparison:
+def compare_titles(reference: Digest, file: Digest) -> Comparison:
     """Align sound and picture of a file with its reference, each by itself."""
     sound = _sound_pieces(reference, file)
     in_view = sight(reference.pictures, file.pictures, sound[0].pace if sound else 1.0)
@@ -151,13 +160,15 @@ def compare_titles(reference: Title, file: Title) -> Comparison:
         common = common_bed(reference.sound, file.sound, picture)
         bed = _length_s(common) > _length_s(sound) + (1 - _MOST) * (end_s - start_s)
         sound = common if bed else sound
-    theirs = Span(
+    theirs = TimeSpan(
         max(reference.sound_features.start_s, in_view.reference.start_s),
         min(reference.sound_features.end_s, in_view.reference.end_s),
     )
     # Other voices have pauses of their own, which are no edits
     heard = () if bed else sound
-    done = edits(heard, _as_due(picture, in_view, reference, file), Span(start_s, end_s), theirs)
+    done = edits(
+        heard, _as_due(picture, in_view, reference, file), TimeSpan(start_s, end_s), theirs
+    )
     changes = _changes(_inside(sound, start_s, end_s), _inside(picture, start_s, end_s))
     aligned_s = sum(change.end_s - change.start_s for change in changes)
     return Comparison(
@@ -181,7 +192,9 @@ def picture_jump_s(*rates: Fraction | None) -> float:
     return max(_PICTURE_JUMP_S, _PICTURE_JUMP / float(max(slower, _FEWEST)))
 
 
-def _as_due(picture: Sequence[Piece], in_view: Sight, reference: Title, file: Title) -> list[Piece]:
+def _as_due(
+    picture: Sequence[Piece], in_view: Sight, reference: Digest, file: Digest
+) -> list[Piece]:
     """The pieces by when pictures are due: a track counts each for the time around that moment."""
     if not picture:
         return []
@@ -204,12 +217,12 @@ def _as_due(picture: Sequence[Piece], in_view: Sight, reference: Title, file: Ti
 class Sight:
     """The features of the pictures of two titles, each of the view that shows what both do."""
 
-    reference: Track
-    file: Track
+    reference: Features
+    file: Features
     views: tuple[View, View] = (WHOLE, WHOLE)
 
 
-def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
+def sight(reference: StoredPictures, file: StoredPictures, pace: float) -> Sight:
     """Whole pictures, unless those are not much alike and parts of them are, or one is turned from
     left to right.
     """
@@ -242,7 +255,7 @@ def sight(reference: Pictures, file: Pictures, pace: float) -> Sight:
     return best
 
 
-def _sound_pieces(reference: Title, file: Title) -> tuple[Piece, ...]:
+def _sound_pieces(reference: Digest, file: Digest) -> tuple[Piece, ...]:
     """The sound's pieces: found by features, then sharpened by waveforms, in short windows until
     their pace is known.
     """
@@ -250,11 +263,11 @@ def _sound_pieces(reference: Title, file: Title) -> tuple[Piece, ...]:
     coarse, pace = matches(reference.sound_features, file.sound_features)
     parts = pieces(coarse, pace, _COARSE_JUMP_S, edges)
     for window_s in _FINE_WINDOWS_S:
-        sharp: list[Match] = []
+        sharp: list[WindowMatch] = []
         for part in parts:
             for match in coarse:
                 if part.start_s <= match.file_s < part.end_s:
-                    near = Match(match.file_s, part.reference_s(match.file_s), match.score)
+                    near = WindowMatch(match.file_s, part.reference_s(match.file_s), match.score)
                     better = sharpen(near, reference.sound, file.sound, part.pace, window_s)
                     sharp += [] if better is None else [better]
         sharp.sort(key=lambda match: match.file_s)
@@ -275,9 +288,9 @@ def _inside(parts: Sequence[Piece], start_s: float, end_s: float) -> list[Piece]
     ]
 
 
-def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, ...]:
+def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[SyncChange, ...]:
     """Where both are aligned, what the sound plays against what the picture shows."""
-    out: list[Change] = []
+    out: list[SyncChange] = []
     for heard in sound:
         for shown in picture:
             start_s, end_s = max(heard.start_s, shown.start_s), min(heard.end_s, shown.end_s)
@@ -290,9 +303,9 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, 
             ]
             if abs(ends[1] - ends[0]) < SAME_MS:
                 ends = [float(np.mean(ends))] * 2
-            out.append(Change(start_s, end_s, ends[0], ends[1]))
+            out.append(SyncChange(start_s, end_s, ends[0], ends[1]))
     out.sort(key=lambda change: change.start_s)
-    joined: list[Change] = []
+    joined: list[SyncChange] = []
     for change in out:
         if joined and (same := _joined(joined[-1], change)) is not None:
             joined[-1] = same
@@ -301,7 +314,7 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[Change, 
     return tuple(joined)
 
 
-def _joined(first: Change, second: Change) -> Change | None:
+def _joined(first: SyncChange, second: SyncChange) -> SyncChange | None:
     """Two neighbours with one constant offset as one; None if they differ or something lies
     between.
     """
@@ -312,4 +325,4 @@ def _joined(first: Change, second: Change) -> Change | None:
         first.end_s - first.start_s + second.end_s - second.start_s
     )
     level_ms = share * first.start_ms + (1 - share) * second.start_ms
-    return Change(first.start_s, second.end_s, level_ms, level_ms)
+    return SyncChange(first.start_s, second.end_s, level_ms, level_ms)

@@ -25,7 +25,7 @@ _ELSEWHERE = 0.5  # share of a skipped part that, if other pieces have it, makes
 
 
 @dataclass(frozen=True)
-class Span:
+class TimeSpan:
     """A span of time, in seconds."""
 
     start_s: float
@@ -38,13 +38,13 @@ class _Cut:
     seconds of the reference in one of the file.
     """
 
-    file: Span
-    reference: Span
+    file: TimeSpan
+    reference: TimeSpan
     pace: float
 
 
 def edits(
-    sound: Sequence[Piece], picture: Sequence[Piece], file: Span, reference: Span
+    sound: Sequence[Piece], picture: Sequence[Piece], file: TimeSpan, reference: TimeSpan
 ) -> tuple[Edit, ...]:
     """The edits that explain these pieces, in order of time. An edit made to both sound and picture
     is listed once.
@@ -72,7 +72,7 @@ def _alike(first: Edit, second: Edit) -> bool:
 
 
 def _of_stream(
-    stream: Stream, parts: Sequence[Piece], file: Span, reference: Span
+    stream: Stream, parts: Sequence[Piece], file: TimeSpan, reference: TimeSpan
 ) -> Iterator[Edit]:
     if not parts:
         return
@@ -82,33 +82,35 @@ def _of_stream(
             yield Edit("speed", stream, part.start_s, part.end_s, from_s, to_s)
     for before, after in pairwise(parts):
         cut = _Cut(
-            Span(before.end_s, after.start_s),
-            Span(_end_s(before), after.reference_start_s),
+            TimeSpan(before.end_s, after.start_s),
+            TimeSpan(_end_s(before), after.reference_start_s),
             before.pace,
         )
         if cut.reference.end_s < cut.reference.start_s - _LEAST_BACK_S or _elsewhere(parts, cut):
             from_s, to_s = cut.reference.start_s, cut.reference.end_s
             yield Edit("reordered", stream, cut.file.end_s, cut.file.end_s, from_s, to_s)
             # Something may have been inserted here as well
-            yield from _between(stream, replace(cut, reference=Span(to_s, to_s)), _FUZZ_S[stream])
+            yield from _between(
+                stream, replace(cut, reference=TimeSpan(to_s, to_s)), _FUZZ_S[stream]
+            )
         else:
             yield from _between(stream, cut, _LEAST_S[stream])
     first, last = parts[0], parts[-1]
     at_s, end_s = first.reference_start_s, _end_s(last)
     # One stream may go on where the other has ended
     head = _Cut(
-        Span(min(file.start_s, first.start_s), first.start_s),
-        Span(min(reference.start_s, at_s), at_s),
+        TimeSpan(min(file.start_s, first.start_s), first.start_s),
+        TimeSpan(min(reference.start_s, at_s), at_s),
         first.pace,
     )
     tail = _Cut(
-        Span(last.end_s, max(last.end_s, file.end_s)),
-        Span(end_s, max(end_s, reference.end_s)),
+        TimeSpan(last.end_s, max(last.end_s, file.end_s)),
+        TimeSpan(end_s, max(end_s, reference.end_s)),
         last.pace,
     )
     for cut, reference_s, share in ((head, at_s, 0.0), (tail, end_s, 1.0)):
         if _elsewhere(parts, cut):
-            cut = replace(cut, reference=Span(reference_s, reference_s))
+            cut = replace(cut, reference=TimeSpan(reference_s, reference_s))
         yield from _between(stream, cut, _LEAST_END_S, share)
 
 

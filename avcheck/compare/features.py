@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.compare.find import RATE_HZ, Rows, Track
+from avcheck.compare.find import RATE_HZ, Features, Rows
 from avcheck.media import Sound
 from avcheck.rates import SAMPLE_RATE
 
@@ -76,7 +76,7 @@ def record(sounds: Iterable[Sound]) -> Recording:
     return recording
 
 
-def sound_track(recording: Recording) -> Track:
+def sound_track(recording: Recording) -> Features:
     """How the level in each of 16 bands changes, float32 (n, 16): row k is centred on `start_s` + k
     / 100 s.
     """
@@ -102,7 +102,7 @@ def sound_track(recording: Recording) -> Track:
     level_db = np.concatenate(parts) if parts else np.zeros((0, _BANDS), np.float32)
     rows = changes(level_db)
     rows[(level_db <= _FLOOR_DB + 1).all(axis=1)] = 0.0
-    return Track(recording.start_s, np.clip(rows, -20, 20))
+    return Features(recording.start_s, np.clip(rows, -20, 20))
 
 
 def changes(values: Rows) -> Rows:

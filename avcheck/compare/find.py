@@ -41,7 +41,7 @@ Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
+class Features:
     """Features of a sound or a picture: float32 (n, d), row k is at `start_s` + k / 100 s. A row of
     zeros says nothing.
     """
@@ -54,7 +54,7 @@ class Track:
         """The time of the row after the last, in seconds."""
         return self.start_s + len(self.rows) / RATE_HZ
 
-    def at_pace(self, pace: float) -> Track:
+    def at_pace(self, pace: float) -> Features:
         """The track played so that `pace` of its seconds pass in one: times are multiplied by
         `pace`.
         """
@@ -68,11 +68,11 @@ class Track:
             self.rows[low] * (1 - share)
             + self.rows[np.minimum(low + 1, len(self.rows) - 1)] * share
         )
-        return Track(self.start_s * pace, rows)
+        return Features(self.start_s * pace, rows)
 
 
 @dataclass(frozen=True)
-class Match:
+class WindowMatch:
     """The window around `file_s` of the file is what the reference has around `reference_s`; score
     in 0..1.
     """
@@ -82,7 +82,7 @@ class Match:
     score: float
 
 
-def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
+def matches(reference: Features, file: Features) -> tuple[list[WindowMatch], float]:
     """The windows of the file that the reference has, in the file's order, and the pace at which it
     plays.
     """
@@ -99,12 +99,13 @@ def matches(reference: Track, file: Track) -> tuple[list[Match], float]:
             tells = [at for at in inner if _tells(scaled.rows[at : at + short])]
             hits |= _look(finder, scaled, short, tells)
     return [
-        Match((scaled.start_s + centre / RATE_HZ) / pace, *hits[centre]) for centre in sorted(hits)
+        WindowMatch((scaled.start_s + centre / RATE_HZ) / pace, *hits[centre])
+        for centre in sorted(hits)
     ], pace
 
 
 def _look(
-    finder: _Finder, track: Track, length: int, starts: Sequence[int]
+    finder: _Finder, track: Features, length: int, starts: Sequence[int]
 ) -> dict[int, tuple[float, float]]:
     """Search for the windows of `length` rows that begin at `starts`. Returns those found, by their
     middle row: its time in the reference, and the score.
@@ -155,7 +156,7 @@ def _gaps(
             yield max(0, before), min(count, after)
 
 
-def likeness(reference: Track, file: Track, pace: float) -> tuple[float, float]:
+def likeness(reference: Features, file: Features, pace: float) -> tuple[float, float]:
     """How well some windows of the file, at this pace, are found in the reference: the mean, with 0
     for those that are not, and the median of those that are; 0..1.
     """
@@ -164,7 +165,7 @@ def likeness(reference: Track, file: Track, pace: float) -> tuple[float, float]:
     return float(np.mean(scores or [0.0])), float(np.median(matched or [0.0]))
 
 
-def _choose_pace(reference: Track, file: Track) -> float:
+def _choose_pace(reference: Features, file: Features) -> float:
     """The pace at which some windows of the file are best found in the reference; 1 unless another
     is better.
     """
@@ -179,7 +180,7 @@ def _upper_half(scores: list[float]) -> float:
     return float(np.mean(sorted(scores)[len(scores) // 2 :])) if scores else 0.0
 
 
-def _scores(finder: _Finder, file: Track) -> list[float]:
+def _scores(finder: _Finder, file: Features) -> list[float]:
     """The scores of some windows, 0 for one that is not found."""
     length, starts = _windows(file)
     chosen = starts[:: max(1, len(starts) // _PROBES)]
@@ -191,7 +192,7 @@ def _rows(seconds: float) -> int:
     return round(seconds * RATE_HZ)
 
 
-def _windows(track: Track) -> tuple[int, list[int]]:
+def _windows(track: Features) -> tuple[int, list[int]]:
     """How many rows a window has, and where windows that say something begin: in a short track they
     are shorter, and nearer to each other.
     """
@@ -218,7 +219,7 @@ def _tells(window: Rows) -> bool:
 class _Finder:
     """Finds windows in a reference by normalised cross-correlation."""
 
-    def __init__(self, reference: Track) -> None:
+    def __init__(self, reference: Features) -> None:
         self._reference = reference
         self._energy = np.concatenate(
             [[0.0], np.cumsum((reference.rows.astype(np.float64) ** 2).sum(axis=1))]

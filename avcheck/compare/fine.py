@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.compare.features import HIGH_HZ, LOW_HZ, Recording
-from avcheck.compare.find import Match, vertex
+from avcheck.compare.find import WindowMatch, vertex
 from avcheck.rates import SAMPLE_RATE
 
 _REACH_S = 0.03  # around the place known so far
@@ -22,8 +22,8 @@ _FLOOR = 1e-3  # of the strongest frequency: below that the phase is noise, and 
 
 
 def sharpen(
-    match: Match, reference: Recording, file: Recording, pace: float, window_s: float
-) -> Match | None:
+    match: WindowMatch, reference: Recording, file: Recording, pace: float, window_s: float
+) -> WindowMatch | None:
     """The match with its place in the reference to a fraction of a sample; None if the waveforms do
     not show it.
 
@@ -38,7 +38,7 @@ def sharpen(
         return None
     # Both excerpts begin near where they were asked for, and end a window later.
     off_s = (theirs_s - match.reference_s) - pace * (ours_s - match.file_s)
-    return Match(match.file_s, match.reference_s + lag / SAMPLE_RATE + off_s, match.score)
+    return WindowMatch(match.file_s, match.reference_s + lag / SAMPLE_RATE + off_s, match.score)
 
 
 def excerpt(

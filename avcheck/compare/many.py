@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from avcheck.batch.remote import Stamp
 from avcheck.files import stamp
 from avcheck.report import Report
-from avcheck.settings import CheckSettings
+from avcheck.settings import CheckSettings, OnProgress
 
 if TYPE_CHECKING:
-    from avcheck.compare.comparison import Title
+    from avcheck.compare.comparison import Digest
 
 _READ, _HALF = 0.9, 0.45  # of the progress shown: both files read, one of them
 
@@ -60,13 +60,13 @@ class Comparer:
 
     def __init__(self, settings: CompareSettings) -> None:
         self._references = settings.references
-        self._last: tuple[Path, Title] | None = None
+        self._last: tuple[Path, Digest] | None = None
 
     def check_tracks(
         self,
         path: str | Path,
         settings: CheckSettings,
-        on_progress: Callable[[float], None] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> tuple[Report, ...]:
         """The report of a file. Raises MediaError for one that cannot be read, and for its
         reference.
@@ -74,7 +74,7 @@ class Comparer:
         from avcheck.compare.comparison import compare_titles, read_title  # late: brings av
         from avcheck.compare.verdict import to_report
 
-        def tell(share: float, begun: float) -> Callable[[float], None] | None:
+        def tell(share: float, begun: float) -> OnProgress | None:
             return on_progress and (lambda done: on_progress(begun + share * done))
 
         wanted = self._references[str(path)]

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from avcheck.batch.discovery import Discovery, Selection, discover
 from avcheck.batch.failed import error_report
-from avcheck.batch.remote import Source, is_url, shown
+from avcheck.batch.remote import Location, is_url, shown
 from avcheck.errors import UsageError
 from avcheck.report import Report, Tolerance
 
@@ -81,7 +81,7 @@ def _by_name(
     def alone(path: Path, reason: str) -> Report:
         return error_report(path, reason, tolerance, code="unpaired")
 
-    files: list[Source] = []
+    files: list[Location] = []
     references: dict[str, Path] = {}
     errors = [*masters.errors, *versions.errors]
     for name, paths in ours.items():
@@ -106,7 +106,7 @@ def _by_name(
     return Pairs(files, errors, references)
 
 
-def _named(files: Iterable[Source], root: Path) -> dict[str, list[Path]]:
+def _named(files: Iterable[Location], root: Path) -> dict[str, list[Path]]:
     """The files below a folder by their path there without its suffix."""
     named: dict[str, list[Path]] = {}
     for each in files:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.compare.features import changes, smoothed
-from avcheck.compare.find import RATE_HZ, Rows, Track
+from avcheck.compare.find import RATE_HZ, Features, Rows
 from avcheck.media import Picture
 from avcheck.media.base import STALE_S
 
@@ -55,7 +55,7 @@ WHOLE = View()
 
 
 @dataclass
-class Pictures:
+class StoredPictures:
     """The pictures of a title, small, on disk, so that any length needs little memory; `close` it
     when done. Those of another size than the first are left out.
     """
@@ -95,7 +95,7 @@ class Pictures:
             for each, least in zip(lines, (_ROWS, _COLUMNS), strict=True)
         )
 
-    def track(self, view: View = WHOLE) -> Track:
+    def track(self, view: View = WHOLE) -> Features:
         """How the brightness of each of 60 cells changes, float32 (n, 60).
 
         The bars of a letterbox are left out; what stands still, as a logo does, is taken out with
@@ -106,16 +106,16 @@ class Pictures:
         levels, known = self._levels(view)
         rows = changes(levels.rows)
         rows[~known | (np.abs(rows).max(axis=1, initial=0.0) < _DULL)] = 0.0
-        return Track(levels.start_s, rows)
+        return Features(levels.start_s, rows)
 
-    def levels(self, view: View = WHOLE) -> Track:
+    def levels(self, view: View = WHOLE) -> Features:
         """The brightness itself of each cell, 0..255, in the rows of `track`."""
         return self._levels(view)[0]
 
-    def _levels(self, view: View) -> tuple[Track, NDArray[np.bool_]]:
+    def _levels(self, view: View) -> tuple[Features, NDArray[np.bool_]]:
         """The brightness of each cell, and in which rows it is known."""
         if not self.times_s:
-            return Track(0.0, np.zeros((0, _CELLS), np.float32)), np.zeros(0, np.bool_)
+            return Features(0.0, np.zeros((0, _CELLS), np.float32)), np.zeros(0, np.bool_)
         cells = np.concatenate(list(self._cells(view)))
         times = np.array(self.times_s)
         grid = np.arange(times[0], times[-1] + 1 / RATE_HZ, 1 / RATE_HZ)
@@ -124,7 +124,7 @@ class Pictures:
         shown = np.maximum(np.searchsorted(times, middle, side="right") - 1, 0)
         start_s = float(times[0]) - _lasting_s(times, cells) / 2
         return (
-            Track(start_s, smoothed(cells[shown], _SMOOTH)),
+            Features(start_s, smoothed(cells[shown], _SMOOTH)),
             middle - times[shown] <= STALE_S,
         )
 
@@ -168,9 +168,9 @@ class Pictures:
             yield _means(luma[:, :, ::-1] if view.mirrored else luma)
 
 
-def keep(pictures: Iterable[Picture]) -> Pictures:
+def keep(pictures: Iterable[Picture]) -> StoredPictures:
     """All the pictures of a file."""
-    kept = Pictures()
+    kept = StoredPictures()
     for picture in pictures:
         kept.add(picture)
     return kept
@@ -230,7 +230,7 @@ def _first_to_last(chosen: NDArray[np.bool_]) -> slice:
     return slice(int(at[0]), int(at[-1]) + 1) if len(at) >= _COLUMNS else slice(0, len(chosen))
 
 
-def in_common(first: Track, second: Track) -> tuple[Track, Track]:
+def in_common(first: Features, second: Features) -> tuple[Features, Features]:
     """Both tracks, with no cell changing by more in one than in the other, apart from contrast:
     captions or an animated logo in one of them would outweigh all that the two share.
     """
@@ -242,8 +242,8 @@ def in_common(first: Track, second: Track) -> tuple[Track, Track]:
     return _scaled(first, least[0], ours), _scaled(second, least[1], theirs)
 
 
-def _scaled(track: Track, to: Sizes, size: Sizes) -> Track:
-    return Track(track.start_s, track.rows * (to / np.maximum(size, _LEAST)).astype(np.float32))
+def _scaled(track: Features, to: Sizes, size: Sizes) -> Features:
+    return Features(track.start_s, track.rows * (to / np.maximum(size, _LEAST)).astype(np.float32))
 
 
 def least_sizes(first: Sizes, second: Sizes, floor: float) -> tuple[Sizes, Sizes]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from avcheck.compare.align import Piece, at_times
 from avcheck.compare.features import smoothed
-from avcheck.compare.find import Track
+from avcheck.compare.find import Features
 from avcheck.compare.pictures import least_sizes
 
 _LEAST_S = 0.7  # that something else is shown
@@ -25,14 +25,16 @@ _DIFFERENT = 0.45  # of a piece's usual agreement, below which pictures differ
 _USUAL = 0.5  # of agreement, in a piece that tells
 
 
-def without_replaced(parts: Sequence[Piece], reference: Track, file: Track) -> tuple[Piece, ...]:
+def without_replaced(
+    parts: Sequence[Piece], reference: Features, file: Features
+) -> tuple[Piece, ...]:
     """The pieces less the stretches in which the file shows something else. `reference`, `file`:
     the brightness of the cells.
     """
     return tuple(rest for part in parts for rest in _rest(part, reference, file))
 
 
-def _rest(part: Piece, reference: Track, file: Track) -> list[Piece]:
+def _rest(part: Piece, reference: Features, file: Features) -> list[Piece]:
     count = max(1, round((part.end_s - part.start_s) / _STEP_S))
     times = part.start_s + _STEP_S * np.arange(0.5, count)
     same = agreement(at_times(reference, part.reference_s(times)), at_times(file, times))

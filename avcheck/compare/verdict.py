@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from avcheck._version import __version__
 from avcheck.compare.align import Piece
-from avcheck.compare.comparison import SAME_MS, Change, Comparison, Title
+from avcheck.compare.comparison import SAME_MS, Comparison, Digest, SyncChange
 from avcheck.edits import TIMES, Edit
 from avcheck.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
 from avcheck.reporting import picture_facts
@@ -23,7 +23,7 @@ _LEAST_ALONE_S, _ALONE_SHARE = 3.0, 0.1
 
 
 def to_report(
-    path: str, comparison: Comparison, tolerance: Tolerance, title: Title | None = None
+    path: str, comparison: Comparison, tolerance: Tolerance, title: Digest | None = None
 ) -> Report:
     """The record of a comparison. `offset_ms` is the worst difference from the reference;
     `confidence` the share aligned. `title`: the file, for what is known of it.
@@ -121,7 +121,7 @@ def _rounded(edit: Edit) -> Edit:
     return replace(edit, **{name: round(getattr(edit, name), 3) + 0.0 for name in TIMES})
 
 
-def _drift(change: Change) -> float | None:
+def _drift(change: SyncChange) -> float | None:
     if change.start_ms == change.end_ms:
         return None
     return round(60 * (change.end_ms - change.start_ms) / (change.end_s - change.start_s), 2)

@@ -28,7 +28,7 @@ from avcheck.eval.ablation_tables import head_table, rate_table
 from avcheck.eval.protocol import LONGEST_S
 from avcheck.eval.rates import rates
 from avcheck.eval.rows import Row, kept
-from avcheck.eval.trials import Trial, head_seconds, measure, trials
+from avcheck.eval.trials import HeadTrial, head_seconds, measure, trials
 from avcheck.eval.trunks import TrustedClips, first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, observe
 from avcheck.files import whole_file
@@ -338,10 +338,10 @@ def _reopened(clip: Clip, store: Path, samples: NDArray[np.float32]) -> Footage:
     )
 
 
-def _opened(out: Path, clip: Clip) -> tuple[Footage, list[Trial]]:
+def _opened(out: Path, clip: Clip) -> tuple[Footage, list[HeadTrial]]:
     kept = torch.load(out / "trials" / f"{clip.id}.pt", weights_only=True)
     return _reopened(clip, out / "val" / f"{clip.id}.pt", np.zeros(0, np.float32)), [
-        Trial(**item) for item in kept
+        HeadTrial(**item) for item in kept
     ]
 
 

@@ -34,7 +34,14 @@ from avcheck.eval.protocol import (
     missing_s,
 )
 from avcheck.eval.rows import RISK_S, Row
-from avcheck.eval.small import Pictures, Scene, closer_over, share_beyond, shrunk, side_by_side
+from avcheck.eval.small import (
+    Pictures,
+    ViewedSetting,
+    closer_over,
+    share_beyond,
+    shrunk,
+    side_by_side,
+)
 from avcheck.eval.windows import (
     GRAIN,
     Footage,
@@ -333,7 +340,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
     for factor in SMALL_FACTORS:
         if ground is None:
             break
-        scene = Scene(clip, shrunk(frames, ground, factor, rng), bench.model, bench.levels)
+        scene = ViewedSetting(clip, shrunk(frames, ground, factor, rng), bench.model, bench.levels)
         at_first, closer = _looked_at(scene, footage.samples, start_s, bench)
         row = _both_looks(_find([at_first], bench), _find([closer], bench))
         yield {**about, "case": f"1/{factor}", **row, "closer": at_first is not closer}
@@ -349,7 +356,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
     if neighbour is not None:
         right = bool(rng.integers(2))
         setting, meet = side_by_side(*((neighbour, frames) if right else (frames, neighbour)))
-        scene = Scene(clip, setting, bench.model, bench.levels)
+        scene = ViewedSetting(clip, setting, bench.model, bench.levels)
         at_first, closer = _looked_at(scene, footage.samples, start_s, bench)
         row = _both_looks(_find([at_first], bench), _find([closer], bench))
         beyond = share_beyond(closer, meet, int(np.argmax(evidence(closer, bench.calibration))))
@@ -363,7 +370,7 @@ def _small(footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery) -
 
 
 def _looked_at(
-    scene: Scene, samples: NDArray[np.float32], start_s: float, bench: Bench
+    scene: ViewedSetting, samples: NDArray[np.float32], start_s: float, bench: Bench
 ) -> tuple[Curve, Curve]:
     """The score curves of a scene with a sound from `start_s` on, of the first look and of the one
     that a check judges in the end.

@@ -135,7 +135,7 @@ def closer_over(pictures: Callable[[], Pictures], sound: Sequence[Block], model:
     return closer
 
 
-class Scene:
+class ViewedSetting:
     """A setting as the first look sees it and, on demand, as the closer look does."""
 
     def __init__(

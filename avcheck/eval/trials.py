@@ -39,7 +39,7 @@ HEAD_FRAMES = (105, 250)  # 4.2 and 10 s
 
 
 @dataclass(frozen=True)
-class Trial:
+class HeadTrial:
     """A window of a clip with its sound moved. T is `count` in whole blocks."""
 
     measure: str  # "paper", "pairwise" or "offset"
@@ -51,7 +51,7 @@ class Trial:
     keep: Tensor  # (K,), the places that go best with the sound
 
 
-def trials(footage: Footage, model: Loaded) -> Iterator[Trial]:
+def trials(footage: Footage, model: Loaded) -> Iterator[HeadTrial]:
     """The trials of a clip; those of the paper's protocol and of the offset are the same as in
     `avcheck eval`.
 
@@ -91,10 +91,10 @@ def _trial(
     start_s: float,
     late_s: float,
     model: Loaded,
-) -> Trial:
+) -> HeadTrial:
     mel, heard = sound_with_margin(Window(hear(footage.samples, start_s, shot)))
     sound = listen(mel, model)
-    return Trial(
+    return HeadTrial(
         measure=measure_,
         first=first,
         count=shot.count,
@@ -112,7 +112,9 @@ def listen(mel: NDArray[np.float32], model: Loaded) -> Tensor:
 
 
 @torch.inference_mode()
-def measure(footage: Footage, trials: Sequence[Trial], head: Head, model: Loaded) -> Iterator[Row]:
+def measure(
+    footage: Footage, trials: Sequence[HeadTrial], head: Head, model: Loaded
+) -> Iterator[Row]:
     """The rows of a clip under one head."""
     keep = head.config.keep_places
     about = {

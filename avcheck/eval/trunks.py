@@ -30,7 +30,7 @@ from avcheck.looking import LEVELS
 from avcheck.model_config import ModelConfig
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, cache_clip, find_clips
-from avcheck.train.learn import Learner, Source, Stage, run_stage
+from avcheck.train.learn import ClipSource, Learner, Stage, run_stage
 from avcheck.train.measure import windows
 from avcheck.train.recipes import CROP, FRAME
 from avcheck.train.run import scenes
@@ -136,7 +136,7 @@ def trunk_rows(
         recorded = clips.to_learn_from()
         stage = Stage(
             name,
-            [Source(recorded, 1.0, FRAME)],
+            [ClipSource(recorded, 1.0, FRAME)],
             steps,
             rate=_RATE,
             harden=(0.5, 0.5),
@@ -194,8 +194,8 @@ def first_rows(
                 item for item in scenes(seed, _SCENES, partial(tell, name)) if len(item.faces) > 3
             )
         recorded, generated = (
-            Source(with_faces, 1.0 - _SCENE_SHARE, CROP),
-            Source(talking, _SCENE_SHARE, CROP, "scenes"),
+            ClipSource(with_faces, 1.0 - _SCENE_SHARE, CROP),
+            ClipSource(talking, _SCENE_SHARE, CROP, "scenes"),
         )
         learner = Learner.fresh(ModelConfig(), seed)
         alone = round(_SCENES_ALONE * steps) if way == "first" else 0

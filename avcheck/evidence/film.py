@@ -38,7 +38,7 @@ SHORTEST_S, LONGEST_S, USUAL_S = 5.0, 15.0, 8.0
 
 
 @dataclass(frozen=True)
-class Span:
+class ShownPart:
     """A part of a title to show, in seconds on its clock."""
 
     start_s: float
@@ -58,18 +58,21 @@ def require_length(length_s: float) -> None:
         )
 
 
-def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> Span:
+def require_inside(at_s: float, end_s: float) -> None:
+    """Raise UsageError if a title that ends at `end_s` has nothing to show from `at_s` on."""
+    if not 0 <= at_s < end_s:
+        raise UsageError(f"must lie in the title, from 0 to {end_s:.1f} s, not {at_s:g}", "at_s")
+
+
+def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> ShownPart:
     """The `length_s` that draw most of the attention and lie in one stretch; or those from `at_s`
     on. Raises UsageError.
     """
     require_length(length_s)
     end_s = max([report.duration_s or 0.0, *(segment.end_s for segment in report.segments)])
     if at_s is not None:
-        if not 0 <= at_s < end_s:
-            raise UsageError(
-                f"must lie in the title, from 0 to {end_s:.1f} s, not {at_s:g}", "at_s"
-            )
-        return Span(at_s, min(length_s, end_s - at_s))
+        require_inside(at_s, end_s)
+        return ShownPart(at_s, min(length_s, end_s - at_s))
     length_s = min(length_s, end_s) if end_s else length_s
     starts = [block.start_s for block in report.blocks if block.start_s + length_s <= end_s + 1e-6]
 
@@ -81,10 +84,10 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
         )
         return int(steady), sum(block.attention for block in inside)
 
-    return Span(max(starts, key=weight, default=0.0), length_s)
+    return ShownPart(max(starts, key=weight, default=0.0), length_s)
 
 
-def make_film(report: Report, span: Span, target: Path, *, audio: Path | None = None) -> None:
+def make_film(report: Report, span: ShownPart, target: Path, *, audio: Path | None = None) -> None:
     """Write the film of a span of the file that a report is about; `audio`: the separate sound
     file, if there was one.
 
@@ -169,7 +172,7 @@ def _samples(sound: Sound, start_s: float, length_s: float) -> NDArray[np.float3
     return out
 
 
-def _pictures(media: Media, span: Span, glows: _Glows, clock: TitleClock) -> list[Canvas]:
+def _pictures(media: Media, span: ShownPart, glows: _Glows, clock: TitleClock) -> list[Canvas]:
     """The pictures of a span, 25 a second, each with its timecode and the attention of its second
     over it.
     """

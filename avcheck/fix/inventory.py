@@ -29,7 +29,7 @@ _DEFAULT_HANDLERS = re.compile(r"handler|media", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Facts:
+class StreamFacts:
     """A stream as its container describes it. `picture`: rotation and side data of the first
     picture, of the main one only.
     """
@@ -94,7 +94,7 @@ def _tags(holder: Any) -> dict[str, str]:
     }
 
 
-def _facts(stream: Any) -> Facts:
+def _facts(stream: Any) -> StreamFacts:
     tags = _tags(stream)
     if _DEFAULT_HANDLERS.search(tags.get("handler_name", "handler")):
         tags.pop("handler_name", None)
@@ -109,7 +109,7 @@ def _facts(stream: Any) -> Facts:
             for name in ("color_primaries", "color_trc", "colorspace", "color_range"):
                 description.append((name, str(int(getattr(context, name)))))
             description.append(("pixel shape", str(context.sample_aspect_ratio or Fraction(1))))
-    return Facts(tuple(tags.items()), int(stream.disposition), tuple(description))
+    return StreamFacts(tuple(tags.items()), int(stream.disposition), tuple(description))
 
 
 def _chapters(container: Any) -> list[tuple[int, int, str]]:

@@ -11,7 +11,7 @@ from avcheck.fix.moves import Move, Moves
 from avcheck.media.base import JITTER_S
 
 
-class Layout:
+class PcmLayout:
     """Puts the packets of one PCM track one behind the other, in samples of the new file; the first
     is due at 0 s.
 

@@ -19,7 +19,7 @@ from av.packet import Packet
 
 from avcheck.fix.encode import Encoder
 from avcheck.fix.moves import Move, Refused
-from avcheck.fix.pcm import Layout
+from avcheck.fix.pcm import PcmLayout
 from avcheck.fix.plan import (
     OWN_TAGS,
     SILENCE,
@@ -121,7 +121,7 @@ class _Copy:
         self._clocks: dict[int, Clock] = {}
         self._outputs: dict[int, Any] = {}
         self._ledgers: dict[int, Ledger] = {}
-        self._layouts: dict[int, Layout] = {}
+        self._layouts: dict[int, PcmLayout] = {}
         self._encoders: dict[int, Encoder] = {}
         self._cuts: dict[int, _Cut] = {}
 
@@ -171,7 +171,7 @@ class _Copy:
             if each.action == "rewritten":
                 context = stream.codec_context
                 frame = context.layout.nb_channels * _bits(each.codec) // 8
-                self._layouts[each.index] = Layout(
+                self._layouts[each.index] = PcmLayout(
                     self._plan.moves, context.sample_rate, frame, SILENCE[each.codec]
                 )
             self._ledgers[each.index] = Ledger(each, is_cover=is_cover(stream))

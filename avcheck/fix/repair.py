@@ -101,7 +101,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FixSettings:
     """What to do. `force_offset_ms`: take this offset (positive = sound early) and ask the network
     neither before nor after.
     """
@@ -113,7 +113,7 @@ class Wanted:
     only_command: bool = False
 
 
-def fix_file(source: Path, target: Path, wanted: Wanted, check: Check) -> Outcome:
+def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> Outcome:
     """Write `target` from `source` with its sound where it belongs, unless it is there already.
 
     `check` measures a file. The outcome says what could not be done. Raises UsageError if `target`

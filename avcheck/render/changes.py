@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from avcheck.changes import KINDS, Change
+from avcheck.changes import CHANGE_KINDS, Change
 from avcheck.render.text import outcome, printable, subject, verdict_text
 from avcheck.report import Report
 
@@ -37,7 +37,7 @@ def changes_summary(changes: Sequence[Change], before: int, after: int) -> str:
     """
     kinds = Counter(change.kind for change in changes)
     same = after - sum(count for kind, count in kinds.items() if kind != "gone")
-    parts = [f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind]] + [f"{same} the same"]
+    parts = [f"{kinds[kind]} {kind}" for kind in CHANGE_KINDS if kinds[kind]] + [f"{same} the same"]
     return f"{after} files, {before} before: {', '.join(parts)}"
 
 

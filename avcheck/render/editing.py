@@ -6,13 +6,13 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from avcheck.markers import Kind, Marked, Marker
+from avcheck.markers import Marked, Marker, MarkerKind
 from avcheck.render.text import printable, sound
 from avcheck.report import VERDICT_TEXT, Report, describe_offset
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # OpenTimelineIO's names; the locators of an EDL use them too
-COLOURS: dict[Kind, str] = {
+COLOURS: dict[MarkerKind, str] = {
     "in_sync": "GREEN",
     "out_of_sync": "RED",
     "undecidable": "YELLOW",

@@ -21,7 +21,7 @@ from avcheck.rates import SAMPLE_RATE
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Reals = NDArray[np.floating[Any]]
-Kind = Literal["talking", "impacts"]
+SceneKind = Literal["talking", "impacts"]
 Thing = Literal["ball", "hammer", "pendulum", "clapper"]
 
 TRACK_RATE = 1000  # Hz; articulation is computed on this grid
@@ -53,7 +53,7 @@ class Roll:
     others.
     """
 
-    def __init__(self, seed: int, kind: Kind) -> None:
+    def __init__(self, seed: int, kind: SceneKind) -> None:
         self._seed, self._kind = seed, kind
 
     def __call__(self, purpose: str) -> np.random.Generator:
@@ -61,7 +61,7 @@ class Roll:
 
 
 @dataclass(frozen=True)
-class Stage:
+class SceneSetup:
     """What every kind of scene is made from."""
 
     roll: Roll
@@ -78,7 +78,7 @@ class Stage:
         return self.begin_s + self.samples_n / SAMPLE_RATE
 
 
-class Track:
+class KeyFrames:
     """A value over time by key frames; the ease of a key shapes the way from it to the next one."""
 
     SMOOTH, FAST_START, FAST_END, LINEAR = range(4)

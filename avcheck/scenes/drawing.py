@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.scenes.base import Floats, Reals, Stage, wander
+from avcheck.scenes.base import Floats, Reals, SceneSetup, wander
 
 
 class Pen:
@@ -157,7 +157,7 @@ class Camera:
 
     MARGIN = 6  # pixels of background beyond each border
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: SceneSetup) -> None:
         rng, times_s, studio = stage.roll("camera"), stage.times_s, stage.studio
         self.height, self.width = stage.size
         self.backdrop = _backdrop(

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from avcheck.rates import SAMPLE_RATE
-from avcheck.scenes.base import Kind, Roll, Scene, Stage, Thing
+from avcheck.scenes.base import Roll, Scene, SceneKind, SceneSetup, Thing
 from avcheck.scenes.impacts import impacts
 from avcheck.scenes.talking import talking
 
 
 def make_scene(
-    kind: Kind,
+    kind: SceneKind,
     *,
     seed: int,
     seconds: float,
@@ -54,5 +54,7 @@ def make_scene(
     frames_n = max(1, round(seconds * frame_rate))
     times_s = np.arange(frames_n) / frame_rate
     samples_n = round((seconds + 2 * sound_margin_s) * SAMPLE_RATE)
-    stage = Stage(Roll(seed, kind), times_s, frame_rate, size, -sound_margin_s, samples_n, studio)
+    stage = SceneSetup(
+        Roll(seed, kind), times_s, frame_rate, size, -sound_margin_s, samples_n, studio
+    )
     return talking(stage, head_share) if kind == "talking" else impacts(stage, things)

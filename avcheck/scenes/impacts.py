@@ -8,7 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from avcheck.rates import SAMPLE_RATE
-from avcheck.scenes.base import SETTLE_S, Doubles, Floats, Reals, Scene, Stage, Thing, Track
+from avcheck.scenes.base import (
+    SETTLE_S,
+    Doubles,
+    Floats,
+    KeyFrames,
+    Reals,
+    Scene,
+    SceneSetup,
+    Thing,
+)
 from avcheck.scenes.drawing import Camera, Pen
 from avcheck.scenes.recording import add_at, recorded
 
@@ -59,18 +68,18 @@ class _Striker:
         self.strength = np.concatenate([[0.7], 0.4 + 0.6 * self.flights_s / long_s])
         self.angle = self._angles(rng)
 
-    def _angles(self, rng: np.random.Generator) -> Track:
-        track = Track(0.0)
+    def _angles(self, rng: np.random.Generator) -> KeyFrames:
+        track = KeyFrames(0.0)
         for i in range(len(self.flights_s)):
             t, flight = float(self.contacts_s[i]), float(self.flights_s[i])
             if self.thing == "clapper":
-                track.key(t, self.reach * (1 - 2 * (i % 2)), Track.LINEAR)
+                track.key(t, self.reach * (1 - 2 * (i % 2)), KeyFrames.LINEAR)
             else:
                 raised = self.reach * min(1.0, 0.4 + flight)
                 down_s = min(float(rng.uniform(0.1, 0.16)), 0.4 * flight)
-                track.key(t, 0.0, Track.FAST_START)
+                track.key(t, 0.0, KeyFrames.FAST_START)
                 track.key(t + 0.4 * flight, 0.85 * raised)
-                track.key(t + flight - down_s, raised, Track.FAST_END)
+                track.key(t + flight - down_s, raised, KeyFrames.FAST_END)
         return track
 
     def still(self, backdrop: Floats, margin: int) -> None:
@@ -200,7 +209,7 @@ class _Striker:
             add_at(samples, (float(at_s) - begin_s) * SAMPLE_RATE, 0.25 * float(strength) * ring)
 
 
-def impacts(stage: Stage, things: Sequence[Thing] | None) -> Scene:
+def impacts(stage: SceneSetup, things: Sequence[Thing] | None) -> Scene:
     """A scene of things that strike; None: at random."""
     rng = stage.roll("things")
     every: tuple[Thing, ...] = ("ball", "ball", "hammer", "pendulum", "clapper")

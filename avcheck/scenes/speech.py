@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.rates import SAMPLE_RATE
-from avcheck.scenes.base import FFT, HOP, TRACK_RATE, WINDOW, Doubles, Floats, Track, wander
+from avcheck.scenes.base import FFT, HOP, TRACK_RATE, WINDOW, Doubles, Floats, KeyFrames, wander
 from avcheck.scenes.recording import add_at
 
 
@@ -65,10 +65,14 @@ class Speech:
     """Random syllables: the courses of the mouth, and the sound that such a mouth would make."""
 
     def __init__(self, rng: np.random.Generator, begin_s: float, end_s: float) -> None:
-        self.opening, self.width = Track(0.02), Track(1.0)
-        self.tuck, self.tongue = Track(0.0), Track(0.2)
-        self.voice, self.hiss, self.breath = Track(0.0), Track(0.0), Track(0.0)
-        self.hiss_hz, self.muffled_hz, self.pitch = Track(4500.0), Track(7000.0), Track(1.0)
+        self.opening, self.width = KeyFrames(0.02), KeyFrames(1.0)
+        self.tuck, self.tongue = KeyFrames(0.0), KeyFrames(0.2)
+        self.voice, self.hiss, self.breath = KeyFrames(0.0), KeyFrames(0.0), KeyFrames(0.0)
+        self.hiss_hz, self.muffled_hz, self.pitch = (
+            KeyFrames(4500.0),
+            KeyFrames(7000.0),
+            KeyFrames(1.0),
+        )
         self.bursts: list[tuple[float, float]] = []  # time in s, loudness
         self._rng = rng
         self._rate_hz = rng.uniform(3.0, 6.0)
@@ -116,9 +120,11 @@ class Speech:
         reach = t - 0.04 if first else t
         closed = sound.opening == 0.0
         self.opening.key(reach, sound.opening)
-        self.opening.key(release, sound.opening, Track.FAST_START if closed else Track.SMOOTH)
+        self.opening.key(
+            release, sound.opening, KeyFrames.FAST_START if closed else KeyFrames.SMOOTH
+        )
         self.opening.key(release + rise, wide_open)
-        self.opening.key(end - drop, 0.88 * wide_open, Track.SMOOTH)
+        self.opening.key(end - drop, 0.88 * wide_open, KeyFrames.SMOOTH)
         for track, consonant, later in (
             (self.width, sound.width, 1 + (vowel.width - 1) * rng.uniform(0.8, 1.1)),
             (self.tuck, sound.tuck, 0.0),
@@ -133,7 +139,7 @@ class Speech:
         if first:
             self.voice.key(t - 0.015, 0.0)
         self.voice.key(t, sound.voice * stress)
-        self.voice.key(onset, sound.voice * stress, Track.LINEAR)
+        self.voice.key(onset, sound.voice * stress, KeyFrames.LINEAR)
         self.voice.key(onset + 0.035, stress)
         self.voice.key(end - (0.09 if last else 0.03), stress * (0.8 if last else 0.9))
         self.muffled_hz.key(t + 0.004, sound.muffled_hz)
@@ -141,8 +147,8 @@ class Speech:
         self.muffled_hz.key(release + 0.012, 7000.0)
         self.muffled_hz.key(end - 0.008, 7000.0)
         if sound.hiss:
-            self.hiss_hz.key(t - 0.03, sound.hiss_hz, Track.LINEAR)
-            self.hiss_hz.key(end, sound.hiss_hz, Track.LINEAR)
+            self.hiss_hz.key(t - 0.03, sound.hiss_hz, KeyFrames.LINEAR)
+            self.hiss_hz.key(end, sound.hiss_hz, KeyFrames.LINEAR)
             self.hiss.key(t - 0.01, 0.0)
             self.hiss.key(t + 0.3 * held, sound.hiss * stress)
             self.hiss.key(release - 0.02, sound.hiss * stress)
@@ -150,7 +156,7 @@ class Speech:
         if sound.burst:
             self.bursts.append((release, sound.burst * stress))
         if sound.breath_s > 0.02:
-            self.breath.key(release, 0.0, Track.LINEAR)
+            self.breath.key(release, 0.0, KeyFrames.LINEAR)
             self.breath.key(release + 0.006, 0.16 * stress)
             self.breath.key(onset + 0.02, 0.0)
         self.pitch.key(t, fall * rng.uniform(0.95, 1.05))

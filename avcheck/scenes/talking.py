@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from avcheck.scenes.base import SETTLE_S, Scene, Stage, Track, wander
+from avcheck.scenes.base import SETTLE_S, KeyFrames, Scene, SceneSetup, wander
 from avcheck.scenes.drawing import Camera, texture
 from avcheck.scenes.face import Pose, draw_face, random_face
 from avcheck.scenes.recording import recorded
 from avcheck.scenes.speech import Speech
 
 
-def talking(stage: Stage, head_share: float | None) -> Scene:
+def talking(stage: SceneSetup, head_share: float | None) -> Scene:
     """A scene of a talking face; `head_share` as for `make_scene`."""
     roll, times_s, studio = stage.roll, stage.times_s, stage.studio
     height, width = stage.size
@@ -86,10 +86,10 @@ def talking(stage: Stage, head_share: float | None) -> Scene:
     )
 
 
-def _eyes(rng: np.random.Generator, end_s: float) -> tuple[Track, tuple[Track, Track]]:
+def _eyes(rng: np.random.Generator, end_s: float) -> tuple[KeyFrames, tuple[KeyFrames, KeyFrames]]:
     """How the lids blink, and where the eyes look at the same time, right and down."""
-    glance = Track(0.0), Track(0.0)
-    lids = Track(1.0)
+    glance = KeyFrames(0.0), KeyFrames(0.0)
+    lids = KeyFrames(1.0)
     t = -SETTLE_S
     while t < end_s + SETTLE_S:
         t += float(rng.uniform(0.8, 4.5))

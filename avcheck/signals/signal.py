@@ -20,7 +20,7 @@ from avcheck.signals.flashes import Flash, flashes_of
 from avcheck.signals.looks import Looks, looks_of
 from avcheck.signals.singles import singles_of
 
-Kind = Literal["flash", "countdown", "2-pop", "clap", "stamp"]
+SignalKind = Literal["flash", "countdown", "2-pop", "clap", "stamp"]
 
 MAX_OFFSET_S = 2.0
 SIGNAL_SIDE = 160  # pixels: enough for the cells of a picture, and for a stamp
@@ -54,7 +54,7 @@ class Event:
 class Signal:
     """The events of a file, and how much there is in all, even without a partner."""
 
-    kind: Kind
+    kind: SignalKind
     events: tuple[Event, ...]
     in_picture: int  # how many of its kind are seen
     in_sound: int  # how many are heard
@@ -195,7 +195,9 @@ def _claps(beeps: Sequence[Beep]) -> list[float]:
     return [beep.start_s for beep in short if beep.level >= _CLAP_LEVEL * loudest]
 
 
-def _paired(kind: Kind, seen_s: Sequence[float], heard_s: Sequence[float], beeps: Beeps) -> Signal:
+def _paired(
+    kind: SignalKind, seen_s: Sequence[float], heard_s: Sequence[float], beeps: Beeps
+) -> Signal:
     events, ambiguous = _pairs(np.array(seen_s), np.array(heard_s))
     return Signal(kind, events, len(seen_s), len(heard_s), beeps.other_share, ambiguous)
 

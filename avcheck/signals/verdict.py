@@ -9,20 +9,20 @@ from avcheck.course import Course, follow
 from avcheck.media import Media, open_media
 from avcheck.report import Report, Segment, Tolerance
 from avcheck.reporting import report_on
-from avcheck.signals.signal import SIGNAL_SIDE, Kind, Signal, signal_of
+from avcheck.signals.signal import SIGNAL_SIDE, Signal, SignalKind, signal_of
 from avcheck.signals.stamps import STAMP_SIDE, can_read_stamps, stamps_of
 from avcheck.verdict import Judgement, against, beyond_ms
 
-_ERROR_MS: dict[Kind, float] = {"clap": 20.0}  # half a picture at 25 fps
+_ERROR_MS: dict[SignalKind, float] = {"clap": 20.0}  # half a picture at 25 fps
 _USUAL_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
-_SEEN: dict[Kind, tuple[str, str]] = {  # one, and several
+_SEEN: dict[SignalKind, tuple[str, str]] = {  # one, and several
     "flash": ("flash in the picture", "flashes in the picture"),
     "countdown": ("count in the picture", "counts in the picture"),
     "2-pop": ("single picture before black", "single pictures before black"),
     "clap": ("thing that stops dead in the picture", "things that stop dead in the picture"),
     "stamp": ("stamped picture", "stamped pictures"),
 }
-_HEARD: dict[Kind, tuple[str, str]] = {
+_HEARD: dict[SignalKind, tuple[str, str]] = {
     "flash": ("beep in the sound", "beeps in the sound"),
     "countdown": ("tick in the sound", "ticks in the sound"),
     "2-pop": ("pop in the sound", "pops in the sound"),

@@ -50,7 +50,7 @@ _UNKNOWN_FRAMES, _UNKNOWN_NONE, _KNOWN_NONE = 3.0, 0.3, 0.02
 
 
 @dataclass(frozen=True)
-class Trial:
+class CalibrationTrial:
     """One piece of a clip with its sound displaced, or with a stranger's sound."""
 
     groups: frozenset[str]  # of the clips that the pictures and the sound come from
@@ -67,7 +67,7 @@ def trials(
     *,
     seed: int = 7,
     on_clip: Callable[[int, int], None] | None = None,
-) -> list[Trial]:
+) -> list[CalibrationTrial]:
     """Pieces of 10 s and 4 s of every clip, each with its own sound displaced, and with another
     group's sound.
     """
@@ -111,14 +111,14 @@ def _trial(
     start: float,
     truth: float | None,
     alone: bool,
-) -> Trial:
+) -> CalibrationTrial:
     times = len(view.shown)
     samples, heard = read_sound(source, start - MAX_SHIFT, times + 2 * MAX_SHIFT)
     if alone:  # as in a file that ends here: there is no sound beyond the pictures' own time
         heard[:MAX_SHIFT] = False
         heard[MAX_SHIFT + times :] = False
     compared = compare(view, masked_mel(samples, heard), heard, model)
-    return Trial(
+    return CalibrationTrial(
         frozenset({shown.clip.group, source.clip.group}),
         compared.weighed_score(),
         compared.weighed_match(),
@@ -128,7 +128,7 @@ def _trial(
     )
 
 
-def fit(some: Sequence[Trial]) -> Calibration:
+def fit(some: Sequence[CalibrationTrial]) -> Calibration:
     """Fit the calibration by maximum likelihood over the trials, then the constant bias over those
     whose offset is known (over all, if none is), and the measuring error over the long ones of
     these (over all, if none is long).
@@ -153,7 +153,7 @@ def fit(some: Sequence[Trial]) -> Calibration:
     return replace(best, bias_frames=round(bias, 3), guard_ms=guard_ms)
 
 
-def known(some: Sequence[Trial]) -> list[Trial]:
+def known(some: Sequence[CalibrationTrial]) -> list[CalibrationTrial]:
     """The trials that can be judged right or wrong: those whose offset is known (all of them, if
     none is), and strangers.
     """
@@ -161,7 +161,7 @@ def known(some: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in some if trial.truth is None or trial.known or not sure]
 
 
-def fit_chances(some: Sequence[Trial], start: Calibration | None = None) -> Calibration:
+def fit_chances(some: Sequence[CalibrationTrial], start: Calibration | None = None) -> Calibration:
     """`start`, with the parameters that turn scores into probabilities fitted to the trials. Trials
     with their own and with a stranger's sound weigh the same in total, whatever their numbers.
 
@@ -200,7 +200,7 @@ class _Measured:
     learnt.
     """
 
-    def __init__(self, some: Sequence[Trial]) -> None:
+    def __init__(self, some: Sequence[CalibrationTrial]) -> None:
         scores = [above_median(trial.score) for trial in some]
         matches = [above_median(trial.match) for trial in some]
         self._known = torch.from_numpy(np.stack([np.isfinite(above) for _, above, _ in scores]))
@@ -235,7 +235,7 @@ def _tensors(curves: Sequence[tuple[float, NDArray[np.float64], float]]) -> list
     return [torch.from_numpy(each) for each in (columns[0], known, columns[1])]
 
 
-def _truths(some: Sequence[Trial]) -> Tensor:
+def _truths(some: Sequence[CalibrationTrial]) -> Tensor:
     """The probability of every shift and of "none", given each trial's known truth, divided by the
     prior: (trials, S + 1), up to a factor, nowhere 0.
 
@@ -244,7 +244,7 @@ def _truths(some: Sequence[Trial]) -> Tensor:
     return torch.from_numpy(np.stack([_truth(each) for each in some])).clamp_min(1e-12)
 
 
-def _truth(trial: Trial) -> NDArray[np.float64]:
+def _truth(trial: CalibrationTrial) -> NDArray[np.float64]:
     count = len(SHIFTS)
     if trial.truth is None:
         return np.append(np.zeros(count), 1.0)
@@ -254,12 +254,12 @@ def _truth(trial: Trial) -> NDArray[np.float64]:
     return np.append((1 - none) * count * near / near.sum(), none)
 
 
-def _estimate(trial: Trial, calibration: Calibration) -> Estimate:
+def _estimate(trial: CalibrationTrial, calibration: Calibration) -> Estimate:
     weighed = weigh_up(trial.score, trial.match, trial.seconds, calibration)
     return estimate(combine([weighed], calibration), SHIFTS, calibration)
 
 
-def left_out(some: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float]]:
+def left_out(some: Sequence[CalibrationTrial], folds: int = 5) -> dict[str, dict[str, float]]:
     """How well the calibration does on groups that it was not fitted to (cross-validation): one row
     for each length of piece.
 
@@ -279,12 +279,14 @@ def left_out(some: Sequence[Trial], folds: int = 5) -> dict[str, dict[str, float
     return _shares(rows)
 
 
-def judged(some: Sequence[Trial], calibration: Calibration) -> dict[str, dict[str, float]]:
+def judged(
+    some: Sequence[CalibrationTrial], calibration: Calibration
+) -> dict[str, dict[str, float]]:
     """How well one calibration does on all trials, in rows as those of `left_out`."""
     return _shares([_row(trial, calibration) for trial in known(some)])
 
 
-def _row(trial: Trial, calibration: Calibration) -> tuple[float, bool, float, bool]:
+def _row(trial: CalibrationTrial, calibration: Calibration) -> tuple[float, bool, float, bool]:
     """(seconds, own sound, confidence, right)"""
     estimated = _estimate(trial, calibration)
     right = trial.truth is not None and abs(estimated.frames - trial.truth) <= NEAR_FRAMES

@@ -18,7 +18,7 @@ from avcheck.posterior import Calibration
 from avcheck.train.calibrate import estimate_offset
 from avcheck.train.clean import clean, usable
 from avcheck.train.corpus import CachedClip
-from avcheck.train.learn import Learner, Source, Stage, follow, run_stage
+from avcheck.train.learn import ClipSource, Learner, Stage, follow, run_stage
 from avcheck.train.recipes import CROP, FRAME
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import TrainSettings
@@ -84,7 +84,7 @@ def crossfit(
             learner,
             Stage(
                 name,
-                [Source(faces or halves[half], 1.0, recipe)],
+                [ClipSource(faces or halves[half], 1.0, recipe)],
                 settings.crossfit_steps,
                 harden=(0.2, 0.2),
                 voices=halves[half],

@@ -44,28 +44,28 @@ _MEASURED = (11.0, 28.0)  # px, sides of the faces counted
 _CHANCE = 0.3  # from which a face counts as found
 _REPORT = 100  # steps
 
-Picture = NDArray[np.float32]
+FloatPicture = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Still:
+class LabelledPicture:
     """A picture with its faces."""
 
-    picture: Picture  # (H, W)
+    picture: FloatPicture  # (H, W)
     faces: NDArray[np.float64]  # (k, 3): centre x, centre y, side, px
     plain: bool  # from a clip without speech, and without a face
 
 
 @dataclass(frozen=True)
-class Stills:
+class LabelledPictures:
     """The stills of one split: all, those with faces, and the plain ones."""
 
-    every: tuple[Still, ...]
-    with_faces: tuple[Still, ...]
-    plain: tuple[Still, ...]
+    every: tuple[LabelledPicture, ...]
+    with_faces: tuple[LabelledPicture, ...]
+    plain: tuple[LabelledPicture, ...]
 
     @classmethod
-    def of(cls, stills: Sequence[Still]) -> Stills:
+    def of(cls, stills: Sequence[LabelledPicture]) -> LabelledPictures:
         return cls(
             tuple(stills),
             tuple(still for still in stills if len(still.faces)),
@@ -73,12 +73,12 @@ class Stills:
         )
 
 
-def read_stills(corpus: Path, boxes: Path) -> tuple[Stills, Stills]:
+def read_stills(corpus: Path, boxes: Path) -> tuple[LabelledPictures, LabelledPictures]:
     """The stills to learn from and those to measure on. Raises UsageError as `find_clips` and
     `read_boxes` do.
     """
     by_clip = read_boxes(boxes)
-    split: dict[str, list[Still]] = {"train": [], "val": []}
+    split: dict[str, list[LabelledPicture]] = {"train": [], "val": []}
     for clip in all_clips(corpus):
         if clip.id not in by_clip:
             continue
@@ -93,11 +93,13 @@ def read_stills(corpus: Path, boxes: Path) -> tuple[Stills, Stills]:
                 picture = at[item.picture].astype(np.float32)
                 faces = item.faces * min(picture.shape)
                 plain = clip.kind == "generic" and not len(faces)
-                split[clip.split].append(Still(picture, faces, plain))
-    return Stills.of(split["train"]), Stills.of(split["val"])
+                split[clip.split].append(LabelledPicture(picture, faces, plain))
+    return LabelledPictures.of(split["train"]), LabelledPictures.of(split["val"])
 
 
-def collage(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[np.float64]]:
+def collage(
+    stills: LabelledPictures, rng: np.random.Generator
+) -> tuple[FloatPicture, NDArray[np.float64]]:
     """A picture (COLLAGE, COLLAGE), and the faces visible in it, (k, 3)."""
     ground = _any(stills.plain, rng)
     scale = COLLAGE / min(ground.picture.shape) * rng.uniform(1.01, 1.5)
@@ -121,11 +123,13 @@ def collage(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[
     return _degraded(out, rng), faces
 
 
-def _any(stills: Sequence[Still], rng: np.random.Generator) -> Still:
+def _any(stills: Sequence[LabelledPicture], rng: np.random.Generator) -> LabelledPicture:
     return stills[int(rng.integers(len(stills)))]
 
 
-def _part(stills: Stills, rng: np.random.Generator) -> tuple[Picture, NDArray[np.float64]]:
+def _part(
+    stills: LabelledPictures, rng: np.random.Generator
+) -> tuple[FloatPicture, NDArray[np.float64]]:
     """A part of a still at a random size, more often than not with a face."""
     if rng.random() < 0.6:
         still = _any(stills.with_faces, rng)
@@ -167,7 +171,7 @@ def _within(
     return np.asarray(down & across)
 
 
-def _scaled(picture: Picture, down: float, across: float) -> Picture:
+def _scaled(picture: FloatPicture, down: float, across: float) -> FloatPicture:
     size = [
         max(2, round(side * by)) for side, by in zip(picture.shape, (down, across), strict=True)
     ]
@@ -176,7 +180,7 @@ def _scaled(picture: Picture, down: float, across: float) -> Picture:
     return np.asarray(scaled[0, 0].numpy())
 
 
-def _degraded(picture: Picture, rng: np.random.Generator) -> Picture:
+def _degraded(picture: FloatPicture, rng: np.random.Generator) -> FloatPicture:
     """The picture as bad media show it: blurred, noisy, too dark or too bright."""
     if rng.random() < 0.3:
         by = rng.uniform(0.4, 0.9)
@@ -188,7 +192,7 @@ def _degraded(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(worn, np.float32)
 
 
-def targets(faces: NDArray[np.float64]) -> tuple[Picture, Picture, Picture]:
+def targets(faces: NDArray[np.float64]) -> tuple[FloatPicture, FloatPicture, FloatPicture]:
     """The targets for a collage with these faces, each (places, places): 1 at the centre of a face;
     the weight of each place, 0 around a centre; the logarithm of the face's size.
     """
@@ -205,7 +209,9 @@ def targets(faces: NDArray[np.float64]) -> tuple[Picture, Picture, Picture]:
     return centre, weight, size
 
 
-def learn(stills: Stills, trials: Stills, steps: int, seed: int = 1) -> FaceFinder:
+def learn(
+    stills: LabelledPictures, trials: LabelledPictures, steps: int, seed: int = 1
+) -> FaceFinder:
     """Train a finder on these stills; prints its progress."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -253,7 +259,7 @@ def _loss(
     return centres + 0.5 * sizes
 
 
-def measured(net: FaceFinder, stills: Stills) -> dict[str, float]:
+def measured(net: FaceFinder, stills: LabelledPictures) -> dict[str, float]:
     """The share of faces of 11 to 28 px that is found in collages of these stills, and how many
     places a collage are wrongly taken for a face.
     """

@@ -33,7 +33,7 @@ _VALIDATE_S, _SAVE_S = 600.0, 120.0  # between two validations, and two checkpoi
 
 
 @dataclass(frozen=True)
-class Source:
+class ClipSource:
     """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of
     its length.
     """
@@ -50,7 +50,7 @@ class Stage:
     """One stage of the trunks' training."""
 
     name: str  # of its checkpoint, and in the log
-    sources: Sequence[Source]
+    sources: Sequence[ClipSource]
     steps: int  # of the optimiser
     batch: int = 16  # windows in a batch
     rate: float = 1e-3  # of learning, after the warm-up

@@ -43,7 +43,7 @@ from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache
 from avcheck.train.crossfit import crossfit, estimated, mean_of, remaining, with_estimates
 from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
-from avcheck.train.learn import Learner, Source, Stage, run_stage, write_log
+from avcheck.train.learn import ClipSource, Learner, Stage, run_stage, write_log
 from avcheck.train.measure import accuracy
 from avcheck.train.recipes import CROP, FRAME, GENERIC, SMALL_FRAME
 from avcheck.train.sampling import Recipe
@@ -104,17 +104,21 @@ def train(settings: TrainSettings) -> Path:
         faces = [item for item in known if len(item.faces) > 3]
         if faces and settings.start is None:
             run(
-                Stage("crops", [Source(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)),
+                Stage(
+                    "crops", [ClipSource(faces, 1.0, CROP)], settings.crop_steps, harden=(0.2, 0.6)
+                ),
                 CROP,
             )
         rest = remaining(settings, learner, speech, known, tell)
         frame = FRAME if start is None else SMALL_FRAME
-        sources = [Source([*known, *rest], 0.8, frame)] if known or rest else []
+        sources = [ClipSource([*known, *rest], 0.8, frame)] if known or rest else []
         if generic:
             # With a third of the batches they are learnt by heart: accuracy rises on training clips
             # and stays at chance on unseen ones.
-            sources.append(Source(generic, 0.12, GENERIC, "generic", batch=8))
-        sources.append(Source(scenes(settings.seed, 120, tell("scenes")), 0.08, frame, "scenes"))
+            sources.append(ClipSource(generic, 0.12, GENERIC, "generic", batch=8))
+        sources.append(
+            ClipSource(scenes(settings.seed, 120, tell("scenes")), 0.08, frame, "scenes")
+        )
         run(
             Stage(
                 "frames",
@@ -167,7 +171,7 @@ def _adapt(
         )
     learner = Learner.fresh(before.net.config, settings.seed, before.net)
     unseen = scenes(settings.seed, 20, tell("scenes"))
-    sources = [Source(learnt_from, 0.9, FRAME), Source(unseen, 0.1, FRAME, "scenes")]
+    sources = [ClipSource(learnt_from, 0.9, FRAME), ClipSource(unseen, 0.1, FRAME, "scenes")]
     stage = Stage(
         "adapt", sources, settings.adapt_steps, batch=8, rate=_ADAPT_RATE, voices=learnt_from
     )

@@ -37,7 +37,7 @@ _TICK_S = 0.5  # the longest that a worker's answer may wait
 
 
 @dataclass(frozen=True)
-class Plan:
+class WatchPlan:
     """What to watch, and what to do with the files.
 
     `folders` has the folder for each verdict; a file whose verdict is not in it stays where it is.
@@ -58,7 +58,7 @@ class Plan:
 
 
 def watch(
-    plan: Plan,
+    plan: WatchPlan,
     settings: CheckSettings,
     limits: Limits,
     *,
@@ -112,7 +112,7 @@ class _Folder:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: WatchPlan,
         settings: CheckSettings,
         journal: Checkpoint,
         steps: Steps,
@@ -337,7 +337,7 @@ def _key(path: Path) -> Key | None:
 
 
 @contextmanager
-def _notified(plan: Plan, on_step: Callable[[str], None]) -> Iterator[threading.Event]:
+def _notified(plan: WatchPlan, on_step: Callable[[str], None]) -> Iterator[threading.Event]:
     """An event that is set whenever something changes in the folder; if the folder is polled,
     never.
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from avcheck.batch import run
-from avcheck.batch.run import CheckerMaker, Source, Stamp
+from avcheck.batch.run import CheckerMaker, Location, Stamp
 from avcheck.errors import ModelError, NoAudio
 from avcheck.report import BlockResult, Report, Segment, Track
 from avcheck.settings import CheckSettings
@@ -156,8 +156,8 @@ def make_unloadable(settings: CheckSettings, threads: int) -> FakeChecker:
     raise ImportError("libtorch_cpu.so: failed to map segment from shared object")
 
 
-def no_first_look(settings: CheckSettings, source: Source, before: Collection[Stamp]) -> None:
-    """As `avcheck.batch.first_look`, for files that hold no media: the checker says what is wrong
+def no_precheck(settings: CheckSettings, source: Location, before: Collection[Stamp]) -> None:
+    """As `avcheck.batch.run.precheck`, for files that hold no media: the checker says what is wrong
     with them.
     """
 
@@ -168,7 +168,7 @@ def install() -> None:
     """
     sys.modules["avcheck.checker"] = as_module()
     run.load_checker = make_checker  # type: ignore[assignment]
-    run.first_look = no_first_look
+    run.precheck = no_precheck
 
 
 def command() -> None:
@@ -184,7 +184,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, in_workers: CheckerMaker | None = 
     there.
     """
     monkeypatch.setitem(sys.modules, "avcheck.checker", as_module())
-    monkeypatch.setattr(run, "first_look", no_first_look)
+    monkeypatch.setattr(run, "precheck", no_precheck)
     if in_workers is not None:
         monkeypatch.setattr(run, "load_checker", in_workers)
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from avcheck.fix import repair
-from avcheck.fix.repair import Outcome, Wanted, fix_file
+from avcheck.fix.repair import FixSettings, Outcome, fix_file
 from avcheck.report import Report, Stretch
 from tests.support.clips import Array
 
@@ -21,7 +21,7 @@ def never(_path: Path, _audio: int | None, _video: int | None) -> Report:
 
 
 def forced(source: Path, target: Path, offset_ms: float, **how: Any) -> Outcome:
-    return fix_file(source, target, Wanted(force_offset_ms=offset_ms, **how), never)
+    return fix_file(source, target, FixSettings(force_offset_ms=offset_ms, **how), never)
 
 
 def packets(path: Path) -> dict[int, list[bytes]]:

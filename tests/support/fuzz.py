@@ -27,7 +27,7 @@ from pathlib import Path
 
 from avcheck import render
 from avcheck.batch.base import Limits
-from avcheck.batch.remote import Source
+from avcheck.batch.remote import Location
 from avcheck.batch.run import CheckerMaker, FileChecker, check_many, load_checker
 from avcheck.report import BUG, Report
 from avcheck.settings import CheckSettings
@@ -129,7 +129,7 @@ class Fuzz:
         records: Counter[str] = Counter()
         paths: list[Path] = []
 
-        def cases() -> Iterator[Source]:
+        def cases() -> Iterator[Location]:
             for number in numbers:
                 paths.append(self.path(number))
                 yield paths[-1]

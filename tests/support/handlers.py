@@ -10,23 +10,24 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from avcheck.batch.base import Done, Tell
+from avcheck.batch.base import Done
+from avcheck.settings import OnProgress
 
 
-def doubler(threads: int) -> Callable[[int, Tell], Done[int]]:
+def doubler(threads: int) -> Callable[[int, OnProgress], Done[int]]:
     return lambda task, tell: Done(2 * task)
 
 
-def pids(threads: int) -> Callable[[int, Tell], Done[tuple[int, int, str | None]]]:
+def pids(threads: int) -> Callable[[int, OnProgress], Done[tuple[int, int, str | None]]]:
     return lambda task, tell: Done(
         (os.getpid(), threads, os.environ.get("OMP_NUM_THREADS")), worn=task == 1
     )
 
 
-def scratch(threads: int) -> Callable[[int, Tell], Done[str]]:
+def scratch(threads: int) -> Callable[[int, OnProgress], Done[str]]:
     import tempfile
 
-    def handle(task: int, tell: Tell) -> Done[str]:
+    def handle(task: int, tell: OnProgress) -> Done[str]:
         folder = tempfile.mkdtemp()
         Path(folder, "big").write_bytes(b"x")
         if task:
@@ -36,7 +37,7 @@ def scratch(threads: int) -> Callable[[int, Tell], Done[str]]:
     return handle
 
 
-def unwilling(marker: Path, fails: int, threads: int) -> Callable[[int, Tell], Done[int]]:
+def unwilling(marker: Path, fails: int, threads: int) -> Callable[[int, OnProgress], Done[int]]:
     """Does not start the first `fails` times."""
     tries = len(list(marker.parent.glob("try*")))
     (marker.parent / f"try{tries}").touch()
@@ -45,36 +46,36 @@ def unwilling(marker: Path, fails: int, threads: int) -> Callable[[int, Tell], D
     return doubler(threads)
 
 
-def heavy(threads: int) -> Callable[[int, Tell], Done[int]]:
+def heavy(threads: int) -> Callable[[int, OnProgress], Done[int]]:
     weights = bytearray(1 << 28)
     return lambda task, tell: Done(len(weights))
 
 
-def thrower(threads: int) -> Callable[[int, Tell], Done[int]]:
+def thrower(threads: int) -> Callable[[int, OnProgress], Done[int]]:
     return lambda task, tell: Done(12 // task)
 
 
-def hoarder(threads: int) -> Callable[[int, Tell], Done[bytes]]:
+def hoarder(threads: int) -> Callable[[int, OnProgress], Done[bytes]]:
     return lambda task, tell: Done(bytes(20_000))
 
 
-def sleeper(threads: int) -> Callable[[float, Tell], Done[int]]:
-    def handle(task: float, tell: Tell) -> Done[int]:
+def sleeper(threads: int) -> Callable[[float, OnProgress], Done[int]]:
+    def handle(task: float, tell: OnProgress) -> Done[int]:
         time.sleep(task)
         return Done(os.getpid())
 
     return handle
 
 
-def chatty(threads: int) -> Callable[[int, Tell], Done[int]]:
+def chatty(threads: int) -> Callable[[int, OnProgress], Done[int]]:
     return lambda task, tell: Done(sum(tell(k / task) is None for k in range(task)))
 
 
-def starved(threads: int) -> Callable[[int, Tell], Done[bytes]]:
+def starved(threads: int) -> Callable[[int, OnProgress], Done[bytes]]:
     return lambda task, tell: Done(bytes(task << 60))
 
 
-def restricted(threads: int) -> Callable[[int, Tell], Done[tuple[int, str]]]:
+def restricted(threads: int) -> Callable[[int, OnProgress], Done[tuple[int, str]]]:
     import resource
 
     return lambda task, tell: Done(
@@ -85,10 +86,10 @@ def restricted(threads: int) -> Callable[[int, Tell], Done[tuple[int, str]]]:
     )
 
 
-def holds_back(threads: int) -> Callable[[int, Tell], Done[bool]]:
+def holds_back(threads: int) -> Callable[[int, OnProgress], Done[bool]]:
     return lambda task, tell: Done(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 
-def starts_every_third_time(marker: Path, threads: int) -> Callable[[int, Tell], Done[int]]:
+def starts_every_third_time(marker: Path, threads: int) -> Callable[[int, OnProgress], Done[int]]:
     tries = len(list(marker.parent.glob("try*")))
     return unwilling(marker, 0 if tries % 3 == 2 else tries + 1, threads)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from avcheck.listening import Plan, next_units, units_to_hear
+from avcheck.listening import LookPlan, next_units, units_to_hear
 from avcheck.report import Segment
 from avcheck.verdict import Judgement
 
@@ -14,7 +14,7 @@ Shows = Callable[[int], float | None]  # the offset (ms) that a unit shows
 
 
 def look_around(
-    plan: Plan, voice: Sequence[float], *sounds: Shows, drift: float | None = None
+    plan: LookPlan, voice: Sequence[float], *sounds: Shows, drift: float | None = None
 ) -> tuple[set[int], set[int]]:
     """The units heard and the units looked at in the end, in a title whose units sound so much like
     a voice, with one sound or several.

@@ -17,7 +17,7 @@ import pytest
 from avcheck import choice
 from avcheck.batch import run as run_batch
 from avcheck.batch.base import Limits
-from avcheck.batch.run import Unchanged, check_changed, check_many, first_look
+from avcheck.batch.run import Unchanged, check_changed, check_many, precheck
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
 from avcheck.loading import while_importing
@@ -141,8 +141,8 @@ def test_of_several_sounds_one_that_is_none_leaves_the_others_to_the_check(
 ) -> None:
     film = clip(seconds=0.2)
     sound = clip("sound.wav", vcodec=None, acodec="pcm_s16le", seconds=0.2)
-    assert isinstance(first_look(CheckSettings(audio=(notes,)), film, ()), Report)
-    assert first_look(CheckSettings(audio=(notes, sound)), film, ()) is None
+    assert isinstance(precheck(CheckSettings(audio=(notes,)), film, ()), Report)
+    assert precheck(CheckSettings(audio=(notes, sound)), film, ()) is None
 
 
 @everywhere
@@ -201,13 +201,13 @@ def test_a_text_file_checked_before_is_not_looked_at_again(
 def test_a_first_look_leaves_everything_else_to_the_check(
     notes: Path, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert first_look(CheckSettings(), clip(seconds=0.2), ()) is None
-    assert first_look(CheckSettings(), "memory://films/notes.mp4", ()) is None
-    assert first_look(CheckSettings(), tmp_path / "gone.mp4", ()) is None
+    assert precheck(CheckSettings(), clip(seconds=0.2), ()) is None
+    assert precheck(CheckSettings(), "memory://films/notes.mp4", ()) is None
+    assert precheck(CheckSettings(), tmp_path / "gone.mp4", ()) is None
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.setitem(sys.modules, "avcheck.choice", None)
     notes.write_bytes(bytes(100))
-    assert first_look(CheckSettings(), notes, ()) is None
+    assert precheck(CheckSettings(), notes, ()) is None
 
 
 def test_a_first_look_opens_what_the_check_opens(
@@ -229,7 +229,7 @@ def test_a_first_look_opens_what_the_check_opens(
         (CheckSettings(audio_tracks=(3,), video_track=3, program=3), 3, None),
         (CheckSettings(audio=(film,), video_track=3, program=3), None, film),
     ):
-        assert first_look(settings, film, ()) is None
+        assert precheck(settings, film, ()) is None
         sizes = {"short_side": 160, "threads": 0}
         what = {"audio_track": track, "audio_path": audio, "video_track": 3, "program": 3}
         assert asked == what | sizes
