@@ -17,6 +17,7 @@ import av
 
 from avcheck.checker import Checker
 from avcheck.demo import make_demo
+from avcheck.memory import keep_memory
 from avcheck.settings import CheckSettings
 
 TRACKS = 4
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the generated film")
     options = parser.parse_args()
+    keep_memory()  # as the command does
     with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
         source = options.file
         if source is None:
