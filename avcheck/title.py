@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -208,8 +208,9 @@ def blocks_of(
         sounds = overheard(title.all_sounds())
         yield from blocks(title.pictures(), *sounds)
         if listeners:
-            for sound in sounds:  # what goes on after the pictures
-                deque(sound, maxlen=0)
+            for sound in sounds:  # what goes on after the pictures, which the blocks do without
+                with suppress(MediaError):
+                    deque(sound, maxlen=0)
         return
     room_s = part.start_s - (title.info.first_picture_s or 0.0)
     first = -min(MARGIN_BLOCKS, int((room_s + ROUNDING_S) / BLOCK_S))

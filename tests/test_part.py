@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from avcheck.choice import Choice
-from avcheck.errors import EmptyPart, UsageError
+from avcheck.errors import DecodeFailed, EmptyPart, UsageError
 from avcheck.media import MediaInfo, Sound
 from avcheck.rates import SAMPLE_RATE
 from avcheck.settings import CheckSettings, Time, time_of
@@ -108,3 +109,21 @@ def test_listeners_hear_all_of_the_sound_that_its_blocks_read(
     assert len(samples) == pytest.approx((6 if part is None else 2) * SAMPLE_RATE, abs=2500)
     assert len(samples) == len(expected)
     assert np.abs(samples - expected).max() < 1e-3
+
+
+def test_sound_that_fails_after_the_pictures_costs_no_block(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = clip("film.mkv", seconds=6, picture_times_s=[k / 25 for k in range(100)])
+    heard: list[Sound] = []
+    with open_title(film, CheckSettings(), (Choice(),), short_side=64, threads=1) as title:
+        pieces = [piece for piece in title.sound(0) if piece.start_s < 5]
+
+        def fails(*_: object) -> Iterator[Sound]:
+            yield from pieces
+            raise DecodeFailed(film, "the rest is damaged")
+
+        monkeypatch.setattr(title, "all_sounds", lambda: [fails()])
+        count = sum(1 for _ in blocks_of(title, None, [heard.append]))
+    assert count == 4
+    assert heard == pieces
