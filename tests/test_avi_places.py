@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -79,3 +80,40 @@ def test_pictures_before_the_first_key_take_their_place(
     assert late_ms(path) == pytest.approx(120, abs=0.1)
     with open_media(path) as file:
         assert file.info.first_picture_s == pytest.approx(0.68)
+
+
+def as_avi_in_matroska(source: Path, path: Path) -> Path:
+    """The packets of an AVI in a Matroska as mkvmerge copies them: with the header of the AVI's
+    format for the codec's own.
+    """
+    with av.open(str(source)) as reader, av.open(str(path), "w") as writer:
+        streams = [writer.add_stream_from_template(stream) for stream in reader.streams]
+        for packet in reader.demux():
+            if packet.size:
+                packet.pts, packet.stream = packet.dts, streams[packet.stream.index]
+                writer.mux(packet)
+    data = bytearray(path.read_bytes().replace(b"V_MPEG4/ISO/ASP", b"V_MS/VFW/FOURCC"))
+    at = data.index(b"\x63\xa2") + 3  # its header, behind the name and the size of the element
+    size = data[at - 1] & 0x7F
+    header = struct.pack("<IiiHH4s5I", 40, 160, 120, 1, 24, b"XVID", 0, 0, 0, 0, 0)
+    data[at : at + size] = header.ljust(size, b"\0")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("b_pictures", [0, 1, 2])
+def test_matroska_that_holds_the_packets_of_an_avi(
+    clip: Clip, tmp_path: Path, b_pictures: int
+) -> None:
+    options = {"bf": str(b_pictures), "g": "25"}
+    source = clip("a.avi", vcodec="mpeg4", acodec="pcm_s16le", video_options=options, seconds=4)
+    path = as_avi_in_matroska(source, tmp_path / "b.mkv")
+    with av.open(str(path)) as reader:
+        assert reader.streams.video[0].codec_context.codec_tag == "XVID"
+    assert late_ms(path) == pytest.approx(0, abs=1)  # Matroska counts in ms
+    with open_media(path) as file:
+        times_s = [picture.pts_s for picture in file.pictures()]
+        assert times_s == pytest.approx([number / 25 for number in range(100)], abs=1e-3)
+        assert file.info.first_picture_s == 0
+        later = [picture.pts_s for picture in file.pictures(from_s=3.0)]
+        assert later == pytest.approx([number / 25 for number in range(75, 100)], abs=1e-3)

@@ -153,8 +153,36 @@ def test_picture_and_sound_of_one_stream_keep_its_clock(
         other = clip("sound.ts", start_s=float(sound_s), **sound)
     with open_media(picture, audio_path=other) as file:
         assert file.info.first_picture_s == pytest.approx(0, abs=1e-3)
-        assert file.info.audio_clock == ("stream" if expected_ms == 40 else "film")
+        shared = expected_ms == 40 or (suffix == "mp4" and picture_s == sound_s)
+        assert file.info.audio_clock == ("stream" if shared else "film")
     assert late_ms(picture, audio_path=other) == pytest.approx(expected_ms, abs=12)
+
+
+@pytest.mark.parametrize(("picture_s", "sound_s"), [(0, 0), (0, 0.3), (1.4, 1.7), (4.8, 5.2)])
+def test_fragments_share_a_clock_near_zero_too(
+    clip: Clip, picture_s: float, sound_s: float
+) -> None:
+    """FFmpeg's HLS: the first picture is due at 80 ms, and so is the sound that goes with it."""
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    at_s = 1.04 + 0.08 + picture_s - sound_s  # of the click, in the sound's own file
+    film = clip(
+        "film.mp4",
+        acodec=None,
+        video_options={"bf": "3", "b-adapt": "0", "g": "25"},
+        container_options=options,
+    )
+    sound = clip(
+        "sound.mp4",
+        seconds=3,
+        events_s=(at_s,),
+        vcodec=None,
+        acodec="mp2",
+        container_options=options | {"frag_duration": "500000"},
+    )
+    film, sound = later(film, picture_s), later(sound, sound_s)
+    with open_media(film, audio_path=sound) as file:
+        assert file.info.audio_clock == "stream"
+    assert late_ms(film, audio_path=sound) == pytest.approx(40, abs=12)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +222,17 @@ def test_which_files_share_a_stream_clock(
 ) -> None:
     film, sound = (StreamClock(at_s, turns=True) for at_s in (film_s, sound_s))
     assert sound.ahead_of(film) == (None if ahead_s is None else pytest.approx(ahead_s))
+
+
+def test_fragments_share_one_from_zero_on() -> None:
+    film, sound, plain = (
+        StreamClock(0, fragments=True),
+        StreamClock(3, fragments=True),
+        StreamClock(3),
+    )
+    assert sound.ahead_of(film) == 3
+    assert plain.ahead_of(film) is None
+    assert StreamClock(5.5, fragments=True).ahead_of(film) is None
 
 
 def test_only_a_transport_stream_begins_again() -> None:

@@ -10,7 +10,7 @@ too. A picture is then shown when the packet that completes it is decoded, as in
 AVI counts its packets, and the first is due at the beginning of the sound. Not every packet is a
 picture: it may be the second field of one, or only say that the last picture stays. So each picture
 takes the place of the packet that it begins with, and if pictures are reordered, the n-th one shown
-takes the n-th of these places.
+takes the n-th of these places. The same goes for packets that a Matroska took over from an AVI.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class ShowOrder:
     def __init__(self, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
         self._stream = stream
         self._tally = tally
-        self._one_time = container.format.name in _ONE_TIME
-        self._places = _Places(stream) if container.format.name == "avi" else None
+        as_avi = container.format.name == "avi" or _has_avi_packets(container, stream)
+        self._one_time = as_avi or container.format.name in _ONE_TIME
+        self._places = _Places(stream) if as_avi else None
         self._last_packet: int | None = None
         # A program stream dates one picture of a PES packet, and FFmpeg counts on from there. It
         # dates the picture whose own header is the first in the packet; but if a sequence header
@@ -184,3 +185,10 @@ class _Places:
 def _room_for(frame: VideoFrame) -> int:
     """How many frames as large as this one may be held back."""
     return max(HELD_LEAST, HELD_PIXELS // (frame.width * frame.height))
+
+
+def _has_avi_packets(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether a Matroska keeps the packets of an AVI as they were ("V_MS/VFW/FOURCC"). Codecs that
+    have a name of their own there have no four letters.
+    """
+    return "matroska" in container.format.name and bool(stream.codec_context.codec_tag.strip("\0"))

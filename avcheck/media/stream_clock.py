@@ -17,17 +17,23 @@ from avcheck.media.transport import TICKS_S, WRAP
 # thereabouts; two streams are further apart.
 _LEAST_S, _APART_S = 5.0, 10.0
 
+# Fragments are made to be played by one clock, also near zero: a packager whose first picture is
+# due at 80 ms, as B-pictures are decoded ahead, has the sound wait for it.
+_FRAGMENTS_APART_S = 5.0
+
 _TURN_S = WRAP / TICKS_S
 
 
 @dataclass(frozen=True)
 class StreamClock:
     """When a file begins by its own timestamps, s; `turns`: whether they begin again at zero, as
-    those of a transport stream do every 26.5 hours.
+    those of a transport stream do every 26.5 hours; `fragments`: whether it is an mp4 in fragments
+    that say when they begin.
     """
 
     begin_s: float
     turns: bool = False
+    fragments: bool = False
 
     def ahead_of(self, film: StreamClock) -> float | None:
         """How long after the film this file begins; None if the two share no clock."""
@@ -36,6 +42,8 @@ class StreamClock:
         turned = self.turns and film.turns and abs(ahead_s) > _TURN_S / 2
         if turned:
             ahead_s -= _TURN_S if ahead_s > 0 else -_TURN_S
+        if self.fragments and film.fragments and abs(ahead_s) < _FRAGMENTS_APART_S:
+            return ahead_s
         # The one behind the turn may begin near zero.
         far_from_zero = firsts_s[1 if turned else 0] >= _LEAST_S
         return ahead_s if far_from_zero and abs(ahead_s) < _APART_S else None
@@ -45,7 +53,8 @@ def stream_clock_of(container: InputContainer, path: Path) -> StreamClock:
     """The clock by which a file counts; zero for a kind of file that never has a stream's."""
     if container.format.name == "mpegts":
         return StreamClock(origin_s_of(container) % _TURN_S, turns=True)
-    return StreamClock(index_of(path).begin_s)
+    index = index_of(path)
+    return StreamClock(index.begin_s, fragments=index.fragment_ends_s is not None)
 
 
 def clock_at(zero: int) -> StreamClock:
