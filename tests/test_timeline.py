@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avcheck.media.base import Picture, Tally, shown_from
-from avcheck.media.timeline import Piece, Timeline, play_pictures
+from avcheck.media.timeline import ShownPiece, Timeline, play_pictures
 
 LUMA = np.zeros((2, 2), np.uint8)
 EVERY_40_MS = [k / 25 for k in range(250)]
@@ -17,7 +17,7 @@ EVERY_40_MS = [k / 25 for k in range(250)]
 
 def played(
     times_s: Sequence[float],
-    *pieces: Piece,
+    *pieces: ShownPiece,
     from_s: float | None = None,
     end_s: float = 10.0,
     unseen_s: Sequence[tuple[float, float]] = (),
@@ -36,29 +36,29 @@ def played(
 
 def test_pieces_play_the_picture_that_lasts_to_the_end() -> None:
     """One picture in the media, due for ten seconds, of which two pieces show parts."""
-    pieces = Piece(1.0, 5.0, -1.0), Piece(6.0, 8.0, -2.0)
+    pieces = ShownPiece(1.0, 5.0, -1.0), ShownPiece(6.0, 8.0, -2.0)
     assert played([0.0], *pieces)[0] == [0.0, 4.0]
     assert Timeline(pieces).later(1.5).end_s == 7.5
 
 
 def test_a_picture_that_a_piece_shows_for_less_than_a_tick_is_rounding() -> None:
-    times_s, _ = played(EVERY_40_MS, Piece(0.0396, 0.1204, 0.0))
+    times_s, _ = played(EVERY_40_MS, ShownPiece(0.0396, 0.1204, 0.0))
     assert times_s == pytest.approx([0.04, 0.08])
-    times_s, _ = played(EVERY_40_MS, Piece(0.038, 0.122, 0.0))
+    times_s, _ = played(EVERY_40_MS, ShownPiece(0.038, 0.122, 0.0))
     assert times_s == pytest.approx([0.038, 0.04, 0.08, 0.12])
 
 
 def test_what_was_lost_counts_where_and_as_long_as_a_piece_shows_it() -> None:
-    pieces = Piece(0.0, 1.0, 0.0), Piece(2.0, 4.0, -1.0)
+    pieces = ShownPiece(0.0, 1.0, 0.0), ShownPiece(2.0, 4.0, -1.0)
     _, tally = played(EVERY_40_MS, *pieces, unseen_s=[(0.5, 3.0), (5.0, 6.0)])
     assert tally.unseen == [(0.5, 1.0), (1.0, 2.0)]
 
 
 def test_what_lies_between_two_pieces_is_not_missing() -> None:
-    _, tally = played(EVERY_40_MS, Piece(0.0, 1.0, 0.0), Piece(3.0, 4.0, 2.0))
+    _, tally = played(EVERY_40_MS, ShownPiece(0.0, 1.0, 0.0), ShownPiece(3.0, 4.0, 2.0))
     assert tally.missing_s == 0
     with_hole = [time_s for time_s in EVERY_40_MS if not 1.0 < time_s < 4.0]
-    _, tally = played(with_hole, Piece(0.0, 8.0, 0.0))
+    _, tally = played(with_hole, ShownPiece(0.0, 8.0, 0.0))
     assert tally.missing_s == pytest.approx(2.0)  # of three, as one is let go
 
 

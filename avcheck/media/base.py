@@ -126,7 +126,7 @@ class MediaInfo:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ExcerptStream:
     """One stream in an excerpt of a transport stream. `zero` is the timestamp that is zero of the
     excerpt's clock, and `first` that of the stream itself, both in ticks as they stand in the file;
     FFmpeg may count its counter's wraps otherwise.
@@ -151,7 +151,7 @@ class Source:
     formats: str
     index: int
     origin_s: float
-    piece: Piece | None = None
+    piece: ExcerptStream | None = None
     excerpt: Excerpt | None = None
     retime: Retime | None = None  # None: FFmpeg's presentation times are right
     seek_ahead_s: float = 0.0  # to add to a place, for FFmpeg to seek to it

@@ -29,7 +29,7 @@ from avcheck.errors import MediaError, NoAudio
 from avcheck.media.base import Source, Tally
 from avcheck.media.container import VIDEO_FORMATS, duration_s_of, open_container, origin_s_of
 from avcheck.media.packets import packets_of
-from avcheck.media.sections import Layout, Part, Wanted, choose_streams
+from avcheck.media.sections import Layout, StreamPart, StreamsWanted, choose_streams
 from avcheck.media.transport import Excerpt, Stamps, Ticks, is_jump
 
 MOST_FILES = 100  # at most; each is opened once to see how long it is
@@ -51,7 +51,7 @@ _OGG_FIRST = 0x02  # among the flags of a page: of its stream
 _PACK = re.compile(rb"\x00\x00\x01\xba[\x21-\x2f\x44-\x7f].{4}", re.DOTALL)
 
 
-def joined_layout(path: Path, container: InputContainer, wanted: Wanted) -> Layout | None:
+def joined_layout(path: Path, container: InputContainer, wanted: StreamsWanted) -> Layout | None:
     """How joined files lie behind each other; None if there is only one.
 
     What cannot be opened counts as part of the file before it. Raises OSError.
@@ -59,7 +59,7 @@ def joined_layout(path: Path, container: InputContainer, wanted: Wanted) -> Layo
     starts = beginnings(path, container.format.name)
     if not 1 < len(starts) <= MOST_FILES:
         return None
-    parts: list[tuple[Part, Part]] = []
+    parts: list[tuple[StreamPart, StreamPart]] = []
     end = path.stat().st_size
     for start in reversed(starts):
         with_sound = _parts(path, Excerpt(start, end), wanted)
@@ -72,20 +72,22 @@ def joined_layout(path: Path, container: InputContainer, wanted: Wanted) -> Layo
     at_s = 0.0
     for picture, sound in reversed(parts):
         until_s = at_s + picture.end_s
-        pictures.append(Part(at_s, until_s, picture.source))
-        sounds.append(Part(at_s, until_s, sound.source))
+        pictures.append(StreamPart(at_s, until_s, picture.source))
+        sounds.append(StreamPart(at_s, until_s, sound.source))
         at_s = until_s
     return Layout(path, tuple(pictures), tuple(sounds))
 
 
-def _parts(path: Path, excerpt: Excerpt, wanted: Wanted) -> tuple[Part, Part] | None:
+def _parts(
+    path: Path, excerpt: Excerpt, wanted: StreamsWanted
+) -> tuple[StreamPart, StreamPart] | None:
     """Picture and sound of one file, from its own zero on; None if it cannot be opened."""
     try:
         with open_container(path, VIDEO_FORMATS, excerpt) as container:
             try:
                 chosen = choose_streams(container, path, None, wanted)
             except NoAudio:
-                without = Wanted(wanted.program, wanted.video_track, own_sound=False)
+                without = StreamsWanted(wanted.program, wanted.video_track, own_sound=False)
                 chosen = choose_streams(container, path, None, without)
             origin_s = origin_s_of(container)
             length_s = duration_s_of(container, path, chosen.video)
@@ -99,7 +101,7 @@ def _parts(path: Path, excerpt: Excerpt, wanted: Wanted) -> tuple[Part, Part] | 
                 else Source(path, VIDEO_FORMATS, stream.index, origin_s, excerpt=excerpt)
                 for stream in (chosen.video, chosen.audio)
             )
-            picture, sound = (Part(0.0, length_s, source) for source in sources)
+            picture, sound = (StreamPart(0.0, length_s, source) for source in sources)
             return picture, sound
     except MediaError:
         return None

@@ -19,7 +19,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from av.packet import Packet
 
-from avcheck.media.mp4_track import MOST_TICKS, Edit, Fragment, Joint, Run, TrackBoxes, bounded
+from avcheck.media.mp4_track import (
+    MOST_TICKS,
+    EditRow,
+    Fragment,
+    Joint,
+    SampleRun,
+    TrackBoxes,
+    bounded,
+)
 
 MAX_INDEX = 64 << 20  # bytes of an mp4's index that are looked at; ten hours of film take 20 MB
 
@@ -51,7 +59,7 @@ class Index:
         self._movie_scale = 0
         self._tracks = [TrackBoxes()]
         self._fragment = Fragment(0, 0)
-        self._run_before: Run | None = None  # of the track before in the same fragment
+        self._run_before: SampleRun | None = None  # of the track before in the same fragment
         # Opening the file will say what is wrong with it; what is damaged here is damaged there.
         with suppress(OSError, struct.error, zlib.error), path.open("rb") as file:
             self._read_file(file)
@@ -212,7 +220,7 @@ class Index:
         elif kind == b"elst":
             form = ">Qqi" if wide else ">Iii"
             # FFmpeg, too, counts those that are there
-            track.edits = [Edit(*row) for row in _rows(form, body[8:], len(body))]
+            track.edits = [EditRow(*row) for row in _rows(form, body[8:], len(body))]
             track.unreadable = (
                 body[0] > 1
                 or len(track.edits) < int.from_bytes(body[4:8], "big")
@@ -251,7 +259,7 @@ class Index:
         elif kind == b"trun" and fragment.track is not None:
             data = int.from_bytes(body[8:12], "big", signed=True) if body[3] & 0x1 else 0
             fragment.runs.append(
-                Run(fragment.base + data, bytes(body), fragment.duration, fragment.size)
+                SampleRun(fragment.base + data, bytes(body), fragment.duration, fragment.size)
             )
 
 

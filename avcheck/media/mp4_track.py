@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.media.timeline import Piece, Timeline
+from avcheck.media.timeline import ShownPiece, Timeline
 
 MAX_PIECES = 1000  # that an edit list may show: each can have the file sought and decoded again
 
@@ -26,7 +26,7 @@ MOST_TICKS = 1 << 61
 
 
 @dataclass(frozen=True)
-class Edit:
+class EditRow:
     """A row of an edit list: `media_time` in the track's ticks, negative = nothing is shown;
     `duration` in the movie's.
     """
@@ -37,7 +37,7 @@ class Edit:
 
 
 @dataclass
-class Run:
+class SampleRun:
     """Samples of a fragment that lie one behind the other in the file: the body of a `trun`."""
 
     place: int  # of the first, in bytes of the file
@@ -104,7 +104,7 @@ class Fragment:
     size: int = 0
     decode_time: int | None = None  # of its first sample, in ticks
     shown_time: int | None = None
-    runs: list[Run] = field(default_factory=list)
+    runs: list[SampleRun] = field(default_factory=list)
 
 
 @dataclass
@@ -125,7 +125,7 @@ class TrackBoxes:
     scale: int = 0
     media_duration: int = 0  # ticks
     encrypted: str = ""  # how, in words
-    edits: list[Edit] = field(default_factory=list)
+    edits: list[EditRow] = field(default_factory=list)
     unreadable: bool = False  # its edit list
     listed: int = 0  # ticks that the samples outside fragments take
     fragmented: bool = False  # the movie goes on in fragments
@@ -217,7 +217,7 @@ class TrackBoxes:
         """
         if self.problem is not None or not self.edits or not self.scale:
             return None
-        pieces: list[Piece] = []
+        pieces: list[ShownPiece] = []
         other_speed: list[tuple[float, float]] = []
         at = 0  # ticks of the movie
         for number, edit in enumerate(self.edits):
@@ -241,9 +241,9 @@ class TrackBoxes:
                 and abs(pieces[-1].until_s - from_s) < 1e-6
                 and abs(pieces[-1].shift_s - shift_s) < 1e-6
             ):
-                pieces[-1] = Piece(pieces[-1].from_s, until_s, pieces[-1].shift_s)
+                pieces[-1] = ShownPiece(pieces[-1].from_s, until_s, pieces[-1].shift_s)
             else:
-                pieces.append(Piece(from_s, until_s, shift_s))
+                pieces.append(ShownPiece(from_s, until_s, shift_s))
         rows = self.edits[self.edits[0].media_time == -1 :]
         if not pieces or (
             not other_speed

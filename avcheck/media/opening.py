@@ -45,8 +45,8 @@ from avcheck.media.packets import is_seekable
 from avcheck.media.picture import decode_pictures, display_size, pixel_aspect, rotation_of
 from avcheck.media.sections import (
     Layout,
-    Part,
-    Wanted,
+    StreamPart,
+    StreamsWanted,
     choose_streams,
     layout_of,
     opened,
@@ -81,8 +81,8 @@ class Opened:
     """A file that was looked into: how to decode it, on one clock."""
 
     info: MediaInfo
-    pictures: Sequence[Part]
-    sounds: Sequence[Part]
+    pictures: Sequence[StreamPart]
+    sounds: Sequence[StreamPart]
     seekable: bool  # whether both can be read from the middle
     stream_clock: StreamClock
     picture_timeline: Timeline | None = None  # an edit list to play, of an mp4 or mov
@@ -94,7 +94,7 @@ class Opened:
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again
 
 
-def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:
+def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:
     """The audio tracks that there are to choose from, beside the picture that is wanted. Raises as
     `open_media`.
     """
@@ -105,7 +105,7 @@ def audio_tracks_of(path: Path, wanted: Wanted) -> tuple[Track, ...]:
         return tracks_of(of_programme(container.streams.audio, chosen.pids))
 
 
-def open_film(path: Path, wanted: Wanted) -> Opened:
+def open_film(path: Path, wanted: StreamsWanted) -> Opened:
     """Open a video file, and find its first picture and its first sound. Raises as `open_media`."""
     with ExitStack() as stack:
         container = stack.enter_context(open_container(path, VIDEO_FORMATS))

@@ -13,7 +13,7 @@ from avcheck.counted import counted
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
 from avcheck.media.container import PROBE_S
 from avcheck.media.opening import Opened, audio_tracks_of, open_film
-from avcheck.media.sections import Wanted, pictures_of, sounds_of
+from avcheck.media.sections import StreamsWanted, pictures_of, sounds_of
 from avcheck.media.separate import with_sound_of
 from avcheck.media.timeline import play_pictures, play_sounds
 from avcheck.report import Degraded, Track
@@ -262,7 +262,7 @@ def open_media(
 
     Raises UsageError (no such file), NotMedia, NoVideo, NoAudio, DecodeFailed, LimitExceeded.
     """
-    wanted = Wanted(program, video_track, audio_track, own_sound=audio_path is None)
+    wanted = StreamsWanted(program, video_track, audio_track, own_sound=audio_path is None)
     film = open_film(Path(path), wanted)
     if audio_path is not None:
         film = with_sound_of(film, Path(audio_path), audio_track)
@@ -277,7 +277,7 @@ def audio_tracks(
     """The audio tracks that `open_media` would choose from; () if there are none. Raises as it
     does.
     """
-    return audio_tracks_of(Path(path), Wanted(program, video_track))
+    return audio_tracks_of(Path(path), StreamsWanted(program, video_track))
 
 
 def _merged(stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

@@ -28,7 +28,7 @@ from avcheck.errors import (
     MediaError,
     NoVideo,
 )
-from avcheck.media.base import STALE_S, Picture, Piece, Sound, Source, Tally, no_pictures
+from avcheck.media.base import STALE_S, ExcerptStream, Picture, Sound, Source, Tally, no_pictures
 from avcheck.media.container import open_container, open_source
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
@@ -52,7 +52,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StreamsWanted:
     """What the caller asks for; None takes the default. `own_sound` is False if the sound comes
     from another file.
     """
@@ -76,7 +76,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Part:
+class StreamPart:
     """One stream in one section, which lies from start_s to end_s on the file's clock; no source:
     the section lacks it.
     """
@@ -97,8 +97,8 @@ class Layout:
     """The sections of a file: as many parts of the picture as of the sound."""
 
     path: Path
-    pictures: tuple[Part, ...]
-    sounds: tuple[Part, ...]
+    pictures: tuple[StreamPart, ...]
+    sounds: tuple[StreamPart, ...]
 
     @property
     def end_s(self) -> float:
@@ -110,7 +110,7 @@ class Layout:
         """Where the pictures of one section end and those of the next begin."""
         return tuple(max(before.end_s, part.start_s) for before, part in pairwise(self.pictures))
 
-    def first_whole(self) -> tuple[Part, Part]:
+    def first_whole(self) -> tuple[StreamPart, StreamPart]:
         """The first section that has both, or else a picture, or else the first."""
         both = list(zip(self.pictures, self.sounds, strict=True))
         whole = [pair for pair in both if pair[0].source and pair[1].source]
@@ -144,7 +144,7 @@ def programmes_of(contents: Survey) -> tuple[int, ...]:
 
 
 def choose_streams(
-    container: InputContainer, path: Path, contents: Survey | None, wanted: Wanted
+    container: InputContainer, path: Path, contents: Survey | None, wanted: StreamsWanted
 ) -> Chosen:
     """The picture, and the sound of its programme. Raises NoVideo, NoAudio, DecodeFailed and
     LimitExceeded.
@@ -176,7 +176,7 @@ def choose_streams(
 def _choose_of(
     container: InputContainer,
     path: Path,
-    wanted: Wanted,
+    wanted: StreamsWanted,
     programme: Programme,
     scrambled: Collection[int],
     video: VideoStream | None = None,
@@ -195,7 +195,7 @@ def _choose_of(
 def _choose(
     container: InputContainer,
     path: Path,
-    wanted: Wanted,
+    wanted: StreamsWanted,
     pids: Collection[int] | None,
     video: VideoStream | None = None,
 ) -> Chosen:
@@ -217,7 +217,7 @@ def _encrypted(path: Path) -> Encrypted:
 
 
 def layout_of(
-    path: Path, formats: str, contents: Survey | None, chosen: Chosen, wanted: Wanted
+    path: Path, formats: str, contents: Survey | None, chosen: Chosen, wanted: StreamsWanted
 ) -> Layout | None:
     """How a transport stream is divided; None if the file can be read as one, like every other
     file.
@@ -227,20 +227,24 @@ def layout_of(
     sections = sections_of(contents, _eras(path, formats, contents, chosen, wanted))
     if not sections or (len(sections) == 1 and len(programmes_of(contents)) == 1):
         return None
-    pictures: list[Part] = []
-    sounds: list[Part] = []
+    pictures: list[StreamPart] = []
+    sounds: list[StreamPart] = []
     for number, section in enumerate(sections):
         of_picture = section.pictures, section.era.video_pid, section.first_picture
         of_sound = section.sounds, section.era.audio_pid, section.first_sound
         for parts, (excerpt, pid, first) in ((pictures, of_picture), (sounds, of_sound)):
             source = None
             if pid is not None and first is not None and number < MAX_SECTIONS:
-                source = Source(path, formats, -1, 0.0, Piece(excerpt, pid, first, section.zero))
-            parts.append(Part(section.start_s, section.end_s, source))
+                source = Source(
+                    path, formats, -1, 0.0, ExcerptStream(excerpt, pid, first, section.zero)
+                )
+            parts.append(StreamPart(section.start_s, section.end_s, source))
     return Layout(path, tuple(pictures), tuple(sounds))
 
 
-def _eras(path: Path, formats: str, contents: Survey, chosen: Chosen, wanted: Wanted) -> list[Era]:
+def _eras(
+    path: Path, formats: str, contents: Survey, chosen: Chosen, wanted: StreamsWanted
+) -> list[Era]:
     """From where to where the programme has which PIDs. When they change, the streams are chosen
     again.
     """
@@ -274,7 +278,7 @@ def _next_era(
     contents: Survey,
     tables: Tables,
     candidates: Iterable[Programme],
-    wanted: Wanted,
+    wanted: StreamsWanted,
 ) -> Era | None:
     """The streams from `tables` on; None if there are none."""
     for programme in candidates:
@@ -291,9 +295,9 @@ def _next_era(
     return None
 
 
-def whole_of(source: Source) -> tuple[Part, ...]:
+def whole_of(source: Source) -> tuple[StreamPart, ...]:
     """A stream that is read as one."""
-    return (Part(0.0, math.inf, source),)
+    return (StreamPart(0.0, math.inf, source),)
 
 
 @contextmanager
@@ -324,13 +328,18 @@ def opened(
 
 
 def pictures_of(
-    parts: Sequence[Part], tally: Tally, from_s: float | None, *, short_side: int, threads: int
+    parts: Sequence[StreamPart],
+    tally: Tally,
+    from_s: float | None,
+    *,
+    short_side: int,
+    threads: int,
 ) -> Generator[Picture, None, None]:
     """The pictures of a file, as `Media.pictures` describes them; what is lost counts in
     `tally`.
     """
     last_s = -1.0
-    before: Part | None = None
+    before: StreamPart | None = None
 
     def decode(source: Source, lost: Tally, at_s: float | None) -> Generator[Picture, None, None]:
         return decode_pictures(source, lost, at_s, short_side=short_side, threads=threads)
@@ -353,7 +362,7 @@ def pictures_of(
 
 
 def sounds_of(
-    parts: Sequence[Part], tally: Tally, from_s: float | None
+    parts: Sequence[StreamPart], tally: Tally, from_s: float | None
 ) -> Generator[Sound, None, None]:
     """The sound of a file, as `Media.sounds` describes it; what is lost counts in `tally`."""
     last_s = 0.0
@@ -380,11 +389,11 @@ def _within(sound: Sound, from_s: float, until_s: float) -> Sound:
 
 
 def _joined(
-    parts: Sequence[Part],
+    parts: Sequence[StreamPart],
     decode: Callable[[Source, Tally, float | None], Generator[Item, None, None]],
     tally: Tally,
     from_s: float | None,
-) -> Generator[tuple[Part, Item], None, None]:
+) -> Generator[tuple[StreamPart, Item], None, None]:
     """The decoded frames of one stream, part after part, each with its part and on the part's own
     clock.
 

@@ -10,7 +10,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from avcheck.errors import MediaError
-from avcheck.media.base import MediaInfo, Piece, Source, no_sound
+from avcheck.media.base import ExcerptStream, MediaInfo, Source, no_sound
 from avcheck.media.container import (
     SOUND_FORMATS,
     Clock,
@@ -23,7 +23,7 @@ from avcheck.media.container import (
 from avcheck.media.mp4 import index_of
 from avcheck.media.opening import Opened, first_timeline_sound_s, joined_bytes
 from avcheck.media.packets import is_seekable
-from avcheck.media.sections import Part, survey_of, whole_of
+from avcheck.media.sections import StreamPart, survey_of, whole_of
 from avcheck.media.stream_clock import clock_at, stream_clock_of
 from avcheck.media.streams import choose_audio, tracks_of
 from avcheck.media.transport import (
@@ -99,7 +99,7 @@ def _info(
 
 def _parts_of(
     path: Path, contents: Survey | None, audio: AudioStream, track: int | None
-) -> list[Part]:
+) -> list[StreamPart]:
     """The parts of a transport stream whose clock starts again, or whose PIDs change; none of any
     other file.
     """
@@ -118,9 +118,9 @@ def _parts_of(
     for section in sections_of(contents, eras)[:MAX_SECTIONS]:
         pid = section.era.audio_pid
         if pid is not None and section.first_sound is not None:
-            piece = Piece(section.sounds, pid, section.first_sound, section.zero)
+            piece = ExcerptStream(section.sounds, pid, section.first_sound, section.zero)
             source = Source(path, SOUND_FORMATS, -1, 0.0, piece)
-            parts.append(Part(section.start_s, section.end_s, source))
+            parts.append(StreamPart(section.start_s, section.end_s, source))
     return parts if len(parts) > 1 else []
 
 
@@ -145,7 +145,9 @@ def _next_era(
         return None
 
 
-def _laid(film: Opened, parts: Sequence[Part], start_s: float) -> tuple[list[Part], bool]:
+def _laid(
+    film: Opened, parts: Sequence[StreamPart], start_s: float
+) -> tuple[list[StreamPart], bool]:
     """The parts of a sound on the film's clock, and whether the clock of a stream put them there.
 
     If the film has as many, each goes with its own. Else each follows the one before, unless its
@@ -168,11 +170,11 @@ def _laid(film: Opened, parts: Sequence[Part], start_s: float) -> tuple[list[Par
     ends_s = [at_s + part.end_s - part.start_s for at_s, part in zip(starts_s, parts, strict=True)]
     ends_s[:-1] = map(min, ends_s, starts_s[1:])
     sources = [part.source for part in parts]
-    return list(map(Part, starts_s, ends_s, sources)), None not in aheads_s
+    return list(map(StreamPart, starts_s, ends_s, sources)), None not in aheads_s
 
 
 def _with_parts(
-    film: Opened, container: InputContainer, audio: AudioStream, laid: tuple[list[Part], bool]
+    film: Opened, container: InputContainer, audio: AudioStream, laid: tuple[list[StreamPart], bool]
 ) -> Opened:
     """The film with the parts of a sound that was joined."""
     parts, by_stream = laid

@@ -27,7 +27,7 @@ _LEAP_S = 60.0
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShownPiece:
     """Media from `from_s` up to `until_s` (seconds of the media; inf: to its end) that is shown
     `shift_s` later.
     """
@@ -55,7 +55,7 @@ class Timeline:
     are not looked at.
     """
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[ShownPiece, ...]
     other_speed: tuple[tuple[float, float], ...] = ()
 
     @property
@@ -89,7 +89,7 @@ def play_pictures(
     The picture on screen when a piece starts comes at the piece's start, however much earlier its
     media has it.
     """
-    pieces: Sequence[Piece] = timeline.pieces
+    pieces: Sequence[ShownPiece] = timeline.pieces
     begin_s = pieces[0].from_s
     if from_s is not None:
         # Between two pieces the last picture of the first is still the latest one.
@@ -140,11 +140,11 @@ def _finish(tally: Tally, timeline: Timeline) -> None:
 
 
 def _passes(
-    pieces: Sequence[Piece],
+    pieces: Sequence[ShownPiece],
     begin_s: float,
     decode: Decode[_Item],
     tally: Tally,
-    cut: Callable[[Iterator[_Item], Sequence[Piece], Tally, Tally], Iterator[_Item]],
+    cut: Callable[[Iterator[_Item], Sequence[ShownPiece], Tally, Tally], Iterator[_Item]],
     *,
     must_seek: bool,
 ) -> Generator[_Item, None, None]:
@@ -177,8 +177,8 @@ def _passes(
             tally.add(inner, 0.0)
 
 
-def _runs(pieces: Sequence[Piece]) -> Iterator[Sequence[Piece]]:
-    run: list[Piece] = []
+def _runs(pieces: Sequence[ShownPiece]) -> Iterator[Sequence[ShownPiece]]:
+    run: list[ShownPiece] = []
     for piece in pieces:
         if run and not run[-1].until_s <= piece.from_s <= run[-1].until_s + _LEAP_S:
             yield run
@@ -219,7 +219,7 @@ class _Gaps:
 
 
 def _cut_pictures(
-    media: Iterator[Picture], run: Sequence[Piece], inner: Tally, tally: Tally
+    media: Iterator[Picture], run: Sequence[ShownPiece], inner: Tally, tally: Tally
 ) -> Iterator[Picture]:
     """The pictures that a run of pieces shows; `inner` is the tally of their media."""
     gaps = _Gaps(tally, STALE_S)
@@ -261,7 +261,7 @@ def _cut_pictures(
 
 
 def _cut_sounds(
-    media: Iterator[Sound], run: Sequence[Piece], _inner: Tally, tally: Tally
+    media: Iterator[Sound], run: Sequence[ShownPiece], _inner: Tally, tally: Tally
 ) -> Iterator[Sound]:
     """The sound that a run of pieces plays."""
     gaps = _Gaps(tally, 0.0)
