@@ -250,10 +250,14 @@ def _jumps(offsets: dict[int, float]) -> list[tuple[int, int]]:
 
 
 def _around_jumps(left: Sequence[int], offsets: dict[int, float]) -> set[int]:
-    """Between neighbours that disagree the middle of what is left, and the units beside them."""
+    """Between neighbours that disagree the first of what is left in the middle third, and the units
+    beside them.
+    """
     wanted: set[int] = set()
     for before, after in _jumps(offsets):
         between = sorted(k for k in left if before < k < after)
-        wanted |= set(between[len(between) // 2 :][:1])
+        third = len(between) // 3
+        middle = between[third : len(between) - third]
+        wanted |= set([k for k in left if k in middle][:1])
         wanted |= {before - 1, before + 1, after - 1, after + 1}.intersection(left)
     return wanted

@@ -26,6 +26,7 @@ from avcheck.listening import (
     LookPlan,
     hear,
     in_common,
+    next_units,
     units,
 )
 from avcheck.media import Sound
@@ -33,10 +34,11 @@ from avcheck.model import SyncNet
 from avcheck.model_config import ATTENTION_KINDS
 from avcheck.rates import SAMPLE_RATE
 from avcheck.render.page.words import unseen
-from avcheck.report import Listened, Report
+from avcheck.report import Listened, Report, Segment
 from avcheck.segments import segments
 from avcheck.settings import CheckSettings
 from avcheck.times import clock
+from avcheck.verdict import Judgement
 from tests.support.blinking import B_FRAMES, blink, correlated, late
 from tests.support.clips import make_clip
 from tests.support.looking_around import Shows, look_around
@@ -103,6 +105,17 @@ def test_a_jump_is_followed_to_the_units_on_either_side(at: int, spoken: int) ->
     able = [k for k in range(180) if voice[k]]
     assert {max(k for k in able if k < at), min(k for k in able if k >= at)} <= looked
     assert len(looked) < 60
+
+
+def test_half_way_between_two_that_disagree_what_sounds_most_like_a_voice_is_looked_at() -> None:
+    voice = dict.fromkeys(range(12), 0.2) | {2: 1.0, 5: 0.9}
+    parts = tuple(
+        Segment(10.0 * k, 10.0 * (k + 1), offset_ms, 0.9)
+        for k, offset_ms in ((0, 0.0), (11, 200.0))
+    )
+    judgement = Judgement("out_of_sync", None, 200.0, segments=parts)
+    plan = LookPlan(total=12, parts=1, enough=1, most=12, hears_all=True)
+    assert next_units(plan, voice, {0, 11}, [judgement], 0.0) == (1, 5, 10)
 
 
 @pytest.mark.parametrize("first", range(60, 60 + PART_UNITS))
