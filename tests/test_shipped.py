@@ -116,9 +116,9 @@ CONTROLS: dict[str, Change] = {
 }
 
 
-def scene(path: Path, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Pictures at 25 fps and sound at 16 kHz of a demo clip without an offset, 10 s."""
-    make_demo(path, offset_ms=0, seconds=10, seed=seed)
+def scene(path: Path, seed: int, seconds: float = 10) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Pictures at 25 fps and sound at 16 kHz of a demo clip without an offset."""
+    make_demo(path, offset_ms=0, seconds=seconds, seed=seed)
     return decode(path, max(LEVELS))
 
 
@@ -132,7 +132,7 @@ def judged(checker: Checker, frames: NDArray[np.uint8], samples: NDArray[np.floa
 def plain_scene(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    return scene(tmp_path_factory.mktemp("scene") / "clip.mp4", seed=6)
+    return scene(tmp_path_factory.mktemp("scene") / "clip.mp4", seed=6, seconds=5)
 
 
 @pytest.mark.parametrize("name", CONTROLS)
