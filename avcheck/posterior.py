@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from avcheck.median import median
+
 # Confidence is the chance that the offset is right within this many frames (80 ms)
 NEAR_FRAMES = 2.0
 _FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
@@ -181,8 +183,8 @@ def above_median(curve: NDArray[np.floating]) -> tuple[float, NDArray[np.float64
     known = values[np.isfinite(values)]
     if not len(known):
         return 0.0, values, 0.0
-    middle = float(np.median(known))
-    return middle, values - middle, _DEVIATION * float(np.median(np.abs(known - middle)))
+    middle = median(known)
+    return middle, values - middle, _DEVIATION * median(np.abs(known - middle))
 
 
 def posterior(
