@@ -57,7 +57,9 @@ def test_the_line_is_scipy_s_theil_sen(stats: ModuleType, count: int, seed: int)
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("count", [3, 4, 5, 7, 10, 30])
-def test_the_chance_of_an_order_is_scipy_s_kendall(stats: ModuleType, count: int, seed: int) -> None:
+def test_the_chance_of_an_order_is_scipy_s_kendall(
+    stats: ModuleType, count: int, seed: int
+) -> None:
     """By hand, as a check does not need scipy. Mann-Kendall is Kendall's tau against time."""
     values = np.random.default_rng(seed).normal(size=count) + 0.1 * np.arange(count)
     theirs = stats.kendalltau(np.arange(count), values, method="exact").pvalue
