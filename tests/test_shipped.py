@@ -116,9 +116,7 @@ CONTROLS: dict[str, Change] = {
 }
 
 
-def scene(
-    path: Path, seed: int, seconds: float
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def scene(path: Path, seed: int, seconds: float) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Pictures at 25 fps and sound at 16 kHz of a demo clip without an offset."""
     make_demo(path, offset_ms=0, seconds=seconds, seed=seed)
     return decode(path, max(LEVELS))
