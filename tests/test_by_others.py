@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -10,8 +13,12 @@ from avcheck.course import order_chance, student_chance, theil_sen
 from tests.support.shaken import filmed
 
 cv2 = pytest.importorskip("cv2")
-signal = pytest.importorskip("scipy.signal")
-stats = pytest.importorskip("scipy.stats")
+
+
+@pytest.fixture(scope="module")
+def stats() -> ModuleType:
+    """Loaded where it is needed: it takes longer than the tests."""
+    return cast(ModuleType, pytest.importorskip("scipy.stats"))
 
 
 @pytest.mark.parametrize("move", [(0.0, 0.0), (3.0, -2.0), (-1.25, 4.5), (6.4, 2.7)])
@@ -28,7 +35,7 @@ def test_phase_correlation_is_opencv_s(move: tuple[float, float]) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("count", [3, 4, 11, 40])
-def test_the_line_is_scipy_s_theil_sen(count: int, seed: int) -> None:
+def test_the_line_is_scipy_s_theil_sen(stats: ModuleType, count: int, seed: int) -> None:
     """By hand, as a check does not need scipy."""
     rng = np.random.default_rng(seed)
     x = np.sort(rng.uniform(0, 600, count))
@@ -42,7 +49,9 @@ def test_the_line_is_scipy_s_theil_sen(count: int, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("count", [3, 4, 5, 7, 10, 30])
-def test_the_chance_of_an_order_is_scipy_s_kendall(count: int, seed: int) -> None:
+def test_the_chance_of_an_order_is_scipy_s_kendall(
+    stats: ModuleType, count: int, seed: int
+) -> None:
     """By hand, as a check does not need scipy. Mann-Kendall is Kendall's tau against time."""
     values = np.random.default_rng(seed).normal(size=count) + 0.1 * np.arange(count)
     theirs = stats.kendalltau(np.arange(count), values, method="exact").pvalue
@@ -51,7 +60,7 @@ def test_the_chance_of_an_order_is_scipy_s_kendall(count: int, seed: int) -> Non
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30])
 @pytest.mark.parametrize("t", [0.0, 0.3, 1.0, 4.0, 20.0])
-def test_student_s_chance_is_scipy_s(t: float, degrees: int) -> None:
+def test_student_s_chance_is_scipy_s(stats: ModuleType, t: float, degrees: int) -> None:
     """By hand, as a check does not need scipy."""
     assert student_chance(t, degrees) == pytest.approx(2 * stats.t.sf(t, degrees), abs=1e-12)
 
@@ -61,7 +70,7 @@ def test_log_mel_is_that_of_triangles_of_equal_area() -> None:
     rng = np.random.default_rng(1)
     columns = 50
     samples = rng.normal(0, 0.1, 160 * columns + 2 * mel.MEL_MARGIN).astype(np.float32)
-    window = signal.get_window("hann", 512)
+    window = pytest.importorskip("scipy.signal").get_window("hann", 512)
     starts = 256 + 160 * np.arange(columns)  # the middle of each column
     power = np.array(
         [np.abs(np.fft.rfft(samples[at - 256 : at + 256] * window)) ** 2 for at in starts]

@@ -26,7 +26,7 @@ def outcome_of(transcode: Transcode, folder: Path) -> Outcome:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_a_short_transcode_is_told_as_exactly(name: str, tmp_path: Path) -> None:
-    short = replace(BY_NAME[name], seconds=14.0, reference_s=16.0)
+    short = replace(BY_NAME[name], seconds=10.0, reference_s=12.0)
     outcome = outcome_of(short, tmp_path)
     assert (outcome.verdict, outcome.good) == (short.verdict, True), outcome
 

@@ -106,7 +106,7 @@ def whole(luma: Array) -> Array:
 
 @cache
 def shown(fps: float = 25, look: Callable[[Array], Array] = whole) -> StoredPictures:
-    times = np.arange(round(14 * fps)) / fps
+    times = np.arange(round(12 * fps)) / fps
     return keep(
         Picture(float(time_s), np.ascontiguousarray(look(fine(float(time_s))))) for time_s in times
     )

@@ -41,7 +41,7 @@ from tests.support import fake_scan
 from tests.support.clips import click_time_s
 
 Clip = Callable[..., Path]
-EVENT_S = 6.0
+EVENT_S = 4.0
 
 
 def report(
@@ -96,7 +96,7 @@ def test_what_is_asked_for_is_shown_as_far_as_the_title_goes() -> None:
 
 @pytest.mark.parametrize("late_ms", [200.0, -160.0])
 def test_the_offset_is_heard_and_then_taken_out(clip: Clip, tmp_path: Path, late_ms: float) -> None:
-    path = clip(seconds=9, events_s=(EVENT_S,), sound_late_s=late_ms / 1000, size=(320, 240))
+    path = clip(seconds=6, events_s=(EVENT_S,), sound_late_s=late_ms / 1000, size=(320, 240))
     target = tmp_path / "out.mp4"
     make_film(report(path, -late_ms), ShownPart(EVENT_S - 1.0, 2.0), target)
     with av.open(str(target)) as file:
@@ -138,13 +138,13 @@ def test_the_timecode_is_that_of_the_picture_shown(
 
     monkeypatch.setattr(film, "burn_in", burnt_in)
     path = clip(
-        seconds=3,
+        seconds=2,
         fps=rate,
         draw=lambda time_s: np.full((240, 320), 40 + 3 * (round(time_s * rate) % rate), np.uint8),
         size=(320, 240),
     )
     facts = PictureFacts(320, 240, f"{rate}/1", 0.0)
-    make_film(replace(report(path), picture=facts), ShownPart(0.5, 2.0), tmp_path / "out.mp4")
+    make_film(replace(report(path), picture=facts), ShownPart(0.5, 1.4), tmp_path / "out.mp4")
     assert len({number for number, _ in timecodes}) >= 20
     assert all(number == timecode for number, timecode in timecodes)
 
@@ -280,13 +280,13 @@ def test_a_place_is_given_as_the_titles_timecode_too(
 
 
 def test_the_sound_may_be_a_file_of_its_own(clip: Clip, tmp_path: Path) -> None:
-    pictures = clip("silent.mp4", seconds=8, acodec=None)
-    sound = clip("sound.wav", seconds=8, vcodec=None, acodec="pcm_s16le", events_s=(3.0,))
+    pictures = clip("silent.mp4", seconds=5, acodec=None)
+    sound = clip("sound.wav", seconds=5, vcodec=None, acodec="pcm_s16le", events_s=(3.0,))
     checked = replace(report(pictures), audio_track=None)
-    make_film(checked, ShownPart(1.0, 5.0), tmp_path / "out.mp4", audio=sound)
+    make_film(checked, ShownPart(2.0, 2.0), tmp_path / "out.mp4", audio=sound)
     with av.open(str(tmp_path / "out.mp4")) as file:
         heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
-    assert click_time_s(0.0, heard[: 4 * 48_000], 48_000) == pytest.approx(2.0, abs=0.03)
+    assert click_time_s(0.0, heard[: 2 * 48_000], 48_000) == pytest.approx(1.0, abs=0.03)
 
 
 def test_the_command_writes_a_whole_film_or_none(

@@ -42,7 +42,7 @@ def fixed(source: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_an_offset_is_taken_out(
     name: str, offset_ms: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = talking(tmp_path / name, 12.0, lambda times_s: np.full(len(times_s), offset_ms / 1000))
+    source = talking(tmp_path / name, 8.0, lambda times_s: np.full(len(times_s), offset_ms / 1000))
     record = fixed(source, capsys)
     assert record["before"]["offset_ms"] == pytest.approx(offset_ms, abs=40)
     assert abs(record["after"]["offset_ms"]) <= WITHIN_MS

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.skipif(not guard.AVAILABLE, reason="watching what is op
 
 def test_no_damage_hangs_crashes_or_reads_another_file(tmp_path: Path) -> None:
     run = fuzz.Fuzz(seed=1, root=tmp_path, deadline_s=60)
-    fuzz.run(run, 0, full=0, command=8, size=100)  # without the network, which takes long to load
+    fuzz.run(run, 0, full=0, command=8, size=70)  # without the network, which takes long to load
     assert run.faults == []
-    assert (run.cases, run.full, run.commands) == (100, 0, 1)
-    assert run.verdicts["error"] > 20 and run.verdicts["in_sync"] > 20
+    assert (run.cases, run.full, run.commands) == (70, 0, 1)
+    assert run.verdicts["error"] > 15 and run.verdicts["in_sync"] > 15
 
 
 def test_a_case_is_always_the_same_file(tmp_path: Path) -> None:

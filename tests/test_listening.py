@@ -163,9 +163,9 @@ def test_a_page_says_what_was_only_heard_and_why() -> None:
 
 @pytest.fixture
 def checker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checker:
-    """One that hears first what is at least a minute long, and has short parts."""
+    """One that hears first what is at least 40 s long, and has short parts."""
     monkeypatch.setattr(scanning, "score_segment", correlated)
-    monkeypatch.setattr(first_look, "LEAST_S", 60.0)
+    monkeypatch.setattr(first_look, "LEAST_S", 40.0)
     monkeypatch.setattr(listening, "PART_UNITS", 3)
     monkeypatch.setattr(listening, "LEAST_WITH_OFFSET", 3)
     path = tmp_path / "tiny.safetensors"
@@ -269,7 +269,7 @@ def test_a_unit_sounds_like_a_voice_as_its_sounds_do_on_average(
 def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
     path = make_clip(
         tmp_path / "film.mp4",
-        seconds=66,
+        seconds=46,
         size=(64, 48),
         sample_rate=SAMPLE_RATE,
         draw=blink,
@@ -278,13 +278,13 @@ def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker)
     report = checker.check(path)
     assert report.verdict == "undecidable"
     assert report.listened is None
-    assert [each.start_s for each in report.segments] == [10.0 * k for k in range(7)]
+    assert [each.start_s for each in report.segments] == [10.0 * k for k in range(5)]
 
 
 def test_what_cannot_be_sought_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
     path = make_clip(
         tmp_path / "film.avi",
-        seconds=66,
+        seconds=46,
         size=(64, 48),
         sample_rate=SAMPLE_RATE,
         draw=blink,
@@ -294,10 +294,10 @@ def test_what_cannot_be_sought_is_looked_at_whole(tmp_path: Path, checker: Check
     report = checker.check(path)
     assert report.verdict == "in_sync"
     assert report.listened is None
-    assert len(report.segments) == 7
+    assert len(report.segments) == 5
 
 
-@pytest.mark.parametrize(("end_s", "listened"), [(59.0, False), (142.0, True)])
+@pytest.mark.parametrize(("end_s", "listened"), [(41.0, False), (142.0, True)])
 def test_a_part_that_is_long_enough_is_heard_first_too(
     tmp_path: Path, checker: Checker, end_s: float, listened: bool
 ) -> None:

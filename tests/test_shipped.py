@@ -64,7 +64,7 @@ def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
     undecided = 0
     for seed, offset_ms in enumerate((0, -200, 160, -900, 0, 500), start=2):
         path = tmp_path / f"{seed}.mp4"
-        make_demo(path, offset_ms=offset_ms, seconds=10, seed=seed)
+        make_demo(path, offset_ms=offset_ms, seconds=6, seed=seed)
         report = checker.check(path)
         if report.verdict == "undecidable":
             undecided += 1
@@ -116,9 +116,9 @@ CONTROLS: dict[str, Change] = {
 }
 
 
-def scene(path: Path, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Pictures at 25 fps and sound at 16 kHz of a demo clip without an offset, 10 s."""
-    make_demo(path, offset_ms=0, seconds=10, seed=seed)
+def scene(path: Path, seed: int, seconds: float) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Pictures at 25 fps and sound at 16 kHz of a demo clip without an offset."""
+    make_demo(path, offset_ms=0, seconds=seconds, seed=seed)
     return decode(path, max(LEVELS))
 
 
@@ -132,7 +132,7 @@ def judged(checker: Checker, frames: NDArray[np.uint8], samples: NDArray[np.floa
 def plain_scene(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    return scene(tmp_path_factory.mktemp("scene") / "clip.mp4", seed=6)
+    return scene(tmp_path_factory.mktemp("scene") / "clip.mp4", seed=6, seconds=5)
 
 
 @pytest.mark.parametrize("name", CONTROLS)
@@ -148,8 +148,8 @@ def test_where_nothing_can_be_told_nothing_is_told(
 
 @pytest.mark.slow
 def test_the_sound_of_another_scene_is_never_in_sync(tmp_path: Path, checker: Checker) -> None:
-    frames, _ = scene(tmp_path / "a.mp4", seed=7)
-    _, samples = scene(tmp_path / "b.mp4", seed=8)
+    frames, _ = scene(tmp_path / "a.mp4", seed=7, seconds=6)
+    _, samples = scene(tmp_path / "b.mp4", seed=8, seconds=6)
     assert (
         judged(checker, frames, samples[: len(frames) // BLOCK_FRAMES * BLOCK_SAMPLES]).verdict
         != "in_sync"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,11 +59,17 @@ def looks_of(pictures: Iterable[Picture]) -> Looks:
 def _cells(values: Luma | NDArray[np.int16], rows: int, columns: int, steps: int) -> Levels:
     """The mean of each cell of a picture, in `steps` to a level, (rows * columns,) uint8."""
     height, width = values.shape
-    tops = np.linspace(0, height, min(rows, height) + 1).astype(int)
-    lefts = np.linspace(0, width, min(columns, width) + 1).astype(int)
-    sums = np.add.reduceat(
-        np.add.reduceat(values, tops[:-1], axis=0, dtype=np.int64), lefts[:-1], axis=1
-    )
-    means = steps * sums / np.outer(np.diff(tops), np.diff(lefts))
+    down, across = _membership(height, rows), _membership(width, columns)
+    # By matrices, which is several times as quick as `reduceat`; sums below 2^24 are exact
+    sums = (down @ values.astype(np.float32) @ across.T).astype(np.float64)
+    means = steps * sums / np.outer(down.sum(axis=1), across.sum(axis=1))
     cells: Levels = np.minimum(means + 0.5, 255).astype(np.uint8).ravel()
     return cells
+
+
+@lru_cache(maxsize=8)
+def _membership(pixels: int, cells: int) -> NDArray[np.float32]:
+    """Which of the pixels of a side each of its cells has: (cells, pixels), 0 or 1."""
+    edges = np.linspace(0, pixels, min(cells, pixels) + 1).astype(int)
+    at = np.arange(pixels)
+    return ((at >= edges[:-1, None]) & (at < edges[1:, None])).astype(np.float32)

@@ -5,6 +5,7 @@ count down; and what is none. True to a fraction of a picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,15 +23,15 @@ _ROOM = np.kron(np.random.default_rng(3).integers(50, 150, (6, 8)).astype(float)
 def slate(claps_s: Sequence[float], exposure_s: float = 0.0, swing_s: float = _SWING_S) -> Pictures:
     """Somebody holds a slate and closes its stick at `claps_s`; it is opened gently after that."""
 
-    def draw(time_s: float) -> Array:
-        if not exposure_s:
-            return _slate(time_s, claps_s, swing_s).astype(np.uint8)
-        times_s = time_s + exposure_s * (np.arange(_INSTANTS) + 0.5) / _INSTANTS
-        return np.mean([_slate(each, claps_s, swing_s) for each in times_s], axis=0).astype(
-            np.uint8
-        )
+    return lambda time_s: _exposed(time_s, tuple(claps_s), exposure_s, swing_s)
 
-    return draw
+
+@lru_cache(maxsize=1000)  # a scene is looked at several times
+def _exposed(time_s: float, claps_s: tuple[float, ...], exposure_s: float, swing_s: float) -> Array:
+    if not exposure_s:
+        return _slate(time_s, claps_s, swing_s).astype(np.uint8)
+    times_s = time_s + exposure_s * (np.arange(_INSTANTS) + 0.5) / _INSTANTS
+    return np.mean([_slate(each, claps_s, swing_s) for each in times_s], axis=0).astype(np.uint8)
 
 
 def _angle(time_s: float, claps_s: Sequence[float], swing_s: float) -> float:
