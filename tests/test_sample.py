@@ -174,7 +174,7 @@ def test_a_probe_s_blocks_are_those_of_the_whole_title(
         assert media.seekable
         origin_s = media.info.first_picture_s
         assert origin_s is not None
-        probe = window_over(media, 6, 12, origin_s)
+        probe = window_over(media, 4, 8, origin_s)
         assert not media.degraded.truncated
         whole = {block.index: block for block in blocks(media.pictures(), media.sounds())}
     assert [len(part) for part in (probe.before, probe.inside, probe.after)] == [2, 4, 2]
