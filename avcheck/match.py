@@ -62,19 +62,32 @@ class Match(nn.Module):
         present: bool (B, S, T), False where a picture or the sound read for it is missing, or None.
         A shift at which nothing is present gets 0.
         """
+        return self.beside_likeness(picture, sound, present)[0]
+
+    def beside_likeness(
+        self, picture: Tensor, sound: Tensor, present: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`forward`, and what `model.likeness` says of the same: the products are those of both."""
         windows = sound.unfold(1, sound.shape[1] - picture.shape[1] + 1, 1)  # (B, T, D, S)
-        if present is None or bool(present.all()):
-            best = torch.cat(list(self._in_runs(picture, windows)), dim=1)
-            return self.log_scale.exp() * best.mean(dim=1)
-        weight = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
-        best = torch.cat(list(self._in_runs(picture, windows, weight)), dim=1)
+        weight = None
+        if present is not None and not present.all():
+            weight = present.transpose(1, 2).unsqueeze(2).float()  # (B, T, 1, S)
+        bests, likes = zip(*self._in_runs(picture, windows, weight), strict=True)
+        best, like = torch.cat(bests, dim=1), sum(likes[1:], likes[0])
+        rest = slice(picture.shape[1] // self.STEP * self.STEP, None)
+        like = like + torch.matmul(picture[:, rest], windows[:, rest]).float().sum(dim=1)
+        like = like / picture.shape[1]
+        if weight is None:
+            return self.log_scale.exp() * best.mean(dim=1), like
         share = self._stretches(weight).squeeze(2)
-        return self.log_scale.exp() * (best * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
+        mean = (best * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
+        return self.log_scale.exp() * mean, like
 
     def _in_runs(
-        self, picture: Tensor, windows: Tensor, weight: Tensor | None = None
-    ) -> Iterator[Tensor]:
-        """The likeness of the best place in every stretch, (B, T', S), a few stretches at a time.
+        self, picture: Tensor, windows: Tensor, weight: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """A few stretches at a time: the likeness of the best place in each, (B, T', S); and that
+        of every place, (B, P, S), summed over the pictures that no later stretch has.
 
         picture (B, T, P, D), windows (B, T, D, S), weight (B, T, 1, S).
         """
@@ -84,12 +97,13 @@ class Match(nn.Module):
             last = min(first + step, count)
             run = slice(self.STEP * first, self.STEP * (last + self.REACH - 1))
             like = torch.matmul(picture[:, run], windows[:, run]).float()  # (B, run, P, S)
+            total = (like if last == count else like[:, : self.STEP * step]).sum(dim=1)
             if weight is None:
-                yield self._best(self._stretches(like))
+                yield self._best(self._stretches(like)), total
             else:
                 part = weight[:, run]
                 share = self._stretches(part).clamp_min(1e-6)
-                yield self._best(self._stretches(like.mul_(part)) / share)
+                yield self._best(self._stretches(like.mul_(part)) / share), total
 
     def _best(self, likeness: Tensor) -> Tensor:
         """Soft maximum over places: (B, T', P, S) -> (B, T', S); several equal places count like

@@ -59,12 +59,13 @@ def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:
 
     The joint layers then look only at these.
     """
-    return (
-        agreement(picture, sound)
-        .topk(min(keep, picture.shape[2]), dim=1)
-        .indices.sort(dim=1)
-        .values
-    )
+    return places_by(likeness(picture, sound), keep)
+
+
+def places_by(like: Tensor, keep: int) -> Tensor:
+    """`best_places`, by a `likeness`."""
+    standing = standing_out(like)
+    return standing.topk(min(keep, standing.shape[1]), dim=1).indices.sort(dim=1).values
 
 
 class SyncNet(nn.Module):

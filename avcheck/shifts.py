@@ -12,7 +12,7 @@ from torch import Tensor
 from avcheck.blocks import BLOCK_FRAMES
 from avcheck.looking import Look
 from avcheck.match import Scored
-from avcheck.model import best_places
+from avcheck.model import places_by
 from avcheck.posterior import Place
 from avcheck.segments import MAX_SHIFT
 from avcheck.weights import Loaded
@@ -74,9 +74,9 @@ def compare(
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
         sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
         mask = torch.from_numpy(present)[None].to(model.device)
-        match = model.net.match(picture, sound, mask)
+        match, like = model.net.match.beside_likeness(picture, sound, mask)
         if (places := model.net.config.keep_places) is not None:
-            keep = best_places(picture, sound, places)[0]
+            keep = places_by(like, places)[0]
             picture, grid = picture[:, :, keep], tuple(grid[i] for i in keep.tolist())
         block_match = torch.cat(
             [

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from avcheck import trunks as trunks_module
 from avcheck.heads import JointHead
 from avcheck.match import Match
-from avcheck.model import SyncNet, best_places
+from avcheck.model import SyncNet, best_places, likeness
 from avcheck.model_config import (
     ATTENTION_KINDS,
     BLOCK_FRAMES,
@@ -385,3 +385,15 @@ def test_what_is_missing_says_nothing_in_the_match() -> None:
         assert torch.equal(
             match(picture, sound, torch.zeros_like(present)), torch.zeros(1, 2 * margin + 1)
         )
+
+
+@pytest.mark.parametrize("times", [25, 30, 127])
+def test_the_match_tells_how_like_every_place_is_beside_it(times: int) -> None:
+    """Of all pictures, though some may be left over by the match, and all of the sound."""
+    picture, sound = features(1, times, 5), features(1, times + 8, 1, seed=1)[:, :, 0]
+    some = torch.arange(times) % 4 > 0
+    for present in (None, some.expand(1, 9, times)):
+        with torch.inference_mode():
+            match, like = Match().beside_likeness(picture, sound, present)
+            assert torch.equal(match, Match()(picture, sound, present))
+        assert torch.allclose(like, likeness(picture, sound), atol=1e-6)
