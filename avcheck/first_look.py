@@ -46,6 +46,7 @@ from avcheck.title import Part, Title, blocks_of, part_of
 from avcheck.verdict import Judgement, judge
 from avcheck.weights import Loaded
 
+_HEARD_SHARE = 0.2  # of the progress, for hearing before anything is looked at
 _FIRST_SHARE = 0.8  # of the progress still to come, for what is sure to be looked at
 _RUN_BLOCKS = 20
 _RUNS_AHEAD = 1  # the pictures of a run take some 30 MB
@@ -255,12 +256,17 @@ class _Look:
         self, settings: CheckSettings, model: Loaded, on_progress: OnProgress | None
     ) -> bool:
         """Look until enough was seen; False if the title cannot be read from the middle."""
-        calibration, done = Calibration(**model.calibration), 0.0
+        calibration, done = Calibration(**model.calibration), _HEARD_SHARE
         judgements: list[Judgement] = []
+
+        def on_heard(share: float) -> None:
+            if on_progress is not None:
+                on_progress(_HEARD_SHARE * share)
+
         try:
             if self.plan.hears_all:
-                self._hear_all()
-            while chosen := self._choose(judgements):
+                self._hear_all(on_heard)
+            while chosen := self._choose(judgements, on_heard):
                 runs = _runs([self.grid[unit] for unit in chosen])
                 blocks = sum(len(run) + 2 * MARGIN_BLOCKS for run in runs)
                 tell = _Tell(on_progress, done, (1 - done) * _FIRST_SHARE / blocks)
@@ -282,18 +288,26 @@ class _Look:
             on_progress(1.0)
         return True
 
-    def _choose(self, judgements: Sequence[Judgement]) -> tuple[int, ...]:
-        """The units to look at next, after hearing what that takes."""
+    def _choose(self, judgements: Sequence[Judgement], on_heard: OnProgress) -> tuple[int, ...]:
+        """The units to look at next, after hearing what that takes; at first it may take long."""
         state = self.looked, judgements, self.origin_s
-        for unit in units_to_hear(self.plan, self.voice, *state):
+        wanted = units_to_hear(self.plan, self.voice, *state)
+        for number, unit in enumerate(wanted, 1):
             self.voice[unit] = self._hear(self.grid[unit])
+            if not judgements:
+                on_heard(number / len(wanted))
         return next_units(self.plan, self.voice, *state)
 
-    def _hear_all(self) -> None:
-        by_sound = []
-        for sound in self.listener.all_sounds(self.heard_from_s):
+    def _hear_all(self, on_heard: OnProgress) -> None:
+        by_sound, total = [], self.grid[-1].stop
+        sounds = self.listener.all_sounds(self.heard_from_s)
+        for number, sound in enumerate(sounds):
+
+            def on_block(heard: int, before: int = number) -> None:
+                on_heard((before + heard / total) / len(sounds))
+
             with closing(sound):
-                by_sound.append(hear(sound, self.origin_s, self.grid[-1].stop))
+                by_sound.append(hear(sound, self.origin_s, total, on_block))
         for unit, blocks in enumerate(self.grid):
             each = [float(voice[blocks.start : blocks.stop].mean()) for voice in by_sound]
             self.voice[unit] = in_common(each)

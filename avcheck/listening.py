@@ -14,7 +14,7 @@ heard, from the middle of the file, and more of them where a jump or a drift lea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -48,8 +48,14 @@ _SMOOTH = 5  # columns; no syllable is faster than 20 a second
 _DB = 10 / np.log(10)
 
 
-def hear(sounds: Iterable[Sound], origin_s: float, blocks: int) -> NDArray[np.float64]:
+def hear(
+    sounds: Iterable[Sound],
+    origin_s: float,
+    blocks: int,
+    on_block: Callable[[int], None] = lambda heard: None,
+) -> NDArray[np.float64]:
     """How much each of so many blocks from `origin_s` on sounds like voices, 0..1: (blocks,).
+    `on_block` is told after each how many were heard.
 
     Syllables make loudness rise and fall a few times a second. Music does so less, and steady noise
     hardly at all.
@@ -65,6 +71,7 @@ def hear(sounds: Iterable[Sound], origin_s: float, blocks: int) -> NDArray[np.fl
             smooth_db = np.convolve(loud_db, np.full(_SMOOTH, 1 / _SMOOTH), mode="valid")
             rise = (float(smooth_db.std()) - _STEADY_DB) / (_VOICE_DB - _STEADY_DB)
             voice[index] = min(max(rise, 0.0), 1.0)
+        on_block(index + 1)
     return voice
 
 

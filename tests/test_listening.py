@@ -207,6 +207,7 @@ def test_what_is_looked_at_tells_what_all_of_it_tells(
     whole = checker.check(path, CheckSettings(thorough=True))
     assert progress == sorted(progress)
     assert progress[-1] == 1.0
+    assert sum(share <= 0.2 for share in progress) >= 145  # it moves while the sound is heard
     assert whole.listened is None
     assert some.listened is not None
     assert some.listened.mute_s >= 40

@@ -28,7 +28,7 @@ def _correlated(window: Window) -> Curve:
     bright = (bright - bright.mean()) / bright.std()
     mel, _ = scanning.sound_with_margin(window)
     loud = mel.max(axis=1).reshape(-1, 4).mean(axis=1)
-    loud = (loud - loud.mean()) / loud.std()
+    loud = (loud - loud.mean()) / max(loud.std(), 1e-9)  # silence has none
     score = np.array(
         [30 * np.mean(bright * loud[MAX_SHIFT + s : MAX_SHIFT + s + len(bright)]) for s in SHIFTS],
         np.float32,
