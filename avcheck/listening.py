@@ -193,7 +193,7 @@ def next_units(
             done |= {part for part in tries if tries.count(part) >= TRIES}
             more |= _one_a_part(plan, [k for k in left if plan.part(k) not in done])
         if judgement.drift_ms_per_min is not None:
-            follow |= {able[0], able[-1]} - looked if able else set()
+            follow |= _towards_ends(left, looked, offsets)
         else:
             follow |= _around_jumps(left, offsets)
     if plan.hears_all and not left and all(map(_is_open, judgements)):
@@ -245,6 +245,20 @@ def _one_a_part(plan: LookPlan, left: Sequence[int]) -> set[int]:
     for unit in left:
         best.setdefault(plan.part(unit), unit)
     return set(best.values())
+
+
+def _towards_ends(left: Sequence[int], looked: set[int], offsets: dict[int, float]) -> set[int]:
+    """The units nearest to both ends of the title, or where these showed no offset the next ones,
+    until `TRIES` have shown none.
+    """
+    wanted: set[int] = set()
+    if offsets:
+        first, last = min(offsets), max(offsets)
+        if sum(k < first for k in looked) < TRIES:
+            wanted.update(sorted(k for k in left if k < first)[:1])
+        if sum(k > last for k in looked) < TRIES:
+            wanted.update(sorted(k for k in left if k > last)[-1:])
+    return wanted
 
 
 def _jumps(offsets: dict[int, float]) -> list[tuple[int, int]]:

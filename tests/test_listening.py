@@ -129,7 +129,16 @@ def test_a_minute_that_is_off_is_found_and_seen_all_but_whole(first: int) -> Non
 
 def test_a_drift_is_followed_to_both_ends() -> None:
     voice = [0.0, 0.2, 1.0] + [1.0] * 174 + [1.0, 0.2, 0.0]
-    assert {1, 178} <= looked_at(voice, lambda k: 3.0 * k, drift=18.0)
+    assert {1, 178} <= looked_at(voice, lambda k: 3.0 * k if voice[k] else None, drift=18.0)
+
+
+@pytest.mark.parametrize(("mute", "reached"), [(1, {178, 179}), (2, {177, 178}), (40, {178, 179})])
+def test_where_an_end_shows_nothing_the_drift_is_followed_to_the_next(
+    mute: int, reached: set[int]
+) -> None:
+    looked = looked_at([1.0] * 180, lambda k: 3.0 * k if k < 180 - mute else None, drift=18.0)
+    assert reached <= looked
+    assert sum(k >= 180 - mute for k in looked) <= mute
 
 
 # ---- what is heard
