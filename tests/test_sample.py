@@ -274,8 +274,8 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     assert progress[-1] == 1.0
     assert whole.sampled_s is None
     assert some.sampled_s is not None
-    # Three probes, three more for enough of them, and what there is to follow
-    assert 60 <= some.sampled_s <= 90
+    # Three probes, three more for enough of them, and what there is to follow; the last has 5 s
+    assert 55 <= some.sampled_s <= 90
     assert sum(segment.end_s - segment.start_s for segment in some.segments) == pytest.approx(
         some.sampled_s
     )

@@ -43,6 +43,7 @@ class Matcher(nn.Module):
         super().__init__()
         self.config = replace(SMALL, attention=attention)  # type: ignore[arg-type]
         self.gain = gain
+        self.match = _Match(self)
 
     def visual(self, pictures: Tensor) -> tuple[Tensor, tuple[int, int]]:
         bright = pictures.float().mean(dim=(2, 3)) / 255.0
@@ -51,11 +52,6 @@ class Matcher(nn.Module):
     def sound(self, mel: Tensor) -> Tensor:
         level = mel.unflatten(1, (-1, 4))[:, :, 1:3].mean(dim=(2, 3))
         return ((level - LEVEL_QUIET) / (LEVEL_LOUD - LEVEL_QUIET)).unsqueeze(-1)
-
-    def match(self, picture: Tensor, sound: Tensor, present: Tensor) -> Tensor:
-        return self.head(
-            picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=present
-        ).logits[..., 1]
 
     def head(
         self, picture: Tensor, sound: Tensor, shifts: Tensor, *, margin: int, present: Tensor
@@ -212,3 +208,21 @@ def mini_corpus(folder: Path) -> Path:
     )
     (folder / "index.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return folder
+
+
+class _Match:
+    """The match of a `Matcher`: what its head says, and every place as like as any other."""
+
+    def __init__(self, net: Matcher) -> None:
+        self._net = net
+
+    def __call__(self, picture: Tensor, sound: Tensor, present: Tensor) -> Tensor:
+        scored = self._net.head(
+            picture, sound, torch.from_numpy(SHIFTS), margin=MAX_SHIFT, present=present
+        )
+        return scored.logits[..., 1]
+
+    def beside_likeness(
+        self, picture: Tensor, sound: Tensor, present: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self(picture, sound, present), torch.zeros(1, picture.shape[2], len(SHIFTS))
