@@ -48,7 +48,7 @@ from avcheck.weights import Loaded
 
 _HEARD_SHARE = 0.2  # of the progress, for hearing before anything is looked at
 _FIRST_SHARE = 0.8  # of the progress still to come, for what is sure to be looked at
-_RUN_BLOCKS = 20
+_RUN_BLOCKS = 20  # decoded at a time
 _RUNS_AHEAD = 1  # the pictures of a run take some 30 MB
 
 # Opens a title for some of its sounds, with pictures of such a short side, px
@@ -171,11 +171,12 @@ def look_at_samples(
     middle: check it whole. Raises MediaError.
     """
     with opener(choices, max(LEVELS)) as title:
-        part, end_s = part_of(title.info, settings), title.info.duration_s
-        origin_s = title.info.first_picture_s if part is None else part.start_s
-        if not title.seekable or origin_s is None or end_s is None:
+        part = part_of(title.info, settings)
+        extent = _extent(title, part)
+        if extent is None:
             return None
-        grid = units(_blocks(origin_s, end_s) if part is None else part.blocks)
+        origin_s, blocks = extent
+        grid = units(blocks)
         plan = LookPlan.of_samples(len(grid), probes_first)
         if plan is None:
             return None
@@ -186,9 +187,16 @@ def look_at_samples(
         return FirstLook.of(title, look.curves, part, is_sampled=True)
 
 
-def _blocks(origin_s: float, end_s: float) -> int:
-    """How many blocks there are between these times, the last of which may be shorter."""
-    return math.ceil(end_s - origin_s - ROUNDING_S)
+def _extent(title: Title, part: Part | None) -> tuple[float, int] | None:
+    """Where the blocks of a title, or of a part of it, begin (s), and how many there are, of which
+    the last may be shorter; None if it cannot be read from the middle, or does not say.
+    """
+    origin_s, end_s = title.info.first_picture_s, title.info.duration_s
+    if not title.seekable or end_s is None:
+        return None
+    if part is not None:
+        return part.start_s, part.blocks
+    return None if origin_s is None else (origin_s, math.ceil(end_s - origin_s - ROUNDING_S))
 
 
 def _listen_then_look(
@@ -204,11 +212,11 @@ def _listen_then_look(
     None for a title that has to be looked at whole: joined of several recordings, not readable from
     the middle, or lacking pictures or one of its sounds. Raises MediaError.
     """
-    part, end_s = part_of(title.info, settings), title.info.duration_s
-    origin_s = title.info.first_picture_s if part is None else part.start_s
-    if origin_s is None or end_s is None or title.seams_s or not title.seekable:
+    part = part_of(title.info, settings)
+    extent = _extent(title, part)
+    if extent is None or title.seams_s:
         return None
-    blocks = _blocks(origin_s, end_s) if part is None else part.blocks
+    origin_s, blocks = extent
     if blocks * BLOCK_S < LEAST_S:
         return None
     grid = units(blocks)
