@@ -22,7 +22,7 @@ _BETTER = 0.7
 _COST_MS = 200.0  # what a jump or a slope must save, summed over the residuals of all segments
 _MOST_PLACES = 60  # where a jump is looked for
 _LEAST_ON_LINE = 5  # segments, between jumps
-_LEAST_OF_DRIFT = 4  # fewer residuals say too little of the noise
+_LEAST_OF_DRIFT = 3  # segments
 _DRIFT_MS = 1.5 * FRAME_MS  # from one end to the other; less is not worth calling a drift
 # How often noise alone may rise or fall as much, against the residuals from the line
 _LINE_CHANCE = 0.01
@@ -108,16 +108,16 @@ def follow(segments: Sequence[Segment], *, finely: bool = True) -> Course | None
     )
 
 
-def at_seams(segments: Sequence[Segment], seams_s: Sequence[float]) -> Course | None:
-    """The course of a file whose offset changes only where recordings were joined, at `seams_s`;
-    None if it does not change there.
+def jumping_at(segments: Sequence[Segment], places_s: Sequence[float]) -> Course | None:
+    """The course of a file whose offset changes only at `places_s`; None if it does not change
+    there.
 
-    The place of such a jump is known, so one segment on either side is enough to show it.
+    Where the place of a jump is known, one segment on either side is enough to show it.
     """
     known = [segment for segment in segments if segment.offset_ms is not None]
     time_s = np.array([(segment.start_s + segment.end_s) / 2 for segment in known])
     offset_ms = np.array([segment.offset_ms for segment in known], float)
-    edges = sorted({0, *np.searchsorted(time_s, seams_s).tolist(), len(known)})
+    edges = sorted({0, *np.searchsorted(time_s, places_s).tolist(), len(known)})
     runs = _joined([_level(offset_ms, first, stop) for first, stop in pairwise(edges)])
     if len(runs) < 2:
         return None
@@ -321,7 +321,8 @@ def _drift(
         return None
     if student_chance(slope * math.sqrt(float((x * x).sum())) / error_ms, degrees) > _LINE_CHANCE:
         return None
-    if order_chance(offset_ms) > _ORDER_CHANCE:
+    # Any three are in order by chance often enough
+    if len(offset_ms) > _LEAST_OF_DRIFT and order_chance(offset_ms) > _ORDER_CHANCE:
         return None
     return slope, float(y.mean() + slope * (time_s[0] - time_s[keeps].mean()))
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.blocks import BLOCK_S
-from avcheck.course import SCATTER_MS, Course, at_seams, follow
+from avcheck.course import Course
+from avcheck.jumps import narrowed, opened
 from avcheck.posterior import (
     FLAT,
     NEAR_FRAMES,
@@ -24,7 +25,6 @@ from avcheck.posterior import (
     combine,
     estimate,
     evidence,
-    log_likelihood,
     match_ratio,
     measuring_error_ms,
     posterior,
@@ -41,6 +41,7 @@ from avcheck.report import (
     confidence_text,
     describe_offset,
 )
+from avcheck.sure_course import sure_course
 
 SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is neither shown nor used for drift
 _BLOCK_CONFIDENCE = 0.6
@@ -120,11 +121,10 @@ def judge(
         return Judgement(
             "undecidable", reason.text, segments=segments, blocks=blocks, reason_code=reason.code
         )
-    course, confidence = _course_of(segments, curves, calibration, seams_s)
-    if course is None or confidence < calibration.decide:
-        offset_ms = _to_ms(whole.frames)
-        course = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))
-        confidence = whole.confidence
+    offset_ms = _to_ms(whole.frames)
+    constant = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))
+    changing = sure_course(segments, curves, whole, calibration, seams_s)
+    course, confidence = changing or (constant, whole.confidence)
     if confidence < calibration.decide:
         reason = _why_unsure(curves, whole, calibration)
         blocks = _block_results(curves, whole, calibration)
@@ -132,6 +132,9 @@ def judge(
             "undecidable", reason.text, None, round(confidence, 4), segments=segments, blocks=blocks
         )
         return replace(judgement, reason_code=reason.code)
+    course = opened(course, segments, seams_s)
+    blocks = _block_results(curves, whole, calibration, segments, course)
+    course = narrowed(course, blocks)
     # Early and late have their own limits, so the worst is the farthest beyond its limit, not the
     # largest.
     ends_ms = [
@@ -154,32 +157,8 @@ def judge(
         stretches=course.stretches,
         measuring_error_ms=round(error_ms, 1),
         segments=segments,
-        blocks=_block_results(curves, whole, calibration, segments, course),
+        blocks=blocks,
     )
-
-
-def _course_of(
-    segments: Sequence[Segment],
-    curves: Sequence[Curve],
-    calibration: Calibration,
-    seams_s: Sequence[float],
-) -> tuple[Course | None, float]:
-    """The surest course on which the offset changes, and how sure it is; if none is sure enough,
-    the last one tried.
-    """
-    course, confidence = None, 0.0
-    for finely in (True, False):  # every part if it is sure, or else as much as is
-        course = follow(segments, finely=finely)
-        if course is None or not course.changes:
-            break
-        confidence = _course_confidence(course, curves, calibration)
-        if confidence >= calibration.decide:
-            return course, confidence
-    if (joined := at_seams(segments, seams_s)) is not None:
-        sure = _course_confidence(joined, curves, calibration)
-        if sure >= calibration.decide:
-            return joined, sure
-    return course, confidence
 
 
 def _shown_s(stretch: Stretch, course: Course, segments: Sequence[Segment]) -> float:
@@ -376,63 +355,3 @@ def _holds(
         )
 
     return best_near(local.frames) - max(0.0, *map(best_near, expected)) >= math.log(_STRAY_RATIO)
-
-
-def _along(
-    course: Course, curves: Sequence[Curve], calibration: Calibration
-) -> list[NDArray[np.float64]]:
-    """The evidence (S,) of every segment, moved so that a match along the course peaks at shift
-    0.
-    """
-    moved = []
-    for item in curves:
-        middle_s = (item.start_s + item.end_s) / 2
-        offset_ms = course.nearest(middle_s).offset_at(middle_s)
-        moved.append(
-            _moved(evidence(item, calibration), calibration.bias_frames - offset_ms / FRAME_MS)
-        )
-    return moved
-
-
-def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Calibration) -> float:
-    """How sure the least sure stretch is; 0 if a single offset explains everything better than the
-    course does.
-
-    All segments in a stretch, or nearer to it than to another, are asked, even those that show no
-    offset of their own.
-    """
-    shifts = curves[0].shifts
-    moved = _along(course, curves, calibration)
-    constant = log_likelihood([evidence(item, calibration) for item in curves], calibration)
-    if log_likelihood(moved, calibration)[int(np.argmin(np.abs(shifts)))] <= constant.max():
-        return 0.0
-    start_s, end_s = course.stretches[0].start_s, course.stretches[-1].end_s
-    parts: dict[Stretch, list[NDArray[np.float64]]] = {stretch: [] for stretch in course.stretches}
-    for item, values in zip(curves, moved, strict=True):
-        middle_s = (item.start_s + item.end_s) / 2
-        if start_s <= middle_s <= end_s:
-            parts[course.nearest(middle_s)].append(values)
-    estimates = [
-        estimate(combine(part, calibration), shifts, calibration) for part in parts.values()
-    ]
-    bias = calibration.bias_frames  # from which the moved curves are free
-    return min(
-        each.confidence if abs(each.frames + bias) <= SCATTER_MS / FRAME_MS else 0.0
-        for each in estimates
-    )
-
-
-def _moved(values: NDArray[np.float64], frames: float) -> NDArray[np.float64]:
-    """Values over shifts, read `frames` further on, interpolated between shifts; unknown values are
-    -inf.
-    """
-    at = np.arange(len(values)) + frames
-    low = np.floor(at).astype(int)
-    part = at - low
-    padded = np.concatenate([[-np.inf], values, [-np.inf]])
-    left, right = (padded[np.clip(low + step + 1, 0, len(values) + 1)] for step in (0, 1))
-    known = np.isfinite(left) & (np.isfinite(right) | (part == 0))
-    right = np.where(part == 0, left, right)
-    return np.where(
-        known, (1 - part) * np.where(known, left, 0) + part * np.where(known, right, 0), -np.inf
-    )

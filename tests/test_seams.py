@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from avcheck.course import at_seams
+from avcheck.course import jumping_at
 from avcheck.report import PRESETS, Segment
 from avcheck.verdict import Judgement, judge
 from tests.support.curves import PLAIN, film
@@ -31,8 +31,11 @@ def test_one_segment_on_either_side_shows_a_jump_at_a_seam() -> None:
 
 
 @pytest.mark.parametrize("seams_s", [(), (25.0,)])
-def test_without_a_seam_between_them_nothing_is_sure(seams_s: tuple[float, ...]) -> None:
-    assert verdict(12.0, -388.0, seams_s=seams_s).verdict == "undecidable"
+def test_without_a_seam_between_them_a_jump_lies_anywhere_between(
+    seams_s: tuple[float, ...],
+) -> None:
+    found = verdict(12.0, -388.0, seams_s=seams_s)
+    assert (found.verdict, found.jump_intervals_s) == ("out_of_sync", ((7.5, 12.5),))
 
 
 def test_recordings_in_sync_are_one_stretch() -> None:
@@ -51,7 +54,7 @@ def test_a_part_that_shows_too_little_leaves_it_open() -> None:
 
 
 def test_parts_of_several_segments_have_their_median() -> None:
-    course = at_seams(segments(0, 4, 8, None, 300, 304, -400), (30.0, 60.0))
+    course = jumping_at(segments(0, 4, 8, None, 300, 304, -400), (30.0, 60.0))
     assert course is not None
     assert [(each.start_s, each.end_s, each.start_offset_ms) for each in course.stretches] == [
         (0, 30, 4),
@@ -61,7 +64,7 @@ def test_parts_of_several_segments_have_their_median() -> None:
 
 
 def test_recordings_of_nearly_the_same_offset_are_one_part_of_their_mean() -> None:
-    course = at_seams(segments(*[0] * 6, 60, 60, *[400] * 4), (60.0, 80.0))
+    course = jumping_at(segments(*[0] * 6, 60, 60, *[400] * 4), (60.0, 80.0))
     assert course is not None
     assert [(each.start_s, each.end_s, each.start_offset_ms) for each in course.stretches] == [
         (0, 80, 15),
@@ -71,4 +74,4 @@ def test_recordings_of_nearly_the_same_offset_are_one_part_of_their_mean() -> No
 
 @pytest.mark.parametrize("offsets_ms", [(), (None, None), (0.0, None), (0.0, 100.0)])
 def test_no_change_at_a_seam_is_no_course(offsets_ms: tuple[float | None, ...]) -> None:
-    assert at_seams(segments(*offsets_ms), (10.0,)) is None
+    assert jumping_at(segments(*offsets_ms), (10.0,)) is None

@@ -10,7 +10,7 @@ import pytest
 from avcheck.course import Course
 from avcheck.posterior import Calibration, Curve
 from avcheck.report import FRAME_MS, Stretch, Tolerance
-from avcheck.verdict import _course_confidence
+from avcheck.sure_course import _course_confidence
 from tests.support.curves import EBU, PLAIN, SEEDS, SHIFTS, Array, bump, curve, film, verdict
 
 # Blocks
@@ -94,17 +94,32 @@ def test_a_shift_that_few_blocks_could_be_compared_at_is_none() -> None:
     )
 
 
-def test_displaced_blocks_keep_their_offset() -> None:
-    """Two segments away from the others are no course, but the blocks of a segment that is sure
-    show what it shows.
-    """
-    found = verdict(film([0.0] * 6 + [-300.0] * 2 + [0.0] * 6))
-    assert found.jumps_s == ()
-    assert [block.offset_ms for block in found.blocks[60:80]] == pytest.approx([-300.0] * 20, abs=8)
-    weak = [*film([0.0] * 6), curve(7.5, start_s=60.0, height=9.0)]
-    assert [block.offset_ms for block in verdict(weak).blocks[60:]] == pytest.approx(
+@pytest.mark.parametrize("away", [1, 2, 4])
+def test_segments_that_are_sure_to_lie_away_from_the_others_are_a_part(away: int) -> None:
+    found = verdict(film([0.0] * 6 + [-300.0] * away + [0.0] * 6))
+    assert (found.verdict, found.jumps_s) == ("out_of_sync", (60.0, 60.0 + 10 * away))
+    assert [each.start_offset_ms for each in found.stretches] == pytest.approx([0, -300, 0], abs=5)
+    assert [block.offset_ms for block in found.blocks[60 : 60 + 10 * away]] == pytest.approx(
+        [-300.0] * 10 * away, abs=8
+    )
+
+
+def test_one_of_many_segments_has_to_be_surer_to_be_a_part() -> None:
+    """Its blocks show what it shows all the same."""
+    few, many = (
+        [*film([0.0] * 3), away(30.0)],
+        [*film([0.0] * 6), away(60.0), *film([0.0] * 60)[7:]],
+    )
+    assert verdict(few).segments[3].confidence == pytest.approx(0.98, abs=0.008)
+    assert [len(verdict(curves).stretches) for curves in (few, many)] == [2, 1]
+    assert [block.offset_ms for block in verdict(many).blocks[60:70]] == pytest.approx(
         [-300.0] * 10, abs=8
     )
+
+
+def away(start_s: float) -> Curve:
+    """A segment that is less sure, of sound that is 300 ms late."""
+    return curve(7.5, start_s=start_s, height=9.0)
 
 
 @pytest.mark.parametrize("offsets_ms", [[0.0] * 5 + [-400.0] * 5, [20.0 * k for k in range(10)]])
@@ -181,7 +196,7 @@ def test_a_film_that_jumps_out_of_sync_is_out_of_sync() -> None:
     assert found.jumps_s == (60.0,)
     assert found.offset_ms == pytest.approx(-300.0, abs=5)
     assert found.drift_ms_per_min is None
-    assert [(each.start_s, each.end_s) for each in found.stretches] == [(0.0, 60.0), (60.0, 100.0)]
+    assert [(each.start_s, each.end_s) for each in found.stretches] == [(0.0, 57.5), (62.5, 100.0)]
     assert [each.start_offset_ms for each in found.stretches] == pytest.approx([0.0, -300.0], abs=5)
 
 
@@ -217,7 +232,7 @@ def test_a_title_of_several_recordings_is_told_part_by_part() -> None:
     found = verdict(film(offsets_ms))
     assert found.verdict == "out_of_sync"
     assert [(each.start_s, each.end_s) for each in found.stretches] == [
-        (0.0, 50.0), (50.0, 90.0), (90.0, 140.0), (140.0, 260.0),
+        (0.0, 47.5), (52.5, 87.5), (92.5, 137.5), (142.5, 260.0),
     ]  # fmt: skip
     assert found.offset_ms == pytest.approx(445.0, abs=15)
     assert found.drift_ms_per_min == pytest.approx(180.0, abs=6)
@@ -230,11 +245,11 @@ def test_a_jump_between_undecided_segments_lies_in_an_interval() -> None:
     """
     found = verdict(seen(*[0] * 50, *[None] * 10, *[10] * 50))
     assert found.verdict == "out_of_sync"
-    assert found.jump_intervals_s == ((500.0, 600.0),)
+    assert found.jump_intervals_s == ((497.5, 602.5),)
     assert found.jumps_s == (550.0,)
     assert [(each.start_s, each.end_s) for each in found.stretches] == [
-        (0.0, 500.0),
-        (600.0, 1100.0),
+        (0.0, 497.5),
+        (602.5, 1100.0),
     ]
     assert [each.end_offset_ms for each in found.stretches] == pytest.approx([0.0, -400.0], abs=8)
     assert found.offset_ms == pytest.approx(-400.0, abs=8)

@@ -8,17 +8,16 @@ Sound early by x (positive) has to come x later. Times are seconds on the file's
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, starmap
 
 from avcheck.errors import AvcheckError
-from avcheck.report import BlockResult, Report, Stretch
+from avcheck.report import Report, Stretch
 
 MOST_MOVE_MS = 60_000.0  # a longer way means a wrong file, not an offset
-# How well the place of a jump must be known: a cut this far off leaves so much sound unmoved
-JUMP_WITHIN_S = 6.0
-_SAME_MS = 80.0  # a second whose offset is this near to that of a stretch belongs to it
+# How well the place of a jump must be known: it is cut in the middle of where it may be, and up to
+# half of that remains unmoved
+JUMP_WITHIN_S = 11.0
 
 
 class Refused(AvcheckError):
@@ -87,7 +86,7 @@ def of(report: Report) -> Moves:
         if report.offset_ms is None:
             raise Refused("its offset is not known")
         return by(report.offset_ms)
-    cuts_s = [_cut_s(before, after, report.blocks) for before, after in pairwise(report.stretches)]
+    cuts_s = list(starmap(_cut_s, pairwise(report.stretches)))
     edges_s = [-math.inf, *cuts_s, math.inf]
     return Moves(
         tuple(
@@ -107,9 +106,9 @@ def _move(stretch: Stretch, from_s: float, until_s: float) -> Move:
     return Move(from_s, until_s, at_zero_s / (1 - slope), 1 / (1 - slope))
 
 
-def _cut_s(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> float:
+def _cut_s(before: Stretch, after: Stretch) -> float:
     """Where to cut the sound between two stretches, in its old time."""
-    low_s, high_s = _jump_s(before, after, blocks)
+    low_s, high_s = before.end_s, after.start_s
     if high_s - low_s > JUMP_WITHIN_S:
         raise Refused(
             f"its offset jumps somewhere from {low_s:.0f} to {high_s:.0f} s, which is not known "
@@ -117,39 +116,3 @@ def _cut_s(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> fl
             f"(within {JUMP_WITHIN_S:.0f} s)"
         )
     return (low_s + high_s) / 2 - (before.end_offset_ms + after.start_offset_ms) / 2000
-
-
-def _jump_s(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> tuple[float, float]:
-    """The times between which the offset jumps, from the single seconds around the edge of two
-    stretches.
-
-    Segments of ten seconds say it no better than to ten seconds, even if one ends where the next
-    begins.
-    """
-    middle_s = (before.end_s + after.start_s) / 2
-    reach_s = (after.start_s - before.end_s) / 2 + 10.0
-    near = [
-        block
-        for block in blocks
-        if abs(block.start_s + 0.5 - middle_s) <= reach_s and block.offset_ms is not None
-    ]
-    old = [
-        block.start_s
-        for block in near
-        if abs((block.offset_ms or 0.0) - before.end_offset_ms) <= _SAME_MS
-    ]
-    new = [
-        block.start_s
-        for block in near
-        if abs((block.offset_ms or 0.0) - after.start_offset_ms) <= _SAME_MS
-    ]
-    if not old or not new or abs(before.end_offset_ms - after.start_offset_ms) <= 1.5 * _SAME_MS:
-        return middle_s - reach_s, middle_s + reach_s
-    # The split that leaves the fewest seconds on the wrong side.
-    edges = sorted({*old, *new, max(old) + 1.0})
-    wrong = {edge: sum(at >= edge for at in old) + sum(at < edge for at in new) for edge in edges}
-    least = min(wrong.values())
-    best = [edge for edge in edges if wrong[edge] == least]
-    last_old = max((at for at in old if at < best[-1]), default=best[0])
-    first_new = min((at for at in new if at >= best[0]), default=best[-1])
-    return min(last_old + 1.0, first_new), max(last_old + 1.0, first_new)
