@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 # Confidence is the chance that the offset is right within this many frames (80 ms)
 NEAR_FRAMES = 2.0
-_FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
+FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
 _SHARES = np.array([0.97, *np.linspace(0.05, 0.9, 18)])  # of its segments that match, if it does
 _SHARE_CHANCE = np.array([0.75, *np.full(18, 0.25 / 18)])
 # How likely a segment is to match, in a file that matches
 SEGMENT_MATCHES = float((_SHARES * _SHARE_CHANCE).sum())
-_SEGMENT_MATCHES = _FILE_MATCHES * SEGMENT_MATCHES
+_SEGMENT_MATCHES = FILE_MATCHES * SEGMENT_MATCHES
 # Odds that a segment matches nowhere, before it is looked at
 UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 # How much likelier one segment can make a shift: a larger ratio comes from the fit, not from what
@@ -241,8 +241,8 @@ def combine(
     """
     shifts = log_likelihood(curves, calibration)
     count = len(shifts)
-    shifts += math.log(_FILE_MATCHES / count)
-    none = math.log(1 - _FILE_MATCHES)
+    shifts += math.log(FILE_MATCHES / count)
+    none = math.log(1 - FILE_MATCHES)
     total = np.logaddexp(np.logaddexp.reduce(shifts), none)
     return np.asarray(np.exp(shifts - total) + math.exp(none - total) / count, np.float64)
 
@@ -274,6 +274,24 @@ def _vertex(values: NDArray[np.float64], at: int) -> float:
     left, mid, right = values[at - 1 : at + 2]
     curvature = left - 2 * mid + right
     return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-9 else 0.0
+
+
+def read_on(values: NDArray[np.floating], frames: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows over shifts (N, S), each read so many `frames` (N,) further on, interpolated between two
+    shifts; -inf where one of these is unknown or beyond the row.
+    """
+    count = values.shape[1]
+    whole = np.floor(frames).astype(int)
+    part = (frames - whole)[:, None]
+    at = whole[:, None] + np.arange(1, count + 1)  # of the padded rows
+    padded = np.pad(np.asarray(values, np.float64), ((0, 0), (1, 1)), constant_values=-np.inf)
+    left, right = (
+        np.take_along_axis(padded, np.clip(at + step, 0, count + 1), axis=1) for step in (0, 1)
+    )
+    right = np.where(part > 0, right, left)
+    known = np.isfinite(left) & np.isfinite(right)
+    mixed = (1 - part) * np.where(known, left, 0.0) + part * np.where(known, right, 0.0)
+    return np.where(known, mixed, -np.inf)
 
 
 def measuring_error_ms(seconds: float, calibration: Calibration) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.course import SCATTER_MS, Course, follow, jumping_at
+from avcheck.fast_drift import fast_drift
 from avcheck.posterior import (
     Calibration,
     Curve,
@@ -18,6 +19,7 @@ from avcheck.posterior import (
     estimate,
     evidence,
     log_likelihood,
+    read_on,
 )
 from avcheck.report import FRAME_MS, Segment, Stretch
 
@@ -39,7 +41,18 @@ def sure_course(
         confidence = _course_confidence(course, curves, calibration)
         if confidence >= calibration.decide:
             return course, confidence
-    return None
+    drift = fast_drift(curves, calibration) if _may_drift_fast(segments, curves) else None
+    return drift if drift is not None and drift[1] >= calibration.decide else None
+
+
+def _may_drift_fast(segments: Sequence[Segment], curves: Sequence[Curve]) -> bool:
+    """Whether a segment that could show an offset does not: a fast drift smears what it shows."""
+    pairs = zip(segments, curves, strict=True)
+    return any(each.offset_ms is None and _is_useful(curve) for each, curve in pairs)
+
+
+def _is_useful(curve: Curve) -> bool:
+    return int(curve.useful.sum()) >= _LEAST_USEFUL
 
 
 def _courses(
@@ -59,7 +72,7 @@ def _courses(
         yield course
     if (joined := jumping_at(segments, seams_s)) is not None:
         yield joined
-    useful = sum(int(curve.useful.sum()) >= _LEAST_USEFUL for curve in curves)
+    useful = sum(map(_is_useful, curves))
     # The more segments there are, the sooner one of them strays by chance
     least = 1 - (1 - calibration.decide) / max(useful, 1)
     if whole.confidence < calibration.decide:  # no offset explains most of them
@@ -80,9 +93,8 @@ def _along(
     for item in curves:
         middle_s = (item.start_s + item.end_s) / 2
         offset_ms = course.nearest(middle_s).offset_at(middle_s)
-        moved.append(
-            _moved(evidence(item, calibration), calibration.bias_frames - offset_ms / FRAME_MS)
-        )
+        frames = calibration.bias_frames - offset_ms / FRAME_MS
+        moved.append(read_on(evidence(item, calibration)[None], np.array([frames]))[0])
     return moved
 
 
@@ -111,20 +123,4 @@ def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Cal
     return min(
         each.confidence if abs(each.frames + bias) <= SCATTER_MS / FRAME_MS else 0.0
         for each in estimates
-    )
-
-
-def _moved(values: NDArray[np.float64], frames: float) -> NDArray[np.float64]:
-    """Values over shifts, read `frames` further on, interpolated between shifts; unknown values are
-    -inf.
-    """
-    at = np.arange(len(values)) + frames
-    low = np.floor(at).astype(int)
-    part = at - low
-    padded = np.concatenate([[-np.inf], values, [-np.inf]])
-    left, right = (padded[np.clip(low + step + 1, 0, len(values) + 1)] for step in (0, 1))
-    known = np.isfinite(left) & (np.isfinite(right) | (part == 0))
-    right = np.where(part == 0, left, right)
-    return np.where(
-        known, (1 - part) * np.where(known, left, 0) + part * np.where(known, right, 0), -np.inf
     )
