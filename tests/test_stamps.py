@@ -120,6 +120,27 @@ def test_at_uneven_times_stamps_are_good_to_half_a_picture() -> None:
     assert exact.error_ms == stamps.ERROR_MS
 
 
+def test_a_film_that_was_cut_is_measured_behind_the_cut_too() -> None:
+    """As joined cuts have it: the pictures go on at other times, 9 ms off those before."""
+
+    def cut() -> Iterator[Picture]:
+        for picture in pictures(8.0):
+            if not 7.96 <= picture.pts_s < 9.0:
+                yield Picture(picture.pts_s + 0.009 * (picture.pts_s >= 9.0), picture.luma)
+
+    def heard() -> Iterator[Sound]:
+        yield from (sound for sound in sounds(8.0) if sound.start_s != 8.0)
+
+    signal = stamps_of(cut(), heard())
+    assert signal is not None
+    for late_ms, from_s in ((0.0, 5.0), (9.0, 9.0)):
+        events = [each for each in signal.events if 0 <= each.picture_s - from_s < 2.9]
+        assert len(events) >= 65
+        for event in events:
+            assert event.offset_ms == pytest.approx(late_ms, abs=0.1), event
+    assert signal.error_ms == stamps.ERROR_MS
+
+
 def test_pictures_that_are_not_stamped_end_the_search() -> None:
     taken: list[Picture] = []
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,9 @@ STAMP_SIDE = 720  # pixels: a stamp that a camera caught is small
 ERROR_MS = 1.0  # of a copy of the test video
 _WINDOW_S = 120.0  # read at a time, so that a long capture's sound need not be held
 _FARTHEST_S = 5.0  # that a picture's sound may be away from it
+# Where a film was cut, pictures come this much earlier or later than by their numbers, and by this
+# many times as much as usual. A camera that skips a picture has it a whole one early.
+_CUT_S, _CUT_TIMES = 0.004, 3.0
 # Other sound has a stamp's tone by chance, which goes with three pictures: speech about once in 2 s
 _LEAST_RUN = 8  # pictures in a row with one offset
 _RUN_GAP_S, _RUN_STEP_MS = 1.0, 25.0
@@ -127,9 +131,10 @@ def _readings(
     from av_drift_detector import AvDriftError, analyze_frames
 
     heard = _Heard(sounds)
-    for start in _starts(frames):
-        end_s = frames[start]["time"] + _WINDOW_S
-        window = [frame for frame in frames[start:] if frame["time"] < end_s]
+    for start, end in pairwise([*_starts(frames), len(frames)]):
+        window = frames[start:end]
+        if len(window) < _LEAST_RUN:
+            continue
         from_s, until_s = window[0]["time"] - _FARTHEST_S, window[-1]["time"] + _FARTHEST_S
         samples = heard.between(from_s, until_s)
         try:
@@ -153,12 +158,34 @@ def _readings(
 
 
 def _starts(frames: Sequence[CapturedFrame]) -> Iterator[int]:
-    """Where each window begins."""
+    """Where each window begins. None goes over a cut: at uneven times the package lays one line
+    through the numbers of all pictures, and those behind a cut would be seconds away from it.
+    """
+    cuts = _cuts(frames)
     start_s = -np.inf
     for number, frame in enumerate(frames):
-        if frame["time"] >= start_s + _WINDOW_S:
+        if number in cuts or frame["time"] >= start_s + _WINDOW_S:
             start_s = frame["time"]
             yield number
+
+
+def _cuts(frames: Sequence[CapturedFrame]) -> frozenset[int]:
+    """The first picture after each cut."""
+    numbers: list[int] = []
+    began_s: list[float] = []  # when the film began, by the time and the number of a picture
+    picture_s = 0.0
+    for number, frame in enumerate(frames):
+        stamp = frame.get("stamp")
+        if stamp is not None and stamp["fps"] is not None:
+            picture_s = float(1 / Fraction(stamp["fps"]))
+            numbers.append(number)
+            began_s.append(frame["time"] - stamp["frame_id"] * picture_s)
+    steps_s = np.abs(np.diff(began_s))
+    if not len(steps_s):
+        return frozenset()
+    least_s = max(_CUT_S, _CUT_TIMES * float(np.percentile(steps_s, 90)))
+    is_cut = (steps_s > least_s) & (np.abs(steps_s - picture_s) > _CUT_S)
+    return frozenset(np.array(numbers[1:])[is_cut].tolist())
 
 
 class _Heard:
