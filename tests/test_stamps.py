@@ -120,6 +120,25 @@ def test_at_uneven_times_stamps_are_good_to_half_a_picture() -> None:
     assert exact.error_ms == stamps.ERROR_MS
 
 
+def test_a_display_that_falls_behind_and_catches_up_does_not_mislead() -> None:
+    """As in a call: 300 ms behind after a while, and even again. One line through all pictures
+    reads them up to 175 ms off.
+    """
+    late_s = np.interp(np.arange(300) / 25, [3.0, 6.0, 9.0, 12.0], [0.0, 0.3, 0.3, 0.0])
+    late_s += np.random.default_rng(3).uniform(-0.004, 0.004, len(late_s))
+    shown = [
+        Picture(picture.pts_s + by_s, picture.luma)
+        for picture, by_s in zip(pictures(12.0), late_s, strict=True)
+    ]
+    true_ms = {picture.pts_s: 1000 * by_s for picture, by_s in zip(shown, late_s, strict=True)}
+    signal = stamps_of(shown, sounds(12.0))
+    assert signal is not None
+    assert len(signal.events) >= 290
+    assert signal.error_ms == pytest.approx(20.0)
+    for event in signal.events:
+        assert event.offset_ms == pytest.approx(true_ms[event.picture_s] - 20.0, abs=21.0), event
+
+
 def test_a_film_that_was_cut_is_measured_behind_the_cut_too() -> None:
     """As joined cuts have it: the pictures go on at other times, 9 ms off those before."""
 

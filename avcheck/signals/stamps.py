@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +21,7 @@ from avcheck.rates import SAMPLE_RATE
 from avcheck.signals.signal import Event, Signal
 
 if TYPE_CHECKING:
-    from av_drift_detector import CapturedFrame
+    from av_drift_detector import CapturedAudio, CapturedFrame, FrameDrift
 
 STAMP_SIDE = 720  # pixels: a stamp that a camera caught is small
 ERROR_MS = 1.0  # of a copy of the test video
@@ -137,24 +137,43 @@ def _readings(
             continue
         from_s, until_s = window[0]["time"] - _FARTHEST_S, window[-1]["time"] + _FARTHEST_S
         samples = heard.between(from_s, until_s)
+        audio: CapturedAudio = {
+            "sample_rate": SAMPLE_RATE,
+            "start_time": from_s,
+            "samples": samples,
+        }
         try:
-            report = analyze_frames(
-                window,
-                {"sample_rate": SAMPLE_RATE, "start_time": from_s, "samples": samples},
-                width=size[0],
-                height=size[1],
-            )
+            report = analyze_frames(window, audio, width=size[0], height=size[1])
+            if report["capture"] == "file":
+                yield _Reading(tuple(_events(report["frames"])), ERROR_MS)
+                continue
+            copy = analyze_frames(window, audio, width=size[0], height=size[1], capture="file")
         except AvDriftError:  # too little is stamped, or there are no tones
             continue
-        events = (
-            Event(frame["time"], frame["time"] + frame["drift_ms"] / 1000)
-            for frame in report["frames"]
-            if frame["status"] == "ok" and frame["drift_ms"] is not None
-        )
         # The package takes pictures at uneven times for a camera's: when the display showed one is
         # then known only to half a picture (seen: 20 ms at 25 fps, where the package says 12).
         half_ms = float(500 / Fraction(report["fps"]))
-        yield _Reading(tuple(events), ERROR_MS if report["capture"] == "file" else half_ms)
+        yield _Reading(tuple(_events(report["frames"], copy["frames"], half_ms)), half_ms)
+
+
+def _events(
+    frames: Sequence[FrameDrift], copy: Sequence[FrameDrift] = (), half_ms: float = 0.0
+) -> Iterator[Event]:
+    """Pictures whose sound is heard. Those of a camera were on the display when it took them, so
+    they lie within a picture of what `copy` says, the reading as a file; the package's line through
+    all of them can be farther off if the display did not go on at an even rate.
+    """
+    for frame, as_file in zip_longest(frames, copy):
+        drift_ms = frame["drift_ms"]
+        if frame["status"] != "ok" or drift_ms is None:
+            continue
+        if as_file is not None:
+            least_ms = as_file["drift_ms"]
+            if least_ms is None:
+                continue
+            if abs(drift_ms - least_ms - half_ms) > half_ms + ERROR_MS:
+                drift_ms = least_ms + half_ms
+        yield Event(frame["time"], frame["time"] + drift_ms / 1000)
 
 
 def _starts(frames: Sequence[CapturedFrame]) -> Iterator[int]:
