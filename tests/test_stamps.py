@@ -160,6 +160,21 @@ def test_a_film_that_was_cut_is_measured_behind_the_cut_too() -> None:
     assert signal.error_ms == stamps.ERROR_MS
 
 
+def test_pictures_recorded_as_they_were_shown_are_a_picture_early_or_late() -> None:
+    """As a browser records a film that it plays: at even times, but now and then the next one."""
+    shown = list(pictures(10.0))
+    late = [
+        Picture(picture.pts_s, shown[number + (number // 5) % 2].luma)
+        for number, picture in enumerate(shown[:-1])
+    ]
+    signal = stamps_of(late, sounds(10.0))
+    assert signal is not None
+    assert len(signal.events) >= 240
+    offsets_ms = {round(event.offset_ms, 1) for event in signal.events}
+    assert min(offsets_ms) >= -60.1
+    assert max(offsets_ms) <= 0.1
+
+
 def test_pictures_that_are_not_stamped_end_the_search() -> None:
     taken: list[Picture] = []
 

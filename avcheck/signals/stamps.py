@@ -57,19 +57,22 @@ def stamps_of(
         return None
     readings = list(_readings(frames, sounds, size))
     error_ms = max((reading.error_ms for reading in readings), default=None)
-    events = _in_runs([event for reading in readings for event in reading.events], error_ms or 0.0)
+    step_ms = _RUN_STEP_MS + max((reading.picture_ms for reading in readings), default=0.0)
+    events = _in_runs([event for reading in readings for event in reading.events], step_ms)
     return Signal("stamp", events, stamped, len(events), error_ms=error_ms, shown=len(frames))
 
 
-def _in_runs(events: Sequence[Event], error_ms: float) -> tuple[Event, ...]:
-    """Events in a row with others of the same offset; what is heard by chance is not."""
+def _in_runs(events: Sequence[Event], step_ms: float) -> tuple[Event, ...]:
+    """Events in a row with others of the same offset, to a picture, by which one that was recorded
+    as it was shown can be off; what is heard by chance is not.
+    """
     runs: list[list[Event]] = []
     for event in events:
         last = runs[-1][-1] if runs else None
         if (
             last is None
             or event.picture_s - last.picture_s > _RUN_GAP_S
-            or abs(event.offset_ms - last.offset_ms) > _RUN_STEP_MS + 2 * error_ms
+            or abs(event.offset_ms - last.offset_ms) > step_ms
         ):
             runs.append([])
         runs[-1].append(event)
@@ -119,10 +122,11 @@ def _read(
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one window says, and how far off that may be."""
+    """What one window says, how far off that may be, and how long a picture lasts."""
 
     events: tuple[Event, ...]
     error_ms: float
+    picture_ms: float
 
 
 def _readings(
@@ -144,16 +148,17 @@ def _readings(
         }
         try:
             report = analyze_frames(window, audio, width=size[0], height=size[1])
+            picture_ms = float(1000 / Fraction(report["fps"]))
             if report["capture"] == "file":
-                yield _Reading(tuple(_events(report["frames"])), ERROR_MS)
+                yield _Reading(tuple(_events(report["frames"])), ERROR_MS, picture_ms)
                 continue
             copy = analyze_frames(window, audio, width=size[0], height=size[1], capture="file")
         except AvDriftError:  # too little is stamped, or there are no tones
             continue
         # The package takes pictures at uneven times for a camera's: when the display showed one is
         # then known only to half a picture (seen: 20 ms at 25 fps, where the package says 12).
-        half_ms = float(500 / Fraction(report["fps"]))
-        yield _Reading(tuple(_events(report["frames"], copy["frames"], half_ms)), half_ms)
+        events = tuple(_events(report["frames"], copy["frames"], picture_ms / 2))
+        yield _Reading(events, picture_ms / 2, picture_ms)
 
 
 def _events(
