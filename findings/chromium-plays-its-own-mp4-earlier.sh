@@ -6,7 +6,8 @@
 # Seen: the mp4 states a pre-skip of 3,840 samples of Opus (80 ms), its webm one of 0, and has no edit list. FFmpeg (as mpv and
 # GStreamer) mutes the first 80 ms and plays the rest at the times of the file. Chromium leaves them out, and plays the rest 80 ms
 # earlier. So there is no offset of such an mp4 that holds for all who play it.
-# Needs Chromium of Debian (CHROMIUM=/usr/bin/chromium). What it plays is recorded by itself, which is good to about 30 ms.
+# Needs Chromium of Debian (CHROMIUM=/usr/bin/chromium). What it plays is recorded by itself, three times, which is good to about 30 ms on a
+# machine that does nothing else.
 # Seen with Chromium 156.0.8078.108, playwright 1.65.2 and PyAV 18.1.0 (FFmpeg 8.1.2).
 set -euo pipefail
 folder="$(mktemp -d)"
@@ -15,8 +16,8 @@ cd "$folder"
 "${PYTHON:-python3}" -m venv env
 env/bin/pip install --quiet "playwright==1.65.2" "av==18.1.0" "numpy<3"
 cat > recording.html <<'EOF2'
-<canvas width=320 height=240></canvas><video></video><script>
-const EACH_S = 0.73, FOR_S = 9;
+<canvas width=96 height=64></canvas><video></video><script>
+const EACH_S = 0.73, FOR_S = 8, TIMES = 3;
 const canvas = document.querySelector("canvas"), video = document.querySelector("video");
 async function record(stream, type, ms) {
   const recorder = new MediaRecorder(stream, {mimeType: type}), parts = [];
@@ -49,21 +50,28 @@ async function made(type) {  // a flash and a beep every EACH_S, and what is pla
   (function draw() {
     const on = (context.currentTime - begin + EACH_S) % EACH_S < 0.1;
     paint.fillStyle = on ? "white" : "black";
-    paint.fillRect(0, 0, 320, 240);
+    paint.fillRect(0, 0, 96, 64);
     requestAnimationFrame(draw);
   })();
   const stream = new MediaStream([...canvas.captureStream().getVideoTracks(), ...out.stream.getAudioTracks()]);
   const blob = await record(stream, type, 1000 * FOR_S);
   video.src = URL.createObjectURL(blob);
   await new Promise(done => { video.oncanplay = done; });
-  const played = video.captureStream();
-  await video.play();
-  return [await text(blob), await text(await record(played, "video/webm;codecs=vp9,opus", 1000 * FOR_S - 1500))];
+  const all = [await text(blob)];
+  for (let time = 0; time < TIMES; time++) {
+    video.currentTime = 0;
+    const played = video.captureStream();
+    await video.play();
+    all.push(await text(await record(played, "video/webm;codecs=vp8,opus", 1000 * FOR_S - 1500)));
+    video.pause();
+  }
+  return all;
 }
 </script>
 EOF2
 cat > look.py <<'EOF2'
 import base64
+import io
 import os
 import sys
 
@@ -75,13 +83,13 @@ EACH_S = 0.73
 TYPES = {"mp4": "video/mp4;codecs=vp9,opus", "webm": "video/webm;codecs=vp9,opus"}
 
 
-def beep_after_flash_ms(name):
+def beep_after_flash_ms(data):
     """The middle of all flashes, each against the beep that is nearest to it."""
-    with av.open(name) as film:
+    with av.open(io.BytesIO(data)) as film:
         levels = [(p.time, p.to_ndarray(format="gray").mean()) for p in film.decode(video=0)]
     flashes = [at for (_, before), (at, now) in zip(levels, levels[1:]) if before < 100 < now]
     beeps, quiet_s = [], -1.0
-    with av.open(name) as film:
+    with av.open(io.BytesIO(data)) as film:
         for frame in film.decode(audio=0):
             loud = np.flatnonzero(np.abs(frame.to_ndarray()).max(0) > (0.2 if frame.format.name != "s16" else 6500))
             if len(loud):
@@ -110,12 +118,10 @@ with sync_playwright() as playwright:
     for kind, what in TYPES.items():
         page = browser.new_page()
         page.goto(f"file://{os.getcwd()}/recording.html")
-        recorded, played = (base64.b64decode(each) for each in page.evaluate("type => made(type)", what))
+        recorded, *played = (base64.b64decode(each) for each in page.evaluate("type => made(type)", what))
         page.close()
-        for name, data in ((f"recorded.{kind}", recorded), ("played.webm", played)):
-            with open(name, "wb") as file:
-                file.write(data)
-        as_read, as_played = beep_after_flash_ms(f"recorded.{kind}"), beep_after_flash_ms("played.webm")
+        as_read = beep_after_flash_ms(recorded)
+        as_played = float(np.median([beep_after_flash_ms(each) for each in played]))
         seen[kind] = pre_skip(recorded), as_played - as_read, b"elst" in recorded
         print(
             f"{kind:4} pre-skip {seen[kind][0]:4} samples, sound late by {as_read:.0f} ms as FFmpeg reads it,"
