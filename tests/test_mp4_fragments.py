@@ -13,7 +13,7 @@ import pytest
 from avcheck.errors import DecodeFailed, LimitExceeded
 from avcheck.media import mp4, mp4_track, open_media
 from tests.support.clips import Clip
-from tests.support.mp4_boxes import NOTHING, Row, with_edits, without
+from tests.support.mp4_boxes import NOTHING, Row, defaults_first, with_edits, without
 from tests.support.mp4_films import (
     AAC_FRAME_MS,
     B_FRAMES,
@@ -73,6 +73,15 @@ def test_smooth_streaming_is_shown_when_its_own_box_says(clip: Clip) -> None:
     assert late_ms(path) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
     with open_media(path, short_side=48) as file:
         assert file.info.first_picture_s == 0
+
+
+@pytest.mark.parametrize("movflags", ["cmaf+frag_keyframe", "cmaf+frag_keyframe+delay_moov"])
+def test_what_holds_for_all_fragments_may_come_before_the_tracks(clip: Clip, movflags: str) -> None:
+    path = film(clip, container_options={"movflags": movflags})
+    boxes = path.read_bytes().replace(b"tfdt", b"free")
+    path.write_bytes(boxes)
+    assert defaults_first(path).read_bytes() != boxes
+    assert late_ms(path) == pytest.approx([FRAGMENTS[movflags]] * len(CLICKS_S), abs=1)
 
 
 def test_a_fragment_without_a_decoding_time_follows_the_one_before(clip: Clip) -> None:

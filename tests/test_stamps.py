@@ -120,6 +120,61 @@ def test_at_uneven_times_stamps_are_good_to_half_a_picture() -> None:
     assert exact.error_ms == stamps.ERROR_MS
 
 
+def test_a_display_that_falls_behind_and_catches_up_does_not_mislead() -> None:
+    """As in a call: 300 ms behind after a while, and even again. One line through all pictures
+    reads them up to 175 ms off.
+    """
+    late_s = np.interp(np.arange(300) / 25, [3.0, 6.0, 9.0, 12.0], [0.0, 0.3, 0.3, 0.0])
+    late_s += np.random.default_rng(3).uniform(-0.004, 0.004, len(late_s))
+    shown = [
+        Picture(picture.pts_s + by_s, picture.luma)
+        for picture, by_s in zip(pictures(12.0), late_s, strict=True)
+    ]
+    true_ms = {picture.pts_s: 1000 * by_s for picture, by_s in zip(shown, late_s, strict=True)}
+    signal = stamps_of(shown, sounds(12.0))
+    assert signal is not None
+    assert len(signal.events) >= 290
+    assert signal.error_ms == pytest.approx(20.0)
+    for event in signal.events:
+        assert event.offset_ms == pytest.approx(true_ms[event.picture_s] - 20.0, abs=21.0), event
+
+
+def test_a_film_that_was_cut_is_measured_behind_the_cut_too() -> None:
+    """As joined cuts have it: the pictures go on at other times, 9 ms off those before."""
+
+    def cut() -> Iterator[Picture]:
+        for picture in pictures(8.0):
+            if not 7.96 <= picture.pts_s < 9.0:
+                yield Picture(picture.pts_s + 0.009 * (picture.pts_s >= 9.0), picture.luma)
+
+    def heard() -> Iterator[Sound]:
+        yield from (sound for sound in sounds(8.0) if sound.start_s != 8.0)
+
+    signal = stamps_of(cut(), heard())
+    assert signal is not None
+    for late_ms, from_s in ((0.0, 5.0), (9.0, 9.0)):
+        events = [each for each in signal.events if 0 <= each.picture_s - from_s < 2.9]
+        assert len(events) >= 65
+        for event in events:
+            assert event.offset_ms == pytest.approx(late_ms, abs=0.1), event
+    assert signal.error_ms == stamps.ERROR_MS
+
+
+def test_pictures_recorded_as_they_were_shown_are_a_picture_early_or_late() -> None:
+    """As a browser records a film that it plays: at even times, but now and then the next one."""
+    shown = list(pictures(10.0))
+    late = [
+        Picture(picture.pts_s, shown[number + (number // 5) % 2].luma)
+        for number, picture in enumerate(shown[:-1])
+    ]
+    signal = stamps_of(late, sounds(10.0))
+    assert signal is not None
+    assert len(signal.events) >= 240
+    offsets_ms = {round(event.offset_ms, 1) for event in signal.events}
+    assert min(offsets_ms) >= -60.1
+    assert max(offsets_ms) <= 0.1
+
+
 def test_pictures_that_are_not_stamped_end_the_search() -> None:
     taken: list[Picture] = []
 

@@ -58,6 +58,8 @@ class Index:
         self.joined_at: int | None = None
         self._movie_scale = 0
         self._tracks = [TrackBoxes()]
+        # Duration and size of a sample in a fragment, by track; they may come before the tracks
+        self._defaults: dict[int, tuple[int, int]] = {}
         self._fragment = Fragment(0, 0)
         self._run_before: SampleRun | None = None  # of the track before in the same fragment
         # Opening the file will say what is wrong with it; what is damaged here is damaged there.
@@ -212,6 +214,7 @@ class Index:
                 known.movie_scale = self._movie_scale
         elif kind == b"tkhd":
             track.id = int.from_bytes(body[20:24] if wide else body[12:16], "big")
+            track.fragmented |= track.id in self._defaults
         elif kind == b"mdhd":
             track.scale = int.from_bytes(body[20:24] if wide else body[12:16], "big")
             track.media_duration = int.from_bytes(body[24:32] if wide else body[16:20], "big")
@@ -234,14 +237,14 @@ class Index:
             )
             track.listed = bounded(int(rows.prod(1).sum()))
         elif kind == b"trex":
-            known = self.track(int.from_bytes(body[4:8], "big"))
-            known.fragmented = True
-            known.default_duration = int.from_bytes(body[12:16], "big")
-            known.default_size = int.from_bytes(body[16:20], "big")
+            number = int.from_bytes(body[4:8], "big")
+            size = int.from_bytes(body[16:20], "big")
+            self._defaults[number] = int.from_bytes(body[12:16], "big"), size
+            self.track(number).fragmented = True
         elif kind == b"tfhd":
             fragment.track = known = self.track(int.from_bytes(body[4:8], "big"))
             flags, at = int.from_bytes(body[1:4], "big"), 8
-            fragment.duration, fragment.size = known.default_duration, known.default_size
+            fragment.duration, fragment.size = self._defaults.get(known.id, (0, 0))
             if flags & 0x1:
                 fragment.base, at = _ticks(body[at : at + 8]), at + 8
             # 0x20000: the base is the `moof`

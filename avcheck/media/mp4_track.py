@@ -129,8 +129,6 @@ class TrackBoxes:
     unreadable: bool = False  # its edit list
     listed: int = 0  # ticks that the samples outside fragments take
     fragmented: bool = False  # the movie goes on in fragments
-    default_duration: int = 0  # of a sample in a fragment
-    default_size: int = 0
     fragments: list[Fragment] = field(default_factory=list)
 
     def entries(self) -> int:

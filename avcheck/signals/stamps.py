@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.util import find_spec
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,12 +21,15 @@ from avcheck.rates import SAMPLE_RATE
 from avcheck.signals.signal import Event, Signal
 
 if TYPE_CHECKING:
-    from av_drift_detector import CapturedFrame
+    from av_drift_detector import CapturedAudio, CapturedFrame, FrameDrift
 
 STAMP_SIDE = 720  # pixels: a stamp that a camera caught is small
 ERROR_MS = 1.0  # of a copy of the test video
 _WINDOW_S = 120.0  # read at a time, so that a long capture's sound need not be held
 _FARTHEST_S = 5.0  # that a picture's sound may be away from it
+# Where a film was cut, pictures come this much earlier or later than by their numbers, and by this
+# many times as much as usual. A camera that skips a picture has it a whole one early.
+_CUT_S, _CUT_TIMES = 0.004, 3.0
 # Other sound has a stamp's tone by chance, which goes with three pictures: speech about once in 2 s
 _LEAST_RUN = 8  # pictures in a row with one offset
 _RUN_GAP_S, _RUN_STEP_MS = 1.0, 25.0
@@ -53,19 +57,22 @@ def stamps_of(
         return None
     readings = list(_readings(frames, sounds, size))
     error_ms = max((reading.error_ms for reading in readings), default=None)
-    events = _in_runs([event for reading in readings for event in reading.events], error_ms or 0.0)
+    step_ms = _RUN_STEP_MS + max((reading.picture_ms for reading in readings), default=0.0)
+    events = _in_runs([event for reading in readings for event in reading.events], step_ms)
     return Signal("stamp", events, stamped, len(events), error_ms=error_ms, shown=len(frames))
 
 
-def _in_runs(events: Sequence[Event], error_ms: float) -> tuple[Event, ...]:
-    """Events in a row with others of the same offset; what is heard by chance is not."""
+def _in_runs(events: Sequence[Event], step_ms: float) -> tuple[Event, ...]:
+    """Events in a row with others of the same offset, to a picture, by which one that was recorded
+    as it was shown can be off; what is heard by chance is not.
+    """
     runs: list[list[Event]] = []
     for event in events:
         last = runs[-1][-1] if runs else None
         if (
             last is None
             or event.picture_s - last.picture_s > _RUN_GAP_S
-            or abs(event.offset_ms - last.offset_ms) > _RUN_STEP_MS + 2 * error_ms
+            or abs(event.offset_ms - last.offset_ms) > step_ms
         ):
             runs.append([])
         runs[-1].append(event)
@@ -115,10 +122,11 @@ def _read(
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one window says, and how far off that may be."""
+    """What one window says, how far off that may be, and how long a picture lasts."""
 
     events: tuple[Event, ...]
     error_ms: float
+    picture_ms: float
 
 
 def _readings(
@@ -127,38 +135,81 @@ def _readings(
     from av_drift_detector import AvDriftError, analyze_frames
 
     heard = _Heard(sounds)
-    for start in _starts(frames):
-        end_s = frames[start]["time"] + _WINDOW_S
-        window = [frame for frame in frames[start:] if frame["time"] < end_s]
+    for start, end in pairwise([*_starts(frames), len(frames)]):
+        window = frames[start:end]
+        if len(window) < _LEAST_RUN:
+            continue
         from_s, until_s = window[0]["time"] - _FARTHEST_S, window[-1]["time"] + _FARTHEST_S
         samples = heard.between(from_s, until_s)
+        audio: CapturedAudio = {
+            "sample_rate": SAMPLE_RATE,
+            "start_time": from_s,
+            "samples": samples,
+        }
         try:
-            report = analyze_frames(
-                window,
-                {"sample_rate": SAMPLE_RATE, "start_time": from_s, "samples": samples},
-                width=size[0],
-                height=size[1],
-            )
+            report = analyze_frames(window, audio, width=size[0], height=size[1])
+            picture_ms = float(1000 / Fraction(report["fps"]))
+            if report["capture"] == "file":
+                yield _Reading(tuple(_events(report["frames"])), ERROR_MS, picture_ms)
+                continue
+            copy = analyze_frames(window, audio, width=size[0], height=size[1], capture="file")
         except AvDriftError:  # too little is stamped, or there are no tones
             continue
-        events = (
-            Event(frame["time"], frame["time"] + frame["drift_ms"] / 1000)
-            for frame in report["frames"]
-            if frame["status"] == "ok" and frame["drift_ms"] is not None
-        )
         # The package takes pictures at uneven times for a camera's: when the display showed one is
         # then known only to half a picture (seen: 20 ms at 25 fps, where the package says 12).
-        half_ms = float(500 / Fraction(report["fps"]))
-        yield _Reading(tuple(events), ERROR_MS if report["capture"] == "file" else half_ms)
+        events = tuple(_events(report["frames"], copy["frames"], picture_ms / 2))
+        yield _Reading(events, picture_ms / 2, picture_ms)
+
+
+def _events(
+    frames: Sequence[FrameDrift], copy: Sequence[FrameDrift] = (), half_ms: float = 0.0
+) -> Iterator[Event]:
+    """Pictures whose sound is heard. Those of a camera were on the display when it took them, so
+    they lie within a picture of what `copy` says, the reading as a file; the package's line through
+    all of them can be farther off if the display did not go on at an even rate.
+    """
+    for frame, as_file in zip_longest(frames, copy):
+        drift_ms = frame["drift_ms"]
+        if frame["status"] != "ok" or drift_ms is None:
+            continue
+        if as_file is not None:
+            least_ms = as_file["drift_ms"]
+            if least_ms is None:
+                continue
+            if abs(drift_ms - least_ms - half_ms) > half_ms + ERROR_MS:
+                drift_ms = least_ms + half_ms
+        yield Event(frame["time"], frame["time"] + drift_ms / 1000)
 
 
 def _starts(frames: Sequence[CapturedFrame]) -> Iterator[int]:
-    """Where each window begins."""
+    """Where each window begins. None goes over a cut: at uneven times the package lays one line
+    through the numbers of all pictures, and those behind a cut would be seconds away from it.
+    """
+    cuts = _cuts(frames)
     start_s = -np.inf
     for number, frame in enumerate(frames):
-        if frame["time"] >= start_s + _WINDOW_S:
+        if number in cuts or frame["time"] >= start_s + _WINDOW_S:
             start_s = frame["time"]
             yield number
+
+
+def _cuts(frames: Sequence[CapturedFrame]) -> frozenset[int]:
+    """The first picture after each cut."""
+    numbers: list[int] = []
+    began_s: list[float] = []  # when the film began, by the time and the number of a picture
+    picture_s = 0.0
+    for number, frame in enumerate(frames):
+        stamp = frame.get("stamp")
+        if stamp is not None and stamp["fps"] is not None:
+            picture_s = float(1 / Fraction(stamp["fps"]))
+            numbers.append(number)
+            began_s.append(frame["time"] - stamp["frame_id"] * picture_s)
+    steps_s = np.abs(np.diff(began_s))
+    if not len(steps_s):
+        return frozenset()
+    least_s = max(_CUT_S, _CUT_TIMES * float(np.percentile(steps_s, 90)))
+    is_cut = (steps_s > least_s) & (np.abs(steps_s - picture_s) > _CUT_S)
+    return frozenset(np.array(numbers[1:])[is_cut].tolist())
 
 
 class _Heard:

@@ -94,3 +94,45 @@ def without(path: Path, drop: Callable[[bytes, int], bool]) -> Path:
             kept += box(kind, body)
     path.write_bytes(kept)
     return path
+
+
+def defaults_first(path: Path) -> Path:
+    """Move what holds for all fragments in front of the tracks, as GPAC writes it, with the
+    duration and the size of samples that each fragment states for itself.
+    """
+    defaults: dict[int, bytes] = {}  # by track
+
+    def stated(kind: bytes, body: bytes) -> bytes:
+        if kind == b"tfhd":
+            flags, number = struct.unpack_from(">II", body)
+            if flags & 0x18 == 0x18:
+                assert not flags & 0x1
+                at = 8 + 4 * bool(flags & 0x2)
+                defaults[number] = body[at : at + 8]
+                # As long as before, so that all places stay right
+                head = struct.pack(">II", flags & ~0x18, number) + body[8:at]
+                return box(kind, head + body[at + 8 :]) + box(b"free", b"")
+        return box(kind, inside(body) if kind in (b"moof", b"traf") else body)
+
+    def inside(data: bytes) -> bytes:
+        return b"".join(stated(*each) for each in boxes(data))
+
+    def in_front(kind: bytes, body: bytes) -> bytes:
+        if kind != b"moov":
+            return box(kind, body)
+        parts = list(boxes(body))
+        extends = b"".join(
+            box(
+                inner,
+                part[:12] + defaults.get(int.from_bytes(part[4:8], "big"), part[12:20]) + part[20:],
+            )
+            for inner, part in boxes(find(body, b"mvex") or b"")
+        )
+        others = [each for each in parts if each[0] != b"mvex"]
+        assert others[0][0] == b"mvhd"
+        ordered = [others[0], (b"mvex", extends), *others[1:]]
+        return box(kind, b"".join(box(*each) for each in ordered))
+
+    data = inside(path.read_bytes())
+    path.write_bytes(b"".join(in_front(*each) for each in boxes(data)))
+    return path
