@@ -31,6 +31,7 @@ from avcheck.fix.plan import (
     is_attached,
     is_cover,
 )
+from avcheck.fix.shown import shown_by_stream
 from avcheck.media.base import JITTER_S, reason_of, timed_out
 from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
 
@@ -124,6 +125,7 @@ class _Copy:
         self._layouts: dict[int, PcmLayout] = {}
         self._encoders: dict[int, Encoder] = {}
         self._cuts: dict[int, _Cut] = {}
+        self._shown = shown_by_stream(plan)
 
     def run(self) -> list[Ledger]:
         """Write everything; what was written, in the order of the new file's streams."""
@@ -217,9 +219,12 @@ class _Copy:
             ) from error
 
     def _retime(self, packet: Packet[Any]) -> None:
-        """Give a packet the presentation time that its container states; it is decoded as long
-        before as it was.
+        """Give a packet the presentation time that its container states, or the codec; it is
+        decoded as long before as it was.
         """
+        shown = self._shown.get(packet.stream.index)
+        if shown is not None and packet.size:
+            shown.date(packet)
         retime = self._clock(packet.stream).retime
         if retime is None:
             return
