@@ -98,18 +98,25 @@ def likeness_of_motion(
     first, second = theirs.std(axis=0), ours.std(axis=0)
     moving = first >= np.median(first)
     ours = ours * (first[moving].sum() / max(float(second[moving].sum()), _FLOOR))
-    mean, mean_ours = smoothed(theirs, _SECOND), smoothed(ours, _SECOND)
-    power = smoothed(theirs * theirs, _SECOND) - mean * mean
+    power, shared, power_ours = (
+        _shared(*each) for each in ((theirs, theirs), (theirs, ours), (ours, ours))
+    )
     most = np.argsort(power, axis=1)[:, -_MOVING:]
-    shared = smoothed(theirs * ours, _SECOND) - mean * mean_ours
-    power_ours = smoothed(ours * ours, _SECOND) - mean_ours * mean_ours
-    shared, power, power_ours = (
-        np.take_along_axis(each, most, axis=1).sum(axis=1) for each in (shared, power, power_ours)
+    power, shared, power_ours = (
+        np.take_along_axis(each, most, axis=1).sum(axis=1) for each in (power, shared, power_ours)
     )
     alike = 2 * shared / np.maximum(power + power_ours, 1e-6)
     known = power >= _MOVING * _MOVES**2
     known[: _SECOND // 2] = known[len(known) - _SECOND // 2 :] = False  # less than a second
     return np.where(known, alike, np.nan).astype(np.float32)
+
+
+def _shared(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float32]:
+    """How much rows (n, cells) change together over a second around each: their covariance."""
+    product, one, other = (
+        smoothed(np.asarray(each, np.float32), _SECOND) for each in (first * second, first, second)
+    )
+    return np.asarray(product - one * other, np.float32)
 
 
 def agreement(reference: NDArray[np.float32], file: NDArray[np.float32]) -> NDArray[np.float32]:
