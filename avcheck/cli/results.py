@@ -145,7 +145,7 @@ def diff(
     )
     sys.stdout.flush()
     if not quiet:
-        complain(render.changes_summary(changes, len(before), len(after)), prefix="")
+        complain(render.changes_summary(changes, before, after), prefix="")
     worse = [
         change.after for change in changes if change.kind == "worse" and change.after is not None
     ]
