@@ -31,17 +31,15 @@ def change_line(change: Change) -> str:
     return f"{change.kind:<8} {name}: {result}{causes}"
 
 
-def changes_summary(
-    changes: Sequence[Change], before: Sequence[Report], after: Sequence[Report]
-) -> str:
+def changes_summary(changes: Sequence[Change], before: int, after: int, titles: int) -> str:
     """How many changes of each kind, for example "12 files, 12 before: 1 worse, 2 better, 9 the
-    same".
+    same". before, after: the records of either run; titles: the files of the later one, which may
+    have several sounds each.
     """
     kinds = Counter(change.kind for change in changes)
-    same = len(after) - sum(count for kind, count in kinds.items() if kind != "gone")
+    same = after - sum(count for kind, count in kinds.items() if kind != "gone")
     parts = [f"{kinds[kind]} {kind}" for kind in CHANGE_KINDS if kinds[kind]] + [f"{same} the same"]
-    what = judged(len(after), len({report.path for report in after}))
-    return f"{what}, {len(before)} before: {', '.join(parts)}"
+    return f"{judged(after, titles)}, {before} before: {', '.join(parts)}"
 
 
 def changes_json(changes: Sequence[Change]) -> str:
