@@ -121,7 +121,8 @@ class Match(nn.Module):
             x[:, : times // self.STEP * self.STEP].reshape(batch, -1, self.STEP, *rest).mean(dim=2)
         )
         count = steps.shape[1] - self.REACH + 1
-        return torch.stack([steps[:, k : k + count] for k in range(self.REACH)]).mean(dim=0)
+        first, *others = (steps[:, k : k + count] for k in range(self.REACH))
+        return sum(others, first) / self.REACH
 
 
 def cells(present: Tensor | None, joint: Tensor, times: int) -> Tensor:

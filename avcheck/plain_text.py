@@ -12,7 +12,9 @@ SUPPORTED = "mp4, mov, mkv, webm, ts, avi, flv, mxf, gxf, mpg, ogv, wmv, wtv, dv
 NO_VIDEO = f"this is not a video file that avcheck reads; use {SUPPORTED}"
 
 NOT_REGULAR = "this is not a regular file; save the video to a file first"
-PLAYLIST = "this is a playlist; save what it lists as one file first, with ffmpeg"
+PLAYLIST = (
+    "this is a playlist; save what it lists as one file first: ffmpeg -i PLAYLIST -c copy film.mkv"
+)
 
 # Bytes; the head of every format above has a zero or another control character within a few dozen
 _HEAD = 4096

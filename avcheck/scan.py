@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, Block, without_gaps
 from avcheck.looking import LEVELS, Look, by_level, look, together
 from avcheck.mel import MEL_BINS
 from avcheck.posterior import Calibration, Curve, Place, sureness
 from avcheck.segments import MARGIN_BLOCKS, MAX_SHIFT, Window, segments
-from avcheck.shifts import SHIFTS, compare, logit
+from avcheck.shifts import SHIFTS, compare, listen, logit
 from avcheck.verdict import obstacle
 from avcheck.weights import Loaded
 
@@ -25,6 +27,15 @@ SURE = 0.99  # a segment whose offset has this confidence needs no larger look
 _HINT = 0.2  # a segment whose offset has less confidence does not show where a face is
 _MELS_A_FRAME = BLOCK_MELS // BLOCK_FRAMES
 _TILE = 16  # px
+
+
+class HeardSound(NamedTuple):
+    """The sound of a segment and `MAX_SHIFT` pictures on either side: its features, (1, T + 2
+    MAX_SHIFT, D), and which of these pictures have sound.
+    """
+
+    features: Tensor
+    heard: NDArray[np.bool_]
 
 
 def scan(
@@ -106,6 +117,7 @@ def score_segment(
     pictures = np.concatenate([block.pictures for block in inside])
     shown = np.concatenate([block.picture_mask for block in inside])
     looks: dict[int, Look] = {}
+    sounds = {number: heard_in(windows[number], model) for number in to_hear}
 
     def curves_at(levels: tuple[int, ...]) -> Iterator[Curve]:
         if missing := tuple(level for level in levels if level not in looks):
@@ -113,7 +125,9 @@ def score_segment(
         view = together([looks[level] for level in levels])
         for number in to_hear:
             nothing = curves[number]
-            yield score(view, windows[number], model, nothing.motion, nothing.detail)
+            yield score(
+                view, windows[number], model, nothing.motion, nothing.detail, sounds[number]
+            )
 
     short = min(pictures.shape[1:])
     levels = tuple(sorted({min(level, short) for level in levels}))
@@ -205,13 +219,14 @@ def score(
     model: Loaded,
     motion: NDArray[np.float32],
     detail: NDArray[np.float32],
+    sound: HeardSound | None = None,
 ) -> Curve:
     """`score_segment` for pictures that were looked at before; only the sound of the blocks is
-    read. `motion`, `detail`: (N,).
+    read, and not that if `sound` has it. `motion`, `detail`: (N,).
     """
     inside = window.inside
-    mel, heard = sound_with_margin(window)
-    compared = compare(view, mel, heard, model)
+    features, heard = heard_in(window, model) if sound is None else sound
+    compared = compare(view, features, heard, model)
     attention = compared.scored.attention[0].float()  # (S, N, T', P)
     return Curve(
         start_s=inside[0].start_s,
@@ -230,6 +245,14 @@ def score(
         level_db=np.array([item.level_db for item in inside], np.float32),
         looked=len(view.shown) * len(view.grid),
     )
+
+
+def heard_in(window: Window, model: Loaded) -> HeardSound:
+    """What the sound trunk makes of the sound of a segment, `MAX_SHIFT` pictures longer on both
+    sides.
+    """
+    mel, heard = sound_with_margin(window)
+    return HeardSound(listen(mel, model), heard)
 
 
 def sound_with_margin(window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -25,7 +25,7 @@ from avcheck.larger import Larger, Pictures
 from avcheck.looking import AROUND, CHUNK, MUCH_SHAKE, Look, look_as_it_is, together
 from avcheck.model import agreement, likeness, standing_out
 from avcheck.posterior import Calibration, Curve, Place, sureness
-from avcheck.scan import SURE, score, sound_with_margin
+from avcheck.scan import SURE, HeardSound, heard_in, score
 from avcheck.segments import MAX_SHIFT, Window
 from avcheck.stabilise import shake, steadied, views
 from avcheck.weights import Loaded
@@ -94,7 +94,7 @@ def look_closer_for_all(
     """
     larger = Larger.of(by_sound[0].inside)
     ears = [
-        _Ear(each, window, _heard(sound_with_margin(window)[0], model))
+        _Ear(each, window, heard_in(window, model))
         for each, window in zip(curves, by_sound, strict=True)
     ]
     calibration = Calibration(**model.calibration)
@@ -131,13 +131,13 @@ class _Best:
 
 @dataclass(frozen=True)
 class _Ear:
-    """One sound of the segment: its curve from the first look, the window that holds it, and its
-    features from the sound trunk, (1, T + 2 MAX_SHIFT, D).
+    """One sound of the segment: its curve from the first look, the window that holds it, and what
+    the sound trunk makes of it.
     """
 
     curve: Curve
     window: Window
-    sound: Tensor
+    sound: HeardSound
 
     def best_of(
         self, looks: Sequence[Look], model: Loaded, before: _Best | None = None
@@ -145,7 +145,7 @@ class _Ear:
         """The best of these windows and the best one `before`; None if there are none."""
         if not looks:
             return before
-        agrees = [_agreement(look, self.sound) for look in looks]
+        agrees = [_agreement(look, self.sound.features) for look in looks]
         strengths = [float(agreement.max()) for agreement in agrees]
         best, count = int(np.argmax(strengths)), len(looks)
         if before is not None:
@@ -153,7 +153,8 @@ class _Ear:
             if strengths[best] <= before.strength:
                 return replace(before, curve=replace(before.curve, chosen_from=count))
         narrow = looks[best].at(best_window(agrees[best], looks[best].grid).tolist())
-        curve = score(narrow, self.window, model, self.curve.motion, self.curve.detail)
+        own = self.curve
+        curve = score(narrow, self.window, model, own.motion, own.detail, self.sound)
         return _Best(strengths[best], replace(curve, chosen_from=count))
 
 
@@ -255,7 +256,7 @@ def _look_where_it_sounds(
     if search is None:
         return [], 0.0
     left = budget - search.cost
-    sounds = [ear.sound for ear in ears]
+    sounds = [ear.sound.features for ear in ears]
     strength, grid = _searched(
         larger, _best_run(ears[0].curve, search.blocks), sounds, model, search
     )
@@ -346,13 +347,6 @@ def _best_run(curve: Curve, count: int) -> slice:
     sums = np.convolve(worth, np.ones(count), mode="valid")
     first = int(np.argmax(sums))
     return slice(first, first + count)
-
-
-def _heard(mel: NDArray[np.float32], model: Loaded) -> Tensor:
-    """A segment's features from the sound trunk, (1, T + 2 MAX_SHIFT, D), given its log-mel."""
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
-        sound: Tensor = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
-    return sound
 
 
 def _searched(

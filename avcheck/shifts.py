@@ -53,17 +53,26 @@ class Compared:
 
 
 @torch.inference_mode()
+def listen(mel: NDArray[np.float32], model: Loaded) -> Tensor:
+    """Features of the sound trunk, (1, L, D), of a log-mel (4 L, 64)."""
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
+        sound: Tensor = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
+    return sound
+
+
+@torch.inference_mode()
 def compare(
     view: Look,
-    mel: NDArray[np.float32],
+    sound: Tensor,
     heard: NDArray[np.bool_],
     model: Loaded,
 ) -> Compared:
     """The classifier at every shift in `SHIFTS`, for a sound that is `MAX_SHIFT` pictures longer on
     both sides.
 
-    mel: (4 (T + 2 MAX_SHIFT), 64); heard: bool (T + 2 MAX_SHIFT,). T is a whole number of blocks. A
-    block that lacks over half of its sound or pictures at a shift has a logit of -inf there.
+    sound: as `listen` gives it, (1, T + 2 MAX_SHIFT, D); heard: bool (T + 2 MAX_SHIFT,). T is a
+    whole number of blocks. A block that lacks over half of its sound or pictures at a shift has a
+    logit of -inf there.
     Between shifts where no match is likely, the joint layers' score is interpolated.
     """
     times = len(view.shown)
@@ -72,7 +81,6 @@ def compare(
     )
     picture, grid = view.picture, view.grid
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
-        sound = model.net.sound(torch.from_numpy(mel)[None].to(model.device))
         mask = torch.from_numpy(present)[None].to(model.device)
         match, like = model.net.match.beside_likeness(picture, sound, mask)
         if (places := model.net.config.keep_places) is not None:

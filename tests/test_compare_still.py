@@ -154,6 +154,27 @@ def test_a_second_of_something_else_is_an_edit(look: Look, length_s: float, over
     assert (edit.start_s, edit.end_s) == pytest.approx((9.0, 9.0 + length_s), abs=0.2)
 
 
+def still(_: Array, __: float) -> Array:
+    return talker(9.0)
+
+
+@pytest.mark.parametrize("over", [whole, boxed, brighter, coarser])
+def test_a_picture_that_stands_still_for_two_seconds_is_an_edit(over: Look) -> None:
+    put_in = between(9.0, 11.0, still)
+    result = compared(title(lambda luma, at: over(put_in(luma, at), at)))
+    (edit,) = result.edits
+    assert (edit.kind, edit.stream) == ("replaced", "picture")
+    assert (edit.start_s, edit.end_s) == pytest.approx((9.0, 11.0), abs=0.45)
+
+
+def lighter(luma: Array, _: float) -> Array:
+    return np.clip(luma + 25.0, 0, 255).astype(np.uint8)
+
+
+def test_a_picture_that_moves_as_it_did_is_the_same_in_another_light() -> None:
+    assert compared(title(between(9.0, 12.0, lighter))).edits == ()
+
+
 def test_something_else_in_a_lively_picture_is_an_edit() -> None:
     reference, file = (lively(put_in) for put_in in (False, True))
     result = compare_titles(reference, file)

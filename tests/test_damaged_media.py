@@ -45,6 +45,28 @@ def test_truncated_mp4(clip: Clip) -> None:
     refused(path, NotMedia, "is cut off or damaged", "copy or export it again")
 
 
+def test_a_last_packet_of_less_than_a_sample_is_no_damage(clip: Clip, tmp_path: Path) -> None:
+    """As ogmmerge ends PCM: with a byte."""
+    path = tmp_path / "b.mkv"
+    with (
+        av.open(str(clip("a.mkv", acodec="pcm_s16le"))) as reader,
+        av.open(str(path), "w") as writer,
+    ):
+        streams: list[Any] = [writer.add_stream_from_template(each) for each in reader.streams]
+        packets: list[Any] = [packet for packet in reader.demux() if packet.size]
+        last = max(
+            (each for each in packets if each.stream.type == "audio"), key=lambda each: each.pts
+        )
+        end: Any = av.Packet(b"\1")
+        end.stream, end.time_base = last.stream, last.time_base
+        end.pts = end.dts = last.pts + last.duration
+        for packet in [*packets, end]:
+            packet.stream = streams[packet.stream.index]
+            writer.mux(packet)
+    assert read(path) == read(clip("a.mkv", acodec="pcm_s16le"))
+    assert read(path)[2] == Degraded()
+
+
 @pytest.mark.parametrize("suffix", ["mkv", "webm", "flv", "avi", "mp4", "mov"])
 def test_truncated_but_playable(clip: Clip, suffix: str) -> None:
     """With the index in front, what is there plays, and the rest is missed."""

@@ -18,7 +18,7 @@ from avcheck.looking import Look
 from avcheck.model_config import ATTENTION_KINDS, AttentionKind
 from avcheck.posterior import Place
 from avcheck.segments import MAX_SHIFT
-from avcheck.shifts import SHIFTS, compare, logit
+from avcheck.shifts import SHIFTS, compare, listen, logit
 from tests.support.block_source import loaded
 from tests.support.networks import TINY
 
@@ -47,7 +47,7 @@ def test_between_the_shifts_that_the_head_scores_it_is_interpolated(kind: Attent
     view = Look(0.0, picture, grid, np.ones(times, np.bool_))
     rng = np.random.default_rng(2)
     mel = rng.normal(size=(4 * (times + 2 * MAX_SHIFT), 64)).astype(np.float32)
-    compared = compare(view, mel, np.ones(times + 2 * MAX_SHIFT, np.bool_), model)
+    compared = compare(view, listen(mel, model), np.ones(times + 2 * MAX_SHIFT, np.bool_), model)
 
     with torch.inference_mode():
         sound = model.net.sound(torch.from_numpy(mel)[None])

@@ -261,6 +261,15 @@ def test_what_became_of_a_file(
     assert [change.kind for change in changes] == ([] if kind is None else [kind])
 
 
+def test_diff_counts_sounds_as_sounds(saved: Callable[..., str], capsys: Capture) -> None:
+    sounds = [report("a.mp4", audio_track=number, records=2) for number in range(2)]
+    old, new = saved("old.jsonl", report("a.mp4")), saved("new.jsonl", *sounds)
+    assert main(["diff", new, new]) == 0
+    assert capsys.readouterr().err == "2 sounds of 1 file, 2 before: 2 the same\n"
+    assert main(["diff", old, old]) == 0
+    assert capsys.readouterr().err == "1 file, 1 before: 1 the same\n"
+
+
 def test_diff_shows_changes_and_fails_on_what_became_worse(
     saved: Callable[..., str], capsys: Capture
 ) -> None:

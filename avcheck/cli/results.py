@@ -145,7 +145,9 @@ def diff(
     )
     sys.stdout.flush()
     if not quiet:
-        complain(render.changes_summary(changes, len(before), len(after)), prefix="")
+        titles = len({report.path for report in after})
+        summary = render.changes_summary(changes, len(before), len(after), titles)
+        complain(summary, prefix="")
     worse = [
         change.after for change in changes if change.kind == "worse" and change.after is not None
     ]

@@ -1,10 +1,12 @@
 """Where a picture that goes on in its time shows something else than the reference for a while: the
-brightness of its cells is compared with what the reference has at the same moments.
+brightness of its cells is compared with what the reference has at the same moments, and so is how
+it moves. A still picture, or another take, is as bright as what it replaces, but moves otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,11 @@ _FLOOR = 1.5
 _STILL = 0.25  # of the usual size, squared: what a picture that stands still is compared with
 _DIFFERENT = 0.45  # of a piece's usual agreement, below which pictures differ
 _USUAL = 0.5  # of agreement, in a piece that tells
+_MOVING = 6  # cells, those that move most in the reference
+_MOVES = 2.0  # luma, 0..255: by which they move at least in a second, root mean square
+_SECOND = 25  # moments, over which movement is compared
+_OTHERWISE = 0.3  # of a piece's usual likeness of movement, below which it moves otherwise
+_ALIKE = 0.7  # of it, from which it shows the same, however coarse
 
 
 def without_replaced(
@@ -37,14 +44,8 @@ def without_replaced(
 def _rest(part: Piece, reference: Features, file: Features) -> list[Piece]:
     count = max(1, round((part.end_s - part.start_s) / _STEP_S))
     times = part.start_s + _STEP_S * np.arange(0.5, count)
-    same = agreement(at_times(reference, part.reference_s(times)), at_times(file, times))
-    usual = float(np.median(same))
-    if usual < _USUAL:
-        return [part]
-    ends = [0]
-    for start, end in _runs(same < _DIFFERENT * usual):
-        if end - start >= _LEAST_S / _STEP_S:
-            ends += [start, end]
+    theirs, ours = at_times(reference, part.reference_s(times)), at_times(file, times)
+    ends = [0, *chain.from_iterable(_replaced(theirs, ours))]
     ends.append(count)
     least = _LEAST_PART_S / _STEP_S
     kept = [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if b - a >= least]
@@ -59,6 +60,63 @@ def _rest(part: Piece, reference: Features, file: Features) -> list[Piece]:
         )
         for first, last in kept
     ]
+
+
+def _replaced(theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> list[tuple[int, int]]:
+    """The runs of rows (n, cells) of brightness in which the file shows something else: from, and
+    up to.
+    """
+    same, alike = agreement(theirs, ours), likeness_of_motion(theirs, ours)
+    usual, usually_alike = float(np.median(same)), float(np.nanmedian([*alike, 0.0]))
+    runs = _long(same < _DIFFERENT * usual) if usual >= _USUAL else []
+    if usually_alike < _USUAL:  # next to nothing moves
+        return runs
+    moves_as_well = _ALIKE * usually_alike
+    runs = [run for run in runs if not np.median(alike[slice(*run)]) >= moves_as_well]
+    # A second that holds a little of something else moves otherwise: how it looks tells better
+    # from when to when
+    otherwise = _long(alike < _OTHERWISE * usually_alike)
+    return sorted([*runs, *(run for run in otherwise if not any(_meet(run, o) for o in runs))])
+
+
+def _long(holds: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    return [(start, end) for start, end in _runs(holds) if end - start >= _LEAST_S / _STEP_S]
+
+
+def _meet(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    return first[0] < second[1] and second[0] < first[1]
+
+
+def likeness_of_motion(
+    reference: NDArray[np.float32], file: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """How alike rows (n, cells) of brightness change over a second, in the cells that change most
+    in the reference: 1 alike, 0 if the file stands still or changes otherwise; nan where the
+    reference hardly changes.
+    """
+    theirs, ours = (rows - np.median(rows, axis=0) for rows in (reference, file))
+    first, second = theirs.std(axis=0), ours.std(axis=0)
+    moving = first >= np.median(first)
+    ours = ours * (first[moving].sum() / max(float(second[moving].sum()), _FLOOR))
+    power, shared, power_ours = (
+        _shared(*each) for each in ((theirs, theirs), (theirs, ours), (ours, ours))
+    )
+    most = np.argsort(power, axis=1)[:, -_MOVING:]
+    power, shared, power_ours = (
+        np.take_along_axis(each, most, axis=1).sum(axis=1) for each in (power, shared, power_ours)
+    )
+    alike = 2 * shared / np.maximum(power + power_ours, 1e-6)
+    known = power >= _MOVING * _MOVES**2
+    known[: _SECOND // 2] = known[len(known) - _SECOND // 2 :] = False  # less than a second
+    return np.where(known, alike, np.nan).astype(np.float32)
+
+
+def _shared(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float32]:
+    """How much rows (n, cells) change together over a second around each: their covariance."""
+    product, one, other = (
+        smoothed(np.asarray(each, np.float32), _SECOND) for each in (first * second, first, second)
+    )
+    return np.asarray(product - one * other, np.float32)
 
 
 def agreement(reference: NDArray[np.float32], file: NDArray[np.float32]) -> NDArray[np.float32]:

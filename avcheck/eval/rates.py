@@ -15,7 +15,7 @@ from avcheck.blocks import BLOCK_FRAMES
 from avcheck.eval.protocol import generator
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import win_score
-from avcheck.eval.trials import head_logits, listen
+from avcheck.eval.trials import head_logits
 from avcheck.heads import Head, TransformerHead
 from avcheck.looking import look
 from avcheck.mel import log_mel
@@ -24,7 +24,7 @@ from avcheck.posterior import Calibration, estimate, posterior
 from avcheck.rates import FRAME_RATE
 from avcheck.scenes.generate import make_scene
 from avcheck.segments import MAX_SHIFT
-from avcheck.shifts import SHIFTS, weighed
+from avcheck.shifts import SHIFTS, listen, weighed
 from avcheck.train.corpus import CACHE_SIDE, CachedClip, Clip, cache_clip
 from avcheck.train.run import scene_clip
 from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
@@ -67,7 +67,14 @@ def paced_clip(cached: CachedClip, rate: float, late: int, model: Loaded) -> Pac
     mel = masked_mel(samples, heard)
     frames = np.array(cached.frames[first : first + count])
     return Paced(
-        "clips", cached.clip.id, cached.clip.group, rate, late, frames, listen(mel, model), heard
+        "clips",
+        cached.clip.id,
+        cached.clip.group,
+        rate,
+        late,
+        frames,
+        listen(mel, model).float().cpu(),
+        heard,
     )
 
 
@@ -95,7 +102,7 @@ def paced_scene(seed: int, rate: float, late: int, model: Loaded, side: int = CA
         rate,
         late,
         scene.frames,
-        listen(log_mel(sound), model),
+        listen(log_mel(sound), model).float().cpu(),
         heard,
     )
 

@@ -30,7 +30,7 @@ from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.report import FRAME_MS
 from avcheck.scan import sound_with_margin
 from avcheck.segments import MAX_SHIFT, Window
-from avcheck.shifts import KEEP_PLACES, SHIFTS, logit, weighed
+from avcheck.shifts import KEEP_PLACES, SHIFTS, listen, logit, weighed
 from avcheck.weights import Loaded
 
 # Fewer than in `avcheck eval`, as many heads are tried
@@ -93,7 +93,7 @@ def _trial(
     model: Loaded,
 ) -> HeadTrial:
     mel, heard = sound_with_margin(Window(hear(footage.samples, start_s, shot)))
-    sound = listen(mel, model)
+    sound = listen(mel, model).float().cpu()
     return HeadTrial(
         measure=measure_,
         first=first,
@@ -103,12 +103,6 @@ def _trial(
         heard=torch.from_numpy(heard),
         keep=best_places(shot.view.picture, sound, KEEP_PLACES)[0],
     )
-
-
-def listen(mel: NDArray[np.float32], model: Loaded) -> Tensor:
-    """Features of the sound trunk, (1, L, D), of a log-mel (4 L, 64)."""
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=model.half):
-        return model.net.sound(torch.from_numpy(mel)[None].to(model.device)).float().cpu()  # type: ignore[no-any-return]
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from avcheck.fix.moves import Moves, Refused
 from avcheck.fix.plan import Plan, StreamPlan, encoder_of
+from avcheck.fix.shown import shown_by_stream
 
 # A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths
 _FINE = 16
@@ -24,6 +25,11 @@ def ffmpeg_line(plan: Plan, target: Path, sample_rates: dict[int, int]) -> str:
         raise Refused(
             "its sound has to be cut, which no single ffmpeg command does; leave --print-command "
             "out"
+        )
+    if shown_by_stream(plan):
+        raise Refused(
+            "its packets do not say when their pictures are shown, and ffmpeg would show them a "
+            "picture late; leave --print-command out"
         )
     words = ["ffmpeg", "-n", "-i", _file(plan.source)]
     written = [each for each in plan.streams if each.is_written]

@@ -31,8 +31,10 @@ from avcheck.fix.plan import (
     is_attached,
     is_cover,
 )
+from avcheck.fix.shown import shown_by_stream
 from avcheck.media.base import JITTER_S, reason_of, timed_out
 from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
+from avcheck.media.packets import pcm_bits
 
 _TICKS = 90_000  # a second at least, of times that are moved
 
@@ -124,6 +126,7 @@ class _Copy:
         self._layouts: dict[int, PcmLayout] = {}
         self._encoders: dict[int, Encoder] = {}
         self._cuts: dict[int, _Cut] = {}
+        self._shown = shown_by_stream(plan)
 
     def run(self) -> list[Ledger]:
         """Write everything; what was written, in the order of the new file's streams."""
@@ -170,7 +173,7 @@ class _Copy:
                 )
             if each.action == "rewritten":
                 context = stream.codec_context
-                frame = context.layout.nb_channels * _bits(each.codec) // 8
+                frame = context.layout.nb_channels * pcm_bits(each.codec) // 8
                 self._layouts[each.index] = PcmLayout(
                     self._plan.moves, context.sample_rate, frame, SILENCE[each.codec]
                 )
@@ -217,9 +220,12 @@ class _Copy:
             ) from error
 
     def _retime(self, packet: Packet[Any]) -> None:
-        """Give a packet the presentation time that its container states; it is decoded as long
-        before as it was.
+        """Give a packet the presentation time that its container states, or the codec; it is
+        decoded as long before as it was.
         """
+        shown = self._shown.get(packet.stream.index)
+        if shown is not None and packet.size:
+            shown.date(packet)
         retime = self._clock(packet.stream).retime
         if retime is None:
             return
@@ -309,12 +315,6 @@ def is_filler(packet: Packet[Any], codec: str) -> bool:
     would have them twice.
     """
     return codec == "mov_text" and bytes(packet) == bytes(2)
-
-
-def _bits(codec: str) -> int:
-    """Bits of one sample of PCM."""
-    digits = "".join(char for char in codec.removeprefix("pcm_") if char.isdigit())
-    return int(digits or 8)
 
 
 def _dated(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:

@@ -49,7 +49,7 @@ class ShowOrder:
     def __init__(self, container: InputContainer, stream: VideoStream, tally: Tally) -> None:
         self._stream = stream
         self._tally = tally
-        as_avi = container.format.name == "avi" or _has_avi_packets(container, stream)
+        as_avi = has_avi_packets(container, stream)
         self._one_time = as_avi or container.format.name in _ONE_TIME
         self._places = _Places(stream) if as_avi else None
         self._last_packet: int | None = None
@@ -187,8 +187,10 @@ def _room_for(frame: VideoFrame) -> int:
     return max(HELD_LEAST, HELD_PIXELS // (frame.width * frame.height))
 
 
-def _has_avi_packets(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether a Matroska keeps the packets of an AVI as they were ("V_MS/VFW/FOURCC"). Codecs that
-    have a name of their own there have no four letters.
+def has_avi_packets(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether it is an AVI, or a Matroska that keeps the packets of one as they were
+    ("V_MS/VFW/FOURCC"). Codecs that have a name of their own there have no four letters.
     """
-    return "matroska" in container.format.name and bool(stream.codec_context.codec_tag.strip("\0"))
+    return container.format.name == "avi" or (
+        "matroska" in container.format.name and bool(stream.codec_context.codec_tag.strip("\0"))
+    )

@@ -79,6 +79,12 @@ def raise_if_memory_is_short(error: Exception) -> None:
         raise error
 
 
+def pcm_bits(codec: str) -> int:
+    """Bits of one sample of PCM."""
+    digits = "".join(char for char in codec.removeprefix("pcm_") if char.isdigit())
+    return int(digits or 8)
+
+
 class Decoder:
     """Decodes the packets of one stream. A packet that does not decode is counted and skipped;
     PyAV's own loop would stop.
@@ -86,6 +92,10 @@ class Decoder:
 
     def __init__(self, container: InputContainer, stream: Stream, tally: Tally) -> None:
         self._tally = tally
+        self._least = 0  # bytes; with fewer, a packet of PCM ends the stream and holds no sound
+        if isinstance(stream, AudioStream) and stream.codec_context.name.startswith("pcm_"):
+            context = stream.codec_context
+            self._least = context.layout.nb_channels * pcm_bits(context.name) // 8
         self._order = (
             ShowOrder(container, stream, tally) if isinstance(stream, VideoStream) else None
         )
@@ -95,6 +105,8 @@ class Decoder:
         known.
         """
         if not packet.size and packet.pts is not None:  # Theora: the picture before stays
+            return []
+        if 0 < packet.size < self._least:
             return []
         if self._order is not None:
             self._order.taken(packet)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from avcheck.changes import CHANGE_KINDS, Change
-from avcheck.render.text import outcome, printable, subject, verdict_text
+from avcheck.render.text import judged, outcome, printable, subject, verdict_text
 from avcheck.report import Report
 
 
@@ -31,14 +31,15 @@ def change_line(change: Change) -> str:
     return f"{change.kind:<8} {name}: {result}{causes}"
 
 
-def changes_summary(changes: Sequence[Change], before: int, after: int) -> str:
+def changes_summary(changes: Sequence[Change], before: int, after: int, titles: int) -> str:
     """How many changes of each kind, for example "12 files, 12 before: 1 worse, 2 better, 9 the
-    same".
+    same". before, after: the records of either run; titles: the files of the later one, which may
+    have several sounds each.
     """
     kinds = Counter(change.kind for change in changes)
     same = after - sum(count for kind, count in kinds.items() if kind != "gone")
     parts = [f"{kinds[kind]} {kind}" for kind in CHANGE_KINDS if kinds[kind]] + [f"{same} the same"]
-    return f"{after} files, {before} before: {', '.join(parts)}"
+    return f"{judged(after, titles)}, {before} before: {', '.join(parts)}"
 
 
 def changes_json(changes: Sequence[Change]) -> str:

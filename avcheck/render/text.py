@@ -250,10 +250,10 @@ def summary(verdicts: Counter[str], titles: int | None = None) -> str:
     """
     words = {**VERDICT_TEXT, "error": "error" if verdicts["error"] == 1 else "errors"}
     parts = [f"{verdicts[verdict]} {text}" for verdict, text in words.items() if verdicts[verdict]]
-    return f"{_judged(verdicts.total(), titles)}: {', '.join(parts) or 'none checked'}"
+    return f"{judged(verdicts.total(), titles)}: {', '.join(parts) or 'none checked'}"
 
 
-def _judged(total: int, titles: int | None) -> str:
+def judged(total: int, titles: int | None) -> str:
     """What was judged: files, or sounds of them."""
     if titles is None or titles == total:
         return counted(total, "file")
@@ -264,7 +264,7 @@ def failures(worst: Iterable[Report], failed: int, total: int, titles: int) -> I
     """The lines that end a batch: how many of its files failed, or of their sounds, and what and
     why, the worst first.
     """
-    yield f"Failed: {failed} of {_judged(total, titles)}"
+    yield f"Failed: {failed} of {judged(total, titles)}"
     listed = list(worst)
     for report in listed:
         yield f"  {verdict_text(report):<11}  {subject(report)}: {outcome(report)}"

@@ -34,7 +34,7 @@ from avcheck.posterior import (
 from avcheck.rates import FRAME_RATE
 from avcheck.report import FRAME_MS
 from avcheck.segments import MAX_SHIFT, SEGMENT_BLOCKS
-from avcheck.shifts import SHIFTS, compare
+from avcheck.shifts import SHIFTS, compare, listen
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
 from avcheck.weights import Loaded
@@ -117,7 +117,7 @@ def _trial(
     if alone:  # as in a file that ends here: there is no sound beyond the pictures' own time
         heard[:MAX_SHIFT] = False
         heard[MAX_SHIFT + times :] = False
-    compared = compare(view, masked_mel(samples, heard), heard, model)
+    compared = compare(view, listen(masked_mel(samples, heard), model), heard, model)
     return CalibrationTrial(
         frozenset({shown.clip.group, source.clip.group}),
         compared.weighed_score(),
