@@ -156,6 +156,15 @@ def test_the_part_that_both_show_is_found(
     assert likeness(seen.reference, seen.file, 1.0)[0] > 0.9
 
 
+@pytest.mark.parametrize("cut", [0, 10])
+def test_a_search_that_ends_early_gives_up_no_better_likeness(cut: int) -> None:
+    reference, file = shown().track(), shown(look=lambda luma: luma[:, cut : 80 - cut]).track()
+    score, matched = likeness(reference, file, 1.0)
+    assert likeness(reference, file, 1.0, score - 0.01) == (score, matched)
+    assert likeness(reference, file, 1.0, score)[0] <= score
+    assert likeness(reference, file, 1.0, 1.0) == (0.0, 0.0)  # not one window is searched for
+
+
 def test_a_picture_may_be_a_part_of_the_other_by_three_steps() -> None:
     cuts = [(ours, theirs) for ours, theirs in views(1.5, 1.5) if not theirs.mirrored]
     cut = {round(2 * max(ours.high, theirs.high), 3) for ours, theirs in cuts}

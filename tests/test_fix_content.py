@@ -58,7 +58,7 @@ def test_an_offset_is_taken_out(
     ("name", "seconds", "early", "action"),
     [
         ("film.mp4", 50.0, lambda times_s: 0.1 + 0.005 * times_s, "encoded"),
-        ("film.mxf", 60.0, lambda times_s: np.where(times_s < 25, -0.25, 0.15), "rewritten"),
+        ("film.mxf", 50.0, lambda times_s: np.where(times_s < 25, -0.25, 0.15), "rewritten"),
     ],
     ids=["drift", "jump"],
 )
@@ -71,7 +71,7 @@ def test_drifts_and_jumps_are_taken_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In other containers, with what is measured given: `test_fix.py`."""
-    record = fixed(talking(tmp_path / name, seconds, early), capsys)
+    record = fixed(talking(tmp_path / name, seconds, early, size=(384, 288)), capsys)
     assert [each["action"] for each in record["streams"]] == ["copied", action]
     assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
     assert record["after"]["drift_ms_per_min"] is None

@@ -246,6 +246,7 @@ def test_several_sounds_are_heard_and_share_the_looks(tmp_path: Path, checker: C
             half_silent(late(lambda t: 0 * t + 0.2)),
             late(lambda t: 0 * t + 40.0),
         ],
+        acodec="pcm_s16le",
     )
     reports = checker.check_tracks(path, CheckSettings(every_track=True))
     assert [each.verdict for each in reports] == ["in_sync", "out_of_sync", "undecidable"]
@@ -307,12 +308,10 @@ def test_what_cannot_be_sought_is_looked_at_whole(tmp_path: Path, checker: Check
     assert len(report.segments) == 5
 
 
-@pytest.mark.parametrize(("end_s", "listened"), [(41.0, False), (142.0, True)])
-def test_a_part_that_is_long_enough_is_heard_first_too(
-    tmp_path: Path, checker: Checker, end_s: float, listened: bool
-) -> None:
-    path = make_clip(
-        tmp_path / "film.mp4",
+@pytest.fixture(scope="module")
+def jumping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(
+        tmp_path_factory.mktemp("jumping") / "film.mp4",
         seconds=145,
         size=(64, 48),
         sample_rate=SAMPLE_RATE,
@@ -320,8 +319,14 @@ def test_a_part_that_is_long_enough_is_heard_first_too(
         play=half_silent(late(lambda t: 0.24 * (t > 70.0))),
         video_options=B_FRAMES,
     )
+
+
+@pytest.mark.parametrize(("end_s", "listened"), [(41.0, False), (142.0, True)])
+def test_a_part_that_is_long_enough_is_heard_first_too(
+    jumping: Path, checker: Checker, end_s: float, listened: bool
+) -> None:
     part = CheckSettings(start=2.5, end=end_s)
-    some, whole = checker.check(path, part), checker.check(path, replace(part, thorough=True))
+    some, whole = checker.check(jumping, part), checker.check(jumping, replace(part, thorough=True))
     assert some.part_s == whole.part_s == (2.5, 2.5 + int(end_s - 2.5))
     assert (some.listened is not None) == listened
     assert whole.listened is None

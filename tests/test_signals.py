@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,12 @@ EVENTS_S = (
     11.0,
 )
 TOLERANCE = PRESETS["ebu-r37"]
+
+
+@pytest.fixture
+def clip(clip: Clip) -> Clip:
+    """A clip whose sound is no finer than what is listened to, and quick to encode."""
+    return partial(clip, sample_rate=SAMPLE_RATE)
 
 
 def tone(start_s: float, length_s: float, level: float = 0.5, seconds: float = 3.0) -> list[Sound]:

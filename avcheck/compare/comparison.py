@@ -247,7 +247,7 @@ def sight(reference: StoredPictures, file: StoredPictures, pace: float) -> Sight
                 uncut[1] if theirs == uncut_view else file.track(theirs),
             )
             parts = Sight(*in_common(*tracks), (ours, theirs))
-            score, _ = likeness(parts.reference, parts.file, pace)
+            score, _ = likeness(parts.reference, parts.file, pace, least)
             if score > least:
                 best, least = parts, score
         if best is not whole:

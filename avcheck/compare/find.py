@@ -6,7 +6,7 @@ is found nowhere is left out: no time is guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -156,13 +156,16 @@ def _gaps(
             yield max(0, before), min(count, after)
 
 
-def likeness(reference: Features, file: Features, pace: float) -> tuple[float, float]:
+def likeness(
+    reference: Features, file: Features, pace: float, least: float = -1.0
+) -> tuple[float, float]:
     """How well some windows of the file, at this pace, are found in the reference: the mean, with 0
-    for those that are not, and the median of those that are; 0..1.
+    for those that are not, and the median of those that are; 0..1. A mean that is not over `least`
+    may come out too low, as the search then ends early.
     """
-    scores = _scores(_Finder(reference), file.at_pace(pace))
+    scores = _scores(_Finder(reference), file.at_pace(pace), _mean, least)
     matched = [score for score in scores if score]
-    return float(np.mean(scores or [0.0])), float(np.median(matched or [0.0]))
+    return _mean(scores), float(np.median(matched or [0.0]))
 
 
 def _choose_pace(reference: Features, file: Features) -> float:
@@ -170,22 +173,45 @@ def _choose_pace(reference: Features, file: Features) -> float:
     is better.
     """
     finder = _Finder(reference)
-    scores = {pace: _upper_half(_scores(finder, file.at_pace(pace))) for pace in PACES}
-    scores[1.0] += _LEAST_GAIN
-    return max(scores, key=lambda pace: scores[pace])
+    first, *others = PACES
+    best, most = first, _upper_half(_scores(finder, file)) + _LEAST_GAIN
+    for pace in others:
+        if most >= 1.0:
+            break
+        score = _upper_half(_scores(finder, file.at_pace(pace), _upper_half, most))
+        if score > most:
+            best, most = pace, score
+    return best
 
 
-def _upper_half(scores: list[float]) -> float:
+def _upper_half(scores: Sequence[float]) -> float:
     """The mean of the better half: the others may lie where something was inserted."""
     return float(np.mean(sorted(scores)[len(scores) // 2 :])) if scores else 0.0
 
 
-def _scores(finder: _Finder, file: Features) -> list[float]:
-    """The scores of some windows, 0 for one that is not found."""
+def _mean(scores: Sequence[float]) -> float:
+    return float(np.mean(scores or [0.0]))
+
+
+def _scores(
+    finder: _Finder,
+    file: Features,
+    judge: Callable[[Sequence[float]], float] = _mean,
+    least: float = -1.0,
+) -> list[float]:
+    """The scores of some windows, 0 for one that is not found; and for those after it becomes clear
+    that `judge` of them all, which grows with each, will not be over `least`.
+    """
     length, starts = _windows(file)
     chosen = starts[:: max(1, len(starts) // _PROBES)]
-    hits = [finder.anywhere(file.rows[at : at + length]) for at in chosen]
-    return [hit[1] if hit else 0.0 for hit in hits]
+    scores: list[float] = []
+    for at in chosen:
+        left = len(chosen) - len(scores)
+        if judge([*scores, *[1.0] * left]) <= least:
+            return [*scores, *[0.0] * left]
+        hit = finder.anywhere(file.rows[at : at + length])
+        scores.append(hit[1] if hit else 0.0)
+    return scores
 
 
 def _rows(seconds: float) -> int:
@@ -228,7 +254,7 @@ class _Finder:
         self._coarse_energy = np.concatenate(
             [[0.0], np.cumsum((self._coarse.astype(np.float64) ** 2).sum(axis=1))]
         )
-        self._spectra: dict[int, NDArray[np.complex64]] = {}
+        self._spectrum: NDArray[np.complex64] | None = None  # of the coarse track
 
     def near(self, window: Rows, at_s: float, reach_s: float) -> tuple[float, float] | None:
         """Where a window that begins at about `at_s` lies, and its score; None if it is not clearly
@@ -248,11 +274,14 @@ class _Finder:
         thin = _thinned(window)
         if len(self._coarse) < len(thin):
             return None
-        size = _fft_size(len(self._coarse) + len(thin))
-        if size not in self._spectra:
-            self._spectra[size] = np.fft.rfft(self._coarse, size, axis=0).astype(np.complex64)
-        scores = _correlate(self._coarse, thin, self._coarse_energy, self._spectra[size])
-        hits = [self._best(window, at * _COARSE, _COARSE) for at in _tops(scores, _CANDIDATES)]
+        if self._spectrum is None:
+            # What wraps around its end is at no place where the whole window lies in the track
+            self._spectrum = _spectrum(self._coarse, len(self._coarse))
+        scores = _correlate(self._coarse, thin, self._coarse_energy, self._spectrum)
+        whole = _energy(window)
+        hits = [
+            self._best(window, whole, at * _COARSE, _COARSE) for at in _tops(scores, _CANDIDATES)
+        ]
         first, *others = sorted(hits, key=lambda hit: hit[1], reverse=True)
         rivals = [score for at_s, score in others if abs(at_s - first[0]) > _BESIDE_S]
         if first[1] < _least_score(len(window)) or (
@@ -261,8 +290,10 @@ class _Finder:
             return None
         return first
 
-    def _best(self, window: Rows, row: int, reach: int) -> tuple[float, float]:
-        """The best place of a window within `reach` rows of `row`, and its score."""
+    def _best(self, window: Rows, whole: float, row: int, reach: int) -> tuple[float, float]:
+        """The best place of a window of energy `whole` within `reach` rows of `row`, and its
+        score.
+        """
         low = max(0, row - reach)
         high = min(len(self._reference.rows), row + reach + len(window))
         count = high - low - len(window) + 1
@@ -272,7 +303,7 @@ class _Finder:
         dots = [
             float(np.vdot(rows[at : at + len(window)], window)) for at in range(low, low + count)
         ]
-        scores = _cosine(np.array(dots), self._energy[low : high + 1], window)
+        scores = _cosine(np.array(dots), self._energy[low : high + 1], len(window), whole)
         at = int(np.argmax(scores))
         return self._reference.start_s + (low + at + vertex(scores, at)) / RATE_HZ, min(
             1.0, float(scores[at])
@@ -284,8 +315,10 @@ def _thinned(rows: Rows) -> Rows:
     return np.asarray(whole.reshape(-1, _COARSE, rows.shape[1]).mean(axis=1), np.float32)
 
 
-def _fft_size(count: int) -> int:
-    return 1 << (count - 1).bit_length()
+def _spectrum(rows: Rows, least: int) -> NDArray[np.complex64]:
+    """The spectrum of each column of (n, d), of so many rows at least."""
+    size = 1 << (least - 1).bit_length()
+    return np.fft.rfft(rows, size, axis=0).astype(np.complex64)
 
 
 def _correlate(
@@ -295,26 +328,30 @@ def _correlate(
     spectrum: NDArray[np.complex64] | None = None,
 ) -> NDArray[np.float64]:
     """Cosine of the window (m, d) and every run of as many rows of (n, d): (n - m + 1,). `energy`:
-    (n + 1,) running sum.
+    (n + 1,) running sum; `spectrum`: of the rows.
     """
-    size = _fft_size(len(rows) + len(window))
-    spectrum = (
-        np.fft.rfft(rows, size, axis=0).astype(np.complex64) if spectrum is None else spectrum
-    )
+    if spectrum is None:
+        spectrum = _spectrum(rows, len(rows) + len(window))
+    size = 2 * len(spectrum) - 2
     product = (spectrum * np.conj(np.fft.rfft(window, size, axis=0))).sum(axis=1)
     dots = np.fft.irfft(product, size)[: len(rows) - len(window) + 1]
-    return _cosine(dots, energy, window)
+    return _cosine(dots, energy, len(window), _energy(window))
+
+
+def _energy(window: Rows) -> float:
+    return float((window.astype(np.float64) ** 2).sum())
 
 
 def _cosine(
-    dots: NDArray[np.float64], energy: NDArray[np.float64], window: Rows
+    dots: NDArray[np.float64], energy: NDArray[np.float64], rows: int, whole: float
 ) -> NDArray[np.float64]:
-    """Dot products of a window with runs of as many rows (k,), divided by the norms of both.
-    `energy`: the running sum of the rows' squares, beginning at the first run.
+    """Dot products of a window of `rows` rows with runs of as many (k,), divided by the norms of
+    both. `energy`: the running sum of the rows' squares, beginning at the first run; `whole`: the
+    window's.
     """
     count = len(dots)
-    local = np.maximum(energy[len(window) : len(window) + count] - energy[:count], 0.0)
-    norm = np.sqrt(local * float((window.astype(np.float64) ** 2).sum()))
+    local = np.maximum(energy[rows : rows + count] - energy[:count], 0.0)
+    norm = np.sqrt(local * whole)
     # If the reference holds much less than the window, the quotient is noise.
     quiet = local < 1e-3 * max(float(local.max()), 1e-12)
     return np.asarray(np.where(quiet, 0.0, dots / np.maximum(norm, 1e-9)))
@@ -353,6 +390,4 @@ def vertex(values: NDArray[np.float64], at: int) -> float:
         return 0.0
     left, mid, right = (float(value) for value in values[at - 1 : at + 2])
     curvature = left - 2 * mid + right
-    return (
-        float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-12 else 0.0
-    )
+    return min(max(0.5 * (left - right) / curvature, -0.5), 0.5) if curvature < -1e-12 else 0.0

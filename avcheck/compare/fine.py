@@ -7,6 +7,8 @@ phase transform: every frequency counts alike, so level, equalisation and most c
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,7 +62,7 @@ def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | No
     out.
     """
     size = 1 << (2 * len(first) - 1).bit_length()
-    window = np.hanning(len(first)).astype(np.float32)
+    window = _taper(len(first))
     ours, theirs = (np.fft.rfft(values * window, size) for values in (second, first))
     cross = theirs * np.conj(ours)
     hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
@@ -78,3 +80,8 @@ def delay(first: NDArray[np.float32], second: NDArray[np.float32]) -> float | No
     if height[at] < _LEAST_RATIO * float(others.max()):
         return None
     return at - reach + vertex(height, at)
+
+
+@lru_cache(maxsize=2)
+def _taper(count: int) -> NDArray[np.float32]:
+    return np.hanning(count).astype(np.float32)

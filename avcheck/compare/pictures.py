@@ -264,14 +264,19 @@ def _without(lines: slice, share: float) -> slice:
 def _means(luma: NDArray[np.float32]) -> Rows:
     """The mean of each cell of pictures (k, H, W), row by row: (k, 60)."""
     count, height, width = luma.shape
-    sums = np.add.reduceat(luma, _edges(height, _ROWS), axis=1)
-    sums = np.add.reduceat(sums, _edges(width, _COLUMNS), axis=2)
-    high, wide = (np.diff([*_edges(n, k), n]) for n, k in ((height, _ROWS), (width, _COLUMNS)))
-    return np.asarray(sums / np.outer(high, wide), np.float32).reshape(count, -1)
+    high, wide = _cells_of(height, _ROWS), _cells_of(width, _COLUMNS)
+    # Sums of whole numbers, which float32 holds exactly
+    sums = high.T @ (luma.reshape(-1, width) @ wide).reshape(count, height, _COLUMNS)
+    return np.asarray(sums / np.outer(high.sum(axis=0), wide.sum(axis=0)), np.float32).reshape(
+        count, -1
+    )
 
 
-def _edges(size: int, count: int) -> NDArray[np.intp]:
-    return np.arange(count) * size // count
+def _cells_of(size: int, count: int) -> NDArray[np.float32]:
+    """Which lines lie in which cell: 1 in (lines, cells), else 0."""
+    edges = np.arange(count) * size // count
+    cell = np.searchsorted(edges, np.arange(size), side="right") - 1
+    return np.asarray(cell[:, None] == np.arange(count), np.float32)
 
 
 def _lasting_s(times: NDArray[np.float64], cells: Rows) -> float:

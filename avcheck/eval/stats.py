@@ -74,12 +74,15 @@ def bootstrap(
     if len(names) < 2:
         return Figure(value, math.nan, math.nan, len(groups))
     rows = [np.flatnonzero(member == k) for k in range(len(names))]
-    resampled = []
-    for times in _draws(len(names))[:resamples].astype(int):
-        resampled.append(
-            statistic(np.concatenate([rows[k] for k, n in enumerate(times) for _ in range(n)]))
-        )
-    low, high = np.percentile(resampled, _LEVEL)
+    # A few groups are drawn alike again and again
+    drawn, which = np.unique(
+        _draws(len(names))[:resamples].astype(int), axis=0, return_inverse=True
+    )
+    values = [
+        statistic(np.concatenate([rows[k] for k, n in enumerate(times) for _ in range(n)]))
+        for times in drawn
+    ]
+    low, high = np.percentile(np.array(values)[which.ravel()], _LEVEL)
     return Figure(value, float(low), float(high), len(groups))
 
 

@@ -234,7 +234,13 @@ def frame_time_s(frame: Frame, origin_s: float) -> float | None:
 def frame_end_s(frame: Frame, time_s: float) -> float:
     if isinstance(frame, AudioFrame):
         return time_s + frame.samples / frame.sample_rate
-    return time_s + float((frame.duration or 0) * (frame.time_base or 0))
+    return time_s + lasting_s(frame)
+
+
+def lasting_s(frame: Frame) -> float:
+    """How long a frame lasts by what the file says, in seconds; 0 if it does not say."""
+    base = frame.time_base
+    return 0.0 if base is None else (frame.duration or 0) * base.numerator / base.denominator
 
 
 def timed_out(path: Path) -> DecodeFailed:

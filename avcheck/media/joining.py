@@ -26,7 +26,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
-from avcheck.media.base import JITTER_S, MOST_VALUES
+from avcheck.media.base import JITTER_S, MOST_VALUES, lasting_s
 
 GAP_S = 0.04  # a gap even if timestamps jitter
 
@@ -87,7 +87,7 @@ def without_counted(
         yield (None if counted else time_s), frame
         expected_s = None
         length_s = frame.samples / frame.sample_rate
-        stated_s = float((frame.duration or 0) * (frame.time_base or 0))
+        stated_s = lasting_s(frame)
         if (
             time_s is not None
             and stated_s > 0

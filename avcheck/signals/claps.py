@@ -67,9 +67,8 @@ def _stop(
     them; and which share of the time since the picture before had passed when it stopped. None if
     nothing stops dead, or no more than in the `usual` pictures on either side.
     """
-    before, moving, after = np.split(
-        motion[at - swing - rest + 1 : at + rest + 1], [rest, rest + swing]
-    )
+    moving = motion[at - swing + 1 : at + 1]
+    before, after = motion[at - swing - rest + 1 : at - swing + 1], motion[at + 1 : at + rest + 1]
     quickest = moving.max(axis=0)
     cells = quickest >= _MOVED
     if not _LEAST_CELLS <= cells.sum() <= _MOST_CELLS * len(cells):

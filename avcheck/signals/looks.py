@@ -58,16 +58,23 @@ def looks_of(pictures: Iterable[Picture]) -> Looks:
 
 def _cells(values: Luma | NDArray[np.int16], rows: int, columns: int, steps: int) -> Levels:
     """The mean of each cell of a picture, in `steps` to a level, (rows * columns,) uint8."""
-    height, width = values.shape
-    down, across = _membership(height, rows), _membership(width, columns)
+    down, across, areas = _grid(*values.shape, rows, columns)
     # By matrices, which is several times as quick as `reduceat`; sums below 2^24 are exact
     sums = (down @ values.astype(np.float32) @ across.T).astype(np.float64)
-    means = steps * sums / np.outer(down.sum(axis=1), across.sum(axis=1))
+    means = steps * sums / areas
     cells: Levels = np.minimum(means + 0.5, 255).astype(np.uint8).ravel()
     return cells
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=4)
+def _grid(
+    height: int, width: int, rows: int, columns: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """The `_membership` of each side of a picture, and how many pixels each cell has."""
+    down, across = _membership(height, rows), _membership(width, columns)
+    return down, across, np.outer(down.sum(axis=1), across.sum(axis=1))
+
+
 def _membership(pixels: int, cells: int) -> NDArray[np.float32]:
     """Which of the pixels of a side each of its cells has: (cells, pixels), 0 or 1."""
     edges = np.linspace(0, pixels, min(cells, pixels) + 1).astype(int)

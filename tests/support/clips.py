@@ -22,6 +22,7 @@ from av.video.reformatter import VideoReformatter
 
 DARK, BRIGHT = 30, 235  # luma, limited range
 CLICK_S = 0.02
+_FRAMES = 32  # of an encoder, whose sound is worked out at a time
 Array = np.ndarray[Any, Any]
 Pictures = Callable[[float], Array]  # time in seconds -> luma (H, W) uint8, limited range
 Sounds = Callable[[Array], Array]  # times in seconds (n,) -> samples (n,), -1..1
@@ -39,11 +40,11 @@ def click(times_s: Array) -> Array:
 
 def flashes(events_s: Sequence[float], fps: float, size: tuple[int, int]) -> Pictures:
     """Dark pictures, and a bright one at each of `events_s`."""
-    width, height = size
+    dark, bright = (np.full(size[::-1], luma, np.uint8) for luma in (DARK, BRIGHT))
 
     def draw(time_s: float) -> Array:
         on = any(abs(time_s - event_s) < 0.5 / fps for event_s in events_s)
-        return np.full((height, width), BRIGHT if on else DARK, np.uint8)
+        return bright if on else dark
 
     return draw
 
@@ -138,12 +139,11 @@ def make_clip(
     that stream out.
     """
     rate = Fraction(fps).limit_denominator(1001)
-    draw = draw or flashes(events_s, float(rate), size)
+    fps = float(rate)
+    draw = draw or flashes(events_s, fps, size)
     late_s = [event_s + sound_late_s for event_s in events_s]
     plays = [clicks(late_s)] if play is None else [play] if callable(play) else list(play)
-    times_s = picture_times_s or [
-        k / float(rate) for k in range(math.ceil(seconds * float(rate) - 1e-9))
-    ]
+    times_s = picture_times_s or [k / fps for k in range(math.ceil(seconds * fps - 1e-9))]
     with av.open(str(path), "w", format=format, options=dict(container_options or {})) as container:
         video: Any = None
         if vcodec:
@@ -164,6 +164,7 @@ def make_clip(
             video.metadata.update(tags or {})
             video.pix_fmt = pix_fmt
             tick = Fraction(1, 12000) if picture_times_s else 1 / rate
+            tick_s = float(tick)
             video.codec_context.time_base = tick
             video.codec_context.thread_count = 1
             if full_range:
@@ -208,71 +209,107 @@ def make_clip(
 
         # Setting a reformatter up, and its threads, takes longer than a picture.
         shaper = VideoReformatter()
+        luma: Array | None = None
         frame_samples = 1024
         if audios:
             frame_samples = audios[0].codec_context.frame_size or 1024
-        starts = list(range(0, math.ceil(seconds * sample_rate), frame_samples)) if audios else []
+        total = math.ceil(seconds * sample_rate)
+        starts = list(range(0, total, frame_samples)) if audios else []
+        tracks = [
+            _AudioFrames(audio, sound, total, frame_samples)
+            for audio, sound in zip(audios, plays if audios else [], strict=True)
+        ]
         jobs = [(time_s, 0, time_s) for time_s in times_s] if video else []
         jobs += [(first / sample_rate + audio_offset_s, 1, first) for first in starts]
         for _, kind, at in sorted(jobs):
             if kind == 0:
-                picture = VideoFrame.from_ndarray(draw(at), "gray")
-                # Levels are meant as written
-                picture = shaper.reformat(
-                    picture, format=pix_fmt, src_color_range=2, dst_color_range=2, threads=1
-                )
-                if not full_range:
-                    picture.color_range = 1
-                picture.pts = round((at + start_s) / tick)
+                if luma is not (luma := draw(at)):
+                    # Levels are meant as written
+                    picture = shaper.reformat(
+                        VideoFrame.from_ndarray(luma, "gray"),
+                        format=pix_fmt,
+                        src_color_range=2,
+                        dst_color_range=2,
+                        threads=1,
+                    )
+                    if not full_range:
+                        picture.color_range = 1
+                picture.pts = round((at + start_s) / tick_s)
                 picture.time_base = tick
                 container.mux(video.encode(picture))
                 continue
             first = int(at)
-            count = min(frame_samples, math.ceil(seconds * sample_rate) - first)
             if any(begin <= first / sample_rate < end for begin, end in audio_gaps_s):
                 continue
-            for audio, sound in zip(audios, plays, strict=True):
-                times = (first + np.arange(count)) / sample_rate
-                container.mux(
-                    audio.encode(
-                        audio_frame(
-                            audio,
-                            sound(times),
-                            first + round((audio_offset_s + start_s) * sample_rate),
-                        )
-                    )
-                )
+            pts = first + round((audio_offset_s + start_s) * sample_rate)
+            for track in tracks:
+                container.mux(track.stream.encode(track.frame(first, pts)))
         for stream in [video, *audios, cover]:
             if stream is not None:
                 container.mux(stream.encode(None))
     return path
 
 
+class _AudioFrames:
+    """The frames of one track, for its encoder."""
+
+    def __init__(self, stream: Any, play: Sounds, total: int, count: int) -> None:
+        self.stream = stream
+        self._play = play
+        self._total = total  # samples
+        self._count = count  # in a frame
+        self._make = audio_frames(stream)
+        self._rate = stream.codec_context.sample_rate
+        self._first, self._samples = 0, np.zeros(0)
+
+    def frame(self, first: int, pts: int) -> AudioFrame:
+        """That of the samples from `first` on."""
+        at = first - self._first
+        if at < 0 or at >= len(self._samples):  # of many frames at a time
+            count = min(_FRAMES * self._count, self._total - first)
+            self._samples = np.asarray(self._play((first + np.arange(count)) / self._rate))
+            self._first, at = first, 0
+        return self._make(self._samples[at : at + self._count], pts)
+
+
 def audio_frame(stream: Any, samples: Array, pts: int) -> AudioFrame:
     """Mono samples in the encoder's own format, the same in every channel."""
+    return audio_frames(stream)(samples, pts)
+
+
+def audio_frames(stream: Any) -> Callable[[Array, int], AudioFrame]:
+    """Makes each `audio_frame` of a stream."""
     context = stream.codec_context
+    layout, rate, tick = context.layout.name, context.sample_rate, Fraction(1, context.sample_rate)
     channels = len(context.layout.channels)
     kind = context.format.name
     # Not every PyAV makes planar frames of many channels from an array
     if channels >= 8 and kind.endswith("p"):
         kind = kind[:-1]
-    data = np.asarray(samples, np.float64)
-    if kind[:3] == "s16":
-        data = np.round(data * 32767).astype(np.int16)
-    elif kind[:3] == "s32":
-        data = np.round(data * 2147483000).astype(np.int32)
-    elif kind[:2] == "u8":
-        data = np.round(data * 127 + 128).astype(np.uint8)
-    else:
-        data = data.astype(np.float64 if kind[:3] == "dbl" else np.float32)
-    block = np.tile(data, (channels, 1)) if kind.endswith("p") else np.repeat(data, channels)[None]
-    frame = AudioFrame.from_ndarray(
-        np.ascontiguousarray(block), format=kind, layout=context.layout.name
-    )
-    frame.sample_rate = context.sample_rate
-    frame.pts = pts
-    frame.time_base = Fraction(1, context.sample_rate)
-    return frame
+
+    def make(samples: Array, pts: int) -> AudioFrame:
+        data = np.asarray(samples, np.float64)
+        if kind[:3] == "s16":
+            data = np.round(data * 32767).astype(np.int16)
+        elif kind[:3] == "s32":
+            data = np.round(data * 2147483000).astype(np.int32)
+        elif kind[:2] == "u8":
+            data = np.round(data * 127 + 128).astype(np.uint8)
+        else:
+            data = data.astype(np.float64 if kind[:3] == "dbl" else np.float32)
+        if channels == 1:
+            block = data[None]
+        elif kind.endswith("p"):
+            block = np.tile(data, (channels, 1))
+        else:
+            block = np.repeat(data, channels)[None]
+        frame = AudioFrame.from_ndarray(np.ascontiguousarray(block), format=kind, layout=layout)
+        frame.sample_rate = rate
+        frame.pts = pts
+        frame.time_base = tick
+        return frame
+
+    return make
 
 
 class Shelf:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ _RATES_HZ = _WAVES[:, 0]
 _PHASES = _WAVES[:, 1] * np.linspace(0, 1, 10) + _WAVES[:, 2] * np.linspace(0, 1, 6)[:, None]
 
 
+@lru_cache
 def noise(seconds: float) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
     """A sound that is known at every time: noise below 4 kHz whose level comes and goes."""
     rng = np.random.default_rng(6)

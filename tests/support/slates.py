@@ -68,12 +68,12 @@ def _slate(time_s: float, claps_s: Sequence[float], swing_s: float) -> Array:
 
 def _depth(u: Array, left: float, right: float, v: Array, top: float, bottom: float) -> Array:
     """How deep inside a rectangle a place is; negative outside."""
-    return np.minimum.reduce([u - left, right - u, v - top, bottom - v])
+    return np.minimum(np.minimum(u - left, right - u), np.minimum(v - top, bottom - v))
 
 
 def _paint(picture: Array, depth: Array, level: Array | float) -> None:
     """Paint what is inside; an edge covers a part of its pixels, as in any camera's picture."""
-    share = np.clip(depth + 0.5, 0, 1)
+    share = np.minimum(np.maximum(depth + 0.5, 0), 1)
     picture += share * (level - picture)
 
 
@@ -106,17 +106,25 @@ def leader(start_s: float, first: int, last: int, *, hand: bool, flash: bool = F
         if number < last or (flash and number == last and in_second_s >= 1 / 26):
             return np.full(SIZE[::-1], 16, np.uint8)
         picture = np.full(SIZE[::-1], 190.0)
-        u, v = _X - SIZE[0] / 2, _Y - SIZE[1] / 2
         if hand:
-            turned = np.mod(np.arctan2(u, -v), 2 * np.pi) / (2 * np.pi) < in_second_s
-            picture[turned & (np.hypot(u, v) < 50)] = 90
-        rows = np.random.default_rng(number).integers(0, 2, (5, 3)).astype(bool)
-        rows[:, number % 3] = True
-        figure = np.kron(rows, np.ones((8, 8), bool))
-        picture[40:80, 68:92][figure] = 20
+            picture[(in_second_s > _DUE_S) & _DIAL] = 90
+        picture[40:80, 68:92][_figure(number)] = 20
         return picture.astype(np.uint8)
 
     return draw
+
+
+# When in a second the hand has come to a pixel
+_U, _V = _X - SIZE[0] / 2, _Y - SIZE[1] / 2
+_DUE_S, _DIAL = np.mod(np.arctan2(_U, -_V), 2 * np.pi) / (2 * np.pi), np.hypot(_U, _V) < 50
+
+
+@lru_cache
+def _figure(number: int) -> Array:
+    """Which pixels (40, 24) a figure has."""
+    rows = np.random.default_rng(number).integers(0, 2, (5, 3)).astype(bool)
+    rows[:, number % 3] = True
+    return np.kron(rows, np.ones((8, 8), bool))
 
 
 def pips(times_s: Sequence[float], length_s: float = 0.04) -> Sounds:
