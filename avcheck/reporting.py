@@ -6,19 +6,8 @@ from pathlib import Path
 
 from avcheck._version import __version__
 from avcheck.media import MediaInfo
-from avcheck.report import Degraded, PictureFacts, Report, Tolerance
+from avcheck.report import Degraded, Report, Tolerance
 from avcheck.verdict import Judgement
-
-
-def picture_facts(info: MediaInfo) -> PictureFacts:
-    """What an editor needs to find a moment of a file again."""
-    return PictureFacts(
-        width=info.width,
-        height=info.height,
-        frame_rate=None if info.frame_rate is None else str(info.frame_rate),
-        first_s=info.first_picture_s,
-        timecode=info.timecode,
-    )
 
 
 def report_on(
@@ -49,7 +38,7 @@ def report_on(
         video_track=info.video_track,
         audio_tracks=info.audio_tracks,
         video_tracks=info.video_tracks,
-        picture=picture_facts(info),
+        picture=info.picture_facts,
         segments=judgement.segments,
         blocks=judgement.blocks,
         degraded=degraded,

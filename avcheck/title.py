@@ -20,7 +20,6 @@ from avcheck.media import Media, MediaInfo, Picture, Sound
 from avcheck.media.base import ROUNDING_S
 from avcheck.rates import SAMPLE_RATE
 from avcheck.report import Degraded
-from avcheck.reporting import picture_facts
 from avcheck.segments import MARGIN_BLOCKS
 from avcheck.settings import LEAST_PART_S, CheckSettings, Time
 
@@ -180,7 +179,7 @@ def _seconds(time: Time | None, info: MediaInfo) -> float | None:
     """
     if not isinstance(time, str):
         return time
-    time_s = TitleClock.of(picture_facts(info)).time_s(time)
+    time_s = TitleClock.of(info.picture_facts).time_s(time)
     if time_s is None:
         raise EmptyPart(info.path, f"the file has no picture that can have the timecode {time}")
     return time_s

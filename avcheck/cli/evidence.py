@@ -120,12 +120,11 @@ def _time_s(time: Time, file: Path, settings: CheckSettings) -> float | None:
     """
     from avcheck.choice import open_sound, sounds_of
     from avcheck.evidence.film import require_inside
-    from avcheck.reporting import picture_facts
 
     with suppress(MediaError):
         with open_sound(file, settings, sounds_of(file, settings)[0]) as media:
             info = media.info
-        time_s = TitleClock.of(picture_facts(info)).time_s(time) if isinstance(time, str) else time
+        time_s = TitleClock.of(info.picture_facts).time_s(time) if isinstance(time, str) else time
         if time_s is None:
             raise UsageError(f"no picture of the title can have the timecode {time}")
         if info.duration_s is not None:

@@ -11,7 +11,6 @@ from avcheck.compare.align import Piece
 from avcheck.compare.comparison import SAME_MS, Comparison, Digest, SyncChange
 from avcheck.edits import TIMES, Edit
 from avcheck.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
-from avcheck.reporting import picture_facts
 from avcheck.verdict import against, beyond_ms
 
 MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
@@ -41,7 +40,7 @@ def to_report(
         programs=info.programs,
         audio_tracks=info.audio_tracks,
         video_tracks=info.video_tracks,
-        picture=picture_facts(info),
+        picture=info.picture_facts,
         degraded=replace(
             lost,
             notes=(*report.degraded.notes, *lost.notes),

@@ -18,7 +18,7 @@ from av.packet import Packet
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
 from avcheck.media.transport import Excerpt
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import AudioClock, Track
+from avcheck.report import AudioClock, PictureFacts, Track
 
 SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 
@@ -123,6 +123,17 @@ class MediaInfo:
         if self.first_picture_s is None or self.first_sound_s is None:
             return None
         return 1000.0 * (self.first_picture_s - self.first_sound_s)
+
+    @property
+    def picture_facts(self) -> PictureFacts:
+        """What an editor needs to find a moment of the file again."""
+        return PictureFacts(
+            width=self.width,
+            height=self.height,
+            frame_rate=None if self.frame_rate is None else str(self.frame_rate),
+            first_s=self.first_picture_s,
+            timecode=self.timecode,
+        )
 
 
 @dataclass(frozen=True)
