@@ -10,7 +10,7 @@ that?
 from avcheck._version import __version__
 from avcheck.api import check, check_many, check_tracks
 from avcheck.errors import AvcheckError, Cancelled, MediaError, ModelError, UsageError
-from avcheck.report import PRESETS, Report, Tolerance
+from avcheck.record.report import PRESETS, Report, Tolerance
 
 __all__ = [
     "PRESETS",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avcheck.errors import Cancelled, UsageError
-from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.settings import PROBES, CheckSettings, OnProgress, only_track, time_of
 
 # One audio track by its number, several, or all of them; None: the main one

@@ -19,33 +19,33 @@ from pathlib import Path
 
 import torch
 
-from avcheck import progress
 from avcheck._version import __version__
-from avcheck.blocks import BLOCK_S
-from avcheck.choice import Choice, sounds_of
-from avcheck.closeup import CloserAtAll, Zoomed, zoom_all
-from avcheck.cores import cores
-from avcheck.detail import detail_of
 from avcheck.errors import CannotSeek, MediaError, is_out_of_memory
-from avcheck.first_look import FirstLook, Opener, look_at_all, look_at_samples
+from avcheck.machine.cores import cores
 from avcheck.media import MediaInfo
-from avcheck.model_config import AttentionKind
-from avcheck.odd_one_out import odd_one_out
-from avcheck.posterior import Calibration, Curve
-from avcheck.quantised import make_ready
-from avcheck.report import Degraded, Report
-from avcheck.reporting import report_on
-from avcheck.searching import CLOSER_SIDE, Seen, look_closer_for_all
-from avcheck.segments import window_over
+from avcheck.network.model_config import AttentionKind
+from avcheck.network.quantised import make_ready
+from avcheck.network.weights import load
+from avcheck.reading.blocks import BLOCK_S
+from avcheck.reading.choice import Choice, sounds_of
+from avcheck.reading.segments import window_over
+from avcheck.reading.title import Part, Title, open_title, pictures_in, sounds_in
+from avcheck.record.odd_one_out import odd_one_out
+from avcheck.record.report import Degraded, Report
+from avcheck.record.tracks import others
+from avcheck.scan import progress
+from avcheck.scan.closeup import CloserAtAll, Zoomed, zoom_all
+from avcheck.scan.first_look import FirstLook, Opener, look_at_all, look_at_samples
+from avcheck.scan.searching import CLOSER_SIDE, Seen, look_closer_for_all
 from avcheck.settings import DEFAULTS, CheckSettings, OnProgress
 from avcheck.signals.looks import Looks, looks_of
 from avcheck.signals.signal import SIGNAL_SIDE, Signal, may_be_signal, recognised_in
 from avcheck.signals.stamps import can_read_stamps, stamps_of
 from avcheck.signals.verdict import judge_signal, undecided
-from avcheck.title import Part, Title, open_title, pictures_in, sounds_in
-from avcheck.tracks import others
-from avcheck.verdict import Judgement, judge, without_unseen
-from avcheck.weights import load
+from avcheck.verdict.detail import detail_of
+from avcheck.verdict.judge import Judgement, judge, without_unseen
+from avcheck.verdict.posterior import Calibration, Curve
+from avcheck.verdict.reporting import report_on
 
 _STAMPED_S = 3.0  # in which a stamped capture shows its first stamp
 _LEFT = "small faces may not have been looked at (--thorough does)"

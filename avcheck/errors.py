@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from avcheck.report import ErrorCode
-from avcheck.tracks import escaped
+from avcheck.record.report import ErrorCode
+from avcheck.record.tracks import escaped
 
 
 class AvcheckError(Exception):

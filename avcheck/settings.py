@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from avcheck.errors import UsageError
-from avcheck.files import stamp
-from avcheck.languages import is_language
-from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
-from avcheck.timecode import is_timecode
+from avcheck.machine.files import stamp
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
+from avcheck.text.languages import is_language
+from avcheck.text.timecode import is_timecode
 
 OnProgress = Callable[[float], None]  # takes the fraction that is done, 0..1
 Time = float | str  # in a title: seconds on its clock, or its timecode

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from avcheck.checker import Checker
 from avcheck.eval.speed import measure_speed, speed_table
-from avcheck.report import Report
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
 from bench.media import clips
 from tests.support.long_titles import SHOT_S, Fault, drawn_shots, recorded_shots, write_title

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from avcheck.listening import units
+from avcheck.scan.listening import units
 from avcheck.settings import MOST_PROBES, PROBES
 from bench.__main__ import HERE
 from bench.media import title

@@ -17,7 +17,7 @@ import numpy as np
 from avcheck.compare.align import Piece
 from avcheck.compare.comparison import compare_titles, read_title
 from avcheck.compare.verdict import to_report
-from avcheck.report import PRESETS, Verdict
+from avcheck.record.report import PRESETS, Verdict
 from bench.transcodes import RATES, TRANSCODES, Part, Transcode, reference_times
 
 SOUND_MS = 1.0  # largest error allowed

@@ -20,7 +20,7 @@ from avcheck.errors import MediaError
 from avcheck.fix.repair import FixSettings, Outcome, fix_file
 from avcheck.media import open_media
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import Report
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings, only_track
 from bench.fixfilms import FILMS, Film, Head, make_film
 from tests.support.fixing import packets

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from avcheck.demo import make_demo
+from avcheck.scenes.demo import make_demo
 from avcheck.scenes.generate import make_scene
 from bench import film
 from tests.support.clips import Array, make_clip

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from avcheck.fix.repair import FixSettings, fix_file
-from avcheck.report import PRESETS, Report
+from avcheck.record.report import PRESETS, Report
 from avcheck.signals.verdict import check_signal
 from tests.support.clips import make_clip
 from tests.support.films import KINDS, B

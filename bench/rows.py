@@ -16,9 +16,9 @@ from pathlib import Path
 import av
 import torch
 
-from avcheck.cores import cores
-from avcheck.quantised import is_supported
-from avcheck.weights import half_is_fast
+from avcheck.machine.cores import cores
+from avcheck.network.quantised import is_supported
+from avcheck.network.weights import half_is_fast
 from bench import media
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck.cores import cores
+from avcheck.machine.cores import cores
 from avcheck.rates import FRAME_RATE
 from bench.rows import ROWS, cost_of, processor
 

@@ -16,8 +16,8 @@ from typing import Any
 import av
 
 from avcheck.checker import Checker
-from avcheck.demo import make_demo
-from avcheck.memory import keep_memory
+from avcheck.machine.memory import keep_memory
+from avcheck.scenes.demo import make_demo
 from avcheck.settings import CheckSettings
 
 TRACKS = 4

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.report import Verdict
+from avcheck.record.report import Verdict
 from bench import film
 from bench.film import SECONDS, Luma, Samples
 from tests.support.clips import make_clip

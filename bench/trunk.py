@@ -23,20 +23,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.blocks import blocks
-from avcheck.choice import sounds_of
 from avcheck.errors import MediaError
-from avcheck.looking import LEVELS
 from avcheck.media import open_media
-from avcheck.model import SyncNet, fuse
-from avcheck.posterior import Calibration
-from avcheck.quantised import QuantisedTrunk, is_supported
-from avcheck.scan import score_segment
+from avcheck.network.model import SyncNet, fuse
+from avcheck.network.quantised import QuantisedTrunk, is_supported
+from avcheck.network.weights import Loaded, load
+from avcheck.reading.blocks import blocks
+from avcheck.reading.choice import sounds_of
+from avcheck.reading.segments import Window
+from avcheck.scan.curves import score_segment
+from avcheck.scan.looking import LEVELS
 from avcheck.scenes.generate import make_scene
-from avcheck.segments import Window
 from avcheck.settings import DEFAULTS
-from avcheck.verdict import Judgement, judge
-from avcheck.weights import Loaded, load
+from avcheck.verdict.judge import Judgement, judge
+from avcheck.verdict.posterior import Calibration
 from bench.rows import processor
 
 _PICTURES = 25

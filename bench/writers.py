@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from avcheck.report import PRESETS, Report
+from avcheck.record.report import PRESETS, Report
 from avcheck.signals.verdict import check_signal
 from bench.players import make, presented
 

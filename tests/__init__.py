@@ -6,7 +6,7 @@ pytest-xdist do, that makes a test several times as dear.
 
 import os
 
-from avcheck.cores import wait_patiently
+from avcheck.machine.cores import wait_patiently
 
 wait_patiently()
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no test multiplies matrices of a size for two

@@ -18,17 +18,17 @@ from avcheck.eval import ablation, ablation_tables, trunks
 from avcheck.eval import rates as rates_eval
 from avcheck.eval.ablation import AblationSettings, Variant, ablate
 from avcheck.eval.rows import Row
-from avcheck.heads import JointHead
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS
+from avcheck.network.weights import Loaded, save
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.reading.segments import MAX_SHIFT
 from avcheck.scenes.generate import make_scene
-from avcheck.segments import MAX_SHIFT
 from avcheck.train.corpus import CachedClip, Clip, cache_clip
 from avcheck.train.learn import Stage
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import HeadSettings
-from avcheck.weights import Loaded, save
 from tests.support.clips import make_clip
 from tests.support.networks import SMALL
 

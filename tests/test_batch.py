@@ -15,7 +15,7 @@ from avcheck.batch.base import Limits
 from avcheck.batch.discovery import MEDIA_SUFFIXES, Discovery, discover
 from avcheck.batch.run import OUT_OF_MEMORY, check_many
 from avcheck.errors import ModelError, UsageError
-from avcheck.report import PRESETS, ErrorCode
+from avcheck.record.report import PRESETS, ErrorCode
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 

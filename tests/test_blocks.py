@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, Block, SoundTimeline, blocks
-from avcheck.mel import MEL_BINS, MEL_MARGIN, MEL_RATE, log_mel
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.reading.blocks import BLOCK_FRAMES, BLOCK_MELS, Block, SoundTimeline, blocks
+from avcheck.reading.mel import MEL_BINS, MEL_MARGIN, MEL_RATE, log_mel
 
 Array = np.ndarray[Any, Any]
 LOG_FLOOR = math.log(1e-5)

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from avcheck.record.report import Report
 from avcheck.render.records import to_json
-from avcheck.report import Report
 from tests.support.page_reports import HOSTILE, hostile, page, run, stills, title
 
 playwright = pytest.importorskip(

@@ -8,8 +8,8 @@ from typing import cast
 import numpy as np
 import pytest
 
-from avcheck import mel, stabilise
-from avcheck.course import order_chance, student_chance, theil_sen
+from avcheck.reading import mel, stabilise
+from avcheck.verdict.course import order_chance, student_chance, theil_sen
 from tests.support.shaken import filmed
 
 cv2 = pytest.importorskip("cv2")

@@ -21,7 +21,7 @@ from avcheck.batch.checkpoint import Checkpoint, Merged
 from avcheck.batch.run import check_many, identified
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.report import Report, Tolerance
+from avcheck.record.report import Report, Tolerance
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 from tests.support.commands import ENVIRONMENT, FAKE_MAIN

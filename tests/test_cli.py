@@ -8,7 +8,7 @@ import pytest
 
 from avcheck.cli.app import main
 from avcheck.cli.gate import ExitCode
-from avcheck.report import PRESETS, Tolerance
+from avcheck.record.report import PRESETS, Tolerance
 from tests.support import fake_scan
 from tests.support.commands import rows
 

@@ -262,6 +262,6 @@ def test_a_directory_that_cannot_be_written_to_is_named_before_any_work(
 def test_a_demo_that_cannot_be_kept_is_no_bug(
     clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("avcheck.demo.make_demo", lambda path, **_: path.write_bytes(b"x"))
+    monkeypatch.setattr("avcheck.scenes.demo.make_demo", lambda path, **_: path.write_bytes(b"x"))
     assert main(["demo", "--keep", f"{'x' * 300}.mp4"]) == 2
     assert "avcheck: --keep: cannot write xxx" in capsys.readouterr().err

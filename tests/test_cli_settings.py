@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from avcheck.cli.app import main
-from avcheck.report import PRESETS, Tolerance
+from avcheck.record.report import PRESETS, Tolerance
 from tests.support import fake_scan
 
 pytestmark = pytest.mark.usefixtures("fake")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import avcheck
 from avcheck.cli.app import app, main
-from avcheck.report import Report
+from avcheck.record.report import Report
 from tests.support import fake_scan
 from tests.support.commands import ENVIRONMENT, FAKE_MAIN, ROOT, command
 
@@ -85,9 +85,9 @@ def with_demo(monkeypatch: pytest.MonkeyPatch, made: list[tuple[Path, float]]) -
         path.write_bytes(b"clip")
         made.append((path, offset_ms))
 
-    module = ModuleType("avcheck.demo")
+    module = ModuleType("avcheck.scenes.demo")
     module.make_demo = make_demo  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "avcheck.demo", module)
+    monkeypatch.setitem(sys.modules, "avcheck.scenes.demo", module)
 
 
 def test_demo_agrees_within_a_frame(

@@ -27,7 +27,7 @@ from avcheck.compare.pictures import keep
 from avcheck.compare.verdict import to_report
 from avcheck.media import Picture, Sound
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import PRESETS, Report
+from avcheck.record.report import PRESETS, Report
 from tests.support.clips import make_clip
 from tests.support.scenery import noise, scenery
 

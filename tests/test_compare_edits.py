@@ -9,11 +9,11 @@ import pytest
 
 from avcheck.compare.align import Piece
 from avcheck.compare.conform import TimeSpan, edits
-from avcheck.edits import Edit, describe_edit
-from avcheck.markers import marked
+from avcheck.record.edits import Edit, describe_edit
+from avcheck.record.markers import marked
+from avcheck.record.report import PictureFacts, Report, Stretch
 from avcheck.render.page import words
 from avcheck.render.text import details
-from avcheck.report import PictureFacts, Report, Stretch
 from tests.support.page_reports import page
 
 FILE, FILE_24 = TimeSpan(0.0, 28.0), TimeSpan(0.0, 24.0)

@@ -19,7 +19,7 @@ from avcheck.cli.app import main
 from avcheck.compare import comparison
 from avcheck.compare.pairs import pair
 from avcheck.errors import UsageError
-from avcheck.report import PRESETS
+from avcheck.record.report import PRESETS
 from tests.support.clips import make_clip
 from tests.support.scenery import noise, scenery
 

@@ -18,7 +18,7 @@ from avcheck.compare.features import Recording, sound_track
 from avcheck.compare.pictures import keep
 from avcheck.media import MediaInfo, Picture, Sound
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import Degraded
+from avcheck.record.report import Degraded
 from tests.support.scenery import noise, scenery
 
 Array = np.ndarray[Any, Any]

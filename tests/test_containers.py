@@ -18,7 +18,7 @@ from avcheck.batch.discovery import MEDIA_SUFFIXES
 from avcheck.errors import NoAudio, NotMedia, NoVideo
 from avcheck.media import open_media
 from avcheck.media.container import SOUND_FORMATS, VIDEO_FORMATS
-from avcheck.plain_text import SUPPORTED
+from avcheck.text.plain_text import SUPPORTED
 from tests.support.clips import click_time_s
 from tests.support.reading import flash_s, late_ms, whole
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avcheck.cores import cores, wait_patiently
+from avcheck.machine.cores import cores, wait_patiently
 from tests.support.clips import make_clip
 
 Tree = Callable[[dict[str, str]], Path]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.course import Course, follow, order_chance, student_chance, theil_sen
-from avcheck.report import Segment, Stretch
+from avcheck.record.report import Segment, Stretch
+from avcheck.verdict.course import Course, follow, order_chance, student_chance, theil_sen
 
 Array = np.ndarray[Any, Any]
 SEEDS = range(8)

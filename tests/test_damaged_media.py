@@ -18,7 +18,7 @@ from avcheck.errors import LimitExceeded, MediaError, NotMedia
 from avcheck.media import open_media, sound
 from avcheck.media.base import Tally
 from avcheck.media.packets import Decoder, dated, packets_of, seek
-from avcheck.report import Degraded
+from avcheck.record.report import Degraded
 from tests.support.clips import BRIGHT, Array
 from tests.support.refusals import read, refused
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avcheck.detail import LEAST_SHARE, detail_of
 from avcheck.media import MediaInfo
-from avcheck.posterior import Calibration, Curve
-from avcheck.report import Stretch, Track
-from avcheck.verdict import Judgement
+from avcheck.record.report import Stretch, Track
+from avcheck.verdict.detail import LEAST_SHARE, detail_of
+from avcheck.verdict.judge import Judgement
+from avcheck.verdict.posterior import Calibration, Curve
 
 SHIFTS = np.arange(-5, 6)
 # The upper right quarter, and the lowest cell at the left

@@ -14,7 +14,7 @@ from avcheck.batch import globs
 from avcheck.batch.discovery import Selection, Shard, discover, parse_shard, read_list
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.report import PRESETS
+from avcheck.record.report import PRESETS
 from tests.support import fake_scan
 
 

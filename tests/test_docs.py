@@ -13,8 +13,8 @@ import pytest
 
 from avcheck.cli import config
 from avcheck.cli.gate import ExitCode, FailOn, Gate
+from avcheck.record.report import PRESETS, Report
 from avcheck.render import FORMATS
-from avcheck.report import PRESETS, Report
 from tests.support.option_tables import COMMANDS, MAN_PAGE, man_page, page
 
 ROOT = Path(__file__).parent.parent

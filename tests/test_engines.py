@@ -17,7 +17,7 @@ from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.ray_engine import _Actor, check_with_ray
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.report import PRESETS, Report
+from avcheck.record.report import PRESETS, Report
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 

@@ -14,13 +14,13 @@ from avcheck.eval import measure as measure_eval
 from avcheck.eval import plots, protocol, run, speed, tables
 from avcheck.eval.rows import read_rows
 from avcheck.eval.windows import Footage, observe
-from avcheck.heads import JointHead
-from avcheck.looking import LEVELS
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS
-from avcheck.posterior import Calibration
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS
+from avcheck.network.weights import Loaded, save
 from avcheck.rates import SAMPLE_RATE
-from avcheck.weights import Loaded, save
+from avcheck.scan.looking import LEVELS
+from avcheck.verdict.posterior import Calibration
 from tests.support.matcher import cells, clip, mini_corpus, of
 from tests.support.networks import SMALL
 from tests.support.real import ABSENT, CORPUS

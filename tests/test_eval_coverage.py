@@ -13,10 +13,10 @@ import torch
 from avcheck.errors import UsageError
 from avcheck.eval import protocol, run, tables
 from avcheck.eval.rows import Row, read_rows
-from avcheck.heads import JointHead
-from avcheck.model import SyncNet
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.weights import save
 from avcheck.train.corpus import find_clips, set_aside
-from avcheck.weights import save
 from tests.support.matcher import cells, clip, mini_corpus
 from tests.support.networks import SMALL
 

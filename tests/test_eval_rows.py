@@ -13,7 +13,7 @@ import pytest
 from avcheck.errors import UsageError
 from avcheck.eval import confidence_tables, plots, protocol, stats, tables
 from avcheck.eval.rows import RISK_FROM, RISK_S, Row, errors_frames
-from avcheck.model_config import ATTENTION_KINDS
+from avcheck.network.model_config import ATTENTION_KINDS
 from tests.support.matcher import bench, cells, of, rows_under
 
 

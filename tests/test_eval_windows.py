@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck.blocks import blocks
 from avcheck.eval import protocol
 from avcheck.eval.windows import as_they_are, curves, hear, observe
-from avcheck.looking import look
 from avcheck.media import Picture, Sound
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS
+from avcheck.network.weights import Loaded
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
-from avcheck.scan import scan
-from avcheck.weights import Loaded
+from avcheck.reading.blocks import blocks
+from avcheck.scan.curves import scan
+from avcheck.scan.looking import look
 from tests.support.matcher import SAMPLES_A_FRAME, SIDE, clip, loaded, material
 from tests.support.networks import SMALL
 

@@ -29,7 +29,7 @@ from avcheck.evidence.panel import (
     picture,
 )
 from avcheck.rates import FRAME_RATE
-from avcheck.report import (
+from avcheck.record.report import (
     BlockPlaces,
     BlockResult,
     PictureFacts,

@@ -11,11 +11,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from avcheck import faces
 from avcheck.errors import ModelError
-from avcheck.faces import FACE_SIDE, FaceFinder, Spot, face_finder, faces_in, local_contrast, spots
-from avcheck.shipped import FACES_NAME, shipped_path
-from avcheck.weights import write_tensors
+from avcheck.network.shipped import FACES_NAME, shipped_path
+from avcheck.network.weights import write_tensors
+from avcheck.scan import faces
+from avcheck.scan.faces import (
+    FACE_SIDE,
+    FaceFinder,
+    Spot,
+    face_finder,
+    faces_in,
+    local_contrast,
+    spots,
+)
 
 torch.set_num_threads(1)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from avcheck.fast_drift import fast_drift
-from avcheck.posterior import Curve
+from avcheck.verdict.fast_drift import fast_drift
+from avcheck.verdict.posterior import Curve
 from tests.support.curves import PLAIN, SHIFTS, Array, bump, curve, verdict
 
 PAL = 1000 / 24  # ms a second: pictures of 24 a second played at 25, with the sound as it was

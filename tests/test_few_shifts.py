@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from avcheck.heads import JointHead
-from avcheck.looking import Look
-from avcheck.model_config import ATTENTION_KINDS, AttentionKind
-from avcheck.posterior import Place
-from avcheck.segments import MAX_SHIFT
-from avcheck.shifts import SHIFTS, compare, listen, logit
+from avcheck.network.heads import JointHead
+from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind
+from avcheck.reading.segments import MAX_SHIFT
+from avcheck.scan.looking import Look
+from avcheck.scan.shifts import SHIFTS, compare, listen, logit
+from avcheck.verdict.posterior import Place
 from tests.support.block_source import loaded
 from tests.support.networks import TINY
 
@@ -75,9 +75,9 @@ def test_the_head_s_memory_does_not_grow_with_the_shifts() -> None:
     code = """
 import torch
 from pathlib import Path
-from avcheck.heads import JointHead
-from avcheck.memory import keep_memory
-from avcheck.model_config import ModelConfig
+from avcheck.network.heads import JointHead
+from avcheck.machine.memory import keep_memory
+from avcheck.network.model_config import ModelConfig
 def most_mb():
     return int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]) / 1024
 keep_memory()

@@ -15,7 +15,7 @@ import pytest
 from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.media import open_media
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import BlockResult, Stretch
+from avcheck.record.report import BlockResult, Stretch
 from tests.support import clock_cases, clock_media, clock_table
 from tests.support.films import KINDS, noise, tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured, packets, place

@@ -13,7 +13,7 @@ import pytest
 from avcheck.fix.encode import Pace
 from avcheck.fix.moves import Move, Moves, Refused, by, of
 from avcheck.fix.pcm import PcmLayout
-from avcheck.report import Report, Stretch
+from avcheck.record.report import Report, Stretch
 
 RATE = 48_000
 

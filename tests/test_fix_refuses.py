@@ -13,7 +13,7 @@ from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.fix import remux
 from avcheck.fix.repair import FixSettings, fix_file
-from avcheck.report import Report, Stretch
+from avcheck.record.report import Report, Stretch
 from tests.support.films import tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured
 

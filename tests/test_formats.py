@@ -14,9 +14,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from avcheck import render as rendering
+from avcheck.record.report import Report
 from avcheck.render import FORMATS, STEP_SUMMARY, renderer
 from avcheck.render.base import Renderer
-from avcheck.report import Report
 from tests.support.format_reports import EACH, HOSTILE, LATE, document, hostile, rows
 from tests.support.formats import WRITABLE
 

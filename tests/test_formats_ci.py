@@ -10,9 +10,9 @@ import junitparser
 import pytest
 
 from avcheck import render as rendering
+from avcheck.record.report import Report
 from avcheck.render import STEP_SUMMARY
 from avcheck.render.worst import Worst
-from avcheck.report import Report
 from tests.support.format_reports import (
     BORDERLINE,
     EACH,

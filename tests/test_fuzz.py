@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from avcheck.report import Report
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
 from tests.support import fuzz, guard, hostile
 

@@ -8,7 +8,7 @@ import pytest
 from avcheck.eval import joined, tables
 from avcheck.eval.protocol import STRANGER
 from avcheck.eval.rows import Row
-from avcheck.shifts import SHIFTS
+from avcheck.scan.shifts import SHIFTS
 
 NONE = -4.0
 

@@ -13,7 +13,7 @@ from avcheck.fix.moves import Refused, by
 from avcheck.fix.plan import make_plan
 from avcheck.media import open_media
 from avcheck.media.mp4 import Index
-from avcheck.report import Degraded, Report
+from avcheck.record.report import Degraded, Report
 from tests.support.clips import click_time_s
 from tests.support.mp4_boxes import box, boxes, without
 from tests.support.reading import flash_s, whole

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from avcheck.course import Course
-from avcheck.jumps import narrowed, opened
-from avcheck.report import BlockResult, Segment, Stretch
+from avcheck.record.report import BlockResult, Segment, Stretch
+from avcheck.verdict.course import Course
+from avcheck.verdict.jumps import narrowed, opened
 
 SEGMENTS = [Segment(10.0 * k, 10.0 * k + 10, None, 0.95) for k in range(6)]
 JUMP = Course((Stretch(0, 20, 0, 0), Stretch(20, 60, 400, 400)))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import scan as scanning
-from avcheck.posterior import Calibration, Curve, Place
-from avcheck.scan import LevelChoice, scan
+from avcheck.scan import curves as scanning
+from avcheck.scan.curves import LevelChoice, scan
+from avcheck.verdict.posterior import Calibration, Curve, Place
 from tests.support.block_source import LEVELS, block, loaded
 from tests.support.curves import curve as curve_of
 

@@ -13,12 +13,20 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import first_look, listening, weights
-from avcheck import scan as scanning
-from avcheck.blocks import Block
 from avcheck.checker import Checker
-from avcheck.heads import JointHead
-from avcheck.listening import (
+from avcheck.media import Sound
+from avcheck.network import weights
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS
+from avcheck.rates import SAMPLE_RATE
+from avcheck.reading.blocks import Block
+from avcheck.reading.segments import segments
+from avcheck.record.report import Listened, Report, Segment
+from avcheck.render.page.words import unseen
+from avcheck.scan import curves as scanning
+from avcheck.scan import first_look, listening
+from avcheck.scan.listening import (
     LEAST_VOICE,
     LEAST_WITH_OFFSET,
     PART_UNITS,
@@ -29,16 +37,9 @@ from avcheck.listening import (
     next_units,
     units,
 )
-from avcheck.media import Sound
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS
-from avcheck.rates import SAMPLE_RATE
-from avcheck.render.page.words import unseen
-from avcheck.report import Listened, Report, Segment
-from avcheck.segments import segments
 from avcheck.settings import CheckSettings
-from avcheck.times import clock
-from avcheck.verdict import Judgement
+from avcheck.text.times import clock
+from avcheck.verdict.judge import Judgement
 from tests.support.blinking import B_FRAMES, blink, correlated, late
 from tests.support.clips import make_clip
 from tests.support.looking_around import Shows, look_around

@@ -36,7 +36,7 @@ def test_only_a_check_by_avcheck_s_own_programs_goes_without_pytorch_s_compiler(
 
 def test_a_checker_is_made_without_pytorch_s_compiler() -> None:
     code = (
-        "from avcheck.loading import never_compile, while_importing; never_compile()\n"
+        "from avcheck.machine.loading import never_compile, while_importing; never_compile()\n"
         "with while_importing(): from avcheck.checker import Checker\n"
         "import sys; Checker(device='cpu'); print('torch._refs' in sys.modules)"
     )

@@ -11,9 +11,9 @@ import pytest
 import avcheck
 from avcheck.checker import Checker
 from avcheck.errors import EmptyPart, UsageError
-from avcheck.looking import look as real_look
-from avcheck.odd_one_out import odd_one_out
-from avcheck.report import Report, Track
+from avcheck.record.odd_one_out import odd_one_out
+from avcheck.record.report import Report, Track
+from avcheck.scan.looking import look as real_look
 from avcheck.settings import CheckSettings, seconds_of
 from tests.support import fake_scan
 from tests.support.clips import make_clip
@@ -80,7 +80,7 @@ def test_the_pictures_are_decoded_and_looked_at_once(
         seen.append(len(pictures))
         return real_look(pictures, *others, **more)
 
-    monkeypatch.setattr("avcheck.scan.look", counted)
+    monkeypatch.setattr("avcheck.scan.curves.look", counted)
     part = {"start": 0.0, "end": 2.0}
     checker.check_tracks(film, CheckSettings(audio_tracks=(0,), **part))
     once = len(seen)
@@ -115,7 +115,7 @@ def test_a_part_is_the_same_where_the_file_must_be_read_from_its_beginning(
     settings = CheckSettings(audio_tracks=(2,), start=10.0, end=12.0)
     sought, info, _ = checker.curves(film, settings)
     monkeypatch.setattr(Media, "seekable", False, raising=False)
-    monkeypatch.setattr("avcheck.title.Title.seekable", False, raising=False)
+    monkeypatch.setattr("avcheck.reading.title.Title.seekable", False, raising=False)
     read, *_ = checker.curves(film, settings)
     assert info.duration_s is not None
     assert len(sought) == len(read) == 1

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from avcheck.cli.app import main
-from avcheck.markers import marked
-from avcheck.report import Degraded, Report, Track
+from avcheck.record.markers import marked
+from avcheck.record.report import Degraded, Report, Track
 from tests.support.fake_scan import stand_in
 from tests.support.marked import CLOCKS, NTSC, RATES, document, film, number_of
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from avcheck.cli.app import main
-from avcheck.edits import Edit
-from avcheck.markers import TitleClock, marked
 from avcheck.media import open_media
+from avcheck.record.edits import Edit
+from avcheck.record.markers import TitleClock, marked
+from avcheck.record.report import PRESETS, Degraded, PictureFacts, Report, Stretch
 from avcheck.render import to_json
-from avcheck.report import PRESETS, Degraded, PictureFacts, Report, Stretch
-from avcheck.reporting import report_on
-from avcheck.verdict import Judgement
+from avcheck.verdict.judge import Judgement
+from avcheck.verdict.reporting import report_on
 from tests.support.fake_scan import stand_in
 from tests.support.marked import CLOCKS, NTSC, document, film, number_of
 

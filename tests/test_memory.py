@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from avcheck.memory import keep_memory
+from avcheck.machine.memory import keep_memory
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck import trunks as trunks_module
-from avcheck.heads import JointHead
-from avcheck.match import Match
-from avcheck.model import SyncNet, best_places, likeness
-from avcheck.model_config import (
+from avcheck.network import trunks as trunks_module
+from avcheck.network.heads import JointHead
+from avcheck.network.match import Match
+from avcheck.network.model import SyncNet, best_places, likeness
+from avcheck.network.model_config import (
     ATTENTION_KINDS,
     BLOCK_FRAMES,
     BLOCK_TIMES,

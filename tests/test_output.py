@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from avcheck.errors import UsageError
+from avcheck.record.report import Report
 from avcheck.render import renderer
 from avcheck.render.output import Guard, parse_targets, to_file, to_stream
-from avcheck.report import Report
 
 REPORTS = [Report("a.mp4", "in_sync", offset_ms=1.0), Report("b.mp4", "error", reason="no sound")]
 

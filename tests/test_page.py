@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from avcheck.cli.app import main
+from avcheck.evidence.stills import Illustration
+from avcheck.record.report import Report
 from avcheck.render.page.charts import score_map
 from avcheck.render.page.png import indexed_png
 from avcheck.render.page.svg import INSIDE, LEFT
 from avcheck.render.records import to_json
 from avcheck.render.text import percent
-from avcheck.report import Report
-from avcheck.stills import Illustration
 from tests.support import fake_scan
 from tests.support.page_reports import HOSTILE, OFFSETS_MS, hostile, page, run, stills, title
 

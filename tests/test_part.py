@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.choice import Choice
 from avcheck.errors import DecodeFailed, EmptyPart, UsageError
 from avcheck.media import MediaInfo, Sound
 from avcheck.rates import SAMPLE_RATE
+from avcheck.reading.choice import Choice
+from avcheck.reading.title import blocks_of, open_title, part_of, sounds_in
 from avcheck.settings import CheckSettings, Time, time_of
-from avcheck.title import blocks_of, open_title, part_of, sounds_in
 from tests.support.clips import Clip
 
 NTSC = Fraction(30000, 1001)

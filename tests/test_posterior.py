@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.posterior import (
+from avcheck.record.report import FRAME_MS
+from avcheck.verdict.posterior import (
     UNMATCHED_ODDS,
     Calibration,
     above_median,
@@ -22,7 +23,6 @@ from avcheck.posterior import (
     match_ratio,
     posterior,
 )
-from avcheck.report import FRAME_MS
 from tests.support.curves import PLAIN, SEEDS, SHIFTS, Array, bump, curve, verdict
 
 # Chances

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from avcheck import choice
 from avcheck.batch import run as run_batch
 from avcheck.batch.base import Limits
 from avcheck.batch.run import Unchanged, check_changed, check_many, precheck
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
-from avcheck.loading import while_importing
-from avcheck.plain_text import NO_VIDEO, is_text
-from avcheck.report import Report
+from avcheck.machine.loading import while_importing
+from avcheck.reading import choice
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
+from avcheck.text.plain_text import NO_VIDEO, is_text
 from tests.support import fake_scan
 
 WITH_WORKER = Limits(timeout_s=60)
@@ -101,7 +101,7 @@ def test_no_clip_is_text(clip: Callable[..., Path], suffix: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_memory_that_was_kept_is_given_back() -> None:
     code = """
-import avcheck.memory as memory
+import avcheck.machine.memory as memory
 def resident_mb(): return int(open('/proc/self/statm').read().split()[1]) * 4096 / 2**20
 memory.keep_memory()
 pieces = [bytearray(b'x' * 2**20) for _ in range(100)]
@@ -205,7 +205,7 @@ def test_a_first_look_leaves_everything_else_to_the_check(
     assert precheck(CheckSettings(), "memory://films/notes.mp4", ()) is None
     assert precheck(CheckSettings(), tmp_path / "gone.mp4", ()) is None
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setitem(sys.modules, "avcheck.choice", None)
+    monkeypatch.setitem(sys.modules, "avcheck.reading.choice", None)
     notes.write_bytes(bytes(100))
     assert precheck(CheckSettings(), notes, ()) is None
 

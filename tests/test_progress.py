@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 from torch import nn
 
-from avcheck import progress
 from avcheck.cli.screen import Bar
-from avcheck.looking import LEVELS
-from avcheck.scan import LEARN_LEVEL_EVERY
+from avcheck.scan import progress
+from avcheck.scan.curves import LEARN_LEVEL_EVERY
+from avcheck.scan.looking import LEVELS
 
 
 def look(trunk: nn.Module, seconds: int) -> None:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck import quantised
-from avcheck.model import SyncNet
-from avcheck.model_config import ModelConfig
-from avcheck.quantised import QuantisedTrunk, _Layer, is_supported, make_ready
-from avcheck.trunks import VisualTrunk
-from avcheck.weights import Loaded, load
+from avcheck.network import quantised
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ModelConfig
+from avcheck.network.quantised import QuantisedTrunk, _Layer, is_supported, make_ready
+from avcheck.network.trunks import VisualTrunk
+from avcheck.network.weights import Loaded, load
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not is_supported(CPU), reason="this processor has no use for it")

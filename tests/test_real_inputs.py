@@ -12,7 +12,7 @@ import pytest
 from avcheck.errors import NotMedia
 from avcheck.media import open_media
 from avcheck.media.stream_clock import StreamClock
-from avcheck.plain_text import is_text, why_no_video
+from avcheck.text.plain_text import is_text, why_no_video
 from tests.support.mp4_boxes import box, boxes, find, without
 from tests.support.reading import late_ms, whole
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import weights
-from avcheck.posterior import (
+from avcheck.network import weights
+from avcheck.scan.shifts import SHIFTS
+from avcheck.train import calibrate, recalibrate
+from avcheck.verdict.posterior import (
     Calibration,
     above_median,
     combine,
@@ -20,8 +22,6 @@ from avcheck.posterior import (
     log_likelihood,
     weigh_up,
 )
-from avcheck.shifts import SHIFTS
-from avcheck.train import calibrate, recalibrate
 from tests.support.clips import Array
 from tests.support.curves import bump, curve
 from tests.support.films import talking

@@ -19,7 +19,7 @@ from avcheck.batch.remote import fetched, is_url, url_problem, url_stamp
 from avcheck.batch.run import check_many
 from avcheck.cli.app import main
 from avcheck.errors import MediaError
-from avcheck.report import Report
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 from tests.support.formats import SEVERAL

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from avcheck import render as rendering
-from avcheck.report import (
+from avcheck.record.report import (
     BlockResult,
     Degraded,
     Listened,
@@ -21,7 +21,7 @@ from avcheck.report import (
     Tolerance,
     confidence_text,
 )
-from avcheck.times import moment
+from avcheck.text.times import moment
 
 LATE = Report("a.mp4", "out_of_sync", offset_ms=-120.0, confidence=0.97)
 

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from avcheck.report import (
+from avcheck.record.report import (
     DEFAULT_PRESET,
     PRESETS,
     BlockResult,

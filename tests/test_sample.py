@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import scan as scanning
-from avcheck import weights
-from avcheck.blocks import Block, blocks
 from avcheck.checker import Checker
 from avcheck.errors import CannotSeek, UsageError
-from avcheck.heads import JointHead
-from avcheck.listening import CANDIDATES, ENOUGH_SAMPLES, TRIES, LookPlan
 from avcheck.media import open_media
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS
-from avcheck.segments import Window, window_over
+from avcheck.network import weights
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS
+from avcheck.reading.blocks import Block, blocks
+from avcheck.reading.segments import Window, window_over
+from avcheck.scan import curves as scanning
+from avcheck.scan.listening import CANDIDATES, ENOUGH_SAMPLES, TRIES, LookPlan
 from avcheck.settings import MOST_PROBES, CheckSettings
 from tests.support.blinking import B_FRAMES, blink, correlated, late
 from tests.support.clips import make_clip

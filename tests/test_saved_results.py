@@ -12,9 +12,9 @@ import pytest
 
 from avcheck import render
 from avcheck.batch.resume import Resumed
-from avcheck.changes import changes_between
 from avcheck.cli.app import main
-from avcheck.report import BlockResult, Report, Segment, Stretch, Tolerance
+from avcheck.record.changes import changes_between
+from avcheck.record.report import BlockResult, Report, Segment, Stretch, Tolerance
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 

@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import looking, shifts
-from avcheck import scan as scanning
-from avcheck.blocks import BLOCK_MELS, Block
-from avcheck.looking import Look, look
-from avcheck.mel import MEL_BINS
-from avcheck.model_config import ATTENTION_KINDS, AttentionKind
-from avcheck.posterior import Calibration
-from avcheck.report import DEFAULT_PRESET, PRESETS
-from avcheck.scan import scan, score_segment
-from avcheck.segments import MAX_SHIFT, Window
-from avcheck.shifts import SHIFTS
-from avcheck.verdict import judge
+from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind
+from avcheck.reading.blocks import BLOCK_MELS, Block
+from avcheck.reading.mel import MEL_BINS
+from avcheck.reading.segments import MAX_SHIFT, Window
+from avcheck.record.report import DEFAULT_PRESET, PRESETS
+from avcheck.scan import curves as scanning
+from avcheck.scan import looking, shifts
+from avcheck.scan.curves import scan, score_segment
+from avcheck.scan.looking import Look, look
+from avcheck.scan.shifts import SHIFTS
+from avcheck.verdict.judge import judge
+from avcheck.verdict.posterior import Calibration
 from tests.support.block_source import LEVELS, block, loaded
 from tests.support.networks import TINY
 from tests.support.shaken import filmed, followed, unsteady

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import weights
 from avcheck.checker import Checker
 from avcheck.errors import MediaError, ModelError
-from avcheck.heads import JointHead
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS, AttentionKind
-from avcheck.report import Report
+from avcheck.network import weights
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind
+from avcheck.record.report import Report
 from tests.support.clips import click
 from tests.support.networks import TINY
 

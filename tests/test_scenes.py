@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from avcheck.demo import MARGIN_S, SIZE, make_demo
 from avcheck.errors import UsageError
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.scenes.base import Scene, SceneKind, Thing
+from avcheck.scenes.demo import MARGIN_S, SIZE, make_demo
 from avcheck.scenes.generate import make_scene
 
 RATE = 200  # Hz at which loudness and movement are compared
@@ -222,7 +222,7 @@ def test_a_demo_is_off_by_what_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = cache(make_scene)  # one scene for all offsets
-    monkeypatch.setattr("avcheck.demo.make_scene", drawn)
+    monkeypatch.setattr("avcheck.scenes.demo.make_scene", drawn)
     files = {}
     for offset_ms in (0.0, 133.3, -250.0):
         path = tmp_path / f"{offset_ms}.mp4"

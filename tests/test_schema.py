@@ -18,10 +18,9 @@ from jsonschema import Draft202012Validator
 from avcheck.batch.failed import error_report
 from avcheck.checker import _reason
 from avcheck.cli.app import main
-from avcheck.edits import Edit
 from avcheck.media import open_media
-from avcheck.render import to_json
-from avcheck.report import (
+from avcheck.record.edits import Edit
+from avcheck.record.report import (
     PRESETS,
     SCHEMA_VERSION,
     BlockPlaces,
@@ -40,7 +39,8 @@ from avcheck.report import (
     Track,
     UndecidableCode,
 )
-from avcheck.verdict import Judgement
+from avcheck.render import to_json
+from avcheck.verdict.judge import Judgement
 from tests.support import fake_scan
 
 SCHEMA: dict[str, Any] = json.loads(

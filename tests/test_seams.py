@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from avcheck.course import jumping_at
-from avcheck.report import PRESETS, Segment
-from avcheck.verdict import Judgement, judge
+from avcheck.record.report import PRESETS, Segment
+from avcheck.verdict.course import jumping_at
+from avcheck.verdict.judge import Judgement, judge
 from tests.support.curves import PLAIN, film
 
 

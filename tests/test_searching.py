@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import searching
-from avcheck.blocks import BLOCK_FRAMES, Block
-from avcheck.faces import Face
-from avcheck.looking import Look
-from avcheck.model import SyncNet
-from avcheck.posterior import Curve, Place
-from avcheck.searching import (
+from avcheck.network.model import SyncNet
+from avcheck.network.weights import Loaded
+from avcheck.reading.blocks import BLOCK_FRAMES, Block
+from avcheck.reading.segments import Window
+from avcheck.scan import searching
+from avcheck.scan.faces import Face
+from avcheck.scan.looking import Look
+from avcheck.scan.searching import (
     FACE_SIDE,
     FACE_WINDOW,
     LEAST_SIDE,
@@ -24,8 +25,7 @@ from avcheck.searching import (
     SEARCH_SIDE,
     look_closer,
 )
-from avcheck.segments import Window
-from avcheck.weights import Loaded
+from avcheck.verdict.posterior import Curve, Place
 from tests.support.curves import curve
 from tests.support.networks import TINY
 

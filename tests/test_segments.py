@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import segments as segments_module
-from avcheck.scan import scan
-from avcheck.segments import Window, ahead
+from avcheck.reading import segments as segments_module
+from avcheck.reading.segments import Window, ahead
+from avcheck.scan.curves import scan
 from tests.support.block_source import LEVELS, block, loaded
 
 torch.set_num_threads(1)

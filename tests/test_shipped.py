@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from avcheck.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
 from avcheck.checker import Checker
-from avcheck.demo import make_demo
-from avcheck.looking import LEVELS
 from avcheck.media import Picture, Sound
-from avcheck.report import DEFAULT_PRESET, PRESETS, Report
-from avcheck.scan import scan
-from avcheck.shipped import SHIPPED_SHA256, shipped_path
+from avcheck.network.shipped import SHIPPED_SHA256, shipped_path
+from avcheck.reading.blocks import BLOCK_FRAMES, BLOCK_SAMPLES, Block, blocks
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report
+from avcheck.scan.curves import scan
+from avcheck.scan.looking import LEVELS
+from avcheck.scenes.demo import make_demo
 from avcheck.train.corpus import CachedClip, Clip, decode
-from avcheck.verdict import Judgement, judge
+from avcheck.verdict.judge import Judgement, judge
 from tests.support.long_titles import Fault, drawn_shots, write_title
 from tests.support.real import ABSENT, CORPUS
 

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from avcheck.checker import Checker
-from avcheck.closeup import Zoomed
-from avcheck.first_look import FirstLook
 from avcheck.media import Picture, Sound
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import Report
+from avcheck.reading.title import Title, open_title
+from avcheck.record.report import Report
+from avcheck.scan.closeup import Zoomed
+from avcheck.scan.first_look import FirstLook
 from avcheck.settings import CheckSettings
 from avcheck.signals.stamps import stamps_of
-from avcheck.title import Title, open_title
-from avcheck.verdict import Judgement
+from avcheck.verdict.judge import Judgement
 from tests.support.clips import Array, Clip, Sounds, clicks, make_clip
 from tests.support.networks import written
 from tests.support.slates import SIZE, claps, pips, slate

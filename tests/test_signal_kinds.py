@@ -14,7 +14,7 @@ from avcheck.cli.app import main
 from avcheck.media import Picture, Sound
 from avcheck.rates import SAMPLE_RATE
 from avcheck.rates import SAMPLE_RATE as SCENE_RATE
-from avcheck.report import PRESETS
+from avcheck.record.report import PRESETS
 from avcheck.scenes.generate import make_scene
 from avcheck.signals.beeps import beeps_of
 from avcheck.signals.claps import closings_of

@@ -16,7 +16,7 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.media import Media, Picture, Sound, open_media
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import PRESETS
+from avcheck.record.report import PRESETS
 from avcheck.signals.beeps import beeps_of
 from avcheck.signals.flashes import flashes_of
 from avcheck.signals.looks import looks_of

@@ -16,7 +16,7 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.media import Picture, Sound
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import PRESETS
+from avcheck.record.report import PRESETS
 from avcheck.signals import stamps
 from avcheck.signals.stamps import stamps_of
 from avcheck.signals.verdict import check_signal, judge_signal

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avcheck.stabilise import shake, steadied
+from avcheck.reading.stabilise import shake, steadied
 from tests.support.shaken import Pictures, filmed, followed, unsteady
 
 

@@ -13,8 +13,8 @@ import av
 import numpy as np
 import pytest
 
-from avcheck.report import BlockResult, Report, Stretch
-from avcheck.stills import MOST, PARTS, illustrate, moments
+from avcheck.evidence.stills import MOST, PARTS, illustrate, moments
+from avcheck.record.report import BlockResult, Report, Stretch
 
 Clip = Callable[..., Path]
 SECONDS = 20

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from avcheck.timecode import Timecode, can_drop, exact_rate, nearest_rate
+from avcheck.text.timecode import Timecode, can_drop, exact_rate, nearest_rate
 
 NTSC = {n: Fraction(1000 * n, 1001) for n in (24, 30, 48, 60, 120)}
 

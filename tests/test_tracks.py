@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck import weights
 from avcheck.checker import Checker
 from avcheck.cli import app
 from avcheck.errors import DecodeFailed, NoAudio, NoVideo
-from avcheck.heads import JointHead
 from avcheck.media import open_media
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS
+from avcheck.network import weights
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS
+from avcheck.record.report import Report, Track
+from avcheck.record.tracks import available, named, others
 from avcheck.render.text import line
-from avcheck.report import Report, Track
 from avcheck.settings import CheckSettings
-from avcheck.tracks import available, named, others
 from tests.support.clips import Array, click, clicks
 from tests.support.networks import TINY
 

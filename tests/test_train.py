@@ -17,18 +17,18 @@ from tests.support.clips import make_clip
 from tests.support.networks import TINY
 
 pytest.importorskip("cv2")
-from avcheck import weights
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
-from avcheck.heads import JointHead
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS
-from avcheck.posterior import Calibration, Estimate
+from avcheck.network import weights
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS
 from avcheck.scenes.generate import make_scene
 from avcheck.train import corpus, crossfit, heads, learn, run, sampling
 from avcheck.train import settings as settings_train
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import Recipe
+from avcheck.verdict.posterior import Calibration, Estimate
 from tests.support.stairs import A_FRAME, Array, touch
 
 torch.set_num_threads(1)

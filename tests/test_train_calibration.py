@@ -13,10 +13,10 @@ import pytest
 import torch
 
 pytest.importorskip("cv2")
-from avcheck.looking import Look
-from avcheck.posterior import Calibration, posterior
+from avcheck.scan.looking import Look
 from avcheck.train import calibrate
 from avcheck.train.corpus import CachedClip, Clip
+from avcheck.verdict.posterior import Calibration, posterior
 from tests.support.stairs import A_FRAME, Array
 
 torch.set_num_threads(1)

@@ -16,9 +16,9 @@ from tests.support.clips import make_clip
 
 pytest.importorskip("cv2")
 from avcheck.errors import UsageError
-from avcheck.match import Match
-from avcheck.mel import MEL_MARGIN
+from avcheck.network.match import Match
 from avcheck.rates import SAMPLE_RATE
+from avcheck.reading.mel import MEL_MARGIN
 from avcheck.train import clean, corpus
 from avcheck.train.corpus import Clip, find_clips
 from avcheck.train.sampling import Recipe

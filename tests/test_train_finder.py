@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from avcheck.errors import UsageError
-from avcheck.faces import FACE_SIDE, FaceFinder
+from avcheck.scan.faces import FACE_SIDE, FaceFinder
 from avcheck.train import face_boxes, finder
 from avcheck.train.corpus import Clip
 from avcheck.train.face_boxes import Box, boxes_in, read_boxes, write_boxes

@@ -11,7 +11,7 @@ import torch
 from tests.support.shaken import filmed, unsteady
 
 pytest.importorskip("cv2")
-from avcheck.mel import MEL_MARGIN, log_mel
+from avcheck.reading.mel import MEL_MARGIN, log_mel
 from avcheck.scenes.generate import make_scene
 from avcheck.train import augment, measure, sampling
 from avcheck.train.sampling import EDGE_FRAMES, Recipe, read_sound

@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from tests.support.networks import TINY
 
 pytest.importorskip("cv2")
-from avcheck import weights
-from avcheck.heads import JointHead
-from avcheck.model import SyncNet
+from avcheck.network import weights
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
 from avcheck.scenes.generate import make_scene
 from avcheck.train import heads, learn, measure
 from avcheck.train.losses import shift_loss, shift_target

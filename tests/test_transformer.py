@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.heads import TransformerHead, make_head, rotate
-from avcheck.model import SyncNet
-from avcheck.model_config import BLOCK_TIMES, FUSION_KINDS, FusionKind
+from avcheck.network.heads import TransformerHead, make_head, rotate
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import BLOCK_TIMES, FUSION_KINDS, FusionKind
 from avcheck.train.losses import matching_loss
 from tests.support import networks
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from avcheck import trunks as trunks_module
-from avcheck.trunks import SoundTrunk, VisualTrunk, local_contrast, neighbours
+from avcheck.network import trunks as trunks_module
+from avcheck.network.trunks import SoundTrunk, VisualTrunk, local_contrast, neighbours
 from tests.support import networks
 
 torch.set_num_threads(1)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avcheck.posterior import Calibration, measuring_error_ms
-from avcheck.report import FRAME_MS, PRESETS, describe_offset
-from avcheck.verdict import against, without_unseen
+from avcheck.record.report import FRAME_MS, PRESETS, describe_offset
+from avcheck.verdict.judge import against, without_unseen
+from avcheck.verdict.posterior import Calibration, measuring_error_ms
 from tests.support.curves import EBU, PLAIN, SEEDS, SHIFTS, bump, curve, film, verdict
 
 # The sign

@@ -7,10 +7,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avcheck.course import Course
-from avcheck.posterior import Calibration, Curve
-from avcheck.report import FRAME_MS, Stretch, Tolerance
-from avcheck.sure_course import _course_confidence
+from avcheck.record.report import FRAME_MS, Stretch, Tolerance
+from avcheck.verdict.course import Course
+from avcheck.verdict.posterior import Calibration, Curve
+from avcheck.verdict.sure_course import _course_confidence
 from tests.support.curves import EBU, PLAIN, SEEDS, SHIFTS, Array, bump, curve, film, verdict
 
 # Blocks

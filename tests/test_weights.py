@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from avcheck import weights
 from avcheck.errors import ModelError, UsageError
-from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
+from avcheck.network import weights
+from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from tests.support.networks import CALIBRATION, TINY, network, written
 
 torch.set_num_threads(1)

@@ -17,8 +17,8 @@ from avcheck.batch.run import OUT_OF_MEMORY, check_many
 from avcheck.batch.workers import run_workers
 from avcheck.cli.app import main
 from avcheck.errors import ModelError, UsageError
-from avcheck.files import stamp
-from avcheck.report import PRESETS, Report
+from avcheck.machine.files import stamp
+from avcheck.record.report import PRESETS, Report
 from avcheck.settings import CheckSettings, OnProgress
 from tests.support import fake_scan
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from avcheck.closeup import MOST_ROUNDS, ZOOM_SEGMENTS, Closer, Zoomed, likeliest, zoom
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
-from avcheck.looking import look, look_in_parts
-from avcheck.model import SyncNet
-from avcheck.posterior import Curve
-from avcheck.report import DEFAULT_PRESET, PRESETS
-from avcheck.searching import PLACE, REACH, WINDOW, Seen, best_window, windows
-from avcheck.verdict import judge
-from avcheck.weights import Loaded
+from avcheck.network.model import SyncNet
+from avcheck.network.weights import Loaded
+from avcheck.record.report import DEFAULT_PRESET, PRESETS
+from avcheck.scan.closeup import MOST_ROUNDS, ZOOM_SEGMENTS, Closer, Zoomed, likeliest, zoom
+from avcheck.scan.looking import look, look_in_parts
+from avcheck.scan.searching import PLACE, REACH, WINDOW, Seen, best_window, windows
+from avcheck.verdict.judge import judge
+from avcheck.verdict.posterior import Curve
 from tests.support.curves import PLAIN, curve, film
 from tests.support.networks import TINY
 from tests.support.shaken import filmed, unsteady

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from avcheck import checker as checker_module
-from avcheck import choice as choice_module
-from avcheck import searching
 from avcheck.checker import Checker
 from avcheck.errors import DecodeFailed
-from avcheck.looking import LEVELS
-from avcheck.posterior import Curve
-from avcheck.report import DEFAULT_PRESET, PRESETS
+from avcheck.reading import choice as choice_module
+from avcheck.record.report import DEFAULT_PRESET, PRESETS
+from avcheck.scan import searching
+from avcheck.scan.looking import LEVELS
+from avcheck.scan.searching import CLOSER_SIDE, LEAST_SIDE, Seen, look_closer_for_all
 from avcheck.scenes.generate import make_scene
-from avcheck.searching import CLOSER_SIDE, LEAST_SIDE, Seen, look_closer_for_all
-from avcheck.verdict import judge
+from avcheck.verdict.judge import judge
+from avcheck.verdict.posterior import Curve
 from tests.support.clips import make_clip
 
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from avcheck.errors import UsageError
-from avcheck.report import ErrorCode
+from avcheck.record.report import ErrorCode
 
 Answer = TypeVar("Answer")
 

@@ -19,7 +19,7 @@ from typing import IO
 from avcheck import render
 from avcheck.batch.remote import Stamp, is_url
 from avcheck.errors import UsageError
-from avcheck.report import Report, Verdict
+from avcheck.record.report import Report, Verdict
 
 _BEGINNING = b'{"schema_version"'  # every record begins like this
 

@@ -18,8 +18,8 @@ from avcheck.batch import globs
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, as_sent, is_url, shown, url_problem
 from avcheck.errors import UsageError
-from avcheck.plain_text import NOT_REGULAR
-from avcheck.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, ErrorCode, Report, Tolerance
+from avcheck.text.plain_text import NOT_REGULAR
 
 # What a directory is searched for. A file given by name is checked whatever its suffix.
 MEDIA_SUFFIXES = frozenset(

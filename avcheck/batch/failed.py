@@ -6,8 +6,8 @@ from pathlib import Path
 
 from avcheck._version import __version__
 from avcheck.batch.remote import shown
-from avcheck.report import ErrorCode, Report, Tolerance
-from avcheck.shipped import weights_sha256
+from avcheck.network.shipped import weights_sha256
+from avcheck.record.report import ErrorCode, Report, Tolerance
 
 
 def error_report(

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from avcheck.batch.base import Answer, Done, Limits, Lost
-from avcheck.cores import cores, wait_patiently
 from avcheck.errors import AvcheckError
-from avcheck.loading import never_compile
-from avcheck.memory import keep_memory
+from avcheck.machine.cores import cores, wait_patiently
+from avcheck.machine.loading import never_compile
+from avcheck.machine.memory import keep_memory
 from avcheck.settings import OnProgress
 
 START_S = 300.0  # a worker not ready by then is taken to hang; loading takes a few seconds

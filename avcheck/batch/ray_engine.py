@@ -25,7 +25,7 @@ from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, Stamp, is_url, shown
 from avcheck.batch.run import Before, CheckerMaker, Result, Unchanged, check_changed
 from avcheck.errors import AvcheckError, UsageError
-from avcheck.report import Report
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
 
 # A file whose machine or process is lost so often is given up

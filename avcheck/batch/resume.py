@@ -10,7 +10,7 @@ from avcheck.batch.checkpoint import Checkpoint
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, Stamp, is_url
 from avcheck.batch.run import Unchanged, identified
-from avcheck.report import Report
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
 
 

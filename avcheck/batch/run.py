@@ -21,12 +21,12 @@ from avcheck.batch.base import BugInWorker, Done, Limits, Lost
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, Stamp, fetched, is_url, shown, url_stamp, without_secrets
 from avcheck.errors import AvcheckError, MediaError, NotMedia, UsageError, is_out_of_memory
-from avcheck.files import stamp
-from avcheck.loading import while_importing
-from avcheck.memory import give_back
-from avcheck.plain_text import is_text, why_no_video
-from avcheck.report import BUG, ErrorCode, Report
+from avcheck.machine.files import stamp
+from avcheck.machine.loading import while_importing
+from avcheck.machine.memory import give_back
+from avcheck.record.report import BUG, ErrorCode, Report
 from avcheck.settings import CheckSettings, OnProgress
+from avcheck.text.plain_text import is_text, why_no_video
 
 OUT_OF_MEMORY = "memory ran out; check fewer files at a time, with --jobs"
 
@@ -91,7 +91,7 @@ def precheck(
     try:
         if is_text(Path(source)):
             raise NotMedia(source, why_no_video(Path(source)))
-        from avcheck.choice import open_sound, sounds_of  # late: brings av and numpy
+        from avcheck.reading.choice import open_sound, sounds_of  # late: brings av and numpy
 
         sounds = sounds_of(source, settings)
         if len(sounds) == 1:  # of several sounds some may be fit for a check

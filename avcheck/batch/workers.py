@@ -22,7 +22,7 @@ from typing import Any, Generic
 from avcheck.batch.base import Answer, BugInWorker, Done, Limits, Lost
 from avcheck.batch.process import START_S, Making, Task, Worker
 from avcheck.errors import AvcheckError, UsageError
-from avcheck.report import ErrorCode
+from avcheck.record.report import ErrorCode
 from avcheck.settings import OnProgress
 
 STARTS = 3  # workers in a row that may fail to start before the run gives up

@@ -25,9 +25,9 @@ from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.screen import complain
 from avcheck.cli.usage import WRONG_USAGE, explain
-from avcheck.cores import wait_patiently
 from avcheck.errors import AvcheckError
-from avcheck.report import BUG
+from avcheck.machine.cores import wait_patiently
+from avcheck.record.report import BUG
 
 __all__ = ["app", "main"]
 

@@ -21,12 +21,12 @@ from avcheck.cli import options as opt
 from avcheck.cli.group import app
 from avcheck.cli.require import require_file, require_one_title
 from avcheck.cli.screen import Bar, Output, complain, progress_bar, show_bug
-from avcheck.cores import cores
 from avcheck.errors import UsageError
-from avcheck.loading import never_compile
-from avcheck.memory import keep_memory
+from avcheck.machine.cores import cores
+from avcheck.machine.loading import never_compile
+from avcheck.machine.memory import keep_memory
+from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.render.output import Guard, parse_targets
-from avcheck.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.settings import PROBES, CheckSettings, time_of
 
 _EXAMPLES = """Examples:

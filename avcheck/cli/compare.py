@@ -15,8 +15,8 @@ from avcheck.cli import options as opt
 from avcheck.cli.check import CheckRun, carry_out, tolerance_of
 from avcheck.cli.group import app
 from avcheck.cli.screen import Output, complain
-from avcheck.cores import cores
 from avcheck.errors import UsageError
+from avcheck.machine.cores import cores
 from avcheck.render.output import Guard, parse_targets
 from avcheck.settings import only_track
 

@@ -17,10 +17,10 @@ from typing import Any
 from avcheck.cli.gate import FailOn
 from avcheck.cli.usage import nearest
 from avcheck.errors import UsageError
-from avcheck.languages import is_language
+from avcheck.record.report import PRESETS
 from avcheck.render import FORMATS
-from avcheck.report import PRESETS
 from avcheck.settings import DEVICES, LEAST_PROBES
+from avcheck.text.languages import is_language
 
 FILE_NAMES = ("avcheck.toml", "pyproject.toml")  # the first one in a directory counts
 _REPOSITORY_MARKS = (".git", ".hg")

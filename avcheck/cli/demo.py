@@ -16,8 +16,8 @@ from avcheck.cli.options import Device, Model
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone
 from avcheck.errors import UsageError
-from avcheck.files import why_not_new
-from avcheck.report import FRAME_MS, describe_offset
+from avcheck.machine.files import why_not_new
+from avcheck.record.report import FRAME_MS, describe_offset
 from avcheck.settings import CheckSettings
 
 
@@ -58,7 +58,7 @@ def demo(
         if why := why_not_new(keep):
             raise UsageError(f"--keep: {why}")
 
-    from avcheck.demo import make_demo
+    from avcheck.scenes.demo import make_demo
 
     with tempfile.TemporaryDirectory(prefix="avcheck-") as folder:
         clip = Path(folder, "demo.mp4")

@@ -16,11 +16,11 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import MediaError, UsageError
-from avcheck.files import why_not_new
-from avcheck.markers import TitleClock
+from avcheck.machine.files import why_not_new
+from avcheck.record.markers import TitleClock
 from avcheck.render import printable
 from avcheck.settings import CheckSettings, Time, only_track, seconds_of, time_of
-from avcheck.times import clock
+from avcheck.text.times import clock
 
 
 @app.command()
@@ -118,8 +118,8 @@ def _time_s(time: Time, file: Path, settings: CheckSettings) -> float | None:
     """A time in a title as seconds on its clock; None if the title cannot be opened, which a check
     reports. Raises UsageError for a time outside the title.
     """
-    from avcheck.choice import open_sound, sounds_of
     from avcheck.evidence.film import require_inside
+    from avcheck.reading.choice import open_sound, sounds_of
 
     with suppress(MediaError):
         with open_sound(file, settings, sounds_of(file, settings)[0]) as media:

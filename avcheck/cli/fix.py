@@ -21,7 +21,7 @@ from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
     from avcheck.fix.repair import Check
-    from avcheck.report import Report
+    from avcheck.record.report import Report
 
 # A file that is out of sync and was not fixed exits with 1, as it does in `avcheck check`.
 _CODES = {

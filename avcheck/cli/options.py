@@ -12,8 +12,8 @@ from avcheck._version import __version__
 from avcheck.cli import config
 from avcheck.cli.gate import FailOn, Gate
 from avcheck.cli.require import require_file
+from avcheck.record.report import DEFAULT_PRESET, PRESETS
 from avcheck.render import FORMATS, Format
-from avcheck.report import DEFAULT_PRESET, PRESETS
 from avcheck.settings import (
     DEVICES,
     LEAST_PROBES,

@@ -11,15 +11,15 @@ import typer
 
 from avcheck import render
 from avcheck.batch.checkpoint import Merged
-from avcheck.changes import changes_between
 from avcheck.cli import options as opt
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import RESULTS, app
 from avcheck.cli.require import require_one_title
 from avcheck.cli.screen import Output, complain
 from avcheck.errors import UsageError
+from avcheck.record.changes import changes_between
+from avcheck.record.report import Report
 from avcheck.render.output import Guard, parse_targets
-from avcheck.report import Report
 
 Results = Annotated[
     Path,

@@ -19,18 +19,18 @@ from avcheck.batch.remote import Location, shown, without_secrets
 from avcheck.batch.run import check_many
 from avcheck.cli.gate import ExitCode, Gate
 from avcheck.errors import UsageError
-from avcheck.loading import never_compile
-from avcheck.memory import keep_memory
+from avcheck.machine.loading import never_compile
+from avcheck.machine.memory import keep_memory
+from avcheck.record.report import Report
 from avcheck.render.output import Target, to_file, to_stream
-from avcheck.report import Report
 from avcheck.settings import CheckSettings
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from avcheck.evidence.stills import Illustration
     from avcheck.render.page import Illustrate
-    from avcheck.stills import Illustration
 
 
 def complain(text: str, prefix: str = "avcheck: ") -> None:
@@ -61,7 +61,7 @@ def _appender(path: Path) -> Callable[[str], None]:
 
 def take_stills(report: Report, audio: Path | None = None) -> Illustration:
     """`stills.illustrate`; its module is loaded only when a page is made."""
-    from avcheck.stills import illustrate
+    from avcheck.evidence.stills import illustrate
 
     return illustrate(report, audio)
 

@@ -24,14 +24,14 @@ from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.require import require_directory, require_file
 from avcheck.cli.screen import Output, complain, show_bug
-from avcheck.cores import cores
 from avcheck.errors import UsageError
-from avcheck.loading import never_compile
-from avcheck.memory import keep_memory
+from avcheck.machine.cores import cores
+from avcheck.machine.loading import never_compile
+from avcheck.machine.memory import keep_memory
 from avcheck.settings import PROBES, CheckSettings, only_track
 
 if TYPE_CHECKING:
-    from avcheck.report import Verdict
+    from avcheck.record.report import Verdict
 
 WATCH = "Watching"
 JOURNAL = ".avcheck-watch.jsonl"  # in the folder; hidden, so it is not checked

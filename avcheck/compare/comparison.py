@@ -32,9 +32,9 @@ from avcheck.compare.pictures import (
     views,
 )
 from avcheck.compare.replaced import without_replaced
-from avcheck.edits import Edit
 from avcheck.media import MediaInfo, open_media
-from avcheck.report import Degraded
+from avcheck.record.edits import Edit
+from avcheck.record.report import Degraded
 from avcheck.settings import OnProgress
 
 _SOUND_JUMP_S = 0.004  # a step of the sound's place that is no noise

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from avcheck.compare.align import Piece
-from avcheck.edits import TIMES, Edit, Stream
+from avcheck.record.edits import TIMES, Edit, Stream
 
 # At a cut, this much in all may be unmatched: in the sound a second on either side, as far as the
 # mean of its features reaches, which silence changes

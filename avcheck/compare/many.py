@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from avcheck.batch.remote import Stamp
-from avcheck.files import stamp
-from avcheck.report import Report
+from avcheck.machine.files import stamp
+from avcheck.record.report import Report
 from avcheck.settings import CheckSettings, OnProgress
 
 if TYPE_CHECKING:

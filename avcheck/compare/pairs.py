@@ -12,7 +12,7 @@ from avcheck.batch.discovery import Discovery, Selection, discover
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, is_url, shown
 from avcheck.errors import UsageError
-from avcheck.report import Report, Tolerance
+from avcheck.record.report import Report, Tolerance
 
 
 @dataclass

@@ -9,9 +9,9 @@ from itertools import pairwise
 from avcheck._version import __version__
 from avcheck.compare.align import Piece
 from avcheck.compare.comparison import SAME_MS, Comparison, Digest, SyncChange
-from avcheck.edits import TIMES, Edit
-from avcheck.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
-from avcheck.verdict import against, beyond_ms
+from avcheck.record.edits import TIMES, Edit
+from avcheck.record.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
+from avcheck.verdict.judge import against, beyond_ms
 
 MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _LEAST_ALIGNED = 0.5  # of what the file has, for a verdict

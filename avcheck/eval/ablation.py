@@ -31,18 +31,18 @@ from avcheck.eval.rows import Row, kept
 from avcheck.eval.trials import HeadTrial, head_seconds, measure, trials
 from avcheck.eval.trunks import TrustedClips, first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, observe
-from avcheck.files import whole_file
-from avcheck.heads import Head, make_head
-from avcheck.looking import LEVELS, Look
-from avcheck.model import fuse
-from avcheck.model_config import ATTENTION_KINDS
-from avcheck.posterior import Place
+from avcheck.machine.files import whole_file
+from avcheck.network.heads import Head, make_head
+from avcheck.network.model import fuse
+from avcheck.network.model_config import ATTENTION_KINDS
+from avcheck.network.weights import Loaded, load
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.scan.looking import LEVELS, Look
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import Feature, extract, learn_head
 from avcheck.train.settings import HeadSettings
-from avcheck.weights import Loaded, load
+from avcheck.verdict.posterior import Place
 
 T = TypeVar("T")
 

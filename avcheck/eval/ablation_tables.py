@@ -11,7 +11,7 @@ from avcheck.eval.rows import Row
 from avcheck.eval.stats import EPSILON, bootstrap_median, leave_one_group_out, share, table
 from avcheck.eval.trials import HEAD_FRAMES, HEAD_PAIR_MS
 from avcheck.rates import FRAME_RATE
-from avcheck.report import FRAME_MS
+from avcheck.record.report import FRAME_MS
 
 
 def head_table(rows: Sequence[Row], seconds_s: Mapping[str, float]) -> str:

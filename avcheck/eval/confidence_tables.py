@@ -27,7 +27,7 @@ from avcheck.eval.stats import (
     share,
     table,
 )
-from avcheck.posterior import NEAR_FRAMES
+from avcheck.verdict.posterior import NEAR_FRAMES
 
 
 def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from avcheck.eval.protocol import SEED, STRANGER
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import table
-from avcheck.posterior import NEAR_FRAMES, Calibration, combine, estimate
-from avcheck.shifts import SHIFTS
+from avcheck.scan.shifts import SHIFTS
+from avcheck.verdict.posterior import NEAR_FRAMES, Calibration, combine, estimate
 
 TITLE_SEGMENTS = (6, 18, 60)  # of 10 s: one, three and ten minutes
 SHARES = (0.0, 0.1, 0.25, 0.5)  # of a title's segments that show who speaks

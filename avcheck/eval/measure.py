@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import Block
-from avcheck.closeup import zoom
 from avcheck.eval.protocol import (
     AROUND,
     AS_A_CHECK,
@@ -52,10 +50,12 @@ from avcheck.eval.windows import (
     hear,
     within_a_film,
 )
-from avcheck.posterior import Curve, Estimate, combine, estimate, evidence, match_ratio
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
-from avcheck.segments import SEGMENT_BLOCKS
-from avcheck.verdict import judge
+from avcheck.reading.blocks import Block
+from avcheck.reading.segments import SEGMENT_BLOCKS
+from avcheck.scan.closeup import zoom
+from avcheck.verdict.judge import judge
+from avcheck.verdict.posterior import Curve, Estimate, combine, estimate, evidence, match_ratio
 
 
 def measure(

@@ -31,8 +31,8 @@ from avcheck.eval.stats import (
     risk_curve,
     share,
 )
-from avcheck.posterior import NEAR_FRAMES
-from avcheck.report import FRAME_MS
+from avcheck.record.report import FRAME_MS
+from avcheck.verdict.posterior import NEAR_FRAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,13 +14,13 @@ from avcheck.errors import MediaError
 from avcheck.eval.small import there_and_back
 from avcheck.eval.stats import EPSILON
 from avcheck.eval.windows import Footage
-from avcheck.looking import LEVELS
 from avcheck.media import open_media
-from avcheck.posterior import Calibration
+from avcheck.network.weights import Loaded
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import DEFAULT_PRESET, PRESETS
+from avcheck.record.report import DEFAULT_PRESET, PRESETS
+from avcheck.scan.looking import LEVELS
 from avcheck.train.corpus import Clip, decode
-from avcheck.weights import Loaded
+from avcheck.verdict.posterior import Calibration
 
 SEED = 1
 LONGEST_S = 120.0  # of a longer clip only the beginning is measured

@@ -11,24 +11,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES
 from avcheck.eval.protocol import generator
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import win_score
 from avcheck.eval.trials import head_logits
-from avcheck.heads import Head, TransformerHead
-from avcheck.looking import look
-from avcheck.mel import log_mel
-from avcheck.model import best_places
-from avcheck.posterior import Calibration, estimate, posterior
+from avcheck.network.heads import Head, TransformerHead
+from avcheck.network.model import best_places
+from avcheck.network.weights import Loaded
 from avcheck.rates import FRAME_RATE
+from avcheck.reading.blocks import BLOCK_FRAMES
+from avcheck.reading.mel import log_mel
+from avcheck.reading.segments import MAX_SHIFT
+from avcheck.scan.looking import look
+from avcheck.scan.shifts import SHIFTS, listen, weighed
 from avcheck.scenes.generate import make_scene
-from avcheck.segments import MAX_SHIFT
-from avcheck.shifts import SHIFTS, listen, weighed
 from avcheck.train.corpus import CACHE_SIDE, CachedClip, Clip, cache_clip
 from avcheck.train.run import scene_clip
 from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
-from avcheck.weights import Loaded
+from avcheck.verdict.posterior import Calibration, estimate, posterior
 
 RATES = (24.0, 25.0, 30_000 / 1001, 50.0, 60.0)  # pictures a second
 FAST = 40.0  # above this many pictures a second the trunk sees every second one

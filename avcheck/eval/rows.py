@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from avcheck.errors import UsageError
-from avcheck.files import whole_file
+from avcheck.machine.files import whole_file
 from avcheck.train.corpus import KINDS
 
 Row = dict[str, Any]

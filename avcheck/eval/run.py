@@ -19,7 +19,6 @@ from typing import TextIO
 
 import torch
 
-from avcheck.cores import cores
 from avcheck.errors import MediaError, UsageError
 from avcheck.eval.measure import measure, measure_coverage
 from avcheck.eval.plots import draw, require_matplotlib
@@ -28,12 +27,13 @@ from avcheck.eval.rows import Row, of_measure
 from avcheck.eval.speed import measure_speed, speed_table
 from avcheck.eval.tables import tables
 from avcheck.eval.windows import observe
-from avcheck.posterior import Calibration
-from avcheck.quantised import make_ready
+from avcheck.machine.cores import cores
+from avcheck.network.quantised import make_ready
+from avcheck.network.weights import load, load_heads
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.train.corpus import KINDS, Clip, decode, find_clips
 from avcheck.train.facemesh import read_faces
-from avcheck.weights import load, load_heads
+from avcheck.verdict.posterior import Calibration
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from avcheck.blocks import BLOCK_FRAMES, Block
-from avcheck.closeup import Closer, zoom
 from avcheck.eval.windows import Footage, Shot, curves, observe
-from avcheck.posterior import Calibration, Curve
-from avcheck.report import Tolerance
-from avcheck.searching import CLOSER_SIDE, Seen, look_closer
-from avcheck.segments import segments
+from avcheck.network.weights import Loaded
+from avcheck.reading.blocks import BLOCK_FRAMES, Block
+from avcheck.reading.segments import segments
+from avcheck.record.report import Tolerance
+from avcheck.scan.closeup import Closer, zoom
+from avcheck.scan.searching import CLOSER_SIDE, Seen, look_closer
 from avcheck.train.corpus import Clip
-from avcheck.verdict import judge
-from avcheck.weights import Loaded
+from avcheck.verdict.judge import judge
+from avcheck.verdict.posterior import Calibration, Curve
 
 ASPECT = 16 / 9  # of the larger picture
 FULL = ((0.0, 0.0), (1.0, 1.0))

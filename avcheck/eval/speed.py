@@ -16,22 +16,22 @@ from pathlib import Path
 
 import numpy as np
 
-from avcheck.blocks import blocks
 from avcheck.checker import Checker
 from avcheck.eval.protocol import TOLERANCE
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import table
 from avcheck.film_writer import SOUND_RATE
-from avcheck.looking import LEVELS, look
+from avcheck.machine.memory import keep_memory
 from avcheck.media import open_media
-from avcheck.memory import keep_memory
-from avcheck.posterior import Calibration, Curve
 from avcheck.rates import FRAME_RATE
-from avcheck.scan import LevelChoice, detail_of, motion_of, score
+from avcheck.reading.blocks import blocks
+from avcheck.reading.segments import segments
+from avcheck.scan.curves import LevelChoice, detail_of, motion_of, score
+from avcheck.scan.looking import LEVELS, look
 from avcheck.scenes.generate import make_scene
-from avcheck.segments import segments
 from avcheck.settings import CheckSettings
-from avcheck.verdict import judge
+from avcheck.verdict.judge import judge
+from avcheck.verdict.posterior import Calibration, Curve
 
 SPEED_S = 120.0  # of generated 1080p
 _STRANGER_S = 60.0  # of another film's sound

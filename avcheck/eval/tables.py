@@ -38,11 +38,11 @@ from avcheck.eval.stats import (
     table,
     win_score,
 )
-from avcheck.model_config import ATTENTION_KINDS
-from avcheck.posterior import NEAR_FRAMES, Calibration
+from avcheck.network.model_config import ATTENTION_KINDS
 from avcheck.rates import FRAME_RATE
-from avcheck.report import FRAME_MS
+from avcheck.record.report import FRAME_MS
 from avcheck.train.corpus import KINDS
+from avcheck.verdict.posterior import NEAR_FRAMES, Calibration
 
 
 def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[str]:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES
 from avcheck.eval.protocol import (
     OFFSET_LATE_S,
     PAIR_MISSING_S,
@@ -23,15 +22,16 @@ from avcheck.eval.protocol import (
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import win_score
 from avcheck.eval.windows import Footage, Shot, hear
-from avcheck.heads import Head
-from avcheck.model import best_places
-from avcheck.posterior import Calibration, estimate, posterior
+from avcheck.network.heads import Head
+from avcheck.network.model import best_places
+from avcheck.network.weights import Loaded
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
-from avcheck.report import FRAME_MS
-from avcheck.scan import sound_with_margin
-from avcheck.segments import MAX_SHIFT, Window
-from avcheck.shifts import KEEP_PLACES, SHIFTS, listen, logit, weighed
-from avcheck.weights import Loaded
+from avcheck.reading.blocks import BLOCK_FRAMES
+from avcheck.reading.segments import MAX_SHIFT, Window
+from avcheck.record.report import FRAME_MS
+from avcheck.scan.curves import sound_with_margin
+from avcheck.scan.shifts import KEEP_PLACES, SHIFTS, listen, logit, weighed
+from avcheck.verdict.posterior import Calibration, estimate, posterior
 
 # Fewer than in `avcheck eval`, as many heads are tried
 HEAD_PAIR_MS = (40, 80, 200, 500)

@@ -3,7 +3,7 @@
 What is following things from picture to picture worth? Two trunks continue from the same weights
 over the same samples, one with `ModelConfig.alignment` (alignment-guided temporal attention, ATA)
 and one without. They are measured on clips as they are and as if from a hand-held camera, each with
-and without stabilisation (`avcheck.stabilise`).
+and without stabilisation (`avcheck.reading.stabilise`).
 
 What are generated scenes worth in the first hours? Trunks start from scratch on face crops of
 recorded clips, with and without scenes among them.
@@ -26,8 +26,9 @@ from avcheck.errors import UsageError
 from avcheck.eval.protocol import PAPER_FRAMES
 from avcheck.eval.rows import Row, kept
 from avcheck.eval.stats import share, table
-from avcheck.looking import LEVELS
-from avcheck.model_config import ModelConfig
+from avcheck.network.model_config import ModelConfig
+from avcheck.network.weights import choose_device, load
+from avcheck.scan.looking import LEVELS
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, cache_clip, find_clips
 from avcheck.train.learn import ClipSource, Learner, Stage, run_stage
@@ -35,7 +36,6 @@ from avcheck.train.measure import windows
 from avcheck.train.recipes import CROP, FRAME
 from avcheck.train.run import scenes
 from avcheck.train.sampling import Recipe
-from avcheck.weights import choose_device, load
 
 _RATE = 2e-4  # the trunks are trained; they only have to get used to the change
 _DRIFT_PX = 1.5  # a picture, at a short side of 176 px

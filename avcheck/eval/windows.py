@@ -22,18 +22,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from avcheck.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, Block
-from avcheck.looking import AROUND, LEVELS, Look, look, look_in_parts
-from avcheck.mel import MEL_MARGIN, MEL_RATE, log_mel
-from avcheck.model import best_places
-from avcheck.posterior import Calibration, Curve, Place
+from avcheck.network.model import best_places
+from avcheck.network.weights import Loaded
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE, SAMPLES_A_FRAME
-from avcheck.scan import LevelChoice, change, score, sound_with_margin, stages, until_sure
-from avcheck.searching import CLOSER_SIDE
-from avcheck.segments import MAX_SHIFT, Window, segments
-from avcheck.shifts import logit
+from avcheck.reading.blocks import BLOCK_FRAMES, BLOCK_MELS, BLOCK_S, BLOCK_SAMPLES, Block
+from avcheck.reading.mel import MEL_MARGIN, MEL_RATE, log_mel
+from avcheck.reading.segments import MAX_SHIFT, Window, segments
+from avcheck.scan.curves import LevelChoice, change, score, sound_with_margin, stages, until_sure
+from avcheck.scan.looking import AROUND, LEVELS, Look, look, look_in_parts
+from avcheck.scan.searching import CLOSER_SIDE
+from avcheck.scan.shifts import logit
 from avcheck.train.corpus import Clip, decode
-from avcheck.weights import Loaded
+from avcheck.verdict.posterior import Calibration, Curve, Place
 
 _CHUNK = 250  # pictures that go through the visual trunk at a time
 _NO_PICTURES = np.zeros((BLOCK_FRAMES, 0, 0), np.uint8)

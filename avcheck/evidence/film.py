@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import BLOCK_S
 from avcheck.errors import DecodeFailed, UsageError
 from avcheck.evidence.panel import (
     AROUND_S,
@@ -26,13 +25,14 @@ from avcheck.evidence.panel import (
     panel,
     picture,
 )
+from avcheck.evidence.stills import open_again, sound_between
 from avcheck.film_writer import at_sound_rate, write_film
-from avcheck.markers import TitleClock
 from avcheck.media import Media, Picture, Sound
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
-from avcheck.report import Report, describe_offset
-from avcheck.stills import open_again, sound_between
-from avcheck.times import moment
+from avcheck.reading.blocks import BLOCK_S
+from avcheck.record.markers import TitleClock
+from avcheck.record.report import Report, describe_offset
+from avcheck.text.times import moment
 
 SHORTEST_S, LONGEST_S, USUAL_S = 5.0, 15.0, 8.0
 

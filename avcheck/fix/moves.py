@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise, starmap
 
 from avcheck.errors import AvcheckError
-from avcheck.report import Report, Stretch
+from avcheck.record.report import Report, Stretch
 
 MOST_MOVE_MS = 60_000.0  # a longer way means a wrong file, not an offset
 # How well the place of a jump must be known: it is cut in the middle of where it may be, and up to

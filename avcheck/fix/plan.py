@@ -25,7 +25,7 @@ from avcheck.media import open_media
 from avcheck.media.container import VIDEO_FORMATS, open_container
 from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
-from avcheck.tracks import escaped
+from avcheck.record.tracks import escaped
 
 # Suffix -> FFmpeg's muxer. In some of these all streams begin together: there sound cannot be moved
 # by its times.

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from avcheck._version import __version__
 from avcheck.errors import AvcheckError, MediaError, UsageError
-from avcheck.files import publish_new, why_not_new
 from avcheck.fix import moves
 from avcheck.fix.command import ffmpeg_line
 from avcheck.fix.inventory import lost
@@ -22,10 +21,11 @@ from avcheck.fix.moves import Moves, Refused
 from avcheck.fix.plan import Plan, make_plan
 from avcheck.fix.remux import Ledger, write
 from avcheck.fix.verify import Failed, Readback, read_back
+from avcheck.machine.files import publish_new, why_not_new
 from avcheck.media.base import reason_of
 from avcheck.media.container import VIDEO_FORMATS, open_container
-from avcheck.report import Report
-from avcheck.tracks import escaped
+from avcheck.record.report import Report
+from avcheck.record.tracks import escaped
 
 SCHEMA_VERSION = 1
 

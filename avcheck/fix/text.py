@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from avcheck.counted import counted
 from avcheck.fix.repair import Outcome, StreamResult
+from avcheck.record.report import Report
 from avcheck.render.text import outcome as outcome_text
 from avcheck.render.text import printable, verdict_text
-from avcheck.report import Report
+from avcheck.text.counted import counted
 
 _DONE = {
     "copied": "copied",

@@ -18,7 +18,7 @@ from av.packet import Packet
 from avcheck.errors import CannotSeek, DecodeFailed, NoAudio
 from avcheck.media.transport import Excerpt
 from avcheck.rates import SAMPLE_RATE
-from avcheck.report import AudioClock, PictureFacts, Track
+from avcheck.record.report import AudioClock, PictureFacts, Track
 
 SHORT_SIDE = 160  # pixels, of every Picture that is at least as large
 

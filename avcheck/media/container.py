@@ -39,8 +39,8 @@ from avcheck.media.mp4 import index_of
 from avcheck.media.packets import Decoder, packets_of, prepare
 from avcheck.media.timeline import Timeline
 from avcheck.media.transport import TICKS_S, WRAP, Excerpt, apart
-from avcheck.plain_text import NO_VIDEO, NOT_REGULAR, PLAYLIST, is_playlist
-from avcheck.tracks import escaped
+from avcheck.record.tracks import escaped
+from avcheck.text.plain_text import NO_VIDEO, NOT_REGULAR, PLAYLIST, is_playlist
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 

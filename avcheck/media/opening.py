@@ -58,8 +58,8 @@ from avcheck.media.sound import decode_sounds
 from avcheck.media.stream_clock import StreamClock, clock_at, stream_clock_of
 from avcheck.media.streams import of_programme, playing, tracks_of
 from avcheck.media.timeline import Timeline, play_pictures, play_sounds
-from avcheck.report import Track
-from avcheck.timecode import exact_rate
+from avcheck.record.report import Track
+from avcheck.text.timecode import exact_rate
 
 # What lies at the seams of a file: a new clock or other PIDs; or files that were joined, each of
 # which is checked by its own timestamps, or all as one

@@ -8,15 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from avcheck.cores import cores
-from avcheck.counted import counted
+from avcheck.machine.cores import cores
 from avcheck.media.base import SHORT_SIDE, Picture, Sound, Tally
 from avcheck.media.container import PROBE_S
 from avcheck.media.opening import Opened, audio_tracks_of, open_film
 from avcheck.media.sections import StreamsWanted, pictures_of, sounds_of
 from avcheck.media.separate import with_sound_of
 from avcheck.media.timeline import play_pictures, play_sounds
-from avcheck.report import Degraded, Track
+from avcheck.record.report import Degraded, Track
+from avcheck.text.counted import counted
 
 _LEAST_UNSEEN_S = 0.5
 

@@ -44,7 +44,7 @@ from avcheck.media.transport import (
     sections_of,
 )
 from avcheck.rates import SAMPLE_RATE
-from avcheck.tracks import listed
+from avcheck.record.tracks import listed
 
 _ROUNDING = 1e-3  # of a sample
 

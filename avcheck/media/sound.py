@@ -16,7 +16,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from avcheck.files import stamp
+from avcheck.machine.files import stamp
 from avcheck.media.base import (
     MAX_RATE,
     MIN_RATE,

@@ -24,8 +24,8 @@ from avcheck.media.base import (
     MIN_RATE,
 )
 from avcheck.media.container import MAX_CHANNELS
-from avcheck.report import Track
-from avcheck.tracks import available
+from avcheck.record.report import Track
+from avcheck.record.tracks import available
 
 _MAX_WORDS = 200  # characters of a track's language or title; a file can hold megabytes of them
 # Names that programs give to the handler of a track of an mp4 themselves ("SoundHandler", "Core

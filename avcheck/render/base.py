@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from avcheck.report import Report
+from avcheck.record.report import Report
 
 
 class Renderer:

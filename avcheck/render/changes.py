@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from avcheck.changes import CHANGE_KINDS, Change
+from avcheck.record.changes import CHANGE_KINDS, Change
+from avcheck.record.report import Report
 from avcheck.render.text import judged, outcome, printable, subject, verdict_text
-from avcheck.report import Report
 
 
 def change_line(change: Change) -> str:

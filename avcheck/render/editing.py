@@ -6,9 +6,9 @@ import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from avcheck.markers import Marked, Marker, MarkerKind
+from avcheck.record.markers import Marked, Marker, MarkerKind
+from avcheck.record.report import VERDICT_TEXT, Report, describe_offset
 from avcheck.render.text import printable, sound
-from avcheck.report import VERDICT_TEXT, Report, describe_offset
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # OpenTimelineIO's names; the locators of an EDL use them too

@@ -6,11 +6,11 @@ drop-frame titles when it reads them (`findings/otio-edl-loses-drop-frame-locato
 
 from __future__ import annotations
 
-from avcheck.markers import Marked, Marker, apart, marked
+from avcheck.record.markers import Marked, Marker, apart, marked
+from avcheck.record.report import Report
 from avcheck.render.base import Renderer
 from avcheck.render.editing import COLOURS, about, marker_text, title_of
 from avcheck.render.text import sound
-from avcheck.report import Report
 
 # Names that differ in DaVinci Resolve
 _RESOLVE = {"MAGENTA": "Fuchsia"}

@@ -10,12 +10,12 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import ClassVar
 
-from avcheck.markers import Marked, Marker, marked
+from avcheck.record.markers import Marked, Marker, marked
+from avcheck.record.report import Report
 from avcheck.render.base import Renderer
 from avcheck.render.editing import about, marker_text, project_of, title_of, url_of
 from avcheck.render.junit import xml_text
-from avcheck.report import Report
-from avcheck.timecode import Timecode
+from avcheck.text.timecode import Timecode
 
 # How Final Cut shows a marker: to do (red), done (green), plain (blue)
 _STATES = {"out_of_sync": ' completed="0"', "in_sync": ' completed="1"'}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 from collections import Counter
 
+from avcheck.record.report import Report
 from avcheck.render.base import Renderer
 from avcheck.render.text import (
     Titles,
@@ -24,7 +25,6 @@ from avcheck.render.text import (
     verdict_text,
 )
 from avcheck.render.worst import Worst
-from avcheck.report import Report
 
 SHOWN = 10  # of each kind, that GitHub shows for a step
 ROWS = 100  # of the summary's table; GitHub refuses summaries beyond 1 MiB

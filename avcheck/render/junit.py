@@ -13,9 +13,9 @@ import html
 from collections import Counter
 
 from avcheck._version import __version__
+from avcheck.record.report import Report
 from avcheck.render.base import Renderer
 from avcheck.render.text import details, line, outcome, printable, sound, verdict_text
-from avcheck.report import Report
 
 _ELEMENT = {"out_of_sync": "failure", "error": "error", "undecidable": "skipped"}
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from avcheck.errors import UsageError
-from avcheck.markers import Marked, marked
+from avcheck.record.markers import Marked, marked
+from avcheck.record.report import Report
 from avcheck.render.base import Renderer
 from avcheck.render.editing import COLOURS, about, marker_text, project_of, title_of, url_of
-from avcheck.report import Report
 
 
 class Otio(Renderer):

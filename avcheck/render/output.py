@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from avcheck.errors import UsageError
-from avcheck.files import publish_new, why_not_new
+from avcheck.machine.files import publish_new, why_not_new
+from avcheck.record.report import Report
 from avcheck.render import FORMATS, Renderer
-from avcheck.report import Report
 
 
 @dataclass(frozen=True)

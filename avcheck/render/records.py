@@ -8,9 +8,9 @@ import json
 import math
 from typing import Any
 
+from avcheck.record.report import Report
 from avcheck.render.base import Renderer
 from avcheck.render.text import LOG_COMMAND
-from avcheck.report import Report
 
 
 def to_json(report: Report, *, indent: int | None = None) -> str:

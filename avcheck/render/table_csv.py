@@ -13,10 +13,10 @@ import io
 import math
 from collections.abc import Iterator
 
-from avcheck.markers import marked
+from avcheck.record.markers import marked
+from avcheck.record.report import Report
 from avcheck.render.base import Renderer
 from avcheck.render.text import printable
-from avcheck.report import Report
 
 COLUMNS = (
     "path",

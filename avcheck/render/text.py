@@ -10,10 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from avcheck.counted import counted
-from avcheck.edits import describe_edit
-from avcheck.render.base import Renderer
-from avcheck.report import (
+from avcheck.record.edits import describe_edit
+from avcheck.record.report import (
     VERDICT_TEXT,
     Degraded,
     Report,
@@ -22,8 +20,10 @@ from avcheck.report import (
     confidence_text,
     describe_offset,
 )
-from avcheck.times import between, clock, moment
-from avcheck.tracks import programme, sound_named
+from avcheck.record.tracks import programme, sound_named
+from avcheck.render.base import Renderer
+from avcheck.text.counted import counted
+from avcheck.text.times import between, clock, moment
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from avcheck.record.report import Report
 from avcheck.render.text import change_of, percent, short_offset
-from avcheck.report import Report
-from avcheck.times import clock
+from avcheck.text.times import clock
 
 if TYPE_CHECKING:
     from rich.table import Table

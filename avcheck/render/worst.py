@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from typing import Generic, TypeVar
 
-from avcheck.report import Report
+from avcheck.record.report import Report
 
 Shown = TypeVar("Shown")
 

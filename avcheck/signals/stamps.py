@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avcheck.blocks import Block
 from avcheck.media import Picture, Samples, Sound
 from avcheck.rates import SAMPLE_RATE
+from avcheck.reading.blocks import Block
 from avcheck.signals.signal import Event, Signal
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from avcheck.course import Course, follow
 from avcheck.media import Media, open_media
-from avcheck.report import Report, Segment, Tolerance
-from avcheck.reporting import report_on
+from avcheck.record.report import Report, Segment, Tolerance
 from avcheck.signals.signal import SIGNAL_SIDE, Signal, SignalKind, signal_of
 from avcheck.signals.stamps import STAMP_SIDE, can_read_stamps, stamps_of
-from avcheck.verdict import Judgement, against, beyond_ms
+from avcheck.verdict.course import Course, follow
+from avcheck.verdict.judge import Judgement, against, beyond_ms
+from avcheck.verdict.reporting import report_on
 
 _ERROR_MS: dict[SignalKind, float] = {"clap": 20.0}  # half a picture at 25 fps
 _USUAL_ERROR_MS = 10.0  # a quarter of a picture at 25 fps

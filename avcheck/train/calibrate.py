@@ -14,9 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.blocks import BLOCK_FRAMES
-from avcheck.looking import LEVELS, Look, look
-from avcheck.posterior import (
+from avcheck.network.weights import Loaded
+from avcheck.rates import FRAME_RATE
+from avcheck.reading.blocks import BLOCK_FRAMES
+from avcheck.reading.segments import MAX_SHIFT, SEGMENT_BLOCKS
+from avcheck.record.report import FRAME_MS
+from avcheck.scan.looking import LEVELS, Look, look
+from avcheck.scan.shifts import SHIFTS, compare, listen
+from avcheck.train.corpus import CachedClip
+from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
+from avcheck.verdict.posterior import (
     LEAST_ERROR_MS,
     LEAST_SCATTER,
     MOST_TELLING,
@@ -31,13 +38,6 @@ from avcheck.posterior import (
     estimate,
     weigh_up,
 )
-from avcheck.rates import FRAME_RATE
-from avcheck.report import FRAME_MS
-from avcheck.segments import MAX_SHIFT, SEGMENT_BLOCKS
-from avcheck.shifts import SHIFTS, compare, listen
-from avcheck.train.corpus import CachedClip
-from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
-from avcheck.weights import Loaded
 
 _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
 _SHORT = 4 * BLOCK_FRAMES  # and the whole of a short file

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from avcheck.model import SyncNet
+from avcheck.network.model import SyncNet
 from avcheck.train.corpus import CachedClip, Clip
 from avcheck.train.measure import SEARCH, curve
 from avcheck.train.sampling import Recipe

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.batch.discovery import MEDIA_SUFFIXES
-from avcheck.blocks import BLOCK_SAMPLES, SoundTimeline, blocks
 from avcheck.errors import MediaError, UsageError
 from avcheck.media import open_media
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
+from avcheck.reading.blocks import BLOCK_SAMPLES, SoundTimeline, blocks
 
 # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
 CACHE_SIDE = 176

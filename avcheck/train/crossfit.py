@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from avcheck.looking import LEVELS
-from avcheck.model import SyncNet
-from avcheck.model_config import ModelConfig
-from avcheck.posterior import Calibration
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ModelConfig
+from avcheck.network.weights import Loaded
+from avcheck.scan.looking import LEVELS
 from avcheck.train.calibrate import estimate_offset
 from avcheck.train.clean import clean, usable
 from avcheck.train.corpus import CachedClip
@@ -22,7 +22,7 @@ from avcheck.train.learn import ClipSource, Learner, Stage, follow, run_stage
 from avcheck.train.recipes import CROP, FRAME
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import TrainSettings
-from avcheck.weights import Loaded
+from avcheck.verdict.posterior import Calibration
 
 
 def with_estimates(

@@ -1,5 +1,5 @@
 """Faces in stills of a corpus, located by a face detector: the labels that the face finder
-(`avcheck.faces`) learns from.
+(`avcheck.scan.faces`) learns from.
 
 Like `facemesh` it needs MediaPipe, in an environment of its own:
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
-from avcheck.files import whole_file
+from avcheck.machine.files import whole_file
 from avcheck.train.corpus import KINDS, Clip, decode, find_clips
 from avcheck.train.facemesh import look_through
 

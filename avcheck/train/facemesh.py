@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.errors import MediaError, UsageError
-from avcheck.files import whole_file
+from avcheck.machine.files import whole_file
 from avcheck.rates import FRAME_RATE
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, Clip, decode, find_clips
 

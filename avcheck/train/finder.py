@@ -1,4 +1,4 @@
-"""Train the face finder (`avcheck.faces`) on collages of stills of a corpus, new ones at each step.
+"""Train the face finder (`avcheck.scan.faces`) on collages of stills of a corpus, new ones a step.
 
     python -m avcheck.train.finder CORPUS boxes.json faces.safetensors [--steps N]
     python -m avcheck.train.finder CORPUS boxes.json faces.safetensors --measure
@@ -27,10 +27,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from avcheck.errors import AvcheckError, MediaError
-from avcheck.faces import FACE_SIDE, FORMAT, STRIDE, FaceFinder, read_finder, spots
+from avcheck.network.weights import write_tensors
+from avcheck.scan.faces import FACE_SIDE, FORMAT, STRIDE, FaceFinder, read_finder, spots
 from avcheck.train.face_boxes import all_clips, read_boxes, stills_of
 from avcheck.train.learn import follow
-from avcheck.weights import write_tensors
 
 COLLAGE = 160  # px, a side
 BATCH = 12

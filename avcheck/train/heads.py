@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.blocks import BLOCK_FRAMES
-from avcheck.heads import Head, TransformerHead, make_head
-from avcheck.looking import LEVELS, look
-from avcheck.model import SyncNet, best_places
-from avcheck.model_config import HEAD_KINDS, TOKEN_S
-from avcheck.segments import MAX_SHIFT
-from avcheck.shifts import KEEP_PLACES
+from avcheck.network.heads import Head, TransformerHead, make_head
+from avcheck.network.model import SyncNet, best_places
+from avcheck.network.model_config import HEAD_KINDS, TOKEN_S
+from avcheck.network.weights import Loaded, half_is_fast
+from avcheck.reading.blocks import BLOCK_FRAMES
+from avcheck.reading.segments import MAX_SHIFT
+from avcheck.scan.looking import LEVELS, look
+from avcheck.scan.shifts import KEEP_PLACES
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import matching_loss, shift_loss
 from avcheck.train.sampling import EDGE_FRAMES, masked_mel, read_sound
 from avcheck.train.settings import HeadSettings
-from avcheck.weights import Loaded, half_is_fast
 
 _PIECE_FRAMES = 10 * BLOCK_FRAMES
 # Shifts that each step tries beside 0: all near ones, and some of the far ones

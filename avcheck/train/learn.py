@@ -20,13 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from avcheck.files import whole_file
-from avcheck.model import SyncNet
-from avcheck.model_config import ModelConfig
+from avcheck.machine.files import whole_file
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ModelConfig
+from avcheck.network.weights import half_is_fast
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe, Sample, draw
-from avcheck.weights import half_is_fast
 
 EMA_DECAY = 0.998  # of the running mean of the weights, for each step
 _VALIDATE_S, _SAVE_S = 600.0, 120.0  # between two validations, and two checkpoints

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.mel import log_mel
-from avcheck.model import SyncNet
-from avcheck.stabilise import steadied
+from avcheck.network.model import SyncNet
+from avcheck.network.weights import half_is_fast
+from avcheck.reading.mel import log_mel
+from avcheck.reading.stabilise import steadied
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import Recipe, cut, face_at, read_sound, window_map
-from avcheck.weights import half_is_fast
 
 SEARCH = 25  # frames either way
 

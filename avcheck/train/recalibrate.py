@@ -18,10 +18,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from avcheck.errors import AvcheckError
-from avcheck.posterior import Calibration
+from avcheck.network.weights import load, load_heads, save
 from avcheck.train.calibrate import fit_chances, left_out, trials
 from avcheck.train.corpus import cache_clip, find_clips
-from avcheck.weights import load, load_heads, save
+from avcheck.verdict.posterior import Calibration
 
 
 def recalibrate(

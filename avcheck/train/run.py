@@ -29,14 +29,14 @@ import torch
 
 from avcheck._version import __version__
 from avcheck.errors import UsageError
-from avcheck.heads import Head, make_head
-from avcheck.looking import LEVELS
-from avcheck.memory import keep_memory
-from avcheck.model import SyncNet, fuse
-from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
-from avcheck.posterior import Calibration
+from avcheck.machine.memory import keep_memory
+from avcheck.network.heads import Head, make_head
+from avcheck.network.model import SyncNet, fuse
+from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
+from avcheck.network.shipped import weights_sha256
+from avcheck.network.weights import Loaded, choose_device, load, load_heads, save
+from avcheck.scan.looking import LEVELS
 from avcheck.scenes.generate import make_scene
-from avcheck.shipped import weights_sha256
 from avcheck.train.calibrate import calibrate, judged, trials
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
@@ -48,7 +48,7 @@ from avcheck.train.measure import accuracy
 from avcheck.train.recipes import CROP, FRAME, GENERIC, SMALL_FRAME
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import HeadSettings, TrainSettings
-from avcheck.weights import Loaded, choose_device, load, load_heads, save
+from avcheck.verdict.posterior import Calibration
 
 _ADAPT_RATE = 2e-4
 

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.blocks import without_gaps
-from avcheck.mel import MEL_MARGIN, MEL_RATE, log_mel
 from avcheck.rates import FRAME_RATE, SAMPLES_A_FRAME
-from avcheck.stabilise import steadied
+from avcheck.reading.blocks import without_gaps
+from avcheck.reading.mel import MEL_MARGIN, MEL_RATE, log_mel
+from avcheck.reading.stabilise import steadied
 from avcheck.train.augment import treat_mel, treat_pictures, treat_sound
 from avcheck.train.corpus import CachedClip
 

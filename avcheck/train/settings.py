@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avcheck.model_config import AttentionKind, FusionKind
+from avcheck.network.model_config import AttentionKind, FusionKind
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from avcheck.batch.discovery import Selection, discover
 from avcheck.batch.failed import error_report
 from avcheck.batch.run import CheckerMaker, OnBug, check_many
 from avcheck.errors import UsageError
+from avcheck.record.report import Report, Verdict
 from avcheck.render import to_json
-from avcheck.report import Report, Verdict
 from avcheck.settings import CheckSettings
 from avcheck.watch.place import free_name, put
 from avcheck.watch.steps import Key, Steps, key_of

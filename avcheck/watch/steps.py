@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from avcheck.errors import UsageError
-from avcheck.report import Report
+from avcheck.record.report import Report
 
 # A file as it was when it was checked: path, size in bytes, modification time in ns
 Key = tuple[str, int | None, int | None]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from avcheck import scan as scanning
-from avcheck.posterior import Curve, Place
-from avcheck.segments import MAX_SHIFT, Window
-from avcheck.shifts import SHIFTS
+from avcheck.reading.segments import MAX_SHIFT, Window
+from avcheck.scan import curves as scanning
+from avcheck.scan.shifts import SHIFTS
+from avcheck.verdict.posterior import Curve, Place
 
 Array = np.ndarray[Any, Any]
 BITS = np.random.default_rng(7).integers(0, 2, 25 * 260)  # whether each picture is bright

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from avcheck.blocks import BLOCK_MELS, Block
-from avcheck.mel import MEL_BINS
-from avcheck.model import SyncNet
-from avcheck.model_config import AttentionKind
-from avcheck.weights import Loaded
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import AttentionKind
+from avcheck.network.weights import Loaded
+from avcheck.reading.blocks import BLOCK_MELS, Block
+from avcheck.reading.mel import MEL_BINS
 from tests.support.networks import TINY
 
 LEVELS = (32, 48)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from avcheck.posterior import (
+from avcheck.record.report import DEFAULT_PRESET, FRAME_MS, PRESETS, Tolerance
+from avcheck.verdict.judge import Judgement, judge
+from avcheck.verdict.posterior import (
     Calibration,
     Curve,
     Place,
 )
-from avcheck.report import DEFAULT_PRESET, FRAME_MS, PRESETS, Tolerance
-from avcheck.verdict import Judgement, judge
 
 Array = np.ndarray[Any, Any]
 

@@ -14,11 +14,11 @@ from types import ModuleType
 import numpy as np
 
 from avcheck.batch import run
-from avcheck.blocks import blocks
-from avcheck.choice import open_sound, sounds_of
-from avcheck.report import BlockResult, Report
+from avcheck.network.shipped import weights_sha256
+from avcheck.reading.blocks import blocks
+from avcheck.reading.choice import open_sound, sounds_of
+from avcheck.record.report import BlockResult, Report
 from avcheck.settings import CheckSettings
-from avcheck.shipped import weights_sha256
 
 
 class DecodeChecker:

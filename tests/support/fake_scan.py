@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from avcheck.batch import run
 from avcheck.batch.run import CheckerMaker, Location, Stamp
 from avcheck.errors import ModelError, NoAudio
-from avcheck.report import BlockResult, Report, Segment, Track
+from avcheck.network.shipped import weights_sha256
+from avcheck.record.report import BlockResult, Report, Segment, Track
 from avcheck.settings import CheckSettings
-from avcheck.shipped import weights_sha256
 
 if TYPE_CHECKING:  # loading it would slow down every process that has the stand-in
     import pytest

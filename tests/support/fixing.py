@@ -10,7 +10,7 @@ import numpy as np
 
 from avcheck.fix import repair
 from avcheck.fix.repair import FixSettings, Outcome, fix_file
-from avcheck.report import Report, Stretch
+from avcheck.record.report import Report, Stretch
 from tests.support.clips import Array
 
 IN_SYNC = Report("film", "in_sync", offset_ms=0.0, audio_track=0, video_track=0)

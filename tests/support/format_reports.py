@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Iterable
 
+from avcheck.record.report import BlockResult, Degraded, Report, Segment, Stretch, Tolerance
 from avcheck.render import renderer
-from avcheck.report import BlockResult, Degraded, Report, Segment, Stretch, Tolerance
 
 LATE = Report(
     "late.mp4",

@@ -29,7 +29,7 @@ from avcheck import render
 from avcheck.batch.base import Limits
 from avcheck.batch.remote import Location
 from avcheck.batch.run import CheckerMaker, FileChecker, check_many, load_checker
-from avcheck.report import BUG, Report
+from avcheck.record.report import BUG, Report
 from avcheck.settings import CheckSettings
 from tests.support import decode_scan, guard, hostile
 from tests.support.mutations import make_seeds, mutant

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from avcheck.listening import LookPlan, next_units, units_to_hear
-from avcheck.report import Segment
-from avcheck.verdict import Judgement
+from avcheck.record.report import Segment
+from avcheck.scan.listening import LookPlan, next_units, units_to_hear
+from avcheck.verdict.judge import Judgement
 
 ORIGIN_S = 2.0
 

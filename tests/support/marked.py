@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
+from avcheck.record.report import Degraded, PictureFacts, Report, Stretch, Tolerance
 from avcheck.render import renderer
-from avcheck.report import Degraded, PictureFacts, Report, Stretch, Tolerance
 
 NTSC = [Fraction(24000, 1001), Fraction(30000, 1001), Fraction(60000, 1001)]
 RATES = [*NTSC, *map(Fraction, (24, 25, 30, 50, 120))]

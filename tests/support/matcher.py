@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avcheck.blocks import BLOCK_FRAMES
 from avcheck.eval import measure as measure_eval
 from avcheck.eval import protocol
 from avcheck.eval.rows import Row
 from avcheck.eval.windows import observe
-from avcheck.match import Scored
-from avcheck.model_config import ATTENTION_KINDS, BLOCK_TIMES
-from avcheck.posterior import Calibration
+from avcheck.network.match import Scored
+from avcheck.network.model_config import ATTENTION_KINDS, BLOCK_TIMES
+from avcheck.network.weights import Loaded
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
-from avcheck.segments import MAX_SHIFT
-from avcheck.shifts import SHIFTS
+from avcheck.reading.blocks import BLOCK_FRAMES
+from avcheck.reading.segments import MAX_SHIFT
+from avcheck.scan.shifts import SHIFTS
 from avcheck.train.corpus import Clip
-from avcheck.weights import Loaded
+from avcheck.verdict.posterior import Calibration
 from tests.support.clips import make_clip
 from tests.support.networks import SMALL
 
@@ -78,7 +78,7 @@ def loudness(code: Array, rng: np.random.Generator) -> Array:
 
 
 def _levels() -> tuple[float, float]:
-    from avcheck.mel import MEL_MARGIN, log_mel
+    from avcheck.reading.mel import MEL_MARGIN, log_mel
 
     rng = np.random.default_rng(0)
     pad = np.zeros(MEL_MARGIN, np.float32)

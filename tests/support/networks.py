@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from avcheck import weights
-from avcheck.heads import JointHead
-from avcheck.model import SyncNet
-from avcheck.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
+from avcheck.network import weights
+from avcheck.network.heads import JointHead
+from avcheck.network.model import SyncNet
+from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 
 TINY = ModelConfig(
     visual_channels=(4, 8, 8, 8),

@@ -7,8 +7,8 @@ import math
 import random
 from collections.abc import Iterable
 
-from avcheck.render.page import Illustrate, Page
-from avcheck.report import (
+from avcheck.evidence.stills import PARTS, Illustration, Still
+from avcheck.record.report import (
     BlockPlaces,
     BlockResult,
     Degraded,
@@ -20,7 +20,7 @@ from avcheck.report import (
     Stretch,
     Track,
 )
-from avcheck.stills import PARTS, Illustration, Still
+from avcheck.render.page import Illustrate, Page
 
 MEDIA = MediaFacts("QuickTime / MOV", "h264", 1920, 1080, 0, 25.0, "aac", 0.0, 0.021)
 OFFSETS_MS = tuple(40.0 * k for k in range(-50, 51))

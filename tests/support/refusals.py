@@ -8,7 +8,7 @@ import pytest
 
 from avcheck.errors import AvcheckError
 from avcheck.media import open_media
-from avcheck.report import Degraded
+from avcheck.record.report import Degraded
 
 
 def refused(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from avcheck.report import BlockResult, Report, Segment
+from avcheck.record.report import BlockResult, Report, Segment
 
 
 def records(path: Path) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from avcheck._version import __version__
+from avcheck.record.report import VERDICT_TEXT, Report, confidence_text
 from avcheck.render.base import Renderer
 from avcheck.render.page import charts, film, words
 from avcheck.render.records import to_json
@@ -37,11 +38,10 @@ from avcheck.render.text import (
     summary,
 )
 from avcheck.render.worst import Worst
-from avcheck.report import VERDICT_TEXT, Report, confidence_text
-from avcheck.times import clock
+from avcheck.text.times import clock
 
 if TYPE_CHECKING:
-    from avcheck.stills import Illustration
+    from avcheck.evidence.stills import Illustration
 
 MOST_ROWS = 10_000  # of the table, for the worst files; the others are only counted
 

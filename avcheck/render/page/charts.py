@@ -17,12 +17,12 @@ from statistics import median
 
 from markupsafe import Markup
 
-from avcheck.edits import Edit, describe_edit
+from avcheck.record.edits import Edit, describe_edit
+from avcheck.record.report import Report, confidence_text
 from avcheck.render.page.map_picture import STOPS, map_png
 from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
 from avcheck.render.text import percent
-from avcheck.report import Report, confidence_text
-from avcheck.times import between, clock, moment
+from avcheck.text.times import between, clock, moment
 
 _LANE = 12.0  # height of the strip that shows what was looked at
 _SMALL_COLUMNS = 60

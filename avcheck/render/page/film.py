@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from avcheck.markers import TitleClock
+from avcheck.record.markers import TitleClock
+from avcheck.record.report import BlockPlaces, Report, SegmentDetail
 from avcheck.render.text import percent
-from avcheck.report import BlockPlaces, Report, SegmentDetail
-from avcheck.times import moment
+from avcheck.text.times import moment
 
 if TYPE_CHECKING:
-    from avcheck.stills import Still
+    from avcheck.evidence.stills import Still
 
 _WAVE_HEIGHT = 90.0
 _WAVE_WIDTH = 400.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from avcheck.record.report import Detail, SegmentDetail
 from avcheck.render.page.png import Colour, indexed_png
 from avcheck.render.page.svg import Axis
-from avcheck.report import Detail, SegmentDetail
 
 _MAP_COLUMNS = 900  # pixels of the score map
 FIT_LIMIT = 10.0  # a better fit is drawn like this one: one in 20,000

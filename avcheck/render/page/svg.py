@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from avcheck.report import Report
-from avcheck.times import clock
+from avcheck.record.report import Report
+from avcheck.text.times import clock
 
 WIDTH = 1000.0
 # Beside the plots, within the width; half of the last time label fits at the right

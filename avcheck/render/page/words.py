@@ -10,9 +10,9 @@ import shlex
 from collections.abc import Callable
 from pathlib import PurePath
 
-from avcheck.counted import counted
-from avcheck.edits import describe_edit
-from avcheck.markers import TitleClock
+from avcheck.record.edits import describe_edit
+from avcheck.record.markers import TitleClock
+from avcheck.record.report import Report, Track, confidence_text, describe_offset
 from avcheck.render.text import (
     details,
     outcome,
@@ -20,8 +20,8 @@ from avcheck.render.text import (
     span,
     verdict_text,
 )
-from avcheck.report import Report, Track, confidence_text, describe_offset
-from avcheck.times import clock, moment
+from avcheck.text.counted import counted
+from avcheck.text.times import clock, moment
 
 Facts = list[tuple[str, str]]
 _SURE_OF = {  # what the confidence is, by what measured

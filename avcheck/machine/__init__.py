@@ -1,0 +1,1 @@
+"""Files, processors, memory, and how PyTorch is loaded."""

@@ -1,0 +1,1 @@
+"""The record of a file, and what is made of records."""

@@ -1,0 +1,1 @@
+"""The network over a title: from pictures and sound to score curves."""

@@ -1,0 +1,93 @@
+"""How far the check of a file has come, counted in the work of its visual trunk, which takes most
+of the time.
+
+Decoding runs ahead of the network, and a short file is decoded whole before the network begins, so
+decoding is no measure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from avcheck.reading.blocks import BLOCK_FRAMES, BLOCK_S
+from avcheck.reading.segments import SEGMENT_BLOCKS
+from avcheck.scan.curves import LEARN_LEVEL_EVERY
+from avcheck.scan.looking import LEVELS
+from avcheck.settings import OnProgress
+
+FIRST_LOOK = 0.9  # of the whole; the rest is for the closer look that a file may need
+CLOSER_CALLS = 15  # of the trunk, in a closer look at three segments of ten seconds
+_MOST = 0.99  # the most that is reported before the end: the work ahead is an estimate
+
+
+@contextmanager
+def first_look(trunk: nn.Module, seconds: float, tell: OnProgress | None) -> Iterator[None]:
+    """Report the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`."""
+    expected = _expected(seconds)
+    work_done = 0
+
+    def hear(pictures: Tensor) -> float:
+        nonlocal work_done
+        work_done += _work(pictures.shape[1], min(pictures.shape[2:]))
+        return FIRST_LOOK * min(_MOST, work_done / expected)
+
+    with _heard(trunk, hear, tell):
+        yield
+
+
+@contextmanager
+def closer_look(trunk: nn.Module, tell: OnProgress | None) -> Iterator[None]:
+    """Report the progress of `trunk` over a few segments again, from `FIRST_LOOK` on; 1 at the end,
+    even without work.
+    """
+    calls = 0
+
+    def hear(_: Tensor) -> float:
+        nonlocal calls
+        calls += 1
+        return FIRST_LOOK + (1 - FIRST_LOOK) * min(_MOST, calls / CLOSER_CALLS)
+
+    with _heard(trunk, hear, tell):
+        yield
+    if tell is not None:
+        tell(1.0)
+
+
+@contextmanager
+def _heard(
+    trunk: nn.Module, hear: Callable[[Tensor], float], tell: OnProgress | None
+) -> Iterator[None]:
+    if tell is None:
+        yield
+        return
+
+    def hook(module: nn.Module, inputs: tuple[Any, ...], output: object) -> None:
+        tell(hear(inputs[0]))
+
+    handle = trunk.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _expected(seconds: float) -> float:
+    """The work of a first look: every sixth segment at all levels, the others at one, here the
+    middle one.
+    """
+    whole, middle = (
+        sum(_work(BLOCK_FRAMES, side) for side in sides)
+        for sides in (LEVELS, (sorted(LEVELS)[len(LEVELS) // 2],))
+    )
+    segments = max(1, math.ceil(seconds / (SEGMENT_BLOCKS * BLOCK_S)))
+    at_all_levels = math.ceil(segments / LEARN_LEVEL_EVERY) / segments
+    return max(seconds, BLOCK_S) / BLOCK_S * (at_all_levels * whole + (1 - at_all_levels) * middle)
+
+
+def _work(pictures: int, short_side: int) -> int:
+    return pictures * short_side**2

@@ -1,0 +1,1 @@
+"""Times, numbers and languages as people write them."""

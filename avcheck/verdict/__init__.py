@@ -1,0 +1,1 @@
+"""From score curves to an offset, a verdict and a report."""

@@ -1,0 +1,125 @@
+"""What a verdict rests on, for drawing: how well every offset fits, and where in the picture the
+network looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.media import MediaInfo
+from avcheck.record.report import (
+    FRAME_MS,
+    BlockPlaces,
+    Detail,
+    MediaFacts,
+    SegmentDetail,
+    nearest_stretch,
+)
+from avcheck.verdict.judge import Judgement
+from avcheck.verdict.posterior import Calibration, Curve, Place, evidence, match_ratio
+
+# Share of a block's attention that a listed cell has at least: the rest is spread thinly
+LEAST_SHARE = 0.04
+MOST_CELLS = 8  # of a block
+
+
+def detail_of(
+    curves: Sequence[Curve], judgement: Judgement, calibration: Calibration, info: MediaInfo
+) -> Detail:
+    """The detail of a file, from the curves of its segments in order of time, and the judgement on
+    them.
+    """
+    # A shift says how much later the sound is read, an offset how early it is: they rise in
+    # opposite directions.
+    offsets_ms = (
+        -FRAME_MS * (curves[0].shifts[::-1] - calibration.bias_frames) if curves else np.zeros(0)
+    )
+    media = MediaFacts(
+        container=info.container,
+        video_codec=info.video_codec,
+        width=info.width,
+        height=info.height,
+        rotation=info.rotation,
+        frame_rate=None if info.frame_rate is None else round(float(info.frame_rate), 4),
+        audio_codec=info.audio_codec,
+        first_picture_s=info.first_picture_s,
+        first_sound_s=info.first_sound_s,
+    )
+    segments = tuple(_segment(curve, judgement, calibration) for curve in curves)
+    return Detail(
+        tuple(round(float(offset_ms), 1) + 0.0 for offset_ms in offsets_ms), segments, media
+    )
+
+
+def _segment(curve: Curve, judgement: Judgement, calibration: Calibration) -> SegmentDetail:
+    log_odds = evidence(curve, calibration)
+    known = np.isfinite(log_odds)
+    fit = [
+        round(float(value), 2) + 0.0 if is_known else None
+        for value, is_known in zip(match_ratio(log_odds, calibration), known, strict=True)
+    ]
+    at = _shift(curve, log_odds, judgement, calibration)
+    columns, rows = max((place[4], place[3]) for place in curve.grid)
+    spread = _onto_cells(curve.grid, columns, rows)
+    blocks = tuple(
+        BlockPlaces(float(start_s), _cells(curve.places[number, at] @ spread, columns))
+        for number, start_s in enumerate(curve.block_start_s)
+    )
+    return SegmentDetail(curve.start_s, curve.end_s, tuple(fit[::-1]), columns, rows, blocks)
+
+
+def _shift(
+    curve: Curve, log_odds: NDArray[np.float64], judgement: Judgement, calibration: Calibration
+) -> int:
+    """The index of the file's shift at this segment; if that is unknown, of the shift that fits the
+    segment best.
+    """
+    if not judgement.stretches:
+        return int(np.argmax(log_odds))
+    middle_s = (curve.start_s + curve.end_s) / 2
+    frames = (
+        calibration.bias_frames
+        - nearest_stretch(judgement.stretches, middle_s).offset_at(middle_s) / FRAME_MS
+    )
+    return int(np.argmin(np.abs(curve.shifts - frames)))
+
+
+def _onto_cells(grid: Sequence[Place], columns: int, rows: int) -> NDArray[np.float64]:
+    """How the attention on each of P places spreads over the cells of the picture, (P, rows *
+    columns); each row sums to 1.
+
+    A place of a coarser level covers several cells.
+    """
+    shares = [
+        np.outer(_overlap(row, its_rows, rows), _overlap(column, its_columns, columns)).ravel()
+        for _, row, column, its_rows, its_columns in grid
+    ]
+    return np.stack(shares)
+
+
+def _overlap(place: int, places: int, cells: int) -> NDArray[np.float64]:
+    """How much of one place out of `places` side by side covers each of `cells` side by side,
+    (cells,), summing to 1.
+    """
+    edges = np.linspace(0, places, cells + 1)
+    inside = np.clip(edges, place, place + 1)
+    return np.asarray(np.diff(inside), np.float64)
+
+
+def _cells(attention: NDArray[np.float64], columns: int) -> tuple[tuple[int, int, float], ...]:
+    """(column, row, share) of the cells with most of a block's attention (rows * columns,), the
+    strongest first.
+    """
+    total = float(attention.sum())
+    if not total > 0:
+        return ()
+    share = attention / total
+    best = np.argsort(-share, kind="stable")[:MOST_CELLS]
+    return tuple(
+        (int(k % columns), int(k // columns), round(float(share[k]), 3))
+        for k in best
+        if share[k] >= LEAST_SHARE
+    )

@@ -1,0 +1,357 @@
+"""What the curves of a file say: offset, confidence, drift; in sync, out of sync, or undecidable
+and why. Pure arithmetic, no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.reading.blocks import BLOCK_S
+from avcheck.record.report import (
+    FRAME_MS,
+    BlockResult,
+    Segment,
+    Stretch,
+    Tolerance,
+    UndecidableCode,
+    Verdict,
+    confidence_text,
+    describe_offset,
+)
+from avcheck.verdict.course import Course
+from avcheck.verdict.jumps import narrowed, opened
+from avcheck.verdict.posterior import (
+    FLAT,
+    NEAR_FRAMES,
+    SILENT_DB,
+    STILL,
+    Calibration,
+    Curve,
+    Estimate,
+    combine,
+    estimate,
+    evidence,
+    match_ratio,
+    measuring_error_ms,
+    posterior,
+    weigh_up,
+)
+from avcheck.verdict.sure_course import sure_course
+
+SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is neither shown nor used for drift
+_BLOCK_CONFIDENCE = 0.6
+_BLOCK_REACH = 2  # a block's own offset is read together with so many neighbours on either side
+# A block farther off its file's and its segment's offset needs more evidence of its own
+_STRAY_FRAMES = 3.0
+_STRAY_RATIO = 1e4  # how much likelier its own offset must be than theirs
+# A file of which more than both of these was not looked at is never called in sync
+_UNSEEN_S = 2.0
+_UNSEEN_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a file is undecidable: its kind for programs, and in words for people."""
+
+    code: UndecidableCode
+    text: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a file's curves say. `offset_ms`: positive = sound early; None if unknown."""
+
+    verdict: Verdict
+    reason: str | None
+    offset_ms: float | None = None
+    confidence: float = 0.0
+    drift_ms_per_min: float | None = None
+    jumps_s: tuple[float, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    blocks: tuple[BlockResult, ...] = ()
+    reason_code: UndecidableCode | None = None
+    jump_intervals_s: tuple[tuple[float, float], ...] = ()
+    stretches: tuple[Stretch, ...] = ()
+    measuring_error_ms: float | None = None  # as in `Report`
+
+
+def judge(
+    curves: Sequence[Curve],
+    tolerance: Tolerance,
+    calibration: Calibration,
+    seams_s: Sequence[float] = (),
+) -> Judgement:
+    """The verdict on a file from its segments, in order of time. A file whose offset changes is
+    judged by its worst stretch. At `seams_s` recordings were joined.
+    """
+    if not curves:
+        return Judgement(
+            "undecidable",
+            "there are no pictures to compare with the sound",
+            reason_code="no_pictures",
+        )
+    shifts = curves[0].shifts
+    singles = [
+        estimate(combine([evidence(item, calibration)], calibration), shifts, calibration)
+        for item in curves
+    ]
+    segments = tuple(
+        Segment(
+            start_s=item.start_s,
+            end_s=item.end_s,
+            offset_ms=_to_ms(single.frames) if single.confidence >= SEGMENT_CONFIDENCE else None,
+            confidence=round(single.confidence, 4),
+        )
+        for item, single in zip(curves, singles, strict=True)
+    )
+    whole = estimate(
+        combine([evidence(item, calibration) for item in curves], calibration), shifts, calibration
+    )
+    reason = obstacle(curves)
+    if reason is not None:
+        segments = tuple(replace(segment, offset_ms=None) for segment in segments)
+        blocks = tuple(
+            replace(block, offset_ms=None) for block in _block_results(curves, whole, calibration)
+        )
+        return Judgement(
+            "undecidable", reason.text, segments=segments, blocks=blocks, reason_code=reason.code
+        )
+    offset_ms = _to_ms(whole.frames)
+    constant = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))
+    changing = sure_course(segments, curves, whole, calibration, seams_s)
+    course, confidence = changing or (constant, whole.confidence)
+    if confidence < calibration.decide:
+        reason = _why_unsure(curves, whole, calibration)
+        blocks = _block_results(curves, whole, calibration)
+        judgement = Judgement(
+            "undecidable", reason.text, None, round(confidence, 4), segments=segments, blocks=blocks
+        )
+        return replace(judgement, reason_code=reason.code)
+    course = opened(course, segments, seams_s)
+    blocks = _block_results(curves, whole, calibration, segments, course)
+    course = narrowed(course, blocks)
+    # Early and late have their own limits, so the worst is the farthest beyond its limit, not the
+    # largest.
+    ends_ms = [
+        (end_ms, stretch)
+        for stretch in course.stretches
+        for end_ms in (stretch.start_offset_ms, stretch.end_offset_ms)
+    ]
+    worst_ms, worst = max(ends_ms, key=lambda end: beyond_ms(end[0], tolerance))
+    error_ms = measuring_error_ms(_shown_s(worst, course, segments), calibration)
+    verdict, reason = against(worst_ms, tolerance, error_ms)
+    return Judgement(
+        verdict=verdict,
+        reason=None if reason is None else reason.text,
+        reason_code=None if reason is None else reason.code,
+        offset_ms=worst_ms,
+        confidence=round(confidence, 4),
+        drift_ms_per_min=course.drift_ms_per_min,
+        jumps_s=course.jumps_s,
+        jump_intervals_s=course.jump_intervals_s,
+        stretches=course.stretches,
+        measuring_error_ms=round(error_ms, 1),
+        segments=segments,
+        blocks=blocks,
+    )
+
+
+def _shown_s(stretch: Stretch, course: Course, segments: Sequence[Segment]) -> float:
+    """How many seconds show the offset of a stretch by themselves.
+
+    The end of a line through many offsets strays twice as far as their mean does, so an end of a
+    drift is known as well as a quarter of its seconds would show it.
+    """
+    seconds = 0.0
+    for segment in segments:
+        middle_s = (segment.start_s + segment.end_s) / 2
+        if segment.offset_ms is None or course.nearest(middle_s) != stretch:
+            continue
+        if abs(segment.offset_ms - stretch.offset_at(middle_s)) <= NEAR_FRAMES * FRAME_MS:
+            seconds += segment.end_s - segment.start_s
+    drifts = stretch.start_offset_ms != stretch.end_offset_ms
+    return seconds / 4 if drifts else seconds
+
+
+def without_unseen(
+    judgement: Judgement, unseen_s: Sequence[tuple[float, float]], length_s: float | None
+) -> Judgement:
+    """The same judgement, but undecidable if it says "in sync" and a large part of the file was not
+    looked at.
+
+    unseen_s: (start, end) of the parts that were not looked at; they may overlap. length_s: of the
+    file; None: unknown, and then it is taken to end with the last block or stretch.
+    """
+    missed_s = 0.0
+    looked_until_s = -math.inf
+    for start_s, end_s in sorted(unseen_s):
+        missed_s += max(0.0, end_s - max(start_s, looked_until_s))
+        looked_until_s = max(looked_until_s, end_s)
+    if length_s is None:
+        length_s = max([0.0, looked_until_s, *(segment.end_s for segment in judgement.segments)])
+    if judgement.verdict != "in_sync" or missed_s <= max(_UNSEEN_S, _UNSEEN_SHARE * length_s):
+        return judgement
+    reason = (
+        f"what was looked at is in sync, but {missed_s:.1f} s of {length_s:.1f} s were not "
+        "looked at"
+    )
+    return replace(judgement, verdict="undecidable", reason=reason, reason_code="not_all_looked_at")
+
+
+def _to_ms(frames_late: float) -> float:
+    return round(-frames_late * FRAME_MS, 1) + 0.0
+
+
+def against(
+    offset_ms: float, tolerance: Tolerance, error_ms: float
+) -> tuple[Verdict, Reason | None]:
+    """In, out, or borderline: beyond the limit by less than the measuring error."""
+    beyond = beyond_ms(offset_ms, tolerance)
+    if beyond > error_ms:
+        return "out_of_sync", None
+    if beyond <= 0:
+        return "in_sync", None
+    limit_ms = tolerance.early_ms if offset_ms > 0 else tolerance.late_ms
+    text = f"{describe_offset(offset_ms)}, limit {limit_ms:g} ms, measuring error {error_ms:.0f} ms"
+    return "undecidable", Reason("borderline", text)
+
+
+def beyond_ms(offset_ms: float, tolerance: Tolerance) -> float:
+    """How far beyond its limit an offset lies, in ms; 0 or less if within."""
+    return offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
+
+
+def obstacle(curves: Sequence[Curve]) -> Reason | None:
+    """What rules out any comparison, whatever the network says; None if there is something to
+    compare.
+    """
+    motion, detail, level_db = (
+        np.concatenate([getattr(item, name) for item in curves])
+        for name in ("motion", "detail", "level_db")
+    )
+    if (level_db < SILENT_DB).mean() > 0.9:
+        return Reason("silent", "the sound is silent")
+    if (detail < FLAT).mean() > 0.9:
+        return Reason("blank", "the picture is black or blank")
+    if (motion < STILL).mean() > 0.9:
+        return Reason("still", "the picture does not move")
+    useful_s = sum(int(item.useful.sum()) for item in curves)
+    if useful_s < 2:
+        return Reason(
+            "too_short",
+            f"only {useful_s} s of the file has both moving pictures and sound; it takes 2 s",
+        )
+    return None
+
+
+def _why_unsure(curves: Sequence[Curve], whole: Estimate, calibration: Calibration) -> Reason:
+    none = float(
+        np.mean([posterior(evidence(item, calibration), calibration)[1] for item in curves])
+    )
+    if none > 0.5:
+        text = (
+            "nothing in the picture goes with the sound at any shift within 2 s (voice-over, "
+            "music, or another sound track?)"
+        )
+        return Reason("no_match", text)
+    text = (
+        f"several offsets fit about equally well (confidence {confidence_text(whole.confidence)}, "
+        f"{confidence_text(calibration.decide)} needed)"
+    )
+    return Reason("ambiguous", text)
+
+
+def _block_results(
+    curves: Sequence[Curve],
+    whole: Estimate,
+    calibration: Calibration,
+    segments: Sequence[Segment] = (),
+    course: Course | None = None,
+) -> tuple[BlockResult, ...]:
+    """Every block's share of the file's attention at the file's offset, and its own offset, read
+    with its neighbours.
+
+    In a file whose `course` is known (else None), a block that strays from it, and from what its
+    segment surely shows, has an offset only if there is much evidence for it.
+    """
+    shifts = curves[0].shifts
+    at = int(np.argmin(np.abs(shifts - (whole.frames + calibration.bias_frames))))
+    # Segments weigh by how much they say: a softmax over one segment knows nothing of the others.
+    strength = (
+        np.array([1.0 - posterior(evidence(item, calibration), calibration)[1] for item in curves])
+        + 1e-6
+    )
+    seconds = np.array([len(item.block_start_s) for item in curves])
+    strength = strength * seconds / float((strength * seconds).sum())
+    results = []
+    for number, (item, share) in enumerate(zip(curves, strength, strict=True)):
+        for k, start_s in enumerate(item.block_start_s):
+            curve = _block_evidence(item, k, at, calibration)
+            local = estimate(combine([curve], calibration), shifts, calibration)
+            shows = local.confidence >= _BLOCK_CONFIDENCE
+            if shows and course is not None:
+                offsets_ms = course.offsets_ms(float(start_s))
+                segment = segments[number]
+                if segment.offset_ms is not None and segment.confidence >= calibration.decide:
+                    offsets_ms = (*offsets_ms, segment.offset_ms)
+                shows = _holds(local, curve, offsets_ms, shifts, calibration)
+            offset_ms = _to_ms(local.frames) if shows else None
+            results.append(
+                BlockResult(
+                    float(start_s), round(float(item.attention[k, at] * share), 6), offset_ms
+                )
+            )
+    return tuple(results)
+
+
+def _block_evidence(item: Curve, k: int, at: int, calibration: Calibration) -> NDArray[np.float64]:
+    """What a block and its neighbours together say of every shift, (S,); `at`: the shift whose
+    attention weighs them.
+
+    As in `Curve`, a shift at which less than half as many of them could be compared as elsewhere
+    says nothing: the mean of a few strays farther.
+    """
+    near = slice(max(0, k - _BLOCK_REACH), k + _BLOCK_REACH + 1)
+    known = np.isfinite(item.block_score[near])
+    count = known.sum(axis=0)
+    weight = np.where(known, item.attention[near, at][:, None], 0.0)
+    total = weight.sum(axis=0)
+    score = (np.where(known, item.block_score[near], 0.0) * weight).sum(axis=0) / np.maximum(
+        total, 1e-9
+    )
+    match = np.where(known, item.block_match[near], 0.0).sum(axis=0) / np.maximum(count, 1)
+    compared = np.isfinite(item.score) & (total > 0) & (2 * count >= count.max())
+    return weigh_up(
+        np.where(compared, score, -np.inf),
+        np.where(compared, match, -np.inf),
+        len(known) * BLOCK_S,
+        calibration,
+    )
+
+
+def _holds(
+    local: Estimate,
+    curve: NDArray[np.float64],
+    offsets_ms: Sequence[float],
+    shifts: NDArray[np.int_],
+    calibration: Calibration,
+) -> bool:
+    """Whether a block's own offset holds beside those of its file and its segment."""
+    expected = [-offset_ms / FRAME_MS for offset_ms in offsets_ms]
+    if min(abs(local.frames - frames) for frames in expected) <= _STRAY_FRAMES:
+        return True
+    ratio = match_ratio(curve, calibration)
+
+    def best_near(frames: float) -> float:
+        return float(
+            ratio[np.abs(shifts - (frames + calibration.bias_frames)) <= NEAR_FRAMES].max(
+                initial=-math.inf
+            )
+        )
+
+    return best_near(local.frames) - max(0.0, *map(best_near, expected)) >= math.log(_STRAY_RATIO)

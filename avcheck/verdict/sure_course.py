@@ -1,0 +1,126 @@
+"""The course on which the offset of a file changes, if its score curves are sure of one. Pure
+arithmetic, no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avcheck.record.report import FRAME_MS, Segment, Stretch
+from avcheck.verdict.course import SCATTER_MS, Course, follow, jumping_at
+from avcheck.verdict.fast_drift import fast_drift
+from avcheck.verdict.posterior import (
+    Calibration,
+    Curve,
+    Estimate,
+    combine,
+    estimate,
+    evidence,
+    log_likelihood,
+    read_on,
+)
+
+_LEAST_USEFUL = 2  # blocks of a segment that can show an offset
+
+
+def sure_course(
+    segments: Sequence[Segment],
+    curves: Sequence[Curve],
+    whole: Estimate,
+    calibration: Calibration,
+    seams_s: Sequence[float],
+) -> tuple[Course, float] | None:
+    """The course on which the offset changes, and how sure it is; None if none is sure enough.
+
+    whole: what the file says as one of a single offset; `seams_s` as in `judge`.
+    """
+    for course in _courses(segments, curves, whole, calibration, seams_s):
+        confidence = _course_confidence(course, curves, calibration)
+        if confidence >= calibration.decide:
+            return course, confidence
+    drift = fast_drift(curves, calibration) if _may_drift_fast(segments, curves) else None
+    return drift if drift is not None and drift[1] >= calibration.decide else None
+
+
+def _may_drift_fast(segments: Sequence[Segment], curves: Sequence[Curve]) -> bool:
+    """Whether a segment that could show an offset does not: a fast drift smears what it shows."""
+    pairs = zip(segments, curves, strict=True)
+    return any(each.offset_ms is None and _is_useful(curve) for each, curve in pairs)
+
+
+def _is_useful(curve: Curve) -> bool:
+    return int(curve.useful.sum()) >= _LEAST_USEFUL
+
+
+def _courses(
+    segments: Sequence[Segment],
+    curves: Sequence[Curve],
+    whole: Estimate,
+    calibration: Calibration,
+    seams_s: Sequence[float],
+) -> Iterator[Course]:
+    """Courses on which the offset changes, in the order in which they are tried: what several
+    segments show together, jumps where recordings were joined, and each sure segment by itself.
+    """
+    for finely in (True, False):  # every part if it is sure, or else as much as is
+        course = follow(segments, finely=finely)
+        if course is None or not course.changes:
+            break
+        yield course
+    if (joined := jumping_at(segments, seams_s)) is not None:
+        yield joined
+    useful = sum(map(_is_useful, curves))
+    # The more segments there are, the sooner one of them strays by chance
+    least = 1 - (1 - calibration.decide) / max(useful, 1)
+    if whole.confidence < calibration.decide:  # no offset explains most of them
+        least = calibration.decide
+    sure = [each for each in segments if each.confidence >= least]
+    apart = jumping_at(sure, [segment.start_s for segment in sure])
+    if apart is not None and (whole.confidence >= calibration.decide or 2 * len(sure) >= useful):
+        yield apart
+
+
+def _along(
+    course: Course, curves: Sequence[Curve], calibration: Calibration
+) -> list[NDArray[np.float64]]:
+    """The evidence (S,) of every segment, moved so that a match along the course peaks at shift
+    0.
+    """
+    moved = []
+    for item in curves:
+        middle_s = (item.start_s + item.end_s) / 2
+        offset_ms = course.nearest(middle_s).offset_at(middle_s)
+        frames = calibration.bias_frames - offset_ms / FRAME_MS
+        moved.append(read_on(evidence(item, calibration)[None], np.array([frames]))[0])
+    return moved
+
+
+def _course_confidence(course: Course, curves: Sequence[Curve], calibration: Calibration) -> float:
+    """How sure the least sure stretch is; 0 if a single offset explains everything better than the
+    course does.
+
+    All segments in a stretch, or nearer to it than to another, are asked, even those that show no
+    offset of their own.
+    """
+    shifts = curves[0].shifts
+    moved = _along(course, curves, calibration)
+    constant = log_likelihood([evidence(item, calibration) for item in curves], calibration)
+    if log_likelihood(moved, calibration)[int(np.argmin(np.abs(shifts)))] <= constant.max():
+        return 0.0
+    start_s, end_s = course.stretches[0].start_s, course.stretches[-1].end_s
+    parts: dict[Stretch, list[NDArray[np.float64]]] = {stretch: [] for stretch in course.stretches}
+    for item, values in zip(curves, moved, strict=True):
+        middle_s = (item.start_s + item.end_s) / 2
+        if start_s <= middle_s <= end_s:
+            parts[course.nearest(middle_s)].append(values)
+    estimates = [
+        estimate(combine(part, calibration), shifts, calibration) for part in parts.values()
+    ]
+    bias = calibration.bias_frames  # from which the moved curves are free
+    return min(
+        each.confidence if abs(each.frames + bias) <= SCATTER_MS / FRAME_MS else 0.0
+        for each in estimates
+    )
