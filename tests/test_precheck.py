@@ -66,7 +66,7 @@ def test_the_command_refuses_a_text_file_without_any_library_of_media(notes: Pat
 
 
 def test_loading_the_weights_brings_no_compiler() -> None:
-    code = "from avcheck import weights; weights.load(device='cpu')"
+    code = "from avcheck.network import weights; weights.load(device='cpu')"
     assert loaded_by(code, "torch", "torch._dynamo", "sympy") == ("", ["torch"])
 
 
