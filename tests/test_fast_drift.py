@@ -46,7 +46,7 @@ def test_a_drift_that_smears_every_segment_is_found(ms_per_s: float) -> None:
     assert [each.offset_ms for each in verdict(curves).segments] == [None] * 4
     judgement = verdict(curves)
     assert judgement.verdict == "out_of_sync"
-    assert judgement.drift_ms_per_min == pytest.approx(60 * ms_per_s, rel=0.02)
+    assert judgement.drift_ms_per_min == pytest.approx(60 * ms_per_s, rel=0.03)
     (stretch,) = judgement.stretches
     assert (stretch.start_s, stretch.end_s) == (0.0, 40.0)
     assert stretch.start_offset_ms == pytest.approx(-20.0, abs=30)
@@ -67,7 +67,7 @@ def test_a_title_that_ends_in_sync_is_followed_from_there() -> None:
 
 
 def test_twenty_seconds_are_enough_and_ten_are_not() -> None:
-    assert verdict(film(20, PAL, height=9.0)).drift_ms_per_min == pytest.approx(2500, rel=0.03)
+    assert verdict(film(20, PAL, height=9.0)).drift_ms_per_min == pytest.approx(2500, rel=0.05)
     assert fast_drift(film(10, PAL, height=9.0), PLAIN) is None
 
 

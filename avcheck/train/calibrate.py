@@ -201,11 +201,13 @@ class _Measured:
     """
 
     def __init__(self, some: Sequence[CalibrationTrial]) -> None:
-        scores = [above_median(trial.score) for trial in some]
-        matches = [above_median(trial.match) for trial in some]
-        self._known = torch.from_numpy(np.stack([np.isfinite(above) for _, above, _ in scores]))
-        self._level, self._score, _ = _tensors(scores)
-        _, self._match, self._match_scatter = _tensors(matches)
+        scores, matches = (
+            above_median(np.stack([getattr(trial, name) for trial in some]))
+            for name in ("score", "match")
+        )
+        self._known = torch.from_numpy(np.isfinite(scores[1]))
+        self._level, self._score, _ = _tensors(*scores)
+        _, self._match, self._match_scatter = _tensors(*matches)
         seconds = np.array([[max(trial.seconds, 1.0)] for trial in some])
         self._length = torch.from_numpy(np.log(seconds / USUAL_S))
 
@@ -227,12 +229,16 @@ class _Measured:
         return torch.cat([shifts, torch.zeros_like(shifts[:, :1])], dim=1).log_softmax(dim=1)
 
 
-def _tensors(curves: Sequence[tuple[float, NDArray[np.float64], float]]) -> list[Tensor]:
-    """(level, above, scatter) of trials as tensors, (trials, 1 or S); 0 for what is not known."""
-    levels, above, scatters = zip(*curves, strict=True)
+def _tensors(
+    level: NDArray[np.float64], above: NDArray[np.float64], scatter: NDArray[np.float64]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `above_median` says of trials as tensors, (trials, 1 or S); 0 for what is not known."""
     known = np.where(np.isfinite(above), above, 0.0)
-    columns = [np.array(each, np.float64)[:, None] for each in (levels, scatters)]
-    return [torch.from_numpy(each) for each in (columns[0], known, columns[1])]
+    return (
+        torch.from_numpy(level[:, None]),
+        torch.from_numpy(known),
+        torch.from_numpy(scatter[:, None]),
+    )
 
 
 def _truths(some: Sequence[CalibrationTrial]) -> Tensor:

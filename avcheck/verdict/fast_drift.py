@@ -9,7 +9,7 @@ beforehand as its share of all that is tried.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,10 +29,10 @@ from avcheck.verdict.posterior import (
 )
 
 # Frames a second, 0.8 to 5.6 %; segments show slower drifts by themselves
-_SLOPES = np.arange(0.2, 1.41, 0.1)
+_SLOPES = np.concatenate([np.arange(-1.4, -0.19, 0.1), np.arange(0.2, 1.41, 0.1)])
 _FINE = np.arange(-0.08, 0.081, 0.02)  # tried around the best
 _FAST = 0.05  # how likely a file that matches is to drift so fast, before it is looked at
-_MOST_SEGMENTS = 12  # on either side of the moment that a line is tried at
+_MOST_SEGMENTS = 12  # nearest to the moment that lines are tried at
 _NEAR_FRAMES = 4.0  # lines that lie this near to each other at both ends say the same
 
 
@@ -42,10 +42,54 @@ class _Line:
 
     slope: float
     at_s: float
-    late: float = 0.0
+    late: float
 
     def late_at(self, time_s: float) -> float:
         return self.late + self.slope * (time_s - self.at_s)
+
+
+@dataclass(frozen=True)
+class _Bundle:
+    """Lines of some slopes (K,) that are late by each shift (S,) at one moment, and how much
+    likelier each makes the file than no match does, (K, S), as a logarithm.
+    """
+
+    at_s: float
+    slopes: NDArray[np.float64]
+    shifts: NDArray[np.int_]
+    likelihood: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        rows: Mapping[float, NDArray[np.float64]],
+        at_s: float,
+        slopes: NDArray[np.float64],
+        shifts: NDArray[np.int_],
+        calibration: Calibration,
+    ) -> _Bundle:
+        """rows: what segments say along the lines (K, S), by the times of their middles."""
+        near = _nearest(rows, at_s)
+        away_s = np.array(near) - at_s
+        by_slope = zip(slopes, np.stack([rows[each] for each in near], axis=1), strict=True)
+        likelihood = [
+            log_likelihood(list(read_on(its, slope * away_s)), calibration)
+            for slope, its in by_slope
+        ]
+        return cls(at_s, slopes, shifts, np.stack(likelihood))
+
+    @property
+    def best(self) -> _Line:
+        number, k = np.unravel_index(int(self.likelihood.argmax()), self.likelihood.shape)
+        return _Line(float(self.slopes[number]), self.at_s, float(self.shifts[k]))
+
+    def near(self, line: _Line, times_s: Sequence[float]) -> NDArray[np.bool_]:
+        """Which lines say the same as this one at these times, (K, S)."""
+        late = [
+            (self.slopes * (at_s - self.at_s))[:, None] + self.shifts - line.late_at(at_s)
+            for at_s in times_s
+        ]
+        return np.asarray((np.abs(late) <= _NEAR_FRAMES).all(axis=0))
 
 
 def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> tuple[Course, float] | None:
@@ -55,77 +99,76 @@ def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> tuple[Cours
     if len(curves) < 2:
         return None
     shifts = curves[0].shifts
-    start_s, end_s = curves[0].start_s, curves[-1].end_s
-    lines = [
-        _Line(sign * slope, at_s)
-        for slope in _SLOPES.tolist()
-        for sign in (-1, 1)
-        for at_s in (start_s, (start_s + end_s) / 2, end_s)
-    ]
-    constant = log_likelihood([evidence(each, calibration) for each in curves], calibration)
-    drifting = np.stack([_likelihood(line, curves, calibration) for line in lines])
-    logs = [
-        constant + math.log(FILE_MATCHES * (1 - _FAST) / len(shifts)),
-        (drifting + math.log(FILE_MATCHES * _FAST / drifting.size)).ravel(),
-        np.array([math.log(1 - FILE_MATCHES)]),
-    ]
-    total = np.logaddexp.reduce(np.concatenate(logs))
-    chances = np.exp(logs[1] - total).reshape(drifting.shape)
-    best = _refined(lines[int(chances.max(axis=1).argmax())], curves, calibration)
-    reach = [each for each in curves if abs(best.late_at(_middle_s(each))) <= shifts.max()]
-    if len(reach) < 2:
+    by_middle = {_middle_s(each): each for each in curves}
+    ends_s = curves[0].start_s, curves[-1].end_s
+    places_s = ends_s[0], sum(ends_s) / 2, ends_s[1]
+    needed = {each for at_s in places_s for each in _nearest(by_middle, at_s)}
+
+    def bundles_of(slopes: NDArray[np.float64], places_s: Sequence[float]) -> list[_Bundle]:
+        rows = {each: _along(slopes, by_middle[each], calibration) for each in needed}
+        return [_Bundle.of(rows, at_s, slopes, shifts, calibration) for at_s in places_s]
+
+    bundles = bundles_of(_SLOPES, places_s)
+    likeliest = max(bundles, key=lambda each: float(each.likelihood.max()))
+    best = bundles_of(likeliest.best.slope + _FINE, [likeliest.at_s])[0].best
+    most = float(shifts.max())
+    reached = [each for each in curves if abs(best.late_at(_middle_s(each))) <= most]
+    if len(reached) < 2:
         return None
-    ends_s = reach[0].start_s, reach[-1].end_s
-    confidence = 0.0
-    for line, chance in zip(lines, chances, strict=True):
-        apart = np.abs([line.late_at(at_s) + shifts - best.late_at(at_s) for at_s in ends_s])
-        confidence += float(chance[(apart <= _NEAR_FRAMES).all(axis=0)].sum())
+    ends_s = reached[0].start_s, reached[-1].end_s
     ends_ms = (
-        round(float(calibration.bias_frames - best.late_at(at_s)) * FRAME_MS, 1) for at_s in ends_s
+        round((calibration.bias_frames - best.late_at(at_s)) * FRAME_MS, 1) for at_s in ends_s
     )
-    drift_ms_per_min = round(-60 * float(best.slope) * FRAME_MS, 2)
-    return Course((Stretch(*ends_s, *ends_ms),), drift_ms_per_min), min(confidence, 1.0)
+    course = Course((Stretch(*ends_s, *ends_ms),), round(-60 * best.slope * FRAME_MS, 2))
+    constant = log_likelihood([evidence(each, calibration) for each in curves], calibration)
+    return course, _chance(best, ends_s, bundles, constant)
 
 
-def _refined(line: _Line, curves: Sequence[Curve], calibration: Calibration) -> _Line:
-    """The likeliest line of about this slope."""
-    fine = [_Line(line.slope + step, line.at_s) for step in _FINE.tolist()]
-    chances = np.stack([_likelihood(each, curves, calibration) for each in fine])
-    number, k = np.unravel_index(int(chances.argmax()), chances.shape)
-    return _Line(fine[number].slope, line.at_s, float(curves[0].shifts[k]))
+def _chance(
+    line: _Line,
+    ends_s: Sequence[float],
+    bundles: Sequence[_Bundle],
+    constant: NDArray[np.float64],
+) -> float:
+    """How likely the file follows the line, or one that is near to it at these ends, beside all
+    other lines, all `constant` offsets, and no match.
+    """
+    each = FILE_MATCHES * _FAST / sum(bundle.likelihood.size for bundle in bundles)
+    lines = np.stack([bundle.likelihood for bundle in bundles]) + math.log(each)
+    steady = constant + math.log(FILE_MATCHES * (1 - _FAST) / len(constant))
+    logs = np.concatenate([lines.ravel(), steady, [math.log(1 - FILE_MATCHES)]])
+    near = np.stack([bundle.near(line, ends_s) for bundle in bundles])
+    return min(1.0, float(np.exp(lines - np.logaddexp.reduce(logs))[near].sum()))
 
 
-def _likelihood(
-    line: _Line, curves: Sequence[Curve], calibration: Calibration
-) -> NDArray[np.float64]:
-    """`log_likelihood` of a match along the line if it is later by each shift, (S,)."""
-    near = sorted(curves, key=lambda each: abs(_middle_s(each) - line.at_s))
-    rows = [_along(line, each, calibration) for each in near[: 2 * _MOST_SEGMENTS]]
-    return log_likelihood(rows, calibration)
+def _nearest(middles_s: Iterable[float], at_s: float) -> list[float]:
+    return sorted(middles_s, key=lambda each: abs(each - at_s))[:_MOST_SEGMENTS]
 
 
 def _middle_s(curve: Curve) -> float:
     return (curve.start_s + curve.end_s) / 2
 
 
-def _along(line: _Line, item: Curve, calibration: Calibration) -> NDArray[np.float64]:
-    """What a segment says of a match along the line, later by each shift, (S,)."""
-    late = np.array([line.late_at(at_s + BLOCK_S / 2) for at_s in item.block_start_s])
-    known = np.isfinite(item.block_score)
-    attention = read_on(np.where(known, item.attention, 0.0), late)
-    score, match = (
-        read_on(np.where(known, values, -np.inf), late)
-        for values in (item.block_score, item.block_match)
-    )
-    known = np.isfinite(score) & np.isfinite(attention)
-    count, weight = known.sum(axis=0), np.where(known, attention, 0.0)
-    total = weight.sum(axis=0)
-    mean = (np.where(known, score, 0.0) * weight).sum(axis=0) / np.maximum(total, 1e-9)
-    mean_match = np.where(known, match, 0.0).sum(axis=0) / np.maximum(count, 1)
-    compared = (total > 0) & (2 * count >= len(late))
-    return weigh_up(
-        np.where(compared, mean, -np.inf),
-        np.where(compared, mean_match, -np.inf),
-        len(late) * BLOCK_S,
-        calibration,
-    )
+def _along(
+    slopes: NDArray[np.float64], item: Curve, calibration: Calibration
+) -> NDArray[np.float64]:
+    """What a segment says of a match along lines of these slopes (K,) that are late by each shift
+    in its middle, (K, S).
+    """
+    seconds = len(item.block_start_s) * BLOCK_S
+    away_s = item.block_start_s + BLOCK_S / 2 - _middle_s(item)
+    late = (slopes[:, None] * away_s).ravel()
+
+    def read(values: NDArray[np.floating]) -> NDArray[np.float64]:  # (K, N, S)
+        rows = read_on(np.tile(values, (len(slopes), 1)), late)
+        return rows.reshape(len(slopes), len(away_s), -1)
+
+    score, match = read(item.block_score), read(item.block_match)
+    known = np.isfinite(score)
+    weight = np.where(known, read(item.attention), 0.0)
+    total, count = weight.sum(axis=1), known.sum(axis=1)
+    mean = (np.where(known, score, 0.0) * weight).sum(axis=1) / np.maximum(total, 1e-9)
+    mean_match = np.where(known, match, 0.0).sum(axis=1) / np.maximum(count, 1)
+    compared = (total > 0) & (2 * count >= len(away_s))
+    mean, mean_match = (np.where(compared, each, -np.inf) for each in (mean, mean_match))
+    return weigh_up(mean, mean_match, seconds, calibration)

@@ -155,7 +155,7 @@ def weigh_up(
     seconds: float,
     calibration: Calibration,
 ) -> NDArray[np.float64]:
-    """`evidence` of bare curves, (S,) each, over so many seconds.
+    """`evidence` of bare curves, (..., S) each, over so many seconds.
 
     Each counts by how far it rises above its own median; the joint layers' median counts by itself
     as well. A short piece, or one whose match scatters, has high peaks by chance and needs more.
@@ -165,24 +165,32 @@ def weigh_up(
     match_weight = calibration.match + calibration.match_rise / (scatter + LEAST_SCATTER)
     weighed: NDArray[np.float64] = (
         above
-        + calibration.level * level
-        + match_weight * np.where(np.isfinite(match), match_above, 0.0)
+        + (calibration.level * level)[..., None]
+        + match_weight[..., None] * np.where(np.isfinite(match), match_above, 0.0)
         + calibration.length * math.log(max(seconds, 1.0) / USUAL_S)
-        - calibration.scatter * scatter
+        - (calibration.scatter * scatter)[..., None]
     )
     return weighed
 
 
-def above_median(curve: NDArray[np.floating]) -> tuple[float, NDArray[np.float64], float]:
-    """The median of the known values of a curve, the curve above it, and its scatter: 1.48 times
-    the median distance from it, which for normal noise is the standard deviation.
+def above_median(
+    curve: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """The median (...) of the known values of curves (..., S), the curves above it, and their
+    scatter (...): 1.48 times the median distance from it, which for normal noise is the standard
+    deviation.
     """
     values = np.asarray(curve, np.float64)
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return 0.0, values, 0.0
-    middle = float(np.median(known))
-    return middle, values - middle, _DEVIATION * float(np.median(np.abs(known - middle)))
+    known = np.isfinite(values)
+    middle = _median(values, known)
+    above = values - middle[..., None]
+    return middle, above, np.asarray(_DEVIATION * _median(np.abs(above), known))
+
+
+def _median(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The medians (...) of the known values (..., S); 0 where none is known."""
+    some = np.where(known.any(axis=-1, keepdims=True), np.where(known, values, np.nan), 0.0)
+    return np.asarray(np.nanmedian(some, axis=-1))
 
 
 def posterior(
