@@ -82,13 +82,14 @@ def test_sound_that_goes_with_nothing_does_not_drift(seed: int) -> None:
         )
         for item in film(60, 0.0, height=0.0)
     ]
-    drift = fast_drift(curves, PLAIN)
-    assert drift is not None
-    assert drift[1] < 0.1
+    assert chance(curves) < 0.1
     assert verdict(curves).verdict == "undecidable"
 
 
 def test_one_offset_is_no_fast_drift() -> None:
-    drift = fast_drift(film(60, 0.0, start_ms=-200.0), PLAIN)
-    assert drift is not None
-    assert drift[1] < 1e-6
+    assert chance(film(60, 0.0, start_ms=-200.0)) < 1e-6
+
+
+def chance(curves: list[Curve]) -> float:
+    drift = fast_drift(curves, PLAIN)
+    return 0.0 if drift is None else drift[1]

@@ -20,10 +20,12 @@ from avcheck.record.report import FRAME_MS, Stretch
 from avcheck.verdict.course import Course
 from avcheck.verdict.posterior import (
     FILE_MATCHES,
+    MOST_TELLING,
     Calibration,
     Curve,
     evidence,
     log_likelihood,
+    match_ratio,
     read_on,
     weigh_up,
 )
@@ -32,7 +34,10 @@ from avcheck.verdict.posterior import (
 _SLOPES = np.concatenate([np.arange(-1.4, -0.19, 0.1), np.arange(0.2, 1.41, 0.1)])
 _FINE = np.arange(-0.08, 0.081, 0.02)  # tried around the best
 _FAST = 0.05  # how likely a file that matches is to drift so fast, before it is looked at
-_MOST_SEGMENTS = 12  # nearest to the moment that lines are tried at
+_MOST_SEGMENTS = 6  # nearest to the moment that lines are tried at
+# How much likelier than no match, as a logarithm, a line has to make a file: less cannot make it
+# and its neighbours sure, as each is so unlikely beforehand
+_LEAST_LIKELY = 7.5
 _NEAR_FRAMES = 4.0  # lines that lie this near to each other at both ends say the same
 
 
@@ -70,11 +75,14 @@ class _Bundle:
     ) -> _Bundle:
         """rows: what segments say along the lines (K, S), by the times of their middles."""
         near = _nearest(rows, at_s)
-        away_s = np.array(near) - at_s
-        by_slope = zip(slopes, np.stack([rows[each] for each in near], axis=1), strict=True)
+        late = slopes[:, None] * (np.array(near) - at_s)
+        moved = np.stack([rows[each] for each in near], axis=1)  # (K, N, S)
+        moved = read_on(moved.reshape(-1, len(shifts)), late.ravel()).reshape(moved.shape)
+        # No mixture of matches and none says more than this, which costs little
+        most = match_ratio(moved, calibration).clip(0.0, math.log(MOST_TELLING)).sum(axis=1)
         likelihood = [
-            log_likelihood(list(read_on(its, slope * away_s)), calibration)
-            for slope, its in by_slope
+            log_likelihood(list(its), calibration) if limit.max() >= _LEAST_LIKELY else limit
+            for its, limit in zip(moved, most, strict=True)
         ]
         return cls(at_s, slopes, shifts, np.stack(likelihood))
 
@@ -94,7 +102,7 @@ class _Bundle:
 
 def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> tuple[Course, float] | None:
     """The likeliest line through the segments, where it is in reach of the shifts, and how likely
-    it is; None for a file that is too short to show one.
+    it is; None for a file that is too short to show one, or shows none.
     """
     if len(curves) < 2:
         return None
@@ -110,6 +118,8 @@ def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> tuple[Cours
 
     bundles = bundles_of(_SLOPES, places_s)
     likeliest = max(bundles, key=lambda each: float(each.likelihood.max()))
+    if likeliest.likelihood.max() < _LEAST_LIKELY:
+        return None
     best = bundles_of(likeliest.best.slope + _FINE, [likeliest.at_s])[0].best
     most = float(shifts.max())
     reached = [each for each in curves if abs(best.late_at(_middle_s(each))) <= most]

@@ -290,8 +290,8 @@ def _block_results(
     strength = strength * seconds / float((strength * seconds).sum())
     results = []
     for number, (item, share) in enumerate(zip(curves, strength, strict=True)):
-        for k, start_s in enumerate(item.block_start_s):
-            curve = _block_evidence(item, k, at, calibration)
+        rows = _block_evidence(item, at, calibration)
+        for k, (start_s, curve) in enumerate(zip(item.block_start_s, rows, strict=True)):
             local = estimate(combine([curve], calibration), shifts, calibration)
             shows = local.confidence >= _BLOCK_CONFIDENCE
             if shows and course is not None:
@@ -309,14 +309,23 @@ def _block_results(
     return tuple(results)
 
 
-def _block_evidence(item: Curve, k: int, at: int, calibration: Calibration) -> NDArray[np.float64]:
-    """What a block and its neighbours together say of every shift, (S,); `at`: the shift whose
+def _block_evidence(item: Curve, at: int, calibration: Calibration) -> NDArray[np.float64]:
+    """What each block and its neighbours together say of every shift, (N, S); `at`: the shift whose
     attention weighs them.
+    """
+    count = len(item.block_start_s)
+    near = [slice(max(0, k - _BLOCK_REACH), k + _BLOCK_REACH + 1) for k in range(count)]
+    score, match = zip(*(_together(item, some, at) for some in near), strict=True)
+    seconds = [BLOCK_S * len(item.block_start_s[some]) for some in near]
+    return weigh_up(np.stack(score), np.stack(match), np.array(seconds), calibration)
+
+
+def _together(item: Curve, near: slice, at: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean score and match of these blocks, (S,) each.
 
     As in `Curve`, a shift at which less than half as many of them could be compared as elsewhere
     says nothing: the mean of a few strays farther.
     """
-    near = slice(max(0, k - _BLOCK_REACH), k + _BLOCK_REACH + 1)
     known = np.isfinite(item.block_score[near])
     count = known.sum(axis=0)
     weight = np.where(known, item.attention[near, at][:, None], 0.0)
@@ -326,12 +335,7 @@ def _block_evidence(item: Curve, k: int, at: int, calibration: Calibration) -> N
     )
     match = np.where(known, item.block_match[near], 0.0).sum(axis=0) / np.maximum(count, 1)
     compared = np.isfinite(item.score) & (total > 0) & (2 * count >= count.max())
-    return weigh_up(
-        np.where(compared, score, -np.inf),
-        np.where(compared, match, -np.inf),
-        len(known) * BLOCK_S,
-        calibration,
-    )
+    return np.where(compared, score, -np.inf), np.where(compared, match, -np.inf)
 
 
 def _holds(

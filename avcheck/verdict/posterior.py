@@ -152,10 +152,10 @@ def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
 def weigh_up(
     score: NDArray[np.floating],
     match: NDArray[np.floating],
-    seconds: float,
+    seconds: float | NDArray[np.float64],
     calibration: Calibration,
 ) -> NDArray[np.float64]:
-    """`evidence` of bare curves, (..., S) each, over so many seconds.
+    """`evidence` of bare curves, (..., S) each, over so many seconds, (...) or the same for all.
 
     Each counts by how far it rises above its own median; the joint layers' median counts by itself
     as well. A short piece, or one whose match scatters, has high peaks by chance and needs more.
@@ -167,7 +167,7 @@ def weigh_up(
         above
         + (calibration.level * level)[..., None]
         + match_weight[..., None] * np.where(np.isfinite(match), match_above, 0.0)
-        + calibration.length * math.log(max(seconds, 1.0) / USUAL_S)
+        + (calibration.length * np.log(np.maximum(seconds, 1.0) / USUAL_S))[..., None]
         - (calibration.scatter * scatter)[..., None]
     )
     return weighed
