@@ -26,6 +26,7 @@ from avcheck.verdict.posterior import (
     evidence,
     log_likelihood,
     match_ratio,
+    mean_of_blocks,
     read_on,
     weigh_up,
 )
@@ -110,10 +111,10 @@ def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> tuple[Cours
     by_middle = {_middle_s(each): each for each in curves}
     ends_s = curves[0].start_s, curves[-1].end_s
     places_s = ends_s[0], sum(ends_s) / 2, ends_s[1]
-    needed = {each for at_s in places_s for each in _nearest(by_middle, at_s)}
 
     def bundles_of(slopes: NDArray[np.float64], places_s: Sequence[float]) -> list[_Bundle]:
-        rows = {each: _along(slopes, by_middle[each], calibration) for each in needed}
+        needed = {each for at_s in places_s for each in _nearest(by_middle, at_s)}
+        rows = {each: _along(slopes, by_middle[each], calibration) for each in sorted(needed)}
         return [_Bundle.of(rows, at_s, slopes, shifts, calibration) for at_s in places_s]
 
     bundles = bundles_of(_SLOPES, places_s)
@@ -173,12 +174,6 @@ def _along(
         rows = read_on(np.tile(values, (len(slopes), 1)), late)
         return rows.reshape(len(slopes), len(away_s), -1)
 
-    score, match = read(item.block_score), read(item.block_match)
-    known = np.isfinite(score)
-    weight = np.where(known, read(item.attention), 0.0)
-    total, count = weight.sum(axis=1), known.sum(axis=1)
-    mean = (np.where(known, score, 0.0) * weight).sum(axis=1) / np.maximum(total, 1e-9)
-    mean_match = np.where(known, match, 0.0).sum(axis=1) / np.maximum(count, 1)
-    compared = (total > 0) & (2 * count >= len(away_s))
-    mean, mean_match = (np.where(compared, each, -np.inf) for each in (mean, mean_match))
-    return weigh_up(mean, mean_match, seconds, calibration)
+    *means, count = mean_of_blocks(*map(read, (item.block_score, item.block_match, item.attention)))
+    score, match = (np.where(2 * count >= len(away_s), each, -np.inf) for each in means)
+    return weigh_up(score, match, seconds, calibration)

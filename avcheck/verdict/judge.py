@@ -24,7 +24,7 @@ from avcheck.record.report import (
     describe_offset,
 )
 from avcheck.verdict.course import Course
-from avcheck.verdict.jumps import narrowed, opened
+from avcheck.verdict.jumps import BLOCK_REACH, narrowed, opened
 from avcheck.verdict.posterior import (
     FLAT,
     NEAR_FRAMES,
@@ -37,15 +37,15 @@ from avcheck.verdict.posterior import (
     estimate,
     evidence,
     match_ratio,
+    mean_of_blocks,
     measuring_error_ms,
     posterior,
     weigh_up,
 )
-from avcheck.verdict.sure_course import sure_course
+from avcheck.verdict.sure_course import LEAST_USEFUL_S, sure_course
 
 SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is neither shown nor used for drift
 _BLOCK_CONFIDENCE = 0.6
-_BLOCK_REACH = 2  # a block's own offset is read together with so many neighbours on either side
 # A block farther off its file's and its segment's offset needs more evidence of its own
 _STRAY_FRAMES = 3.0
 _STRAY_RATIO = 1e4  # how much likelier its own offset must be than theirs
@@ -241,10 +241,11 @@ def obstacle(curves: Sequence[Curve]) -> Reason | None:
     if (motion < STILL).mean() > 0.9:
         return Reason("still", "the picture does not move")
     useful_s = sum(int(item.useful.sum()) for item in curves)
-    if useful_s < 2:
+    if useful_s < LEAST_USEFUL_S:
         return Reason(
             "too_short",
-            f"only {useful_s} s of the file has both moving pictures and sound; it takes 2 s",
+            f"only {useful_s} s of the file has both moving pictures and sound; it takes "
+            f"{LEAST_USEFUL_S} s",
         )
     return None
 
@@ -314,7 +315,7 @@ def _block_evidence(item: Curve, at: int, calibration: Calibration) -> NDArray[n
     attention weighs them.
     """
     count = len(item.block_start_s)
-    near = [slice(max(0, k - _BLOCK_REACH), k + _BLOCK_REACH + 1) for k in range(count)]
+    near = [slice(max(0, k - BLOCK_REACH), k + BLOCK_REACH + 1) for k in range(count)]
     score, match = zip(*(_together(item, some, at) for some in near), strict=True)
     seconds = [BLOCK_S * len(item.block_start_s[some]) for some in near]
     return weigh_up(np.stack(score), np.stack(match), np.array(seconds), calibration)
@@ -326,15 +327,10 @@ def _together(item: Curve, near: slice, at: int) -> tuple[NDArray[np.float64], N
     As in `Curve`, a shift at which less than half as many of them could be compared as elsewhere
     says nothing: the mean of a few strays farther.
     """
-    known = np.isfinite(item.block_score[near])
-    count = known.sum(axis=0)
-    weight = np.where(known, item.attention[near, at][:, None], 0.0)
-    total = weight.sum(axis=0)
-    score = (np.where(known, item.block_score[near], 0.0) * weight).sum(axis=0) / np.maximum(
-        total, 1e-9
+    score, match, count = mean_of_blocks(
+        item.block_score[near], item.block_match[near], item.attention[near, at][:, None]
     )
-    match = np.where(known, item.block_match[near], 0.0).sum(axis=0) / np.maximum(count, 1)
-    compared = np.isfinite(item.score) & (total > 0) & (2 * count >= count.max())
+    compared = np.isfinite(item.score) & (2 * count >= count.max())
     return np.where(compared, score, -np.inf), np.where(compared, match, -np.inf)
 
 

@@ -10,9 +10,8 @@ from avcheck.reading.blocks import BLOCK_S
 from avcheck.record.report import BlockResult, Segment, Stretch
 from avcheck.verdict.course import SCATTER_MS, Course
 
-# A block's offset is read together with two neighbours on either side, so it may change so much
-# before or after the jump
-_READ_S = 2.5
+BLOCK_REACH = 2  # a block's own offset is read together with so many neighbours on either side
+_READ_S = (BLOCK_REACH + 0.5) * BLOCK_S  # before or after a jump, by which that offset may change
 
 
 def opened(course: Course, segments: Sequence[Segment], seams_s: Sequence[float]) -> Course:

@@ -284,6 +284,21 @@ def _vertex(values: NDArray[np.float64], at: int) -> float:
     return float(np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)) if curvature < -1e-9 else 0.0
 
 
+def mean_of_blocks(
+    score: NDArray[np.floating], match: NDArray[np.floating], weight: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int_]]:
+    """The mean score of blocks by their weights, their mean match, and how many of them could be
+    compared at each shift, (..., S) each; score, match, weight: of each block, (..., N, S). Both
+    means are -inf where nothing of any weight could be.
+    """
+    known = np.isfinite(score)
+    count, weight = known.sum(axis=-2), np.where(known, weight, 0.0)
+    total = weight.sum(axis=-2)
+    mean = (np.where(known, score, 0.0) * weight).sum(axis=-2) / np.maximum(total, 1e-9)
+    mean_match = np.where(known, match, 0.0).sum(axis=-2) / np.maximum(count, 1)
+    return np.where(total > 0, mean, -np.inf), np.where(total > 0, mean_match, -np.inf), count
+
+
 def read_on(values: NDArray[np.floating], frames: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rows over shifts (N, S), each read so many `frames` (N,) further on, interpolated between two
     shifts; -inf where one of these is unknown or beyond the row.

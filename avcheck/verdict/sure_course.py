@@ -23,7 +23,7 @@ from avcheck.verdict.posterior import (
     read_on,
 )
 
-_LEAST_USEFUL = 2  # blocks of a segment that can show an offset
+LEAST_USEFUL_S = 2  # of moving pictures and sound, for an offset
 
 
 def sure_course(
@@ -52,7 +52,7 @@ def _may_drift_fast(segments: Sequence[Segment], curves: Sequence[Curve]) -> boo
 
 
 def _is_useful(curve: Curve) -> bool:
-    return int(curve.useful.sum()) >= _LEAST_USEFUL
+    return int(curve.useful.sum()) >= LEAST_USEFUL_S
 
 
 def _courses(
@@ -73,13 +73,13 @@ def _courses(
     if (joined := jumping_at(segments, seams_s)) is not None:
         yield joined
     useful = sum(map(_is_useful, curves))
-    # The more segments there are, the sooner one of them strays by chance
-    least = 1 - (1 - calibration.decide) / max(useful, 1)
-    if whole.confidence < calibration.decide:  # no offset explains most of them
-        least = calibration.decide
+    explained = whole.confidence >= calibration.decide  # by one offset
+    least = calibration.decide
+    if explained:  # the more segments there are, the sooner one of them strays by chance
+        least = 1 - (1 - calibration.decide) / max(useful, 1)
     sure = [each for each in segments if each.confidence >= least]
     apart = jumping_at(sure, [segment.start_s for segment in sure])
-    if apart is not None and (whole.confidence >= calibration.decide or 2 * len(sure) >= useful):
+    if apart is not None and (explained or 2 * len(sure) >= useful):
         yield apart
 
 
