@@ -128,7 +128,8 @@ def evaluate(
     coverage: Annotated[
         bool,
         typer.Option(
-            "--coverage", help="Measure only for how many whole speech clips an offset is reported."
+            "--coverage",
+            help="Measure whole speech clips alone: how many get an offset, also where it changes.",
         ),
     ] = False,
     added: Annotated[

@@ -71,7 +71,7 @@ def measure(
         _small(footage, bench, foreign, scenery) if scenery is not None else (),
     ):
         for row in rows:
-            yield {"measure": row.pop("measure"), **_about(footage), **row}
+            yield {"measure": row.pop("measure"), **about_clip(footage), **row}
 
 
 def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
@@ -85,10 +85,10 @@ def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
     }
     for case, samples in sounds.items():
         if samples is not None:
-            about = {**_about(footage), "case": case}
+            about = {**about_clip(footage), "case": case}
             sound = hear(samples, 0.0, shot)
             segments = list(curves(shot, sound, bench.model))
-            judged = _judged(segments, sound, lambda: footage.larger, bench)
+            judged = judged_as_a_file(segments, sound, lambda: footage.larger, bench)
             yield {"measure": "coverage", **about, **judged}
             for curve in segments:
                 if len(curve.block_start_s) == SEGMENT_BLOCKS:
@@ -108,7 +108,7 @@ def _segment_row(curve: Curve, footage: Footage, bench: Bench) -> Row:
     }
 
 
-def _about(footage: Footage) -> Row:
+def about_clip(footage: Footage) -> Row:
     clip = footage.clip
     return {
         "clip": clip.id,
@@ -235,7 +235,7 @@ def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
             }
 
 
-def _judged(
+def judged_as_a_file(
     some: list[Curve], sound: Sequence[Block], larger: Callable[[], Pictures], bench: Bench
 ) -> Row:
     """What a check says of a file with these score curves and this sound; `larger` makes its
@@ -255,6 +255,7 @@ def _judged(
         "confidence": judgement.confidence,
         "drift_ms_per_min": judgement.drift_ms_per_min,
         "jumps_s": list(judgement.jumps_s),
+        "jump_intervals_s": [list(each) for each in judgement.jump_intervals_s],
     }
 
 
@@ -267,7 +268,7 @@ def _verdicts(footage: Footage, bench: Bench) -> Iterator[Row]:
     def judged(start_s: float) -> Row:
         sound = hear(footage.samples, start_s, shot)
         some = list(curves(shot, sound, bench.model))
-        return _judged(some, sound, lambda: footage.larger, bench)
+        return judged_as_a_file(some, sound, lambda: footage.larger, bench)
 
     yield {"measure": "verdict", "case": "as recorded", "late_ms": 0, **judged(0.0)}
     cases: list[tuple[str, int]] = []
@@ -311,7 +312,7 @@ def _controls(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]
     for case, pictures, sound_samples, closer_pictures in cases:
         sound = hear(sound_samples, 0.0, pictures)
         some = list(curves(pictures, sound, bench.model))
-        judged = _judged(some, sound, closer_pictures, bench)
+        judged = judged_as_a_file(some, sound, closer_pictures, bench)
         yield {"measure": "control", "case": case, **judged}
 
 

@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
 import torch
 
 from avcheck.errors import MediaError, UsageError
+from avcheck.eval.changing import measure_changes
 from avcheck.eval.measure import measure, measure_coverage
 from avcheck.eval.plots import draw, require_matplotlib
 from avcheck.eval.protocol import LONGEST_S, Bench, Foreign, Scenery
@@ -199,7 +201,7 @@ def _measured(
     )
     footage = observe(clip, frames, samples, bench.model, bench.levels)
     return list(
-        measure_coverage(footage, bench, foreign)
+        chain(measure_coverage(footage, bench, foreign), measure_changes(footage, bench))
         if coverage
         else measure(footage, bench, foreign, scenery)
     )

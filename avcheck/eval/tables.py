@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from avcheck.eval.changing import changes_table
 from avcheck.eval.confidence_tables import reliability_tables, risk_tables
 from avcheck.eval.joined import joined_table
 from avcheck.eval.protocol import (
@@ -52,7 +53,9 @@ def tables(rows: Sequence[Row], decide: float = Calibration.decide) -> Iterator[
         yield coverage_table(by["coverage"])
         if by.get("segment"):
             yield joined_table(by["segment"], decide)
-        if by.keys() <= {"heading", "coverage", "segment"}:  # nothing else was measured
+        if by.get("changing"):
+            yield changes_table(by["changing"], by["coverage"])
+        if by.keys() <= {"heading", "coverage", "segment", "changing"}:  # nothing else was measured
             return
     yield paper_table(by.get("paper", []), len(by.get("paper_left_out", [])))
     yield pairwise_table(by.get("pairwise", []))
