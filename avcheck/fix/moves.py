@@ -98,8 +98,7 @@ def of(report: Report) -> Moves:
 
 def _move(stretch: Stretch, from_s: float, until_s: float) -> Move:
     """One offset, or a drift: the sound of the picture at p is heard at p less the offset there."""
-    change_ms = stretch.end_offset_ms - stretch.start_offset_ms
-    slope = change_ms / 1000 / max(stretch.end_s - stretch.start_s, 1e-9)
+    slope = stretch.slope_ms_per_s / 1000
     if slope == 0:
         return Move(from_s, until_s, stretch.start_offset_ms / 1000)
     at_zero_s = stretch.start_offset_ms / 1000 - slope * stretch.start_s

@@ -129,21 +129,27 @@ class Segment:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of the file in which the offset stays the same, or changes evenly from one end to the
-    other (ms).
-    """
+    """A part of the file whose offset (ms) stays the same, or changes evenly from end to end."""
 
     start_s: float
     end_s: float
     start_offset_ms: float
     end_offset_ms: float
 
+    @property
+    def slope_ms_per_s(self) -> float:
+        """By how much the offset changes (ms) in a second."""
+        return (self.end_offset_ms - self.start_offset_ms) / max(self.end_s - self.start_s, 1e-9)
+
+    @property
+    def drifts(self) -> bool:
+        """Whether the offset changes by a millisecond or more."""
+        return abs(self.end_offset_ms - self.start_offset_ms) >= 1
+
     def offset_at(self, time_s: float) -> float:
         """The offset (ms) at a moment (s); outside the stretch, that of the nearer end."""
-        share = (time_s - self.start_s) / max(self.end_s - self.start_s, 1e-9)
-        return self.start_offset_ms + min(max(share, 0.0), 1.0) * (
-            self.end_offset_ms - self.start_offset_ms
-        )
+        since_s = min(max(time_s, self.start_s), self.end_s) - self.start_s
+        return self.start_offset_ms + self.slope_ms_per_s * since_s
 
 
 def nearest_stretch(stretches: Sequence[Stretch], time_s: float) -> Stretch:

@@ -232,7 +232,7 @@ def details(report: Report, *, stretches: bool = True) -> list[tuple[str, str]]:
         *(
             ("stretch", _stretch(stretch))
             for stretch in report.stretches
-            if stretches and (len(report.stretches) > 1 or _drifts(stretch))
+            if stretches and (len(report.stretches) > 1 or stretch.drifts)
         ),
         *(("edit", edit) for edit in _edits(report)),
         ("timestamps", None if container is None else _container(container)),
@@ -352,14 +352,14 @@ def _course(report: Report) -> str:
     return f" ({'; '.join(parts)}{f'; and {left} more' if left else ''})"
 
 
-def _drifts(stretch: Stretch) -> bool:
-    return abs(stretch.end_offset_ms - stretch.start_offset_ms) >= 1
+def offset_of(stretch: Stretch) -> str:
+    """The offset of a stretch in words: of both ends, if it drifts."""
+    start, end = map(describe_offset, (stretch.start_offset_ms, stretch.end_offset_ms))
+    return f"from {start} to {end}" if stretch.drifts else start
 
 
 def _stretch(stretch: Stretch) -> str:
-    start, end = describe_offset(stretch.start_offset_ms), describe_offset(stretch.end_offset_ms)
-    change = f"from {start} to {end}" if _drifts(stretch) else start
-    return f"{clock(stretch.start_s)} to {clock(stretch.end_s)}: {change}"
+    return f"{clock(stretch.start_s)} to {clock(stretch.end_s)}: {offset_of(stretch)}"
 
 
 def _edits(report: Report) -> Iterator[str]:

@@ -70,8 +70,7 @@ def _times(segment: Segment) -> tuple[float, float]:
 
 def _within(stretch: Stretch, start_s: float, end_s: float) -> Stretch:
     """The stretch from and up to other times, with the offsets that it has then."""
-    change_ms = stretch.end_offset_ms - stretch.start_offset_ms
-    slope = change_ms / max(stretch.end_s - stretch.start_s, 1e-9)
+    slope = stretch.slope_ms_per_s
     ends_ms = (
         round(stretch.start_offset_ms + slope * (at_s - stretch.start_s), 1) + 0.0
         for at_s in (start_s, end_s)

@@ -286,12 +286,9 @@ def _label(report: Report, number: int, axis: Axis, scale: _Offsets) -> Markup:
     left, right = axis.x(stretch.start_s), axis.x(stretch.end_s)
     if right - left < 90:
         return Markup("")
-    low, high = sorted((stretch.start_offset_ms, stretch.end_offset_ms), key=abs)
-    text = (
-        _ms(high)
-        if abs(high - low) < 1
-        else f"{_ms(stretch.start_offset_ms)} to {_ms(stretch.end_offset_ms)}"
-    )
+    ends_ms = (stretch.start_offset_ms, stretch.end_offset_ms)
+    high = max(ends_ms, key=abs)
+    text = " to ".join(map(_ms, ends_ms)) if stretch.drifts else _ms(high)
     return text_at((left + right) / 2, scale.y(high) + (-9 if high > 0 else 20), text, "found")
 
 

@@ -15,6 +15,7 @@ from avcheck.record.markers import TitleClock
 from avcheck.record.report import Report, Track, confidence_text, describe_offset
 from avcheck.render.text import (
     details,
+    offset_of,
     outcome,
     printable,
     span,
@@ -80,18 +81,8 @@ def when(report: Report) -> Callable[[float], str]:
 
 def course(report: Report) -> list[tuple[str, str, str]]:
     """The stretches as (from, to, offset), where the offset changes."""
-    out, at = [], when(report)
-    for each in report.stretches:
-        ends = (describe_offset(each.start_offset_ms), describe_offset(each.end_offset_ms))
-        drifts = abs(each.end_offset_ms - each.start_offset_ms) >= 1
-        out.append(
-            (
-                at(each.start_s),
-                at(each.end_s),
-                f"from {ends[0]} to {ends[1]}" if drifts else ends[0],
-            )
-        )
-    return out
+    at = when(report)
+    return [(at(each.start_s), at(each.end_s), offset_of(each)) for each in report.stretches]
 
 
 def segments(report: Report) -> list[tuple[str, str, str]]:
