@@ -44,6 +44,29 @@ def test_zero_is_not_minus_zero() -> None:
     assert math.copysign(1.0, found.offset_ms) == 1.0
 
 
+# The confidence
+
+
+def test_a_short_file_has_to_be_surer() -> None:
+    """In a few seconds a stranger's sound matches by chance."""
+    for blocks, least in ((3, 0.98), (6, 0.98), (7, 0.9), (10, 0.9)):
+        for height in (7.2, 8.5, 9.5):
+            found = verdict([curve(0.0, blocks=blocks, height=height)])
+            assert 0.91 < found.confidence
+            assert (found.verdict == "in_sync") == (found.confidence >= least)
+            if found.verdict != "in_sync":
+                assert (found.offset_ms, found.reason_code) == (None, "too_short")
+                assert found.reason is not None
+                assert found.reason.endswith("0.98 needed under 7 s)")
+    unsure = verdict([curve(0.0, blocks=6, height=6.0)])
+    assert (unsure.verdict, unsure.reason_code) == ("undecidable", "ambiguous")
+    # Two segments of a part are as long as both
+    assert (
+        verdict([curve(0.0, blocks=4, height=7.2), curve(0.0, blocks=4, start_s=20.0)]).offset_ms
+        == 0
+    )
+
+
 # The tolerance
 
 

@@ -28,6 +28,7 @@ from avcheck.verdict.jumps import BLOCK_REACH, narrowed, opened
 from avcheck.verdict.posterior import (
     FLAT,
     NEAR_FRAMES,
+    SHORT_S,
     SILENT_DB,
     STILL,
     Calibration,
@@ -39,6 +40,7 @@ from avcheck.verdict.posterior import (
     match_ratio,
     mean_of_blocks,
     measuring_error_ms,
+    needed_confidence,
     posterior,
     weigh_up,
 )
@@ -125,8 +127,9 @@ def judge(
     constant = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))
     changing = sure_course(segments, curves, whole, calibration, seams_s)
     course, confidence = changing or (constant, whole.confidence)
-    if confidence < calibration.decide:
-        reason = _why_unsure(curves, whole, calibration)
+    needed = needed_confidence(sum(item.end_s - item.start_s for item in curves), calibration)
+    if confidence < needed:
+        reason = _why_unsure(curves, whole, needed, calibration)
         blocks = _block_results(curves, whole, calibration)
         judgement = Judgement(
             "undecidable", reason.text, None, round(confidence, 4), segments=segments, blocks=blocks
@@ -250,7 +253,13 @@ def obstacle(curves: Sequence[Curve]) -> Reason | None:
     return None
 
 
-def _why_unsure(curves: Sequence[Curve], whole: Estimate, calibration: Calibration) -> Reason:
+def _why_unsure(
+    curves: Sequence[Curve], whole: Estimate, needed: float, calibration: Calibration
+) -> Reason:
+    numbers = f"confidence {confidence_text(whole.confidence)}, {confidence_text(needed)} needed"
+    if whole.confidence >= calibration.decide:
+        text = f"too short to be sure of an offset ({numbers} under {SHORT_S:g} s)"
+        return Reason("too_short", text)
     none = float(
         np.mean([posterior(evidence(item, calibration), calibration)[1] for item in curves])
     )
@@ -260,11 +269,7 @@ def _why_unsure(curves: Sequence[Curve], whole: Estimate, calibration: Calibrati
             "music, or another sound track?)"
         )
         return Reason("no_match", text)
-    text = (
-        f"several offsets fit about equally well (confidence {confidence_text(whole.confidence)}, "
-        f"{confidence_text(calibration.decide)} needed)"
-    )
-    return Reason("ambiguous", text)
+    return Reason("ambiguous", f"several offsets fit about equally well ({numbers})")
 
 
 def _block_results(

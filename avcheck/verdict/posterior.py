@@ -35,6 +35,8 @@ UNMATCHED_ODDS = (1 - _SEGMENT_MATCHES) / _SEGMENT_MATCHES
 # was seen
 MOST_TELLING = 1e4
 USUAL_S = 10.0  # length of a segment
+SHORT_S = 7.0  # a file shorter than this has to be surer
+_SHORT_DOUBT = 5.0  # by how much smaller its chance of error has to be
 LEAST_ERROR_MS = 10.0  # of an offset, however much shows it
 _MOST_ERROR = 1.25  # times that of `USUAL_S`, however little shows it
 LEAST_SCATTER = 0.25  # logits, added: a curve that is flat except for its peak is no surer for that
@@ -315,6 +317,14 @@ def read_on(values: NDArray[np.floating], frames: NDArray[np.float64]) -> NDArra
     known = np.isfinite(left) & np.isfinite(right)
     mixed = (1 - part) * np.where(known, left, 0.0) + part * np.where(known, right, 0.0)
     return np.where(known, mixed, -np.inf)
+
+
+def needed_confidence(seconds: float, calibration: Calibration) -> float:
+    """The confidence that the verdict on a file of so many seconds needs. In a few seconds a
+    stranger's sound matches by chance too often: see the model card.
+    """
+    error = 1 - calibration.decide
+    return 1 - (error / _SHORT_DOUBT if seconds < SHORT_S else error)
 
 
 def measuring_error_ms(seconds: float, calibration: Calibration) -> float:
