@@ -250,3 +250,10 @@ def test_a_container_that_does_not_take_it_names_another(
     result = forced(source, tmp_path / "fixed.mxf", 100)
     assert result.status == "refused"
     assert (result.reason or "").endswith(f"cannot be written as mxf: no{remedy}")
+
+
+def test_a_program_stream_names_the_remedy_that_works(tmp_path: Path) -> None:
+    """Asked for .mpg again, it named .mkv, which was refused in turn."""
+    source = tiles(tmp_path / "film.mpg", 2.0, vcodec="mpeg2video", acodec="mp2")
+    result = forced(source, tmp_path / "fixed.mpg", 100)
+    assert (result.reason or "").endswith("bring it into .mkv with mkvmerge first")

@@ -165,17 +165,17 @@ def make_plan(
             "its edit list plays pieces of it, and a copy would play all of it; export it again "
             "first"
         )
-    muxer = _MUXERS.get(target.suffix.lower())
-    if muxer is None:
-        raise Refused(
-            f"avcheck cannot write {escaped(target.suffix) or 'a file without a suffix'}; name it "
-            ".mkv, .mp4, .mov or .ts"
-        )
     with open_container(source, VIDEO_FORMATS) as container:
         if container.format.name == "mpeg":
             raise Refused(
                 "a program stream (.mpg, .vob) dates too few of its pictures for a copy; bring it "
                 "into .mkv with mkvmerge first"
+            )
+        muxer = _MUXERS.get(target.suffix.lower())
+        if muxer is None:
+            raise Refused(
+                f"avcheck cannot write {escaped(target.suffix) or 'a file without a suffix'}; "
+                "name it .mkv, .mp4, .mov or .ts"
             )
         video = playing(container)[info.video_track]
         audio_number = info.audio_track or 0  # None is for a separate sound file
