@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from avcheck.cli.app import main
-from avcheck.compare.align import Edges, Piece, pieces
+from avcheck.compare.align import Edges, Lines, Piece, pieces
 from avcheck.compare.comparison import (
     Comparison,
     Digest,
@@ -47,7 +47,7 @@ def track(seconds: float = 60, seed: int = 1, start_s: float = 0.0) -> Features:
 
 def align(reference: Features, file: Features) -> list[tuple[float, float, float, float]]:
     found, pace = matches(reference, file)
-    parts = pieces(found, pace, 0.03, Edges(reference, file))
+    parts = pieces(found, Lines(pace, 0.03, 0.003), Edges(reference, file))
     return [(part.start_s, part.end_s, part.reference_start_s, part.pace) for part in parts]
 
 

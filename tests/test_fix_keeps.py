@@ -45,8 +45,8 @@ def rich(path: Path, **options: Any) -> Path:
         subtitles: Any = writer.add_mux_stream("subrip" if path.suffix == ".mkv" else "mov_text")
         subtitles.time_base = Fraction(1, 1000)
         subtitles.metadata["language"] = "eng"
+        sounds[1].metadata["title"] = "Kommentar"
         if path.suffix == ".mkv":
-            sounds[1].metadata["title"] = "Kommentar"
             writer.add_attachment("letters.ttf", "font/ttf", b"not really a font")
         else:
             outputs[0].metadata["timecode"] = "10:00:00:00"
@@ -123,7 +123,7 @@ def test_nothing_is_lost(suffix: str, offset_ms: float, tmp_path: Path) -> None:
         for was, now in zip(old.streams, new.streams, strict=True):
             assert now.type == was.type
             assert int(now.disposition) == int(was.disposition)
-            for key in ("language", "title", "timecode", "filename"):
+            for key in ("language", "title", "name", "timecode", "filename"):
                 assert now.metadata.get(key) == was.metadata.get(key)
             if was.type in ("video", "audio"):
                 assert now.codec_context.extradata == was.codec_context.extradata
@@ -142,6 +142,21 @@ def test_nothing_is_lost(suffix: str, offset_ms: float, tmp_path: Path) -> None:
         if each.kind == "subtitle":  # mp4 may end with one more empty packet
             count = len(old_packets[each.track])
             assert new_packets[each.track][:count] == old_packets[each.track]
+
+
+@pytest.mark.parametrize(("old", "new"), [(".mp4", ".mkv"), (".mkv", ".mp4")])
+def test_the_title_of_a_track_goes_into_another_container(
+    old: str, new: str, tmp_path: Path
+) -> None:
+    """mp4 has it as the track's name."""
+    source = rich(tmp_path / f"film{old}", vcodec="libx264", acodec="aac")
+    result = forced(source, tmp_path / f"fixed{new}", 200)
+    assert result.status == "fixed", result.reason
+    assert [each.title for each in result.streams if each.kind == "audio"] == ["", "Kommentar"]
+    assert not [lost for lost in result.lost if "title" in lost or "name of" in lost]
+    with av.open(str(tmp_path / f"fixed{new}")) as container:
+        tags = container.streams.audio[1].metadata
+    assert tags.get("title" if new == ".mkv" else "name") == "Kommentar"
 
 
 def test_every_track_moves_where_that_is_wanted(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av.error
 import pytest
 
 from avcheck.cli.app import main
@@ -229,3 +230,30 @@ def test_the_ffmpeg_command_is_printed_and_nothing_written(
         in capsys.readouterr().out
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.avi", "film.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [(av.error.PatchWelcomeError, "; name it .mov"), (av.error.OSError, "")],
+    ids=["container", "disk"],
+)
+def test_a_container_that_does_not_take_it_names_another(
+    error: Any, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Since FFmpeg 8, MXF takes no H.264 with more than 128 pictures from key to key."""
+
+    def run(self: object) -> None:
+        raise error(1, "no")
+
+    monkeypatch.setattr(remux._Copy, "run", run)
+    source = tiles(tmp_path / "film.mxf", 2.0, vcodec="mpeg2video", acodec="pcm_s16le")
+    result = forced(source, tmp_path / "fixed.mxf", 100)
+    assert result.status == "refused"
+    assert (result.reason or "").endswith(f"cannot be written as mxf: no{remedy}")
+
+
+def test_a_program_stream_names_the_remedy_that_works(tmp_path: Path) -> None:
+    """Asked for .mpg again, it named .mkv, which was refused in turn."""
+    source = tiles(tmp_path / "film.mpg", 2.0, vcodec="mpeg2video", acodec="mp2")
+    result = forced(source, tmp_path / "fixed.mpg", 100)
+    assert (result.reason or "").endswith("bring it into .mkv with mkvmerge first")

@@ -27,9 +27,9 @@ from avcheck.compare.find import (
 Seconds = TypeVar("Seconds", float, NDArray[np.float64])
 
 # The expected pace is given up if its line is off by more than this many times as much as the best
-# line, and by more than this share of a jump
+# line, and by more than `Lines.noise_s`
 _WORSE = 4.0
-_NOISE = 0.1
+_BETTER = 0.5  # of what it is off by: then the other known pace is taken for it
 # Least agreement of two rows that count as the same, when looking for the edge of a piece
 _SAME = 0.35
 _SAME_SHARE = 0.6  # of what rows inside the piece reach, if that is more
@@ -52,6 +52,19 @@ class Piece:
         return self.reference_start_s + self.pace * (file_s - self.start_s)
 
 
+@dataclass(frozen=True)
+class Lines:
+    """What is known of the lines before they are laid. pace: which they have, nearly. jump_s: a
+    step of more off a line begins another. noise_s: how far places may lie off their line, in the
+    median. also: a pace that they may have as well, as that of the sound for pictures.
+    """
+
+    pace: float
+    jump_s: float
+    noise_s: float
+    also: float | None = None
+
+
 class Ends(Protocol):
     """Knows where pieces really begin and end, in seconds of the file."""
 
@@ -65,28 +78,22 @@ class Ends(Protocol):
         """Where the last piece ends."""
 
 
-def pieces(
-    matches: Sequence[WindowMatch], pace: float, jump_s: float, ends: Ends
-) -> tuple[Piece, ...]:
-    """The matches as lines; a step of more than `jump_s` off the line begins another.
-
-    `pace`: the approximate pace of the lines. A line of fewer than three matches is chance, and is
-    left out.
-    """
+def pieces(matches: Sequence[WindowMatch], known: Lines, ends: Ends) -> tuple[Piece, ...]:
+    """The matches as lines. A line of fewer than three matches is chance, and is left out."""
     runs: list[list[WindowMatch]] = []
     for match in matches:
-        if runs and abs(_off_line(runs[-1], match, pace, jump_s)) <= jump_s:
+        if runs and abs(_off_line(runs[-1], match, known)) <= known.jump_s:
             runs[-1].append(match)
         elif (
             len(runs) > 1
             and len(runs[-1]) < LEAST_MATCHES
-            and abs(_off_line(runs[-2], match, pace, jump_s)) <= jump_s
+            and abs(_off_line(runs[-2], match, known)) <= known.jump_s
         ):
             runs.pop()  # a few off the line, which goes on after them
             runs[-1].append(match)
         else:
             runs.append([match])
-    lines = [_line(run, pace, jump_s) for run in runs if len(run) >= LEAST_MATCHES]
+    lines = [_line(run, known) for run in runs if len(run) >= LEAST_MATCHES]
     while True:
         parts = _laid_out(lines, ends)
         short = [k for k, part in enumerate(parts) if part.end_s - part.start_s < LEAST_WINDOW_S]
@@ -185,11 +192,11 @@ def at_times(track: Features, times: NDArray[np.float64]) -> Rows:
     )
 
 
-def _line(run: Sequence[WindowMatch], pace: float, jump_s: float) -> Piece:
+def _line(run: Sequence[WindowMatch], known: Lines) -> Piece:
     """The line through matches that lie along one.
 
-    Its slope is `pace`, unless the median of the slopes between the matches (Theil and Sen) fits
-    clearly better.
+    Its slope is a known pace, unless the median of the slopes between the matches (Theil and Sen)
+    fits clearly better.
     """
     x = np.array([match.file_s for match in run])
     y = np.array([match.reference_s for match in run])
@@ -205,19 +212,24 @@ def _line(run: Sequence[WindowMatch], pace: float, jump_s: float) -> Piece:
     slope = float(
         np.median((y[::step][second] - y[::step][first]) / (x[::step][second] - x[::step][first]))
     )
-    (height, off_s), (plain_height, plain_off_s) = fitted(slope), fitted(pace)
-    if plain_off_s <= max(_WORSE * off_s, _NOISE * jump_s):
-        slope, height = pace, plain_height
+    (height, off_s), (known_height, known_off_s) = fitted(slope), fitted(known.pace)
+    pace = known.pace
+    if known.also is not None:
+        other_height, other_off_s = fitted(known.also)
+        if other_off_s < _BETTER * known_off_s:
+            pace, known_height, known_off_s = known.also, other_height, other_off_s
+    if known_off_s <= max(_WORSE * off_s, known.noise_s):
+        slope, height = pace, known_height
     return Piece(float(x[0]), float(x[-1]), height, slope)
 
 
-def _off_line(run: Sequence[WindowMatch], match: WindowMatch, pace: float, jump_s: float) -> float:
+def _off_line(run: Sequence[WindowMatch], match: WindowMatch, known: Lines) -> float:
     """How far a match lies off the line of the last few of a run, in seconds of the reference."""
     recent = run[-6:]
     last = recent[-1]
     if len(recent) >= LEAST_MATCHES:
-        return match.reference_s - _line(recent, pace, jump_s).reference_s(match.file_s)
-    return match.reference_s - last.reference_s - pace * (match.file_s - last.file_s)
+        return match.reference_s - _line(recent, known).reference_s(match.file_s)
+    return match.reference_s - last.reference_s - known.pace * (match.file_s - last.file_s)
 
 
 def _cut(piece: Piece, start_s: float, end_s: float) -> Piece:

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.compare.align import Piece, pieces
+from avcheck.compare.align import Lines, Piece, pieces
 from avcheck.compare.features import HIGH_HZ, LOW_HZ, Recording
 from avcheck.compare.find import WindowMatch, vertex
 from avcheck.compare.fine import excerpt
@@ -32,7 +32,7 @@ _AROUND_S = 24.0  # how far apart windows that agree may be
 _LEAST_VOTES = 2  # besides its own
 _LEAST_SHARE = 0.5  # of the windows that could agree
 _LEAD = 1.5  # times as many votes as for any other place, or a loop would be as good a match
-_JUMP_S = 0.004
+_JUMP_S, _NOISE_S = 0.004, 0.0004
 _FLOOR = 1e-6  # of the strongest frequency's power: below that the phase is noise
 
 
@@ -56,7 +56,7 @@ def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) ->
         return ()
     pace = max(shown, key=lambda part: part.end_s - part.start_s).pace
     matches = [match for vote in votes if (match := _elected(vote, votes, pace)) is not None]
-    return pieces(matches, pace, _JUMP_S, _Windows(file.start_s, file.end_s))
+    return pieces(matches, Lines(pace, _JUMP_S, _NOISE_S), _Windows(file.start_s, file.end_s))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from avcheck.compare.align import Edges, Piece, pieces
+from avcheck.compare.align import Edges, Lines, Piece, pieces
 from avcheck.compare.bed import common_bed
 from avcheck.compare.conform import TimeSpan, edits
 from avcheck.compare.features import Recording, record, sound_track
@@ -41,6 +41,10 @@ _SOUND_JUMP_S = 0.004  # a step of the sound's place that is no noise
 # A step of the picture's place that is no noise: what is inserted or removed is whole pictures, of
 # as many a second at least
 _PICTURE_JUMP_S, _PICTURE_JUMP, _FEWEST = 0.03, 0.9, 20
+_NOISE = 0.1  # of a step: how far places lie off their line
+# Rates that differ by less have hardly a picture repeated or dropped. Where they differ by more,
+# places stray by half a picture either way, of which the median is a quarter
+_SAME_RATE, _STRAY = 0.01, 0.25
 _FINE_WINDOWS_S = (1.0, 8.0)
 _COARSE_JUMP_S = 0.03  # of the sound, before its waveform was looked at
 _LEAST_STRETCH_S = 0.5
@@ -143,9 +147,10 @@ def compare_titles(reference: Digest, file: Digest) -> Comparison:
     """Align sound and picture of a file with its reference, each by itself."""
     sound = _sound_pieces(reference, file)
     in_view = sight(reference.pictures, file.pictures, sound[0].pace if sound else 1.0)
+    found, pace = matches(in_view.reference, in_view.file)
     picture = pieces(
-        *matches(in_view.reference, in_view.file),
-        picture_jump_s(reference.info.frame_rate, file.info.frame_rate),
+        found,
+        picture_lines(pace, sound, reference.info.frame_rate, file.info.frame_rate),
         Edges(in_view.reference, in_view.file),
     )
     picture = without_replaced(
@@ -190,6 +195,24 @@ def picture_jump_s(*rates: Fraction | None) -> float:
     """
     slower = min(rate or _FEWEST for rate in rates)
     return max(_PICTURE_JUMP_S, _PICTURE_JUMP / float(max(slower, _FEWEST)))
+
+
+def picture_lines(
+    pace: float, sound: Sequence[Piece], reference: Fraction | None, file: Fraction | None
+) -> Lines:
+    """What is known of the lines of pictures of these rates: most often a title plays faster or
+    slower as a whole, so they may have the pace of the sound.
+    """
+    jump_s = picture_jump_s(reference, file)
+    rates = [float(max(rate or _FEWEST, _FEWEST)) for rate in (reference, file)]
+    noise_s = _NOISE * jump_s
+    if max(rates) > (1 + _SAME_RATE) * min(rates):
+        noise_s = _STRAY / min(rates)
+    return Lines(pace, jump_s, noise_s, _longest(sound).pace if sound else None)
+
+
+def _longest(parts: Sequence[Piece]) -> Piece:
+    return max(parts, key=lambda part: part.end_s - part.start_s)
 
 
 def _as_due(
@@ -261,7 +284,7 @@ def _sound_pieces(reference: Digest, file: Digest) -> tuple[Piece, ...]:
     """
     edges = Edges(reference.sound_features, file.sound_features)
     coarse, pace = matches(reference.sound_features, file.sound_features)
-    parts = pieces(coarse, pace, _COARSE_JUMP_S, edges)
+    parts = pieces(coarse, _sound_lines(pace, _COARSE_JUMP_S), edges)
     for window_s in _FINE_WINDOWS_S:
         sharp: list[WindowMatch] = []
         for part in parts:
@@ -272,9 +295,13 @@ def _sound_pieces(reference: Digest, file: Digest) -> tuple[Piece, ...]:
                     sharp += [] if better is None else [better]
         sharp.sort(key=lambda match: match.file_s)
         if parts:  # a slip of the sample rate is a pace of its own
-            pace = max(parts, key=lambda part: part.end_s - part.start_s).pace
-        parts = pieces(sharp, pace, _SOUND_JUMP_S, edges)
+            pace = _longest(parts).pace
+        parts = pieces(sharp, _sound_lines(pace, _SOUND_JUMP_S), edges)
     return parts
+
+
+def _sound_lines(pace: float, jump_s: float) -> Lines:
+    return Lines(pace, jump_s, _NOISE * jump_s)
 
 
 def _length_s(parts: Sequence[Piece]) -> float:

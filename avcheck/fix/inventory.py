@@ -5,7 +5,7 @@ could not keep.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +16,7 @@ import av.error
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from avcheck.fix.plan import OWN_TAGS, Plan
+from avcheck.fix.plan import OWN_TAGS, Plan, tags_of
 from avcheck.fix.remux import Ledger
 from avcheck.media.container import VIDEO_FORMATS, open_container
 
@@ -50,8 +50,8 @@ def lost(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[str, ...
 
 
 def _lost(plan: Plan, old: Any, new: Any, ledgers: dict[int, Ledger]) -> Iterator[str]:
-    kept = _tags(new)
-    for key, value in _tags(old).items():
+    kept = _written(new.metadata)
+    for key, value in _written(old.metadata).items():
         if kept.get(key) != value:
             yield f"the tag {key}"
     if _chapters(old) != _chapters(new):
@@ -85,17 +85,17 @@ def _new_index(plan: Plan, ledgers: dict[int, Ledger]) -> int:
     return next(index for index, ledger in ledgers.items() if ledger.plan.index == plan.main_video)
 
 
-def _tags(holder: Any) -> dict[str, str]:
+def _written(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags that somebody wrote, by their names in small letters."""
     return {
         key.lower(): value
-        for key, value in holder.metadata.items()
+        for key, value in tags.items()
         if not (key.lower() in OWN_TAGS or _OWN.fullmatch(key.lower()))
     }
 
 
 def _facts(stream: Any) -> StreamFacts:
-    tags = _tags(stream)
+    tags = _written(tags_of(stream))
     if _DEFAULT_HANDLERS.search(tags.get("handler_name", "handler")):
         tags.pop("handler_name", None)
     if tags.get("language") == "und":

@@ -165,17 +165,17 @@ def make_plan(
             "its edit list plays pieces of it, and a copy would play all of it; export it again "
             "first"
         )
-    muxer = _MUXERS.get(target.suffix.lower())
-    if muxer is None:
-        raise Refused(
-            f"avcheck cannot write {escaped(target.suffix) or 'a file without a suffix'}; name it "
-            ".mkv, .mp4, .mov or .ts"
-        )
     with open_container(source, VIDEO_FORMATS) as container:
         if container.format.name == "mpeg":
             raise Refused(
                 "a program stream (.mpg, .vob) dates too few of its pictures for a copy; bring it "
                 "into .mkv with mkvmerge first"
+            )
+        muxer = _MUXERS.get(target.suffix.lower())
+        if muxer is None:
+            raise Refused(
+                f"avcheck cannot write {escaped(target.suffix) or 'a file without a suffix'}; "
+                "name it .mkv, .mp4, .mov or .ts"
             )
         video = playing(container)[info.video_track]
         audio_number = info.audio_track or 0  # None is for a separate sound file
@@ -264,7 +264,7 @@ def _stream_plan(
         codec=codec_of(stream),
         action="copied",
         language=stream.metadata.get("language", ""),
-        title=stream.metadata.get("title", ""),
+        title=tags_of(stream).get("title", ""),
     )
     handlers = index_of(source).track(stream.id).handlers
     if muxer in _MOV and (
@@ -379,9 +379,7 @@ def add_stream(writer: Any, stream: Stream, *, same_format: bool) -> Any:
     made.time_base = stream.time_base
     made.disposition = stream.disposition
     made.metadata.clear()
-    made.metadata.update(
-        {key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS}
-    )
+    made.metadata.update(tags_of(stream))
     if same_format:
         if made.codec_context is not None:
             with suppress(ValueError):  # no four letters
@@ -393,6 +391,16 @@ def add_stream(writer: Any, stream: Stream, *, same_format: bool) -> Any:
 
 # Tags that each writer of a file sets itself.
 OWN_TAGS = frozenset({"encoder", "duration", "major_brand", "minor_version", "compatible_brands"})
+
+
+def tags_of(stream: Stream) -> dict[str, str]:
+    """The tags of a stream, without its writer's own. The title of a track in mp4 is read as its
+    name, but written only if it is called title.
+    """
+    tags = {key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS}
+    if stream.container.format.name.startswith("mov,") and "name" in tags:
+        tags.setdefault("title", tags.pop("name"))
+    return tags
 
 
 def _options(source: Path, container: InputContainer, muxer: str) -> dict[str, str]:

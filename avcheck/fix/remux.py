@@ -30,12 +30,16 @@ from avcheck.fix.plan import (
     encoder_of,
     is_attached,
     is_cover,
+    tags_of,
 )
 from avcheck.fix.shown import shown_by_stream
 from avcheck.media.base import JITTER_S, reason_of, timed_out
 from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
 from avcheck.media.packets import pcm_bits
 
+# What a writer raises that has no place for a stream
+_NOT_HERE = (av.error.PatchWelcomeError, av.error.InvalidDataError, av.error.ArgumentError)
+_INSTEAD = {"mxf": ".mov", "matroska": ".mp4"}  # of the suffixes that may do, else .mkv
 _TICKS = 90_000  # a second at least, of times that are moved
 
 
@@ -64,8 +68,10 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
         try:
             ledgers = _Copy(plan, reader, writer).run()
         except av.error.FFmpegError as error:
+            other = _INSTEAD.get(plan.muxer, ".mkv")
+            remedy = f"; name it {other}" if isinstance(error, _NOT_HERE) else ""
             raise Refused(
-                f"the new file cannot be written as {plan.muxer}: {reason_of(error)}"
+                f"the new file cannot be written as {plan.muxer}: {reason_of(error)}{remedy}"
             ) from error
         finally:
             with suppress(av.error.FFmpegError):
@@ -189,9 +195,7 @@ class _Copy:
         if context.format is not None and context.format.name in {each.name for each in formats}:
             made.codec_context.format = context.format.name
         made.disposition = stream.disposition
-        made.metadata.update(
-            {key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS}
-        )
+        made.metadata.update(tags_of(stream))
         return made
 
     def _clock(self, stream: Any) -> Clock:
