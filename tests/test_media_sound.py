@@ -199,6 +199,26 @@ def test_an_m4a_begins_where_its_tag_says(clip: Clip, rate: int, edits: bool) ->
         assert first.start_s == pytest.approx(0.8, abs=1e-3)
 
 
+def as_he_aac(path: Path) -> Path:
+    """AAC of 24 kHz in an mp4, marked as HE-AAC of 48 kHz, whose high band is empty."""
+    plain, marked = bytes.fromhex("130856e500"), bytes.fromhex("130856e598")
+    data = path.read_bytes()
+    assert data.count(plain) == 1
+    path.write_bytes(data.replace(plain, marked))
+    return path
+
+
+@pytest.mark.parametrize("edits", [False, True])
+def test_the_tag_of_he_aac_counts_what_is_coded(clip: Clip, edits: bool) -> None:
+    """fdkaac writes it so, as iTunes does: a frame has 1,024 samples by the tag, 2,048 decoded."""
+    sound = as_he_aac(clip("sound.mp4", vcodec=None, sample_rate=24000, events_s=(1.12,)))
+    with_tag(sound, SMPB.format(1024, 48000), edits=edits)
+    with open_media(clip("clip.mp4"), audio_path=sound) as file:
+        assert file.info.first_sound_s == pytest.approx(0, abs=1e-3)
+    # The decoder's own delay, 962 samples, is in neither
+    assert late_ms(clip("clip.mp4"), audio_path=sound) == pytest.approx(120 + 20, abs=1)
+
+
 @pytest.mark.parametrize("text", ["", " 00000000 0000zz00 0 0", " 0 FFFFFFFF 0 0", "400 400"])
 def test_a_tag_that_tells_nothing_moves_nothing(clip: Clip, text: str) -> None:
     sound = clip("sound.mp4", vcodec=None, events_s=(1.12,))

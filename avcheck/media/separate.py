@@ -41,6 +41,7 @@ from avcheck.media.transport import (
 # encoder put in front
 _GAPLESS = "iTunSMPB"
 _MOST_DELAY = 1 << 14  # samples; more FFmpeg takes for damage, too
+_DOUBLED_FRAMES = (1920, 2048)  # samples in a frame of HE-AAC; other AAC has half as many
 
 
 def with_sound_of(film: Opened, path: Path, track: int | None) -> Opened:
@@ -208,4 +209,8 @@ def _encoder_delay_s(container: InputContainer, path: Path, audio: AudioStream) 
         delay = int(fields[1], 16)
     except ValueError:
         return 0.0
-    return delay / audio.rate if audio.rate and 0 < delay < _MOST_DELAY else 0.0
+    if not audio.rate or not 0 < delay < _MOST_DELAY:
+        return 0.0
+    # HE-AAC codes every second sample, and the tag counts those
+    doubled = audio.codec_context.frame_size in _DOUBLED_FRAMES
+    return (1 + doubled) * delay / audio.rate
