@@ -17,6 +17,7 @@ from tests.support.films import Early, talking
 pytestmark = pytest.mark.slow
 
 WITHIN_MS = 15.0  # of zero, measured again
+SIZE = (256, 192)  # px, large enough for the network
 
 
 def fixed(source: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -42,7 +43,9 @@ def fixed(source: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_an_offset_is_taken_out(
     name: str, offset_ms: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = talking(tmp_path / name, 8.0, lambda times_s: np.full(len(times_s), offset_ms / 1000))
+    source = talking(
+        tmp_path / name, 8.0, lambda times_s: np.full(len(times_s), offset_ms / 1000), size=SIZE
+    )
     record = fixed(source, capsys)
     assert record["before"]["offset_ms"] == pytest.approx(offset_ms, abs=40)
     assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
@@ -57,8 +60,8 @@ def test_an_offset_is_taken_out(
 @pytest.mark.parametrize(
     ("name", "seconds", "early", "action"),
     [
-        ("film.mp4", 50.0, lambda times_s: 0.1 + 0.005 * times_s, "encoded"),
-        ("film.mxf", 50.0, lambda times_s: np.where(times_s < 25, -0.25, 0.15), "rewritten"),
+        ("film.mp4", 40.0, lambda times_s: 0.1 + 0.005 * times_s, "encoded"),
+        ("film.mxf", 40.0, lambda times_s: np.where(times_s < 20, -0.25, 0.15), "rewritten"),
     ],
     ids=["drift", "jump"],
 )
@@ -71,7 +74,7 @@ def test_drifts_and_jumps_are_taken_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In other containers, with what is measured given: `test_fix.py`."""
-    record = fixed(talking(tmp_path / name, seconds, early, size=(384, 288)), capsys)
+    record = fixed(talking(tmp_path / name, seconds, early, size=SIZE), capsys)
     assert [each["action"] for each in record["streams"]] == ["copied", action]
     assert abs(record["after"]["offset_ms"]) <= WITHIN_MS
     assert record["after"]["drift_ms_per_min"] is None

@@ -40,8 +40,7 @@ from avcheck.scan.listening import (
 from avcheck.settings import CheckSettings
 from avcheck.text.times import clock
 from avcheck.verdict.judge import Judgement
-from tests.support.blinking import B_FRAMES, blink, correlated, late
-from tests.support.clips import make_clip
+from tests.support.blinking import B_FRAMES, correlated, film, late
 from tests.support.looking_around import Shows, look_around
 from tests.support.networks import TINY
 
@@ -203,15 +202,7 @@ def half_silent(play: Callable[[Array], Array]) -> Callable[[Array], Array]:
 def test_what_is_looked_at_tells_what_all_of_it_tells(
     tmp_path: Path, checker: Checker, name: str, late_s: Callable[[Array], Array]
 ) -> None:
-    path = make_clip(
-        tmp_path / name,
-        seconds=145,
-        size=(64, 48),
-        sample_rate=SAMPLE_RATE,
-        draw=blink,
-        play=half_silent(late(late_s)),
-        video_options=B_FRAMES,
-    )
+    path = film(tmp_path / name, 145, half_silent(late(late_s)), video_options=B_FRAMES)
     progress: list[float] = []
     some = checker.check(path, CheckSettings(), progress.append)
     whole = checker.check(path, CheckSettings(thorough=True))
@@ -236,19 +227,12 @@ def test_what_is_looked_at_tells_what_all_of_it_tells(
 
 def test_several_sounds_are_heard_and_share_the_looks(tmp_path: Path, checker: Checker) -> None:
     """The last is a commentary: a voice throughout, which goes with nothing."""
-    path = make_clip(
-        tmp_path / "film.mkv",
-        seconds=145,
-        size=(64, 48),
-        sample_rate=SAMPLE_RATE,
-        draw=blink,
-        play=[
-            half_silent(late(lambda t: 0 * t)),
-            half_silent(late(lambda t: 0 * t + 0.2)),
-            late(lambda t: 0 * t + 40.0),
-        ],
-        acodec="pcm_s16le",
-    )
+    play = [
+        half_silent(late(lambda t: 0 * t)),
+        half_silent(late(lambda t: 0 * t + 0.2)),
+        late(lambda t: 0 * t + 40.0),
+    ]
+    path = film(tmp_path / "film.mkv", 145, play)
     reports = checker.check_tracks(path, CheckSettings(every_track=True))
     assert [each.verdict for each in reports] == ["in_sync", "out_of_sync", "undecidable"]
     assert [each.offset_ms for each in reports[:2]] == [
@@ -279,13 +263,10 @@ def test_a_unit_sounds_like_a_voice_as_its_sounds_do_on_average(
 
 
 def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
-    path = make_clip(
+    path = film(
         tmp_path / "film.mp4",
-        seconds=46,
-        size=(64, 48),
-        sample_rate=SAMPLE_RATE,
-        draw=blink,
-        play=lambda times_s: 0.3 * np.sin(2 * np.pi * 300 * times_s) * (times_s % 0.31 < 0.15),
+        46,
+        lambda times_s: 0.3 * np.sin(2 * np.pi * 300 * times_s) * (times_s % 0.31 < 0.15),
     )
     report = checker.check(path)
     assert report.verdict == "undecidable"
@@ -294,15 +275,7 @@ def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker)
 
 
 def test_what_cannot_be_sought_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
-    path = make_clip(
-        tmp_path / "film.avi",
-        seconds=46,
-        size=(64, 48),
-        sample_rate=SAMPLE_RATE,
-        draw=blink,
-        play=half_silent(late(lambda t: 0 * t)),
-        acodec="pcm_s16le",
-    )
+    path = film(tmp_path / "film.avi", 46, half_silent(late(lambda t: 0 * t)))
     report = checker.check(path)
     assert report.verdict == "in_sync"
     assert report.listened is None
@@ -311,13 +284,10 @@ def test_what_cannot_be_sought_is_looked_at_whole(tmp_path: Path, checker: Check
 
 @pytest.fixture(scope="module")
 def jumping(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clip(
+    return film(
         tmp_path_factory.mktemp("jumping") / "film.mp4",
-        seconds=145,
-        size=(64, 48),
-        sample_rate=SAMPLE_RATE,
-        draw=blink,
-        play=half_silent(late(lambda t: 0.24 * (t > 70.0))),
+        145,
+        half_silent(late(lambda t: 0.24 * (t > 70.0))),
         video_options=B_FRAMES,
     )
 

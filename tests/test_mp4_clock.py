@@ -158,7 +158,9 @@ def test_sound_is_cut_to_the_sample(clip: Clip) -> None:
         samples = np.concatenate([sound.samples for sound in inside])
         assert at_s[0] == pytest.approx(start_s, abs=1.2 / 16000)
         assert at_s[-1] == pytest.approx(start_s + length_s, abs=2.2 / 16000)
-        assert samples[20:-20] == pytest.approx(((at_s - start_s + from_s) / 10)[20:-20], abs=1e-5)
+        # Of so many samples at once, as `approx` looks at each by itself
+        off = samples - (at_s - start_s + from_s) / 10
+        assert np.abs(off[20:-20]).max() <= 1e-5
 
 
 def long_picture(time_s: float) -> Array:

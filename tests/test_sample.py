@@ -25,8 +25,7 @@ from avcheck.reading.segments import Window, window_over
 from avcheck.scan import curves as scanning
 from avcheck.scan.listening import CANDIDATES, ENOUGH_SAMPLES, TRIES, LookPlan
 from avcheck.settings import MOST_PROBES, CheckSettings
-from tests.support.blinking import B_FRAMES, blink, correlated, late
-from tests.support.clips import make_clip
+from tests.support.blinking import B_FRAMES, correlated, film, late
 from tests.support.looking_around import Shows, look_around
 from tests.support.networks import TINY
 
@@ -257,15 +256,7 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     late_s: Callable[[Array], Array],
 ) -> None:
     monkeypatch.setattr(scanning, "score_segment", correlated)
-    path = make_clip(
-        tmp_path / name,
-        seconds=125,
-        size=(64, 48),
-        sample_rate=16_000,
-        draw=blink,
-        play=late(late_s),
-        video_options=B_FRAMES,
-    )
+    path = film(tmp_path / name, 125, late(late_s), video_options=B_FRAMES)
     checker = Checker(model, "cpu")
     progress: list[float] = []
     some = checker.check(path, CheckSettings(sample=3), progress.append)
@@ -317,7 +308,7 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     ("name", "options"),
     [
         ("short.mp4", {"seconds": 14}),
-        ("old.avi", {"seconds": 105, "acodec": "pcm_s16le"}),
+        ("old.avi", {"seconds": 105}),
         (
             "fixed.mp4",
             {
@@ -331,14 +322,7 @@ def test_what_is_short_or_cannot_be_sought_is_checked_whole(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(scanning, "score_segment", correlated)
-    path = make_clip(
-        tmp_path / name,
-        size=(64, 48),
-        sample_rate=16_000,
-        draw=blink,
-        play=late(lambda t: 0 * t),
-        **options,
-    )
+    path = film(tmp_path / name, play=late(lambda t: 0 * t), **options)
     report = Checker(model, "cpu").check(path, CheckSettings(sample=3))
     assert report.sampled_s is None
     assert report.verdict == "in_sync"

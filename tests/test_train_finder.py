@@ -128,15 +128,20 @@ def test_the_middle_of_a_face_is_to_be_told_and_what_is_around_it_does_not_count
 
 
 @pytest.mark.slow
-def test_it_learns_to_find(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_learns_to_find(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(finder, "BATCH", 4)
+    monkeypatch.setattr(finder, "_TRIALS", 60)
     made = stills()
     before = measured(FaceFinder().eval(), made)
-    net = learn(made, made, steps=150)
+    net = learn(made, made, steps=120)
     after = measured(net, made)
     assert before["found"] < 0.2
     assert after["found"] > 0.6
+    assert after["wrong_a_collage"] < before["wrong_a_collage"] / 2
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert rows[-1]["step"] == 150
+    assert rows[-1]["step"] == 120
     assert rows[-1]["found"] == pytest.approx(after["found"], abs=1e-4)
 
 

@@ -136,7 +136,7 @@ def _runs(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64], finely: b
     """The course of these segments as runs."""
     count = len(offset_ms)
     slope, middle_ms = theil_sen(time_s, offset_ms)
-    residual_ms = offset_ms - (middle_ms + slope * (time_s - np.median(time_s)))
+    residual_ms = offset_ms - (middle_ms + slope * (time_s - _median(time_s)))
     runs = _parts(time_s, offset_ms, residual_ms) if finely else None
     if runs is None and (split := _one_jump(offset_ms, residual_ms)) is not None:
         runs = [_level(offset_ms, 0, split), _level(offset_ms, split, count)]
@@ -155,7 +155,7 @@ def _runs(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64], finely: b
 
 
 def _level(offset_ms: NDArray[np.float64], first: int, stop: int) -> _Run:
-    return _Run(first, stop, float(np.median(offset_ms[first:stop])))
+    return _Run(first, stop, _median(offset_ms[first:stop]))
 
 
 def _parts(
@@ -171,7 +171,7 @@ def _parts(
     for first, stop in pairwise(edges):
         x, y = time_s[first:stop], offset_ms[first:stop]
         slope, middle_ms = theil_sen(x, y)
-        drift = _drift(x, y, y - (middle_ms + slope * (x - np.median(x))))
+        drift = _drift(x, y, y - (middle_ms + slope * (x - _median(x))))
         runs.append(
             _level(offset_ms, first, stop)
             if drift is None
@@ -200,7 +200,7 @@ def _best_edges(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64]) -> 
     count = len(offset_ms)
     places = range(2, count - 1)
     steps = {
-        at: abs(np.median(offset_ms[at : at + 3]) - np.median(offset_ms[max(0, at - 3) : at]))
+        at: abs(_median(offset_ms[at : at + 3]) - _median(offset_ms[max(0, at - 3) : at]))
         for at in places
     }
     likely = sorted(places, key=lambda at: steps[at], reverse=True)[:_MOST_PLACES]
@@ -223,11 +223,11 @@ def _run_cost(time_s: NDArray[np.float64], offset_ms: NDArray[np.float64]) -> fl
     """How far these segments lie off their level, or off a line, in all, ms; an outlier counts no
     more than two jumps.
     """
-    cost = _off(offset_ms - np.median(offset_ms))
+    cost = _off(offset_ms - _median(offset_ms))
     if len(offset_ms) >= _LEAST_ON_LINE and cost > _COST_MS:
         step = -(-len(offset_ms) // 100)
         slope, middle_ms = theil_sen(time_s[::step], offset_ms[::step])
-        left_ms = offset_ms - middle_ms - slope * (time_s - np.median(time_s[::step]))
+        left_ms = offset_ms - middle_ms - slope * (time_s - _median(time_s[::step]))
         cost = min(cost, _COST_MS + _off(left_ms))
     return cost
 
@@ -266,7 +266,7 @@ def _one_jump(offset_ms: NDArray[np.float64], residual_ms: NDArray[np.float64]) 
     if split is None:
         return None
     before, after = offset_ms[:split], offset_ms[split:]
-    before_ms, after_ms = float(np.median(before)), float(np.median(after))
+    before_ms, after_ms = _median(before), _median(after)
     left_ms = np.concatenate([before - before_ms, after - after_ms])
     if _spread_ms(left_ms) > SCATTER_MS or abs(after_ms - before_ms) <= JUMP_MS:
         return None
@@ -279,7 +279,7 @@ def _away_and_back(offset_ms: NDArray[np.float64]) -> slice | None:
     """The longest run of segments in the middle (three or more) that agree with each other, and not
     with the level of the rest.
     """
-    constant_ms = float(np.median(offset_ms))
+    constant_ms = _median(offset_ms)
     stray = np.abs(offset_ms - constant_ms) > JUMP_MS
     edges = np.flatnonzero(np.diff(np.concatenate([[False], stray, [False]]).astype(int)))
     runs = [
@@ -289,7 +289,7 @@ def _away_and_back(offset_ms: NDArray[np.float64]) -> slice | None:
         run for run in runs if run.start > 0 and run.stop < len(stray) and run.stop - run.start >= 3
     ]
     steady = [
-        run for run in inner if _spread_ms(offset_ms[run] - np.median(offset_ms[run])) <= SCATTER_MS
+        run for run in inner if _spread_ms(offset_ms[run] - _median(offset_ms[run])) <= SCATTER_MS
     ]
     if not steady:
         return None
@@ -340,8 +340,8 @@ def _best_split(values: NDArray[np.float64]) -> int | None:
         return None
     costs = {
         k: float(
-            np.abs(values[:k] - np.median(values[:k])).sum()
-            + np.abs(values[k:] - np.median(values[k:])).sum()
+            np.abs(values[:k] - _median(values[:k])).sum()
+            + np.abs(values[k:] - _median(values[k:])).sum()
         )
         for k in range(2, len(values) - 1)
     }
@@ -355,8 +355,14 @@ def theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, fl
     step = -(-len(x) // _PAIRED)
     first, second = np.triu_indices(len(x[::step]), 1)
     run, rise = (values[::step][second] - values[::step][first] for values in (x, y))
-    slope = float(np.median(rise[run > 0] / run[run > 0])) if (run > 0).any() else 0.0
-    return slope, float(np.median(y - slope * (x - np.median(x))))
+    slope = _median(rise[run > 0] / run[run > 0]) if (run > 0).any() else 0.0
+    return slope, _median(y - slope * (x - _median(x)))
+
+
+def _median(values: NDArray[np.float64]) -> float:
+    """`np.median`, which takes ten times as long for the offsets of some segments."""
+    ordered = np.sort(values)
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def order_chance(values: NDArray[np.float64]) -> float:

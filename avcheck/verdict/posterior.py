@@ -191,8 +191,12 @@ def above_median(
 
 def _median(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
     """The medians (...) of the known values (..., S); 0 where none is known."""
-    some = np.where(known.any(axis=-1, keepdims=True), np.where(known, values, np.nan), 0.0)
-    return np.asarray(np.nanmedian(some, axis=-1))
+    # By hand: `np.nanmedian` of many short curves takes ten times as long
+    ordered = np.sort(np.where(known, values, np.inf), axis=-1).reshape(-1, values.shape[-1])
+    count = known.sum(axis=-1)
+    many, row = count.ravel(), np.arange(count.size)
+    middle = (ordered[row, np.maximum(many - 1, 0) // 2] + ordered[row, many // 2]) / 2
+    return np.where(count > 0, middle.reshape(count.shape), 0.0)
 
 
 def posterior(

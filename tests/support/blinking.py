@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from avcheck.rates import SAMPLE_RATE
 from avcheck.reading.segments import MAX_SHIFT, Window
 from avcheck.scan import curves as scanning
 from avcheck.scan.shifts import SHIFTS
 from avcheck.verdict.posterior import Curve, Place
+from tests.support.clips import Sounds, make_clip
 
 Array = np.ndarray[Any, Any]
 BITS = np.random.default_rng(7).integers(0, 2, 25 * 260)  # whether each picture is bright
-B_FRAMES = {"preset": "veryfast", "bf": "3", "g": "250"}
+B_FRAMES = {"preset": "ultrafast", "bf": "3", "g": "250"}
 
 
 def correlated(window: Window, _model: object, _levels: object, count: int = 1) -> list[Curve]:
@@ -51,6 +54,15 @@ def _correlated(window: Window) -> Curve:
         detail=np.full(count, 50.0, np.float32),
         level_db=np.array([item.level_db for item in inside], np.float32),
     )
+
+
+def film(path: Path, seconds: float, play: Sounds | list[Sounds], **options: Any) -> Path:
+    """A small film that blinks. Its sound is ALAC, which is quickest to write and to read, unless
+    `options` or the container say otherwise.
+    """
+    acodec = {".avi": "pcm_s16le", ".ts": "aac"}.get(path.suffix, "alac")
+    about: dict[str, Any] = {"size": (64, 48), "sample_rate": SAMPLE_RATE, "acodec": acodec}
+    return make_clip(path, seconds=seconds, draw=blink, play=play, **about | options)
 
 
 def blink(time_s: float) -> Array:
