@@ -70,7 +70,7 @@ def gap(logits: Tensor) -> Tensor:
 
 
 def test_the_product_of_rotated_tokens_knows_only_the_seconds_between_them() -> None:
-    query, key = torch.randn(3, 2, 8), torch.randn(3, 2, 8)
+    query, key = torch.randn(2, 3, 2, 8, generator=torch.Generator().manual_seed(1))
     at_s = torch.tensor([0.0, 1.3, 7.2])
 
     def product(query_s: Tensor, key_s: Tensor) -> Tensor:
