@@ -147,9 +147,9 @@ def compare_titles(reference: Digest, file: Digest) -> Comparison:
     """Align sound and picture of a file with its reference, each by itself."""
     sound = _sound_pieces(reference, file)
     in_view = sight(reference.pictures, file.pictures, sound[0].pace if sound else 1.0)
-    found, pace = matches(in_view.reference, in_view.file)
+    shown, pace = matches(in_view.reference, in_view.file)
     picture = pieces(
-        found,
+        shown,
         picture_lines(pace, sound, reference.info.frame_rate, file.info.frame_rate),
         Edges(in_view.reference, in_view.file),
     )
