@@ -362,7 +362,7 @@ def theil_sen(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, fl
 
 def _median(values: NDArray[np.float64]) -> float:
     # `np.median` takes many times as long for the offsets of some segments
-    return statistics.median(values.tolist())
+    return float(statistics.median(values.tolist()))
 
 
 def order_chance(values: NDArray[np.float64]) -> float:
