@@ -134,10 +134,11 @@ def test_it_learns_to_find(
     monkeypatch.setattr(finder, "BATCH", 4)
     monkeypatch.setattr(finder, "_TRIALS", 60)
     made = stills()
+    torch.manual_seed(1)  # now and then an untrained one finds more by chance
     before = measured(FaceFinder().eval(), made)
     net = learn(made, made, steps=120)
     after = measured(net, made)
-    assert before["found"] < 0.4  # by chance
+    assert before["found"] < 0.2
     assert after["found"] > 0.6
     assert after["wrong_a_collage"] < before["wrong_a_collage"] / 2
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -65,6 +65,11 @@ class Lines:
     also: float | None = None
 
 
+def longest(parts: Sequence[Piece]) -> Piece:
+    """The piece that covers most of the file; there must be one or more."""
+    return max(parts, key=lambda part: part.end_s - part.start_s)
+
+
 class Ends(Protocol):
     """Knows where pieces really begin and end, in seconds of the file."""
 

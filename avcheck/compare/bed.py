@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from avcheck.compare.align import Lines, Piece, pieces
+from avcheck.compare.align import Lines, Piece, longest, pieces
 from avcheck.compare.features import HIGH_HZ, LOW_HZ, Recording
 from avcheck.compare.find import WindowMatch, vertex
 from avcheck.compare.fine import excerpt
@@ -54,7 +54,7 @@ def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) ->
     votes = [vote for part in shown for vote in _votes(reference, file, part)]
     if not votes:
         return ()
-    pace = max(shown, key=lambda part: part.end_s - part.start_s).pace
+    pace = longest(shown).pace
     matches = [match for vote in votes if (match := _elected(vote, votes, pace)) is not None]
     return pieces(matches, Lines(pace, _JUMP_S, _NOISE_S), _Windows(file.start_s, file.end_s))
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from avcheck.compare.align import Edges, Lines, Piece, pieces
+from avcheck.compare.align import Edges, Lines, Piece, longest, pieces
 from avcheck.compare.bed import common_bed
 from avcheck.compare.conform import TimeSpan, edits
 from avcheck.compare.features import Recording, record, sound_track
@@ -208,11 +208,7 @@ def picture_lines(
     noise_s = _NOISE * jump_s
     if max(rates) > (1 + _SAME_RATE) * min(rates):
         noise_s = _STRAY / min(rates)
-    return Lines(pace, jump_s, noise_s, _longest(sound).pace if sound else None)
-
-
-def _longest(parts: Sequence[Piece]) -> Piece:
-    return max(parts, key=lambda part: part.end_s - part.start_s)
+    return Lines(pace, jump_s, noise_s, longest(sound).pace if sound else None)
 
 
 def _as_due(
@@ -295,7 +291,7 @@ def _sound_pieces(reference: Digest, file: Digest) -> tuple[Piece, ...]:
                     sharp += [] if better is None else [better]
         sharp.sort(key=lambda match: match.file_s)
         if parts:  # a slip of the sample rate is a pace of its own
-            pace = _longest(parts).pace
+            pace = longest(parts).pace
         parts = pieces(sharp, _sound_lines(pace, _SOUND_JUMP_S), edges)
     return parts
 
