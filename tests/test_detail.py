@@ -4,6 +4,7 @@ picture.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ import pytest
 
 from avcheck.media import MediaInfo
 from avcheck.record.report import Stretch, Track
+from avcheck.scan.looking import places_in
 from avcheck.verdict.detail import LEAST_SHARE, detail_of
 from avcheck.verdict.judge import Judgement
-from avcheck.verdict.posterior import Calibration, Curve
+from avcheck.verdict.posterior import Calibration, Curve, Place
 
 SHIFTS = np.arange(-5, 6)
 # The upper right quarter, and the lowest cell at the left
 GRID = (
-    (80, 0, 1, 2, 2),
-    (160, 3, 0, 4, 4),
+    Place(80, 0, 1, y=0.25, x=0.75, height=0.5, width=0.5),
+    Place(160, 3, 0, y=0.875, x=0.125, height=0.25, width=0.25),
 )
 INFO = MediaInfo(
     path=Path("a.mp4"),
@@ -129,6 +131,21 @@ def test_attention_is_that_at_the_offset_found_or_else_at_the_best_one(
     )
     cells = {cell[:2] for cell in detail.segments[0].blocks[0].cells}
     assert cells == ({(0, 3)} if offset_ms is None else {(2, 0), (3, 0), (2, 1), (3, 1)})
+
+
+def test_a_place_covers_the_cells_that_it_sees() -> None:
+    """Of places whose middles are the first pixel and every 16th from there, the first is cut off,
+    and the next lies half in either cell.
+    """
+    first, second, *_ = places_in(80, (2, 2), (32, 32))
+    item = replace(curve(3, {3: (0.4, 0.1)}), grid=(first, second))
+    (segment,) = detail_of([item], found(-120.0), Calibration(), INFO).segments
+    assert (segment.columns, segment.rows) == (2, 2)
+    cells = {cell[:2]: cell[2] for cell in segment.blocks[0].cells}
+    assert cells == {
+        (0, 0): pytest.approx(0.8 + 0.1, abs=0.01),
+        (1, 0): pytest.approx(0.1, abs=0.01),
+    }
 
 
 def test_what_is_spread_thinly_is_left_out() -> None:

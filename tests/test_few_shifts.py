@@ -16,9 +16,8 @@ from torch.nn import functional as F
 from avcheck.network.heads import JointHead
 from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind
 from avcheck.reading.segments import MAX_SHIFT
-from avcheck.scan.looking import Look
+from avcheck.scan.looking import Look, places_in
 from avcheck.scan.shifts import SHIFTS, compare, listen, logit
-from avcheck.verdict.posterior import Place
 from tests.support.block_source import loaded
 from tests.support.networks import TINY
 
@@ -43,7 +42,7 @@ def test_between_the_shifts_that_the_head_scores_it_is_interpolated(kind: Attent
     torch.manual_seed(2)
     model, times = loaded(kind), 50
     picture = F.normalize(torch.randn(1, times, 2, model.net.config.embedding), dim=-1)
-    grid = tuple(Place(16, 0, column, 1, 2) for column in range(2))
+    grid = tuple(places_in(16, (1, 2), (16, 32)))
     view = Look(0.0, picture, grid, np.ones(times, np.bool_))
     rng = np.random.default_rng(2)
     mel = rng.normal(size=(4 * (times + 2 * MAX_SHIFT), 64)).astype(np.float32)

@@ -36,7 +36,7 @@ def at_levels(levels: tuple[int, ...], frames: float | None, favourite: int) -> 
     return replace(
         item,
         looked=250 * len(levels),
-        grid=tuple(Place(level, 0, 0, 1, 1) for level in levels),
+        grid=tuple(Place.whole(level) for level in levels),
         places=item.attention[:, :, None] * share / share.sum(),
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from avcheck.network.model import SyncNet
 from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind
 from avcheck.reading.blocks import BLOCK_MELS, Block
 from avcheck.reading.mel import MEL_BINS
@@ -22,7 +23,7 @@ from avcheck.record.report import DEFAULT_PRESET, PRESETS
 from avcheck.scan import curves as scanning
 from avcheck.scan import looking, shifts
 from avcheck.scan.curves import scan, score_segment
-from avcheck.scan.looking import Look, look
+from avcheck.scan.looking import Look, look, places_in
 from avcheck.scan.shifts import SHIFTS
 from avcheck.verdict.judge import judge
 from avcheck.verdict.posterior import Calibration
@@ -81,10 +82,27 @@ def test_shapes_of_a_curve(kind: AttentionKind, size: tuple[int, int]) -> None:
     assert curve.places.sum(axis=2) == pytest.approx(curve.attention, abs=1e-5)
     assert np.isfinite(curve.score[MAX_SHIFT])
     assert places <= 32 or kind != "spatio-temporal"
-    for level, row, column, rows, columns in curve.grid:
-        assert 0 <= row < rows
-        assert 0 <= column < columns
-        assert level in {min(level, min(size)) for level in LEVELS}
+    for place in curve.grid:
+        assert 0 < place.y < 1
+        assert 0 < place.x < 1
+        assert place.level in {min(level, min(size)) for level in LEVELS}
+
+
+@pytest.mark.parametrize("length", [80, 90, 106])
+def test_a_place_lies_in_the_middle_of_what_it_sees(length: int) -> None:
+    """By what each column of pixels adds where all weights of the convolutions are equal."""
+    visual = SyncNet(TINY).eval().visual
+    for layer in visual.spatial.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.ones_(layer.weight)
+    stripes = torch.eye(length)[:, None, None].expand(-1, visual.config.stem_frames, 64, -1)
+    with torch.inference_mode():
+        added = visual.spatial(stripes.contiguous())[:, :, 2].sum(dim=1).double()
+    columns = added.shape[1]
+    middles_px = (torch.arange(length).double() + 0.5) @ added / added.sum(dim=0)
+    places = places_in(64, (4, columns), (64, length))[:columns]
+    for place, middle_px in list(zip(places, middles_px, strict=True))[1:-1]:  # whole fields
+        assert place.x * length == pytest.approx(middle_px.item(), abs=1e-4)
 
 
 def test_a_curve_of_one_second_compares_half_of_it_at_least() -> None:

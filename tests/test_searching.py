@@ -11,21 +11,21 @@ import pytest
 import torch
 
 from avcheck.network.model import SyncNet
+from avcheck.network.trunks import PLACE_PX
 from avcheck.network.weights import Loaded
 from avcheck.reading.blocks import BLOCK_FRAMES, Block
 from avcheck.reading.segments import Window
 from avcheck.scan import searching
 from avcheck.scan.faces import Face
-from avcheck.scan.looking import Look
+from avcheck.scan.looking import Look, places_in
 from avcheck.scan.searching import (
     FACE_SIDE,
     FACE_WINDOW,
     LEAST_SIDE,
-    PLACE,
     SEARCH_SIDE,
     look_closer,
 )
-from avcheck.verdict.posterior import Curve, Place
+from avcheck.verdict.posterior import Curve
 from tests.support.curves import curve
 from tests.support.networks import TINY
 
@@ -34,7 +34,7 @@ torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]
 HEIGHT, WIDTH, SECONDS = LEAST_SIDE, 400, 4
 COUNT = SECONDS * BLOCK_FRAMES
-WINDOW_PX = FACE_WINDOW * PLACE
+WINDOW_PX = FACE_WINDOW * PLACE_PX
 
 
 def walking(right_px: float) -> Array:
@@ -78,12 +78,8 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> list[Array]:
 
     def look(pictures: Array, shown: Array, start_s: float, model: Any, levels: Any) -> Look:
         looked.append(pictures)
-        rows, columns = (math.ceil(side / PLACE) for side in pictures.shape[1:])
-        grid = tuple(
-            Place(levels[0], row, column, rows, columns)
-            for row in range(rows)
-            for column in range(columns)
-        )
+        rows, columns = (math.ceil(side / PLACE_PX) for side in pictures.shape[1:])
+        grid = tuple(places_in(levels[0], (rows, columns), pictures.shape[1:]))
         features = torch.nn.functional.normalize(
             torch.ones(1, len(pictures), len(grid), TINY.embedding), dim=-1
         )
@@ -153,8 +149,8 @@ def test_the_places_are_told_as_those_of_the_whole_picture(
     faces_are(monkeypatch, face_of(0.0))
     seen = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
     for place in seen.curve.grid:
-        assert (place.row + 0.5) / place.rows == pytest.approx(160 / HEIGHT, abs=0.06)
-        assert (place.column + 0.5) / place.columns == pytest.approx(108 / WIDTH, abs=0.06)
+        assert place.y == pytest.approx(160 / HEIGHT, abs=0.06)
+        assert place.x == pytest.approx(108 / WIDTH, abs=0.06)
 
 
 def test_a_large_face_at_the_edge_has_a_window_within_the_picture(
@@ -164,10 +160,7 @@ def test_a_large_face_at_the_edge_has_a_window_within_the_picture(
     faces_are(monkeypatch, large)
     seen = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
     assert windows[0].shape[1:] == (WINDOW_PX, WINDOW_PX)
-    assert all(
-        0 <= place.row < place.rows and 0 <= place.column < place.columns
-        for place in seen.curve.grid
-    )
+    assert all(0 < place.y < 1 and 0 < place.x < 1 for place in seen.curve.grid)
 
 
 COST_OF_A_WINDOW = FACE_WINDOW**2 * COUNT
@@ -183,7 +176,7 @@ def test_as_many_faces_are_looked_at_as_the_budget_allows(
 ) -> None:
     faces_are(monkeypatch, *[face_of(0.0)] * 5)
     monkeypatch.setattr(searching, "_look_where_it_sounds", lambda *_: ([], 0.0))
-    places = math.ceil(HEIGHT / PLACE) * math.ceil(WIDTH / PLACE)
+    places = math.ceil(HEIGHT / PLACE_PX) * math.ceil(WIDTH / PLACE_PX)
     finding = 2 * places * (1 + 1 / 4 + 1 / 16 + 1 / 64)
     seen = look_closer(
         blank_curve(),

@@ -80,6 +80,23 @@ def test_offsets_put_in_are_found(tmp_path: Path, checker: Checker) -> None:
 
 
 @pytest.mark.slow
+def test_the_attention_falls_on_the_mouth(tmp_path: Path, checker: Checker) -> None:
+    make_demo(tmp_path / "film.mp4", offset_ms=-120, seconds=6)
+    detail = checker.check(tmp_path / "film.mp4", CheckSettings(detail=True)).detail
+    assert detail is not None
+    (segment,) = detail.segments
+    share = np.zeros((segment.rows, segment.columns))
+    for block in segment.blocks:
+        for column, row, part in block.cells:
+            share[row, column] += part
+    y, x = (
+        (np.arange(count) + 0.5) / count @ share.sum(axis=axis) / share.sum()
+        for count, axis in ((segment.rows, 1), (segment.columns, 0))
+    )
+    assert (x, y) == (pytest.approx(0.49, abs=0.04), pytest.approx(0.71, abs=0.04))  # as drawn
+
+
+@pytest.mark.slow
 def test_a_drift_of_fifty_seconds_is_judged_by_its_worst_end(
     tmp_path: Path, checker: Checker
 ) -> None:

@@ -12,11 +12,12 @@ import torch
 
 from avcheck.eval.small import Layer, Setting, share_beyond, shrunk, side_by_side, there_and_back
 from avcheck.network.model import SyncNet
+from avcheck.network.trunks import PLACE_PX
 from avcheck.network.weights import Loaded
 from avcheck.record.report import DEFAULT_PRESET, PRESETS
 from avcheck.scan.closeup import MOST_ROUNDS, ZOOM_SEGMENTS, Closer, Zoomed, likeliest, zoom
-from avcheck.scan.looking import look, look_in_parts
-from avcheck.scan.searching import PLACE, REACH, WINDOW, Seen, best_window, windows
+from avcheck.scan.looking import look, look_in_parts, places_in
+from avcheck.scan.searching import REACH, WINDOW, Seen, best_window, windows
 from avcheck.verdict.judge import judge
 from avcheck.verdict.posterior import Curve
 from tests.support.curves import PLAIN, curve, film
@@ -27,7 +28,7 @@ torch.set_num_threads(1)
 
 
 EBU = PRESETS[DEFAULT_PRESET]
-GRID = tuple((528, row, column, 20, 30) for row in range(20) for column in range(30))
+GRID = places_in(528, (20, 30), (20 * PLACE_PX, 30 * PLACE_PX))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_the_window_lies_around_the_strongest_place_within_the_picture(
 ) -> None:
     strength = np.random.default_rng(0).uniform(0, 0.1, len(GRID))
     strength[row * 30 + column] = 1.0
-    places = [GRID[k][1:3] for k in best_window(strength, GRID)]
+    places = [(GRID[k].row, GRID[k].column) for k in best_window(strength, GRID)]
     assert len(places) == rows * columns
     assert all(abs(y - row) <= REACH and abs(x - column) <= REACH for y, x in places)
 
@@ -52,13 +53,13 @@ def test_windows_lie_around_the_strongest_places_and_within_the_picture() -> Non
         0.9,
         0.8,
     )
-    size = (20 * PLACE, 30 * PLACE)
-    side = WINDOW * PLACE
+    size = (20 * PLACE_PX, 30 * PLACE_PX)
+    side = WINDOW * PLACE_PX
     found = windows(strength, GRID, size, 2)
     assert [window[2:] for window in found] == [(side, side)] * 2
-    assert all(top % PLACE == left % PLACE == 0 for top, left, *_ in found)
+    assert all(top % PLACE_PX == left % PLACE_PX == 0 for top, left, *_ in found)
     assert all(
-        abs(top + side / 2 - (y + 0.5) * PLACE) <= PLACE
+        abs(top + side / 2 - y * PLACE_PX) <= PLACE_PX
         for (top, *_), y in zip(found[:1], (10,), strict=True)
     )
     assert found[1][:2] == (0, size[1] - side)  # the corner
@@ -287,7 +288,8 @@ def test_there_and_back_never_jumps(have: int, want: int) -> None:
 
 def test_attention_is_told_by_halves() -> None:
     item = curve(0.0)
-    grid = ((176, 0, 0, 1, 4), (176, 0, 1, 1, 4), (176, 0, 3, 1, 4))
+    left, middle, _, right = places_in(176, (1, 4), (16, 64))
     places = np.stack([item.attention * share for share in (0.1, 0.2, 0.7)], axis=2)
-    assert share_beyond(replace(item, places=places, grid=grid), 0.5, 50) == pytest.approx(0.7)
-    assert share_beyond(replace(item, places=places, grid=grid), 0.3, 50) == pytest.approx(0.9)
+    seen = replace(item, places=places, grid=(left, middle, right))
+    assert share_beyond(seen, 0.5, 50) == pytest.approx(0.7)
+    assert share_beyond(seen, 0.2, 50) == pytest.approx(0.9)

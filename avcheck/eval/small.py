@@ -169,7 +169,5 @@ def share_beyond(curve: Curve, column_share: float, shift: int) -> float:
     `shift` of the shifts.
     """
     weight = curve.places[:, shift].sum(axis=0)
-    right = np.array(
-        [(column + 0.5) / columns > column_share for _, _, column, _, columns in curve.grid]
-    )
+    right = np.array([place.x > column_share for place in curve.grid])
     return float(weight[right].sum() / max(float(weight.sum()), 1e-9))

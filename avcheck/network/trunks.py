@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from avcheck.network.model_config import BLOCK_FRAMES, ModelConfig
 
+# Between the places of a feature map: four layers at a stride of 2
+PLACE_PX = 16
 # A larger picture is seen in parts of a block; a first look's are smaller
 _PX_AT_A_TIME = 176 * 422
 

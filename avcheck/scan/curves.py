@@ -204,7 +204,7 @@ def _nothing_seen(inside: Sequence[Block], windows: Sequence[Window]) -> list[Cu
         block_match=each,
         attention=even,
         places=even[:, :, None],  # the whole picture
-        grid=(Place(min(LEVELS), 0, 0, 1, 1),),
+        grid=(Place.whole(min(LEVELS)),),
         motion=np.array([motion_of(item) for item in inside], np.float32),
         detail=np.array([detail_of(item) for item in inside], np.float32),
         level_db=np.zeros(count, np.float32),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from avcheck.network.trunks import end_to_end
+from avcheck.network.trunks import PLACE_PX, end_to_end
 from avcheck.network.weights import Loaded
 from avcheck.reading.blocks import BLOCK_FRAMES
 from avcheck.reading.stabilise import shake, steadied, views
@@ -152,9 +152,27 @@ def look_as_it_is(
                 )
             part, (rows, columns) = model.net.visual(scaled)
             parts.append(part)
-            grid += [
-                Place(level, row, column, rows, columns)
-                for row in range(rows)
-                for column in range(columns)
-            ]
+            grid += places_in(level, (rows, columns), (scaled.shape[2], scaled.shape[3]))
     return Look(start_s, torch.cat(parts, dim=2), tuple(grid), shown)
+
+
+def places_in(level: int, count: tuple[int, int], size: tuple[int, int]) -> list[Place]:
+    """The places, rows and columns, of pictures (height, width, px).
+
+    Each layer's padding centres its first output on the first pixel, so the middles of the places
+    are the first pixel and every `PLACE_PX`th from there.
+    """
+    (rows, columns), (height, width) = count, size
+    return [
+        Place(
+            level,
+            row,
+            column,
+            y=(row * PLACE_PX + 0.5) / height,
+            x=(column * PLACE_PX + 0.5) / width,
+            height=PLACE_PX / height,
+            width=PLACE_PX / width,
+        )
+        for row in range(rows)
+        for column in range(columns)
+    ]

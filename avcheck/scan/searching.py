@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avcheck.network.model import agreement, likeness, standing_out
+from avcheck.network.trunks import PLACE_PX
 from avcheck.network.weights import Loaded
 from avcheck.reading.blocks import BLOCK_FRAMES
 from avcheck.reading.segments import MAX_SHIFT, Window
@@ -35,7 +36,6 @@ LEAST_SIDE = 264  # px; a smaller picture was searched well enough at first
 SEARCH_SIDE = 264  # px
 SEARCH_BLOCKS = 3  # s
 LEAST_SEARCH = 2  # s; a shorter search finds nothing
-PLACE = 16  # px
 WINDOW = 8  # places, a side: a little more than is judged
 MOST_WINDOWS = 4
 REACH = 3  # places on either side of a window's middle that are judged together
@@ -173,7 +173,7 @@ def _faces_within(larger: Larger, model: Loaded, budget: float) -> tuple[list[Fa
     wanted = np.arange(min(_FACE_EVERY // 2, larger.count - 1), larger.count, _FACE_EVERY)
     numbers = sorted({int(shown[np.abs(shown - at).argmin()]) for at in wanted})
     # A place costs the finder about as much as it costs the visual trunk.
-    places = math.prod(math.ceil(length / PLACE) for length in larger.size)
+    places = math.prod(math.ceil(length / PLACE_PX) for length in larger.size)
     finding = len(numbers) * places * sum(scale**2 for scale in SCALES)
     if budget < finding + _face_cost(larger):
         return [], 0.0
@@ -192,29 +192,21 @@ def _look_at_face(face: Face, larger: Larger, model: Loaded) -> Look:
     face and is steadied by itself.
     """
     height, width = larger.size
-    scale = max(FACE_SIDE / face.side, FACE_WINDOW * PLACE / larger.side)
-    side = min(round(FACE_WINDOW * PLACE / scale), larger.side)
+    scale = max(FACE_SIDE / face.side, FACE_WINDOW * PLACE_PX / larger.side)
+    side = min(round(FACE_WINDOW * PLACE_PX / scale), larger.side)
     middle, strayed = _followed(face, larger)
     top = min(max(0, round(middle[1] + _MOUTH_BELOW * face.side - side / 2)), height - side)
     left = min(max(0, round(middle[0] - side / 2)), width - side)
     corner = (top, left, side, side)
     # The face may shake differently from the background, which is most of the picture.
     strayed = strayed + shake(larger.cut(corner, strayed))
-    at_its_size = FACE_WINDOW * PLACE
+    at_its_size = FACE_WINDOW * PLACE_PX
     cut = _scaled(larger.cut(corner, strayed), at_its_size)
     look = look_as_it_is(cut, larger.shown, larger.inside[0].start_s, model, (at_its_size,))
-    rows, columns = (math.ceil(length * scale / PLACE) for length in larger.size)
-    grid = tuple(
-        Place(
-            round(larger.side * scale),
-            min(place.row + int(top * scale) // PLACE, rows - 1),
-            min(place.column + int(left * scale) // PLACE, columns - 1),
-            rows,
-            columns,
-        )
-        for place in look.grid
+    level = round(larger.side * scale)
+    return replace(
+        look, grid=tuple(place.in_larger(level, corner, larger.size) for place in look.grid)
     )
-    return replace(look, grid=grid)
 
 
 def _followed(face: Face, larger: Larger) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -288,7 +280,7 @@ def _search_within(budget: float, larger: Larger) -> _Search | None:
     thorough, blocks = math.isinf(budget), len(larger.inside)
     side = min(CLOSER_SIDE if thorough else SEARCH_SIDE, larger.side)
     unsteadied = larger.far > MUCH_SHAKE
-    places = math.prod(math.ceil(length * side / larger.side / PLACE) for length in larger.size)
+    places = math.prod(math.ceil(length * side / larger.side / PLACE_PX) for length in larger.size)
     block_cost = float((1 + unsteadied) * places * BLOCK_FRAMES)
     count = blocks if thorough else int(min(SEARCH_BLOCKS, blocks, budget // block_cost))
     return (
@@ -308,21 +300,16 @@ def windows(
     middle inside another.
     """
     left = np.array(strength, np.float64)
-    at = np.array(
-        [
-            ((row + 0.5) / rows * size[0], (column + 0.5) / columns * size[1])
-            for _, row, column, rows, columns in grid
-        ]
-    )
-    sides = [min(WINDOW * PLACE, length) for length in size]
+    at = np.array([(place.y * size[0], place.x * size[1]) for place in grid])
+    sides = [min(WINDOW * PLACE_PX, length) for length in size]
     corners = []
     for _ in range(most):
         if np.isneginf(left.max()):
             break
         middle = at[int(np.argmax(left))]
-        left[(np.abs(at - middle) <= WINDOW * PLACE / 2).all(axis=1)] = -np.inf
+        left[(np.abs(at - middle) <= WINDOW * PLACE_PX / 2).all(axis=1)] = -np.inf
         corner = [
-            min(max(0, round((place - side / 2) / PLACE) * PLACE), length - side)
+            min(max(0, round((place - side / 2) / PLACE_PX) * PLACE_PX), length - side)
             for place, side, length in zip(middle, sides, size, strict=True)
         ]
         corners.append((corner[0], corner[1], sides[0], sides[1]))
@@ -400,7 +387,7 @@ def _look_into(
     """The visual trunk over a window of the pictures: steadied and, if so asked, unsteadied as
     well.
     """
-    top, left, tall, wide = window
+    _, _, tall, wide = window
     looks = [
         look_as_it_is(
             larger.cut(window, stray),
@@ -411,13 +398,9 @@ def _look_into(
         )
         for stray in views(larger.strayed, unsteadied=unsteadied)
     ]
-    rows, columns = (math.ceil(length / PLACE) for length in larger.size)
-    grid = tuple(
-        Place(larger.side, place.row + top // PLACE, place.column + left // PLACE, rows, columns)
-        for look in looks
-        for place in look.grid
-    )
-    return replace(together(looks), grid=grid)
+    look = together(looks)
+    grid = tuple(place.in_larger(larger.side, window, larger.size) for place in look.grid)
+    return replace(look, grid=grid)
 
 
 def _agreement(view: Look, sound: Tensor) -> NDArray[np.float32]:

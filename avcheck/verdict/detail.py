@@ -4,6 +4,7 @@ network looked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,7 +63,8 @@ def _segment(curve: Curve, judgement: Judgement, calibration: Calibration) -> Se
         for value, is_known in zip(match_ratio(log_odds, calibration), known, strict=True)
     ]
     at = _shift(curve, log_odds, judgement, calibration)
-    columns, rows = max((place[4], place[3]) for place in curve.grid)
+    finest = min(curve.grid, key=lambda place: place.width)
+    columns, rows = _how_many(finest.width), _how_many(finest.height)
     spread = _onto_cells(curve.grid, columns, rows)
     blocks = tuple(
         BlockPlaces(float(start_s), _cells(curve.places[number, at] @ spread, columns))
@@ -94,19 +96,27 @@ def _onto_cells(grid: Sequence[Place], columns: int, rows: int) -> NDArray[np.fl
     A place of a coarser level covers several cells.
     """
     shares = [
-        np.outer(_overlap(row, its_rows, rows), _overlap(column, its_columns, columns)).ravel()
-        for _, row, column, its_rows, its_columns in grid
+        np.outer(
+            _overlap(place.y, place.height, rows), _overlap(place.x, place.width, columns)
+        ).ravel()
+        for place in grid
     ]
     return np.stack(shares)
 
 
-def _overlap(place: int, places: int, cells: int) -> NDArray[np.float64]:
-    """How much of one place out of `places` side by side covers each of `cells` side by side,
-    (cells,), summing to 1.
+def _how_many(length: float) -> int:
+    """How many of such a share of a side there are, the last of them perhaps cut off."""
+    return math.ceil(round(1 / length, 6))
+
+
+def _overlap(middle: float, length: float, cells: int) -> NDArray[np.float64]:
+    """How much of one place covers each of `cells` side by side, (cells,), summing to 1.
+
+    middle, length: of the place, as shares of the side; it may reach beyond the picture.
     """
-    edges = np.linspace(0, places, cells + 1)
-    inside = np.clip(edges, place, place + 1)
-    return np.asarray(np.diff(inside), np.float64)
+    edges = np.linspace(0, 1, cells + 1)
+    covered = np.diff(np.clip(edges, middle - length / 2, middle + length / 2))
+    return np.asarray(covered / covered.sum(), np.float64)
 
 
 def _cells(attention: NDArray[np.float64], columns: int) -> tuple[tuple[int, int, float], ...]:

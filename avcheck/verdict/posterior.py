@@ -79,15 +79,40 @@ class Calibration:
 
 
 class Place(NamedTuple):
-    """One place of a feature map over the picture: `row` of `rows` from above, `column` of
-    `columns` from the left, of the pictures with a short side of `level` px.
+    """One place of a feature map: `row` from above, `column` from the left, of the pictures with a
+    short side of `level` px.
+
+    y, x: the middle of what it sees, as shares of the whole picture's height and width; height,
+    width: how far it is from there to the next place, the same.
     """
 
     level: int
     row: int
     column: int
-    rows: int
-    columns: int
+    y: float
+    x: float
+    height: float
+    width: float
+
+    @classmethod
+    def whole(cls, level: int) -> Place:
+        """A single place that sees the whole picture."""
+        return cls(level, 0, 0, y=0.5, x=0.5, height=1.0, width=1.0)
+
+    def in_larger(
+        self, level: int, window: tuple[int, int, int, int], size: tuple[int, int]
+    ) -> Place:
+        """The same place of a window (top, left, height, width, px) as one of a picture (height,
+        width, px) with a short side of `level` px.
+        """
+        (top, left, tall, wide), (high, across) = window, size
+        return self._replace(
+            level=level,
+            y=(top + self.y * tall) / high,
+            x=(left + self.x * wide) / across,
+            height=self.height * tall / high,
+            width=self.width * wide / across,
+        )
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def _correlated(window: Window) -> Curve:
         block_match=np.zeros((count, shifts), np.float32),
         attention=even,
         places=even[:, :, None],
-        grid=(Place(112, 0, 0, 1, 1),),
+        grid=(Place.whole(112),),
         motion=np.full(count, 9.0, np.float32),
         detail=np.full(count, 50.0, np.float32),
         level_db=np.array([item.level_db for item in inside], np.float32),

@@ -62,7 +62,7 @@ def curve(
         block_match=np.tile(np.zeros_like(score) if match is None else match, (blocks, 1)),
         attention=attention,
         places=attention[:, :, None],
-        grid=(Place(112, 0, 0, 1, 1),),
+        grid=(Place.whole(112),),
         motion=np.full(blocks, motion, np.float32),
         detail=np.full(blocks, detail, np.float32),
         level_db=np.full(blocks, level_db, np.float32),
