@@ -318,6 +318,7 @@ def test_a_hand_moves_whole_pictures_smoothly_and_not_far() -> None:
     assert np.abs(moves_px.cumsum(axis=0)).max() < 2.5 * 0.12 * 176
 
 
+@pytest.mark.slow
 def test_first_steps_with_and_without_scenes(
     settings: AblationSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def test_a_row_is_measured_beside_another_checkout(capsys: pytest.CaptureFixture
     assert float(ratio[2]) == pytest.approx(float(there[4]) / float(here[4]), rel=0.1)
 
 
+@pytest.mark.slow
 def test_what_decoding_alone_costs_stands_beside_a_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,6 +59,7 @@ def test_a_plan_is_its_factors_multiplied() -> None:
     assert records.endswith("= 1.0 GB")
 
 
+@pytest.mark.slow
 def test_a_file_repeated_goes_on_without_a_gap(tmp_path: Path) -> None:
     once, whole = tmp_path / "once.mp4", tmp_path / "whole.mp4"
     media.clip(once, 3.0)

@@ -197,6 +197,7 @@ def test_the_action_runs(media: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @needs_bash
 def test_the_action_with_its_defaults(media: Path) -> None:
     inputs = {

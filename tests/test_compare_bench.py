@@ -24,6 +24,7 @@ def outcome_of(transcode: Transcode, folder: Path) -> Outcome:
     return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_a_short_transcode_is_told_as_exactly(name: str, tmp_path: Path) -> None:
     short = replace(BY_NAME[name], seconds=10.0, reference_s=12.0)

@@ -171,6 +171,7 @@ def test_a_picture_may_be_a_part_of_the_other_by_three_steps() -> None:
     assert cut == {0, 0.1, 0.2, 0.3}
 
 
+@pytest.mark.slow
 def test_pictures_of_something_else_have_no_part_in_common() -> None:
     other = keep(Picture(k / 25, np.asarray(scenery(500 + 1.3 * k / 25))) for k in range(350))
     seen = sight(shown(), other, 1.0)

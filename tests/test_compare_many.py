@@ -239,6 +239,7 @@ def test_one_reference_is_read_once(
     assert read == ["masters/good.mkv", "out/good.mkv", "out/late.mp4"]
 
 
+@pytest.mark.slow
 def test_worker_processes_find_the_same(folders: Path) -> None:
     line = ["compare", "masters", "out", "--jobs", "2", "--timeout", "300"]
     assert main([*line, "--format", "jsonl", "--output", "jsonl=sync.jsonl"]) == 2

@@ -145,6 +145,7 @@ def test_outliers_do_not_bend_the_course(seed: int) -> None:
     assert course(offsets_ms.tolist()) == ((), None)
 
 
+@pytest.mark.slow
 def test_follow_is_quick_on_a_long_film() -> None:
     """Two hours in pieces of 10 s; all pairs of them are never looked at one by one."""
     offsets_ms = np.random.default_rng(0).normal(0, 15, 3000)

@@ -159,6 +159,7 @@ def test_foreign_sound_is_of_other_groups_and_long_enough(tmp_path: Path) -> Non
     assert foreign.sound(clips[0], 60 * SAMPLE_RATE) is None
 
 
+@pytest.mark.slow
 def test_speed_is_measured_stage_by_stage(tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     save(

@@ -21,6 +21,7 @@ from tests.support.matcher import cells, clip, mini_corpus
 from tests.support.networks import SMALL
 
 
+@pytest.mark.slow
 def test_coverage_alone_is_measured_of_whole_speech_clips(tmp_path: Path) -> None:
     torch.manual_seed(1)
     weights, out, faces = (
@@ -84,6 +85,7 @@ def aside_corpus(folder: Path) -> tuple[Path, str, str]:
     return corpus, f"later-{shown}", f"later-{hidden}"
 
 
+@pytest.mark.slow
 def test_what_is_set_aside_is_measured_for_the_last_table_alone(tmp_path: Path) -> None:
     torch.manual_seed(1)
     weights, out = tmp_path / "w.safetensors", tmp_path / "raw.jsonl"

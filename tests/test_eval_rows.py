@@ -16,6 +16,8 @@ from avcheck.eval.rows import RISK_FROM, RISK_S, Row, errors_frames
 from avcheck.network.model_config import ATTENTION_KINDS
 from tests.support.matcher import bench, cells, of, rows_under
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def oracle_rows() -> list[Row]:

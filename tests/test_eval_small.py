@@ -24,6 +24,7 @@ class Wall:
         )
 
 
+@pytest.mark.slow
 def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network of one place for the whole picture: what it is not sure of is looked at closer."""
     for others in ("_paper", "_offsets", "_foreign_offsets", "_verdicts", "_controls"):

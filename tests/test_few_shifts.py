@@ -68,6 +68,7 @@ def test_between_the_shifts_that_the_head_scores_it_is_interpolated(kind: Attent
     torch.testing.assert_close(attention.flatten(1).sum(dim=1), torch.ones(len(SHIFTS)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_head_s_memory_does_not_grow_with_the_shifts() -> None:
     """In a process of its own, whose memory is kept as the command keeps it."""

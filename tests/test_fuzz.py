@@ -16,7 +16,10 @@ from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
 from tests.support import fuzz, guard, hostile
 
-pytestmark = pytest.mark.skipif(not guard.AVAILABLE, reason="watching what is opened needs Linux")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not guard.AVAILABLE, reason="watching what is opened needs Linux"),
+]
 
 
 def test_no_damage_hangs_crashes_or_reads_another_file(tmp_path: Path) -> None:

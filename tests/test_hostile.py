@@ -55,7 +55,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> hostile.Corpus:
 
 
 @pytest.fixture(
-    scope="module", params=[(), ("--jobs", "2", "--timeout", "60")], ids=["in-process", "workers"]
+    scope="module",
+    params=[
+        pytest.param((), id="in-process"),
+        pytest.param(("--jobs", "2", "--timeout", "60"), id="workers", marks=pytest.mark.slow),
+    ],
 )
 def run(
     request: pytest.FixtureRequest, corpus: hostile.Corpus, tmp_path_factory: pytest.TempPathFactory

@@ -19,6 +19,7 @@ torch.set_num_threads(1)
 HARD_TO_MATCH = Calibration(none=6.0)  # of segments that match nowhere, none is confident by chance
 
 
+@pytest.mark.slow
 def test_only_the_favourite_level_is_looked_at_in_between() -> None:
     curves = list(
         scan((block(k, size=(48, 48)) for k in range(80)), loaded("uniform"), levels=LEVELS)

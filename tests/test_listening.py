@@ -189,6 +189,7 @@ def half_silent(play: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return lambda times_s: play(times_s) * (times_s % 40 < 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "late_s"),
     [
@@ -225,6 +226,7 @@ def test_what_is_looked_at_tells_what_all_of_it_tells(
     }
 
 
+@pytest.mark.slow
 def test_several_sounds_are_heard_and_share_the_looks(tmp_path: Path, checker: Checker) -> None:
     """The last is a commentary: a voice throughout, which goes with nothing."""
     play = [
@@ -262,6 +264,7 @@ def test_a_unit_sounds_like_a_voice_as_its_sounds_do_on_average(
     assert in_common(voice) == pytest.approx(common)
 
 
+@pytest.mark.slow
 def test_an_undecided_title_is_looked_at_whole(tmp_path: Path, checker: Checker) -> None:
     path = film(
         tmp_path / "film.mp4",
@@ -292,6 +295,7 @@ def jumping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end_s", "listened"), [(41.0, False), (142.0, True)])
 def test_a_part_that_is_long_enough_is_heard_first_too(
     jumping: Path, checker: Checker, end_s: float, listened: bool

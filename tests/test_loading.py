@@ -34,6 +34,7 @@ def test_only_a_check_by_avcheck_s_own_programs_goes_without_pytorch_s_compiler(
     assert done.stdout.splitlines()[-1] == str(without)
 
 
+@pytest.mark.slow
 def test_a_checker_is_made_without_pytorch_s_compiler() -> None:
     code = (
         "from avcheck.machine.loading import never_compile, while_importing; never_compile()\n"

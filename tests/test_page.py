@@ -189,6 +189,7 @@ def test_a_share_of_a_long_title_is_not_nothing() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_two_hour_title_is_small_and_tells_every_share_of_it() -> None:
     text = page([title(7200)], stills)
     assert len(text.encode()) < 1_500_000

@@ -99,6 +99,7 @@ def stranger(seed: int) -> calibrate.CalibrationTrial:
     )
 
 
+@pytest.mark.slow
 def test_clips_of_unknown_offset_teach_what_a_weak_match_is_worth() -> None:
     """Fitted to strong matches alone, a weak one looks like none."""
     strong = [own(k, 30.0, known=True) for k in range(20)]
@@ -147,6 +148,7 @@ def test_right_and_wrong_are_told_by_known_offsets() -> None:
     assert bias == pytest.approx(0.0, abs=0.2)
 
 
+@pytest.mark.slow
 def test_weights_are_calibrated_anew_and_are_otherwise_the_same(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -235,6 +235,7 @@ def test_a_secret_is_nowhere(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [[], ["--timeout", "60"]])
 def test_urls_done_before_are_not_asked_all_at_first(
     tmp_path: Path,
@@ -289,6 +290,7 @@ def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
         assert len((tmp_path / "r.jsonl").read_text().splitlines()) == records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["segfault", "gone"])
 def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str

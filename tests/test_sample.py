@@ -308,13 +308,14 @@ def test_the_verdict_of_probes_is_that_of_the_whole(
     ("name", "options"),
     [
         ("short.mp4", {"seconds": 14}),
-        ("old.avi", {"seconds": 105}),
-        (
+        pytest.param("old.avi", {"seconds": 105}, marks=pytest.mark.slow),
+        pytest.param(
             "fixed.mp4",
             {
                 "seconds": 105,
                 "video_options": {"preset": "ultrafast", "g": "9999", "sc_threshold": "0"},
             },
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -218,6 +218,7 @@ def moved_ms(reference: np.ndarray, sound: np.ndarray, rate: int = 48000) -> flo
     return 1000 * (at if at < n // 2 else at - n) / rate
 
 
+@pytest.mark.slow
 def test_a_demo_is_off_by_what_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def test_tones_alone_that_go_with_nothing_are_undecidable(clip: Clip, checker: C
     )
 
 
+@pytest.mark.slow
 def test_claps_and_other_sound_are_the_network_s(
     clip: Clip, tmp_path: Path, checker: Checker
 ) -> None:

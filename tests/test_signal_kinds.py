@@ -76,6 +76,7 @@ def test_a_clap_is_measured_at_any_moment_of_a_picture(exposed: float) -> None:
     assert [event.offset_ms for event in signal.events] == pytest.approx([0] * 5, abs=16)
 
 
+@pytest.mark.slow
 def test_boards_of_any_speed_shutter_and_rate_are_measured_to_half_a_picture() -> None:
     """Most to a quarter. How long the shutter is open, which moves the estimate, is not known."""
     rng = np.random.default_rng(11)

@@ -161,6 +161,7 @@ def test_a_change_in_the_middle_makes_no_click(tmp_path: Path) -> None:
     assert np.abs(np.diff(samples[200:-400])).max() < 1.3 * slope
 
 
+@pytest.mark.slow
 def test_a_decode_from_the_middle_mixes_the_same(tmp_path: Path) -> None:
     def right(times_s: Array) -> Array:
         return np.where(times_s < 41, 1.0, -1.0) * hum(times_s)

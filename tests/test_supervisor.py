@@ -243,6 +243,7 @@ def test_the_time_of_whoever_reads_the_answers_is_not_the_tasks() -> None:
     assert dict(got) == {0: 0, 1: 2, 2: 4, 3: 6}
 
 
+@pytest.mark.slow
 def test_the_parent_s_memory_does_not_grow_with_the_number_of_files() -> None:
     tracemalloc.start()
     peaks = []

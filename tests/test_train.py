@@ -232,6 +232,7 @@ def test_a_directory_without_usable_clips_is_a_usage_error(tmp_path: Path) -> No
         run.train(settings(tmp_path / "films", tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_generated_scenes_are_clips_in_sync(monkeypatch: pytest.MonkeyPatch) -> None:
     found = run.scenes(1, 3, lambda *_: None)
     assert [item.clip.offset_frames for item in found] == [0.0] * 3

@@ -109,6 +109,7 @@ def test_bfloat16_is_used_where_it_is_fast_alone(
     assert used["head"] == [fast] * 2  # of its own sound and of a stranger's
 
 
+@pytest.mark.slow
 def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     """Eight steps in one go, and in two goes with a kill in between, give the same network."""
     scene = make_scene("talking", seed=1, seconds=4.0, size=(64, 64))
@@ -159,6 +160,7 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
     clip = stairs(120, size=32)
     recipe = Recipe("frame", (32, 32), frames=20, margin=5)
@@ -211,6 +213,7 @@ def test_features_of_a_piece_match_at_shift_nought() -> None:
     assert not plain.heard[:50].any()
 
 
+@pytest.mark.slow
 def test_a_head_learns_a_match_that_is_there() -> None:
     """On features where the true shift is plain to see, a few steps put it first."""
     rng = torch.Generator().manual_seed(0)

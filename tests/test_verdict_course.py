@@ -286,6 +286,7 @@ def test_chance_matches_at_the_end_are_no_jump() -> None:
     assert found.jumps_s == ()
 
 
+@pytest.mark.slow
 def test_chance_matches_in_hours_of_voice_over_are_no_jump() -> None:
     offsets: list[float | None] = [None] * 304
     for k, frames in ((50, -20), (120, -21), (200, 30), (280, 31)):

@@ -148,6 +148,7 @@ def test_a_file_that_cost_its_worker_is_known_again(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_bug_as_a_worker_loads_is_a_bug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,6 +145,7 @@ def test_what_is_decided_or_shows_nothing_to_look_at_is_not_looked_at_closer(
     assert not looked
 
 
+@pytest.mark.slow
 def test_of_a_file_that_shows_nothing_one_segment_is_searched_and_a_few_for_faces() -> None:
     looked: list[int] = []
     asked: list[bool] = []
