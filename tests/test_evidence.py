@@ -34,6 +34,7 @@ from avcheck.record.report import (
     BlockResult,
     PictureFacts,
     Report,
+    Segment,
     SegmentDetail,
     Stretch,
 )
@@ -76,6 +77,18 @@ def test_a_jump_does_not_lie_in_them_where_that_can_be() -> None:
     parts = (Stretch(0.0, 10.0, 0.0, 0.0), Stretch(10.0, 20.0, -200.0, -200.0))
     span = telling_span(Report(**{**vars(made), "stretches": parts}), 5.0)
     assert span in (ShownPart(5.0, 5.0), ShownPart(10.0, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "looked_s", "length_s"),
+    [(5.3, 6.0, 5.3), (5.0, 5.0, 5.0), (4.0, 6.0, 6.0), (None, 6.0, 6.0), (60.0, 6.0, 8.0)],
+)
+def test_a_short_title_is_shown_to_its_end(
+    duration_s: float | None, looked_s: float, length_s: float
+) -> None:
+    segments = (Segment(0.0, looked_s, None, 0.0),)
+    made = replace(report(), duration_s=duration_s, segments=segments)
+    assert telling_span(made, 8.0) == ShownPart(0.0, length_s)
 
 
 def test_what_is_asked_for_is_shown_as_far_as_the_title_goes() -> None:

@@ -69,7 +69,7 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
     on. Raises UsageError.
     """
     require_length(length_s)
-    end_s = max([report.duration_s or 0.0, *(segment.end_s for segment in report.segments)])
+    end_s = _end_s(report)
     if at_s is not None:
         require_inside(at_s, end_s)
         return ShownPart(at_s, min(length_s, end_s - at_s))
@@ -85,6 +85,15 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
         return int(steady), sum(block.attention for block in inside)
 
     return ShownPart(max(starts, key=weight, default=0.0), length_s)
+
+
+def _end_s(report: Report) -> float:
+    """Where the title ends: as its header says, unless more was looked at than the rest of a
+    block.
+    """
+    looked_s = max((segment.end_s for segment in report.segments), default=0.0)
+    end_s = report.duration_s or 0.0
+    return end_s if looked_s < end_s + BLOCK_S else looked_s
 
 
 def make_film(report: Report, span: ShownPart, target: Path, *, audio: Path | None = None) -> None:

@@ -86,8 +86,8 @@ def _heat(still: Still, segment: SegmentDetail, block: BlockPlaces) -> Markup:
         ).format(
             (column + 0.5) * wide,
             (row + 0.5) * high,
-            1.5 * wide,
-            1.5 * high,
+            wide,
+            high,
             0.2 + 0.8 * share / most,
         )
         for column, row, share in reversed(block.cells)
