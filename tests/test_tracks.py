@@ -14,11 +14,13 @@ import av
 import numpy as np
 import pytest
 import torch
+from av.stream import Disposition
 
 from avcheck.checker import Checker
 from avcheck.cli import app
 from avcheck.errors import DecodeFailed, NoAudio, NoVideo
 from avcheck.media import open_media
+from avcheck.media.streams import choose_audio
 from avcheck.network import weights
 from avcheck.network.heads import JointHead
 from avcheck.network.model import SyncNet
@@ -172,10 +174,8 @@ def test_the_flagged_track_is_the_default(clip: Clip) -> None:
         assert media.info.audio_track == 1
 
 
-def test_without_a_flag_the_first_track_is_not_always_the_one(clip: Clip, tmp_path: Path) -> None:
-    """FFmpeg then takes the track whose header tells a bit rate; all the more the others have to be
-    named.
-    """
+def test_without_a_flag_the_first_track_is_the_default(clip: Clip, tmp_path: Path) -> None:
+    """As players have it; FFmpeg itself takes the track whose header tells a bit rate."""
     film, voice = clip("film.mp4", seconds=0.4), clip("voice.mp4", seconds=0.4, acodec="ac3")
     path = joined(
         tmp_path / "bare.mkv", [(film, "video"), (film, "audio"), (voice, "audio")], flagged=False
@@ -185,7 +185,29 @@ def test_without_a_flag_the_first_track_is_not_always_the_one(clip: Clip, tmp_pa
             ("aac", False),
             ("ac3", False),
         ]
-        assert media.info.audio_track == 1
+        assert media.info.audio_track == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([Disposition.visual_impaired, Disposition(0)], 1),
+        ([Disposition.hearing_impaired, Disposition.visual_impaired], 0),
+        ([Disposition(0), Disposition.default | Disposition.visual_impaired], 1),
+    ],
+    ids=["described", "all for some", "the default is described"],
+)
+def test_a_track_for_the_impaired_comes_after_the_others(
+    clip: Clip, tmp_path: Path, flags: list[Disposition], expected: int
+) -> None:
+    film = clip("film.mp4", seconds=0.4)
+    path = joined(
+        tmp_path / "two.mkv", [(film, kind) for kind in ("video", "audio", "audio")], flagged=False
+    )
+    with av.open(str(path)) as container:
+        for stream, flag in zip(container.streams.audio, flags, strict=True):
+            stream.disposition = flag
+        assert choose_audio(container, path, None).index - 1 == expected
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts"])

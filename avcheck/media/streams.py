@@ -32,6 +32,13 @@ _MAX_WORDS = 200  # characters of a track's language or title; a file can hold m
 # Media Video", "ISO Media file produced by Google Inc."); any other is the title that somebody gave
 # it.
 _NO_TITLE = re.compile(r"handler|media|^(sound|video|audio)$", re.IGNORECASE)
+# Tracks for the impaired, comments, and those without the dialogue
+_FOR_SOME = (
+    Disposition.hearing_impaired
+    | Disposition.visual_impaired
+    | Disposition.comment
+    | Disposition.clean_effects
+)
 AnyStream = TypeVar("AnyStream", bound=Stream)
 
 
@@ -140,8 +147,8 @@ def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> 
 def choose_audio(
     container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None
 ) -> AudioStream:
-    """Audio track `track`, or the default one that decodes: by its flag, then by FFmpeg's choice,
-    which favours more channels.
+    """Audio track `track`, or the one that players take: of those that decode the first with the
+    flag of the default, else the first that is for everybody.
 
     With `pids`, of these only.
     """
@@ -153,15 +160,8 @@ def choose_audio(
     if not streams:
         raise NoAudio(path, "the file has no audio track; give its sound with --audio FILE")
     if track is None:
-        streams = _decodable(streams)
-        best = container.streams.best(
-            "audio", related=None if pids is None else _one_of(container, pids)
-        )
-        stream = next((stream for stream in streams if stream is best), streams[0])
-        if not stream.disposition & Disposition.default:
-            stream = next(
-                (stream for stream in streams if stream.disposition & Disposition.default), stream
-            )
+        # Not FFmpeg's choice, which is the highest bit rate
+        stream = min(_decodable(streams), key=_how_far_from_default)
     else:
         stream = _numbered(streams, track, path, NoAudio, "audio", "--audio-track")
     if stream.codec_context is None:
@@ -178,6 +178,12 @@ def choose_audio(
     return stream
 
 
-def _one_of(container: InputContainer, pids: Collection[int]) -> Stream | None:
-    """A picture stream of a programme, which FFmpeg takes for the programme."""
-    return next((stream for stream in container.streams.video if stream.id in pids), None)
+def _how_far_from_default(stream: AudioStream) -> tuple[bool, bool, bool]:
+    """Of several tracks, the first with the least of this is the default."""
+    context = stream.codec_context
+    is_empty = context is None or not (context.sample_rate and context.layout.nb_channels)
+    return (
+        is_empty,
+        not stream.disposition & Disposition.default,
+        bool(stream.disposition & _FOR_SOME),
+    )
