@@ -178,9 +178,9 @@ class Media:
             )
         if picture.decoded_later_s:
             notes.append(
-                "its pictures carry no times: each is shown in its place; players that show it "
-                f"when it is decoded, as FFmpeg does, are {1000 * picture.decoded_later_s:.0f} ms "
-                "later"
+                "its pictures carry no times of presentation: each is shown in its place; players "
+                "that show it when it is decoded, as FFmpeg does, are "
+                f"{1000 * picture.decoded_later_s:.0f} ms later"
             )
         if sound.one_channel_s:
             notes.append(

@@ -30,7 +30,7 @@ def flash_s(file: Media) -> float:
 
 
 # Begins the note on an AVI whose pictures are reordered
-IN_PLACES = "its pictures carry no times"
+IN_PLACES = "its pictures carry no times of presentation"
 
 
 def late_ms(path: Path, **options: object) -> float:
