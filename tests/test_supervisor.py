@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from avcheck.batch import base, workers
 from avcheck.batch import process as process_batch
-from avcheck.batch import workers
-from avcheck.batch.base import Limits, Lost
+from avcheck.batch.base import Limits, Lost, jobs_of
 from avcheck.batch.process import cores, threads_each
 from avcheck.batch.workers import run_workers
 from avcheck.errors import UsageError
@@ -232,6 +232,17 @@ def test_a_memory_limit_above_the_system_s_is_the_system_s(monkeypatch: pytest.M
         (4 << 20, 4 << 20),
         (5 << 20, 5 << 20),
     ]
+
+
+def test_windows_has_as_many_workers_as_it_can_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """63 things at a time; more are a ValueError, and each worker is two."""
+    monkeypatch.setattr(base, "cores", lambda: 64)
+    assert jobs_of(0) == 64
+    assert Limits(jobs_of(40)).jobs == 40
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert jobs_of(0) == Limits(jobs_of(0)).jobs == 31
+    with pytest.raises(UsageError, match="must be at most 31 on Windows, not 40"):
+        Limits(jobs_of(40))
 
 
 def test_the_time_of_whoever_reads_the_answers_is_not_the_tasks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 from avcheck.batch.base import Limits
 from avcheck.batch.run import check_many
 from avcheck.cli.app import main
+from avcheck.cli.watch import _command
 from avcheck.settings import CheckSettings
 from tests.support import fake_scan
 from tests.support.watching import checks, files, once, records, sorted_out
@@ -206,3 +208,18 @@ def test_without_the_library_it_is_said_what_to_install(
     said = capsys.readouterr().err
     assert "pip install watchfiles" in said and "none checked" not in said
     assert once(inbox) == 0  # by looking
+
+
+@pytest.mark.parametrize(
+    ("platform", "words"),
+    [
+        ("linux", ("python", "my files/a#b.py", "C:qcnotify.py")),
+        ("win32", ("python", "my files/a#b.py", r"C:\qc\notify.py")),
+    ],
+)
+def test_a_hook_of_windows_keeps_its_backslashes(
+    monkeypatch: pytest.MonkeyPatch, platform: str, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(sys, "platform", platform)
+    assert _command(r'python "my files/a#b.py" C:\qc\notify.py') == words

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from avcheck.errors import ModelError, UsageError
-from avcheck.network import weights
+from avcheck.network import quantised, weights
 from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from tests.support.networks import CALIBRATION, TINY, network, written
 
@@ -334,3 +334,26 @@ def test_bfloat16_is_for_processors_whose_tiles_are_used(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert weights.half_is_fast(torch.device("cpu")) is fast
+
+
+@pytest.mark.parametrize(
+    ("capability", "engines", "pays"),
+    [
+        ("AVX2", ["qnnpack", "onednn", "x86", "fbgemm"], True),
+        ("AVX2", ["qnnpack"], False),
+        # Linux on aarch64, which names the engines of x86 too; an Arm server with SVE; a Mac
+        ("DEFAULT", ["qnnpack", "onednn", "x86", "fbgemm"], False),
+        ("SVE256", ["qnnpack", "onednn"], False),
+        ("DEFAULT", ["qnnpack"], False),
+    ],
+)
+def test_eight_bits_are_for_processors_that_are_known_to_gain(
+    capability: str, engines: list[str], pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(type(torch.backends.quantized), "supported_engines", engines)
+    cpu = torch.device("cpu")
+    assert quantised.is_supported(cpu) is pays
+    features = "processor\t: 0\nFeatures\t: fp asimd bf16 i8mm\nCPU implementer\t: 0x41\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: features)
+    assert not weights.half_is_fast(cpu)

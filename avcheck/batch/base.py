@@ -4,11 +4,13 @@ file does not pay for one.
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from avcheck.errors import UsageError
+from avcheck.machine.cores import cores
 from avcheck.record.report import ErrorCode
 
 Answer = TypeVar("Answer")
@@ -23,6 +25,18 @@ class BugInWorker(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def most_jobs() -> float:
+    """How many workers can be waited for. Windows waits for 63 things at a time, and each worker is
+    two: its messages and its end.
+    """
+    return 31 if sys.platform == "win32" else math.inf
+
+
+def jobs_of(asked: int) -> int:
+    """The number of workers that --jobs asks for: 0 is one a core."""
+    return asked or int(min(cores(), most_jobs()))
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ class Limits:
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UsageError(f"must be at least 1, not {self.jobs}", "jobs")
+        if self.jobs > most_jobs():
+            raise UsageError(f"must be at most {most_jobs()} on Windows, not {self.jobs}", "jobs")
         if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
             raise UsageError(
                 f"must be a number of seconds above 0, not {self.timeout_s:g}", "timeout_s"

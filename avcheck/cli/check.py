@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from avcheck.batch.base import Limits
+from avcheck.batch.base import Limits, jobs_of
 from avcheck.batch.discovery import Discovery, Selection, discover, parse_shard, read_list
 from avcheck.batch.remote import Location, is_url
 from avcheck.batch.resume import Resumed
@@ -22,7 +22,6 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file, require_one_title
 from avcheck.cli.screen import Bar, Output, complain, progress_bar, show_bug
 from avcheck.errors import UsageError
-from avcheck.machine.cores import cores
 from avcheck.machine.loading import never_compile
 from avcheck.machine.memory import keep_memory
 from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
@@ -121,7 +120,7 @@ def check(
         thorough=thorough,
         detail=detail,
     )
-    limits = Limits(jobs or cores(), timeout, memory_limit, threads)
+    limits = Limits(jobs_of(jobs), timeout, memory_limit, threads)
     selection = Selection(
         tuple(include or ()), tuple(exclude or ()), None if shard is None else parse_shard(shard)
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from avcheck.batch.base import Limits
+from avcheck.batch.base import Limits, jobs_of
 from avcheck.batch.discovery import Selection, parse_shard
 from avcheck.batch.resume import Resumed
 from avcheck.cli import options as opt
@@ -16,7 +16,6 @@ from avcheck.cli.check import CheckRun, carry_out, tolerance_of
 from avcheck.cli.group import app
 from avcheck.cli.screen import Output, complain
 from avcheck.errors import UsageError
-from avcheck.machine.cores import cores
 from avcheck.render.output import Guard, parse_targets
 from avcheck.settings import only_track
 
@@ -75,7 +74,7 @@ def compare(
     if retry_errors and resume is None:
         raise UsageError("--retry-errors goes with --resume")
     tolerance = tolerance_of(preset, early, late)
-    limits = Limits(jobs or cores(), timeout, memory_limit)
+    limits = Limits(jobs_of(jobs), timeout, memory_limit)
     gate = opt.gate_of(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
     guard = Guard(targets)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avcheck import render
-from avcheck.batch.base import Limits
+from avcheck.batch.base import Limits, jobs_of
 from avcheck.batch.discovery import Selection
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
@@ -25,7 +25,6 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_directory, require_file
 from avcheck.cli.screen import Output, complain, show_bug
 from avcheck.errors import UsageError
-from avcheck.machine.cores import cores
 from avcheck.machine.loading import never_compile
 from avcheck.machine.memory import keep_memory
 from avcheck.settings import PROBES, CheckSettings, only_track
@@ -161,7 +160,7 @@ def watch(
         poll=poll,
         once=once,
     )
-    limits = Limits(jobs or cores(), timeout, memory_limit, threads)
+    limits = Limits(jobs_of(jobs), timeout, memory_limit, threads)
 
     def on_step(text: str) -> None:
         if not quiet:
@@ -232,8 +231,12 @@ def _command(text: str | None) -> tuple[str, ...]:
     """The words of a hook command. Raises UsageError for one that cannot be run."""
     if text is None:
         return ()
+    reader = shlex.shlex(text, posix=True, punctuation_chars=False)
+    reader.whitespace_split, reader.commenters = True, ""
+    if sys.platform == "win32":
+        reader.escape = ""  # there it separates the folders of a path
     try:
-        words = tuple(shlex.split(text))
+        words = tuple(reader)
     except ValueError as error:
         raise UsageError(f"--hook: {error}: {text}") from error
     if not words or shutil.which(words[0]) is None:

@@ -182,6 +182,8 @@ class Tally:
     bad_samples: int = 0  # NaN or infinite
     # From decoding to display, of pictures that carry decoding times only
     decoding_delay_s: float | None = None
+    # From place to decoding, of pictures of an AVI that are reordered: the least
+    decoded_later_s: float | None = None
     one_channel_s: float = 0.0  # sound of a single channel, as all of them together cancel out
     missing_s: float = 0.0
     start_s: float = math.inf  # of the first frame, where it was decoded from the beginning
@@ -214,6 +216,7 @@ class Tally:
         ):
             setattr(self, name, getattr(self, name) + getattr(part, name))
         self.decoding_delay_s = self.decoding_delay_s or part.decoding_delay_s
+        self.decoded_later_s = self.decoded_later_s or part.decoded_later_s
         self.start_s = min(self.start_s, start_s + part.start_s)
         self.end_s = max(self.end_s, start_s + part.end_s)
         self.unseen += [(start_s + from_s, start_s + to_s) for from_s, to_s in part.unseen]

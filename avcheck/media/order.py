@@ -51,7 +51,7 @@ class ShowOrder:
         self._tally = tally
         as_avi = has_avi_packets(container, stream)
         self._one_time = as_avi or container.format.name in _ONE_TIME
-        self._places = _Places(stream) if as_avi else None
+        self._places = _Places(stream, tally) if as_avi else None
         self._last_packet: int | None = None
         # A program stream dates one picture of a PES packet, and FFmpeg counts on from there. It
         # dates the picture whose own header is the first in the packet; but if a sequence header
@@ -150,8 +150,9 @@ class _Places:
     they begin with.
     """
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self, stream: VideoStream, tally: Tally) -> None:
         self._stream = stream
+        self._tally = tally
         self._frames: deque[Any] = deque()
         self._places: list[int] = []
         self._may_move = stream.codec_context.codec.reorder
@@ -178,6 +179,11 @@ class _Places:
         while len(self._frames) > held:
             frame = self._frames.popleft()
             frame.pts = heapq.heappop(self._places)
+            if self._stream.codec_context.has_b_frames and frame.dts is not None:
+                # More than the least is a place that was left free
+                later_s = float((frame.dts - frame.pts) * (self._stream.time_base or 0))
+                least_s = self._tally.decoded_later_s
+                self._tally.decoded_later_s = min(later_s, later_s if least_s is None else least_s)
             laid.append(frame)
         return laid
 

@@ -176,6 +176,12 @@ class Media:
                 f"a player that takes them for the times of presentation shows it {delay_ms:.0f} "
                 "ms earlier"
             )
+        if picture.decoded_later_s:
+            notes.append(
+                "its pictures carry no times of presentation: each is shown in its place; players "
+                "that show it when it is decoded, as FFmpeg does, are "
+                f"{1000 * picture.decoded_later_s:.0f} ms later"
+            )
         if sound.one_channel_s:
             notes.append(
                 f"its channels cancel each other when mixed: for {sound.one_channel_s:.0f} s one "
