@@ -35,7 +35,7 @@ def test_without_a_seam_between_them_a_jump_lies_anywhere_between(
     seams_s: tuple[float, ...],
 ) -> None:
     found = verdict(12.0, -388.0, seams_s=seams_s)
-    assert (found.verdict, found.jump_intervals_s) == ("out_of_sync", ((7.5, 12.5),))
+    assert (found.verdict, found.jump_intervals_s) == ("out_of_sync", ((6.5, 13.5),))
 
 
 def test_recordings_in_sync_are_one_stretch() -> None:

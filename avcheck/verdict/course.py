@@ -78,6 +78,18 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """A course on which the offset may change. near: how likely it, or one that says the same, made
+    the evidence, before it is looked at and then; every: the same of all courses of its kind. Both
+    are logarithms, of which only differences count.
+    """
+
+    course: Course
+    near: float
+    every: float
+
+
+@dataclass(frozen=True)
 class _Run:
     """Segments `first` to before `stop` of those with an offset; the offset at the middle of the
     first, and its slope.

@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from avcheck.reading.blocks import BLOCK_S
 from avcheck.record.report import FRAME_MS, Stretch
-from avcheck.verdict.course import Course
+from avcheck.verdict.course import Course, Guess
 from avcheck.verdict.posterior import (
     FILE_MATCHES,
     MOST_TELLING,
     Calibration,
     Curve,
-    evidence,
     log_likelihood,
     match_ratio,
     mean_of_blocks,
@@ -34,7 +33,7 @@ from avcheck.verdict.posterior import (
 # Frames a second, 0.8 to 5.6 %; segments show slower drifts by themselves
 _SLOPES = np.concatenate([np.arange(-1.4, -0.19, 0.1), np.arange(0.2, 1.41, 0.1)])
 _FINE = np.arange(-0.08, 0.081, 0.02)  # tried around the best
-_FAST = 0.05  # how likely a file that matches is to drift so fast, before it is looked at
+FAST = 0.05  # how likely a file that matches is to drift so fast, before it is looked at
 _MOST_SEGMENTS = 6  # nearest to the moment that lines are tried at
 # How much likelier than no match, as a logarithm, a line has to make a file: less cannot make it
 # and its neighbours sure, as each is so unlikely beforehand
@@ -101,9 +100,9 @@ class _Bundle:
         return np.asarray((np.abs(late) <= _NEAR_FRAMES).all(axis=0))
 
 
-def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> tuple[Course, float] | None:
-    """The likeliest line through the segments, where it is in reach of the shifts, and how likely
-    it is; None for a file that is too short to show one, or shows none.
+def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> Guess | None:
+    """The likeliest line through the segments, where it is in reach of the shifts; None for a file
+    that is too short to show one, or shows none.
     """
     if len(curves) < 2:
         return None
@@ -131,25 +130,11 @@ def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> tuple[Cours
         round((calibration.bias_frames - best.late_at(at_s)) * FRAME_MS, 1) for at_s in ends_s
     )
     course = Course((Stretch(*ends_s, *ends_ms),), round(-60 * best.slope * FRAME_MS, 2))
-    constant = log_likelihood([evidence(each, calibration) for each in curves], calibration)
-    return course, _chance(best, ends_s, bundles, constant)
-
-
-def _chance(
-    line: _Line,
-    ends_s: Sequence[float],
-    bundles: Sequence[_Bundle],
-    constant: NDArray[np.float64],
-) -> float:
-    """How likely the file follows the line, or one that is near to it at these ends, beside all
-    other lines, all `constant` offsets, and no match.
-    """
-    each = FILE_MATCHES * _FAST / sum(bundle.likelihood.size for bundle in bundles)
-    lines = np.stack([bundle.likelihood for bundle in bundles]) + math.log(each)
-    steady = constant + math.log(FILE_MATCHES * (1 - _FAST) / len(constant))
-    logs = np.concatenate([lines.ravel(), steady, [math.log(1 - FILE_MATCHES)]])
-    near = np.stack([bundle.near(line, ends_s) for bundle in bundles])
-    return min(1.0, float(np.exp(lines - np.logaddexp.reduce(logs))[near].sum()))
+    prior = math.log(FILE_MATCHES * FAST / sum(each.likelihood.size for each in bundles))
+    lines = np.stack([bundle.likelihood for bundle in bundles]) + prior
+    near = np.stack([bundle.near(best, ends_s) for bundle in bundles])
+    chances = (float(np.logaddexp.reduce(each)) for each in (lines[near], lines.ravel()))
+    return Guess(course, *chances)
 
 
 def _nearest(middles_s: Iterable[float], at_s: float) -> list[float]:

@@ -24,7 +24,7 @@ from avcheck.record.report import (
     describe_offset,
 )
 from avcheck.verdict.course import Course
-from avcheck.verdict.jumps import BLOCK_REACH, narrowed, opened
+from avcheck.verdict.jumps import BLOCK_REACH, narrowed
 from avcheck.verdict.posterior import (
     FLAT,
     NEAR_FRAMES,
@@ -135,9 +135,8 @@ def judge(
             "undecidable", reason.text, None, round(confidence, 4), segments=segments, blocks=blocks
         )
         return replace(judgement, reason_code=reason.code)
-    course = opened(course, segments, seams_s)
+    course = narrowed(course, curves, seams_s, calibration)
     blocks = _block_results(curves, whole, calibration, segments, course)
-    course = narrowed(course, blocks)
     # Early and late have their own limits, so the worst is the farthest beyond its limit, not the
     # largest.
     ends_ms = [

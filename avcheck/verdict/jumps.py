@@ -1,71 +1,147 @@
-"""Where the offset of a file jumps, as closely as its blocks show. Pure arithmetic."""
+"""Whether the offset of a file jumps once, and where it jumps, as closely as its blocks show. Pure
+arithmetic.
+
+A jump may lie between any two blocks. What a segment says is a mean over its blocks, so those
+before the jump and those after it can be asked apart, even where one segment holds both.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from avcheck.reading.blocks import BLOCK_S
-from avcheck.record.report import BlockResult, Segment, Stretch
-from avcheck.verdict.course import SCATTER_MS, Course
+from avcheck.record.report import FRAME_MS, Stretch
+from avcheck.verdict.course import JUMP_MS, Course, Guess
+from avcheck.verdict.posterior import (
+    FILE_MATCHES,
+    NEAR_FRAMES,
+    Calibration,
+    Curve,
+    block_ratios,
+    mixed,
+    over_shares,
+    vertex,
+)
 
 BLOCK_REACH = 2  # a block's own offset is read together with so many neighbours on either side
-_READ_S = (BLOCK_REACH + 0.5) * BLOCK_S  # before or after a jump, by which that offset may change
+JUMPS = 0.2  # how likely a file that matches is to jump once, before it is looked at
+_MISSED = 0.05  # how likely a jump may lie outside the interval that is given for it
 
 
-def opened(course: Course, segments: Sequence[Segment], seams_s: Sequence[float]) -> Course:
-    """The course with each jump between the middle blocks of the segments on either side: a segment
-    shows the offset that most of it has. A jump at one of `seams_s` stays there.
+def likeliest_jump(curves: Sequence[Curve], calibration: Calibration) -> Guess | None:
+    """The likeliest jump between any two blocks; None for a file of one block."""
+    rows = [block_ratios(each, calibration) for each in curves]
+    before = _so_far(rows)[1:-1]
+    after = _so_far([each[::-1] for each in rows[::-1]])[-2:0:-1]
+    if not len(before):
+        return None
+    shifts = curves[0].shifts
+    apart = np.abs(shifts[:, None] - shifts) * FRAME_MS > JUMP_MS
+    prior = math.log(FILE_MATCHES * JUMPS / len(before) / apart.sum())
+    every = _over_pairs(before, after, apart)
+    at = int(np.argmax(every))
+    pair = np.where(apart, before[at][:, None] + after[at], -np.inf)
+    old, new = map(int, np.unravel_index(int(pair.argmax()), pair.shape))
+    reach = int(NEAR_FRAMES)
+    near = np.zeros_like(apart)
+    near[max(0, old - reach) : old + reach + 1, max(0, new - reach) : new + reach + 1] = True
+    likely = _over_pairs(before, after, apart & near)
+    start_ms, end_ms = (
+        round((calibration.bias_frames - shifts[k] - vertex(logs[at], k)) * FRAME_MS, 1) + 0.0
+        for logs, k in ((before, old), (after, new))
+    )
+    at_s = float(np.concatenate([each.block_start_s for each in curves])[at + 1])
+    stretches = (
+        Stretch(curves[0].start_s, at_s, start_ms, start_ms),
+        Stretch(at_s, curves[-1].end_s, end_ms, end_ms),
+    )
+    chances = (prior + float(np.logaddexp.reduce(each)) for each in (likely, every))
+    return Guess(Course(stretches), *chances)
+
+
+def _so_far(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """How much likelier a match at each shift makes the blocks up to each edge, (E, S), as a
+    logarithm, from the `block_ratios` of each segment; the first edge is the start of the file.
+    """
+    before = np.zeros_like(mixed(rows[0][0]))
+    likelihood = [over_shares(before)[None]]
+    for row in rows:
+        parts = before + mixed(row.cumsum(axis=0))
+        likelihood.append(over_shares(parts))
+        before = parts[-1]
+    return np.concatenate(likelihood)
+
+
+def _over_pairs(
+    before: NDArray[np.float64], after: NDArray[np.float64], pairs: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The sum over these pairs of shifts (S, S) at each edge, as a logarithm, (E,)."""
+    most = [each.max(axis=1, keepdims=True) for each in (before, after)]
+    old, new = np.exp(before - most[0]), np.exp(after - most[1])
+    total = ((old @ pairs.astype(float)) * new).sum(axis=1)
+    logs: NDArray[np.float64] = (most[0] + most[1])[:, 0] + np.log(np.maximum(total, 1e-300))
+    return logs
+
+
+def narrowed(
+    course: Course,
+    curves: Sequence[Curve],
+    seams_s: Sequence[float],
+    calibration: Calibration,
+) -> Course:
+    """The course with each jump in the shortest interval that holds it almost surely. A jump at
+    one of `seams_s` stays there.
     """
     stretches = list(course.stretches)
-    for k, (before, after) in enumerate(pairwise(course.stretches)):
+    for k, after in enumerate(course.stretches[1:], 1):
+        before = stretches[k - 1]
         low_s, high_s = before.end_s - BLOCK_S, after.start_s + BLOCK_S
-        if any(low_s <= seam_s <= high_s for seam_s in seams_s):
-            continue
-        last = max(each for each in map(_times, segments) if each[1] <= before.end_s)
-        first = min(each for each in map(_times, segments) if each[0] >= after.start_s)
-        stretches[k] = _within(stretches[k], stretches[k].start_s, (sum(last) + BLOCK_S) / 2)
-        stretches[k + 1] = _within(after, (sum(first) - BLOCK_S) / 2, after.end_s)
+        if not any(low_s <= seam_s <= high_s for seam_s in seams_s):
+            end_s, start_s = _between(before, after, curves, calibration)
+            stretches[k - 1] = _within(before, before.start_s, end_s)
+            stretches[k] = _within(after, start_s, after.end_s)
     return replace(course, stretches=tuple(stretches))
 
 
-def narrowed(course: Course, blocks: Sequence[BlockResult]) -> Course:
-    """An `opened` course with each jump between the last block that goes with what came before and
-    the first that goes with what comes after.
+def _between(
+    before: Stretch, after: Stretch, curves: Sequence[Curve], calibration: Calibration
+) -> tuple[float, float]:
+    """The times between which the offset jumps from that of one stretch to that of the next: in the
+    last segment of the one, the first of the other, or between these.
     """
-    stretches = list(course.stretches)
-    for k, (before, after) in enumerate(pairwise(course.stretches)):
-        if before.end_s < after.start_s:
-            end_s, start_s = _between(before, after, blocks)
-            stretches[k] = _within(stretches[k], stretches[k].start_s, end_s)
-            stretches[k + 1] = _within(after, start_s, after.end_s)
-    return replace(course, stretches=tuple(stretches))
-
-
-def _between(before: Stretch, after: Stretch, blocks: Sequence[BlockResult]) -> tuple[float, float]:
-    """The times between which the offset jumps from that of one stretch to that of the next."""
-    old_s, new_s = [before.end_s - BLOCK_S], [after.start_s]
-    for block in blocks:
-        if block.offset_ms is None or not before.end_s <= block.start_s < after.start_s:
+    low_s = max([before.start_s, *(each.start_s for each in curves if each.end_s <= before.end_s)])
+    high_s = min([after.end_s, *(each.end_s for each in curves if each.start_s >= after.start_s)])
+    shifts = curves[0].shifts
+    starts_s, logs = [], []  # of each block; how much likelier the old offset is in it than the new
+    for item in curves:
+        if item.end_s <= low_s or item.start_s >= high_s:
             continue
-        from_old, from_new = (
-            abs(block.offset_ms - each.offset_at(block.start_s)) for each in (before, after)
-        )
-        if min(from_old, from_new) <= SCATTER_MS:
-            (old_s if from_old < from_new else new_s).append(block.start_s)
-    # The splits that leave the fewest blocks on the wrong side
-    edges = sorted({*old_s, *new_s, max(old_s) + BLOCK_S})
-    wrong = [sum(at >= edge for at in old_s) + sum(at < edge for at in new_s) for edge in edges]
-    best = [edge for edge, count in zip(edges, wrong, strict=True) if count == min(wrong)]
-    last_s = max((at for at in old_s if at < best[-1]), default=best[0]) + BLOCK_S
-    first_s = min((at for at in new_s if at >= best[0]), default=best[-1])
-    low_s, high_s = min(last_s, first_s) - _READ_S, max(last_s, first_s) + _READ_S
-    return max(low_s, before.end_s), min(high_s, after.start_s)
+        for start_s, ratio in zip(item.block_start_s, block_ratios(item, calibration), strict=True):
+            old, new = (
+                _near(ratio, shifts, calibration.bias_frames - each.offset_at(start_s) / FRAME_MS)
+                for each in (before, after)
+            )
+            starts_s.append(float(start_s))
+            logs.append(old - new)
+    places_s, likely = np.array(starts_s[1:]), np.cumsum(logs)[:-1]
+    inside = (places_s > low_s) & (places_s < high_s)
+    if not inside.any():
+        return before.end_s, after.start_s
+    places_s, likely = places_s[inside], likely[inside]
+    chance = np.exp(likely - np.logaddexp.reduce(likely)).cumsum()
+    first, last = np.searchsorted(chance, (_MISSED / 2, 1 - _MISSED / 2)).clip(0, len(chance) - 1)
+    return float(places_s[first]) - BLOCK_S / 2, float(places_s[last]) + BLOCK_S / 2
 
 
-def _times(segment: Segment) -> tuple[float, float]:
-    return segment.start_s, segment.end_s
+def _near(ratio: NDArray[np.float64], shifts: NDArray[np.int_], frames: float) -> float:
+    """What a block says of a match at this shift, or one next to it."""
+    near = np.abs(shifts - frames) <= 1.5
+    return float(np.logaddexp.reduce(ratio[near])) if near.any() else 0.0
 
 
 def _within(stretch: Stretch, start_s: float, end_s: float) -> Stretch:

@@ -189,15 +189,23 @@ def weigh_up(
     """
     level, above, _ = above_median(score)
     _, match_above, scatter = above_median(match)
-    match_weight = calibration.match + calibration.match_rise / (scatter + LEAST_SCATTER)
     weighed: NDArray[np.float64] = (
         above
         + (calibration.level * level)[..., None]
-        + match_weight[..., None] * np.where(np.isfinite(match), match_above, 0.0)
+        + _match_weight(scatter, calibration)[..., None]
+        * np.where(np.isfinite(match), match_above, 0.0)
         + (calibration.length * np.log(np.maximum(seconds, 1.0) / USUAL_S))[..., None]
         - (calibration.scatter * scatter)[..., None]
     )
     return weighed
+
+
+def _match_weight(scatter: NDArray[np.float64], calibration: Calibration) -> NDArray[np.float64]:
+    """What the trunks' score counts beside that of the joint layers, (...)."""
+    weight: NDArray[np.float64] = calibration.match + calibration.match_rise / (
+        scatter + LEAST_SCATTER
+    )
+    return weight
 
 
 def above_median(
@@ -255,6 +263,27 @@ def match_ratio(scores: NDArray[np.floating], calibration: Calibration) -> NDArr
     )
 
 
+def block_ratios(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
+    """What each block adds to the `match_ratio` of its segment, (N, S).
+
+    The scores of a segment are means over its blocks, so each block adds its share of the mean.
+    """
+    logits = evidence(curve, calibration)
+    compared, known = np.isfinite(logits), np.isfinite(curve.block_score)
+    weight = np.where(known, curve.attention, 0.0)
+    weight /= np.maximum(weight.sum(axis=0), 1e-9)
+    _, score, _ = above_median(curve.block_score)
+    _, match, _ = above_median(curve.block_match)
+    *_, scatter = above_median(curve.match)
+    count = len(weight)
+    added = weight * np.where(known, score, 0.0)
+    added += _match_weight(scatter, calibration) / count * np.where(np.isfinite(match), match, 0.0)
+    added = np.where(compared, added / calibration.temperature, 0.0)
+    # What counts for the segment as a whole is spread evenly
+    ratio = match_ratio(logits, calibration)
+    return np.asarray(added + (ratio - added.sum(axis=0)) / count, np.float64)
+
+
 def log_likelihood(
     curves: Sequence[NDArray[np.floating]], calibration: Calibration
 ) -> NDArray[np.float64]:
@@ -264,12 +293,23 @@ def log_likelihood(
     As a logarithm, (S,).
     """
     ratio = match_ratio(np.asarray(curves, np.float64), calibration)
-    ratio -= np.maximum(ratio.max(axis=1, keepdims=True) - math.log(MOST_TELLING), 0.0)
-    shares = _SHARES[:, None, None]
-    mixed = np.logaddexp(np.log1p(-shares), np.log(shares) + ratio).sum(axis=1)  # (shares, S)
-    return np.asarray(
-        np.logaddexp.reduce(np.log(_SHARE_CHANCE)[:, None] + mixed, axis=0), np.float64
-    )
+    return over_shares(mixed(ratio).sum(axis=0))
+
+
+def mixed(ratio: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the `match_ratio` of segments (..., S) says of files of which each share matches,
+    (..., shares, S).
+    """
+    excess = np.maximum(ratio.max(axis=-1, keepdims=True) - math.log(MOST_TELLING), 0.0)
+    shares = _SHARES[:, None]
+    logs = np.log(shares) + (ratio - excess)[..., None, :]
+    return np.asarray(np.logaddexp(np.log1p(-shares), logs), np.float64)
+
+
+def over_shares(logs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean over the shares that may match, (..., S), of logarithms (..., shares, S)."""
+    weighed = np.log(_SHARE_CHANCE)[:, None] + logs
+    return np.asarray(np.logaddexp.reduce(weighed, axis=-2), np.float64)
 
 
 def combine(
@@ -299,12 +339,12 @@ def estimate(
     centre = int(np.argmax(window))
     low = max(0, centre - near)
     best = low + int(np.argmax(chances[low : centre + near + 1]))
-    frames = float(shifts[best]) + _vertex(np.log(chances + 1e-12), best)
+    frames = float(shifts[best]) + vertex(np.log(chances + 1e-12), best)
     mass = float(chances[max(0, best - near) : best + near + 1].sum())
     return Estimate(frames - calibration.bias_frames, min(mass, 1.0))
 
 
-def _vertex(values: NDArray[np.float64], at: int) -> float:
+def vertex(values: NDArray[np.float64], at: int) -> float:
     """The vertex of the parabola through a peak and its neighbours, -0.5..0.5 steps from the
     peak.
     """

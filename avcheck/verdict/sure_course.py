@@ -4,6 +4,7 @@ arithmetic, no torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from avcheck.record.report import FRAME_MS, Segment, Stretch
 from avcheck.verdict.course import SCATTER_MS, Course, follow, jumping_at
-from avcheck.verdict.fast_drift import fast_drift
+from avcheck.verdict.fast_drift import FAST, fast_drift
+from avcheck.verdict.jumps import JUMPS, likeliest_jump
 from avcheck.verdict.posterior import (
+    FILE_MATCHES,
     Calibration,
     Curve,
     Estimate,
@@ -37,33 +40,45 @@ def sure_course(
 
     whole: what the file says as one of a single offset; `seams_s` as in `judge`.
     """
-    for course in _courses(segments, curves, whole, calibration, seams_s):
+    apart = _apart(segments, curves, whole, calibration)
+    # One jump is better judged by all blocks than by the segments that are sure by themselves
+    several = [apart] if apart is not None and len(apart.stretches) > 2 else []
+    for course in (*_courses(segments, seams_s), *several):
         confidence = _course_confidence(course, curves, calibration)
         if confidence >= calibration.decide:
             return course, confidence
-    drift = fast_drift(curves, calibration) if _may_drift_fast(segments, curves) else None
-    return drift if drift is not None and drift[1] >= calibration.decide else None
+    change = likeliest_change(curves, calibration)
+    if change is not None and change[1] >= calibration.decide:
+        return change
+    if apart is None or several or whole.confidence >= calibration.decide:
+        return None
+    confidence = _course_confidence(apart, curves, calibration)
+    return (apart, confidence) if confidence >= calibration.decide else None
 
 
-def _may_drift_fast(segments: Sequence[Segment], curves: Sequence[Curve]) -> bool:
-    """Whether a segment that could show an offset does not: a fast drift smears what it shows."""
-    pairs = zip(segments, curves, strict=True)
-    return any(each.offset_ms is None and _is_useful(curve) for each, curve in pairs)
+def likeliest_change(
+    curves: Sequence[Curve], calibration: Calibration
+) -> tuple[Course, float] | None:
+    """The likeliest jump or fast drift, and how likely it is beside all others, all constant
+    offsets and no match.
+    """
+    guesses = [
+        each
+        for each in (likeliest_jump(curves, calibration), fast_drift(curves, calibration))
+        if each is not None
+    ]
+    if not guesses:
+        return None
+    steady = log_likelihood([evidence(each, calibration) for each in curves], calibration)
+    steady += math.log(FILE_MATCHES * (1 - JUMPS - FAST) / len(steady))
+    logs = [*(each.every for each in guesses), *steady, math.log(1 - FILE_MATCHES)]
+    best = max(guesses, key=lambda each: each.near)
+    return best.course, min(1.0, math.exp(best.near - np.logaddexp.reduce(logs)))
 
 
-def _is_useful(curve: Curve) -> bool:
-    return int(curve.useful.sum()) >= LEAST_USEFUL_S
-
-
-def _courses(
-    segments: Sequence[Segment],
-    curves: Sequence[Curve],
-    whole: Estimate,
-    calibration: Calibration,
-    seams_s: Sequence[float],
-) -> Iterator[Course]:
+def _courses(segments: Sequence[Segment], seams_s: Sequence[float]) -> Iterator[Course]:
     """Courses on which the offset changes, in the order in which they are tried: what several
-    segments show together, jumps where recordings were joined, and each sure segment by itself.
+    segments show together, and jumps where recordings were joined.
     """
     for finely in (True, False):  # every part if it is sure, or else as much as is
         course = follow(segments, finely=finely)
@@ -72,15 +87,23 @@ def _courses(
         yield course
     if (joined := jumping_at(segments, seams_s)) is not None:
         yield joined
-    useful = sum(map(_is_useful, curves))
+
+
+def _apart(
+    segments: Sequence[Segment],
+    curves: Sequence[Curve],
+    whole: Estimate,
+    calibration: Calibration,
+) -> Course | None:
+    """The course that each sure segment shows by itself; None if it does not change."""
+    useful = sum(int(each.useful.sum()) >= LEAST_USEFUL_S for each in curves)
     explained = whole.confidence >= calibration.decide  # by one offset
     least = calibration.decide
     if explained:  # the more segments there are, the sooner one of them strays by chance
         least = 1 - (1 - calibration.decide) / max(useful, 1)
     sure = [each for each in segments if each.confidence >= least]
     apart = jumping_at(sure, [segment.start_s for segment in sure])
-    if apart is not None and (explained or 2 * len(sure) >= useful):
-        yield apart
+    return apart if explained or 2 * len(sure) >= useful else None
 
 
 def _along(
