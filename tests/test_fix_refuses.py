@@ -234,7 +234,7 @@ def test_the_ffmpeg_command_is_printed_and_nothing_written(
 
 @pytest.mark.parametrize(
     ("error", "remedy"),
-    [(av.error.PatchWelcomeError, "; name it .mov"), (av.error.OSError, "")],
+    [(av.error.PatchWelcomeError, "; name the new file .mov"), (av.error.OSError, "")],
     ids=["container", "disk"],
 )
 def test_a_container_that_does_not_take_it_names_another(
