@@ -67,19 +67,24 @@ def test_a_name_that_is_taken_while_the_file_is_written_stays_taken(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "fixed.mp4"]
 
 
-@pytest.mark.parametrize("after", ["out_of_sync", "undecidable"])
+@pytest.mark.parametrize(
+    "again",
+    [
+        (measured(Stretch(0, 2, -90, -90)), measured(Stretch(0, 2, 70, 70))),  # one more attempt
+        (Report("film", "undecidable", "several offsets fit", reason_code="ambiguous"),),
+        (Report("film", "error", "internal error: no"),),
+    ],
+    ids=["out of sync", "undecidable", "error"],
+)
 def test_a_file_that_is_not_in_sync_when_checked_again_is_not_kept(
-    after: Any, tmp_path: Path
+    again: tuple[Report, ...], tmp_path: Path
 ) -> None:
     source = tiles(tmp_path / "film.mp4", 2.0)
-    found = Report(
-        "film", after, "several offsets fit" if after == "undecidable" else None, offset_ms=-90.0
-    )
     result = fix_file(
         source,
         tmp_path / "fixed.mp4",
         FixSettings(),
-        checks(measured(Stretch(0, 2, 100, 100)), found),
+        checks(measured(Stretch(0, 2, 100, 100)), *again),
     )
     assert result.status == "failed"
     assert "checked again" in str(result.reason)

@@ -96,6 +96,21 @@ def of(report: Report) -> Moves:
     )
 
 
+def then(first: Moves, second: Moves, later_s: float) -> Moves:
+    """Two moves one after the other. `second` counts on the clock of a file in which everything,
+    the pictures too, comes `later_s` later than in that of `first`.
+    """
+    pieces = []
+    for piece in first.pieces:
+        for after in second.pieces:
+            from_s = max(piece.from_s, piece.old_s(after.from_s - later_s))
+            until_s = min(piece.until_s, piece.old_s(after.until_s - later_s))
+            if from_s < until_s:
+                moved_s = after.new_s(piece.later_s + later_s) - later_s
+                pieces.append(Move(from_s, until_s, moved_s, piece.pace * after.pace))
+    return Moves(tuple(pieces))
+
+
 def _move(stretch: Stretch, from_s: float, until_s: float) -> Move:
     """One offset, or a drift: the sound of the picture at p is heard at p less the offset there."""
     slope = stretch.slope_ms_per_s / 1000

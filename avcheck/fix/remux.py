@@ -174,7 +174,7 @@ class _Copy:
             if each.action == "encoded":
                 self._outputs[each.index] = made = self._encoded_stream(stream, each)
                 self._encoders[each.index] = Encoder(
-                    stream, made, self._plan.moves.pieces[0], self._clock(stream).origin_s
+                    stream, made, self._plan.moves, self._clock(stream).origin_s
                 )
             else:
                 self._outputs[each.index] = add_stream(
