@@ -265,6 +265,23 @@ def test_a_jump_is_cut_at(name: str, first_ms: float, second_ms: float, tmp_path
     assert len(result.moves) == 2
 
 
+def test_a_jump_is_cut_in_the_silence_where_the_sound_was_lost(tmp_path: Path) -> None:
+    def lost(times_s: Array) -> Array:
+        played = noise(np.where(times_s < 5.0, times_s, times_s - 0.3))
+        return np.where((times_s < 5.0) | (times_s > 5.8), played, 0.0)
+
+    source = tiles(tmp_path / "film.mp4", 9.0, play=lost)
+    target = tmp_path / "fixed.mp4"
+    report = measured(Stretch(0.0, 2.0, 0.0, 0.0), Stretch(6.5, 9.0, -300, -300))
+    result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
+    assert result.status == "fixed", result.reason
+    assert result.moves[0][1] == pytest.approx(5.4, abs=0.05)
+    assert "from 2.0 to 6.8 s; the sound is cut at 5.4" in result.notes[0]
+    assert "in a silence" in result.notes[0]
+    found = [place_ms(target, at_s) for at_s in (1.0, 4.0, 7.0)]
+    assert found == pytest.approx([0, 0, 0], abs=1.0)
+
+
 def test_a_jump_that_lies_anywhere_in_many_seconds_is_refused(tmp_path: Path) -> None:
     source = tiles(tmp_path / "film.mp4", 4.0)
     report = measured(Stretch(0.0, 20.0, 0.0, 0.0), Stretch(60.0, 90.0, 300.0, 300.0))

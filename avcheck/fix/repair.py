@@ -4,10 +4,11 @@ not there.
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +21,10 @@ from avcheck.fix.inventory import lost
 from avcheck.fix.moves import Moves, Refused
 from avcheck.fix.plan import Plan, make_plan
 from avcheck.fix.remux import Ledger, write
+from avcheck.fix.tape import Tape
 from avcheck.fix.verify import Failed, Readback, read_back
 from avcheck.machine.files import publish_new, why_not_new
+from avcheck.media import open_media
 from avcheck.media.base import reason_of
 from avcheck.media.container import VIDEO_FORMATS, open_container
 from avcheck.record.report import Report
@@ -135,9 +138,13 @@ def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> O
             status: Status = before.verdict
             return replace(start, status=status)
     try:
-        way = moves.by(wanted.force_offset_ms or 0.0) if before is None else moves.of(before)
+        cuts: tuple[str, ...] = ()
+        if before is None:
+            way = moves.by(wanted.force_offset_ms or 0.0)
+        else:
+            way, cuts = _measured_way(source, before)
         plan = _planned(source, target, way, wanted, before)
-        start = replace(start, moves=_rounded(way), notes=plan.notes)
+        start = replace(start, moves=_rounded(way), notes=(*plan.notes, *cuts))
         if wanted.only_command:
             line = ffmpeg_line(plan, target, _sample_rates(plan))
             return replace(start, status="planned", reason=None, command=line)
@@ -146,7 +153,7 @@ def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> O
             return outcome
         plan = _planned(source, target, further, wanted, before)
         left = f"the first new file was not in sync ({_says(outcome.after)})"
-        notes = (*plan.notes, f"{left}; what was left was taken out too, from IN once more")
+        notes = (*start.notes, f"{left}; what was left was taken out too, from IN once more")
         return _fixed(plan, target, replace(start, moves=_rounded(further), notes=notes), check)
     except Refused as error:
         return replace(start, status="refused", reason=str(error))
@@ -154,6 +161,35 @@ def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> O
         return replace(start, status="failed", reason=str(error))
     except MediaError as error:
         return replace(start, status="error", reason=error.reason)
+
+
+def _measured_way(source: Path, before: Report) -> tuple[Moves, tuple[str, ...]]:
+    """What to do to a measured file, and where it is cut in words: in a silence, where its sound
+    may have been lost and a cut is not heard, or in the middle of where the offset may jump.
+    """
+    jumps_s = moves.jumps_of(before)
+    if not jumps_s:
+        return moves.of(before), ()
+    tracks: dict[str, Any] = {"audio_track": before.audio_track, "video_track": before.video_track}
+    cuts_s, said = [], []
+    with (
+        open_media(source, **tracks, threads=1) as media,
+        closing(media.sounds()) as sounds,
+    ):
+        tape = Tape(sounds)
+        read_to_s = -math.inf  # the tape does not go back
+        for low_s, high_s in jumps_s:
+            silence_s = tape.longest_silence(max(low_s, read_to_s), high_s)
+            read_to_s = max(read_to_s, high_s)
+            cut_s = sum(silence_s or (low_s, high_s)) / 2
+            cuts_s.append(cut_s)
+            if low_s < high_s:
+                place = "in a silence" if silence_s else "halfway, and near it may still be off"
+                said.append(
+                    f"the offset jumps somewhere from {low_s:.1f} to {high_s:.1f} s; the sound is "
+                    f"cut at {cut_s:.2f} s, {place}"
+                )
+    return moves.of(before, cuts_s), tuple(said)
 
 
 def _planned(
