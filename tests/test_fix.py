@@ -265,6 +265,18 @@ def test_a_jump_is_cut_at(name: str, first_ms: float, second_ms: float, tmp_path
     assert len(result.moves) == 2
 
 
+@pytest.mark.parametrize("second_ms", [-322.0, -318.0])
+def test_no_packet_follows_a_cut_within_what_a_reader_takes_for_jitter(
+    second_ms: float, tmp_path: Path
+) -> None:
+    """All of the sound behind it would be 1 to 3 ms off: the next packet begins clear of it."""
+    source, target = tiles(tmp_path / "film.mp4", 6.0), tmp_path / "fixed.mp4"
+    report = measured(Stretch(0.0, 3.0, 0.0, 0.0), Stretch(3.0, 6.0, second_ms, second_ms))
+    result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
+    assert result.status == "fixed", result.reason
+    assert place_ms(target, 4.5) == pytest.approx(second_ms, abs=1.0)
+
+
 def test_a_jump_is_cut_in_the_silence_where_the_sound_was_lost(tmp_path: Path) -> None:
     def lost(times_s: Array) -> Array:
         played = noise(np.where(times_s < 5.0, times_s, times_s - 0.3))

@@ -41,6 +41,7 @@ from avcheck.media.packets import pcm_bits
 
 # What a writer raises that has no place for a stream
 _NOT_HERE = (av.error.PatchWelcomeError, av.error.InvalidDataError, av.error.ArgumentError)
+_CLOSE_S = 0.0002  # a gap that does not matter
 _TICKS = 90_000  # a second at least, of times that are moved
 
 
@@ -291,7 +292,7 @@ class _Copy:
         cut = self._cuts.setdefault(packet.stream.index, _Cut(piece))
         if piece is not cut.piece:
             cut.piece, cut.until = piece, cut.end
-        if cut.until is not None and start + round(JITTER_S / float(tick_s)) < cut.until:
+        if cut.until is not None and _collides(float((start - cut.until) * tick_s)):
             return None
         cut.end = start + length
         return later
@@ -307,6 +308,14 @@ class _Copy:
             made.pts = made.dts = first + round(self._clock(stream).origin_s * rate)
             made.is_keyframe = True
             yield made
+
+
+def _collides(gap_s: float) -> bool:
+    """Whether a packet that begins so long after the piece before a cut has ended has to be left
+    out: a reader takes a small gap or overlap for jitter, and would play what follows that much off
+    its place.
+    """
+    return gap_s < 2 * JITTER_S and abs(gap_s) > _CLOSE_S
 
 
 def _refine(packet: Packet[Any]) -> None:
