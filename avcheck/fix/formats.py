@@ -151,10 +151,10 @@ def add_stream(writer: Any, stream: Stream, *, same_format: bool) -> Any:
     made.disposition = stream.disposition
     made.metadata.clear()
     made.metadata.update(tags_of(stream))
-    if isinstance(stream, VideoStream) and not made.codec_context.framerate:
-        # Without a rate mov writes no timecode, and MXF not even a header. FFmpeg knows that of
-        # H.264 by itself, not that of ProRes or DNxHD.
-        made.codec_context.framerate = stream.average_rate or 0
+    if isinstance(stream, VideoStream) and stream.average_rate and not is_cover(stream):
+        # Without a rate mov writes no timecode, and MXF not even a header. FFmpeg reads that of
+        # H.264 from its packets, not that of ProRes or DNxHD.
+        made.codec_context.framerate = made.codec_context.framerate or stream.average_rate
     if same_format:
         if made.codec_context is not None:
             with suppress(ValueError):  # no four letters
