@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from avcheck.fix.moves import of
 from avcheck.fix.repair import FixSettings, fix_file
 from avcheck.media import open_media
 from avcheck.rates import SAMPLE_RATE
 from avcheck.record.report import BlockResult, Stretch
 from tests.support import clock_cases, clock_media, clock_table
+from tests.support.clips import Array
 from tests.support.films import KINDS, noise, tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured, packets, place
 
@@ -173,6 +175,46 @@ def test_a_drift_is_resampled_away(name: str, tmp_path: Path) -> None:
     assert found == pytest.approx([0, 0, 0], abs=1.0)
 
 
+def test_what_is_still_off_is_taken_out_of_the_old_file_once_more(tmp_path: Path) -> None:
+    """As above; measured first as early by 40 ms and 3.7 ms more a second, and then, in a file
+    whose sound was moved by that, by the rest.
+    """
+    source = tiles(tmp_path / "film.mkv", 6.0, play=lambda at_s: noise(at_s + 0.1 + 0.005 * at_s))
+    target = tmp_path / "fixed.mkv"
+    first, whole = Stretch(0.0, 6.0, 40.0, 62.2), Stretch(0.0, 6.0, 100 / 1.005, 130 / 1.005)
+    (rough,), (right,) = (of(measured(each)).pieces for each in (first, whole))
+    left_ms = [1000 * (at_s - rough.new_s(right.old_s(at_s))) for at_s in (0.0, 6.0)]
+    after = replace(measured(Stretch(0.0, 6.0, *left_ms)), reason_code="borderline")
+    result = fix_file(source, target, FixSettings(), checks(measured(first), after, IN_SYNC))
+    assert result.status == "fixed", result.reason
+    found = [place_ms(target, at_s) for at_s in (1.0, 2.5, 4.0)]
+    assert found == pytest.approx([0, 0, 0], abs=1.0)
+    assert [note for note in result.notes if "the first new file was not in sync" in note]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "fixed.mkv"]
+
+
+@pytest.mark.parametrize("second_ms", [500.0, -250.0])
+@pytest.mark.parametrize("name", ["film.mp4", "film.avi"])
+def test_a_drift_after_a_jump_is_resampled_away(
+    name: str, second_ms: float, tmp_path: Path
+) -> None:
+    """Each part is played at its own pace; all of it was played at that of the first."""
+
+    def early_s(times_s: Array) -> Array:  # of the sound heard at these times
+        return np.where(times_s < 4.0, 0.1, second_ms / 1000 + 0.01 * (times_s - 4.0))
+
+    source = tiles(tmp_path / name, 9.0, play=lambda times_s: noise(times_s + early_s(times_s)))
+    target = tmp_path / f"fixed{source.suffix}"
+    ends_ms = [  # of the pictures at 5 and at 9 s
+        1000 * (at_s - (at_s - second_ms / 1000 + 0.04) / 1.01) for at_s in (5.0, 9.0)
+    ]
+    report = measured(Stretch(0.0, 4.0, 100, 100), Stretch(5.0, 9.0, *ends_ms))
+    result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
+    assert result.status == "fixed", result.reason
+    found = [place_ms(target, at_s) for at_s in (1.0, 2.5, 6.0, 7.5)]
+    assert found == pytest.approx([0, 0, 0, 0], abs=1.0)
+
+
 def place_ms(path: Path, at_s: float) -> float:
     """How late the noise of `at_s` is heard against the pictures."""
     with open_media(path) as media:
@@ -221,6 +263,35 @@ def test_a_jump_is_cut_at(name: str, first_ms: float, second_ms: float, tmp_path
     assert result.status == "fixed", result.reason
     assert [place_ms(target, at_s) for at_s in (2.0, 6.0)] == pytest.approx([0, 0], abs=1.0)
     assert len(result.moves) == 2
+
+
+@pytest.mark.parametrize("second_ms", [-322.0, -318.0])
+def test_no_packet_follows_a_cut_within_what_a_reader_takes_for_jitter(
+    second_ms: float, tmp_path: Path
+) -> None:
+    """All of the sound behind it would be 1 to 3 ms off: the next packet begins clear of it."""
+    source, target = tiles(tmp_path / "film.mp4", 6.0), tmp_path / "fixed.mp4"
+    report = measured(Stretch(0.0, 3.0, 0.0, 0.0), Stretch(3.0, 6.0, second_ms, second_ms))
+    result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
+    assert result.status == "fixed", result.reason
+    assert place_ms(target, 4.5) == pytest.approx(second_ms, abs=1.0)
+
+
+def test_a_jump_is_cut_in_the_silence_where_the_sound_was_lost(tmp_path: Path) -> None:
+    def lost(times_s: Array) -> Array:
+        played = noise(np.where(times_s < 5.0, times_s, times_s - 0.3))
+        return np.where((times_s < 5.0) | (times_s > 5.8), played, 0.0)
+
+    source = tiles(tmp_path / "film.mp4", 9.0, play=lost)
+    target = tmp_path / "fixed.mp4"
+    report = measured(Stretch(0.0, 2.0, 0.0, 0.0), Stretch(6.5, 9.0, -300, -300))
+    result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
+    assert result.status == "fixed", result.reason
+    assert result.moves[0][1] == pytest.approx(5.4, abs=0.05)
+    assert "from 2.0 to 6.8 s; the sound is cut at 5.4" in result.notes[0]
+    assert "in a silence" in result.notes[0]
+    found = [place_ms(target, at_s) for at_s in (1.0, 4.0, 7.0)]
+    assert found == pytest.approx([0, 0, 0], abs=1.0)
 
 
 def test_a_jump_that_lies_anywhere_in_many_seconds_is_refused(tmp_path: Path) -> None:

@@ -61,9 +61,11 @@ def test_an_offset_is_taken_out(
     ("name", "seconds", "early", "action"),
     [
         ("film.mp4", 40.0, lambda times_s: 0.1 + 0.005 * times_s, "encoded"),
+        # A fast drift is at first known to some percent only
+        ("film.mp4", 60.0, lambda times_s: times_s / 24, "encoded"),
         ("film.mxf", 40.0, lambda times_s: np.where(times_s < 20, -0.25, 0.15), "rewritten"),
     ],
-    ids=["drift", "jump"],
+    ids=["drift", "25 to 24", "jump"],
 )
 def test_drifts_and_jumps_are_taken_out(
     name: str,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from avcheck.fix.encode import Pace
-from avcheck.fix.moves import Move, Moves, Refused, by, of
+from avcheck.fix.moves import Move, Moves, Refused, by, of, then
 from avcheck.fix.pcm import PcmLayout
 from avcheck.record.report import Report, Stretch
 
@@ -78,6 +78,21 @@ def test_a_report_without_stretches_has_one_offset() -> None:
         of(replace(report(Stretch(0, 1, 0, 0)), stretches=(), offset_ms=None))
 
 
+def test_what_is_left_after_a_move_is_added_to_it() -> None:
+    """Everything of the file in between, its pictures too, came 0.3 s later."""
+    first = of(report(Stretch(0, 30, 0, 0), Stretch(30, 120, 400, 1300)))
+    second = of(report(Stretch(0, 50, 60, 60), Stretch(50, 120, 100, 30)))
+    both = then(first, second, 0.3)
+    edge_s = 50 - 0.3 - 0.08  # of the second, on the pictures' clock
+    assert [piece.until_s for piece in both.pieces[:-1]] == pytest.approx(
+        [first.pieces[0].until_s, first.pieces[1].old_s(edge_s)]
+    )
+    for old_s in (0.0, 10.0, 31.0, 60.0, 110.0):
+        between_s = first.at(old_s).new_s(old_s) + 0.3
+        wanted_s = second.at(between_s).new_s(between_s) - 0.3
+        assert both.at(old_s).new_s(old_s) == pytest.approx(wanted_s, abs=1e-9)
+
+
 def laid_out(moves: Moves, count: int, packet: int = 1024, jitter_s: float = 0.0) -> np.ndarray:
     """Samples numbered from 1, laid out packet by packet, with the silence as 0."""
     layout = PcmLayout(moves, RATE, 4, 0)
@@ -129,7 +144,7 @@ def test_another_pace_puts_every_sample_where_it_belongs(pace: float) -> None:
     def tones(times_s: np.ndarray) -> np.ndarray:
         return sum(np.sin(2 * np.pi * hz * times_s + hz) for hz in (110.0, 1000.0, 5003.0)) / 4
 
-    player = Pace(move, RATE, 1)
+    player = Pace(Moves((move,)), RATE, 1)
     samples = tones(np.arange(2 * RATE) / RATE).astype(np.float32)[None]
     runs = [
         run

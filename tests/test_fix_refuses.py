@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.fix import remux
-from avcheck.fix.repair import FixSettings, fix_file
-from avcheck.record.report import Report, Stretch
+from avcheck.fix.repair import FixSettings, Outcome, fix_file
+from avcheck.fix.text import fixed_text
+from avcheck.record.report import Report, Segment, Stretch
 from tests.support.films import tiles
 from tests.support.fixing import IN_SYNC, checks, forced, measured
 
@@ -67,19 +69,24 @@ def test_a_name_that_is_taken_while_the_file_is_written_stays_taken(tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4", "fixed.mp4"]
 
 
-@pytest.mark.parametrize("after", ["out_of_sync", "undecidable"])
+@pytest.mark.parametrize(
+    "again",
+    [
+        (measured(Stretch(0, 2, -90, -90)), measured(Stretch(0, 2, 70, 70))),  # one more attempt
+        (Report("film", "undecidable", "several offsets fit", reason_code="ambiguous"),),
+        (Report("film", "error", "internal error: no"),),
+    ],
+    ids=["out of sync", "undecidable", "error"],
+)
 def test_a_file_that_is_not_in_sync_when_checked_again_is_not_kept(
-    after: Any, tmp_path: Path
+    again: tuple[Report, ...], tmp_path: Path
 ) -> None:
     source = tiles(tmp_path / "film.mp4", 2.0)
-    found = Report(
-        "film", after, "several offsets fit" if after == "undecidable" else None, offset_ms=-90.0
-    )
     result = fix_file(
         source,
         tmp_path / "fixed.mp4",
         FixSettings(),
-        checks(measured(Stretch(0, 2, 100, 100)), found),
+        checks(measured(Stretch(0, 2, 100, 100)), *again),
     )
     assert result.status == "failed"
     assert "checked again" in str(result.reason)
@@ -132,6 +139,26 @@ def test_the_command_fixes_and_says_what_it_did(
     assert "not checked, as the offset was given" in said
     assert main(["fix", "--force-offset", "80", str(source), str(target)]) == 2
     assert "is not overwritten" in capsys.readouterr().err
+
+
+def test_a_drift_too_small_to_be_one_shows_in_the_range_of_the_segments() -> None:
+    after = replace(
+        measured(Stretch(0, 40, 0.2, 0.2)),
+        verdict="in_sync",
+        offset_ms=0.2,
+        drift_ms_per_min=None,
+        confidence=1.0,
+        segments=tuple(
+            Segment(10 * k, 10 * k + 10, offset_ms, confidence)
+            for k, (offset_ms, confidence) in enumerate(
+                [(-25.0, 0.99), (4.0, 0.95), (700.0, 0.7), (28.2, 0.99)]  # the third is a guess
+            )
+        ),
+    )
+    said = fixed_text(Outcome("in.mp4", "out.mp4", "fixed", after=after))
+    assert "(0 ms), confidence 1.00, its segments 25 ms late to 28 ms early\n" in said
+    changing = replace(after, stretches=(*after.stretches, Stretch(50, 60, 200, 200)))
+    assert "segments" not in fixed_text(Outcome("in.mp4", "out.mp4", "fixed", after=changing))
 
 
 def test_a_sound_in_a_file_of_its_own_is_joined_to_its_picture_first(
@@ -234,7 +261,7 @@ def test_the_ffmpeg_command_is_printed_and_nothing_written(
 
 @pytest.mark.parametrize(
     ("error", "remedy"),
-    [(av.error.PatchWelcomeError, "; name it .mov"), (av.error.OSError, "")],
+    [(av.error.PatchWelcomeError, "; name the new file .mov"), (av.error.OSError, "")],
     ids=["container", "disk"],
 )
 def test_a_container_that_does_not_take_it_names_another(

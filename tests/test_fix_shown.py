@@ -1,4 +1,6 @@
-"""AVI does not say when its pictures are shown: a new file in another container does."""
+"""AVI does not say when its pictures are shown, MXF and ASF not always: a new file in another
+container does.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from avcheck.cli.app import main
 from avcheck.media import open_media
 from tests.support.avi_packets import as_avi_in_matroska, rewritten, stays
+from tests.support.clips import click_time_s
 from tests.support.fixing import forced, packets
-from tests.support.reading import late_ms
+from tests.support.reading import flash_s, late_ms, whole
 
 Clip = Callable[..., Path]
 
@@ -42,6 +46,29 @@ def test_pictures_are_shown_where_the_avi_had_them(
     assert times_s == pytest.approx([number / 25 for number in range(100)], abs=1e-3)
     with open_media(target) as file:
         assert [each.pts_s for each in file.pictures()] == pytest.approx(times_s)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
+@pytest.mark.parametrize(("name", "acodec"), [("a.mxf", "pcm_s16le"), ("a.asf", "aac")])
+def test_pictures_with_decoding_times_only_are_shown_where_they_were(
+    clip: Clip, tmp_path: Path, name: str, acodec: str, suffix: str
+) -> None:
+    """H.264 in MXF and ASF: in Matroska its pictures were early, in mov out of order."""
+    options = {"bf": "2", "g": "25", "preset": "ultrafast"}
+    source = clip(name, acodec=acodec, video_options=options, seconds=4.0)
+    target = tmp_path / f"fixed{suffix}"
+    with open_media(source) as file:
+        before_s = [each.pts_s for each in file.pictures()]
+        was_ms = 1000 * (click_time_s(*whole(list(file.sounds()))) - flash_s(file))
+    outcome = forced(source, target, 120)
+    assert (outcome.status, outcome.reason) == ("fixed", None)
+    assert late_ms(target) == pytest.approx(was_ms + 120, abs=1)
+    with open_media(target) as file:
+        after_s = [each.pts_s for each in file.pictures()]
+    assert np.diff(after_s) == pytest.approx(np.diff(before_s), abs=2e-3)
+    with av.open(str(target)) as reader:  # as FFmpeg shows them
+        times_s = [frame.time for frame in reader.decode(video=0)]
+    assert times_s == sorted(times_s)
 
 
 def test_an_avi_stays_as_it_was(clip: Clip, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from avcheck.fix.formats import encoder_of
 from avcheck.fix.moves import Moves, Refused
-from avcheck.fix.plan import Plan, StreamPlan, encoder_of
+from avcheck.fix.plan import Plan, StreamPlan
 from avcheck.fix.shown import shown_by_stream
 
 # A rate is a whole number; of samples this much finer, it gives the pace to 1.3 millionths

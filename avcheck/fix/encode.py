@@ -1,4 +1,4 @@
-"""Sound played at another pace: decoded, interpolated at the new places, and encoded by its old
+"""Sound played at other paces: decoded, interpolated at the new places, and encoded by its old
 codec.
 """
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -14,7 +15,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
-from avcheck.fix.moves import Move
+from avcheck.fix.moves import Move, Moves
 from avcheck.media.base import JITTER_S
 
 _TAPS = 32  # on either side of a place
@@ -26,15 +27,30 @@ _CHUNK = 8192  # places interpolated at a time
 Floats = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class _Span:
+    """A piece of the sound, and the samples of the new file that it fills."""
+
+    move: Move
+    first: float
+    end: float
+    table: Floats
+
+
 class Pace:
-    """Plays runs of samples (channels, n) at the new pace of a move; what comes before 0 s of the
-    new file is left out.
+    """Plays runs of samples (channels, n) at the new paces of moves; what comes before 0 s of the
+    new file is left out. At a jump there is silence, or the piece before plays to its end.
     """
 
-    def __init__(self, move: Move, rate: int, channels: int) -> None:
-        self._move = move
+    def __init__(self, moves: Moves, rate: int, channels: int) -> None:
         self._rate = rate
-        self._table = _sinc_table(min(1.0, move.pace) * _ROOM)
+        self._spans: list[_Span] = []
+        for move in moves.pieces:
+            before = self._spans[-1].end if self._spans else -math.inf
+            first, end = (_sample(move.new_s(at_s), rate) for at_s in (move.from_s, move.until_s))
+            if end > before:
+                table = _sinc_table(min(1.0, move.pace) * _ROOM)
+                self._spans.append(_Span(move, max(first, before), end, table))
         self._held = np.zeros((channels, 0), np.float32)
         self._held_from = 0  # number of the first sample held, counted from 0 s of the old file
         # Number of the next sample to give out, counted from 0 s of the new file; -1: none has come
@@ -69,20 +85,34 @@ class Pace:
         """All samples of the new file whose place in the old one lies before the sample
         `known_to`.
         """
-        last = math.floor(self._move.new_s(known_to / self._rate) * self._rate)
-        while self._next < last:
+        while True:
+            span = next(each for each in self._spans if self._next < each.end)
+            move = span.move
+            last = min(span.end, math.floor(move.new_s(known_to / self._rate) * self._rate))
+            if last <= self._next:
+                return
+            if self._next < span.first:
+                count = int(min(span.first - self._next, _CHUNK))
+                yield self._next, np.zeros((len(self._held), count), np.float32)
+                self._next += count
+                continue
             numbers = np.arange(self._next, min(last, self._next + _CHUNK))
             # The times are close together and far from 0: taking their difference keeps the
             # precision.
             places = (
-                numbers / self._rate - self._move.later_s
-            ) / self._move.pace * self._rate - self._held_from
-            yield self._next, _interpolated(self._held, places, self._table)
+                numbers / self._rate - move.later_s
+            ) / move.pace * self._rate - self._held_from
+            yield self._next, _interpolated(self._held, places, span.table)
             self._next += len(numbers)
             let_go = int(places[-1]) - _TAPS
             if let_go > 0:
                 self._held = self._held[:, let_go:]
                 self._held_from += let_go
+
+
+def _sample(time_s: float, rate: int) -> float:
+    """The first sample from a moment on; without bounds the moment has none."""
+    return time_s if math.isinf(time_s) else math.ceil(time_s * rate)
 
 
 def _sinc_table(cutoff: float) -> Floats:
@@ -113,14 +143,14 @@ class Encoder:
     the new file.
     """
 
-    def __init__(self, source: Any, target: Any, move: Move, origin_s: float) -> None:
+    def __init__(self, source: Any, target: Any, moves: Moves, origin_s: float) -> None:
         context = source.codec_context
         self._source = source
         self._target = target
         self._rate = int(context.sample_rate)
         self._layout = context.layout.name
         self._origin = round(origin_s * self._rate)
-        self._pace = Pace(move, self._rate, context.layout.nb_channels)
+        self._pace = Pace(moves, self._rate, context.layout.nb_channels)
         self._planar = AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
         self._waiting: list[Floats] = []
         self._first = 0  # number of the first sample that waits

@@ -16,15 +16,17 @@ import av.error
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from avcheck.fix.plan import OWN_TAGS, Plan, tags_of
+from avcheck.fix.formats import OWN_TAGS, tags_of
+from avcheck.fix.plan import Plan
 from avcheck.fix.remux import Ledger
 from avcheck.media.container import VIDEO_FORMATS, open_container
 
 # Tags that a writer sets itself, or that count what is in a stream.
 _OWN = re.compile(
     r"(_statistics.*|bps|number_of_.*|creation_time|modification_date|vendor_id|variant_bitrate|software|application_platform"
-    r"|(company|product|toolkit)_.*|.*_?umid|(generation_)?uid)(-[a-z]{3})?"
+    r"|(company|product|toolkit)_.*|.*_?umid|(generation_)?uid|operational_pattern_ul)(-[a-z]{3})?"
 )
+_ANYWHERE = frozenset({"timecode", "reel_name"})  # tags kept where each container has them
 _DEFAULT_HANDLERS = re.compile(r"handler|media", re.IGNORECASE)
 
 
@@ -77,8 +79,10 @@ def _lost(plan: Plan, old: Any, new: Any, ledgers: dict[int, Ledger]) -> Iterato
     for fact in shown:
         if fact not in showing:
             yield fact
-    if any(each.action == "rebuilt" for each in plan.streams) and _timecode(old) != _timecode(new):
+    if _timecode(old) != _timecode(new):
         yield "the timecode"
+    if _reel(old) != _reel(new):
+        yield "the name of the reel"
 
 
 def _new_index(plan: Plan, ledgers: dict[int, Ledger]) -> int:
@@ -90,7 +94,7 @@ def _written(tags: Mapping[str, str]) -> dict[str, str]:
     return {
         key.lower(): value
         for key, value in tags.items()
-        if not (key.lower() in OWN_TAGS or _OWN.fullmatch(key.lower()))
+        if not (key.lower() in OWN_TAGS | _ANYWHERE or _OWN.fullmatch(key.lower()))
     }
 
 
@@ -124,10 +128,17 @@ def _chapters(container: Any) -> list[tuple[int, int, str]]:
 
 
 def _timecode(container: Any) -> str | None:
-    return next(
-        (each.metadata["timecode"] for each in container.streams if "timecode" in each.metadata),
-        None,
-    )
+    """That of the file or of a stream, wherever its container keeps it."""
+    return next(_named("timecode", container), None)
+
+
+def _reel(container: Any) -> str | None:
+    return next(_named("reel_name", container), None)
+
+
+def _named(name: str, container: Any) -> Iterator[str]:
+    for each in (container, *container.streams):
+        yield from (value for key, value in each.metadata.items() if key.lower() == name)
 
 
 def _first_picture(container: Any, index: int) -> list[str]:

@@ -8,6 +8,7 @@ Sound early by x (positive) has to come x later. Times are seconds on the file's
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, starmap
 
@@ -78,15 +79,18 @@ def by(offset_ms: float) -> Moves:
     return Moves((Move(-math.inf, math.inf, offset_ms / 1000),))
 
 
-def of(report: Report) -> Moves:
-    """The moves that take the offset out of a measured file. Raises Refused if the place of a jump
-    is not known.
+def of(report: Report, cuts_s: Sequence[float] | None = None) -> Moves:
+    """The moves that take the offset out of a measured file.
+
+    `cuts_s`: where to cut at each jump, on the sound's clock; in the middle of where it may be, if
+    nothing else is known. Raises Refused if the place of a jump is not known.
     """
     if not report.stretches:
         if report.offset_ms is None:
             raise Refused("its offset is not known")
         return by(report.offset_ms)
-    cuts_s = list(starmap(_cut_s, pairwise(report.stretches)))
+    if cuts_s is None:
+        cuts_s = [(low_s + high_s) / 2 for low_s, high_s in jumps_of(report)]
     edges_s = [-math.inf, *cuts_s, math.inf]
     return Moves(
         tuple(
@@ -94,6 +98,21 @@ def of(report: Report) -> Moves:
             for (from_s, until_s), stretch in zip(pairwise(edges_s), report.stretches, strict=True)
         )
     )
+
+
+def then(first: Moves, second: Moves, later_s: float) -> Moves:
+    """Two moves one after the other. `second` counts on the clock of a file in which everything,
+    the pictures too, comes `later_s` later than in that of `first`.
+    """
+    pieces = []
+    for piece in first.pieces:
+        for after in second.pieces:
+            from_s = max(piece.from_s, piece.old_s(after.from_s - later_s))
+            until_s = min(piece.until_s, piece.old_s(after.until_s - later_s))
+            if from_s < until_s:
+                moved_s = after.new_s(piece.later_s + later_s) - later_s
+                pieces.append(Move(from_s, until_s, moved_s, piece.pace * after.pace))
+    return Moves(tuple(pieces))
 
 
 def _move(stretch: Stretch, from_s: float, until_s: float) -> Move:
@@ -105,8 +124,12 @@ def _move(stretch: Stretch, from_s: float, until_s: float) -> Move:
     return Move(from_s, until_s, at_zero_s / (1 - slope), 1 / (1 - slope))
 
 
-def _cut_s(before: Stretch, after: Stretch) -> float:
-    """Where to cut the sound between two stretches, in its old time."""
+def jumps_of(report: Report) -> list[tuple[float, float]]:
+    """Between which moments of the sound each jump lies. Raises Refused if that is not known."""
+    return list(starmap(_jump_s, pairwise(report.stretches)))
+
+
+def _jump_s(before: Stretch, after: Stretch) -> tuple[float, float]:
     low_s, high_s = before.end_s, after.start_s
     if high_s - low_s > JUMP_WITHIN_S:
         raise Refused(
@@ -114,4 +137,4 @@ def _cut_s(before: Stretch, after: Stretch) -> float:
             "well enough to cut there "
             f"(within {JUMP_WITHIN_S:.0f} s)"
         )
-    return (low_s + high_s) / 2 - (before.end_offset_ms + after.start_offset_ms) / 2000
+    return low_s - before.end_offset_ms / 1000, high_s - after.start_offset_ms / 1000

@@ -7,67 +7,34 @@ samples taken away; any other sound is refused.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import av
-import av.error
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import AttachmentStream, Disposition, Stream
+from av.stream import Stream
 
+from avcheck.fix.formats import (
+    FAMILIES,
+    MOV,
+    MUXERS,
+    SILENCE,
+    TOGETHER,
+    codec_of,
+    encoder_of,
+    name_instead,
+    options_for,
+    tags_of,
+    why_not,
+)
 from avcheck.fix.moves import Moves, Refused
 from avcheck.media import open_media
 from avcheck.media.container import VIDEO_FORMATS, open_container
 from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
 from avcheck.record.tracks import escaped
-
-# Suffix -> FFmpeg's muxer. In some of these all streams begin together: there sound cannot be moved
-# by its times.
-_MUXERS = {
-    **dict.fromkeys((".mp4", ".m4v", ".f4v"), "mp4"),
-    **{".mov": "mov", ".qt": "mov", ".3gp": "3gp", ".3g2": "3g2"},
-    **{".mkv": "matroska", ".mk3d": "matroska", ".webm": "webm"},
-    **dict.fromkeys((".ts", ".mts", ".m2ts", ".m2t", ".tsv"), "mpegts"),
-    **{".avi": "avi", ".mxf": "mxf", ".flv": "flv", ".nut": "nut", ".wmv": "asf", ".asf": "asf"},
-    **{".ogv": "ogg", ".ogg": "ogg"},
-}
-_TOGETHER = frozenset({"avi", "mxf"})
-_MOV = frozenset({"mp4", "mov", "3gp", "3g2"})
-_FAMILIES = {  # a demuxer and the muxers that write the same
-    "mov,mp4,m4a,3gp,3g2,mj2": _MOV,
-    "matroska,webm": frozenset({"matroska", "webm"}),
-}
-# Cover art that Matroska's readers know by this kind of attachment
-_COVERS = {
-    "mjpeg": ("image/jpeg", "cover.jpg"),
-    "png": ("image/png", "cover.png"),
-    "gif": ("image/gif", "cover.gif"),
-    "tiff": ("image/tiff", "cover.tiff"),
-}
-SILENCE = {  # PCM that is samples and nothing else, with the byte of silence
-    **dict.fromkeys(
-        ("pcm_s8", "pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be", "pcm_s64le", "pcm_s64be"), 0
-    ),
-    **{f"pcm_s{bits}{end}": 0 for bits in (16, 24, 32) for end in ("le", "be")},
-    **{"pcm_u8": 0x80, "pcm_alaw": 0xD5, "pcm_mulaw": 0xFF},
-}
-_ENCODERS = {  # of sounds that are played at another pace and encoded again
-    **{
-        "aac": "aac",
-        "mp3": "libmp3lame",
-        "mp2": "mp2",
-        "opus": "libopus",
-        "ac3": "ac3",
-        "eac3": "eac3",
-    },
-    **{"flac": "flac", "alac": "alac", "wmav2": "wmav2", "vorbis": "libvorbis"},
-}
 
 Action = Literal["copied", "moved", "rewritten", "encoded", "rebuilt", "dropped"]
 
@@ -171,7 +138,7 @@ def make_plan(
                 "a program stream (.mpg, .vob) dates too few of its pictures for a copy; bring it "
                 "into .mkv with mkvmerge first"
             )
-        muxer = _MUXERS.get(target.suffix.lower())
+        muxer = MUXERS.get(target.suffix.lower())
         if muxer is None:
             raise Refused(
                 f"avcheck cannot write {escaped(target.suffix) or 'a file without a suffix'}; "
@@ -194,11 +161,11 @@ def make_plan(
             None,
         )
         if lost is not None:
-            raise Refused(f"{lost.why}; name the new file .mkv")
+            raise Refused(lost.why + name_instead(container, (video, measured), muxer))
         return Plan(
             source=source,
             muxer=muxer,
-            options=_options(source, container, muxer),
+            options=options_for(source, container, muxer),
             streams=streams,
             moves=moves,
             main_video=video.index,
@@ -206,7 +173,7 @@ def make_plan(
             video_track=info.video_track,
             audio_track=audio_number,
             playing=tuple(each.index for each in playing(container)),
-            same_format=muxer in _FAMILIES.get(container.format.name, {container.format.name}),
+            same_format=muxer in FAMILIES.get(container.format.name, {container.format.name}),
             notes=_notes(container, moved, muxer, moves),
         )
 
@@ -267,18 +234,18 @@ def _stream_plan(
         title=tags_of(stream).get("title", ""),
     )
     handlers = index_of(source).track(stream.id).handlers
-    if muxer in _MOV and (
+    if muxer in MOV and (
         b"tmcd" in handlers
         or (b"text" in handlers and stream.type == "data" and container.chapters())
     ):
         return replace(plan, action="rebuilt")
-    why = _why_not(stream, container, muxer)
+    why = why_not(stream, container, muxer)
     if why:
         return replace(plan, action="dropped", why=why)
-    return replace(plan, action=_way(plan, muxer, moves)) if moves_it else plan
+    return replace(plan, action=_way(plan, stream, muxer, moves)) if moves_it else plan
 
 
-def _way(plan: StreamPlan, muxer: str, moves: Moves) -> Action:
+def _way(plan: StreamPlan, stream: Stream, muxer: str, moves: Moves) -> Action:
     """How the sound of a stream is moved. Raises Refused if it cannot be."""
     pcm = plan.codec in SILENCE
     if moves.drifts:
@@ -289,159 +256,11 @@ def _way(plan: StreamPlan, muxer: str, moves: Moves) -> Action:
                 "convert the sound to AAC or PCM first"
             )
         return "encoded"
-    if pcm and (moves.jumps or muxer in _TOGETHER):
+    if pcm and (moves.jumps or muxer in TOGETHER):
         return "rewritten"
-    if muxer in _TOGETHER:
+    if muxer in TOGETHER:
         raise Refused(
             f"in {muxer.upper()} sound can neither start later nor be cut unless it is PCM, and "
-            f"this is {plan.codec}; "
-            "name the new file .mkv"
+            f"this is {plan.codec}" + name_instead(stream.container, (stream,), muxer)
         )
     return "moved"
-
-
-def encoder_of(codec: str) -> str | None:
-    """The encoder for a codec, of those that this FFmpeg has."""
-    name = codec if codec in SILENCE else _ENCODERS.get(codec)
-    try:
-        return None if name is None else av.Codec(name, "w").name
-    except av.error.FFmpegError:
-        return None
-
-
-def codec_of(stream: Stream) -> str:
-    """The codec of a stream by FFmpeg's name; "" if unknown."""
-    context: Any = stream.codec_context  # PyAV's types deny that it can be None
-    if context is not None:
-        return str(context.codec.canonical_name)
-    return str(getattr(stream, "name", None) or "")
-
-
-def _why_not(stream: Stream, container: InputContainer, muxer: str) -> str:
-    """Why a muxer does not take a stream, "" if it does: a header with it and the main picture is
-    written to memory to find out.
-    """
-    if stream.type not in ("video", "audio", "subtitle", "data", "attachment"):
-        return "its kind is unknown"
-    if is_attached(stream, muxer):
-        return ""
-    name = codec_of(stream) or stream.type
-    refusal = f"{muxer} does not hold {name}"
-    beside = next((each for each in playing(container) if each is not stream), None)
-    trial = av.open(io.BytesIO(), "w", format=muxer)
-    try:
-        for each in (beside, stream):
-            if each is not None:
-                add_stream(trial, each, same_format=False)
-        trial.start_encoding()
-    except (av.error.FFmpegError, ValueError, TypeError, NotImplementedError):
-        return refusal
-    finally:
-        with suppress(av.error.FFmpegError):  # some end no file without a packet
-            trial.close()
-    return ""
-
-
-def is_attached(stream: Stream, muxer: str) -> bool:
-    """Whether a stream is cover art that becomes an attachment: Matroska knows no other, and as a
-    track it would be a second picture.
-    """
-    return muxer == "matroska" and is_cover(stream) and codec_of(stream) in _COVERS
-
-
-def is_cover(stream: Stream) -> bool:
-    """Whether a stream is a single picture for the whole file."""
-    return bool(stream.disposition & Disposition.attached_pic)
-
-
-def attach(writer: Any, stream: Stream, data: bytes) -> None:
-    """Write cover art as an attachment of the new file."""
-    kind, name = _COVERS[codec_of(stream)]
-    tags = stream.metadata
-    made = writer.add_attachment(tags.get("filename", name), tags.get("mimetype", kind), data)
-    made.metadata.update(tags)
-
-
-def add_stream(writer: Any, stream: Stream, *, same_format: bool) -> Any:
-    """A stream of the new file for the packets of one of the old: PyAV by itself keeps neither tags
-    nor dispositions nor the four letters of the codec (hvc1, without which an iPhone shows no
-    HEVC).
-
-    Raises ValueError or FFmpegError where the format does not take it.
-    """
-    if isinstance(stream, AttachmentStream):
-        made = writer.add_attachment(
-            stream.name or "", stream.mimetype or "application/octet-stream", stream.data
-        )
-        made.metadata.update(stream.metadata)
-        return made
-    made = writer.add_stream_from_template(stream, opaque=True)
-    made.time_base = stream.time_base
-    made.disposition = stream.disposition
-    made.metadata.clear()
-    made.metadata.update(tags_of(stream))
-    if same_format:
-        if made.codec_context is not None:
-            with suppress(ValueError):  # no four letters
-                made.codec_context.codec_tag = stream.codec_context.codec_tag
-        if stream.id:
-            made.id = stream.id
-    return made
-
-
-# Tags that each writer of a file sets itself.
-OWN_TAGS = frozenset({"encoder", "duration", "major_brand", "minor_version", "compatible_brands"})
-
-
-def tags_of(stream: Stream) -> dict[str, str]:
-    """The tags of a stream, without its writer's own. The title of a track in mp4 is read as its
-    name, but written only if it is called title.
-    """
-    tags = {key: value for key, value in stream.metadata.items() if key.lower() not in OWN_TAGS}
-    if stream.container.format.name.startswith("mov,") and "name" in tags:
-        tags.setdefault("title", tags.pop("name"))
-    return tags
-
-
-def _options(source: Path, container: InputContainer, muxer: str) -> dict[str, str]:
-    """Options of the muxer that keep the source's properties, and exact times."""
-    if muxer not in _MOV:
-        return {}
-    # FFmpeg up to 8 counts an edit list in ms: 40 ms would become 39.333.
-    options = {"movie_timescale": "90000"}
-    flags = []
-    boxes = list(_top_boxes(source)) if "mp4" in container.format.name.split(",") else []
-    if b"moof" in boxes:
-        # Without `delay_moov` the first packet stays at 0, and CMAF loses the move altogether.
-        flags += ["frag_keyframe", "delay_moov", "default_base_moof"]
-    elif (
-        boxes and boxes.index(b"moov") < boxes.index(b"mdat")
-        if {b"moov", b"mdat"} <= set(boxes)
-        else not boxes
-    ):
-        flags += ["faststart"]
-    if any(key.startswith("com.") for key in container.metadata):  # as cameras write them
-        flags += ["use_metadata_tags"]
-    if flags:
-        options["movflags"] = "+" + "+".join(flags)
-    return options
-
-
-def _top_boxes(path: Path) -> Sequence[bytes]:
-    """The kinds of the outermost boxes of an mp4, up to the first fragment."""
-    kinds: list[bytes] = []
-    with path.open("rb") as file:
-        at, end = 0, path.stat().st_size
-        while at + 8 <= end and len(kinds) < 1000:
-            file.seek(at)
-            head = file.read(16)
-            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-            kinds.append(kind)
-            if kind == b"moof":
-                break
-            if size == 1:
-                size = int.from_bytes(head[8:16], "big")
-            if size < 8:
-                break
-            at += size
-    return kinds

@@ -18,20 +18,22 @@ import av.error
 from av.packet import Packet
 
 from avcheck.fix.encode import Encoder
-from avcheck.fix.moves import Move, Refused
-from avcheck.fix.pcm import PcmLayout
-from avcheck.fix.plan import (
+from avcheck.fix.formats import (
+    MOV,
     OWN_TAGS,
     SILENCE,
-    Plan,
-    StreamPlan,
     add_stream,
     attach,
     encoder_of,
     is_attached,
     is_cover,
+    name_instead,
+    reel_of,
     tags_of,
 )
+from avcheck.fix.moves import Move, Refused
+from avcheck.fix.pcm import PcmLayout
+from avcheck.fix.plan import Plan, StreamPlan
 from avcheck.fix.shown import shown_by_stream
 from avcheck.media.base import JITTER_S, reason_of, timed_out
 from avcheck.media.container import VIDEO_FORMATS, Clock, clock_of, open_container
@@ -39,19 +41,20 @@ from avcheck.media.packets import pcm_bits
 
 # What a writer raises that has no place for a stream
 _NOT_HERE = (av.error.PatchWelcomeError, av.error.InvalidDataError, av.error.ArgumentError)
-_INSTEAD = {"mxf": ".mov", "matroska": ".mp4"}  # of the suffixes that may do, else .mkv
+_CLOSE_S = 0.0002  # a gap that does not matter
 _TICKS = 90_000  # a second at least, of times that are moved
 
 
 @dataclass
 class Ledger:
     """What was written of one stream: when each packet is due on the old file's clock, in seconds,
-    and a checksum of its bytes.
+    and a checksum of its bytes. `whole`: of all bytes one after the other.
     """
 
     plan: StreamPlan
     times_s: list[float] = field(default_factory=list)
     sums: list[int] = field(default_factory=list)
+    whole: int = 0
     left_out: int = 0  # packets that a cut took away
     is_cover: bool = False  # which has a checksum, but no time where it is an attachment
 
@@ -68,8 +71,9 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
         try:
             ledgers = _Copy(plan, reader, writer).run()
         except av.error.FFmpegError as error:
-            other = _INSTEAD.get(plan.muxer, ".mkv")
-            remedy = f"; name it {other}" if isinstance(error, _NOT_HERE) else ""
+            main = [reader.streams[index] for index in (plan.main_video, plan.measured)]
+            is_refusal = isinstance(error, _NOT_HERE)
+            remedy = name_instead(reader, main, plan.muxer) if is_refusal else ""
             raise Refused(
                 f"the new file cannot be written as {plan.muxer}: {reason_of(error)}{remedy}"
             ) from error
@@ -171,12 +175,14 @@ class _Copy:
             if each.action == "encoded":
                 self._outputs[each.index] = made = self._encoded_stream(stream, each)
                 self._encoders[each.index] = Encoder(
-                    stream, made, self._plan.moves.pieces[0], self._clock(stream).origin_s
+                    stream, made, self._plan.moves, self._clock(stream).origin_s
                 )
             else:
                 self._outputs[each.index] = add_stream(
                     self._writer, stream, same_format=self._plan.same_format
                 )
+            if each.index == self._plan.main_video and self._plan.muxer in MOV:
+                self._outputs[each.index].metadata.update(reel_of(self._reader))
             if each.action == "rewritten":
                 context = stream.codec_context
                 frame = context.layout.nb_channels * pcm_bits(each.codec) // 8
@@ -271,6 +277,7 @@ class _Copy:
         packet.stream = self._outputs[index]
         ledger.times_s.append(due_s)
         ledger.sums.append(zlib.crc32(packet))
+        ledger.whole = zlib.crc32(packet, ledger.whole)
         yield packet
 
     def _later(self, packet: Packet[Any], due_s: float) -> int | None:
@@ -285,7 +292,7 @@ class _Copy:
         cut = self._cuts.setdefault(packet.stream.index, _Cut(piece))
         if piece is not cut.piece:
             cut.piece, cut.until = piece, cut.end
-        if cut.until is not None and start + round(JITTER_S / float(tick_s)) < cut.until:
+        if cut.until is not None and _collides(float((start - cut.until) * tick_s)):
             return None
         cut.end = start + length
         return later
@@ -301,6 +308,14 @@ class _Copy:
             made.pts = made.dts = first + round(self._clock(stream).origin_s * rate)
             made.is_keyframe = True
             yield made
+
+
+def _collides(gap_s: float) -> bool:
+    """Whether a packet that begins so long after the piece before a cut has ended has to be left
+    out: a reader takes a small gap or overlap for jitter, and would play what follows that much off
+    its place.
+    """
+    return gap_s < 2 * JITTER_S and abs(gap_s) > _CLOSE_S
 
 
 def _refine(packet: Packet[Any]) -> None:

@@ -4,10 +4,11 @@ not there.
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +21,15 @@ from avcheck.fix.inventory import lost
 from avcheck.fix.moves import Moves, Refused
 from avcheck.fix.plan import Plan, make_plan
 from avcheck.fix.remux import Ledger, write
+from avcheck.fix.tape import Tape
 from avcheck.fix.verify import Failed, Readback, read_back
 from avcheck.machine.files import publish_new, why_not_new
+from avcheck.media import open_media
 from avcheck.media.base import reason_of
 from avcheck.media.container import VIDEO_FORMATS, open_container
 from avcheck.record.report import Report
 from avcheck.record.tracks import escaped
+from avcheck.render.text import outcome as outcome_text
 
 SCHEMA_VERSION = 1
 
@@ -134,29 +138,84 @@ def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> O
             status: Status = before.verdict
             return replace(start, status=status)
     try:
-        way = moves.by(wanted.force_offset_ms or 0.0) if before is None else moves.of(before)
-        plan = make_plan(
-            source,
-            target,
-            way,
-            audio_track=wanted.audio_track if before is None else before.audio_track,
-            video_track=wanted.video_track if before is None else before.video_track,
-            every_track=wanted.every_track,
-        )
-        start = replace(start, moves=_rounded(way), notes=plan.notes)
+        cuts: tuple[str, ...] = ()
+        if before is None:
+            way = moves.by(wanted.force_offset_ms or 0.0)
+        else:
+            way, cuts = _measured_way(source, before)
+        plan = _planned(source, target, way, wanted, before)
+        start = replace(start, moves=_rounded(way), notes=(*plan.notes, *cuts))
         if wanted.only_command:
             line = ffmpeg_line(plan, target, _sample_rates(plan))
             return replace(start, status="planned", reason=None, command=line)
-        with _partial(target) as partial:
-            return _fixed(
-                plan, partial, start, None if wanted.force_offset_ms is not None else check
-            )
+        outcome = _fixed(plan, target, start, None if before is None else check)
+        if (further := _further(way, outcome)) is None:
+            return outcome
+        plan = _planned(source, target, further, wanted, before)
+        left = f"the first new file was not in sync ({_says(outcome.after)})"
+        notes = (*start.notes, f"{left}; what was left was taken out too, from IN once more")
+        return _fixed(plan, target, replace(start, moves=_rounded(further), notes=notes), check)
     except Refused as error:
         return replace(start, status="refused", reason=str(error))
     except Failed as error:
         return replace(start, status="failed", reason=str(error))
     except MediaError as error:
         return replace(start, status="error", reason=error.reason)
+
+
+def _measured_way(source: Path, before: Report) -> tuple[Moves, tuple[str, ...]]:
+    """What to do to a measured file, and where it is cut in words: in a silence, where its sound
+    may have been lost and a cut is not heard, or in the middle of where the offset may jump.
+    """
+    jumps_s = moves.jumps_of(before)
+    if not jumps_s:
+        return moves.of(before), ()
+    tracks: dict[str, Any] = {"audio_track": before.audio_track, "video_track": before.video_track}
+    cuts_s, said = [], []
+    with (
+        open_media(source, **tracks, threads=1) as media,
+        closing(media.sounds()) as sounds,
+    ):
+        tape = Tape(sounds)
+        read_to_s = -math.inf  # the tape does not go back
+        for low_s, high_s in jumps_s:
+            silence_s = tape.longest_silence(max(low_s, read_to_s), high_s)
+            read_to_s = max(read_to_s, high_s)
+            cut_s = sum(silence_s or (low_s, high_s)) / 2
+            cuts_s.append(cut_s)
+            if low_s < high_s:
+                place = "in a silence" if silence_s else "halfway, and near it may still be off"
+                said.append(
+                    f"the offset jumps somewhere from {low_s:.1f} to {high_s:.1f} s; the sound is "
+                    f"cut at {cut_s:.2f} s, {place}"
+                )
+    return moves.of(before, cuts_s), tuple(said)
+
+
+def _planned(
+    source: Path, target: Path, way: Moves, wanted: FixSettings, before: Report | None
+) -> Plan:
+    chosen = wanted if before is None else before
+    return make_plan(
+        source,
+        target,
+        way,
+        audio_track=chosen.audio_track,
+        video_track=chosen.video_track,
+        every_track=wanted.every_track,
+    )
+
+
+def _further(way: Moves, outcome: Outcome) -> Moves | None:
+    """What to do to the old file if the new one, checked again, still has an offset that is sure: a
+    drift is at first known to some percent only. None if there is no such offset.
+    """
+    after, clock = outcome.after, outcome.clock
+    if outcome.status == "fixed" or after is None or clock is None or after.offset_ms is None:
+        return None
+    if after.verdict != "out_of_sync" and after.reason_code != "borderline":
+        return None
+    return moves.then(way, moves.of(after), clock.later_ms / 1000)
 
 
 class _Partial:
@@ -199,7 +258,18 @@ def _partial(target: Path) -> Iterator[_Partial]:
             path.unlink()
 
 
-def _fixed(plan: Plan, partial: _Partial, start: Outcome, check: Check | None) -> Outcome:
+def _fixed(plan: Plan, target: Path, start: Outcome, check: Check | None) -> Outcome:
+    with _partial(target) as partial:
+        outcome = _written(plan, partial, start, check)
+        if outcome.status == "fixed":
+            partial.keep()
+        return outcome
+
+
+def _written(plan: Plan, partial: _Partial, start: Outcome, check: Check | None) -> Outcome:
+    """The outcome for a file that has been written, read back and checked. Raises Refused, Failed,
+    UsageError.
+    """
     try:
         ledgers = write(plan, partial.path)
     except OSError as error:
@@ -219,14 +289,14 @@ def _fixed(plan: Plan, partial: _Partial, start: Outcome, check: Check | None) -
         after = check(partial.path, plan.new_audio_track, plan.new_video_track)
         outcome = replace(outcome, after=replace(after, path=start.output))
         if after.verdict != "in_sync":
-            says = after.offset_text or after.reason
-            return replace(
-                outcome,
-                status="failed",
-                reason=f"checked again, the new file is not in sync ({says}); it was not kept",
-            )
-    partial.keep()
+            outcome = replace(outcome, status="failed")
+            said = f"checked again, the new file is not in sync ({_says(after)})"
+            return replace(outcome, reason=f"{said}; it was not kept")
     return replace(outcome, status="fixed")
+
+
+def _says(after: Report | None) -> str:
+    return "" if after is None else outcome_text(after)
 
 
 def _rounded(way: Moves) -> tuple[tuple[float | None, float | None, float, float], ...]:

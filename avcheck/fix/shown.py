@@ -1,10 +1,10 @@
-"""When the pictures of an AVI are shown, if that is in another order than that of their packets,
-which say nothing of it.
+"""When pictures are shown whose packets have decoding times only (those of an AVI, of H.264 in MXF
+or ASF), if that is in another order than that of the packets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,36 +47,56 @@ class Shown:
 
 def shown_by_stream(plan: Plan) -> dict[int, Shown]:
     """How the pictures of the streams of a plan are shown, where its container has to be told: by
-    stream number. An AVI is told nothing. Raises Refused where that is unclear.
+    stream number. An AVI is told nothing, nor is the container that the packets come from. Raises
+    Refused where that is unclear.
     """
     if plan.muxer == "avi":
         return {}
     pictures = [each.index for each in plan.streams if each.kind == "video" and each.is_written]
-    each_shown = ((index, shown_in(plan.source, index)) for index in pictures)
+    each_shown = (
+        (index, shown_in(plan.source, index, copied=plan.same_format)) for index in pictures
+    )
     return {index: shown for index, shown in each_shown if shown is not None}
 
 
-def shown_in(source: Path, index: int) -> Shown | None:
-    """For a stream whose packets are those of an AVI; None for others, and where pictures are shown
-    in the order of their packets. Raises Refused where that is unclear.
+def shown_in(source: Path, index: int, *, copied: bool) -> Shown | None:
+    """For a stream whose packets have decoding times only; None for others, and where pictures are
+    shown in the order of their packets. `copied`: into the format that it has; then only the
+    packets of an AVI are looked at. Raises Refused where that is unclear.
 
-    As in `media.order`, the n-th picture shown takes the n-th place, so all are decoded.
+    As in `media.order`, the n-th picture shown takes the n-th place of an AVI, and elsewhere the
+    time at which it is decoded. So all are decoded.
     """
     with open_container(source, VIDEO_FORMATS) as container:
         stream: Any = container.streams[index]
-        if not has_avi_packets(container, stream) or not stream.codec_context.codec.reorder:
+        as_avi = has_avi_packets(container, stream)
+        context = stream.codec_context
+        if not context.codec.reorder or not (as_avi or (context.has_b_frames and not copied)):
             return None
         prepare(container, [stream], 0)
-        places: list[int | None] = []
+        shown: list[tuple[int | None, int | None]] = []  # where each is sent, and when decoded
         for packet in packets_of(container, [stream], Tally()):
+            if not as_avi and packet.pts not in (None, packet.dts):
+                return None
             packet.pts = packet.dts  # which the decoder passes on to the packet's picture
             with suppress(av.error.FFmpegError):
-                places += [frame.pts for frame in packet.decode()]
-    known = [place for place in places if place is not None]
+                shown += [(frame.pts, frame.dts) for frame in packet.decode()]
+    known = [place for place, _ in shown if place is not None]
     in_order = sorted(known)
     if known == in_order:
         return None
-    if len(set(known)) < len(places):
+    if len(set(known)) < len(shown):
         raise Refused(_UNCLEAR)
-    times = dict(zip(known, in_order, strict=True))
-    return Shown(times, max(place - time for place, time in times.items()))
+    times = in_order if as_avi else _decoded(in_order, [time for _, time in shown])
+    shown_at = dict(zip(known, times, strict=True))
+    return Shown(shown_at, max(0, *(place - time for place, time in shown_at.items())))
+
+
+def _decoded(places: Sequence[int], times: Sequence[int | None]) -> list[int]:
+    """The times at which pictures are decoded, those of the last ones counted on from the first:
+    they come out at the end of the stream.
+    """
+    delay = (places[0] if times[0] is None else times[0]) - places[0]
+    return [
+        place + delay if time is None else time for place, time in zip(places, times, strict=True)
+    ]

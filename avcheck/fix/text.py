@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from avcheck.fix.repair import Outcome, StreamResult
 from avcheck.record.report import Report
+from avcheck.render.text import change_of, printable, verdict_text
 from avcheck.render.text import outcome as outcome_text
-from avcheck.render.text import printable, verdict_text
 from avcheck.text.counted import counted
 
+_SURE = 0.9  # confidence of a segment whose offset is given
 _DONE = {
     "copied": "copied",
     "moved": "moved, packets copied",
@@ -69,8 +70,23 @@ def _after(result: Outcome) -> Iterator[tuple[str, str]]:
 
 
 def _verdict(report: Report) -> str:
-    said = outcome_text(report)
-    return verdict_text(report) + (f": {said}" if said else "")
+    said = [outcome_text(report), _range(report)]
+    return ": ".join([verdict_text(report), ", ".join(each for each in said if each)])
+
+
+def _range(report: Report) -> str:
+    """The offsets between which the segments of a file of one offset lie: they show a drift that is
+    too small to be taken for one. "" if there is nothing to say.
+    """
+    offsets_ms = [
+        each.offset_ms
+        for each in report.segments
+        if each.offset_ms is not None and each.confidence >= _SURE
+    ]
+    changes = len(report.stretches) > 1 or report.drift_ms_per_min is not None
+    if changes or report.measured_by != "network" or len(offsets_ms) < 2:
+        return ""
+    return f"its segments {change_of(min(offsets_ms), max(offsets_ms))}"
 
 
 def _done(result: Outcome) -> Iterator[tuple[str, str]]:

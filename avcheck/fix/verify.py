@@ -10,7 +10,6 @@ only places relative to each other count.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -22,10 +21,12 @@ from numpy.typing import NDArray
 
 from avcheck.compare.find import vertex
 from avcheck.errors import AvcheckError, CannotSeek
+from avcheck.fix.formats import SILENCE, is_cover
 from avcheck.fix.moves import Moves
-from avcheck.fix.plan import Plan, is_cover
+from avcheck.fix.plan import Plan
 from avcheck.fix.remux import Ledger, is_filler
-from avcheck.media import Media, Picture, Sound, open_media
+from avcheck.fix.tape import QUIET, Floats, Tape, level
+from avcheck.media import Media, Picture, open_media
 from avcheck.media.container import VIDEO_FORMATS, clock_of, open_container
 from avcheck.rates import SAMPLE_RATE
 
@@ -35,14 +36,11 @@ _WINDOW_S = 1.0  # of sound that is compared at each
 _EDGE_S = 0.25  # between such a window and a cut
 _PICTURES = 40  # that are decoded and compared at each place
 _SEEK_SHARE = 0.6  # of the title, from which pictures are compared after a seek
-_QUIET = 1e-3  # root mean square below which there is nothing to compare
 _ALIKE = 0.9  # correlation of two windows that differ only by coding
 _BAND_HZ = 100.0, 3000.0  # the band in which windows are compared
 _AS_GOOD = 1e-3  # of a correlation; places this close are equally good
 _REACH_MS = 2.0  # around its place, in which a window is searched for
 _MOST_UNLIKE = 0.05  # share of the windows that may be unlike: after a cut a codec starts anew
-
-Floats = NDArray[np.float32]
 
 
 class Failed(AvcheckError):
@@ -93,6 +91,7 @@ def _packets(
     """
     times_s: dict[int, list[float]] = {index: [] for index in ledgers}
     sums: dict[int, list[int]] = {index: [] for index in ledgers}
+    wholes = dict.fromkeys(ledgers, 0)
     ticks_ms: dict[int, float] = {}
     with open_container(target, VIDEO_FORMATS) as container:
         clocks = {}
@@ -122,6 +121,7 @@ def _packets(
                     float(stamp * (packet.time_base or 0)) - clocks[index].origin_s
                 )
                 sums[index].append(zlib.crc32(packet))
+                wholes[index] = zlib.crc32(packet, wholes[index])
     (main,) = (index for index, ledger in ledgers.items() if ledger.plan.index == plan.main_video)
     if not times_s[main]:
         raise Failed("its pictures were lost in writing")
@@ -131,22 +131,27 @@ def _packets(
         if ledger.plan.action not in ("copied", "moved") or ledger.plan.kind == "attachment":
             continue
         what = f"{ledger.plan.kind} stream {ledger.plan.index}"
-        if sums[index] == ledger.sums:
+        # Where the packets of PCM end is for the reader of mov to choose
+        is_pcm = ledger.plan.codec in SILENCE
+        if sums[index] == ledger.sums or (is_pcm and wholes[index] == ledger.whole):
             identical.add(ledger.plan.index)
         elif plan.same_format:
             raise Failed(
                 f"{what} did not come out as it went in ({len(sums[index])} of {len(ledger.sums)} "
                 "packets)"
             )
-        if len(times_s[index]) != len(ledger.times_s):
+        read_s, written_s = times_s[index], ledger.times_s
+        if is_pcm and sums[index] != ledger.sums:
+            read_s, written_s = read_s[:1], written_s[:1]
+        if len(read_s) != len(written_s):
             # Another format divides packets otherwise; decoding will tell
             continue
-        if not ledger.times_s:
+        if not written_s:
             continue
-        off_ms = 1000 * np.abs(np.array(times_s[index]) - np.array(ledger.times_s) - later_s)
+        off_ms = 1000 * np.abs(np.array(read_s) - np.array(written_s) - later_s)
         worst_ms = max(worst_ms, float(off_ms.max()))
         if off_ms.max() > EXACT_MS + ticks_ms[index] / 2:
-            at_s = ledger.times_s[int(off_ms.argmax())]
+            at_s = written_s[int(off_ms.argmax())]
             raise Failed(f"{what} is {off_ms.max():.1f} ms off its place at {at_s:.2f} s")
     return later_s, worst_ms, frozenset(identical)
 
@@ -188,40 +193,6 @@ def _same_picture(was: Picture, now: Picture, later_s: float) -> None:
         raise Failed(f"the picture at {was.pts_s:.2f} s is a different one")
 
 
-class _Tape:
-    """Sound in order, read window after window."""
-
-    def __init__(self, sounds: Iterator[Sound]) -> None:
-        self._sounds = sounds
-        self._held: list[Sound] = []
-        self._done = False
-
-    def read(self, start_s: float, count: int) -> Floats:
-        """`count` samples from `start_s` on, (count,), silence where there is no sound. Times must
-        not go back.
-        """
-        end_s = start_s + count / SAMPLE_RATE
-        while not self._done and (not self._held or self._held[-1].end_s < end_s):
-            sound = next(self._sounds, None)
-            if sound is None:
-                self._done = True
-            else:
-                self._held.append(sound)
-        self._held = [sound for sound in self._held if sound.end_s > start_s]
-        window = np.zeros(count, np.float32)
-        for sound in self._held:
-            at = round((sound.start_s - start_s) * SAMPLE_RATE)
-            low, high = max(0, at), min(count, at + len(sound.samples))
-            if low < high:
-                window[low:high] = sound.samples[low - at : high - at]
-        return window
-
-    def is_over(self, start_s: float) -> bool:
-        """Whether nothing comes from `start_s` on."""
-        self.read(start_s, 1)
-        return self._done and not self._held
-
-
 def _sound(
     old: Media, new: Media, moves: Moves, later_s: float, target: Path
 ) -> tuple[float | None, int]:
@@ -232,7 +203,7 @@ def _sound(
     places, unlike = 0, 0
     unlike_s = 0.0
     with closing(old.sounds()) as theirs, closing(new.sounds()) as ours:
-        before, after = _Tape(theirs), _Tape(ours)
+        before, after = Tape(theirs), Tape(ours)
         at_s = old.info.first_sound_s or 0.0
         step_s = min(_EVERY_S, max(_WINDOW_S, (old.info.duration_s or 0.0) / 20))
         while not before.is_over(at_s):
@@ -253,7 +224,7 @@ def _sound(
             wanted = np.interp(
                 np.arange(count) / piece.pace, np.arange(len(wanted)), wanted
             ).astype(np.float32)
-            if _level(wanted) < _QUIET:
+            if level(wanted) < QUIET:
                 continue
             got = after.read(new_s, count)
             places += 1
@@ -267,10 +238,6 @@ def _sound(
     if unlike > max(1.0, _MOST_UNLIKE * places) or (places and unlike == places):
         raise Failed(f"its sound is not what it was, for example at {unlike_s:.2f} s")
     return worst_ms, places
-
-
-def _level(samples: Floats) -> float:
-    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
 def _compared(got: Floats, wanted: Floats) -> tuple[float, float]:
