@@ -66,7 +66,7 @@ class Readback:
 
 def read_back(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> Readback:
     """Compare the new file with the plan. Raises Failed, and MediaError if it cannot be read."""
-    later_s, packet_ms, identical = _packets(plan, target, ledgers)
+    later_s, packet_ms, identical, tick_ms = _packets(plan, target, ledgers)
     tracks: dict[str, Any] = {
         "audio_track": plan.new_audio_track,
         "video_track": plan.new_video_track,
@@ -79,15 +79,16 @@ def read_back(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> Readback:
     }
     with open_media(plan.source, **old_tracks) as old, open_media(target, **tracks) as new:
         pictures = _pictures(old, new, later_s, target)
-        sound_ms, places = _sound(old, new, plan.moves, later_s, target)
+        exact_ms = EXACT_MS + tick_ms / 2
+        sound_ms, places = _sound(old, new, plan.moves, later_s, exact_ms)
     return Readback(1000 * later_s, packet_ms, sound_ms, places, pictures, identical)
 
 
 def _packets(
     plan: Plan, target: Path, ledgers: dict[int, Ledger]
-) -> tuple[float, float, frozenset[int]]:
-    """By how much all streams are later (s), how far off the worst packet is (ms), and which
-    streams came out the same.
+) -> tuple[float, float, frozenset[int], float]:
+    """By how much all streams are later (s), how far off the worst packet is (ms), which streams
+    came out the same, and how finely the measured sound is timed (ms).
     """
     times_s: dict[int, list[float]] = {index: [] for index in ledgers}
     sums: dict[int, list[int]] = {index: [] for index in ledgers}
@@ -153,7 +154,8 @@ def _packets(
         if off_ms.max() > EXACT_MS + ticks_ms[index] / 2:
             at_s = written_s[int(off_ms.argmax())]
             raise Failed(f"{what} is {off_ms.max():.1f} ms off its place at {at_s:.2f} s")
-    return later_s, worst_ms, frozenset(identical)
+    (measured,) = (index for index, each in ledgers.items() if each.plan.index == plan.measured)
+    return later_s, worst_ms, frozenset(identical), ticks_ms.get(measured, 0.0)
 
 
 def _pictures(old: Media, new: Media, later_s: float, target: Path) -> int:
@@ -194,10 +196,10 @@ def _same_picture(was: Picture, now: Picture, later_s: float) -> None:
 
 
 def _sound(
-    old: Media, new: Media, moves: Moves, later_s: float, target: Path
+    old: Media, new: Media, moves: Moves, later_s: float, exact_ms: float
 ) -> tuple[float | None, int]:
-    """How far off (ms) the decoded sound is at worst from where it should be, and at how many
-    places it was compared.
+    """How far off (ms) the decoded sound is at worst from where it should be, at most `exact_ms`,
+    and at how many places it was compared.
     """
     worst_ms: float | None = None
     places, unlike = 0, 0
@@ -232,7 +234,7 @@ def _sound(
             if likeness < _ALIKE:
                 unlike, unlike_s = unlike + 1, new_s
                 continue
-            if abs(off_ms) > EXACT_MS:
+            if abs(off_ms) > exact_ms:
                 raise Failed(f"its sound is {off_ms:+.1f} ms off its place at {new_s:.2f} s")
             worst_ms = max(worst_ms or 0.0, abs(off_ms))
     if unlike > max(1.0, _MOST_UNLIKE * places) or (places and unlike == places):
