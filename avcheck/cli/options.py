@@ -153,7 +153,7 @@ Audio = Annotated[
         "--audio",
         panel=INPUT,
         metavar="FILE",
-        help="Check this sound file in place of the sound of the one file given.",
+        help="Check this sound file in place of the sound of the file.",
     ),
 ]
 Audios = Annotated[
