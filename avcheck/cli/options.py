@@ -436,4 +436,5 @@ Version = Annotated[
 
 
 def gate_of(fail_on: list[FailOn] | None, exit_zero: bool) -> Gate:
+    """The gate of these options."""
     return Gate(frozenset(fail_on), exit_zero) if fail_on else Gate(exit_zero=exit_zero)
