@@ -1,4 +1,4 @@
-"""A film of avcheck's own as MP4: H.264 pictures, 25 a second, and mono AAC, both from time 0."""
+"""A film of avcheck's own as MP4: H.264 pictures, 25 a second, and AAC, both from time 0."""
 
 from __future__ import annotations
 
@@ -33,28 +33,32 @@ def write_film(
         path: The file, written over if it exists.
         size: Height and width of the pictures, px, both even.
         frames: The pictures in 4:2:0, video range: (3 height / 2, width), luma above U and V.
-        samples: The sound, (n,) at `SOUND_RATE`, -1..1.
+        samples: The sound at `SOUND_RATE`, -1..1: (n,), or (2, n) for stereo.
         bit_rate: Of the sound, bits a second.
         options: Of x264, such as crf="20".
 
     Raises:
         OSError: The file cannot be written.
     """
+    channels = np.atleast_2d(samples)
+    layout = "mono" if len(channels) == 1 else "stereo"
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as file:
         video = file.add_stream(
             "libx264", rate=FRAME_RATE, options={"preset": "veryfast"} | options
         )
         video.height, video.width = size
         video.pix_fmt = "yuv420p"
-        audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=bit_rate)
+        audio = file.add_stream("aac", rate=SOUND_RATE, layout=layout, bit_rate=bit_rate)
         sent = 0
         for k, picture in enumerate(frames):
             frame = VideoFrame.from_ndarray(picture, format="yuv420p")
             frame.pts, frame.time_base = k, Fraction(1, FRAME_RATE)
             file.mux(video.encode(frame))
             # Sound follows its pictures closely, so that players need not read far ahead.
-            while sent < len(samples) and sent * FRAME_RATE < (k + 1) * SOUND_RATE:
-                file.mux(audio.encode(_audio_frame(samples[sent : sent + _PACKET], sent)))
+            while sent < channels.shape[1] and sent * FRAME_RATE < (k + 1) * SOUND_RATE:
+                file.mux(
+                    audio.encode(_audio_frame(channels[:, sent : sent + _PACKET], layout, sent))
+                )
                 sent += _PACKET
         file.mux(video.encode(None))
         file.mux(audio.encode(None))
@@ -70,9 +74,7 @@ def at_sound_rate(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32
     return (np.fft.irfft(np.fft.rfft(samples), count) * times).astype(np.float32).clip(-1, 1)
 
 
-def _audio_frame(samples: NDArray[np.float32], place: int) -> AudioFrame:
-    frame = AudioFrame.from_ndarray(
-        np.ascontiguousarray(samples[None]), format="fltp", layout="mono"
-    )
+def _audio_frame(samples: NDArray[np.float32], layout: str, place: int) -> AudioFrame:
+    frame = AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
     frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, place, Fraction(1, SOUND_RATE)
     return frame

@@ -37,11 +37,11 @@ class CheckSettings:
     `every_track`, those in one of `languages`, or the files in `audio`.
     """
 
-    tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
-    device: str = "auto"
+    tolerance: Tolerance = PRESETS[DEFAULT_PRESET]  # how early and late sound may be
+    device: str = "auto"  # "auto", "cpu", "cuda" or "mps"
     model: Path | None = None  # None: the weights that came with avcheck
     audio_tracks: tuple[int, ...] = ()  # 0-based among the audio tracks; (): the file's main one
-    every_track: bool = False
+    every_track: bool = False  # each audio track, the pictures looked at once
     languages: tuple[str, ...] = ()  # as `languages.matches` takes them
     video_track: int | None = None  # 0-based among the picture tracks that play; None: the main one
     # Number of the MPEG-TS programme that these tracks belong to; None: the main one

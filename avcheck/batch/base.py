@@ -45,7 +45,7 @@ class Limits:
     for impossible values.
     """
 
-    jobs: int = 1
+    jobs: int = 1  # worker processes at a time
     timeout_s: float | None = None  # for one file, once a worker is ready for it
     memory_mb: int | None = None  # data of one worker (MiB), program and weights included
     # Of each worker, or of this process without workers; 0: its share of the cores
@@ -79,9 +79,9 @@ class Lost:
     handler raised something unexpected.
     """
 
-    reason: str
-    bug: str | None = None
-    code: ErrorCode = "crashed"
+    reason: str  # in one line
+    bug: str | None = None  # the traceback; None for what is no bug
+    code: ErrorCode = "crashed"  # the kind of reason
 
 
 @dataclass(frozen=True)
@@ -91,4 +91,4 @@ class Done(Generic[Answer]):
     """
 
     answer: Answer
-    worn: bool = False
+    worn: bool = False  # its process should be replaced

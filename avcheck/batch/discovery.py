@@ -70,9 +70,9 @@ class Selection:
     `include` replaces `MEDIA_SUFFIXES`; `shard` applies to everything, named paths too.
     """
 
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    shard: Shard | None = None
+    include: tuple[str, ...] = ()  # (): what has a suffix of media
+    exclude: tuple[str, ...] = ()  # files and whole directories
+    shard: Shard | None = None  # None: everything
 
 
 @dataclass
@@ -81,8 +81,8 @@ class Discovery:
     be checked.
     """
 
-    files: list[Location] = field(default_factory=list)
-    errors: list[Report] = field(default_factory=list)
+    files: list[Location] = field(default_factory=list)  # in the order of checking
+    errors: list[Report] = field(default_factory=list)  # for paths that cannot be checked
 
 
 def discover(

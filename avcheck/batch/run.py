@@ -51,8 +51,8 @@ class Unchanged:
     again.
     """
 
-    source: Location
-    stamp: Stamp
+    source: Location  # the file
+    stamp: Stamp  # its size and time of change, then as now
 
 
 # The reports of a file, one for each sound asked for; or that it is unchanged

@@ -222,12 +222,12 @@ def _option(name: str) -> str:
 class CheckRun:
     """What to do."""
 
-    discovery: Discovery
-    settings: CheckSettings
-    limits: Limits
-    engine: str
-    quiet: bool
-    verbose: bool
+    discovery: Discovery  # the files
+    settings: CheckSettings  # how each is checked
+    limits: Limits  # how many at a time, and what one may cost
+    engine: str  # "local" or "ray"
+    quiet: bool  # no progress bar
+    verbose: bool  # show where a bug is
     make_checker: CheckerMaker | None = None  # None: what loads the network
 
 

@@ -34,10 +34,10 @@ class ValueKind:
     value from a TOML file or from `parse`.
     """
 
-    wanted: str
+    wanted: str  # in an error, as "a number"
     parse: Callable[[str], Any]
     accepts: Callable[[Any], bool]
-    is_path: bool = False
+    is_path: bool = False  # relative to the settings file
     # the form that the option itself would hold
     as_option: Callable[[Any], Any] = lambda value: value
 

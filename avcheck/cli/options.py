@@ -153,7 +153,7 @@ Audio = Annotated[
         "--audio",
         panel=INPUT,
         metavar="FILE",
-        help="Check this sound file in place of the sound of the one file given.",
+        help="Check this sound file in place of the sound of the file.",
     ),
 ]
 Audios = Annotated[
@@ -436,4 +436,5 @@ Version = Annotated[
 
 
 def gate_of(fail_on: list[FailOn] | None, exit_zero: bool) -> Gate:
+    """The gate of these options."""
     return Gate(frozenset(fail_on), exit_zero) if fail_on else Gate(exit_zero=exit_zero)

@@ -21,6 +21,7 @@ def require_one_title(form: str, outputs: list[str] | None, total: int) -> None:
 
 
 def require_file(name: str, path: Path) -> None:
+    """Raise UsageError, which begins with `name`, if this is no regular file that can be read."""
     try:
         if stat.S_ISREG(path.stat().st_mode):
             return
@@ -30,6 +31,7 @@ def require_file(name: str, path: Path) -> None:
 
 
 def require_directory(path: Path) -> None:
+    """Raise UsageError if this is no directory."""
     if not path.is_dir():
         raise UsageError(
             f"{path} is not a directory" if path.exists() else f"{path}: no such file or directory"

@@ -74,27 +74,27 @@ class SyncChange:
 class Comparison:
     """How a file differs from its reference. Times are seconds of the file."""
 
-    sound: tuple[Piece, ...]
-    picture: tuple[Piece, ...]
-    changes: tuple[SyncChange, ...]
+    sound: tuple[Piece, ...]  # where the sound plays what the reference does
+    picture: tuple[Piece, ...]  # the same for the pictures
+    changes: tuple[SyncChange, ...]  # by how much sync differs, stretch by stretch
     aligned_s: float  # of the file, in which both were found
     duration_s: float  # of what the file has of both
     # The parts of the reference's and of the file's picture that show the same; None if not found
     views: tuple[View, View] | None = None
     bed: bool = False  # whether only the sound under the voices is the same
     start_s: float = 0.0  # of the file, from where it has both
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[Edit, ...] = ()  # what was done to the title
 
 
 @dataclass(frozen=True, eq=False)
 class Digest:
     """The features of one file, and what is known of it; `close` it when done."""
 
-    sound: Recording
-    sound_features: Features
-    pictures: StoredPictures
-    info: MediaInfo
-    degraded: Degraded
+    sound: Recording  # 16 kHz, on disk
+    sound_features: Features  # of all of it
+    pictures: StoredPictures  # small, on disk
+    info: MediaInfo  # what the file says of itself
+    degraded: Degraded  # what was lost in reading
 
     def close(self) -> None:
         """Give back the disk space."""
@@ -236,9 +236,9 @@ def _as_due(
 class Sight:
     """The features of the pictures of two titles, each of the view that shows what both do."""
 
-    reference: Features
-    file: Features
-    views: tuple[View, View] = (WHOLE, WHOLE)
+    reference: Features  # of its pictures
+    file: Features  # of its pictures
+    views: tuple[View, View] = (WHOLE, WHOLE)  # of the reference, and of the file
 
 
 def sight(reference: StoredPictures, file: StoredPictures, pace: float) -> Sight:

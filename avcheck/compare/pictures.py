@@ -45,9 +45,9 @@ class View:
     not of all that is no letterbox.
     """
 
-    high: float = 0.0
-    wide: float = 0.0
-    mirrored: bool = False
+    high: float = 0.0  # share of the height left out, above and below
+    wide: float = 0.0  # share of the width, at the left and right
+    mirrored: bool = False  # turned from left to right
     moving: bool = False
 
 

@@ -109,6 +109,7 @@ def _segment_row(curve: Curve, footage: Footage, bench: Bench) -> Row:
 
 
 def about_clip(footage: Footage) -> Row:
+    """What every row of a clip says of it."""
     clip = footage.clip
     return {
         "clip": clip.id,

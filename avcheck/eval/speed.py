@@ -7,23 +7,23 @@ import sys
 import tempfile
 import time
 import wave
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from fractions import Fraction
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from avcheck.checker import Checker
 from avcheck.eval.protocol import TOLERANCE
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import table
-from avcheck.film_writer import SOUND_RATE
+from avcheck.film_writer import SOUND_RATE, write_film
 from avcheck.machine.memory import keep_memory
 from avcheck.media import open_media
-from avcheck.rates import FRAME_RATE
 from avcheck.reading.blocks import blocks
 from avcheck.reading.segments import segments
 from avcheck.scan.curves import LevelChoice, detail_of, motion_of, score
@@ -73,40 +73,21 @@ def measure_speed(model: Path | None, device: str, seconds: float = SPEED_S) -> 
 
 def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) -> None:
     """A talking head of (H, W) px with camera noise, H.264 and stereo AAC, in mp4."""
-    import av  # `media` can only read
-
     height, width = size
     scene = make_scene(
         "talking", seed=1, seconds=seconds, size=(height // 4, width // 4), head_share=0.4
     )
     noise = np.random.default_rng(1).normal(0.0, 2.0, (8, height, width)).round().astype(np.int16)
-    sound = np.repeat(scene.samples, SOUND_RATE // scene.sample_rate)
-    with av.open(str(path), "w", format="mp4") as file:
-        video = file.add_stream(
-            "libx264", rate=FRAME_RATE, options={"preset": "veryfast", "crf": "23"}
-        )
-        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        audio = file.add_stream("aac", rate=SOUND_RATE, layout="stereo")
+
+    def pictures() -> Iterator[NDArray[np.uint8]]:
         picture = np.full((height * 3 // 2, width), 128, np.uint8)
         for k, luma in enumerate(scene.frames):
             large = np.repeat(np.repeat(luma, 4, axis=0), 4, axis=1)[:height, :width]
             picture[:height] = np.clip(large + noise[k % len(noise)], 16, 235)
-            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
-            frame.pts, frame.time_base = k, Fraction(1, FRAME_RATE)
-            file.mux(video.encode(frame))
-        file.mux(video.encode(None))
-        for at in range(0, len(sound), 1024):
-            both = np.repeat(sound[None, at : at + 1024], 2, axis=0)
-            run = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(both), format="fltp", layout="stereo"
-            )
-            run.sample_rate, run.pts, run.time_base = (
-                SOUND_RATE,
-                at,
-                Fraction(1, SOUND_RATE),
-            )
-            file.mux(audio.encode(run))
-        file.mux(audio.encode(None))
+            yield picture
+
+    sound = np.repeat(scene.samples, SOUND_RATE // scene.sample_rate)
+    write_film(path, size, pictures(), np.stack([sound, sound]), bit_rate=128_000, crf="23")
 
 
 def _time_stages(path: Path, model: Path | None, device: str) -> Row:

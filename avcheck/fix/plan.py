@@ -49,12 +49,12 @@ class StreamPlan:
     (timecode, chapters). dropped: `why` says why it cannot be kept.
     """
 
-    index: int
+    index: int  # of the stream in the old file
     kind: str  # video, audio, subtitle, data, attachment
-    codec: str
+    codec: str  # FFmpeg's name of it
     action: Action
-    language: str = ""
-    title: str = ""
+    language: str = ""  # as the file writes it; "": none
+    title: str = ""  # as the file writes it; "": none
     why: str = ""
 
     @property
@@ -70,18 +70,18 @@ class Plan:
     main_video, measured: stream numbers; video_track, audio_track: what `open_media` calls them.
     """
 
-    source: Path
-    muxer: str
-    options: Mapping[str, str]
-    streams: tuple[StreamPlan, ...]
-    moves: Moves
+    source: Path  # the old file
+    muxer: str  # FFmpeg's name of the new container
+    options: Mapping[str, str]  # of the muxer
+    streams: tuple[StreamPlan, ...]  # of the old file, in their order
+    moves: Moves  # where the sound belongs
     main_video: int
     measured: int
     video_track: int
     audio_track: int
     playing: tuple[int, ...]  # picture tracks that are no cover art
     same_format: bool  # as the source's: then packets must be bit by bit the same
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what to tell the user
 
     @property
     def new_audio_track(self) -> int:

@@ -93,14 +93,14 @@ class MediaInfo:
     file's clock).
     """
 
-    path: Path
-    duration_s: float | None
-    video_codec: str
+    path: Path  # the film, not a separate sound file
+    duration_s: float | None  # how long it plays; None: unknown
+    video_codec: str  # FFmpeg's name of it
     width: int  # as displayed: rotated, square pixels
     height: int
     rotation: int  # degrees that were turned counterclockwise to stand upright: 0, 90, 180, 270
     frame_rate: Fraction | None  # mean, by the header; exact where that rounds a usual rate
-    audio_codec: str
+    audio_codec: str  # the same for the sound
     audio_track: int | None  # 0-based among the file's audio tracks; None for a separate sound file
     video_track: int  # 0-based among the picture tracks that play
     program: int | None  # the number of the programme checked, of a transport stream
@@ -108,7 +108,7 @@ class MediaInfo:
     audio_tracks: tuple[Track, ...]  # of the file the sound comes from
     video_tracks: tuple[Track, ...]  # those that play: no cover art, no thumbnails
     first_picture_s: float | None  # None: none within the first 30 s
-    first_sound_s: float | None
+    first_sound_s: float | None  # None: none within the first 30 s
     container: str = ""  # FFmpeg's words for the kind of container
     timecode: str | None = None  # of the first picture, as the file writes it
     # When the sound of a file of its own is due: by the clock of the "stream" that both were taken
@@ -158,8 +158,8 @@ class Source:
     the file is a file of its own.
     """
 
-    path: Path
-    formats: str
+    path: Path  # the file
+    formats: str  # the demuxers that may open it, by FFmpeg's names
     index: int
     origin_s: float
     piece: ExcerptStream | None = None
@@ -185,10 +185,10 @@ class Tally:
     # From place to decoding, of pictures of an AVI that are reordered: the least
     decoded_later_s: float | None = None
     one_channel_s: float = 0.0  # sound of a single channel, as all of them together cancel out
-    missing_s: float = 0.0
+    missing_s: float = 0.0  # gaps between frames, beyond what is usual
     start_s: float = math.inf  # of the first frame, where it was decoded from the beginning
     end_s: float = 0.0  # where the last frame ends
-    finished: bool = False
+    finished: bool = False  # it was read to the end
     # (from, to) of what was left out or could not be decoded
     unseen: list[tuple[float, float]] = field(default_factory=list)
 
@@ -246,6 +246,7 @@ def frame_time_s(frame: Frame, origin_s: float) -> float | None:
 
 
 def frame_end_s(frame: Frame, time_s: float) -> float:
+    """When a frame that begins at `time_s` ends, in seconds."""
     if isinstance(frame, AudioFrame):
         return time_s + frame.samples / frame.sample_rate
     return time_s + lasting_s(frame)
@@ -258,10 +259,12 @@ def lasting_s(frame: Frame) -> float:
 
 
 def timed_out(path: Path) -> DecodeFailed:
+    """The error of a file whose reading takes too long."""
     return DecodeFailed(path, "reading the file timed out; copy it to a local disk")
 
 
 def cannot_seek(container: InputContainer) -> CannotSeek:
+    """The error of a file that can only be read from its beginning."""
     return CannotSeek(
         Path(container.name.removeprefix("file:")),
         "the file cannot be read from the middle; check it whole",
@@ -269,6 +272,7 @@ def cannot_seek(container: InputContainer) -> CannotSeek:
 
 
 def no_pictures(path: Path, undated: int = 0) -> DecodeFailed:
+    """The error of a picture track that gives none; `undated`: how many had no timestamp."""
     if undated:
         return DecodeFailed(path, "its pictures carry no timestamps; remux it to mp4 or mkv")
     limit = f"{MAX_PIXELS / 1e6:.0f} megapixels"
@@ -278,6 +282,7 @@ def no_pictures(path: Path, undated: int = 0) -> DecodeFailed:
 
 
 def no_sound(path: Path) -> NoAudio:
+    """The error of an audio track that gives no sound."""
     return NoAudio(
         path,
         "its audio track holds no sound that decodes; choose another with --audio-track or --audio",
@@ -285,4 +290,5 @@ def no_sound(path: Path) -> NoAudio:
 
 
 def reason_of(error: Exception) -> str:
+    """What an error says, to follow a colon: in small letters, without its number."""
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

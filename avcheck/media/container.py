@@ -252,6 +252,7 @@ def first_frames(
 
 
 def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
+    """When the first frame of a sound begins, in seconds from `origin_s`; None if unknown."""
     time_s = None if sound is None else frame_time_s(sound, origin_s)
     return None if time_s is None else max(0.0, time_s)
 

@@ -376,4 +376,5 @@ class SampleTimes:
 
 
 def bounded(value: int) -> int:
+    """A number of ticks; 0 in place of one that is too large to be true."""
     return value if abs(value) < MOST_TICKS else 0

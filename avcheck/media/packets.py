@@ -136,6 +136,7 @@ def decoded_frames(
 
 
 def is_seekable(container: InputContainer) -> bool:
+    """Whether a check may begin in the middle of this kind of container."""
     return not SEEKABLE.isdisjoint(container.format.name.split(","))
 
 

@@ -228,6 +228,14 @@ def _cut_pictures(
     latest: Picture | None = None  # of the media, whether a piece shows it or not
     begun = False
 
+    def goes_on() -> bool:
+        nonlocal piece, begun
+        following = next(rest, None)
+        if following is not None:
+            piece, begun = following, False
+            gaps.begin_piece()
+        return following is not None
+
     def shown(picture: Picture) -> Picture:
         pts_s = max(picture.pts_s, piece.from_s) + piece.shift_s
         tally.end_s = max(tally.end_s, pts_s, min(inner.end_s, piece.until_s) + piece.shift_s)
@@ -238,11 +246,8 @@ def _cut_pictures(
         while picture.pts_s >= piece.until_s - TICK_S:
             if latest is not None and not begun:
                 yield shown(latest)
-            following = next(rest, None)
-            if following is None:
+            if not goes_on():
                 return
-            piece, begun = following, False
-            gaps.begin_piece()
         if picture.pts_s > piece.from_s + TICK_S:
             if latest is not None and not begun:
                 yield shown(latest)
@@ -253,11 +258,8 @@ def _cut_pictures(
     while latest is not None and piece.from_s <= max(inner.end_s, latest.pts_s):
         if not begun:
             yield shown(latest)
-        following = next(rest, None)
-        if following is None:
+        if not goes_on():
             return
-        piece, begun = following, False
-        gaps.begin_piece()
 
 
 def _cut_sounds(

@@ -20,14 +20,16 @@ TOKEN_S = 1 / BLOCK_FRAMES  # between two sound features, and between two pictur
 class ModelConfig:
     """Everything needed to rebuild the network; it travels inside the weights file."""
 
-    mel_bins: int = 64
+    mel_bins: int = 64  # of the log-mel spectrum
     stem_frames: int = 5  # pictures seen by the first convolution
+    # after each stage of the visual trunk
     visual_channels: tuple[int, int, int, int] = (24, 64, 128, 192)
+    # after each stage of the sound trunk
     sound_channels: tuple[int, int, int, int] = (32, 64, 96, 128)
     width: int = 192  # channels of the 1-D convolutions over time, in both trunks
     embedding: int = 64  # D
     joint_channels: int = 64  # C
-    attention: AttentionKind = "spatio-temporal"
+    attention: AttentionKind = "spatio-temporal"  # the kind of head
     contrast_px: int = 41  # side of the square for local contrast normalisation
     # Follow what moves from picture to picture before looking along time (`neighbours`)
     alignment: bool = False

@@ -35,12 +35,12 @@ FORMAT = "avcheck-1"
 class Loaded:
     """A network ready to use, with what its file says of it."""
 
-    net: SyncNet
-    sha256: str
-    device: torch.device
+    net: SyncNet  # in evaluation mode
+    sha256: str  # of the file
+    device: torch.device  # where `net` is
     half: bool  # run in bfloat16, if the hardware does that faster
-    calibration: dict[str, Any]
-    training: dict[str, Any]
+    calibration: dict[str, Any]  # as `posterior.Calibration` reads it
+    training: dict[str, Any]  # how the weights were made
 
 
 def load(

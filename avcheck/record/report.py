@@ -81,9 +81,9 @@ class Tolerance:
     or is None.
     """
 
-    early_ms: float
-    late_ms: float
-    preset: str | None = None
+    early_ms: float  # by how much sound may be early
+    late_ms: float  # by how much late
+    preset: str | None = None  # one of `PRESETS`
 
     def __post_init__(self) -> None:
         for name in ("early_ms", "late_ms"):
@@ -110,8 +110,8 @@ class BlockResult:
     `offset_ms` is None if the block shows none by itself.
     """
 
-    start_s: float
-    attention: float
+    start_s: float  # on the file's clock
+    attention: float  # 0..1
     offset_ms: float | None
 
 
@@ -121,8 +121,8 @@ class Segment:
     0..1.
     """
 
-    start_s: float
-    end_s: float
+    start_s: float  # on the file's clock
+    end_s: float  # where its last block ends
     offset_ms: float | None
     confidence: float
 
@@ -131,10 +131,10 @@ class Segment:
 class Stretch:
     """A part of the file whose offset (ms) stays the same, or changes evenly from end to end."""
 
-    start_s: float
-    end_s: float
-    start_offset_ms: float
-    end_offset_ms: float
+    start_s: float  # on the file's clock
+    end_s: float  # on the file's clock
+    start_offset_ms: float  # positive = sound early
+    end_offset_ms: float  # the same, unless it drifts
 
     @property
     def slope_ms_per_s(self) -> float:
@@ -166,10 +166,10 @@ class Degraded:
     `notes` say why.
     """
 
-    corrupt_frames: int = 0
-    missing_audio_s: float = 0.0
-    missing_video_s: float = 0.0
-    truncated: bool = False
+    corrupt_frames: int = 0  # of the picture: lost, or patched up
+    missing_audio_s: float = 0.0  # within the sound
+    missing_video_s: float = 0.0  # within the pictures
+    truncated: bool = False  # the file ends before its header says
     notes: tuple[str, ...] = ()
     unseen_s: tuple[tuple[float, float], ...] = ()
     unseen_bytes: int = 0
@@ -196,7 +196,7 @@ class Track:
     number: int
     language: str
     title: str
-    codec: str
+    codec: str  # FFmpeg's name of it
     default: bool  # flagged as the one to play
 
 
@@ -230,7 +230,7 @@ class BlockPlaces:
     ones are left out, to less.
     """
 
-    start_s: float
+    start_s: float  # of the block, on the file's clock
     cells: tuple[tuple[int, int, float], ...]
 
 
@@ -245,7 +245,7 @@ class SegmentDetail:
     segment's blocks in order of time.
     """
 
-    start_s: float
+    start_s: float  # on the file's clock
     end_s: float
     fit: tuple[float | None, ...]
     columns: int
@@ -259,15 +259,15 @@ class MediaFacts:
     the file's clock.
     """
 
-    container: str
-    video_codec: str
+    container: str  # FFmpeg's words for the kind of container
+    video_codec: str  # FFmpeg's name of it
     width: int
     height: int
     rotation: int  # degrees that the picture was turned counterclockwise to stand upright
     frame_rate: float | None  # mean, by the header
-    audio_codec: str
-    first_picture_s: float | None
-    first_sound_s: float | None
+    audio_codec: str  # as for the pictures
+    first_picture_s: float | None  # None: unknown
+    first_sound_s: float | None  # None: unknown
 
 
 @dataclass(frozen=True)
@@ -275,8 +275,8 @@ class Detail:
     """What a verdict rests on, for drawing it. `offsets_ms` rise; positive = sound early."""
 
     offsets_ms: tuple[float, ...]
-    segments: tuple[SegmentDetail, ...]
-    media: MediaFacts
+    segments: tuple[SegmentDetail, ...]  # in order of time
+    media: MediaFacts  # what was checked
 
     def __post_init__(self) -> None:
         count = len(self.offsets_ms)
@@ -301,8 +301,8 @@ class Listened:
 class Report:
     """Everything avcheck says about one file; `to_record()` is its JSON form (schema version 1)."""
 
-    path: str
-    verdict: Verdict
+    path: str  # as it was given
+    verdict: Verdict  # of the file, or of one of its sounds
     reason: str | None = None  # why undecidable, or the error; None otherwise
     # The kind of reason; None without one, and in older records
     reason_code: ReasonCode | None = None
@@ -318,14 +318,14 @@ class Report:
     tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
     # How early the first sound is against the first picture, by their timestamps
     container_offset_ms: float | None = None
-    drift_ms_per_min: float | None = None
+    drift_ms_per_min: float | None = None  # positive = earlier and earlier; None: none
     jumps_s: tuple[float, ...] = ()  # where the offset jumps
     # For each of jumps_s, the times that the jump lies between
     jump_intervals_s: tuple[tuple[float, float], ...] = ()
     # How the offset goes through the file, as far as it is known
     stretches: tuple[Stretch, ...] = ()
     edits: tuple[Edit, ...] = ()  # what was done to it since its reference
-    duration_s: float | None = None
+    duration_s: float | None = None  # None: unknown
     sampled_s: float | None = None  # seconds looked at of a sampled title; None: all of it
     # How much was looked at of a long title that was heard first; None: all of it
     listened: Listened | None = None
@@ -346,11 +346,11 @@ class Report:
     audio_tracks: tuple[Track, ...] = ()  # of the file that the sound comes from
     video_tracks: tuple[Track, ...] = ()  # those that play: no cover art
     picture: PictureFacts | None = None  # None for an error, and in older records
-    segments: tuple[Segment, ...] = ()
-    blocks: tuple[BlockResult, ...] = ()
-    degraded: Degraded = field(default_factory=Degraded)
+    segments: tuple[Segment, ...] = ()  # in order of time
+    blocks: tuple[BlockResult, ...] = ()  # in order of time
+    degraded: Degraded = field(default_factory=Degraded)  # what was lost
     detail: Detail | None = None  # only if it was asked for
-    model_sha256: str = ""
+    model_sha256: str = ""  # of the weights file
     # Bytes. A resumed run recognises a check by this, the next two and model_sha256
     file_size: int | None = None
     file_mtime_ns: int | None = None  # modification time, ns since 1970
@@ -358,8 +358,8 @@ class Report:
     # How long the check took; None if nothing was opened, and in older records
     elapsed_s: float | None = None
     checked_at: str | None = None  # when the check ended, UTC, e.g. "2026-03-01T12:00:00.000Z"
-    avcheck_version: str = ""
-    schema_version: int = SCHEMA_VERSION
+    avcheck_version: str = ""  # that made the record
+    schema_version: int = SCHEMA_VERSION  # of the record's form
 
     @property
     def offset_text(self) -> str | None:

@@ -292,6 +292,7 @@ def change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
 
 
 def motion_of(block: Block) -> float:
+    """`change` from picture to picture, on average; 0 for fewer than two pictures."""
     shown = block.pictures[block.picture_mask]
     return (
         float(np.mean([change(before, after) for before, after in pairwise(shown)]))

@@ -61,16 +61,16 @@ class FirstLook:
     of the file, what was lost, and the error that ended it, if any.
     """
 
-    choices: tuple[Choice, ...]
-    refused: dict[Choice, MediaError]
+    choices: tuple[Choice, ...]  # the sounds it could be opened for
+    refused: dict[Choice, MediaError]  # the others, and why
     curves: list[list[Curve]]
-    infos: list[MediaInfo]
-    degraded: list[Degraded]
-    failures: list[MediaError | None]
-    part: Part | None
-    is_sampled: bool
+    infos: list[MediaInfo]  # of each sound
+    degraded: list[Degraded]  # of each sound
+    failures: list[MediaError | None]  # of each sound; None: read to its end
+    part: Part | None  # the part looked at; None: all
+    is_sampled: bool  # only stretches were looked at
     seams_s: tuple[float, ...] = ()  # where recordings were joined
-    listened: Listened | None = None
+    listened: Listened | None = None  # None unless it was heard first
     stamped: bool = True  # it may begin with a test signal's stamped pictures
     beeps: tuple[Beeps, ...] = ()  # of each sound, where all of it was read
 

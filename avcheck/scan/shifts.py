@@ -175,5 +175,6 @@ def weighed(values: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[
 
 
 def logit(logits: Tensor) -> NDArray[np.float32]:
+    """The logit of "in sync" minus that of "not in sync": (..., 2) -> (...)."""
     values: NDArray[np.float32] = (logits[..., 1] - logits[..., 0]).float().cpu().numpy()
     return values
