@@ -199,6 +199,7 @@ def test_a_quiet_run_shows_what_fails_alone(
     assert float(line.removeprefix(words)) == pytest.approx(0.98, abs=0.011)  # FFmpeg's version
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_stopped(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,10 +140,11 @@ def between(start_s: float, end_s: float, look: Look) -> Look:
     ("look", "length_s", "over"),
     [
         (other, 1.0, whole),
-        (black, 1.0, boxed),
-        (other, 1.6, boxed),
         (black, 3.0, captioned),
-        (other, 3.0, captioned),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in ((black, 1.0, boxed), (other, 1.6, boxed), (other, 3.0, captioned))
+        ),
     ],
 )
 def test_a_second_of_something_else_is_an_edit(look: Look, length_s: float, over: Look) -> None:

@@ -170,6 +170,7 @@ def test_among_clips_one_checker_is_made_and_each_file_begins_once(
     assert len(fake_scan.MADE) == (0 if limits else 1)
 
 
+@pytest.mark.slow
 def test_the_time_that_the_network_takes_to_load_is_no_file_s(
     clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,7 @@ def test_what_cannot_be_drawn_is_refused(wrong: dict[str, Any]) -> None:
         make_scene(**{"kind": "talking", "seed": 1, "seconds": 1, **wrong})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_mouth_opens_when_its_voice_is_loud(seed: int) -> None:
     scene = make_scene("talking", seed=seed, seconds=12, sound_margin_s=0.5)

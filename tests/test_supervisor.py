@@ -76,6 +76,7 @@ def test_threads_that_were_asked_for_are_not_shared_out() -> None:
     assert answer[1] == 3
 
 
+@pytest.mark.slow
 def test_time_counts_for_every_task_of_a_worker_and_not_while_it_is_idle() -> None:
     def tasks() -> Iterator[float | None]:
         yield 0

@@ -312,6 +312,7 @@ def test_an_interrupt_leaves_no_process_and_no_traceback() -> None:
     assert left_over(process.pid) == []
 
 
+@pytest.mark.slow
 def test_the_time_that_everything_is_stopped_is_not_the_tasks() -> None:
     process = running("good.mp4", "naps.mp4")
     assert process.stdout is not None

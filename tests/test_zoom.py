@@ -211,7 +211,9 @@ def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
     ]
 
 
-@pytest.mark.parametrize("number", [0, 1, ZOOM_SEGMENTS - 1])
+@pytest.mark.parametrize(
+    "number", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, ZOOM_SEGMENTS - 1))]
+)
 def test_once_one_shows_an_offset_the_next_are_searched_as_well(number: int) -> None:
     looked: list[int] = []
     asked: list[bool] = []
