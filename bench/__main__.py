@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="avcheck-bench-") as folder:
         for name in options.rows:
             path = made(ROWS[name], options.keep or Path(folder), options.seconds)
-            here, *there = measured(ROWS[name], path, checkouts, options.runs)
+            here, *others = measured(ROWS[name], path, checkouts, options.runs)
             print(f"{name:12} here   {_line(here)}", flush=True)
             if ROWS[name].has_pictures:
                 alone_s = statistics.median(decoding_s(path) for _ in range(options.runs))
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
                     f"{'':12} decoding alone {alone_s:9.2f} s CPU, the check "
                     f"{here.cpu_s / alone_s:.2f} times that"
                 )
-            for other in there:
+            for other in others:
                 print(f"{'':12} there  {_line(other)}")
                 print(f"{'':12} ratio  {_ratios(here, other)}", flush=True)
 
@@ -62,11 +62,11 @@ def _line(cost: Cost) -> str:
     )
 
 
-def _ratios(here: Cost, there: Cost) -> str:
-    same = "same verdicts" if here.verdicts == there.verdicts else "OTHER verdicts"
+def _ratios(here: Cost, other: Cost) -> str:
+    same = "same verdicts" if here.verdicts == other.verdicts else "OTHER verdicts"
     return (
-        f"{there.wall_s / here.wall_s:7.2f}         {there.cpu_s / here.cpu_s:7.2f}        "
-        f"{there.memory_mb / here.memory_mb:6.2f}     {same}"
+        f"{other.wall_s / here.wall_s:7.2f}         {other.cpu_s / here.cpu_s:7.2f}        "
+        f"{other.memory_mb / here.memory_mb:6.2f}     {same}"
     )
 
 

@@ -117,7 +117,7 @@ def sample(folder: Path, options: argparse.Namespace) -> None:
                 apart = abs(report.offset_ms - reports["whole"].offset_ms)
                 apart_ms[name] = max(apart_ms[name], apart)
         said = (
-            f"{name} {_found(report)} from {_looked_s(report, seconds):.0f} s"
+            f"{name} {_summary(report)} from {_looked_s(report, seconds):.0f} s"
             for name, report in reports.items()
         )
         print(f"  {fault.name}: {'; '.join(said)}", flush=True)
@@ -137,7 +137,7 @@ def _looked_s(report: Report, seconds: float) -> float:
     return report.sampled_s or seconds
 
 
-def _found(report: Report) -> str:
+def _summary(report: Report) -> str:
     parts = [report.verdict]
     if report.offset_ms is not None:
         parts.append(f"{report.offset_ms:+.0f} ms")

@@ -33,7 +33,7 @@ class Outcome:
     sound_ms: float | None
     picture_ms: float | None
     picture_limit_ms: float  # a quarter of a picture of the slower of the two
-    found: float  # share of the sound or of the picture that was found, whichever is less
+    share: float  # share of the sound or of the picture that was found, whichever is less
     verdict: Verdict
     expected: Verdict
 
@@ -49,7 +49,7 @@ class Outcome:
             and self.picture_ms is not None
             and self.sound_ms <= SOUND_MS
             and self.picture_ms <= self.picture_limit_ms
-            and self.found >= _LEAST_FOUND
+            and self.share >= _LEAST_FOUND
         )
 
 
@@ -64,12 +64,14 @@ def outcomes(wanted: Sequence[Transcode], folder: Path) -> Iterator[tuple[Transc
         path = folder / transcode.file
         transcode.make(path)
         with closing(read_title(made[key])) as reference, closing(read_title(path)) as file:
-            found = compare_titles(reference, file)
+            comparison = compare_titles(reference, file)
         # Some containers put both sound and picture a little later than they were told to
         late_s = file.info.first_picture_s or 0.0
         path.unlink()
-        sound_ms, sound_share = off(found.sound, transcode.sound, late_s, transcode.seconds)
-        picture_ms, picture_share = off(found.picture, transcode.picture, late_s, transcode.seconds)
+        sound_ms, sound_share = off(comparison.sound, transcode.sound, late_s, transcode.seconds)
+        picture_ms, picture_share = off(
+            comparison.picture, transcode.picture, late_s, transcode.seconds
+        )
         slower = min(RATES[transcode.rate], RATES[transcode.to])
         yield (
             transcode,
@@ -78,7 +80,7 @@ def outcomes(wanted: Sequence[Transcode], folder: Path) -> Iterator[tuple[Transc
                 picture_ms,
                 1000 / float(slower) / 4,
                 min(sound_share, picture_share),
-                to_report(str(path), found, PRESETS["ebu-r37"]).verdict,
+                to_report(str(path), comparison, PRESETS["ebu-r37"]).verdict,
                 transcode.verdict,
             ),
         )
@@ -132,7 +134,7 @@ def _row(outcome: Outcome) -> str:
     )
     wrong = "" if outcome.good else f"  MISSED (expected {outcome.expected})"
     return (
-        f"{sound}{picture}{outcome.picture_limit_ms:7.1f}{outcome.found:7.2f}  "
+        f"{sound}{picture}{outcome.picture_limit_ms:7.1f}{outcome.share:7.2f}  "
         f"{outcome.verdict}{wrong}"
     )
 

@@ -127,7 +127,7 @@ def worst_ms(path: Path, head: Head, jump_s: float | None = None) -> float | Non
         skipped = max(0, -at)
         samples = sound.samples[skipped:]
         heard[at + skipped : at + skipped + len(samples)] = samples
-    found = []
+    offsets_ms = []
     for start_s in np.arange(_REACH_S, head.seconds - _WINDOW_S - _REACH_S, _STEP_S):
         if jump_s is not None and abs(start_s + _WINDOW_S / 2 - jump_s) < _JUMP_S:
             continue
@@ -139,8 +139,8 @@ def worst_ms(path: Path, head: Head, jump_s: float | None = None) -> float | Non
         energy = np.convolve(here**2, np.ones(len(known)), "valid") * (known**2).sum()
         alike = np.correlate(here, known, "valid") / np.sqrt(energy + 1e-9)
         if alike.max() >= _ALIKE:  # the end of a sound that was moved earlier is silent
-            found.append(1000 * (_REACH_S - float(alike.argmax()) / SAMPLE_RATE))
-    return max(found, key=abs) if found else None
+            offsets_ms.append(1000 * (_REACH_S - float(alike.argmax()) / SAMPLE_RATE))
+    return max(offsets_ms, key=abs) if offsets_ms else None
 
 
 def main(words: Sequence[str]) -> None:
@@ -156,9 +156,9 @@ def main(words: Sequence[str]) -> None:
     good = sum(row.good for row in done)
     print(f"{good} of {len(done)} within {WITHIN_MS:g} ms, all streams kept")
     for name in ("after_ms", "true_ms"):
-        found = [value for row in done if (value := getattr(row, name)) is not None]
-        if found:
-            print(f"worst {name[:-3]:6}{max(found, key=abs):+7.1f} ms")
+        values_ms = [value for row in done if (value := getattr(row, name)) is not None]
+        if values_ms:
+            print(f"worst {name[:-3]:6}{max(values_ms, key=abs):+7.1f} ms")
 
 
 def _line(row: Row) -> str:

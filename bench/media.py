@@ -143,10 +143,10 @@ def _shot(kind: str, number: int) -> _Shot:
     rng = np.random.default_rng((2, number))
     count = round(_SHOT_S * RATE)
     if kind in ("speaker", "voice"):
-        seen = kind == "speaker"
-        size = (SIZE[1] // _COARSE, SIZE[0] // _COARSE) if seen else (64, 64)
+        speaks = kind == "speaker"
+        size = (SIZE[1] // _COARSE, SIZE[0] // _COARSE) if speaks else (64, 64)
         scene = make_scene("talking", seed=number, seconds=_SHOT_S, size=size, studio=True)
-        if seen:
+        if speaks:
             frames = (scene.frames * (219 / 255) + 16).astype(np.uint8)
             return _Shot(frames, scene.samples[:count], _COARSE)
         samples = scene.samples[:count]

@@ -118,8 +118,8 @@ def measured(row: Row, path: Path, checkouts: Sequence[Path], runs: int) -> list
     """What a row costs with each checkout. They run in turn, `runs` times, as the machine may be
     busy at times.
     """
-    found: list[list[Cost]] = [[] for _ in checkouts]
+    by_checkout: list[list[Cost]] = [[] for _ in checkouts]
     for _ in range(runs):
-        for costs, checkout in zip(found, checkouts, strict=True):
+        for costs, checkout in zip(by_checkout, checkouts, strict=True):
             costs.append(cost_of(checkout, path, row.options))
-    return [medians(costs) for costs in found]
+    return [medians(costs) for costs in by_checkout]

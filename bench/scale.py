@@ -96,17 +96,17 @@ def watched(
     process: subprocess.Popen[bytes], results: Path, marks: Sequence[int]
 ) -> dict[int, float]:
     """Memory of the main process, by the number of records written."""
-    found: dict[int, float] = {}
+    mb_at: dict[int, float] = {}
     while process.poll() is None:
         done = done_in(results)
         for mark in marks:
-            if done >= mark and mark not in found:
+            if done >= mark and mark not in mb_at:
                 try:
-                    found[mark] = memory_mb(process.pid)
+                    mb_at[mark] = memory_mb(process.pid)
                 except (OSError, IndexError):  # it has just ended
                     break
         time.sleep(0.02)
-    return found
+    return mb_at
 
 
 def verdicts(results: Path) -> tuple[dict[str, str], int]:
@@ -125,15 +125,15 @@ def main(count: int = 1000, jobs: int = 2) -> int:
         marks = sorted({max(1, count // 10), count // 2, count - 5})
         memory = watched(process, whole, marks)
         took_s = time.monotonic() - began
-        found, lines = verdicts(whole)
+        first, lines = verdicts(whole)
         bad = Counter(expected.values())["error"]
         print(
             f"{count} files, {bad} of them hostile, {jobs} workers, exit code {process.returncode}"
         )
-        print(f"verdicts {dict(Counter(found.values()))}, {lines} records")
-        wrong = sum(found[path] != verdict for path, verdict in expected.items() if path in found)
+        print(f"verdicts {dict(Counter(first.values()))}, {lines} records")
+        wrong = sum(first[path] != verdict for path, verdict in expected.items() if path in first)
         print(
-            f"lost {len(expected.keys() - found.keys())}, twice {lines - len(found)}, other than "
+            f"lost {len(expected.keys() - first.keys())}, twice {lines - len(first)}, other than "
             f"expected {wrong}"
         )
         print(
@@ -152,12 +152,12 @@ def main(count: int = 1000, jobs: int = 2) -> int:
         process = start(root, killed, jobs)
         process.wait()
         again, lines = verdicts(killed)
-        exact = again == found and lines == len(again)
+        exact = again == first and lines == len(again)
         same = "exactly the same" if exact else "NOT the same"
         print(f"killed after {before} records and started again: {lines} records, {same}")
         left = sorted(path.name for path in root.glob("avcheck-worker-*"))
         print(f"scratch folders left: {len(left)}")
-        return 0 if exact and found == expected and not left else 1
+        return 0 if exact and first == expected and not left else 1
     finally:
         shutil.rmtree(root)
 

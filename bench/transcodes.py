@@ -70,10 +70,10 @@ class Transcode:
     def make(self, path: Path) -> None:
         """Write the file."""
         pictures = _pictures(self.rate, self.reference_s)
-        there = float(RATES[self.to])
+        file_rate = float(RATES[self.to])
 
         def draw(time_s: float) -> NDArray[np.uint8]:
-            return self.look(self._shown(pictures, round(time_s * there) / there))
+            return self.look(self._shown(pictures, round(time_s * file_rate) / file_rate))
 
         heard = self.hear(film.sound(self.voices, self.music, self.bed_level))
 

@@ -171,15 +171,15 @@ def judged(path: Path, model: Loaded, trunks: Sequence[torch.nn.Module], seconds
     return Judged(*judgements)
 
 
-def compared(found: dict[str, Judged]) -> Iterator[str]:
+def compared(by_clip: dict[str, Judged]) -> Iterator[str]:
     """The largest differences, and the clips whose verdict changes."""
-    moved = [each.moved_ms for each in found.values() if each.moved_ms is not None]
-    surer = [abs(each.exact.confidence - each.whole.confidence) for each in found.values()]
+    moved = [each.moved_ms for each in by_clip.values() if each.moved_ms is not None]
+    surer = [abs(each.exact.confidence - each.whole.confidence) for each in by_clip.values()]
     changed = {
-        name: each for name, each in found.items() if each.exact.verdict != each.whole.verdict
+        name: each for name, each in by_clip.items() if each.exact.verdict != each.whole.verdict
     }
     yield (
-        f"{len(found)} clips: offsets move by {max(moved, default=0.0):.1f} ms at most "
+        f"{len(by_clip)} clips: offsets move by {max(moved, default=0.0):.1f} ms at most "
         f"({len(moved)} have one), confidence by {max(surer, default=0.0):.3f}; "
         f"{len(changed)} other verdicts"
     )
@@ -213,13 +213,13 @@ def main(arguments: list[str] | None = None) -> None:
     for line in whole_trunk(*trunks):
         print(line, flush=True)
     if options.clips is not None:
-        found: dict[str, Judged] = {}
+        by_clip: dict[str, Judged] = {}
         for path in _spread(options.clips, options.most):
             try:
-                found[path.name] = judged(path, model, trunks, options.seconds)
+                by_clip[path.name] = judged(path, model, trunks, options.seconds)
             except MediaError as error:
                 print(error)
-        print(*compared(found), sep="\n")
+        print(*compared(by_clip), sep="\n")
 
 
 def _spread(folder: Path, most: int) -> list[Path]:

@@ -18,15 +18,15 @@ def test_a_row_is_measured_beside_another_checkout(capsys: pytest.CaptureFixture
     main(["text", "--against", str(HERE), "--runs", "1"])
     heading, *lines = capsys.readouterr().out.splitlines()
     assert "medians of 1" in heading
-    here, there, ratio = (line.removeprefix("text").split() for line in lines)
-    for line, word in ((here, "here"), (there, "there")):
+    here, other, ratio = (line.removeprefix("text").split() for line in lines)
+    for line, word in ((here, "here"), (other, "there")):
         assert (line[0], line[-1]) == (word, "error")  # a text is no video
         wall_s, cpu_s, memory_mb = float(line[1]), float(line[4]), float(line[7])
         assert 0 < cpu_s <= 60
         assert wall_s > 0
         assert memory_mb > 5
     assert ratio[-2:] == ["same", "verdicts"]
-    assert float(ratio[2]) == pytest.approx(float(there[4]) / float(here[4]), rel=0.1)
+    assert float(ratio[2]) == pytest.approx(float(other[4]) / float(here[4]), rel=0.1)
 
 
 @pytest.mark.slow

@@ -59,8 +59,8 @@ def test_the_truth_of_an_edit_list() -> None:
     ],
 )
 def test_an_error_of_any_kind_is_seen(piece: Piece, expected: float) -> None:
-    found, share = off([piece], (Part(0.0, 0.0), Part(10.0, None)), 0.0, 15.0)
-    assert found == pytest.approx(expected, abs=1.0)
+    error_ms, share = off([piece], (Part(0.0, 0.0), Part(10.0, None)), 0.0, 15.0)
+    assert error_ms == pytest.approx(expected, abs=1.0)
     assert share == 1.0
 
 
@@ -69,7 +69,7 @@ def test_an_outcome_beyond_the_bar_is_not_good() -> None:
     assert exact.good
     assert not replace(exact, sound_ms=SOUND_MS + 0.1).good
     assert not replace(exact, picture_ms=10.1).good
-    assert not replace(exact, found=0.5).good
+    assert not replace(exact, share=0.5).good
     assert not replace(exact, sound_ms=None).good
     assert not replace(exact, verdict="out_of_sync").good
     assert replace(exact, sound_ms=None, verdict="undecidable", expected="undecidable").good

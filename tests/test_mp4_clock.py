@@ -28,8 +28,8 @@ from tests.support.mp4_films import (
     joined,
     number_of,
     numbered,
+    pictures_of,
     played,
-    seen,
 )
 
 # -- edit lists of several pieces ------------------------------------------------------------------
@@ -66,7 +66,7 @@ def test_a_list_of_pieces_is_played_as_a_player_does(
     )
     frames_s = [k / FPS for k in range(round(SECONDS * FPS))]
     with open_media(path, short_side=48) as file:
-        shown, clicked = seen(file), heard(file)
+        shown, clicked = pictures_of(file), heard(file)
         assert not file.degraded
         info = file.info
         runs = list(file.sounds())
@@ -117,9 +117,9 @@ def test_right_values_in_ms_of_joins_and_cuts(clip: Clip) -> None:
         with open_media(
             with_edits(film(clip), {b"vide": pictures, b"soun": sounds}), short_side=48
         ) as file:
-            assert [number for time_ms, number in seen(file) if abs(time_ms - shown_ms) < 0.1] == [
-                95 % 32
-            ], case
+            assert [
+                number for time_ms, number in pictures_of(file) if abs(time_ms - shown_ms) < 0.1
+            ] == [95 % 32], case
             assert min(abs(time_ms - heard_ms) for time_ms in heard(file)) < 0.3, case
 
 
@@ -131,7 +131,7 @@ def test_a_picture_that_is_on_as_a_piece_starts_is_cut_to_its_start(clip: Clip) 
         film(clip), {b"vide": [(0.985, 1.03), (0.02, 3.01), (0.1, NOTHING), (0.5, 4.0)]}
     )
     with open_media(path, short_side=48) as file:
-        shown = seen(file)
+        shown = pictures_of(file)
     first = [(0.0, 25), *((10.0 + 40 * k, 26 + k) for k in range(25))]
     last = [(1105.0 + 40 * k, 100 + k) for k in range(13)]
     assert [time_ms for time_ms, _ in shown] == pytest.approx(
@@ -191,15 +191,15 @@ LONG: list[Row] = [(40.0, 30.0), (0.5, NOTHING), (20.0, 5.0), (10.3, 2.2), (15.0
 def test_what_is_read_from_the_middle_is_what_the_whole_has_there(clip: Clip) -> None:
     path = with_edits(long_film(clip), {b"vide": LONG, b"soun": LONG})
     with open_media(path, short_side=48) as file:
-        whole, (start_s, samples) = seen(file), joined(list(file.sounds()))
+        whole, (start_s, samples) = pictures_of(file), joined(list(file.sounds()))
         for from_s in (3.21, 39.96, 40.2, 40.5, 47.77, 60.5, 85.0):
             before = sum(time_ms <= 1000 * from_s for time_ms, _ in whole)
             with closing(file.pictures(from_s)) as pictures:
-                found = [
+                from_middle = [
                     (1000 * picture.pts_s, number_of(picture.luma))
                     for picture in islice(pictures, 30)
                 ]
-            assert found == whole[before - 1 :][:30]
+            assert from_middle == whole[before - 1 :][:30]
             with closing(file.sounds(from_s)) as sounds:
                 again_s, again = joined(list(islice(sounds, 4)))
             assert again_s == pytest.approx(
@@ -208,7 +208,7 @@ def test_what_is_read_from_the_middle_is_what_the_whole_has_there(clip: Clip) ->
             first, again = round((again_s - start_s) * 16000), again[:-1]
             assert again.tobytes() == samples[first : first + len(again)].tobytes()
         assert not file.degraded
-        assert seen(file, 200.0) == whole[-1:]
+        assert pictures_of(file, 200.0) == whole[-1:]
         assert list(file.sounds(200.0)) == []
 
 
@@ -217,14 +217,15 @@ def test_a_file_that_cannot_be_sought_is_decoded_anew_for_each_piece(
 ) -> None:
     path = with_edits(long_film(clip), {b"vide": LONG, b"soun": LONG})
     with open_media(path, short_side=48) as file:
-        whole, sounds = seen(file), [(sound.start_s, len(sound.samples)) for sound in file.sounds()]
+        whole = pictures_of(file)
+        sounds = [(sound.start_s, len(sound.samples)) for sound in file.sounds()]
 
     def refuse(container: object, *_: object) -> None:
         raise CannotSeek("film.mp4", "no")
 
     monkeypatch.setattr(media_packets, "seek", refuse)
     with open_media(path, short_side=48) as file:
-        assert seen(file) == whole
+        assert pictures_of(file) == whole
         lengths = [(sound.start_s, len(sound.samples)) for sound in file.sounds()]
         assert sum(length for _, length in lengths) == pytest.approx(
             sum(length for _, length in sounds), abs=8
@@ -239,7 +240,7 @@ def test_what_is_missing_inside_a_piece_counts_and_what_lies_between_does_not(cl
     path = film(clip, acodec="ac3", audio_gaps_s=[(2.0, 2.5), (4.0, 4.5)])
     with_edits(path, {b"vide": [(3.5, 0.0), (1.0, 5.0)], b"soun": [(3.5, 0.0), (1.0, 5.0)]})
     with open_media(path, short_side=48) as file:
-        assert len(seen(file)) == 113
+        assert len(pictures_of(file)) == 113
         list(file.sounds())
         assert file.degraded.missing_audio_s == pytest.approx(0.5, abs=0.035)
         assert not file.degraded.truncated
@@ -255,7 +256,7 @@ def test_a_file_that_ends_before_its_list_does_is_cut_short(clip: Clip) -> None:
     assert data.index(b"moov") < data.index(b"mdat")
     path.write_bytes(data[: data.index(b"mdat") + 4 * (len(data) - data.index(b"mdat")) // 10])
     with open_media(path, short_side=48) as file:
-        assert len(seen(file)) > 20
+        assert len(pictures_of(file)) > 20
         list(file.sounds())
         assert file.degraded.truncated
 
@@ -266,7 +267,7 @@ def test_a_cut_by_stream_copy_lasts_as_long_as_it_shows(clip: Clip) -> None:
     """
     path = with_edits(film(clip), {b"vide": [(4.7, 1.3)], b"soun": [(4.7, 1.3)]})
     with open_media(path, short_side=48) as file:
-        shown, clicked = seen(file), heard(file)
+        shown, clicked = pictures_of(file), heard(file)
         assert file.info.duration_s == pytest.approx(4.7, abs=0.001)
         assert not file.degraded
     assert shown[0] == (pytest.approx(20.0, abs=0.1), 33 % 32)
@@ -326,7 +327,7 @@ def test_what_is_played_at_another_speed_is_not_looked_at(
     lists = {kind: sped if kind in handlers else plain for kind in (b"vide", b"soun")}
     path = with_edits(film(clip), lists)
     with open_media(path, short_side=48) as file:
-        shown, clicked = seen(file), heard(file)
+        shown, clicked = pictures_of(file), heard(file)
         assert file.degraded.unseen_s == ((2.5, 4.5),)
         assert not file.degraded.truncated
         assert file.degraded.notes == (

@@ -22,7 +22,7 @@ from tests.support.mp4_films import (
     SECONDS,
     film,
     heard,
-    seen,
+    pictures_of,
 )
 
 BOXES = (b"trun", b"tfhd", b"tfdt", b"uuid", b"stts", b"mdhd", b"mvhd", b"tkhd", b"trex")
@@ -34,7 +34,7 @@ BOXES = (b"trun", b"tfhd", b"tfdt", b"uuid", b"stts", b"mdhd", b"mvhd", b"tkhd",
 def late_ms(path: Path) -> list[float]:
     """How late each click is against the picture that was drawn for its time, in ms."""
     with open_media(path, short_side=48) as file:
-        shown, clicked = seen(file), heard(file)
+        shown, clicked = pictures_of(file), heard(file)
     assert [number for _, number in shown] == [k % 32 for k in range(round(SECONDS * FPS))], (
         "none is lost or moved"
     )
@@ -97,10 +97,10 @@ def test_a_fragment_without_a_decoding_time_follows_the_one_before(clip: Clip) -
 def test_what_follows_lost_fragments_keeps_its_time(clip: Clip, movflags: str) -> None:
     path = film(clip, container_options={"movflags": movflags})
     with open_media(path, short_side=48) as file:
-        whole = seen(file), heard(file)
+        whole = pictures_of(file), heard(file)
     without(path, lambda kind, number: kind in (b"moof", b"mdat") and number in (2, 3))
     with open_media(path, short_side=48) as file:
-        assert seen(file) == whole[0][:50] + whole[0][100:]
+        assert pictures_of(file) == whole[0][:50] + whole[0][100:]
         assert heard(file) == pytest.approx(whole[1][:2] + whole[1][4:], abs=0.1)
         assert file.degraded.missing_video_s == pytest.approx(1.04, abs=0.01)
 
@@ -118,7 +118,7 @@ def test_an_edit_list_of_a_fragmented_file_is_followed(clip: Clip) -> None:
     assert late_ms(path) == pytest.approx([0.0] * len(CLICKS_S), abs=1)
     with open_media(path, short_side=48) as file:
         assert file.info.first_picture_s == pytest.approx(0.5, abs=1e-6)
-        assert seen(file)[0] == (pytest.approx(500, abs=0.1), 0)
+        assert pictures_of(file)[0] == (pytest.approx(500, abs=0.1), 0)
 
 
 def test_fragments_cut_by_stream_copy_last_as_long_as_they_show(clip: Clip) -> None:
@@ -129,7 +129,7 @@ def test_fragments_cut_by_stream_copy_last_as_long_as_they_show(clip: Clip) -> N
     )
     with_edits(path, {b"vide": [(0.0, 1.3)], b"soun": [(0.0, 1.3)]})
     with open_media(path, short_side=48) as file:
-        shown, clicked = seen(file), heard(file)
+        shown, clicked = pictures_of(file), heard(file)
         assert file.info.duration_s == pytest.approx(4.7, abs=0.03)
         assert not file.degraded
     assert shown[0] == (pytest.approx(20.0, abs=0.1), 33 % 32)
@@ -164,10 +164,10 @@ def test_a_file_is_read_from_the_middle_where_offsets_are_signed(clip: Clip) -> 
         container_options={"movflags": "cmaf+frag_keyframe"},
     )
     with open_media(path, short_side=48) as file:
-        whole = seen(file)
+        whole = pictures_of(file)
         assert whole == [(pytest.approx(200 * k, abs=0.1), k % 32) for k in range(200)]
         for from_s in (26.0, 31.3):
-            assert seen(file, from_s) == whole[int(5 * from_s) :]
+            assert pictures_of(file, from_s) == whole[int(5 * from_s) :]
 
 
 # -- encryption ------------------------------------------------------------------------------------

@@ -99,8 +99,11 @@ def measured(name: str, path: Path) -> Row:
         at = round((sound.start_s - start_s) * SAMPLE_RATE)
         samples[at : at + len(sound.samples)] = sound.samples[: len(samples) - at]
     heard = {"sample_rate": SAMPLE_RATE, "start_time": start_s, "samples": samples}
-    found = instrument.analyze_frames(reader.finish(), heard, width=width, height=height)["summary"]  # type: ignore[typeddict-item]
-    return Row(name, av.__version__, found["median_ms"], found["min_ms"], found["max_ms"], count)
+    analysis = instrument.analyze_frames(reader.finish(), heard, width=width, height=height)  # type: ignore[typeddict-item]
+    summary = analysis["summary"]
+    return Row(
+        name, av.__version__, summary["median_ms"], summary["min_ms"], summary["max_ms"], count
+    )
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -112,13 +115,13 @@ def table(runs: Sequence[Sequence[Row]]) -> str:
     versions = [f"PyAV {rows[0].pyav}" for rows in runs]
     lines = [f"| file | truth | {' | '.join(versions)} | |", f"|{' --- |' * (len(runs) + 3)}"]
     for case in CASES:
-        found = [rows.get(case.name) for rows in by_name]
-        if not any(found):
+        case_rows = [rows.get(case.name) for rows in by_name]
+        if not any(case_rows):
             continue
-        said = [_cell(case, row) for row in found]
+        said = [_cell(case, row) for row in case_rows]
         faults = [
             f"{version}: {row.fault(case)}"
-            for version, row in zip(versions, found, strict=True)
+            for version, row in zip(versions, case_rows, strict=True)
             if row is not None and row.fault(case)
         ]
         why = [case.why] if case.why else []

@@ -32,7 +32,7 @@ class DecodeChecker:
         on_progress: Callable[[float], None] | None = None,
     ) -> tuple[Report, ...]:
         """The report of a file with one sound."""
-        found = []
+        results = []
         (choice,) = sounds_of(path, settings)
         with open_sound(path, settings, choice, threads=1) as media:
             last_s = -1.0
@@ -40,7 +40,7 @@ class DecodeChecker:
                 assert block.start_s > last_s
                 assert np.isfinite(block.mel).all()
                 last_s = block.start_s
-                found.append(BlockResult(block.start_s, 0.0, None))
+                results.append(BlockResult(block.start_s, 0.0, None))
             report = Report(
                 str(path),
                 "in_sync",
@@ -55,7 +55,7 @@ class DecodeChecker:
                 programs=media.info.programs,
                 audio_tracks=media.info.audio_tracks,
                 video_tracks=media.info.video_tracks,
-                blocks=tuple(found),
+                blocks=tuple(results),
                 degraded=media.degraded,
                 model_sha256=self._sha256,
             )

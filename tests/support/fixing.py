@@ -26,13 +26,13 @@ def forced(source: Path, target: Path, offset_ms: float, **how: Any) -> Outcome:
 
 def packets(path: Path) -> dict[int, list[bytes]]:
     """The packets of every stream, as PyAV itself reads them."""
-    found: dict[int, list[bytes]] = {}
+    by_stream: dict[int, list[bytes]] = {}
     # Those too that an edit list hides
     with av.open(str(path), options={"advanced_editlist": "0"}) as container:
         for packet in container.demux():
             if packet.size:
-                found.setdefault(packet.stream.index, []).append(bytes(packet))
-    return found
+                by_stream.setdefault(packet.stream.index, []).append(bytes(packet))
+    return by_stream
 
 
 def measured(*stretches: Stretch) -> Report:

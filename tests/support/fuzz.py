@@ -136,14 +136,14 @@ class Fuzz:
 
         with guard.Opened(self.folder) as opened:
             make = make or (guarded_checker if full else guarded_decoder)
-            for found in check_many(cases(), settings, limits, make_checker=make):
-                records[found.path] += 1
-                self.verdicts[found.verdict] += 1
-                problem = fault_of(found)
+            for report in check_many(cases(), settings, limits, make_checker=make):
+                records[report.path] += 1
+                self.verdicts[report.verdict] += 1
+                problem = fault_of(report)
                 if hostile.TARGET.encode() in opened.names():
                     problem = f"opened {hostile.TARGET}"
                 if problem:
-                    self._fault(Path(found.path), problem)
+                    self._fault(Path(report.path), problem)
         for path in paths:
             if records[str(path)] != 1:
                 self._fault(path, f"{records[str(path)]} records")
@@ -197,18 +197,18 @@ class Fuzz:
         print(f"FAULT {self.faults[-1]}", flush=True)
 
 
-def fault_of(found: Report) -> str | None:
+def fault_of(report: Report) -> str | None:
     """What is wrong with the report of a case."""
-    reason = found.reason or ""
+    reason = report.reason or ""
     if reason.startswith(BUG):
         return reason
     if any(words in reason for words in ("the worker", "no result within", "memory ran out")):
         return reason
-    if len(reason.splitlines()) > 1 or (found.verdict == "error") != bool(
-        reason and found.verdict == "error"
+    if len(reason.splitlines()) > 1 or (report.verdict == "error") != bool(
+        reason and report.verdict == "error"
     ):
         return f"not one clear line: {reason!r}"
-    json.loads(render.to_json(found))
+    json.loads(render.to_json(report))
     return None
 
 

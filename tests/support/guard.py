@@ -64,16 +64,16 @@ class Opened:
 
     def names(self) -> set[bytes]:
         """The names of the files opened since the last call."""
-        found: set[bytes] = set()
+        opened: set[bytes] = set()
         while True:
             try:
                 data = os.read(self._handle, 1 << 16)
             except BlockingIOError:
-                return found
+                return opened
             while data:
                 _, mask, _, length = struct.unpack_from("iIII", data)
                 if mask & _IN_Q_OVERFLOW:
                     raise OSError("more files were opened than inotify keeps")
                 if not mask & _IN_ISDIR:
-                    found.add(data[16 : 16 + length].rstrip(b"\0"))
+                    opened.add(data[16 : 16 + length].rstrip(b"\0"))
                 data = data[16 + length :]

@@ -153,7 +153,7 @@ def _made(bases: Path) -> dict[str, tuple[Path, bool, tuple[str, ...]]]:
     def clip(name: str, **options: Any) -> Path:
         return make_clip(bases / name, **{"seconds": 0.6, **options})
 
-    found: dict[str, tuple[Path, bool, tuple[str, ...]]] = {
+    made: dict[str, tuple[Path, bool, tuple[str, ...]]] = {
         "mute": (clip("mute.mp4", acodec=None), False, ("has no audio track", "--audio FILE")),
         "song": (clip("song.mov", vcodec=None), False, ("has no video stream",)),
         "no-sound": (
@@ -181,7 +181,7 @@ def _made(bases: Path) -> dict[str, tuple[Path, bool, tuple[str, ...]]]:
         ("slow", 1e3, "claims 1000 samples a second"),
         ("fast", 1e6, "claims 1000000 samples a second"),
     ):
-        found[name] = (
+        made[name] = (
             _put(bases / f"{name}.mkv", pcm[:rate] + struct.pack(">d", value) + pcm[rate + 8 :]),
             False,
             (words,),
@@ -195,15 +195,15 @@ def _made(bases: Path) -> dict[str, tuple[Path, bool, tuple[str, ...]]]:
         ("chapters", _chapters(70), True, ()),
         ("tags", _tags(70), True, ()),
     ):
-        found[name] = (
+        made[name] = (
             _put(bases / f"{name}.mkv", open_ended[:at] + element + open_ended[at:]),
             judged,
             words,
         )
-    found["tiny-packets"] = (_tiny_packets(bases / "tiny-packets.mkv", 300), True, ())
+    made["tiny-packets"] = (_tiny_packets(bases / "tiny-packets.mkv", 300), True, ())
     for suffix in ("mkv", "ts", "avi", "flv"):
         path = clip(f"half.{suffix}", seconds=2, acodec="ac3" if suffix == "avi" else "aac")
-        found[f"half-{suffix}"] = (
+        made[f"half-{suffix}"] = (
             _put(path, path.read_bytes()[: path.stat().st_size // 2]),
             True,
             (),
@@ -212,8 +212,8 @@ def _made(bases: Path) -> dict[str, tuple[Path, bool, tuple[str, ...]]]:
         data, rng = bytearray(path.read_bytes()), random.Random(2)
         for _ in range(100):
             data[rng.randrange(len(data) // 3, len(data))] ^= 1 << rng.randrange(8)
-        found[f"flips-{suffix}"] = (_put(path, bytes(data)), True, ())
-    return found
+        made[f"flips-{suffix}"] = (_put(path, bytes(data)), True, ())
+    return made
 
 
 def _put(path: Path, data: bytes) -> Path:

@@ -30,10 +30,10 @@ def box(kind: bytes, body: bytes) -> bytes:
 def find(data: bytes, *kinds: bytes) -> bytes | None:
     """The body of the first box of this path, from the outermost in."""
     for kind in kinds:
-        found = next((body for inner, body in boxes(data) if inner == kind), None)
-        if found is None:
+        content = next((body for inner, body in boxes(data) if inner == kind), None)
+        if content is None:
             return None
-        data = found
+        data = content
     return data
 
 
@@ -86,10 +86,10 @@ def without(path: Path, drop: Callable[[bytes, int], bool]) -> Path:
     """Take boxes of the file's top level away: those of which `drop(kind, number among their kind)`
     is true.
     """
-    seen: dict[bytes, int] = {}
+    last_number: dict[bytes, int] = {}
     kept = b""
     for kind, body in boxes(path.read_bytes()):
-        number = seen[kind] = seen.get(kind, -1) + 1
+        number = last_number[kind] = last_number.get(kind, -1) + 1
         if not drop(kind, number):
             kept += box(kind, body)
     path.write_bytes(kept)

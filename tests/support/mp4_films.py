@@ -44,7 +44,7 @@ def film(clip: Clip, name: str = "film.mp4", **options: object) -> Path:
     )
 
 
-def seen(file: Media, from_s: float | None = None) -> list[tuple[float, int]]:
+def pictures_of(file: Media, from_s: float | None = None) -> list[tuple[float, int]]:
     """When each picture is shown, in ms, and its number."""
     return [(1000 * picture.pts_s, number_of(picture.luma)) for picture in file.pictures(from_s)]
 
@@ -64,12 +64,12 @@ def click_times_ms(start_s: float, samples: Array, rate: int = 16000) -> list[fl
     size = 1 << (len(samples) + len(template)).bit_length()  # quick to transform
     spectrum = np.fft.rfft(samples, size) * np.conj(np.fft.rfft(template, size))
     match = np.abs(np.fft.irfft(spectrum, size)[: len(samples) + 1])
-    found: list[float] = []
+    times_ms: list[float] = []
     while match.max() > 0.5 * (template @ template):
         peak = int(match.argmax())
-        found.append(1000 * (start_s + peak / rate))
+        times_ms.append(1000 * (start_s + peak / rate))
         match[max(0, peak - rate // 20) : peak + rate // 20] = 0
-    return sorted(found)
+    return sorted(times_ms)
 
 
 def heard(file: Media, from_s: float | None = None) -> list[float]:
@@ -81,17 +81,17 @@ def played(rows: Sequence[Row], times_s: Sequence[float], lasts_s: float = 0.0) 
     """When what is due at `times_s` of the content, and lasts so long, is played whole by these
     rows; in ms.
     """
-    found, at_s = [], 0.0
+    played_s, at_s = [], 0.0
     for row_s, from_s, *_ in rows:
         if from_s != NOTHING:
             until_s = from_s + row_s - 1e-9
-            found += [
+            played_s += [
                 at_s + time_s - from_s
                 for time_s in times_s
                 if from_s - 1e-9 <= time_s and time_s + lasts_s < until_s
             ]
         at_s += row_s
-    return [1000 * time_s for time_s in found]
+    return [1000 * time_s for time_s in played_s]
 
 
 def ffmpeg_shows(path: Path) -> list[tuple[float, int]]:

@@ -113,15 +113,15 @@ Mutation = Callable[[bytearray, random.Random], None]
 
 def make_seeds(folder: Path) -> list[tuple[str, bytes]]:
     """(suffix, content) of small good files of every kind."""
-    found = []
+    seeds = []
     for number, (suffix, options) in enumerate(KINDS):
         path = folder / f"{number}.{suffix}"
         size = (96, 64) if options.get("vcodec") == "libsvtav1" else (64, 48)
         hostile.make_clip(
             path, **{"seconds": 0.64, "size": size, "draw": hostile.noise(number, size), **options}
         )  # type: ignore[arg-type]
-        found.append((suffix, path.read_bytes()))
-    return found
+        seeds.append((suffix, path.read_bytes()))
+    return seeds
 
 
 # -- mutations -------------------------------------------------------------------------------------
@@ -129,10 +129,10 @@ def make_seeds(folder: Path) -> list[tuple[str, bytes]]:
 
 def _near(data: bytearray, rng: random.Random) -> int:
     """A place in the file; every second time in its head or tail, where the structure is."""
-    where = rng.random()
-    if where < 0.4:
+    draw = rng.random()
+    if draw < 0.4:
         return rng.randrange(min(len(data), 1500))
-    if where < 0.5:
+    if draw < 0.5:
         return rng.randrange(max(0, len(data) - 3000), len(data))
     return rng.randrange(len(data))
 
@@ -207,20 +207,20 @@ def mp4_table(data: bytearray, rng: random.Random) -> None:
 
 def ebml(data: bytearray, rng: random.Random) -> None:
     """Sizes, and the first bytes (often a timestamp), of the elements of a matroska file."""
-    found = list(_EBML.finditer(data))
-    if found:
+    elements = list(_EBML.finditer(data))
+    if elements:
         for _ in range(rng.choice((1, 1, 4))):
-            at = rng.choice(found).end() + rng.choice((0, 0, 1, 2, 3, 4, 8))
+            at = rng.choice(elements).end() + rng.choice((0, 0, 1, 2, 3, 4, 8))
             if at < len(data):
                 data[at] = rng.choice((0, 1, 0x10, 0x40, 0x80, 0x81, 0xFF, rng.randrange(256)))
 
 
 def ts_clock(data: bytearray, rng: random.Random) -> None:
     """The timestamps of a transport or program stream."""
-    found = [match.end() for match in re.finditer(rb"\x00\x00\x01[\xbd\xc0-\xef]", data)]
-    if found:
+    headers = [match.end() for match in re.finditer(rb"\x00\x00\x01[\xbd\xc0-\xef]", data)]
+    if headers:
         for _ in range(rng.choice((1, 3))):
-            at = rng.choice(found) + rng.randrange(2, 16)
+            at = rng.choice(headers) + rng.randrange(2, 16)
             if at < len(data):
                 data[at] = rng.randrange(256)
 

@@ -83,8 +83,8 @@ def panels(command: Any) -> Iterator[tuple[str, list[Any]]]:
         for each in command.params
         if each.name != "help" and not getattr(each, "hidden", False)
     ]
-    for panel, found in groupby(parameters, key=panel_of):
-        yield panel, list(found)
+    for panel, members in groupby(parameters, key=panel_of):
+        yield panel, list(members)
 
 
 def panel_of(parameter: Any) -> str:

@@ -61,7 +61,7 @@ def title(seconds: int, *, path: str = "film.mp4", seed: int = 1, jump: bool = T
             for k in range(10)
         )
         details.append(SegmentDetail(float(start), start + 10.0, fit, 18, 10, blocks))
-    seen = tuple(
+    block_results = tuple(
         BlockResult(
             float(k),
             round(draw.uniform(0.5, 1.5) / seconds, 6),
@@ -92,7 +92,7 @@ def title(seconds: int, *, path: str = "film.mp4", seed: int = 1, jump: bool = T
         audio_tracks=(Track(0, "eng", "Stereo", "aac", True), Track(1, "fra", "", "ac3", False)),
         video_tracks=(Track(0, "", "", "h264", True),),
         segments=tuple(segments),
-        blocks=seen,
+        blocks=block_results,
         degraded=Degraded(
             corrupt_frames=2, notes=("2 damaged audio packets",), unseen_s=((12.0, 14.5),)
         ),

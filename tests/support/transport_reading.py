@@ -27,7 +27,7 @@ def clicks_s(sounds: Sequence[Sound], near_s: Sequence[float]) -> list[float]:
     overlap.
     """
     assert all(before.end_s <= after.start_s + 1e-6 for before, after in pairwise(sounds))
-    found = []
+    times_s = []
     for time_s in near_s:
         samples: Array = np.zeros(16000, np.float32)
         for sound in sounds:
@@ -36,8 +36,8 @@ def clicks_s(sounds: Sequence[Sound], near_s: Sequence[float]) -> list[float]:
             if low < high:
                 samples[low:high] = sound.samples[low - first : high - first]
         assert np.abs(samples).max() > 0.3
-        found.append(click_time_s(time_s - 0.5, samples))
-    return found
+        times_s.append(click_time_s(time_s - 0.5, samples))
+    return times_s
 
 
 def late_ms(file: Media) -> list[float]:

@@ -84,14 +84,14 @@ def pmt(number: int, pid: int, types: Mapping[int, int], words: bytes = b"") -> 
     each.
     """
     clock = next(iter(types), 0x1FFF)
-    told = bytes([0x80, len(words)]) + words if words else b""
+    descriptor = bytes([0x80, len(words)]) + words if words else b""
     body = (0xE000 | clock).to_bytes(2, "big") + b"\xf0\0"
     for stream, kind in types.items():
         body += (
             bytes([kind])
             + (0xE000 | stream).to_bytes(2, "big")
-            + (0xF000 | len(told)).to_bytes(2, "big")
-            + told
+            + (0xF000 | len(descriptor)).to_bytes(2, "big")
+            + descriptor
         )
     return table(pid, 2, number, body)
 
@@ -103,14 +103,14 @@ def renumbered(
     The PAT is left out.
     """
     moved = pmt(number, PMT_PID + shift, {pid + shift: kind for pid, kind in types.items()})
-    found = []
+    out = []
     for packet in packets:
         pid = pid_of(packet)
         if pid == PMT_PID:
-            found += moved
+            out += moved
         elif pid in types:
-            found.append(with_pid(packet, pid + shift))
-    return found
+            out.append(with_pid(packet, pid + shift))
+    return out
 
 
 def interleaved(*streams: list[bytes]) -> list[bytes]:
