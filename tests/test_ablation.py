@@ -331,9 +331,9 @@ def test_first_steps_with_and_without_scenes(
     faces = np.column_stack([np.arange(0, 100, 5) / 25, generated.faces[::5]]).astype(np.float32)
 
     def with_a_face(clip: Clip, folder: Path) -> CachedClip:
-        found = cache_clip(clip, folder)
-        assert found is not None
-        return replace(found, faces=faces)
+        cached = cache_clip(clip, folder)
+        assert cached is not None
+        return replace(cached, faces=faces)
 
     monkeypatch.setattr(trunks, "cache_clip", with_a_face)
     stages: list[list[str]] = []

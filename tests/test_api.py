@@ -60,14 +60,14 @@ def test_a_directory_is_a_clear_error_and_many_take_it(clips: Path) -> None:
         avcheck.UsageError, match=r"lib is a directory; avcheck.check_many searches directories"
     ):
         avcheck.check("lib")
-    found = [(report.path, report.verdict) for report in avcheck.check_many(["lib", "gone.mp4"])]
+    verdicts = [(report.path, report.verdict) for report in avcheck.check_many(["lib", "gone.mp4"])]
     expected = [
         ("gone.mp4", "error"),
         ("lib/a.mp4", "in_sync"),
         ("lib/b late.mp4", "out_of_sync"),
         ("lib/broken.mov", "error"),
     ]
-    assert found == expected
+    assert verdicts == expected
     assert len(fake_scan.MADE) == 1  # the weights are loaded once
 
 

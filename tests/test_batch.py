@@ -26,13 +26,13 @@ def touch(root: Path, *names: str) -> None:
         (root / name).write_bytes(b"x\0")
 
 
-def names(found: Discovery, root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in found.files]
+def names(discovery: Discovery, root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in discovery.files]
 
 
-def reasons(found: Discovery) -> dict[str, str | None]:
-    assert all(report.verdict == "error" for report in found.errors)
-    return {Path(report.path).name: report.reason for report in found.errors}
+def reasons(discovery: Discovery) -> dict[str, str | None]:
+    assert all(report.verdict == "error" for report in discovery.errors)
+    return {Path(report.path).name: report.reason for report in discovery.errors}
 
 
 def test_directories_are_searched_in_a_stable_order(tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_directories_are_searched_in_a_stable_order(tmp_path: Path) -> None:
         "cover.jpg",
         "sound.wav",
     )
-    found = discover([tmp_path])
-    assert names(found, tmp_path) == ["a.mkv", "b.MP4", "m/e.ts", "m/n/d.webm", "z/c.mov"]
-    assert found.errors == []
+    discovery = discover([tmp_path])
+    assert names(discovery, tmp_path) == ["a.mkv", "b.MP4", "m/e.ts", "m/n/d.webm", "z/c.mov"]
+    assert discovery.errors == []
 
 
 def test_hidden_entries_and_what_is_no_file_are_passed_over(tmp_path: Path) -> None:
@@ -66,11 +66,11 @@ def test_named_files_are_always_taken(tmp_path: Path) -> None:
 
 def test_each_file_comes_once(tmp_path: Path) -> None:
     touch(tmp_path, "a/x.mp4", "b/y.mp4")
-    found = discover(
+    discovery = discover(
         [tmp_path / "b", tmp_path / "a" / ".." / "b" / "y.mp4", tmp_path, tmp_path / "b"]
     )
-    assert names(found, tmp_path) == ["b/y.mp4", "a/x.mp4"]
-    assert found.errors == []
+    assert names(discovery, tmp_path) == ["b/y.mp4", "a/x.mp4"]
+    assert discovery.errors == []
 
 
 def test_typescript_is_no_transport_stream(tmp_path: Path) -> None:
@@ -85,33 +85,33 @@ def test_what_cannot_be_checked_becomes_an_error(tmp_path: Path) -> None:
     touch(tmp_path, "empty/readme.txt", "ok.mp4")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "dangling.mp4").symlink_to(tmp_path / "nowhere")
-    found = discover(
+    discovery = discover(
         [
             tmp_path / n
             for n in ("gone.mp4", "empty", "pipe", "dangling.mp4", "ok.mp4", "bad\0name")
         ],
         PRESETS["film"],
     )
-    assert found.files == [tmp_path / "ok.mp4"]
-    assert reasons(found) == {
+    assert discovery.files == [tmp_path / "ok.mp4"]
+    assert reasons(discovery) == {
         "gone.mp4": "there is no such file or directory; check the path",
         "empty": "this directory holds no media files; check the path",
         "pipe": "this is not a regular file; save the video to a file first",
         "dangling.mp4": "this link leads to nothing; mend or remove it",
         "bad\0name": "no file can have this name: it holds a NUL",
     }
-    codes = {Path(report.path).name: report.reason_code for report in found.errors}
+    codes = {Path(report.path).name: report.reason_code for report in discovery.errors}
     assert codes == dict.fromkeys(("gone.mp4", "dangling.mp4", "bad\0name"), "missing") | {
         "empty": "no_media",
         "pipe": "not_media",
     }
-    assert found.errors[0].tolerance == PRESETS["film"]
+    assert discovery.errors[0].tolerance == PRESETS["film"]
 
 
 def test_a_broken_link_in_a_directory_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "film.mp4").symlink_to(tmp_path / "nowhere.mp4")
-    found = discover([tmp_path])
-    assert reasons(found) == {"film.mp4": "this link leads to nothing; mend or remove it"}
+    discovery = discover([tmp_path])
+    assert reasons(discovery) == {"film.mp4": "this link leads to nothing; mend or remove it"}
 
 
 def test_links_are_followed_to_files_of_the_same_directory_alone(tmp_path: Path) -> None:
@@ -120,11 +120,11 @@ def test_links_are_followed_to_files_of_the_same_directory_alone(tmp_path: Path)
     (tmp_path / "lib" / "out.mp4").symlink_to(tmp_path / "store" / "film.mp4")
     (tmp_path / "lib" / "near.mp4").symlink_to(tmp_path / "library" / "near.mp4")
     (tmp_path / "lib" / "loop").symlink_to(tmp_path)
-    found = discover([tmp_path / "lib"])
-    assert names(found, tmp_path) == ["lib/in.mp4", "lib/own.mp4"]
-    assert set(reasons(found)) == {"near.mp4", "out.mp4"}
-    assert "this link leads out of the directory searched" in str(reasons(found)["out.mp4"])
-    assert {report.reason_code for report in found.errors} == {"outside_link"}
+    discovery = discover([tmp_path / "lib"])
+    assert names(discovery, tmp_path) == ["lib/in.mp4", "lib/own.mp4"]
+    assert set(reasons(discovery)) == {"near.mp4", "out.mp4"}
+    assert "this link leads out of the directory searched" in str(reasons(discovery)["out.mp4"])
+    assert {report.reason_code for report in discovery.errors} == {"outside_link"}
     (tmp_path / "linked").symlink_to(tmp_path / "lib")
     assert len(discover([tmp_path / "linked"]).files) == 2
     assert discover([tmp_path / "lib" / "out.mp4"]).files == [tmp_path / "lib" / "out.mp4"]
@@ -134,10 +134,10 @@ def test_links_are_followed_to_files_of_the_same_directory_alone(tmp_path: Path)
 def test_an_unreadable_directory_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "locked/b.mp4")
     (tmp_path / "locked").chmod(0)
-    found = discover([tmp_path])
+    discovery = discover([tmp_path])
     (tmp_path / "locked").chmod(0o700)
-    assert names(found, tmp_path) == ["a.mp4"]
-    assert "this directory cannot be read" in str(reasons(found)["locked"])
+    assert names(discovery, tmp_path) == ["a.mp4"]
+    assert "this directory cannot be read" in str(reasons(discovery)["locked"])
 
 
 def test_the_suffixes_are_as_files_are_compared() -> None:

@@ -40,8 +40,11 @@ def number(k: int) -> Array:
 
 
 def numbers(block: Block) -> list[int | None]:
-    told = [int(a) + 251 * int(b) for a, b in block.pictures[:, 0]]
-    return [k if there else None for k, there in zip(told, block.picture_mask, strict=True)]
+    picture_numbers = [int(a) + 251 * int(b) for a, b in block.pictures[:, 0]]
+    return [
+        k if present else None
+        for k, present in zip(picture_numbers, block.picture_mask, strict=True)
+    ]
 
 
 def shots(times_s: Iterable[float]) -> list[Shot]:
@@ -67,25 +70,25 @@ def noise(seconds: float, seed: int = 0) -> Array:
 @pytest.mark.parametrize("fps", [15, 24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60])
 def test_every_place_shows_the_nearest_picture(fps: float, start_s: float) -> None:
     times_s = [start_s + k / fps for k in range(round(4.6 * fps))]
-    found = shown(times_s)
-    assert len(found) == 125
-    assert found[0] == (pytest.approx(start_s), 0)
-    for time_s, which in found:
+    places = shown(times_s)
+    assert len(places) == 125
+    assert places[0] == (pytest.approx(start_s), 0)
+    for time_s, which in places:
         if time_s > times_s[-1] + 0.5 / FRAME_RATE:
             assert which is None
         elif which is not None:  # the last picture lasts a frame of the grid
             allowed_s = 0.5 / fps if time_s <= times_s[-1] else 0.5 / FRAME_RATE
             assert abs(times_s[which] - time_s) <= allowed_s + 1e-6
     # Only what lies after the last picture, less than a frame of either rate, may be missing.
-    last_s = max(time_s for time_s, which in found if which is not None)
+    last_s = max(time_s for time_s, which in places if which is not None)
     assert last_s >= times_s[-1] - max(1 / fps, 1 / FRAME_RATE)
-    present = [which is not None for _, which in found]
+    present = [which is not None for _, which in places]
     assert present == sorted(present, reverse=True)
 
 
 def test_at_25_fps_every_picture_is_shown_once() -> None:
-    found = [which for _, which in shown([1.48 + k / 25 for k in range(75)])]
-    assert found == list(range(75))
+    order = [which for _, which in shown([1.48 + k / 25 for k in range(75)])]
+    assert order == list(range(75))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -103,54 +106,54 @@ def test_variable_frame_rates_show_the_nearest_picture(seed: int) -> None:
 
 def test_a_slow_picture_stays_until_the_next() -> None:
     """Below 10 fps a picture is held, as a player holds it, and never shown before its time."""
-    found = shown([0.0, 0.5, 1.0, 1.5])
-    for time_s, which in found:
+    places = shown([0.0, 0.5, 1.0, 1.5])
+    for time_s, which in places:
         if time_s <= 1.5 + 1e-9:
             assert which == int((time_s + 1e-9) // 0.5)
 
 
 def test_a_picture_older_than_a_second_is_missing() -> None:
-    found = {round(time_s, 2): which for time_s, which in shown([0.0, 0.04, 2.48, 2.52])}
-    assert found[0.04] == 1
-    assert found[1.0] == 1  # held for a second
-    assert all(found[round(k / 25, 2)] is None for k in range(27, 62))
-    assert found[2.48] == 2
-    assert found[2.52] == 3
+    shown_at = {round(time_s, 2): which for time_s, which in shown([0.0, 0.04, 2.48, 2.52])}
+    assert shown_at[0.04] == 1
+    assert shown_at[1.0] == 1  # held for a second
+    assert all(shown_at[round(k / 25, 2)] is None for k in range(27, 62))
+    assert shown_at[2.48] == 2
+    assert shown_at[2.52] == 3
 
 
 def test_a_gap_of_thirty_hours_yields_nothing_in_between_and_ends_fast() -> None:
     far_s = 30 * 3600.0
     began = time.monotonic()
-    found = list(
+    all_blocks = list(
         blocks(
             shots([0.0, 0.04, 0.08, far_s, far_s + 0.04]),
             [Run(0.0, noise(1.0)), Run(far_s, noise(1.0))],
         )
     )
     assert time.monotonic() - began < 2.0
-    assert [block.start_s for block in found] == pytest.approx([0.0, 1.0, far_s])
-    assert [block.index for block in found] == [0, 1, round(far_s)]
-    assert numbers(found[-1])[:3] == [3, 4, None]
-    assert found[-1].mel_mask.all()
+    assert [block.start_s for block in all_blocks] == pytest.approx([0.0, 1.0, far_s])
+    assert [block.index for block in all_blocks] == [0, 1, round(far_s)]
+    assert numbers(all_blocks[-1])[:3] == [3, 4, None]
+    assert all_blocks[-1].mel_mask.all()
 
 
 def test_blocks_keep_to_one_grid_across_a_gap() -> None:
     times_s = [3.0 + k / 25 for k in range(50)] + [8.37 + k / 25 for k in range(50)]
-    found = list(blocks(shots(times_s), []))
-    assert [block.start_s - 3.0 for block in found] == [block.index for block in found]
-    assert [block.index for block in found] == [0, 1, 2, 5, 6, 7]
-    for block in found:
+    all_blocks = list(blocks(shots(times_s), []))
+    assert [block.start_s - 3.0 for block in all_blocks] == [block.index for block in all_blocks]
+    assert [block.index for block in all_blocks] == [0, 1, 2, 5, 6, 7]
+    for block in all_blocks:
         for k, which in enumerate(numbers(block)):
             if which is not None and which >= 50:
                 assert abs(times_s[which] - (block.start_s + k / 25)) <= 0.02 + 1e-6
 
 
 def test_what_is_after_the_last_picture_is_masked() -> None:
-    found = list(blocks(shots(k / 25 for k in range(30)), [Run(0.0, noise(5.0))]))
-    assert len(found) == 2
-    assert found[1].picture_mask.tolist() == [True] * 5 + [False] * 20
-    assert not found[1].pictures[5:].any()
-    assert found[1].mel_mask.all()
+    all_blocks = list(blocks(shots(k / 25 for k in range(30)), [Run(0.0, noise(5.0))]))
+    assert len(all_blocks) == 2
+    assert all_blocks[1].picture_mask.tolist() == [True] * 5 + [False] * 20
+    assert not all_blocks[1].pictures[5:].any()
+    assert all_blocks[1].mel_mask.all()
 
 
 def test_no_pictures_no_blocks_and_one_picture_one_block() -> None:
@@ -280,12 +283,12 @@ def test_timeline_reads_any_stretch() -> None:
     pieces = [Run(at / SAMPLE_RATE, samples[at : at + 1000]) for at in range(0, len(samples), 1000)]
     timeline = SoundTimeline(pieces)
     for start_s in (-0.5, 0.25, 1.0, 0.5, 2.75, 3.9):
-        found, mask = timeline.read(start_s, 8000)
+        stretch, mask = timeline.read(start_s, 8000)
         index = round(start_s * SAMPLE_RATE) + np.arange(8000)
         real = (index >= 0) & (index < len(samples))
         assert np.array_equal(mask, real)
-        assert np.array_equal(found[real], samples[index[real]])
-        assert not found[~real].any()
+        assert np.array_equal(stretch[real], samples[index[real]])
+        assert not stretch[~real].any()
 
 
 def test_timeline_skips_empty_pieces_and_a_far_one_does_not_stop_it() -> None:

@@ -38,9 +38,9 @@ Open = Callable[..., Any]
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
         # Chromium's own sandbox does not run as root, which containers do; the pages are ours.
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
@@ -209,9 +209,9 @@ def test_axe_finds_no_fault(opened: Open, kind: str, scheme: str, width: int) ->
     tab = opened(text, color_scheme=scheme, viewport={"width": width, "height": 900})
     if kind == "many":
         tab.locator("table.files tbody button.opens").first.click()
-    found = axe.Axe().run(tab).response
-    assert len(found["passes"]) > 20
-    assert [(fault["id"], fault["nodes"][0]["html"]) for fault in found["violations"]] == []
+    results = axe.Axe().run(tab).response
+    assert len(results["passes"]) > 20
+    assert [(fault["id"], fault["nodes"][0]["html"]) for fault in results["violations"]] == []
 
 
 @pytest.mark.slow

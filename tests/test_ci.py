@@ -182,13 +182,13 @@ def test_the_action_runs(media: Path) -> None:
     assert "::error file=late one.mp4,title=avcheck%3A out of sync::" in done.stdout
     assert "<code>late one.mp4</code>" in summary.read_text(encoding="utf-8")
     assert ElementTree.parse(media / "avcheck.xml").getroot().get("tests") == "3"
-    told = dict(row.split("=", 1) for row in outputs.read_text(encoding="utf-8").splitlines())
+    values = dict(row.split("=", 1) for row in outputs.read_text(encoding="utf-8").splitlines())
     records = [
         json.loads(row)
-        for row in Path(told.pop("results")).read_text(encoding="utf-8").splitlines()
+        for row in Path(values.pop("results")).read_text(encoding="utf-8").splitlines()
     ]
     assert [record["path"] for record in records] == ["good.mp4", "late one.mp4", "-odd.mp4"]
-    assert told == {
+    assert values == {
         "exit-code": "1",
         "in-sync": "2",
         "out-of-sync": "1",

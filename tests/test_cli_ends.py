@@ -63,8 +63,8 @@ def test_files_checked_at_a_time_come_as_they_end(
     (clips / "segfault.mp4").write_bytes(b"x")
     assert main([".", "--jobs", "2", "--format", "jsonl"]) == 2
     out, err = capsys.readouterr()
-    found = {record["path"]: record["verdict"] for record in map(json.loads, out.splitlines())}
-    assert found == {
+    verdicts = {record["path"]: record["verdict"] for record in map(json.loads, out.splitlines())}
+    assert verdicts == {
         "good.mp4": "in_sync",
         "late.mp4": "out_of_sync",
         "unsure.mkv": "undecidable",

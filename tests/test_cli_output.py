@@ -52,11 +52,11 @@ def test_json_of_one_named_file_is_one_object(
 ) -> None:
     (clips / "list.txt").write_text("good.mp4\n")
     main(["--json", *args, "--output", "json=report.json"])
-    found = json.loads(capsys.readouterr().out)
+    shown = json.loads(capsys.readouterr().out)
     assert (
-        [each["verdict"] for each in found] if isinstance(found, list) else found["verdict"]
+        [each["verdict"] for each in shown] if isinstance(shown, list) else shown["verdict"]
     ) == verdicts
-    assert json.loads((clips / "report.json").read_text()) == found
+    assert json.loads((clips / "report.json").read_text()) == shown
 
 
 def test_json_stays_whole_when_the_model_fails(

@@ -180,7 +180,7 @@ def complete(line: str, folder: Path, **environment: str) -> subprocess.Complete
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "completions"),
     [
         ("avcheck --js", ["--json"]),  # of the default command
         ("avcheck film.mp4 --preset", ["--preset"]),
@@ -192,12 +192,12 @@ def complete(line: str, folder: Path, **environment: str) -> subprocess.Complete
     ],
 )
 def test_completion_knows_options_values_commands_and_files(
-    tmp_path: Path, line: str, found: list[str]
+    tmp_path: Path, line: str, completions: list[str]
 ) -> None:
     for name in ("dialogue.mp4", "film.mp4", ".hidden.mp4"):
         (tmp_path / name).touch()
     done = complete(line, tmp_path)
-    assert (done.returncode, done.stdout.split(), done.stderr) == (0, found, "")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, completions, "")
 
 
 def test_a_candidate_of_fish_is_one_line(tmp_path: Path) -> None:

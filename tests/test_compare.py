@@ -46,8 +46,8 @@ def track(seconds: float = 60, seed: int = 1, start_s: float = 0.0) -> Features:
 
 
 def align(reference: Features, file: Features) -> list[tuple[float, float, float, float]]:
-    found, pace = matches(reference, file)
-    parts = pieces(found, Lines(pace, 0.03, 0.003), Edges(reference, file))
+    matched, pace = matches(reference, file)
+    parts = pieces(matched, Lines(pace, 0.03, 0.003), Edges(reference, file))
     return [(part.start_s, part.end_s, part.reference_start_s, part.pace) for part in parts]
 
 
@@ -86,8 +86,8 @@ def test_inserted_and_removed_stretches_are_found_to_a_tenth_of_a_second() -> No
 @pytest.mark.parametrize("pace", [25 / 24, 24 / 25, 1001 / 1000])
 def test_a_title_that_plays_faster_or_slower_is_one_piece_of_its_pace(pace: float) -> None:
     whole = track(100)
-    ((_, _, reference_s, found),) = align(whole, whole.at_pace(1 / pace))
-    assert found == pytest.approx(pace, abs=2e-4)
+    ((_, _, reference_s, measured),) = align(whole, whole.at_pace(1 / pace))
+    assert measured == pytest.approx(pace, abs=2e-4)
     assert reference_s == pytest.approx(0, abs=0.02)
 
 
@@ -373,8 +373,8 @@ def test_a_stretch_whose_picture_alone_is_found_is_not_called_in_sync(
 ) -> None:
     sound, picture = (Piece(0.0, end_s, 0.0, 1.0) for end_s in (sound_until_s, 60.0))
     change = SyncChange(0, sound_until_s, 0, 0)
-    found = Comparison((sound,), (picture,), (change,), sound_until_s, 60.0)
-    report = to_report("film.mp4", found, PRESETS["ebu-r37"])
+    comparison = Comparison((sound,), (picture,), (change,), sound_until_s, 60.0)
+    report = to_report("film.mp4", comparison, PRESETS["ebu-r37"])
     assert (report.verdict, report.reason_code) == (verdict, code)
     assert report.degraded.unseen_s == (((sound_until_s, 60.0),) if sound_until_s < 60 else ())
 

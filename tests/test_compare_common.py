@@ -149,11 +149,11 @@ _RATES_HZ, _ACROSS, _DOWN = (column[:, None] for column in _WAVES.T)
 def test_the_part_that_both_show_is_found(
     look: Callable[[Array], Array], parts: tuple[View, View]
 ) -> None:
-    seen = sight(shown(), shown(look=look), 1.0)
-    for found, wanted in zip(seen.views, parts, strict=True):
-        assert found.mirrored == wanted.mirrored
-        assert (found.high, found.wide) == pytest.approx((wanted.high, wanted.wide), abs=0.02)
-    assert likeness(seen.reference, seen.file, 1.0)[0] > 0.9
+    sighted = sight(shown(), shown(look=look), 1.0)
+    for view, wanted in zip(sighted.views, parts, strict=True):
+        assert view.mirrored == wanted.mirrored
+        assert (view.high, view.wide) == pytest.approx((wanted.high, wanted.wide), abs=0.02)
+    assert likeness(sighted.reference, sighted.file, 1.0)[0] > 0.9
 
 
 @pytest.mark.parametrize("cut", [0, 10])
@@ -174,8 +174,8 @@ def test_a_picture_may_be_a_part_of_the_other_by_three_steps() -> None:
 @pytest.mark.slow
 def test_pictures_of_something_else_have_no_part_in_common() -> None:
     other = keep(Picture(k / 25, np.asarray(scenery(500 + 1.3 * k / 25))) for k in range(350))
-    seen = sight(shown(), other, 1.0)
-    assert likeness(seen.reference, seen.file, 1.0)[0] < 0.3
+    sighted = sight(shown(), other, 1.0)
+    assert likeness(sighted.reference, sighted.file, 1.0)[0] < 0.3
 
 
 def test_a_view_that_is_too_small_to_be_divided_is_left_out() -> None:
@@ -191,16 +191,16 @@ def test_a_view_that_is_too_small_to_be_divided_is_left_out() -> None:
     narrow, other = shown(look=slit), shown(look=whole)
     assert narrow.holds(View(moving=True)) and not narrow.holds(View(wide=0.2, moving=True))
     with np.errstate(all="raise"):
-        found = sight(other, narrow, 1.0)
-    for track in (found.reference, found.file):
+        sighted = sight(other, narrow, 1.0)
+    for track in (sighted.reference, sighted.file):
         assert np.isfinite(track.rows).all()
 
 
 def places_s(reference: Features, file: Features) -> float:
     """By how much the file's pictures lie later than the reference's, in seconds."""
-    found, pace = matches(reference, file)
+    matched, pace = matches(reference, file)
     assert pace == 1.0
-    return -float(np.median([match.reference_s - match.file_s for match in found]))
+    return -float(np.median([match.reference_s - match.file_s for match in matched]))
 
 
 @pytest.mark.parametrize("fps", [24, 30, 50, 60])

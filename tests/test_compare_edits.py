@@ -81,8 +81,8 @@ def test_what_was_done_at_the_start_lies_at_the_start(
 
 
 def test_what_was_put_in_at_the_end_lies_at_the_end() -> None:
-    told = of([whole(0.0, 24.3)], [whole(0.0, 25.0)], reference=TimeSpan(0.0, 25.0))
-    assert told == [("inserted", "both", 25, 28, 25, 25)]
+    listed = of([whole(0.0, 24.3)], [whole(0.0, 25.0)], reference=TimeSpan(0.0, 25.0))
+    assert listed == [("inserted", "both", 25, 28, 25, 25)]
 
 
 def test_what_was_left_out_is_told_by_its_times_in_the_reference() -> None:
@@ -152,15 +152,15 @@ def test_what_was_put_in_at_an_end_is_told_beside_another_order(
 ) -> None:
     first_s, second_s = starts_s
     parts = [Piece(first_s, second_s, 14.0, 1.0), Piece(second_s, second_s + 14, 0.0, 1.0)]
-    told = of(parts, file=TimeSpan(0.0, 33.0))
-    assert sorted(told) == [put_in, ("reordered", "both", second_s, second_s, 28, 0)]
+    listed = of(parts, file=TimeSpan(0.0, 33.0))
+    assert sorted(listed) == [put_in, ("reordered", "both", second_s, second_s, 28, 0)]
 
 
 def test_sound_that_begins_before_the_picture_was_not_left_out() -> None:
-    told = of([whole()], [whole(1.0, 28.0, 1.0)], file=TimeSpan(1.0, 28.0))
-    assert told == [("removed", "picture", 1, 1, 0, 1)]
-    told = of([whole()], [whole(0.0, 27.0)], file=TimeSpan(0.0, 27.0))
-    assert told == [("removed", "picture", 27, 27, 27, 28)]
+    listed = of([whole()], [whole(1.0, 28.0, 1.0)], file=TimeSpan(1.0, 28.0))
+    assert listed == [("removed", "picture", 1, 1, 0, 1)]
+    listed = of([whole()], [whole(0.0, 27.0)], file=TimeSpan(0.0, 27.0))
+    assert listed == [("removed", "picture", 27, 27, 27, 28)]
 
 
 def test_a_length_is_exact_at_another_speed_too() -> None:

@@ -27,11 +27,11 @@ class AsTheyAre:
 
 def laid(lags_ms: list[float], lines: Lines, step_s: float = 2.0) -> float:
     """The pace of the one line through windows that lag by so much."""
-    found = [
+    windows = [
         WindowMatch(4 + step_s * k, 4 + step_s * k + lag_ms / 1000, 0.9)
         for k, lag_ms in enumerate(lags_ms)
     ]
-    (piece,) = pieces(found, lines, AsTheyAre())
+    (piece,) = pieces(windows, lines, AsTheyAre())
     return piece.pace
 
 

@@ -48,15 +48,15 @@ def out(tmp_path: Path) -> Path:
 
 def paired(masters: Path, out: Path, selection: Selection = EVERYTHING) -> dict[str, Any]:
     """By the name of a file its reference, or why it has none."""
-    found = pair(masters, out, TOLERANCE, selection)
+    pairs = pair(masters, out, TOLERANCE, selection)
     names: dict[str, Any] = {
-        Path(file).relative_to(out).as_posix(): found.references[str(file)]
+        Path(file).relative_to(out).as_posix(): pairs.references[str(file)]
         .relative_to(masters)
         .as_posix()
-        for file in found.files
+        for file in pairs.files
     }
-    assert all(each.verdict == "error" for each in found.errors)
-    return names | {Path(each.path).name: each.reason_code for each in found.errors}
+    assert all(each.verdict == "error" for each in pairs.errors)
+    return names | {Path(each.path).name: each.reason_code for each in pairs.errors}
 
 
 def test_files_are_compared_by_their_place_and_name(masters: Path, out: Path) -> None:
@@ -86,8 +86,8 @@ def test_why_a_file_has_no_partner_is_said(masters: Path, out: Path) -> None:
 
 
 def test_what_is_excluded_needs_no_partner(masters: Path, out: Path) -> None:
-    found = paired(masters, out, Selection(exclude=("two.*", "lost.mkv", "/c.mp4")))
-    assert sorted(found) == ["a.mp4", "a.webm", "b/c.mp4"]
+    partners = paired(masters, out, Selection(exclude=("two.*", "lost.mkv", "/c.mp4")))
+    assert sorted(partners) == ["a.mp4", "a.webm", "b/c.mp4"]
 
 
 def test_shards_are_disjoint_and_miss_nothing(masters: Path, out: Path) -> None:
@@ -97,10 +97,10 @@ def test_shards_are_disjoint_and_miss_nothing(masters: Path, out: Path) -> None:
 
 
 def test_one_reference_goes_with_every_file(masters: Path, out: Path) -> None:
-    found = pair(masters / "a.mov", out, TOLERANCE, Selection())
-    assert len(found.files) == 5
-    assert set(found.references.values()) == {masters / "a.mov"}
-    assert found.errors == []
+    pairs = pair(masters / "a.mov", out, TOLERANCE, Selection())
+    assert len(pairs.files) == 5
+    assert set(pairs.references.values()) == {masters / "a.mov"}
+    assert pairs.errors == []
 
 
 @pytest.mark.parametrize(
@@ -178,10 +178,10 @@ def test_a_directory_is_a_gate_with_reports(
     assert "out/late.mp4: out of sync: sound late by 150 ms" in shown.out
     assert "out/text.mp4: error: " in shown.err
     assert "3 files: 1 in sync, 1 out of sync, 1 error" in shown.err
-    found = records("sync.jsonl")
-    assert found["out/late.mp4"]["reference"] == "masters/late.mkv"
-    assert found["out/late.mp4"]["offset_ms"] == pytest.approx(-150, abs=1)
-    assert {record["measured_by"] for record in found.values()} == {"reference"}
+    by_path = records("sync.jsonl")
+    assert by_path["out/late.mp4"]["reference"] == "masters/late.mkv"
+    assert by_path["out/late.mp4"]["offset_ms"] == pytest.approx(-150, abs=1)
+    assert {record["measured_by"] for record in by_path.values()} == {"reference"}
     suite = ElementTree.parse("sync.xml").getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
     assert "out/late.mp4" in Path("sync.html").read_text("utf-8")
@@ -244,8 +244,8 @@ def test_one_reference_is_read_once(
 def test_worker_processes_find_the_same(folders: Path) -> None:
     line = ["compare", "masters", "out", "--jobs", "2", "--timeout", "300"]
     assert main([*line, "--format", "jsonl", "--output", "jsonl=sync.jsonl"]) == 2
-    found = {path: record["verdict"] for path, record in records("sync.jsonl").items()}
-    assert found == {
+    verdicts = {path: record["verdict"] for path, record in records("sync.jsonl").items()}
+    assert verdicts == {
         "out/good.mkv": "in_sync",
         "out/late.mp4": "out_of_sync",
         "out/text.mp4": "error",

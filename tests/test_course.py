@@ -23,9 +23,9 @@ def segments(offsets_ms: list[float], confidence: float = 0.95) -> list[Segment]
 
 
 def course(offsets_ms: list[float]) -> tuple[tuple[float, ...], float | None]:
-    found = follow(segments(offsets_ms))
-    assert found is not None
-    return found.jumps_s, found.drift_ms_per_min
+    followed = follow(segments(offsets_ms))
+    assert followed is not None
+    return followed.jumps_s, followed.drift_ms_per_min
 
 
 def test_a_course_needs_three_segments_that_tell() -> None:
@@ -62,13 +62,13 @@ def test_the_part_after_a_jump_needs_four_segments_to_drift(
 
 
 @pytest.mark.parametrize("jump_ms", [-400.0, 200.0])
-@pytest.mark.parametrize("where", [2, 10, 17])
+@pytest.mark.parametrize("jump_at", [2, 10, 17])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_jump_is_found_where_it_is(jump_ms: float, where: int, seed: int) -> None:
+def test_a_jump_is_found_where_it_is(jump_ms: float, jump_at: int, seed: int) -> None:
     offsets_ms = np.random.default_rng(seed).normal(0, 12, 20)
-    offsets_ms[where:] += jump_ms
+    offsets_ms[jump_at:] += jump_ms
     jumps_s, drift = course(offsets_ms.tolist())
-    assert jumps_s == (10.0 * where,)
+    assert jumps_s == (10.0 * jump_at,)
     assert drift is None
 
 
@@ -121,8 +121,8 @@ def test_the_usual_error_of_segments_helps_a_few_residuals() -> None:
 
 def test_thirty_seconds_are_the_least_that_can_drift() -> None:
     assert follow(segments([0.0, 80.0])) is None
-    found = follow(segments([0.0, 40.0, 80.0]))
-    assert found == Course((Stretch(0.0, 30.0, -20.0, 100.0),), 240.0)
+    followed = follow(segments([0.0, 40.0, 80.0]))
+    assert followed == Course((Stretch(0.0, 30.0, -20.0, 100.0),), 240.0)
 
 
 def test_a_rise_that_its_residuals_explain_is_no_drift() -> None:
@@ -133,8 +133,8 @@ def test_a_rise_that_its_residuals_explain_is_no_drift() -> None:
 
 
 def test_a_drift_reaches_the_ends_of_its_segments() -> None:
-    found = follow([Segment(100.0 + 10 * k, 110.0 + 10 * k, 10.0 * k, 0.9) for k in range(12)])
-    assert found == Course((Stretch(100.0, 220.0, -5.0, 115.0),), 60.0)
+    followed = follow([Segment(100.0 + 10 * k, 110.0 + 10 * k, 10.0 * k, 0.9) for k in range(12)])
+    assert followed == Course((Stretch(100.0, 220.0, -5.0, 115.0),), 60.0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -183,38 +183,38 @@ def test_the_interval_of_a_jump_goes_from_what_agrees_with_before_to_what_agrees
         Segment(41.0, 51.0, -400.0, 0.9),
         Segment(51.0, 60.0, -404.0, 0.9),
     ]
-    found = follow(rows)
-    assert found is not None
-    assert found.stretches == (Stretch(0.0, 20.0, 2.0, 2.0), Stretch(41.0, 60.0, -402.0, -402.0))
-    assert found.jump_intervals_s == ((20.0, 41.0),)
-    assert found.jumps_s == (30.5,)
+    followed = follow(rows)
+    assert followed is not None
+    assert followed.stretches == (Stretch(0.0, 20.0, 2.0, 2.0), Stretch(41.0, 60.0, -402.0, -402.0))
+    assert followed.jump_intervals_s == ((20.0, 41.0),)
+    assert followed.jumps_s == (30.5,)
     # Within the interval the offset may be either.
-    assert [found.offsets_ms(at_s) for at_s in (5.0, 20.0, 30.0, 41.0, 99.0)] == [
+    assert [followed.offsets_ms(at_s) for at_s in (5.0, 20.0, 30.0, 41.0, 99.0)] == [
         (2.0,), (2.0,), (2.0, -402.0), (-402.0,), (-402.0,),
     ]  # fmt: skip
 
 
 def test_away_and_back_is_three_stretches() -> None:
-    found = follow(segments([0.0] * 4 + [480.0] * 3 + [0.0] * 4))
-    assert found is not None
-    assert [(each.start_s, each.end_s, each.start_offset_ms) for each in found.stretches] == [
+    followed = follow(segments([0.0] * 4 + [480.0] * 3 + [0.0] * 4))
+    assert followed is not None
+    assert [(each.start_s, each.end_s, each.start_offset_ms) for each in followed.stretches] == [
         (0.0, 40.0, 0.0), (40.0, 70.0, 480.0), (70.0, 110.0, 0.0),
     ]  # fmt: skip
-    assert found.jumps_s == (40.0, 70.0)
+    assert followed.jumps_s == (40.0, 70.0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_level_of_a_title_made_of_several_recordings_is_found(seed: int) -> None:
     levels_ms = np.repeat([0.0, 240.0, -160.0, 120.0], [9, 4, 7, 6])
     noisy_ms = levels_ms + np.random.default_rng(seed).normal(0, 12, len(levels_ms))
-    found = follow(segments(noisy_ms.tolist()))
-    assert found is not None
-    assert [(each.start_s, each.end_s) for each in found.stretches] == [
+    followed = follow(segments(noisy_ms.tolist()))
+    assert followed is not None
+    assert [(each.start_s, each.end_s) for each in followed.stretches] == [
         (0.0, 90.0), (90.0, 130.0), (130.0, 200.0), (200.0, 260.0),
     ]  # fmt: skip
-    offsets_ms = [each.start_offset_ms for each in found.stretches]
+    offsets_ms = [each.start_offset_ms for each in followed.stretches]
     assert offsets_ms == pytest.approx([0.0, 240.0, -160.0, 120.0], abs=20)
-    assert found.drift_ms_per_min is None
+    assert followed.drift_ms_per_min is None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -222,11 +222,11 @@ def test_a_drift_that_starts_anew_with_every_reel(seed: int) -> None:
     """Three reels of 200 s, each from 0 to 400 ms."""
     one_ms = 20.0 * np.arange(20)
     noisy_ms = np.tile(one_ms, 3) + np.random.default_rng(seed).normal(0, 12, 60)
-    found = follow(segments(noisy_ms.tolist()))
-    assert found is not None
-    assert found.jumps_s == (200.0, 400.0)
-    assert found.drift_ms_per_min == pytest.approx(120.0, abs=8)
-    for stretch in found.stretches:
+    followed = follow(segments(noisy_ms.tolist()))
+    assert followed is not None
+    assert followed.jumps_s == (200.0, 400.0)
+    assert followed.drift_ms_per_min == pytest.approx(120.0, abs=8)
+    for stretch in followed.stretches:
         assert stretch.start_offset_ms == pytest.approx(-10.0, abs=25)
         assert stretch.end_offset_ms == pytest.approx(390.0, abs=25)
 
@@ -235,10 +235,10 @@ def test_a_drift_that_starts_anew_with_every_reel(seed: int) -> None:
 def test_a_level_and_then_a_drift_from_another(seed: int) -> None:
     offsets_ms = np.concatenate([np.full(15, -60.0), 200 + 15.0 * np.arange(15)])
     offsets_ms += np.random.default_rng(seed).normal(0, 10, 30)
-    found = follow(segments(offsets_ms.tolist()))
-    assert found is not None
-    assert found.jumps_s == (150.0,)
-    level, drift = found.stretches
+    followed = follow(segments(offsets_ms.tolist()))
+    assert followed is not None
+    assert followed.jumps_s == (150.0,)
+    level, drift = followed.stretches
     assert level.start_offset_ms == level.end_offset_ms == pytest.approx(-60.0, abs=12)
     assert drift.end_offset_ms - drift.start_offset_ms == pytest.approx(225.0, abs=40)
 

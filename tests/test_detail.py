@@ -71,13 +71,13 @@ def curve(peak: int, places: dict[int, tuple[float, float]] | None = None) -> Cu
     )
 
 
-def found(offset_ms: float | None) -> Judgement:
+def judgement_of(offset_ms: float | None) -> Judgement:
     stretches = () if offset_ms is None else (Stretch(0.0, 20.0, offset_ms, offset_ms),)
     return Judgement("out_of_sync", None, offset_ms, 1.0, stretches=stretches)
 
 
 def test_a_sound_that_is_late_fits_at_a_negative_offset() -> None:
-    detail = detail_of([curve(3)], found(-120.0), Calibration(), INFO)
+    detail = detail_of([curve(3)], judgement_of(-120.0), Calibration(), INFO)
     assert detail.offsets_ms == (
         -200.0,
         -160.0,
@@ -100,14 +100,14 @@ def test_a_sound_that_is_late_fits_at_a_negative_offset() -> None:
 
 
 def test_the_networks_own_bias_is_taken_off() -> None:
-    detail = detail_of([curve(3)], found(-100.0), Calibration(bias_frames=0.5), INFO)
+    detail = detail_of([curve(3)], judgement_of(-100.0), Calibration(bias_frames=0.5), INFO)
     assert detail.offsets_ms[0] == -180.0
     best = max(range(11), key=lambda k: detail.segments[0].fit[k] or -99.0)
     assert detail.offsets_ms[best] == -100.0  # 3 frames late less half a frame
 
 
 def test_attention_falls_on_the_cells_of_the_finest_level() -> None:
-    detail = detail_of([curve(3, {3: (0.4, 0.1)})], found(-120.0), Calibration(), INFO)
+    detail = detail_of([curve(3, {3: (0.4, 0.1)})], judgement_of(-120.0), Calibration(), INFO)
     (segment,) = detail.segments
     assert (segment.columns, segment.rows) == (4, 4)
     assert [block.start_s for block in segment.blocks] == [10.0, 11.0]
@@ -127,7 +127,7 @@ def test_attention_is_that_at_the_offset_found_or_else_at_the_best_one(
 ) -> None:
     places = {2: (0.0, 1.0), 3: (1.0, 0.0)}
     detail = detail_of(
-        [curve(2 if offset_ms is None else 3, places)], found(offset_ms), Calibration(), INFO
+        [curve(2 if offset_ms is None else 3, places)], judgement_of(offset_ms), Calibration(), INFO
     )
     cells = {cell[:2] for cell in detail.segments[0].blocks[0].cells}
     assert cells == ({(0, 3)} if offset_ms is None else {(2, 0), (3, 0), (2, 1), (3, 1)})
@@ -139,7 +139,7 @@ def test_a_place_covers_the_cells_that_it_sees() -> None:
     """
     first, second, *_ = places_in(80, (2, 2), (32, 32))
     item = replace(curve(3, {3: (0.4, 0.1)}), grid=(first, second))
-    (segment,) = detail_of([item], found(-120.0), Calibration(), INFO).segments
+    (segment,) = detail_of([item], judgement_of(-120.0), Calibration(), INFO).segments
     assert (segment.columns, segment.rows) == (2, 2)
     cells = {cell[:2]: cell[2] for cell in segment.blocks[0].cells}
     assert cells == {
@@ -149,14 +149,14 @@ def test_a_place_covers_the_cells_that_it_sees() -> None:
 
 
 def test_what_is_spread_thinly_is_left_out() -> None:
-    detail = detail_of([curve(3, {3: (0.1, 0.9)})], found(-120.0), Calibration(), INFO)
+    detail = detail_of([curve(3, {3: (0.1, 0.9)})], judgement_of(-120.0), Calibration(), INFO)
     cells = detail.segments[0].blocks[0].cells
     assert cells == ((0, 3, 0.9),)  # the other cells have 0.025 each
     assert all(share >= LEAST_SHARE for _, _, share in cells)
 
 
 def test_the_media_facts_are_those_of_the_file() -> None:
-    media = detail_of([], found(None), Calibration(), INFO).media
+    media = detail_of([], judgement_of(None), Calibration(), INFO).media
     assert (media.container, media.video_codec, media.audio_codec) == (
         "QuickTime / MOV",
         "h264",

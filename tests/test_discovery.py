@@ -24,7 +24,7 @@ def touch(root: Path, *names: str) -> None:
         (root / name).write_bytes(b"x\0")
 
 
-def found(
+def discovered(
     root: Path,
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
@@ -69,19 +69,19 @@ def test_a_glob_of_too_many_stars_is_refused(tmp_path: Path, glob: str) -> None:
     with pytest.raises(
         UsageError, match=r"^exclude: .* has more than 3 stars; write several simpler globs"
     ):
-        found(tmp_path, exclude=(glob,))
+        discovered(tmp_path, exclude=(glob,))
 
 
 @pytest.mark.parametrize("glob", ["!", "take[z-a].mp4", "a\\"])
 def test_what_is_no_glob_is_refused(tmp_path: Path, glob: str) -> None:
     touch(tmp_path, "a.mp4")
     with pytest.raises(UsageError, match=r"^include: .* is not a glob that \.gitignore allows"):
-        found(tmp_path, include=(glob,))
+        discovered(tmp_path, include=(glob,))
 
 
 def test_a_later_glob_takes_back_an_earlier_one(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "b.mp4", "keep b.mp4")
-    assert found(tmp_path, exclude=("*b.mp4", "!keep*")) == ["a.mp4", "keep b.mp4"]
+    assert discovered(tmp_path, exclude=("*b.mp4", "!keep*")) == ["a.mp4", "keep b.mp4"]
 
 
 def test_a_wrong_line_of_an_ignore_file_is_named_and_the_others_hold(tmp_path: Path) -> None:
@@ -96,20 +96,20 @@ def test_a_wrong_line_of_an_ignore_file_is_named_and_the_others_hold(tmp_path: P
 
 def test_include_stands_in_place_of_the_media_suffixes(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "b.mov", "x/c.mp4", "x/d.dat", "notes.txt")
-    assert found(tmp_path, include=("*.mp4",)) == ["a.mp4", "x/c.mp4"]
-    assert found(tmp_path, include=("*.dat", "b*")) == ["b.mov", "x/d.dat"]
-    assert found(tmp_path, include=("x/*",)) == ["x/c.mp4", "x/d.dat"]
+    assert discovered(tmp_path, include=("*.mp4",)) == ["a.mp4", "x/c.mp4"]
+    assert discovered(tmp_path, include=("*.dat", "b*")) == ["b.mov", "x/d.dat"]
+    assert discovered(tmp_path, include=("x/*",)) == ["x/c.mp4", "x/d.dat"]
 
 
 def test_exclude_leaves_out_files_and_whole_directories(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "proxies/a.mp4", "x/proxies/deep/b.mp4", "x/c proxy.mp4", "x/d.mp4")
-    assert found(tmp_path, exclude=("proxies", "*proxy*")) == ["a.mp4", "x/d.mp4"]
-    assert found(tmp_path, exclude=("proxies/",), include=("*.mp4",)) == [
+    assert discovered(tmp_path, exclude=("proxies", "*proxy*")) == ["a.mp4", "x/d.mp4"]
+    assert discovered(tmp_path, exclude=("proxies/",), include=("*.mp4",)) == [
         "a.mp4",
         "x/c proxy.mp4",
         "x/d.mp4",
     ]
-    assert found(tmp_path, exclude=("/proxies",)) == [
+    assert discovered(tmp_path, exclude=("/proxies",)) == [
         "a.mp4",
         "x/c proxy.mp4",
         "x/d.mp4",
@@ -154,9 +154,9 @@ def test_ignore_files(tmp_path: Path) -> None:
         "# comment\n\n*b.mp4\n!keep*\r\nraw/\n/a.mp4\n\\#1.mp4\nz.mp4/\n/x/y/e.mp4   \n!\n"
     )
     (tmp_path / "x" / ".avcheckignore").write_text("!raw/\ny/f.mp4\n")
-    assert found(tmp_path) == ["keep b.mp4", "z.mp4", "x/a.mp4", "x/raw/d.mp4"]
+    assert discovered(tmp_path) == ["keep b.mp4", "z.mp4", "x/a.mp4", "x/raw/d.mp4"]
     # Ignore files above the root do not count
-    assert found(tmp_path / "x") == [
+    assert discovered(tmp_path / "x") == [
         "a.mp4",
         "raw/d.mp4",
         "y/e.mp4",
@@ -176,10 +176,10 @@ def test_comments_and_empty_lines_of_an_ignore_file_are_no_globs(tmp_path: Path)
 def test_an_ignore_file_that_cannot_be_read_hides_nothing(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4")
     (tmp_path / ".avcheckignore").mkdir()
-    assert found(tmp_path) == ["a.mp4"]
+    assert discovered(tmp_path) == ["a.mp4"]
     (tmp_path / ".avcheckignore").rmdir()
     os.mkfifo(tmp_path / ".avcheckignore")
-    assert found(tmp_path) == ["a.mp4"]
+    assert discovered(tmp_path) == ["a.mp4"]
 
 
 # ---- lists
@@ -209,8 +209,8 @@ def test_files_from(
     (tmp_path / "list").write_text("good.mp4\nx\ngone.mp4\n")
     assert main(["--files-from", "list", "good.mp4"]) == 2
     out, err = capsys.readouterr()
-    told = out.partition("\n\n")[0].splitlines()
-    assert [row.split(":")[0] for row in told] == ["good.mp4", "x/late.mp4", "x/unsure.mp4"]
+    rows = out.partition("\n\n")[0].splitlines()
+    assert [row.split(":")[0] for row in rows] == ["good.mp4", "x/late.mp4", "x/unsure.mp4"]
     assert "gone.mp4: error: there is no such file or directory" in err
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"x/late.mp4\0")))
     assert main(["--files-from", "-"]) == 1
@@ -229,12 +229,14 @@ def test_files_from(
 
 def test_shards_part_the_files_and_new_ones_move_no_other(tmp_path: Path) -> None:
     touch(tmp_path, *(f"{folder}/{number}.mp4" for folder in "abc" for number in range(40)))
-    parts = [set(found(tmp_path, shard=Shard(index, 4))) for index in (1, 2, 3, 4)]
-    assert Counter(name for part in parts for name in part) == dict.fromkeys(found(tmp_path), 1)
+    parts = [set(discovered(tmp_path, shard=Shard(index, 4))) for index in (1, 2, 3, 4)]
+    assert Counter(name for part in parts for name in part) == dict.fromkeys(
+        discovered(tmp_path), 1
+    )
     assert all(15 <= len(part) <= 50 for part in parts)
     touch(tmp_path, "a/new.mp4")
     assert [
-        set(found(tmp_path, shard=Shard(index, 4))) - {"a/new.mp4"} for index in (1, 2, 3, 4)
+        set(discovered(tmp_path, shard=Shard(index, 4))) - {"a/new.mp4"} for index in (1, 2, 3, 4)
     ] == parts
 
 
@@ -260,12 +262,12 @@ def test_a_shard_does_not_depend_on_where_the_tree_is_nor_on_the_version() -> No
 def test_every_problem_is_told_in_one_shard(tmp_path: Path) -> None:
     touch(tmp_path, "empty/notes.txt")
     paths = [tmp_path / "empty", *(tmp_path / f"gone {number}.mp4" for number in range(9))]
-    told = [
+    reported = [
         error.path
         for index in (1, 2, 3)
         for error in discover(paths, selection=Selection(shard=Shard(index, 3))).errors
     ]
-    assert sorted(told) == sorted(map(str, paths))
+    assert sorted(reported) == sorted(map(str, paths))
 
 
 def test_a_shard_without_files_is_no_failure(

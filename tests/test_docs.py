@@ -86,8 +86,8 @@ def test_the_table_of_fail_on_is_true() -> None:
             gate = Gate(
                 frozenset(FailOn(word) for word in re.findall(r"--fail-on ([\w-]+)", words))
             )
-        found = [gate.exit_code({"in_sync": 1, kind.verdict: 1}) for kind in FailOn]
-        assert found == [int(code) for code in codes], words
+        exit_codes = [gate.exit_code({"in_sync": 1, kind.verdict: 1}) for kind in FailOn]
+        assert exit_codes == [int(code) for code in codes], words
 
 
 LINKS = [

@@ -131,7 +131,7 @@ def test_a_crash_below_an_actor_costs_one_file(
                 )
             )
         files = [Path(name) for name in names]
-        found = {
+        reports = {
             result[0].path: result[0]
             for result in check_with_ray(
                 files, settings, Limits(2), make_checker=fake_scan.make_checker
@@ -140,15 +140,15 @@ def test_a_crash_below_an_actor_costs_one_file(
         }
     finally:
         ray.shutdown()
-    assert sorted(found) == sorted(names)
-    assert {name for name, each in found.items() if each.verdict == "error"} == {
+    assert sorted(reports) == sorted(names)
+    assert {name for name, each in reports.items() if each.verdict == "error"} == {
         names[1],
         *names[3:6],
     }
-    assert found["segfault.mp4"].reason == "the worker was killed by signal 11 (SIGSEGV)"
-    assert found["late.mp4"].verdict == "out_of_sync"
-    assert {each.settings_sha256 for each in found.values()} == {settings.sha256()}
-    assert found["good.mp4"].file_size == 1
+    assert reports["segfault.mp4"].reason == "the worker was killed by signal 11 (SIGSEGV)"
+    assert reports["late.mp4"].verdict == "out_of_sync"
+    assert {each.settings_sha256 for each in reports.values()} == {settings.sha256()}
+    assert reports["good.mp4"].file_size == 1
 
 
 @needs_ray
@@ -167,7 +167,7 @@ def test_a_machine_that_is_lost_costs_no_file(
     try:
         lost = cluster.add_node(num_cpus=1)
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        found: list[Report] = []
+        reports: list[Report] = []
         for result in check_with_ray(
             [Path(name) for name in names],
             CheckSettings(),
@@ -175,13 +175,13 @@ def test_a_machine_that_is_lost_costs_no_file(
             make_checker=fake_scan.make_checker,
         ):
             assert isinstance(result, tuple)
-            found += result
-            if len(found) == 3:
+            reports += result
+            if len(reports) == 3:
                 cluster.remove_node(lost, allow_graceful=False)
     finally:
         cluster.shutdown()
-    assert sorted(each.path for each in found) == sorted(names)
-    assert {each.verdict for each in found} == {"in_sync"}
+    assert sorted(each.path for each in reports) == sorted(names)
+    assert {each.verdict for each in reports} == {"in_sync"}
     assert capfd.readouterr().out == ""
 
 
@@ -194,17 +194,19 @@ def test_a_file_that_takes_machines_along_is_given_up(
         (workplace / name).write_bytes(b"x")
     monkeypatch.setattr(ray_engine, "_Actor", DyingActor)
     files = [workplace / name for name in ("good.mp4", "actor.mp4", "good 2.mp4")]
-    found = {
+    reports = {
         Path(result[0].path).name: result[0]
         for result in check_with_ray(
             files, CheckSettings(), Limits(1), make_checker=fake_scan.make_checker
         )
         if isinstance(result, tuple)
     }
-    assert found["actor.mp4"].verdict == "error"
-    assert found["actor.mp4"].reason_code == "crashed"
-    assert found["actor.mp4"].reason == ("the machine or process that checked it was lost 3 times")
-    assert {found[name].verdict for name in ("good.mp4", "good 2.mp4")} == {"in_sync"}
+    assert reports["actor.mp4"].verdict == "error"
+    assert reports["actor.mp4"].reason_code == "crashed"
+    assert reports["actor.mp4"].reason == (
+        "the machine or process that checked it was lost 3 times"
+    )
+    assert {reports[name].verdict for name in ("good.mp4", "good 2.mp4")} == {"in_sync"}
 
 
 class DyingActor(_Actor):

@@ -85,7 +85,7 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
     heads = {kind: JointHead(replace(SMALL, attention=kind)) for kind in ATTENTION_KINDS}
     digest = save(weights, SyncNet(SMALL), heads, calibration={"decide": 0.5}, training={})
     out = tmp_path / "raw.jsonl"
-    seen: list[tuple[int, int]] = []
+    steps: list[tuple[int, int]] = []
     texts = list(
         run.evaluate(
             run.EvalSettings(
@@ -96,13 +96,13 @@ def test_evaluate_a_corpus_with_weights_from_a_file(tmp_path: Path) -> None:
                 plots=tmp_path / "plots",
                 speed=False,
             ),
-            on_clip=lambda done, total: seen.append((done, total)),
+            on_clip=lambda done, total: steps.append((done, total)),
         )
     )
     assert digest[:16] in texts[0]
     assert "speech: 2 clips of 2 groups, 1 with a trusted offset; generic: 2 clips" in texts[0]
     assert "bad" in texts[1]
-    assert seen == [(k, 4) for k in range(1, 5)]
+    assert steps == [(k, 4) for k in range(1, 5)]
     assert list(run.from_rows(read_rows(out), plots=tmp_path / "plots")) == texts
     assert {path.name for path in (tmp_path / "plots").iterdir()} >= {
         "reliability.png",
@@ -167,19 +167,19 @@ def test_speed_is_measured_stage_by_stage(tmp_path: Path) -> None:
     )
     film = tmp_path / "film.mp4"
     speed.make_film(film, 3, size=(96, 160))
-    found = speed._time_stages(film, weights, "cpu")
-    assert list(found["cpu_s"]) == ["whole check", "decode", "trunk", "scan"]
-    assert found["film_s"] == 3
-    assert 50 < found["peak_mb"] < 20_000
-    assert found["closer_mb"] is None or found["closer_mb"] >= found["peak_mb"]
+    figures = speed._time_stages(film, weights, "cpu")
+    assert list(figures["cpu_s"]) == ["whole check", "decode", "trunk", "scan"]
+    assert figures["film_s"] == 3
+    assert 50 < figures["peak_mb"] < 20_000
+    assert figures["closer_mb"] is None or figures["closer_mb"] >= figures["peak_mb"]
     stages = {"whole check": 6.0, "decode": 1.0, "trunk": 2.0, "scan": 3.0}
     text = speed.speed_table(
-        {**found, "wall_s": stages, "peak_mb": 500.0, "closer_mb": 800.0, "kept_mb_per_min": 1.0}
+        {**figures, "wall_s": stages, "peak_mb": 500.0, "closer_mb": 800.0, "kept_mb_per_min": 1.0}
     )
     assert "10.0 times as fast as it plays" in text
     assert "about 620 MB" in text
     assert "looked at closer: 800 MB, of two hours about 920 MB" in text
-    earlier = {**found, "wall_s": stages}
+    earlier = {**figures, "wall_s": stages}
     del earlier["closer_mb"]
     assert "closer" not in speed.speed_table(earlier)
     assert "trunk alone" in text

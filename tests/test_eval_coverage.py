@@ -144,14 +144,14 @@ def test_coverage_counts_every_clip_and_judges_those_whose_offset_is_known() -> 
         row("short", 120.0, "out_of_sync", clip_s=5.9, case=protocol.STRANGER),
         row("new", -80.0, "out_of_sync", added=3),
     ]
-    found = {(line[0], line[1]): line[2:] for line in cells(tables.coverage_table(rows))}
-    assert [line[:2] for line in found.values()] == [
+    table = {(line[0], line[1]): line[2:] for line in cells(tables.coverage_table(rows))}
+    assert [line[:2] for line in table.values()] == [
         ["6", "6"],
         ["5", "5"],
         ["4", "4"],
         ["5", "5"],
     ] + [["1", "1"]] * 4
-    figures = {key: [cell.split()[0] for cell in line[2:]] for key, line in found.items()}
+    figures = {key: [cell.split()[0] for cell in line[2:]] for key, line in table.items()}
     assert figures["first", "all"] == ["0.83", "0.67", "0.25", "1.00"]
     assert figures["first", "speaker seen"] == ["0.80", "0.60", "0.25", "1.00"]
     assert figures["first", "speaker seen, 6 s or longer"] == ["0.75", "0.50", "0.33", "-"]

@@ -203,20 +203,20 @@ def test_the_risk_table_counts_what_is_kept(oracle_rows: list[Row]) -> None:
     trusted, known = confidence_tables.risk_tables(rows, foreign)
     assert "speech (trusted, corrected)" in trusted
     assert "speech (any estimate, corrected)" in known
-    found = {row[1]: row for row in cells(trusted)}
-    assert list(found) == [f"{least:g}" for least in RISK_FROM]
-    assert found["0"][2:] == ["10", "1.00 [one group]", "0.20 [one group]", "1.00 [one group]"]
-    assert found["0.5"][2:] == ["6", "0.60 [one group]", "0.17 [one group]", "0.50 [one group]"]
-    assert found["0.95"][2:] == ["1", "0.10 [one group]", "0.00 [one group]", "0.25 [one group]"]
+    by_least = {row[1]: row for row in cells(trusted)}
+    assert list(by_least) == [f"{least:g}" for least in RISK_FROM]
+    assert by_least["0"][2:] == ["10", "1.00 [one group]", "0.20 [one group]", "1.00 [one group]"]
+    assert by_least["0.5"][2:] == ["6", "0.60 [one group]", "0.17 [one group]", "0.50 [one group]"]
+    assert by_least["0.95"][2:] == ["1", "0.10 [one group]", "0.00 [one group]", "0.25 [one group]"]
     assert "no order 0.200" in trusted
     without = cells(next(iter(confidence_tables.risk_tables(rows, []))))
     assert {row[5] for row in without} == {"-"}
 
 
 def test_agreement_takes_pairs_of_neighbours_and_undoes_each_move() -> None:
-    def piece(name: str, start_s: float, late: float, found: float) -> Row:
+    def piece(name: str, start_s: float, late: float, estimate: float) -> Row:
         about = {"clip": name, "group": name, "kind": "speech", "seconds": 10.0, "start_s": start_s}
-        return {"measure": "offset", **about, "late_frames": late, "estimate_frames": found}
+        return {"measure": "offset", **about, "late_frames": late, "estimate_frames": estimate}
 
     rows = [
         piece("a", 10, 5, 7.5),

@@ -58,7 +58,7 @@ def test_small_faces_are_measured_as_a_check_looks_at_them(monkeypatch: pytest.M
 
 def test_the_table_of_small_faces_counts_what_is_near_sure_and_wrong() -> None:
     def row(case: str, error: float, confidence: float, **more: object) -> Row:
-        told = {
+        figures = {
             "late_frames": 5.0,
             "estimate_frames": 5.0 + error,
             "first_frames": 30.0,
@@ -70,7 +70,7 @@ def test_the_table_of_small_faces_counts_what_is_near_sure_and_wrong() -> None:
             "own_frames": 0.0,
             "first_confidence": 0.1,
         }
-        return {"measure": "small", "case": case, **about, **told, **more}
+        return {"measure": "small", "case": case, **about, **figures, **more}
 
     rows = [
         row("1/4", 0.5, 0.95),

@@ -37,21 +37,21 @@ def face(left: float, right: float, top: float, bottom: float, mouth: tuple[floa
 def test_a_face_is_placed_and_sized_like_those_of_the_cascade() -> None:
     frames = np.zeros((45, 100, 200), np.uint8)
     frames[20:] = 9
-    seen: list[tuple[int, ...]] = []
+    shapes: list[tuple[int, ...]] = []
 
     def mesh(picture: Array) -> Array | None:
-        seen.append(picture.shape)
+        shapes.append(picture.shape)
         return face(0.4, 0.5, 0.2, 0.4, mouth=(0.45, 0.35)) if picture.max() else None
 
-    found = find(frames, mesh, every=10)
-    assert seen == [(100, 200, 3)] * 5
-    assert found.looks == 5
-    assert found.share == 3 / 5
+    faces = find(frames, mesh, every=10)
+    assert shapes == [(100, 200, 3)] * 5
+    assert faces.looks == 5
+    assert faces.share == 3 / 5
     width = 1.27 * 0.2  # a tenth of 200 px is a fifth of the short side
-    assert found.rows == pytest.approx(
+    assert faces.rows == pytest.approx(
         np.array([[t, 0.9, 0.35 - 0.28 * width, width] for t in (0.8, 1.2, 1.6)]), abs=1e-6
     )
-    x, y, size = found.in_px(100)[0, 1:]
+    x, y, size = faces.in_px(100)[0, 1:]
     # Where `sampling` looks for the mouth, the mouth is
     assert (x, y + 0.28 * size) == pytest.approx((90, 35))
 
@@ -63,22 +63,22 @@ def test_a_turned_face_counts_by_its_height() -> None:
 
 
 def test_no_face_anywhere_is_no_row_and_a_share_of_0() -> None:
-    found = find(np.zeros((30, 8, 8), np.uint8), lambda _: None)
-    assert found.rows.shape == (0, 4)
-    assert found.share == 0
-    assert Faces(0, found.rows).share == 0
+    faces = find(np.zeros((30, 8, 8), np.uint8), lambda _: None)
+    assert faces.rows.shape == (0, 4)
+    assert faces.share == 0
+    assert Faces(0, faces.rows).share == 0
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "faces.json"
-    found = {
+    written = {
         "a": Faces(7, np.array([[0.4, 0.51234, 0.25, 0.3]], np.float32)),
         "b": Faces(3, np.zeros((0, 4), np.float32)),
     }
-    write_faces(path, found)
+    write_faces(path, written)
     again = read_faces(path)
     assert [(name, item.looks) for name, item in again.items()] == [("a", 7), ("b", 3)]
-    assert again["a"].rows == pytest.approx(found["a"].rows, abs=5e-4)
+    assert again["a"].rows == pytest.approx(written["a"].rows, abs=5e-4)
     assert again["b"].rows.shape == (0, 4)
     assert [item.name for item in tmp_path.iterdir()] == ["faces.json"]
 
@@ -140,10 +140,10 @@ def test_every_speech_clip_is_looked_at_once(
         return lambda _: face(0.4, 0.6, 0.2, 0.6, mouth=(0.5, 0.5))
 
     assert main([str(corpus), str(out)], new_mesh) == 0
-    found = read_faces(out)
-    assert set(found) == {"more", "talk"}
-    assert found["more"].looks == 99
-    assert (found["talk"].looks, found["talk"].share) == (8, 1.0)
+    faces = read_faces(out)
+    assert set(faces) == {"more", "talk"}
+    assert faces["more"].looks == 99
+    assert (faces["talk"].looks, faces["talk"].share) == (8, 1.0)
     assert len(made) == 1
     assert "broken.mkv" in capsys.readouterr().err
 

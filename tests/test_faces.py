@@ -56,8 +56,8 @@ def still(*squares: tuple[int, int, int]) -> Array:
 
 @pytest.mark.parametrize(("height", "width"), [(40, 64), (41, 67), (16, 90)])
 def test_every_fourth_pixel_is_judged(height: int, width: int) -> None:
-    told = FaceFinder().eval()(torch.rand(2, 1, height, width) * 255)
-    assert told.shape == (2, 2, -(-height // 4), -(-width // 4))
+    output = FaceFinder().eval()(torch.rand(2, 1, height, width) * 255)
+    assert output.shape == (2, 2, -(-height // 4), -(-width // 4))
 
 
 def test_a_darker_picture_of_less_contrast_shows_the_same() -> None:

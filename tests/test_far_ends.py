@@ -48,11 +48,11 @@ def test_a_check_that_reads_no_sound_behind_the_last_picture_goes_by_the_length(
         assert file.degraded.notes == ("its pictures end at 4.0 s, the file at 10.0 s",)
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(30, False), (19, True)])
-def test_a_tail_of_a_tenth_is_ordinary(clip: Clip, seconds: float, told: bool) -> None:
+@pytest.mark.parametrize(("seconds", "noted"), [(30, False), (19, True)])
+def test_a_tail_of_a_tenth_is_ordinary(clip: Clip, seconds: float, noted: bool) -> None:
     """A title card without sound, credits that fade."""
     path = clip("film.mp4", seconds=seconds, audio_gaps_s=[(seconds - 2.4, seconds)], **SMALL)
-    assert bool(notes(path)) == told
+    assert bool(notes(path)) == noted
 
 
 @pytest.mark.parametrize(

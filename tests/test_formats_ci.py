@@ -84,11 +84,11 @@ def checked_junit(text: str) -> ElementTree.Element:
 
 def test_junit_maps_verdicts() -> None:
     root = checked_junit(document("junit", EACH))
-    found = {
+    outcomes = {
         case.get("name"): [(child.tag, child.attrib) for child in case]
         for case in root.iter("testcase")
     }
-    assert found == {
+    assert outcomes == {
         "late.mp4": [
             ("failure", {"type": "out_of_sync", "message": LATE_TEXT}),
         ],
@@ -185,8 +185,8 @@ def unescape(text: str) -> str:
 
 def annotations_of(text: str) -> list[tuple[str, str, str]]:
     """(level, file, message) of the workflow commands in a log."""
-    found = re.findall(r"^::(\w+) file=([^,:]*),title=[^,:]*::(.*)$", text, re.MULTILINE)
-    return [(level, unescape(file), unescape(message)) for level, file, message in found]
+    matched = re.findall(r"^::(\w+) file=([^,:]*),title=[^,:]*::(.*)$", text, re.MULTILINE)
+    return [(level, unescape(file), unescape(message)) for level, file, message in matched]
 
 
 def test_github_annotates_what_is_wrong() -> None:
@@ -218,13 +218,13 @@ def test_github_shows_the_ten_worst_in_the_documented_order() -> None:
         Report(f"u{n:02}.mp4", "undecidable", reason="silence", confidence=n / 100)
         for n in range(15, 0, -1)
     ]
-    found = annotations_of(document("github", [*unsure, *broken, *late]))
-    assert [file for level, file, _ in found if level == "error"] == [
+    annotated = annotations_of(document("github", [*unsure, *broken, *late]))
+    assert [file for level, file, _ in annotated if level == "error"] == [
         *(f"{n}.mp4" for n in range(8, 0, -1)),
         "a.mp4",
         "w.mp4",
     ]
-    assert [file for level, file, _ in found if level == "warning"] == [
+    assert [file for level, file, _ in annotated if level == "warning"] == [
         f"u{n:02}.mp4" for n in range(1, 11)
     ]
 
@@ -243,10 +243,10 @@ def test_github_keeps_the_name_through_its_escapes(name: str) -> None:
         .replace("\\x00r", "\r")
         .replace("\\x00n", "\n")
     )
-    found = annotations_of(document("github", hostile(name)))
-    assert len(found) == 3
+    annotated = annotations_of(document("github", hostile(name)))
+    assert len(annotated) == 3
     if "\x00" not in name:
-        assert {file for _, file, _ in found} == {shown}
+        assert {file for _, file, _ in annotated} == {shown}
 
 
 def test_the_step_summary_counts_and_lists_the_worst() -> None:
