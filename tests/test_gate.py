@@ -36,12 +36,12 @@ def test_without_fail_on(verdicts: dict[str, int], code: int) -> None:
 @pytest.mark.parametrize("exit_zero", [False, True])
 def test_a_kind_fails_exactly_when_it_is_named(fail_on: frozenset[FailOn], exit_zero: bool) -> None:
     gate = Gate(fail_on, exit_zero)
-    found = ExitCode.OK if exit_zero else ExitCode.OUT_OF_SYNC
+    code = ExitCode.OK if exit_zero else ExitCode.OUT_OF_SYNC
     assert gate.exit_code({"in_sync": 1, "out_of_sync": 1}) == (
-        found if FailOn.OUT_OF_SYNC in fail_on else 0
+        code if FailOn.OUT_OF_SYNC in fail_on else 0
     )
     assert gate.exit_code({"in_sync": 1, "undecidable": 1}) == (
-        found if FailOn.UNDECIDABLE in fail_on else 0
+        code if FailOn.UNDECIDABLE in fail_on else 0
     )
     assert gate.exit_code({"in_sync": 1, "error": 1}) == (
         ExitCode.NOT_JUDGED if FailOn.ERROR in fail_on else 0

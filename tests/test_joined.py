@@ -40,13 +40,13 @@ def lines(text: str) -> dict[tuple[str, str], tuple[float, float]]:
 
 def test_what_speaks_gets_an_offset_and_what_does_not_gets_none() -> None:
     rows = [segment("a", 3.0), segment("b", -5.0), segment("a", None), segment("b", None)]
-    found = lines(joined.joined_table(rows, 0.9))
-    assert set(found) == {
+    table = lines(joined.joined_table(rows, 0.9))
+    assert set(table) == {
         (length, share)
         for length in ("1 min", "3 min", "10 min")
         for share in ("0", "0.1", "0.25", "0.5")
     }
-    assert {share: found["10 min", share] for share in ("0", "0.1", "0.5")} == {
+    assert {share: table["10 min", share] for share in ("0", "0.1", "0.5")} == {
         "0": (0, 0),
         "0.1": (1, 0),
         "0.5": (1, 0),
@@ -55,8 +55,8 @@ def test_what_speaks_gets_an_offset_and_what_does_not_gets_none() -> None:
 
 def test_an_offset_that_is_not_the_clip_s_is_wrong() -> None:
     astray = {**segment("a", 3.0), "truth_frames": 13.0}
-    found = lines(joined.joined_table([astray, segment("b", None)], 0.9))
-    assert found["3 min", "0.5"] == (1, 1)
+    table = lines(joined.joined_table([astray, segment("b", None)], 0.9))
+    assert table["3 min", "0.5"] == (1, 1)
 
 
 def test_an_offset_of_strangers_alone_is_wrong() -> None:

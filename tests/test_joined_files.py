@@ -39,12 +39,12 @@ def lateness_ms(path: Path) -> list[float]:
     with open_media(path) as file:
         shown = [picture.pts_s for picture in file.pictures() if picture.luma.mean() > 128]
         start_s, samples = whole(list(file.sounds()))
-        found = []
+        late_ms = []
         for time_s in shown:
             first = round((time_s - 0.8 - start_s) * 16000)
             near = samples[first : first + round(1.6 * 16000)]
-            found.append(1000 * (click_time_s(start_s + first / 16000, near) - time_s))
-    return found
+            late_ms.append(1000 * (click_time_s(start_s + first / 16000, near) - time_s))
+    return late_ms
 
 
 @pytest.mark.parametrize(("suffix", "form", "options"), KINDS, ids=[kind[0] for kind in KINDS])

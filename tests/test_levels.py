@@ -27,7 +27,7 @@ def test_only_the_favourite_level_is_looked_at_in_between() -> None:
     levels = [{place[0] for place in curve.grid} for curve in curves]
     assert len(curves) == 8
     assert levels[0] == levels[6] == set(LEVELS)
-    assert all(len(seen) == 1 for k, seen in enumerate(levels) if k not in (0, 6))
+    assert all(len(sizes) == 1 for k, sizes in enumerate(levels) if k not in (0, 6))
 
 
 def at_levels(levels: tuple[int, ...], frames: float | None, favourite: int) -> Curve:

@@ -74,19 +74,19 @@ def test_a_further_sound_is_judged_as_it_is_alone(
 def test_the_pictures_are_decoded_and_looked_at_once(
     film: Path, checker: Checker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[int] = []
+    lengths: list[int] = []
 
     def counted(pictures: Any, *others: Any, **more: Any) -> Any:
-        seen.append(len(pictures))
+        lengths.append(len(pictures))
         return real_look(pictures, *others, **more)
 
     monkeypatch.setattr("avcheck.scan.curves.look", counted)
     part = {"start": 0.0, "end": 2.0}
     checker.check_tracks(film, CheckSettings(audio_tracks=(0,), **part))
-    once = len(seen)
+    once = len(lengths)
     checker.check_tracks(film, CheckSettings(audio_tracks=(0, 1), **part))
     # Fewer if the other sound is surer, so that it takes fewer sizes
-    assert 0 < len(seen) - once <= once
+    assert 0 < len(lengths) - once <= once
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_a_language_is_known_by_all_its_codes(
     tmp_path: Path, checker: Checker, wanted: str
 ) -> None:
     path = tiny(tmp_path / "film.mkv", ("eng", "fre", "fr-CA", "fra"))
-    found = checker.check_tracks(path, CheckSettings(languages=(wanted,)))
-    assert [each.audio_track for each in found] == [1, 2, 3]
+    checked = checker.check_tracks(path, CheckSettings(languages=(wanted,)))
+    assert [each.audio_track for each in checked] == [1, 2, 3]
 
 
 def test_a_language_that_no_track_has_is_told_with_those_there_are(tmp_path: Path) -> None:

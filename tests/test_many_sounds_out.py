@@ -43,29 +43,29 @@ def test_text_has_a_line_a_sound_and_one_for_the_title(
 def test_every_format_tells_the_sounds_apart(
     shelf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = {}
+    texts = {}
     for form in (each for each in SEVERAL if each != "text"):
         assert main([*FORMATS_OF_ONE, form]) == 1
-        found[form] = capsys.readouterr().out
-    records = json.loads(found["json"])
+        texts[form] = capsys.readouterr().out
+    records = json.loads(texts["json"])
     assert [each["audio_track"] for each in records] == [0, 1, 2]
-    assert [json.loads(line) for line in found["jsonl"].splitlines()] == [
+    assert [json.loads(line) for line in texts["jsonl"].splitlines()] == [
         {**record, "elapsed_s": line["elapsed_s"], "checked_at": line["checked_at"]}
-        for record, line in zip(records, map(json.loads, found["jsonl"].splitlines()), strict=True)
+        for record, line in zip(records, map(json.loads, texts["jsonl"].splitlines()), strict=True)
     ]
-    assert found["junit"].count("<testcase ") == 3
-    assert 'name="one.mp4 track 1 (fra)"' in found["junit"]
-    assert 'tests="3" failures="1"' in found["junit"]
+    assert texts["junit"].count("<testcase ") == 3
+    assert 'name="one.mp4 track 1 (fra)"' in texts["junit"]
+    assert 'tests="3" failures="1"' in texts["junit"]
     assert "::error file=one.mp4,title=avcheck%3A out of sync::track 1 (fra): sound late" in (
-        found["github"].replace("title=avcheck: ", "title=avcheck%3A ")
+        texts["github"].replace("title=avcheck: ", "title=avcheck%3A ")
     )
-    assert found["csv"].count("\r\n") == 4
-    assert '"fra"' in found["csv"]
-    if "otio" in found:
-        assert found["otio"].count('"name": "one.mp4 track 1 (fra)"') == 1
-    assert found["fcpxml"].count('<project name="one.mp4 track 1 (fra)">') == 1
-    assert "<bdi>track 1 (fra)</bdi>" in found["html"]
-    assert "3 sounds of 1 file" in found["html"]
+    assert texts["csv"].count("\r\n") == 4
+    assert '"fra"' in texts["csv"]
+    if "otio" in texts:
+        assert texts["otio"].count('"name": "one.mp4 track 1 (fra)"') == 1
+    assert texts["fcpxml"].count('<project name="one.mp4 track 1 (fra)">') == 1
+    assert "<bdi>track 1 (fra)</bdi>" in texts["html"]
+    assert "3 sounds of 1 file" in texts["html"]
 
 
 def test_an_edl_of_saved_results_holds_the_sounds_of_one_title(

@@ -42,11 +42,11 @@ def test_otio_is_read_back_picture_by_picture(otio: Any, rate: Fraction, first: 
     assert Fraction(clip.trimmed_range().duration.rate).limit_denominator(1001) == rate
     colours = {"in_sync": "GREEN", "out_of_sync": "RED", "undecidable": "YELLOW", "jump": "MAGENTA"}
     assert len(clip.markers) == 5
-    for found, meant in zip(clip.markers, title.markers, strict=True):
-        span = found.marked_range
+    for marker, meant in zip(clip.markers, title.markers, strict=True):
+        span = marker.marked_range
         assert span.start_time.value == title.timecode.start + meant.start
         assert span.duration.value == meant.length
-        assert (found.name, found.comment, found.color) == (
+        assert (marker.name, marker.comment, marker.color) == (
             meant.text,
             meant.text,
             colours[meant.kind],
@@ -54,8 +54,8 @@ def test_otio_is_read_back_picture_by_picture(otio: Any, rate: Fraction, first: 
 
 
 def test_several_titles_are_a_collection(otio: Any) -> None:
-    found = read(otio, [film(), film(Fraction(25)), film(NTSC[0])])
-    assert [Fraction(each.global_start_time.rate).limit_denominator(1001) for each in found] == [
+    titles = read(otio, [film(), film(Fraction(25)), film(NTSC[0])])
+    assert [Fraction(each.global_start_time.rate).limit_denominator(1001) for each in titles] == [
         NTSC[1],
         Fraction(25),
         NTSC[0],
@@ -84,7 +84,7 @@ def test_without_the_library_it_is_said_what_to_install(
 
 def events(text: str) -> list[tuple[str, str, str]]:
     """(in, out, what is said) of the events, whose record times are their source times."""
-    found = re.findall(
+    rows = re.findall(
         r"^\d{3}  AX +V +C +(\S+) (\S+) (\S+) (\S+)\n"
         r" \|C:ResolveColor(\w+) \|M:([^|\n]*) \|D:(\d+)$",
         text,
@@ -92,9 +92,9 @@ def events(text: str) -> list[tuple[str, str, str]]:
     )
     assert all(
         source_in == record_in and source_out == record_out
-        for source_in, source_out, record_in, record_out, *_ in found
+        for source_in, source_out, record_in, record_out, *_ in rows
     )
-    return [(each[0], each[1], f"{each[4]} {each[6]}: {each[5]}") for each in found]
+    return [(each[0], each[1], f"{each[4]} {each[6]}: {each[5]}") for each in rows]
 
 
 def test_an_edl_counts_drop_frame() -> None:

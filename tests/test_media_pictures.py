@@ -144,9 +144,9 @@ def test_threads_change_nothing(clip: Clip) -> None:
         video_options={"preset": "medium"},
         draw=lambda time_s: np.full((120, 160), 40 + 80 * time_s, np.uint8),
     )
-    seen = []
+    runs = []
     for threads in (1, 3):
         with open_media(path, threads=threads) as file:
-            seen.append([(picture.pts_s, picture.luma.tobytes()) for picture in file.pictures()])
-    assert seen[0] == seen[1]
-    assert len(seen[0]) == 50
+            runs.append([(picture.pts_s, picture.luma.tobytes()) for picture in file.pictures()])
+    assert runs[0] == runs[1]
+    assert len(runs[0]) == 50

@@ -153,11 +153,11 @@ def test_cells_without_picture_or_sound_get_no_attention(kind: AttentionKind) ->
         attention = head(kind)(
             picture, sound, torch.tensor([0]), margin=0, present=present
         ).attention[0, 0]
-    seen = torch.ones(blocks, BLOCK_TIMES, dtype=torch.bool)
-    seen[0, 2] = seen[1, 0] = False
-    seen[2] = False
-    assert attention[~seen].abs().max() == 0
-    assert (attention[seen] > 0).all()
+    comparable = torch.ones(blocks, BLOCK_TIMES, dtype=torch.bool)
+    comparable[0, 2] = comparable[1, 0] = False
+    comparable[2] = False
+    assert attention[~comparable].abs().max() == 0
+    assert (attention[comparable] > 0).all()
     assert attention.sum() == pytest.approx(1.0, abs=1e-5)
 
 

@@ -72,15 +72,15 @@ def test_the_search_passes_over_what_is_harmless(text: str) -> None:
 
 
 def test_no_text_names_an_install_that_could_fetch_the_stranger_s() -> None:
-    found = []
+    installs = []
     for path in texts():
         text = path.read_text(encoding="utf-8", errors="replace")
-        found += [f"{path.relative_to(ROOT)}: {match[0]}" for match in INSTALL.finditer(text)]
+        installs += [f"{path.relative_to(ROOT)}: {match[0]}" for match in INSTALL.finditer(text)]
         if path.suffix in (".toml", ".txt", ".cfg", ".yml", ".yaml"):
-            found += [
+            installs += [
                 f"{path.relative_to(ROOT)}: {match[0]}" for match in REQUIREMENT.finditer(text)
             ]
-    assert found == []
+    assert installs == []
 
 
 def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:

@@ -86,10 +86,10 @@ def test_match_ratio_weighs_a_match_at_a_shift_against_none() -> None:
     # By `posterior` the match at a shift has e^(score / temperature - none) times the chance of no
     # match; before anything is seen it has 1 / (UNMATCHED_ODDS * 4).
     chances, none = posterior(scores[0], calibration)
-    found = match_ratio(scores, calibration)
-    assert found.shape == scores.shape
-    assert np.exp(found[0, :2]) == pytest.approx(chances[:2] / none * UNMATCHED_ODDS * 4)
-    assert found[0, 2:].tolist() == [0, 0]
+    log_ratios = match_ratio(scores, calibration)
+    assert log_ratios.shape == scores.shape
+    assert np.exp(log_ratios[0, :2]) == pytest.approx(chances[:2] / none * UNMATCHED_ODDS * 4)
+    assert log_ratios[0, 2:].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -121,9 +121,11 @@ def test_a_segment_that_matches_nowhere_moves_next_to_nothing() -> None:
 
 
 def test_one_wrong_segment_does_not_outvote_three() -> None:
-    found = estimate(combine([bump(2.0), bump(2.0), bump(30.0), bump(2.0)], PLAIN), SHIFTS, PLAIN)
-    assert found.frames == pytest.approx(2.0, abs=0.1)
-    assert found.confidence > 0.99
+    estimated = estimate(
+        combine([bump(2.0), bump(2.0), bump(30.0), bump(2.0)], PLAIN), SHIFTS, PLAIN
+    )
+    assert estimated.frames == pytest.approx(2.0, abs=0.1)
+    assert estimated.confidence > 0.99
 
 
 def test_what_could_not_be_compared_is_not_held_against_a_shift() -> None:
@@ -132,32 +134,32 @@ def test_what_could_not_be_compared_is_not_held_against_a_shift() -> None:
     """
     blind = np.full(len(SHIFTS), -4.0)
     blind[SHIFTS > 20] = -np.inf
-    found = estimate(combine([bump(40.0), blind], PLAIN), SHIFTS, PLAIN)
-    assert found.frames == pytest.approx(40.0, abs=0.1)
-    assert found.confidence > 0.9
+    estimated = estimate(combine([bump(40.0), blind], PLAIN), SHIFTS, PLAIN)
+    assert estimated.frames == pytest.approx(40.0, abs=0.1)
+    assert estimated.confidence > 0.9
 
 
 @pytest.mark.parametrize("frames", [-12.0, -3.4, -0.25, 0.0, 0.3, 1.5, 7.77, 40.2])
 def test_a_planted_peak_is_found_to_a_tenth_of_a_frame(frames: float) -> None:
-    found = estimate(combine([bump(frames)], PLAIN), SHIFTS, PLAIN)
-    assert found.frames == pytest.approx(frames, abs=0.1)
-    assert found.confidence > 0.95
+    estimated = estimate(combine([bump(frames)], PLAIN), SHIFTS, PLAIN)
+    assert estimated.frames == pytest.approx(frames, abs=0.1)
+    assert estimated.confidence > 0.95
 
 
 @pytest.mark.parametrize("frames", [-50.0, 50.0])
 def test_a_peak_at_the_end_of_the_search_stays_within_it(frames: float) -> None:
-    found = estimate(combine([bump(frames)], PLAIN), SHIFTS, PLAIN)
-    assert found.frames == pytest.approx(frames, abs=0.51)
-    assert abs(found.frames) <= 50.5
-    assert 0 <= found.confidence <= 1
+    estimated = estimate(combine([bump(frames)], PLAIN), SHIFTS, PLAIN)
+    assert estimated.frames == pytest.approx(frames, abs=0.51)
+    assert abs(estimated.frames) <= 50.5
+    assert 0 <= estimated.confidence <= 1
 
 
 def test_a_lonely_spike_loses_to_a_neighbourhood() -> None:
     chances = np.full(len(SHIFTS), 1e-4)
     chances[80] = 0.3
     chances[28:33] = 0.15
-    found = estimate(chances / chances.sum(), SHIFTS, PLAIN)
-    assert -22 <= found.frames <= -18
+    estimated = estimate(chances / chances.sum(), SHIFTS, PLAIN)
+    assert -22 <= estimated.frames <= -18
 
 
 def test_the_networks_own_bias_is_taken_out() -> None:
@@ -165,9 +167,9 @@ def test_the_networks_own_bias_is_taken_out() -> None:
     assert estimate(combine([bump(3.8)], biased), SHIFTS, biased).frames == pytest.approx(
         3.0, abs=0.1
     )
-    found = verdict([curve(0.8)], calibration=biased)
-    assert found.offset_ms == pytest.approx(0.0, abs=4)
-    assert found.blocks[0].offset_ms == pytest.approx(0.0, abs=4)
+    judgement = verdict([curve(0.8)], calibration=biased)
+    assert judgement.offset_ms == pytest.approx(0.0, abs=4)
+    assert judgement.blocks[0].offset_ms == pytest.approx(0.0, abs=4)
 
 
 # Calibration
@@ -222,11 +224,11 @@ def test_the_match_is_evidence_beside_the_score() -> None:
     moved = curve(score=score, match=(match + 7.0).astype(np.float32))
     assert evidence(moved, weights) == pytest.approx(evidence(both, weights), abs=1e-5)
     gone = np.where(SHIFTS > 10, -np.inf, score).astype(np.float32)
-    told = evidence(
+    combined = evidence(
         curve(score=gone, match=np.where(SHIFTS > 10, -np.inf, match).astype(np.float32)), weights
     )
-    assert np.isneginf(told[SHIFTS > 10]).all()
-    assert np.isfinite(told[SHIFTS <= 10]).all()
+    assert np.isneginf(combined[SHIFTS > 10]).all()
+    assert np.isfinite(combined[SHIFTS <= 10]).all()
 
 
 @pytest.mark.parametrize("count", [30, 100, 700])
@@ -243,8 +245,8 @@ def test_many_segments_that_match_nowhere_never_agree_by_chance(count: int) -> N
             else bump(float(rng.integers(-50, 51)), 11.0)
             for _ in range(count)
         ]
-        found = estimate(combine(curves, calibration), SHIFTS, calibration)
-        assert found.confidence < 0.5
+        estimated = estimate(combine(curves, calibration), SHIFTS, calibration)
+        assert estimated.confidence < 0.5
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
@@ -258,9 +260,9 @@ def test_a_share_of_segments_that_match_is_enough(share: float) -> None:
         else rng.normal(-4.0, 0.7, len(SHIFTS))
         for k in range(100)
     ]
-    found = estimate(combine(curves, calibration), SHIFTS, calibration)
-    assert found.confidence > 0.99
-    assert found.frames == pytest.approx(7.0, abs=0.5)
+    estimated = estimate(combine(curves, calibration), SHIFTS, calibration)
+    assert estimated.confidence > 0.99
+    assert estimated.frames == pytest.approx(7.0, abs=0.5)
 
 
 def test_one_segment_combined_is_its_posterior() -> None:

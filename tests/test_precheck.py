@@ -126,13 +126,13 @@ def test_no_checker_is_made_for_what_cannot_be_checked(
 ) -> None:
     stand_in(monkeypatch, fake_scan.make_no_checker)
     mute = clip("mute.mp4", acodec=None, seconds=0.2)
-    found = {report.path: report for report in check_many([notes, mute], CheckSettings(), limits)}
-    assert [each.verdict for each in found.values()] == ["error", "error"]
-    assert found[str(notes)].reason == NO_VIDEO
-    assert "no audio track" in (found[str(mute)].reason or "")
-    assert found[str(notes)].file_size == notes.stat().st_size
+    reports = {report.path: report for report in check_many([notes, mute], CheckSettings(), limits)}
+    assert [each.verdict for each in reports.values()] == ["error", "error"]
+    assert reports[str(notes)].reason == NO_VIDEO
+    assert "no audio track" in (reports[str(mute)].reason or "")
+    assert reports[str(notes)].file_size == notes.stat().st_size
     assert all(
-        each.model_sha256 and each.settings_sha256 and each.checked_at for each in found.values()
+        each.model_sha256 and each.settings_sha256 and each.checked_at for each in reports.values()
     )
 
 

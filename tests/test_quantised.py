@@ -37,9 +37,9 @@ def pictures(count: int, size: tuple[int, int] = (80, 96)) -> Tensor:
 @torch.inference_mode()
 def test_features_are_those_of_the_trunk(shipped: Loaded) -> None:
     trunk = shipped.net.visual
-    seen = pictures(60)
-    ours, grid = QuantisedTrunk(trunk)(seen)
-    exact, same_grid = trunk(seen)
+    frames = pictures(60)
+    ours, grid = QuantisedTrunk(trunk)(frames)
+    exact, same_grid = trunk(frames)
     assert grid == same_grid
     assert ours.shape == exact.shape
     unlike = 1 - (ours * exact).sum(dim=-1)
@@ -55,10 +55,10 @@ def test_features_are_those_of_the_trunk(shipped: Loaded) -> None:
 def test_runs_of_pictures_have_no_seams(
     shipped: Loaded, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
-    trunk, seen = QuantisedTrunk(shipped.net.visual), pictures(times, (48, 47))
-    at_once, _ = trunk(seen)
+    trunk, frames = QuantisedTrunk(shipped.net.visual), pictures(times, (48, 47))
+    at_once, _ = trunk(frames)
     monkeypatch.setattr(quantised, "pictures_at_a_time", lambda _: 7)
-    in_turn, _ = trunk(seen)
+    in_turn, _ = trunk(frames)
     assert torch.equal(at_once, in_turn)
 
 

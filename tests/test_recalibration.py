@@ -107,8 +107,8 @@ def test_clips_of_unknown_offset_teach_what_a_weak_match_is_worth() -> None:
     strangers = [stranger(200 + k) for k in range(40)]
     with_weak = calibrate.fit_chances([*strong, *weak, *strangers])
     unseen = [own(300 + k, 7.0, known=False) for k in range(20)]
-    told = [sure(each.score, each.match, 10.0, with_weak) for each in unseen]
-    assert np.mean(np.array(told) > 0.9) > 0.8
+    confidences = [sure(each.score, each.match, 10.0, with_weak) for each in unseen]
+    assert np.mean(np.array(confidences) > 0.9) > 0.8
     without = calibrate.fit_chances([*strong, *strangers])
     assert np.mean([sure(each.score, each.match, 10.0, without) for each in unseen]) < 0.6
     refused = [sure(stranger(400 + k).score, NOTHING, 10.0, with_weak) for k in range(40)]
@@ -129,8 +129,8 @@ def test_the_fit_weighs_a_piece_as_a_check_does() -> None:
     chances = calibrate._Measured(some).log_chances(values.double()).numpy()
     for row, trial in zip(chances, some, strict=True):
         weighed = weigh_up(trial.score, trial.match, trial.seconds, calibration)
-        found = row[:-1] - row[-1] + np.log(len(SHIFTS))
-        assert found == pytest.approx(log_likelihood([weighed], calibration), abs=1e-6)
+        fitted = row[:-1] - row[-1] + np.log(len(SHIFTS))
+        assert fitted == pytest.approx(log_likelihood([weighed], calibration), abs=1e-6)
 
 
 def test_what_turns_no_score_into_a_chance_is_kept() -> None:

@@ -188,8 +188,8 @@ def test_where_nothing_can_be_compared_nothing_is_looked_at(
         return look(pictures, shown, start_s, *others)
 
     monkeypatch.setattr(scanning, "look", counted)
-    found = [*(spoilt(block(k)) for k in range(10)), *(block(k) for k in range(10, 20))]
-    first, second = scan(found, loaded(), levels=(48,))
+    source = [*(spoilt(block(k)) for k in range(10)), *(block(k) for k in range(10, 20))]
+    first, second = scan(source, loaded(), levels=(48,))
     assert looked == [10.0]
     assert (first.looked, second.looked) == (0, 250 * 3 * 4)
     assert not np.isfinite(first.score).any()
@@ -235,14 +235,16 @@ def test_a_planted_match_is_found_at_its_shift_with_its_sign() -> None:
         layer.bias.zero_()
     head.decide[2].weight[1] *= -1
     model.net.visual, model.net.sound = Sight(), Hearing()  # type: ignore[assignment]
-    seen = []
+    source = []
     for k in range(5):
         number = np.arange(25 * k, 25 * k + 25)
         pictures = block(k, size=(16, 16)).pictures
         pictures[:, 0, 0] = number
         mel = np.repeat(np.clip(number - 7, 0, None), 4)[:, None] * np.ones(MEL_BINS)
-        seen.append(replace(block(k, size=(16, 16)), pictures=pictures, mel=mel.astype(np.float32)))
-    (curve,) = scan(seen, model, levels=(16,))
+        source.append(
+            replace(block(k, size=(16, 16)), pictures=pictures, mel=mel.astype(np.float32))
+        )
+    (curve,) = scan(source, model, levels=(16,))
     assert SHIFTS[np.argmax(curve.score)] == 7
     assert SHIFTS[np.argmax(curve.block_score[2])] == 7
 
@@ -253,15 +255,15 @@ def test_a_camera_held_by_hand_sees_what_one_on_a_tripod_sees(
     course = 0.2 * unsteady(60)
     held, carried = (filmed(way, (96, 128), noise=0) for way in (course, followed(course)))
 
-    def seen(frames: Array) -> torch.Tensor:
-        found = look(frames, np.ones(60, np.bool_), 0.0, loaded(), (96,))
-        assert len(found.grid) == 6 * 8
-        return found.picture.reshape(1, 60, 6, 8, -1)[:, 3:-3, 1:-1, 1:-1]
+    def features_of(frames: Array) -> torch.Tensor:
+        looked = look(frames, np.ones(60, np.bool_), 0.0, loaded(), (96,))
+        assert len(looked.grid) == 6 * 8
+        return looked.picture.reshape(1, 60, 6, 8, -1)[:, 3:-3, 1:-1, 1:-1]
 
-    steady = seen(held)
+    steady = features_of(held)
     monkeypatch.setattr(looking, "shake", lambda frames: np.zeros((len(frames), 2)))
-    truth, raw = seen(carried), seen(held)
-    apart = [1 - (found * truth).sum(-1).mean().item() for found in (steady, raw)]
+    truth, raw = features_of(carried), features_of(held)
+    apart = [1 - (features * truth).sum(-1).mean().item() for features in (steady, raw)]
     assert apart[0] < 0.2 * apart[1]
 
 
@@ -270,17 +272,19 @@ def test_what_shakes_much_is_also_looked_at_as_it_comes() -> None:
     pictures = filmed(2 * unsteady(60), (96, 128))
     pictures[:, 64:, 80:] = filmed(np.zeros((60, 2)), (32, 48), seed=5)
     shown = np.ones(60, np.bool_)
-    found = look(pictures, shown, 0.0, loaded(), (64, 96))
-    count = len(found.grid) // 2
-    assert found.grid[:count] == found.grid[count:]
-    assert {level for level, *_ in found.grid} == {64, 96}
+    looked = look(pictures, shown, 0.0, loaded(), (64, 96))
+    count = len(looked.grid) // 2
+    assert looked.grid[:count] == looked.grid[count:]
+    assert {level for level, *_ in looked.grid} == {64, 96}
     corner = [
         k
-        for k, (level, row, column, *_) in enumerate(found.grid)
+        for k, (level, row, column, *_) in enumerate(looked.grid)
         if level == 96 and row == 5 and column in (6, 7)
     ]
     moves = (
-        (found.picture[:, 1:] - found.picture[:, :-1])[..., corner, :].norm(dim=-1).mean(dim=(0, 1))
+        (looked.picture[:, 1:] - looked.picture[:, :-1])[..., corner, :]
+        .norm(dim=-1)
+        .mean(dim=(0, 1))
     )
     held, as_it_comes = moves[:2].mean(), moves[2:].mean()
     assert as_it_comes < 0.5 * held

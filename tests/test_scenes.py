@@ -118,16 +118,16 @@ def test_a_mouth_opens_when_its_voice_is_loud(seed: int) -> None:
     assert scene.opening is not None
     assert scene.mouths is not None
     assert scene.faces is not None
-    seen = mouth_contrast(scene.frames, scene.mouths, scene.faces)
+    contrast = mouth_contrast(scene.frames, scene.mouths, scene.faces)
     together = lag_ms(scene.opening, loudness(shifted(scene, 0)))
-    together_seen = lag_ms(seen, loudness(shifted(scene, 0)))
+    together_seen = lag_ms(contrast, loudness(shifted(scene, 0)))
     assert abs(together) <= FRAME_MS / 2
     assert abs(together_seen) <= FRAME_MS
     for early_ms in (-400.0, 130.0):
         assert lag_ms(scene.opening, loudness(shifted(scene, early_ms))) == pytest.approx(
             together - early_ms, abs=5
         )
-        assert lag_ms(seen, loudness(shifted(scene, early_ms))) == pytest.approx(
+        assert lag_ms(contrast, loudness(shifted(scene, early_ms))) == pytest.approx(
             together_seen - early_ms, abs=15
         )
 
@@ -255,8 +255,8 @@ def test_a_demo_is_off_by_what_was_asked_for(
     assert scene.mouths is not None
     assert scene.faces is not None
     assert np.abs(luma.astype(float) - scene.frames).mean() < 4
-    seen = mouth_contrast(luma, scene.mouths, scene.faces)
-    assert abs(lag_ms(seen, loudness(reference[: 2 * 48000], 48000))) <= FRAME_MS
+    contrast = mouth_contrast(luma, scene.mouths, scene.faces)
+    assert abs(lag_ms(contrast, loudness(reference[: 2 * 48000], 48000))) <= FRAME_MS
 
 
 @pytest.mark.parametrize(

@@ -21,27 +21,27 @@ def verdict(
 
 
 def test_one_segment_on_either_side_shows_a_jump_at_a_seam() -> None:
-    found = verdict(12.0, -388.0, seams_s=(10.0,))
-    assert (found.verdict, found.offset_ms) == ("out_of_sync", pytest.approx(-388, abs=2))
-    assert found.jumps_s == (10.0,)
-    assert [stretch.start_offset_ms for stretch in found.stretches] == pytest.approx(
+    judgement = verdict(12.0, -388.0, seams_s=(10.0,))
+    assert (judgement.verdict, judgement.offset_ms) == ("out_of_sync", pytest.approx(-388, abs=2))
+    assert judgement.jumps_s == (10.0,)
+    assert [stretch.start_offset_ms for stretch in judgement.stretches] == pytest.approx(
         [12, -388], abs=2
     )
-    assert found.confidence > 0.9
+    assert judgement.confidence > 0.9
 
 
 @pytest.mark.parametrize("seams_s", [(), (25.0,)])
 def test_without_a_seam_between_them_a_jump_lies_anywhere_between(
     seams_s: tuple[float, ...],
 ) -> None:
-    found = verdict(12.0, -388.0, seams_s=seams_s)
-    assert (found.verdict, found.jump_intervals_s) == ("out_of_sync", ((6.5, 13.5),))
+    judgement = verdict(12.0, -388.0, seams_s=seams_s)
+    assert (judgement.verdict, judgement.jump_intervals_s) == ("out_of_sync", ((6.5, 13.5),))
 
 
 def test_recordings_in_sync_are_one_stretch() -> None:
-    found = verdict(12.0, 8.0, 15.0, seams_s=(10.0, 20.0))
-    assert found.verdict == "in_sync"
-    assert len(found.stretches) == 1
+    judgement = verdict(12.0, 8.0, 15.0, seams_s=(10.0, 20.0))
+    assert judgement.verdict == "in_sync"
+    assert len(judgement.stretches) == 1
 
 
 def test_a_part_that_shows_too_little_leaves_it_open() -> None:
@@ -49,8 +49,8 @@ def test_a_part_that_shows_too_little_leaves_it_open() -> None:
     for offsets_ms in ((12.0, -388.0), (-388.0, 12.0)):
         curves = film(list(offsets_ms))
         weak = film(list(offsets_ms), height=2.0, noise=1.5)
-        found = judge([curves[0], weak[1]], PRESETS["ebu-r37"], PLAIN, (10.0,))
-        assert len(found.stretches) < 2
+        judgement = judge([curves[0], weak[1]], PRESETS["ebu-r37"], PLAIN, (10.0,))
+        assert len(judgement.stretches) < 2
 
 
 def test_parts_of_several_segments_have_their_median() -> None:

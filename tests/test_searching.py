@@ -147,8 +147,8 @@ def test_the_places_are_told_as_those_of_the_whole_picture(
     monkeypatch: pytest.MonkeyPatch, windows: list[Array], model: Loaded
 ) -> None:
     faces_are(monkeypatch, face_of(0.0))
-    seen = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
-    for place in seen.curve.grid:
+    closer = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
+    for place in closer.curve.grid:
         assert place.y == pytest.approx(160 / HEIGHT, abs=0.06)
         assert place.x == pytest.approx(108 / WIDTH, abs=0.06)
 
@@ -158,9 +158,9 @@ def test_a_large_face_at_the_edge_has_a_window_within_the_picture(
 ) -> None:
     large = Face(0.9, 400.0, np.array([25]), np.array([[10.0, 390.0]]))
     faces_are(monkeypatch, large)
-    seen = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
+    closer = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
     assert windows[0].shape[1:] == (WINDOW_PX, WINDOW_PX)
-    assert all(0 < place.y < 1 and 0 < place.x < 1 for place in seen.curve.grid)
+    assert all(0 < place.y < 1 and 0 < place.x < 1 for place in closer.curve.grid)
 
 
 COST_OF_A_WINDOW = FACE_WINDOW**2 * COUNT
@@ -178,14 +178,14 @@ def test_as_many_faces_are_looked_at_as_the_budget_allows(
     monkeypatch.setattr(searching, "_look_where_it_sounds", lambda *_: ([], 0.0))
     places = math.ceil(HEIGHT / PLACE_PX) * math.ceil(WIDTH / PLACE_PX)
     finding = 2 * places * (1 + 1 / 4 + 1 / 16 + 1 / 64)
-    seen = look_closer(
+    closer = look_closer(
         blank_curve(),
         window_of(walking(0.0)),
         model,
         finding + windows_paid * COST_OF_A_WINDOW,
     )
     assert len(windows) == looked
-    assert seen.spent == pytest.approx(finding + looked * COST_OF_A_WINDOW if looked else 0.0)
+    assert closer.spent == pytest.approx(finding + looked * COST_OF_A_WINDOW if looked else 0.0)
 
 
 @pytest.mark.parametrize(("sureness", "looked", "searched"), [(1.0, 1, False), (0.5, 3, True)])
@@ -201,10 +201,10 @@ def test_the_first_face_that_makes_it_sure_ends_the_look(
     asked = []
     monkeypatch.setattr(searching, "sureness", lambda *_: sureness)
     monkeypatch.setattr(searching, "_look_where_it_sounds", lambda *_: asked.append(1) or ([], 0.0))
-    seen = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
-    assert len(windows) == seen.curve.chosen_from == looked
+    closer = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e5)
+    assert len(windows) == closer.curve.chosen_from == looked
     assert bool(asked) == searched
-    assert seen.cut == searched
+    assert closer.cut == searched
 
 
 def test_nothing_is_searched_where_faces_alone_are_asked_for(
@@ -212,9 +212,9 @@ def test_nothing_is_searched_where_faces_alone_are_asked_for(
 ) -> None:
     faces_are(monkeypatch, face_of(0.0))
     monkeypatch.setattr(searching, "_look_where_it_sounds", lambda *_: pytest.fail("searched"))
-    seen = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e6, faces_alone=True)
+    closer = look_closer(blank_curve(), window_of(walking(0.0)), model, 2e6, faces_alone=True)
     assert len(windows) == 1
-    assert seen.cut
+    assert closer.cut
 
 
 def test_a_picture_that_was_seen_whole_at_first_is_searched_for_faces_alone(
@@ -224,8 +224,8 @@ def test_a_picture_that_was_seen_whole_at_first_is_searched_for_faces_alone(
     faces_are(monkeypatch)
     own = blank_curve()
     small = walking(0.0)[:, : LEAST_SIDE - 8]
-    seen = look_closer(own, window_of(small), model, 2e6)
-    assert seen.curve is own
+    closer = look_closer(own, window_of(small), model, 2e6)
+    assert closer.curve is own
     assert not windows
-    assert not seen.cut
-    assert seen.spent > 0
+    assert not closer.cut
+    assert closer.spent > 0

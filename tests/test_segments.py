@@ -19,8 +19,8 @@ torch.set_num_threads(1)
 
 
 def segments(indices: list[int], **options: Any) -> list[tuple[list[int], list[int], list[int]]]:
-    found = segments_module.segments(block(k, size=(2, 2), **options) for k in indices)
-    return [parts_of(window) for window in found]
+    windows = segments_module.segments(block(k, size=(2, 2), **options) for k in indices)
+    return [parts_of(window) for window in windows]
 
 
 def parts_of(window: Window) -> tuple[list[int], list[int], list[int]]:
@@ -33,9 +33,9 @@ def parts_of(window: Window) -> tuple[list[int], list[int], list[int]]:
 
 @pytest.mark.parametrize("count", [1, 2, 9, 10, 11, 14, 15, 16, 24, 25, 29, 30, 61])
 def test_every_block_is_in_one_segment(count: int) -> None:
-    found = segments(list(range(count)))
-    assert [k for _, inside, _ in found for k in inside] == list(range(count))
-    lengths = [len(inside) for _, inside, _ in found]
+    parts = segments(list(range(count)))
+    assert [k for _, inside, _ in parts for k in inside] == list(range(count))
+    lengths = [len(inside) for _, inside, _ in parts]
     assert all(length == 10 for length in lengths[:-1])
     assert lengths[-1] <= 14
     # A tail too short to be judged alone is never left over.
@@ -44,16 +44,16 @@ def test_every_block_is_in_one_segment(count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 10, 14, 15, 25])
 def test_a_segment_is_alone_if_no_other_is_looked_at(count: int) -> None:
-    found = list(segments_module.segments(block(k, size=(2, 2)) for k in range(count)))
-    assert [window.alone for window in found] == [count < 15] * len(found)
-    assert found[0].with_sound(0).alone == found[0].alone
+    windows = list(segments_module.segments(block(k, size=(2, 2)) for k in range(count)))
+    assert [window.alone for window in windows] == [count < 15] * len(windows)
+    assert windows[0].with_sound(0).alone == windows[0].alone
     # A window in the middle of a title has others beside it
-    assert not any(part.alone for window in found for part in window.segments())
+    assert not any(part.alone for window in windows for part in window.segments())
 
 
 def test_a_segment_with_a_gap_before_it_is_not_alone() -> None:
-    found = segments_module.segments(block(k, size=(2, 2)) for k in (0, 1, 5, 6))
-    assert [window.alone for window in found] == [False, False]
+    windows = segments_module.segments(block(k, size=(2, 2)) for k in (0, 1, 5, 6))
+    assert [window.alone for window in windows] == [False, False]
 
 
 def test_a_wanted_part_may_be_alone() -> None:
@@ -63,8 +63,8 @@ def test_a_wanted_part_may_be_alone() -> None:
 
 
 def test_neighbours_lend_two_seconds_of_sound_on_either_side() -> None:
-    found = segments(list(range(28)))
-    assert found == [
+    parts = segments(list(range(28)))
+    assert parts == [
         ([], list(range(10)), [10, 11]),
         ([8, 9], list(range(10, 20)), [20, 21]),
         ([18, 19], list(range(20, 28)), []),
@@ -75,17 +75,17 @@ def test_neighbours_lend_two_seconds_of_sound_on_either_side() -> None:
 def test_no_segment_spans_a_gap(seed: int) -> None:
     rng = np.random.default_rng(seed)
     indices = np.cumsum(rng.choice([1, 1, 1, 1, 1, 1, 1, 2, 300], 80)).tolist()
-    found = segments(indices)
-    assert [k for _, inside, _ in found for k in inside] == indices
-    for before, inside, after in found:
+    parts = segments(indices)
+    assert [k for _, inside, _ in parts for k in inside] == indices
+    for before, inside, after in parts:
         run = before + inside + after
         assert run == list(range(run[0], run[-1] + 1))
 
 
 def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> None:
     source = [block(k, size=(48, 64) if k < 4 else (64, 48)) for k in range(12)]
-    found = [parts_of(window) for window in segments_module.segments(source)]
-    assert found == [([], [0, 1, 2, 3], [4]), ([2, 3], list(range(4, 12)), [])]
+    parts = [parts_of(window) for window in segments_module.segments(source)]
+    assert parts == [([], [0, 1, 2, 3], [4]), ([2, 3], list(range(4, 12)), [])]
     curves = list(scan(source, loaded(), levels=LEVELS))
     assert [len(curve.block_start_s) for curve in curves] == [4, 8]
     # The sound of the blocks after the change was used
@@ -93,16 +93,16 @@ def test_a_change_of_the_pictures_shape_ends_a_segment_but_sound_goes_on() -> No
 
 
 def test_every_block_is_told_of_as_it_is_read() -> None:
-    told: list[int] = []
+    indices: list[int] = []
     list(
         scan(
             (block(k) for k in range(3)),
             loaded(),
             levels=LEVELS,
-            on_block=lambda item: told.append(item.index),
+            on_block=lambda item: indices.append(item.index),
         )
     )
-    assert told == [0, 1, 2]
+    assert indices == [0, 1, 2]
 
 
 def test_blocks_that_are_not_wanted_only_lend_their_sound() -> None:

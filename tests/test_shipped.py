@@ -158,10 +158,10 @@ def test_where_nothing_can_be_told_nothing_is_told(
     plain_scene: tuple[NDArray[np.uint8], NDArray[np.float32]], checker: Checker, name: str
 ) -> None:
     frames, samples = CONTROLS[name](*plain_scene)
-    found = judged(checker, frames, samples)
-    assert found.verdict == "undecidable"
-    assert found.reason
-    assert found.offset_ms is None
+    judgement = judged(checker, frames, samples)
+    assert judgement.verdict == "undecidable"
+    assert judgement.reason
+    assert judgement.offset_ms is None
 
 
 @pytest.mark.slow
@@ -227,8 +227,8 @@ def test_a_real_speaker_held_by_hand_is_judged_as_on_a_tripod(checker: Checker) 
             seed,
         )
         assert float(np.abs(held.frames.astype(int) - frames[:250]).mean()) > 5
-        found = judged(checker, held.frames, samples[: 10 * BLOCK_SAMPLES])
-        assert found.offset_ms == pytest.approx(-40 * row["true_offset"]["frames"], abs=60)
+        judgement = judged(checker, held.frames, samples[: 10 * BLOCK_SAMPLES])
+        assert judgement.offset_ms == pytest.approx(-40 * row["true_offset"]["frames"], abs=60)
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def babble(times_s: Array) -> Array:
     return voiced
 
 
-def told(report: Report) -> tuple[str, str | None, str]:
+def outcome(report: Report) -> tuple[str, str | None, str]:
     return report.verdict, report.reason_code, report.measured_by
 
 
@@ -98,7 +98,7 @@ def test_stamps_go_before_the_network(
     capture: Path, checker: Checker, settings: CheckSettings
 ) -> None:
     report = checker.check(capture, settings)
-    assert told(report) == ("out_of_sync", None, "test_signal")
+    assert outcome(report) == ("out_of_sync", None, "test_signal")
     assert report.offset_ms == pytest.approx(-100, abs=0.1)
 
 
@@ -106,7 +106,7 @@ def test_stamped_pictures_with_other_sound_are_undecidable(
     tmp_path: Path, checker: Checker
 ) -> None:
     report = checker.check(stamps(tmp_path / "capture.mkv", babble))
-    assert told(report) == ("undecidable", "no_match", "test_signal")
+    assert outcome(report) == ("undecidable", "no_match", "test_signal")
     assert report.offset_ms is None
     assert report.reason is not None
     assert report.reason.startswith("60 stamped pictures and 0 of them heard")
@@ -127,14 +127,14 @@ def test_a_film_that_shows_a_stamped_screen_is_no_test_signal(
 
 def test_flashes_and_beeps_go_before_the_network(clip: Clip, checker: Checker) -> None:
     report = checker.check(clip(seconds=4.2, events_s=EVENTS_S, sound_late_s=0.1))
-    assert told(report) == ("out_of_sync", None, "test_signal")
+    assert outcome(report) == ("out_of_sync", None, "test_signal")
     assert report.offset_ms == pytest.approx(-100, abs=2)
 
 
 def test_tones_alone_that_go_with_nothing_are_undecidable(clip: Clip, checker: Checker) -> None:
     path = clip(seconds=4.2, events_s=EVENTS_S, play=pips([0.2, 1.15, 1.9, 2.4, 3.9]))
     report = checker.check(path)
-    assert told(report) == ("undecidable", "no_match", "test_signal")
+    assert outcome(report) == ("undecidable", "no_match", "test_signal")
     assert report.reason == (
         "4 flashes in the picture and 5 beeps in the sound, of which too few belong together"
     )

@@ -231,8 +231,8 @@ def _flashing(times_s: Sequence[float]) -> Pictures:
 
 def test_a_hand_that_sweeps_is_no_flash() -> None:
     """Only where it starts anew does the picture change at once."""
-    found = flashes_of(looks_of(shown(leader(0.0, 8, 2, hand=True))))
-    starts_s = [flash.start_s for flash in found]
+    flashes = flashes_of(looks_of(shown(leader(0.0, 8, 2, hand=True))))
+    starts_s = [flash.start_s for flash in flashes]
     assert starts_s == pytest.approx([1, 2, 3, 4, 5, 6])
 
 

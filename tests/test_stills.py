@@ -84,9 +84,9 @@ def test_picture_and_sound_are_those_of_the_moment(
     clip: Clip, name: str, options: dict[str, float]
 ) -> None:
     path = clip(name, seconds=SECONDS, draw=grey, events_s=(EVENT_S,), full_range=True, **options)
-    found = illustrate(report(path, {12: 0.5, 5: 0.2}))
-    assert found.reason == ""
-    at = next(still for still in found.stills if abs(still.time_s - 12.5) < 0.05)
+    illustration = illustrate(report(path, {12: 0.5, 5: 0.2}))
+    assert illustration.reason == ""
+    at = next(still for still in illustration.stills if abs(still.time_s - 12.5) < 0.05)
     assert (at.width, at.height) == (160, 120)
     with av.open(io.BytesIO(at.jpeg), format="mjpeg") as file:
         picture = next(file.decode(video=0)).to_ndarray(format="gray")
@@ -133,5 +133,7 @@ def test_a_separate_sound_file_is_heard(clip: Clip) -> None:
     assert illustrate(report(path, audio_track=None)).reason == (
         "Its sound came from another file."
     )
-    found = illustrate(report(path, audio_track=None), sound)
-    assert any(peak is not None and peak[1] > 0.3 for still in found.stills for peak in still.peaks)
+    illustration = illustrate(report(path, audio_track=None), sound)
+    assert any(
+        peak is not None and peak[1] > 0.3 for still in illustration.stills for peak in still.peaks
+    )

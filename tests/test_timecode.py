@@ -71,9 +71,9 @@ def test_timecodes(rate: Fraction, picture: int, text: str) -> None:
 @pytest.mark.parametrize(("rate", "drop"), [(24, False), (30, True), (30, False), (60, True)])
 def test_opentimelineio_counts_alike(rate: int, drop: bool) -> None:
     otio = pytest.importorskip("opentimelineio").opentime
-    exact, seen = NTSC[rate], random.Random(1)
+    exact, rng = NTSC[rate], random.Random(1)
     day = 24 * 3598 * rate  # OpenTimelineIO ends a day after 24 hours of the clock
-    for picture in [*range(rate * 61), *(seen.randrange(day) for _ in range(2000))]:
+    for picture in [*range(rate * 61), *(rng.randrange(day) for _ in range(2000))]:
         time = otio.RationalTime(picture, float(exact))
         text = Timecode(exact, drop).text(picture)
         assert text == otio.to_timecode(time, float(exact), drop)

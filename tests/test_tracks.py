@@ -51,7 +51,7 @@ def joined(
     """
     readers = [av.open(str(source)) for source, _ in parts]
     with av.open(str(path), "w") as writer:
-        found = []
+        mapped = []
         for number, (reader, (_, kind)) in enumerate(zip(readers, parts, strict=True)):
             stream = getattr(reader.streams, kind)[0]
             output: Any = writer.add_stream_from_template(stream)
@@ -60,8 +60,8 @@ def joined(
             output.disposition = int(
                 flagged and kind not in [earlier for _, earlier in parts[:number]]
             )
-            found.append((reader, stream, output))
-        for reader, stream, output in found:
+            mapped.append((reader, stream, output))
+        for reader, stream, output in mapped:
             for packet in reader.demux(stream):
                 if packet.dts is not None:
                     packet.stream = output
@@ -143,15 +143,15 @@ def test_a_file_tells_its_tracks(clip: Clip, tmp_path: Path, suffix: str, key: s
     )
     with open_media(path) as media:
         info = media.info
-    assert [(found.number, found.language, found.codec) for found in info.audio_tracks] == [
+    assert [(each.number, each.language, each.codec) for each in info.audio_tracks] == [
         (0, "eng", "aac"),
         (1, "ger", "ac3"),
     ]
-    assert [found.title for found in info.audio_tracks] == ["", "" if suffix == "ts" else "Mic"]
+    assert [each.title for each in info.audio_tracks] == ["", "" if suffix == "ts" else "Mic"]
     assert info.video_track == 0
-    assert [
-        (found.number, found.language, found.title, found.codec) for found in info.video_tracks
-    ] == [(0, "", "", "h264")]
+    assert [(each.number, each.language, each.title, each.codec) for each in info.video_tracks] == [
+        (0, "", "", "h264")
+    ]
 
 
 def test_a_title_that_is_not_text_reads_the_same_with_every_pyav(
@@ -170,7 +170,7 @@ def test_the_flagged_track_is_the_default(clip: Clip) -> None:
     with open_media(
         clip("clip.mkv", play=[clicks([1.0])] * 3, default_track=1, seconds=0.4)
     ) as media:
-        assert [found.default for found in media.info.audio_tracks] == [False, True, False]
+        assert [each.default for each in media.info.audio_tracks] == [False, True, False]
         assert media.info.audio_track == 1
 
 
@@ -181,7 +181,7 @@ def test_without_a_flag_the_first_track_is_the_default(clip: Clip, tmp_path: Pat
         tmp_path / "bare.mkv", [(film, "video"), (film, "audio"), (voice, "audio")], flagged=False
     )
     with open_media(path) as media:
-        assert [(found.codec, found.default) for found in media.info.audio_tracks] == [
+        assert [(each.codec, each.default) for each in media.info.audio_tracks] == [
             ("aac", False),
             ("ac3", False),
         ]
@@ -234,7 +234,7 @@ def test_a_track_that_nothing_decodes_is_not_the_default(clip: Clip, tmp_path: P
     path.write_bytes(data)
     with open_media(path) as media:
         assert (media.info.video_track, media.info.audio_track) == (1, 1)
-        assert [found.codec for found in media.info.audio_tracks] == ["", "aac"]
+        assert [each.codec for each in media.info.audio_tracks] == ["", "aac"]
         assert list(media.pictures())
         assert list(media.sounds())
     for wanted in ({"video_track": 0}, {"audio_track": 0}):
@@ -304,7 +304,7 @@ def test_a_silent_first_track_names_the_second(clip: Clip, tmp_path: Path, model
         == 'the sound is silent; the file has another audio track, number 1 ("Mic"): try '
         "--audio-track 1"
     )
-    assert [found.title for found in report.audio_tracks] == ["Desktop", "Mic"]
+    assert [each.title for each in report.audio_tracks] == ["Desktop", "Mic"]
     assert (report.audio_track, report.video_track, len(report.video_tracks)) == (0, 0, 1)
     assert Report.from_record(json.loads(json.dumps(report.to_record()))) == report
     spoken = checker.check(path, CheckSettings(audio_tracks=(1,)))

@@ -234,17 +234,17 @@ def test_a_directory_without_usable_clips_is_a_usage_error(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_generated_scenes_are_clips_in_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = run.scenes(1, 3, lambda *_: None)
-    assert [item.clip.offset_frames for item in found] == [0.0] * 3
+    scenes = run.scenes(1, 3, lambda *_: None)
+    assert [item.clip.offset_frames for item in scenes] == [0.0] * 3
     assert all(
         item.frames.dtype == np.uint8 and len(item.samples) == len(item.frames) * A_FRAME
-        for item in found
+        for item in scenes
     )
-    assert [len(item.faces) > 0 for item in found] == [True, True, False]
-    face = sampling.face_at(found[0], 10, 40)
+    assert [len(item.faces) > 0 for item in scenes] == [True, True, False]
+    face = sampling.face_at(scenes[0], 10, 40)
     assert face is not None
-    assert 0 < face[0] < found[0].frames.shape[2]
-    assert 0 < face[1] < found[0].frames.shape[1]
+    assert 0 < face[0] < scenes[0].frames.shape[2]
+    assert 0 < face[1] < scenes[0].frames.shape[1]
 
 
 def test_settings_scale_every_stage() -> None:

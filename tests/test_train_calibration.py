@@ -37,15 +37,15 @@ def trial(
 
 def test_calibration_learns_bias_and_tells_own_from_foreign() -> None:
     rng = np.random.default_rng(0)
-    found = calibrate.fit(
+    fitted = calibrate.fit(
         [trial(float(rng.uniform(-25, 25)), seed=k) for k in range(12)]
         + [trial(None, seed=100 + k) for k in range(12)]
     )
-    assert found.bias_frames == pytest.approx(0.6, abs=0.2)
-    assert 10.0 <= found.guard_ms <= 60.0
-    own, foreign = (posterior(trial(truth, seed=77).score, found)[1] for truth in (5.0, None))
+    assert fitted.bias_frames == pytest.approx(0.6, abs=0.2)
+    assert 10.0 <= fitted.guard_ms <= 60.0
+    own, foreign = (posterior(trial(truth, seed=77).score, fitted)[1] for truth in (5.0, None))
     assert own < 0.1 < 0.7 < foreign
-    assert json.loads(json.dumps(vars(found))) == vars(found)
+    assert json.loads(json.dumps(vars(fitted))) == vars(fitted)
 
 
 def test_the_measuring_error_is_that_of_long_pieces() -> None:
@@ -92,15 +92,15 @@ def test_a_calibration_is_tried_on_groups_it_was_not_fitted_to() -> None:
         )
         for k in range(24)
     ]
-    found = calibrate.left_out([*own, *foreign])
-    assert set(found) == {"4 s", "10 s"}
+    by_length = calibrate.left_out([*own, *foreign])
+    assert set(by_length) == {"4 s", "10 s"}
     # One that refuses everything decides nothing, whatever was fitted.
     refused = calibrate.judged([*own, *foreign], Calibration(none=60.0))
     assert {name: (row["pieces"], row["decided"]) for name, row in refused.items()} == {
         "4 s": (12, 0),
         "10 s": (12, 0),
     }
-    for row in found.values():
+    for row in by_length.values():
         assert row["pieces"] == 12
         assert row["accuracy"] == 1.0
         assert row["decided"] > 0.9
@@ -117,10 +117,10 @@ def test_a_whole_clip_s_offset_is_told_as_by_a_check(monkeypatch: pytest.MonkeyP
     """Pieces of 10 s and the rest agree on the sound's delay, with the sound either side of
     each.
     """
-    seen: list[tuple[float, int]] = []
+    pieces: list[tuple[float, int]] = []
 
     def look(pictures: Array, shown: Array, start_s: float, *_: object) -> Look:
-        seen.append((start_s, len(pictures)))
+        pieces.append((start_s, len(pictures)))
         return Look(start_s, torch.zeros(1, len(pictures), 1, 1), (), shown)
 
     def compare(part: Look, mel: Array, heard: Array, _: object) -> Any:
@@ -141,7 +141,7 @@ def test_a_whole_clip_s_offset_is_told_as_by_a_check(monkeypatch: pytest.MonkeyP
         np.zeros((0, 4), np.float32),
     )
     estimated = calibrate.estimate_offset(None, item, Calibration(bias_frames=0.25))  # type: ignore[arg-type]
-    assert seen == [(0.0, 250), (10.0, 250), (20.0, 100)]
+    assert pieces == [(0.0, 250), (10.0, 250), (20.0, 100)]
     assert estimated.frames == pytest.approx(2.75, abs=0.01)
     assert estimated.confidence > 0.99
     short = replace(item, frames=item.frames[:20])

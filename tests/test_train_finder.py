@@ -100,7 +100,7 @@ def stills(count: int = 12) -> LabelledPictures:
 
 
 def test_what_a_collage_says_of_its_faces_is_so() -> None:
-    made, seen = stills(), 0
+    made, compared = stills(), 0
     for seed in range(40):
         picture, faces = collage(made, np.random.default_rng(seed))
         assert picture.shape == (COLLAGE, COLLAGE)
@@ -110,8 +110,8 @@ def test_what_a_collage_says_of_its_faces_is_so() -> None:
             if side >= 12 and 4 <= x < COLLAGE - 4 and 4 <= y < COLLAGE - 4:
                 near = picture[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3]
                 assert near.mean() > picture.mean()
-                seen += 1
-    assert seen > 20
+                compared += 1
+    assert compared > 20
 
 
 def test_the_middle_of_a_face_is_to_be_told_and_what_is_around_it_does_not_count() -> None:
@@ -178,10 +178,10 @@ def test_a_finder_that_was_written_is_measured(
     *_, last, digest = capsys.readouterr().out.split("\n")[:-1]
     assert len(digest) == 64
     assert finder.main([*arguments, "--measure"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["faces"] > 0
-    assert 40_000 < told["parameters"] < 50_000
-    assert told["found"] == pytest.approx(json.loads(last)["found"], abs=1e-4)
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["faces"] > 0
+    assert 40_000 < figures["parameters"] < 50_000
+    assert figures["found"] == pytest.approx(json.loads(last)["found"], abs=1e-4)
 
 
 def test_wrong_use_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

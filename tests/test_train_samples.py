@@ -41,8 +41,8 @@ def test_sound_at_another_pace_is_read_where_the_pictures_are(pace: float) -> No
     ramp = np.arange(100 * A_FRAME) / 8.0
     clip = cached(np.zeros((100, 8, 8), np.uint8), ramp.astype(np.int16))
     samples, valid = read_sound(clip, 30.0, 20, pace)
-    where = 30.0 * A_FRAME + (np.arange(len(samples)) - MEL_MARGIN) * pace
-    assert np.abs(samples * 32768 - where / 8.0).max() < 1.0
+    positions = 30.0 * A_FRAME + (np.arange(len(samples)) - MEL_MARGIN) * pace
+    assert np.abs(samples * 32768 - positions / 8.0).max() < 1.0
     assert valid.all()
     _, late = read_sound(clip, 80.0, 20, pace)
     assert int(late.sum()) == np.count_nonzero(80.0 + np.arange(20) * pace <= 96.0)
@@ -204,13 +204,13 @@ def test_recompressed_pictures_keep_their_order_and_size() -> None:
 def test_a_held_camera_drifts_about_the_window_and_stays_near_it() -> None:
     box = sampling.window_map(70.0, 50.0, 1.5, (40, 60), True)
     recipe = replace(PLAIN, size=(40, 60), strength=1.0)
-    seen = [sampling._held(box, recipe, np.random.default_rng(seed)) for seed in range(40)]
-    moving = [item for item in seen if item.ndim == 3]
+    maps = [sampling._held(box, recipe, np.random.default_rng(seed)) for seed in range(40)]
+    moving = [item for item in maps if item.ndim == 3]
     assert 10 < len(moving) < 40
     assert all(item.shape == (recipe.frames, 2, 3) for item in moving)
     assert all(np.ptp(item[:, 0, 2]) > 0 for item in moving)
     middle = np.array([30.0, 20.0, 1.0])
-    centres = np.array([(item if item.ndim == 2 else item.mean(axis=0)) @ middle for item in seen])
+    centres = np.array([(item if item.ndim == 2 else item.mean(axis=0)) @ middle for item in maps])
     assert np.abs(centres - [70.0, 50.0]).max() < 1e-3  # turned and stretched about its middle
     assert np.array_equal(
         sampling._held(box, replace(recipe, strength=0.0), np.random.default_rng(0)), box

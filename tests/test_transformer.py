@@ -129,7 +129,7 @@ def test_only_time_differences_count(fusion: FusionKind) -> None:
     picture_s, sound_s = torch.arange(50) / 25, (torch.arange(50 + 2 * MARGIN) - MARGIN) / 25
     with torch.inference_mode():
         plain = network(picture, sound, SHIFTS, margin=MARGIN).logits
-        told = network(
+        timed = network(
             picture, sound, SHIFTS, margin=MARGIN, picture_s=picture_s, sound_s=sound_s
         ).logits
         later = network(
@@ -139,7 +139,7 @@ def test_only_time_differences_count(fusion: FusionKind) -> None:
         moved = network(
             picture, sound, nought, margin=MARGIN, picture_s=picture_s, sound_s=sound_s - 4 / 25
         ).logits
-    assert torch.allclose(told, plain, atol=1e-5)
+    assert torch.allclose(timed, plain, atol=1e-5)
     assert torch.allclose(later, plain, atol=1e-3)
     assert torch.allclose(moved[0, 0], plain[0, MARGIN + 4], atol=1e-4)
     assert gap(plain).std() > 1e-4

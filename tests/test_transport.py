@@ -196,6 +196,6 @@ def test_tables_that_take_several_packets(tmp_path: Path) -> None:
     types = {0x200 + k: AAC for k in range(40)}
     tables = [*pat({5: 0x300}), *pmt(5, 0x300, types, words=b"soundtrack")]
     assert len(tables) > 4
-    found = survey(write(tmp_path / "tables.ts", [*tables, *tables, *tables]))
-    assert found is not None
-    assert [dict(tables.programmes[5].types) for tables in found.tables] == [types]
+    surveyed = survey(write(tmp_path / "tables.ts", [*tables, *tables, *tables]))
+    assert surveyed is not None
+    assert [dict(tables.programmes[5].types) for tables in surveyed.tables] == [types]

@@ -45,12 +45,12 @@ SIGNED = "https://films.example/a/late.mp4?id=7&X-Amz-Signature={}&X-Amz-Expires
     ],
 )
 def test_what_is_shown_of_a_url(url: str, expected: str) -> None:
-    found = shown(url)
-    assert re.sub("-[0-9a-f]{12}", "-*", found) == expected
-    assert shown(found) == found
+    text = shown(url)
+    assert re.sub("-[0-9a-f]{12}", "-*", text) == expected
+    assert shown(text) == text
     assert (
-        without_secrets(f"cannot read {found}: no such file; see ({found}).")
-        == f"cannot read {found}: no such file; see ({found})."
+        without_secrets(f"cannot read {text}: no such file; see ({text}).")
+        == f"cannot read {text}: no such file; see ({text})."
     )
     assert "S3C" not in without_secrets(f"cannot read {url}: no such file")
     assert "S3C" not in without_secrets(

@@ -20,28 +20,29 @@ from tests.support.curves import EBU, PLAIN, SEEDS, SHIFTS, bump, curve, film, v
 
 @pytest.mark.parametrize("frames_late", [-20, -5, 5, 12.5])
 def test_sound_that_is_read_later_to_match_is_late_and_negative(frames_late: float) -> None:
-    found = verdict([curve(frames_late)])
-    assert found.verdict == "out_of_sync"
-    assert found.reason is None
-    assert found.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
+    judgement = verdict([curve(frames_late)])
+    assert judgement.verdict == "out_of_sync"
+    assert judgement.reason is None
+    assert judgement.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
     side = "late" if frames_late > 0 else "early"
-    assert describe_offset(found.offset_ms).startswith(
+    assert describe_offset(judgement.offset_ms).startswith(
         f"sound {side} by {abs(frames_late) * FRAME_MS:.0f}"[:-1]
     )
     assert all(
         segment.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
-        for segment in found.segments
+        for segment in judgement.segments
     )
     assert all(
-        block.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4) for block in found.blocks
+        block.offset_ms == pytest.approx(-frames_late * FRAME_MS, abs=4)
+        for block in judgement.blocks
     )
 
 
 def test_zero_is_not_minus_zero() -> None:
-    found = verdict([curve(0.0)])
-    assert found.verdict == "in_sync"
-    assert found.offset_ms is not None
-    assert math.copysign(1.0, found.offset_ms) == 1.0
+    judgement = verdict([curve(0.0)])
+    assert judgement.verdict == "in_sync"
+    assert judgement.offset_ms is not None
+    assert math.copysign(1.0, judgement.offset_ms) == 1.0
 
 
 # The confidence
@@ -51,13 +52,13 @@ def test_a_short_file_has_to_be_surer() -> None:
     """In a few seconds a stranger's sound matches by chance."""
     for blocks, least in ((3, 0.98), (6, 0.98), (7, 0.9), (10, 0.9)):
         for height in (7.2, 8.5, 9.5):
-            found = verdict([curve(0.0, blocks=blocks, height=height)])
-            assert found.confidence > 0.91
-            assert (found.verdict == "in_sync") == (found.confidence >= least)
-            if found.verdict != "in_sync":
-                assert (found.offset_ms, found.reason_code) == (None, "too_short")
-                assert found.reason is not None
-                assert found.reason.endswith("0.98 needed under 7 s)")
+            judgement = verdict([curve(0.0, blocks=blocks, height=height)])
+            assert judgement.confidence > 0.91
+            assert (judgement.verdict == "in_sync") == (judgement.confidence >= least)
+            if judgement.verdict != "in_sync":
+                assert (judgement.offset_ms, judgement.reason_code) == (None, "too_short")
+                assert judgement.reason is not None
+                assert judgement.reason.endswith("0.98 needed under 7 s)")
     unsure = verdict([curve(0.0, blocks=6, height=6.0)])
     assert (unsure.verdict, unsure.reason_code) == ("undecidable", "ambiguous")
     # Two segments of a part are as long as both
@@ -119,20 +120,20 @@ def test_within_the_measuring_error_of_the_limit_nothing_is_claimed(side: str) -
         (30, "undecidable"),
         (50, "out_of_sync"),
     ):
-        found = verdict([curve(-sign * (limit_ms + beyond_ms) / FRAME_MS)])
-        assert found.verdict == expected
-        assert found.offset_ms == pytest.approx(sign * (limit_ms + beyond_ms), abs=5)
+        judgement = verdict([curve(-sign * (limit_ms + beyond_ms) / FRAME_MS)])
+        assert judgement.verdict == expected
+        assert judgement.offset_ms == pytest.approx(sign * (limit_ms + beyond_ms), abs=5)
         if expected == "undecidable":
-            assert found.offset_ms is not None
-            assert found.reason_code == "borderline"
+            assert judgement.offset_ms is not None
+            assert judgement.reason_code == "borderline"
             said = (
-                f"{describe_offset(found.offset_ms)}, limit {limit_ms:.0f} ms, "
+                f"{describe_offset(judgement.offset_ms)}, limit {limit_ms:.0f} ms, "
                 "measuring error 40 ms"
             )
-            assert found.reason == said
+            assert judgement.reason == said
             assert side in said
         else:
-            assert found.reason is found.reason_code is None
+            assert judgement.reason is judgement.reason_code is None
 
 
 @pytest.mark.parametrize(("sign", "limit_ms"), [(1, 40.0), (-1, 60.0)])
@@ -150,27 +151,27 @@ def test_at_most_includes_the_limit_and_the_measuring_error(sign: int, limit_ms:
 
 
 def test_no_segments_is_undecidable() -> None:
-    found = verdict([])
-    assert found.verdict == "undecidable"
-    assert found.reason == "there are no pictures to compare with the sound"
-    assert found.reason_code == "no_pictures"
-    assert found.offset_ms is None
-    assert found.segments == found.blocks == ()
+    judgement = verdict([])
+    assert judgement.verdict == "undecidable"
+    assert judgement.reason == "there are no pictures to compare with the sound"
+    assert judgement.reason_code == "no_pictures"
+    assert judgement.offset_ms is None
+    assert judgement.segments == judgement.blocks == ()
 
 
 @pytest.mark.parametrize("level", [-30.0, -5.5, -3.8, 0.0, 30.0])  # even chances at -4.6
 def test_a_flat_curve_is_undecidable(level: float) -> None:
-    found = verdict([curve(score=np.full(len(SHIFTS), level, np.float32))])
-    assert found.verdict == "undecidable"
-    assert found.offset_ms is None
-    assert found.confidence < 0.1
-    assert found.reason is not None
+    judgement = verdict([curve(score=np.full(len(SHIFTS), level, np.float32))])
+    assert judgement.verdict == "undecidable"
+    assert judgement.offset_ms is None
+    assert judgement.confidence < 0.1
+    assert judgement.reason is not None
     assert (
         "nothing in the picture goes with the sound" if level < -4.6 else "several offsets fit"
-    ) in found.reason
-    assert found.reason_code == ("no_match" if level < -4.6 else "ambiguous")
-    assert all(segment.offset_ms is None for segment in found.segments)
-    assert all(block.offset_ms is None for block in found.blocks)
+    ) in judgement.reason
+    assert judgement.reason_code == ("no_match" if level < -4.6 else "ambiguous")
+    assert all(segment.offset_ms is None for segment in judgement.segments)
+    assert all(block.offset_ms is None for block in judgement.blocks)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -180,17 +181,17 @@ def test_noise_is_undecidable(seed: int) -> None:
         curve(score=rng.normal(-4, 1, len(SHIFTS)).astype(np.float32), start_s=10.0 * k)
         for k in range(5)
     ]
-    found = verdict(curves)
-    assert found.verdict == "undecidable"
-    assert found.offset_ms is None
+    judgement = verdict(curves)
+    assert judgement.verdict == "undecidable"
+    assert judgement.offset_ms is None
 
 
 def test_two_offsets_that_fit_equally_are_undecidable() -> None:
-    found = verdict([curve(score=np.maximum(bump(-20.0), bump(15.0)))])
-    assert found.verdict == "undecidable"
-    assert found.reason is not None
-    assert found.reason.startswith("several offsets fit")
-    assert 0.3 < found.confidence < 0.7
+    judgement = verdict([curve(score=np.maximum(bump(-20.0), bump(15.0)))])
+    assert judgement.verdict == "undecidable"
+    assert judgement.reason is not None
+    assert judgement.reason.startswith("several offsets fit")
+    assert 0.3 < judgement.confidence < 0.7
 
 
 @pytest.mark.parametrize(
@@ -210,12 +211,12 @@ def test_two_offsets_that_fit_equally_are_undecidable() -> None:
 def test_what_is_missing_is_said_however_sure_the_network(
     options: dict[str, Any], code: str, reason: str
 ) -> None:
-    found = verdict([curve(0.0, height=30.0, **options)])
-    assert found.verdict == "undecidable"
-    assert (found.reason_code, found.reason) == (code, reason)
-    assert found.offset_ms is None
-    assert found.confidence == 0.0
-    assert len(found.blocks) == options.get("blocks", 10)
+    judgement = verdict([curve(0.0, height=30.0, **options)])
+    assert judgement.verdict == "undecidable"
+    assert (judgement.reason_code, judgement.reason) == (code, reason)
+    assert judgement.offset_ms is None
+    assert judgement.confidence == 0.0
+    assert len(judgement.blocks) == options.get("blocks", 10)
 
 
 def test_silence_in_half_of_a_film_is_not_silence() -> None:
@@ -223,16 +224,16 @@ def test_silence_in_half_of_a_film_is_not_silence() -> None:
 
 
 def test_all_shifts_uncompared_is_undecidable() -> None:
-    found = verdict([curve(score=np.full(len(SHIFTS), -np.inf, np.float32))])
-    assert found.verdict == "undecidable"
-    assert found.offset_ms is None
-    assert sum(block.attention for block in found.blocks) == pytest.approx(1.0, abs=1e-3)
+    judgement = verdict([curve(score=np.full(len(SHIFTS), -np.inf, np.float32))])
+    assert judgement.verdict == "undecidable"
+    assert judgement.offset_ms is None
+    assert sum(block.attention for block in judgement.blocks) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_scores_that_are_not_numbers_never_give_a_verdict() -> None:
-    found = verdict([curve(score=np.full(len(SHIFTS), np.nan, np.float32))])
-    assert found.verdict == "undecidable"
-    assert found.offset_ms is None
+    judgement = verdict([curve(score=np.full(len(SHIFTS), np.nan, np.float32))])
+    assert judgement.verdict == "undecidable"
+    assert judgement.offset_ms is None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -254,23 +255,23 @@ def test_confidence_below_the_bar_never_gives_a_verdict(seed: int) -> None:
             )
             for k in range(count)
         ]
-        found = verdict(curves)
-        assert found.verdict in ("in_sync", "out_of_sync", "undecidable")
-        assert 0 <= found.confidence <= 1
+        judgement = verdict(curves)
+        assert judgement.verdict in ("in_sync", "out_of_sync", "undecidable")
+        assert 0 <= judgement.confidence <= 1
         assert (
-            (found.reason is None)
-            == (found.reason_code is None)
-            == (found.verdict != "undecidable")
+            (judgement.reason is None)
+            == (judgement.reason_code is None)
+            == (judgement.verdict != "undecidable")
         )
-        assert bool(found.stretches) == (found.offset_ms is not None)
-        if found.verdict != "undecidable":
-            assert found.confidence >= PLAIN.decide
-            assert found.offset_ms is not None
-            assert abs(found.offset_ms) <= 50.5 * FRAME_MS
-        assert len(found.segments) == count
-        assert all(0 <= segment.confidence <= 1 for segment in found.segments)
-        assert len(found.blocks) == sum(len(item.block_start_s) for item in curves)
-        assert sum(block.attention for block in found.blocks) == pytest.approx(1.0, abs=1e-3)
+        assert bool(judgement.stretches) == (judgement.offset_ms is not None)
+        if judgement.verdict != "undecidable":
+            assert judgement.confidence >= PLAIN.decide
+            assert judgement.offset_ms is not None
+            assert abs(judgement.offset_ms) <= 50.5 * FRAME_MS
+        assert len(judgement.segments) == count
+        assert all(0 <= segment.confidence <= 1 for segment in judgement.segments)
+        assert len(judgement.blocks) == sum(len(item.block_start_s) for item in curves)
+        assert sum(block.attention for block in judgement.blocks) == pytest.approx(1.0, abs=1e-3)
 
 
 # What was not looked at
@@ -294,16 +295,18 @@ def test_confidence_below_the_bar_never_gives_a_verdict(seed: int) -> None:
 def test_a_file_of_which_a_large_part_was_not_looked_at_is_never_in_sync(
     unseen_s: tuple[tuple[float, float], ...], length_s: float | None, expected: str
 ) -> None:
-    found = without_unseen(verdict(film([0.0, 0.0])), unseen_s, length_s)
-    assert found.verdict == expected
-    assert found.offset_ms == pytest.approx(0.0, abs=4)
-    assert found.reason_code == (None if expected == "in_sync" else "not_all_looked_at")
-    assert (found.reason is None) == (expected == "in_sync")
+    judgement = without_unseen(verdict(film([0.0, 0.0])), unseen_s, length_s)
+    assert judgement.verdict == expected
+    assert judgement.offset_ms == pytest.approx(0.0, abs=4)
+    assert judgement.reason_code == (None if expected == "in_sync" else "not_all_looked_at")
+    assert (judgement.reason is None) == (expected == "in_sync")
 
 
 def test_what_was_not_looked_at_is_said_in_seconds() -> None:
-    found = without_unseen(verdict(film([0.0, 0.0])), ((3.0, 9.0),), 20.0)
-    assert found.reason == "what was looked at is in sync, but 6.0 s of 20.0 s were not looked at"
+    judgement = without_unseen(verdict(film([0.0, 0.0])), ((3.0, 9.0),), 20.0)
+    assert (
+        judgement.reason == "what was looked at is in sync, but 6.0 s of 20.0 s were not looked at"
+    )
 
 
 def test_what_is_out_of_sync_stays_so_whatever_was_not_looked_at() -> None:

@@ -99,9 +99,9 @@ def test_the_hook_gets_the_record(inbox: Path, capfd: pytest.CaptureFixture[str]
     command = f"'{sys.executable}' '{hook}' 'two words' $HOME"
     assert once(inbox, *sorted_out(inbox), "--hook", command) == 0
     out, err = capfd.readouterr()
-    where = inbox.parent / "fail" / "late film.mkv"
-    assert f"out_of_sync {inbox / 'late film.mkv'} {where} two words $HOME\n" in err
-    assert f"avcheck: the hook exited with 3 for {where}\n" in err
+    target = inbox.parent / "fail" / "late film.mkv"
+    assert f"out_of_sync {inbox / 'late film.mkv'} {target} two words $HOME\n" in err
+    assert f"avcheck: the hook exited with 3 for {target}\n" in err
     assert "two words" not in out
 
 
@@ -167,11 +167,11 @@ def test_workers_are_given_files_as_they_come(
             time.sleep(0.01)
         yield tmp_path / "good.mkv"
 
-    found = []
+    verdicts = []
     for report in check_many(arrivals(), CheckSettings(), Limits(jobs=2)):
         answered.set()
-        found.append(report.verdict)
-    assert found == ["in_sync", "in_sync"]
+        verdicts.append(report.verdict)
+    assert verdicts == ["in_sync", "in_sync"]
 
 
 @pytest.mark.parametrize(

@@ -107,8 +107,8 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(inbox: Path) -> None:
         running.communicate()
     assert main(["watch", *options]) == 0
     assert files(inbox) == {}
-    found = {**files(inbox.parent / "pass"), **files(inbox.parent / "fail")}
-    assert found == {name: name.encode() for name in names}
+    arrived = {**files(inbox.parent / "pass"), **files(inbox.parent / "fail")}
+    assert arrived == {name: name.encode() for name in names}
     assert Counter(record["path"] for record in records(inbox)) == {
         str(inbox / name): 1 for name in names
     }

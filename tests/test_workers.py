@@ -283,21 +283,21 @@ def running(*names: str, scratch: Path | None = None) -> subprocess.Popen[str]:
 def left_over(session: int) -> list[int]:
     """The processes of a session that do not end within 10 s."""
     deadline = time.monotonic() + 10
-    while (found := alive(session)) and time.monotonic() < deadline:
+    while (pids := alive(session)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return found
+    return pids
 
 
 def alive(session: int) -> list[int]:
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = entry.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(entry.parent.name))
-    return found
+            pids.append(int(entry.parent.name))
+    return pids
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")

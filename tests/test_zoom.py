@@ -55,14 +55,14 @@ def test_windows_lie_around_the_strongest_places_and_within_the_picture() -> Non
     )
     size = (20 * PLACE_PX, 30 * PLACE_PX)
     side = WINDOW * PLACE_PX
-    found = windows(strength, GRID, size, 2)
-    assert [window[2:] for window in found] == [(side, side)] * 2
-    assert all(top % PLACE_PX == left % PLACE_PX == 0 for top, left, *_ in found)
+    placed = windows(strength, GRID, size, 2)
+    assert [window[2:] for window in placed] == [(side, side)] * 2
+    assert all(top % PLACE_PX == left % PLACE_PX == 0 for top, left, *_ in placed)
     assert all(
         abs(top + side / 2 - y * PLACE_PX) <= PLACE_PX
-        for (top, *_), y in zip(found[:1], (10,), strict=True)
+        for (top, *_), y in zip(placed[:1], (10,), strict=True)
     )
-    assert found[1][:2] == (0, size[1] - side)  # the corner
+    assert placed[1][:2] == (0, size[1] - side)  # the corner
     assert len(windows(strength, GRID, size, 1)) == 1
     # A picture no larger than a window
     assert windows(strength, GRID, (100, 100), 9)[0] == (
@@ -140,8 +140,8 @@ def test_what_is_decided_or_shows_nothing_to_look_at_is_not_looked_at_closer(
     curves: list[Curve],
 ) -> None:
     looked: list[int] = []
-    found = judge(curves, EBU, PLAIN)
-    assert zoom(curves, found, closer_by({}, looked), EBU, PLAIN) == Zoomed(curves, found)
+    judgement = judge(curves, EBU, PLAIN)
+    assert zoom(curves, judgement, closer_by({}, looked), EBU, PLAIN) == Zoomed(curves, judgement)
     assert not looked
 
 
@@ -151,9 +151,9 @@ def test_of_a_file_that_shows_nothing_one_segment_is_searched_and_a_few_for_face
     asked: list[bool] = []
     curves = at_a_cost(film([None] * 60, noise=0.1))
     calibration = replace(PLAIN, none=6.0)
-    found = judge(curves, EBU, calibration)
-    assert found.verdict == "undecidable"
-    after = zoom(curves, found, closer_by({}, looked, asked=asked), EBU, calibration)
+    judgement = judge(curves, EBU, calibration)
+    assert judgement.verdict == "undecidable"
+    after = zoom(curves, judgement, closer_by({}, looked, asked=asked), EBU, calibration)
     assert sorted(k // 20 for k in looked[:ZOOM_SEGMENTS]) == [0, 1, 2]
     assert len(looked) == len(set(looked)) == MOST_ROUNDS * ZOOM_SEGMENTS
     assert asked == [False] + [True] * (MOST_ROUNDS * ZOOM_SEGMENTS - 1)
@@ -201,11 +201,11 @@ def test_a_few_segments_looked_at_closer_decide_a_film() -> None:
     calibration = replace(PLAIN, none=6.0)
     closer = closer_by(dict.fromkeys(range(20), 5.0), looked)
     zoomed = zoom(curves, judge(curves, EBU, calibration), closer, EBU, calibration)
-    seen, after = zoomed.curves, zoomed.judgement
+    curves_after, after = zoomed.curves, zoomed.judgement
     assert after.verdict == "out_of_sync"
     assert after.offset_ms == pytest.approx(-200, abs=5)
     assert len(looked) == ZOOM_SEGMENTS
-    assert len(seen) == len(after.segments) == 20
+    assert len(curves_after) == len(after.segments) == 20
     assert [part.offset_ms is not None for part in after.segments] == [
         k in looked for k in range(20)
     ]
@@ -219,9 +219,9 @@ def test_once_one_shows_an_offset_the_next_are_searched_as_well(number: int) -> 
     asked: list[bool] = []
     curves = at_a_cost(film([None] * 30, noise=0.1))
     calibration = replace(PLAIN, none=6.0, decide=1.0)  # never decided
-    found = judge(curves, EBU, calibration)
-    first = likeliest(range(30), curves, [part.confidence for part in found.segments])
-    zoom(curves, found, closer_by({first[number]: 5.0}, looked, asked=asked), EBU, calibration)
+    judgement = judge(curves, EBU, calibration)
+    first = likeliest(range(30), curves, [part.confidence for part in judgement.segments])
+    zoom(curves, judgement, closer_by({first[number]: 5.0}, looked, asked=asked), EBU, calibration)
     assert len(looked) == len(set(looked)) == MOST_ROUNDS * ZOOM_SEGMENTS
     further = MOST_ROUNDS * ZOOM_SEGMENTS - 1 - number
     assert asked == [False] + [True] * number + [False] * further
@@ -293,6 +293,6 @@ def test_attention_is_told_by_halves() -> None:
     item = curve(0.0)
     left, middle, _, right = places_in(176, (1, 4), (16, 64))
     places = np.stack([item.attention * share for share in (0.1, 0.2, 0.7)], axis=2)
-    seen = replace(item, places=places, grid=(left, middle, right))
-    assert share_beyond(seen, 0.5, 50) == pytest.approx(0.7)
-    assert share_beyond(seen, 0.2, 50) == pytest.approx(0.9)
+    placed = replace(item, places=places, grid=(left, middle, right))
+    assert share_beyond(placed, 0.5, 50) == pytest.approx(0.7)
+    assert share_beyond(placed, 0.2, 50) == pytest.approx(0.9)
