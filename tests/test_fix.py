@@ -171,8 +171,8 @@ def test_a_drift_is_resampled_away(name: str, tmp_path: Path) -> None:
     result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
     assert result.status == "fixed", result.reason
     assert [each.action for each in result.streams] == ["copied", "encoded"]
-    found = [place_ms(target, at_s) for at_s in (1.0, 2.5, 4.0)]
-    assert found == pytest.approx([0, 0, 0], abs=1.0)
+    places_ms = [place_ms(target, at_s) for at_s in (1.0, 2.5, 4.0)]
+    assert places_ms == pytest.approx([0, 0, 0], abs=1.0)
 
 
 def test_what_is_still_off_is_taken_out_of_the_old_file_once_more(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_what_is_still_off_is_taken_out_of_the_old_file_once_more(tmp_path: Path
     after = replace(measured(Stretch(0.0, 6.0, *left_ms)), reason_code="borderline")
     result = fix_file(source, target, FixSettings(), checks(measured(first), after, IN_SYNC))
     assert result.status == "fixed", result.reason
-    found = [place_ms(target, at_s) for at_s in (1.0, 2.5, 4.0)]
-    assert found == pytest.approx([0, 0, 0], abs=1.0)
+    places_ms = [place_ms(target, at_s) for at_s in (1.0, 2.5, 4.0)]
+    assert places_ms == pytest.approx([0, 0, 0], abs=1.0)
     assert [note for note in result.notes if "the first new file was not in sync" in note]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "fixed.mkv"]
 
@@ -211,8 +211,8 @@ def test_a_drift_after_a_jump_is_resampled_away(
     report = measured(Stretch(0.0, 4.0, 100, 100), Stretch(5.0, 9.0, *ends_ms))
     result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
     assert result.status == "fixed", result.reason
-    found = [place_ms(target, at_s) for at_s in (1.0, 2.5, 6.0, 7.5)]
-    assert found == pytest.approx([0, 0, 0, 0], abs=1.0)
+    places_ms = [place_ms(target, at_s) for at_s in (1.0, 2.5, 6.0, 7.5)]
+    assert places_ms == pytest.approx([0, 0, 0, 0], abs=1.0)
 
 
 def place_ms(path: Path, at_s: float) -> float:
@@ -290,8 +290,8 @@ def test_a_jump_is_cut_in_the_silence_where_the_sound_was_lost(tmp_path: Path) -
     assert result.moves[0][1] == pytest.approx(5.4, abs=0.05)
     assert "from 2.0 to 6.8 s; the sound is cut at 5.4" in result.notes[0]
     assert "in a silence" in result.notes[0]
-    found = [place_ms(target, at_s) for at_s in (1.0, 4.0, 7.0)]
-    assert found == pytest.approx([0, 0, 0], abs=1.0)
+    places_ms = [place_ms(target, at_s) for at_s in (1.0, 4.0, 7.0)]
+    assert places_ms == pytest.approx([0, 0, 0], abs=1.0)
 
 
 def test_a_jump_that_lies_anywhere_in_many_seconds_is_refused(tmp_path: Path) -> None:

@@ -74,9 +74,9 @@ def rich(path: Path, **options: Any) -> Path:
             line.pts = line.dts = 500 + 1500 * number
             line.duration = 1000
             writer.mux(line)
-        found = [packet for packet in reader.demux() if packet.size]
-        complete(found)
-        for packet in found:
+        all_packets = [packet for packet in reader.demux() if packet.size]
+        complete(all_packets)
+        for packet in all_packets:
             packet.stream = outputs[packet.stream.index]
             writer.mux(packet)
     plain.unlink()
@@ -89,11 +89,11 @@ def _tone(hz: float) -> Any:
 
 
 def chapters(container: Any) -> list[tuple[str, int, int]]:
-    found = []
+    listed = []
     for each in container.chapters():
         ms = [round(1000 * float(each[side] * each["time_base"])) for side in ("start", "end")]
-        found.append((each["metadata"]["title"], *ms))
-    return found
+        listed.append((each["metadata"]["title"], *ms))
+    return listed
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
@@ -189,13 +189,13 @@ def test_hdr_side_data_and_the_letters_of_hevc_are_kept(suffix: str, tmp_path: P
     result = forced(source, target, 120)
     assert result.status == "fixed", result.reason
     assert result.lost == ()
-    found = []
+    properties = []
     for path in (source, target):
         with av.open(str(path)) as container:
             context = container.streams.video[0].codec_context
             frame = next(container.decode(video=0))
             kinds = sorted(str(getattr(each, "type", each).name) for each in frame.side_data)
-            found.append(
+            properties.append(
                 (
                     kinds,
                     context.color_trc,
@@ -204,8 +204,8 @@ def test_hdr_side_data_and_the_letters_of_hevc_are_kept(suffix: str, tmp_path: P
                     context.extradata,
                 )
             )
-    assert found[0] == found[1]
-    assert "MASTERING_DISPLAY_METADATA" in found[1][0]
+    assert properties[0] == properties[1]
+    assert "MASTERING_DISPLAY_METADATA" in properties[1][0]
 
 
 def test_what_cannot_be_kept_is_told(tmp_path: Path) -> None:
@@ -242,11 +242,11 @@ def with_poster(film: Path, path: Path) -> Path:
     """The film in Matroska, its cover art an attachment."""
     with av.open(str(film)) as reader, av.open(str(path), "w") as writer:
         *streams, cover = reader.streams
-        found = [packet for packet in reader.demux() if packet.size]
-        (picture,) = (bytes(packet) for packet in found if packet.stream is cover)
+        all_packets = [packet for packet in reader.demux() if packet.size]
+        (picture,) = (bytes(packet) for packet in all_packets if packet.stream is cover)
         writer.add_attachment("poster.jpg", "image/jpeg", picture)
         outputs = [writer.add_stream_from_template(each, opaque=True) for each in streams]
-        for packet in found:
+        for packet in all_packets:
             if packet.stream is not cover:
                 packet.stream = outputs[packet.stream.index]
                 writer.mux(packet)

@@ -64,12 +64,12 @@ def test_a_shift_that_was_not_compared_says_nothing() -> None:
 @pytest.mark.parametrize("at", [5, 10])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_jump_within_the_only_segment_is_reported(at: int, seed: int) -> None:
-    found = verdict(film(*[0.0] * at, *[400.0] * (14 - at), segment_s=14, seed=seed))
-    assert found.verdict == "out_of_sync"
-    ((start_s, end_s),) = found.jump_intervals_s
+    judgement = verdict(film(*[0.0] * at, *[400.0] * (14 - at), segment_s=14, seed=seed))
+    assert judgement.verdict == "out_of_sync"
+    ((start_s, end_s),) = judgement.jump_intervals_s
     assert start_s <= at <= end_s
     assert end_s - start_s <= 8
-    assert [each.start_offset_ms for each in found.stretches] == pytest.approx([0, 400], abs=15)
+    assert [each.start_offset_ms for each in judgement.stretches] == pytest.approx([0, 400], abs=15)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
