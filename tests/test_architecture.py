@@ -14,6 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "avcheck"
 TESTS = Path(__file__).parent
+BENCH = PACKAGE.parent / "bench"
 VAGUE = {"found", "told", "seen", "there", "where"}  # names that say nothing of what they hold
 LONGEST_FILE, LONGEST_FUNCTION, LONGEST_TEST_FILE = 450, 80, 400  # lines
 
@@ -111,8 +112,9 @@ def test_no_function_is_too_long() -> None:
 def test_no_name_is_vague() -> None:
     """Of a variable, parameter, field, function or class, or of an import."""
     vague = [
-        f"{path.relative_to(PACKAGE)}: {name}"
-        for path in sorted(PACKAGE.rglob("*.py"))
+        f"{path.relative_to(PACKAGE.parent)}: {name}"
+        for root in (PACKAGE, TESTS, BENCH)
+        for path in sorted(root.rglob("*.py"))
         for node in nodes_of(path)
         if (name := name_given(node)).strip("_") in VAGUE
     ]
