@@ -105,6 +105,17 @@ def test_where_nothing_matches_a_jump_lies_anywhere() -> None:
     assert 36 < end_s < 44
 
 
+def test_a_jump_may_lie_anywhere_in_what_was_not_looked_at() -> None:
+    first, *_, last = film(*[0.0] * 20, *[None] * 20, *[400.0] * 20, segment_s=20)
+    apart = Course((Stretch(0, 20, 0, 0), Stretch(40, 60, 400, 400)))
+    ((start_s, end_s),) = placed(apart, [first, last]).jump_intervals_s
+    assert 16 < start_s < 20
+    assert 40 < end_s < 44
+    change = likeliest_change([first, last], PLAIN)
+    assert change is not None
+    assert change[0].jumps_s == (40.0,)
+
+
 def test_a_jump_at_a_seam_stays_there() -> None:
     curves = film(*[0.0] * 18, *[400.0] * 42)
     assert placed(jump(20.0), curves, (20.0,)) == jump(20.0)

@@ -42,26 +42,35 @@ def likeliest_jump(curves: Sequence[Curve], calibration: Calibration) -> Guess |
         return None
     shifts = curves[0].shifts
     apart = np.abs(shifts[:, None] - shifts) * FRAME_MS > JUMP_MS
-    prior = math.log(FILE_MATCHES * JUMPS / len(before) / apart.sum())
-    every = _over_pairs(before, after, apart)
+    starts_s = np.concatenate([each.block_start_s for each in curves])
+    places = _places(starts_s)
+    prior = math.log(FILE_MATCHES * JUMPS / places.sum() / apart.sum())
+    every = _over_pairs(before, after, apart) + np.log(places)
     at = int(np.argmax(every))
     pair = np.where(apart, before[at][:, None] + after[at], -np.inf)
     old, new = map(int, np.unravel_index(int(pair.argmax()), pair.shape))
     reach = int(NEAR_FRAMES)
     near = np.zeros_like(apart)
     near[max(0, old - reach) : old + reach + 1, max(0, new - reach) : new + reach + 1] = True
-    likely = _over_pairs(before, after, apart & near)
+    likely = _over_pairs(before, after, apart & near) + np.log(places)
     start_ms, end_ms = (
         round((calibration.bias_frames - shifts[k] - vertex(logs[at], k)) * FRAME_MS, 1) + 0.0
         for logs, k in ((before, old), (after, new))
     )
-    at_s = float(np.concatenate([each.block_start_s for each in curves])[at + 1])
+    at_s = float(starts_s[at + 1])
     stretches = (
         Stretch(curves[0].start_s, at_s, start_ms, start_ms),
         Stretch(at_s, curves[-1].end_s, end_ms, end_ms),
     )
     chances = (prior + float(np.logaddexp.reduce(each)) for each in (likely, every))
     return Guess(Course(stretches), *chances)
+
+
+def _places(starts_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """In how many places a jump between each block and the next, which start then, may lie: one, or
+    one for each second that was not looked at.
+    """
+    return np.maximum(1.0, np.diff(starts_s) / BLOCK_S)
 
 
 def _so_far(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -128,14 +137,16 @@ def _between(
             )
             starts_s.append(float(start_s))
             logs.append(old - new)
-    places_s, likely = np.array(starts_s[1:]), np.cumsum(logs)[:-1]
-    inside = (places_s > low_s) & (places_s < high_s)
+    begun_s = np.array(starts_s)
+    ended_s, next_s = begun_s[:-1] + BLOCK_S, begun_s[1:]
+    likely = np.cumsum(logs)[:-1] + np.log(_places(begun_s))
+    inside = (next_s > low_s) & (ended_s < high_s)
     if not inside.any():
         return before.end_s, after.start_s
-    places_s, likely = places_s[inside], likely[inside]
+    likely = likely[inside]
     chance = np.exp(likely - np.logaddexp.reduce(likely)).cumsum()
     first, last = np.searchsorted(chance, (_MISSED / 2, 1 - _MISSED / 2)).clip(0, len(chance) - 1)
-    return float(places_s[first]) - BLOCK_S / 2, float(places_s[last]) + BLOCK_S / 2
+    return float(ended_s[inside][first]) - BLOCK_S / 2, float(next_s[inside][last]) + BLOCK_S / 2
 
 
 def _near(ratio: NDArray[np.float64], shifts: NDArray[np.int_], frames: float) -> float:
