@@ -255,7 +255,8 @@ def test_two_runs_cannot_write_to_one_file(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
 def test_after_kills_at_any_moment_every_file_is_there_once(library: Path, jobs: str) -> None:
     for number in range(6):
         (library / "lib" / f"slow {number}.mp4").write_bytes(b"x")

@@ -162,6 +162,7 @@ def records(path: str) -> dict[str, Any]:
     return {record["path"]: record for record in map(json.loads, lines)}
 
 
+@pytest.mark.slow
 def test_a_directory_is_a_gate_with_reports(
     folders: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

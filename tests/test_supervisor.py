@@ -199,6 +199,7 @@ def test_what_keeps_a_worker_from_starting_is_a_bug_or_the_machine_s(
     assert (lost.bug is not None, lost.code) == (is_bug, "bug" if is_bug else "crashed")
 
 
+@pytest.mark.slow
 def test_failed_starts_count_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "TASKS_A_WORKER", 1)
     make = functools.partial(handlers.starts_every_third_time, tmp_path / "x")

@@ -94,6 +94,7 @@ def test_killed_at_any_point_it_goes_on(
     assert len(log.read_text().splitlines()) == hooks
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_killed_again_and_again_nothing_is_lost_or_doubled(inbox: Path) -> None:
     names = [f"{kind} slow {n}.mkv" for n in range(8) for kind in ("good", "late")]
