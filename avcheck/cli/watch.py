@@ -231,7 +231,7 @@ def _command(text: str | None) -> tuple[str, ...]:
     """The words of a hook command. Raises UsageError for one that cannot be run."""
     if text is None:
         return ()
-    reader = shlex.shlex(text, posix=True, punctuation_chars=False)
+    reader = shlex.shlex(text, posix=True)
     reader.whitespace_split, reader.commenters = True, ""
     if sys.platform == "win32":
         reader.escape = ""  # there it separates the folders of a path

@@ -88,9 +88,7 @@ def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None =
 
 
 def _end_s(report: Report) -> float:
-    """Where the title ends: as its header says, unless more was looked at than the rest of a
-    block.
-    """
+    """Where the title ends: as its header says, unless a block that was looked at begins later."""
     looked_s = max((segment.end_s for segment in report.segments), default=0.0)
     end_s = report.duration_s or 0.0
     return end_s if looked_s < end_s + BLOCK_S else looked_s

@@ -24,7 +24,7 @@ from avcheck.record.report import (
     describe_offset,
 )
 from avcheck.verdict.course import Course
-from avcheck.verdict.jumps import BLOCK_REACH, narrowed
+from avcheck.verdict.jumps import narrowed
 from avcheck.verdict.posterior import (
     FLAT,
     NEAR_FRAMES,
@@ -48,6 +48,8 @@ from avcheck.verdict.sure_course import LEAST_USEFUL_S, sure_course
 
 SEGMENT_CONFIDENCE = 0.6  # below this a segment's own offset is neither shown nor used for drift
 _BLOCK_CONFIDENCE = 0.6
+# A block's own offset is read together with so many neighbours on either side
+_BLOCK_REACH = 2
 # A block farther off its file's and its segment's offset needs more evidence of its own
 _STRAY_FRAMES = 3.0
 _STRAY_RATIO = 1e4  # how much likelier its own offset must be than theirs
@@ -319,7 +321,7 @@ def _block_evidence(item: Curve, at: int, calibration: Calibration) -> NDArray[n
     attention weighs them.
     """
     count = len(item.block_start_s)
-    near = [slice(max(0, k - BLOCK_REACH), k + BLOCK_REACH + 1) for k in range(count)]
+    near = [slice(max(0, k - _BLOCK_REACH), k + _BLOCK_REACH + 1) for k in range(count)]
     score, match = zip(*(_together(item, some, at) for some in near), strict=True)
     seconds = [BLOCK_S * len(item.block_start_s[some]) for some in near]
     return weigh_up(np.stack(score), np.stack(match), np.array(seconds), calibration)

@@ -28,7 +28,6 @@ from avcheck.verdict.posterior import (
     vertex,
 )
 
-BLOCK_REACH = 2  # a block's own offset is read together with so many neighbours on either side
 JUMPS = 0.2  # how likely a file that matches is to jump once, before it is looked at
 _MISSED = 0.05  # how likely a jump may lie outside the interval that is given for it
 
@@ -103,8 +102,8 @@ def narrowed(
     seams_s: Sequence[float],
     calibration: Calibration,
 ) -> Course:
-    """The course with each jump in the shortest interval that holds it almost surely. A jump at
-    one of `seams_s` stays there.
+    """The course with each jump in the interval that holds it with a chance of 95 %. A jump at one
+    of `seams_s` stays there.
     """
     stretches = list(course.stretches)
     for k, after in enumerate(course.stretches[1:], 1):

@@ -40,20 +40,31 @@ def sure_course(
 
     whole: what the file says as one of a single offset; `seams_s` as in `judge`.
     """
+    tried = _tried(segments, curves, whole, calibration, seams_s)
+    return next((each for each in tried if each[1] >= calibration.decide), None)
+
+
+def _tried(
+    segments: Sequence[Segment],
+    curves: Sequence[Curve],
+    whole: Estimate,
+    calibration: Calibration,
+    seams_s: Sequence[float],
+) -> Iterator[tuple[Course, float]]:
+    """Courses on which the offset changes, in the order in which they are tried, and how sure each
+    is.
+    """
+    for course in _courses(segments, seams_s):
+        yield course, _course_confidence(course, curves, calibration)
     apart = _apart(segments, curves, whole, calibration)
     # One jump is better judged by all blocks than by the segments that are sure by themselves
-    several = [apart] if apart is not None and len(apart.stretches) > 2 else []
-    for course in (*_courses(segments, seams_s), *several):
-        confidence = _course_confidence(course, curves, calibration)
-        if confidence >= calibration.decide:
-            return course, confidence
-    change = likeliest_change(curves, calibration)
-    if change is not None and change[1] >= calibration.decide:
-        return change
-    if apart is None or several or whole.confidence >= calibration.decide:
-        return None
-    confidence = _course_confidence(apart, curves, calibration)
-    return (apart, confidence) if confidence >= calibration.decide else None
+    jumps_once = apart is not None and len(apart.stretches) == 2
+    if apart is not None and not jumps_once:
+        yield apart, _course_confidence(apart, curves, calibration)
+    if (change := likeliest_change(curves, calibration)) is not None:
+        yield change
+    if apart is not None and jumps_once and whole.confidence < calibration.decide:
+        yield apart, _course_confidence(apart, curves, calibration)
 
 
 def likeliest_change(
@@ -77,9 +88,7 @@ def likeliest_change(
 
 
 def _courses(segments: Sequence[Segment], seams_s: Sequence[float]) -> Iterator[Course]:
-    """Courses on which the offset changes, in the order in which they are tried: what several
-    segments show together, and jumps where recordings were joined.
-    """
+    """What several segments show together, and jumps where recordings were joined."""
     for finely in (True, False):  # every part if it is sure, or else as much as is
         course = follow(segments, finely=finely)
         if course is None or not course.changes:
