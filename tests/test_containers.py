@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -17,7 +18,7 @@ from av.codec import Codec
 from avcheck.batch.discovery import MEDIA_SUFFIXES
 from avcheck.errors import NoAudio, NotMedia, NoVideo
 from avcheck.media import open_media
-from avcheck.media.container import SOUND_FORMATS, VIDEO_FORMATS
+from avcheck.media.container import SOUND_FORMATS, VIDEO_FORMATS, without_order
 from avcheck.text.plain_text import SUPPORTED
 from tests.support.clips import click_time_s
 from tests.support.reading import flash_s, late_ms, whole
@@ -183,3 +184,37 @@ def test_no_demuxer_is_allowed_that_opens_other_files() -> None:
     }
     assert not following & set(SOUND_FORMATS.split(","))
     assert set(VIDEO_FORMATS.split(",")) <= set(SOUND_FORMATS.split(","))
+
+
+class Decoder:
+    """As much of a sound's decoder as is looked at, with what was done to its layout."""
+
+    def __init__(self, name: str, channels: int) -> None:
+        self.done: list[str] = []
+        self._layout = SimpleNamespace(name=name, nb_channels=channels)
+
+    @property
+    def layout(self) -> Any:
+        self.done.append("read")
+        return self._layout
+
+    @layout.setter
+    def layout(self, value: str) -> None:
+        self.done.append(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "done"),
+    [
+        ("stereo", 2, ["read"]),
+        ("5.1(side)", 6, ["read"]),
+        ("8 channels", 8, ["read"]),
+        ("7 channels (FL+FR+FC+LFE+SL+SR+BC)", 7, ["read", "7 channels"]),
+    ],
+)
+def test_a_layout_that_holds_memory_is_read_once_and_replaced(
+    name: str, channels: int, done: list[str]
+) -> None:
+    decoder = Decoder(name, channels)
+    without_order(decoder)  # type: ignore[arg-type]
+    assert decoder.done == done

@@ -158,21 +158,35 @@ def test_mp3_in_avi_is_refused_and_goes_into_another_container(target: str, tmp_
 # -- where it drifts and jumps ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.mkv", "film.avi"])
-def test_a_drift_is_resampled_away(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "layout"), [("film.mp4", "mono"), ("film.mkv", "7.1"), ("film.avi", "mono")]
+)
+def test_a_drift_is_resampled_away(name: str, layout: str, tmp_path: Path) -> None:
     """What belongs to the picture at p is heard at (p - 0.1) / 1.005: early by 99.5 ms at first, by
     129.4 ms after 6 s.
     """
     source = tiles(
-        tmp_path / name, 6.0, play=lambda times_s: noise(times_s + 0.1 + 0.005 * times_s)
+        tmp_path / name,
+        6.0,
+        play=lambda times_s: noise(times_s + 0.1 + 0.005 * times_s),
+        layout=layout,
     )
     target = tmp_path / f"fixed{source.suffix}"
     report = measured(Stretch(0.0, 6.0, 100 / 1.005, 130 / 1.005))
     result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
     assert result.status == "fixed", result.reason
     assert [each.action for each in result.streams] == ["copied", "encoded"]
+    assert result.notes == ()
     places_ms = [place_ms(target, at_s) for at_s in (1.0, 2.5, 4.0)]
     assert places_ms == pytest.approx([0, 0, 0], abs=1.0)
+
+
+def test_channels_without_positions_stay_without(tmp_path: Path) -> None:
+    source = tiles(tmp_path / "film.mkv", acodec="pcm_s16le", layout="4 channels")
+    report = measured(Stretch(0.0, 4.0, 100 / 1.005, 120 / 1.005))
+    result = fix_file(source, tmp_path / "fixed.mkv", FixSettings(), checks(report, IN_SYNC))
+    assert result.status == "fixed", result.reason
+    assert result.notes == ("the new file does not say which channel of stream 1 is which",)
 
 
 def test_what_is_still_off_is_taken_out_of_the_old_file_once_more(tmp_path: Path) -> None:

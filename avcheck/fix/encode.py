@@ -150,8 +150,10 @@ class Encoder:
         self._rate = int(context.sample_rate)
         self._layout = context.layout.name
         self._origin = round(origin_s * self._rate)
-        self._pace = Pace(moves, self._rate, context.layout.nb_channels)
-        self._planar = AudioResampler(format="fltp", layout=self._layout, rate=self._rate)
+        self._channels = context.layout.nb_channels
+        self._pace = Pace(moves, self._rate, self._channels)
+        # Packed, as not every PyAV can read or fill planar frames of many channels
+        self._packed = AudioResampler(format="flt", layout=self._layout, rate=self._rate)
         self._waiting: list[Floats] = []
         self._first = 0  # number of the first sample that waits
 
@@ -164,10 +166,10 @@ class Encoder:
             if frame.pts is None or frame.time_base is None:
                 continue
             start_s = float(frame.pts * frame.time_base) + retime_s
-            for part in self._planar.resample(frame):
-                for first, samples in self._pace.take(
-                    start_s, part.to_ndarray().astype(np.float32, copy=False)
-                ):
+            for part in self._packed.resample(frame):
+                packed = part.to_ndarray().astype(np.float32, copy=False)
+                by_channel = packed.reshape(-1, self._channels).T
+                for first, samples in self._pace.take(start_s, by_channel):
                     made += self._encode(first, samples)
         return made
 
@@ -201,9 +203,8 @@ class Encoder:
         return made
 
     def _frame(self, samples: Floats, number: int) -> AudioFrame:
-        frame = AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples.clip(-1, 1)), format="fltp", layout=self._layout
-        )
+        packed = np.ascontiguousarray(samples.clip(-1, 1).T).reshape(1, -1)
+        frame = AudioFrame.from_ndarray(packed, format="flt", layout=self._layout)
         frame.sample_rate = self._rate
         frame.pts = number + self._origin
         frame.time_base = Fraction(1, self._rate)

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import av.error
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -66,11 +67,11 @@ SOUND_FORMATS = (
 )
 
 
+_BEFORE_19 = int(av.__version__.partition(".")[0]) < 19
+
 # PyAV 18 raises on a tag that is not UTF-8 unless asked not to; PyAV 19 has no such option and
 # keeps the bytes.
-_OPEN_MORE: dict[str, Any] = (
-    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
-)
+_OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if _BEFORE_19 else {}
 
 
 def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> InputContainer:
@@ -136,7 +137,21 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
     if len(container.streams) >= MAX_STREAMS:
         container.close()
         raise LimitExceeded(path, too_many)
+    if _BEFORE_19:
+        for stream in container.streams.audio:
+            without_order(stream.codec_context)
     return container
+
+
+def without_order(context: AudioCodecContext | None) -> None:
+    """Forget in which order of its own a sound has its channels: they then count as channels
+    without positions.
+
+    A layout of PyAV 18 and the decoder that it is read from both free that order, and so does every
+    frame. What is read here before it is replaced is its only owner.
+    """
+    if context is not None and " (" in (layout := context.layout).name:
+        context.layout = f"{layout.nb_channels} channels"
 
 
 def open_source(source: Source) -> tuple[InputContainer, Source]:

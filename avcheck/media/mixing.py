@@ -34,14 +34,17 @@ LEAST_SHARE = 0.1
 
 FADE_S = 0.02
 
-_PLANAR_MOST = 7  # channels of a planar frame that every PyAV turns into an array
-
 
 def run_up_from_s(from_s: float) -> float:
     """From where the sound is needed so that its mix from `from_s` on is that of a decode from the
     beginning.
     """
     return (math.floor(from_s / WINDOW_S) - 1) * WINDOW_S
+
+
+def has_positions(layout: str) -> bool:
+    """Whether it is known which channel is which in a layout of this name by FFmpeg."""
+    return "channels" not in layout and "ambi" not in layout
 
 
 @lru_cache(maxsize=64)
@@ -87,22 +90,20 @@ def channel_instead(weights: NDArray[np.float64], power: NDArray[np.float64]) ->
 
 class Mixer:
     """Passes on the frames of one run of sound in their own format; where channels cancel, all of
-    them become one.
+    them become one. No frame is planar with more than seven channels (`sound`).
     """
 
     def __init__(self, frame: AudioFrame, start_s: float, named: bool) -> None:
         """A run whose first frame is `frame`, at `start_s`. `named`: the channels have positions,
         by which they are mixed.
         """
-        self._format = frame.format.name
         self._layout = frame.layout.name
         self._channels = frame.layout.nb_channels
         self._rate = frame.sample_rate
         self._start_s = start_s
         self._taken = 0
-        safe = self._channels <= _PLANAR_MOST or not frame.format.is_planar
         self._weights = None
-        if self._channels > 1 and safe:
+        if self._channels > 1:
             self._weights = (
                 mix_weights(self._layout, self._channels)
                 if named
@@ -128,7 +129,7 @@ class Mixer:
         self._frames.append(frame)
         self._values += frame.samples * self._channels
         samples = self._samples(frame).astype(np.float32)
-        if self._format.startswith("u8"):
+        if frame.format.name.startswith("u8"):
             samples -= 128
         with np.errstate(all="ignore"):  # NaN is counted later
             self._power += samples @ samples.T
@@ -174,6 +175,6 @@ class Mixer:
                 samples.dtype
             )
         values = after if frame.format.is_planar else after.T.reshape(1, -1)
-        one = AudioFrame.from_ndarray(np.ascontiguousarray(values), self._format, self._layout)
+        one = AudioFrame.from_ndarray(np.ascontiguousarray(values), frame.format.name, self._layout)
         one.sample_rate = self._rate
         return one

@@ -31,7 +31,7 @@ from avcheck.media.base import (
 )
 from avcheck.media.container import open_source
 from avcheck.media.joining import COUNTED, placed, without_counted
-from avcheck.media.mixing import Mixer, run_up_from_s
+from avcheck.media.mixing import Mixer, has_positions, run_up_from_s
 from avcheck.media.packets import (
     dated,
     decoded_frames,
@@ -56,6 +56,9 @@ _LEAST_LOSS_S = 0.01
 # Frames at the sound's start that show where its samples lie: the first may be shorter, or have a
 # gap after it
 _ANCHOR_FRAMES = 4
+
+# Channels of a planar frame that every PyAV can read: PyAV 18 takes what follows eight for a ninth
+_PLANAR_MOST = 7
 
 
 @dataclass(frozen=True)
@@ -139,25 +142,20 @@ class _Run:
         self._skip = max(0, math.ceil((from_s - self._start_s) * SAMPLE_RATE - 1e-3))
         self._pending: list[Samples] = []
         self._waiting = 0  # samples in them
-        # Channels without known positions are averaged: the resampler refuses to mix them. They are
-        # packed first, because not every PyAV turns planar frames of many channels into arrays.
-        self._packer = (
-            AudioResampler("flt")
-            if "channels" in frame.layout.name or "ambi" in frame.layout.name
-            else None
-        )
+        # Channels without known positions are averaged: the resampler refuses to mix them.
+        layout = frame.layout.name
+        self._named = has_positions(layout)
+        is_packed = not frame.format.is_planar or frame.layout.nb_channels <= _PLANAR_MOST
+        self._packer = None if is_packed and self._named else AudioResampler("flt")
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
         self._resampler = AudioResampler(
             "flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"}
         )
-        self._mixer = Mixer(frame, start_s, named=self._packer is None)
+        self._mixer = Mixer(frame, start_s, named=self._named)
         if lead:
-            silence = AudioFrame(frame.format.name, frame.layout.name, lead)
-            silence.sample_rate = frame.sample_rate
-            for plane in silence.planes:
-                plane.update(bytes(plane.buffer_size))
             self._taken += lead
-            self._resample(silence, Tally())
+            kind = frame.format.name if self._packer is None else "flt"
+            self._resample(_silence(kind, layout, lead, self._rate), Tally())
 
     @property
     def end_s(self) -> float:
@@ -170,8 +168,9 @@ class _Run:
 
     def push(self, frame: AudioFrame, tally: Tally) -> Iterator[Sound]:
         self._taken += frame.samples
-        for part in self._mixer.push(frame, tally):
-            yield from self._pass(part, tally)
+        for packed in self._packed(frame, tally):
+            for part in self._mixer.push(packed, tally):
+                yield from self._pass(part, tally)
 
     def flush(self, tally: Tally) -> Iterator[Sound]:
         """The rest, with what the resampler's filter still held."""
@@ -182,26 +181,32 @@ class _Run:
         rest = self._taken * SAMPLE_RATE // self._rate - self._given
         yield from self._give(tally, max(0, rest))
 
-    def _pass(self, frame: AudioFrame, tally: Tally) -> Iterator[Sound]:
+    def _packed(self, frame: AudioFrame, tally: Tally) -> list[AudioFrame]:
+        """The frame in the format that the mixer takes."""
         frame.pts = None
+        if self._packer is None:
+            return [frame]
+        try:
+            return self._packer.resample(frame)
+        except (av.error.FFmpegError, ValueError, MemoryError) as error:
+            raise_if_memory_is_short(error)
+            tally.lost += 1
+            return []
+
+    def _pass(self, frame: AudioFrame, tally: Tally) -> Iterator[Sound]:
         self._resample(frame, tally)
         if self._waiting >= CHUNK_SAMPLES:
             yield from self._give(tally)
 
     def _resample(self, frame: AudioFrame | None, tally: Tally) -> None:
+        part = frame if frame is None or self._named else _mean(frame)
         try:
-            frames = (
-                [frame]
-                if self._packer is None or frame is None
-                else [_mean(part) for part in self._packer.resample(frame)]
-            )
-            for part in frames:
-                for out in self._resampler.resample(part):
-                    # `to_ndarray` takes six times as long, as it stacks the planes; this has one
-                    plane: Any = out.planes[0]
-                    samples = np.frombuffer(plane, np.float32, out.samples)
-                    self._pending.append(samples)
-                    self._waiting += len(samples)
+            for out in self._resampler.resample(part):
+                # `to_ndarray` takes six times as long, as it stacks the planes; this has one
+                plane: Any = out.planes[0]
+                samples = np.frombuffer(plane, np.float32, out.samples)
+                self._pending.append(samples)
+                self._waiting += len(samples)
         except (av.error.FFmpegError, ValueError, MemoryError) as error:
             raise_if_memory_is_short(error)
             tally.lost += 1
@@ -224,6 +229,15 @@ class _Run:
 
 def _sound_format(frame: AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _silence(kind: str, layout: str, samples: int, rate: int) -> AudioFrame:
+    frame = AudioFrame(kind, layout, samples)
+    frame.sample_rate = rate
+    middle = b"\x80" if kind.startswith("u8") else b"\x00"
+    for plane in frame.planes:
+        plane.update(middle * plane.buffer_size)
+    return frame
 
 
 def _mean(frame: AudioFrame) -> AudioFrame:
