@@ -32,7 +32,6 @@ from avcheck.fix.formats import (
 from avcheck.fix.moves import Moves, Refused
 from avcheck.media import open_media
 from avcheck.media.container import VIDEO_FORMATS, open_container
-from avcheck.media.mixing import has_positions
 from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
 from avcheck.record.tracks import escaped
@@ -204,7 +203,7 @@ def _notes(container: InputContainer, moved: set[int], muxer: str, moves: Moves)
         )
     for each in container.streams.audio if moves.drifts else ():
         layout = each.codec_context.layout
-        if each.index in moved and layout.nb_channels > 2 and not has_positions(layout.name):
+        if each.index in moved and layout.nb_channels > 2 and layout.name.endswith("channels"):
             notes.append(f"the new file does not say which channel of stream {each.index} is which")
     left = [
         str(number)

@@ -42,11 +42,6 @@ def run_up_from_s(from_s: float) -> float:
     return (math.floor(from_s / WINDOW_S) - 1) * WINDOW_S
 
 
-def has_positions(layout: str) -> bool:
-    """Whether it is known which channel is which in a layout of this name by FFmpeg."""
-    return "channels" not in layout and "ambi" not in layout
-
-
 @lru_cache(maxsize=64)
 def mix_weights(layout: str, channels: int) -> NDArray[np.float64]:
     """What each channel of a layout contributes to the resampler's mono mix; equal shares if that

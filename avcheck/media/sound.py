@@ -31,7 +31,7 @@ from avcheck.media.base import (
 )
 from avcheck.media.container import open_source
 from avcheck.media.joining import COUNTED, placed, without_counted
-from avcheck.media.mixing import Mixer, has_positions, run_up_from_s
+from avcheck.media.mixing import Mixer, run_up_from_s
 from avcheck.media.packets import (
     dated,
     decoded_frames,
@@ -144,7 +144,7 @@ class _Run:
         self._waiting = 0  # samples in them
         # Channels without known positions are averaged: the resampler refuses to mix them.
         layout = frame.layout.name
-        self._named = has_positions(layout)
+        self._named = "channels" not in layout and "ambi" not in layout
         is_packed = not frame.format.is_planar or frame.layout.nb_channels <= _PLANAR_MOST
         self._packer = None if is_packed and self._named else AudioResampler("flt")
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
