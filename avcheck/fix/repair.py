@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from avcheck.fix.plan import Plan, make_plan
 from avcheck.fix.remux import Ledger, write
 from avcheck.fix.tape import Tape
 from avcheck.fix.verify import Failed, Readback, read_back
-from avcheck.machine.files import publish_new, why_not_new
+from avcheck.machine.files import publish_new, unfinished_media, why_not_new
 from avcheck.media import open_media
 from avcheck.media.base import reason_of
 from avcheck.media.container import VIDEO_FORMATS, open_container
@@ -244,7 +243,7 @@ def _partial(target: Path) -> Iterator[_Partial]:
     """A new, empty file beside `target`, which is removed afterwards whatever happens. Raises
     UsageError.
     """
-    path = target.with_name(f".{target.stem[:100]}.partial-{secrets.token_hex(4)}{target.suffix}")
+    path = unfinished_media(target)
     try:
         path.touch(exist_ok=False)
     except OSError as error:
