@@ -101,3 +101,16 @@ def test_the_classifiers_name_the_pythons_that_ci_looks_for() -> None:
         )[1].split()
         == named
     )  # type: ignore[index]
+
+
+def test_the_sdist_holds_all_that_its_tests_read() -> None:
+    """LICENSE, pyproject.toml and .gitignore are in every one."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    included = tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    if not listed:
+        pytest.skip("no checkout")
+    left_out = {name.partition("/")[0] for name in listed} - {each[1:] for each in included}
+    assert left_out == {"LICENSE", "pyproject.toml", ".gitignore"}
