@@ -36,7 +36,7 @@ from avcheck.record.tracks import others
 from avcheck.scan import progress
 from avcheck.scan.closeup import CloserAtAll, Zoomed, zoom_all
 from avcheck.scan.first_look import FirstLook, Opener, look_at_all, look_at_samples
-from avcheck.scan.searching import CLOSER_SIDE, Seen, look_closer_for_all
+from avcheck.scan.searching import CLOSER_SIDE, CloserLook, look_closer_for_all
 from avcheck.settings import DEFAULTS, CheckSettings, OnProgress
 from avcheck.signals.looks import Looks, looks_of
 from avcheck.signals.signal import SIGNAL_SIDE, Signal, may_be_signal, recognised_in
@@ -206,18 +206,18 @@ class Checker:
 
         def closer(
             curves: Sequence[Curve], numbers: Sequence[int], budget: float, faces_alone: bool
-        ) -> list[Seen]:
+        ) -> list[CloserLook]:
             title = opened[0] if opened else open_again(numbers)
             try:
                 return look_again(title, curves, budget, faces_alone)
             except Exception as error:  # the first look still holds
                 if isinstance(error, MediaError) or is_out_of_memory(error):
-                    return [Seen(curve) for curve in curves]
+                    return [CloserLook(curve) for curve in curves]
                 raise
 
         def look_again(
             title: Title, curves: Sequence[Curve], budget: float, faces_alone: bool
-        ) -> list[Seen]:
+        ) -> list[CloserLook]:
             start = round((curves[0].start_s - (origin_s or 0.0)) / BLOCK_S)
             end = start + len(curves[0].block_start_s)
             stretch = window_over(title, start, end, origin_s or 0.0)
@@ -226,7 +226,7 @@ class Checker:
                 or len({block.pictures.shape for block in stretch.inside}) > 1
             ):
                 # Damaged: decoded from here, it differs from the first look
-                return [Seen(curve) for curve in curves]
+                return [CloserLook(curve) for curve in curves]
             by_sound = [stretch.with_sound(number) for number in range(len(curves))]
             return look_closer_for_all(curves, by_sound, self.loaded, budget, faces_alone)
 

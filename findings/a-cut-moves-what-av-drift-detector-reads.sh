@@ -54,19 +54,19 @@ def read(frames, samples, **options):
 
 
 frames, samples = stamped(OUT_S, 0.009)
-seen = {
+readings = {
     "not cut, 9 ms off the grid": read(*stamped(0.0, 0.009)),
     "cut, on the grid": read(*stamped(OUT_S, 0.0)),
     "cut, 9 ms off the grid": read(frames, samples),
     'the same with capture="file"': read(frames, samples, capture="file"),
     "behind the cut by itself": read([each for each in frames if each["time"] > CUT_S], samples),
 }
-for what, (before, behind, capture) in seen.items():
+for what, (before, behind, capture) in readings.items():
     print(f"{what:30} before {before} ms, behind {behind} ms, as a {capture}'s")
-*_, wrong, _, _ = seen.values()
+*_, wrong, _, _ = readings.values()
 near = lambda value, true, by: value is None or abs(value - true) <= by
 same = abs(wrong[1]) > 1000 and wrong[2] == "camera"
-same &= all(near(each[k], 0, 25) for what, each in seen.items() for k in (0, 1) if each is not wrong)
+same &= all(near(each[k], 0, 25) for what, each in readings.items() for k in (0, 1) if each is not wrong)
 print("as described" if same else "CHANGED")
 sys.exit(not same)
 EOF2

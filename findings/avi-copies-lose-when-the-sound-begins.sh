@@ -62,9 +62,9 @@ print("PyAV", av.__version__, "FFmpeg", av.ffmpeg_version_info, "and", imageio_f
 write("film.avi")
 for name in ("copy.avi", "copy.mov"):
     subprocess.run([*ffmpeg, name], check=True)
-seen = [starts_s(name) for name in ("film.avi", "copy.mov", "copy.avi")]
-print(f"sound begins {seen[0]} s after the pictures in the AVI, {seen[1]} s in a copy as mov, {seen[2]} s in a copy as AVI")
-changed = seen != [START_S, START_S, 0.0]
+sound_starts_s = [starts_s(name) for name in ("film.avi", "copy.mov", "copy.avi")]
+print(f"sound begins {sound_starts_s[0]} s after the pictures in the AVI, {sound_starts_s[1]} s in a copy as mov, {sound_starts_s[2]} s in a copy as AVI")
+changed = sound_starts_s != [START_S, START_S, 0.0]
 if shutil.which("mkvmerge"):
     print(subprocess.run(["mkvmerge", "--version"], capture_output=True, text=True).stdout.strip())
     subprocess.run(["mkvmerge", "--quiet", "-o", "merged.mkv", "film.avi"], check=True)

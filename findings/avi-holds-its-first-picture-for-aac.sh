@@ -45,12 +45,12 @@ def places(codec, rate):
         return [picture.pts for picture in film.decode(video=0)][:4]
 
 
-seen = {(codec, rate): places(codec, rate) for codec in ("pcm_s16le", "ac3", "aac") for rate in (25, 50)}
-for (codec, rate), found in seen.items():
-    print(f"{codec:10} {rate} pictures a second: places {found}")
+pts_of = {(codec, rate): places(codec, rate) for codec in ("pcm_s16le", "ac3", "aac") for rate in (25, 50)}
+for (codec, rate), pts in pts_of.items():
+    print(f"{codec:10} {rate} pictures a second: places {pts}")
 straight = [0, 1, 2, 3]
-same = all(found == straight for (codec, _), found in seen.items() if codec != "aac")
-same &= seen["aac", 25] == [0, 2, 3, 4] and seen["aac", 50] == [0, 3, 4, 5]
+same = all(pts == straight for (codec, _), pts in pts_of.items() if codec != "aac")
+same &= pts_of["aac", 25] == [0, 2, 3, 4] and pts_of["aac", 50] == [0, 3, 4, 5]
 print("as described" if same else "CHANGED")
 sys.exit(not same)
 EOF

@@ -110,7 +110,7 @@ def pre_skip(data):
     return int.from_bytes(data[at + 10 : at + 12], "little")
 
 
-seen = {}
+recordings = {}
 with sync_playwright() as playwright:
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--autoplay-policy=no-user-gesture-required"]
     browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=arguments)
@@ -122,15 +122,15 @@ with sync_playwright() as playwright:
         page.close()
         as_read = beep_after_flash_ms(recorded)
         as_played = float(np.median([beep_after_flash_ms(each) for each in played]))
-        seen[kind] = pre_skip(recorded), as_played - as_read, b"elst" in recorded
+        recordings[kind] = pre_skip(recorded), as_played - as_read, b"elst" in recorded
         print(
-            f"{kind:4} pre-skip {seen[kind][0]:4} samples, sound late by {as_read:.0f} ms as FFmpeg reads it,"
+            f"{kind:4} pre-skip {recordings[kind][0]:4} samples, sound late by {as_read:.0f} ms as FFmpeg reads it,"
             f" {as_played:.0f} ms as recorded from Chromium's playback"
         )
     browser.close()
-earlier_ms = seen["webm"][1] - seen["mp4"][1]
+earlier_ms = recordings["webm"][1] - recordings["mp4"][1]
 print(f"of the mp4, Chromium plays sound {earlier_ms:.0f} ms earlier than of the webm, each against what FFmpeg reads")
-same = seen["mp4"][0] == 3840 and seen["webm"][0] == 0 and not seen["mp4"][2] and 40 < earlier_ms < 120
+same = recordings["mp4"][0] == 3840 and recordings["webm"][0] == 0 and not recordings["mp4"][2] and 40 < earlier_ms < 120
 print("as described" if same else "CHANGED")
 sys.exit(not same)
 EOF2

@@ -58,15 +58,15 @@ ways = {
     "H.264 in mp4": ("new.mp4", "-c:v", "libx264", "-c:a", "flac"),
     "with -enc_time_base demux": ("demux.mkv", "-c:v", "libx264", "-c:a", "flac", "-enc_time_base:v", "demux"),
 }
-seen = []
+delays_ms = []
 for late in (15, 25):
     write("film.mkv", late)
     print(f"pictures {late_ms('film.mkv')} ms behind the sound in the film,")
     for what, (name, *options) in ways.items():
         subprocess.run([*ffmpeg, "film.mkv", *options, name], check=True)
-        seen.append(late_ms(name))
-        print(f"  {seen[-1]:2} ms: {what}")
-sys.exit(seen != [15, 0, 0, 15, 25, 40, 40, 25])
+        delays_ms.append(late_ms(name))
+        print(f"  {delays_ms[-1]:2} ms: {what}")
+sys.exit(delays_ms != [15, 0, 0, 15, 25, 40, 40, 25])
 EOF2
 env/bin/python film.py || { echo CHANGED; exit 1; }
 echo "as described"

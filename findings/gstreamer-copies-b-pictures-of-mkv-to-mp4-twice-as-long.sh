@@ -50,16 +50,16 @@ def copied(source, demuxer, between, muxer, target):
 make("b.mkv", 2)
 make("b.mp4", 2)
 make("p.mkv", 0)
-seen = {
+times_of = {
     "mkv with B-pictures to mp4": copied("b.mkv", "matroskademux", "", "mp4mux", "1.mp4"),
     "the same by h264timestamper": copied("b.mkv", "matroskademux", "h264timestamper !", "mp4mux", "2.mp4"),
     "mkv with B-pictures to mkv": copied("b.mkv", "matroskademux", "", "matroskamux", "3.mkv"),
     "mkv without B-pictures to mp4": copied("p.mkv", "matroskademux", "", "mp4mux", "4.mp4"),
     "mp4 with B-pictures to mp4": copied("b.mp4", "qtdemux", "", "mp4mux", "5.mp4"),
 }
-lengths = {name: times[-1] - times[0] + 1 / RATE for name, times in seen.items()}
+lengths = {name: times[-1] - times[0] + 1 / RATE for name, times in times_of.items()}
 for name, length in lengths.items():
-    print(f"{name:32} {len(seen[name])} pictures in {length:.2f} s")
+    print(f"{name:32} {len(times_of[name])} pictures in {length:.2f} s")
 wrong, *right = lengths.values()
 same = wrong > 1.7 * PICTURES / RATE and all(abs(length - PICTURES / RATE) < 0.05 for length in right)
 print("as described" if same else "CHANGED")

@@ -50,11 +50,11 @@ def shown(codec, pixels, suffix):
 
 cases = [("mpeg2video", "yuv420p", "gxf"), ("mjpeg", "yuvj420p", "gxf"), ("dvvideo", "yuv420p", "gxf")]
 cases.append(("dvvideo", "yuv420p", "dv"))
-seen = [shown(*case) for case in cases]
-for (codec, _, suffix), (first_ms, rate, own) in zip(cases, seen, strict=True):
+readings = [shown(*case) for case in cases]
+for (codec, _, suffix), (first_ms, rate, own) in zip(cases, readings, strict=True):
     print(f"{suffix:4} {codec:11} first picture at {first_ms} ms, {rate} pictures a second by the file, {own} by the codec")
-same = [first_ms for first_ms, _, _ in seen] == [40, 0, 0, 0]
-same &= seen[0][1:] == (50, 25) and seen[3][1:] == (60000, 25)
+same = [first_ms for first_ms, _, _ in readings] == [40, 0, 0, 0]
+same &= readings[0][1:] == (50, 25) and readings[3][1:] == (60000, 25)
 print("as described" if same else "CHANGED")
 sys.exit(not same)
 EOF

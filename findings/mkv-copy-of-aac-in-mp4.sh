@@ -49,15 +49,15 @@ if sys.argv[1] == "write":
     copy(f"{major}.mp4", f"{major}.mkv")
     copy(f"{major}.mkv", f"{major}-back.mp4")
 else:  # read all of them with the newer version, which states the delay
-    seen = {}
+    first_packets = {}
     for name in ("18.mp4", "18.mkv", "19.mp4", "19.mkv", "19-back.mp4"):
         with av.open(name) as film:
             stream = film.streams.audio[0]
             first = next(film.demux(stream))
-            seen[name] = (stream.codec_context.delay, round(1000 * float(first.pts * first.time_base), 3))
-            print(f"{name:12} delay {seen[name][0]:4} samples, first packet at {seen[name][1]:7} ms")
+            first_packets[name] = (stream.codec_context.delay, round(1000 * float(first.pts * first.time_base), 3))
+            print(f"{name:12} delay {first_packets[name][0]:4} samples, first packet at {first_packets[name][1]:7} ms")
     expected = {"18.mp4": (1024, -21.333), "18.mkv": (0, 0.0), "19.mp4": (1024, -21.333), "19.mkv": (1024, -21.0)}
-    sys.exit(seen != {**expected, "19-back.mp4": (1008, -21.0)})
+    sys.exit(first_packets != {**expected, "19-back.mp4": (1008, -21.0)})
 EOF
 for version in 18.1.0 19.0.2; do
     "$version/bin/python" -c 'import av; print("PyAV", av.__version__, "FFmpeg", av.ffmpeg_version_info)'

@@ -35,11 +35,11 @@ def kept(suffix, language):
         return film.streams.video[0].metadata.get("language")
 
 
-seen = {suffix: {language: kept(suffix, language) for language in LANGUAGES} for suffix in ("mp4", "mov")}
-for suffix, found in seen.items():
-    print(suffix, found)
-lost = {language for language, found in seen["mov"].items() if found is None}
-same = all(found == language for language, found in seen["mp4"].items()) and lost == {"deu", "fre", "nld", "zho"}
+tags = {suffix: {language: kept(suffix, language) for language in LANGUAGES} for suffix in ("mp4", "mov")}
+for suffix, languages in tags.items():
+    print(suffix, languages)
+lost = {language for language, tag in tags["mov"].items() if tag is None}
+same = all(tag == language for language, tag in tags["mp4"].items()) and lost == {"deu", "fre", "nld", "zho"}
 print("as described" if same else "CHANGED")
 sys.exit(not same)
 EOF

@@ -24,8 +24,8 @@ one = from_seconds(29 / 25, 25)
 print("from_seconds(29 / 25, 25):", one.value, "to_frames:", one.to_frames(), "to_timecode:", one.to_timecode())
 wrong = {}
 for rate in (Fraction(24000, 1001), Fraction(25), Fraction(30000, 1001), Fraction(60000, 1001)):
-    found = [from_seconds(float(n / rate), float(rate)).to_frames() for n in range(10_000)]
-    wrong[str(rate)] = sum(seen != n for n, seen in enumerate(found))
+    frames = [from_seconds(float(n / rate), float(rate)).to_frames() for n in range(10_000)]
+    wrong[str(rate)] = sum(frame != n for n, frame in enumerate(frames))
 print("pictures of 10,000 that come out one early:", wrong)
 same = one.to_frames() == 28 and one.to_timecode() == "00:00:01:03" and wrong["25"] > 500 and wrong["30000/1001"] > 1000
 print("as described" if same else "CHANGED")

@@ -41,8 +41,8 @@ def back(rate):
 
 exact = [back(rate) for rate in (24000 / 1001, 30000 / 1001, 60000 / 1001)]
 rounded, whole = [back(rate) for rate in (29.97, 59.94)], [back(rate) for rate in (25.0, 50.0)]
-for name, found in (("exact", exact), ("rounded", rounded), ("whole", whole)):
-    print(name, *found, sep=" | ")
+for name, readings in (("exact", exact), ("rounded", rounded), ("whole", whole)):
+    print(name, *readings, sep=" | ")
 same = (
     all(length == "" and "unpack" in str(said) for length, said in exact)
     and [place for _, place, _ in rounded] == [97, 99]

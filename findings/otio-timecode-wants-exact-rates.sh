@@ -29,14 +29,14 @@ def works(call, *arguments):
 
 
 rounded, exact, fast = (23.976, 29.97, 59.94), (24000 / 1001, 30000 / 1001, 60000 / 1001), (100, 120, 119.88)
-found = {}
+texts_at = {}
 for rate in (*rounded, *exact, *fast):
-    found[rate] = works(to_timecode, RationalTime(100, rate), rate), works(from_timecode, "01:00:00:00", rate)
-    print(rate, *found[rate], sep=" | ")
+    texts_at[rate] = works(to_timecode, RationalTime(100, rate), rate), works(from_timecode, "01:00:00:00", rate)
+    print(rate, *texts_at[rate], sep=" | ")
 rate = 30000 / 1001
 day = works(to_timecode, RationalTime(24 * 107892, rate), rate, False)
 print("without drop frame, after 24 hours of the clock:", day)
-refused = {rate: [text.startswith("ValueError") for text in texts] for rate, texts in found.items()}
+refused = {rate: [text.startswith("ValueError") for text in texts] for rate, texts in texts_at.items()}
 same = (
     all(refused[rate] == [False, True] for rate in rounded)
     and all(refused[rate] == [False, False] for rate in exact)

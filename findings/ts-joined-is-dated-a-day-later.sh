@@ -40,9 +40,9 @@ def jump_s(first_s, second_s):
     Path("joined.ts").write_bytes(recording(first_s) + recording(second_s))
     with av.open("joined.ts") as film:
         times_s = [float(picture.pts * picture.time_base) for picture in film.decode(video=0)]
-    found = max(after - before for before, after in zip(times_s, times_s[1:]))
-    print(f"clock at {first_s} s, then at {second_s} s: pictures jump ahead by {found:.2f} s")
-    return found
+    longest_s = max(after - before for before, after in zip(times_s, times_s[1:]))
+    print(f"clock at {first_s} s, then at {second_s} s: pictures jump ahead by {longest_s:.2f} s")
+    return longest_s
 
 
 same = abs(jump_s(1000, 0) - (2**33 / 90000 - 1001.96)) < 1

@@ -207,25 +207,24 @@ def test_what_is_still_off_is_taken_out_of_the_old_file_once_more(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv", "fixed.mkv"]
 
 
-@pytest.mark.parametrize("second_ms", [500.0, -250.0])
-@pytest.mark.parametrize("name", ["film.mp4", "film.avi"])
+@pytest.mark.parametrize(("name", "second_ms"), [("film.mp4", -250.0), ("film.avi", 500.0)])
 def test_a_drift_after_a_jump_is_resampled_away(
     name: str, second_ms: float, tmp_path: Path
 ) -> None:
     """Each part is played at its own pace; all of it was played at that of the first."""
 
     def early_s(times_s: Array) -> Array:  # of the sound heard at these times
-        return np.where(times_s < 4.0, 0.1, second_ms / 1000 + 0.01 * (times_s - 4.0))
+        return np.where(times_s < 3.0, 0.1, second_ms / 1000 + 0.01 * (times_s - 3.0))
 
-    source = tiles(tmp_path / name, 9.0, play=lambda times_s: noise(times_s + early_s(times_s)))
+    source = tiles(tmp_path / name, 7.0, play=lambda times_s: noise(times_s + early_s(times_s)))
     target = tmp_path / f"fixed{source.suffix}"
-    ends_ms = [  # of the pictures at 5 and at 9 s
-        1000 * (at_s - (at_s - second_ms / 1000 + 0.04) / 1.01) for at_s in (5.0, 9.0)
+    ends_ms = [  # of the pictures at 4 and at 7 s
+        1000 * (at_s - (at_s - second_ms / 1000 + 0.03) / 1.01) for at_s in (4.0, 7.0)
     ]
-    report = measured(Stretch(0.0, 4.0, 100, 100), Stretch(5.0, 9.0, *ends_ms))
+    report = measured(Stretch(0.0, 3.0, 100, 100), Stretch(4.0, 7.0, *ends_ms))
     result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
     assert result.status == "fixed", result.reason
-    places_ms = [place_ms(target, at_s) for at_s in (1.0, 2.5, 6.0, 7.5)]
+    places_ms = [place_ms(target, at_s) for at_s in (1.0, 2.0, 4.5, 6.0)]
     assert places_ms == pytest.approx([0, 0, 0, 0], abs=1.0)
 
 
@@ -260,22 +259,22 @@ def place_ms(path: Path, at_s: float) -> float:
 def test_a_jump_is_cut_at(name: str, first_ms: float, second_ms: float, tmp_path: Path) -> None:
     source = tiles(
         tmp_path / name,
-        8.0,
+        6.0,
         play=lambda times_s: np.where(
-            times_s < 4.0,
+            times_s < 3.0,
             noise(np.maximum(0, times_s + first_ms / 1000)),
             noise(np.maximum(0, times_s + second_ms / 1000)),
         ),
     )
     target = tmp_path / f"fixed{source.suffix}"
-    blocks = [BlockResult(float(k), 0.1, first_ms if k < 4 else second_ms) for k in range(8)]
+    blocks = [BlockResult(float(k), 0.1, first_ms if k < 3 else second_ms) for k in range(6)]
     report = measured(
-        Stretch(0.0, 4.0, first_ms, first_ms), Stretch(4.0, 8.0, second_ms, second_ms)
+        Stretch(0.0, 3.0, first_ms, first_ms), Stretch(3.0, 6.0, second_ms, second_ms)
     )
     report = replace(report, blocks=tuple(blocks))
     result = fix_file(source, target, FixSettings(), checks(report, IN_SYNC))
     assert result.status == "fixed", result.reason
-    assert [place_ms(target, at_s) for at_s in (2.0, 6.0)] == pytest.approx([0, 0], abs=1.0)
+    assert [place_ms(target, at_s) for at_s in (1.5, 4.5)] == pytest.approx([0, 0], abs=1.0)
     assert len(result.moves) == 2
 
 

@@ -62,7 +62,7 @@ def test_an_offset_is_taken_out(
     [
         ("film.mp4", 40.0, lambda times_s: 0.1 + 0.005 * times_s, "encoded"),
         # A fast drift is at first known to some percent only
-        ("film.mp4", 60.0, lambda times_s: times_s / 24, "encoded"),
+        ("film.mp4", 40.0, lambda times_s: times_s / 24, "encoded"),
         ("film.mxf", 40.0, lambda times_s: np.where(times_s < 20, -0.25, 0.15), "rewritten"),
     ],
     ids=["drift", "25 to 24", "jump"],

@@ -24,13 +24,17 @@ INSTALL = re.compile(
 REQUIREMENT = re.compile(r"""["']avcheck(?:\[|\s*[=<>~!]=?)""")
 
 
-def texts() -> list[Path]:
-    listed = ""
-    with suppress(FileNotFoundError):  # git is not installed
-        listed = subprocess.run(
+def listed() -> list[str]:
+    """The files of the checkout; none where there is no checkout or no git."""
+    with suppress(FileNotFoundError):
+        return subprocess.run(
             ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
-        ).stdout
-    files = [ROOT / name for name in listed.splitlines()] or [
+        ).stdout.splitlines()
+    return []
+
+
+def texts() -> list[Path]:
+    files = [ROOT / name for name in listed()] or [
         path for path in ROOT.rglob("*") if not {".venv", "__pycache__"} & {*path.parts}
     ]
     return [
@@ -101,3 +105,14 @@ def test_the_classifiers_name_the_pythons_that_ci_looks_for() -> None:
         )[1].split()
         == named
     )  # type: ignore[index]
+
+
+def test_the_sdist_holds_all_that_its_tests_read() -> None:
+    """LICENSE, pyproject.toml and .gitignore are in every one."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    included = tomllib.loads(text)["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    files = listed()
+    if not files:
+        pytest.skip("no checkout")
+    left_out = {name.partition("/")[0] for name in files} - {each[1:] for each in included}
+    assert left_out == {"LICENSE", "pyproject.toml", ".gitignore"}

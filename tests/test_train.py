@@ -60,15 +60,22 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+make_scenes = run.scenes
+
+
+@functools.cache  # every training reads them, and none changes them
+def three_scenes(seed: int) -> list[CachedClip]:
+    return make_scenes(seed, 3, lambda *_: None)
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same training, with a small network, small windows and three scenes."""
-    scenes = run.scenes
     monkeypatch.setattr(run, "ModelConfig", lambda: TINY)
     monkeypatch.setattr(run, "CROP", Recipe("crop", (48, 48), frames=20, margin=6))
     monkeypatch.setattr(run, "FRAME", Recipe("frame", (48, 64), frames=20, margin=6, speed=0.1))
     monkeypatch.setattr(run, "Stage", functools.partial(learn.Stage, batch=4))
-    monkeypatch.setattr(run, "scenes", lambda seed, _, tell: scenes(seed, 3, tell))
+    monkeypatch.setattr(run, "scenes", lambda seed, *_: three_scenes(seed))
     monkeypatch.setattr(
         run, "extract", functools.partial(heads.extract, levels=(48,), max_pieces=1)
     )
@@ -233,8 +240,8 @@ def test_a_directory_without_usable_clips_is_a_usage_error(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_generated_scenes_are_clips_in_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    scenes = run.scenes(1, 3, lambda *_: None)
+def test_generated_scenes_are_clips_in_sync() -> None:
+    scenes = three_scenes(1)
     assert [item.clip.offset_frames for item in scenes] == [0.0] * 3
     assert all(
         item.frames.dtype == np.uint8 and len(item.samples) == len(item.frames) * A_FRAME

@@ -17,7 +17,7 @@ from avcheck.network.weights import Loaded
 from avcheck.record.report import DEFAULT_PRESET, PRESETS
 from avcheck.scan.closeup import MOST_ROUNDS, ZOOM_SEGMENTS, Closer, Zoomed, likeliest, zoom
 from avcheck.scan.looking import look, look_in_parts, places_in
-from avcheck.scan.searching import REACH, WINDOW, Seen, best_window, windows
+from avcheck.scan.searching import REACH, WINDOW, CloserLook, best_window, windows
 from avcheck.verdict.judge import judge
 from avcheck.verdict.posterior import Curve
 from tests.support.curves import PLAIN, curve, film
@@ -107,14 +107,14 @@ def closer_by(
     one then (frames late). `asked` gets, for each, whether faces alone were asked for.
     """
 
-    def closer(item: Curve, budget: float, faces_alone: bool) -> Seen:
+    def closer(item: Curve, budget: float, faces_alone: bool) -> CloserLook:
         if asked is not None:
             asked.append(faces_alone)
         if budget < spent:
-            return Seen(item, cut=True)
+            return CloserLook(item, cut=True)
         number = round(item.start_s / 10)
         looked.append(number)
-        return Seen(
+        return CloserLook(
             curve(offsets[number], start_s=item.start_s) if number in offsets else item, spent, cut
         )
 

@@ -17,7 +17,7 @@ from avcheck.reading import choice as choice_module
 from avcheck.record.report import DEFAULT_PRESET, PRESETS
 from avcheck.scan import searching
 from avcheck.scan.looking import LEVELS
-from avcheck.scan.searching import CLOSER_SIDE, LEAST_SIDE, Seen, look_closer_for_all
+from avcheck.scan.searching import CLOSER_SIDE, LEAST_SIDE, CloserLook, look_closer_for_all
 from avcheck.scenes.generate import make_scene
 from avcheck.verdict.judge import judge
 from avcheck.verdict.posterior import Curve
@@ -82,7 +82,7 @@ def test_a_strangers_sound_stays_undecidable(
 ) -> None:
     looked = []
 
-    def counted(curves: list[Curve], *others: Any) -> list[Seen]:
+    def counted(curves: list[Curve], *others: Any) -> list[CloserLook]:
         looked.append(curves[0].start_s)
         return look_closer_for_all(curves, *others)
 

@@ -93,17 +93,8 @@ def check(
     _refuse_contradictions(ctx, origin)
     if config_file is not None and verbose:
         complain(f"settings from {config_file}")
-    # An option on the command line also overrides the settings that contradict it elsewhere.
-    if preset is not None and not origin.is_configured("preset"):
-        early, late = (
-            None if origin.is_configured(name) else value
-            for name, value in (("early", early), ("late", late))
-        )
-    if (audio or language) and origin.is_configured("audio_track"):
-        audio_track = None
-    if (audio or audio_track) and origin.is_configured("language"):
-        language = None
-    tolerance = tolerance_of(preset, early, late)
+    tolerance = _tolerance(origin, preset, early, late)
+    audio_track, language = _tracks(origin, audio, audio_track, language)
     settings = CheckSettings(
         tolerance=tolerance,
         device=device,
@@ -126,9 +117,7 @@ def check(
     )
     gate = opt.gate_of(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
-    given = [*(paths or ()), *(() if files_from is None else _listed(files_from))]
-    if not given:
-        raise UsageError("give a PATH, or a list of paths with --files-from")
+    given = _given(paths, files_from)
     guard = Guard(targets)
     list_file = None if files_from is None else _list_file(files_from)
     guard.refuse_all((*(audio or ()), model, resume, config_file, list_file))
@@ -145,10 +134,7 @@ def check(
         quiet=quiet,
         detailed=verbose or (total == 1 and sys.stdout.isatty() and not quiet),
         every_row=verbose,
-        single=len(given) == 1
-        and not settings.may_be_several
-        and files_from is None
-        and (is_url(given[0]) or not Path(given[0]).is_dir()),
+        single=_is_one_file(given, files_from) and not settings.may_be_several,
         targets=targets,
         force=force,
         strict=gate.undecidable_fails,
@@ -212,6 +198,34 @@ def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
         raise UsageError("--retry-errors goes with --resume")
     if origin.is_given("probes") and not given["sample"]:
         raise UsageError("--probes goes with --sample")
+
+
+def _tolerance(
+    origin: _Origin, preset: str | None, early: float | None, late: float | None
+) -> Tolerance:
+    """The limits asked for: a preset on the command line overrides limits in the settings."""
+    if preset is not None and not origin.is_configured("preset"):
+        early, late = (
+            None if origin.is_configured(name) else value
+            for name, value in (("early", early), ("late", late))
+        )
+    return tolerance_of(preset, early, late)
+
+
+def _tracks(
+    origin: _Origin,
+    audio: list[Path] | None,
+    audio_track: list[str] | None,
+    language: list[str] | None,
+) -> tuple[list[str] | None, list[str] | None]:
+    """The tracks and languages asked for: a sound chosen on the command line overrides another
+    choice in the settings.
+    """
+    if (audio or language) and origin.is_configured("audio_track"):
+        audio_track = None
+    if (audio or audio_track) and origin.is_configured("language"):
+        language = None
+    return audio_track, language
 
 
 def _option(name: str) -> str:
@@ -317,6 +331,21 @@ def _track_numbers(texts: list[str] | None) -> tuple[int, ...]:
             raise UsageError("--audio-track all goes alone: it takes every track there is")
         return ()
     return tuple(map(int, texts or ()))
+
+
+def _given(paths: list[str] | None, files_from: str | None) -> list[str]:
+    """The paths named and listed. Raises UsageError if there are none."""
+    given = [*(paths or ()), *(() if files_from is None else _listed(files_from))]
+    if not given:
+        raise UsageError("give a PATH, or a list of paths with --files-from")
+    return given
+
+
+def _is_one_file(given: list[str], files_from: str | None) -> bool:
+    """Whether a single file was named, and neither a directory nor a list."""
+    return (
+        len(given) == 1 and files_from is None and (is_url(given[0]) or not Path(given[0]).is_dir())
+    )
 
 
 def _list_file(name: str) -> Path:

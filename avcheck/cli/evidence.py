@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ from avcheck.cli.group import app
 from avcheck.cli.require import require_file
 from avcheck.cli.screen import Output, check_alone, complain
 from avcheck.errors import MediaError, UsageError
-from avcheck.machine.files import why_not_new
+from avcheck.machine.files import unfinished, why_not_new
 from avcheck.record.markers import TitleClock
 from avcheck.render import printable
 from avcheck.settings import CheckSettings, Time, only_track, seconds_of, time_of
@@ -101,7 +100,7 @@ def evidence(
     if report.verdict == "error":
         raise typer.Exit(ExitCode.NOT_JUDGED)
     span = telling_span(report, length_s, at_s)
-    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+    partial = unfinished(target)
     try:
         make_film(report, span, partial, audio=audio)
         partial.replace(target)

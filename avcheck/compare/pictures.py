@@ -60,7 +60,7 @@ class StoredPictures:
     when done. Those of another size than the first are left out.
     """
 
-    times_s: list[float] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)  # when each is shown, on the file's clock
     _size: tuple[int, int] | None = None
     _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
     _mapped: NDArray[np.uint8] | None = None

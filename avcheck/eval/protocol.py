@@ -53,7 +53,7 @@ class Bench:
 
     model: Loaded  # as a check uses them
     heads: dict[str, Loaded]  # with each kind of attention that they hold
-    calibration: Calibration
+    calibration: Calibration  # from scores to chances
     levels: tuple[int, ...] = LEVELS  # short sides at which pictures are looked at, px
 
 

@@ -22,7 +22,7 @@ from avcheck.reading.blocks import BLOCK_FRAMES, Block
 from avcheck.reading.segments import segments
 from avcheck.record.report import Tolerance
 from avcheck.scan.closeup import Closer, zoom
-from avcheck.scan.searching import CLOSER_SIDE, Seen, look_closer
+from avcheck.scan.searching import CLOSER_SIDE, CloserLook, look_closer
 from avcheck.train.corpus import Clip
 from avcheck.verdict.judge import judge
 from avcheck.verdict.posterior import Calibration, Curve
@@ -123,7 +123,7 @@ def closer_over(pictures: Callable[[], Pictures], sound: Sequence[Block], model:
     """
     by_start = {window.inside[0].start_s: window for window in segments(sound)}
 
-    def closer(curve: Curve, budget: float, faces_alone: bool) -> Seen:
+    def closer(curve: Curve, budget: float, faces_alone: bool) -> CloserLook:
         window, larger = by_start[curve.start_s], pictures()
         inside = []
         for block in window.inside:

@@ -36,9 +36,9 @@ class StreamFacts:
     picture, of the main one only.
     """
 
-    tags: tuple[tuple[str, str], ...]
-    disposition: int
-    description: tuple[tuple[str, str], ...]
+    tags: tuple[tuple[str, str], ...]  # key and value, in order
+    disposition: int  # FFmpeg's flags
+    description: tuple[tuple[str, str], ...]  # what the codec's parameters say, key and value
     picture: tuple[str, ...] = ()
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from avcheck.fix.plan import Plan, make_plan
 from avcheck.fix.remux import Ledger, write
 from avcheck.fix.tape import Tape
 from avcheck.fix.verify import Failed, Readback, read_back
-from avcheck.machine.files import publish_new, why_not_new
+from avcheck.machine.files import publish_new, unfinished_media, why_not_new
 from avcheck.media import open_media
 from avcheck.media.base import reason_of
 from avcheck.media.container import VIDEO_FORMATS, open_container
@@ -49,7 +48,7 @@ class StreamResult:
     """
 
     track: int
-    kind: str
+    kind: str  # as in `StreamPlan`, with codec, language and title
     codec: str
     language: str
     title: str
@@ -70,18 +69,18 @@ class Outcome:
     cannot be read. moves: (from_s, until_s, later_ms, pace) of each; None: no bound.
     """
 
-    input: str
-    output: str
+    input: str  # path of the old file
+    output: str  # path of the new file
     status: Status
-    reason: str | None = None
-    before: Report | None = None
-    after: Report | None = None
+    reason: str | None = None  # why there is no new file, in words
+    before: Report | None = None  # of the old file; None: it was not checked
+    after: Report | None = None  # of the new file; None: it was not checked
     moves: tuple[tuple[float | None, float | None, float, float], ...] = ()
-    streams: tuple[StreamResult, ...] = ()
-    clock: Readback | None = None
-    lost: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    command: str | None = None
+    streams: tuple[StreamResult, ...] = ()  # of the old file, in their order
+    clock: Readback | None = None  # None: no new file was read back
+    lost: tuple[str, ...] = ()  # tags and the like that the new container does not hold, in words
+    notes: tuple[str, ...] = ()  # what to tell the user, in sentences
+    command: str | None = None  # of ffmpeg, where only that was asked for
 
     def to_record(self) -> dict[str, Any]:
         """As plain JSON types; `before` and `after` are records of `avcheck check`."""
@@ -110,11 +109,11 @@ class FixSettings:
     neither before nor after.
     """
 
-    audio_track: int | None = None
-    video_track: int | None = None
-    every_track: bool = False
+    audio_track: int | None = None  # whose offset is measured; None: the main one
+    video_track: int | None = None  # that it is measured against; None: the main one
+    every_track: bool = False  # move all the sound, not the measured track alone
     force_offset_ms: float | None = None
-    only_command: bool = False
+    only_command: bool = False  # write nothing
 
 
 def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> Outcome:
@@ -244,7 +243,7 @@ def _partial(target: Path) -> Iterator[_Partial]:
     """A new, empty file beside `target`, which is removed afterwards whatever happens. Raises
     UsageError.
     """
-    path = target.with_name(f".{target.stem[:100]}.partial-{secrets.token_hex(4)}{target.suffix}")
+    path = unfinished_media(target)
     try:
         path.touch(exist_ok=False)
     except OSError as error:

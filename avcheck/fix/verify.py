@@ -57,8 +57,8 @@ class Readback:
     """
 
     later_ms: float
-    packet_ms: float
-    sound_ms: float | None
+    packet_ms: float  # of the times of packets
+    sound_ms: float | None  # of the decoded sound; None: not compared
     sound_places: int
     pictures: int
     identical: frozenset[int]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+UNFINISHED = ".partial"  # in the names of files that are not whole yet
 
 
 def stamp(path: str | Path) -> tuple[int | None, int | None]:
@@ -27,6 +30,18 @@ def why_not_new(path: Path) -> str:
     return "" if os.access(folder, os.W_OK | os.X_OK) else f"no permission to write to {folder}"
 
 
+def unfinished(path: Path) -> Path:
+    """A name beside `path` under which its new content can grow; no other run takes it."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+
+
+def unfinished_media(path: Path) -> Path:
+    """The same for a film: hidden from a search for media, as it keeps the suffix that tells the
+    container.
+    """
+    return path.with_name(f".{path.stem[:100]}{UNFINISHED}-{secrets.token_hex(4)}{path.suffix}")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write the new content of `path` to. At the end it is renamed to `path`, over any
@@ -34,7 +49,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises OSError.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + UNFINISHED)
     yield partial
     partial.replace(path)
 

@@ -43,7 +43,7 @@ class SampleRun:
     place: int  # of the first, in bytes of the file
     body: bytes
     duration: int  # of each, in ticks, unless the body says
-    size: int
+    size: int  # of each, in bytes, unless the body says
 
     def __post_init__(self) -> None:
         flags = int.from_bytes(self.body[1:4], "big")
@@ -98,13 +98,13 @@ class Fragment:
     """What one fragment says of one track (`traf`)."""
 
     base: int  # bytes of the file that places count from
-    moof: int
+    moof: int  # place of its header, in bytes of the file
     track: TrackBoxes | None = None
-    duration: int = 0
-    size: int = 0
+    duration: int = 0  # of each sample, in ticks, unless a run says
+    size: int = 0  # of each sample, in bytes, unless a run says
     decode_time: int | None = None  # of its first sample, in ticks
-    shown_time: int | None = None
-    runs: list[SampleRun] = field(default_factory=list)
+    shown_time: int | None = None  # of its first sample, in ticks
+    runs: list[SampleRun] = field(default_factory=list)  # in the order of their boxes
 
 
 @dataclass
@@ -113,23 +113,24 @@ class TrackBoxes:
     are shown.
     """
 
-    id: int = 0
+    id: int = 0  # by which fragments name it
+    # Four letters for what it holds, b"vide" or b"soun"
     handlers: set[bytes] = field(default_factory=set)
     samples: int = 0  # all of one size, so that only their number is stored
     whole_chunks: bool = True  # its times allow FFmpeg to take sound a chunk at a time
     # First chunk, samples in each from there on
     chunk_runs: list[tuple[int, int]] = field(default_factory=list)
-    chunks: int = 0
-    in_fragments: int = 0
+    chunks: int = 0  # how many are listed outside fragments
+    in_fragments: int = 0  # how many samples the fragments hold
     movie_scale: int = 0  # ticks a second of the movie, and of the track's own media
     scale: int = 0
     media_duration: int = 0  # ticks
     encrypted: str = ""  # how, in words
-    edits: list[EditRow] = field(default_factory=list)
+    edits: list[EditRow] = field(default_factory=list)  # rows of its edit list, in order
     unreadable: bool = False  # its edit list
     listed: int = 0  # ticks that the samples outside fragments take
     fragmented: bool = False  # the movie goes on in fragments
-    fragments: list[Fragment] = field(default_factory=list)
+    fragments: list[Fragment] = field(default_factory=list)  # in the order of the file
 
     def entries(self) -> int:
         """The entries that FFmpeg's index of the track would have, of what is counted and not

@@ -81,14 +81,14 @@ class Opened:
     """A file that was looked into: how to decode it, on one clock."""
 
     info: MediaInfo
-    pictures: Sequence[StreamPart]
-    sounds: Sequence[StreamPart]
+    pictures: Sequence[StreamPart]  # of each section, in order
+    sounds: Sequence[StreamPart]  # as many, in the same order
     seekable: bool  # whether both can be read from the middle
-    stream_clock: StreamClock
+    stream_clock: StreamClock  # by which a separate sound file is placed
     picture_timeline: Timeline | None = None  # an edit list to play, of an mp4 or mov
-    sound_timeline: Timeline | None = None
+    sound_timeline: Timeline | None = None  # the same for the sound
     seams_s: tuple[float, ...] = ()  # where one recording was joined to another, as far as is known
-    seams_are: SeamKind = "clock"
+    seams_are: SeamKind = "clock"  # what meets at the seams
     joined_bytes: int = 0  # of another film behind an mp4 or mov, which players do not show
     sound_joined_bytes: int = 0  # the same of a separate sound file
     sound_seams_s: tuple[float, ...] = ()  # where the clock of such a file starts again

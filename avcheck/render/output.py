@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import os
 import re
-import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from avcheck.errors import UsageError
-from avcheck.machine.files import publish_new, why_not_new
+from avcheck.machine.files import UNFINISHED, publish_new, unfinished, why_not_new
 from avcheck.record.report import Report
 from avcheck.render import FORMATS, Renderer
 
@@ -135,7 +134,7 @@ def to_file(
     UsageError if the file cannot be written or (unless `force`) another file has taken the name
     meanwhile.
     """
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    partial = unfinished(path)
     with _explained(path):
         file = partial.open("x", encoding="utf-8", newline="", errors="backslashreplace")
         _is_ours(file)
@@ -222,7 +221,7 @@ def _clear_stale(path: Path) -> None:
     """Remove the leftovers of interrupted runs of a file that is whole now; one that another run is
     writing stays.
     """
-    for left in path.parent.glob(f"{glob.escape(path.name)}.????????.partial"):
+    for left in path.parent.glob(f"{glob.escape(path.name)}.????????{UNFINISHED}"):
         with suppress(OSError):
             if (
                 re.fullmatch("[0-9a-f]{8}", left.suffixes[-2][1:])

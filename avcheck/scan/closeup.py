@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avcheck.record.report import Tolerance
-from avcheck.scan.searching import Seen
+from avcheck.scan.searching import CloserLook
 from avcheck.verdict.judge import SEGMENT_CONFIDENCE, Judgement, judge, obstacle
 from avcheck.verdict.posterior import Calibration, Curve, sureness
 
@@ -42,10 +42,10 @@ class Zoomed:
 
 # A segment's curve, the budget of a look at it, and whether at faces alone -> its curve from a
 # closer look.
-Closer = Callable[[Curve, float, bool], Seen]
+Closer = Callable[[Curve, float, bool], CloserLook]
 # The same for several sounds: the curves of one segment, the numbers of their sounds, the budget of
 # one look for all of them, and whether at faces alone.
-CloserAtAll = Callable[[Sequence[Curve], Sequence[int], float, bool], list[Seen]]
+CloserAtAll = Callable[[Sequence[Curve], Sequence[int], float, bool], list[CloserLook]]
 
 
 def zoom(
@@ -65,7 +65,7 @@ def zoom(
 
     def closer_at_one(
         curves_of_one: Sequence[Curve], _: Sequence[int], budget: float, faces_alone: bool
-    ) -> list[Seen]:
+    ) -> list[CloserLook]:
         return [closer(curves_of_one[0], budget, faces_alone)]
 
     (zoomed,) = zoom_all(

@@ -51,7 +51,7 @@ _PLACES_AT_A_TIME = 500
 
 
 @dataclass(frozen=True)
-class Seen:
+class CloserLook:
     """A segment's curve after a closer look. spent: places times pictures; cut: whether a larger
     budget might show more.
     """
@@ -68,7 +68,7 @@ def look_closer(
     model: Loaded,
     budget: float = math.inf,
     faces_alone: bool = False,
-) -> Seen:
+) -> CloserLook:
     """The curve of a segment from its larger pictures, which replaces `curve` from the first look.
 
     The window's blocks hold the pictures, all of one shape, with a short side of up to
@@ -88,33 +88,35 @@ def look_closer_for_all(
     model: Loaded,
     budget: float = math.inf,
     faces_alone: bool = False,
-) -> list[Seen]:
+) -> list[CloserLook]:
     """`look_closer` for several sounds of one segment, each with its curve and the window that
     holds its sound. All windows have the same pictures, which are looked at once.
     """
     larger = Larger.of(by_sound[0].inside)
-    ears = [
-        _Ear(each, window, heard_in(window, model))
+    heard = [
+        _SegmentSound(each, window, heard_in(window, model))
         for each, window in zip(curves, by_sound, strict=True)
     ]
     calibration = Calibration(**model.calibration)
-    best: list[_Best | None] = [None] * len(ears)
+    best: list[_Best | None] = [None] * len(heard)
     cut = False
     faces, spent = _faces_within(larger, model, budget)
     for face in faces:
-        best = _best_of(ears, [_look_at_face(face, larger, model)], model, best)
+        best = _best_of(heard, [_look_at_face(face, larger, model)], model, best)
         spent += _face_cost(larger)
         if any(each and sureness(each.curve, calibration) >= SURE for each in best):
             break
     else:
         cut = not math.isinf(budget) and larger.side >= LEAST_SIDE
         looks, cost = (
-            ([], 0.0) if faces_alone else _look_where_it_sounds(larger, ears, model, budget - spent)
+            ([], 0.0)
+            if faces_alone
+            else _look_where_it_sounds(larger, heard, model, budget - spent)
         )
-        best = _best_of(ears, looks, model, best)
+        best = _best_of(heard, looks, model, best)
         spent += cost
     return [
-        Seen(own if each is None else replace(each.curve, looked=own.looked), spent, cut)
+        CloserLook(own if each is None else replace(each.curve, looked=own.looked), spent, cut)
         for own, each in zip(curves, best, strict=True)
     ]
 
@@ -130,7 +132,7 @@ class _Best:
 
 
 @dataclass(frozen=True)
-class _Ear:
+class _SegmentSound:
     """One sound of the segment: its curve from the first look, the window that holds it, and what
     the sound trunk makes of it.
     """
@@ -159,10 +161,13 @@ class _Ear:
 
 
 def _best_of(
-    ears: Sequence[_Ear], looks: Sequence[Look], model: Loaded, before: Sequence[_Best | None]
+    heard: Sequence[_SegmentSound],
+    looks: Sequence[Look],
+    model: Loaded,
+    before: Sequence[_Best | None],
 ) -> list[_Best | None]:
-    """`_Ear.best_of` for each sound."""
-    return [ear.best_of(looks, model, own) for ear, own in zip(ears, before, strict=True)]
+    """`_SegmentSound.best_of` for each sound."""
+    return [one.best_of(looks, model, own) for one, own in zip(heard, before, strict=True)]
 
 
 def _faces_within(larger: Larger, model: Loaded, budget: float) -> tuple[list[Face], float]:
@@ -238,7 +243,7 @@ def _scaled(pictures: Pictures, side: int) -> Pictures:
 
 
 def _look_where_it_sounds(
-    larger: Larger, ears: Sequence[_Ear], model: Loaded, budget: float
+    larger: Larger, heard: Sequence[_SegmentSound], model: Loaded, budget: float
 ) -> tuple[list[Look], float]:
     """Windows around the places that match a sound best, and what finding and looking at them cost.
     None if the budget is too small, or the first look already saw the picture well enough.
@@ -248,9 +253,9 @@ def _look_where_it_sounds(
     if search is None:
         return [], 0.0
     left = budget - search.cost
-    sounds = [ear.sound.features for ear in ears]
+    sounds = [one.sound.features for one in heard]
     strength, grid = _searched(
-        larger, _best_run(ears[0].curve, search.blocks), sounds, model, search
+        larger, _best_run(heard[0].curve, search.blocks), sounds, model, search
     )
     unsteadied = larger.far > MUCH_SHAKE_CLOSER and left >= 2 * window_cost
     window_cost *= 1 + unsteadied

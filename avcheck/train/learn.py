@@ -40,7 +40,7 @@ class ClipSource:
 
     clips: Sequence[CachedClip]
     share: float  # of the batches
-    recipe: Recipe
+    recipe: Recipe  # how windows are cut and augmented
     name: str = "speech"  # labels the loss in the log
     batch: int | None = None  # windows in a batch; None: as many as the stage's
 
@@ -54,7 +54,7 @@ class Stage:
     steps: int  # of the optimiser
     batch: int = 16  # windows in a batch
     rate: float = 1e-3  # of learning, after the warm-up
-    final_rate: float = 1e-5
+    final_rate: float = 1e-5  # of learning, at the last step
     # Strength of every recipe's augmentation at the first and the last step; linear in between
     harden: tuple[float, float] = (0.3, 0.3)
     voices: Sequence[CachedClip] = ()  # clips whose sound is mixed into that of others

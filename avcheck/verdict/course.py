@@ -79,9 +79,9 @@ class Course:
 
 @dataclass(frozen=True)
 class Guess:
-    """A course on which the offset may change. near: how likely it, or one that says the same, made
-    the evidence, before it is looked at and then; every: the same of all courses of its kind. Both
-    are logarithms, of which only differences count.
+    """The likeliest course of its kind (one jump, or one fast drift), with the logarithm of prior
+    times likelihood: near: summed over it and the courses that say the same; every: summed over all
+    of its kind.
     """
 
     course: Course

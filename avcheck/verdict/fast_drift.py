@@ -35,8 +35,8 @@ _SLOPES = np.concatenate([np.arange(-1.4, -0.19, 0.1), np.arange(0.2, 1.41, 0.1)
 _FINE = np.arange(-0.08, 0.081, 0.02)  # tried around the best
 FAST = 0.05  # how likely a file that matches is to drift so fast, before it is looked at
 _MOST_SEGMENTS = 6  # nearest to the moment that lines are tried at
-# How much likelier than no match, as a logarithm, a line has to make a file: less cannot make it
-# and its neighbours sure, as each is so unlikely beforehand
+# Least logarithm of how much likelier a line makes a file than no match does: below it no line can
+# be sure, as there are so many
 _LEAST_LIKELY = 7.5
 _NEAR_FRAMES = 4.0  # lines that lie this near to each other at both ends say the same
 

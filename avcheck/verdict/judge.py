@@ -71,16 +71,16 @@ class Judgement:
     """What a file's curves say. `offset_ms`: positive = sound early; None if unknown."""
 
     verdict: Verdict
-    reason: str | None
+    reason: str | None  # why it is undecidable, in words
     offset_ms: float | None = None
-    confidence: float = 0.0
-    drift_ms_per_min: float | None = None
-    jumps_s: tuple[float, ...] = ()
-    segments: tuple[Segment, ...] = ()
-    blocks: tuple[BlockResult, ...] = ()
-    reason_code: UndecidableCode | None = None
-    jump_intervals_s: tuple[tuple[float, float], ...] = ()
-    stretches: tuple[Stretch, ...] = ()
+    confidence: float = 0.0  # chance that the offset is right, 0..1
+    drift_ms_per_min: float | None = None  # None: it does not drift
+    jumps_s: tuple[float, ...] = ()  # on the file's clock, in the middle of `jump_intervals_s`
+    segments: tuple[Segment, ...] = ()  # in order of time
+    blocks: tuple[BlockResult, ...] = ()  # in order of time
+    reason_code: UndecidableCode | None = None  # `reason` for programs
+    jump_intervals_s: tuple[tuple[float, float], ...] = ()  # in each of which the offset jumps
+    stretches: tuple[Stretch, ...] = ()  # between the jumps, in order of time
     measuring_error_ms: float | None = None  # as in `Report`
 
 

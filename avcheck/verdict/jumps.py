@@ -66,8 +66,8 @@ def likeliest_jump(curves: Sequence[Curve], calibration: Calibration) -> Guess |
 
 
 def _places(starts_s: NDArray[np.float64]) -> NDArray[np.float64]:
-    """In how many places a jump between each block and the next, which start then, may lie: one, or
-    one for each second that was not looked at.
+    """At how many places a jump between each block and the next may lie: one, or one for each
+    second between them that was not looked at. starts_s: of the blocks.
     """
     return np.maximum(1.0, np.diff(starts_s) / BLOCK_S)
 

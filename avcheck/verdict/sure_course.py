@@ -38,7 +38,7 @@ def sure_course(
 ) -> tuple[Course, float] | None:
     """The course on which the offset changes, and how sure it is; None if none is sure enough.
 
-    whole: what the file says as one of a single offset; `seams_s` as in `judge`.
+    whole: the estimate for a constant offset; `seams_s` as in `judge`.
     """
     tried = _tried(segments, curves, whole, calibration, seams_s)
     return next((each for each in tried if each[1] >= calibration.decide), None)

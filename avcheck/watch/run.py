@@ -46,14 +46,14 @@ class WatchPlan:
     """
 
     folder: Path
-    journal: Path
+    journal: Path  # the results file
     folders: Mapping[Verdict, Path]
     link: bool = False  # instead of moving
     hook: tuple[str, ...] = ()  # a command that gets each record on stdin
-    selection: Selection = EVERY_MEDIA_FILE
+    selection: Selection = EVERY_MEDIA_FILE  # which files of the folder
     settle_s: float = 5.0
     patience_s: float = 600.0
-    poll: bool = False
+    poll: bool = False  # look for changes in place of waiting to be notified
     once: bool = False  # end once every file that is there is done
 
 

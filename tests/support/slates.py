@@ -23,15 +23,19 @@ _ROOM = np.kron(np.random.default_rng(3).integers(50, 150, (6, 8)).astype(float)
 def slate(claps_s: Sequence[float], exposure_s: float = 0.0, swing_s: float = _SWING_S) -> Pictures:
     """Somebody holds a slate and closes its stick at `claps_s`; it is opened gently after that."""
 
-    return lambda time_s: _exposed(time_s, tuple(claps_s), exposure_s, swing_s)
+    shares = (np.arange(_INSTANTS) + 0.5) / _INSTANTS if exposure_s else np.zeros(1)
+
+    def draw(time_s: float) -> Array:
+        times_s = (time_s + exposure_s * shares).tolist()
+        return _exposed(tuple((each, _angle(each, claps_s, swing_s)) for each in times_s))
+
+    return draw
 
 
-@lru_cache(maxsize=1000)  # a scene is looked at several times
-def _exposed(time_s: float, claps_s: tuple[float, ...], exposure_s: float, swing_s: float) -> Array:
-    if not exposure_s:
-        return _slate(time_s, claps_s, swing_s).astype(np.uint8)
-    times_s = time_s + exposure_s * (np.arange(_INSTANTS) + 0.5) / _INSTANTS
-    return np.mean([_slate(each, claps_s, swing_s) for each in times_s], axis=0).astype(np.uint8)
+@lru_cache(maxsize=2000)  # a scene is looked at several times, and most of one is like another
+def _exposed(instants: tuple[tuple[float, float], ...]) -> Array:
+    """The mean of what is there at some times in seconds, with the stick at some angles."""
+    return np.mean([_slate(*each) for each in instants], axis=0).astype(np.uint8)
 
 
 def _angle(time_s: float, claps_s: Sequence[float], swing_s: float) -> float:
@@ -44,7 +48,7 @@ def _angle(time_s: float, claps_s: Sequence[float], swing_s: float) -> float:
     return _OPEN
 
 
-def _slate(time_s: float, claps_s: Sequence[float], swing_s: float) -> Array:
+def _slate(time_s: float, angle: float) -> Array:
     # A hand is never still
     at_x = 55 + 0.6 * np.sin(5 * time_s) + 0.3 * np.sin(13 * time_s)
     at_y = 60 + 0.5 * np.sin(6.1 * time_s)
@@ -56,10 +60,7 @@ def _slate(time_s: float, claps_s: Sequence[float], swing_s: float) -> Array:
     u, v = _X[_BOARD] - at_x, _Y[_BOARD] - at_y
     _paint(board, _depth(u, 0, 45, v, 0, 30), 50.0)
     # The bar of the board, and the stick above it
-    for turn, top in (
-        (0.0, 0.0),
-        (_angle(time_s, claps_s, swing_s), -5.0),
-    ):
+    for turn, top in ((0.0, 0.0), (angle, -5.0)):
         along, across = u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)
         stripes = 125 + 100 * np.clip(3 * np.sin(np.pi * (along + across) / 6), -1, 1)
         _paint(board, _depth(along, 0, 45, across, top - 5, top), stripes)
