@@ -313,3 +313,25 @@ def test_a_long_film_takes_no_more_memory(tmp_path: Path) -> None:
     with open_media(path) as file:
         assert max(len(sound.samples) for sound in file.sounds()) < 16000
         assert file.info.container_offset_ms == 0
+
+
+@pytest.mark.parametrize("suffix", ["ts", "nut"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_first_picture_is_shown_wherever_the_clock_starts(
+    clip: Clip, suffix: str, number: int
+) -> None:
+    """FFmpeg rounds the start of a file to microseconds: 66,667 for 2 of 30 pictures a second,
+    which is after the first of them.
+    """
+    path = clip(
+        f"clip.{suffix}",
+        fps=30,
+        seconds=0.4,
+        start_s=number / 30,
+        audio_offset_s=0.1,
+        video_options={"bf": "0"},
+    )
+    with open_media(path) as media:
+        times_s = [picture.pts_s for picture in media.pictures()]
+        assert media.info.first_picture_s == 0.0
+    assert times_s == pytest.approx([each / 30 for each in range(12)], abs=1e-6)

@@ -69,6 +69,14 @@ def test_frames_so_long_that_few_lie_ahead_jitter_too(seed: int) -> None:
     assert late_s == pytest.approx(1.0, abs=0.004)
 
 
+def test_a_long_frame_counts_for_as_long_as_it_lasts() -> None:
+    """HandBrake's Vorbis: each frame has the time at which it ends, 3 ms late or 21."""
+    sizes = [1024, 128] * 400
+    late_s, runs = places((size / RATE for size in sizes), sizes=sizes)
+    assert runs == [0]
+    assert late_s == pytest.approx(np.average(sizes, weights=sizes) / RATE, abs=0.001)
+
+
 def test_jitter_from_one_timestamp_to_the_next() -> None:
     late_s, runs = places(np.tile([0.015, -0.015], 500))
     assert runs == [0]

@@ -188,6 +188,14 @@ def test_without_a_flag_the_first_track_is_the_default(clip: Clip, tmp_path: Pat
         assert media.info.audio_track == 0
 
 
+def test_without_a_flag_the_first_picture_track_is_shown(clip: Clip, tmp_path: Path) -> None:
+    """As players have it; FFmpeg itself takes the one with more pictures at the beginning."""
+    slides, film = clip("slides.mp4", fps=2, size=(128, 96)), clip("film.mp4")
+    parts = [(slides, "video"), (film, "video"), (film, "audio")]
+    with open_media(joined(tmp_path / "two.mkv", parts, flagged=False)) as media:
+        assert (media.info.video_track, media.info.width) == (0, 128)
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [

@@ -28,6 +28,7 @@ from avcheck.errors import (
 )
 from avcheck.media.base import (
     MAX_PIXELS,
+    ROUNDING_S,
     Retime,
     Source,
     Tally,
@@ -332,7 +333,14 @@ def origin_s_of(container: InputContainer) -> float:
     """
     if _is_mp4(container):
         return 0.0
-    return (container.start_time or 0) / av.time_base
+    start_s = (container.start_time or 0) / av.time_base
+    # FFmpeg rounds it to microseconds, which may put it behind the first picture.
+    starts_s = [
+        float(stream.start_time * stream.time_base)
+        for stream in container.streams
+        if stream.start_time is not None and stream.time_base
+    ]
+    return min((each for each in starts_s if abs(each - start_s) < ROUNDING_S), default=start_s)
 
 
 def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> float | None:

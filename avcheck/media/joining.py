@@ -11,8 +11,9 @@ frame is joined.
 * They agree with this frame: packets are missing, or the clock has drifted away by so much. A new
 run begins at the timestamp.
 * They do not agree with each other: the timestamps jitter, as those of browsers and WebRTC do.
-Nothing is cut or filled for that. A run is placed by the mean of its residuals over some seconds.
-It is placed again when that mean has moved by `JITTER_S`, or when the following frames are late or
+Nothing is cut or filled for that. A run is placed by the mean of its residuals over some seconds,
+in which a frame counts for as long as it lasts: a player goes by the residual of what it plays. It
+is placed again when that mean has moved by `JITTER_S`, or when the following frames are late or
 early by about `GAP_S`.
 """
 
@@ -70,6 +71,10 @@ class _Waiting:
     start_s: float  # in sound counted from the first frame on
     residual_s: float | None  # None: no timestamp
 
+    @property
+    def length_s(self) -> float:
+        return float(self.frame.samples / self.frame.sample_rate)
+
 
 def without_counted(
     frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float
@@ -118,17 +123,15 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> 
                 jittering = bool(agreeing < (1.0 if jittering else _MOST))
             exact = not jittering
             if base_s is None:
-                base_s = _centre_s(own_s, ahead) if jittering else own_s
+                base_s = _centre_s(item, own_s, ahead) if jittering else own_s
             elif not jittering:
                 if abs(middle_s - base_s) >= rounding_s > abs(own_s - middle_s):
                     base_s = own_s
             elif min(abs(own_s - base_s), abs(_midmean(following, own_s) - base_s)) >= _BEYOND_S:
-                base_s = _centre_s(own_s, ahead)
+                base_s = _centre_s(item, own_s, ahead)
             elif item.start_s >= looked_s + _AGAIN_S:
                 looked_s = item.start_s
-                near = [other.residual_s for other in behind if other.residual_s is not None]
-                around = np.array([*near, own_s, *ahead.residuals_s(_LONG_S)])
-                mean_s = float(around[np.abs(around - base_s) < _BEYOND_S].mean())
+                mean_s = _mean_s([*behind, item, *ahead.following(_LONG_S)], base_s)
                 if abs(mean_s - base_s) >= rounding_s:
                     base_s = mean_s
         if base_s is None:
@@ -139,14 +142,25 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> 
         yield Placed(item.frame, base_s + item.start_s, joined=base_s == before_s, exact=exact)
 
 
-def _centre_s(own_s: float, ahead: _Ahead) -> float:
+def _centre_s(first: _Waiting, own_s: float, ahead: _Ahead) -> float:
     """The residual of a run whose first frame has `own_s`, by the frames that follow; `own_s` where
     theirs lie elsewhere.
     """
     centre_s = _midmean(ahead.residuals_s(_NEXT_S), own_s)
-    around = np.array([own_s, *ahead.residuals_s(_LONG_S)])
-    near = around[np.abs(around - centre_s) < _BEYOND_S]
-    return float(near.mean()) if abs(own_s - centre_s) < _BEYOND_S else own_s
+    if abs(own_s - centre_s) >= _BEYOND_S:
+        return own_s
+    return _mean_s([first, *ahead.following(_LONG_S)], centre_s)
+
+
+def _mean_s(frames: Iterable[_Waiting], around_s: float) -> float:
+    """The mean residual of those of the frames whose own lies around one; that one of none."""
+    near = [
+        (frame.residual_s, frame.length_s)
+        for frame in frames
+        if frame.residual_s is not None and abs(frame.residual_s - around_s) < _BEYOND_S
+    ]
+    all_s = sum(length_s for _, length_s in near)
+    return sum(own_s * length_s for own_s, length_s in near) / all_s if all_s else around_s
 
 
 def _midmean(values: NDArray[np.float64], otherwise: float) -> float:
@@ -175,9 +189,12 @@ class _Ahead:
         return item
 
     def residuals_s(self, seconds: float) -> NDArray[np.float64]:
-        """The residuals of the frames to come, over so much sound, but of `_ENOUGH` frames at least
-        if there are.
-        """
+        """The residuals of the frames that are `following`."""
+        residuals = (item.residual_s for item in self.following(seconds))
+        return np.array([own_s for own_s in residuals if own_s is not None])
+
+    def following(self, seconds: float) -> list[_Waiting]:
+        """The frames to come, over so much sound, but `_ENOUGH` of them at least if there are."""
         while (
             (
                 len(self._queue) < _ENOUGH
@@ -188,12 +205,11 @@ class _Ahead:
         ):
             pass
         until_s = self._queue[0].start_s + seconds if self._queue else 0.0
-        items = (
+        return [
             item
             for number, item in enumerate(self._queue)
             if number < _ENOUGH or item.start_s < until_s
-        )
-        return np.array([item.residual_s for item in items if item.residual_s is not None])
+        ]
 
     def _pull(self) -> bool:
         time_s, frame = next(self._frames, (None, None))
@@ -203,7 +219,7 @@ class _Ahead:
             _Waiting(frame, self._end_s, None if time_s is None else time_s - self._end_s)
         )
         self._values += _values(frame)
-        self._end_s += frame.samples / frame.sample_rate
+        self._end_s += self._queue[-1].length_s
         return True
 
 

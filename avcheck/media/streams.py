@@ -84,8 +84,8 @@ def playing(container: InputContainer) -> list[VideoStream]:
 def choose_video(
     container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None
 ) -> VideoStream:
-    """Picture track `track` among those that play, or the default one that decodes; with `pids`, of
-    these only.
+    """Picture track `track` among those that play, or the one that players take: of those that
+    decode the first with the flag of the default, else the first. With `pids`, of these only.
 
     Its size is within `MAX_PIXELS`.
     """
@@ -96,12 +96,8 @@ def choose_video(
         only = " (only cover art)" if container.streams.video else ""
         raise NoVideo(path, f"the file has no video stream{only}; name a video file")
     if track is None:
-        streams = _decodable(streams)
-        best = container.streams.best("video")
-        stream = next((stream for stream in streams if stream is best), streams[0])
-        stream = next(
-            (stream for stream in streams if stream.disposition & Disposition.default), stream
-        )
+        # Not FFmpeg's choice, which is the largest picture
+        stream = min(_decodable(streams), key=_how_far_from_shown)
     else:
         stream = _numbered(streams, track, path, NoVideo, "picture", "--video-track")
     if stream.codec_context is None:
@@ -176,6 +172,13 @@ def choose_audio(
             path, f"its sound claims {claims}; convert the sound to 48 kHz, or choose another track"
         )
     return stream
+
+
+def _how_far_from_shown(stream: VideoStream) -> tuple[bool, bool]:
+    """Of several tracks, the first with the least of this is the default."""
+    context = stream.codec_context
+    is_empty = context is None or not (context.width and context.height)
+    return is_empty, not stream.disposition & Disposition.default
 
 
 def _how_far_from_default(stream: AudioStream) -> tuple[bool, bool, bool]:
