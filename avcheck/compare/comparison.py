@@ -45,6 +45,9 @@ _NOISE = 0.1  # of a step: how far places lie off their line
 # Rates that differ by less have hardly a picture repeated or dropped. Where they differ by more,
 # places stray by half a picture either way, of which the median is a quarter
 _SAME_RATE, _STRAY = 0.01, 0.25
+# Windows do not tell paces apart that differ by less: a known one for pictures that is not 1, and
+# that of the sound, which is exact
+_SAME_PACE = 0.002
 _FINE_WINDOWS_S = (1.0, 8.0)
 _COARSE_JUMP_S = 0.03  # of the sound, before its waveform was looked at
 _LEAST_STRETCH_S = 0.5
@@ -208,7 +211,10 @@ def picture_lines(
     noise_s = _NOISE * jump_s
     if max(rates) > (1 + _SAME_RATE) * min(rates):
         noise_s = _STRAY / min(rates)
-    return Lines(pace, jump_s, noise_s, longest(sound).pace if sound else None)
+    also = longest(sound).pace if sound else None
+    if also is not None and pace != 1 and abs(also / pace - 1) < _SAME_PACE:
+        pace = also
+    return Lines(pace, jump_s, noise_s, also)
 
 
 def _as_due(
