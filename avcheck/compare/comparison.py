@@ -56,7 +56,7 @@ _ALIKE = 0.9  # of the likeness of pictures that show the same part of the scene
 _MOSTLY = 0.5  # of it, with 0 for what is not found
 _LEAST_GAIN, _LARGE_GAIN = 0.03, 0.2  # of that of another part of them
 _PICTURES = 0.8  # of the time that reading a file takes
-SAME_MS = 2.0  # stretches that differ by less are one
+_SAME_MS = 2.0  # stretches that differ by less are one
 
 Each = TypeVar("Each")
 
@@ -330,7 +330,7 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[SyncChan
                 1000 * (heard.reference_s(at_s) - shown.reference_s(at_s))
                 for at_s in (start_s, end_s)
             ]
-            if abs(ends[1] - ends[0]) < SAME_MS:
+            if abs(ends[1] - ends[0]) < _SAME_MS:
                 ends = [float(np.mean(ends))] * 2
             out.append(SyncChange(start_s, end_s, ends[0], ends[1]))
     out.sort(key=lambda change: change.start_s)
@@ -348,7 +348,7 @@ def _joined(first: SyncChange, second: SyncChange) -> SyncChange | None:
     between.
     """
     levels = {first.start_ms, first.end_ms, second.start_ms, second.end_ms}
-    if max(levels) - min(levels) >= SAME_MS or second.start_s - first.end_s >= _LEAST_STRETCH_S:
+    if max(levels) - min(levels) >= _SAME_MS or second.start_s - first.end_s >= _LEAST_STRETCH_S:
         return None
     share = (first.end_s - first.start_s) / (
         first.end_s - first.start_s + second.end_s - second.start_s
