@@ -356,7 +356,7 @@ def test_just_beyond_the_limit_is_borderline() -> None:
 
 
 def test_something_inserted_into_both_is_no_jump_but_is_not_passed_over() -> None:
-    report = judged(SyncChange(0, 30, 0, 0), SyncChange(37, 60, 1, 1), share=0.9)
+    report = judged(SyncChange(0, 30, 0, 0), SyncChange(37, 60, -9, -9), share=0.9)
     assert (report.verdict, report.jumps_s, report.degraded.unseen_s) == (
         "in_sync",
         (),

@@ -222,3 +222,14 @@ def test_a_piece_that_agrees_throughout_leaves_the_next_no_row() -> None:
     whole, chance = Piece(0.0, 32.0, 0.0, 1.0), Piece(30.0, 60.0, 7.0, 1.0)
     end_s, start_s = Edges(Features(0.0, rows), Features(0.0, rows)).between(whole, chance)
     assert end_s == start_s == pytest.approx(30.0 + WINDOW_S / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize("mute_s", [(5.0, 0.0), (0.0, 5.0)])
+def test_a_piece_does_not_reach_beyond_the_reference(mute_s: tuple[float, float]) -> None:
+    """Silence or black before or after a title says nothing, and is not what the title plays."""
+    rows = np.random.default_rng(3).normal(size=(round(60 * RATE_HZ), 8)).astype(np.float32)
+    before, after = (np.zeros((round(RATE_HZ * each), 8), np.float32) for each in mute_s)
+    edges = Edges(Features(0.0, rows), Features(0.0, np.concatenate([before, rows, after])))
+    piece = Piece(mute_s[0] + 4.0, mute_s[0] + 56.0, 4.0, 1.0)
+    assert edges.start_s(piece) == pytest.approx(mute_s[0])
+    assert edges.end_s(piece) == pytest.approx(mute_s[0] + 60.0)

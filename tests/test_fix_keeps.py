@@ -129,7 +129,15 @@ def test_nothing_is_lost(suffix: str, offset_ms: float, tmp_path: Path) -> None:
                 assert now.codec_context.extradata == was.codec_context.extradata
                 assert now.codec_context.codec_tag == was.codec_context.codec_tag
         assert new.metadata["title"] == "A film"
-        assert chapters(new) == chapters(old) == CHAPTERS
+        later_ms = result.clock.later_ms if result.clock else 0.0
+        assert later_ms == pytest.approx(
+            200 if (suffix, offset_ms) == (".mkv", -200) else 0, abs=25
+        )
+        # Chapters stay with their pictures
+        assert chapters(old) == CHAPTERS
+        for was, now in zip(CHAPTERS, chapters(new), strict=True):
+            assert now[0] == was[0]
+            assert now[1:] == pytest.approx([at_ms + later_ms for at_ms in was[1:]], abs=1)
         assert (
             next(new.decode(video=0)).rotation
             == next(old.decode(video=0)).rotation

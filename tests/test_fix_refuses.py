@@ -269,7 +269,7 @@ def test_a_container_that_does_not_take_it_names_another(
 ) -> None:
     """Since FFmpeg 8, MXF takes no H.264 with more than 128 pictures from key to key."""
 
-    def run(self: object) -> None:
+    def run(self: object, chapters_later_s: float) -> None:
         raise error(1, "no")
 
     monkeypatch.setattr(remux._Copy, "run", run)

@@ -51,6 +51,10 @@ class Piece:
         """The time in the reference for a time in the file, or for each of several; in seconds."""
         return self.reference_start_s + self.pace * (file_s - self.start_s)
 
+    def file_s(self, reference_s: float) -> float:
+        """The time in the file for a time in the reference, in seconds."""
+        return self.start_s + (reference_s - self.reference_start_s) / self.pace
+
 
 @dataclass(frozen=True)
 class Lines:
@@ -151,15 +155,18 @@ class Edges:
         return float(at_s[best_end[start]]), float(at_s[start])
 
     def start_s(self, piece: Piece) -> float:
-        """Where the first piece begins: as far back as it agrees with the reference."""
+        """Where the first piece begins: as far back as it agrees with the reference, and not before
+        that begins, as in silence put in front of a title.
+        """
         last_s = min(piece.end_s, piece.start_s + WINDOW_S / 2)
-        times = _times(self.file.start_s, last_s)
+        times = _times(max(self.file.start_s, piece.file_s(self.reference.start_s)), last_s)
         rest = np.concatenate([np.cumsum(self._gain(piece, times)[::-1])[::-1], [0.0]])
         return float(np.append(times, last_s)[int(np.argmax(rest))])
 
     def end_s(self, piece: Piece) -> float:
         """Where the last piece ends."""
-        times = _times(max(piece.start_s, piece.end_s - WINDOW_S / 2), self.file.end_s)
+        last_s = min(self.file.end_s, piece.file_s(self.reference.end_s))
+        times = _times(max(piece.start_s, piece.end_s - WINDOW_S / 2), last_s)
         gain = np.concatenate([[0.0], np.cumsum(self._gain(piece, times))])
         at = len(gain) - 1 - int(np.argmax(gain[::-1]))
         return float(np.append(times, times[-1] + 1 / RATE_HZ)[at])

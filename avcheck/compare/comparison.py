@@ -45,6 +45,9 @@ _NOISE = 0.1  # of a step: how far places lie off their line
 # Rates that differ by less have hardly a picture repeated or dropped. Where they differ by more,
 # places stray by half a picture either way, of which the median is a quarter
 _SAME_RATE, _STRAY = 0.01, 0.25
+# Windows do not tell paces apart that differ by less: a known one for pictures that is not 1, and
+# that of the sound, which is exact
+_SAME_PACE = 0.002
 _FINE_WINDOWS_S = (1.0, 8.0)
 _COARSE_JUMP_S = 0.03  # of the sound, before its waveform was looked at
 _LEAST_STRETCH_S = 0.5
@@ -53,7 +56,7 @@ _ALIKE = 0.9  # of the likeness of pictures that show the same part of the scene
 _MOSTLY = 0.5  # of it, with 0 for what is not found
 _LEAST_GAIN, _LARGE_GAIN = 0.03, 0.2  # of that of another part of them
 _PICTURES = 0.8  # of the time that reading a file takes
-SAME_MS = 2.0  # stretches that differ by less are one
+_SAME_MS = 2.0  # stretches that differ by less are one
 
 Each = TypeVar("Each")
 
@@ -208,7 +211,10 @@ def picture_lines(
     noise_s = _NOISE * jump_s
     if max(rates) > (1 + _SAME_RATE) * min(rates):
         noise_s = _STRAY / min(rates)
-    return Lines(pace, jump_s, noise_s, longest(sound).pace if sound else None)
+    also = longest(sound).pace if sound else None
+    if also is not None and pace != 1 and abs(also / pace - 1) < _SAME_PACE:
+        pace = also
+    return Lines(pace, jump_s, noise_s, also)
 
 
 def _as_due(
@@ -324,7 +330,7 @@ def _changes(sound: Sequence[Piece], picture: Sequence[Piece]) -> tuple[SyncChan
                 1000 * (heard.reference_s(at_s) - shown.reference_s(at_s))
                 for at_s in (start_s, end_s)
             ]
-            if abs(ends[1] - ends[0]) < SAME_MS:
+            if abs(ends[1] - ends[0]) < _SAME_MS:
                 ends = [float(np.mean(ends))] * 2
             out.append(SyncChange(start_s, end_s, ends[0], ends[1]))
     out.sort(key=lambda change: change.start_s)
@@ -342,7 +348,7 @@ def _joined(first: SyncChange, second: SyncChange) -> SyncChange | None:
     between.
     """
     levels = {first.start_ms, first.end_ms, second.start_ms, second.end_ms}
-    if max(levels) - min(levels) >= SAME_MS or second.start_s - first.end_s >= _LEAST_STRETCH_S:
+    if max(levels) - min(levels) >= _SAME_MS or second.start_s - first.end_s >= _LEAST_STRETCH_S:
         return None
     share = (first.end_s - first.start_s) / (
         first.end_s - first.start_s + second.end_s - second.start_s

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from avcheck._version import __version__
 from avcheck.compare.align import Piece
-from avcheck.compare.comparison import SAME_MS, Comparison, Digest, SyncChange
+from avcheck.compare.comparison import Comparison, Digest, SyncChange
 from avcheck.record.edits import TIMES, Edit
 from avcheck.record.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
 from avcheck.verdict.judge import against, beyond_ms
@@ -78,7 +78,7 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
     jumps = [
         (before.end_s, after.start_s)
         for before, after in pairwise(comparison.changes)
-        if abs(after.start_ms - before.end_ms) >= SAME_MS
+        if abs(after.start_ms - before.end_ms) >= MEASURING_ERROR_MS
     ]
     text: str | None = None if reason is None else reason.text
     code: UndecidableCode | None = None if reason is None else reason.code

@@ -35,6 +35,7 @@ from avcheck.record.report import Report, describe_offset
 from avcheck.text.times import moment
 
 SHORTEST_S, LONGEST_S, USUAL_S = 5.0, 15.0, 8.0
+_STEP_S = 0.001  # how often the offset is taken from its course
 
 
 @dataclass(frozen=True)
@@ -109,42 +110,34 @@ def make_film(report: Report, span: ShownPart, target: Path, *, audio: Path | No
     gain = 0.9 / max(
         float(np.abs(_samples(sound, span.start_s, span.length_s)).max(initial=0.0)), 0.02
     )
-    offset_ms = report.offset_at((span.start_s + span.end_s) / 2)
-    parts = [
-        (
-            f"as it is: {'no offset found' if offset_ms is None else describe_offset(offset_ms)}",
-            0.0,
-            offset_ms,
-        )
-    ]
-    if offset_ms is not None:
-        parts.append(("with the offset taken out", offset_ms / 1000, 0.0))
+    parts = [sound]
+    if report.offset_at(span.start_s) is not None:
+        parts.append(_in_place(sound, report))
 
     def frames() -> Iterator[Canvas]:
-        for words, moved_s, left_ms in parts:
+        for number, heard in enumerate(parts):
             for k, shown in enumerate(pictures):
                 at_s = span.start_s + k / FRAME_RATE
+                offset_ms = report.offset_at(at_s)
+                words, its_s = "as it is: no offset found", None
+                if number > 0:
+                    words, its_s = "with the offset taken out", 0.0
+                elif offset_ms is not None:
+                    words, its_s = f"as it is: {describe_offset(offset_ms)}", -offset_ms / 1000
                 frame = shown.copy()
-                around = _samples(sound, at_s - moved_s - AROUND_S, 2 * AROUND_S)
-                panel(
-                    frame,
-                    gain * around,
-                    words,
-                    moment(at_s),
-                    None if left_ms is None else -left_ms / 1000,
-                )
+                around = _samples(heard, at_s - AROUND_S, 2 * AROUND_S)
+                panel(frame, gain * around, words, moment(at_s), its_s)
                 yield frame
 
-    # Sound early by x ms is heard x ms before its picture: that of the picture at t, at t - x.
-    heard = [
-        _samples(sound, span.start_s - moved_s, len(pictures) / FRAME_RATE)
-        for _, moved_s, _ in parts
-    ]
+    length_s = len(pictures) / FRAME_RATE
     write_film(
         target,
         (HEIGHT, WIDTH),
         (canvas.stacked() for canvas in frames()),
-        at_sound_rate(np.concatenate(heard), SAMPLE_RATE),
+        at_sound_rate(
+            np.concatenate([_samples(heard, span.start_s, length_s) for heard in parts]),
+            SAMPLE_RATE,
+        ),
         bit_rate=128_000,
         crf="21",
     )
@@ -167,6 +160,19 @@ class _Glows:
         if k < 0 or time_s >= self._starts_s[k] + BLOCK_S:
             return None
         return glow_of(*self._glows[k][1:])
+
+
+def _in_place(sound: Sound, report: Report) -> Sound:
+    """The sound where it belongs, at every moment by the offset of that moment: a film of a drift
+    or a jump is in sync from end to end.
+    """
+    times_s = sound.start_s + np.arange(len(sound.samples)) / SAMPLE_RATE
+    steps_s = np.arange(sound.start_s, sound.end_s + _STEP_S, _STEP_S)
+    offsets_ms = [report.offset_at(float(time_s)) or 0.0 for time_s in steps_s]
+    # Sound early by x ms is heard x ms before its picture: that of the picture at t, at t - x.
+    heard_s = times_s - np.interp(times_s, steps_s, offsets_ms) / 1000
+    moved = np.interp(heard_s, times_s, sound.samples, left=0.0, right=0.0)
+    return Sound(sound.start_s, moved.astype(np.float32))
 
 
 def _samples(sound: Sound, start_s: float, length_s: float) -> NDArray[np.float32]:

@@ -27,6 +27,8 @@ _OWN = re.compile(
     r"|(company|product|toolkit)_.*|.*_?umid|(generation_)?uid|operational_pattern_ul)(-[a-z]{3})?"
 )
 _ANYWHERE = frozenset({"timecode", "reel_name"})  # tags kept where each container has them
+_Chapter = tuple[float, float, str]  # start and end in ms, and the title
+_ROUNDED_MS = 1.5  # how far off the times of a chapter may be in another container
 _DEFAULT_HANDLERS = re.compile(r"handler|media", re.IGNORECASE)
 
 
@@ -42,21 +44,27 @@ class StreamFacts:
     picture: tuple[str, ...] = ()
 
 
-def lost(plan: Plan, target: Path, ledgers: dict[int, Ledger]) -> tuple[str, ...]:
-    """What the old file has and the new one lacks, in words; the plan lists dropped streams."""
+def lost(
+    plan: Plan, target: Path, ledgers: dict[int, Ledger], later_ms: float = 0.0
+) -> tuple[str, ...]:
+    """What the old file has and the new one lacks, in words; the plan lists dropped streams.
+    `later_ms`: how much later everything is in the new one.
+    """
     with (
         open_container(plan.source, VIDEO_FORMATS) as old,
         open_container(target, VIDEO_FORMATS) as new,
     ):
-        return tuple(_lost(plan, old, new, ledgers))
+        return tuple(_lost(plan, old, new, ledgers, later_ms))
 
 
-def _lost(plan: Plan, old: Any, new: Any, ledgers: dict[int, Ledger]) -> Iterator[str]:
+def _lost(
+    plan: Plan, old: Any, new: Any, ledgers: dict[int, Ledger], later_ms: float
+) -> Iterator[str]:
     kept = _written(new.metadata)
     for key, value in _written(old.metadata).items():
         if kept.get(key) != value:
             yield f"the tag {key}"
-    if _chapters(old) != _chapters(new):
+    if not _same_chapters(_chapters(old), _chapters(new), later_ms):
         yield "chapters"
     for index, ledger in ledgers.items():
         each = ledger.plan
@@ -116,12 +124,26 @@ def _facts(stream: Any) -> StreamFacts:
     return StreamFacts(tuple(tags.items()), int(stream.disposition), tuple(description))
 
 
-def _chapters(container: Any) -> list[tuple[int, int, str]]:
-    """Start and end in ms, and the title."""
-    chapters = []
+def _same_chapters(old: list[_Chapter], new: list[_Chapter], later_ms: float) -> bool:
+    return len(old) == len(new) and all(
+        was[2] == now[2]
+        and abs(now[0] - was[0] - later_ms) <= _ROUNDED_MS
+        and abs(now[1] - was[1] - later_ms) <= _ROUNDED_MS
+        for was, now in zip(old, new, strict=True)
+    )
+
+
+def has_chapters(path: Path) -> bool:
+    """Whether a file has chapters."""
+    with open_container(path, VIDEO_FORMATS) as container:
+        return bool(container.chapters())
+
+
+def _chapters(container: Any) -> list[_Chapter]:
+    chapters: list[_Chapter] = []
     for each in container.chapters():
         start_ms, end_ms = (
-            round(1000 * float(each[side] * each["time_base"])) for side in ("start", "end")
+            1000 * float(each[side] * each["time_base"]) for side in ("start", "end")
         )
         chapters.append((start_ms, end_ms, each["metadata"].get("title", "")))
     return chapters

@@ -59,9 +59,10 @@ class Ledger:
     is_cover: bool = False  # which has a checksum, but no time where it is an attachment
 
 
-def write(plan: Plan, target: Path) -> dict[int, Ledger]:
-    """Write `target`, which must not exist, and return what was written, by the number that the
-    stream of the new file is read under.
+def write(plan: Plan, target: Path, *, chapters_later_s: float = 0.0) -> dict[int, Ledger]:
+    """Write `target`, and return what was written, by the number that the stream of the new file is
+    read under. `chapters_later_s`: how much later all streams come out, which chapters do not by
+    themselves.
 
     Raises MediaError, and Refused if the container does not take it; `target` may then be left
     behind, incomplete.
@@ -69,7 +70,7 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
     with open_container(plan.source, VIDEO_FORMATS) as reader:
         writer = av.open(str(target.absolute()), "w", format=plan.muxer, options=dict(plan.options))
         try:
-            ledgers = _Copy(plan, reader, writer).run()
+            ledgers = _Copy(plan, reader, writer).run(chapters_later_s)
         except av.error.FFmpegError as error:
             main = [reader.streams[index] for index in (plan.main_video, plan.measured)]
             is_refusal = isinstance(error, _NOT_HERE)
@@ -81,6 +82,15 @@ def write(plan: Plan, target: Path) -> dict[int, Ledger]:
             with suppress(av.error.FFmpegError):
                 writer.close()
     return _as_read(ledgers, target)
+
+
+def _moved_chapters(chapters: list[Any], later_s: float) -> list[Any]:
+    """The chapters, so much later."""
+    made = []
+    for each in chapters:
+        ticks = round(later_s / each["time_base"])
+        made.append({**each, "start": each["start"] + ticks, "end": each["end"] + ticks})
+    return made
 
 
 def _as_read(ledgers: list[Ledger], target: Path) -> dict[int, Ledger]:
@@ -138,7 +148,7 @@ class _Copy:
         self._cuts: dict[int, _Cut] = {}
         self._shown = shown_by_stream(plan)
 
-    def run(self) -> list[Ledger]:
+    def run(self, chapters_later_s: float) -> list[Ledger]:
         """Write everything; what was written, in the order of the new file's streams."""
         self._add_streams()
         writer = self._writer
@@ -148,7 +158,7 @@ class _Copy:
             if key.lower() not in OWN_TAGS
         }
         writer.metadata.update(tags)
-        writer.set_chapters(self._reader.chapters())
+        writer.set_chapters(_moved_chapters(self._reader.chapters(), chapters_later_s))
         for packet in _dated(self._packets()):
             for made in self._new_packets(packet):
                 writer.mux(made)

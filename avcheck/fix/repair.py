@@ -16,12 +16,12 @@ from avcheck._version import __version__
 from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.fix import moves
 from avcheck.fix.command import ffmpeg_line
-from avcheck.fix.inventory import lost
+from avcheck.fix.inventory import has_chapters, lost
 from avcheck.fix.moves import Moves, Refused
 from avcheck.fix.plan import Plan, make_plan
 from avcheck.fix.remux import Ledger, write
 from avcheck.fix.tape import Tape
-from avcheck.fix.verify import Failed, Readback, read_back
+from avcheck.fix.verify import EXACT_MS, Failed, Readback, read_back
 from avcheck.machine.files import publish_new, unfinished_media, why_not_new
 from avcheck.media import open_media
 from avcheck.media.base import reason_of
@@ -277,7 +277,12 @@ def _written(plan: Plan, partial: _Partial, start: Outcome, check: Check | None)
         ) from error
     try:
         clock = read_back(plan, partial.path, ledgers)
-        gone = lost(plan, partial.path, ledgers)
+        if abs(clock.later_ms) > EXACT_MS and has_chapters(plan.source):
+            # What has to begin before zero makes a writer shift all streams, but no chapters. By
+            # how much, only the new file says
+            ledgers = write(plan, partial.path, chapters_later_s=clock.later_ms / 1000)
+            clock = read_back(plan, partial.path, ledgers)
+        gone = lost(plan, partial.path, ledgers, clock.later_ms)
     except AvcheckError as error:
         said = error.reason if isinstance(error, MediaError) else str(error)
         raise Failed(f"read back, the new file is wrong: {said}; it was not kept") from error
