@@ -104,6 +104,22 @@ def test_every_linked_file_is_there(page: Path, link: str) -> None:
     assert (page.parent / link).is_file()
 
 
+def test_every_test_and_finding_that_a_document_names_is_there() -> None:
+    tests = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("*.py")]
+    existing = set(re.findall(r"def (test_\w+)", "\n".join(tests)))
+    existing |= {file.name for file in [*ROOT.glob("tests/*.py"), *ROOT.glob("findings/*.sh")]}
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(
+            r"\btest_\w+\.py|\btest_[a-z]+_\w+\b(?!\.py)|(?<=findings/)[a-z][\w.-]+\.sh",
+            page.read_text(encoding="utf-8"),
+        )
+    }
+    assert len(named) > 40
+    assert named <= existing
+
+
 def test_the_readme_is_short_and_shows_both_set_up_commands() -> None:
     readme = text_of("README.md")
     assert len(readme.split()) < 1300
