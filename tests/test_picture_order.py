@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from av.video.format import VideoFormat
 
+from avcheck.errors import DecodeFailed
 from avcheck.media import open_media
 from avcheck.media.base import Tally
 from avcheck.media.order import ShowOrder
@@ -268,6 +269,15 @@ def test_luma_is_stretched_however_it_is_packed(
         luma = next(file.pictures()).luma
     assert luma[60, 30] == pytest.approx(0, abs=2)
     assert luma[60, 160] == pytest.approx(255, abs=2)
+
+
+def test_a_format_that_cannot_be_scaled_is_named_with_a_remedy(clip: Clip) -> None:
+    with open_media(
+        clip("clip.nut", vcodec="rawvideo", acodec="pcm_s16le", pix_fmt="bgr4", seconds=0.2)
+    ) as file:
+        picture = next(file.pictures())
+        with pytest.raises(DecodeFailed, match="come as bgr4, which cannot be scaled; convert"):
+            _ = picture.luma
 
 
 @pytest.mark.parametrize(

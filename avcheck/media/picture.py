@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from pathlib import Path
 
+import av
+import av.error
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
@@ -12,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from avcheck.errors import LimitExceeded
+from avcheck.errors import DecodeFailed, LimitExceeded
 from avcheck.media.base import (
     STALE_S,
     Luma,
@@ -24,7 +27,13 @@ from avcheck.media.base import (
     shown_from,
 )
 from avcheck.media.container import open_source
-from avcheck.media.packets import dated, decoded_frames, packets_from, prepare
+from avcheck.media.packets import (
+    dated,
+    decoded_frames,
+    packets_from,
+    prepare,
+    raise_if_memory_is_short,
+)
 
 MAX_ASPECT = 2.4  # a wider (or taller) picture is scaled by its long side instead
 
@@ -124,7 +133,8 @@ class Scaler:
     context for all.
     """
 
-    def __init__(self, stream: VideoStream, short_side: int) -> None:
+    def __init__(self, stream: VideoStream, short_side: int, path: Path) -> None:
+        self._path = path
         # Now: a closed container cannot be asked, and pictures may outlive theirs
         self._aspect = pixel_aspect(stream)
         self._short_side = short_side
@@ -136,18 +146,27 @@ class Scaler:
         return lambda: self.scale(frame)
 
     def scale(self, frame: VideoFrame) -> Luma:
+        """The luma of `frame`. Raises DecodeFailed where swscale cannot read its format."""
         if self._size is None:
             self._size = _scaled_size(*display_size(frame, self._aspect), self._short_side)
         full = frame.color_range == ColorRange.JPEG or is_full_range(frame.format)
-        gray = self._reformatter.reformat(
-            frame,
-            *self._size,
-            format="gray",
-            interpolation=Interpolation.AREA,
-            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            threads=1,
-        )
+        try:
+            gray = self._reformatter.reformat(
+                frame,
+                *self._size,
+                format="gray",
+                interpolation=Interpolation.AREA,
+                src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+                dst_color_range=ColorRange.JPEG,
+                threads=1,
+            )
+        except av.error.FFmpegError as error:
+            raise_if_memory_is_short(error)
+            raise DecodeFailed(
+                self._path,
+                f"its pictures come as {frame.format.name}, which cannot be scaled; convert them "
+                "to H.264, for example",
+            ) from None
         return np.ascontiguousarray(np.rot90(gray.to_ndarray(), rotation_of(frame) // 90))
 
 
@@ -168,7 +187,7 @@ def decode_pictures(
             # The deblocking filter smooths what scaling down averages away anyway, and takes a
             # fifth of an H.264 decoder's time.
             stream.codec_context.options |= {"skip_loop_filter": "all"}
-        scaler = Scaler(stream, short_side)
+        scaler = Scaler(stream, short_side, source.path)
         packets = packets_from(container, stream, tally, from_s, source)
         frames = dated(decoded_frames(container, stream, tally, packets), source.origin_s, tally)
         given = False
