@@ -39,17 +39,20 @@ def test_resampling_moves_nothing(clip: Clip, rate: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("acodec", "layout"),
+    ("suffix", "acodec", "layout"),
     [
-        ("pcm_f32le", "stereo"),
-        ("pcm_s16le", "4 channels"),
-        ("pcm_s24le", "8 channels"),
-        ("pcm_u8", "stereo"),
-        ("aac", "7.1"),
+        ("mov", "pcm_f32le", "stereo"),
+        ("mov", "pcm_s16le", "4 channels"),
+        ("mov", "pcm_s24le", "8 channels"),
+        ("mov", "pcm_u8", "stereo"),
+        ("avi", "pcm_s64le", "stereo"),
+        ("mov", "aac", "7.1"),
     ],
 )
-def test_channels_are_mixed_at_their_own_level(clip: Clip, acodec: str, layout: str) -> None:
-    with open_media(clip("clip.mov", acodec=acodec, layout=layout)) as file:
+def test_channels_are_mixed_at_their_own_level(
+    clip: Clip, suffix: str, acodec: str, layout: str
+) -> None:
+    with open_media(clip(f"clip.{suffix}", acodec=acodec, layout=layout)) as file:
         start_s, samples = whole(list(file.sounds()))
     assert click_time_s(start_s, samples) == pytest.approx(1.0, abs=1e-4)
     assert np.abs(samples).max() == pytest.approx(0.8, abs=0.15)

@@ -60,6 +60,8 @@ _ANCHOR_FRAMES = 4
 # Channels of a planar frame that every PyAV can read: PyAV 18 takes what follows eight for a ninth
 _PLANAR_MOST = 7
 
+_NO_ARRAYS = {"s64", "s64p"}  # sample formats of which PyAV makes none
+
 
 @dataclass(frozen=True)
 class _Anchor:
@@ -145,8 +147,11 @@ class _Run:
         # Channels without known positions are averaged: the resampler refuses to mix them.
         layout = frame.layout.name
         self._named = "channels" not in layout and "ambi" not in layout
-        is_packed = not frame.format.is_planar or frame.layout.nb_channels <= _PLANAR_MOST
-        self._packer = None if is_packed and self._named else AudioResampler("flt")
+        kind, channels = frame.format, frame.layout.nb_channels
+        is_readable = kind.name not in _NO_ARRAYS and (
+            not kind.is_planar or channels <= _PLANAR_MOST
+        )
+        self._packer = None if is_readable and self._named else AudioResampler("flt")
         # Without rematrix_maxval a stereo mix in floats can exceed 1.
         self._resampler = AudioResampler(
             "flt", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"}
@@ -154,8 +159,8 @@ class _Run:
         self._mixer = Mixer(frame, start_s, named=self._named)
         if lead:
             self._taken += lead
-            kind = frame.format.name if self._packer is None else "flt"
-            self._resample(_silence(kind, layout, lead, self._rate), Tally())
+            name = kind.name if self._packer is None else "flt"
+            self._resample(_silence(name, layout, lead, self._rate), Tally())
 
     @property
     def end_s(self) -> float:

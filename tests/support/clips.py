@@ -283,9 +283,10 @@ def audio_frames(stream: Any) -> Callable[[Array, int], AudioFrame]:
     layout, rate, tick = context.layout.name, context.sample_rate, Fraction(1, context.sample_rate)
     channels = len(context.layout.channels)
     kind = context.format.name
-    # Not every PyAV makes planar frames of many channels from an array
+    # Not every PyAV makes planar frames of many channels from an array, and none 64-bit integers
     if channels >= 8 and kind.endswith("p"):
         kind = kind[:-1]
+    kind = kind.replace("s64", "dbl")
 
     def make(samples: Array, pts: int) -> AudioFrame:
         data = np.asarray(samples, np.float64)
