@@ -58,8 +58,12 @@ def test_runs_of_pictures_have_no_seams(
     trunk, frames = QuantisedTrunk(shipped.net.visual), pictures(times, (48, 47))
     at_once, _ = trunk(frames)
     monkeypatch.setattr(quantised, "pictures_at_a_time", lambda _: 7)
+    reported: list[tuple[int, int]] = []
+    trunk.on_seen = lambda *pictures: reported.append(pictures)
     in_turn, _ = trunk(frames)
     assert torch.equal(at_once, in_turn)
+    assert sum(count for count, _ in reported) == times
+    assert {side for _, side in reported} == {47}
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from avcheck.network.model import fuse
 from avcheck.network.trunks import (
+    OnSeen,
     VisualTrunk,
     end_to_end,
     in_turn,
@@ -66,6 +67,8 @@ class QuantisedTrunk(nn.Module):
     normalisations of the trunk that it is made from must not be folded yet.
     """
 
+    on_seen: OnSeen | None = None
+
     def __init__(self, trunk: VisualTrunk) -> None:
         super().__init__()
         self.config = trunk.config
@@ -109,7 +112,7 @@ class QuantisedTrunk(nn.Module):
         """As `VisualTrunk.forward`."""
         times = pictures.shape[1]
         step = pictures_at_a_time(pictures)
-        looks = (self._see(some) for some in in_turn(pictures, step, self.config))
+        looks = (self._see(some) for some in in_turn(pictures, step, self.config, self.on_seen))
         x = end_to_end(looks, times)
         rows, columns = x.shape[2:4]
         out = end_to_end(self._along_time(x.flatten(2, 3)), times)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ _PX_AT_A_TIME = 176 * 422
 
 
 _TIMES = 50  # pictures that go through the layers over time at a time
+
+# Called with how many pictures a trunk sees next, and their short side, px
+OnSeen = Callable[[int, int], None]
 
 # Local statistics are taken on cells this large: smooth at this scale, and a sixteenth of the work
 _CELL_PX = 4
@@ -267,9 +270,12 @@ def runs_in_time(times: int, reach: int) -> Iterator[tuple[slice, slice]]:
         yield around, slice(first - start, first - start + _TIMES)
 
 
-def in_turn(pictures: Tensor, step: int, config: ModelConfig) -> Iterator[Tensor]:
+def in_turn(
+    pictures: Tensor, step: int, config: ModelConfig, on_seen: OnSeen | None = None
+) -> Iterator[Tensor]:
     """Pictures (B, T, H, W) with even contrast and sides, `step` at a time, with those that the
-    first layer sees before and after; beyond either end the picture stands still.
+    first layer sees before and after; beyond either end the picture stands still. `on_seen` is
+    called as they are handed out.
     """
     reach = config.stem_frames // 2
     device_kind = pictures.device.type
@@ -289,6 +295,8 @@ def in_turn(pictures: Tensor, step: int, config: ModelConfig) -> Iterator[Tensor
             parts.append(flat[:, -1:].expand(-1, reach, -1, -1))
         held = torch.cat(parts, dim=1)
         before = held[:, held.shape[1] - 2 * reach :]
+        if on_seen is not None:
+            on_seen(piece.shape[1], min(piece.shape[2:]))
         yield held
 
 
@@ -296,6 +304,8 @@ class VisualTrunk(nn.Module):
     """Luma to unit features of every place; fully convolutional, so it runs on face crops and whole
     frames alike.
     """
+
+    on_seen: OnSeen | None = None
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -319,7 +329,7 @@ class VisualTrunk(nn.Module):
         """
         times = pictures.shape[1]
         step = times if torch.is_grad_enabled() else pictures_at_a_time(pictures)
-        looks = (self._see(some) for some in in_turn(pictures, step, self.config))
+        looks = (self._see(some) for some in in_turn(pictures, step, self.config, self.on_seen))
         features = end_to_end(looks, times)
         rows, columns = features.shape[2:4]
         x = features.flatten(2, 3)  # (B, T, P, C)

@@ -8,12 +8,10 @@ decoding is no measure.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from torch import Tensor, nn
-
+from avcheck.network.trunks import VisualTrunk
 from avcheck.reading.blocks import BLOCK_FRAMES, BLOCK_S
 from avcheck.reading.segments import SEGMENT_BLOCKS
 from avcheck.scan.curves import LEARN_LEVEL_EVERY
@@ -26,54 +24,45 @@ _MOST = 0.99  # the most that is reported before the end: the work ahead is an e
 
 
 @contextmanager
-def first_look(trunk: nn.Module, seconds: float, tell: OnProgress | None) -> Iterator[None]:
+def first_look(trunk: VisualTrunk, seconds: float, tell: OnProgress | None) -> Iterator[None]:
     """Report the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`."""
     expected = _expected(seconds)
     work_done = 0
 
-    def hear(pictures: Tensor) -> float:
+    def hear(pictures: int, short_side: int) -> None:
         nonlocal work_done
-        work_done += _work(pictures.shape[1], min(pictures.shape[2:]))
-        return FIRST_LOOK * min(_MOST, work_done / expected)
+        work_done += _work(pictures, short_side)
+        if tell is not None:
+            tell(FIRST_LOOK * min(_MOST, work_done / expected))
 
-    with _heard(trunk, hear, tell):
+    trunk.on_seen = None if tell is None else hear
+    try:
         yield
+    finally:
+        trunk.on_seen = None
 
 
 @contextmanager
-def closer_look(trunk: nn.Module, tell: OnProgress | None) -> Iterator[None]:
+def closer_look(trunk: VisualTrunk, tell: OnProgress | None) -> Iterator[None]:
     """Report the progress of `trunk` over a few segments again, from `FIRST_LOOK` on; 1 at the end,
     even without work.
     """
-    calls = 0
-
-    def hear(_: Tensor) -> float:
-        nonlocal calls
-        calls += 1
-        return FIRST_LOOK + (1 - FIRST_LOOK) * min(_MOST, calls / CLOSER_CALLS)
-
-    with _heard(trunk, hear, tell):
-        yield
-    if tell is not None:
-        tell(1.0)
-
-
-@contextmanager
-def _heard(
-    trunk: nn.Module, hear: Callable[[Tensor], float], tell: OnProgress | None
-) -> Iterator[None]:
     if tell is None:
         yield
         return
+    calls = 0
 
-    def hook(module: nn.Module, inputs: tuple[Any, ...], output: object) -> None:
-        tell(hear(inputs[0]))
+    def hear(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        tell(FIRST_LOOK + (1 - FIRST_LOOK) * min(_MOST, calls / CLOSER_CALLS))
 
-    handle = trunk.register_forward_hook(hook)
+    handle = trunk.register_forward_hook(hear)
     try:
         yield
     finally:
         handle.remove()
+    tell(1.0)
 
 
 def _expected(seconds: float) -> float:
