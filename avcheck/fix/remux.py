@@ -47,11 +47,11 @@ _TICKS = 90_000  # a second at least, of times that are moved
 
 @dataclass
 class Ledger:
-    """What was written of one stream: when each packet is due on the old file's clock, in seconds,
-    and a checksum of its bytes. `whole`: of all bytes one after the other.
+    """What was written of one stream. times_s: when each packet is due on the old file's clock, as
+    moved; sums: a checksum of the bytes of each; whole: of all bytes one after the other.
     """
 
-    plan: StreamPlan
+    plan: StreamPlan  # what becomes of the stream
     times_s: list[float] = field(default_factory=list)
     sums: list[int] = field(default_factory=list)
     whole: int = 0
