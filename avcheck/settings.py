@@ -47,8 +47,8 @@ class CheckSettings:
     # Number of the MPEG-TS programme that these tracks belong to; None: the main one
     program: int | None = None
     audio: tuple[Path, ...] = ()  # separate sound files instead of the file's own tracks
-    start: Time | None = None  # look only at what lies between these two times of the title
-    end: Time | None = None
+    start: Time | None = None  # the first time of the title to look at; None: its beginning
+    end: Time | None = None  # the last one; None: its end
     # How many probes of a long title to look at first; None: check all of it
     sample: int | None = None
     detail: bool = False  # put `report.Detail` into every record; it does not change the verdict

@@ -162,6 +162,50 @@ def test_a_name_is_known_wherever_it_is_given(code: str) -> None:
     assert not VAGUE & {name_given(node) for node in ast.walk(ast.parse("y = np.where(x.found)"))}
 
 
+def test_every_field_of_a_dataclass_says_what_it_holds() -> None:
+    silent = [
+        f"{path.relative_to(PACKAGE.parent)}: {field}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for field in silent_fields(path.read_text(encoding="utf-8"))
+    ]
+    assert not silent
+
+
+def silent_fields(code: str) -> list[str]:
+    """The fields of dataclasses without a comment on their line or above it, and not named in the
+    docstring of their class.
+    """
+    lines = code.splitlines()
+    return [
+        f"{node.name}.{name}"
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.ClassDef)
+        and any("dataclass" in ast.unparse(each) for each in node.decorator_list)
+        for field in node.body
+        if isinstance(field, ast.AnnAssign)
+        for name in [ast.unparse(field.target)]
+        if "#" not in "".join(lines[field.lineno - 1 : field.end_lineno])
+        and not lines[field.lineno - 2].lstrip().startswith("#")
+        and not re.search(rf"\b{name}\b", ast.get_docstring(node) or "")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "silent"),
+    [
+        ("rate: int  # of samples", []),
+        ("# Of samples\n    rate: int", []),
+        ("rate: int = (\n        1  # of samples\n    )", []),
+        ("start_s: float", []),
+        ("start: float", ["Run.start"]),
+        ("rate: int  # of samples\n    count: int", ["Run.count"]),
+    ],
+)
+def test_a_field_without_a_word_is_known(fields: str, silent: list[str]) -> None:
+    run = '@dataclass(frozen=True)\nclass Run:\n    """Sound from `start_s` on."""\n\n    '
+    assert silent_fields(run + fields) == silent
+
+
 def test_a_message_does_not_begin_with_its_verb() -> None:
     """It has to read well after "film.mp4: error: " and by itself in a record's `reason`: "the file
     has no audio track", not "has no audio track".

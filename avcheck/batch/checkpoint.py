@@ -179,9 +179,9 @@ class _Entry:
     """
 
     verdict: Verdict
-    starts: tuple[int, ...]
+    starts: tuple[int, ...]  # of each record, bytes from the beginning of the file
     records: int
-    checked_at: str | None
+    checked_at: str | None  # when it ended, UTC; None in older records
 
     @property
     def is_whole(self) -> bool:
@@ -293,7 +293,7 @@ class _Line:
     damaged: bool  # begins like a record, but is none
     may_be_ours: bool  # begins like a record, so it may be one cut short
     result: Report | None  # None: the line is no record
-    problem: str = ""
+    problem: str = ""  # why it is no record, in words; "": it is one
 
 
 def _lines(file: IO[bytes], *, whole: bool = False) -> Iterator[_Line]:

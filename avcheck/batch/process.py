@@ -42,7 +42,10 @@ def threads_each(jobs: int) -> int:
 
 @dataclass(frozen=True)
 class Making(Generic[Task, Answer]):
-    """How a worker finds its answers, as given to `run_workers`."""
+    """How a worker finds its answers, as given to `run_workers`: `handler` makes, for so many
+    threads, what answers a task; `at_once` makes what answers tasks that need no handler (None: all
+    need one).
+    """
 
     handler: Callable[[int], Callable[[Task, OnProgress], Done[Answer]]]
     at_once: Callable[[], Callable[[Task], Done[Answer] | None]] | None

@@ -114,13 +114,11 @@ def _cluster() -> Iterator[None]:
 
 @dataclass
 class _Task:
-    """A file, the stamps it was checked with before, and how many machines have been lost with
-    it.
-    """
+    """A file on its way to a machine, or on one."""
 
-    source: Location
-    before: Collection[Stamp]
-    losses: int = 0
+    source: Location  # as given here; other machines get it with its absolute path
+    before: Collection[Stamp]  # those it was checked with before
+    losses: int = 0  # how often its machine or process was lost
 
 
 class _Pool:

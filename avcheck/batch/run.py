@@ -278,15 +278,15 @@ def check_changed(
 class _Task:
     """What a worker is given."""
 
-    source: Location
-    before: tuple[Stamp, ...]
+    source: Location  # the file to check
+    before: tuple[Stamp, ...]  # those it was checked with before
 
 
 @dataclass(frozen=True)
 class _Answer:
     """What a worker returns for a file."""
 
-    result: Result
+    result: Result  # its reports, or that it is unchanged
     bug: str | None  # the traceback, if the exception is avcheck's own fault
 
 

@@ -133,8 +133,8 @@ class Edges:
     one.
     """
 
-    reference: Features
-    file: Features
+    reference: Features  # its sound or its pictures
+    file: Features  # the same of the file that is compared with it
 
     def between(self, before: Piece, after: Piece) -> tuple[float, float]:
         """Where one piece ends and the next begins, in seconds of the file: the same moment, or

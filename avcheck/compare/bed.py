@@ -38,13 +38,12 @@ _FLOOR = 1e-6  # of the strongest frequency's power: below that the phase is noi
 
 @dataclass(frozen=True)
 class _Vote:
-    """One window: the moment of the file at its middle, and the places in the reference that it
-    names, best first, with how far each stands out.
-    """
+    """One window of the file, and the places in the reference that it names."""
 
-    file_s: float
+    file_s: float  # its middle, on the file's clock
+    # On the reference's clock; those that all frequencies name come first
     reference_s: tuple[float, ...]
-    score: tuple[float, ...]
+    score: tuple[float, ...]  # of each place: its correlation, in times the usual value
 
 
 def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) -> tuple[Piece, ...]:
@@ -63,8 +62,8 @@ def common_bed(reference: Recording, file: Recording, shown: Sequence[Piece]) ->
 class _Windows:
     """The ends of pieces whose sounds differ row by row: as far as their windows reach."""
 
-    first_s: float
-    last_s: float
+    first_s: float  # where the file's sound begins, on the file's clock
+    last_s: float  # where it ends
 
     def between(self, before: Piece, after: Piece) -> tuple[float, float]:
         """The middle of the gap between two pieces, or all of the gap if it is longer than the

@@ -136,8 +136,8 @@ def read_title(
 class _Tell:
     """Tells how far a file has been read."""
 
-    duration_s: float
-    on_progress: OnProgress | None
+    duration_s: float  # of the file, by its header; 0: unknown
+    on_progress: OnProgress | None  # None: nobody asks
 
     def __call__(self, each: Each, time_s: float, start: float, end: float) -> Each:
         """What was read at a moment, which lies between two fractions of the whole."""

@@ -26,7 +26,7 @@ _ELSEWHERE = 0.5  # share of a skipped part that, if other pieces have it, makes
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """A span of time, in seconds."""
+    """From `start_s` to `end_s` on the clock of a file or its reference."""
 
     start_s: float
     end_s: float

@@ -30,10 +30,10 @@ class Recording:
     Runs are placed by their time; what is missing between them is silence.
     """
 
-    start_s: float = 0.0
+    start_s: float = 0.0  # of the first sample, on the file's clock
     count: int = 0  # samples
-    _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
-    _mapped: NDArray[np.int16] | None = None
+    _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)  # the samples, int16
+    _mapped: NDArray[np.int16] | None = None  # the same, (count,); None until some are read
 
     def add(self, sound: Sound) -> None:
         """Append a run; runs come in their order."""

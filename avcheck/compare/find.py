@@ -42,8 +42,8 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Features of a sound or a picture: float32 (n, d), row k is at `start_s` + k / 100 s. A row of
-    zeros says nothing.
+    """Features of a sound or a picture. rows: float32 (n, d), row k is at `start_s` + k / 100 s;
+    one of zeros says nothing.
     """
 
     start_s: float

@@ -61,9 +61,10 @@ class StoredPictures:
     """
 
     times_s: list[float] = field(default_factory=list)  # when each is shown, on the file's clock
-    _size: tuple[int, int] | None = None
-    _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
-    _mapped: NDArray[np.uint8] | None = None
+    _size: tuple[int, int] | None = None  # height, width, px, of the first; None: none came yet
+    _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)  # their luma, uint8
+    _mapped: NDArray[np.uint8] | None = None  # the same, (n, H, W); None until it is read
+    # By `moving`, what `_inside` gives, once known
     _parts: dict[bool, tuple[slice, slice]] = field(default_factory=dict)
 
     def add(self, picture: Picture) -> None:

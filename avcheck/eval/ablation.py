@@ -51,7 +51,7 @@ T = TypeVar("T")
 class Variant:
     """A head to train. Its steps, rate and seed are those of the run."""
 
-    name: str
+    name: str  # in the tables
     head: HeadSettings
 
     @property
@@ -77,12 +77,12 @@ VARIANTS = (
 class AblationSettings:
     """What `avcheck ablate` is asked to do."""
 
-    corpus: Path
+    corpus: Path  # folder of the clips
     out: Path  # folder for features, heads and rows
     model: Path | None = None  # the weights whose trunks are used; None: the shipped ones
-    device: str = "auto"
+    device: str = "auto"  # as in `CheckSettings`
     steps: int = HeadSettings.steps  # of the optimiser, for each head and seed
-    seeds: tuple[int, ...] = (1,)
+    seeds: tuple[int, ...] = (1,)  # every head is trained once with each
     # Heads start from those of the weights (the paper's kinds from their own, a transformer's joint
     # layers from the spatio-temporal head) and learn at half the rate.
     go_on: bool = False

@@ -43,8 +43,8 @@ class Paced:
     """Pictures at their own rate, and their sound."""
 
     source: str  # "clips" or "scenes"
-    clip: str
-    group: str
+    clip: str  # id of the clip or scene
+    group: str  # as in `Clip`
     rate: float  # pictures a second
     late: int  # how late the sound was made, 25ths of a second
     frames: NDArray[np.uint8]  # (n, H, W), picture k at k / rate s

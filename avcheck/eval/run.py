@@ -44,7 +44,7 @@ class EvalSettings:
 
     corpus: Path
     model: Path | None = None  # weights; None: the shipped ones
-    device: str = "auto"
+    device: str = "auto"  # as in `CheckSettings`
     rows: Path | None = None  # file that gets every raw figure at once, as JSON lines
     plots: Path | None = None  # folder for plots (`eval.plots`)
     speed: bool = True  # also measure speed

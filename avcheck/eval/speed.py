@@ -39,11 +39,11 @@ _STRANGER_S = 60.0  # of another film's sound
 
 @dataclass
 class _Stopwatch:
-    """CPU and wall seconds by stage."""
+    """`cpu_s` and `wall_s`: seconds for a minute of video, by stage."""
 
     cpu_s: dict[str, float] = field(default_factory=dict)
     wall_s: dict[str, float] = field(default_factory=dict)
-    _since: tuple[float, float] = (0.0, 0.0)
+    _since: tuple[float, float] = (0.0, 0.0)  # CPU and wall clock at `start`, s
 
     def start(self) -> None:
         self._since = time.process_time(), time.perf_counter()

@@ -28,7 +28,7 @@ class Figure:
 
     value: float
     low: float  # of the 95 % interval; NaN with fewer than two groups
-    high: float
+    high: float  # of the same
     count: int  # of the rows it rests on
 
     def __str__(self) -> str:

@@ -52,19 +52,19 @@ class TrunkRow:
     from the clip's own offset; won: share of the copies displaced by 200 ms that it scores above.
     """
 
-    alignment: bool
+    alignment: bool  # whether the trunk has `ModelConfig.alignment`
     steady: bool
-    seed: int
-    camera: str
-    group: str
+    seed: int  # of the training
+    camera: str  # "as it is" or "held by hand"
+    group: str  # as in `Clip`
     error_frames: float
     won: float | None
 
 
 @dataclass(frozen=True)
 class FirstRow:
-    """One window of 4.2 s of a clip's face crop, as in `TrunkRow`. scenes: where generated scenes
-    came in.
+    """One window of 4.2 s of a clip's face crop. scenes: where generated scenes came in; seed,
+    group, error_frames and won: as in `TrunkRow`.
     """
 
     scenes: str

@@ -40,7 +40,7 @@ _STEP_S = 0.001  # how often the offset is taken from its course
 
 @dataclass(frozen=True)
 class ShownPart:
-    """A part of a title to show, in seconds on its clock."""
+    """The part of a title to show: `length_s` from `start_s` on, on the title's clock."""
 
     start_s: float
     length_s: float

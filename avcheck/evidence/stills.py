@@ -40,10 +40,10 @@ class Still:
     `sound_start_s` to `sound_end_s`; both are None in a part without sound.
     """
 
-    time_s: float
-    jpeg: bytes
-    width: int
-    height: int
+    time_s: float  # when it is due, on the file's clock
+    jpeg: bytes  # the whole JPEG file
+    width: int  # px
+    height: int  # px
     sound_start_s: float
     sound_end_s: float
     peaks: tuple[tuple[float, float] | None, ...]
@@ -54,7 +54,7 @@ class Illustration:
     """The stills of a file in order of time, or one sentence on why there are none."""
 
     stills: tuple[Still, ...]
-    reason: str = ""
+    reason: str = ""  # "" if there are any
 
 
 def illustrate(report: Report, audio: Path | None = None) -> Illustration:

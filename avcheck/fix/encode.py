@@ -29,7 +29,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Span:
-    """A piece of the sound, and the samples of the new file that it fills."""
+    """A piece of the sound (`move`), and the samples of the new file that it fills: `first` to
+    before `end`, whole numbers counted from 0 s, infinite where it has no bound. table: the weights
+    of the samples around a place, as `_sinc_table` makes them.
+    """
 
     move: Move
     first: float

@@ -52,7 +52,7 @@ class StreamPlan:
     index: int  # of the stream in the old file
     kind: str  # video, audio, subtitle, data, attachment
     codec: str  # FFmpeg's name of it
-    action: Action
+    action: Action  # one of these
     language: str = ""  # as the file writes it; "": none
     title: str = ""  # as the file writes it; "": none
     why: str = ""

@@ -47,15 +47,14 @@ _TICKS = 90_000  # a second at least, of times that are moved
 
 @dataclass
 class Ledger:
-    """What was written of one stream: when each packet is due on the old file's clock, in seconds,
-    and a checksum of its bytes. `whole`: of all bytes one after the other.
+    """What was written of one stream. times_s: when each packet is due on the old file's clock, as
+    moved; sums: a checksum of the bytes of each; whole: of all bytes one after the other.
     """
 
-    plan: StreamPlan
+    plan: StreamPlan  # what becomes of the stream
     times_s: list[float] = field(default_factory=list)
     sums: list[int] = field(default_factory=list)
     whole: int = 0
-    left_out: int = 0  # packets that a cut took away
     is_cover: bool = False  # which has a checksum, but no time where it is an attachment
 
 
@@ -279,7 +278,6 @@ class _Copy:
             _refine(packet)
             later = self._later(packet, due_s)
             if later is None:
-                ledger.left_out += 1
                 return
             packet.pts = None if packet.pts is None else packet.pts + later
             packet.dts = None if packet.dts is None else packet.dts + later

@@ -39,7 +39,8 @@ Check = Callable[[Path, int | None, int | None], Report]
 
 @dataclass(frozen=True)
 class StreamResult:
-    """What became of one stream of the old file; `action` as in `StreamPlan`.
+    """What became of one stream of the old file; kind, codec, language, title, action and why are
+    those of `StreamPlan`.
 
     track: its number among the old file's streams. moved_ms: how much later its times are now,
     relative to the pictures' (at its first moment, if that changes). packets: as many as were
@@ -48,7 +49,7 @@ class StreamResult:
     """
 
     track: int
-    kind: str  # as in `StreamPlan`, with codec, language and title
+    kind: str
     codec: str
     language: str
     title: str
@@ -71,7 +72,7 @@ class Outcome:
 
     input: str  # path of the old file
     output: str  # path of the new file
-    status: Status
+    status: Status  # one of these
     reason: str | None = None  # why there is no new file, in words
     before: Report | None = None  # of the old file; None: it was not checked
     after: Report | None = None  # of the new file; None: it was not checked

@@ -28,8 +28,8 @@ _UNCLEAR = (
 
 @dataclass(frozen=True)
 class Shown:
-    """When the picture of each packet is shown, by the packet's place; and by how much all are
-    decoded earlier, so that none is shown before. In ticks.
+    """In ticks. times: when the picture of each packet is shown, by the packet's place; earlier: by
+    how much all are decoded earlier, so that none is shown before.
     """
 
     times: Mapping[int, int]

@@ -96,8 +96,8 @@ class MediaInfo:
     path: Path  # the film, not a separate sound file
     duration_s: float | None  # how long it plays; None: unknown
     video_codec: str  # FFmpeg's name of it
-    width: int  # as displayed: rotated, square pixels
-    height: int
+    width: int  # px, as displayed: rotated, square pixels
+    height: int  # px, as displayed
     rotation: int  # degrees that were turned counterclockwise to stand upright: 0, 90, 180, 270
     frame_rate: Fraction | None  # mean, by the header; exact where that rounds a usual rate
     audio_codec: str  # the same for the sound
@@ -138,9 +138,9 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class ExcerptStream:
-    """One stream in an excerpt of a transport stream. `zero` is the timestamp that is zero of the
-    excerpt's clock, and `first` that of the stream itself, both in ticks as they stand in the file;
-    FFmpeg may count its counter's wraps otherwise.
+    """One stream, by its `pid`, in an excerpt of a transport stream. `zero` is the timestamp that
+    is zero of the excerpt's clock, and `first` that of the stream itself, both in ticks as they
+    stand in the file; FFmpeg may count its counter's wraps otherwise.
     """
 
     excerpt: Excerpt

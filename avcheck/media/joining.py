@@ -55,8 +55,8 @@ COUNTED = frozenset({"mpegts", "mpeg", "aac", "loas", "mp3", "ac3", "eac3", "dts
 
 @dataclass(frozen=True)
 class Placed:
-    """A frame and when it begins, in seconds. `joined`: where the frame before ends. `exact`: free
-    of jitter.
+    """A frame. `time_s`: when it begins, on the clock of the times it came with; `joined`: where
+    the frame before ends; `exact`: free of jitter.
     """
 
     frame: AudioFrame
@@ -67,7 +67,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class _Waiting:
-    frame: AudioFrame
+    frame: AudioFrame  # not yet placed
     start_s: float  # in sound counted from the first frame on
     residual_s: float | None  # None: no timestamp
 

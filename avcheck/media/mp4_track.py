@@ -122,8 +122,8 @@ class TrackBoxes:
     chunk_runs: list[tuple[int, int]] = field(default_factory=list)
     chunks: int = 0  # how many are listed outside fragments
     in_fragments: int = 0  # how many samples the fragments hold
-    movie_scale: int = 0  # ticks a second of the movie, and of the track's own media
-    scale: int = 0
+    movie_scale: int = 0  # ticks a second of the movie
+    scale: int = 0  # ticks a second of the track's own media
     media_duration: int = 0  # ticks
     encrypted: str = ""  # how, in words
     edits: list[EditRow] = field(default_factory=list)  # rows of its edit list, in order

@@ -80,7 +80,7 @@ _LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
 class Opened:
     """A file that was looked into: how to decode it, on one clock."""
 
-    info: MediaInfo
+    info: MediaInfo  # what it says about itself
     pictures: Sequence[StreamPart]  # of each section, in order
     sounds: Sequence[StreamPart]  # as many, in the same order
     seekable: bool  # whether both can be read from the middle

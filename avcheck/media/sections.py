@@ -57,9 +57,9 @@ class StreamsWanted:
     from another file.
     """
 
-    program: int | None = None
-    video_track: int | None = None
-    audio_track: int | None = None
+    program: int | None = None  # number of a programme of a transport stream
+    video_track: int | None = None  # 0-based among the picture tracks that play
+    audio_track: int | None = None  # 0-based among the audio tracks
     own_sound: bool = True
 
 
@@ -69,8 +69,8 @@ class Chosen:
     file may be chosen.
     """
 
-    video: VideoStream
-    audio: AudioStream | None
+    video: VideoStream  # the pictures
+    audio: AudioStream | None  # None: the file has none, or none that can be read
     programme: Programme | None = None
     pids: Collection[int] | None = None
 
@@ -94,11 +94,11 @@ class StreamPart:
 
 @dataclass(frozen=True)
 class Layout:
-    """The sections of a file: as many parts of the picture as of the sound."""
+    """The sections of the file at `path`: as many parts of the picture as of the sound."""
 
     path: Path
-    pictures: tuple[StreamPart, ...]
-    sounds: tuple[StreamPart, ...]
+    pictures: tuple[StreamPart, ...]  # of each section, in order
+    sounds: tuple[StreamPart, ...]  # as many, in the same order
 
     @property
     def end_s(self) -> float:

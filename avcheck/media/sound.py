@@ -77,8 +77,8 @@ class _Anchor:
     start_s: float
     offset: int
     size: int
-    rate: int
-    tick_s: float
+    rate: int  # samples a second, before they are resampled
+    tick_s: float  # length of a tick of the timestamps
 
     def place(self, frame: AudioFrame, time_s: float) -> tuple[float, int]:
         """The exact time of a frame due about `time_s`, and how many samples before it the

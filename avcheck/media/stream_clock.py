@@ -26,9 +26,9 @@ _TURN_S = WRAP / TICKS_S
 
 @dataclass(frozen=True)
 class StreamClock:
-    """When a file begins by its own timestamps, s; `turns`: whether they begin again at zero, as
-    those of a transport stream do every 26.5 hours; `fragments`: whether it is an mp4 in fragments
-    that say when they begin.
+    """`begin_s`: when a file begins by its own timestamps; `turns`: whether they begin again at
+    zero, as those of a transport stream do every 26.5 hours; `fragments`: whether it is an mp4 in
+    fragments that say when they begin.
     """
 
     begin_s: float

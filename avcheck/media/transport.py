@@ -45,19 +45,19 @@ Ticks = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Programme:
-    """What a PMT says: the type of each elementary stream by its PID. `packets` are those that
-    carried it, as in the file.
+    """What a PMT says. `types`: the stream_type of each elementary stream, by its PID. `packets`
+    are those that carried it, as in the file.
     """
 
-    number: int
+    number: int  # by which the PAT lists it
     types: Mapping[int, int]
     packets: bytes = field(repr=False, compare=False, default=b"")
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The programmes as they stand from byte `at` on, and the numbers that the PAT lists; `packets`
-    are those of the PAT.
+    """The programmes, by number, as they stand from byte `at` on; `listed`: the numbers that the
+    PAT lists; `packets` are those of the PAT.
     """
 
     at: int
@@ -114,8 +114,8 @@ class Stamps:
 class Survey:
     """What a pass over all packet headers found.
 
-    size: bytes of a packet; tables: in the order of the file, at least one; stamps: by PID;
-    scrambled: PIDs most of whose packets cannot be read without a key.
+    size: bytes of a packet; end: bytes of the file; tables: in the order of the file, at least one;
+    stamps: by PID; scrambled: PIDs most of whose packets cannot be read without a key.
     """
 
     size: int
@@ -208,10 +208,10 @@ class Era:
 
     start: int
     end: int
-    pat: bytes = field(repr=False)
+    pat: bytes = field(repr=False)  # the packets of the PAT
     programme: Programme
-    video_pid: int | None
-    audio_pid: int | None
+    video_pid: int | None  # None: only the sound is read
+    audio_pid: int | None  # None: it has no sound
 
     @property
     def tables(self) -> bytes:
@@ -231,7 +231,7 @@ class Section:
     start_s: float
     end_s: float
     zero: int
-    era: Era
+    era: Era  # that it lies in
     pictures: Excerpt
     sounds: Excerpt
     first_picture: int | None

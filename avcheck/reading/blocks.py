@@ -50,7 +50,7 @@ class Sound(Protocol):
 
 @dataclass(frozen=True)
 class Heard:
-    """One more sound of a block; the fields are those of `Block`."""
+    """One more sound of a block; mel, mel_mask and level_db are those of `Block`."""
 
     mel: NDArray[np.float32]
     mel_mask: NDArray[np.bool_]
@@ -61,11 +61,11 @@ class Heard:
 class Block:
     """One second of a file.
 
-    pictures: uint8 (25, H, W), picture k shows `start_s` + k/25 s; picture_mask: bool (25,), False
-    where there was none. mel: float32 (100, 64), column j is centred on `start_s` + (j + 0.5)/100
-    s; mel_mask: bool (100,), False where there was no sound. level_db: loudness of the block's
-    sound, dBFS (RMS); -inf for digital silence or none. further: the other sounds of a title that
-    has several.
+    index: its number, 0 at the first picture of the file. pictures: uint8 (25, H, W), picture k
+    shows `start_s` + k/25 s; picture_mask: bool (25,), False where there was none. mel: float32
+    (100, 64), column j is centred on `start_s` + (j + 0.5)/100 s; mel_mask: bool (100,), False
+    where there was no sound. level_db: loudness of the block's sound, dBFS (RMS); -inf for digital
+    silence or none. further: the other sounds of a title that has several.
     """
 
     index: int

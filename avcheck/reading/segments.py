@@ -36,8 +36,8 @@ class Film(Protocol):
 
 @dataclass(frozen=True)
 class Window:
-    """A run of blocks, and those just before and after it, which lend their sound. alone: whether
-    no other run is looked at.
+    """The blocks inside a run, and those just before and after it, which lend their sound. alone:
+    whether no other run is looked at.
     """
 
     inside: list[Block]

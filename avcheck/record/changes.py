@@ -19,7 +19,7 @@ class Change:
     """
 
     path: str
-    kind: ChangeKind
+    kind: ChangeKind  # whether it is for the worse, or the path is new or gone
     before: Report | None  # None: not in the earlier run
     after: Report | None  # None: not in the later run
 

@@ -24,7 +24,7 @@ class Edit:
     the reference plays from `reference_start_s` to `reference_end_s`.
     """
 
-    kind: EditKind
+    kind: EditKind  # one of these
     stream: Stream  # that was edited
     start_s: float
     end_s: float

@@ -30,7 +30,7 @@ _PARTS_HOLD = "not_all_looked_at"
 
 @dataclass(frozen=True)
 class Marker:
-    """A part of a title and what was found in it, in words.
+    """A part of a title and what was found in it: its `kind`, and `text` in words.
 
     `start` and `length` count pictures, from the title's first; `length` is at least 1.
     """
@@ -89,7 +89,7 @@ class Marked:
     `rate_known` is False for a record without a rate of pictures; 25 a second are then counted.
     """
 
-    timecode: Timecode
+    timecode: Timecode  # of its pictures
     length: int
     markers: tuple[Marker, ...]
     rate_known: bool
@@ -97,7 +97,9 @@ class Marked:
 
 @dataclass(frozen=True)
 class _Part:
-    """A marker while its times are still in seconds on the file's clock."""
+    """A marker of that kind and text while its times, start_s and end_s, are still in seconds on
+    the file's clock.
+    """
 
     start_s: float
     end_s: float

@@ -203,7 +203,7 @@ class Track:
 @dataclass(frozen=True)
 class PictureFacts:
     """What an editor needs to find a moment: the size and rate of the pictures, and where they
-    begin. Sizes are in pixels as displayed.
+    begin. width and height are in pixels as displayed.
 
     `frame_rate`: pictures a second as an exact fraction, "30000/1001"; `first_s`: when the first
     picture is shown, on the file's clock; `timecode`: that of the first picture, as the file writes
@@ -246,7 +246,7 @@ class SegmentDetail:
     """
 
     start_s: float  # on the file's clock
-    end_s: float
+    end_s: float  # on the file's clock
     fit: tuple[float | None, ...]
     columns: int
     rows: int
@@ -255,8 +255,8 @@ class SegmentDetail:
 
 @dataclass(frozen=True)
 class MediaFacts:
-    """What the container and its streams say of themselves; sizes in pixels as displayed, times on
-    the file's clock.
+    """What the container and its streams say of themselves; width and height in pixels as
+    displayed, times on the file's clock.
     """
 
     container: str  # FFmpeg's words for the kind of container
@@ -315,7 +315,7 @@ class Report:
     # Which test signal: "flash", "countdown", "2-pop", "clap" or "stamp"
     signal: str | None = None
     reference: str | None = None  # the file it was compared with
-    tolerance: Tolerance = PRESETS[DEFAULT_PRESET]
+    tolerance: Tolerance = PRESETS[DEFAULT_PRESET]  # by which it was judged
     # How early the first sound is against the first picture, by their timestamps
     container_offset_ms: float | None = None
     drift_ms_per_min: float | None = None  # positive = earlier and earlier; None: none

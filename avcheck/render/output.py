@@ -25,7 +25,7 @@ from avcheck.render import FORMATS, Renderer
 
 @dataclass(frozen=True)
 class Target:
-    """A file to write and its format, one of `FORMATS`."""
+    """A file to write, by its path; form is one of `FORMATS`."""
 
     form: str
     path: Path

@@ -94,8 +94,8 @@ def local_contrast(luma: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Spot:
-    """A likely face in one still: its chance, its centre, and the side of a square around it, in
-    px.
+    """A likely face in one still: its chance, its centre (y, x), and the side of a square around
+    it, in px.
     """
 
     chance: float

@@ -364,7 +364,9 @@ def _decoded(windows: Iterator[Window]) -> Generator[Window, None, None]:
 
 @dataclass
 class _Tell:
-    """Reports how far such a look has come: from `done`, by `step` for every decoded block."""
+    """Tells `on_progress`, if there is one, how far such a look has come: from `done`, by `step`
+    for every decoded block.
+    """
 
     on_progress: OnProgress | None
     done: float

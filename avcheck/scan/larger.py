@@ -20,7 +20,7 @@ class Larger:
     right and down; far: the RMS of that, as a share of the short side.
     """
 
-    inside: list[Block]
+    inside: list[Block]  # the segment's blocks
     size: tuple[int, int]  # height, width, px
     strayed: NDArray[np.float64]
     far: float

@@ -123,8 +123,8 @@ def look_closer_for_all(
 
 @dataclass(frozen=True)
 class _Best:
-    """Of the windows looked at so far the one that matches a sound best: how well its strongest
-    place matches, and its curve, which tells how many they were.
+    """Of the windows looked at so far the one that matches a sound best: the strength with which
+    its strongest place matches, and its curve, which tells how many they were.
     """
 
     strength: float
@@ -267,7 +267,7 @@ def _look_where_it_sounds(
 @dataclass(frozen=True)
 class _Search:
     """How a segment is searched: at which short side, px; for how many blocks; whether unsteadied
-    as well; and what that costs in places times pictures.
+    as well; and the cost of that, in places times pictures.
     """
 
     side: int

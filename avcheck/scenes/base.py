@@ -64,9 +64,9 @@ class Roll:
 class SceneSetup:
     """What every kind of scene is made from."""
 
-    roll: Roll
+    roll: Roll  # all that is random comes from it
     times_s: Doubles  # of the frames
-    frame_rate: float
+    frame_rate: float  # pictures a second
     size: tuple[int, int]  # height, width in px
     begin_s: float  # of the sound
     samples_n: int  # of the sound

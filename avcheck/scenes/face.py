@@ -12,43 +12,43 @@ from avcheck.scenes.drawing import Pen
 
 @dataclass(frozen=True)
 class _Face:
-    """How a head looks. Lengths in half head widths, tones 0..255."""
+    """How a head looks. Lengths in half head widths from its centre, tones 0..255."""
 
     long: float  # half height of the head
     taper: float  # narrowing towards the chin
-    skin: float
-    hair: float
+    skin: float  # tone
+    hair: float  # tone
     hair_style: int  # 0 none, 1 short, 2 long
-    hairline: float
-    fringe: float
-    cloth: float
-    neck: float
-    shoulders: float
-    eye_x: float
-    eye_y: float
-    eye_w: float
-    eye_h: float
-    iris: float
-    iris_tone: float
-    brow_tone: float
-    brow_thick: float
-    brow_tilt: float
-    nose: float
-    nose_w: float
-    mouth_y: float
-    mouth_w: float
+    hairline: float  # how far above the centre, as a share of `long`
+    fringe: float  # slope of the hairline
+    cloth: float  # tone
+    neck: float  # half width
+    shoulders: float  # half width
+    eye_x: float  # from the middle to either eye
+    eye_y: float  # below the centre (> 0) or above
+    eye_w: float  # half width
+    eye_h: float  # about half the height of the open eye
+    iris: float  # radius
+    iris_tone: float  # around the pupil
+    brow_tone: float  # no lighter than the hair, and darker than the skin
+    brow_thick: float  # half thickness
+    brow_tilt: float  # outer ends down (> 0) or up, radians
+    nose: float  # from the eyes down to its tip
+    nose_w: float  # from nostril to nostril
+    mouth_y: float  # below the centre
+    mouth_w: float  # half width at rest
     mouth_open: float  # inner height of the fully open mouth
-    lip_up: float
-    lip_low: float
+    lip_up: float  # height of the upper lip
+    lip_low: float  # height of the lower lip
     lip_tone: float  # share of the skin's tone
-    inside: float
-    teeth: float
-    teeth_tone: float
+    inside: float  # tone of the open mouth
+    teeth: float  # how far the upper teeth reach down; 0: they do not show
+    teeth_tone: float  # of those in the middle
     curl: float  # corners up (> 0) or down
-    light_x: float
-    light_y: float
-    rough: float
-    glasses: bool
+    light_x: float  # how much brighter to the right, share of the skin's tone
+    light_y: float  # the same downwards
+    rough: float  # strength of the grain of the skin, in tones
+    glasses: bool  # frames around the eyes
     beard: float  # 0 none; share of hair tone over the lower face
 
 
@@ -105,24 +105,27 @@ def random_face(rng: np.random.Generator, studio: bool) -> _Face:
 
 @dataclass(frozen=True)
 class Pose:
-    """Everything that moves, at one instant. Head units, radians, pixels for x, y and scale."""
+    """Everything that moves, at one instant. x and y: the centre of the head, px; body_x and
+    body_y: that of the body, px; scale: half the width of the head, px, in which all other lengths
+    are counted.
+    """
 
     x: float
     y: float
     scale: float
     body_x: float
     body_y: float
-    roll: float
-    yaw: float
-    nod: float
-    lids: float
-    gaze_x: float
-    gaze_y: float
-    brows: float
-    opening: float
-    width: float
-    tuck: float
-    tongue: float
+    roll: float  # of the head, radians
+    yaw: float  # how far turning moves the face to the right
+    nod: float  # how far nodding moves it down
+    lids: float  # 0 shut, 1 open
+    gaze_x: float  # of both irises, from the middle of the eye to the right
+    gaze_y: float  # the same downwards
+    brows: float  # how far they are raised
+    opening: float  # of the mouth, share of `mouth_open`
+    width: float  # of the mouth, 1 at rest
+    tuck: float  # 0..1, lower lip drawn under the upper teeth
+    tongue: float  # 0..1, how high it lies
 
 
 def draw_face(canvas: Reals, face: _Face, pose: Pose, grain: Floats) -> tuple[float, float]:
@@ -257,7 +260,7 @@ def _draw_eye(pen: Pen, face: _Face, pose: Pose, x: float, edge: float) -> None:
         return
     eye, u, v = part
     arch = 1 - (u / face.eye_w) ** 2
-    # From half closed at 0 to the open lid at 1
+    # From shut at 0 to the open lid at 1
     upper = -face.eye_h * (2.0 * pose.lids - 0.9) * arch
     lower = 0.9 * face.eye_h * arch
     inside = pen.cover(np.maximum(upper - v, v - lower), edge)

@@ -22,15 +22,15 @@ class _Vowel:
 @dataclass(frozen=True)
 class _Consonant:
     opening: float  # of the lips while it lasts; 0 = lips closed
-    width: float
+    width: float  # of the mouth, 1 at rest
     voice: float = 0.0  # loudness of the voice while it lasts, 1 = vowel
     hiss: float = 0.0  # loudness of friction
-    hiss_hz: float = 4500.0
+    hiss_hz: float = 4500.0  # where friction is loudest
     burst: float = 0.0  # loudness of the plosion at the release
     breath_s: float = 0.0  # breath between release and voice
     muffled_hz: float = 7000.0  # the voice is heard through a low-pass at this frequency
     tuck: float = 0.0  # lower lip drawn under the upper teeth
-    tongue: float = 0.0
+    tongue: float = 0.0  # how high it lies, 0..1
 
 
 VOWELS = (

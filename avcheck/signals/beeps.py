@@ -28,7 +28,7 @@ _EDGE_S = 0.02  # before a beep, filled by a codec's pre-echo
 
 @dataclass(frozen=True)
 class Beep:
-    """A beep. Times in seconds on the file's clock."""
+    """A beep from start_s to end_s, in seconds on the file's clock."""
 
     start_s: float
     end_s: float
@@ -48,8 +48,8 @@ class Beep:
 
 @dataclass(frozen=True)
 class Beeps:
-    """The beeps of a file in order, and the share of its time (0..1) in which something else is
-    nearly as loud.
+    """heard: the beeps of a file in order; other_share: the share of its time (0..1) in which
+    something else is nearly as loud.
     """
 
     heard: tuple[Beep, ...]
@@ -120,7 +120,7 @@ class _Run:
     and the products of its samples with those none, one and two before them, summed, (T, 3).
     """
 
-    start_s: float
+    start_s: float  # on the file's clock
     level: NDArray[np.float32]
     products: NDArray[np.float32]
 

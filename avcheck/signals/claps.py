@@ -31,7 +31,9 @@ _WEAK = 0.4  # of the strongest: other things that stop
 
 @dataclass(frozen=True)
 class Closing:
-    """When something stops dead, in seconds on the file's clock, and how much moved before."""
+    """Something stops dead at time_s, in seconds on the file's clock. strength: how much moved
+    before.
+    """
 
     time_s: float
     strength: float

@@ -25,7 +25,7 @@ _FIRST_LIGHT = 0.15  # of the full level; a codec's leak of the next picture is 
 
 @dataclass(frozen=True, eq=False)
 class Flash:
-    """When a flash begins, in seconds on the file's clock, and which cells it fills."""
+    """A flash. start_s: when it begins, in seconds on the file's clock; cells: that it fills."""
 
     start_s: float
     cells: NDArray[np.bool_]

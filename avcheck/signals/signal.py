@@ -39,7 +39,7 @@ _TWO_POPS = 2  # at the head and the tail of a film
 
 @dataclass(frozen=True)
 class Event:
-    """What is seen, and what is heard with it. Times in seconds on the file's clock."""
+    """What is seen at picture_s, and heard with it at sound_s, in seconds on the file's clock."""
 
     picture_s: float
     sound_s: float
@@ -54,7 +54,7 @@ class Event:
 class Signal:
     """The events of a file, and how much there is in all, even without a partner."""
 
-    kind: SignalKind
+    kind: SignalKind  # what its events are
     events: tuple[Event, ...]
     in_picture: int  # how many of its kind are seen
     in_sound: int  # how many are heard

@@ -122,7 +122,9 @@ def _read(
 
 @dataclass(frozen=True)
 class _Reading:
-    """What one window says, how far off that may be, and how long a picture lasts."""
+    """The events of one window; error_ms: how far off they may be; picture_ms: how long a picture
+    lasts.
+    """
 
     events: tuple[Event, ...]
     error_ms: float

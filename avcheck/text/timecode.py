@@ -45,7 +45,7 @@ class Timecode:
     """
 
     rate: Fraction
-    drop: bool = False
+    drop: bool = False  # drop frame: leaves out numbers, to keep to the clock
     start: int = 0
 
     def __post_init__(self) -> None:

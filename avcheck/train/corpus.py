@@ -33,8 +33,8 @@ KINDS = ("speech", "generic")
 class Clip:
     """One clip of a corpus."""
 
-    id: str
-    path: Path
+    id: str  # its name in the cache and in results
+    path: Path  # its media file
     group: str  # of one speaker or source; never in both splits
     kind: str  # "speech" or "generic"
     split: str  # "train" or "val"

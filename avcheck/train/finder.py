@@ -58,7 +58,7 @@ class LabelledPicture:
 
 @dataclass(frozen=True)
 class LabelledPictures:
-    """The stills of one split: all, those with faces, and the plain ones."""
+    """The stills of one split: every one, those with_faces, and the plain ones."""
 
     every: tuple[LabelledPicture, ...]
     with_faces: tuple[LabelledPicture, ...]

@@ -46,7 +46,7 @@ class Feature:
     sound match at shift 0.
     """
 
-    group: str
+    group: str  # as in `Clip`
     kind: str  # "speech", "generic" or "scene"
     best: Tensor  # float16 (T, K, D), the places that `best_places` keeps
     any: Tensor  # float16 (T, K, D), random places

@@ -34,8 +34,8 @@ _VALIDATE_S, _SAVE_S = 600.0, 120.0  # between two validations, and two checkpoi
 
 @dataclass(frozen=True)
 class ClipSource:
-    """Clips of one kind and how often they are drawn. A clip's chance grows with the square root of
-    its length.
+    """The clips of one kind and how often they are drawn. A clip's chance grows with the square
+    root of its length.
     """
 
     clips: Sequence[CachedClip]
@@ -50,7 +50,7 @@ class Stage:
     """One stage of the trunks' training."""
 
     name: str  # of its checkpoint, and in the log
-    sources: Sequence[ClipSource]
+    sources: Sequence[ClipSource]  # what its windows are drawn from
     steps: int  # of the optimiser
     batch: int = 16  # windows in a batch
     rate: float = 1e-3  # of learning, after the warm-up
@@ -134,7 +134,7 @@ class Batches:
 
 @dataclass
 class Learner:
-    """The network that is trained, and the running mean of its weights, which is what is kept."""
+    """net is trained; mean_net has the running mean of its weights, and is what is kept."""
 
     net: SyncNet
     mean_net: SyncNet

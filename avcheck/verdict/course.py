@@ -39,8 +39,8 @@ _PAIRED = 400  # segments of which all pairs are compared
 
 @dataclass(frozen=True)
 class Course:
-    """Stretches in order of time; the offset jumps between any two. A drift is one stretch whose
-    ends differ.
+    """The stretches in order of time; the offset jumps between any two. A drift is one stretch
+    whose ends differ.
 
     drift_ms_per_min: of the longest stretch that drifts; None if none does.
     """
@@ -91,8 +91,8 @@ class Guess:
 
 @dataclass(frozen=True)
 class _Run:
-    """Segments `first` to before `stop` of those with an offset; the offset at the middle of the
-    first, and its slope.
+    """Segments `first` to before `stop` of those with an offset. offset_ms: the offset at the
+    middle of the first; ms_per_s: its slope.
     """
 
     first: int

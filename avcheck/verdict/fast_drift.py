@@ -55,8 +55,9 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Bundle:
-    """Lines of some slopes (K,) that are late by each shift (S,) at one moment, and how much
-    likelier each makes the file than no match does, (K, S), as a logarithm.
+    """Lines of some slopes (K,) that are late by each of some shifts (S,), in frames, at the moment
+    at_s. likelihood: how much likelier each makes the file than no match does, (K, S), as a
+    logarithm.
     """
 
     at_s: float

@@ -60,7 +60,7 @@ _UNSEEN_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a file is undecidable: its kind for programs, and in words for people."""
+    """Why a file is undecidable: a code for programs, and a text for people."""
 
     code: UndecidableCode
     text: str
@@ -70,7 +70,7 @@ class Reason:
 class Judgement:
     """What a file's curves say. `offset_ms`: positive = sound early; None if unknown."""
 
-    verdict: Verdict
+    verdict: Verdict  # never "error"
     reason: str | None  # why it is undecidable, in words
     offset_ms: float | None = None
     confidence: float = 0.0  # chance that the offset is right, 0..1

@@ -133,8 +133,8 @@ class Curve:
     chosen_from: of how many windows of the pictures this one was the best.
     """
 
-    start_s: float
-    end_s: float
+    start_s: float  # where its first block begins, on the file's clock
+    end_s: float  # where its last block ends
     shifts: NDArray[np.int_]
     score: NDArray[np.float32]
     match: NDArray[np.float32]
@@ -158,7 +158,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A shift in frames (positive = sound late) and the chance that it is right within
+    """A shift in frames (positive = sound late). confidence: the chance that it is right within
     `NEAR_FRAMES`.
     """
 

@@ -98,8 +98,8 @@ def steps_of(journal: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A file that may still be arriving: its state, since when (s), and how often it was seen in
-    that state.
+    """A file that may still be arriving. key: its state; since_s: when it was first seen in it, by
+    the monotonic clock; looks: how often it was seen in it.
     """
 
     key: Key

@@ -25,7 +25,7 @@ def key_of(report: Report) -> Key:
 class Begun:
     """A file on its way; `to` is where it goes, None if it stays."""
 
-    key: Key
+    key: Key  # of the file as it was checked
     to: Path | None
 
 

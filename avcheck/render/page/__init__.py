@@ -110,8 +110,8 @@ _ORDER = [
 class _Record:
     """The exact record, as a file to download."""
 
-    name: str
-    size: int
+    name: str  # of the file, without ".gz"
+    size: int  # bytes, unpacked
     packed: str  # gzip, base64: a quarter of the size for a two-hour title
 
 

@@ -24,10 +24,10 @@ _WAVE_WIDTH = 400.0
 class Frame:
     """A still as the page shows it."""
 
-    at: str
-    caption: str
-    picture: Markup
-    wave: Markup
+    at: str  # its time, as the page writes times
+    caption: str  # its timecode, and its share of the attention
+    picture: Markup  # SVG: the still under its attention
+    wave: Markup  # SVG: the sound around it
 
 
 def frame(still: Still, report: Report) -> Frame:

@@ -20,7 +20,7 @@ _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400
 
 @dataclass(frozen=True)
 class Axis:
-    """The seconds of a file across a drawing."""
+    """The time on the file's clock across a drawing, from start_s at the left to end_s."""
 
     start_s: float
     end_s: float
