@@ -137,7 +137,7 @@ def test_an_offset_that_changes_is_taken_out_at_every_moment(clip: Clip, tmp_pat
     path = clip(seconds=8, events_s=clicks_s, size=(320, 240))
     drift = (Stretch(0.0, 8.0, -100.0, 300.0),)  # t - (0.05 t - 0.1) is the moment of the click
     jump = (Stretch(0.0, 4.5, 200.0, 200.0), Stretch(4.5, 8.0, -200.0, -200.0))
-    for name, stretches, shown_s in (
+    for name, stretches, dues_s in (
         ("drift", drift, [(click_s - 0.1) / 0.95 for click_s in clicks_s]),
         ("jump", jump, [2.2, 4.2, 5.8]),
     ):
@@ -145,10 +145,10 @@ def test_an_offset_that_changes_is_taken_out_at_every_moment(clip: Clip, tmp_pat
         make_film(replace(report(path), stretches=stretches), ShownPart(1.0, 6.0), target)
         with av.open(str(target)) as file:
             heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
-        for click_s, at_s in zip(clicks_s, shown_s, strict=True):
+        for click_s, due_s in zip(clicks_s, dues_s, strict=True):
             first = round((6 + click_s - 1.0 - 0.5) * 48_000)
-            is_s = click_time_s(click_s - 0.5, heard[first : first + 48_000], 48_000)
-            assert 1000 * (is_s - at_s) == pytest.approx(0, abs=3)
+            heard_s = click_time_s(click_s - 0.5, heard[first : first + 48_000], 48_000)
+            assert 1000 * (heard_s - due_s) == pytest.approx(0, abs=3)
 
 
 def test_without_an_offset_there_is_nothing_to_take_out(clip: Clip, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_runs_of_pictures_have_no_seams(
     at_once, _ = trunk(frames)
     monkeypatch.setattr(quantised, "pictures_at_a_time", lambda _: 7)
     reported: list[tuple[int, int]] = []
-    trunk.on_seen = lambda *pictures: reported.append(pictures)
+    trunk.on_seen = lambda count, side: reported.append((count, side))
     in_turn, _ = trunk(frames)
     assert torch.equal(at_once, in_turn)
     assert sum(count for count, _ in reported) == times

@@ -136,7 +136,7 @@ def test_what_is_seen_does_not_depend_on_how_many_pictures_are_seen_at_a_time() 
     pictures = torch.randint(0, 256, (1, 61, 42, 55), dtype=torch.uint8)
     at_once, grid = trunk(pictures)  # with gradients
     reported: list[tuple[int, int]] = []
-    trunk.on_seen = lambda *pictures: reported.append(pictures)
+    trunk.on_seen = lambda count, side: reported.append((count, side))
     with torch.inference_mode():
         in_turn, same_grid = trunk(pictures)
     assert reported == [(25, 42), (25, 42), (11, 42)]

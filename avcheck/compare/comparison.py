@@ -211,10 +211,10 @@ def picture_lines(
     noise_s = _NOISE * jump_s
     if max(rates) > (1 + _SAME_RATE) * min(rates):
         noise_s = _STRAY / min(rates)
-    also = longest(sound).pace if sound else None
-    if also is not None and pace != 1 and abs(also / pace - 1) < _SAME_PACE:
-        pace = also
-    return Lines(pace, jump_s, noise_s, also)
+    sound_pace = longest(sound).pace if sound else None
+    if sound_pace is not None and pace != 1 and abs(sound_pace / pace - 1) < _SAME_PACE:
+        pace = sound_pace
+    return Lines(pace, jump_s, noise_s, sound_pace)
 
 
 def _as_due(

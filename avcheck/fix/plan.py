@@ -201,9 +201,10 @@ def _notes(container: InputContainer, moved: set[int], muxer: str, moves: Moves)
         notes.append(
             "MXF ends the sound where the pictures end, so what would come after that is cut off"
         )
-    for each in container.streams.audio if moves.drifts else ():
+    encoded = [each for each in container.streams.audio if moves.drifts and each.index in moved]
+    for each in encoded:
         layout = each.codec_context.layout
-        if each.index in moved and layout.nb_channels > 2 and layout.name.endswith("channels"):
+        if layout.nb_channels > 2 and layout.name.endswith("channels"):
             notes.append(f"the new file does not say which channel of stream {each.index} is which")
     left = [
         str(number)

@@ -148,8 +148,8 @@ def without_order(context: AudioCodecContext | None) -> None:
     """Forget in which order of its own a sound has its channels: they then count as channels
     without positions.
 
-    A layout of PyAV 18 and the decoder that it is read from both free that order, and so does every
-    frame. What is read here before it is replaced is its only owner.
+    Before version 19, PyAV may free the memory of that order more than once. What is read here
+    before it is replaced is its only owner.
     """
     if context is not None and " (" in (layout := context.layout).name:
         context.layout = f"{layout.nb_channels} channels"

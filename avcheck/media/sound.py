@@ -57,7 +57,7 @@ _LEAST_LOSS_S = 0.01
 # gap after it
 _ANCHOR_FRAMES = 4
 
-# Channels of a planar frame that every PyAV can read: PyAV 18 takes what follows eight for a ninth
+# Channels of a planar frame that is safe to read with every PyAV; more are packed first
 _PLANAR_MOST = 7
 
 _NO_ARRAYS = {"s64", "s64p"}  # sample formats of which PyAV makes none

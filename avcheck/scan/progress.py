@@ -26,16 +26,18 @@ _MOST = 0.99  # the most that is reported before the end: the work ahead is an e
 @contextmanager
 def first_look(trunk: VisualTrunk, seconds: float, tell: OnProgress | None) -> Iterator[None]:
     """Report the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`."""
+    if tell is None:
+        yield
+        return
     expected = _expected(seconds)
     work_done = 0
 
     def hear(pictures: int, short_side: int) -> None:
         nonlocal work_done
         work_done += _work(pictures, short_side)
-        if tell is not None:
-            tell(FIRST_LOOK * min(_MOST, work_done / expected))
+        tell(FIRST_LOOK * min(_MOST, work_done / expected))
 
-    trunk.on_seen = None if tell is None else hear
+    trunk.on_seen = hear
     try:
         yield
     finally:
