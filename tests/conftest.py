@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from avcheck.cli import config
+from avcheck.cli import check, config
 from tests.support import fake_scan
 from tests.support.clips import Shelf
 
@@ -53,6 +53,14 @@ def clip(tmp_path: Path, shelf: Shelf) -> Callable[..., Path]:
     of `make_clip`.
     """
     return lambda name="clip.mp4", **options: shelf.clip(tmp_path / name, **options)
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that a test calls as a function checks files in the test's own process, where its
+    stand-ins are, unless an option asks for workers.
+    """
+    monkeypatch.setattr(check, "_ISOLATED", False)
 
 
 @pytest.fixture

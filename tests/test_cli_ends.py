@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from avcheck.batch.run import CRASHED
+from avcheck.cli import check
 from avcheck.cli.app import main
 from tests.support import fake_scan
 from tests.support.commands import ENVIRONMENT, FAKE_MAIN, command
@@ -73,8 +75,28 @@ def test_files_checked_at_a_time_come_as_they_end(
         "lib/a good.mp4": "in_sync",
         "lib/deep/late.webm": "out_of_sync",
     }
-    assert "segfault.mp4: error: the worker was killed by signal 11 (SIGSEGV)\n" in err
+    assert f"segfault.mp4: error: the worker was killed by signal 11 (SIGSEGV); {CRASHED}\n" in err
     assert fake_scan.MADE == []  # not even made in this process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_file_that_crashes_its_decoder_costs_only_itself_without_any_option(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_scan.stand_in(monkeypatch, fake_scan.make_checker)
+    monkeypatch.setattr(check, "_ISOLATED", True)
+    (clips / "segfault.mp4").write_bytes(b"x")
+    assert main(["segfault.mp4", "late.mp4", "--format", "jsonl"]) == 2
+    out, err = capsys.readouterr()
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [(each["path"], each["verdict"], each["reason_code"]) for each in records] == [
+        ("segfault.mp4", "error", "crashed"),
+        ("late.mp4", "out_of_sync", None),
+    ]
+    assert err.startswith(
+        f"segfault.mp4: error: the worker was killed by signal 11 (SIGSEGV); {CRASHED}\n"
+    )
+    assert fake_scan.MADE == []  # nothing was decoded in this process
 
 
 def test_limits_that_cannot_be_are_wrong_usage(

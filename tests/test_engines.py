@@ -15,6 +15,7 @@ import pytest
 from avcheck.batch import ray_engine
 from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.ray_engine import _Actor, check_with_ray
+from avcheck.batch.run import CRASHED
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
 from avcheck.record.report import PRESETS, Report
@@ -145,7 +146,9 @@ def test_a_crash_below_an_actor_costs_one_file(
         names[1],
         *names[3:6],
     }
-    assert reports["segfault.mp4"].reason == "the worker was killed by signal 11 (SIGSEGV)"
+    assert reports["segfault.mp4"].reason == (
+        f"the worker was killed by signal 11 (SIGSEGV); {CRASHED}"
+    )
     assert reports["late.mp4"].verdict == "out_of_sync"
     assert {each.settings_sha256 for each in reports.values()} == {settings.sha256()}
     assert reports["good.mp4"].file_size == 1

@@ -58,7 +58,7 @@ def loaded_by(code: str, *names: str) -> tuple[str, list[str]]:
 def test_the_command_refuses_a_text_file_without_any_library_of_media(notes: Path) -> None:
     said, loaded = loaded_by(
         f"from avcheck.cli.app import main; main([{str(notes)!r}])",
-        *("torch", "av", "numpy", "rich", "jinja2", "pydantic", "multiprocessing"),
+        *("torch", "av", "numpy", "rich", "jinja2", "pydantic"),
         *("avcheck.cli.check", "avcheck.cli.compare", "avcheck.cli.fix", "avcheck.render.edl"),
     )
     # The command asked for is there, and no other

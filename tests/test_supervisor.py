@@ -146,6 +146,14 @@ def test_what_a_killed_worker_wrote_is_cleaned_up(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_machine_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    assert dict(run_workers([2, 3], handlers.doubler, Limits(1, timeout_s=60))) == {2: 4, 3: 6}
+
+
 def test_an_exception_of_a_handler_costs_one_task() -> None:
     answers = dict(run_workers([3, 0, 2], handlers.thrower, Limits(1, timeout_s=60)))
     lost = answers.pop(0)

@@ -15,6 +15,7 @@ import pytest
 
 from avcheck.batch.base import Limits
 from avcheck.batch.run import check_many
+from avcheck.cli import check
 from avcheck.cli.app import main
 from avcheck.cli.watch import _command
 from avcheck.settings import CheckSettings
@@ -151,6 +152,19 @@ def test_a_file_that_cannot_be_moved_stays_and_the_rest_goes_on(
     assert once(inbox, *sorted_out(inbox)) == 0
     assert files(inbox.parent / "fail") == {"late2.mkv": b"x", "sub/late.mkv": b"x"}
     assert checks() == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+def test_a_file_that_crashes_its_decoder_does_not_end_the_watch(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_scan.stand_in(monkeypatch, in_workers=fake_scan.make_checker)
+    monkeypatch.setattr(check, "_ISOLATED", True)
+    for name in ("a segfault.mkv", "good.mkv"):
+        (inbox / name).write_bytes(b"x")
+    assert once(inbox, *sorted_out(inbox)) == 0
+    assert files(inbox.parent / "error") == {"a segfault.mkv": b"x"}
+    assert files(inbox.parent / "pass") == {"good.mkv": b"x"}
 
 
 def test_workers_are_given_files_as_they_come(

@@ -1,6 +1,4 @@
-"""What a batch and its worker processes say to each other. Starts no process, so checking a single
-file does not pay for one.
-"""
+"""What a batch and its worker processes say to each other. Starts no process."""
 
 from __future__ import annotations
 
@@ -50,6 +48,8 @@ class Limits:
     memory_mb: int | None = None  # data of one worker (MiB), program and weights included
     # Of each worker, or of this process without workers; 0: its share of the cores
     threads: int = 0
+    # A worker even for one file at a time: a crash in a decoder then costs the file, not the run
+    isolated: bool = False
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -69,8 +69,9 @@ class Limits:
 
     @property
     def in_process(self) -> bool:
-        """Whether no worker process is needed: one file at a time, and no limit to enforce."""
-        return self.jobs == 1 and self.timeout_s is None and self.memory_mb is None
+        """Whether no worker process is needed: one file at a time, and nothing to enforce."""
+        limited = self.timeout_s is not None or self.memory_mb is not None
+        return self.jobs == 1 and not limited and not self.isolated
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Worker(Generic[Task, Answer]):
         self._timeout_s = math.inf if limits.timeout_s is None else limits.timeout_s
         # A folder of its own, so that what a killed worker was writing can be removed. The worker
         # makes it, and removes it if this process is the one that is killed.
-        self._scratch = str(Path(tempfile.gettempdir(), f"avcheck-worker-{secrets.token_hex(8)}"))
+        self._scratch = _new_scratch()
         # Not fork, which would copy locks that other threads hold
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
@@ -115,7 +115,7 @@ class Worker(Generic[Task, Answer]):
             # A process that waits for a dead network drive can be neither killed nor waited for
             self.process.join(5.0)
         self.pipe.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        _clean(self._scratch)
         return self.process.exitcode
 
 
@@ -124,15 +124,16 @@ def _work(
     making: Making[Any, Any],
     threads: int,
     memory_mb: int | None,
-    scratch: str,
+    scratch: str | None,
 ) -> None:
     """The body of a worker process: make the handler, then handle one task after another until the
     parent is gone.
     """
     for number in _HELD_BACK:
         signal.signal(number, signal.SIG_IGN)
-    Path(scratch).mkdir(mode=0o700)
-    tempfile.tempdir = scratch
+    if scratch is not None:
+        Path(scratch).mkdir(mode=0o700)
+        tempfile.tempdir = scratch
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     _limit(memory_mb)
     if memory_mb is None:
@@ -146,6 +147,21 @@ def _work(
         with suppress(EOFError, OSError):  # the parent is gone, or wants no more
             _serve(pipe, making, threads)
     finally:
+        _clean(scratch)
+
+
+def _new_scratch() -> str | None:
+    """A path for a worker's temporary files; None where nothing can be written, as in a read-only
+    container: only what is behind a URL needs one.
+    """
+    try:
+        return str(Path(tempfile.gettempdir(), f"avcheck-worker-{secrets.token_hex(8)}"))
+    except FileNotFoundError:
+        return None
+
+
+def _clean(scratch: str | None) -> None:
+    if scratch is not None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -229,14 +245,14 @@ def _limit(memory_mb: int | None) -> None:
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
 
 
-def _end_with_parent(scratch: str) -> None:
+def _end_with_parent(scratch: str | None) -> None:
     """End this worker when its parent is killed: nobody is left to report to, or to clean up after
     it.
     """
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
-        shutil.rmtree(scratch, ignore_errors=True)
+        _clean(scratch)
         os._exit(1)
 
 

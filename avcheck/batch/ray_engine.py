@@ -239,8 +239,7 @@ class _Actor:
     ) -> None:
         self._source: Location = ""
         self._before: list[Stamp] = []
-        # A deadline, even a distant one, makes `run_workers` start a process.
-        limits = replace(limits, timeout_s=limits.timeout_s or 7 * 86400.0)
+        limits = replace(limits, isolated=True)
         self._results = check_changed(
             self._sources(),
             settings,

@@ -28,6 +28,7 @@ from avcheck.record.report import BUG, ErrorCode, Report
 from avcheck.settings import CheckSettings, OnProgress
 from avcheck.text.plain_text import is_text, why_no_video
 
+CRASHED = "if it happens again, convert the file with another program and check the copy"
 OUT_OF_MEMORY = "memory ran out; check fewer files at a time, with --jobs"
 
 
@@ -260,6 +261,8 @@ def check_changed(
         source = task.source
         if isinstance(answer, Lost):
             reason = answer.reason if answer.bug is None else _bug_in_words(answer.reason)
+            if answer.code == "crashed":
+                reason += f"; {CRASHED}"
             lost = error_report(
                 source, reason, settings.tolerance, settings.model, code=answer.code
             )

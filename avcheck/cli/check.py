@@ -28,6 +28,9 @@ from avcheck.record.report import DEFAULT_PRESET, PRESETS, Report, Tolerance
 from avcheck.render.output import Guard, parse_targets
 from avcheck.settings import PROBES, CheckSettings, time_of
 
+# Decoders can crash: in a worker that costs one file, and the run goes on
+_ISOLATED = True
+
 _EXAMPLES = """Examples:
 
 * `avcheck film.mp4`: the offset, stretch by stretch, and the verdict
@@ -111,7 +114,7 @@ def check(
         thorough=thorough,
         detail=detail,
     )
-    limits = Limits(jobs_of(jobs), timeout, memory_limit, threads)
+    limits = limits_of(jobs, timeout, memory_limit, threads)
     selection = Selection(
         tuple(include or ()), tuple(exclude or ()), None if shard is None else parse_shard(shard)
     )
@@ -300,6 +303,13 @@ def _results(
         on_bug=partial(show_bug, verbose=run.verbose),
         make_checker=run.make_checker,
     )
+
+
+def limits_of(
+    jobs: int, timeout_s: float | None, memory_mb: int | None, threads: int = 0
+) -> Limits:
+    """The limits asked for, in worker processes. Raises UsageError."""
+    return Limits(jobs_of(jobs), timeout_s, memory_mb, threads, isolated=_ISOLATED)
 
 
 def tolerance_of(preset: str | None, early: float | None, late: float | None) -> Tolerance:

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from avcheck.batch.base import Limits, jobs_of
 from avcheck.batch.discovery import Selection, parse_shard
 from avcheck.batch.resume import Resumed
 from avcheck.cli import options as opt
-from avcheck.cli.check import CheckRun, carry_out, tolerance_of
+from avcheck.cli.check import CheckRun, carry_out, limits_of, tolerance_of
 from avcheck.cli.group import app
 from avcheck.cli.screen import Output, complain
 from avcheck.errors import UsageError
@@ -74,7 +73,7 @@ def compare(
     if retry_errors and resume is None:
         raise UsageError("--retry-errors goes with --resume")
     tolerance = tolerance_of(preset, early, late)
-    limits = Limits(jobs_of(jobs), timeout, memory_limit)
+    limits = limits_of(jobs, timeout, memory_limit)
     gate = opt.gate_of(fail_on, exit_zero)
     targets = parse_targets(outputs or (), force=force)
     guard = Guard(targets)

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avcheck import render
-from avcheck.batch.base import Limits, jobs_of
 from avcheck.batch.discovery import Selection
 from avcheck.cli import options as opt
-from avcheck.cli.check import tolerance_of
+from avcheck.cli.check import limits_of, tolerance_of
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
 from avcheck.cli.require import require_directory, require_file
@@ -160,7 +159,7 @@ def watch(
         poll=poll,
         once=once,
     )
-    limits = Limits(jobs_of(jobs), timeout, memory_limit, threads)
+    limits = limits_of(jobs, timeout, memory_limit, threads)
 
     def on_step(text: str) -> None:
         if not quiet:

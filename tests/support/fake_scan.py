@@ -174,7 +174,10 @@ def install() -> None:
 def command() -> None:
     """The command with the stand-in, as a process runs it."""
     install()
+    from avcheck.cli import check
     from avcheck.cli.app import main
+
+    check._ISOLATED = False
 
     sys.exit(main())
 
