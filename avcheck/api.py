@@ -137,8 +137,7 @@ def check_many(
 
     Args:
         paths: Files, URLs, and directories to search as the command does.
-        jobs: How many files to check at a time, each in a process. A script that asks for several
-            needs the guard `if __name__ == "__main__":`, because every process imports it.
+        jobs: How many files to check at a time, each in a process.
         timeout_s: Give up on a file after so many seconds; it is then an error.
         memory_mb: Give up on a file that needs more memory than this (Linux).
         on_progress: Called with a file and the fraction of it that is done, 0 to 1, perhaps in

@@ -154,6 +154,27 @@ def test_a_machine_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch)
     assert dict(run_workers([2, 3], handlers.doubler, Limits(1, timeout_s=60))) == {2: 4, 3: 6}
 
 
+def test_workers_do_not_run_the_script_that_started_them(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        """
+print("once")
+from avcheck.batch.base import Limits
+from avcheck.batch.workers import run_workers
+from tests.support.handlers import doubler
+print(sorted(run_workers([2, 3], doubler, Limits(2))))
+"""
+    )
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert run.stdout.split("\n") == ["once", "[(2, 4), (3, 6)]", ""]
+
+
 def test_an_exception_of_a_handler_costs_one_task() -> None:
     answers = dict(run_workers([3, 0, 2], handlers.thrower, Limits(1, timeout_s=60)))
     lost = answers.pop(0)

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from avcheck.batch.base import Answer, Done, Limits, Lost
@@ -77,7 +78,7 @@ class Worker(Generic[Task, Answer]):
         self.process = context.Process(
             target=_work, args=arguments, name="avcheck-worker", daemon=True
         )
-        with _signals_held_back():
+        with _signals_held_back(), _without_main_module():
             self.process.start()
         theirs.close()  # or the pipe would stay open when the process ends
 
@@ -263,6 +264,20 @@ _HELD_BACK = [
     for name in ("SIGINT", "SIGTERM", "SIGHUP")
     if (number := getattr(signal, name, None)) is not None
 ]
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Processes started inside do not import the main module, of which a worker needs nothing. That
+    would take a tenth of a second, and a script that does not guard its own start would start it
+    again in every worker.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager
