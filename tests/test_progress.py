@@ -5,6 +5,7 @@ for.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,19 +35,29 @@ class Trunk(VisualTrunk):
         return pictures, (1, 1)
 
 
-def look(trunk: VisualTrunk, seconds: int) -> None:
-    """What a scan shows the trunk: every sixth segment of 10 s at all levels, of the others one."""
+def look(
+    trunk: VisualTrunk,
+    seconds: int,
+    end_segment: Callable[[], None] = lambda: None,
+    *,
+    learnt: tuple[int, ...] = LEVELS,
+    favourite: int = LEVELS[1],
+) -> None:
+    """What a scan shows the trunk: every sixth segment of 10 s at the levels `learnt`, the others
+    at their `favourite`.
+    """
     for segment in range(seconds // 10):
-        for level in LEVELS if segment % LEARN_LEVEL_EVERY == 0 else LEVELS[1:2]:
+        for level in learnt if segment % LEARN_LEVEL_EVERY == 0 else (favourite,):
             trunk(torch.empty(1, 250, level, level * 2))
+        end_segment()
 
 
 @pytest.mark.parametrize("seconds", [10, 120, 600])
 def test_progress_rises_with_the_work(seconds: int) -> None:
     heard: list[float] = []
     trunk = Trunk()
-    with progress.first_look(trunk, seconds, heard.append):
-        look(trunk, seconds)
+    with progress.first_look(trunk, seconds, heard.append) as end_segment:
+        look(trunk, seconds, end_segment)
     below = [each for each in heard if each < heard[-1]]
     assert heard == sorted(heard) and len(set(below)) == len(below) > 0.95 * len(heard)
     assert heard[0] < 0.02 and heard[-1] == pytest.approx(0.99 * progress.FIRST_LOOK)
@@ -58,10 +69,21 @@ def test_progress_rises_with_the_work(seconds: int) -> None:
     assert heard == []  # nobody listens any more
 
 
+def test_of_a_title_that_is_sure_at_small_sizes_less_is_expected() -> None:
+    heard: list[float] = []
+    trunk = Trunk()
+    with progress.first_look(trunk, 240, heard.append) as end_segment:
+        look(trunk, 240, end_segment, learnt=LEVELS[:2], favourite=LEVELS[0])
+    # 24 segments, of which four cost three times as much as the others
+    assert heard[len(heard) // 2] == pytest.approx(0.5 * progress.FIRST_LOOK, abs=0.05)
+    assert heard == sorted(heard)
+    assert heard[-1] == pytest.approx(0.99 * progress.FIRST_LOOK)
+
+
 def test_nobody_has_to_listen() -> None:
     trunk = Trunk()
-    with progress.first_look(trunk, 10, None), progress.closer_look(trunk, None):
-        look(trunk, 10)
+    with progress.first_look(trunk, 10, None) as end_segment, progress.closer_look(trunk, None):
+        look(trunk, 10, end_segment)
 
 
 def test_the_bar_says_that_the_network_is_loaded_and_then_how_far_it_is() -> None:

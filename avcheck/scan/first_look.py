@@ -143,13 +143,16 @@ def look_at_all(
         finders = [BeepFinder() for _ in title.choices]
         reading = blocks_of(title, part, [finder.take for finder in finders])
         with (
-            progress.first_look(model.net.visual, length_s or 0.0, on_progress),
+            progress.first_look(model.net.visual, length_s or 0.0, on_progress) as end_segment,
             closing(ahead(reading, ended=ended)) as coming,
             closing(
                 beside_decoding(segments(coming, stamps.see, title.seams_s, wanted), ended)
             ) as parts,
         ):
-            curves = list(scan_sounds(parts, model, len(title.choices)))
+            curves = []
+            for of_segment in scan_sounds(parts, model, len(title.choices)):
+                curves.append(of_segment)
+                end_segment()
         if part is not None and not curves:
             raise EmptyPart(title.info.path, "the file has no picture in the part to be looked at")
         first = FirstLook.of(title, curves, part, is_sampled=False)

@@ -8,7 +8,7 @@ decoding is no measure.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from avcheck.network.trunks import VisualTrunk
@@ -24,24 +24,75 @@ _MOST = 0.99  # the most that is reported before the end: the work ahead is an e
 
 
 @contextmanager
-def first_look(trunk: VisualTrunk, seconds: float, tell: OnProgress | None) -> Iterator[None]:
-    """Report the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`."""
+def first_look(
+    trunk: VisualTrunk, seconds: float, tell: OnProgress | None
+) -> Iterator[Callable[[], None]]:
+    """Report the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`. Call
+    what this gives after every segment.
+    """
     if tell is None:
-        yield
+        yield lambda: None
         return
-    expected = _expected(seconds)
-    work_done = 0
+    work = _Work(seconds)
 
     def hear(pictures: int, short_side: int) -> None:
-        nonlocal work_done
-        work_done += _work(pictures, short_side)
-        tell(FIRST_LOOK * min(_MOST, work_done / expected))
+        work.add(pictures, short_side)
+        tell(FIRST_LOOK * min(_MOST, work.share))
 
     trunk.on_seen = hear
     try:
-        yield
+        yield work.end_segment
     finally:
         trunk.on_seen = None
+
+
+class _Work:
+    """The work of a first look, and what is left of it.
+
+    Every sixth segment is looked at at all levels, the others at one. Which one that is, and at how
+    many levels a segment is sure, the first segments show: their mean is expected of the others.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.share = 0.0  # done of all, never falling
+        self._left = max(1, math.ceil(seconds / (SEGMENT_BLOCKS * BLOCK_S)))  # segments
+        self._here = 0  # in the present segment
+        pictures = round(min(max(seconds / BLOCK_S, 1), SEGMENT_BLOCKS) * BLOCK_FRAMES)
+        middle = sorted(LEVELS)[len(LEVELS) // 2]
+        # Before the first of its kind, what a segment at all levels and one at a single level take
+        self._assumed = {
+            True: sum(_work(pictures, level) for level in LEVELS),
+            False: _work(pictures, middle),
+        }
+        self._taken: dict[bool, list[int]] = {True: [], False: []}
+
+    def add(self, pictures: int, short_side: int) -> None:
+        self._here += _work(pictures, short_side)
+        done = sum(map(sum, self._taken.values())) + self._here
+        last = self._looked + self._left - 1
+        at_all = last // LEARN_LEVEL_EVERY - self._looked // LEARN_LEVEL_EVERY
+        left = max(0.0, self._expected(self._is_at_all) - self._here)
+        left += at_all * self._expected(True) + (self._left - 1 - at_all) * self._expected(False)
+        self.share = max(self.share, done / (done + left))
+
+    def end_segment(self) -> None:
+        self._left = max(1, self._left - 1)
+        if self._here:  # else there was nothing to look at
+            self._taken[self._is_at_all].append(self._here)
+            self._here = 0
+
+    @property
+    def _looked(self) -> int:
+        return sum(map(len, self._taken.values()))
+
+    @property
+    def _is_at_all(self) -> bool:
+        """Whether the present segment is looked at at all levels."""
+        return self._looked % LEARN_LEVEL_EVERY == 0
+
+    def _expected(self, at_all: bool) -> float:
+        taken = self._taken[at_all]
+        return sum(taken) / len(taken) if taken else self._assumed[at_all]
 
 
 @contextmanager
@@ -65,19 +116,6 @@ def closer_look(trunk: VisualTrunk, tell: OnProgress | None) -> Iterator[None]:
     finally:
         handle.remove()
     tell(1.0)
-
-
-def _expected(seconds: float) -> float:
-    """The work of a first look: every sixth segment at all levels, the others at one, here the
-    middle one.
-    """
-    whole, middle = (
-        sum(_work(BLOCK_FRAMES, side) for side in sides)
-        for sides in (LEVELS, (sorted(LEVELS)[len(LEVELS) // 2],))
-    )
-    segments = max(1, math.ceil(seconds / (SEGMENT_BLOCKS * BLOCK_S)))
-    at_all_levels = math.ceil(segments / LEARN_LEVEL_EVERY) / segments
-    return max(seconds, BLOCK_S) / BLOCK_S * (at_all_levels * whole + (1 - at_all_levels) * middle)
 
 
 def _work(pictures: int, short_side: int) -> int:
