@@ -25,7 +25,10 @@ def cores(root: Path = Path("/")) -> int:
     share if that is less.
 
     The share is the CPU quota of its cgroup and of those above it, version 2 or 1, rounded up: half
-    a processor is one. `root`: the folder that holds `proc` and `sys`.
+    a processor is one.
+
+    Args:
+        root: The folder that holds `proc` and `sys`.
     """
     tied = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([tied, *(math.ceil(share) for share in _quotas(root))]))
