@@ -1,5 +1,5 @@
-"""What test signals are searched for in: the levels of a picture's cells, and how much they
-move.
+"""Looks: the levels of a picture's cells, and how much they move. Test signals are searched for in
+them.
 """
 
 from __future__ import annotations

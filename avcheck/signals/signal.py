@@ -133,8 +133,8 @@ def _is_quiet(beeps: Beeps) -> bool:
 
 
 def recognised_in(looks: Looks, beeps: Beeps) -> Signal | None:
-    """The test signal that pictures and a sound make, or None. For a file of nothing but flashes
-    and tones it is returned even if these do not go together (`unnatural`).
+    """The test signal that the pictures and a sound of a file make; None if they make none. A file
+    of nothing but flashes and tones is one even if these do not go together (`unnatural`).
     """
     if not may_be_signal(beeps):
         return None
@@ -151,8 +151,10 @@ def _unnatural(signals: Iterable[Signal], beeps: Beeps) -> Signal | None:
 
 
 def signal_of(media: Media) -> Signal:
-    """What is seen and heard in an open file, in pairs, as the most credible kind of signal. Raises
-    DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
+    """What is seen and heard in an open file, in pairs, as the most credible kind of signal.
+
+    Raises:
+        DecodeFailed, NoAudio: As `Media.pictures` and `Media.sounds`.
     """
     return signal_in(looks_of(media.pictures()), beeps_of(media.sounds()))
 
