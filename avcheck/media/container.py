@@ -1,4 +1,4 @@
-"""Open a container safely, choose its streams, and read its clock."""
+"""Open a container safely, and read the clocks of its streams."""
 
 from __future__ import annotations
 
@@ -76,9 +76,17 @@ _OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if _BEFORE_19 else {
 
 
 def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> InputContainer:
-    """Open `path`, or an excerpt of it, with one of the demuxers of `formats`, and nothing else.
+    """Open a file for reading, if it is a local, regular file of a known kind.
 
-    Raises the typed errors of `open_media`.
+    Args:
+        path: The file.
+        formats: The demuxers that may open it, by FFmpeg's names, such as `VIDEO_FORMATS`.
+        excerpt: Which part of it to open as a file; None: all of it, but for another film that was
+            joined to an mp4 or mov.
+
+    Raises:
+        UsageError: There is no such file.
+        NotMedia, Unreadable, LimitExceeded, DecodeFailed: It cannot be opened.
     """
     try:
         status = path.stat()
@@ -275,17 +283,12 @@ def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
 
 @dataclass(frozen=True)
 class Clock:
-    """How the timestamps of a stream become times on the file's clock.
+    """How the timestamps of a stream become times on the file's clock."""
 
-    `origin_s` is what they call zero; with a `timeline`, zero of the stream's media, which that
-    lays on the file's clock. `retime` corrects packets of the whole file; for `seek_ahead_s` see
-    `Source`.
-    """
-
-    origin_s: float
-    timeline: Timeline | None = None
-    retime: Retime | None = None
-    seek_ahead_s: float = 0.0
+    origin_s: float  # the timestamp that is zero; with a timeline, zero of the stream's media
+    timeline: Timeline | None = None  # lays the media on the file's clock; None: that is the same
+    retime: Retime | None = None  # corrects the packets of every stream of the file
+    seek_ahead_s: float = 0.0  # see `Source`
 
     def source(self, path: Path, formats: str, index: int) -> Source:
         """The stream of this clock that has this number in a file."""
@@ -295,10 +298,12 @@ class Clock:
 
 
 def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
-    """The clock of a stream.
+    """The clock of a stream of an open file.
 
-    Raises Encrypted, DecodeFailed for what no clock can follow; LimitExceeded where an index is
-    too long to know all of it.
+    Raises:
+        Encrypted: The stream is encrypted.
+        DecodeFailed: Its edit list cannot be followed.
+        LimitExceeded: The index of the file is too long to know all of it.
     """
     if not _is_mp4(container):
         return Clock(origin_s_of(container))
@@ -344,7 +349,7 @@ def origin_s_of(container: InputContainer) -> float:
 
 
 def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> float | None:
-    """How long the file plays, by its header."""
+    """How long the file plays by its header, in seconds; None if that does not say."""
     duration_s = (container.duration or 0) / av.time_base
     if _is_mp4(container) and duration_s:
         # FFmpeg counts from the first timestamp, which can be one that an edit list does not show.

@@ -80,7 +80,9 @@ def raise_if_memory_is_short(error: Exception) -> None:
 
 
 def pcm_bits(codec: str) -> int:
-    """Bits of one sample of PCM."""
+    """Bits of one sample of PCM, by FFmpeg's name of the codec, such as "pcm_s16le"; 8 for A-law
+    and its kin, whose names do not say.
+    """
     digits = "".join(char for char in codec.removeprefix("pcm_") if char.isdigit())
     return int(digits or 8)
 

@@ -24,7 +24,7 @@ _PAT, _PMT = 0x00, 0x02  # table ids
 _PADDING = 0x1FFF
 
 
-def survey(path: Path) -> Survey | None:
+def survey_file(path: Path) -> Survey | None:
     """Go over the packets of a transport stream; None for a file without a PAT and a PMT. Raises
     OSError.
     """
