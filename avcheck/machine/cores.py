@@ -48,7 +48,7 @@ def wait_patiently(environment: MutableMapping[str, str] = os.environ) -> None:
 def _quotas(root: Path) -> list[float]:
     """The CPU quotas, in processors, of this process's cgroup and of those above it."""
     try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = os.fsdecode((root / "proc/self/cgroup").read_bytes()).splitlines()
     except OSError:
         return []
     quotas = []
