@@ -38,7 +38,7 @@ class EditRow:
 
 @dataclass
 class SampleRun:
-    """Samples of a fragment that lie one behind the other in the file: the body of a `trun`."""
+    """Samples of a fragment that follow each other in the file: the body of a `trun`."""
 
     place: int  # of the first, in bytes of the file
     body: bytes

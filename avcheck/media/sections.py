@@ -344,8 +344,8 @@ def pictures_of(
     def decode(source: Source, lost: Tally, at_s: float | None) -> Generator[Picture, None, None]:
         return decode_pictures(source, lost, at_s, short_side=short_side, threads=threads)
 
-    with closing(_joined(parts, decode, tally, from_s)) as joined:
-        for part, picture in joined:
+    with closing(_part_after_part(parts, decode, tally, from_s)) as shown:
+        for part, picture in shown:
             time_s = picture.pts_s + part.start_s
             if (
                 len(parts) > 1
@@ -366,8 +366,8 @@ def sounds_of(
 ) -> Generator[Sound, None, None]:
     """The sound of a file, as `Media.sounds` describes it; what is lost counts in `tally`."""
     last_s = 0.0
-    with closing(_joined(parts, decode_sounds, tally, from_s)) as joined:
-        for part, sound in joined:
+    with closing(_part_after_part(parts, decode_sounds, tally, from_s)) as heard:
+        for part, sound in heard:
             kept = Sound(sound.start_s + part.start_s, sound.samples)
             # Where two sections meet, the sound of the first may continue past its last picture
             if len(parts) > 1:
@@ -388,7 +388,7 @@ def _within(sound: Sound, from_s: float, until_s: float) -> Sound:
     return Sound(sound.start_s + first / SAMPLE_RATE, sound.samples[first:end])
 
 
-def _joined(
+def _part_after_part(
     parts: Sequence[StreamPart],
     decode: Callable[[Source, Tally, float | None], Generator[Item, None, None]],
     tally: Tally,

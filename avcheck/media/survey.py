@@ -33,7 +33,7 @@ def survey_file(path: Path) -> Survey | None:
 
 
 @lru_cache(maxsize=1)  # a check opens its file several times
-def _survey(path: Path, _size: int, _changed: int) -> Survey | None:
+def _survey(path: Path, _size: int, _mtime_ns: int) -> Survey | None:
     with path.open("rb", buffering=0) as file:
         pass_ = _Pass(file.seek(0, io.SEEK_END))
         pass_.read(file)
