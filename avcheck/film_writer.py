@@ -33,7 +33,8 @@ def write_film(
         path: The file, written over if it exists.
         size: Height and width of the pictures, px, both even.
         frames: The pictures in 4:2:0, video range: (3 height / 2, width), luma above U and V.
-        samples: The sound at `SOUND_RATE`, -1..1: (n,), or (2, n) for stereo.
+        samples: The sound at `SOUND_RATE`, -1..1: (n,), or (2, n) for stereo. What goes on after
+            the pictures is left out.
         bit_rate: Of the sound, bits a second.
         options: Of x264, such as crf="20".
 
@@ -65,13 +66,19 @@ def write_film(
 
 
 def at_sound_rate(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Sound (n,) from `rate`, of which `SOUND_RATE` is a multiple, to `SOUND_RATE`.
+    """Bring sound to `SOUND_RATE`. The spectrum is padded, which adds no delay; it rings at both
+    ends.
 
-    The spectrum is padded, which adds no delay; it rings at both ends.
+    Args:
+        samples: (n,), -1..1.
+        rate: Of the samples, Hz. `SOUND_RATE` is a multiple of it.
+
+    Returns:
+        (n * `SOUND_RATE` / rate,), -1..1.
     """
-    times = SOUND_RATE // rate
-    count = len(samples) * times
-    return (np.fft.irfft(np.fft.rfft(samples), count) * times).astype(np.float32).clip(-1, 1)
+    factor = SOUND_RATE // rate
+    count = len(samples) * factor
+    return (np.fft.irfft(np.fft.rfft(samples), count) * factor).astype(np.float32).clip(-1, 1)
 
 
 def _audio_frame(samples: NDArray[np.float32], layout: str, place: int) -> AudioFrame:

@@ -24,7 +24,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     def make(files: dict[str, str]) -> Path:
         for name, text in files.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(text, encoding="ascii")
+            (tmp_path / name).write_bytes(os.fsencode(text))
         return tmp_path
 
     return make
@@ -46,6 +46,14 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
                 "proc/self/cgroup": "0::/jobs/one\n",
                 "sys/fs/cgroup/jobs/cpu.max": "300000 100000\n",
                 "sys/fs/cgroup/jobs/one/cpu.max": "max 100000\n",
+            },
+            3,
+        ),
+        # A name of any bytes
+        (
+            {
+                "proc/self/cgroup": "0::/caf\udce9\n",
+                "sys/fs/cgroup/caf\udce9/cpu.max": "300000 100000\n",
             },
             3,
         ),

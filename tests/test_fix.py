@@ -75,6 +75,20 @@ def test_the_sound_moves_by_what_was_asked_for_and_nothing_else_changes(
     assert result.clock.pictures >= 40
 
 
+def test_short_beeps_at_full_seconds_are_heard_when_the_sound_is_read_back(
+    tmp_path: Path,
+) -> None:
+    def beeps(times_s: Array) -> Array:
+        tone: Array = 0.3 * np.sin(2 * np.pi * 1000 * times_s) * (times_s % 1 < 0.08)
+        return tone
+
+    source = tiles(tmp_path / "film.mp4", 6.0, play=beeps)
+    result = forced(source, tmp_path / "fixed.mp4", 100)
+    assert result.status == "fixed", result.reason
+    assert result.clock is not None
+    assert result.clock.sound_places == 4
+
+
 @pytest.mark.parametrize("offset_ms", [-120, 120])
 @pytest.mark.parametrize("name", ["film.avi", "film.mxf"])
 def test_pcm_that_cannot_start_later_is_written_anew_sample_by_sample(

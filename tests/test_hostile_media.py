@@ -210,6 +210,26 @@ def test_too_many_streams(clip: Clip) -> None:
     )
 
 
+def test_attachments_are_no_tracks(clip: Clip) -> None:
+    """A film in Matroska may bring a hundred fonts for its subtitles."""
+    path = clip("clip.mkv", seconds=1)
+    with (
+        av.open(str(path)) as reader,
+        av.open(str(path.with_name("fonts.mkv")), "w") as writer,
+    ):
+        outputs = [writer.add_stream_from_template(stream) for stream in reader.streams]
+        for number in range(100):
+            writer.add_attachment(f"{number}.ttf", "font/ttf", b"font")
+        for packet in reader.demux():
+            if packet.dts is not None:
+                packet.stream = outputs[packet.stream.index]
+                writer.mux(packet)
+    fonts = path.with_name("fonts.mkv")
+    assert read(fonts) == read(path)
+    with container.open_container(fonts, container.VIDEO_FORMATS) as file:
+        assert len(file.streams) == 102
+
+
 def test_pictures_that_outgrow_their_header_are_refused(
     clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,7 +195,7 @@ def test_force_replaces_in_one_step(folder: Path) -> None:
 def test_a_directory_that_takes_no_file_is_said_at_once(folder: Path) -> None:
     with (
         pytest.raises(UsageError, match="cannot write"),
-        to_file(renderer("json"), folder / ("x" * 250)),
+        to_file(renderer("json"), folder / ("x" * 256)),
     ):
         pytest.fail("the run began")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import product
@@ -16,10 +17,10 @@ from avcheck.rates import SAMPLE_RATE
 from avcheck.rates import SAMPLE_RATE as SCENE_RATE
 from avcheck.record.report import PRESETS
 from avcheck.scenes.generate import make_scene
-from avcheck.signals.beeps import beeps_of
+from avcheck.signals.beeps import Beep, Beeps, beeps_of
 from avcheck.signals.claps import closings_of
 from avcheck.signals.flashes import flashes_of
-from avcheck.signals.looks import looks_of
+from avcheck.signals.looks import Looks, looks_of
 from avcheck.signals.signal import Signal, recognised_in, signal_in
 from avcheck.signals.verdict import judge_signal
 from tests.support.clips import Array, Pictures, Sounds, clicks, make_clip
@@ -234,6 +235,33 @@ def test_a_hand_that_sweeps_is_no_flash() -> None:
     flashes = flashes_of(looks_of(shown(leader(0.0, 8, 2, hand=True))))
     starts_s = [flash.start_s for flash in flashes]
     assert starts_s == pytest.approx([1, 2, 3, 4, 5, 6])
+
+
+def test_a_picture_of_another_shape_has_no_motion() -> None:
+    """Recordings that were joined may have pictures of different shapes."""
+    flashing = [np.full((48, 64), 235 if k == 20 else 16, np.uint8) for k in range(40)]
+    wide = [np.full((48, 96), 235 if k == 20 else 16, np.uint8) for k in range(40)]
+    looks = looks_of([Picture(k / 25, luma) for k, luma in enumerate([*flashing, *wide])])
+    assert [flash.start_s for flash in flashes_of(looks)] == pytest.approx([0.8, 2.4])
+    assert not looks.motion[40].any()
+    assert looks.motion[60].any()
+
+
+def test_pairing_takes_little_memory() -> None:
+    """It grows with the length of a signal, not with its square."""
+    seconds_s = np.arange(1000.0)
+    beeps = tuple(Beep(time_s + 0.1, time_s + 0.14, 0.5) for time_s in seconds_s.tolist())
+    times_s = np.add.outer(seconds_s, np.arange(5) / 5).ravel()
+    lit = np.tile(np.arange(5) == 0, len(seconds_s))[:, None]
+    levels = np.repeat(235 * lit.astype(np.uint8), 4, axis=1)
+    looks = Looks(times_s[1:], levels[1:], np.zeros_like(levels[1:]))
+    tracemalloc.start()
+    signal = signal_in(looks, Beeps(beeps, 0.0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(signal.events) == len(seconds_s) - 1
+    assert signal.offset_ms == pytest.approx(-100)
+    assert peak < 30e6
 
 
 # -- the command -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from avcheck.batch import run
 from avcheck.cli.app import main
 from avcheck.errors import DecodeFailed, NoAudio, NoVideo
 from avcheck.media import open_media
-from avcheck.media.survey import survey
+from avcheck.media.survey import survey_file
 from tests.support.clips import Clip
 from tests.support.decode_scan import DecodeChecker
 from tests.support.transport_reading import AAC, H264, TYPES, changing, flashes_s, late_ms
@@ -196,6 +196,6 @@ def test_tables_that_take_several_packets(tmp_path: Path) -> None:
     types = {0x200 + k: AAC for k in range(40)}
     tables = [*pat({5: 0x300}), *pmt(5, 0x300, types, words=b"soundtrack")]
     assert len(tables) > 4
-    surveyed = survey(write(tmp_path / "tables.ts", [*tables, *tables, *tables]))
+    surveyed = survey_file(write(tmp_path / "tables.ts", [*tables, *tables, *tables]))
     assert surveyed is not None
     assert [dict(tables.programmes[5].types) for tables in surveyed.tables] == [types]

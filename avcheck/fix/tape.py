@@ -29,13 +29,7 @@ class Tape:
         """`count` samples from `start_s` on, (count,), silence where there is no sound. Times must
         not go back.
         """
-        end_s = start_s + count / SAMPLE_RATE
-        while not self._done and (not self._held or self._held[-1].end_s < end_s):
-            sound = next(self._sounds, None)
-            if sound is None:
-                self._done = True
-            else:
-                self._held.append(sound)
+        self._take(start_s + count / SAMPLE_RATE)
         self._held = [sound for sound in self._held if sound.end_s > start_s]
         window = np.zeros(count, np.float32)
         for sound in self._held:
@@ -46,9 +40,18 @@ class Tape:
         return window
 
     def is_over(self, start_s: float) -> bool:
-        """Whether nothing comes from `start_s` on."""
-        self.read(start_s, 1)
-        return self._done and not self._held
+        """Whether nothing comes from `start_s` on. What lies before that can still be read."""
+        self._take(start_s + 1 / SAMPLE_RATE)
+        return self._done and all(sound.end_s <= start_s for sound in self._held)
+
+    def _take(self, end_s: float) -> None:
+        """Take sound up to `end_s`."""
+        while not self._done and (not self._held or self._held[-1].end_s < end_s):
+            sound = next(self._sounds, None)
+            if sound is None:
+                self._done = True
+            else:
+                self._held.append(sound)
 
     def longest_silence(self, start_s: float, end_s: float) -> tuple[float, float] | None:
         """From when to when it is silent longest between two moments; None if nowhere for

@@ -25,7 +25,10 @@ def cores(root: Path = Path("/")) -> int:
     share if that is less.
 
     The share is the CPU quota of its cgroup and of those above it, version 2 or 1, rounded up: half
-    a processor is one. `root`: the folder that holds `proc` and `sys`.
+    a processor is one.
+
+    Args:
+        root: The folder that holds `proc` and `sys`.
     """
     tied = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([tied, *(math.ceil(share) for share in _quotas(root))]))
@@ -45,7 +48,7 @@ def wait_patiently(environment: MutableMapping[str, str] = os.environ) -> None:
 def _quotas(root: Path) -> list[float]:
     """The CPU quotas, in processors, of this process's cgroup and of those above it."""
     try:
-        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = os.fsdecode((root / "proc/self/cgroup").read_bytes()).splitlines()
     except OSError:
         return []
     quotas = []

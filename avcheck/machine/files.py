@@ -10,6 +10,8 @@ from pathlib import Path
 
 UNFINISHED = ".partial"  # in the names of files that are not whole yet
 
+_NAME_BYTES = 255  # the longest name that common file systems take
+
 
 def stamp(path: str | Path) -> tuple[int | None, int | None]:
     """Size in bytes and modification time in ns since 1970; None for what is missing or is not a
@@ -32,14 +34,24 @@ def why_not_new(path: Path) -> str:
 
 def unfinished(path: Path) -> Path:
     """A name beside `path` under which its new content can grow; no other run takes it."""
-    return path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    return _beside(path, path.name, f".{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def unfinished_media(path: Path) -> Path:
-    """The same for a film: hidden from a search for media, as it keeps the suffix that tells the
-    container.
+    """The same for a film: hidden from a search for media, and with the film's suffix, from which
+    FFmpeg takes the container.
     """
-    return path.with_name(f".{path.stem[:100]}{UNFINISHED}-{secrets.token_hex(4)}{path.suffix}")
+    return _beside(path, f".{path.stem}", f"{UNFINISHED}-{secrets.token_hex(4)}{path.suffix}")
+
+
+def _beside(path: Path, name: str, ending: str) -> Path:
+    """A path beside `path`. Its name is cut before the ending if it would be too long, but not if
+    that of `path` is too long as well: then no file can be made, and that has to show at once.
+    """
+    if len(os.fsencode(path.name)) <= _NAME_BYTES:
+        most = _NAME_BYTES - len(os.fsencode(ending))
+        name = os.fsencode(name)[:most].decode(errors="ignore")
+    return path.with_name(name + ending)
 
 
 @contextmanager
@@ -50,8 +62,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises OSError.
     """
     partial = path.with_name(path.name + UNFINISHED)
-    yield partial
-    partial.replace(path)
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def publish_new(partial: Path, path: Path) -> None:

@@ -14,12 +14,15 @@ _LEARNING = ((_TRIM, 2**31 - 1), (_PAD, 256 * 2**20), (_MMAP_MAX, 0))
 
 
 def keep_memory(*, all_sizes: bool = False) -> None:
-    """Tell glibc to keep freed memory of up to 32 MB a piece, or of any size, for the next request.
+    """Make glibc keep freed memory for the next request.
 
     Tensors of megabytes come and go with every layer. Returned and requested again they cost page
     faults: a tenth of the network's time in a check, half of it in training. The process grows a
     little for it. It concerns the whole process, so only avcheck's own programs call it, and a
     glibc that was set up through the environment is left alone.
+
+    Args:
+        all_sizes: Keep pieces of any size, not only those of up to 32 MB.
     """
     if sys.platform != "linux" or any(
         name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ

@@ -56,7 +56,9 @@ class Picture:
 
     @property
     def luma(self) -> Luma:
-        """The picture as uint8 (H, W); the same size for all pictures of a file."""
+        """The picture as uint8 (H, W). All pictures of a file have one size, except where
+        recordings of other shapes were joined.
+        """
         if callable(self._luma):
             self._luma = self._luma()
         return self._luma
@@ -100,7 +102,7 @@ class MediaInfo:
     height: int  # px, as displayed
     rotation: int  # degrees that were turned counterclockwise to stand upright: 0, 90, 180, 270
     frame_rate: Fraction | None  # mean, by the header; exact where that rounds a usual rate
-    audio_codec: str  # the same for the sound
+    audio_codec: str  # the same of the sound; "" without any
     audio_track: int | None  # 0-based among the file's audio tracks; None for a separate sound file
     video_track: int  # 0-based among the picture tracks that play
     program: int | None  # the number of the programme checked, of a transport stream
@@ -138,32 +140,28 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class ExcerptStream:
-    """One stream, by its `pid`, in an excerpt of a transport stream. `zero` is the timestamp that
-    is zero of the excerpt's clock, and `first` that of the stream itself, both in ticks as they
-    stand in the file; FFmpeg may count its counter's wraps otherwise.
+    """One stream in an excerpt of a transport stream. Ticks are those of the file; FFmpeg's
+    timestamps may be whole turns of the counter away.
     """
 
     excerpt: Excerpt
-    pid: int
-    first: int
-    zero: int
+    pid: int  # of the stream
+    first: int  # the stream's first timestamp, in ticks
+    zero: int  # the timestamp that is zero of the excerpt's clock, in ticks
 
 
 @dataclass(frozen=True)
 class Source:
-    """One stream of one file: enough to open it again. `origin_s` is what its timestamps call zero
-    of our clock.
-
-    Of a stream in a `piece`, `open_source` finds out `index` and `origin_s`. `excerpt` is what of
-    the file is a file of its own.
+    """One stream of one file: enough to open it again. With a `piece`, `open_source` finds out
+    `index` and `origin_s`.
     """
 
     path: Path  # the file
     formats: str  # the demuxers that may open it, by FFmpeg's names
-    index: int
-    origin_s: float
-    piece: ExcerptStream | None = None
-    excerpt: Excerpt | None = None
+    index: int  # of the stream in its container
+    origin_s: float  # the timestamp that is zero of the file's clock, in seconds
+    piece: ExcerptStream | None = None  # where a section of a transport stream has it
+    excerpt: Excerpt | None = None  # which part of the file to open as a file; None: all of it
     retime: Retime | None = None  # None: FFmpeg's presentation times are right
     seek_ahead_s: float = 0.0  # to add to a place, for FFmpeg to seek to it
 
@@ -193,8 +191,8 @@ class Tally:
     unseen: list[tuple[float, float]] = field(default_factory=list)
 
     def leave_out(self, frame: Frame, last_s: float) -> None:
-        """Count a frame whose time lies back before `last_s`. It belongs where the recording goes
-        on after that.
+        """Count a frame that is left out, as it is due before `last_s`. What it holds came after
+        that, so its length counts as unseen from there on.
         """
         self.backward += 1
         length_s = frame_end_s(frame, 0.0)
@@ -223,7 +221,7 @@ class Tally:
 
 
 def shown_from(pictures: Iterable[Picture], from_s: float | None) -> Iterator[Picture]:
-    """The picture on screen at `from_s`, and all after it; None: all of them."""
+    """The picture on screen at `from_s`, and all after it; with None, all pictures."""
     on_screen: Picture | None = None
     for picture in pictures:
         if from_s is not None and picture.pts_s <= from_s:

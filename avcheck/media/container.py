@@ -1,4 +1,4 @@
-"""Open a container safely, choose its streams, and read its clock."""
+"""Open a container safely, and read the clocks of its streams."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ from avcheck.text.plain_text import NO_VIDEO, NOT_REGULAR, PLAYLIST, is_playlist
 
 MAX_STREAMS = 64  # broadcast MXF carries up to 24 mono sound tracks
 
+MAX_ATTACHMENTS = 1000  # the fonts of its subtitles, of a Matroska; nothing of them is decoded
+
 MAX_CHANNELS = 64  # of a sound track: what can be mixed
 
 # Pictures and packets that an mp4 may count without listing them: memory is set aside for each
@@ -68,6 +70,8 @@ SOUND_FORMATS = (
 )
 
 
+_TOO_MANY = f"the file has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
+
 _BEFORE_19 = int(av.__version__.partition(".")[0]) < 19
 
 # PyAV 18 raises on a tag that is not UTF-8 unless asked not to; PyAV 19 has no such option and
@@ -76,10 +80,46 @@ _OPEN_MORE: dict[str, Any] = {"metadata_errors": "replace"} if _BEFORE_19 else {
 
 
 def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> InputContainer:
-    """Open `path`, or an excerpt of it, with one of the demuxers of `formats`, and nothing else.
+    """Open a file for reading, if it is a local, regular file of a known kind.
 
-    Raises the typed errors of `open_media`.
+    Args:
+        path: The file.
+        formats: The demuxers that may open it, by FFmpeg's names, such as `VIDEO_FORMATS`.
+        excerpt: Which part of it to open as a file; None: all of it, but for another film that was
+            joined to an mp4 or mov.
+
+    Raises:
+        UsageError: There is no such file.
+        NotMedia, Unreadable, LimitExceeded, DecodeFailed: It cannot be opened.
     """
+    _require_regular(path)
+    index = index_of(path)
+    if index.samples > MAX_SAMPLES:
+        raise LimitExceeded(
+            path,
+            f"its index claims {index.samples:,} pictures or packets; remux it, or export it again",
+        )
+    if index.joined_at is not None and excerpt is None:
+        # FFmpeg would take fragments of the other film for those of this one.
+        excerpt = Excerpt(0, index.joined_at)
+    container = _open(path, formats, excerpt, MAX_STREAMS)
+    tracks = [stream for stream in container.streams if stream.type != "attachment"]
+    if len(tracks) < MAX_STREAMS <= len(container.streams):
+        # All tracks come before the first attachment, so there are no more of them.
+        container.close()
+        container = _open(path, formats, excerpt, MAX_STREAMS + MAX_ATTACHMENTS)
+    # Matroska goes on without the rest, and then reads nothing
+    if len(tracks) >= MAX_STREAMS:
+        container.close()
+        raise LimitExceeded(path, _TOO_MANY)
+    if _BEFORE_19:
+        for stream in container.streams.audio:
+            without_order(stream.codec_context)
+    return container
+
+
+def _require_regular(path: Path) -> None:
+    """Raise the error of a path at which there is no regular file, or an empty one."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -94,10 +134,14 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         raise NotMedia(path, NOT_REGULAR)
     if status.st_size == 0:
         raise NotMedia(path, "the file is empty (0 bytes); copy or export it again")
+
+
+def _open(path: Path, formats: str, excerpt: Excerpt | None, streams: int) -> InputContainer:
+    """Open a file, with so many of its streams at most."""
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": formats,
-        "max_streams": str(MAX_STREAMS),
+        "max_streams": str(streams),
         # For the decoders that only look into the file; `prepare` sets it for the others
         "max_pixels": str(MAX_PIXELS),
         # PyAV has presentation times made up where a file has none: H.264 in ASF comes a picture
@@ -106,26 +150,15 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         # FFmpeg's edit lists move the picture up to a frame: mediabunny #315, FFMS2 #390
         "advanced_editlist": "0",
     }
-    too_many = (
-        f"the file has at least {MAX_STREAMS} streams; keep only one video and its audio tracks"
-    )
-    index = index_of(path)
-    if index.samples > MAX_SAMPLES:
-        raise LimitExceeded(
-            path,
-            f"its index claims {index.samples:,} pictures or packets; remux it, or export it again",
-        )
-    if index.joined_at is not None and excerpt is None:
-        # FFmpeg would take fragments of the other film for those of this one.
-        excerpt = Excerpt(0, index.joined_at)
     try:
         # A bare "a:b.mp4" would be read as protocol "a".
         file = f"file:{path.absolute()}" if excerpt is None else excerpt.open(path)
         container: InputContainer = av.open(
             file, "r", options=options, timeout=(10, 30), **_OPEN_MORE
         )
+        return container
     except MemoryError:
-        raise LimitExceeded(path, f"{too_many}, or export it again if that is not so") from None
+        raise LimitExceeded(path, f"{_TOO_MANY}, or export it again if that is not so") from None
     except av.error.PermissionError:
         raise Unreadable(
             path, "the file cannot be read (permission denied); check its permissions"
@@ -134,14 +167,6 @@ def open_container(path: Path, formats: str, excerpt: Excerpt | None = None) -> 
         raise timed_out(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise NotMedia(path, _not_media(path, formats, error)) from None
-    # Matroska goes on without the rest, and then reads nothing
-    if len(container.streams) >= MAX_STREAMS:
-        container.close()
-        raise LimitExceeded(path, too_many)
-    if _BEFORE_19:
-        for stream in container.streams.audio:
-            without_order(stream.codec_context)
-    return container
 
 
 def without_order(context: AudioCodecContext | None) -> None:
@@ -275,17 +300,12 @@ def first_sound_s_of(sound: AudioFrame | None, origin_s: float) -> float | None:
 
 @dataclass(frozen=True)
 class Clock:
-    """How the timestamps of a stream become times on the file's clock.
+    """How the timestamps of a stream become times on the file's clock."""
 
-    `origin_s` is what they call zero; with a `timeline`, zero of the stream's media, which that
-    lays on the file's clock. `retime` corrects packets of the whole file; for `seek_ahead_s` see
-    `Source`.
-    """
-
-    origin_s: float
-    timeline: Timeline | None = None
-    retime: Retime | None = None
-    seek_ahead_s: float = 0.0
+    origin_s: float  # the timestamp that is zero; with a timeline, zero of the stream's media
+    timeline: Timeline | None = None  # lays the media on the file's clock; None: that is the same
+    retime: Retime | None = None  # corrects the packets of every stream of the file
+    seek_ahead_s: float = 0.0  # see `Source`
 
     def source(self, path: Path, formats: str, index: int) -> Source:
         """The stream of this clock that has this number in a file."""
@@ -295,10 +315,12 @@ class Clock:
 
 
 def clock_of(container: InputContainer, path: Path, stream: Stream) -> Clock:
-    """The clock of a stream.
+    """The clock of a stream of an open file.
 
-    Raises Encrypted, DecodeFailed for what no clock can follow; LimitExceeded where an index is
-    too long to know all of it.
+    Raises:
+        Encrypted: The stream is encrypted.
+        DecodeFailed: Its edit list cannot be followed.
+        LimitExceeded: The index of the file is too long to know all of it.
     """
     if not _is_mp4(container):
         return Clock(origin_s_of(container))
@@ -344,7 +366,7 @@ def origin_s_of(container: InputContainer) -> float:
 
 
 def duration_s_of(container: InputContainer, path: Path, video: VideoStream) -> float | None:
-    """How long the file plays, by its header."""
+    """How long the file plays by its header, in seconds; None if that does not say."""
     duration_s = (container.duration or 0) / av.time_base
     if _is_mp4(container) and duration_s:
         # FFmpeg counts from the first timestamp, which can be one that an edit list does not show.

@@ -52,7 +52,7 @@ _PACK = re.compile(rb"\x00\x00\x01\xba[\x21-\x2f\x44-\x7f].{4}", re.DOTALL)
 
 
 def joined_layout(path: Path, container: InputContainer, wanted: StreamsWanted) -> Layout | None:
-    """How joined files lie behind each other; None if there is only one.
+    """How joined files follow each other; None if there is only one.
 
     What cannot be opened counts as part of the file before it. Raises OSError.
     """
@@ -117,20 +117,20 @@ def _last_s(container: InputContainer, streams: list[Stream | None]) -> float:
     return max(ends)
 
 
-def beginnings(path: Path, form: str) -> tuple[int, ...]:
-    """The bytes at which files begin, by FFmpeg's name of their kind; () for a kind that is not
+def beginnings(path: Path, format_name: str) -> tuple[int, ...]:
+    """The bytes at which files begin, by FFmpeg's name of their format; () for a format that is not
     searched. Raises OSError.
     """
     status = path.stat()
-    return _beginnings(path, form, status.st_size, status.st_mtime_ns)
+    return _beginnings(path, format_name, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=2)  # a check opens its file several times
-def _beginnings(path: Path, form: str, _size: int, _changed: int) -> tuple[int, ...]:
-    if form not in _LOOKS:
+def _beginnings(path: Path, format_name: str, _size: int, _mtime_ns: int) -> tuple[int, ...]:
+    if format_name not in _SEARCHES:
         return ()
     with path.open("rb") as file:
-        return tuple(islice(_LOOKS[form](file), MOST_FILES + 1))
+        return tuple(islice(_SEARCHES[format_name](file), MOST_FILES + 1))
 
 
 def _matches(
@@ -236,7 +236,7 @@ def _clocks(body: Ticks) -> Ticks:
     return clocks
 
 
-_LOOKS: dict[str, Callable[[BinaryIO], Iterator[int]]] = {
+_SEARCHES: dict[str, Callable[[BinaryIO], Iterator[int]]] = {
     "avi": _of_avi,
     "flv": _of_flv,
     "matroska,webm": _of_matroska,

@@ -1,5 +1,5 @@
-"""What the boxes of an mp4 or mov say, read before FFmpeg believes them, and where it does not
-follow them.
+"""What the boxes of an mp4 or mov say: read before FFmpeg acts on them, and used where FFmpeg does
+not follow them.
 
 Times: ISO/IEC 14496-12, sections 8.6 (edit lists, composition offsets) and 8.8 (fragments);
 [MS-SSTR] for a box of Smooth Streaming's own.
@@ -82,13 +82,13 @@ class Index:
 
     @property
     def mapped(self) -> bool:
-        """Whether FFmpeg's shift does not say all of an edit list."""
+        """Whether an edit list says more than FFmpeg's shift of the times does."""
         return any(track.timeline is not None for track in self._tracks)
 
     @property
     def retimes(self) -> bool:
-        """Whether FFmpeg's presentation times differ from what the boxes say. Look at `samples`
-        first.
+        """Whether FFmpeg's presentation times differ from what the boxes say. It takes memory for
+        each of `samples`: hold those to a limit first.
         """
         return any(track.times is not None for track in self._tracks)
 
@@ -184,7 +184,7 @@ class Index:
             self._fragment.track.fragments.append(self._fragment)
 
     def _take(self, kind: bytes, body: memoryview) -> None:
-        """What decides how much FFmpeg keeps in memory."""
+        """Take a box that decides how much FFmpeg keeps in memory."""
         track = self._tracks[-1]
         count = int.from_bytes(body[4:8], "big")
         if kind == b"hdlr":
@@ -203,7 +203,7 @@ class Index:
             track.in_fragments += count
 
     def _take_times(self, kind: bytes, body: memoryview) -> None:
-        """What decides when a sample is shown."""
+        """Take a box that decides when a sample is shown."""
         track, fragment = self._tracks[-1], self._fragment
         wide = body[0] == 1
         if kind == b"mvhd":

@@ -38,7 +38,7 @@ class EditRow:
 
 @dataclass
 class SampleRun:
-    """Samples of a fragment that lie one behind the other in the file: the body of a `trun`."""
+    """Samples of a fragment that follow each other in the file: the body of a `trun`."""
 
     place: int  # of the first, in bytes of the file
     body: bytes
@@ -179,14 +179,12 @@ class TrackBoxes:
 
     @property
     def origin_s(self) -> float:
-        """What the timestamps that FFmpeg gives call the beginning of the media, in seconds."""
+        """The timestamp, in seconds, that FFmpeg gives to the beginning of the media."""
         return -self.shift / self.scale
 
     @property
     def seek_ahead_s(self) -> float:
-        """How far FFmpeg stops before where it is sent: it takes the start of the media off once
-        more.
-        """
+        """How much too early FFmpeg seeks: it takes the start of the media off once more."""
         return self._start / self.scale
 
     @cached_property

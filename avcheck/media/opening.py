@@ -1,4 +1,4 @@
-"""What it takes to open a file: streams chosen, clocks set, the first picture and the first sound
+"""A file is opened: its streams are chosen, their clocks set, the first picture and the first sound
 found.
 """
 
@@ -49,7 +49,7 @@ from avcheck.media.sections import (
     StreamsWanted,
     choose_streams,
     layout_of,
-    opened,
+    open_layout,
     programmes_of,
     survey_of,
     whole_of,
@@ -78,7 +78,7 @@ _LONGEST_TIMECODE = 40  # characters that are kept of what a tag says
 
 @dataclass(frozen=True)
 class Opened:
-    """A file that was looked into: how to decode it, on one clock."""
+    """What is known of a file once it was opened, and how to decode it on one clock."""
 
     info: MediaInfo  # what it says about itself
     pictures: Sequence[StreamPart]  # of each section, in order
@@ -95,13 +95,11 @@ class Opened:
 
 
 def audio_tracks_of(path: Path, wanted: StreamsWanted) -> tuple[Track, ...]:
-    """The audio tracks that there are to choose from, beside the picture that is wanted. Raises as
-    `open_media`.
-    """
+    """The audio tracks to choose from beside the picture that is wanted. Raises as `open_media`."""
     with open_container(path, VIDEO_FORMATS) as container:
-        packets = survey_of(container, path, wanted.program)
+        survey = survey_of(container, path, wanted.program)
         without = dataclasses.replace(wanted, own_sound=False)
-        chosen = choose_streams(container, path, packets, without)
+        chosen = choose_streams(container, path, survey, without)
         return tracks_of(of_programme(container.streams.audio, chosen.pids))
 
 
@@ -109,23 +107,23 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
     """Open a video file, and find its first picture and its first sound. Raises as `open_media`."""
     with ExitStack() as stack:
         container = stack.enter_context(open_container(path, VIDEO_FORMATS))
-        packets = survey_of(container, path, wanted.program)
-        chosen = choose_streams(container, path, packets, wanted)
+        survey = survey_of(container, path, wanted.program)
+        chosen = choose_streams(container, path, survey, wanted)
         video, audio = chosen.video, chosen.audio
         sounding = of_programme(container.streams.audio, chosen.pids)
         shown = of_programme(playing(container), chosen.pids)
         audio_number, video_number = sounding.index(audio) if audio else None, shown.index(video)
         audio_tracks, video_tracks = tracks_of(sounding), tracks_of(shown)
         duration_s = duration_s_of(container, path, video)
-        layout = layout_of(path, VIDEO_FORMATS, packets, chosen, wanted)
-        joined = None if packets else joined_layout(path, container, wanted)
+        layout = layout_of(path, VIDEO_FORMATS, survey, chosen, wanted)
+        joined = None if survey else joined_layout(path, container, wanted)
         seams = layout or joined
         if seams is not None:
             duration_s = seams.end_s
         if container.format.name != "avi":  # FFmpeg and mpv count on through all of it
             layout = seams
         if layout is not None:
-            container, video, audio, origin_s = stack.enter_context(opened(layout))
+            container, video, audio, origin_s = stack.enter_context(open_layout(layout))
             clock = heard = Clock(origin_s)
         else:
             clock = heard = clock_of(container, path, video)
@@ -166,7 +164,7 @@ def open_film(path: Path, wanted: StreamsWanted) -> Opened:
             audio_track=audio_number,
             video_track=video_number,
             program=chosen.programme.number if chosen.programme else None,
-            programs=programmes_of(packets) if packets else (),
+            programs=programmes_of(survey) if survey else (),
             audio_tracks=audio_tracks,
             video_tracks=video_tracks,
             first_picture_s=first_picture_s,
@@ -256,8 +254,8 @@ def joined_bytes(path: Path) -> int:
 
 
 def _stream_clock(container: InputContainer, path: Path, layout: Layout | None) -> StreamClock:
-    """That of the file, or of the first section of a transport stream; what was joined otherwise
-    has none.
+    """The clock of the file, or of the first section of a transport stream; zero for other files
+    that were joined.
     """
     if layout is None:
         return stream_clock_of(container, path)

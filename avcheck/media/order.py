@@ -66,7 +66,7 @@ class ShowOrder:
         self._stale = STALE_S / float(stream.time_base or 1)
 
     def taken(self, packet: Packet[Any]) -> None:
-        """A packet is sent to the decoder."""
+        """Prepare a packet that is about to be decoded, and learn from its times."""
         if self._one_time and packet.size:
             # The decoder passes the presentation time of a picture's first packet on to the
             # picture. A packet that holds two fields is two packets here, the second undated.

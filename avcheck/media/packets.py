@@ -80,7 +80,9 @@ def raise_if_memory_is_short(error: Exception) -> None:
 
 
 def pcm_bits(codec: str) -> int:
-    """Bits of one sample of PCM."""
+    """Bits of one sample of PCM, by FFmpeg's name of the codec, such as "pcm_s16le"; 8 for A-law
+    and its kin, whose names do not say.
+    """
     digits = "".join(char for char in codec.removeprefix("pcm_") if char.isdigit())
     return int(digits or 8)
 
@@ -249,12 +251,13 @@ def packets_of(
 
 
 def _kept(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
-    """The packets; of an mp4, also those that FFmpeg would have decoded for nothing.
+    """The packets, without the mark by which FFmpeg discards what it decodes of them, where that is
+    wrong.
 
-    It does so with all that come no later than one before. The fragments of one film can have two
-    frames of sound begin at the same time, the first without a length: the second has no time of
-    its own, and is heard after the first. The fragments of a joined film go far back: what they
-    hold has to be counted as left out.
+    In an mp4 it marks every packet that is due no later than one before. The fragments of one film
+    can have two frames of sound begin at the same time, the first without a length: the second has
+    no time of its own, and is heard after the first. The fragments of a joined film go far back:
+    what they hold has to be counted as left out.
     """
     tops: dict[int, int] = {}  # the latest decoding time of each stream
     for packet in packets:

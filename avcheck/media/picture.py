@@ -142,7 +142,7 @@ class Scaler:
         self._reformatter = VideoReformatter()
 
     def later(self, frame: VideoFrame) -> Callable[[], Luma]:
-        """The luma of `frame`, as a call: most frames of a 60 fps film are never looked at."""
+        """A call that gives the luma of `frame`: most frames of a 60 fps film are never used."""
         return lambda: self.scale(frame)
 
     def scale(self, frame: VideoFrame) -> Luma:

@@ -84,13 +84,15 @@ class Media:
         """The pictures in the order they are shown, `pts_s` strictly rising and at least 0. Close
         it to stop early.
 
-        With `from_s` (seconds) the first is the one shown at that moment, if there is one; what
-        comes before it is sought, not decoded, as far back as the last key frame. Such a call adds
-        to `degraded` what it lost; one without starts anew.
+        Args:
+            from_s: On the file's clock. The first picture is the one shown then, if there is one;
+                a decode starts at the key frame before it. Such a call adds to `degraded` what it
+                lost. None: from the beginning, and `degraded` starts anew.
 
-        Raises DecodeFailed at the end of a file in which no picture decoded or none had a
-        timestamp, and CannotSeek where a decode from `from_s` cannot be the same as one from the
-        beginning, or would be no shorter.
+        Raises:
+            DecodeFailed: At the end of a file in which no picture decoded or had a timestamp.
+            CannotSeek: A decode from `from_s` cannot be the same as one from the beginning, or
+                would be no shorter.
         """
         if from_s is None:
             self._picture_tally = Tally()
@@ -111,11 +113,14 @@ class Media:
         """The sound in runs of half a second or more, rising and never overlapping; a gap shows in
         the next `start_s`.
 
-        With `from_s` (seconds) it begins there, with the very samples that a decode from the
-        beginning gives there; for `degraded` as in `pictures`.
+        Args:
+            from_s: On the file's clock. The sound begins there, with the very samples that a decode
+                from the beginning gives there. None: from the beginning. For `degraded` it counts
+                as in `pictures`.
 
-        Raises NoAudio at the end of a file whose audio track held no sound, and CannotSeek as
-        `pictures` does.
+        Raises:
+            NoAudio: At the end of a file whose audio track held no sound.
+            CannotSeek: As `pictures`.
         """
         if from_s is None:
             self._sound_tally = Tally()
@@ -133,7 +138,7 @@ class Media:
         )
 
     def all_sounds(self, from_s: float | None = None) -> list[Generator[Sound, None, None]]:
-        """`sounds`, as the only one of several."""
+        """A list with `sounds` alone; a `Title` has several."""
         return [self.sounds(from_s)]
 
     @property
@@ -144,8 +149,8 @@ class Media:
         return self.degraded_with(self)
 
     def degraded_with(self, shown: Media) -> Degraded:
-        """The same, with the pictures of `shown`, the same file opened for another of its
-        sounds.
+        """The same, but for the pictures: what those of `shown` lost, which is the same file opened
+        for another of its sounds.
         """
         picture, sound = shown._picture_tally, self._sound_tally
         notes: list[str] = []
@@ -257,16 +262,26 @@ def open_media(
 ) -> Media:
     """Open a video file for checking, and find its first picture and its first sound.
 
-    `audio_track` counts from 0 among the audio tracks, `video_track` among the picture tracks that
-    play (cover art does not); None takes the default one. `program` is the number of a programme of
-    an MPEG transport stream, whose tracks these then are; None takes the one with the main picture.
-    `audio_path` takes the sound from another file instead, whose time zero is laid on the first
-    picture or sound of the video file, whichever is earlier. `short_side` is the size of the
-    pictures in pixels; a smaller source is never scaled up, and one wider than 2.4 to 1 gets a long
-    side of 2.4 x `short_side`. `threads` are for decoding pictures; 0 = as many as there are cores,
-    up to 4.
+    Args:
+        path: The file.
+        audio_track: Counted from 0 among the audio tracks; None: the one that players take.
+        video_track: Counted from 0 among the picture tracks that play (cover art does not); None:
+            the one that players take.
+        program: Number of a programme of an MPEG transport stream, among whose tracks the two then
+            count; None: the programme with the main picture.
+        audio_path: Another file, from which to take the sound. If both files are of one stream, its
+            clock says when the sound is due; else time zero of that file is laid on the first
+            picture or sound of the video file, whichever is earlier.
+        short_side: Size of the pictures, px. A smaller source is never scaled up, and one wider
+            than 2.4 to 1 gets a long side of 2.4 x `short_side`.
+        threads: For decoding pictures; 0: as many as there are cores, up to `MAX_THREADS`.
 
-    Raises UsageError (no such file), NotMedia, NoVideo, NoAudio, DecodeFailed, LimitExceeded.
+    Raises:
+        UsageError: There is no such file.
+        NotMedia, Unreadable: The file cannot be opened.
+        NoVideo, NoAudio: It has no such track or programme.
+        DecodeFailed, Encrypted: Nothing of a track can be decoded.
+        LimitExceeded: It asks for more than a limit allows.
     """
     wanted = StreamsWanted(program, video_track, audio_track, own_sound=audio_path is None)
     film = open_film(Path(path), wanted)
@@ -280,8 +295,8 @@ def open_media(
 def audio_tracks(
     path: str | Path, *, video_track: int | None = None, program: int | None = None
 ) -> tuple[Track, ...]:
-    """The audio tracks that `open_media` would choose from; () if there are none. Raises as it
-    does.
+    """The audio tracks that `open_media` would choose from; () if there are none. The arguments,
+    and what is raised, are those of `open_media`.
     """
     return audio_tracks_of(Path(path), StreamsWanted(program, video_track))
 

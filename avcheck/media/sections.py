@@ -1,4 +1,4 @@
-"""A file read section by section, if one container would not deliver all of it, or date it wrongly.
+"""A file read section by section, where FFmpeg would not deliver all of it, or date it wrongly.
 
 An MPEG transport stream is divided where its clock starts again, or where its programme moves to
 other PIDs (`avcheck.media.transport`); each section is opened as a file of its own, and placed
@@ -33,7 +33,7 @@ from avcheck.media.container import open_container, open_source
 from avcheck.media.picture import decode_pictures
 from avcheck.media.sound import decode_sounds
 from avcheck.media.streams import choose_audio, choose_video, of_programme, playing
-from avcheck.media.survey import survey
+from avcheck.media.survey import survey_file
 from avcheck.media.transport import (
     MAX_SECTIONS,
     Era,
@@ -121,43 +121,43 @@ def survey_of(container: InputContainer, path: Path, program: int | None) -> Sur
     """What the packets of a transport stream say; None for every other file. Raises NoVideo if
     `program` is not in it.
     """
-    result = survey(path) if container.format.name == "mpegts" else None
-    if program is not None and (result is None or program not in programmes_of(result)):
+    survey = survey_file(path) if container.format.name == "mpegts" else None
+    if program is not None and (survey is None or program not in programmes_of(survey)):
         have = "the file has no programmes; leave --program out"
-        if result is not None:
+        if survey is not None:
             have = (
-                f"the file has no programme {program}: it has {listed(programmes_of(result))}; "
+                f"the file has no programme {program}: it has {listed(programmes_of(survey))}; "
                 "choose one with --program"
             )
         raise NoVideo(path, have)
-    return result
+    return survey
 
 
-def programmes_of(contents: Survey) -> tuple[int, ...]:
+def programmes_of(survey: Survey) -> tuple[int, ...]:
     """The numbers of the programmes that have packets at the start of the file."""
-    programmes = contents.tables[contents.opening].programmes.values()
+    programmes = survey.tables[survey.opening].programmes.values()
     return tuple(
         each.number
         for each in programmes
-        if any(pid in contents.stamps or pid in contents.scrambled for pid in each.types)
+        if any(pid in survey.stamps or pid in survey.scrambled for pid in each.types)
     )
 
 
 def choose_streams(
-    container: InputContainer, path: Path, contents: Survey | None, wanted: StreamsWanted
+    container: InputContainer, path: Path, survey: Survey | None, wanted: StreamsWanted
 ) -> Chosen:
     """The picture, and the sound of its programme. Raises NoVideo, NoAudio, DecodeFailed and
     LimitExceeded.
     """
-    if contents is None:
+    if survey is None:
         return _choose(container, path, wanted, None)
-    programmes = contents.tables[contents.opening].programmes
+    programmes = survey.tables[survey.opening].programmes
     if wanted.program is not None:
-        return _choose_of(container, path, wanted, programmes[wanted.program], contents.scrambled)
+        return _choose_of(container, path, wanted, programmes[wanted.program], survey.scrambled)
     clear = [
-        pid for each in programmes.values() for pid in each.types if pid not in contents.scrambled
+        pid for each in programmes.values() for pid in each.types if pid not in survey.scrambled
     ]
-    if contents.scrambled and playing(container) and not of_programme(playing(container), clear):
+    if survey.scrambled and playing(container) and not of_programme(playing(container), clear):
         raise _encrypted(path)
     video = choose_video(container, path, wanted.video_track, clear or None)
     programme = next((each for each in programmes.values() if video.id in each.types), None)
@@ -168,7 +168,7 @@ def choose_streams(
         path,
         dataclasses.replace(wanted, video_track=None),
         programme,
-        contents.scrambled,
+        survey.scrambled,
         video,
     )
 
@@ -217,15 +217,15 @@ def _encrypted(path: Path) -> Encrypted:
 
 
 def layout_of(
-    path: Path, formats: str, contents: Survey | None, chosen: Chosen, wanted: StreamsWanted
+    path: Path, formats: str, survey: Survey | None, chosen: Chosen, wanted: StreamsWanted
 ) -> Layout | None:
     """How a transport stream is divided; None if the file can be read as one, like every other
     file.
     """
-    if contents is None or chosen.programme is None:
+    if survey is None or chosen.programme is None:
         return None
-    sections = sections_of(contents, _eras(path, formats, contents, chosen, wanted))
-    if not sections or (len(sections) == 1 and len(programmes_of(contents)) == 1):
+    sections = sections_of(survey, _eras(path, formats, survey, chosen, wanted))
+    if not sections or (len(sections) == 1 and len(programmes_of(survey)) == 1):
         return None
     pictures: list[StreamPart] = []
     sounds: list[StreamPart] = []
@@ -243,17 +243,17 @@ def layout_of(
 
 
 def _eras(
-    path: Path, formats: str, contents: Survey, chosen: Chosen, wanted: StreamsWanted
+    path: Path, formats: str, survey: Survey, chosen: Chosen, wanted: StreamsWanted
 ) -> list[Era]:
     """From where to where the programme has which PIDs. When they change, the streams are chosen
     again.
     """
     if chosen.programme is None:
         return []
-    opening = contents.tables[contents.opening]
+    opening = survey.tables[survey.opening]
     audio_pid = None if chosen.audio is None else chosen.audio.id
-    eras = [Era(0, contents.end, opening.packets, chosen.programme, chosen.video.id, audio_pid)]
-    for tables in contents.tables[contents.opening + 1 :]:
+    eras = [Era(0, survey.end, opening.packets, chosen.programme, chosen.video.id, audio_pid)]
+    for tables in survey.tables[survey.opening + 1 :]:
         era = eras[-1]
         number = era.programme.number
         now = tables.programmes.get(number)
@@ -265,7 +265,7 @@ def _eras(
         ):
             continue
         candidates = tables.programmes.values() if now is None else [now]
-        following = _next_era(path, formats, contents, tables, candidates, wanted)
+        following = _next_era(path, formats, survey, tables, candidates, wanted)
         if following is not None:
             eras[-1] = dataclasses.replace(era, end=following.start)
             eras.append(following)
@@ -275,20 +275,20 @@ def _eras(
 def _next_era(
     path: Path,
     formats: str,
-    contents: Survey,
+    survey: Survey,
     tables: Tables,
     candidates: Iterable[Programme],
     wanted: StreamsWanted,
 ) -> Era | None:
     """The streams from `tables` on; None if there are none."""
     for programme in candidates:
-        excerpt = Excerpt(tables.at, contents.end, tables.packets + programme.packets)
+        excerpt = Excerpt(tables.at, survey.end, tables.packets + programme.packets)
         try:
             with open_container(path, formats, excerpt) as container:
                 chosen = _choose(container, path, wanted, frozenset(programme.types))
                 audio_pid = None if chosen.audio is None else chosen.audio.id
                 return Era(
-                    tables.at, contents.end, tables.packets, programme, chosen.video.id, audio_pid
+                    tables.at, survey.end, tables.packets, programme, chosen.video.id, audio_pid
                 )
         except MediaError:
             continue
@@ -301,11 +301,11 @@ def whole_of(source: Source) -> tuple[StreamPart, ...]:
 
 
 @contextmanager
-def opened(
+def open_layout(
     layout: Layout,
 ) -> Iterator[tuple[InputContainer, VideoStream, AudioStream | None, float]]:
-    """The first section, its picture and its sound, and the time in it that is zero of the file's
-    clock.
+    """The first section open: its container, picture and sound, and the timestamp in it, in
+    seconds, that is zero of the file's clock.
     """
     pictures, sounds = layout.first_whole()
     if pictures.source is None:
@@ -344,8 +344,8 @@ def pictures_of(
     def decode(source: Source, lost: Tally, at_s: float | None) -> Generator[Picture, None, None]:
         return decode_pictures(source, lost, at_s, short_side=short_side, threads=threads)
 
-    with closing(_joined(parts, decode, tally, from_s)) as joined:
-        for part, picture in joined:
+    with closing(_part_after_part(parts, decode, tally, from_s)) as shown:
+        for part, picture in shown:
             time_s = picture.pts_s + part.start_s
             if (
                 len(parts) > 1
@@ -366,8 +366,8 @@ def sounds_of(
 ) -> Generator[Sound, None, None]:
     """The sound of a file, as `Media.sounds` describes it; what is lost counts in `tally`."""
     last_s = 0.0
-    with closing(_joined(parts, decode_sounds, tally, from_s)) as joined:
-        for part, sound in joined:
+    with closing(_part_after_part(parts, decode_sounds, tally, from_s)) as heard:
+        for part, sound in heard:
             kept = Sound(sound.start_s + part.start_s, sound.samples)
             # Where two sections meet, the sound of the first may continue past its last picture
             if len(parts) > 1:
@@ -388,7 +388,7 @@ def _within(sound: Sound, from_s: float, until_s: float) -> Sound:
     return Sound(sound.start_s + first / SAMPLE_RATE, sound.samples[first:end])
 
 
-def _joined(
+def _part_after_part(
     parts: Sequence[StreamPart],
     decode: Callable[[Source, Tally, float | None], Generator[Item, None, None]],
     tally: Tally,

@@ -99,24 +99,24 @@ def _info(
 
 
 def _parts_of(
-    path: Path, contents: Survey | None, audio: AudioStream, track: int | None
+    path: Path, survey: Survey | None, audio: AudioStream, track: int | None
 ) -> list[StreamPart]:
     """The parts of a transport stream whose clock starts again, or whose PIDs change; none of any
     other file.
     """
-    opening = None if contents is None else contents.tables[contents.opening]
+    opening = None if survey is None else survey.tables[survey.opening]
     programmes = () if opening is None else opening.programmes.values()
     programme = next((each for each in programmes if audio.id in each.types), None)
-    if contents is None or opening is None or programme is None:
+    if survey is None or opening is None or programme is None:
         return []
-    eras = [Era(0, contents.end, opening.packets, programme, None, audio.id)]
-    for tables in contents.tables[contents.opening + 1 :]:
+    eras = [Era(0, survey.end, opening.packets, programme, None, audio.id)]
+    for tables in survey.tables[survey.opening + 1 :]:
         era = eras[-1]
-        following = _next_era(path, contents, tables, era, track)
+        following = _next_era(path, survey, tables, era, track)
         if following is not None:
             eras[-1:] = [dataclasses.replace(era, end=following.start), following]
     parts = []
-    for section in sections_of(contents, eras)[:MAX_SECTIONS]:
+    for section in sections_of(survey, eras)[:MAX_SECTIONS]:
         pid = section.era.audio_pid
         if pid is not None and section.first_sound is not None:
             piece = ExcerptStream(section.sounds, pid, section.first_sound, section.zero)
@@ -126,7 +126,7 @@ def _parts_of(
 
 
 def _next_era(
-    path: Path, contents: Survey, tables: Tables, era: Era, track: int | None
+    path: Path, survey: Survey, tables: Tables, era: Era, track: int | None
 ) -> Era | None:
     """The sound from these tables on; None if it stays where it was, or is gone."""
     number, pid = era.programme.number, era.audio_pid
@@ -137,11 +137,11 @@ def _next_era(
         return None
     if programme.types.get(pid) == era.programme.types.get(pid):
         return None
-    excerpt = Excerpt(tables.at, contents.end, tables.packets + programme.packets)
+    excerpt = Excerpt(tables.at, survey.end, tables.packets + programme.packets)
     try:
         with open_container(path, SOUND_FORMATS, excerpt) as container:
             audio = choose_audio(container, path, track, frozenset(programme.types))
-            return Era(tables.at, contents.end, tables.packets, programme, None, audio.id)
+            return Era(tables.at, survey.end, tables.packets, programme, None, audio.id)
     except MediaError:
         return None
 
@@ -181,11 +181,11 @@ def _with_parts(
     parts, by_stream = laid
     first_sound_s = None
     if parts[0].source is not None:
-        opened, source = open_source(parts[0].source)
-        with opened:
-            stream = next(each for each in opened.streams.audio if each.index == source.index)
+        section, source = open_source(parts[0].source)
+        with section:
+            stream = next(each for each in section.streams.audio if each.index == source.index)
             origin_s = source.origin_s - parts[0].start_s
-            _, sound, _ = first_frames(opened, None, stream, {stream.index: Clock(origin_s)})
+            _, sound, _ = first_frames(section, None, stream, {stream.index: Clock(origin_s)})
         first_sound_s = first_sound_s_of(sound, origin_s)
     return dataclasses.replace(
         film,

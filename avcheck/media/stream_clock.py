@@ -26,14 +26,11 @@ _TURN_S = WRAP / TICKS_S
 
 @dataclass(frozen=True)
 class StreamClock:
-    """`begin_s`: when a file begins by its own timestamps; `turns`: whether they begin again at
-    zero, as those of a transport stream do every 26.5 hours; `fragments`: whether it is an mp4 in
-    fragments that say when they begin.
-    """
+    """The clock of a stream, as a file taken from it shows it."""
 
-    begin_s: float
-    turns: bool = False
-    fragments: bool = False
+    begin_s: float  # when the file begins, by its own timestamps
+    turns: bool = False  # they begin again at zero, as in a transport stream every 26.5 hours
+    fragments: bool = False  # it is an mp4 in fragments that say when they begin
 
     def ahead_of(self, film: StreamClock) -> float | None:
         """How long after the film this file begins; None if the two share no clock."""
@@ -58,5 +55,5 @@ def stream_clock_of(container: InputContainer, path: Path) -> StreamClock:
 
 
 def clock_at(zero: int) -> StreamClock:
-    """That of a transport stream which begins at this timestamp."""
+    """The clock of a transport stream that begins at this timestamp, in ticks."""
     return StreamClock(zero / TICKS_S % _TURN_S, turns=True)

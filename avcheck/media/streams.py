@@ -84,10 +84,18 @@ def playing(container: InputContainer) -> list[VideoStream]:
 def choose_video(
     container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None
 ) -> VideoStream:
-    """Picture track `track` among those that play, or the one that players take: of those that
-    decode the first with the flag of the default, else the first. With `pids`, of these only.
+    """The picture track to check, whose size is within `MAX_PIXELS`.
 
-    Its size is within `MAX_PIXELS`.
+    Args:
+        container: The open file.
+        path: The file, for errors.
+        track: Its number, from 0 among those that play. None: the one that players take, which is
+            the first that decodes and is marked as the default, else the first that decodes.
+        pids: Only tracks with these PIDs are looked at; None: all.
+
+    Raises:
+        NoVideo: There is no such track.
+        DecodeFailed, LimitExceeded: It cannot be decoded, or its pictures are too large.
     """
     streams = of_programme(playing(container), pids)
     if not streams:
@@ -143,10 +151,18 @@ def of_programme(streams: Sequence[AnyStream], pids: Collection[int] | None) -> 
 def choose_audio(
     container: InputContainer, path: Path, track: int | None, pids: Collection[int] | None = None
 ) -> AudioStream:
-    """Audio track `track`, or the one that players take: of those that decode the first with the
-    flag of the default, else the first that is for everybody.
+    """The audio track to check.
 
-    With `pids`, of these only.
+    Args:
+        container: The open file.
+        path: The file, for errors.
+        track: Its number, from 0. None: the one that players take, which is the first that decodes
+            and is marked as the default, else the first that decodes and is for everybody.
+        pids: Only tracks with these PIDs are looked at; None: all.
+
+    Raises:
+        NoAudio: There is no such track.
+        DecodeFailed, LimitExceeded: It cannot be decoded, or claims what no sound has.
     """
     streams = of_programme(container.streams.audio, pids)
     if not streams and container.streams.audio:

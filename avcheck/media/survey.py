@@ -24,7 +24,7 @@ _PAT, _PMT = 0x00, 0x02  # table ids
 _PADDING = 0x1FFF
 
 
-def survey(path: Path) -> Survey | None:
+def survey_file(path: Path) -> Survey | None:
     """Go over the packets of a transport stream; None for a file without a PAT and a PMT. Raises
     OSError.
     """
@@ -33,7 +33,7 @@ def survey(path: Path) -> Survey | None:
 
 
 @lru_cache(maxsize=1)  # a check opens its file several times
-def _survey(path: Path, _size: int, _changed: int) -> Survey | None:
+def _survey(path: Path, _size: int, _mtime_ns: int) -> Survey | None:
     with path.open("rb", buffering=0) as file:
         pass_ = _Pass(file.seek(0, io.SEEK_END))
         pass_.read(file)

@@ -1,8 +1,8 @@
 """What an edit list makes of a track: which piece of its media is shown when.
 
-A track is decoded by the time of its media, from `Piece.from_s` on; here the result is cut to the
-pieces, and moved to when they are shown. A piece that lies before the last one, or shows some of it
-again, is decoded again.
+A track is decoded by the time of its media, from `ShownPiece.from_s` on; here the result is cut to
+the pieces, and moved to when they are shown. A piece that lies before the last one, or shows some
+of it again, is decoded again.
 """
 
 from __future__ import annotations
@@ -57,11 +57,6 @@ class Timeline:
 
     pieces: tuple[ShownPiece, ...]
     other_speed: tuple[tuple[float, float], ...] = ()
-
-    @property
-    def end_s(self) -> float:
-        """When all has been shown, in seconds."""
-        return max(self.pieces[-1].end_s, *(end_s for _, end_s in self.other_speed), 0.0)
 
     def later(self, by_s: float) -> Timeline:
         """The same, shown `by_s` seconds later."""

@@ -92,11 +92,17 @@ class Block:
 
 
 def without_gaps(mel: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The log-mel (columns, 64) in which every column without sound, by bool (columns,), is the
-    mean of those with sound.
+    """A log-mel in which every column without sound is the mean of those with sound.
 
     The sound trunk subtracts each band's mean. Silence in place of missing sound would move that
     mean, and with it every feature of a short file; the mean itself moves nothing.
+
+    Args:
+        mel: float32 (columns, 64).
+        heard: bool (columns,), False where there is no sound.
+
+    Returns:
+        float32 (columns, 64); `mel` itself if all columns have sound, or none has.
     """
     if heard.all() or not heard.any():
         return mel
@@ -118,8 +124,15 @@ class SoundTimeline:
         self._ended = False
 
     def read(self, start_s: float, count: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """`count` samples from `start_s` on: float32 samples and bool mask. Starts must not go back
-        by more than 1 s.
+        """A stretch of the sound.
+
+        Args:
+            start_s: Where it starts; at most 1 s before any start read earlier.
+            count: How many samples it has.
+
+        Returns:
+            The samples, float32 (count,), 0 where there is no sound; and where there is some, bool
+            (count,).
         """
         end_s = start_s + count / SAMPLE_RATE
         while not self._ended and (not self._pieces or self._piece_end_s(self._pieces[-1]) < end_s):
@@ -162,15 +175,20 @@ def blocks(
 ) -> Iterator[Block]:
     """Cut a file, with one sound or several, into blocks, lazily; memory holds a block or two.
 
-    The grid starts at the first picture. A picture is repeated for at most 1 s; a stretch without
-    pictures gives no block, and the next block keeps its true `start_s` on the same grid. Sound
-    outside the time of the pictures is not used.
+    A picture is repeated for at most 1 s; a stretch without pictures gives no block, and the next
+    block keeps its true `start_s` on the same grid. Sound outside the time of the pictures is not
+    used. A stretch of a file gives the same blocks as the whole. Nothing is read further than
+    needed.
 
-    A stretch of a file gives the same blocks as the whole: `count` blocks from number `first` on,
-    on the grid that starts at `origin_s`. The pictures then begin with the one shown as block
-    `first` starts, and the sound `SOUND_LEAD_S` before that. Neither is read further than needed.
-    Up to `margin` blocks on either side come without pictures, as `Block.sound_alone`; the sound
-    then begins that much earlier.
+    Args:
+        pictures: In order. Those of a stretch begin with the one shown as block `first` starts.
+        sounds: One or more, each in order. Those of a stretch begin `SOUND_LEAD_S` before the first
+            block, margin included.
+        origin_s: Where the grid starts, on the file's clock; None: at the first picture.
+        first: The number of the first block.
+        count: How many blocks; None: to the end.
+        margin: How many blocks on either side also come, without pictures, as `Block.sound_alone`.
+            Before the first there are no more than `first`.
     """
     timelines = [SoundTimeline(sound) for sound in sounds]
     for number in range(max(0, first - margin), first):

@@ -56,8 +56,8 @@ def open_sound(
     short_side: int = SHORT_SIDE,
     threads: int = 0,
 ) -> Media:
-    """Open the file on the tracks to check, with this one of its sounds. Raises what `open_media`
-    raises.
+    """Open the file on the tracks to check, with this one of its sounds. The arguments, and what is
+    raised, are those of `open_media`.
     """
     return open_media(
         path,

@@ -22,11 +22,15 @@ _LOG_FLOOR = 1e-5  # about -100 dBFS: digital silence and dither look alike
 
 
 def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-mel spectrogram of 16 kHz sound, float32 (columns, 64).
+    """Log-mel spectrogram of sound, by a Hann window of 32 ms.
 
-    `samples` holds the sound of the columns plus 176 samples of context before and after it (zeros
-    where there is none), so that len(samples) = 160 * columns + 352 and column j is centred on
-    sample 176 + 160 * j + 80. Hann window of 32 ms.
+    Args:
+        samples: (160 * columns + 352,), mono, 16 kHz: the sound of the columns, with `MEL_MARGIN`
+            samples of context before and after it (zeros where there is none).
+
+    Returns:
+        float32 (columns, 64), natural logarithm of the power in each band. Column j is centred on
+        sample 176 + 160 * j + 80.
     """
     columns = (len(samples) - 2 * MEL_MARGIN) // MEL_HOP
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FFT)[::MEL_HOP][:columns]

@@ -71,9 +71,15 @@ def segments(
     """The segments of a file, as its blocks come in.
 
     A segment never spans a gap in time, or a change of the pictures' shape (a stream that is turned
-    half-way). It ends at one of `seams_s`, where recordings were joined, unless it would be too
-    short to show an offset. Blocks that are not `wanted`, by their index, are left out, but those
-    next to a wanted one lend their sound.
+    half-way).
+
+    Args:
+        source: The blocks in order.
+        on_block: Called with each block.
+        seams_s: Where recordings were joined, on the file's clock, rising. A segment ends there,
+            unless it would be too short to show an offset.
+        wanted: The numbers of the blocks to judge; None: all of them. The others are left out, but
+            lend their sound to a segment beside them.
     """
     before: list[Block] = []
     waiting: list[Block] = []
@@ -121,7 +127,18 @@ def window_over(
     origin_s: float,
     on_block: Callable[[Block], None] | None = None,
 ) -> Window:
-    """Blocks `start` up to `end`, with those around them, whose pictures are not decoded."""
+    """Some blocks of a file, with those around them, whose pictures are not decoded.
+
+    Args:
+        media: The file, which must allow reading from the middle.
+        start: The number of the first block inside.
+        end: The number of the block after the last.
+        origin_s: Where block 0 starts, on the file's clock.
+        on_block: Called with each block, also with those around.
+
+    Raises:
+        CannotSeek: The file cannot be read from there.
+    """
     heard_from_s = origin_s + max(0, start - MARGIN_BLOCKS) * BLOCK_S - SOUND_LEAD_S
     window = Window([])
     with ExitStack() as stack:
@@ -149,11 +166,15 @@ def window_over(
 def ahead(
     source: Iterator[Item], depth: int = 2 * SEGMENT_BLOCKS, ended: threading.Event | None = None
 ) -> Generator[Item, None, None]:
-    """The same items, up to `depth` of them made ahead in a thread while the network is at work.
-    Errors come through.
+    """The same items, made ahead in a thread while the network is at work. An error of `source` is
+    raised here.
 
-    `ended` is set when the last one is made. Close the iterator when done: the thread then stops at
-    its next item.
+    Close the iterator when done: the thread then stops at its next item.
+
+    Args:
+        source: The items; only the thread iterates over it.
+        depth: How many may wait.
+        ended: Set when the last one is made.
     """
     made: queue.Queue[Item | BaseException | None] = queue.Queue(maxsize=depth)
     stop = threading.Event()

@@ -29,8 +29,13 @@ _CHUNK = 50  # pictures measured at a time: their spectra stay in the processor'
 
 
 def shake(pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """How far each picture of (T, H, W) has strayed from the smooth course of its shot: (T, 2), px
-    to the right and down.
+    """How far each picture has strayed from the smooth course of its shot.
+
+    Args:
+        pictures: Luma, uint8 (T, H, W), one after another.
+
+    Returns:
+        (T, 2), px to the right and down.
     """
     count, height, width = pictures.shape
     if count < 2:
@@ -62,8 +67,14 @@ def _strayed(course: NDArray[np.float64]) -> NDArray[np.float64]:
 def steadied(
     pictures: NDArray[np.uint8], strayed: NDArray[np.float64] | None = None
 ) -> NDArray[np.uint8]:
-    """The pictures (T, H, W), each moved back by as much as it has strayed (T, 2), borders
-    mirrored; None: measured by `shake`.
+    """The pictures, each moved back by as much as it has strayed, borders mirrored.
+
+    Args:
+        pictures: Luma, uint8 (T, H, W).
+        strayed: (T, 2), px to the right and down; None: as `shake` measures it.
+
+    Returns:
+        uint8 (T, H, W); `pictures` itself if none has strayed.
     """
     if strayed is None:
         strayed = shake(pictures)
@@ -77,15 +88,27 @@ def steadied(
 
 
 def views(strayed: NDArray[np.float64], *, unsteadied: bool) -> list[NDArray[np.float64]]:
-    """What to take out of pictures that have `strayed` (T, 2) for each view of them: held steady
-    and, if `unsteadied`, also as they come.
+    """What `steadied` has to take out of pictures for each view of them.
+
+    Args:
+        strayed: (T, 2), px, as from `shake`.
+        unsteadied: Look at the pictures as they come too, not only held steady.
+
+    Returns:
+        (T, 2) for each view.
     """
     return [strayed, np.zeros_like(strayed)] if unsteadied else [strayed]
 
 
 def reduced(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pictures (T, H, W) at the size at which they are correlated, (T, 64, 64): their `shake` is
-    the same, in these larger pixels.
+    """Pictures at the size at which `shake` correlates them: what it measures there is the same,
+    in larger pixels.
+
+    Args:
+        pictures: Luma, uint8 (T, H, W).
+
+    Returns:
+        uint8 (T, 64, 64).
     """
     if pictures.shape[1:] == (_SIDE, _SIDE):
         return pictures

@@ -9,12 +9,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from avcheck.errors import CannotSeek, EmptyPart, MediaError
 from avcheck.media import Media, MediaInfo, Picture, Sound
-from avcheck.media.base import ROUNDING_S
+from avcheck.media.base import ROUNDING_S, shown_from
 from avcheck.rates import SAMPLE_RATE
 from avcheck.reading.blocks import BLOCK_S, SOUND_LEAD_S, Block, blocks
 from avcheck.reading.choice import Choice, open_sound
@@ -22,6 +24,8 @@ from avcheck.reading.segments import MARGIN_BLOCKS
 from avcheck.record.markers import TitleClock
 from avcheck.record.report import Degraded
 from avcheck.settings import LEAST_PART_S, CheckSettings, Time
+
+_Item = TypeVar("_Item", Picture, Sound)
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,12 @@ class Title:
         return self._files[0].pictures(from_s)
 
     def all_sounds(self, from_s: float | None = None) -> list[Generator[Sound, None, None]]:
-        """Each of the sounds, as `sound`."""
+        """Each of the sounds, as `sound` gives it."""
         return [self.sound(number, from_s) for number in range(len(self._files))]
 
     def sound(self, number: int, from_s: float | None = None) -> Generator[Sound, None, None]:
-        """One of the sounds, as `Media.sounds`. If one of several fails, it ends, and the others go
-        on.
+        """One of the sounds, by its number, as `Media.sounds` gives it. If one of several fails, it
+        ends, and the others go on.
         """
         later_s = self._later_s[number]
         its_from_s = None if from_s is None else from_s - later_s
@@ -123,8 +127,10 @@ def open_title(
     short_side: int,
     threads: int,
 ) -> Title:
-    """Open a file for these of its sounds. Raises what `open_media` raises, if it opens for none of
-    them.
+    """Open a file for these of its sounds.
+
+    The other arguments are those of `open_media`, and so is what is raised if it opens for none of
+    the sounds.
     """
     files: list[Media] = []
     opened: list[Choice] = []
@@ -192,10 +198,13 @@ def _in_words(time: Time) -> str:
 def blocks_of(
     title: Title, part: Part | None, listeners: Sequence[Callable[[Sound], None]] = ()
 ) -> Iterator[Block]:
-    """The blocks of a title with all its sounds; of a part, numbered from its start, with those on
-    either side that lend their sound.
+    """The blocks of a title with all its sounds.
 
-    listeners: for each sound, or none, what is told of all of it, or of all that is in the part.
+    Args:
+        title: The title.
+        part: The part to look at; None: all of it. Its blocks are numbered from its start, and
+            those on either side that lend their sound come too.
+        listeners: For each sound, what is called with every piece of it (in the part); () for none.
     """
 
     def overheard(sounds: Sequence[Iterator[Sound]]) -> list[Iterator[Sound]]:
@@ -237,7 +246,7 @@ def pictures_in(title: Title, part: Part | None) -> Iterator[Picture]:
 def _passing(
     sounds: Iterable[Sound], listener: Callable[[Sound], None], part: Part | None
 ) -> Iterator[Sound]:
-    """The same sounds, of which the listener is told."""
+    """The same sounds; `listener` is called with each, as far as it lies in the part."""
     for sound in sounds:
         for each in (sound,) if part is None else _cut((sound,), part):
             listener(each)
@@ -264,46 +273,38 @@ def _cut(sounds: Iterable[Sound], part: Part) -> Iterator[Sound]:
 
 
 def _pictures_from(title: Title, from_s: float) -> Iterator[Picture]:
-    """The pictures from the one shown at `from_s` on: by seeking, or if that fails, by reading from
-    the beginning.
-    """
-    if title.seekable:
-        begun = False
-        try:
-            for picture in title.pictures(from_s):
-                begun = True
-                yield picture
-            return
-        except CannotSeek:
-            if begun:
-                raise
-    shown: Picture | None = None
-    for picture in title.pictures():
-        if picture.pts_s > from_s:
-            if shown is not None:
-                yield shown
-                shown = None
-            yield picture
-        else:
-            shown = picture
-    if shown is not None:
-        yield shown
+    """The pictures from the one shown at `from_s` on."""
+    return _sought(
+        title,
+        partial(title.pictures, from_s),
+        lambda: shown_from(title.pictures(), from_s),
+    )
 
 
 def _sounds_from(title: Title, from_s: float) -> list[Iterator[Sound]]:
     """The same for the sounds; some sound before `from_s` may come too."""
-    return [_sound_from(title, number, from_s) for number in range(len(title.choices))]
+    return [
+        _sought(
+            title,
+            partial(title.sound, number, max(0.0, from_s)),
+            partial(title.sound, number),
+        )
+        for number in range(len(title.choices))
+    ]
 
 
-def _sound_from(title: Title, number: int, from_s: float) -> Iterator[Sound]:
+def _sought(
+    title: Title, seek: Callable[[], Iterator[_Item]], read: Callable[[], Iterator[_Item]]
+) -> Iterator[_Item]:
+    """What `seek` gives; if the title cannot be sought, what `read` gives, from the beginning."""
     if title.seekable:
         begun = False
         try:
-            for sound in title.sound(number, max(0.0, from_s)):
+            for item in seek():
                 begun = True
-                yield sound
+                yield item
             return
         except CannotSeek:
             if begun:
                 raise
-    yield from title.sound(number)
+    yield from read()

@@ -1,5 +1,5 @@
-"""Flashes: parts of a picture that suddenly become bright or dark, and soon are as before. So does
-the hand of a countdown, at every full second.
+"""Flashes: parts of a picture that suddenly become bright or dark, and soon are as before. The hand
+of a countdown makes one at every full second, as it starts anew.
 """
 
 from __future__ import annotations

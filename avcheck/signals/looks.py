@@ -1,5 +1,5 @@
-"""What test signals are searched for in: the levels of a picture's cells, and how much they
-move.
+"""Looks: the levels of a picture's cells, and how much they move. Test signals are searched for in
+them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Looks:
 
 
 def looks_of(pictures: Iterable[Picture]) -> Looks:
-    """The looks of pictures of one size; the first has no motion."""
+    """The looks of pictures. The first has no motion, nor has one of another shape than the one
+    before, as where recordings were joined.
+    """
     times_s: list[float] = []
     levels: list[Levels] = []
     motion: list[Levels] = []
@@ -43,7 +45,9 @@ def looks_of(pictures: Iterable[Picture]) -> Looks:
     for picture in pictures:
         luma = picture.luma
         here = luma.astype(np.int16)
-        moved = np.abs(here - (here if before is None else before))
+        if before is None or before.shape != here.shape:
+            before = here
+        moved = np.abs(here - before)
         before = here
         times_s.append(picture.pts_s)
         levels.append(_cells(luma, ROWS, COLUMNS, 1))

@@ -133,8 +133,8 @@ def _is_quiet(beeps: Beeps) -> bool:
 
 
 def recognised_in(looks: Looks, beeps: Beeps) -> Signal | None:
-    """The test signal that pictures and a sound make, or None. For a file of nothing but flashes
-    and tones it is returned even if these do not go together (`unnatural`).
+    """The test signal that the pictures and a sound of a file make; None if they make none. A file
+    of nothing but flashes and tones is one even if these do not go together (`unnatural`).
     """
     if not may_be_signal(beeps):
         return None
@@ -151,8 +151,10 @@ def _unnatural(signals: Iterable[Signal], beeps: Beeps) -> Signal | None:
 
 
 def signal_of(media: Media) -> Signal:
-    """What is seen and heard in an open file, in pairs, as the most credible kind of signal. Raises
-    DecodeFailed, NoAudio as `Media.pictures` and `Media.sounds`.
+    """What is seen and heard in an open file, in pairs, as the most credible kind of signal.
+
+    Raises:
+        DecodeFailed, NoAudio: As `Media.pictures` and `Media.sounds`.
     """
     return signal_in(looks_of(media.pictures()), beeps_of(media.sounds()))
 
@@ -224,25 +226,47 @@ def _pairs(
     The offset may change slowly or by a jump, so the rest is paired by an offset of its own.
     """
     events: list[Event] = []
-    flashes_s, beeps_s = seen_s, heard_s
+    flashes_s, beeps_s = np.sort(seen_s), np.sort(heard_s)
     while len(flashes_s) and len(beeps_s):
-        ways_s = np.subtract.outer(flashes_s, beeps_s)
-        near = np.abs(ways_s) <= MAX_OFFSET_S
-        if not near.any():
+        candidates_s = _differences(flashes_s, beeps_s)
+        if not len(candidates_s):
             break
-        candidates_s = ways_s[near]
-        counts = (np.abs(np.subtract.outer(candidates_s, candidates_s)) <= _TOGETHER_S).sum(axis=1)
+        first = np.searchsorted(candidates_s, candidates_s - _TOGETHER_S, "left")
+        counts = np.searchsorted(candidates_s, candidates_s + _TOGETHER_S, "right") - first
         if counts.max() == 1 < len(counts) and not events:
             return (), True
         best_s = float(min(candidates_s[counts >= 0.9 * counts.max()], key=abs))
         if counts.max() < (_LEAST_PAIRS if events else 1):
             break
-        off_s = np.abs(ways_s - best_s)
-        paired = off_s.min(axis=1) <= _TOGETHER_S
-        mates = off_s.argmin(axis=1)[paired]
+        mates = _nearest(beeps_s, flashes_s - best_s)
+        paired = np.abs(flashes_s - beeps_s[mates] - best_s) <= _TOGETHER_S
+        mates = mates[paired]
         events += [
             Event(float(at_s), float(beep_s))
             for at_s, beep_s in zip(flashes_s[paired], beeps_s[mates], strict=True)
         ]
         flashes_s, beeps_s = flashes_s[~paired], np.delete(beeps_s, mates)
     return tuple(sorted(events, key=lambda event: event.picture_s)), False
+
+
+def _differences(
+    flashes_s: NDArray[np.float64], beeps_s: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How long after a beep a flash comes, of all that lie within `MAX_OFFSET_S` of each other,
+    from low to high. Both rise; a test signal of hours has too many to compare each with each.
+    """
+    first = np.searchsorted(beeps_s, flashes_s - MAX_OFFSET_S, "left")
+    last = np.searchsorted(beeps_s, flashes_s + MAX_OFFSET_S, "right")
+    near = [
+        flash_s - beeps_s[low:high]
+        for flash_s, low, high in zip(flashes_s, first, last, strict=True)
+    ]
+    return np.sort(np.concatenate(near))
+
+
+def _nearest(values: NDArray[np.float64], to: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The index of the value, of several that rise, that is nearest to each of `to`."""
+    after = np.clip(np.searchsorted(values, to), 1, max(1, len(values) - 1))
+    before = after - 1
+    after = np.minimum(after, len(values) - 1)
+    return np.where(to - values[before] <= values[after] - to, before, after)

@@ -18,7 +18,7 @@ _FLAT = 12  # levels between the cells of a black picture
 
 
 def singles_of(looks: Looks) -> list[float]:
-    """When such pictures are shown, in seconds on the file's clock."""
+    """When single pictures before black are shown, in seconds on the file's clock."""
     times_s = looks.times_s
     moved = (looks.motion >= _MOVED).sum(axis=1)
     flat = np.ptp(looks.levels, axis=1) <= _FLAT

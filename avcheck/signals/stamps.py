@@ -45,9 +45,15 @@ def can_read_stamps() -> bool:
 def stamps_of(
     pictures: Iterable[Picture], sounds: Iterable[Sound], *, within_s: float = 10.0
 ) -> Signal | None:
-    """The stamps of a capture, an event for each picture whose number is also heard; None if no
-    picture of the first `within_s` has one, or the package is missing. The sound is decoded only if
-    they have.
+    """The stamps of a capture: an event for each picture whose number is also heard.
+
+    Args:
+        pictures: All of the capture, in order.
+        sounds: Its sound, which is decoded only if pictures are stamped.
+        within_s: How soon the first stamp has to be seen, in seconds from the first picture.
+
+    Returns:
+        None if no picture is stamped by then, or the package that reads stamps is missing.
     """
     if not can_read_stamps():
         return None
@@ -63,8 +69,9 @@ def stamps_of(
 
 
 def _in_runs(events: Sequence[Event], step_ms: float) -> tuple[Event, ...]:
-    """Events in a row with others of the same offset, to a picture, by which one that was recorded
-    as it was shown can be off; what is heard by chance is not.
+    """The events that are in a row with others of the same offset; what is heard by chance is in no
+    such row. Neighbours may differ by `step_ms`, as a picture that a camera took from a display can
+    be off by a whole one.
     """
     runs: list[list[Event]] = []
     for event in events:
@@ -80,7 +87,7 @@ def _in_runs(events: Sequence[Event], step_ms: float) -> tuple[Event, ...]:
 
 
 class StampLook:
-    """Whether the first blocks of a title are stamped, found out as they come by."""
+    """Finds out whether the first blocks of a title are stamped, as they come by."""
 
     def __init__(self) -> None:
         self.stamped = False

@@ -39,8 +39,10 @@ def check_signal(
     video_track: int | None = None,
     audio_path: Path | None = None,
 ) -> Report:
-    """The record of a recorded test signal, from its events alone. Raises what `open_media`
-    raises.
+    """The record of a recorded test signal, from its events alone.
+
+    `tolerance` is how much the sound may be early and late; the other arguments, and what is
+    raised, are those of `open_media`.
     """
 
     def opened(short_side: int) -> Media:
@@ -76,8 +78,13 @@ def check_signal(
 def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = False) -> Judgement:
     """The judgement on a signal; undecidable if nothing that is seen goes with what is heard.
 
-    Its segments are the events, of stamps one a second unless `every_picture`; `confidence` is the
-    share of what is seen and heard that is in pairs.
+    Its `segments` are the events; its `confidence` is the share of what is seen and heard that is
+    in pairs.
+
+    Args:
+        signal: The events.
+        tolerance: How much the sound may be early and late.
+        every_picture: List every event of stamps, not only one a second.
     """
     if not signal.events or signal.is_chance:
         return undecided(signal)

@@ -18,8 +18,8 @@ def moment(time_s: float) -> str:
 
 
 def between(start_s: float, end_s: float) -> str:
-    """Where between two moments something lies: "between 0:11 and 0:14", or "at 0:12" if they are
-    less than a second apart.
+    """A place between two moments, in words: "between 0:11 and 0:14", or "at 0:12" if they are less
+    than a second apart.
     """
     if end_s - start_s < 1:
         return f"at {clock((start_s + end_s) / 2)}"
