@@ -221,9 +221,10 @@ def _tracks(
     """The tracks and languages asked for: a sound chosen on the command line overrides another
     choice in the settings.
     """
-    if (audio or language) and origin.is_configured("audio_track"):
+    by_number, by_language = (origin.is_configured(name) for name in ("audio_track", "language"))
+    if by_number and (audio or (language and not by_language)):
         audio_track = None
-    if (audio or audio_track) and origin.is_configured("language"):
+    if by_language and (audio or (audio_track and not by_number)):
         language = None
     return audio_track, language
 
@@ -325,7 +326,7 @@ def _track_numbers(texts: list[str] | None) -> tuple[int, ...]:
     """The audio tracks that --audio-track names; none if it says all. Raises UsageError."""
     for text in texts or ():
         if text != "all" and not (text.isascii() and text.isdecimal() and len(text) <= 4):
-            raise UsageError(f"--audio-track takes a number of at least 0, or all, not {text!r}")
+            raise UsageError(f"--audio-track takes a number from 0 to 9999, or all, not {text!r}")
     if "all" in (texts or ()):
         if len(texts or ()) > 1:
             raise UsageError("--audio-track all goes alone: it takes every track there is")
