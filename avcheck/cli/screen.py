@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -258,7 +259,15 @@ def check_alone(path: Path, settings: CheckSettings, *, quiet: bool) -> Report:
     with progress_bar(1, quiet=quiet) as bar:
         never_compile()
         keep_memory()
-        return next(check_many([path], settings, on_file=bar.on_file, on_progress=bar.on_progress))
+        return next(
+            check_many(
+                [path],
+                settings,
+                on_file=bar.on_file,
+                on_progress=bar.on_progress,
+                on_bug=partial(show_bug, verbose=False),
+            )
+        )
 
 
 def show_bug(path: Location, error: Exception, *, verbose: bool) -> None:
