@@ -19,7 +19,7 @@ from avcheck.batch.resume import Resumed
 from avcheck.batch.run import CheckerMaker, Result, Unchanged, check_changed, identified
 from avcheck.cli import options as opt
 from avcheck.cli.group import app
-from avcheck.cli.require import require_file, require_one_title
+from avcheck.cli.require import require_file, require_one_title, require_sample
 from avcheck.cli.screen import Bar, Output, complain, progress_bar, show_bug
 from avcheck.errors import UsageError
 from avcheck.machine.loading import never_compile
@@ -89,12 +89,11 @@ def check(
     A single file on a terminal gets a table and the verdict; otherwise each file gets one line.
     Results go to stdout, progress and errors to stderr.
     """
-    origin = _Origin(ctx)
-    _refuse_contradictions(ctx, origin)
+    _refuse_contradictions(ctx)
     if config_file is not None and verbose:
         complain(f"settings from {config_file}")
-    tolerance = _tolerance(origin, preset, early, late)
-    audio_track, language = _tracks(origin, audio, audio_track, language)
+    tolerance = _tolerance(ctx, preset, early, late)
+    audio_track, language = _tracks(ctx, audio, audio_track, language)
     settings = CheckSettings(
         tolerance=tolerance,
         device=device,
@@ -148,25 +147,13 @@ def check(
     raise typer.Exit(output.code(gate))
 
 
-class _Origin:
-    """Where the value of an option comes from."""
-
-    def __init__(self, ctx: typer.Context) -> None:
-        self._ctx = ctx
-
-    def _of(self, name: str) -> str:
-        return str(getattr(self._ctx.get_parameter_source(name), "name", ""))
-
-    def is_configured(self, name: str) -> bool:
-        """Whether it comes from a settings file or an environment variable."""
-        return self._of(name) == "DEFAULT_MAP"
-
-    def is_given(self, name: str) -> bool:
-        """Whether it was given on the command line."""
-        return self._of(name) == "COMMANDLINE"
+def _is_configured(ctx: typer.Context, name: str) -> bool:
+    """Whether the value of a parameter comes from a settings file or an environment variable."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
-def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
+def _refuse_contradictions(ctx: typer.Context) -> None:
     """Raise UsageError for options that exclude or need each other, and for missing files."""
     given = ctx.params
     if given["config_file"] is not None and given["no_config"]:
@@ -175,13 +162,13 @@ def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
     if (
         given["as_json"]
         and form not in (None, "json")
-        and not origin.is_configured("output_format")
+        and not _is_configured(ctx, "output_format")
     ):
         raise UsageError(f"--json and --format {form} contradict each other")
     chosen = [
         name
         for name in ("audio", "audio_track", "language")
-        if given[name] and not origin.is_configured(name)
+        if given[name] and not _is_configured(ctx, name)
     ]
     if "audio" in chosen and len(chosen) > 1:
         raise UsageError(
@@ -196,24 +183,23 @@ def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
         require_file("--model", given["model"])
     if given["retry_errors"] and given["resume"] is None:
         raise UsageError("--retry-errors goes with --resume")
-    if origin.is_given("probes") and not given["sample"]:
-        raise UsageError("--probes goes with --sample")
+    require_sample(ctx)
 
 
 def _tolerance(
-    origin: _Origin, preset: str | None, early: float | None, late: float | None
+    ctx: typer.Context, preset: str | None, early: float | None, late: float | None
 ) -> Tolerance:
     """The limits asked for: a preset on the command line overrides limits in the settings."""
-    if preset is not None and not origin.is_configured("preset"):
+    if preset is not None and not _is_configured(ctx, "preset"):
         early, late = (
-            None if origin.is_configured(name) else value
+            None if _is_configured(ctx, name) else value
             for name, value in (("early", early), ("late", late))
         )
     return tolerance_of(preset, early, late)
 
 
 def _tracks(
-    origin: _Origin,
+    ctx: typer.Context,
     audio: list[Path] | None,
     audio_track: list[str] | None,
     language: list[str] | None,
@@ -221,7 +207,7 @@ def _tracks(
     """The tracks and languages asked for: a sound chosen on the command line overrides another
     choice in the settings.
     """
-    by_number, by_language = (origin.is_configured(name) for name in ("audio_track", "language"))
+    by_number, by_language = (_is_configured(ctx, name) for name in ("audio_track", "language"))
     if by_number and (audio or (language and not by_language)):
         audio_track = None
     if by_language and (audio or (audio_track and not by_number)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,8 @@ def train(
     """Train the network on video that is in sync, by shifting its sound. Needs the extra train."""
     for path in data:
         require_directory(path)
+    if math.isinf(scale):
+        raise UsageError("--scale must be a number of at least 0.001, not inf")
     with _may_lack_opencv():
         from avcheck.train.run import train as run_training
     if start is not None:
