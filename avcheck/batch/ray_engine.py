@@ -23,7 +23,14 @@ from avcheck import render
 from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, Stamp, is_url, shown
-from avcheck.batch.run import Before, CheckerMaker, Result, Unchanged, check_changed
+from avcheck.batch.run import (
+    Before,
+    CheckerMaker,
+    Result,
+    Unchanged,
+    check_changed,
+    identified,
+)
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
@@ -197,10 +204,8 @@ def _refuse_what_no_machine_has(needs: Mapping[str, float]) -> None:
 
 def _lost(task: _Task, settings: CheckSettings) -> Report:
     reason = f"the machine or process that checked it was lost {MOST_LOSSES} times"
-    lost = error_report(
-        shown(task.source), reason, settings.tolerance, settings.model, code="crashed"
-    )
-    return settings.signed(lost)
+    lost = error_report(task.source, reason, settings.tolerance, settings.model, code="crashed")
+    return identified(lost, settings)
 
 
 @contextmanager
