@@ -159,11 +159,7 @@ def _refuse_contradictions(ctx: typer.Context) -> None:
     if given["config_file"] is not None and given["no_config"]:
         raise UsageError("--config and --no-config contradict each other")
     form = given["output_format"]
-    if (
-        given["as_json"]
-        and form not in (None, "json")
-        and not _is_configured(ctx, "output_format")
-    ):
+    if given["as_json"] and form not in (None, "json") and not _is_configured(ctx, "output_format"):
         raise UsageError(f"--json and --format {form} contradict each other")
     chosen = [
         name
