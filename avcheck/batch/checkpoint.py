@@ -229,8 +229,7 @@ class Merged:
             ours = False
             if path.exists() and not path.is_file():
                 raise UsageError(
-                    f"{path} is not a regular file, and merge reads its files twice; save it "
-                    "under a name first"
+                    f"{path} is not a regular file, and results are read twice; save them in one"
                 )
             try:
                 with path.open("rb") as file:
