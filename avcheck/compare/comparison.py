@@ -113,9 +113,20 @@ def read_title(
     program: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Digest:
-    """Decode a file and keep what comparing needs. `on_progress` hears the fraction that is done.
+    """Decode a file and keep what comparing needs.
 
-    Raises MediaError and UsageError as `open_media`.
+    Args:
+        path: A local file.
+        audio_track: Which audio track, from 0. None: the main one.
+        video_track: Which picture track, from 0 among those that play. None: the main one.
+        program: Number of the programme of an MPEG-TS. None: the main one.
+        on_progress: Called with the fraction that is done, 0..1.
+
+    Returns:
+        Features of sound and pictures, on disk; `close` it when done.
+
+    Raises:
+        MediaError, UsageError: As `open_media`.
     """
     with open_media(
         path,

@@ -67,12 +67,20 @@ def watch(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> None:
-    """Check the files of a folder as they arrive, until interrupted; with `plan.once`, until all
-    that are there are done.
+    """Check the files of a folder as they arrive, until interrupted.
 
-    `on_report` is called with each new result once it is in the journal, `on_step` with what
-    becomes of a file, in words. Raises UsageError if the folder, the journal or the weights cannot
-    be used.
+    Args:
+        plan: What to watch, and what to do with the files.
+        settings: How each file is checked.
+        limits: How many at a time, and what one may cost.
+        on_report: Called with each new result once it is in the journal.
+        on_step: Called with what becomes of a file, in words.
+        on_bug: As for `batch.run.check_many`.
+        make_checker: As for `batch.run.check_many`.
+
+    Raises:
+        UsageError: The folder or the journal cannot be used, or watchfiles is not installed.
+        ModelError: The weights cannot be used.
     """
     with (
         Checkpoint(plan.journal, "journal") as journal,
