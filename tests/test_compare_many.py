@@ -263,6 +263,19 @@ def test_a_reference_that_cannot_be_read_is_named(
     assert "out/good.mkv: error: masters/good.mkv" in capsys.readouterr().err
 
 
+def test_a_format_of_one_title_is_refused_for_two(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in (["--format", "edl"], ["--output", "edl=sync.edl"]):
+        assert main(["compare", "masters", "out", *options]) == 2
+        said = capsys.readouterr()
+        assert (said.out, "the format edl holds one title, and there are 3" in said.err) == (
+            "",
+            True,
+        )
+    assert not Path("sync.edl").exists()
+
+
 def test_a_film_without_sound_is_refused_without_an_option_that_compare_lacks(
     folders: Path, capsys: pytest.CaptureFixture[str], clip: Callable[..., Path]
 ) -> None:

@@ -84,6 +84,11 @@ class Discovery:
     files: list[Location] = field(default_factory=list)  # in the order of checking
     errors: list[Report] = field(default_factory=list)  # for paths that cannot be checked
 
+    @property
+    def total(self) -> int:
+        """The number of paths, those that cannot be checked included."""
+        return len(self.files) + len(self.errors)
+
 
 def discover(
     paths: Iterable[str | Path],

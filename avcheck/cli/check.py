@@ -121,7 +121,7 @@ def check(
     list_file = None if files_from is None else _list_file(files_from)
     guard.refuse_all((*(audio or ()), model, resume, config_file, list_file))
     discovery = discover(given, tolerance, model, selection, guard.refuse if targets else None)
-    total = len(discovery.files) + len(discovery.errors)
+    total = discovery.total
     if audio and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
     form = "json" if as_json else output_format or "text"
@@ -138,12 +138,8 @@ def check(
         force=force,
         strict=gate.undecidable_fails,
     )
-    resumed = None if resume is None else Resumed(resume, settings, retry_errors=retry_errors)
-    with resumed or nullcontext(), output:
-        for warning in resumed.warnings if resumed else ():
-            complain(warning)
-        carry_out(CheckRun(discovery, settings, limits, engine, quiet, verbose), output, resumed)
-        output.finish(total, empty=f"there are no files in shard {shard}", resume=resume)
+    resumption = Resumption(resume, retry_errors, shard)
+    carry_out(CheckRun(discovery, settings, limits, engine, quiet, verbose), output, resumption)
     raise typer.Exit(output.code(gate))
 
 
@@ -216,6 +212,15 @@ def _option(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Resumption:
+    """Where a run goes on, and which part of all files it checks."""
+
+    results: Path | None  # the results file to go on from, and to add to; None: none
+    retry_errors: bool  # check again what ended in an error
+    shard: str | None  # the part of all files, in words; None: all of them
+
+
+@dataclass(frozen=True)
 class CheckRun:
     """What to do."""
 
@@ -228,7 +233,20 @@ class CheckRun:
     make_checker: CheckerMaker | None = None  # None: what loads the network
 
 
-def carry_out(run: CheckRun, output: Output, resumed: Resumed | None) -> None:
+def carry_out(run: CheckRun, output: Output, part: Resumption) -> None:
+    """Check what is left to check, and show all results and a summary."""
+    resumed = None
+    if part.results is not None:
+        resumed = Resumed(part.results, run.settings, retry_errors=part.retry_errors)
+    with resumed or nullcontext(), output:
+        for warning in resumed.warnings if resumed else ():
+            complain(warning)
+        _check_rest(run, output, resumed)
+        empty = f"there are no files in shard {part.shard}"
+        output.finish(run.discovery.total, empty=empty, resume=part.results)
+
+
+def _check_rest(run: CheckRun, output: Output, resumed: Resumed | None) -> None:
     """Check what is left to check. Every result goes to `output`; a new one goes to the results
     file first.
     """
