@@ -253,8 +253,8 @@ def check_changed(
                     yield _result_of(known)
                     continue
                 checker = make_checker(settings, limits.threads if limits else 0)
-            tell = partial(on_progress, source) if on_progress else None
-            yield _check_one(checker, source, settings, stamps, tell, on_bug)
+            on_fraction = partial(on_progress, source) if on_progress else None
+            yield _check_one(checker, source, settings, stamps, on_fraction, on_bug)
         return
     from avcheck.batch.workers import run_workers  # late: brings multiprocessing
 
@@ -330,7 +330,7 @@ class _Handler:
                 raise MemoryError(f"{error}".partition("\n")[0]) from error
             raise
 
-    def __call__(self, task: _Task, tell: OnProgress) -> Done[_Answer]:
+    def __call__(self, task: _Task, on_progress: OnProgress) -> Done[_Answer]:
         source, settings = task.source, self._settings
         bugs: list[str] = []
 
@@ -338,7 +338,7 @@ class _Handler:
             bugs.append("".join(traceback.format_exception(error)))
 
         try:
-            result = _check_one(self._checker, source, settings, task.before, tell, keep)
+            result = _check_one(self._checker, source, settings, task.before, on_progress, keep)
         # Only this file fails: the worker itself started well
         except AvcheckError as error:
             reason = without_secrets(str(error), source)

@@ -257,12 +257,12 @@ def ablate(
     settings = AblationSettings(
         corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps
     )
-    with progress() as tell:
+    with progress() as bar_of:
         stages: dict[str, Callable[..., None]] = {}
 
         def on_step(stage: str, done: int, total: int) -> None:
             if stage not in stages:
-                stages[stage] = tell(stage)
+                stages[stage] = bar_of(stage)
             stages[stage](done, total)
 
         for text in run_ablation(settings, on_step=on_step):
