@@ -31,6 +31,23 @@ def test_a_bug_in_one_file_is_3_and_the_rest_goes_on(
     assert "Traceback" not in err
 
 
+def test_a_bug_in_the_only_file_is_3(
+    clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clips / "bug.mp4").write_bytes(b"x")
+    monkeypatch.setattr("avcheck.scenes.demo.make_demo", lambda path, **_: path.write_bytes(b"x"))
+    monkeypatch.setattr(fake_scan.FakeChecker, "_check", lambda *_: 1 // 0)
+    commands = (["evidence", "bug.mp4", "out.mp4"], ["fix", "bug.mp4", "out.mp4"], ["demo"])
+    for args in commands:
+        assert main(args) == 3
+        err = capsys.readouterr().err
+        assert "please report" in err and "Traceback" not in err
+    monkeypatch.setenv("AVCHECK_DEBUG", "1")
+    for args in commands:
+        assert main(args) == 3
+        assert "Traceback" in capsys.readouterr().err
+
+
 def test_a_bug_elsewhere_is_one_line(
     clips: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

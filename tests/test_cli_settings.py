@@ -78,6 +78,24 @@ def test_a_file_is_weaker_than_the_environment_and_that_than_an_option(
     ]
 
 
+def test_tracks_by_number_and_by_language_exclude_each_other_in_one_place_only(
+    clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clips / "avcheck.toml").write_text("audio-track = 3\n")
+    (clips / "both.toml").write_text("audio-track = 3\nlanguage = 'fr'\n")
+    assert main(["--config", "both.toml", "good.mp4"]) == 2
+    assert "in one of these ways only" in capsys.readouterr().err
+    monkeypatch.setenv("AVCHECK_LANGUAGE", "de")
+    assert main(["good.mp4"]) == main(["good.mp4", "--audio-track", "5"]) == 0
+    assert main(["--config", "both.toml", "good.mp4", "--language", "it"]) == 0
+    settings = [made.calls[0]["settings"] for made in fake_scan.MADE]
+    assert [(each.audio_tracks, each.languages) for each in settings] == [
+        ((), ("de",)),
+        ((5,), ()),
+        ((), ("it",)),
+    ]
+
+
 def test_a_preset_on_the_command_line_drops_the_limits_of_the_file(clips: Path) -> None:
     (clips / "pyproject.toml").write_text("[tool.avcheck]\nearly = 1\nlate = 2\n")
     assert (

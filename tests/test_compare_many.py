@@ -17,7 +17,9 @@ import pytest
 from avcheck.batch.discovery import Selection, Shard
 from avcheck.cli.app import main
 from avcheck.compare import comparison
+from avcheck.compare.comparison import Comparison
 from avcheck.compare.pairs import pair
+from avcheck.compare.verdict import to_report
 from avcheck.errors import UsageError
 from avcheck.record.report import PRESETS
 from tests.support.clips import make_clip
@@ -259,6 +261,37 @@ def test_a_reference_that_cannot_be_read_is_named(
     Path("masters/good.mkv").write_text("no film\n", encoding="ascii")
     assert main(["compare", "masters/good.mkv", "out/good.mkv"]) == 2
     assert "out/good.mkv: error: masters/good.mkv" in capsys.readouterr().err
+
+
+def test_a_format_of_one_title_is_refused_for_two(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for options in (["--format", "edl"], ["--output", "edl=sync.edl"]):
+        assert main(["compare", "masters", "out", *options]) == 2
+        said = capsys.readouterr()
+        assert (said.out, "the format edl holds one title, and there are 3" in said.err) == (
+            "",
+            True,
+        )
+    assert not Path("sync.edl").exists()
+
+
+def test_a_film_without_sound_is_refused_without_an_option_that_compare_lacks(
+    folders: Path, capsys: pytest.CaptureFixture[str], clip: Callable[..., Path]
+) -> None:
+    silent = clip("silent.mp4", seconds=1, acodec=None)
+    for pair_of in ((silent, "out/good.mkv"), ("out/good.mkv", silent)):
+        assert main(["compare", *map(str, pair_of)]) == 2
+        assert (
+            "the file has no audio track; put the pictures and their sound into one file first"
+            in capsys.readouterr().err
+        )
+
+
+def test_a_file_too_short_to_be_aligned_says_so() -> None:
+    report = to_report("film.mp4", Comparison((), (), (), 0.0, 3.2), TOLERANCE)
+    assert (report.verdict, report.reason_code) == ("undecidable", "too_short")
+    assert report.reason == "only 3.2 s of the file has both pictures and sound; aligning takes 4 s"
 
 
 def test_json_of_two_files_is_one_object(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -197,6 +197,8 @@ def test_the_least_values_are_taken(tmp_path: Path) -> None:
         ("memory-limit = 0", "memory-limit must be a whole number of megabytes above 0, not 0"),
         ("include = '*.mxf'", "include must be a list of globs, not '*.mxf'"),
         ("early = ", "not a TOML file"),
+        (f"jobs = {'1' * 5000}", "not a TOML file: it has a number of too many digits"),
+        (f"early = {'1' * 400}", "early must be a number of milliseconds of at least 0, not 111"),
     ],
 )
 @pytest.mark.parametrize("name", ["avcheck.toml", "pyproject.toml"])
@@ -325,6 +327,12 @@ def test_the_environment_is_stronger_than_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "avcheck.toml", "early = 1\nlate = 2\ndevice = 'cpu'\n")
     assert config.load({"AVCHECK_EARLY": "7"}, path) == {"early": 7.0, "late": 2, "device": "cpu"}
     assert config.load({"AVCHECK_EARLY": "7"}) == {"early": 7.0}
+
+
+def test_a_stronger_choice_of_tracks_drops_a_weaker_one_of_another_kind() -> None:
+    by_number, by_language = {"audio-track": ["1"]}, {"language": ["fr"]}
+    assert config.overlay(by_number, by_language) == by_language
+    assert config.overlay(by_language, by_number) == by_number
 
 
 def test_a_stronger_preset_also_drops_weaker_limits() -> None:

@@ -52,6 +52,7 @@ def discovered(
         ("take[!0-3].mp4", ["take4.mp4"], ["take0.mp4"]),
         ("a.b+c(1).mp4", ["a.b+c(1).mp4"], ["aXb+c(1).mp4"]),
         ("**", ["a.mp4", "x/a.mp4"], []),
+        ("**/**", ["a.mp4", "x/a.mp4"], []),
         ("a/**/**/b/**/c", ["a/b/c", "a/x/b/y/z/c"], ["a/b", "b/c"]),
         ("#1.mp4", ["#1.mp4"], ["1.mp4"]),
         ("*a*b*.mp4", ["xaybz.mp4"], ["b.mp4"]),
@@ -161,6 +162,12 @@ def test_ignore_files(tmp_path: Path) -> None:
         "raw/d.mp4",
         "y/e.mp4",
     ]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_glob(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / ".avcheckignore").write_text("a.mp4\n", encoding="utf-8-sig")
+    assert discovered(tmp_path) == ["b.mp4"]
 
 
 def test_comments_and_empty_lines_of_an_ignore_file_are_no_globs(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from avcheck.batch import ray_engine
 from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.ray_engine import _Actor, check_with_ray
+from avcheck.batch.resume import Resumed
 from avcheck.batch.run import CRASHED
 from avcheck.cli.app import main
 from avcheck.errors import UsageError
@@ -65,6 +66,15 @@ def test_what_concerns_every_file_comes_as_a_value(make_checker: Any, says: str,
     row = actor.check("good.mp4", "good.mp4", [])
     assert (row["records"], row["failed"]) == ([], says)
     assert ("make_bug" in row["bug"]) == bug
+
+
+def test_a_file_that_is_given_up_is_known_to_a_later_run(tmp_path: Path) -> None:
+    title, settings = tmp_path / "a.mp4", CheckSettings()
+    title.write_bytes(b"x")
+    lost = ray_engine._lost(ray_engine._Task(title, ()), settings)
+    with Resumed(tmp_path / "r.jsonl", settings) as resumed:
+        resumed.add(lost)
+        assert resumed.plan([title], []) == ([], [])
 
 
 def test_a_cluster_that_does_not_start_is_no_bug(

@@ -54,6 +54,18 @@ def test_nothing_is_written_over_and_the_source_stays(tmp_path: Path) -> None:
     assert hashlib.sha256(source.read_bytes()).digest() == was
 
 
+@pytest.mark.parametrize("offset_ms", [-2000, 30_000])
+def test_sound_is_not_moved_out_of_the_title(offset_ms: int, tmp_path: Path) -> None:
+    source = tiles(tmp_path / "film.mp4", 2.0)
+    result = forced(source, tmp_path / "fixed.mp4", offset_ms)
+    assert (result.status, result.reason) == (
+        "refused",
+        f"its sound would be moved by {abs(offset_ms) / 1000:g} s, out of the title, which lasts "
+        "2.0 s",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mp4"]
+
+
 def test_a_name_that_is_taken_while_the_file_is_written_stays_taken(tmp_path: Path) -> None:
     source, target = tiles(tmp_path / "film.mp4", 2.0), tmp_path / "fixed.mp4"
 

@@ -119,7 +119,7 @@ def test_diff_tells_which_sound_became_worse(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--audio-track", "x"], "takes a number of at least 0, or all"),
+        (["--audio-track", "x"], "takes a number from 0 to 9999, or all"),
         (["--audio-track", "all", "--audio-track", "1"], "all goes alone"),
         (["--audio-track", "1", "--language", "fr"], "exclude each other"),
         (["--audio", "two.mp4", "--language", "fr"], "--audio and --language exclude each other"),

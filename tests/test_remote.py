@@ -290,6 +290,30 @@ def test_a_url_that_ended_in_an_error_is_checked_again_on_request(
         assert len((tmp_path / "r.jsonl").read_text().splitlines()) == records
 
 
+def test_a_url_is_done_with_every_sound_and_in_error_with_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Any
+) -> None:
+    fake_scan.stand_in(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    memory.pipe("/films/late.mp4", b"x")
+    results = tmp_path / "r.jsonl"
+    command = ["memory://films/late.mp4", "--audio-track", "all", "--resume", "r.jsonl"]
+    assert main(command) == 1
+    whole = results.read_text().splitlines(keepends=True)
+
+    def records_after(lines: list[str], *options: str) -> int:
+        results.write_text("".join(lines))
+        main([*command, *options])
+        return len(results.read_text().splitlines())
+
+    assert records_after(whole) == 3
+    assert records_after(whole[:2]) == 2 + 3  # a kill lost the last
+    first_failed = [whole[0].replace('"verdict": "out_of_sync"', '"verdict": "error"'), *whole[1:]]
+    assert first_failed != whole
+    assert records_after(first_failed) == 3
+    assert records_after(first_failed, "--retry-errors") == 3 + 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["segfault", "gone"])
 def test_a_url_without_a_stamp_that_ended_in_an_error_is_not_asked_again(

@@ -169,6 +169,14 @@ def test_what_is_wrong_with_a_file_is_told_in_our_words(
     )
 
 
+@pytest.mark.parametrize("args", [["merge", "."], ["show", "."], ["diff", ".", "."]])
+def test_results_have_to_be_a_file(args: list[str], clips: Path, capsys: Capture) -> None:
+    assert main(args) == 2
+    assert capsys.readouterr().err == (
+        "avcheck: . is not a regular file, and results are read twice; save them in one\n"
+    )
+
+
 def test_a_long_film_is_shown_by_its_stretches_and_on_request_by_the_second(
     saved: Callable[..., str], capsys: Capture
 ) -> None:

@@ -196,6 +196,7 @@ def test_workers_are_given_files_as_they_come(
         (["--link"], "--link goes with --pass, --fail, --undecidable or --error"),
         (["--hook", "no-such-command x"], "--hook: there is no command no-such-command"),
         (["--hook", "'open"], "--hook: No closing quotation: 'open"),
+        (["--probes", "5"], "--probes goes with --sample"),
         (["--journal", "notes.txt"], "--journal: {}/notes.txt is not a results file of avcheck"),
     ],
 )

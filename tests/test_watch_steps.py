@@ -122,6 +122,24 @@ def test_a_move_to_another_file_system(
     assert files(tmp_path) == {"a.mp4": b"more", "to/a.mp4": b"film"}
 
 
+def test_a_copy_that_fails_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, goal = tmp_path / "a.mp4", tmp_path / "to" / "a.mp4"
+    source.write_bytes(b"film")
+
+    def link(*_: Path) -> None:
+        raise OSError(errno.EXDEV, "cross-device link")
+
+    def copy(_: Path, partial: Path) -> None:
+        partial.write_bytes(b"fi")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr(place.shutil, "copy2", copy)
+    with pytest.raises(OSError, match="No space left"):
+        put(source, goal, link=False)
+    assert files(tmp_path) == {"a.mp4": b"film"}
+
+
 def test_the_log_of_steps_is_mended(tmp_path: Path) -> None:
     log, one, two = tmp_path / "steps", ("a", 1, 2), ("\udcff", 3, 4)
     with Steps(log) as steps:

@@ -41,7 +41,8 @@ class Checkpoint:
         self.mended = False
         self.strange = 0
         self._done: dict[bytes, _Entry] = {}
-        self._urls: dict[bytes, dict[Stamp, Verdict]] = {}
+        # By URL, weights and settings: the key in `_done` of each size and time, the newest last
+        self._urls: dict[bytes, dict[Stamp, bytes]] = {}
         try:
             # O_NONBLOCK: opening a FIFO would wait for its other end. It has no effect on a regular
             # file.
@@ -95,10 +96,14 @@ class Checkpoint:
                 yield _record_at(file, start, self.path)
 
     def verdicts(self, wanted: Report) -> dict[Stamp, Verdict]:
-        """The verdicts recorded for the same URL, weights and settings, by size and modification
-        time; the newest last.
+        """What `verdict` gives for the same URL, weights and settings, by size and modification
+        time; the newest last. Checks of which a sound has no record are left out.
         """
-        return self._urls.get(_key(wanted, stamped=False), {})
+        entries = (
+            (stamp, self._done[key])
+            for stamp, key in self._urls.get(_key(wanted, stamped=False), {}).items()
+        )
+        return {stamp: entry.verdict for stamp, entry in entries if entry.is_whole}
 
     def gave_up(self, wanted: Report) -> bool:
         """Whether the newest record of this URL is an error without size and time: it did not
@@ -156,7 +161,7 @@ class Checkpoint:
                             stamp = line.result.file_size, line.result.file_mtime_ns
                             versions = self._urls.setdefault(_key(line.result, stamped=False), {})
                             versions.pop(stamp, None)  # re-inserted, so that the newest is the last
-                            versions[stamp] = line.result.verdict
+                            versions[stamp] = key
                     if line.cut:
                         os.write(self._fd, b"\n")
                 elif not (ours or line.may_be_ours):
@@ -224,8 +229,7 @@ class Merged:
             ours = False
             if path.exists() and not path.is_file():
                 raise UsageError(
-                    f"{path} is not a regular file, and merge reads its files twice; save it "
-                    "under a name first"
+                    f"{path} is not a regular file, and results are read twice; save them in one"
                 )
             try:
                 with path.open("rb") as file:

@@ -84,6 +84,11 @@ class Discovery:
     files: list[Location] = field(default_factory=list)  # in the order of checking
     errors: list[Report] = field(default_factory=list)  # for paths that cannot be checked
 
+    @property
+    def total(self) -> int:
+        """The number of paths, those that cannot be checked included."""
+        return len(self.files) + len(self.errors)
+
 
 def discover(
     paths: Iterable[str | Path],
@@ -96,16 +101,24 @@ def discover(
 
     A file given by name is always taken, and so is a URL that `url_problem` allows. A directory is
     searched all the way down for what `selection` wants, names sorted; hidden entries, linked
-    directories, what `.avcheckignore` names and anything that is not a regular file are skipped. A
-    path that is missing, unreadable, not a regular file or a link out of its directory gets a
-    report with the verdict "error", and so does a directory without media.
+    directories, what `.avcheckignore` names and anything that is not a regular file are skipped.
 
-    Raises UsageError for two URLs that differ only in what is not shown. Their results would look
-    alike, and nobody can see whether they lead to one file (a URL signed twice) or to two (a token
-    that names a file).
+    Args:
+        paths: Files, URLs and directories.
+        tolerance: That of the run, for the reports of errors.
+        model: The weights of the run, for the same; None: those that came with avcheck.
+        selection: Which files under a directory are wanted, and which part of all files.
+        on_read: Called with every local file that this run or another shard reads, ignore files
+            included.
 
-    `on_read` is called with every local file that this run or another shard reads, ignore files
-    included.
+    Returns:
+        The files. A path that is missing, unreadable, not a regular file or a link out of its
+        directory is a report with the verdict "error", and so is a directory without media.
+
+    Raises:
+        UsageError: Two URLs differ only in what is not shown. Their results would look alike, and
+            nobody can see whether they lead to one file (a URL signed twice) or to two (a token
+            that names a file). Or a glob of `selection` is not one.
     """
     discovery = Discovery()
     taken: set[str] = set()

@@ -18,7 +18,15 @@ def error_report(
     *,
     code: ErrorCode,
 ) -> Report:
-    """The report of a file that could not be judged: `reason` in one line, `code` its kind."""
+    """The report of a file that could not be judged.
+
+    Args:
+        path: The file, or a URL, which is recorded without its secrets.
+        reason: Why, in one line that does not name the file.
+        tolerance: That of the run.
+        model: The weights of the run; None: those that came with avcheck.
+        code: The kind of reason.
+    """
     return Report(
         shown(path),
         "error",

@@ -64,7 +64,10 @@ def of_file(path: Path) -> tuple[Globs, str | None]:
     A file that cannot be read has none: what it would exclude is then checked.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else ""
+        # Git skips a byte order mark too
+        text = (
+            path.read_text(encoding="utf-8-sig", errors="surrogateescape") if path.is_file() else ""
+        )
     except OSError:
         return Globs(()), None
     good, problem = [], None
@@ -84,10 +87,7 @@ def _check(glob: str) -> None:
     from pathspec import GitIgnoreSpec
 
     names = glob.split("/")
-    if (
-        max(name.count("*") for name in names if name != "**" or len(names) == 1) > MOST_STARS
-        or names.count("**") > MOST_STARS
-    ):
+    if max(names.count("**"), *(name.count("*") for name in names)) > MOST_STARS:
         raise ValueError(f"{glob!r} has more than {MOST_STARS} stars; write several simpler globs")
     try:
         GitIgnoreSpec.from_lines([glob])

@@ -43,12 +43,11 @@ def threads_each(jobs: int) -> int:
 
 @dataclass(frozen=True)
 class Making(Generic[Task, Answer]):
-    """How a worker finds its answers, as given to `run_workers`: `handler` makes, for so many
-    threads, what answers a task; `at_once` makes what answers tasks that need no handler (None: all
-    need one).
-    """
+    """What makes a worker's answers, as given to `run_workers`."""
 
+    # Given a number of threads, it makes what answers a task
     handler: Callable[[int], Callable[[Task, OnProgress], Done[Answer]]]
+    # Makes what answers tasks that need no handler; None: all need one
     at_once: Callable[[], Callable[[Task], Done[Answer] | None]] | None
 
 
@@ -177,12 +176,12 @@ def _serve(pipe: connection.Connection, making: Making[Any, Any], threads: int) 
     except Exception as error:
         pipe.send(("failed", _why_no_start(error)))
         return
-    said = 0.0
+    sent_s = 0.0  # when, by the monotonic clock, progress was last reported
 
-    def tell(fraction: float) -> None:
-        nonlocal said
-        if time.monotonic() - said > _PROGRESS_S:
-            said = time.monotonic()
+    def on_progress(fraction: float) -> None:
+        nonlocal sent_s
+        if time.monotonic() - sent_s > _PROGRESS_S:
+            sent_s = time.monotonic()
             pipe.send(("progress", fraction))
 
     pipe.send(("ready", handle is not None))
@@ -200,7 +199,7 @@ def _serve(pipe: connection.Connection, making: Making[Any, Any], threads: int) 
                     return
                 pipe.send(("ready", True))
             if content is None and handle is not None:
-                content = handle(task, tell)
+                content = handle(task, on_progress)
             kind = "done"
         except Exception as error:
             if isinstance(error, MemoryError):

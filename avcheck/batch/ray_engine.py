@@ -23,7 +23,14 @@ from avcheck import render
 from avcheck.batch.base import BugInWorker, Limits
 from avcheck.batch.failed import error_report
 from avcheck.batch.remote import Location, Stamp, is_url, shown
-from avcheck.batch.run import Before, CheckerMaker, Result, Unchanged, check_changed
+from avcheck.batch.run import (
+    Before,
+    CheckerMaker,
+    Result,
+    Unchanged,
+    check_changed,
+    identified,
+)
 from avcheck.errors import AvcheckError, UsageError
 from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
@@ -41,12 +48,23 @@ def check_with_ray(
     before: Before | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Result]:
-    """`batch.check_changed` on `limits.jobs` actors of the Ray cluster that RAY_ADDRESS names, or
-    of one started on this machine.
+    """`run.check_changed` on the Ray cluster that RAY_ADDRESS names, or on one started on this
+    machine.
 
-    An actor takes `limits.threads` CPUs (0: one), and a whole GPU if the settings say "cuda". Files
-    must have the same path on every machine. Raises UsageError if Ray is not installed, cannot be
-    reached or gives up, and whatever is raised without Ray; BugInWorker for a bug of avcheck's own.
+    Args:
+        files: Must have the same path on every machine. All are read at the beginning.
+        settings: How each is checked; an actor takes a whole GPU if they say "cuda".
+        limits: `jobs`: how many actors; `threads`: CPUs of each (0: one); the others apply to each.
+        before: As for `check_changed`.
+        make_checker: As for `check_changed`.
+
+    Yields:
+        As `check_changed`.
+
+    Raises:
+        UsageError: Ray is not installed, cannot be reached or gives up; or what would hit every
+            other file too, weights that cannot be loaded included.
+        BugInWorker: A bug of avcheck's own.
     """
     try:
         import ray
@@ -197,10 +215,8 @@ def _refuse_what_no_machine_has(needs: Mapping[str, float]) -> None:
 
 def _lost(task: _Task, settings: CheckSettings) -> Report:
     reason = f"the machine or process that checked it was lost {MOST_LOSSES} times"
-    lost = error_report(
-        shown(task.source), reason, settings.tolerance, settings.model, code="crashed"
-    )
-    return settings.signed(lost)
+    lost = error_report(task.source, reason, settings.tolerance, settings.model, code="crashed")
+    return identified(lost, settings)
 
 
 @contextmanager

@@ -50,12 +50,17 @@ class Resumed:
     def plan(
         self, files: Iterable[Location], refused: Iterable[Report]
     ) -> tuple[list[Location], list[Report]]:
-        """What is left of a run: the files to check, and the reports of refused paths that no
-        earlier run recorded.
+        """What is left of a run; `earlier` gives the rest.
 
-        `earlier` gives the others. A URL is asked for its size and time only when its turn comes,
-        because asking thousands now would take long. One that did not answer last time counts as
-        done.
+        A URL is asked for its size and time only when its turn comes, because asking thousands now
+        would take long. One that did not answer last time counts as done.
+
+        Args:
+            files: All the files of the run.
+            refused: The reports of paths that cannot be checked.
+
+        Returns:
+            The files to check, and the reports of `refused` that no earlier run recorded.
         """
         new = [
             signed

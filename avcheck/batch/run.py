@@ -179,19 +179,27 @@ def check_many(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Report]:
-    """Check files and yield each report as it comes; those of the sounds of one file come together.
-    The model is loaded once, or once in each worker process.
+    """Check files one after another in this process, or several at a time in worker processes.
 
-    If `limits` need no worker, files are checked in this process, one after another. Otherwise
-    reports come in the order in which files end, and a worker that crashes, hangs or is killed
-    costs only the file it had in hand, whose verdict is "error". `files` is read as the work goes
-    on (None: none at the moment). No report is kept.
+    The checker is made for the first file that opens as media, once in each process. A worker that
+    crashes, hangs or is killed costs only the file it had in hand, whose verdict is "error".
 
-    `on_file` is called with each file as it begins, `on_progress` with a file and the fraction of
-    it that is done (0..1), `on_bug` with an exception that is avcheck's own fault; the file then
-    gets an error report and the run goes on. `make_checker` replaces `load_checker`. The checker is
-    made for the first file that opens as media. Raises UsageError and ModelError, which would hit
-    every other file too.
+    Args:
+        files: Read as the work goes on; None: there is none at the moment, and more may come.
+        settings: How each is checked.
+        limits: How many worker processes, and what one file may cost. None: no worker.
+        on_file: Called with each file as it begins.
+        on_progress: Called with a file and the fraction of it that is done, 0..1.
+        on_bug: Called with a file and an exception that is avcheck's own fault. The file gets an
+            error report, and the run goes on.
+        make_checker: Makes what checks a file, in place of `load_checker`.
+
+    Yields:
+        Each report as it comes, with workers in the order in which files end. Those of the sounds
+        of one file come together. None is kept.
+
+    Raises:
+        UsageError, ModelError: What would hit every other file too.
     """
     results = check_changed(
         files,
@@ -216,11 +224,18 @@ def check_changed(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> Iterator[Result]:
-    """`check_many` file by file, skipping files that are still as `before` says; these come as
-    `Unchanged`.
+    """`check_many` file by file, skipping files that have not changed since they were checked.
 
-    Size and time are asked for when a file's turn comes, by its worker if there are workers: a
-    server may never answer.
+    Args:
+        files: As for `check_many`, and so are the others that are not named here.
+        before: The stamps that a file has been checked with. The file is asked for its own when its
+            turn comes, by its worker if there are workers: a server may never answer.
+
+    Yields:
+        The reports of a file, or `Unchanged` if it has one of these stamps.
+
+    Raises:
+        UsageError, ModelError: What would hit every other file too.
     """
     # A stand-in may accept files that are no media
     quick = precheck if make_checker is None else None
@@ -239,8 +254,8 @@ def check_changed(
                     yield _result_of(known)
                     continue
                 checker = make_checker(settings, limits.threads if limits else 0)
-            tell = partial(on_progress, source) if on_progress else None
-            yield _check_one(checker, source, settings, stamps, tell, on_bug)
+            on_fraction = partial(on_progress, source) if on_progress else None
+            yield _check_one(checker, source, settings, stamps, on_fraction, on_bug)
         return
     from avcheck.batch.workers import run_workers  # late: brings multiprocessing
 
@@ -318,7 +333,7 @@ class _Handler:
                 raise MemoryError(f"{error}".partition("\n")[0]) from error
             raise
 
-    def __call__(self, task: _Task, tell: OnProgress) -> Done[_Answer]:
+    def __call__(self, task: _Task, on_progress: OnProgress) -> Done[_Answer]:
         source, settings = task.source, self._settings
         bugs: list[str] = []
 
@@ -326,7 +341,7 @@ class _Handler:
             bugs.append("".join(traceback.format_exception(error)))
 
         try:
-            result = _check_one(self._checker, source, settings, task.before, tell, keep)
+            result = _check_one(self._checker, source, settings, task.before, on_progress, keep)
         # Only this file fails: the worker itself started well
         except AvcheckError as error:
             reason = without_secrets(str(error), source)

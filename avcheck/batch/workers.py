@@ -39,22 +39,30 @@ def run_workers(
     on_start: Callable[[Task], None] | None = None,
     on_progress: Callable[[Task, float], None] | None = None,
 ) -> Iterator[tuple[Task, Answer | Lost]]:
-    """Have `limits.jobs` processes work on the tasks, and yield each task with its answer in the
-    order they end.
+    """Have worker processes work on tasks.
 
-    `make_handler` (picklable) is called once in each worker with the number of threads to use, and
-    returns what handles one task after another there. Tasks are drawn from `tasks` as needed; None
-    means that there is none at the moment and more may come. The time the caller takes over an
-    answer counts against no task. The first Ctrl-C ends the run with KeyboardInterrupt once all
-    answers that are ready have been yielded, the second at once.
+    The time the caller takes over an answer counts against no task. The first Ctrl-C ends the run
+    with KeyboardInterrupt once all answers that are ready have been yielded, the second at once.
 
-    `at_once` (picklable) makes in a worker what answers tasks that need no handler and returns None
-    for the others. A worker then makes its handler for the first task that needs one; that time
-    counts against no task either.
+    Args:
+        tasks: Drawn as needed; None: there is none at the moment, and more may come.
+        make_handler: Called once in each worker with the number of threads to use (so it is
+            pickled); returns what handles one task after another there.
+        limits: How many processes, and what one task may cost.
+        at_once: Makes in a worker what answers tasks that need no handler, and returns None for the
+            others (pickled too). A worker then makes its handler for the first task that needs one;
+            that time counts against no task either.
+        on_start: Called with each task as its time begins to count.
+        on_progress: Called with a task and the fraction of it that is done, 0..1.
 
-    A handler that raises gives a `Lost` with its traceback, and a new worker takes over. Raises an
-    AvcheckError that `make_handler` raises, UsageError if no worker can be started, and BugInWorker
-    if the reason for that is neither the machine nor the installation.
+    Yields:
+        Each task with its answer, in the order they end. A handler that raises gives a `Lost` with
+        its traceback, and a new worker takes over.
+
+    Raises:
+        AvcheckError: What `make_handler` raises.
+        UsageError: No worker can be started.
+        BugInWorker: The same, if neither the machine nor the installation is the reason.
     """
     pool = _Pool(Making(make_handler, at_once), limits, on_start, on_progress)
     source = iter(tasks)

@@ -19,7 +19,7 @@ from avcheck.batch.resume import Resumed
 from avcheck.batch.run import CheckerMaker, Result, Unchanged, check_changed, identified
 from avcheck.cli import options as opt
 from avcheck.cli.group import app
-from avcheck.cli.require import require_file, require_one_title
+from avcheck.cli.require import require_file, require_one_title, require_sample
 from avcheck.cli.screen import Bar, Output, complain, progress_bar, show_bug
 from avcheck.errors import UsageError
 from avcheck.machine.loading import never_compile
@@ -92,12 +92,11 @@ def check(
     A single file on a terminal gets a table and the verdict; otherwise each file gets one line.
     Results go to stdout, progress and errors to stderr.
     """
-    origin = _Origin(ctx)
-    _refuse_contradictions(ctx, origin)
+    _refuse_contradictions(ctx)
     if config_file is not None and verbose:
         complain(f"settings from {config_file}")
-    tolerance = _tolerance(origin, preset, early, late)
-    audio_track, language = _tracks(origin, audio, audio_track, language)
+    tolerance = _tolerance(ctx, preset, early, late)
+    audio_track, language = _tracks(ctx, audio, audio_track, language)
     settings = CheckSettings(
         tolerance=tolerance,
         device=device,
@@ -125,7 +124,7 @@ def check(
     list_file = None if files_from is None else _list_file(files_from)
     guard.refuse_all((*(audio or ()), model, resume, config_file, list_file))
     discovery = discover(given, tolerance, model, selection, guard.refuse if targets else None)
-    total = len(discovery.files) + len(discovery.errors)
+    total = discovery.total
     if audio and total != 1:
         raise UsageError(f"--audio goes with exactly one file, not {total}")
     form = "json" if as_json else output_format or "text"
@@ -142,49 +141,29 @@ def check(
         force=force,
         strict=gate.undecidable_fails,
     )
-    resumed = None if resume is None else Resumed(resume, settings, retry_errors=retry_errors)
-    with resumed or nullcontext(), output:
-        for warning in resumed.warnings if resumed else ():
-            complain(warning)
-        carry_out(CheckRun(discovery, settings, limits, engine, quiet, verbose), output, resumed)
-        output.finish(total, empty=f"there are no files in shard {shard}", resume=resume)
+    resumption = Resumption(resume, retry_errors, shard)
+    carry_out(CheckRun(discovery, settings, limits, engine, quiet, verbose), output, resumption)
     raise typer.Exit(output.code(gate))
 
 
-class _Origin:
-    """Where the value of an option comes from."""
-
-    def __init__(self, ctx: typer.Context) -> None:
-        self._ctx = ctx
-
-    def _of(self, name: str) -> str:
-        return str(getattr(self._ctx.get_parameter_source(name), "name", ""))
-
-    def is_configured(self, name: str) -> bool:
-        """Whether it comes from a settings file or an environment variable."""
-        return self._of(name) == "DEFAULT_MAP"
-
-    def is_given(self, name: str) -> bool:
-        """Whether it was given on the command line."""
-        return self._of(name) == "COMMANDLINE"
+def _is_configured(ctx: typer.Context, name: str) -> bool:
+    """Whether the value of a parameter comes from a settings file or an environment variable."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
-def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
+def _refuse_contradictions(ctx: typer.Context) -> None:
     """Raise UsageError for options that exclude or need each other, and for missing files."""
     given = ctx.params
     if given["config_file"] is not None and given["no_config"]:
         raise UsageError("--config and --no-config contradict each other")
     form = given["output_format"]
-    if (
-        given["as_json"]
-        and form not in (None, "json")
-        and not origin.is_configured("output_format")
-    ):
+    if given["as_json"] and form not in (None, "json") and not _is_configured(ctx, "output_format"):
         raise UsageError(f"--json and --format {form} contradict each other")
     chosen = [
         name
         for name in ("audio", "audio_track", "language")
-        if given[name] and not origin.is_configured(name)
+        if given[name] and not _is_configured(ctx, name)
     ]
     if "audio" in chosen and len(chosen) > 1:
         raise UsageError(
@@ -199,24 +178,23 @@ def _refuse_contradictions(ctx: typer.Context, origin: _Origin) -> None:
         require_file("--model", given["model"])
     if given["retry_errors"] and given["resume"] is None:
         raise UsageError("--retry-errors goes with --resume")
-    if origin.is_given("probes") and not given["sample"]:
-        raise UsageError("--probes goes with --sample")
+    require_sample(ctx)
 
 
 def _tolerance(
-    origin: _Origin, preset: str | None, early: float | None, late: float | None
+    ctx: typer.Context, preset: str | None, early: float | None, late: float | None
 ) -> Tolerance:
     """The limits asked for: a preset on the command line overrides limits in the settings."""
-    if preset is not None and not origin.is_configured("preset"):
+    if preset is not None and not _is_configured(ctx, "preset"):
         early, late = (
-            None if origin.is_configured(name) else value
+            None if _is_configured(ctx, name) else value
             for name, value in (("early", early), ("late", late))
         )
     return tolerance_of(preset, early, late)
 
 
 def _tracks(
-    origin: _Origin,
+    ctx: typer.Context,
     audio: list[Path] | None,
     audio_track: list[str] | None,
     language: list[str] | None,
@@ -224,15 +202,25 @@ def _tracks(
     """The tracks and languages asked for: a sound chosen on the command line overrides another
     choice in the settings.
     """
-    if (audio or language) and origin.is_configured("audio_track"):
+    by_number, by_language = (_is_configured(ctx, name) for name in ("audio_track", "language"))
+    if by_number and (audio or (language and not by_language)):
         audio_track = None
-    if (audio or audio_track) and origin.is_configured("language"):
+    if by_language and (audio or (audio_track and not by_number)):
         language = None
     return audio_track, language
 
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """Where a run goes on, and which part of all files it checks."""
+
+    results: Path | None  # the results file to go on from, and to add to; None: none
+    retry_errors: bool  # check again what ended in an error
+    shard: str | None  # the part of all files, in words; None: all of them
 
 
 @dataclass(frozen=True)
@@ -248,7 +236,20 @@ class CheckRun:
     make_checker: CheckerMaker | None = None  # None: what loads the network
 
 
-def carry_out(run: CheckRun, output: Output, resumed: Resumed | None) -> None:
+def carry_out(run: CheckRun, output: Output, part: Resumption) -> None:
+    """Check what is left to check, and show all results and a summary."""
+    resumed = None
+    if part.results is not None:
+        resumed = Resumed(part.results, run.settings, retry_errors=part.retry_errors)
+    with resumed or nullcontext(), output:
+        for warning in resumed.warnings if resumed else ():
+            complain(warning)
+        _check_rest(run, output, resumed)
+        empty = f"there are no files in shard {part.shard}"
+        output.finish(run.discovery.total, empty=empty, resume=part.results)
+
+
+def _check_rest(run: CheckRun, output: Output, resumed: Resumed | None) -> None:
     """Check what is left to check. Every result goes to `output`; a new one goes to the results
     file first.
     """
@@ -335,7 +336,7 @@ def _track_numbers(texts: list[str] | None) -> tuple[int, ...]:
     """The audio tracks that --audio-track names; none if it says all. Raises UsageError."""
     for text in texts or ():
         if text != "all" and not (text.isascii() and text.isdecimal() and len(text) <= 4):
-            raise UsageError(f"--audio-track takes a number of at least 0, or all, not {text!r}")
+            raise UsageError(f"--audio-track takes a number from 0 to 9999, or all, not {text!r}")
     if "all" in (texts or ()):
         if len(texts or ()) > 1:
             raise UsageError("--audio-track all goes alone: it takes every track there is")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from avcheck.batch.discovery import Selection, parse_shard
-from avcheck.batch.resume import Resumed
 from avcheck.cli import options as opt
-from avcheck.cli.check import CheckRun, carry_out, limits_of, tolerance_of
+from avcheck.cli.check import CheckRun, Resumption, carry_out, limits_of, tolerance_of
 from avcheck.cli.group import app
-from avcheck.cli.screen import Output, complain
+from avcheck.cli.require import require_one_title
+from avcheck.cli.screen import Output
 from avcheck.errors import UsageError
 from avcheck.render.output import Guard, parse_targets
 from avcheck.settings import only_track
@@ -86,10 +85,11 @@ def compare(
         audio_tracks=only_track(audio_track),
         video_track=video_track,
     )
-    total = len(pairs.files) + len(pairs.errors)
+    form = "json" if as_json else output_format or "text"
+    require_one_title(form, outputs, pairs.total)
     single = not Path(file).is_dir()
     output = Output(
-        "json" if as_json else output_format or "text",
+        form,
         quiet=quiet,
         detailed=verbose or (single and not quiet),
         every_row=verbose,
@@ -98,11 +98,6 @@ def compare(
         force=force,
         strict=gate.undecidable_fails,
     )
-    resumed = None if resume is None else Resumed(resume, settings, retry_errors=retry_errors)
     run = CheckRun(pairs, settings, limits, "local", quiet, verbose, load_comparer)
-    with resumed or nullcontext(), output:
-        for warning in resumed.warnings if resumed else ():
-            complain(warning)
-        carry_out(run, output, resumed)
-        output.finish(total, empty=f"there are no files in shard {shard}", resume=resume)
+    carry_out(run, output, Resumption(resume, retry_errors, shard))
     raise typer.Exit(output.code(gate))

@@ -8,7 +8,7 @@ AVCHECK_*; the command line. What belongs to a single run (the paths, --audio, -
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,12 @@ from avcheck.text.languages import is_language
 
 FILE_NAMES = ("avcheck.toml", "pyproject.toml")  # the first one in a directory counts
 _REPOSITORY_MARKS = (".git", ".hg")
+# Settings that override others of a weaker place
+_OVERRIDES = {
+    "preset": {"early", "late"},
+    "audio-track": {"language"},
+    "language": {"audio-track"},
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,12 @@ class ValueKind:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number that a float can hold, and no NaN: TOML has integers of any size."""
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )
 
 
 def _is_track(value: Any) -> bool:
@@ -77,12 +88,12 @@ def _is_count(value: Any, least: int) -> bool:
 MILLISECONDS = ValueKind(
     "a number of milliseconds of at least 0",
     float,
-    lambda value: _is_number(value) and math.isfinite(value) and value >= 0,
+    lambda value: _is_number(value) and value >= 0,
 )
 SECONDS = ValueKind(
     "a number of seconds above 0",
     float,
-    lambda value: _is_number(value) and math.isfinite(value) and value > 0,
+    lambda value: _is_number(value) and value > 0,
 )
 FLAG = ValueKind(
     "true or false",
@@ -160,11 +171,11 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> dict[str, 
 
 
 def overlay(weak: Mapping[str, Any], strong: Mapping[str, Any]) -> dict[str, Any]:
-    """Both together; the stronger wins. A preset also overrides the limits of a weaker place, not
-    only its preset.
+    """Both together; the stronger wins. A preset also overrides the limits of a weaker place, and a
+    choice of tracks by number one by language, or the other way round.
     """
-    limits = {"early", "late"} if "preset" in strong else set()
-    return {**{key: value for key, value in weak.items() if key not in limits}, **strong}
+    overridden = {key for name in strong for key in _OVERRIDES.get(name, ())}
+    return {**{key: value for key, value in weak.items() if key not in overridden}, **strong}
 
 
 def find(start: Path) -> Path | None:
@@ -231,6 +242,8 @@ def _table(path: Path) -> dict[str, Any] | None:
         raise UsageError(f"{path}: not a TOML file: it is nested too deeply") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not a TOML file: {error}") from error
+    except ValueError as error:  # of Python itself
+        raise UsageError(f"{path}: not a TOML file: it has a number of too many digits") from error
     if path.name == "pyproject.toml":
         tool = content.get("tool", {})
         content = tool.get("avcheck") if isinstance(tool, dict) else None

@@ -79,7 +79,7 @@ def demo(
         output.emit(replace(result, path=str(keep or clip.name)))
     if result.offset_ms is None or result.verdict not in ("in_sync", "out_of_sync"):
         output.write("found: no offset that avcheck is sure of\n")
-        raise typer.Exit(ExitCode.NOT_JUDGED)
+        raise typer.Exit(ExitCode.BUG if output.has_bug else ExitCode.NOT_JUDGED)
     error_ms = result.offset_ms - offset
     agrees = abs(error_ms) <= FRAME_MS
     output.write(

@@ -98,7 +98,7 @@ def evidence(
     report = check_alone(file, settings, quiet=False)
     output.emit(report)
     if report.verdict == "error":
-        raise typer.Exit(ExitCode.NOT_JUDGED)
+        raise typer.Exit(ExitCode.BUG if output.has_bug else ExitCode.NOT_JUDGED)
     span = telling_span(report, length_s, at_s)
     partial = unfinished(target)
     try:

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from avcheck.cli.options import GENERAL, Version
-from avcheck.cli.usage import WRONG_USAGE, nearest, said
+from avcheck.cli.usage import WRONG_USAGE, message_of, nearest
 from avcheck.cli.values import spare_pydantic
 from avcheck.errors import UsageError
 
@@ -80,7 +80,7 @@ class Command(_Plain, TyperCommand):
                 each.name: each.opts[0] if each.param_type_name == "option" else str(each.metavar)
                 for each in self.params
             }
-            raise UsageError(said(error, names)) from error
+            raise UsageError(message_of(error, names)) from error
 
 
 class _Commands(Mapping[str, Any]):
@@ -162,7 +162,9 @@ def _refuse_mistyped(word: str) -> None:
 
 
 def _files(beginning: str) -> list[str]:
-    """The files and directories here whose names begin so; hidden ones only if asked for."""
+    """The files and directories of the working directory whose names begin with `beginning`, hidden
+    ones only if that is not empty.
+    """
     names = [f"{path.name}{'/' if path.is_dir() else ''}" for path in sorted(Path().iterdir())]
     return [
         name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +71,8 @@ def train(
     """Train the network on video that is in sync, by shifting its sound. Needs the extra train."""
     for path in data:
         require_directory(path)
+    if math.isinf(scale):
+        raise UsageError("--scale must be a number of at least 0.001, not inf")
     with _may_lack_opencv():
         from avcheck.train.run import train as run_training
     if start is not None:
@@ -254,12 +257,12 @@ def ablate(
     settings = AblationSettings(
         corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps
     )
-    with progress() as tell:
+    with progress() as bar_of:
         stages: dict[str, Callable[..., None]] = {}
 
         def on_step(stage: str, done: int, total: int) -> None:
             if stage not in stages:
-                stages[stage] = tell(stage)
+                stages[stage] = bar_of(stage)
             stages[stage](done, total)
 
         for text in run_ablation(settings, on_step=on_step):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import typer
+
 from avcheck.errors import UsageError
 from avcheck.render import ONE_TITLE
 
@@ -18,6 +20,13 @@ def require_one_title(form: str, outputs: list[str] | None, total: int) -> None:
                 f"the format {each} holds one title, and there are {total}; otio and fcpxml hold "
                 "many"
             )
+
+
+def require_sample(ctx: typer.Context) -> None:
+    """Raise UsageError if --probes was given without --sample."""
+    source = ctx.get_parameter_source("probes")
+    if source is not None and source.name == "COMMANDLINE" and not ctx.params["sample"]:
+        raise UsageError("--probes goes with --sample")
 
 
 def require_file(name: str, path: Path) -> None:

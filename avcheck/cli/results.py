@@ -176,7 +176,7 @@ def _chosen(merged: Merged, names: list[str], results: Path) -> list[Report]:
     """The reports whose path is, or ends with, one of the names. Raises UsageError for a name that
     fits none.
     """
-    fits = {name: False for name in names}
+    fits = dict.fromkeys(names, False)
     chosen = []
     for report in merged:
         meant = [

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def complain(text: str, prefix: str = "avcheck: ") -> None:
         print(f"{prefix}{render.printable(without_secrets(text))}", file=sys.stderr, flush=True)
 
 
-def _tell_partial(path: Path) -> None:
+def _report_partial(path: Path) -> None:
     complain(f"the results so far are in {path}")
 
 
@@ -89,7 +90,7 @@ class Output:
         """
         self.verdicts: Counter[str] = Counter()
         self._titles = render.Titles()
-        self._earlier = 0  # how many of these an earlier run found
+        self._earlier = 0  # results that an earlier run found
         self.has_bug = False  # a fault of avcheck's own kept a file from being judged
         self._every_row = every_row
         self._single = single
@@ -109,7 +110,9 @@ class Output:
         with ExitStack() as stack:
             for target in self._targets:
                 document = self._document(target.form)
-                stream = to_file(document, target.path, force=self._force, on_partial=_tell_partial)
+                stream = to_file(
+                    document, target.path, force=self._force, on_partial=_report_partial
+                )
                 self._documents.append(stack.enter_context(stream))
             step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
             if step_summary and "github" in (
@@ -258,7 +261,15 @@ def check_alone(path: Path, settings: CheckSettings, *, quiet: bool) -> Report:
     with progress_bar(1, quiet=quiet) as bar:
         never_compile()
         keep_memory()
-        return next(check_many([path], settings, on_file=bar.on_file, on_progress=bar.on_progress))
+        return next(
+            check_many(
+                [path],
+                settings,
+                on_file=bar.on_file,
+                on_progress=bar.on_progress,
+                on_bug=partial(show_bug, verbose=False),
+            )
+        )
 
 
 def show_bug(path: Location, error: Exception, *, verbose: bool) -> None:

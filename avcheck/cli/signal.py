@@ -10,6 +10,7 @@ import typer
 from avcheck.cli import options as opt
 from avcheck.cli.check import tolerance_of
 from avcheck.cli.group import app
+from avcheck.cli.require import require_file
 from avcheck.cli.screen import show_alone
 from avcheck.errors import MediaError, UsageError
 
@@ -35,8 +36,9 @@ def signal(
     """
     tolerance = tolerance_of(preset, early, late)
     gate = opt.gate_of(fail_on, exit_zero)
-    if not file.is_file():
-        raise UsageError(f"{file} is not a file")
+    require_file("FILE", file)
+    if audio is not None:
+        require_file("--audio", audio)
     from avcheck.signals.verdict import check_signal
 
     try:

@@ -15,8 +15,8 @@ from avcheck.errors import UsageError
 # Typer 0.29 exports only this subclass; its base class covers every wrong use of the command line.
 WRONG_USAGE: type[Exception] = typer.BadParameter.__bases__[0]
 
-# How a message of pydantic, which converts values for Typer, begins, and what we say instead.
-_SAYS = (
+# Messages of pydantic, which converts values for Typer, and what we say instead
+_OUR_WORDS = (
     (r"Input should be a valid number\b.*", "must be a number"),
     (r"Input should be a valid integer\b.*", "must be a whole number"),
     (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
@@ -33,12 +33,12 @@ def explain(error: Exception) -> str:
     """What is wrong with the command line, in one line of our own words."""
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "avcheck")
-    return f"{_what(error)} (see {command} --help)"
+    return f"{_problem(error)} (see {command} --help)"
 
 
-def said(error: UsageError, names: Mapping[str, str]) -> str:
-    """What an error says, in terms of the command line: `--from` where the library names `start`.
-    `names`: those of the command's options and arguments, by the parameter of its function.
+def message_of(error: UsageError, names: Mapping[str, str]) -> str:
+    """The message of an error in terms of the command line: `--from` where the library says
+    `start`. `names`: the command's options and arguments, by the parameter of its function.
     """
     parameter = _UNIT.sub("", error.parameter)
     return error.about(names.get(_LONGER.get(parameter, parameter), parameter))
@@ -53,7 +53,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {by_name[near[0]]}?" if near else ""
 
 
-def _what(error: Exception) -> str:
+def _problem(error: Exception) -> str:
     option, parameter, context = (
         getattr(error, name, None) for name in ("option_name", "param", "ctx")
     )
@@ -82,7 +82,7 @@ def _what(error: Exception) -> str:
 
 
 def _in_our_words(message: str) -> str:
-    for pattern, ours in _SAYS:
+    for pattern, ours in _OUR_WORDS:
         if (match := re.fullmatch(pattern, message, re.DOTALL)) is not None:
             return match.expand(ours)
     return "has a wrong value"

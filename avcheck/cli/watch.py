@@ -21,7 +21,7 @@ from avcheck.cli import options as opt
 from avcheck.cli.check import limits_of, tolerance_of
 from avcheck.cli.gate import ExitCode
 from avcheck.cli.group import app
-from avcheck.cli.require import require_directory, require_file
+from avcheck.cli.require import require_directory, require_file, require_sample
 from avcheck.cli.screen import Output, complain, show_bug
 from avcheck.errors import UsageError
 from avcheck.machine.loading import never_compile
@@ -43,6 +43,7 @@ def _folder(name: str, what: str) -> object:
 
 @app.command()
 def watch(
+    ctx: typer.Context,
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Where files arrive, in its folders as well.")
     ],
@@ -129,6 +130,7 @@ def watch(
 
     Exit codes: 130 after Ctrl-C; 0 after SIGTERM, or with --once; 2 wrong usage; 3 a bug.
     """
+    require_sample(ctx)
     require_directory(folder)
     if model is not None:
         require_file("--model", model)

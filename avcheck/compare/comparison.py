@@ -7,7 +7,7 @@ reference itself is in sync.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -55,7 +55,7 @@ _MOST = 0.9  # of a file's sound; where less is found, the voices may be others
 _ALIKE = 0.9  # of the likeness of pictures that show the same part of the scene
 _MOSTLY = 0.5  # of it, with 0 for what is not found
 _LEAST_GAIN, _LARGE_GAIN = 0.03, 0.2  # of that of another part of them
-_PICTURES = 0.8  # of the time that reading a file takes
+_PICTURES = 0.8  # share of the time of reading a file that its pictures take
 _SAME_MS = 2.0  # stretches that differ by less are one
 
 Each = TypeVar("Each")
@@ -113,9 +113,20 @@ def read_title(
     program: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Digest:
-    """Decode a file and keep what comparing needs. `on_progress` hears the fraction that is done.
+    """Decode a file and keep what comparing needs.
 
-    Raises MediaError and UsageError as `open_media`.
+    Args:
+        path: A local file.
+        audio_track: Which audio track, from 0. None: the main one.
+        video_track: Which picture track, from 0 among those that play. None: the main one.
+        program: Number of the programme of an MPEG-TS. None: the main one.
+        on_progress: Called with the fraction that is done, 0..1.
+
+    Returns:
+        Features of sound and pictures, on disk; `close` it when done.
+
+    Raises:
+        MediaError, UsageError: As `open_media`.
     """
     with open_media(
         path,
@@ -124,26 +135,22 @@ def read_title(
         program=program,
         short_side=PICTURE_SIDE,
     ) as media:
-        tell = _Tell(media.info.duration_s or 0.0, on_progress)
+        duration_s = media.info.duration_s or 0.0
+
+        def reported(
+            items: Iterable[Each], time_s: Callable[[Each], float], start: float, end: float
+        ) -> Iterator[Each]:
+            """The items, with their progress, which goes from `start` to `end`."""
+            for each in items:
+                if on_progress is not None and duration_s > 0:
+                    on_progress(start + (end - start) * min(time_s(each) / duration_s, 1.0))
+                yield each
+
         with closing(media.pictures()) as pictures:
-            kept = keep(tell(each, each.pts_s, 0.0, _PICTURES) for each in pictures)
+            kept = keep(reported(pictures, lambda each: each.pts_s, 0.0, _PICTURES))
         with closing(media.sounds()) as sounds:
-            sound = record(tell(each, each.start_s, _PICTURES, 1.0) for each in sounds)
+            sound = record(reported(sounds, lambda each: each.start_s, _PICTURES, 1.0))
         return Digest(sound, sound_track(sound), kept, media.info, media.degraded)
-
-
-@dataclass(frozen=True)
-class _Tell:
-    """Tells how far a file has been read."""
-
-    duration_s: float  # of the file, by its header; 0: unknown
-    on_progress: OnProgress | None  # None: nobody asks
-
-    def __call__(self, each: Each, time_s: float, start: float, end: float) -> Each:
-        """What was read at a moment, which lies between two fractions of the whole."""
-        if self.on_progress is not None and self.duration_s > 0:
-            self.on_progress(start + (end - start) * min(time_s / self.duration_s, 1.0))
-        return each
 
 
 def compare_titles(reference: Digest, file: Digest) -> Comparison:
@@ -220,7 +227,9 @@ def picture_lines(
 def _as_due(
     picture: Sequence[Piece], in_view: Sight, reference: Digest, file: Digest
 ) -> list[Piece]:
-    """The pieces by when pictures are due: a track counts each for the time around that moment."""
+    """The pieces by the times at which pictures are due; a track counts each picture for the time
+    around that moment.
+    """
     if not picture:
         return []
     ours_s, theirs_s = (
@@ -248,8 +257,8 @@ class Sight:
 
 
 def sight(reference: StoredPictures, file: StoredPictures, pace: float) -> Sight:
-    """Whole pictures, unless those are not much alike and parts of them are, or one is turned from
-    left to right.
+    """The features of whole pictures, unless those are hardly alike and parts of them are, or one
+    is turned from left to right.
     """
     uncut = reference.track(), file.track()
     whole = Sight(*in_common(*uncut))

@@ -96,7 +96,7 @@ def matches(reference: Features, file: Features) -> tuple[list[WindowMatch], flo
         # The content between two edits may be shorter than a window
         for low, high in _gaps(hits, length, len(scaled.rows)):
             inner = range(low, high - short + 1, _rows(_SHORT_HOP_S))
-            tells = [at for at in inner if _tells(scaled.rows[at : at + short])]
+            tells = [at for at in inner if _is_telling(scaled.rows[at : at + short])]
             hits |= _look(finder, scaled, short, tells)
     return [
         WindowMatch((scaled.start_s + centre / RATE_HZ) / pace, *hits[centre])
@@ -112,7 +112,7 @@ def _look(
     """
     hits: dict[int, tuple[float, float]] = {}
 
-    def look(start: int, lag_s: float | None, *, everywhere: bool) -> float | None:
+    def lag_at(start: int, lag_s: float | None, *, everywhere: bool) -> float | None:
         """The lag at this window; if it is not found, the one before."""
         window = track.rows[start : start + length]
         at_s = track.start_s + start / RATE_HZ
@@ -125,11 +125,11 @@ def _look(
 
     lag_s: float | None = None
     for start in starts:
-        lag_s = look(start, lag_s, everywhere=True)
+        lag_s = lag_at(start, lag_s, everywhere=True)
     # A dull window is found only near a neighbour that was, which may be the one after it.
     for start in reversed(starts):
         at_s = track.start_s + start / RATE_HZ
-        lag_s = hits[start][0] - at_s if start in hits else look(start, lag_s, everywhere=False)
+        lag_s = hits[start][0] - at_s if start in hits else lag_at(start, lag_s, everywhere=False)
     half_s = length // 2 / RATE_HZ
     return {start + length // 2: (at_s + half_s, score) for start, (at_s, score) in hits.items()}
 
@@ -199,8 +199,8 @@ def _scores(
     judge: Callable[[Sequence[float]], float] = _mean,
     least: float = -1.0,
 ) -> list[float]:
-    """The scores of some windows, 0 for one that is not found; and for those after it becomes clear
-    that `judge` of them all, which grows with each, will not be over `least`.
+    """The scores of some windows, 0 for one that is not found. Once `judge` of them all, which
+    grows with each, can no longer exceed `least`, the others are not searched for and are 0 too.
     """
     length, starts = _windows(file)
     chosen = starts[:: max(1, len(starts) // _PROBES)]
@@ -228,7 +228,7 @@ def _windows(track: Features) -> tuple[int, list[int]]:
         return length, []
     hop = max(1, min(_rows(HOP_S), (count - length) // _LEAST_WINDOWS))
     starts = range(0, count - length + 1, hop)
-    return length, [at for at in starts if _tells(track.rows[at : at + length])]
+    return length, [at for at in starts if _is_telling(track.rows[at : at + length])]
 
 
 def _least_score(count: int) -> float:
@@ -238,7 +238,8 @@ def _least_score(count: int) -> float:
     return float(_LEAST_SCORE * np.sqrt(max(1.0, _rows(WINDOW_S) / count)))
 
 
-def _tells(window: Rows) -> bool:
+def _is_telling(window: Rows) -> bool:
+    """Whether enough rows of a window say something."""
     return bool(np.abs(window).any(axis=1).mean() >= _LEAST_ROWS)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from avcheck.batch.remote import Stamp
+from avcheck.errors import NoAudio
 from avcheck.machine.files import stamp
 from avcheck.record.report import Report
 from avcheck.settings import CheckSettings, OnProgress
@@ -71,7 +72,7 @@ class Comparer:
         """The report of a file. Raises MediaError for one that cannot be read, and for its
         reference.
         """
-        from avcheck.compare.comparison import compare_titles, read_title  # late: brings av
+        from avcheck.compare.comparison import compare_titles  # late: brings av
         from avcheck.compare.verdict import to_report
 
         def tell(share: float, begun: float) -> OnProgress | None:
@@ -81,10 +82,10 @@ class Comparer:
         begun = 0.0
         if self._last is None or self._last[0] != wanted:
             self.close()
-            self._last = wanted, read_title(wanted, on_progress=tell(_HALF, 0.0))
+            self._last = wanted, _read(wanted, on_progress=tell(_HALF, 0.0))
             begun = _HALF
         with closing(
-            read_title(
+            _read(
                 path,
                 audio_track=next(iter(settings.audio_tracks), None),
                 video_track=settings.video_track,
@@ -100,6 +101,20 @@ class Comparer:
         if self._last is not None:
             self._last[1].close()
             self._last = None
+
+
+def _read(path: str | Path, **options: Any) -> Digest:
+    """`read_title`. Its remedy for a missing sound, --audio, is not an option of compare."""
+    from avcheck.compare.comparison import read_title  # late: brings av
+
+    try:
+        return read_title(path, **options)
+    except NoAudio as error:
+        missing, _, remedy = error.reason.partition("; ")
+        if "--audio FILE" not in remedy:
+            raise
+        advice = "put the pictures and their sound into one file first"
+        raise NoAudio(error.path, f"{missing}; {advice}") from error
 
 
 def load_comparer(settings: CheckSettings, threads: int) -> Comparer:

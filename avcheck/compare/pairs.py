@@ -31,15 +31,25 @@ def pair(
     selection: Selection,
     on_read: Callable[[Path], None] | None = None,
 ) -> Pairs:
-    """The pairs of `reference` and `file`, each a file or a folder.
+    """Find which file is compared with which.
 
-    A file is compared with the reference in the same place below its folder that has its name
-    except for the suffix; if `reference` is a file, every file below `file` is a version of it. A
-    file without a reference, a reference without a file, and a file with several references are
-    errors. Several files may be versions of one reference.
+    Of two folders, a file is compared with the reference that is in the same place and has the same
+    name except for the suffix. Several files may be versions of one reference.
 
-    Of `selection`, `exclude` applies to both sides. `on_read` is called with every file on either
-    side. Raises UsageError for URLs, and for a folder as the reference of a file.
+    Args:
+        reference: A file or a folder; a file is the reference of every file below `file`.
+        file: A file or a folder.
+        tolerance: That of the run, for the reports of errors.
+        selection: `exclude` applies to both sides, `shard` to the pairs; `include` is ignored.
+        on_read: Called with every file on either side.
+
+    Returns:
+        The pairs. A file without a reference, a reference without a file, and a file with several
+        references are errors.
+
+    Raises:
+        UsageError: One of the two is a URL, a folder is the reference of a file, or the only
+            reference cannot be read.
     """
     for each in (reference, file):
         if is_url(each):

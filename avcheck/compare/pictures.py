@@ -28,7 +28,7 @@ _DARK, _LEAK, _BAR = 40.0, 12.0, 0.5
 _LEAST = 0.1  # luma, by which a cell changes or may as well stand still
 # Rows, about as long as a picture of a film lasts: a step at every picture fits at several places
 _SMOOTH = 5
-_LOOKED_AT = 4000  # pictures, spread over a title, that tell what of it changes
+_LOOKED_AT = 4000  # pictures, spread over a title, that show what of it changes
 _AT_ONCE = 1000  # pictures in memory
 _FEW = 400  # pictures, of which the bars of a letterbox are dark
 # A picture that differs from the last by less than this share of what others near it do repeats it
@@ -87,9 +87,7 @@ class StoredPictures:
         return float((wide.stop - wide.start) / (high.stop - high.start))
 
     def holds(self, view: View) -> bool:
-        """Whether a view has a line and a column for every cell; where little of a picture changes,
-        a part of that may not.
-        """
+        """Whether a view has a line and a column for every cell; a part of what moves may not."""
         lines = map(_without, self._inside(moving=view.moving), (view.high, view.wide))
         return all(
             each.stop - each.start >= least
@@ -219,8 +217,8 @@ def _dark(pictures: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _between_bars(dark: NDArray[np.floating]) -> slice:
-    """The lines between those at either edge of which so large a share is dark and stands still;
-    every line where too few are left.
+    """The lines between the bars at either edge, by the share of each line that is dark and stands
+    still; every line where too few are left.
     """
     return _first_to_last(dark < _BAR)
 
@@ -248,8 +246,9 @@ def _scaled(track: Features, to: Sizes, size: Sizes) -> Features:
 
 
 def least_sizes(first: Sizes, second: Sizes, floor: float) -> tuple[Sizes, Sizes]:
-    """By how much each cell of two versions changes, by the one in which it does so less; each with
-    the contrast of its own version, which those cells tell that change most in the first.
+    """By how much each cell changes in the version in which it changes less, in the contrast of the
+    first version and in that of the second. How these differ is taken from the cells that change
+    most in the first.
     """
     moving = first >= np.median(first)
     contrast = max(float(second[moving].sum()), floor) / max(float(first[moving].sum()), floor)

@@ -1,6 +1,8 @@
-"""Where a picture that goes on in its time shows something else than the reference for a while: the
-brightness of its cells is compared with what the reference has at the same moments, and so is how
-it moves. A still picture, or another take, is as bright as what it replaces, but moves otherwise.
+"""Where a picture shows something else than the reference for a while, without a step in its time.
+
+The brightness of its cells is compared with that of the reference at the same moments, and so is
+how it moves: a still picture, or another take, is as bright as what it replaces, but moves
+differently.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from itertools import pairwise
 from avcheck._version import __version__
 from avcheck.compare.align import Piece
 from avcheck.compare.comparison import Comparison, Digest, SyncChange
+from avcheck.compare.find import LEAST_WINDOW_S
 from avcheck.record.edits import TIMES, Edit
 from avcheck.record.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
 from avcheck.verdict.judge import against, beyond_ms
@@ -59,6 +60,12 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
         duration_s=comparison.duration_s,
         avcheck_version=__version__,
     )
+    if comparison.duration_s < LEAST_WINDOW_S:
+        why = (
+            f"only {comparison.duration_s:.1f} s of the file has both pictures and sound; aligning "
+            f"takes {LEAST_WINDOW_S:g} s"
+        )
+        return replace(plain, reason=why, reason_code="too_short", confidence=round(share, 4))
     if share < _LEAST_ALIGNED:
         missing = [
             name

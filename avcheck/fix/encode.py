@@ -114,7 +114,7 @@ class Pace:
 
 
 def _sample(time_s: float, rate: int) -> float:
-    """The first sample from a moment on; without bounds the moment has none."""
+    """The number of the first sample from a moment on; infinite if the moment is."""
     return time_s if math.isinf(time_s) else math.ceil(time_s * rate)
 
 

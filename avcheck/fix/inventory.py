@@ -34,14 +34,11 @@ _DEFAULT_HANDLERS = re.compile(r"handler|media", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """A stream as its container describes it. `picture`: rotation and side data of the first
-    picture, of the main one only.
-    """
+    """A stream as its container describes it."""
 
     tags: tuple[tuple[str, str], ...]  # key and value, in order
     disposition: int  # FFmpeg's flags
     description: tuple[tuple[str, str], ...]  # what the codec's parameters say, key and value
-    picture: tuple[str, ...] = ()
 
 
 def lost(

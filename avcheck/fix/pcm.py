@@ -65,5 +65,5 @@ class PcmLayout:
 
 
 def _whole(samples: float) -> int:
-    """The sample that a moment begins with; without bounds the moment has none."""
+    """A whole number of samples; one beyond any sound if infinite."""
     return round(samples) if math.isfinite(samples) else (1 << 62 if samples > 0 else -(1 << 62))

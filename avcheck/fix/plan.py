@@ -30,7 +30,7 @@ from avcheck.fix.formats import (
     why_not,
 )
 from avcheck.fix.moves import Moves, Refused
-from avcheck.media import open_media
+from avcheck.media import Media, open_media
 from avcheck.media.container import VIDEO_FORMATS, open_container
 from avcheck.media.mp4 import index_of
 from avcheck.media.streams import playing
@@ -115,18 +115,7 @@ def make_plan(
     """
     with open_media(source, audio_track=audio_track, video_track=video_track, threads=1) as media:
         info = media.info
-        if media.are_files:
-            raise Refused(
-                "it is several files joined end to end; fix each of them, then join them with "
-                "mkvmerge or ffmpeg"
-            )
-        if media.seams_s:
-            raise Refused(
-                f"its clock or its PIDs change, at {media.seams_s[0]:.1f} s first; cut it there, "
-                "and fix each part"
-            )
-        if len(info.programs) > 1:
-            raise Refused("it has several programmes; take out one with ffmpeg, and fix that")
+        _refuse_title(media, moves)
     if index_of(source).mapped:
         raise Refused(
             "its edit list plays pieces of it, and a copy would play all of it; export it again "
@@ -175,6 +164,29 @@ def make_plan(
             playing=tuple(each.index for each in playing(container)),
             same_format=muxer in FAMILIES.get(container.format.name, {container.format.name}),
             notes=_notes(container, moved, muxer, moves),
+        )
+
+
+def _refuse_title(media: Media, moves: Moves) -> None:
+    """Raise Refused for a title that a copy cannot keep together, and for a move longer than it."""
+    if media.are_files:
+        raise Refused(
+            "it is several files joined end to end; fix each of them, then join them with "
+            "mkvmerge or ffmpeg"
+        )
+    if media.seams_s:
+        raise Refused(
+            f"its clock or its PIDs change, at {media.seams_s[0]:.1f} s first; cut it there, "
+            "and fix each part"
+        )
+    if len(media.info.programs) > 1:
+        raise Refused("it has several programmes; take out one with ffmpeg, and fix that")
+    way_s, duration_s = abs(moves.pieces[0].later_s), media.info.duration_s
+    is_one_offset = not (moves.drifts or moves.jumps)
+    if is_one_offset and duration_s is not None and way_s >= duration_s:
+        raise Refused(
+            f"its sound would be moved by {way_s:g} s, out of the title, which lasts "
+            f"{duration_s:.1f} s"
         )
 
 

@@ -122,8 +122,8 @@ def _picture_of(path: Path, index: int) -> bytes:
 
 @dataclass
 class _Cut:
-    """How far the packets of a track have come: a packet that a cut brings in while the piece
-    before still plays is left out.
+    """How far a track has been written. A packet that would begin while the piece before the cut
+    still plays is left out.
     """
 
     piece: Move
@@ -239,8 +239,8 @@ class _Copy:
             ) from error
 
     def _retime(self, packet: Packet[Any]) -> None:
-        """Give a packet the presentation time that its container states, or the codec; it is
-        decoded as long before as it was.
+        """Give a packet the presentation time that its container or codec states; its decoding time
+        keeps its distance from that.
         """
         shown = self._shown.get(packet.stream.index)
         if shown is not None and packet.size:

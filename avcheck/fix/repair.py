@@ -118,10 +118,19 @@ class FixSettings:
 
 
 def fix_file(source: Path, target: Path, wanted: FixSettings, check: Check) -> Outcome:
-    """Write `target` from `source` with its sound where it belongs, unless it is there already.
+    """Write a new file with the sound where it belongs, unless it is there already.
 
-    `check` measures a file. The outcome says what could not be done. Raises UsageError if `target`
-    exists.
+    Args:
+        source: The file to fix; it is only read.
+        target: The new file; its suffix says its container.
+        wanted: What to do.
+        check: Measures a file: before, and the new one after.
+
+    Returns:
+        What was done, or why it could not be.
+
+    Raises:
+        UsageError: `target` exists or cannot be written.
     """
     if os.path.lexists(target):
         raise UsageError(

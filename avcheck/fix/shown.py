@@ -1,5 +1,5 @@
-"""When pictures are shown whose packets have decoding times only (those of an AVI, of H.264 in MXF
-or ASF), if that is in another order than that of the packets.
+"""When pictures are shown whose packets have decoding times only (those of an AVI, and of H.264 in
+MXF or ASF). It matters where they are shown in another order than that of the packets.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Shown:
     earlier: int
 
     def date(self, packet: Packet[Any]) -> None:
-        """Give a packet the time at which its picture is shown; one that only says that the last
-        picture stays keeps its place.
+        """Give a packet the time at which its picture is shown. A packet that only repeats the last
+        picture keeps its place.
         """
         if packet.dts is None:
             raise Refused(_UNCLEAR)
@@ -46,9 +46,9 @@ class Shown:
 
 
 def shown_by_stream(plan: Plan) -> dict[int, Shown]:
-    """How the pictures of the streams of a plan are shown, where its container has to be told: by
-    stream number. An AVI is told nothing, nor is the container that the packets come from. Raises
-    Refused where that is unclear.
+    """When the pictures of each stream of a plan are shown, by stream number, where the new
+    container has to know. An AVI does not, nor does a container of the format that the packets come
+    from. Raises Refused where it is unclear.
     """
     if plan.muxer == "avi":
         return {}
@@ -60,12 +60,19 @@ def shown_by_stream(plan: Plan) -> dict[int, Shown]:
 
 
 def shown_in(source: Path, index: int, *, copied: bool) -> Shown | None:
-    """For a stream whose packets have decoding times only; None for others, and where pictures are
-    shown in the order of their packets. `copied`: into the format that it has; then only the
-    packets of an AVI are looked at. Raises Refused where that is unclear.
+    """When the pictures of a stream are shown whose packets have decoding times only. None for
+    other streams, and where pictures are shown in the order of their packets.
 
     As in `media.order`, the n-th picture shown takes the n-th place of an AVI, and elsewhere the
-    time at which it is decoded. So all are decoded.
+    time at which it is decoded. So all pictures are decoded.
+
+    Args:
+        source: The old file.
+        index: The number of the stream in it.
+        copied: Whether the new file has the same format; then only an AVI's packets matter.
+
+    Raises:
+        Refused: It is unclear when they are shown.
     """
     with open_container(source, VIDEO_FORMATS) as container:
         stream: Any = container.streams[index]
@@ -93,8 +100,8 @@ def shown_in(source: Path, index: int, *, copied: bool) -> Shown | None:
 
 
 def _decoded(places: Sequence[int], times: Sequence[int | None]) -> list[int]:
-    """The times at which pictures are decoded, those of the last ones counted on from the first:
-    they come out at the end of the stream.
+    """The times at which pictures are decoded. The last ones come out at the end of the stream,
+    without a time: theirs is as long after their place as that of the first.
     """
     delay = (places[0] if times[0] is None else times[0]) - places[0]
     return [

@@ -11,6 +11,8 @@ import shutil
 from itertools import count
 from pathlib import Path
 
+from avcheck.machine.files import publish_new
+
 
 def free_name(folder: Path, name: Path) -> Path:
     """Where the relative path `name` may go in a folder: there, or beside a file of that name as
@@ -57,19 +59,13 @@ def put(source: Path, target: Path, *, link: bool) -> bool:
 def _copied(source: Path, target: Path) -> bool:
     """Copy to another file system; False if the name was taken meanwhile."""
     partial = target.with_name(f".{target.name}.avcheck-partial")  # begun again after a kill
-    shutil.copy2(source, partial)
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
     try:
-        os.link(partial, target)
+        shutil.copy2(source, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        publish_new(partial, target)
     except FileExistsError:
         return False
-    except OSError:  # no hard links there
-        if os.path.lexists(target):
-            return False
-        partial.rename(target)
-    else:
-        partial.unlink()
     finally:
         partial.unlink(missing_ok=True)
     return True

@@ -67,12 +67,20 @@ def watch(
     on_bug: OnBug | None = None,
     make_checker: CheckerMaker | None = None,
 ) -> None:
-    """Check the files of a folder as they arrive, until interrupted; with `plan.once`, until all
-    that are there are done.
+    """Check the files of a folder as they arrive, until interrupted.
 
-    `on_report` is called with each new result once it is in the journal, `on_step` with what
-    becomes of a file, in words. Raises UsageError if the folder, the journal or the weights cannot
-    be used.
+    Args:
+        plan: What to watch, and what to do with the files.
+        settings: How each file is checked.
+        limits: How many at a time, and what one may cost.
+        on_report: Called with each new result once it is in the journal.
+        on_step: Called with what becomes of a file, in words.
+        on_bug: As for `batch.run.check_many`.
+        make_checker: As for `batch.run.check_many`.
+
+    Raises:
+        UsageError: The folder or the journal cannot be used, or watchfiles is not installed.
+        ModelError: The weights cannot be used.
     """
     with (
         Checkpoint(plan.journal, "journal") as journal,
@@ -124,7 +132,7 @@ class _Folder:
         self._journal = journal
         self._steps = steps
         self._woken = woken
-        self._tell = on_step
+        self._on_step = on_step
         self._waiting: dict[Path, _Waiting] = {}
         self._ready: deque[Path] = deque()
         self._in_hand: set[Path] = set()
@@ -147,12 +155,12 @@ class _Folder:
             if is_there and not has_arrived:
                 continue  # comes up like any file that is there
             if begun.to is not None and has_arrived:
-                self._tell(f"{source} is now {begun.to}, as an earlier run began")
+                self._on_step(f"{source} is now {begun.to}, as an earlier run began")
                 known = self._known(begun.key)
                 if known is not None:
                     self._run_hook(known, begun.to)
             else:
-                self._tell(f"{source} has changed or gone since an earlier run began with it")
+                self._on_step(f"{source} has changed or gone since an earlier run began with it")
             self._steps.end(begun.key)
 
     def arrivals(self) -> Iterator[Path | None]:
@@ -188,13 +196,13 @@ class _Folder:
         source, key = Path(report.path), key_of(report)
         self._in_hand.discard(source)
         if _key(source) != key:
-            self._tell(f"{source} has changed or gone since it was checked, and is left alone")
+            self._on_step(f"{source} has changed or gone since it was checked, and is left alone")
             return
         try:
             goal = self._place(source, key, self._plan.folders.get(report.verdict))
         except OSError as error:
             if source not in self._again_s:
-                self._tell(
+                self._on_step(
                     f"{source} stays where it is: {error.strerror or error} "
                     f"({error.filename2 or error.filename}); the move is tried again"
                 )
@@ -202,7 +210,7 @@ class _Folder:
             return
         self._again_s.pop(source, None)
         if goal is not None:
-            self._tell(f"{source} {'linked' if self._plan.link else 'moved'} to {goal}")
+            self._on_step(f"{source} {'linked' if self._plan.link else 'moved'} to {goal}")
         self._run_hook(report, goal or source)
         self._steps.end(key)
         self._finished.add(key)
@@ -235,10 +243,10 @@ class _Folder:
                 check=False,
             )
         except OSError as error:
-            self._tell(f"the hook cannot be run: {error.strerror} ({self._plan.hook[0]})")
+            self._on_step(f"the hook cannot be run: {error.strerror} ({self._plan.hook[0]})")
             return
         if done.returncode:
-            self._tell(f"the hook exited with {done.returncode} for {path}")
+            self._on_step(f"the hook exited with {done.returncode} for {path}")
 
     def _look(self, now: float) -> None:
         """See which files are there, and which of them are whole."""
@@ -252,7 +260,7 @@ class _Folder:
             line = f"{refused.path}: {refused.reason}"
             if refused.reason_code != "no_media" and line not in self._complaints:
                 self._complaints.add(line)
-                self._tell(line)
+                self._on_step(line)
         before, self._waiting = self._waiting, {}
         for source in discovery.files:
             path = Path(source)
@@ -290,7 +298,7 @@ class _Folder:
             return True
         if path not in self._unfinished:
             self._unfinished.add(path)
-            self._tell(
+            self._on_step(
                 f"{path} is not complete; it is checked as it is once it has not changed for "
                 f"{self._plan.patience_s:g} s"
             )
