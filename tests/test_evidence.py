@@ -29,13 +29,12 @@ from avcheck.evidence.panel import (
     picture,
 )
 from avcheck.rates import FRAME_RATE
+from avcheck.record.detail import BlockPlaces, SegmentDetail
 from avcheck.record.report import (
-    BlockPlaces,
     BlockResult,
     PictureFacts,
     Report,
     Segment,
-    SegmentDetail,
     Stretch,
 )
 from tests.support import fake_scan

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.evidence.letters import written
-from avcheck.record.report import BlockPlaces, SegmentDetail
+from avcheck.record.detail import BlockPlaces, SegmentDetail
 
 WIDTH, PICTURE_HEIGHT, PANEL_HEIGHT = 640, 360, 120  # px, even, as 4:2:0 needs
 HEIGHT = PICTURE_HEIGHT + PANEL_HEIGHT

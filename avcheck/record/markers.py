@@ -191,8 +191,7 @@ def _kind(report: Report, offset_ms: float) -> MarkerKind:
     """What an offset in a part of the title comes to."""
     if report.verdict == "undecidable" and report.reason_code != _PARTS_HOLD:
         return "undecidable"
-    tolerance = report.tolerance
-    within = -tolerance.late_ms <= offset_ms <= tolerance.early_ms
+    within = report.tolerance.beyond_ms(offset_ms) <= 0
     return "in_sync" if within or report.verdict == "error" else report.verdict
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from avcheck.rates import FRAME_RATE
+from avcheck.record.detail import Detail
 from avcheck.record.edits import Edit
 from avcheck.record.typed_json import read
 
@@ -90,6 +91,14 @@ class Tolerance:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, not {value}")
+
+    def limit_ms(self, offset_ms: float) -> float:
+        """The limit on the side of an offset."""
+        return self.early_ms if offset_ms > 0 else self.late_ms
+
+    def beyond_ms(self, offset_ms: float) -> float:
+        """How far beyond its limit an offset lies, in ms; 0 or less if within."""
+        return abs(offset_ms) - self.limit_ms(offset_ms)
 
 
 PRESETS: dict[str, Tolerance] = {
@@ -219,70 +228,6 @@ class PictureFacts:
     def __post_init__(self) -> None:
         if self.frame_rate is not None and not _RATE.fullmatch(self.frame_rate):
             raise TypeError(f"frame_rate is {self.frame_rate!r:.60}, no fraction")
-
-
-@dataclass(frozen=True)
-class BlockPlaces:
-    """Where in the picture the attention of one block falls: (column, row, share) of the cells with
-    most of it.
-
-    Cells are counted from 0 at the upper left corner; all shares of a block sum to 1 or, as small
-    ones are left out, to less.
-    """
-
-    start_s: float  # of the block, on the file's clock
-    cells: tuple[tuple[int, int, float], ...]
-
-
-@dataclass(frozen=True)
-class SegmentDetail:
-    """What the network says of one segment at every candidate offset, and where in the picture it
-    looks.
-
-    fit: for each of `Detail.offsets_ms`, the natural logarithm of how much likelier the pictures
-    and sound are if the segment matches at that offset than if it matches at none; None if too
-    little could be compared. columns, rows: the cells that the picture is divided into; blocks: the
-    segment's blocks in order of time.
-    """
-
-    start_s: float  # on the file's clock
-    end_s: float  # on the file's clock
-    fit: tuple[float | None, ...]
-    columns: int
-    rows: int
-    blocks: tuple[BlockPlaces, ...]
-
-
-@dataclass(frozen=True)
-class MediaFacts:
-    """What the container and its streams say of themselves; width and height in pixels as
-    displayed, times on the file's clock.
-    """
-
-    container: str  # FFmpeg's words for the kind of container
-    video_codec: str  # FFmpeg's name of it
-    width: int
-    height: int
-    rotation: int  # degrees that the picture was turned counterclockwise to stand upright
-    frame_rate: float | None  # mean, by the header
-    audio_codec: str  # as for the pictures
-    first_picture_s: float | None  # None: unknown
-    first_sound_s: float | None  # None: unknown
-
-
-@dataclass(frozen=True)
-class Detail:
-    """What a verdict rests on, for drawing it. `offsets_ms` rise; positive = sound early."""
-
-    offsets_ms: tuple[float, ...]
-    segments: tuple[SegmentDetail, ...]  # in order of time
-    media: MediaFacts  # what was checked
-
-    def __post_init__(self) -> None:
-        count = len(self.offsets_ms)
-        for each in self.segments:
-            if len(each.fit) != count:
-                raise TypeError(f"fit has {len(each.fit)} values for {count} offsets")
 
 
 @dataclass(frozen=True)

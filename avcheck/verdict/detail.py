@@ -11,14 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.media import MediaInfo
-from avcheck.record.report import (
-    FRAME_MS,
-    BlockPlaces,
-    Detail,
-    MediaFacts,
-    SegmentDetail,
-    nearest_stretch,
-)
+from avcheck.record.detail import BlockPlaces, Detail, MediaFacts, SegmentDetail
+from avcheck.record.report import FRAME_MS, nearest_stretch
 from avcheck.verdict.judge import Judgement
 from avcheck.verdict.posterior import Calibration, Curve, Place, evidence, match_ratio
 

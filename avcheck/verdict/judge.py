@@ -146,7 +146,7 @@ def judge(
         for stretch in course.stretches
         for end_ms in (stretch.start_offset_ms, stretch.end_offset_ms)
     ]
-    worst_ms, worst = max(ends_ms, key=lambda end: beyond_ms(end[0], tolerance))
+    worst_ms, worst = max(ends_ms, key=lambda end: tolerance.beyond_ms(end[0]))
     error_ms = measuring_error_ms(_shown_s(worst, course, segments), calibration)
     verdict, reason = against(worst_ms, tolerance, error_ms)
     return Judgement(
@@ -215,19 +215,14 @@ def against(
     offset_ms: float, tolerance: Tolerance, error_ms: float
 ) -> tuple[Verdict, Reason | None]:
     """In, out, or borderline: beyond the limit by less than the measuring error."""
-    beyond = beyond_ms(offset_ms, tolerance)
+    beyond = tolerance.beyond_ms(offset_ms)
     if beyond > error_ms:
         return "out_of_sync", None
     if beyond <= 0:
         return "in_sync", None
-    limit_ms = tolerance.early_ms if offset_ms > 0 else tolerance.late_ms
+    limit_ms = tolerance.limit_ms(offset_ms)
     text = f"{describe_offset(offset_ms)}, limit {limit_ms:g} ms, measuring error {error_ms:.0f} ms"
     return "undecidable", Reason("borderline", text)
-
-
-def beyond_ms(offset_ms: float, tolerance: Tolerance) -> float:
-    """How far beyond its limit an offset lies, in ms; 0 or less if within."""
-    return offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
 
 
 def obstacle(curves: Sequence[Curve]) -> Reason | None:
