@@ -5,6 +5,7 @@ only when it is made.
 from __future__ import annotations
 
 import difflib
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,7 +124,7 @@ def check_tracks(
 
 
 def check_many(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     *,
     jobs: int = 1,
     timeout_s: float | None = None,
@@ -136,7 +137,7 @@ def check_many(
     worker process).
 
     Args:
-        paths: Files, URLs, and directories to search as the command does.
+        paths: Files, URLs, and directories to search as the command does; or a single one.
         jobs: How many files to check at a time, each in a process. A script that asks for several
             needs the guard `if __name__ == "__main__":`, because every process imports it.
         timeout_s: Give up on a file after so many seconds; it is then an error.
@@ -163,7 +164,8 @@ def check_many(
         if on_progress is not None:
             on_progress(str(path), fraction)
 
-    discovered = discover(paths, settings.tolerance, settings.model)
+    given = [paths] if isinstance(paths, str | Path) else paths
+    discovered = discover(given, settings.tolerance, settings.model)
     limits = Limits(jobs, timeout_s, memory_mb)
     _stop_if(cancel)
     yield from discovered.errors
@@ -187,11 +189,10 @@ def _settings(
     **others: Any,
 ) -> CheckSettings:
     files = [audio] if isinstance(audio, str | Path) else audio or ()
-    tracks = only_track(audio_track) if not isinstance(audio_track, Sequence) else audio_track
     return CheckSettings(
         tolerance=_tolerance(tolerance),
         sample=(PROBES if sample is True else sample) or None,
-        audio_tracks=() if audio_track == "all" else tuple(map(int, tracks)),
+        audio_tracks=_track_numbers(audio_track),
         every_track=audio_track == "all",
         languages=(language,) if isinstance(language, str) else tuple(language or ()),
         audio=tuple(map(Path, files)),
@@ -200,6 +201,19 @@ def _settings(
         model=None if model is None else Path(model),
         **others,
     )
+
+
+def _track_numbers(given: AudioTracks) -> tuple[int, ...]:
+    if given == "all":
+        return ()
+    numbers = given if isinstance(given, Sequence) else only_track(given)
+    try:
+        return tuple(map(operator.index, numbers))
+    except TypeError:
+        raise UsageError(
+            f'must be the number of a track, a list of numbers, or "all", not {given!r}',
+            "audio_track",
+        ) from None
 
 
 def _tolerance(given: Tolerance | str) -> Tolerance:
