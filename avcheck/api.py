@@ -1,6 +1,4 @@
-"""The package from Python: one file, its tracks, and many files. Each call imports what is heavy
-only when it is made.
-"""
+"""The package from Python: one file, its tracks, and many files. Heavy imports wait for a call."""
 
 from __future__ import annotations
 
@@ -44,8 +42,8 @@ def check(
     Args:
         path: The file, or a URL.
         tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
-        sample: Look at stretches of a long title instead of as much as it takes; a number says at
-            how many to begin with.
+        sample: Look at a few stretches of a long title, not at as much as the verdict takes; a
+            number says at how many to begin with.
         thorough: Look at all of a long title; where nothing shows, look closer whatever that
             costs.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
@@ -66,9 +64,9 @@ def check(
         The report. A file that cannot be judged has the verdict "error".
 
     Raises:
-        UsageError: The call is wrong, or `path` is a directory, which `check_many` takes, or
-            several of its tracks are in the language, all of which `check_tracks` checks.
-        ModelError: The weights are missing or damaged, or the device is not there.
+        UsageError: The call is wrong; the device is not there; `path` is a directory (use
+            `check_many`); or several of its tracks are in the language (use `check_tracks`).
+        ModelError: The weights are missing or damaged.
         Cancelled: `cancel` was set.
     """
     first, *others = check_tracks(
