@@ -204,7 +204,7 @@ def _settings(
 def _track_numbers(given: AudioTracks) -> tuple[int, ...]:
     if given == "all":
         return ()
-    numbers = given if isinstance(given, Sequence) else only_track(given)
+    numbers: Sequence[Any] = given if isinstance(given, Sequence) else only_track(given)
     try:
         return tuple(map(operator.index, numbers))
     except TypeError:
