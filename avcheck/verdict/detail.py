@@ -24,8 +24,13 @@ MOST_CELLS = 8  # of a block
 def detail_of(
     curves: Sequence[Curve], judgement: Judgement, calibration: Calibration, info: MediaInfo
 ) -> Detail:
-    """The detail of a file, from the curves of its segments in order of time, and the judgement on
-    them.
+    """The detail of a file.
+
+    Args:
+        curves: Of its segments, in order of time.
+        judgement: On these curves.
+        calibration: That of the weights.
+        info: What is known of the file.
     """
     # A shift says how much later the sound is read, an offset how early it is: they rise in
     # opposite directions.
