@@ -311,6 +311,13 @@ class Report:
         """The offset in words, for example "sound late by 120 ms (3.0 frames)"; None if unknown."""
         return None if self.offset_ms is None else describe_offset(self.offset_ms)
 
+    @property
+    def jumps_between_s(self) -> tuple[tuple[float, float], ...]:
+        """The times that each jump lies between; in a record without intervals, that of the jump
+        twice.
+        """
+        return self.jump_intervals_s or tuple((at_s, at_s) for at_s in self.jumps_s)
+
     def offset_at(self, time_s: float) -> float | None:
         """The offset (ms) at a moment (s): that of the nearest stretch, or of the whole file; None
         if unknown.
@@ -377,8 +384,11 @@ class Report:
 
 
 def describe_offset(offset_ms: float, frame_ms: float = FRAME_MS) -> str:
-    """An offset in words with its size in frames, which are of 25 fps unless `frame_ms` gives their
-    length. The direction is always a word, never a sign.
+    """An offset in words, with its size in frames. The direction is always a word, never a sign.
+
+    Args:
+        offset_ms: Positive = sound early.
+        frame_ms: How long a frame is.
     """
     size = abs(offset_ms)
     if round(size) == 0:

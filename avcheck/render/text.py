@@ -333,9 +333,7 @@ def _drift(drift_ms_per_min: float | None) -> str | None:
 
 
 def _jumps(report: Report) -> str | None:
-    # older records have no intervals
-    intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]
-    times = [between(start_s, end_s) for start_s, end_s in intervals_s]
+    times = [between(start_s, end_s) for start_s, end_s in report.jumps_between_s]
     return f"offset jumps {', '.join(times)}" if times else None
 
 

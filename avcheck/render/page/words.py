@@ -19,7 +19,6 @@ from avcheck.render.text import (
     outcome,
     printable,
     span,
-    verdict_text,
 )
 from avcheck.text.counted import counted
 from avcheck.text.times import clock, moment
@@ -275,11 +274,6 @@ def record_name(report: Report) -> str:
     return (re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(report.path).name).strip("._-") or "record")[
         :100
     ] + ".avcheck.json"
-
-
-def verdict(report: Report) -> str:
-    """The verdict in one or two words."""
-    return verdict_text(report)
 
 
 def _ahead(offset_ms: float) -> str:
