@@ -1,10 +1,9 @@
-"""The package from Python: one file, its tracks, and many files. Each call imports what is heavy
-only when it is made.
-"""
+"""The package from Python: one file, its tracks, and many files. Heavy imports wait for a call."""
 
 from __future__ import annotations
 
 import difflib
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,8 +42,8 @@ def check(
     Args:
         path: The file, or a URL.
         tolerance: How early and late sound may be: the name of a preset, or a Tolerance.
-        sample: Look at stretches of a long title instead of as much as it takes; a number says at
-            how many to begin with.
+        sample: Look at a few stretches of a long title, not at as much as the verdict takes; a
+            number says at how many to begin with.
         thorough: Look at all of a long title; where nothing shows, look closer whatever that
             costs.
         detail: Put into the report what its verdict rests on (`Report.detail`), for drawing.
@@ -65,9 +64,9 @@ def check(
         The report. A file that cannot be judged has the verdict "error".
 
     Raises:
-        UsageError: The call is wrong, or `path` is a directory, which `check_many` takes, or
-            several of its tracks are in the language, all of which `check_tracks` checks.
-        ModelError: The weights are missing or damaged, or the device is not there.
+        UsageError: The call is wrong; the device is not there; `path` is a directory (use
+            `check_many`); or several of its tracks are in the language (use `check_tracks`).
+        ModelError: The weights are missing or damaged.
         Cancelled: `cancel` was set.
     """
     first, *others = check_tracks(
@@ -123,7 +122,7 @@ def check_tracks(
 
 
 def check_many(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     *,
     jobs: int = 1,
     timeout_s: float | None = None,
@@ -136,7 +135,7 @@ def check_many(
     worker process).
 
     Args:
-        paths: Files, URLs, and directories to search as the command does.
+        paths: Files, URLs, and directories to search as the command does; or a single one.
         jobs: How many files to check at a time, each in a process.
         timeout_s: Give up on a file after so many seconds; it is then an error.
         memory_mb: Give up on a file that needs more memory than this (Linux).
@@ -162,7 +161,8 @@ def check_many(
         if on_progress is not None:
             on_progress(str(path), fraction)
 
-    discovered = discover(paths, settings.tolerance, settings.model)
+    given = [paths] if isinstance(paths, str | Path) else paths
+    discovered = discover(given, settings.tolerance, settings.model)
     limits = Limits(jobs, timeout_s, memory_mb)
     _stop_if(cancel)
     yield from discovered.errors
@@ -186,11 +186,10 @@ def _settings(
     **others: Any,
 ) -> CheckSettings:
     files = [audio] if isinstance(audio, str | Path) else audio or ()
-    tracks = only_track(audio_track) if not isinstance(audio_track, Sequence) else audio_track
     return CheckSettings(
         tolerance=_tolerance(tolerance),
         sample=(PROBES if sample is True else sample) or None,
-        audio_tracks=() if audio_track == "all" else tuple(map(int, tracks)),
+        audio_tracks=_track_numbers(audio_track),
         every_track=audio_track == "all",
         languages=(language,) if isinstance(language, str) else tuple(language or ()),
         audio=tuple(map(Path, files)),
@@ -199,6 +198,19 @@ def _settings(
         model=None if model is None else Path(model),
         **others,
     )
+
+
+def _track_numbers(given: AudioTracks) -> tuple[int, ...]:
+    if given == "all":
+        return ()
+    numbers: Sequence[Any] = given if isinstance(given, Sequence) else only_track(given)
+    try:
+        return tuple(map(operator.index, numbers))
+    except TypeError:
+        raise UsageError(
+            f'must be the number of a track, a list of numbers, or "all", not {given!r}',
+            "audio_track",
+        ) from None
 
 
 def _tolerance(given: Tolerance | str) -> Tolerance:

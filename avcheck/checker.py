@@ -2,11 +2,10 @@
 that shows nothing, and the verdict.
 
 A segment is ten blocks (10 s) in a row, up to fourteen at the end of a run of blocks. Memory holds
-one segment and two seconds of sound on either side. Of a long title all sound is heard, of a
-sampled one some, and some segments are looked at (`listening` chooses them). These are the segments
-that the whole title has there, with the same sound around them. A file that stays undecidable may
-get a closer look (`closeup`): a few of its segments again, with pictures more than three times the
-size.
+one segment and two seconds of sound on either side. Of a long title all of the sound is heard, of a
+sampled one some of it, and `listening` chooses the segments to look at. They are the same as in a
+check of the whole title, with the same sound around them. A file that stays undecidable may get a
+closer look (`closeup`): a few of its segments again, with pictures more than three times the size.
 """
 
 from __future__ import annotations
@@ -58,10 +57,16 @@ _PICTURE_IN_DOUBT = {"blank", "still", "too_short", "no_match", "ambiguous"}
 class Checker:
     """Weights loaded once, to check any number of files.
 
-    `model`: a weights file, or None for the shipped one; `device`: "auto", "cpu", "cuda" or "mps";
-    `attention`: one of `ATTENTION_KINDS`, or None for the file's own; `threads`: for the network
-    and for the decoder, 0 = as PyTorch and `open_media` choose, within what this process may use.
-    Raises ModelError or UsageError as `weights.load` does.
+    Args:
+        model: A weights file; None: the shipped one.
+        device: "auto", "cpu", "cuda" or "mps".
+        attention: The kind of head, one of `ATTENTION_KINDS`; None: the file's own.
+        threads: For the network, and for the decoder; 0: as PyTorch and `open_media` choose, within
+            what this process may use.
+
+    Raises:
+        ModelError: As `weights.load` raises it.
+        UsageError: The same.
     """
 
     def __init__(
@@ -84,8 +89,14 @@ class Checker:
         settings: CheckSettings = DEFAULTS,
         on_progress: OnProgress | None = None,
     ) -> tuple[list[Curve], MediaInfo, Degraded]:
-        """The score curves of a file, for the first sound asked for, with what is known of the file
-        and what was lost. Raises MediaError.
+        """The score curves of a file, for the first sound asked for, without a closer look.
+
+        Returns:
+            The curve of each segment in order of time, what is known of the file, and what was lost
+            of it.
+
+        Raises:
+            MediaError: The file cannot be judged.
         """
         choices = sounds_of(path, settings)[:1]
         first = look_at_all(
@@ -112,8 +123,10 @@ class Checker:
         """Check one file: a report for each sound that `settings` ask for, in that order.
 
         The pictures are decoded and looked at once for all of them. A sound that cannot be judged
-        gets a report of its own that says so. Raises MediaError for a file that cannot be judged at
-        all (`avcheck.check` turns it into a report).
+        gets a report of its own that says so.
+
+        Raises:
+            MediaError: The file cannot be judged at all (`avcheck.check` turns it into a report).
         """
         if on_progress is not None:
             on_progress(0.0)  # the weights are loaded
@@ -186,10 +199,9 @@ class Checker:
     def _closer(
         self, opener: Opener, first: FirstLook, heard: Sequence[int], stack: ExitStack
     ) -> CloserAtAll:
-        """Looks closer at segments of a file. The file is opened again for the first of them, until
-        `stack` is closed. heard: the numbers of the sounds to be asked about.
-
-        A file that cannot be read from the middle then raises CannotSeek.
+        """A function that looks closer at segments of a file. For the first of them it opens the
+        file again, which `stack` closes, and raises CannotSeek if the file cannot be read from the
+        middle. heard: the numbers of the sounds to be asked about.
         """
         info, origin_s = first.infos[0], first.origin_s
         opened: list[Title] = []

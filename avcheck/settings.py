@@ -1,4 +1,4 @@
-"""How every file of a run is checked: plain data, which any worker can be given."""
+"""How every file of a run is checked: plain data that any worker can be given."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class CheckSettings:
         for name, chosen in (("audio_track", self.audio_tracks), ("audio", self.audio)):
             if len(set(chosen)) < len(chosen):
                 raise UsageError("one is asked for twice", name)
-        # What a timecode comes to is known once the title is open
+        # How many seconds a timecode is becomes known only once the title is open
         start_s = 0.0 if self.start is None or isinstance(self.start, str) else self.start
         end_s = math.inf if self.end is None or isinstance(self.end, str) else self.end
         for name, time_s in (("start", start_s), ("end", end_s)):
@@ -137,8 +137,15 @@ def only_track(number: int | None) -> tuple[int, ...]:
 
 
 def time_of(time: float | str, parameter: str = "") -> Time:
-    """As `seconds_of`; the timecode of a title, as in `01:00:04:12` or `01:00:04;12`, is left as it
-    is.
+    """A time in a title: a timecode such as `01:00:04:12` or `01:00:04;12` as it is, anything else
+    in seconds.
+
+    Args:
+        time: As `seconds_of` takes it, or a timecode.
+        parameter: The name of the option or argument, for the error.
+
+    Raises:
+        UsageError: It is neither a time nor a timecode.
     """
     if isinstance(time, str) and is_timecode(time):
         return time.strip()
@@ -146,8 +153,14 @@ def time_of(time: float | str, parameter: str = "") -> Time:
 
 
 def seconds_of(time: float | str, parameter: str = "") -> float:
-    """Seconds from a number or from text: `90`, `90.5`, `1:30` or `0:01:30.500`. Raises UsageError,
-    which names the parameter.
+    """Seconds from a number or from text: `90`, `90.5`, `1:30` or `0:01:30.500`.
+
+    Args:
+        time: The number, in seconds, or the text.
+        parameter: The name of the option or argument, for the error.
+
+    Raises:
+        UsageError: It is not a time of at least 0 s.
     """
     if isinstance(time, str):
         clock = _CLOCK.fullmatch(time.strip())

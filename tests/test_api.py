@@ -71,6 +71,26 @@ def test_a_directory_is_a_clear_error_and_many_take_it(clips: Path) -> None:
     assert len(fake_scan.MADE) == 1  # the weights are loaded once
 
 
+@pytest.mark.parametrize("given", ["lib", Path("lib")])
+def test_a_single_path_is_not_taken_for_a_list_of_letters(clips: Path, given: str | Path) -> None:
+    paths = [report.path for report in avcheck.check_many(given)]
+    assert paths == ["lib/a.mp4", "lib/b late.mp4", "lib/broken.mov"]
+
+
+@pytest.mark.parametrize("given", ["fra", "12", 1.5, [0, "1"]])
+def test_a_track_that_is_no_number_is_a_usage_error(clips: Path, given: object) -> None:
+    with pytest.raises(avcheck.UsageError, match=r"audio_track must be the number of a track"):
+        avcheck.check_tracks("lib/a.mp4", audio_track=given)
+
+
+@pytest.mark.parametrize(("given", "numbers"), [(None, ()), (2, (2,)), ([2, 0], (2, 0))])
+def test_tracks_are_chosen_by_number(
+    clips: Path, given: int | list[int] | None, numbers: tuple[int, ...]
+) -> None:
+    next(avcheck.check_many(["lib/a.mp4"], audio_track=given))
+    assert fake_scan.MADE[0].calls[0]["settings"].audio_tracks == numbers
+
+
 def test_a_file_that_is_not_there_is_a_report(clips: Path) -> None:
     report = avcheck.check("gone.mp4")
     assert (report.verdict, report.reason_code) == ("error", "missing")

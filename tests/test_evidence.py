@@ -29,13 +29,12 @@ from avcheck.evidence.panel import (
     picture,
 )
 from avcheck.rates import FRAME_RATE
+from avcheck.record.detail import BlockPlaces, SegmentDetail
 from avcheck.record.report import (
-    BlockPlaces,
     BlockResult,
     PictureFacts,
     Report,
     Segment,
-    SegmentDetail,
     Stretch,
 )
 from tests.support import fake_scan
@@ -130,6 +129,16 @@ def test_the_offset_is_heard_and_then_taken_out(clip: Clip, tmp_path: Path, late
     second_s = click_time_s(start_s + length_s, sound[half:], 48_000)
     assert 1000 * (first_s - flashes_s[0]) == pytest.approx(late_ms, abs=3)
     assert 1000 * (second_s - flashes_s[1]) == pytest.approx(0, abs=3)
+
+
+def test_an_offset_of_seconds_is_taken_out_too(clip: Clip, tmp_path: Path) -> None:
+    """A stamped capture is measured up to 5 s."""
+    path = clip(seconds=10, events_s=(EVENT_S,), sound_late_s=4.6, size=(320, 240))
+    target = tmp_path / "out.mp4"
+    make_film(report(path, -4600.0), ShownPart(EVENT_S - 0.8, 1.6), target)
+    with av.open(str(target)) as file:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    assert click_time_s(0.0, sound[round(1.6 * 48_000) :], 48_000) == pytest.approx(0.8, abs=0.003)
 
 
 def test_an_offset_that_changes_is_taken_out_at_every_moment(clip: Clip, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from avcheck.scan.listening import (
     TRIES,
     LookPlan,
     hear,
-    in_common,
+    mean_voice,
     next_units,
     units,
 )
@@ -261,7 +261,7 @@ def test_several_sounds_are_heard_and_share_the_looks(tmp_path: Path, checker: C
 def test_a_unit_sounds_like_a_voice_as_its_sounds_do_on_average(
     voice: list[float], common: float
 ) -> None:
-    assert in_common(voice) == pytest.approx(common)
+    assert mean_voice(voice) == pytest.approx(common)
 
 
 @pytest.mark.slow

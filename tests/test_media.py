@@ -144,26 +144,28 @@ def test_mp4_without_edit_list_and_fragmented(clip: Clip, movflags: str) -> None
         )
 
 
-def test_mp4_cut_by_stream_copy_drops_what_lies_before_zero(clip: Clip) -> None:
+@pytest.mark.parametrize(("group", "key_s", "cut_s"), [(25, 1.0, 1.313), (250, 0.0, 3.313)])
+def test_mp4_cut_by_stream_copy_drops_what_lies_before_zero(
+    clip: Clip, group: int, key_s: float, cut_s: float
+) -> None:
     """A cut in the middle of a group of pictures starts with pre-roll; by default FFmpeg moves the
-    picture by up to a frame.
+    picture by up to a frame. No player shows the pre-roll, so nothing of it is lost.
     """
     source = clip(
         "source.mp4",
-        seconds=3,
+        seconds=5,
         fps=25,
-        events_s=(2.0,),
-        video_options={"preset": "medium", "g": "25"},
+        events_s=(4.0,),
+        video_options={"preset": "medium", "g": str(group)},
     )
     path = source.with_name("cut.mp4")
-    cut_s = 1.313
     with av.open(str(source)) as reader, av.open(str(path), "w") as writer:
         outputs = {
             stream.index: writer.add_stream_from_template(stream) for stream in reader.streams
         }
         for packet in reader.demux():
             # The picture is copied from its key frame on
-            first_s = 1.0 if packet.stream.type == "video" else cut_s
+            first_s = key_s if packet.stream.type == "video" else cut_s
             if (
                 packet.dts is None
                 or packet.pts is None
@@ -177,8 +179,10 @@ def test_mp4_cut_by_stream_copy_drops_what_lies_before_zero(clip: Clip) -> None:
     with open_media(path) as file:
         pictures = [picture.pts_s for picture in file.pictures()]
         late_s = click_time_s(*whole(list(file.sounds()))) - flash_s(file)
+        lost = file.degraded
     assert min(pictures) >= 0
     assert late_s == pytest.approx(0, abs=0.002)
+    assert (lost.notes, lost.unseen_s) == ((), ())
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 
 from avcheck.cli.app import main
 from avcheck.evidence.stills import Illustration
-from avcheck.record.report import Report
+from avcheck.record.report import Report, Stretch
 from avcheck.render.page.charts import score_map
 from avcheck.render.page.png import indexed_png
 from avcheck.render.page.svg import INSIDE, LEFT
@@ -230,6 +230,25 @@ def test_the_course_is_drawn_where_it_lies() -> None:
     assert (left, right) == (LEFT, LEFT + INSIDE)
     assert (middle - left) / (right - left) == pytest.approx(30 / 60, abs=0.001)
     assert (jump - left) / (right - left) == pytest.approx(40 / 60, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("offset_ms", "labels"),
+    [
+        (25.0, ["100 late", "50 late", "50 early", "100 early"]),
+        (600_000.0, ["500000 late", "500000 early"]),
+    ],
+)
+def test_the_scale_of_offsets_has_few_round_steps(offset_ms: float, labels: list[str]) -> None:
+    stretch = Stretch(0.0, 60.0, offset_ms, offset_ms)
+    report = Report("a.mp4", "out_of_sync", offset_ms=offset_ms, stretches=(stretch,))
+    drawn = re.findall(r'<text class="of"[^>]*>(\d+ (?:late|early))</text>', page([report]))
+    assert drawn == labels
+
+
+def test_a_jump_without_its_interval_is_drawn_and_named() -> None:
+    report = dataclasses.replace(title(60), jumps_s=(25.0,), jump_intervals_s=())
+    assert "<title>the offset jumps at 0:25</title>" in page([report])
 
 
 def test_the_score_map_is_brightest_at_the_offset() -> None:

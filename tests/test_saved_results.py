@@ -254,6 +254,8 @@ WELL = {"verdict": "in_sync", "offset_ms": 4.0}
         (LATE, {**LATE, "offset_ms": -200.0}, "worse"),
         (LATE, {**LATE, "offset_ms": -70.0}, "changed"),
         (LATE, {**LATE, "offset_ms": 120.0}, "changed"),
+        # 35 and 90 ms beyond their limits
+        ({**LATE, "offset_ms": -95.0}, {**LATE, "offset_ms": 130.0}, "worse"),
         (LATE, WELL, "better"),
         (ERROR, {**ERROR, "reason_code": "no_video"}, "changed"),
         (None, WELL, "new"),

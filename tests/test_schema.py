@@ -19,21 +19,18 @@ from avcheck.batch.failed import error_report
 from avcheck.checker import _reason
 from avcheck.cli.app import main
 from avcheck.media import open_media
+from avcheck.record.detail import BlockPlaces, Detail, MediaFacts, SegmentDetail
 from avcheck.record.edits import Edit
 from avcheck.record.report import (
     PRESETS,
     SCHEMA_VERSION,
-    BlockPlaces,
     BlockResult,
     Degraded,
-    Detail,
     ErrorCode,
     Listened,
-    MediaFacts,
     PictureFacts,
     Report,
     Segment,
-    SegmentDetail,
     Stretch,
     Tolerance,
     Track,

@@ -234,6 +234,7 @@ def test_weights_that_are_not_numbers_are_refused(good: Path, value: float) -> N
         '{"sound_channels": [4, 8]}',
         # Nothing of that size is ever allocated: the file's tensors are compared first.
         '{"width": 1000000000}',
+        '{"embedding": 1000000}',
         '{"embedding": 10000000000000000000}',
     ],
 )

@@ -12,7 +12,7 @@ from avcheck.compare.comparison import Comparison, Digest, SyncChange
 from avcheck.compare.find import LEAST_WINDOW_S
 from avcheck.record.edits import TIMES, Edit
 from avcheck.record.report import Degraded, Report, Stretch, Tolerance, UndecidableCode
-from avcheck.verdict.judge import against, beyond_ms
+from avcheck.verdict.judge import against
 
 MEASURING_ERROR_MS = 10.0  # a quarter of a picture at 25 fps
 _LEAST_ALIGNED = 0.5  # of what the file has, for a verdict
@@ -80,7 +80,7 @@ def _judged(path: str, comparison: Comparison, tolerance: Tolerance) -> Report:
         why = f"it cannot be aligned with the reference: {what} cannot be found there"
         return replace(plain, reason=why, reason_code="not_aligned", confidence=round(share, 4))
     ends_ms = [value for change in comparison.changes for value in (change.start_ms, change.end_ms)]
-    offset_ms = max(ends_ms, key=lambda value: beyond_ms(value, tolerance))
+    offset_ms = max(ends_ms, key=tolerance.beyond_ms)
     verdict, reason = against(offset_ms, tolerance, MEASURING_ERROR_MS)
     jumps = [
         (before.end_s, after.start_s)

@@ -16,7 +16,6 @@ from avcheck.eval.stats import share, table
 from avcheck.eval.windows import Footage, curves, hear
 from avcheck.rates import SAMPLE_RATE
 from avcheck.record.report import FRAME_MS
-from avcheck.verdict.judge import beyond_ms
 
 CHANGING_LEAST_S = 18.0  # a shorter clip may be one segment, within which no change is looked for
 _JUMPS, _DRIFTS = 4, 3  # of each clip
@@ -85,7 +84,7 @@ def changes_table(rows: Sequence[Row], coverage: Sequence[Row]) -> str:
     """
     clips = {row["clip"] for row in rows}
     recorded = [row for row in coverage if row["case"] != STRANGER and row["clip"] in clips]
-    outside = [row for row in rows if max(map(_beyond_ms, row["ends_ms"])) > _SURELY_MS]
+    outside = [row for row in rows if max(map(TOLERANCE.beyond_ms, row["ends_ms"])) > _SURELY_MS]
     jumps, drifts = ([row for row in outside if row["case"] == case] for case in ("jump", "drift"))
     lines = []
     for name, some in (
@@ -112,10 +111,6 @@ def changes_table(rows: Sequence[Row], coverage: Sequence[Row]) -> str:
         *("out of sync", "undecidable", "in sync (wrong)", "change reported right"),
     )
     return table("Files whose offset changes", header, lines, note)
-
-
-def _beyond_ms(offset_ms: float) -> float:
-    return beyond_ms(offset_ms, TOLERANCE)
 
 
 def _is_short(row: Row) -> bool:

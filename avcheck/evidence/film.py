@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +67,16 @@ def require_inside(at_s: float, end_s: float) -> None:
 
 
 def telling_span(report: Report, length_s: float = USUAL_S, at_s: float | None = None) -> ShownPart:
-    """The `length_s` that draw most of the attention and lie in one stretch; or those from `at_s`
-    on. Raises UsageError.
+    """The part of a title to show: that which draws most of the attention and, if it can, lies in
+    one stretch.
+
+    Args:
+        report: On the title.
+        length_s: How long the part is, as far as the title goes.
+        at_s: Where it is to begin instead.
+
+    Raises:
+        UsageError: The length or the begin is out of range.
     """
     require_length(length_s)
     end_s = _end_s(report)
@@ -96,15 +105,22 @@ def _end_s(report: Report) -> float:
 
 
 def make_film(report: Report, span: ShownPart, target: Path, *, audio: Path | None = None) -> None:
-    """Write the film of a span of the file that a report is about; `audio`: the separate sound
-    file, if there was one.
+    """Write the film of a span of a checked file. Without an offset it only shows the seconds as
+    they are.
 
-    Without an offset the film only shows the seconds as they are. Raises MediaError, and OSError
-    for `target`.
+    Args:
+        report: On the file.
+        span: The part to show.
+        target: The film, an MP4.
+        audio: The separate sound file, if there was one and it has moved.
+
+    Raises:
+        MediaError: The file cannot be read.
+        OSError: The film cannot be written.
     """
     with open_again(report, PICTURE_HEIGHT, audio) as media:
         pictures = _pictures(media, span, _Glows(report), TitleClock.of(report.picture))
-        margin_s = AROUND_S + 2.5  # an offset is at most 2 s
+        margin_s = AROUND_S + _farthest_s(report)
         first_s = max(0.0, span.start_s - margin_s)
         sound, _ = sound_between(media, first_s, span.end_s + margin_s)
     gain = 0.9 / max(
@@ -141,6 +157,12 @@ def make_film(report: Report, span: ShownPart, target: Path, *, audio: Path | No
         bit_rate=128_000,
         crf="21",
     )
+
+
+def _farthest_s(report: Report) -> float:
+    """How far the sound of a picture lies from it at most."""
+    ends_ms = [(each.start_offset_ms, each.end_offset_ms) for each in report.stretches]
+    return max(map(abs, (report.offset_ms or 0.0, *chain(*ends_ms)))) / 1000
 
 
 class _Glows:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.evidence.letters import written
-from avcheck.record.report import BlockPlaces, SegmentDetail
+from avcheck.record.detail import BlockPlaces, SegmentDetail
 
 WIDTH, PICTURE_HEIGHT, PANEL_HEIGHT = 640, 360, 120  # px, even, as 4:2:0 needs
 HEIGHT = PICTURE_HEIGHT + PANEL_HEIGHT
@@ -91,9 +91,9 @@ def panel(
 ) -> None:
     """Draw the sound below the picture, in place.
 
-    samples: from `AROUND_S` before the moment to as much after it; words, clock: the captions at
-    the left and right; its_s: when the sound of this picture is heard, from the moment on, or None
-    if unknown.
+    samples: from `AROUND_S` before the moment of the picture to as much after it; words, clock: the
+    captions at the left and right; its_s: how long after that moment the sound of the picture is
+    heard, None if unknown.
     """
     _write(canvas, words, 10)
     _write(canvas, clock, WIDTH - 10 - 12 * len(clock))

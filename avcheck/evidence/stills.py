@@ -58,10 +58,13 @@ class Illustration:
 
 
 def illustrate(report: Report, audio: Path | None = None) -> Illustration:
-    """Stills of the file that a report is about, as long as it is there and unchanged. `audio`: the
-    separate sound file, if it has moved.
+    """Stills of a checked file, as long as it is there and unchanged.
 
-    Never raises for a fault of the file; memory holds a second of pictures.
+    A fault of the file raises nothing; memory holds a second of pictures.
+
+    Args:
+        report: On the file.
+        audio: The separate sound file, if there was one and it has moved.
     """
     if report.verdict == "error":
         return Illustration((), "The file could not be judged.")
@@ -151,10 +154,12 @@ def _take(media: Media, time_s: float) -> Still | None:
 
 
 def open_again(report: Report, short_side: int, audio: Path | None = None) -> Media:
-    """The file that a report is about, on the tracks that were checked; `audio`: the separate sound
-    file, if there was one and it has moved.
+    """A checked file, on the tracks that were checked. Raises what `open_media` raises.
 
-    Raises what `open_media` raises.
+    Args:
+        report: On the file.
+        short_side: Of its pictures, px.
+        audio: The separate sound file, if there was one and it has moved.
     """
     return open_media(
         report.path,
@@ -193,8 +198,8 @@ def _peaks(
 ) -> tuple[tuple[float, float] | None, ...]:
     parts = zip(np.array_split(samples, PARTS), np.array_split(heard, PARTS), strict=True)
     return tuple(
-        (round(float(part.min()), 3), round(float(part.max()), 3)) if where_present.any() else None
-        for part, where_present in parts
+        (round(float(part.min()), 3), round(float(part.max()), 3)) if is_heard.any() else None
+        for part, is_heard in parts
     )
 
 

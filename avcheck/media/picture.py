@@ -226,5 +226,5 @@ def _in_order(
                 tally.start_s = min(tally.start_s, time_s)
             tally.end_s = max(tally.end_s, frame_end_s(frame, time_s))
             yield time_s, frame
-        elif time_s < last_s - STALE_S:
+        elif last_s >= 0 and time_s < last_s - STALE_S:  # what lies before zero is pre-roll
             tally.leave_out(frame, last_s)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avcheck.network.match import Scored, cells, identity
+from avcheck.network.match import Scored, cells
 from avcheck.network.model_config import (
     ATTENTION_KINDS,
     BLOCK_FRAMES,
@@ -22,6 +22,19 @@ from avcheck.network.model_config import (
 from avcheck.network.trunks import Rectify, all_end_to_end
 
 _SHIFTS_AT_A_TIME = 4
+
+
+def _start_as(layer: nn.Linear, *factors: float) -> None:
+    """Start a layer as identity matrices, each times its factor, on top of each other.
+
+    Not on the meta device, where `weights.load` builds the network: a weights file can claim any
+    size, and `torch.eye` would import PyTorch's compiler, which takes as long as PyTorch itself
+    (seen with 2.13).
+    """
+    if not layer.weight.is_meta:
+        eye = torch.eye(layer.in_features)
+        with torch.no_grad():
+            layer.weight.copy_(torch.cat([factor * eye for factor in factors]))
 
 
 class JointHead(nn.Module):
@@ -41,12 +54,10 @@ class JointHead(nn.Module):
         # already tells the same moment.
         self.from_picture = nn.Linear(depth, 2 * depth)
         self.from_sound = nn.Linear(depth, 2 * depth, bias=False)
-        with torch.no_grad():
-            scale = depth**0.5
-            eye = identity(depth) * scale
-            self.from_picture.weight.copy_(torch.cat([eye, -eye]))
-            self.from_sound.weight.copy_(torch.cat([-eye, eye]))
-            self.from_picture.bias.zero_()
+        scale = depth**0.5
+        _start_as(self.from_picture, scale, -scale)
+        _start_as(self.from_sound, -scale, scale)
+        nn.init.zeros_(self.from_picture.bias)
         self.joint = nn.Sequential(
             nn.Linear(2 * depth, channels), Rectify(), nn.Linear(channels, channels), Rectify()
         )
@@ -293,10 +304,9 @@ class TransformerHead(nn.Module):
                 nn.Linear(depth, depth, bias=False) for _ in range(3)
             )
             self.log_sharpness = nn.Parameter(torch.full((self.heads,), math.log(2.0 * depth**0.5)))
-            with torch.no_grad():
-                # It starts as likeness, and passes its result on unchanged
-                for layer in (self.query, self.key, self.value):
-                    layer.weight.copy_(identity(depth))
+            # It starts as likeness, and passes its result on unchanged
+            for layer in (self.query, self.key, self.value):
+                _start_as(layer, 1.0)
 
     def forward(
         self,

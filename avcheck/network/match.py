@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,14 +25,6 @@ class Scored(NamedTuple):
     logits: Tensor
     attention: Tensor
     block_logits: Tensor
-
-
-def identity(size: int) -> Tensor:
-    """The identity matrix, (size, size). NumPy's, because on the meta device, where `weights.load`
-    builds the network, `torch.eye` imports PyTorch's compiler, which takes as long as PyTorch
-    itself (seen with 2.13).
-    """
-    return torch.from_numpy(np.eye(size, dtype=np.float32))
 
 
 class Match(nn.Module):

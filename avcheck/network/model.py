@@ -32,9 +32,15 @@ from avcheck.network.trunks import SoundTrunk, TimeBlock, VisualTrunk
 
 
 def likeness(picture: Tensor, sound: Tensor) -> Tensor:
-    """The mean likeness of every place to the sound, at every shift: (B, P, S), S = 2 margin + 1.
+    """The mean likeness of every place to the sound at every shift.
 
-    picture (B, T, P, D), sound (B, T + 2 margin, D), both of the trunks.
+    Args:
+        picture: Features of the visual trunk, (B, T, P, D).
+        sound: Features of the sound trunk, `margin` pictures longer on both sides: (B, T + 2
+            margin, D).
+
+    Returns:
+        (B, P, S), S = 2 margin + 1.
     """
     times = picture.shape[1]
     windows = sound.unfold(1, sound.shape[1] - times + 1, 1)  # (B, T, D, S)
@@ -54,16 +60,21 @@ def agreement(picture: Tensor, sound: Tensor) -> Tensor:
 
 
 def best_places(picture: Tensor, sound: Tensor, keep: int) -> Tensor:
-    """The places of a clip that go best with its sound at some shift: indices (B, min(keep, P)),
-    ascending, by their `agreement`.
+    """The places of a clip that go best with its sound at some shift, by their `agreement`. The
+    joint layers then look only at these.
 
-    The joint layers then look only at these.
+    Args:
+        picture, sound: As for `likeness`.
+        keep: How many places.
+
+    Returns:
+        Indices (B, min(keep, P)), ascending.
     """
     return places_by(likeness(picture, sound), keep)
 
 
 def places_by(like: Tensor, keep: int) -> Tensor:
-    """`best_places`, by a `likeness`."""
+    """`best_places`, from the `likeness` of each place, (B, P, S)."""
     standing = standing_out(like)
     return standing.topk(min(keep, standing.shape[1]), dim=1).indices.sort(dim=1).values
 

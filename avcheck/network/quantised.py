@@ -42,7 +42,7 @@ _ZERO = 128  # the zero point of the contrast
 
 def make_ready(model: Loaded) -> None:
     """Make a freshly loaded network as fast as its device allows, in place. It can no longer be
-    trained.
+    trained after that.
     """
     net = model.net
     if is_supported(model.device) and not model.half and not net.config.alignment:

@@ -12,10 +12,8 @@ from avcheck.network.model_config import BLOCK_FRAMES, ModelConfig
 
 # Between the places of a feature map: four layers at a stride of 2
 PLACE_PX = 16
-# A larger picture is seen in parts of a block; a first look's are smaller
+# Of larger pictures, fewer than a block go through at a time; those of a first look are smaller
 _PX_AT_A_TIME = 176 * 422
-
-
 _TIMES = 50  # pictures that go through the layers over time at a time
 
 # Called with how many pictures a trunk sees next, and their short side, px
@@ -91,7 +89,7 @@ def _enlarged(cells: Tensor) -> Tensor:
 
 
 def end_to_end(parts: Iterable[Tensor], times: int) -> Tensor:
-    """One or more parts (B, t, ...) put end to end: (B, T, ...) of so many pictures or times."""
+    """One or more parts (B, t, ...) put end to end: (B, T, ...), where T is `times`."""
     (whole,) = all_end_to_end(((part,) for part in parts), times)
     return whole
 

@@ -46,11 +46,17 @@ class Loaded:
 def load(
     path: Path | None = None, *, device: str = "auto", attention: AttentionKind | None = None
 ) -> Loaded:
-    """Read weights (the shipped ones if `path` is None) and build the network in evaluation mode.
+    """Read weights and build the network in evaluation mode.
 
-    The shipped file must have the hash that this version knows; any other file is read as data
-    only, and its hash is reported. Raises ModelError for a missing, damaged or foreign file,
-    UsageError for a device that is not there.
+    Args:
+        path: A weights file, which is read as data only, and whose hash is reported. None: the
+            shipped one, which must have the hash that this version knows.
+        device: "auto", "cpu", "cuda" or "mps".
+        attention: The kind of head; None: the one that the file names.
+
+    Raises:
+        ModelError: The file is missing, damaged or not of this kind, or lacks that head.
+        UsageError: The device is not there.
     """
     on_device = choose_device(device)
     source = shipped_path() if path is None else path
@@ -95,8 +101,18 @@ def load(
 def read_tensors(
     source: Path, file_format: str, known_sha256: str | None = None
 ) -> tuple[dict[str, Tensor], dict[str, str], str]:
-    """The tensors of a safetensors file of this format, its metadata and its SHA-256, which must be
-    `known_sha256` if given. Raises ModelError.
+    """Read a safetensors file.
+
+    Args:
+        source: The file.
+        file_format: What its metadata must name as its format.
+        known_sha256: The hash that it must have; None: any.
+
+    Returns:
+        Its tensors, which are mapped from the file, its metadata, and its SHA-256.
+
+    Raises:
+        ModelError: It cannot be read, or is of another format or hash.
     """
     try:
         if not source.is_file():  # reading a FIFO or a device might never end
@@ -169,8 +185,17 @@ def save(
     calibration: dict[str, Any],
     training: dict[str, Any],
 ) -> str:
-    """Write the trunks, every head and all that is needed to rebuild and calibrate them. Returns
-    the file's SHA-256.
+    """Write a weights file, as `load` reads it.
+
+    Args:
+        path: The file; its folders are made.
+        net: The network, whose trunks are written and whose own head is not.
+        heads: The heads to write.
+        calibration: The fields of a `posterior.Calibration`.
+        training: How the weights were made.
+
+    Returns:
+        The SHA-256 of the file.
     """
     tensors = {
         name: value for name, value in net.state_dict().items() if not name.startswith("head.")
@@ -189,7 +214,7 @@ def save(
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """Write a safetensors file. Returns its SHA-256."""
+    """Write a safetensors file and return its SHA-256."""
     data = _ordered(serialize(tensors, metadata=metadata))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
@@ -268,14 +293,3 @@ def _first_line(error: BaseException) -> str:
         type(error).__name__
     ]
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:200]
-
-
-__all__ = [
-    "Loaded",
-    "choose_device",
-    "half_is_fast",
-    "load",
-    "read_tensors",
-    "save",
-    "write_tensors",
-]

@@ -41,11 +41,19 @@ class Change:
 def changes_between(
     before: Iterable[Report], after: Iterable[Report], failing: Collection[str]
 ) -> list[Change]:
-    """Every path whose result differs between two runs, worse ones first, then by path.
+    """Every path whose result differs between two runs.
 
-    `failing`: the verdicts that fail a run. Worse: it fails now and did not fail in the same way
-    before; that is, it had another verdict, an offset nearer to its limit by more than a frame (40
-    ms), or no result at all. An offset that moves by up to a frame is no change.
+    A path is worse if it fails now and did not fail in the same way before: it had another verdict,
+    an offset that was more than a frame (40 ms) less far beyond its limit, or no result at all. An
+    offset that moves by up to a frame is no change.
+
+    Args:
+        before: The reports of the earlier run.
+        after: Those of the later run.
+        failing: The verdicts that fail a run.
+
+    Returns:
+        The changes, the worse ones first, then by path.
     """
     old = {(report.path, report.sound): _in_short(report) for report in before}
     changes = []
@@ -68,17 +76,14 @@ def _kind(old: Report | None, new: Report, failing: Collection[str]) -> ChangeKi
         if new.verdict in failing:
             return "worse"
         return "better" if old.verdict in failing or new.verdict == "in_sync" else "changed"
-    moved_ms = (
-        0.0
-        if old.offset_ms is None or new.offset_ms is None
-        else abs(new.offset_ms) - abs(old.offset_ms)
-    )
-    if new.verdict in failing and moved_ms > FRAME_MS:
-        return "worse"
-    if (
-        old.offset_ms is not None
-        and new.offset_ms is not None
-        and abs(new.offset_ms - old.offset_ms) > FRAME_MS
-    ):
-        return "changed"
+    if old.offset_ms is not None and new.offset_ms is not None:
+        # By one tolerance: where only that differs, the file has not changed
+        beyond_ms = new.tolerance.beyond_ms
+        if (
+            new.verdict in failing
+            and beyond_ms(new.offset_ms) - beyond_ms(old.offset_ms) > FRAME_MS
+        ):
+            return "worse"
+        if abs(new.offset_ms - old.offset_ms) > FRAME_MS:
+            return "changed"
     return "changed" if old.reason_code != new.reason_code else None

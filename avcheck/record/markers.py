@@ -108,8 +108,8 @@ class _Part:
 
 
 def marked(report: Report) -> Marked:
-    """The title of a report with a marker for each of its stretches (cut where a drift leaves the
-    tolerance), its jumps, edits and what was not looked at; none for an error.
+    """The title of a report with its markers: for each stretch (cut where a drift leaves the
+    tolerance), each jump, each edit, and each part that was not looked at. An error has none.
     """
     clock = TitleClock.of(report.picture)
     frame_ms = float(1000 / clock.timecode.rate)
@@ -128,16 +128,25 @@ def marked(report: Report) -> Marked:
 
 
 def apart(markers: Sequence[Marker], length: int, taken: Collection[int] = ()) -> list[Marker]:
-    """Markers that begin at a picture each, as editing programs keep one marker a picture: what
-    begins where another does, or at a picture that is taken, begins at the next free picture, or
-    at the last one.
+    """Move markers so that each begins at a picture of its own: editing programs keep one marker a
+    picture. One whose picture is taken begins at the next free picture or, if none is left after
+    it, at the last free one before.
+
+    Args:
+        markers: The earlier in this list keep their pictures.
+        length: How many pictures the title has.
+        taken: Pictures at which no marker may begin.
+
+    Returns:
+        The markers in order of time. In a title of fewer pictures than markers some still share
+        one.
     """
     taken = set(taken)
     placed: list[Marker] = []
     for marker in markers:
         later, earlier = range(marker.start, length), range(marker.start, -1, -1)
         free = (each for each in chain(later, earlier) if each not in taken)
-        start = next(free, marker.start)  # a title of fewer pictures than markers
+        start = next(free, marker.start)
         taken.add(start)
         end = min(max(marker.end, start + 1), length)
         placed.append(replace(marker, start=start, length=end - start))
@@ -175,8 +184,7 @@ def _parts(report: Report, frame_ms: float) -> Iterator[_Part]:
 
 
 def _jumps(report: Report, frame_ms: float) -> Iterator[_Part]:
-    # Older records have no intervals.
-    intervals_s = report.jump_intervals_s or tuple((at_s, at_s) for at_s in report.jumps_s)
+    intervals_s = report.jumps_between_s
     changes = [
         f": {_change(before.end_offset_ms, after.start_offset_ms, frame_ms)}"
         for before, after in pairwise(report.stretches)
@@ -191,8 +199,7 @@ def _kind(report: Report, offset_ms: float) -> MarkerKind:
     """What an offset in a part of the title comes to."""
     if report.verdict == "undecidable" and report.reason_code != _PARTS_HOLD:
         return "undecidable"
-    tolerance = report.tolerance
-    within = -tolerance.late_ms <= offset_ms <= tolerance.early_ms
+    within = report.tolerance.beyond_ms(offset_ms) <= 0
     return "in_sync" if within or report.verdict == "error" else report.verdict
 
 

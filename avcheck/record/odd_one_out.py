@@ -8,7 +8,7 @@ from avcheck.record.report import FRAME_MS, Report
 from avcheck.record.tracks import sound_named
 
 _MOST_NAMED = 6
-# in a tie, the better one is the majority
+# In a tie, the better verdict counts as the majority
 _RANKS = ("in_sync", "out_of_sync", "undecidable", "error")
 
 
@@ -17,16 +17,17 @@ def odd_one_out(reports: Sequence[Report]) -> str:
     other 3 are in sync".
     """
     groups = _alike(reports)
-    rule = min(groups, key=lambda group: (-len(group), _RANKS.index(group[0].verdict)))
-    if len(rule) == len(reports):
-        return f"{'both' if len(rule) == 2 else f'all {len(rule)}'} sounds are {_state(rule)}"
-    odd = [report for report in reports if report not in rule]
+    majority = min(groups, key=lambda group: (-len(group), _RANKS.index(group[0].verdict)))
+    if len(majority) == len(reports):
+        which = "both" if len(majority) == 2 else f"all {len(majority)}"
+        return f"{which} sounds are {_state(majority)}"
+    odd = [report for report in reports if report not in majority]
     parts = [f"{_name(report)} is {_state([report])}" for report in odd[:_MOST_NAMED]]
     if len(odd) > _MOST_NAMED:
         more = len(odd) - _MOST_NAMED
         parts.append(f"{more} more {'differs' if more == 1 else 'differ'} as well")
-    others = f"the other {len(rule)} are" if len(rule) > 1 else f"{_name(rule[0])} is"
-    return f"{', '.join(parts)}; {others} {_state(rule)}"
+    others = f"the other {len(majority)} are" if len(majority) > 1 else f"{_name(majority[0])} is"
+    return f"{', '.join(parts)}; {others} {_state(majority)}"
 
 
 def _alike(reports: Sequence[Report]) -> list[list[Report]]:

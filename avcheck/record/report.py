@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from avcheck.rates import FRAME_RATE
+from avcheck.record.detail import Detail
 from avcheck.record.edits import Edit
 from avcheck.record.typed_json import read
 
@@ -90,6 +91,14 @@ class Tolerance:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be a finite number of at least 0, not {value}")
+
+    def limit_ms(self, offset_ms: float) -> float:
+        """The limit on the side of an offset."""
+        return self.early_ms if offset_ms > 0 else self.late_ms
+
+    def beyond_ms(self, offset_ms: float) -> float:
+        """How far beyond its limit an offset lies, in ms; 0 or less if within."""
+        return abs(offset_ms) - self.limit_ms(offset_ms)
 
 
 PRESETS: dict[str, Tolerance] = {
@@ -222,70 +231,6 @@ class PictureFacts:
 
 
 @dataclass(frozen=True)
-class BlockPlaces:
-    """Where in the picture the attention of one block falls: (column, row, share) of the cells with
-    most of it.
-
-    Cells are counted from 0 at the upper left corner; all shares of a block sum to 1 or, as small
-    ones are left out, to less.
-    """
-
-    start_s: float  # of the block, on the file's clock
-    cells: tuple[tuple[int, int, float], ...]
-
-
-@dataclass(frozen=True)
-class SegmentDetail:
-    """What the network says of one segment at every candidate offset, and where in the picture it
-    looks.
-
-    fit: for each of `Detail.offsets_ms`, the natural logarithm of how much likelier the pictures
-    and sound are if the segment matches at that offset than if it matches at none; None if too
-    little could be compared. columns, rows: the cells that the picture is divided into; blocks: the
-    segment's blocks in order of time.
-    """
-
-    start_s: float  # on the file's clock
-    end_s: float  # on the file's clock
-    fit: tuple[float | None, ...]
-    columns: int
-    rows: int
-    blocks: tuple[BlockPlaces, ...]
-
-
-@dataclass(frozen=True)
-class MediaFacts:
-    """What the container and its streams say of themselves; width and height in pixels as
-    displayed, times on the file's clock.
-    """
-
-    container: str  # FFmpeg's words for the kind of container
-    video_codec: str  # FFmpeg's name of it
-    width: int
-    height: int
-    rotation: int  # degrees that the picture was turned counterclockwise to stand upright
-    frame_rate: float | None  # mean, by the header
-    audio_codec: str  # as for the pictures
-    first_picture_s: float | None  # None: unknown
-    first_sound_s: float | None  # None: unknown
-
-
-@dataclass(frozen=True)
-class Detail:
-    """What a verdict rests on, for drawing it. `offsets_ms` rise; positive = sound early."""
-
-    offsets_ms: tuple[float, ...]
-    segments: tuple[SegmentDetail, ...]  # in order of time
-    media: MediaFacts  # what was checked
-
-    def __post_init__(self) -> None:
-        count = len(self.offsets_ms)
-        for each in self.segments:
-            if len(each.fit) != count:
-                raise TypeError(f"fit has {len(each.fit)} values for {count} offsets")
-
-
-@dataclass(frozen=True)
 class Listened:
     """How much of a long title was looked at, after all of it was heard.
 
@@ -366,6 +311,13 @@ class Report:
         """The offset in words, for example "sound late by 120 ms (3.0 frames)"; None if unknown."""
         return None if self.offset_ms is None else describe_offset(self.offset_ms)
 
+    @property
+    def jumps_between_s(self) -> tuple[tuple[float, float], ...]:
+        """The times that each jump lies between; in a record without intervals, that of the jump
+        twice.
+        """
+        return self.jump_intervals_s or tuple((at_s, at_s) for at_s in self.jumps_s)
+
     def offset_at(self, time_s: float) -> float | None:
         """The offset (ms) at a moment (s): that of the nearest stretch, or of the whole file; None
         if unknown.
@@ -432,8 +384,11 @@ class Report:
 
 
 def describe_offset(offset_ms: float, frame_ms: float = FRAME_MS) -> str:
-    """An offset in words with its size in frames, which are of 25 fps unless `frame_ms` gives their
-    length. The direction is always a word, never a sign.
+    """An offset in words, with its size in frames. The direction is always a word, never a sign.
+
+    Args:
+        offset_ms: Positive = sound early.
+        frame_ms: How long a frame is.
     """
     size = abs(offset_ms)
     if round(size) == 0:

@@ -24,15 +24,16 @@ def named(tracks: Sequence[Track]) -> str:
     """The numbers of tracks, each with its language and title, as in `0 (eng), 1 (eng,
     "Commentary") and 2`.
     """
-    names = [_name(track) for track in tracks[:_MOST_NAMED]]
-    if len(tracks) > _MOST_NAMED:
-        names.append(f"{len(tracks) - _MOST_NAMED} more")
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return _enumerated([_name(track) for track in tracks], "and")
 
 
 def sound_named(number: int | None, tracks: Sequence[Track], path: str | None) -> str:
-    """One sound of a title with several to check, as in `track 1 (fra, "Commentary")`; for a
-    separate file its name.
+    """One sound of a title with several to check, as in `track 1 (fra, "Commentary")`.
+
+    Args:
+        number: Of the audio track.
+        tracks: The audio tracks that the file lists.
+        path: Of the separate file that the sound is from, which is then named; None: a track.
     """
     if path is not None:
         return escaped(PurePath(path).name)
@@ -50,8 +51,14 @@ def available(tracks: Sequence[Track], kind: str) -> str:
 
 
 def others(audio: Sequence[Track], video: Sequence[Track]) -> str:
-    """The tracks of the file besides those that were checked, and the options that choose them; ""
-    if there are none.
+    """Which tracks there are besides those that were checked, and the options that choose them.
+
+    Args:
+        audio: The other audio tracks.
+        video: The other picture tracks.
+
+    Returns:
+        A sentence; "" if there are none.
     """
     more = [(kind, tracks) for kind, tracks in (("audio", audio), ("picture", video)) if tracks]
     if not more:
@@ -75,11 +82,16 @@ def programme(number: int, numbers: Sequence[int]) -> str:
 
 
 def listed(numbers: Sequence[int], word: str = "and") -> str:
-    """Numbers of programmes in words, not all of them: a transponder carries dozens."""
-    names = [str(number) for number in numbers[:_MOST_NAMED]]
-    if len(numbers) > _MOST_NAMED:
-        names.append(f"{len(numbers) - _MOST_NAMED} more")
-    return f" {word} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    """Numbers of programmes in words, not all of them: a transponder carries dozens. `word` joins
+    the last two.
+    """
+    return _enumerated([str(number) for number in numbers], word)
+
+
+def _enumerated(names: Sequence[str], word: str) -> str:
+    left = len(names) - _MOST_NAMED
+    shown = [*names[:_MOST_NAMED], *([f"{left} more"] if left > 0 else [])]
+    return f" {word} ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _other(kind: str, tracks: Sequence[Track]) -> str:

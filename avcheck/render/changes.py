@@ -33,8 +33,13 @@ def change_line(change: Change) -> str:
 
 def changes_summary(changes: Sequence[Change], before: int, after: int, titles: int) -> str:
     """How many changes of each kind, for example "12 files, 12 before: 1 worse, 2 better, 9 the
-    same". before, after: the records of either run; titles: the files of the later one, which may
-    have several sounds each.
+    same".
+
+    Args:
+        changes: Of one run since another.
+        before: The number of records of the earlier run.
+        after: That of the later one.
+        titles: The number of files of the later run, which may have several sounds each.
     """
     kinds = Counter(change.kind for change in changes)
     same = after - sum(count for kind, count in kinds.items() if kind != "gone")

@@ -18,11 +18,16 @@ STEP_SUMMARY = "github-summary"
 def renderer(
     form: str, *, strict: bool = False, single: bool = False, illustrate: Illustrate | None = None
 ) -> Renderer:
-    """A new document in one of `FORMATS`, or the `STEP_SUMMARY`. Raises UsageError if the format
-    needs a package that is not installed.
+    """A new document.
 
-    With `strict`, undecidable counts as a failure; with `single`, JSON is the record itself and not
-    a list. `illustrate` gives the stills for the html page of a single file; None: it has none.
+    Args:
+        form: One of `FORMATS`, or `STEP_SUMMARY`.
+        strict: Undecidable counts as a failure.
+        single: JSON is the record itself and not a list.
+        illustrate: Gives the stills for the html page of a single file; None: it has none.
+
+    Raises:
+        UsageError: The format needs a package that is not installed.
     """
     if form == "html":
         from avcheck.render.page import Page

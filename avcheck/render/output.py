@@ -32,11 +32,15 @@ class Target:
 
 
 def parse_targets(options: Iterable[str], *, force: bool = False) -> tuple[Target, ...]:
-    """The targets that texts like `FORMAT=FILE` name. Raises UsageError for what cannot be written,
-    before anything is checked.
+    """The files to write, before anything is checked.
 
-    An existing file is refused unless `force`; what is not a regular file (a device, a directory)
-    always.
+    Args:
+        options: Texts like `FORMAT=FILE`.
+        force: Whether a file that exists may be written over. What is not a regular file (a device,
+            a directory) never is.
+
+    Raises:
+        UsageError: A text names no format or no file, or a file that cannot be written.
     """
     targets: list[Target] = []
     for option in options:
@@ -103,8 +107,14 @@ def to_stream(
     block finishes it.
 
     An interrupted document is finished too, so that a list is still a list; only if the reader has
-    gone nothing more is written. Raises what `write` raises, and UsageError if a temporary file
-    cannot be written.
+    gone nothing more is written.
+
+    Args:
+        renderer: The document.
+        write: Takes its text, piece by piece. What it raises comes through.
+
+    Raises:
+        UsageError: A temporary file cannot be written.
     """
     with closing(_Growing(renderer, write)) as growing:
         try:
@@ -129,10 +139,18 @@ def to_file(
     `to_stream`.
 
     Until then it grows beside the target as NAME.XXXXXXXX.partial. If the run ends early, what was
-    done is finished as a whole document and stays there, `on_partial` is called with its path, and
-    the target does not appear. Leftovers of earlier runs are removed once the file is whole. Raises
-    UsageError if the file cannot be written or (unless `force`) another file has taken the name
-    meanwhile.
+    done is finished as a whole document and stays there, and the target does not appear. Leftovers
+    of earlier runs are removed once the file is whole.
+
+    Args:
+        renderer: The document.
+        path: The target.
+        force: Whether to write over a file of that name.
+        on_partial: Called with the path of what stays there instead.
+
+    Raises:
+        UsageError: The file cannot be written or, without `force`, another one has taken the name
+            meanwhile.
     """
     partial = unfinished(path)
     with _explained(path):

@@ -53,8 +53,8 @@ LOG_COMMAND = re.compile(r"(##\w*)\[")
 
 
 def printable(text: str) -> str:
-    """The text on one line and harmless: what a terminal would act on, reorder or choke on becomes
-    an escape.
+    """The text on one line and harmless: what a terminal would act on or reorder, or cannot show,
+    becomes an escape.
 
     That covers C0 and C1 controls, line and paragraph separators, invisible and direction marks,
     the lone surrogates that stand for the bytes of a file name that is not UTF-8, and the "##[...]"
@@ -261,8 +261,13 @@ def judged(total: int, titles: int | None) -> str:
 
 
 def failures(worst: Iterable[Report], failed: int, total: int, titles: int) -> Iterator[str]:
-    """The lines that end a batch: how many of its files failed, or of their sounds, and what and
-    why, the worst first.
+    """The lines that end a batch: how many failed, and which and why, the worst first.
+
+    Args:
+        worst: The reports to list.
+        failed: How many files failed, or sounds of them.
+        total: How many there are.
+        titles: How many files there are, each perhaps with several sounds.
     """
     yield f"Failed: {failed} of {judged(total, titles)}"
     listed = list(worst)
@@ -333,9 +338,7 @@ def _drift(drift_ms_per_min: float | None) -> str | None:
 
 
 def _jumps(report: Report) -> str | None:
-    # older records have no intervals
-    intervals_s = report.jump_intervals_s or [(at_s, at_s) for at_s in report.jumps_s]
-    times = [between(start_s, end_s) for start_s, end_s in intervals_s]
+    times = [between(start_s, end_s) for start_s, end_s in report.jumps_between_s]
     return f"offset jumps {', '.join(times)}" if times else None
 
 

@@ -59,8 +59,16 @@ def zoom(
 ) -> Zoomed:
     """A closer look at some of the segments that showed nothing.
 
-    It costs nothing for a file that is decided or has an offset, whose sound is silent or whose
-    pictures do not move. `thorough` lifts the budget.
+    A file that is decided or has an offset, whose sound is silent, or whose pictures do not move is
+    left as it is.
+
+    Args:
+        curves: Of its segments, in order of time, from the first look.
+        judgement: On these curves.
+        closer: Looks closer at one segment.
+        tolerance: By which to judge again.
+        calibration: That of the weights.
+        thorough: Look without a budget.
     """
 
     def closer_at_one(
@@ -83,11 +91,20 @@ def zoom_all(
     thorough: bool = False,
     seams_s: Sequence[float] = (),
 ) -> list[Zoomed]:
-    """`zoom` for each sound of a title, at the same larger pictures; `seams_s` as in `judge`.
+    """`zoom` for each sound of a title, over the same larger pictures.
 
     All undecided sounds share one look, with the budget of one. If another sound shows an offset,
     the pictures were seen well enough, so the sounds that do not match them get only
     `FURTHER_SHARE` of that budget.
+
+    Args:
+        sounds: The curves and the judgement of each sound, from the first look.
+        closer: Looks closer at one segment for several sounds.
+        tolerance, calibration, thorough: As for `zoom`.
+        seams_s: Where recordings were joined, as `judge` takes it.
+
+    Returns:
+        For each sound what a closer look left it with.
     """
     sounds = list(sounds)
     open_ = [number for number, each in enumerate(sounds) if _is_open(each)]

@@ -221,8 +221,14 @@ def score(
     detail: NDArray[np.float32],
     sound: HeardSound | None = None,
 ) -> Curve:
-    """`score_segment` for pictures that were looked at before; only the sound of the blocks is
-    read, and not that if `sound` has it. `motion`, `detail`: (N,).
+    """`score_segment` for pictures that were looked at before.
+
+    Args:
+        view: What the visual trunk sees in them.
+        window: The segment; only the sound of its blocks is read.
+        model: The network.
+        motion, detail: (N,), as in `Curve`.
+        sound: What the sound trunk makes of the window, if that is known.
     """
     inside = window.inside
     features, heard = heard_in(window, model) if sound is None else sound
@@ -256,8 +262,11 @@ def heard_in(window: Window, model: Loaded) -> HeardSound:
 
 
 def sound_with_margin(window: Window) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Log-mel of the segment and `MAX_SHIFT` pictures either side, and which pictures have
-    sound.
+    """The sound of a segment and `MAX_SHIFT` pictures on either side.
+
+    Returns:
+        Its log-mel, float32 (4 T + 8 MAX_SHIFT, 64), and which of these pictures have sound, bool
+        (T + 2 MAX_SHIFT,).
     """
     inside = window.inside
     near = [*window.before[-MARGIN_BLOCKS:], *inside, *window.after[:MARGIN_BLOCKS]]

@@ -119,8 +119,14 @@ class Face:
 
 
 def read_finder(path: Path, known_sha256: str | None = None) -> FaceFinder:
-    """Read a finder from its file, in evaluation mode. Raises ModelError as `read_tensors` does,
-    and for a file of other tensors.
+    """Read a finder from its file, in evaluation mode.
+
+    Args:
+        path: The safetensors file.
+        known_sha256: The hash that the file must have; None: any.
+
+    Raises:
+        ModelError: As `read_tensors` raises it, or the file holds other tensors.
     """
     tensors, _, _ = read_tensors(path, FORMAT, known_sha256)
     net = FaceFinder()
@@ -144,7 +150,16 @@ def face_finder(device: torch.device) -> FaceFinder:
 def spots(
     still: NDArray[np.uint8], net: FaceFinder, scales: Sequence[float] = SCALES
 ) -> list[Spot]:
-    """The likeliest faces in a picture (H, W), without overlaps, the likeliest first."""
+    """The likeliest faces in a picture, without overlaps, the likeliest first.
+
+    Args:
+        still: Luma, uint8 (H, W).
+        net: The finder.
+        scales: By how much to scale the picture, for faces of different sizes.
+
+    Returns:
+        At most `_MOST_A_STILL` faces.
+    """
     device = next(net.parameters()).device
     luma = torch.from_numpy(np.ascontiguousarray(still)).to(device)[None, None].float()
     coming: list[Spot] = []

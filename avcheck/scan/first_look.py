@@ -34,7 +34,7 @@ from avcheck.scan.listening import (
     LEAST_VOICE,
     LookPlan,
     hear,
-    in_common,
+    mean_voice,
     next_units,
     units,
     units_to_hear,
@@ -128,8 +128,18 @@ def look_at_all(
     *,
     listen_first: bool = False,
 ) -> FirstLook:
-    """The first look at a whole title, or at a whole part of it; with `listen_first`, of a long
-    title only at as much as it takes. Raises MediaError.
+    """The first look at a whole title, or at all of the part that `settings` ask for.
+
+    Args:
+        opener: Opens the title.
+        choices: The sounds to check.
+        settings: How the title is checked.
+        model: The network.
+        on_progress: Called with the fraction that is done; None: nobody asks.
+        listen_first: Hear a long title first, and look only at as much of it as the verdict takes.
+
+    Raises:
+        MediaError: The title cannot be judged for any of the sounds.
     """
     with opener(choices, max(LEVELS)) as title:
         if listen_first:
@@ -168,10 +178,18 @@ def look_at_samples(
     model: Loaded,
     on_progress: OnProgress | None,
 ) -> FirstLook | None:
-    """`look_at_all` for a few stretches of the title, and for more if these leave the verdict open.
+    """`look_at_all` for a few segments of the title, and for more if these leave the verdict open.
 
-    None for a title that is too short for `probes_first` of them, or cannot be read from the
-    middle: check it whole. Raises MediaError.
+    Args:
+        opener, choices, settings, model, on_progress: As for `look_at_all`.
+        probes_first: How many segments to begin with.
+
+    Returns:
+        The look; None for a title that is too short for so many, or that cannot be read from the
+        middle: check it whole.
+
+    Raises:
+        MediaError: As for `look_at_all`.
     """
     with opener(choices, max(LEVELS)) as title:
         part = part_of(title.info, settings)
@@ -184,8 +202,8 @@ def look_at_samples(
         if plan is None:
             return None
         with opener(title.choices, max(LEVELS)) as listener:
-            look = _Look(title, listener, plan, grid, origin_s)
-            if not look.through(settings, model, on_progress) or not look.curves:
+            look = _SelectiveLook(title, listener, plan, grid, origin_s)
+            if not look.run(settings, model, on_progress) or not look.curves:
                 return None
         return FirstLook.of(title, look.curves, part, is_sampled=True)
 
@@ -227,8 +245,8 @@ def _listen_then_look(
     with opener(title.choices, max(LEVELS)) as listener:
         # A whole title is heard from its first sample, so that all that was lost of it is counted
         from_s = None if part is None else max(0.0, origin_s - SOUND_LEAD_S)
-        look = _Look(title, listener, LookPlan.of_all(len(grid)), grid, origin_s, from_s)
-        if not look.through(settings, model, on_progress):
+        look = _SelectiveLook(title, listener, LookPlan.of_all(len(grid)), grid, origin_s, from_s)
+        if not look.run(settings, model, on_progress):
             return None
         lost = title.degraded[0]
         if not look.curves or lost.missing_video_s or lost.unseen_s or any(listener.failures):
@@ -244,7 +262,7 @@ def _listen_then_look(
 
 
 @dataclass
-class _Look:
+class _SelectiveLook:
     """A look at some units of a title, chosen by what `listener`, the same title opened again,
     hears in them.
 
@@ -263,10 +281,8 @@ class _Look:
     looked: set[int] = field(default_factory=set)
     curves: list[list[Curve]] = field(default_factory=list)
 
-    def through(
-        self, settings: CheckSettings, model: Loaded, on_progress: OnProgress | None
-    ) -> bool:
-        """Look until enough was seen; False if the title cannot be read from the middle."""
+    def run(self, settings: CheckSettings, model: Loaded, on_progress: OnProgress | None) -> bool:
+        """Look until it is enough; False if the title cannot be read from the middle."""
         calibration, done = Calibration(**model.calibration), _HEARD_SHARE
         judgements: list[Judgement] = []
 
@@ -280,8 +296,8 @@ class _Look:
             while chosen := self._choose(judgements, on_heard):
                 runs = _runs([self.grid[unit] for unit in chosen])
                 blocks = sum(len(run) + 2 * MARGIN_BLOCKS for run in runs)
-                tell = _Tell(on_progress, done, (1 - done) * _FIRST_SHARE / blocks)
-                with closing(_decoded(self._windows(runs, tell))) as coming:
+                counter = _BlockCounter(on_progress, done, (1 - done) * _FIRST_SHARE / blocks)
+                with closing(_decoded(self._windows(runs, counter))) as coming:
                     parts = (part for window in coming for part in window.segments())
                     self.curves += scan_sounds(parts, model, len(self.title.choices))
                 if not self.curves:
@@ -321,16 +337,16 @@ class _Look:
                 by_sound.append(hear(sound, self.origin_s, total, on_block))
         for unit, blocks in enumerate(self.grid):
             each = [float(voice[blocks.start : blocks.stop].mean()) for voice in by_sound]
-            self.voice[unit] = in_common(each)
+            self.voice[unit] = mean_voice(each)
 
     def _hear(self, unit: range) -> float:
-        """How much the middle of a unit sounds like a voice; 0 where there is no sound."""
+        """How much the middle of a unit sounds like a voice, 0..1; 0 where there is no sound."""
         start_s = self.origin_s + BLOCK_S * (unit.start + (len(unit) - HEARD_BLOCKS) // 2)
         each = []
         for sound in self.listener.all_sounds(max(0.0, start_s - SOUND_LEAD_S)):
             with closing(sound), suppress(CannotSeek):
                 each.append(float(hear(sound, start_s, HEARD_BLOCKS).mean()))
-        return in_common(each)
+        return mean_voice(each)
 
     def _windows(
         self, runs: Sequence[range], on_block: Callable[[Block], None]
@@ -346,7 +362,7 @@ class _Look:
 
 
 def _runs(wanted: Sequence[range]) -> list[range]:
-    """Consecutive blocks as runs of up to `_RUN_BLOCKS`: their pictures take the memory."""
+    """Consecutive blocks as runs of some `_RUN_BLOCKS`, whose pictures fit into memory."""
     runs: list[range] = []
     for blocks in wanted:
         if runs and runs[-1].stop == blocks.start and len(runs[-1]) < _RUN_BLOCKS:
@@ -366,9 +382,9 @@ def _decoded(windows: Iterator[Window]) -> Generator[Window, None, None]:
 
 
 @dataclass
-class _Tell:
-    """Tells `on_progress`, if there is one, how far such a look has come: from `done`, by `step`
-    for every decoded block.
+class _BlockCounter:
+    """Reports to `on_progress`, if there is one, how far such a look has come: from `done` on, by
+    `step` for every decoded block.
     """
 
     on_progress: OnProgress | None

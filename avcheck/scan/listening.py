@@ -1,8 +1,9 @@
 """Where to look in a long title, by what is heard in it. Pure arithmetic; no torch.
 
 A title is cut into units, which are the segments of a check of all of it. A `LookPlan` cuts it into
-parts as well. In every part the unit that sounds most like a voice is looked at, of equals the one
-nearest to an end of the title; then the next, until one shows an offset or `TRIES` have shown none.
+parts as well. In every part the unit that sounds most like a voice is looked at first (of equal
+ones, that nearest to an end of the title), then the next, until one shows an offset or `TRIES` have
+shown none.
 Where neighbours disagree, what lies between and beside them is looked at, until the jump lies
 between two neighbours. While the title is undecided, or few units show an offset, more are looked
 at everywhere.
@@ -54,11 +55,19 @@ def hear(
     blocks: int,
     on_block: Callable[[int], None] = lambda heard: None,
 ) -> NDArray[np.float64]:
-    """How much each of so many blocks from `origin_s` on sounds like voices, 0..1: (blocks,).
-    `on_block` is told after each how many were heard.
+    """How much each block of a sound is like a voice.
 
     Syllables make loudness rise and fall a few times a second. Music does so less, and steady noise
     hardly at all.
+
+    Args:
+        sounds: The runs of the sound, in order of time.
+        origin_s: Where the first block begins, on the clock of the sound.
+        blocks: How many blocks to hear.
+        on_block: Called after each block with the number of those heard.
+
+    Returns:
+        (blocks,), 0 for silence and steady noise, 1 for speech.
     """
     timeline = SoundTimeline(sounds)
     voice = np.zeros(blocks)
@@ -75,12 +84,12 @@ def hear(
     return voice
 
 
-def in_common(voice: Sequence[float]) -> float:
-    """How much a unit sounds like a voice, by how much each sound of the title does there; 0
-    without any.
+def mean_voice(voice: Sequence[float]) -> float:
+    """How much a unit sounds like a voice, 0..1, from how much each sound of the title does there;
+    0 without any sound.
 
-    On average: a commentary is a voice throughout, and says nothing of which pictures speak. But a
-    unit in which any sound has a voice has something to hear.
+    It is the mean: a commentary is a voice throughout, and does not show which pictures speak. But
+    a unit in which any sound has a voice has something to hear.
     """
     if not voice:
         return 0.0
@@ -166,12 +175,14 @@ def next_units(
     judgements: Sequence[Judgement],
     origin_s: float,
 ) -> tuple[int, ...]:
-    """The units to look at next, in rising order; none if enough was seen.
+    """The units to look at next, in rising order; none once it is enough.
 
-    voice: of each unit that was heard, as `hear` gives it; looked: those looked at so far;
-    judgements: of each sound the judgement on them, none at first. A sound that shows nothing asks
-    for more only if no other shows anything. A whole check always looks at the last unit: it shows
-    whether the title ends when its header says.
+    A sound that shows nothing asks for more only if no other shows anything. A whole check always
+    looks at the last unit: it shows whether the title ends when its header says.
+
+    voice: how much each unit that was heard sounds like a voice, 0..1; looked: the units looked at
+    so far; judgements: on these, one for each sound, none at first; origin_s: where the first unit
+    begins.
     """
     able = _able(voice)
     left = sorted(
@@ -240,7 +251,7 @@ def offsets_of(judgement: Judgement, total: int, origin_s: float) -> dict[int, f
 
 
 def _one_a_part(plan: LookPlan, left: Sequence[int]) -> set[int]:
-    """The first unit of what is left in each part, sorted by how much it sounds like a voice."""
+    """The first unit in each part of those that are left, which come the most promising first."""
     best: dict[int, int] = {}
     for unit in left:
         best.setdefault(plan.part(unit), unit)
@@ -248,8 +259,8 @@ def _one_a_part(plan: LookPlan, left: Sequence[int]) -> set[int]:
 
 
 def _towards_ends(left: Sequence[int], looked: set[int], offsets: dict[int, float]) -> set[int]:
-    """The units nearest to both ends of the title, or where these showed no offset the next ones,
-    until `TRIES` have shown none.
+    """The unit nearest to either end of the title; where that showed no offset the next one, until
+    `TRIES` have shown none.
     """
     wanted: set[int] = set()
     if offsets:
@@ -271,8 +282,8 @@ def _jumps(offsets: dict[int, float]) -> list[tuple[int, int]]:
 
 
 def _around_jumps(left: Sequence[int], offsets: dict[int, float]) -> set[int]:
-    """Between neighbours that disagree the first of what is left in the middle third, and the units
-    beside them.
+    """The most promising unit in the middle third between neighbours that disagree, and the units
+    beside these neighbours.
     """
     wanted: set[int] = set()
     for before, after in _jumps(offsets):

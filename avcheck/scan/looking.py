@@ -69,12 +69,18 @@ def look(
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
 ) -> Look:
-    """The visual trunk over uint8 (T, H, W), held steady, at every level: short side `level` px,
-    never scaled up.
+    """The visual trunk over pictures that are held steady.
 
     Where much of the picture shakes, it is also looked at unsteadied, place by place: in a steadied
     picture, whatever stood still in the shaking one (a speaker in a corner of it, say) shakes
     instead.
+
+    Args:
+        pictures: Luma, uint8 (T, H, W), 25 a second.
+        shown: bool (T,), False where a picture is missing.
+        start_s: When the first picture is due.
+        model: The network.
+        levels: Short sides, px, to which the pictures are scaled down, but never up.
     """
     return look_in_parts(pictures, shown, start_s, model, levels, chunk=max(1, len(pictures)))
 
@@ -89,10 +95,14 @@ def look_in_parts(
     chunk: int = CHUNK,
     much: float = MUCH_SHAKE,
 ) -> Look:
-    """`look`, `chunk` pictures at a time, with enough around them to leave no seam: memory for long
-    or large pictures.
+    """`look` with less memory, for long or large pictures.
 
-    Pictures that shake by over `much` of the short side are also looked at unsteadied.
+    Args:
+        pictures, shown, start_s, model, levels: As for `look`.
+        chunk: How many pictures go through the trunk at a time, with enough around them to leave no
+            seam.
+        much: Pictures that shake by more than this share of the short side are also looked at
+            unsteadied.
     """
     strayed = shake(pictures)
     shakes = float(np.sqrt((strayed**2).sum(axis=1).mean())) > much * min(pictures.shape[1:])

@@ -25,19 +25,19 @@ _MOST = 0.99  # the most that is reported before the end: the work ahead is an e
 
 @contextmanager
 def first_look(
-    trunk: VisualTrunk, seconds: float, tell: OnProgress | None
+    trunk: VisualTrunk, seconds: float, on_progress: OnProgress | None
 ) -> Iterator[Callable[[], None]]:
     """Report the progress of `trunk` over so many seconds of pictures, from 0 to `FIRST_LOOK`. Call
     what this gives after every segment.
     """
-    if tell is None:
+    if on_progress is None:
         yield lambda: None
         return
     work = _Work(seconds)
 
     def hear(pictures: int, short_side: int) -> None:
         work.add(pictures, short_side)
-        tell(FIRST_LOOK * min(_MOST, work.share))
+        on_progress(FIRST_LOOK * min(_MOST, work.share))
 
     trunk.on_seen = hear
     try:
@@ -96,11 +96,11 @@ class _Work:
 
 
 @contextmanager
-def closer_look(trunk: VisualTrunk, tell: OnProgress | None) -> Iterator[None]:
+def closer_look(trunk: VisualTrunk, on_progress: OnProgress | None) -> Iterator[None]:
     """Report the progress of `trunk` over a few segments again, from `FIRST_LOOK` on; 1 at the end,
     even without work.
     """
-    if tell is None:
+    if on_progress is None:
         yield
         return
     calls = 0
@@ -108,14 +108,14 @@ def closer_look(trunk: VisualTrunk, tell: OnProgress | None) -> Iterator[None]:
     def hear(*_: object) -> None:
         nonlocal calls
         calls += 1
-        tell(FIRST_LOOK + (1 - FIRST_LOOK) * min(_MOST, calls / CLOSER_CALLS))
+        on_progress(FIRST_LOOK + (1 - FIRST_LOOK) * min(_MOST, calls / CLOSER_CALLS))
 
     handle = trunk.register_forward_hook(hear)
     try:
         yield
     finally:
         handle.remove()
-    tell(1.0)
+    on_progress(1.0)
 
 
 def _work(pictures: int, short_side: int) -> int:

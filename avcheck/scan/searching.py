@@ -69,13 +69,18 @@ def look_closer(
     budget: float = math.inf,
     faces_alone: bool = False,
 ) -> CloserLook:
-    """The curve of a segment from its larger pictures, which replaces `curve` from the first look.
+    """The curve of a segment from its larger pictures, which replaces that of the first look.
 
-    The window's blocks hold the pictures, all of one shape, with a short side of up to
-    `CLOSER_SIDE`. `budget`: places times pictures; `faces_alone`: look at faces, but do not search.
+    Only one window of the pictures is judged: the rest of the picture adds nothing at best, and
+    lowers the confidence.
 
-    Only one window is judged: the rest of the picture adds nothing at best, and lowers the
-    confidence.
+    Args:
+        curve: Of the segment, from the first look.
+        window: Its blocks, whose pictures are all of one shape, with a short side of up to
+            `CLOSER_SIDE` px.
+        model: The network.
+        budget: What the look may cost, in places times pictures.
+        faces_alone: Look at faces, but do not search.
     """
     (closer,) = look_closer_for_all([curve], [window], model, budget, faces_alone)
     return closer
@@ -89,8 +94,16 @@ def look_closer_for_all(
     budget: float = math.inf,
     faces_alone: bool = False,
 ) -> list[CloserLook]:
-    """`look_closer` for several sounds of one segment, each with its curve and the window that
-    holds its sound. All windows have the same pictures, which are looked at once.
+    """`look_closer` for several sounds of one segment.
+
+    Args:
+        curves: The segment's curve for each sound.
+        by_sound: The window that holds each sound. All have the same pictures, which are looked at
+            once.
+        model, budget, faces_alone: As for `look_closer`; the budget is that of all sounds together.
+
+    Returns:
+        A look for each sound; `spent` and `cut` are the same in all of them.
     """
     larger = Larger.of(by_sound[0].inside)
     heard = [
@@ -123,8 +136,8 @@ def look_closer_for_all(
 
 @dataclass(frozen=True)
 class _Best:
-    """Of the windows looked at so far the one that matches a sound best: the strength with which
-    its strongest place matches, and its curve, which tells how many they were.
+    """Of the windows looked at so far the one that matches a sound best: the strength of the match
+    at its strongest place, and its curve, which says how many windows there were.
     """
 
     strength: float
@@ -246,7 +259,7 @@ def _look_where_it_sounds(
     larger: Larger, heard: Sequence[_SegmentSound], model: Loaded, budget: float
 ) -> tuple[list[Look], float]:
     """Windows around the places that match a sound best, and what finding and looking at them cost.
-    None if the budget is too small, or the first look already saw the picture well enough.
+    No windows if the budget is too small, or the first look already saw the picture well enough.
     """
     window_cost = float(WINDOW**2 * larger.count)
     search = _search_within(budget - window_cost, larger)

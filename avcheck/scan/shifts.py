@@ -67,13 +67,17 @@ def compare(
     heard: NDArray[np.bool_],
     model: Loaded,
 ) -> Compared:
-    """The classifier at every shift in `SHIFTS`, for a sound that is `MAX_SHIFT` pictures longer on
-    both sides.
+    """The classifier at every shift in `SHIFTS`.
 
-    sound: as `listen` gives it, (1, T + 2 MAX_SHIFT, D); heard: bool (T + 2 MAX_SHIFT,). T is a
-    whole number of blocks. A block that lacks over half of its sound or pictures at a shift has a
-    logit of -inf there.
+    A block that lacks over half of its sound or pictures at a shift has a logit of -inf there.
     Between shifts where no match is likely, the joint layers' score is interpolated.
+
+    Args:
+        view: What the visual trunk sees in T pictures, a whole number of blocks.
+        sound: As `listen` gives it, `MAX_SHIFT` pictures longer on both sides: (1, T + 2 MAX_SHIFT,
+            D).
+        heard: Which of these pictures have sound, bool (T + 2 MAX_SHIFT,).
+        model: The network.
     """
     times = len(view.shown)
     present = np.stack(
@@ -157,12 +161,15 @@ def _between(said: Scored, asked: NDArray[np.int_]) -> Scored:
 
 
 def weighed(values: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Scores (S,), drawn towards their median by the share of the pictures without sound there;
-    present: bool (S, T).
+    """Scores drawn towards their median by the share of the pictures without sound.
 
     Where a short file has little sound left to compare, the score is a mean over little and peaks
     by chance: of windows of 4.2 s, 8 in 100 were lost to such a peak. -inf where less than half as
     much could be compared as at the best shift, and everywhere if that is little itself.
+
+    Args:
+        values: The score at every shift, (S,).
+        present: Which pictures could be compared at each shift, bool (S, T).
     """
     share = present.mean(axis=1)
     most = float(share.max())

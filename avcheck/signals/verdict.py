@@ -10,7 +10,7 @@ from avcheck.record.report import Report, Segment, Tolerance
 from avcheck.signals.signal import SIGNAL_SIDE, Signal, SignalKind, signal_of
 from avcheck.signals.stamps import STAMP_SIDE, can_read_stamps, stamps_of
 from avcheck.verdict.course import Course, follow
-from avcheck.verdict.judge import Judgement, against, beyond_ms
+from avcheck.verdict.judge import Judgement, against
 from avcheck.verdict.reporting import report_on
 
 _ERROR_MS: dict[SignalKind, float] = {"clap": 20.0}  # half a picture at 25 fps
@@ -91,9 +91,7 @@ def judge_signal(signal: Signal, tolerance: Tolerance, *, every_picture: bool = 
     events = _segments(signal.thinned())
     course = follow(events) or Course(())
     ends_ms = [ms for each in course.stretches for ms in (each.start_offset_ms, each.end_offset_ms)]
-    offset_ms = max(
-        ends_ms or [signal.offset_ms or 0.0], key=lambda value: beyond_ms(value, tolerance)
-    )
+    offset_ms = max(ends_ms or [signal.offset_ms or 0.0], key=tolerance.beyond_ms)
     error_ms = signal.error_ms or _ERROR_MS.get(signal.kind, _USUAL_ERROR_MS)
     verdict, reason = against(offset_ms, tolerance, error_ms)
     return Judgement(

@@ -102,10 +102,15 @@ class _Run:
 
 
 def follow(segments: Sequence[Segment], *, finely: bool = True) -> Course | None:
-    """The course of the segments that show an offset; None for fewer than three.
+    """The course of the segments that show an offset. Outliers are never followed.
 
-    finely: either side of a jump may jump again, or drift. Otherwise the course is one drift, or
-    has one jump, or leaves for a while and returns. Outliers are never followed.
+    Args:
+        segments: In order of time.
+        finely: Either side of a jump may jump again, or drift. Otherwise the course is one drift,
+            or has one jump, or leaves for a while and returns.
+
+    Returns:
+        The course, which may be constant; None for fewer than three such segments.
     """
     known = [segment for segment in segments if segment.offset_ms is not None]
     if len(known) < _LEAST_SEGMENTS:

@@ -11,14 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.media import MediaInfo
-from avcheck.record.report import (
-    FRAME_MS,
-    BlockPlaces,
-    Detail,
-    MediaFacts,
-    SegmentDetail,
-    nearest_stretch,
-)
+from avcheck.record.detail import BlockPlaces, Detail, MediaFacts, SegmentDetail
+from avcheck.record.report import FRAME_MS, nearest_stretch
 from avcheck.verdict.judge import Judgement
 from avcheck.verdict.posterior import Calibration, Curve, Place, evidence, match_ratio
 
@@ -30,8 +24,13 @@ MOST_CELLS = 8  # of a block
 def detail_of(
     curves: Sequence[Curve], judgement: Judgement, calibration: Calibration, info: MediaInfo
 ) -> Detail:
-    """The detail of a file, from the curves of its segments in order of time, and the judgement on
-    them.
+    """The detail of a file.
+
+    Args:
+        curves: Of its segments, in order of time.
+        judgement: On these curves.
+        calibration: That of the weights.
+        info: What is known of the file.
     """
     # A shift says how much later the sound is read, an offset how early it is: they rise in
     # opposite directions.

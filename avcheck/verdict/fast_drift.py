@@ -1,5 +1,5 @@
 """Drifts so fast that the offset changes within a segment: a sound that plays at another pace than
-its pictures, as when one of both is sped up from 24 to 25 pictures a second. Pure arithmetic.
+its pictures, as when one of the two is sped up from 24 to 25 pictures a second. Pure arithmetic.
 
 Along a line of so many frames a second every block is read at its own shift, so that what it shows
 adds up again. Lines of many slopes are tried beside the constant offsets, each about as likely
@@ -27,6 +27,7 @@ from avcheck.verdict.posterior import (
     match_ratio,
     mean_of_blocks,
     read_on,
+    to_offset_ms,
     weigh_up,
 )
 
@@ -127,9 +128,7 @@ def fast_drift(curves: Sequence[Curve], calibration: Calibration) -> Guess | Non
     if len(reached) < 2:
         return None
     ends_s = reached[0].start_s, reached[-1].end_s
-    ends_ms = (
-        round((calibration.bias_frames - best.late_at(at_s)) * FRAME_MS, 1) for at_s in ends_s
-    )
+    ends_ms = (to_offset_ms(best.late_at(at_s) - calibration.bias_frames) for at_s in ends_s)
     course = Course((Stretch(*ends_s, *ends_ms),), round(-60 * best.slope * FRAME_MS, 2))
     prior = math.log(FILE_MATCHES * FAST / sum(each.likelihood.size for each in bundles))
     lines = np.stack([bundle.likelihood for bundle in bundles]) + prior

@@ -42,6 +42,7 @@ from avcheck.verdict.posterior import (
     measuring_error_ms,
     needed_confidence,
     posterior,
+    to_offset_ms,
     weigh_up,
 )
 from avcheck.verdict.sure_course import LEAST_USEFUL_S, sure_course
@@ -90,8 +91,13 @@ def judge(
     calibration: Calibration,
     seams_s: Sequence[float] = (),
 ) -> Judgement:
-    """The verdict on a file from its segments, in order of time. A file whose offset changes is
-    judged by its worst stretch. At `seams_s` recordings were joined.
+    """The verdict on a file. A file whose offset changes is judged by its worst stretch.
+
+    Args:
+        curves: Of its segments, in order of time.
+        tolerance: How early and late sound may be.
+        calibration: That of the weights.
+        seams_s: Where recordings were joined, on the file's clock, rising.
     """
     if not curves:
         return Judgement(
@@ -108,7 +114,9 @@ def judge(
         Segment(
             start_s=item.start_s,
             end_s=item.end_s,
-            offset_ms=_to_ms(single.frames) if single.confidence >= SEGMENT_CONFIDENCE else None,
+            offset_ms=to_offset_ms(single.frames)
+            if single.confidence >= SEGMENT_CONFIDENCE
+            else None,
             confidence=round(single.confidence, 4),
         )
         for item, single in zip(curves, singles, strict=True)
@@ -125,7 +133,7 @@ def judge(
         return Judgement(
             "undecidable", reason.text, segments=segments, blocks=blocks, reason_code=reason.code
         )
-    offset_ms = _to_ms(whole.frames)
+    offset_ms = to_offset_ms(whole.frames)
     constant = Course((Stretch(segments[0].start_s, segments[-1].end_s, offset_ms, offset_ms),))
     changing = sure_course(segments, curves, whole, calibration, seams_s)
     course, confidence = changing or (constant, whole.confidence)
@@ -146,7 +154,7 @@ def judge(
         for stretch in course.stretches
         for end_ms in (stretch.start_offset_ms, stretch.end_offset_ms)
     ]
-    worst_ms, worst = max(ends_ms, key=lambda end: beyond_ms(end[0], tolerance))
+    worst_ms, worst = max(ends_ms, key=lambda end: tolerance.beyond_ms(end[0]))
     error_ms = measuring_error_ms(_shown_s(worst, course, segments), calibration)
     verdict, reason = against(worst_ms, tolerance, error_ms)
     return Judgement(
@@ -188,8 +196,10 @@ def without_unseen(
     """The same judgement, but undecidable if it says "in sync" and a large part of the file was not
     looked at.
 
-    unseen_s: (start, end) of the parts that were not looked at; they may overlap. length_s: of the
-    file; None: unknown, and then it is taken to end with the last block or stretch.
+    Args:
+        judgement: On what was looked at.
+        unseen_s: (start, end) of the parts that were not looked at; they may overlap.
+        length_s: Of the file. None: unknown; it then ends with the last segment or such part.
     """
     missed_s = 0.0
     looked_until_s = -math.inf
@@ -207,27 +217,27 @@ def without_unseen(
     return replace(judgement, verdict="undecidable", reason=reason, reason_code="not_all_looked_at")
 
 
-def _to_ms(frames_late: float) -> float:
-    return round(-frames_late * FRAME_MS, 1) + 0.0
-
-
 def against(
     offset_ms: float, tolerance: Tolerance, error_ms: float
 ) -> tuple[Verdict, Reason | None]:
-    """In, out, or borderline: beyond the limit by less than the measuring error."""
-    beyond = beyond_ms(offset_ms, tolerance)
+    """In sync, out of sync, or borderline: beyond the limit by no more than the measuring error.
+
+    Args:
+        offset_ms: Positive = sound early.
+        tolerance: How early and late sound may be.
+        error_ms: The measuring error.
+
+    Returns:
+        The verdict, and why it is undecidable.
+    """
+    beyond = tolerance.beyond_ms(offset_ms)
     if beyond > error_ms:
         return "out_of_sync", None
     if beyond <= 0:
         return "in_sync", None
-    limit_ms = tolerance.early_ms if offset_ms > 0 else tolerance.late_ms
+    limit_ms = tolerance.limit_ms(offset_ms)
     text = f"{describe_offset(offset_ms)}, limit {limit_ms:g} ms, measuring error {error_ms:.0f} ms"
     return "undecidable", Reason("borderline", text)
-
-
-def beyond_ms(offset_ms: float, tolerance: Tolerance) -> float:
-    """How far beyond its limit an offset lies, in ms; 0 or less if within."""
-    return offset_ms - tolerance.early_ms if offset_ms > 0 else -offset_ms - tolerance.late_ms
 
 
 def obstacle(curves: Sequence[Curve]) -> Reason | None:
@@ -307,7 +317,7 @@ def _block_results(
                 if segment.offset_ms is not None and segment.confidence >= calibration.decide:
                     offsets_ms = (*offsets_ms, segment.offset_ms)
                 shows = _holds(local, curve, offsets_ms, shifts, calibration)
-            offset_ms = _to_ms(local.frames) if shows else None
+            offset_ms = to_offset_ms(local.frames) if shows else None
             results.append(
                 BlockResult(
                     float(start_s), round(float(item.attention[k, at] * share), 6), offset_ms

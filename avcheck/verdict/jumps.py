@@ -25,6 +25,7 @@ from avcheck.verdict.posterior import (
     block_ratios,
     mixed,
     over_shares,
+    to_offset_ms,
     vertex,
 )
 
@@ -53,7 +54,7 @@ def likeliest_jump(curves: Sequence[Curve], calibration: Calibration) -> Guess |
     near[max(0, old - reach) : old + reach + 1, max(0, new - reach) : new + reach + 1] = True
     likely = _over_pairs(before, after, apart & near) + np.log(places)
     start_ms, end_ms = (
-        round((calibration.bias_frames - shifts[k] - vertex(logs[at], k)) * FRAME_MS, 1) + 0.0
+        to_offset_ms(shifts[k] + vertex(logs[at], k) - calibration.bias_frames)
         for logs, k in ((before, old), (after, new))
     )
     at_s = float(starts_s[at + 1])

@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from avcheck.record.report import FRAME_MS
+
 # Confidence is the chance that the offset is right within this many frames (80 ms)
 NEAR_FRAMES = 2.0
 FILE_MATCHES = 0.95  # how likely a file is to match anywhere, before it is looked at
@@ -167,8 +169,8 @@ class Estimate:
 
 
 def evidence(curve: Curve, calibration: Calibration) -> NDArray[np.float64]:
-    """What a segment says of every shift, (S,) logits: the weighted scores of the joint layers and
-    the trunks.
+    """What a segment says of every shift, (S,) in logits: the weighted scores of the joint layers
+    and the trunks.
 
     The best of K windows is K times as likely to match by chance, and says that much less.
     """
@@ -182,10 +184,19 @@ def weigh_up(
     seconds: float | NDArray[np.float64],
     calibration: Calibration,
 ) -> NDArray[np.float64]:
-    """`evidence` of bare curves, (..., S) each, over so many seconds, (...) or the same for all.
+    """`evidence` of bare curves.
 
     Each counts by how far it rises above its own median; the joint layers' median counts by itself
     as well. A short piece, or one whose match scatters, has high peaks by chance and needs more.
+
+    Args:
+        score: Of the joint layers, (..., S), as in `Curve`.
+        match: Of the trunks, (..., S), the same.
+        seconds: How long each piece is, (...), or all of them.
+        calibration: That of the weights.
+
+    Returns:
+        (..., S), in logits.
     """
     level, above, _ = above_median(score)
     _, match_above, scatter = above_median(match)
@@ -211,9 +222,12 @@ def _match_weight(scatter: NDArray[np.float64], calibration: Calibration) -> NDA
 def above_median(
     curve: NDArray[np.floating],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The median (...) of the known values of curves (..., S), the curves above it, and their
-    scatter (...): 1.48 times the median distance from it, which for normal noise is the standard
-    deviation.
+    """Curves (..., S) against their own medians; values that are not finite are unknown.
+
+    Returns:
+        The median of the known values, (...); the curves above it, (..., S); and their scatter,
+        (...): 1.48 times the median distance from it, which for normal noise is the standard
+        deviation.
     """
     values = np.asarray(curve, np.float64)
     known = np.isfinite(values)
@@ -315,8 +329,14 @@ def over_shares(logs: NDArray[np.float64]) -> NDArray[np.float64]:
 def combine(
     curves: Sequence[NDArray[np.floating]], calibration: Calibration
 ) -> NDArray[np.float64]:
-    """The chance of every shift (S,), given the evidence (S,) of each segment of a file; the chance
-    of no match is spread evenly.
+    """The chance of every shift, given what all segments of a file say.
+
+    Args:
+        curves: The `evidence` of each segment, (S,), in logits.
+        calibration: That of the weights.
+
+    Returns:
+        (S,), summing to 1; the chance of no match is spread evenly over the shifts.
     """
     shifts = log_likelihood(curves, calibration)
     count = len(shifts)
@@ -329,8 +349,12 @@ def combine(
 def estimate(
     chances: NDArray[np.float64], shifts: NDArray[np.int_], calibration: Calibration
 ) -> Estimate:
-    """The likeliest shift, refined below a frame, and the chance mass within `NEAR_FRAMES` of
-    it.
+    """The likeliest shift, refined below a frame, and the chance mass within `NEAR_FRAMES` of it.
+
+    Args:
+        chances: Of every shift, (S,), as `combine` gives them.
+        shifts: (S,), frames, as in `Curve`.
+        calibration: That of the weights; its bias is taken out.
     """
     near = int(NEAR_FRAMES)
     window = np.convolve(chances, np.ones(2 * near + 1), mode="same")
@@ -342,6 +366,11 @@ def estimate(
     frames = float(shifts[best]) + vertex(np.log(chances + 1e-12), best)
     mass = float(chances[max(0, best - near) : best + near + 1].sum())
     return Estimate(frames - calibration.bias_frames, min(mass, 1.0))
+
+
+def to_offset_ms(frames_late: float) -> float:
+    """The offset, in ms, of a sound that is so many frames late; it is rounded to a tenth."""
+    return round(-frames_late * FRAME_MS, 1) + 0.0  # no -0.0
 
 
 def vertex(values: NDArray[np.float64], at: int) -> float:
@@ -358,9 +387,15 @@ def vertex(values: NDArray[np.float64], at: int) -> float:
 def mean_of_blocks(
     score: NDArray[np.floating], match: NDArray[np.floating], weight: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int_]]:
-    """The mean score of blocks by their weights, their mean match, and how many of them could be
-    compared at each shift, (..., S) each; score, match, weight: of each block, (..., N, S). Both
-    means are -inf where nothing of any weight could be.
+    """The means of N blocks at every shift.
+
+    Args:
+        score, match: Of each block, (..., N, S), as in `Curve`.
+        weight: How much each score counts, (..., N, S) or (..., N, 1).
+
+    Returns:
+        The weighted mean of the scores, the plain mean of the matches, and how many blocks could be
+        compared, (..., S) each. Both means are -inf where no block of any weight could be.
     """
     known = np.isfinite(score)
     count, weight = known.sum(axis=-2), np.where(known, weight, 0.0)
@@ -371,8 +406,8 @@ def mean_of_blocks(
 
 
 def read_on(values: NDArray[np.floating], frames: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows over shifts (N, S), each read so many `frames` (N,) further on, interpolated between two
-    shifts; -inf where one of these is unknown or beyond the row.
+    """Rows over shifts (N, S), each read `frames` (N,) further on, interpolated between two shifts;
+    -inf where one of these is unknown or beyond the row.
     """
     count = values.shape[1]
     whole = np.floor(frames).astype(int)
@@ -384,8 +419,8 @@ def read_on(values: NDArray[np.floating], frames: NDArray[np.float64]) -> NDArra
     )
     right = np.where(part > 0, right, left)
     known = np.isfinite(left) & np.isfinite(right)
-    mixed = (1 - part) * np.where(known, left, 0.0) + part * np.where(known, right, 0.0)
-    return np.where(known, mixed, -np.inf)
+    between = (1 - part) * np.where(known, left, 0.0) + part * np.where(known, right, 0.0)
+    return np.where(known, between, -np.inf)
 
 
 def needed_confidence(seconds: float, calibration: Calibration) -> float:
@@ -397,8 +432,8 @@ def needed_confidence(seconds: float, calibration: Calibration) -> float:
 
 
 def measuring_error_ms(seconds: float, calibration: Calibration) -> float:
-    """Within which 95 % of the offsets lie that so many seconds show, in ms. The more seconds, the
-    smaller it is, as that of a mean of independent values.
+    """The error, in ms, within which 95 % of the offsets lie that so many seconds show. It falls
+    with the seconds as that of a mean of independent values does.
     """
     share = min(math.sqrt(USUAL_S / max(seconds, 1e-9)), _MOST_ERROR)
     return max(calibration.guard_ms * share, min(LEAST_ERROR_MS, calibration.guard_ms))

@@ -8,15 +8,12 @@ import random
 from collections.abc import Iterable
 
 from avcheck.evidence.stills import PARTS, Illustration, Still
+from avcheck.record.detail import BlockPlaces, Detail, MediaFacts, SegmentDetail
 from avcheck.record.report import (
-    BlockPlaces,
     BlockResult,
     Degraded,
-    Detail,
-    MediaFacts,
     Report,
     Segment,
-    SegmentDetail,
     Stretch,
     Track,
 )

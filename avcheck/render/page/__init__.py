@@ -34,8 +34,10 @@ from avcheck.render.text import (
     Titles,
     outcome,
     printable,
+    short_offset,
     sound,
     summary,
+    verdict_text,
 )
 from avcheck.render.worst import Worst
 from avcheck.text.times import clock
@@ -127,11 +129,11 @@ def _one(report: Report, illustrate: Illustrate | None) -> str:
     name = words.file_name(report)
     return _document(
         "one.html",
-        title=f"{name}: {words.verdict(report)} (avcheck)",
+        title=f"{name}: {verdict_text(report)} (avcheck)",
         report=report,
         name=name,
         path=printable(report.path),
-        verdict=words.verdict(report),
+        verdict=verdict_text(report),
         sentence=words.sentence(report),
         facts=words.facts(report),
         course=words.course(report),
@@ -169,12 +171,12 @@ def _row(report: Report) -> Markup:
             folder=folder if folder != path else "",
             name=name if folder != path else path,
             sound=sound(report),
-            verdict=words.verdict(report),
+            verdict=verdict_text(report),
             said=outcome(report),
             facts=words.row_facts(report),
             lines=words.lines(report),
             chart=charts.small_chart(report) if _drawn(report) else Markup(""),
-            offset="" if report.offset_ms is None else charts.short_offset(report.offset_ms),
+            offset="" if report.offset_ms is None else short_offset(report.offset_ms),
             confidence="" if report.verdict == "error" else confidence_text(report.confidence),
             duration="" if duration_s is None else clock(duration_s),
             again=words.again(report),

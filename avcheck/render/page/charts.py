@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import count
 from statistics import median
 
 from markupsafe import Markup
@@ -21,12 +22,11 @@ from avcheck.record.edits import Edit, describe_edit
 from avcheck.record.report import Report, confidence_text
 from avcheck.render.page.map_picture import STOPS, map_png
 from avcheck.render.page.svg import AXIS, INSIDE, LEFT, Axis, box, coord, svg, text_at
-from avcheck.render.text import percent
+from avcheck.render.text import percent, short_offset
 from avcheck.text.times import between, clock, moment
 
 _LANE = 12.0  # height of the strip that shows what was looked at
 _SMALL_COLUMNS = 60
-_STEPS_MS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class _Offsets:
         return self.top + self.height * (1 - share) / 2
 
     def drawn(self) -> Markup:
-        step_ms = next((step for step in _STEPS_MS if self.most_ms / step <= 3.5), _STEPS_MS[-1])
-        count = int(self.most_ms // step_ms)
+        steps_ms = (digit * 10**power for power in count(1) for digit in (1, 2, 5))
+        step_ms = next(step for step in steps_ms if self.most_ms <= 3.5 * step)
+        most = int(self.most_ms // step_ms)
         parts = [
             Markup(
                 '<path class="{}" d="M{} {}h{}"/><text class="of" x="{}" y="{}">{}</text>'
@@ -56,9 +57,9 @@ class _Offsets:
                 coord(INSIDE),
                 coord(LEFT - 8),
                 coord(self.y(k * step_ms) + 4),
-                "0 ms" if k == 0 else f"{abs(k * step_ms):g} {'early' if k > 0 else 'late'}",
+                "0 ms" if k == 0 else f"{abs(k * step_ms)} {'early' if k > 0 else 'late'}",
             )
-            for k in range(-count, count + 1)
+            for k in range(-most, most + 1)
         ]
         return Markup("").join(parts)
 
@@ -74,7 +75,7 @@ def offset_chart(report: Report) -> Markup:
     parts = [
         _band(report, scale),
         scale.drawn(),
-        *(_jump(axis, start_s, end_s, scale) for start_s, end_s in report.jump_intervals_s),
+        *(_jump(axis, start_s, end_s, scale) for start_s, end_s in report.jumps_between_s),
         *(_edit(axis, edit, scale) for edit in report.edits if edit.kind != "speed"),
         _seconds(report, axis, scale),
         *(_segment_bar(report, number, axis, scale) for number in range(len(report.segments))),
@@ -122,8 +123,8 @@ def small_chart(report: Report) -> Markup:
 def offset_words(report: Report) -> str:
     """What the chart of the offset shows, for those who cannot see it."""
     if not report.segments:
-        count = len(report.stretches)
-        many = "one stretch" if count == 1 else f"{count} stretches"
+        total = len(report.stretches)
+        many = "one stretch" if total == 1 else f"{total} stretches"
         return f"The offset over the length of the file, in {many}."
     shown = [segment.offset_ms for segment in report.segments if segment.offset_ms is not None]
     if not shown:
@@ -131,7 +132,7 @@ def offset_words(report: Report) -> str:
             f"The offset over the length of the file. None of {len(report.segments)} segments "
             "shows an offset."
         )
-    low, high = _ms(min(shown)), _ms(max(shown))
+    low, high = short_offset(min(shown)), short_offset(max(shown))
     return (
         f"The offset over the length of the file. {len(shown)} of {len(report.segments)} segments "
         f"show an offset, from {low} to {high}."
@@ -288,7 +289,7 @@ def _label(report: Report, number: int, axis: Axis, scale: _Offsets) -> Markup:
         return Markup("")
     ends_ms = (stretch.start_offset_ms, stretch.end_offset_ms)
     high = max(ends_ms, key=abs)
-    text = " to ".join(map(_ms, ends_ms)) if stretch.drifts else _ms(high)
+    text = " to ".join(map(short_offset, ends_ms)) if stretch.drifts else short_offset(high)
     return text_at((left + right) / 2, scale.y(high) + (-9 if high > 0 else 20), text, "found")
 
 
@@ -312,7 +313,7 @@ def _segment_bar(report: Report, number: int, axis: Axis, scale: _Offsets) -> Ma
     left, right = axis.x(segment.start_s), axis.x(segment.end_s)
     sure = "sure" if segment.confidence >= 0.9 else "unsure"
     words = (
-        f"{clock(segment.start_s)} to {clock(segment.end_s)}: {_ms(segment.offset_ms)}, "
+        f"{clock(segment.start_s)} to {clock(segment.end_s)}: {short_offset(segment.offset_ms)}, "
         f"confidence {confidence_text(segment.confidence)}"
     )
     return Markup(
@@ -377,16 +378,6 @@ def _zone(name: str, axis: Axis, start_s: float, end_s: float, y: float, height:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
-
-
-def _ms(offset_ms: float) -> str:
-    size = abs(offset_ms)
-    return "0 ms" if round(size) == 0 else f"{size:.0f} ms {'early' if offset_ms > 0 else 'late'}"
-
-
-def short_offset(offset_ms: float) -> str:
-    """An offset for a narrow cell: "120 ms late"."""
-    return _ms(offset_ms)
 
 
 def lane_legend() -> Markup:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from avcheck.record.detail import BlockPlaces, SegmentDetail
 from avcheck.record.markers import TitleClock
-from avcheck.record.report import BlockPlaces, Report, SegmentDetail
+from avcheck.record.report import Report
 from avcheck.render.text import percent
 from avcheck.text.times import moment
 

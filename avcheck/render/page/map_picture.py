@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from avcheck.record.report import Detail, SegmentDetail
+from avcheck.record.detail import Detail, SegmentDetail
 from avcheck.render.page.png import Colour, indexed_png
 from avcheck.render.page.svg import Axis
 

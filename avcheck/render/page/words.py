@@ -19,7 +19,6 @@ from avcheck.render.text import (
     outcome,
     printable,
     span,
-    verdict_text,
 )
 from avcheck.text.counted import counted
 from avcheck.text.times import clock, moment
@@ -37,15 +36,12 @@ def sentence(report: Report) -> str:
         return f"Sound and picture are in sync: {describe_offset(report.offset_ms)}."
     if report.verdict == "out_of_sync" and report.offset_ms is not None:
         said = describe_offset(report.offset_ms)
-        early = report.offset_ms > 0
-        limit = report.tolerance.early_ms if early else report.tolerance.late_ms
+        side = "early" if report.offset_ms > 0 else "late"
+        limit_ms = report.tolerance.limit_ms(report.offset_ms)
         worst = (
             " at worst" if len(report.stretches) > 1 or report.drift_ms_per_min is not None else ""
         )
-        return (
-            f"{said[0].upper()}{said[1:]}{worst}; at most {limit:g} ms "
-            f"{'early' if early else 'late'} is allowed."
-        )
+        return f"{said[0].upper()}{said[1:]}{worst}; at most {limit_ms:g} ms {side} is allowed."
     said = outcome(report) or "No more is known."
     return f"{said[0].upper()}{said[1:]}{'' if said.endswith(('.', '?', '!', ')')) else '.'}"
 
@@ -278,11 +274,6 @@ def record_name(report: Report) -> str:
     return (re.sub(r"[^A-Za-z0-9._-]+", "_", PurePath(report.path).name).strip("._-") or "record")[
         :100
     ] + ".avcheck.json"
-
-
-def verdict(report: Report) -> str:
-    """The verdict in one or two words."""
-    return verdict_text(report)
 
 
 def _ahead(offset_ms: float) -> str:
