@@ -250,7 +250,7 @@ def ablate(
     with _may_lack_opencv():
         from avcheck.eval.ablation import AblationSettings
         from avcheck.eval.ablation import ablate as run_ablation
-        from avcheck.train.run import progress
+        from avcheck.train.progress import progress
     settings = AblationSettings(
         corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps
     )

@@ -14,14 +14,15 @@ import torch
 from avcheck.network.model import SyncNet
 from avcheck.network.model_config import ModelConfig
 from avcheck.network.weights import Loaded
-from avcheck.scan.looking import LEVELS
 from avcheck.train.calibrate import estimate_offset
 from avcheck.train.clean import clean, usable
 from avcheck.train.corpus import CachedClip
 from avcheck.train.learn import ClipSource, Learner, Stage, follow, run_stage
-from avcheck.train.recipes import CROP, FRAME
+from avcheck.train.progress import AddLine
+from avcheck.train.recipes import CROP, FRAME, WHOLE
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import TrainSettings
+from avcheck.train.store import write_json
 from avcheck.verdict.posterior import Calibration
 
 
@@ -58,7 +59,7 @@ def crossfit(
     settings: TrainSettings,
     speech: Sequence[CachedClip],
     device: torch.device,
-    tell: Callable[[str], Callable[..., None]],
+    add_line: AddLine,
 ) -> list[CachedClip]:
     """Train two models, each on one half of the groups as recorded; each estimates the half that it
     never saw.
@@ -92,9 +93,13 @@ def crossfit(
             folder=settings.out,
             device=device,
             seed=settings.seed + half,
-            on_step=tell(name),
+            on_step=add_line(name),
         )
-        net, others, estimating = learner.mean_net, halves[1 - half], tell(f"{name}: estimating")
+        net, others, estimating = (
+            learner.mean_net,
+            halves[1 - half],
+            add_line(f"{name}: estimating"),
+        )
         out += estimated(
             settings.out / f"{name}.json", others, partial(clean, net, others, recipe, estimating)
         )
@@ -106,7 +111,7 @@ def remaining(
     learner: Learner,
     speech: Sequence[CachedClip],
     known: Sequence[CachedClip],
-    tell: Callable[[str], Callable[..., None]],
+    add_line: AddLine,
 ) -> list[CachedClip]:
     """Speech clips that had no trusted offset, with the estimate of the crops model, or of the
     model that training started from; only those that it is sure of.
@@ -116,17 +121,12 @@ def remaining(
 
     def compute() -> list[CachedClip]:
         if settings.start is not None:  # it has learnt to look at whole pictures
-            return clean(
-                learner.mean_net,
-                others,
-                Recipe("frame", (LEVELS[-1], LEVELS[-1])),
-                tell("estimating offsets"),
-            )
+            return clean(learner.mean_net, others, WHOLE, add_line("estimating offsets"))
         faced = [item for item in others if len(item.faces)]
         faceless = [item for item in others if not len(item.faces)]
         view = Recipe("frame", FRAME.size[:1] * 2)
-        cleaned = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
-        return cleaned + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
+        cleaned = clean(learner.mean_net, faced, CROP, add_line("estimating offsets"))
+        return cleaned + clean(learner.mean_net, faceless, view, add_line("estimating offsets"))
 
     return [
         item for item in estimated(settings.out / "rest.json", others, compute) if usable(item.clip)
@@ -152,9 +152,7 @@ def estimated(
             if item.clip.id in known
         ]
     computed = compute()
-    store.write_text(
-        json.dumps(
-            {item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in computed}
-        )
+    write_json(
+        store, {item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in computed}
     )
     return computed
