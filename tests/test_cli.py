@@ -309,6 +309,8 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["eval", "lib", "--plots", "good.mp4"], "good.mp4 is not a directory"),
         (["ablate", "good.mp4"], "good.mp4 is not a directory"),
         (["train", "good.mp4"], "good.mp4 is not a directory"),
+        (["train", "lib", "--seed", "-1"], "--seed must be at least 0"),
+        (["ablate", "lib", "--seed", "-1"], "--seed must be at least 0"),
         (["demo", "--offset", "nan"], "--offset must lie between -1500 and 1500 ms"),
         (["demo", "--offset", "-9000"], "--offset must lie between -1500 and 1500 ms"),
         (["demo", "--keep", "new.avi"], "must end in .mp4"),

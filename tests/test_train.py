@@ -230,6 +230,15 @@ def test_an_out_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         run.train(settings(films, tmp_path / "used"))
     with pytest.raises(UsageError, match="not a directory"):
         run.train(settings(films, tmp_path / "used" / "file"))
+    with pytest.raises(UsageError, match=r"out: cannot make .*: Not a directory"):
+        run.train(settings(films, tmp_path / "used" / "file" / "run"))
+
+
+def test_the_same_corpus_twice_is_refused(tmp_path: Path) -> None:
+    films = touch(tmp_path / "films" / "ann" / "1.mp4").parents[1]
+    twice = replace(settings(films, tmp_path / "run"), data=(films, films))
+    with pytest.raises(UsageError, match="have the same id"):
+        run.train(twice)
 
 
 def test_a_directory_without_usable_clips_is_a_usage_error(tmp_path: Path) -> None:

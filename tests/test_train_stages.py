@@ -21,7 +21,7 @@ from avcheck.network import weights
 from avcheck.network.heads import JointHead
 from avcheck.network.model import SyncNet
 from avcheck.scenes.generate import make_scene
-from avcheck.train import heads, learn, measure
+from avcheck.train import crossfit, heads, learn, measure
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import HeadSettings
@@ -159,6 +159,27 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
 
     whole, halves = trained(tmp_path / "whole", None), trained(tmp_path / "halves", 4)
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
+
+
+def test_what_a_kill_cuts_short_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later run would take half of a file for the whole."""
+
+    def half(file: Path, *_: object) -> None:
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", lambda _, file: half(file))
+        with pytest.raises(KeyboardInterrupt):
+            learn.save_state(tmp_path / "heads.pt", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", half)
+        with pytest.raises(KeyboardInterrupt):
+            crossfit.estimated(tmp_path / "rest.json", [], list)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".partial"}
+    assert crossfit.estimated(tmp_path / "rest.json", [], list) == []
 
 
 @pytest.mark.slow

@@ -39,7 +39,7 @@ def train(
     ] = Path("runs/train"),
     device: Device = "auto",
     seed: Annotated[
-        int, typer.Option(metavar="N", help="Seed of the random numbers.")
+        int, typer.Option(min=0, metavar="N", help="Seed of the random numbers.")
     ] = TrainSettings.seed,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
@@ -217,7 +217,9 @@ def ablate(
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            metavar="N", help="Seed of the training. Repeated: one run of each head for each seed."
+            min=0,
+            metavar="N",
+            help="Seed of the training. Repeated: one run of each head for each seed.",
         ),
     ] = None,
     go_on: Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -45,6 +45,7 @@ TOLERANCE = PRESETS[DEFAULT_PRESET]
 VERDICTS = ("out_of_sync", "undecidable", "in_sync")
 # Blocks of sound on either side of a segment, enough for all shifts that are tried
 AROUND = 2
+OnStep = Callable[[str, int, int], None]  # called with (stage, done, total)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from avcheck.network.weights import load, load_heads
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.train.corpus import KINDS, Clip, decode, find_clips
 from avcheck.train.facemesh import read_faces
+from avcheck.train.store import make_folder, require_writable
 from avcheck.verdict.posterior import Calibration
 
 
@@ -63,13 +64,17 @@ def evaluate(
     (done, total).
 
     Raises:
-        UsageError: The corpus has no such clips, plots are asked for without matplotlib, or as
-            `weights.load`.
+        UsageError: The corpus has no such clips, the rows or plots cannot be written, plots are
+            asked for without matplotlib, or as `weights.load`.
         ModelError: As `weights.load`.
     """
     if settings.plots is not None:
         require_matplotlib()
     clips = _clips(settings)
+    if settings.plots is not None:
+        make_folder(settings.plots, "plots")
+    if settings.rows is not None:
+        require_writable(settings.rows, "rows")
     face_share = (
         {name: face.share for name, face in read_faces(settings.faces).items()}
         if settings.faces is not None
