@@ -61,7 +61,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Code:
 
 @pytest.mark.parametrize("late", [-5, 0, 2, 5])
 def test_a_clips_own_offset_is_found_with_its_sign(network: Code, late: int) -> None:
-    estimate = clean.estimate_offset(network, stairs(240, late), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    estimate = clean.offset_by_trunks(network, stairs(240, late), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
     assert estimate is not None
     frames, trusted = estimate
     assert frames == pytest.approx(late, abs=0.3)
@@ -69,7 +69,7 @@ def test_a_clips_own_offset_is_found_with_its_sign(network: Code, late: int) -> 
 
 
 def test_an_offset_beyond_belief_is_found_but_not_trusted(network: Code) -> None:
-    estimate = clean.estimate_offset(network, stairs(240, 14), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    estimate = clean.offset_by_trunks(network, stairs(240, 14), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
     assert estimate is not None
     assert estimate[0] == pytest.approx(14, abs=0.3)
     assert not estimate[1]

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -123,7 +123,7 @@ def ablate(
     held_out = _prepared(
         out, model, [clip for clip in clips if clip.split == "val"], levels, advance
     )
-    features: list[Feature] = []
+    features = cache(lambda: _features(out, model, clips, levels, advance))
     rows: list[Row] = []
     heads: dict[str, Head] = {}
     seconds_s: dict[str, float] = {}
@@ -131,18 +131,10 @@ def ablate(
         for variant in variants:
             name = f"{variant.slug}-{seed}"
             store = out / "heads" / f"{name}.pt"
-            head = make_head(
-                replace(model.net.config, attention=variant.head.kind, fusion=variant.head.fusion)
-            ).to(model.device)
-            if store.is_file():
-                head.load_state_dict(
-                    torch.load(store, map_location=model.device, weights_only=True)
-                )
-            else:
-                features = features or _features(out, model, clips, levels, advance)
-                head = _learnt(model, variant, features, settings, seed, advance)
-                save_state(store, head.state_dict())
-            head.eval()
+            if not store.is_file():
+                learnt = _learnt(model, variant, features(), settings, seed, advance)
+                save_state(store, learnt.state_dict())
+            head = _reread(model, variant, store)
             if seed == settings.seeds[0]:
                 heads[variant.name] = head
                 seconds_s[variant.name] = head_seconds(head, model)
@@ -265,6 +257,14 @@ def _features(
         )
         save_state(store, [vars(item) for item in features])
     return [Feature(**item) for item in torch.load(store, weights_only=True)]
+
+
+def _reread(model: Loaded, variant: Variant, store: Path) -> Head:
+    """A head that was trained before, for use."""
+    config = replace(model.net.config, attention=variant.head.kind, fusion=variant.head.fusion)
+    head = make_head(config).to(model.device)
+    head.load_state_dict(torch.load(store, map_location=model.device, weights_only=True))
+    return head.eval()
 
 
 def _learnt(

@@ -111,9 +111,9 @@ def paced_scene(seed: int, rate: float, late: int, model: Loaded) -> Paced:
 def rate_rows(
     item: Paced, heads: Mapping[str, Head], model: Loaded, levels: tuple[int, ...]
 ) -> Iterator[Row]:
-    """Each head on the pictures converted to 25 fps by the nearest one, as in a check; and, if the
-    head's tokens have times of their own, on the pictures at their own rate (every second one above
-    `FAST`).
+    """The rows of one trial: each head on pictures converted to 25 fps by the nearest one, as in a
+    check; and, if its tokens have times of their own, on the pictures at their own rate (every
+    second one above `FAST`).
     """
     step = 2 if item.rate > FAST else 1
     native = item.frames[::step]
@@ -179,7 +179,16 @@ def rates(
     levels: tuple[int, ...],
     advance: OnStep,
 ) -> Iterator[Row]:
-    """The rows of every trusted clip of speech and of some generated scenes, under every head."""
+    """The rows of every trusted clip of speech and of some generated scenes.
+
+    Args:
+        out: Folder of the ablation, with the decoded clips.
+        heads: By the names of their variants.
+        model: The weights whose trunks are used.
+        clips: Of the validation groups.
+        levels: Short sides at which pictures are looked at, px.
+        advance: Reports the progress.
+    """
     known = [clip for clip in clips if clip.kind == "speech" and clip.trusted]
     total = len(known) + RATE_SCENES
     for number, clip in enumerate(known):

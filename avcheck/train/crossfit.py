@@ -32,7 +32,7 @@ def with_estimates(
     calibration: Calibration,
     on_clip: Callable[[int, int], None],
 ) -> list[CachedClip]:
-    """The clips with the offset that a check finds, trusted if it is sure enough for a verdict."""
+    """The clips with the offset that a check estimates; trusted if sure enough for a verdict."""
     out = []
     for number, item in enumerate(clips):
         estimated = estimate_offset(model, item, calibration)
@@ -47,8 +47,8 @@ def with_estimates(
 
 
 def mean_of(first: SyncNet, second: SyncNet) -> SyncNet:
-    """The mean of the weights of two networks of one configuration; it is as good as both if they
-    are near each other.
+    """A network whose weights are the mean of those of two of one configuration. It is as good as
+    both if these are near each other.
     """
     net = copy.deepcopy(first)
     follow(net, second, 0.5)
@@ -61,10 +61,10 @@ def crossfit(
     device: torch.device,
     add_line: AddLine,
 ) -> list[CachedClip]:
-    """Train two models, each on one half of the groups as recorded; each estimates the half that it
-    never saw.
+    """Estimate the offsets of speech clips by two models, each trained on one half of the groups as
+    recorded; each estimates the half that it never saw.
 
-    If that cannot be done, or neither model is sure of anything, the clips are taken as recorded.
+    With one group, or if neither model is sure of anything, the clips are taken as in sync.
     """
     as_recorded = [
         replace(item, clip=replace(item.clip, offset_frames=0.0, trusted=True)) for item in speech
@@ -136,8 +136,8 @@ def remaining(
 def estimated(
     store: Path, clips: Sequence[CachedClip], compute: Callable[[], list[CachedClip]]
 ) -> list[CachedClip]:
-    """Clips with the offsets in `store`; if that does not exist yet, they are computed and stored
-    first.
+    """The clips with the offsets in `store`, and without those that are not in it. If it does not
+    exist, the clips that `compute` gives, whose offsets are then stored.
     """
     if store.is_file():
         known = json.loads(store.read_text())

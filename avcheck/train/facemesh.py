@@ -1,9 +1,8 @@
 """Faces located by a face mesh, which sees turned, small and partly hidden faces that
-`corpus.find_faces` misses.
+`corpus.find_faces` misses. An aid for training and measuring.
 
-An aid for training and measuring; a check does not use it. MediaPipe needs Python 3.11 and NumPy 1,
-so this runs in an environment of its own and writes a file that `avcheck train --faces` and
-`avcheck eval --faces` read:
+MediaPipe needs Python 3.11 and NumPy 1, so this runs in an environment of its own and writes a file
+that `avcheck train --faces` and `avcheck eval --faces` read:
 
     python3.11 -m venv mesh && mesh/bin/pip install mediapipe==0.10.21 'numpy<2' av
     PYTHONPATH=. mesh/bin/python -m avcheck.train.facemesh CORPUS faces.json

@@ -1,5 +1,5 @@
-"""The trunk stages: an optimiser loop over samples, with checkpoints, resume, a seed and a log that
-can be plotted.
+"""The stages that train the trunks: an optimiser's loop over samples, with checkpoints, and a log
+that can be plotted.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ class Batches:
 
 @dataclass
 class Learner:
-    """net is trained; mean_net has the running mean of its weights, and is what is kept."""
+    """The network in training, `net`, and one with the running mean of its weights, `mean_net`,
+    which is kept in the end.
+    """
 
     net: SyncNet
     mean_net: SyncNet
@@ -152,13 +154,16 @@ class Learner:
         return cls(net, copy.deepcopy(net))
 
     def state(self) -> dict[str, object]:
+        """What a checkpoint holds of both."""
         return {name: getattr(self, name).state_dict() for name in ("net", "mean_net")}
 
     def load(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Take over what `state` gave."""
         for name in ("net", "mean_net"):
             getattr(self, name).load_state_dict(state[name])
 
     def track(self, step: int) -> None:
+        """Move `mean_net` towards `net` after a step; faster in the first steps."""
         follow(self.mean_net, self.net, min(EMA_DECAY, (1 + step) / (10 + step)))
 
 

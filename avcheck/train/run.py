@@ -62,10 +62,18 @@ _ADAPT_RATE = 2e-4
 
 
 def train(settings: TrainSettings) -> Path:
-    """Run every stage and return the weights file; `summary.json` beside it holds its hash and what
+    """Run every stage and write the weights file; `summary.json` beside it holds its hash and what
     it was made from.
 
-    Raises UsageError for an unusable corpus or a folder already in use.
+    Args:
+        settings: What is asked for.
+
+    Returns:
+        The weights file.
+
+    Raises:
+        UsageError: The corpus or the folder cannot be used, or as `weights.load`.
+        ModelError: As `weights.load`.
     """
     out = settings.out
     make_folder(out)
@@ -119,18 +127,11 @@ def train(settings: TrainSettings) -> Path:
             )
         rest = remaining(settings, learner, speech, known, add_line)
         frame = FRAME if start is None else SMALL_FRAME
-        sources = [ClipSource([*known, *rest], 0.8, frame)] if known or rest else []
-        if any(room(item, GENERIC.frames) for item in generic):
-            # With a third of the batches they are learnt by heart: accuracy rises on training clips
-            # and stays at chance on unseen ones.
-            sources.append(ClipSource(generic, 0.12, GENERIC, "generic", batch=8))
-        sources.append(
-            ClipSource(scenes(settings.seed, 120, add_line("scenes")), 0.08, frame, "scenes")
-        )
+        made = scenes(settings.seed, 120, add_line("scenes"))
         run(
             Stage(
                 "frames",
-                sources,
+                _frame_sources([*known, *rest], generic, made, frame),
                 settings.frame_steps,
                 rate=8e-4 if settings.start is None else 5e-4,
                 harden=(0.3, 0.7),
@@ -138,8 +139,23 @@ def train(settings: TrainSettings) -> Path:
             WHOLE,
         )
         used = [*known, *rest, *generic]
-        heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, add_line)
+        heads = _heads(settings, learner, [*used, *made[:40]], device, add_line)
         return _write(settings, learner, heads, used, clips, device, add_line)
+
+
+def _frame_sources(
+    speech: Sequence[CachedClip],
+    generic: Sequence[CachedClip],
+    made: Sequence[CachedClip],
+    frame: Recipe,
+) -> list[ClipSource]:
+    """What the stage of whole pictures is trained on. made: generated scenes."""
+    sources = [ClipSource(speech, 0.8, frame)] if speech else []
+    if any(room(item, GENERIC.frames) for item in generic):
+        # With a third of the batches they are learnt by heart: accuracy rises on training clips and
+        # stays at chance on unseen ones.
+        sources.append(ClipSource(generic, 0.12, GENERIC, "generic", batch=8))
+    return [*sources, ClipSource(made, 0.08, frame, "scenes")]
 
 
 def _adapt(
@@ -240,7 +256,7 @@ def _cached(settings: TrainSettings, add_line: AddLine) -> list[CachedClip]:
 
 
 def with_faces(item: CachedClip, faces: Faces | None) -> CachedClip:
-    """The clip with the faces of a mesh, if that found more of them than the cascade did."""
+    """The clip with the faces that a mesh saw, if these are more than those of the cascade."""
     if faces is None or len(faces.rows) <= len(item.faces):
         return item
     return replace(item, faces=faces.in_px(min(item.frames.shape[1:])))
@@ -318,8 +334,8 @@ def _write(
     device: torch.device,
     add_line: AddLine,
 ) -> Path:
-    """Calibrate on the validation clips, and write the weights. used: the clips that were learnt
-    from; clips: all.
+    """Calibrate on the validation clips, and write the weights. used: the clips learnt from; clips:
+    all of them.
     """
     training, held_out = (
         [item for item in clips if item.clip.split == split] for split in ("train", "val")
