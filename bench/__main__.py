@@ -16,9 +16,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from bench import HERE
 from bench.rows import ROWS, Cost, Row, decoding_s, measured, processor
-
-HERE = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: list[str] | None = None) -> None:

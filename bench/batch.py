@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from itertools import cycle, islice
@@ -27,7 +24,9 @@ from avcheck.checker import Checker
 from avcheck.eval.speed import measure_speed, speed_table
 from avcheck.record.report import Report
 from avcheck.settings import CheckSettings
+from bench import HERE
 from bench.media import clips
+from bench.rows import cost_of
 from tests.support.long_titles import SHOT_S, Fault, drawn_shots, recorded_shots, write_title
 
 _DRAWN_S = 60.0
@@ -57,24 +56,16 @@ def batch(folder: Path, files: int, seconds: float, model: Path | None) -> None:
     media = folder / "clips"
     clips(media, seconds, files)
     print(f"{files} clips of {seconds:g} s, 576 x 432")
+    weights = ("--model", str(model.resolve())) if model else ()
     for jobs in (1, 2):
-        began, used = time.monotonic(), _cpu_s()
-        options = ("--jobs", str(jobs), "--timeout", "600", "--format", "jsonl", "-q")
-        line = [sys.executable, "-m", "avcheck", str(media), *options]
-        done = subprocess.run(
-            [*line, *(("--model", str(model)) if model else ())],
-            stdout=subprocess.PIPE,
-            check=False,
-        ).stdout.splitlines()
-        wall_s, cpu_s = time.monotonic() - began, _cpu_s() - used
-        if len(done) != files:
-            raise SystemExit(f"{jobs} workers: {len(done)} results of {files}")
+        cost = cost_of(HERE, media, ("--jobs", str(jobs), "--timeout", "600", *weights))
+        if len(cost.verdicts) != files:
+            raise SystemExit(f"{jobs} workers: {len(cost.verdicts)} results of {files}")
         print(
             f"{jobs} {'worker ' if jobs == 1 else 'workers'}  "
-            f"{60 * files / wall_s:6.1f} files a minute  "
-            f"{60 * cpu_s / (files * seconds):6.1f} CPU seconds a minute of video  "
-            f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:6.0f} MB the largest "
-            "process",
+            f"{60 * files / cost.wall_s:6.1f} files a minute  "
+            f"{60 * cost.cpu_s / (files * seconds):6.1f} CPU seconds a minute of video  "
+            f"{cost.memory_mb:6.0f} MB the largest process",
             flush=True,
         )
     print()
@@ -146,12 +137,6 @@ def _summary(report: Report) -> str:
     if report.jumps_s:
         parts.append(f"jump at {', '.join(f'{at:.0f} s' for at in report.jumps_s)}")
     return " ".join(parts)
-
-
-def _cpu_s() -> float:
-    """CPU time of all child processes that have ended."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
 
 
 def _options() -> argparse.Namespace:

@@ -15,24 +15,20 @@ from pathlib import Path
 
 from avcheck.scan.listening import units
 from avcheck.settings import MOST_PROBES, PROBES
-from bench.__main__ import HERE
+from bench import HERE
 from bench.media import title
 from bench.rows import cost_of, processor
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A catalogue, and what it is checked with.
+    """A catalogue, and what it is checked with."""
 
-    hours: of media, in titles of `minutes` each. days: the time to check it in, on machines with
-    `cores` cores that cost `price` an hour.
-    """
-
-    hours: float
-    minutes: float
-    days: float
-    cores: int
-    price: float
+    hours: float  # of media in all
+    minutes: float  # of each title
+    days: float  # in which all of it is to be checked
+    cores: int  # of a machine
+    price: float  # of a machine for an hour
 
     @property
     def titles(self) -> float:

@@ -28,10 +28,10 @@ _STEP_S = 0.1
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far off a comparison is, None if nothing was found; and its verdict."""
+    """How far off a comparison is, and its verdict."""
 
-    sound_ms: float | None
-    picture_ms: float | None
+    sound_ms: float | None  # None: no sound was found in the reference
+    picture_ms: float | None  # likewise
     picture_limit_ms: float  # a quarter of a picture of the slower of the two
     share: float  # share of the sound or of the picture that was found, whichever is less
     verdict: Verdict
@@ -65,7 +65,7 @@ def outcomes(wanted: Sequence[Transcode], folder: Path) -> Iterator[tuple[Transc
         transcode.make(path)
         with closing(read_title(made[key])) as reference, closing(read_title(path)) as file:
             comparison = compare_titles(reference, file)
-        # Some containers put both sound and picture a little later than they were told to
+        # Some containers start both sound and picture a little later than they were written
         late_s = file.info.first_picture_s or 0.0
         path.unlink()
         sound_ms, sound_share = off(comparison.sound, transcode.sound, late_s, transcode.seconds)
@@ -89,8 +89,17 @@ def outcomes(wanted: Sequence[Transcode], folder: Path) -> Iterator[tuple[Transc
 def off(
     pieces: Sequence[Piece], truth: tuple[Part, ...], late_s: float, seconds: float
 ) -> tuple[float | None, float]:
-    """The largest error, ms, inside the pieces that were found, and the share of the truth that the
-    pieces cover.
+    """How far off pieces are.
+
+    Args:
+        pieces: As the comparison found them.
+        truth: What they should be.
+        late_s: By how much all of the file is later than it was written.
+        seconds: Length of the file.
+
+    Returns:
+        The largest error inside a piece, ms, None if there is no piece; and the share of what the
+        file has of the reference that the pieces cover.
     """
     times = np.arange(0, seconds, _STEP_S)
     true = reference_times(truth, times)
@@ -104,9 +113,9 @@ def off(
         here = inside & ~near & ~before
         said = piece.reference_start_s + piece.pace * (times[here] + late_s - piece.start_s)
         # What the reference does not have must not be found; if it is, the error is infinite.
-        off = np.where(np.isnan(true[here]), np.inf, np.abs(said - true[here]))
-        if len(off) > 2 * _EDGE_S / _STEP_S:
-            errors.append(float(off.max()))
+        apart_s = np.where(np.isnan(true[here]), np.inf, np.abs(said - true[here]))
+        if len(apart_s) > 2 * _EDGE_S / _STEP_S:
+            errors.append(float(apart_s.max()))
     known = ~np.isnan(true) & ~before
     share = float(covered[known].mean()) if known.any() else 1.0
     return (1000 * max(errors) if pieces else None), share
@@ -129,8 +138,8 @@ def main(words: Sequence[str]) -> None:
 
 def _row(outcome: Outcome) -> str:
     sound, picture = (
-        f"{'-':>9}" if off is None else f"{off:6.2f} ms"
-        for off in (outcome.sound_ms, outcome.picture_ms)
+        f"{'-':>9}" if error_ms is None else f"{error_ms:6.2f} ms"
+        for error_ms in (outcome.sound_ms, outcome.picture_ms)
     )
     wrong = "" if outcome.good else f"  MISSED (expected {outcome.expected})"
     return (

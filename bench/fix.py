@@ -37,18 +37,16 @@ _KEPT = {"copied", "moved"}
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a film. `true_ms`: the offset at the worst place of the fixed file, by
-    correlation; streams: their numbers in the file before, in the record, and in the file after.
-    """
+    """What became of a film."""
 
-    status: str
-    reason: str | None
-    forced: bool
-    before_ms: float | None
-    after_ms: float | None
-    true_ms: float | None
-    actions: tuple[str, ...]
-    streams: tuple[int, int, int]
+    status: str  # as in `Outcome`
+    reason: str | None  # likewise
+    forced: bool  # whether the offset was given
+    before_ms: float | None  # the offset measured before, or given
+    after_ms: float | None  # measured again
+    true_ms: float | None  # at the worst place of the fixed file, by correlation
+    actions: tuple[str, ...]  # on each stream
+    streams: tuple[int, int, int]  # how many there are before, in the record, and after
     identical: bool  # every copied packet, as PyAV reads it; at a jump some are cut
 
     @property

@@ -1,4 +1,4 @@
-"""The media that the rows are measured on: generated, so that anybody can make them again."""
+"""The media that the rows are measured on, all generated."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ def title(path: Path, seconds: float) -> None:
 
 
 def repeat(once: Path, path: Path, every_s: float, seconds: float) -> None:
-    """Repeat a file of `every_s` seconds up to so many `seconds`; packets are copied."""
+    """Write a file of `every_s` seconds again and again until it lasts so many `seconds`; packets
+    are copied.
+    """
     with av.open(str(path), "w") as out:
         streams: list[Any] = []
         for start_s in np.arange(0.0, seconds, every_s):

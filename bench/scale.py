@@ -22,9 +22,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench import HERE
 from tests.support import hostile
 
-ROOT = Path(__file__).parent.parent
 COMMAND = "from tests.support import decode_scan; decode_scan.command()"
 HOSTILE_SHARE = 0.03
 SIZE = (96, 72)
@@ -66,6 +66,7 @@ def make_batch(root: Path, count: int) -> dict[str, str]:
 
 
 def start(root: Path, results: Path, jobs: int) -> subprocess.Popen[bytes]:
+    """Start the command on the files in `root`; its records go to `results`."""
     options = (
         "--jobs",
         str(jobs),
@@ -77,17 +78,19 @@ def start(root: Path, results: Path, jobs: int) -> subprocess.Popen[bytes]:
         str(results),
     )
     line = [sys.executable, "-c", COMMAND, "check", str(root / "batch"), *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(root)}
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "TMPDIR": str(root)}
     return subprocess.Popen(
         line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
 
 def done_in(results: Path) -> int:
+    """How many records there are."""
     return results.read_bytes().count(b"\n") if results.exists() else 0
 
 
 def memory_mb(pid: int) -> float:
+    """What a process has in memory now. Raises OSError or IndexError if it has ended."""
     text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(text.partition("VmRSS:")[2].split()[0]) / 1024
 
@@ -95,7 +98,7 @@ def memory_mb(pid: int) -> float:
 def watched(
     process: subprocess.Popen[bytes], results: Path, marks: Sequence[int]
 ) -> dict[int, float]:
-    """Memory of the main process, by the number of records written."""
+    """The memory of the main process in MB when it has written so many records as `marks` say."""
     mb_at: dict[int, float] = {}
     while process.poll() is None:
         done = done_in(results)

@@ -24,9 +24,9 @@ from torch.nn import functional as F
 
 from avcheck.machine.cores import cores
 from avcheck.rates import FRAME_RATE
+from bench import HERE
 from bench.rows import ROWS, cost_of, processor
 
-_HERE = Path(__file__).resolve().parent.parent
 _SHRUNK = 4  # factor by which pictures are reduced for the face detector
 _LIP_SIDE = 224  # px, of a cropped face
 _LIP_PICTURES = 5
@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> None:
         faces: list[float] = []
         lips: list[float] = []
         for _ in range(options.runs):  # in turn, as the machine may be busy at times
-            ours.append(cost_of(_HERE, path).cpu_s / options.seconds)
+            ours.append(cost_of(HERE, path).cpu_s / options.seconds)
             faces.append(second_of_faces((1920, 1080), 5))
             lips.append(second_of_syncnet(1))
     check, detector, net = (statistics.median(each) for each in (ours, faces, lips))

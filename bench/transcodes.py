@@ -86,7 +86,7 @@ class Transcode:
         """Write the reference that it is made from."""
         pictures, rate = _pictures(self.rate, self.reference_s), RATES[self.rate]
         look = self.reference_look or (lambda picture: picture)
-        heard = film.sound(0, 0, self.bed_level)  # in these words, as `make` asks for it
+        heard = film.sound(0, 0, self.bed_level)  # called as in `make`, so that it is made once
         _write(
             path,
             lambda time_s: look(pictures[min(len(pictures) - 1, round(time_s * float(rate)))]),
@@ -165,8 +165,8 @@ def _between(samples: Samples, times_s: NDArray[np.float64]) -> NDArray[np.float
 
 def _write(
     path: Path,
-    draw: Look | Any,
-    play: Any,
+    draw: Callable[[float], NDArray[np.uint8]],
+    play: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     rate: Fraction,
     seconds: float,
     options: Mapping[str, Any],

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# av-drift-detector reads the sound of its own test video as more than a second early behind a cut, if the pictures go on off the
-# grid of those before.
+# av-drift-detector reads the sound of its own test video as more than a second early after a cut, if the pictures after it are off
+# the grid of those before.
 #
 # Guess: each picture carries its number and so does its sound, so a cut through both changes nothing: the offset is read as
 # before, on either side.
-# Seen: a file whose pictures come at uneven times is taken for a camera's recording. A line is then laid through the numbers of all
-# pictures, to tell when the display showed them, and those behind the cut are far from it. With 1.2 s cut out, and the rest 9 ms
-# off the grid, as lossless cutters leave it, all pictures behind the cut are read 1.2 s wrong, without a warning but for
-# "capture": "camera". The same pictures are read right if nothing is cut, on a grid, with `capture="file"`, or each side by itself.
+# Seen: a file whose pictures come at uneven times is taken for a camera's recording. A line is then fitted to the numbers of all
+# pictures, to find when the display showed them; those after the cut are far from it. With 1.2 s cut out, and the rest 9 ms off
+# the grid, as lossless cutters leave it, all pictures after the cut are read 1.2 s wrong, and only "capture": "camera" shows it. The same pictures are read right if nothing is cut, on a grid, with `capture="file"`, or each side by itself.
 # Seen with av-drift-detector 0.6.1.
 set -euo pipefail
 folder="$(mktemp -d)"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Where the edit list of an mp4 has a row that shows nothing behind its first piece, FFmpeg plays the beginning of the media.
+# Where the edit list of an mp4 has a row that shows nothing after its first piece, FFmpeg plays the beginning of the media.
 #
-# Guess: such a row (media time -1) is a gap, as it is in front of the first piece, and as ISO/IEC 14496-12 8.6.6 has it.
+# Guess: such a row (media time -1) is a gap, as it is before the first piece, and as ISO/IEC 14496-12 8.6.6 has it.
 # Seen: a list of one second, half a second of nothing, and one second more shows pictures 0, 1, 2 ... in the gap, as if the row
-# said media time 0; the piece behind it begins when it should, or a picture late.
+# said media time 0; the piece after it begins when it should, or a picture late.
+# Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2).
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# FFmpeg's AV1 encoder (SVT-AV1) in PyAV's wheels makes the thread that opens it a real-time one, where it may, and leaves it so.
+# FFmpeg's AV1 encoder (SVT-AV1) in PyAV's wheels gives real-time priority to the thread that opens it, if it may, and does not take
+# it back.
 #
 # Guess: an encoder sets the priority of its own threads at most, and closing it leaves nothing behind.
 # Seen (Linux, as root, as in most containers): from the first AV1 picture on the calling thread is SCHED_FIFO 99, also after the encoder and its file are
-# closed. Threads and processes started later inherit that: they keep a core from everything else until they wait. H.264 (x264) leaves it alone.
-# A user without the right to real-time priority sees nothing of it. os.sched_setscheduler puts it back.
+# closed. Threads and processes started later inherit that: they keep a core from everything else until they wait. With H.264 (x264) nothing changes.
+# Without the right to real-time priority nothing changes either. os.sched_setscheduler puts it back.
 # Seen with PyAV 18.1.0 and 19.0.2 (the latter needs Python 3.12 or later; AV=19.0.2 takes it).
 set -euo pipefail
 folder="$(mktemp -d)"

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# An AVI can say that its sound begins later, and every copy of it by FFmpeg or mkvmerge forgets that.
+# An AVI can state that its sound begins later; a copy to AVI by FFmpeg and a copy by mkvmerge lose that.
 #
 # Guess: what FFmpeg reads from an AVI it also writes into one, and a remux to Matroska keeps the film in sync.
 # Seen: the header of a stream has a start of its own (`dwStart`; MEncoder's `-audio-delay` writes it), and FFmpeg and mpv go by it. Copied
 # by FFmpeg from AVI to AVI, sound that was due at 0.3 s begins at zero, without a warning; copied to mov it stays at 0.3 s. mkvmerge
 # (of the system, if there is one) does not read that start either, so the Matroska is 0.3 s out of sync.
+# Seen with PyAV 18.1.0 (FFmpeg 8.1.2), FFmpeg 7.0.2 and mkvmerge 74.0.0.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

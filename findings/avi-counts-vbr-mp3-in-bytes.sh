@@ -7,6 +7,7 @@
 # Seen: FFmpeg takes the time of a packet from its place in bytes and the mean rate, and its decoder keeps it. After 20 s of silence,
 # which needs few bytes, noise that is due at 20 s comes at 10.4 s; at both ends of the film all is well. mpv plays it so, too. Copied
 # to another AVI by `ffmpeg -c copy`, which counts MP3 in frames, the noise is at 20 s again.
+# Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and FFmpeg 7.0.2.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

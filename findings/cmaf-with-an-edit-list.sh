@@ -7,6 +7,7 @@
 # Seen: FFmpeg 8 writes signed offsets and an edit list that begins at 0; FFmpeg 8 and 9 both read the first picture at 80 ms (two
 # pictures that B-pictures are decoded ahead), so the sound is 80 ms early. FFmpeg 9 writes unsigned offsets and an edit list that
 # skips these 80 ms; both read it at 0.
+# Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2).
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

@@ -4,8 +4,9 @@
 # Guess: an encode that names no rate keeps the time of each picture, as mp4, mkv and MPEG-TS can all hold it.
 # Seen: ffmpeg gives its encoder a clock of whole pictures, 40 ms at 25 a second, and rounds all times to it. If the pictures of a film
 # begin 15 ms after its sound, they come out 15 ms early, with the sound; if they begin 25 ms after it, 15 ms late. It is the same for all
-# of them, says nothing, and happens again in each encode. A stream copy and `-enc_time_base:v demux` keep the times. Pictures lie so
-# after a cut of the sound, and in FFmpeg's own HLS with sound in files of its own (22 ms).
+# of them, comes without a message, and happens again with each encode. A stream copy and `-enc_time_base:v demux` keep the times.
+# Pictures have such times after a cut of the sound, and in FFmpeg's own HLS with sound in files of its own (22 ms).
+# Seen with FFmpeg 7.0.2, and PyAV 18.1.0 (FFmpeg 8.1.2), which writes and reads the films.
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

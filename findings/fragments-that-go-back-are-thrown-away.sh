@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two films in fragments behind one map, whose times start again in the middle: half of the pictures are gone, without a word.
+# Two films in fragments after one index, whose times start again in the middle: half of the pictures are lost, without a message.
 #
 # Guess: a packager that joins fragments across a break of the stream leaves times that go back; a reader warns, or shows the
 # pictures at the times that they have.

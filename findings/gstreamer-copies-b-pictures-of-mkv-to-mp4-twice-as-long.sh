@@ -2,8 +2,8 @@
 # H.264 with B-pictures, copied from Matroska to MP4 by GStreamer, lasts about twice as long as its sound.
 #
 # Guess: Matroska has no decoding times, so GStreamer's MP4 muxer works them out, and pictures keep the times at which they are shown.
-# Seen: the muxer takes the times of presentation for decoding times. In the order of decoding they go back at each B-picture; it makes
-# each of these steps a step ahead, so 2 s of pictures last 3.9 s beside 2 s of sound, without a warning. Without B-pictures, to Matroska
+# Seen: the muxer takes the times of presentation for decoding times. In the order of decoding they go back at each B-picture; it turns
+# each of these steps into one forward, so 2 s of pictures last 3.9 s beside 2 s of sound, without a warning. Without B-pictures, to Matroska
 # or with `h264timestamper` in between, the times stay as they are. From MP4, which has decoding times, the copy is right, too.
 # Needs gst-launch-1.0 with the good, bad and ugly plugins. Seen with GStreamer 1.22.0, PyAV 18.1.0.
 set -euo pipefail

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The same AAC sounds 962 samples (20 ms) later once it is marked as HE-AAC, and no time says so.
+# The same AAC sounds 962 samples (20 ms) later once it is marked as HE-AAC, and no timestamp shows it.
 #
 # Guess: an edit list hides the encoder's delay, so AAC of 24 kHz sounds at the same time, whether its header says 24 kHz or that
 # a decoder is to make 48 kHz of it (SBR).
 # Seen: FFmpeg's decoder has a delay of its own for SBR, and neither takes it off nor moves its times, so the sound is 20 ms late.
 # FFmpeg's own muxer hides that as well, where its encoder states it; fdkaac by default, as iTunes, leaves it to the player.
+# Seen with PyAV 18.1.0 (FFmpeg 8.1.2).
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

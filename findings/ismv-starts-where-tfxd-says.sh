@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The times of a Smooth Streaming file (ismv) stand in a box that FFmpeg's reader passes over.
+# The times of a Smooth Streaming file (ismv) are in a box that FFmpeg's reader ignores.
 #
 # Guess: pictures and sound that were written together, AAC 21.33 ms (1024 samples) before zero, are read back so.
 # Seen: the file has no edit list and no tfdt. A uuid box in each fragment (tfxd) has the time of its first sample: 0 for the
-# pictures, -21.33 ms for the sound. FFmpeg's own reader starts the sound at 0, and the pictures 80 ms late, as its reader makes
-# room for B-pictures whose offsets are signed. So sound that was written in sync is read 58.67 ms early.
+# pictures, -21.33 ms for the sound. FFmpeg's own reader starts the sound at 0, and the pictures 80 ms late, as it makes room
+# for B-pictures whose offsets are signed. So sound that was written in sync is read 58.67 ms early.
 # Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2; AV=19.0.2, Python 3.12 or later).
 set -euo pipefail
 folder="$(mktemp -d)"

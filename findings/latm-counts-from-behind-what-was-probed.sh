@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# FFmpeg counts the time of a bare LATM stream (loas) not from its beginning, but from behind what it probed.
+# FFmpeg counts the time of a bare LATM stream (loas) not from its beginning, but from the end of what it probed.
 #
 # Guess: a stream without timestamps is counted from its first packet, as bare AAC in ADTS is.
 # Seen: packets that were read to find the stream's parameters have no time, and the one after them is dated 0: the 109th of 3 s of
-# silence, the 51st of a louder film. Who goes by the times loses a second or two of sound at the beginning, and hears the rest as
-# much too early. The same sound in ADTS is dated from the first packet on.
+# silence, the 51st of a louder film. A program that goes by the times loses a second or two of sound at the beginning, and has
+# the rest much too early. The same sound in ADTS is dated from the first packet on.
 # Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2; AV=19.0.2, Python 3.12 or later).
 set -euo pipefail
 folder="$(mktemp -d)"

@@ -6,6 +6,7 @@
 # Seen: FFmpeg 8 does not hand on the 1024 samples that the mp4's edit list hides: its mkv has no codec delay, and all starts 21 ms
 # later. FFmpeg 9 does: its mkv says 1024 samples. Copied back to mp4, 1008 samples are hidden in place of 1024, as mkv counts in
 # milliseconds.
+# Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2).
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

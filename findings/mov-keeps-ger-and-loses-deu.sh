@@ -3,7 +3,7 @@
 #
 # Guess: .mov keeps what .mp4 keeps; or if it knows one code of the two, then always the bibliographic or always the terminological.
 # Seen: mp4 keeps every code. mov keeps "ger" and loses "deu", keeps "fra" and loses "fre", keeps "dut" and "chi" and loses "nld"
-# and "zho"; a track whose code is lost has no language, without a word. Copying a film from mp4 to mov can lose its languages.
+# and "zho"; a track whose code is lost has no language, without a message. Copying a film from mp4 to mov can lose its languages.
 # Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2; AV=19.0.2, Python 3.12 or later).
 set -euo pipefail
 folder="$(mktemp -d)"

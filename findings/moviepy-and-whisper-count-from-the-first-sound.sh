@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# MoviePy and faster-whisper forget when the sound of a film begins: what begins half a second after the pictures is moved to the
-# first picture.
+# MoviePy and faster-whisper lose the time at which the sound of a film begins: what begins half a second after the pictures is moved
+# to the first picture.
 #
 # Guess: a program that cuts or transcribes films keeps the time at which the sound is due; an mp4 whose sound begins half a second
 # after its pictures is read with half a second of silence in front.

@@ -2,7 +2,8 @@
 # FFmpeg's MXF writer ends the pictures where the sound ends, and the sound where the pictures end, and returns no error.
 #
 # Guess: 50 pictures and 1.9 s of sound make a file of 50 pictures, as in every other container.
-# Seen: with 1.9 s of sound, 48 of 50 pictures are in the file; with 2.1 s of sound, 2.0 s of it are. The same with FFmpeg 8 and 9.
+# Seen: with 1.9 s of sound, 48 of 50 pictures are in the file; with 2.1 s of sound, 2.0 s of it are.
+# Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2).
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT

@@ -2,8 +2,8 @@
 # OpenTimelineIO's adapter for EDLs loses the locators of a drop-frame title, and never says whether a list drops frames.
 #
 # Guess: a marker on a clip at 30000/1001 pictures a second, written as a locator (* LOC:), comes back.
-# Seen: it is written as "* LOC: 01:00:03;10 RED     LATE" (the name in capitals) without a line FCM: DROP FRAME, and it is not
-# there when the list is read again, without a word: only colons are expected in a locator. At 25 pictures a second it comes back,
+# Seen: it is written as "* LOC: 01:00:03;10 RED     LATE" (the name in capitals) without a line FCM: DROP FRAME, and it is
+# missing when the list is read again, without a message: only colons are expected in a locator. At 25 pictures a second it comes back,
 # in capitals. So we write EDLs ourselves.
 # Seen with OpenTimelineIO 0.18.1 and otio-cmx3600-adapter 1.0.0.
 set -euo pipefail

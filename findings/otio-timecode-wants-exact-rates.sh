@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# OpenTimelineIO reads no timecode at 29.97 pictures a second, though it writes it; and has none at 100 and more.
+# OpenTimelineIO reads no timecode at 29.97 pictures a second, though it writes it; at 100 and more it does neither.
 #
 # Guess: what to_timecode() takes, from_timecode() takes.
 # Seen: from_timecode("01:00:00;00", 29.97) raises ValueError ("does not support this rate"), and so with 23.976 and 59.94;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PyAV 19 gives the rate of a stream in a type of its own, which compares and divides as a fraction does, and is none.
+# PyAV 19 gives the rate of a stream in a type of its own, which compares and divides as a fraction does, but is no Fraction.
 #
 # Guess: average_rate is a fractions.Fraction, as in PyAV 18.
 # Seen: it is an av.rational.AVRational. str(), float(), comparisons and arithmetic work; round() raises TypeError.

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# What else PyAV 19 (FFmpeg 9) does otherwise than PyAV 18 (FFmpeg 8), and what it does the same, for a program that reads media.
+# What else differs between PyAV 18 and PyAV 19 for a program that reads media, and what does not.
 #
-# Guess: a stream can be asked for its rate after its container was closed, as ever; a tag that is no UTF-8 raises or is replaced;
-# a hardware decoder that is not there raises only where no software may stand in; the resampler's tail changes with FFmpeg's.
+# Guess: a stream can be asked for its rate after its container was closed; a tag that is no UTF-8 raises or is replaced; a missing
+# hardware decoder raises only if software may not take its place; the resampler's tail changes with FFmpeg's.
 # Seen: the first holds for 18 only, where 19 raises AssertionError; a tag raises in 18 and has lone surrogates in 19; the missing
 # decoder raises in both, allowed or not; the tail is the same. The lines that it prints say the rest.
+# Seen with PyAV 18.1.0 (FFmpeg 8.1.2) and 19.0.2 (FFmpeg 9.0.2).
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
@@ -67,7 +68,7 @@ def opened(**options):
 facts = {}
 with av.open("film.mkv") as film:
     stream = film.streams.video[0]
-    facts["thread type unless told otherwise"] = stream.thread_type.name
+    facts["thread type by default"] = stream.thread_type.name
 for name in ("frames", "duration", "average_rate", "sample_aspect_ratio", "disposition"):
     facts[f"{name} after closing"] = asked(lambda: getattr(stream, name))
 facts["a title that is no UTF-8"] = asked(title)

@@ -144,6 +144,17 @@ def test_heads_are_trained_measured_and_kept(
         list(ablate(settings, variants=FEW, levels=(48,)))
 
 
+def test_an_ablation_that_cannot_be_kept_or_measured_is_refused(settings: AblationSettings) -> None:
+    (settings.corpus / "file").touch()
+    with pytest.raises(UsageError, match=r"out: cannot make .*: Not a directory"):
+        next(ablate(replace(settings, out=settings.corpus / "file" / "out"), variants=FEW))
+    index = settings.corpus / "index.jsonl"
+    training = [line for line in index.read_text().splitlines() if "train" in line]
+    index.write_text("\n".join(training))
+    with pytest.raises(UsageError, match="no clip of the validation groups decodes"):
+        next(ablate(settings, variants=FEW))
+
+
 def rows_of(rows: list[Row]) -> list[Row]:
     assert all(np.isfinite(row["error_frames"]) and 0 <= row["won_80_ms"] <= 1 for row in rows)
     return rows

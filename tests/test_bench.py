@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from avcheck.media import open_media
-from bench import catalogue, media, syncnet
-from bench.__main__ import HERE, main
+from bench import HERE, batch, catalogue, media, syncnet
+from bench.__main__ import main
 from bench.catalogue import Plan
 from bench.rows import Cost, medians, processor
 
@@ -71,6 +71,21 @@ def test_a_file_repeated_goes_on_without_a_gap(tmp_path: Path) -> None:
     assert sounds[0].start_s == pytest.approx(0, abs=0.05)
     assert sounds[-1].end_s == pytest.approx(8, abs=0.05)
     assert sum(len(sound.samples) for sound in sounds) / 16_000 == pytest.approx(8, abs=0.1)
+
+
+def test_the_largest_process_is_that_of_each_number_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was the largest of all runs so far."""
+    costs = iter(Cost(30.0, 6.0, memory_mb, ("in_sync",)) for memory_mb in (500.0, 400.0))
+    monkeypatch.setattr(batch, "clips", lambda *_: None)
+    monkeypatch.setattr(batch, "cost_of", lambda *_: next(costs))
+    batch.batch(tmp_path, 1, 60.0, None)
+    _, one, two, _ = capsys.readouterr().out.splitlines()
+    assert "2.0 files a minute" in one
+    assert "6.0 CPU seconds a minute of video" in one
+    assert "500 MB" in one
+    assert "400 MB" in two
 
 
 def test_a_title_too_short_to_be_sampled_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -312,6 +312,8 @@ def test_tolerance(clips: Path, options: list[str], tolerance: Tolerance) -> Non
         (["train", "lib", "--scale", "inf"], "--scale must be a number of at least 0.001, not inf"),
         (["signal", "gone.mp4"], "FILE: cannot read gone.mp4: No such file or directory"),
         (["signal", "good.mp4", "--audio", "lib"], "--audio: lib is not a regular file"),
+        (["train", "lib", "--seed", "-1"], "--seed must be at least 0"),
+        (["ablate", "lib", "--seed", "-1"], "--seed must be at least 0"),
         (["demo", "--offset", "nan"], "--offset must lie between -1500 and 1500 ms"),
         (["demo", "--offset", "-9000"], "--offset must lie between -1500 and 1500 ms"),
         (["demo", "--keep", "new.avi"], "must end in .mp4"),

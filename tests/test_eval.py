@@ -40,6 +40,21 @@ def test_without_matplotlib_pictures_are_refused_before_anything_is_measured(
             next(texts)
 
 
+def test_figures_that_cannot_be_written_are_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_clips", lambda _: [])
+    monkeypatch.setattr(run, "require_matplotlib", lambda: None)
+    (tmp_path / "file").touch()
+    for options, words in (
+        ({"rows": tmp_path / "gone" / "rows.jsonl"}, "rows: there is no directory"),
+        ({"rows": tmp_path}, "rows: .* is a directory"),
+        ({"plots": tmp_path / "file" / "plots"}, "plots: cannot make"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            next(run.evaluate(run.EvalSettings(tmp_path, device="cpu", **options)))  # type: ignore[arg-type]
+
+
 def test_a_file_of_something_else_is_no_file_of_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     wrong = '{"measure": "paper"}\n{"a": 1}\n'

@@ -43,7 +43,7 @@ def test_a_face_is_placed_and_sized_like_those_of_the_cascade() -> None:
         shapes.append(picture.shape)
         return face(0.4, 0.5, 0.2, 0.4, mouth=(0.45, 0.35)) if picture.max() else None
 
-    faces = find(frames, mesh, every=10)
+    faces = find(frames, mesh)
     assert shapes == [(100, 200, 3)] * 5
     assert faces.looks == 5
     assert faces.share == 3 / 5

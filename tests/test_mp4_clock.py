@@ -26,12 +26,12 @@ from tests.support.mp4_films import (
     film,
     heard,
     in_empty,
-    joined,
     number_of,
     numbered,
     pictures_of,
     played,
 )
+from tests.support.reading import whole
 
 # -- edit lists of several pieces ------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ def test_a_list_of_pieces_is_played_as_a_player_does(
         shown, runs = pictures_of(file), list(file.sounds())
         assert not file.degraded
         info = file.info
-    clicked = click_times_ms(*joined(runs))
+    clicked = click_times_ms(*whole(runs))
     assert [time_ms for time_ms, _ in shown] == pytest.approx(
         sorted(played(pictures, frames_s)), abs=0.1
     )
@@ -192,24 +192,24 @@ LONG: list[Row] = [(40.0, 30.0), (0.5, NOTHING), (20.0, 5.0), (10.3, 2.2), (15.0
 def test_what_is_read_from_the_middle_is_what_the_whole_has_there(clip: Clip) -> None:
     path = with_edits(long_film(clip), {b"vide": LONG, b"soun": LONG})
     with open_media(path, short_side=48) as file:
-        whole, (start_s, samples) = pictures_of(file), joined(list(file.sounds()))
+        shown, (start_s, samples) = pictures_of(file), whole(list(file.sounds()))
         for from_s in (3.21, 39.96, 40.2, 40.5, 47.77, 60.5, 85.0):
-            before = sum(time_ms <= 1000 * from_s for time_ms, _ in whole)
+            before = sum(time_ms <= 1000 * from_s for time_ms, _ in shown)
             with closing(file.pictures(from_s)) as pictures:
                 from_middle = [
                     (1000 * picture.pts_s, number_of(picture.luma))
                     for picture in islice(pictures, 30)
                 ]
-            assert from_middle == whole[before - 1 :][:30]
+            assert from_middle == shown[before - 1 :][:30]
             with closing(file.sounds(from_s)) as sounds:
-                again_s, again = joined(list(islice(sounds, 4)))
+                again_s, again = whole(list(islice(sounds, 4)))
             assert again_s == pytest.approx(
                 max(from_s, 40.5) if 40 <= from_s < 40.5 else from_s, abs=1.2 / 16000
             )
             first, again = round((again_s - start_s) * 16000), again[:-1]
             assert again.tobytes() == samples[first : first + len(again)].tobytes()
         assert not file.degraded
-        assert pictures_of(file, 200.0) == whole[-1:]
+        assert pictures_of(file, 200.0) == shown[-1:]
         assert list(file.sounds(200.0)) == []
 
 

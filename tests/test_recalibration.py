@@ -182,3 +182,17 @@ def test_a_corpus_that_is_none_is_one_line(
 ) -> None:
     assert recalibrate.main([str(tmp_path), str(tmp_path / "out.safetensors")]) == 2
     assert "no clips found" in capsys.readouterr().err
+
+
+def test_rounds_without_a_clip_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = {"id": "1", "file": "1.mp4", "group": "g", "kind": "speech", "split": "train"}
+    (tmp_path / "index.jsonl").write_text(json.dumps(clip))
+    written(tmp_path / "start.safetensors")
+    line = [str(tmp_path), str(tmp_path / "out"), "--from", str(tmp_path / "start.safetensors")]
+    assert recalibrate.main([*line, "--added", "9"]) == 2
+    assert "no clip of speech of these rounds" in capsys.readouterr().err
+    line[1] = str(tmp_path / "nowhere" / "out")
+    assert recalibrate.main(line) == 2
+    assert "there is no directory" in capsys.readouterr().err

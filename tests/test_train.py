@@ -29,7 +29,7 @@ from avcheck.train import settings as settings_train
 from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import Recipe
 from avcheck.verdict.posterior import Calibration, Estimate
-from tests.support.stairs import A_FRAME, Array, touch
+from tests.support.stairs import A_FRAME, Array, stairs, touch
 
 torch.set_num_threads(1)
 
@@ -223,6 +223,26 @@ def test_weights_of_another_network_are_refused_before_anything_is_learnt(
     )
 
 
+@pytest.mark.parametrize(("count", "sources"), [(70, []), (100, ["generic"])])
+def test_sounds_shorter_than_their_windows_do_not_end_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, sources: list[str]
+) -> None:
+    """No window can be cut from them, and all that came before would be lost."""
+    short = stairs(count)
+    short = replace(short, clip=replace(short.clip, kind="generic"))
+    stages: list[learn.Stage] = []
+    monkeypatch.setattr(run, "_cached", lambda *_: [stairs(200), short])
+    monkeypatch.setattr(run, "keep_memory", lambda **_: None)
+    monkeypatch.setattr(run, "ModelConfig", lambda: TINY)
+    monkeypatch.setattr(run, "scenes", lambda *_: [stairs(200)])
+    monkeypatch.setattr(run, "run_stage", lambda _, stage, **options: stages.append(stage))
+    monkeypatch.setattr(run, "_heads", lambda *_: {})
+    monkeypatch.setattr(run, "_write", lambda *_: tmp_path)
+    run.train(settings(tmp_path, tmp_path / "run"))
+    (frames,) = stages
+    assert [source.name for source in frames.sources] == ["speech", *sources, "scenes"]
+
+
 def test_an_out_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     films = touch(tmp_path / "films" / "ann" / "1.mp4").parents[1]  # none of which is decoded
     touch(tmp_path / "used" / "file")
@@ -230,6 +250,15 @@ def test_an_out_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         run.train(settings(films, tmp_path / "used"))
     with pytest.raises(UsageError, match="not a directory"):
         run.train(settings(films, tmp_path / "used" / "file"))
+    with pytest.raises(UsageError, match=r"out: cannot make .*: Not a directory"):
+        run.train(settings(films, tmp_path / "used" / "file" / "run"))
+
+
+def test_the_same_corpus_twice_is_refused(tmp_path: Path) -> None:
+    films = touch(tmp_path / "films" / "ann" / "1.mp4").parents[1]
+    twice = replace(settings(films, tmp_path / "run"), data=(films, films))
+    with pytest.raises(UsageError, match="have the same id"):
+        run.train(twice)
 
 
 def test_a_directory_without_usable_clips_is_a_usage_error(tmp_path: Path) -> None:

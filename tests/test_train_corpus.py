@@ -61,7 +61,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Code:
 
 @pytest.mark.parametrize("late", [-5, 0, 2, 5])
 def test_a_clips_own_offset_is_found_with_its_sign(network: Code, late: int) -> None:
-    estimate = clean.estimate_offset(network, stairs(240, late), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    estimate = clean.offset_by_trunks(network, stairs(240, late), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
     assert estimate is not None
     frames, trusted = estimate
     assert frames == pytest.approx(late, abs=0.3)
@@ -69,7 +69,7 @@ def test_a_clips_own_offset_is_found_with_its_sign(network: Code, late: int) -> 
 
 
 def test_an_offset_beyond_belief_is_found_but_not_trusted(network: Code) -> None:
-    estimate = clean.estimate_offset(network, stairs(240, 14), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
+    estimate = clean.offset_by_trunks(network, stairs(240, 14), Recipe("frame", (48, 48)))  # type: ignore[arg-type]
     assert estimate is not None
     assert estimate[0] == pytest.approx(14, abs=0.3)
     assert not estimate[1]
@@ -148,10 +148,44 @@ def test_a_corpus_is_read_from_its_index(tmp_path: Path) -> None:
     assert first.path == tmp_path / "media" / "x1.mp4"
 
 
-@pytest.mark.parametrize("line", ["not json", "[]", "{}", '"text"', '{"id": "x"}'])
+ROW = '"file": "a.mp4", "group": "g", "kind": "speech", "split": "val"}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not json",
+        "[]",
+        "{}",
+        '"text"',
+        '{"id": "x"}',
+        f'{{"id": 5, {ROW}',
+        f'{{"id": "../x", {ROW}',
+        f'{{"id": "", {ROW}',
+        f'{{"id": "x", "true_offset": {{"frames": "late"}}, {ROW}',
+    ],
+)
 def test_a_broken_index_is_a_usage_error_with_its_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "index.jsonl").write_text(line + "\n")
     with pytest.raises(UsageError, match="line 1"):
+        find_clips(tmp_path)
+
+
+def test_an_index_in_another_encoding_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "index.jsonl").write_text(f'{{"id": "é", {ROW}', encoding="latin-1")
+    with pytest.raises(UsageError, match="cannot be read as UTF-8 text"):
+        find_clips(tmp_path)
+
+
+def test_two_clips_of_one_id_are_refused(tmp_path: Path) -> None:
+    """The second would be taken for the first, whose pictures are in the cache."""
+    row = f'{{"id": "x", {ROW}\n'
+    (tmp_path / "index.jsonl").write_text(row)
+    clips = find_clips(tmp_path)
+    with pytest.raises(UsageError, match="have the same id: x"):
+        corpus.require_own_ids([*clips, *clips])
+    (tmp_path / "index.jsonl").write_text(2 * row)
+    with pytest.raises(UsageError, match="have the same id: x"):
         find_clips(tmp_path)
 
 
@@ -174,6 +208,19 @@ def test_a_clip_is_decoded_once_with_its_sound_in_place(tmp_path: Path) -> None:
     again = corpus.cache_clip(clip, tmp_path / "cache")
     assert again is not None
     assert np.array_equal(again.frames, first.frames)
+
+
+def test_faces_are_looked_for_in_a_clip_that_was_decoded_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an ablation, whose heads need none, and whose trunks do."""
+    row = np.array([[0.0, 80.0, 60.0, 40.0]], np.float32)
+    monkeypatch.setattr(corpus, "find_faces", lambda frames: row)
+    clip = Clip("id", make_clip(tmp_path / "clip.mp4", seconds=3.2), "g", "speech", "train")
+    for with_faces, count in ((False, 0), (True, 1), (False, 1)):
+        cached = corpus.cache_clip(clip, tmp_path / "cache", with_faces=with_faces)
+        assert cached is not None
+        assert cached.faces.shape == (count, 4)
 
 
 def test_what_does_not_decode_or_is_too_short_is_left_out(tmp_path: Path) -> None:

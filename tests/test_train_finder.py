@@ -184,6 +184,21 @@ def test_a_finder_that_was_written_is_measured(
     assert figures["found"] == pytest.approx(json.loads(last)["found"], abs=1e-4)
 
 
-def test_wrong_use_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert finder.main([str(tmp_path), str(tmp_path / "no.json"), str(tmp_path / "out")]) == 2
+def test_wrong_use_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tmp_path), str(tmp_path / "no.json"), str(tmp_path / "out")]
+    assert finder.main(arguments) == 2
     assert "no.json" in capsys.readouterr().err
+    # A corpus of speech alone has no still without a face to put collages on
+    faces = LabelledPictures.of(stills().with_faces)
+    for pair, words in (
+        ((stills(), faces), "the validation clips have 6 and 0"),
+        ((faces, stills()), "the training clips have 6 and 0"),
+    ):
+        monkeypatch.setattr(finder, "read_stills", lambda *_, pair=pair: pair)
+        assert finder.main(arguments) == 2
+        assert words in capsys.readouterr().err
+    monkeypatch.setattr(finder, "read_stills", lambda *_: (stills(), stills()))
+    assert finder.main([*arguments[:2], str(tmp_path / "nowhere" / "out")]) == 2
+    assert "there is no directory" in capsys.readouterr().err

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 from tests.support.networks import TINY
 
 pytest.importorskip("cv2")
+from avcheck.errors import UsageError
 from avcheck.network import weights
 from avcheck.network.heads import JointHead
 from avcheck.network.model import SyncNet
 from avcheck.scenes.generate import make_scene
-from avcheck.train import heads, learn, measure
+from avcheck.train import crossfit, heads, learn, measure
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import HeadSettings
@@ -87,7 +88,7 @@ def test_bfloat16_is_used_where_it_is_fast_alone(
     learner.net.sound.register_forward_pre_hook(note("trunk"))
     stage = learn.Stage("frames", [learn.ClipSource([stairs(60)], 1.0, PLAIN)], steps=1, batch=2)
     learn.run_stage(learner, stage, folder=tmp_path, device=torch.device("cpu"), seed=1)
-    measure.curve(learner.net.eval(), stairs(90), 30, 25, PLAIN, search=5)
+    measure.curve(learner.net.eval(), stairs(90), 30, 25, PLAIN)
     assert used["trunk"] == [fast] * 2
 
     made = heads.make_head
@@ -124,7 +125,7 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
 
             def kill(step: int, total: int, loss: float) -> None:
                 if step == kill_at:
-                    learn._save(
+                    learn.save_state(
                         folder / "test.pt",
                         {
                             "learner": learner.state(),
@@ -160,6 +161,27 @@ def test_a_stage_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert all(torch.equal(whole[name], halves[name]) for name in whole)
 
 
+def test_what_a_kill_cuts_short_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later run would take half of a file for the whole."""
+
+    def half(file: Path, *_: object) -> None:
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", lambda _, file: half(file))
+        with pytest.raises(KeyboardInterrupt):
+            learn.save_state(tmp_path / "heads.pt", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", half)
+        with pytest.raises(KeyboardInterrupt):
+            crossfit.estimated(tmp_path / "rest.json", [], list)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".partial"}
+    assert crossfit.estimated(tmp_path / "rest.json", [], list) == []
+
+
 @pytest.mark.slow
 def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
     clip = stairs(120, size=32)
@@ -179,16 +201,72 @@ def test_the_log_tells_the_sources_apart(tmp_path: Path) -> None:
     assert len(batch.pictures) == (1 if batch.source == "generic" else 2)
 
 
+@pytest.mark.slow
+def test_the_logged_speed_counts_the_steps_since_a_stage_went_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second, and validation 700 s; the first 30 steps were done before a kill."""
+    now_s = 0.0
+
+    def step(*_: object) -> None:
+        nonlocal now_s
+        now_s += 1.0
+
+    def validate(_: SyncNet) -> dict[str, float]:
+        nonlocal now_s
+        now_s += 700.0
+        return {}
+
+    monkeypatch.setattr(learn.time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(learn, "_VALIDATE_S", 10.0)
+    sources = [learn.ClipSource([stairs(120, size=32)], 1.0, PLAIN)]
+    for steps in (30, 50):
+        learn.run_stage(
+            learn.Learner.fresh(TINY, 1),
+            learn.Stage("test", sources, steps, batch=1),
+            folder=tmp_path,
+            device=torch.device("cpu"),
+            seed=1,
+            validate=validate,
+            on_step=step,
+        )
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["steps_per_s"] for row in rows if "loss" in row] == [1.0]
+
+
+def test_clips_that_cannot_be_validated_leave_no_figure() -> None:
+    """Too short, without a face, or out of sync beyond what is searched."""
+    net = SyncNet(TINY).eval()
+    far = stairs(200)
+    far = replace(far, clip=replace(far.clip, offset_frames=-26.0))
+    for clip, recipe in (
+        (stairs(60), PLAIN),
+        (stairs(200), replace(PLAIN, view="crop")),
+        (far, PLAIN),
+    ):
+        assert measure.accuracy(net, [clip], recipe) == {"val_windows": 0}
+
+
+def test_a_clip_is_validated_up_to_the_last_shift_that_is_searched() -> None:
+    """Beyond 20 frames one of the displaced copies is outside the search."""
+    net = SyncNet(TINY).eval()
+    for offset in (22.0, -22.0):
+        clip = stairs(200)
+        clip = replace(clip, clip=replace(clip.clip, offset_frames=offset))
+        ((error, won),) = measure.windows(net, clip, PLAIN, 105)
+        assert 0 <= error <= 47
+        assert won in (0.0, 1.0)
+
+
 def test_clips_too_short_for_a_stage_are_said_so(tmp_path: Path) -> None:
     clip = stairs(30)
     stage = learn.Stage(
         "test", [learn.ClipSource([clip], 1.0, Recipe("frame", (32, 32), frames=40))], 2, batch=1
     )
-    with pytest.raises(RuntimeError, match="drawing samples failed") as caught:
+    with pytest.raises(UsageError, match=r"stage test: .* clips of speech .* to cut 1\.6 s from"):
         learn.run_stage(
             learn.Learner.fresh(TINY, 1), stage, folder=tmp_path, device=torch.device("cpu"), seed=1
         )
-    assert "too few clips are long enough" in str(caught.value.__cause__)
 
 
 def test_features_of_a_piece_match_at_shift_nought() -> None:

@@ -40,7 +40,7 @@ def train(
     ] = Path("runs/train"),
     device: Device = "auto",
     seed: Annotated[
-        int, typer.Option(metavar="N", help="Seed of the random numbers.")
+        int, typer.Option(min=0, metavar="N", help="Seed of the random numbers.")
     ] = TrainSettings.seed,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
@@ -220,7 +220,9 @@ def ablate(
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            metavar="N", help="Seed of the training. Repeated: one run of each head for each seed."
+            min=0,
+            metavar="N",
+            help="Seed of the training. Repeated: one run of each head for each seed.",
         ),
     ] = None,
     go_on: Annotated[
@@ -253,7 +255,7 @@ def ablate(
     with _may_lack_opencv():
         from avcheck.eval.ablation import AblationSettings
         from avcheck.eval.ablation import ablate as run_ablation
-        from avcheck.train.run import progress
+        from avcheck.train.progress import progress
     settings = AblationSettings(
         corpus, out, model, device, steps, tuple(seed or (1,)), go_on, trunk_steps, first_steps
     )

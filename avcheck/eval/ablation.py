@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,13 +25,12 @@ from torch import Tensor
 
 from avcheck.errors import UsageError
 from avcheck.eval.ablation_tables import head_table, rate_table
-from avcheck.eval.protocol import LONGEST_S
+from avcheck.eval.protocol import LONGEST_S, OnStep
 from avcheck.eval.rates import rates
 from avcheck.eval.rows import Row, kept
 from avcheck.eval.trials import HeadTrial, head_seconds, measure, trials
 from avcheck.eval.trunks import TrustedClips, first_rows, first_table, trunk_rows, trunk_table
 from avcheck.eval.windows import Footage, observe
-from avcheck.machine.files import whole_file
 from avcheck.network.heads import Head, make_head
 from avcheck.network.model import fuse
 from avcheck.network.model_config import ATTENTION_KINDS
@@ -41,7 +40,9 @@ from avcheck.scan.looking import LEVELS, Look
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, Clip, cache_clip, find_clips
 from avcheck.train.heads import Feature, extract, learn_head
+from avcheck.train.learn import save_state
 from avcheck.train.settings import HeadSettings
+from avcheck.train.store import make_folder, write_json
 from avcheck.verdict.posterior import Place
 
 T = TypeVar("T")
@@ -96,26 +97,33 @@ def ablate(
     *,
     variants: Sequence[Variant] = VARIANTS,
     levels: tuple[int, ...] = LEVELS,
-    on_step: Callable[[str, int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Iterator[str]:
-    """Train and measure every variant; yields the tables. `on_step(stage, done, total)` reports the
-    progress.
+    """Train and measure heads; yields the tables.
 
-    Raises UsageError for an unusable corpus or folder, ModelError or UsageError as `weights.load`
-    does.
+    Args:
+        settings: What is asked for.
+        variants: The heads.
+        levels: Short sides at which pictures are looked at, px.
+        on_step: Reports the progress.
+
+    Raises:
+        UsageError: The corpus or the folder cannot be used, or as `weights.load`.
+        ModelError: As `weights.load`.
     """
-    tell = on_step or (lambda stage, done, total: None)
+    advance = on_step or (lambda stage, done, total: None)
     out = settings.out
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is not a directory; give a new one", "out")
+    make_folder(out)
     for name in ("cache", "val", "trials", "heads", "rows"):
-        (out / name).mkdir(parents=True, exist_ok=True)
+        make_folder(out / name)
     model = load(settings.model, device=settings.device)
     fuse(model.net)
     clips = find_clips(settings.corpus)
     _same_run(out, model, clips, settings, levels)
-    held_out = _prepared(out, model, [clip for clip in clips if clip.split == "val"], levels, tell)
-    features: list[Feature] = []
+    held_out = _prepared(
+        out, model, [clip for clip in clips if clip.split == "val"], levels, advance
+    )
+    features = cache(lambda: _features(out, model, clips, levels, advance))
     rows: list[Row] = []
     heads: dict[str, Head] = {}
     seconds_s: dict[str, float] = {}
@@ -123,18 +131,10 @@ def ablate(
         for variant in variants:
             name = f"{variant.slug}-{seed}"
             store = out / "heads" / f"{name}.pt"
-            head = make_head(
-                replace(model.net.config, attention=variant.head.kind, fusion=variant.head.fusion)
-            ).to(model.device)
-            if store.is_file():
-                head.load_state_dict(
-                    torch.load(store, map_location=model.device, weights_only=True)
-                )
-            else:
-                features = features or _features(out, model, clips, levels, tell)
-                head = _learnt(model, variant, features, settings, seed, tell)
-                _store(head.state_dict(), store)
-            head.eval()
+            if not store.is_file():
+                learnt = _learnt(model, variant, features(), settings, seed, advance)
+                save_state(store, learnt.state_dict())
+            head = _reread(model, variant, store)
             if seed == settings.seeds[0]:
                 heads[variant.name] = head
                 seconds_s[variant.name] = head_seconds(head, model)
@@ -144,14 +144,18 @@ def ablate(
                     {"variant": variant.name, "seed": seed, **row}
                     for number, clip in enumerate(held_out)
                     for row in _reported(
-                        measure(*_opened(out, clip), head, model), tell, name, number, len(held_out)
+                        measure(*_opened(out, clip), head, model),
+                        advance,
+                        name,
+                        number,
+                        len(held_out),
                     )
                 ),
             )
     yield heading(model, settings, held_out)
     yield head_table(rows, seconds_s)
     store = out / "rows" / f"rates-{settings.seeds[0]}.jsonl"
-    yield rate_table(kept(store, rates(out, heads, model, held_out, levels, tell)))
+    yield rate_table(kept(store, rates(out, heads, model, held_out, levels, advance)))
     trunks = partial(trunk_rows, model=settings.model)
     if settings.trunk_steps:
         yield trunk_table(
@@ -170,7 +174,7 @@ def _of_trunks(
     name: str,
     steps: int,
     settings: AblationSettings,
-    on_step: Callable[[str, int, int], None] | None,
+    on_step: OnStep | None,
 ) -> list[T]:
     """The rows of one comparison of `eval.trunks`, for all seeds."""
     out = settings.out
@@ -212,19 +216,14 @@ def _same_run(
         raise UsageError(
             f"{out} holds an ablation of other weights or another recipe; give a new one", "out"
         )
-    store.write_text(json.dumps(facts))
-
-
-def _store(what: object, path: Path) -> None:
-    with whole_file(path) as partial:
-        torch.save(what, partial)
+    write_json(store, facts)
 
 
 def _reported(
-    rows: Iterator[Row], tell: Callable[[str, int, int], None], stage: str, number: int, total: int
+    rows: Iterator[Row], advance: OnStep, stage: str, number: int, total: int
 ) -> Iterator[Row]:
     yield from rows
-    tell(stage, number + 1, total)
+    advance(stage, number + 1, total)
 
 
 def _features(
@@ -232,7 +231,7 @@ def _features(
     model: Loaded,
     clips: Sequence[Clip],
     levels: tuple[int, ...],
-    tell: Callable[[str, int, int], None],
+    advance: OnStep,
 ) -> list[Feature]:
     """Trunk features of the training clips with a known offset or without speech; kept in `out`."""
     store = out / "features.pt"
@@ -254,10 +253,18 @@ def _features(
             cached,
             seed=1,
             levels=levels,
-            on_clip=lambda done, total: tell("features", done, total),
+            on_clip=lambda done, total: advance("features", done, total),
         )
-        _store([vars(item) for item in features], store)
+        save_state(store, [vars(item) for item in features])
     return [Feature(**item) for item in torch.load(store, weights_only=True)]
+
+
+def _reread(model: Loaded, variant: Variant, store: Path) -> Head:
+    """A head that was trained before, for use."""
+    config = replace(model.net.config, attention=variant.head.kind, fusion=variant.head.fusion)
+    head = make_head(config).to(model.device)
+    head.load_state_dict(torch.load(store, map_location=model.device, weights_only=True))
+    return head.eval()
 
 
 def _learnt(
@@ -266,7 +273,7 @@ def _learnt(
     features: Sequence[Feature],
     settings: AblationSettings,
     seed: int,
-    tell: Callable[[str, int, int], None],
+    advance: OnStep,
 ) -> Head:
     start: Mapping[str, Tensor] | None = None
     head = replace(variant.head, steps=settings.steps, seed=seed)
@@ -280,7 +287,7 @@ def _learnt(
         head,
         device=model.device,
         start=start,
-        on_step=lambda done, total, _: tell(f"{variant.slug}-{seed}", done, total),
+        on_step=lambda done, total, _: advance(f"{variant.slug}-{seed}", done, total),
     )
 
 
@@ -289,10 +296,12 @@ def _prepared(
     model: Loaded,
     clips: Sequence[Clip],
     levels: tuple[int, ...],
-    tell: Callable[[str, int, int], None],
+    advance: OnStep,
 ) -> list[Clip]:
-    """Look at and listen to every validation clip once; return the clips that can be used."""
-    usable = []
+    """Look at and listen to every validation clip once; return the clips that can be used. Raises
+    UsageError if there is none.
+    """
+    ready = []
     for number, clip in enumerate(sorted(clips, key=lambda clip: (clip.kind, clip.id))):
         pictures, heard = out / "val" / f"{clip.id}.pt", out / "trials" / f"{clip.id}.pt"
         if not (pictures.is_file() and heard.is_file()):
@@ -300,10 +309,12 @@ def _prepared(
             if cached is None:
                 continue
             footage = _footage(cached, pictures, model, levels)
-            _store([vars(trial) for trial in trials(footage, model)], heard)
-        usable.append(clip)
-        tell("validation clips", number + 1, len(clips))
-    return usable
+            save_state(heard, [vars(trial) for trial in trials(footage, model)])
+        ready.append(clip)
+        advance("validation clips", number + 1, len(clips))
+    if not ready:
+        raise UsageError("no clip of the validation groups decodes, so nothing can be measured")
+    return ready
 
 
 def _footage(cached: CachedClip, store: Path, model: Loaded, levels: tuple[int, ...]) -> Footage:
@@ -316,7 +327,7 @@ def _footage(cached: CachedClip, store: Path, model: Loaded, levels: tuple[int, 
             "grid": [tuple(place) for place in footage.view.grid],  # plain, as weights_only wants
             "blank": footage.blank.picture[0].half(),
         }
-        _store(parts, store)
+        save_state(store, parts)
     return _reopened(cached.clip, store, samples)
 
 

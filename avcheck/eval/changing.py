@@ -1,5 +1,5 @@
-"""Speech clips whose offset changes: their sound is made to jump, or to drift. What does a check
-say?
+"""Speech clips whose offset changes, as their sound is made to jump or to drift: what a check says
+of them.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def measure_changes(footage: Footage, bench: Bench) -> Iterator[Row]:
 
 
 def with_jump(samples: NDArray[np.float32], at_s: float, late_s: float) -> NDArray[np.float32]:
-    """The sound (n,) with silence put in at `at_s`, so that the rest is late by `late_s`; if that
-    is negative, with so much taken out. (n,)
+    """The sound (n,) with silence put in at `at_s`, so that the rest is late by `late_s`; with as
+    much taken out, if that is negative. (n,)
     """
     at, late = round(at_s * SAMPLE_RATE), round(late_s * SAMPLE_RATE)
     silence = np.zeros(abs(late), np.float32)

@@ -31,7 +31,7 @@ from avcheck.verdict.posterior import NEAR_FRAMES
 
 
 def reliability_tables(rows: Sequence[Row]) -> Iterator[str]:
-    """Does the confidence match the accuracy? Over the 10 s windows."""
+    """How well the confidence matches the accuracy, over the windows of 10 s."""
     ten = [row for row in rows if row["seconds"] == 10.0]
     for kind, name, mine, corrected in truths(ten):
         if name.startswith("any"):
@@ -77,9 +77,7 @@ def _area(confidence: Reals, wrong: Reals, groups: Sequence[str]) -> Figure:
 
 
 def risk_tables(rows: Sequence[Row], foreign: Sequence[Row]) -> Iterator[str]:
-    """Which windows can be judged at all? Windows below a confidence are dropped; how many of the
-    others are wrong?
-    """
+    """The share of wrong windows among those of at least some confidence."""
     for kind, name, some, corrected in truths(rows):
         if name.startswith("all"):
             continue

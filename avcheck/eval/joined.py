@@ -1,8 +1,8 @@
-"""Titles of some minutes, joined from segments of the validation clips: do they get an offset, if
-only a share of their segments shows who speaks?
+"""Titles of some minutes, joined from segments of the validation clips: how many get an offset if
+only a share of their segments shows who speaks.
 
-A title is drawn at random: its share of segments has their own sound, from any clips, all moved to
-one offset; the others have the sound of another group. What a segment says was measured once
+A title is drawn at random. A share of its segments, from any clips, have their own sound, all moved
+to one offset; the others have the sound of another group. What a segment says was measured once
 (`measure.measure_coverage`), so a title costs no look.
 """
 
@@ -27,8 +27,11 @@ _CALIBRATED = Calibration()  # for the rows' `logits`, which are calibrated alre
 
 
 def joined_table(rows: Sequence[Row], decide: float) -> str:
-    """How many titles get an offset, and how many of these a wrong one. rows: of segments; decide:
-    the confidence that a verdict needs.
+    """How many titles get an offset, and how many a wrong one.
+
+    Args:
+        rows: Of segments.
+        decide: The confidence that a verdict needs.
     """
     own, strange = (
         [row for row in rows if (row["case"] == STRANGER) == wanted] for wanted in (False, True)

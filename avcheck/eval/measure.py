@@ -61,7 +61,14 @@ from avcheck.verdict.posterior import Curve, Estimate, combine, estimate, eviden
 def measure(
     footage: Footage, bench: Bench, foreign: Foreign, scenery: Scenery | None = None
 ) -> Iterator[Row]:
-    """Every raw figure of one clip; those of small faces only with `scenery` to set it in."""
+    """Every raw figure of one clip.
+
+    Args:
+        footage: The clip.
+        bench: The weights.
+        foreign: Lends sound of other groups.
+        scenery: Lends pictures of other groups, for small faces; None: these are not measured.
+    """
     for rows in (
         _paper(footage, bench),
         _offsets(footage, bench),
@@ -76,7 +83,7 @@ def measure(
 
 def measure_coverage(footage: Footage, bench: Bench, foreign: Foreign) -> Iterator[Row]:
     """What a check says of a whole speech clip as it was recorded, and of its pictures with the
-    sound of another group; and what each segment of 10 s says, from which `joined` makes titles.
+    sound of another group; and what each segment of 10 s shows, from which `joined` makes titles.
     """
     shot = footage.shot(0, len(footage.frames))
     sounds = {
@@ -239,8 +246,13 @@ def _foreign_offsets(footage: Footage, bench: Bench, foreign: Foreign) -> Iterat
 def judged_as_a_file(
     some: list[Curve], sound: Sequence[Block], larger: Callable[[], Pictures], bench: Bench
 ) -> Row:
-    """What a check says of a file with these score curves and this sound; `larger` makes its
-    pictures for a closer look.
+    """What a check says of a file.
+
+    Args:
+        some: The score curves of its segments.
+        sound: Its blocks, without pictures.
+        larger: Makes its pictures for a closer look.
+        bench: The weights.
     """
     judgement = zoom(
         some,

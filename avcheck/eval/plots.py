@@ -54,10 +54,17 @@ def require_matplotlib() -> None:
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Write every plot that the rows can fill as PNG into a folder, which is made if it is missing.
-    Returns the paths.
+    """Write every plot for which there are rows, as PNG.
 
-    Raises UsageError if matplotlib is not installed or the folder cannot be written.
+    Args:
+        rows: Of an evaluation.
+        folder: Where to write, made if it is missing.
+
+    Returns:
+        The paths.
+
+    Raises:
+        UsageError: matplotlib is not installed, or the folder cannot be written.
     """
     require_matplotlib()
     by = of_measure(rows)
@@ -133,8 +140,8 @@ def reliability(offsets: Sequence[Row]) -> Figure | None:
 
 
 def risk_coverage(offsets: Sequence[Row], foreign: Sequence[Row]) -> Figure | None:
-    """Against the share of windows kept: the share of wrong ones among them, and the share kept of
-    windows with a stranger's sound.
+    """The share wrong of the windows kept, and the share kept of windows with a stranger's sound,
+    against the share of windows kept.
     """
     panels = list(_panels(offsets))
     if not panels:

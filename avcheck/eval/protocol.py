@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -45,6 +45,7 @@ TOLERANCE = PRESETS[DEFAULT_PRESET]
 VERDICTS = ("out_of_sync", "undecidable", "in_sync")
 # Blocks of sound on either side of a segment, enough for all shifts that are tried
 AROUND = 2
+OnStep = Callable[[str, int, int], None]  # called with (stage, done, total)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Bench:
 
 
 def generator(clip: Clip, purpose: str) -> np.random.Generator:
-    """Random numbers that depend on the clip and the purpose alone, not on the order of the
+    """A random generator that depends on the clip and the purpose alone, not on the order of the
     measurements.
     """
     digest = hashlib.sha256(f"{SEED}/{clip.id}/{purpose}".encode()).digest()
@@ -108,7 +109,7 @@ class Foreign:
         self._samples: dict[str, NDArray[np.int16]] = {}
 
     def sound(self, clip: Clip, count: int) -> NDArray[np.float32] | None:
-        """Sound of other groups than that of `clip`, float32 (count,); None if they have too
+        """`count` samples at 16 kHz of other groups than that of `clip`; None if they have too
         little.
         """
         others = [other for other in self._clips if other.group != clip.group]
@@ -140,8 +141,16 @@ class Scenery:
     def pictures(
         self, clip: Clip, kind: str, count: int, short_side: int
     ) -> NDArray[np.uint8] | None:
-        """`count` pictures of a clip of this kind and of another group than `clip`; None if none
-        decodes.
+        """Pictures of another group than that of `clip`.
+
+        Args:
+            clip: The clip that they are for.
+            kind: "speech" or "generic".
+            count: How many.
+            short_side: Of the pictures, px.
+
+        Returns:
+            (count, H, W); None if no such clip decodes.
         """
         others = [
             other for other in self._clips if other.kind == kind and other.group != clip.group

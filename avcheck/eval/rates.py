@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avcheck.eval.protocol import generator
+from avcheck.eval.protocol import OnStep, generator
 from avcheck.eval.rows import Row
 from avcheck.eval.stats import win_score
 from avcheck.eval.trials import head_logits
@@ -78,14 +78,14 @@ def paced_clip(cached: CachedClip, rate: float, late: int, model: Loaded) -> Pac
     )
 
 
-def paced_scene(seed: int, rate: float, late: int, model: Loaded, side: int = CACHE_SIDE) -> Paced:
+def paced_scene(seed: int, rate: float, late: int, model: Loaded) -> Paced:
     """A generated talking face at `rate` pictures a second."""
     margin_s = MAX_SHIFT / FRAME_RATE + 1.5
     scene = make_scene(
         "talking",
         seed=seed,
         seconds=RATE_S,
-        size=(side, side * 5 // 4),
+        size=(CACHE_SIDE, CACHE_SIDE * 5 // 4),
         frame_rate=rate,
         sound_margin_s=margin_s,
     )
@@ -111,9 +111,9 @@ def paced_scene(seed: int, rate: float, late: int, model: Loaded, side: int = CA
 def rate_rows(
     item: Paced, heads: Mapping[str, Head], model: Loaded, levels: tuple[int, ...]
 ) -> Iterator[Row]:
-    """Each head on the pictures converted to 25 fps by the nearest one, as in a check; and, if the
-    head's tokens have times of their own, on the pictures at their own rate (every second one above
-    `FAST`).
+    """The rows of one trial: each head on pictures converted to 25 fps by the nearest one, as in a
+    check; and, if its tokens have times of their own, on the pictures at their own rate (every
+    second one above `FAST`).
     """
     step = 2 if item.rate > FAST else 1
     native = item.frames[::step]
@@ -177,9 +177,18 @@ def rates(
     model: Loaded,
     clips: Sequence[Clip],
     levels: tuple[int, ...],
-    tell: Callable[[str, int, int], None],
+    advance: OnStep,
 ) -> Iterator[Row]:
-    """The rows of every trusted clip of speech and of some generated scenes, under every head."""
+    """The rows of every trusted clip of speech and of some generated scenes.
+
+    Args:
+        out: Folder of the ablation, with the decoded clips.
+        heads: By the names of their variants.
+        model: The weights whose trunks are used.
+        clips: Of the validation groups.
+        levels: Short sides at which pictures are looked at, px.
+        advance: Reports the progress.
+    """
     known = [clip for clip in clips if clip.kind == "speech" and clip.trusted]
     total = len(known) + RATE_SCENES
     for number, clip in enumerate(known):
@@ -191,11 +200,11 @@ def rates(
             item = paced_clip(cached, rate, late, model)
             if item is not None:
                 yield from rate_rows(item, heads, model, levels)
-        tell("rates", number + 1, total)
+        advance("rates", number + 1, total)
     for number in range(RATE_SCENES):
         late = int(np.random.default_rng(number).integers(-FRAME_RATE, FRAME_RATE + 1))
         for rate in RATES:
             yield from rate_rows(
                 paced_scene(_SCENE_SEED + number, rate, late, model), heads, model, levels
             )
-        tell("rates", len(known) + number + 1, total)
+        advance("rates", len(known) + number + 1, total)

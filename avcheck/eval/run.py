@@ -1,9 +1,8 @@
 """`avcheck eval`: every measurement of the weights on the validation groups of a corpus, on whole
 frames and without a face detector.
 
-Each clip is decoded once and looked at once; every measurement then moves its sound. Raw figures
-are rows (plain dicts, one JSON object a line in a file), and tables and plots are
-made from the rows alone (`eval.rows`).
+Each clip is decoded and looked at once; every measurement then moves its sound. Raw figures are
+rows (`eval.rows`), from which alone tables and plots are made.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from avcheck.network.weights import load, load_heads
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.train.corpus import KINDS, Clip, decode, find_clips
 from avcheck.train.facemesh import read_faces
+from avcheck.train.store import make_folder, require_writable
 from avcheck.verdict.posterior import Calibration
 
 
@@ -59,17 +59,24 @@ class EvalSettings:
 def evaluate(
     settings: EvalSettings, *, on_clip: Callable[[int, int], None] | None = None
 ) -> Iterator[str]:
-    """Measure weights; yields text as soon as it is ready. `on_clip` is called after each clip with
-    (done, total).
+    """Measure weights; yields text as soon as it is ready.
+
+    Args:
+        settings: What is asked for.
+        on_clip: Called after each clip with (done, total).
 
     Raises:
-        UsageError: The corpus has no such clips, plots are asked for without matplotlib, or as
-            `weights.load`.
+        UsageError: The corpus has no such clips, the rows or plots cannot be written, plots are
+            asked for without matplotlib, or as `weights.load`.
         ModelError: As `weights.load`.
     """
     if settings.plots is not None:
         require_matplotlib()
     clips = _clips(settings)
+    if settings.plots is not None:
+        make_folder(settings.plots, "plots")
+    if settings.rows is not None:
+        require_writable(settings.rows, "rows")
     face_share = (
         {name: face.share for name, face in read_faces(settings.faces).items()}
         if settings.faces is not None
@@ -144,9 +151,15 @@ def _clips(settings: EvalSettings) -> list[Clip]:
 def from_rows(
     rows: Sequence[Row], *, plots: Path | None = None, source: Path | None = None
 ) -> Iterator[str]:
-    """What `evaluate` yields, from the rows that it wrote to `source` (`rows.read_rows`).
+    """What `evaluate` yields, from rows that it wrote earlier.
 
-    Raises UsageError for plots as `evaluate` does, and for rows that lack what the tables need.
+    Args:
+        rows: As `rows.read_rows` reads them.
+        plots: Folder for plots; None: none.
+        source: The file that the rows are from, for messages.
+
+    Raises:
+        UsageError: The rows lack what the tables need; or for plots, as `evaluate`.
     """
     if plots is not None:
         require_matplotlib()

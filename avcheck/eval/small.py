@@ -118,8 +118,13 @@ def there_and_back(frames: Pictures, count: int) -> Pictures:
 
 
 def closer_over(pictures: Callable[[], Pictures], sound: Sequence[Block], model: Loaded) -> Closer:
-    """The closer look of a check at the segments of a file with this sound. pictures: makes all its
-    larger pictures, (T, H, W), when they are needed; the last block may be incomplete.
+    """The closer look of a check at the segments of a file.
+
+    Args:
+        pictures: Makes all larger pictures of the file, (T, H, W), when they are needed; the last
+            block may be incomplete.
+        sound: The file's blocks, without pictures.
+        model: The weights.
     """
     by_start = {window.inside[0].start_s: window for window in segments(sound)}
 

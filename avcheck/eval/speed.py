@@ -39,18 +39,18 @@ _STRANGER_S = 60.0  # of another film's sound
 
 @dataclass
 class _Stopwatch:
-    """`cpu_s` and `wall_s`: seconds for a minute of video, by stage."""
+    """Times each stage."""
 
-    cpu_s: dict[str, float] = field(default_factory=dict)
-    wall_s: dict[str, float] = field(default_factory=dict)
+    cpu_s: dict[str, float] = field(default_factory=dict)  # seconds a minute of video, by stage
+    wall_s: dict[str, float] = field(default_factory=dict)  # the same by the clock on the wall
     _since: tuple[float, float] = (0.0, 0.0)  # CPU and wall clock at `start`, s
 
     def start(self) -> None:
         self._since = time.process_time(), time.perf_counter()
 
     def stop(self, stage: str, seconds: float) -> None:
-        """Add the time since `start` to a stage, per minute of video, given that it worked on so
-        many seconds of it.
+        """Add the time since `start`, per minute of video, to a stage that worked on so many
+        seconds of it.
         """
         a_minute = 60.0 / seconds
         cpu, wall = time.process_time() - self._since[0], time.perf_counter() - self._since[1]
@@ -59,10 +59,15 @@ class _Stopwatch:
 
 
 def measure_speed(model: Path | None, device: str, seconds: float = SPEED_S) -> Row:
-    """Seconds per minute of a generated 1080p H.264 film by stage, and peak memory, in a process of
-    its own.
+    """Measure a check in a process of its own, on a generated 1080p film in H.264.
 
-    `seconds`: length of the film.
+    Args:
+        model: The weights; None: the shipped ones.
+        device: As in `CheckSettings`.
+        seconds: Length of the film.
+
+    Returns:
+        Seconds per minute of the film by stage (`cpu_s`, `wall_s`), and peak memory.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
@@ -72,7 +77,7 @@ def measure_speed(model: Path | None, device: str, seconds: float = SPEED_S) -> 
 
 
 def make_film(path: Path, seconds: float, size: tuple[int, int] = (1080, 1920)) -> None:
-    """A talking head of (H, W) px with camera noise, H.264 and stereo AAC, in mp4."""
+    """Write a talking head of `size` (H, W) with camera noise as mp4, H.264 and stereo AAC."""
     height, width = size
     scene = make_scene(
         "talking", seed=1, seconds=seconds, size=(height // 4, width // 4), head_share=0.4
@@ -141,8 +146,8 @@ def _time_stages(path: Path, model: Path | None, device: str) -> Row:
 
 
 def _closer_mb(path: Path, checker: Checker) -> float | None:
-    """Peak memory with a stranger's sound, which is undecidable and gets a closer look; None if it
-    did not.
+    """Peak memory with a stranger's sound, which should be undecidable and looked at closer; None
+    if it was not.
     """
     other = path.with_suffix(".wav")
     # Its pictures are not used

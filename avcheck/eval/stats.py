@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 2000
+_SLOW_RESAMPLES = 500  # of a statistic that is no share
 EPSILON = 1e-6  # by which a measured value may exceed a limit through rounding
 _LEVEL = (2.5, 97.5)
 _SEED = 20_240_601
@@ -61,10 +62,8 @@ def share(hits: Sequence[float], groups: Sequence[str]) -> Figure:
     return Figure(value, float(low), float(high), len(hits))
 
 
-def bootstrap(
-    statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str], resamples: int = 500
-) -> Figure:
-    """A statistic over all rows, with its interval. It is called with lists of row numbers;
+def bootstrap(statistic: Callable[[NDArray[np.intp]], float], groups: Sequence[str]) -> Figure:
+    """A statistic over all rows, with its interval. It is called with arrays of row numbers;
     `groups` names the group of each row.
     """
     if not len(groups):
@@ -76,7 +75,7 @@ def bootstrap(
     rows = [np.flatnonzero(member == k) for k in range(len(names))]
     # A few groups are drawn alike again and again
     drawn, which = np.unique(
-        _draws(len(names))[:resamples].astype(int), axis=0, return_inverse=True
+        _draws(len(names))[:_SLOW_RESAMPLES].astype(int), axis=0, return_inverse=True
     )
     values = [
         statistic(np.concatenate([rows[k] for k, n in enumerate(times) for _ in range(n)]))
@@ -124,8 +123,8 @@ def best_threshold(scores: Sequence[float], truth: Sequence[bool]) -> float:
 def leave_one_group_out(
     scores: Sequence[float], truth: Sequence[bool], groups: Sequence[str]
 ) -> list[float]:
-    """1.0 or 0.0 for each score: does the threshold that is best on all other groups call it
-    correctly? Empty for one group.
+    """Whether each score is called correctly by the threshold that is best on all other groups: 1.0
+    or 0.0. Empty if there is one group only.
     """
     values, wanted, names = (
         np.asarray(scores, np.float64),

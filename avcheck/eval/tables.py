@@ -181,8 +181,8 @@ def offset_table(rows: Sequence[Row], *, in_film: bool = False) -> str:
 
 
 def agreement_table(rows: Sequence[Row]) -> str:
-    """Neighbouring windows of one clip, each moved by its own amount: do they agree on the clip's
-    own offset?
+    """How often two neighbouring windows of one clip, each moved by an amount of its own, agree on
+    the clip's own offset.
     """
     lines = []
     for kind in KINDS:
@@ -214,7 +214,7 @@ def agreement_table(rows: Sequence[Row]) -> str:
 
 
 def _inside(row: Row) -> bool:
-    """Is the clip's own offset inside the tolerance?"""
+    """Whether the clip's own offset is inside the tolerance."""
     early_ms = -float(row["own_frames"]) * FRAME_MS
     return -TOLERANCE.late_ms <= early_ms <= TOLERANCE.early_ms
 
@@ -240,8 +240,7 @@ def coverage_table(rows: Sequence[Row]) -> str:
             strange = [row for row in mine if row["case"] == STRANGER]
             if not own:
                 continue
-            with_offset = [row for row in own if row["offset_ms"] is not None]
-            judged = [row for row in with_offset if row["trusted"] and row["offset_ms"] is not None]
+            judged = [row for row in own if row["trusted"] and row["offset_ms"] is not None]
             off = [
                 float(abs(row["offset_ms"] + row["own_frames"] * FRAME_MS) > NEAR_FRAMES * FRAME_MS)
                 for row in judged
@@ -286,7 +285,7 @@ def _verdict_shares(rows: Sequence[Row]) -> list[object]:
 
 
 def untouched_table(rows: Sequence[Row]) -> str:
-    """False alarms."""
+    """The verdicts on clips whose sound was not moved: how many are false alarms."""
     lines = []
     for kind in KINDS:
         some = [row for row in rows if row["kind"] == kind]
@@ -326,7 +325,7 @@ def untouched_table(rows: Sequence[Row]) -> str:
 
 
 def shifted_table(rows: Sequence[Row]) -> str:
-    """Detection."""
+    """The verdicts on clips whose sound was moved: how many are detected."""
     shifted = [row for row in rows if row["case"] == "shifted"]
     lines = []
     for kind, population, some in populations(shifted):
@@ -373,7 +372,7 @@ def shifted_table(rows: Sequence[Row]) -> str:
 
 
 def control_table(rows: Sequence[Row]) -> str:
-    """None of these may be called in sync."""
+    """The verdicts on clips whose picture and sound do not match; none may be "in sync"."""
     lines = []
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]

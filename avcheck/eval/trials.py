@@ -36,6 +36,7 @@ from avcheck.verdict.posterior import Calibration, estimate, posterior
 # Fewer than in `avcheck eval`, as many heads are tried
 HEAD_PAIR_MS = (40, 80, 200, 500)
 HEAD_FRAMES = (105, 250)  # 4.2 and 10 s
+_ROUNDS = 3  # of measuring the time that a head takes
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def trials(footage: Footage, model: Loaded) -> Iterator[HeadTrial]:
     """The trials of a clip; those of the paper's protocol and of the offset are the same as in
     `avcheck eval`.
 
-    Displaced copies and offsets are only of clips whose own offset is known: with others they would
-    measure the recording.
+    Only clips whose own offset is known have trials of displaced copies and of the offset: with
+    others these would measure the recording.
     """
     clip = footage.clip
     rng = generator(clip, "paper")
@@ -184,10 +185,19 @@ def head_logits(
     model: Loaded,
     **times: Tensor,
 ) -> NDArray[np.float32]:
-    """The head's logit of "in sync" minus that of "not in sync" at each of `shifts`, (S,).
+    """The head's logit of "in sync" minus that of "not in sync".
 
-    picture: (1, T, P, D); sound: (1, T + 2 MAX_SHIFT, D); present: bool (S, T), where both are
-    real; times: `picture_s` and `sound_s` of a transformer.
+    Args:
+        head: The head.
+        picture: (1, T, P, D).
+        sound: (1, T + 2 MAX_SHIFT, D).
+        shifts: (S,) frames.
+        present: Where both are real, bool (S, T).
+        model: Says the device and the kind of numbers.
+        times: `picture_s` and `sound_s` of a transformer, seconds.
+
+    Returns:
+        (S,).
     """
     device = model.device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=model.half):
@@ -203,9 +213,9 @@ def head_logits(
 
 
 @torch.inference_mode()
-def head_seconds(head: Head, model: Loaded, rounds: int = 3) -> float:
+def head_seconds(head: Head, model: Loaded) -> float:
     """CPU seconds that the head alone takes for a minute of video at all shifts, measured on 10 s
-    of noise, the best of `rounds`.
+    of noise, the best of three.
     """
     rng = torch.Generator().manual_seed(1)
     times = 10 * BLOCK_FRAMES
@@ -220,7 +230,7 @@ def head_seconds(head: Head, model: Loaded, rounds: int = 3) -> float:
     )
     present = np.ones((len(SHIFTS), times), np.bool_)
     best = np.inf
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         began = time.process_time()
         head_logits(head, picture, sound, SHIFTS, present, model)
         best = min(best, time.process_time() - began)

@@ -23,19 +23,17 @@ import torch
 from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
-from avcheck.eval.protocol import PAPER_FRAMES
+from avcheck.eval.protocol import PAPER_FRAMES, OnStep
 from avcheck.eval.rows import Row, kept
 from avcheck.eval.stats import share, table
 from avcheck.network.model_config import ModelConfig
 from avcheck.network.weights import choose_device, load
-from avcheck.scan.looking import LEVELS
 from avcheck.train.clean import usable
 from avcheck.train.corpus import CachedClip, cache_clip, find_clips
 from avcheck.train.learn import ClipSource, Learner, Stage, run_stage
 from avcheck.train.measure import windows
-from avcheck.train.recipes import CROP, FRAME
+from avcheck.train.recipes import CROP, FRAME, WHOLE
 from avcheck.train.run import scenes
-from avcheck.train.sampling import Recipe
 
 _RATE = 2e-4  # the trunks are trained; they only have to get used to the change
 _DRIFT_PX = 1.5  # a picture, at a short side of 176 px
@@ -108,7 +106,7 @@ def trunk_rows(
     device: str = "auto",
     steps: int,
     seed: int,
-    on_step: Callable[[str, int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> list[TrunkRow]:
     """Train both trunks and measure them.
 
@@ -125,7 +123,7 @@ def trunk_rows(
         UsageError: The corpus has no such clips, or as `weights.load`.
         ModelError: As `weights.load`.
     """
-    tell = on_step or (lambda stage, done, total: None)
+    advance = on_step or (lambda stage, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
     on_device = choose_device(device)
     start = load(model, device="cpu").net
@@ -148,10 +146,10 @@ def trunk_rows(
             folder=out,
             device=on_device,
             seed=seed,
-            on_step=lambda done, total, _: tell(name, done, total),
+            on_step=lambda done, total, _: advance(name, done, total),
         )
         yield from map(
-            vars, _measured(learner, clips.of("val"), alignment, seed, partial(tell, name))
+            vars, _measured(learner, clips.of("val"), alignment, seed, partial(advance, name))
         )
 
     rows: list[TrunkRow] = []
@@ -171,12 +169,12 @@ def first_rows(
     device: str = "auto",
     steps: int,
     seed: int,
-    on_step: Callable[[str, int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> list[FirstRow]:
     """Train trunks from scratch on face crops for `steps`, in each of the ways `SCENES`. Results
     are kept, and errors raised, as in `trunk_rows`.
     """
-    tell = on_step or (lambda stage, done, total: None)
+    advance = on_step or (lambda stage, done, total: None)
     out.mkdir(parents=True, exist_ok=True)
     on_device = choose_device(device)
     talking: list[CachedClip] = []
@@ -191,7 +189,9 @@ def first_rows(
             )
         if not talking and way != "none":
             talking.extend(
-                item for item in scenes(seed, _SCENES, partial(tell, name)) if len(item.faces) > 3
+                item
+                for item in scenes(seed, _SCENES, partial(advance, name))
+                if len(item.faces) > 3
             )
         recorded, generated = (
             ClipSource(with_faces, 1.0 - _SCENE_SHARE, CROP),
@@ -209,7 +209,7 @@ def first_rows(
                 folder=out,
                 device=on_device,
                 seed=seed,
-                on_step=lambda done, total, _: tell(name, done, total),
+                on_step=lambda done, total, _: advance(name, done, total),
             )
         net = learner.mean_net.eval()
         for item in clips.of("val"):
@@ -264,12 +264,11 @@ def _measured(
     on_clip: Callable[[int, int], None],
 ) -> list[TrunkRow]:
     net = learner.mean_net.eval()
-    view = Recipe("frame", (LEVELS[-1], LEVELS[-1]))
     rows = []
     for number, item in enumerate(clips):
         for camera, shown in (("as it is", item), ("held by hand", held_by_hand(item, number))):
             for steady in (False, True):
-                for error, won in windows(net, shown, replace(view, steady=steady), PAPER_FRAMES):
+                for error, won in windows(net, shown, replace(WHOLE, steady=steady), PAPER_FRAMES):
                     rows.append(
                         TrunkRow(alignment, steady, seed, camera, item.clip.group, error, won)
                     )

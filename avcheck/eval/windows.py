@@ -88,7 +88,7 @@ class Footage:
         return decode(self.clip.path, CLOSER_SIDE)[0][: len(self.frames)]
 
     def shot(self, first: int, count: int) -> Shot:
-        """Pictures `first` .. `first + count` as a file of their own."""
+        """`count` pictures from `first` on, as a file of their own."""
         run = slice(first, first + count)
         return _shot(
             self.view.picture[:, run],
@@ -112,8 +112,8 @@ class Footage:
     def frozen(
         self, count: int, model: Loaded, levels: tuple[int, ...] = LEVELS, grain: float = 0.0
     ) -> Shot:
-        """The clip's middle picture, `count` times, with Gaussian noise that repeats every 2 s;
-        `grain` is its standard deviation, 0..255.
+        """The clip's middle picture, `count` times, with Gaussian noise that repeats every 2 s.
+        grain: the standard deviation of the noise, in grey levels of 255.
         """
         still = _grainy(self.frames, grain)
         period = len(still)
@@ -153,7 +153,15 @@ def observe(
     model: Loaded,
     levels: tuple[int, ...] = LEVELS,
 ) -> Footage:
-    """Run the visual trunk over a whole clip, in chunks that overlap so that no seam shows."""
+    """Run the visual trunk over a whole clip, in chunks that overlap so that no seam shows.
+
+    Args:
+        clip: Which clip it is.
+        frames: Its pictures, (T, H, W) at 25 fps.
+        samples: Its sound, (n,) at 16 kHz.
+        model: The weights.
+        levels: Short sides at which the pictures are looked at, px.
+    """
     shown = np.ones(len(frames), np.bool_)
     view = look_in_parts(frames, shown, 0.0, model, levels, _CHUNK)
     black = np.zeros((2 * AROUND + 1, *frames.shape[1:]), np.uint8)

@@ -33,7 +33,7 @@ SETTLE_S = 1.5  # trajectories begin and end this far outside what is cut from t
 
 @dataclass(frozen=True)
 class Scene:
-    """Pictures and their sound, and what is true of them, for tests and for cutting crops."""
+    """Pictures and their sound; and where the face and the contacts are, for crops and tests."""
 
     frames: NDArray[np.uint8]  # (T, H, W), luma
     frame_rate: float  # Hz
@@ -48,10 +48,8 @@ class Scene:
     contacts_s: Doubles | None = None  # of impacts: rising times of all contacts within the sound
 
 
-class Roll:
-    """A random generator for each purpose, so that drawing more for one does not change the
-    others.
-    """
+class RandomStreams:
+    """A random generator for each purpose: drawing more from one does not change the others."""
 
     def __init__(self, seed: int, kind: SceneKind) -> None:
         self._seed, self._kind = seed, kind
@@ -64,7 +62,7 @@ class Roll:
 class SceneSetup:
     """What every kind of scene is made from."""
 
-    roll: Roll  # all that is random comes from it
+    rng_for: RandomStreams  # all that is random comes from it
     times_s: Doubles  # of the frames
     frame_rate: float  # pictures a second
     size: tuple[int, int]  # height, width in px
@@ -89,7 +87,7 @@ class KeyFrames:
         self._ease = [self.LINEAR]
 
     def key(self, t: float, value: float, ease: int = SMOOTH) -> None:
-        """Add a key frame at `t` seconds, after all others."""
+        """Add a key frame at `t` seconds; one before the last goes right behind that."""
         self._t.append(max(t, self._t[-1] + 1e-4))
         self._v.append(value)
         self._ease.append(ease)
@@ -109,12 +107,10 @@ class KeyFrames:
         return course
 
 
-def wander(
-    rng: np.random.Generator, times_s: Doubles, low_hz: float, high_hz: float, waves: int = 4
-) -> Doubles:
-    """A smooth random course around 0, about -1..1, made of a few sines."""
-    hz = np.exp(rng.uniform(math.log(low_hz), math.log(high_hz), waves))
-    weight = rng.uniform(0.3, 1.0, waves) / np.sqrt(hz)
-    phase = rng.uniform(0, 2 * np.pi, waves)
+def wander(rng: np.random.Generator, times_s: Doubles, low_hz: float, high_hz: float) -> Doubles:
+    """A smooth random course around 0, about -1..1, made of four sines."""
+    hz = np.exp(rng.uniform(math.log(low_hz), math.log(high_hz), 4))
+    weight = rng.uniform(0.3, 1.0, 4) / np.sqrt(hz)
+    phase = rng.uniform(0, 2 * np.pi, 4)
     course: Doubles = np.sin(2 * np.pi * times_s[:, None] * hz + phase) @ weight
     return course / float(weight.sum())

@@ -1,6 +1,4 @@
-"""A short film with a known offset, to see avcheck at work without any media at hand. Needs
-PyAV.
-"""
+"""A short film with a known offset, to see avcheck at work without any media at hand."""
 
 from __future__ import annotations
 
@@ -26,12 +24,21 @@ TINT = (118, 139)  # constant U and V: skin rather than grey
 
 
 def make_demo(path: Path, *, offset_ms: float, seconds: float = 12.0, seed: int = 1) -> None:
-    """Write a talking head of `seconds` to `path` (MP4, H.264 and AAC) with its sound early by
-    `offset_ms` (negative: late).
+    """Write a talking head as MP4, H.264 and AAC.
 
     The scene is rendered longer and then cut, so both streams start at 0 and have the same length,
     and only their content shows the offset, which is exact to a sample of 48 kHz. The same seed and
     length give the same scene at any offset up to 2 s.
+
+    Args:
+        path: The file, written over if it exists.
+        offset_ms: By how much the sound is early; negative: late.
+        seconds: How long the film lasts.
+        seed: Of everything that is drawn at random.
+
+    Raises:
+        UsageError: Offset or length are beyond what a demo can have.
+        OSError: The file cannot be written.
     """
     if not (math.isfinite(offset_ms) and abs(offset_ms) <= LONGEST_OFFSET_MS):
         raise UsageError(

@@ -33,8 +33,8 @@ class Pen:
         )
 
     def grid(self, x: float, y: float, rx: float, ry: float) -> tuple[Reals, Reals, Reals] | None:
-        """Canvas part around the box (x +- rx, y +- ry) with local coordinates relative to (x, y);
-        None when out of frame.
+        """The part of the canvas around the box (x +- rx, y +- ry), and the local coordinates u, v
+        of its pixels from (x, y); None if the box is out of the picture.
         """
         cx, cy = self.pixel(x, y)
         ex = self.scale * (abs(self.cos) * rx + abs(self.sin) * ry) + 2
@@ -51,8 +51,8 @@ class Pen:
         return self.canvas[top:bottom, left:right], u, v
 
     def cover(self, distance: Reals, soft: float = 1.0) -> Reals:
-        """Share of a pixel that is inside (distance < 0, local units); soft: width of the edge in
-        pixels.
+        """Which share of each pixel is covered, given its distance to an edge in local units,
+        negative inside. soft: width of the edge in px.
         """
         share: Reals = 0.5 - distance * (self.scale / max(soft, 1.0))
         share = np.minimum(np.maximum(share, 0.0), 1.0)  # np.clip takes longer for so few pixels
@@ -70,7 +70,9 @@ class Pen:
         ink: float = 1.0,
         light: float = 0.0,
     ) -> None:
-        """A filled ellipse of grey `tone`, `ink` opaque; light > 0: brighter to the upper left."""
+        """Draw a filled ellipse with half axes rx, ry. ink: how opaque it is, 0..1; light: above 0,
+        it is brighter to the upper left.
+        """
         edge = soft / self.scale
         part = self.grid(x, y, rx + edge, ry + edge)
         if part is None:
@@ -94,7 +96,7 @@ class Pen:
         ink: float = 1.0,
         soft: float = 1.0,
     ) -> None:
-        """A filled box with half sides rx, ry."""
+        """Draw a filled box with half sides rx, ry, `ink` opaque."""
         part = self.grid(x, y, rx, ry)
         if part is None:
             return
@@ -104,8 +106,8 @@ class Pen:
 
 
 def texture(rng: np.random.Generator, height: int, width: int, cells: Sequence[int]) -> Floats:
-    """Smooth noise (height, width), mean 0, standard deviation 1, summed over grids of so many
-    cells across.
+    """Smooth noise (height, width), mean 0, standard deviation 1: a sum of grids of random values,
+    each with so many `cells` across.
     """
     total = np.zeros((height, width), np.float32)
     for n in cells:
@@ -158,9 +160,9 @@ class Camera:
 
     MARGIN = 6  # pixels of background beyond each border
 
-    def __init__(self, stage: SceneSetup) -> None:
-        rng, times_s, studio = stage.roll("camera"), stage.times_s, stage.studio
-        self.height, self.width = stage.size
+    def __init__(self, setup: SceneSetup) -> None:
+        rng, times_s, studio = setup.rng_for("camera"), setup.times_s, setup.studio
+        self.height, self.width = setup.size
         self.backdrop = _backdrop(
             rng, self.height + 2 * self.MARGIN, self.width + 2 * self.MARGIN, studio
         )
@@ -193,7 +195,9 @@ class Camera:
         return rows[:, :-1] * (1 - fx) + rows[:, 1:] * fx, sx, sy
 
     def expose(self, canvas: Reals, k: int, out: NDArray[np.uint8]) -> None:
-        """Lens blur, brightness and sensor noise; writes uint8 (H, W) to `out`."""
+        """Add lens blur, brightness and sensor noise to the canvas of frame k, and write it to
+        `out`, (H, W).
+        """
         if self.blur:
             side = self.blur
             canvas[:, 1:-1] = (

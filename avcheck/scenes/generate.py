@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from avcheck.rates import SAMPLE_RATE
-from avcheck.scenes.base import Roll, Scene, SceneKind, SceneSetup, Thing
+from avcheck.scenes.base import RandomStreams, Scene, SceneKind, SceneSetup, Thing
 from avcheck.scenes.impacts import impacts
 from avcheck.scenes.talking import talking
 
@@ -26,11 +26,11 @@ def make_scene(
     studio: bool = False,
     things: Sequence[Thing] | None = None,
 ) -> Scene:
-    """A generated scene; the same arguments give the same scene.
+    """Generate a scene; the same arguments give the same scene.
 
     Args:
-        kind: "talking", a drawn face whose mouth moves with speech-like sound; or "impacts", one to
-            three things that strike, each contact with its sound.
+        kind: "talking", a drawn face whose mouth moves with speech-like sound; or "impacts", things
+            that strike, each contact with its sound.
         seed: Of everything that is drawn at random.
         seconds: How long the pictures last.
         size: Height and width, px.
@@ -39,7 +39,10 @@ def make_scene(
             that it can be shifted without running out.
         head_share: Width of the head over the short side; None: 0.25 to 0.6, at random.
         studio: Even light, no shake, hardly any noise.
-        things: What strikes; None: at random.
+        things: What strikes, side by side; None: one to three, at random.
+
+    Returns:
+        The scene. Its pictures begin at 0 s, its sound `sound_margin_s` before that.
 
     Raises:
         ValueError: There is no such kind, or nothing can be drawn at that size or rate.
@@ -54,7 +57,7 @@ def make_scene(
     frames_n = max(1, round(seconds * frame_rate))
     times_s = np.arange(frames_n) / frame_rate
     samples_n = round((seconds + 2 * sound_margin_s) * SAMPLE_RATE)
-    stage = SceneSetup(
-        Roll(seed, kind), times_s, frame_rate, size, -sound_margin_s, samples_n, studio
+    setup = SceneSetup(
+        RandomStreams(seed, kind), times_s, frame_rate, size, -sound_margin_s, samples_n, studio
     )
-    return talking(stage, head_share) if kind == "talking" else impacts(stage, things)
+    return talking(setup, head_share) if kind == "talking" else impacts(setup, things)

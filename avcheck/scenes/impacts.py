@@ -23,9 +23,7 @@ from avcheck.scenes.recording import add_at, recorded
 
 
 class _Striker:
-    """One thing that strikes again and again at irregular times; draws itself, and knows its
-    sound.
-    """
+    """One thing that strikes again and again at irregular times: how it looks and sounds."""
 
     def __init__(
         self,
@@ -57,10 +55,7 @@ class _Striker:
         self.size = float(rng.uniform(0.09, 0.18)) * self.unit
         self.reach = float(rng.uniform(0.7, 1.3))  # rad
         # A narrow slot takes a smaller swing rather than a short arm
-        if thing in (
-            "pendulum",
-            "clapper",
-        ):
+        if thing in ("pendulum", "clapper"):
             self.reach = min(
                 self.reach, max(0.35, math.asin(min(1.0, self._side() / (0.42 * self.height))))
             )
@@ -185,8 +180,8 @@ class _Striker:
         )
 
     def sound(self, rng: np.random.Generator, samples: Doubles, begin_s: float) -> None:
-        """Add the sound of every contact: modes of one body, struck harder or softer, first sample
-        at the contact.
+        """Add the sound of every contact to `samples`, in place: modes of one body, struck harder
+        or softer; each begins at its contact.
         """
         n = SAMPLE_RATE * 6 // 10
         t = np.arange(n) / SAMPLE_RATE
@@ -209,27 +204,27 @@ class _Striker:
             add_at(samples, (float(at_s) - begin_s) * SAMPLE_RATE, 0.25 * float(strength) * ring)
 
 
-def impacts(stage: SceneSetup, things: Sequence[Thing] | None) -> Scene:
-    """A scene of things that strike; None: at random."""
-    rng = stage.roll("things")
+def impacts(setup: SceneSetup, things: Sequence[Thing] | None) -> Scene:
+    """A scene of things that strike; `things` as for `make_scene`."""
+    rng = setup.rng_for("things")
     every: tuple[Thing, ...] = ("ball", "ball", "hammer", "pendulum", "clapper")
     if things is None:
         things = [
             every[int(rng.integers(len(every)))] for _ in range(int(rng.choice([1, 1, 2, 2, 3])))
         ]
-    room = stage.size[1] / len(things)
-    begin_s, end_s = stage.begin_s - SETTLE_S, stage.end_s + SETTLE_S
+    room = setup.size[1] / len(things)
+    begin_s, end_s = setup.begin_s - SETTLE_S, setup.end_s + SETTLE_S
     strikers = [
-        _Striker(rng, thing, (i * room, (i + 1) * room), stage.size, begin_s, end_s)
+        _Striker(rng, thing, (i * room, (i + 1) * room), setup.size, begin_s, end_s)
         for i, thing in enumerate(things)
     ]
-    camera = Camera(stage)
-    dry = np.zeros(stage.samples_n)
+    camera = Camera(setup)
+    dry = np.zeros(setup.samples_n)
     for striker in strikers:
         striker.still(camera.backdrop, camera.MARGIN)
-        striker.sound(rng, dry, stage.begin_s)
-    frames = np.empty((len(stage.times_s), *stage.size), np.uint8)
-    for k, t in enumerate(stage.times_s):
+        striker.sound(rng, dry, setup.begin_s)
+    frames = np.empty((len(setup.times_s), *setup.size), np.uint8)
+    for k, t in enumerate(setup.times_s):
         canvas, sx, sy = camera.canvas(k)
         for striker in strikers:
             striker.draw(canvas, float(t), sx, sy)
@@ -237,8 +232,8 @@ def impacts(stage: SceneSetup, things: Sequence[Thing] | None) -> Scene:
     contacts = np.sort(np.concatenate([striker.contacts_s for striker in strikers]))
     return Scene(
         frames=frames,
-        frame_rate=stage.frame_rate,
-        samples=recorded(stage.roll("room"), dry, stage.studio),
-        sound_start_s=stage.begin_s,
-        contacts_s=contacts[(contacts >= stage.begin_s) & (contacts < stage.end_s)],
+        frame_rate=setup.frame_rate,
+        samples=recorded(setup.rng_for("room"), dry, setup.studio),
+        sound_start_s=setup.begin_s,
+        contacts_s=contacts[(contacts >= setup.begin_s) & (contacts < setup.end_s)],
     )

@@ -11,7 +11,9 @@ from avcheck.scenes.base import Doubles, Floats, wander
 
 
 def add_at(samples: Doubles, place: float, what: Doubles) -> None:
-    """Add `what` to samples from the nearest sample to `place` on, cut at both ends."""
+    """Add `what` to `samples`, in place, from the sample nearest to `place` on; what lies beyond
+    either end is cut off.
+    """
     begin = round(place)
     skip = max(0, -begin)
     end = min(len(samples), begin + len(what))
@@ -20,7 +22,7 @@ def add_at(samples: Doubles, place: float, what: Doubles) -> None:
 
 
 def recorded(rng: np.random.Generator, dry: Doubles, studio: bool) -> Floats:
-    """What a microphone makes of the dry sound: room, background noise, level; float32 (n,) in
+    """The dry sound (n,) as a microphone records it, with room, background noise and level: (n,),
     -1..1. Adds no delay.
     """
     n = len(dry)

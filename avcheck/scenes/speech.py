@@ -184,7 +184,7 @@ class Speech:
         )
         flow[phase >= 0.6] = 0.0
         source = np.diff(flow, prepend=flow[0])
-        source[1:] -= 0.75 * source[:-1]  # a voice raised for the back row: overtones up to 4 kHz
+        source[1:] -= 0.75 * source[:-1]  # a raised voice has overtones up to 4 kHz
         source += rng.standard_normal(samples_n) * source.std() * rng.uniform(0.02, 0.12)
         noise = rng.standard_normal(samples_n)
 
@@ -240,8 +240,9 @@ def _burst(rng: np.random.Generator, loud: float) -> Doubles:
 
 
 def _filtered(samples: Doubles, shape: NDArray[np.complex64] | NDArray[np.float32]) -> Doubles:
-    """`samples` (n,) through a filter that changes every HOP samples; shape (steps, FFT // 2 +
-    1).
+    """`samples` (n,) through a filter that changes every `HOP` samples.
+
+    shape: its gain at each step and frequency, (steps, FFT // 2 + 1).
     """
     steps = len(shape)
     padded = np.zeros((steps - 1) * HOP + WINDOW, np.float32)

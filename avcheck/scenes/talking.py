@@ -11,16 +11,16 @@ from avcheck.scenes.recording import recorded
 from avcheck.scenes.speech import Speech
 
 
-def talking(stage: SceneSetup, head_share: float | None) -> Scene:
+def talking(setup: SceneSetup, head_share: float | None) -> Scene:
     """A scene of a talking face; `head_share` as for `make_scene`."""
-    roll, times_s, studio = stage.roll, stage.times_s, stage.studio
-    height, width = stage.size
-    speech = Speech(roll("speech"), stage.begin_s - SETTLE_S, stage.end_s + SETTLE_S)
+    rng_for, times_s, studio = setup.rng_for, setup.times_s, setup.studio
+    height, width = setup.size
+    speech = Speech(rng_for("speech"), setup.begin_s - SETTLE_S, setup.end_s + SETTLE_S)
     samples = recorded(
-        roll("room"), speech.sound(roll("voice"), stage.begin_s, stage.samples_n), studio
+        rng_for("room"), speech.sound(rng_for("voice"), setup.begin_s, setup.samples_n), studio
     )
 
-    rng = roll("look")
+    rng = rng_for("look")
     face = random_face(rng, studio)
     short = min(height, width)
     head = (float(rng.uniform(0.25, 0.6)) if head_share is None else head_share) * short / 2
@@ -38,7 +38,7 @@ def talking(stage: SceneSetup, head_share: float | None) -> Scene:
     brows = wander(rng, times_s, 0.2, 1.5)
     lids, glance = _eyes(rng, float(times_s[-1]))
     grain = texture(rng, 256, 256, (10, 40, 90))
-    camera = Camera(stage)
+    camera = Camera(setup)
 
     courses = [
         track.at(times_s)
@@ -77,9 +77,9 @@ def talking(stage: SceneSetup, head_share: float | None) -> Scene:
         camera.expose(canvas, k, frames[k])
     return Scene(
         frames=frames,
-        frame_rate=stage.frame_rate,
+        frame_rate=setup.frame_rate,
         samples=samples,
-        sound_start_s=stage.begin_s,
+        sound_start_s=setup.begin_s,
         faces=faces,
         mouths=mouths,
         opening=opening.astype(np.float32),

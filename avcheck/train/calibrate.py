@@ -1,5 +1,5 @@
-"""Calibration: turn the classifier's scores into reliable probabilities, fitted on validation clips
-whose own offset is known.
+"""Calibration: turn the classifier's scores into reliable probabilities, fitted on validation
+clips.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ from avcheck.verdict.posterior import (
 _LONG = SEGMENT_BLOCKS * BLOCK_FRAMES  # pictures: a segment of a film
 _SHORT = 4 * BLOCK_FRAMES  # and the whole of a short file
 _MAX_DISPLACED = 25  # frames
+_SEED = 7  # of the displacements
+_FOLDS = 5  # of the cross-validation
 _STEPS = 200  # of the fit
 _HOLD = 1e-3  # penalty on the square of each parameter's move: a few trials move it little
 _FRAMES = 0.8  # standard deviation of a known offset
@@ -65,13 +67,12 @@ def trials(
     model: Loaded,
     clips: Sequence[CachedClip],
     *,
-    seed: int = 7,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> list[CalibrationTrial]:
     """Pieces of 10 s and 4 s of every clip, each with its own sound displaced, and with another
-    group's sound.
+    group's sound. `on_clip` is called after each clip with (done, total).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     out = []
     for number, cached in enumerate(clips):
         strangers = [item for item in clips if item.clip.group != cached.clip.group]
@@ -81,7 +82,7 @@ def trials(
             times = min(_LONG, (end - first) // BLOCK_FRAMES * BLOCK_FRAMES)
             # A copy: the cache is read-only
             pictures = np.array(cached.frames[first : first + times])
-            view = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, LEVELS)
+            view = look(pictures, np.ones(times, np.bool_), first / FRAME_RATE, model, LEVELS)
             pieces = [(0, times)] if times == _LONG else []
             pieces += [
                 (at, at + _SHORT) for at in range(0, times - _SHORT + 1, _SHORT + BLOCK_FRAMES)
@@ -129,9 +130,11 @@ def _trial(
 
 
 def fit(some: Sequence[CalibrationTrial]) -> Calibration:
-    """Fit the calibration by maximum likelihood over the trials, then the constant bias over those
-    whose offset is known (over all, if none is), and the measuring error over the long ones of
-    these (over all, if none is long).
+    """Fit a calibration to the trials.
+
+    The chances are fitted to all of them by maximum likelihood; then the network's constant bias to
+    those whose offset is known (to all, if none is), and the measuring error to the long ones among
+    these (to all of these, if none is long).
     """
     # With strangers' sound alone there is nothing to fit: every candidate is as good
     if not any(trial.truth is not None for trial in some):
@@ -162,11 +165,11 @@ def known(some: Sequence[CalibrationTrial]) -> list[CalibrationTrial]:
 
 
 def fit_chances(some: Sequence[CalibrationTrial], start: Calibration | None = None) -> Calibration:
-    """`start`, with the parameters that turn scores into probabilities fitted to the trials. Trials
-    with their own and with a stranger's sound weigh the same in total, whatever their numbers.
+    """Fit the parameters that turn scores into chances; the others stay as they are in `start`.
 
-    The probability of a trial is that of `posterior.combine` for a file of this one segment with
-    even odds of a match.
+    The chance of a trial is that of `posterior.combine` for a file of this one segment with even
+    odds of a match. Trials with their own sound and those with a stranger's weigh the same in
+    total, whatever their numbers.
     """
     start = start or Calibration(match=1.0, none=3.0)
     measured, truth = _Measured(some), _truths(some)
@@ -196,9 +199,7 @@ _FITTED = ("temperature", "none", "match", "level", "match_rise", "length", "sca
 
 
 class _Measured:
-    """What `posterior.weigh_up` needs from trials, as tensors, so that its weights can be
-    learnt.
-    """
+    """What `posterior.weigh_up` needs of trials, as tensors, so that its weights can be learnt."""
 
     def __init__(self, some: Sequence[CalibrationTrial]) -> None:
         scores, matches = (
@@ -232,7 +233,7 @@ class _Measured:
 def _tensors(
     level: NDArray[np.float64], above: NDArray[np.float64], scatter: NDArray[np.float64]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `above_median` says of trials as tensors, (trials, 1 or S); 0 for what is not known."""
+    """The results of `above_median` as tensors, (trials, 1 or S); 0 where a value is not known."""
     known = np.where(np.isfinite(above), above, 0.0)
     return (
         torch.from_numpy(level[:, None]),
@@ -265,19 +266,21 @@ def _estimate(trial: CalibrationTrial, calibration: Calibration) -> Estimate:
     return estimate(combine([weighed], calibration), SHIFTS, calibration)
 
 
-def left_out(some: Sequence[CalibrationTrial], folds: int = 5) -> dict[str, dict[str, float]]:
-    """How well the calibration does on groups that it was not fitted to (cross-validation): one row
-    for each length of piece.
+def left_out(some: Sequence[CalibrationTrial]) -> dict[str, dict[str, float]]:
+    """How well the calibration does on groups that it was not fitted to (cross-validation): each
+    fifth of the groups is judged by a calibration fitted to the others.
 
-    Each fifth of the groups is judged by a calibration fitted to the others. `decided`: share of
-    the pieces with the confidence that a verdict needs; `right`: share of those within
-    `NEAR_FRAMES` of the truth; `confidence` and `accuracy`: means over all pieces;
-    `foreign_decided`: share of the pieces with a stranger's sound that would still get an offset.
+    Returns:
+        A row for each length of piece, as "4 s". `pieces`: how many have their own sound;
+        `decided`: the share of these with the confidence that a verdict needs; `right`: the share
+        of those that is within `NEAR_FRAMES` of the truth; `confidence` and `accuracy`: means over
+        all pieces; `foreign_decided`: the share of the pieces with a stranger's sound that would
+        still get an offset.
     """
     groups = sorted(set().union(*(trial.groups for trial in some)))
     rows: list[tuple[float, bool, float, bool]] = []
-    for fold in range(min(folds, len(groups))):
-        inside = set(groups[fold::folds])
+    for fold in range(min(_FOLDS, len(groups))):
+        inside = set(groups[fold::_FOLDS])
         calibration = fit([trial for trial in some if not trial.groups & inside])
         for trial in known(some):
             if trial.groups <= inside or (trial.truth is None and trial.groups & inside):
@@ -319,10 +322,8 @@ def _shares(rows: Sequence[tuple[float, bool, float, bool]]) -> dict[str, dict[s
 
 
 def estimate_offset(model: Loaded, cached: CachedClip, calibration: Calibration) -> Estimate:
-    """The offset of a whole clip as a check would report it, from its pieces of 10 s (or the whole
-    of a shorter clip).
-
-    The confidence is 0 for a clip shorter than a block.
+    """The offset of a whole clip as a check would estimate it, from pieces of 10 s. The confidence
+    is 0 for a clip shorter than a block.
     """
     evidence = []
     count = len(cached.frames) // BLOCK_FRAMES * BLOCK_FRAMES
@@ -340,8 +341,8 @@ def estimate_offset(model: Loaded, cached: CachedClip, calibration: Calibration)
 def calibrate(
     model: Loaded, held_out: Sequence[CachedClip], on_clip: Callable[[int, int], None] | None = None
 ) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
-    """The calibration for the weights file, from the held-out speech clips, and how well it does on
-    groups that were left out of the fit (`left_out`).
+    """The calibration for the weights file, fitted to the clips held out, and how well it does on
+    groups that were left out of the fit (`left_out`). `on_clip` as in `trials`.
     """
     measured = trials(model, held_out, on_clip=on_clip)
     return asdict(fit(measured)), left_out(measured)

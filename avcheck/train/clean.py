@@ -21,12 +21,18 @@ MAX_OFFSET_FRAMES = 12.5  # a clip beyond this is taken for a voice-over or a mi
 _MIN_PEAK = 1.2  # peak of the mean curve above its median, in logits of the shift score
 
 
-def estimate_offset(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[float, bool] | None:
-    """(offset in frames, positive = sound late; trusted) of a clip, or None if it has nothing to
-    look at.
+def offset_by_trunks(net: SyncNet, cached: CachedClip, recipe: Recipe) -> tuple[float, bool] | None:
+    """The offset of a clip by the trunks alone.
 
-    Trusted: the mean curve of windows of 3 s has a clear peak within `MAX_OFFSET_FRAMES`, and most
-    windows peak near it.
+    Args:
+        net: The network, which never saw the clip.
+        cached: The clip.
+        recipe: How its pictures are seen.
+
+    Returns:
+        The offset in frames, positive = sound late; and whether it is trusted: the mean curve of
+        windows of 3 s has a clear peak within `MAX_OFFSET_FRAMES`, and most windows peak near it.
+        None if there is nothing to look at.
     """
     starts = range(3, len(cached.frames) - WINDOW_FRAMES - 2, WINDOW_FRAMES) or range(0, 1)
     chosen = np.linspace(0, len(starts) - 1, min(MAX_WINDOWS, len(starts))).round().astype(int)
@@ -66,14 +72,14 @@ def clean(
     recipe: Recipe,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> list[CachedClip]:
-    """The clips with their offsets estimated; a clip without a clear and steady match comes back
-    untrusted.
+    """Estimate the offsets of clips (`offset_by_trunks`); a clip without a clear and steady match
+    comes back untrusted. `on_clip` is called after each with (done, total).
     """
     net.eval()
     out = []
     for number, cached in enumerate(clips):
         with torch.inference_mode():
-            estimated = estimate_offset(net, cached, recipe)
+            estimated = offset_by_trunks(net, cached, recipe)
         frames, trusted = estimated if estimated is not None else (None, False)
         out.append(
             replace(cached, clip=replace(cached.clip, offset_frames=frames, trusted=trusted))

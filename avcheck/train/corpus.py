@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.batch.discovery import MEDIA_SUFFIXES
 from avcheck.errors import MediaError, UsageError
+from avcheck.machine.files import whole_file
 from avcheck.media import open_media
 from avcheck.rates import FRAME_RATE, SAMPLE_RATE
 from avcheck.reading.blocks import BLOCK_SAMPLES, SoundTimeline, blocks
+from avcheck.train.store import write_json
 
 # px, short side of the cached pictures: a little larger than any look, as windows are cut from them
 CACHE_SIDE = 176
@@ -83,16 +86,21 @@ def find_clips(
     last: bool = False,
     kinds: Sequence[str] = KINDS,
 ) -> list[Clip]:
-    """The clips of a corpus folder with an `index.jsonl`, or every media file below a plain
-    directory.
+    """The clips of a folder.
 
-    A plain directory counts as speech, in sync. Its groups are its sub-folders (or its files, if it
-    has none), and a fifth of the groups, chosen by a hash of the name, is kept for validation.
-    Clips of other kinds than `kinds` are left out; so are those set aside (`set_aside`), unless
-    `last` asks for just these. Raises UsageError if there is nothing left.
+    Args:
+        corpus: A folder with an `index.jsonl`, or any directory of media that is in sync. The media
+            of such a directory count as speech. Its groups are its sub-folders (or its files, if it
+            has none), and a fifth of them, chosen by a hash of the name, is kept for validation.
+        split: "train" or "val"; None: both.
+        last: Only the clips that are set aside (`set_aside`), which are left out otherwise.
+        kinds: Clips of other kinds are left out.
+
+    Raises:
+        UsageError: There is no such clip, or the index cannot be read.
     """
     index = corpus / "index.jsonl"
-    clips = list(_read_index(index)) if index.is_file() else _scan_directory(corpus)
+    clips = _read_index(index) if index.is_file() else _scan_directory(corpus)
     clips = [clip for clip in clips if clip.kind in kinds and set_aside(clip) == last]
     if split is not None:
         clips = [clip for clip in clips if clip.split == split]
@@ -104,28 +112,55 @@ def find_clips(
     return clips
 
 
-def _read_index(index: Path) -> Iterator[Clip]:
-    with index.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                truth = row.get("true_offset") or {}
-                yield Clip(
-                    id=row["id"],
-                    path=index.parent / row["file"],
-                    group=row["group"],
-                    kind=row["kind"],
-                    split=row["split"],
-                    offset_frames=truth.get("frames"),
-                    trusted=bool(truth.get("trusted")),
-                    face_rel=row.get("face_rel"),
-                    added=int(row.get("added", 1)),
-                )
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UsageError(
-                    f"{index}: line {number} is not a clip of a corpus ({type(error).__name__}: "
-                    f"{error})"
-                ) from error
+def require_own_ids(clips: Sequence[Clip]) -> None:
+    """Raise UsageError if two clips have one id: the second would be taken for the first, which the
+    cache has already.
+    """
+    paths: dict[str, Path] = {}
+    for clip in clips:
+        if clip.id in paths:
+            raise UsageError(f"{paths[clip.id]} and {clip.path} have the same id: {clip.id}")
+        paths[clip.id] = clip.path
+
+
+def _read_index(index: Path) -> list[Clip]:
+    try:
+        lines = index.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{index}: cannot be read as UTF-8 text: {error}") from error
+    clips = []
+    for number, line in enumerate(lines, 1):
+        try:
+            clips.append(_clip_of(json.loads(line), index.parent))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"{index}: line {number} is not a clip of a corpus ({type(error).__name__}: "
+                f"{error})"
+            ) from error
+    require_own_ids(clips)
+    return clips
+
+
+def _clip_of(row: dict[str, Any], folder: Path) -> Clip:
+    """The clip of a row of the index. Raises ValueError, KeyError, TypeError or AttributeError for
+    anything else.
+    """
+    name = row["id"]
+    if not name or Path(name).name != name:  # it names a folder of the cache
+        raise ValueError(f"the id {name!r} is not a file name")
+    truth = row.get("true_offset") or {}
+    frames = truth.get("frames")
+    return Clip(
+        id=name,
+        path=folder / row["file"],
+        group=row["group"],
+        kind=row["kind"],
+        split=row["split"],
+        offset_frames=None if frames is None else float(frames),
+        trusted=bool(truth.get("trusted")),
+        face_rel=row.get("face_rel"),
+        added=int(row.get("added", 1)),
+    )
 
 
 def _scan_directory(root: Path) -> list[Clip]:
@@ -157,10 +192,18 @@ def _scan_directory(root: Path) -> list[Clip]:
 
 
 def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A whole short clip: uint8 (T, H, W) at 25 fps and float32 samples at 16 kHz, both from the
-    first picture on.
+    """Decode a short clip up to its first gap in the pictures.
 
-    Raises MediaError as `media` does, and if nothing is left after cutting into blocks.
+    Args:
+        path: The media file.
+        short_side: Of the pictures, px; they are never scaled up.
+
+    Returns:
+        Pictures, uint8 (T, H, W) at 25 fps, and samples, float32 (n,) at 16 kHz, both from the
+        first picture on and of the same length in time.
+
+    Raises:
+        MediaError: As `media.open_media` raises it, or no pictures decode.
     """
     pictures: list[NDArray[np.uint8]] = []
     start_s = 0.0
@@ -187,10 +230,16 @@ def decode(path: Path, short_side: int) -> tuple[NDArray[np.uint8], NDArray[np.f
 
 
 def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Frontal faces by OpenCV's Haar cascade: rows of (time_s, centre x, centre y, width) in px. A
-    training aid only.
+    """The frontal faces that OpenCV's Haar cascade finds. A training aid only.
 
-    Raises UsageError when OpenCV is not installed (the extra `train`).
+    Args:
+        frames: Pictures, (T, H, W) at 25 fps.
+
+    Returns:
+        (k, 4): time_s, centre x, centre y and width, in px of `frames`.
+
+    Raises:
+        UsageError: OpenCV is not installed (the extra `train`).
     """
     try:
         import cv2
@@ -225,35 +274,43 @@ def find_faces(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def cache_clip(clip: Clip, cache: Path, *, with_faces: bool = True) -> CachedClip | None:
-    """Decode a clip into the folder `cache`, unless it is there already, and map it; None if it
-    cannot be used. Raises UsageError for faces without OpenCV.
+    """Decode a clip into a cache, unless it is there already, and map it.
+
+    Args:
+        clip: What to decode.
+        cache: The folder of all decoded clips.
+        with_faces: Look for faces if it is speech.
+
+    Returns:
+        The decoded clip; None if it does not decode or is shorter than `MIN_SECONDS`.
+
+    Raises:
+        UsageError: Faces are asked for without OpenCV.
     """
     folder = cache / clip.id
-    done = folder / "done.json"
+    done, faces = folder / "done.json", folder / "faces.npy"
     if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         try:
             frames, samples = decode(clip.path, CACHE_SIDE)
         except MediaError as error:
-            done.write_text(json.dumps({"error": str(error)}))
+            write_json(done, {"error": str(error)})
             return None
         np.save(folder / "frames.npy", frames)
         np.save(folder / "samples.npy", (np.clip(samples, -1, 1) * 32767).astype(np.int16))
-        faces = (
-            find_faces(frames)
-            if with_faces and clip.kind == "speech"
-            else np.zeros((0, 4), np.float32)
-        )
-        np.save(folder / "faces.npy", faces)
-        done.write_text(json.dumps({"clip": {**asdict(clip), "path": clip.path.name}}))
+        write_json(done, {"clip": {**asdict(clip), "path": clip.path.name}})
     if "error" in json.loads(done.read_text()):
         return None
     frames = np.load(folder / "frames.npy", mmap_mode="r")
     if len(frames) < MIN_SECONDS * FRAME_RATE:
         return None
+    # The clip may have been decoded by a run that needs no faces
+    if with_faces and clip.kind == "speech" and not faces.is_file():
+        with whole_file(faces) as partial, partial.open("wb") as file:
+            np.save(file, find_faces(frames))
     return CachedClip(
         clip=clip,
         frames=frames,
         samples=np.load(folder / "samples.npy", mmap_mode="r"),
-        faces=np.load(folder / "faces.npy"),
+        faces=np.load(faces) if faces.is_file() else np.zeros((0, 4), np.float32),
     )

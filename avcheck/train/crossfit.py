@@ -14,14 +14,15 @@ import torch
 from avcheck.network.model import SyncNet
 from avcheck.network.model_config import ModelConfig
 from avcheck.network.weights import Loaded
-from avcheck.scan.looking import LEVELS
 from avcheck.train.calibrate import estimate_offset
 from avcheck.train.clean import clean, usable
 from avcheck.train.corpus import CachedClip
 from avcheck.train.learn import ClipSource, Learner, Stage, follow, run_stage
-from avcheck.train.recipes import CROP, FRAME
+from avcheck.train.progress import AddLine
+from avcheck.train.recipes import CROP, FRAME, WHOLE
 from avcheck.train.sampling import Recipe
 from avcheck.train.settings import TrainSettings
+from avcheck.train.store import write_json
 from avcheck.verdict.posterior import Calibration
 
 
@@ -31,7 +32,7 @@ def with_estimates(
     calibration: Calibration,
     on_clip: Callable[[int, int], None],
 ) -> list[CachedClip]:
-    """The clips with the offset that a check finds, trusted if it is sure enough for a verdict."""
+    """The clips with the offset that a check estimates; trusted if sure enough for a verdict."""
     out = []
     for number, item in enumerate(clips):
         estimated = estimate_offset(model, item, calibration)
@@ -46,8 +47,8 @@ def with_estimates(
 
 
 def mean_of(first: SyncNet, second: SyncNet) -> SyncNet:
-    """The mean of the weights of two networks of one configuration; it is as good as both if they
-    are near each other.
+    """A network whose weights are the mean of those of two of one configuration. It is as good as
+    both if these are near each other.
     """
     net = copy.deepcopy(first)
     follow(net, second, 0.5)
@@ -58,12 +59,12 @@ def crossfit(
     settings: TrainSettings,
     speech: Sequence[CachedClip],
     device: torch.device,
-    tell: Callable[[str], Callable[..., None]],
+    add_line: AddLine,
 ) -> list[CachedClip]:
-    """Train two models, each on one half of the groups as recorded; each estimates the half that it
-    never saw.
+    """Estimate the offsets of speech clips by two models, each trained on one half of the groups as
+    recorded; each estimates the half that it never saw.
 
-    If that cannot be done, or neither model is sure of anything, the clips are taken as recorded.
+    With one group, or if neither model is sure of anything, the clips are taken as in sync.
     """
     as_recorded = [
         replace(item, clip=replace(item.clip, offset_frames=0.0, trusted=True)) for item in speech
@@ -92,9 +93,13 @@ def crossfit(
             folder=settings.out,
             device=device,
             seed=settings.seed + half,
-            on_step=tell(name),
+            on_step=add_line(name),
         )
-        net, others, estimating = learner.mean_net, halves[1 - half], tell(f"{name}: estimating")
+        net, others, estimating = (
+            learner.mean_net,
+            halves[1 - half],
+            add_line(f"{name}: estimating"),
+        )
         out += estimated(
             settings.out / f"{name}.json", others, partial(clean, net, others, recipe, estimating)
         )
@@ -106,7 +111,7 @@ def remaining(
     learner: Learner,
     speech: Sequence[CachedClip],
     known: Sequence[CachedClip],
-    tell: Callable[[str], Callable[..., None]],
+    add_line: AddLine,
 ) -> list[CachedClip]:
     """Speech clips that had no trusted offset, with the estimate of the crops model, or of the
     model that training started from; only those that it is sure of.
@@ -116,17 +121,12 @@ def remaining(
 
     def compute() -> list[CachedClip]:
         if settings.start is not None:  # it has learnt to look at whole pictures
-            return clean(
-                learner.mean_net,
-                others,
-                Recipe("frame", (LEVELS[-1], LEVELS[-1])),
-                tell("estimating offsets"),
-            )
+            return clean(learner.mean_net, others, WHOLE, add_line("estimating offsets"))
         faced = [item for item in others if len(item.faces)]
         faceless = [item for item in others if not len(item.faces)]
         view = Recipe("frame", FRAME.size[:1] * 2)
-        cleaned = clean(learner.mean_net, faced, CROP, tell("estimating offsets"))
-        return cleaned + clean(learner.mean_net, faceless, view, tell("estimating offsets"))
+        cleaned = clean(learner.mean_net, faced, CROP, add_line("estimating offsets"))
+        return cleaned + clean(learner.mean_net, faceless, view, add_line("estimating offsets"))
 
     return [
         item for item in estimated(settings.out / "rest.json", others, compute) if usable(item.clip)
@@ -136,8 +136,8 @@ def remaining(
 def estimated(
     store: Path, clips: Sequence[CachedClip], compute: Callable[[], list[CachedClip]]
 ) -> list[CachedClip]:
-    """Clips with the offsets in `store`; if that does not exist yet, they are computed and stored
-    first.
+    """The clips with the offsets in `store`, and without those that are not in it. If it does not
+    exist, the clips that `compute` gives, whose offsets are then stored.
     """
     if store.is_file():
         known = json.loads(store.read_text())
@@ -152,9 +152,7 @@ def estimated(
             if item.clip.id in known
         ]
     computed = compute()
-    store.write_text(
-        json.dumps(
-            {item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in computed}
-        )
+    write_json(
+        store, {item.clip.id: [item.clip.offset_frames, item.clip.trusted] for item in computed}
     )
     return computed

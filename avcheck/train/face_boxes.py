@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.errors import UsageError
-from avcheck.machine.files import whole_file
 from avcheck.train.corpus import KINDS, Clip, decode, find_clips
 from avcheck.train.facemesh import look_through
+from avcheck.train.store import write_json
 
 STILL_SIDE = 224  # px, short side
 WORDS = "words"  # short cuts of many speakers, one after another in a clip
@@ -99,8 +99,7 @@ def write_boxes(path: Path, boxes: dict[str, list[Boxes]]) -> None:
         name: [[item.picture, np.round(item.faces, 3).tolist()] for item in items]
         for name, items in boxes.items()
     }
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(rows))
+    write_json(path, rows)
 
 
 def read_boxes(path: Path) -> dict[str, list[Boxes]]:

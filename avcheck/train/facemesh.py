@@ -1,9 +1,8 @@
 """Faces located by a face mesh, which sees turned, small and partly hidden faces that
-`corpus.find_faces` misses.
+`corpus.find_faces` misses. An aid for training and measuring.
 
-An aid for training and measuring; a check does not use it. MediaPipe needs Python 3.11 and NumPy 1,
-so this runs in an environment of its own and writes a file that `avcheck train --faces` and
-`avcheck eval --faces` read:
+MediaPipe needs Python 3.11 and NumPy 1, so this runs in an environment of its own and writes a file
+that `avcheck train --faces` and `avcheck eval --faces` read:
 
     python3.11 -m venv mesh && mesh/bin/pip install mediapipe==0.10.21 'numpy<2' av
     PYTHONPATH=. mesh/bin/python -m avcheck.train.facemesh CORPUS faces.json
@@ -22,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avcheck.errors import MediaError, UsageError
-from avcheck.machine.files import whole_file
 from avcheck.rates import FRAME_RATE
 from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, Clip, decode, find_clips
+from avcheck.train.store import write_json
 
 # The landmarks of the mesh are numbered; the inner edges of the lips are these.
 _UPPER_LIP, _LOWER_LIP = 13, 14
@@ -36,6 +35,8 @@ _HEIGHT_TO_WIDTH = 0.75  # a turned face is narrower, but as high as before
 
 T = TypeVar("T")
 
+# An RGB picture (H, W, 3) -> the landmarks of its most prominent face, (k, 2), as shares of its
+# width and height; None if it shows none
 Mesh = Callable[[NDArray[np.uint8]], NDArray[np.float64] | None]
 
 
@@ -59,15 +60,16 @@ class Faces:
         return np.asarray(self.rows * scale, np.float32)
 
 
-def find(frames: NDArray[np.uint8], mesh: Mesh, every: int = FACE_EVERY) -> Faces:
-    """The face in every `every`-th of the pictures, uint8 (T, H, W) at 25 fps.
+def find(frames: NDArray[np.uint8], mesh: Mesh) -> Faces:
+    """The face in every `FACE_EVERY`th picture.
 
-    `mesh`: an RGB picture -> the landmarks of its most prominent face, (k, 2) as shares of the
-    picture's width and height, or None.
+    Args:
+        frames: Pictures, (T, H, W) at 25 fps.
+        mesh: Locates the most prominent face of a picture.
     """
     height, width = frames.shape[1:]
     rows = []
-    looks = range(0, len(frames), every)
+    looks = range(0, len(frames), FACE_EVERY)
     for at in looks:
         points = mesh(np.repeat(frames[at][..., None], 3, axis=2))
         if points is None:
@@ -86,8 +88,7 @@ def write_faces(path: Path, faces: dict[str, Faces]) -> None:
         name: {"looks": item.looks, "rows": np.round(item.rows, 3).tolist()}
         for name, item in faces.items()
     }
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(rows))
+    write_json(path, rows)
 
 
 def read_faces(path: Path) -> dict[str, Faces]:
@@ -134,8 +135,19 @@ def look_through(
     look: Callable[[Clip], T],
     write_every: int,
 ) -> int:
-    """The program `CORPUS FILE`, which looks at the clips of a corpus that are not in FILE yet.
-    FILE is written every few clips and at the end. Returns the exit code.
+    """Run a program that looks at the clips of a corpus and keeps what it sees in a file.
+
+    Args:
+        arguments: CORPUS and FILE. Clips that are in FILE already are not looked at again.
+        program: Its name, for the usage.
+        read: Reads FILE: what was seen, by clip id.
+        write: Writes FILE.
+        clips_of: The clips of a corpus.
+        look: What is seen in a clip.
+        write_every: FILE is written after so many clips, and at the end.
+
+    Returns:
+        The exit code.
     """
     if len(arguments) != 2:
         print(f"usage: python -m {program} CORPUS FILE", file=sys.stderr)

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from avcheck.errors import AvcheckError, MediaError
+from avcheck.errors import AvcheckError, MediaError, UsageError
 from avcheck.network.weights import write_tensors
 from avcheck.scan.faces import FACE_SIDE, FORMAT, STRIDE, FaceFinder, read_finder, spots
 from avcheck.train.face_boxes import all_clips, read_boxes, stills_of
 from avcheck.train.learn import follow
+from avcheck.train.store import require_writable
 
 COLLAGE = 160  # px, a side
 BATCH = 12
@@ -74,13 +75,19 @@ class LabelledPictures:
 
 
 def read_stills(corpus: Path, boxes: Path) -> tuple[LabelledPictures, LabelledPictures]:
-    """The stills to learn from and those to measure on. Raises UsageError as `find_clips` and
-    `read_boxes` do.
+    """The stills to learn from and those to measure on.
+
+    Args:
+        corpus: The folder of the clips.
+        boxes: The file that `face_boxes` wrote for them.
+
+    Raises:
+        UsageError: As `find_clips` and `read_boxes`.
     """
     by_clip = read_boxes(boxes)
     split: dict[str, list[LabelledPicture]] = {"train": [], "val": []}
     for clip in all_clips(corpus):
-        if clip.id not in by_clip:
+        if clip.id not in by_clip or clip.split not in split:
             continue
         try:
             pictures, numbers = stills_of(clip)
@@ -95,6 +102,15 @@ def read_stills(corpus: Path, boxes: Path) -> tuple[LabelledPictures, LabelledPi
                 plain = clip.kind == "generic" and not len(faces)
                 split[clip.split].append(LabelledPicture(picture, faces, plain))
     return LabelledPictures.of(split["train"]), LabelledPictures.of(split["val"])
+
+
+def require_both(stills: LabelledPictures, name: str) -> None:
+    """Raise UsageError if the stills of the split `name` are not enough to make collages of."""
+    if not stills.with_faces or not stills.plain:
+        raise UsageError(
+            f"collages need stills with a face, and stills of generic clips without one; the {name}"
+            f" clips have {len(stills.with_faces)} and {len(stills.plain)}"
+        )
 
 
 def collage(
@@ -292,11 +308,14 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     try:
         stills, trials = read_stills(asked.corpus, asked.boxes)
+        require_both(trials, "validation")
         if asked.measure:
             net = read_finder(asked.out)
             parameters = sum(each.numel() for each in net.parameters())
             print(json.dumps({**measured(net, trials), "parameters": parameters}))
             return 0
+        require_both(stills, "training")
+        require_writable(asked.out)
         print(json.dumps({"stills": len(stills.every), "with_faces": len(stills.with_faces)}))
         net = learn(stills, trials, asked.steps, asked.seed)
     except AvcheckError as error:

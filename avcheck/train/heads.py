@@ -24,6 +24,7 @@ from avcheck.network.heads import Head, TransformerHead, make_head
 from avcheck.network.model import SyncNet, best_places
 from avcheck.network.model_config import HEAD_KINDS, TOKEN_S
 from avcheck.network.weights import Loaded, half_is_fast
+from avcheck.rates import FRAME_RATE
 from avcheck.reading.blocks import BLOCK_FRAMES
 from avcheck.reading.segments import MAX_SHIFT
 from avcheck.scan.looking import LEVELS, look
@@ -73,6 +74,9 @@ def extract(
         max_pieces: Pieces of 10 s that are used of a clip; a shorter clip is one piece.
         levels: Short sides at which pictures are looked at, px.
         on_clip: Called after each clip with (done, total).
+
+    Returns:
+        The features of each piece.
     """
     features = []
     for number, cached in enumerate(clips):
@@ -85,7 +89,7 @@ def extract(
                 continue
             # A copy: the cache is read-only
             pictures = np.array(cached.frames[first : first + times])
-            view = look(pictures, np.ones(times, np.bool_), first / BLOCK_FRAMES, model, levels)
+            view = look(pictures, np.ones(times, np.bool_), first / FRAME_RATE, model, levels)
             start = first + (cached.clip.offset_frames or 0.0) - MAX_SHIFT
             samples, heard = read_sound(cached, start, times + 2 * MAX_SHIFT)
             mel = masked_mel(samples, heard)
@@ -154,8 +158,8 @@ def _draw(
 
 
 def _stranger(features: Sequence[Feature], own: int, rng: np.random.Generator) -> int:
-    """The number of a feature of another group, if there is one: within a group the same speaker
-    may say the same again.
+    """The number of a feature of another group, within which the same speaker may say the same
+    again; of any feature, if there is one group.
     """
     others = [k for k, item in enumerate(features) if item.group != features[own].group] or list(
         range(len(features))
@@ -199,6 +203,9 @@ def learn_head(
             of a spatio-temporal head. None: from scratch.
         on_step: Called after each step with (done, total, loss).
         log: Called every 50 steps with the means over them.
+
+    Returns:
+        The head, for use.
     """
     torch.manual_seed(settings.seed)
     steps = settings.steps
@@ -254,11 +261,19 @@ def _head_loss(
     none: Tensor,
     settings: HeadSettings,
 ) -> tuple[Tensor, tuple[float, float]]:
-    """The loss of a batch, and how often the head was right: about in sync or not, and about the
-    shift, to within a picture.
+    """The loss of a batch, and how often the head was right.
 
-    `shifts` (S,) are tried on a clip's own sound, in sync first; `far` (F,) on another group's.
-    `none` (1,) is the logit of "no match".
+    Args:
+        head: The head.
+        drawn: The batch.
+        shifts: (S,) frames, tried on each window's own sound; 0 comes first.
+        far: (F,) frames, tried on the sound of another clip.
+        none: (1,), the logit of "no match".
+        settings: The weights of the loss.
+
+    Returns:
+        The loss; and the shares that are right about in sync or not, and about the shift to within
+        a frame.
     """
     device = none.device
     times = drawn.picture.shape[1]

@@ -1,5 +1,5 @@
-"""The trunk stages: an optimiser loop over samples, with checkpoints, resume, a seed and a log that
-can be plotted.
+"""The stages that train the trunks: an optimiser's loop over samples, with checkpoints, and a log
+that can be plotted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -20,16 +21,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from avcheck.errors import UsageError
 from avcheck.machine.files import whole_file
 from avcheck.network.model import SyncNet
 from avcheck.network.model_config import ModelConfig
 from avcheck.network.weights import half_is_fast
+from avcheck.rates import FRAME_RATE
 from avcheck.train.corpus import CachedClip
 from avcheck.train.losses import shift_loss, shift_target
 from avcheck.train.sampling import Recipe, Sample, draw
 
 EMA_DECAY = 0.998  # of the running mean of the weights, for each step
 _VALIDATE_S, _SAVE_S = 600.0, 120.0  # between two validations, and two checkpoints
+_LOG_STEPS = 50  # between two entries of the log
 
 
 @dataclass(frozen=True)
@@ -118,23 +122,24 @@ class Batches:
                 return Batch(
                     np.stack(pictures), np.stack(mel), np.stack(valid), target, true, source.name
                 )
-        raise RuntimeError(
-            f"stage {self._stage.name}: too few clips are long enough (or show a face) to cut "
-            "samples from"
+        raise UsageError(
+            f"stage {self._stage.name}: too few clips of {source.name} are long enough, or show a "
+            f"face long enough, to cut {recipe.frames / FRAME_RATE:g} s from"
         )
 
     def next(self) -> Batch:
-        while True:
-            try:
+        """The next batch. Raises what drawing it raised: UsageError if the clips are too short."""
+        while self._failure is None or not self._queue.empty():
+            with suppress(queue.Empty):
                 return self._queue.get(timeout=0.5)
-            except queue.Empty:
-                if self._failure is not None:
-                    raise RuntimeError("drawing samples failed") from self._failure
+        raise self._failure
 
 
 @dataclass
 class Learner:
-    """net is trained; mean_net has the running mean of its weights, and is what is kept."""
+    """The network in training, `net`, and one with the running mean of its weights, `mean_net`,
+    which is kept in the end.
+    """
 
     net: SyncNet
     mean_net: SyncNet
@@ -149,13 +154,16 @@ class Learner:
         return cls(net, copy.deepcopy(net))
 
     def state(self) -> dict[str, object]:
+        """What a checkpoint holds of both."""
         return {name: getattr(self, name).state_dict() for name in ("net", "mean_net")}
 
     def load(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Take over what `state` gave."""
         for name in ("net", "mean_net"):
             getattr(self, name).load_state_dict(state[name])
 
     def track(self, step: int) -> None:
+        """Move `mean_net` towards `net` after a step; faster in the first steps."""
         follow(self.mean_net, self.net, min(EMA_DECAY, (1 + step) / (10 + step)))
 
 
@@ -193,7 +201,7 @@ def run_stage(
         validate: Figures of the mean network for the log, taken every 10 minutes and at the end.
         on_step: Called after each step with (done, total, loss).
     """
-    checkpoint, log = folder / f"{stage.name}.pt", folder / "log.jsonl"
+    checkpoint = folder / f"{stage.name}.pt"
     learner.net.to(device), learner.mean_net.to(device)
     half = half_is_fast(device)
     parts = [learner.net.visual, learner.net.sound, learner.net.match]
@@ -205,9 +213,8 @@ def run_stage(
         optimiser.load_state_dict(state["optimiser"])
         step = state["step"]
     batches = Batches(stage, seed, step)
-    saved = validated = began = time.monotonic()
-    losses: dict[str, list[float]] = {}
-    hits: dict[str, list[float]] = {}
+    log = _StepLog(folder / "log.jsonl", stage.name)
+    saved = validated = time.monotonic()
     while step < stage.steps:
         rate = _rate(stage, step)
         for group in optimiser.param_groups:
@@ -228,35 +235,55 @@ def run_stage(
         step += 1
         learner.track(step)
         best = logits.detach().masked_fill(~valid, -1e4).argmax(dim=1).cpu().numpy() - margin
-        losses.setdefault(batch.source, []).append(loss.item())
-        hits.setdefault(batch.source, []).append(
-            float((np.abs(best - batch.centre) <= 1.01).mean())
-        )
+        within1 = float((np.abs(best - batch.centre) <= 1.01).mean())
+        log.add(batch.source, loss.item(), within1)
         if on_step is not None:
             on_step(step, stage.steps, loss.item())
         now = time.monotonic()
-        if step % 50 == 0:
-            for name in sorted(losses):
-                entry = {
-                    "stage": stage.name,
-                    "step": step,
-                    "source": name,
-                    "rate": rate,
-                    "steps_per_s": 50 / (now - began),
-                }
-                write_log(
-                    log, {**entry, "loss": np.mean(losses[name]), "within1": np.mean(hits[name])}
-                )
-            losses, hits, began = {}, {}, now
+        if step % _LOG_STEPS == 0:
+            log.write(step, rate)
         if validate is not None and (now - validated > _VALIDATE_S or step == stage.steps):
-            write_log(log, {"stage": stage.name, "step": step, **validate(learner.mean_net)})
-            validated = began = time.monotonic()
+            figures = validate(learner.mean_net)
+            write_log(log.path, {"stage": stage.name, "step": step, **figures})
+            validated = time.monotonic()
+            log.leave_out(validated - now)
         if now - saved > _SAVE_S or step == stage.steps:
-            _save(
+            save_state(
                 checkpoint,
                 {"learner": learner.state(), "optimiser": optimiser.state_dict(), "step": step},
             )
             saved = now
+
+
+class _StepLog:
+    """Collects the figures of steps, and writes their means to the log."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self.path = path
+        self._stage = stage
+        self._restart()
+
+    def _restart(self) -> None:
+        self._steps: dict[str, list[tuple[float, float]]] = {}  # loss, within1, by source
+        self._began = time.monotonic()
+
+    def add(self, source: str, loss: float, within1: float) -> None:
+        """The loss of a step, and the share of its windows within a picture of the true shift."""
+        self._steps.setdefault(source, []).append((loss, within1))
+
+    def leave_out(self, seconds: float) -> None:
+        """Do not count so much time as training."""
+        self._began += seconds
+
+    def write(self, step: int, rate: float) -> None:
+        """One line for each source, over the steps since the last call."""
+        per_s = sum(map(len, self._steps.values())) / (time.monotonic() - self._began)
+        about = {"stage": self._stage, "step": step}
+        for source, figures in sorted(self._steps.items()):
+            loss, within1 = np.mean(figures, axis=0)
+            speed = {"source": source, "rate": rate, "steps_per_s": per_s}
+            write_log(self.path, {**about, **speed, "loss": loss, "within1": within1})
+        self._restart()
 
 
 def _optimiser(parts: Sequence[nn.Module], rate: float) -> torch.optim.Optimizer:
@@ -287,6 +314,7 @@ def write_log(log: Path, entry: dict[str, object]) -> None:
         out.write(json.dumps(rounded) + "\n")
 
 
-def _save(path: Path, state: dict[str, object]) -> None:
+def save_state(path: Path, state: object) -> None:
+    """Write tensors, in whatever containers, to a file: whole, or not at all."""
     with whole_file(path) as partial:
         torch.save(state, partial)

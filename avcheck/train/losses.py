@@ -1,4 +1,4 @@
-"""Losses of trunks and heads: tell the true shift from its neighbours, and a moment from those
+"""Losses of trunks and heads: the true shift against its neighbours, and a moment against those
 around it.
 """
 
@@ -9,10 +9,21 @@ import math
 import torch
 from torch import Tensor
 
+# Of `matching_loss`: what likeness is multiplied by before the softmax, and the width of the
+# target, a Gaussian over the time between picture and sound
+_SCALE, _SIGMA_S = 15.0, 0.03
+
 
 def shift_target(centre: Tensor, margin: int, sigma: float = 0.7) -> Tensor:
-    """Gaussian over shifts -margin..margin around the (fractional) true shift, (B,) -> (B, 2 margin
-    + 1), rows sum to 1.
+    """The target over the candidate shifts: a Gaussian around the true one.
+
+    Args:
+        centre: The true shifts, (B,) frames, with fractions.
+        margin: The largest candidate, frames.
+        sigma: Width of the Gaussian, frames.
+
+    Returns:
+        (B, 2 margin + 1), for the shifts from -margin to margin; each row sums to 1.
     """
     grid = torch.arange(-margin, margin + 1, dtype=torch.float32)
     weights = torch.exp(-0.5 * ((grid - centre[:, None]) / sigma) ** 2)
@@ -22,8 +33,16 @@ def shift_target(centre: Tensor, margin: int, sigma: float = 0.7) -> Tensor:
 def shift_loss(
     logits: Tensor, target: Tensor, valid: Tensor, weight: Tensor | None = None
 ) -> Tensor:
-    """Cross-entropy against a soft target over the valid shifts: (B, S) logits, target and bool
-    mask -> scalar.
+    """Cross-entropy against a soft target over the valid shifts.
+
+    Args:
+        logits: (B, S).
+        target: (B, S); what of it lies on shifts that are not valid is shared out over the others.
+        valid: Bool (B, S).
+        weight: Of each row, (B,); None: all the same.
+
+    Returns:
+        The mean over the rows, a scalar.
     """
     logits = logits.float().masked_fill(~valid, -1e4)
     target = target * valid
@@ -40,9 +59,6 @@ def matching_loss(
     picture_s: Tensor,
     sound_s: Tensor,
     heard: Tensor,
-    *,
-    scale: float = 15.0,
-    sigma_s: float = 0.03,
 ) -> Tensor:
     """Cross-temporal matching (CTM, Koo et al.): pictures and sound that are close in time must be
     alike, and no others.
@@ -56,17 +72,15 @@ def matching_loss(
         picture_s: The times of the pictures, (T,) seconds.
         sound_s: The times of the sounds, (L,) seconds.
         heard: Where there is sound, bool (B, L).
-        scale: Of the likeness before the softmax.
-        sigma_s: Width of the target, a Gaussian over the time between picture and sound.
 
     Returns:
         The loss, a scalar.
     """
-    likeness = scale * torch.einsum("btpd,bld->btpl", picture.float(), sound.float())
+    likeness = _SCALE * torch.einsum("btpd,bld->btpl", picture.float(), sound.float())
     likeness = torch.logsumexp(likeness, dim=2) - math.log(picture.shape[2])  # (B, T, L)
     apart_s = picture_s[:, None] - sound_s
-    target = torch.exp(-0.5 * (apart_s / sigma_s) ** 2).expand_as(likeness)
-    near = (apart_s.abs() <= 2 * sigma_s).expand_as(likeness)
+    target = torch.exp(-0.5 * (apart_s / _SIGMA_S) ** 2).expand_as(likeness)
+    near = (apart_s.abs() <= 2 * _SIGMA_S).expand_as(likeness)
     valid = heard[:, None].expand_as(likeness)
     # An item without a counterpart at its own time does not count.
     pictures_say = (valid & near).any(dim=2).float()

@@ -19,6 +19,9 @@ from avcheck.train.corpus import CachedClip
 from avcheck.train.sampling import Recipe, cut, face_at, read_sound, window_map
 
 SEARCH = 25  # frames either way
+_APART = 5  # frames (200 ms) by which a copy is displaced
+_EVERY = 100  # frames between two windows of a clip
+_WINDOW = 105  # frames
 
 
 def view_of(
@@ -47,15 +50,24 @@ def view_of(
 
 @torch.inference_mode()
 def curve(
-    net: SyncNet, cached: CachedClip, first: int, frames: int, recipe: Recipe, search: int = SEARCH
+    net: SyncNet, cached: CachedClip, first: int, frames: int, recipe: Recipe
 ) -> NDArray[np.float32] | None:
-    """Score (2 search + 1,) of a window at every shift, -inf if the sound would leave the clip;
-    None if there is no face.
+    """The trunks' own score of a window at every shift.
+
+    Args:
+        net: The network; only its trunks and their match are used.
+        cached: The clip.
+        first: Its picture at which the window begins.
+        frames: Pictures of the window.
+        recipe: How the pictures are seen, as in `view_of`.
+
+    Returns:
+        Logits (2 SEARCH + 1,), -inf where the sound would leave the clip; None if there is no face.
     """
     pictures = view_of(cached, first, frames, recipe)
     if pictures is None:
         return None
-    samples, inside = read_sound(cached, first - search, frames + 2 * search)
+    samples, inside = read_sound(cached, first - SEARCH, frames + 2 * SEARCH)
     device = next(net.parameters()).device
     half = half_is_fast(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
@@ -64,19 +76,31 @@ def curve(
     logits: Tensor = net.match(picture, sound)[0]
     out = logits.float().cpu().numpy()
     # Up to a fifth of the window may be silence beyond the clip's end; more would be a guess.
-    covered = np.array([inside[i : i + frames].mean() >= 0.8 for i in range(2 * search + 1)])
+    covered = np.array([inside[i : i + frames].mean() >= 0.8 for i in range(2 * SEARCH + 1)])
     return np.where(covered, out, -np.inf)
 
 
 def windows(
     net: SyncNet, cached: CachedClip, recipe: Recipe, frames: int
 ) -> Iterator[tuple[float, float | None]]:
-    """One window of `frames` pictures every 4 s of a clip: (error in frames, share of the copies
-    displaced by 5 frames that score below the truth; None if the clip has no sound for a copy).
+    """Measure one window every 4 s of a clip.
+
+    Args:
+        net: The network, as in `curve`.
+        cached: The clip, with its own offset; none if that is beyond `SEARCH`, where no shift is
+            right.
+        recipe: How the pictures are seen.
+        frames: Pictures of a window.
+
+    Yields:
+        For each window, the error in frames; and the share of its copies, displaced by 200 ms
+        either way, that score below the truth, None if the clip has no sound for a copy.
     """
     offset = cached.clip.offset_frames or 0.0
+    if abs(offset) > SEARCH:
+        return
     for first in range(
-        SEARCH // 2, max(len(cached.frames) - frames - SEARCH // 2, SEARCH // 2 + 1), 100
+        SEARCH // 2, max(len(cached.frames) - frames - SEARCH // 2, SEARCH // 2 + 1), _EVERY
     ):
         if first + frames > len(cached.frames):
             continue
@@ -84,26 +108,24 @@ def windows(
         if scores is None:
             continue
         at = SEARCH + round(offset)
-        won = [
-            float(scores[at] > scores[other])
-            for other in (at - 5, at + 5)
-            if np.isfinite(scores[other])
-        ]
+        copies = [each for each in (at - _APART, at + _APART) if 0 <= each < len(scores)]
+        won = [float(scores[at] > scores[each]) for each in copies if np.isfinite(scores[each])]
         yield abs(int(scores.argmax()) - SEARCH - offset), float(np.mean(won)) if won else None
 
 
-def accuracy(
-    net: SyncNet, clips: Sequence[CachedClip], recipe: Recipe, *, frames: int = 105
-) -> dict[str, float]:
-    """Over the `windows` of the clips: the shares within 1 and 3 frames of the known offset, and
-    the share of copies displaced by 5 frames that score below the truth.
+def accuracy(net: SyncNet, clips: Sequence[CachedClip], recipe: Recipe) -> dict[str, float]:
+    """Figures for the log over the `windows` of 4.2 s of clips: how many there are, the shares
+    within 1 and 3 frames of the known offset, and the share of displaced copies that score below
+    the truth. What nothing was measured for is left out.
     """
     net.eval()
-    pairs = [pair for cached in clips for pair in windows(net, cached, recipe, frames)]
+    pairs = [pair for cached in clips for pair in windows(net, cached, recipe, _WINDOW)]
     errors = np.array([error for error, _ in pairs])
-    return {
-        "val_windows": len(pairs),
-        "val_within1": float((errors <= 1.0).mean()),
-        "val_within3": float((errors <= 3.0).mean()),
-        "val_pair200": float(np.mean([won for _, won in pairs if won is not None])),
-    }
+    won = [each for _, each in pairs if each is not None]
+    figures = {"val_windows": float(len(pairs))}
+    if pairs:
+        figures["val_within1"] = float((errors <= 1.0).mean())
+        figures["val_within3"] = float((errors <= 3.0).mean())
+    if won:
+        figures["val_pair200"] = float(np.mean(won))
+    return figures

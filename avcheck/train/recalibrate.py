@@ -17,23 +17,35 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from avcheck.errors import AvcheckError
+from avcheck.errors import AvcheckError, UsageError
 from avcheck.network.weights import load, load_heads, save
 from avcheck.train.calibrate import fit_chances, left_out, trials
 from avcheck.train.corpus import cache_clip, find_clips
+from avcheck.train.store import require_writable
 from avcheck.verdict.posterior import Calibration
 
 
 def recalibrate(
     corpus: Path, out: Path, start: Path | None, added: Sequence[int], cache: Path
 ) -> dict[str, object]:
-    """Write the weights of `start` (None: the shipped ones) to `out`, with a calibration fitted to
-    the speech clips of the training groups of these rounds (none named: of all). Returns the
-    calibration, how well it does on groups left out of its fit, and the file's SHA-256.
+    """Write weights anew with a calibration fitted to other clips.
 
-    Decoded clips are kept in `cache`. Raises UsageError for a corpus without such clips, ModelError
-    as `weights.load` does.
+    Args:
+        corpus: A folder with an `index.jsonl`.
+        out: The file to write.
+        start: The weights; None: the shipped ones.
+        added: The rounds whose training clips of speech it is fitted to; none: all.
+        cache: The folder for decoded clips.
+
+    Returns:
+        `sha256` of the file, its `calibration`, and how well that does on groups left out of its
+        fit (`left_out`).
+
+    Raises:
+        UsageError: The corpus has no such clip that decodes, or the file cannot be written.
+        ModelError: As `weights.load`.
     """
+    require_writable(out)
     before = load(start, device="cpu")
     clips = [
         clip
@@ -46,6 +58,11 @@ def recalibrate(
         [item for item in cached if item is not None],
         on_clip=lambda done, total: print(f"{done} of {total} clips", file=sys.stderr),
     )
+    if not measured:
+        raise UsageError(
+            f"{corpus}: no clip of speech of these rounds decodes and is long enough to calibrate "
+            "on"
+        )
     calibration = asdict(fit_chances(measured, Calibration(**before.calibration)))
     digest = save(
         out,

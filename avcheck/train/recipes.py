@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from avcheck.scan.looking import LEVELS
 from avcheck.train.sampling import Recipe
 
 CROP = Recipe("crop", (80, 80))
@@ -13,3 +14,5 @@ SMALL_FRAME = replace(FRAME, size=(80, 96), face_px=(18.0, 70.0))
 # Sounds of things are rare, so the windows are long; the clips' own offsets are unknown, so the
 # target is wide.
 GENERIC = Recipe("frame", (112, 144), frames=75, margin=20, speed=0.15, sigma=1.5)
+# Whole pictures at the largest size of a check, for measuring
+WHOLE = Recipe("frame", (LEVELS[-1], LEVELS[-1]))

@@ -1,9 +1,9 @@
 """`avcheck train`: from a corpus to a weights file, stage by stage; a killed stage can be resumed.
 
-* cache: decode once, and find faces (a training aid of the stages crossfit and crops only).
+* cache: decode once, and find faces, around which windows are cut (a training aid only).
 * crossfit: if the corpus knows too few offsets, train two models, each on one half of the groups;
   each estimates the offsets of the other half.
-* crops: mouths, easy and dense, from which the trunks learn to tell moments apart.
+* crops: mouths, easy and dense, from which the trunks learn to add_line moments apart.
 * rest: the crops model estimates the clips without a trusted offset, which it never saw.
 * frames: windows of whole pictures at many scales, generic sounds and generated scenes.
 * heads: joint layers, attention and decision of each kind, on frozen trunks.
@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,45 +34,60 @@ from avcheck.network.model import SyncNet, fuse
 from avcheck.network.model_config import ATTENTION_KINDS, AttentionKind, ModelConfig
 from avcheck.network.shipped import weights_sha256
 from avcheck.network.weights import Loaded, choose_device, load, load_heads, save
-from avcheck.scan.looking import LEVELS
 from avcheck.scenes.generate import make_scene
 from avcheck.train.calibrate import calibrate, judged, trials
 from avcheck.train.clean import usable
-from avcheck.train.corpus import CACHE_SIDE, FACE_EVERY, CachedClip, Clip, cache_clip, find_clips
+from avcheck.train.corpus import (
+    CACHE_SIDE,
+    FACE_EVERY,
+    CachedClip,
+    Clip,
+    cache_clip,
+    find_clips,
+    require_own_ids,
+)
 from avcheck.train.crossfit import crossfit, estimated, mean_of, remaining, with_estimates
 from avcheck.train.facemesh import Faces, read_faces
 from avcheck.train.heads import extract, learn_head
-from avcheck.train.learn import ClipSource, Learner, Stage, run_stage, write_log
+from avcheck.train.learn import ClipSource, Learner, Stage, run_stage, save_state, write_log
 from avcheck.train.measure import accuracy
-from avcheck.train.recipes import CROP, FRAME, GENERIC, SMALL_FRAME
-from avcheck.train.sampling import Recipe
+from avcheck.train.progress import AddLine, progress
+from avcheck.train.recipes import CROP, FRAME, GENERIC, SMALL_FRAME, WHOLE
+from avcheck.train.sampling import Recipe, room
 from avcheck.train.settings import HeadSettings, TrainSettings
+from avcheck.train.store import make_folder
 from avcheck.verdict.posterior import Calibration
 
 _ADAPT_RATE = 2e-4
 
 
 def train(settings: TrainSettings) -> Path:
-    """Run every stage and return the weights file; `summary.json` beside it holds its hash and what
+    """Run every stage and write the weights file; `summary.json` beside it holds its hash and what
     it was made from.
 
-    Raises UsageError for an unusable corpus or a folder already in use.
+    Args:
+        settings: What is asked for.
+
+    Returns:
+        The weights file.
+
+    Raises:
+        UsageError: The corpus or the folder cannot be used, or as `weights.load`.
+        ModelError: As `weights.load`.
     """
     out = settings.out
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is not a directory; give a new one", "out")
-    if out.is_dir() and any(out.iterdir()) and not settings.resume:
+    make_folder(out)
+    if any(out.iterdir()) and not settings.resume:
         raise UsageError(
             f"{out} is not empty; give a new one, or resume to go on with what is there", "out"
         )
-    out.mkdir(parents=True, exist_ok=True)
     keep_memory(all_sizes=True)
     device = choose_device(settings.device)
     start = None if settings.start is None else load(settings.start, device="cpu").net
-    with progress() as tell:
-        clips = _cached(settings, tell)
+    with progress() as add_line:
+        clips = _cached(settings, add_line)
         if settings.start is not None and not any(item.clip.trusted for item in clips):
-            return _adapt(settings, settings.start, clips, device, tell)
+            return _adapt(settings, settings.start, clips, device, add_line)
         if start is not None and start.config != ModelConfig():
             raise UsageError(
                 f"{settings.start} holds another network than this version trains; leave it out",
@@ -85,7 +99,9 @@ def train(settings: TrainSettings) -> Path:
         generic = [item for item in training if item.clip.kind == "generic"]
         known = [item for item in speech if usable(item.clip)]
         if len(known) < len(speech) / 4:
-            known = [item for item in crossfit(settings, speech, device, tell) if usable(item.clip)]
+            known = [
+                item for item in crossfit(settings, speech, device, add_line) if usable(item.clip)
+            ]
         learner = Learner.fresh(ModelConfig(), settings.seed, start)
 
         trusted = [item for item in held_out if item.clip.trusted]
@@ -98,7 +114,7 @@ def train(settings: TrainSettings) -> Path:
                 device=device,
                 seed=settings.seed,
                 validate=(lambda net: accuracy(net, trusted, view)) if trusted else None,
-                on_step=tell(stage.name),
+                on_step=add_line(stage.name),
             )
 
         faces = [item for item in known if len(item.faces) > 3]
@@ -109,29 +125,37 @@ def train(settings: TrainSettings) -> Path:
                 ),
                 CROP,
             )
-        rest = remaining(settings, learner, speech, known, tell)
+        rest = remaining(settings, learner, speech, known, add_line)
         frame = FRAME if start is None else SMALL_FRAME
-        sources = [ClipSource([*known, *rest], 0.8, frame)] if known or rest else []
-        if generic:
-            # With a third of the batches they are learnt by heart: accuracy rises on training clips
-            # and stays at chance on unseen ones.
-            sources.append(ClipSource(generic, 0.12, GENERIC, "generic", batch=8))
-        sources.append(
-            ClipSource(scenes(settings.seed, 120, tell("scenes")), 0.08, frame, "scenes")
-        )
+        made = scenes(settings.seed, 120, add_line("scenes"))
         run(
             Stage(
                 "frames",
-                sources,
+                _frame_sources([*known, *rest], generic, made, frame),
                 settings.frame_steps,
                 rate=8e-4 if settings.start is None else 5e-4,
                 harden=(0.3, 0.7),
             ),
-            Recipe("frame", (LEVELS[-1], LEVELS[-1])),
+            WHOLE,
         )
         used = [*known, *rest, *generic]
-        heads = _heads(settings, learner, [*used, *sources[-1].clips[:40]], device, tell)
-        return _write(settings, learner, heads, used, clips, device, tell)
+        heads = _heads(settings, learner, [*used, *made[:40]], device, add_line)
+        return _write(settings, learner, heads, used, clips, device, add_line)
+
+
+def _frame_sources(
+    speech: Sequence[CachedClip],
+    generic: Sequence[CachedClip],
+    made: Sequence[CachedClip],
+    frame: Recipe,
+) -> list[ClipSource]:
+    """What the stage of whole pictures is trained on. made: generated scenes."""
+    sources = [ClipSource(speech, 0.8, frame)] if speech else []
+    if any(room(item, GENERIC.frames) for item in generic):
+        # With a third of the batches they are learnt by heart: accuracy rises on training clips and
+        # stays at chance on unseen ones.
+        sources.append(ClipSource(generic, 0.12, GENERIC, "generic", batch=8))
+    return [*sources, ClipSource(made, 0.08, frame, "scenes")]
 
 
 def _adapt(
@@ -139,7 +163,7 @@ def _adapt(
     start: Path,
     clips: Sequence[CachedClip],
     device: torch.device,
-    tell: Callable[[str], Callable[..., None]],
+    add_line: AddLine,
 ) -> Path:
     """Adapt weights a little to a catalogue, without forgetting the corpus that they were trained
     on, which is not at hand.
@@ -159,7 +183,7 @@ def _adapt(
     known = estimated(
         settings.out / "estimates.json",
         clips,
-        partial(with_estimates, checked, clips, calibration, tell("estimating offsets")),
+        partial(with_estimates, checked, clips, calibration, add_line("estimating offsets")),
     )
     sure = [item for item in known if usable(item.clip)]
     learnt_from = [item for item in sure if item.clip.split == "train"]
@@ -170,7 +194,7 @@ def _adapt(
             "learn from; give some in which somebody is seen to speak for 10 s or more"
         )
     learner = Learner.fresh(before.net.config, settings.seed, before.net)
-    unseen = scenes(settings.seed, 20, tell("scenes"))
+    unseen = scenes(settings.seed, 20, add_line("scenes"))
     sources = [ClipSource(learnt_from, 0.9, FRAME), ClipSource(unseen, 0.1, FRAME, "scenes")]
     stage = Stage(
         "adapt", sources, settings.adapt_steps, batch=8, rate=_ADAPT_RATE, voices=learnt_from
@@ -181,14 +205,14 @@ def _adapt(
         folder=settings.out,
         device=device,
         seed=settings.seed,
-        on_step=tell("adapt"),
+        on_step=add_line("adapt"),
     )
     net = mean_of(before.net, learner.mean_net)
     held_out_shares = {}
     if held_out:
         for name, model in (("before", checked), ("after", _as_checked(net, device))):
             held_out_shares[name] = judged(
-                trials(model, held_out, on_clip=tell(f"clips held out, {name}")), calibration
+                trials(model, held_out, on_clip=add_line(f"clips held out, {name}")), calibration
             )
     facts = {
         "avcheck": __version__,
@@ -213,12 +237,11 @@ def _adapt(
     )
 
 
-def _cached(
-    settings: TrainSettings, tell: Callable[[str], Callable[..., None]]
-) -> list[CachedClip]:
+def _cached(settings: TrainSettings, add_line: AddLine) -> list[CachedClip]:
     clips = [clip for folder in settings.data for clip in find_clips(folder)]
+    require_own_ids(clips)
     meshes = read_faces(settings.faces) if settings.faces is not None else {}
-    step = tell("cache")
+    step = add_line("cache")
     cached = []
     for number, clip in enumerate(clips):
         item = cache_clip(clip, settings.out / "cache")
@@ -233,7 +256,7 @@ def _cached(
 
 
 def with_faces(item: CachedClip, faces: Faces | None) -> CachedClip:
-    """The clip with the faces of a mesh, if that found more of them than the cascade did."""
+    """The clip with the faces that a mesh saw, if these are more than those of the cascade."""
     if faces is None or len(faces.rows) <= len(item.faces):
         return item
     return replace(item, faces=faces.in_px(min(item.frames.shape[1:])))
@@ -273,7 +296,7 @@ def _heads(
     learner: Learner,
     clips: Sequence[CachedClip],
     device: torch.device,
-    tell: Callable[[str], Callable[..., None]],
+    add_line: AddLine,
 ) -> dict[AttentionKind, Head]:
     store = settings.out / "heads.pt"
     net = learner.mean_net.to(device).eval()
@@ -287,7 +310,7 @@ def _heads(
             head.load_state_dict(saved[kind])
         return heads
     model = _as_checked(net, device)
-    features = extract(model, clips, seed=settings.seed, on_clip=tell("features"))
+    features = extract(model, clips, seed=settings.seed, on_clip=add_line("features"))
     heads = {}
     for kind in ATTENTION_KINDS:
         heads[kind] = learn_head(
@@ -295,10 +318,10 @@ def _heads(
             features,
             HeadSettings(kind, steps=settings.head_steps, seed=settings.seed),
             device=device,
-            on_step=tell(f"head: {kind}"),
+            on_step=add_line(f"head: {kind}"),
             log=partial(write_log, settings.out / "log.jsonl"),
         )
-    torch.save({kind: head.state_dict() for kind, head in heads.items()}, store)
+    save_state(store, {kind: head.state_dict() for kind, head in heads.items()})
     return heads
 
 
@@ -309,10 +332,10 @@ def _write(
     used: Sequence[CachedClip],
     clips: Sequence[CachedClip],
     device: torch.device,
-    tell: Callable[[str], Callable[..., None]],
+    add_line: AddLine,
 ) -> Path:
-    """Calibrate on the validation clips, and write the weights. used: the clips that were learnt
-    from; clips: all.
+    """Calibrate on the validation clips, and write the weights. used: the clips learnt from; clips:
+    all of them.
     """
     training, held_out = (
         [item for item in clips if item.clip.split == split] for split in ("train", "val")
@@ -321,7 +344,7 @@ def _write(
     net.head = heads[net.config.attention]
     model = _as_checked(net, device)
     calibration, reliability = (
-        calibrate(model, held_out, on_clip=tell("calibrating")) if held_out else ({}, {})
+        calibrate(model, held_out, on_clip=add_line("calibrating")) if held_out else ({}, {})
     )
     facts = {
         "avcheck": __version__,
@@ -387,44 +410,3 @@ def _as_checked(net: SyncNet, device: torch.device) -> Loaded:
         {},
         {},
     )
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[str], Callable[..., None]]]:
-    """A progress line for each stage on stderr; `tell(name)` returns the stage's callback (done,
-    total, loss).
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-
-        def tell(name: str) -> Callable[..., None]:
-            task = bar.add_task(name, total=None, loss="")
-
-            def step(done: int, total: int, loss: float | None = None) -> None:
-                bar.update(
-                    task,
-                    completed=done,
-                    total=total,
-                    loss="" if loss is None else f"loss {loss:.3f}",
-                )
-
-            return step
-
-        yield tell

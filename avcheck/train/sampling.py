@@ -57,8 +57,8 @@ class Sample(NamedTuple):
 
 
 def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
-    """First and last picture at which a window of `frames` pictures can start, or None if the clip
-    is too short.
+    """The first and the last picture at which a window of `frames` pictures can start; None if the
+    clip is too short.
     """
     shift = abs(cached.clip.offset_frames or 0.0)
     low = EDGE_FRAMES + int(np.ceil(shift)) + 1
@@ -69,8 +69,16 @@ def room(cached: CachedClip, frames: int) -> tuple[int, int] | None:
 def draw(
     cached: CachedClip, recipe: Recipe, rng: np.random.Generator, voices: Sequence[CachedClip]
 ) -> Sample | None:
-    """One sample of a clip, with `voices` mixed in; None if the clip is too short or, for crops,
-    the window shows no face.
+    """Draw one sample of a clip.
+
+    Args:
+        cached: The clip.
+        recipe: How the window is cut, and how strongly it is augmented.
+        rng: Everything is drawn from it.
+        voices: Clips that lend their sound and pictures to the augmentation.
+
+    Returns:
+        The sample; None if the clip is too short or, for crops, the window shows no face.
     """
     pace = (
         float(np.exp(rng.uniform(-recipe.speed, recipe.speed)))
@@ -108,11 +116,17 @@ def draw(
 def read_sound(
     cached: CachedClip, start: float, frames: int, pace: float = 1.0
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Sound of `frames` pictures from picture `start` (fractional) on, with the context that
-    `log_mel` needs; and for which of them the clip has sound, bool (frames,).
+    """The sound of a window.
 
-    At a `pace` above 1 it plays faster: `frames` pictures take `frames * pace` pictures' worth of
-    the clip.
+    Args:
+        cached: The clip.
+        start: The picture at which it begins, with a fraction; may lie outside the clip.
+        frames: How long it is, in pictures.
+        pace: Above 1 it plays faster: it takes `frames * pace` pictures' worth of the clip.
+
+    Returns:
+        Samples at 16 kHz, with the context around them that `log_mel` needs, silent where the clip
+        has none; and for which of the pictures it has sound, bool (frames,).
     """
     count = frames * SAMPLES_A_FRAME + 2 * MEL_MARGIN
     total = len(cached.samples)
@@ -148,8 +162,16 @@ def masked_mel(samples: NDArray[np.float32], heard: NDArray[np.bool_]) -> NDArra
 def cut(
     frames: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Cut windows from (T, H, W). `box`: the affine map from window px to frame px, (2, 3), or one
-    for each picture, (T, 2, 3).
+    """Cut a window out of pictures.
+
+    Args:
+        frames: Pictures, (T, H, W).
+        box: The affine map from px of the window to px of the picture, (2, 3), or one for each
+            picture, (T, 2, 3).
+        size: Height and width of the window, px.
+
+    Returns:
+        (T, *size).
     """
     height, width = size
     zoom = float(np.hypot(*box[..., 0].reshape(-1, 2)[0]))

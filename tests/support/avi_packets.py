@@ -13,8 +13,9 @@ TICKS = 480  # of MPEG-4's own clock in a picture, by `make_clip` with times of 
 
 
 def stays(number: int) -> bytes:
-    """A picture of MPEG-4 that is not coded: the one before stays."""
-    bits = f"01_0_1_{TICKS * (number % 25):014b}_1_0_".replace("_", "")  # its kind, time, no more
+    """A picture of MPEG-4 that is not coded, so that the one before stays."""
+    # Its kind and its time, and that nothing follows
+    bits = f"01_0_1_{TICKS * (number % 25):014b}_1_0_".replace("_", "")
     bits += "0" + "1" * (-(len(bits) + 1) % 8)
     return b"\0\0\1\xb6" + int(bits, 2).to_bytes(len(bits) // 8, "big")
 
@@ -42,8 +43,8 @@ def rewritten(
 
 
 def as_avi_in_matroska(source: Path, path: Path) -> Path:
-    """The packets of an AVI in a Matroska as mkvmerge copies them: with the header of the AVI's
-    format for the codec's own.
+    """Copy the packets of an AVI to Matroska as mkvmerge does: with the header of the AVI's format
+    in place of the codec's own.
     """
     with av.open(str(source)) as reader, av.open(str(path), "w") as writer:
         streams = [writer.add_stream_from_template(stream) for stream in reader.streams]

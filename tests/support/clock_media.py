@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("SVT_LOG", "1")  # its AV1 encoder talks
+os.environ.setdefault("SVT_LOG", "1")  # else its AV1 encoder prints on stderr
 
 import av
 import av_drift_detector as instrument
@@ -29,10 +29,6 @@ CUT_S = 1.3  # where cuts begin, in the middle of a group of 25 pictures
 class Case:
     """A file: how it is written, what is done to it afterwards by copying packets, and how late its
     sound then is.
-
-    `late_ms` is the truth by the file's own timestamps, `why` says in words why it is not
-    `LATE_MS`. `wrong`: what is not right yet. `pictures` is how many there are to see. `slow` cases
-    are near repeats, or take long. `only`: the major version of PyAV that can write it.
     """
 
     name: str
@@ -40,14 +36,14 @@ class Case:
     vcodec: str
     acodec: str
     options: dict[str, Any] = field(default_factory=dict)  # of make_clip
-    after: Callable[[Path, Path], None] | None = None
-    after_suffix: str = ""
-    late_ms: float = LATE_MS
-    why: str = ""
-    pictures: int = 60
-    slow: bool = False
-    only: str = ""
-    wrong: str = ""
+    after: Callable[[Path, Path], None] | None = None  # copies the packets to another file
+    after_suffix: str = ""  # of that file; "": the same
+    late_ms: float = LATE_MS  # the truth by the file's own timestamps
+    why: str = ""  # why that is not `LATE_MS`
+    pictures: int = 60  # how many are shown
+    slow: bool = False  # takes long, or is a near repeat of another
+    only: str = ""  # the major version of PyAV that can write it
+    wrong: str = ""  # what is not right yet
 
 
 @lru_cache(maxsize=8)
@@ -130,11 +126,9 @@ def copied(
     options: dict[str, str] | None = None,
     format: str | None = None,
 ) -> None:
-    """Copy packets, without those of the sound before `from_s` and those of the picture before the
-    key frame before it.
-
-    `from_s` becomes zero; `later_s` is added to the times of pictures and sound. As `ffmpeg -ss S
-    -i IN -c copy OUT` does.
+    """Copy packets from `from_s` on, as `ffmpeg -ss S -i IN -c copy OUT` does: those of the
+    pictures from the key frame before it on. `from_s` becomes zero; `later_s` is added to the times
+    of pictures and of sound.
     """
     with (
         av.open(str(source)) as reader,

@@ -1,9 +1,9 @@
-"""The clock of the reader against somebody else's instrument, container by container and codec by
-codec.
+"""The clock of the reader measured by somebody else's instrument, container by container and codec
+by codec.
 
 av-drift-detector draws pictures that carry their number as a barcode, and sound that carries the
-number of its picture as tones; from what a reader gives out, pictures and samples with their times,
-it says how late the sound is at every picture, to a fraction of a millisecond. All media are
+number of its picture as tones. From the pictures and samples of a reader, with their times, it says
+how late the sound is at every picture, to a fraction of a millisecond. All media are
 written by PyAV with the sound `LATE_MS` late; no ffmpeg executable is needed.
 
 `python -m tests.support.clock_table` prints the table as Markdown. `--rows FILE` keeps the figures,
@@ -70,7 +70,7 @@ class Row:
 
 
 def measure(case: Case, folder: Path) -> Row:
-    """Write a case, read it by `open_media`, and have the instrument say how late its sound is."""
+    """Write a case, read it by `open_media`, and measure how late its sound is."""
     try:
         path = write(case, folder)
     except (av.error.FFmpegError, ValueError, OSError) as error:
@@ -85,6 +85,7 @@ def measure(case: Case, folder: Path) -> Row:
 
 
 def measured(name: str, path: Path) -> Row:
+    """What the instrument says of a file. Raises MediaError."""
     reader = instrument.StampReader(try_qr=False)
     count = 0
     with open_media(path, short_side=2000, threads=1) as media:

@@ -25,9 +25,9 @@ EBU = PRESETS[DEFAULT_PRESET]
 SEEDS = range(8)
 
 
-def bump(frames: float, height: float = 12.0, width: float = 1.2) -> Array:
+def bump(frames: float, height: float = 12.0) -> Array:
     """A peak of logits at a shift, on a floor far below it."""
-    return (height * np.exp(-0.5 * ((SHIFTS - frames) / width) ** 2) - 4.0).astype(np.float32)
+    return (height * np.exp(-0.5 * ((SHIFTS - frames) / 1.2) ** 2) - 4.0).astype(np.float32)
 
 
 def curve(

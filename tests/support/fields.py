@@ -1,6 +1,6 @@
-"""H.264 (PAFF) and MPEG-2 whose pictures are coded as two fields, as broadcasters and camcorders do
-and no encoder of PyAV's does. In H.264 every sample stands as it is (I_PCM); MPEG-2 has one grey
-for each block.
+"""H.264 (PAFF) and MPEG-2 whose pictures are coded as two fields each, as those of broadcasters and
+camcorders are; no encoder in PyAV does that. In H.264 every sample is written as it is (I_PCM); in
+MPEG-2 each block has one grey.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _unit(kind: int, payload: bytes) -> bytes:
 
 def _parameters(width: int, height: int, ticks: int) -> bytes:
     sps = _Bits().fixed(77, 8).fixed(0, 8).fixed(30, 8)  # Main, level 3
-    sps.ue(0, 0, 0, 4, 1).fixed(0)  # order of pictures told by 8 bits, one reference
+    sps.ue(0, 0, 0, 4, 1).fixed(0)  # 8 bits for the order of pictures, one reference
     sps.ue(width // _MACROBLOCK - 1, height // (2 * _MACROBLOCK) - 1)
     sps.fixed(0b00_1_0_1, 5)  # fields, none mixed within a picture; no cropping; more to come:
     sps.fixed(0b0000_1, 5).fixed(1, 32).fixed(ticks, 32).fixed(1)  # a second
@@ -146,17 +146,16 @@ def write_fields(
     sound: Path,
     *,
     together: bool,
-    rate: int = 25,
     ticks: int = 50,
     mpeg2: bool = False,
 ) -> Path:
-    """A film of these pictures with the sound of another file; with `together`, both fields of a
-    picture lie in one packet. `ticks`: what H.264 says of the rate, twice as many a second.
+    """A film of these pictures, 25 a second, with the sound of another file. With `together`, both
+    fields of a picture lie in one packet. ticks: how many a second H.264 states, two a picture.
     """
     coded = mpeg2_fields(pictures) if mpeg2 else fields(pictures, ticks)
     if together:
         coded = [b"".join(pair) for pair in zip(coded[::2], coded[1::2], strict=True)]
-    step_s = Fraction(1, rate if together else 2 * rate)
+    step_s = Fraction(1, 25 if together else 50)
     with (
         av.open(io.BytesIO(b"".join(coded)), format="mpegvideo" if mpeg2 else "h264") as bare,
         av.open(str(sound)) as other,

@@ -17,7 +17,7 @@ IN_SYNC = Report("film", "in_sync", offset_ms=0.0, audio_track=0, video_track=0)
 
 
 def never(_path: Path, _audio: int | None, _video: int | None) -> Report:
-    raise AssertionError("a forced offset asks nobody")
+    raise AssertionError("a forced offset needs no check")
 
 
 def forced(source: Path, target: Path, offset_ms: float, **how: Any) -> Outcome:
@@ -50,13 +50,13 @@ def measured(*stretches: Stretch) -> Report:
 
 
 def checks(*reports: Report) -> repair.Check:
-    """Measures what it is told, one after the other."""
+    """A check that gives these reports, one after the other."""
     coming = iter(reports)
     return lambda _path, _audio, _video: next(coming)
 
 
 def place(samples: Array, known: Array) -> int:
-    """Where in the samples the known ones begin."""
+    """At which of `samples` the sound `known` begins."""
     size = 1 << (len(samples) + len(known)).bit_length()  # quick to transform
     match = np.fft.irfft(np.fft.rfft(samples, size) * np.conj(np.fft.rfft(known, size)), size)
     return int(np.abs(match[: len(samples)]).argmax())

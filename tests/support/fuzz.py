@@ -72,8 +72,8 @@ class WithFilm:
 
 
 def guarded_decoder(settings: CheckSettings, threads: int) -> FileChecker:
-    """What a worker does with a case: decode it and cut it into blocks, without the network of any
-    kind.
+    """What a worker does with a case: decode it and cut it into blocks. It loads no neural network,
+    and may not use the internet.
     """
     warnings.simplefilter("error", RuntimeWarning)  # a NaN that numpy warns of is a bug as well
     if guard.AVAILABLE:
@@ -82,7 +82,7 @@ def guarded_decoder(settings: CheckSettings, threads: int) -> FileChecker:
 
 
 def guarded_checker(settings: CheckSettings, threads: int) -> FileChecker:
-    """The same with all that a check is."""
+    """The same with a whole check."""
     warnings.simplefilter("error", RuntimeWarning)
     checker = load_checker(settings, 1)
     if guard.AVAILABLE:
@@ -94,13 +94,13 @@ def guarded_checker(settings: CheckSettings, threads: int) -> FileChecker:
 class Fuzz:
     """One run: where its files lie, and what it has found."""
 
-    seed: int
-    root: Path
-    deadline_s: float = DEADLINE_S
-    seeds: Sequence[tuple[str, bytes]] = ()
-    cases: int = 0
-    full: int = 0
-    commands: int = 0
+    seed: int  # of the damage
+    root: Path  # an empty folder
+    deadline_s: float = DEADLINE_S  # for each case
+    seeds: Sequence[tuple[str, bytes]] = ()  # good files, by suffix; (): `make_seeds`
+    cases: int = 0  # checked so far
+    full: int = 0  # of these, through the network
+    commands: int = 0  # runs of the command
     verdicts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 

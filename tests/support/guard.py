@@ -17,8 +17,8 @@ AVAILABLE = sys.platform == "linux" and platform.machine() in _SYSCALLS
 
 
 def forbid_network() -> None:
-    """From now on the kernel kills this process (SIGSYS) for a socket, a connection or another
-    program. For good.
+    """Have the kernel kill this process (SIGSYS) from now on, and for good, if it opens a socket,
+    connects, or runs another program.
     """
     forbidden = _SYSCALLS[platform.machine()]
 
@@ -39,11 +39,11 @@ def forbid_network() -> None:
     rule = Filter(len(program) // 8, ctypes.addressof(code))
     # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
     if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, ctypes.byref(rule), 0, 0):
-        raise OSError(ctypes.get_errno(), "seccomp is not to be had")
+        raise OSError(ctypes.get_errno(), "seccomp is not available")
 
 
 class Opened:
-    """Tells which files of a folder anybody has opened. Use with `with`."""
+    """Which files of a folder any process opens. Use with `with`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -56,7 +56,7 @@ class Opened:
             self._handle < 0
             or libc.inotify_add_watch(self._handle, os.fsencode(self._folder), _IN_OPEN) < 0
         ):
-            raise OSError(ctypes.get_errno(), "inotify is not to be had")
+            raise OSError(ctypes.get_errno(), "inotify is not available")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,5 @@
-"""What workers do with tasks that are no files. A worker loads this module; pytest, which the tests
-load, would take longer to start than what it does.
+"""What workers do with tasks that are no files. A worker loads this module and not pytest, which
+would take longer to load than the tasks take.
 """
 
 from __future__ import annotations

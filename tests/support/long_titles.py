@@ -1,6 +1,4 @@
-"""Long titles with a known offset, out of generated talking scenes or of decoded clips, for tests
-and benches of sampling.
-"""
+"""Long titles with a known offset, made of generated talking scenes or of decoded clips."""
 
 from __future__ import annotations
 
@@ -58,12 +56,12 @@ class Fault:
         return (start + (end - start) * share) / 1000.0
 
 
-def drawn_shots(seconds: float, seed: int = 1) -> Iterator[Shot]:
+def drawn_shots(seconds: float) -> Iterator[Shot]:
     """Generated talking heads, a new one every 12 s, for so many seconds at least."""
     for number in range(int(-(-seconds // SHOT_S))):
         scene = make_scene(
             "talking",
-            seed=1000 * seed + number,
+            seed=1000 + number,
             seconds=SHOT_S,
             size=SIZE,
             head_share=0.5,
@@ -73,8 +71,8 @@ def drawn_shots(seconds: float, seed: int = 1) -> Iterator[Shot]:
 
 
 def recorded_shots(corpus: Path, seconds: float, seed: int = 1) -> Iterator[Shot]:
-    """The validation clips of speech whose own offset is known, corrected for it, drawn by chance
-    until there is enough.
+    """Validation clips of speech whose own offset is known, corrected for it and in random order,
+    until they last `seconds`.
     """
     clips = [
         clip for clip in find_clips(corpus, split="val") if clip.kind == "speech" and clip.trusted
@@ -103,15 +101,12 @@ def write_title(
     shots: Iterator[Shot],
     seconds: float,
     fault: Fault | None = None,
-    *,
-    key_every: int = 250,
-    bframes: int = 3,
 ) -> Path:
     """Write shots one after the other, cut to `seconds`, with their sound displaced as `fault`
     says; H.264 and AAC.
     """
     with av.open(str(path), "w") as file:
-        options = {"preset": "veryfast", "crf": "24", "g": str(key_every), "bf": str(bframes)}
+        options = {"preset": "veryfast", "crf": "24", "g": "250", "bf": "3"}
         video: Any = file.add_stream("libx264", rate=FRAME_RATE, options=options)
         video.height, video.width, video.pix_fmt = *SIZE, "yuv420p"
         video.codec_context.thread_count = 1

@@ -1,4 +1,4 @@
-"""Which units of a long title are heard and looked at, worked out without a title."""
+"""Which units of a long title are heard and looked at, without a file."""
 
 from __future__ import annotations
 

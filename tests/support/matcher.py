@@ -35,8 +35,8 @@ QUIET, LOUD = -6.0, -1.5  # natural log of the amplitude that goes with black an
 
 
 class Matcher(nn.Module):
-    """In sync where brightness goes with loudness: what `SyncNet` offers, with an answer that is
-    known. gain 0: constant.
+    """In place of a `SyncNet`, a network whose answer is known: in sync where brightness goes with
+    loudness. gain: of its score; 0: the same for everything.
     """
 
     def __init__(self, attention: str, gain: float) -> None:

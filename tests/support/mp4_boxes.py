@@ -38,10 +38,10 @@ def find(data: bytes, *kinds: bytes) -> bytes | None:
 
 
 def with_edits(path: Path, lists: Mapping[bytes, Sequence[Row]], *, version: int = 0) -> Path:
-    """Give the tracks of a file (by handler, b"vide" or b"soun") other edit lists; its index must
-    lie at its end, or its media in fragments.
+    """Give tracks of a file, by their handler (b"vide" or b"soun"), other edit lists. The index of
+    the file must lie at its end, or its media in fragments.
 
-    Rows are in seconds of the content: what the one edit of the file lets begin at zero is zero.
+    Rows are in seconds of the content, in which 0 is where the file's own edit list begins.
     """
     data = path.read_bytes()
     kinds = [kind for kind, _ in boxes(data)]
@@ -83,8 +83,8 @@ def _elst(trak: bytes, rows: Sequence[Row], movie_scale: int, version: int) -> b
 
 
 def without(path: Path, drop: Callable[[bytes, int], bool]) -> Path:
-    """Take boxes of the file's top level away: those of which `drop(kind, number among their kind)`
-    is true.
+    """Take away the boxes of the file's top level for which `drop` is true, called with the kind
+    of a box and its number among those of that kind.
     """
     last_number: dict[bytes, int] = {}
     kept = b""

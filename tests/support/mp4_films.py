@@ -9,9 +9,10 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from avcheck.media import Media, Sound
+from avcheck.media import Media
 from tests.support.clips import Array, Clip, click, clicks
 from tests.support.mp4_boxes import NOTHING, Row
+from tests.support.reading import whole
 
 FPS = 25
 SECONDS = 6.0
@@ -21,12 +22,12 @@ AAC_FRAME_MS = 1000 * 1024 / 48000
 
 
 def numbered(time_s: float) -> Array:
-    """A picture whose level tells which it is, of 32."""
+    """A picture whose level is its number, of 32."""
     return np.full((48, 64), 30 + 6 * (round(time_s * FPS) % 32), np.uint8)
 
 
 def number_of(luma: Array) -> int:
-    """Which picture this is, of 32."""
+    """The number of a picture, of 32."""
     return round((luma.mean() * 219 / 255 + 16 - 30) / 6)
 
 
@@ -50,15 +51,6 @@ def pictures_of(file: Media, from_s: float | None = None) -> list[tuple[float, i
     return [(1000 * picture.pts_s, number_of(picture.luma)) for picture in file.pictures(from_s)]
 
 
-def joined(sounds: Sequence[Sound]) -> tuple[float, Array]:
-    start_s = sounds[0].start_s
-    samples = np.zeros(round((sounds[-1].end_s - start_s) * 16000) + 1, np.float32)
-    for sound in sounds:
-        first = round((sound.start_s - start_s) * 16000)
-        samples[first : first + len(sound.samples)] = sound.samples
-    return start_s, samples
-
-
 def click_times_ms(start_s: float, samples: Array, rate: int = 16000) -> list[float]:
     """When each click begins, in ms."""
     template = click(np.arange(round(0.02 * rate)) / rate)
@@ -75,12 +67,12 @@ def click_times_ms(start_s: float, samples: Array, rate: int = 16000) -> list[fl
 
 def heard(file: Media, from_s: float | None = None) -> list[float]:
     """When each click is heard, in ms."""
-    return click_times_ms(*joined(list(file.sounds(from_s))))
+    return click_times_ms(*whole(list(file.sounds(from_s))))
 
 
 def played(rows: Sequence[Row], times_s: Sequence[float], lasts_s: float = 0.0) -> list[float]:
-    """When what is due at `times_s` of the content, and lasts so long, is played whole by these
-    rows; in ms.
+    """When these rows of an edit list play what is due at `times_s` of the content, in ms; what
+    lasts `lasts_s` must be played whole.
     """
     played_s, at_s = [], 0.0
     for row_s, from_s, *_ in rows:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("SVT_LOG", "1")  # its AV1 encoder talks
+os.environ.setdefault("SVT_LOG", "1")  # else its AV1 encoder prints on stderr
 
 from avcheck.batch.discovery import MEDIA_SUFFIXES
 from tests.support import hostile

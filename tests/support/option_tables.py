@@ -95,7 +95,7 @@ def panel_of(parameter: Any) -> str:
 
 
 def names(command: Any, parameter: Any) -> list[str]:
-    """How a parameter is written, each way with what it takes."""
+    """Every way to write a parameter, with the value that it takes."""
     if parameter.param_type_name == "argument":
         return [parameter.metavar or parameter.name]
     value = (
@@ -107,7 +107,7 @@ def names(command: Any, parameter: Any) -> list[str]:
 
 
 def kind(command: Any, parameter: Any) -> str:
-    """What an option without a metavar takes."""
+    """The kind of value that an option without a metavar takes."""
     return str(parameter.display_type(typer.Context(command))).strip("<>")
 
 
@@ -116,7 +116,7 @@ def meaning(parameter: Any) -> str:
 
 
 def cell(text: str) -> str:
-    """Of a table in Markdown."""
+    """The beginning of a row of a table in Markdown, with this text in it."""
     return "| " + text.replace("|", "\\|")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tests.support.clips import Array, click_time_s
 def whole(sounds: list[Sound]) -> tuple[float, Array]:
     """Start and samples of a file's sound as one piece, gaps filled with silence."""
     start_s = sounds[0].start_s
-    samples = np.zeros(math.ceil((sounds[-1].end_s - start_s) * 16000) + 1, np.float32)
+    samples = np.zeros(round((sounds[-1].end_s - start_s) * 16000) + 1, np.float32)
     for sound in sounds:
         first = round((sound.start_s - start_s) * 16000)
         samples[first : first + len(sound.samples)] = sound.samples

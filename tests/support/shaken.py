@@ -44,8 +44,9 @@ def filmed(
     return np.clip(np.array(frames), 0, 255).astype(np.uint8)
 
 
-def unsteady(count: int, seed: int = 2) -> NDArray[np.float64]:
-    rng = np.random.default_rng(seed)
+def unsteady(count: int) -> NDArray[np.float64]:
+    """The course of a camera that shakes, (count, 2) px."""
+    rng = np.random.default_rng(2)
     course = np.stack(
         [np.convolve(axis, np.ones(5) / 5, "valid") for axis in rng.normal(0, 4, (2, count + 4))],
         axis=1,
@@ -54,7 +55,7 @@ def unsteady(count: int, seed: int = 2) -> NDArray[np.float64]:
 
 
 def followed(course: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What a mean over four seconds follows of a course (T, 2)."""
+    """The mean over four seconds of a course (T, 2), at each of its moments."""
     return np.stack(
         [
             np.convolve(np.pad(axis, 50, "reflect"), np.ones(101) / 101, "valid")

@@ -1,5 +1,5 @@
-"""Test signals as they are filmed or broadcast: a clapperboard that somebody holds, leaders that
-count down; and what is none. True to a fraction of a picture.
+"""Test signals as they are filmed or broadcast, right to a fraction of a picture: a clapperboard
+that somebody holds, leaders that count down; and pictures that are no test signal.
 """
 
 from __future__ import annotations
@@ -128,13 +128,13 @@ def _figure(number: int) -> Array:
     return np.kron(rows, np.ones((8, 8), bool))
 
 
-def pips(times_s: Sequence[float], length_s: float = 0.04) -> Sounds:
-    """A tone of 1 kHz at each of `times_s`, in silence."""
+def pips(times_s: Sequence[float]) -> Sounds:
+    """Silence, and 40 ms of a tone of 1 kHz at each of `times_s`."""
 
     def play(at_s: Array) -> Array:
         out = np.zeros(len(at_s))
         for time_s in times_s:
-            inside = (at_s >= time_s) & (at_s < time_s + length_s)
+            inside = (at_s >= time_s) & (at_s < time_s + 0.04)
             out += inside * 0.4 * np.sin(2 * np.pi * 1000 * (at_s - time_s))
         return out
 

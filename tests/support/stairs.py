@@ -1,4 +1,4 @@
-"""Clips of which every picture and its sound tell their number."""
+"""Clips in which every picture, and the sound that goes with it, carries its number."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ def cached(
     samples: Array,
     *,
     offset: float | None = 0.0,
-    name: str = "a",
     faces: Array | None = None,
 ) -> CachedClip:
     clip = Clip(
-        id=name,
-        path=Path(name),
-        group=name,
+        id="a",
+        path=Path("a"),
+        group="a",
         kind="speech",
         split="train",
         offset_frames=offset,
@@ -39,7 +38,7 @@ def cached(
 
 
 def stairs(count: int, late: float = 0.0, size: int = 48) -> CachedClip:
-    """Picture k shows k, and the sound of picture k is k as well, `late` pictures behind."""
+    """Picture k is k, and so is its sound, which is late by `late` pictures."""
     frames = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None], (count, size, size))
     at = np.arange(count * A_FRAME) / A_FRAME - late
     return cached(
