@@ -110,6 +110,15 @@ def test_a_clock_that_is_fast_or_slow_is_followed(rate: float, much_s: float) ->
     assert np.median(np.abs(late_s - true_s)) < 0.003
 
 
+@pytest.mark.parametrize("at_once", [1, 8])  # packets that share a timestamp
+@pytest.mark.parametrize("share", [0.0427, -0.041])
+def test_stretched_timestamps_are_followed(share: float, at_once: int) -> None:
+    """PAL made to fit film and back, as by `mkvmerge --sync 0:0,25025/24000`."""
+    residuals_s = share * FRAME_S * (np.arange(1500) // at_once * at_once)
+    late_s, _ = places(residuals_s)
+    assert late_s == pytest.approx(residuals_s, abs=0.005)
+
+
 def test_one_wild_timestamp_moves_nothing() -> None:
     for wild_s in (0.009, -0.02, 0.3, -2.0):
         residuals_s = np.zeros(500)

@@ -10,6 +10,8 @@ frames show what happened:
 frame is joined.
 * They agree with this frame: packets are missing, or the clock has drifted away by so much. A new
 run begins at the timestamp.
+* They stray from this frame steadily and to one side: the timestamps were stretched, as by
+mkvmerge's `--sync`. A new run begins at the timestamp here too.
 * They do not agree with each other: the timestamps jitter, as those of browsers and WebRTC do.
 Nothing is cut or filled for that. A run is placed by the mean of its residuals over some seconds,
 in which a frame counts for as long as it lasts: a player goes by the residual of what it plays. It
@@ -20,7 +22,7 @@ early by about `GAP_S`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +42,9 @@ _ENOUGH = 8  # timestamps that are enough to tell whether they agree
 
 # The share of them that must agree; once they jitter, all must, as a few may agree by chance
 _MOST = 0.75
+
+# The most that stretched timestamps stray from a count of samples; PAL for film is 4 %
+_STRETCH_MOST = 0.1
 
 _LONG_S = 5.0  # of sound, over which jitter is averaged: 15 ms of it leave less than 1 ms
 
@@ -121,9 +126,13 @@ def placed(frames: Iterable[tuple[float | None, AudioFrame]], tick_s: float) -> 
             if len(following) >= _ENOUGH:
                 agreeing = np.mean(np.abs(following - middle_s) < rounding_s)
                 jittering = bool(agreeing < (1.0 if jittering else _MOST))
+            stretched = jittering and _is_stretched([item, *ahead.following(_NEXT_S)], rounding_s)
+            jittering &= not stretched
             exact = not jittering
             if base_s is None:
                 base_s = _centre_s(item, own_s, ahead) if jittering else own_s
+            elif stretched:
+                base_s = own_s
             elif not jittering:
                 if abs(middle_s - base_s) >= rounding_s > abs(own_s - middle_s):
                     base_s = own_s
@@ -161,6 +170,20 @@ def _mean_s(frames: Iterable[_Waiting], around_s: float) -> float:
     ]
     all_s = sum(length_s for _, length_s in near)
     return sum(own_s * length_s for own_s, length_s in near) / all_s if all_s else around_s
+
+
+def _is_stretched(frames: Sequence[_Waiting], rounding_s: float) -> bool:
+    """Whether the residuals of these frames only rise or only fall, but for rounding, and no faster
+    than timestamps are stretched.
+    """
+    residuals_s = np.array([each.residual_s for each in frames if each.residual_s is not None])
+    if len(residuals_s) <= _ENOUGH:
+        return False
+    if residuals_s[-1] < residuals_s[0]:
+        residuals_s = -residuals_s
+    goes_back_s = float((np.maximum.accumulate(residuals_s) - residuals_s).max())
+    most_s = _STRETCH_MOST * (frames[-1].start_s - frames[0].start_s) + rounding_s
+    return goes_back_s < rounding_s and bool(residuals_s[-1] - residuals_s[0] <= most_s)
 
 
 def _midmean(values: NDArray[np.float64], otherwise: float) -> float:
