@@ -123,7 +123,7 @@ def check_tracks(
 
 
 def check_many(
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     *,
     jobs: int = 1,
     timeout_s: float | None = None,
@@ -136,7 +136,7 @@ def check_many(
     worker process).
 
     Args:
-        paths: Files, URLs, and directories to search as the command does.
+        paths: Files, URLs, and directories to search as the command does; or one of these.
         jobs: How many files to check at a time, each in a process. A script that asks for several
             needs the guard `if __name__ == "__main__":`, because every process imports it.
         timeout_s: Give up on a file after so many seconds; it is then an error.
@@ -163,7 +163,8 @@ def check_many(
         if on_progress is not None:
             on_progress(str(path), fraction)
 
-    discovered = discover(paths, settings.tolerance, settings.model)
+    given = [paths] if isinstance(paths, str | Path) else paths
+    discovered = discover(given, settings.tolerance, settings.model)
     limits = Limits(jobs, timeout_s, memory_mb)
     _stop_if(cancel)
     yield from discovered.errors

@@ -71,6 +71,11 @@ def test_a_directory_is_a_clear_error_and_many_take_it(clips: Path) -> None:
     assert len(fake_scan.MADE) == 1  # the weights are loaded once
 
 
+@pytest.mark.parametrize("given", ["lib/a.mp4", Path("lib/a.mp4")])
+def test_one_path_is_not_a_list_of_letters(clips: Path, given: str | Path) -> None:
+    assert [report.path for report in avcheck.check_many(given)] == ["lib/a.mp4"]
+
+
 def test_a_file_that_is_not_there_is_a_report(clips: Path) -> None:
     report = avcheck.check("gone.mp4")
     assert (report.verdict, report.reason_code) == ("error", "missing")

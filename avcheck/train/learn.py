@@ -236,17 +236,11 @@ def run_stage(
             on_step(step, stage.steps, loss.item())
         now = time.monotonic()
         if step % 50 == 0:
+            pace = {"rate": rate, "steps_per_s": 50 / (now - began)}
             for name in sorted(losses):
-                entry = {
-                    "stage": stage.name,
-                    "step": step,
-                    "source": name,
-                    "rate": rate,
-                    "steps_per_s": 50 / (now - began),
-                }
-                write_log(
-                    log, {**entry, "loss": np.mean(losses[name]), "within1": np.mean(hits[name])}
-                )
+                entry = {"stage": stage.name, "step": step, "source": name, **pace}
+                means = {"loss": np.mean(losses[name]), "within1": np.mean(hits[name])}
+                write_log(log, entry | means)
             losses, hits, began = {}, {}, now
         if validate is not None and (now - validated > _VALIDATE_S or step == stage.steps):
             write_log(log, {"stage": stage.name, "step": step, **validate(learner.mean_net)})
